@@ -84,7 +84,7 @@ class Forbidden(OptioError):
     """The credential is known and does not reach this far."""
 
 
-class TooMany(OptioError):
+class TooManyRequests(OptioError):
     """A rate window is full; `retry_after` says when a slot is free."""
 
     def __init__(self, message: str, retry_after: timedelta) -> None:
@@ -92,7 +92,7 @@ class TooMany(OptioError):
         super().__init__(message)
 
 
-class QueueFull(TooMany):
+class QueueFull(TooManyRequests):
     """So many runs wait that no further trigger is accepted."""
 
 

@@ -16,7 +16,7 @@ PREFIX = "OPTIO_SECRET_"
 _FRESH_S = 1.0
 
 
-def named_by(task: CompiledTask) -> list[str]:
+def secret_names(task: CompiledTask) -> list[str]:
     """Names of the secrets that a task needs: for its runs, and to check its webhook's signatures."""
     names = list(task.spec.environment.secrets)
     if task.spec.webhook is not None:

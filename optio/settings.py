@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from optio.errors import SettingsError
 from optio.model.defaults import MAX_WORKFLOW_CONCURRENT
 from optio.model.namespace import ALL_TASKS, WorkerScope
-from optio.model.pool import quantity
+from optio.model.pool import parse_quantity
 from optio.model.removal_limit import DEFAULT_REMOVAL_LIMIT, RemovalLimit
 from optio.model.text import duration
 
@@ -90,14 +90,14 @@ def _ports(text: str) -> tuple[str, ...]:
 
 
 def _bytes(text: str) -> int:
-    amount = quantity(text)
+    amount = parse_quantity(text)
     if amount is None or not 1 << 20 <= amount < 1 << 60:
         raise ValueError("an amount of at least 1Mi, such as `512Mi` or `4Gi`")
     return int(amount)
 
 
 def _quantity(text: str) -> str:
-    if not quantity(text):
+    if not parse_quantity(text):
         raise ValueError("an amount above 0, such as `500m` or `2Gi`")
     return text
 
@@ -410,7 +410,7 @@ class Settings:
             )
         for name in ("pod_cpu", "pod_memory"):
             request = f"{name}_request"
-            least, most = (quantity(values[each]) or 0 for each in (request, name))
+            least, most = (parse_quantity(values[each]) or 0 for each in (request, name))
             if least > most and origins[request] != "default":
                 raise SettingsError(
                     f"{origins[request]} ({values[request]}) is more than the limit OPTIO_{name.upper()} ({values[name]}): "

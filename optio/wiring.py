@@ -17,16 +17,16 @@ from optio.executors.process import INSTALL, ProcessExecutor
 from optio.executors.sandbox import SandboxOptions
 from optio.limits.base import RateWindow
 from optio.limits.local import LocalRateWindow
-from optio.model.probe_result import Finding
-from optio.runs.execute import Parts
+from optio.model.probe_result import ProbeResult
+from optio.runs.execute import ExecutionContext
 from optio.runtimes import RUNTIMES
 from optio.secrets import LocalSecrets, Secrets
 from optio.settings import Settings
 from optio.store.base import Store
 from optio.store.sqlite import examine as sqlite_examine
 from optio.store.sqlite import sqlite_store
-from optio.telemetry.base import SILENT, Exposition, Failed, Listener, Telemetry, traces_wanted
-from optio.telemetry.liveness import Pulses
+from optio.telemetry.base import SILENT, Exposition, Listener, PartFailed, Telemetry, are_traces_enabled
+from optio.telemetry.liveness import Liveness
 
 if TYPE_CHECKING:
     from optio.executors.pods.manifest import PodSettings
@@ -47,12 +47,12 @@ class Services:
     secrets: Secrets
     telemetry: Telemetry = SILENT
     metrics: Exposition | None = None
-    pulses: Pulses = field(default_factory=Pulses)
+    pulses: Liveness = field(default_factory=Liveness)
 
-    def parts(self) -> Parts:
+    def parts(self) -> ExecutionContext:
         """What executions work with."""
         base_url = self.settings.anthropic_base_url
-        return Parts(
+        return ExecutionContext(
             store=self.store,
             broker=self.broker,
             executor=self.executor,
@@ -107,7 +107,7 @@ def open_store(settings: Settings, *, migrated: bool | None = None) -> Store:
     return postgres_store.open_store(settings.database_url or "", migrated=migrated)
 
 
-def examine_store(settings: Settings, *, thorough: bool = False) -> Iterator[Finding]:
+def examine_store(settings: Settings, *, thorough: bool = False) -> Iterator[ProbeResult]:
     """Can Optio work with the database as it is? `thorough` may read all of it. Raises SettingsError."""
     if settings.database is not None:
         yield from sqlite_examine.examine(settings.database, thorough=thorough)
@@ -117,7 +117,7 @@ def examine_store(settings: Settings, *, thorough: bool = False) -> Iterator[Fin
     yield from pg_examine.examine(settings.database_url or "")
 
 
-def examine_broker(settings: Settings) -> Iterator[Finding]:
+def examine_broker(settings: Settings) -> Iterator[ProbeResult]:
     """The same for Redis, where it is used. Raises SettingsError."""
     if settings.redis_url is None:
         return
@@ -129,7 +129,7 @@ def examine_broker(settings: Settings) -> Iterator[Finding]:
         raise SettingsError(f"{settings.origins['redis_url']}: the URL cannot be read") from None
 
 
-def examine_cluster(settings: Settings) -> Iterator[Finding]:
+def examine_cluster(settings: Settings) -> Iterator[ProbeResult]:
     """The same for the cluster that pods are made in. Raises SettingsError."""
     with _extra("kubernetes", "--cluster"):
         from optio.executors.pods import examine
@@ -272,9 +272,9 @@ def _shared(settings: Settings, telemetry: Telemetry) -> tuple[Broker, RateWindo
         from optio.broker.redis import RedisBroker
         from optio.limits.redis import RedisRateWindow
     try:
-        broker = RedisBroker(settings.redis_url, failed=lambda: telemetry.tell(Failed("broker")))
+        broker = RedisBroker(settings.redis_url, failed=lambda: telemetry.tell(PartFailed("broker")))
         rate = RedisRateWindow(
-            settings.redis_url, settings.webhook_rate_per_minute, failed=lambda: telemetry.tell(Failed("rate"))
+            settings.redis_url, settings.webhook_rate_per_minute, failed=lambda: telemetry.tell(PartFailed("rate"))
         )
         return broker, rate
     except ValueError as err:
@@ -291,7 +291,7 @@ def _telemetry(part: str) -> tuple[Telemetry, Exposition | None]:
         counting = metrics = Metrics()
         listeners.append(counting)
     try:
-        if not traces_wanted(os.environ):
+        if not are_traces_enabled(os.environ):
             return Telemetry(*listeners), metrics
         from optio.telemetry.tracing import Tracing
     except ImportError as err:
@@ -312,7 +312,7 @@ def build(settings: Settings, part: str = "dev") -> Services:
     _narrow_secrets(settings)
     store = open_store(settings)
     telemetry, metrics = _telemetry(part)
-    store.watch(lambda: telemetry.tell(Failed("store")))
+    store.watch(lambda: telemetry.tell(PartFailed("store")))
     try:
         try:
             store.check()

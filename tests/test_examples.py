@@ -9,7 +9,7 @@ from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import DirectoryTree
 from optio.model.registry import CompiledTask
 from optio.testing.coverage import coverage
-from optio.testing.run import run
+from optio.testing.run import run_tests
 from tests.stub_model import TEXT, StubModel
 from tests.support import CLAUDE, ROOT, Dev
 
@@ -31,7 +31,7 @@ def tasks(example: Path) -> list[CompiledTask]:
 
 def payload(example: Path) -> Path | None:
     """The delivery that its README sends, which is the first that its tests try."""
-    (task,) = run(DirectoryTree(example / "tasks.d")).tested
+    (task,) = run_tests(DirectoryTree(example / "tasks.d")).tested
     names = [test.webhook for test in task.task.spec.tests if test.webhook is not None]
     return example / "tasks.d" / names[0] if names else None
 
@@ -77,7 +77,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory, scripted_model: StubModel)
 
 @pytest.mark.parametrize("tree", TREES, ids=lambda tree: tree.parent.name)
 def test_the_own_tests_of_a_tree_pass_and_leave_nothing_out(tree: Path) -> None:
-    report = run(DirectoryTree(tree))
+    report = run_tests(DirectoryTree(tree))
 
     assert [(result.name, result.failures) for result in report.results if not result.passed] == []
     assert {each.task.id: coverage(each).missing for each in report.tested} == {each.task.id: [] for each in report.tested}

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from optio.telemetry.base import about
-from optio.telemetry.logs import MOST_WAITING, JsonFormatter, LogHandler, Outlet, TextFormatter
+from optio.telemetry.logs import MAX_WAITING_BYTES, JsonFormatter, LogHandler, Outlet, TextFormatter
 from tests.runs.support import accept, done, opened
 from tests.support import COMMAND_TASK, ROOT, Dev, command_task, eventually
 
@@ -239,10 +239,10 @@ def test_what_waits_to_be_written_is_bounded_and_dropped_lines_are_counted(tmp_p
     words = "x" * 30_000
     for _ in range(300):
         handler.handle(record(words))
-    most = MOST_WAITING // 30_000
+    most = MAX_WAITING_BYTES // 30_000
 
     assert 300 - most - 5 < outlet.lost < 300 - most + 5
-    assert outlet._size <= MOST_WAITING
+    assert outlet._size <= MAX_WAITING_BYTES
 
     read = threading.Thread(target=lambda: [None for _ in iter(lambda: os.read(reader, 1 << 20), b"")], daemon=True)
     read.start()

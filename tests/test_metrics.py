@@ -16,12 +16,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from optio.errors import StoreUnavailable
 from optio.model.run import RunState
 from optio.processes import health
-from optio.processes.metrics_server import Probe
+from optio.processes.metrics_server import MetricsServer
 from optio.processes.scheduler import Scheduler
 from optio.processes.worker import Worker
 from optio.telemetry.base import Delivered, Fact, Telemetry
-from optio.telemetry.liveness import GRACE, Pulses
-from optio.telemetry.metrics import MOST_REASONS, Metrics
+from optio.telemetry.liveness import GRACE_S, Liveness
+from optio.telemetry.metrics import MAX_REASONS, Metrics
 from optio.wiring import Services
 from tests.runs.support import accept, claim, done, execute, opened, working
 from tests.server.api import JOB, Api
@@ -95,9 +95,9 @@ def test_attempts_and_retries_are_told_apart(services: Services) -> None:
     assert value(services, "optio_runs_total", **labels) == 0
 
 
-def rests(worker: Worker, pulses: Pulses) -> bool:
+def rests(worker: Worker, pulses: Liveness) -> bool:
     """Whether nothing is left that was told before, and the next sweep is a good while away."""
-    return not worker._running and not worker._wake.is_set() and pulses._due["claim"] - time.monotonic() > GRACE + 1
+    return not worker._running and not worker._wake.is_set() and pulses._due["claim"] - time.monotonic() > GRACE_S + 1
 
 
 def test_a_run_that_no_hint_told_of_is_a_repair(services: Services) -> None:
@@ -126,9 +126,9 @@ def test_an_attempt_that_another_worker_goes_on_with_is_counted(services: Servic
 
 def test_reasons_that_programs_invent_do_not_become_labels_without_end() -> None:
     metrics = Metrics()
-    named = {metrics._reason(f"mine-{n}") for n in range(3 * MOST_REASONS)}
+    named = {metrics._reason(f"mine-{n}") for n in range(3 * MAX_REASONS)}
 
-    assert len(named) == MOST_REASONS + 1
+    assert len(named) == MAX_REASONS + 1
     assert "other" in named
 
 
@@ -311,7 +311,7 @@ def test_a_part_of_the_metrics_that_fails_leaves_the_others(services: Services) 
 def probe(tmp_path: Path) -> Iterator[tuple[Services, int]]:
     port = free_port()
     with opened(tmp_path, {"OPTIO_METRICS_PORT": str(port)}) as services:
-        made = Probe(services.settings)
+        made = MetricsServer(services.settings)
         made.attach(services)
         made.start()
         yield services, port
@@ -351,7 +351,7 @@ def test_an_answer_of_the_metrics_port_is_one_write_that_waits_for_no_acknowledg
         accepted, address = server.socket.accept()
         return Noted(fileno=accepted.detach()), address
 
-    monkeypatch.setattr("optio.processes.metrics_server._Server.get_request", accept)
+    monkeypatch.setattr("optio.processes.metrics_server._MetricsHttpServer.get_request", accept)
     answer = ask(port, path)
 
     assert len(writes) == 1
@@ -408,10 +408,10 @@ def test_ready_means_that_the_store_can_be_used(probe: tuple[Services, int], mon
 
 def test_a_loop_that_does_not_come_back_is_late_and_one_that_ended_is_not() -> None:
     now = [0.0]
-    pulses = Pulses(lambda: now[0])
+    pulses = Liveness(lambda: now[0])
     pulses.beat("claim", 2.0)
     pulses.beat("schedule", 20.0)
-    now[0] = GRACE + 2.1
+    now[0] = GRACE_S + 2.1
     assert pulses.late() == ["claim"]
     pulses.end("schedule")
     pulses.beat("claim", 2.0)
@@ -421,7 +421,7 @@ def test_a_loop_that_does_not_come_back_is_late_and_one_that_ended_is_not() -> N
 
 @pytest.mark.parametrize("part", ["claim", "schedule"])
 def test_a_loop_that_hangs_makes_its_process_unwell(services: Services, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("optio.telemetry.liveness.GRACE", 0.3)
+    monkeypatch.setattr("optio.telemetry.liveness.GRACE_S", 0.3)
     hang = threading.Event()
     stuck = threading.Event()
 

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from optio.model import trace
-from optio.telemetry.base import Queued, traces_wanted
+from optio.telemetry.base import Queued, are_traces_enabled
 from optio.telemetry.tracing import Tracing
 from tests.support import COMMAND_TASK, ROOT, Dev, eventually, free_port
 
@@ -316,12 +316,12 @@ def test_without_the_library_it_is_told_and_all_else_works(tmp_path: Path) -> No
     ],
 )
 def test_traces_are_asked_for_by_the_standards_own_variables(environ: dict[str, str], wanted: bool) -> None:
-    assert traces_wanted(environ) is wanted
+    assert are_traces_enabled(environ) is wanted
 
 
 def test_a_way_of_sending_that_is_not_spoken_is_told() -> None:
     with pytest.raises(ValueError, match="asks for grpc"):
-        traces_wanted({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
+        are_traces_enabled({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
 
 
 class _Stuck(SpanExporter):

@@ -47,7 +47,7 @@ class Broker(Protocol):
         ...
 
 
-def tell_of_waiting(broker: Broker, runs: Iterable[tuple[str, str | None]]) -> None:
+def announce_queued(broker: Broker, runs: Iterable[tuple[str, str | None]]) -> None:
     """Tell that these runs wait, each with the namespace of its task. START is for tasks without one, and wakes one worker; all
     workers of a namespace are woken."""
     waiting = list(runs)

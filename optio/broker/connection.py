@@ -12,13 +12,13 @@ from redis.retry import Retry
 
 log = logging.getLogger(__name__)
 # Seconds for an answer: no hint is worth more.
-PATIENCE = 1.0
+REPLY_TIMEOUT_S = 1.0
 # After a failure nothing is tried for this long.
-PAUSE = 0.5
+RETRY_PAUSE_S = 0.5
 _LONGEST = 300
 
 
-def client(url: str, patience: float = PATIENCE, *, again: int = 1) -> "redis.Redis":
+def client(url: str, patience: float = REPLY_TIMEOUT_S, *, again: int = 1) -> "redis.Redis":
     """A client that gives up soon: the library's own default is ten more tries, almost a minute. `again` is for a connection
     that had ended while nobody used it. Raises ValueError for a URL that is none."""
     retry = Retry(NoBackoff(), again, supported_errors=(redis.ConnectionError,))
@@ -30,7 +30,7 @@ def database(url: str) -> str:
     return urlsplit(url).path.strip("/") or "0"
 
 
-def open_to_others(url: str) -> str | None:
+def is_open_to_others(url: str) -> str | None:
     """The host, if it is another machine's and no password is sent: whoever reaches it may write there too."""
     parts = urlsplit(url)
     host = parts.hostname or "localhost"

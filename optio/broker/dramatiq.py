@@ -15,7 +15,7 @@ import redis
 from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.errors import DecodeError
 
-from optio.broker.connection import PAUSE, Troubles, client
+from optio.broker.connection import RETRY_PAUSE_S, Troubles, client
 
 log = logging.getLogger(__name__)
 KEY = "optio:runs"
@@ -171,7 +171,7 @@ class _Consumer(Consumer):
         except Exception as err:  # redis-py raises more kinds than it documents
             if not queue.closing.is_set():
                 queue.troubles.begin("take", err)
-                queue.closing.wait(PAUSE)
+                queue.closing.wait(RETRY_PAUSE_S)
         return None
 
     def _pop(self) -> bytes | None:

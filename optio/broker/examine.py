@@ -6,13 +6,13 @@ from typing import Any
 
 import redis
 
-from optio.broker.connection import client, open_to_others
-from optio.model.probe_result import ERROR, OK, WARNING, Finding
+from optio.broker.connection import client, is_open_to_others
+from optio.model.probe_result import ERROR, OK, WARNING, ProbeResult
 
 _PATIENCE = 2.0
 
 
-def examine(url: str) -> Iterator[Finding]:
+def examine(url: str) -> Iterator[ProbeResult]:
     """One finding after the other; raises ValueError for a URL that cannot be read."""
     with closing(client(url, _PATIENCE)) as connection:
         where = "{host}:{port}".format(**{"host": "this machine", "port": "-", **connection.connection_pool.connection_kwargs})
@@ -22,44 +22,44 @@ def examine(url: str) -> Iterator[Finding]:
             refused = isinstance(err, redis.AuthenticationError) or "authenticated" in str(err)
             said = "it wants another password" if refused else str(err)
             hint = "give redis://:PASSWORD@HOST:PORT/0" if refused else "is it running? Until then runs start by sweeps"
-            yield Finding("redis", ERROR, f"{where}: {said}", hint)
+            yield ProbeResult("redis", ERROR, f"{where}: {said}", hint)
             return
-        yield Finding("redis", OK, f"Redis {info.get('redis_version')}, {where}, {info.get('used_memory_human')} used")
+        yield ProbeResult("redis", OK, f"Redis {info.get('redis_version')}, {where}, {info.get('used_memory_human')} used")
         yield from _safe(url)
         yield from _writable(info)
         yield from _memory(info)
         yield _persistence(connection, info)
 
 
-def _safe(url: str) -> Iterator[Finding]:
-    host = open_to_others(url)
+def _safe(url: str) -> Iterator[ProbeResult]:
+    host = is_open_to_others(url)
     if host is not None:
         hint = "set `requirepass` and give it in the URL: redis://:PASSWORD@HOST:PORT/0, with rediss:// where others may listen"
-        yield Finding(
+        yield ProbeResult(
             "redis", WARNING, f"Redis on {host} is used without a password: who reaches it can fill or empty it", hint
         )
 
 
-def _writable(info: dict[str, Any]) -> Iterator[Finding]:
+def _writable(info: dict[str, Any]) -> Iterator[ProbeResult]:
     if info.get("role") == "slave":
-        yield Finding("redis", ERROR, "it is a replica, which takes no writes", "give the address of the primary")
+        yield ProbeResult("redis", ERROR, "it is a replica, which takes no writes", "give the address of the primary")
     if info.get("rdb_last_bgsave_status") == "err":
         hint = "free some space on its disk, or set `stop-writes-on-bgsave-error no`"
-        yield Finding("redis", WARNING, "its last snapshot failed: it may refuse writes", hint)
+        yield ProbeResult("redis", WARNING, "its last snapshot failed: it may refuse writes", hint)
 
 
-def _memory(info: dict[str, Any]) -> Iterator[Finding]:
+def _memory(info: dict[str, Any]) -> Iterator[ProbeResult]:
     """Where memory is bounded, what is thrown away first must not be a hint or a window."""
     policy = info.get("maxmemory_policy", "noeviction")
     if info.get("maxmemory") and policy != "noeviction":
         detail = f"maxmemory-policy is {policy}: hints and rate windows may be thrown away"
-        yield Finding("redis", WARNING, detail, "CONFIG SET maxmemory-policy noeviction")
+        yield ProbeResult("redis", WARNING, detail, "CONFIG SET maxmemory-policy noeviction")
 
 
-def _persistence(connection: "redis.Redis", info: dict[str, Any]) -> Finding:
+def _persistence(connection: "redis.Redis", info: dict[str, Any]) -> ProbeResult:
     kept = "its append-only file" if info.get("aof_enabled") else None
     with suppress(redis.RedisError):  # not everybody may ask for it
         if kept is None and connection.config_get("save").get("save"):
             kept = "snapshots"
     forgets = "a restart forgets all: rate windows begin anew, no run is lost"
-    return Finding("redis", OK, f"kept by {kept}" if kept else forgets)
+    return ProbeResult("redis", OK, f"kept by {kept}" if kept else forgets)

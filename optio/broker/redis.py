@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 import redis
 
 from optio.broker.base import Listener, Topic
-from optio.broker.connection import PATIENCE, PAUSE, Troubles, client, database, open_to_others
+from optio.broker.connection import REPLY_TIMEOUT_S, RETRY_PAUSE_S, Troubles, client, database, is_open_to_others
 from optio.broker.dramatiq import StartQueue
 from optio.broker.listeners import Listeners
 
@@ -54,7 +54,7 @@ class RedisBroker:
         self._heard_by: redis.Redis | None = None
         self._mouth = threading.Thread(target=self._speak, name="broker-speak", daemon=True)
         self._mouth.start()
-        host = open_to_others(url)
+        host = is_open_to_others(url)
         if host is not None:
             log.warning(
                 "OPTIO_REDIS_URL has no password, and %s is not this machine: whoever reaches that Redis can wake workers and "
@@ -96,7 +96,7 @@ class RedisBroker:
                 if not isinstance(err, redis.ResponseError):
                     self._starts.clear()
                     self._hints.clear()
-                    self._closing.wait(PAUSE)
+                    self._closing.wait(RETRY_PAUSE_S)
                     self._bell.set()
             if last:
                 return
@@ -137,7 +137,7 @@ class RedisBroker:
             except Exception as err:
                 if not self._closing.is_set():
                     self._troubles.begin("listen", err)
-                    self._closing.wait(PAUSE)
+                    self._closing.wait(RETRY_PAUSE_S)
 
     def _hear(self) -> None:
         """Listen on one connection, for as long as it lives."""
@@ -196,10 +196,10 @@ class RedisBroker:
         """Say what is left to say, and stop listening."""
         self._closing.set()
         self._bell.set()
-        self._mouth.join(2 * PATIENCE)
+        self._mouth.join(2 * REPLY_TIMEOUT_S)
         self._queue.close()
         if self._ear is not None:
             if self._heard_by is not None:
                 self._heard_by.connection_pool.disconnect()
-            self._ear.join(2 * PATIENCE)
+            self._ear.join(2 * REPLY_TIMEOUT_S)
         self._client.close()

@@ -7,25 +7,25 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from optio.check_cache.entries import Kept, packed, unpacked
+from optio.check_cache.entries import CacheEntry, pack_entries, unpack_entries
 
 _MAGIC = b"optio checking 1\n"
 _SUFFIX, _UNFINISHED = ".index", ".unfinished"
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-_LARGEST = 512 << 20
+_MAX_INDEX_BYTES = 512 << 20
 # What is kept of all trees together, the newest first.
-_MOST_FILES, _MOST_BYTES = 64, 512 << 20
-_LONGEST_S, _LONGEST_UNFINISHED_S = 30 * 86_400, 3_600
+_MAX_FILES, _MAX_TOTAL_BYTES = 64, 512 << 20
+_MAX_AGE_S, _MAX_UNFINISHED_AGE_S = 30 * 86_400, 3_600
 _TOUCH_AFTER_S = 86_400
 
 
-class Store:
-    """The indexes of a directory. `made_with` is what findings depend on besides the files: another one has other indexes."""
+class CacheDirectory:
+    """The indexes of a directory. `cache_key` is what findings depend on besides the files: another one has other indexes."""
 
     def __init__(self, directory: Path, made_with: bytes) -> None:
         self._directory, self._made_with = directory, made_with
 
-    def load(self, root: Path) -> dict[str, Kept]:
+    def load(self, root: Path) -> dict[str, CacheEntry]:
         """What was kept of the files of a tree: nothing, if anything is wrong with it."""
         path = self._path(root)
         try:
@@ -33,14 +33,14 @@ class Store:
             head = len(_MAGIC) + sha256().digest_size
             if data is None or data[:head] != _MAGIC + sha256(memoryview(data)[head:]).digest():
                 return {}
-            kept = unpacked(data[head:])
+            kept = unpack_entries(data[head:])
         except (OSError, ValueError):
             return {}
         return kept
 
-    def save(self, root: Path, kept: Mapping[str, Kept]) -> str | None:
+    def save(self, root: Path, kept: Mapping[str, CacheEntry]) -> str | None:
         """Why it cannot be written, if so: then the next command starts anew."""
-        data = packed(kept)
+        data = pack_entries(kept)
         path = self._path(root)
         unfinished = path.with_name(f".{path.name}.{os.urandom(6).hex()}{_UNFINISHED}")
         try:
@@ -71,8 +71,8 @@ class Store:
             age, unfinished = now + negative, path.endswith(_UNFINISHED)
             if not unfinished:
                 files, size = files + 1, size + length
-            too_old = age > (_LONGEST_UNFINISHED_S if unfinished else _LONGEST_S)
-            if path != str(newest) and (too_old or files > _MOST_FILES or size > _MOST_BYTES):
+            too_old = age > (_MAX_UNFINISHED_AGE_S if unfinished else _MAX_AGE_S)
+            if path != str(newest) and (too_old or files > _MAX_FILES or size > _MAX_TOTAL_BYTES):
                 Path(path).unlink(missing_ok=True)
 
 
@@ -83,7 +83,7 @@ def _read(path: Path) -> bytes | None:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
             return None
-        if status.st_size > _LARGEST:
+        if status.st_size > _MAX_INDEX_BYTES:
             return None
         if time.time() - status.st_mtime > _TOUCH_AFTER_S:
             os.utime(descriptor)

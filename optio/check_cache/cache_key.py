@@ -16,7 +16,7 @@ LIBRARIES = frozenset({"pyyaml", "jsonschema_rs", "jsonpath_rfc9535", "google_re
 _ZONES = ("tzdata.zi", "+VERSION", "leapseconds")
 
 
-def made_with() -> bytes | None:
+def cache_key() -> bytes | None:
     """A digest of it; None where it cannot be told, and nothing may be kept."""
     versions = list(_versions())
     if not {name for name, _ in versions} >= LIBRARIES:

@@ -7,11 +7,11 @@ from types import MappingProxyType
 
 from optio.check_cache.options import How
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.pipeline import compile_tree, judge
+from optio.compiler.pipeline import check_results, compile_tree
 from optio.compiler.source_tree import DirectoryTree, OverlayTree, SourceTree
 
-_PLAIN = How()
-_NOTHING: Mapping[str, bytes] = MappingProxyType({})
+_DEFAULT_OPTIONS = How()
+_NO_UNSAVED_FILES: Mapping[str, bytes] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,9 @@ class Checked:
     unkept: str | None = None
 
 
-def check(root: Path, only: list[str] | None = None, how: How = _PLAIN, *, typed: Mapping[str, bytes] = _NOTHING) -> Checked:
+def check(
+    root: Path, only: list[str] | None = None, how: How = _DEFAULT_OPTIONS, *, typed: Mapping[str, bytes] = _NO_UNSAVED_FILES
+) -> Checked:
     """Never raises for what stands in a file. `only` limits the task files to the given relative paths; `typed` are contents
     that no file has yet."""
     paths = tuple(OverlayTree(DirectoryTree(root, only), typed).task_files())
@@ -33,10 +35,10 @@ def check(root: Path, only: list[str] | None = None, how: How = _PLAIN, *, typed
     if len(paths) < how.few:
         compilation = compile_tree(tree, careful=how.careful, executor=how.executor, whole=only is None)
         return Checked(paths, len(compilation.registry.tasks), compilation.diagnostics)
-    from optio.check_cache.incremental_check import answers
+    from optio.check_cache.incremental_check import check_changed
 
-    files, levels, unkept = answers(root, tree, paths, how, whole=only is None, typed=frozenset(typed))
-    broken, found = judge(files, levels=levels, careful=how.careful, executor=how.executor, whole=only is None)
+    files, levels, unkept = check_changed(root, tree, paths, how, whole=only is None, typed=frozenset(typed))
+    broken, found = check_results(files, levels=levels, careful=how.careful, executor=how.executor, whole=only is None)
     # A policy has facts, and no id.
     tasks = {file.facts.id for file in files if file.facts is not None and file.facts.id and file.path not in broken}
     return Checked(paths, len(tasks), found, unkept)

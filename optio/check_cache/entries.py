@@ -7,53 +7,53 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from optio.check_cache.file_stamps import Signs
+from optio.check_cache.file_stamps import FileStamps
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.facts import Claim
-from optio.compiler.ignores import Ignore
-from optio.compiler.incremental import Sign
+from optio.compiler.facts import TaskFacts
+from optio.compiler.ignores import IgnoreComment
+from optio.compiler.incremental import Stamp
 from optio.compiler.layers import POLICY, Bases
-from optio.compiler.pipeline import Policies, Verdict, compile_file
+from optio.compiler.pipeline import FileResult, TreePolicy, compile_file
 from optio.compiler.source_tree import SourceTree, Unreadable
 
 # Of files that several tasks are made from; a tree with more of them is read again and again.
-_MOST_SHARED = 16 << 20
+_MAX_SHARED_BYTES = 16 << 20
 
 
-class Read(NamedTuple):
+class FileRead(NamedTuple):
     """A file as it was read: the digest of its bytes, or why there are none. A `sign` stands only where it can be relied on."""
 
     path: str
     held: bytes
-    sign: Sign | None
+    sign: Stamp | None
 
 
-class Kept(NamedTuple):
+class CacheEntry(NamedTuple):
     """A verdict; `around` are the files that hold for it without being named in it."""
 
-    claim: Claim | None
+    claim: TaskFacts | None
     diagnostics: list[Diagnostic]
-    ignores: tuple[Ignore, ...]
+    ignores: tuple[IgnoreComment, ...]
     around: tuple[str, ...]
-    reads: tuple[Read, ...]
+    reads: tuple[FileRead, ...]
 
     def is_of(self, paths: AbstractSet[str]) -> bool:
         """Whether it was made from one of these."""
         return not paths.isdisjoint(self.around) or any(read.path in paths for read in self.reads)
 
-    def verdict(self, path: str) -> Verdict:
+    def verdict(self, path: str) -> FileResult:
         """What the pipeline takes."""
-        return Verdict(path, self.diagnostics, self.claim, self.ignores)
+        return FileResult(path, self.diagnostics, self.claim, self.ignores)
 
 
-class Maker:
+class CachedChecker:
     """Compiles the files of one tree, and tells what is still true of it."""
 
-    def __init__(self, tree: SourceTree, signs: Signs, *, careful: bool, executor: str | None = None) -> None:
-        self._source = _Source(tree, signs)
+    def __init__(self, tree: SourceTree, signs: FileStamps, *, careful: bool, executor: str | None = None) -> None:
+        self._source = _RecordingTree(tree, signs)
         self._signs = signs
         self._careful, self._executor = careful, executor
-        self._bases, self._policy = Bases(self._source), Policies(self._source)
+        self._bases, self._policy = Bases(self._source), TreePolicy(self._source)
         self._around: dict[str, tuple[str, ...]] = {}
 
     @property
@@ -61,20 +61,20 @@ class Maker:
         """Severities of rules by code."""
         return self._policy.levels
 
-    def make(self, path: str) -> Kept:
+    def make(self, path: str) -> CacheEntry:
         """Compile one file."""
         holding = self._holding(path)
         self._source.begin(path)
         file = compile_file(path, self._source, self._bases, self._policy, careful=self._careful, executor=self._executor)
-        return Kept(file.facts, file.diagnostics, file.comments, holding, tuple(self._source.seen.values()))
+        return CacheEntry(file.facts, file.diagnostics, file.comments, holding, tuple(self._source.seen.values()))
 
-    def holds(self, path: str, kept: Kept) -> bool:
+    def holds(self, path: str, kept: CacheEntry) -> bool:
         """Whether signs alone tell that it is still true."""
         if kept.around != self._holding(path):
             return False
         return all(read.sign is not None and read.sign == self._signs.of(read.path) for read in kept.reads)
 
-    def renewed(self, path: str, kept: Kept) -> Kept | None:
+    def renewed(self, path: str, kept: CacheEntry) -> CacheEntry | None:
         """The same with the signs of today, if everything still has the content that it had."""
         if kept.around != self._holding(path):
             return None
@@ -92,14 +92,14 @@ class Maker:
         return known
 
 
-class _Source:
+class _RecordingTree:
     """A tree that notes what each file is made from. What several are made from is read once, and so is one thing for all."""
 
-    def __init__(self, tree: SourceTree, signs: Signs) -> None:
+    def __init__(self, tree: SourceTree, signs: FileStamps) -> None:
         self._tree, self._signs = tree, signs
-        self.seen: dict[str, Read] = {}
+        self.seen: dict[str, FileRead] = {}
         self._own = ""
-        self._shared: dict[str, tuple[bytes | Unreadable, Read]] = {}
+        self._shared: dict[str, tuple[bytes | Unreadable, FileRead]] = {}
         self._size = 0
 
     def begin(self, path: str) -> None:
@@ -115,11 +115,11 @@ class _Source:
             raise data
         return data
 
-    def held(self, path: str) -> Read:
+    def held(self, path: str) -> FileRead:
         """What the file holds now."""
         return self._look(path)[1]
 
-    def _look(self, path: str) -> tuple[bytes | Unreadable, Read]:
+    def _look(self, path: str) -> tuple[bytes | Unreadable, FileRead]:
         known = self._shared.get(path)
         if known is not None:
             return known
@@ -131,18 +131,18 @@ class _Source:
         except Unreadable as err:
             data, read = (
                 err.with_traceback(None),
-                Read(path, f"unreadable: {err.code} {err.message}".encode("utf-8", "replace"), None),
+                FileRead(path, f"unreadable: {err.code} {err.message}".encode("utf-8", "replace"), None),
             )
         else:
-            read = Read(path, sha256(data).digest(), sign)
+            read = FileRead(path, sha256(data).digest(), sign)
         size = len(data) if isinstance(data, bytes) else 0
-        if path != self._own and self._size + size <= _MOST_SHARED:
+        if path != self._own and self._size + size <= _MAX_SHARED_BYTES:
             self._size += size
             self._shared[path] = data, read
         return data, read
 
 
-def packed(kept: Mapping[str, Kept]) -> bytes:
+def pack_entries(kept: Mapping[str, CacheEntry]) -> bytes:
     """For a pipe or a disk. What has a text that is no Unicode, such as the name of a file, is left out."""
     encoder = msgspec.msgpack.Encoder(enc_hook=_packed_range)
     try:
@@ -151,7 +151,7 @@ def packed(kept: Mapping[str, Kept]) -> bytes:
         return encoder.encode({path: each for path, each in kept.items() if _is_unicode(encoder, path, each)})
 
 
-def unpacked(data: bytes) -> dict[str, Kept]:
+def unpack_entries(data: bytes) -> dict[str, CacheEntry]:
     """The inverse; raises ValueError for what is no such thing."""
     try:
         return _DECODER.decode(data)
@@ -159,7 +159,7 @@ def unpacked(data: bytes) -> dict[str, Kept]:
         raise ValueError(str(err)) from err
 
 
-def _is_unicode(encoder: msgspec.msgpack.Encoder, path: str, kept: Kept) -> bool:
+def _is_unicode(encoder: msgspec.msgpack.Encoder, path: str, kept: CacheEntry) -> bool:
     try:
         encoder.encode((path, kept))
     except UnicodeEncodeError:
@@ -180,4 +180,4 @@ def _unpacked_range(kind: type, value: Any) -> Any:
     raise NotImplementedError
 
 
-_DECODER = msgspec.msgpack.Decoder(dict[str, Kept], dec_hook=_unpacked_range)
+_DECODER = msgspec.msgpack.Decoder(dict[str, CacheEntry], dec_hook=_unpacked_range)

@@ -12,20 +12,20 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from optio.compiler.incremental import Sign
-from optio.tree.scan import TICK_NS, sign_of
+from optio.compiler.incremental import Stamp
+from optio.tree.scan import TICK_NS, stamp_of
 
 
-class Signs:
+class FileStamps:
     """The signs of a directory's files, each taken once: when it is first asked for. Those `without` have none."""
 
     def __init__(self, root: Path, clock: Callable[[], int] = time.time_ns, *, without: Iterable[str] = ()) -> None:
         self._root = os.path.realpath(root)
         self._fresh = clock() - TICK_NS
-        self._known: dict[str, Sign | None] = dict.fromkeys(without)
+        self._known: dict[str, Stamp | None] = dict.fromkeys(without)
         self._directories: dict[str, str | None] = {}
 
-    def of(self, path: str) -> Sign | None:
+    def of(self, path: str) -> Stamp | None:
         """None where there is nothing to rely on: for what is no plain file, stands behind a link, or has just changed."""
         try:
             return self._known[path]
@@ -33,7 +33,7 @@ class Signs:
             sign = self._known[path] = self._taken(path)
             return sign
 
-    def _taken(self, path: str) -> Sign | None:
+    def _taken(self, path: str) -> Stamp | None:
         directory, _, name = path.rpartition("/")
         try:
             place = self._directories[directory]
@@ -47,7 +47,7 @@ class Signs:
             return None
         if not stat.S_ISREG(status.st_mode) or max(status.st_mtime_ns, status.st_ctime_ns) > self._fresh:
             return None
-        return sign_of(status)
+        return stamp_of(status)
 
     def _plain(self, directory: str) -> str | None:
         """The prefix of its files' names; None behind a link: where that leads may change while the file does not."""

@@ -5,52 +5,54 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import NamedTuple
 
-from optio.check_cache.cache_file import Store
-from optio.check_cache.cache_key import made_with
-from optio.check_cache.entries import Kept, Maker, packed, unpacked
-from optio.check_cache.file_stamps import Signs
+from optio.check_cache.cache_file import CacheDirectory
+from optio.check_cache.cache_key import cache_key
+from optio.check_cache.entries import CachedChecker, CacheEntry, pack_entries, unpack_entries
+from optio.check_cache.file_stamps import FileStamps
 from optio.check_cache.options import How
-from optio.check_cache.process_pool import shared
-from optio.compiler.pipeline import Verdict
+from optio.check_cache.process_pool import map_in_forks
+from optio.compiler.pipeline import FileResult
 from optio.compiler.source_tree import SourceTree
 
 
-class Answers(NamedTuple):
+class CheckedFiles(NamedTuple):
     """What each file says, in order, the severities of the policy, and why nothing can be kept, if so."""
 
-    verdicts: list[Verdict]
+    verdicts: list[FileResult]
     levels: Mapping[str, str]
     unkept: str | None
 
 
-def answers(root: Path, tree: SourceTree, paths: Sequence[str], how: How, *, whole: bool, typed: AbstractSet[str]) -> Answers:
+def check_changed(
+    root: Path, tree: SourceTree, paths: Sequence[str], how: How, *, whole: bool, typed: AbstractSet[str]
+) -> CheckedFiles:
     """These paths are the `whole` tree, or some of its files: then what is kept of the others stays. Nothing is kept of what
     is made from a file whose content is only `typed`."""
     store = _store(how)
-    maker = Maker(tree, Signs(root, without=typed), careful=how.careful, executor=how.executor)
+    maker = CachedChecker(tree, FileStamps(root, without=typed), careful=how.careful, executor=how.executor)
     before = store.load(root) if store is not None else {}
     now = {path: kept for path in paths if (kept := before.get(path)) is not None and maker.holds(path, kept)}
     open_questions = [path for path in paths if path not in now]
 
-    def answered(share: Sequence[str]) -> dict[str, Kept]:
+    def answered(share: Sequence[str]) -> dict[str, CacheEntry]:
         return {path: _renewed(maker, path, before.get(path)) or maker.make(path) for path in share}
 
-    for part in shared(open_questions, how.jobs_for(len(open_questions)), answered, packed, unpacked):
+    for part in map_in_forks(open_questions, how.jobs_for(len(open_questions)), answered, pack_entries, unpack_entries):
         now |= part
     now |= answered([path for path in paths if path not in now])  # what could not be sent
     unkept = None if store is not None or how.place is None else "it is not known which libraries are installed"
     stays = now if not typed else {path: each for path, each in now.items() if not each.is_of(typed)}
     if store is not None and (not stays.keys().isdisjoint(open_questions) or (whole and not typed and len(before) > len(now))):
         unkept = store.save(root, stays if whole and not typed else before | stays)
-    return Answers([now[path].verdict(path) for path in paths], maker.levels, unkept)
+    return CheckedFiles([now[path].verdict(path) for path in paths], maker.levels, unkept)
 
 
-def _renewed(maker: Maker, path: str, kept: Kept | None) -> Kept | None:
+def _renewed(maker: CachedChecker, path: str, kept: CacheEntry | None) -> CacheEntry | None:
     return None if kept is None else maker.renewed(path, kept)
 
 
-def _store(how: How) -> Store | None:
-    made = made_with() if how.place is not None else None
+def _store(how: How) -> CacheDirectory | None:
+    made = cache_key() if how.place is not None else None
     if how.place is None or made is None:
         return None
-    return Store(how.place, made + (b" careful" if how.careful else b"") + f" {how.executor}".encode())
+    return CacheDirectory(how.place, made + (b" careful" if how.careful else b"") + f" {how.executor}".encode())

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # So few files are compiled sooner than a process is started, or an index read.
-FEW = 100
-_MOST_JOBS = 16
+MIN_FILES_TO_SHARE = 100
+_MAX_JOBS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +19,15 @@ class How:
     executor: str | None = None
     jobs: int | None = None
     place: Path | None = None
-    few: int = FEW
+    few: int = MIN_FILES_TO_SHARE
 
     def jobs_for(self, files: int) -> int:
         """As many processes as are worth it."""
-        most = min(len(os.sched_getaffinity(0)), _MOST_JOBS) if self.jobs is None else self.jobs
+        most = min(len(os.sched_getaffinity(0)), _MAX_JOBS) if self.jobs is None else self.jobs
         return max(1, min(most, files // max(self.few, 1)))
 
 
-def default_place(environment: Mapping[str, str]) -> Path | None:
+def default_cache_directory(environment: Mapping[str, str]) -> Path | None:
     """`$OPTIO_CACHE_DIR`, or `optio` among the user's caches; None where there is no such place."""
     own = environment.get("OPTIO_CACHE_DIR")
     if own:

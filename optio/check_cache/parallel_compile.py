@@ -6,24 +6,24 @@ from dataclasses import replace
 from typing import Any
 
 from optio.check_cache.options import How
-from optio.check_cache.process_pool import shared
+from optio.check_cache.process_pool import map_in_forks
 from optio.compiler.layers import Bases
-from optio.compiler.pipeline import Compilation, CompiledFile, Policies, assemble, compile_file
+from optio.compiler.pipeline import Compilation, CompiledFile, TreePolicy, assemble, compile_file
 from optio.compiler.source_tree import SourceTree
 
-_PLAIN = How()
+_DEFAULT_OPTIONS = How()
 
 
-def compiled(tree: SourceTree, how: How = _PLAIN) -> Compilation:
+def compile_in_parallel(tree: SourceTree, how: How = _DEFAULT_OPTIONS) -> Compilation:
     """Never raises for what stands in a file."""
     paths = list(tree.task_files())
-    bases, policy = Bases(tree), Policies(tree)
+    bases, policy = Bases(tree), TreePolicy(tree)
 
     def made(share: Sequence[str]) -> list[CompiledFile]:
         # What else is known of a task is of no use here, and can be as large as its file.
         return [replace(compile_file(path, tree, bases, policy), task=None) for path in share]
 
-    parts = shared(paths, how.jobs_for(len(paths)), made, pickle.dumps, _unpickled)
+    parts = map_in_forks(paths, how.jobs_for(len(paths)), made, pickle.dumps, _unpickled)
     files = {file.path: file for part in parts for file in part}
     return assemble((files[path] for path in paths), levels=policy.levels)
 

@@ -19,7 +19,7 @@ class _Child(NamedTuple):
     share: Sequence[str]
 
 
-def shared(
+def map_in_forks(
     items: Sequence[str],
     jobs: int,
     work: Callable[[Sequence[str]], T],

@@ -92,8 +92,8 @@ def _command(argv: list[str]) -> int:
         from difflib import get_close_matches
 
         meant = get_close_matches(name, COMMANDS, n=1)
-        complain(f"optio: unknown command `{name}`" + (f": did you mean `{meant[0]}`?" if meant else ""))
-        complain("`optio --help` lists the commands")
+        print_error(f"optio: unknown command `{name}`" + (f": did you mean `{meant[0]}`?" if meant else ""))
+        print_error("`optio --help` lists the commands")
         return USAGE
     return _run(name, argv[1:])
 
@@ -107,19 +107,19 @@ def _run(name: str, arguments: list[str]) -> int:
     except ModuleNotFoundError as err:
         if err.name is not None and err.name.startswith("optio"):
             raise
-        complain(f"optio {name}: `{err.name}` is not installed: install `optio[server]`")
+        print_error(f"optio {name}: `{err.name}` is not installed: install `optio[server]`")
         return USAGE
-    from optio.cli.shared.parser import Parser
+    from optio.cli.shared.parser import CommandParser
 
-    parser = Parser(prog=f"optio {name}", description=command.__doc__ or summary)
+    parser = CommandParser(prog=f"optio {name}", description=command.__doc__ or summary)
     command.add_arguments(parser)
     try:
         code: int = command.run(parser.parse_args(arguments))
     except (SettingsError, StoreMismatch, StoreUnavailable) as err:
-        complain(f"optio {name}: {err}")
+        print_error(f"optio {name}: {err}")
         return USAGE
     except OptioError as err:
-        complain(f"optio {name}: {err}")
+        print_error(f"optio {name}: {err}")
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -127,7 +127,7 @@ def _run(name: str, arguments: list[str]) -> int:
         if isinstance(err, OSError) and err.errno in _UNWRITABLE:
             raise
         if isinstance(err, OSError) and err.errno == errno.ENAMETOOLONG:  # wherever the command line names a file
-            complain(f"optio {name}: a path is too long: `{str(err.filename)[:60]}...`")
+            print_error(f"optio {name}: a path is too long: `{str(err.filename)[:60]}...`")
             return USAGE
         return _bug(name, err)
     return code
@@ -138,11 +138,11 @@ def _bug(name: str, err: Exception) -> int:
         import traceback
 
         traceback.print_exc()
-    complain(f"optio {name}: a bug in Optio: {type(err).__name__}: {err} (OPTIO_DEBUG=1 shows where)")
+    print_error(f"optio {name}: a bug in Optio: {type(err).__name__}: {err} (OPTIO_DEBUG=1 shows where)")
     return INTERNAL
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Say it on standard error. What was typed, or stands in a file, does not drive the terminal from there, either."""
     # Imported here: a clean run has nothing to say.
     from optio.cli.shared.render_run import safe

@@ -11,10 +11,10 @@ from typing import Any
 
 from optio.cli import FAILED, OK
 from optio.cli.shared import flags, render_run
-from optio.cli.shared.time_arg import moment
+from optio.cli.shared.time_arg import parse_time
 from optio.errors import SettingsError, StoreFull
-from optio.processes.retention import wanted
-from optio.runs.audit import MOST_FINDINGS, Finding, Report, audit
+from optio.processes.retention import retention_of
+from optio.runs.audit import MAX_FINDINGS, AuditFinding, AuditReport, audit
 from optio.runs.schedule import MISSED_AFTER
 from optio.server.serializers import at
 from optio.wiring import open_store
@@ -27,28 +27,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     triggers.add_argument("--since", default="24h", metavar="TIME", help="24h, 7d, or 2026-01-05T08:00:00Z (default: 24h)")
     triggers.add_argument("--task", help="only of this task")
     triggers.add_argument("--json", action="store_true", help="for programs")
-    flags.add(triggers, "data_dir")
+    flags.add_setting_flags(triggers, "data_dir")
 
 
 def run(args: argparse.Namespace) -> int:
     """0 when everything is explained, 1 when not."""
-    settings = flags.settings(args)
+    settings = flags.read_settings(args)
     store = open_store(settings)
     try:
         with suppress(StoreFull):  # an audit writes nothing
             store.check()
         now = store.now()
-        since = moment("--since", args.since, now)
+        since = parse_time("--since", args.since, now)
         if since >= now:
             raise SettingsError(f"--since: `{args.since}` is not in the past")
-        report = audit(store, since=since, task_id=args.task, keep=wanted(settings))
+        report = audit(store, since=since, task_id=args.task, keep=retention_of(settings))
     finally:
         store.close()
     print(render_run.as_json(document(report)) if args.json else text(report))
     return FAILED if report.unexplained else OK
 
 
-def document(report: Report) -> dict[str, Any]:
+def document(report: AuditReport) -> dict[str, Any]:
     """For programs."""
     return {
         "since": at(report.since),
@@ -67,7 +67,7 @@ def document(report: Report) -> dict[str, Any]:
     }
 
 
-def text(report: Report) -> str:
+def text(report: AuditReport) -> str:
     """For people."""
     lines = [f"from {_time(report.since)} to {_time(report.until)} UTC"]
     lines += [f"note: {note}" for note in report.notes]
@@ -85,11 +85,11 @@ def text(report: Report) -> str:
     lines += ["", render_run.coloured(f"unexplained: {report.unexplained:,}", "31")]
     lines += [_line(each) for each in sorted(report.findings, key=lambda each: each.at)]
     if report.unexplained > len(report.findings):
-        lines.append(f"  ... these are the first {MOST_FINDINGS:,} that were found")
+        lines.append(f"  ... these are the first {MAX_FINDINGS:,} that were found")
     return "\n".join(lines)
 
 
-def _line(each: Finding) -> str:
+def _line(each: AuditFinding) -> str:
     what = each.kind if each.kind == "slot" else f"{each.kind} {each.id}"
     return f"  {_time(each.at)}  {render_run.safe(each.task_id)}  {what}: {render_run.safe(each.message)}"
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optio.cli import complain
+from optio.cli import print_error
 
 if TYPE_CHECKING:  # the command line is read before the compiler is loaded
     from optio.check_cache.check import Checked
@@ -69,22 +69,22 @@ def run(args: argparse.Namespace) -> int:
         print("optio check: a file on standard input is checked with `--stdin-filename PATH`", file=sys.stderr)
         return USAGE
     if args.stdin_filename and args.paths:
-        complain("optio check: give a PATH or --stdin-filename, not both")
+        print_error("optio check: give a PATH or --stdin-filename, not both")
         return USAGE
     given = sys.stdin.buffer.read(_LONGEST_INPUT) if args.stdin_filename else None
     paths = args.paths or [args.stdin_filename or default]
     for path in paths:
         if given is None and not os.path.exists(path):
             hint = "" if args.paths else " (give a PATH, or set OPTIO_TASKS)"
-            complain(f"optio check: `{path}` does not exist{hint}")
+            print_error(f"optio check: `{path}` does not exist{hint}")
             return USAGE
     found: list[Diagnostic] = []
     files = tasks = 0
     if args.unsafe_fixes and not (args.fix or args.diff):
-        complain("optio check: --unsafe-fixes does nothing by itself: add --fix or --diff")
+        print_error("optio check: --unsafe-fixes does nothing by itself: add --fix or --diff")
         return USAGE
     if args.diff and args.format != "full":
-        complain(f"optio check: --diff prints a patch: leave out --format {args.format}")
+        print_error(f"optio check: --diff prints a patch: leave out --format {args.format}")
         return USAGE
     unfixed, seen = 0, []
     sources: Sources = {}
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             checked = _checked(root, only, args)
             if checked.unkept is not None and os.environ.get("OPTIO_CACHE_DIR"):  # nobody asked for a place among the caches
-                complain(f"optio check: OPTIO_CACHE_DIR: nothing can be kept there: {checked.unkept}")
+                print_error(f"optio check: OPTIO_CACHE_DIR: nothing can be kept there: {checked.unkept}")
         files += len(checked.paths)
         tasks += checked.tasks
         found += _clickable(checked.diagnostics, root)
@@ -107,13 +107,13 @@ def run(args: argparse.Namespace) -> int:
     if args.diff:
         return FOUND if unfixed else CLEAN
     if args.strict:
-        from optio.compiler.diagnostics import strictly
+        from optio.compiler.diagnostics import apply_strict
 
-        found = strictly(found)
+        found = apply_strict(found)
     if not args.verbose:
         found = [each for each in found if each.severity != "info"]
     if args.format == "json":
-        print(report.as_json(found, files=files, tasks=tasks))
+        print(report.render_json(found, files=files, tasks=tasks))
     elif args.format in ("sarif", "github", "junit"):
         _print_exchange(found, seen, args.format)
     else:
@@ -160,10 +160,10 @@ def _typed(root: Path, only: list[str] | None, given: bytes, args: argparse.Name
 
 
 def _how(args: argparse.Namespace) -> "How":
-    from optio.check_cache.options import How, default_place
+    from optio.check_cache.options import How, default_cache_directory
     from optio.model.isolation import APPLIED
 
-    place = None if args.no_cache else default_place(os.environ)
+    place = None if args.no_cache else default_cache_directory(os.environ)
     executor = os.environ.get("OPTIO_EXECUTOR", "")
     executor = executor if executor in APPLIED else "process"
     return How(careful=args.strict or args.verbose, jobs=args.jobs, place=place, executor=executor)
@@ -178,17 +178,17 @@ def _tree(root: Path, only: list[str] | None) -> "DirectoryTree":
 def _fix(root: Path, only: list[str] | None, args: argparse.Namespace) -> "tuple[Checked, int]":
     from optio.check_cache.check import Checked
     from optio.cli.shared import apply_fixes
-    from optio.compiler.fixes import fixed
+    from optio.compiler.fixes import fix_tree
 
     tree = _tree(root, only)
-    done = fixed(tree, unsafe=args.unsafe_fixes, careful=args.strict or args.verbose)
+    done = fix_tree(tree, unsafe=args.unsafe_fixes, careful=args.strict or args.verbose)
     if args.diff:
-        sys.stdout.writelines(apply_fixes.differences(root, done.before, done.files))
+        sys.stdout.writelines(apply_fixes.diff_fixes(root, done.before, done.files))
         undone = done.count
     else:
-        left = apply_fixes.write(root, done.files, done.before)
+        left = apply_fixes.write_fixes(root, done.files, done.before)
         for path in left:
-            complain(f"optio check: `{_seen(root, path)}` has changed meanwhile, and is left as it is: try again")
+            print_error(f"optio check: `{_seen(root, path)}` has changed meanwhile, and is left as it is: try again")
         count, files = sum(done.counts[path] for path in done.files if path not in left), len(done.files) - len(left)
         if count and args.format == "full":
             print(f"fixed {count} finding{'s' * (count > 1)} in {files} file{'s' * (files > 1)}")
@@ -251,15 +251,15 @@ def _print_text(found: "list[Diagnostic]", files: int, tasks: int, paths: list[s
     shown = found[:_MOST_SHOWN]
     if form == "full":
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        lines = report.full(shown, excerpt, colour=colour)
+        lines = report.render_full(shown, excerpt, colour=colour)
     else:
-        lines = report.concise(shown)
+        lines = report.render_concise(shown)
     sys.stdout.writelines(line + "\n" for line in lines)
     if len(found) > len(shown):
         print(f"... and {sum(each.count for each in found[_MOST_SHOWN:]):,} more")
     if form == "full":
         if files:
-            print(report.closing(found, files, tasks))
+            print(report.render_summary(found, files, tasks))
         else:
             from optio.cli.shared.render_run import safe
 

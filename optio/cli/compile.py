@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from optio.check_cache.parallel_compile import compiled
-from optio.cli import FAILED, OK, complain
+from optio.check_cache.parallel_compile import compile_in_parallel
+from optio.cli import FAILED, OK, print_error
 from optio.cli.shared import flags, render_run
-from optio.compiler.report import closing, concise
+from optio.compiler.report import render_concise, render_summary
 from optio.compiler.source_tree import DirectoryTree
 from optio.errors import SettingsError
 from optio.model.registry import CompiledTask, Registry, canonical
@@ -20,14 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0, or 1 with findings on standard error and nothing on standard output when a file has errors."""
-    root = Path(args.path) if args.path else flags.settings(args).tasks
+    root = Path(args.path) if args.path else flags.read_settings(args).tasks
     if not root.is_dir():
         raise SettingsError(f"there is no task directory `{root}`: give a PATH, or make one with `optio init`")
-    compilation = compiled(DirectoryTree(root))
+    compilation = compile_in_parallel(DirectoryTree(root))
     if compilation.diagnostics:
-        complain("\n".join(f"{root}/{line}" for line in concise(compilation.diagnostics)))
+        print_error("\n".join(f"{root}/{line}" for line in render_concise(compilation.diagnostics)))
     if not compilation.ok:
-        complain(closing(compilation.diagnostics, compilation.files, len(compilation.registry.tasks)))
+        print_error(render_summary(compilation.diagnostics, compilation.files, len(compilation.registry.tasks)))
         return FAILED
     print(canonical(document(compilation.registry)) if args.json else _table(compilation.registry))
     return OK

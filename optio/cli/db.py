@@ -28,13 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     keep.add_argument("file", type=Path)
     verbs.add_parser("recover", help="go on after SQLite's log was damaged, with all that can be saved; keeps a copy of it")
     for sub in verbs.choices.values():
-        flags.add(sub, "data_dir")
+        flags.add_setting_flags(sub, "data_dir")
         sub.add_argument("--json", action="store_true", help="for programs")
 
 
 def run(args: argparse.Namespace) -> int:
     """The verb's exit code."""
-    settings = flags.settings(args)
+    settings = flags.read_settings(args)
     if args.verb == "migrate":
         try:
             wait = duration(args.wait).total_seconds() if args.wait else 0.0

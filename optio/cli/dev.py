@@ -11,7 +11,7 @@ import sys
 from optio.cli import OK
 from optio.cli.shared import dev_token, flags
 from optio.cli.shared.dev_console import RunNews, TreeNews
-from optio.cli.shared.serving import attach, listen, log_to_stderr, probing, run_loop, serve
+from optio.cli.shared.serving import attach_health, listen, log_to_stderr, open_metrics_port, run_loop, serve
 from optio.errors import SettingsError
 from optio.processes.retention import Retention
 from optio.processes.scheduler import Scheduler
@@ -19,19 +19,19 @@ from optio.processes.worker import Worker
 from optio.settings import Settings
 from optio.telemetry.logs import Unblocked
 from optio.tree.reload import Reloader
-from optio.tree.served import LiveRegistry, server_name
+from optio.tree.served import ServedRegistry, server_name
 from optio.version import __version__
 from optio.wiring import Services, build, data_directory
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags."""
-    flags.add(parser, "tasks", "data_dir", "host", "port", "max_workflow_concurrent", "writes")
+    flags.add_setting_flags(parser, "tasks", "data_dir", "host", "port", "max_workflow_concurrent", "writes")
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
-    settings = flags.settings(args, defaults={"writes": "files"})
+    settings = flags.read_settings(args, defaults={"writes": "files"})
     # Runs and reloads are told on standard output; the log is for what goes wrong.
     log_to_stderr(settings, logging.INFO if os.environ.get("OPTIO_DEBUG") else logging.WARNING)
     # A terminal that is stopped must not stop the server.
@@ -48,8 +48,8 @@ def _run(settings: Settings) -> int:
     sock = listen(settings)
     services = build(settings)
     try:
-        with probing(settings) as probe, dev_token.issued(settings, sock.getsockname()[1]) as token:
-            attach(services, probe)
+        with open_metrics_port(settings) as probe, dev_token.issue(settings, sock.getsockname()[1]) as token:
+            attach_health(services, probe)
             run_loop(_dev(services, sock, token))
     finally:
         sock.close()
@@ -60,7 +60,7 @@ def _run(settings: Settings) -> int:
 
 async def _dev(services: Services, sock: socket.socket, token: str) -> None:
     settings = services.settings
-    live = LiveRegistry(services.store, settings.removal_limit, server=server_name(settings.tasks))
+    live = ServedRegistry(services.store, settings.removal_limit, server=server_name(settings.tasks))
     live.restore()
     # Where tasks were served before, a missing directory is more often a mistyped path than a wish: it is not made.
     if not live.current.registry.tasks:
@@ -74,7 +74,7 @@ async def _dev(services: Services, sock: socket.socket, token: str) -> None:
     print(f"optio {__version__} on {url}\n", flush=True)
     await reloader.load()
     # A file or a collector that takes the output must not hold the token.
-    query, after = (f"?token={token}", "") if sys.stdout.isatty() else ("", f"\n  token {dev_token.file_of(settings)}")
+    query, after = (f"?token={token}", "") if sys.stdout.isatty() else ("", f"\n  token {dev_token.token_file(settings)}")
     print(
         f"\n  API   {url}/api/tasks{query}\n  docs  {url}/schema{query}{after}\n"
         "  run   optio run TASK -p NAME=VALUE --wait\n  stop  Ctrl-C\n",

@@ -20,15 +20,15 @@ from optio.compiler.source_tree import MAX_FILE_BYTES, DirectoryTree
 from optio.errors import LaunchFailed, NotFound, SettingsError, StoreMismatch, StoreUnavailable
 from optio.executors.base import Executor
 from optio.model import isolation, untrusted
-from optio.model.probe_result import Finding as Check
+from optio.model.probe_result import ProbeResult as Check
 from optio.model.registry import CompiledTask
 from optio.runs import admission
 from optio.runs.signature import unusable_secrets
 from optio.runtimes import RUNTIMES
-from optio.secrets import LocalSecrets, named_by
+from optio.secrets import LocalSecrets, secret_names
 from optio.settings import Settings, unknown
 from optio.store.base import Store
-from optio.telemetry.base import traces_wanted
+from optio.telemetry.base import are_traces_enabled
 from optio.version import __version__
 
 _VERSION_SECONDS = 15
@@ -43,13 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cluster", action="store_true", help="look at the cluster too: permissions, pod security, network policies"
     )
-    flags.add(parser, "tasks", "data_dir", "secrets_dir", "host", "port")
+    flags.add_setting_flags(parser, "tasks", "data_dir", "secrets_dir", "host", "port")
     client.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """0, or 1 when something would keep Optio from working."""
-    settings = flags.settings(args)
+    settings = flags.read_settings(args)
     checks = [check for look in (*CHECKS, *([_thorough_cluster] if args.cluster else [])) for check in look(settings)]
     settings_rows = settings.shown()
     if args.json:
@@ -115,7 +115,7 @@ def _telemetry(settings: Settings) -> Iterator[Check]:
     if settings.metrics_port:
         yield _extra("metrics", "optio.telemetry.metrics", f"/metrics on {settings.metrics_host}:{settings.metrics_port}")
     try:
-        if traces_wanted(os.environ):
+        if are_traces_enabled(os.environ):
             yield _extra("tracing", "optio.telemetry.tracing", "traces are sent to OTEL_EXPORTER_OTLP_ENDPOINT")
     except ValueError as err:
         yield Check(name="tracing", status="warning", detail=str(err), hint="set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf")
@@ -145,7 +145,7 @@ def _data_dir(settings: Settings) -> Iterator[Check]:
 
 def _private(settings: Settings) -> Iterator[Check]:
     """What holds secrets, or what runs were told and said, is for this user alone."""
-    files = [dev_token.file_of(settings)]
+    files = [dev_token.token_file(settings)]
     if settings.database is not None:
         files += [Path(f"{settings.database}{end}") for end in ("", "-wal", "-shm")]
     with suppress(OSError):
@@ -281,7 +281,7 @@ def _isolation(places: Executor, tasks: Sequence[CompiledTask]) -> Iterator[Chec
     cure = "set OPTIO_EXECUTOR=kubernetes, if agents are to run as pods"
     users: dict[tuple[bool, str], list[str]] = {}
     for task in tasks:
-        for name in isolation.names_of(task):
+        for name in isolation.requested_isolation(task):
             for text in places.not_applied((name,)):
                 users.setdefault((name in task.isolation, text), []).append(task.id)
     for (demanded, text), names in sorted(users.items()):
@@ -294,7 +294,7 @@ def _isolation(places: Executor, tasks: Sequence[CompiledTask]) -> Iterator[Chec
 def _secrets(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Check]:
     users: dict[str, list[str]] = {}
     for task in tasks:
-        for name in named_by(task):
+        for name in secret_names(task):
             users.setdefault(name, []).append(task.id)
     secrets = LocalSecrets(settings.secrets, os.environ)
     for name, ids in sorted(users.items()):
@@ -345,7 +345,9 @@ def _agents(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Check
 
 def _strangers(tasks: Sequence[CompiledTask]) -> Iterator[Check]:
     """Secrets beside what strangers write: a sandbox does not keep an agent from giving away what it was given."""
-    exposed = [task.id for task in tasks if task.spec.environment.secrets and untrusted.reaching(task.spec, task.prompt)]
+    exposed = [
+        task.id for task in tasks if task.spec.environment.secrets and untrusted.untrusted_params(task.spec, task.prompt)
+    ]
     if exposed:
         some = ", ".join(exposed[:5]) + (f" and {len(exposed) - 5} more" if len(exposed) > 5 else "")
         detail = f"what strangers write reaches the prompt of tasks that get secrets: {some}"

@@ -4,7 +4,7 @@ import argparse
 import io
 import sys
 
-from optio.cli import complain
+from optio.cli import print_error
 
 SUMMARY = "explain a rule, or list all of them"
 
@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0, or 2 for a rule that does not exist."""
-    from optio.compiler.rules.codes import RULES, meant
-    from optio.compiler.suggest import closest
+    from optio.compiler.rules.codes import RULES, suggest_code
+    from optio.compiler.suggest import suggest
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -28,11 +28,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     names = [rule.name for rule in RULES.values()]
     wanted = args.code.strip()
-    sure, near = meant(wanted)
+    sure, near = suggest_code(wanted)
     found = RULES.get(sure or "")
     if found is None:
-        near = near or closest(wanted.lower(), names)
-        complain(f"optio explain: no rule `{wanted}`" + (f": did you mean `{near}`?" if near else ""))
+        near = near or suggest(wanted.lower(), names)
+        print_error(f"optio explain: no rule `{wanted}`" + (f": did you mean `{near}`?" if near else ""))
         return 2
     strict = f"; {found.strict} with --strict" if found.strict and found.strict != found.severity else ""
     asked = "; looked for with --strict or --verbose only" if found.careful else ""

@@ -7,7 +7,7 @@ import time
 import uuid
 from pathlib import Path
 
-from optio.cli import OK, complain
+from optio.cli import OK, print_error
 from optio.cli.shared import client, flags, render_run
 from optio.errors import SettingsError
 from optio.model.trigger import WebhookConfig
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     send.add_argument("--delivery", help="delivery id; by default a new one")
     send.add_argument("-w", "--wait", action="store_true", help="stream the run's log and wait for its end")
     send.add_argument("--json", action="store_true", help="for programs")
-    flags.add(send, "data_dir", "secrets_dir")
+    flags.add_setting_flags(send, "data_dir", "secrets_dir")
     client.add_arguments(send)
     _add_replay(verbs.add_parser("replay", help="judge deliveries again, by the tasks of now or of another revision"))
     _add_capture(verbs.add_parser("capture", help="turn a delivery into a test of its task, without what is secret"))
@@ -45,7 +45,7 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="start the runs that would start")
     parser.add_argument("--again", action="store_true", help="with --yes: also where the delivery has a run already")
     parser.add_argument("--json", action="store_true", help="for programs")
-    flags.add(parser, "tasks")
+    flags.add_setting_flags(parser, "tasks")
     client.add_arguments(parser)
 
 
@@ -55,7 +55,7 @@ def _add_capture(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="what the test shows, in a few words")
     parser.add_argument("--redact-emails", action="store_true", help="put made-up addresses in the place of e-mail addresses")
     parser.add_argument("--dry-run", action="store_true", help="print what would be written, and write nothing")
-    flags.add(parser, "tasks", "data_dir", "secrets_dir")
+    flags.add_setting_flags(parser, "tasks", "data_dir", "secrets_dir")
     client.add_arguments(parser)
 
 
@@ -76,7 +76,7 @@ def _send(args: argparse.Namespace) -> int:
     """0 when the webhook was accepted, with --wait when its run completed."""
     from optio.cli.run import follow
 
-    settings = flags.settings(args)
+    settings = flags.read_settings(args)
     server = client.Client(settings)
     try:
         body = sys.stdin.buffer.read() if args.payload == "-" else Path(args.payload).read_bytes()
@@ -108,7 +108,7 @@ def _send(args: argparse.Namespace) -> int:
         return follow(server, answer["runId"], as_json=args.json)
     what = f"run {answer['runId']}" if answer["runId"] else "no run, its `events` or `when` leave this delivery out"
     if answer.get("reason"):
-        complain(f"nothing new was started: {answer['reason']}")
+        print_error(f"nothing new was started: {answer['reason']}")
     print(render_run.as_json(answer) if args.json else f"202 {answer['status']}: {what}")
     return OK
 

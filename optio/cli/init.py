@@ -44,13 +44,13 @@ Secrets are names here; their values stay outside: `OPTIO_SECRET_<NAME>`, or a f
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where."""
     parser.add_argument("directory", nargs="?", default=".", metavar="DIR", help="the project's directory (default: this one)")
-    flags.add(parser, "tasks")
+    flags.add_setting_flags(parser, "tasks")
 
 
 def run(args: argparse.Namespace) -> int:
     """0, also when everything was there already; raises SettingsError when the directory cannot be written."""
     root = Path(args.directory)
-    tasks = root / flags.settings(args).tasks
+    tasks = root / flags.read_settings(args).tasks
     schemas = root / "schemas"
     place = Path(os.path.relpath(schemas / "task.schema.json", tasks)).as_posix()
     files = {tasks / "hello.yaml": f"# yaml-language-server: $schema={place}\n{_HELLO}", tasks / "README.md": _README}

@@ -16,22 +16,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from optio.cli import FAILED, OK, complain
+from optio.cli import FAILED, OK, print_error
 from optio.cli.shared import flags, render_run
 from optio.cli.shared.client import Client
-from optio.cli.shared.plan_inputs import Sides, of_directories, of_revisions, of_server
-from optio.cli.shared.served_tree import past_of
+from optio.cli.shared.plan_inputs import PlanInputs, read_directories, read_revisions, read_served
+from optio.cli.shared.served_tree import fetch_history
 from optio.compiler import exchange
-from optio.compiler.diagnostics import Diagnostic, Severity, graded
-from optio.compiler.report import concise
-from optio.compiler.suggest import closest
+from optio.compiler.diagnostics import Diagnostic, Severity, apply_severities
+from optio.compiler.report import render_concise
+from optio.compiler.suggest import suggest
 from optio.errors import SettingsError
-from optio.model.effect import Kind, Weight
+from optio.model.effect import EffectKind, EffectWeight
 from optio.plan import document, markdown, report
-from optio.plan.compare import Plan, Status, compare
-from optio.plan.effect import Effect, Outlook
+from optio.plan.compare import Plan, Status, compare_sides
+from optio.plan.effect import Effect, Forecast
 from optio.plan.findings import findings
-from optio.plan.history import Past, foreseen, in_use
+from optio.plan.history import RunHistory, add_expected_spend, add_recent_runs
 from optio.plan.side import Side
 from optio.plan.words import brief, number
 from optio.settings import Settings
@@ -58,8 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--server", action="store_true", help="against what the server serves, instead of a revision")
     history = "say what changed tasks may be expected to spend, by the server's runs of the last 30 days"
     parser.add_argument("--history", action="store_true", help=history)
-    flags.add(parser, "tasks")
-    flags.add(parser, "url", "token")
+    flags.add_setting_flags(parser, "tasks")
+    flags.add_setting_flags(parser, "url", "token")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,45 +68,45 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join(_kinds()))
         return OK
     _known(args.fail_on)
-    settings = flags.settings(args)
+    settings = flags.read_settings(args)
     sides = _sides(args, settings)
-    outlook = Outlook(now=datetime.now(UTC).replace(second=0, microsecond=0))
+    outlook = Forecast(now=datetime.now(UTC).replace(second=0, microsecond=0))
     for each, name in zip((sides.after, sides.before), reversed(sides.names), strict=True):
         for line in _errors(each, name):
-            complain(line)
-    plan = compare(sides.before, sides.after, outlook)
+            print_error(line)
+    plan = compare_sides(sides.before, sides.after, outlook)
     # A change does not loosen the gate that it goes through: what any of the policies names holds.
     policies = [each for each in (sides.gate, sides.before.policy, sides.after.policy) if each is not None]
     failing = plan.failing([*args.fail_on, *(name for policy in policies for name in policy.fail_on)])
     past = _past(plan, args, settings)
-    plan = in_use(foreseen(plan, past) if args.history else plan, past)
+    plan = add_recent_runs(add_expected_spend(plan, past) if args.history else plan, past)
     busy = {task_id: known.runs for task_id, known in past.items()}
     found = findings(plan, sides.tree, gate=sides.gate, busy=busy, allow_prune=args.allow_prune)
-    found = graded(found, policies[0].rules) if policies else found
+    found = apply_severities(found, policies[0].rules) if policies else found
     refused = [each for each in found if each.severity is Severity.ERROR]
     sys.stdout.writelines(_printed(plan, found, args, sides, failing))
     for line in _reasons(failing, refused, sides):
-        complain(line)
+        print_error(line)
     return FAILED if sides.after.errors or failing or refused else OK
 
 
 def _kinds() -> Iterator[str]:
-    width = max(map(len, Kind))
-    yield from (f"{kind:<{width}}  {kind.says}" for kind in Kind)
+    width = max(map(len, EffectKind))
+    yield from (f"{kind:<{width}}  {kind.says}" for kind in EffectKind)
     yield ""
     yield "each is of a weight: info, notice, or danger, which somebody should look at"
 
 
 def _known(names: Sequence[str]) -> None:
-    known = [*Weight, *Kind]
+    known = [*EffectWeight, *EffectKind]
     for name in names:
         if name not in known:
-            meant = closest(name, known)
+            meant = suggest(name, known)
             hint = f"did you mean `{meant}`?" if meant else "`optio plan --kinds` lists all"
             raise SettingsError(f"--fail-on: there is no effect `{brief(name)}`: {hint}")
 
 
-def _sides(args: argparse.Namespace, settings: Settings) -> Sides:
+def _sides(args: argparse.Namespace, settings: Settings) -> PlanInputs:
     what, root = args.what, settings.tasks
     if len(what) > 2:
         raise SettingsError("give BASE..HEAD, BASE, or two directories")
@@ -116,42 +116,44 @@ def _sides(args: argparse.Namespace, settings: Settings) -> Sides:
     if args.server and what:
         raise SettingsError("--server takes the place of what is compared: leave out what else is named")
     if args.server:
-        return of_server(root, Client(settings))
+        return read_served(root, Client(settings))
     if len(what) == 2:
         if args.tasks is not None:
             raise SettingsError("two directories are both named already: leave out --tasks")
-        return of_directories(*what)
+        return read_directories(*what)
     if what and os.path.isdir(what[0]) and (".." not in what[0] or "/" in what[0]):
         raise SettingsError(f"`{brief(what[0])}` is a directory: name another one to compare it with, or a revision")
-    return of_revisions(root, what[0] if what else "HEAD")
+    return read_revisions(root, what[0] if what else "HEAD")
 
 
-def _past(plan: Plan, args: argparse.Namespace, settings: Settings) -> dict[str, Past]:
+def _past(plan: Plan, args: argparse.Namespace, settings: Settings) -> dict[str, RunHistory]:
     """By id: of changed tasks with --history, and where a server is known of those that go."""
     wanted = [
         change.before.id
         for change in plan.changes
         if change.before is not None and (args.history or (args.server and change.status is Status.REMOVED))
     ]
-    return {task_id: past_of(Client(settings), task_id, plan.outlook.now) for task_id in wanted}
+    return {task_id: fetch_history(Client(settings), task_id, plan.outlook.now) for task_id in wanted}
 
 
 def _errors(side: Side, name: str) -> Iterator[str]:
-    for line in concise(side.errors[:_MOST_ERRORS]):
+    for line in render_concise(side.errors[:_MOST_ERRORS]):
         yield f"{brief(name)}/{line}"
     if len(side.errors) > _MOST_ERRORS:
         yield f"... and {number(len(side.errors) - _MOST_ERRORS, 'error')} more in {name}"
 
 
-def _printed(plan: Plan, found: list[Diagnostic], args: argparse.Namespace, sides: Sides, failing: Failing) -> Iterator[str]:
+def _printed(
+    plan: Plan, found: list[Diagnostic], args: argparse.Namespace, sides: PlanInputs, failing: Failing
+) -> Iterator[str]:
     if args.format == "markdown":
         errors = [*sides.after.errors, *(each for each in found if each.severity is Severity.ERROR)]
-        yield markdown.text(plan, sides.seen, _seen(errors, sides))
+        yield markdown.render_markdown(plan, sides.seen, _seen(errors, sides))
     elif args.format == "json":
         text = json.dumps(_document(plan, found, sides, failing), indent=2, ensure_ascii=False)
         yield "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) + "\n"
     elif args.format == "text":
-        yield from (line + "\n" for line in report.lines(plan, sides.seen, paint=_paint, verbose=args.verbose))
+        yield from (line + "\n" for line in report.render_lines(plan, sides.seen, paint=_paint, verbose=args.verbose))
     else:
         shown = _seen([*sides.after.errors, *(each for each in found if args.verbose or each.code != "OPT809")], sides)
         yield from (line + "\n" for line in ([exchange.sarif(shown)] if args.format == "sarif" else exchange.github(shown)))
@@ -161,7 +163,7 @@ def _paint(text: str, style: str) -> str:
     return render_run.coloured(text, style) if style != "0" else text
 
 
-def _document(plan: Plan, found: list[Diagnostic], sides: Sides, failing: Failing) -> dict[str, object]:
+def _document(plan: Plan, found: list[Diagnostic], sides: PlanInputs, failing: Failing) -> dict[str, object]:
     errors = {
         side: [replace(each, path=f"{name}/{each.path}").to_json() for each in mine.errors]
         for side, mine, name in zip(("before", "after"), (sides.before, sides.after), sides.names, strict=True)
@@ -169,14 +171,14 @@ def _document(plan: Plan, found: list[Diagnostic], sides: Sides, failing: Failin
     return {
         "before": sides.names[0],
         "after": sides.names[1],
-        **document.of(plan, sides.seen),
+        **document.plan_document(plan, sides.seen),
         "errors": errors,
         "findings": [each.to_json() for each in _seen(found, sides)],
         "failing": [{"taskId": task or None, "kind": effect.kind.value, "text": effect.text} for task, effect in failing],
     }
 
 
-def _reasons(failing: Failing, refused: Sequence[Diagnostic], sides: Sides) -> Iterator[str]:
+def _reasons(failing: Failing, refused: Sequence[Diagnostic], sides: PlanInputs) -> Iterator[str]:
     """Why the exit code is 1, when files have no errors."""
     if failing:
         yield f"optio plan: {number(len(failing), 'effect')} that must be looked at (`failOn`):"
@@ -186,10 +188,10 @@ def _reasons(failing: Failing, refused: Sequence[Diagnostic], sides: Sides) -> I
             yield f"  ... and {len(failing) - _MOST_REASONS} more"
     if sides.gate is not None and (failing or refused):
         yield "the branch that is merged into has gone on since the branches parted: its own policy holds, too"
-    yield from concise(_seen(refused, sides))
+    yield from render_concise(_seen(refused, sides))
 
 
-def _seen(found: Sequence[Diagnostic], sides: Sides) -> list[Diagnostic]:
+def _seen(found: Sequence[Diagnostic], sides: PlanInputs) -> list[Diagnostic]:
     """With paths as people see them; what is told of a file that is gone stands in the older tree."""
     gone = sides.before.texts.keys() - sides.after.texts.keys()
     return [replace(each, path=sides.seen(each.path, gone=each.path in gone)) for each in found]

@@ -7,9 +7,9 @@ from typing import Any
 
 from optio.cli import OK
 from optio.cli.shared import client, flags, render_run
-from optio.cli.shared.time_arg import moment
+from optio.cli.shared.time_arg import parse_time
 from optio.errors import SettingsError
-from optio.model.text import roughly
+from optio.model.text import format_roughly
 
 # Whoever keeps the pools says so every half minute.
 _SILENT_S = 60
@@ -70,11 +70,11 @@ def run(args: argparse.Namespace) -> int:
         if args.since is not None:
             raise SettingsError("--since is for `optio pool`: the plan takes --days")
         query = {"task": args.task, "days": args.days, "target": args.target, "limit": args.limit}
-        found = client.Client(flags.settings(args)).request("GET", "/api/pools/plan", query=query)
+        found = client.Client(flags.read_settings(args)).request("GET", "/api/pools/plan", query=query)
         print(render_run.as_json(found) if args.json else plan_text(found))
         return OK
     query = {"since": _since(args.since)}
-    found = client.Client(flags.settings(args)).request("GET", "/api/pools", query=query)
+    found = client.Client(flags.read_settings(args)).request("GET", "/api/pools", query=query)
     print(render_run.as_json(found) if args.json else text(found))
     return OK
 
@@ -83,7 +83,7 @@ def _since(text: str | None) -> str | None:
     if text is None:
         return None
     now = datetime.now(UTC)
-    since = moment("--since", text, now)
+    since = parse_time("--since", text, now)
     if since >= now:
         raise SettingsError(f"--since: `{text}` is not in the past")
     return since.isoformat()
@@ -139,7 +139,7 @@ def _silence(found: dict[str, Any]) -> Iterator[str]:
     for report in found["reports"]:
         if report["ageSeconds"] > _SILENT_S:
             place = f" of {report['place']}" if len(found["reports"]) > 1 else ""
-            age = roughly(timedelta(seconds=report["ageSeconds"]))
+            age = format_roughly(timedelta(seconds=report["ageSeconds"]))
             yield (
                 f"nothing was heard of the pools{place} for {age}: the figures are that old; is a worker with "
                 "OPTIO_EXECUTOR=kubernetes running?"
@@ -184,7 +184,7 @@ def _task(item: dict[str, Any]) -> Iterator[str]:
     yield f"  {item['why']}"
     scheduled = f", {item['scheduledStarts']} by schedule" if item["scheduledStarts"] else ""
     counts = f"{item['measuredStarts']} measured{scheduled}"
-    span = roughly(timedelta(days=item["days"]))
+    span = format_roughly(timedelta(days=item["days"]))
     yield f"  starts of {span}: {counts}; a pod is replaced in {item['refillSeconds']:.3g} s"
     if item["assumed"]:
         yield f"  not measured yet: {'; '.join(item['assumed'])}"

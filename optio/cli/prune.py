@@ -5,8 +5,8 @@ from collections import Counter
 
 from optio.cli import OK
 from optio.cli.shared import flags, render_run
-from optio.processes.retention import wanted
-from optio.store.values import Keep
+from optio.processes.retention import retention_of
+from optio.store.values import RetentionPolicy
 from optio.wiring import open_store
 
 _WORDS = {
@@ -27,13 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--dry-run", action="store_true", help="only say how much would go")
     how.add_argument("--yes", action="store_true", help="delete it")
     parser.add_argument("--json", action="store_true", help="for programs")
-    flags.add(parser, "data_dir", "keep_runs", "keep_logs", "keep_deliveries")
+    flags.add_setting_flags(parser, "data_dir", "keep_runs", "keep_logs", "keep_deliveries")
 
 
 def run(args: argparse.Namespace) -> int:
     """0, or 2 when the store cannot be used."""
-    settings = flags.settings(args)
-    keep = wanted(settings)
+    settings = flags.read_settings(args)
+    keep = retention_of(settings)
     store = open_store(settings)
     try:
         counts: Counter[str] = Counter()
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         return OK
     said = [f"{counts[kind]:>9,} {words}" for kind, words in _WORDS.items() if counts[kind]]
     print("\n".join([f"{'would go' if args.dry_run else 'gone'}:", *said]) if said else "nothing is older than it is kept")
-    if keep == Keep():
+    if keep == RetentionPolicy():
         print("runs, logs and deliveries are kept for ever: OPTIO_KEEP_RUNS, such as 90d, says for how long")
     return OK
 

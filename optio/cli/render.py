@@ -4,21 +4,21 @@ import argparse
 import json
 import sys
 
-from optio.cli import FAILED, OK, complain
+from optio.cli import FAILED, OK, print_error
 from optio.cli.run import add_parameters, parameters
 from optio.cli.shared import flags, render_run
 from optio.compiler.diagnostics import Severity
-from optio.compiler.layers import Bases, origins
-from optio.compiler.pipeline import Compilation, Policies, compile_file, compile_tree
-from optio.compiler.report import concise
+from optio.compiler.layers import Bases, value_origins
+from optio.compiler.pipeline import Compilation, TreePolicy, compile_file, compile_tree
+from optio.compiler.report import render_concise
 from optio.compiler.source_tree import DirectoryTree, SourceTree
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 from optio.errors import Invalid, SettingsError
 from optio.model.prompt import placeholders
 from optio.model.registry import CompiledTask
 from optio.model.route import show as name_of
 from optio.model.route import value_at
-from optio.runs.submit import prepare
+from optio.runs.submit import prepare_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,12 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="task, effective parameters and prompt as JSON")
     how.add_argument("--explain", action="store_true", help="instead of the prompt, every value of the task and who wrote it")
-    flags.add(parser, "tasks")
+    flags.add_setting_flags(parser, "tasks")
 
 
 def run(args: argparse.Namespace) -> int:
     """0, or 1 when the task's file or the parameters have errors; raises SettingsError for a task that does not exist."""
-    root = flags.settings(args).tasks
+    root = flags.read_settings(args).tasks
     if not root.is_dir():
         raise SettingsError(f"there is no task directory `{root}`: `optio init` makes one, --tasks names another")
     given = parameters(args.param, args.param_json)
@@ -43,17 +43,17 @@ def run(args: argparse.Namespace) -> int:
     task = _find(compilation, args.task, str(root))
     if task is None:
         errors = [d for d in compilation.diagnostics if d.severity is Severity.ERROR]
-        complain("\n".join(f"{root}/{line}" for line in concise(errors)))
-        complain(f"optio render: `{args.task}` is not among the tasks without errors")
+        print_error("\n".join(f"{root}/{line}" for line in render_concise(errors)))
+        print_error(f"optio render: `{args.task}` is not among the tasks without errors")
         return FAILED
     if args.explain:
         _explain(task, DirectoryTree(root))
         return OK
     try:
-        made = prepare(task, given, new_id="", trigger="manual", actor="")
+        made = prepare_run(task, given, new_id="", trigger="manual", actor="")
     except Invalid as err:
         lines = [str(err), *(f"  {p.pointer.removeprefix('/params/')}: {p.message}" for p in err.problems)]
-        complain("optio render: " + "\n".join(lines))
+        print_error("optio render: " + "\n".join(lines))
         return FAILED
     if args.json:
         print(render_run.as_json({"taskId": task.id, "digest": task.digest, "params": made.params, "prompt": made.prompt}))
@@ -63,16 +63,16 @@ def run(args: argparse.Namespace) -> int:
     sys.stdout.buffer.flush()
     left = [name for name in placeholders(task.prompt) if name not in made.params]
     if left:
-        complain(f"\nleft as they are: {', '.join('{{' + name + '}}' for name in left)}")
+        print_error(f"\nleft as they are: {', '.join('{{' + name + '}}' for name in left)}")
     return OK
 
 
 def _explain(task: CompiledTask, tree: SourceTree) -> None:
     """A line for each value: where it stands, and what it is."""
-    found = compile_file(task.origin.path, tree, Bases(tree), Policies(tree)).task
+    found = compile_file(task.origin.path, tree, Bases(tree), TreePolicy(tree)).task
     if found is None:
         return
-    rows = [(f"{path}:{line}", route) for route, path, line in origins(found.document)]
+    rows = [(f"{path}:{line}", route) for route, path, line in value_origins(found.document)]
     width = max((len(place) for place, _ in rows), default=0)
     for place, route in rows:
         value = json.dumps(value_at(found.document.value, route), ensure_ascii=False)
@@ -90,6 +90,6 @@ def _find(compilation: Compilation, name: str, root: str) -> CompiledTask | None
             return task
     if compilation.broken:
         return None
-    meant = closest(name, tasks)
+    meant = suggest(name, tasks)
     known = ", ".join(sorted(tasks)[:20]) or "none"
     raise SettingsError(f"no task `{name}`: " + (f"did you mean `{meant}`?" if meant else f"there are {known}"))

@@ -28,7 +28,7 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 when the run was accepted, with --wait when it completed."""
-    server = client.Client(flags.settings(args))
+    server = client.Client(flags.read_settings(args))
     headers = {"Idempotency-Key": args.key} if args.key else {}
     body = {"params": parameters(args.param, args.param_json)}
     started = server.request("POST", f"/api/tasks/{client.quoted(args.task)}/runs", body=body, headers=headers)

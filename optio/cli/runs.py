@@ -46,7 +46,7 @@ def _limit(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """The verb's exit code."""
-    server = client.Client(flags.settings(args))
+    server = client.Client(flags.read_settings(args))
     if args.verb == "list":
         return _list(server, args)
     path = f"/api/workflow-runs/{client.quoted(args.run)}"

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from optio.cli import FAILED, OK, complain
+from optio.cli import FAILED, OK, print_error
 from optio.cli.shared import flags, render_run, tree_calendar
 from optio.compiler.diagnostics import Severity
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.report import concise
+from optio.compiler.report import render_concise
 from optio.compiler.source_tree import DirectoryTree
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 from optio.errors import SettingsError
 from optio.model.registry import CompiledTask
 from optio.model.trigger import ScheduleTrigger
@@ -33,45 +33,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     tree_calendar.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="as JSON")
-    flags.add(parser, "tasks")
-    flags.add(parser, "url", "token")
+    flags.add_setting_flags(parser, "tasks")
+    flags.add_setting_flags(parser, "url", "token")
 
 
 def run(args: argparse.Namespace) -> int:
     """0, or 1 when a file has errors or the task has no schedule; raises SettingsError for a task that does not exist."""
-    tree_calendar.check(args)
+    tree_calendar.check_flags(args)
     args.count = args.count or _FEW
     if args.past:
-        from optio.cli.shared.schedule_history import tell
+        from optio.cli.shared.schedule_history import print_history
 
-        return tell(args)
+        return print_history(args)
     for name in ("url", "token"):
         if getattr(args, name) is not None:
             raise SettingsError(f"--{name} is for --past: what comes next is read from the task directory")
-    settings = flags.settings(args)
+    settings = flags.read_settings(args)
     root = settings.tasks
     if not root.is_dir():
         raise SettingsError(f"there is no task directory `{root}`: `optio init` makes one, --tasks names another")
     compilation = compile_tree(DirectoryTree(root))
     errors = [d for d in compilation.diagnostics if d.severity is Severity.ERROR]
     if errors:
-        complain("\n".join(f"{root}/{line}" for line in concise(errors)))
+        print_error("\n".join(f"{root}/{line}" for line in render_concise(errors)))
     tasks = compilation.registry.tasks
     if args.task is not None and args.task not in tasks:
         if compilation.broken:
-            complain(f"optio schedule: `{args.task}` is not among the tasks without errors")
+            print_error(f"optio schedule: `{args.task}` is not among the tasks without errors")
             return FAILED
-        meant = closest(args.task, tasks)
+        meant = suggest(args.task, tasks)
         known = ", ".join(sorted(tasks)[:20]) or "none"
         raise SettingsError(f"no task `{args.task}`: " + (f"did you mean `{meant}`?" if meant else f"there are {known}"))
     chosen = [task for task in tasks.values() if args.task in (None, task.id)]
     wanted = [(task, task.spec.schedule) for task in chosen if task.spec.schedule is not None]
     now = datetime.now(UTC)
-    span = tree_calendar.range_of(args, {trigger.config.timezone for _, trigger in wanted}, now) if args.calendar else None
+    span = tree_calendar.parse_range(args, {trigger.config.timezone for _, trigger in wanted}, now) if args.calendar else None
     if span is not None and (wanted or args.json):
         from optio.cli.shared.render_calendar import text as calendar_text
 
-        found = tree_calendar.calendar(
+        found = tree_calendar.build_calendar(
             [task for task, _ in wanted], span, settings.max_workflow_concurrent, compilation.diagnostics
         )
         print(render_run.as_json(tree_calendar.document(found)) if args.json else calendar_text(found, grid=args.grid))
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     elif wanted:
         print("\n\n".join(text(*each, now, args.count) for each in wanted))
     if not wanted:
-        complain(f"`{args.task}` has no schedule" if args.task else "no task has a schedule")
+        print_error(f"`{args.task}` has no schedule" if args.task else "no task has a schedule")
         return FAILED if args.task or errors else OK
     return FAILED if errors else OK
 

@@ -3,16 +3,16 @@
 import argparse
 
 from optio.cli.shared import flags
-from optio.cli.shared.run_until_signal import until_stopped
+from optio.cli.shared.run_until_signal import run_until_signal
 from optio.processes.retention import Retention
 from optio.processes.scheduler import Scheduler
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags."""
-    flags.add(parser, "data_dir")
+    flags.add_setting_flags(parser, "data_dir")
 
 
 def run(args: argparse.Namespace) -> int:
     """Fire until SIGTERM."""
-    return until_stopped(flags.settings(args), "scheduler", Scheduler, Retention)
+    return run_until_signal(flags.read_settings(args), "scheduler", Scheduler, Retention)

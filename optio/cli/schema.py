@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from optio.cli import complain
+from optio.cli import print_error
 from optio.cli.shared.render_run import safe
 
 SUMMARY = "print or write the JSON Schemas of task files"
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
             if target.is_file() and target.read_text(encoding="utf-8") == SCHEMAS[kind]():
                 continue
             state = "is out of date" if target.is_file() else "does not exist"
-            complain(f"optio schema: `{target}` {state} (run `optio schema --write {args.check}`)")
+            print_error(f"optio schema: `{target}` {state} (run `optio schema --write {args.check}`)")
             wrong = 1
         return wrong
     sys.stdout.write(SCHEMAS[args.kind or "task"]())

@@ -7,15 +7,15 @@ import socket
 
 from optio.cli import OK
 from optio.cli.shared import flags
-from optio.cli.shared.serving import attach, listen, log_to_stderr, probing, run_loop, serve
+from optio.cli.shared.serving import attach_health, listen, log_to_stderr, open_metrics_port, run_loop, serve
 from optio.cli.shared.starting import Signals, wait_for
 from optio.compiler.diagnostics import Severity
 from optio.errors import SettingsError, StoreUnavailable
-from optio.processes.metrics_server import Probe, StartingApi
+from optio.processes.metrics_server import MetricsServer, StartingApi
 from optio.runs.signature import unusable_secrets
 from optio.settings import Settings
 from optio.tree.reload import Reloader, log_news
-from optio.tree.served import LiveRegistry, Snapshot, server_name
+from optio.tree.served import ServedRegistry, Snapshot, server_name
 from optio.version import __version__
 from optio.wiring import Services, build
 
@@ -24,20 +24,20 @@ log = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags."""
-    flags.add(parser, "tasks", "data_dir", "host", "port", "writes", "allowed_hosts")
+    flags.add_setting_flags(parser, "tasks", "data_dir", "host", "port", "writes", "allowed_hosts")
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM."""
-    settings = flags.settings(args)
+    settings = flags.read_settings(args)
     log_to_stderr(settings)
     sock = listen(settings)
     Signals()
     try:
-        with probing(settings) as probe:
+        with open_metrics_port(settings) as probe:
             services, live = _opened(settings, sock, probe)
             try:
-                attach(services, probe)
+                attach_health(services, probe)
                 run_loop(_serve(services, live, sock))
             finally:
                 services.close()
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     return OK
 
 
-def _opened(settings: Settings, sock: socket.socket, probe: Probe | None) -> tuple[Services, LiveRegistry]:
+def _opened(settings: Settings, sock: socket.socket, probe: MetricsServer | None) -> tuple[Services, ServedRegistry]:
     """The services and what was served last, as soon as the database has them; until then health probes are answered here."""
     answering: list[StartingApi] = []
 
@@ -62,12 +62,12 @@ def _opened(settings: Settings, sock: socket.socket, probe: Probe | None) -> tup
             each.stop()
 
 
-def _open(settings: Settings) -> tuple[Services, LiveRegistry]:
+def _open(settings: Settings) -> tuple[Services, ServedRegistry]:
     services = build(settings, "server")
     try:
         if not services.store.tokens():
             raise SettingsError("there is no token: make one with `optio token create --role admin`, or use `optio dev`")
-        live = LiveRegistry(services.store, settings.removal_limit, server=server_name(settings.tasks))
+        live = ServedRegistry(services.store, settings.removal_limit, server=server_name(settings.tasks))
         live.restore()
     except BaseException:
         services.close()
@@ -75,7 +75,7 @@ def _open(settings: Settings) -> tuple[Services, LiveRegistry]:
     return services, live
 
 
-async def _serve(services: Services, live: LiveRegistry, sock: socket.socket) -> None:
+async def _serve(services: Services, live: ServedRegistry, sock: socket.socket) -> None:
     secrets = _UnusableSecrets(services)
 
     def log_change(snapshot: Snapshot) -> None:

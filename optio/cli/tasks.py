@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The verb's exit code."""
-    server = client.Client(flags.settings(args))
+    server = client.Client(flags.read_settings(args))
     if args.verb == "list":
         found = server.request("GET", "/api/tasks")
         print(render_run.as_json(found) if args.json else _table(found["items"]))

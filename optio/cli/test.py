@@ -9,17 +9,17 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from optio.cli import FAILED, OK, complain
+from optio.cli import FAILED, OK, print_error
 from optio.cli.shared import flags, render_run, write_file
-from optio.cli.shared.render_tests import Done, document, text
-from optio.compiler.report import concise
+from optio.cli.shared.render_tests import TreeResults, document, text
+from optio.compiler.report import render_concise
 from optio.compiler.source_tree import SUFFIXES, DirectoryTree
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 from optio.errors import SettingsError
 from optio.model.example import Example
 from optio.testing.coverage import Coverage, coverage, percentage
-from optio.testing.run import Report, Snapshot
-from optio.testing.run import run as run_tests
+from optio.testing.run import SnapshotUpdate, TreeReport
+from optio.testing.run import run_tests as run_tests
 
 FORMATS = ("text", "json", "junit")
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--coverage", action="store_true", help="what of the mappings, filters and defaults no test has tried")
     parser.add_argument("--min-coverage", type=_percent, metavar="PERCENT", help="fail below it; prints --coverage")
     parser.add_argument("--format", choices=FORMATS, default="text", help="how results are printed (default: text)")
-    flags.add(parser, "tasks")
+    flags.add_setting_flags(parser, "tasks")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,22 +42,22 @@ def run(args: argparse.Namespace) -> int:
     counted = args.coverage or args.min_coverage is not None
     if args.format == "junit" and args.coverage:
         raise SettingsError("JUnit's XML has no place for coverage: leave out --coverage, or --format junit")
-    wanted = _wanted(args.what, flags.settings(args).tasks)
-    done = [Done(root, each.names, *_tested(root, each, args)) for root, each in wanted.items()]
+    wanted = _wanted(args.what, flags.read_settings(args).tasks)
+    done = [TreeResults(root, each.names, *_tested(root, each, args)) for root, each in wanted.items()]
     errors = [error for each in done for error in each.errors()]
     if errors:
-        complain("\n".join(concise(errors)))
+        print_error("\n".join(render_concise(errors)))
     covered = [coverage(each) for one in done for each in one.report.tested if not each.broken] if counted else []
     # Why there are no tests is known: they cannot be read.
     chosen = bool(args.what or args.name or errors)
     _print(done, covered, args.format, chosen=chosen)
     results = [result for each in done for result in each.report.results]
     if not results and chosen and not errors:
-        complain("no test is named so" if args.name else "it has no tests: write some under `tests:`")
+        print_error("no test is named so" if args.name else "it has no tests: write some under `tests:`")
         return FAILED
     share = percentage([item for each in covered for item in each.items])
     if args.min_coverage is not None and share < args.min_coverage:
-        complain(f"{share:.1f}% is covered, less than {args.min_coverage:g}%")
+        print_error(f"{share:.1f}% is covered, less than {args.min_coverage:g}%")
         return FAILED
     return FAILED if errors or not all(result.passed for result in results) else OK
 
@@ -98,7 +98,7 @@ def _wanted(words: list[str], default: Path) -> dict[Path, _Wanted]:
     return found
 
 
-def _tested(root: Path, wanted: _Wanted, args: argparse.Namespace) -> tuple[Report, list[Snapshot]]:
+def _tested(root: Path, wanted: _Wanted, args: argparse.Namespace) -> tuple[TreeReport, list[SnapshotUpdate]]:
     only = wanted.paths if wanted.only and not wanted.everything else None
 
     def chosen(task_id: str, path: str, example: Example) -> bool:
@@ -114,16 +114,16 @@ def _tested(root: Path, wanted: _Wanted, args: argparse.Namespace) -> tuple[Repo
     if not args.update or not updates:
         return report, []
     for each in updates.values():
-        write_file.place(root, each.path, each.prompt.encode())
+        write_file.write_file(root, each.path, each.prompt.encode())
     return _only(run_tests(DirectoryTree(root, only=only), chosen), wanted), list(updates.values())
 
 
-def _only(report: Report, wanted: _Wanted) -> Report:
+def _only(report: TreeReport, wanted: _Wanted) -> TreeReport:
     return replace(report, tested=tuple(each for each in report.tested if wanted.holds(each.task.id, each.task.path)))
 
 
-def _unknown(task_id: str, known: set[str], report: Report) -> SettingsError:
-    meant = closest(task_id, known)
+def _unknown(task_id: str, known: set[str], report: TreeReport) -> SettingsError:
+    meant = suggest(task_id, known)
     if meant:
         return SettingsError(f"no task `{task_id}`: did you mean `{meant}`?")
     if report.compilation.broken:
@@ -131,11 +131,11 @@ def _unknown(task_id: str, known: set[str], report: Report) -> SettingsError:
     return SettingsError(f"no task `{task_id}`: there are {', '.join(sorted(known)[:20]) or 'none'}")
 
 
-def _print(done: list[Done], covered: list[Coverage], form: str, *, chosen: bool) -> None:
+def _print(done: list[TreeResults], covered: list[Coverage], form: str, *, chosen: bool) -> None:
     if form == "junit":
-        from optio.testing.junit import Seen, junit
+        from optio.testing.junit import SuiteInput, junit
 
-        print(junit([Seen(each.report, each.seen, each.errors()) for each in done]))
+        print(junit([SuiteInput(each.report, each.seen, each.errors()) for each in done]))
     elif form == "json":
         print(render_run.as_json(document(done, covered)))
     else:

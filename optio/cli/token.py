@@ -37,13 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     revoke = verbs.add_parser("revoke", help="make a token useless at once")
     revoke.add_argument("id")
     for sub in verbs.choices.values():
-        flags.add(sub, "data_dir")
+        flags.add_setting_flags(sub, "data_dir")
         sub.add_argument("--json", action="store_true", help="for programs")
 
 
 def run(args: argparse.Namespace) -> int:
     """The verb's exit code."""
-    store = open_store(flags.settings(args))
+    store = open_store(flags.read_settings(args))
     try:
         if args.verb == "create":
             try:

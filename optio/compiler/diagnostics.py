@@ -14,10 +14,10 @@ from optio.model.route import Route, pointer
 if TYPE_CHECKING:
     from optio.compiler.rules.rule import Rule
 
-MOST_OF_ONE_CODE_PER_FILE, MOST_KEPT_OF_ONE_CODE = 20, 1_000
-LONGEST_MESSAGE, LONGEST_VALUE = 400, 80
+MAX_SHOWN_PER_CODE, MAX_STORED_PER_CODE = 20, 1_000
+MAX_MESSAGE_LENGTH, MAX_VALUE_LENGTH = 400, 80
 # What a cure says to write is whole, or of no use.
-LONGEST_CURE = 240
+MAX_HINT_LENGTH = 240
 _VALUE = re.compile(r"`([^`]*)`")
 T = TypeVar("T")
 
@@ -110,7 +110,7 @@ def _range(span: Span) -> dict[str, int]:
     return {"line": line, "column": column, "endLine": end_line, "endColumn": end_column}
 
 
-def finding(
+def diagnostic(
     code: str,
     message: str,
     *,
@@ -124,7 +124,7 @@ def finding(
 ) -> Diagnostic:
     """A diagnostic with the severity that the catalogue gives its code."""
     severity = Severity(_rule(code).severity)
-    message, hint = _one_line(message), None if hint is None else _one_line(hint, LONGEST_CURE)
+    message, hint = _one_line(message), None if hint is None else _one_line(hint, MAX_HINT_LENGTH)
     return Diagnostic(
         code=code,
         message=message,
@@ -139,7 +139,7 @@ def finding(
     )
 
 
-def graded(found: Sequence[Diagnostic], levels: Mapping[str, str]) -> list[Diagnostic]:
+def apply_severities(found: Sequence[Diagnostic], levels: Mapping[str, str]) -> list[Diagnostic]:
     """The findings with the severities of the policy, without those that it turns off."""
     done = []
     for each in found:
@@ -151,7 +151,7 @@ def graded(found: Sequence[Diagnostic], levels: Mapping[str, str]) -> list[Diagn
     return done
 
 
-def strictly(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+def apply_strict(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
     """The same, with the severities that the catalogue gives them under `--strict`."""
     graded = []
     for each in diagnostics:
@@ -169,57 +169,57 @@ def _rule(code: str) -> "Rule":
     return RULES[code]
 
 
-def _one_line(text: str, longest: int = LONGEST_VALUE) -> str:
+def _one_line(text: str, longest: int = MAX_VALUE_LENGTH) -> str:
     """What a file holds must not break the line, turn it round or bury it."""
     if len(text) > longest:
-        text = _VALUE.sub(lambda found: f"`{brief(found[1], longest)}`", text)
-    if len(text) > LONGEST_MESSAGE:
-        text = text[: LONGEST_MESSAGE // 2] + " ... " + text[-LONGEST_MESSAGE // 4 :]
+        text = _VALUE.sub(lambda found: f"`{shorten(found[1], longest)}`", text)
+    if len(text) > MAX_MESSAGE_LENGTH:
+        text = text[: MAX_MESSAGE_LENGTH // 2] + " ... " + text[-MAX_MESSAGE_LENGTH // 4 :]
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def brief(text: str, longest: int = LONGEST_VALUE) -> str:
+def shorten(text: str, longest: int = MAX_VALUE_LENGTH) -> str:
     """A value in a message, cut where it is long."""
     return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
-def ordered(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+def sort_diagnostics(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
     """By file, line, column and code, each once. Of many of one rule in one file the first are told, and how many more there
     are: a broken generator must not bury the terminal."""
-    return sorted((each for found in _alike(diagnostics) for each in _bounded(found)), key=_place)
+    return sorted((each for found in _groups(diagnostics) for each in _limit_group(found)), key=_sort_key)
 
 
-def folded(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
+def fold_excess(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
     """The same of one file, but for those of one rule that are too many to be kept: they are counted."""
-    if len(diagnostics) <= MOST_KEPT_OF_ONE_CODE:
+    if len(diagnostics) <= MAX_STORED_PER_CODE:
         return diagnostics
-    return [each for found in _alike(diagnostics) for each in _folded(found)]
+    return [each for found in _groups(diagnostics) for each in _fold_group(found)]
 
 
-def _folded(found: list[Diagnostic]) -> list[Diagnostic]:
-    rest = found[MOST_KEPT_OF_ONE_CODE:]
+def _fold_group(found: list[Diagnostic]) -> list[Diagnostic]:
+    rest = found[MAX_STORED_PER_CODE:]
     more = sum(each.count for each in rest)
-    return [*found[:MOST_KEPT_OF_ONE_CODE], replace(rest[-1], fix=None, more=more)] if rest else found
+    return [*found[:MAX_STORED_PER_CODE], replace(rest[-1], fix=None, more=more)] if rest else found
 
 
-def _alike(diagnostics: Iterable[Diagnostic]) -> list[list[Diagnostic]]:
+def _groups(diagnostics: Iterable[Diagnostic]) -> list[list[Diagnostic]]:
     """Those of one rule in one file, in their order and each once."""
     # What is wrong with an anchor's value is wrong at each of its aliases: that is one mistake.
     unique = {(d.path, d.span, d.code, d.message, d.more): d for d in diagnostics}
     alike: dict[tuple[str, str], list[Diagnostic]] = {}
-    for each in sorted(unique.values(), key=_place):
+    for each in sorted(unique.values(), key=_sort_key):
         alike.setdefault((each.path, each.code), []).append(each)
     return list(alike.values())
 
 
-def _place(found: Diagnostic) -> tuple[str, Position, str, bool, str]:
+def _sort_key(found: Diagnostic) -> tuple[str, Position, str, bool, str]:
     return found.path, found.span.start, found.code, found.more > 0, found.message
 
 
-def _bounded(found: list[Diagnostic]) -> Iterator[Diagnostic]:
-    shown = [each for each in found if not each.more][:MOST_OF_ONE_CODE_PER_FILE]
+def _limit_group(found: list[Diagnostic]) -> Iterator[Diagnostic]:
+    shown = [each for each in found if not each.more][:MAX_SHOWN_PER_CODE]
     yield from shown
     more = sum(each.count for each in found) - len(shown)
     if more:
@@ -228,12 +228,12 @@ def _bounded(found: list[Diagnostic]) -> Iterator[Diagnostic]:
         yield replace(last, message=message, hint="mend these first, and check again", related=(), fix=None, more=more)
 
 
-def told(things: Iterable[T], tell: Callable[[T], Diagnostic]) -> Iterator[Diagnostic]:
+def report_first(things: Iterable[T], tell: Callable[[T], Diagnostic]) -> Iterator[Diagnostic]:
     """What is told of the first of them, and one more that stands for all others: hostile input must not buy more work than
     that."""
     left = iter(things)
     last = None
-    for each in islice(left, MOST_OF_ONE_CODE_PER_FILE):
+    for each in islice(left, MAX_SHOWN_PER_CODE):
         last = tell(each)
         yield last
     if last is not None and (more := sum(1 for _ in left)):

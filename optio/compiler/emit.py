@@ -10,5 +10,5 @@ def emit(task: ResolvedTask, isolation: tuple[str, ...] = (), namespace: str | N
     # Where its values come from, and how it is tested, is no part of what a task is.
     spec = task.spec
     if spec.extends is not None or spec.tests:
-        spec = spec.but(extends=None, tests=[])
+        spec = spec.replace(extends=None, tests=[])
     return CompiledTask(id=task.id, spec=spec, prompt=task.prompt, origin=origin, isolation=isolation, namespace=namespace)

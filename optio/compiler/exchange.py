@@ -6,7 +6,7 @@ from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from optio.compiler.diagnostics import Diagnostic, Severity
-from optio.compiler.report import on_one_line
+from optio.compiler.report import printable_path
 from optio.compiler.rules.codes import RULES
 from optio.compiler.rules.rule import Rule
 from optio.compiler.source import Span
@@ -94,7 +94,7 @@ def _data(text: str) -> str:
 
 
 def _property(text: str) -> str:
-    return _data(on_one_line(text)).replace(":", "%3A").replace(",", "%2C")
+    return _data(printable_path(text)).replace(":", "%3A").replace(",", "%2C")
 
 
 def junit(diagnostics: Sequence[Diagnostic], paths: Sequence[str]) -> str:

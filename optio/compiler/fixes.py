@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from optio.compiler.diagnostics import Diagnostic, Edit, Severity
-from optio.compiler.edits.new_errors import brings_errors
-from optio.compiler.edits.text_edits import BOM, apply
+from optio.compiler.edits.new_errors import has_new_errors
+from optio.compiler.edits.text_edits import BOM, apply_edits
 from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.pipeline import Compilation
 from optio.compiler.source import SourceFile
-from optio.compiler.source_tree import SUFFIXES, OverlayTree, SourceTree, SteadyTree
+from optio.compiler.source_tree import SUFFIXES, OverlayTree, ReadOnceTree, SourceTree
 from optio.compiler.yaml.document import parse
 
 # What is wrong with the bytes has no place in the text. It is information, so it is mended where somebody asks for that.
@@ -26,7 +26,7 @@ _MAX_ROUNDS = 1_000
 
 
 @dataclass(slots=True)
-class Fixed:
+class FixedTree:
     """A tree after its fixes: the files that change, as they were and as they become, how many findings of each that takes,
     what is still found, and how many fixes were left out."""
 
@@ -42,12 +42,12 @@ class Fixed:
         return self.counts.total()
 
 
-def fixed(tree: SourceTree, *, unsafe: bool, careful: bool = False) -> Fixed:
+def fix_tree(tree: SourceTree, *, unsafe: bool, careful: bool = False) -> FixedTree:
     """Return everything that can be fixed. Nothing is written. A fix is left out that would bring an error to any file, and
     all fixes of a file that still could not be read after them."""
     compiler = IncrementalCompiler(careful=careful)
-    tree = SteadyTree(tree)
-    done = Fixed(compiler.compile(tree))
+    tree = ReadOnceTree(tree)
+    done = FixedTree(compiler.compile(tree))
     # Findings whose fix alone makes a file worse, and files whose fixes are tried one by one, to find those out.
     refused: set[tuple[str, str, str]] = set()
     singly: set[str] = set()
@@ -68,11 +68,11 @@ def fixed(tree: SourceTree, *, unsafe: bool, careful: bool = False) -> Fixed:
             break
         chosen = dict(islice(chosen.items(), most))
         now = OverlayTree(tree, dict(done.files))
-        files = {path: _mended(now.read(path), found) for path, found in chosen.items()}
+        files = {path: _apply_fixes(now.read(path), found) for path, found in chosen.items()}
         # What was tried before, and refused, is as it was again.
         after = compiler.compile(OverlayTree(tree, {**done.files, **files}), changed=tried | files.keys())
         tried = set(files)
-        worse = _worse(done.compilation, after, now, files, {path: _edits(found) for path, found in chosen.items()})
+        worse = _worsened_files(done.compilation, after, now, files, {path: _edits(found) for path, found in chosen.items()})
         if worse:
             blamed = worse & files.keys() or files.keys()
             refused |= {
@@ -94,7 +94,7 @@ def fixed(tree: SourceTree, *, unsafe: bool, careful: bool = False) -> Fixed:
     return done
 
 
-def _worse(
+def _worsened_files(
     before: Compilation, after: Compilation, tree: SourceTree, files: Mapping[str, bytes], edits: Mapping[str, list[Edit]]
 ) -> set[str]:
     """Return the files that have more errors than before, or a new one, or are the same. `tree` is as it was before these
@@ -106,7 +106,7 @@ def _worse(
         if found == old or not _errors(found):
             continue
         if path not in files:
-            if brings_errors(old, found):
+            if has_new_errors(old, found):
                 worse.add(path)
             continue
         data = tree.read(path)
@@ -114,9 +114,9 @@ def _worse(
         # What could not be read had more errors than it could say.
         if was_readable and (
             not is_readable
-            or _twice(found) > _twice(old)
+            or _duplicate_count(found) > _duplicate_count(old)
             or _errors(found) > _errors(old)
-            or brings_errors(old, found, _text(data), edits[path])
+            or has_new_errors(old, found, _text(data), edits[path])
         ):
             worse.add(path)
     return worse
@@ -131,16 +131,16 @@ def _edits(found: Iterable[Diagnostic]) -> list[Edit]:
 
 
 def _by_file(compilation: Compilation, unsafe: bool, careful: bool) -> dict[str, list[Diagnostic]]:
-    found = {path: fixable(mine, unsafe=unsafe) for path, mine in _by_path(compilation).items()}
+    found = {path: compatible_fixes(mine, unsafe=unsafe) for path, mine in _by_path(compilation).items()}
     for each in compilation.diagnostics if careful else ():
         if each.code in _OF_BYTES:
             found.setdefault(each.path, []).append(each)
     return {path: mine for path, mine in found.items() if mine}
 
 
-def _mended(data: bytes, found: Iterable[Diagnostic]) -> bytes:
+def _apply_fixes(data: bytes, found: Iterable[Diagnostic]) -> bytes:
     found = list(found)
-    data = apply(data, _edits(found))
+    data = apply_edits(data, _edits(found))
     for each in found:
         if each.code in _OF_BYTES:
             data = _OF_BYTES[each.code](data)
@@ -158,7 +158,7 @@ def _name(found: Diagnostic) -> tuple[str, str, str]:
     return found.path, found.code, found.message
 
 
-def _unreadable(done: Fixed) -> set[str]:
+def _unreadable(done: FixedTree) -> set[str]:
     found = _by_path(done.compilation)
     return {path for path, data in done.files.items() if not _is_readable(path, data, found.get(path, ()))}
 
@@ -169,7 +169,7 @@ def _is_readable(path: str, data: bytes, found: Iterable[Diagnostic]) -> bool:
     return parse(SourceFile(path, data))[0] is not None
 
 
-def _twice(found: Iterable[Diagnostic]) -> int:
+def _duplicate_count(found: Iterable[Diagnostic]) -> int:
     return sum(d.code == "OPT004" for d in found)
 
 
@@ -177,7 +177,7 @@ def _errors(found: Iterable[Diagnostic]) -> int:
     return sum(d.severity is Severity.ERROR for d in found)
 
 
-def fixable(found: Iterable[Diagnostic], *, unsafe: bool) -> list[Diagnostic]:
+def compatible_fixes(found: Iterable[Diagnostic], *, unsafe: bool) -> list[Diagnostic]:
     """Those of one file whose fixes can be applied together, from top to bottom; where two meet, the first has the place. One
     fix may be that of several."""
     mine = [d for d in found if d.fix is not None and (d.fix.safe or unsafe)]
@@ -185,13 +185,15 @@ def fixable(found: Iterable[Diagnostic], *, unsafe: bool) -> list[Diagnostic]:
     taken: list[Edit] = []
     for each in sorted(mine, key=lambda d: (d.span.start, d.code)):
         edits = each.fix.edits if each.fix is not None else ()
-        if any(each.fix == other.fix for other in chosen) or not any(_meet(edit, other) for edit in edits for other in taken):
+        if any(each.fix == other.fix for other in chosen) or not any(
+            _overlap(edit, other) for edit in edits for other in taken
+        ):
             chosen.append(each)
             taken += edits
     return chosen
 
 
-def _meet(one: Edit, other: Edit) -> bool:
+def _overlap(one: Edit, other: Edit) -> bool:
     if one == other:
         return True
     (start, end), (from_, to) = one.span, other.span

@@ -10,32 +10,32 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
-from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Severity, finding
+from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Severity, diagnostic
 from optio.compiler.layers import POLICY
 from optio.compiler.source import Position, Span, span_at
 from optio.compiler.yaml.document import Document
 from optio.compiler.yaml.nodes import Node
 
-MOST_CODES = 1_000
-_SIGN = "optio:"
+MAX_CODES = 1_000
+_PREFIX = "optio:"
 _COMMENT = re.compile(r"#[ \t]*optio:[ \t]*(?P<word>[\w-]*)(?P<codes>\[[^\]\n]*\])?[ \t]*(?P<reason>[^\n]*)")
 _CODE = re.compile(r"[^\s,\[\]]+")
 _COMMENT_LINE = re.compile(r"[ \t]*(#.*)?")
 
 
-class Code(NamedTuple):
+class IgnoredCode(NamedTuple):
     """A rule that a comment names."""
 
     name: str
     span: Span
 
 
-class Ignore(NamedTuple):
+class IgnoreComment(NamedTuple):
     """A comment, the lines that it covers, and whether the prompt's file is covered with them."""
 
     span: Span
     whole: Span
-    codes: tuple[Code, ...]
+    codes: tuple[IgnoredCode, ...]
     reason: str
     lines: range
     prompt_file: bool
@@ -49,25 +49,25 @@ class Ignore(NamedTuple):
         return self.prompt_file and not found.route
 
 
-def ignores(document: Document) -> tuple[tuple[Ignore, ...], list[Diagnostic]]:
+def find_ignores(document: Document) -> tuple[tuple[IgnoreComment, ...], list[Diagnostic]]:
     """All of a file, or so many of them that no person wrote more, and what is said of those that are left out."""
-    if _SIGN not in document.text:
+    if _PREFIX not in document.text:
         return (), []
-    found: list[Ignore] = []
+    found: list[IgnoreComment] = []
     count = 0
     for comment in _ignores(document):
         count += max(1, len(comment.codes))
-        if count > MOST_CODES:
-            message = f"more than {MOST_CODES:,} rules are ignored in this file: from here on none is"
+        if count > MAX_CODES:
+            message = f"more than {MAX_CODES:,} rules are ignored in this file: from here on none is"
             hint = f"delete comments; `{POLICY}` turns a rule off for all files"
-            return tuple(found), [finding("OPT709", message, path=document.path, span=comment.span, hint=hint)]
+            return tuple(found), [diagnostic("OPT709", message, path=document.path, span=comment.span, hint=hint)]
         found.append(comment)
     return tuple(found), []
 
 
-def _ignores(document: Document) -> Iterator[Ignore]:
+def _ignores(document: Document) -> Iterator[IgnoreComment]:
     text = document.text
-    scalars = _Scalars(document.root, text)
+    scalars = _ScalarRanges(document.root, text)
     lines = text.split("\n")
     below = 0  # the line that the comments above it speak of
     for match in _COMMENT.finditer(text):
@@ -87,22 +87,22 @@ def _ignores(document: Document) -> Iterator[Ignore]:
         covered = range(line, max(line, scalars.last_line(line)) + 1)
         named = "promptFile" in lines[line - 1] and document.key_span(("promptFile",)).start.line == line
         codes = _codes(match, span.start) if match["word"] == "ignore" else ()
-        yield Ignore(span, whole, codes, match["reason"].strip(), covered, named)
+        yield IgnoreComment(span, whole, codes, match["reason"].strip(), covered, named)
 
 
-def _codes(match: re.Match[str], start: Position) -> tuple[Code, ...]:
+def _codes(match: re.Match[str], start: Position) -> tuple[IgnoredCode, ...]:
     """The comment is on one line, and begins at `start`."""
     if match["codes"] is None:
         return ()
     found = _CODE.finditer(match.string, match.start("codes"), match.end("codes"))
     shift = start.column - match.start()
     return tuple(
-        Code(each[0], Span(Position(start.line, each.start() + shift), Position(start.line, each.end() + shift)))
-        for each in islice(found, MOST_CODES + 1)
+        IgnoredCode(each[0], Span(Position(start.line, each.start() + shift), Position(start.line, each.end() + shift)))
+        for each in islice(found, MAX_CODES + 1)
     )
 
 
-class _Scalars:
+class _ScalarRanges:
     """Where the texts of a document stand."""
 
     def __init__(self, root: Node, text: str) -> None:
@@ -135,8 +135,8 @@ def _scalars(node: Node) -> Iterator[Node]:
             yield from _scalars(each)
 
 
-def without_ignored(
-    found: Mapping[str, list[Diagnostic]], comments: Mapping[str, tuple[Ignore, ...]], *, careful: bool = False
+def drop_ignored(
+    found: Mapping[str, list[Diagnostic]], comments: Mapping[str, tuple[IgnoreComment, ...]], *, careful: bool = False
 ) -> dict[str, list[Diagnostic]]:
     """Of each file the findings that no comment covers, and what is wrong with its comments. A finding may be in another file:
     in a prompt, or in a template, whose own comments cover it. What was not looked for, not being `careful`, may be ignored in
@@ -162,19 +162,19 @@ def without_ignored(
     return left
 
 
-def _wrong(path: str, comment: Ignore, used: set[str], errors: list[Diagnostic], careful: bool) -> Iterator[Diagnostic]:
-    from optio.compiler.rules.codes import RULES, meant
+def _wrong(path: str, comment: IgnoreComment, used: set[str], errors: list[Diagnostic], careful: bool) -> Iterator[Diagnostic]:
+    from optio.compiler.rules.codes import RULES, suggest_code
 
     if not comment.codes:
         hint = "write `# optio: ignore[CODE] why`"
-        yield finding("OPT709", "a comment to Optio that names no rule", path=path, span=comment.span, hint=hint)
+        yield diagnostic("OPT709", "a comment to Optio that names no rule", path=path, span=comment.span, hint=hint)
         return
     for code in comment.codes:
         if code.name not in RULES:
-            sure, near = meant(code.name)
+            sure, near = suggest_code(code.name)
             hint = f"write `{sure}`" if sure else f"did you mean `{near}`?" if near else "delete it"
             fix = Fix.write(sure, code.span) if sure else None
-            yield finding("OPT709", f"there is no rule `{code.name}`", path=path, span=code.span, hint=hint, fix=fix)
+            yield diagnostic("OPT709", f"there is no rule `{code.name}`", path=path, span=code.span, hint=hint, fix=fix)
         elif code.name not in used:
             rule = RULES[code.name]
             if (
@@ -184,14 +184,14 @@ def _wrong(path: str, comment: Ignore, used: set[str], errors: list[Diagnostic],
             ):
                 continue  # it was not looked for, or could not be
             message = f"this ignores nothing: there is no {code.name} {RULES[code.name].name} here"
-            yield finding("OPT709", message, path=path, span=code.span, hint="delete it", fix=_delete(comment, code))
+            yield diagnostic("OPT709", message, path=path, span=code.span, hint="delete it", fix=_delete(comment, code))
         elif any(each.code == code.name for each in errors):
             message = f"an error cannot be ignored: {code.name} {RULES[code.name].name}"
-            yield finding(
+            yield diagnostic(
                 "OPT709", message, path=path, span=code.span, hint="correct what it says: a task with an error is not served"
             )
     if not comment.reason:
-        yield finding(
+        yield diagnostic(
             "OPT710",
             "no reason is given",
             path=path,
@@ -200,7 +200,7 @@ def _wrong(path: str, comment: Ignore, used: set[str], errors: list[Diagnostic],
         )
 
 
-def _delete(comment: Ignore, code: Code) -> Fix:
+def _delete(comment: IgnoreComment, code: IgnoredCode) -> Fix:
     """The whole comment, with its line if there is nothing else, or of several codes this one, with its comma."""
     if len(comment.codes) == 1:
         return Fix((Edit(comment.whole, ""),))

@@ -10,7 +10,7 @@ import posixpath
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from optio.compiler.diagnostics import Diagnostic, Fix, finding
+from optio.compiler.diagnostics import Diagnostic, Fix, diagnostic
 from optio.compiler.source import SourceFile, Span
 from optio.compiler.source_tree import HIDDEN_HINT, MISSING_HINT, SourceTree, Unreadable, is_hidden
 from optio.compiler.yaml.document import Document, parse
@@ -20,7 +20,7 @@ DEFAULTS = ("_defaults.yaml", "_defaults.yml")
 POLICY = "_policy.yaml"
 # What a file says of itself, and no other one takes from it.
 # What files of defaults and policies are called elsewhere, or by a slip.
-_CALLED = {
+_BASE_NAMES = {
     **dict.fromkeys(("_default", "default", "defaults", "_common", "_base", "_shared"), DEFAULTS[0]),
     **dict.fromkeys(("policy", "_policies", "policies"), POLICY),
 }
@@ -28,12 +28,12 @@ _OF_ITSELF = frozenset({"type", "apiVersion", "extends"})
 _NOT_IN_TEMPLATES = ("id", "name", "tests")
 NOT_IN_DEFAULTS = (*_NOT_IN_TEMPLATES, "extends", "triggers", "type")
 # Units: half of one says nothing.
-_WHOLE: tuple[Route, ...] = (("dedupe",), ("startLimit",))
+_REPLACED_WHOLE: tuple[Route, ...] = (("dedupe",), ("startLimit",))
 _UNION: Route = ("paramsSchema", "required")
 # No value of these is null: one that takes nothing away is no text that somebody forgot to quote.
 _VARIABLES: Route = ("environment", "env")
-_INSTEAD = {"promptTemplate": "promptFile", "promptFile": "promptTemplate"}
-_DEEPEST = 20
+_EXCLUSIVE_KEYS = {"promptTemplate": "promptFile", "promptFile": "promptTemplate"}
+_MAX_TEMPLATE_DEPTH = 20
 
 
 def is_base(document: Document) -> bool:
@@ -45,11 +45,11 @@ def _is_template(document: Document) -> bool:
     return isinstance(document.value, dict) and document.value.get("type") == "template"
 
 
-def base_meant(document: Document) -> str | None:
+def suggest_base_name(document: Document) -> str | None:
     """The name that a file without a task's name was meant to have, by its own."""
     if not isinstance(document.value, dict) or {"name", "agentRuntime", "extends", "type"} & set(document.value):
         return None
-    return _CALLED.get(posixpath.splitext(posixpath.basename(document.path))[0].lower())
+    return _BASE_NAMES.get(posixpath.splitext(posixpath.basename(document.path))[0].lower())
 
 
 class Bases:
@@ -95,7 +95,7 @@ class Layers(NamedTuple):
     found: tuple[Diagnostic, ...] = ()
 
 
-def layers(document: Document, tree: SourceTree, bases: Bases) -> Layers:
+def read_layers(document: Document, tree: SourceTree, bases: Bases) -> Layers:
     """All of them."""
     below: list[Document] = []
     found: list[Diagnostic] = []
@@ -110,7 +110,7 @@ def layers(document: Document, tree: SourceTree, bases: Bases) -> Layers:
             below.append(read)
         else:
             message, hint = f"`{path}` cannot be read, and holds for this task, too", "mend it first"
-            found.append(finding("OPT703", message, path=document.path, hint=hint))
+            found.append(diagnostic("OPT703", message, path=document.path, hint=hint))
     return Layers(tuple(below), tuple(found))
 
 
@@ -120,10 +120,10 @@ def _templates(document: Document, tree: SourceTree, bases: Bases) -> Iterator[D
         last = chain[-1]
 
         def wrong(message: str, hint: str, code: str = "OPT703", last: Document = last) -> Diagnostic:
-            return finding(code, message, path=last.path, span=last.span(("extends",)), route=("extends",), hint=hint)
+            return diagnostic(code, message, path=last.path, span=last.span(("extends",)), route=("extends",), hint=hint)
 
         try:
-            path = beside(last.path, name)
+            path = resolve_path(last.path, name)
         except Unreadable as err:
             yield wrong(f"`{name}` {err.message}", err.hint or "name a template", err.code)
             return
@@ -132,8 +132,8 @@ def _templates(document: Document, tree: SourceTree, bases: Bases) -> Iterator[D
             circle = " -> ".join([*paths[paths.index(path) :], path])
             yield wrong(f"templates extend each other in a circle: {circle}", "take one of them out")
             return
-        if len(chain) > _DEEPEST:
-            yield wrong(f"more than {_DEEPEST} templates, one on the other", "merge some of them")
+        if len(chain) > _MAX_TEMPLATE_DEPTH:
+            yield wrong(f"more than {_MAX_TEMPLATE_DEPTH} templates, one on the other", "merge some of them")
             return
         try:
             base = bases.read(path, tree)
@@ -154,13 +154,13 @@ def missing_hint(tree: SourceTree, path: str, name: str, err: Unreadable) -> str
     """The cure for a path that leads to no file: the one that was probably meant."""
     if err.hint != MISSING_HINT:
         return err.hint
-    from optio.compiler.suggest_path import near_path  # only who made a mistake waits for it
+    from optio.compiler.suggest_path import suggest_file  # only who made a mistake waits for it
 
-    near = near_path(tree, path, name)
+    near = suggest_file(tree, path, name)
     return f"did you mean `{near}`?" if near else err.hint
 
 
-def beside(path: str, name: str) -> str:
+def resolve_path(path: str, name: str) -> str:
     """The path in the tree of a file that a task file names; raises Unreadable for a hidden one, such as a secret in `.optio`.
 
     What leads out of the tree is left as it is, for the tree to refuse.
@@ -170,7 +170,7 @@ def beside(path: str, name: str) -> str:
     return name if name.startswith(("/", "~")) else posixpath.normpath(posixpath.join(posixpath.dirname(path), name))
 
 
-def strange_keys(document: Document) -> Iterator[Diagnostic]:
+def check_base_keys(document: Document) -> Iterator[Diagnostic]:
     """Keys of a base that each task has for itself."""
     template = _is_template(document)
     for key in _NOT_IN_TEMPLATES if template else NOT_IN_DEFAULTS:
@@ -178,10 +178,10 @@ def strange_keys(document: Document) -> Iterator[Diagnostic]:
             where = "a template" if template else "defaults"
             message, hint = f"`{key}` in {where}: each task has its own", "delete it here, and write it into the tasks"
             span = document.key_span((key,))
-            yield finding("OPT120", message, path=document.path, span=span, route=(key,), hint=hint)
+            yield diagnostic("OPT120", message, path=document.path, span=span, route=(key,), hint=hint)
 
 
-def inheritable(document: Document) -> dict[str, Any]:
+def inherited_values(document: Document) -> dict[str, Any]:
     """What others take from a base."""
     left_out = {*_OF_ITSELF, *(_NOT_IN_TEMPLATES if _is_template(document) else NOT_IN_DEFAULTS)}
     if _is_template(document):
@@ -189,21 +189,21 @@ def inheritable(document: Document) -> dict[str, Any]:
     return {key: value for key, value in document.value.items() if key not in left_out}
 
 
-def merged(document: Document, below: Sequence[Document]) -> "Document | Merged":
+def merge_layers(document: Document, below: Sequence[Document]) -> "Document | MergedDocument":
     """The task with everything below it."""
     if not below or not isinstance(document.value, dict):
         return document
-    return Merged(document, below)
+    return MergedDocument(document, below)
 
 
-class Merged:
+class MergedDocument:
     """A task and what is below it, as one document: see `Document`, whose places it gives in the file that wrote each value."""
 
     def __init__(self, document: Document, below: Sequence[Document]) -> None:
         self._top = document
         self._layers: list[tuple[Document, dict[str, Any]]] = [
             (document, document.value),
-            *((each, inheritable(each)) for each in below),
+            *((each, inherited_values(each)) for each in below),
         ]
         self.path, self.line = document.path, document.line
         self.texts = tuple((each.path, each.text) for each, _ in self._layers)
@@ -225,15 +225,15 @@ class Merged:
         done = dict(weak)
         for key, value in strong.items():
             here = (*route, key)
-            if not route and key in _INSTEAD:
-                done.pop(_INSTEAD[key], None)
+            if not route and key in _EXCLUSIVE_KEYS:
+                done.pop(_EXCLUSIVE_KEYS[key], None)
             if value is None and key in done:
                 del done[key]
             elif value is None and layer is self._top:
                 if route != _VARIABLES or not layer.plain(here):
                     done[key] = value
                 self.vain.append(here)
-            elif isinstance(value, dict) and here not in _WHOLE:
+            elif isinstance(value, dict) and here not in _REPLACED_WHOLE:
                 weaker = done.get(key)
                 done[key] = self._over(weaker if isinstance(weaker, dict) else {}, value, layer, here)
             elif here == _UNION and isinstance(value, list) and isinstance(done.get(key), list):
@@ -261,13 +261,13 @@ class Merged:
         if route in self._elsewhere:
             return self._elsewhere[route]
         for layer, values in self._layers:
-            steps, value = _followed(values, route)
+            steps, value = _follow(values, route)
             if steps == len(route):
                 if route:
                     return layer, route  # also where it takes away what others have
             elif steps and not isinstance(value, dict):
                 return layer, route  # it hides all that other layers have below it
-            elif steps and (route[:1] in _WHOLE or any(isinstance(step, int) for step in route[:steps])):
+            elif steps and (route[:1] in _REPLACED_WHOLE or any(isinstance(step, int) for step in route[:steps])):
                 return layer, route  # nobody else can add to it
         return self._top, route
 
@@ -320,7 +320,7 @@ class Merged:
         return self.writer(route).text_at(span, route)
 
 
-def _followed(value: Any, route: Route) -> tuple[int, Any]:
+def _follow(value: Any, route: Route) -> tuple[int, Any]:
     """How many steps of the route there are, and what stands where it ends."""
     for index, step in enumerate(route):
         if isinstance(value, dict) and step in value:
@@ -332,11 +332,11 @@ def _followed(value: Any, route: Route) -> tuple[int, Any]:
     return len(route), value
 
 
-def origins(document: "Document | Merged", below: Route = ()) -> Iterator[tuple[Route, str, int]]:
+def value_origins(document: "Document | MergedDocument", below: Route = ()) -> Iterator[tuple[Route, str, int]]:
     """(route, path, line) of every value that is no mapping, in the order of the document."""
     for key, inner in value_at(document.value, below).items():
         route = (*below, key)
         if isinstance(inner, dict) and inner:
-            yield from origins(document, route)
+            yield from value_origins(document, route)
         else:
             yield route, document.path_at(route), document.key_span(route).start.line

@@ -8,18 +8,27 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from optio.compiler import checks, text_hygiene
 from optio.compiler.checks.across import check_across
-from optio.compiler.diagnostics import Diagnostic, Severity, finding, folded, graded, ordered
+from optio.compiler.diagnostics import Diagnostic, Severity, apply_severities, diagnostic, fold_excess, sort_diagnostics
 from optio.compiler.emit import emit
-from optio.compiler.facts import Claim, claim
-from optio.compiler.ignores import Ignore, ignores, without_ignored
-from optio.compiler.layers import POLICY, Bases, base_meant, inheritable, is_base, layers, merged, strange_keys
+from optio.compiler.facts import TaskFacts, task_facts
+from optio.compiler.ignores import IgnoreComment, drop_ignored, find_ignores
+from optio.compiler.layers import (
+    POLICY,
+    Bases,
+    check_base_keys,
+    inherited_values,
+    is_base,
+    merge_layers,
+    read_layers,
+    suggest_base_name,
+)
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.shape.decode import read
+from optio.compiler.shape.decode import decode_task
 from optio.compiler.shape.resolve import resolve
 from optio.compiler.source import SourceFile
 from optio.compiler.source_tree import MISSING_HINT, SourceTree, Unreadable
-from optio.compiler.suggest import guesses
-from optio.compiler.token_shapes import search
+from optio.compiler.suggest import suggestion_budget
+from optio.compiler.token_shapes import find_tokens
 from optio.compiler.yaml.document import Document, parse
 from optio.model.isolation import POD, not_applied
 from optio.model.registry import CompiledTask, Registry
@@ -47,13 +56,13 @@ class Compilation:
         return not has_errors(self.diagnostics)
 
 
-class Policies:
+class TreePolicy:
     """The policy of a tree, if it has one. One that cannot be read allows nothing."""
 
     def __init__(self, tree: SourceTree) -> None:
         self._spec: PolicySpec | None = None
         self.found: list[Diagnostic] = []
-        self.facts: Claim | None = None
+        self.facts: TaskFacts | None = None
         self.there = True
         try:
             document, wrong = parse(SourceFile(POLICY, tree.read(POLICY)))
@@ -62,13 +71,13 @@ class Policies:
             return
         if document is not None:
             # Imported here: a tree without a policy does not pay for it.
-            from optio.compiler.policy import claim_of, read_policy
+            from optio.compiler.policy import facts_of_policy, read_policy
 
             self._spec, self.found = read_policy(document)
             if has_errors(wrong):  # a key that stands twice: which of both holds is not for us to choose
                 self._spec = None
             if self._spec is not None:
-                self.facts = claim_of(document, self._spec)
+                self.facts = facts_of_policy(document, self._spec)
 
     @property
     def spec(self) -> "PolicySpec | None":
@@ -109,25 +118,25 @@ class Policies:
             tree.read(POLICY)  # for whoever notes what a task was made from
         if self._spec is None:
             message, hint = f"`{POLICY}` cannot be read, and allows nothing until it can", "mend it first"
-            return [finding("OPT121", message, path=task.path, hint=hint)]
+            return [diagnostic("OPT121", message, path=task.path, hint=hint)]
         from optio.compiler.policy import check
 
         return list(check(task, self._spec))
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class FileResult:
     """What one file says by itself, as plain data. A task comes with its errors when something can be said about it; what
     `comments` speak of is still among the findings, for those of all files together come to them."""
 
     path: str
     diagnostics: list[Diagnostic]
-    facts: Claim | None = None
-    comments: tuple[Ignore, ...] = ()
+    facts: TaskFacts | None = None
+    comments: tuple[IgnoreComment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class CompiledFile(Verdict):
+class CompiledFile(FileResult):
     """A verdict with the task that it is about, and what is served of it if nothing is wrong. There never is one in a `base` of
     others."""
 
@@ -136,7 +145,7 @@ class CompiledFile(Verdict):
     base: bool = False
 
 
-class Judgement(NamedTuple):
+class TreeResult(NamedTuple):
     """All verdicts together: the paths of files with errors, and every finding, in order."""
 
     broken: frozenset[str]
@@ -146,7 +155,7 @@ class Judgement(NamedTuple):
 def compile_tree(tree: SourceTree, *, careful: bool = False, executor: str | None = None, whole: bool = True) -> Compilation:
     """Never raises for what stands in a file. With `careful` a task is also asked for what it could do without; with `executor`
     also for what that does not apply. Not `whole` is a tree of which some files are looked at."""
-    bases, policy = Bases(tree), Policies(tree)
+    bases, policy = Bases(tree), TreePolicy(tree)
     files = (compile_file(path, tree, bases, policy, careful=careful, executor=executor) for path in tree.task_files())
     return assemble(files, levels=policy.levels, careful=careful, executor=executor, whole=whole)
 
@@ -161,19 +170,19 @@ def assemble(
 ) -> Compilation:
     """All files, checked across, as one compilation. `levels` are the severities of the policy."""
     compiled = list(files)
-    broken, found = judge(compiled, levels=levels, careful=careful, executor=executor, whole=whole)
+    broken, found = check_results(compiled, levels=levels, careful=careful, executor=executor, whole=whole)
     tasks = {f.compiled.id: f.compiled for f in compiled if f.compiled is not None and f.path not in broken}
     return Compilation(Registry.of(tasks), broken, found, len(compiled))
 
 
-def judge(
-    files: Sequence[Verdict],
+def check_results(
+    files: Sequence[FileResult],
     *,
     levels: Mapping[str, str] = NO_LEVELS,
     careful: bool = False,
     executor: str | None = None,
     whole: bool = True,
-) -> Judgement:
+) -> TreeResult:
     """What all files say together."""
     across: dict[str, list[Diagnostic]] = {}
     claims = [file.facts for file in files if file.facts is not None]
@@ -188,28 +197,28 @@ def judge(
         podded = {f.path for f in files if f.facts is not None and POD in f.facts.demands}
         by_file = {path: mine if path in podded else [d for d in mine if d.code not in vain] for path, mine in by_file.items()}
     if any(each.hint == MISSING_HINT for mine in by_file.values() for each in mine):
-        from optio.compiler.suggest_path import nearly_called  # only who made a mistake waits for it
+        from optio.compiler.suggest_path import suggest_template  # only who made a mistake waits for it
 
         paths = [file.path for file in files]
         by_file = {
-            path: [nearly_called(d, paths) if d.hint == MISSING_HINT and d.route == ("extends",) else d for d in mine]
+            path: [suggest_template(d, paths) if d.hint == MISSING_HINT and d.route == ("extends",) else d for d in mine]
             for path, mine in by_file.items()
         }
     if levels:
-        by_file = {path: graded(mine, levels) for path, mine in by_file.items()}
-    for path, mine in (without_ignored(by_file, comments, careful=careful) if comments else by_file).items():
+        by_file = {path: apply_severities(mine, levels) for path, mine in by_file.items()}
+    for path, mine in (drop_ignored(by_file, comments, careful=careful) if comments else by_file).items():
         found += mine
         # An error in a prompt's own file, or in a template, breaks the task that uses it.
         if has_errors(mine):
             broken.add(path)
-    return Judgement(frozenset(broken), tuple(ordered(found)))
+    return TreeResult(frozenset(broken), tuple(sort_diagnostics(found)))
 
 
 def compile_file(
     path: str,
     tree: SourceTree,
     bases: Bases,
-    policy: "Policies",
+    policy: "TreePolicy",
     *,
     careful: bool = False,
     executor: str | None = None,
@@ -217,49 +226,49 @@ def compile_file(
 ) -> CompiledFile:
     """Parse, merge, shape, resolve and check one file, as `compile_tree` does. Only with `samples` the task keeps those that it
     was checked with: as values they are ten times as large as their files."""
-    with guesses():
+    with suggestion_budget():
         document, task, found = _compiled(path, tree, bases, policy, careful)
     if document is None:
-        return CompiledFile(path, folded(found))
+        return CompiledFile(path, fold_excess(found))
     said, compiled = (policy.facts if path == POLICY else None), None
     if task is not None:
         demands = policy.demands(task)
-        said = claim(task, careful=careful, executor=executor, priced=policy.facts is not None, demands=demands)
+        said = task_facts(task, careful=careful, executor=executor, priced=policy.facts is not None, demands=demands)
         compiled = emit(task, demands, policy.namespace(path))
         if task.samples and not samples:
             task = replace(task, samples=())
-    comments, more = ignores(document)
-    document.let_go()
-    return CompiledFile(path, folded([*found, *more]), said, comments, task, compiled, is_base(document) or path == POLICY)
+    comments, more = find_ignores(document)
+    document.release_nodes()
+    return CompiledFile(path, fold_excess([*found, *more]), said, comments, task, compiled, is_base(document) or path == POLICY)
 
 
 def _compiled(
-    path: str, tree: SourceTree, bases: Bases, policy: "Policies", careful: bool
+    path: str, tree: SourceTree, bases: Bases, policy: "TreePolicy", careful: bool
 ) -> tuple[Document | None, ResolvedTask | None, list[Diagnostic]]:
     try:
         source = SourceFile(path, tree.read(path))
     except Unreadable as err:
-        return None, None, [finding(err.code, err.message, path=path, hint=err.hint)]
+        return None, None, [diagnostic(err.code, err.message, path=path, hint=err.hint)]
     document, found = parse(source)
     if document is None:
         return None, None, found
     if path == POLICY:
         return document, None, [*found, *policy.found]
     if is_base(document):
-        return document, None, _of_base(source, document, found)
-    if (meant := base_meant(document)) is not None:
+        return document, None, _base_result(source, document, found)
+    if (meant := suggest_base_name(document)) is not None:
         hint = f"rename the file to `{meant}`, or write `name:` if it is a task"
         return (
             document,
             None,
-            [*found, finding("OPT102", "`name` is missing: a file of this name is a task", path=path, hint=hint)],
+            [*found, diagnostic("OPT102", "`name` is missing: a file of this name is a task", path=path, hint=hint)],
         )
-    below, missing = layers(document, tree, bases)
+    below, missing = read_layers(document, tree, bases)
     if missing:  # what could be said of the rest depends on what is not there
         return document, None, [*found, *missing]
-    whole = merged(document, below)
-    shape, more = read(whole)
-    found = _with_surface(source, document, found, more)
+    whole = merge_layers(document, below)
+    shape, more = decode_task(whole)
+    found = _with_text_checks(source, document, found, more)
     if shape is None or ("extends",) in shape.gaps:
         return document, None, found
     task, more = resolve(whole, shape, tree)
@@ -273,15 +282,19 @@ def _compiled(
     return document, task, found
 
 
-def _of_base(source: SourceFile, document: Document, found: list[Diagnostic]) -> list[Diagnostic]:
+def _base_result(source: SourceFile, document: Document, found: list[Diagnostic]) -> list[Diagnostic]:
     """What is wrong with a template or with defaults in themselves. What is missing there, the tasks have."""
-    bare = replace(document, value=inheritable(document)) if isinstance(document.value, dict) else document
-    _, more = read(bare)
+    bare = replace(document, value=inherited_values(document)) if isinstance(document.value, dict) else document
+    _, more = decode_task(bare)
     more = [d for d in more if d.code != "OPT102" or len(d.route) > 1]
-    return _with_surface(source, document, found, [*strange_keys(document), *more, *search(document.path, document.text)])
+    return _with_text_checks(
+        source, document, found, [*check_base_keys(document), *more, *find_tokens(document.path, document.text)]
+    )
 
 
-def _with_surface(source: SourceFile, document: Document, found: list[Diagnostic], more: list[Diagnostic]) -> list[Diagnostic]:
+def _with_text_checks(
+    source: SourceFile, document: Document, found: list[Diagnostic], more: list[Diagnostic]
+) -> list[Diagnostic]:
     if found:
         # A key that is no text, or indented by an odd blank, is unknown as well: say it once.
         spans = {d.span for d in found}

@@ -6,15 +6,15 @@ from typing import Any
 
 from optio.compiler import spending
 from optio.compiler.checks.namespaces import pattern_of
-from optio.compiler.conversions.quantities import amount_meant, duration_meant, number_in
-from optio.compiler.diagnostics import Diagnostic, finding
-from optio.compiler.facts import Cap, Claim, Place
+from optio.compiler.conversions.quantities import number_in, suggest_amount, suggest_duration
+from optio.compiler.diagnostics import Diagnostic, diagnostic
+from optio.compiler.facts import SpendCap, TaskFacts, ValuePlace
 from optio.compiler.layers import POLICY
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.suggest import closest
-from optio.compiler.validation import LIST, WHOLE, Misfit, misfits
+from optio.compiler.suggest import suggest
+from optio.compiler.validation import LIST, WHOLE, ValidationIssue, find_issues
 from optio.compiler.yaml.document import Document
-from optio.model.isolation import POD, asked
+from optio.model.isolation import POD, requested_keys
 from optio.model.policy import EFFECTS, Allow, Ceilings, Fleet, PolicySpec
 from optio.model.route import Route, show
 from optio.model.spec import Spec, keys_of, names_of
@@ -38,12 +38,12 @@ def read_policy(document: Document) -> tuple[PolicySpec | None, list[Diagnostic]
     try:
         spec = PolicySpec.of(document.value)
     except ValueError:
-        return None, [_wrong(document, misfit) for misfit in misfits(document.value, PolicySpec)]
+        return None, [_wrong(document, misfit) for misfit in find_issues(document.value, PolicySpec)]
     found = [*_effects(document, spec), *_rules(document, spec)]
     return (None if found else spec), found
 
 
-def _wrong(document: Document, misfit: Misfit) -> Diagnostic:
+def _wrong(document: Document, misfit: ValidationIssue) -> Diagnostic:
     route, name = misfit.route, show(misfit.route)
     span = document.key_span(route) if misfit.kind == "unknown" else document.span(route)
     message, hint = f"`{name}` cannot be read" if route else "a policy is a mapping", "see `optio explain OPT121`"
@@ -52,14 +52,14 @@ def _wrong(document: Document, misfit: Misfit) -> Diagnostic:
     elif misfit.kind == "unknown":
         known = _keys(route[:-1])
         below = [name for name, model in _PARTS.items() if len(route) == 1 and route[0] in names_of(model)]
-        meant = None if below else closest(str(route[-1]), known)
+        meant = None if below else suggest(str(route[-1]), known)
         hint = f"did you mean `{meant}`?" if meant else f"no key here means it, and allowed are {', '.join(known)}: write one"
         message, hint = f"unknown key `{name}`", hint if meant else f"{hint} of these, or delete it"
         hint = f"write it below {' or '.join(f'`{each}:`' for each in below)}" if below else hint
     elif misfit.kind == "word":
         hint = f"allowed: {', '.join(misfit.wanted)}"
     elif route and str(route[-1]).endswith("Usd"):
-        meant = amount_meant(str(misfit.value))
+        meant = suggest_amount(str(misfit.value))
         hint = f'write the amount as text{"" if meant else ", such as"} "{meant or "5.00"}"'
     elif misfit.kind == "type" and misfit.wanted == LIST and isinstance(misfit.value, str):
         hint = f"write a list: [{misfit.value}]"
@@ -74,12 +74,12 @@ def _wrong(document: Document, misfit: Misfit) -> Diagnostic:
         hint = "write up to 63 lower-case letters, digits and `-`, with a letter or digit at both ends"
         hint = f"write `{meant}`" if 0 < len(meant := slug(str(misfit.value))) <= _MAX_NAMESPACE else hint
     elif route[-1:] == ("timeout",):
-        meant = duration_meant(str(misfit.value))
+        meant = suggest_duration(str(misfit.value))
         hint = f"write `{meant}`" if meant else "write hours, minutes and seconds: `90s`, `20m` or `1h30m`"
-    return finding("OPT121", message, path=document.path, span=span, route=route, hint=hint)
+    return diagnostic("OPT121", message, path=document.path, span=span, route=route, hint=hint)
 
 
-def _form(misfit: Misfit) -> str:
+def _form(misfit: ValidationIssue) -> str:
     """What the key looks like; the number that a text holds."""
     from optio.compiler.json_schema_texts import EXAMPLES
     from optio.compiler.yaml.emit import flow  # only who made a mistake waits for them
@@ -104,19 +104,19 @@ def _keys(route: Route) -> list[str]:
 def _effects(document: Document, spec: PolicySpec) -> Iterator[Diagnostic]:
     for index, name in enumerate(spec.fail_on):
         if name not in EFFECTS:
-            route, meant = ("failOn", index), closest(name, EFFECTS)
+            route, meant = ("failOn", index), suggest(name, EFFECTS)
             hint = f"did you mean `{meant}`?" if meant else "`optio plan --kinds` lists all"
             message = f"there is no effect `{name}`"
-            yield finding("OPT121", message, path=document.path, span=document.span(route), route=route, hint=hint)
+            yield diagnostic("OPT121", message, path=document.path, span=document.span(route), route=route, hint=hint)
 
 
 def _rules(document: Document, spec: PolicySpec) -> Iterator[Diagnostic]:
-    from optio.compiler.rules.codes import RULES, meant
+    from optio.compiler.rules.codes import RULES, suggest_code
 
     for code, level in spec.rules.items():
         route = ("rules", code)
         if code not in RULES:
-            sure, near = meant(code)
+            sure, near = suggest_code(code)
             hint = f"write `{sure}`" if sure else f"did you mean `{near}`?" if near else "`optio explain` lists all"
             message, key = f"there is no rule `{code}`", True
         elif RULES[code].severity == "error" and level != "error":
@@ -124,24 +124,24 @@ def _rules(document: Document, spec: PolicySpec) -> Iterator[Diagnostic]:
         else:
             continue
         span = document.key_span(route) if key else document.span(route)
-        yield finding("OPT121", message, path=document.path, span=span, route=route, hint=hint)
+        yield diagnostic("OPT121", message, path=document.path, span=span, route=route, hint=hint)
 
 
-def claim_of(document: Document, policy: PolicySpec) -> Claim | None:
+def facts_of_policy(document: Document, policy: PolicySpec) -> TaskFacts | None:
     """What it says of all tasks together."""
     caps = [
-        None if most is None else Cap(most, Place(("fleet", key), document.span(("fleet", key))))
+        None if most is None else SpendCap(most, ValuePlace(("fleet", key), document.span(("fleet", key))))
         for key, most in (("dayUsd", policy.fleet.day_usd), ("monthUsd", policy.fleet.month_usd))
     ]
     routes: list[Route] = [("namespaces", pattern) for pattern in policy.namespaces]
-    namespaces = tuple(Place(route, document.key_span(route)) for route in routes)
-    return Claim(POLICY, "", None, caps=(caps[0], caps[1]), namespaces=namespaces) if any(caps) or namespaces else None
+    namespaces = tuple(ValuePlace(route, document.key_span(route)) for route in routes)
+    return TaskFacts(POLICY, "", None, caps=(caps[0], caps[1]), namespaces=namespaces) if any(caps) or namespaces else None
 
 
 def demands(task: ResolvedTask, policy: PolicySpec) -> tuple[str, ...]:
     """What an executor must apply to run the task: pods, where the tree is for them; images and hosts that are listed."""
     listed = {"image": policy.allow.images, "network": policy.allow.egress}
-    named = [key for key in asked(task.spec.environment) if listed.get(key) is not None]
+    named = [key for key in requested_keys(task.spec.environment) if listed.get(key) is not None]
     return (*((POD,) if policy.executor == "kubernetes" else ()), *named)
 
 
@@ -157,7 +157,7 @@ def check(task: ResolvedTask, policy: PolicySpec) -> Iterator[Diagnostic]:
     told = {each.route for each in found}
     # What has a bound must be given, too: it is asked for once.
     for each in (*found, *(each for each in _required(task, policy) if each.route not in told)):
-        if task.knows(each.route):
+        if task.is_known(each.route):
             yield each
 
 

@@ -8,10 +8,10 @@ from optio.compiler.diagnostics import Diagnostic, Severity
 
 COLOURS = {Severity.ERROR: "31;1", Severity.WARNING: "33;1", Severity.INFO: "36;1"}
 Excerpt = Callable[[str], str | None]
-LONGEST_LINE = 160
+MAX_LINE_LENGTH = 160
 
 
-def full(diagnostics: Sequence[Diagnostic], text_of: Excerpt, *, colour: bool = False) -> Iterator[str]:
+def render_full(diagnostics: Sequence[Diagnostic], text_of: Excerpt, *, colour: bool = False) -> Iterator[str]:
     """A headline, the source line with carets, and the cure below them."""
 
     def paint(style: str, text: str) -> str:
@@ -19,7 +19,7 @@ def full(diagnostics: Sequence[Diagnostic], text_of: Excerpt, *, colour: bool = 
 
     path, lines = None, list[str]()
     for d in diagnostics:
-        place = f"{on_one_line(d.path)}:{d.span.start.line}:{d.span.start.column}"
+        place = f"{printable_path(d.path)}:{d.span.start.line}:{d.span.start.column}"
         yield f"{paint('1', place)}: {paint(COLOURS[d.severity], d.severity.value)}: {d.message} [{d.code} {d.rule}]"
         if d.path != path:
             text = text_of(d.path)
@@ -37,19 +37,19 @@ def full(diagnostics: Sequence[Diagnostic], text_of: Excerpt, *, colour: bool = 
         elif d.hint:
             yield f"   {d.hint}"
         for related in d.related:
-            yield f"   {on_one_line(related.path)}:{related.span.start.line}:{related.span.start.column}: {related.message}"
+            yield f"   {printable_path(related.path)}:{related.span.start.line}:{related.span.start.column}: {related.message}"
         yield ""
 
 
-def concise(diagnostics: Sequence[Diagnostic]) -> Iterator[str]:
+def render_concise(diagnostics: Sequence[Diagnostic]) -> Iterator[str]:
     """One line each: `path:line:column: severity: message [CODE rule] hint`."""
     for d in diagnostics:
         hint = f" ({d.hint})" if d.hint else ""
-        place = f"{on_one_line(d.path)}:{d.span.start.line}:{d.span.start.column}"
+        place = f"{printable_path(d.path)}:{d.span.start.line}:{d.span.start.column}"
         yield f"{place}: {d.severity.value}: {d.message} [{d.code} {d.rule}]{hint}"
 
 
-def as_json(diagnostics: Sequence[Diagnostic], *, files: int, tasks: int) -> str:
+def render_json(diagnostics: Sequence[Diagnostic], *, files: int, tasks: int) -> str:
     """The documented JSON form."""
     document = {"diagnostics": [d.to_json() for d in diagnostics], "summary": summary(diagnostics, files, tasks)}
     return json.dumps(document, indent=2, ensure_ascii=False)
@@ -67,7 +67,7 @@ def summary(diagnostics: Sequence[Diagnostic], files: int, tasks: int) -> dict[s
     }
 
 
-def closing(diagnostics: Sequence[Diagnostic], files: int, tasks: int) -> str:
+def render_summary(diagnostics: Sequence[Diagnostic], files: int, tasks: int) -> str:
     """The last line for people."""
     counts = summary(diagnostics, files, tasks)
     what = [
@@ -78,7 +78,7 @@ def closing(diagnostics: Sequence[Diagnostic], files: int, tasks: int) -> str:
     return f"{', '.join(what) or 'no findings'} in {files} file{'s' if files != 1 else ''}"
 
 
-def on_one_line(path: str) -> str:
+def printable_path(path: str) -> str:
     """A path on one line: a file may be called anything, also what a terminal would obey."""
     if path.isprintable():
         return path
@@ -87,10 +87,10 @@ def on_one_line(path: str) -> str:
 
 def _around(line: str, start: int, end: int) -> tuple[str, int, int]:
     """A line as it can be shown, and where `start:end` of it are: of a long one what stands around them."""
-    if len(line) <= LONGEST_LINE:
+    if len(line) <= MAX_LINE_LENGTH:
         return _visible(line), start, end
-    first = min(start - LONGEST_LINE // 3, len(line) - LONGEST_LINE) if start > LONGEST_LINE // 2 else 0
-    last = min(len(line), first + LONGEST_LINE)
+    first = min(start - MAX_LINE_LENGTH // 3, len(line) - MAX_LINE_LENGTH) if start > MAX_LINE_LENGTH // 2 else 0
+    last = min(len(line), first + MAX_LINE_LENGTH)
     left, right = ("..." if first else ""), ("..." if last < len(line) else "")
     shift = len(left) - first
     return left + _visible(line[first:last]) + right, start + shift, min(end, last) + shift

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from optio.compiler.diagnostics import Diagnostic, Fix, finding
-from optio.compiler.layers import Merged
+from optio.compiler.diagnostics import Diagnostic, Fix, diagnostic
+from optio.compiler.layers import MergedDocument
 from optio.compiler.source import Span, span_at
 from optio.compiler.yaml.document import Document
 from optio.model.route import Route
@@ -32,7 +32,7 @@ class ResolvedTask:
     id: str
     spec: TaskSpec
     prompt: str
-    document: Document | Merged
+    document: Document | MergedDocument
     prompt_path: str | None = None
     gaps: frozenset[Route] = frozenset()
     samples: tuple[Sample, ...] = field(default=())
@@ -47,7 +47,7 @@ class ResolvedTask:
         """Where its prompt is written or named."""
         return ("promptFile",) if self.prompt_path is not None else ("promptTemplate",)
 
-    def knows(self, route: Route) -> bool:
+    def is_known(self, route: Route) -> bool:
         """Whether the value there is what the file says, or its plain absence."""
         return not self.gaps or not any(route[: len(gap)] == gap for gap in self.gaps)
 
@@ -81,7 +81,7 @@ class ResolvedTask:
             is_value = span is None and not key
             text = flow(write) if key else write  # an author's own key may need quotes
             fix = self.document.rewritten(route, write, safe=safe) if is_value else Fix.write(text, place, safe=safe)
-        return finding(code, message, path=self.document.path_at(route), span=place, route=route, hint=hint, fix=fix)
+        return diagnostic(code, message, path=self.document.path_at(route), span=place, route=route, hint=hint, fix=fix)
 
     def in_prompt(
         self,
@@ -99,7 +99,7 @@ class ResolvedTask:
         if self.prompt_path is not None:
             span = span_at(self.prompt, start, end)
             fix = None if write is None else Fix.write(write, span, safe=safe)
-            return finding(code, message, path=self.prompt_path, span=span, hint=hint, fix=fix)
+            return diagnostic(code, message, path=self.prompt_path, span=span, hint=hint, fix=fix)
         span = self.document.find(("promptTemplate",), needle, _occurrence(self.prompt, needle, start))
         if self.document.text_at(span, ("promptTemplate",)) != needle:
             write = None  # escapes or a folded line hide it

@@ -79,7 +79,7 @@ class OverlayTree:
         return self._below.read(path)
 
 
-class SteadyTree:
+class ReadOnceTree:
     """A tree as it is when it is first looked at: each file is read once, so that what was judged is what is mended."""
 
     def __init__(self, below: SourceTree) -> None:

@@ -8,13 +8,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.layers import POLICY
 from optio.compiler.resolved_task import ResolvedTask
-from optio.model.money import DAY, MONTH, NOTHING, Worst, a_call, a_run, caught_up, worst
+from optio.model.money import DAY, MONTH, ZERO_USD, WorstCase, max_call_usd, max_catch_up_fires, max_run_usd, worst_case
 from optio.model.policy import Ceilings
 from optio.model.text import money
 from optio.model.trigger import ScheduleTrigger
 
 # What `startLimit.count` may be.
-_MOST_STARTS = 10_000
+_MAX_STARTS = 10_000
 _LENGTHS = ((DAY, "in 24 hours"), (MONTH, "in 30 days"))
 
 
@@ -22,12 +22,12 @@ _LENGTHS = ((DAY, "in 24 hours"), (MONTH, "in 30 days"))
 class Spending:
     """The worst of any 24 hours and of 30 days, with the fires that it is made of."""
 
-    day: Worst
-    month: Worst
+    day: WorstCase
+    month: WorstCase
     fires: tuple[int, int]
 
 
-def spending(task: ResolvedTask) -> Spending | None:
+def worst_case_spending(task: ResolvedTask) -> Spending | None:
     """None for a task of which not all is known, and for a program without a budget, which need not cost anything."""
     spec = task.spec
     if task.gaps or (spec.budget is None and spec.agent_runtime == "command"):
@@ -35,7 +35,7 @@ def spending(task: ResolvedTask) -> Spending | None:
     fires = _fires(spec.schedule)
     if fires is None:
         return None
-    day, month = (worst(spec, fires=fires[place], over=length) for place, (length, _) in enumerate(_LENGTHS))
+    day, month = (worst_case(spec, fires=fires[place], over=length) for place, (length, _) in enumerate(_LENGTHS))
     return Spending(day, month, fires)
 
 
@@ -59,7 +59,7 @@ def check(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
     """More in 24 hours, or in 30 days, than the policy allows a task."""
     if ceilings.day_usd is None and ceilings.month_usd is None:
         return
-    found = spending(task)
+    found = worst_case_spending(task)
     if found is None or found.day.is_nothing:
         return
     for code, cap, key, place in (("OPT603", ceilings.day_usd, "dayUsd", 0), ("OPT313", ceilings.month_usd, "monthUsd", 1)):
@@ -82,19 +82,19 @@ def _allowed(key: str, cap: str) -> str:
 def _account(task: ResolvedTask, found: Spending, place: int) -> str:
     """How it comes to that."""
     spec, spent = task.spec, (found.day, found.month)[place]
-    call = a_call(spec)
-    run = f"at {dollars(spec.budget or NOTHING)}" + (f" and one call of the model at {dollars(call)}" if call else "")
+    call = max_call_usd(spec)
+    run = f"at {dollars(spec.budget or ZERO_USD)}" + (f" and one call of the model at {dollars(call)}" if call else "")
     if spent.limited:
         return f"{spent.runs:,} start{'s' * (spent.runs != 1)} by `startLimit` {run}"
     fires = found.fires[place]
-    missed = caught_up(spec, fires)
+    missed = max_catch_up_fires(spec, fires)
     late = f" and {missed:,} that may be caught up" if missed else ""
     return f"{fires:,} fire{'s' * (fires != 1)}{_clocks(spec.schedule, fires, place)}{late} {run}"
 
 
 def _clocks(schedule: ScheduleTrigger | None, fires: int, place: int) -> str:
     """How many fires it would be where clocks are never set, if that is another number."""
-    even = None if schedule is None else _fires(schedule.but(config=schedule.config.but(timezone="UTC")))
+    even = None if schedule is None else _fires(schedule.replace(config=schedule.config.replace(timezone="UTC")))
     if even is None or even[place] == fires:
         return ""
     return f" ({even[place]:,} without a change of clocks)"
@@ -102,11 +102,11 @@ def _clocks(schedule: ScheduleTrigger | None, fires: int, place: int) -> str:
 
 def _cure(task: ResolvedTask, most: Decimal, place: int) -> str:
     """What to write, with the number of starts that the policy's amount pays for."""
-    run = a_run(task.spec)
+    run = max_run_usd(task.spec)
     if run is None:
         return 'add `budgetUsd: "1.00"`, or what a run may cost'
     days = _LENGTHS[place][0].days
-    count = min(int(most / (run * days)), _MOST_STARTS) if run else 0
+    count = min(int(most / (run * days)), _MAX_STARTS) if run else 0
     if count:
         return f"write `startLimit: {{count: {count}, per: 24h}}`, a smaller `budgetUsd`, or ask who keeps `{POLICY}`"
     return f"write a smaller `budgetUsd`, start it less often, or ask who keeps `{POLICY}`"

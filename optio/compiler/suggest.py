@@ -6,46 +6,46 @@ from contextvars import ContextVar
 from itertools import islice
 from operator import eq
 
-MOST_COMPARED, LONGEST_COMPARED = 1_000, 100
+MAX_COMPARED_WORDS, MAX_COMPARED_LENGTH = 1_000, 100
 # Letters that are looked at, and pairs of them that are compared: half a second of work.
-MOST_GUESSED = 2_000_000
-_MOST_NEAR, _CLOSE = 20, 0.7
-_left: ContextVar[list[int] | None] = ContextVar("left", default=None)
+MAX_COMPARED_LETTERS = 2_000_000
+_MAX_CANDIDATES, _MIN_RATIO = 20, 0.7
+_letters_left: ContextVar[list[int] | None] = ContextVar("left", default=None)
 
 
 @contextmanager
-def guesses() -> Iterator[None]:
+def suggestion_budget() -> Iterator[None]:
     """What is asked of `closest` herein is bounded together: of one file, say, in which thousands of names are unknown."""
-    token = _left.set([MOST_GUESSED])
+    token = _letters_left.set([MAX_COMPARED_LETTERS])
     try:
         yield
     finally:
-        _left.reset(token)
+        _letters_left.reset(token)
 
 
-def closest(word: str, known: Iterable[str]) -> str | None:
+def suggest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was probably meant; none once too much has been compared."""
     from difflib import SequenceMatcher  # only who made a mistake waits for it
 
-    left, word = _left.get() or [MOST_GUESSED], word[:LONGEST_COMPARED]
+    left, word = _letters_left.get() or [MAX_COMPARED_LETTERS], word[:MAX_COMPARED_LENGTH]
     folded = word.casefold()
     if left[0] <= 0:
         return None
     near: list[tuple[float, int, str]] = []
     matcher = SequenceMatcher(None, "", word)
-    for each in islice(known, MOST_COMPARED):
+    for each in islice(known, MAX_COMPARED_WORDS):
         left[0] -= 1
         if each.casefold() == folded:
             return each
-        if 2 * min(len(each), len(word)) < _CLOSE * (len(each) + len(word)):
+        if 2 * min(len(each), len(word)) < _MIN_RATIO * (len(each) + len(word)):
             continue
         left[0] -= len(each)
         matcher.set_seq1(each)
-        if (most := matcher.quick_ratio()) >= _CLOSE:
+        if (most := matcher.quick_ratio()) >= _MIN_RATIO:
             near.append((most, sum(map(eq, each, word)), each))
     # Of those that are equally near, the one with most letters in their places.
-    best = (_CLOSE, -1, "")
-    for most, in_place, each in sorted(near, reverse=True)[:_MOST_NEAR]:
+    best = (_MIN_RATIO, -1, "")
+    for most, in_place, each in sorted(near, reverse=True)[:_MAX_CANDIDATES]:
         if most < best[0]:
             break
         left[0] -= len(each) * len(word)
@@ -54,9 +54,9 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     return best[2] or None
 
 
-def likely(word: str, known: Iterable[str], most: int) -> list[str]:
+def rank_by_likeness(word: str, known: Iterable[str], most: int) -> list[str]:
     """The known words that are most like it, the likest first."""
     from difflib import SequenceMatcher  # only who made a mistake waits for it
 
-    word = word[:LONGEST_COMPARED].casefold()
+    word = word[:MAX_COMPARED_LENGTH].casefold()
     return sorted(known, key=lambda each: -SequenceMatcher(None, each.casefold(), word).ratio())[:most]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.source_tree import SourceTree, Unreadable
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 
 _DIRECTORIES = (
     "",
@@ -24,7 +24,7 @@ _DIRECTORIES = (
 _SUFFIXES = ("", ".json", ".yaml", ".yml", ".md", ".txt")
 
 
-def near_path(tree: SourceTree, path: str, name: str) -> str | None:
+def suggest_file(tree: SourceTree, path: str, name: str) -> str | None:
     """Return how the file at `path` would name it: the same name in another usual place, or with another suffix."""
     for each in _tries(name):
         if each != name and _is_there(tree, posixpath.normpath(posixpath.join(posixpath.dirname(path), each))):
@@ -32,11 +32,11 @@ def near_path(tree: SourceTree, path: str, name: str) -> str | None:
     return None
 
 
-def nearly_called(found: Diagnostic, paths: Iterable[str]) -> Diagnostic:
+def suggest_template(found: Diagnostic, paths: Iterable[str]) -> Diagnostic:
     """A finding about a template that is not there, with the YAML file of the tree that is called nearly so."""
     beside = posixpath.dirname(found.path) or "."
     name = found.message.split("`")[1]
-    near = closest(name, [posixpath.relpath(each, beside) for each in paths if each != found.path])
+    near = suggest(name, [posixpath.relpath(each, beside) for each in paths if each != found.path])
     return found if near is None else replace(found, hint=f"did you mean `{near}`?")
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Related, finding, told
+from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Related, diagnostic, report_first
 from optio.compiler.source import START, Position, SourceFile, Span, position_at, span_at
 from optio.compiler.yaml.document import Document
 from optio.compiler.yaml.nodes import Node, span_of, walk
@@ -30,7 +30,7 @@ _GOES_ON = r"(?<=\S) (# (?!optio:|yaml|noqa)[^\n]*\w[^\n]*)$"
 _COMMAND = r"(?:cd|set|export|source|echo|exit|mkdir|rm|cp|mv)\s+\S|\./\w|(?:if|for|while)\s.*;\s*(?:then|do)\b"
 _ALONE = r"(?:set\s+[-+]\w+|cd\s+\S+|export\s+\w+=\S*|source\s+\S+|\.\s+\S+)\Z"
 _ITEM = r"(?:[-*+]|\d{1,2}[.)])[ \t]+\S|#{1,6} \S|```|~~~"
-_READ_OTHERWISE = r"(?m)&[A-Za-z0-9_-]+[^\sA-Za-z0-9_\-,\[\]{}]|[\[{,]\s*\?[^\s,\]}]|(?:^|[\s\[{,])!(?=[\s,\]}]|\Z)"
+_MISREAD = r"(?m)&[A-Za-z0-9_-]+[^\sA-Za-z0-9_\-,\[\]{}]|[\[{,]\s*\?[^\s,\]}]|(?:^|[\s\[{,])!(?=[\s,\]}]|\Z)"
 _ODD_ANCHOR = r"&([A-Za-z0-9_-]+)([^\sA-Za-z0-9_\-,\[\]{}])[^\s,\[\]{}]*"
 _BARE_TAG = r"!(?=[\s,\]}]|\Z)"
 _ANCHOR = re.compile(r"&([^\s,\[\]{}]+)[ \t]*")
@@ -41,9 +41,9 @@ def check(file: SourceFile, document: Document) -> Iterator[Diagnostic]:
     yield from _bytes(file)
     text = document.text
     if not text.isascii():
-        yield from invisible(file.path, text)
-    if ("&" in text or "!" in text or "?" in text) and re.search(_READ_OTHERWISE, text):
-        yield from _read_otherwise(document)
+        yield from check_invisible(file.path, text)
+    if ("&" in text or "!" in text or "?" in text) and re.search(_MISREAD, text):
+        yield from _misread(document)
     if "&" in text:
         yield from _anchors(document)
     if "<<" in text:
@@ -65,11 +65,11 @@ def _bytes(file: SourceFile) -> Iterator[Diagnostic]:
             "a byte order mark begins the file",
             "save it as UTF-8 without one, or run `optio check --fix --verbose`",
         )
-        yield finding("OPT003", message, path=file.path, span=START, hint=hint)
+        yield diagnostic("OPT003", message, path=file.path, span=START, hint=hint)
     if b"\r" in file.data:
         lines = file.data.count(b"\r\n")
         kind = "CR LF" if lines == file.data.count(b"\n") and lines == file.data.count(b"\r") else "mixed"
-        yield finding(
+        yield diagnostic(
             "OPT019",
             f"line ends are {kind}",
             path=file.path,
@@ -78,19 +78,19 @@ def _bytes(file: SourceFile) -> Iterator[Diagnostic]:
         )
 
 
-def invisible(path: str, text: str) -> Iterator[Diagnostic]:
+def check_invisible(path: str, text: str) -> Iterator[Diagnostic]:
     """Characters that nobody sees and an agent reads; the text may be a prompt's own file."""
 
     def tell(found: re.Match[str]) -> Diagnostic:
         span = span_at(text, found.start(), found.end())
         message = f"an invisible character, U+{ord(found[0]):04X}"
         hint = "delete it; where it is meant, write it as an escape between double quotes"
-        return finding("OPT016", message, path=path, span=span, hint=hint, fix=Fix.write("", span, safe=False))
+        return diagnostic("OPT016", message, path=path, span=span, hint=hint, fix=Fix.write("", span, safe=False))
 
-    yield from told(re.finditer(_INVISIBLE, text), tell)
+    yield from report_first(re.finditer(_INVISIBLE, text), tell)
 
 
-def _read_otherwise(document: Document) -> Iterator[Diagnostic]:
+def _misread(document: Document) -> Iterator[Diagnostic]:
     """What the parser reads in its own way, without a word: `&an:chor`, `{?key: value}` and `! 12`."""
     text, seen, stack = document.text, set[int](), [document.root]
     odd_anchor, bare_tag = re.compile(_ODD_ANCHOR), re.compile(_BARE_TAG)
@@ -122,7 +122,7 @@ def _read_otherwise(document: Document) -> Iterator[Diagnostic]:
             )
             hint = f"put quotes around it: {single_quoted('?' + str(node.value))}, or delete the `?`"
         if span is not None:
-            yield finding("OPT007" if "`!`" in message else "OPT001", message, path=document.path, span=span, hint=hint)
+            yield diagnostic("OPT007" if "`!`" in message else "OPT001", message, path=document.path, span=span, hint=hint)
 
 
 def _anchors(document: Document) -> Iterator[Diagnostic]:
@@ -146,7 +146,7 @@ def _anchors(document: Document) -> Iterator[Diagnostic]:
             span = Span(position_at(document.text, found.start()), position_at(document.text, found.end(1)))
             gone = span_at(document.text, found.start(), found.end())
             message = f"nothing uses the anchor `&{found[1]}`"
-            yield finding("OPT011", message, path=document.path, span=span, hint="delete it", fix=Fix((Edit(gone, ""),)))
+            yield diagnostic("OPT011", message, path=document.path, span=span, hint="delete it", fix=Fix((Edit(gone, ""),)))
 
 
 def _merges(document: Document) -> Iterator[Diagnostic]:
@@ -174,7 +174,7 @@ def _overridden(
             message = f"`{show((*route, key.value))}` is merged from line {there.start.line}, too, and this one wins"
             related = (Related("and here", document.path, there),)
             hint = "delete one of them, or ignore this where an exception is meant"
-            yield finding("OPT012", message, path=document.path, span=span, hint=hint, related=related)
+            yield diagnostic("OPT012", message, path=document.path, span=span, hint=hint, related=related)
 
 
 def _cut(document: Document) -> Iterator[Diagnostic]:
@@ -192,10 +192,10 @@ def _cut(document: Document) -> Iterator[Diagnostic]:
         fix = Fix.write(single_quoted(whole), span_at(text, start, start + len(whole)), safe=False)
         message = f"`{_short(found[1])}` is a comment: the value ends before it"
         hint = "put quotes around the value; to a comment give a blank behind the `#`"
-        return finding("OPT021", message, path=document.path, span=span, hint=hint, fix=fix)
+        return diagnostic("OPT021", message, path=document.path, span=span, hint=hint, fix=fix)
 
     before = ((found, found.start() + len(found[0][: -len(found[1])].rstrip(" \t"))) for found in cut)
-    yield from told(((found, ends[end]) for found, end in before if end in ends), tell)
+    yield from report_first(((found, ends[end]) for found, end in before if end in ends), tell)
 
 
 def _cut_prompt(document: Document) -> Iterator[Diagnostic]:
@@ -214,7 +214,7 @@ def _cut_prompt(document: Document) -> Iterator[Diagnostic]:
     start = document.span(_PROMPT).start
     whole = single_quoted(line[start.column - 1 :].rstrip()) if start.line == end.line else None
     fix = None if whole is None else Fix.write(whole, Span(start, Position(end.line, len(line.rstrip()) + 1)), safe=False)
-    yield finding("OPT021", message, path=document.path, span=span, route=_PROMPT, hint=hint, fix=fix)
+    yield diagnostic("OPT021", message, path=document.path, span=span, route=_PROMPT, hint=hint, fix=fix)
 
 
 def _folded(document: Document) -> Iterator[Diagnostic]:
@@ -235,7 +235,7 @@ def _folded(document: Document) -> Iterator[Diagnostic]:
             span = Span(start, Position(start.line, start.column + 1))
             message = f"`>` joins the lines of the prompt: `{_short(line.strip())}` goes on the line before it"
             fix = Fix.write("|", span, safe=False)
-            yield finding(
+            yield diagnostic(
                 "OPT024", message, path=document.path, span=span, route=_PROMPT, hint="write `|`, which keeps them", fix=fix
             )
             return
@@ -260,7 +260,7 @@ def _folded_script(document: Document) -> Iterator[Diagnostic]:
             message = f"`>` joins the lines of the script: `{_short(joined[1].strip())}` goes on the line before it"
             fix = Fix.write("|", span, safe=False)
             hint = "write `|`, which keeps them"
-            yield finding("OPT024", message, path=document.path, span=span, route=route, hint=hint, fix=fix)
+            yield diagnostic("OPT024", message, path=document.path, span=span, route=route, hint=hint, fix=fix)
 
 
 def _are_two(before: str, line: str) -> bool:
@@ -284,7 +284,7 @@ def _tabs(document: Document) -> Iterator[Diagnostic]:
             span = span_at(document.text, where.end() - 1, where.end())
             message = "a tab indents this line of the text, and spaces indent others"
             hint = "write spaces in all of them, or tabs"
-            yield finding("OPT023", message, path=document.path, span=span, route=route, hint=hint)
+            yield diagnostic("OPT023", message, path=document.path, span=span, route=route, hint=hint)
 
 
 def _blank(document: Document) -> Iterator[Diagnostic]:
@@ -295,12 +295,12 @@ def _blank(document: Document) -> Iterator[Diagnostic]:
         if value is None and document.plain((key,)) == "":
             span = document.key_span((key,))
             from optio.compiler.conversions.entries import as_entry  # only who made a mistake waits for it
-            from optio.compiler.edits.fix_edits import without_key
+            from optio.compiler.edits.fix_edits import delete_key
 
             form = as_entry(document.value, (key,), document.path)
             message, hint = f"`{key}` has no value", f"delete the line, or write a value: `{form}`"
-            fix = None if key in _NEEDED else without_key(document, (key,), safe=False)
-            yield finding("OPT113", message, path=document.path, span=span, route=(key,), hint=hint, fix=fix)
+            fix = None if key in _NEEDED else delete_key(document, (key,), safe=False)
+            yield diagnostic("OPT113", message, path=document.path, span=span, route=(key,), hint=hint, fix=fix)
 
 
 def _short(text: str) -> str:

@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from optio.compiler.diagnostics import Diagnostic, finding, told
+from optio.compiler.diagnostics import Diagnostic, diagnostic, report_first
 from optio.compiler.source import span_at
 
 # A template, or defaults, are the same text for each task above them.
-_MOST_KNOWN = 32
+_CACHE_SIZE = 32
 
 
 # A text that every token of the kind holds, the kind, its shape. Looking for the text first costs almost nothing.
@@ -27,12 +27,12 @@ _TOKENS = (
 )
 
 
-def search(path: str, text: str) -> Iterator[Diagnostic]:
+def find_tokens(path: str, text: str) -> Iterator[Diagnostic]:
     """Tokens in one file."""
     yield from _found(path, text)
 
 
-@lru_cache(maxsize=_MOST_KNOWN)
+@lru_cache(maxsize=_CACHE_SIZE)
 def _found(path: str, text: str) -> tuple[Diagnostic, ...]:
     def tell(token: tuple[str, re.Match[str]]) -> Diagnostic:
         kind, found = token
@@ -40,12 +40,12 @@ def _found(path: str, text: str) -> tuple[Diagnostic, ...]:
         hint = "rotate it: it is known now; then name it under `environment.secrets`"
         if "webhook" in kind:
             hint = "rotate it: it is known now; then write `secret: {name: NAME}`, and set `OPTIO_SECRET_NAME` for the server"
-        return finding("OPT503", f"{kind} in plain text", path=path, span=span, hint=hint)
+        return diagnostic("OPT503", f"{kind} in plain text", path=path, span=span, hint=hint)
 
-    return tuple(told(sorted(tokens(text), key=lambda each: each[1].start()), tell))
+    return tuple(report_first(sorted(match_tokens(text), key=lambda each: each[1].start()), tell))
 
 
-def tokens(text: str) -> Iterator[tuple[str, re.Match[str]]]:
+def match_tokens(text: str) -> Iterator[tuple[str, re.Match[str]]]:
     """What has the shape of a token, with its kind."""
     for sign, kind, shape in _TOKENS:
         if sign in text:

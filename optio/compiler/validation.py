@@ -13,23 +13,23 @@ from msgspec import NODEFAULT, Meta
 from optio.model.route import Route
 from optio.model.spec import NOT_BLANK, Spec, keys_of
 
-Kind = Literal["unknown", "missing", "variant", "type", "word", "blank", "pattern", "least", "most", "longest"]
+IssueKind = Literal["unknown", "missing", "variant", "type", "word", "blank", "pattern", "least", "most", "longest"]
 
 TEXT, WHOLE, SWITCH, LIST, MAPPING = "text", "a whole number", "true or false", "a list", "a mapping"
 _NAMES: dict[Any, str] = {str: TEXT, int: WHOLE, bool: SWITCH, list: LIST, dict: MAPPING}
 
 
-class Misfit(NamedTuple):
+class ValidationIssue(NamedTuple):
     """One of them. `wanted` is one of the words above where the `type` is another, else the words that are allowed, the
     pattern or the bound; nothing for a key that is `unknown` or `missing`, and for a mapping of no known kind (`variant`)."""
 
-    kind: Kind
+    kind: IssueKind
     route: Route
     value: Any = None
     wanted: Any = None
 
 
-def misfits(value: Any, wanted: Any, route: Route = ()) -> Iterator[Misfit]:
+def find_issues(value: Any, wanted: Any, route: Route = ()) -> Iterator[ValidationIssue]:
     """None if `wanted`, a model or what its keys are annotated with, takes the value."""
     origin: Any = get_origin(wanted)
     members = get_args(wanted)
@@ -41,43 +41,43 @@ def misfits(value: Any, wanted: Any, route: Route = ()) -> Iterator[Misfit]:
         yield from _of_union(value, members, route)
     elif origin is Literal:
         if not any(type(value) is type(word) and value == word for word in members):
-            yield Misfit("word", route, value, members)
+            yield ValidationIssue("word", route, value, members)
     elif type(value) is not _kind(wanted):
-        yield Misfit("type", route, value, _NAMES[_kind(wanted)])
+        yield ValidationIssue("type", route, value, _NAMES[_kind(wanted)])
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from misfits(item, members[0], (*route, index))
+            yield from find_issues(item, members[0], (*route, index))
     elif isinstance(value, dict) and origin is dict:
         for key, item in value.items():
             for each, member in zip((key, item), members, strict=True):
-                yield from misfits(each, member, (*route, key))
+                yield from find_issues(each, member, (*route, key))
     elif isinstance(value, dict):
         yield from _of_mapping(value, wanted, route)
 
 
-def required(model: type[Spec]) -> list[str]:
+def required_keys(model: type[Spec]) -> list[str]:
     """Return the keys that must be given."""
     return [key.written for key in keys_of(model) if key.default is NODEFAULT]
 
 
-def _of_mapping(value: dict[str, Any], model: type[Spec], route: Route) -> Iterator[Misfit]:
+def _of_mapping(value: dict[str, Any], model: type[Spec], route: Route) -> Iterator[ValidationIssue]:
     known = keys_of(model)
     for key in known:
         if key.written in value:
-            yield from misfits(value[key.written], key.annotation, (*route, key.written))
+            yield from find_issues(value[key.written], key.annotation, (*route, key.written))
         elif key.default is NODEFAULT:
-            yield Misfit("missing", (*route, key.written))
+            yield ValidationIssue("missing", (*route, key.written))
     names = {key.written for key in known}
-    yield from (Misfit("unknown", (*route, key), value[key]) for key in value if key not in names)
+    yield from (ValidationIssue("unknown", (*route, key), value[key]) for key in value if key not in names)
 
 
-def _of_union(value: Any, members: tuple[Any, ...], route: Route) -> Iterator[Misfit]:
+def _of_union(value: Any, members: tuple[Any, ...], route: Route) -> Iterator[ValidationIssue]:
     """In the member that the value is meant for: a mapping says which by its `type`, of others the kind tells."""
     if value is None and NoneType in members:
         return
     given = [member for member in members if member is not NoneType]
     if len(given) == 1:
-        yield from misfits(value, given[0], route)
+        yield from find_issues(value, given[0], route)
         return
     variants = all(_kind(member) is dict for member in given)
     if variants:
@@ -86,25 +86,27 @@ def _of_union(value: Any, members: tuple[Any, ...], route: Route) -> Iterator[Mi
     else:
         meant = next((member for member in given if _kind(member) is type(value)), None)
     if meant is not None:
-        yield from misfits(value, meant, route)
+        yield from find_issues(value, meant, route)
     elif variants:
-        yield Misfit("variant", route, value)
+        yield ValidationIssue("variant", route, value)
     else:
-        yield Misfit("type", route, value, " or ".join(sorted((_NAMES[_kind(member)] for member in given), reverse=True)))
+        yield ValidationIssue(
+            "type", route, value, " or ".join(sorted((_NAMES[_kind(member)] for member in given), reverse=True))
+        )
 
 
-def _of_bounds(value: Any, wanted: Any, bounds: Meta, route: Route) -> Iterator[Misfit]:
+def _of_bounds(value: Any, wanted: Any, bounds: Meta, route: Route) -> Iterator[ValidationIssue]:
     """A text or a number that may not be any."""
     if type(value) is not wanted:
-        yield Misfit("type", route, value, _NAMES[wanted])
+        yield ValidationIssue("type", route, value, _NAMES[wanted])
     elif bounds.pattern is not None and not re.search(bounds.pattern, value):
-        yield Misfit("blank" if bounds.pattern == NOT_BLANK else "pattern", route, value, bounds.pattern)
+        yield ValidationIssue("blank" if bounds.pattern == NOT_BLANK else "pattern", route, value, bounds.pattern)
     elif bounds.max_length is not None and len(value) > bounds.max_length:
-        yield Misfit("longest", route, value, bounds.max_length)
+        yield ValidationIssue("longest", route, value, bounds.max_length)
     elif bounds.ge is not None and value < bounds.ge:
-        yield Misfit("least", route, value, bounds.ge)
+        yield ValidationIssue("least", route, value, bounds.ge)
     elif bounds.le is not None and value > bounds.le:
-        yield Misfit("most", route, value, bounds.le)
+        yield ValidationIssue("most", route, value, bounds.le)
 
 
 def _kind(wanted: Any) -> type:

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from optio.executors import cgroup
-from optio.executors.base import Begun, Exit
+from optio.executors.base import Exit, LaunchArrival
 from optio.executors.inotify import Inotify
 from optio.executors.procfs import descendants, start_time, uptime
 from optio.model.room import Delay
 
 # Without inotify (no watches left) output is looked for this often.
-_LOOK_EVERY = 0.05
+_POLL_S = 0.05
 # An attempt that is younger is looked at every few milliseconds: most that are short end before a watch would pay, and giving
 # one back takes the kernel longer than a short program runs.
-_YOUNG = 0.1
-_LOOK_YOUNG = 0.005
+_YOUNG_S = 0.1
+_YOUNG_POLL_S = 0.005
 # What every attempt consists of, innermost first: gone without a look at what is in it, unless the agent has left something.
 _FILES = (
     "control/stdout",
@@ -45,7 +45,7 @@ _USUAL_GRACE_S = 10.0
 class ProcessHandle:
     """The grip on one attempt. The supervisor is no child of ours: a pidfd waits for it and cannot mean another process."""
 
-    def __init__(self, base: Path, pid: int | None = None, limits: "Limits | None" = None) -> None:
+    def __init__(self, base: Path, pid: int | None = None, limits: "AttemptLimits | None" = None) -> None:
         self._base = base
         self._control = control = f"{base}/control"
         # Attempts that an older version began have their result below `control`.
@@ -60,7 +60,7 @@ class ProcessHandle:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._inotify: Inotify | None = None
         self._born = time.monotonic()
-        self._begun = None if pid is None else Begun(self._born, "process")
+        self._begun = None if pid is None else LaunchArrival(self._born, "process")
 
     def _marked(self) -> int | None:
         marker = marker_of(self._control)
@@ -91,12 +91,12 @@ class ProcessHandle:
         """See `Handle.wait`."""
         timeout = min(timeout, max(0.01, self._overdue_at - uptime()))
         if self._inotify is None:
-            if time.monotonic() - self._born > _YOUNG:
+            if time.monotonic() - self._born > _YOUNG_S:
                 self._watch()
                 return  # what was written before the watch began is looked for first
-            timeout = min(timeout, _LOOK_YOUNG)
+            timeout = min(timeout, _YOUNG_POLL_S)
         elif self._inotify.fd is None:
-            timeout = min(timeout, _LOOK_EVERY)
+            timeout = min(timeout, _POLL_S)
         poll = select.poll()
         changes = None if self._inotify is None else self._inotify.fd
         for descriptor in (self._pidfd, self._wake, changes):
@@ -126,7 +126,7 @@ class ProcessHandle:
         with contextlib.suppress(OSError):
             os.eventfd_write(self._wake, 1)
 
-    def begun(self) -> Begun | None:
+    def begun(self) -> LaunchArrival | None:
         """See `Handle.begun`."""
         return self._begun
 
@@ -147,7 +147,7 @@ class ProcessHandle:
         found = self._read_exit()
         if found is None:
             kill_marked(self._base.name)
-            cgroup.remove(self._control, self._base.name)
+            cgroup.remove_groups(self._control, self._base.name)
             if self._overdue_as is not None:
                 return Exit(code=None, signal=signal.SIGKILL, stopped_by=self._overdue_as)
             found = Exit(code=None, signal=None, lost=True, by_agent=self._watched and not self._holds_signals)
@@ -219,11 +219,11 @@ class ProcessHandle:
         self._pidfd = None
         self._open = {}
         if remove:
-            cgroup.remove(self._control, self._base.name)
-            delete(self._base)
+            cgroup.remove_groups(self._control, self._base.name)
+            delete_attempt(self._base)
 
 
-def delete(base: Path) -> None:
+def delete_attempt(base: Path) -> None:
     """Whatever rights the agent has taken away from its own directories."""
     if _delete_bare(str(base)):
         return
@@ -260,7 +260,7 @@ def marker_of(control: str) -> tuple[int, int] | None:
         return None
 
 
-class Limits(NamedTuple):
+class AttemptLimits(NamedTuple):
     """When the supervisor should have ended its attempt, in seconds since boot; its grace; and whether a sandbox keeps the
     agent from signalling it."""
 
@@ -269,7 +269,7 @@ class Limits(NamedTuple):
     holds_signals: bool
 
 
-def reserve_exit(control: str, limits: Limits) -> None:
+def reserve_exit(control: str, limits: AttemptLimits) -> None:
     """Make the file of the supervisor's last word, with its blocks: writing that needs no room on a disk. The limits stand
     behind it, for whoever adopts the attempt. Raises OSError."""
     descriptor = os.open(f"{control}/exit.json", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -281,13 +281,13 @@ def reserve_exit(control: str, limits: Limits) -> None:
         os.close(descriptor)
 
 
-def limits_of(control: str) -> Limits:
+def limits_of(control: str) -> AttemptLimits:
     """The limits as `reserve_exit` kept them; of an attempt that an older version began none are known."""
     try:
         overdue, grace, holds_signals = _read(f"{control}/exit.json", EXIT_BYTES, _LIMITS_BYTES).split(b":")
-        return Limits(float(overdue), float(grace), int(holds_signals) == 1)
+        return AttemptLimits(float(overdue), float(grace), int(holds_signals) == 1)
     except (OSError, ValueError):
-        return Limits(math.inf, _USUAL_GRACE_S, holds_signals=True)
+        return AttemptLimits(math.inf, _USUAL_GRACE_S, holds_signals=True)
 
 
 def _read(path: str, offset: int, limit: int) -> bytes:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from optio.model.pool import Pool
-from optio.model.probe_result import Finding
+from optio.model.probe_result import ProbeResult
 from optio.model.room import Delay
 from optio.model.run import AgentPod
 from optio.model.task import Environment
@@ -21,7 +21,7 @@ class Launch:
     becomes of its worker, the agent ends by itself before `orphan_s` have passed without a renewal (see `Store.adopt`).
     `setup_env` are the variables of the set-up commands, if these are not to have the agent's. With `runtime_program` the first
     of `argv` is an agent CLI that the executor found, not the task's own choice. `warm` says that a place may be
-    ready for it (see `Warm`)."""
+    ready for it (see `WarmDemand`)."""
 
     run_id: str
     attempt: int
@@ -42,7 +42,7 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Warm:
+class WarmDemand:
     """So many places that are to be ready for the next runs of a task. Tasks whose places are alike share them."""
 
     task_id: str
@@ -51,7 +51,7 @@ class Warm:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class LaunchArrival:
     """When an attempt's launch arrived where it runs, by this process's `time.monotonic`. `how` says what that took: `process`,
     a `cold` place that was made for it, or a `warm` one that was ready."""
 
@@ -82,10 +82,10 @@ class Exit:
     sizes: Mapping[str, int] = field(default_factory=dict)
 
 
-class Stay(NamedTuple):
+class KeptAttempt(NamedTuple):
     """Whether what an attempt left stays for a look; `told` is for its log: how to look at it, or why it does not stay."""
 
-    stays: bool
+    is_kept: bool
     told: str
 
 
@@ -108,7 +108,7 @@ class Handle(Protocol):
         """Make `wait` return; from any thread."""
         ...
 
-    def begun(self) -> Begun | None:
+    def begun(self) -> LaunchArrival | None:
         """When it began; None while its place is made ready. What another worker began has begun when it was found, at the
         latest, or is None for a process."""
         ...
@@ -165,7 +165,7 @@ class Executor(Protocol):
         """Do ahead of the first start what would make it slow. Never raises."""
         ...
 
-    def keep_warm(self, wanted: Sequence[Warm]) -> None:
+    def keep_warm(self, wanted: Sequence[WarmDemand]) -> None:
         """From now on keep these places ready, and no others. Never raises."""
         ...
 
@@ -177,7 +177,7 @@ class Executor(Protocol):
         """(run id, attempt) of everything that was ever started here and not removed."""
         ...
 
-    def keep(self, run_id: str, attempt: int, seconds: float) -> Stay | None:
+    def keep(self, run_id: str, attempt: int, seconds: float) -> KeptAttempt | None:
         """Let what a failed attempt left stay for so long, whatever becomes of this process. `attempts` leaves it out. None
         where nothing can stay, which `notes` has said."""
         ...
@@ -202,7 +202,7 @@ class Executor(Protocol):
         """For the run's log, once: what opens more, when a line that an agent printed says that something was refused to it."""
         ...
 
-    def examine(self) -> Iterable[Finding]:
+    def examine(self) -> Iterable[ProbeResult]:
         """What confines agents here, and what does not, for `optio doctor` and for a worker's log at its start."""
         ...
 

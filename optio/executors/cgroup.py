@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from optio.model.pool import quantity
-from optio.model.probe_result import Finding
+from optio.model.pool import parse_quantity
+from optio.model.probe_result import ProbeResult
 from optio.model.task import Resources
 
 CONTROLLERS = ("memory", "cpu", "pids")
@@ -42,7 +42,7 @@ _OOM_FILES = {2: "memory.events", 1: "memory.oom_control"}
 _REMOVE_ATTEMPTS, _REMOVE_PAUSE_S = 200, 0.01
 
 
-class Parent(NamedTuple):
+class ParentGroup(NamedTuple):
     """The group that attempts' groups are made in, and the version of its interface."""
 
     version: int
@@ -55,7 +55,7 @@ class Cgroups:
     def __init__(self, root: Path, *, proc: Path = Path("/proc/self"), controllers: tuple[str, ...] = CONTROLLERS) -> None:
         self._prefix = f"optio-{zlib.crc32(os.fsencode(root)):08x}"
         self._entered = False
-        self._parents: dict[str, Parent] = {}
+        self._parents: dict[str, ParentGroup] = {}
         try:
             parents = find_parents((proc / "mountinfo").read_text(), (proc / "cgroup").read_text(), controllers)
         except OSError:
@@ -116,24 +116,26 @@ class Cgroups:
         if given:
             yield f"limits: {', '.join(given)}"
 
-    def examine(self, processes: int | None) -> Iterator[Finding]:
+    def examine(self, processes: int | None) -> Iterator[ProbeResult]:
         """For `optio doctor`. `processes` is the limit that each attempt is to have."""
         if not self.problem:
             versions = " and ".join(f"v{version}" for version in sorted({parent.version for parent in self._parents.values()}))
-            yield Finding("cgroup", "ok", f"{versions}: environment.resources of processes are applied")
+            yield ProbeResult("cgroup", "ok", f"{versions}: environment.resources of processes are applied")
         elif processes is not None:
-            yield Finding("cgroup", "warning", f"OPTIO_ATTEMPT_PROCESSES is not applied: {self.problem}", "see README, Sandbox")
+            yield ProbeResult(
+                "cgroup", "warning", f"OPTIO_ATTEMPT_PROCESSES is not applied: {self.problem}", "see README, Sandbox"
+            )
         else:
-            yield Finding("cgroup", "ok", f"none: environment.resources of processes are not applied: {self.problem}")
+            yield ProbeResult("cgroup", "ok", f"none: environment.resources of processes are not applied: {self.problem}")
 
 
-def find_parents(mountinfo: str, own_groups: str, controllers: tuple[str, ...] = CONTROLLERS) -> dict[str, Parent]:
+def find_parents(mountinfo: str, own_groups: str, controllers: tuple[str, ...] = CONTROLLERS) -> dict[str, ParentGroup]:
     """Where groups could be made, by controller: from the texts of `/proc/self/mountinfo` and `/proc/self/cgroup`."""
     own: dict[str, str] = {}
     for line in own_groups.splitlines():
         _, names, path = line.split(":", 2)
         own.update(dict.fromkeys(names.split(","), path))  # version 2 has no names
-    found: dict[str, Parent] = {}
+    found: dict[str, ParentGroup] = {}
     unified: Path | None = None
     for line in mountinfo.splitlines():
         mount, _, file_system = line.partition(" - ")
@@ -147,9 +149,9 @@ def find_parents(mountinfo: str, own_groups: str, controllers: tuple[str, ...] =
             if not name:
                 unified = place.parent if place.name == WORKER_GROUP else place
             elif name in controllers:
-                found[name] = Parent(1, place)
+                found[name] = ParentGroup(1, place)
     if unified is not None:
-        found = dict.fromkeys(controllers, Parent(2, unified)) | found
+        found = dict.fromkeys(controllers, ParentGroup(2, unified)) | found
     return found
 
 
@@ -157,16 +159,16 @@ def limits_of(resources: Resources | None, processes: int | None) -> dict[str, i
     """The limits of an attempt by controller: bytes, microseconds of CPU in each period, processes with their threads."""
     limits: dict[str, int] = {}
     memory, cpu = (None, None) if resources is None else (resources.limit.memory, resources.limit.cpu)
-    if memory is not None and (amount := quantity(memory)) is not None:
+    if memory is not None and (amount := parse_quantity(memory)) is not None:
         limits["memory"] = int(amount)
-    if cpu is not None and (amount := quantity(cpu)) is not None:
+    if cpu is not None and (amount := parse_quantity(cpu)) is not None:
         limits["cpu"] = max(_MIN_CPU_QUOTA_US, int(amount * _CPU_PERIOD_US))
     if processes is not None:
         limits["pids"] = processes
     return limits
 
 
-def remove(control: str, attempt: str) -> None:
+def remove_groups(control: str, attempt: str) -> None:
     """Kill every process in the groups of an attempt, and remove them. Never raises."""
     try:
         paths = os.readlink(f"{control}/cgroup").split("\n")
@@ -210,7 +212,7 @@ def _is_offered(controller: str, path: Path) -> bool:
         return False
 
 
-def _is_writable(parent: Parent) -> bool:
+def _is_writable(parent: ParentGroup) -> bool:
     files = ["", "cgroup.procs", *(["cgroup.subtree_control"] if parent.version == 2 else [])]
     return all(os.access(parent.path / name, os.W_OK) for name in files)
 

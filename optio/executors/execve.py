@@ -5,22 +5,22 @@ from collections.abc import Mapping, Sequence
 from optio.errors import LaunchFailed
 
 # The kernel's limit for one argument or one `NAME=value`, with its final NUL (MAX_ARG_STRLEN).
-_LONGEST_STRING = 131_072
+_MAX_STRING_BYTES = 131_072
 
 
-def check(argv: Sequence[str], environment: Mapping[str, str]) -> None:
+def check_launch(argv: Sequence[str], environment: Mapping[str, str]) -> None:
     """Raises LaunchFailed with the name of what is wrong. Values may be secrets: only names and lengths are told."""
     for name, value in environment.items():
         if "\0" in value or "\0" in name:
             raise LaunchFailed("environment", f"the environment variable {name!r} holds a NUL character")
-        if _size(name) + _size(value) + 2 > _LONGEST_STRING:
+        if _size(name) + _size(value) + 2 > _MAX_STRING_BYTES:
             raise LaunchFailed(
                 "environment",
-                f"`{name}` in the environment is longer than {_LONGEST_STRING - 1:,} bytes: large values go into parameters",
+                f"`{name}` in the environment is longer than {_MAX_STRING_BYTES - 1:,} bytes: large values go into parameters",
             )
     for place, argument in enumerate(argv):
-        if "\0" in argument or _size(argument) >= _LONGEST_STRING:
-            raise LaunchFailed("config", f"argument {place} of the command holds NUL or {_LONGEST_STRING:,} bytes or more")
+        if "\0" in argument or _size(argument) >= _MAX_STRING_BYTES:
+            raise LaunchFailed("config", f"argument {place} of the command holds NUL or {_MAX_STRING_BYTES:,} bytes or more")
 
 
 def _size(text: str) -> int:

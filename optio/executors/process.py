@@ -26,20 +26,20 @@ from optio.errors import LaunchFailed, StoreUnavailable
 from optio.executors import cgroup, execve
 from optio.executors.attempt import (
     OVERDUE_S,
-    Limits,
+    AttemptLimits,
     ProcessHandle,
-    delete,
+    delete_attempt,
     kill_marked,
     marker_of,
     open_pidfd,
     reserve_exit,
 )
-from optio.executors.base import Handle, Launch, Warm
+from optio.executors.base import Handle, Launch, WarmDemand
 from optio.executors.procfs import machine, uptime
 from optio.executors.sandbox import Sandbox, SandboxOptions
 from optio.model import isolation
 from optio.model.pool import Pool
-from optio.model.probe_result import Finding
+from optio.model.probe_result import ProbeResult
 from optio.model.task import Environment
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
@@ -52,14 +52,14 @@ main()
 """
 # A fork server that is silent for so long is stuck, or was stopped; a new one takes its place.
 _FORK_TIMEOUT_S = 10.0
-DISK_QUOTA = 4 << 30
+DISK_QUOTA_BYTES = 4 << 30
 _TOMBSTONE = "never"
 # A tombstone must outlive every worker that could still come late to start its attempt.
-_TOMBSTONE_AGE = 86_400.0
+_TOMBSTONE_AGE_S = 86_400.0
 # An orphan is dead a good while before others repeat its run: their clock may be a little faster. Of a short time it gets no
 # more than this part to end in good order.
-_ORPHAN_ENDS = 0.9
-_ORPHAN_GRACE = 0.25
+_ORPHAN_SHARE = 0.9
+_ORPHAN_GRACE_SHARE = 0.25
 INSTALL = {
     "claude-code": ("claude", "npm install -g @anthropic-ai/claude-code"),
     "codex": ("codex", "npm install -g @openai/codex"),
@@ -83,7 +83,7 @@ class ProcessExecutor:
         programs: Mapping[str, str] | None = None,
         *,
         sandbox: SandboxOptions | None = None,
-        disk_quota: int = DISK_QUOTA,
+        disk_quota: int = DISK_QUOTA_BYTES,
         processes: int | None = None,
     ) -> None:
         self._root = root.absolute()
@@ -133,18 +133,18 @@ class ProcessExecutor:
         control = f"{base}/control"
         environment = self._environment(launch, base)
         bare = environment if launch.setup_env is None else {**self._fixed(base), **launch.setup_env}
-        execve.check(launch.argv, environment)
+        execve.check_launch(launch.argv, environment)
         try:
             _make_directories(base)
             overdue = uptime() + launch.timeout_s + launch.grace_s + OVERDUE_S
-            limits = Limits(overdue, launch.grace_s, self.sandbox.holds_signals)
+            limits = AttemptLimits(overdue, launch.grace_s, self.sandbox.holds_signals)
             reserve_exit(control, limits)
             for name, data in launch.files.items():
                 _write_private(directory / "home" / name, data)
         except OSError as err:
             raise LaunchFailed("disk", f"the attempt's directory cannot be made: {err}", temporary=True) from err
         groups = self._make_groups(directory, launch.environment)
-        orphan_grace = min(launch.grace_s, launch.orphan_s * _ORPHAN_GRACE)
+        orphan_grace = min(launch.grace_s, launch.orphan_s * _ORPHAN_GRACE_SHARE)
         program = launch.argv[0] if launch.runtime_program else None
         header = {
             "base": base,
@@ -157,7 +157,7 @@ class ProcessExecutor:
             "timeout": launch.timeout_s,
             "grace": launch.grace_s,
             "leased_at": launch.leased_at,
-            "orphaned": launch.orphan_s * _ORPHAN_ENDS - orphan_grace,
+            "orphaned": launch.orphan_s * _ORPHAN_SHARE - orphan_grace,
             "orphan_grace": orphan_grace,
             "disk": self._disk_quota,
             **self.sandbox.launch(base, launch.argv, launch.environment, program),
@@ -175,7 +175,7 @@ class ProcessExecutor:
             os.symlink(_TOMBSTONE, control / "started")
         except FileExistsError:
             return ProcessHandle(base) if marker_of(str(control)) else None
-        _strip(base)
+        _leave_tombstone(base)
         return None
 
     def prepare(self) -> None:
@@ -184,7 +184,7 @@ class ProcessExecutor:
             if self._server is None:
                 self._serve()
 
-    def keep_warm(self, wanted: Sequence[Warm]) -> None:
+    def keep_warm(self, wanted: Sequence[WarmDemand]) -> None:
         """See `Executor.keep_warm`. A process of this machine begins at once, without any such place."""
 
     def pools(self) -> list[Pool] | None:
@@ -207,8 +207,8 @@ class ProcessExecutor:
         """See `Executor.remove`."""
         base = self._directory(run_id, attempt)
         marker = marker_of(f"{base}/control")
-        if marker is None and time.time() - _changed(f"{base}/control/started") < _TOMBSTONE_AGE:
-            _strip(base)
+        if marker is None and time.time() - _changed_at(f"{base}/control/started") < _TOMBSTONE_AGE_S:
+            _leave_tombstone(base)
             return
         handle = ProcessHandle(base)
         handle.stop()
@@ -216,15 +216,15 @@ class ProcessExecutor:
             handle.wait(1.0)
         handle.close(remove=False)
         kill_marked(base.name)
-        cgroup.remove(f"{base}/control", base.name)
-        delete(base)
+        cgroup.remove_groups(f"{base}/control", base.name)
+        delete_attempt(base)
 
     def notes(self, environment: Environment) -> list[str]:
         """See `Executor.notes`."""
         # What the sandbox does of `network`, it says itself.
         confined = self.sandbox.kind != "none"
         return [
-            *self.not_applied(name for name in isolation.asked(environment) if not (confined and name == "network")),
+            *self.not_applied(name for name in isolation.requested_keys(environment) if not (confined and name == "network")),
             *self.sandbox.notes(environment),
             *self._cgroups.notes(environment.resources, self._processes),
         ]
@@ -243,7 +243,7 @@ class ProcessExecutor:
         """See `Executor.refusal_hint`."""
         return self.sandbox.refusal_hint(line)
 
-    def examine(self) -> Iterable[Finding]:
+    def examine(self) -> Iterable[ProbeResult]:
         """See `Executor.examine`."""
         yield from self.sandbox.examine()
         yield from self._cgroups.examine(self._processes)
@@ -370,14 +370,14 @@ class _ForkServer:
             os.close(self._pidfd)
 
 
-def _strip(base: Path) -> None:
+def _leave_tombstone(base: Path) -> None:
     """Leave nothing of an attempt that never began but its tombstone."""
-    cgroup.remove(f"{base}/control", base.name)
+    cgroup.remove_groups(f"{base}/control", base.name)
     for name in ("home", "tmp", "work", "result"):
-        delete(base / name)
+        delete_attempt(base / name)
 
 
-def _changed(path: str) -> float:
+def _changed_at(path: str) -> float:
     """When a file was last changed; long ago when there is none."""
     try:
         return os.lstat(path).st_mtime

@@ -22,7 +22,7 @@ from typing import Any
 from optio.errors import LaunchFailed, SettingsError
 from optio.executors import landlock
 from optio.model import egress
-from optio.model.probe_result import Finding
+from optio.model.probe_result import ProbeResult
 from optio.model.task import Environment
 
 # What programs of any distribution need to run, and nothing that belongs to a person.
@@ -143,7 +143,7 @@ class Sandbox:
             "OPTIO_SANDBOX_WRITE=/path/... open further paths, OPTIO_SANDBOX=none opens all"
         )
 
-    def examine(self) -> Iterator[Finding]:
+    def examine(self) -> Iterator[ProbeResult]:
         """For `optio doctor`."""
         missing = "; ".join(self._not_held())
         if self.kind == "none":
@@ -153,7 +153,7 @@ class Sandbox:
             yield _warning(f"{self.kind}; it does not close {missing}", "use a newer kernel, or OPTIO_SANDBOX=bwrap")
         else:
             detail = f"{self.kind}; it does not close {missing}" if missing else f"{self.kind}: files, processes, signals"
-            yield Finding(name="sandbox", status="ok", detail=detail)
+            yield ProbeResult(name="sandbox", status="ok", detail=detail)
         if self._closed:
             detail = f"agents cannot write {', '.join(self._closed)}: the data directory lies there"
             yield _warning(detail, "put the data directory elsewhere")
@@ -222,8 +222,8 @@ class Sandbox:
         return [*words, "--remount-ro", "/", "--chdir", work, "--"]
 
 
-def _warning(detail: str, hint: str) -> Finding:
-    return Finding(name="sandbox", status="warning", detail=detail, hint=hint)
+def _warning(detail: str, hint: str) -> ProbeResult:
+    return ProbeResult(name="sandbox", status="warning", detail=detail, hint=hint)
 
 
 def _find_bwrap() -> str:

@@ -103,7 +103,7 @@ def _serve(connection: int) -> None:
         if body is None:
             return
         launch = marshal.loads(header)  # noqa: S302 - from our own worker
-        opened = _Opened(launch)
+        opened = _Descriptors(launch)
         # No supervisor may end before it is known as one.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
         try:
@@ -126,7 +126,7 @@ def _serve(connection: int) -> None:
         _write(connection, _json(answer).encode() + b"\n")
 
 
-class _Opened:
+class _Descriptors:
     """Descriptors that an attempt needs and the fork server opens: the ends of its streams, and its ruleset if it has one.
     `failure` is why they are not there."""
 
@@ -199,7 +199,7 @@ def _receive(connection: int, count: int) -> bytes | None:
     return b"".join(parts)
 
 
-def supervise(launch: dict[str, Any], stdin: bytes, opened: _Opened) -> None:
+def supervise(launch: dict[str, Any], stdin: bytes, opened: _Descriptors) -> None:
     """One attempt, from its marker to its exit file."""
     os.setsid()
     # First of all: the fork server's handler must not run here.
@@ -262,9 +262,9 @@ def _write_last(path: str, reserved: int, data: bytes) -> None:
     os.pwrite(reserved, data, 0)
 
 
-def _attempt(launch: dict[str, Any], stdin: bytes, opened: _Opened) -> dict[str, Any]:
+def _attempt(launch: dict[str, Any], stdin: bytes, opened: _Descriptors) -> dict[str, Any]:
     """The set-up commands and the agent; raises OSError where there is no room to begin."""
-    limits = _Limits(launch)
+    limits = _EndConditions(launch)
     out, err, ruleset = opened.streams_and_ruleset()
     end: dict[str, Any] = {}
     for command in launch["setup"]:
@@ -291,7 +291,7 @@ def _mark(launch: dict[str, Any]) -> bool:
     return True
 
 
-class _Limits:
+class _EndConditions:
     """When an attempt is ended: at its deadline, as an orphan, or because of what it has written."""
 
     def __init__(self, launch: dict[str, Any]) -> None:
@@ -299,7 +299,7 @@ class _Limits:
         self._patience: float = launch["orphaned"]
         self._marker = f"{launch['control']}/started"
         self._orphan_at: float = launch["leased_at"] + self._patience
-        self._disk = _Disk(launch["base"], launch["disk"])
+        self._disk = _DiskQuota(launch["base"], launch["disk"])
 
     def _read_marker(self) -> None:
         try:
@@ -323,7 +323,7 @@ class _Limits:
         return self._disk.reached()
 
 
-class _Disk:
+class _DiskQuota:
     """What an attempt may write: so much in all, and nothing more while the disk is nearly full and it is one of those who
     fill it. `quota` is in bytes. The floor, below which a disk is nearly full, is a sixteenth of it, 256 MiB at most."""
 
@@ -371,7 +371,7 @@ def _usage(directory: str) -> int:
 
 
 def _run(
-    argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], ruleset: int | None, limits: _Limits
+    argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], ruleset: int | None, limits: _EndConditions
 ) -> dict[str, Any]:
     """Run one program to its end, and everything it started with it."""
     reached = limits.reached()

@@ -17,9 +17,9 @@ from optio.limits.local import WINDOW_S, LocalRateWindow
 log = logging.getLogger(__name__)
 _PREFIX = "optio:rate:"
 # Seconds for an answer: a sender waits for it.
-PATIENCE = 0.4
+REPLY_TIMEOUT_S = 0.4
 # After a failure Redis is asked so often whether it is back.
-PAUSE = 1.0
+RETRY_PAUSE_S = 1.0
 # Without another hit nobody knows whether it still fails: the broker does, which looks all the time.
 _FRESH = 3.0
 # Hits that are asked for together.
@@ -89,7 +89,7 @@ class RedisRateWindow:
             else:
                 if microseconds:
                     return timedelta(microseconds=microseconds)
-        elif self._clock() - self._failed >= PAUSE:
+        elif self._clock() - self._failed >= RETRY_PAUSE_S:
             # Nobody waits for it: whether it is back is seen by the next.
             self._failed = self._clock()
             self._ask(key).add_done_callback(self._asked_again)
@@ -109,7 +109,7 @@ class RedisRateWindow:
             while self._waiting:
                 batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
                 try:
-                    async with asyncio.timeout(PATIENCE):
+                    async with asyncio.timeout(REPLY_TIMEOUT_S):
                         waits: Sequence[int] = await self._run([_PREFIX + key for key, _ in batch])
                 except Exception as err:
                     # Whoever came meanwhile need not wait for as long.
@@ -136,7 +136,7 @@ class RedisRateWindow:
             self._problem = None
 
     def _fail(self, err: Exception) -> None:
-        words = f"{type(err).__name__}: {err}" if str(err) else f"no answer within {PATIENCE} s"
+        words = f"{type(err).__name__}: {err}" if str(err) else f"no answer within {REPLY_TIMEOUT_S} s"
         if self._problem is None:
             log.warning("Redis cannot be used, this server counts requests by itself: %s", words)
         self._problem = words

@@ -11,8 +11,8 @@ from datetime import timedelta
 
 from optio.limits.local import LocalRateWindow
 
-PER_ADDRESS = 60
-IN_ALL = 600
+MAX_PER_ADDRESS = 60
+MAX_IN_ALL = 600
 _EVERYBODY = ""
 
 
@@ -20,9 +20,9 @@ class StrangerLimit:
     """Moving windows of a minute. For one thread only: the server's loop."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._addresses = LocalRateWindow(PER_ADDRESS, clock=clock)
+        self._addresses = LocalRateWindow(MAX_PER_ADDRESS, clock=clock)
         # Refused requests are not counted, so this bounds the addresses that are remembered, too.
-        self._all = LocalRateWindow(IN_ALL, clock=clock)
+        self._all = LocalRateWindow(MAX_IN_ALL, clock=clock)
 
     def wait(self, path: str, address: str) -> timedelta | None:
         """Return how long a stranger from this address has to wait, None if he is within the limits. Counts nothing."""

@@ -7,17 +7,17 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from optio.compiler.diagnostics import Diagnostic, Edit, Severity
-from optio.compiler.edits.text_edits import apply
-from optio.compiler.fixes import fixed
+from optio.compiler.edits.text_edits import apply_edits
+from optio.compiler.fixes import fix_tree
 from optio.compiler.source import Position, Span
-from optio.lsp.pages import Page
-from optio.lsp.positions import Lines
-from optio.lsp.trees import Options
+from optio.lsp.pages import OpenPage
+from optio.lsp.positions import DocumentLines
+from optio.lsp.trees import LspOptions
 
-_MOST_COMPARED = 4_000
+_MAX_COMPARED_LINES = 4_000
 
 
-class Action(NamedTuple):
+class FileAction(NamedTuple):
     """Edits of one file that a person may choose; `found` is the finding that goes with them, if it is one."""
 
     title: str
@@ -28,18 +28,18 @@ class Action(NamedTuple):
     fix_all: bool = False
 
 
-def actions(page: Page, found: Sequence[Diagnostic], options: Options) -> Iterator[Action]:
+def diagnostic_actions(page: OpenPage, found: Sequence[Diagnostic], options: LspOptions) -> Iterator[FileAction]:
     """For some findings of a page."""
     for each in found:
         if each.fix is not None:
             what = _what(each)
             title = what if each.fix.safe else f"{what} (a guess)"
-            yield Action(title, each.path, each.fix.edits, each, preferred=each.fix.safe)
+            yield FileAction(title, each.path, each.fix.edits, each, preferred=each.fix.safe)
     for each in found:
         if each.severity is not Severity.ERROR:
-            edit = ignoring(page, each, options)
+            edit = ignore_comment_edit(page, each, options)
             if edit is not None:
-                yield Action(f"Ignore {each.code} {each.rule} here", edit[0], (edit[1],), each)
+                yield FileAction(f"Ignore {each.code} {each.rule} here", edit[0], (edit[1],), each)
 
 
 def _what(found: Diagnostic) -> str:
@@ -50,24 +50,24 @@ def _what(found: Diagnostic) -> str:
     return hint[:1].upper() + hint[1:]
 
 
-def fix_all(page: Page) -> Action | None:
+def fix_all(page: OpenPage) -> FileAction | None:
     """Everything that can be fixed without a change of meaning, as one change."""
     if page.tree is None or not page.is_yaml:
         return None
-    done = fixed(page.tree.only(page.path), unsafe=False)
+    done = fix_tree(page.tree.only(page.path), unsafe=False)
     data = done.files.get(page.path)
     if data is None:
         return None
-    edits = tuple(changes(page.lines.text, Lines(data.decode("utf-8", "surrogatepass")).text))
-    return Action("Fix all that is safe to fix", page.path, edits, fix_all=True) if edits else None
+    edits = tuple(line_edits(page.lines.text, DocumentLines(data.decode("utf-8", "surrogatepass")).text))
+    return FileAction("Fix all that is safe to fix", page.path, edits, fix_all=True) if edits else None
 
 
-def changes(before: str, after: str) -> Iterator[Edit]:
+def line_edits(before: str, after: str) -> Iterator[Edit]:
     """What makes one text of the other, line by line."""
-    lines = Lines(before)
+    lines = DocumentLines(before)
     old, new = _with_ends(before), _with_ends(after)
     starts = list(accumulate(map(len, old), initial=0))
-    if max(len(old), len(new)) > _MOST_COMPARED:
+    if max(len(old), len(new)) > _MAX_COMPARED_LINES:
         yield Edit(Span(lines.position(0), lines.position(len(before))), after)
         return
     for tag, i, j, k, m in SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes():
@@ -79,7 +79,7 @@ def _with_ends(text: str) -> list[str]:
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
-def ignoring(page: Page, found: Diagnostic, options: Options) -> tuple[str, Edit] | None:
+def ignore_comment_edit(page: OpenPage, found: Diagnostic, options: LspOptions) -> tuple[str, Edit] | None:
     """A comment that makes the finding go away, in the file that it must stand in: tried before it is offered."""
     if page.tree is None:
         return None
@@ -90,11 +90,11 @@ def ignoring(page: Page, found: Diagnostic, options: Options) -> tuple[str, Edit
         if user is None:
             return None
         path, route = user.path, ("promptFile",)
-        text = Lines((page.tree.read(path) or b"").decode("utf-8", "replace")).text
+        text = DocumentLines((page.tree.read(path) or b"").decode("utf-8", "replace")).text
     lines = text.split("\n")
     for line in _lines_for(page, found, route, text):
         edit = _comment(lines, line, found.code)
-        data = apply(text.encode("utf-8", "surrogatepass"), [edit])
+        data = apply_edits(text.encode("utf-8", "surrogatepass"), [edit])
         before, after = page.tree.alone(path, options)[1], page.tree.alone(path, options, data)[1]
         # What several files have brought about is not seen in one of them.
         gone = _count(before, found) > _count(after, found) or not _count(before, found)
@@ -103,7 +103,7 @@ def ignoring(page: Page, found: Diagnostic, options: Options) -> tuple[str, Edit
     return None
 
 
-def _lines_for(page: Page, found: Diagnostic, route: tuple[str | int, ...], text: str) -> Iterator[int]:
+def _lines_for(page: OpenPage, found: Diagnostic, route: tuple[str | int, ...], text: str) -> Iterator[int]:
     """Lines above which the comment may stand: that of the finding, those of the keys around it."""
     if page.is_yaml:
         yield found.span.start.line

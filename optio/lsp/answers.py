@@ -6,17 +6,17 @@ from datetime import datetime
 from lsprotocol import types as lsp
 
 from optio.lsp import wire
-from optio.lsp.actions import Action, actions, fix_all
+from optio.lsp.actions import FileAction, diagnostic_actions, fix_all
 from optio.lsp.complete import complete
 from optio.lsp.hover import hover
-from optio.lsp.links import Target, definition, references
-from optio.lsp.pages import Page
+from optio.lsp.links import LinkTarget, definition, references
+from optio.lsp.pages import OpenPage
 from optio.lsp.symbols import symbols
-from optio.lsp.wire import FIX_ALL, range_at, range_of, wanted
+from optio.lsp.wire import FIX_ALL, is_kind_wanted, range_at, range_of
 from optio.lsp.workspace import Workspace
 
 
-class Answers:
+class RequestHandler:
     """About the documents of a workspace, in the forms that an editor knows."""
 
     def __init__(self, workspace: Workspace, editor: lsp.ClientCapabilities) -> None:
@@ -61,20 +61,20 @@ class Answers:
         page = self._workspace.pages.get(asked.text_document.uri)
         return list(self._actions(page, asked)) if page is not None and page.tree is not None else []
 
-    def _actions(self, page: Page, asked: lsp.CodeActionParams) -> Iterator[lsp.CodeAction]:
+    def _actions(self, page: OpenPage, asked: lsp.CodeActionParams) -> Iterator[lsp.CodeAction]:
         only = asked.context.only
         start = page.lines.from_editor(asked.range.start.line, asked.range.start.character)
         end = page.lines.from_editor(asked.range.end.line, asked.range.end.character)
         here = [each for each in self._workspace.findings(page) if each.span.start <= end and start <= each.span.end]
-        if wanted(lsp.CodeActionKind.QuickFix, only):
-            for each in actions(page, here, self._workspace.options):
+        if is_kind_wanted(lsp.CodeActionKind.QuickFix, only):
+            for each in diagnostic_actions(page, here, self._workspace.options):
                 yield self._action(page, each, lsp.CodeActionKind.QuickFix)
-        if wanted(FIX_ALL, only) and any(each.fix is not None and each.fix.safe for each in page.alone):
+        if is_kind_wanted(FIX_ALL, only) and any(each.fix is not None and each.fix.safe for each in page.alone):
             whole = fix_all(page)
             if whole is not None:
                 yield self._action(page, whole, FIX_ALL)
 
-    def _action(self, page: Page, action: Action, kind: str) -> lsp.CodeAction:
+    def _action(self, page: OpenPage, action: FileAction, kind: str) -> lsp.CodeAction:
         assert page.tree is not None  # noqa: S101 - a page without a tree has no findings
         uri, lines = self._workspace.document(page.tree, action.path)
         edits = [lsp.TextEdit(range_of(edit.span, lines), edit.text) for edit in action.edits]
@@ -90,7 +90,7 @@ class Answers:
             found = [wire.diagnostic(action.found, page.lines, self._workspace.related(action.found, page.tree))]
         return lsp.CodeAction(action.title, kind, found, action.preferred or None, edit=edit)
 
-    def _place(self, document: lsp.TextDocumentIdentifier, position: lsp.Position) -> tuple[Page | None, int]:
+    def _place(self, document: lsp.TextDocumentIdentifier, position: lsp.Position) -> tuple[OpenPage | None, int]:
         """The page and the offset that are asked about."""
         page = self._workspace.pages.get(document.uri)
         if page is None or page.tree is None:
@@ -103,7 +103,7 @@ class Answers:
         completion = getattr(self._editor.text_document, "completion", None)
         return bool(completion and completion.completion_item and completion.completion_item.snippet_support)
 
-    def _locations(self, page: Page, found: list[Target]) -> list[lsp.Location]:
+    def _locations(self, page: OpenPage, found: list[LinkTarget]) -> list[lsp.Location]:
         """Places in files of the page's tree."""
         return [
             lsp.Location(uri, range_of(each.span, lines))

@@ -15,12 +15,12 @@ from optio.compiler.payloads.github_fields import NAMES
 from optio.compiler.source_tree import SUFFIXES
 from optio.lsp import keys, outline, params
 from optio.lsp.keys import Schema
-from optio.lsp.outline import Context, Kind, Where
-from optio.lsp.pages import Page
+from optio.lsp.outline import CursorContext, CursorPlace, ValueStyle
+from optio.lsp.pages import OpenPage
 from optio.model.route import Route
 from optio.scheduling import cron
 
-_MOST = 1_000
+_MAX_ITEMS = 1_000
 _INDENT = "  "
 # A path that begins in a filter.
 _IN_FILTER = re.compile(r"@[\w.\[\]]*\Z")
@@ -33,7 +33,7 @@ _FILES: dict[Route, tuple[str, ...]] = {
 }
 
 
-class Sort(Enum):
+class CompletionKind(Enum):
     """What kind of thing is offered."""
 
     KEY = "key"
@@ -43,12 +43,12 @@ class Sort(Enum):
     SNIPPET = "snippet"
 
 
-class Item(NamedTuple):
+class CompletionItem(NamedTuple):
     """`text` stands in the place of `start:end`; a snippet has places to fill in."""
 
     label: str
     text: str
-    sort: Sort
+    sort: CompletionKind
     start: int
     end: int
     detail: str = ""
@@ -57,72 +57,74 @@ class Item(NamedTuple):
     snippet: bool = False
 
 
-def complete(page: Page, offset: int, *, snippets: bool) -> list[Item]:
+def complete(page: OpenPage, offset: int, *, snippets: bool) -> list[CompletionItem]:
     """Everything that could be written at an offset, the likeliest first."""
     word = params.begun(page.text, offset)
     if not page.is_yaml:
         return list(_placeholders(page, offset, word)) if word is not None else []
     context = outline.context(page.text, offset)
-    if word is not None and context.where in (Where.TEXT, Where.VALUE):
+    if word is not None and context.where in (CursorPlace.TEXT, CursorPlace.VALUE):
         return list(_placeholders(page, offset, word))
-    if context.where is Where.KEY:
+    if context.where is CursorPlace.KEY:
         found = [*_keys(page, context, offset), *_values(page, context, offset)]
-    elif context.where is Where.VALUE:
+    elif context.where is CursorPlace.VALUE:
         found = list(_values(page, context, offset))
     else:
         return []
     found = [each if snippets or not each.snippet else _plainly(each) for each in found]
-    return [each for each in found if each.text][:_MOST]
+    return [each for each in found if each.text][:_MAX_ITEMS]
 
 
-def _placeholders(page: Page, offset: int, word: str) -> Iterator[Item]:
+def _placeholders(page: OpenPage, offset: int, word: str) -> Iterator[CompletionItem]:
     closed = page.text.startswith("}}", offset)
     tasks = [page.task] if page.is_yaml else page.users()
     for task in tasks:
-        for name, schema in params.names(task).items() if task is not None else ():
+        for name, schema in params.declared_params(task).items() if task is not None else ():
             detail = str(schema.get("type", "")) if isinstance(schema, dict) else ""
             text = name if closed else name + "}}"
-            yield Item(name, text, Sort.PARAMETER, offset - len(word), offset, detail, _told(schema))
+            yield CompletionItem(name, text, CompletionKind.PARAMETER, offset - len(word), offset, detail, _told(schema))
 
 
 def _told(schema: Any) -> str:
     return str(schema.get("description", "")) if isinstance(schema, dict) else ""
 
 
-def _keys(page: Page, context: Context, offset: int) -> Iterator[Item]:
+def _keys(page: OpenPage, context: CursorContext, offset: int) -> Iterator[CompletionItem]:
     route, task = context.route, page.task
     there = {
         entry.route[-1] for entry in page.entries if entry.route[:-1] == route and not entry.start <= context.start <= entry.end
     }
     if len(route) == 4 and route[0] == "triggers" and route[3] == "paramMapping" and task is not None:
         webhook = page.written((*route[:2], "type")) == "webhook"
-        for name, schema in params.names(task).items():
+        for name, schema in params.declared_params(task).items():
             if name not in there:
-                needed = name in params.required(task)
+                needed = name in params.required_params(task)
                 text = f"{name}: \\$.$0" if webhook else f"{name}: $0"
-                yield Item(
-                    name, text, Sort.PARAMETER, context.start, offset, "required" if needed else "", _told(schema),
+                yield CompletionItem(
+                    name, text, CompletionKind.PARAMETER, context.start, offset, "required" if needed else "", _told(schema),
                     0 if needed else 1, snippet=True,
                 )  # fmt: skip
         return
-    kind = keys.kind_of(page.path)
+    kind = keys.schema_kind(page.path)
     offered: set[str] = set()
-    for schema in keys.at(kind, route, page.written):
+    for schema in keys.schemas_at(kind, route, page.written):
         for key in schema.get("properties", {}):
             if key in there or key in offered:
                 continue
             offered.add(key)
-            own = keys.joined(keys.at(kind, (*route, key), page.written))
+            own = keys.merge_schemas(keys.schemas_at(kind, (*route, key), page.written))
             rank = 0 if key in schema.get("required", ()) else 1
-            text, told = _with_key(key, own, context), keys.described(key, own)
-            yield Item(key, text, Sort.KEY, context.start, offset, keys.words(own), told, rank, snippet=True)
+            text, told = _with_key(key, own, context), keys.key_markdown(key, own)
+            yield CompletionItem(
+                key, text, CompletionKind.KEY, context.start, offset, keys.value_text(own), told, rank, snippet=True
+            )
         if not there:
             yield from _snippets(schema, context, offset)
 
 
-def _with_key(key: str, schema: Schema, context: Context) -> str:
+def _with_key(key: str, schema: Schema, context: CursorContext) -> str:
     """The key, and as much of its value as is always there."""
-    found = keys.choices(schema)
+    found = keys.allowed_values(schema)
     if len(found) == 1:
         return f"{key}: {found[0].text}"
     if found:
@@ -141,12 +143,14 @@ def _with_key(key: str, schema: Schema, context: Context) -> str:
     return f"{key}: $0"
 
 
-def _snippets(schema: Schema, context: Context, offset: int) -> Iterator[Item]:
+def _snippets(schema: Schema, context: CursorContext, offset: int) -> Iterator[CompletionItem]:
     if context.flow:
         return
     for each in schema.get("defaultSnippets", ()):
         text = "\n".join(_lines(each["body"]))
-        yield Item(each["label"], text, Sort.SNIPPET, context.start, offset, "", f"```yaml\n{text}\n```", 2, snippet=True)
+        yield CompletionItem(
+            each["label"], text, CompletionKind.SNIPPET, context.start, offset, "", f"```yaml\n{text}\n```", 2, snippet=True
+        )
 
 
 def _lines(body: Any) -> Iterator[str]:
@@ -171,35 +175,37 @@ def _scalar(value: Any) -> str:
     return str(value).removeprefix("^")
 
 
-def _values(page: Page, context: Context, offset: int) -> Iterator[Item]:
+def _values(page: OpenPage, context: CursorContext, offset: int) -> Iterator[CompletionItem]:
     route = context.route
     general: Route = tuple(0 if isinstance(step, int) else step for step in route)
     if general in _FILES:
         yield from _files(page, context, offset, _FILES[general])
     elif route[-1:] == ("timezone",):
         for zone in sorted(available_timezones() - MACHINE_ZONES):
-            yield Item(zone, zone, Sort.VALUE, context.start, offset)
+            yield CompletionItem(zone, zone, CompletionKind.VALUE, context.start, offset)
     elif route[-1:] == ("cronExpression",):
         for words, expression in cron.PRESETS.items():
             text = expression if context.quote else f'"{expression}"'
-            yield Item(expression, text, Sort.VALUE, context.start, offset, words)
+            yield CompletionItem(expression, text, CompletionKind.VALUE, context.start, offset, words)
     elif len(route) == 5 and route[3] == "events":
-        there = {page.scalar(entry) for entry in page.entries if entry.route[:-1] == route[:-1] and entry.kind is Kind.SCALAR}
+        there = {
+            page.scalar(entry) for entry in page.entries if entry.route[:-1] == route[:-1] and entry.kind is ValueStyle.SCALAR
+        }
         for event in _events(str(page.written((*route[:3], "scheme")))):
             if event in there and event != context.word:
                 continue
             text = f'"{event}"' if " " in event and not context.quote else event
-            yield Item(event, text, Sort.VALUE, context.start, offset)
+            yield CompletionItem(event, text, CompletionKind.VALUE, context.start, offset)
     elif len(route) == 5 and route[3] == "paramMapping":
         yield from _payload(page, context, offset)
     elif route[3:] == ("when",):
         yield from list(_filter(page, context, offset)) or _choices(page, context, offset)
     elif general == (*params.REQUIRED, 0):
-        items = (entry for entry in page.entries if entry.route[:-1] == params.REQUIRED and entry.kind is Kind.SCALAR)
+        items = (entry for entry in page.entries if entry.route[:-1] == params.REQUIRED and entry.kind is ValueStyle.SCALAR)
         there = {page.scalar(entry) for entry in items}
-        for name in params.names(page.task) if page.task is not None else ():
+        for name in params.declared_params(page.task) if page.task is not None else ():
             if name not in there or name == context.word:
-                yield Item(name, name, Sort.PARAMETER, context.start, offset)
+                yield CompletionItem(name, name, CompletionKind.PARAMETER, context.start, offset)
     else:
         yield from _choices(page, context, offset)
 
@@ -212,20 +218,25 @@ def _events(scheme: str) -> Iterator[str]:
         yield from GITLAB_HOOKS
 
 
-def _choices(page: Page, context: Context, offset: int) -> Iterator[Item]:
-    for schema in keys.at(keys.kind_of(page.path), context.route, page.written):
-        for each in keys.choices(schema):
-            yield Item(each.text, each.text, Sort.VALUE, context.start, offset, "", each.meaning)
-        if not keys.choices(schema) and "properties" not in schema:
+def _choices(page: OpenPage, context: CursorContext, offset: int) -> Iterator[CompletionItem]:
+    for schema in keys.schemas_at(keys.schema_kind(page.path), context.route, page.written):
+        for each in keys.allowed_values(schema):
+            yield CompletionItem(each.text, each.text, CompletionKind.VALUE, context.start, offset, "", each.meaning)
+        if not keys.allowed_values(schema) and "properties" not in schema:
             for example in schema.get("examples", ()):
                 if isinstance(example, str):
                     needs_quotes = not context.quote and (example[:1] in "@*&!%" or example.replace(".", "").isdigit())
-                    yield Item(
-                        example, f'"{example}"' if needs_quotes else example, Sort.VALUE, context.start, offset, "an example"
+                    yield CompletionItem(
+                        example,
+                        f'"{example}"' if needs_quotes else example,
+                        CompletionKind.VALUE,
+                        context.start,
+                        offset,
+                        "an example",
                     )
 
 
-def _files(page: Page, context: Context, offset: int, endings: tuple[str, ...]) -> Iterator[Item]:
+def _files(page: OpenPage, context: CursorContext, offset: int, endings: tuple[str, ...]) -> Iterator[CompletionItem]:
     """Files of the tree as this one names them. What may not be read from here is not offered."""
     if page.tree is None:
         return
@@ -235,25 +246,25 @@ def _files(page: Page, context: Context, offset: int, endings: tuple[str, ...]) 
         if path.endswith(endings) and path != page.path and not name.startswith(".."):
             if context.route == _TEMPLATES and b"type: template" not in (page.tree.read(path) or b""):
                 continue
-            yield Item(name, name, Sort.FILE, context.start, offset)
+            yield CompletionItem(name, name, CompletionKind.FILE, context.start, offset)
 
 
-def _payload(page: Page, context: Context, offset: int) -> Iterator[Item]:
+def _payload(page: OpenPage, context: CursorContext, offset: int) -> Iterator[CompletionItem]:
     for path, sample_path in _sent(page, context.route):
         odd = " #" in path or ": " in path or (context.flow and any(sign in path for sign in "[]{},"))
         quoted = odd and not context.quote
-        yield Item(path, f"'{path}'" if quoted else path, Sort.VALUE, context.start, offset, sample_path)
+        yield CompletionItem(path, f"'{path}'" if quoted else path, CompletionKind.VALUE, context.start, offset, sample_path)
 
 
-def _filter(page: Page, context: Context, offset: int) -> Iterator[Item]:
+def _filter(page: OpenPage, context: CursorContext, offset: int) -> Iterator[CompletionItem]:
     begun = _IN_FILTER.search(page.text, context.start, offset)
     if begun is None:
         return
     for path, sample_path in _sent(page, context.route):
-        yield Item(f"@{path[1:]}", f"@{path[1:]}", Sort.VALUE, begun.start(), offset, sample_path)
+        yield CompletionItem(f"@{path[1:]}", f"@{path[1:]}", CompletionKind.VALUE, begun.start(), offset, sample_path)
 
 
-def _sent(page: Page, route: Route) -> Iterator[tuple[str, str]]:
+def _sent(page: OpenPage, route: Route) -> Iterator[tuple[str, str]]:
     """The paths of what the samples hold, each with its sample; without any, of what GitHub sends."""
     task = page.task
     if task is None or page.written((*route[:2], "type")) != "webhook":
@@ -268,8 +279,10 @@ def _sent(page: Page, route: Route) -> Iterator[tuple[str, str]]:
     yield from sorted(seen.items())
 
 
-def _plainly(item: Item) -> Item:
+def _plainly(item: CompletionItem) -> CompletionItem:
     """For editors that know no snippets: what is sure of it."""
-    if item.sort is Sort.SNIPPET:
+    if item.sort is CompletionKind.SNIPPET:
         return item._replace(text="")
-    return item._replace(text=item.label + ": " if item.sort in (Sort.KEY, Sort.PARAMETER) else item.text, snippet=False)
+    return item._replace(
+        text=item.label + ": " if item.sort in (CompletionKind.KEY, CompletionKind.PARAMETER) else item.text, snippet=False
+    )

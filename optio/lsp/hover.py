@@ -10,19 +10,19 @@ from optio.compiler.emit import emit
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.rules.codes import RULES
 from optio.lsp import keys, outline, params
-from optio.lsp.markdown import code, inline
-from optio.lsp.outline import Entry, Kind
-from optio.lsp.pages import Page
+from optio.lsp.markdown import code_block, inline_code
+from optio.lsp.outline import OutlineEntry, ValueStyle
+from optio.lsp.pages import OpenPage
 from optio.model import money
 from optio.model.mapping import MappingFailed, PathSyntax, compile_path
-from optio.model.params import fill
+from optio.model.params import apply_defaults
 from optio.model.prompt import length, placeholders, render
-from optio.runs.submit import MAX_PROMPT
+from optio.runs.submit import MAX_PROMPT_LENGTH
 from optio.scheduling import cron, max_fires
 from optio.scheduling.calendar import fires
-from optio.testing.trial import Impossible, tried
+from optio.testing.trial import ImpossibleTest, try_example
 
-_FIRES = 5
+_FIRES_SHOWN = 5
 _PROMPT = ("promptTemplate", "promptFile")
 
 
@@ -34,7 +34,7 @@ class Hover(NamedTuple):
     end: int
 
 
-def hover(page: Page, offset: int, now: datetime) -> Hover | None:
+def hover(page: OpenPage, offset: int, now: datetime) -> Hover | None:
     """Of a task file, or of a prompt's own file."""
     if not page.is_yaml:
         return _of_prompt(page, offset)
@@ -44,7 +44,7 @@ def hover(page: Page, offset: int, now: datetime) -> Hover | None:
         text = _parameter(task, use.name)
         if text:
             return Hover(_joined([text, *_rules(page, offset)]), use.start, use.end)
-    entry = outline.at(page.entries, offset)
+    entry = outline.entry_at(page.entries, offset)
     if entry is None or not isinstance(entry.route[-1], str | int):
         return None
     on_key = entry.start <= offset <= entry.end
@@ -59,14 +59,16 @@ def _joined(parts: list[str]) -> str:
     return "\n\n".join(parts)
 
 
-def _of_entry(page: Page, entry: Entry, *, on_key: bool, now: datetime) -> Iterator[str]:
+def _of_entry(page: OpenPage, entry: OutlineEntry, *, on_key: bool, now: datetime) -> Iterator[str]:
     route, task = entry.route, page.task
-    schemas = keys.at(keys.kind_of(page.path), route, page.written)
+    schemas = keys.schemas_at(keys.schema_kind(page.path), route, page.written)
     if on_key and isinstance(route[-1], str) and schemas:
-        yield keys.described(route[-1], schemas[0])
-    if not on_key and schemas and entry.kind is Kind.SCALAR:
+        yield keys.key_markdown(route[-1], schemas[0])
+    if not on_key and schemas and entry.kind is ValueStyle.SCALAR:
         text = page.scalar(entry)
-        yield from (f"`{each.text}`: {each.meaning}" for each in keys.choices(schemas[0]) if each.text == text and each.meaning)
+        yield from (
+            f"`{each.text}`: {each.meaning}" for each in keys.allowed_values(schemas[0]) if each.text == text and each.meaning
+        )
     if task is None:
         return
     if route[-1] == "cronExpression":
@@ -87,9 +89,9 @@ def _schedule(task: ResolvedTask, expression: str, zone: str, now: datetime) -> 
     """Words, and the next fires on the clock of the zone."""
     try:
         head = f"{cron.explain(expression)} ({zone})"
-        coming = list(islice(fires(expression, zone, now), _FIRES))
+        coming = list(islice(fires(expression, zone, now), _FIRES_SHOWN))
     except (cron.CronError, KeyError, ValueError, OSError):
-        return f"{inline(expression)} is no schedule that can be read"
+        return f"{inline_code(expression)} is no schedule that can be read"
     lines = (f"- {fire.at:%a %Y-%m-%d %H:%M %Z}" + (f": {fire.note}" if fire.note else "") for fire in coming)
     return "\n".join([head, "", *lines])
 
@@ -97,7 +99,7 @@ def _schedule(task: ResolvedTask, expression: str, zone: str, now: datetime) -> 
 def _worst(task: ResolvedTask) -> str:
     """What a run may cost, and what its triggers may come to in a month."""
     spec = task.spec
-    run, call = money.a_run(spec), money.a_call(spec)
+    run, call = money.max_run_usd(spec), money.max_call_usd(spec)
     if run is None:
         return ""
     over = f": its budget, and one call of the model at ${call}" if call else ""
@@ -109,7 +111,7 @@ def _worst(task: ResolvedTask) -> str:
             count = max_fires.most(schedule.cron_expression, schedule.timezone, money.MONTH.days)
         except (cron.CronError, KeyError, ValueError, OSError):
             return lines[0]
-    worst = money.worst(spec, fires=count, over=money.MONTH)
+    worst = money.worst_case(spec, fires=count, over=money.MONTH)
     if worst.runs:
         by = "all its triggers; `startLimit` keeps it there" if worst.limited else "its schedule"
         lines.append(f"- in any 30 days: {worst.runs:,} {_runs(worst.runs)}, ${worst.usd:,} at most, by {by}")
@@ -122,47 +124,47 @@ def _runs(count: int) -> str:
     return "run" if count == 1 else "runs"
 
 
-def _rendered(page: Page, task: ResolvedTask) -> str:
+def _rendered(page: OpenPage, task: ResolvedTask) -> str:
     """The prompt of a run: as the first test makes it that can be tried, or else with defaults alone."""
     compiled = emit(task)
     for example in task.spec.tests:
         body = None if example.webhook is None else page.beside(example.webhook)
         try:
-            made = tried(compiled, example, body).judgement
-        except (Impossible, ValueError, KeyError, OSError):
+            made = try_example(compiled, example, body).judgement
+        except (ImpossibleTest, ValueError, KeyError, OSError):
             continue
         if made.prompt is not None:
-            return f"The prompt, as the test {inline(example.label)} makes it:\n\n{code(made.prompt)}"
-    given = fill(task.spec.params_schema, {})
-    if length(task.prompt, given) > MAX_PROMPT:
+            return f"The prompt, as the test {inline_code(example.label)} makes it:\n\n{code_block(made.prompt)}"
+    given = apply_defaults(task.spec.params_schema, {})
+    if length(task.prompt, given) > MAX_PROMPT_LENGTH:
         given = {}
     left = [name for name in placeholders(task.prompt) if name not in given]
     how = "with its defaults" if given else "as it stands"
-    missing = f"; a run gives {', '.join(inline(name) for name in left)}" if left else ""
-    return f"The prompt, {how}{missing}:\n\n{code(render(task.prompt, given))}"
+    missing = f"; a run gives {', '.join(inline_code(name) for name in left)}" if left else ""
+    return f"The prompt, {how}{missing}:\n\n{code_block(render(task.prompt, given))}"
 
 
 def _parameter(task: ResolvedTask, name: str) -> str:
     """What is declared of a parameter, and who gives it."""
-    declared = params.names(task)
+    declared = params.declared_params(task)
     if name not in declared:
         return ""
     schema = declared[name] if isinstance(declared[name], dict) else {}
     kind = schema.get("type")
     notes = [str(kind)] if isinstance(kind, str) else []
-    if name in params.required(task):
+    if name in params.required_params(task):
         notes.append("required")
     lines = [f"**`{name}`**" + (f": {', '.join(notes)}" if notes else "")]
     if isinstance(schema.get("description"), str):
         lines += ["", schema["description"]]
     lines.append("")
     if "default" in schema:
-        lines.append(f"- default: {inline(_json(schema['default']))}")
-    for trigger, given in params.sources(task, name):
-        lines.append(f"- from the {trigger}: {inline(given if isinstance(given, str) else _json(given))}")
+        lines.append(f"- default: {inline_code(_json(schema['default']))}")
+    for trigger, given in params.param_sources(task, name):
+        lines.append(f"- from the {trigger}: {inline_code(given if isinstance(given, str) else _json(given))}")
     rest = {key: value for key, value in schema.items() if key not in ("type", "description", "default")}
     if rest:
-        lines.append(f"- {inline(_json(rest))}")
+        lines.append(f"- {inline_code(_json(rest))}")
     return "\n".join(lines).rstrip()
 
 
@@ -180,24 +182,24 @@ def _found(task: ResolvedTask, source: str) -> Iterator[str]:
         except MappingFailed:
             continue
         if not values and path.singular:
-            yield f"In {inline(sample.path)} it finds nothing."
+            yield f"In {inline_code(sample.path)} it finds nothing."
         else:
-            yield f"In {inline(sample.path)} it finds {inline(_json(values[0] if path.singular else values))}"
+            yield f"In {inline_code(sample.path)} it finds {inline_code(_json(values[0] if path.singular else values))}"
 
 
-def _rules(page: Page, offset: int) -> list[str]:
+def _rules(page: OpenPage, offset: int) -> list[str]:
     """Why what is found there is a finding."""
     at = page.lines.position(offset)
     here = [each for each in (*page.alone, *page.shared) if each.span.start <= at <= each.span.end]
     return [f"`{code}` {RULES[code].title}. {RULES[code].why}" for code in dict.fromkeys(each.code for each in here)]
 
 
-def _of_prompt(page: Page, offset: int) -> Hover | None:
+def _of_prompt(page: OpenPage, offset: int) -> Hover | None:
     use = params.use_at(params.placeholders(page.text, 0, len(page.text)), offset)
     if use is None:
         return None
     found = [(task.path, text) for task in page.users() if (text := _parameter(task, use.name))]
-    parts = [text if len(found) == 1 else f"{inline(path)}\n\n{text}" for path, text in found]
+    parts = [text if len(found) == 1 else f"{inline_code(path)}\n\n{text}" for path, text in found]
     return Hover(_joined(parts), use.start, use.end) if parts else None
 
 

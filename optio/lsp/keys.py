@@ -12,26 +12,26 @@ from optio.compiler.layers import DEFAULTS, POLICY
 from optio.model.route import Route
 
 Schema = Mapping[str, Any]
-Written = Callable[[Route], str | None]
+ScalarAt = Callable[[Route], str | None]
 """The text that stands at a route of the file."""
-_MOST_OF_A_DEFAULT = 60
+_MAX_DEFAULT_LENGTH = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class AllowedValue:
     """A value that may stand there."""
 
     text: str
     meaning: str = ""
 
 
-def kind_of(path: str) -> str:
+def schema_kind(path: str) -> str:
     """Which schema a file has."""
     name = posixpath.basename(path)
     return "policy" if path == POLICY else "defaults" if name in DEFAULTS else "task"
 
 
-def at(kind: str, route: Route, written: Written) -> list[Schema]:
+def schemas_at(kind: str, route: Route, written: ScalarAt) -> list[Schema]:
     """What the value there may be: several where the schema leaves it open."""
     whole = _schema(kind)
     found: list[Schema] = [whole]
@@ -47,7 +47,7 @@ def _schema(kind: str) -> dict[str, Any]:
     return loaded
 
 
-def _options(schema: Schema, whole: Schema, route: Route, written: Written) -> Iterator[Schema]:
+def _options(schema: Schema, whole: Schema, route: Route, written: ScalarAt) -> Iterator[Schema]:
     """The schema without references; of several, those that go with the `type` that is written there."""
     if "$ref" in schema:
         name = str(schema["$ref"]).rpartition("/")[2]
@@ -80,9 +80,9 @@ def _step(schema: Schema, step: str | int) -> Iterator[Schema]:
         yield schema["additionalProperties"]
 
 
-def joined(schemas: list[Schema]) -> Schema:
+def merge_schemas(schemas: list[Schema]) -> Schema:
     """One for several: the first, with the values among which one may choose in any of them."""
-    found = [each for schema in schemas for each in choices(schema)]
+    found = [each for schema in schemas for each in allowed_values(schema)]
     if len(schemas) < 2 or not found:
         return schemas[0]
     texts = dict.fromkeys(each.text for each in found)
@@ -90,15 +90,15 @@ def joined(schemas: list[Schema]) -> Schema:
     return {**rest, "enum": list(texts), "enumDescriptions": [""] * len(texts)}
 
 
-def choices(schema: Schema) -> list[Choice]:
+def allowed_values(schema: Schema) -> list[AllowedValue]:
     """The values among which one may choose."""
     if "const" in schema:
-        return [Choice(str(schema["const"]))]
+        return [AllowedValue(str(schema["const"]))]
     if "enum" in schema:
         meanings = schema.get("enumDescriptions", [])
-        return [Choice(str(each), meanings[i] if i < len(meanings) else "") for i, each in enumerate(schema["enum"])]
+        return [AllowedValue(str(each), meanings[i] if i < len(meanings) else "") for i, each in enumerate(schema["enum"])]
     if type_of(schema) == "boolean":
-        return [Choice("true"), Choice("false")]
+        return [AllowedValue("true"), AllowedValue("false")]
     return []
 
 
@@ -108,7 +108,7 @@ def type_of(schema: Schema) -> str:
     return str(kind[0] if isinstance(kind, list) else kind)
 
 
-def words(schema: Schema) -> str:
+def value_text(schema: Schema) -> str:
     """What kind of value it is."""
     if "enum" in schema or "const" in schema:
         return "one of a few"
@@ -121,14 +121,14 @@ def words(schema: Schema) -> str:
     return named.get(type_of(schema), "")
 
 
-def described(key: str, schema: Schema) -> str:
+def key_markdown(key: str, schema: Schema) -> str:
     """A key as Markdown: what it is for, what may stand there, and what holds if nothing does."""
-    lines = [f"**`{key}`**" + (f": {kind}" if (kind := words(schema)) else "")]
+    lines = [f"**`{key}`**" + (f": {kind}" if (kind := value_text(schema)) else "")]
     if schema.get("description"):
         lines += ["", str(schema["description"])]
-    found = choices(schema) if type_of(schema) != "boolean" else []
+    found = allowed_values(schema) if type_of(schema) != "boolean" else []
     if found:
         lines += ["", *(f"- `{each.text}`" + (f": {each.meaning}" if each.meaning else "") for each in found)]
     if "default" in schema:
-        lines += ["", f"Default: `{json.dumps(schema['default'], ensure_ascii=False)[:_MOST_OF_A_DEFAULT]}`"]
+        lines += ["", f"Default: `{json.dumps(schema['default'], ensure_ascii=False)[:_MAX_DEFAULT_LENGTH]}`"]
     return "\n".join(lines)

@@ -5,39 +5,39 @@ from typing import NamedTuple
 
 from optio.compiler.source import START, Span, span_at
 from optio.lsp import outline, params
-from optio.lsp.outline import Kind
-from optio.lsp.pages import Page
+from optio.lsp.outline import ValueStyle
+from optio.lsp.pages import OpenPage
 from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route
 
 
-class Target(NamedTuple):
+class LinkTarget(NamedTuple):
     """A place in a file of the tree."""
 
     path: str
     span: Span
 
 
-def definition(page: Page, offset: int) -> list[Target]:
+def definition(page: OpenPage, offset: int) -> list[LinkTarget]:
     """Of a parameter its declaration, of a file's name the file."""
     use = _use(page, offset)
     if use is not None:
         return list(dict.fromkeys(_declarations(page, use.name)))
-    entry = outline.at(page.entries, offset) if page.is_yaml else None
-    if entry is None or entry.kind is not Kind.SCALAR or not _names_a_file(entry.route) or page.tree is None:
+    entry = outline.entry_at(page.entries, offset) if page.is_yaml else None
+    if entry is None or entry.kind is not ValueStyle.SCALAR or not _names_a_file(entry.route) or page.tree is None:
         return []
     path = page.path_beside(page.scalar(entry))
-    return [Target(path, START)] if path is not None and page.tree.read(path) is not None else []
+    return [LinkTarget(path, START)] if path is not None and page.tree.read(path) is not None else []
 
 
-def references(page: Page, offset: int) -> list[Target]:
+def references(page: OpenPage, offset: int) -> list[LinkTarget]:
     """Every place that speaks of the same parameter, its declaration among them."""
     use = _use(page, offset)
     if use is None:
         return []
     found = list(_declarations(page, use.name))
     if page.is_yaml:
-        found += [Target(page.path, span_at(page.text, o.start, o.end)) for o in _uses(page) if o.name == use.name]
+        found += [LinkTarget(page.path, span_at(page.text, o.start, o.end)) for o in _uses(page) if o.name == use.name]
         task = page.task
         if task is not None and task.prompt_path is not None:
             found += _in_text(task.prompt_path, task.prompt, use.name)
@@ -46,30 +46,30 @@ def references(page: Page, offset: int) -> list[Target]:
     return list(dict.fromkeys(found))
 
 
-def _use(page: Page, offset: int) -> params.Use | None:
+def _use(page: OpenPage, offset: int) -> params.ParamUse | None:
     return params.use_at(_uses(page), offset)
 
 
-def _uses(page: Page) -> Iterator[params.Use]:
+def _uses(page: OpenPage) -> Iterator[params.ParamUse]:
     if page.is_yaml:
         return params.uses(page.text, page.entries)
     return params.placeholders(page.text, 0, len(page.text))
 
 
-def _declarations(page: Page, name: str) -> Iterator[Target]:
+def _declarations(page: OpenPage, name: str) -> Iterator[LinkTarget]:
     """In the text as it is now, else in the file that a task takes it from."""
     entry = page.entry((*params.PROPERTIES, name)) if page.is_yaml else None
     if entry is not None:
-        yield Target(page.path, span_at(page.text, entry.start, entry.end))
+        yield LinkTarget(page.path, span_at(page.text, entry.start, entry.end))
         return
     for task in [page.task] if page.is_yaml else page.users():
         found = params.declaration(task, name) if task is not None else None
         if found is not None:
-            yield Target(*found)
+            yield LinkTarget(*found)
 
 
-def _in_text(path: str, text: str, name: str) -> list[Target]:
-    return [Target(path, span_at(text, at.start(1), at.end(1))) for at in PLACEHOLDER.finditer(text) if at[1] == name]
+def _in_text(path: str, text: str, name: str) -> list[LinkTarget]:
+    return [LinkTarget(path, span_at(text, at.start(1), at.end(1))) for at in PLACEHOLDER.finditer(text) if at[1] == name]
 
 
 def _names_a_file(route: Route) -> bool:

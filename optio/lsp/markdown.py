@@ -2,19 +2,19 @@
 
 import re
 
-LONGEST = 4_000
+MAX_LENGTH = 4_000
 
 
-def code(text: str, language: str = "") -> str:
+def code_block(text: str, language: str = "") -> str:
     """A block of code. No text can end it before its own end."""
-    if len(text) > LONGEST:
-        text = text[:LONGEST] + "\n..."
+    if len(text) > MAX_LENGTH:
+        text = text[:MAX_LENGTH] + "\n..."
     longest = max((len(ticks) for ticks in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text.rstrip(chr(10))}\n{fence}"
 
 
-def inline(text: str) -> str:
+def inline_code(text: str) -> str:
     """A word or a line as code."""
     one = " ".join(text.split())
     if len(one) > 200:

@@ -19,11 +19,11 @@ _PROPERTIES = re.compile(r"(?:[&!][^\s,\[\]{}]*[ \t]+)+")
 _HEADER = re.compile(r"[|>][^\n]*")
 _PLAIN_END = re.compile(r"[ \t]+#|[ \t]*(?=\n|\Z)")
 # The compiler refuses what is nested half as deep.
-_DEEPEST = 128
+_MAX_DEPTH = 128
 _FLOW_PLAIN = re.compile(r"(?:[^\s,\[\]{}:#\"']|:(?![\s,\[\]{}]|\Z)|(?<=\S)[#\"']|[ \t](?=[^\s,\[\]{}:#]))+")
 
 
-class Kind(Enum):
+class ValueStyle(Enum):
     """How a value is written. `NONE`: nothing stands behind the key on its line."""
 
     NONE = "none"
@@ -32,7 +32,7 @@ class Kind(Enum):
     FLOW = "flow"
 
 
-class Where(Enum):
+class CursorPlace(Enum):
     """What belongs at a place."""
 
     KEY = "key"
@@ -41,7 +41,7 @@ class Where(Enum):
     NOTHING = "nothing"
 
 
-class Entry(NamedTuple):
+class OutlineEntry(NamedTuple):
     """A key or an item of a list: offsets of the key (or dash), and of the value behind it."""
 
     route: Route
@@ -49,14 +49,14 @@ class Entry(NamedTuple):
     end: int
     value: int
     stop: int
-    kind: Kind
+    kind: ValueStyle
 
 
-class Context(NamedTuple):
+class CursorContext(NamedTuple):
     """What could be written at a place: a key of the mapping at `route`, or its value. `word` is what is there of it, from
     `start` on."""
 
-    where: Where
+    where: CursorPlace
     route: Route
     word: str
     start: int
@@ -65,7 +65,7 @@ class Context(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Frame:
+class _BlockFrame:
     column: int
     step: str | int
     filled: bool = False
@@ -76,7 +76,7 @@ class _Frame:
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenBracket:
     """A bracket that is not closed: the key or index that a value now belongs to, the entry whose value the bracket is, and the
     entry of the key."""
 
@@ -86,23 +86,23 @@ class _Open:
     key: int | None = None
 
     @property
-    def where(self) -> Where:
+    def where(self) -> CursorPlace:
         """What belongs there now."""
-        return Where.KEY if self.step is None else Where.VALUE
+        return CursorPlace.KEY if self.step is None else CursorPlace.VALUE
 
     def go_on(self) -> None:
         """Behind a comma."""
         self.step, self.key = (self.step + 1, None) if isinstance(self.step, int) else (None, None)
 
 
-def entries(text: str) -> list[Entry]:
+def entries(text: str) -> list[OutlineEntry]:
     """All of a text, in its order."""
-    reader = _Reader(text)
+    reader = _OutlineReader(text)
     reader.read()
     return reader.found
 
 
-def at(found: list[Entry], offset: int) -> Entry | None:
+def entry_at(found: list[OutlineEntry], offset: int) -> OutlineEntry | None:
     """The innermost entry whose key or value is there."""
     best = None
     for entry in found:
@@ -113,19 +113,19 @@ def at(found: list[Entry], offset: int) -> Entry | None:
     return best
 
 
-def context(text: str, offset: int) -> Context:
+def context(text: str, offset: int) -> CursorContext:
     """What could be written at an offset, by what stands before it."""
-    reader = _Reader(text[:offset])
+    reader = _OutlineReader(text[:offset])
     reader.read()
     return reader.context()
 
 
 @dataclass
-class _Reader:
+class _OutlineReader:
     text: str
-    found: list[Entry] = field(default_factory=list)
-    _frames: list[_Frame] = field(default_factory=list)
-    _last: Context | None = None
+    found: list[OutlineEntry] = field(default_factory=list)
+    _frames: list[_BlockFrame] = field(default_factory=list)
+    _last: CursorContext | None = None
 
     def read(self) -> None:
         at, length = 0, len(self.text)
@@ -140,17 +140,17 @@ class _Reader:
                 at = end
             at = self._line_end(at) + 1
 
-    def context(self) -> Context:
+    def context(self) -> CursorContext:
         length = len(self.text)
         if self._last is not None:
             return self._last
         begin = self.text.rfind("\n") + 1
         line = self.text[begin:]
         if "#" in line and (line.lstrip().startswith("#") or re.search(r"[ \t]#", line)):
-            return Context(Where.NOTHING, (), "", length)
+            return CursorContext(CursorPlace.NOTHING, (), "", length)
         if not line.strip():
-            return Context(Where.KEY, self._below(len(line)), "", length)
-        return Context(Where.NOTHING, (), "", length)
+            return CursorContext(CursorPlace.KEY, self._below(len(line)), "", length)
+        return CursorContext(CursorPlace.NOTHING, (), "", length)
 
     def _line(self, at: int, column: int) -> int:
         """One line from its first character on, and what goes on below it; gives the offset up to which it was read."""
@@ -161,7 +161,7 @@ class _Reader:
         ):
             self._frames.pop()
         begin = at - column
-        while self._is_dash(at) and len(self._frames) < _DEEPEST:
+        while self._is_dash(at) and len(self._frames) < _MAX_DEPTH:
             column = at - begin
             while self._frames and self._frames[-1].column > column:
                 self._frames.pop()
@@ -170,11 +170,11 @@ class _Reader:
                 self._frames[-1].filled = False
             else:
                 self._fill()
-                self._frames.append(_Frame(column, 0))
+                self._frames.append(_BlockFrame(column, 0))
             rest = self._indented(at + 1, end)
-            self._add(at, at + 1, rest, rest, Kind.NONE)
+            self._add(at, at + 1, rest, rest, ValueStyle.NONE)
             if rest >= end and len(text) == end and rest > at + 1:
-                self._last = Context(Where.KEY, self._route(), "", rest)
+                self._last = CursorContext(CursorPlace.KEY, self._route(), "", rest)
             at = rest
         if at >= end or text[at] == "#":
             return end
@@ -187,7 +187,7 @@ class _Reader:
             self._frames[-1].step, self._frames[-1].filled = name, False
         else:
             self._fill()
-            self._frames.append(_Frame(column, name))
+            self._frames.append(_BlockFrame(column, name))
         value = self._indented(key.end(), end)
         return self._value(key.start(), key.end(1), value, end, column)
 
@@ -201,11 +201,11 @@ class _Reader:
             entry = self.found[-1]
             end = self._value(entry.start, entry.end, at, end, top.column, again=True)
         if is_key:
-            self._last = Context(Where.KEY, self._route() if item else self._below(column), word, at)
+            self._last = CursorContext(CursorPlace.KEY, self._route() if item else self._below(column), word, at)
         if item or is_key:
             return end
         last = self.found[-1] if self.found else None
-        if last is None or top is None or last.kind is not Kind.SCALAR or top.column >= column:
+        if last is None or top is None or last.kind is not ValueStyle.SCALAR or top.column >= column:
             return end
         if self.text[last.stop : at].isspace():  # else it has ended, before a brace or a comment
             self.found[-1] = last._replace(stop=_PLAIN_END.search(self.text, at, end + 1).start())  # type: ignore[union-attr]
@@ -216,44 +216,44 @@ class _Reader:
         properties = _PROPERTIES.match(text, value, end)
         begin = properties.end() if properties else value
         sign = text[begin : begin + 1] if begin < end else ""
-        kind, done = Kind.SCALAR, end
+        kind, done = ValueStyle.SCALAR, end
         route = self._route()
         if sign in ("", "#"):
-            kind, begin, done = Kind.NONE, stop, end
+            kind, begin, done = ValueStyle.NONE, stop, end
             if end == len(text) and sign == "" and value > stop + 1:
-                self._last = Context(Where.VALUE, route, "", end)
+                self._last = CursorContext(CursorPlace.VALUE, route, "", end)
         elif sign in "|>" and _HEADER.match(text, begin):
-            kind, done = Kind.BLOCK, self._block_end(end, column)
+            kind, done = ValueStyle.BLOCK, self._block_end(end, column)
             if done == len(text) and end < len(text):
-                self._last = Context(Where.TEXT, route, text[text.rfind("\n") + 1 :], text.rfind("\n") + 1)
+                self._last = CursorContext(CursorPlace.TEXT, route, text[text.rfind("\n") + 1 :], text.rfind("\n") + 1)
         elif sign in "{[":
-            kind, done = Kind.FLOW, -1
+            kind, done = ValueStyle.FLOW, -1
         elif sign in "\"'":
             done = self._quoted_end(begin, column)
             if done == len(text) and not _closed(text, begin, done):
-                self._last = Context(Where.VALUE, route, text[begin + 1 :], begin + 1, quote=sign)
+                self._last = CursorContext(CursorPlace.VALUE, route, text[begin + 1 :], begin + 1, quote=sign)
         else:
             found = _PLAIN_END.search(text, begin, end + 1)
             done = found.start() if found else end
             if end == len(text) and done == end:
-                self._last = Context(Where.VALUE, route, text[begin:end], begin)
-        if kind is not Kind.NONE:
+                self._last = CursorContext(CursorPlace.VALUE, route, text[begin:end], begin)
+        if kind is not ValueStyle.NONE:
             self._fill()
         if again:
             self.found.pop()
-        if kind is Kind.FLOW:
+        if kind is ValueStyle.FLOW:
             index = len(self.found)
             self._add(start, stop, begin, begin, kind)
             done = self._flow(begin, column)
             self.found[index] = self.found[index]._replace(stop=done)
         else:
-            self._add(start, stop, begin, done if kind is not Kind.NONE else begin, kind)
+            self._add(start, stop, begin, done if kind is not ValueStyle.NONE else begin, kind)
         return max(done, value)
 
     def _flow(self, at: int, column: int) -> int:
         """What stands between brackets, from the first one on; gives the offset behind the last one."""
         text, length = self.text, len(self.text)
-        stack: list[_Open] = []
+        stack: list[_OpenBracket] = []
         token: tuple[int, int] | None = None
         base = self._route()
 
@@ -264,19 +264,19 @@ class _Reader:
             """Of the key before it, or an item of a list; gives the place of its entry."""
             top = stack[-1]
             if top.is_list:
-                self.found.append(Entry(route(), begin, begin, begin, end, Kind.SCALAR))
+                self.found.append(OutlineEntry(route(), begin, begin, begin, end, ValueStyle.SCALAR))
                 return len(self.found) - 1
             if top.key is not None:
-                self.found[top.key] = self.found[top.key]._replace(value=begin, stop=end, kind=Kind.SCALAR)
+                self.found[top.key] = self.found[top.key]._replace(value=begin, stop=end, kind=ValueStyle.SCALAR)
             return top.key
 
         while at < length:
             char = text[at]
             if char in "{[":
                 entry = value(at, at) if stack else None
-                stack.append(_Open(char == "[", 0 if char == "[" else None, entry))
+                stack.append(_OpenBracket(char == "[", 0 if char == "[" else None, entry))
                 token = None
-                if len(stack) > _DEEPEST:
+                if len(stack) > _MAX_DEPTH:
                     return length
             elif char in "}]":
                 if token is not None:
@@ -284,7 +284,7 @@ class _Reader:
                 token = None
                 opened = stack.pop().entry
                 if opened is not None:
-                    self.found[opened] = self.found[opened]._replace(stop=at + 1, kind=Kind.FLOW)
+                    self.found[opened] = self.found[opened]._replace(stop=at + 1, kind=ValueStyle.FLOW)
                 if not stack:
                     return at + 1
             elif char == ",":
@@ -295,7 +295,7 @@ class _Reader:
             elif char == "#" and text[at - 1].isspace():
                 at = self._line_end(at)
                 if at == length:
-                    self._last = Context(Where.NOTHING, (), "", length)
+                    self._last = CursorContext(CursorPlace.NOTHING, (), "", length)
                     return at
                 continue
             elif char == "\n":
@@ -305,14 +305,14 @@ class _Reader:
             elif char in "\"'":
                 end = self._quoted_end(at, column)
                 if end == length and not _closed(text, at, end):
-                    self._last = Context(stack[-1].where, route(), text[at + 1 :], at + 1, flow=True, quote=char)
+                    self._last = CursorContext(stack[-1].where, route(), text[at + 1 :], at + 1, flow=True, quote=char)
                     return end
                 token, at = (at, end), end - 1
             elif char == ":":
                 top = stack[-1]
                 if token is not None and not top.is_list and top.step is None:
                     top.step, top.key = _name(text[slice(*token)]), len(self.found)
-                    self.found.append(Entry(route(), token[0], token[1], at + 1, at + 1, Kind.NONE))
+                    self.found.append(OutlineEntry(route(), token[0], token[1], at + 1, at + 1, ValueStyle.NONE))
                 token = None
             elif not char.isspace():
                 plain = _FLOW_PLAIN.match(text, at)
@@ -320,7 +320,7 @@ class _Reader:
                 token, at = (at, end), end - 1
             at += 1
         begin = token[0] if token is not None and token[1] == length else length
-        self._last = Context(stack[-1].where, route(), text[begin:], begin, flow=True)
+        self._last = CursorContext(stack[-1].where, route(), text[begin:], begin, flow=True)
         return length
 
     def _block_end(self, end: int, column: int) -> int:
@@ -361,8 +361,8 @@ class _Reader:
             at += 1
         return length
 
-    def _add(self, start: int, end: int, value: int, stop: int, kind: Kind) -> None:
-        self.found.append(Entry(self._route(), start, end, value, stop, kind))
+    def _add(self, start: int, end: int, value: int, stop: int, kind: ValueStyle) -> None:
+        self.found.append(OutlineEntry(self._route(), start, end, value, stop, kind))
 
     def _fill(self) -> None:
         if self._frames:

@@ -4,20 +4,26 @@ from functools import cached_property
 from pathlib import Path
 
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.layers import beside
+from optio.compiler.layers import resolve_path
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.source_tree import SUFFIXES, Unreadable
 from optio.lsp import outline
-from optio.lsp.positions import Lines
-from optio.lsp.trees import Options, TaskTree
+from optio.lsp.positions import DocumentLines
+from optio.lsp.trees import LspOptions, TaskTree
 from optio.model.route import Route
 
 
-class Page:
+class OpenPage:
     """One version of an open document. `path` is its name in its tree."""
 
     def __init__(
-        self, uri: str, file: Path, version: int | None, lines: Lines, tree: TaskTree | None, before: "Page | None" = None
+        self,
+        uri: str,
+        file: Path,
+        version: int | None,
+        lines: DocumentLines,
+        tree: TaskTree | None,
+        before: "OpenPage | None" = None,
     ) -> None:
         self.uri, self.file, self.version, self.lines, self.tree = uri, file, version, lines, tree
         self.path = tree.relative(file) if tree is not None else file.name
@@ -27,7 +33,7 @@ class Page:
         """Findings in which other files have a part, as the tree was when it was last read."""
         self._known: ResolvedTask | None = before._known if before is not None else None
 
-    def read(self, options: Options) -> None:
+    def read(self, options: LspOptions) -> None:
         """Understand it as far as that needs no other task."""
         if self.tree is not None and self.is_yaml:
             file, found = self.tree.alone(self.path, options)
@@ -45,24 +51,24 @@ class Page:
         return self.lines.text
 
     @cached_property
-    def entries(self) -> list[outline.Entry]:
+    def entries(self) -> list[outline.OutlineEntry]:
         """Its keys and values."""
         return outline.entries(self.text)
 
     @cached_property
-    def _by_route(self) -> dict[Route, outline.Entry]:
+    def _by_route(self) -> dict[Route, outline.OutlineEntry]:
         return {entry.route: entry for entry in self.entries}
 
-    def entry(self, route: Route) -> outline.Entry | None:
+    def entry(self, route: Route) -> outline.OutlineEntry | None:
         """The key or item at a route."""
         return self._by_route.get(route)
 
     def written(self, route: Route) -> str | None:
         """The scalar at a route, as text."""
         entry = self._by_route.get(route)
-        return None if entry is None or entry.kind is not outline.Kind.SCALAR else self.scalar(entry)
+        return None if entry is None or entry.kind is not outline.ValueStyle.SCALAR else self.scalar(entry)
 
-    def scalar(self, entry: outline.Entry) -> str:
+    def scalar(self, entry: outline.OutlineEntry) -> str:
         """The text of a scalar without its quotes."""
         text = self.text[entry.value : entry.stop]
         if text[:1] in ("'", '"') and text[-1:] == text[:1] and len(text) > 1:
@@ -77,7 +83,7 @@ class Page:
     def path_beside(self, name: str) -> str | None:
         """The path in the tree of a file that is named in this one; None for one that no task may read."""
         try:
-            return beside(self.path, name)
+            return resolve_path(self.path, name)
         except Unreadable:
             return None
 

@@ -6,17 +6,17 @@ from typing import Any, NamedTuple
 
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.source import Span
-from optio.lsp.outline import Entry, Kind
+from optio.lsp.outline import OutlineEntry, ValueStyle
 from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route
 from optio.model.trigger import ManualTrigger
 
 PROPERTIES: Route = ("paramsSchema", "properties")
 REQUIRED: Route = ("paramsSchema", "required")
-_PARTLY = re.compile(r"\{\{[ \t]*([A-Za-z0-9_]*)\Z")
+_OPEN_PLACEHOLDER = re.compile(r"\{\{[ \t]*([A-Za-z0-9_]*)\Z")
 
 
-class Use(NamedTuple):
+class ParamUse(NamedTuple):
     """A name of a parameter at a place of a text, by offsets."""
 
     name: str
@@ -25,17 +25,17 @@ class Use(NamedTuple):
     declares: bool = False
 
 
-def uses(text: str, entries: list[Entry]) -> Iterator[Use]:
+def uses(text: str, entries: list[OutlineEntry]) -> Iterator[ParamUse]:
     """All of a task file, in no order."""
     for entry in entries:
         route = entry.route
         if route[:-1] == PROPERTIES:
-            yield Use(str(route[-1]), entry.start, entry.end, declares=True)
-        elif route[:-1] == REQUIRED and entry.kind is Kind.SCALAR:
+            yield ParamUse(str(route[-1]), entry.start, entry.end, declares=True)
+        elif route[:-1] == REQUIRED and entry.kind is ValueStyle.SCALAR:
             yield _scalar(text, entry)
         elif _is_given(route):
-            yield Use(str(route[-1]), entry.start, entry.end)
-        elif (route == ("promptTemplate",) or route == ("dedupe", "key")) and entry.kind is not Kind.NONE:
+            yield ParamUse(str(route[-1]), entry.start, entry.end)
+        elif (route == ("promptTemplate",) or route == ("dedupe", "key")) and entry.kind is not ValueStyle.NONE:
             yield from placeholders(text, entry.value, entry.stop)
 
 
@@ -46,43 +46,43 @@ def _is_given(route: Route) -> bool:
     return route[:1] == ("tests",) and route[2:-1] in (("params",), ("expect", "params"))
 
 
-def _scalar(text: str, entry: Entry) -> Use:
+def _scalar(text: str, entry: OutlineEntry) -> ParamUse:
     start, end = entry.value, entry.stop
     if text[start : start + 1] in "\"'" and end - start > 1:
         start, end = start + 1, end - 1
-    return Use(text[start:end], start, end)
+    return ParamUse(text[start:end], start, end)
 
 
-def placeholders(text: str, start: int, end: int) -> Iterator[Use]:
+def placeholders(text: str, start: int, end: int) -> Iterator[ParamUse]:
     """Those of a prompt."""
     for found in PLACEHOLDER.finditer(text, start, end):
-        yield Use(found[1], found.start(1), found.end(1))
+        yield ParamUse(found[1], found.start(1), found.end(1))
 
 
-def use_at(found: Iterator[Use], offset: int) -> Use | None:
+def use_at(found: Iterator[ParamUse], offset: int) -> ParamUse | None:
     """The one at a place; braces belong to it."""
     return next((use for use in found if use.start - 2 * (not use.declares) <= offset <= use.end + 1), None)
 
 
 def begun(text: str, offset: int) -> str | None:
     """What is written of a placeholder that is not closed at this place."""
-    found = _PARTLY.search(text[max(0, offset - 200) : offset])
+    found = _OPEN_PLACEHOLDER.search(text[max(0, offset - 200) : offset])
     return None if found is None else found[1]
 
 
-def names(task: ResolvedTask) -> dict[str, Any]:
+def declared_params(task: ResolvedTask) -> dict[str, Any]:
     """The declared parameters with their schemas."""
     properties = (task.spec.params_schema or {}).get("properties")
     return dict(properties) if isinstance(properties, dict) else {}
 
 
-def required(task: ResolvedTask) -> list[str]:
+def required_params(task: ResolvedTask) -> list[str]:
     """The names of those without which no run is started."""
     found = (task.spec.params_schema or {}).get("required")
     return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
 
 
-def sources(task: ResolvedTask, name: str) -> list[tuple[str, Any]]:
+def param_sources(task: ResolvedTask, name: str) -> list[tuple[str, Any]]:
     """(trigger, what it gives) of each trigger that has something to say of the parameter."""
     return [
         (str(trigger.type), mapping[name])
@@ -94,6 +94,6 @@ def sources(task: ResolvedTask, name: str) -> list[tuple[str, Any]]:
 def declaration(task: ResolvedTask, name: str) -> tuple[str, Span] | None:
     """The file and the place where it is declared, which may be a template's."""
     route = (*PROPERTIES, name)
-    if name not in names(task):
+    if name not in declared_params(task):
         return None
     return task.document.path_at(route), task.document.key_span(route)

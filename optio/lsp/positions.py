@@ -11,7 +11,7 @@ _BREAKS = ("\r\n", "\r")
 UNITS = ("utf-8", "utf-16", "utf-32")
 
 
-class Lines:
+class DocumentLines:
     """A text as an editor holds it, and as the compiler reads it: `text` is without a byte order mark, its lines end in LF."""
 
     def __init__(self, raw: str, units: str = "utf-16") -> None:

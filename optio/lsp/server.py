@@ -13,23 +13,23 @@ from pygls.lsp.server import LanguageServer
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.lsp import wire
-from optio.lsp.answers import Answers
-from optio.lsp.positions import Lines
+from optio.lsp.answers import RequestHandler
+from optio.lsp.positions import DocumentLines
 from optio.lsp.wire import FIX_ALL, file_of
 from optio.lsp.workspace import Related, Workspace
 from optio.version import __version__
 
-_PARENT_EVERY = 5.0
+_PARENT_POLL_S = 5.0
 
 
-class Server(LanguageServer):
+class EditorConnection(LanguageServer):
     """The editor at the other end, and what was told to it."""
 
     def __init__(self) -> None:
         # Whole texts are sent at each change: the library's own way to put pieces together takes other characters for line
         # ends than the protocol does.
         super().__init__(
-            "optio", __version__, protocol_cls=wire.Protocol, text_document_sync_kind=lsp.TextDocumentSyncKind.Full
+            "optio", __version__, protocol_cls=wire.LspProtocol, text_document_sync_kind=lsp.TextDocumentSyncKind.Full
         )
         self._shown: dict[str, tuple[int | None, tuple[lsp.Diagnostic, ...]]] = {}
 
@@ -46,7 +46,7 @@ class Server(LanguageServer):
         """What it counts columns in."""
         return str(getattr(self.workspace.position_encoding, "value", self.workspace.position_encoding))
 
-    def show(self, uri: str, lines: Lines, found: Sequence[tuple[Diagnostic, Related]], version: int | None) -> None:
+    def show(self, uri: str, lines: DocumentLines, found: Sequence[tuple[Diagnostic, Related]], version: int | None) -> None:
         """These are all findings of a document; nothing is sent when it has them already."""
         self._publish(uri, tuple(wire.diagnostic(each, lines, related) for each, related in found), version)
 
@@ -93,16 +93,16 @@ class Server(LanguageServer):
         self.window_log_message(lsp.LogMessageParams(type=lsp.MessageType.Error, message=message))
 
 
-def create() -> Server:
+def create() -> EditorConnection:
     """A server that is not running yet."""
-    server = Server()
+    server = EditorConnection()
     workspace = Workspace(server)
     _follow(server, workspace)
     _answer(server, workspace)
     return server
 
 
-def _follow(server: Server, workspace: Workspace) -> None:
+def _follow(server: EditorConnection, workspace: Workspace) -> None:
     """What the editor tells of itself and of its documents."""
     feature = server.feature
 
@@ -154,12 +154,12 @@ def _follow(server: Server, workspace: Workspace) -> None:
         workspace.open_folders()
 
 
-def _answer(server: Server, workspace: Workspace) -> None:
+def _answer(server: EditorConnection, workspace: Workspace) -> None:
     """What the editor asks. The library wants functions that it can write on, which methods are not."""
     feature = server.feature
 
-    def answers() -> Answers:
-        return Answers(workspace, server.client_capabilities)
+    def answers() -> RequestHandler:
+        return RequestHandler(workspace, server.client_capabilities)
 
     @feature(lsp.TEXT_DOCUMENT_HOVER)
     def hover(params: lsp.HoverParams) -> lsp.Hover | None:
@@ -193,7 +193,7 @@ def _answer(server: Server, workspace: Workspace) -> None:
 async def _end_with(process: int) -> None:
     """An editor that was killed says no goodbye, and what it leaves open may keep our input open, too."""
     while True:
-        await asyncio.sleep(_PARENT_EVERY)
+        await asyncio.sleep(_PARENT_POLL_S)
         try:
             os.kill(process, 0)
         except ProcessLookupError:

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from optio.lsp.outline import Entry, Kind
-from optio.lsp.pages import Page
+from optio.lsp.outline import OutlineEntry, ValueStyle
+from optio.lsp.pages import OpenPage
 
-_MOST = 2_000
-_LONGEST = 80
+_MAX_SYMBOLS = 2_000
+_MAX_NAME_LENGTH = 80
 
 
 @dataclass(slots=True)
@@ -22,11 +22,11 @@ class Symbol:
     is_item: bool = False
 
 
-def symbols(page: Page) -> list[Symbol]:
+def symbols(page: OpenPage) -> list[Symbol]:
     """Of the whole file, nested as its values are."""
     top: list[Symbol] = []
     by_route: dict[tuple[str | int, ...], Symbol] = {}
-    for entry in page.entries[:_MOST]:
+    for entry in page.entries[:_MAX_SYMBOLS]:
         made = _symbol(page, entry)
         above = by_route.get(entry.route[:-1])
         (top if above is None else above.below).append(made)
@@ -36,8 +36,8 @@ def symbols(page: Page) -> list[Symbol]:
     return top
 
 
-def _symbol(page: Page, entry: Entry) -> Symbol:
-    detail = page.scalar(entry)[:_LONGEST] if entry.kind is Kind.SCALAR else ""
+def _symbol(page: OpenPage, entry: OutlineEntry) -> Symbol:
+    detail = page.scalar(entry)[:_MAX_NAME_LENGTH] if entry.kind is ValueStyle.SCALAR else ""
     step, end = entry.route[-1], max(entry.end, entry.stop)
     if isinstance(step, str):
         return Symbol(step or "''", detail, entry.start, end, entry.end)

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from optio.compiler.diagnostics import Diagnostic, Severity, strictly
-from optio.compiler.incremental import IncrementalCompiler, Sign
-from optio.compiler.layers import Bases, beside
-from optio.compiler.pipeline import CompiledFile, Policies, assemble, compile_file
+from optio.compiler.diagnostics import Diagnostic, Severity, apply_strict
+from optio.compiler.incremental import IncrementalCompiler, Stamp
+from optio.compiler.layers import Bases, resolve_path
+from optio.compiler.pipeline import CompiledFile, TreePolicy, assemble, compile_file
 from optio.compiler.source_tree import SUFFIXES, DirectoryTree, SourceTree, Unreadable
 from optio.model.registry import CompiledTask
-from optio.tree.scan import Look, Missing, look
+from optio.tree.scan import MissingDirectory, TreeScan, scan_directory
 
 TASKS = "tasks.d"
 _LOOKS_LIKE_A_TASK = re.compile(
@@ -23,7 +23,7 @@ _LOOKS_LIKE_A_TASK = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class LspOptions:
     """What somebody may set for the whole server. `tasks` names the task directory of a workspace."""
 
     strict: bool = False
@@ -48,7 +48,7 @@ def root_of(path: Path, text: str, folders: Sequence[Path], tasks: str) -> Path 
     return path.parent if path.name.endswith(SUFFIXES) and _LOOKS_LIKE_A_TASK.search(text) else None
 
 
-class _View:
+class _OverlaidDirectory:
     """A directory with what is typed over it. A file that is typed is there also when the disk has lost it."""
 
     def __init__(self, below: DirectoryTree, names: Sequence[str], typed: Mapping[str, "_Typed"]) -> None:
@@ -65,20 +65,20 @@ class _View:
 @dataclass(frozen=True, slots=True)
 class _Typed:
     data: bytes
-    sign: Sign
+    sign: Stamp
 
 
-class _Seen:
+class _TreeState:
     """What a look at the disk has shown."""
 
-    def __init__(self, found: Look) -> None:
+    def __init__(self, found: TreeScan) -> None:
         self.paths = found.walked
-        self.signs = {path: sign for path, sign in found.signs.items() if path not in found.racy}
+        self.stamps = {path: sign for path, sign in found.stamps.items() if path not in found.racy}
         self.racy = bool(found.racy)
         self.names = found.task_files
 
 
-_NOTHING_SEEN = _Seen(Look({}, frozenset(), frozenset()))
+_EMPTY_STATE = _TreeState(TreeScan({}, frozenset(), frozenset()))
 
 
 class TaskTree:
@@ -92,7 +92,7 @@ class TaskTree:
         self._changed: deque[str] = deque()
         # Replaced as a whole, never changed: the other thread may be reading them.
         self._typed: Mapping[str, _Typed] = {}
-        self._seen = _NOTHING_SEEN
+        self._seen = _EMPTY_STATE
         self._tasks: Mapping[str, CompiledTask] = {}
         self._count = 0
         self._stale = True
@@ -122,7 +122,7 @@ class TaskTree:
         """The file's name in the tree."""
         return path.relative_to(self.root).as_posix()
 
-    def compile(self, options: Options) -> dict[str, tuple[Diagnostic, ...]]:
+    def compile(self, options: LspOptions) -> dict[str, tuple[Diagnostic, ...]]:
         """The findings of every file that has any."""
         # In this order: what is typed in between is compiled now, and again the next time.
         changed: set[str] | None = self._take_changed()
@@ -135,16 +135,16 @@ class TaskTree:
             # What changes from here on is seen the next time.
             self._stale, changed = False, None
             try:
-                self._seen = _Seen(look(self.root, self._compiler.known()))
-            except Missing:
-                self._seen = _NOTHING_SEEN
+                self._seen = _TreeState(scan_directory(self.root, self._compiler.known()))
+            except MissingDirectory:
+                self._seen = _EMPTY_STATE
         seen = self._seen
-        signs = {**seen.signs, **{path: each.sign for path, each in typed.items()}}
+        signs = {**seen.stamps, **{path: each.sign for path, each in typed.items()}}
         compilation = self._compiler.compile(self._view(typed), signs, changed=changed)
         self._tasks = compilation.registry.tasks
         self._stale = self._stale or seen.racy
         self.compiled = True
-        return by_path(compilation.diagnostics, options)
+        return diagnostics_by_path(compilation.diagnostics, options)
 
     def _take_changed(self) -> set[str]:
         """The files that were typed or forgotten since the last time."""
@@ -153,7 +153,7 @@ class TaskTree:
             changed.add(self._changed.popleft())
         return changed
 
-    def alone(self, path: str, options: Options, data: bytes | None = None) -> tuple[CompiledFile, list[Diagnostic]]:
+    def alone(self, path: str, options: LspOptions, data: bytes | None = None) -> tuple[CompiledFile, list[Diagnostic]]:
         """What one file says by itself, at once; `data` is what it could hold instead."""
         typed = self._typed if data is None else {**self._typed, path: _Typed(data, ())}
         return _alone(path, self._view(typed), options)
@@ -161,11 +161,11 @@ class TaskTree:
     def file(self, path: str) -> CompiledFile:
         """What can be understood of one file now."""
         view = self._view(self._typed)
-        return compile_file(path, view, Bases(view), Policies(view), samples=True)
+        return compile_file(path, view, Bases(view), TreePolicy(view), samples=True)
 
     def only(self, path: str) -> SourceTree:
         """The tree as if this were its only task."""
-        return _View(DirectoryTree(self.root), [path], self._typed)
+        return _OverlaidDirectory(DirectoryTree(self.root), [path], self._typed)
 
     def read(self, path: str) -> bytes | None:
         """What a file holds; None for one that cannot be read."""
@@ -179,28 +179,28 @@ class TaskTree:
         return [
             task.origin.path
             for task in self._tasks.values()
-            if task.spec.prompt_file is not None and beside(task.origin.path, task.spec.prompt_file) == path
+            if task.spec.prompt_file is not None and resolve_path(task.origin.path, task.spec.prompt_file) == path
         ]
 
     def paths(self) -> list[str]:
         """All files that it was seen to have."""
         return sorted({*self._seen.paths, *self._typed})
 
-    def _view(self, typed: Mapping[str, _Typed]) -> _View:
+    def _view(self, typed: Mapping[str, _Typed]) -> _OverlaidDirectory:
         seen = self._seen
         new = {path for path in typed if path.endswith(SUFFIXES) and path not in seen.paths and not _is_hidden(path)}
-        return _View(DirectoryTree(self.root), sorted({*seen.names, *new}) if new else seen.names, typed)
+        return _OverlaidDirectory(DirectoryTree(self.root), sorted({*seen.names, *new}) if new else seen.names, typed)
 
 
-def _alone(path: str, view: SourceTree, options: Options) -> tuple[CompiledFile, list[Diagnostic]]:
-    policy = Policies(view)
+def _alone(path: str, view: SourceTree, options: LspOptions) -> tuple[CompiledFile, list[Diagnostic]]:
+    policy = TreePolicy(view)
     file = compile_file(path, view, Bases(view), policy, careful=options.careful)
     return file, list(assemble([file], levels=policy.levels, careful=options.careful).diagnostics)
 
 
-def by_path(found: Sequence[Diagnostic], options: Options) -> dict[str, tuple[Diagnostic, ...]]:
+def diagnostics_by_path(found: Sequence[Diagnostic], options: LspOptions) -> dict[str, tuple[Diagnostic, ...]]:
     """With the severities that are asked for; information only where it is."""
-    graded = strictly(found) if options.strict else found
+    graded = apply_strict(found) if options.strict else found
     files: dict[str, list[Diagnostic]] = {}
     for each in graded:
         if options.verbose or each.severity is not Severity.INFO:
@@ -212,6 +212,6 @@ def _is_hidden(path: str) -> bool:
     return any(part.startswith(".") for part in path.split("/"))
 
 
-def tasks_of(environ: Mapping[str, str] = os.environ) -> str:
+def tasks_directory_name(environ: Mapping[str, str] = os.environ) -> str:
     """The name of the task directory where nobody says another."""
     return environ.get("OPTIO_TASKS") or TASKS

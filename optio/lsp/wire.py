@@ -12,8 +12,8 @@ from pygls.protocol import LanguageServerProtocol
 
 from optio.compiler.diagnostics import Diagnostic, Severity
 from optio.compiler.source import Span
-from optio.lsp.complete import Item, Sort
-from optio.lsp.positions import Lines
+from optio.lsp.complete import CompletionItem, CompletionKind
+from optio.lsp.positions import DocumentLines
 from optio.lsp.symbols import Symbol
 
 SOURCE = "optio"
@@ -23,17 +23,17 @@ _SEVERITIES = {
     Severity.INFO: lsp.DiagnosticSeverity.Information,
 }
 _ITEMS = {
-    Sort.KEY: lsp.CompletionItemKind.Property,
-    Sort.VALUE: lsp.CompletionItemKind.Value,
-    Sort.PARAMETER: lsp.CompletionItemKind.Variable,
-    Sort.FILE: lsp.CompletionItemKind.File,
-    Sort.SNIPPET: lsp.CompletionItemKind.Snippet,
+    CompletionKind.KEY: lsp.CompletionItemKind.Property,
+    CompletionKind.VALUE: lsp.CompletionItemKind.Value,
+    CompletionKind.PARAMETER: lsp.CompletionItemKind.Variable,
+    CompletionKind.FILE: lsp.CompletionItemKind.File,
+    CompletionKind.SNIPPET: lsp.CompletionItemKind.Snippet,
 }
 FIX_ALL = "source.fixAll.optio"
-_UNUSED = frozenset({"OPT011", "OPT202", "OPT709"})
+_UNUSED_CODES = frozenset({"OPT011", "OPT202", "OPT709"})
 
 
-class Protocol(LanguageServerProtocol):
+class LspProtocol(LanguageServerProtocol):
     """Says no where the library says nothing: to what is asked after the end, and to what cannot be understood."""
 
     def handle_message(self, message: Any) -> None:
@@ -68,22 +68,22 @@ def uri_of(file: Path) -> str:
     return file.absolute().as_uri()
 
 
-def range_of(span: Span, lines: Lines) -> lsp.Range:
+def range_of(span: Span, lines: DocumentLines) -> lsp.Range:
     """A place as the editor counts."""
     return lsp.Range(lsp.Position(*lines.to_editor(span.start)), lsp.Position(*lines.to_editor(span.end)))
 
 
-def range_at(start: int, end: int, lines: Lines) -> lsp.Range:
+def range_at(start: int, end: int, lines: DocumentLines) -> lsp.Range:
     """The same for offsets."""
     return lsp.Range(lsp.Position(*lines.to_editor_at(start)), lsp.Position(*lines.to_editor_at(end)))
 
 
-def wanted(kind: str, only: Sequence[str] | None) -> bool:
+def is_kind_wanted(kind: str, only: Sequence[str] | None) -> bool:
     """Whether an editor that asks for these kinds asks for this one: `source` is every `source.fixAll`, too."""
     return not only or any(kind == each or kind.startswith(f"{each}.") for each in only)
 
 
-def completion(item: Item, lines: Lines) -> lsp.CompletionItem:
+def completion(item: CompletionItem, lines: DocumentLines) -> lsp.CompletionItem:
     """One proposal."""
     return lsp.CompletionItem(
         label=item.label,
@@ -98,7 +98,7 @@ def completion(item: Item, lines: Lines) -> lsp.CompletionItem:
     )
 
 
-def document_symbol(symbol: Symbol, lines: Lines) -> lsp.DocumentSymbol:
+def document_symbol(symbol: Symbol, lines: DocumentLines) -> lsp.DocumentSymbol:
     """A symbol with all below it."""
     kind = lsp.SymbolKind.Object if symbol.below else lsp.SymbolKind.Property
     return lsp.DocumentSymbol(
@@ -111,7 +111,9 @@ def document_symbol(symbol: Symbol, lines: Lines) -> lsp.DocumentSymbol:
     )
 
 
-def diagnostic(found: Diagnostic, lines: Lines, related: Sequence[tuple[str, str, Lines, Span]]) -> lsp.Diagnostic:
+def diagnostic(
+    found: Diagnostic, lines: DocumentLines, related: Sequence[tuple[str, str, DocumentLines, Span]]
+) -> lsp.Diagnostic:
     """A finding; `related` are (message, document, its lines, place) of what belongs to it."""
     places = [
         lsp.DiagnosticRelatedInformation(lsp.Location(uri, range_of(span, there)), message)
@@ -123,7 +125,7 @@ def diagnostic(found: Diagnostic, lines: Lines, related: Sequence[tuple[str, str
         code=found.code,
         source=SOURCE,
         message=f"{found.message}\n{found.hint}" if found.hint else found.message,
-        tags=[lsp.DiagnosticTag.Unnecessary] if found.code in _UNUSED else None,
+        tags=[lsp.DiagnosticTag.Unnecessary] if found.code in _UNUSED_CODES else None,
         related_information=places or None,
         data={"rule": found.rule, "fix": None if found.fix is None else "safe" if found.fix.safe else "unsafe"},
     )

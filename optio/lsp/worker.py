@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Worker(threading.Thread):
+class CompileThread(threading.Thread):
     """One thread for what takes long. It never keeps the process from ending."""
 
     def __init__(self) -> None:

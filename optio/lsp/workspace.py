@@ -11,20 +11,20 @@ from typing import Any, Protocol
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.source import Span
 from optio.lsp import keys
-from optio.lsp.pages import Page
-from optio.lsp.positions import Lines
-from optio.lsp.trees import Options, TaskTree, by_path, root_of, tasks_of
+from optio.lsp.pages import OpenPage
+from optio.lsp.positions import DocumentLines
+from optio.lsp.trees import LspOptions, TaskTree, diagnostics_by_path, root_of, tasks_directory_name
 from optio.lsp.wire import file_of, uri_of
-from optio.lsp.worker import Worker
+from optio.lsp.worker import CompileThread
 
 log = logging.getLogger(__name__)
 # Whoever types on is not kept waiting by a tree that is being read: it begins when the hands rest.
-_REST = 0.12
+_QUIET_S = 0.12
 # Message, document, its lines and the place in them, of what belongs to a finding.
-Related = Sequence[tuple[str, str, Lines, Span]]
+Related = Sequence[tuple[str, str, DocumentLines, Span]]
 
 
-class Editor(Protocol):
+class EditorPort(Protocol):
     """What a workspace needs of the editor at the other end."""
 
     @property
@@ -37,7 +37,7 @@ class Editor(Protocol):
         """What it counts columns in."""
         ...
 
-    def show(self, uri: str, lines: Lines, found: Sequence[tuple[Diagnostic, Related]], version: int | None) -> None:
+    def show(self, uri: str, lines: DocumentLines, found: Sequence[tuple[Diagnostic, Related]], version: int | None) -> None:
         """These are all findings of a document."""
         ...
 
@@ -61,15 +61,15 @@ class Editor(Protocol):
 class Workspace:
     """What is open, and the trees it belongs to: they are read anew whenever something changes, and the editor is told."""
 
-    def __init__(self, editor: Editor) -> None:
-        self.options = Options(tasks=tasks_of())
-        self.pages: dict[str, Page] = {}
+    def __init__(self, editor: EditorPort) -> None:
+        self.options = LspOptions(tasks=tasks_directory_name())
+        self.pages: dict[str, OpenPage] = {}
         self._editor = editor
         self._trees: dict[Path, TaskTree] = {}
         self._files: dict[TaskTree, set[str]] = {}
         self._busy: dict[TaskTree, asyncio.Task[None]] = {}
         self._again: set[TaskTree] = set()
-        self._worker: Worker | None = None
+        self._worker: CompileThread | None = None
 
     # What is open
 
@@ -79,9 +79,9 @@ class Workspace:
         if file is None:
             return
         before = self.pages.get(uri)
-        lines = Lines(text, self._editor.units)
+        lines = DocumentLines(text, self._editor.units)
         tree = before.tree if before is not None and before.tree is not None else self._tree_of(file, text)
-        page = self.pages[uri] = Page(uri, file, version, lines, tree, before)
+        page = self.pages[uri] = OpenPage(uri, file, version, lines, tree, before)
         if tree is None:
             return
         tree.type(page.path, text.encode("utf-8", "surrogatepass"))
@@ -143,11 +143,11 @@ class Workspace:
                 self._editor.warn(f"`{name}` must be {'true or false' if name != 'tasks' else 'the name of a directory'}")
             else:
                 known[name] = value
-        if Options(**known) == self.options:
+        if LspOptions(**known) == self.options:
             return
         if known["tasks"] != self.options.tasks:
             self._forget_trees()
-        self.options = Options(**known)
+        self.options = LspOptions(**known)
         for page in list(self.pages.values()):
             self.put(page.uri, page.lines.raw, page.version)
         self.open_folders()
@@ -171,7 +171,7 @@ class Workspace:
         while tree in self._again:
             self._again.discard(tree)
             if tree.compiled:
-                await asyncio.sleep(_REST)
+                await asyncio.sleep(_QUIET_S)
                 if tree in self._again:
                     continue
             try:
@@ -183,7 +183,7 @@ class Workspace:
 
     async def _compile(self, tree: TaskTree) -> None:
         if self._worker is None:
-            self._worker = Worker()
+            self._worker = CompileThread()
         options, first = self.options, not tree.compiled
         async with self._editor.reading(tree.root) if first and not tree.loose else nullcontext():
             found = await self._worker.do(lambda: tree.compile(options))
@@ -196,7 +196,7 @@ class Workspace:
         pages = {page.path: page for page in self.pages.values() if page.tree is tree}
         for page in pages.values():
             mine = found.get(page.path, ())
-            alone = set(by_path(page.alone, self.options).get(page.path, ()))
+            alone = set(diagnostics_by_path(page.alone, self.options).get(page.path, ()))
             page.shared = tuple(each for each in mine if each not in alone)
         before = self._files.get(tree, set())
         self._files[tree] = set(found)
@@ -206,29 +206,31 @@ class Workspace:
                 self._show(tree, page_or_none.uri, page_or_none.lines, found.get(path, ()), page_or_none.version)
             else:
                 mine = found.get(path, ())
-                lines = Lines((tree.read(path) or b"").decode("utf-8", "replace") if mine else "", self._editor.units)
+                lines = DocumentLines((tree.read(path) or b"").decode("utf-8", "replace") if mine else "", self._editor.units)
                 self._show(tree, uri_of(tree.root / path), lines, mine)
 
-    def _show(self, tree: TaskTree, uri: str, lines: Lines, found: Sequence[Diagnostic], version: int | None = None) -> None:
+    def _show(
+        self, tree: TaskTree, uri: str, lines: DocumentLines, found: Sequence[Diagnostic], version: int | None = None
+    ) -> None:
         self._editor.show(uri, lines, [(each, self.related(each, tree)) for each in found], version)
 
-    def findings(self, page: Page) -> list[Diagnostic]:
+    def findings(self, page: OpenPage) -> list[Diagnostic]:
         """What is known of a page at once; the rest comes when its tree has been read."""
-        alone = by_path(page.alone, self.options).get(page.path, ())
+        alone = diagnostics_by_path(page.alone, self.options).get(page.path, ())
         return [*alone, *(each for each in page.shared if each not in alone)]
 
     def related(self, found: Diagnostic, tree: TaskTree) -> Related:
         """What belongs to a finding in a tree."""
         return [(each.message, *self.document(tree, each.path), each.span) for each in found.related]
 
-    def document(self, tree: TaskTree, path: str) -> tuple[str, Lines]:
+    def document(self, tree: TaskTree, path: str) -> tuple[str, DocumentLines]:
         """A file of a tree as it is now: open, or on the disk."""
         page = self.page_of(tree, path)
         if page is not None:
             return page.uri, page.lines
-        return uri_of(tree.root / path), Lines((tree.read(path) or b"").decode("utf-8", "replace"), self._editor.units)
+        return uri_of(tree.root / path), DocumentLines((tree.read(path) or b"").decode("utf-8", "replace"), self._editor.units)
 
-    def page_of(self, tree: TaskTree, path: str) -> Page | None:
+    def page_of(self, tree: TaskTree, path: str) -> OpenPage | None:
         """The page of a file of a tree, if it is open."""
         return next((page for page in self.pages.values() if page.tree is tree and page.path == path), None)
 
@@ -238,4 +240,4 @@ def _settle() -> None:
     question about a key need not wait for the schema."""
     gc.collect()
     gc.freeze()
-    keys.at("task", (), lambda _: None)
+    keys.schemas_at("task", (), lambda _: None)

@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 
-class Weight(StrEnum):
+class EffectWeight(StrEnum):
     """How much somebody should look at an effect."""
 
     INFO = "info"
@@ -11,12 +11,12 @@ class Weight(StrEnum):
     DANGER = "danger"
 
 
-class Kind(StrEnum):
+class EffectKind(StrEnum):
     """What an effect is of, and what that means in a sentence."""
 
     says: str
 
-    def __new__(cls, value: str, says: str) -> "Kind":
+    def __new__(cls, value: str, says: str) -> "EffectKind":
         """A name with its sentence."""
         kind = str.__new__(cls, value)
         kind._value_ = value

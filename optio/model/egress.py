@@ -13,9 +13,9 @@ from functools import lru_cache
 
 from msgspec import Struct
 
-HTTPS = 443
+HTTPS_PORT = 443
 # What one list may come to as text: it travels as the user name of a proxy, for which programs have limits.
-LONGEST = 5900
+MAX_LIST_LENGTH = 5900
 # Addresses by which clouds hand out the credentials and secrets of a machine; the last two are no link-local ones.
 METADATA = (
     "169.254.169.254",
@@ -52,20 +52,20 @@ class Host(Struct, frozen=True):
     """A host name in lower case, or `*.` and the name that all of them end with."""
 
     name: str
-    port: int = HTTPS
+    port: int = HTTPS_PORT
 
     def __str__(self) -> str:
-        return self.name if self.port == HTTPS else f"{self.name}:{self.port}"
+        return self.name if self.port == HTTPS_PORT else f"{self.name}:{self.port}"
 
 
 class Block(Struct, frozen=True):
     """An address or a network, in CIDR form: `10.1.2.3/32`."""
 
     network: str
-    port: int = HTTPS
+    port: int = HTTPS_PORT
 
     def __str__(self) -> str:
-        if self.port == HTTPS:
+        if self.port == HTTPS_PORT:
             return self.network
         return f"[{self.network}]:{self.port}" if ":" in self.network else f"{self.network}:{self.port}"
 
@@ -144,7 +144,7 @@ def _holds(network: ipaddress.IPv4Network | ipaddress.IPv6Network, address: str)
 
 def _number(text: str, port: str | None) -> int:
     if port is None:
-        return HTTPS
+        return HTTPS_PORT
     if not _PORT.fullmatch(port) or int(port) > 65535:
         several = re.match(r"[0-9]+(?=[-,])", port)
         hint = "write `host:8443`; without a port it is 443"

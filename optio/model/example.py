@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from optio.model.spec import HeaderName, Spec, Text
 
-Verdict = Literal["accepted", "filtered", "invalid", "unsigned", "stale", "unreadable", "unsupported"]
+ExpectedVerdict = Literal["accepted", "filtered", "invalid", "unsigned", "stale", "unreadable", "unsupported"]
 HeaderValue = Annotated[str, Meta(pattern=r"^[\x20-\x7e]*\Z", max_length=1_000)]
 # Far from the ends of what can be reckoned with.
 _YEARS = range(1970, 2200)
@@ -16,7 +16,7 @@ _YEARS = range(1970, 2200)
 class Expectation(Spec, frozen=True, kw_only=True):
     """What must come of it. What is left out may be anything."""
 
-    verdict: Verdict | None = None
+    verdict: ExpectedVerdict | None = None
     """What the server makes of it; `accepted` unless `error` is given, `invalid` then."""
     params: dict[str, Any] | None = None
     """The parameters of the run, all of them, with their defaults."""
@@ -28,7 +28,7 @@ class Expectation(Spec, frozen=True, kw_only=True):
     """A part of the reason why it is refused, or several, such as `/params/REPO_NAME`."""
 
     @property
-    def word(self) -> Verdict:
+    def word(self) -> ExpectedVerdict:
         """The verdict, also where none is written."""
         return self.verdict or ("accepted" if self.error is None else "invalid")
 

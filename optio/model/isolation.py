@@ -23,7 +23,7 @@ DEPENDS: Mapping[tuple[str, str], str] = {
 """What an executor applies on some machines only, as `optio check` says it: there the machine is not known."""
 
 
-def asked(environment: Environment) -> list[str]:
+def requested_keys(environment: Environment) -> list[str]:
     """The keys that a task sets."""
     resources = environment.resources or Resources()
     values = {
@@ -36,10 +36,10 @@ def asked(environment: Environment) -> list[str]:
     return [key for key in KEYS if values[key]]
 
 
-def names_of(task: CompiledTask) -> list[str]:
+def requested_isolation(task: CompiledTask) -> list[str]:
     """What a task and the policy ask for, each once."""
     namespace = () if task.namespace is None else (NAMESPACE,)
-    return list(dict.fromkeys((*asked(task.spec.environment), *task.isolation, *namespace)))
+    return list(dict.fromkeys((*requested_keys(task.spec.environment), *task.isolation, *namespace)))
 
 
 def not_applied(executor: str, names: Iterable[str]) -> list[str]:

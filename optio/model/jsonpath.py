@@ -45,7 +45,7 @@ class PathSyntax(ValueError):
         super().__init__(message)
 
 
-class _Group(Expression):
+class _GroupExpression(Expression):
     """What stands in parentheses: no value that could be compared."""
 
     def __init__(self, expression: Expression) -> None:
@@ -59,7 +59,7 @@ class _Group(Expression):
         return f"({self.expression})"
 
 
-class _Relative(RelativeFilterQuery):
+class _RelativeQuery(RelativeFilterQuery):
     """A query from the item at hand, with the payload as its root; of `@` alone the item is the one node."""
 
     __slots__ = ()
@@ -71,13 +71,13 @@ class _Relative(RelativeFilterQuery):
         return JSONPathNodeList(nodes)
 
 
-class _Parser(Parser):
+class _PathParser(Parser):
     def parse_grouped_expression(self, stream: TokenStream) -> Expression:
-        return _Group(super().parse_grouped_expression(stream))
+        return _GroupExpression(super().parse_grouped_expression(stream))
 
     def parse_relative_query(self, stream: TokenStream) -> Expression:
         parsed = super().parse_relative_query(stream)
-        return _Relative(parsed.token, parsed.query) if isinstance(parsed, FilterQuery) else parsed
+        return _RelativeQuery(parsed.token, parsed.query) if isinstance(parsed, FilterQuery) else parsed
 
 
 class _Regex(FilterFunction):
@@ -114,8 +114,8 @@ def _pattern(pattern: str) -> Any:
         return None
 
 
-class _Environment(JSONPathEnvironment):
-    parser_class = _Parser
+class _PathEnvironment(JSONPathEnvironment):
+    parser_class = _PathParser
 
     def setup_function_extensions(self) -> None:
         super().setup_function_extensions()
@@ -123,7 +123,7 @@ class _Environment(JSONPathEnvironment):
         self.function_extensions["search"] = _Regex(whole=False)
 
 
-_ENVIRONMENT = _Environment()
+_ENVIRONMENT = _PathEnvironment()
 
 
 def parse(text: str) -> JSONPathQuery:
@@ -163,11 +163,11 @@ def _refuse_no_test(expression: Expression) -> None:
         if isinstance(expression.right, (ComparisonExpression, LogicalExpression, PrefixExpression)):
             raise PathSyntax("`!` stands before a query, a function or parentheses", expression.token.index)
         _refuse_no_test(expression.right)
-    elif isinstance(expression, _Group):
+    elif isinstance(expression, _GroupExpression):
         _refuse_no_test(expression.expression)
     elif isinstance(expression, ComparisonExpression):
         for side in (expression.left, expression.right):
-            if isinstance(side, (_Group, PrefixExpression, ComparisonExpression, LogicalExpression)):
+            if isinstance(side, (_GroupExpression, PrefixExpression, ComparisonExpression, LogicalExpression)):
                 raise PathSyntax("only a value, a query for one or a function can be compared", side.token.index)
     elif isinstance(expression, FilterExpressionLiteral):
         raise PathSyntax("a value alone is no condition", expression.token.index)
@@ -178,7 +178,7 @@ def _refuse_no_test(expression: Expression) -> None:
 _VALUE = ExpressionType.VALUE
 
 
-class Burden(NamedTuple):
+class FilterCost(NamedTuple):
     """How often a query looks at everything: `anew` times the whole payload, `below` times all that is below a value."""
 
     anew: int = 0
@@ -197,25 +197,25 @@ class Burden(NamedTuple):
         return 2 * self.anew + self.below
 
 
-def burden(query: JSONPathQuery) -> Burden:
+def burden(query: JSONPathQuery) -> FilterCost:
     """The heaviest of its filters."""
-    return heaviest(_of_filter(selector.expression) for selector in filters(query))
+    return highest_cost(_of_filter(selector.expression) for selector in filters(query))
 
 
-def heaviest(burdens: Iterable[Burden]) -> Burden:
+def highest_cost(burdens: Iterable[FilterCost]) -> FilterCost:
     """Of these, or none at all."""
-    return max(burdens, default=Burden(), key=lambda each: each.weight)
+    return max(burdens, default=FilterCost(), key=lambda each: each.weight)
 
 
-def _of_filter(expression: Any) -> Burden:
+def _of_filter(expression: Any) -> FilterCost:
     found = []
     for each in queries(expression):
         if not each.query.singular_query():
             inner = burden(each.query)
             whole = isinstance(each, RootFilterQuery)
             below = not whole and any(isinstance(one, JSONPathRecursiveDescentSegment) for one in each.query.segments)
-            found.append(Burden(inner.anew + whole, inner.below + below))
-    return heaviest(found)
+            found.append(FilterCost(inner.anew + whole, inner.below + below))
+    return highest_cost(found)
 
 
 def descents(query: JSONPathQuery) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from optio.model.jsonpath import (
     MAX_WORK,
-    Burden,
+    FilterCost,
     FilterSelector,
     JSONPathError,
     JSONPathQuery,
@@ -23,7 +23,7 @@ from optio.model.jsonpath import (
     burden,
     descents,
     filters,
-    heaviest,
+    highest_cost,
     parse,
     queries,
 )
@@ -38,13 +38,13 @@ class MappingFailed(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class PayloadPath:
     """A compiled query; `singular` if it can give at most one value."""
 
     text: str
     query: JSONPathQuery
     steps: tuple[str | int, ...] | None
-    burden: Burden
+    burden: FilterCost
 
     @property
     def singular(self) -> bool:
@@ -64,14 +64,14 @@ class Path:
 
 
 @lru_cache(maxsize=8192)
-def compile_path(text: str) -> Path:
+def compile_path(text: str) -> PayloadPath:
     """Raises PathSyntax for what is no RFC 9535 query, and for what is beyond the bounds."""
     if len(text) > MAX_PATH_LENGTH:
         raise PathSyntax(f"longer than {MAX_PATH_LENGTH} characters", MAX_PATH_LENGTH)
     query = parse(text)
     if descents(query) > 1:
         raise PathSyntax("more than one `..`", text.rfind(".."))
-    return Path(text, query, _steps(query) if query.singular_query() else None, burden(query))
+    return PayloadPath(text, query, _steps(query) if query.singular_query() else None, burden(query))
 
 
 def _steps(query: JSONPathQuery) -> tuple[str | int, ...]:
@@ -92,12 +92,12 @@ def _walk(value: Any, steps: tuple[str | int, ...]) -> list[Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class When:
+class WhenFilter:
     """A compiled `when` filter over `{"body": payload, "event": name}`, and over the payload itself."""
 
     text: str
     query: JSONPathQuery
-    burden: Burden
+    burden: FilterCost
 
     def holds(self, payload: Any) -> bool:
         """Whether the payload passes."""
@@ -110,7 +110,7 @@ class When:
 
 
 @lru_cache(maxsize=2048)
-def compile_when(text: str) -> When:
+def compile_when(text: str) -> WhenFilter:
     """`@.action == 'opened'`; raises PathSyntax. RFC 9535 filters test children, hence the one-element list."""
     prefix = "$[?"
     try:
@@ -122,7 +122,7 @@ def compile_when(text: str) -> When:
         raise PathSyntax("not one filter expression", 0)
     # The filter is asked once, about the one payload: its own queries cost what they cost by themselves.
     inner = (each.query for selector in filters(query) for each in queries(selector.expression))
-    return When(text, query, heaviest(map(burden, inner)))
+    return WhenFilter(text, query, highest_cost(map(burden, inner)))
 
 
 def from_payload(mapping: Mapping[str, Any], payload: Any) -> dict[str, Any]:

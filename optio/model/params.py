@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Validator = Draft202012Validator
 
-LARGEST_PATTERN = 1 << 20
+MAX_PATTERN_BYTES = 1 << 20
 
 # What the validator holds a text against; of all other formats it says nothing.
 FORMATS = frozenset(
@@ -37,15 +37,15 @@ class SchemaError(ValueError):
 
     def __init__(self, error: "ValidationError") -> None:
         self.error = error
-        super().__init__(says(error))
+        super().__init__(describe_error(error))
 
 
-def validator(schema: Mapping[str, Any], largest: int = LARGEST_PATTERN) -> "Validator":
+def validator(schema: Mapping[str, Any], largest: int = MAX_PATTERN_BYTES) -> "Validator":
     """A validator for JSON Schema 2020-12, none of whose patterns becomes larger than that; raises SchemaError."""
     # Imported here: a check of tasks without parameters does not pay 7 ms for it.
     import jsonschema_rs
 
-    patterns = jsonschema_rs.RegexOptions(size_limit=largest, dfa_size_limit=LARGEST_PATTERN)
+    patterns = jsonschema_rs.RegexOptions(size_limit=largest, dfa_size_limit=MAX_PATTERN_BYTES)
     try:
         made = jsonschema_rs.Draft202012Validator(dict(schema), offline=True, validate_formats=True, pattern_options=patterns)
     except jsonschema_rs.ValidationError as err:
@@ -76,7 +76,7 @@ def _remember(schema: Mapping[str, Any], made: "Validator") -> "Validator":
     return made
 
 
-def fill(schema: Mapping[str, Any] | None, given: Mapping[str, Any]) -> dict[str, Any]:
+def apply_defaults(schema: Mapping[str, Any] | None, given: Mapping[str, Any]) -> dict[str, Any]:
     """The given parameters with each `properties.*.default` that is missing, objects inside objects too."""
     filled = dict(given)
     properties = (schema or {}).get("properties")
@@ -88,16 +88,16 @@ def fill(schema: Mapping[str, Any] | None, given: Mapping[str, Any]) -> dict[str
         if name not in filled and "default" in sub:
             filled[name] = copy.deepcopy(sub["default"])
         elif isinstance(filled.get(name), Mapping):
-            filled[name] = fill(sub, filled[name])
+            filled[name] = apply_defaults(sub, filled[name])
     return filled
 
 
 def problems(schema: Mapping[str, Any] | None, params: Mapping[str, Any], *, at: Route = ("params",)) -> list[Problem]:
     """One entry per fault, with a pointer that starts at `at`; empty when the parameters fit."""
-    return [Problem(pointer(at + route), message, code) for route, message, code in faults(schema, params)]
+    return [Problem(pointer(at + route), message, code) for route, message, code in iter_faults(schema, params)]
 
 
-def faults(schema: Mapping[str, Any] | None, params: Mapping[str, Any]) -> Iterator[tuple[Route, str, str | None]]:
+def iter_faults(schema: Mapping[str, Any] | None, params: Mapping[str, Any]) -> Iterator[tuple[Route, str, str | None]]:
     """Route into the parameters, sentence and schema keyword of each fault; no sentence holds a value of the sender's."""
     nuls = [(route, "contains a NUL character", None) for route in _nuls(params)]
     if schema is None or nuls:
@@ -114,14 +114,14 @@ def faults(schema: Mapping[str, Any] | None, params: Mapping[str, Any]) -> Itera
         yield (), "are nested too deeply", None
 
 
-def faults_of_schema(schema: Mapping[str, Any], largest: int = LARGEST_PATTERN) -> Iterator[tuple[Route, str, str]]:
+def iter_schema_faults(schema: Mapping[str, Any], largest: int = MAX_PATTERN_BYTES) -> Iterator[tuple[Route, str, str]]:
     """What is wrong with a schema that `validator` refuses: route into it, keyword of the meta-schema, sentence."""
     seen: set[Route] = set()
     for error in _meta().iter_errors(schema):
         route = tuple(error.instance_path)
         if route not in seen:
             seen.add(route)
-            yield route, error.kind.name or "schema", says(error)
+            yield route, error.kind.name or "schema", describe_error(error)
     if not seen:
         try:
             validator(schema, largest)
@@ -134,7 +134,7 @@ def _meta() -> "Validator":
     return validator({"$ref": "https://json-schema.org/draft/2020-12/schema"})
 
 
-def says(error: "ValidationError") -> str:
+def describe_error(error: "ValidationError") -> str:
     """What is wrong, in a sentence that holds no value of the sender's."""
     kind = error.kind
     known = _SENTENCES.get(type(kind).__name__)
@@ -150,7 +150,7 @@ def _explain(error: "ValidationError", route: Route) -> Iterator[tuple[Route, st
         for key in kind.unexpected:
             yield (*route, key), "is an unknown key" if route else "is not a parameter of this task", "additionalProperties"
     else:
-        yield route, says(error), kind.name
+        yield route, describe_error(error), kind.name
 
 
 def _bare(value: Any) -> str:

@@ -4,13 +4,13 @@ from typing import Literal
 
 from msgspec import field
 
-from optio.model.effect import Kind, Weight
+from optio.model.effect import EffectKind, EffectWeight
 from optio.model.spec import Count, Duration, Money, Namespace, Positive, Spec, Text
 from optio.model.task import Runtime
 
 Required = Literal["description", "owner", "model", "maxTurns", "budgetUsd", "timeout", "startLimit", "tests"]
 Level = Literal["error", "warning", "info", "off"]
-EFFECTS = tuple(str(name) for name in (*Weight, *Kind))
+EFFECTS = tuple(str(name) for name in (*EffectWeight, *EffectKind))
 """What `failOn` may name."""
 
 

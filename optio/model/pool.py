@@ -26,7 +26,7 @@ class Pool:
     problem: str = ""
 
 
-def quantity(text: str) -> Decimal | None:
+def parse_quantity(text: str) -> Decimal | None:
     """A Kubernetes quantity (`500m`, `2Gi`) as a number; None for what is none."""
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?", text, re.ASCII)
     return None if found is None else Decimal(found[1]) * _UNITS[found[2] or ""]
@@ -39,7 +39,7 @@ def request_and_limit(asked: tuple[str | None, str | None], default: tuple[str, 
     lowers the request, a large request raises the limit.
     """
     request, limit = asked[0] or default[0], asked[1] or default[1]
-    least, most = quantity(request), quantity(limit)
+    least, most = parse_quantity(request), parse_quantity(limit)
     if least is not None and most is not None and least > most:
         if asked[0] is None:
             return limit, limit

@@ -44,7 +44,7 @@ def _price(model: str) -> Price | None:
     return PRICES[max(known, key=len)] if known else None
 
 
-def most_of_a_call(model: str) -> Decimal | None:
+def max_call_cost(model: str) -> Decimal | None:
     """The most that one call costs: a full window, all of it new to the cache, and the longest answer. Of an alias, such as
     `sonnet`, the dearest model that it may stand for; None for what is not in the table."""
     price = _price(model)

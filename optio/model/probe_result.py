@@ -6,7 +6,7 @@ OK, WARNING, ERROR = "ok", "warning", "error"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ProbeResult:
     """One thing looked at. `status` is ok, warning or error; `hint` is the cure."""
 
     name: str

@@ -14,12 +14,12 @@ from optio.model.registry import CompiledTask, digest_of
 from optio.model.removal_limit import RemovalLimit
 
 # Tasks that went within this time are judged together.
-WINDOW_S = 60.0
+REMOVAL_WINDOW_S = 60.0
 _SHORT_DIGEST = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
+class RemovedTask:
     """A task that went, and when: seconds of a monotonic clock."""
 
     task: CompiledTask
@@ -27,24 +27,24 @@ class Removed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class RemovalDecision:
     """The tasks to hold (none when the change may be served), how many tasks they are judged against, and what went lately."""
 
     held: Mapping[str, CompiledTask] = field(default_factory=dict)
     total: int = 0
-    recent: Mapping[str, Removed] = field(default_factory=dict)
+    recent: Mapping[str, RemovedTask] = field(default_factory=dict)
 
 
-def decide(
+def decide_removals(
     served: Mapping[str, CompiledTask],
     compiled: Mapping[str, CompiledTask],
     *,
     limit: RemovalLimit,
     now: float,
-    recent: Mapping[str, Removed],
+    recent: Mapping[str, RemovedTask],
     held: Collection[str] = (),
     released: Collection[str] = (),
-) -> Verdict:
+) -> RemovalDecision:
     """Judge a compilation against what is served now and what went within the window.
 
     `held` are the tasks that are held already: they stay held until they are compiled again or released, whatever the limit,
@@ -52,15 +52,15 @@ def decide(
     A held removal holds all that went within the window: those that had gone before are served again.
     """
     if not recent and served.keys() <= compiled.keys():
-        return Verdict(total=len(served))
-    lately = {task_id: gone for task_id, gone in recent.items() if now - gone.at < WINDOW_S}
+        return RemovalDecision(total=len(served))
+    lately = {task_id: gone for task_id, gone in recent.items() if now - gone.at < REMOVAL_WINDOW_S}
     before = {task_id: gone.task for task_id, gone in lately.items()} | dict(served)
     before = {task_id: task for task_id, task in before.items() if task_id not in released}
     removed = find_removed(before, compiled)
     if not removed.keys().isdisjoint(held) or not limit.allows(len(removed), len(before)):
-        return Verdict(held=removed, total=len(before))
-    return Verdict(
-        total=len(before), recent={task_id: lately.get(task_id, Removed(task, now)) for task_id, task in removed.items()}
+        return RemovalDecision(held=removed, total=len(before))
+    return RemovalDecision(
+        total=len(before), recent={task_id: lately.get(task_id, RemovedTask(task, now)) for task_id, task in removed.items()}
     )
 
 

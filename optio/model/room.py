@@ -11,13 +11,13 @@ from datetime import datetime, timedelta
 FIRST_PAUSE = timedelta(seconds=5)
 MAX_PAUSE = timedelta(seconds=60)
 # The pod of a run that has ended is taken away, and its share of the quota is free, a moment later.
-AFTER_AN_END = timedelta(seconds=2)
+DELAY_AFTER_RUN_END = timedelta(seconds=2)
 # Two tries of different tasks are at least so far apart, however many tasks are short of room.
-BETWEEN_TRIES = timedelta(seconds=2)
+MIN_TRY_INTERVAL = timedelta(seconds=2)
 # A task that began so many runs since it was short of room is so no more.
-ENOUGH_BEGUN = 6
+STARTS_TO_END_SHORTAGE = 6
 # A try that has not ended after this time has its room, and waits for something else, such as its image.
-LONGEST_TRY = timedelta(seconds=60)
+MAX_TRY_DURATION = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class Shortage:
         return 1 << max(0, self.begun - 1)
 
 
-def pause(tries: int) -> timedelta:
+def pause_before_try(tries: int) -> timedelta:
     """How long to wait after so many tries in a row that found no room: 5 s, doubled each time, at most a minute."""
     doubled: timedelta = FIRST_PAUSE * 2 ** min(max(0, tries - 1), 10)
     return min(doubled, MAX_PAUSE)

@@ -23,7 +23,7 @@ class RunState(StrEnum):
         return self in (RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED)
 
 
-class Change(StrEnum):
+class RunChange(StrEnum):
     """What may happen to a run."""
 
     CLAIM = "claim"
@@ -35,19 +35,19 @@ class Change(StrEnum):
     RETRY_BY_HAND = "retry-by-hand"
 
 
-TRANSITIONS: Mapping[tuple[RunState, Change], RunState] = {
-    (RunState.QUEUED, Change.CLAIM): RunState.RUNNING,
-    (RunState.QUEUED, Change.CANCEL): RunState.CANCELLED,
-    (RunState.RUNNING, Change.COMPLETE): RunState.COMPLETED,
-    (RunState.RUNNING, Change.FAIL): RunState.FAILED,
-    (RunState.RUNNING, Change.RETRY): RunState.QUEUED,
-    (RunState.RUNNING, Change.DEFER): RunState.QUEUED,
-    (RunState.RUNNING, Change.CANCEL): RunState.CANCELLED,
-    (RunState.FAILED, Change.RETRY_BY_HAND): RunState.QUEUED,
+TRANSITIONS: Mapping[tuple[RunState, RunChange], RunState] = {
+    (RunState.QUEUED, RunChange.CLAIM): RunState.RUNNING,
+    (RunState.QUEUED, RunChange.CANCEL): RunState.CANCELLED,
+    (RunState.RUNNING, RunChange.COMPLETE): RunState.COMPLETED,
+    (RunState.RUNNING, RunChange.FAIL): RunState.FAILED,
+    (RunState.RUNNING, RunChange.RETRY): RunState.QUEUED,
+    (RunState.RUNNING, RunChange.DEFER): RunState.QUEUED,
+    (RunState.RUNNING, RunChange.CANCEL): RunState.CANCELLED,
+    (RunState.FAILED, RunChange.RETRY_BY_HAND): RunState.QUEUED,
 }
 
 
-def after(state: RunState, change: Change) -> RunState | None:
+def next_state(state: RunState, change: RunChange) -> RunState | None:
     """The state that follows, or None when the change is not allowed."""
     return TRANSITIONS.get((state, change))
 

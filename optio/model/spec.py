@@ -49,7 +49,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="came
             _build(cls)
         return msgspec.convert(value, cls)
 
-    def but(self: S, **changes: Any) -> S:
+    def replace(self: S, **changes: Any) -> S:
         """The same with other values for some attributes; they are not looked at."""
         return msgspec.structs.replace(self, **changes)
 
@@ -61,7 +61,7 @@ def _build(model: type[Spec]) -> None:
         _built.add(model)
 
 
-class Key(msgspec.Struct, frozen=True):
+class SpecKey(msgspec.Struct, frozen=True):
     """A key of a mapping: how it is written, and the attribute that it leads to. `default` is NODEFAULT where it must be
     given."""
 
@@ -72,14 +72,14 @@ class Key(msgspec.Struct, frozen=True):
 
 
 @lru_cache(maxsize=64)
-def keys_of(model: type[Spec]) -> tuple[Key, ...]:
+def keys_of(model: type[Spec]) -> tuple[SpecKey, ...]:
     """All of a mapping, in their order; first the one that tells of which kind it is, if it has one."""
     kind = model.__struct_config__.tag_field
     fields = msgspec.structs.fields(model)
     return (
-        *([] if kind is None else [Key(kind, kind, str, NODEFAULT)]),
+        *([] if kind is None else [SpecKey(kind, kind, str, NODEFAULT)]),
         *(
-            Key(f.encode_name, f.name, f.type, f.default if f.default_factory is NODEFAULT else f.default_factory())
+            SpecKey(f.encode_name, f.name, f.type, f.default if f.default_factory is NODEFAULT else f.default_factory())
             for f in fields
         ),
     )

@@ -36,7 +36,7 @@ def span(length: timedelta) -> str:
     return "".join(f"{number}{unit}" for number, unit in ((hours, "h"), (minutes, "m"), (seconds, "s")) if number) or "0s"
 
 
-def roughly(length: timedelta) -> str:
+def format_roughly(length: timedelta) -> str:
     """For people, in one unit of which there are two at least: `7 days`, `36 hours`, `90 seconds`."""
     for unit, size in (("days", timedelta(days=1)), ("hours", timedelta(hours=1)), ("minutes", timedelta(minutes=1))):
         if length >= 2 * size:

@@ -24,7 +24,7 @@ _BOUND = frozenset({"enum", "const", "pattern"})
 _NO_WORDS = ("integer", "number", "boolean")
 
 
-def reaching(spec: TaskSpec, prompt: str) -> dict[str, str]:
+def untrusted_params(spec: TaskSpec, prompt: str) -> dict[str, str]:
     """The parameters of the prompt that the webhook fills with what strangers write, unbounded, each with its path in the
     payload. A program takes no instructions from its input: none reaches it."""
     if spec.webhook is None or spec.agent_runtime == "command":

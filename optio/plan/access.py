@@ -4,21 +4,21 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from optio.model.effect import Kind, Weight
-from optio.model.pool import quantity
+from optio.model.effect import EffectKind, EffectWeight
+from optio.model.pool import parse_quantity
 from optio.model.registry import CompiledTask
 from optio.model.route import Route
 from optio.model.task import Amounts, Environment, Resources
 from optio.model.text import span
 from optio.plan.effect import Effect
-from optio.plan.lines import difference
-from optio.plan.words import LISTED, apart, entries, listed, number
+from optio.plan.lines import line_diff
+from optio.plan.words import MAX_LISTED, changed_entries, listed, number, shorten_pair
 
 if TYPE_CHECKING:
     from optio.model.egress import Entry
 
-_BARE = Environment()
-_OPEN = "every public address"
+_EMPTY_ENVIRONMENT = Environment()
+_PUBLIC = "every public address"
 _NETWORK: Route = ("environment", "network")
 _EGRESS: Route = (*_NETWORK, "egress")
 
@@ -27,7 +27,7 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
     """What is within reach that was not, or no more; of a task that is gone nothing is."""
     if after is None:
         return
-    old = _BARE if before is None else before.spec.environment
+    old = _EMPTY_ENVIRONMENT if before is None else before.spec.environment
     new = after.spec.environment
     yield from _secrets(old.secrets, new.secrets)
     if before is None:
@@ -38,10 +38,10 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
         yield from _namespace(before.namespace, after.namespace)
     were = [] if before is None else before.spec.connections
     if sorted(set(were)) != sorted(set(after.spec.connections)):
-        was, now = apart(*(", ".join(sorted(set(each))) or "none" for each in (were, after.spec.connections)))
-        weight = Weight.DANGER if set(after.spec.connections) - set(were) else Weight.NOTICE
+        was, now = shorten_pair(*(", ".join(sorted(set(each))) or "none" for each in (were, after.spec.connections)))
+        weight = EffectWeight.DANGER if set(after.spec.connections) - set(were) else EffectWeight.NOTICE
         yield Effect(
-            kind=Kind.CONNECTIONS_CHANGED,
+            kind=EffectKind.CONNECTIONS_CHANGED,
             text=f"connections: {was} -> {now}",
             weight=weight,
             before=was,
@@ -55,11 +55,11 @@ def _secrets(old: Sequence[str], new: Sequence[str]) -> Iterator[Effect]:
         if name not in old and name not in new[:index]:
             text = f"gets the secret {name}"
             place = ("environment", "secrets", index)
-            yield Effect(kind=Kind.SECRET_ADDED, text=text, weight=Weight.DANGER, after=name, route=place)
+            yield Effect(kind=EffectKind.SECRET_ADDED, text=text, weight=EffectWeight.DANGER, after=name, route=place)
     for name in dict.fromkeys(old):
         if name not in new:
             yield Effect(
-                kind=Kind.SECRET_REMOVED,
+                kind=EffectKind.SECRET_REMOVED,
                 text=f"has the secret {name} no more",
                 before=name,
                 route=("environment", "secrets"),
@@ -69,27 +69,27 @@ def _secrets(old: Sequence[str], new: Sequence[str]) -> Iterator[Effect]:
 def _reached(new: Environment) -> Iterator[Effect]:
     """What a new task reaches."""
     if new.network is None:
-        text = f"reaches {_OPEN}: it has no list of hosts"
-        yield Effect(kind=Kind.EGRESS_OPENED, text=text, weight=Weight.DANGER, after=_OPEN, route=_NETWORK)
+        text = f"reaches {_PUBLIC}: it has no list of hosts"
+        yield Effect(kind=EffectKind.EGRESS_OPENED, text=text, weight=EffectWeight.DANGER, after=_PUBLIC, route=_NETWORK)
     elif hosts := sorted(set(new.network.egress)):
         text, lines = f"reaches {listed(hosts)}", _further(hosts)
-        yield Effect(kind=Kind.EGRESS_OPENED, text=text, after=listed(hosts), lines=lines, route=_EGRESS)
+        yield Effect(kind=EffectKind.EGRESS_OPENED, text=text, after=listed(hosts), lines=lines, route=_EGRESS)
 
 
 def _egress(old: Environment, new: Environment) -> Iterator[Effect]:
     was, now = (None if each.network is None else each.network.egress for each in (old, new))
     if was is None and now is None:
         return
-    shown = [_OPEN if each is None else listed(sorted(set(each))) or "nothing" for each in (was, now)]
+    shown = [_PUBLIC if each is None else listed(sorted(set(each))) or "nothing" for each in (was, now)]
     # Without a list what is public is reached, and nothing private.
     hosts = [] if now is None else _private(now) if was is None else _beyond(now, was)
-    opened = f"{_OPEN} instead of {shown[0]}" if now is None else listed(hosts)
-    closed = _OPEN if was is None else listed(_private(was) if now is None else _beyond(was, now))
+    opened = f"{_PUBLIC} instead of {shown[0]}" if now is None else listed(hosts)
+    closed = _PUBLIC if was is None else listed(_private(was) if now is None else _beyond(was, now))
     if opened:
         yield Effect(
-            kind=Kind.EGRESS_OPENED,
+            kind=EffectKind.EGRESS_OPENED,
             text=f"reaches {opened}" + (", which it did not" if now is not None else ""),
-            weight=Weight.DANGER,
+            weight=EffectWeight.DANGER,
             before=shown[0],
             after=shown[1],
             lines=_further(hosts),
@@ -97,13 +97,13 @@ def _egress(old: Environment, new: Environment) -> Iterator[Effect]:
         )
     if closed:
         text = f"reaches {closed} no more" + (f", only {shown[1]}" if was is None else "")
-        yield Effect(kind=Kind.EGRESS_CLOSED, text=text, before=shown[0], after=shown[1], route=_EGRESS)
+        yield Effect(kind=EffectKind.EGRESS_CLOSED, text=text, before=shown[0], after=shown[1], route=_EGRESS)
 
 
 def _further(hosts: Sequence[str]) -> tuple[str, ...]:
     """Those that `listed` only counts: what is opened is named, each of them."""
-    rest = hosts[LISTED:]
-    return tuple(", ".join(rest[at : at + LISTED]) for at in range(0, len(rest), LISTED))
+    rest = hosts[MAX_LISTED:]
+    return tuple(", ".join(rest[at : at + MAX_LISTED]) for at in range(0, len(rest), MAX_LISTED))
 
 
 def _private(entries: Sequence[str]) -> list[str]:
@@ -138,12 +138,12 @@ def _within(inner: "Entry", outer: "Entry") -> bool:
 
 def _changes(old: Environment, new: Environment) -> Iterator[Effect]:
     if old.image != new.image:
-        was, now = apart(*(each.image or "the server's default" for each in (old, new)))
+        was, now = shorten_pair(*(each.image or "the server's default" for each in (old, new)))
         elsewhere = _repository(old.image) != _repository(new.image)
         yield Effect(
-            kind=Kind.IMAGE_CHANGED,
+            kind=EffectKind.IMAGE_CHANGED,
             text=f"image: {was} -> {now}" + (": from elsewhere" if elsewhere and new.image else ""),
-            weight=Weight.DANGER if elsewhere and new.image else Weight.NOTICE,
+            weight=EffectWeight.DANGER if elsewhere and new.image else EffectWeight.NOTICE,
             before=was,
             after=now,
             route=("environment", "image"),
@@ -151,30 +151,30 @@ def _changes(old: Environment, new: Environment) -> Iterator[Effect]:
     if old.setup_commands != new.setup_commands:
         was, now = (number(len(each.setup_commands), "command") for each in (old, new))
         yield Effect(
-            kind=Kind.SETUP_CHANGED,
+            kind=EffectKind.SETUP_CHANGED,
             text=f"set-up: {was} -> {now}" if was != now else f"set-up: other commands ({now})",
             before=was,
             after=now,
-            diff=difference(old.setup_commands, new.setup_commands, around=1),
+            diff=line_diff(old.setup_commands, new.setup_commands, around=1),
             route=("environment", "setupCommands"),
         )
     if old.setup_ahead != new.setup_ahead:
         was, now = ("before a run has come" if each.setup_ahead else "as a part of each run" for each in (old, new))
         text = f"set-up runs: {was} -> {now}"
-        yield Effect(kind=Kind.SETUP_CHANGED, text=text, before=was, after=now, route=("environment", "setupAhead"))
+        yield Effect(kind=EffectKind.SETUP_CHANGED, text=text, before=was, after=now, route=("environment", "setupAhead"))
     if old.keep_failed_span != new.keep_failed_span:
         was, now = ("no time" if each.keep_failed_span is None else span(each.keep_failed_span) for each in (old, new))
         text = f"pods of failed runs stay: {was} -> {now}"
-        yield Effect(kind=Kind.KEPT_CHANGED, text=text, before=was, after=now, route=("environment", "keepFailed"))
-    for name, was, now in entries(old.env, new.env, "not set"):
+        yield Effect(kind=EffectKind.KEPT_CHANGED, text=text, before=was, after=now, route=("environment", "keepFailed"))
+    for name, was, now in changed_entries(old.env, new.env, "not set"):
         text = f"{name}: {was} -> {now}"
-        yield Effect(kind=Kind.ENV_CHANGED, text=text, before=was, after=now, route=("environment", "env", name))
+        yield Effect(kind=EffectKind.ENV_CHANGED, text=text, before=was, after=now, route=("environment", "env", name))
     was, now = _size(old.resources), _size(new.resources)
     if _amounts(old.resources) != _amounts(new.resources):
         yield Effect(
-            kind=Kind.RESOURCES_CHANGED,
+            kind=EffectKind.RESOURCES_CHANGED,
             text=f"a pod may use: {was} -> {now}",
-            weight=Weight.INFO,
+            weight=EffectWeight.INFO,
             before=was,
             after=now,
             route=("environment", "resources"),
@@ -185,7 +185,7 @@ def _namespace(old: str | None, new: str | None) -> Iterator[Effect]:
     if old != new:
         was, now = old or "that of tasks without one", new or "that of tasks without one"
         text = f"namespace: {was} -> {now}"
-        yield Effect(kind=Kind.NAMESPACE_CHANGED, text=text, weight=Weight.DANGER, before=was, after=now)
+        yield Effect(kind=EffectKind.NAMESPACE_CHANGED, text=text, weight=EffectWeight.DANGER, before=was, after=now)
 
 
 def _repository(image: str | None) -> str | None:
@@ -200,7 +200,7 @@ def _repository(image: str | None) -> str | None:
 def _amounts(resources: Resources | None) -> list[object]:
     """As numbers: `1Gi` is `1024Mi`."""
     limit, requests = (resources or Resources()).limit, (resources or Resources()).requests or Amounts()
-    return [each and (quantity(each) or each) for each in (limit.cpu, limit.memory, requests.cpu, requests.memory)]
+    return [each and (parse_quantity(each) or each) for each in (limit.cpu, limit.memory, requests.cpu, requests.memory)]
 
 
 def _size(resources: Resources | None) -> str:

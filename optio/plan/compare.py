@@ -5,21 +5,21 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
-from optio.model.effect import Kind, Weight
+from optio.model.effect import EffectKind, EffectWeight
 from optio.model.registry import CompiledTask
 from optio.plan import effects, hooks, money, policy
-from optio.plan.effect import Effect, Outlook
-from optio.plan.money import Total
-from optio.plan.pairs import Pair, pairs
+from optio.plan.effect import Effect, Forecast
+from optio.plan.money import TotalSpend
+from optio.plan.pairs import TaskPair, pair_tasks
 from optio.plan.side import Side
 from optio.plan.words import amount, brief, number
 
-_MOST_ERRORS, _LONGEST_ERROR = 3, 300
+_MAX_ERRORS, _MAX_ERROR_LENGTH = 3, 300
 # Errors of tasks that may spend more than `ceilings` allow.
-_MONEY = frozenset({"OPT313", "OPT603"})
+_SPEND_CODES = frozenset({"OPT313", "OPT603"})
 
 
-class Seen(Protocol):
+class DisplayPath(Protocol):
     """A path of the newer tree, or (`gone`) of the older one, as people see it."""
 
     def __call__(self, path: str, *, gone: bool = False) -> str:
@@ -39,7 +39,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class TaskChange:
     """A task that does something else; `expected` says what it may be expected to spend, where its past is known. A file that
     has errors now stands `broken_at` a path."""
 
@@ -58,7 +58,7 @@ class Change:
             raise ValueError("a change of nothing")
         return task
 
-    def path(self, seen: Seen) -> str:
+    def path(self, seen: DisplayPath) -> str:
         """Where it stands, or stood."""
         if self.broken_at is not None:
             return seen(self.broken_at)
@@ -68,12 +68,12 @@ class Change:
         """So many of its effects; where there are more, the dangers first."""
         if len(self.effects) <= most:
             return self.effects
-        return tuple(sorted(self.effects, key=lambda each: -list(Weight).index(each.weight))[:most])
+        return tuple(sorted(self.effects, key=lambda each: -list(EffectWeight).index(each.weight))[:most])
 
     @property
-    def weight(self) -> Weight:
+    def weight(self) -> EffectWeight:
         """Its heaviest effect's."""
-        return max((each.weight for each in self.effects), key=list(Weight).index, default=Weight.INFO)
+        return max((each.weight for each in self.effects), key=list(EffectWeight).index, default=EffectWeight.INFO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,13 +81,13 @@ class Plan:
     """What a change does. `policy` are effects of the tree's own policy; `cosmetic` are tasks whose files differ and which do
     the same; `known` tasks there were before; `errors` are those of files of the newer side, of which nothing can be told."""
 
-    changes: tuple[Change, ...]
+    changes: tuple[TaskChange, ...]
     policy: tuple[Effect, ...]
-    before: Total
-    after: Total
+    before: TotalSpend
+    after: TotalSpend
     cosmetic: tuple[CompiledTask, ...]
     known: int
-    outlook: Outlook
+    outlook: Forecast
     errors: int = 0
 
     @property
@@ -112,19 +112,19 @@ class Plan:
         if parts:
             first = next(status for status in Status if any(each.status is status for each in self.changes))
             many = sum(each.status is first for each in self.changes)
-            parts[0] = f"{number(many, 'task')} {_WORDS[first]}"
-        if any(each.kind is Kind.POLICY_CHANGED for each in self.policy):
+            parts[0] = f"{number(many, 'task')} {_STATUS_WORDS[first]}"
+        if any(each.kind is EffectKind.POLICY_CHANGED for each in self.policy):
             parts.append("another policy")
         return "; ".join([", ".join(parts) or "no task changed", *self._money(), *errors])
 
     def _counted(self, status: Status) -> str:
-        return f"{sum(each.status is status for each in self.changes):,} {_WORDS[status]}"
+        return f"{sum(each.status is status for each in self.changes):,} {_STATUS_WORDS[status]}"
 
     def _money(self) -> Iterator[str]:
         """What has a bound first: beside what has none nothing can be added up."""
         before, after = self.before, self.after
         if before == after:
-            if after != Total():
+            if after != TotalSpend():
                 yield f"worst case {after}, as before"
         else:
             was = str(before) if before.lacking or after.lacking else amount(before.month)
@@ -141,7 +141,7 @@ class Plan:
         return f" ({'+' if more > 0 else '-'}{amount(abs(more))})"
 
 
-_WORDS = {
+_STATUS_WORDS = {
     Status.ADDED: "added",
     Status.CHANGED: "changed",
     Status.RENAMED: "renamed",
@@ -151,12 +151,12 @@ _WORDS = {
 }
 
 
-def compare(before: Side, after: Side, outlook: Outlook) -> Plan:
+def compare_sides(before: Side, after: Side, outlook: Forecast) -> Plan:
     """What changes from one to the other."""
     old, new = before.registry.tasks, after.registry.tasks
     untold = {task_id: task for task_id, task in old.items() if task_id not in new and _is_broken(task, after)}
     mended = {task_id: task for task_id, task in new.items() if task_id not in old and _is_broken(task, before)}
-    found = pairs(
+    found = pair_tasks(
         {task_id: task for task_id, task in old.items() if task_id not in untold},
         {task_id: task for task_id, task in new.items() if task_id not in mended},
     )
@@ -171,8 +171,8 @@ def compare(before: Side, after: Side, outlook: Outlook) -> Plan:
     changes += [_mended(task, ahead) for task in mended.values()]
     told = sorted((each for each in changes if each is not None), key=lambda each: each.task.id)
     known = {each.task.id for each in told}
-    bound = {pair.before.id for pair in found if pair.before and money.unbound(pair.after, pair.before)}
-    unbound = {pair.id for pair in found if money.unbound(pair.before, pair.after)}
+    bound = {pair.before.id for pair in found if pair.before and money.lost_budget(pair.after, pair.before)}
+    unbound = {pair.id for pair in found if money.lost_budget(pair.before, pair.after)}
     was, now = money.total(old.values(), bound), money.total([*new.values(), *untold.values()], unbound)
     return Plan(
         changes=tuple(told),
@@ -186,22 +186,22 @@ def compare(before: Side, after: Side, outlook: Outlook) -> Plan:
     )
 
 
-def _of_policy(before: Side, after: Side, was: Total, now: Total) -> Iterator[Effect]:
+def _of_policy(before: Side, after: Side, was: TotalSpend, now: TotalSpend) -> Iterator[Effect]:
     """What the policy asks of all, and what all come to under it. One that cannot be read asks for nothing that is known."""
     yield from policy.unreadable(before.policy_unreadable, after.policy_unreadable)
     if not after.policy_unreadable:
         yield from policy.effects(before.policy, after.policy)
-    limits = [(each.policy or policy.NOTHING).fleet for each in (before, after)]
-    yield from money.of_fleet((was, limits[0]), (now, limits[1]))
+    limits = [(each.policy or policy.EMPTY_POLICY).fleet for each in (before, after)]
+    yield from money.fleet_effects((was, limits[0]), (now, limits[1]))
 
 
 def _refused(before: Side, after: Side, broken: Collection[str | None]) -> Iterator[Effect]:
     """New tasks that the policy refuses for their money; of those that were there it is told what is wrong with their files."""
     known = {(error.code, error.path) for error in before.errors}
     for error in after.errors:
-        if error.code in _MONEY and error.path not in broken and (error.code, error.path) not in known:
+        if error.code in _SPEND_CODES and error.path not in broken and (error.code, error.path) not in known:
             text = f"{brief(error.path)}: {error.message}"
-            yield Effect(kind=Kind.MONEY_UP, text=text, weight=Weight.DANGER, route=error.route)
+            yield Effect(kind=EffectKind.MONEY_UP, text=text, weight=EffectWeight.DANGER, route=error.route)
 
 
 def _waits(task: CompiledTask, there: Side) -> bool:
@@ -213,7 +213,7 @@ def _is_broken(task: CompiledTask, there: Side) -> bool:
     return task.id in there.broken_ids or task.origin.path in there.broken
 
 
-def _change(pair: Pair, outlook: Outlook) -> Change | None:
+def _change(pair: TaskPair, outlook: Forecast) -> TaskChange | None:
     if pair.before is not None and pair.after is not None and _same(pair.before, pair.after):
         return None
     found = effects.between(pair.before, pair.after, outlook)
@@ -228,35 +228,35 @@ def _change(pair: Pair, outlook: Outlook) -> Change | None:
         if pair.renamed
         else Status.CHANGED
     )
-    return Change(status=status, before=pair.before, after=pair.after, effects=found)
+    return TaskChange(status=status, before=pair.before, after=pair.after, effects=found)
 
 
 def _same(before: CompiledTask, after: CompiledTask) -> bool:
     return before is after or before.digest == after.digest
 
 
-def _untold(task: CompiledTask, there: Side) -> Change:
+def _untold(task: CompiledTask, there: Side) -> TaskChange:
     text = "its file has errors: what it will do cannot be told; its money is counted as it was"
     path = there.broken_ids.get(task.id, task.origin.path)
-    lines = [brief(each.message, _LONGEST_ERROR) for each in there.errors if each.path == path]
+    lines = [brief(each.message, _MAX_ERROR_LENGTH) for each in there.errors if each.path == path]
     shown = (
-        *lines[:_MOST_ERRORS],
-        *([f"and {number(len(lines) - _MOST_ERRORS, 'error')} more"] if lines[_MOST_ERRORS:] else []),
+        *lines[:_MAX_ERRORS],
+        *([f"and {number(len(lines) - _MAX_ERRORS, 'error')} more"] if lines[_MAX_ERRORS:] else []),
     )
-    effect = Effect(kind=Kind.TASK_BROKEN, text=text, weight=Weight.DANGER, lines=shown)
-    return Change(status=Status.BROKEN, before=task, after=None, effects=(effect,), broken_at=path)
+    effect = Effect(kind=EffectKind.TASK_BROKEN, text=text, weight=EffectWeight.DANGER, lines=shown)
+    return TaskChange(status=Status.BROKEN, before=task, after=None, effects=(effect,), broken_at=path)
 
 
-def _mended(task: CompiledTask, outlook: Outlook) -> Change:
+def _mended(task: CompiledTask, outlook: Forecast) -> TaskChange:
     """What it does now; against what cannot be told."""
     first, *rest = effects.between(None, task, outlook)
     text = f"its file had errors before, so this is all that it does: {first.text}"
-    return Change(
-        status=Status.MENDED, before=None, after=task, effects=(replace(first, kind=Kind.TASK_BROKEN, text=text), *rest)
+    return TaskChange(
+        status=Status.MENDED, before=None, after=task, effects=(replace(first, kind=EffectKind.TASK_BROKEN, text=text), *rest)
     )
 
 
-def _differs(pair: Pair, before: Side, after: Side) -> bool:
+def _differs(pair: TaskPair, before: Side, after: Side) -> bool:
     if pair.before is None or pair.after is None:
         return False
     one, other = pair.before.origin.path, pair.after.origin.path

@@ -8,15 +8,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optio.model.effect import Kind, Weight
+from optio.model.effect import EffectKind, EffectWeight
 from optio.model.params import SchemaError, validator
 from optio.model.registry import CompiledTask, canonical
 from optio.model.route import Route
 from optio.plan.effect import Effect
-from optio.plan.schemas import TYPES, few, members, normal, types_of
-from optio.plan.words import listed, quoted, quoted_apart
+from optio.plan.schemas import TYPES, enum_values, finite_values, normalize, types_of
+from optio.plan.words import listed, quoted, quoted_pair
 
-_UNDERSTOOD = frozenset(
+_DECIDABLE_KEYWORDS = frozenset(
     {
         *("type", "enum", "default", "properties", "required", "additionalProperties", "items"),
         *("uniqueItems", "pattern", "format", "multipleOf"),
@@ -33,16 +33,16 @@ _BOUNDS: tuple[tuple[str, str | None, bool, str], ...] = (
     ("minProperties", None, True, "least number of keys"),
     ("maxProperties", None, False, "greatest number of keys"),
 )
-_KEYWORDS = {keyword for each in _BOUNDS for keyword in each[:2]}
-_DEEPEST = 20
-_WEIGHTS = {Kind.CALLERS_BREAK: Weight.DANGER, Kind.PARAMS_WIDENED: Weight.INFO}
+_BOUND_KEYWORDS = {keyword for each in _BOUNDS for keyword in each[:2]}
+_MAX_DEPTH = 20
+_WEIGHTS = {EffectKind.CALLERS_BREAK: EffectWeight.DANGER, EffectKind.PARAMS_WIDENED: EffectWeight.INFO}
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class SchemaDifference:
     """What one keyword does; `name` is the parameter, empty for all of them together."""
 
-    kind: Kind
+    kind: EffectKind
     text: str
     route: Route
     name: str = ""
@@ -54,28 +54,28 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
         return
     for each in differences(before.spec.params_schema, after.spec.params_schema):
         text = f"{each.name}: {each.text}" if each.name else each.text
-        weight = _WEIGHTS.get(each.kind, Weight.NOTICE)
+        weight = _WEIGHTS.get(each.kind, EffectWeight.NOTICE)
         yield Effect(kind=each.kind, text=text, weight=weight, route=("paramsSchema", *each.route))
 
 
-def differences(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[Difference]:
+def differences(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[SchemaDifference]:
     """Of two schemas of parameters; None takes any."""
     if before is None and after is not None:
         # Any object was taken.
         before = {"type": "object"}
     if after is None and before is not None:
         after = {"type": "object"}
-    return [] if before is None or after is None else list(_schema(normal(before), normal(after), (), ""))
+    return [] if before is None or after is None else list(_schema(normalize(before), normalize(after), (), ""))
 
 
-def _schema(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
+def _schema(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     if canonical(old) == canonical(new):
         return
-    if isinstance(old, bool) or isinstance(new, bool) or len(route) > _DEEPEST:
+    if isinstance(old, bool) or isinstance(new, bool) or len(route) > _MAX_DEPTH:
         yield from _whole(old, new, route, name)
         return
     yield from _default(old, new, route, name)
-    if members(old) is not None or members(new) is not None:
+    if enum_values(old) is not None or enum_values(new) is not None:
         yield from _finite(old, new, route, name)
         return
     types = list(_types(old, new, route, name))
@@ -85,22 +85,22 @@ def _schema(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]
     undecided = list(_others(old, new, route, name))
     found = [*types, *(each for part in (_bounds, _asked, _object, _items) for each in part(old, new, route, name))]
     # What one keyword takes more, another one, which is not understood, may refuse.
-    yield from (each for each in found if not undecided or each.kind is not Kind.PARAMS_WIDENED)
+    yield from (each for each in found if not undecided or each.kind is not EffectKind.PARAMS_WIDENED)
     yield from undecided
 
 
-def _whole(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
+def _whole(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     if new is False:
-        yield Difference(Kind.CALLERS_BREAK, "nothing is taken any more", route, name)
+        yield SchemaDifference(EffectKind.CALLERS_BREAK, "nothing is taken any more", route, name)
     elif old is False:
-        yield Difference(Kind.PARAMS_WIDENED, "is taken now", route, name)
+        yield SchemaDifference(EffectKind.PARAMS_WIDENED, "is taken now", route, name)
     elif new is True or new == {}:
-        yield Difference(Kind.PARAMS_WIDENED, "anything is taken", route, name)
+        yield SchemaDifference(EffectKind.PARAMS_WIDENED, "anything is taken", route, name)
     else:
-        yield Difference(Kind.PARAMS_CHANGED, "is checked in another way", route, name)
+        yield SchemaDifference(EffectKind.PARAMS_CHANGED, "is checked in another way", route, name)
 
 
-def _types(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
+def _types(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     was, now = types_of(old), types_of(new)
     place = (*route, "type")
     # A number that was taken may be no integer, and an integer is a number.
@@ -108,33 +108,35 @@ def _types(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
     gained = {t for t in now - was if not (t == "integer" and "number" in was)}
     text = f"type {_typed(was)} -> {_typed(now)}"
     if lost:
-        yield Difference(Kind.CALLERS_BREAK, text, place, name)
+        yield SchemaDifference(EffectKind.CALLERS_BREAK, text, place, name)
     elif gained:
-        yield Difference(Kind.PARAMS_WIDENED, text, place, name)
+        yield SchemaDifference(EffectKind.PARAMS_WIDENED, text, place, name)
 
 
 def _typed(types: set[str]) -> str:
     return "any" if types >= TYPES - {"integer"} else " or ".join(sorted(types))
 
 
-def _finite(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
+def _finite(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     """Where one of both takes nothing but a few values, each of them is tried on the other."""
-    was, now = few(old), few(new)
+    was, now = finite_values(old), finite_values(new)
     place = (*route, "enum") if "enum" in new else (*route, "const") if "const" in new else route
     try:
         lost = None if was is None else _refused(new, was)
         gained = None if now is None else _refused(old, now)
     except SchemaError:  # half of a schema says nothing
-        yield Difference(Kind.PARAMS_CHANGED, "other values, and whether callers break cannot be decided", place, name)
+        yield SchemaDifference(
+            EffectKind.PARAMS_CHANGED, "other values, and whether callers break cannot be decided", place, name
+        )
         return
     if lost is None and now is not None:
-        yield Difference(Kind.CALLERS_BREAK, f"only {_values(now)} {_is(now)} taken", place, name)
+        yield SchemaDifference(EffectKind.CALLERS_BREAK, f"only {_values(now)} {_is(now)} taken", place, name)
     elif lost:
-        yield Difference(Kind.CALLERS_BREAK, f"{_values(lost)} {_is(lost)} refused", place, name)
+        yield SchemaDifference(EffectKind.CALLERS_BREAK, f"{_values(lost)} {_is(lost)} refused", place, name)
     if now is None:
-        yield Difference(Kind.PARAMS_WIDENED, "other values are taken, too", place, name)
+        yield SchemaDifference(EffectKind.PARAMS_WIDENED, "other values are taken, too", place, name)
     elif gained:
-        yield Difference(Kind.PARAMS_WIDENED, f"{_values(gained)} {_is(gained)} taken", place, name)
+        yield SchemaDifference(EffectKind.PARAMS_WIDENED, f"{_values(gained)} {_is(gained)} taken", place, name)
 
 
 def _refused(schema: Any, values: list[Any]) -> list[Any]:
@@ -150,7 +152,7 @@ def _is(values: list[Any]) -> str:
     return "is" if len(values) == 1 else "are"
 
 
-def _bounds(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
+def _bounds(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     for keyword, strict, lower, what in _BOUNDS:
         was, now = _bound(old, keyword, strict), _bound(new, keyword, strict)
         if was == now:
@@ -159,7 +161,7 @@ def _bounds(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]
         tighter = now is not None and (was is None or (sign * now[0], now[1]) > (sign * was[0], was[1]))
         place = (*route, strict if strict and strict in new else keyword)
         text = f"{what} {_bounded(was, lower)} -> {_bounded(now, lower)}"
-        yield Difference(Kind.CALLERS_BREAK if tighter else Kind.PARAMS_WIDENED, text, place, name)
+        yield SchemaDifference(EffectKind.CALLERS_BREAK if tighter else EffectKind.PARAMS_WIDENED, text, place, name)
 
 
 def _bound(schema: Mapping[str, Any], keyword: str, strict: str | None) -> tuple[Any, bool] | None:
@@ -175,7 +177,7 @@ def _bounded(bound: tuple[Any, bool] | None, lower: bool) -> str:
     return f"{'above' if lower else 'below'} {bound[0]}" if bound[1] else f"{bound[0]}"
 
 
-def _asked(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
+def _asked(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     """Keywords that ask for something or do not: when both do, and not for the same, who is right cannot be told."""
     for keyword, nothing in (("uniqueItems", False), ("pattern", None), ("format", None), ("multipleOf", None)):
         was, now = old.get(keyword, nothing), new.get(keyword, nothing)
@@ -184,15 +186,15 @@ def _asked(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
         place = (*route, keyword)
         if was == nothing:
             asked = keyword if now is True else f"{keyword} {quoted(now)}"
-            yield Difference(Kind.CALLERS_BREAK, f"must have {asked}", place, name)
+            yield SchemaDifference(EffectKind.CALLERS_BREAK, f"must have {asked}", place, name)
         elif now == nothing:
-            yield Difference(Kind.PARAMS_WIDENED, f"need not have {keyword} any more", place, name)
+            yield SchemaDifference(EffectKind.PARAMS_WIDENED, f"need not have {keyword} any more", place, name)
         else:
-            shown = " -> ".join(quoted_apart(was, now))
-            yield Difference(Kind.PARAMS_CHANGED, f"{keyword} {shown}", place, name)
+            shown = " -> ".join(quoted_pair(was, now))
+            yield SchemaDifference(EffectKind.PARAMS_CHANGED, f"{keyword} {shown}", place, name)
 
 
-def _default(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
+def _default(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     missing = object()
     was, now = old.get("default", missing), new.get("default", missing)
     if (was is missing) == (now is missing) and (was is missing or canonical(was) == canonical(now)):
@@ -200,11 +202,11 @@ def _default(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference
     if missing in (was, now):
         shown = ["none" if value is missing else quoted(value) for value in (was, now)]
     else:
-        shown = list(quoted_apart(was, now))
-    yield Difference(Kind.DEFAULT_CHANGED, f"default {shown[0]} -> {shown[1]}", (*route, "default"), name)
+        shown = list(quoted_pair(was, now))
+    yield SchemaDifference(EffectKind.DEFAULT_CHANGED, f"default {shown[0]} -> {shown[1]}", (*route, "default"), name)
 
 
-def _object(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
+def _object(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     were, are = old.get("properties", {}), new.get("properties", {})
     yield from _rest(old, new, route, name)
     yield from _required(old, new, route, name)
@@ -222,56 +224,58 @@ def _inside(name: str, key: str) -> str:
     return f"{name}.{key}" if name else key
 
 
-def _new_property(old: Any, new: Any, key: str, route: Route, name: str) -> Iterator[Difference]:
+def _new_property(old: Any, new: Any, key: str, route: Route, name: str) -> Iterator[SchemaDifference]:
     rest, schema = old.get("additionalProperties", True), new["properties"][key]
     if rest is True and schema == {}:
         return
     default = f", by default {quoted(schema['default'])}" if _has_default(schema) else ""
     if rest is False:
         if key not in _needed(new):
-            yield Difference(Kind.PARAMS_WIDENED, f"a new parameter{default}", route, name)
+            yield SchemaDifference(EffectKind.PARAMS_WIDENED, f"a new parameter{default}", route, name)
     elif rest is True:
         text = f"a new parameter{default}: it was taken as anything, and is checked now"
-        yield Difference(Kind.PARAMS_CHANGED, text, route, name)
+        yield SchemaDifference(EffectKind.PARAMS_CHANGED, text, route, name)
     else:
         yield from _schema(rest, schema, route, name)
 
 
-def _gone_property(new: Any, schema: Any, route: Route, name: str) -> Iterator[Difference]:
+def _gone_property(new: Any, schema: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     rest = new.get("additionalProperties", True)
     if rest is True and schema == {}:
         return
     if rest is False:
-        yield Difference(Kind.CALLERS_BREAK, "is no parameter any more, and is refused", route, name)
+        yield SchemaDifference(EffectKind.CALLERS_BREAK, "is no parameter any more, and is refused", route, name)
     elif rest is True:
         if _has_default(schema):
-            yield Difference(Kind.DEFAULT_CHANGED, f"default {quoted(schema['default'])} -> none", route, name)
-        yield Difference(Kind.PARAMS_WIDENED, "is no parameter any more: it is taken as anything", route, name)
+            yield SchemaDifference(EffectKind.DEFAULT_CHANGED, f"default {quoted(schema['default'])} -> none", route, name)
+        yield SchemaDifference(EffectKind.PARAMS_WIDENED, "is no parameter any more: it is taken as anything", route, name)
     else:
         yield from _schema(schema, rest, route, name)
 
 
-def _rest(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
+def _rest(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     was, now = old.get("additionalProperties", True), new.get("additionalProperties", True)
     if canonical(was) == canonical(now):
         return
     place = (*route, "additionalProperties")
     if now is False:
-        yield Difference(Kind.CALLERS_BREAK, "parameters that are not in the schema are refused", place, name)
+        yield SchemaDifference(EffectKind.CALLERS_BREAK, "parameters that are not in the schema are refused", place, name)
     elif was is False or now is True:
-        yield Difference(Kind.PARAMS_WIDENED, "parameters that are not in the schema are taken", place, name)
+        yield SchemaDifference(EffectKind.PARAMS_WIDENED, "parameters that are not in the schema are taken", place, name)
     else:
-        yield Difference(Kind.PARAMS_CHANGED, "parameters that are not in the schema are checked in another way", place, name)
+        yield SchemaDifference(
+            EffectKind.PARAMS_CHANGED, "parameters that are not in the schema are checked in another way", place, name
+        )
 
 
-def _required(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
+def _required(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     """What must be given: it is required, and has no default that would be filled in."""
     was, now = _needed(old), _needed(new)
     for key in sorted(now - was):
-        yield Difference(Kind.CALLERS_BREAK, "must be given", (*route, "required"), _inside(name, key))
+        yield SchemaDifference(EffectKind.CALLERS_BREAK, "must be given", (*route, "required"), _inside(name, key))
     for key in sorted(was - now):
         if key in new.get("properties", {}):
-            yield Difference(Kind.PARAMS_WIDENED, "may be left out", (*route, "required"), _inside(name, key))
+            yield SchemaDifference(EffectKind.PARAMS_WIDENED, "may be left out", (*route, "required"), _inside(name, key))
 
 
 def _needed(schema: Mapping[str, Any]) -> set[str]:
@@ -283,14 +287,14 @@ def _has_default(schema: Any) -> bool:
     return isinstance(schema, Mapping) and "default" in schema
 
 
-def _items(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
+def _items(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     if "items" in old or "items" in new:
         yield from _schema(old.get("items", {}), new.get("items", {}), (*route, "items"), f"{name}[]")
 
 
-def _others(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
-    for keyword in sorted({*old, *new} - _UNDERSTOOD - _KEYWORDS):
+def _others(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
+    for keyword in sorted({*old, *new} - _DECIDABLE_KEYWORDS - _BOUND_KEYWORDS):
         if canonical(old.get(keyword)) == canonical(new.get(keyword)):
             continue
         text = f"`{keyword}` differs: whether callers break cannot be decided"
-        yield Difference(Kind.PARAMS_CHANGED, text, (*route, keyword), name)
+        yield SchemaDifference(EffectKind.PARAMS_CHANGED, text, (*route, keyword), name)

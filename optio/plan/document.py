@@ -11,32 +11,32 @@ an effect is {kind, weight, text, before, after, lines, diff, pointer}
 
 from typing import Any
 
-from optio.model.effect import Weight
+from optio.model.effect import EffectWeight
 from optio.model.route import pointer
-from optio.plan.compare import Change, Plan, Seen, Status
+from optio.plan.compare import DisplayPath, Plan, Status, TaskChange
 from optio.plan.effect import Effect
-from optio.plan.money import Total
-from optio.plan.words import utc
+from optio.plan.money import TotalSpend
+from optio.plan.words import utc_time
 
 
-def of(plan: Plan, seen: Seen) -> dict[str, Any]:
+def plan_document(plan: Plan, seen: DisplayPath) -> dict[str, Any]:
     """See the module; `seen` is a path as people see it."""
     return {
         "summary": {
             "text": plan.summary,
             "tasks": {status.value: sum(each.status is status for each in plan.changes) for status in Status},
-            "effects": {weight.value: sum(each.weight is weight for each in plan.effects) for weight in Weight},
+            "effects": {weight.value: sum(each.weight is weight for each in plan.effects) for weight in EffectWeight},
             "worstCase": {"before": _total(plan.before), "after": _total(plan.after)},
         },
-        "from": utc(plan.outlook.now),
-        "to": utc(plan.outlook.until),
-        "policy": [effect(each) for each in plan.policy],
+        "from": utc_time(plan.outlook.now),
+        "to": utc_time(plan.outlook.until),
+        "policy": [effect_document(each) for each in plan.policy],
         "tasks": [_change(each, seen) for each in plan.changes],
         "cosmetic": [task.id for task in plan.cosmetic],
     }
 
 
-def _change(change: Change, seen: Seen) -> dict[str, Any]:
+def _change(change: TaskChange, seen: DisplayPath) -> dict[str, Any]:
     before, after = change.before, change.after
     return {
         "id": change.task.id,
@@ -46,12 +46,12 @@ def _change(change: Change, seen: Seen) -> dict[str, Any]:
         "pathBefore": None if before is None else seen(before.origin.path, gone=True),
         "digest": None if after is None else after.digest,
         "digestBefore": None if before is None else before.digest,
-        "effects": [effect(each) for each in change.effects],
+        "effects": [effect_document(each) for each in change.effects],
         "expected": change.expected,
     }
 
 
-def effect(value: Effect) -> dict[str, Any]:
+def effect_document(value: Effect) -> dict[str, Any]:
     """One effect."""
     return {
         "kind": value.kind.value,
@@ -65,7 +65,7 @@ def effect(value: Effect) -> dict[str, Any]:
     }
 
 
-def _total(value: Total) -> dict[str, Any]:
+def _total(value: TotalSpend) -> dict[str, Any]:
     return {
         "dayUsd": f"{value.day:f}",
         "monthUsd": f"{value.month:f}",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from optio.model.effect import Kind, Weight
+from optio.model.effect import EffectKind, EffectWeight
 from optio.model.registry import CompiledTask
 from optio.model.route import Route
 
@@ -19,9 +19,9 @@ class Effect:
     """One thing that a task does differently. `text` says it in a line; `before` and `after` are the values, where there are
     some; `lines` say more; `route` is the key that does it."""
 
-    kind: Kind
+    kind: EffectKind
     text: str
-    weight: Weight = Weight.NOTICE
+    weight: EffectWeight = EffectWeight.NOTICE
     before: str | None = None
     after: str | None = None
     lines: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
+class Forecast:
     """What is foreseen: from when on, the tasks of the newer side by the path of the webhook that starts them, and the ids of
     those that had another path before. A task that is new may spend so much in 30 days before it is a danger."""
 

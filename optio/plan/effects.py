@@ -4,15 +4,15 @@ from collections.abc import Iterator
 
 from optio.model.registry import CompiledTask
 from optio.plan import access, contract, fires, hooks, identity, money, prompt, running, strangers
-from optio.plan.effect import Effect, Outlook
+from optio.plan.effect import Effect, Forecast
 
 
-def between(before: CompiledTask | None, after: CompiledTask | None, outlook: Outlook) -> tuple[Effect, ...]:
+def between(before: CompiledTask | None, after: CompiledTask | None, outlook: Forecast) -> tuple[Effect, ...]:
     """What it does differently; empty where the files differ and the task does not."""
     return tuple(_all(before, after, outlook))
 
 
-def _all(before: CompiledTask | None, after: CompiledTask | None, outlook: Outlook) -> Iterator[Effect]:
+def _all(before: CompiledTask | None, after: CompiledTask | None, outlook: Forecast) -> Iterator[Effect]:
     yield from identity.effects(before, after)
     yield from fires.effects(before, after, outlook)
     yield from hooks.effects(before, after, outlook)

@@ -17,7 +17,7 @@ from optio.plan import queries
 from optio.plan.queries import Normal
 
 # Of so many conditions all cases are tried.
-_MOST_TRIED = 12
+_MAX_CONDITIONS = 12
 # What every sender's texts are like: a pattern that finds something in each of them asks for nothing.
 _PROBES = ("opened", "refs/heads/main", "a-b_C 9", "x")
 _NARROWER = {(True, True), (True, False), (False, False)}
@@ -25,20 +25,20 @@ Case = Mapping[Normal, bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class FilterDifference:
     """Another filter; `danger` says what it lets pass, if it does."""
 
     danger: str | None = None
 
 
-def difference(old: str | None, new: str | None) -> Difference | None:
+def compare_filters(old: str | None, new: str | None) -> FilterDifference | None:
     """None where both let the same pass; no filter lets everything pass."""
     if old == new:
         return None
     try:
-        was, now = (True if each is None else queries.of_filter(each) for each in (old, new))
+        was, now = (True if each is None else queries.normal_filter(each) for each in (old, new))
     except (PathSyntax, RecursionError):
-        return Difference()
+        return FilterDifference()
     if was == now:
         return None
     cases = list(_cases(was, now))
@@ -46,12 +46,12 @@ def difference(old: str | None, new: str | None) -> Difference | None:
     if both and both <= {(True, True), (False, False)}:
         return None
     if new is None:
-        return Difference("without a filter, every delivery of these events starts a run")
+        return FilterDifference("without a filter, every delivery of these events starts a run")
     if now is True or (both and all(passes for _, passes in both)):
-        return Difference("the filter is always true")
+        return FilterDifference("the filter is always true")
     if now is False or (both and both <= _NARROWER):
-        return Difference()
-    return Difference(_loosened(was, now, cases))
+        return FilterDifference()
+    return FilterDifference(_loosened(was, now, cases))
 
 
 def _loosened(was: Normal, now: Normal, cases: Sequence[Case]) -> str | None:
@@ -86,7 +86,7 @@ def _named(subjects: list[Normal]) -> str:
 
 def _shown(operand: Normal) -> str:
     if operand[0] == "query":
-        return queries.shown(operand[1])
+        return queries.query_text(operand[1])
     if operand[0] == "call":
         return f"{operand[1]}({', '.join(_shown(each) for each in operand[2])})"
     return json.dumps(operand[2])
@@ -115,7 +115,7 @@ def _holds(formula: Normal, case: Case) -> bool:
 def _cases(*formulas: Normal) -> Iterator[Case]:
     """Each case that can be; none where there are too many."""
     atoms = sorted({atom for formula in formulas for atom, _ in _literals(formula)}, key=repr)
-    if len(atoms) > _MOST_TRIED:
+    if len(atoms) > _MAX_CONDITIONS:
         return
     for values in product((True, False), repeat=len(atoms)):
         case = dict(zip(atoms, values, strict=True))

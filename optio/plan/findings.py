@@ -4,36 +4,42 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from optio.compiler import policy
-from optio.compiler.diagnostics import Diagnostic, finding, ordered
+from optio.compiler.diagnostics import Diagnostic, diagnostic, sort_diagnostics
 from optio.compiler.layers import POLICY, Bases
-from optio.compiler.pipeline import Policies, compile_file
+from optio.compiler.pipeline import TreePolicy, compile_file
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.source import START, SourceFile
 from optio.compiler.source_tree import SourceTree, Unreadable
 from optio.compiler.yaml.document import parse
-from optio.model.effect import Kind, Weight
+from optio.model.effect import EffectKind, EffectWeight
 from optio.model.policy import PolicySpec
-from optio.plan.compare import Change, Plan, Status
+from optio.plan.compare import Plan, Status, TaskChange
 from optio.plan.effect import Effect
 from optio.plan.words import brief, number
 
 # So many tasks of a tree may go at once, and of a small tree so many.
-_SHARE, _FEW = 0.2, 2
-_TRUST = frozenset(
+_MASS_DELETE_SHARE, _MASS_DELETE_MIN = 0.2, 2
+_TRUST_KINDS = frozenset(
     {
-        Kind.FILTER_CHANGED,
-        Kind.STRANGERS_WORDS,
-        Kind.SECRET_ADDED,
-        Kind.EGRESS_OPENED,
-        Kind.CONNECTIONS_CHANGED,
-        Kind.WEBHOOK_UNSIGNED,
-        Kind.IMAGE_CHANGED,
+        EffectKind.FILTER_CHANGED,
+        EffectKind.STRANGERS_WORDS,
+        EffectKind.SECRET_ADDED,
+        EffectKind.EGRESS_OPENED,
+        EffectKind.CONNECTIONS_CHANGED,
+        EffectKind.WEBHOOK_UNSIGNED,
+        EffectKind.IMAGE_CHANGED,
     }
 )
-_BEHAVIOUR = frozenset(
-    {Kind.PROMPT_CHANGED, Kind.MODEL_CHANGED, Kind.RUNTIME_CHANGED, Kind.COMMAND_CHANGED, Kind.IMAGE_CHANGED}
+_BEHAVIOUR_KINDS = frozenset(
+    {
+        EffectKind.PROMPT_CHANGED,
+        EffectKind.MODEL_CHANGED,
+        EffectKind.RUNTIME_CHANGED,
+        EffectKind.COMMAND_CHANGED,
+        EffectKind.IMAGE_CHANGED,
+    }
 )
-_SENDERS = frozenset({Kind.WEBHOOK_MOVED, Kind.WEBHOOK_REMOVED, Kind.SIGNATURE_CHANGED})
+_SENDER_KINDS = frozenset({EffectKind.WEBHOOK_MOVED, EffectKind.WEBHOOK_REMOVED, EffectKind.SIGNATURE_CHANGED})
 _HINTS = {
     "OPT801": "tell the senders, or keep the old one in a second task until they have changed",
     "OPT802": "go on taking what was taken, or tell who starts the task",
@@ -63,16 +69,20 @@ def findings(
     in_use = list(_busy(plan, busy or {}))
     told = {each.path for each in in_use}
     found = [each for each in _of_tasks(plan, tree, gate) if each.code != "OPT810" or each.path not in told]
-    return ordered([*found, *_of_policy(plan, tree), *mass_delete(plan, allow_prune=allow_prune), *in_use])
+    return sort_diagnostics([*found, *_of_policy(plan, tree), *mass_deletion(plan, allow_prune=allow_prune), *in_use])
 
 
-def mass_delete(plan: Plan, *, allow_prune: bool) -> Iterator[Diagnostic]:
+def mass_deletion(plan: Plan, *, allow_prune: bool) -> Iterator[Diagnostic]:
     """OPT804, at each task that goes."""
     gone = [change for change in plan.changes if change.status is Status.REMOVED]
-    if allow_prune or not gone or (len(gone) < plan.known and len(gone) <= max(_FEW, _SHARE * plan.known)):
+    if (
+        allow_prune
+        or not gone
+        or (len(gone) < plan.known and len(gone) <= max(_MASS_DELETE_MIN, _MASS_DELETE_SHARE * plan.known))
+    ):
         return
     path = min(_origin(change) for change in gone)
-    yield finding(
+    yield diagnostic(
         "OPT804",
         f"{len(gone):,} of {number(plan.known, 'task')} would be removed",
         path=path,
@@ -82,16 +92,20 @@ def mass_delete(plan: Plan, *, allow_prune: bool) -> Iterator[Diagnostic]:
 
 def _of_policy(plan: Plan, tree: SourceTree) -> Iterator[Diagnostic]:
     """OPT811. What is an error of the policy, such as that it cannot be read, has a finding already."""
-    looser = [each for each in plan.policy if each.kind is Kind.POLICY_CHANGED and each.weight is Weight.DANGER and each.route]
+    looser = [
+        each
+        for each in plan.policy
+        if each.kind is EffectKind.POLICY_CHANGED and each.weight is EffectWeight.DANGER and each.route
+    ]
     document = None
     with suppress(Unreadable):
         document, _ = parse(SourceFile(POLICY, tree.read(POLICY))) if looser else (None, [])
     for effect in looser:
         span = START if document is None else document.span(effect.route)
-        yield finding("OPT811", brief(effect.text, 300), path=POLICY, span=span, route=effect.route, hint=_HINTS["OPT811"])
+        yield diagnostic("OPT811", brief(effect.text, 300), path=POLICY, span=span, route=effect.route, hint=_HINTS["OPT811"])
 
 
-def _origin(change: Change) -> str:
+def _origin(change: TaskChange) -> str:
     return change.task.origin.path
 
 
@@ -100,11 +114,11 @@ def _busy(plan: Plan, busy: Mapping[str, int]) -> Iterator[Diagnostic]:
         if change.status is Status.REMOVED and busy.get(change.task.id):
             many = number(busy[change.task.id], "run")
             message = f"`{change.task.id}` is removed, and is in use: {many} began in the last 30 days"
-            yield finding("OPT803", message, path=_origin(change), hint=_HINTS["OPT803"])
+            yield diagnostic("OPT803", message, path=_origin(change), hint=_HINTS["OPT803"])
 
 
 def _of_tasks(plan: Plan, tree: SourceTree, gate: PolicySpec | None) -> Iterator[Diagnostic]:
-    bases, policies = Bases(tree), Policies(tree)
+    bases, policies = Bases(tree), TreePolicy(tree)
     there = set(tree.task_files())
 
     def resolved(path: str) -> ResolvedTask | None:
@@ -115,37 +129,37 @@ def _of_tasks(plan: Plan, tree: SourceTree, gate: PolicySpec | None) -> Iterator
         if task is not None and gate is not None:
             yield from policy.check(task, gate)
         for effect in change.effects:
-            for code in codes(effect):
+            for code in rule_codes(effect):
                 yield _at(code, change, effect, task)
     for each in plan.cosmetic:
         message, hint = f"`{each.id}` does the same: its file alone differs", _HINTS["OPT809"]
-        yield finding("OPT809", message, path=each.origin.path, hint=hint)
+        yield diagnostic("OPT809", message, path=each.origin.path, hint=hint)
 
 
-def codes(effect: Effect) -> Iterator[str]:
+def rule_codes(effect: Effect) -> Iterator[str]:
     """The rules that an effect is a finding of."""
-    danger = effect.weight is Weight.DANGER
-    if effect.kind is Kind.TASK_REMOVED:
+    danger = effect.weight is EffectWeight.DANGER
+    if effect.kind is EffectKind.TASK_REMOVED:
         yield "OPT810"
-    if effect.kind in _SENDERS and danger:
+    if effect.kind in _SENDER_KINDS and danger:
         yield "OPT801"
-    if effect.kind is Kind.CALLERS_BREAK:
+    if effect.kind is EffectKind.CALLERS_BREAK:
         yield "OPT802"
-    if effect.kind in _TRUST and danger:
+    if effect.kind in _TRUST_KINDS and danger:
         yield "OPT805"
-    elif effect.kind in _BEHAVIOUR:
+    elif effect.kind in _BEHAVIOUR_KINDS:
         yield "OPT807"
-    if effect.kind is Kind.MONEY_UP:
+    if effect.kind is EffectKind.MONEY_UP:
         yield "OPT806"
-    if effect.kind is Kind.FIRES_CHANGED and any(line.startswith("next: ") for line in effect.lines):
+    if effect.kind is EffectKind.FIRES_CHANGED and any(line.startswith("next: ") for line in effect.lines):
         yield "OPT808"
 
 
-def _at(code: str, change: Change, effect: Effect, task: ResolvedTask | None) -> Diagnostic:
+def _at(code: str, change: TaskChange, effect: Effect, task: ResolvedTask | None) -> Diagnostic:
     hint = _DEFAULT_HINT if code == "OPT802" and effect.route[-1:] == ("required",) else _HINTS[code]
     message = f"{change.task.id}: {brief(effect.text, 300)}"
     if code == "OPT808":
         message = f"{change.task.id}: {effect.lines[0]}"
     if task is None:
-        return finding(code, message, path=_origin(change), hint=hint)
+        return diagnostic(code, message, path=_origin(change), hint=hint)
     return task.at(code, message, effect.route, hint=hint)

@@ -8,27 +8,27 @@ from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from optio.model.effect import Kind
-from optio.model.params import fill
+from optio.model.effect import EffectKind
+from optio.model.params import apply_defaults
 from optio.model.registry import CompiledTask, canonical
 from optio.model.route import Route
 from optio.model.trigger import ScheduleConfig
-from optio.plan.effect import Effect, Outlook
-from optio.plan.words import entries, moment, number
+from optio.plan.effect import Effect, Forecast
+from optio.plan.words import changed_entries, local_time, number
 from optio.scheduling import calendar, cron
-from optio.scheduling.dst import odd
-from optio.scheduling.zone_transitions import changes
+from optio.scheduling.dst import dst_effect
+from optio.scheduling.zone_transitions import clock_changes
 
 # Beyond so many in the time they are counted, not listed.
-MOST_WALKED = 5_000
+MAX_LISTED_FIRES = 5_000
 # Two schedules that agree for so long are one.
-_AGREE = 1_000
-_SHOWN = 3
+_FIRES_COMPARED = 1_000
+_MAX_SLOTS_SHOWN = 3
 _YEAR, _DAY, _SECOND = timedelta(days=366), timedelta(days=1), timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Fires:
+class FireForecast:
     """What a schedule starts in the time: `slots` are None where there are too many to be listed."""
 
     count: int
@@ -36,7 +36,7 @@ class Fires:
     slots: tuple[datetime, ...] | None
 
 
-NONE = Fires(0, None, ())
+NONE = FireForecast(0, None, ())
 
 
 def config_of(task: CompiledTask | None) -> ScheduleConfig | None:
@@ -46,22 +46,22 @@ def config_of(task: CompiledTask | None) -> ScheduleConfig | None:
     return task.spec.schedule.config
 
 
-def fires_of(task: CompiledTask | None, outlook: Outlook) -> Fires:
+def fires_of(task: CompiledTask | None, outlook: Forecast) -> FireForecast:
     """Its fires within the horizon."""
     config = config_of(task)
     return NONE if config is None else _fires(config.cron_expression, config.timezone, outlook.now, outlook.until)
 
 
 @lru_cache(maxsize=4096)
-def _fires(expression: str, zone: str, now: datetime, until: datetime) -> Fires:
+def _fires(expression: str, zone: str, now: datetime, until: datetime) -> FireForecast:
     first = cron.next_fire(expression, zone, now)
     count = cron.count(expression, zone, now, until) or 0
-    if count > MOST_WALKED:
-        return Fires(count, first, None)
-    return Fires(count, first, tuple(islice(cron.fires(expression, zone, now), count)))
+    if count > MAX_LISTED_FIRES:
+        return FireForecast(count, first, None)
+    return FireForecast(count, first, tuple(islice(cron.fires(expression, zone, now), count)))
 
 
-def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Outlook) -> Iterator[Effect]:
+def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Forecast) -> Iterator[Effect]:
     """What the schedule does differently."""
     old, new = config_of(before), config_of(after)
     route = _route(after)
@@ -74,20 +74,20 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Ou
     if _catch_up(old) != _catch_up(new):
         text = f"missed and overlapping times: {_catch_up(old)} -> {_catch_up(new)}"
         yield Effect(
-            kind=Kind.CATCH_UP_CHANGED, text=text, before=_catch_up(old), after=_catch_up(new), route=(*route, "misfire")
+            kind=EffectKind.CATCH_UP_CHANGED, text=text, before=_catch_up(old), after=_catch_up(new), route=(*route, "misfire")
         )
     given = _given(before, old), _given(after, new)
-    for name, was, now in entries(old.param_mapping, new.param_mapping, "not given"):
+    for name, was, now in changed_entries(old.param_mapping, new.param_mapping, "not given"):
         # What is written and what a default fills in is one value.
         if all(name in each for each in given) and canonical(given[0][name]) == canonical(given[1][name]):
             continue
         place = (*route, "paramMapping", name)
         text = f"the schedule's runs get {name}: {was} -> {now}"
-        yield Effect(kind=Kind.SCHEDULE_PARAMS_CHANGED, text=text, before=was, after=now, route=place)
+        yield Effect(kind=EffectKind.SCHEDULE_PARAMS_CHANGED, text=text, before=was, after=now, route=place)
 
 
 def _given(task: CompiledTask | None, config: ScheduleConfig) -> dict[str, Any]:
-    return fill(None if task is None else task.spec.params_schema, config.param_mapping)
+    return apply_defaults(None if task is None else task.spec.params_schema, config.param_mapping)
 
 
 def _route(task: CompiledTask | None) -> Route:
@@ -109,20 +109,20 @@ def _agree(old: str, old_zone: str, new: str, new_zone: str, now: datetime) -> b
     if (cron.expand(old), old_zone) == (cron.expand(new), new_zone):
         return True
     one, other = cron.fires(old, old_zone, now), cron.fires(new, new_zone, now)
-    if any(a != b for a, b in zip(islice(one, _AGREE), islice(other, _AGREE), strict=False)):
+    if any(a != b for a, b in zip(islice(one, _FIRES_COMPARED), islice(other, _FIRES_COMPARED), strict=False)):
         return False
     # What fires often agrees for long enough before clocks are set.
-    set_at = {change.at for zone in {old_zone, new_zone} for change in changes(zone, now, now + _YEAR)}
+    set_at = {change.at for zone in {old_zone, new_zone} for change in clock_changes(zone, now, now + _YEAR)}
     spans = [(at - _DAY, at + _DAY) for at in set_at]
     return all(list(cron.times(old, old_zone, *each)) == list(cron.times(new, new_zone, *each)) for each in spans)
 
 
-def _changed(before: CompiledTask | None, after: CompiledTask | None, outlook: Outlook, route: Route) -> Effect:
+def _changed(before: CompiledTask | None, after: CompiledTask | None, outlook: Forecast, route: Route) -> Effect:
     old, new = fires_of(before, outlook), fires_of(after, outlook)
     shown = _words(config_of(before)), _words(config_of(after))
     lines = [_next(old, new, config_of(before), config_of(after))]
     if old.slots is None or new.slots is None:
-        lines.append(f"more than {MOST_WALKED:,} in the time: they are counted, not listed")
+        lines.append(f"more than {MAX_LISTED_FIRES:,} in the time: they are counted, not listed")
     else:
         were, are = set(old.slots), set(new.slots)
         lines += _slots("added", [at for at in new.slots if at not in were], config_of(after))
@@ -134,7 +134,7 @@ def _changed(before: CompiledTask | None, after: CompiledTask | None, outlook: O
     if shown[0] != shown[1]:
         text += f"  ({shown[0]} -> {shown[1]})" if all(shown) else f"  ({shown[0] or shown[1]})"
     return Effect(
-        kind=Kind.FIRES_CHANGED, text=text, before=shown[0], after=shown[1], lines=tuple(filter(None, lines)), route=route
+        kind=EffectKind.FIRES_CHANGED, text=text, before=shown[0], after=shown[1], lines=tuple(filter(None, lines)), route=route
     )
 
 
@@ -142,7 +142,7 @@ def _words(config: ScheduleConfig | None) -> str | None:
     return None if config is None else f"{cron.explain(config.cron_expression)}, {config.timezone}"
 
 
-def _next(old: Fires, new: Fires, was: ScheduleConfig | None, now: ScheduleConfig | None) -> str:
+def _next(old: FireForecast, new: FireForecast, was: ScheduleConfig | None, now: ScheduleConfig | None) -> str:
     if old.first == new.first:
         return ""
     return f"next: {_at(old.first, was)} -> {_at(new.first, now)}"
@@ -151,18 +151,18 @@ def _next(old: Fires, new: Fires, was: ScheduleConfig | None, now: ScheduleConfi
 def _at(at: datetime | None, config: ScheduleConfig | None) -> str:
     if at is None or config is None:
         return "never"
-    return moment(at.astimezone(ZoneInfo(config.timezone)))
+    return local_time(at.astimezone(ZoneInfo(config.timezone)))
 
 
-def _nights(was: ScheduleConfig | None, now: ScheduleConfig | None, outlook: Outlook) -> Iterator[str]:
+def _nights(was: ScheduleConfig | None, now: ScheduleConfig | None, outlook: Forecast) -> Iterator[str]:
     """The first night after the simulated time in which clocks skip a time of the schedule, which they did not before."""
     if now is None:
         return
-    for change in changes(now.timezone, outlook.until, outlook.until + _YEAR):
-        found = odd(now.cron_expression, change) if change.skips else None
+    for change in clock_changes(now.timezone, outlook.until, outlook.until + _YEAR):
+        found = dst_effect(now.cron_expression, change) if change.skips else None
         if found is None:
             continue
-        if was is None or was.timezone != now.timezone or odd(was.cron_expression, change) != found:
+        if was is None or was.timezone != now.timezone or dst_effect(was.cron_expression, change) != found:
             at, more = found.times[0], len(found.times) - 1
             others = f" and {number(more, 'further time')}" if more else ""
             instead = cron.next_fire(now.cron_expression, now.timezone, change.at - _SECOND)
@@ -176,9 +176,9 @@ def _slots(what: str, slots: list[datetime], config: ScheduleConfig | None) -> l
         return []
     zone = ZoneInfo(config.timezone)
     shown = []
-    for at in slots[:_SHOWN]:
+    for at in slots[:_MAX_SLOTS_SHOWN]:
         local = at.astimezone(zone)
         note = calendar.note(config.cron_expression, local)
-        shown.append(moment(local) + (f" ({note})" if note else ""))
-    more = f" and {len(slots) - _SHOWN:,} more" if len(slots) > _SHOWN else ""
+        shown.append(local_time(local) + (f" ({note})" if note else ""))
+    more = f" and {len(slots) - _MAX_SLOTS_SHOWN:,} more" if len(slots) > _MAX_SLOTS_SHOWN else ""
     return [f"{number(len(slots), 'time')} {what}: {', '.join(shown)}{more}"]

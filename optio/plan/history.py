@@ -5,17 +5,17 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 
-from optio.model.effect import Kind
+from optio.model.effect import EffectKind
 from optio.model.registry import CompiledTask
 from optio.plan import hooks
-from optio.plan.compare import Change, Plan
-from optio.plan.effect import HORIZON, Effect, Outlook
+from optio.plan.compare import Plan, TaskChange
+from optio.plan.effect import HORIZON, Effect, Forecast
 from optio.plan.fires import fires_of
 from optio.plan.words import amount, number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
+class RunHistory:
     """Runs of a task that began within `over`, 30 days or less where there were very many: their number by what triggered them,
     how many of them wait or run, what those cost of which it is known, and the shortest time that one took."""
 
@@ -40,12 +40,12 @@ class Past:
         return round(sum(self.triggered.get(each, 0) for each in triggers) * (HORIZON / self.over))
 
 
-def in_use(plan: Plan, past: Mapping[str, Past]) -> Plan:
+def add_recent_runs(plan: Plan, past: Mapping[str, RunHistory]) -> Plan:
     """The plan, with the runs of tasks that go; `past` is by the ids before the change."""
     return replace(plan, changes=tuple(_in_use(change, past) for change in plan.changes))
 
 
-def _in_use(change: Change, past: Mapping[str, Past]) -> Change:
+def _in_use(change: TaskChange, past: Mapping[str, RunHistory]) -> TaskChange:
     known = past.get(change.task.id)
     if change.after is not None or known is None or not known.runs:
         return change
@@ -54,22 +54,22 @@ def _in_use(change: Change, past: Mapping[str, Past]) -> Change:
 
 
 def _more(effect: Effect, line: str) -> Effect:
-    return replace(effect, lines=(*effect.lines, line)) if effect.kind is Kind.TASK_REMOVED else effect
+    return replace(effect, lines=(*effect.lines, line)) if effect.kind is EffectKind.TASK_REMOVED else effect
 
 
-def foreseen(plan: Plan, past: Mapping[str, Past]) -> Plan:
+def add_expected_spend(plan: Plan, past: Mapping[str, RunHistory]) -> Plan:
     """The plan, with what each changed task may be expected to spend."""
     return replace(plan, changes=tuple(_foreseen(change, past, plan.outlook) for change in plan.changes))
 
 
-def _foreseen(change: Change, past: Mapping[str, Past], outlook: Outlook) -> Change:
+def _foreseen(change: TaskChange, past: Mapping[str, RunHistory], outlook: Forecast) -> TaskChange:
     known = past.get(change.before.id) if change.before is not None else None
     if known is None:
         return change
-    return replace(change, expected=expected(change.before, change.after, known, outlook))
+    return replace(change, expected=expected_spend(change.before, change.after, known, outlook))
 
 
-def expected(before: CompiledTask | None, after: CompiledTask | None, past: Past, outlook: Outlook) -> str:
+def expected_spend(before: CompiledTask | None, after: CompiledTask | None, past: RunHistory, outlook: Forecast) -> str:
     """In a sentence. A schedule starts what it will; webhooks and people go on as they did."""
     was, now = _starts(before, past, outlook), _starts(after, past, outlook)
     runs = f"{number(was, 'run')} -> {now:,}"
@@ -80,7 +80,7 @@ def expected(before: CompiledTask | None, after: CompiledTask | None, past: Past
     return f"expected in 30 days: {money} ({runs}, at {each})"
 
 
-def _starts(task: CompiledTask | None, past: Past, outlook: Outlook) -> int:
+def _starts(task: CompiledTask | None, past: RunHistory, outlook: Forecast) -> int:
     if task is None:
         return 0
     count = fires_of(task, outlook).count + past.in_horizon("manual")

@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 from typing import Any
 
-from optio.model.effect import Kind, Weight
-from optio.model.params import fill
+from optio.model.effect import EffectKind, EffectWeight
+from optio.model.params import apply_defaults
 from optio.model.registry import CompiledTask, canonical
 from optio.model.route import Route
 from optio.model.senders import InHeader, sender_of
 from optio.model.text import span
 from optio.model.trigger import WebhookConfig
 from optio.plan import filters, queries
-from optio.plan.effect import Effect, Outlook
-from optio.plan.words import apart, brief, entries, quoted
+from optio.plan.effect import Effect, Forecast
+from optio.plan.words import brief, changed_entries, quoted, shorten_pair
 
 
 def config_of(task: CompiledTask | None) -> WebhookConfig | None:
@@ -22,7 +22,7 @@ def config_of(task: CompiledTask | None) -> WebhookConfig | None:
     return task.spec.webhook.config
 
 
-def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Outlook) -> Iterator[Effect]:
+def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Forecast) -> Iterator[Effect]:
     """What the webhook does differently."""
     old, new = config_of(before), config_of(after)
     route = route_of(after)
@@ -31,7 +31,7 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Ou
     if old is not None and new is None:
         left, weight = _left(old, outlook)
         text = f"{_url(old)} {left}"
-        yield Effect(kind=Kind.WEBHOOK_REMOVED, text=text, weight=weight, before=_url(old), route=route)
+        yield Effect(kind=EffectKind.WEBHOOK_REMOVED, text=text, weight=weight, before=_url(old), route=route)
     if (
         new is not None
         and new.unsigned
@@ -39,7 +39,13 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Ou
         and not (old is not None and old.unsigned and old.secret is None)
     ):
         text = f"{_url(new)} takes deliveries from anybody: they are not signed"
-        yield Effect(kind=Kind.WEBHOOK_UNSIGNED, text=text, weight=Weight.DANGER, after="unsigned", route=(*route, "unsigned"))
+        yield Effect(
+            kind=EffectKind.WEBHOOK_UNSIGNED,
+            text=text,
+            weight=EffectWeight.DANGER,
+            after="unsigned",
+            route=(*route, "unsigned"),
+        )
     if old is not None and new is not None:
         yield from _changed(old, new, route, outlook)
         yield from _mapping(before, after, route)
@@ -64,29 +70,29 @@ def _url(config: WebhookConfig) -> str:
 def _new(config: WebhookConfig, route: Route) -> Effect:
     lines = [f"signed: {_signature(config)}", f"starts runs for: {brief(_filter(config))}"]
     text = f"{_url(config)} starts runs"
-    return Effect(kind=Kind.WEBHOOK_ADDED, text=text, after=_url(config), lines=tuple(lines), route=(*route, "path"))
+    return Effect(kind=EffectKind.WEBHOOK_ADDED, text=text, after=_url(config), lines=tuple(lines), route=(*route, "path"))
 
 
-def _left(old: WebhookConfig, outlook: Outlook) -> tuple[str, Weight]:
+def _left(old: WebhookConfig, outlook: Forecast) -> tuple[str, EffectWeight]:
     """What becomes of those who send to a path that the task has left."""
     other = outlook.hooks.get(old.path)
     config = config_of(other)
     if other is None or config is None:
-        return "answers 404: its senders are turned away", Weight.DANGER
+        return "answers 404: its senders are turned away", EffectWeight.DANGER
     if config.secret is not None and _refused(old, config):
-        return f"starts {other.id} instead, and its senders must sign anew", Weight.DANGER
-    return f"starts {other.id} instead", Weight.NOTICE
+        return f"starts {other.id} instead, and its senders must sign anew", EffectWeight.DANGER
+    return f"starts {other.id} instead", EffectWeight.NOTICE
 
 
-def _changed(old: WebhookConfig, new: WebhookConfig, route: Route, outlook: Outlook) -> Iterator[Effect]:
+def _changed(old: WebhookConfig, new: WebhookConfig, route: Route, outlook: Forecast) -> Iterator[Effect]:
     if old.path != new.path:
         left, weight = _left(old, outlook)
         other = outlook.hooks.get(old.path)
         if other is not None and other.id in outlook.moved:
             # Who takes over a path is meant to; who exchanges it with another task gets that one's deliveries.
-            weight = Weight.DANGER
+            weight = EffectWeight.DANGER
         yield Effect(
-            kind=Kind.WEBHOOK_MOVED,
+            kind=EffectKind.WEBHOOK_MOVED,
             text=f"{_url(old)} -> {_url(new)}: the old one {left}",
             weight=weight,
             before=_url(old),
@@ -98,9 +104,9 @@ def _changed(old: WebhookConfig, new: WebhookConfig, route: Route, outlook: Outl
         refused = _refused(old, new)
         lines = ("the old secret is still taken: its senders may change to the new one",) if kept else ()
         yield Effect(
-            kind=Kind.SIGNATURE_CHANGED,
+            kind=EffectKind.SIGNATURE_CHANGED,
             text=f"signed: {_signature(old)} -> {_signature(new)}" + (": senders must sign anew" if refused else ""),
-            weight=Weight.DANGER if refused else Weight.NOTICE,
+            weight=EffectWeight.DANGER if refused else EffectWeight.NOTICE,
             before=_signature(old),
             after=_signature(new),
             lines=lines,
@@ -111,20 +117,20 @@ def _changed(old: WebhookConfig, new: WebhookConfig, route: Route, outlook: Outl
         was, now = old.delivery_header or "the scheme's own", new.delivery_header or "the scheme's own"
         text = f"header that tells deliveries apart: {was} -> {now}"
         place = (*route, "deliveryHeader")
-        yield Effect(kind=Kind.REPEATS_CHANGED, text=text, before=was, after=now, route=place)
+        yield Effect(kind=EffectKind.REPEATS_CHANGED, text=text, before=was, after=now, route=place)
     if old.replay_span != new.replay_span:
         was, now = _replays(old), _replays(new)
-        weight = Weight.DANGER if new.replay_span is None else Weight.NOTICE
+        weight = EffectWeight.DANGER if new.replay_span is None else EffectWeight.NOTICE
         text = f"the same signed body under another delivery id: {was} -> {now}"
         place = (*route, "replayWindow")
-        yield Effect(kind=Kind.REPEATS_CHANGED, text=text, weight=weight, before=was, after=now, route=place)
+        yield Effect(kind=EffectKind.REPEATS_CHANGED, text=text, weight=weight, before=was, after=now, route=place)
 
 
 def _deliveries(config: WebhookConfig) -> object:
     """The header that tells deliveries apart; of other schemes another one is no change by itself."""
     if config.delivery_header is None:
         return None
-    return None if _is_own(config.delivery_header, config.but(delivery_header=None)) else config.delivery_header.lower()
+    return None if _is_own(config.delivery_header, config.replace(delivery_header=None)) else config.delivery_header.lower()
 
 
 def _is_own(header: str, config: WebhookConfig) -> bool:
@@ -168,16 +174,16 @@ def _filter(config: WebhookConfig) -> str:
 
 
 def _filtered(old: WebhookConfig, new: WebhookConfig, route: Route) -> Iterator[Effect]:
-    other = filters.difference(old.when, new.when)
+    other = filters.compare_filters(old.when, new.when)
     if other is None and _events(old) == _events(new):
         return
     dropped = "every event starts runs" if old.events is not None and new.events is None else None
     dangers = [each for each in (dropped, None if other is None else other.danger) if each is not None]
-    was, now = apart(_filter(old), _filter(new))
+    was, now = shorten_pair(_filter(old), _filter(new))
     yield Effect(
-        kind=Kind.FILTER_CHANGED,
+        kind=EffectKind.FILTER_CHANGED,
         text=f"starts runs for: {was} -> {now}",
-        weight=Weight.DANGER if dangers else Weight.NOTICE,
+        weight=EffectWeight.DANGER if dangers else EffectWeight.NOTICE,
         before=was,
         after=now,
         lines=tuple(dangers),
@@ -186,7 +192,7 @@ def _filtered(old: WebhookConfig, new: WebhookConfig, route: Route) -> Iterator[
 
 
 def _events(config: WebhookConfig) -> tuple[object, ...]:
-    path = None if config.event_path is None else queries.of_path(config.event_path)
+    path = None if config.event_path is None else queries.normal_path(config.event_path)
     return None if config.events is None else sorted(set(config.events)), (config.event_header or "").lower(), path
 
 
@@ -199,13 +205,13 @@ def _mapping(before: CompiledTask | None, after: CompiledTask | None, route: Rou
         was, now = ("the whole body" if each.param_mapping is None else "a mapping" for each in (old, new))
         text = f"parameters of a delivery: {was} -> {now}"
         lines = tuple(f"{name}: {quoted(value)}" for name, value in sorted((new.param_mapping or {}).items()))
-        yield Effect(kind=Kind.MAPPING_CHANGED, text=text, before=was, after=now, lines=lines, route=place)
+        yield Effect(kind=EffectKind.MAPPING_CHANGED, text=text, before=was, after=now, lines=lines, route=place)
         return
     meant = _meant(before, old), _meant(after, new)
-    for name, was, now in entries(old.param_mapping or {}, new.param_mapping or {}, "not given"):
+    for name, was, now in changed_entries(old.param_mapping or {}, new.param_mapping or {}, "not given"):
         if meant[0].get(name) != meant[1].get(name):
             text = f"a delivery's {name}: {was} -> {now}"
-            yield Effect(kind=Kind.MAPPING_CHANGED, text=text, before=was, after=now, route=(*place, name))
+            yield Effect(kind=EffectKind.MAPPING_CHANGED, text=text, before=was, after=now, route=(*place, name))
 
 
 def _meant(task: CompiledTask, config: WebhookConfig) -> dict[str, object]:
@@ -214,9 +220,9 @@ def _meant(task: CompiledTask, config: WebhookConfig) -> dict[str, object]:
     values: dict[str, Any] = {}
     for name, source in (config.param_mapping or {}).items():
         if isinstance(source, str):
-            paths[name] = ("path", queries.of_path(source))
+            paths[name] = ("path", queries.normal_path(source))
             values[name] = None
         else:
             values[name] = source["literal"] if isinstance(source, dict) and set(source) == {"literal"} else source
-    filled = fill(task.spec.params_schema, values)
+    filled = apply_defaults(task.spec.params_schema, values)
     return {**{name: ("value", canonical(value)) for name, value in filled.items()}, **paths}

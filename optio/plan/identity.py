@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from optio.model.effect import Kind, Weight
-from optio.model.money import a_run
+from optio.model.effect import EffectKind, EffectWeight
+from optio.model.money import max_run_usd
 from optio.model.registry import CompiledTask
 from optio.plan.effect import Effect
-from optio.plan.words import amount, apart, brief
+from optio.plan.words import amount, brief, shorten_pair
 
 
 def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
@@ -15,7 +15,7 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
         yield _added(after)
     if after is None and before is not None:
         text = "its triggers end and its id answers 404; runs that wait or run go on as they are"
-        yield Effect(kind=Kind.TASK_REMOVED, text=text, weight=Weight.DANGER, before=before.id)
+        yield Effect(kind=EffectKind.TASK_REMOVED, text=text, weight=EffectWeight.DANGER, before=before.id)
     if before is not None and after is not None:
         yield from _changed(before, after)
 
@@ -23,31 +23,31 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
 def _added(task: CompiledTask) -> Effect:
     spec = task.spec
     agent = spec.agent_runtime if spec.model is None else f"{spec.agent_runtime}, {brief(spec.model)}"
-    cost = a_run(spec)
+    cost = max_run_usd(spec)
     most = "without a budget" if cost is None else f"at most {amount(cost)} a run"
     lines = () if spec.enabled else ("`enabled: false`: no trigger starts it yet",)
-    return Effect(kind=Kind.TASK_ADDED, text=f"{agent}, {most}", after=task.id, lines=lines, route=("name",))
+    return Effect(kind=EffectKind.TASK_ADDED, text=f"{agent}, {most}", after=task.id, lines=lines, route=("name",))
 
 
 def _changed(before: CompiledTask, after: CompiledTask) -> Iterator[Effect]:
     if before.id != after.id:
         yield Effect(
-            kind=Kind.TASK_RENAMED,
+            kind=EffectKind.TASK_RENAMED,
             text=f"{before.id} -> {after.id}: who starts it by the old id is answered 404; its runs and a pause stay there",
-            weight=Weight.DANGER,
+            weight=EffectWeight.DANGER,
             before=before.id,
             after=after.id,
             route=("id",) if after.spec.id is not None else ("name",),
         )
     elif before.spec.name != after.spec.name:
-        was, now = apart(before.spec.name, after.spec.name)
+        was, now = shorten_pair(before.spec.name, after.spec.name)
         text = f"name: {was} -> {now}"
-        yield Effect(kind=Kind.NAME_CHANGED, text=text, weight=Weight.INFO, before=was, after=now, route=("name",))
+        yield Effect(kind=EffectKind.NAME_CHANGED, text=text, weight=EffectWeight.INFO, before=was, after=now, route=("name",))
     if before.spec.owner != after.spec.owner:
-        was, now = apart(*(spec.owner or "nobody" for spec in (before.spec, after.spec)))
+        was, now = shorten_pair(*(spec.owner or "nobody" for spec in (before.spec, after.spec)))
         text = f"owner: {was} -> {now}"
-        yield Effect(kind=Kind.OWNER_CHANGED, text=text, before=was, after=now, route=("owner",))
+        yield Effect(kind=EffectKind.OWNER_CHANGED, text=text, before=was, after=now, route=("owner",))
     if before.spec.enabled and not after.spec.enabled:
-        yield Effect(kind=Kind.TASK_DISABLED, text="no trigger starts it any more", route=("enabled",))
+        yield Effect(kind=EffectKind.TASK_DISABLED, text="no trigger starts it any more", route=("enabled",))
     if after.spec.enabled and not before.spec.enabled:
-        yield Effect(kind=Kind.TASK_ENABLED, text="its triggers start it again", route=("enabled",))
+        yield Effect(kind=EffectKind.TASK_ENABLED, text="its triggers start it again", route=("enabled",))

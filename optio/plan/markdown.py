@@ -8,26 +8,26 @@ import re
 from collections.abc import Iterator, Sequence
 
 from optio.compiler.diagnostics import Diagnostic
-from optio.model.effect import Weight
-from optio.plan.compare import Change, Plan, Seen
+from optio.model.effect import EffectWeight
+from optio.plan.compare import DisplayPath, Plan, TaskChange
 from optio.plan.effect import Effect
-from optio.plan.report import MARKS, MOST_EFFECTS
+from optio.plan.report import MARKS, MAX_EFFECTS
 from optio.plan.words import brief, number
 
 # GitHub takes 65,536 characters.
-LONGEST = 60_000
-_MOST_ROWS = 100
-_LONGEST_LINE = 400
-_MOST_ERRORS = 20
+MAX_LENGTH = 60_000
+_MAX_ROWS = 100
+_MAX_LINE_LENGTH = 400
+_MAX_ERRORS = 20
 _TICKS = re.compile("`+")
 _TOKEN = re.compile(r"(?P<open>\(?)(?P<value>`[^`]+`|\S+?)(?P<close>[),.;:]*)(?=\s|$)")
 _PLAIN = re.compile(r"[A-Za-z]+(?:['-][A-Za-z]+)*|\d{1,3}(?:,\d{3})*|->|/")
 # What GitHub may take for a commit, or a list for its number.
-_NO_WORD = re.compile(r"[a-f]{7,}|\d+[.)]", re.IGNORECASE)
-_FOOT = 400
+_NOT_PLAIN = re.compile(r"[a-f]{7,}|\d+[.)]", re.IGNORECASE)
+_FOOTER_LENGTH = 400
 
 
-def text(plan: Plan, seen: Seen, errors: Sequence[Diagnostic] = ()) -> str:
+def render_markdown(plan: Plan, seen: DisplayPath, errors: Sequence[Diagnostic] = ()) -> str:
     """A summary, the errors that make the plan fail, a table, and each task's effects folded below it. What would make it too
     long is left out, which is said."""
     parts = [f"### {plan.summary}"]
@@ -39,7 +39,7 @@ def text(plan: Plan, seen: Seen, errors: Sequence[Diagnostic] = ()) -> str:
         parts.append("\n".join(_table(plan, seen)))
     if plan.policy:
         parts.append("**The policy**\n\n" + "\n".join(_effects(plan.policy, diff=True)))
-    room = LONGEST - _FOOT - sum(len(part) + 2 for part in parts)
+    room = MAX_LENGTH - _FOOTER_LENGTH - sum(len(part) + 2 for part in parts)
     for index, change in enumerate(plan.changes):
         block = _details(change, diff=True)
         if len(block) > room:
@@ -58,36 +58,36 @@ def text(plan: Plan, seen: Seen, errors: Sequence[Diagnostic] = ()) -> str:
 
 
 def _errors(errors: Sequence[Diagnostic]) -> Iterator[str]:
-    for each in errors[:_MOST_ERRORS]:
+    for each in errors[:_MAX_ERRORS]:
         hint = f" ({prose(each.hint)})" if each.hint else ""
         where = f"{each.path}:{each.span.start.line}:{each.span.start.column}"
         yield f"- :x: {code(where)} {prose(each.message)}{hint} {code(f'{each.code} {each.rule}')}"
-    if len(errors) > _MOST_ERRORS:
-        yield f"- ... and {number(len(errors) - _MOST_ERRORS, 'error')} more: `optio check` shows all"
+    if len(errors) > _MAX_ERRORS:
+        yield f"- ... and {number(len(errors) - _MAX_ERRORS, 'error')} more: `optio check` shows all"
 
 
-def _table(plan: Plan, seen: Seen) -> Iterator[str]:
+def _table(plan: Plan, seen: DisplayPath) -> Iterator[str]:
     yield "| | task | file | effects |"
     yield "|---|---|---|---|"
-    for change in plan.changes[:_MOST_ROWS]:
+    for change in plan.changes[:_MAX_ROWS]:
         kinds = dict.fromkeys(_marked(each) for each in change.effects)
         where = code(change.path(seen)).replace("|", "\\|")
         yield f"| {MARKS[change.status]} {change.status} | {code(change.task.id)} | {where} | {', '.join(kinds)} |"
-    if len(plan.changes) > _MOST_ROWS:
-        yield f"| | ... and {number(len(plan.changes) - _MOST_ROWS, 'task')} more | | |"
+    if len(plan.changes) > _MAX_ROWS:
+        yield f"| | ... and {number(len(plan.changes) - _MAX_ROWS, 'task')} more | | |"
 
 
 def _marked(effect: Effect) -> str:
-    return f":warning: {effect.kind}" if effect.weight is Weight.DANGER else str(effect.kind)
+    return f":warning: {effect.kind}" if effect.weight is EffectWeight.DANGER else str(effect.kind)
 
 
-def _details(change: Change, *, diff: bool) -> str:
-    opened = " open" if change.weight is Weight.DANGER else ""
+def _details(change: TaskChange, *, diff: bool) -> str:
+    opened = " open" if change.weight is EffectWeight.DANGER else ""
     head = f"<details{opened}><summary>{MARKS[change.status]} {change.task.id} ({change.status})</summary>"
     expected = [] if change.expected is None else [f"- {prose(change.expected)}"]
-    more = len(change.effects) - MOST_EFFECTS
+    more = len(change.effects) - MAX_EFFECTS
     left = [f"- ... and {number(more, 'effect')} more"] if more > 0 else []
-    shown = _effects(change.heaviest(MOST_EFFECTS), diff=diff)
+    shown = _effects(change.heaviest(MAX_EFFECTS), diff=diff)
     return "\n".join([head, "", *shown, *left, *expected, "", "</details>"])
 
 
@@ -97,7 +97,7 @@ def _effects(effects: tuple[Effect, ...], *, diff: bool) -> Iterator[str]:
         for line in effect.lines:
             yield f"  - {prose(line)}"
         if effect.diff and diff:
-            shown = [brief(line, _LONGEST_LINE) for line in effect.diff]
+            shown = [brief(line, _MAX_LINE_LENGTH) for line in effect.diff]
             fence = "`" * max(3, 1 + max(_longest(line) for line in shown))
             yield f"\n  {fence}diff"
             yield from (f"  {line}" for line in shown)
@@ -110,10 +110,10 @@ def prose(value: str) -> str:
     """A sentence on one line, in which all that is no plain word or count stands in code."""
     parts: list[str] = []
     coded: list[str] = []  # values beside each other share a span
-    for found in _TOKEN.finditer(brief(value, _LONGEST_LINE)):
+    for found in _TOKEN.finditer(brief(value, _MAX_LINE_LENGTH)):
         opened, word, closed = found["open"], found["value"], found["close"]
         quoted = len(word) > 2 and word.startswith("`") and word.endswith("`")
-        if _PLAIN.fullmatch(word) and not _NO_WORD.fullmatch(word) and not (not parts and _NO_WORD.match(word + closed)):
+        if _PLAIN.fullmatch(word) and not _NOT_PLAIN.fullmatch(word) and not (not parts and _NOT_PLAIN.match(word + closed)):
             parts += [*_spans(coded), f"{opened}{word}{closed}"]
             continue
         if quoted or opened:
@@ -133,7 +133,7 @@ def _spans(words: list[str]) -> list[str]:
 
 def code(value: str) -> str:
     """A code span that holds exactly this, on one line."""
-    shown = brief(value, _LONGEST_LINE)
+    shown = brief(value, _MAX_LINE_LENGTH)
     fence = "`" * (1 + _longest(shown))
     blank = " " if shown.startswith("`") or shown.endswith("`") or not shown.strip() else ""
     return f"{fence}{blank}{shown}{blank}{fence}"

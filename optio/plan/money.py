@@ -7,27 +7,38 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from optio.model.effect import Kind, Weight
-from optio.model.money import DAY, MONTH, NOTHING, PROPOSED_LIMIT, PROPOSED_TEXT, Worst, a_call, a_run, caught_up, worst
+from optio.model.effect import EffectKind, EffectWeight
+from optio.model.money import (
+    DAY,
+    MONTH,
+    PROPOSED_LIMIT,
+    PROPOSED_TEXT,
+    ZERO_USD,
+    WorstCase,
+    max_call_usd,
+    max_catch_up_fires,
+    max_run_usd,
+    worst_case,
+)
 from optio.model.policy import Fleet
 from optio.model.registry import CompiledTask
 from optio.model.text import money
 from optio.model.trigger import ScheduleConfig
 from optio.plan import hooks
-from optio.plan.effect import Effect, Outlook
+from optio.plan.effect import Effect, Forecast
 from optio.plan.fires import config_of
 from optio.plan.words import amount, brief, listed, number
 from optio.scheduling import max_fires
 
-_MOST_NAMES = 3
+_MAX_NAMES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Spend:
+class TaskSpend:
     """The worst of a day and of 30 days. A program without a budget is not `counted`, for it need not cost anything."""
 
-    day: Worst
-    month: Worst
+    day: WorstCase
+    month: WorstCase
     counted: bool = True
 
     @property
@@ -37,11 +48,11 @@ class Spend:
 
 
 @dataclass(frozen=True, slots=True)
-class Total:
+class TotalSpend:
     """The worst of several tasks together: what has a bound as a sum, and by id the key that a task without a bound lacks."""
 
-    day: Decimal = NOTHING
-    month: Decimal = NOTHING
+    day: Decimal = ZERO_USD
+    month: Decimal = ZERO_USD
     lacking: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -57,24 +68,24 @@ class Total:
         for key, text in (("budgetUsd", "budgetUsd"), ("startLimit", PROPOSED_TEXT)):
             ids = sorted(task_id for task_id, lacks in self.lacking.items() if lacks == key)
             if ids:
-                found.append(f"`{text}` for {listed(ids, _MOST_NAMES)}")
+                found.append(f"`{text}` for {listed(ids, _MAX_NAMES)}")
         return " and ".join(found)
 
 
-def spend(task: CompiledTask | None) -> Spend:
+def spend(task: CompiledTask | None) -> TaskSpend:
     """Nothing for a task that is not there."""
     if task is None:
-        return _NONE
+        return _NO_SPEND
     day, month = _fires(config_of(task))
-    return Spend(
-        worst(task.spec, fires=day, over=DAY),
-        worst(task.spec, fires=month, over=MONTH),
+    return TaskSpend(
+        worst_case(task.spec, fires=day, over=DAY),
+        worst_case(task.spec, fires=month, over=MONTH),
         counted=task.spec.budget is not None or task.spec.agent_runtime != "command",
     )
 
 
-_NOTHING = Worst(runs=0, usd=NOTHING)
-_NONE = Spend(_NOTHING, _NOTHING)
+_NO_RUNS = WorstCase(runs=0, usd=ZERO_USD)
+_NO_SPEND = TaskSpend(_NO_RUNS, _NO_RUNS)
 
 
 def _fires(config: ScheduleConfig | None) -> tuple[int, int]:
@@ -85,7 +96,7 @@ def _fires(config: ScheduleConfig | None) -> tuple[int, int]:
     return day, month
 
 
-def unbound(before: CompiledTask | None, after: CompiledTask | None) -> bool:
+def lost_budget(before: CompiledTask | None, after: CompiledTask | None) -> bool:
     """Whether a program had a budget that it has no more: then it counts, for somebody knew that it costs something."""
     return (
         before is not None
@@ -96,22 +107,22 @@ def unbound(before: CompiledTask | None, after: CompiledTask | None) -> bool:
     )
 
 
-def total(tasks: Iterable[CompiledTask], unbound: Collection[str] = ()) -> Total:
+def total(tasks: Iterable[CompiledTask], unbound: Collection[str] = ()) -> TotalSpend:
     """Of all tasks of a tree; of programs without a budget, only those of these ids."""
     spends = {task.id: spend(task) for task in tasks}
     found = {task_id: each for task_id, each in spends.items() if each.counted or task_id in unbound}
-    return Total(
+    return TotalSpend(
         day=_sum(each.day for each in found.values()),
         month=_sum(each.month for each in found.values()),
         lacking={task_id: each.month.lacks for task_id, each in found.items() if each.month.lacks is not None},
     )
 
 
-def _sum(parts: Iterable[Worst]) -> Decimal:
-    return sum((each.usd for each in parts if each.usd is not None), NOTHING)
+def _sum(parts: Iterable[WorstCase]) -> Decimal:
+    return sum((each.usd for each in parts if each.usd is not None), ZERO_USD)
 
 
-def of_fleet(before: tuple[Total, Fleet], after: tuple[Total, Fleet]) -> Iterator[Effect]:
+def fleet_effects(before: tuple[TotalSpend, Fleet], after: tuple[TotalSpend, Fleet]) -> Iterator[Effect]:
     """What all tasks together may spend beyond the policy, if it is more than it was, or was not beyond it."""
     (old, was), (new, now) = before, after
     for key, length, limits, spent in (
@@ -128,31 +139,31 @@ def of_fleet(before: tuple[Total, Fleet], after: tuple[Total, Fleet]) -> Iterato
         unbounded = sorted(set(new.lacking) - (set(old.lacking) if limits[0] is not None else set()))
         if unbounded:
             text = (
-                f"nothing bounds what {listed(unbounded, _MOST_NAMES)} may spend {length}: `fleet.{key}` allows {amount(most)}"
+                f"nothing bounds what {listed(unbounded, _MAX_NAMES)} may spend {length}: `fleet.{key}` allows {amount(most)}"
             )
             yield _beyond(text, str(old), str(new), key)
 
 
 def _beyond(text: str, was: str, now: str, key: str) -> Effect:
-    return Effect(kind=Kind.MONEY_UP, text=text, weight=Weight.DANGER, before=was, after=now, route=("fleet", key))
+    return Effect(kind=EffectKind.MONEY_UP, text=text, weight=EffectWeight.DANGER, before=was, after=now, route=("fleet", key))
 
 
-def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Outlook) -> Iterator[Effect]:
+def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Forecast) -> Iterator[Effect]:
     """The worst case, if it is another."""
     old, new = spend(before), spend(after)
     if not old.counted and (after is None or after.spec.agent_runtime != "command"):
-        old = _NONE
-    if not new.counted and not unbound(before, after):
-        new = _NONE if old.counted else old
+        old = _NO_SPEND
+    if not new.counted and not lost_budget(before, after):
+        new = _NO_SPEND if old.counted else old
     if _figures(old) == _figures(new):
         return
     up = _is_up(old, new)
     was, now = _shown(old.month), _shown(new.month)
     text = f"worst case in 30 days: {was} -> {now}; in 24 hours: {_shown(old.day)} -> {_shown(new.day)}"
     yield Effect(
-        kind=Kind.MONEY_UP if up else Kind.MONEY_DOWN,
+        kind=EffectKind.MONEY_UP if up else EffectKind.MONEY_DOWN,
         text=text,
-        weight=_weight(old, new, outlook.new_month_usd) if up else Weight.INFO,
+        weight=_weight(old, new, outlook.new_month_usd) if up else EffectWeight.INFO,
         before=was,
         after=now,
         lines=tuple(_account(before, after, new)),
@@ -160,18 +171,18 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Ou
     )
 
 
-def _figures(spend: Spend) -> tuple[object, ...]:
+def _figures(spend: TaskSpend) -> tuple[object, ...]:
     return spend.month.lacks, spend.day.usd, spend.month.usd
 
 
-def _shown(worst: Worst) -> str:
+def _shown(worst: WorstCase) -> str:
     """`no bound, $40.00 by its schedule` where senders alone have none."""
     if worst.lacks is None:
         return amount(worst.usd)
     return f"no bound, {amount(worst.usd)} by its schedule" if worst.usd else "no bound"
 
 
-def _is_up(old: Spend, new: Spend) -> bool:
+def _is_up(old: TaskSpend, new: TaskSpend) -> bool:
     if old.month.lacks != new.month.lacks:
         # Without a budget there is less of a bound than without a limit.
         order = (None, "startLimit", "budgetUsd")
@@ -182,15 +193,15 @@ def _is_up(old: Spend, new: Spend) -> bool:
     return False
 
 
-def _weight(old: Spend, new: Spend, most: Decimal) -> Weight:
+def _weight(old: TaskSpend, new: TaskSpend, most: Decimal) -> EffectWeight:
     """A danger is what has no bound any more, is twice as much, or is more than `most` where nothing was spent before."""
     if new.month.lacks == "budgetUsd" or new.bound is None:
-        return Weight.DANGER
+        return EffectWeight.DANGER
     limit = 2 * old.month.usd if old.month.usd else most
-    return Weight.DANGER if new.bound >= limit else Weight.NOTICE
+    return EffectWeight.DANGER if new.bound >= limit else EffectWeight.NOTICE
 
 
-def _account(before: CompiledTask | None, task: CompiledTask | None, new: Spend) -> Iterator[str]:
+def _account(before: CompiledTask | None, task: CompiledTask | None, new: TaskSpend) -> Iterator[str]:
     """How it comes to that."""
     if task is None or new.month.is_nothing:
         return
@@ -202,31 +213,31 @@ def _account(before: CompiledTask | None, task: CompiledTask | None, new: Spend)
     yield f"{' and '.join(sources)} in any 30 days{limit}"
     if config is not None:
         yield from _clocks(config)
-    if config is not None and (missed := caught_up(spec, _fires(config)[1])):
+    if config is not None and (missed := max_catch_up_fires(spec, _fires(config)[1])):
         yield f"{number(missed, 'time')} that were missed before may be caught up in them: `misfire: all`"
     if spec.budget is None:
         yield "no `budgetUsd`: a run may cost whatever it comes to"
         return
     yield f"each run at most {_of_a_run(task)}"
     if new.month.lacks == "startLimit":
-        most = worst(spec.but(start_limit=PROPOSED_LIMIT), fires=0, over=MONTH).usd
+        most = worst_case(spec.replace(start_limit=PROPOSED_LIMIT), fires=0, over=MONTH).usd
         yield f"no bound: write `{PROPOSED_TEXT}` for at most {amount(most)} in 30 days"
 
 
 def _of_a_run(task: CompiledTask) -> str:
     """Its budget, and by how much the call of a model that is over it may be."""
-    spec, call = task.spec, a_call(task.spec)
+    spec, call = task.spec, max_call_usd(task.spec)
     if spec.agent_runtime == "command":
         return amount(spec.budget)
     if call is None:
         why = "no `model` is named" if spec.model is None else f"the price of `{brief(spec.model)}` is not known"
         return f"{amount(spec.budget)}, and one call of a model, which is not counted: {why}"
-    return f"{amount(a_run(spec))}: its budget of {amount(spec.budget)}, and one call of the model at {amount(call)}"
+    return f"{amount(max_run_usd(spec))}: its budget of {amount(spec.budget)}, and one call of the model at {amount(call)}"
 
 
 def _clocks(config: ScheduleConfig) -> Iterator[str]:
     """What of it comes when clocks are set, and on no other day."""
-    even, odd = _fires(config.but(timezone="UTC")), _fires(config)
+    even, odd = _fires(config.replace(timezone="UTC")), _fires(config)
     if odd != even:
         fires = f"{number(odd[0], 'fire')} in 24 hours and {odd[1]:,} in 30 days"
         yield f"{fires} may come when the clocks of {config.timezone} are set: else {even[0]:,} and {even[1]:,}"

@@ -10,15 +10,15 @@ from optio.model.route import pointer
 from optio.model.spec import to_json
 
 # Of two tasks that have so much in common, of their prompts' words and of their other values, one was made from the other.
-ALIKE = 0.6
+MIN_LIKENESS = 0.6
 # Each is held against each: where that comes to more, only equal definitions and files are looked at.
-_MOST_COMPARED = 10_000
-_MOST_WORDS = 2_000
-_NAMES = ("id", "name")
+_MAX_COMPARISONS = 10_000
+_MAX_WORDS = 2_000
+_NAME_KEYS = ("id", "name")
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class TaskPair:
     """A task before and after; one of them may be missing."""
 
     before: CompiledTask | None
@@ -35,21 +35,21 @@ class Pair:
         return self.before is not None and self.after is not None and self.before.id != self.after.id
 
 
-def _known(pair: Pair) -> CompiledTask:
+def _known(pair: TaskPair) -> CompiledTask:
     task = pair.after or pair.before
     if task is None:
         raise ValueError("a pair of nothing")
     return task
 
 
-def pairs(before: Mapping[str, CompiledTask], after: Mapping[str, CompiledTask]) -> list[Pair]:
+def pair_tasks(before: Mapping[str, CompiledTask], after: Mapping[str, CompiledTask]) -> list[TaskPair]:
     """Every task of both trees once, by id."""
     gone = {task_id: task for task_id, task in before.items() if task_id not in after}
     new = {task_id: task for task_id, task in after.items() if task_id not in before}
-    found = [Pair(before[task_id], task) for task_id, task in after.items() if task_id in before]
-    found += [Pair(gone.pop(old), new.pop(now)) for old, now in list(_renamed(gone, new))]
-    found += [Pair(task, None) for task in gone.values()]
-    found += [Pair(None, task) for task in new.values()]
+    found = [TaskPair(before[task_id], task) for task_id, task in after.items() if task_id in before]
+    found += [TaskPair(gone.pop(old), new.pop(now)) for old, now in list(_renamed(gone, new))]
+    found += [TaskPair(task, None) for task in gone.values()]
+    found += [TaskPair(None, task) for task in new.values()]
     return sorted(found, key=lambda pair: pair.id)
 
 
@@ -60,12 +60,12 @@ def _renamed(gone: Mapping[str, CompiledTask], new: Mapping[str, CompiledTask]) 
         for old, now in _equal(left, right, mark):
             del left[old], right[now]
             yield old, now
-    if len(left) * len(right) > _MOST_COMPARED:
+    if len(left) * len(right) > _MAX_COMPARISONS:
         return
     facts = {id(task): (_words(task), _values(task)) for task in (*left.values(), *right.values())}
     alike = sorted((-_likeness(facts[id(a)], facts[id(b)]), a.id, b.id) for a in left.values() for b in right.values())
     for score, old, now in alike:
-        if -score >= ALIKE and old in left and now in right:
+        if -score >= MIN_LIKENESS and old in left and now in right:
             del left[old], right[now]
             yield old, now
 
@@ -84,7 +84,7 @@ def _file(task: CompiledTask) -> str:
 
 
 def _definition(task: CompiledTask) -> str:
-    spec = {key: value for key, value in task.document["spec"].items() if key not in _NAMES}
+    spec = {key: value for key, value in task.document["spec"].items() if key not in _NAME_KEYS}
     return canonical([spec, task.prompt])
 
 
@@ -98,12 +98,12 @@ def _common(one: Counter[str], other: Counter[str]) -> float:
 
 
 def _words(task: CompiledTask) -> Counter[str]:
-    return Counter(task.prompt.split(maxsplit=_MOST_WORDS)[:_MOST_WORDS])
+    return Counter(task.prompt.split(maxsplit=_MAX_WORDS)[:_MAX_WORDS])
 
 
 def _values(task: CompiledTask) -> Counter[str]:
     spec = to_json(task.spec, defaults=False)
-    return Counter(_leaves({key: value for key, value in spec.items() if key not in (*_NAMES, "promptTemplate")}))
+    return Counter(_leaves({key: value for key, value in spec.items() if key not in (*_NAME_KEYS, "promptTemplate")}))
 
 
 def _leaves(value: Any, route: tuple[int | str, ...] = ()) -> Iterator[str]:

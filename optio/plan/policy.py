@@ -4,15 +4,15 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
-from optio.model.effect import Kind, Weight
+from optio.model.effect import EffectKind, EffectWeight
 from optio.model.policy import Allow, Ceilings, Fleet, PolicySpec
 from optio.model.route import Route, show
 from optio.model.spec import keys_of, names_of
 from optio.model.text import duration, money
 from optio.plan.effect import NEW_MONTH_USD, Effect
-from optio.plan.words import amount, apart
+from optio.plan.words import amount, shorten_pair
 
-NOTHING = PolicySpec.of({"type": "policy"})
+EMPTY_POLICY = PolicySpec.of({"type": "policy"})
 _LEVELS = ("off", "info", "warning", "error")
 
 
@@ -20,14 +20,14 @@ def unreadable(before: bool, after: bool) -> Iterator[Effect]:
     """A policy that cannot be read any more, or can be again."""
     if after and not before:
         text = "the policy cannot be read, and allows nothing until it can: every task stays as it is served"
-        yield Effect(kind=Kind.POLICY_CHANGED, text=text, weight=Weight.DANGER)
+        yield Effect(kind=EffectKind.POLICY_CHANGED, text=text, weight=EffectWeight.DANGER)
     if before and not after:
-        yield Effect(kind=Kind.POLICY_CHANGED, text="the policy can be read again; before, it allowed nothing")
+        yield Effect(kind=EffectKind.POLICY_CHANGED, text="the policy can be read again; before, it allowed nothing")
 
 
 def effects(before: PolicySpec | None, after: PolicySpec | None) -> Iterator[Effect]:
     """What it asks for more, and (danger) what it gives up."""
-    old, new = before or NOTHING, after or NOTHING
+    old, new = before or EMPTY_POLICY, after or EMPTY_POLICY
     for key, was, now in (("ceilings", old.ceilings, new.ceilings), ("fleet", old.fleet, new.fleet)):
         yield from _most(key, was, now)
     if old.executor != new.executor:
@@ -41,7 +41,7 @@ def effects(before: PolicySpec | None, after: PolicySpec | None) -> Iterator[Eff
     yield from _named(("require",), "asked of every task", old.require, new.require)
     yield from _named(("failOn",), "a reason for a plan to fail", old.fail_on, new.fail_on)
     if list(old.namespaces.items()) != list(new.namespaces.items()):
-        shown = apart(*(_patterns(each) for each in (old, new)))
+        shown = shorten_pair(*(_patterns(each) for each in (old, new)))
         kept = all(new.namespaces.get(pattern) == name for pattern, name in old.namespaces.items())
         yield _effect(("namespaces",), f"namespaces: {shown[0]} -> {shown[1]}", not kept)
     for code in sorted({*old.rules, *new.rules}):
@@ -89,7 +89,9 @@ def _lists(old: Allow, new: Allow) -> Iterator[Effect]:
         if (None if was is None else sorted(set(was))) == (None if now is None else sorted(set(now))):
             continue
         more = now is None or (was is not None and set(now) - set(was))
-        shown = apart(*("anything" if each is None else ", ".join(sorted(set(each))) or "nothing" for each in (was, now)))
+        shown = shorten_pair(
+            *("anything" if each is None else ", ".join(sorted(set(each))) or "nothing" for each in (was, now))
+        )
         yield _effect(("allow", name), f"allowed {name}: {shown[0]} -> {shown[1]}", bool(more))
 
 
@@ -100,5 +102,5 @@ def _named(route: Route, what: str, old: Sequence[str], new: Sequence[str]) -> I
 
 
 def _effect(route: Route, text: str, looser: bool) -> Effect:
-    weight = Weight.DANGER if looser else Weight.NOTICE
-    return Effect(kind=Kind.POLICY_CHANGED, text=text, weight=weight, route=route)
+    weight = EffectWeight.DANGER if looser else EffectWeight.NOTICE
+    return Effect(kind=EffectKind.POLICY_CHANGED, text=text, weight=weight, route=route)

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator
 
-from optio.model.effect import Kind, Weight
+from optio.model.effect import EffectKind, EffectWeight
 from optio.model.registry import CompiledTask
 from optio.plan.effect import Effect
-from optio.plan.lines import counted, difference
+from optio.plan.lines import diff_size, line_diff
 
-_BYTES_OF_A_TOKEN = 4
+_BYTES_PER_TOKEN = 4
 
 
-def tokens(text: str) -> int:
+def estimate_tokens(text: str) -> int:
     """About how many tokens a prompt has: a quarter of its bytes, rounded up. Exact counts need the model's own tokenizer."""
-    return -(-len(text.encode("utf-8", "surrogatepass")) // _BYTES_OF_A_TOKEN)
+    return -(-len(text.encode("utf-8", "surrogatepass")) // _BYTES_PER_TOKEN)
 
 
 def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
@@ -21,13 +21,13 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
         return
     old, new = before.prompt, after.prompt
     route = ("promptFile",) if after.spec.prompt_file is not None else ("promptTemplate",)
-    was, now = f"about {tokens(old):,} tokens", f"about {tokens(new):,} tokens"
+    was, now = f"about {estimate_tokens(old):,} tokens", f"about {estimate_tokens(new):,} tokens"
     if old.split() == new.split():
         text = "the prompt differs in blanks and line ends only"
-        yield Effect(kind=Kind.PROMPT_CHANGED, text=text, weight=Weight.INFO, before=was, after=now, route=route)
+        yield Effect(kind=EffectKind.PROMPT_CHANGED, text=text, weight=EffectWeight.INFO, before=was, after=now, route=route)
         return
-    diff = difference([old], [new], around=2)
-    lines = f", {counted(diff)}" if diff else ", too many lines to show how they differ"
-    sizes = " -> ".join(dict.fromkeys(f"{tokens(each):,}" for each in (old, new)))
-    text = f"prompt: about {sizes} tokens (bytes / {_BYTES_OF_A_TOKEN}){lines}"
-    yield Effect(kind=Kind.PROMPT_CHANGED, text=text, before=was, after=now, route=route, diff=diff)
+    diff = line_diff([old], [new], around=2)
+    lines = f", {diff_size(diff)}" if diff else ", too many lines to show how they differ"
+    sizes = " -> ".join(dict.fromkeys(f"{estimate_tokens(each):,}" for each in (old, new)))
+    text = f"prompt: about {sizes} tokens (bytes / {_BYTES_PER_TOKEN}){lines}"
+    yield Effect(kind=EffectKind.PROMPT_CHANGED, text=text, before=was, after=now, route=route, diff=diff)

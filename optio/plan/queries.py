@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 @lru_cache(maxsize=4096)
-def of_path(text: str) -> Normal:
+def normal_path(text: str) -> Normal:
     """Return what a query into the payload finds, in its normal form; the text itself where it is no query."""
     try:
         return _query(compile_path(text).query, "$", top=False)
@@ -29,13 +29,13 @@ def of_path(text: str) -> Normal:
 
 
 @lru_cache(maxsize=4096)
-def of_filter(text: str) -> Normal:
+def normal_filter(text: str) -> Normal:
     """The formula of a `when` filter; raises PathSyntax."""
     selector: Any = compile_when(text).query.segments[0].selectors[0]
     return _formula(selector.expression, True, top=True)
 
 
-def shown(query: Normal) -> str:
+def query_text(query: Normal) -> str:
     """A query of a formula, as people write it."""
     root, segments = query
     return f"{root}" + "".join(_segment_shown(*segment) for segment in segments)
@@ -82,14 +82,14 @@ def _selector(selector: Any) -> Normal:
 
 def _formula(part: Any, sign: bool, *, top: bool) -> Normal:
     match type(part).__name__:
-        case "FilterExpression" | "_Group":
+        case "FilterExpression" | "_GroupExpression":
             return _formula(part.expression, sign, top=top)
         case "PrefixExpression":
             return _formula(part.right, not sign, top=top)
         case "LogicalExpression":
             word = "and" if part.operator == "&&" else "or"
             parts = [_formula(each, sign, top=top) for each in (part.left, part.right)]
-            return joined(word if sign else _NEGATED[word], parts)
+            return join_formulas(word if sign else _NEGATED[word], parts)
         case "ComparisonExpression":
             return _comparison(part, sign, top=top)
         case "FunctionExtension":
@@ -99,7 +99,7 @@ def _formula(part: Any, sign: bool, *, top: bool) -> Normal:
     return sign if not query[1] else ("is", ("exists", query), sign)
 
 
-def joined(word: str, parts: list[Normal]) -> Normal:
+def join_formulas(word: str, parts: list[Normal]) -> Normal:
     """`and` or `or` of these, flat, each once, in an order that does not depend on theirs."""
     idle = word == "and"
     flat: dict[str, Normal] = {}
@@ -125,7 +125,7 @@ def _comparison(part: Any, sign: bool, *, top: bool) -> Normal:
         case ">":
             return _less(right, left, sign)
     less = _less(left, right, sign) if part.operator == "<=" else _less(right, left, sign)
-    return joined("or" if sign else "and", [less, _equal(left, right, sign)])
+    return join_formulas("or" if sign else "and", [less, _equal(left, right, sign)])
 
 
 def _equal(one: Normal, other: Normal, sign: bool) -> Normal:
@@ -157,7 +157,7 @@ def _operand(part: Any, *, top: bool) -> Normal:
     match type(part).__name__:
         case "RootFilterQuery":
             return "query", _query(part.query, "$", top=top)
-        case "RelativeFilterQuery" | "_Relative":
+        case "RelativeFilterQuery" | "_RelativeQuery":
             return "query", _query(part.query, PAYLOAD, top=top)
         case "FunctionExtension":
             return "call", part.name, tuple(_operand(each, top=top) for each in part.args)

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator
 
-from optio.model.effect import Weight
-from optio.plan.compare import Change, Plan, Seen, Status
+from optio.model.effect import EffectWeight
+from optio.plan.compare import DisplayPath, Plan, Status, TaskChange
 from optio.plan.effect import Effect
 from optio.plan.words import brief, number
 
@@ -16,21 +16,21 @@ MARKS = {
     Status.BROKEN: "!",
     Status.MENDED: "+",
 }
-_COLOURS = {Weight.DANGER: "31;1", Weight.NOTICE: "0", Weight.INFO: "2"}
+_COLOURS = {EffectWeight.DANGER: "31;1", EffectWeight.NOTICE: "0", EffectWeight.INFO: "2"}
 _STATUS = {"+": "32;1", "~": "33;1", "-": "31;1", "!": "31;1"}
 # Of one task; beyond it nobody reads on.
-MOST_EFFECTS = 60
-_MOST_DIFF = 60
-_LONGEST = 400
+MAX_EFFECTS = 60
+_MAX_DIFF_LINES = 60
+_MAX_TEXT_LENGTH = 400
 _INDENT = 4
 
 
-def plain(text: str, style: str) -> str:
+def paint_nothing(text: str, style: str) -> str:
     """Without colour."""
     return text
 
 
-def lines(plan: Plan, seen: Seen, *, paint: Paint = plain, verbose: bool = False) -> Iterator[str]:
+def render_lines(plan: Plan, seen: DisplayPath, *, paint: Paint = paint_nothing, verbose: bool = False) -> Iterator[str]:
     """The summary first, then every task with its effects; `seen` is a path as people see it. What is only information is
     left out of the rest when there is something else to say, unless `verbose`."""
     yield paint(plan.summary, "1")
@@ -50,36 +50,36 @@ def lines(plan: Plan, seen: Seen, *, paint: Paint = plain, verbose: bool = False
             yield f"= {task.id} ({seen(task.origin.path)}): its file differs, and it does the same"
 
 
-def _change(change: Change, seen: Seen, paint: Paint) -> Iterator[str]:
+def _change(change: TaskChange, seen: DisplayPath, paint: Paint) -> Iterator[str]:
     mark = MARKS[change.status]
     where = change.path(seen)
-    yield paint(f"{mark} {change.task.id}", _STATUS[mark]) + paint(f"  {change.status}, {brief(where, _LONGEST)}", "2")
+    yield paint(f"{mark} {change.task.id}", _STATUS[mark]) + paint(f"  {change.status}, {brief(where, _MAX_TEXT_LENGTH)}", "2")
     width = max(len(each.kind) for each in change.effects)
-    for effect in change.heaviest(MOST_EFFECTS):
+    for effect in change.heaviest(MAX_EFFECTS):
         yield from _effect(effect, width, paint)
-    if len(change.effects) > MOST_EFFECTS:
-        yield " " * _INDENT + f"... {number(len(change.effects) - MOST_EFFECTS, 'effect')} more: `--format json` has all"
+    if len(change.effects) > MAX_EFFECTS:
+        yield " " * _INDENT + f"... {number(len(change.effects) - MAX_EFFECTS, 'effect')} more: `--format json` has all"
     if change.expected is not None:
-        yield " " * _INDENT + brief(change.expected, _LONGEST)
+        yield " " * _INDENT + brief(change.expected, _MAX_TEXT_LENGTH)
 
 
 def _effect(effect: Effect, width: int, paint: Paint) -> Iterator[str]:
-    mark = paint("!", "31;1") if effect.weight is Weight.DANGER else " "
+    mark = paint("!", "31;1") if effect.weight is EffectWeight.DANGER else " "
     yield f"{'':<{_INDENT - 2}}{mark} {paint(f'{effect.kind:<{width}}', _COLOURS[effect.weight])}  " + brief(
-        effect.text, _LONGEST
+        effect.text, _MAX_TEXT_LENGTH
     )
     below = " " * (_INDENT + width + 2)
     for line in effect.lines:
-        yield below + brief(line, _LONGEST)
-    for line in effect.diff[:_MOST_DIFF]:
+        yield below + brief(line, _MAX_TEXT_LENGTH)
+    for line in effect.diff[:_MAX_DIFF_LINES]:
         style = "32" if line.startswith("+") else "31" if line.startswith("-") else "2"
-        yield below + paint(brief(line, _LONGEST), style)
-    if len(effect.diff) > _MOST_DIFF:
-        yield f"{below}... {number(len(effect.diff) - _MOST_DIFF, 'line')} more"
+        yield below + paint(brief(line, _MAX_TEXT_LENGTH), style)
+    if len(effect.diff) > _MAX_DIFF_LINES:
+        yield f"{below}... {number(len(effect.diff) - _MAX_DIFF_LINES, 'line')} more"
 
 
 def _legend(plan: Plan) -> Iterator[str]:
-    dangers = sum(each.weight is Weight.DANGER for each in plan.effects)
+    dangers = sum(each.weight is EffectWeight.DANGER for each in plan.effects)
     if dangers:
         yield f"`!` marks what somebody should look at: {number(dangers, 'effect')}"
     yield f"times from {plan.outlook.now:%Y-%m-%d %H:%M} UTC on, for 30 days"

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from shlex import join
 
-from optio.model.effect import Kind, Weight
+from optio.model.effect import EffectKind, EffectWeight
 from optio.model.registry import CompiledTask
 from optio.model.task import Dedupe, StartLimit, TaskSpec
 from optio.model.text import span
 from optio.plan.effect import Effect
-from optio.plan.lines import counted, difference
-from optio.plan.words import amount, apart
+from optio.plan.lines import diff_size, line_diff
+from optio.plan.words import amount, shorten_pair
 
 
 def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
@@ -21,10 +21,10 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
     for kind, key, what, read in _ROWS:
         was, now = read(old), read(new)
         if was != now:
-            was, now = apart(was, now)
-            weight = Weight.INFO if key == "priority" else Weight.NOTICE
-            diff = difference(_script(old), _script(new), around=1) if key == "command" else ()
-            text = f"{what}: {counted(diff)}" if diff else f"{what}: {was} -> {now}"
+            was, now = shorten_pair(was, now)
+            weight = EffectWeight.INFO if key == "priority" else EffectWeight.NOTICE
+            diff = line_diff(_script(old), _script(new), around=1) if key == "command" else ()
+            text = f"{what}: {diff_size(diff)}" if diff else f"{what}: {was} -> {now}"
             yield Effect(kind=kind, text=text, weight=weight, before=was, after=now, route=(key,), diff=diff)
 
 
@@ -68,18 +68,23 @@ def _dedupe(dedupe: Dedupe | None) -> str:
     return f"`{dedupe.key}` {window}, {dedupe.on_duplicate}"
 
 
-_ROWS: tuple[tuple[Kind, str, str, Callable[[TaskSpec], str]], ...] = (
-    (Kind.RUNTIME_CHANGED, "agentRuntime", "runtime", lambda spec: spec.agent_runtime),
-    (Kind.MODEL_CHANGED, "model", "model", _model),
-    (Kind.COMMAND_CHANGED, "command", "command", _command),
-    (Kind.BUDGET_CHANGED, "budgetUsd", "budget of a run", _budget),
-    (Kind.TURNS_CHANGED, "maxTurns", "turns of an agent", _turns),
-    (Kind.TIME_CHANGED, "timeout", "time of an attempt", lambda spec: _time(spec.timeout_span, "the server's default")),
-    (Kind.TIME_CHANGED, "stallTimeout", "silence of an attempt", lambda spec: _time(spec.stall_span, "the server's default")),
-    (Kind.RETRIES_CHANGED, "maxRetries", "retries of a failed run", lambda spec: str(spec.max_retries)),
-    (Kind.CONCURRENCY_CHANGED, "maxConcurrent", "runs at one time", lambda spec: str(spec.max_concurrent)),
-    (Kind.PRIORITY_CHANGED, "priority", "priority", lambda spec: str(spec.priority)),
-    (Kind.START_LIMIT_CHANGED, "startLimit", "starts", lambda spec: _start_limit(spec.start_limit)),
-    (Kind.DEDUPE_CHANGED, "dedupe", "runs that stand for the same", lambda spec: _dedupe(spec.dedupe)),
-    (Kind.POOL_CHANGED, "warmPoolSize", "pods kept ready", lambda spec: str(spec.warm_pool_size)),
+_ROWS: tuple[tuple[EffectKind, str, str, Callable[[TaskSpec], str]], ...] = (
+    (EffectKind.RUNTIME_CHANGED, "agentRuntime", "runtime", lambda spec: spec.agent_runtime),
+    (EffectKind.MODEL_CHANGED, "model", "model", _model),
+    (EffectKind.COMMAND_CHANGED, "command", "command", _command),
+    (EffectKind.BUDGET_CHANGED, "budgetUsd", "budget of a run", _budget),
+    (EffectKind.TURNS_CHANGED, "maxTurns", "turns of an agent", _turns),
+    (EffectKind.TIME_CHANGED, "timeout", "time of an attempt", lambda spec: _time(spec.timeout_span, "the server's default")),
+    (
+        EffectKind.TIME_CHANGED,
+        "stallTimeout",
+        "silence of an attempt",
+        lambda spec: _time(spec.stall_span, "the server's default"),
+    ),
+    (EffectKind.RETRIES_CHANGED, "maxRetries", "retries of a failed run", lambda spec: str(spec.max_retries)),
+    (EffectKind.CONCURRENCY_CHANGED, "maxConcurrent", "runs at one time", lambda spec: str(spec.max_concurrent)),
+    (EffectKind.PRIORITY_CHANGED, "priority", "priority", lambda spec: str(spec.priority)),
+    (EffectKind.START_LIMIT_CHANGED, "startLimit", "starts", lambda spec: _start_limit(spec.start_limit)),
+    (EffectKind.DEDUPE_CHANGED, "dedupe", "runs that stand for the same", lambda spec: _dedupe(spec.dedupe)),
+    (EffectKind.POOL_CHANGED, "warmPoolSize", "pods kept ready", lambda spec: str(spec.warm_pool_size)),
 )

@@ -16,11 +16,11 @@ Schema = dict[str, Any]
 
 TYPES = frozenset({"null", "boolean", "object", "array", "number", "integer", "string"})
 # They say something to people, and nothing to the validator.
-_REMARKS = frozenset({"title", "description", "examples", "$comment", "deprecated", "readOnly", "writeOnly"}) | {
+_ANNOTATIONS = frozenset({"title", "description", "examples", "$comment", "deprecated", "readOnly", "writeOnly"}) | {
     *("$schema", "$id", "$anchor", "$defs", "definitions")
 }
 # Keyword -> the types that it holds for; all others it lets pass.
-_HOLDS_FOR = {
+_KEYWORD_TYPES = {
     keyword: frozenset(types)
     for types, keywords in {
         ("number", "integer"): ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
@@ -33,7 +33,7 @@ _HOLDS_FOR = {
     }.items()
     for keyword in keywords
 }
-_IDLE: Schema = {
+_DEFAULT_VALUES: Schema = {
     **dict.fromkeys(("minLength", "minItems", "minProperties"), 0),
     **dict.fromkeys(("additionalProperties", "items", "propertyNames", "unevaluatedProperties", "unevaluatedItems"), True),
     **{key: {} for key in ("properties", "patternProperties", "dependentRequired", "dependentSchemas")},
@@ -41,33 +41,35 @@ _IDLE: Schema = {
     "required": [],
 }
 # Where schemas stand: by names, alone, and in lists.
-_MANY = ("properties", "patternProperties", "dependentSchemas")
-_ONE = (
+_SCHEMA_MAPS = ("properties", "patternProperties", "dependentSchemas")
+_SUBSCHEMA_KEYWORDS = (
     *("additionalProperties", "items", "propertyNames", "contains", "not", "if", "then", "else"),
     *("unevaluatedProperties", "unevaluatedItems"),
 )
-_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
+_SCHEMA_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
 # Of two values of a keyword that must both hold: the one that says both.
-_STRICTER: dict[str, Callable[[Any, Any], Any]] = {
+_STRICTER_VALUE: dict[str, Callable[[Any, Any], Any]] = {
     **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"), max),
     **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"), min),
     "required": lambda one, other: sorted({*one, *other}),
     "uniqueItems": lambda one, other: one or other,
 }
 # What says something of the keywords beside it, and so cannot stand beside others; and what that need not look at.
-_BOUND = frozenset(
+_CONTEXT_KEYWORDS = frozenset(
     {
         *("additionalProperties", "unevaluatedProperties", "unevaluatedItems", "if", "then", "else", "$dynamicRef"),
         *("prefixItems", "minContains", "maxContains"),
     }
 )
-_ALONE = frozenset({"type", "enum", "const", "not", "pattern", "format", "multipleOf", "dependentRequired", *_STRICTER})
-_DEEPEST, _MOST = 20, 5_000
-_FEW = 1_000
-_SMALL: dict[str, tuple[Any, ...]] = {"boolean": (False, True), "null": (None,)}
+_INDEPENDENT_KEYWORDS = frozenset(
+    {"type", "enum", "const", "not", "pattern", "format", "multipleOf", "dependentRequired", *_STRICTER_VALUE}
+)
+_MAX_DEPTH, _MAX_SUBSCHEMAS = 20, 5_000
+_MAX_VALUES = 1_000
+_FINITE_TYPES: dict[str, tuple[Any, ...]] = {"boolean": (False, True), "null": (None,)}
 
 
-def normal(schema: Mapping[str, Any]) -> Schema:
+def normalize(schema: Mapping[str, Any]) -> Schema:
     """The form of a whole schema of parameters. One that is too large, or looks at what others have looked at
     (`unevaluatedProperties`), only loses its remarks."""
     root = dict(schema)
@@ -88,16 +90,16 @@ class _Normalizer:
         self._root, self._plain = root, plain
         self._has_ids = '"$id"' in canonical(root)
         # References may multiply.
-        self.left = _MOST
+        self.left = _MAX_SUBSCHEMAS
 
     def of(self, schema: Any, within: tuple[str, ...], *, filled: bool) -> Any:
         """The form of one schema, `within` references that are being written out; `filled` says that its defaults are used."""
         if not isinstance(schema, Mapping):
             return schema
         self.left -= 1
-        if (self.left < 0 and not self._plain) or len(within) > _DEEPEST:
+        if (self.left < 0 and not self._plain) or len(within) > _MAX_DEPTH:
             return dict(schema)
-        found = {key: value for key, value in schema.items() if key not in _REMARKS and not key.startswith("x-")}
+        found = {key: value for key, value in schema.items() if key not in _ANNOTATIONS and not key.startswith("x-")}
         default = {"default": found.pop("default")} if "default" in found else {}
         self._below(found, within, filled=filled)
         if not self._plain:
@@ -105,18 +107,18 @@ class _Normalizer:
         return found | default if filled else found
 
     def _below(self, found: Schema, within: tuple[str, ...], *, filled: bool) -> None:
-        for key in _MANY:
+        for key in _SCHEMA_MAPS:
             if isinstance(found.get(key), Mapping):
                 inner = filled and key == "properties"
                 found[key] = {
                     name: {} if each is True else self.of(each, within, filled=inner) for name, each in found[key].items()
                 }
-        for key in _ONE:
+        for key in _SUBSCHEMA_KEYWORDS:
             if key in found:
                 found[key] = self.of(found[key], within, filled=False)
                 if key not in ("if", "not", "contains") and found[key] == {}:
                     found[key] = True
-        for key in _LISTS:
+        for key in _SCHEMA_LISTS:
             if isinstance(found.get(key), list):
                 found[key] = [self.of(each, within, filled=False) for each in found[key]]
                 if key != "prefixItems":
@@ -158,7 +160,7 @@ def _both(one: Schema, other: Any) -> Schema | None:
         return one
     if not isinstance(other, dict):
         return None
-    if _BOUND & {*one, *other} and not _apart(one, other):
+    if _CONTEXT_KEYWORDS & {*one, *other} and not _apart(one, other):
         return None
     found = dict(one)
     for key, value in other.items():
@@ -166,8 +168,8 @@ def _both(one: Schema, other: Any) -> Schema | None:
             return None
         if key not in found or canonical(found[key]) == canonical(value):
             found[key] = value
-        elif key in _STRICTER:
-            found[key] = _STRICTER[key](found[key], value)
+        elif key in _STRICTER_VALUE:
+            found[key] = _STRICTER_VALUE[key](found[key], value)
         elif key == "type":
             found[key] = _common(types_of(one), types_of(other))
         elif key == "enum":
@@ -182,10 +184,10 @@ def _both(one: Schema, other: Any) -> Schema | None:
 
 def _apart(one: Schema, other: Schema) -> bool:
     """Return whether what looks at the keywords beside it sees the same as before."""
-    if set(one) <= _ALONE or set(other) <= _ALONE:
+    if set(one) <= _INDEPENDENT_KEYWORDS or set(other) <= _INDEPENDENT_KEYWORDS:
         return True
     objects = {"properties", "patternProperties", "additionalProperties"}
-    return _BOUND & {*one, *other} == {"additionalProperties"} and not (objects & set(one) and objects & set(other))
+    return _CONTEXT_KEYWORDS & {*one, *other} == {"additionalProperties"} and not (objects & set(one) and objects & set(other))
 
 
 def _common(one: set[str], other: set[str]) -> list[str]:
@@ -232,7 +234,7 @@ def _kinds(parts: Sequence[Schema]) -> Schema | None:
         types = types_of(each)
         wider = types | ({"integer", "number"} if types & {"integer", "number"} else set())
         keywords = {key: value for key, value in each.items() if key != "type"}
-        if "type" not in each or known & wider or any(not _HOLDS_FOR.get(key, TYPES) <= wider for key in keywords):
+        if "type" not in each or known & wider or any(not _KEYWORD_TYPES.get(key, TYPES) <= wider for key in keywords):
             return None
         known |= wider
         found |= keywords
@@ -271,9 +273,9 @@ def _is_idle(keyword: str, value: Any, types: set[str]) -> bool:
     """Return whether a keyword refuses nothing beside these types."""
     if keyword == "format":
         return value not in FORMATS or "string" not in types
-    if keyword in _HOLDS_FOR and not _HOLDS_FOR[keyword] & types:
+    if keyword in _KEYWORD_TYPES and not _KEYWORD_TYPES[keyword] & types:
         return True
-    return keyword in _IDLE and canonical(value) == canonical(_IDLE[keyword])
+    return keyword in _DEFAULT_VALUES and canonical(value) == canonical(_DEFAULT_VALUES[keyword])
 
 
 def _whole(found: Schema) -> None:
@@ -324,15 +326,15 @@ def _number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def members(schema: Mapping[str, Any]) -> list[Any] | None:
+def enum_values(schema: Mapping[str, Any]) -> list[Any] | None:
     """The values that a schema in its normal form names."""
     return schema["enum"] if isinstance(schema.get("enum"), list) else None
 
 
-def few(schema: Mapping[str, Any]) -> list[Any] | None:
+def finite_values(schema: Mapping[str, Any]) -> list[Any] | None:
     """The only values that a schema in its normal form takes, named or not, where they are few."""
     if schema.get("type") == "integer" and set(schema) - {"default"} == {"type", "minimum", "maximum"}:
         low, high = schema["minimum"], schema["maximum"]
-        return list(range(low, high + 1)) if high - low < _FEW else None
+        return list(range(low, high + 1)) if high - low < _MAX_VALUES else None
     kind = schema.get("type")
-    return list(_SMALL[kind]) if isinstance(kind, str) and kind in _SMALL else members(schema)
+    return list(_FINITE_TYPES[kind]) if isinstance(kind, str) and kind in _FINITE_TYPES else enum_values(schema)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from optio.compiler.diagnostics import Diagnostic, Severity
 from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.layers import POLICY
-from optio.compiler.pipeline import Policies
+from optio.compiler.pipeline import TreePolicy
 from optio.compiler.source_tree import SourceTree
 from optio.model.policy import PolicySpec
 from optio.model.registry import Registry
@@ -26,10 +26,10 @@ class Side:
     texts: Mapping[str, bytes | None] = field(default_factory=dict)
 
 
-def side(tree: SourceTree, compiler: IncrementalCompiler | None = None) -> Side:
+def compile_side(tree: SourceTree, compiler: IncrementalCompiler | None = None) -> Side:
     """The whole tree, compiled; by the compiler of the other side what both have in common is compiled once."""
     compiler = compiler or IncrementalCompiler()
-    compilation, policies = compiler.compile(tree), Policies(tree)
+    compilation, policies = compiler.compile(tree), TreePolicy(tree)
     return Side(
         registry=compilation.registry,
         broken=compilation.broken,

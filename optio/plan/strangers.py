@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from optio.model.effect import Kind, Weight
+from optio.model.effect import EffectKind, EffectWeight
 from optio.model.registry import CompiledTask
-from optio.model.untrusted import reaching
+from optio.model.untrusted import untrusted_params
 from optio.plan import hooks, queries
 from optio.plan.effect import Effect
 
@@ -13,13 +13,18 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
     """One for each parameter."""
     known = _reaching(before)
     for name, path in _reaching(after).items():
-        if name not in known or queries.of_path(known[name]) != queries.of_path(path):
+        if name not in known or queries.normal_path(known[name]) != queries.normal_path(path):
             text = f"`{{{{{name}}}}}` puts into the prompt what a stranger has written: `{path}`"
             route = (*hooks.route_of(after), "paramMapping", name)
             yield Effect(
-                kind=Kind.STRANGERS_WORDS, text=text, weight=Weight.DANGER, before=known.get(name), after=path, route=route
+                kind=EffectKind.STRANGERS_WORDS,
+                text=text,
+                weight=EffectWeight.DANGER,
+                before=known.get(name),
+                after=path,
+                route=route,
             )
 
 
 def _reaching(task: CompiledTask | None) -> dict[str, str]:
-    return {} if task is None or hooks.config_of(task) is None else reaching(task.spec, task.prompt)
+    return {} if task is None or hooks.config_of(task) is None else untrusted_params(task.spec, task.prompt)

@@ -8,10 +8,10 @@ from typing import Any
 
 from optio.model.registry import canonical
 
-LISTED = 10
-_LONGEST = 100
+MAX_LISTED = 10
+_MAX_LENGTH = 100
 # Of two texts that are longer and differ: what is left at their ends and around the difference, and what is left of that.
-_EDGE, _MIDDLE = 12, 50
+_EDGE_LENGTH, _MIDDLE_LENGTH = 12, 50
 
 
 def amount(usd: Decimal | None) -> str:
@@ -31,7 +31,7 @@ def _written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def brief(text: str, longest: int = _LONGEST) -> str:
+def brief(text: str, longest: int = _MAX_LENGTH) -> str:
     """On one line, with what cannot be seen as escapes, and cut where it is long."""
     if len(text) > longest:
         text = text[: longest - 3] + "..."
@@ -42,9 +42,9 @@ def _seen(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
-def apart(was: str, now: str) -> tuple[str, str]:
+def shorten_pair(was: str, now: str) -> tuple[str, str]:
     """Two texts on a line each. Where they are long they are cut where they are alike, never where they differ."""
-    if max(len(was), len(now)) <= _LONGEST:
+    if max(len(was), len(now)) <= _MAX_LENGTH:
         return _seen(was), _seen(now)
     start = _alike(was, now)
     end = _alike(was[start:][::-1], now[start:][::-1])
@@ -60,23 +60,23 @@ def _alike(one: str, other: str) -> int:
 
 def _around(text: str, start: int, end: int) -> str:
     before, middle, behind = text[:start], text[start:end], text[end:]
-    return _ends(before, 2 * _EDGE) + _ends(middle, _MIDDLE) + _ends(behind, 2 * _EDGE)
+    return _ends(before, 2 * _EDGE_LENGTH) + _ends(middle, _MIDDLE_LENGTH) + _ends(behind, 2 * _EDGE_LENGTH)
 
 
 def _ends(text: str, most: int) -> str:
     return text if len(text) <= most + 3 else f"{text[: most // 2]}...{text[-most // 2 :]}"
 
 
-def quoted_apart(was: Any, now: Any) -> tuple[str, str]:
+def quoted_pair(was: Any, now: Any) -> tuple[str, str]:
     """Two values, each as it may be written, in backquotes and with their difference in sight."""
     one, other = _written(was), _written(now)
     if one == other:  # a text, and what it says: "5" and 5
         one, other = canonical(was), canonical(now)
-    one, other = apart(one, other)
+    one, other = shorten_pair(one, other)
     return f"`{one}`", f"`{other}`"
 
 
-def entries(old: Mapping[str, Any], new: Mapping[str, Any], absent: str) -> Iterator[tuple[str, str, str]]:
+def changed_entries(old: Mapping[str, Any], new: Mapping[str, Any], absent: str) -> Iterator[tuple[str, str, str]]:
     """(name, before, after) of each that came, went or has another value."""
     for name in sorted({*old, *new}):
         if name not in old:
@@ -84,10 +84,10 @@ def entries(old: Mapping[str, Any], new: Mapping[str, Any], absent: str) -> Iter
         elif name not in new:
             yield name, quoted(old[name]), absent
         elif canonical(old[name]) != canonical(new[name]):
-            yield name, *quoted_apart(old[name], new[name])
+            yield name, *quoted_pair(old[name], new[name])
 
 
-def listed(names: Sequence[str], most: int = LISTED) -> str:
+def listed(names: Sequence[str], most: int = MAX_LISTED) -> str:
     """`a, b and 3 more`."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
@@ -98,11 +98,11 @@ def number(count: int, what: str, plural: str | None = None) -> str:
     return f"{count:,} {what if count == 1 else plural or what + 's'}"
 
 
-def moment(at: datetime) -> str:
+def local_time(at: datetime) -> str:
     """`Mon 2026-11-30 09:00 CET`."""
     return f"{at:%a %Y-%m-%d %H:%M %Z}"
 
 
-def utc(at: datetime) -> str:
+def utc_time(at: datetime) -> str:
     """For programs."""
     return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from optio.errors import OptioError, StoreFull
-from optio.telemetry.base import Reading
+from optio.telemetry.base import Gauge
 from optio.wiring import Services
 
 log = logging.getLogger(__name__)
@@ -54,8 +54,8 @@ def ready(services: Services) -> Health:
     return Health(tuple(problems), tuple(degraded))
 
 
-def readings(services: Services) -> Iterator[Reading]:
+def readings(services: Services) -> Iterator[Gauge]:
     """The same for `/metrics`, as far as it costs nothing to know."""
     for part, source in (("broker", services.broker), ("rate", services.rate)):
-        yield Reading("part_up", "whether a part can be used", source.problem() is None, {"part": part})
-    yield Reading("loops_late", "loops that do not turn", len(services.pulses.late()))
+        yield Gauge("part_up", "whether a part can be used", source.problem() is None, {"part": part})
+    yield Gauge("loops_late", "loops that do not turn", len(services.pulses.late()))

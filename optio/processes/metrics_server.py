@@ -22,21 +22,21 @@ from optio.wiring import Services
 
 log = logging.getLogger(__name__)
 # Seconds that a request may take to come.
-_PATIENCE = 5.0
+_REQUEST_TIMEOUT_S = 5.0
 # The same for the API of a server that cannot start yet, how much of a body it reads, and how soon it notices `stop`.
-_STARTING_PATIENCE_S = 2.0
+_STARTING_TIMEOUT_S = 2.0
 _MAX_STARTING_CONNECTIONS = 64
 _MAX_DISCARDED_BYTES = 2 << 20
 _POLL_S = 0.05
 # At one time; who comes then is turned away.
-_MOST_CONNECTIONS = 16
+_MAX_CONNECTIONS = 16
 
 
-class Probe:
+class MetricsServer:
     """Serves on a thread of its own, from before there are services. Raises SettingsError when the port cannot be had."""
 
     def __init__(self, settings: Settings) -> None:
-        self._server = _Server(settings)
+        self._server = _MetricsHttpServer(settings)
         self.port: int = self._server.server_address[1]
 
     def wait_for(self, what: str) -> None:
@@ -57,7 +57,7 @@ class Probe:
         self._server.server_close()
 
 
-class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+class _MetricsHttpServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     daemon_threads = True
     allow_reuse_address = True
     block_on_close = False
@@ -66,7 +66,7 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.services: Services | None = None
         self.waits_for = "what it needs to start"
         self.hosts = _hosts(settings)
-        self._room = threading.BoundedSemaphore(_MOST_CONNECTIONS)
+        self._room = threading.BoundedSemaphore(_MAX_CONNECTIONS)
         self.address_family = socket.AF_INET6 if ":" in settings.metrics_host else socket.AF_INET
         try:
             super().__init__((settings.metrics_host, settings.metrics_port), _Handler)
@@ -98,8 +98,8 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    server: _Server
-    timeout = _PATIENCE
+    server: _MetricsHttpServer
+    timeout = _REQUEST_TIMEOUT_S
     # An answer is written whole (`handle_one_request` flushes it), and does not wait for acknowledgements.
     wbufsize = -1
     disable_nagle_algorithm = True
@@ -196,7 +196,7 @@ class _StartingServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
 class _StartingHandler(http.server.BaseHTTPRequestHandler):
     server: _StartingServer
-    timeout = _STARTING_PATIENCE_S
+    timeout = _STARTING_TIMEOUT_S
 
     def parse_request(self) -> bool:
         if not super().parse_request():

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from optio.errors import OptioError
 from optio.settings import Settings
-from optio.store.values import Keep
+from optio.store.values import RetentionPolicy
 from optio.telemetry.base import Pruned
 from optio.wiring import Services
 
@@ -20,21 +20,21 @@ CHORE = "retention"
 EVERY = timedelta(hours=1)
 _LEASE = timedelta(minutes=2)
 # Seconds until the first look, and from one to the next.
-_FIRST = 2.0
-_LOOK = 60.0
+_FIRST_WAIT_S = 2.0
+_POLL_S = 60.0
 # Seconds between two steps at least: a step is a write, and others want to write too.
-_REST = 0.02
+_PAUSE_S = 0.02
 
 
-def wanted(settings: Settings) -> Keep:
+def retention_of(settings: Settings) -> RetentionPolicy:
     """What the settings say."""
-    return Keep(runs=settings.keep_runs, logs=settings.keep_logs, deliveries=settings.keep_deliveries)
+    return RetentionPolicy(runs=settings.keep_runs, logs=settings.keep_logs, deliveries=settings.keep_deliveries)
 
 
 class Retention:
     """Runs beside the scheduler. `start` and `stop` may be called from any thread."""
 
-    def __init__(self, services: Services, *, first: float = _FIRST, look: float = _LOOK) -> None:
+    def __init__(self, services: Services, *, first: float = _FIRST_WAIT_S, look: float = _POLL_S) -> None:
         self._services = services
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{id(self):x}"
         self._first, self._look = first, look
@@ -70,27 +70,27 @@ class Retention:
     def turn(self) -> Counter[str] | None:
         """One pass, if it is this process's turn: how many rows of each kind went."""
         store = self._services.store
-        if not store.take_turn(CHORE, self._owner, EVERY, _LEASE):
+        if not store.acquire_job_lease(CHORE, self._owner, EVERY, _LEASE):
             return None
         gone: Counter[str] = Counter()
         held = began = time.monotonic()
-        for kind, count in store.prune(wanted(self._services.settings)):
+        for kind, count in store.prune(retention_of(self._services.settings)):
             gone[kind] += count
             now = time.monotonic()
             if count:
                 self._services.telemetry.tell(Pruned(kind, count))
             if now - held > _LEASE.total_seconds() / 4:
-                if not store.hold_turn(CHORE, self._owner, _LEASE):
+                if not store.renew_job_lease(CHORE, self._owner, _LEASE):
                     return gone  # we were stopped for long: another does it now
                 held = now
             self._services.pulses.beat(CHORE, 0)
             # As long as the step took: at most half of the time is ours.
-            if self._stopping.wait(max(_REST, now - began) if count else 0):
+            if self._stopping.wait(max(_PAUSE_S, now - began) if count else 0):
                 # Not done: another process may go on at once.
-                store.hold_turn(CHORE, self._owner, timedelta(0))
+                store.renew_job_lease(CHORE, self._owner, timedelta(0))
                 return gone
             began = time.monotonic()
-        store.end_turn(CHORE, self._owner)
+        store.release_job_lease(CHORE, self._owner)
         if any(gone.values()):
             words = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in gone.items() if count)
             log.info("kept no longer: %s", words, extra={"event": "pruned"})

@@ -15,12 +15,12 @@ from datetime import UTC, datetime, timedelta
 
 import uuid_utils
 
-from optio.broker.base import Topic, tell_of_waiting
+from optio.broker.base import Topic, announce_queued
 from optio.errors import Conflict, OptioError, StoreUnavailable
 from optio.model.registry import CompiledTask
 from optio.runs import schedule
 from optio.runs.agenda import Agenda
-from optio.runs.schedule import Changes, Plan
+from optio.runs.schedule import ScheduleChanges, ScheduleStep
 from optio.store.base import Clock
 from optio.store.values import Firing, GenerationRow
 from optio.telemetry.base import Fired, Queued
@@ -28,18 +28,18 @@ from optio.wiring import Services
 
 log = logging.getLogger(__name__)
 # Seconds between two looks: a clock that is set, or a hint that is lost, is noticed after this.
-_LONGEST = 20.0
+_MAX_WAIT_S = 20.0
 _SET_BACK = timedelta(seconds=1)
 # Slots that are nearer are not planned ahead: they must not be missed over it.
 _IN_TIME = timedelta(milliseconds=100)
 # Slots of one commit: so many that a commit costs them little, so few that nobody waits long for its locks.
-_IN_A_LOT = 250
+_MAX_SLOTS_PER_COMMIT = 250
 # Seconds until the next look after a task was changed under us; never none, whatever is wrong.
-_AFTER_AN_EDIT = 0.02
+_EDIT_SETTLE_S = 0.02
 # So many definitions that are not known yet are read in one go.
-_READ_TOGETHER = 50
+_DEFINITIONS_PER_READ = 50
 # Seconds by which this machine's clock may part from its own measure of time before the store is asked again.
-_PARTED = 0.5
+_MAX_CLOCK_DRIFT_S = 0.5
 
 
 def new_id() -> str:
@@ -53,14 +53,14 @@ class StoreClock:
     def __init__(self, store: Clock) -> None:
         self._store = store
         self._at = datetime.min.replace(tzinfo=UTC)
-        self._asked = -_LONGEST
+        self._asked = -_MAX_WAIT_S
         self._wall = 0.0
 
     def __call__(self) -> datetime:
         """Raises StoreUnavailable."""
         passed = time.monotonic() - self._asked
         # They part when the machine slept, or its clock was set; the store's clock may be the very same.
-        if passed >= _LONGEST or abs(time.time() - self._wall - passed) > _PARTED:
+        if passed >= _MAX_WAIT_S or abs(time.time() - self._wall - passed) > _MAX_CLOCK_DRIFT_S:
             self._at = self._store.now()
             self._asked, self._wall = time.monotonic(), time.time()
             return self._at
@@ -68,15 +68,15 @@ class StoreClock:
 
 
 @dataclass(frozen=True, slots=True)
-class _Lot:
+class _PlannedSlots:
     """Slots of one moment, by task: planned, so that only the commit is left."""
 
     moment: datetime
-    plans: Mapping[str, Plan]
+    plans: Mapping[str, ScheduleStep]
     fire: Callable[[], Future[list[list[str] | Exception]]]
 
 
-def _left(due: Set[str], ready: Iterable[_Lot]) -> set[str]:
+def _due_without_plan(due: Set[str], ready: Iterable[_PlannedSlots]) -> set[str]:
     """Who is due and in none of these lots."""
     return set(due).difference(*(lot.plans for lot in ready))
 
@@ -84,7 +84,7 @@ def _left(due: Set[str], ready: Iterable[_Lot]) -> set[str]:
 def _parts(task_ids: Iterable[str]) -> Iterator[list[str]]:
     """What is committed together. Two schedulers do the same in the same order."""
     ordered = sorted(task_ids)
-    return (ordered[place : place + _IN_A_LOT] for place in range(0, len(ordered), _IN_A_LOT))
+    return (ordered[place : place + _MAX_SLOTS_PER_COMMIT] for place in range(0, len(ordered), _MAX_SLOTS_PER_COMMIT))
 
 
 class Scheduler:
@@ -95,7 +95,7 @@ class Scheduler:
         services: Services,
         *,
         clock: Callable[[], datetime] | None = None,
-        longest: float = _LONGEST,
+        longest: float = _MAX_WAIT_S,
     ) -> None:
         self._services = services
         self._clock = clock or StoreClock(services.store)
@@ -110,7 +110,7 @@ class Scheduler:
         self._tasks: dict[str, CompiledTask] = {}
         self._generation: int | None = None
         self._agenda = Agenda()
-        self._ready: list[_Lot] = []
+        self._ready: list[_PlannedSlots] = []
         # Digests of definitions that cannot be used: they are left out until the task changes, and the others go on.
         self._broken: set[str] = set()
         self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
@@ -163,7 +163,7 @@ class Scheduler:
             self._reload(now)
         self._fire(now)
         if self._stale:
-            return _AFTER_AN_EDIT
+            return _EDIT_SETTLE_S
         following = self._agenda.first
         if following is None:
             return self._longest
@@ -175,8 +175,8 @@ class Scheduler:
         limit = following - _IN_TIME
         due = self._agenda.tasks(following)
         self._ready = self._of(following, due)
-        for task_ids in _parts(_left(due, self._ready)):
-            plans: dict[str, Plan] = {}
+        for task_ids in _parts(_due_without_plan(due, self._ready)):
+            plans: dict[str, ScheduleStep] = {}
             for task_id in task_ids:
                 if self._clock() > limit:
                     return
@@ -186,29 +186,29 @@ class Scheduler:
                 with contextlib.suppress(Exception):
                     self._ready.append(self._lot(following, plans))
 
-    def _of(self, moment: datetime, due: Set[str]) -> list["_Lot"]:
+    def _of(self, moment: datetime, due: Set[str]) -> list["_PlannedSlots"]:
         """The lots that are ready for this moment, and hold nothing else."""
         return [lot for lot in self._ready if lot.moment == moment and due >= lot.plans.keys()]
 
-    def _plan(self, task_id: str, due: datetime, now: datetime) -> Plan:
-        return schedule.plan(self._tasks[task_id], due, now, new_id, self._generation)
+    def _plan(self, task_id: str, due: datetime, now: datetime) -> ScheduleStep:
+        return schedule.plan_step(self._tasks[task_id], due, now, new_id, self._generation)
 
-    def _lot(self, moment: datetime, plans: dict[str, Plan]) -> "_Lot":
-        return _Lot(moment, plans, self._services.store.ready([plan.firing for plan in plans.values()]))
+    def _lot(self, moment: datetime, plans: dict[str, ScheduleStep]) -> "_PlannedSlots":
+        return _PlannedSlots(moment, plans, self._services.store.ready([plan.firing for plan in plans.values()]))
 
-    def _lots(self, moment: datetime, due: Set[str], now: datetime) -> Iterator["_Lot"]:
+    def _lots(self, moment: datetime, due: Set[str], now: datetime) -> Iterator["_PlannedSlots"]:
         """Everything that is due at this moment. What counts as missed by now is planned now, by the policy."""
         ready = self._of(moment, due) if now - moment <= schedule.MISSED_AFTER else []
         self._ready = []
         yield from ready
-        for task_ids in _parts(_left(due, ready)):
+        for task_ids in _parts(_due_without_plan(due, ready)):
             try:
                 lots = [self._lot(moment, {task_id: self._plan(task_id, moment, now) for task_id in task_ids})]
             except Exception:
                 lots = list(self._singly(moment, task_ids, now))
             yield from lots
 
-    def _singly(self, moment: datetime, task_ids: Sequence[str], now: datetime) -> Iterator["_Lot"]:
+    def _singly(self, moment: datetime, task_ids: Sequence[str], now: datetime) -> Iterator["_PlannedSlots"]:
         for task_id in task_ids:
             try:
                 yield self._lot(moment, {task_id: self._plan(task_id, moment, now)})
@@ -217,7 +217,7 @@ class Scheduler:
 
     def _fire(self, now: datetime) -> None:
         clock = time.monotonic()
-        pending: list[tuple[_Lot, Future[list[list[str] | Exception]]]] = []
+        pending: list[tuple[_PlannedSlots, Future[list[list[str] | Exception]]]] = []
         while (moment := self._agenda.first) is not None and moment <= now:
             pending += [(lot, lot.fire()) for lot in self._lots(moment, self._agenda.pop(), now)]
         fired: list[tuple[Firing, list[str], timedelta]] = []
@@ -245,7 +245,7 @@ class Scheduler:
         started = [(run_id, self._tasks[firing.task_id].namespace) for firing, fresh, _ in fired for run_id in fresh]
         if started:
             log.info("%d scheduled runs queued", len(started), extra={"event": "schedule_fired"})
-            tell_of_waiting(self._services.broker, started)
+            announce_queued(self._services.broker, started)
         for firing, fresh, took in fired:
             self._tell_of(firing, fresh, now, now + took)
         if unavailable is not None:
@@ -299,11 +299,11 @@ class Scheduler:
         """Apply what generations have changed since any scheduler looked, each as of its own time; the newest of them."""
         store = self._services.store
         while True:
-            for generation in store.untaken():
+            for generation in store.unscheduled_generation():
                 # One from the time ahead was activated while the clock was wrong.
                 at = generation.activated_at if generation.activated_at <= now + schedule.MISSED_AFTER else now
                 changes = self._sound(schedule.reconcile(self._served(generation), store.schedules(), at), generation.tasks)
-                if not store.take_up(generation.id, changes.put, changes.drop, changes.closings):
+                if not store.schedule_generation(generation.id, changes.put, changes.drop, changes.closings):
                     break  # another scheduler was first: what is kept has changed
             newest = store.generation()
             if newest is None or newest.scheduled_at is not None:
@@ -313,7 +313,7 @@ class Scheduler:
         """The definitions of a generation that can be read."""
         found: dict[str, CompiledTask] = {}
         wanted = generation.tasks if generation is not None else {}
-        if sum(digest not in self._definitions for digest in wanted.values()) > _READ_TOGETHER:
+        if sum(digest not in self._definitions for digest in wanted.values()) > _DEFINITIONS_PER_READ:
             self._definitions |= self._services.store.served_definitions()
         for task_id, digest in wanted.items():
             if digest not in self._definitions and digest not in self._broken:
@@ -327,7 +327,7 @@ class Scheduler:
                 found[task_id] = self._definitions[digest]
         return found
 
-    def _sound(self, changes: Changes, wanted: Mapping[str, str]) -> Changes:
+    def _sound(self, changes: ScheduleChanges, wanted: Mapping[str, str]) -> ScheduleChanges:
         """Without what follows from definitions that cannot be used here: the rest goes on, and their rows are kept, for what
         they have missed may be caught up when they can be used."""
         for task_id, why in changes.broken.items():

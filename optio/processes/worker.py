@@ -17,28 +17,28 @@ from optio.model.pool import Pool
 from optio.model.run import RunState
 from optio.runs import admission
 from optio.runs.execute import Execution
-from optio.runs.warm_pool_demand import Warming
-from optio.store.values import NEVER, AdmissionView, Claim
-from optio.telemetry.base import Adopted, Claimed, Reading
+from optio.runs.warm_pool_demand import WarmPoolSync
+from optio.store.values import NEVER_ORPHANED, AdmissionView, Claim
+from optio.telemetry.base import Adopted, Claimed, Gauge
 from optio.wiring import Services
 
 log = logging.getLogger(__name__)
 _TOPICS = (Topic.START, Topic.QUEUE, Topic.CANCEL, Topic.REGISTRY)
 # Hints drive; this finds what a lost hint would lose.
-_SWEEP = 2.0
+_POLL_S = 2.0
 _HINTED = timedelta(seconds=0.1)
 # The store's clock has jumped, or its answer was very late.
-_JUMP = 1.0
+_MAX_CLOCK_JUMP_S = 1.0
 # For letting go of everything: who stops us waits for ten seconds as a rule, and a store that is away takes five of them.
-_LEAVE = 4.0
+_LEAVE_TIMEOUT_S = 4.0
 # A third of the time after which the store takes a silent worker for gone.
 _NOTED_EVERY_S = 10.0
 # What attempts left on disk whose worker never came back to them is looked for so often.
-_TIDY = 60.0
+_TIDY_PERIOD_S = 60.0
 # Who has begun and died is not waited for longer.
 _TIDY_LEASE = timedelta(minutes=5)
 # Pools that the metrics know by name.
-_MOST_POOLS = 50
+_MAX_POOLS = 50
 
 
 class Worker:
@@ -56,7 +56,7 @@ class Worker:
         self._untidy = threading.Event()
         self._served = threading.Event()
         self._scope = services.settings.scope
-        self._warming = Warming(services.store, services.executor, self._place, self._scope)
+        self._warming = WarmPoolSync(services.store, services.executor, self._place, self._scope)
         self._noted_at: float | None = None
         self._running: dict[str, tuple[Execution, threading.Thread]] = {}
         self._capacity = services.settings.worker_concurrent or services.settings.max_workflow_concurrent
@@ -89,14 +89,14 @@ class Worker:
 
     def stop(self) -> None:
         """Hand everything over: agents go on, leases end at once, another worker finds them."""
-        limit = time.monotonic() + _LEAVE
+        limit = time.monotonic() + _LEAVE_TIMEOUT_S
         self._stopping.set()
         self._wake.set()
         self._untidy.set()
         self._served.set()
         self._unsubscribe()
         for thread in self._threads[:1]:  # after the claim loop nothing begins any more; the others may take their time
-            thread.join(_LEAVE / 2)
+            thread.join(_LEAVE_TIMEOUT_S / 2)
         with self._lock:
             running = list(self._running.values())
         for execution, _ in running:
@@ -125,7 +125,7 @@ class Worker:
         store = self._services.store
         lease = self._services.settings.lease
         woken, swept = False, False
-        steady = _Steady(lease)
+        steady = _ClockSteadiness(lease)
         while True:
             self._services.pulses.beat("claim", 0)
             # Cleared before looking, also whether this is the end: a hint that comes while we look makes us look again.
@@ -134,7 +134,7 @@ class Worker:
                 break
             try:
                 self._note()
-                orphaned = NEVER
+                orphaned = NEVER_ORPHANED
                 if not woken:
                     self._release_the_dead()
                     if steady.look(store.now(), self._services.executor.clock()):
@@ -159,7 +159,7 @@ class Worker:
                     self._begin(claim, asked, self._claimed(claim, swept))
                 self._services.broker.ready(len(self._busy) < self._capacity)
                 due = None if self._wake.is_set() else store.next_due()
-                pause = _SWEEP if due is None else min(_SWEEP, max(0.0, due.total_seconds()) + 0.001)
+                pause = _POLL_S if due is None else min(_POLL_S, max(0.0, due.total_seconds()) + 0.001)
             except OptioError as err:
                 log.warning("the worker waits: %s", err)
                 pause = 1.0
@@ -169,7 +169,7 @@ class Worker:
             self._services.pulses.beat("claim", pause)
             woken = self._wake.wait(pause)
             # A look that nobody and no time had asked for: what it finds, a hint has lost.
-            swept = not woken and pause == _SWEEP
+            swept = not woken and pause == _POLL_S
         self._services.pulses.end("claim")
 
     def _note(self) -> None:
@@ -189,9 +189,9 @@ class Worker:
         # The hint of one that is younger may be on its way.
         return Claimed(run, waited, swept and waited > _HINTED and not claim.deferred)
 
-    def _readings(self) -> Iterator[Reading]:
-        yield Reading("worker_runs", "runs that this worker has", len(self._busy))
-        yield Reading("worker_capacity", "runs that it may have at once", self._capacity)
+    def _readings(self) -> Iterator[Gauge]:
+        yield Gauge("worker_runs", "runs that this worker has", len(self._busy))
+        yield Gauge("worker_capacity", "runs that it may have at once", self._capacity)
         yield from _pool_readings(self._services.executor.pools() or ())
 
     def _room(self, running: int) -> int:
@@ -280,9 +280,9 @@ class Worker:
                 log.debug("pools stay as they are: %s", err)  # the loop that claims says so aloud
             except Exception:
                 log.exception("pools could not be looked at once")
-            self._services.pulses.beat("pools", _SWEEP)
+            self._services.pulses.beat("pools", _POLL_S)
             if not self._stopping.is_set():
-                self._served.wait(_SWEEP)
+                self._served.wait(_POLL_S)
         self._services.pulses.end("pools")
 
     def _tidy_loop(self) -> None:
@@ -294,7 +294,7 @@ class Worker:
                 needed = True
                 self._untidy.clear()
                 self._stopping.wait(self._services.settings.lease.total_seconds())
-            pause = _TIDY
+            pause = _TIDY_PERIOD_S
             try:
                 self._tidy_for_all(needed=needed)
             except OptioError as err:
@@ -305,10 +305,10 @@ class Worker:
 
     def _tidy_for_all(self, *, needed: bool) -> None:
         """What all workers of a place see is looked through by one of them at a time, unless this one knows of something."""
-        store, every = self._services.store, timedelta(seconds=_TIDY * 0.9)
-        if store.take_turn(self._tidying, self.name, every, _TIDY_LEASE):
+        store, every = self._services.store, timedelta(seconds=_TIDY_PERIOD_S * 0.9)
+        if store.acquire_job_lease(self._tidying, self.name, every, _TIDY_LEASE):
             self.tidy()
-            store.end_turn(self._tidying, self.name)
+            store.release_job_lease(self._tidying, self.name)
         elif needed:
             self.tidy()
 
@@ -351,19 +351,19 @@ class Worker:
                 log.info("taking over %d runs of a worker that is gone", count)
 
 
-def _pool_readings(pools: Sequence[Pool]) -> Iterator[Reading]:
+def _pool_readings(pools: Sequence[Pool]) -> Iterator[Gauge]:
     """The largest by name, the others together: whoever writes task files does not make metrics without end."""
     ordered = sorted(pools, key=lambda pool: (-pool.size, pool.key))
     counts: dict[str, Counter[str]] = {}
     for place, pool in enumerate(ordered):
-        count = counts.setdefault(pool.key if place < _MOST_POOLS else "other", Counter())
+        count = counts.setdefault(pool.key if place < _MAX_POOLS else "other", Counter())
         count.update({"wanted": pool.size, "ready": pool.ready, "starting": pool.starting})
     for key, count in counts.items():
         for state in ("wanted", "ready", "starting"):
-            yield Reading("pool_places", "places for agents that are kept ready", count[state], {"pool": key, "state": state})
+            yield Gauge("pool_places", "places for agents that are kept ready", count[state], {"pool": key, "state": state})
 
 
-class _Steady:
+class _ClockSteadiness:
     """Whether the store's clock has gone on steadily for a while. After it has jumped, leases of the living seem to be over
     until they are renewed: their agents must not be taken for dead."""
 
@@ -375,7 +375,7 @@ class _Steady:
     def look(self, now: datetime, clock: float) -> bool:
         """`now` is the store's time, `clock` one that nobody sets."""
         ahead = now.timestamp() - clock
-        if self._ahead is None or abs(ahead - self._ahead) > _JUMP:
+        if self._ahead is None or abs(ahead - self._ahead) > _MAX_CLOCK_JUMP_S:
             self._since = clock
         self._ahead = ahead
         return clock - self._since > self._needed

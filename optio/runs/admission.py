@@ -16,7 +16,7 @@ from datetime import datetime
 from optio.model import room
 from optio.model.room import Shortage
 from optio.model.text import span
-from optio.store.values import ANY, AdmissionView, Pause, Quota, Waiting
+from optio.store.values import ANY, AdmissionView, Pause, QueuedRun, Quota
 
 GLOBAL_RULE = "OPTIO_MAX_WORKFLOW_CONCURRENT"
 
@@ -54,7 +54,7 @@ class Admission:
 
 def starts(view: AdmissionView, *, max_running: int) -> list[str]:
     """What starts now, in order: never more than `max_running` in all, nor more than a task's own limits let start."""
-    return _Line(view).start(max_running)
+    return _AdmissionQueue(view).start(max_running)
 
 
 def decide(view: AdmissionView, *, max_running: int) -> Admission:
@@ -65,7 +65,7 @@ def decide(view: AdmissionView, *, max_running: int) -> Admission:
         if not is_served(namespace, view.served):
             holds |= _without_worker(namespace, part)
             continue
-        line = _Line(part, namespace)
+        line = _AdmissionQueue(part, namespace)
         started += line.start(max_running)
         holds |= line.holds(max_running)
     return Admission(starts=started, holds=holds)
@@ -110,23 +110,23 @@ def unserved(namespace: str) -> str:
     return "no worker takes runs of tasks without a namespace: start one without OPTIO_TEAM_NAMESPACE"
 
 
-class _Line:
+class _AdmissionQueue:
     """What waits, task by task, while slots are given away."""
 
     def __init__(self, view: AdmissionView, namespace: str = "") -> None:
         self._view = view
         self._whole = f"in the namespace {namespace}" if namespace else "in all"
-        self._started: list[Waiting] = []
+        self._started: list[QueuedRun] = []
         self._running = dict(view.running)
         self._left = {task: quota.count - quota.used for task, quota in view.quotas.items()}
         self._keys = {(run.task_id, run.dedupe_key): run.run_id for run in view.occupants if run.dedupe_key is not None}
         # In several places at once: what was found last counts.
         self._short = {shortage.task_id: shortage for shortage in sorted(view.shortages, key=lambda each: each.at)}
         self._starting = {task: shortage.starting for task, shortage in self._short.items()}
-        self._paused: dict[str, list[Waiting]] = {}
-        self._delayed: list[Waiting] = []
-        self._same: list[Waiting] = []
-        self._queues: dict[str, deque[Waiting]] = {}
+        self._paused: dict[str, list[QueuedRun]] = {}
+        self._delayed: list[QueuedRun] = []
+        self._same: list[QueuedRun] = []
+        self._queues: dict[str, deque[QueuedRun]] = {}
         for waiting in view.waiting:
             if waiting.task_id in view.pauses:
                 self._paused.setdefault(waiting.task_id, []).append(waiting)
@@ -164,10 +164,10 @@ class _Line:
             self._next(order, waiting)
         return [waiting.run_id for waiting in self._started]
 
-    def _may(self, task: str, waiting: Waiting) -> bool:
+    def _may(self, task: str, waiting: QueuedRun) -> bool:
         return self._within_limits(task, waiting) and self._has_room(task)
 
-    def _within_limits(self, task: str, waiting: Waiting) -> bool:
+    def _within_limits(self, task: str, waiting: QueuedRun) -> bool:
         return self._running.get(task, 0) < waiting.max_concurrent and self._left.get(task, 1) > 0
 
     def _has_room(self, task: str) -> bool:
@@ -178,14 +178,14 @@ class _Line:
             return self._starting[task] < shortage.at_once
         return task == self._trial and not self._starting[task]
 
-    def _could_start(self, task: str, queue: deque[Waiting]) -> bool:
+    def _could_start(self, task: str, queue: deque[QueuedRun]) -> bool:
         return self._within_limits(task, queue[0]) and any(self._key(each) not in self._keys for each in queue)
 
     def _next_trial(self) -> str | None:
         """Whose turn it is to try whether there is room: the task that has waited for it the longest."""
         short = [shortage for shortage in self._short.values() if not shortage.begun]
         now = self._view.now
-        if any(each.starting or now - room.BETWEEN_TRIES < each.at <= now for each in short):
+        if any(each.starting or now - room.MIN_TRY_INTERVAL < each.at <= now for each in short):
             return None
         due = [
             (each.due, each.task_id)
@@ -194,7 +194,7 @@ class _Line:
         ]
         return min(due)[1] if due else None
 
-    def _start(self, waiting: Waiting) -> None:
+    def _start(self, waiting: QueuedRun) -> None:
         task = waiting.task_id
         self._started.append(waiting)
         self._running[task] = self._running.get(task, 0) + 1
@@ -206,7 +206,7 @@ class _Line:
             self._keys[task, waiting.dedupe_key] = waiting.run_id
 
     @staticmethod
-    def _key(waiting: Waiting) -> tuple[str, str] | None:
+    def _key(waiting: QueuedRun) -> tuple[str, str] | None:
         return None if waiting.dedupe_key is None else (waiting.task_id, waiting.dedupe_key)
 
     # The order: priority, the fewest running, the oldest run
@@ -216,10 +216,10 @@ class _Line:
         heapq.heapify(order)
         return order
 
-    def _turn(self, task: str, head: Waiting) -> "_Turn":
+    def _turn(self, task: str, head: QueuedRun) -> "_Turn":
         return (-head.priority, self._running.get(task, 0), head.seq, task)
 
-    def _next(self, order: "list[_Turn]", gone: Waiting) -> None:
+    def _next(self, order: "list[_Turn]", gone: QueuedRun) -> None:
         """The first task of the order has moved on."""
         task = order[0][-1]
         queue = self._queues[task]
@@ -241,7 +241,7 @@ class _Line:
             message = f"starts at {_seconds(waiting.not_before)} at the earliest"
             yield waiting.run_id, Hold("delayed", message, earliest=waiting.not_before)
         for task, queue in self._queues.items():
-            others = deque[Waiting]()
+            others = deque[QueuedRun]()
             for waiting in queue:
                 (self._same if self._key(waiting) in self._keys else others).append(waiting)
             self._queues[task] = others
@@ -258,7 +258,7 @@ class _Line:
                 yield from self._without_room(self._short[task], queue)
         yield from self._in_line(max_running)
 
-    def _out_of_starts(self, task: str, queue: deque[Waiting]) -> Iterator[tuple[str, Hold]]:
+    def _out_of_starts(self, task: str, queue: deque[QueuedRun]) -> Iterator[tuple[str, Hold]]:
         quota = self._view.quotas[task]
         used = [*quota.starts, *((self._view.now, waiting.run_id) for waiting in self._started if waiting.task_id == task)]
         window = span(quota.window)
@@ -268,14 +268,14 @@ class _Line:
         for ahead, waiting in enumerate(queue):
             yield waiting.run_id, Hold("start_limit", message, ahead, rule, by, _opening(quota, used, ahead))
 
-    def _at_its_limit(self, task: str, queue: deque[Waiting]) -> Iterator[tuple[str, Hold]]:
+    def _at_its_limit(self, task: str, queue: deque[QueuedRun]) -> Iterator[tuple[str, Hold]]:
         most = queue[0].max_concurrent
         by = self._occupants(task)
         for ahead, waiting in enumerate(queue):
             message = f"the task runs at most {most} at once"
             yield waiting.run_id, Hold("task_limit", message, ahead, f"maxConcurrent: {most}", by)
 
-    def _without_room(self, shortage: Shortage, queue: deque[Waiting]) -> Iterator[tuple[str, Hold]]:
+    def _without_room(self, shortage: Shortage, queue: deque[QueuedRun]) -> Iterator[tuple[str, Hold]]:
         due = max(shortage.due, self._view.now)
         then = f"the next try is due at {_seconds(due)}"
         if self._starting[shortage.task_id]:

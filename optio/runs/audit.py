@@ -18,23 +18,23 @@ from optio.runs.schedule import expression_of, fingerprint
 from optio.scheduling import cron
 from optio.store.base import AuditStore
 from optio.store.values import (
-    REMEMBERED,
+    DEDUPE_MEMORY,
     AuditedDelivery,
     AuditedRun,
     AuditedSlot,
     AuditPage,
     AuditSpan,
     GenerationRow,
-    Keep,
+    RetentionPolicy,
     ScheduleRow,
 )
 
 # Of one task so many slots are looked at, and so many deliveries and runs of all.
-MOST_SLOTS = 100_000
-MOST_ROWS = 1_000_000
+MAX_SLOTS = 100_000
+MAX_ROWS = 1_000_000
 # So many findings are told one by one; all are counted.
-MOST_FINDINGS = 1000
-_PAGE = 20_000
+MAX_FINDINGS = 1000
+_PAGE_ROWS = 20_000
 _MOMENT = timedelta(seconds=1)
 _BEGIN, _END = datetime(2000, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 Row = TypeVar("Row", AuditedDelivery, AuditedRun)
@@ -56,7 +56,7 @@ _NONE = Timetable(None)
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class TimetableSpan:
     """Generations in a row in which a task's timetable was one and the same: slots in (begin, end] are due by it."""
 
     first: int
@@ -67,7 +67,7 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class AuditFinding:
     """Something unexplained: of a `slot`, a `delivery` or a `run`, and when it was due, received or made."""
 
     kind: str
@@ -88,14 +88,14 @@ class Tally:
 
 
 @dataclass(slots=True, kw_only=True)
-class Report:
+class AuditReport:
     """`findings` are the first of the `unexplained`; `notes` say where the audit could not look. Since `pending_since` slots
     wait for a scheduler."""
 
     since: datetime
     until: datetime
     tasks: dict[str, Tally] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[AuditFinding] = field(default_factory=list)
     unexplained: int = 0
     notes: list[str] = field(default_factory=list)
     pending_since: datetime | None = None
@@ -104,10 +104,10 @@ class Report:
         """The task's, made when it is asked for."""
         return self.tasks.setdefault(task_id, Tally())
 
-    def find(self, finding: Finding) -> None:
+    def find(self, finding: AuditFinding) -> None:
         """Count it, and keep it if there is room."""
         self.unexplained += 1
-        if len(self.findings) < MOST_FINDINGS:
+        if len(self.findings) < MAX_FINDINGS:
             self.findings.append(finding)
 
 
@@ -120,27 +120,27 @@ class _Horizon:
     deliveries: datetime
 
     @classmethod
-    def of(cls, keep: Keep, now: datetime) -> "_Horizon":
+    def of(cls, keep: RetentionPolicy, now: datetime) -> "_Horizon":
         """By the settings."""
         never = datetime.min.replace(tzinfo=UTC)
 
         def before(span: timedelta | None) -> datetime:
-            return never if span is None else now - max(span, REMEMBERED)
+            return never if span is None else now - max(span, DEDUPE_MEMORY)
 
         runs = never if keep.runs is None else now - keep.runs
         return cls(runs=runs, slots=before(keep.runs), deliveries=before(keep.deliveries or keep.runs))
 
-    def span(self, report: "Report") -> AuditSpan:
+    def span(self, report: "AuditReport") -> AuditSpan:
         """The report's time, for the store."""
         return AuditSpan(since=report.since, until=report.until, runs=self.runs, slots=self.slots, deliveries=self.deliveries)
 
 
-def audit(store: AuditStore, *, since: datetime, task_id: str | None = None, keep: Keep) -> Report:
+def audit(store: AuditStore, *, since: datetime, task_id: str | None = None, keep: RetentionPolicy) -> AuditReport:
     """Everything from `since` to now, of one task or of all; raises NotFound for a task that there was none of."""
     # In this order: what happens while we look is then seen as done, or as not yet to be done, and never as left out.
     until = store.now()
     horizon = _Horizon.of(keep, until)
-    report = Report(since=max(since, horizon.slots), until=until)
+    report = AuditReport(since=max(since, horizon.slots), until=until)
     if since < horizon.slots:
         report.notes.append(f"what was before {horizon.slots:%Y-%m-%d %H:%M} UTC is kept no longer")
     seen = _timelines(store, report.since, task_id)
@@ -161,10 +161,10 @@ def audit(store: AuditStore, *, since: datetime, task_id: str | None = None, kee
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _TaskHistory:
     """The stretches of each task, the newest generation that schedulers have taken up, and where the history begins."""
 
-    stretches: Mapping[str, Sequence[Stretch]]
+    stretches: Mapping[str, Sequence[TimetableSpan]]
     taken: int
     begin: datetime | None
 
@@ -179,7 +179,7 @@ def timetable(task: CompiledTask) -> Timetable:
     return Timetable(mark, trigger.enabled and task.spec.enabled)
 
 
-def _timelines(store: AuditStore, since: datetime, task_id: str | None) -> _Seen:
+def _timelines(store: AuditStore, since: datetime, task_id: str | None) -> _TaskHistory:
     known: dict[str, Timetable] = {}
 
     def look_up(digest: str) -> Timetable:
@@ -204,13 +204,13 @@ def _timelines(store: AuditStore, since: datetime, task_id: str | None) -> _Seen
                 after = row.id
                 yield row
 
-    found = stretches(served(), look_up, task_id)
-    return _Seen(found, taken, begin)
+    found = timetable_spans(served(), look_up, task_id)
+    return _TaskHistory(found, taken, begin)
 
 
-def stretches(
+def timetable_spans(
     generations: Iterable[GenerationRow], look_up: Callable[[str], Timetable], task_id: str | None = None
-) -> dict[str, list[Stretch]]:
+) -> dict[str, list[TimetableSpan]]:
     """How the timetable of each task changed, from generations in their order. A clock that was set back between two of them
     ends the earlier ones when the later one begins."""
     times: list[tuple[int, datetime]] = []
@@ -219,28 +219,28 @@ def stretches(
         times.append((row.id, row.activated_at))
         tasks = row.tasks if task_id is None else {key: row.tasks[key] for key in (task_id,) if key in row.tasks}
         for each, digest in tasks.items():
-            _change(changes.setdefault(each, []), place, look_up(digest))
+            _add_timetable(changes.setdefault(each, []), place, look_up(digest))
         for each in changes.keys() - tasks.keys():
-            _change(changes[each], place, _NONE)
+            _add_timetable(changes[each], place, _NONE)
     ends = [_END] * (len(times) + 1)
     for place in range(len(times) - 1, -1, -1):
         ends[place] = min(ends[place + 1], times[place][1])
-    found: dict[str, list[Stretch]] = {}
+    found: dict[str, list[TimetableSpan]] = {}
     for each, own in changes.items():
         limits = [place for place, _ in own] + [len(times)]
         found[each] = [
-            Stretch(times[place][0], times[following - 1][0], times[place][1], ends[following], table)
+            TimetableSpan(times[place][0], times[following - 1][0], times[place][1], ends[following], table)
             for (place, table), following in zip(own, limits[1:], strict=True)
         ]
     return found
 
 
-def _change(own: list[tuple[int, Timetable]], place: int, table: Timetable) -> None:
+def _add_timetable(own: list[tuple[int, Timetable]], place: int, table: Timetable) -> None:
     if not own or own[-1][1] != table:
         own.append((place, table))
 
 
-def due(own: Sequence[Stretch], since: datetime, until: datetime) -> Iterator[tuple[datetime, Stretch]]:
+def due_slots(own: Sequence[TimetableSpan], since: datetime, until: datetime) -> Iterator[tuple[datetime, TimetableSpan]]:
     """The slots in (since, until] with the stretch that they are due by, oldest first."""
     for stretch in own:
         if stretch.timetable.mark is None or stretch.timetable == UNKNOWN:
@@ -253,7 +253,7 @@ def due(own: Sequence[Stretch], since: datetime, until: datetime) -> Iterator[tu
 def _fires(mark: str, after: datetime, until: datetime) -> Sequence[datetime]:
     """The first MOST_SLOTS slots in (after, until]. Many tasks have the same schedule since the same generation."""
     slots = takewhile(lambda slot: slot <= until, cron.fires(*expression_of(mark), after))
-    return tuple(islice(slots, MOST_SLOTS))
+    return tuple(islice(slots, MAX_SLOTS))
 
 
 # Slots
@@ -261,20 +261,20 @@ def _fires(mark: str, after: datetime, until: datetime) -> Sequence[datetime]:
 
 def _audit_slots(
     store: AuditStore,
-    report: Report,
+    report: AuditReport,
     horizon: _Horizon,
     task_id: str,
-    own: Sequence[Stretch],
+    own: Sequence[TimetableSpan],
     kept: ScheduleRow | None,
     taken: int,
 ) -> None:
     if all(stretch.timetable.mark is None for stretch in own):
         return
-    expected = list(islice(due(own, report.since, report.until), MOST_SLOTS))
+    expected = list(islice(due_slots(own, report.since, report.until), MAX_SLOTS))
     until = report.until
-    if len(expected) == MOST_SLOTS:
+    if len(expected) == MAX_SLOTS:
         until = expected[-1][0]
-        report.notes.append(f"of `{task_id}` the first {MOST_SLOTS:,} slots were looked at, up to {until:%Y-%m-%d %H:%M} UTC")
+        report.notes.append(f"of `{task_id}` the first {MAX_SLOTS:,} slots were looked at, up to {until:%Y-%m-%d %H:%M} UTC")
     settled: dict[datetime, str] = {}
     rows: dict[datetime, AuditedSlot] = {}
     for each in _slots(store, task_id, report.since, until, horizon):
@@ -290,37 +290,37 @@ def _audit_slots(
             tally[verdict] += 1
             continue
         row = rows.pop(slot, None)
-        verdict, fault = _verdict(slot, stretch, row, ranges, kept, taken, horizon)
+        verdict, fault = _judge_slot(slot, stretch, row, ranges, kept, taken, horizon)
         if verdict == PENDING:
             report.pending_since = min(slot, report.pending_since or slot)
         if fault is None:
             tally[verdict] += 1
         else:
-            report.find(Finding(kind="slot", task_id=task_id, id=slot.isoformat(), at=slot, message=fault))
+            report.find(AuditFinding(kind="slot", task_id=task_id, id=slot.isoformat(), at=slot, message=fault))
     left = {slot: (verdict, None) for slot, verdict in settled.items()} | {
         slot: (row.verdict, _run_fault(row, horizon)) for slot, row in rows.items()
     }
     for slot, (verdict, fault) in sorted(left.items()):
-        if not _once_due(own, slot):
+        if not _was_ever_due(own, slot):
             fault = f"{verdict}, but no schedule of the task has this time"
         if fault is None:
             tally[verdict] += 1
         else:
-            report.find(Finding(kind="slot", task_id=task_id, id=slot.isoformat(), at=slot, message=fault))
+            report.find(AuditFinding(kind="slot", task_id=task_id, id=slot.isoformat(), at=slot, message=fault))
 
 
 def _slots(
     store: AuditStore, task_id: str, after: datetime, until: datetime, horizon: _Horizon
 ) -> Iterator[tuple[datetime, str] | AuditedSlot]:
-    while rows := store.audit_slots(task_id, after, until, horizon.runs, _PAGE):
+    while rows := store.audit_slots(task_id, after, until, horizon.runs, _PAGE_ROWS):
         yield from rows
         last = rows[-1]
         after = last.last if isinstance(last, AuditedSlot) else last[0]
 
 
-def _verdict(
+def _judge_slot(
     slot: datetime,
-    stretch: Stretch,
+    stretch: TimetableSpan,
     row: AuditedSlot | None,
     ranges: Sequence[AuditedSlot],
     kept: ScheduleRow | None,
@@ -353,7 +353,7 @@ def _run_fault(row: AuditedSlot, horizon: _Horizon) -> str | None:
     return None if row.run_is_its else f"fired, but run {row.run_id} is not of this slot"
 
 
-def _once_due(own: Sequence[Stretch], slot: datetime) -> bool:
+def _was_ever_due(own: Sequence[TimetableSpan], slot: datetime) -> bool:
     """Whether the task has had a schedule with this slot. When exactly is another matter: an edit may come just before the
     slot is committed, and the clock may have been wrong."""
     for stretch in own:
@@ -368,14 +368,14 @@ def _once_due(own: Sequence[Stretch], slot: datetime) -> bool:
 # Deliveries and runs
 
 
-def _audit_deliveries(store: AuditStore, report: Report, horizon: _Horizon, task_id: str | None) -> None:
+def _audit_deliveries(store: AuditStore, report: AuditReport, horizon: _Horizon, task_id: str | None) -> None:
     span = horizon.span(report)
     first = store.first_delivery(report.since)
     if first is None:
         return
 
     def page_before(before: int) -> AuditPage[AuditedDelivery] | None:
-        return store.audit_deliveries(span, first=first, task_id=task_id, before=before, limit=_PAGE)
+        return store.audit_deliveries(span, first=first, task_id=task_id, before=before, limit=_PAGE_ROWS)
 
     for page in _pages(report, page_before, "deliveries"):
         for (each, verdict), count in page.counts.items():
@@ -385,12 +385,12 @@ def _audit_deliveries(store: AuditStore, report: Report, horizon: _Horizon, task
             if fault is None:
                 report.tally(row.task_id).deliveries[row.verdict] += 1
             else:
-                report.find(Finding(kind="delivery", task_id=row.task_id, id=row.id, at=row.received_at, message=fault))
+                report.find(AuditFinding(kind="delivery", task_id=row.task_id, id=row.id, at=row.received_at, message=fault))
     for (each, word), count in store.audit_repeats(span, task_id=task_id).items():
         report.tally(each).deliveries[word] += count
 
 
-def _count_refusals(store: AuditStore, report: Report, task_id: str | None) -> None:
+def _count_refusals(store: AuditStore, report: AuditReport, task_id: str | None) -> None:
     """Requests that have no delivery: they were refused, and counted by the minute."""
     for each in store.refusals(since=report.since, until=report.until, task_id=task_id):
         report.tally(each.task_id).deliveries[each.verdict] += each.requests
@@ -408,9 +408,9 @@ def _delivery_fault(row: AuditedDelivery, horizon: _Horizon) -> str | None:
     return None
 
 
-def _audit_runs(store: AuditStore, report: Report, horizon: _Horizon, task_id: str | None) -> None:
+def _audit_runs(store: AuditStore, report: AuditReport, horizon: _Horizon, task_id: str | None) -> None:
     span = horizon.span(report)
-    for page in _pages(report, lambda before: store.audit_runs(span, task_id=task_id, before=before, limit=_PAGE), "runs"):
+    for page in _pages(report, lambda before: store.audit_runs(span, task_id=task_id, before=before, limit=_PAGE_ROWS), "runs"):
         for (each, source), count in page.counts.items():
             report.tally(each).runs[source] += count
         for row in page.doubtful:
@@ -418,7 +418,7 @@ def _audit_runs(store: AuditStore, report: Report, horizon: _Horizon, task_id: s
             if fault is None:
                 report.tally(row.task_id).runs[origin(row)] += 1
             else:
-                report.find(Finding(kind="run", task_id=row.task_id, id=row.id, at=row.created_at, message=fault))
+                report.find(AuditFinding(kind="run", task_id=row.task_id, id=row.id, at=row.created_at, message=fault))
 
 
 def origin(row: AuditedRun) -> str:
@@ -447,7 +447,7 @@ def _run_origin_fault(row: AuditedRun, horizon: _Horizon) -> str | None:
     return None if where == "replay" or row.delivery_is_its else f"its delivery {row.delivery_id} does not name it"
 
 
-def _pages(report: Report, page: Callable[[int], AuditPage[Row] | None], what: str) -> Iterator[AuditPage[Row]]:
+def _pages(report: AuditReport, page: Callable[[int], AuditPage[Row] | None], what: str) -> Iterator[AuditPage[Row]]:
     """The pages that have rows of the report's time, newest first."""
     before, looked = 2**62, 0
     while (found := page(before)) is not None:
@@ -456,6 +456,6 @@ def _pages(report: Report, page: Callable[[int], AuditPage[Row] | None], what: s
         if found.latest <= report.since:
             return
         before, looked = found.last, looked + found.rows
-        if looked >= MOST_ROWS:
+        if looked >= MAX_ROWS:
             report.notes.append(f"the newest {looked:,} {what} were looked at, back to {found.last_at:%Y-%m-%d %H:%M} UTC")
             return

@@ -13,30 +13,30 @@ from typing import TypeVar
 
 from optio.broker.base import Broker, Topic
 from optio.errors import LaunchFailed, LeaseLost, StoreFull, StoreUnavailable
-from optio.executors.base import Begun, Executor, Exit, Handle, Launch
+from optio.executors.base import Executor, Exit, Handle, Launch, LaunchArrival
 from optio.model import retry
 from optio.model.isolation import NAMESPACE
-from optio.model.money import NOTHING, is_spent
+from optio.model.money import ZERO_USD, is_spent
 from optio.model.registry import CompiledTask
 from optio.model.room import Delay
 from optio.model.run import AgentPod, Attempt, LogKind, LogLine, Meter, Outcome, Run, RunState
 from optio.model.task import Environment
 from optio.runs.blame import MAX_START_PAUSE_S, ReadTrial, Turn, without_counts
 from optio.runs.mask import Masker
-from optio.runs.output import cut
+from optio.runs.output import truncate_line
 from optio.runs.reading import Reading
-from optio.runtimes.base import Ended, Reader, Runtime, said
+from optio.runtimes.base import OutputReader, ProcessEnd, Runtime, log_line
 from optio.secrets import Secrets
 from optio.store.base import ExecutionStore
-from optio.store.values import Beginning, Claim
+from optio.store.values import AgentStart, Claim
 from optio.telemetry.base import SILENT, Claimed, Finished, GivenBack, Started, Telemetry, about
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 MAX_MESSAGE = 500
 # When an agent began is kept with the first thing that is kept of it, and by itself if there is nothing for so long.
-_NOTED = 0.1
-_AFTER_FAILURE = 1.0
+_BEGIN_NOTED_S = 0.1
+_RETRY_PAUSE_S = 1.0
 # A full disk may have room again soon: the log of an attempt that has ended waits for so long.
 _FULL_PATIENCE_S = 5.0
 # A delay whose words alone change, such as the numbers of a scheduler, is said again after so long.
@@ -48,7 +48,7 @@ _NOTHING = Masker(())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class ExecutionContext:
     """What an execution works with. `base_env` goes to every agent of a runtime (endpoints that the operator has set).
     `suspects` is held by the one execution that reads the output of a suspect (see `runs.blame`)."""
 
@@ -64,7 +64,7 @@ class Parts:
     suspects: threading.Lock = field(default_factory=threading.Lock)
 
 
-class _Left(Exception):
+class _WorkerLeft(Exception):
     """This worker lets go of the run while the store is away."""
 
 
@@ -74,7 +74,7 @@ class Execution:
     def __init__(
         self,
         claim: Claim,
-        parts: Parts,
+        parts: ExecutionContext,
         worker: str,
         freed: Callable[[], None] = lambda: None,
         *,
@@ -100,7 +100,7 @@ class Execution:
         self._runtime = ""
         self._budget: Decimal | None = None
         self._born = time.monotonic()
-        self._began: Begun | None = None  # when and how the agent did, until that is kept
+        self._began: LaunchArrival | None = None  # when and how the agent did, until that is kept
         self._told = False
         self._stays = False  # what the attempt left, for a look
         self._noted_pod: tuple[AgentPod, Future[None]] | None = None
@@ -147,13 +147,13 @@ class Execution:
         except LeaseLost:
             self.lost = True
             log.warning("run %s has another owner now", self.run.id)
-        except _Left:
+        except _WorkerLeft:
             log.info("run %s is left to another worker", self.run.id)
         except Exception as err:
             log.exception("run %s: the worker failed", self.run.id)
             try:
                 self._after_failure(err)
-            except (LeaseLost, _Left):
+            except (LeaseLost, _WorkerLeft):
                 return
             except Exception:
                 log.exception("run %s: it could not even be given up", self.run.id)
@@ -166,7 +166,7 @@ class Execution:
             self._finish(outcome, self.run.meter, None)
             return
         handle.close(remove=False)
-        self._left.wait(_AFTER_FAILURE)
+        self._left.wait(_RETRY_PAUSE_S)
         self._durably(lambda: self._parts.store.drop(self.run.id, self.run.fence))
         self._parts.broker.tell(Topic.QUEUE)
 
@@ -179,7 +179,7 @@ class Execution:
             except StoreUnavailable as err:
                 log.warning("run %s waits: %s", self.run.id, err)
             if self._left.wait(pause):
-                raise _Left
+                raise _WorkerLeft
             pause = min(2 * pause, 2.0)
 
     def _execute(self) -> None:
@@ -273,7 +273,7 @@ class Execution:
         why = self._fit_delay(delay)
         # Said already, by the attempt that was given back for it.
         again = delay.reason in (known, self._claim.deferred)
-        lines = [] if again else [said(LogKind.SYSTEM, f"not begun yet: {why.message}", datetime.now(UTC))]
+        lines = [] if again else [log_line(LogKind.SYSTEM, f"not begun yet: {why.message}", datetime.now(UTC))]
         run, store = self.run, self._parts.store
         self._cursor = self._durably(lambda: store.explain(run.id, run.fence, run.attempt, why, lines))
         self._parts.broker.tell(Topic.RUN, run.id)
@@ -324,7 +324,7 @@ class Execution:
         return Masker(values) if values else _NOTHING
 
     def _keep(self, lines: list[LogLine], offsets: Mapping[str, int], meter: Meter) -> None:
-        masked = [replace(line, data=cut(self._mask(line.data))) for line in lines]
+        masked = [replace(line, data=truncate_line(self._mask(line.data))) for line in lines]
         run, after = self.run, self._cursor
 
         def append(lines: list[LogLine]) -> int:
@@ -353,9 +353,9 @@ class Execution:
         self._full_since = self._full_since or now
         return now - self._full_since > _FULL_PATIENCE_S and self._handle is not None and self._handle.exit() is not None
 
-    def _since_began(self) -> Beginning | None:
+    def _since_began(self) -> AgentStart | None:
         begun = self._began
-        return None if begun is None else Beginning(timedelta(seconds=time.monotonic() - begun.at), begun.how)
+        return None if begun is None else AgentStart(timedelta(seconds=time.monotonic() - begun.at), begun.how)
 
     def _note_began(self, after: float) -> None:
         """If nothing else has been kept for so long."""
@@ -460,7 +460,7 @@ class Execution:
             lines = [*self._opening(task, reading.handle), *lines]
         if not reading.is_hinted and (hint := self._refusal_hint(lines)):
             reading.is_hinted = True
-            lines.append(said(LogKind.SYSTEM, hint, datetime.now(UTC)))
+            lines.append(log_line(LogKind.SYSTEM, hint, datetime.now(UTC)))
         meter = reading.reader.meter
         if lines or reading.trial.is_changed or (meter != reading.kept and outcome is None):
             reading.kept = meter
@@ -479,10 +479,10 @@ class Execution:
             reading.handle.stop()
 
     def _wait_for_output(self, reading: Reading) -> None:
-        self._note_began(after=_NOTED)
+        self._note_began(after=_BEGIN_NOTED_S)
         if not reading.output.moved:
             patience = reading.silence.patience()
-            reading.handle.wait(patience if self._began is None else min(_NOTED, patience))
+            reading.handle.wait(patience if self._began is None else min(_BEGIN_NOTED_S, patience))
         elif reading.output.drained and reading.ended is None:
             self._left.wait(reading.silence.gather())
 
@@ -492,18 +492,18 @@ class Execution:
         namespace = () if task.namespace is None else (NAMESPACE,)
         texts = adopted or [*executor.notes(task.spec.environment), *executor.not_applied(namespace)]
         pod = handle.pod()
-        return [said(LogKind.SYSTEM, text, datetime.now(UTC)) for text in (*texts, *([] if pod is None else [str(pod)]))]
+        return [log_line(LogKind.SYSTEM, text, datetime.now(UTC)) for text in (*texts, *([] if pod is None else [str(pod)]))]
 
     def _let_stay(self, environment: Environment, outcome: Outcome, meter: Meter) -> list[LogLine]:
         """What a failed run's last attempt left stays for a look, if the task wants that."""
         span, now = environment.keep_failed_span, datetime.now(UTC)
         if span is None or outcome.ok or self._cancelled:
             return []
-        if isinstance(self._decide(self.run, outcome, now, meter, jitter=0.0), retry.Again):
+        if isinstance(self._decide(self.run, outcome, now, meter, jitter=0.0), retry.RetryAt):
             return []
         stay = self._parts.executor.keep(self.run.id, self.run.attempt, span.total_seconds())
-        self._stays = stay is not None and stay.stays
-        return [] if stay is None else [said(LogKind.SYSTEM, stay.told, now)]
+        self._stays = stay is not None and stay.is_kept
+        return [] if stay is None else [log_line(LogKind.SYSTEM, stay.told, now)]
 
     def _refusal_hint(self, lines: list[LogLine]) -> str | None:
         return next((hint for line in lines if (hint := self._parts.executor.refusal_hint(line.data))), None)
@@ -523,7 +523,7 @@ class Execution:
         self._finish(Outcome(ok=False, reason="worker_crash", message=message), self.run.meter, ended)
         return True
 
-    def _outcome(self, ended: Exit, reader: Reader, stopped: Outcome | None) -> Outcome:
+    def _outcome(self, ended: Exit, reader: OutputReader, stopped: Outcome | None) -> Outcome:
         if self._cancelled:
             return Outcome(ok=False, reason="cancelled")
         if stopped is not None:
@@ -551,13 +551,13 @@ class Execution:
                 ok=False, reason="interrupted", message="it was stopped from outside", again=True, infrastructure=True
             )
             return reader.stop() or interrupted
-        return reader.outcome(Ended(code=ended.code, signal=ended.signal, phase=ended.phase, error=ended.error))
+        return reader.outcome(ProcessEnd(code=ended.code, signal=ended.signal, phase=ended.phase, error=ended.error))
 
     def _give_back(self, delay: Delay) -> None:
         """There is no room for the agent: another run may have the slot, and this one waits for room."""
         why = self._fit_delay(delay)
         words = "" if self._delay is not None else f"not begun: {why.message}; "
-        line = said(LogKind.SYSTEM, f"{words}the run waits in the queue until there is room", datetime.now(UTC))
+        line = log_line(LogKind.SYSTEM, f"{words}the run waits in the queue until there is room", datetime.now(UTC))
         run = self._durably(lambda: self._kept(lambda: self._parts.store.give_back(self.run.id, self.run.fence, why, [line])))
         if run.state is not RunState.QUEUED:
             self._tell_of_the_end(run, run.reason, Meter())
@@ -575,7 +575,7 @@ class Execution:
         if not outcome.infrastructure:
             return []
         words = f"attempt {self.run.attempt} failed ({outcome.reason})"
-        return [said(LogKind.SYSTEM, f"{words}: {outcome.message}" if outcome.message else words, datetime.now(UTC))]
+        return [log_line(LogKind.SYSTEM, f"{words}: {outcome.message}" if outcome.message else words, datetime.now(UTC))]
 
     def _fail(self, outcome: Outcome) -> None:
         """End an attempt that has no agent."""
@@ -613,9 +613,11 @@ class Execution:
             )
         )
 
-    def _decide(self, run: Run, outcome: Outcome, now: datetime, meter: Meter, *, jitter: float) -> retry.Again | retry.GiveUp:
-        spent = self._claim.spent + (meter.cost or NOTHING)
-        return retry.decide(run, outcome, now=now, jitter=jitter, budget=self._budget, spent=spent)
+    def _decide(
+        self, run: Run, outcome: Outcome, now: datetime, meter: Meter, *, jitter: float
+    ) -> retry.RetryAt | retry.GiveUp:
+        spent = self._claim.spent + (meter.cost or ZERO_USD)
+        return retry.decide_retry(run, outcome, now=now, jitter=jitter, budget=self._budget, spent=spent)
 
     def _kept(self, end: Callable[[], Run]) -> Run:
         try:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-MAX_LINE = 4 << 20
+MAX_LINE_BYTES = 4 << 20
 
 
-class Lines:
+class LineSplitter:
     """Splits at newlines. A line longer than 4 MiB is cut there, and the rest of it is counted."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Lines:
             yield self._take(), self.done
 
     def _keep(self, part: bytes) -> None:
-        room = MAX_LINE - self._size
+        room = MAX_LINE_BYTES - self._size
         if len(part) > room:
             self._dropped += len(part) - room
             part = part[:room]

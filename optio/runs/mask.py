@@ -15,13 +15,13 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-SHORTEST = 6
+MIN_VALUE_LENGTH = 6
 MASK = b"***"
-_DEEPEST = 100
+_MAX_DEPTH = 100
 _COMMON = ("true", "false", "password")
 # Data without a run of so many characters of an alphabet has no form of that alphabet that is as long.
-_RUN = 32
-_ONES = b"1" * _RUN
+_MIN_RUN_LENGTH = 32
+_ONES = b"1" * _MIN_RUN_LENGTH
 _BASE32 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _ANY_BASE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"
 # For fewer forms than this, looking for the run costs more than it saves.
@@ -31,12 +31,12 @@ _NUMERIC = re.compile(r"[^ -~]|[&<>\"']")
 _PERCENT = re.compile(r"%[0-9A-F]{2}")
 
 
-def _members(alphabet: bytes) -> bytes:
+def _membership_table(alphabet: bytes) -> bytes:
     """A table that makes ones of what is in the alphabet, and zeros of all else."""
     return bytes(ord("1") if byte in alphabet else ord("0") for byte in range(256))
 
 
-_IN_BASE32, _IN_ANY_BASE = _members(_BASE32), _members(_ANY_BASE)
+_IN_BASE32, _IN_ANY_BASE = _membership_table(_BASE32), _membership_table(_ANY_BASE)
 
 
 class Masker:
@@ -52,7 +52,7 @@ class Masker:
         for text in _texts(values):
             escaped.setdefault(_anchor(text), set()).update(_escaped(text))
             encoded.update(_encoded(text.encode("utf-8", "surrogatepass")))
-        long = {form for form in encoded if len(form) >= _RUN}
+        long = {form for form in encoded if len(form) >= _MIN_RUN_LENGTH}
         if len(long) < _WORTH_IT:
             long = set()
         self._escaped, self._anchors = escaped, list(escaped)
@@ -89,7 +89,7 @@ class Masker:
         """The same for every text in a JSON value; what is nested beyond all reason is cut off there."""
         if isinstance(value, str):
             return self.text(value)
-        if depth > _DEEPEST:
+        if depth > _MAX_DEPTH:
             return "[nested too deeply]"
         if isinstance(value, Mapping):
             return {self.text(str(key)): self.json(each, depth + 1) for key, each in value.items()}
@@ -103,7 +103,7 @@ class Masker:
 def _texts(values: Iterable[str]) -> set[str]:
     """The values and their lines, without those that are masked nowhere."""
     parts = {part.strip() for value in values for part in (value, *value.splitlines())}
-    return {text for text in parts if len(text) >= SHORTEST and text.lower() not in _COMMON}
+    return {text for text in parts if len(text) >= MIN_VALUE_LENGTH and text.lower() not in _COMMON}
 
 
 def _anchor(text: str) -> bytes:
@@ -159,7 +159,7 @@ def _in_base64(raw: bytes) -> Iterator[bytes]:
         # The characters at both ends depend on the neighbours: only the inner ones are the value's own.
         inner = base64.b64encode(b"\0" * shift + raw).rstrip(b"=")
         inner = inner[(0, 2, 3)[shift] : len(inner) - (1 if (shift + len(raw)) % 3 else 0)]
-        if len(inner) >= SHORTEST:
+        if len(inner) >= MIN_VALUE_LENGTH:
             yield inner
             yield inner.replace(b"+", b"-").replace(b"/", b"_")
 
@@ -169,5 +169,5 @@ def _in_base32(raw: bytes) -> Iterator[bytes]:
         inner = base64.b32encode(b"\0" * shift + raw).rstrip(b"=")
         # Characters of five bits: those that have a bit of a neighbour go.
         inner = inner[-(-shift * 8 // 5) : (shift + len(raw)) * 8 // 5]
-        if len(inner) >= SHORTEST:
+        if len(inner) >= MIN_VALUE_LENGTH:
             yield inner

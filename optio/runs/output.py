@@ -9,27 +9,27 @@ from datetime import UTC, datetime
 
 from optio.executors.base import STREAMS, Handle
 from optio.model.run import LogKind, LogLine
-from optio.runs.lines import Lines
-from optio.runtimes.base import Reader, said
+from optio.runs.lines import LineSplitter
+from optio.runtimes.base import OutputReader, log_line
 
 # For one look: what is read of each stream, and about how many lines are given.
-_CHUNK = 64 * 1024
-_MOST_BYTES = 1 << 20
-MOST_LINES = 500
-MAX_LOG_LINE = 64 * 1024
+_CHUNK_BYTES = 64 * 1024
+_MAX_BYTES = 1 << 20
+MAX_LINES = 500
+MAX_LOG_LINE_BYTES = 64 * 1024
 # The log that is kept of an attempt. Each line counts for more than its bytes: so does it in the database.
-MAX_LOG = 50_000_000
-_LINE_COST = 100
+MAX_LOG_BYTES = 50_000_000
+_LINE_COST_BYTES = 100
 # More than this a program's result file does not say.
-MAX_RESULT = 16 << 20
+MAX_RESULT_BYTES = 16 << 20
 
 
 class Output:
     """Reads a handle's streams."""
 
-    def __init__(self, handle: Handle, reader: Reader, kept: Mapping[str, int]) -> None:
+    def __init__(self, handle: Handle, reader: OutputReader, kept: Mapping[str, int]) -> None:
         self._handle, self._reader, self._kept = handle, reader, kept
-        self._lines = {stream: Lines() for stream in STREAMS}
+        self._lines = {stream: LineSplitter() for stream in STREAMS}
         self._size = 0
         self._dropped_lines = self._dropped_bytes = 0
         self.moved = False  # the last look found something
@@ -56,12 +56,12 @@ class Output:
         now = datetime.now(UTC)
         behind = not self.caught_up
         for stream, lines in self._lines.items():
-            limit = lines.read + _MOST_BYTES
+            limit = lines.read + _MAX_BYTES
             if behind:
                 limit = min(limit, self._kept.get(stream, 0))
                 self.drained = False
-            while lines.read < limit and len(found) < MOST_LINES:
-                data = self._read(stream, lines.read, min(_CHUNK, limit - lines.read))
+            while lines.read < limit and len(found) < MAX_LINES:
+                data = self._read(stream, lines.read, min(_CHUNK_BYTES, limit - lines.read))
                 if not data:
                     break
                 self.moved = True
@@ -83,21 +83,21 @@ class Output:
                 self._line(stream, line, end, now, found)
             if sizes.get(stream, lines.read) < lines.read:
                 text = f"the program has cut its {stream}, which was read up to byte {lines.read:,}: later lines may be missing"
-                found.append(said(LogKind.SYSTEM, text, now))
+                found.append(log_line(LogKind.SYSTEM, text, now))
         found += self._reader.closing(now)
         if self._dropped_lines:
             text = f"{self._dropped_lines:,} lines ({self._dropped_bytes:,} bytes) of output were not kept"
-            found.append(said(LogKind.SYSTEM, text, now))
+            found.append(log_line(LogKind.SYSTEM, text, now))
         return found
 
     def _read(self, stream: str, offset: int, limit: int) -> bytes:
         if stream == "result":
-            limit = min(limit, MAX_RESULT - offset)
+            limit = min(limit, MAX_RESULT_BYTES - offset)
         return self._handle.read(stream, offset, limit) if limit > 0 else b""
 
     def _feed(self, stream: str, data: bytes, now: datetime, found: list[LogLine]) -> None:
         lines = self._lines[stream]
-        if (self._size > MAX_LOG or stream == "result") and stream in self._reader.plain:
+        if (self._size > MAX_LOG_BYTES or stream == "result") and stream in self._reader.plain:
             for line, _ in lines.block(data):
                 self._reader.line(stream, line, now)
                 if stream != "result":
@@ -109,19 +109,19 @@ class Output:
 
     def _line(self, stream: str, line: bytes, end: int, now: datetime, found: list[LogLine]) -> None:
         for each in self._reader.line(stream, line, now):
-            if self._size > MAX_LOG:
+            if self._size > MAX_LOG_BYTES:
                 self._dropped_lines += 1
                 self._dropped_bytes += len(each.data) + 1
                 continue
-            self._size += _LINE_COST + min(len(each.data), MAX_LOG_LINE)
+            self._size += _LINE_COST_BYTES + min(len(each.data), MAX_LOG_LINE_BYTES)
             if end > self._kept.get(stream, 0):
                 found.append(each)
-                if self._size > MAX_LOG:
-                    found.append(said(LogKind.SYSTEM, "the log of this attempt is full: further output is not kept", now))
+                if self._size > MAX_LOG_BYTES:
+                    found.append(log_line(LogKind.SYSTEM, "the log of this attempt is full: further output is not kept", now))
 
 
-def cut(line: bytes) -> bytes:
+def truncate_line(line: bytes) -> bytes:
     """A line as the log keeps it; what is cut is said in its place."""
-    if len(line) <= MAX_LOG_LINE:
+    if len(line) <= MAX_LOG_LINE_BYTES:
         return line
-    return line[:MAX_LOG_LINE] + f"... [{len(line) - MAX_LOG_LINE:,} bytes cut]".encode()
+    return line[:MAX_LOG_LINE_BYTES] + f"... [{len(line) - MAX_LOG_LINE_BYTES:,} bytes cut]".encode()

@@ -17,11 +17,11 @@ from optio.store.values import PlacedStart
 # What is taken for true until it has been measured.
 DEFAULT_COLD, DEFAULT_WARM, DEFAULT_RUN = timedelta(seconds=10), timedelta(seconds=0.1), timedelta(minutes=5)
 # Of its time a place is to be used for this much at least; below that none is proposed.
-LEAST_USE = 0.01
-LARGEST = 50
+MIN_USE_SHARE = 0.01
+MAX_POOL_SIZE = 50
 _DAY_S = 86_400.0
 # So many measured waits say as much as all of them.
-_SAMPLES = 1_000
+_MAX_SAMPLES = 1_000
 
 
 Samples = Mapping[tuple[str | None, str], Sequence[float]]
@@ -29,7 +29,7 @@ Samples = Mapping[tuple[str | None, str], Sequence[float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waits:
+class StartWaits:
     """What starts took from the claim to the agent: how many they were, and their quantiles in seconds."""
 
     count: int
@@ -39,7 +39,7 @@ class Waits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class StartTimes:
     """What is known, or assumed, of a task's starts. `cold` and `warm` are seconds from the claim to the agent, of which some
     were measured or one is assumed; `run_s` is how long an agent works on average. `assumed` names what was not measured."""
 
@@ -69,7 +69,7 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
+class PoolSizeOption:
     """A size of the pool, and what comes of it. `idle_h` is how many hours a day places wait, all together."""
 
     size: int
@@ -86,15 +86,15 @@ class PoolPlan:
 
     proposed: int
     why: str
-    options: Sequence[Option]
+    options: Sequence[PoolSizeOption]
 
 
-def waits(starts: Sequence[PlacedStart]) -> Waits:
+def summarize_waits(starts: Sequence[PlacedStart]) -> StartWaits:
     """Of these starts."""
     if not starts:
-        return Waits(count=0, p50=None, p90=None, p99=None)
+        return StartWaits(count=0, p50=None, p90=None, p99=None)
     samples = [(start.waited.total_seconds(), 1.0) for start in starts]
-    return Waits(count=len(starts), p50=quantile(samples, 0.5), p90=quantile(samples, 0.9), p99=quantile(samples, 0.99))
+    return StartWaits(count=len(starts), p50=quantile(samples, 0.5), p90=quantile(samples, 0.9), p99=quantile(samples, 0.99))
 
 
 def quantile(samples: Sequence[tuple[float, float]], share: float) -> float:
@@ -114,12 +114,12 @@ def samples_of(starts: Iterable[PlacedStart]) -> Samples:
     found: dict[tuple[str | None, str], list[float]] = defaultdict(list)
     for start in starts:
         for key in ((start.task_id, start.how), (None, start.how)):
-            if len(found[key]) < _SAMPLES:
+            if len(found[key]) < _MAX_SAMPLES:
                 found[key].append(start.waited.total_seconds())
     return found
 
 
-def measured(task_id: str, samples: Samples, took: Sequence[timedelta]) -> Measured:
+def start_times_of(task_id: str, samples: Samples, took: Sequence[timedelta]) -> StartTimes:
     """From the waits of the newest starts and the times that runs of this task took. What it has not shown yet, others tell;
     what nobody has shown is assumed."""
     assumed: list[str] = []
@@ -134,10 +134,10 @@ def measured(task_id: str, samples: Samples, took: Sequence[timedelta]) -> Measu
     if not took:
         assumed.append(f"runs: {DEFAULT_RUN.total_seconds():g} s assumed")
     run_s = sum(span.total_seconds() for span in took) / len(took) if took else DEFAULT_RUN.total_seconds()
-    return Measured(cold=cold, warm=warm, run_s=run_s, assumed=assumed)
+    return StartTimes(cold=cold, warm=warm, run_s=run_s, assumed=assumed)
 
 
-def replay(arrivals: Sequence[float], span_s: float, size: int, refill_s: float) -> tuple[int, float]:
+def simulate_pool(arrivals: Sequence[float], span_s: float, size: int, refill_s: float) -> tuple[int, float]:
     """How many of the starts (in order, within the span) find a place ready, and for how many seconds places are not."""
     away: deque[float] = deque()
     hits, missing = 0, 0.0
@@ -151,36 +151,38 @@ def replay(arrivals: Sequence[float], span_s: float, size: int, refill_s: float)
     return hits, missing
 
 
-def plan(demand: Demand, known: Measured, *, current: int, target: float, largest: int) -> PoolPlan:
+def propose_size(demand: Demand, known: StartTimes, *, current: int, target: float, largest: int) -> PoolPlan:
     """The smallest size, up to `largest`, with which so great a share of starts is warm; none where a place would be used too
     rarely."""
     arrivals = demand.arrivals
     options = {0: _option(arrivals, demand.span_s, known, 0)}
-    for size in range(1, min(largest, LARGEST) + 1):
+    for size in range(1, min(largest, MAX_POOL_SIZE) + 1):
         if not arrivals or options[size - 1].share >= target:
             break
         options[size] = _option(arrivals, demand.span_s, known, size)
     enough = max(options.values(), key=lambda option: (min(option.share, target), -option.size))
     one = options.get(1) or _option(arrivals, demand.span_s, known, 1)
-    proposed, why = _choice(demand, known, enough, one, target, max(options))
+    proposed, why = _choose_size(demand, known, enough, one, target, max(options))
     for size in (1, proposed + 1, current):
         if size <= max(largest, current) and size not in options:
             options[size] = _option(arrivals, demand.span_s, known, size)
     return PoolPlan(proposed=proposed, why=why, options=[options[size] for size in sorted(options)])
 
 
-def _choice(demand: Demand, known: Measured, enough: Option, one: Option, target: float, tried: int) -> tuple[int, str]:
+def _choose_size(
+    demand: Demand, known: StartTimes, enough: PoolSizeOption, one: PoolSizeOption, target: float, tried: int
+) -> tuple[int, str]:
     count = len(demand.arrivals)
-    span = text.roughly(timedelta(seconds=demand.span_s))
+    span = text.format_roughly(timedelta(seconds=demand.span_s))
     if count == 0:
         return 0, f"nothing starts in {span}"
     waiting = one.idle_h * demand.span_s / _DAY_S
     used = one.hits * known.run_s / 3600
-    if waiting / (waiting + used) > 1 - LEAST_USE:
+    if waiting / (waiting + used) > 1 - MIN_USE_SHARE:
         starts = "1 start" if count == 1 else f"{count} starts"
         return 0, (
             f"{starts} in {span}: one pod would wait {waiting:.1f} h and work {used:.1f} h "
-            f"({100 * waiting / (waiting + used):.2f} % idle), to save {_saving(known):.2g} s each time"
+            f"({100 * waiting / (waiting + used):.2f} % idle), to save {_median_saving_s(known):.2g} s each time"
         )
     if enough.share < target:
         return enough.size, (
@@ -190,17 +192,17 @@ def _choice(demand: Demand, known: Measured, enough: Option, one: Option, target
     return enough.size, f"{100 * enough.share:.1f} % of the starts are warm with {enough.size}"
 
 
-def _saving(known: Measured) -> float:
+def _median_saving_s(known: StartTimes) -> float:
     """Seconds that a warm start saves, in the median."""
     cold, warm = (quantile([(wait, 1.0) for wait in samples], 0.5) for samples in (known.cold, known.warm))
     return max(0.0, cold - warm)
 
 
-def _option(arrivals: Sequence[float], span_s: float, known: Measured, size: int) -> Option:
-    hits, missing = replay(arrivals, span_s, size, known.refill_s)
+def _option(arrivals: Sequence[float], span_s: float, known: StartTimes, size: int) -> PoolSizeOption:
+    hits, missing = simulate_pool(arrivals, span_s, size, known.refill_s)
     share = hits / len(arrivals) if arrivals else 0.0
     mixed = [*_weighted(known.warm, share), *_weighted(known.cold, 1 - share)]
-    return Option(
+    return PoolSizeOption(
         size=size,
         hits=hits,
         share=share,

@@ -13,7 +13,7 @@ from optio.executors.base import Exit, Handle
 from optio.model.run import LogLine, Meter, Outcome
 from optio.runs.blame import ReadTrial, Turn
 from optio.runs.output import Output
-from optio.runtimes.base import Reader
+from optio.runtimes.base import OutputReader
 
 # Output that comes faster than this is gathered into one commit.
 GATHER_S = 0.02
@@ -25,13 +25,13 @@ class Reading:
     """One attempt's output on its way into the log, and what was decided of the attempt meanwhile.
 
     `ended` is its end as the executor told it, `stopped` the outcome for which it was asked to stop, `kept` the meter as the
-    store has it. `is_open` says that the log has its first lines.
+    store has it. `can_send_anywhere` says that the log has its first lines.
     """
 
     def __init__(
         self,
         handle: Handle,
-        reader: Reader,
+        reader: OutputReader,
         trial: ReadTrial,
         turn: Turn,
         *,

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 # Of a prompt that is longer only so many characters are compared line by line.
-_MOST_COMPARED = 200_000
+_MAX_COMPARED_CHARACTERS = 200_000
 # Both mean a run: whether another one stands for the same business key already is not known before it is tried.
 _STARTS = ("accepted", "duplicate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
+class DeliveryDecision:
     """What was, or would be, made of a delivery. Parameters and prompt are None without a run, or when it is kept no longer."""
 
     verdict: str
@@ -29,7 +29,7 @@ class Judgement:
         return self.verdict in _STARTS
 
 
-def differences(then: Judgement, now: Judgement) -> list[str]:
+def differences(then: DeliveryDecision, now: DeliveryDecision) -> list[str]:
     """In which of `task`, `verdict`, `detail`, `params` and `prompt` they differ; in the last two only where there was a run
     that is known yet, and would be one."""
     found = []
@@ -44,7 +44,7 @@ def differences(then: Judgement, now: Judgement) -> list[str]:
     return found
 
 
-def diff(then: Judgement, now: Judgement) -> str:
+def diff(then: DeliveryDecision, now: DeliveryDecision) -> str:
     """A unified diff of parameters and prompt; empty when there is nothing to compare."""
     if then.starts and then.params is None:
         return ""
@@ -59,6 +59,6 @@ def _lines(value: Any) -> Iterator[str]:
     if value is None:
         return
     text = value if isinstance(value, str) else json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
-    yield from text[:_MOST_COMPARED].splitlines()
-    if len(text) > _MOST_COMPARED:
-        yield f"... and {len(text) - _MOST_COMPARED:,} characters more"
+    yield from text[:_MAX_COMPARED_CHARACTERS].splitlines()
+    if len(text) > _MAX_COMPARED_CHARACTERS:
+        yield f"... and {len(text) - _MAX_COMPARED_CHARACTERS:,} characters more"

@@ -10,14 +10,14 @@ from datetime import timedelta
 from optio.model.senders import InBody, Sender, sender_of
 from optio.model.text import span
 from optio.model.trigger import WebhookConfig
-from optio.runs.signature import TOLERANCE_S, Header, stamp_of
+from optio.runs.signature import TOLERANCE_S, Header, timestamp_of
 from optio.store.values import ReplayGuard
 
 # A stamp may be as much ahead of our clock as it may be behind.
 _STAMPED_WINDOW = timedelta(seconds=2 * TOLERANCE_S)
 
 
-def guard(config: WebhookConfig, header: Header, body_sha256: str) -> ReplayGuard | None:
+def replay_guard_of(config: WebhookConfig, header: Header, body_sha256: str) -> ReplayGuard | None:
     """Return what to remember of a delivery whose signature is valid; None where a replay cannot be, or may be.
 
     The header of the signature is no part of it: one signature has many spellings. With a signed time stamp the same body may
@@ -27,8 +27,8 @@ def guard(config: WebhookConfig, header: Header, body_sha256: str) -> ReplayGuar
         return None
     row = sender_of(config)
     rows = [row] if row.signing is None else [row, row.signing]
-    stamps = [stamp for each in rows if (stamp := stamp_of(each, header)) is not None]
-    if any(_signs_id(each) for each in rows if each.timestamp is None or stamp_of(each, header) is not None):
+    stamps = [stamp for each in rows if (stamp := timestamp_of(each, header)) is not None]
+    if any(_signs_id(each) for each in rows if each.timestamp is None or timestamp_of(each, header) is not None):
         return None
     if stamps:
         digest = hashlib.sha256(f"{stamps[0]}.{body_sha256}".encode("utf-8", "surrogateescape")).hexdigest()
@@ -36,10 +36,10 @@ def guard(config: WebhookConfig, header: Header, body_sha256: str) -> ReplayGuar
     return None if config.replay_span is None else ReplayGuard(digest=body_sha256, window=config.replay_span)
 
 
-def reason(config: WebhookConfig, header: Header, first: str) -> str:
+def replay_reason(config: WebhookConfig, header: Header, first: str) -> str:
     """Return why a delivery was answered as the delivery `first` was, for its sender."""
     row = sender_of(config)
-    if stamp_of(row, header) is not None:
+    if timestamp_of(row, header) is not None:
         return (
             f"delivery {first} had the same signed time and body, so this one is taken for a replay of it. To start a run each "
             "time, sign each delivery with its own time"

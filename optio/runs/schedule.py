@@ -9,31 +9,31 @@ from typing import Any
 from optio.errors import Invalid
 from optio.model.registry import CompiledTask
 from optio.model.trigger import ScheduleConfig
-from optio.runs.submit import prepare
+from optio.runs.submit import prepare_run
 from optio.scheduling import cron
-from optio.store.values import Closing, Firing, NewRun, ScheduleRow, SkippedSlots, SlotVerdict
+from optio.store.values import ClosedSchedule, Firing, NewRun, ScheduleRow, SkippedSlots, SlotVerdict
 
 # A slot is missed, not late, when nobody looked for this long.
 MISSED_AFTER = timedelta(seconds=60)
 _MOMENT = timedelta(seconds=1)
 # Slots of one look that get a row of their own; what is older is kept as one row with a number.
-MOST_VERDICTS = 1000
+MAX_VERDICTS = 1000
 SUPERSEDED = "superseded"
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class ScheduleChanges:
     """What must change in the kept schedules; `broken` has the tasks whose schedule cannot be used here, and why. `closings`
     are what is left of schedules that end: slots that nobody had looked at when they did."""
 
     put: list[ScheduleRow]
     drop: list[str]
     broken: Mapping[str, Exception]
-    closings: list[Closing]
+    closings: list[ClosedSchedule]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ScheduleStep:
     """What is due of one schedule, and sentences for the operator about what went wrong with it."""
 
     firing: Firing
@@ -59,13 +59,13 @@ def mark_of(task: CompiledTask) -> str | None:
 
 def reconcile(
     tasks: Mapping[str, CompiledTask], kept: Mapping[str, ScheduleRow], now: datetime, *, clock_set_back: bool = False
-) -> Changes:
+) -> ScheduleChanges:
     """A new or changed schedule begins now: slots before it are nobody's. An unchanged one keeps what it has missed.
 
     With `clock_set_back`, next slots that were computed from a time ahead are brought back; a slot that has fired stays fired.
     """
     put: list[ScheduleRow] = []
-    closings: list[Closing] = []
+    closings: list[ClosedSchedule] = []
     wanted: dict[str, str] = {}
     broken: dict[str, Exception] = {}
     for task in tasks.values():
@@ -90,7 +90,7 @@ def reconcile(
     drop = [task_id for task_id in kept if task_id not in wanted]
     for task_id in drop:
         closings += _closing(kept[task_id], now)
-    return Changes(put, drop, broken, closings)
+    return ScheduleChanges(put, drop, broken, closings)
 
 
 def _before(first: datetime | None, row: ScheduleRow | None) -> bool:
@@ -99,27 +99,29 @@ def _before(first: datetime | None, row: ScheduleRow | None) -> bool:
     return row.next_fire is None or first < row.next_fire
 
 
-def _closing(row: ScheduleRow, end: datetime) -> list[Closing]:
+def _closing(row: ScheduleRow, end: datetime) -> list[ClosedSchedule]:
     """The slots of a schedule that ends, from its next one on."""
     if row.next_fire is None or row.next_fire > end:
         return []
     try:
-        due = _due(*expression_of(row.fingerprint), row.next_fire, end, SUPERSEDED)
+        due = _due_slots(*expression_of(row.fingerprint), row.next_fire, end, SUPERSEDED)
     except Exception:
         return []  # another version wrote it; its slots mean nothing here
     verdicts = [SlotVerdict(slot=slot, verdict=SUPERSEDED) for slot in due.slots]
-    return [Closing(task_id=row.task_id, verdicts=verdicts, skipped=due.skipped)] if verdicts else []
+    return [ClosedSchedule(task_id=row.task_id, verdicts=verdicts, skipped=due.skipped)] if verdicts else []
 
 
-def plan(task: CompiledTask, due: datetime, now: datetime, new_id: Callable[[], str], generation: int | None = None) -> Plan:
+def plan_step(
+    task: CompiledTask, due: datetime, now: datetime, new_id: Callable[[], str], generation: int | None = None
+) -> ScheduleStep:
     """What the slots from `due` to `now` come to. `generation` is the one that `task` is of."""
     trigger = task.spec.schedule
     if trigger is None:
-        return Plan(Firing(task_id=task.id, digest=task.digest, verdicts=(), runs=(), next_fire=None))
+        return ScheduleStep(Firing(task_id=task.id, digest=task.digest, verdicts=(), runs=(), next_fire=None))
     config = trigger.config
-    found = _due(config.cron_expression, config.timezone, due, now, "missed")
+    found = _due_slots(config.cron_expression, config.timezone, due, now, "missed")
     slots = found.slots
-    chosen = set(_chosen(config, slots, now))
+    chosen = set(_slots_to_run(config, slots, now))
     verdicts, runs, notes = [], [], []
     missed = len(slots) - len(chosen)
     if missed or found.skipped is not None:
@@ -147,11 +149,11 @@ def plan(task: CompiledTask, due: datetime, now: datetime, new_id: Callable[[], 
         unless_active=config.overlap == "skip",
         skipped=found.skipped,
     )
-    return Plan(firing, tuple(notes))
+    return ScheduleStep(firing, tuple(notes))
 
 
 @dataclass(frozen=True, slots=True)
-class _Due:
+class _DueSlots:
     """The last MOST_VERDICTS slots that are due, oldest first, the slot after them, and what is older."""
 
     slots: tuple[datetime, ...]
@@ -165,27 +167,27 @@ class _Due:
 
 
 @lru_cache(maxsize=64)
-def _due(expression: str, zone: str, due: datetime, now: datetime, verdict: str) -> _Due:
+def _due_slots(expression: str, zone: str, due: datetime, now: datetime, verdict: str) -> _DueSlots:
     """The slots in [due, now]. Many tasks have the same schedule, and reading it costs more than all else that is planned."""
     # The walk gives what is later than its start, and slots are whole minutes: `due` itself is in, no earlier one is.
     since = due - _MOMENT
     found: list[datetime] = []
     for slot in cron.fires(expression, zone, since):
         if slot > now:
-            return _Due(tuple(found), slot)
+            return _DueSlots(tuple(found), slot)
         found.append(slot)
-        if len(found) > MOST_VERDICTS:
+        if len(found) > MAX_VERDICTS:
             break
     else:
-        return _Due(tuple(found), None)
-    slots = tuple(cron.last_fires(expression, zone, now, since, MOST_VERDICTS))
+        return _DueSlots(tuple(found), None)
+    slots = tuple(cron.last_fires(expression, zone, now, since, MAX_VERDICTS))
     before = slots[0] - _MOMENT
     (last,) = cron.last_fires(expression, zone, before, since, 1)
     skipped = SkippedSlots(first=found[0], last=last, count=cron.count(expression, zone, since, before), verdict=verdict)
-    return _Due(slots, cron.next_fire(expression, zone, now), skipped)
+    return _DueSlots(slots, cron.next_fire(expression, zone, now), skipped)
 
 
-def _chosen(config: ScheduleConfig, slots: tuple[datetime, ...], now: datetime) -> tuple[datetime, ...]:
+def _slots_to_run(config: ScheduleConfig, slots: tuple[datetime, ...], now: datetime) -> tuple[datetime, ...]:
     """The slots that start a run: those in time, and of the missed ones what `misfire` says."""
     missed = tuple(slot for slot in slots if now - slot > MISSED_AFTER)
     in_time = slots[len(missed) :]
@@ -198,4 +200,4 @@ def _chosen(config: ScheduleConfig, slots: tuple[datetime, ...], now: datetime) 
 
 def _run(task: CompiledTask, values: Mapping[str, Any], slot: datetime, new_id: str, generation: int | None) -> NewRun:
     slot = slot.astimezone(UTC)
-    return prepare(task, values, new_id=new_id, trigger="schedule", actor="scheduler", slot=slot, generation=generation)
+    return prepare_run(task, values, new_id=new_id, trigger="schedule", actor="scheduler", slot=slot, generation=generation)

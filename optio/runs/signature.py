@@ -27,7 +27,7 @@ MAX_SIGNATURES = 10
 _PIECE_BYTES = 2_047
 _UNIX_SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 # What a time stamp and the point behind it look like at the beginning of a body.
-_LIKE_A_STAMP = re.compile(rb"[0-9]{1,12}\.")
+_TIMESTAMP_PREFIX = re.compile(rb"[0-9]{1,12}\.")
 
 
 class UnusableSecret(ValueError):
@@ -35,7 +35,7 @@ class UnusableSecret(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class SigningKey:
     """A secret ready for use: its bytes, and the row of the table that it verifies by."""
 
     sender: Sender
@@ -98,7 +98,7 @@ def challenge(config: WebhookConfig, document: Any) -> str | None:
     return document["challenge"] if asked and isinstance(document.get("challenge"), str) else None
 
 
-def key(config: WebhookConfig, secret: str) -> Key:
+def signing_key(config: WebhookConfig, secret: str) -> SigningKey:
     """Return the key that a secret signs with; raises UnusableSecret."""
     sender = sender_of(config)
     if sender.signing is not None and secret.startswith(SIGNING_PREFIX):
@@ -113,7 +113,7 @@ def key(config: WebhookConfig, secret: str) -> Key:
     if len(measured) < sender.min_key_bytes:
         count = f"{len(measured)} {'byte' if len(measured) == 1 else 'bytes'}"
         raise UnusableSecret(f"it has {count}, and `{config.scheme}` needs {sender.min_key_bytes} or more")
-    return Key(sender, value)
+    return SigningKey(sender, value)
 
 
 def unusable_secrets(tasks: Iterable[CompiledTask], get: Callable[[str], str | None]) -> Iterator[tuple[str, str, str]]:
@@ -124,7 +124,7 @@ def unusable_secrets(tasks: Iterable[CompiledTask], get: Callable[[str], str | N
             value = get(ref.name) if ref is not None else None
             if config is not None and ref is not None and value is not None:
                 try:
-                    key(config, value)
+                    signing_key(config, value)
                 except UnusableSecret as err:
                     yield config.path, ref.name, str(err)
 
@@ -141,10 +141,10 @@ def covers_time(config: WebhookConfig, header: Header) -> bool:
     """Whether the signature of this request, if it verifies, covers a time stamp: it cannot be replayed for long then."""
     sender = sender_of(config)
     rows = [sender] if sender.signing is None else [sender, sender.signing]
-    return any(row.timestamp is not None and stamp_of(row, header) is not None for row in rows)
+    return any(row.timestamp is not None and timestamp_of(row, header) is not None for row in rows)
 
 
-def doubt(keys: Sequence[Key], body: bytes, header: Header, now: float) -> tuple[str, str] | None:
+def why_unproved(keys: Sequence[SigningKey], body: bytes, header: Header, now: float) -> tuple[str, str] | None:
     """Return verdict and detail of a request whose sender is not proved; None if it is."""
     # Every key is tried: the time that it takes does not depend on which one fits.
     fits = [each for each in keys if verifies(each, body, header)]
@@ -155,7 +155,7 @@ def doubt(keys: Sequence[Key], body: bytes, header: Header, now: float) -> tuple
     return None
 
 
-def verifies(key: Key, body: bytes, header: Header) -> bool:
+def verifies(key: SigningKey, body: bytes, header: Header) -> bool:
     """Whether a signature of the request is by this key, whatever its time."""
     sender = key.sender
     values = header(sender.header.lower())
@@ -165,7 +165,7 @@ def verifies(key: Key, body: bytes, header: Header) -> bool:
         # Of digests, since the comparison of texts of two lengths ends early.
         given, wanted = (hashlib.sha256(each).digest() for each in (_bytes(values[0]), key.value))
         return hmac.compare_digest(given, wanted)
-    before = _signed_before(sender, body, header)
+    before = _signed_prefix(sender, body, header)
     if before is None:
         return False
     digest = _mac(key.value, before, body)
@@ -177,7 +177,7 @@ def is_fresh(sender: Sender, header: Header, now: float) -> bool:
     """Whether the time stamp that the signature covers, if any, is within five minutes."""
     if sender.timestamp is None:
         return True
-    stamp = stamp_of(sender, header)
+    stamp = timestamp_of(sender, header)
     if stamp is None:
         return sender.may_omit_timestamp
     return _UNIX_SECONDS.fullmatch(stamp) is not None and abs(now - int(stamp)) <= TOLERANCE_S
@@ -185,7 +185,7 @@ def is_fresh(sender: Sender, header: Header, now: float) -> bool:
 
 def sign(config: WebhookConfig, secret: str, body: bytes, *, delivery: str, now: float) -> dict[str, str]:
     """Return the headers that a sender of this scheme would send; raises UnusableSecret."""
-    used, stamp = key(config, secret), str(int(now))
+    used, stamp = signing_key(config, secret), str(int(now))
     sender, numbered = used.sender, _first_header(used.sender.delivery)
     headers, entries, before = {} if numbered is None else {numbered: delivery}, [], b""
     for part in sender.signed:
@@ -223,16 +223,16 @@ def _found(sources: Iterable[Source], header: Header, document: Callable[[], Any
     return None
 
 
-def _signed_before(sender: Sender, body: bytes, header: Header) -> bytes | None:
+def _signed_prefix(sender: Sender, body: bytes, header: Header) -> bytes | None:
     """What is signed before the body; None if the request lacks a part of it."""
-    if sender.may_omit_timestamp and stamp_of(sender, header) is None:
+    if sender.may_omit_timestamp and timestamp_of(sender, header) is None:
         # Else a signature over a time stamp and a body would hold for both as one body, if its reader takes that for a number.
-        return None if _LIKE_A_STAMP.match(body) else b""
+        return None if _TIMESTAMP_PREFIX.match(body) else b""
     parts = [part if isinstance(part, str) else _value(part, sender, header) for part in sender.signed]
     return None if None in parts else b"".join(_bytes(part) for part in parts if part is not None)
 
 
-def stamp_of(sender: Sender, header: Header) -> str | None:
+def timestamp_of(sender: Sender, header: Header) -> str | None:
     """The time stamp that a request of this sender signs, as it is written; None where it sends none."""
     return None if sender.timestamp is None else _value(sender.timestamp, sender, header)
 

@@ -14,14 +14,14 @@ from optio.model.registry import CompiledTask
 from optio.model.route import Route, pointer
 from optio.store.values import NewRun
 
-MAX_PROMPT = 1 << 20
+MAX_PROMPT_LENGTH = 1 << 20
 # A business key is kept as it reads up to so many bytes, a longer one by its digest.
-LONGEST_KEY = 200
-_DEEPEST = 100
-_HALF = re.compile("[\ud800-\udfff]")
+MAX_KEY_BYTES = 200
+_MAX_DEPTH = 100
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def prepare(
+def prepare_run(
     task: CompiledTask,
     given: Mapping[str, Any] | None,
     *,
@@ -40,11 +40,11 @@ def prepare(
     unsendable = list(_unsendable(given or {}, at))
     if unsendable:
         raise Invalid(f"the parameters do not fit the task `{task.id}`", unsendable)
-    effective = schema.fill(task.spec.params_schema, given or {})
+    effective = schema.apply_defaults(task.spec.params_schema, given or {})
     problems = schema.problems(task.spec.params_schema, effective, at=at)
     if problems:
         raise Invalid(f"the parameters do not fit the task `{task.id}`", problems)
-    prompt = _rendered("prompt", task.prompt, effective)
+    prompt = _render("prompt", task.prompt, effective)
     if task.prompt and not prompt.strip():
         raise Invalid("the rendered prompt is blank")
     return NewRun(
@@ -70,16 +70,16 @@ def _business_key(task: CompiledTask, params: Mapping[str, Any], at: Route) -> s
     if missing:
         problems = [Problem(pointer((*at, name)), "is needed for the task's `dedupe.key`") for name in missing]
         raise Invalid(f"the parameters do not fit the task `{task.id}`", problems)
-    key = _rendered("`dedupe.key`", task.spec.dedupe.key, params)
+    key = _render("`dedupe.key`", task.spec.dedupe.key, params)
     data = key.encode()
-    return key if len(data) <= LONGEST_KEY else "sha256:" + hashlib.sha256(data).hexdigest()
+    return key if len(data) <= MAX_KEY_BYTES else "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def _rendered(what: str, text: str, params: Mapping[str, Any]) -> str:
+def _render(what: str, text: str, params: Mapping[str, Any]) -> str:
     """Counted before it is made: a short text may name a long value many times."""
     count = length(text, params)
-    if count > MAX_PROMPT:
-        raise Invalid(f"the rendered {what} has {count:,} characters, more than {MAX_PROMPT:,}")
+    if count > MAX_PROMPT_LENGTH:
+        raise Invalid(f"the rendered {what} has {count:,} characters, more than {MAX_PROMPT_LENGTH:,}")
     return render(text, params)
 
 
@@ -88,10 +88,10 @@ def _unsendable(value: Any, at: Route, depth: int = 0) -> Iterator[Problem]:
     if isinstance(value, str):
         if "\0" in value:
             yield Problem(pointer(at), "must not contain the NUL character")
-        elif not value.isascii() and _HALF.search(value):
+        elif not value.isascii() and _SURROGATE.search(value):
             yield Problem(pointer(at), "must be valid Unicode: a surrogate stands alone")
-    elif depth > _DEEPEST:
-        yield Problem(pointer(at), f"must not be nested deeper than {_DEEPEST} levels")
+    elif depth > _MAX_DEPTH:
+        yield Problem(pointer(at), f"must not be nested deeper than {_MAX_DEPTH} levels")
     elif isinstance(value, Mapping):
         for key, each in value.items():
             yield from _unsendable(key, at, depth)

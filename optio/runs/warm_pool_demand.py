@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from optio.executors.base import Executor, Warm
+from optio.executors.base import Executor, WarmDemand
 from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import Pool
 from optio.model.registry import CompiledTask
@@ -14,14 +14,14 @@ from optio.store.values import RunFilter
 
 # What has not changed is said again after so many seconds: who listens may not have been able to do it, and who reads wants to
 # know that somebody still says it.
-_SAID_AGAIN = 30.0
+_REPORT_AGAIN_S = 30.0
 # Idle places stay away for so long after the last run was found to wait for room: then the runs behind it have begun, or are
 # found to wait, too.
 _MAKES_WAY_S = 60.0
 _MAKES_WAY = "it makes way for runs that wait for room"
 
 
-class Warming:
+class WarmPoolSync:
     """One worker's part in it. When a worker stops, the places stay for the next one: nothing is said then."""
 
     def __init__(
@@ -36,7 +36,7 @@ class Warming:
         self._store, self._executor, self._place, self._scope, self._clock = store, executor, place, scope, clock
         self._generation = 0
         self._tasks: Sequence[CompiledTask] = ()
-        self._wanted: list[Warm] | None = None
+        self._wanted: list[WarmDemand] | None = None
         self._wanted_at = 0.0
         self._said: list[Pool] | None = None
         self._said_at = 0.0
@@ -44,19 +44,19 @@ class Warming:
 
     def look(self) -> None:
         """Once; raises StoreUnavailable, and then all that was wanted is still wanted."""
-        found = self._store.pooled(self._generation)
+        found = self._store.pooled_tasks(self._generation)
         if found is not None:
             self._generation = found.generation
             self._tasks = [task for task in found.tasks if self._scope.includes(task.namespace)]
         paused = self._store.pauses() if self._tasks else {}
         makes_way = bool(self._tasks) and self._is_short()
         wanted = [
-            Warm(task_id=task.id, size=0 if makes_way else task.spec.warm_pool_size, environment=task.spec.environment)
+            WarmDemand(task_id=task.id, size=0 if makes_way else task.spec.warm_pool_size, environment=task.spec.environment)
             for task in self._tasks
             if task.spec.enabled and task.id not in paused
         ]
         now = self._clock()
-        if wanted != self._wanted or now - self._wanted_at >= _SAID_AGAIN:
+        if wanted != self._wanted or now - self._wanted_at >= _REPORT_AGAIN_S:
             self._executor.keep_warm(wanted)
             self._wanted, self._wanted_at = wanted, now
         self._say()
@@ -77,6 +77,6 @@ class Warming:
             self._said = None
             return
         pools = [pool if pool.size else replace(pool, problem=_MAKES_WAY) for pool in pools]
-        if pools != self._said or self._clock() - self._said_at >= _SAID_AGAIN:
+        if pools != self._said or self._clock() - self._said_at >= _REPORT_AGAIN_S:
             self._store.keep_pools(self._place, pools)
             self._said, self._said_at = pools, self._clock()

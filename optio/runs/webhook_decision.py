@@ -13,20 +13,20 @@ from optio.model import mapping
 from optio.model.registry import CompiledTask, Registry
 from optio.model.trigger import WebhookConfig
 from optio.runs import signature
-from optio.runs.replay import Judgement
-from optio.runs.submit import prepare
+from optio.runs.replay import DeliveryDecision
+from optio.runs.submit import prepare_run
 from optio.store.values import NewRun
 
 Header = Callable[[str], Sequence[str]]
-UNHELD = "the `when` filter does not hold"
+FILTERED = "the `when` filter does not hold"
 CHALLENGED = "the sender asked for its challenge back, to verify the URL"
 # What a kept header says when its value was a credential.
 MASKED = "***"
-_LONGEST_DETAIL = 2000
-_LONGEST_EVENT, _MOST_EVENTS = 60, 10
+_MAX_DETAIL_LENGTH = 2000
+_MAX_EVENT_LENGTH, _MAX_EVENTS = 60, 10
 
 
-def judge(
+def decide_start(
     task: CompiledTask,
     config: WebhookConfig,
     header: Header,
@@ -43,14 +43,14 @@ def judge(
         raise Unsupported("send application/json")
     document = payload.decode(body)
     try:
-        unwanted = _unwanted(config, header, document)
+        unwanted = _filter_reason(config, header, document)
         if unwanted is not None:
             return unwanted
         mapped = config.param_mapping
         params = document if mapped is None else mapping.from_payload(mapped, document)
     except mapping.MappingFailed as err:
         raise Invalid(str(err)) from err
-    return prepare(
+    return prepare_run(
         task,
         params,
         new_id=new_id,
@@ -62,17 +62,17 @@ def judge(
     )
 
 
-def _unwanted(config: WebhookConfig, header: Header, document: Any) -> str | None:
+def _filter_reason(config: WebhookConfig, header: Header, document: Any) -> str | None:
     if signature.challenge(config, document) is not None:
         return CHALLENGED
     if config.events is not None:
         event = signature.event_name(config, header, document)
         if event is None or event not in config.events:
-            wanted = ", ".join(name[:_LONGEST_EVENT] for name in config.events[:_MOST_EVENTS])
+            wanted = ", ".join(name[:_MAX_EVENT_LENGTH] for name in config.events[:_MAX_EVENTS])
             place = signature.event_place(config)
-            came = f"`{place}` names no event" if event is None else f"the event is `{event[:_LONGEST_EVENT]}`"
+            came = f"`{place}` names no event" if event is None else f"the event is `{event[:_MAX_EVENT_LENGTH]}`"
             return f"{came}, and `events` has {wanted}"
-    return None if config.when is None or mapping.compile_when(config.when).holds(document) else UNHELD
+    return None if config.when is None or mapping.compile_when(config.when).holds(document) else FILTERED
 
 
 def refusal(err: Malformed | Invalid) -> tuple[str, int, str]:
@@ -81,15 +81,15 @@ def refusal(err: Malformed | Invalid) -> tuple[str, int, str]:
         return "unsupported", 415, str(err)
     if isinstance(err, Malformed):
         return "unreadable", 400, str(err)
-    return "invalid", 422, ("; ".join(f"{p.pointer} {p.message}" for p in err.problems) or str(err))[:_LONGEST_DETAIL]
+    return "invalid", 422, ("; ".join(f"{p.pointer} {p.message}" for p in err.problems) or str(err))[:_MAX_DETAIL_LENGTH]
 
 
-def kept(headers: Mapping[str, str]) -> Header:
+def kept_header_lookup(headers: Mapping[str, str]) -> Header:
     """The headers of a kept delivery. Its credentials are gone, and its trace has ended."""
     return lambda name: [headers[name]] if name != "traceparent" and headers.get(name, MASKED) != MASKED else []
 
 
-def again(
+def decide_again(
     registry: Registry,
     path: str,
     headers: Mapping[str, str],
@@ -99,17 +99,17 @@ def again(
     actor: str = "",
     delivery_id: str | None = None,
     generation: int | None = None,
-) -> tuple[Judgement, NewRun | None]:
+) -> tuple[DeliveryDecision, NewRun | None]:
     """What these tasks make of a kept delivery, and the run that they would start. Its signature was proved when it came."""
     task = registry.hooks.get(path)
     if task is None or task.spec.webhook is None:
-        return Judgement(verdict="absent", detail=f"no webhook `{path}` is served"), None
-    here = Judgement(verdict="accepted", task_id=task.id, definition=task.digest)
+        return DeliveryDecision(verdict="absent", detail=f"no webhook `{path}` is served"), None
+    here = DeliveryDecision(verdict="accepted", task_id=task.id, definition=task.digest)
     try:
-        verdict = judge(
+        verdict = decide_start(
             task,
             task.spec.webhook.config,
-            kept(headers),
+            kept_header_lookup(headers),
             body,
             new_id=new_id,
             actor=actor,

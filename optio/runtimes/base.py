@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol
 
-from optio.model.money import NOTHING, dollars
+from optio.model.money import ZERO_USD, dollars
 from optio.model.registry import CompiledTask
 from optio.model.run import LogKind, LogLine, Meter, Outcome
 
@@ -24,7 +24,7 @@ class Invocation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class ProcessEnd:
     """How the agent's process ended, as a runtime sees it."""
 
     code: int | None
@@ -33,7 +33,7 @@ class Ended:
     error: str | None = None
 
 
-class Reader(Protocol):
+class OutputReader(Protocol):
     """Reads one attempt's output, line by line, from its beginning.
 
     Texts are given whole; whoever keeps them masks secrets first and cuts afterwards, so that no half of a secret stays.
@@ -71,7 +71,7 @@ class Reader(Protocol):
         """What the log says last."""
         ...
 
-    def outcome(self, ended: Ended) -> Outcome:
+    def outcome(self, ended: ProcessEnd) -> Outcome:
         """Decided by the terminal event and the exit code, never by searching the text. The worse of the two wins."""
         ...
 
@@ -84,17 +84,17 @@ class Runtime(Protocol):
     stall: timedelta | None
 
     def invoke(
-        self, task: CompiledTask, prompt: str, params: Mapping[str, Any], program: str, spent: Decimal = NOTHING
+        self, task: CompiledTask, prompt: str, params: Mapping[str, Any], program: str, spent: Decimal = ZERO_USD
     ) -> Invocation:
         """How to call it. `spent` is what earlier attempts of the run have cost: the agent may spend what is left."""
         ...
 
-    def reader(self, task: CompiledTask, spent: Decimal = NOTHING) -> Reader:
+    def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> OutputReader:
         """A fresh reader; `spent` as for `invoke`."""
         ...
 
 
-def said(kind: LogKind, text: str, at: datetime) -> LogLine:
+def log_line(kind: LogKind, text: str, at: datetime) -> LogLine:
     """A log line from text, whatever characters it holds."""
     return LogLine(kind=kind, data=text.encode("utf-8", "replace"), at=at)
 
@@ -110,7 +110,7 @@ def over_limits(task: CompiledTask, meter: Meter, spent: Decimal) -> Outcome | N
     return None
 
 
-def broken_off(ended: Ended) -> Outcome | None:
+def common_outcome(ended: ProcessEnd) -> Outcome | None:
     """Ends that are the same for every runtime: set-up failed, the program could not be started."""
     if ended.phase == "setup":
         return Outcome(ok=False, reason="setup", message=f"a set-up command failed with exit code {ended.code}", again=True)
@@ -139,7 +139,7 @@ BY_STATUS: Mapping[int, tuple[str, bool]] = {
 }
 
 
-def by_status(status: int) -> tuple[str, bool]:
+def reason_of_status(status: int) -> tuple[str, bool]:
     """Reason and `again` for an API error."""
     if status in BY_STATUS:
         return BY_STATUS[status]
@@ -154,7 +154,7 @@ def guard_slash(prompt: str) -> str:
     return f"The task is:\n{prompt}" if _SLASH.match(prompt) else prompt
 
 
-def count(value: Any) -> int | None:
+def token_count(value: Any) -> int | None:
     """A token count as an agent reports it; None for what is no whole number from zero up."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**12:
         return None

@@ -8,24 +8,24 @@ from decimal import Decimal
 from typing import Any
 
 from optio.model import prices
-from optio.model.money import NOTHING, left
+from optio.model.money import ZERO_USD, remaining_budget
 from optio.model.registry import CompiledTask
 from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
 from optio.runtimes.base import (
-    Ended,
     Invocation,
-    broken_off,
-    by_status,
-    count,
+    ProcessEnd,
+    common_outcome,
     guard_slash,
+    log_line,
     over_limits,
+    reason_of_status,
     reject_constant,
-    said,
+    token_count,
 )
 
-MAX_JSON_LINE = 4 << 20
+MAX_JSON_LINE_BYTES = 4 << 20
 # Of what the agent says before it has a result, the last texts that fit are kept.
-MAX_SAID = 64 * 1024
+MAX_TEXT_BYTES = 64 * 1024
 _ENV = {
     "CLAUDE_CODE_MAX_RETRIES": "4",
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
@@ -55,7 +55,7 @@ class ClaudeCode:
     stall: timedelta | None = timedelta(minutes=10)
 
     def invoke(
-        self, task: CompiledTask, prompt: str, params: Mapping[str, Any], program: str, spent: Decimal = NOTHING
+        self, task: CompiledTask, prompt: str, params: Mapping[str, Any], program: str, spent: Decimal = ZERO_USD
     ) -> Invocation:
         """See `Runtime.invoke`."""
         spec = task.spec
@@ -65,12 +65,12 @@ class ClaudeCode:
             argv += ["--model", spec.model]
         if spec.max_turns is not None:
             argv += ["--max-turns", str(spec.max_turns)]
-        budget = left(spec, spent)
+        budget = remaining_budget(spec, spent)
         if budget:
             argv += ["--max-budget-usd", f"{budget:f}"]
         return Invocation(argv=tuple(argv), stdin=guard_slash(prompt).encode("utf-8", "replace"), env=_ENV)
 
-    def reader(self, task: CompiledTask, spent: Decimal = NOTHING) -> "ClaudeReader":
+    def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> "ClaudeReader":
         """See `Runtime.reader`."""
         return ClaudeReader(task, spent)
 
@@ -79,7 +79,7 @@ class ClaudeReader:
     """Reads the event stream. Each model call begins with `message_start`; its `message_delta` has the true usage."""
 
     plain = frozenset({"stderr"})
-    longest = MAX_JSON_LINE
+    longest = MAX_JSON_LINE_BYTES
 
     def __init__(self, task: CompiledTask, spent: Decimal) -> None:
         self._task = task
@@ -104,7 +104,7 @@ class ClaudeReader:
         event = _event(data)
         if event is None:
             return [LogLine(kind=LogKind.OUTPUT, data=data, at=at)] if data.strip() else []
-        return [said(kind, text, at) for kind, text in self._read(event)]
+        return [log_line(kind, text, at) for kind, text in self._read(event)]
 
     def _read(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
         self._began = True
@@ -153,7 +153,7 @@ class ClaudeReader:
     def _keep(self, text: str) -> None:
         self._said.append(text)
         self._said_size += len(text)
-        while len(self._said) > 1 and self._said_size - len(self._said[0]) >= MAX_SAID:
+        while len(self._said) > 1 and self._said_size - len(self._said[0]) >= MAX_TEXT_BYTES:
             self._said_size -= len(self._said.popleft())
 
     @property
@@ -189,7 +189,7 @@ class ClaudeReader:
         reported = _money(self._result.get("total_cost_usd")) if self._result is not None and not spent else None
         return Meter(
             usage=sum((used for _, used in spent), Usage()),
-            turns=self._turns or (count(self._result.get("num_turns")) if self._result else None) or 0,
+            turns=self._turns or (token_count(self._result.get("num_turns")) if self._result else None) or 0,
             tool_calls=self._tools,
             cost=sum(known, Decimal(0)) if whole else reported,
             cost_source=CostSource.PRICES if whole else None if reported is None else CostSource.CLI,
@@ -211,7 +211,7 @@ class ClaudeReader:
                 source = CostSource.PRICES if known is not None else CostSource.ESTIMATE
                 figure = known if known is not None else figure or Decimal(0)
             cost += figure
-        turns = count(result.get("num_turns"))
+        turns = token_count(result.get("num_turns"))
         return Meter(
             usage=usage,
             turns=self._turns or turns,
@@ -232,9 +232,9 @@ class ClaudeReader:
         """See `Reader.closing`."""
         return []
 
-    def outcome(self, ended: Ended) -> Outcome:
+    def outcome(self, ended: ProcessEnd) -> Outcome:
         """See `Reader.outcome`."""
-        early = broken_off(ended)
+        early = common_outcome(ended)
         if early is not None:
             return early
         result = self._result
@@ -253,7 +253,7 @@ class ClaudeReader:
             return Outcome(ok=False, reason=reason, message=_first_line(text), again=again, not_before_s=wait)
         return Outcome(ok=True, reason="ok", text=text, output=result.get("structured_output"))
 
-    def _no_result(self, ended: Ended) -> Outcome:
+    def _no_result(self, ended: ProcessEnd) -> Outcome:
         said = _first_line(self._stderr.decode("utf-8", "replace"))
         if "root/sudo privileges" in said:
             said += ": choose an OPTIO_SANDBOX, or run the worker as a user of its own"
@@ -284,7 +284,7 @@ def _reason(result: dict[str, Any]) -> tuple[str, bool]:
         return "truncated", False
     if isinstance(status, int) and not isinstance(status, bool):
         # The credit text arrives as a 400: the provider's own error body, not the model's words.
-        return ("quota", False) if status == 400 and "redit balance is too low" in text else by_status(status)
+        return ("quota", False) if status == 400 and "redit balance is too low" in text else reason_of_status(status)
     if "Not logged in" in text:
         return "auth", False
     if result.get("api_error") == "connection_failed" or terminal == "api_error":
@@ -309,13 +309,13 @@ _CLI = {
 
 def _usage(raw: dict[str, Any], names: Mapping[str, str]) -> Usage | None:
     """None when a number cannot be believed."""
-    numbers = {ours: 0 if raw.get(theirs) is None else count(raw[theirs]) for ours, theirs in names.items()}
+    numbers = {ours: 0 if raw.get(theirs) is None else token_count(raw[theirs]) for ours, theirs in names.items()}
     believed = {ours: number for ours, number in numbers.items() if number is not None}
     return Usage(**believed) if len(believed) == len(numbers) else None
 
 
 def _event(data: bytes) -> dict[str, Any] | None:
-    if not data.startswith(b"{") or len(data) > MAX_JSON_LINE:
+    if not data.startswith(b"{") or len(data) > MAX_JSON_LINE_BYTES:
         return None
     try:
         event = json.loads(data, parse_constant=reject_constant)

@@ -9,16 +9,25 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from optio.model import prices
-from optio.model.money import NOTHING, left
+from optio.model.money import ZERO_USD, remaining_budget
 from optio.model.registry import CompiledTask
 from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
-from optio.runtimes.base import HOPELESS, Ended, Invocation, broken_off, count, over_limits, reject_constant, said
+from optio.runtimes.base import (
+    HOPELESS,
+    Invocation,
+    ProcessEnd,
+    common_outcome,
+    log_line,
+    over_limits,
+    reject_constant,
+    token_count,
+)
 
-TAIL = 64 * 1024
-MAX_RESULT_LINE = 1 << 20
-MOST_WARNINGS = 20
+TAIL_BYTES = 64 * 1024
+MAX_RESULT_LINE_BYTES = 1 << 20
+MAX_WARNINGS = 20
 # A result file with more lines than this that mean nothing is no result file.
-MOST_IGNORED = 1000
+MAX_IGNORED_LINES = 1000
 EX_TEMPFAIL, EX_NOPERM, EX_USAGE, EX_CONFIG = 75, 77, 64, 78
 _FIELDS = {"input": "fresh", "cached": "cached", "cacheWrite": "cache_write", "output": "output", "reasoning": "reasoning"}
 # exit code -> (reason, whether a second try can help); other codes are `exit_N`.
@@ -42,7 +51,7 @@ class Command:
     stall: timedelta | None = None
 
     def invoke(
-        self, task: CompiledTask, prompt: str, params: Mapping[str, Any], program: str, spent: Decimal = NOTHING
+        self, task: CompiledTask, prompt: str, params: Mapping[str, Any], program: str, spent: Decimal = ZERO_USD
     ) -> Invocation:
         """See `Runtime.invoke`."""
         command = task.spec.command
@@ -50,7 +59,7 @@ class Command:
         env = {}
         if task.spec.max_turns is not None:
             env["OPTIO_MAX_TURNS"] = str(task.spec.max_turns)
-        budget = left(task.spec, spent)
+        budget = remaining_budget(task.spec, spent)
         if budget is not None:
             env["OPTIO_BUDGET_USD"] = f"{budget:f}"
         return Invocation(
@@ -61,7 +70,7 @@ class Command:
             file_env={"OPTIO_PARAMS_FILE": ".optio-params.json"},
         )
 
-    def reader(self, task: CompiledTask, spent: Decimal = NOTHING) -> "CommandReader":
+    def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> "CommandReader":
         """See `Runtime.reader`."""
         return CommandReader(task, spent)
 
@@ -83,35 +92,35 @@ class CommandReader:
     @property
     def plain(self) -> frozenset[str]:
         """See `Reader.plain`."""
-        return _PLAIN if self._warnings < MOST_IGNORED else _PLAIN | {"result"}
+        return _PLAIN if self._warnings < MAX_IGNORED_LINES else _PLAIN | {"result"}
 
     def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
         """See `Reader.line`."""
         if stream == "result":
-            if self._warnings >= MOST_IGNORED:
+            if self._warnings >= MAX_IGNORED_LINES:
                 return []
             problem = self._report(data)
-            return [said(LogKind.SYSTEM, f"result file: {problem}", at)] if problem and self._warn() else []
+            return [log_line(LogKind.SYSTEM, f"result file: {problem}", at)] if problem and self._warn() else []
         if stream == "stderr":
             return [LogLine(kind=LogKind.STDERR, data=data, at=at)]
         self._tail.append(data)
         self._tail_size += len(data) + 1
-        while len(self._tail) > 1 and self._tail_size - len(self._tail[0]) - 1 > TAIL:
+        while len(self._tail) > 1 and self._tail_size - len(self._tail[0]) - 1 > TAIL_BYTES:
             self._tail_size -= len(self._tail.popleft()) + 1
         return [LogLine(kind=LogKind.OUTPUT, data=data, at=at)]
 
     @property
     def longest(self) -> int:
         """See `Reader.longest`."""
-        return MAX_RESULT_LINE if isinstance((self._result or {}).get("text"), str) else TAIL
+        return MAX_RESULT_LINE_BYTES if isinstance((self._result or {}).get("text"), str) else TAIL_BYTES
 
     def _warn(self) -> bool:
         self._warnings += 1
-        return self._warnings <= MOST_WARNINGS
+        return self._warnings <= MAX_WARNINGS
 
     def _report(self, data: bytes) -> str | None:
         """Take a line of the result file; a sentence about what was not believed."""
-        if len(data) > MAX_RESULT_LINE:
+        if len(data) > MAX_RESULT_LINE_BYTES:
             return "a line of more than 1 MiB was ignored"
         if not data.strip():
             return None
@@ -134,7 +143,7 @@ class CommandReader:
         model = entry.get("model", "")
         if not isinstance(model, str) or len(model) > 200:
             return "usage without the name of a model was ignored"
-        numbers = {ours: count(entry.get(theirs, 0)) for theirs, ours in _FIELDS.items()}
+        numbers = {ours: token_count(entry.get(theirs, 0)) for theirs, ours in _FIELDS.items()}
         known = self._usage.get(model, Usage())
         if any(n is None or n < getattr(known, ours) for ours, n in numbers.items()):
             return "usage that is no whole number, negative or sinking was ignored"
@@ -167,18 +176,18 @@ class CommandReader:
         """See `Reader.closing`: a limit that nothing was reported for was no limit, and what was ignored is counted."""
         spec, meter = self._task.spec, self.meter
         lines = []
-        if self._warnings > MOST_WARNINGS:
-            rest = "" if self._warnings < MOST_IGNORED else ", and all that came after them"
-            lines.append(f"result file: {self._warnings - MOST_WARNINGS:,} more lines were ignored{rest}")
+        if self._warnings > MAX_WARNINGS:
+            rest = "" if self._warnings < MAX_IGNORED_LINES else ", and all that came after them"
+            lines.append(f"result file: {self._warnings - MAX_WARNINGS:,} more lines were ignored{rest}")
         if spec.budget is not None and meter.cost is None:
             lines.append("budgetUsd could not be enforced: the program reported no cost to OPTIO_RESULT_FILE")
         if spec.max_turns is not None and meter.turns is None:
             lines.append("maxTurns could not be enforced: the program reported no turn to OPTIO_RESULT_FILE")
-        return [said(LogKind.SYSTEM, line, at) for line in lines]
+        return [log_line(LogKind.SYSTEM, line, at) for line in lines]
 
-    def outcome(self, ended: Ended) -> Outcome:
+    def outcome(self, ended: ProcessEnd) -> Outcome:
         """See `Reader.outcome`."""
-        early = broken_off(ended)
+        early = common_outcome(ended)
         if early is not None:
             return early
         result = self._result or {}
@@ -215,7 +224,7 @@ class CommandReader:
         return self._output() if reported is None else reported
 
 
-def _exit_reason(ended: Ended) -> tuple[str, bool]:
+def _exit_reason(ended: ProcessEnd) -> tuple[str, bool]:
     code = ended.code
     if code is None or 128 < code <= 128 + 64:
         return "signal", True

@@ -9,15 +9,15 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from optio.scheduling import cron
-from optio.scheduling.dst import Odd, odd
-from optio.scheduling.zone_transitions import Change, changes
+from optio.scheduling.dst import DstEffect, dst_effect
+from optio.scheduling.zone_transitions import ClockChange, clock_changes
 
 _MOMENT = timedelta(seconds=1)
 # How long after the clocks are set something may come that was meant for before.
 _ODD_HOURS = timedelta(hours=3)
 
 
-class Timed(NamedTuple):
+class TimedTask(NamedTuple):
     """A task and when it fires."""
 
     task_id: str
@@ -39,10 +39,10 @@ class Fire:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class CalendarRow:
     """What a task does on one day: it fires once at least."""
 
-    timed: Timed
+    timed: TimedTask
     fires: tuple[Fire, ...]
 
 
@@ -51,19 +51,19 @@ class Day:
     """A day on which something fires, by the calendar's own clocks; rows in the order of their first fires."""
 
     date: date
-    rows: tuple[Row, ...]
+    rows: tuple[CalendarRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Night:
+class ClockChangeNight:
     """The clocks of a zone are set, and who feels it."""
 
     zone: str
-    change: Change
-    felt: tuple[tuple[str, Odd], ...]
+    change: ClockChange
+    felt: tuple[tuple[str, DstEffect], ...]
 
 
-Coming = Mapping[tuple[str, str], Sequence[Fire]]
+FiresBySchedule = Mapping[tuple[str, str], Sequence[Fire]]
 
 
 def fires(expression: str, zone: str, after: datetime, until: datetime | None = None) -> Iterator[Fire]:
@@ -98,40 +98,44 @@ def _is_near(zone: str, at: datetime) -> bool:
 def _near(zone: str, year: int) -> tuple[tuple[datetime, datetime], ...]:
     """The hours about each change that may have to do with this year."""
     first, last = datetime(year, 1, 1, tzinfo=UTC) - _ODD_HOURS, datetime(year + 1, 1, 1, tzinfo=UTC) + _ODD_HOURS
-    spans = [(each.at, abs(each.after - each.before)) for each in changes(zone, first, last)]
+    spans = [(each.at, abs(each.after - each.before)) for each in clock_changes(zone, first, last)]
     return tuple((at - span, at + max(_ODD_HOURS, span)) for at, span in spans)
 
 
-def coming(schedules: Iterable[Timed], after: datetime, until: datetime) -> Coming:
+def fires_by_schedule(schedules: Iterable[TimedTask], after: datetime, until: datetime) -> FiresBySchedule:
     """All that fires in (after, until]. Tasks with one schedule share what is found."""
     return {key: tuple(fires(*key, after, until)) for key in dict.fromkeys(timed.key for timed in schedules)}
 
 
-def days(schedules: Iterable[Timed], found: Coming, zone: str) -> list[Day]:
+def days(schedules: Iterable[TimedTask], found: FiresBySchedule, zone: str) -> list[Day]:
     """What is found of these, by days of this zone."""
     place = ZoneInfo(zone)
     parted = {
         key: [(day, tuple(its)) for day, its in groupby(mine, lambda fire: fire.at.astimezone(place).date())]
         for key, mine in found.items()
     }
-    by_day: dict[date, list[Row]] = {}
+    by_day: dict[date, list[CalendarRow]] = {}
     for timed in schedules:
         for day, its in parted[timed.key]:
-            by_day.setdefault(day, []).append(Row(timed, its))
+            by_day.setdefault(day, []).append(CalendarRow(timed, its))
     return [
         Day(day, tuple(sorted(rows, key=lambda row: (row.fires[0].at.astimezone(UTC), row.timed.task_id))))
         for day, rows in sorted(by_day.items())
     ]
 
 
-def nights(schedules: Iterable[Timed], after: datetime, until: datetime) -> list[Night]:
+def nights(schedules: Iterable[TimedTask], after: datetime, until: datetime) -> list[ClockChangeNight]:
     """Every change of the clocks of a zone in which something is scheduled, in order."""
-    by_zone: dict[str, list[Timed]] = {}
+    by_zone: dict[str, list[TimedTask]] = {}
     for timed in schedules:
         by_zone.setdefault(timed.zone, []).append(timed)
     found = [
-        Night(zone, change, tuple((timed.task_id, it) for timed in mine if (it := odd(timed.expression, change)) is not None))
+        ClockChangeNight(
+            zone,
+            change,
+            tuple((timed.task_id, it) for timed in mine if (it := dst_effect(timed.expression, change)) is not None),
+        )
         for zone, mine in by_zone.items()
-        for change in changes(zone, after, until)
+        for change in clock_changes(zone, after, until)
     ]
     return sorted(found, key=lambda night: (night.change.at, night.zone))

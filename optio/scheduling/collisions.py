@@ -13,7 +13,7 @@ from math import gcd
 from typing import NamedTuple
 
 from optio.scheduling import cron
-from optio.scheduling.calendar import Coming, Timed, coming
+from optio.scheduling.calendar import FiresBySchedule, TimedTask, fires_by_schedule
 
 _MINUTES = 60
 _SECONDS = 60
@@ -21,7 +21,7 @@ _SECONDS = 60
 _STEPS = tuple(step for step in range(1, _MINUTES) if gcd(step, _MINUTES) == 1)
 
 
-class Move(NamedTuple):
+class MinuteMove(NamedTuple):
     """A task, and the expression to write instead of the one it has."""
 
     task_id: str
@@ -30,35 +30,35 @@ class Move(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Herd:
+class Collisions:
     """The `crowded` moments, each with its starts, are those with more than `limit`. `most` start in one minute; with the moves
     made it would be `then`."""
 
     limit: int
     most: int
     crowded: tuple[tuple[datetime, int], ...]
-    moves: tuple[Move, ...]
+    moves: tuple[MinuteMove, ...]
     then: int
 
 
-def herd(schedules: Sequence[Timed], found: Coming, after: datetime, until: datetime, limit: int) -> Herd:
+def herd(schedules: Sequence[TimedTask], found: FiresBySchedule, after: datetime, until: datetime, limit: int) -> Collisions:
     """What starts together in (after, until], which is what was `found`."""
-    load = starts(schedules, found)
+    load = count_starts(schedules, found)
     crowded = tuple(sorted((at, number) for at, number in load.items() if number > limit))
-    moves = tuple(sorted(spread(schedules, found, limit))) if crowded else ()
+    moves = tuple(sorted(spread_minutes(schedules, found, limit))) if crowded else ()
     most = then = max(load.values(), default=0)
     if moves:
         written = {move.task_id: move.new for move in moves}
         moved = [each._replace(expression=written.get(each.task_id, each.expression)) for each in schedules]
-        fresh = coming((each for each in moved if each.key not in found), after, until)
-        then = max(starts(moved, {**found, **fresh}).values())
-    return Herd(limit, most, crowded, moves, then)
+        fresh = fires_by_schedule((each for each in moved if each.key not in found), after, until)
+        then = max(count_starts(moved, {**found, **fresh}).values())
+    return Collisions(limit, most, crowded, moves, then)
 
 
-def spread(schedules: Sequence[Timed], found: Coming, limit: int) -> Iterator[Move]:
+def spread_minutes(schedules: Sequence[TimedTask], found: FiresBySchedule, limit: int) -> Iterator[MinuteMove]:
     """Moves by which fewer start in the fullest minutes: no more than `limit` where there is room for them in their hours."""
-    load = Counter({round(at.timestamp()): number for at, number in starts(schedules, found).items()})
-    at: dict[int, list[_Flock]] = {}
+    load = Counter({round(at.timestamp()): number for at, number in count_starts(schedules, found).items()})
+    at: dict[int, list[_TaskGroup]] = {}
     for flock in _flocks(schedules, found):
         for moment in flock.moments:
             if load[moment] > limit:
@@ -75,18 +75,18 @@ def spread(schedules: Sequence[Timed], found: Coming, limit: int) -> Iterator[Mo
 
 
 @dataclass(frozen=True, slots=True)
-class _Flock:
+class _TaskGroup:
     """Tasks of one schedule that states one minute, and the moments at which they fire, in seconds of the epoch. The last of
     `timed` is the first to go, and then is no longer among them."""
 
     key: tuple[str, str]
     minute: int
     moments: Sequence[int]
-    timed: list[Timed]
+    timed: list[TimedTask]
 
 
-def _flocks(schedules: Sequence[Timed], found: Coming) -> Iterator[_Flock]:
-    by_key: dict[tuple[str, str], list[Timed]] = {}
+def _flocks(schedules: Sequence[TimedTask], found: FiresBySchedule) -> Iterator[_TaskGroup]:
+    by_key: dict[tuple[str, str], list[TimedTask]] = {}
     for timed in schedules:
         by_key.setdefault(timed.key, []).append(timed)
     for key, mine in by_key.items():
@@ -94,10 +94,10 @@ def _flocks(schedules: Sequence[Timed], found: Coming) -> Iterator[_Flock]:
         if minute.isdigit():
             # What the clocks have moved, another minute would not move elsewhere.
             own = [round(fire.at.timestamp()) for fire in found[key] if fire.at.minute == int(minute)]
-            yield _Flock(key, int(minute), own, sorted(mine, key=lambda each: _rank(each.task_id)))
+            yield _TaskGroup(key, int(minute), own, sorted(mine, key=lambda each: _rank(each.task_id)))
 
 
-def _moves(flock: _Flock, moment: int, load: Counter[int], limit: int) -> Iterator[Move]:
+def _moves(flock: _TaskGroup, moment: int, load: Counter[int], limit: int) -> Iterator[MinuteMove]:
     """Moves until the moment has no more than `limit`, or nobody is left who would be better off."""
     moved = {minute: (minute - flock.minute) * _SECONDS for minute in range(_MINUTES) if minute != flock.minute}
     worst = {minute: max(load[each + by] for each in flock.moments) for minute, by in moved.items()}
@@ -114,10 +114,10 @@ def _moves(flock: _Flock, moment: int, load: Counter[int], limit: int) -> Iterat
             load[each + moved[minute]] += 1
         worst[minute] += 1
         fields = cron.expand(timed.expression).split()
-        yield Move(timed.task_id, timed.expression, " ".join([str(minute), *fields[1:]]))
+        yield MinuteMove(timed.task_id, timed.expression, " ".join([str(minute), *fields[1:]]))
 
 
-def starts(schedules: Iterable[Timed], found: Coming) -> Counter[datetime]:
+def count_starts(schedules: Iterable[TimedTask], found: FiresBySchedule) -> Counter[datetime]:
     """How many start at each moment."""
     load: Counter[datetime] = Counter()
     for key, number in Counter(timed.key for timed in schedules).items():

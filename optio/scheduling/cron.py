@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from optio.scheduling.zone_transitions import stretches
+from optio.scheduling.zone_transitions import offset_spans
 
 WORDS = {
     "@hourly": "0 * * * *",
@@ -61,7 +61,7 @@ def check_expression(expression: str) -> None:
 
 def fires(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
     """Fire times later than `after`, in UTC, in order; raises CronError before the first one."""
-    if elapses(expression):
+    if follows_elapsed_time(expression):
         _simulator(expression, after)
         return _elapsing(expression, zone, after)
     simulator = _simulator(expression, after.astimezone(ZoneInfo(zone)))
@@ -78,7 +78,7 @@ def last_fires(expression: str, zone: str, before: datetime, since: datetime, mo
     """At most `most` fire times in (since, before], oldest first, in UTC; walks backwards, so a long gap costs nothing."""
     # CronSim's reverse walk is exclusive of its start; a second later makes `before` itself count.
     start = datetime.fromtimestamp(int(before.timestamp()) + 1, UTC)
-    if elapses(expression):
+    if follows_elapsed_time(expression):
         walk = _elapsed(expression, zone, start)
     else:
         walk = (fire.astimezone(UTC) for fire in _simulator(expression, start.astimezone(ZoneInfo(zone)), reverse=True))
@@ -118,7 +118,7 @@ def _parts(zone: str, after: datetime, until: datetime) -> Iterator[tuple[dateti
     """(after, until] in parts: whole dates between two changes of the clocks, each of which has the same times, and what is
     left, without dates."""
     position = after
-    for begin, end, offset in stretches(zone, after):
+    for begin, end, offset in offset_spans(zone, after):
         first = _midnight(max(begin, position) + offset) + _DAY
         last = _midnight(min(end, until) + offset)
         if first < last:
@@ -130,12 +130,12 @@ def _parts(zone: str, after: datetime, until: datetime) -> Iterator[tuple[dateti
     yield position, until, ()
 
 
-def on_clock(expression: str, begin: datetime, end: datetime) -> list[datetime]:
+def wall_times(expression: str, begin: datetime, end: datetime) -> list[datetime]:
     """The times of the clock in [begin, end) that the expression has, whether or not a zone has them that day."""
     return list(takewhile(lambda at: at < end, _simulator(expression, begin - _SECOND)))
 
 
-def elapses(expression: str) -> bool:
+def follows_elapsed_time(expression: str) -> bool:
     """Whether it follows elapsed time: it says of minutes or hours that each counts, not which."""
     minute, _, rest = expand(expression).partition(" ")
     return minute.startswith("*") or rest.startswith("*")
@@ -184,7 +184,7 @@ def explain(expression: str) -> str:
 
 def _elapsing(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
     """CronSim loses its way where clocks change by less than an hour: it is led through one stretch of even time at a time."""
-    for begin, end, offset in stretches(zone, after):
+    for begin, end, offset in offset_spans(zone, after):
         for wall in _simulator(expression, _wall(max(after, begin - _SECOND), offset)):
             fire = _utc(wall, offset)
             if fire >= end:
@@ -196,7 +196,7 @@ def _elapsing(expression: str, zone: str, after: datetime) -> Iterator[datetime]
 
 def _elapsed(expression: str, zone: str, before: datetime) -> Iterator[datetime]:
     """The same backwards: fire times earlier than `before`."""
-    for begin, end, offset in stretches(zone, before, backwards=True):
+    for begin, end, offset in offset_spans(zone, before, backwards=True):
         for wall in _simulator(expression, _wall(min(before, end), offset), reverse=True):
             fire = _utc(wall, offset)
             if fire < begin:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import accumulate
 
 from optio.scheduling import cron
-from optio.scheduling.zone_transitions import Change, changes
+from optio.scheduling.zone_transitions import ClockChange, clock_changes
 
 _MINUTE, _DAY = timedelta(minutes=1), timedelta(days=1)
 # In so many years every date has fallen on every weekday.
@@ -56,12 +56,12 @@ def _most_dates(fields: str, days: int) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _unlike_changes(fields: str, zone: str, days: int) -> tuple[Change, ...]:
+def _unlike_changes(fields: str, zone: str, days: int) -> tuple[ClockChange, ...]:
     """Changes of the clocks, one of all that have the same dates of these fields and the same other changes near them."""
     day, month, weekday = fields.split()
     has_day = None if (day, month, weekday) == ("*", "*", "*") else lru_cache(None)(cron.day_test(f"0 0 {fields}"))
     span, clocks = _DAY * days, _changes(zone)
-    found: dict[object, Change] = {}
+    found: dict[object, ClockChange] = {}
     for change in clocks:
         near = tuple((each.at - change.at, each.after - each.before) for each in clocks if abs(each.at - change.at) <= span)
         dates = (change.old.date() + _DAY * place for place in range(-days - 1, days + 3))
@@ -70,5 +70,5 @@ def _unlike_changes(fields: str, zone: str, days: int) -> tuple[Change, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _changes(zone: str) -> Sequence[Change]:
-    return tuple(changes(zone, _FIRST, _LAST))
+def _changes(zone: str) -> Sequence[ClockChange]:
+    return tuple(clock_changes(zone, _FIRST, _LAST))

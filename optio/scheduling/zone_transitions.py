@@ -13,7 +13,7 @@ _DAY = timedelta(days=1)
 _LAST_YEAR = 9000
 
 
-class Change(NamedTuple):
+class ClockChange(NamedTuple):
     """The moment at which a zone's clocks are set, in UTC, and how far they stand from UTC before and after it."""
 
     at: datetime
@@ -36,16 +36,16 @@ class Change(NamedTuple):
         return (self.at + self.after).replace(tzinfo=None)
 
 
-def changes(zone: str, after: datetime, until: datetime) -> Iterator[Change]:
+def clock_changes(zone: str, after: datetime, until: datetime) -> Iterator[ClockChange]:
     """Every change in (after, until], in order."""
-    for (_, end, before), (_, _, then) in pairwise(stretches(zone, after)):
+    for (_, end, before), (_, _, then) in pairwise(offset_spans(zone, after)):
         if end > until:
             return
         if before != then:
-            yield Change(end, before, then)
+            yield ClockChange(end, before, then)
 
 
-def stretches(zone: str, at: datetime, *, backwards: bool = False) -> Iterator[tuple[datetime, datetime, timedelta]]:
+def offset_spans(zone: str, at: datetime, *, backwards: bool = False) -> Iterator[tuple[datetime, datetime, timedelta]]:
     """Stretches [begin, end) in which the zone's clocks go evenly, each with its offset; from the one at `at` on."""
     years = range(at.year, 1, -1) if backwards else range(at.year, _LAST_YEAR)
     for year in years:

@@ -14,46 +14,46 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from optio.broker.base import Topic
 from optio.errors import OptioError
 from optio.server import openapi, problems
-from optio.server.auth import Gate, guard
+from optio.server.auth import AccessControl, guard
 from optio.server.browser import BrowserAccess
 from optio.server.dependencies import Hub
-from optio.server.http_guard import Edge
-from optio.server.in_time import InTime
-from optio.server.log_fanout import Feed
+from optio.server.http_guard import HttpGuard
+from optio.server.in_time import RequestDeadline
+from optio.server.log_fanout import LogFanout
 from optio.server.routes.deliveries import DeliveryController
 from optio.server.routes.health import HealthController
 from optio.server.routes.logs import LogController
-from optio.server.routes.metrics import MetricsController, of_the_registry, of_the_store
+from optio.server.routes.metrics import MetricsController, registry_samples, store_samples
 from optio.server.routes.pools import PoolController
 from optio.server.routes.removals import RemovalController
 from optio.server.routes.runs import RunController
 from optio.server.routes.tasks import TaskController
 from optio.server.sockets import Sockets
-from optio.server.webhooks import PREFIX, Hooks
+from optio.server.webhooks import PREFIX, WebhookReceiver
 from optio.settings import LOOPBACK
-from optio.tree.served import LiveRegistry
+from optio.tree.served import ServedRegistry
 from optio.wiring import Services
 
 
 def create_app(
     services: Services,
-    live: LiveRegistry,
+    live: ServedRegistry,
     *,
     reload: Callable[[Collection[str]], Awaitable[object]],
     new_id: Callable[[], str],
-    feed: Feed,
+    feed: LogFanout,
     dev_token: str | None = None,
 ) -> ASGIApp:
     """`dev_token` is the token of this start of `optio dev`: an admin's, which browsers may keep in a cookie."""
-    gate = Gate(services.store, dev_token=dev_token)
+    gate = AccessControl(services.store, dev_token=dev_token)
     hub = Hub(services=services, live=live, gate=gate, feed=feed, reload=reload, new_id=new_id)
     rest = create_rest(hub)
     if services.metrics is not None:
-        services.metrics.add(lambda: of_the_store(services.store, live))
-        services.metrics.add(lambda: of_the_registry(live))
+        services.metrics.add(lambda: store_samples(services.store, live))
+        services.metrics.add(lambda: registry_samples(live))
     hosts = {*LOOPBACK, services.settings.host, *services.settings.allowed_hosts}
-    front: ASGIApp = InTime(_Front(rest, Hooks(hub), Sockets(hub)))
-    return Edge(front if dev_token is None else BrowserAccess(front, dev_token), hosts)
+    front: ASGIApp = RequestDeadline(_Front(rest, WebhookReceiver(hub), Sockets(hub)))
+    return HttpGuard(front if dev_token is None else BrowserAccess(front, dev_token), hosts)
 
 
 def create_rest(hub: Hub) -> Litestar:

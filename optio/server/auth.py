@@ -13,14 +13,14 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
 from optio.errors import Forbidden, Invalid, OptioError, Problem, Unauthorized
-from optio.server.loop_bridge import read_few
+from optio.server.loop_bridge import read_small
 from optio.store.base import TokenStore
 
 log = logging.getLogger(__name__)
 ROLES = ("viewer", "operator", "admin")
 PUBLIC = "public"
-_LONGEST = 512
-_TOUCH_EVERY = 60.0
+_MAX_TOKEN_LENGTH = 512
+_TOUCH_PERIOD_S = 60.0
 Headers = Iterable[tuple[bytes, bytes]]
 
 
@@ -43,7 +43,7 @@ class Actor:
     token: str | None
 
 
-class Gate:
+class AccessControl:
     """Lets requests in. Tokens are looked up in the store each time: a revoked one ends at once.
 
     `dev_token` is an admin's as well, for as long as this process lives.
@@ -62,9 +62,9 @@ class Gate:
             raise Forbidden(f"this needs the role {needed}, the token has {actor.role}")
         return actor
 
-    async def still(self, actor: Actor) -> bool:
+    async def is_still_valid(self, actor: Actor) -> bool:
         """Whether the actor's token is living yet."""
-        return actor.token is None or await read_few(self._store, self._store.token, actor.token) is not None
+        return actor.token is None or await read_small(self._store, self._store.token, actor.token) is not None
 
     async def _identify(self, headers: Headers) -> Actor:
         values = [value for name, value in headers if name == b"authorization"]
@@ -72,12 +72,12 @@ class Gate:
             browser = "; in a browser, open the link that `optio dev` printed" if self._dev is not None else ""
             raise Unauthorized(f"send one `Authorization: Bearer <token>` header{browser}")
         scheme, _, secret = values[0].decode("latin-1").partition(" ")
-        if scheme.lower() != "bearer" or not secret.isascii() or not 0 < len(secret) <= _LONGEST:
+        if scheme.lower() != "bearer" or not secret.isascii() or not 0 < len(secret) <= _MAX_TOKEN_LENGTH:
             raise Unauthorized("send `Authorization: Bearer <token>`")
         digest = token_hash(secret)
         if self._dev is not None and hmac.compare_digest(digest, self._dev):
             return Actor("local", "admin", None)
-        token = await read_few(self._store, self._store.token, digest)
+        token = await read_small(self._store, self._store.token, digest)
         if token is None:
             raise Unauthorized("this token is not known, has expired, or was revoked")
         self._touch(token.id)
@@ -86,7 +86,7 @@ class Gate:
     def _touch(self, token_id: str) -> None:
         """Note the use, at most once a minute, without making the request wait."""
         now = time.monotonic()
-        if now - self._touched.get(token_id, -_TOUCH_EVERY) < _TOUCH_EVERY:
+        if now - self._touched.get(token_id, -_TOUCH_PERIOD_S) < _TOUCH_PERIOD_S:
             return
         self._touched[token_id] = now
         touching = asyncio.get_running_loop().run_in_executor(None, self._note, token_id)
@@ -107,7 +107,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     """
     needed = handler.opt.get("role", "admin")
     if needed != PUBLIC:
-        gate: Gate = connection.app.state.hub.gate
+        gate: AccessControl = connection.app.state.hub.gate
         actor = await gate.admit(connection.scope["headers"], needed)
         connection.state.who, connection.state.actor = actor, actor.name
     if connection.scope["query_string"]:

@@ -5,7 +5,7 @@ once; the answer sets a cookie and leads to the same address without it. After t
 the rest of the server knows bearer tokens only.
 
 The cookie counts only for requests of this server's own pages, or of the person who typed the address. `SameSite=Strict` is
-not enough for that: it lets pages of every other port of this host in. `Edge` has refused other hosts and origins before.
+not enough for that: it lets pages of every other port of this host in. `HttpGuard` has refused other hosts and origins before.
 """
 
 import hmac
@@ -14,7 +14,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from optio.errors import Forbidden, Unauthorized
 from optio.server import problems
-from optio.server.http_guard import answer
+from optio.server.http_guard import send_answer
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 # What a browser says of a page of this server, and of an address that a person typed or a link outside of the browser.
@@ -41,7 +41,7 @@ class BrowserAccess:
             await self._app(scope, receive, send)
         elif not _is_own_page(scope, headers):
             refusal = Forbidden("the browser's cookie counts for this server's own pages only: send an Authorization header")
-            await answer(scope, send, *problems.raw(refusal))
+            await send_answer(scope, send, *problems.raw(refusal))
         else:
             pair = (b"authorization", b"Bearer " + cookie)
             await self._app({**scope, "headers": [*scope["headers"], pair]}, receive, send)  # type: ignore[arg-type]
@@ -50,13 +50,13 @@ class BrowserAccess:
         tokens = _tokens(scope)
         if len(tokens) != 1 or not self._is_valid(tokens[0]):
             refusal = Unauthorized("this link is of an `optio dev` that has ended: open the one that is printed now")
-            await answer(scope, send, *problems.raw(refusal))
+            await send_answer(scope, send, *problems.raw(refusal))
             return
         rest = b"&".join(part for part in scope["query_string"].split(b"&") if not part.startswith(b"token="))
         path = scope.get("raw_path") or scope["path"].encode()
         cookie = b"%b=%b; Path=/; HttpOnly; SameSite=Strict" % (_cookie_name(headers), tokens[0])
         location = path + (b"?" + rest if rest else b"")
-        await answer(scope, send, 303, [(b"location", location), (b"set-cookie", cookie), (b"content-length", b"0")], b"")
+        await send_answer(scope, send, 303, [(b"location", location), (b"set-cookie", cookie), (b"content-length", b"0")], b"")
 
     def _is_valid(self, token: bytes) -> bool:
         return hmac.compare_digest(token, self._token.encode())

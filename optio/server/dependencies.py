@@ -6,17 +6,17 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from optio.broker.base import Topic, tell_of_waiting
+from optio.broker.base import Topic, announce_queued
 from optio.errors import Duplicate, OptioError
-from optio.server.auth import Gate
+from optio.server.auth import AccessControl
 from optio.server.listing import TaskList
-from optio.server.log_fanout import Feed
-from optio.server.queue_limit import Backlog
+from optio.server.log_fanout import LogFanout
+from optio.server.queue_limit import QueueLimit
 from optio.server.refusals import RefusalCounter
-from optio.store.values import Accepted, NewRun, Once
+from optio.store.values import Accepted, IdempotencyKey, NewRun
 from optio.telemetry.base import Queued, Withdrawn
-from optio.tree.served import LiveRegistry
-from optio.tree.writer import TaskFiles
+from optio.tree.served import ServedRegistry
+from optio.tree.writer import TaskFileWriter
 from optio.wiring import Services
 
 
@@ -25,28 +25,28 @@ class Hub:
     """Handed to every handler by the name `hub`. `reload` takes these files of the tree up now."""
 
     services: Services
-    live: LiveRegistry
-    gate: Gate
-    feed: Feed
+    live: ServedRegistry
+    gate: AccessControl
+    feed: LogFanout
     reload: Callable[[Collection[str]], Awaitable[object]]
     new_id: Callable[[], str]
     # Writes to the tree: by one request at a time, from the look at the task to the answer.
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     task_list: TaskList = field(default_factory=TaskList)
-    files: TaskFiles = field(init=False)
-    backlog: Backlog = field(init=False)
+    files: TaskFileWriter = field(init=False)
+    backlog: QueueLimit = field(init=False)
     refusals: RefusalCounter = field(init=False)
 
     def __post_init__(self) -> None:
         """The writer needs nothing but what is here already."""
         settings = self.services.settings
         lock = settings.data_dir / "writes.lock"
-        files = TaskFiles(settings.tasks, self.services.secrets, deny=settings.writes != "files", lock=lock)
+        files = TaskFileWriter(settings.tasks, self.services.secrets, deny=settings.writes != "files", lock=lock)
         object.__setattr__(self, "files", files)
         object.__setattr__(self, "refusals", RefusalCounter(self.services.store))
-        object.__setattr__(self, "backlog", Backlog(self.services.store, settings.max_queued))
+        object.__setattr__(self, "backlog", QueueLimit(self.services.store, settings.max_queued))
 
-    async def start(self, run: NewRun, once: Once | None, began: datetime) -> Accepted:
+    async def start(self, run: NewRun, once: IdempotencyKey | None, began: datetime) -> Accepted:
         """Start a run that was asked for at `began`; raises Duplicate, Conflict and QueueFull."""
         self.backlog.admit()
         accepted = await asyncio.wrap_future(self.services.store.accept(run, once=once))
@@ -54,7 +54,7 @@ class Hub:
         if accepted.rejected:
             raise Duplicate(run_id)
         await self.withdraw(accepted.superseded)
-        tell_of_waiting(self.services.broker, [(run_id, run.task.namespace)])
+        announce_queued(self.services.broker, [(run_id, run.task.namespace)])
         if accepted.first:
             self.services.telemetry.tell(Queued(run_id, run.task.id, run.trigger, began, run.traceparent))
         return accepted

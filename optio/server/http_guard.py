@@ -24,7 +24,7 @@ _HEADERS = [
 _ODD = re.compile(rb"//|/\.\.?(/|$)|./$|%2f|%5c|%00|%2e|\\", re.IGNORECASE)
 
 
-class Edge:
+class HttpGuard:
     """ASGI middleware. `hosts` are the names that a Host header may have, without port."""
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
@@ -42,7 +42,7 @@ class Edge:
         if refusal is None:
             await self._app(scope, receive, send)
         else:
-            await answer(scope, send, *problems.raw(refusal))
+            await send_answer(scope, send, *problems.raw(refusal))
 
     def _refuse(self, scope: Scope) -> OptioError | None:
         host = origin = None
@@ -64,7 +64,7 @@ class Edge:
         return None
 
 
-async def answer(scope: Scope, send: Send, status: int, headers: list[tuple[bytes, bytes]], data: bytes) -> None:
+async def send_answer(scope: Scope, send: Send, status: int, headers: list[tuple[bytes, bytes]], data: bytes) -> None:
     """A whole answer; a WebSocket that was not accepted is answered over HTTP too."""
     prefix = "http" if str(scope["type"]) == "http" else "websocket.http"
     await send({"type": f"{prefix}.response.start", "status": status, "headers": headers})  # type: ignore[misc,arg-type]

@@ -5,7 +5,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from optio.store.deadline import CURRENT, Deadline
 
 
-class InTime:
+class RequestDeadline:
     """ASGI middleware. WebSockets have no deadline: they last."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -15,17 +15,17 @@ from optio.model.run import LogLine, Run
 from optio.server import serializers
 from optio.store.base import RunReader
 
-BATCH = 500
+BATCH_LINES = 500
 PING_S = 15.0
 # Hints drive; this finds what a lost hint would lose.
-LOOK_S = 1.0
+POLL_S = 1.0
 _KEPT_BYTES = 1 << 20
 _BATCH_BYTES = 1 << 18
 _encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class EncodedLine:
     """A log line as JSON, and its cursor."""
 
     seq: int
@@ -33,19 +33,19 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class LineBatch:
     """Lines in order; the last batch comes with the run, which has ended. One with neither is a sign of life."""
 
-    lines: Sequence[Line]
+    lines: Sequence[EncodedLine]
     ended: Run | None = None
 
 
-def encoded(lines: Sequence[LogLine]) -> list[Line]:
+def encode_lines(lines: Sequence[LogLine]) -> list[EncodedLine]:
     """Lines as readers get them."""
-    return [Line(line.seq, _encode(serializers.line(line))) for line in lines]
+    return [EncodedLine(line.seq, _encode(serializers.line(line))) for line in lines]
 
 
-class Feed:
+class LogFanout:
     """Follows runs for readers, woken by the broker. All but `hint` belong to the server's loop."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Feed:
     def _stir(self, run_id: str) -> None:
         tail = self._tails.get(run_id)
         if tail is not None:
-            tail.stir()
+            tail.mark_stale()
 
     def close(self) -> None:
         """Let every reader go; it comes back elsewhere with its cursor."""
@@ -74,40 +74,40 @@ class Feed:
         for tail in self._tails.values():
             tail.wake()
 
-    async def follow(self, store: RunReader, run_id: str, after: int) -> AsyncGenerator[Batch, None]:
+    async def follow(self, store: RunReader, run_id: str, after: int) -> AsyncGenerator[LineBatch, None]:
         """Every line after the cursor, once and in order, until the run has ended or the server stops. Raises NotFound, and
         StoreUnavailable when the store fails in between."""
         tail = self._tails.setdefault(run_id, _Tail(store, run_id, after))
         tail.readers += 1
         # The run may have been retried by hand since the others looked.
-        tail.stir()
+        tail.mark_stale()
         quiet = asyncio.get_running_loop().time()
-        most = BATCH
+        most = BATCH_LINES
         try:
             while not self._closing:
                 # Taken together, and before the store is asked: what comes in after that rings this bell.
                 bell, stale, ended = tail.bell, tail.stale, tail.ended
                 lines = tail.since(after)
                 if lines is None:
-                    lines = encoded(await asyncio.to_thread(store.log, run_id, after=after, limit=most))
-                    most = _fitting(lines)
+                    lines = encode_lines(await asyncio.to_thread(store.log, run_id, after=after, limit=most))
+                    most = _fitting_count(lines)
                 if lines:
                     after = lines[-1].seq
-                    yield Batch(lines)
+                    yield LineBatch(lines)
                 elif stale:
                     await tail.look()
                     continue
                 elif ended is not None:
-                    yield Batch((), ended)
+                    yield LineBatch((), ended)
                     return
                 else:
                     now = asyncio.get_running_loop().time()
                     if now - quiet < PING_S:
                         with contextlib.suppress(TimeoutError):
-                            await asyncio.wait_for(bell.wait(), LOOK_S)
-                        tail.stir_if_old()
+                            await asyncio.wait_for(bell.wait(), POLL_S)
+                        tail.mark_stale_if_old()
                         continue
-                    yield Batch(())
+                    yield LineBatch(())
                 quiet = asyncio.get_running_loop().time()
         finally:
             tail.readers -= 1
@@ -120,7 +120,7 @@ class _Tail:
 
     def __init__(self, store: RunReader, run_id: str, after: int) -> None:
         self._store, self._run_id = store, run_id
-        self._lines: list[Line] = []
+        self._lines: list[EncodedLine] = []
         self._first = self._last = after  # `_lines` holds every line between these cursors
         self._bytes = 0
         self._looking: asyncio.Task[None] | None = None
@@ -130,33 +130,33 @@ class _Tail:
         self.ended: Run | None = None
         self.bell = asyncio.Event()
 
-    def stir(self) -> None:
+    def mark_stale(self) -> None:
         """The store may know more."""
         self.stale = True
         self.wake()
 
-    def stir_if_old(self) -> None:
+    def mark_stale_if_old(self) -> None:
         """The same, if nobody has looked for a while."""
-        if asyncio.get_running_loop().time() - self._looked >= LOOK_S:
-            self.stir()
+        if asyncio.get_running_loop().time() - self._looked >= POLL_S:
+            self.mark_stale()
 
     def wake(self) -> None:
         """Ring the bell of everyone who waits, and hang up a new one."""
         self.bell.set()
         self.bell = asyncio.Event()
 
-    def since(self, after: int) -> Sequence[Line] | None:
+    def since(self, after: int) -> Sequence[EncodedLine] | None:
         """The next lines after a cursor; None when they are not kept here any more."""
         if after < self._first:
             return None
         at = bisect_right(self._lines, after, key=lambda line: line.seq)
-        return self._lines[at : at + BATCH]
+        return self._lines[at : at + BATCH_LINES]
 
     async def look(self) -> None:
         """Ask the store, once for all readers that want to know at the same time."""
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
-            self._looking.add_done_callback(_seen)
+            self._looking.add_done_callback(_retrieve_error)
         # One reader that leaves must not take the answer from the others.
         await asyncio.shield(self._looking)
 
@@ -164,13 +164,13 @@ class _Tail:
         try:
             self.stale = False
             run, lines = await asyncio.to_thread(self._read)
-            new = encoded(lines)
+            new = encode_lines(lines)
             self._lines += new
             self._bytes += sum(len(line.data) for line in new)
             if new:
                 self._last = new[-1].seq
             self._trim()
-            whole = len(new) < BATCH
+            whole = len(new) < BATCH_LINES
             self.ended = run if run.state.terminal and whole else None
             self.stale = self.stale or not whole
         except BaseException:
@@ -184,7 +184,7 @@ class _Tail:
     def _read(self) -> tuple[Run, list[LogLine]]:
         # The run before its lines: a run that has ended gets no lines after that.
         run = self._store.run(self._run_id)
-        return run, self._store.log(self._run_id, after=self._last, limit=BATCH)
+        return run, self._store.log(self._run_id, after=self._last, limit=BATCH_LINES)
 
     def _trim(self) -> None:
         drop = 0
@@ -195,13 +195,13 @@ class _Tail:
         del self._lines[:drop]
 
 
-def _fitting(lines: Sequence[Line]) -> int:
+def _fitting_count(lines: Sequence[EncodedLine]) -> int:
     """How many lines like these a reader is given at once: what it does not take stays in memory."""
     size = sum(len(line.data) for line in lines)
-    return BATCH if size <= _BATCH_BYTES else max(1, len(lines) * _BATCH_BYTES // size)
+    return BATCH_LINES if size <= _BATCH_BYTES else max(1, len(lines) * _BATCH_BYTES // size)
 
 
-def _seen(task: asyncio.Task[None]) -> None:
+def _retrieve_error(task: asyncio.Task[None]) -> None:
     """Every reader may be gone when the look fails: nobody is left to be told."""
     if not task.cancelled():
         task.exception()

@@ -15,7 +15,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def read_few(store: LocalReads, operation: "Callable[P, T]", *args: P.args, **kwargs: P.kwargs) -> T:
+async def read_small(store: LocalReads, operation: "Callable[P, T]", *args: P.args, **kwargs: P.kwargs) -> T:
     """Run an operation that reads a few small rows of `store` and writes nothing: in place if the store is local, else in a
     thread. Raises what the operation raises."""
     if store.local:
@@ -23,7 +23,7 @@ async def read_few(store: LocalReads, operation: "Callable[P, T]", *args: P.args
     return await asyncio.to_thread(operation, *args, **kwargs)
 
 
-class Landing:
+class LoopBridge:
     """For one loop. What is done while the loop is on its way costs no further wake-up."""
 
     def __init__(self) -> None:

@@ -182,7 +182,7 @@ _HOOK = {
 }
 
 
-def complete(document: dict[str, Any]) -> dict[str, Any]:
+def complete_document(document: dict[str, Any]) -> dict[str, Any]:
     """Litestar's document with webhooks, request bodies, examples, problems and security."""
     document = json.loads(json.dumps(document))
     document["paths"]["/api/hooks/{path}"] = {"post": json.loads(json.dumps(_HOOK))}
@@ -244,20 +244,20 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
 
 class _Json(OpenAPIRenderPlugin):
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        return self.render_json(request, complete(openapi_schema))
+        return self.render_json(request, complete_document(openapi_schema))
 
 
 class _Yaml(YamlRenderPlugin):
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        return super().render(request, complete(openapi_schema))
+        return super().render(request, complete_document(openapi_schema))
 
 
-class _Page(OpenAPIRenderPlugin):
+class _OperationsPage(OpenAPIRenderPlugin):
     """Every operation on one plain page."""
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         rows = []
-        for path, operations in sorted(complete(openapi_schema)["paths"].items()):
+        for path, operations in sorted(complete_document(openapi_schema)["paths"].items()):
             for method, operation in operations.items():
                 text = operation.get("description") or operation.get("summary", "")
                 rows.append(
@@ -286,7 +286,7 @@ def config() -> OpenAPIConfig:
         tags=[Tag(name=name, description=text) for name, text in _TAGS.items()],
         use_handler_docstrings=True,
         render_plugins=[
-            _Page(path="/"),
+            _OperationsPage(path="/"),
             _Json(path="/openapi.json", media_type="application/vnd.oai.openapi+json"),  # type: ignore[arg-type]
             _Yaml(),
         ],

@@ -24,7 +24,7 @@ STATUS: dict[type[OptioError], tuple[int, str]] = {
     errors.Unsupported: (415, "Unsupported"),
     errors.Unauthorized: (401, "Not authenticated"),
     errors.Forbidden: (403, "Forbidden"),
-    errors.TooMany: (429, "Too many requests"),
+    errors.TooManyRequests: (429, "Too many requests"),
     errors.StoreUnavailable: (503, "The store is unavailable"),
     errors.StoreMismatch: (503, "The store is unavailable"),
 }
@@ -42,7 +42,7 @@ class HttpProblem(OptioError):
         super().__init__(detail)
 
 
-def body(status: int, title: str, detail: str, problems: tuple[Problem, ...] = (), **more: Any) -> dict[str, Any]:
+def problem_document(status: int, title: str, detail: str, problems: tuple[Problem, ...] = (), **more: Any) -> dict[str, Any]:
     """A problem document; `errors` has one entry per fault."""
     document: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
     if problems:
@@ -58,7 +58,7 @@ def body(status: int, title: str, detail: str, problems: tuple[Problem, ...] = (
     return document
 
 
-def describe(error: OptioError) -> tuple[int, dict[str, str], dict[str, Any]]:
+def describe_error(error: OptioError) -> tuple[int, dict[str, str], dict[str, Any]]:
     """Status, headers and document of everything that is raised on purpose."""
     headers: dict[str, str] = {}
     more: dict[str, Any] = {}
@@ -68,7 +68,7 @@ def describe(error: OptioError) -> tuple[int, dict[str, str], dict[str, Any]]:
     else:
         status, title = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), (500, "Internal error"))
     detail = str(error)
-    if isinstance(error, errors.TooMany):
+    if isinstance(error, errors.TooManyRequests):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after.total_seconds())))
     elif isinstance(error, errors.StoreUnavailable):
         headers["Retry-After"] = "1"
@@ -89,12 +89,12 @@ def describe(error: OptioError) -> tuple[int, dict[str, str], dict[str, Any]]:
         log.error("an error that has no answer: %s", error, exc_info=error)
         detail = _WHOLE
     problems = error.problems if isinstance(error, errors.Invalid) else ()
-    return status, headers, body(status, title, detail, problems, **more)
+    return status, headers, problem_document(status, title, detail, problems, **more)
 
 
 def raw(error: OptioError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """The same for an ASGI application without a framework."""
-    status, headers, document = describe(error)
+    status, headers, document = describe_error(error)
     data = msgspec.json.encode(document)
     named = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     return status, [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(data)), *named], data
@@ -106,7 +106,7 @@ def _response(status: int, document: dict[str, Any], headers: dict[str, str] | N
 
 def on_optio_error(request: Request[Any, Any, Any], error: OptioError) -> Response[dict[str, Any]]:
     """For everything that is raised on purpose."""
-    status, headers, document = describe(error)
+    status, headers, document = describe_error(error)
     return _response(status, document, headers)
 
 
@@ -121,14 +121,14 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
             for entry in error.extra
             if isinstance(entry, dict)
         )
-        return _response(422, body(422, "Invalid", "the request's parameters do not fit", problems))
+        return _response(422, problem_document(422, "Invalid", "the request's parameters do not fit", problems))
     if status >= HTTP_500_INTERNAL_SERVER_ERROR:
         return on_bug(request, error)
     detail = _TITLES[status].lower() if status in (404, 405) else error.detail
-    return _response(status, body(status, _TITLES.get(status, "Refused"), detail), dict(error.headers or {}))
+    return _response(status, problem_document(status, _TITLES.get(status, "Refused"), detail), dict(error.headers or {}))
 
 
 def on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
     """For what nobody expected."""
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _response(500, body(500, "Internal error", _WHOLE))
+    return _response(500, problem_document(500, "Internal error", _WHOLE))

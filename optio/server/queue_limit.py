@@ -10,11 +10,11 @@ from optio.store.base import QueueStore
 
 log = logging.getLogger(__name__)
 # Seconds between two counts; what is let in meanwhile is counted here.
-_PERIOD = 1.0
-_COME_AGAIN = timedelta(seconds=10)
+_COUNT_PERIOD_S = 1.0
+_RETRY_AFTER = timedelta(seconds=10)
 
 
-class Backlog:
+class QueueLimit:
     """One for all requests of a server. It lets a few more in than it should: a count sees neither the requests that are on
     their way nor, until the next one, those of other servers."""
 
@@ -26,11 +26,11 @@ class Backlog:
 
     def admit(self) -> None:
         """Let one more in; raises QueueFull. Waits for nothing."""
-        if not self._counting and time.monotonic() - self._counted >= _PERIOD:
+        if not self._counting and time.monotonic() - self._counted >= _COUNT_PERIOD_S:
             self._counting = True
             asyncio.get_running_loop().run_in_executor(None, self._count)
         if self._waiting + self._admitted >= self._most:
-            raise QueueFull(f"{self._most:,} runs wait already (OPTIO_MAX_QUEUED): come again later", _COME_AGAIN)
+            raise QueueFull(f"{self._most:,} runs wait already (OPTIO_MAX_QUEUED): come again later", _RETRY_AFTER)
         self._admitted += 1
 
     def _count(self) -> None:

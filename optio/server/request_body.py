@@ -11,19 +11,19 @@ from optio.errors import Invalid, Malformed, Problem, Unsupported
 from optio.model.json_body import decode, is_json, refuse_encoded
 from optio.server.problems import HttpProblem
 
-BODY_S = 30.0
+BODY_TIMEOUT_S = 30.0
 
 
-class Gone(Exception):
+class ClientGone(Exception):
     """The client left before its body was whole: nobody is left to be answered."""
 
 
-async def raw(request: Request[Any, Any, Any], limit: int) -> bytes:
+async def read_raw(request: Request[Any, Any, Any], limit: int) -> bytes:
     """The body as it was sent; raises what `read` raises, Malformed when it ends too early, and Unsupported when it says that
     it is no JSON."""
     try:
-        data = await read(request.scope["headers"], request.receive, limit)
-    except Gone as err:
+        data = await read_body(request.scope["headers"], request.receive, limit)
+    except ClientGone as err:
         raise Malformed("the body ended too early") from err
     kind = request.headers.get("content-type")
     if data and kind is not None and not is_json(kind):
@@ -31,7 +31,7 @@ async def raw(request: Request[Any, Any, Any], limit: int) -> bytes:
     return data
 
 
-async def read(headers: Iterable[tuple[bytes, bytes]], receive: Receive, limit: int) -> bytes:
+async def read_body(headers: Iterable[tuple[bytes, bytes]], receive: Receive, limit: int) -> bytes:
     """A request's body; raises HttpProblem 413 before more than `limit` bytes are kept and 408 for one that takes too long,
     Unsupported for an encoded one, and Gone."""
     headers = list(headers)
@@ -41,11 +41,11 @@ async def read(headers: Iterable[tuple[bytes, bytes]], receive: Receive, limit: 
             raise _too_large(limit)
     parts, size = [], 0
     try:
-        async with asyncio.timeout(BODY_S):
+        async with asyncio.timeout(BODY_TIMEOUT_S):
             while True:
                 message = await receive()
                 if message["type"] != "http.request":
-                    raise Gone
+                    raise ClientGone
                 part = message["body"]
                 size += len(part)
                 if size > limit:
@@ -54,14 +54,16 @@ async def read(headers: Iterable[tuple[bytes, bytes]], receive: Receive, limit: 
                 if not message["more_body"]:
                     return parts[0] if len(parts) == 1 else b"".join(parts)
     except TimeoutError as err:
-        raise HttpProblem(408, "Too slow", f"the body was not whole after {BODY_S:.0f} s", {"Connection": "close"}) from err
+        raise HttpProblem(
+            408, "Too slow", f"the body was not whole after {BODY_TIMEOUT_S:.0f} s", {"Connection": "close"}
+        ) from err
 
 
 def _too_large(limit: int) -> HttpProblem:
     return HttpProblem(413, "Too large", f"the body is larger than {limit:,} bytes")
 
 
-def mapping(data: bytes) -> dict[str, Any]:
+def parse_object(data: bytes) -> dict[str, Any]:
     """A JSON object; an empty body is `{}`. Raises Malformed and Invalid."""
     if not data.strip():
         return {}

@@ -8,7 +8,7 @@ from optio.model.registry import CompiledTask
 from optio.model.removal import HeldRemoval
 from optio.model.run import Attempt, Event, LogLine, Meter, Page, Run, RunState
 from optio.runs.admission import Hold
-from optio.runs.replay import Judgement, diff, differences
+from optio.runs.replay import DeliveryDecision, diff, differences
 from optio.store.values import Delivery, GenerationRow, Pause, Refusals, ServerRow, SlotRow
 from optio.tree.served import Snapshot
 
@@ -281,7 +281,7 @@ def refusals(value: Refusals) -> dict[str, Any]:
     }
 
 
-def replay(value: Delivery, then: Judgement, now: Judgement, before: str | None) -> dict[str, Any]:
+def replay(value: Delivery, then: DeliveryDecision, now: DeliveryDecision, before: str | None) -> dict[str, Any]:
     """What became of a request then, beside what would become of it now; `replayedAs` is the run of an earlier replay by the
     same definition."""
     return {
@@ -297,7 +297,7 @@ def replay(value: Delivery, then: Judgement, now: Judgement, before: str | None)
     }
 
 
-def judgement(value: Judgement) -> dict[str, Any]:
+def judgement(value: DeliveryDecision) -> dict[str, Any]:
     """A verdict on a request, and the run that it means."""
     return {
         "verdict": value.verdict,

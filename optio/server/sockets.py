@@ -17,7 +17,7 @@ from optio.errors import Invalid, NotFound, OptioError, Problem, Unauthorized
 from optio.server import problems
 from optio.server.auth import Actor
 from optio.server.dependencies import Hub
-from optio.server.http_guard import answer
+from optio.server.http_guard import send_answer
 from optio.server.routes.logs import batches
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Sockets:
             run_id, after = found[1], _after(scope["query_string"])
             await asyncio.to_thread(self._hub.services.store.run, run_id)
         except OptioError as err:
-            await answer(scope, send, *problems.raw(err))
+            await send_answer(scope, send, *problems.raw(err))
             return
         with suppress(OSError):  # the client has gone: nobody is left to be told
             await send({"type": "websocket.accept", "subprotocol": None, "headers": []})

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from litestar.types import Receive, Scope, Send
 
-from optio.broker.base import tell_of_waiting
+from optio.broker.base import announce_queued
 from optio.errors import (
     Conflict,
     Duplicate,
@@ -26,7 +26,7 @@ from optio.errors import (
     OptioError,
     QueueFull,
     StoreUnavailable,
-    TooMany,
+    TooManyRequests,
     Unauthorized,
     Unsupported,
 )
@@ -37,8 +37,8 @@ from optio.model.trigger import WebhookConfig
 from optio.runs import replay_guard, signature, webhook_decision
 from optio.server import problems, request_body
 from optio.server.dependencies import Hub
-from optio.server.http_guard import answer
-from optio.server.loop_bridge import Landing
+from optio.server.http_guard import send_answer
+from optio.server.loop_bridge import LoopBridge
 from optio.server.problems import HttpProblem
 from optio.store.values import Accepted, NewDelivery, NewRun
 from optio.telemetry.base import Delivered, Queued
@@ -47,16 +47,16 @@ log = logging.getLogger(__name__)
 PREFIX = "/api/hooks/"
 # What a sender proves himself with is not kept: whoever may read deliveries could send as him.
 _CREDENTIAL = re.compile(r"auth|cookie|token|secret|signature|passw|credential|session|api-?key|-hmac|-sign$")
-_LONGEST_KEY = 256
-_LONGEST_HEADER = 1_000
-_MOST_HEADERS = 64
+_MAX_KEY_LENGTH = 256
+_MAX_HEADER_LENGTH = 1_000
+_MAX_HEADERS = 64
 # Rejections of people who could not prove themselves, kept per path and minute.
-_STRANGERS_KEPT = 10
+_MAX_UNPROVED_KEPT = 10
 # A larger body is worked on in a thread: others must not wait for it.
-_INLINE = 32_768
+_MAX_INLINE_BYTES = 32_768
 
 
-class TooManyUnsigned(TooMany):
+class TooManyUnsigned(TooManyRequests):
     """A client has sent too many requests whose signature is missing or wrong."""
 
 
@@ -65,7 +65,7 @@ _REFUSALS: dict[type[OptioError], str] = {
     NotFound: "unknown",
     TooManyUnsigned: "unsigned_rate",
     QueueFull: "full",
-    TooMany: "rate",
+    TooManyRequests: "rate",
     Unauthorized: "unsigned",
     Duplicate: "duplicate",
     Conflict: "conflict",
@@ -80,7 +80,7 @@ _STATUSES = {405: "method", 413: "too_large"}
 _encode = msgspec.json.Encoder().encode
 
 
-class Hooks:
+class WebhookReceiver:
     """ASGI application for everything below `/api/hooks/`."""
 
     def __init__(self, hub: Hub) -> None:
@@ -89,26 +89,26 @@ class Hooks:
         self._strangers: Counter[str] = Counter()
         self.limit = StrangerLimit()
         self._new: list[Queued] = []
-        self.landing = Landing()
+        self.landing = LoopBridge()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start a run. Answers at once with its id; the run executes asynchronously."""
         try:
             content = await self._receive(scope, receive)
             status, verdict = 202 if "status" in content else 200, _answered(content)
-        except request_body.Gone:
+        except request_body.ClientGone:
             return
         except OptioError as err:
-            await answer(scope, send, *problems.raw(err))
+            await send_answer(scope, send, *problems.raw(err))
             self._count(scope, _verdict(err))
             return
         except Exception:
             log.exception("webhook %s failed", scope["path"])
             verdict = "error"
-            status, content = 500, problems.body(500, "Internal error", "the server failed: its log tells more")
+            status, content = 500, problems.problem_document(500, "Internal error", "the server failed: its log tells more")
         data = _encode(content)
         kind = b"application/json" if status < 300 else problems.MEDIA_TYPE.encode()
-        await answer(scope, send, status, [(b"content-type", kind), (b"content-length", b"%d" % len(data))], data)
+        await send_answer(scope, send, status, [(b"content-type", kind), (b"content-length", b"%d" % len(data))], data)
         # Nobody waits for what is only counted.
         self._count(scope, verdict)
 
@@ -128,9 +128,9 @@ class Hooks:
         if task is None or task.spec.webhook is None:
             raise NotFound("webhook", path[:200])
         config, headers = task.spec.webhook.config, list(scope["headers"])
-        receipt = _Receipt(self, self._hub, task, config, headers, _client(scope), snapshot.number)
+        receipt = _WebhookRequest(self, self._hub, task, config, headers, _client(scope), snapshot.number)
         receipt.refuse_flood()
-        body = await request_body.read(receipt.received, receive, self._hub.services.settings.max_body_bytes)
+        body = await request_body.read_body(receipt.received, receive, self._hub.services.settings.max_body_bytes)
         return await receipt.answer(body)
 
     def may_keep(self, path: str) -> bool:
@@ -139,7 +139,7 @@ class Hooks:
         if minute != self._minute:
             self._minute, self._strangers = minute, Counter()
         self._strangers[path] += 1
-        return self._strangers[path] <= _STRANGERS_KEPT
+        return self._strangers[path] <= _MAX_UNPROVED_KEPT
 
     def tell(self, run: Queued) -> None:
         """Tell the workers, once for all runs that were committed together, and who counts."""
@@ -151,17 +151,17 @@ class Hooks:
         new, self._new = self._new, []
         tasks = self._hub.live.current.registry.tasks
         namespaces = {task.id: task.namespace for run in new if (task := tasks.get(run.task_id)) is not None}
-        tell_of_waiting(self._hub.services.broker, [(run.run_id, namespaces.get(run.task_id)) for run in new])
+        announce_queued(self._hub.services.broker, [(run.run_id, namespaces.get(run.task_id)) for run in new])
         for run in new:
             self._hub.services.telemetry.tell(run)
 
 
-class _Receipt:
+class _WebhookRequest:
     """One request on its way through the steps."""
 
     def __init__(
         self,
-        hooks: Hooks,
+        hooks: WebhookReceiver,
         hub: Hub,
         task: CompiledTask,
         config: WebhookConfig,
@@ -184,13 +184,13 @@ class _Receipt:
             path=self.config.path,
             task_id=self.task.id,
             key=self.key,
-            headers=_kept(self.received, signature.signature_header(self.config)),
+            headers=_headers_to_keep(self.received, signature.signature_header(self.config)),
             body=self.body if keep_body else None,
             body_sha256=self.sha256,
             verdict=verdict,
             status=status,
             detail=detail,
-            guard=replay_guard.guard(self.config, self.header, self.sha256) if status == 202 else None,
+            guard=replay_guard.replay_guard_of(self.config, self.header, self.sha256) if status == 202 else None,
         )
 
     def header(self, name: str) -> list[str]:
@@ -211,7 +211,7 @@ class _Receipt:
         await self._use_rate()
         store = self.hub.services.store
         try:
-            if len(self.body) > _INLINE:
+            if len(self.body) > _MAX_INLINE_BYTES:
                 verdict = await asyncio.to_thread(self._judge)
             else:
                 verdict = self._judge()
@@ -240,14 +240,14 @@ class _Receipt:
             raise
         content = _accepted(accepted)
         if accepted.replay_of is not None:
-            content["reason"] = replay_guard.reason(self.config, self.header, accepted.replay_of)
+            content["reason"] = replay_guard.replay_reason(self.config, self.header, accepted.replay_of)
         return content
 
     async def _use_rate(self) -> None:
         """Count the request in the window of its path: of senders that are proved, for a stranger must not use it up."""
         wait = await self.hub.services.rate.hit(f"hook:{self.config.path}")
         if wait is not None:
-            raise TooMany(f"more than {self.hub.services.settings.webhook_rate_per_minute} requests in a minute", wait)
+            raise TooManyRequests(f"more than {self.hub.services.settings.webhook_rate_per_minute} requests in a minute", wait)
 
     async def _authenticate(self) -> None:
         config = self.config
@@ -257,10 +257,10 @@ class _Receipt:
         for name in [config.secret.name] + ([config.previous_secret.name] if config.previous_secret else []):
             value = self.hub.services.secrets.get(name)
             try:
-                keys += [] if value is None else [signature.key(config, value)]
+                keys += [] if value is None else [signature.signing_key(config, value)]
             except signature.UnusableSecret as err:
                 faults.append(f"the secret `{name}` cannot be used: {err}")
-        doubt = signature.doubt(keys, self.body, self.header, time.time())
+        doubt = signature.why_unproved(keys, self.body, self.header, time.time())
         if doubt is None:
             return
         if not keys and not faults:
@@ -280,13 +280,13 @@ class _Receipt:
         """The sender's id of this delivery; raises Malformed for two of them."""
         found = signature.delivery_id(self.config, self.header, self.body)
         # A long one still tells deliveries apart.
-        long = found is not None and len(found) > _LONGEST_KEY
+        long = found is not None and len(found) > _MAX_KEY_LENGTH
         return "sha256:" + hashlib.sha256(found.encode()).hexdigest() if found is not None and long else found
 
     def _judge(self) -> NewRun | str:
         """The run to start, or why none is wanted; raises Malformed and Invalid."""
         self.key = self._key()
-        return webhook_decision.judge(
+        return webhook_decision.decide_start(
             self.task,
             self.config,
             self.header,
@@ -304,7 +304,7 @@ class _Receipt:
                 self._reject("conflict", 409, "a delivery with this id was received with another body")
                 raise Conflict("a delivery with this id was received with another body") from err
             if first is not None:
-                self.hub.services.store.count_repeat(first.id).add_done_callback(_kept_or_logged)
+                self.hub.services.store.count_repeat(first.id).add_done_callback(_log_failure)
                 return _accepted(Accepted(first.run_id, first=False, duplicate=first.verdict == "duplicate"))
         if isinstance(err, QueueFull):
             raise err
@@ -318,7 +318,7 @@ class _Receipt:
             self.hub.refusals.count(self.config.path, verdict, self.task.id)
             return
         rejected = self.delivery(verdict, status, detail[:2000], keep_body=proved)
-        self.hub.services.store.record_delivery(rejected).add_done_callback(_kept_or_logged)
+        self.hub.services.store.record_delivery(rejected).add_done_callback(_log_failure)
 
 
 def _client(scope: Scope) -> str:
@@ -347,7 +347,7 @@ def _verdict(err: OptioError) -> str:
     return next((word for kind, word in _REFUSALS.items() if isinstance(err, kind)), "error")
 
 
-def _kept_or_logged(future: Any) -> None:
+def _log_failure(future: Any) -> None:
     error = future.exception()
     if isinstance(error, StoreUnavailable):
         log.warning("a webhook request could not be recorded: %s", error)
@@ -364,19 +364,19 @@ def _accepted(accepted: Accepted) -> dict[str, Any]:
     return content
 
 
-def _kept(headers: list[tuple[bytes, bytes]], signed: str) -> dict[str, str]:
+def _headers_to_keep(headers: list[tuple[bytes, bytes]], signed: str) -> dict[str, str]:
     kept = {}
-    for name, value in headers[:_MOST_HEADERS]:
+    for name, value in headers[:_MAX_HEADERS]:
         text = _name(name)
         if text is None or text == signed:
             kept[name.decode("latin-1")] = webhook_decision.MASKED
         else:
-            kept[text] = value[:_LONGEST_HEADER].decode("latin-1")
+            kept[text] = value[:_MAX_HEADER_LENGTH].decode("latin-1")
     return kept
 
 
 @lru_cache(maxsize=1024)
 def _name(header: bytes) -> str | None:
     """A header's name, None when its value is a credential."""
-    text = header.decode("latin-1")[:_LONGEST_HEADER]
+    text = header.decode("latin-1")[:_MAX_HEADER_LENGTH]
     return None if _CREDENTIAL.search(text) else text

@@ -19,42 +19,42 @@ from optio.model.run import AgentPod, Attempt, Event, LogLine, Meter, Outcome, P
 from optio.store.values import (
     ANY,
     EVERY_DELIVERY,
-    ORPHANED,
+    ORPHAN_TIMEOUT,
     Accepted,
     Activated,
     AdmissionView,
     Admit,
-    Arrival,
+    AgentStart,
     AuditedDelivery,
     AuditedRun,
     AuditedSlot,
     AuditPage,
     AuditSpan,
-    Beginning,
     Claim,
-    Closing,
+    ClaimedAttempt,
+    ClosedSchedule,
     Decide,
     Delivery,
     DeliveryFilter,
-    Depth,
     Firing,
     GenerationRow,
-    Keep,
+    IdempotencyKey,
     NewDelivery,
     NewRun,
-    Once,
     Pause,
     PlacedStart,
-    Pooled,
+    PooledTasks,
     PoolReport,
+    QueueDepth,
     Refusals,
     RemovalRow,
+    RetentionPolicy,
     Room,
     RunFilter,
     ScheduleRow,
     ServerRow,
     Token,
-    endless,
+    unlimited_room,
 )
 
 
@@ -157,7 +157,9 @@ class RefusalReader(Protocol):
 class IntakeStore(LocalReads, RefusalReader, Protocol):
     """Accepted runs, deliveries, refusals, and answers that are repeated. Used by the API and its webhooks."""
 
-    def accept(self, run: NewRun, *, delivery: NewDelivery | None = None, once: Once | None = None) -> Future[Accepted]:
+    def accept(
+        self, run: NewRun, *, delivery: NewDelivery | None = None, once: IdempotencyKey | None = None
+    ) -> Future[Accepted]:
         """Delivery, run and event in one commit. A delivery whose key is known, or a known `once`, gives the first run; with
         another body than the first it raises Conflict. One whose guard another delivery has gives that one's run. Of a
         business key that a run stands for, `Accepted` tells what the task's `dedupe` made of it. The future cannot be
@@ -188,11 +190,11 @@ class IntakeStore(LocalReads, RefusalReader, Protocol):
         """Newest first, at most 1,000 of them, without bodies. Raises Invalid for a forged cursor."""
         ...
 
-    def recall(self, once: Once) -> str | None:
+    def recall(self, once: IdempotencyKey) -> str | None:
         """What `remember` kept; raises Conflict for the same key with another body."""
         ...
 
-    def remember(self, once: Once, result: str) -> None:
+    def remember(self, once: IdempotencyKey, result: str) -> None:
         """Keep the answer of a request that is not a run."""
         ...
 
@@ -232,7 +234,7 @@ class QueueStore(Clock, ObstacleReader, Protocol):
         *,
         place: str = "",
         scope: WorkerScope = ALL_TASKS,
-        room: Room = endless,
+        room: Room = unlimited_room,
         most: int = ANY,
         reason: str = "started",
     ) -> list[Claim]:
@@ -250,7 +252,7 @@ class QueueStore(Clock, ObstacleReader, Protocol):
         *,
         place: str = "",
         scope: WorkerScope = ALL_TASKS,
-        orphaned: timedelta = ORPHANED,
+        orphaned: timedelta = ORPHAN_TIMEOUT,
     ) -> list[Claim]:
         """Take over running runs whose lease is over: same attempt, fence + 1. Only a worker of the same `place` can find the
         agent; another, if the task is in its `scope`, takes it when the lease has been over for so long that the agent has
@@ -292,7 +294,7 @@ class QueueStore(Clock, ObstacleReader, Protocol):
         the earliest lease ends: by the store's clock, for this machine's may be another."""
         ...
 
-    def depths(self) -> list[Depth]:
+    def depths(self) -> list[QueueDepth]:
         """Every task of which runs are queued or running."""
         ...
 
@@ -332,7 +334,7 @@ class AttemptStore(Protocol):
         """Whether its owner was asked to end it."""
         ...
 
-    def agent_started(self, run_id: str, fence: int, began: Beginning) -> Future[None]:
+    def agent_started(self, run_id: str, fence: int, began: AgentStart) -> Future[None]:
         """Note when and how the agent began; nothing has to wait for this."""
         ...
 
@@ -350,7 +352,7 @@ class AttemptStore(Protocol):
         meter: Meter,
         *,
         after: int | None = None,
-        began: Beginning | None = None,
+        began: AgentStart | None = None,
     ) -> int:
         """Lines, how far the output is read, and what is used so far, in one commit; the last cursor. `after` is the cursor
         that they follow: a call that is repeated after CommitUnknown then adds nothing twice. `began` is when and how the agent
@@ -380,7 +382,7 @@ class AttemptStore(Protocol):
         signal: int | None,
         decide: Decide,
         *,
-        began: Beginning | None = None,
+        began: AgentStart | None = None,
     ) -> Run:
         """End the attempt: completed, failed, queued again, or cancelled when that was asked before. The lease goes with it.
         `began` as for `append_log`."""
@@ -419,12 +421,12 @@ class ScheduleReader(Protocol):
 class ScheduleStore(Clock, ScheduleReader, Protocol):
     """Kept schedules and the verdicts of their slots. Used by schedulers."""
 
-    def untaken(self) -> list[GenerationRow]:
+    def unscheduled_generation(self) -> list[GenerationRow]:
         """Generations whose schedules no scheduler has taken up yet, oldest first, at most 100."""
         ...
 
-    def take_up(
-        self, generation: int, put: Sequence[ScheduleRow], drop: Sequence[str], closings: Sequence[Closing] = ()
+    def schedule_generation(
+        self, generation: int, put: Sequence[ScheduleRow], drop: Sequence[str], closings: Sequence[ClosedSchedule] = ()
     ) -> bool:
         """Change the schedules as this generation wants it, once: False, and nothing is changed, if it was done before."""
         ...
@@ -455,7 +457,7 @@ class ScheduleStore(Clock, ScheduleReader, Protocol):
 class PoolStore(Clock, ObstacleReader, RunReader, Protocol):
     """Warm pools: what tasks want, what is ready, and how starts went. Used by workers and the pool pages."""
 
-    def pooled(self, seen: int = 0) -> Pooled | None:
+    def pooled_tasks(self, seen: int = 0) -> PooledTasks | None:
         """The served tasks that want places kept ready; None while the newest generation is `seen`, which costs one look."""
         ...
 
@@ -471,7 +473,7 @@ class PoolStore(Clock, ObstacleReader, RunReader, Protocol):
         """Starts in places of their own, newest first."""
         ...
 
-    def arrivals(self, since: datetime, *, task_id: str | None = None, most: int = 100_000) -> list[Arrival]:
+    def arrivals(self, since: datetime, *, task_id: str | None = None, most: int = 100_000) -> list[ClaimedAttempt]:
         """Attempts that were claimed since then, newest first; of so many runs at most, those that ended last."""
         ...
 
@@ -542,11 +544,11 @@ class TokenStore(LocalReads, Protocol):
 class RetentionStore(Protocol):
     """Delete what has outlived its time, and jobs that one process at a time does for all."""
 
-    def prunable(self, keep: Keep) -> dict[str, int]:
+    def prunable(self, keep: RetentionPolicy) -> dict[str, int]:
         """What `prune` would delete now, by kind, as far as it can be counted at once."""
         ...
 
-    def prune(self, keep: Keep) -> Iterator[tuple[str, int]]:
+    def prune(self, keep: RetentionPolicy) -> Iterator[tuple[str, int]]:
         """Delete what is kept no longer, in small transactions: each step gives a kind and how many rows went. Whoever stops
         asking stops the deleting. Nothing of a run that has not ended is touched."""
         ...
@@ -555,16 +557,16 @@ class RetentionStore(Protocol):
         """Delete an ended run with its attempts, events and log. Raises NotFound, and Conflict for one that has not ended."""
         ...
 
-    def take_turn(self, chore: str, owner: str, every: timedelta, lease: timedelta) -> bool:
+    def acquire_job_lease(self, chore: str, owner: str, every: timedelta, lease: timedelta) -> bool:
         """Whether the chore is this owner's now, until the lease is over: nobody else has it, and the last turn ended long
         enough ago."""
         ...
 
-    def hold_turn(self, chore: str, owner: str, lease: timedelta) -> bool:
+    def renew_job_lease(self, chore: str, owner: str, lease: timedelta) -> bool:
         """Whether it still is, and for so long from now."""
         ...
 
-    def end_turn(self, chore: str, owner: str) -> None:
+    def release_job_lease(self, chore: str, owner: str) -> None:
         """Give it back, done."""
         ...
 

@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from optio.model.money import NOTHING
+from optio.model.money import ZERO_USD
 from optio.model.pool import PROCESS, Pool
 from optio.model.registry import CompiledTask, Registry
-from optio.model.retry import Again, GiveUp
+from optio.model.retry import GiveUp, RetryAt
 from optio.model.room import Shortage
 from optio.model.run import Outcome, Run, RunState
 
@@ -98,7 +98,7 @@ class Refusals:
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class IdempotencyKey:
     """Makes a request repeatable: the same key in the same scope gives the first answer; another body is a Conflict."""
 
     scope: str
@@ -126,7 +126,7 @@ ANY = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
+class QueuedRun:
     """A queued run as admission sees it. `max_concurrent` and `priority` are those of the task as it is served now."""
 
     run_id: str
@@ -170,7 +170,7 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class RunningRun:
     """A running run."""
 
     run_id: str
@@ -189,12 +189,12 @@ class AdmissionView:
     """
 
     now: datetime
-    waiting: Sequence[Waiting] = ()
+    waiting: Sequence[QueuedRun] = ()
     running: Mapping[str, int] = field(default_factory=dict)
     quotas: Mapping[str, Quota] = field(default_factory=dict)
     pauses: Mapping[str, Pause] = field(default_factory=dict)
     shortages: Sequence[Shortage] = ()
-    occupants: Sequence[Running] = ()
+    occupants: Sequence[RunningRun] = ()
     heads: int = ANY
     namespaces: Mapping[str, str] = field(default_factory=dict)
     served: Collection[str] | None = None
@@ -207,18 +207,18 @@ Admit = Callable[[AdmissionView], Sequence[str]]
 Room = Callable[[int], int]
 
 
-ORPHANED = timedelta(minutes=15)
+ORPHAN_TIMEOUT = timedelta(minutes=15)
 
 
-NEVER = timedelta(days=36_500)
+NEVER_ORPHANED = timedelta(days=36_500)
 
 
-def endless(running: int) -> int:
+def unlimited_room(running: int) -> int:
     """Room for all."""
     return ANY
 
 
-Decide = Callable[[Run, Outcome, datetime], Again | GiveUp]
+Decide = Callable[[Run, Outcome, datetime], RetryAt | GiveUp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,12 +236,12 @@ class Claim:
     """Why it had been given back before this attempt; empty if it had not."""
     tries: bool = False
     """Whether its task is short of room where the agent is to run."""
-    spent: Decimal = NOTHING
+    spent: Decimal = ZERO_USD
     """What the run's earlier attempts have cost, as far as is known, since it was accepted or last retried by hand."""
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class AgentStart:
     """That an attempt's agent began so long ago, and how: as a `process`, or in a `cold` or `warm` place."""
 
     ago: timedelta
@@ -257,7 +257,7 @@ class PlacedStart(NamedTuple):
     waited: timedelta
 
 
-class Arrival(NamedTuple):
+class ClaimedAttempt(NamedTuple):
     """An attempt that was claimed; `took` is what it took from its agent's beginning to the end, None while it runs."""
 
     task_id: str
@@ -267,7 +267,7 @@ class Arrival(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pooled:
+class PooledTasks:
     """The tasks of a generation that want places kept ready."""
 
     generation: int
@@ -311,7 +311,7 @@ class SkippedSlots:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Closing:
+class ClosedSchedule:
     """What is left of a schedule that was edited away: its slots that were due by then and start nothing any more."""
 
     task_id: str
@@ -473,11 +473,11 @@ class RunFilter:
 
 
 # Repeated requests and slots are known again for so long, whatever is kept.
-REMEMBERED = timedelta(days=7)
+DEDUPE_MEMORY = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keep:
+class RetentionPolicy:
     """How long what has ended is kept. None is for ever; for log lines and deliveries it is: as long as runs."""
 
     runs: timedelta | None = None
@@ -486,7 +486,7 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Depth:
+class QueueDepth:
     """How many runs of a task are queued and running, and since when the oldest queued one is."""
 
     task_id: str

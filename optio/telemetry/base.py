@@ -102,7 +102,7 @@ class Fired:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class PartFailed:
     """A part could not be used once: `store`, `broker` or `rate`."""
 
     part: str
@@ -116,12 +116,12 @@ class Pruned:
     count: int
 
 
-Fact = Delivered | Queued | Claimed | Adopted | Started | Finished | GivenBack | Withdrawn | Fired | Failed | Pruned
+Fact = Delivered | Queued | Claimed | Adopted | Started | Finished | GivenBack | Withdrawn | Fired | PartFailed | Pruned
 Listener = Callable[[Fact], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Gauge:
     """A value that is looked up when somebody asks; `counts` if it only grows."""
 
     name: str
@@ -131,7 +131,7 @@ class Reading:
     counts: bool = False
 
 
-Source = Callable[[], Iterable[Reading]]
+Source = Callable[[], Iterable[Gauge]]
 
 
 class Exposition(Protocol):
@@ -146,7 +146,7 @@ class Exposition(Protocol):
         ...
 
 
-def passed_on(run: Run) -> str | None:
+def passed_on_traceparent(run: Run) -> str | None:
     """The `traceparent` that an agent gets where nothing is traced here: the one that its run came with."""
     return trace.clean(run.traceparent)
 
@@ -157,7 +157,7 @@ class Telemetry:
     def __init__(
         self,
         *listeners: Listener,
-        traceparent: Callable[[Run], str | None] = passed_on,
+        traceparent: Callable[[Run], str | None] = passed_on_traceparent,
         close: Callable[[], None] = lambda: None,
     ) -> None:
         self._listeners = listeners
@@ -185,7 +185,7 @@ class Telemetry:
 SILENT = Telemetry()
 
 
-def traces_wanted(environ: Mapping[str, str]) -> bool:
+def are_traces_enabled(environ: Mapping[str, str]) -> bool:
     """Whether OpenTelemetry's own variables ask for traces; raises ValueError for a way of sending that is not spoken here."""
     endpoint = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     off = environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER", "otlp") == "none"

@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable
 
 # What one turn may take beyond its pause: calls to the store end after some seconds each, whatever happens.
-GRACE = 30.0
+GRACE_S = 30.0
 
 
-class Pulses:
+class Liveness:
     """The loops of a process."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -19,7 +19,7 @@ class Pulses:
     def beat(self, loop: str, pause: float) -> None:
         """The loop turns, and will be back after so many seconds."""
         with self._lock:
-            self._due[loop] = self._clock() + pause + GRACE
+            self._due[loop] = self._clock() + pause + GRACE_S
 
     def end(self, loop: str) -> None:
         """The loop has ended in order."""

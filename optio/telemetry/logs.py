@@ -21,7 +21,7 @@ from typing import Any
 from optio.telemetry.base import subject
 
 # So much may wait to be written; what comes then is dropped and counted.
-MOST_WAITING = 4 << 20
+MAX_WAITING_BYTES = 4 << 20
 _LONGEST_LINE = 32_768
 # Seconds at the end of the process for what waits.
 _LAST_WORDS = 1.0
@@ -36,12 +36,12 @@ _SECRETS = (
 )
 
 
-def visible(text: str) -> str:
+def escape_invisible(text: str) -> str:
     """On one line, with nothing in it that drives a terminal: what hides stands as an escape."""
     return _HIDDEN.sub(lambda m: f"\\x{ord(m[0]):02x}" if ord(m[0]) < 256 else f"\\u{ord(m[0]):04x}", text)
 
 
-def masked(text: str) -> str:
+def mask_secrets(text: str) -> str:
     """Without what looks like a credential. None should come here; errors of libraries carry what they were given."""
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
@@ -49,7 +49,7 @@ def masked(text: str) -> str:
 
 
 def _message(record: logging.LogRecord) -> str:
-    return masked(record.getMessage())[:_LONGEST_LINE]
+    return mask_secrets(record.getMessage())[:_LONGEST_LINE]
 
 
 def _fields(record: logging.LogRecord) -> Mapping[str, str]:
@@ -64,15 +64,15 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, and the traceback."""
-        words = visible(_message(record))
+        words = escape_invisible(_message(record))
         run_id = _fields(record).get("run_id")
         if run_id is not None and run_id not in words:
-            words += f" (run {visible(run_id)})"
+            words += f" (run {escape_invisible(run_id)})"
         at = time.strftime("%H:%M:%S", time.localtime(record.created))
         line = f"{at} {record.levelname:<7} {words}"
         if record.exc_info:
-            trace = masked(self.formatException(record.exc_info))[-_LONGEST_LINE:]
-            line += "".join(f"\n    | {visible(part)}" for part in trace.split("\n"))
+            trace = mask_secrets(self.formatException(record.exc_info))[-_LONGEST_LINE:]
+            line += "".join(f"\n    | {escape_invisible(part)}" for part in trace.split("\n"))
         return line
 
 
@@ -86,12 +86,12 @@ class JsonFormatter(logging.Formatter):
             "time": at,
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": visible(_message(record)),
-            **{name: visible(value) for name, value in _fields(record).items()},
+            "message": escape_invisible(_message(record)),
+            **{name: escape_invisible(value) for name, value in _fields(record).items()},
         }
         if record.exc_info:
-            trace = masked(self.formatException(record.exc_info))[-_LONGEST_LINE:]
-            entry["exception"] = [visible(part) for part in trace.split("\n")]
+            trace = mask_secrets(self.formatException(record.exc_info))[-_LONGEST_LINE:]
+            entry["exception"] = [escape_invisible(part) for part in trace.split("\n")]
         return json.dumps(entry, ensure_ascii=False)
 
 
@@ -115,7 +115,7 @@ class Outlet:
     def put(self, data: bytes, *, note: bool = False) -> bool:
         """Whether there was room for it; a note about what was lost is no loss itself."""
         with self._lock:
-            if self._size + len(data) > MOST_WAITING:
+            if self._size + len(data) > MAX_WAITING_BYTES:
                 self.lost += not note
                 return False
             self._waiting.append(data)

@@ -22,13 +22,13 @@ from optio.telemetry.base import (
     Claimed,
     Delivered,
     Fact,
-    Failed,
     Finished,
     Fired,
+    Gauge,
     GivenBack,
+    PartFailed,
     Pruned,
     Queued,
-    Reading,
     Source,
     Started,
     Withdrawn,
@@ -37,7 +37,7 @@ from optio.version import __version__
 
 log = logging.getLogger(__name__)
 # Programs name reasons of their own: what comes after so many different ones is `other`.
-MOST_REASONS = 100
+MAX_REASONS = 100
 _WAITS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400)
 _STARTS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _RUNS = (0.1, 0.5, 1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400)
@@ -125,7 +125,7 @@ class Metrics:
                     self._slots.labels(task_id, verdict).inc(count)
                 for delay in late:
                     self._late.observe(_seconds(delay))
-            case Failed(part):
+            case PartFailed(part):
                 self._failures.labels(part).inc()
             case Pruned(kind, count):
                 self._pruned.labels(kind).inc(count)
@@ -153,7 +153,7 @@ class Metrics:
 
     def _reason(self, reason: str) -> str:
         with self._lock:
-            if reason not in self._reasons and len(self._reasons) >= MOST_REASONS:
+            if reason not in self._reasons and len(self._reasons) >= MAX_REASONS:
                 return "other"
             self._reasons.add(reason)
         return reason
@@ -188,13 +188,13 @@ class _Sources(Collector):
         yield from families.values()
 
 
-def _build() -> Iterator[Reading]:
+def _build() -> Iterator[Gauge]:
     labels = {"version": __version__, "python": platform.python_version()}
-    yield Reading("build_info", "this process: its version", 1, labels)
+    yield Gauge("build_info", "this process: its version", 1, labels)
 
 
-def _log() -> Iterator[Reading]:
-    yield Reading("log_lines_lost", "lines of the service's own log that could not be written", logs.lost(), counts=True)
+def _log() -> Iterator[Gauge]:
+    yield Gauge("log_lines_lost", "lines of the service's own log that could not be written", logs.lost(), counts=True)
 
 
 def _seconds(span: timedelta) -> float:

@@ -25,7 +25,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status,
 
 from optio.model import trace
 from optio.model.run import Run, RunState
-from optio.telemetry.base import Fact, Finished, Queued, Reading, Withdrawn
+from optio.telemetry.base import Fact, Finished, Gauge, Queued, Withdrawn
 from optio.version import __version__
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,8 @@ class Tracing:
     """Makes spans of facts. `part` is what this process is: server, worker, scheduler."""
 
     def __init__(self, part: str, exporter: SpanExporter | None = None) -> None:
-        self._exporter = _Told(exporter or OTLPSpanExporter())
-        self._ids = _Ids()
+        self._exporter = _ReportingExporter(exporter or OTLPSpanExporter())
+        self._ids = _FixedIds()
         own = {"service.version": __version__, "service.instance.id": f"{os.uname().nodename}:{os.getpid()}"}
         if not os.environ.get("OTEL_SERVICE_NAME") and "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
             own["service.name"] = f"optio-{part}"
@@ -63,9 +63,9 @@ class Tracing:
         """Spans that could not be sent."""
         return self._exporter.lost + self._dropped
 
-    def readings(self) -> Iterator[Reading]:
+    def readings(self) -> Iterator[Gauge]:
         """For `/metrics`."""
-        yield Reading("spans_lost", "spans that could not be sent", self.lost, counts=True)
+        yield Gauge("spans_lost", "spans that could not be sent", self.lost, counts=True)
 
     def traceparent(self, run: Run) -> str | None:
         """For the environment of the agent of the run's attempt: its spans are children of the attempt's."""
@@ -129,8 +129,8 @@ class Tracing:
         make = self._maker(run.id, run.traceparent)
         make("run", "accept", run.created_at, run.ended_at, labels, failed=failed)
 
-    def _maker(self, run_id: str, traceparent: str | None) -> "_Maker":
-        return _Maker(self, run_id, trace.parse(traceparent), self._kept(run_id, traceparent))
+    def _maker(self, run_id: str, traceparent: str | None) -> "_RunSpans":
+        return _RunSpans(self, run_id, trace.parse(traceparent), self._kept(run_id, traceparent))
 
     def _kept(self, run_id: str, traceparent: str | None) -> bool:
         """Whether the run's trace is sent: as who began it has decided, else by OTEL_TRACES_SAMPLER, alike everywhere."""
@@ -173,7 +173,7 @@ class Tracing:
         ending.join(_LAST)
 
 
-class _Maker:
+class _RunSpans:
     """Makes the spans of one run; they know each other by name."""
 
     def __init__(self, tracing: Tracing, run_id: str, given: trace.TraceContext | None, kept: bool) -> None:
@@ -203,7 +203,7 @@ class _Maker:
         return trace.TraceContext(trace_id, trace.span_id(self._run_id, name), self._kept)
 
 
-class _Ids(IdGenerator):
+class _FixedIds(IdGenerator):
     """Gives the next span of this thread the ids that were said before."""
 
     def __init__(self) -> None:
@@ -224,7 +224,7 @@ class _Ids(IdGenerator):
         return found
 
 
-class _Told(SpanExporter):
+class _ReportingExporter(SpanExporter):
     """The exporter, telling once that spans are lost and once that they no longer are."""
 
     def __init__(self, exporter: SpanExporter) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optio.compiler.edits.edit_yaml import CannotEdit, edit
+from optio.compiler.edits.edit_yaml import CannotEdit, rewrite_file
 from optio.compiler.source import SourceFile
 from optio.compiler.yaml.document import parse
 from optio.errors import Invalid
@@ -17,11 +17,11 @@ from optio.model.trigger import WebhookConfig
 from optio.runs import webhook_decision
 from optio.runs.signature import event_header, event_name
 from optio.testing.redact import Redaction, Redactor
-from optio.testing.trial import tried
+from optio.testing.trial import try_example
 
 
 @dataclass(frozen=True, slots=True)
-class Captured:
+class CapturedTest:
     """The payload and its name beside the task's file, the test as a value, and what was taken out of the payload."""
 
     payload_name: str
@@ -30,14 +30,14 @@ class Captured:
     redactions: tuple[Redaction, ...]
 
 
-def captured(
+def capture_delivery(
     task: CompiledTask, config: WebhookConfig, delivery: Mapping[str, Any], data: bytes, redact: Redactor, name: str | None
-) -> Captured:
+) -> CapturedTest:
     """The test of a delivery as the API shows it, with its bytes; raises Malformed for what is no JSON, and Invalid for what
     cannot be captured."""
     payload = redact(json_body.decode(data))
     text = json.dumps(payload, indent=2, ensure_ascii=False) + "\n"
-    header = webhook_decision.kept(delivery["headers"])
+    header = webhook_decision.kept_header_lookup(delivery["headers"])
     named = [each for each in (event_header(config), "Content-Type") if each is not None]
     headers = {each: value for each in named for value in header(each.lower())}
     if json_body.is_json(headers.get("Content-Type", "application/json")):
@@ -51,12 +51,12 @@ def captured(
         **({"headers": headers} if headers else {}),
     }
     entry["expect"] = _expected(task, entry, text.encode())
-    return Captured(payload_name, text.encode(), entry, tuple(redact.found))
+    return CapturedTest(payload_name, text.encode(), entry, tuple(redact.found))
 
 
 def _expected(task: CompiledTask, entry: Mapping[str, Any], payload: bytes) -> dict[str, Any]:
     """What the task makes of it."""
-    trial = tried(task, Example.of({**entry, "expect": {}}), payload)
+    trial = try_example(task, Example.of({**entry, "expect": {}}), payload)
     got = trial.judgement
     if got.verdict == "accepted":
         return {"params": dict(got.params or {})}
@@ -66,7 +66,7 @@ def _expected(task: CompiledTask, entry: Mapping[str, Any], payload: bytes) -> d
     return {"error": reasons[0] if len(reasons) == 1 else reasons}
 
 
-def with_test(path: str, data: bytes, entry: Mapping[str, Any]) -> bytes:
+def add_test(path: str, data: bytes, entry: Mapping[str, Any]) -> bytes:
     """The task's file with one more test, and else as it was; raises CannotEdit, and Invalid when it has this test."""
     document, found = parse(SourceFile(path, data))
     if document is None:
@@ -74,4 +74,4 @@ def with_test(path: str, data: bytes, entry: Mapping[str, Any]) -> bytes:
     tests = document.value.get("tests") or []
     if any(isinstance(test, dict) and test.get("webhook") == entry["webhook"] for test in tests):
         raise Invalid(f"`{path}` has a test with `{entry['webhook']}`: this delivery was captured before")
-    return edit(path, data, {**document.value, "tests": [*tests, dict(entry)]})
+    return rewrite_file(path, data, {**document.value, "tests": [*tests, dict(entry)]})

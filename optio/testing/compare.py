@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optio.compiler.diagnostics import brief
+from optio.compiler.diagnostics import shorten
 from optio.compiler.source_tree import Unreadable
 from optio.model.example import Expectation
 from optio.model.registry import canonical
 from optio.model.route import Route
-from optio.runs.replay import Judgement
+from optio.runs.replay import DeliveryDecision
 
 # Of a longer difference so much is shown.
-_MOST_LINES, _LONGEST_LINE = 200, 1_000
+_MAX_LINES, _MAX_LINE_LENGTH = 200, 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Mismatch:
 
 
 def mismatches(
-    expected: Expectation, got: Judgement, snapshot: Callable[[str], str], came: str | None = None
+    expected: Expectation, got: DeliveryDecision, snapshot: Callable[[str], str], came: str | None = None
 ) -> Iterator[Mismatch]:
     """All of them; with another verdict nothing else is compared. `snapshot` reads one, and raises Unreadable; `came` says more
     of why the verdict is what it is."""
@@ -39,7 +39,7 @@ def mismatches(
     for index, part in enumerate(expected.reasons):
         if part not in (got.detail or ""):
             where = ("error",) if isinstance(expected.error, str) else ("error", index)
-            yield Mismatch(where, f"`{brief(part)}` is no part of the reason: {got.detail}")
+            yield Mismatch(where, f"`{shorten(part)}` is no part of the reason: {got.detail}")
     if expected.params is not None and canonical(expected.params) != canonical(got.params):
         yield _other_params(expected.params, got.params or {})
     prompt = got.prompt or ""
@@ -49,7 +49,7 @@ def mismatches(
         if part not in prompt:
             where = ("promptContains",) if isinstance(expected.prompt_contains, str) else ("promptContains", index)
             lines = _bounded([f"  {line}" for line in prompt.splitlines()])
-            yield Mismatch(where, f"`{brief(part)}` is not in the prompt:", lines)
+            yield Mismatch(where, f"`{shorten(part)}` is not in the prompt:", lines)
 
 
 def _other_params(expected: Mapping[str, Any], got: Mapping[str, Any]) -> Mismatch:
@@ -88,11 +88,11 @@ def _diff(expected: str, got: str) -> tuple[str, ...]:
 
 
 def _bounded(lines: list[str]) -> tuple[str, ...]:
-    shown = [_cut(line) for line in lines[:_MOST_LINES]]
+    shown = [_cut(line) for line in lines[:_MAX_LINES]]
     more = len(lines) - len(shown)
     return (*shown, f"... {more:,} lines more") if more else tuple(shown)
 
 
 def _cut(line: str) -> str:
-    more = len(line) - _LONGEST_LINE
-    return f"{line[:_LONGEST_LINE]}... {more:,} characters more" if more > 0 else line
+    more = len(line) - _MAX_LINE_LENGTH
+    return f"{line[:_MAX_LINE_LENGTH]}... {more:,} characters more" if more > 0 else line

@@ -13,15 +13,15 @@ from optio.compiler.resolved_task import ResolvedTask
 from optio.errors import Malformed
 from optio.model import json_body, mapping
 from optio.model.example import Example
-from optio.model.params import faults, fill
+from optio.model.params import apply_defaults, iter_faults
 from optio.model.route import Route, show, value_at
 from optio.model.trigger import ManualTrigger, WebhookConfig, WebhookTrigger
 from optio.runs.signature import event_name
-from optio.testing.run import Result, Tested
+from optio.testing.run import ExampleResult, TaskResults
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class CoverageItem:
     """Something that tests can try, where it is written, and whether one has."""
 
     text: str
@@ -35,21 +35,21 @@ class Coverage:
     """The items of one task."""
 
     task_id: str
-    items: tuple[Item, ...]
+    items: tuple[CoverageItem, ...]
 
     @property
-    def missing(self) -> list[Item]:
+    def missing(self) -> list[CoverageItem]:
         """What no test has tried."""
         return [item for item in self.items if not item.tried]
 
 
-def percentage(items: Sequence[Item]) -> float:
+def percentage(items: Sequence[CoverageItem]) -> float:
     """Of the items that were tried; 100 when there are none."""
     return 100.0 if not items else 100 * sum(item.tried for item in items) / len(items)
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _TriedTest:
     """One test that was run: its payload, the parameters before defaults where it came so far, and its verdict."""
 
     example: Example
@@ -74,23 +74,23 @@ class _Seen:
         return getattr(self.example, kind) is not None
 
 
-Tell = Callable[[str, Route, bool], Item]
+MakeItem = Callable[[str, Route, bool], CoverageItem]
 
 
-def coverage(tested: Tested) -> Coverage:
+def coverage(tested: TaskResults) -> Coverage:
     """What the tests of a task without errors have tried."""
     task = tested.task
     payloads: dict[bytes, Any] = {}
     seen = [found for result in tested.results if (found := _seen(task, result, payloads)) is not None]
 
-    def tell(text: str, route: Route, tried: bool) -> Item:
-        return Item(text, task.document.path_at(route), task.document.key_span(route).start.line, tried)
+    def tell(text: str, route: Route, tried: bool) -> CoverageItem:
+        return CoverageItem(text, task.document.path_at(route), task.document.key_span(route).start.line, tried)
 
     items = [*_triggers(task, seen, tell), *_schema(task, seen, tell)]
     return Coverage(task.id, tuple(sorted(items, key=lambda item: (item.path, item.line))))
 
 
-def _seen(task: ResolvedTask, result: Result, payloads: dict[bytes, Any]) -> _Seen | None:
+def _seen(task: ResolvedTask, result: ExampleResult, payloads: dict[bytes, Any]) -> _TriedTest | None:
     """Each of the `payloads` is read once."""
     trial, example = result.trial, result.example
     if trial is None:
@@ -111,7 +111,7 @@ def _seen(task: ResolvedTask, result: Result, payloads: dict[bytes, Any]) -> _Se
         given = task.spec.schedule.config.param_mapping
     elif example.params is not None:
         given = example.params
-    return _Seen(example, payload, given, verdict)
+    return _TriedTest(example, payload, given, verdict)
 
 
 def _mapped(config: WebhookConfig, payload: Any) -> Mapping[str, Any] | None:
@@ -123,7 +123,7 @@ def _mapped(config: WebhookConfig, payload: Any) -> Mapping[str, Any] | None:
         return None
 
 
-def _triggers(task: ResolvedTask, seen: list[_Seen], tell: Tell) -> Iterator[Item]:
+def _triggers(task: ResolvedTask, seen: list[_TriedTest], tell: MakeItem) -> Iterator[CoverageItem]:
     for index, trigger in enumerate(task.spec.triggers):
         route: Route = ("triggers", index)
         kind = "params" if trigger.type == "manual" else trigger.type
@@ -138,7 +138,7 @@ def _triggers(task: ResolvedTask, seen: list[_Seen], tell: Tell) -> Iterator[Ite
             yield from _filters(trigger.config, (*route, "config"), [each for each in seen if each.is_of(kind)], tell)
 
 
-def _filters(config: WebhookConfig, route: Route, seen: list[_Seen], tell: Tell) -> Iterator[Item]:
+def _filters(config: WebhookConfig, route: Route, seen: list[_TriedTest], tell: MakeItem) -> Iterator[CoverageItem]:
     if config.secret is not None:
         refused = any(each.refused for each in seen)
         yield tell("a delivery that is not rightly signed is refused", (*route, "secret"), refused)
@@ -158,19 +158,19 @@ def _filters(config: WebhookConfig, route: Route, seen: list[_Seen], tell: Tell)
         yield tell("`when` filters a delivery", (*route, "when"), False in outcomes)
 
 
-def _event(config: WebhookConfig, seen: _Seen) -> str | None:
+def _event(config: WebhookConfig, seen: _TriedTest) -> str | None:
     headers = {name.lower(): [value] for name, value in seen.example.headers.items()}
     return event_name(config, lambda name: headers.get(name, []), seen.payload)
 
 
-def _holds(filter_: mapping.When, payload: Any) -> bool | None:
+def _holds(filter_: mapping.WhenFilter, payload: Any) -> bool | None:
     try:
         return filter_.holds(payload)
     except mapping.MappingFailed:
         return None
 
 
-def _schema(task: ResolvedTask, seen: list[_Seen], tell: Tell) -> Iterator[Item]:
+def _schema(task: ResolvedTask, seen: list[_TriedTest], tell: MakeItem) -> Iterator[CoverageItem]:
     schema = task.spec.params_schema or {}
     for name in _defaults(schema):
         needed = any(each.accepted and each.given is not None and _lacks(each.given, name) for each in seen)
@@ -190,7 +190,7 @@ def _schema(task: ResolvedTask, seen: list[_Seen], tell: Tell) -> Iterator[Item]
 
 def _refused_without(schema: Mapping[str, Any], given: Mapping[str, Any], name: str) -> bool:
     return name not in given and any(
-        route == (name,) and keyword == "required" for route, _, keyword in faults(schema, fill(schema, given))
+        route == (name,) and keyword == "required" for route, _, keyword in iter_faults(schema, apply_defaults(schema, given))
     )
 
 

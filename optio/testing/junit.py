@@ -6,24 +6,24 @@ from xml.etree.ElementTree import Element, SubElement
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.exchange import as_xml, printable
-from optio.compiler.report import concise
-from optio.testing.run import Failure, Report, Result
+from optio.compiler.report import render_concise
+from optio.testing.run import ExampleFailure, ExampleResult, TreeReport
 
 
-class Seen(NamedTuple):
+class SuiteInput(NamedTuple):
     """A report, how paths of its tree are seen from here, and the errors of its files, so seen."""
 
-    report: Report
+    report: TreeReport
     path: Callable[[str], str]
     errors: Sequence[Diagnostic]
 
 
-def junit(seen: Sequence[Seen]) -> str:
+def junit(seen: Sequence[SuiteInput]) -> str:
     """The whole document."""
     return as_xml([suite for each in seen for suite in _suites(each)])
 
 
-def _suites(seen: Seen) -> list[Element]:
+def _suites(seen: SuiteInput) -> list[Element]:
     suites = [
         _suite(seen.path(each.task.path), each.task.id, each.results, seen.path) for each in seen.report.tested if each.results
     ]
@@ -31,7 +31,7 @@ def _suites(seen: Seen) -> list[Element]:
     return [*(_broken(path, errors) for path, errors in by_file.items()), *suites]
 
 
-def _suite(path: str, task_id: str, results: Sequence[Result], seen: Callable[[str], str]) -> Element:
+def _suite(path: str, task_id: str, results: Sequence[ExampleResult], seen: Callable[[str], str]) -> Element:
     broken = sum(any(failure.broken for failure in result.failures) for result in results)
     failed = sum(not result.passed for result in results) - broken
     suite = Element(
@@ -58,9 +58,9 @@ def _broken(path: str, errors: Sequence[Diagnostic]) -> Element:
     line = str(errors[0].span.start.line)
     case = SubElement(suite, "testcase", classname="optio", name="the file compiles", file=printable(path), line=line)
     wrong = SubElement(case, "error", message=printable(errors[0].message))
-    wrong.text = printable("\n".join(concise(errors)))
+    wrong.text = printable("\n".join(render_concise(errors)))
     return suite
 
 
-def _text(failure: Failure, seen: Callable[[str], str]) -> str:
+def _text(failure: ExampleFailure, seen: Callable[[str], str]) -> str:
     return "\n".join([f"{seen(failure.path)}:{failure.line}: {failure.message}", *failure.diff])

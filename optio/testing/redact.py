@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from optio.compiler.token_shapes import tokens
+from optio.compiler.token_shapes import match_tokens
 from optio.model.route import Route
 from optio.runs.mask import MASK, Masker
 
@@ -68,7 +68,7 @@ class Redactor:
         if masked != text:
             self.found.append(Redaction(route, "the value of a secret of the task"))
             text = masked.replace(MASK.decode(), REDACTED)
-        for kind, token in list(tokens(text)):
+        for kind, token in list(match_tokens(text)):
             self.found.append(Redaction(route, kind))
             text = text.replace(token[0], f"://{REDACTED}@" if token[0].startswith("://") else REDACTED)
         for kind, shape in _IN_TEXT:

@@ -5,20 +5,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from optio.compiler.emit import emit
-from optio.compiler.layers import Bases, beside
-from optio.compiler.pipeline import Compilation, Policies, assemble, compile_file
+from optio.compiler.layers import Bases, resolve_path
+from optio.compiler.pipeline import Compilation, TreePolicy, assemble, compile_file
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.source_tree import SourceTree, Unreadable
 from optio.model.example import Example
 from optio.model.registry import CompiledTask
 from optio.testing.compare import Mismatch, mismatches
-from optio.testing.trial import Impossible, Trial, tried
+from optio.testing.trial import ImpossibleTest, Trial, try_example
 
-Chosen = Callable[[str, str, Example], bool]
+ExampleFilter = Callable[[str, str, Example], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ExampleFailure:
     """Why a test failed, and the place of the expectation that did not hold. With `broken` it could not even be run."""
 
     path: str
@@ -29,7 +29,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class SnapshotUpdate:
     """A prompt, and the file of the tree that a test keeps it in. `new` when there is no such file yet."""
 
     path: str
@@ -38,7 +38,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class ExampleResult:
     """One test. `update` is the snapshot to write where only the prompt is another; `trial` is None for what was not run."""
 
     name: str
@@ -46,8 +46,8 @@ class Result:
     example: Example
     trial: Trial | None = None
     body: bytes | None = None
-    failures: tuple[Failure, ...] = ()
-    update: Snapshot | None = None
+    failures: tuple[ExampleFailure, ...] = ()
+    update: SnapshotUpdate | None = None
 
     @property
     def passed(self) -> bool:
@@ -56,23 +56,23 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class TaskResults:
     """The tests of one task that were chosen; `broken` when its file has errors."""
 
     task: ResolvedTask
-    results: tuple[Result, ...]
+    results: tuple[ExampleResult, ...]
     broken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class TreeReport:
     """Every task of a tree with its tests, and what its compilation found."""
 
     compilation: Compilation
-    tested: tuple[Tested, ...]
+    tested: tuple[TaskResults, ...]
 
     @property
-    def results(self) -> list[Result]:
+    def results(self) -> list[ExampleResult]:
         """All tests."""
         return [result for each in self.tested for result in each.results]
 
@@ -81,34 +81,38 @@ def _every(task_id: str, path: str, example: Example) -> bool:
     return True
 
 
-def run(tree: SourceTree, chosen: Chosen = _every) -> Report:
+def run_tests(tree: SourceTree, chosen: ExampleFilter = _every) -> TreeReport:
     """Run the chosen tests: those of which (task id, path of its file, test) hold."""
-    bases, policies = Bases(tree), Policies(tree)
+    bases, policies = Bases(tree), TreePolicy(tree)
     files = [compile_file(path, tree, bases, policies) for path in tree.task_files()]
     compilation = assemble(files, levels=policies.levels)
     tested = [
-        try_all(file.task, tree, chosen, broken=file.path in compilation.broken) for file in files if file.task is not None
+        run_task_tests(file.task, tree, chosen, broken=file.path in compilation.broken)
+        for file in files
+        if file.task is not None
     ]
-    return Report(compilation, tuple(tested))
+    return TreeReport(compilation, tuple(tested))
 
 
-def try_all(task: ResolvedTask, tree: SourceTree, chosen: Chosen = _every, *, broken: bool = False) -> Tested:
+def run_task_tests(
+    task: ResolvedTask, tree: SourceTree, chosen: ExampleFilter = _every, *, broken: bool = False
+) -> TaskResults:
     """Run the chosen tests of one task; of one whose file is `broken`, say that they cannot be run."""
-    results: list[Result] = []
-    happens = _Happens(emit(task), task.path, tree)
+    results: list[ExampleResult] = []
+    happens = _TrialRunner(emit(task), task.path, tree)
     for index, example in enumerate(task.spec.tests):
         if not chosen(task.id, task.path, example):
             continue
         if broken:
             line = task.span(("tests", index)).start.line
-            why = Failure(task.path, line, "cannot be run: the file has errors", broken=True)
-            results.append(Result(name=example.label, line=line, example=example, failures=(why,)))
+            why = ExampleFailure(task.path, line, "cannot be run: the file has errors", broken=True)
+            results.append(ExampleResult(name=example.label, line=line, example=example, failures=(why,)))
         else:
             results.append(_result(task, index, example, tree, happens))
-    return Tested(task, tuple(results), broken)
+    return TaskResults(task, tuple(results), broken)
 
 
-class _Happens:
+class _TrialRunner:
     """Tries what tests say. A payload that several name is read once, and the same delivery is judged once."""
 
     def __init__(self, compiled: CompiledTask, path: str, tree: SourceTree) -> None:
@@ -119,34 +123,34 @@ class _Happens:
     def body(self, name: str) -> bytes:
         """The payload that a test names; raises Unreadable."""
         if name not in self._bodies:
-            self._bodies[name] = self._tree.read(beside(self._path, name))
+            self._bodies[name] = self._tree.read(resolve_path(self._path, name))
         return self._bodies[name]
 
     def trial(self, example: Example) -> Trial:
         """What comes of it; raises Impossible and Unreadable."""
         if example.webhook is None:
-            return tried(self._compiled, example)
+            return try_example(self._compiled, example)
         delivery = (example.webhook, example.signature, *sorted(example.headers.items()))
         if delivery not in self._trials:
-            self._trials[delivery] = tried(self._compiled, example, self.body(example.webhook))
+            self._trials[delivery] = try_example(self._compiled, example, self.body(example.webhook))
         return self._trials[delivery]
 
 
-def _result(task: ResolvedTask, index: int, example: Example, tree: SourceTree, happens: _Happens) -> Result:
+def _result(task: ResolvedTask, index: int, example: Example, tree: SourceTree, happens: _TrialRunner) -> ExampleResult:
     line = task.span(("tests", index)).start.line
     try:
         trial = happens.trial(example)
-    except (Impossible, Unreadable) as err:
+    except (ImpossibleTest, Unreadable) as err:
         key = "webhook" if example.webhook is not None else "schedule"
         where = task.span(("tests", index, key)).start.line
-        failure = Failure(task.path, where, f"cannot be run: {err}", broken=True)
-        return Result(name=example.label, line=line, example=example, failures=(failure,))
+        failure = ExampleFailure(task.path, where, f"cannot be run: {err}", broken=True)
+        return ExampleResult(name=example.label, line=line, example=example, failures=(failure,))
 
     def snapshot(name: str) -> str:
         return _text(tree, snapshot_path(task.path, name))
 
     found = list(mismatches(example.expect, trial.judgement, snapshot, trial.came))
-    return Result(
+    return ExampleResult(
         name=example.label,
         line=line,
         example=example,
@@ -157,13 +161,13 @@ def _result(task: ResolvedTask, index: int, example: Example, tree: SourceTree, 
     )
 
 
-def _failures(task: ResolvedTask, index: int, found: list[Mismatch]) -> Iterator[Failure]:
+def _failures(task: ResolvedTask, index: int, found: list[Mismatch]) -> Iterator[ExampleFailure]:
     for each in found:
         line = task.document.key_span(("tests", index, "expect", *each.route)).start.line
-        yield Failure(task.path, line, each.message, each.diff)
+        yield ExampleFailure(task.path, line, each.message, each.diff)
 
 
-def _update(task: ResolvedTask, example: Example, trial: Trial, tree: SourceTree) -> Snapshot | None:
+def _update(task: ResolvedTask, example: Example, trial: Trial, tree: SourceTree) -> SnapshotUpdate | None:
     """The snapshot that is missing or out of date, and inside the tree."""
     name, prompt = example.expect.prompt, trial.judgement.prompt
     if name is None or prompt is None:
@@ -173,14 +177,14 @@ def _update(task: ResolvedTask, example: Example, trial: Trial, tree: SourceTree
     except Unreadable:
         return None
     try:
-        return None if _text(tree, path) == prompt else Snapshot(path, prompt, new=False)
+        return None if _text(tree, path) == prompt else SnapshotUpdate(path, prompt, new=False)
     except Unreadable as err:
-        return Snapshot(path, prompt, new=True) if err.code == "OPT115" else None
+        return SnapshotUpdate(path, prompt, new=True) if err.code == "OPT115" else None
 
 
 def snapshot_path(task_path: str, name: str) -> str:
     """Its path in the tree; raises Unreadable for one that leads out of it, and for a task file."""
-    path = beside(task_path, name)
+    path = resolve_path(task_path, name)
     if path.startswith(("/", "~")) or ".." in path.split("/"):
         raise Unreadable("OPT115", "leads out of the task tree", "give a path below the task file")
     if posixpath.splitext(path)[1] in (".yaml", ".yml"):

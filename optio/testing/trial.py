@@ -10,7 +10,7 @@ from itertools import islice
 from zoneinfo import ZoneInfo
 
 from optio.compiler.checks.filter_questions import questions_of
-from optio.compiler.diagnostics import brief
+from optio.compiler.diagnostics import shorten
 from optio.errors import Invalid, Malformed, Problem
 from optio.model.example import Example
 from optio.model.json_body import decode, refuse_encoded
@@ -18,8 +18,8 @@ from optio.model.mapping import compile_path
 from optio.model.registry import CompiledTask
 from optio.model.trigger import ScheduleConfig, WebhookConfig
 from optio.runs import signature, webhook_decision
-from optio.runs.replay import Judgement
-from optio.runs.submit import prepare
+from optio.runs.replay import DeliveryDecision
+from optio.runs.submit import prepare_run
 from optio.scheduling import cron
 from optio.store.values import NewRun
 
@@ -28,11 +28,11 @@ NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 # Made up. In this form every scheme takes them, and signs a time stamp if it can.
 _SECRET, _ANOTHER = "whsec_b3B0aW8gdGVzdHMgc2lnbiB3aXRoIHRoaXM=", "whsec_c29tZWJvZHkgZWxzZSBzaWducyB3aXRoIHRoYXQ="
 _DELIVERY = "optio-test"
-_MOST_ASKED = 10
+_MAX_VALUES_SHOWN = 10
 _SECOND = timedelta(seconds=1)
 
 
-class Impossible(Exception):
+class ImpossibleTest(Exception):
     """What the test says cannot happen."""
 
 
@@ -41,14 +41,14 @@ class Trial:
     """What came of a test; `problems` are the faults of the parameters, if they were why it was refused, and `came` is what the
     payload has where a `when` that does not hold looks."""
 
-    judgement: Judgement
+    judgement: DeliveryDecision
     problems: tuple[Problem, ...] = ()
     came: str | None = None
 
 
-def tried(task: CompiledTask, example: Example, body: bytes | None = None) -> Trial:
+def try_example(task: CompiledTask, example: Example, body: bytes | None = None) -> Trial:
     """Try it; `body` is its payload. Raises Impossible."""
-    here = Judgement(verdict="accepted", task_id=task.id, definition=task.digest)
+    here = DeliveryDecision(verdict="accepted", task_id=task.id, definition=task.digest)
     try:
         made = _happens(task, example, body)
     except (Malformed, Invalid) as err:
@@ -57,7 +57,7 @@ def tried(task: CompiledTask, example: Example, body: bytes | None = None) -> Tr
     if isinstance(made, NewRun):
         return Trial(replace(here, params=made.params, prompt=made.prompt))
     verdict, detail = made
-    came = _came(task, body) if detail == webhook_decision.UNHELD and body is not None else None
+    came = _came(task, body) if detail == webhook_decision.FILTERED and body is not None else None
     return Trial(replace(here, verdict=verdict, detail=detail), came=came)
 
 
@@ -65,15 +65,15 @@ def _happens(task: CompiledTask, example: Example, body: bytes | None) -> NewRun
     """The run, or verdict and detail of what wants none."""
     if example.webhook is not None:
         if task.spec.webhook is None or body is None:
-            raise Impossible("the task has no webhook trigger")
+            raise ImpossibleTest("the task has no webhook trigger")
         return _arrives(task, task.spec.webhook.config, example, body)
     if example.schedule is not None:
         if task.spec.schedule is None:
-            raise Impossible("the task has no schedule trigger")
+            raise ImpossibleTest("the task has no schedule trigger")
         config = task.spec.schedule.config
         slot = slot_of(config, example)
-        return prepare(task, config.param_mapping, new_id="", trigger="schedule", actor="scheduler", slot=slot)
-    return prepare(task, example.params, new_id="", trigger="manual", actor="")
+        return prepare_run(task, config.param_mapping, new_id="", trigger="schedule", actor="scheduler", slot=slot)
+    return prepare_run(task, example.params, new_id="", trigger="manual", actor="")
 
 
 def _arrives(task: CompiledTask, config: WebhookConfig, example: Example, body: bytes) -> NewRun | tuple[str, str]:
@@ -91,10 +91,10 @@ def _arrives(task: CompiledTask, config: WebhookConfig, example: Example, body: 
 
     refuse_encoded(header("content-encoding"))
     if config.secret is not None:
-        doubt = signature.doubt([signature.key(config, _SECRET)], body, header, now)
+        doubt = signature.why_unproved([signature.signing_key(config, _SECRET)], body, header, now)
         if doubt is not None:
             return doubt
-    made = webhook_decision.judge(task, config, header, body, new_id="", actor=f"webhook:{config.path}")
+    made = webhook_decision.decide_start(task, config, header, body, new_id="", actor=f"webhook:{config.path}")
     return made if isinstance(made, NewRun) else ("filtered", made)
 
 
@@ -102,8 +102,8 @@ def _came(task: CompiledTask, body: bytes) -> str | None:
     """What the payload has where the filter looks, as far as that is told simply."""
     when, payload = task.spec.webhook.config.when if task.spec.webhook is not None else None, decode(body)
     paths = dict.fromkeys(each.path for each in questions_of(when or "") if each.path[0] == "@" and not each.begun)
-    found = {path: compile_path(f"${path[1:]}").values(payload) for path in islice(paths, _MOST_ASKED)}
-    told = (f"`{path}` is {brief(json.dumps(each[0]))}" if each else f"there is no `{path}`" for path, each in found.items())
+    found = {path: compile_path(f"${path[1:]}").values(payload) for path in islice(paths, _MAX_VALUES_SHOWN)}
+    told = (f"`{path}` is {shorten(json.dumps(each[0]))}" if each else f"there is no `{path}`" for path, each in found.items())
     return ", ".join(told) or None
 
 
@@ -122,4 +122,4 @@ def slot_of(config: ScheduleConfig, example: Example) -> datetime:
     then = "there is none later" if coming is None else f"the next is {coming.astimezone(zone):%Y-%m-%dT%H:%M, a %A}"
     if at.tzinfo is None and first.astimezone(zone).replace(tzinfo=None) != at:
         then = f"the clocks skip {at:%H:%M} then, and {then}"
-    raise Impossible(f"`{example.schedule}` is no fire of `{config.cron_expression}` ({config.timezone}): {then}")
+    raise ImpossibleTest(f"`{example.schedule}` is no fire of `{config.cron_expression}` ({config.timezone}): {then}")

@@ -16,7 +16,7 @@ _QUIET = {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
 _OID = "# branch.oid "
 
 
-def commit_of(root: Path) -> str | None:
+def checked_out_commit(root: Path) -> str | None:
     """Return the commit, followed by `+dirty` when a file below `root` differs from it or is not part of it. None outside of a
     checkout, before the first commit, and where git cannot tell."""
     if not any((directory / ".git").exists() for directory in (root.absolute(), *root.absolute().parents)):

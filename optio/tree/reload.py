@@ -18,29 +18,39 @@ from pathlib import Path
 import watchfiles
 
 from optio.broker.base import Broker, Topic
-from optio.compiler.diagnostics import Severity, finding
-from optio.compiler.incremental import IncrementalCompiler, Sign
-from optio.compiler.report import concise
+from optio.compiler.diagnostics import Severity, diagnostic
+from optio.compiler.incremental import IncrementalCompiler, Stamp
+from optio.compiler.report import render_concise
 from optio.compiler.source_tree import SUFFIXES, DirectoryTree, OverlayTree
 from optio.errors import OptioError
 from optio.model.drift import DRIFT_GRACE_S
-from optio.tree.git_commit import commit_of
-from optio.tree.scan import Look, Missing, again, being_written, differences, git_at_work, identity, look, unchanged
-from optio.tree.served import LiveRegistry, Snapshot
+from optio.tree.git_commit import checked_out_commit
+from optio.tree.scan import (
+    MissingDirectory,
+    TreeScan,
+    differences,
+    directory_identity,
+    is_git_running,
+    is_open_for_writing,
+    is_unchanged,
+    rescan,
+    scan_directory,
+)
+from optio.tree.served import ServedRegistry, Snapshot
 
 log = logging.getLogger(__name__)
 # One saved file is quickly known to be whole; of many, others may follow.
-_SETTLE_ONE, _SETTLE_MANY = 0.02, 0.1
+_SETTLE_ONE_S, _SETTLE_MANY_S = 0.02, 0.1
 # An editor's save may be "delete, then write".
-_STAYS_GONE = 0.25
-_LONGEST_SETTLE, _LONGEST_GIT = 2.0, 10.0
-_MOST_ATTEMPTS = 4
-_TICK = 1.0
-_SCAN_EVERY = 10.0
-_TRY_AGAIN = 30.0
+_CONFIRM_GONE_S = 0.25
+_MAX_SETTLE_S, _MAX_GIT_S = 2.0, 10.0
+_MAX_ATTEMPTS = 4
+_POLL_S = 1.0
+_SCAN_PERIOD_S = 10.0
+_RETRY_S = 30.0
 # A look at a large tree must not become the machine's main work.
-_MOST_LOOKING = 0.05
-_MOST_LOGGED = 20
+_MAX_SCAN_SHARE = 0.05
+_MAX_LOGGED = 20
 # How often the log says again that a removal is held.
 REMIND_EVERY_S = 600.0
 
@@ -49,9 +59,9 @@ def log_news(snapshot: Snapshot) -> None:
     """What is served, and what is wrong, for a log."""
     generation = snapshot.generation.id if snapshot.generation else None
     log.info("serving generation %s: %d tasks of %d files", generation, len(snapshot.registry.tasks), snapshot.files)
-    for line in concise([d for d in snapshot.diagnostics if d.severity is Severity.ERROR][:_MOST_LOGGED]):
+    for line in render_concise([d for d in snapshot.diagnostics if d.severity is Severity.ERROR][:_MAX_LOGGED]):
         log.warning("%s", line)
-    for task_id in sorted(snapshot.kept)[:_MOST_LOGGED]:
+    for task_id in sorted(snapshot.kept)[:_MAX_LOGGED]:
         log.warning("task %s is served as it was before its file broke", task_id)
     if snapshot.removal is not None:
         log.warning("%s", snapshot.removal.summary)
@@ -60,15 +70,15 @@ def log_news(snapshot: Snapshot) -> None:
 
 def name_some(task_ids: Sequence[str]) -> str:
     """Return the first ids of a list, and how many there are besides."""
-    more = len(task_ids) - _MOST_LOGGED
-    return ", ".join(task_ids[:_MOST_LOGGED]) + (f" and {more} more" if more > 0 else "")
+    more = len(task_ids) - _MAX_LOGGED
+    return ", ".join(task_ids[:_MAX_LOGGED]) + (f" and {more} more" if more > 0 else "")
 
 
 class Reloader:
     """Keeps a LiveRegistry equal to a directory."""
 
     def __init__(
-        self, root: Path, live: LiveRegistry, broker: Broker, *, on_change: Callable[[Snapshot], None] = log_news
+        self, root: Path, live: ServedRegistry, broker: Broker, *, on_change: Callable[[Snapshot], None] = log_news
     ) -> None:
         self._root = root
         self._live = live
@@ -78,7 +88,7 @@ class Reloader:
         self._lock = asyncio.Lock()
         self._halt = threading.Event()
         # What the last compilation saw, by sign; None where the sign could hide a change. What is held back has its old one.
-        self._seen: dict[str, Sign | None] = {}
+        self._seen: dict[str, Stamp | None] = {}
         self._gone: dict[str, float] = {}
         self._held = False
         self._loaded = False
@@ -98,45 +108,45 @@ class Reloader:
 
     async def _follow(self) -> None:
         """Wait for a moment of rest and take up what the tree held then."""
-        for attempt in range(_MOST_ATTEMPTS):
+        for attempt in range(_MAX_ATTEMPTS):
             rest = await asyncio.to_thread(self._settle)
-            if rest is not None and attempt == _MOST_ATTEMPTS - 1:
+            if rest is not None and attempt == _MAX_ATTEMPTS - 1:
                 rest = replace(rest, forced=True)
             if rest is None or await self._locked(rest, None):
                 return
 
-    async def _locked(self, rest: "_Rest | None", only: frozenset[str] | None) -> bool:
+    async def _locked(self, rest: "_SettledScan | None", only: frozenset[str] | None) -> bool:
         async with self._lock:
             return await asyncio.to_thread(self._take_up, rest, only)
 
-    def _take_up(self, rest: "_Rest | None", only: frozenset[str] | None) -> bool:
+    def _take_up(self, rest: "_SettledScan | None", only: frozenset[str] | None) -> bool:
         """False when the tree was changed meanwhile: what was read may be of two states that never were one."""
         before = self._live.current
         known = self._compiler.known()
         try:
             now = self._look(known)
-        except Missing as err:
+        except MissingDirectory as err:
             self._lose(err)
             return True
-        changed = differences(self._seen, now.signs)
+        changed = differences(self._seen, now.stamps)
         held: set[str] = set()
         if only is not None and self._loaded:
             held = changed - only
         elif rest is not None:
-            disturbed = differences(rest.signs, now.signs)
+            disturbed = differences(rest.stamps, now.stamps)
             if disturbed and not rest.forced:
                 return False
             held = changed & (rest.moving | disturbed)
         tree = DirectoryTree(self._root, now.task_files)
         compilation = self._compiler.compile(
             OverlayTree(tree, {path: _content(known, path) for path in held}) if held else tree,
-            {path: sign for path, sign in now.signs.items() if path not in held and path not in now.racy},
+            {path: sign for path, sign in now.stamps.items() if path not in held and path not in now.racy},
         )
-        if rest is not None and not rest.forced and not unchanged(self._root, now, changed):
+        if rest is not None and not rest.forced and not is_unchanged(self._root, now, changed):
             return False
-        self._commit = commit_of(self._root)
+        self._commit = checked_out_commit(self._root)
         snapshot = self._live.replace(compilation, self._compiler.unserved(compilation), self._commit, deleted=only or ())
-        self._seen = {path: None if path in now.racy else sign for path, sign in now.signs.items() if path not in held} | {
+        self._seen = {path: None if path in now.racy else sign for path, sign in now.stamps.items() if path not in held} | {
             path: self._seen[path] for path in held if path in self._seen
         }
         if not self._loaded:
@@ -155,14 +165,14 @@ class Reloader:
             self._on_change(snapshot)
         return True
 
-    def _lose(self, err: Missing) -> None:
+    def _lose(self, err: MissingDirectory) -> None:
         """A tree that cannot be read is no empty tree: nobody deleted these tasks."""
         if not self._lost:
             hint = "put it back: until then all tasks are served as they were"
-            self._on_change(self._live.lose(finding("OPT115", str(err), path=err.path, hint=hint)))
+            self._on_change(self._live.serve_unreadable(diagnostic("OPT115", str(err), path=err.path, hint=hint)))
         self._lost = True
 
-    def _settle(self) -> "_Rest | None":
+    def _settle(self) -> "_SettledScan | None":
         """Wait until the tree is at rest, but not for ever; None when nothing is new."""
         began = time.monotonic()
         known = self._compiler.known()
@@ -170,50 +180,50 @@ class Reloader:
         if before is None:
             return _NOTHING
         changed = self._changed(before)
-        if not changed and self._loaded and not self._lost and commit_of(self._root) == self._commit:
+        if not changed and self._loaded and not self._lost and checked_out_commit(self._root) == self._commit:
             return None
-        if not self._loaded and not before.racy and not any(being_written(self._root / path) for path in changed):
-            return _Rest(before.signs)
-        pause = _SETTLE_ONE if sum(path.endswith(SUFFIXES) or path in known for path in changed) <= 1 else _SETTLE_MANY
-        patience = began + _LONGEST_SETTLE
+        if not self._loaded and not before.racy and not any(is_open_for_writing(self._root / path) for path in changed):
+            return _SettledScan(before.stamps)
+        pause = _SETTLE_ONE_S if sum(path.endswith(SUFFIXES) or path in known for path in changed) <= 1 else _SETTLE_MANY_S
+        patience = began + _MAX_SETTLE_S
         while not self._halt.wait(max(pause, self._cost)):
             # Of one changed file, its own sign is enough: what else happens is seen by the look that takes the tree up.
-            now = again(self._root, before, changed) if len(changed) == 1 else self._look_again(known)
+            now = rescan(self._root, before, changed) if len(changed) == 1 else self._look_again(known)
             if now is None:
                 return _NOTHING
             changed = self._changed(now)
-            moving = differences(before.signs, now.signs) | self._just_gone(changed - now.signs.keys())
-            moving |= {path for path in changed - moving if path in now.signs and being_written(self._root / path)}
-            if time.monotonic() - began < _LONGEST_GIT and git_at_work(self._root, within=_LONGEST_GIT):
+            moving = differences(before.stamps, now.stamps) | self._just_gone(changed - now.stamps.keys())
+            moving |= {path for path in changed - moving if path in now.stamps and is_open_for_writing(self._root / path)}
+            if time.monotonic() - began < _MAX_GIT_S and is_git_running(self._root, within=_MAX_GIT_S):
                 # Its last files have not come to rest when it is done.
-                patience = time.monotonic() + _LONGEST_SETTLE
+                patience = time.monotonic() + _MAX_SETTLE_S
             elif not moving or time.monotonic() > patience:
-                return _Rest(now.signs, frozenset(moving), forced=bool(moving))
-            before, pause = now, min(pause * 1.5, _STAYS_GONE)
-        return _Rest(before.signs, frozenset(changed), forced=True)
+                return _SettledScan(now.stamps, frozenset(moving), forced=bool(moving))
+            before, pause = now, min(pause * 1.5, _CONFIRM_GONE_S)
+        return _SettledScan(before.stamps, frozenset(changed), forced=True)
 
-    def _changed(self, now: Look) -> set[str]:
-        return differences(self._seen, now.signs)
+    def _changed(self, now: TreeScan) -> set[str]:
+        return differences(self._seen, now.stamps)
 
     def _just_gone(self, gone: Collection[str]) -> set[str]:
         """Of what is gone, that which may come back in a moment."""
         now = time.monotonic()
         self._gone = {path: self._gone.get(path, now) for path in gone}
-        return {path for path, since in self._gone.items() if now - since < _STAYS_GONE}
+        return {path for path, since in self._gone.items() if now - since < _CONFIRM_GONE_S}
 
-    def _look_again(self, known: Collection[str]) -> Look | None:
+    def _look_again(self, known: Collection[str]) -> TreeScan | None:
         """None when the tree is missing, and stays so for a moment."""
-        limit = time.monotonic() + _STAYS_GONE
+        limit = time.monotonic() + _CONFIRM_GONE_S
         while True:
             try:
                 return self._look(known)
-            except Missing:
-                if self._lost or time.monotonic() > limit or self._halt.wait(_SETTLE_ONE):
+            except MissingDirectory:
+                if self._lost or time.monotonic() > limit or self._halt.wait(_SETTLE_ONE_S):
                     return None
 
-    def _look(self, known: Collection[str]) -> Look:
+    def _look(self, known: Collection[str]) -> TreeScan:
         began = time.monotonic()
-        found = look(self._root, known)
+        found = scan_directory(self._root, known)
         self._cost = time.monotonic() - began
         return found
 
@@ -235,7 +245,7 @@ class Reloader:
         try:
             while not stop.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(told.wait(), _TICK)
+                    await asyncio.wait_for(told.wait(), _POLL_S)
                 told.clear()
                 if not stop.is_set():
                     await self._follow_servers()
@@ -259,7 +269,7 @@ class Reloader:
                     # What happened before the watcher was ready is found by the next looks.
                     wake.set()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(wake.wait(), max(0.0, min(_TICK, due - time.monotonic())))
+                    await asyncio.wait_for(wake.wait(), max(0.0, min(_POLL_S, due - time.monotonic())))
                 woken = wake.is_set()
                 wake.clear()
                 if stop.is_set() or not (woken or time.monotonic() >= due):
@@ -269,7 +279,7 @@ class Reloader:
                     wake.set()
                 # A watcher misses files in directories that are made while it looks away: look once more after each event.
                 soon = woken or not calm or watcher.blind or None in self._seen.values()
-                due = time.monotonic() + max(_TICK if soon else _SCAN_EVERY, self._cost / _MOST_LOOKING)
+                due = time.monotonic() + max(_POLL_S if soon else _SCAN_PERIOD_S, self._cost / _MAX_SCAN_SHARE)
         finally:
             self._halt.set()
             stopping.cancel()
@@ -314,15 +324,15 @@ class Reloader:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rest:
+class _SettledScan:
     """A look at a tree, and the files that still moved then; `forced` when it would not come to rest."""
 
-    signs: Mapping[str, Sign]
+    stamps: Mapping[str, Stamp]
     moving: frozenset[str] = frozenset()
     forced: bool = False
 
 
-_NOTHING = _Rest({}, forced=True)
+_NOTHING = _SettledScan({}, forced=True)
 
 
 class _Watcher:
@@ -338,14 +348,14 @@ class _Watcher:
 
     async def follow(self) -> bool:
         """Begin to watch the directory that stands there now; whether that is another one than before."""
-        place = identity(self._root)
+        place = directory_identity(self._root)
         if place == self._place and (self._task is None or not self._task.done() or time.monotonic() < self._again):
             return False
         await self.close()
         moved, self._place = place != self._place, place
         self.blind = place is None
         if place is not None:
-            self._again = time.monotonic() + _TRY_AGAIN
+            self._again = time.monotonic() + _RETRY_S
             self._task = asyncio.create_task(self._events())
         return moved
 

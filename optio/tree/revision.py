@@ -17,11 +17,11 @@ from optio.errors import SettingsError
 from optio.plan.words import brief
 
 # Of one tree so much is read at most.
-_MOST_FILES, _MOST_BYTES = 100_000, 256 << 20
+_MAX_FILES, _MAX_BYTES = 100_000, 256 << 20
 # A link may lead to a link, and in the end back to itself.
-_MOST_LINKS = 10
-_PATIENCE_S = 60
-_CHUNK = 1 << 16
+_MAX_LINKS = 10
+_GIT_TIMEOUT_S = 60
+_CHUNK_BYTES = 1 << 16
 # It only reads, asks nobody, and fetches nothing.
 _QUIET = {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8"}
 _FILE, _LINK = "100", "120000"
@@ -43,7 +43,7 @@ class RevisionTree(MemoryTree):
 
 
 @dataclass(frozen=True)
-class Place:
+class TreeLocation:
     """A task directory in its repository: `way` leads to it from the repository's top as it is written, for a revision may
     have no such directory, or a link in its place; `here` is a directory in which git can be asked."""
 
@@ -57,60 +57,60 @@ class Place:
         return brief(str(self.root))
 
 
-def place_of(root: Path) -> Place:
+def locate_tree(root: Path) -> TreeLocation:
     """The place of a task directory that need not be there; raises SettingsError where there is no repository."""
     here, rest = root if root.is_dir() else Path(os.path.abspath(root)), ""
     while not here.is_dir():
         here, rest = here.parent, posixpath.join(here.name, rest)
     try:
-        said = _git(Place(root, here, ""), "rev-parse", "--show-toplevel", "--show-prefix")
-    except _Failed as err:
-        raise (no_directory(root) if rest else err) from err
+        said = _git(TreeLocation(root, here, ""), "rev-parse", "--show-toplevel", "--show-prefix")
+    except _GitFailed as err:
+        raise (missing_directory(root) if rest else err) from err
     top, prefix, *_ = said.decode("utf-8", "surrogateescape").split("\n")
     written = Path(os.path.abspath(root))
     for parent in (written, *written.parents):
         if parent.is_dir() and os.path.samefile(parent, top):
-            return Place(root, parent, _directory(written.relative_to(parent).as_posix()))
-    return Place(root, here, prefix + rest)  # a link of elsewhere leads here
+            return TreeLocation(root, parent, _directory(written.relative_to(parent).as_posix()))
+    return TreeLocation(root, here, prefix + rest)  # a link of elsewhere leads here
 
 
 def _directory(path: str) -> str:
     return "" if path in ("", ".") else f"{path}/"
 
 
-def no_directory(root: Path, where: str = "") -> SettingsError:
+def missing_directory(root: Path, where: str = "") -> SettingsError:
     """Nobody has such a task directory."""
     return SettingsError(f"there is no task directory `{brief(str(root))}`{where}: --tasks names another")
 
 
 def tree_at(root: Path, revision: str) -> tuple[RevisionTree, str]:
     """The tree below `root` as it was at a revision, and the commit that this is; raises SettingsError."""
-    place = place_of(root)
+    place = locate_tree(root)
     commit = commit_of(place, revision)
     tree = tree_of(place, commit)
     if tree is None and not root.is_dir():
-        raise no_directory(root)
+        raise missing_directory(root)
     return tree or RevisionTree({}, {}), commit
 
 
-def commit_of(place: Place, revision: str) -> str:
+def commit_of(place: TreeLocation, revision: str) -> str:
     """The commit that a revision names; raises SettingsError."""
     if not revision.strip() or revision.startswith("-"):
         raise SettingsError(f"`{brief(revision)}` is no revision: give a branch, a tag or a commit")
     try:
         wanted = _git(place, "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}")
-    except _Failed as err:
+    except _GitFailed as err:
         message = f"the repository of `{place.name}` has no revision `{brief(revision)}`"
         raise SettingsError(message + (f": {_SHALLOW}" if _is_shallow(place) else "")) from err
     return wanted.decode().strip()
 
 
-def merge_base(place: Place, one: str, other: str) -> str:
+def merge_base(place: TreeLocation, one: str, other: str) -> str:
     """The newest commit that both have in their history; raises SettingsError when there is none."""
     commits = commit_of(place, one), commit_of(place, other)
     try:
         return _git(place, "merge-base", *commits).decode().strip()
-    except _Failed as err:
+    except _GitFailed as err:
         why = _SHALLOW if _is_shallow(place) else "name two branches of one history, or compare them as they are with `..`"
         raise SettingsError(f"`{brief(one)}` and `{brief(other)}` have no commit in common here: {why}") from err
 
@@ -118,15 +118,15 @@ def merge_base(place: Place, one: str, other: str) -> str:
 _SHALLOW = "the clone is shallow: `git fetch --unshallow` brings the history (`fetch-depth: 0` for `actions/checkout`)"
 
 
-def _is_shallow(place: Place) -> bool:
+def _is_shallow(place: TreeLocation) -> bool:
     return _git(place, "rev-parse", "--is-shallow-repository").strip() == b"true"
 
 
-def _lacking(place: Place, commit: str) -> SettingsError:
+def _why_incomplete(place: TreeLocation, commit: str) -> SettingsError:
     """Why not all objects can be read, and what brings them."""
     try:
         _git(place, "config", "--get-regexp", r"^(extensions\.partialclone|remote\..*\.promisor)$")
-    except _Failed:
+    except _GitFailed:
         return SettingsError(
             f"the repository of `{place.name}` lacks objects of {commit[:12]}, or they are damaged: `git fsck` tells which"
         )
@@ -134,18 +134,18 @@ def _lacking(place: Place, commit: str) -> SettingsError:
     return SettingsError(f"the clone of `{place.name}` is partial, and lacks objects of {commit[:12]}: {cure}")
 
 
-class _Failed(SettingsError):
+class _GitFailed(SettingsError):
     """The git program said no."""
 
 
-def _git(place: Place, *arguments: str, data: bytes | None = None) -> bytes:
+def _git(place: TreeLocation, *arguments: str, data: bytes | None = None) -> bytes:
     try:
         done = subprocess.run(
             ["git", "-C", str(place.here), *arguments],
             input=data if data is not None else b"",
             capture_output=True,
             env={**os.environ, **_QUIET},
-            timeout=_PATIENCE_S,
+            timeout=_GIT_TIMEOUT_S,
             check=False,
         )
     except FileNotFoundError as err:
@@ -161,19 +161,19 @@ def _not_installed() -> SettingsError:
     return SettingsError("a revision needs the git program, which is not installed")
 
 
-def _failed(place: Place, code: int, stderr: bytes) -> _Failed:
+def _failed(place: TreeLocation, code: int, stderr: bytes) -> _GitFailed:
     said = stderr.decode("utf-8", "replace").strip().splitlines()
-    return _Failed(f"git cannot read `{place.name}`: {brief(said[0], 300) if said else f'exit code {code}'}")
+    return _GitFailed(f"git cannot read `{place.name}`: {brief(said[0], 300) if said else f'exit code {code}'}")
 
 
-class _Entry(NamedTuple):
+class _TreeEntry(NamedTuple):
     mode: str
     name: str
     size: str
     path: str
 
 
-def _entries(place: Place, commit: str, way: str) -> Generator[_Entry, None, None]:
+def _entries(place: TreeLocation, commit: str, way: str) -> Generator[_TreeEntry, None, None]:
     """What a commit has below a directory, as git lists it; whoever has seen enough need not hear all of it."""
     where = ["--", way] if way else []
     command = ["git", "-C", str(place.here), "ls-tree", "-r", "-z", "--long", "--full-tree", commit, *where]
@@ -182,7 +182,7 @@ def _entries(place: Place, commit: str, way: str) -> Generator[_Entry, None, Non
             git = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, env={**os.environ, **_QUIET})
         except FileNotFoundError as err:
             raise _not_installed() from err
-        patience = Timer(_PATIENCE_S, git.kill)
+        patience = Timer(_GIT_TIMEOUT_S, git.kill)
         patience.start()
         try:
             yield from map(_entry, _parts(git))
@@ -192,7 +192,7 @@ def _entries(place: Place, commit: str, way: str) -> Generator[_Entry, None, Non
             git.kill()
             git.communicate()
         if code == -SIGKILL:
-            raise SettingsError(f"git could not list {commit[:12]} in {_PATIENCE_S} seconds")
+            raise SettingsError(f"git could not list {commit[:12]} in {_GIT_TIMEOUT_S} seconds")
         if code != 0:
             said.seek(0)
             raise _failed(place, code, said.read())
@@ -203,30 +203,30 @@ def _parts(git: "subprocess.Popen[bytes]") -> Iterator[bytes]:
     if git.stdout is None:
         raise ValueError("nothing to read from")
     rest = b""
-    while chunk := git.stdout.read1(_CHUNK):  # type: ignore[attr-defined]
+    while chunk := git.stdout.read1(_CHUNK_BYTES):  # type: ignore[attr-defined]
         *parts, rest = (rest + chunk).split(b"\0")
         yield from parts
 
 
-def _entry(part: bytes) -> _Entry:
+def _entry(part: bytes) -> _TreeEntry:
     head, _, path = part.decode("utf-8", "surrogateescape").partition("\t")
     mode, _, name, size = head.split()
-    return _Entry(mode, name, size, path)
+    return _TreeEntry(mode, name, size, path)
 
 
-def tree_of(place: Place, commit: str) -> RevisionTree | None:
+def tree_of(place: TreeLocation, commit: str) -> RevisionTree | None:
     """The tree as a commit has it; None when it has no such directory. Raises SettingsError."""
     try:
         found = _tree(place, commit, place.way)
         if found is None:
-            way = _led(place, commit)
+            way = _resolve_links(place, commit)
             found = None if way is None else _tree(place, commit, way)
-    except _Failed as err:
-        raise _lacking(place, commit) from err
+    except _GitFailed as err:
+        raise _why_incomplete(place, commit) from err
     return found
 
 
-def _led(place: Place, commit: str) -> str | None:
+def _resolve_links(place: TreeLocation, commit: str) -> str | None:
     """Where the way leads over the links that a commit has in it; None where it has none, or one that leads out."""
     ahead, done, links = place.way.rstrip("/").split("/"), "", 0
     while ahead:
@@ -238,14 +238,14 @@ def _led(place: Place, commit: str) -> str | None:
             done = path
             continue
         links += 1
-        if links > _MOST_LINKS:
+        if links > _MAX_LINKS:
             return None
         target = _git(place, "cat-file", "blob", entry.split()[2].decode()).decode("utf-8", "surrogateescape")
         ahead = [*(["/"] if target.startswith("/") else []), *target.split("/"), *ahead]
     return _directory(done) if links else None
 
 
-def _tree(place: Place, commit: str, way: str) -> RevisionTree | None:
+def _tree(place: TreeLocation, commit: str, way: str) -> RevisionTree | None:
     blobs: dict[str, str] = {}
     links: dict[str, str] = {}
     unreadable: dict[str, Unreadable] = {}
@@ -253,32 +253,32 @@ def _tree(place: Place, commit: str, way: str) -> RevisionTree | None:
     with closing(_entries(place, commit, way)) as entries:
         for entry in entries:
             there += 1
-            if there > _MOST_FILES:
-                raise _too_many(commit, f"more than {_MOST_FILES:,} files")
+            if there > _MAX_FILES:
+                raise _too_many(commit, f"more than {_MAX_FILES:,} files")
             path = entry.path.removeprefix(way)
             if not entry.mode.startswith(_FILE) and entry.mode != _LINK:
                 continue  # another repository
             if path.endswith(SUFFIXES) and any(part.startswith(".") for part in path.split("/")):
                 continue  # hidden, as on a disk
             if not entry.size.isdecimal():  # `BAD`
-                raise _lacking(place, commit)
+                raise _why_incomplete(place, commit)
             if int(entry.size) > MAX_FILE_BYTES:
                 unreadable[path] = Unreadable("OPT014", f"is larger than {MAX_FILE_BYTES >> 20} MiB", "split it")
                 continue
             total += int(entry.size)
-            if total > _MOST_BYTES:
-                raise _too_many(commit, f"more than {_MOST_BYTES >> 20:,} MiB")
+            if total > _MAX_BYTES:
+                raise _too_many(commit, f"more than {_MAX_BYTES >> 20:,} MiB")
             (links if entry.mode == _LINK else blobs)[path] = entry.name
     texts = _contents(place, commit, [*blobs.values(), *links.values()])
     files = {path: texts[name] for path, name in blobs.items()}
     targets = {path: texts[name].decode("utf-8", "surrogateescape") for path, name in links.items()}
     found = dict(files)
     for path in targets:
-        end = _end(path, targets)
+        end = _link_target(path, targets)
         if end in files:
             found[path] = files[end]
         else:
-            unreadable[path] = _astray(end)
+            unreadable[path] = _unusable_link(end)
     return RevisionTree(found, unreadable) if there else None
 
 
@@ -286,22 +286,22 @@ def _too_many(commit: str, what: str) -> SettingsError:
     return SettingsError(f"{commit[:12]} has {what} in the task directory: too much to be compared at once")
 
 
-def _end(path: str, targets: Mapping[str, str]) -> str:
+def _link_target(path: str, targets: Mapping[str, str]) -> str:
     """Where a link leads, over others."""
-    for _ in range(_MOST_LINKS):
+    for _ in range(_MAX_LINKS):
         if path not in targets:
             break
         path = posixpath.normpath(posixpath.join(posixpath.dirname(path), targets[path]))
     return path
 
 
-def _astray(target: str) -> Unreadable:
+def _unusable_link(target: str) -> Unreadable:
     if target.startswith(("/", "../")) or target == "..":
         return Unreadable("OPT706", ESCAPES, "copy the file into the tree")
     return Unreadable("OPT115", "is a link to what is no file of the tree", "copy the file to its place")
 
 
-def _contents(place: Place, commit: str, names: list[str]) -> dict[str, bytes]:
+def _contents(place: TreeLocation, commit: str, names: list[str]) -> dict[str, bytes]:
     """Objects by name."""
     data = _git(place, "cat-file", "--batch", data="".join(f"{name}\n" for name in names).encode())
     found: dict[str, bytes] = {}
@@ -310,7 +310,7 @@ def _contents(place: Place, commit: str, names: list[str]) -> dict[str, bytes]:
         end = data.index(b"\n", at)
         _, *kind = data[at:end].split()
         if len(kind) != 2:  # `missing`
-            raise _lacking(place, commit)
+            raise _why_incomplete(place, commit)
         size = int(kind[1])
         found[name] = data[end + 1 : end + 1 + size]
         at = end + 1 + size + 1

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from optio.compiler.incremental import Sign
+from optio.compiler.incremental import Stamp
 from optio.compiler.source_tree import SUFFIXES, leads_to_other_files
 
 # Two changes within one tick of a file system's clock leave the same time stamp; the coarsest clocks tick every 2 s.
@@ -19,7 +19,7 @@ _VANISHED = (FileNotFoundError, NotADirectoryError)
 _OUTSIDE = ("/", "~", "..")
 
 
-class Missing(Exception):
+class MissingDirectory(Exception):
     """A directory of the tree cannot be listed; nothing can be said about what it holds."""
 
     def __init__(self, path: str, message: str) -> None:
@@ -28,10 +28,10 @@ class Missing(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class TreeScan:
     """Signs by path: times of change, size, inode, device. Those in `racy` are so fresh that they could hide a change."""
 
-    signs: dict[str, Sign]
+    stamps: dict[str, Stamp]
     walked: frozenset[str]
     racy: frozenset[str]
     # Links to directories whose files are not below the tree.
@@ -43,7 +43,7 @@ class Look:
         return sorted(path for path in self.walked if path.endswith(SUFFIXES) or path in self.linked)
 
 
-def look(root: Path, known: Iterable[str] = ()) -> Look:
+def scan_directory(root: Path, known: Iterable[str] = ()) -> TreeScan:
     """All that is not hidden below `root`, and what of `known` exists besides. Raises Missing."""
     fresh = time.time_ns() - TICK_NS
     linked: set[str] = set()
@@ -51,13 +51,13 @@ def look(root: Path, known: Iterable[str] = ()) -> Look:
     walked = frozenset(signs)
     for path in known:
         if path not in walked and not path.startswith(_OUTSIDE):
-            sign = _sign_at(root / path)
+            sign = _stamp_at(root / path)
             if sign is not None:
                 signs[path] = sign
-    return Look(signs, walked, frozenset(path for path, sign in signs.items() if sign[1] > fresh), frozenset(linked))
+    return TreeScan(signs, walked, frozenset(path for path, sign in signs.items() if sign[1] > fresh), frozenset(linked))
 
 
-def _walk(root: str, linked: set[str]) -> Iterable[tuple[str, Sign]]:
+def _walk(root: str, linked: set[str]) -> Iterable[tuple[str, Stamp]]:
     stack, real = [(root, "")], os.path.realpath(root)
     while stack:
         directory, prefix = stack.pop()
@@ -68,7 +68,7 @@ def _walk(root: str, linked: set[str]) -> Iterable[tuple[str, Sign]]:
                 continue
             what = f"the directory `{prefix}`" if prefix else f"the task directory `{os.path.abspath(root)}`"
             why = "does not exist" if isinstance(err, _VANISHED) else f"cannot be listed: {err.strerror}"
-            raise Missing(prefix or ".", f"{what} {why}") from err
+            raise MissingDirectory(prefix or ".", f"{what} {why}") from err
         for entry in entries:
             if entry.name.startswith("."):
                 continue
@@ -85,47 +85,47 @@ def _walk(root: str, linked: set[str]) -> Iterable[tuple[str, Sign]]:
                     status = entry.stat(follow_symlinks=False)
                 except OSError:
                     continue
-            yield prefix + entry.name, sign_of(status)
+            yield prefix + entry.name, stamp_of(status)
 
 
-def sign_of(status: os.stat_result) -> Sign:
+def stamp_of(status: os.stat_result) -> Stamp:
     """Another one whenever the file is another or was changed, but for changes within one tick of the clock."""
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev
 
 
-def differences(before: Mapping[str, Sign | None], now: Mapping[str, Sign]) -> set[str]:
+def differences(before: Mapping[str, Stamp | None], now: Mapping[str, Stamp]) -> set[str]:
     """The paths that came, went or changed; an unknown sign (None) equals nothing."""
     return {path for path, sign in now.items() if before.get(path) != sign} | (before.keys() - now.keys())
 
 
-def again(root: Path, before: Look, paths: Iterable[str]) -> Look:
+def rescan(root: Path, before: TreeScan, paths: Iterable[str]) -> TreeScan:
     """The same look with these files looked at anew."""
-    signs = dict(before.signs)
+    signs = dict(before.stamps)
     for path in paths:
-        sign = _sign_at(root / path)
+        sign = _stamp_at(root / path)
         if sign is None:
             signs.pop(path, None)
         else:
             signs[path] = sign
-    return Look(signs, before.walked, before.racy, before.linked)
+    return TreeScan(signs, before.walked, before.racy, before.linked)
 
 
-def unchanged(root: Path, before: Look, paths: Iterable[str]) -> bool:
+def is_unchanged(root: Path, before: TreeScan, paths: Iterable[str]) -> bool:
     """Whether these files still have the signs of that look."""
-    return all(_sign_at(root / path) == before.signs.get(path) for path in paths)
+    return all(_stamp_at(root / path) == before.stamps.get(path) for path in paths)
 
 
-def _sign_at(path: Path) -> Sign | None:
+def _stamp_at(path: Path) -> Stamp | None:
     """None where there is no file; a link that leads nowhere has a sign of its own."""
     if path.is_dir() and not path.is_symlink():
         return None
     for follow in (True, False):
         with contextlib.suppress(OSError, ValueError):
-            return sign_of(path.stat(follow_symlinks=follow))
+            return stamp_of(path.stat(follow_symlinks=follow))
     return None
 
 
-def identity(root: Path) -> tuple[str, int, int] | None:
+def directory_identity(root: Path) -> tuple[str, int, int] | None:
     """Which directory the path leads to now: another one after a swap of links or directories; None when there is none."""
     try:
         status = os.stat(root)
@@ -134,7 +134,7 @@ def identity(root: Path) -> tuple[str, int, int] | None:
         return None
 
 
-def being_written(path: Path) -> bool:
+def is_open_for_writing(path: Path) -> bool:
     """Whether a process has the file open for writing: the kernel then refuses a read lease (fcntl(2), F_SETLEASE)."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -157,7 +157,7 @@ def being_written(path: Path) -> bool:
     return False
 
 
-def git_at_work(root: Path, *, within: float) -> bool:
+def is_git_running(root: Path, *, within: float) -> bool:
     """Whether git is changing the work tree around `root`: its index is locked, and not for longer than `within` seconds."""
     for directory in (root, *root.absolute().parents):
         place = directory / ".git"

@@ -21,7 +21,7 @@ from optio.compiler.pipeline import Compilation
 from optio.errors import Conflict, NotFound, OptioError
 from optio.model.drift import Drift, compare
 from optio.model.registry import CompiledTask, Registry
-from optio.model.removal import HeldRemoval, Removed, Verdict, decide
+from optio.model.removal import HeldRemoval, RemovalDecision, RemovedTask, decide_removals
 from optio.model.removal_limit import DEFAULT_REMOVAL_LIMIT, RemovalLimit
 from optio.model.trigger import WebhookTrigger
 from optio.store.base import RegistryStore
@@ -32,11 +32,11 @@ _DEFAULT_LIMIT = RemovalLimit.parse(DEFAULT_REMOVAL_LIMIT)
 # Servers that change the tree at one moment take turns so often; then this one follows.
 _MAX_RACES = 5
 # A third of the time after which the store takes a silent server for gone.
-_TELL_EVERY_S = 10.0
+_REPORT_PERIOD_S = 10.0
 # After so long without a word from this server the store was away, for the others too.
 _SILENCE_S = 25.0
 # So many definitions that are not known yet are read in one go.
-_READ_TOGETHER = 50
+_DEFINITIONS_PER_READ = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ def server_name(directory: Path) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Own:
+class _DirectoryState:
     """A look at the directory: the compiled files, and the git commit."""
 
     compilation: Compilation
@@ -80,7 +80,7 @@ class _Own:
     deleted: frozenset[str]
 
 
-class LiveRegistry:
+class ServedRegistry:
     """Holds the snapshot. Readers take it once and work with that. `server` names this server among those of the database."""
 
     def __init__(
@@ -98,7 +98,7 @@ class LiveRegistry:
         self.current = Snapshot()
         # The guard's state: the tasks that are held, and those that went lately.
         self._held: frozenset[str] = frozenset()
-        self._recent: Mapping[str, Removed] = {}
+        self._recent: Mapping[str, RemovedTask] = {}
         # The newest generation that this server's directory was equal to, and the commit that it was at when it was looked at.
         self._synced: int | None = None
         self._commit: str | None = None
@@ -133,7 +133,7 @@ class LiveRegistry:
         `unserved` are the files that give no task, each with the id that it seems to mean. A task whose file is one of
         `deleted`, by a request to the API, goes without being asked for.
         """
-        own = _Own(compilation, unserved, commit, frozenset(deleted))
+        own = _DirectoryState(compilation, unserved, commit, frozenset(deleted))
         with self._lock:
             for race in range(_MAX_RACES):
                 self._follow()
@@ -148,7 +148,7 @@ class LiveRegistry:
                 self.tell()
             return self.current
 
-    def _taken(self, own: "_Own") -> Snapshot:
+    def _taken(self, own: "_DirectoryState") -> Snapshot:
         """The snapshot after a look at the directory; raises Conflict when another server has made a generation meanwhile."""
         before = self.current
         newest = before.generation
@@ -202,13 +202,13 @@ class LiveRegistry:
         self._made, self._said, self._said_at = made.id, (made.id, True), self._clock()
         return made
 
-    def _judge(self, tasks: Mapping[str, CompiledTask], deleted: Collection[str]) -> tuple[Verdict, frozenset[str]]:
+    def _judge(self, tasks: Mapping[str, CompiledTask], deleted: Collection[str]) -> tuple[RemovalDecision, frozenset[str]]:
         """Ask the guard, and the store for releases. The ids are those that were held, or would be but for a release that still
         counts, without the released ones."""
         served = self.current.registry.tasks
 
-        def ask(released: Collection[str]) -> Verdict:
-            return decide(
+        def ask(released: Collection[str]) -> RemovalDecision:
+            return decide_removals(
                 served,
                 tasks,
                 limit=self._limit,
@@ -235,7 +235,7 @@ class LiveRegistry:
 
     def _definitions(self, row: GenerationRow) -> Registry:
         known = {task.digest: task for task in self.current.registry.tasks.values()}
-        if sum(digest not in known for digest in row.tasks.values()) > _READ_TOGETHER:
+        if sum(digest not in known for digest in row.tasks.values()) > _DEFINITIONS_PER_READ:
             known |= self._store.served_definitions()
         tasks: dict[str, CompiledTask] = {}
         for task_id, digest in row.tasks.items():
@@ -283,7 +283,7 @@ class LiveRegistry:
                 return
             says = snapshot.generation.id, self._synced == snapshot.generation.id and snapshot.drift is None
             passed = self._clock() - self._said_at
-            if says == self._said and passed < _TELL_EVERY_S:
+            if says == self._said and passed < _REPORT_PERIOD_S:
                 return
             self._store.note_server(self._server, *says)
             if self._said is not None and passed > _SILENCE_S:
@@ -302,7 +302,7 @@ class LiveRegistry:
             row.released_at is not None and task_id in held for task_id, row in self._store.removals().items()
         )
 
-    def lose(self, diagnostic: Diagnostic) -> Snapshot:
+    def serve_unreadable(self, diagnostic: Diagnostic) -> Snapshot:
         """The tree cannot be read at all: serve what all serve, and say so."""
         with self._lock:
             self._follow()
@@ -346,4 +346,4 @@ def _without_lost_hook(task: CompiledTask, registry: Registry) -> CompiledTask:
 
 def _without_hook(task: CompiledTask) -> CompiledTask:
     others = [trigger for trigger in task.spec.triggers if not isinstance(trigger, WebhookTrigger)]
-    return dataclasses.replace(task, spec=task.spec.but(triggers=others))
+    return dataclasses.replace(task, spec=task.spec.replace(triggers=others))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from optio.compiler.diagnostics import Diagnostic, Severity
-from optio.compiler.edits.edit_yaml import CannotEdit, edit
+from optio.compiler.edits.edit_yaml import CannotEdit, rewrite_file
 from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.pipeline import Compilation
 from optio.compiler.source import SourceFile
@@ -31,21 +31,21 @@ from optio.model.text import slug
 from optio.model.trigger import WebhookConfig
 from optio.runs import signature
 from optio.secrets import Secrets
-from optio.tree.scan import Missing, look
+from optio.tree.scan import MissingDirectory, scan_directory
 
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_LONGEST_ID = 80
-_LONGEST_SECRET_NAME = 128
+_MAX_ID_LENGTH = 80
+_MAX_SECRET_NAME_LENGTH = 128
 _SCHEMA = Path("schemas", "task.schema.json")
 _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-class Stale(OptioError):
+class StaleTask(OptioError):
     """The task is another one than the caller saw."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class WriteResult:
     """What a write did: the task, its file, and what the compiler warns of in the words of the request."""
 
     task_id: str
@@ -54,7 +54,7 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class _Body:
+class _RequestBody:
     """What was sent, and where in the task it went: a diagnostic's place becomes a pointer into it."""
 
     value: Any
@@ -76,7 +76,7 @@ class _Body:
 
 
 @dataclass(slots=True)
-class _Taken:
+class _ExtractedSecrets:
     """Literal secrets taken out of a request: they go to the secret store, their names into the file."""
 
     values: dict[str, str] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class _Taken:
     warnings: list[Problem] = field(default_factory=list)
 
 
-class TaskFiles:
+class TaskFileWriter:
     """Changes task files. One writer at a time on a machine: the lock is a file. Every method may raise Invalid, Conflict,
     WritesDenied and StoreUnavailable; then nothing was changed."""
 
@@ -92,7 +92,7 @@ class TaskFiles:
         self._root, self._secrets, self._deny, self._lock = root, secrets, deny, lock
         self._compiler = IncrementalCompiler()
 
-    def create(self, body: Mapping[str, Any], served: Registry) -> Written:
+    def create(self, body: Mapping[str, Any], served: Registry) -> WriteResult:
         """A new file for a new task."""
         wanted = dict(body)
         task_id = _id_of(wanted)
@@ -100,20 +100,20 @@ class TaskFiles:
         with self._turn():
             if task_id in served.tasks:
                 raise Conflict(f"the task `{task_id}` exists already: change it with PATCH /api/tasks/{task_id}")
-            taken = self._take_secrets(wanted, task_id, _Body(body))
+            taken = self._take_secrets(wanted, task_id, _RequestBody(body))
             if task_id and os.path.lexists(self._root / path):
                 raise Conflict(f"the file `{path}` exists already, and gives no such task: mend it, or give this task an `id`")
             data = (self._modeline() + dump(wanted)).encode()
             document, _ = parse(SourceFile(path, data))
             if document is not None and canonical(document.value) != canonical(wanted):
                 raise Invalid("the task holds a value that YAML cannot say", [Problem("", "cannot be written as YAML")])
-            warnings = self._check(path, data, _Body(body), self._compile({}))
+            warnings = self._check(path, data, _RequestBody(body), self._compile({}))
             if task_id is None:
                 raise Invalid("the name gives no id", [Problem("/name", "gives no id", hint="add `id`")])
             self._apply(path, None, data, taken)
-        return Written(task_id=task_id, path=path, warnings=(*warnings, *taken.warnings))
+        return WriteResult(task_id=task_id, path=path, warnings=(*warnings, *taken.warnings))
 
-    def patch(self, task: CompiledTask, body: Mapping[str, Any], digests: Collection[str] | None) -> Written:
+    def patch(self, task: CompiledTask, body: Mapping[str, Any], digests: Collection[str] | None) -> WriteResult:
         """RFC 7396 on the task as it stands in its file. With `digests`, only if its digest is one of them (else Stale)."""
 
         def change(value: dict[str, Any]) -> None:
@@ -121,9 +121,9 @@ class TaskFiles:
             value.clear()
             value.update(merged)
 
-        return self._edit(task, change, _Body(body), digests)
+        return self._edit(task, change, _RequestBody(body), digests)
 
-    def add_trigger(self, task: CompiledTask, body: Mapping[str, Any]) -> Written:
+    def add_trigger(self, task: CompiledTask, body: Mapping[str, Any]) -> WriteResult:
         """One more trigger; Conflict when there is one of its type."""
         kind = body.get("type")
 
@@ -134,9 +134,9 @@ class TaskFiles:
                 raise Conflict(f"the task `{task.id}` has a {kind} trigger already: {cure}")
             value["triggers"] = [*triggers, dict(body)]
 
-        return self._edit(task, change, _Body(body, ("triggers", -1)), None)
+        return self._edit(task, change, _RequestBody(body, ("triggers", -1)), None)
 
-    def remove_trigger(self, task: CompiledTask, kind: str, digests: Collection[str] | None) -> Written:
+    def remove_trigger(self, task: CompiledTask, kind: str, digests: Collection[str] | None) -> WriteResult:
         """Raises NotFound when there is none of that type."""
 
         def change(value: dict[str, Any]) -> None:
@@ -146,45 +146,45 @@ class TaskFiles:
                 raise NotFound("trigger", kind)
             value["triggers"] = kept
 
-        return self._edit(task, change, _Body({}), digests)
+        return self._edit(task, change, _RequestBody({}), digests)
 
-    def delete(self, task: CompiledTask, digests: Collection[str] | None) -> Written:
+    def delete(self, task: CompiledTask, digests: Collection[str] | None) -> WriteResult:
         """The file goes."""
         with self._turn():
             base = self._compile({})
-            path = _fresh(base, task).origin.path
-            _expect(base, task, digests)
+            path = _current_task(base, task).origin.path
+            _check_digests(base, task, digests)
             data = self._read(path)
             if self._deny:
                 raise WritesDenied(f"task files are not written here: delete `{path}` in git", path=path, document="")
             self._replace(path, data, None)
-        return Written(task_id=task.id, path=path)
+        return WriteResult(task_id=task.id, path=path)
 
-    def _edit(self, task: CompiledTask, change: Any, body: _Body, digests: Collection[str] | None) -> Written:
+    def _edit(self, task: CompiledTask, change: Any, body: _RequestBody, digests: Collection[str] | None) -> WriteResult:
         with self._turn():
             base = self._compile({})
-            path = _fresh(base, task).origin.path
-            _expect(base, task, digests)
+            path = _current_task(base, task).origin.path
+            _check_digests(base, task, digests)
             data = self._read(path)
             document = _document(path, data)
             wanted = dict(document.value)
             change(wanted)
             if body.at:
-                body = _Body(body.value, ("triggers", len(wanted["triggers"]) - 1))
+                body = _RequestBody(body.value, ("triggers", len(wanted["triggers"]) - 1))
             _refuse_moves(task, document.value, wanted)
             taken = self._take_secrets(wanted, task.id, body)
             try:
-                after = edit(path, data, wanted)
+                after = rewrite_file(path, data, wanted)
             except CannotEdit as err:
                 raise Conflict(f"{path}:{err.line}: {err}: change this file by hand") from err
             warnings = self._check(path, after, body, base)
             if after != data or taken.values:
                 self._apply(path, data, after, taken)
-        return Written(task_id=task.id, path=path, warnings=(*warnings, *taken.warnings))
+        return WriteResult(task_id=task.id, path=path, warnings=(*warnings, *taken.warnings))
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
-        with _told(self._lock):
+        with _describe_os_error(self._lock):
             self._lock.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -195,13 +195,13 @@ class TaskFiles:
 
     def _compile(self, changes: Mapping[str, bytes | None]) -> Compilation:
         try:
-            now = look(self._root, self._compiler.known())
-        except Missing as err:
+            now = scan_directory(self._root, self._compiler.known())
+        except MissingDirectory as err:
             raise Conflict(f"{err}: put it back first") from err
-        signs = {path: sign for path, sign in now.signs.items() if path not in now.racy and path not in changes}
+        signs = {path: sign for path, sign in now.stamps.items() if path not in now.racy and path not in changes}
         return self._compiler.compile(OverlayTree(DirectoryTree(self._root), changes), signs)
 
-    def _check(self, path: str, data: bytes, body: _Body, base: Compilation) -> tuple[Problem, ...]:
+    def _check(self, path: str, data: bytes, body: _RequestBody, base: Compilation) -> tuple[Problem, ...]:
         """Warnings; raises Invalid with what would be wrong that is not wrong now."""
         known = {(d.path, d.code, d.message) for d in base.diagnostics}
         found = [d for d in self._compile({path: data}).diagnostics if (d.path, d.code, d.message) not in known]
@@ -213,8 +213,8 @@ class TaskFiles:
             raise Invalid("the task would have errors", [_problem(d, path, body) for d in errors])
         return tuple(_problem(d, path, body) for d in found if d.severity is Severity.WARNING and d.path == path)
 
-    def _take_secrets(self, wanted: dict[str, Any], task_id: str | None, body: _Body) -> _Taken:
-        taken = _Taken()
+    def _take_secrets(self, wanted: dict[str, Any], task_id: str | None, body: _RequestBody) -> _ExtractedSecrets:
+        taken = _ExtractedSecrets()
         triggers = wanted.get("triggers")
         if not isinstance(triggers, list):
             return taken
@@ -236,7 +236,7 @@ class TaskFiles:
             triggers[index] = {**trigger, "config": {**config, "secret": {"name": name}}}
         return taken
 
-    def _apply(self, path: str, before: bytes | None, after: bytes, taken: _Taken) -> None:
+    def _apply(self, path: str, before: bytes | None, after: bytes, taken: _ExtractedSecrets) -> None:
         if self._deny:
             names = ", ".join(f"`{name}` ({self._secrets.where(name)})" for name in taken.values)
             message = "task files are not written here (OPTIO_WRITES): commit this document"
@@ -244,7 +244,7 @@ class TaskFiles:
         former = {name: self._secrets.get(name) for name in taken.values}
         try:
             for name, value in taken.values.items():
-                with _told(self._root):
+                with _describe_os_error(self._root):
                     self._secrets.put(name, value)
                 if self._secrets.get(name) != value:
                     hint = f'{self._secrets.where(name)}, and send `{{"name": "{name}"}}`'
@@ -269,21 +269,21 @@ class TaskFiles:
             raise Conflict(f"`{path}` is a link or no regular file: change it where it comes from")
         if status.st_size > MAX_FILE_BYTES:
             raise Conflict(f"`{path}` is too large")
-        with _told(full):
+        with _describe_os_error(full):
             return full.read_bytes()
 
     def _replace(self, path: str, before: bytes | None, after: bytes | None) -> None:
         """The whole change or none; `None` is a file that is not there. Raises Conflict when somebody else was quicker."""
         full = self._root / path
         draft = full.with_name(f".{full.name}.optio")
-        with _told(full):
+        with _describe_os_error(full):
             try:
                 if after is not None:
                     mode = 0o644 if before is None else stat.S_IMODE(os.stat(full).st_mode)
                     _write_whole(draft, after, mode)
                 if before is None:
                     # A link fails where a file is: nobody's new file is overwritten.
-                    _put_new(draft, full)
+                    _create_file(draft, full)
                 elif self._read(path) != before:
                     raise Conflict(f"`{path}` was changed at the same time: send the request again")
                 elif after is None:
@@ -318,14 +318,14 @@ def merge(value: Any, patch: Any) -> Any:
 def _id_of(document: Mapping[str, Any]) -> str | None:
     given, name = document.get("id"), document.get("name")
     found = given if isinstance(given, str) else slug(name) if isinstance(name, str) else ""
-    return found if _ID.fullmatch(found) and len(found) <= _LONGEST_ID else None
+    return found if _ID.fullmatch(found) and len(found) <= _MAX_ID_LENGTH else None
 
 
 def _secret_name(task_id: str, path: Any) -> str:
     """Two underscores stand where no id and no path has two dashes: different webhooks, different names."""
     words = [re.sub(r"[^A-Z0-9]+", "_", str(word).upper()) for word in (task_id, path or "")]
     name = "__".join(words)
-    if len(name) >= _LONGEST_SECRET_NAME:
+    if len(name) >= _MAX_SECRET_NAME_LENGTH:
         name = f"{name[:100]}_{hashlib.sha256(name.encode()).hexdigest()[:16].upper()}"
     return name if name[0].isalpha() else f"_{name}"
 
@@ -337,20 +337,20 @@ def _refuse_unusable(config: Mapping[str, Any], name: str, place: str) -> None:
     except ValueError:
         return  # the compiler says what else is wrong with this configuration
     try:
-        signature.key(webhook, config["secret"])
+        signature.signing_key(webhook, config["secret"])
     except signature.UnusableSecret as err:
         raise Invalid("the secret cannot be used", [Problem(place, str(err), hint="send a long random text")]) from err
 
 
-def _fresh(base: Compilation, task: CompiledTask) -> CompiledTask:
+def _current_task(base: Compilation, task: CompiledTask) -> CompiledTask:
     """The task as its file says now; as it is served when the file is broken."""
     return base.registry.tasks.get(task.id, task)
 
 
-def _expect(base: Compilation, task: CompiledTask, digests: Collection[str] | None) -> None:
-    digest = _fresh(base, task).digest
+def _check_digests(base: Compilation, task: CompiledTask, digests: Collection[str] | None) -> None:
+    digest = _current_task(base, task).digest
     if digests is not None and digest not in digests and "*" not in digests:
-        raise Stale(f"the task `{task.id}` has the digest {digest} now: look at it again")
+        raise StaleTask(f"the task `{task.id}` has the digest {digest} now: look at it again")
 
 
 def _document(path: str, data: bytes) -> Document:
@@ -375,7 +375,7 @@ def _refuse_moves(task: CompiledTask, before: Mapping[str, Any], wanted: Mapping
         raise Invalid("a task keeps its id", [Problem(key, f"would change the id to `{meant}`", hint=hint)])
 
 
-def _problem(diagnostic: Diagnostic, path: str, body: _Body) -> Problem:
+def _problem(diagnostic: Diagnostic, path: str, body: _RequestBody) -> Problem:
     if diagnostic.path != path:
         return Problem("", f"{diagnostic.path}: {diagnostic.message}", diagnostic.code, diagnostic.hint)
     place = body.pointer(diagnostic.route)
@@ -384,7 +384,7 @@ def _problem(diagnostic: Diagnostic, path: str, body: _Body) -> Problem:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _describe_os_error(path: Path) -> Iterator[None]:
     """What the file system refuses, in our words."""
     try:
         yield
@@ -405,7 +405,7 @@ def _write_whole(path: Path, data: bytes, mode: int) -> None:
         os.fsync(descriptor)
 
 
-def _put_new(draft: Path, full: Path) -> None:
+def _create_file(draft: Path, full: Path) -> None:
     """A link fails where a file is, so that nobody's new file is overwritten; some file systems have no links."""
     try:
         os.link(draft, full)

@@ -23,7 +23,7 @@ from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction, dump_json
 from optio.store.sqlite import sqlite_store
 from optio.store.values import Activated
-from optio.tree.served import LiveRegistry
+from optio.tree.served import ServedRegistry
 from tests.servers import PostgresServer
 from tests.support import command_task
 
@@ -51,7 +51,7 @@ def _measure(name: str, opened: Callable[[], SqlStore], count: int, rounds: int)
     bare: list[float] = []
     for number in range(rounds):
         changed = f"task-{number * 37 % count:05}"
-        spec = made.spec.but(description=uuid.uuid4().hex)
+        spec = made.spec.replace(description=uuid.uuid4().hex)
         after = Registry.of({**before.tasks, changed: replace(made, id=changed, spec=spec)})
         _ = after.digest  # who compares two registries has asked for it already
         began = time.perf_counter()
@@ -65,7 +65,7 @@ def _measure(name: str, opened: Callable[[], SqlStore], count: int, rounds: int)
     store.close()
     again = opened()
     began = time.perf_counter()
-    LiveRegistry(again).restore()
+    ServedRegistry(again).restore()
     restored = time.perf_counter() - began
     again.close()
     print(f"  {name:<9} activate {_figures(took)}   commit {_figures(bare)}   restore {restored * 1000:.0f}")

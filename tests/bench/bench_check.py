@@ -33,7 +33,7 @@ from typing import NamedTuple
 
 from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.source_tree import SUFFIXES, DirectoryTree, OverlayTree
-from optio.tree.scan import look
+from optio.tree.scan import scan_directory
 
 ROOT = Path(__file__).resolve().parents[2]
 TASK = """\
@@ -284,7 +284,7 @@ def again(scratch: Path, count: int, table: Table, environment: Mapping[str, str
 
 def running(root: Path, name: str, table: Table) -> None:
     """The compiler of a server or an editor, whose tree is in memory."""
-    signs = look(root).signs
+    signs = scan_directory(root).stamps
     tree = DirectoryTree(root, sorted(path for path in signs if path.endswith(SUFFIXES)))
     compiler = IncrementalCompiler()
     gc.disable()

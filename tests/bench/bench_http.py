@@ -290,7 +290,7 @@ def serve_peer(port: int) -> None:
     import uvicorn
     from litestar import Litestar, Request, get, post
 
-    from optio.cli.shared.serving import configuration, run_loop
+    from optio.cli.shared.serving import run_loop, uvicorn_config
 
     @get("/empty")
     async def empty() -> dict[str, str]:
@@ -302,7 +302,7 @@ def serve_peer(port: int) -> None:
         return {"status": "ok"}
 
     app = Litestar([empty, swallow], openapi_config=None, logging_config=None)
-    run_loop(uvicorn.Server(configuration(app, port=port)).serve())
+    run_loop(uvicorn.Server(uvicorn_config(app, port=port)).serve())
 
 
 def main() -> None:

@@ -24,8 +24,8 @@ from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import DirectoryTree
 from optio.settings import Settings
 from optio.tree.reload import Reloader
-from optio.tree.scan import look
-from optio.tree.served import LiveRegistry
+from optio.tree.scan import scan_directory
+from optio.tree.served import ServedRegistry
 from optio.wiring import build
 
 TASK = """\
@@ -120,7 +120,7 @@ def events(root: Path, saves: int, *, rename: bool) -> list[float]:
 def served(root: Path, saves: int, *, rename: bool) -> list[float]:
     with tempfile.TemporaryDirectory() as data:
         services = build(Settings.load({"OPTIO_DATA_DIR": data, "OPTIO_TASKS": str(root)}))
-        live = LiveRegistry(services.store)
+        live = ServedRegistry(services.store)
         reloader = Reloader(root, live, services.broker, on_change=lambda snapshot: None)
 
         async def main(stop: asyncio.Event) -> None:
@@ -167,12 +167,12 @@ def compiled(root: Path) -> tuple[float, float, float, float]:
 
     def by_signs() -> None:
         save(root, 0, f"compiled {next(turn)}", rename=True)
-        signs = {path: sign for path, sign in look(root).signs.items() if path != "0.yaml"}
+        signs = {path: sign for path, sign in scan_directory(root).stamps.items() if path != "0.yaml"}
         incremental.compile(tree, signs)
 
     bytes_taken = best(by_bytes)
     by_signs()
-    return everything, bytes_taken, best(by_signs), best(lambda: look(root))
+    return everything, bytes_taken, best(by_signs), best(lambda: scan_directory(root))
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from optio.store.postgres import postgres_store  # noqa: E402
 from optio.store.sql import schema  # noqa: E402
 from optio.store.sql.store import SqlStore  # noqa: E402
 from optio.store.sqlite import sqlite_store  # noqa: E402
-from optio.store.values import AdmissionView, Claim, RunFilter, Waiting  # noqa: E402
+from optio.store.values import AdmissionView, Claim, QueuedRun, RunFilter  # noqa: E402
 from tests.servers import PostgresServer  # noqa: E402
 from tests.store.build import LEASE, START, at_most, delivery, end, fresh, new_run, serve, task  # noqa: E402
 from tests.store.test_costs import FINISHED  # noqa: E402
@@ -185,7 +185,7 @@ def flatness(opened: Open, many: int, times: int = 30) -> None:
 
 def deciding() -> None:
     queue = [
-        Waiting(run_id=f"r{n}", task_id=f"t{n % 100}", seq=n, queued_at=START, not_before=START, max_concurrent=2)
+        QueuedRun(run_id=f"r{n}", task_id=f"t{n % 100}", seq=n, queued_at=START, not_before=START, max_concurrent=2)
         for n in range(10_000)
     ]
     view = AdmissionView(now=START, waiting=queue)

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from optio.broker.base import Topic
-from optio.broker.connection import open_to_others
+from optio.broker.connection import is_open_to_others
 from optio.broker.dramatiq import KEY, read
 from optio.broker.redis import RedisBroker
 from tests.proxy import FaultProxy
@@ -429,7 +429,7 @@ def test_a_wrong_password_is_a_problem_that_is_said_without_it(
     ],
 )
 def test_a_redis_that_anyone_may_write_to_is_warned_of(url: str, host: str | None) -> None:
-    assert open_to_others(url) == host
+    assert is_open_to_others(url) == host
 
 
 def test_the_warning_is_in_the_log_of_each_process(

@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from optio.check_cache import cache_file as storing
-from optio.check_cache.cache_file import Store
+from optio.check_cache.cache_file import CacheDirectory
 from optio.check_cache.check import check
-from optio.check_cache.entries import Kept, Maker, packed, unpacked
-from optio.check_cache.file_stamps import Signs
-from optio.check_cache.options import How, default_place
+from optio.check_cache.entries import CachedChecker, CacheEntry, pack_entries, unpack_entries
+from optio.check_cache.file_stamps import FileStamps
+from optio.check_cache.options import How, default_cache_directory
 from optio.compiler.source_tree import DirectoryTree, MemoryTree
 from tests.check_cache.trees import fill, plainly
 from tests.compiler.test_cases import CASES
@@ -25,16 +25,16 @@ from tests.support import ROOT
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> dict[str, Kept]:
+def kept(tmp_path: Path) -> dict[str, CacheEntry]:
     root = tmp_path / "tree"
     fill(root, 12)
-    maker = Maker(DirectoryTree(root), Signs(root), careful=True)
+    maker = CachedChecker(DirectoryTree(root), FileStamps(root), careful=True)
     return {path: maker.make(path) for path in DirectoryTree(root).task_files()}
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "kept", b"made with this")
+def store(tmp_path: Path) -> CacheDirectory:
+    return CacheDirectory(tmp_path / "kept", b"made with this")
 
 
 def only_file(directory: Path) -> Path:
@@ -42,11 +42,11 @@ def only_file(directory: Path) -> Path:
     return file
 
 
-def test_what_is_saved_is_loaded(store: Store, kept: dict[str, Kept], tmp_path: Path) -> None:
+def test_what_is_saved_is_loaded(store: CacheDirectory, kept: dict[str, CacheEntry], tmp_path: Path) -> None:
     assert store.save(tmp_path, kept) is None
 
     assert store.load(tmp_path) == kept
-    assert Store(tmp_path / "kept", b"made with something else").load(tmp_path) == {}
+    assert CacheDirectory(tmp_path / "kept", b"made with something else").load(tmp_path) == {}
     assert store.load(tmp_path / "tree") == {}
 
 
@@ -56,15 +56,15 @@ def test_the_findings_of_every_rule_are_the_same_when_they_come_back(directory: 
         files = [case] if case.is_file() else [p for p in case.rglob("*") if p.is_file()]
         base = case.parent if case.is_file() else case
         tree = MemoryTree({p.relative_to(base).as_posix(): p.read_bytes() for p in files})
-        maker = Maker(tree, Signs(tmp_path), careful=True)
+        maker = CachedChecker(tree, FileStamps(tmp_path), careful=True)
         made = {path: maker.make(path) for path in tree.task_files()}
 
-        assert unpacked(packed(made)) == made
+        assert unpack_entries(pack_entries(made)) == made
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
 @given(data=st.data())
-def test_damage_is_noticed(store: Store, kept: dict[str, Kept], tmp_path: Path, data: st.DataObject) -> None:
+def test_damage_is_noticed(store: CacheDirectory, kept: dict[str, CacheEntry], tmp_path: Path, data: st.DataObject) -> None:
     store.save(tmp_path, kept)
     file = only_file(tmp_path / "kept")
     whole = bytearray(file.read_bytes())
@@ -86,13 +86,15 @@ def test_damage_is_noticed(store: Store, kept: dict[str, Kept], tmp_path: Path, 
 @given(st.binary(max_size=300))
 def test_what_is_no_result_is_refused(data: bytes) -> None:
     try:
-        found = unpacked(data)
+        found = unpack_entries(data)
     except ValueError:
         return
     assert found == {}
 
 
-def test_a_link_in_the_place_of_an_index_is_not_followed(store: Store, kept: dict[str, Kept], tmp_path: Path) -> None:
+def test_a_link_in_the_place_of_an_index_is_not_followed(
+    store: CacheDirectory, kept: dict[str, CacheEntry], tmp_path: Path
+) -> None:
     store.save(tmp_path, kept)
     file = only_file(tmp_path / "kept")
     elsewhere = tmp_path / "elsewhere"
@@ -107,7 +109,9 @@ def test_a_link_in_the_place_of_an_index_is_not_followed(store: Store, kept: dic
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
-def test_an_index_that_others_can_write_is_not_believed(store: Store, kept: dict[str, Kept], tmp_path: Path, mode: int) -> None:
+def test_an_index_that_others_can_write_is_not_believed(
+    store: CacheDirectory, kept: dict[str, CacheEntry], tmp_path: Path, mode: int
+) -> None:
     store.save(tmp_path, kept)
     file = only_file(tmp_path / "kept")
     assert file.stat().st_mode & 0o777 == 0o600
@@ -119,7 +123,7 @@ def test_an_index_that_others_can_write_is_not_believed(store: Store, kept: dict
 
 
 def test_an_index_of_somebody_else_is_not_believed(
-    store: Store, kept: dict[str, Kept], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: CacheDirectory, kept: dict[str, CacheEntry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.save(tmp_path, kept)
     me = os.geteuid()
@@ -130,7 +134,7 @@ def test_an_index_of_somebody_else_is_not_believed(
 
 
 @pytest.mark.parametrize("what", ["file", "directory", "pipe"])
-def test_what_is_no_index_is_passed_over(store: Store, kept: dict[str, Kept], tmp_path: Path, what: str) -> None:
+def test_what_is_no_index_is_passed_over(store: CacheDirectory, kept: dict[str, CacheEntry], tmp_path: Path, what: str) -> None:
     store.save(tmp_path, kept)
     file = only_file(tmp_path / "kept")
     if what == "file":  # in the place of the directory
@@ -150,7 +154,7 @@ def test_what_is_no_index_is_passed_over(store: Store, kept: dict[str, Kept], tm
 
 
 def test_a_full_disk_leaves_the_index_as_it_was(
-    store: Store, kept: dict[str, Kept], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: CacheDirectory, kept: dict[str, CacheEntry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.save(tmp_path, kept)
 
@@ -165,8 +169,10 @@ def test_a_full_disk_leaves_the_index_as_it_was(
     assert len(list((tmp_path / "kept").iterdir())) == 1
 
 
-def test_old_indexes_are_dropped_and_the_newest_stay(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storing, "_MOST_FILES", 5)
+def test_old_indexes_are_dropped_and_the_newest_stay(
+    store: CacheDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storing, "_MAX_FILES", 5)
     place = tmp_path / "kept"
     for number in range(8):
         store.save(tmp_path / str(number), {})
@@ -196,7 +202,7 @@ def test_old_indexes_are_dropped_and_the_newest_stay(store: Store, tmp_path: Pat
     ],
 )
 def test_where_results_are_kept(environment: dict[str, str], place: str | None) -> None:
-    assert default_place(environment) == (None if place is None else Path(place))
+    assert default_cache_directory(environment) == (None if place is None else Path(place))
 
 
 def command(root: Path, place: Path, *more: str) -> list[str]:
@@ -248,7 +254,7 @@ def test_no_place_at_all_is_no_mistake(tmp_path: Path) -> None:
 
 def test_where_the_libraries_are_not_known_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path / "tree", 10)
-    monkeypatch.setattr("optio.check_cache.incremental_check.made_with", lambda: None)
+    monkeypatch.setattr("optio.check_cache.incremental_check.cache_key", lambda: None)
 
     found = check(tmp_path / "tree", how=How(place=tmp_path / "kept", few=0))
 

@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 
 from optio.check_cache import cache_key as making
-from optio.check_cache.cache_key import LIBRARIES, made_with
+from optio.check_cache.cache_key import LIBRARIES, cache_key
 from tests.support import ROOT
 
 
 def test_the_same_compiler_says_the_same() -> None:
-    assert made_with() == made_with() is not None
+    assert cache_key() == cache_key() is not None
 
 
 def test_another_version_of_a_library_is_another_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = made_with()
+    before = cache_key()
     (tmp_path / "PyYAML-9.9.dist-info").mkdir()
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
 
-    assert made_with() not in (None, before)
+    assert cache_key() not in (None, before)
 
 
 def test_nothing_is_kept_where_a_library_is_not_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_nothing_is_kept_where_a_library_is_not_known(monkeypatch: pytest.Monkey
         (tmp_path / f"{name}-1.0.dist-info").mkdir()
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
 
-    assert made_with() is None
+    assert cache_key() is None
 
 
 def test_another_rule_is_another_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,20 +41,20 @@ def test_another_rule_is_another_compiler(tmp_path: Path, monkeypatch: pytest.Mo
     rule = tmp_path / "compiler" / "rule.py"
     rule.write_text("x = 1")
     monkeypatch.setattr(making, "PACKAGE", tmp_path)
-    before = made_with()
+    before = cache_key()
 
     rule.write_text("x = 2")
 
-    assert made_with() not in (None, before)
+    assert cache_key() not in (None, before)
 
 
 def test_other_zones_are_another_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoneinfo.TZPATH", (str(tmp_path),))
-    before = made_with()
+    before = cache_key()
 
     (tmp_path / "tzdata.zi").write_text("# version 2027a")
 
-    assert made_with() not in (None, before)
+    assert cache_key() not in (None, before)
 
 
 def test_every_library_that_findings_depend_on_is_asked_for() -> None:

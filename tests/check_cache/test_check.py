@@ -17,9 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from optio.check_cache import incremental_check
 from optio.check_cache.check import check
-from optio.check_cache.entries import Maker
-from optio.check_cache.file_stamps import Sign
+from optio.check_cache.entries import CachedChecker
 from optio.check_cache.options import How
+from optio.compiler.incremental import Stamp
 from tests.check_cache.trees import DEFAULTS, POLICIES, TEMPLATES, TEXTS, fill, plainly, write
 from tests.support import ROOT
 
@@ -113,7 +113,7 @@ class Edits(RuleBasedStateMachine):
 
     def _checked(self, only: list[str] | None, how: How, typed: Mapping[str, bytes] = MappingProxyType({})) -> object:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(incremental_check, "Signs", lambda root, without: _Versions(root, self.versions, without))
+            patch.setattr(incremental_check, "FileStamps", lambda root, without: _Versions(root, self.versions, without))
             return check(self.root, only, how, typed=typed)
 
 
@@ -123,7 +123,7 @@ class _Versions:
     def __init__(self, root: Path, versions: dict[str, int], without: AbstractSet[str]) -> None:
         self._root, self._versions, self._without = root, versions, without
 
-    def of(self, path: str) -> Sign | None:
+    def of(self, path: str) -> Stamp | None:
         if path in self._without:
             return None
         version = self._versions.get(path, 0)
@@ -158,7 +158,7 @@ def test_what_is_kept_is_not_compiled_again(tmp_path: Path, monkeypatch: pytest.
     how = How(jobs=1, place=tmp_path / "kept", few=0)
     first = check(root, how=how)
     made: list[str] = []
-    monkeypatch.setattr(Maker, "make", _noting(Maker.make, made))
+    monkeypatch.setattr(CachedChecker, "make", _noting(CachedChecker.make, made))
 
     again = check(root, how=how)
     write(root, "t0/task-0000.yaml", "name: [")
@@ -172,7 +172,7 @@ def test_what_is_kept_is_not_compiled_again(tmp_path: Path, monkeypatch: pytest.
 
 
 def _noting(make, made):  # type: ignore[no-untyped-def]
-    def noting(self: Maker, path: str):  # type: ignore[no-untyped-def]
+    def noting(self: CachedChecker, path: str):  # type: ignore[no-untyped-def]
         made.append(path)
         return make(self, path)
 
@@ -224,7 +224,7 @@ def test_what_is_typed_is_not_kept_and_the_rest_of_the_tree_is(tmp_path: Path, m
     how = How(jobs=1, place=tmp_path / "kept", few=0)
     typed = {"t1/_defaults.yaml": b"maxTurns: 0\n"}
     made: list[str] = []
-    monkeypatch.setattr(Maker, "make", _noting(Maker.make, made))
+    monkeypatch.setattr(CachedChecker, "make", _noting(CachedChecker.make, made))
 
     first = check(root, how=how, typed=typed)
     once = list(made)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from optio.check_cache.file_stamps import Signs
+from optio.check_cache.file_stamps import FileStamps
 
 
 def later() -> int:
@@ -15,7 +15,7 @@ def later() -> int:
 
 
 def sign(root: Path, path: str) -> object:
-    return Signs(root, later).of(path)
+    return FileStamps(root, later).of(path)
 
 
 def pause_for_another_tick(root: Path) -> None:
@@ -64,7 +64,7 @@ def test_what_has_just_changed_has_no_sign(tmp_path: Path) -> None:
     aged = time.time_ns() - 3_600_000_000_000
     os.utime(tmp_path / "a.yaml", ns=(aged, aged))
 
-    assert Signs(tmp_path).of("a.yaml") is None
+    assert FileStamps(tmp_path).of("a.yaml") is None
 
 
 def test_what_a_link_leads_to_has_no_sign(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_file_whose_content_is_elsewhere_has_no_sign(tmp_path: Path) -> None:
     for name in ("a.yaml", "b.yaml"):
         (tmp_path / name).write_text("name: A")
 
-    signs = Signs(tmp_path, later, without=["a.yaml"])
+    signs = FileStamps(tmp_path, later, without=["a.yaml"])
 
     assert signs.of("a.yaml") is None
     assert signs.of("b.yaml") is not None

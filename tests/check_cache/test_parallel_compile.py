@@ -8,7 +8,7 @@ import pytest
 
 from optio.check_cache import parallel_compile as module
 from optio.check_cache.options import How
-from optio.check_cache.parallel_compile import compiled
+from optio.check_cache.parallel_compile import compile_in_parallel
 from optio.compiler.pipeline import CompiledFile, compile_file, compile_tree
 from optio.compiler.source_tree import DirectoryTree
 from tests.check_cache.trees import POLICIES, fill, write
@@ -24,7 +24,7 @@ def test_several_processes_compile_what_one_does(tmp_path: Path, policy: str | N
         write(tmp_path, "_policy.yaml", policy.format(turns=2))
     tree = DirectoryTree(tmp_path)
 
-    assert compiled(tree, THREE) == compile_tree(tree)
+    assert compile_in_parallel(tree, THREE) == compile_tree(tree)
 
 
 def test_few_files_start_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,7 +34,7 @@ def test_few_files_start_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     fill(tmp_path, 60)
     monkeypatch.setattr(os, "fork", refused)
 
-    assert compiled(DirectoryTree(tmp_path)).files
+    assert compile_in_parallel(DirectoryTree(tmp_path)).files
 
 
 def test_each_process_compiles_its_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +46,7 @@ def test_each_process_compiles_its_share(tmp_path: Path, monkeypatch: pytest.Mon
         return compile_file(path, *more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "compile_file", noted)
-    compiled(tree, THREE)
+    compile_in_parallel(tree, THREE)
 
     assert mine == list(tree.task_files())[::3]
 
@@ -62,4 +62,4 @@ def test_what_a_killed_process_does_not_bring_is_compiled_all_the_same(tmp_path:
 
     monkeypatch.setattr(module, "compile_file", killed)
 
-    assert compiled(tree, THREE) == compile_tree(tree)
+    assert compile_in_parallel(tree, THREE) == compile_tree(tree)

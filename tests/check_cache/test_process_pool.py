@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from optio.check_cache.process_pool import shared
+from optio.check_cache.process_pool import map_in_forks
 
 ITEMS = [f"{n}" for n in range(11)]
 
@@ -29,11 +29,11 @@ def flat(parts: list[list[str]]) -> list[str]:
 
 @pytest.mark.parametrize("jobs", [1, 2, 3, 11, 20])
 def test_every_item_is_done_once(jobs: int) -> None:
-    assert flat(shared(ITEMS, jobs, list, send, receive)) == ITEMS
+    assert flat(map_in_forks(ITEMS, jobs, list, send, receive)) == ITEMS
 
 
 def test_shares_are_done_by_other_processes() -> None:
-    pids = shared(ITEMS, 3, lambda share: [str(os.getpid())], send, receive)
+    pids = map_in_forks(ITEMS, 3, lambda share: [str(os.getpid())], send, receive)
 
     assert len({pid for (pid,) in pids}) == 3
 
@@ -47,7 +47,7 @@ def test_the_share_of_a_killed_process_is_done_by_its_parent(number: int) -> Non
             os.kill(os.getpid(), number)
         return list(share)
 
-    assert flat(shared(ITEMS, 3, work, send, receive)) == ITEMS
+    assert flat(map_in_forks(ITEMS, 3, work, send, receive)) == ITEMS
 
 
 def test_a_mistake_in_another_process_is_one_of_the_parent() -> None:
@@ -57,7 +57,7 @@ def test_a_mistake_in_another_process_is_one_of_the_parent() -> None:
         return list(share)
 
     with pytest.raises(ZeroDivisionError):
-        shared(ITEMS, 3, work, send, receive)
+        map_in_forks(ITEMS, 3, work, send, receive)
 
 
 def test_where_no_process_can_be_started_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,7 @@ def test_where_no_process_can_be_started_there_is_one(monkeypatch: pytest.Monkey
     before = len(os.listdir("/proc/self/fd"))
     monkeypatch.setattr(os, "fork", refused)
 
-    assert flat(shared(ITEMS, 4, list, send, receive)) == ITEMS
+    assert flat(map_in_forks(ITEMS, 4, list, send, receive)) == ITEMS
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -84,7 +84,7 @@ def test_nothing_goes_on_when_somebody_has_lost_patience(tmp_path: Path) -> None
 
     pids: list[int] = []
     with pytest.raises(KeyboardInterrupt):
-        shared(ITEMS, 3, work, send, receive)
+        map_in_forks(ITEMS, 3, work, send, receive)
 
     assert len(pids) == 2
     for pid in pids:
@@ -109,7 +109,7 @@ def test_a_process_that_is_being_started_is_ended_with_the_others(monkeypatch: p
 
     monkeypatch.setattr(os, "fork", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        shared(ITEMS, 3, work, send, receive)
+        map_in_forks(ITEMS, 3, work, send, receive)
 
     assert len(pids) == 1
     with pytest.raises(ProcessLookupError):
@@ -119,6 +119,6 @@ def test_a_process_that_is_being_started_is_ended_with_the_others(monkeypatch: p
 def test_who_ignores_the_end_of_children_gets_their_results() -> None:
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
-        assert flat(shared(ITEMS, 3, list, send, receive)) == ITEMS
+        assert flat(map_in_forks(ITEMS, 3, list, send, receive)) == ITEMS
     finally:
         signal.signal(signal.SIGCHLD, before)

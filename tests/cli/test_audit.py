@@ -8,15 +8,15 @@ import pytest
 
 from optio.cli import invoke
 from optio.cli.audit import document, text
-from optio.runs.audit import Finding, Report, Tally
+from optio.runs.audit import AuditFinding, AuditReport, Tally
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
 
-def report(**more: object) -> Report:
+def report(**more: object) -> AuditReport:
     tally = Tally(slots=Counter(fired=1200, missed=3), deliveries=Counter(accepted=2), runs=Counter(schedule=1200, webhook=2))
     tasks = {"nightly": tally, "quiet": Tally()}
-    return Report(since=NOON - timedelta(days=1), until=NOON, tasks=tasks, **more)  # type: ignore[arg-type]
+    return AuditReport(since=NOON - timedelta(days=1), until=NOON, tasks=tasks, **more)  # type: ignore[arg-type]
 
 
 def test_what_is_explained_is_a_table() -> None:
@@ -32,8 +32,10 @@ def test_what_is_explained_is_a_table() -> None:
 
 
 def test_what_is_not_is_listed_by_time() -> None:
-    late = Finding(kind="run", task_id="nightly", id="r-1", at=NOON, message="is odd")
-    early = Finding(kind="slot", task_id="nightly", id="x", at=NOON - timedelta(hours=1), message="was due and has no verdict")
+    late = AuditFinding(kind="run", task_id="nightly", id="r-1", at=NOON, message="is odd")
+    early = AuditFinding(
+        kind="slot", task_id="nightly", id="x", at=NOON - timedelta(hours=1), message="was due and has no verdict"
+    )
 
     lines = text(report(findings=[late, early], unexplained=2000)).splitlines()
 
@@ -51,7 +53,7 @@ def test_a_scheduler_that_is_missing_is_asked_for(waited: timedelta, said: bool)
 
 
 def test_programs_get_the_same() -> None:
-    made = document(report(unexplained=1, findings=[Finding(kind="run", task_id="a", id="r", at=NOON, message="m")]))
+    made = document(report(unexplained=1, findings=[AuditFinding(kind="run", task_id="a", id="r", at=NOON, message="m")]))
 
     assert made["tasks"][0] == {
         "taskId": "nightly",

@@ -11,7 +11,7 @@ import pytest
 
 from optio.cli import invoke
 from optio.cli.shared.render_calendar import text
-from optio.cli.shared.tree_calendar import calendar, document, range_of
+from optio.cli.shared.tree_calendar import build_calendar, document, parse_range
 from optio.errors import SettingsError
 from optio.model.registry import CompiledTask
 from tests.cli.test_schedule import write
@@ -32,7 +32,7 @@ def task(name: str, expression: str, zone: str = BERLIN, *, more: str = "", enab
 def told(*tasks: CompiledTask, grid: bool = False, limit: int = 5, **given: Any) -> list[str]:
     flags = argparse.Namespace(**{"first": None, "last": None, "days": None, "zone": None, **given})
     zones = {each.spec.schedule.config.timezone for each in tasks if each.spec.schedule is not None}
-    return text(calendar(tasks, range_of(flags, zones, NOW), limit), grid=grid).splitlines()
+    return text(build_calendar(tasks, parse_range(flags, zones, NOW), limit), grid=grid).splitlines()
 
 
 def test_each_day_has_its_fires_and_what_is_alike_is_told_once() -> None:
@@ -176,9 +176,9 @@ def test_an_empty_picture_is_no_mistake() -> None:
 
 def test_json_has_the_same_for_programs() -> None:
     flags = argparse.Namespace(first="2026-10-25", last="2026-10-25", days=None, zone=None)
-    span = range_of(flags, {BERLIN}, NOW)
+    span = parse_range(flags, {BERLIN}, NOW)
 
-    found = document(calendar([task("Even", "*/30 2 * * *"), task("Poll", "* * * * *")], span, 1))
+    found = document(build_calendar([task("Even", "*/30 2 * * *"), task("Poll", "* * * * *")], span, 1))
 
     assert (found["from"], found["to"], found["timezone"]) == ("2026-10-24T21:59:59Z", "2026-10-25T22:59:59Z", BERLIN)
     ((poll, even),) = [day["tasks"] for day in found["days"]]
@@ -212,7 +212,7 @@ def test_a_range_that_is_none_is_refused(given: dict[str, str], said: str) -> No
     flags = argparse.Namespace(**{"first": None, "last": None, "days": None, "zone": None, **given})
 
     with pytest.raises(SettingsError, match=said.replace("(", r"\(")):
-        range_of(flags, {"UTC"}, NOW)
+        parse_range(flags, {"UTC"}, NOW)
 
 
 @pytest.fixture

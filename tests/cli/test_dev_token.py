@@ -192,7 +192,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_the_token_is_for_the_server_of_this_data_directory_alone(settings: Settings) -> None:
-    with dev_token.issued(settings, 8000) as token:
+    with dev_token.issue(settings, 8000) as token:
         data = str(settings.data_dir)
         places = {
             "here": {},
@@ -210,8 +210,8 @@ def test_the_token_is_for_the_server_of_this_data_directory_alone(settings: Sett
 
 @pytest.mark.parametrize("mode", [0o660, 0o602])
 def test_a_token_file_that_others_may_write_is_refused(settings: Settings, mode: int) -> None:
-    with dev_token.issued(settings, 8000):
-        dev_token.file_of(settings).chmod(mode)
+    with dev_token.issue(settings, 8000):
+        dev_token.token_file(settings).chmod(mode)
 
         with pytest.raises(SettingsError, match="may write the token file"):
             dev_token.find(settings)
@@ -219,8 +219,8 @@ def test_a_token_file_that_others_may_write_is_refused(settings: Settings, mode:
 
 @AS_NOBODY
 def test_a_token_file_of_another_user_is_refused(settings: Settings) -> None:
-    with dev_token.issued(settings, 8000):
-        os.chown(dev_token.file_of(settings), NOBODY, NOBODY)
+    with dev_token.issue(settings, 8000):
+        os.chown(dev_token.token_file(settings), NOBODY, NOBODY)
 
         with pytest.raises(SettingsError, match="is not yours"):
             dev_token.find(settings)
@@ -228,12 +228,12 @@ def test_a_token_file_of_another_user_is_refused(settings: Settings) -> None:
 
 def test_a_link_in_the_place_of_the_token_file_is_not_followed(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "other").write_text("optio_dev_8000_" + "x" * 43)
-    dev_token.file_of(settings).symlink_to(tmp_path / "other")
+    dev_token.token_file(settings).symlink_to(tmp_path / "other")
 
     with pytest.raises(SettingsError, match="cannot be read"):
         dev_token.find(settings)
 
-    with dev_token.issued(settings, 8000) as token:
+    with dev_token.issue(settings, 8000) as token:
         assert dev_token.find(settings) == token
     assert (tmp_path / "other").read_text().endswith("x")
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from optio.cli.shared.time_arg import moment
+from optio.cli.shared.time_arg import parse_time
 from optio.errors import SettingsError
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -22,7 +22,7 @@ NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
     ],
 )
 def test_a_span_or_a_moment(text: str, at: datetime) -> None:
-    assert moment("--since", text, NOW) == at
+    assert parse_time("--since", text, NOW) == at
 
 
 @pytest.mark.parametrize(
@@ -30,4 +30,4 @@ def test_a_span_or_a_moment(text: str, at: datetime) -> None:
 )
 def test_what_is_neither_is_said_with_its_option(text: str, said: str) -> None:
     with pytest.raises(SettingsError, match=f"--since: .*{said}"):
-        moment("--since", text, NOW)
+        parse_time("--since", text, NOW)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from optio.cli import invoke
-from optio.model.effect import Kind
+from optio.model.effect import EffectKind
 from tests.cli.conftest import ECHO
 from tests.support import Dev
 
@@ -389,7 +389,7 @@ def test_every_kind_of_effect_is_listed_with_its_meaning(plan: Plan) -> None:
     code, out, _ = plan("--kinds")
 
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()[: len(Kind)]] == [kind.value for kind in Kind]
+    assert [line.split()[0] for line in out.splitlines()[: len(EffectKind)]] == [kind.value for kind in EffectKind]
 
 
 def test_what_is_served_is_held_against_a_directory(

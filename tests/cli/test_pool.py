@@ -9,7 +9,7 @@ import pytest
 from optio.cli import invoke
 from optio.cli.pool import plan_text, seconds, text
 from optio.cli.runs import _details, _why
-from optio.runs.pool_sizing import Demand, Measured, plan
+from optio.runs.pool_sizing import Demand, StartTimes, propose_size
 from optio.server.routes import pools
 from tests.support import Dev
 
@@ -79,8 +79,8 @@ def test_waits_are_short(ms: int | None, words: str) -> None:
 def planned(**more: Any) -> dict[str, Any]:
     """A task with three starts at once each hour, planned."""
     demand = Demand(span_s=7 * 86400.0, measured=[hour * 3600.0 for hour in range(168) for _ in range(3)], scheduled=[])
-    known = Measured(cold=[8.0] * 9 + [20.0], warm=[0.084], run_s=600.0, assumed=())
-    found = plan(demand, known, current=1, target=0.9, largest=9)
+    known = StartTimes(cold=[8.0] * 9 + [20.0], warm=[0.084], run_s=600.0, assumed=())
+    found = propose_size(demand, known, current=1, target=0.9, largest=9)
     return {
         "taskId": "review", "current": 1, "proposed": found.proposed, "why": found.why, "days": 7.0, "measuredStarts": 504,
         "scheduledStarts": 0, "refillSeconds": known.refill_s, "runSeconds": 600.0, "assumed": [], "sharedWith": [],

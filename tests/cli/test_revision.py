@@ -9,7 +9,7 @@ import pytest
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import Unreadable
 from optio.errors import SettingsError
-from optio.tree.revision import Place, commit_of, tree_at, tree_of
+from optio.tree.revision import TreeLocation, commit_of, tree_at, tree_of
 from tests.support import COMMAND_TASK
 
 JOB = COMMAND_TASK.format(name="Job", command='["true"]').replace('promptTemplate: "hello"', "promptFile: texts/job.md")
@@ -154,7 +154,7 @@ def test_a_directory_is_found_over_the_links_that_a_revision_has_in_its_way(tmp_
         with pytest.raises(SettingsError, match="no task directory"):
             tree_at(tmp_path / path, "HEAD")
     for path in ("out", "etc/x"):
-        place = Place(tmp_path, tmp_path, f"{path}/")
+        place = TreeLocation(tmp_path, tmp_path, f"{path}/")
         assert tree_of(place, commit_of(place, "HEAD")) is None
 
 

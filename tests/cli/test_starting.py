@@ -124,7 +124,7 @@ def test_a_part_that_starts_before_its_database_waits_and_says_so_and_starts_whe
         hook = part.dev.request("POST", "/api/hooks/push", raw=b"x" * 900_000)
         assert (hook.status, hook.headers["retry-after"]) == (503, "1")
         assert hook.json["status"] == 503
-    time.sleep(2 * starting.RETRY_S)
+    time.sleep(2 * starting.RETRY_INTERVAL_S)
     assert part.log().count("waits for") == 1, "a wait is reported at once, and then rarely"
     assert "Connection refused" in part.log()
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from optio.compiler.diagnostics import Diagnostic, Edit
-from optio.compiler.edits.edit_yaml import CannotEdit, edit
-from optio.compiler.edits.text_edits import apply
+from optio.compiler.edits.edit_yaml import CannotEdit, rewrite_file
+from optio.compiler.edits.text_edits import apply_edits
 from optio.compiler.source import SourceFile
 from optio.compiler.yaml.document import parse
 from optio.model.route import Route
@@ -39,7 +39,7 @@ def followed(files: Files, found: Diagnostic) -> Iterator[dict[str, bytes]]:
 
 
 def _by_fix(files: Files, found: Diagnostic) -> bytes | None:
-    return None if found.fix is None else apply(files[found.path], found.fix.edits)
+    return None if found.fix is None else apply_edits(files[found.path], found.fix.edits)
 
 
 def _by_words(files: Files, found: Diagnostic) -> Iterator[bytes | None]:
@@ -101,7 +101,7 @@ def _edited(found: Diagnostic, data: bytes, route: Route, value: Any) -> bytes |
     if document is None or not route:
         return None
     try:
-        return edit(found.path, data, _put(document.value, route, value))
+        return rewrite_file(found.path, data, _put(document.value, route, value))
     except (CannotEdit, KeyError, IndexError, TypeError, AttributeError, ValueError):
         return None
 
@@ -136,7 +136,7 @@ def _renamed(found: Diagnostic, data: bytes, key: str) -> bytes | None:
     document, _ = parse(SourceFile(found.path, data))
     if document is None or not re.fullmatch(r"[\w-]+", key):
         return None
-    return apply(data, [Edit(document.key_span(found.route), key)])
+    return apply_edits(data, [Edit(document.key_span(found.route), key)])
 
 
 def _added(found: Diagnostic, data: bytes, base: Route | None, text: str, instead: bool) -> Iterator[bytes | None]:
@@ -172,7 +172,7 @@ def _at(value: Any, route: Route) -> Any:
 
 def _spliced(data: bytes, found: Diagnostic, text: str) -> bytes | None:
     try:
-        return apply(data, [Edit(found.span, text)])
+        return apply_edits(data, [Edit(found.span, text)])
     except (IndexError, ValueError):
         return None
 

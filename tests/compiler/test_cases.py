@@ -35,7 +35,7 @@ def compiled(case: Path) -> Compilation:
 def test_a_case_reports_what_stands_beside_it(case: Path) -> None:
     expected = case.with_name(case.name.removesuffix(".yaml") + ".out")
 
-    found = "".join(line + "\n" for line in report.concise(compiled(case).diagnostics))
+    found = "".join(line + "\n" for line in report.render_concise(compiled(case).diagnostics))
 
     if os.environ.get("REWRITE_CASES"):
         expected.write_text(found, encoding="utf-8")

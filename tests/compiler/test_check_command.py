@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from optio.cli import check
-from optio.compiler.fixes import Fixed, fixed
+from optio.compiler.fixes import FixedTree, fix_tree
 from optio.compiler.source_tree import SourceTree
 from tests.check_cache.trees import fill
 
@@ -110,14 +110,14 @@ def test_a_file_that_is_saved_while_fixes_are_made_keeps_what_was_saved(
         write(f"tasks.d/{name}.yaml", wrong.replace("name: A", f"name: {name}"))
     mended = Path("tasks.d/alike.yaml").read_text().replace("max_turns", "maxTurns")
 
-    def meanwhile(tree: SourceTree, *, unsafe: bool, careful: bool) -> Fixed:
-        done = fixed(tree, unsafe=unsafe, careful=careful)
+    def meanwhile(tree: SourceTree, *, unsafe: bool, careful: bool) -> FixedTree:
+        done = fix_tree(tree, unsafe=unsafe, careful=careful)
         write("tasks.d/alike.yaml", mended)
         write("tasks.d/apart.yaml", "# mine\n")
         Path("tasks.d/gone.yaml").unlink()
         return done
 
-    monkeypatch.setattr("optio.compiler.fixes.fixed", meanwhile)
+    monkeypatch.setattr("optio.compiler.fixes.fix_tree", meanwhile)
 
     assert run("--fix") == 1
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from optio.compiler.edits.edit_yaml import CannotEdit, edit
+from optio.compiler.edits.edit_yaml import CannotEdit, rewrite_file
 from optio.compiler.source import SourceFile
 from optio.compiler.yaml.document import parse
 from optio.compiler.yaml.emit import flow
@@ -42,7 +42,7 @@ def read(data: bytes) -> Any:
 def edit_or_none(data: bytes, wanted: dict[str, Any]) -> bytes | None:
     """Without anchors, only comments that would lose their place are a reason to refuse."""
     try:
-        return edit("a.yaml", data, wanted)
+        return rewrite_file("a.yaml", data, wanted)
     except CannotEdit as refused:
         if "a comment stands" not in str(refused):
             raise
@@ -52,7 +52,7 @@ def edit_or_none(data: bytes, wanted: dict[str, Any]) -> bytes | None:
 def changed(text: str, change: Callable[[Any], object]) -> str:
     wanted = read(text.encode())
     change(wanted)
-    return edit("a.yaml", text.encode(), wanted).decode()
+    return rewrite_file("a.yaml", text.encode(), wanted).decode()
 
 
 class Writer:
@@ -306,7 +306,7 @@ def test_what_comes_behind_a_list_that_becomes_shorter_stands_on_a_line_of_its_o
 
 
 def test_a_newline_that_a_file_needs_at_its_end_is_like_its_others() -> None:
-    edited = edit("a.yaml", b"a: 1\r\nb: 2", {"a": 1, "b": "x\n"})
+    edited = rewrite_file("a.yaml", b"a: 1\r\nb: 2", {"a": 1, "b": "x\n"})
 
     assert edited == b"a: 1\r\nb: |\r\n  x\r\n"
 
@@ -347,7 +347,7 @@ def test_what_cannot_be_edited_well_is_refused(text: str, change: Callable[[Any]
         change(wanted)
 
     with pytest.raises(CannotEdit) as refused:
-        edit("a.yaml", text.encode(), wanted)
+        rewrite_file("a.yaml", text.encode(), wanted)
 
     assert refused.value.line >= 1
 
@@ -363,7 +363,7 @@ def test_a_value_that_came_by_a_merge_can_be_overridden_and_aliases_elsewhere_do
 @pytest.mark.parametrize("text", ["a: null", "a: null  # why", "\ufeffa: null  # why", "a: null\n"])
 def test_lines_that_end_a_file_get_the_newline_that_it_lacks(text: str) -> None:
     for value in ("x\n", "x\n\n", "x\ny"):
-        after = edit("a.yaml", text.encode(), {"a": value})
+        after = rewrite_file("a.yaml", text.encode(), {"a": value})
 
         document, found = parse(SourceFile("a.yaml", after))
         assert document is not None, found

@@ -3,7 +3,7 @@
 import json
 from xml.etree.ElementTree import fromstring
 
-from optio.compiler.diagnostics import Diagnostic, strictly
+from optio.compiler.diagnostics import Diagnostic, apply_strict
 from optio.compiler.exchange import github, junit, sarif
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import MemoryTree
@@ -54,7 +54,7 @@ def test_sarif_offers_the_fixes_that_are_safe_and_no_others() -> None:
 
 
 def test_sarif_leads_to_the_other_place_and_has_the_severity_that_was_asked_for() -> None:
-    results = json.loads(sarif(strictly(FOUND)))["runs"][0]["results"]
+    results = json.loads(sarif(apply_strict(FOUND)))["runs"][0]["results"]
 
     (twice,) = [each for each in results if each["ruleId"] == "OPT701"]
     assert twice["relatedLocations"][0]["physicalLocation"]["artifactLocation"] == {"uri": "a.yaml"}

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from optio.compiler.diagnostics import Edit, Severity, strictly
-from optio.compiler.edits.text_edits import apply
-from optio.compiler.fixes import fixed
+from optio.compiler.diagnostics import Edit, Severity, apply_strict
+from optio.compiler.edits.text_edits import apply_edits
+from optio.compiler.fixes import fix_tree
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source import Position, Span
 from optio.compiler.source_tree import MemoryTree, OverlayTree
@@ -38,7 +38,7 @@ paramsSchema: {type: object, additionalProperties: false, properties: {WHO: {typ
 
 
 def written(text: str, *, unsafe: bool = False) -> str:
-    done = fixed(MemoryTree({"task.yaml": text}), unsafe=unsafe)
+    done = fix_tree(MemoryTree({"task.yaml": text}), unsafe=unsafe)
     return done.files.get("task.yaml", text.encode()).decode()
 
 
@@ -73,7 +73,7 @@ def test_what_is_left_out_of_one_file_changes_nothing_that_is_said_of_the_others
     task = "name: {}\nagentRuntime: claude-code\npromptTemplate: Say hello\n"
     tree = MemoryTree({"a.yaml": task.format("A") + schema, "b.yaml": task.format("B") + "maxTurn: 3\n"})
 
-    done = fixed(tree, unsafe=True)
+    done = fix_tree(tree, unsafe=True)
 
     assert done.files == {"b.yaml": (task.format("B") + "maxTurns: 3\n").encode()}
     assert done.compilation.diagnostics == compile_tree(OverlayTree(tree, dict(done.files))).diagnostics
@@ -90,9 +90,9 @@ def test_a_fix_mends_its_finding_and_brings_no_error(name: str) -> None:
     tree = MemoryTree(FILES[name])
     before = compile_tree(tree).diagnostics
 
-    done = fixed(tree, unsafe=True)
+    done = fix_tree(tree, unsafe=True)
 
-    again = fixed(MemoryTree({**FILES[name], **done.files}), unsafe=True)
+    again = fix_tree(MemoryTree({**FILES[name], **done.files}), unsafe=True)
     errors = [sum(d.severity is Severity.ERROR for d in each) for each in (before, done.compilation.diagnostics)]
     assert done.count >= 1
     could_not_be_read = any(d.code in ("OPT001", "OPT005") for d in before)
@@ -109,9 +109,9 @@ def test_line_ends_and_byte_order_marks_stay(name: str, ends: str) -> None:
 
     tasks = {path: data for path, data in FILES[name].items() if path.endswith(".yaml")}
     rest = {path: data for path, data in FILES[name].items() if path not in tasks}
-    done = fixed(MemoryTree(FILES[name]), unsafe=True)
+    done = fix_tree(MemoryTree(FILES[name]), unsafe=True)
 
-    same = fixed(MemoryTree({**rest, **{path: other(data) for path, data in tasks.items()}}), unsafe=True)
+    same = fix_tree(MemoryTree({**rest, **{path: other(data) for path, data in tasks.items()}}), unsafe=True)
 
     assert same.files == {path: other(data) if path in tasks else data for path, data in done.files.items()}
 
@@ -121,14 +121,14 @@ def test_edits_that_overlap_are_refused() -> None:
     other = Edit(Span(Position(1, 3), Position(1, 7)), "y")
 
     with pytest.raises(ValueError, match="overlap"):
-        apply(b"some text\n", [one, other])
-    assert apply(b"some text\n", [one, one]) == b"x text\n"
+        apply_edits(b"some text\n", [one, other])
+    assert apply_edits(b"some text\n", [one, one]) == b"x text\n"
 
 
 def test_strictly_some_warnings_are_errors_and_the_rest_stays() -> None:
     found = compile_tree(MemoryTree({"task.yaml": TASK.replace("WHO", "WHOM", 1)})).diagnostics
 
-    strict = strictly(found)
+    strict = apply_strict(found)
 
     changed = {d.code for d, e in zip(found, strict, strict=True) if d.severity != e.severity}
     assert changed == {"OPT203"}
@@ -139,8 +139,8 @@ def test_marks_and_line_ends_go_where_information_is_asked_for() -> None:
     text = b"\xef\xbb\xbfname: Example\r\nagentRuntime: claude-code\rpromptTemplate: Say hello\n"
     tree = MemoryTree({"task.yaml": text})
 
-    assert fixed(tree, unsafe=True).files == {}
-    assert fixed(tree, unsafe=False, careful=True).files == {
+    assert fix_tree(tree, unsafe=True).files == {}
+    assert fix_tree(tree, unsafe=False, careful=True).files == {
         "task.yaml": text[3:].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     }
 
@@ -190,11 +190,11 @@ def test_a_path_is_mended_where_it_can_only_be_one(path: str, better: str) -> No
 def test_a_careful_reviewer_may_have_the_limits_written() -> None:
     tree = MemoryTree({"task.yaml": HEAD.replace("{{A}}", "hello")})
 
-    done = fixed(tree, unsafe=True, careful=True)
+    done = fix_tree(tree, unsafe=True, careful=True)
 
     assert b'budgetUsd: "1.00"\n' in done.files["task.yaml"]
     assert b"timeout: 20m\n" in done.files["task.yaml"]
-    assert fixed(tree, unsafe=False, careful=True).files == {}
+    assert fix_tree(tree, unsafe=False, careful=True).files == {}
 
 
 def test_a_fix_is_made_in_the_text_in_which_its_mistake_was_found() -> None:
@@ -206,7 +206,7 @@ def test_a_fix_is_made_in_the_text_in_which_its_mistake_was_found() -> None:
             self.reads += path == "task.yaml"
             return b"# once more\n" * (self.reads - 1) + data if path == "task.yaml" else data
 
-    done = fixed(Changing({"task.yaml": TASK}), unsafe=False)
+    done = fix_tree(Changing({"task.yaml": TASK}), unsafe=False)
 
     assert done.before == {"task.yaml": TASK.encode()}
     assert done.files == {"task.yaml": written(TASK).encode()}
@@ -289,7 +289,7 @@ triggers:
     enabled: true
 """
 
-    done = fixed(MemoryTree({"task.yaml": STRAY}), unsafe=True)
+    done = fix_tree(MemoryTree({"task.yaml": STRAY}), unsafe=True)
 
     assert (done.files["task.yaml"].decode(), done.count) == (expected, 6)
 
@@ -402,7 +402,7 @@ def apply_all(text: str) -> list[str]:
         if not found:
             break
         assert found[0].fix is not None
-        tree["task.yaml"] = apply(tree["task.yaml"], found[0].fix.edits)
+        tree["task.yaml"] = apply_edits(tree["task.yaml"], found[0].fix.edits)
         texts.append(tree["task.yaml"].decode())
     return texts
 
@@ -433,7 +433,7 @@ def test_a_value_that_no_single_place_holds_is_left_to_its_author(text: str) -> 
     ids=["another slip", "no task"],
 )
 def test_a_file_that_cannot_be_read_is_fixed_whole_or_not_at_all(text: str) -> None:
-    done = fixed(MemoryTree({"task.yaml": text}), unsafe=True)
+    done = fix_tree(MemoryTree({"task.yaml": text}), unsafe=True)
 
     assert done.files == {}
     assert done.count == 0
@@ -447,7 +447,7 @@ def test_a_fix_that_would_bring_an_error_to_another_file_is_left_out() -> None:
         "c.yaml": task.format("C") + "maxTurn: 3\n",
     }
 
-    done = fixed(MemoryTree(files), unsafe=True)
+    done = fix_tree(MemoryTree(files), unsafe=True)
 
     assert done.files == {"c.yaml": (task.format("C") + "maxTurns: 3\n").encode()}
 

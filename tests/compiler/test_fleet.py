@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.fixes import fixed
+from optio.compiler.fixes import fix_tree
 from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import MemoryTree
@@ -43,7 +43,7 @@ def test_a_herd_is_looked_for_by_those_who_are_careful() -> None:
 def test_each_is_told_what_to_write_and_then_the_herd_is_gone() -> None:
     tree = MemoryTree(herd(12))
 
-    done = fixed(tree, unsafe=True, careful=True)
+    done = fix_tree(tree, unsafe=True, careful=True)
 
     assert [d for d in done.compilation.diagnostics if d.code == "OPT312"] == []
     before = {task_id: each.spec.schedule for task_id, each in compile_tree(tree).registry.tasks.items()}

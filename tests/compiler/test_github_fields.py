@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.compiler.payloads import github_events
-from optio.compiler.payloads.github import near
+from optio.compiler.payloads.github import suggest_github_path
 from optio.compiler.payloads.github_fields import EVENTS, FURTHER, KINDS, NAMES, TOPS
 
 PATHS = sorted(
@@ -40,12 +40,12 @@ OTHERS = [(kind, field) for kind, fields in github_events.fields().items() for f
 
 @given(st.sampled_from(OTHERS))
 def test_a_path_of_another_event_that_there_is_is_left_alone(path: tuple[str, ...]) -> None:
-    assert near(path) is None
+    assert suggest_github_path(path) is None
 
 
 @given(st.sampled_from(PATHS))
 def test_a_path_that_there_is_is_left_alone(path: tuple[str, ...]) -> None:
-    assert near(path) is None
+    assert suggest_github_path(path) is None
 
 
 @given(st.sampled_from(PATHS), st.data())
@@ -53,5 +53,5 @@ def test_what_is_offered_is_not_misspelt_at_that_step(path: tuple[str, ...], dat
     step = data.draw(st.integers(1, len(path) - 1))
     cut = data.draw(st.integers(0, len(path[step]) - 1))
     wrong = path[step][:cut] + path[step][cut + 1 :]
-    if wrong.isidentifier() and (meant := near((*path[:step], wrong, *path[step + 1 :]))) is not None:
-        assert near(tuple(meant.split(".")[1:])) is None
+    if wrong.isidentifier() and (meant := suggest_github_path((*path[:step], wrong, *path[step + 1 :]))) is not None:
+        assert suggest_github_path(tuple(meant.split(".")[1:])) is None

@@ -7,10 +7,10 @@ import pytest
 
 from optio.compiler.conversions import values as to
 from optio.compiler.conversions.foreign_keys import level_of
-from optio.compiler.conversions.key_table import EXAMPLES, ROWS, STEMS, Row
+from optio.compiler.conversions.key_table import EXAMPLES, ROWS, STEMS, KeyRow
 from optio.compiler.conversions.known_keys import known_keys
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.fixes import fixed
+from optio.compiler.fixes import fix_tree
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import MemoryTree
 from optio.model.route import Route
@@ -34,7 +34,7 @@ def found(text: str) -> tuple[Diagnostic, ...]:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=ROW_IDS)
-def test_a_row_leads_to_a_key_that_is_there_or_says_what_to_do(row: Row) -> None:
+def test_a_row_leads_to_a_key_that_is_there_or_says_what_to_do(row: KeyRow) -> None:
     if not row.ours:
         assert row.advice
         assert not row.advice.startswith("delete")
@@ -73,8 +73,8 @@ def test_the_last_resort_says_what_to_do_too() -> None:
 @pytest.mark.parametrize(
     ("convert", "value", "text"),
     [
-        (to.turned, True, "false"),
-        (to.turned, "false", "true"),
+        (to.inverted, True, "false"),
+        (to.inverted, "false", "true"),
         (to.switch, "no", "false"),
         (to.seconds, 90, "1m30s"),
         (to.seconds, "PT20M", "20m"),
@@ -91,8 +91,8 @@ def test_the_last_resort_says_what_to_do_too() -> None:
         (to.whole, -1, None),
         (to.retries, True, "1"),
         (to.retries_of_attempts, 3, "2"),
-        (to.at_once, {"group": "x", "cancel-in-progress": True}, "1"),
-        (to.at_once, {"limit": 4}, "4"),
+        (to.concurrency, {"group": "x", "cancel-in-progress": True}, "1"),
+        (to.concurrency, {"limit": 4}, "4"),
         (to.money, "$2", '"2"'),
         (to.cron, [{"cron": "0 9 * * 1"}, {"cron": "0 9 * * 5"}], '"0 9 * * 1"'),
         (to.cron, "5m", '"*/5 * * * *"'),
@@ -158,7 +158,7 @@ def test_no_value_is_too_odd_to_convert(value: Any) -> None:
     ],
 )
 def test_what_the_cure_spells_out_is_written(line: str, becomes: str) -> None:
-    done = fixed(MemoryTree({"a.yaml": f"{TASK}{line}\n".encode()}), unsafe=True)
+    done = fix_tree(MemoryTree({"a.yaml": f"{TASK}{line}\n".encode()}), unsafe=True)
 
     assert done.files["a.yaml"].decode() == f"{TASK}{becomes}\n"
     assert done.compilation.ok

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from optio.compiler.incremental import IncrementalCompiler
-from optio.compiler.layers import Bases, origins
-from optio.compiler.pipeline import Compilation, Policies, compile_file, compile_tree
+from optio.compiler.layers import Bases, value_origins
+from optio.compiler.pipeline import Compilation, TreePolicy, compile_file, compile_tree
 from optio.compiler.source_tree import MemoryTree
 from optio.model.route import show
 from optio.model.task import TaskSpec
@@ -247,10 +247,10 @@ def test_where_each_value_comes_from_is_known() -> None:
             "task.yaml": "name: A\nextends: base.yaml\nenvironment: {env: {LEVEL: debug}}\nparamsSchema: {required: [B]}\n",
         }
     )
-    task = compile_file("task.yaml", tree, Bases(tree), Policies(tree)).task
+    task = compile_file("task.yaml", tree, Bases(tree), TreePolicy(tree)).task
     assert task is not None
 
-    known = {show(route): (path, line) for route, path, line in origins(task.document)}
+    known = {show(route): (path, line) for route, path, line in value_origins(task.document)}
 
     assert known["timeout"] == ("_defaults.yaml", 1)
     assert known["environment.env.LEVEL"] == ("task.yaml", 3)

@@ -3,7 +3,7 @@
 import pytest
 
 from optio.compiler.diagnostics import Diagnostic, Edit, Severity
-from optio.compiler.edits.new_errors import brings_errors
+from optio.compiler.edits.new_errors import has_new_errors
 from optio.compiler.source import Position, Span
 from optio.model.route import Route
 
@@ -33,7 +33,7 @@ def edit(first: int, last: int, text: str) -> Edit:
     ids=["on the line", "below the key", "the same", "of the trigger", "folded", "moved with its line"],
 )
 def test_what_an_error_hid_is_not_new(before: list[Diagnostic], after: list[Diagnostic], edits: list[Edit]) -> None:
-    assert not brings_errors(before, after, TEXT, edits)
+    assert not has_new_errors(before, after, TEXT, edits)
 
 
 @pytest.mark.parametrize(
@@ -48,10 +48,10 @@ def test_what_an_error_hid_is_not_new(before: list[Diagnostic], after: list[Diag
     ids=["elsewhere", "below what grew", "moved beside it", "beside it in an item", "none before"],
 )
 def test_an_error_at_another_place_is_new(before: list[Diagnostic], after: list[Diagnostic], edits: list[Edit]) -> None:
-    assert brings_errors(before, after, TEXT, edits)
+    assert has_new_errors(before, after, TEXT, edits)
 
 
 def test_warnings_are_no_errors() -> None:
     found = Diagnostic(code="OPT011", message="unused", path="a.yaml", severity=Severity.WARNING)
 
-    assert not brings_errors([], [found], TEXT, [])
+    assert not has_new_errors([], [found], TEXT, [])

@@ -4,7 +4,7 @@ import pytest
 
 from optio.compiler.diagnostics import Severity
 from optio.compiler.layers import Bases
-from optio.compiler.pipeline import Compilation, Policies, compile_file, compile_tree
+from optio.compiler.pipeline import Compilation, TreePolicy, compile_file, compile_tree
 from optio.compiler.source_tree import MemoryTree
 
 GOOD = "name: {name}\nagentRuntime: claude-code\npromptTemplate: Say hello\n"
@@ -118,7 +118,7 @@ def test_of_thousands_of_one_rule_in_a_file_a_thousand_are_kept_and_all_are_coun
     commands = ", ".join(f"'echo $A{i}_TOKEN'" for i in range(3_000))
     variables = GOOD.format(name="B") + f"environment: {{setupCommands: [{commands}]}}\n"
     tree = MemoryTree({"a.yaml": text, "b.yaml": variables})
-    kept = compile_file("b.yaml", tree, Bases(tree), Policies(tree)).diagnostics
+    kept = compile_file("b.yaml", tree, Bases(tree), TreePolicy(tree)).diagnostics
 
     assert len([d for d in kept if d.code == "OPT504"]) == 1_001
     assert sum(d.count for d in kept if d.code == "OPT504") == 3_000

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from optio.compiler.payloads import query_fast_path
 from optio.compiler.pipeline import Compilation, compile_tree
-from optio.compiler.report import as_json, concise, full
+from optio.compiler.report import render_concise, render_full, render_json
 from optio.compiler.rules.codes import RULES, example_files
 from optio.compiler.source_tree import MemoryTree
 from optio.model.mapping import compile_path, compile_when
@@ -75,9 +75,9 @@ def check(data: bytes) -> Compilation:
         assert 1 <= d.span.start.column <= len(lines[d.span.start.line - 1]) + 1, (d, lines[d.span.start.line - 1])
         assert d.span.start <= d.span.end, d
         assert "\n" not in d.message, d
-    list(full(found.diagnostics, lambda _: text))
-    list(concise(found.diagnostics))
-    as_json(found.diagnostics, files=1, tasks=0).encode("utf-8", "surrogatepass")
+    list(render_full(found.diagnostics, lambda _: text))
+    list(render_concise(found.diagnostics))
+    render_json(found.diagnostics, files=1, tasks=0).encode("utf-8", "surrogatepass")
     assert found.ok or "a.yaml" in found.broken
     return found
 

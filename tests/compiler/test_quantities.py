@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.compiler.conversions.quantities import amount_meant, duration_meant, whole_meant
+from optio.compiler.conversions.quantities import suggest_amount, suggest_duration, suggest_whole_number
 from optio.model.text import duration, money
 
 ALMOST = st.text(alphabet="0123456789.,$ eE+-_PTUSDdhmswMin", max_size=12) | st.text(max_size=50)
@@ -14,17 +14,17 @@ ALMOST = st.text(alphabet="0123456789.,$ eE+-_PTUSDdhmswMin", max_size=12) | st.
 
 @given(ALMOST)
 def test_what_is_offered_can_be_read(text: str) -> None:
-    if (amount := amount_meant(text)) is not None:
+    if (amount := suggest_amount(text)) is not None:
         assert money(amount) >= 0
-    if (span := duration_meant(text)) is not None:
+    if (span := suggest_duration(text)) is not None:
         assert duration(span)
-    whole_meant(text)
+    suggest_whole_number(text)
 
 
 @given(st.decimals(0, 999_999_999, places=4).filter(lambda number: not number.is_signed()))
 def test_an_amount_with_its_currency_is_that_amount(number: Decimal) -> None:
     for written in (f"${number}", f"{number} USD", f"US$ {number:,}"):
-        assert Decimal(str(amount_meant(written))) == number
+        assert Decimal(str(suggest_amount(written))) == number
 
 
 @pytest.mark.parametrize(
@@ -36,4 +36,4 @@ def test_an_amount_with_its_currency_is_that_amount(number: Decimal) -> None:
     ],
 )  # fmt: skip
 def test_a_duration_of_others(written: str, meant: str | None) -> None:
-    assert duration_meant(written) == meant
+    assert suggest_duration(written) == meant

@@ -6,7 +6,7 @@ import pytest
 
 from optio.compiler.exchange import github, junit, sarif
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.report import as_json, closing, concise, full
+from optio.compiler.report import render_concise, render_full, render_json, render_summary
 from optio.compiler.source_tree import MemoryTree
 
 TEXT = (
@@ -19,7 +19,7 @@ MISSPELT = TASK + "maxTurn: 2\n"
 
 def shown(text: str, *, colour: bool = False) -> list[str]:
     found = compile_tree(MemoryTree({"a.yaml": text})).diagnostics
-    return list(full(found, lambda _: text, colour=colour))
+    return list(render_full(found, lambda _: text, colour=colour))
 
 
 def test_the_full_form_points_at_the_text_below_wide_characters() -> None:
@@ -49,7 +49,7 @@ def test_a_long_value_is_cut_in_a_message_and_in_its_hint() -> None:
     (found,) = compile_tree(MemoryTree({"a.yaml": TASK + f"triggers: [{{type: schedule, config: {config}}}]\n"})).diagnostics
 
     assert found.message == f"unknown time zone `{'A' * 77}...`"
-    (line,) = concise([found])
+    (line,) = render_concise([found])
     assert len(line) < 300
 
 
@@ -74,13 +74,15 @@ def test_colour_is_only_added_when_asked_for() -> None:
 def test_the_concise_form_is_one_line_each() -> None:
     found = compile_tree(MemoryTree({"a.yaml": MISSPELT})).diagnostics
 
-    assert list(concise(found)) == ["a.yaml:4:1: error: unknown key `maxTurn` [OPT101 unknown-key] (did you mean `maxTurns`?)"]
+    assert list(render_concise(found)) == [
+        "a.yaml:4:1: error: unknown key `maxTurn` [OPT101 unknown-key] (did you mean `maxTurns`?)"
+    ]
 
 
 def test_the_json_form_has_the_documented_keys() -> None:
     found = compile_tree(MemoryTree({"a.yaml": MISSPELT})).diagnostics
 
-    document = json.loads(as_json(found, files=1, tasks=0))
+    document = json.loads(render_json(found, files=1, tasks=0))
 
     assert document == {
         "diagnostics": [
@@ -111,8 +113,8 @@ def test_the_json_form_has_the_documented_keys() -> None:
 def test_the_closing_line_counts() -> None:
     found = compile_tree(MemoryTree({"a.yaml": MISSPELT})).diagnostics
 
-    assert closing(found, 1, 0) == "1 error in 1 file"
-    assert closing((), 3, 3) == "no findings in 3 files"
+    assert render_summary(found, 1, 0) == "1 error in 1 file"
+    assert render_summary((), 3, 3) == "no findings in 3 files"
 
 
 def test_findings_that_are_only_counted_are_in_every_form_and_in_the_counts() -> None:
@@ -120,16 +122,16 @@ def test_findings_that_are_only_counted_are_in_every_form_and_in_the_counts() ->
     found = compile_tree(MemoryTree({"a.yaml": text})).diagnostics
     said = "1,030 more like this in the file are not shown"
 
-    assert list(full(found, lambda _: text))[-3:] == [
+    assert list(render_full(found, lambda _: text))[-3:] == [
         f"a.yaml:23:1: error: {said} [OPT101 unknown-key]",
         "   mend these first, and check again",
         "",
     ]
-    assert said in list(concise(found))[-1]
-    document = json.loads(as_json(found, files=1, tasks=0))
+    assert said in list(render_concise(found))[-1]
+    document = json.loads(render_json(found, files=1, tasks=0))
     assert (document["diagnostics"][-1]["message"], document["diagnostics"][-1]["more"]) == (said, 1_030)
     assert document["summary"]["errors"] == 1_050
-    assert closing(found, 1, 0) == "1,050 errors in 1 file"
+    assert render_summary(found, 1, 0) == "1,050 errors in 1 file"
     assert all(said in form for form in (sarif(found), list(github(found))[-1], junit(found, [])))
     assert json.loads(sarif(found))["runs"][0]["results"][-1]["occurrenceCount"] == 1_030
 
@@ -138,7 +140,7 @@ def test_a_file_may_be_called_anything_and_its_findings_stay_on_their_lines() ->
     names = ["a\nb.yaml", "\x1b[31m.yaml", "\u202e.yaml", "\x7f.yaml", "\udcff.yaml"]
     found = compile_tree(MemoryTree(dict.fromkeys(names, "name: A\nagentRuntime: codex\n"))).diagnostics
 
-    lines = [*concise(found), *full(found, lambda _: None)]
+    lines = [*render_concise(found), *render_full(found, lambda _: None)]
 
     assert len(found) > len(names)
     assert all(line.isprintable() for line in lines)

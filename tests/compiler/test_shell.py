@@ -16,13 +16,13 @@ PIECES = st.sampled_from(
 @settings(max_examples=300, deadline=None)
 @given(st.lists(PIECES, max_size=9).map("".join))
 def test_what_is_called_unreadable_no_shell_reads(text: str) -> None:
-    if shell.slip(text) is not None:
+    if shell.find_shell_error(text) is not None:
         assert subprocess.run(["/bin/sh", "-n", "-c", text], capture_output=True).returncode != 0
 
 
 @pytest.mark.parametrize("text", ["#|\n", "true #;\n#||\n", "a`#||'`", '`a)"&&;`', "$'\\' $A\n"])
 def test_where_shells_differ_or_a_comment_ends_the_command_nothing_is_said(text: str) -> None:
-    assert shell.slip(text) is None
+    assert shell.find_shell_error(text) is None
 
 
 @pytest.mark.parametrize(
@@ -36,8 +36,8 @@ def test_where_shells_differ_or_a_comment_ends_the_command_nothing_is_said(text:
     ],
 )
 def test_variables_are_those_that_the_shell_fills_in(text: str, names: list[str]) -> None:
-    assert [each.name for each in shell.variables(text)] == names
+    assert [each.name for each in shell.unset_variables(text)] == names
 
 
 def test_a_variable_with_something_instead_is_guarded() -> None:
-    assert [each.guarded for each in shell.variables("echo $A ${B} ${C:-x} ${D?no}")] == [False, False, True, True]
+    assert [each.guarded for each in shell.unset_variables("echo $A ${B} ${C:-x} ${D?no}")] == [False, False, True, True]

@@ -7,7 +7,7 @@ import pytest
 
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import DirectoryTree, MemoryTree, OverlayTree, Unreadable
-from optio.tree.scan import look
+from optio.tree.scan import scan_directory
 
 TASK = "name: {}\nagentRuntime: claude-code\npromptTemplate: Say hello\n"
 
@@ -125,7 +125,7 @@ def test_a_linked_directory_whose_files_are_not_read_is_told_of(root: Path, tmp_
 def test_hot_reload_looks_at_the_same_files(root: Path, tmp_path: Path) -> None:
     linked_directories(root, tmp_path)
 
-    assert look(root).task_files == list(DirectoryTree(root).task_files()) == ["out", "real/a.yaml", "veiled"]
+    assert scan_directory(root).task_files == list(DirectoryTree(root).task_files()) == ["out", "real/a.yaml", "veiled"]
 
 
 @pytest.mark.parametrize("name", ["../secret.yaml", "/etc/passwd", "~/x", "a/../../secret.yaml", "gone.md", "a.yaml/x", ""])

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from optio.compiler.conversions import values
-from optio.compiler.conversions.suggest_text import text_meant
+from optio.compiler.conversions.suggest_text import convert_to_text
 from optio.model.egress import parse
 
 PLACE = ("environment", "network", "egress", 0)
@@ -22,7 +22,7 @@ PLACE = ("environment", "network", "egress", 0)
     ],
 )
 def test_an_egress_entry_made_of_a_mapping_can_be_written_as_it_is_proposed(value: Any, proposed: str) -> None:
-    found = text_meant(PLACE, value)
+    found = convert_to_text(PLACE, value)
 
     assert found == proposed
     parse(found)

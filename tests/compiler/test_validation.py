@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.compiler.validation import Misfit, misfits
+from optio.compiler.validation import ValidationIssue, find_issues
 from optio.model.policy import PolicySpec
 from optio.model.spec import Spec
 from optio.model.task import TaskSpec
@@ -126,12 +126,12 @@ def spoilt(draw: st.DrawFn, whole: dict[str, Any]) -> Any:
 def test_no_misfit_is_what_the_model_takes(model: type[Spec], whole: dict[str, Any], data: st.DataObject) -> None:
     value = data.draw(spoilt(whole))
 
-    assert reads(model.of, value) is not any(misfits(value, model))
+    assert reads(model.of, value) is not any(find_issues(value, model))
 
 
 @pytest.mark.parametrize(("model", "whole"), MODELS, ids=["task", "policy"])
 def test_what_is_whole_has_none(model: type[Spec], whole: dict[str, Any]) -> None:
-    assert list(misfits(whole, model)) == []
+    assert list(find_issues(whole, model)) == []
 
 
 def test_all_are_found_in_one_pass_and_each_at_its_route() -> None:
@@ -139,32 +139,32 @@ def test_all_are_found_in_one_pass_and_each_at_its_route() -> None:
     triggers = [{"type": "schedule", "config": {"misfire": "never"}}, {"type": "ticket"}, "manual"]
     value = {"agentRuntime": 5, "maxTurns": 0, "command": 7, "environment": environment, "triggers": triggers}
 
-    assert list(misfits(value, TaskSpec)) == [
-        Misfit("missing", ("name",)),
-        Misfit("word", ("agentRuntime",), 5, ("claude-code", "codex", "copilot", "gemini", "opencode", "command")),
-        Misfit("type", ("command",), 7, "text or a list"),
-        Misfit("least", ("maxTurns",), 0, 1),
-        Misfit("pattern", ("environment", "env", "A\n"), "A\n", r"^[A-Za-z_][A-Za-z0-9_]*\Z"),
-        Misfit("type", ("environment", "env", "A\n"), 1, "text"),
-        Misfit("type", ("environment", "secrets"), "KEY", "a list"),
-        Misfit("unknown", ("environment", "netwrk"), {}),
-        Misfit("missing", ("triggers", 0, "config", "cronExpression")),
-        Misfit("word", ("triggers", 0, "config", "misfire"), "never", ("last", "skip", "all")),
-        Misfit("variant", ("triggers", 1), {"type": "ticket"}),
-        Misfit("variant", ("triggers", 2), "manual"),
+    assert list(find_issues(value, TaskSpec)) == [
+        ValidationIssue("missing", ("name",)),
+        ValidationIssue("word", ("agentRuntime",), 5, ("claude-code", "codex", "copilot", "gemini", "opencode", "command")),
+        ValidationIssue("type", ("command",), 7, "text or a list"),
+        ValidationIssue("least", ("maxTurns",), 0, 1),
+        ValidationIssue("pattern", ("environment", "env", "A\n"), "A\n", r"^[A-Za-z_][A-Za-z0-9_]*\Z"),
+        ValidationIssue("type", ("environment", "env", "A\n"), 1, "text"),
+        ValidationIssue("type", ("environment", "secrets"), "KEY", "a list"),
+        ValidationIssue("unknown", ("environment", "netwrk"), {}),
+        ValidationIssue("missing", ("triggers", 0, "config", "cronExpression")),
+        ValidationIssue("word", ("triggers", 0, "config", "misfire"), "never", ("last", "skip", "all")),
+        ValidationIssue("variant", ("triggers", 1), {"type": "ticket"}),
+        ValidationIssue("variant", ("triggers", 2), "manual"),
     ]
 
 
 @pytest.mark.parametrize("text", DURATIONS)
 def test_what_the_model_takes_for_a_duration_can_be_read(text: str) -> None:
 
-    assert reads(duration, text) is not any(misfits({**TASK, "timeout": text}, TaskSpec))
+    assert reads(duration, text) is not any(find_issues({**TASK, "timeout": text}, TaskSpec))
 
 
 @given(st.from_regex(r"\A[0-9]{0,11}(\.[0-9]{0,6})?\n?\Z"))
 def test_what_the_model_takes_for_money_can_be_read(text: str) -> None:
 
-    assert reads(money, text) is not any(misfits({**TASK, "budgetUsd": text}, TaskSpec))
+    assert reads(money, text) is not any(find_issues({**TASK, "budgetUsd": text}, TaskSpec))
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_what_the_model_takes_for_money_can_be_read(text: str) -> None:
     ],
 )
 def test_each_kind_is_told_at_its_bound(key: str, value: Any, kind: str | None) -> None:
-    found = list(misfits({**TASK, key: value}, TaskSpec))
+    found = list(find_issues({**TASK, key: value}, TaskSpec))
 
     assert [misfit.kind for misfit in found] == ([] if kind is None else [kind])
     assert reads(TaskSpec.of, {**TASK, key: value}) is (kind is None)

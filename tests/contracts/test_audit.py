@@ -11,17 +11,17 @@ import pytest
 from optio.errors import NotFound
 from optio.model.registry import CompiledTask
 from optio.runs import schedule
-from optio.runs.audit import Finding, Report, audit
+from optio.runs.audit import AuditFinding, AuditReport, audit
 from optio.store.base import Store
 from optio.store.sql.store import SqlStore
-from optio.store.values import Keep, Once, ReplayGuard, RunFilter
+from optio.store.values import IdempotencyKey, ReplayGuard, RetentionPolicy, RunFilter
 from tests.runs.test_schedule import timed
 from tests.store.build import START, Clock, delivery, end, fresh, new_run, serve
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 BEFORE = START - HOUR
-NEVER = Keep()
+NEVER = RetentionPolicy()
 
 
 class World:
@@ -36,15 +36,15 @@ class World:
     def look(self, *, minutes: float = 0) -> None:
         """Let time pass, then take up what has changed, and fire what is due."""
         now = self.clock.move(minutes=minutes)
-        for generation in self.store.untaken():
+        for generation in self.store.unscheduled_generation():
             tasks = {task_id: self.store.definition(digest) for task_id, digest in generation.tasks.items()}
             changes = schedule.reconcile(tasks, self.store.schedules(), generation.activated_at)
-            assert self.store.take_up(generation.id, changes.put, changes.drop, changes.closings)
+            assert self.store.schedule_generation(generation.id, changes.put, changes.drop, changes.closings)
         newest = self.store.generation()
         for task_id, row in self.store.schedules().items():
             if row.next_fire is not None and row.next_fire <= now and newest is not None:
                 task = self.store.definition(newest.tasks[task_id])
-                self.store.fire(schedule.plan(task, row.next_fire, now, fresh).firing).result(10)
+                self.store.fire(schedule.plan_step(task, row.next_fire, now, fresh).firing).result(10)
 
     def receive(self, task: CompiledTask, **more: Any) -> str:
         """A webhook that is accepted; its delivery's id."""
@@ -58,7 +58,7 @@ class World:
         changed = self.store._engine.change(lambda tx: tx.run(statement))
         assert changed == 1, statement
 
-    def audit(self, *, since: datetime = BEFORE, task_id: str | None = None, keep: Keep = NEVER) -> Report:
+    def audit(self, *, since: datetime = BEFORE, task_id: str | None = None, keep: RetentionPolicy = NEVER) -> AuditReport:
         return audit(self.store, since=since, task_id=task_id, keep=keep)
 
 
@@ -84,7 +84,7 @@ def named(name: str, *config: str, **more: Any) -> CompiledTask:
     return replace(timed(*config, **more), id=name)
 
 
-def told(findings: list[Finding]) -> list[tuple[str, str]]:
+def told(findings: list[AuditFinding]) -> list[tuple[str, str]]:
     return [(each.kind, each.message) for each in findings]
 
 
@@ -207,7 +207,7 @@ def test_a_clock_that_was_ahead_leaves_nothing_unexplained(world: World) -> None
 def test_a_replayed_delivery_has_two_runs_with_one_origin_each(busy: World) -> None:
     received = busy.receive(timed())
     again = new_run(timed(), trigger="webhook", actor="replay:me", delivery_id=received)
-    busy.store.accept(again, once=Once("replay", received, "sha")).result(10)
+    busy.store.accept(again, once=IdempotencyKey("replay", received, "sha")).result(10)
 
     report = busy.audit()
 
@@ -332,7 +332,7 @@ def test_what_retention_took_is_no_hole(busy: World, clock: Clock) -> None:
     for _ in range(20):
         for claim in busy.store.claim("w", HOUR, lambda view: [waiting.run_id for waiting in view.waiting]):
             end(busy.store, claim)
-    keep = Keep(runs=timedelta(minutes=1))
+    keep = RetentionPolicy(runs=timedelta(minutes=1))
     clock.move(minutes=5)
     busy.serve(timed("0 9 * * *"))
     list(busy.store.prune(keep))
@@ -384,9 +384,9 @@ def test_an_audit_while_others_are_at_work_sees_nothing_half_done(stores: Callab
 
 
 def test_an_audit_has_an_end_and_says_where(busy: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("optio.runs.audit.MOST_SLOTS", 3)
-    monkeypatch.setattr("optio.runs.audit.MOST_ROWS", 1)
-    monkeypatch.setattr("optio.runs.audit._PAGE", 1)
+    monkeypatch.setattr("optio.runs.audit.MAX_SLOTS", 3)
+    monkeypatch.setattr("optio.runs.audit.MAX_ROWS", 1)
+    monkeypatch.setattr("optio.runs.audit._PAGE_ROWS", 1)
 
     report = busy.audit()
 

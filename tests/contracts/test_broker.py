@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from optio.broker.base import Broker, Topic, tell_of_waiting
+from optio.broker.base import Broker, Topic, announce_queued
 from optio.broker.local import LocalBroker
 from optio.broker.redis import RedisBroker
 from tests.servers import RedisServer
@@ -330,8 +330,8 @@ def test_runs_that_wait_wake_one_worker_or_all_of_their_namespace(another: Insta
     here, heard = another(), Heard()
     here.subscribe(heard, (Topic.QUEUE,))
 
-    tell_of_waiting(here, [("run-1", "runs-a"), ("run-2", "runs-b"), ("run-3", "runs-a")])
-    tell_of_waiting(here, [])
-    tell_of_waiting(here, [("run-4", None)])
+    announce_queued(here, [("run-1", "runs-a"), ("run-2", "runs-b"), ("run-3", "runs-a")])
+    announce_queued(here, [])
+    announce_queued(here, [("run-4", None)])
 
     assert heard == [(Topic.QUEUE, "runs-a"), (Topic.QUEUE, "runs-b")]

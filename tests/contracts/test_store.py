@@ -11,7 +11,7 @@ from optio.errors import Conflict, Invalid, NotFound
 from optio.model.registry import Registry
 from optio.model.run import RunState
 from optio.store.base import Store
-from optio.store.values import Once, RunFilter
+from optio.store.values import IdempotencyKey, RunFilter
 from tests.store.build import (
     Clock,
     delivery,
@@ -204,21 +204,21 @@ def test_fifty_deliveries_of_one_message_at_once_are_one_run(stores: Callable[[]
 
 def test_a_repeated_key_gives_the_first_run_and_another_body_is_a_conflict(store: Store) -> None:
     first = new_run()
-    store.accept(first, once=Once("runs", "k", "sha-1")).result(10)
+    store.accept(first, once=IdempotencyKey("runs", "k", "sha-1")).result(10)
 
-    again = store.accept(new_run(), once=Once("runs", "k", "sha-1")).result(10)
-    elsewhere = store.accept(new_run(), once=Once("other", "k", "sha-2")).result(10)
+    again = store.accept(new_run(), once=IdempotencyKey("runs", "k", "sha-1")).result(10)
+    elsewhere = store.accept(new_run(), once=IdempotencyKey("other", "k", "sha-2")).result(10)
 
     assert (again.run_id, again.first, elsewhere.first) == (first.id, False, True)
     with pytest.raises(Conflict):
-        store.accept(new_run(), once=Once("runs", "k", "sha-2")).result(10)
+        store.accept(new_run(), once=IdempotencyKey("runs", "k", "sha-2")).result(10)
     assert len(store.runs(RunFilter()).items) == 2
 
 
 def test_fifty_requests_with_one_key_at_once_are_one_run(store: Store) -> None:
     with ThreadPoolExecutor(50) as pool:
         answers = list(
-            pool.map(lambda _: store.accept(new_run(), once=Once("runs", "k", "s")).result(20), range(50)),
+            pool.map(lambda _: store.accept(new_run(), once=IdempotencyKey("runs", "k", "s")).result(20), range(50)),
         )
 
     assert len({answer.run_id for answer in answers}) == 1
@@ -226,7 +226,7 @@ def test_fifty_requests_with_one_key_at_once_are_one_run(store: Store) -> None:
 
 
 def test_an_answer_is_remembered_once(store: Store) -> None:
-    key = Once("tokens", "k", "sha")
+    key = IdempotencyKey("tokens", "k", "sha")
 
     assert store.recall(key) is None
     store.remember(key, "first")

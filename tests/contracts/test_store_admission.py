@@ -12,13 +12,23 @@ import pytest
 from optio.errors import Conflict
 from optio.model.namespace import WorkerScope
 from optio.model.registry import CompiledTask
-from optio.model.retry import Again
+from optio.model.retry import RetryAt
 from optio.model.run import RunState
 from optio.runs import admission
 from optio.store.base import Store
 from optio.store.sql import claims, dedupe, namespaces, queue
 from optio.store.sql.transaction import Transaction
-from optio.store.values import Accepted, Claim, Firing, Keep, Once, Pause, RunFilter, ScheduleRow, SlotVerdict
+from optio.store.values import (
+    Accepted,
+    Claim,
+    Firing,
+    IdempotencyKey,
+    Pause,
+    RetentionPolicy,
+    RunFilter,
+    ScheduleRow,
+    SlotVerdict,
+)
 from tests.store.build import (
     BAD,
     LEASE,
@@ -304,7 +314,7 @@ def test_a_run_that_is_active_is_joined(store: Store, state: str) -> None:
     if state != "queued":
         (claim,) = store.claim("w", LEASE, everything)
         if state == "delayed":
-            end(store, claim, BAD, decide=lambda run, outcome, now: Again(now + MINUTE))
+            end(store, claim, BAD, decide=lambda run, outcome, now: RetryAt(now + MINUTE))
 
     second = asked(store, keyed())
 
@@ -370,7 +380,7 @@ def test_keys_whose_time_is_over_are_forgotten_and_no_others(store: Store, clock
     clock.move(minutes=10)
     sql(store, "UPDATE dedupe SET until = :later WHERE dedupe_key = 'young'", later=2**60)
 
-    pruned = [sum(count for kind, count in store.prune(Keep()) if kind == "keys") for _ in range(2)]
+    pruned = [sum(count for kind, count in store.prune(RetentionPolicy()) if kind == "keys") for _ in range(2)]
     assert pruned == [1, 0]
     assert [asked(store, windowed, key).run_id for key in ("active", "young")] == [active, young]
     assert asked(store, windowed, "over").first
@@ -379,7 +389,7 @@ def test_keys_whose_time_is_over_are_forgotten_and_no_others(store: Store, clock
 def test_a_duplicate_is_rejected_where_the_task_says_so_and_may_be_tried_again(store: Store) -> None:
     strict = keyed(", onDuplicate: reject")
     first = asked(store, strict).run_id
-    key = Once("runs:keyed", "again", "sha")
+    key = IdempotencyKey("runs:keyed", "again", "sha")
 
     refused = asked(store, strict, once=key)
 
@@ -470,7 +480,7 @@ def test_a_run_that_is_retried_by_hand_stands_for_its_key_while_it_is_active(sto
     clock.move(minutes=20)
     store.retry(first, "ann")
 
-    assert sum(count for kind, count in store.prune(Keep()) if kind == "keys") == 0
+    assert sum(count for kind, count in store.prune(RetentionPolicy()) if kind == "keys") == 0
     assert asked(store, windowed).run_id == first
     (claim,) = store.claim("w", LEASE, everything)
     end(store, claim)
@@ -478,7 +488,7 @@ def test_a_run_that_is_retried_by_hand_stands_for_its_key_while_it_is_active(sto
 
 
 def test_an_idempotency_key_gets_the_run_that_was_joined_again(store: Store) -> None:
-    first, key = asked(store, keyed()).run_id, Once("runs:keyed", "mine", "sha")
+    first, key = asked(store, keyed()).run_id, IdempotencyKey("runs:keyed", "mine", "sha")
 
     assert asked(store, keyed(), once=key).run_id == first
     (claim,) = store.claim("w", LEASE, everything)

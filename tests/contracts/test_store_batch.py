@@ -9,25 +9,25 @@ from typing import Any
 import pytest
 
 from optio.errors import Conflict
-from optio.model.retry import Again
+from optio.model.retry import RetryAt
 from optio.model.run import Meter, Outcome, Run, RunState, Usage
 from optio.store.base import Store
 from optio.store.sql import deliveries
-from optio.store.sql.bulk import perform
+from optio.store.sql.bulk import run_batch
 from optio.store.sql.claims import Finish
 from optio.store.sql.runs import Accept
 from optio.store.sql.store import SqlStore
-from optio.store.values import Accepted, Claim, NewDelivery, NewRun, Once, RunFilter
+from optio.store.values import Accepted, Claim, IdempotencyKey, NewDelivery, NewRun, RunFilter
 from tests.store.build import BAD, OK, Clock, claimed, delivery, give_up, new_run, queued, task
 
 Asked = tuple[NewRun, NewDelivery | None]
 
 
-def together(store: Store, *asked: Asked, once: Once | None = None) -> list[Accepted]:
+def together(store: Store, *asked: Asked, once: IdempotencyKey | None = None) -> list[Accepted]:
     """Accept all of them in one transaction."""
     assert isinstance(store, SqlStore)
     accepts = [Accept(run, received, once, definition_kept=True) for run, received in asked]
-    return list(store._engine.write(lambda tx: perform(tx, accepts)).result(20))
+    return list(store._engine.write(lambda tx: run_batch(tx, accepts)).result(20))
 
 
 def asked(*keys: str | None, body: bytes = b"{}") -> list[Asked]:
@@ -91,7 +91,7 @@ def test_a_conflict_among_them_is_an_error_of_that_one_alone(store: Store) -> No
 
 
 def test_what_has_an_idempotency_key_is_done_alone_and_right(store: Store) -> None:
-    key = Once("runs:job", "k", "sha")
+    key = IdempotencyKey("runs:job", "k", "sha")
     (first,) = together(store, (new_run(), None), once=key)
 
     again = together(store, (new_run(), None), (new_run(), None), once=key)
@@ -110,7 +110,7 @@ def finish(claim: Claim, outcome: Outcome = OK, **changes: Any) -> Finish:
 def finished(store: Store, *finishes: Finish) -> list[Run | None]:
     """Finish all of them in one transaction."""
     assert isinstance(store, SqlStore)
-    return list(store._engine.write(lambda tx: perform(tx, finishes)).result(20))
+    return list(store._engine.write(lambda tx: run_batch(tx, finishes)).result(20))
 
 
 def test_attempts_that_end_together_end_as_they_would_alone(store: Store, clock: Clock) -> None:
@@ -123,7 +123,7 @@ def test_attempts_that_end_together_end_as_they_would_alone(store: Store, clock:
         store,
         finish(claims[0], Outcome(ok=True, reason="ok", text="done ✓", output={"a": [1]}), meter=meter),
         finish(claims[1], BAD, exit_code=3),
-        finish(claims[2], BAD, decide=lambda run, outcome, now: Again(later)),
+        finish(claims[2], BAD, decide=lambda run, outcome, now: RetryAt(later)),
         finish(claims[3]),
         finish(claims[4], BAD, exit_code=None, signal=9),
     )

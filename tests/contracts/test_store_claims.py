@@ -12,10 +12,10 @@ import pytest
 
 from optio.errors import LeaseLost
 from optio.model.pool import COLD, PROCESS, WARM
-from optio.model.retry import Again, GiveUp
+from optio.model.retry import GiveUp, RetryAt
 from optio.model.run import TRANSITIONS, AgentPod, Meter, Outcome, Run, RunState, Usage
 from optio.store.base import Store
-from optio.store.values import AdmissionView, Beginning, Claim, RunFilter
+from optio.store.values import AdmissionView, AgentStart, Claim, RunFilter
 from tests.store.build import (
     BAD,
     LEASE,
@@ -92,7 +92,7 @@ def test_admission_sees_what_waits_in_order_with_the_limits_that_are_served_now(
 
 def test_admission_shows_delayed_runs_but_a_claim_does_not(store: Store, clock: Clock) -> None:
     claim = claimed(store)
-    end(store, claim, BAD, decide=lambda run, outcome, now: Again(now + timedelta(seconds=5)))
+    end(store, claim, BAD, decide=lambda run, outcome, now: RetryAt(now + timedelta(seconds=5)))
     seen: list[AdmissionView] = []
 
     def look(view: AdmissionView) -> Sequence[str]:
@@ -157,7 +157,7 @@ def test_limits_hold_while_many_claim_finish_and_accept(stores: Callable[[], Sto
 def test_a_clock_that_is_set_back_delays_no_accepted_run(store: Store, clock: Clock) -> None:
     run_id = queued(store)
     retried = claimed(store)
-    end(store, retried, BAD, decide=lambda run, outcome, now: Again(now + timedelta(seconds=5)))
+    end(store, retried, BAD, decide=lambda run, outcome, now: RetryAt(now + timedelta(seconds=5)))
 
     clock.move(hours=-2)
 
@@ -234,7 +234,7 @@ def test_released_leases_are_taken_up_at_once(store: Store, clock: Clock, step: 
     assert store.run(other.run.id).owner == "two"
 
 
-NOW = Beginning(timedelta(0))
+NOW = AgentStart(timedelta(0))
 WRITES: dict[str, Callable[[Store, Claim], object]] = {
     "agent_started": lambda store, claim: store.agent_started(claim.run.id, claim.run.fence, NOW).result(),
     "append_log": lambda store, claim: say(store, claim, "late"),
@@ -281,7 +281,7 @@ def test_the_agents_start_is_noted_once(store: Store, clock: Clock) -> None:
 
 def test_the_agents_start_comes_with_whatever_is_kept_first(store: Store, clock: Clock) -> None:
     early, late = claimed(store), claimed(store)
-    ago, began = Beginning(timedelta(seconds=2)), clock.at + timedelta(seconds=3)
+    ago, began = AgentStart(timedelta(seconds=2)), clock.at + timedelta(seconds=3)
     clock.move(seconds=5)
 
     store.append_log(early.run.id, early.run.fence, 1, [], {}, Meter(), began=ago)
@@ -325,7 +325,7 @@ def starting(store: Store) -> Claim:
     return claim
 
 
-BEGINS: dict[str, Callable[[Store, Claim, Beginning], object]] = {
+BEGINS: dict[str, Callable[[Store, Claim, AgentStart], object]] = {
     "agent_started": lambda store, claim, began: store.agent_started(claim.run.id, claim.run.fence, began).result(),
     "append_log": lambda store, claim, began: store.append_log(
         claim.run.id, claim.run.fence, claim.run.attempt, [], {}, Meter(), began=began
@@ -343,7 +343,7 @@ def test_a_run_has_started_when_its_agent_has(store: Store, clock: Clock, begin:
     clock.move(seconds=90)
     began = clock.at - timedelta(seconds=2)
 
-    BEGINS[begin](store, claim, Beginning(timedelta(seconds=2), COLD))
+    BEGINS[begin](store, claim, AgentStart(timedelta(seconds=2), COLD))
 
     run, events = store.run(claim.run.id), store.events(claim.run.id)
     assert (before.reason, before.started_at, claim.run.started_at) == ("starting", None, None)
@@ -362,11 +362,11 @@ def test_a_start_that_is_told_twice_is_one(store: Store, clock: Clock, first: st
     claim = starting(store)
     if first == "append_log":
         store.cancel(claim.run.id, "me")
-    BEGINS[first](store, claim, Beginning(timedelta(0), COLD))
+    BEGINS[first](store, claim, AgentStart(timedelta(0), COLD))
     began = clock.at
     clock.move(seconds=5)
 
-    BEGINS[then](store, claim, Beginning(timedelta(0), COLD))
+    BEGINS[then](store, claim, AgentStart(timedelta(0), COLD))
 
     assert [event.reason for event in store.events(claim.run.id)].count("started") == 1
     assert store.run(claim.run.id).started_at == began
@@ -376,7 +376,7 @@ def test_a_process_that_is_asked_to_end_has_not_started_once_more(store: Store) 
     claim = claimed(store)
     store.cancel(claim.run.id, "me")
 
-    store.finish(claim.run.id, claim.run.fence, OK, Meter(), 0, None, give_up, began=Beginning(timedelta(0), COLD))
+    store.finish(claim.run.id, claim.run.fence, OK, Meter(), 0, None, give_up, began=AgentStart(timedelta(0), COLD))
 
     assert [event.reason for event in store.events(claim.run.id)] == ["manual", "started", "cancelled"]
 
@@ -385,21 +385,21 @@ def test_how_an_attempt_began_is_what_was_said_first_also_of_a_process(store: St
     claim = claimed(store)
     BEGINS["agent_started"](store, claim, NOW)
 
-    BEGINS["finish"](store, claim, Beginning(timedelta(0), WARM))
+    BEGINS["finish"](store, claim, AgentStart(timedelta(0), WARM))
 
     assert [attempt.began for attempt in store.attempts(claim.run.id)] == [PROCESS]
 
 
 def test_a_run_that_is_tried_again_has_started_when_its_first_agent_did(store: Store, clock: Clock) -> None:
     claim = starting(store)
-    BEGINS["agent_started"](store, claim, Beginning(timedelta(0), COLD))
+    BEGINS["agent_started"](store, claim, AgentStart(timedelta(0), COLD))
     began = clock.at
     end(store, claim, BAD, decide=at_once)
     clock.move(seconds=5)
     (again,) = store.claim("w", LEASE, everything, reason="starting")
     clock.move(seconds=5)
 
-    ended = store.finish(again.run.id, again.run.fence, OK, Meter(), 0, None, give_up, began=Beginning(timedelta(0), WARM))
+    ended = store.finish(again.run.id, again.run.fence, OK, Meter(), 0, None, give_up, began=AgentStart(timedelta(0), WARM))
 
     assert ended == store.run(claim.run.id)
     assert ended.started_at == began
@@ -445,9 +445,9 @@ def test_a_failed_attempt_that_may_be_repeated_waits_for_its_time(store: Store, 
     later = clock.at + timedelta(seconds=5)
     asked: list[tuple[RunState, str, object]] = []
 
-    def decide(run: Run, outcome: Outcome, now: object) -> Again:
+    def decide(run: Run, outcome: Outcome, now: object) -> RetryAt:
         asked.append((run.state, outcome.reason, now))
-        return Again(later)
+        return RetryAt(later)
 
     run = end(store, claim, BAD, decide=decide)
 

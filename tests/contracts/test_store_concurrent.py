@@ -16,7 +16,7 @@ from optio.errors import Conflict, LeaseLost, NotFound
 from optio.model.registry import Registry
 from optio.model.run import Meter, Outcome, Run, RunState
 from optio.store.base import Store
-from optio.store.values import Claim, Firing, Once, RunFilter, ScheduleRow, SlotVerdict
+from optio.store.values import Claim, Firing, IdempotencyKey, RunFilter, ScheduleRow, SlotVerdict
 from tests.store.build import (
     BAD,
     LEASE,
@@ -90,8 +90,8 @@ def race() -> Any:
 
 KEYS: dict[str, Callable[[str], dict[str, Any]]] = {
     "delivery": lambda key: {"delivery": delivery(key)},
-    "once": lambda key: {"once": Once("runs:job", key, "sha")},
-    "both": lambda key: {"delivery": delivery(key), "once": Once("runs:job", key, "sha")},
+    "once": lambda key: {"once": IdempotencyKey("runs:job", key, "sha")},
+    "both": lambda key: {"delivery": delivery(key), "once": IdempotencyKey("runs:job", key, "sha")},
 }
 
 

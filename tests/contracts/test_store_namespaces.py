@@ -9,7 +9,7 @@ import pytest
 from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.registry import CompiledTask
 from optio.store.base import Store
-from optio.store.values import NEVER, AdmissionView
+from optio.store.values import NEVER_ORPHANED, AdmissionView
 from tests.store.build import BAD, LEASE, Clock, at_most, at_once, end, everything, give_up, queued, serve, task
 
 A, B, DEFAULT = WorkerScope("runs-a"), WorkerScope("runs-b"), WorkerScope("")
@@ -30,7 +30,7 @@ def claims(store: Store, scope: WorkerScope, most: int = 9, worker: str = "w") -
     return [claim.run.task_id for claim in found]
 
 
-def adopts(store: Store, scope: WorkerScope, orphaned: timedelta = NEVER) -> list[str]:
+def adopts(store: Store, scope: WorkerScope, orphaned: timedelta = NEVER_ORPHANED) -> list[str]:
     found = store.adopt("other", LEASE, 9, scope=scope, place=PLACES[scope], orphaned=orphaned)
     return [claim.run.task_id for claim in found]
 
@@ -94,7 +94,7 @@ def test_a_task_that_is_gone_keeps_its_namespace_for_as_long_as_it_has_runs(stor
     store.retry(run_id, "me")
     assert (claims(store, DEFAULT), claims(store, A)) == ([], ["alpha"])
     store.cancel(run_id, "me")
-    (claim,) = store.adopt("w", LEASE, 1, place=PLACES[A], scope=A, orphaned=NEVER) or [None]  # type: ignore[list-item]
+    (claim,) = store.adopt("w", LEASE, 1, place=PLACES[A], scope=A, orphaned=NEVER_ORPHANED) or [None]  # type: ignore[list-item]
     assert claim is None
 
 

@@ -9,14 +9,14 @@ from optio.errors import LeaseLost
 from optio.model.pool import COLD, PROCESS, WARM, Pool
 from optio.model.run import Meter
 from optio.store.base import Store
-from optio.store.values import Arrival, Beginning, Claim, Keep, PlacedStart, PoolReport
+from optio.store.values import AgentStart, Claim, ClaimedAttempt, PlacedStart, PoolReport, RetentionPolicy
 from tests.store.build import BAD, LEASE, OK, Clock, at_once, claimed, end, give_up, line, new_run, serve, task
 
 AGO = timedelta(seconds=2)
 POOL = Pool(key="a1", tasks=("t", "u"), size=3, ready=2, starting=1, problem="ümlaut: no room")
 
 # However the first word of it comes.
-NOTES: dict[str, Callable[[Store, Claim, Beginning], object]] = {
+NOTES: dict[str, Callable[[Store, Claim, AgentStart], object]] = {
     "agent_started": lambda store, claim, began: store.agent_started(claim.run.id, claim.run.fence, began).result(10),
     "append_log": lambda store, claim, began: store.append_log(
         claim.run.id, claim.run.fence, claim.run.attempt, [line("x")], {}, Meter(), began=began
@@ -33,7 +33,7 @@ def test_an_attempt_keeps_how_it_began(store: Store, clock: Clock, note: str, ho
     claim, other = claimed(store), claimed(store)
     clock.move(seconds=5)
 
-    NOTES[note](store, claim, Beginning(AGO, how))
+    NOTES[note](store, claim, AgentStart(AGO, how))
 
     (attempt,) = store.attempts(claim.run.id)
     assert (attempt.began, attempt.agent_started_at) == (how, clock.at - AGO)
@@ -48,11 +48,11 @@ def test_what_is_said_first_of_a_beginning_stands(store: Store, clock: Clock, fi
     if first == "finish":
         return
     claim = claimed(store)
-    NOTES[first](store, claim, Beginning(AGO, WARM))
+    NOTES[first](store, claim, AgentStart(AGO, WARM))
     began = clock.at - AGO
     clock.move(seconds=5)
 
-    NOTES[then](store, claim, Beginning(AGO, COLD))
+    NOTES[then](store, claim, AgentStart(AGO, COLD))
 
     (attempt,) = store.attempts(claim.run.id)
     assert (attempt.began, attempt.agent_started_at) == (WARM, began)
@@ -60,12 +60,12 @@ def test_what_is_said_first_of_a_beginning_stands(store: Store, clock: Clock, fi
 
 def test_each_attempt_of_a_run_keeps_its_own_beginning(store: Store, clock: Clock) -> None:
     claim = claimed(store)
-    store.agent_started(claim.run.id, claim.run.fence, Beginning(AGO, WARM)).result(10)
+    store.agent_started(claim.run.id, claim.run.fence, AgentStart(AGO, WARM)).result(10)
     end(store, claim, BAD, decide=at_once)
     clock.move(seconds=1)
     (again,) = store.claim("w", LEASE, lambda view: [claim.run.id])
 
-    store.finish(again.run.id, again.run.fence, OK, Meter(), 0, None, give_up, began=Beginning(timedelta(0), COLD))
+    store.finish(again.run.id, again.run.fence, OK, Meter(), 0, None, give_up, began=AgentStart(timedelta(0), COLD))
 
     assert [attempt.began for attempt in store.attempts(claim.run.id)] == [WARM, COLD]
 
@@ -75,17 +75,17 @@ def test_ends_that_are_written_together_keep_each_its_beginning(store: Store, cl
     clock.move(seconds=5)
     hows = [(COLD, WARM, PROCESS)[place % 3] for place in range(9)]
     engine = store._engine  # type: ignore[attr-defined]
-    from optio.store.sql.bulk import perform
+    from optio.store.sql.bulk import run_batch
     from optio.store.sql.claims import Finish
 
     finishes = [
         Finish(
             run_id=claim.run.id, fence=claim.run.fence, outcome=OK, meter=Meter(), exit_code=0, signal=None, decide=give_up,
-            began=Beginning(AGO, how),
+            began=AgentStart(AGO, how),
         )
         for claim, how in zip(claims, hows, strict=True)
     ]  # fmt: skip
-    engine.change(lambda tx: perform(tx, finishes))
+    engine.change(lambda tx: run_batch(tx, finishes))
 
     assert [store.attempts(claim.run.id)[0].began for claim in claims] == hows
 
@@ -97,7 +97,7 @@ def test_a_late_word_of_a_beginning_changes_nothing(store: Store, clock: Clock) 
 
     for note in NOTES.values():
         with pytest.raises(LeaseLost):
-            note(store, claim, Beginning(AGO, WARM))
+            note(store, claim, AgentStart(AGO, WARM))
 
     assert [each.began for each in store.attempts(claim.run.id)] == [None]
     assert store.placed_starts(clock.at - timedelta(hours=1)) == []
@@ -108,7 +108,7 @@ def test_starts_are_given_newest_first_within_their_span_and_number(store: Store
     for number in range(4):
         claim = claimed(store, of=task(f"T{number % 2}"))
         began.append(clock.move(seconds=10))
-        store.agent_started(claim.run.id, claim.run.fence, Beginning(timedelta(0), WARM if number else COLD)).result(10)
+        store.agent_started(claim.run.id, claim.run.fence, AgentStart(timedelta(0), WARM if number else COLD)).result(10)
 
     found = store.placed_starts(began[0])
 
@@ -124,7 +124,7 @@ def test_a_clock_that_was_set_back_makes_no_wait_negative(store: Store, clock: C
     claim = claimed(store)
     clock.move(hours=-1)
 
-    store.agent_started(claim.run.id, claim.run.fence, Beginning(timedelta(0), COLD)).result(10)
+    store.agent_started(claim.run.id, claim.run.fence, AgentStart(timedelta(0), COLD)).result(10)
 
     assert [start.waited for start in store.placed_starts(clock.at - timedelta(hours=9))] == [timedelta(0)]
 
@@ -132,7 +132,7 @@ def test_a_clock_that_was_set_back_makes_no_wait_negative(store: Store, clock: C
 def test_a_deleted_run_leaves_no_beginning(store: Store, clock: Clock) -> None:
     claims = [claimed(store), claimed(store)]
     for claim in claims:
-        store.agent_started(claim.run.id, claim.run.fence, Beginning(timedelta(0), COLD)).result(10)
+        store.agent_started(claim.run.id, claim.run.fence, AgentStart(timedelta(0), COLD)).result(10)
         end(store, claim)
     start = clock.at - timedelta(hours=1)
 
@@ -140,7 +140,7 @@ def test_a_deleted_run_leaves_no_beginning(store: Store, clock: Clock) -> None:
     assert len(store.placed_starts(start)) == 1
 
     clock.move(days=2)
-    list(store.prune(Keep(runs=timedelta(days=1))))
+    list(store.prune(RetentionPolicy(runs=timedelta(days=1))))
     assert store.placed_starts(start) == []
 
 
@@ -154,13 +154,13 @@ def test_tasks_that_want_places_are_given_once_for_each_generation(store: Store)
     off = task("Idle", "warmPoolSize: 4\nenabled: false\n")
     serve(store, one, two, named, said, off)
 
-    found = store.pooled()
+    found = store.pooled_tasks()
 
     assert found is not None
     assert found.tasks == [off, named, one]
-    assert store.pooled(found.generation) is None
+    assert store.pooled_tasks(found.generation) is None
     serve(store, two)
-    later = store.pooled(found.generation)
+    later = store.pooled_tasks(found.generation)
     assert later is not None
     assert (later.tasks, later.generation > found.generation) == ([], True)
 
@@ -171,7 +171,7 @@ def test_a_definition_that_cannot_be_read_takes_no_other_its_places(store: Store
     sql = 'UPDATE definitions SET document = REPLACE(document, \'"warmPoolSize":3\', \'"warmPoolSize":3,"hue":1\')'
     store._engine.change(lambda tx: tx.run(sql))  # type: ignore[attr-defined]
 
-    found = store.pooled()
+    found = store.pooled_tasks()
 
     assert found is not None
     assert found.tasks == [one]
@@ -179,7 +179,7 @@ def test_a_definition_that_cannot_be_read_takes_no_other_its_places(store: Store
 
 
 def test_an_empty_store_wants_no_places(store: Store) -> None:
-    found = store.pooled()
+    found = store.pooled_tasks()
 
     assert found is not None
     assert found.tasks == []
@@ -219,7 +219,7 @@ def test_every_attempt_that_was_claimed_is_an_arrival(store: Store, clock: Clock
     clock.move(minutes=1)
     ended = claimed(store, of=task("Ended"))
     clock.move(seconds=2)
-    store.agent_started(ended.run.id, ended.run.fence, Beginning(timedelta(0))).result(10)
+    store.agent_started(ended.run.id, ended.run.fence, AgentStart(timedelta(0))).result(10)
     clock.move(seconds=3)
     end(store, ended)
     again = claimed(store, of=task("Again"))
@@ -233,9 +233,9 @@ def test_every_attempt_that_was_claimed_is_an_arrival(store: Store, clock: Clock
 
     start = since + timedelta(minutes=1)
     assert found == [
-        Arrival("timed", "schedule", start + timedelta(seconds=6), None),
-        Arrival("again", "manual", start + timedelta(seconds=5), timedelta(0)),
-        Arrival("ended", "manual", start, timedelta(seconds=3)),
+        ClaimedAttempt("timed", "schedule", start + timedelta(seconds=6), None),
+        ClaimedAttempt("again", "manual", start + timedelta(seconds=5), timedelta(0)),
+        ClaimedAttempt("ended", "manual", start, timedelta(seconds=3)),
     ]
     assert store.arrivals(since, task_id="again") == found[1:2]
     assert store.arrivals(since, task_id="none") == []

@@ -11,10 +11,10 @@ import pytest
 
 from optio.errors import Conflict, NotFound
 from optio.store.base import Store
-from optio.store.sql.bulk import perform
+from optio.store.sql.bulk import run_batch
 from optio.store.sql.runs import Accept
 from optio.store.sql.store import SqlStore
-from optio.store.values import Accepted, Keep, NewDelivery, ReplayGuard, RunFilter
+from optio.store.values import Accepted, NewDelivery, ReplayGuard, RetentionPolicy, RunFilter
 from tests.store.build import Clock, delivery, new_run, queued, task
 
 WINDOW = timedelta(hours=72)
@@ -140,7 +140,7 @@ def test_of_those_in_one_commit_the_first_starts_a_run(store: Store, known: bool
     ]
     accepts = [Accept(new_run(), each, None, definition_kept=known) for each in received]
 
-    answers = store._engine.write(lambda tx: perform(tx, accepts)).result(20)
+    answers = store._engine.write(lambda tx: run_batch(tx, accepts)).result(20)
 
     assert [(each.first, each.replay_of is not None) for each in answers] == [
         (True, False), (True, False), (False, True), (False, True), (True, False), (False, False), (False, False)
@@ -155,7 +155,7 @@ def test_a_guard_that_lost_its_delivery_in_the_same_commit_is_free(store: Store)
     accept(store, delivery("d-1", b"[]"))
     accepts = [Accept(new_run(), each, None, definition_kept=True) for each in (guarded("d-1", b"[]"), guarded("d-2"))]
 
-    answers = store._engine.write(lambda tx: perform(tx, accepts)).result(20)
+    answers = store._engine.write(lambda tx: run_batch(tx, accepts)).result(20)
 
     assert [each.first for each in answers] == [False, True]
     assert accept(store, guarded("d-3", b"[]")).first
@@ -189,7 +189,7 @@ def test_guards_are_deleted_when_their_window_is_over(store: Store, clock: Clock
     accept(store, guarded("d-2", b"[]", window=timedelta(hours=100)))
     clock.move(hours=72)
 
-    assert store.prunable(Keep())["keys"] == 1
-    assert sum(count for kind, count in store.prune(Keep()) if kind == "keys") == 1
+    assert store.prunable(RetentionPolicy())["keys"] == 1
+    assert sum(count for kind, count in store.prune(RetentionPolicy()) if kind == "keys") == 1
     assert accept(store, guarded("d-3")).first
     assert not accept(store, guarded("d-4", b"[]", window=timedelta(hours=100))).first

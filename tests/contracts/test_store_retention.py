@@ -13,14 +13,14 @@ from optio.model.registry import Registry
 from optio.model.run import RunState
 from optio.store.base import Store
 from optio.store.sql import retention
-from optio.store.values import REMEMBERED, Firing, Keep, Once, RunFilter, ScheduleRow, SlotVerdict
+from optio.store.values import DEDUPE_MEMORY, Firing, IdempotencyKey, RetentionPolicy, RunFilter, ScheduleRow, SlotVerdict
 from tests.store.build import BAD, LEASE, START, Clock, claimed, delivery, end, everything, new_run, queued, say, serve, task
 
 DAY = timedelta(days=1)
-MONTH = Keep(runs=30 * DAY)
+MONTH = RetentionPolicy(runs=30 * DAY)
 
 
-def pruned(store: Store, keep: Keep) -> Counter[str]:
+def pruned(store: Store, keep: RetentionPolicy) -> Counter[str]:
     """One whole pass."""
     counts: Counter[str] = Counter()
     for kind, count in store.prune(keep):
@@ -49,7 +49,7 @@ def test_without_settings_runs_logs_and_deliveries_are_kept_for_ever(store: Stor
     store.record_delivery(delivery("k", verdict="filtered")).result(10)
     clock.move(days=10_000)
 
-    assert pruned(store, Keep()) == {}
+    assert pruned(store, RetentionPolicy()) == {}
     assert len(store.log(run_id)) == 2
     assert len(store.deliveries().items) == 1
 
@@ -77,7 +77,7 @@ def test_a_run_that_has_not_ended_never_goes_nor_does_anything_of_it(store: Stor
         say(store, claim, "still here")
     clock.move(days=4000)
 
-    pruned(store, Keep(runs=DAY, logs=DAY, deliveries=DAY))
+    pruned(store, RetentionPolicy(runs=DAY, logs=DAY, deliveries=DAY))
 
     assert store.run(run_id).state is state
     assert len(store.log(run_id)) == (1 if state is RunState.RUNNING else 0)
@@ -100,7 +100,7 @@ def test_logs_may_go_before_their_runs(store: Store, clock: Clock) -> None:
     old = ended(store)
     clock.move(days=8)
     young = ended(store)
-    keep = Keep(runs=30 * DAY, logs=7 * DAY)
+    keep = RetentionPolicy(runs=30 * DAY, logs=7 * DAY)
 
     counts = pruned(store, keep)
 
@@ -117,12 +117,12 @@ def test_logs_go_though_runs_are_kept_for_ever(store: Store, clock: Clock) -> No
     run_id = ended(store)
     clock.move(days=8)
 
-    assert pruned(store, Keep(logs=7 * DAY)) == {"log_lines": 2}
+    assert pruned(store, RetentionPolicy(logs=7 * DAY)) == {"log_lines": 2}
     assert store.run(run_id).state is RunState.COMPLETED
 
 
 def test_the_log_of_a_run_that_was_retried_goes_too(store: Store, clock: Clock) -> None:
-    keep = Keep(logs=DAY)
+    keep = RetentionPolicy(logs=DAY)
     run_id = end(store, claimed(store), BAD).id
     clock.move(days=2)
     pruned(store, keep)
@@ -139,12 +139,12 @@ def test_many_runs_that_end_at_one_instant_all_lose_their_logs(store: Store, clo
     runs = [ended(store, lines=1) for _ in range(120)]
     clock.move(days=2)
 
-    assert pruned(store, Keep(logs=DAY)) == {"log_lines": 120}
+    assert pruned(store, RetentionPolicy(logs=DAY)) == {"log_lines": 120}
     assert [store.log(run_id) for run_id in runs] == [[]] * 120
 
 
 def test_a_delivery_is_known_again_for_a_week_whatever_is_kept(store: Store, clock: Clock) -> None:
-    keep = Keep(runs=timedelta(hours=1), deliveries=timedelta(hours=1))
+    keep = RetentionPolicy(runs=timedelta(hours=1), deliveries=timedelta(hours=1))
     first = store.accept(new_run(), delivery=delivery("k")).result(10)
     (claim,) = store.claim("w", LEASE, everything)
     end(store, claim)
@@ -167,19 +167,19 @@ def test_deliveries_are_kept_as_long_as_runs_unless_told_otherwise(store: Store,
     clock.move(days=20)
 
     assert pruned(store, MONTH) == {}
-    assert pruned(store, Keep(runs=30 * DAY, deliveries=10 * DAY)) == {"deliveries": 3}
+    assert pruned(store, RetentionPolicy(runs=30 * DAY, deliveries=10 * DAY)) == {"deliveries": 3}
     assert store.deliveries().items == []
 
 
 def test_an_idempotency_key_is_remembered_for_a_week(store: Store, clock: Clock) -> None:
-    once = Once("runs:job", "key", "sha")
+    once = IdempotencyKey("runs:job", "key", "sha")
     first = store.accept(new_run(), once=once).result(10).run_id
-    clock.at += REMEMBERED - timedelta(seconds=1)
-    pruned(store, Keep())
+    clock.at += DEDUPE_MEMORY - timedelta(seconds=1)
+    pruned(store, RetentionPolicy())
 
     assert store.recall(once) == first
     clock.move(seconds=2)
-    assert pruned(store, Keep()) == {"keys": 1}
+    assert pruned(store, RetentionPolicy()) == {"keys": 1}
     assert store.recall(once) is None
 
 
@@ -213,7 +213,7 @@ def test_generations_and_definitions_that_nobody_needs_go_the_others_stay(store:
         """Serve one version of the task, taken up by the schedulers; its definition."""
         made = task("Job", f"description: {name}\n")
         row = store.activate(Registry.of({made.id: made}), None)
-        store.take_up(row.id, [], [])
+        store.schedule_generation(row.id, [], [])
         clock.move(days=10)
         return made.digest
 
@@ -221,12 +221,12 @@ def test_generations_and_definitions_that_nobody_needs_go_the_others_stay(store:
     used = task("Job", "description: used\n")
     serve(store, used)
     number = store.newest_generation()
-    store.take_up(number, [], [])
+    store.schedule_generation(number, [], [])
     claim = claimed(store, of=used, generation=number)
     clock.move(days=10)
     replaced, served = generation("replaced"), generation("served")
     clock.move(days=5)
-    keep = Keep(runs=12 * DAY)
+    keep = RetentionPolicy(runs=12 * DAY)
 
     first = pruned(store, keep)
 
@@ -248,13 +248,13 @@ def test_generations_and_definitions_that_nobody_needs_go_the_others_stay(store:
 def test_a_generation_that_a_run_names_stays_though_an_older_run_names_a_newer_one(store: Store, clock: Clock) -> None:
     numbers = []
     for name in ("before", "behind", "ahead", "now"):
-        store.take_up(store.activate(Registry.of({"job": task("Job", f"description: {name}\n")}), None).id, [], [])
+        store.schedule_generation(store.activate(Registry.of({"job": task("Job", f"description: {name}\n")}), None).id, [], [])
         numbers.append(store.newest_generation())
         clock.move(days=10)
     queued(store, generation=numbers[2])
     queued(store, generation=numbers[1])  # by a server that had not heard of the newer one yet
 
-    assert pruned(store, Keep(runs=5 * DAY))["generations"] == 1
+    assert pruned(store, RetentionPolicy(runs=5 * DAY))["generations"] == 1
     assert [row.id for row in store.generations(since=START)] == numbers[1:]
 
 
@@ -263,11 +263,11 @@ def test_a_definition_that_was_forgotten_is_kept_again_when_a_run_needs_it(
 ) -> None:
     old = task("Job", "description: old\n")
     serve(store, old)
-    store.take_up(store.generation().id, [], [])  # type: ignore[union-attr]
+    store.schedule_generation(store.generation().id, [], [])  # type: ignore[union-attr]
     other = stores()
     new = task("Job", "description: new\n")
     other.activate(Registry.of({"job": new}), None)
-    other.take_up(other.generation().id, [], [])  # type: ignore[union-attr]
+    other.schedule_generation(other.generation().id, [], [])  # type: ignore[union-attr]
     clock.move(days=40)
     assert pruned(other, MONTH)["definitions"] == 1
     later = time.monotonic() + 3601
@@ -281,19 +281,19 @@ def test_a_definition_that_was_forgotten_is_kept_again_when_a_run_needs_it(
 def test_a_run_with_a_long_log_goes_in_steps(store: Store, clock: Clock) -> None:
     claim = claimed(store)
     for part in range(4):
-        say(store, claim, *(f"line {part} {n}" for n in range(retention.STEP)))
+        say(store, claim, *(f"line {part} {n}" for n in range(retention.ROWS_PER_TRANSACTION)))
     run_id = end(store, claim).id
     clock.move(days=31)
 
     steps = [count for kind, count in store.prune(MONTH) if kind == "log_lines" and count]
 
-    assert steps == [retention.STEP] * 4
+    assert steps == [retention.ROWS_PER_TRANSACTION] * 4
     assert gone(store, run_id)
 
 
 def test_whoever_stops_asking_stops_the_deleting(store: Store, clock: Clock) -> None:
     for _ in range(3):
-        ended(store, lines=retention.STEP)
+        ended(store, lines=retention.ROWS_PER_TRANSACTION)
     clock.move(days=31)
 
     steps = store.prune(MONTH)
@@ -301,22 +301,22 @@ def test_whoever_stops_asking_stops_the_deleting(store: Store, clock: Clock) -> 
     del steps
 
     assert len(store.runs(RunFilter()).items) == 3
-    assert sum(len(store.log(run.id)) for run in store.runs(RunFilter()).items) == 2 * retention.STEP
+    assert sum(len(store.log(run.id)) for run in store.runs(RunFilter()).items) == 2 * retention.ROWS_PER_TRANSACTION
 
 
 def test_it_can_be_counted_before(store: Store, clock: Clock) -> None:
     ended(store, lines=3)
     ended(store, lines=4)
     store.record_delivery(delivery("k", verdict="filtered")).result(10)
-    store.remember(Once("tasks", "key", "sha"), "job")
+    store.remember(IdempotencyKey("tasks", "key", "sha"), "job")
     clock.move(days=15)
     ended(store)
 
     expected = {"runs": 2, "log_lines": 7, "deliveries": 1, "keys": 1}
-    keep = Keep(runs=14 * DAY)
+    keep = RetentionPolicy(runs=14 * DAY)
 
     assert +Counter(store.prunable(keep)) == expected
-    assert +Counter(store.prunable(Keep(logs=14 * DAY))) == {"log_lines": 7, "keys": 1}
+    assert +Counter(store.prunable(RetentionPolicy(logs=14 * DAY))) == {"log_lines": 7, "keys": 1}
     assert pruned(store, keep) == expected
     assert +Counter(store.prunable(keep)) == {}
 
@@ -327,7 +327,7 @@ def test_counts_of_webhook_requests_go_with_the_deliveries(store: Store, clock: 
     store.count_refusals({("hook", "rate", "job"): 5}).result(10)
     clock.move(days=15)
     store.count_refusals({("hook", "rate", "job"): 7}).result(10)
-    keep = Keep(deliveries=14 * DAY)
+    keep = RetentionPolicy(deliveries=14 * DAY)
 
     assert store.prunable(keep)["counts"] == 1
     assert pruned(store, keep) == {"deliveries": 1, "counts": 2}
@@ -396,7 +396,7 @@ def test_a_run_that_stands_for_a_business_key_is_kept_as_long_as_it_does(store: 
     (claim,) = store.claim("w", LEASE, everything)
     end(store, claim)
     clock.move(minutes=90)
-    keep = Keep(runs=timedelta(hours=1))
+    keep = RetentionPolicy(runs=timedelta(hours=1))
 
     assert pruned(store, keep) == {}
     assert store.accept(new_run(job, dedupe_key="x")).result(10).run_id == first
@@ -410,38 +410,38 @@ def test_a_run_that_stands_for_a_business_key_is_kept_as_long_as_it_does(store: 
 def test_a_chore_is_one_owners_at_a_time_and_anothers_when_it_was_left(store: Store, clock: Clock) -> None:
     hour = timedelta(hours=1)
 
-    assert store.take_turn("chore", "a", hour, LEASE)
-    assert not store.take_turn("chore", "b", hour, LEASE)
-    assert store.take_turn("another", "b", hour, LEASE)
+    assert store.acquire_job_lease("chore", "a", hour, LEASE)
+    assert not store.acquire_job_lease("chore", "b", hour, LEASE)
+    assert store.acquire_job_lease("another", "b", hour, LEASE)
     clock.move(seconds=8)
-    assert store.hold_turn("chore", "a", LEASE)
+    assert store.renew_job_lease("chore", "a", LEASE)
     clock.move(seconds=8)
-    assert not store.take_turn("chore", "b", hour, LEASE)
+    assert not store.acquire_job_lease("chore", "b", hour, LEASE)
     clock.move(seconds=3)  # `a` has died
-    assert store.take_turn("chore", "b", hour, LEASE)
-    assert not store.hold_turn("chore", "a", LEASE)
+    assert store.acquire_job_lease("chore", "b", hour, LEASE)
+    assert not store.renew_job_lease("chore", "a", LEASE)
 
 
 def test_a_chore_that_was_done_rests(store: Store, clock: Clock) -> None:
     hour = timedelta(hours=1)
-    store.take_turn("chore", "a", hour, LEASE)
-    store.end_turn("chore", "a")
+    store.acquire_job_lease("chore", "a", hour, LEASE)
+    store.release_job_lease("chore", "a")
 
     clock.move(minutes=59)
-    assert not store.take_turn("chore", "b", hour, LEASE)
+    assert not store.acquire_job_lease("chore", "b", hour, LEASE)
     clock.move(minutes=1)
-    assert store.take_turn("chore", "b", hour, LEASE)
+    assert store.acquire_job_lease("chore", "b", hour, LEASE)
 
 
 def test_a_clock_that_was_set_back_does_not_keep_a_chore_from_being_done(store: Store, clock: Clock) -> None:
     hour = timedelta(hours=1)
-    store.take_turn("chore", "a", hour, LEASE)
-    store.end_turn("chore", "a")
+    store.acquire_job_lease("chore", "a", hour, LEASE)
+    store.release_job_lease("chore", "a")
     clock.move(days=-300)
 
-    assert store.take_turn("chore", "b", hour, LEASE)
+    assert store.acquire_job_lease("chore", "b", hour, LEASE)
     clock.move(days=-300)
-    assert store.take_turn("chore", "c", hour, LEASE)
+    assert store.acquire_job_lease("chore", "c", hour, LEASE)
 
 
 def test_of_many_at_once_one_gets_the_turn(stores: Callable[[], Store]) -> None:
@@ -451,7 +451,7 @@ def test_of_many_at_once_one_gets_the_turn(stores: Callable[[], Store]) -> None:
 
     def ask(number: int) -> None:
         ready.wait()
-        got.append(each[number].take_turn("chore", f"owner-{number}", timedelta(hours=1), LEASE))
+        got.append(each[number].acquire_job_lease("chore", f"owner-{number}", timedelta(hours=1), LEASE))
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
     for thread in threads:

@@ -7,11 +7,11 @@ import pytest
 
 from optio.errors import LeaseLost
 from optio.model.pool import COLD, PROCESS
-from optio.model.retry import Again
-from optio.model.room import AFTER_AN_END, FIRST_PAUSE, Delay
+from optio.model.retry import RetryAt
+from optio.model.room import DELAY_AFTER_RUN_END, FIRST_PAUSE, Delay
 from optio.model.run import Meter, Outcome, Run, RunState
 from optio.store.base import Store
-from optio.store.values import Beginning, Claim, RunFilter
+from optio.store.values import AgentStart, Claim, RunFilter
 from tests.store.build import LEASE, OK, Clock, at_most, claimed, end, line, new_run, queued, say, serve, task
 
 FULL = Delay(reason="quota", message="the namespace's quota is full")
@@ -33,7 +33,7 @@ def give_back(store: Store, claim: Claim, why: Delay = FULL) -> Run:
 
 
 def begin(store: Store, claim: Claim) -> None:
-    store.agent_started(claim.run.id, claim.run.fence, Beginning(timedelta(0), COLD)).result(10)
+    store.agent_started(claim.run.id, claim.run.fence, AgentStart(timedelta(0), COLD)).result(10)
 
 
 def test_a_run_that_is_given_back_is_queued_as_before_and_nothing_is_used_up(store: Store, clock: Clock) -> None:
@@ -153,7 +153,7 @@ def test_the_end_of_a_run_lets_the_next_try_sooner(store: Store, clock: Clock) -
     clock.move(seconds=3)
     end(store, running)
     assert claims(store) == []
-    assert store.next_due() == AFTER_AN_END
+    assert store.next_due() == DELAY_AFTER_RUN_END
     clock.move(seconds=2)
     assert [claim.run.id for claim in claims(store)] == [refused.run.id]
 
@@ -202,7 +202,7 @@ def test_a_try_whose_worker_died_is_tried_again_by_another(store: Store, clock: 
 
     (adopted,) = store.adopt("other", LEASE, 1, place=PLACE)
     lost = Outcome(ok=False, reason="lost", again=True, infrastructure=True)
-    end(store, adopted, lost, decide=lambda run, outcome, now: Again(now))
+    end(store, adopted, lost, decide=lambda run, outcome, now: RetryAt(now))
 
     again = one(store)
     assert (again.run.id, again.run.attempt, again.tries, again.deferred) == (run_id, 3, True, "")
@@ -253,7 +253,7 @@ def test_runs_that_were_claimed_together_find_no_room_together(store: Store, clo
 def test_a_run_that_is_given_back_after_others_of_it_ended_keeps_what_they_used(store: Store, clock: Clock) -> None:
     claim = claimed(store)
     failed = Outcome(ok=False, reason="exit_code", again=True)
-    end(store, claim, failed, Meter(tool_calls=3), decide=lambda run, outcome, now: Again(now))
+    end(store, claim, failed, Meter(tool_calls=3), decide=lambda run, outcome, now: RetryAt(now))
     clock.move(seconds=1)
     first = store.run(claim.run.id).started_at
     give_back(store, one(store))
@@ -286,7 +286,7 @@ def test_a_process_that_begins_costs_no_look_at_shortages(store: Store, clock: C
     clock.move(seconds=60)
     trial = one(store)
 
-    store.agent_started(trial.run.id, trial.run.fence, Beginning(timedelta(0), PROCESS)).result(10)
+    store.agent_started(trial.run.id, trial.run.fence, AgentStart(timedelta(0), PROCESS)).result(10)
 
     assert [shortage.begun for shortage in store.shortages()] == [0]
 

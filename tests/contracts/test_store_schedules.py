@@ -14,7 +14,7 @@ from optio.errors import Conflict, Invalid
 from optio.model.registry import CompiledTask
 from optio.model.run import RunState
 from optio.store.base import Store
-from optio.store.values import Closing, Firing, RunFilter, ScheduleRow, SkippedSlots, SlotRow, SlotVerdict
+from optio.store.values import ClosedSchedule, Firing, RunFilter, ScheduleRow, SkippedSlots, SlotRow, SlotVerdict
 from tests.store.build import LEASE, START, Clock, end, everything, new_run, queued, serve, task
 
 MINUTE = timedelta(minutes=1)
@@ -339,27 +339,27 @@ def test_the_schedules_of_a_generation_are_taken_up_once_and_in_order(stores: Ca
     serve(store, task())
     clock.move(minutes=1)
     serve(store, task(extra="maxConcurrent: 7\n"))
-    first, second = store.untaken()
+    first, second = store.unscheduled_generation()
     row = ScheduleRow(task_id="job", fingerprint="a", next_fire=START)
 
-    taken = store.take_up(first.id, [row], [])
-    late = other.take_up(first.id, [replace(row, fingerprint="b")], ["job"])
+    taken = store.schedule_generation(first.id, [row], [])
+    late = other.schedule_generation(first.id, [replace(row, fingerprint="b")], ["job"])
 
     assert (taken, late, store.schedules()) == (True, False, {"job": row})
-    assert [each.id for each in store.untaken()] == [second.id]
-    assert store.take_up(second.id, [], ["job"])
+    assert [each.id for each in store.unscheduled_generation()] == [second.id]
+    assert store.schedule_generation(second.id, [], ["job"])
     newest = store.generation()
     assert newest is not None
-    assert (store.untaken(), store.schedules(), newest.scheduled_at) == ([], {}, START + MINUTE)
+    assert (store.unscheduled_generation(), store.schedules(), newest.scheduled_at) == ([], {}, START + MINUTE)
 
 
 def test_slots_of_a_schedule_that_ended_have_a_verdict_unless_they_have_one(scheduled: Store) -> None:
     scheduled.fire(firing(START)).result(10)
-    (generation,) = scheduled.untaken()
+    (generation,) = scheduled.unscheduled_generation()
     verdicts = [SlotVerdict(slot=START + place * MINUTE, verdict="superseded") for place in range(2)]
     older = SkippedSlots(first=START - 5 * MINUTE, last=START - MINUTE, count=5, verdict="superseded")
 
-    scheduled.take_up(generation.id, [], ["job"], [Closing(task_id="job", verdicts=verdicts, skipped=older)])
+    scheduled.schedule_generation(generation.id, [], ["job"], [ClosedSchedule(task_id="job", verdicts=verdicts, skipped=older)])
 
     found = [(row.first, row.last, row.count, row.verdict) for row in scheduled.slots("job").items]
     assert found == [

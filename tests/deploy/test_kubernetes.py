@@ -19,7 +19,7 @@ from optio.executors.base import Launch
 from optio.executors.pods import manifest
 from optio.executors.pods.examine import NEEDED
 from optio.executors.pods.network import PRIVATE, PRIVATE6, PROXY_LABEL, PUBLIC6, proxy_of
-from optio.model.pool import quantity
+from optio.model.pool import parse_quantity
 from optio.settings import Settings, unknown
 from optio.version import __version__
 from tests.support import ROOT
@@ -64,7 +64,7 @@ def requested(workload: Manifest, resource: str) -> Decimal:
     """What the scheduler reserves for one of its pods: the sum of its containers, or of its largest init container if more."""
 
     def of(container: Manifest) -> Decimal:
-        return quantity(container["resources"]["requests"][resource]) or Decimal(0)
+        return parse_quantity(container["resources"]["requests"][resource]) or Decimal(0)
 
     once = [each for each in pod(workload).get("initContainers", []) if each.get("restartPolicy") != "Always"]
     always = [each for each in containers(workload) if each not in once]

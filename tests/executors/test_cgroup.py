@@ -12,7 +12,7 @@ import pytest
 
 from optio.errors import LaunchFailed
 from optio.executors import cgroup
-from optio.executors.cgroup import Cgroups, Parent, find_parents, limits_of
+from optio.executors.cgroup import Cgroups, ParentGroup, find_parents, limits_of
 from optio.executors.process import ProcessExecutor
 from optio.model.task import Environment, Resources
 from tests.executors.support import launch, living, python, read, run, shell, until_ended
@@ -62,10 +62,10 @@ def unit(tmp_path: Path, *, controllers: str = "cpu memory pids", own: str = "/w
 @pytest.mark.parametrize(
     ("mounts", "own", "expected"),
     [
-        (V2, "0::/system.slice/optio.service\n", {"": Parent(2, Path("/sys/fs/cgroup/system.slice/optio.service"))}),
-        (V2, "0::/a.service/optio-worker\n", {"": Parent(2, Path("/sys/fs/cgroup/a.service"))}),
-        (V2, "0::/\n", {"": Parent(2, Path("/sys/fs/cgroup"))}),
-        (V2.replace(" / ", " /docker/ab "), "0::/docker/ab/x\n", {"": Parent(2, Path("/sys/fs/cgroup/x"))}),
+        (V2, "0::/system.slice/optio.service\n", {"": ParentGroup(2, Path("/sys/fs/cgroup/system.slice/optio.service"))}),
+        (V2, "0::/a.service/optio-worker\n", {"": ParentGroup(2, Path("/sys/fs/cgroup/a.service"))}),
+        (V2, "0::/\n", {"": ParentGroup(2, Path("/sys/fs/cgroup"))}),
+        (V2.replace(" / ", " /docker/ab "), "0::/docker/ab/x\n", {"": ParentGroup(2, Path("/sys/fs/cgroup/x"))}),
         (V2.replace(" / ", " /docker/ab "), "0::/docker/abc\n", {}),
         (V2, "0::/../outside\n", {}),
         ("", "0::/\n", {}),
@@ -73,15 +73,17 @@ def unit(tmp_path: Path, *, controllers: str = "cpu memory pids", own: str = "/w
             V1,
             "4:memory:/m\n8:pids:/\n2:cpu,cpuacct:/c\n0::/\n",
             {
-                "memory": Parent(1, Path("/sys/fs/cgroup/memory/m")),
-                "pids": Parent(1, Path("/sys/fs/cgroup/pids")),
-                "cpu": Parent(1, Path("/sys/fs/cgroup/cpu,cpuacct/c")),
+                "memory": ParentGroup(1, Path("/sys/fs/cgroup/memory/m")),
+                "pids": ParentGroup(1, Path("/sys/fs/cgroup/pids")),
+                "cpu": ParentGroup(1, Path("/sys/fs/cgroup/cpu,cpuacct/c")),
             },
         ),
     ],
     ids=["unit", "leaf", "root", "inner mount", "neighbour of the mount", "outside", "none", "version 1"],
 )
-def test_the_group_of_this_process_is_found_by_what_the_kernel_says(mounts: str, own: str, expected: dict[str, Parent]) -> None:
+def test_the_group_of_this_process_is_found_by_what_the_kernel_says(
+    mounts: str, own: str, expected: dict[str, ParentGroup]
+) -> None:
     every = dict.fromkeys(cgroup.CONTROLLERS, expected[""]) if "" in expected else expected
 
     assert find_parents(mounts, own) == every
@@ -189,7 +191,7 @@ def test_a_link_that_an_agent_has_changed_ends_no_other_group(tmp_path: Path) ->
     other.mkdir()
     os.symlink(f"{other}\n{tmp_path}", tmp_path / "cgroup")
 
-    cgroup.remove(str(tmp_path), "run-1")
+    cgroup.remove_groups(str(tmp_path), "run-1")
 
     assert other.exists()
 
@@ -409,8 +411,8 @@ def test_a_group_of_version_2_is_ended_by_its_file(v2_unit: tuple[Path, str], tm
     eventually(lambda: len((group / "cgroup.procs").read_text().split()) >= 2, what="the group's processes")
     os.symlink(str(group), tmp_path / "cgroup")
 
-    cgroup.remove(str(tmp_path), "run-1")
+    cgroup.remove_groups(str(tmp_path), "run-1")
 
     assert sleeping.wait(10) == -signal.SIGKILL
-    cgroup.remove(str(tmp_path), "run-1")
+    cgroup.remove_groups(str(tmp_path), "run-1")
     assert not group.exists()

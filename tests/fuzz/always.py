@@ -8,17 +8,17 @@ from xml.etree import ElementTree
 
 from optio.compiler import exchange
 from optio.compiler import report as reports
-from optio.compiler.diagnostics import Diagnostic, Severity, strictly
+from optio.compiler.diagnostics import Diagnostic, Severity, apply_strict
 from optio.compiler.pipeline import Compilation, compile_tree
 from optio.compiler.source import Position, Span
 from optio.compiler.source_tree import MemoryTree
 from optio.plan import document, markdown, report
-from optio.plan.compare import Plan, compare
-from optio.plan.effect import Outlook
+from optio.plan.compare import Plan, compare_sides
+from optio.plan.effect import Forecast
 from optio.plan.findings import findings
-from optio.plan.side import side
+from optio.plan.side import compile_side
 
-OUTLOOK = Outlook(now=datetime(2026, 1, 31, 12, tzinfo=UTC))
+OUTLOOK = Forecast(now=datetime(2026, 1, 31, 12, tzinfo=UTC))
 
 
 class Broken(AssertionError):
@@ -67,10 +67,10 @@ def is_inside(span: Span, lines: list[str], about: Diagnostic) -> None:
 
 def prints(compilation: Compilation, files: Mapping[str, bytes]) -> None:
     """Every form of report can be read by what reads it."""
-    for found in (compilation.diagnostics, strictly(compilation.diagnostics)):
-        for line in (*reports.concise(found), *reports.full(found, lambda path: text_of(files.get(path, b"")))):
+    for found in (compilation.diagnostics, apply_strict(compilation.diagnostics)):
+        for line in (*reports.render_concise(found), *reports.render_full(found, lambda path: text_of(files.get(path, b"")))):
             must("\n" not in line, "a line of a report is one line", line)
-        shown = json.loads(reports.as_json(found, files=1, tasks=0).encode("utf-8", "surrogatepass"))
+        shown = json.loads(reports.render_json(found, files=1, tasks=0).encode("utf-8", "surrogatepass"))
         must(len(shown["diagnostics"]) == len(found), "JSON holds every finding", shown)
         run = json.loads(exchange.sarif(found).encode("utf-8", "surrogatepass"))["runs"][0]
         must(len(run["results"]) == len(found), "SARIF holds every finding", run)
@@ -81,12 +81,12 @@ def prints(compilation: Compilation, files: Mapping[str, bytes]) -> None:
 
 def compares(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Plan:
     """A plan of a change can be read in every form; a tree and itself differ in nothing."""
-    old, new = side(MemoryTree(before)), side(MemoryTree(after))
-    plan = compare(old, new, OUTLOOK)
-    for line in report.lines(plan, seen, verbose=True):
+    old, new = compile_side(MemoryTree(before)), compile_side(MemoryTree(after))
+    plan = compare_sides(old, new, OUTLOOK)
+    for line in report.render_lines(plan, seen, verbose=True):
         must("\n" not in line and line.isprintable(), "a line of a plan can be printed", line)
-    markdown.text(plan, seen).encode("utf-8", "surrogatepass")
-    shown = json.loads(json.dumps(document.of(plan, seen)))
+    markdown.render_markdown(plan, seen).encode("utf-8", "surrogatepass")
+    shown = json.loads(json.dumps(document.plan_document(plan, seen)))
     must(len(shown["tasks"]) == len(plan.changes), "JSON holds every change", shown)
     found = list(findings(plan, MemoryTree(after), busy={}, allow_prune=False))
     json.loads(exchange.sarif(found).encode("utf-8", "surrogatepass"))
@@ -94,7 +94,7 @@ def compares(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Plan:
     for each in found:
         is_inside(each.span, lines[each.path], each)
     for one in (old, new):
-        must(not compare(one, one, OUTLOOK).effects, "a tree and itself do the same")
+        must(not compare_sides(one, one, OUTLOOK).effects, "a tree and itself do the same")
     return plan
 
 

@@ -39,8 +39,8 @@ def mends(files: Mapping[str, bytes], before: Compilation, *, unsafe: bool) -> i
         return 0
     tree = MemoryTree(files)
     with checked() as seen:
-        done = fixes.fixed(tree, unsafe=unsafe)
-    again = fixes.fixed(OverlayTree(tree, dict(done.files)), unsafe=unsafe)
+        done = fixes.fix_tree(tree, unsafe=unsafe)
+    again = fixes.fix_tree(OverlayTree(tree, dict(done.files)), unsafe=unsafe)
     must(not again.files, "what was fixed needs no fix", shown(done.files), shown(again.files))
     now, _ = compiles({**files, **done.files})
     must(now.diagnostics == done.compilation.diagnostics, "what is left is what is found anew", shown(done.files))
@@ -64,7 +64,7 @@ class checked:
     """While it is entered, every application of edits is held against a plain reading of what edits are."""
 
     def __enter__(self) -> "checked":
-        self.apply, self.fixable = fixes.apply, fixes.fixable
+        self.apply, self.fixable = fixes.apply, fixes.compatible_fixes
         self.chosen: list[Diagnostic] = []
 
         def apply(data: bytes, edits: Any) -> bytes:
@@ -78,11 +78,11 @@ class checked:
             self.chosen += chosen
             return chosen
 
-        fixes.apply, fixes.fixable = apply, fixable
+        fixes.apply, fixes.compatible_fixes = apply, fixable
         return self
 
     def __exit__(self, *_: object) -> None:
-        fixes.apply, fixes.fixable = self.apply, self.fixable
+        fixes.apply, fixes.compatible_fixes = self.apply, self.fixable
 
 
 def keeps_lines(before: bytes, after: bytes, edits: list[Edit]) -> None:

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from optio.limits.local import LocalRateWindow
-from optio.limits.redis import PATIENCE, PAUSE, RedisRateWindow
+from optio.limits.redis import REPLY_TIMEOUT_S, RETRY_PAUSE_S, RedisRateWindow
 from tests.proxy import FaultProxy
 from tests.servers import RedisServer
 from tests.support import eventually
@@ -158,7 +158,7 @@ def until_back(loop: asyncio.Runner, window: RedisRateWindow, clock: Clock) -> N
     """Nobody waits for the hit that asks whether Redis is back."""
 
     def look() -> bool:
-        clock.now += PAUSE
+        clock.now += RETRY_PAUSE_S
         hits(loop, window, 1, f"another {clock.now}")
         loop.run(asyncio.sleep(0.05))
         return window.problem() is None
@@ -176,7 +176,7 @@ def test_a_redis_that_stays_silent_costs_the_requests_after_the_first_nothing(
         hits(loop, window, 1)
         began = time.monotonic()
         for _ in range(100):
-            clock.now += PAUSE
+            clock.now += RETRY_PAUSE_S
             hits(loop, window, 1)
         took = time.monotonic() - began
         proxy.pass_through()
@@ -203,8 +203,8 @@ def test_a_window_without_hits_forgets_that_redis_was_away(make: Make, loop: asy
 def test_a_redis_that_does_not_answer_costs_less_than_half_a_second_and_that_once(
     make: Make, loop: asyncio.Runner, redis_server: RedisServer, many: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert PATIENCE < 0.5
-    monkeypatch.setattr("optio.limits.redis.PATIENCE", 2.0)  # once is told from twice also where a second is nothing
+    assert REPLY_TIMEOUT_S < 0.5
+    monkeypatch.setattr("optio.limits.redis.REPLY_TIMEOUT_S", 2.0)  # once is told from twice also where a second is nothing
     window = make(1000)
     hits(loop, window, 1)
     redis_server.signal(signal.SIGSTOP)

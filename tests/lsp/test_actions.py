@@ -5,9 +5,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.compiler.edits.text_edits import apply
-from optio.lsp.actions import changes, fix_all, ignoring
-from optio.lsp.trees import Options
+from optio.compiler.edits.text_edits import apply_edits
+from optio.lsp.actions import fix_all, ignore_comment_edit, line_edits
+from optio.lsp.trees import LspOptions
 from tests.lsp.opened import opened
 
 PIECES = st.lists(st.sampled_from(["a", "b", "\n", "\n\n", "long line\n", "\N{GRINNING FACE}", "\u2028"]), max_size=12).map(
@@ -18,11 +18,11 @@ BARE = "name: One\nagentRuntime: claude-code\n"
 
 @given(PIECES, PIECES)
 def test_edits_make_one_text_of_the_other(before: str, after: str) -> None:
-    assert apply(before.encode(), changes(before, after)).decode() == after
+    assert apply_edits(before.encode(), line_edits(before, after)).decode() == after
 
 
 def test_edits_leave_lines_alone_that_stay() -> None:
-    edits = list(changes("a\nb\nc\nd\n", "a\nB\nc\nd\ne\n"))
+    edits = list(line_edits("a\nb\nc\nd\n", "a\nB\nc\nd\ne\n"))
 
     assert [(tuple(edit.span.start), edit.text) for edit in edits] == [((2, 1), "B\n"), ((5, 1), "e\n")]
 
@@ -51,12 +51,12 @@ def ignored(page_text: str, root: Path, code: str, path: str = "task.yaml", file
     """The file with the comment in it."""
     page, _ = opened(root, page_text, path, files, strict=True)
     found = next(each for each in page.alone if each.code == code)
-    done = ignoring(page, found, Options(strict=True))
+    done = ignore_comment_edit(page, found, LspOptions(strict=True))
     assert done is not None
     assert page.tree is not None
     target, edit = done
-    text = apply(page.tree.read(target) or b"", [edit]).decode()
-    left = page.tree.alone(target, Options(strict=True), text.encode())[1]
+    text = apply_edits(page.tree.read(target) or b"", [edit]).decode()
+    left = page.tree.alone(target, LspOptions(strict=True), text.encode())[1]
     assert all(each.message != found.message for each in left)
     return text
 

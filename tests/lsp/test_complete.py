@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from optio.lsp.complete import Sort, complete
+from optio.lsp.complete import CompletionKind, complete
 from optio.model.senders import SENDERS
 from tests.lsp.opened import FILES, HERE, TASK, opened
 
 
 def labels(root: Path, text: str, path: str = "task.yaml") -> list[str]:
     page, offset = opened(root, text, path, FILES)
-    return [item.label for item in complete(page, offset, snippets=True) if item.sort is not Sort.SNIPPET]
+    return [item.label for item in complete(page, offset, snippets=True) if item.sort is not CompletionKind.SNIPPET]
 
 
 def inserted(root: Path, text: str, label: str, *, snippets: bool = True) -> str:

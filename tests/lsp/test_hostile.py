@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optio.compiler.rules.codes import RULES, example_files
-from optio.lsp.actions import actions, fix_all
+from optio.lsp.actions import diagnostic_actions, fix_all
 from optio.lsp.complete import complete
 from optio.lsp.hover import hover
 from optio.lsp.links import definition, references
-from optio.lsp.pages import Page
-from optio.lsp.positions import Lines
+from optio.lsp.pages import OpenPage
+from optio.lsp.positions import DocumentLines
 from optio.lsp.symbols import symbols
-from optio.lsp.trees import Options, TaskTree
+from optio.lsp.trees import LspOptions, TaskTree
 from tests.lsp.opened import FILES, TASK
 
 NOW = datetime(2026, 10, 23, 12, tzinfo=UTC)
-STRICT = Options(strict=True, verbose=True)
+STRICT = LspOptions(strict=True, verbose=True)
 PATHS = ["task.yaml", "_defaults.yaml", "_policy.yaml", "teams/deep/task.yml", "prompts/p.md", "payloads/push.json"]
 PIECES = [
     "\n",
@@ -59,23 +59,23 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def page_of(root: Path, text: str, path: str) -> Page:
+def page_of(root: Path, text: str, path: str) -> OpenPage:
     tree = TaskTree(root)
     tree.type(path, text.encode("utf-8", "surrogatepass"))
-    page = Page("file:///x", root / path, 1, Lines(text), tree)
+    page = OpenPage("file:///x", root / path, 1, DocumentLines(text), tree)
     page.read(STRICT)
     tree.compile(STRICT)
     return page
 
 
-def ask_everything(page: Page, offsets: Iterator[int]) -> None:
+def ask_everything(page: OpenPage, offsets: Iterator[int]) -> None:
     for offset in offsets:
         hover(page, offset, NOW)
         complete(page, offset, snippets=True)
         definition(page, offset)
         references(page, offset)
     symbols(page)
-    list(actions(page, page.alone, STRICT))
+    list(diagnostic_actions(page, page.alone, STRICT))
     fix_all(page)
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from optio.lsp.hover import hover
-from optio.lsp.markdown import code, inline
+from optio.lsp.markdown import code_block, inline_code
 from tests.lsp.opened import FILES, HERE, TASK, opened, pointed
 
 NOW = datetime(2026, 10, 23, 12, tzinfo=UTC)
@@ -126,5 +126,5 @@ def test_a_place_with_nothing_to_tell_is_silent(tmp_path: Path) -> None:
 
 
 def test_no_text_of_a_file_leaves_its_block() -> None:
-    assert code("a\n```\nb") == "````\na\n```\nb\n````"
-    assert inline("a `b` c") == "`` a `b` c ``"
+    assert code_block("a\n```\nb") == "````\na\n```\nb\n````"
+    assert inline_code("a `b` c") == "`` a `b` c ``"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from optio.compiler.source import SourceFile
 from optio.compiler.yaml.document import parse
 from optio.compiler.yaml.nodes import walk
-from optio.lsp.outline import Context, Kind, Where, at, context, entries
+from optio.lsp.outline import CursorContext, CursorPlace, ValueStyle, context, entries, entry_at
 from optio.model.route import Route
 from tests.lsp.opened import HERE
 from tests.support import ROOT
@@ -108,46 +108,56 @@ def test_what_is_above_a_gap_stays_what_it_was(begin: int, length: int) -> None:
     cut = TASK[:begin] + TASK[begin + length :]
     line = TASK.rfind("\n", 0, begin) + 1
 
-    before = [entry for entry in entries(TASK) if entry.stop < line - 1 and entry.kind is Kind.SCALAR]
+    before = [entry for entry in entries(TASK) if entry.stop < line - 1 and entry.kind is ValueStyle.SCALAR]
 
     assert set(before) <= set(entries(cut))
 
 
-PLACES: list[tuple[str, Where, Route, str]] = [
-    (HERE, Where.KEY, (), ""),
-    (f"na{HERE}", Where.KEY, (), "na"),
-    (f"name: A\n{HERE}\nid: x\n", Where.KEY, (), ""),
-    (f"agentRuntime: cl{HERE}", Where.VALUE, ("agentRuntime",), "cl"),
-    (f"agentRuntime: {HERE}\nname: x\n", Where.VALUE, ("agentRuntime",), ""),
-    (f'budgetUsd: "2.{HERE}', Where.VALUE, ("budgetUsd",), "2."),
-    (f"environment:\n  {HERE}", Where.KEY, ("environment",), ""),
-    (f"environment:\n  image: x\n  {HERE}", Where.KEY, ("environment",), ""),
-    (f"environment:\n  image: x\n{HERE}", Where.KEY, (), ""),
-    (f"environment:\n  network:\n    {HERE}\n", Where.KEY, ("environment", "network"), ""),
-    (f"triggers:\n  - {HERE}", Where.KEY, ("triggers", 0), ""),
-    (f"triggers:\n- ty{HERE}", Where.KEY, ("triggers", 0), "ty"),
-    (f"triggers:\n  - type: manual\n  - type: sch{HERE}", Where.VALUE, ("triggers", 1, "type"), "sch"),
-    (f"triggers:\n  - type: webhook\n    {HERE}", Where.KEY, ("triggers", 0), ""),
-    (f"triggers:\n  - type: webhook\n    config:\n      {HERE}\n  - type: manual", Where.KEY, ("triggers", 0, "config"), ""),
-    (f"triggers:\n  - type: webhook\n    config: {{path: x, {HERE}}}", Where.KEY, ("triggers", 0, "config"), ""),
-    (f"triggers:\n  - type: webhook\n    config: {{scheme: g{HERE}", Where.VALUE, ("triggers", 0, "config", "scheme"), "g"),
-    (f"a: {{b: [x, {{c: '{HERE}\nname: x\n", Where.VALUE, ("a", "b", 1, "c"), ""),
-    (f"promptTemplate: |\n  Say {{{{{HERE}\n", Where.TEXT, ("promptTemplate",), "  Say {{"),
-    (f"promptTemplate: |\n  Say\n\n  {HERE}\n", Where.TEXT, ("promptTemplate",), "  "),
-    (f"promptTemplate: |\n  Say\n\n{HERE}\n", Where.KEY, (), ""),
-    (f"name: x # not {HERE}", Where.NOTHING, (), ""),
-    (f"# not {HERE}", Where.NOTHING, (), ""),
+PLACES: list[tuple[str, CursorPlace, Route, str]] = [
+    (HERE, CursorPlace.KEY, (), ""),
+    (f"na{HERE}", CursorPlace.KEY, (), "na"),
+    (f"name: A\n{HERE}\nid: x\n", CursorPlace.KEY, (), ""),
+    (f"agentRuntime: cl{HERE}", CursorPlace.VALUE, ("agentRuntime",), "cl"),
+    (f"agentRuntime: {HERE}\nname: x\n", CursorPlace.VALUE, ("agentRuntime",), ""),
+    (f'budgetUsd: "2.{HERE}', CursorPlace.VALUE, ("budgetUsd",), "2."),
+    (f"environment:\n  {HERE}", CursorPlace.KEY, ("environment",), ""),
+    (f"environment:\n  image: x\n  {HERE}", CursorPlace.KEY, ("environment",), ""),
+    (f"environment:\n  image: x\n{HERE}", CursorPlace.KEY, (), ""),
+    (f"environment:\n  network:\n    {HERE}\n", CursorPlace.KEY, ("environment", "network"), ""),
+    (f"triggers:\n  - {HERE}", CursorPlace.KEY, ("triggers", 0), ""),
+    (f"triggers:\n- ty{HERE}", CursorPlace.KEY, ("triggers", 0), "ty"),
+    (f"triggers:\n  - type: manual\n  - type: sch{HERE}", CursorPlace.VALUE, ("triggers", 1, "type"), "sch"),
+    (f"triggers:\n  - type: webhook\n    {HERE}", CursorPlace.KEY, ("triggers", 0), ""),
+    (
+        f"triggers:\n  - type: webhook\n    config:\n      {HERE}\n  - type: manual",
+        CursorPlace.KEY,
+        ("triggers", 0, "config"),
+        "",
+    ),
+    (f"triggers:\n  - type: webhook\n    config: {{path: x, {HERE}}}", CursorPlace.KEY, ("triggers", 0, "config"), ""),
+    (
+        f"triggers:\n  - type: webhook\n    config: {{scheme: g{HERE}",
+        CursorPlace.VALUE,
+        ("triggers", 0, "config", "scheme"),
+        "g",
+    ),
+    (f"a: {{b: [x, {{c: '{HERE}\nname: x\n", CursorPlace.VALUE, ("a", "b", 1, "c"), ""),
+    (f"promptTemplate: |\n  Say {{{{{HERE}\n", CursorPlace.TEXT, ("promptTemplate",), "  Say {{"),
+    (f"promptTemplate: |\n  Say\n\n  {HERE}\n", CursorPlace.TEXT, ("promptTemplate",), "  "),
+    (f"promptTemplate: |\n  Say\n\n{HERE}\n", CursorPlace.KEY, (), ""),
+    (f"name: x # not {HERE}", CursorPlace.NOTHING, (), ""),
+    (f"# not {HERE}", CursorPlace.NOTHING, (), ""),
 ]
 
 
 @pytest.mark.parametrize(("text", "where", "route", "word"), PLACES)
-def test_it_knows_what_belongs_at_a_place(text: str, where: Where, route: Route, word: str) -> None:
+def test_it_knows_what_belongs_at_a_place(text: str, where: CursorPlace, route: Route, word: str) -> None:
     offset = text.index(HERE)
 
     found = context(text.replace(HERE, ""), offset)
 
     assert (found.where, found.route, found.word) == (where, route, word)
-    assert isinstance(found, Context)
+    assert isinstance(found, CursorContext)
 
 
 def test_a_key_and_its_value_are_both_its_place() -> None:
@@ -155,7 +165,7 @@ def test_a_key_and_its_value_are_both_its_place() -> None:
     found = entries(text)
 
     def route(needle: str) -> Route | None:
-        entry = at(found, text.index(needle))
+        entry = entry_at(found, text.index(needle))
         return None if entry is None else entry.route
 
     assert route("b") == route("one") == ("a", "b")
@@ -176,6 +186,6 @@ def test_large_and_deep_texts_take_time_in_proportion(text: str) -> None:
 def test_a_text_inside_closed_braces_does_not_go_on_in_the_line_below() -> None:
     text = 'tests:\n  - expect: {promptContains: ["a"]}\n   : more\n'
 
-    (found,) = (entry for entry in entries(text) if entry.route[-1:] == (0,) and entry.kind is Kind.SCALAR)
+    (found,) = (entry for entry in entries(text) if entry.route[-1:] == (0,) and entry.kind is ValueStyle.SCALAR)
 
     assert text[found.value : found.stop] == '"a"'

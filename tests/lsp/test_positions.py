@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.compiler.source import Position, position_at
-from optio.lsp.positions import UNITS, Lines
+from optio.lsp.positions import UNITS, DocumentLines
 
 PIECES = st.sampled_from(["a", " ", "\n", "\r", "\r\n", "é", "€", "😀", "\u2028", "\x85", "\ufeff"])
 TEXTS = st.lists(PIECES, max_size=30).map("".join)
@@ -18,7 +18,7 @@ def length(text: str, units: str) -> int:
 
 @given(TEXTS, st.sampled_from(UNITS))
 def test_every_place_is_found_again(raw: str, units: str) -> None:
-    lines = Lines(raw, units)
+    lines = DocumentLines(raw, units)
 
     for offset in range(len(lines.text) + 1):
         at = position_at(lines.text, offset)
@@ -32,7 +32,7 @@ def test_every_place_is_found_again(raw: str, units: str) -> None:
 
 @given(TEXTS, st.sampled_from(UNITS), st.integers(0, 40), st.integers(0, 200))
 def test_a_place_that_is_not_there_becomes_one_that_is(raw: str, units: str, line: int, unit: int) -> None:
-    lines = Lines(raw, units)
+    lines = DocumentLines(raw, units)
 
     at = lines.from_editor(line, unit)
 
@@ -42,18 +42,18 @@ def test_a_place_that_is_not_there_becomes_one_that_is(raw: str, units: str, lin
 
 @pytest.mark.parametrize(("units", "unit"), [("utf-8", 6), ("utf-16", 4), ("utf-32", 3)])
 def test_an_emoji_counts_as_the_editor_counts_it(units: str, unit: int) -> None:
-    lines = Lines("x😀y\n", units)
+    lines = DocumentLines("x😀y\n", units)
 
     assert lines.to_editor(Position(1, 4)) == (0, unit)
     assert lines.from_editor(0, unit) == Position(1, 4)
 
 
 def test_the_middle_of_a_character_is_its_beginning() -> None:
-    assert Lines("😀y").from_editor(0, 1) == Position(1, 1)
+    assert DocumentLines("😀y").from_editor(0, 1) == Position(1, 1)
 
 
 def test_a_byte_order_mark_is_the_editors_and_not_ours() -> None:
-    lines = Lines("\ufeffname: x\r\nid: y\r\n")
+    lines = DocumentLines("\ufeffname: x\r\nid: y\r\n")
 
     assert lines.text == "name: x\nid: y\n"
     assert lines.to_editor(Position(1, 1)) == (0, 1)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.model.egress import LONGEST, METADATA, BadEntry, Block, Host, as_text, metadata_within, parse
+from optio.model.egress import MAX_LIST_LENGTH, METADATA, BadEntry, Block, Host, as_text, metadata_within, parse
 
 
 @pytest.mark.parametrize(
@@ -113,4 +113,4 @@ def test_a_list_is_one_text_whatever_its_order() -> None:
 
 
 def test_two_hundred_ordinary_names_fit() -> None:
-    assert len(as_text(Host(f"service-{n}.region.example.com") for n in range(180))) < LONGEST
+    assert len(as_text(Host(f"service-{n}.region.example.com") for n in range(180))) < MAX_LIST_LENGTH

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from optio.model.money import DAY, MONTH, NOTHING, a_call, a_run, dollars, is_spent, left, worst
+from optio.model.money import DAY, MONTH, ZERO_USD, dollars, is_spent, max_call_usd, max_run_usd, remaining_budget, worst_case
 from optio.model.task import TaskSpec
 
 PLAIN = {"name": "Report", "agentRuntime": "claude-code", "promptTemplate": "x", "budgetUsd": "2.00"}
@@ -22,7 +22,7 @@ def spec(**more: Any) -> TaskSpec:
     [("0", "2.00", False), ("1.50", "0.50", False), ("2.00", "0", True), ("4.50", "0", True)],
 )
 def test_what_attempts_have_spent_is_not_left(spent: str, rest: str, is_over: bool) -> None:
-    assert left(spec(), Decimal(spent)) == Decimal(rest)
+    assert remaining_budget(spec(), Decimal(spent)) == Decimal(rest)
     assert is_spent(spec().budget, Decimal(spent)) is is_over
 
 
@@ -32,9 +32,9 @@ def test_an_amount_is_written_with_its_cents(amount: str, text: str) -> None:
 
 
 def test_what_costs_nothing_never_spends_a_budget_of_nothing() -> None:
-    assert not is_spent(Decimal(0), NOTHING)
+    assert not is_spent(Decimal(0), ZERO_USD)
     assert is_spent(Decimal(0), Decimal("0.01"))
-    assert left(spec(budgetUsd=None), Decimal(5)) is None
+    assert remaining_budget(spec(budgetUsd=None), Decimal(5)) is None
     assert not is_spent(None, Decimal(5))
 
 
@@ -45,17 +45,17 @@ def test_what_costs_nothing_never_spends_a_budget_of_nothing() -> None:
 def test_a_run_may_cost_one_call_more_than_its_budget_where_the_price_is_known(model: str | None, call: str | None) -> None:
     asked = spec(model=model)
 
-    assert a_call(asked) == (None if call is None else Decimal(call))
-    assert a_run(asked) == Decimal("2.00") + Decimal(call or 0)
-    assert a_run(spec(model=model, budgetUsd=None)) is None
+    assert max_call_usd(asked) == (None if call is None else Decimal(call))
+    assert max_run_usd(asked) == Decimal("2.00") + Decimal(call or 0)
+    assert max_run_usd(spec(model=model, budgetUsd=None)) is None
 
 
 def test_a_program_of_ones_own_makes_no_calls_that_are_known() -> None:
-    assert a_run(spec(agentRuntime="command", command=["true"], model="sonnet", promptTemplate=None)) == Decimal("2.00")
+    assert max_run_usd(spec(agentRuntime="command", command=["true"], model="sonnet", promptTemplate=None)) == Decimal("2.00")
 
 
 def test_retries_spend_nothing_more() -> None:
-    few, many = (worst(spec(maxRetries=retries, triggers=[SCHEDULE]), fires=30, over=MONTH) for retries in (0, 9))
+    few, many = (worst_case(spec(maxRetries=retries, triggers=[SCHEDULE]), fires=30, over=MONTH) for retries in (0, 9))
 
     assert few == many
     assert many.usd == Decimal(60)
@@ -63,13 +63,13 @@ def test_retries_spend_nothing_more() -> None:
 
 def test_a_webhook_has_a_bound_by_its_start_limit_alone() -> None:
     limit = {"count": 5, "per": "24h"}
-    open_, shut = (worst(spec(triggers=[SCHEDULE, WEBHOOK], startLimit=more), fires=1, over=DAY) for more in (None, limit))
+    open_, shut = (worst_case(spec(triggers=[SCHEDULE, WEBHOOK], startLimit=more), fires=1, over=DAY) for more in (None, limit))
 
     assert (open_.lacks, open_.runs, open_.usd) == ("startLimit", 1, Decimal(2))
     assert (shut.lacks, shut.limited, shut.runs, shut.usd) == (None, True, 5, Decimal(10))
 
 
 def test_without_a_budget_there_is_no_bound_but_where_nothing_starts() -> None:
-    assert worst(spec(budgetUsd=None, triggers=[WEBHOOK]), fires=0, over=DAY).lacks == "budgetUsd"
-    assert worst(spec(budgetUsd=None), fires=0, over=DAY).is_nothing
-    assert worst(spec(enabled=False, triggers=[SCHEDULE, WEBHOOK]), fires=1, over=DAY).is_nothing
+    assert worst_case(spec(budgetUsd=None, triggers=[WEBHOOK]), fires=0, over=DAY).lacks == "budgetUsd"
+    assert worst_case(spec(budgetUsd=None), fires=0, over=DAY).is_nothing
+    assert worst_case(spec(enabled=False, triggers=[SCHEDULE, WEBHOOK]), fires=1, over=DAY).is_nothing

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from optio.model.params import SchemaError, fill, problems, validator
+from optio.model.params import SchemaError, apply_defaults, problems, validator
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -24,22 +24,22 @@ def found(schema: dict[str, Any], params: dict[str, Any]) -> list[tuple[str, str
 
 
 def test_defaults_are_filled_in_before_anything_is_checked() -> None:
-    assert fill(SCHEMA, {"REPO": "a"}) == {"REPO": "a", "COUNT": 3, "OPTIONS": {}}
-    assert fill(SCHEMA, {"OPTIONS": {}}) == {"OPTIONS": {"deep": [1]}, "COUNT": 3}
-    assert fill(None, {"a": 1}) == {"a": 1}
+    assert apply_defaults(SCHEMA, {"REPO": "a"}) == {"REPO": "a", "COUNT": 3, "OPTIONS": {}}
+    assert apply_defaults(SCHEMA, {"OPTIONS": {}}) == {"OPTIONS": {"deep": [1]}, "COUNT": 3}
+    assert apply_defaults(None, {"a": 1}) == {"a": 1}
 
 
 def test_a_default_is_never_shared_between_runs() -> None:
-    first = fill(SCHEMA, {"OPTIONS": {}})
+    first = apply_defaults(SCHEMA, {"OPTIONS": {}})
     first["OPTIONS"]["deep"].append(2)
 
-    assert fill(SCHEMA, {"OPTIONS": {}})["OPTIONS"]["deep"] == [1]
+    assert apply_defaults(SCHEMA, {"OPTIONS": {}})["OPTIONS"]["deep"] == [1]
 
 
 def test_given_values_are_not_replaced_and_not_changed() -> None:
     given = {"COUNT": None, "OPTIONS": {"deep": 0}}
 
-    assert fill(SCHEMA, given) == given
+    assert apply_defaults(SCHEMA, given) == given
 
 
 def test_every_fault_has_its_own_entry() -> None:

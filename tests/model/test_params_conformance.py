@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from optio.model.params import FORMATS, SchemaError, faults, validator
+from optio.model.params import FORMATS, SchemaError, iter_faults, validator
 
 SUITE = Path(__file__).parents[1] / "data" / "json-schema-test-suite" / "draft2020-12.json"
 FILES: dict[str, list[dict[str, Any]]] = json.loads(SUITE.read_text(encoding="utf-8"))
@@ -55,7 +55,7 @@ def test_a_value_that_is_refused_has_a_sentence_for_each_fault(file: str) -> Non
             continue
         for case in group["tests"]:
             if isinstance(case["data"], dict) and NOTED not in case["description"]:
-                found = list(faults(group["schema"], case["data"]))
+                found = list(iter_faults(group["schema"], case["data"]))
                 assert bool(found) is not case["valid"], case["description"]
                 assert all(sentence for _, sentence, _ in found)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from optio.model.params import SchemaError, faults, faults_of_schema, fill, validator
+from optio.model.params import SchemaError, apply_defaults, iter_faults, iter_schema_faults, validator
 from optio.model.route import value_at
 
 SUITE = Path(__file__).parents[1] / "data" / "json-schema-test-suite" / "draft2020-12.json"
@@ -49,7 +49,7 @@ def hold(rng: random.Random) -> bool:
     """Whether a damaged schema was taken; raises what must never be raised."""
     schema = damaged(rng, rng.choice(SCHEMAS))
     if is_refused(schema):
-        found = list(faults_of_schema(schema))
+        found = list(iter_schema_faults(schema))
         assert found, schema
         for route, keyword, sentence in found:
             assert keyword, schema
@@ -58,7 +58,7 @@ def hold(rng: random.Random) -> bool:
         return False
     value = rng.choice(VALUES)
     if isinstance(value, dict):
-        for _, sentence, _ in faults(schema, fill(schema, value)):
+        for _, sentence, _ in iter_faults(schema, apply_defaults(schema, value)):
             assert sentence, schema
     return True
 

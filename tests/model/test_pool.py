@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from optio.model.pool import quantity
+from optio.model.pool import parse_quantity
 
 
 @pytest.mark.parametrize(
@@ -15,9 +15,9 @@ from optio.model.pool import quantity
     ],
 )  # fmt: skip
 def test_a_quantity_is_a_number(text: str, number: str) -> None:
-    assert quantity(text) == Decimal(number)
+    assert parse_quantity(text) == Decimal(number)
 
 
 @pytest.mark.parametrize("text", ["", "Gi", "-1", "1.", ".5", "1e3", "2 Gi", "2gi", "٣", "1Gi\n"])
 def test_what_is_no_quantity_is_none(text: str) -> None:
-    assert quantity(text) is None
+    assert parse_quantity(text) is None

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.model.registry import CompiledTask, Origin
-from optio.model.removal import WINDOW_S, Removed, Verdict, decide, find_removed
+from optio.model.removal import REMOVAL_WINDOW_S, RemovalDecision, RemovedTask, decide_removals, find_removed
 from optio.model.removal_limit import RemovalLimit
 from tests.support import command_task
 
@@ -32,11 +32,13 @@ def judge(
     *,
     limit: str = "50%",
     now: float = 0.0,
-    recent: Mapping[str, Removed] | None = None,
+    recent: Mapping[str, RemovedTask] | None = None,
     held: Collection[str] = (),
     released: Collection[str] = (),
-) -> Verdict:
-    return decide(served, compiled, limit=RemovalLimit.parse(limit), now=now, recent=recent or {}, held=held, released=released)
+) -> RemovalDecision:
+    return decide_removals(
+        served, compiled, limit=RemovalLimit.parse(limit), now=now, recent=recent or {}, held=held, released=released
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_what_went_within_the_window_is_held_with_the_rest() -> None:
     first = judge(numbered(30), numbered(30, 14), now=0)
     assert (first.held, len(first.recent)) == ({}, 14)
 
-    second = judge(numbered(30, 14), numbered(30, 24), now=WINDOW_S - 1, recent=first.recent)
+    second = judge(numbered(30, 14), numbered(30, 24), now=REMOVAL_WINDOW_S - 1, recent=first.recent)
 
     assert second.held.keys() == numbered(24).keys()
     assert second.total == 30
@@ -99,7 +101,7 @@ def test_what_went_within_the_window_is_held_with_the_rest() -> None:
 def test_what_went_before_the_window_counts_no_more() -> None:
     first = judge(numbered(30), numbered(30, 14), now=0)
 
-    second = judge(numbered(30, 14), numbered(30, 22), now=WINDOW_S, recent=first.recent)
+    second = judge(numbered(30, 14), numbered(30, 22), now=REMOVAL_WINDOW_S, recent=first.recent)
 
     assert second.held == {}
     assert second.recent.keys() == numbered(22, 14).keys()
@@ -150,7 +152,7 @@ def test_never_more_than_the_limit_goes_within_the_window_without_a_release(
     allowed = RemovalLimit.parse(limit)
     files = set(range(20))
     served: dict[str, CompiledTask] = {}
-    recent: Mapping[str, Removed] = {}
+    recent: Mapping[str, RemovedTask] = {}
     held: set[str] = set()
     last_served: dict[str, float] = {}
     now = 0.0
@@ -165,7 +167,7 @@ def test_never_more_than_the_limit_goes_within_the_window_without_a_release(
         # A released task may be gone at once, and nobody counts it.
         for task_id in released - after.keys():
             last_served.pop(task_id, None)
-        window = {task_id for task_id, at in last_served.items() if now - at < WINDOW_S or task_id in served}
+        window = {task_id for task_id, at in last_served.items() if now - at < REMOVAL_WINDOW_S or task_id in served}
         gone = window - after.keys()
         assert allowed.allows(len(gone), len(window | served.keys() - released))
         # What has a file is served, and a hold never ends by itself.

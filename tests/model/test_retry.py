@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.model.retry import LONGEST_DELAY, MOST_INFRASTRUCTURE_RETRIES, Again, GiveUp, decide
+from optio.model.retry import MAX_DELAY, MAX_INFRASTRUCTURE_RETRIES, GiveUp, RetryAt, decide_retry
 from optio.model.run import Meter, Outcome, Run, RunState
 
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
@@ -27,17 +27,17 @@ def run(**more: Any) -> Run:
 def test_the_delay_doubles_from_five_seconds_up_to_ten_minutes(retries: int, seconds: int) -> None:
     asked = run(retries=retries, max_retries=2**31 - 1)
 
-    assert decide(asked, AGAIN, now=NOW, jitter=0) == Again(NOW + timedelta(seconds=seconds))
-    assert decide(asked, AGAIN, now=NOW, jitter=1) == Again(NOW + timedelta(seconds=seconds) * 1.25)
+    assert decide_retry(asked, AGAIN, now=NOW, jitter=0) == RetryAt(NOW + timedelta(seconds=seconds))
+    assert decide_retry(asked, AGAIN, now=NOW, jitter=1) == RetryAt(NOW + timedelta(seconds=seconds) * 1.25)
 
 
 @pytest.mark.parametrize(("most", "retries", "why"), [(0, 0, "the task allows no retries"), (2, 2, "no retries left")])
 def test_a_task_is_tried_again_as_often_as_it_says(most: int, retries: int, why: str) -> None:
-    assert decide(run(max_retries=most, retries=retries), AGAIN, now=NOW, jitter=0) == GiveUp(why)
+    assert decide_retry(run(max_retries=most, retries=retries), AGAIN, now=NOW, jitter=0) == GiveUp(why)
 
 
 def test_what_a_second_try_cannot_help_is_given_up_at_once() -> None:
-    assert isinstance(decide(run(), replace(AGAIN, again=False), now=NOW, jitter=0), GiveUp)
+    assert isinstance(decide_retry(run(), replace(AGAIN, again=False), now=NOW, jitter=0), GiveUp)
 
 
 @pytest.mark.parametrize(
@@ -46,32 +46,32 @@ def test_what_a_second_try_cannot_help_is_given_up_at_once() -> None:
 def test_the_agents_own_time_is_a_floor_within_reason(asked: float, seconds: float) -> None:
     outcome = replace(AGAIN, not_before_s=asked)
 
-    assert decide(run(), outcome, now=NOW, jitter=0) == Again(NOW + timedelta(seconds=seconds))
+    assert decide_retry(run(), outcome, now=NOW, jitter=0) == RetryAt(NOW + timedelta(seconds=seconds))
 
 
 @pytest.mark.parametrize("outcome", [AGAIN, OURS])
 def test_nothing_is_tried_again_once_the_budget_is_spent(outcome: Outcome) -> None:
     budget = Decimal("2.00")
-    rest = decide(run(), outcome, now=NOW, jitter=0, budget=budget, spent=Decimal("1.99"))
-    none = decide(run(), outcome, now=NOW, jitter=0, budget=budget, spent=budget)
+    rest = decide_retry(run(), outcome, now=NOW, jitter=0, budget=budget, spent=Decimal("1.99"))
+    none = decide_retry(run(), outcome, now=NOW, jitter=0, budget=budget, spent=budget)
 
-    assert isinstance(rest, Again)
+    assert isinstance(rest, RetryAt)
     assert none == GiveUp("no retry: $2.00 of the run's budget of $2.00 is spent", reason="budget")
 
 
 def test_a_run_without_further_retries_keeps_its_own_reason() -> None:
-    spent = decide(run(max_retries=0), AGAIN, now=NOW, jitter=0, budget=Decimal(1), spent=Decimal(1))
+    spent = decide_retry(run(max_retries=0), AGAIN, now=NOW, jitter=0, budget=Decimal(1), spent=Decimal(1))
 
     assert spent == GiveUp("the task allows no retries")
 
 
 def test_our_own_faults_are_repeated_at_once_then_with_delays_and_not_for_ever() -> None:
     decisions = [
-        decide(run(infrastructure_retries=before, max_retries=0), OURS, now=NOW, jitter=0)
-        for before in range(MOST_INFRASTRUCTURE_RETRIES + 1)
+        decide_retry(run(infrastructure_retries=before, max_retries=0), OURS, now=NOW, jitter=0)
+        for before in range(MAX_INFRASTRUCTURE_RETRIES + 1)
     ]
 
-    assert decisions[:3] == [Again(NOW + timedelta(seconds=seconds)) for seconds in (0, 5, 10)]
+    assert decisions[:3] == [RetryAt(NOW + timedelta(seconds=seconds)) for seconds in (0, 5, 10)]
     assert decisions[-1] == GiveUp("lost 5 times")
 
 
@@ -80,8 +80,8 @@ def test_no_run_waits_for_ever_or_comes_back_before_its_time(retries: int, jitte
     outcome = replace(AGAIN, not_before_s=floor, infrastructure=ours)
     asked = run(retries=retries, max_retries=2**31 - 1, infrastructure_retries=min(retries, 4))
 
-    decision = decide(asked, outcome, now=NOW, jitter=jitter)
+    decision = decide_retry(asked, outcome, now=NOW, jitter=jitter)
 
-    assert isinstance(decision, Again)
-    longest = max(LONGEST_DELAY * 1.25, timedelta(seconds=floor))
+    assert isinstance(decision, RetryAt)
+    longest = max(MAX_DELAY * 1.25, timedelta(seconds=floor))
     assert NOW <= decision.at <= NOW + longest + timedelta(microseconds=1)

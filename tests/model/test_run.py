@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.model.run import TRANSITIONS, Change, LogKind, LogLine, RunState, Usage, after
+from optio.model.run import TRANSITIONS, LogKind, LogLine, RunChange, RunState, Usage, next_state
 
-changes = st.lists(st.sampled_from(Change), max_size=40)
+changes = st.lists(st.sampled_from(RunChange), max_size=40)
 
 
 @given(changes)
-def test_no_order_of_changes_leaves_the_table(wanted: list[Change]) -> None:
+def test_no_order_of_changes_leaves_the_table(wanted: list[RunChange]) -> None:
     state, path = RunState.QUEUED, [RunState.QUEUED]
     for change in wanted:
-        new = after(state, change)
+        new = next_state(state, change)
         if new is not None:
             state = new
             path.append(state)
@@ -34,13 +34,13 @@ def test_every_state_can_be_reached_and_the_table_knows_what_is_final(state: Run
     ways_out = {change for (before, change) in TRANSITIONS if before is state}
 
     assert state in reached
-    assert state.terminal is (ways_out <= {Change.RETRY_BY_HAND})
+    assert state.terminal is (ways_out <= {RunChange.RETRY_BY_HAND})
 
 
 def test_only_a_failed_run_is_brought_back_and_only_by_hand() -> None:
     back = {key for key, new in TRANSITIONS.items() if key[0].terminal}
 
-    assert back == {(RunState.FAILED, Change.RETRY_BY_HAND)}
+    assert back == {(RunState.FAILED, RunChange.RETRY_BY_HAND)}
 
 
 tokens = st.builds(

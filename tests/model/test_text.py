@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.model.text import SLUG, duration, money, roughly, slug, span
+from optio.model.text import SLUG, duration, format_roughly, money, slug, span
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_span_is_written_as_people_write_it(seconds: int, text: str) -> None:
     ],
 )
 def test_a_span_is_told_roughly_in_one_unit(seconds: float, text: str) -> None:
-    assert roughly(timedelta(seconds=seconds)) == text
+    assert format_roughly(timedelta(seconds=seconds)) == text
 
 
 @pytest.mark.parametrize("text", ["0", "2.50", "0.0001", "999999999.9999"])

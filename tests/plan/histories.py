@@ -13,14 +13,14 @@ from decimal import Decimal
 from heapq import heappop, heappush
 from typing import Any
 
-from optio.model.money import DAY, MONTH, NOTHING, worst
+from optio.model.money import DAY, MONTH, ZERO_USD, worst_case
 from optio.model.registry import CompiledTask, Origin
 from optio.model.task import TaskSpec
 from optio.plan.money import spend
 from optio.runs.admission import starts
 from optio.scheduling.cron import fires
-from optio.scheduling.zone_transitions import changes
-from optio.store.values import AdmissionView, Quota, Waiting
+from optio.scheduling.zone_transitions import clock_changes
+from optio.store.values import AdmissionView, QueuedRun, Quota
 
 NOW = datetime(2026, 10, 20, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -32,7 +32,7 @@ ZONES = (
     *("UTC", "Asia/Kolkata", "Europe/Berlin", "America/New_York", "America/Santiago", "Australia/Lord_Howe"),
     *("Africa/Casablanca", "Asia/Beirut", "Antarctica/Troll"),
 )
-CLOCKS = {zone: tuple(changes(zone, NOW, datetime(2040, 1, 1, tzinfo=UTC))) for zone in ZONES}
+CLOCKS = {zone: tuple(clock_changes(zone, NOW, datetime(2040, 1, 1, tzinfo=UTC))) for zone in ZONES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def delivered(chance: random.Random, rate: int, begin: datetime, over: timedelta
 
 def history(chance: random.Random, task: CompiledTask, triggers: Sequence[datetime]) -> list[Spent]:
     """What becomes of these triggers. Many attempts spend what is left of their run's budget, which is the worst case."""
-    spec, budget = task.spec, task.spec.budget or NOTHING
+    spec, budget = task.spec, task.spec.budget or ZERO_USD
     queue: list[tuple[datetime, int, datetime, int, Decimal]] = [
         (at, seq, at, 0, budget) for seq, at in enumerate(sorted(triggers))
     ]
@@ -108,7 +108,7 @@ def history(chance: random.Random, task: CompiledTask, triggers: Sequence[dateti
             quotas = {"task": Quota(count=spec.start_limit.count, window=spec.start_limit.window, used=len(begun))}
         due = [each for each in queue if each[0] <= now]
         waiting = [
-            Waiting(
+            QueuedRun(
                 run_id=str(number),
                 task_id="task",
                 seq=number,
@@ -156,7 +156,7 @@ def hold_webhook(chance: random.Random) -> tuple[Decimal, Decimal]:
     task = task_of(chance, schedule=False, webhook=True)
     rate, over = chance.randint(4, 20), timedelta(minutes=chance.randint(1, 8))
     sent = delivered(chance, rate, NOW, over * chance.randint(1, 2), 60)
-    stated = worst(task.spec, fires=0, over=over).usd
+    stated = worst_case(task.spec, fires=0, over=over).usd
     assert stated is not None
     return most_spent(history(chance, task, sent), over), stated
 

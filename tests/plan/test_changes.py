@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from optio.compiler.source_tree import DirectoryTree
-from optio.model.effect import Kind
+from optio.model.effect import EffectKind
 from optio.plan import report
-from optio.plan.compare import Plan, compare
-from optio.plan.effect import Outlook
-from optio.plan.side import side
+from optio.plan.compare import Plan, compare_sides
+from optio.plan.effect import Forecast
+from optio.plan.side import compile_side
 
 CHANGES = Path(__file__).parent / "changes"
 NAMES = sorted(path.name for path in CHANGES.iterdir())
@@ -168,8 +168,8 @@ def seen(path: str, *, gone: bool = False) -> str:
 
 
 def planned(name: str) -> Plan:
-    before, after = (side(DirectoryTree(CHANGES / name / which)) for which in ("before", "after"))
-    return compare(before, after, Outlook(now=NOW))
+    before, after = (compile_side(DirectoryTree(CHANGES / name / which)) for which in ("before", "after"))
+    return compare_sides(before, after, Forecast(now=NOW))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -180,7 +180,7 @@ def test_a_change_has_these_effects_and_no_others(name: str) -> None:
 def test_every_kind_of_effect_is_shown_by_a_change() -> None:
     shown = {kind for kinds in KINDS.values() for kind in kinds.split()}
 
-    assert set(Kind) - shown == {Kind.CONNECTIONS_CHANGED}, "connections are an error for now"
+    assert set(EffectKind) - shown == {EffectKind.CONNECTIONS_CHANGED}, "connections are an error for now"
     assert set(KINDS) == set(NAMES)
 
 
@@ -188,7 +188,7 @@ def test_every_kind_of_effect_is_shown_by_a_change() -> None:
 def test_a_change_has_the_text_that_stands_beside_it(name: str) -> None:
     expected = CHANGES / name / "expected.txt"
 
-    found = "".join(line + "\n" for line in report.lines(planned(name), seen, verbose=True))
+    found = "".join(line + "\n" for line in report.render_lines(planned(name), seen, verbose=True))
 
     if os.environ.get("REWRITE_CHANGES"):
         expected.write_text(found, encoding="utf-8")

@@ -8,11 +8,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from optio.compiler.source_tree import DirectoryTree, MemoryTree
-from optio.model.effect import Kind
+from optio.model.effect import EffectKind
 from optio.plan import document, markdown, report
-from optio.plan.compare import Plan, compare
-from optio.plan.effect import Outlook
-from optio.plan.side import Side, side
+from optio.plan.compare import Plan, compare_sides
+from optio.plan.effect import Forecast
+from optio.plan.side import Side, compile_side
 from tests.plan.test_changes import CHANGES, NAMES, seen
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -24,7 +24,7 @@ def task(name: str, more: str = "") -> str:
 
 
 def plan(before: dict[str, str], after: dict[str, str]) -> Plan:
-    return compare(side(MemoryTree(before)), side(MemoryTree(after)), Outlook(now=NOW))
+    return compare_sides(compile_side(MemoryTree(before)), compile_side(MemoryTree(after)), Forecast(now=NOW))
 
 
 def statuses(before: dict[str, str], after: dict[str, str]) -> list[str]:
@@ -72,7 +72,7 @@ TREES = st.tuples(st.sampled_from(NAMES), st.sampled_from(["before", "after"]))
 
 @cache
 def known(name: str, which: str) -> Side:
-    return side(DirectoryTree(CHANGES / name / which))
+    return compile_side(DirectoryTree(CHANGES / name / which))
 
 
 def ids(plan: Plan, status: str) -> set[str]:
@@ -88,15 +88,15 @@ def ids(plan: Plan, status: str) -> set[str]:
 def test_any_tree_can_be_held_against_any_other_and_what_comes_goes_when_it_is_turned_round(
     one: tuple[str, str], other: tuple[str, str]
 ) -> None:
-    there, back = (compare(known(*a), known(*b), Outlook(now=NOW)) for a, b in ((one, other), (other, one)))
+    there, back = (compare_sides(known(*a), known(*b), Forecast(now=NOW)) for a, b in ((one, other), (other, one)))
 
     for made in (there, back):
-        first, *_ = report.lines(made, seen, verbose=True)
+        first, *_ = report.render_lines(made, seen, verbose=True)
         assert first == made.summary
-        assert markdown.text(made, seen).startswith(f"### {made.summary}\n")
-        assert json.loads(json.dumps(document.of(made, seen)))["summary"]["text"] == made.summary
+        assert markdown.render_markdown(made, seen).startswith(f"### {made.summary}\n")
+        assert json.loads(json.dumps(document.plan_document(made, seen)))["summary"]["text"] == made.summary
     # A new task that is refused for its money is told, and nothing is lost when it goes again.
-    if not any(effect.kind is Kind.MONEY_UP for made in (there, back) for effect in made.policy):
+    if not any(effect.kind is EffectKind.MONEY_UP for made in (there, back) for effect in made.policy):
         assert there.summary.startswith("no effect") == back.summary.startswith("no effect")
     # Under a policy that cannot be read every task is broken, which is told once.
     if not ids(there, "broken") | ids(back, "broken") and not any(known(*each).policy_unreadable for each in (one, other)):

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optio.model.effect import Kind
-from optio.model.params import fill, validator
+from optio.model.effect import EffectKind
+from optio.model.params import apply_defaults, validator
 from optio.plan.contract import differences
 
 CLOSED = {"type": "object", "additionalProperties": False}
-SAFE = {Kind.PARAMS_WIDENED, Kind.DEFAULT_CHANGED}
+SAFE = {EffectKind.PARAMS_WIDENED, EffectKind.DEFAULT_CHANGED}
 
 
 def kinds(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[tuple[str, str]]:
@@ -158,7 +158,7 @@ PARAMS = st.dictionaries(
 
 
 def takes(schema: dict[str, Any], params: dict[str, Any]) -> bool:
-    return bool(validator(schema).is_valid(fill(schema, params)))
+    return bool(validator(schema).is_valid(apply_defaults(schema, params)))
 
 
 def mended(schema: Any) -> Any:
@@ -171,7 +171,9 @@ def mended(schema: Any) -> Any:
     if "anyOf" in kept:
         kept["anyOf"] = [mended(value) for value in kept["anyOf"]]
     default = kept.get("default")
-    if "default" in kept and not validator(kept).is_valid(fill(kept, default) if isinstance(default, dict) else default):
+    if "default" in kept and not validator(kept).is_valid(
+        apply_defaults(kept, default) if isinstance(default, dict) else default
+    ):
         del kept["default"]
     return kept
 

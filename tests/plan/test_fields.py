@@ -12,11 +12,11 @@ from optio.model.registry import CompiledTask, Origin
 from optio.model.spec import Spec, names_of
 from optio.model.task import Amounts, Dedupe, Environment, Network, Resources, StartLimit, TaskSpec
 from optio.model.trigger import ScheduleConfig, ScheduleTrigger, SecretRef, WebhookConfig, WebhookTrigger
-from optio.plan.effect import Outlook
+from optio.plan.effect import Forecast
 from optio.plan.effects import between
-from optio.plan.words import apart
+from optio.plan.words import shorten_pair
 
-OUTLOOK = Outlook(now=datetime(2026, 1, 2, 12, tzinfo=UTC))
+OUTLOOK = Forecast(now=datetime(2026, 1, 2, 12, tzinfo=UTC))
 # They are for people, for `optio test`, or for the compiler, which has done with them.
 WITHOUT_MEANING = {"apiVersion", "type", "extends", "description", "tests"}
 # What a run never sees, for it is in `prompt` or in the trigger's place in the list.
@@ -222,7 +222,7 @@ WORDS = st.text(st.characters(exclude_characters="\\"))
 @given(WORDS, WORDS, WORDS, WORDS)
 def test_two_long_texts_that_differ_are_shown_as_two(start: str, was: str, now: str, end: str) -> None:
     one, other = (f"{start * 30}{text}{end * 30}" for text in (was, now))
-    shown = apart(one, other)
+    shown = shorten_pair(one, other)
 
     assert (shown[0] != shown[1]) == (one != other)
     assert all(text.isprintable() for text in shown)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from optio.model.mapping import compile_when
-from optio.plan.filters import difference
+from optio.plan.filters import compare_filters
 
 OPENED = "@.action == 'opened'"
 
@@ -30,8 +30,8 @@ OPENED = "@.action == 'opened'"
     ],
 )
 def test_what_says_the_same_is_the_same(old: str | None, new: str) -> None:
-    assert difference(old, new) is None
-    assert difference(new, old) is None
+    assert compare_filters(old, new) is None
+    assert compare_filters(new, old) is None
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_what_says_the_same_is_the_same(old: str | None, new: str) -> None:
     ],
 )
 def test_another_filter_is_no_danger_by_itself(old: str | None, new: str) -> None:
-    found = difference(old, new)
+    found = compare_filters(old, new)
 
     assert found is not None
     assert found.danger is None
@@ -85,7 +85,7 @@ def test_another_filter_is_no_danger_by_itself(old: str | None, new: str) -> Non
     ],
 )
 def test_what_lets_pass_what_was_kept_out_is_a_danger(old: str, new: str | None, danger: str) -> None:
-    found = difference(old, new)
+    found = compare_filters(old, new)
 
     assert found is not None
     assert found.danger == danger
@@ -94,8 +94,8 @@ def test_what_lets_pass_what_was_kept_out_is_a_danger(old: str, new: str | None,
 def test_a_filter_of_many_conditions_ends_soon_and_is_not_called_the_same() -> None:
     many = " || ".join(f"@.f{number} == {number}" for number in range(60))
 
-    assert difference(many, f"{many} || @.f0 == 1") is not None
-    assert difference(f"({many})", many) is None
+    assert compare_filters(many, f"{many} || @.f0 == 1") is not None
+    assert compare_filters(f"({many})", many) is None
 
 
 ATOMS = ["@.a == 'x'", "@.a != 'x'", "'y' == @.a", "@.b", "$[0].b == 1", "@.b < 1", "@['b'] >= 1", "@.a == @.b", "!@.a"]
@@ -122,7 +122,7 @@ def test_what_is_called_the_same_lets_the_same_pass(seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(60):
         old, new = written(rng, 3), rng.choice([written(rng, 3), None])
-        if difference(old, new) is None:
+        if compare_filters(old, new) is None:
             assert passing(old) == passing(new), (old, new)
-        if "always" in str(difference(old, new)):
+        if "always" in str(compare_filters(old, new)):
             assert all(passing(new)), (old, new)

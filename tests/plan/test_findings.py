@@ -2,10 +2,10 @@
 
 import pytest
 
-from optio.compiler.report import concise
+from optio.compiler.report import render_concise
 from optio.compiler.rules import changes
 from optio.compiler.source_tree import DirectoryTree, MemoryTree
-from optio.model.effect import Kind, Weight
+from optio.model.effect import EffectKind, EffectWeight
 from optio.plan.findings import findings
 from tests.plan.test_changes import CHANGES, NAMES, planned
 
@@ -72,12 +72,14 @@ def test_what_breaks_callers_names_a_cure_that_fits(name: str, hint: str) -> Non
 
 
 def test_a_rename_is_what_breaks_callers() -> None:
-    assert [each.weight for each in planned("a-task-renamed").effects if each.kind is Kind.TASK_RENAMED] == [Weight.DANGER]
+    assert [each.weight for each in planned("a-task-renamed").effects if each.kind is EffectKind.TASK_RENAMED] == [
+        EffectWeight.DANGER
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_finding_names_a_cure_on_one_line(name: str) -> None:
-    for line in concise(findings(planned(name), DirectoryTree(CHANGES / name / "after"))):
+    for line in render_concise(findings(planned(name), DirectoryTree(CHANGES / name / "after"))):
         assert line.endswith(")")
         assert "\n" not in line
 

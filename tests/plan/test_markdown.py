@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from optio.compiler.source_tree import MemoryTree
 from optio.plan import markdown, report
-from optio.plan.compare import Plan, compare
-from optio.plan.effect import Outlook
-from optio.plan.side import side
+from optio.plan.compare import Plan, compare_sides
+from optio.plan.effect import Forecast
+from optio.plan.side import compile_side
 from optio.plan.words import brief
 from tests.plan.test_changes import NAMES, planned, seen
 
@@ -26,7 +26,7 @@ def of_prompts(*prompts: tuple[str, str]) -> Plan:
             for number in range(len(prompts))
         } | {f"{number}.md": prompt[which] for number, prompt in enumerate(prompts)}
 
-    return compare(side(MemoryTree(files(0))), side(MemoryTree(files(1))), Outlook(now=NOW))
+    return compare_sides(compile_side(MemoryTree(files(0))), compile_side(MemoryTree(files(1))), Forecast(now=NOW))
 
 
 def without_code(text: str) -> str:
@@ -53,7 +53,7 @@ def without_code(text: str) -> str:
 def test_nothing_in_a_prompt_breaks_out(prompt: str) -> None:
     plan = of_prompts(("calm", f"a{prompt}"))
 
-    left = without_code(markdown.text(plan, seen))
+    left = without_code(markdown.render_markdown(plan, seen))
 
     assert left.count("<details") == left.count("</details>") == 1
     assert not re.search(r"@|#1|!\[|<img|~~~", left)
@@ -113,9 +113,11 @@ def test_values_beside_each_other_share_a_span() -> None:
 def test_the_errors_of_a_broken_file_are_told_and_nothing_in_them_breaks_out() -> None:
     key = "'@somebody ` </details> #1'"
     tree = MemoryTree({"a.yaml": f"name: A\nagentRuntime: claude-code\npromptTemplate: x\n{key}: 1\n"})
-    broken = side(tree)
+    broken = compile_side(tree)
 
-    shown = markdown.text(compare(side(MemoryTree({})), broken, Outlook(now=NOW)), seen, broken.errors)
+    shown = markdown.render_markdown(
+        compare_sides(compile_side(MemoryTree({})), broken, Forecast(now=NOW)), seen, broken.errors
+    )
 
     assert shown.startswith("### no effect; 1 error\n\n- :x: `a.yaml:4:1` unknown key ")
     assert shown.endswith("`OPT101 unknown-key`\n")
@@ -123,9 +125,11 @@ def test_the_errors_of_a_broken_file_are_told_and_nothing_in_them_breaks_out() -
 
 
 def test_of_very_many_errors_some_are_shown_and_the_others_counted() -> None:
-    broken = side(MemoryTree({f"{number}.yaml": "no: task" for number in range(30)}))
+    broken = compile_side(MemoryTree({f"{number}.yaml": "no: task" for number in range(30)}))
 
-    shown = markdown.text(compare(side(MemoryTree({})), broken, Outlook(now=NOW)), seen, broken.errors)
+    shown = markdown.render_markdown(
+        compare_sides(compile_side(MemoryTree({})), broken, Forecast(now=NOW)), seen, broken.errors
+    )
 
     assert shown.count("- :x: ") == 20
     assert f"- ... and {len(broken.errors) - 20} errors more: `optio check` shows all" in shown
@@ -135,7 +139,7 @@ def test_it_is_never_too_long_and_says_what_is_left_out() -> None:
     long = "\n".join(f"line {number} " + "x" * 300 for number in range(100))
     plan = of_prompts(*[(f"one {number}", f"{long} {number}") for number in range(150)])
 
-    shown = markdown.text(plan, seen)
+    shown = markdown.render_markdown(plan, seen)
 
     assert len(shown) <= 65_536
     assert "150 tasks changed" in shown
@@ -149,10 +153,12 @@ def test_of_very_many_effects_the_dangers_are_shown() -> None:
         head = "name: A\nagentRuntime: claude-code\npromptTemplate: x\nparamsSchema:\n  type: object\n  properties:\n"
         return {"a.yaml": f"{head}{parameters}environment: {{network: {{egress: [{host}]}}}}\n"}
 
-    plan = compare(side(MemoryTree(files(3, "a.com"))), side(MemoryTree(files(4, "b.com"))), Outlook(now=NOW))
+    plan = compare_sides(
+        compile_side(MemoryTree(files(3, "a.com"))), compile_side(MemoryTree(files(4, "b.com"))), Forecast(now=NOW)
+    )
 
     assert len(plan.effects) == 302
-    for shown in (markdown.text(plan, seen), "\n".join(report.lines(plan, seen))):
+    for shown in (markdown.render_markdown(plan, seen), "\n".join(report.render_lines(plan, seen))):
         assert re.search(r"reaches `?b\.com`?, which it did not", shown)
         assert "... and 242 effects more" in shown or "... 242 effects more: `--format json` has all" in shown
 
@@ -160,6 +166,6 @@ def test_of_very_many_effects_the_dangers_are_shown() -> None:
 def test_every_change_of_the_corpus_has_its_kinds_in_the_table() -> None:
     for name in NAMES:
         plan = planned(name)
-        shown = markdown.text(plan, seen)
+        shown = markdown.render_markdown(plan, seen)
         assert shown.startswith(f"### {plan.summary}\n")
         assert all(effect.kind in shown for effect in plan.effects)

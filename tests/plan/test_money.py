@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optio.compiler.source_tree import MemoryTree
-from optio.model.effect import Kind, Weight
-from optio.plan.compare import compare
-from optio.plan.effect import Outlook
+from optio.model.effect import EffectKind, EffectWeight
+from optio.plan.compare import compare_sides
+from optio.plan.effect import Forecast
 from optio.plan.effects import between
 from optio.plan.money import spend, total
-from optio.plan.side import side
+from optio.plan.side import compile_side
 from tests.plan.histories import hold_schedule, hold_webhook
 from tests.plan.test_fields import task
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
-OUTLOOK = Outlook(now=NOW)
+OUTLOOK = Forecast(now=NOW)
 WEBHOOK = {"type": "webhook", "config": {"path": "x", "unsigned": True}}
 SCHEDULES = [{"type": "schedule", "config": {"cronExpression": "0 9 * * *"}}]
 PLAIN = {"name": "Report", "agentRuntime": "claude-code", "promptTemplate": "x", "budgetUsd": "1.00"}
@@ -97,11 +97,13 @@ def test_a_webhook_without_a_limit_is_named_beside_what_schedules_spend() -> Non
 
 
 def test_the_limit_to_write_says_what_it_comes_to() -> None:
-    (effect,) = (each for each in between(None, task({**PLAIN, "triggers": [WEBHOOK]}), OUTLOOK) if each.kind is Kind.MONEY_UP)
+    (effect,) = (
+        each for each in between(None, task({**PLAIN, "triggers": [WEBHOOK]}), OUTLOOK) if each.kind is EffectKind.MONEY_UP
+    )
 
     assert effect.text == "worst case in 30 days: $0.00 -> no bound; in 24 hours: $0.00 -> no bound"
     assert effect.lines[-1] == "no bound: write `startLimit: {count: 50, per: 24h}` for at most $1,500.00 in 30 days"
-    assert effect.weight is Weight.DANGER
+    assert effect.weight is EffectWeight.DANGER
 
 
 def test_the_difference_is_told_where_the_same_tasks_have_no_bound() -> None:
@@ -123,11 +125,11 @@ def test_the_difference_is_told_where_the_same_tasks_have_no_bound() -> None:
         ),
         (tree(a=one, b=""), tree(a="", b=""), f"{some}{rest} -> no bound for 2 tasks; write `budgetUsd` for a, b"),
     ):
-        assert compare(side(before), side(after), OUTLOOK).summary.partition("; worst case ")[2] == said
+        assert compare_sides(compile_side(before), compile_side(after), OUTLOOK).summary.partition("; worst case ")[2] == said
 
 
-def weight(before: dict[str, object], after: dict[str, object]) -> Weight | None:
-    found = [each for each in between(task(before), task(after), OUTLOOK) if each.kind is Kind.MONEY_UP]
+def weight(before: dict[str, object], after: dict[str, object]) -> EffectWeight | None:
+    found = [each for each in between(task(before), task(after), OUTLOOK) if each.kind is EffectKind.MONEY_UP]
     return found[0].weight if found else None
 
 
@@ -135,9 +137,9 @@ def test_more_money_is_a_danger_when_it_doubles_or_has_no_bound() -> None:
     daily = scheduled("0 9 * * *")
     unbounded = {key: value for key, value in daily.items() if key != "budgetUsd"}
 
-    assert weight(daily, {**daily, "budgetUsd": "1.99"}) is Weight.NOTICE
-    assert weight(daily, {**daily, "budgetUsd": "2.00"}) is Weight.DANGER
-    assert weight(daily, unbounded) is Weight.DANGER
+    assert weight(daily, {**daily, "budgetUsd": "1.99"}) is EffectWeight.NOTICE
+    assert weight(daily, {**daily, "budgetUsd": "2.00"}) is EffectWeight.DANGER
+    assert weight(daily, unbounded) is EffectWeight.DANGER
     assert weight(daily, {**daily, "budgetUsd": "0.99"}) is None
     assert weight(unbounded, {**unbounded, "maxRetries": 3}) is None
     assert weight(daily, {**daily, "maxRetries": 9}) is None
@@ -146,12 +148,14 @@ def test_more_money_is_a_danger_when_it_doubles_or_has_no_bound() -> None:
 def test_a_webhook_without_a_limit_is_a_danger() -> None:
     daily = scheduled("0 9 * * *")
 
-    assert weight(daily, {**daily, "triggers": [*SCHEDULES, WEBHOOK]}) is Weight.DANGER
-    assert weight(PLAIN, {**PLAIN, "triggers": [WEBHOOK]}) is Weight.DANGER
+    assert weight(daily, {**daily, "triggers": [*SCHEDULES, WEBHOOK]}) is EffectWeight.DANGER
+    assert weight(PLAIN, {**PLAIN, "triggers": [WEBHOOK]}) is EffectWeight.DANGER
 
 
-@pytest.mark.parametrize(("expression", "expected"), [("0 0,6,12 * * *", Weight.NOTICE), ("0 */6 * * *", Weight.DANGER)])
-def test_what_spends_for_the_first_time_is_a_danger_from_a_sum_on(expression: str, expected: Weight) -> None:
+@pytest.mark.parametrize(
+    ("expression", "expected"), [("0 0,6,12 * * *", EffectWeight.NOTICE), ("0 */6 * * *", EffectWeight.DANGER)]
+)
+def test_what_spends_for_the_first_time_is_a_danger_from_a_sum_on(expression: str, expected: EffectWeight) -> None:
     task = scheduled(expression)
 
     assert weight(PLAIN, task) is expected

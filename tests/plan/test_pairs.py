@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import MemoryTree
 from optio.model.registry import CompiledTask
-from optio.plan.pairs import pairs
+from optio.plan.pairs import pair_tasks
 
 TASK = "name: {name}\nagentRuntime: claude-code\npromptTemplate: {prompt}\n{more}"
 
@@ -22,7 +22,9 @@ def tasks(**files: str) -> dict[str, CompiledTask]:
 
 
 def found(before: dict[str, CompiledTask], after: dict[str, CompiledTask]) -> list[str]:
-    return [f"{pair.before.id if pair.before else '-'} {pair.after.id if pair.after else '-'}" for pair in pairs(before, after)]
+    return [
+        f"{pair.before.id if pair.before else '-'} {pair.after.id if pair.after else '-'}" for pair in pair_tasks(before, after)
+    ]
 
 
 def test_a_moved_file_is_not_removed_and_added() -> None:
@@ -66,11 +68,11 @@ def test_every_task_is_in_one_pair_and_ids_win(one: dict[str, str], other: dict[
     before = tasks(**{path: text(path, prompt) for path, prompt in one.items()})
     after = tasks(**{path: text(path, prompt) for path, prompt in other.items()})
 
-    made = pairs(before, after)
+    made = pair_tasks(before, after)
 
     assert sorted(pair.before.id for pair in made if pair.before) == sorted(before)
     assert sorted(pair.after.id for pair in made if pair.after) == sorted(after)
     assert all(
         pair.before and pair.after and pair.before.id == pair.id for pair in made if pair.id in before.keys() & after.keys()
     )
-    assert pairs(before, after) == made
+    assert pair_tasks(before, after) == made

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from optio.model.params import fill, validator
+from optio.model.params import apply_defaults, validator
 from optio.model.registry import canonical
-from optio.plan.schemas import normal
+from optio.plan.schemas import normalize
 
 VALUES: list[Any] = [
     *(None, True, False, 0, 1, 1.0, 2, -1, 0.5, 1.5, 9, 10, "", "a", "b", "abc", "abcdef", "2026-01-02"),
@@ -69,7 +69,7 @@ def test_the_normal_form_takes_the_same(seed: int) -> None:
         schema["$defs"] = {name: written(rng, 1) for name in ("one", "two")}
         if '"$ref"' in canonical(schema["$defs"]):  # perhaps in a circle that no value leaves
             continue
-        form = normal(schema)
+        form = normalize(schema)
         # No type, and no value, is said in a form that no validator takes.
         if '"type":[]' not in canonical(form) and '"enum":[]' not in canonical(form):
             assert taken(form) == taken(schema), (schema, form)
@@ -87,14 +87,14 @@ def test_a_default_counts_where_it_is_filled_in() -> None:
         "$defs": {"text": shared},
     }
 
-    assert fill(normal(schema), {}) == fill(schema, {}) == {"B": "own"}
+    assert apply_defaults(normalize(schema), {}) == apply_defaults(schema, {}) == {"B": "own"}
 
 
 def test_a_reference_in_a_circle_stays() -> None:
     tree = {"type": "object", "properties": {"child": {"$ref": "#/$defs/tree"}}}
     schema = {"$ref": "#/$defs/tree", "$defs": {"tree": tree}}
 
-    form = normal(schema)
+    form = normalize(schema)
 
     assert form["$defs"] == {"tree": tree}
     assert taken(form) == taken(schema)
@@ -108,4 +108,4 @@ def test_references_that_multiply_end_soon() -> None:
     }
     schema = {"$ref": "#/$defs/d0", "$defs": {**defs, names[-1]: {"type": "string"}}}
 
-    assert normal(schema) == schema
+    assert normalize(schema) == schema

@@ -16,7 +16,7 @@ import pytest
 from optio.errors import NotFound, StoreUnavailable
 from optio.processes.retention import Retention
 from optio.settings import Settings
-from optio.store.values import Keep
+from optio.store.values import RetentionPolicy
 from optio.wiring import Services
 from tests.runs.support import accept, execute, opened, working
 from tests.server.api import JOB, Api
@@ -63,14 +63,14 @@ def test_of_all_schedulers_one_does_it(tmp_path: Path, caplog: pytest.LogCapture
 
 
 def test_a_pass_that_fails_is_done_again(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    passes: list[Keep] = []
+    passes: list[RetentionPolicy] = []
 
-    def fail(keep: Keep) -> Iterator[tuple[str, int]]:
+    def fail(keep: RetentionPolicy) -> Iterator[tuple[str, int]]:
         passes.append(keep)
         raise StoreUnavailable("away") if len(passes) == 1 else RuntimeError("a bug")
 
     monkeypatch.setattr(services.store, "prune", fail)
-    monkeypatch.setattr(services.store, "take_turn", lambda *_: True)
+    monkeypatch.setattr(services.store, "acquire_job_lease", lambda *_: True)
     job = Retention(services, first=0.01, look=0.01)
     job.start()
     try:
@@ -82,7 +82,7 @@ def test_a_pass_that_fails_is_done_again(services: Services, monkeypatch: pytest
 def test_it_ends_after_the_step_that_is_being_done(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = threading.Event()
 
-    def endless(keep: Keep) -> Iterator[tuple[str, int]]:
+    def endless(keep: RetentionPolicy) -> Iterator[tuple[str, int]]:
         while True:
             begun.set()
             yield "runs", 1
@@ -96,7 +96,7 @@ def test_it_ends_after_the_step_that_is_being_done(services: Services, monkeypat
 
     assert not job._thread.is_alive()
     # What is left is another's, at once.
-    assert services.store.take_turn("retention", "other", timedelta(hours=1), timedelta(seconds=1))
+    assert services.store.acquire_job_lease("retention", "other", timedelta(hours=1), timedelta(seconds=1))
 
 
 def test_a_scheduler_deletes_what_is_kept_no_longer(tmp_path: Path) -> None:

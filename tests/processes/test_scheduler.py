@@ -24,7 +24,7 @@ from optio.errors import StoreUnavailable
 from optio.model.registry import CompiledTask, Registry
 from optio.model.run import Run
 from optio.processes.scheduler import Scheduler, StoreClock, new_id
-from optio.runs.schedule import fingerprint, plan
+from optio.runs.schedule import fingerprint, plan_step
 from optio.settings import Settings
 from optio.store.base import Store
 from optio.store.postgres import postgres_store
@@ -788,7 +788,7 @@ def test_a_slot_that_another_scheduler_fired_is_not_among_those_that_are_ready(s
     scheduler = Scheduler(replace(services, store=cast(Store, counted)), clock=hand)
     serve(services, named("a"), named("b"))
     scheduler.step()
-    services.store.fire(plan(named("b"), NOON, NOON, new_id).firing).result(10)
+    services.store.fire(plan_step(named("b"), NOON, NOON, new_id).firing).result(10)
     tell(scheduler)
     scheduler.step()
     before = list(counted.planned)
@@ -820,7 +820,7 @@ def test_an_edit_that_nobody_told_of_costs_those_beside_it_nothing(
 def test_more_schedules_than_a_commit_holds_all_fire(
     services: Services, scheduler: Scheduler, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("optio.processes.scheduler._IN_A_LOT", 3)
+    monkeypatch.setattr("optio.processes.scheduler._MAX_SLOTS_PER_COMMIT", 3)
     serve(services, *(named(f"t{place}") for place in range(10)))
     scheduler.step()
     for place in range(2):

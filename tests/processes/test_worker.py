@@ -20,7 +20,7 @@ import pytest
 from optio.broker.base import Listener, Topic
 from optio.errors import StoreUnavailable
 from optio.model.run import LogKind, RunState
-from optio.processes.worker import Worker, _Steady
+from optio.processes.worker import Worker, _ClockSteadiness
 from optio.runs.blame import MAX_READ_CRASHES
 from optio.store.sqlite import sqlite_store
 from optio.wiring import Services
@@ -518,17 +518,17 @@ def test_a_run_that_a_worker_owns_and_has_forgotten_is_given_back(tmp_path: Path
 def test_what_attempts_left_is_looked_through_by_one_worker_of_a_place_at_a_time(
     here: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("optio.processes.worker._TIDY", 0.2)
+    monkeypatch.setattr("optio.processes.worker._TIDY_PERIOD_S", 0.2)
     looks: list[str] = []
     monkeypatch.setattr(Worker, "tidy", lambda worker: looks.append(worker.name))
     chore = f"tidy {here.executor.place()}"
-    assert here.store.take_turn(chore, "another", timedelta(0), timedelta(minutes=5))
+    assert here.store.acquire_job_lease(chore, "another", timedelta(0), timedelta(minutes=5))
 
     with working(here), working(here):
         eventually(lambda: len(looks) == 2, what="a look of each, when it starts")
         time.sleep(2)
         meanwhile = len(looks)
-        here.store.end_turn(chore, "another")
+        here.store.release_job_lease(chore, "another")
         eventually(lambda: len(looks) > 4, what="looks of those whose turn it is")
 
     assert meanwhile == 2
@@ -634,7 +634,7 @@ def test_an_orphan_of_another_machine_is_left_alone_until_the_stores_clock_has_b
 def test_a_clock_that_jumps_is_not_steady_until_it_has_gone_on_for_a_while() -> None:
     start = datetime(2026, 1, 1, tzinfo=UTC)
     looks = [(0, 0), (5, 5), (11, 11), (7213, 13), (7220, 20), (7224, 24), (24, 26), (30, 32), (37, 39)]
-    steady = _Steady(timedelta(seconds=10))
+    steady = _ClockSteadiness(timedelta(seconds=10))
 
     found = [steady.look(start + timedelta(seconds=now), clock) for now, clock in looks]
 

@@ -14,7 +14,7 @@ from optio.model.registry import CompiledTask
 from optio.model.run import LogKind, Run
 from optio.processes.worker import Worker
 from optio.runs.execute import Execution
-from optio.runs.submit import prepare
+from optio.runs.submit import prepare_run
 from optio.settings import Settings
 from optio.store.values import Claim
 from optio.wiring import Services, build
@@ -50,7 +50,7 @@ def working(services: Services) -> Iterator[Worker]:
 
 def accept(services: Services, task: CompiledTask, params: Mapping[str, Any] | None = None) -> str:
     """Queue a run and tell the workers; its id."""
-    run = prepare(task, params, new_id=uuid.uuid4().hex, trigger="manual", actor="test")
+    run = prepare_run(task, params, new_id=uuid.uuid4().hex, trigger="manual", actor="test")
     accepted = services.store.accept(run).result()
     services.broker.tell(Topic.QUEUE)
     assert accepted.run_id is not None

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.model.room import BETWEEN_TRIES, Shortage
+from optio.model.room import MIN_TRY_INTERVAL, Shortage
 from optio.runs.admission import Admission, Hold, decide, starts
-from optio.store.values import AdmissionView, Pause, Quota, Running, Waiting
+from optio.store.values import AdmissionView, Pause, QueuedRun, Quota, RunningRun
 
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -20,8 +20,8 @@ MINUTE = timedelta(minutes=1)
 
 def waiting(
     seq: int, task: str, limit: int = 2, *, delay: float = 0, queued: float = 0, priority: int = 0, key: str | None = None
-) -> Waiting:
-    return Waiting(
+) -> QueuedRun:
+    return QueuedRun(
         run_id=f"r{seq}",
         task_id=task,
         seq=seq,
@@ -33,11 +33,11 @@ def waiting(
     )
 
 
-def view(queue: list[Waiting], running: dict[str, int] | None = None, **more: object) -> AdmissionView:
+def view(queue: list[QueuedRun], running: dict[str, int] | None = None, **more: object) -> AdmissionView:
     """With as many running runs of each task; `a-0`, `a-1` and so on, the first of them with the key `K`."""
     running = running or {}
     occupants = [
-        Running(run_id=f"{task}-{place}", task_id=task, dedupe_key=None if place else "K")
+        RunningRun(run_id=f"{task}-{place}", task_id=task, dedupe_key=None if place else "K")
         for task, count in running.items()
         for place in range(count)
     ]
@@ -119,7 +119,7 @@ def active_keys(seen: AdmissionView, admission: Admission) -> list[tuple[str, st
     return [(task, key) for task, key in [*running, *started] if key is not None]
 
 
-def could_start(seen: AdmissionView, admission: Admission, each: Waiting) -> bool:
+def could_start(seen: AdmissionView, admission: Admission, each: QueuedRun) -> bool:
     """Whether nothing but the limit over all tasks holds it after the starts."""
     return (
         each.task_id not in seen.pauses
@@ -141,7 +141,7 @@ def has_room(seen: AdmissionView, admission: Admission, task: str) -> bool:
     if shortages[task].begun:
         return started[task] + shortages[task].starting < shortages[task].at_once
     trials = [each for each in shortages.values() if not each.begun]
-    lately = any(NOW - each.at < BETWEEN_TRIES for each in trials)
+    lately = any(NOW - each.at < MIN_TRY_INTERVAL for each in trials)
     tries = sum(each.starting + started[each.task_id] for each in trials)
     sooner = [
         each
@@ -315,7 +315,7 @@ def _heads(whole: AdmissionView, started: list[str], heads: int) -> AdmissionVie
     """What a store shows to a claim that has started these."""
     admission = Admission(starts=started)
     keys = active_keys(whole, admission)
-    queue: list[Waiting] = []
+    queue: list[QueuedRun] = []
     for task in {each.task_id for each in whole.waiting} - set(whole.pauses):
         due = [
             each

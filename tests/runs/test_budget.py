@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.model.money import dollars, is_spent, left
-from optio.model.retry import Again, GiveUp, decide
+from optio.model.money import dollars, is_spent, remaining_budget
+from optio.model.retry import GiveUp, RetryAt, decide_retry
 from optio.model.run import LogKind, Meter, Outcome, Run, RunState
 from optio.runs.execute import Execution
 from optio.runtimes.command import Command
@@ -44,12 +44,12 @@ def test_attempts_spend_the_budget_and_one_call_at_most(
     run = Run(**{**dict.fromkeys(Run.__dataclass_fields__), "retries": 0, "max_retries": retries, "infrastructure_retries": 0})
     spent, reason = Decimal(0), ""
     for costs, is_lost in attempts:
-        rest = left(task.spec, spent)
+        rest = remaining_budget(task.spec, spent)
         assert rest is not None
         assert Command().invoke(task, "", {}, "", spent).env["OPTIO_BUDGET_USD"] == f"{rest:f}"
         made, outcome = attempt(task, costs, spent, LOST if is_lost else FAILED)
         spent += made
-        decision = decide(run, outcome, now=NOW, jitter=0, budget=task.spec.budget, spent=spent)
+        decision = decide_retry(run, outcome, now=NOW, jitter=0, budget=task.spec.budget, spent=spent)
         if isinstance(decision, GiveUp):
             reason = decision.reason or outcome.reason
             break
@@ -131,7 +131,7 @@ def test_a_retry_that_was_queued_with_nothing_left_begins_no_agent(services: Ser
     first = claim(services, run_id)
     meter = Meter(cost=Decimal("1.00"))
     # As a version decides for which a budget is an attempt's.
-    services.store.finish(run_id, first.run.fence, FAILED, meter, 1, None, lambda *_: Again(NOW))
+    services.store.finish(run_id, first.run.fence, FAILED, meter, 1, None, lambda *_: RetryAt(NOW))
     execution(services, run_id)()
     run = services.store.run(run_id)
 

@@ -316,7 +316,7 @@ class BrokenReader(Command):
 
 
 def test_a_run_that_fails_its_workers_again_and_again_is_ended(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("optio.runs.execute._AFTER_FAILURE", 0.0)
+    monkeypatch.setattr("optio.runs.execute._RETRY_PAUSE_S", 0.0)
     token = odd()
     run_id = accept(services, command_task(f"echo fine; sleep 0.2; echo poison; sleep {token}", extra="maxRetries: 0\n"))
     execution(services, run_id, runtimes={"command": BrokenReader()})()
@@ -530,7 +530,7 @@ report(type="result", status="error", reason="late")
 
 
 def test_a_log_that_is_full_says_so_once_and_counts_the_rest(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("optio.runs.output.MAX_LOG", 100_000)
+    monkeypatch.setattr("optio.runs.output.MAX_LOG_BYTES", 100_000)
 
     run = execute(services, command_task("yes 0123456789 | head -n 200000; echo end"))
 
@@ -543,7 +543,7 @@ def test_a_log_that_is_full_says_so_once_and_counts_the_rest(services: Services,
 
 
 def test_the_output_of_a_full_log_is_the_same_after_an_adoption(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("optio.runs.output.MAX_LOG", 100_000)
+    monkeypatch.setattr("optio.runs.output.MAX_LOG_BYTES", 100_000)
     run_id = accept(services, command_task("mkfifo go; yes 0123456789 | head -n 5000; read x < go; seq 1 3"))
     first = Execution(claim(services, run_id, lease=0.0), services.parts(), "first")
     thread = threading.Thread(target=first)

@@ -3,14 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.runs.lines import MAX_LINE, Lines
+from optio.runs.lines import MAX_LINE_BYTES, LineSplitter
 
 pieces = st.lists(st.binary(max_size=40).map(lambda data: data.replace(b"\x00", b"\n")), max_size=20)
 
 
 @given(pieces)
 def test_however_the_bytes_arrive_the_lines_are_the_same(parts: list[bytes]) -> None:
-    lines, whole = Lines(), b"".join(parts)
+    lines, whole = LineSplitter(), b"".join(parts)
 
     found = [line for part in parts for line in lines.feed(part)]
     rest = list(lines.rest())
@@ -25,7 +25,7 @@ def test_however_the_bytes_arrive_the_lines_are_the_same(parts: list[bytes]) -> 
 
 @given(pieces)
 def test_blocks_hold_the_same_bytes_as_lines(parts: list[bytes]) -> None:
-    lines, whole = Lines(), b"".join(parts)
+    lines, whole = LineSplitter(), b"".join(parts)
 
     blocks = [block for part in parts for block, _ in lines.block(part)]
     rest = [line for line, _ in lines.rest()]
@@ -34,11 +34,11 @@ def test_blocks_hold_the_same_bytes_as_lines(parts: list[bytes]) -> None:
 
 
 def test_a_line_without_end_is_cut_and_what_is_cut_is_counted() -> None:
-    lines = Lines()
+    lines = LineSplitter()
 
     for _ in range(10):
         assert list(lines.feed(b"x" * (1 << 20))) == []
     ((line, end),) = lines.feed(b"y\n")
 
-    assert line == b"x" * MAX_LINE + f"... [{6 * (1 << 20) + 1:,} bytes cut]".encode()
+    assert line == b"x" * MAX_LINE_BYTES + f"... [{6 * (1 << 20) + 1:,} bytes cut]".encode()
     assert end == lines.done == 10 * (1 << 20) + 2

@@ -20,7 +20,7 @@ from optio.executors.sandbox import SandboxOptions
 from optio.model.run import LogKind
 from optio.model.task import Environment
 from optio.runs.execute import Execution
-from optio.runs.mask import SHORTEST, Masker
+from optio.runs.mask import MIN_VALUE_LENGTH, Masker
 from tests.executors.support import living
 from tests.runs.support import accept, claim, execute, log_of, opened
 from tests.support import command_task, eventually
@@ -139,7 +139,7 @@ def test_no_spelling_of_a_value_is_left_whatever_is_around_it_and_is_masked_besi
 
         # Of base64 and base32 the ends belong to the neighbours; what is around a text in JSON stays.
         form = spelled[4:-8] if name.startswith("base") else text.encode() if "json" in name else spelled
-        assert len(form) < SHORTEST or form not in masked.replace(b"***", b"\0\0\0"), name
+        assert len(form) < MIN_VALUE_LENGTH or form not in masked.replace(b"***", b"\0\0\0"), name
         assert b"***" in masked, name
 
 

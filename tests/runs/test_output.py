@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from optio.model.run import LogKind, LogLine
 from optio.runs import output
-from optio.runs.output import Output, cut
+from optio.runs.output import Output, truncate_line
 from optio.runtimes.command import Command
 from tests.support import command_task
 
@@ -83,7 +83,7 @@ def test_however_often_a_run_changes_hands_its_log_is_the_same(
     with pytest.MonkeyPatch.context() as patch:
         # Only one stream may reach the limit: which of two gets there first is a matter of time.
         if full and not stderr and not result:
-            patch.setattr(output, "MAX_LOG", 500)
+            patch.setattr(output, "MAX_LOG_BYTES", 500)
 
         once = read_all(Memory(whole), [])
         often = read_all(Memory(whole), handovers)
@@ -124,13 +124,13 @@ def test_one_look_is_bounded_whatever_is_there() -> None:
     while not reading.drained:
         looks.append(len(reading.take()))
 
-    assert max(looks) <= 65_536 + output.MOST_LINES
+    assert max(looks) <= 65_536 + output.MAX_LINES
     assert len(looks) > 5
 
 
 @pytest.mark.parametrize(("size", "kept"), [(0, 0), (65_536, 65_536), (65_537, 65_536)])
 def test_a_line_of_the_log_is_cut_at_64_kib(size: int, kept: int) -> None:
-    line = cut(b"x" * size)
+    line = truncate_line(b"x" * size)
 
     assert line[:kept] == b"x" * kept
     assert line[kept:] == (b"" if size == kept else b"... [1 bytes cut]")

@@ -7,12 +7,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.runs import pool_sizing
-from optio.runs.pool_sizing import Demand, Measured, Option, PoolPlan, measured, plan, quantile, replay, samples_of, waits
+from optio.runs.pool_sizing import (
+    Demand,
+    PoolPlan,
+    PoolSizeOption,
+    StartTimes,
+    propose_size,
+    quantile,
+    samples_of,
+    simulate_pool,
+    start_times_of,
+    summarize_waits,
+)
 from optio.store.values import PlacedStart
 
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 DAY = 86_400.0
-KNOWN = Measured(cold=[8.0] * 9 + [20.0], warm=[0.1], run_s=600.0)
+KNOWN = StartTimes(cold=[8.0] * 9 + [20.0], warm=[0.1], run_s=600.0)
 TIMES = st.lists(st.floats(0, 1000, exclude_max=True), max_size=60).map(sorted)
 REFILLS = st.floats(0.001, 300)
 
@@ -21,7 +32,7 @@ def demand(*measured_at: float, span_s: float = DAY, scheduled: tuple[float, ...
     return Demand(span_s=span_s, measured=measured_at, scheduled=scheduled)
 
 
-def option(found: PoolPlan, size: int) -> Option:
+def option(found: PoolPlan, size: int) -> PoolSizeOption:
     return next(each for each in found.options if each.size == size)
 
 
@@ -36,8 +47,8 @@ def start(how: str, waited: float, task_id: str = "t") -> PlacedStart:
 def test_a_larger_pool_never_has_fewer_warm_starts_and_never_fewer_idle_hours(
     arrivals: list[float], refill_s: float, size: int
 ) -> None:
-    hits, missing = replay(arrivals, 1000, size, refill_s)
-    more, missing_more = replay(arrivals, 1000, size + 1, refill_s)
+    hits, missing = simulate_pool(arrivals, 1000, size, refill_s)
+    more, missing_more = simulate_pool(arrivals, 1000, size + 1, refill_s)
 
     assert hits <= more <= len(arrivals)
     assert size * 1000 - missing <= (size + 1) * 1000 - missing_more + 1e-6
@@ -46,15 +57,15 @@ def test_a_larger_pool_never_has_fewer_warm_starts_and_never_fewer_idle_hours(
 
 @given(TIMES, REFILLS)
 def test_as_many_places_as_starts_make_every_start_warm_and_none_makes_none(arrivals: list[float], refill_s: float) -> None:
-    assert replay(arrivals, 1000, len(arrivals), refill_s)[0] == len(arrivals)
-    assert replay(arrivals, 1000, 0, refill_s) == (0, 0.0)
+    assert simulate_pool(arrivals, 1000, len(arrivals), refill_s)[0] == len(arrivals)
+    assert simulate_pool(arrivals, 1000, 0, refill_s) == (0, 0.0)
 
 
 @given(TIMES, st.floats(0.001, 100), st.floats(1, 3))
 def test_places_that_take_longer_to_be_made_are_never_ready_more_often_in_a_pool_of_one(
     arrivals: list[float], refill_s: float, factor: float
 ) -> None:
-    assert replay(arrivals, 1000, 1, refill_s * factor)[0] <= replay(arrivals, 1000, 1, refill_s)[0]
+    assert simulate_pool(arrivals, 1000, 1, refill_s * factor)[0] <= simulate_pool(arrivals, 1000, 1, refill_s)[0]
 
 
 @given(TIMES, REFILLS, st.integers(1, 6))
@@ -67,12 +78,12 @@ def test_the_replay_is_that_of_places_which_are_looked_at_one_by_one(arrivals: l
             hits += 1
             ready_at[free[0]] = at + refill_s
 
-    assert replay(arrivals, 1000, size, refill_s)[0] == hits
+    assert simulate_pool(arrivals, 1000, size, refill_s)[0] == hits
 
 
 def test_a_replay_that_can_be_counted_by_hand() -> None:
     # At 0 both places go, at 5 none is there, at 10 both are back; at 95 one goes that is not back at the end.
-    assert replay([0, 0, 5, 10, 95], 100, 2, 10) == (4, 10 + 10 + 10 + 5)
+    assert simulate_pool([0, 0, 5, 10, 95], 100, 2, 10) == (4, 10 + 10 + 10 + 5)
 
 
 # What follows
@@ -82,9 +93,11 @@ def test_a_replay_that_can_be_counted_by_hand() -> None:
 def test_every_plan_is_in_order(
     arrivals: list[float], cold: float, current: int, target: float, largest: int, run_s: float
 ) -> None:
-    known = Measured(cold=[cold], warm=[cold / 10], run_s=run_s)
+    known = StartTimes(cold=[cold], warm=[cold / 10], run_s=run_s)
 
-    found = plan(Demand(span_s=1000, measured=arrivals, scheduled=()), known, current=current, target=target, largest=largest)
+    found = propose_size(
+        Demand(span_s=1000, measured=arrivals, scheduled=()), known, current=current, target=target, largest=largest
+    )
 
     sizes = [each.size for each in found.options]
     assert sizes == sorted(set(sizes))
@@ -107,7 +120,9 @@ def test_every_plan_is_in_order(
 
 def test_the_smallest_size_that_reaches_the_share_is_proposed() -> None:
     # Each hour three at once: two of three are warm with 2, all with 3.
-    found = plan(demand(*(hour * 3600.0 for hour in range(24) for _ in range(3))), KNOWN, current=1, target=0.9, largest=9)
+    found = propose_size(
+        demand(*(hour * 3600.0 for hour in range(24) for _ in range(3))), KNOWN, current=1, target=0.9, largest=9
+    )
 
     assert (found.proposed, found.why) == (3, "100.0 % of the starts are warm with 3")
     assert [round(each.share, 2) for each in found.options] == [0.0, 0.33, 0.67, 1.0, 1.0]
@@ -118,7 +133,9 @@ def test_the_smallest_size_that_reaches_the_share_is_proposed() -> None:
 
 
 def test_a_share_that_no_size_reaches_is_said_with_the_best_one() -> None:
-    found = plan(demand(*(hour * 3600.0 for hour in range(24) for _ in range(3))), KNOWN, current=0, target=1.0, largest=2)
+    found = propose_size(
+        demand(*(hour * 3600.0 for hour in range(24) for _ in range(3))), KNOWN, current=0, target=1.0, largest=2
+    )
 
     assert found.proposed == 2
     assert found.why == "66.7 % of the starts are warm with 2; no size up to 2 reaches 100 %"
@@ -132,23 +149,23 @@ def test_a_share_that_no_size_reaches_is_said_with_the_best_one() -> None:
     ],
 )
 def test_where_a_pod_would_wait_for_almost_all_of_its_time_none_is_proposed(run_s: float, proposed: int, why: str) -> None:
-    known = Measured(cold=[8.0], warm=[0.1], run_s=run_s)
+    known = StartTimes(cold=[8.0], warm=[0.1], run_s=run_s)
 
-    found = plan(demand(span_s=7 * DAY, scheduled=(100.0,)), known, current=3, target=0.95, largest=9)
+    found = propose_size(demand(span_s=7 * DAY, scheduled=(100.0,)), known, current=3, target=0.95, largest=9)
 
     assert (found.proposed, found.why) == (proposed, why)
     assert [each.size for each in found.options] == ([0, 1, 3] if proposed == 0 else [0, 1, 2, 3])
 
 
 def test_where_nothing_starts_nothing_is_proposed() -> None:
-    found = plan(demand(), KNOWN, current=2, target=0.95, largest=9)
+    found = propose_size(demand(), KNOWN, current=2, target=0.95, largest=9)
 
     assert (found.proposed, found.why) == (0, "nothing starts in 24 hours")
     assert [(each.size, each.idle_h) for each in found.options] == [(0, 0.0), (1, 24.0), (2, 48.0)]
 
 
 def test_measured_and_coming_starts_count_together() -> None:
-    found = plan(demand(5.0, scheduled=(5.0, 900.0)), KNOWN, current=0, target=1.0, largest=9)
+    found = propose_size(demand(5.0, scheduled=(5.0, 900.0)), KNOWN, current=0, target=1.0, largest=9)
 
     assert found.proposed == 2
 
@@ -159,9 +176,9 @@ def test_measured_and_coming_starts_count_together() -> None:
 def test_a_task_is_judged_by_its_own_starts_then_by_others_then_by_what_is_assumed() -> None:
     starts = samples_of([start("cold", 3), start("cold", 5, "other"), start("warm", 0.2, "other")])
 
-    own = measured("t", starts, [timedelta(seconds=10), timedelta(seconds=20)])
-    others = measured("u", starts, [])
-    nothing = measured("u", {}, [])
+    own = start_times_of("t", starts, [timedelta(seconds=10), timedelta(seconds=20)])
+    others = start_times_of("u", starts, [])
+    nothing = start_times_of("u", {}, [])
 
     assert (own.cold, own.warm, own.run_s, own.assumed) == ([3.0], [0.2], 15.0, ["warm starts: as of other tasks"])
     assert (others.cold, others.run_s) == ([3.0, 5.0], 300.0)
@@ -183,6 +200,6 @@ def test_a_quantile_is_the_least_value_that_is_enough(values: list[float], share
 
 
 def test_waits_of_no_starts_are_not_known() -> None:
-    assert waits([]) == pool_sizing.Waits(count=0, p50=None, p90=None, p99=None)
-    found = waits([start("warm", number) for number in range(1, 101)])
+    assert summarize_waits([]) == pool_sizing.StartWaits(count=0, p50=None, p90=None, p99=None)
+    found = summarize_waits([start("warm", number) for number in range(1, 101)])
     assert (found.count, found.p50, found.p90, found.p99) == (100, 50.0, 90.0, 99.0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from optio.errors import LaunchFailed
-from optio.executors.base import Begun, Executor, Exit, Launch
+from optio.executors.base import Executor, Exit, Launch, LaunchArrival
 from optio.model.pool import COLD
 from optio.model.room import Delay
 from optio.model.run import LogKind, RunState
@@ -36,8 +36,8 @@ class Held:
     def pod(self) -> None:
         return None
 
-    def begun(self) -> Begun | None:
-        return Begun(time.monotonic(), COLD) if self._begins and not self._delays else None
+    def begun(self) -> LaunchArrival | None:
+        return LaunchArrival(time.monotonic(), COLD) if self._begins and not self._delays else None
 
     def exit(self) -> Exit | None:
         if self.stopped:

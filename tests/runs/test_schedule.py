@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.model.registry import CompiledTask
-from optio.runs.schedule import MISSED_AFTER, MOST_VERDICTS, Plan, fingerprint, plan, reconcile
+from optio.runs.schedule import MAX_VERDICTS, MISSED_AFTER, ScheduleStep, fingerprint, plan_step, reconcile
 from optio.scheduling import cron
 from optio.store.values import ScheduleRow, SkippedSlots
 from tests.support import compiled
@@ -43,16 +43,16 @@ def changed(task: CompiledTask, old: str, new: str) -> CompiledTask:
     return CompiledTask.from_json(json.loads(json.dumps(task.to_json()).replace(old, new)))
 
 
-def planned(task: CompiledTask, due: datetime, now: datetime) -> Plan:
+def planned(task: CompiledTask, due: datetime, now: datetime) -> ScheduleStep:
     ids = count(1)
-    return plan(task, due, now, lambda: f"run-{next(ids)}")
+    return plan_step(task, due, now, lambda: f"run-{next(ids)}")
 
 
-def verdicts(result: Plan) -> list[str]:
+def verdicts(result: ScheduleStep) -> list[str]:
     return [verdict.verdict for verdict in result.firing.verdicts]
 
 
-def fired(result: Plan) -> list[datetime | None]:
+def fired(result: ScheduleStep) -> list[datetime | None]:
     return [run.slot for run in result.firing.runs]
 
 
@@ -145,12 +145,12 @@ def test_missed_days_by_policy(policy: str, starts: int) -> None:
 def test_a_year_down_is_listed_no_further_than_a_thousand_slots() -> None:
     result = planned(timed(misfire="all", maxCatchUp=1000), NOON - timedelta(days=365), NOON)
 
-    assert len(result.firing.verdicts) == MOST_VERDICTS
-    assert (fired(result)[0], fired(result)[-1]) == (NOON - (MOST_VERDICTS - 1) * MINUTE, NOON)
+    assert len(result.firing.verdicts) == MAX_VERDICTS
+    assert (fired(result)[0], fired(result)[-1]) == (NOON - (MAX_VERDICTS - 1) * MINUTE, NOON)
     assert result.firing.next_fire == NOON + MINUTE
-    older = 365 * 1440 + 1 - MOST_VERDICTS
+    older = 365 * 1440 + 1 - MAX_VERDICTS
     assert result.firing.skipped == SkippedSlots(
-        first=NOON - timedelta(days=365), last=NOON - MOST_VERDICTS * MINUTE, count=older, verdict="missed"
+        first=NOON - timedelta(days=365), last=NOON - MAX_VERDICTS * MINUTE, count=older, verdict="missed"
     )
     assert result.notes == (f"schedule of `timed`: {older:,} slots were missed since 2025-01-05T12:00:00+00:00",)
 
@@ -302,9 +302,9 @@ def test_a_schedule_that_goes_on_is_not_closed() -> None:
 def test_a_schedule_that_ended_long_ago_leaves_a_number() -> None:
     (closing,) = reconcile({}, {"timed": row(timed(), NOON - timedelta(days=30))}, NOON).closings
 
-    assert len(closing.verdicts) == MOST_VERDICTS
+    assert len(closing.verdicts) == MAX_VERDICTS
     assert closing.skipped is not None
-    assert (closing.skipped.count, closing.skipped.verdict) == (30 * 1440 + 1 - MOST_VERDICTS, "superseded")
+    assert (closing.skipped.count, closing.skipped.verdict) == (30 * 1440 + 1 - MAX_VERDICTS, "superseded")
 
 
 def test_a_kept_schedule_that_nobody_can_read_here_ends_without_a_word() -> None:

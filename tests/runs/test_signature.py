@@ -36,7 +36,7 @@ def reader(headers: Mapping[str, str]) -> signature.Header:
 
 
 def holds(hook: WebhookConfig, secret: str, headers: Mapping[str, str], body: bytes = BODY) -> bool:
-    return signature.verifies(signature.key(hook, secret), body, reader(headers))
+    return signature.verifies(signature.signing_key(hook, secret), body, reader(headers))
 
 
 def test_every_scheme_is_a_row_of_the_table() -> None:
@@ -67,12 +67,16 @@ def test_slack_s_own_example_holds() -> None:
         "X-Slack-Request-Timestamp": "1531420618",
         "X-Slack-Signature": "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503",
     }
-    keys = [signature.key(config("slack"), secret)]
+    keys = [signature.signing_key(config("slack"), secret)]
 
-    assert signature.doubt(keys, body, reader(headers), 1_531_420_618) is None
-    assert signature.doubt(keys, body, reader(headers), 1_531_421_000) == ("stale", "the time stamp is too old or too new")
+    assert signature.why_unproved(keys, body, reader(headers), 1_531_420_618) is None
+    assert signature.why_unproved(keys, body, reader(headers), 1_531_421_000) == (
+        "stale",
+        "the time stamp is too old or too new",
+    )
     assert (
-        signature.doubt(keys, body, reader({**headers, "X-Slack-Request-Timestamp": "1531420619"}), 1_531_420_618) is not None
+        signature.why_unproved(keys, body, reader({**headers, "X-Slack-Request-Timestamp": "1531420619"}), 1_531_420_618)
+        is not None
     )
 
 
@@ -193,7 +197,7 @@ def test_no_text_in_a_header_or_a_body_raises(hook: WebhookConfig, text: str, mo
     headers = dict.fromkeys(named, text) | dict.fromkeys(stamps, more)
     for found in (text, f"t={text},v1={more}", f"v1,{more} {text}"):
         header, body = reader(headers | {signature.signature_header(hook): found}), more.encode()
-        signature.doubt([signature.Key(SENDERS[hook.scheme], b"key")], body, header, 0.0)
+        signature.why_unproved([signature.SigningKey(SENDERS[hook.scheme], b"key")], body, header, 0.0)
         signature.delivery_id(hook, header, body)
         signature.event_name(hook, header, {"type": more, "event": text})
         signature.challenge(hook, {"type": "url_verification", "challenge": text})
@@ -243,7 +247,7 @@ def test_a_signed_time_stamp_holds_for_five_minutes(stamp: str, fresh: bool) -> 
 )
 def test_a_secret_that_the_scheme_cannot_use_says_why_and_not_what_it_is(scheme: str, secret: str, fault: str) -> None:
     with pytest.raises(signature.UnusableSecret) as raised:
-        signature.key(config(scheme), secret)
+        signature.signing_key(config(scheme), secret)
 
     assert fault in str(raised.value)
     assert len(secret.strip()) < 2 or secret not in str(raised.value)

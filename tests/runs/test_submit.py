@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from optio.errors import Invalid
-from optio.runs.submit import MAX_PROMPT, prepare
+from optio.runs.submit import MAX_PROMPT_LENGTH, prepare_run
 from optio.wiring import Services
 from tests.runs.support import execute
 from tests.support import compiled
@@ -34,7 +34,7 @@ def task(prompt: str = "'{{A}}'", command: str = "[cat]") -> Any:
 
 def refused(params: Any, **given: Any) -> list[tuple[str, str]]:
     with pytest.raises(Invalid) as caught:
-        prepare(task(**given), params, new_id="r", trigger="manual", actor="me")
+        prepare_run(task(**given), params, new_id="r", trigger="manual", actor="me")
     return [(problem.pointer, problem.message) for problem in caught.value.problems] or [("", str(caught.value))]
 
 
@@ -44,7 +44,9 @@ def test_a_prompt_that_comes_out_blank_is_refused(blank: str) -> None:
 
 
 def test_a_prompt_that_comes_out_too_long_is_refused_with_its_length() -> None:
-    assert refused({"A": "x" * (MAX_PROMPT + 1)}) == [("", "the rendered prompt has 1,048,577 characters, more than 1,048,576")]
+    assert refused({"A": "x" * (MAX_PROMPT_LENGTH + 1)}) == [
+        ("", "the rendered prompt has 1,048,577 characters, more than 1,048,576")
+    ]
 
 
 def test_a_prompt_or_a_key_that_would_come_out_larger_than_memory_is_refused_before_it_is_made() -> None:
@@ -55,7 +57,7 @@ def test_a_prompt_or_a_key_that_would_come_out_larger_than_memory_is_refused_bef
 
     assert refused(given, prompt=many) == [("", "the rendered prompt has 20,000,000,000 characters, more than 1,048,576")]
     with pytest.raises(Invalid, match="has 20,000,000,000 characters"):
-        prepare(keyed, given, new_id="r", trigger="manual", actor="me")
+        prepare_run(keyed, given, new_id="r", trigger="manual", actor="me")
     assert tracemalloc.get_traced_memory()[1] < 50_000_000
     tracemalloc.stop()
 
@@ -83,7 +85,7 @@ def test_nesting_without_end_is_a_problem_and_not_a_crash() -> None:
 
 
 def test_defaults_are_filled_in_and_null_is_no_parameters() -> None:
-    run = prepare(task(prompt="'{{OTHER}} {{MISSING}}'"), None, new_id="r", trigger="manual", actor="me")
+    run = prepare_run(task(prompt="'{{OTHER}} {{MISSING}}'"), None, new_id="r", trigger="manual", actor="me")
 
     assert (run.prompt, run.params) == ("other {{MISSING}}", {"OTHER": "other"})
 

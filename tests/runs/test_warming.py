@@ -10,12 +10,12 @@ import pytest
 
 from optio.broker.base import Topic
 from optio.errors import StoreUnavailable
-from optio.executors.base import Warm
+from optio.executors.base import WarmDemand
 from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import Pool
 from optio.model.registry import CompiledTask
 from optio.model.room import Delay
-from optio.runs.warm_pool_demand import Warming
+from optio.runs.warm_pool_demand import WarmPoolSync
 from optio.store.base import Store
 from optio.wiring import Services
 from tests.runs.support import accept, done, execute, working
@@ -32,11 +32,11 @@ class Keeper:
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
-        self.wanted: list[list[Warm]] = []
+        self.wanted: list[list[WarmDemand]] = []
         self.there: list[Pool] | None = None
         self.warm: list[bool] = []
 
-    def keep_warm(self, wanted: Sequence[Warm]) -> None:
+    def keep_warm(self, wanted: Sequence[WarmDemand]) -> None:
         self.wanted.append(list(wanted))
 
     def pools(self) -> list[Pool] | None:
@@ -74,7 +74,7 @@ class Bench:
 
     def __init__(self, services: Services) -> None:
         self.store, self.keeper, self.now = Away(services.store), Keeper(services.executor), 0.0
-        self.warming = Warming(self.store, self.keeper, "here", clock=lambda: self.now)  # type: ignore[arg-type]
+        self.warming = WarmPoolSync(self.store, self.keeper, "here", clock=lambda: self.now)  # type: ignore[arg-type]
 
     def look(self) -> list[tuple[str, int]]:
         """What is wanted afterwards."""
@@ -139,7 +139,7 @@ def test_a_worker_keeps_pools_of_the_tasks_in_its_scope_alone(services: Services
     for scope in (WorkerScope("runs-a"), WorkerScope("runs-b"), WorkerScope(""), ALL_TASKS):
         keeper = Keeper(services.executor)
 
-        Warming(services.store, keeper, "here", scope).look()  # type: ignore[arg-type]
+        WarmPoolSync(services.store, keeper, "here", scope).look()  # type: ignore[arg-type]
 
         wanted[scope.namespace] = [warm.size for warm in keeper.wanted[-1]]
     assert wanted == {"runs-a": [2], "runs-b": [], "": [], None: [2]}
@@ -270,7 +270,7 @@ def _wanted(keeper: Keeper) -> Callable[[], bool]:
 def test_a_worker_keeps_the_pools_of_what_is_served_and_leaves_them_to_the_next_one(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("optio.processes.worker._SWEEP", 600.0)  # nothing is found by looking: the hint tells it
+    monkeypatch.setattr("optio.processes.worker._POLL_S", 600.0)  # nothing is found by looking: the hint tells it
     serve(services.store, command_task("true"))
     with keeping(services) as (here, keeper):
         eventually(lambda: keeper.wanted == [[]], what="a first look")
@@ -311,7 +311,7 @@ def test_a_mistake_in_one_look_ends_no_loop(services: Services) -> None:
     keeper = Keeper(services.executor)
     failures = iter([RuntimeError("a mistake of ours")])
 
-    def mistaken(wanted: Sequence[Warm]) -> None:
+    def mistaken(wanted: Sequence[WarmDemand]) -> None:
         for failure in failures:
             raise failure
         keeper.wanted.append(list(wanted))

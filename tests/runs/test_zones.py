@@ -18,9 +18,9 @@ import pytest
 
 from optio.model.registry import CompiledTask, Registry
 from optio.processes.scheduler import Scheduler
-from optio.runs.schedule import plan, reconcile
+from optio.runs.schedule import plan_step, reconcile
 from optio.scheduling import calendar
-from optio.scheduling.zone_transitions import Change, changes
+from optio.scheduling.zone_transitions import ClockChange, clock_changes
 from optio.settings import Settings
 from optio.store.values import ScheduleRow
 from optio.wiring import build
@@ -38,7 +38,7 @@ class Case(NamedTuple):
     """A change of the clocks of a zone."""
 
     zone: str
-    change: Change
+    change: ClockChange
 
     @property
     def span(self) -> tuple[datetime, datetime]:
@@ -47,13 +47,13 @@ class Case(NamedTuple):
 
 
 def every_change() -> Iterator[Case]:
-    return (Case(zone, change) for zone in sorted(available_timezones()) for change in changes(zone, FROM, TO))
+    return (Case(zone, change) for zone in sorted(available_timezones()) for change in clock_changes(zone, FROM, TO))
 
 
 def one_of_each_kind() -> list[Case]:
     kinds: dict[tuple[object, ...], Case] = {}
     for case in every_change():
-        about = sum(1 for _ in changes(case.zone, *case.span))
+        about = sum(1 for _ in clock_changes(case.zone, *case.span))
         kinds.setdefault((case.change.before, case.change.after, case.change.old.time(), about), case)
     return list(kinds.values())
 
@@ -93,7 +93,7 @@ def started(expression: str, case: Case, tick: timedelta) -> list[datetime | Non
         now = _look(now, due, tick)
         if due > until:
             return found
-        firing = plan(mine, due, now, lambda: str(next(ids))).firing
+        firing = plan_step(mine, due, now, lambda: str(next(ids))).firing
         found += [run.slot for run in firing.runs]
         kept[mine.id] = replace(kept[mine.id], next_fire=firing.next_fire)
 
@@ -121,7 +121,7 @@ def test_the_calendar_shows_what_the_scheduler_starts_at_every_kind_of_change_of
 
 
 def test_a_slot_that_the_calendar_does_not_show_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    case = Case("Europe/Berlin", next(changes("Europe/Berlin", FROM, TO)))
+    case = Case("Europe/Berlin", next(clock_changes("Europe/Berlin", FROM, TO)))
     shown = listed("0 * * * *", case)
     monkeypatch.setattr(calendar, "fires", lambda *_: (calendar.Fire(at) for at in shown[1:]))
 
@@ -138,7 +138,7 @@ WHOLE = [
 
 @pytest.mark.parametrize(("zone", "at"), WHOLE)
 def test_a_whole_scheduler_over_a_store_starts_what_the_calendar_shows(zone: str, at: datetime, tmp_path: Path) -> None:
-    (change,) = changes(zone, at - timedelta(seconds=1), at)
+    (change,) = clock_changes(zone, at - timedelta(seconds=1), at)
     case = Case(zone, change)
     tasks = {f"t{place}": replace(task(each, zone), id=f"t{place}") for place, each in enumerate(EXPRESSIONS)}
     now, until = case.span

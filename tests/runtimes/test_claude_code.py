@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.model.run import CostSource, LogKind, LogLine, Outcome, Usage
-from optio.runtimes.base import Ended
+from optio.runtimes.base import ProcessEnd
 from optio.runtimes.claude_code import ClaudeCode, ClaudeReader
 from tests.support import compiled
 
@@ -31,7 +31,7 @@ def read(lines: list[bytes], task: Any = TASK) -> tuple[ClaudeReader, list[LogLi
 
 
 def outcome(lines: list[bytes], code: int | None = 0, signal: int | None = None) -> Outcome:
-    return read(lines)[0].outcome(Ended(code=code, signal=signal))
+    return read(lines)[0].outcome(ProcessEnd(code=code, signal=signal))
 
 
 def changed(name: str, **fields: Any) -> list[bytes]:
@@ -72,7 +72,7 @@ def test_each_recording_has_its_outcome_and_usage(name: str) -> None:
     code, reason, again, words, fresh, cached, output, turns, tools = GOLDEN[name]
 
     reader, _ = read(recorded(name))
-    found = reader.outcome(Ended(code=code, signal=None))
+    found = reader.outcome(ProcessEnd(code=code, signal=None))
 
     assert (found.ok, found.reason, found.again) == (reason == "ok", reason, again)
     assert ((found.text if found.ok else found.message) or "").startswith(words)
@@ -160,7 +160,7 @@ def test_usage_is_kept_when_it_was_stopped() -> None:
     reader, _ = read(recorded("late-500")[:10])
 
     assert reader.meter.usage.output == 40
-    assert reader.outcome(Ended(code=143, signal=None)).reason == "no_result"
+    assert reader.outcome(ProcessEnd(code=143, signal=None)).reason == "no_result"
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_noise_between_the_events_changes_nothing(noise: bytes, place: int) -> N
 
     reader, _ = read([*lines[:place], noise, *lines[place:]])
 
-    assert reader.outcome(Ended(code=0, signal=None)) == outcome(lines)
+    assert reader.outcome(ProcessEnd(code=0, signal=None)) == outcome(lines)
     assert reader.meter == read(lines)[0].meter
 
 
@@ -320,7 +320,7 @@ def test_an_end_before_the_first_event_is_a_matter_of_configuration(said: str) -
     reader = ClaudeCode().reader(TASK)
     reader.line("stderr", said.encode(), NOW)
 
-    found = reader.outcome(Ended(code=1, signal=None))
+    found = reader.outcome(ProcessEnd(code=1, signal=None))
 
     assert (found.reason, found.again) == ("config", False)
     assert found.message == (said or "exit code 1 before the first event")
@@ -350,7 +350,7 @@ def test_no_json_whatsoever_breaks_the_reader(values: list[Any]) -> None:
 
     reader, _ = read(lines)
 
-    assert not reader.outcome(Ended(code=1, signal=None)).ok
+    assert not reader.outcome(ProcessEnd(code=1, signal=None)).ok
     assert reader.meter.usage.total >= 0
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.model.run import CostSource, Outcome, Usage
-from optio.runtimes.base import Ended
-from optio.runtimes.command import MOST_WARNINGS, Command, CommandReader
+from optio.runtimes.base import ProcessEnd
+from optio.runtimes.command import MAX_WARNINGS, Command, CommandReader
 from tests.support import command_task
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -26,7 +26,7 @@ def reader(*entries: Any, task: Any = None) -> CommandReader:
 
 
 def ended(*entries: Any, code: int | None = 0, signal: int | None = None, **fields: Any) -> Outcome:
-    return reader(*entries).outcome(Ended(code=code, signal=signal, **fields))
+    return reader(*entries).outcome(ProcessEnd(code=code, signal=signal, **fields))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_warnings_end_and_are_counted() -> None:
 
     said = [line for _ in range(5000) for line in made.line("result", b"x", NOW)]
 
-    assert len(said) == MOST_WARNINGS
+    assert len(said) == MAX_WARNINGS
     assert b"more lines were ignored" in made.closing(NOW)[0].data
 
 
@@ -154,7 +154,7 @@ def test_standard_output_is_never_believed() -> None:
     made = Command().reader(command_task("true"))
 
     made.line("stdout", json.dumps(error(reason="forged")).encode(), NOW)
-    found = made.outcome(Ended(code=0, signal=None))
+    found = made.outcome(ProcessEnd(code=0, signal=None))
 
     assert (found.ok, found.text) == (True, json.dumps(error(reason="forged")))
 
@@ -213,5 +213,5 @@ def test_no_bytes_whatsoever_break_the_reader(lines: list[bytes], code: int) -> 
     for n, line in enumerate(lines):
         made.line(("stdout", "stderr", "result")[n % 3], line, NOW)
 
-    assert made.outcome(Ended(code=code, signal=None)).ok == (code == 0)
+    assert made.outcome(ProcessEnd(code=code, signal=None)).ok == (code == 0)
     assert made.meter.usage.total >= 0

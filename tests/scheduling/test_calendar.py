@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.scheduling import cron
-from optio.scheduling.calendar import Timed, coming, days, fires, nights, note
-from optio.scheduling.dst import Odd, odd, odd_nights
-from optio.scheduling.zone_transitions import Change, changes
+from optio.scheduling.calendar import TimedTask, days, fires, fires_by_schedule, nights, note
+from optio.scheduling.dst import DstEffect, dst_effect, dst_effects
+from optio.scheduling.zone_transitions import ClockChange, clock_changes
 
 BERLIN, NEW_YORK, LORD_HOWE = "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"
 SPRING, AUTUMN = datetime(2026, 3, 29, 1, tzinfo=UTC), datetime(2026, 10, 25, 1, tzinfo=UTC)
@@ -43,12 +43,12 @@ def test_days_on_which_clocks_are_not_set_are_not_walked(monkeypatch: pytest.Mon
 
 
 def test_a_zone_without_summer_time_is_never_set() -> None:
-    assert list(changes("UTC", utc("2020-01-01"), utc("2030-01-01"))) == []
-    assert list(changes("Asia/Tokyo", utc("2020-01-01"), utc("2030-01-01"))) == []
+    assert list(clock_changes("UTC", utc("2020-01-01"), utc("2030-01-01"))) == []
+    assert list(clock_changes("Asia/Tokyo", utc("2020-01-01"), utc("2030-01-01"))) == []
 
 
 def test_a_change_says_what_the_clocks_show_before_and_after_it() -> None:
-    spring, autumn = changes(BERLIN, utc("2026-01-01"), utc("2027-01-01"))
+    spring, autumn = clock_changes(BERLIN, utc("2026-01-01"), utc("2027-01-01"))
 
     assert (spring.at, f"{spring.old:%H:%M}", f"{spring.new:%H:%M}") == (SPRING, "02:00", "03:00")
     assert (autumn.at, f"{autumn.old:%H:%M}", f"{autumn.new:%H:%M}") == (AUTUMN, "03:00", "02:00")
@@ -60,14 +60,14 @@ def test_a_change_says_what_the_clocks_show_before_and_after_it() -> None:
 def test_a_change_is_in_a_range_that_ends_with_it_and_in_none_that_begins_with_it(
     after: datetime, until: datetime, number: int
 ) -> None:
-    assert len(list(changes(BERLIN, after, until))) == number
+    assert len(list(clock_changes(BERLIN, after, until))) == number
 
 
 # What they do to a schedule
 
 
-def around(zone: str, at: datetime) -> Change:
-    (change,) = changes(zone, at - 20 * DAY, at + 20 * DAY)
+def around(zone: str, at: datetime) -> ClockChange:
+    (change,) = clock_changes(zone, at - 20 * DAY, at + 20 * DAY)
     return change
 
 
@@ -83,7 +83,7 @@ def around(zone: str, at: datetime) -> Change:
     ],
 )
 def test_what_the_change_of_the_clocks_does_to_a_schedule(expression: str, at: datetime, what: str, times: list[str]) -> None:
-    found = odd(expression, around(BERLIN, at))
+    found = dst_effect(expression, around(BERLIN, at))
 
     assert found is not None
     assert (found.what, [f"{each:%H:%M}" for each in found.times]) == (what, times)
@@ -92,14 +92,14 @@ def test_what_the_change_of_the_clocks_does_to_a_schedule(expression: str, at: d
 @pytest.mark.parametrize("expression", ["0 9 * * *", "0 3 * * *", "59 1 * * *", "*/5 * * * *", "0 * * * *", "30 2 * * 1"])
 @pytest.mark.parametrize("at", [SPRING, AUTUMN])
 def test_who_goes_by_elapsed_time_or_is_elsewhere_feels_nothing(expression: str, at: datetime) -> None:
-    assert odd(expression, around(BERLIN, at)) is None
+    assert dst_effect(expression, around(BERLIN, at)) is None
 
 
 def test_half_an_hour_is_half_an_hour() -> None:
     change = around(LORD_HOWE, datetime(2026, 10, 3, 15, 30, tzinfo=UTC))
 
-    assert odd("15 2 * * *", change) == Odd("moved", (datetime(2026, 10, 4, 2, 15),))  # noqa: DTZ001
-    assert odd("45 2 * * *", change) is None
+    assert dst_effect("15 2 * * *", change) == DstEffect("moved", (datetime(2026, 10, 4, 2, 15),))  # noqa: DTZ001
+    assert dst_effect("45 2 * * *", change) is None
 
 
 @given(
@@ -111,11 +111,11 @@ def test_half_an_hour_is_half_an_hour() -> None:
 def test_what_is_said_of_a_change_is_what_then_fires(minutes: str, hours: str, zone: str, spring: bool) -> None:
     """The times that are skipped do not fire, those that are moved fire when the clocks are set, and so on."""
     expression = f"{minutes} {hours} * * *"
-    change = next(c for c in changes(zone, utc("2026-01-01"), utc("2028-01-01")) if (c.after > c.before) is spring)
-    found = odd(expression, change)
+    change = next(c for c in clock_changes(zone, utc("2026-01-01"), utc("2028-01-01")) if (c.after > c.before) is spring)
+    found = dst_effect(expression, change)
     if found is None:
         return
-    fired = walked(Timed("any", expression, zone), change.at - 4 * HOUR, change.at + 4 * HOUR)
+    fired = walked(TimedTask("any", expression, zone), change.at - 4 * HOUR, change.at + 4 * HOUR)
 
     first = {at.replace(tzinfo=UTC) - change.before for at in found.times}
     second = {at.replace(tzinfo=UTC) - change.after for at in found.times}
@@ -145,10 +145,14 @@ def test_a_fire_far_from_a_change_has_no_note_and_one_near_it_has_its_own(expres
 
 
 def test_each_day_has_what_fires_on_it_by_the_calendars_clocks() -> None:
-    timed = [Timed("late", "30 23 * * *", NEW_YORK), Timed("noon", "0 12 * * *", "UTC"), Timed("never-now", "0 0 1 1 *", "UTC")]
+    timed = [
+        TimedTask("late", "30 23 * * *", NEW_YORK),
+        TimedTask("noon", "0 12 * * *", "UTC"),
+        TimedTask("never-now", "0 0 1 1 *", "UTC"),
+    ]
     after, until = utc("2026-06-01") - SECOND, utc("2026-06-03") - SECOND
 
-    found = days(timed, coming(timed, after, until), "UTC")
+    found = days(timed, fires_by_schedule(timed, after, until), "UTC")
 
     assert [(day.date, [row.timed.task_id for row in day.rows]) for day in found] == [
         (date(2026, 6, 1), ["late", "noon"]),
@@ -160,7 +164,7 @@ def test_each_day_has_what_fires_on_it_by_the_calendars_clocks() -> None:
 @given(
     st.lists(
         st.builds(
-            Timed,
+            TimedTask,
             st.text("abc", min_size=1, max_size=3),
             st.sampled_from(["0 9 * * *", "*/30 * * * *", "15 2 * * 0", "@monthly"]),
             st.sampled_from([BERLIN, "UTC", "Asia/Kathmandu"]),
@@ -170,11 +174,11 @@ def test_each_day_has_what_fires_on_it_by_the_calendars_clocks() -> None:
     st.sampled_from(["UTC", NEW_YORK, "Pacific/Apia"]),
     st.integers(0, 400),
 )
-def test_no_fire_is_lost_or_told_twice(timed: list[Timed], zone: str, begin: int) -> None:
+def test_no_fire_is_lost_or_told_twice(timed: list[TimedTask], zone: str, begin: int) -> None:
     after = utc("2026-01-01") + begin * DAY
     until = after + 3 * DAY
 
-    found = days(timed, coming(timed, after, until), zone)
+    found = days(timed, fires_by_schedule(timed, after, until), zone)
 
     told = sorted((row.timed, fire.at.astimezone(UTC)) for day in found for row in day.rows for fire in row.fires)
     assert told == sorted((each, at) for each in timed for at in walked(each, after, until))
@@ -182,7 +186,7 @@ def test_no_fire_is_lost_or_told_twice(timed: list[Timed], zone: str, begin: int
     assert all(fire.at.astimezone(ZoneInfo(zone)).date() == day.date for day in found for row in day.rows for fire in row.fires)
 
 
-def walked(timed: Timed, after: datetime, until: datetime) -> list[datetime]:
+def walked(timed: TimedTask, after: datetime, until: datetime) -> list[datetime]:
     found = []
     for at in cron.fires(timed.expression, timed.zone, after):
         if at > until:
@@ -192,7 +196,7 @@ def walked(timed: Timed, after: datetime, until: datetime) -> list[datetime]:
 
 
 def test_a_night_names_those_who_feel_it() -> None:
-    timed = [Timed("a", "30 2 * * *", BERLIN), Timed("b", "0 9 * * *", BERLIN), Timed("c", "30 2 * * *", "UTC")]
+    timed = [TimedTask("a", "30 2 * * *", BERLIN), TimedTask("b", "0 9 * * *", BERLIN), TimedTask("c", "30 2 * * *", "UTC")]
 
     (night,) = nights(timed, SPRING - DAY, SPRING + DAY)
 
@@ -219,7 +223,7 @@ def test_a_night_names_those_who_feel_it() -> None:
     ],
 )
 def test_a_zones_rules_say_whether_a_night_will_ever_be_odd(expression: str, zone: str, kinds: list[str]) -> None:
-    assert [it.what for _, it in odd_nights(expression, zone)] == kinds
+    assert [it.what for _, it in dst_effects(expression, zone)] == kinds
 
 
 @pytest.mark.parametrize("zone", [BERLIN, NEW_YORK, LORD_HOWE, "America/Santiago", "Africa/Cairo"])
@@ -228,7 +232,9 @@ def test_the_rules_agree_with_the_years_to_come(zone: str, hour: int) -> None:
     """Where a zone keeps its rules from now on, the nights of the next years are those of any others."""
     expression = f"30 {hour} * * *"
     coming_years = {
-        it.what for c in changes(zone, utc("2027-01-01"), utc("2030-01-01")) if (it := odd(expression, c)) is not None
+        it.what
+        for c in clock_changes(zone, utc("2027-01-01"), utc("2030-01-01"))
+        if (it := dst_effect(expression, c)) is not None
     }
 
-    assert {it.what for _, it in odd_nights(expression, zone)} == coming_years
+    assert {it.what for _, it in dst_effects(expression, zone)} == coming_years

@@ -6,32 +6,32 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optio.scheduling.calendar import Timed, coming
-from optio.scheduling.collisions import Herd, herd
+from optio.scheduling.calendar import TimedTask, fires_by_schedule
+from optio.scheduling.collisions import Collisions, herd
 from optio.scheduling.cron import expand
 
 AFTER = datetime(2026, 6, 1, tzinfo=UTC) - timedelta(seconds=1)
 UNTIL = AFTER + timedelta(days=4)
 
 
-def looked_at(timed: list[Timed], limit: int = 5) -> Herd:
-    return herd(timed, coming(timed, AFTER, UNTIL), AFTER, UNTIL, limit)
+def looked_at(timed: list[TimedTask], limit: int = 5) -> Collisions:
+    return herd(timed, fires_by_schedule(timed, AFTER, UNTIL), AFTER, UNTIL, limit)
 
 
-def moved(timed: list[Timed], found: Herd) -> list[Timed]:
+def moved(timed: list[TimedTask], found: Collisions) -> list[TimedTask]:
     """The same tasks, each with the expression that it is told to write."""
     written = {move.task_id: move.new for move in found.moves}
     return [each._replace(expression=written.get(each.task_id, each.expression)) for each in timed]
 
 
-def starts(timed: list[Timed]) -> Counter[datetime]:
+def starts(timed: list[TimedTask]) -> Counter[datetime]:
     """By counting them one by one."""
-    found = coming(timed, AFTER, UNTIL)
+    found = fires_by_schedule(timed, AFTER, UNTIL)
     return Counter(fire.at.astimezone(UTC) for each in timed for fire in found[each.key])
 
 
-def midnight(number: int, prefix: str = "task") -> list[Timed]:
-    return [Timed(f"{prefix}-{place}", "0 0 * * *", "UTC") for place in range(number)]
+def midnight(number: int, prefix: str = "task") -> list[TimedTask]:
+    return [TimedTask(f"{prefix}-{place}", "0 0 * * *", "UTC") for place in range(number)]
 
 
 def test_what_may_start_at_once_is_no_herd() -> None:
@@ -65,9 +65,9 @@ def test_one_more_task_changes_little() -> None:
 def test_who_states_another_minute_or_many_is_never_asked() -> None:
     timed = [
         *midnight(7),
-        *(Timed(f"step-{place}", "*/30 * * * *", "UTC") for place in range(3)),
-        Timed("list", "0,30 0 * * *", "UTC"),
-        Timed("other", "7 0 * * *", "UTC"),
+        *(TimedTask(f"step-{place}", "*/30 * * * *", "UTC") for place in range(3)),
+        TimedTask("list", "0,30 0 * * *", "UTC"),
+        TimedTask("other", "7 0 * * *", "UTC"),
     ]
 
     found = looked_at(timed)
@@ -77,7 +77,7 @@ def test_who_states_another_minute_or_many_is_never_asked() -> None:
 
 
 def test_a_word_becomes_five_fields() -> None:
-    found = looked_at([Timed(f"daily-{place}", "@daily", "UTC") for place in range(6)])
+    found = looked_at([TimedTask(f"daily-{place}", "@daily", "UTC") for place in range(6)])
 
     (move,) = found.moves
     assert move.old == "@daily"
@@ -85,15 +85,15 @@ def test_a_word_becomes_five_fields() -> None:
 
 
 def test_who_fires_seldom_moves_before_who_fires_often() -> None:
-    timed = [*(Timed(f"hourly-{place}", "0 * * * *", "UTC") for place in range(5)), *midnight(2)]
+    timed = [*(TimedTask(f"hourly-{place}", "0 * * * *", "UTC") for place in range(5)), *midnight(2)]
 
     assert {move.task_id for move in looked_at(timed).moves} == {"task-0", "task-1"}
 
 
 def test_where_nothing_helps_nothing_is_proposed() -> None:
-    assert looked_at([Timed(f"each-{place}", "* * * * *", "UTC") for place in range(7)]).moves == ()
-    full = [Timed(f"each-{place}", "* * * * *", "UTC") for place in range(7)]
-    assert looked_at([*full, Timed("one", "0 0 * * *", "UTC")]).moves == ()
+    assert looked_at([TimedTask(f"each-{place}", "* * * * *", "UTC") for place in range(7)]).moves == ()
+    full = [TimedTask(f"each-{place}", "* * * * *", "UTC") for place in range(7)]
+    assert looked_at([*full, TimedTask("one", "0 0 * * *", "UTC")]).moves == ()
 
 
 def test_more_than_an_hour_can_hold_is_spread_evenly() -> None:
@@ -111,7 +111,7 @@ SCHEDULES = st.lists(st.tuples(st.sampled_from(EXPRESSIONS), st.sampled_from(ZON
 @given(SCHEDULES, st.integers(1, 6))
 @settings(max_examples=150, deadline=None)
 def test_a_spread_lowers_the_most_and_changes_nothing_but_minutes(schedules: list[tuple[str, str]], limit: int) -> None:
-    timed = [Timed(f"t{place}", *each) for place, each in enumerate(schedules)]
+    timed = [TimedTask(f"t{place}", *each) for place, each in enumerate(schedules)]
 
     found = looked_at(timed, limit)
     then = moved(timed, found)
@@ -121,7 +121,9 @@ def test_a_spread_lowers_the_most_and_changes_nothing_but_minutes(schedules: lis
     assert found.crowded == tuple(sorted((at, number) for at, number in before.items() if number > limit))
     assert found.then <= found.most
     states_one = {each.task_id for each in timed if expand(each.expression).split()[0].isdigit()}
-    moments = {fire.at for each in timed if each.task_id in states_one for fire in coming([each], AFTER, UNTIL)[each.key]}
+    moments = {
+        fire.at for each in timed if each.task_id in states_one for fire in fires_by_schedule([each], AFTER, UNTIL)[each.key]
+    }
     fullest = {at for at, number in before.items() if number == found.most}
     # Sixty tasks leave a minute of the hour to whoever would not be alone in it anyway.
     if found.most > max(limit, 2) and fullest <= moments:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from optio.scheduling.cron import fires
 from optio.scheduling.max_fires import most
-from optio.scheduling.zone_transitions import changes
+from optio.scheduling.zone_transitions import clock_changes
 
 BERLIN, LORD_HOWE, NEW_YORK, CASABLANCA = "Europe/Berlin", "Australia/Lord_Howe", "America/New_York", "Africa/Casablanca"
 DAY = timedelta(days=1)
@@ -77,7 +77,7 @@ def test_no_span_about_a_change_of_clocks_has_more(
     minute: str, hour: str, day: str, zone: str, days: int, place: int, hours: int
 ) -> None:
     expression = f"{minute} {hour} {day}"
-    clocks = list(changes(zone, utc("2026-01-01"), utc("2047-01-01")))
+    clocks = list(clock_changes(zone, utc("2026-01-01"), utc("2047-01-01")))
     begin = clocks[place % len(clocks)].at - timedelta(hours=hours)
 
     number = 0

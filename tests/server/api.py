@@ -14,17 +14,17 @@ import uvicorn
 from websockets.sync.client import ClientConnection, connect
 
 from optio.broker.base import Topic
-from optio.cli.shared.serving import configuration, listen
+from optio.cli.shared.serving import listen, uvicorn_config
 from optio.model.retry import GiveUp
 from optio.model.run import LogKind, LogLine, Meter, Outcome, RunState
 from optio.processes.scheduler import new_id
 from optio.server.app import create_app
 from optio.server.auth import token_hash
-from optio.server.log_fanout import Feed
+from optio.server.log_fanout import LogFanout
 from optio.settings import Settings
 from optio.store.values import Claim, RunFilter
 from optio.tree.reload import Reloader
-from optio.tree.served import LiveRegistry
+from optio.tree.served import ServedRegistry
 from optio.wiring import Services, build
 from tests.support import Answer, eventually
 
@@ -62,9 +62,9 @@ class Api:
         self.tasks = directory / "tasks.d"
         self.tasks.mkdir(parents=True, exist_ok=True)
         self.services: Services = build(Settings.load(settings))
-        self.live = LiveRegistry(self.services.store)
+        self.live = ServedRegistry(self.services.store)
         self.reloader = Reloader(self.tasks, self.live, self.services.broker)
-        self.feed = Feed()
+        self.feed = LogFanout()
         app = create_app(
             self.services,
             self.live,
@@ -76,7 +76,7 @@ class Api:
         self.app = app
         self._socket = listen(Settings.load({**settings, "OPTIO_PORT": "0"}))
         self.port: int = self._socket.getsockname()[1]
-        self.server = _Server(configuration(app))
+        self.server = _Server(uvicorn_config(app))
         self._thread = threading.Thread(target=self._serve, name="api", daemon=True)
         self._thread.start()
         eventually(lambda: self.server.started or not self._thread.is_alive(), what="the server to start")

@@ -14,9 +14,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from optio.server.app import create_rest
-from optio.server.auth import Gate, token_hash
+from optio.server.auth import AccessControl, token_hash
 from optio.server.dependencies import Hub
-from optio.server.log_fanout import Feed
+from optio.server.log_fanout import LogFanout
 from tests.server.api import JOB, Api
 from tests.support import eventually
 
@@ -73,8 +73,8 @@ def routes(api: Api) -> list[str]:
     hub = Hub(
         services=api.services,
         live=api.live,
-        gate=Gate(api.services.store),
-        feed=Feed(),
+        gate=AccessControl(api.services.store),
+        feed=LogFanout(),
         reload=nothing,
         new_id=lambda: "x",
     )
@@ -231,7 +231,7 @@ def test_a_socket_needs_a_token_too(closed: Api) -> None:
 def test_streams_end_when_their_token_is_revoked(served: Callable[..., Api], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("optio.server.routes.logs.CHECK_S", 0.1)
     monkeypatch.setattr("optio.server.log_fanout.PING_S", 0.2)
-    monkeypatch.setattr("optio.server.log_fanout.LOOK_S", 0.05)
+    monkeypatch.setattr("optio.server.log_fanout.POLL_S", 0.05)
     api = served(dev_token=None)
     api.serve_task(JOB)
     secret = api.token("admin")

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from optio.broker.dramatiq import KEY
-from optio.limits.redis import PAUSE
+from optio.limits.redis import RETRY_PAUSE_S
 from tests.broker.test_redis import message
 from tests.proxy import FaultProxy
 from tests.servers import PostgresServer, RedisServer
@@ -383,7 +383,7 @@ def test_two_servers_let_through_sixty_of_120_webhooks_in_all_and_each_sixty_wit
     for _ in range(2):
         for server in servers:
             cluster.hook("before", server)
-        time.sleep(PAUSE)
+        time.sleep(RETRY_PAUSE_S)
 
     with ThreadPoolExecutor(8) as pool:
         began = time.monotonic()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from optio.broker.base import Topic
-from optio.server.log_fanout import Feed
+from optio.server.log_fanout import LogFanout
 from optio.store.base import Store
 from tests.server.api import Api
 
@@ -31,12 +31,12 @@ class Held:
 
 
 def test_a_line_that_comes_during_a_look_is_found_by_its_own_hint(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("optio.server.log_fanout.LOOK_S", 600.0)
+    monkeypatch.setattr("optio.server.log_fanout.POLL_S", 600.0)
     writer = api.started()
     held = Held(api.services.store)
 
     async def first_line() -> bytes:
-        feed = Feed()
+        feed = LogFanout()
         feed.bind(asyncio.get_running_loop())
         async with aclosing(feed.follow(held, writer.id, 0)) as batches:  # type: ignore[arg-type]
             coming = asyncio.ensure_future(anext(batches))
@@ -60,7 +60,7 @@ def test_readers_of_one_run_share_a_look(api: Api) -> None:
             looks.append(more["after"])
             return self.store.log(*args, **more)
 
-    async def read(feed: Feed, store: Any) -> int:
+    async def read(feed: LogFanout, store: Any) -> int:
         count = 0
         async with aclosing(feed.follow(store, writer.id, 0)) as batches:
             async for batch in batches:
@@ -68,7 +68,7 @@ def test_readers_of_one_run_share_a_look(api: Api) -> None:
         return count
 
     async def everyone() -> list[int]:
-        feed, store = Feed(), Counting(api.services.store)
+        feed, store = LogFanout(), Counting(api.services.store)
         feed.bind(asyncio.get_running_loop())
         reading = [asyncio.ensure_future(read(feed, store)) for _ in range(50)]
         await asyncio.sleep(0.1)
@@ -99,7 +99,7 @@ def test_a_store_that_fails_ends_the_readers_and_not_the_feed(api: Api) -> None:
             return self.store.run(run_id)
 
     async def twice() -> int:
-        feed, store = Feed(), Broken(api.services.store)
+        feed, store = LogFanout(), Broken(api.services.store)
         store.go.set()
         feed.bind(asyncio.get_running_loop())
         for _ in range(2):

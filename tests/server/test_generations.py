@@ -10,8 +10,8 @@ import pytest
 from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.source_tree import MemoryTree
 from optio.model.drift import DRIFT_GRACE_S
-from optio.server.routes.metrics import of_the_registry
-from optio.tree.served import LiveRegistry
+from optio.server.routes.metrics import registry_samples
+from optio.tree.served import ServedRegistry
 from tests.server.api import JOB, Api
 
 
@@ -19,7 +19,7 @@ class Other:
     """Another server of the same database, with files of its own."""
 
     def __init__(self, api: Api) -> None:
-        self.live, self._compiler = LiveRegistry(api.services.store, server="elsewhere:/tasks"), IncrementalCompiler()
+        self.live, self._compiler = ServedRegistry(api.services.store, server="elsewhere:/tasks"), IncrementalCompiler()
 
     def has(self, **files: str) -> None:
         compilation = self._compiler.compile(MemoryTree({f"{name}.yaml": text for name, text in files.items()}))
@@ -85,7 +85,7 @@ def test_a_directory_that_differs_is_told_wherever_people_look(drifting: Api, mo
     assert (drift["count"], drift["changed"], drift["missing"], drift["added"]) == (2, ["job"], ["more"], [])
     assert drift["inSync"] == ["elsewhere:/tasks"]
     assert {row["server"]: row["inSync"] for row in registry["servers"]}["elsewhere:/tasks"] is True
-    assert {reading.name: reading.value for reading in of_the_registry(drifting.live)}["tasks_drifting"] == 2
+    assert {reading.name: reading.value for reading in registry_samples(drifting.live)}["tasks_drifting"] == 2
     assert drifting.get("/readyz").json["status"] == "ok"  # a change may be on its way here
     later = time.monotonic() + DRIFT_GRACE_S + 1
     monkeypatch.setattr("optio.server.routes.health.time.monotonic", lambda: later)

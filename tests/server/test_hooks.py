@@ -18,7 +18,7 @@ import pytest
 
 from optio.broker.base import Topic
 from optio.errors import StoreUnavailable
-from optio.limits.strangers import PER_ADDRESS
+from optio.limits.strangers import MAX_PER_ADDRESS
 from optio.model.trigger import SecretRef, WebhookConfig
 from optio.runs import signature
 from optio.store.sqlite.sqlite_store import open_store
@@ -68,7 +68,7 @@ def api(served: Callable[..., Api]) -> Api:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """One server for all cases that leave nothing behind which another case could see."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("optio.limits.strangers.PER_ADDRESS", 10_000)
+        patch.setattr("optio.limits.strangers.MAX_PER_ADDRESS", 10_000)
         made = Api(tmp_path_factory.mktemp("shared"), environ={"OPTIO_WEBHOOK_RATE_PER_MINUTE": "10000"})
     yield prepared(made)
     made.close()
@@ -222,14 +222,14 @@ def test_strangers_who_flood_a_path_refuse_no_signed_delivery(served: Callable[.
         senders.append(post(api, b'{"repository": {"name": "optio"}, "number": %d}' % number).status)
 
     assert senders == [202] * 40
-    assert strangers == [401] * PER_ADDRESS + [429] * (400 - PER_ADDRESS)
+    assert strangers == [401] * MAX_PER_ADDRESS + [429] * (400 - MAX_PER_ADDRESS)
 
 
 def test_a_stranger_over_his_limit_is_told_when_to_come_back(served: Callable[..., Api]) -> None:
     api = served()
     api.services.secrets.put("PUSH", SECRET)
     api.serve_task(HOOK)
-    for _ in range(PER_ADDRESS):
+    for _ in range(MAX_PER_ADDRESS):
         assert post(api, X_Optio_Signature="00" * 32).status == 401
 
     answer = post(api, X_Optio_Signature="00" * 32)
@@ -245,9 +245,9 @@ def test_a_stranger_over_his_limit_who_sends_no_signature_is_refused_before_his_
     api = served()
     api.services.secrets.put("PUSH", SECRET)
     api.serve_task(HOOK)
-    for _ in range(PER_ADDRESS):
+    for _ in range(MAX_PER_ADDRESS):
         assert api.request("POST", "/api/hooks/push", raw=GOOD).status == 401
-    monkeypatch.setattr("optio.server.request_body.read", None)
+    monkeypatch.setattr("optio.server.request_body.read_body", None)
 
     assert api.request("POST", "/api/hooks/push", raw=GOOD).status == 429
 
@@ -283,7 +283,7 @@ def test_a_body_of_exactly_the_limit_is_taken(shared: Api) -> None:
 
 
 def test_a_body_that_does_not_come_is_not_waited_for_for_ever(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("optio.server.request_body.BODY_S", 0.2)
+    monkeypatch.setattr("optio.server.request_body.BODY_TIMEOUT_S", 0.2)
     with socket.create_connection(("127.0.0.1", api.port), 10) as sock:
         sock.sendall(b"POST /api/hooks/push HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n{")
 
@@ -917,7 +917,7 @@ def test_requests_beyond_the_rate_are_counted_by_path_and_not_one_by_one(
     api = prepared(served(environ={"OPTIO_WEBHOOK_RATE_PER_MINUTE": "5"}))
     for body in numbered(20):
         post(api, body)
-    for _ in range(PER_ADDRESS + 30):
+    for _ in range(MAX_PER_ADDRESS + 30):
         post(api, X_Optio_Signature="00" * 32)
 
     def refused() -> dict[str, int]:
@@ -926,7 +926,7 @@ def test_requests_beyond_the_rate_are_counted_by_path_and_not_one_by_one(
         return {each["verdict"]: each["requests"] for each in page["refused"] if each["path"] == each["taskId"] == "push"}
 
     # Ten of a stranger's requests have a row of their own.
-    eventually(lambda: refused() == {"rate": 15, "unsigned": PER_ADDRESS - 10, "unsigned_rate": 30}, what="the counts")
+    eventually(lambda: refused() == {"rate": 15, "unsigned": MAX_PER_ADDRESS - 10, "unsigned_rate": 30}, what="the counts")
     assert api.get("/api/deliveries?verdict=rate").json["refused"][0]["requests"] == 15
     assert api.get("/api/deliveries?path=other").json["refused"] == []
     assert api.get("/api/deliveries?until=2020-01-01T00:00:00Z").json["refused"] == []

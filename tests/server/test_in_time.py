@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from optio.server.in_time import InTime
+from optio.server.in_time import RequestDeadline
 from optio.store import deadline
 from optio.store.deadline import CALL_S
 
@@ -44,7 +44,7 @@ def serve(app: Callable[[Any, Any, Any], Awaitable[None]], kind: str = "http") -
 
     async def send(message: Any) -> None: ...
 
-    asyncio.run(InTime(app)({"type": kind}, receive, send))  # type: ignore[arg-type]
+    asyncio.run(RequestDeadline(app)({"type": kind}, receive, send))  # type: ignore[arg-type]
 
 
 def test_all_calls_of_a_request_share_one_deadline_on_whatever_thread(passes: Clock) -> None:

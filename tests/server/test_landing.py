@@ -10,14 +10,14 @@ from typing import cast
 import pytest
 
 from optio.errors import StoreUnavailable
-from optio.server.loop_bridge import Landing, read_few
+from optio.server.loop_bridge import LoopBridge, read_small
 from optio.store.base import Store
 from tests.server.api import Api
 
 
 def test_results_and_errors_arrive_with_whom_they_belong_to() -> None:
     async def main() -> list[object]:
-        landing = Landing()
+        landing = LoopBridge()
         futures: list[Future[int]] = [Future() for _ in range(3)]
         waiting = [landing.wait(future) for future in futures]
         futures[1].set_exception(ValueError("no"))
@@ -35,14 +35,14 @@ def test_one_that_is_done_already_arrives_too() -> None:
     async def main() -> int:
         done: Future[int] = Future()
         done.set_result(7)
-        return await asyncio.wait_for(Landing().wait(done), 5)
+        return await asyncio.wait_for(LoopBridge().wait(done), 5)
 
     assert asyncio.run(main()) == 7
 
 
 def test_thousands_from_many_threads_all_arrive() -> None:
     async def main() -> list[int]:
-        landing = Landing()
+        landing = LoopBridge()
         futures: list[Future[int]] = [Future() for _ in range(8000)]
         gate = threading.Event()
 
@@ -63,7 +63,7 @@ def test_thousands_from_many_threads_all_arrive() -> None:
 
 def test_who_has_gone_takes_nothing_from_the_others() -> None:
     async def main() -> int:
-        landing = Landing()
+        landing = LoopBridge()
         futures: list[Future[int]] = [Future(), Future()]
         gone, stays = (landing.wait(future) for future in futures)
         gone.cancel()
@@ -85,8 +85,8 @@ def test_a_short_read_of_a_local_database_stays_on_the_loop_and_one_over_a_netwo
 
     async def main() -> int:
         with pytest.raises(StoreUnavailable):
-            await read_few(store, fail)
-        return await read_few(store, threading.get_ident)
+            await read_small(store, fail)
+        return await read_small(store, threading.get_ident)
 
     assert (asyncio.run(main()) == threading.get_ident()) == local
 

@@ -208,7 +208,7 @@ def test_garbage_on_a_socket_is_closed_and_nothing_is_logged(api: Api, caplog: p
 
 def test_a_quiet_stream_shows_signs_of_life(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("optio.server.log_fanout.PING_S", 0.05)
-    monkeypatch.setattr("optio.server.log_fanout.LOOK_S", 0.02)
+    monkeypatch.setattr("optio.server.log_fanout.POLL_S", 0.02)
     writer = api.started()
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", api.port, timeout=20)) as connection:
         connection.request(
@@ -226,7 +226,7 @@ def test_a_quiet_stream_shows_signs_of_life(api: Api, monkeypatch: pytest.Monkey
 
 
 def test_a_line_whose_hint_was_lost_comes_all_the_same(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("optio.server.log_fanout.LOOK_S", 0.05)
+    monkeypatch.setattr("optio.server.log_fanout.POLL_S", 0.05)
     writer = api.started()
     with api.connect(f"/ws/workflow-runs/{writer.id}/logs") as live:
         time.sleep(0.2)

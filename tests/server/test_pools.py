@@ -8,7 +8,7 @@ import pytest
 from optio.cli.pool import text as shown
 from optio.model.namespace import WorkerScope
 from optio.model.pool import COLD, WARM, Pool
-from optio.store.values import Beginning
+from optio.store.values import AgentStart
 from tests.server.api import JOB, Api
 
 POOLED = JOB.replace("name: Job", "name: Pooled") + "warmPoolSize: 2\nenvironment: {resources: {cpu: 500m}}\n"
@@ -32,7 +32,7 @@ def begin(api: Api, task_id: str, how: str, waited: float) -> None:
     (claim,) = api.services.store.claim("w", timedelta(minutes=5), lambda view: [run_id])
     attempt = api.services.store.attempts(run_id)[0]
     ago = api.services.store.now() - attempt.started_at - timedelta(seconds=waited)
-    api.services.store.agent_started(run_id, claim.run.fence, Beginning(ago, how)).result(10)
+    api.services.store.agent_started(run_id, claim.run.fence, AgentStart(ago, how)).result(10)
 
 
 def test_pools_are_shown_as_they_were_told_with_the_starts_of_their_tasks(api: Api) -> None:

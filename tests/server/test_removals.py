@@ -8,9 +8,9 @@ import pytest
 
 from optio.model.removal import removal_digest
 from optio.server.auth import token_hash
-from optio.server.routes.metrics import of_the_registry
+from optio.server.routes.metrics import registry_samples
 from optio.tree.reload import Reloader
-from optio.tree.served import LiveRegistry
+from optio.tree.served import ServedRegistry
 from tests.server.api import JOB, Api
 
 ROUTE = "/api/registry/removal/release"
@@ -159,14 +159,14 @@ def test_a_server_that_holds_nothing_releases_what_another_one_holds(files: Api)
 def test_a_gauge_counts_the_held_tasks(files: Api) -> None:
     hold(files)
 
-    assert {reading.name: reading.value for reading in of_the_registry(files.live)}["tasks_held"] == 12
+    assert {reading.name: reading.value for reading in registry_samples(files.live)}["tasks_held"] == 12
 
 
 def test_what_is_deleted_through_one_server_is_not_held_by_another(files: Api) -> None:
     for number in range(12):
         (files.tasks / f"job-{number}.yaml").write_text(JOB.replace("name: Job", f"name: Job {number}"))
     scan(files)
-    other = LiveRegistry(files.services.store)
+    other = ServedRegistry(files.services.store)
     watching = Reloader(files.tasks, other, files.services.broker)
     asyncio.run(watching.load())
 

@@ -12,7 +12,7 @@ import pytest
 from uvicorn.server import ServerState
 from websockets.sync.client import connect
 
-from optio.cli.shared.serving import configuration
+from optio.cli.shared.serving import uvicorn_config
 from optio.server.transport import MAX_GATHERED_BYTES, GatheringTransport
 from tests.server.api import Api
 from tests.support import header_lines
@@ -48,7 +48,7 @@ class Recorder(asyncio.Transport):
 
 async def serve(app: App, data: bytes = GET) -> tuple[Recorder, Any]:
     """Hand `data` to the server's own protocol; what it writes is in the recorder."""
-    config = configuration(app)
+    config = uvicorn_config(app)
     config.load()
     recorder = Recorder()
     protocol = config.http_protocol_class(config=config, server_state=ServerState(), app_state={})  # type: ignore[operator,union-attr]

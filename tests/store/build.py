@@ -6,7 +6,7 @@ from itertools import count
 from typing import Any
 
 from optio.model.registry import CompiledTask, Registry
-from optio.model.retry import Again, GiveUp
+from optio.model.retry import GiveUp, RetryAt
 from optio.model.run import LogKind, LogLine, Meter, Outcome, Run
 from optio.runs import admission
 from optio.store.base import Store
@@ -89,9 +89,9 @@ def give_up(run: Run, outcome: Outcome, now: datetime) -> GiveUp:
     return GiveUp("no retries left")
 
 
-def at_once(run: Run, outcome: Outcome, now: datetime) -> Again:
+def at_once(run: Run, outcome: Outcome, now: datetime) -> RetryAt:
     """Again, now."""
-    return Again(now)
+    return RetryAt(now)
 
 
 OK = Outcome(ok=True, reason="ok", message="", text="done")

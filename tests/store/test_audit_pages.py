@@ -11,7 +11,7 @@ import pytest
 from optio.runs import audit
 from optio.store.postgres import postgres_store
 from optio.store.sql.store import SqlStore
-from optio.store.sql.transaction import Transaction, micros, when
+from optio.store.sql.transaction import Transaction, to_micros, when
 from optio.store.sqlite import sqlite_store
 from optio.store.values import AuditedDelivery, AuditedRun, AuditedSlot, AuditPage, AuditSpan
 from tests.servers import PostgresServer
@@ -37,7 +37,7 @@ def store(
 
 def moment(dice: random.Random) -> int:
     """Whole minutes, so that times meet bounds and each other."""
-    return micros(START + timedelta(minutes=dice.randrange(60)))
+    return to_micros(START + timedelta(minutes=dice.randrange(60)))
 
 
 class World:
@@ -64,7 +64,7 @@ class World:
             )  # fmt: skip
         for task_id in TASKS:
             for minute in dice.sample(range(60), 40):
-                at = micros(START + timedelta(minutes=minute))
+                at = to_micros(START + timedelta(minutes=minute))
                 self.slots[task_id, at] = {
                     "task_id": task_id, "slot": at, "verdict": dice.choice(["fired", "fired", "missed"]), "run_id": some_run(),
                     "at": at + 5,
@@ -243,7 +243,7 @@ def test_the_first_delivery_of_a_span_is_the_first_by_number_though_the_clock_wa
     world = World(store, 99)
     since = START + timedelta(minutes=30)
 
-    inside = [row["seq"] for row in world.deliveries if row["at"] > micros(since)]
+    inside = [row["seq"] for row in world.deliveries if row["at"] > to_micros(since)]
 
     assert store.first_delivery(since) == min(inside)
     assert store.first_delivery(START + timedelta(hours=2)) is None

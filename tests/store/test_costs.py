@@ -14,7 +14,7 @@ from optio.store.sql import claims as claiming
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction
 from optio.store.sqlite.sqlite_store import open_store
-from optio.store.values import ANY, Claim, DeliveryFilter, Firing, RunFilter, SlotVerdict, endless
+from optio.store.values import ANY, Claim, DeliveryFilter, Firing, RunFilter, SlotVerdict, unlimited_room
 from tests.store.build import (
     BAD,
     LEASE,
@@ -166,8 +166,8 @@ FLAT: dict[str, Callable[[SqlStore], object]] = {
     "rarely triggered runs": lambda store: store.runs(RunFilter(trigger="manual")),
     "runs with a trigger that nothing has": lambda store: store.runs(RunFilter(trigger="schedule")),
     "deliveries": lambda store: store.deliveries(DeliveryFilter(task_id="job")),
-    "who wants places": lambda store: store.pooled(),
-    "who wants places, again": lambda store: store.pooled(1),
+    "who wants places": lambda store: store.pooled_tasks(),
+    "who wants places, again": lambda store: store.pooled_tasks(1),
     "starts of an hour": lambda store: store.placed_starts(store.now() - timedelta(hours=1)),
     "arrivals of an hour": lambda store: store.arrivals(store.now() - timedelta(hours=1)),
     "arrivals of a task": lambda store: store.arrivals(store.now() - timedelta(hours=1), task_id="job"),
@@ -264,7 +264,7 @@ def test_a_worker_that_waited_for_others_and_comes_too_late_counts_nothing_under
     meters: Callable[[int], Meter],
 ) -> None:
     def late(tx: Transaction) -> list[Claim]:
-        return claiming.claim(tx, "w", LEASE, everything, "", ALL_TASKS, endless, ANY, "started", crowded=True)
+        return claiming.claim(tx, "w", LEASE, everything, "", ALL_TASKS, unlimited_room, ANY, "started", crowded=True)
 
     seen = meters(0).statements(lambda store: store._engine.change(late))
 

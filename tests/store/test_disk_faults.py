@@ -16,7 +16,7 @@ from optio.model.run import RunState
 from optio.store.sql.store import SqlStore
 from optio.store.sqlite.examine import backup, examine
 from optio.store.sqlite.sqlite_store import open_store
-from optio.store.values import Claim, Keep, RunFilter
+from optio.store.values import Claim, RetentionPolicy, RunFilter
 from tests.store.build import LEASE, claimed, end, everything, new_run, queued, say
 from tests.support import ROOT, eventually
 
@@ -335,7 +335,7 @@ def test_a_full_disk_is_no_reason_not_to_start(disk: Path) -> None:
             assert list(store.renew("w", LEASE))
     with closing(open_store(path, reserve=RESERVE)) as store:
         end(store, running)
-        assert not any(count for _, count in store.prune(Keep()))
+        assert not any(count for _, count in store.prune(RetentionPolicy()))
         ballast.unlink()
         assert store.accept(new_run()).result(10).first
 

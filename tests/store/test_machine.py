@@ -24,14 +24,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from optio.errors import Conflict, LeaseLost
 from optio.model.pool import COLD, PROCESS, WARM
-from optio.model.retry import Again, GiveUp
-from optio.model.room import BETWEEN_TRIES, Delay, Shortage
+from optio.model.retry import GiveUp, RetryAt
+from optio.model.room import MIN_TRY_INTERVAL, Delay, Shortage
 from optio.model.run import TRANSITIONS, Meter, Outcome, Run, RunState
 from optio.runs import schedule
 from optio.store.base import Store
 from optio.store.postgres import postgres_store
 from optio.store.sqlite import sqlite_store
-from optio.store.values import Beginning, Claim, Once, RunFilter
+from optio.store.values import AgentStart, Claim, IdempotencyKey, RunFilter
 from tests.servers import PostgresServer
 from tests.store.build import LEASE, Clock, at_most, delivery, fresh, line, new_run, say, serve, task
 
@@ -167,7 +167,7 @@ class StoreMachine(RuleBasedStateMachine):
         run = new_run(self.tasks[0], fresh("m"))
         for _ in range(2 if lost else 1):
             if kind == "key":
-                accepted = self.store.accept(run, once=Once("runs", key, "sha")).result(10)
+                accepted = self.store.accept(run, once=IdempotencyKey("runs", key, "sha")).result(10)
             else:
                 accepted = self.store.accept(run, delivery=delivery(key, task_id="t1")).result(10)
             first = self.keys.setdefault((kind, key), run.id)
@@ -217,7 +217,7 @@ class StoreMachine(RuleBasedStateMachine):
         due = self.next[scheduler]
         if due > now:
             return
-        plan = schedule.plan(timed, due, now, lambda: fresh("s"))
+        plan = schedule.plan_step(timed, due, now, lambda: fresh("s"))
         started = self.store.fire(plan.firing).result(10)
 
         known = dict(self.slots)
@@ -267,7 +267,7 @@ class StoreMachine(RuleBasedStateMachine):
         tried = sum(claimed[task_id] for task_id in trials)
         for task_id, each in short.items():
             assert not each.begun or claimed[task_id] <= max(0, each.at_once - each.starting)
-        free = not any(short[each].starting or now - BETWEEN_TRIES < short[each].at <= now for each in trials)
+        free = not any(short[each].starting or now - MIN_TRY_INTERVAL < short[each].at <= now for each in trials)
         assert tried <= free
         assert all(short[task_id].is_due(now) for task_id in trials if claimed[task_id])
         could = {
@@ -333,13 +333,13 @@ class StoreMachine(RuleBasedStateMachine):
         claim = self.claims[number % len(self.claims)]
         model = self.runs[claim.run.id]
 
-        def decide(run: Run, outcome: Outcome, now: datetime) -> Again | GiveUp:
-            return GiveUp("no") if again is None else Again(now + timedelta(seconds=again))
+        def decide(run: Run, outcome: Outcome, now: datetime) -> RetryAt | GiveUp:
+            return GiveUp("no") if again is None else RetryAt(now + timedelta(seconds=again))
 
         outcome = Outcome(ok=ok, reason="ok" if ok else "exit_code", again=True)
         # However often it is told, an attempt began in one way.
         how = None if how is None else model.begun.get(model.attempt, how)
-        began = None if how is None else Beginning(timedelta(seconds=1), how)
+        began = None if how is None else AgentStart(timedelta(seconds=1), how)
         if not self._mine(claim):
             with pytest.raises(LeaseLost):
                 self.store.finish(claim.run.id, claim.run.fence, outcome, Meter(), 0, None, decide, began=began)
@@ -368,7 +368,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(number=pick, how=hows)
     def begin_agent(self, number: int, how: str) -> None:
         claim = self.claims[number % len(self.claims)]
-        model, began = self.runs[claim.run.id], Beginning(timedelta(seconds=1), how)
+        model, began = self.runs[claim.run.id], AgentStart(timedelta(seconds=1), how)
         if not self._mine(claim):
             with pytest.raises(LeaseLost):
                 self.store.agent_started(claim.run.id, claim.run.fence, began).result(10)

@@ -28,7 +28,7 @@ from optio.store.postgres import postgres_store
 from optio.store.sql.schema import Migration, migrations, statements
 from optio.store.sql.store import SqlStore
 from optio.store.sqlite import sqlite_store
-from optio.store.values import Firing, Once, RunFilter, SlotVerdict
+from optio.store.values import Firing, IdempotencyKey, RunFilter, SlotVerdict
 from tests.servers import PostgresServer
 from tests.store.build import LEASE, OK, delivery, end, everything, new_run
 from tests.store.older.fill import SLOT
@@ -188,7 +188,7 @@ def test_what_was_promised_before_is_kept(store: SqlStore) -> None:
         store.accept(new_run(), delivery=replace(again, id="other", body_sha256="another")).result(20)
     filtered = replace(delivery("d-2", task_id="one", verdict="filtered"), body_sha256="sha")
     assert not store.record_delivery(filtered).result(20).first
-    assert store.accept(new_run(), once=Once("runs:one", "k-1", "sha")).result(20).run_id == "run-keyed"
+    assert store.accept(new_run(), once=IdempotencyKey("runs:one", "k-1", "sha")).result(20).run_id == "run-keyed"
     assert store.token("token-sha") is not None
     assert {each.verdict for each in store.deliveries().items} == {"accepted", "filtered", "invalid"}
     first = store.delivery("delivery-d-1-accepted")

@@ -21,11 +21,11 @@ from optio.model.run import LogKind, Meter, Outcome, RunState
 from optio.store.postgres import pool as pg_pool
 from optio.store.postgres import postgres_store
 from optio.store.postgres import url as pg_url
-from optio.store.postgres.pool import MOST_CONNECTIONS
+from optio.store.postgres.pool import MAX_CONNECTIONS
 from optio.store.postgres.postgres_store import open_store
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction
-from optio.store.values import Beginning, Once, RunFilter, ScheduleRow
+from optio.store.values import AgentStart, IdempotencyKey, RunFilter, ScheduleRow
 from tests.contracts.test_store_schedules import firing
 from tests.proxy import FaultProxy
 from tests.runs.support import accept, execution, log_of
@@ -62,7 +62,9 @@ def opened(server: PostgresServer) -> Iterator[Open]:
     url = server.schema()
     with ExitStack() as stack:
 
-        def another(*, port: int | None = None, hosts: int = 1, patience: float = pg_url.PATIENCE, **settings: str) -> SqlStore:
+        def another(
+            *, port: int | None = None, hosts: int = 1, patience: float = pg_url.CALL_TIMEOUT_S, **settings: str
+        ) -> SqlStore:
             target = url.replace(f":{server.port}/", f":{port}/") if port else url
             target = target.replace(f"@127.0.0.1:{port}/", "@" + ",".join([f"127.0.0.1:{port}"] * hosts) + "/")
             target += "".join(quote(f" -c {name}={value}") for name, value in settings.items())
@@ -93,7 +95,7 @@ def sessions(server: PostgresServer) -> int:
     return int(row[0])
 
 
-def warm(store: SqlStore, count: int = MOST_CONNECTIONS) -> None:
+def warm(store: SqlStore, count: int = MAX_CONNECTIONS) -> None:
     """Make it open so many connections, all idle afterwards."""
     together = threading.Barrier(count)
 
@@ -114,8 +116,8 @@ def seconds(call: Callable[[], object]) -> float:
     return time.monotonic() - began
 
 
-def once(key: str) -> Once:
-    return Once("runs:job", key, "sha")
+def once(key: str) -> IdempotencyKey:
+    return IdempotencyKey("runs:job", key, "sha")
 
 
 def sleep(tx: Transaction, duration: float = 30) -> None:
@@ -185,7 +187,7 @@ def test_calls_into_a_black_hole_end_in_time_and_leak_nothing(opened: Open, prox
     eventually(lambda: _answers(store), within=10, what="an answer after the black hole")
     assert store.accept(new_run()).result(10).first
     warm(store)
-    eventually(lambda: sessions(server) <= MOST_CONNECTIONS, what="the end of the sessions that were cut")
+    eventually(lambda: sessions(server) <= MAX_CONNECTIONS, what="the end of the sessions that were cut")
 
 
 def _answers(store: SqlStore) -> bool:
@@ -376,8 +378,8 @@ def test_a_server_that_was_restarted_under_idle_connections_is_not_noticed(
     getattr(server, how)()
     server.start()
 
-    with ThreadPoolExecutor(MOST_CONNECTIONS) as pool:
-        found = list(pool.map(lambda _: store.run(run_id).id, range(3 * MOST_CONNECTIONS)))
+    with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
+        found = list(pool.map(lambda _: store.run(run_id).id, range(3 * MAX_CONNECTIONS)))
     accepted = [store.accept(new_run()) for _ in range(10)]
 
     assert found == [run_id] * len(found)
@@ -512,20 +514,20 @@ def test_of_two_that_begin_on_an_empty_database_the_second_finds_the_tables_of_t
     server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = server.schema()
-    lock = postgres_store._Transaction.lock
+    lock = postgres_store._PostgresTransaction.lock
     second: list[Future[SqlStore]] = []
 
     def somebody_waits() -> bool:
         with psycopg.connect(server.url) as other:
             return other.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").fetchone() is not None
 
-    def lock_and_wait(tx: postgres_store._Transaction, name: str) -> None:
+    def lock_and_wait(tx: postgres_store._PostgresTransaction, name: str) -> None:
         lock(tx, name)
-        monkeypatch.setattr(postgres_store._Transaction, "lock", lock)
+        monkeypatch.setattr(postgres_store._PostgresTransaction, "lock", lock)
         second.append(pool.submit(open_store, url))
         eventually(somebody_waits, what="the second, which waits for the first")
 
-    monkeypatch.setattr(postgres_store._Transaction, "lock", lock_and_wait)
+    monkeypatch.setattr(postgres_store._PostgresTransaction, "lock", lock_and_wait)
     with ThreadPoolExecutor(1) as pool, closing(open_store(url)) as store:
         (other,) = second
         other.result(20).close()
@@ -603,13 +605,13 @@ def test_no_connection_that_was_given_back_is_ever_cut(opened: Open, monkeypatch
     store = opened(patience=0.2, statement_timeout="0")
     pool = store._engine._pool  # type: ignore[attr-defined]
     cut: list[bool] = []
-    shut = pg_pool._Held.shut
+    shut = pg_pool._PooledConnection.shut
 
     def noted(held: Any) -> None:
         cut.append(held in pool._idle)
         shut(held)
 
-    monkeypatch.setattr(pg_pool._Held, "shut", noted)
+    monkeypatch.setattr(pg_pool._PooledConnection, "shut", noted)
     stop, limit = time.monotonic() + 2, time.monotonic() + 30
     finished: list[float] = []
     wrong: list[Exception] = []
@@ -626,8 +628,8 @@ def test_no_connection_that_was_given_back_is_ever_cut(opened: Open, monkeypatch
             except Exception as err:
                 wrong.append(err)
 
-    with ThreadPoolExecutor(MOST_CONNECTIONS) as threads:
-        for future in [threads.submit(work, place) for place in range(MOST_CONNECTIONS)]:
+    with ThreadPoolExecutor(MAX_CONNECTIONS) as threads:
+        for future in [threads.submit(work, place) for place in range(MAX_CONNECTIONS)]:
             future.result(60)
 
     assert wrong == []
@@ -716,14 +718,14 @@ def test_a_database_that_turns_read_only_accepts_nothing_reads_on_and_heals(
 
 def test_sessions_that_lead_to_a_server_that_is_the_primary_no_more_are_left_for_new_ones(opened: Open) -> None:
     store = opened()
-    together = threading.Barrier(MOST_CONNECTIONS)
+    together = threading.Barrier(MAX_CONNECTIONS)
 
     def demote(tx: Transaction) -> None:
         tx.run("SET default_transaction_read_only = on")
         together.wait(20)
 
-    with ThreadPoolExecutor(MOST_CONNECTIONS) as pool:
-        for future in [pool.submit(store._engine.peek, demote) for _ in range(MOST_CONNECTIONS)]:
+    with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
+        for future in [pool.submit(store._engine.peek, demote) for _ in range(MAX_CONNECTIONS)]:
             future.result(20)
 
     assert store.accept(new_run()).result(20).first
@@ -777,7 +779,7 @@ def test_operations_that_fail_in_a_commit_harm_no_other(opened: Open) -> None:
     with one_batch(store):
         futures: list[Future[Any]] = [store.accept(run) for run in (new_run(), taken, taken, new_run(prompt="\udfff"))]
         futures += [store.accept(new_run(prompt="a\0b")), store._engine.write(fail)]
-        futures += [store.agent_started(done.run.id, done.run.fence, Beginning(timedelta(0))), store.accept(new_run())]
+        futures += [store.agent_started(done.run.id, done.run.fence, AgentStart(timedelta(0))), store.accept(new_run())]
 
     kinds = [type(future.exception(20)) for future in futures]
     assert kinds == [type(None), type(None), Conflict, Invalid, Invalid, RuntimeError, LeaseLost, type(None)]
@@ -821,7 +823,7 @@ def test_more_calls_than_connections_wait_for_each_other(opened: Open, server: P
         for future in [pool.submit(store._engine.peek, lambda tx: sleep(tx, 0.01)) for _ in range(300)]:
             future.result(20)
 
-    assert sessions(server) <= MOST_CONNECTIONS
+    assert sessions(server) <= MAX_CONNECTIONS
 
 
 # What is kept
@@ -834,7 +836,7 @@ def test_a_lookup_of_text_that_cannot_be_kept_finds_nothing(opened: Open) -> Non
             call("a\0b")
     assert store.known_delivery("a\0b", "k") is None
     assert store.runs(RunFilter(task_id="a\0b")).items == []
-    assert store.recall(Once("a\0b", "k", "sha")) is None
+    assert store.recall(IdempotencyKey("a\0b", "k", "sha")) is None
     assert store.token("a\0b") is None
     assert store.log("a\0b") == []
 

@@ -19,7 +19,7 @@ from optio.errors import Conflict, LeaseLost, NotFound, OptioError, StoreMismatc
 from optio.model.run import RunState
 from optio.store.sql.schema import Migration, SchemaState, migrations
 from optio.store.sql.store import SqlStore
-from optio.store.sqlite.sqlite_store import MOST_IDLE_READERS, WAL_BYTES, migrate, open_store, state
+from optio.store.sqlite.sqlite_store import MAX_IDLE_READERS, MAX_WAL_BYTES, migrate, open_store, state
 from optio.store.values import RunFilter
 from tests.store.build import LEASE, claimed, end, everything, new_run, queued, say, serve, task
 from tests.support import ROOT
@@ -432,14 +432,14 @@ def test_a_reader_that_stays_stalls_nothing_and_its_log_is_cut_when_it_goes(stor
     reader = sqlite3.connect(path, isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT COUNT(*) FROM runs").fetchone()
-    while log.stat().st_size < 2 * WAL_BYTES:
+    while log.stat().st_size < 2 * MAX_WAL_BYTES:
         say(store, claim, *["x" * 100_000] * 10)
 
     reader.close()
     for _ in range(40):
         say(store, claim, *["x" * 100_000] * 10)
 
-    assert log.stat().st_size <= WAL_BYTES * 1.5
+    assert log.stat().st_size <= MAX_WAL_BYTES * 1.5
 
 
 def test_readers_that_follow_each_other_without_a_gap_do_not_make_the_log_grow(store: SqlStore, path: Path) -> None:
@@ -469,7 +469,7 @@ def test_readers_that_follow_each_other_without_a_gap_do_not_make_the_log_grow(s
         thread.join(20)
 
     assert gone
-    assert largest < 4 * WAL_BYTES
+    assert largest < 4 * MAX_WAL_BYTES
 
 
 # Threads and memory
@@ -490,7 +490,7 @@ def test_threads_that_end_leave_no_connection_behind(store: SqlStore, path: Path
             thread.join(20)
 
     # SQLite keeps one descriptor of each connection for the next, lest closing it drops the others' locks.
-    assert open_files(path) <= 30 + 3 * (MOST_IDLE_READERS + 1)
+    assert open_files(path) <= 30 + 3 * (MAX_IDLE_READERS + 1)
 
 
 def test_closing_gives_back_every_file_and_thread(path: Path) -> None:

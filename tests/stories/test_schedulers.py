@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from optio.model.registry import CompiledTask, Registry
-from optio.runs.audit import Report, audit
+from optio.runs.audit import AuditReport, audit
 from optio.store.base import Store
-from optio.store.values import Keep, RunFilter
+from optio.store.values import RetentionPolicy, RunFilter
 from tests.runs.test_schedule import timed
 from tests.servers import PostgresServer
 from tests.stories.quick import BEGIN, FACTOR, Process, open_quick
 from tests.support import eventually
 
 MINUTE = timedelta(minutes=1)
-NEVER = Keep()
+NEVER = RetentionPolicy()
 ALWAYS = datetime.fromtimestamp(BEGIN - 3600, UTC)
 
 
@@ -62,10 +62,10 @@ class Cluster:
         until = self.store.now() + minutes * MINUTE
         eventually(lambda: self.store.now() >= until, within=60, what=f"{minutes} minutes")
 
-    def settled(self) -> Report:
+    def settled(self) -> AuditReport:
         """The audit, once no slot waits any more."""
 
-        def look() -> Report | None:
+        def look() -> AuditReport | None:
             report = audit(self.store, since=ALWAYS, keep=NEVER)
             return report if report.pending_since is None else None
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from optio.broker.base import Topic, tell_of_waiting
+from optio.broker.base import Topic, announce_queued
 from optio.model import isolation
 from optio.model.namespace import WorkerScope
 from optio.model.registry import CompiledTask
 from optio.model.run import RunState
 from optio.processes.worker import Worker
 from optio.runs import admission
-from optio.runs.submit import prepare
+from optio.runs.submit import prepare_run
 from optio.store.values import RunFilter
 from optio.wiring import Services
 from tests.runs.support import accept, done, execute, log_of, working
@@ -81,19 +81,19 @@ def test_a_team_without_a_worker_waits_and_the_others_go_on(services: Services) 
 def test_a_run_starts_by_its_hint_and_not_by_a_sweep(
     services: Services, monkeypatch: pytest.MonkeyPatch, task: CompiledTask, namespace: str | None
 ) -> None:
-    monkeypatch.setattr("optio.processes.worker._SWEEP", 600.0)
+    monkeypatch.setattr("optio.processes.worker._POLL_S", 600.0)
     serve(services.store, ALPHA, PLAIN)
     with worker(services, namespace):
         eventually(lambda: services.store.served_namespaces() == {namespace or ""}, what="the worker")
-        run = prepare(task, {}, new_id="r", trigger="manual", actor="test")
+        run = prepare_run(task, {}, new_id="r", trigger="manual", actor="test")
         services.store.accept(run).result()
-        tell_of_waiting(services.broker, [("r", task.namespace)])
+        announce_queued(services.broker, [("r", task.namespace)])
 
         assert done(services, "r").state is RunState.COMPLETED
 
 
 def test_the_hint_of_another_namespace_wakes_nobody(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("optio.processes.worker._SWEEP", 600.0)
+    monkeypatch.setattr("optio.processes.worker._POLL_S", 600.0)
     looks: list[WorkerScope] = []
     claim = services.store.claim
 
@@ -126,7 +126,7 @@ def test_processes_run_the_tasks_of_all_teams_and_say_that_the_namespace_is_not_
         runs = [accept(services, each) for each in (ALPHA, PLAIN)]
 
         assert [done(services, run_id).state for run_id in runs] == [RunState.COMPLETED] * 2
-    assert isolation.not_applied("process", isolation.names_of(ALPHA)) == [isolation.NAMESPACE]
+    assert isolation.not_applied("process", isolation.requested_isolation(ALPHA)) == [isolation.NAMESPACE]
     slow = replace(command_task(["sleep", "0.7"], "Slow"), namespace="runs-a")
     run = execute(services, slow)
     assert b"the process executor does not apply the policy's `namespaces`" in log_of(services, run.id)

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from optio.compiler.source_tree import MemoryTree
-from optio.testing.run import Report, Result, run
+from optio.testing.run import ExampleResult, TreeReport, run_tests
 
 TRIAGE = """\
 name: Triage
@@ -43,12 +43,12 @@ def tree(*tests: dict[str, Any], task: str = TRIAGE, **payloads: Any) -> MemoryT
     return MemoryTree({"triage.yaml": task + (f"tests:\n{written}" if tests else ""), "opened": json.dumps(OPENED), **files})
 
 
-def report(*tests: dict[str, Any], **payloads: Any) -> Report:
+def report(*tests: dict[str, Any], **payloads: Any) -> TreeReport:
     """All of it run."""
-    return run(tree(*tests, **payloads))
+    return run_tests(tree(*tests, **payloads))
 
 
-def result(test: dict[str, Any], **payloads: Any) -> Result:
+def result(test: dict[str, Any], **payloads: Any) -> ExampleResult:
     """The only test, run; the task has no other errors."""
     found = report(test, **payloads)
     assert found.compilation.ok, found.compilation.diagnostics

@@ -13,7 +13,7 @@ from optio.compiler.source_tree import DirectoryTree
 from optio.model.example import Example
 from optio.model.senders import SENDERS
 from optio.runs import signature
-from optio.testing.trial import tried
+from optio.testing.trial import try_example
 from tests.support import Dev, eventually
 from tests.testing.support import OPENED, TRIAGE
 
@@ -103,7 +103,7 @@ def test_a_delivery_is_judged_as_on_a_server(dev: Dev, name: str) -> None:
         signed = {} if kind == "missing" else signature.sign(config, secret, body, delivery=f"{name}-{number}", now=now)
         there = served(dev, name, body, signed | headers)
         example = Example.of({"webhook": "x", "headers": headers, "signature": kind, "expect": {}})
-        got = tried(task, example, body).judgement
+        got = try_example(task, example, body).judgement
         here = {"verdict": got.verdict, "detail": got.detail, "params": got.params, "prompt": got.prompt}
         if here != there:
             differ.append((payload, kind, headers, here, there))
@@ -116,7 +116,7 @@ def test_a_compressed_body_is_refused_as_on_a_server(dev: Dev) -> None:
     headers = {"Content-Encoding": "gzip"}
 
     answer = dev.request("POST", "/api/hooks/github", raw=PAYLOADS["opened"], headers=headers)
-    got = tried(task, Example.of({"webhook": "x", "headers": headers, "expect": {}}), PAYLOADS["opened"]).judgement
+    got = try_example(task, Example.of({"webhook": "x", "headers": headers, "expect": {}}), PAYLOADS["opened"]).judgement
 
     assert (answer.status, answer.json["detail"]) == (415, got.detail)
     assert got.verdict == "unsupported"
@@ -127,7 +127,7 @@ def test_parameters_are_judged_as_on_a_server(dev: Dev, params: dict[str, Any]) 
     task = compile_tree(DirectoryTree(dev.tasks)).registry.task("github")
 
     answer = dev.post("/api/tasks/github/runs", {"params": params})
-    got = tried(task, Example.of({"params": params, "expect": {}})).judgement
+    got = try_example(task, Example.of({"params": params, "expect": {}})).judgement
 
     if answer.status == 202:
         run = dev.get(f"/api/workflow-runs/{answer.json['runId']}").json

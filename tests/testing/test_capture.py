@@ -8,9 +8,9 @@ import pytest
 from optio.compiler.emit import emit
 from optio.compiler.source_tree import MemoryTree
 from optio.errors import Invalid, Malformed
-from optio.testing.capture import Captured, captured, with_test
+from optio.testing.capture import CapturedTest, add_test, capture_delivery
 from optio.testing.redact import Redactor
-from optio.testing.run import run
+from optio.testing.run import run_tests
 from tests.testing.support import OPENED, TRIAGE, tree
 
 KEPT = {
@@ -28,12 +28,12 @@ KEPT = {
 WITH_COMMENTS = TRIAGE.replace("triggers:\n", "triggers:   # three of them\n") + "# the end\n"
 
 
-def capture(payload: Any, kept: dict[str, Any] = KEPT, name: str | None = None, task: str = TRIAGE) -> Captured:
-    (tested,) = run(tree(task=task)).tested
+def capture(payload: Any, kept: dict[str, Any] = KEPT, name: str | None = None, task: str = TRIAGE) -> CapturedTest:
+    (tested,) = run_tests(tree(task=task)).tested
     served = emit(tested.task)
     assert served.spec.webhook is not None
     data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    return captured(served, served.spec.webhook.config, kept, data, Redactor(), name)
+    return capture_delivery(served, served.spec.webhook.config, kept, data, Redactor(), name)
 
 
 @pytest.mark.parametrize(
@@ -79,22 +79,22 @@ def test_a_test_has_the_headers_that_count_and_no_credential() -> None:
 def test_the_task_file_gets_the_test_and_stays_as_it_was_and_the_test_passes(text: str) -> None:
     made = capture(OPENED, name="an issue: opened")
 
-    edited = with_test("triage.yaml", text.encode(), made.entry)
+    edited = add_test("triage.yaml", text.encode(), made.entry)
 
     lines = text.splitlines()
     assert [line for line in edited.decode().splitlines() if line in lines] == lines
     files = {"triage.yaml": edited, made.payload_name: made.payload}
-    found = run(MemoryTree(files))
+    found = run_tests(MemoryTree(files))
     assert found.compilation.ok
     assert [(each.name, each.passed) for each in found.results] == [("an issue: opened", True)]
 
 
 def test_a_delivery_is_captured_once() -> None:
     made = capture(OPENED)
-    edited = with_test("triage.yaml", TRIAGE.encode(), made.entry)
+    edited = add_test("triage.yaml", TRIAGE.encode(), made.entry)
 
     with pytest.raises(Invalid, match="was captured before"):
-        with_test("triage.yaml", edited, made.entry)
+        add_test("triage.yaml", edited, made.entry)
 
 
 def test_what_is_no_json_is_not_captured() -> None:

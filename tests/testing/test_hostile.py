@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optio.testing.coverage import coverage
-from optio.testing.junit import Seen, junit
-from optio.testing.run import run
+from optio.testing.junit import SuiteInput, junit
+from optio.testing.run import run_tests
 from tests.testing.support import OPENED, TRIAGE, tree
 
 NAMES = st.sampled_from(
@@ -72,7 +72,7 @@ RUNNABLE = st.one_of(
 @settings(max_examples=200)
 @given(st.lists(TESTS | RUNNABLE, max_size=3), st.sampled_from([json.dumps(OPENED).encode(), b"[]", b'"x"', b"{}"]))
 def test_nothing_raises_and_each_failure_has_a_place(tests: list[dict[str, Any]], payload: bytes) -> None:
-    found = run(tree(*tests, torn=b'{"a', opened=payload))
+    found = run_tests(tree(*tests, torn=b'{"a', opened=payload))
 
     lines = TRIAGE.count("\n") + len(tests) + 1
     for failure in (failure for result in found.results for failure in result.failures):
@@ -80,7 +80,7 @@ def test_nothing_raises_and_each_failure_has_a_place(tests: list[dict[str, Any]]
         assert TRIAGE.count("\n") + 1 < failure.line <= lines
     for each in found.tested:
         coverage(each)
-    assert junit([Seen(found, str, found.compilation.diagnostics)]).endswith("</testsuites>")
+    assert junit([SuiteInput(found, str, found.compilation.diagnostics)]).endswith("</testsuites>")
     assert len(found.results) == 0 or found.compilation.ok == all(
         not failure.broken or "file has errors" not in failure.message
         for result in found.results

@@ -3,14 +3,14 @@
 from xml.etree.ElementTree import Element, fromstring
 
 from optio.compiler.diagnostics import Severity
-from optio.testing.junit import Seen, junit
-from optio.testing.run import Report
+from optio.testing.junit import SuiteInput, junit
+from optio.testing.run import TreeReport
 from tests.testing.support import TRIAGE, delivery, report
 
 
-def document(found: Report) -> Element:
+def document(found: TreeReport) -> Element:
     errors = [d for d in found.compilation.diagnostics if d.severity is Severity.ERROR]
-    return fromstring(junit([Seen(found, lambda path: f"tasks.d/{path}", errors)]))  # noqa: S314 - our own
+    return fromstring(junit([SuiteInput(found, lambda path: f"tasks.d/{path}", errors)]))  # noqa: S314 - our own
 
 
 def counts(element: Element) -> tuple[str | None, ...]:

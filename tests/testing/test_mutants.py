@@ -10,17 +10,17 @@ from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.source_tree import DirectoryTree, OverlayTree
 from optio.compiler.yaml.emit import dump
 from optio.model.spec import to_json
-from optio.testing.run import run, try_all
+from optio.testing.run import run_task_tests, run_tests
 from tests.support import ROOT
 from tests.testing.mutants import Mutant, mutants
 
 TREES = [ROOT / "tasks.d", *sorted(ROOT.glob("examples/*/tasks.d"))]
-TASKS = [(tree, each.task) for tree in TREES for each in run(DirectoryTree(tree)).tested]
+TASKS = [(tree, each.task) for tree in TREES for each in run_tests(DirectoryTree(tree)).tested]
 
 
 def survivors(tree: Path, found: list[Mutant]) -> list[str]:
     files = DirectoryTree(tree)
-    return [name for name, task in found if all(result.passed for result in try_all(task, files).results)]
+    return [name for name, task in found if all(result.passed for result in run_task_tests(task, files).results)]
 
 
 @pytest.mark.parametrize(("tree", "task"), TASKS, ids=[task.id for _, task in TASKS])
@@ -38,7 +38,7 @@ def test_a_mutant_that_is_written_into_its_file_fails_the_tests_of_its_tree(tree
     for name, mutant in mutants(task):
         document = to_json(mutant.spec, defaults=False)
         text = dump({**document, "promptTemplate": mutant.prompt})
-        report = run(OverlayTree(DirectoryTree(tree), {task.path: text.encode()}))
+        report = run_tests(OverlayTree(DirectoryTree(tree), {task.path: text.encode()}))
         if report.compilation.ok and all(result.passed for result in report.results):
             alive.append(name)
 
@@ -48,13 +48,13 @@ def test_a_mutant_that_is_written_into_its_file_fails_the_tests_of_its_tree(tree
 def test_a_task_that_is_written_anew_passes_its_tests() -> None:
     for tree, task in TASKS:
         document = to_json(task.spec, defaults=False)
-        report = run(OverlayTree(DirectoryTree(tree), {task.path: dump(document).encode()}))
+        report = run_tests(OverlayTree(DirectoryTree(tree), {task.path: dump(document).encode()}))
         assert all(result.passed for result in report.results), task.id
 
 
 def test_without_tests_every_mutant_survives() -> None:
     tree, task = next((tree, task) for tree, task in TASKS if task.id == "push-review")
-    found = [mutant._replace(task=replace(mutant.task, spec=mutant.task.spec.but(tests=[]))) for mutant in mutants(task)]
+    found = [mutant._replace(task=replace(mutant.task, spec=mutant.task.spec.replace(tests=[]))) for mutant in mutants(task)]
 
     assert survivors(tree, found) == [mutant.name for mutant in found]
 

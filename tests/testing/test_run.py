@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from optio.compiler.source_tree import MemoryTree, OverlayTree
-from optio.testing.run import Snapshot, run
+from optio.testing.run import SnapshotUpdate, run_tests
 from tests.testing.support import TRIAGE, delivery, report, result, tree
 
 HEAD = TRIAGE.count("\n") + 1  # the line of `tests:`
@@ -71,7 +71,7 @@ def test_a_long_prompt_is_cut_where_it_is_shown_and_that_is_said() -> None:
     long = {"type": "string"}, "x" * 5_000 + "\n" * 300
     task = TRIAGE.replace("TITLE: {type: string, maxLength: 30}", f"TITLE: {json.dumps(long[0])}")
     test = {"params": {"NUMBER": 7, "TITLE": long[1]}, "expect": {"promptContains": ["y" * 500]}}
-    (failure,) = run(tree(test, task=task)).results[0].failures
+    (failure,) = run_tests(tree(test, task=task)).results[0].failures
 
     assert failure.message == f"`{'y' * 77}...` is not in the prompt:"
     assert failure.diff[0].endswith("x... 4,005 characters more")
@@ -89,7 +89,7 @@ def test_a_payload_that_many_tests_name_is_read_once_to_be_checked_and_once_to_b
     counting = Counting(
         {path: tree(*[delivery(name=f"T{n}") for n in range(30)]).read(path) for path in ("triage.yaml", "opened")}
     )
-    found = run(counting)
+    found = run_tests(counting)
 
     assert [each.passed for each in found.results] == [True] * 30
     assert counting.reads == 2
@@ -112,7 +112,7 @@ def test_a_failure_names_the_line_of_its_expectation() -> None:
         "        - nothing\n"
         "      prompt: gone.md\n"
     )
-    (only,) = run(OverlayTree(tree(), {"triage.yaml": text.encode()})).results
+    (only,) = run_tests(OverlayTree(tree(), {"triage.yaml": text.encode()})).results
 
     assert [(failure.line - HEAD, failure.message.split(" ")[0]) for failure in only.failures] == [
         (6, "other"),
@@ -136,8 +136,8 @@ def test_a_snapshot_that_is_missing_or_other_is_offered_and_no_other() -> None:
     filtered = result(delivery(headers={}, expect={"prompt": "a/new.md"}))
     outside = result(delivery(expect={"prompt": "../new.md"}))
 
-    assert missing.update == Snapshot("a/new.md", "#7 Slow (bug)", new=True)
-    assert other.update == Snapshot("other.md", "#7 Slow (bug)", new=False)
+    assert missing.update == SnapshotUpdate("a/new.md", "#7 Slow (bug)", new=True)
+    assert other.update == SnapshotUpdate("other.md", "#7 Slow (bug)", new=False)
     assert (same.update, filtered.update, outside.update) == (None, None, None)
 
 
@@ -163,7 +163,7 @@ def test_a_time_that_is_no_fire_cannot_be_run_and_is_said_where_it_stands() -> N
 def test_only_the_chosen_tests_are_run() -> None:
     whole = tree(delivery(name="one"), delivery(name="two"))
 
-    found = run(whole, lambda task_id, path, example: (task_id, path, example.name) == ("triage", "triage.yaml", "two"))
+    found = run_tests(whole, lambda task_id, path, example: (task_id, path, example.name) == ("triage", "triage.yaml", "two"))
 
     assert [each.name for each in found.results] == ["two"]
 
@@ -180,6 +180,6 @@ def test_a_test_without_a_name_is_called_by_what_happens() -> None:
 
 
 def test_tests_are_no_part_of_what_is_served() -> None:
-    with_tests, without = report(delivery()).compilation.registry, run(tree()).compilation.registry
+    with_tests, without = report(delivery()).compilation.registry, run_tests(tree()).compilation.registry
 
     assert with_tests.digest == without.digest

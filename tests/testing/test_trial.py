@@ -7,7 +7,7 @@ import pytest
 
 from optio.model.example import Example
 from optio.model.trigger import ScheduleConfig
-from optio.testing.trial import Impossible, slot_of
+from optio.testing.trial import ImpossibleTest, slot_of
 from tests.testing.support import OPENED, TRIAGE, delivery, result
 
 
@@ -129,7 +129,7 @@ def test_a_time_is_read_on_the_clock_of_the_schedule(at: str, expression: str, u
     ],
 )
 def test_a_time_at_which_nothing_fires_is_said_with_the_next_one(at: str, said: str) -> None:
-    with pytest.raises(Impossible) as caught:
+    with pytest.raises(ImpossibleTest) as caught:
         slot(at)
 
     assert said in str(caught.value)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from optio.tree.git_commit import commit_of
+from optio.tree.git_commit import checked_out_commit
 from optio.wiring import Services
 from tests.support import COMMAND_TASK, eventually
 from tests.tree.test_reload import Watched
@@ -33,7 +33,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def test_a_clean_checkout_is_named_by_its_commit(tree: Path) -> None:
-    assert commit_of(tree) == git(tree, "rev-parse", "HEAD")
+    assert checked_out_commit(tree) == git(tree, "rev-parse", "HEAD")
 
 
 @pytest.mark.parametrize("name", ["one.yaml", "two.yaml", "below/it.yaml"])
@@ -41,32 +41,32 @@ def test_a_file_that_is_changed_or_new_makes_it_dirty(tree: Path, name: str) -> 
     (tree / name).parent.mkdir(exist_ok=True)
     (tree / name).write_text(TASK + "# more\n")
 
-    assert commit_of(tree) == git(tree, "rev-parse", "HEAD") + "+dirty"
+    assert checked_out_commit(tree) == git(tree, "rev-parse", "HEAD") + "+dirty"
 
 
 def test_files_elsewhere_in_the_repository_do_not_make_it_dirty(tree: Path) -> None:
     (tree.parent / "README.md").write_text("more")
 
-    assert commit_of(tree) == git(tree, "rev-parse", "HEAD")
+    assert checked_out_commit(tree) == git(tree, "rev-parse", "HEAD")
 
 
 def test_without_a_checkout_or_a_commit_there_is_none(tmp_path: Path) -> None:
-    assert commit_of(tmp_path) is None
+    assert checked_out_commit(tmp_path) is None
 
     git(tmp_path, "init", "-q", ".")
 
-    assert commit_of(tmp_path) is None
-    assert commit_of(tmp_path / "missing") is None
+    assert checked_out_commit(tmp_path) is None
+    assert checked_out_commit(tmp_path / "missing") is None
 
 
 def test_a_checkout_that_git_refuses_has_no_commit_and_starts_no_program(tree: Path) -> None:
     git(tree.parent, "config", "core.fsmonitor", "touch ran; false")
-    assert commit_of(tree) == git(tree, "-c", "core.fsmonitor=false", "rev-parse", "HEAD")
+    assert checked_out_commit(tree) == git(tree, "-c", "core.fsmonitor=false", "rev-parse", "HEAD")
     assert not list(tree.parent.rglob("ran"))
 
     (tree.parent / ".git" / "HEAD").write_text("nonsense")
 
-    assert commit_of(tree) is None
+    assert checked_out_commit(tree) is None
 
 
 def test_a_server_tells_the_commit_and_follows_it_when_no_task_file_changes(tree: Path, services: Services) -> None:

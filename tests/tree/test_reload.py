@@ -20,8 +20,8 @@ from optio.errors import StoreUnavailable
 from optio.model.removal_limit import RemovalLimit
 from optio.store.values import GenerationRow
 from optio.tree.reload import Reloader
-from optio.tree.scan import being_written, differences, look
-from optio.tree.served import LiveRegistry, Snapshot
+from optio.tree.scan import differences, is_open_for_writing, scan_directory
+from optio.tree.served import ServedRegistry, Snapshot
 from optio.wiring import Services
 from tests.support import COMMAND_TASK, eventually
 
@@ -35,7 +35,7 @@ class Watched:
 
     def __init__(self, root: Path, services: Services, *, limit: str = "100%") -> None:
         self.root = root
-        self.live = LiveRegistry(services.store, RemovalLimit.parse(limit), server=str(root))
+        self.live = ServedRegistry(services.store, RemovalLimit.parse(limit), server=str(root))
         self.news: list[Snapshot] = []
         self.reloader = Reloader(root, self.live, services.broker, on_change=self.news.append)
         self._loop = asyncio.new_event_loop()
@@ -156,7 +156,7 @@ def test_every_way_to_save_ends_in_the_new_text_and_never_without_the_task(
     watched: Watched, save: Callable[[Path, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # On a busy machine there may be more than a moment between the two halves of a save.
-    monkeypatch.setattr("optio.tree.reload._STAYS_GONE", 5.0)
+    monkeypatch.setattr("optio.tree.reload._CONFIRM_GONE_S", 5.0)
 
     save(watched.root / "base.yaml", task("Base", "new"))
 
@@ -204,7 +204,7 @@ def test_asking_whether_a_file_is_being_written_survives_a_writer_that_comes_jus
 
     writer = threading.Thread(target=write)
     writer.start()
-    answers = {being_written(path) for _ in range(5000)}  # the kernel's default would have ended this process
+    answers = {is_open_for_writing(path) for _ in range(5000)}  # the kernel's default would have ended this process
     stop.set()
     writer.join()
 
@@ -400,19 +400,19 @@ def test_a_change_that_leaves_size_and_time_as_they_were_has_another_sign(tmp_pa
     path = tmp_path / "a.yaml"
     path.write_text("one")
     os.utime(path, ns=(10**18, 10**18))
-    before = look(tmp_path).signs
+    before = scan_directory(tmp_path).stamps
     time.sleep(0.05)
     path.write_text("two")
     os.utime(path, ns=(10**18, 10**18))
 
-    assert differences(dict(before), look(tmp_path).signs) == {"a.yaml"}
+    assert differences(dict(before), scan_directory(tmp_path).stamps) == {"a.yaml"}
 
 
 def test_a_sign_too_fresh_to_show_the_next_change_is_known_as_such(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("one")
     os.utime(tmp_path / "a.yaml", ns=(10**18, 10**18))
 
-    assert look(tmp_path).racy == {"a.yaml"}
+    assert scan_directory(tmp_path).racy == {"a.yaml"}
 
 
 def test_a_prompt_in_a_file_of_its_own_is_followed_wherever_it_lies(watched: Watched) -> None:

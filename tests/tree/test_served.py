@@ -11,7 +11,7 @@ from optio.errors import StoreUnavailable
 from optio.model.registry import Registry
 from optio.store.sqlite.sqlite_store import open_store
 from optio.store.values import GenerationRow
-from optio.tree.served import LiveRegistry, Snapshot
+from optio.tree.served import ServedRegistry, Snapshot
 from optio.wiring import Services
 from tests.support import COMMAND_TASK
 
@@ -30,7 +30,7 @@ def task(name: str, extra: str = "") -> str:
 class Tree:
     """A tree in memory that is taken up by hand."""
 
-    def __init__(self, live: LiveRegistry) -> None:
+    def __init__(self, live: ServedRegistry) -> None:
         self.live, self.compiler = live, IncrementalCompiler()
 
     def becomes(self, commit: str | None = None, /, **files: str) -> Snapshot:
@@ -40,7 +40,7 @@ class Tree:
 
 @pytest.fixture
 def tree(services: Services) -> Tree:
-    return Tree(LiveRegistry(services.store))
+    return Tree(ServedRegistry(services.store))
 
 
 @pytest.mark.parametrize(
@@ -114,11 +114,11 @@ def test_a_task_kept_from_a_broken_file_gives_its_webhook_path_up_and_stays(tree
 
 def test_the_last_good_definition_survives_a_restart(tmp_path: Path) -> None:
     with_store = open_store(tmp_path / "optio.db")
-    good = Tree(LiveRegistry(with_store)).becomes(one=task("One")).registry.tasks["one"]
+    good = Tree(ServedRegistry(with_store)).becomes(one=task("One")).registry.tasks["one"]
     with_store.close()
 
     store = open_store(tmp_path / "optio.db")
-    live = LiveRegistry(store)
+    live = ServedRegistry(store)
     live.restore()
     after = Tree(live).becomes(one=BROKEN)
     store.close()
@@ -133,11 +133,11 @@ def thirty() -> dict[str, str]:
 
 def test_a_tree_that_is_empty_after_a_restart_is_held_as_it_was(tmp_path: Path) -> None:
     with_store = open_store(tmp_path / "optio.db")
-    before = Tree(LiveRegistry(with_store)).becomes(**thirty())
+    before = Tree(ServedRegistry(with_store)).becomes(**thirty())
     with_store.close()
 
     store = open_store(tmp_path / "optio.db")
-    live = LiveRegistry(store)
+    live = ServedRegistry(store)
     live.restore()
     after = Tree(live).becomes()
     store.close()
@@ -149,13 +149,13 @@ def test_a_tree_that_is_empty_after_a_restart_is_held_as_it_was(tmp_path: Path) 
 def test_a_hold_goes_on_over_a_restart_though_it_would_be_allowed_by_now(tmp_path: Path) -> None:
     other = {f"other-{number}": task(f"Other {number}") for number in range(40)}
     store = open_store(tmp_path / "optio.db")
-    tree = Tree(LiveRegistry(store))
+    tree = Tree(ServedRegistry(store))
     tree.becomes(**thirty())
     assert len(tree.becomes(**other).registry.tasks) == 70
     store.close()
 
     store = open_store(tmp_path / "optio.db")
-    live = LiveRegistry(store)
+    live = ServedRegistry(store)
     live.restore()
     after = Tree(live).becomes(**other)
     store.close()
@@ -164,11 +164,11 @@ def test_a_hold_goes_on_over_a_restart_though_it_would_be_allowed_by_now(tmp_pat
 
 
 def test_a_release_lets_the_tasks_go_also_after_a_restart(services: Services) -> None:
-    tree = Tree(LiveRegistry(services.store))
+    tree = Tree(ServedRegistry(services.store))
     tree.becomes(**thirty())
     services.store.release_removals(tree.becomes().held, "ann")
 
-    live = LiveRegistry(services.store)
+    live = ServedRegistry(services.store)
     live.restore()
     after = Tree(live).becomes()
 
@@ -195,7 +195,7 @@ def test_a_held_task_gives_its_webhook_path_up_to_a_new_one(tree: Tree) -> None:
 
 
 def test_two_servers_of_one_database_hold_the_same_and_one_release_reaches_both(services: Services) -> None:
-    one, two = Tree(LiveRegistry(services.store)), Tree(LiveRegistry(services.store))
+    one, two = Tree(ServedRegistry(services.store)), Tree(ServedRegistry(services.store))
     generation = one.becomes(**thirty()).generation
     two.becomes(**thirty())
     first, second = one.becomes(), two.becomes()
@@ -237,7 +237,7 @@ def test_what_is_served_stays_while_the_store_is_down(services: Services, tree: 
 
 def pair(services: Services) -> tuple[Tree, Tree]:
     """Two servers of one database, each with a directory of its own."""
-    return Tree(LiveRegistry(services.store, server="one")), Tree(LiveRegistry(services.store, server="two"))
+    return Tree(ServedRegistry(services.store, server="one")), Tree(ServedRegistry(services.store, server="two"))
 
 
 def test_a_server_that_starts_with_other_files_serves_what_all_serve_and_says_how_they_differ(services: Services) -> None:
@@ -294,8 +294,8 @@ def test_a_directory_that_differs_is_served_when_no_server_holds_what_is_served_
 
 def test_a_server_that_the_store_was_away_for_gives_the_others_time_to_say_that_they_are_there(services: Services) -> None:
     clock = [0.0]
-    one = Tree(LiveRegistry(services.store, server="one"))
-    two = Tree(LiveRegistry(services.store, server="two", clock=lambda: clock[0]))
+    one = Tree(ServedRegistry(services.store, server="one"))
+    two = Tree(ServedRegistry(services.store, server="two", clock=lambda: clock[0]))
     one.becomes(a=task("A"))
     two.becomes(b=task("B"))
     services.store.forget_server("one")  # as if it had been silent for too long
@@ -312,7 +312,7 @@ def test_what_was_changed_while_a_server_was_down_is_served_at_its_start(service
     one, two = pair(services)
     one.becomes(a=task("A"))
 
-    again = LiveRegistry(services.store, server="one")
+    again = ServedRegistry(services.store, server="one")
     again.restore()
     now = Tree(again).becomes(b=task("B"))
 
@@ -349,7 +349,7 @@ def test_a_server_that_is_a_commit_behind_does_not_name_the_generation_anew(serv
     newest = one.becomes("second", a=task("A")).generation
     for _ in range(2):
         assert two.becomes("first", a=task("A")).generation == newest
-    starting = Tree(LiveRegistry(services.store, server="three"))
+    starting = Tree(ServedRegistry(services.store, server="three"))
     assert starting.becomes("first", a=task("A")).generation == newest
 
     assert two.becomes("second", a=task("A")).generation == newest
@@ -369,7 +369,7 @@ def test_a_file_that_broke_in_a_directory_that_differs_is_told_and_keeps_what_al
 
 def test_servers_whose_directories_differ_do_not_wait_for_each_other(services: Services) -> None:
     one, two = pair(services)
-    three = Tree(LiveRegistry(services.store, server="three"))
+    three = Tree(ServedRegistry(services.store, server="three"))
     one.becomes(a=task("A"))
     two.becomes(b=task("B"))
     three.becomes(c=task("C"))
@@ -394,12 +394,12 @@ def test_a_server_that_holds_an_older_generation_keeps_nobody_waiting(services: 
 
 def test_what_an_older_version_kept_less_of_is_kept_whole_with_the_next_change(tmp_path: Path) -> None:
     store = open_store(tmp_path / "optio.db")
-    tree = Tree(LiveRegistry(store))
+    tree = Tree(ServedRegistry(store))
     urgent = task("Urgent", "priority: 5\n")
     tree.becomes(urgent=urgent)
     store._engine.change(lambda tx: tx.run("UPDATE tasks SET priority = 0"))
 
-    again = LiveRegistry(store)
+    again = ServedRegistry(store)
     again.restore()
     Tree(again).becomes(urgent=urgent, more=task("More"))
 

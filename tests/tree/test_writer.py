@@ -14,7 +14,7 @@ from optio.compiler.source_tree import DirectoryTree
 from optio.errors import Conflict, Invalid, StoreUnavailable
 from optio.model.registry import Registry
 from optio.secrets import LocalSecrets
-from optio.tree.writer import TaskFiles, merge
+from optio.tree.writer import TaskFileWriter, merge
 
 SMALL = {"name": "Small", "agentRuntime": "codex", "promptTemplate": "Say hello"}
 HOOK = {"type": "webhook", "config": {"path": "hit", "secret": "the first secret"}}
@@ -30,8 +30,8 @@ class Place:
         self.secrets = LocalSecrets(directory / "secrets", {})
         self.files = self.writer()
 
-    def writer(self) -> TaskFiles:
-        return TaskFiles(self.root, self.secrets, deny=False, lock=self.directory / "lock")
+    def writer(self) -> TaskFileWriter:
+        return TaskFileWriter(self.root, self.secrets, deny=False, lock=self.directory / "lock")
 
     @property
     def registry(self) -> Registry:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 
-def differences(root: Path, judged: Mapping[str, bytes], files: Mapping[str, bytes]) -> Iterator[str]:
+def diff_fixes(root: Path, judged: Mapping[str, bytes], files: Mapping[str, bytes]) -> Iterator[str]:
     """A patch, as `git apply` takes it."""
     for path, after in sorted(files.items()):
         name = os.path.relpath(root / path)
@@ -25,7 +25,7 @@ def _quoted(name: str) -> str:
     return '"' + "".join(chr(b) if 32 <= b < 127 and b not in b'"\\' else f"\\{b:03o}" for b in os.fsencode(name)) + '"'
 
 
-def write(root: Path, files: Mapping[str, bytes], judged: Mapping[str, bytes] | None = None) -> list[str]:
+def write_fixes(root: Path, files: Mapping[str, bytes], judged: Mapping[str, bytes] | None = None) -> list[str]:
     """Each file is replaced as a whole, or left as it is; links stay links, and who may read it stays. What is no longer as it
     was `judged` is left, and told."""
     left = []

@@ -10,25 +10,25 @@ from optio.cli import FAILED, OK
 from optio.cli.shared import apply_fixes, client, flags, render_run, write_file
 from optio.compiler.diagnostics import Severity
 from optio.compiler.edits.edit_yaml import CannotEdit
-from optio.compiler.layers import beside
+from optio.compiler.layers import resolve_path
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.report import concise
+from optio.compiler.report import render_concise
 from optio.compiler.source_tree import MAX_FILE_BYTES, DirectoryTree, OverlayTree
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 from optio.compiler.yaml.emit import dump
 from optio.errors import Conflict, Invalid, Malformed, SettingsError
 from optio.model.registry import CompiledTask, Registry
-from optio.secrets import LocalSecrets, named_by
-from optio.testing.capture import Captured, captured, with_test
+from optio.secrets import LocalSecrets, secret_names
+from optio.testing.capture import CapturedTest, add_test, capture_delivery
 from optio.testing.redact import Redactor
-from optio.testing.run import run as run_tests
+from optio.testing.run import run_tests as run_tests
 
 _MOST_REDACTIONS = 20
 
 
 def run(args: argparse.Namespace) -> int:
     """0, or 1 when the delivery cannot become a test; raises SettingsError for a task that does not exist."""
-    settings = flags.settings(args)
+    settings = flags.read_settings(args)
     root = settings.tasks
     if not root.is_dir():
         raise SettingsError(f"there is no task directory `{root}` to write the test into: --tasks names another")
@@ -38,10 +38,10 @@ def run(args: argparse.Namespace) -> int:
     tree = DirectoryTree(root)
     task = _task(compile_tree(tree).registry, kept["path"], args.task)
     secrets = LocalSecrets(settings.secrets, os.environ)
-    redact = Redactor([value for name in named_by(task) if (value := secrets.get(name))], args.redact_emails)
+    redact = Redactor([value for name in secret_names(task) if (value := secrets.get(name))], args.redact_emails)
     assert task.spec.webhook is not None  # noqa: S101 - `_task` looked
     try:
-        made = captured(task, task.spec.webhook.config, kept, base64.b64decode(kept["bodyBase64"]), redact, args.name)
+        made = capture_delivery(task, task.spec.webhook.config, kept, base64.b64decode(kept["bodyBase64"]), redact, args.name)
     except Malformed as err:
         raise Conflict(f"{err}: nothing of it could be redacted, so write this test by hand") from err
     return _put(root, tree, task, made, dry_run=args.dry_run)
@@ -56,20 +56,20 @@ def _task(registry: Registry, path: str, name: str | None) -> CompiledTask:
             raise SettingsError(f"no task without errors has the webhook `{path}`: --task names another")
         return found[0]
     if name not in hooks:
-        meant = closest(name, hooks)
+        meant = suggest(name, hooks)
         known = ", ".join(hooks) or "none"
         hint = f"did you mean `{meant}`?" if meant else f"there are {known}"
         raise SettingsError(f"no task without errors `{name}` with a webhook: {hint}")
     return hooks[name]
 
 
-def _put(root: Path, tree: DirectoryTree, task: CompiledTask, made: Captured, *, dry_run: bool) -> int:
+def _put(root: Path, tree: DirectoryTree, task: CompiledTask, made: CapturedTest, *, dry_run: bool) -> int:
     path = task.origin.path
-    payload_path = beside(path, made.payload_name)
+    payload_path = resolve_path(path, made.payload_name)
     if len(made.payload) > MAX_FILE_BYTES:
         raise Conflict(f"the payload is larger than {MAX_FILE_BYTES >> 20} MiB, the most that a file of a tree may have")
     try:
-        edited = with_test(path, tree.read(path), made.entry)
+        edited = add_test(path, tree.read(path), made.entry)
     except CannotEdit as err:
         print(f"{root / path}:{err.line}: cannot be edited: {err}. Add this to its `tests:`, and save the payload yourself:\n")
         print(dump([made.entry]))
@@ -83,10 +83,10 @@ def _put(root: Path, tree: DirectoryTree, task: CompiledTask, made: Captured, *,
         redacted = [*redacted[:_MOST_REDACTIONS], f"redacted {len(redacted) - _MOST_REDACTIONS:,} places more"]
     if dry_run:
         print(f"{root / payload_path}:\n{made.payload.decode()}")
-        print("".join(apply_fixes.differences(root, {path: tree.read(path)}, {path: edited})), end="")
+        print("".join(apply_fixes.diff_fixes(root, {path: tree.read(path)}, {path: edited})), end="")
     else:
-        write_file.place(root, payload_path, made.payload)
-        write_file.place(root, path, edited)
+        write_file.write_file(root, payload_path, made.payload)
+        write_file.write_file(root, path, edited)
         print(f"wrote {root / payload_path}\nadded to {root / path}: {render_run.safe(made.entry['name'])}")
     print("\n".join([*redacted, "look at the payload before you commit it: what else is private in it, only you know"]))
     return OK
@@ -97,7 +97,7 @@ def _wrong(tree: OverlayTree, path: str, entry: dict[str, Any]) -> str:
     report = run_tests(tree, lambda task_id, where, example: where == path and example.webhook == entry["webhook"])
     errors = [d for d in report.compilation.diagnostics if d.path == path and d.severity is Severity.ERROR]
     failures = [f"{f.path}:{f.line}: {f.message}" for result in report.results for f in result.failures]
-    return "\n".join([*concise(errors), *failures])
+    return "\n".join([*render_concise(errors), *failures])
 
 
 def _place(route: tuple[int | str, ...]) -> str:

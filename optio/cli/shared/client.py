@@ -24,7 +24,7 @@ class ServerRefused(OptioError):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where the server is."""
-    flags.add(parser, "url", "token")
+    flags.add_setting_flags(parser, "url", "token")
 
 
 class Client:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from optio.broker.base import Topic
 from optio.cli.shared import render_run
 from optio.compiler.diagnostics import Diagnostic, Severity
-from optio.compiler.report import closing, concise
+from optio.compiler.report import render_concise, render_summary
 from optio.errors import LaunchFailed, OptioError
 from optio.model import isolation
 from optio.model.registry import CompiledTask
@@ -15,7 +15,7 @@ from optio.model.run import Run, RunState
 from optio.runs.signature import unusable_secrets
 from optio.runtimes import RUNTIMES
 from optio.scheduling import cron
-from optio.secrets import named_by
+from optio.secrets import secret_names
 from optio.server import serializers
 from optio.tree.reload import name_some
 from optio.tree.served import Snapshot
@@ -94,7 +94,7 @@ class TreeNews:
         secrets = self._services.secrets
         users: dict[str, list[str]] = {}
         for task in tasks:
-            for name in named_by(task):
+            for name in secret_names(task):
                 if secrets.get(name) is None:
                     users.setdefault(f"the secret {name} has no value: {secrets.where(name)}", []).append(task.id)
             for _, name, fault in unusable_secrets([task], secrets.get):
@@ -105,7 +105,7 @@ class TreeNews:
                     self._services.executor.program(runtime.name)
                 except LaunchFailed as err:
                     users.setdefault(str(err), []).append(task.id)
-            for note in self._services.executor.not_applied(isolation.names_of(task)):
+            for note in self._services.executor.not_applied(isolation.requested_isolation(task)):
                 users.setdefault(note, []).append(task.id)
         for lack, ids in users.items():
             who = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
@@ -115,9 +115,9 @@ class TreeNews:
         if not found:
             return
         errors = [d for d in found if d.severity is Severity.ERROR]
-        for diagnostic, text in zip(shown := (errors or found)[:_MOST_FINDINGS], concise(shown), strict=True):
+        for diagnostic, text in zip(shown := (errors or found)[:_MOST_FINDINGS], render_concise(shown), strict=True):
             yield "  " + render_run.coloured(f"{self._root}/{text}", "31" if diagnostic.severity is Severity.ERROR else "33")
-        count = closing(now.diagnostics, now.files, len(now.registry.tasks))
+        count = render_summary(now.diagnostics, now.files, len(now.registry.tasks))
         yield f"  {count}: `optio check {self._root}` shows them all"
 
 

@@ -21,17 +21,17 @@ _TOKEN = re.compile(r"optio_dev_(\d{1,5})_[A-Za-z0-9_-]{43}")
 _MAX_BYTES = 200
 
 
-def file_of(settings: Settings) -> Path:
+def token_file(settings: Settings) -> Path:
     """Where `optio dev` writes the token of its start."""
     return settings.data_dir / "dev.token"
 
 
 @contextmanager
-def issued(settings: Settings, port: int) -> Iterator[str]:
+def issue(settings: Settings, port: int) -> Iterator[str]:
     """A new token for the server on `port`, in its file until the end; raises SettingsError."""
     import secrets
 
-    path = file_of(settings)
+    path = token_file(settings)
     token = f"optio_dev_{port}_{secrets.token_urlsafe(32)}"
     try:
         private_files.write(path, f"{token}\n".encode())
@@ -52,7 +52,7 @@ def find(settings: Settings) -> str | None:
     url = urlsplit(settings.server_url)
     if url.hostname not in LOOPBACK:
         return None
-    path = file_of(settings)
+    path = token_file(settings)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):

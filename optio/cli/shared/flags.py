@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from optio.settings import SETTINGS, Settings, unknown
 
 
-def add(parser: argparse.ArgumentParser, *names: str) -> None:
+def add_setting_flags(parser: argparse.ArgumentParser, *names: str) -> None:
     """Flags for these settings; a flag overrides its variable."""
     for name in names:
         setting = SETTINGS[name]
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar=name.upper(), help=setting.help)
 
 
-def settings(args: argparse.Namespace, defaults: Mapping[str, str] | None = None) -> Settings:
+def read_settings(args: argparse.Namespace, defaults: Mapping[str, str] | None = None) -> Settings:
     """Settings with the command's flags; raises SettingsError. A variable that is probably misspelt is told."""
     for name, meant in unknown(os.environ):
         if meant is not None:

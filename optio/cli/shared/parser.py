@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 _WITHOUT_TERMINAL = partial(argparse.HelpFormatter, width=78)
 
 
-class Parser(argparse.ArgumentParser):
+class CommandParser(argparse.ArgumentParser):
     """Subcommands get parsers of this class, too."""
 
     def __init__(self, **how: Any) -> None:

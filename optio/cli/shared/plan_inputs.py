@@ -5,23 +5,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from optio.cli.shared.client import Client
-from optio.cli.shared.served_tree import registry_of
+from optio.cli.shared.served_tree import fetch_registry
 from optio.compiler.incremental import IncrementalCompiler
-from optio.compiler.pipeline import Policies
+from optio.compiler.pipeline import TreePolicy
 from optio.compiler.source_tree import DirectoryTree, MemoryTree, SourceTree
 from optio.errors import SettingsError
 from optio.model.policy import PolicySpec
-from optio.plan.compare import Seen
-from optio.plan.side import Side, side
+from optio.plan.compare import DisplayPath
+from optio.plan.side import Side, compile_side
 from optio.plan.words import brief
-from optio.tree.revision import commit_of, merge_base, no_directory, place_of, tree_of
+from optio.tree.revision import commit_of, locate_tree, merge_base, missing_directory, tree_of
 
 _SHORT = 12
 _NOTHING = MemoryTree({})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sides:
+class PlanInputs:
     """Both sides, with their names for people; `tree` is the newer one, and `seen` a path of it as people see it. `gate` is the
     policy of the branch that is merged into, where that has gone on since the branches parted."""
 
@@ -29,37 +29,39 @@ class Sides:
     after: Side
     tree: SourceTree
     names: tuple[str, str]
-    seen: Seen
+    seen: DisplayPath
     gate: PolicySpec | None = None
 
 
-def of_revisions(root: Path, what: str) -> Sides:
+def read_revisions(root: Path, what: str) -> PlanInputs:
     """`A..B`, `A...B`, or `A` for A against the working tree; raises SettingsError. A side that has no such directory is empty:
     a change may bring it, or delete it."""
-    one, dots, other = named(what)
-    place = place_of(root)
+    one, dots, other = parse_revisions(what)
+    place = locate_tree(root)
     tip = commit_of(place, one)
     base = merge_base(place, one, other) if dots == "..." else tip
     head = commit_of(place, other) if dots else None
     before = tree_of(place, base)
     after = tree_of(place, head) if head is not None else DirectoryTree(root) if root.is_dir() else None
     if before is None and after is None:
-        raise no_directory(root, f", neither in {base[:_SHORT]} nor in {head[:_SHORT]}" if head is not None else "")
+        raise missing_directory(root, f", neither in {base[:_SHORT]} nor in {head[:_SHORT]}" if head is not None else "")
     names = f"{base[:_SHORT]}:{root}", f"{head[:_SHORT]}:{root}" if head is not None else str(root)
     compiler = IncrementalCompiler()
-    old, tree = side(before or _NOTHING, compiler), after or _NOTHING
+    old, tree = compile_side(before or _NOTHING, compiler), after or _NOTHING
     gate = None
     if tip != base:
-        policies = Policies(tree_of(place, tip) or _NOTHING)
+        policies = TreePolicy(tree_of(place, tip) or _NOTHING)
         if policies.unreadable:
             raise SettingsError(
                 f"the policy in {brief(one)} cannot be read, and allows nothing until it can: mend it there first"
             )
         gate = policies.spec
-    return Sides(before=old, after=side(tree, compiler), tree=tree, names=names, seen=Places(root, root), gate=gate)
+    return PlanInputs(
+        before=old, after=compile_side(tree, compiler), tree=tree, names=names, seen=DisplayedPaths(root, root), gate=gate
+    )
 
 
-def named(what: str) -> tuple[str, str, str]:
+def parse_revisions(what: str) -> tuple[str, str, str]:
     """Both revisions and the dots between them, of which a single one has none. Neither may be left out as git would let them:
     where a variable is not set, HEAD against HEAD would pass every gate. Raises SettingsError."""
     dots = "..." if "..." in what else ".." if ".." in what else ""
@@ -73,7 +75,7 @@ def named(what: str) -> tuple[str, str, str]:
     return one, dots, other
 
 
-def of_directories(one: str, other: str) -> Sides:
+def read_directories(one: str, other: str) -> PlanInputs:
     """Two trees on the disk; raises SettingsError."""
     for each in (one, other):
         if not each.strip():
@@ -81,26 +83,30 @@ def of_directories(one: str, other: str) -> Sides:
         if not Path(each).is_dir():
             raise SettingsError(f"`{brief(each)}` is no directory: give two of them, or revisions as `BASE..HEAD`")
     compiler = IncrementalCompiler()
-    before = side(DirectoryTree(Path(one)), compiler)
-    return against(Path(other), before, one, Path(one), compiler)
+    before = compile_side(DirectoryTree(Path(one)), compiler)
+    return compare_with_directory(Path(other), before, one, Path(one), compiler)
 
 
-def against(root: Path, before: Side, name: str, place: Path, compiler: IncrementalCompiler | None = None) -> Sides:
+def compare_with_directory(
+    root: Path, before: Side, name: str, place: Path, compiler: IncrementalCompiler | None = None
+) -> PlanInputs:
     """Something against the directory as it is now; raises SettingsError."""
     if not root.is_dir():
-        raise no_directory(root)
+        raise missing_directory(root)
     tree = DirectoryTree(root)
-    return Sides(before=before, after=side(tree, compiler), tree=tree, names=(name, str(root)), seen=Places(root, place))
+    return PlanInputs(
+        before=before, after=compile_side(tree, compiler), tree=tree, names=(name, str(root)), seen=DisplayedPaths(root, place)
+    )
 
 
-def of_server(root: Path, server: Client) -> Sides:
+def read_served(root: Path, server: Client) -> PlanInputs:
     """What is served against the directory. The server's policy is not known, so the tree's own is no change."""
-    sides = against(root, Side(registry=registry_of(server)), server.base, Path())
+    sides = compare_with_directory(root, Side(registry=fetch_registry(server)), server.base, Path())
     return replace(sides, before=replace(sides.before, policy=sides.after.policy))
 
 
 @dataclass(frozen=True)
-class Places:
+class DisplayedPaths:
     """Paths as `optio check` prints them: from where one is, if they are below."""
 
     root: Path

@@ -7,9 +7,9 @@ from itertools import groupby, pairwise
 from zoneinfo import ZoneInfo
 
 from optio.cli.shared import render_run
-from optio.cli.shared.tree_calendar import Calendar, Range
-from optio.scheduling.calendar import Day, Fire, Night, Row, Timed
-from optio.scheduling.dst import Odd
+from optio.cli.shared.tree_calendar import CalendarRange, TreeCalendar
+from optio.scheduling.calendar import CalendarRow, ClockChangeNight, Day, Fire, TimedTask
+from optio.scheduling.dst import DstEffect
 
 # A task with more fires on one day is one line.
 _MOST_LINES = 4
@@ -23,7 +23,7 @@ _ALIKE = 3
 _Cells = tuple[str, str, str, str]
 
 
-def text(found: Calendar, *, grid: bool = False) -> str:
+def text(found: TreeCalendar, *, grid: bool = False) -> str:
     """The calendar for people."""
     number = sum(len(row.fires) for day in found.days for row in day.rows)
     first, last = _ends(found.range)
@@ -35,7 +35,7 @@ def text(found: Calendar, *, grid: bool = False) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _list(found: Calendar) -> Iterator[str]:
+def _list(found: TreeCalendar) -> Iterator[str]:
     """Days that are alike, and follow each other, are told once, and before all of them what is the same on each day."""
     dates, cells = list(_dates(found)), {day.date: _cells(day, found) for day in found.days}
     whole = dates[0 if _is_whole(found) else 1 :]
@@ -52,25 +52,25 @@ def _list(found: Calendar) -> Iterator[str]:
             yield "\n".join([head, *_lines(rows, widths)])
 
 
-def _dates(found: Calendar) -> Iterator[date]:
+def _dates(found: TreeCalendar) -> Iterator[date]:
     """Every day of the range."""
     first, last = _ends(found.range)
     return (first.date() + timedelta(days=place) for place in range((last.date() - first.date()).days + 1))
 
 
-def _ends(span: Range) -> tuple[datetime, datetime]:
+def _ends(span: CalendarRange) -> tuple[datetime, datetime]:
     """Its first and last moment, on its clocks."""
     place = ZoneInfo(span.zone)
     return (span.after + timedelta(seconds=1)).astimezone(place), span.until.astimezone(place)
 
 
-def _is_whole(found: Calendar) -> bool:
+def _is_whole(found: TreeCalendar) -> bool:
     """Whether the first day is there from its beginning."""
     first, _ = _ends(found.range)
     return (first - timedelta(seconds=1)).date() != first.date()
 
 
-def _cells(day: Day, found: Calendar) -> list[_Cells]:
+def _cells(day: Day, found: TreeCalendar) -> list[_Cells]:
     place = ZoneInfo(found.range.zone)
     odd = {task_id for night in found.nights for task_id, _ in night.felt}
     rows: dict[tuple[str, str, str], list[str]] = {}
@@ -93,7 +93,7 @@ def _lines(rows: Sequence[_Cells], widths: Sequence[int]) -> list[str]:
     ]
 
 
-def _whens(row: Row, place: ZoneInfo, *, told_below: bool) -> Iterator[tuple[str, str, str]]:
+def _whens(row: CalendarRow, place: ZoneInfo, *, told_below: bool) -> Iterator[tuple[str, str, str]]:
     """Of each fire, or of all of them: the time, the task's own time, and the note."""
     own_zone = row.timed.zone
     own = own_zone != place.key
@@ -132,7 +132,7 @@ def _names(ids: Sequence[str]) -> str:
     return f"{', '.join(ids[: _MOST_NAMES - 1])} and {len(ids) - _MOST_NAMES + 1} more"
 
 
-def _grid(found: Calendar) -> Iterator[str]:
+def _grid(found: TreeCalendar) -> Iterator[str]:
     """A row for each day, a column for each hour, darker where more starts."""
     place = ZoneInfo(found.range.zone)
     heat: Counter[tuple[date, int]] = Counter()
@@ -164,7 +164,7 @@ def _shade(number: int, steps: Sequence[tuple[str, int, int]]) -> str:
     return next((shade for shade, low, high in steps if low <= number <= high), " ")
 
 
-def _look(found: Calendar) -> Iterator[str]:
+def _look(found: TreeCalendar) -> Iterator[str]:
     """What somebody should know of, a line each."""
     for night in found.nights:
         if night.felt:
@@ -179,13 +179,13 @@ def _look(found: Calendar) -> Iterator[str]:
     yield from _crowds(found)
 
 
-def _night(night: Night) -> str:
+def _night(night: ClockChangeNight) -> str:
     old, new = night.change.old, night.change.new
     way = "forward" if night.change.skips else "back"
     return f"{old:%a %Y-%m-%d}: the clocks of {night.zone} go {way}, from {old:%H:%M} to {new:%H:%M}"
 
 
-def _odd(odd: Odd, night: Night) -> str:
+def _odd(odd: DstEffect, night: ClockChangeNight) -> str:
     """Both clocks: the zone's own, and UTC."""
     times = _times(odd.times) + (" is" if len(odd.times) == 1 else " are")
     change = night.change
@@ -206,7 +206,7 @@ def _times(times: Sequence[datetime]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _absence(timed: Timed, following: datetime | None, span: Range) -> str:
+def _absence(timed: TimedTask, following: datetime | None, span: CalendarRange) -> str:
     if following is None:
         return f"`{timed.expression}` never fires again"
     local = following.astimezone(ZoneInfo(timed.zone))
@@ -214,7 +214,7 @@ def _absence(timed: Timed, following: datetime | None, span: Range) -> str:
     return f"does not fire in these days; the next time is {local:%a %Y-%m-%d %H:%M %Z}{seldom}"
 
 
-def _crowds(found: Calendar) -> Iterator[str]:
+def _crowds(found: TreeCalendar) -> Iterator[str]:
     herd, place = found.herd, ZoneInfo(found.range.zone)
     if not herd.crowded:
         return

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from optio.cli.shared import render_run
-from optio.model.probe_result import ERROR, OK, WARNING, Finding
+from optio.model.probe_result import ERROR, OK, WARNING, ProbeResult
 
 _MARKS = {OK: ("ok", "32"), WARNING: ("warn", "33"), ERROR: ("FAIL", "31")}
 
 
-def lines(found: Iterable[Finding]) -> Iterator[str]:
+def lines(found: Iterable[ProbeResult]) -> Iterator[str]:
     """One line each, and one for its cure, as soon as it is found."""
     for each in found:
         word, colour = _MARKS[each.status]
@@ -18,6 +18,6 @@ def lines(found: Iterable[Finding]) -> Iterator[str]:
             yield f"{'':<4}  {'':<12}  -> {render_run.safe(each.hint)}"
 
 
-def as_json(found: Iterable[Finding]) -> list[dict[str, Any]]:
+def as_json(found: Iterable[ProbeResult]) -> list[dict[str, Any]]:
     """For programs."""
     return [{"name": each.name, "status": each.status, "detail": each.detail, "hint": each.hint} for each in found]

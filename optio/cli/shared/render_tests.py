@@ -8,17 +8,17 @@ from pathlib import Path
 from optio.cli.shared import render_run
 from optio.compiler.diagnostics import Diagnostic, Severity
 from optio.testing.coverage import Coverage, percentage
-from optio.testing.run import Failure, Report, Result, Snapshot, Tested
+from optio.testing.run import ExampleFailure, ExampleResult, SnapshotUpdate, TaskResults, TreeReport
 
 
 @dataclass(frozen=True)
-class Done:
+class TreeResults:
     """The tests of one tree, as they came out, and the snapshots that were written."""
 
     root: Path
     named: Callable[[str], bool]
-    report: Report
-    written: list[Snapshot]
+    report: TreeReport
+    written: list[SnapshotUpdate]
 
     def seen(self, path: str) -> str:
         """A path of the tree from the working directory."""
@@ -34,7 +34,7 @@ class Done:
         return diagnostic.severity is Severity.ERROR and (diagnostic.path in mine or self.named(diagnostic.path))
 
 
-def text(done: list[Done], covered: list[Coverage], *, chosen: bool) -> Iterator[str]:
+def text(done: list[TreeResults], covered: list[Coverage], *, chosen: bool) -> Iterator[str]:
     """All results for people. Where some were `chosen`, others may be there."""
     results = [result for each in done for result in each.report.results]
     for one in done:
@@ -49,7 +49,7 @@ def text(done: list[Done], covered: list[Coverage], *, chosen: bool) -> Iterator
     yield "no tests" if chosen and not results else _summary(results)
 
 
-def _lines(result: Result, done: Done) -> Iterator[str]:
+def _lines(result: ExampleResult, done: TreeResults) -> Iterator[str]:
     mark = render_run.coloured("ok  ", "32") if result.passed else render_run.coloured("FAIL", "31")
     yield f"  {mark}  {render_run.safe(result.name)}"
     for failure in result.failures:
@@ -62,7 +62,7 @@ def _coloured(line: str) -> str:
     return render_run.safe(line) if style is None else render_run.coloured(render_run.safe(line), style)
 
 
-def _covered(done: list[Done], covered: list[Coverage]) -> Iterator[str]:
+def _covered(done: list[TreeResults], covered: list[Coverage]) -> Iterator[str]:
     seen = {each.task.id: one for one in done for each in one.report.tested}
     width = max(len(each.task_id) for each in covered)
     yield "coverage"
@@ -77,7 +77,7 @@ def _covered(done: list[Done], covered: list[Coverage]) -> Iterator[str]:
         yield f"  {'in all':<{width}}  {percentage(items):5.0f}%  {sum(i.tried for i in items)} of {len(items)}"
 
 
-def _summary(results: list[Result]) -> str:
+def _summary(results: list[ExampleResult]) -> str:
     if not results:
         return "no tests: write some under a task's `tests:`"
     failed = sum(not result.passed for result in results)
@@ -85,7 +85,7 @@ def _summary(results: list[Result]) -> str:
     return f"{count}: all passed" if not failed else f"{count}: {len(results) - failed:,} passed, {failed:,} failed"
 
 
-def document(done: list[Done], covered: list[Coverage]) -> dict[str, object]:
+def document(done: list[TreeResults], covered: list[Coverage]) -> dict[str, object]:
     """The same for programs."""
     tests = [_test(result, each, one) for one in done for each in one.report.tested for result in each.results]
     found: dict[str, object] = {
@@ -113,7 +113,7 @@ def document(done: list[Done], covered: list[Coverage]) -> dict[str, object]:
     return found
 
 
-def _test(result: Result, tested: Tested, done: Done) -> dict[str, object]:
+def _test(result: ExampleResult, tested: TaskResults, done: TreeResults) -> dict[str, object]:
     got = None if result.trial is None else result.trial.judgement
     return {
         "taskId": tested.task.id,
@@ -127,7 +127,7 @@ def _test(result: Result, tested: Tested, done: Done) -> dict[str, object]:
     }
 
 
-def _failure(failure: Failure, done: Done) -> dict[str, object]:
+def _failure(failure: ExampleFailure, done: TreeResults) -> dict[str, object]:
     return {
         "path": done.seen(failure.path),
         "line": failure.line,

@@ -7,37 +7,37 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from optio.cli import FAILED, OK, complain
+from optio.cli import FAILED, OK, print_error
 from optio.cli.shared import client, flags, render_run
-from optio.cli.shared.time_arg import moment
+from optio.cli.shared.time_arg import parse_time
 from optio.compiler.diagnostics import Severity
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.report import concise
+from optio.compiler.report import render_concise
 from optio.compiler.source_tree import DirectoryTree, SourceTree
 from optio.errors import SettingsError
 from optio.model.registry import Registry
 from optio.runs import webhook_decision
-from optio.runs.replay import Judgement, diff, differences
+from optio.runs.replay import DeliveryDecision, diff, differences
 from optio.server import serializers
 from optio.tree.revision import tree_at
 
 # Of one span of time so many deliveries are looked at.
-MOST = 10_000
+MAX_DELIVERIES = 10_000
 _MOST_DIFF = 200
 _CLOCKS = timedelta(seconds=5)
 
-Ask = Callable[[str], dict[str, Any]]
+Judge = Callable[[str], dict[str, Any]]
 
 
 def run(args: argparse.Namespace) -> int:
     """0, or 1 when a delivery could not be judged, a run not be started, or a file of the tree has errors."""
     _refuse(args)
-    settings = flags.settings(args)
+    settings = flags.read_settings(args)
     server = client.Client(settings)
     broken = False
     if args.rev is not None or args.tasks is not None:
         registry, broken = _registry(settings.tasks, args.rev)
-        ask: Ask = lambda key: _tried(server, registry, key)  # noqa: E731 - one of two ways
+        ask: Judge = lambda key: _tried(server, registry, key)  # noqa: E731 - one of two ways
     else:
         ask = lambda key: _asked(server, key, start=args.yes, again=args.again)  # noqa: E731
     found = [_guarded(ask, key) for key in _wanted(server, args)]
@@ -75,7 +75,7 @@ def _registry(root: Path, revision: str | None) -> tuple[Registry, bool]:
     compilation = compile_tree(tree)
     errors = [each for each in compilation.diagnostics if each.severity is Severity.ERROR]
     if errors:
-        complain("\n".join(f"{name}/{line}" for line in concise(errors)))
+        print_error("\n".join(f"{name}/{line}" for line in render_concise(errors)))
     return compilation.registry, bool(errors)
 
 
@@ -84,8 +84,8 @@ def _wanted(server: client.Client, args: argparse.Namespace) -> list[str]:
     if args.delivery is not None:
         return [args.delivery]
     now = datetime.now(UTC)
-    since = moment("--since", args.since, now)
-    until = None if args.until is None else moment("--until", args.until, now)
+    since = parse_time("--since", args.since, now)
+    until = None if args.until is None else parse_time("--until", args.until, now)
     if since > (until or now + _CLOCKS):
         raise SettingsError("--since is later than --until" if until else f"--since: `{args.since}` is not in the past")
     query = {
@@ -101,14 +101,14 @@ def _wanted(server: client.Client, args: argparse.Namespace) -> list[str]:
         page = server.request("GET", "/api/deliveries", query={**query, "cursor": cursor})
         ids += [item["id"] for item in page["items"]]
         cursor = page["next"]
-        if cursor is None or len(ids) >= MOST:
+        if cursor is None or len(ids) >= MAX_DELIVERIES:
             break
     if cursor is not None:
-        complain(f"more than {MOST:,} deliveries: these are the newest {len(ids):,} of them")
+        print_error(f"more than {MAX_DELIVERIES:,} deliveries: these are the newest {len(ids):,} of them")
     return ids[::-1]
 
 
-def _guarded(ask: Ask, key: str) -> dict[str, Any]:
+def _guarded(ask: Judge, key: str) -> dict[str, Any]:
     """What the server refuses of one delivery stops no other; raises ServerRefused when there is no server, or no right."""
     try:
         return ask(key)
@@ -132,10 +132,10 @@ def _tried(server: client.Client, registry: Registry, key: str) -> dict[str, Any
     kept = server.request("GET", f"/api/deliveries/{client.quoted(key)}", query={"body": "base64"})
     if kept["bodyBase64"] is None:
         return {"deliveryId": key, "error": "the body of this delivery is not kept"}
-    then = Judgement(verdict=kept["verdict"], detail=kept["detail"], task_id=kept["taskId"])
+    then = DeliveryDecision(verdict=kept["verdict"], detail=kept["detail"], task_id=kept["taskId"])
     if kept["verdict"] == "accepted" and kept["runId"] is not None:
         then = _with_run(server, then, kept["runId"])
-    now, _ = webhook_decision.again(registry, kept["path"], kept["headers"], base64.b64decode(kept["bodyBase64"]))
+    now, _ = webhook_decision.decide_again(registry, kept["path"], kept["headers"], base64.b64decode(kept["bodyBase64"]))
     return {
         "deliveryId": key,
         "path": kept["path"],
@@ -150,14 +150,14 @@ def _tried(server: client.Client, registry: Registry, key: str) -> dict[str, Any
     }
 
 
-def _with_run(server: client.Client, then: Judgement, run_id: str) -> Judgement:
+def _with_run(server: client.Client, then: DeliveryDecision, run_id: str) -> DeliveryDecision:
     try:
         run = server.request("GET", f"/api/workflow-runs/{client.quoted(run_id)}")
     except client.ServerRefused as err:
         if err.status != 404:
             raise
         return then
-    return Judgement(
+    return DeliveryDecision(
         verdict=then.verdict,
         task_id=then.task_id,
         definition=run["definition"],

@@ -13,11 +13,11 @@ from optio.cli.shared import client, flags, render_run
 from optio.errors import SettingsError
 
 
-def tell(args: argparse.Namespace) -> int:
+def print_history(args: argparse.Namespace) -> int:
     """0; raises SettingsError for options that have no use here."""
     if args.tasks is not None:
         raise SettingsError("--past is told by the server: --tasks has no use there")
-    server = client.Client(flags.settings(args))
+    server = client.Client(flags.read_settings(args))
     zones = {
         task["id"]: trigger["config"].get("timezone", "UTC")
         for task in server.request("GET", "/api/tasks")["items"]

@@ -10,7 +10,7 @@ from optio.errors import SettingsError
 from optio.model.registry import CompiledTask, Origin, Registry
 from optio.model.task import TaskSpec
 from optio.plan.effect import HORIZON
-from optio.plan.history import Past
+from optio.plan.history import RunHistory
 
 # What the API adds to a task's keys, and to a trigger's.
 _ADDED = ("digest", "namespace", "origin", "stale", "held", "paused", "links")
@@ -20,7 +20,7 @@ _MOMENT = timedelta(seconds=1)
 _ACTIVE = ("queued", "running")
 
 
-def registry_of(server: Client) -> Registry:
+def fetch_registry(server: Client) -> Registry:
     """All tasks of the generation that is served; raises ServerRefused, and SettingsError for what another version serves."""
     answer = server.request("GET", "/api/tasks")
     tasks = [_task(item, server.base) for item in answer["items"]]
@@ -43,7 +43,7 @@ def _task(item: dict[str, Any], where: str) -> CompiledTask:
     return CompiledTask(id=item["id"], spec=read, prompt=prompt, origin=origin, namespace=item.get("namespace"))
 
 
-def past_of(server: Client, task_id: str, now: datetime) -> Past:
+def fetch_history(server: Client, task_id: str, now: datetime) -> RunHistory:
     """The task's runs of the last 30 days, the newest of them if there are very many."""
     found: list[dict[str, Any]] = []
     cursor: str | None = None
@@ -61,7 +61,7 @@ def past_of(server: Client, task_id: str, now: datetime) -> Past:
             break
     lengths = [run["durationMs"] for run in found if run["durationMs"] and run["state"] == "completed"]
     oldest = min((_at(run["createdAt"]) for run in found), default=now)
-    return Past(
+    return RunHistory(
         triggered=Counter(run["trigger"] for run in found),
         active=sum(run["state"] in _ACTIVE for run in found),
         costs=tuple(Decimal(run["costUsd"]) for run in found if run["costUsd"] is not None and run["state"] not in _ACTIVE),

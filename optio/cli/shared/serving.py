@@ -18,25 +18,25 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from optio.cli import OK
 from optio.errors import SettingsError
 from optio.processes import health
-from optio.processes.metrics_server import Probe
+from optio.processes.metrics_server import MetricsServer
 from optio.processes.scheduler import new_id
 from optio.server.app import create_app
-from optio.server.log_fanout import Feed
+from optio.server.log_fanout import LogFanout
 from optio.server.transport import GatheringTransport
 from optio.settings import Settings
 from optio.telemetry import logs
-from optio.tree.served import LiveRegistry
+from optio.tree.served import ServedRegistry
 from optio.wiring import Services
 
 # Open requests may take this long at the end; live logs are let go at once.
-GRACE_S = 3
+GRACE_TIMEOUT_S = 3
 # Seconds between two signs of life of the loop.
 _BEAT_S = 1.0
 # Who stops a process waits for ten seconds as a rule, and then kills it.
-LONGEST_END_S = 9.5
+SHUTDOWN_TIMEOUT_S = 9.5
 # A request's head must be whole after this, and no longer than that.
-HEAD_S = 15.0
-HEAD_BYTES = 65_536
+HEAD_TIMEOUT_S = 15.0
+MAX_HEAD_BYTES = 65_536
 # A client that neither takes what it was sent nor answers the kernel's questions is gone.
 _GONE_S = 60
 
@@ -47,13 +47,13 @@ def log_to_stderr(settings: Settings, level: int = logging.INFO) -> None:
 
 
 @contextlib.contextmanager
-def probing(settings: Settings) -> Iterator[Probe | None]:
+def open_metrics_port(settings: Settings) -> Iterator[MetricsServer | None]:
     """Open the metrics port where the settings have one, for services that are attached later; raises SettingsError when it
     cannot be had."""
     if not settings.metrics_port:
         yield None
         return
-    probe = Probe(settings)
+    probe = MetricsServer(settings)
     probe.start()
     try:
         yield probe
@@ -61,7 +61,7 @@ def probing(settings: Settings) -> Iterator[Probe | None]:
         probe.stop()
 
 
-def attach(services: Services, probe: Probe | None) -> None:
+def attach_health(services: Services, probe: MetricsServer | None) -> None:
     """Show the health of these services in the metrics, and on the metrics port where there is one."""
     if services.metrics is not None:
         services.metrics.add(lambda: health.readings(services))
@@ -69,10 +69,10 @@ def attach(services: Services, probe: Probe | None) -> None:
         probe.attach(services)
 
 
-def end_in_time() -> None:
+def limit_shutdown() -> None:
     """A store that hangs, or a broker, may take its time at each step of the end: together they get no more than this. What is
     not kept by then is as safe as after `kill -9`."""
-    timer = threading.Timer(LONGEST_END_S, os._exit, (OK,))
+    timer = threading.Timer(SHUTDOWN_TIMEOUT_S, os._exit, (OK,))
     timer.daemon = True
     timer.start()
 
@@ -109,7 +109,7 @@ def run_loop(main: Coroutine[Any, Any, None]) -> None:
         runner.run(main)
 
 
-def configuration(app: Any, **more: Any) -> uvicorn.Config:
+def uvicorn_config(app: Any, **more: Any) -> uvicorn.Config:
     """How uvicorn serves the application."""
     return uvicorn.Config(
         app,
@@ -117,7 +117,7 @@ def configuration(app: Any, **more: Any) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=GRACE_S,
+        timeout_graceful_shutdown=GRACE_TIMEOUT_S,
         http=_Protocol,
         ws="websockets-sansio",
         ws_max_size=65536,
@@ -138,7 +138,7 @@ class _Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._gathering = GatheringTransport(transport, self.loop)
         super().connection_made(self._gathering)
-        self._late = self.loop.call_later(HEAD_S, transport.abort)
+        self._late = self.loop.call_later(HEAD_TIMEOUT_S, transport.abort)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -160,10 +160,10 @@ class _Protocol(HttpToolsProtocol):
             self._in_time()
         else:
             self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES:
+            if self._head_bytes > MAX_HEAD_BYTES:
                 self.transport.abort()
             elif self._late is None:
-                self._late = self.loop.call_later(HEAD_S, self.transport.abort)
+                self._late = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._in_time()
@@ -178,7 +178,7 @@ class _Protocol(HttpToolsProtocol):
 class _Server(uvicorn.Server):
     """uvicorn, but readers of live logs are let go first: they would keep it from ever ending."""
 
-    def __init__(self, config: uvicorn.Config, feed: Feed) -> None:
+    def __init__(self, config: uvicorn.Config, feed: LogFanout) -> None:
         super().__init__(config)
         self._feed = feed
 
@@ -191,7 +191,7 @@ class _Server(uvicorn.Server):
 
 async def serve(
     services: Services,
-    live: LiveRegistry,
+    live: ServedRegistry,
     sock: socket.socket,
     stop: asyncio.Event,
     *,
@@ -199,9 +199,9 @@ async def serve(
     dev_token: str | None = None,
 ) -> None:
     """Serve until `stop` is set, or the first SIGINT or SIGTERM (which set it). The second one waits for no request."""
-    feed = Feed()
+    feed = LogFanout()
     app = create_app(services, live, reload=reload, new_id=new_id, feed=feed, dev_token=dev_token)
-    server = _Server(configuration(app), feed)
+    server = _Server(uvicorn_config(app), feed)
     logging.getLogger("uvicorn.error").addFilter(_not_cancelled)
     # The signals are ours: whatever comes, the caller closes the store.
     server.capture_signals = _no_signals  # type: ignore[method-assign]
@@ -216,7 +216,7 @@ async def serve(
 
     async def end() -> None:
         await stop.wait()
-        end_in_time()
+        limit_shutdown()
         server.should_exit = True
 
     async def beat() -> None:

@@ -19,8 +19,8 @@ from optio.errors import StoreMismatch, StoreUnavailable
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 # Between two attempts; and after how long a wait is reported again: the second report is early, the others are rare.
-RETRY_S = 1.0
-SECOND_REPORT_S, REPORT_EVERY_S = 10.0, 60.0
+RETRY_INTERVAL_S = 1.0
+SECOND_REPORT_AFTER_S, REPORT_INTERVAL_S = 10.0, 60.0
 
 
 class Signals:
@@ -78,11 +78,11 @@ def wait_for(what: str, attempt: Callable[[], T], name: str, tell: Callable[[str
             if next_report is None:
                 tell(what)
                 log.warning("the %s waits for %s: %s", name, what, err)
-                next_report = SECOND_REPORT_S
+                next_report = SECOND_REPORT_AFTER_S
             elif waited >= next_report:
                 log.warning("the %s still waits for %s, for %.0f s now: %s", name, what, waited, err)
-                next_report = waited + REPORT_EVERY_S
-            time.sleep(RETRY_S)
+                next_report = waited + REPORT_INTERVAL_S
+            time.sleep(RETRY_INTERVAL_S)
         else:
             if next_report is not None:
                 log.info("the %s has %s after %.0f s", name, what, time.monotonic() - began)

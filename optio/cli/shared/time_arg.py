@@ -7,7 +7,7 @@ from optio.errors import SettingsError
 from optio.model.text import duration
 
 
-def moment(option: str, text: str, now: datetime) -> datetime:
+def parse_time(option: str, text: str, now: datetime) -> datetime:
     """`90m`, `24h` or `7d` before `now`, or an ISO 8601 time; raises SettingsError."""
     days = re.fullmatch(r"(\d{1,5})d", text, re.ASCII)
     try:

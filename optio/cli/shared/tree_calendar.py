@@ -12,8 +12,18 @@ from optio.compiler.diagnostics import Diagnostic
 from optio.errors import SettingsError
 from optio.model.registry import CompiledTask
 from optio.scheduling import cron
-from optio.scheduling.calendar import Coming, Day, Fire, Night, Row, Timed, coming, days, nights
-from optio.scheduling.collisions import Herd, herd
+from optio.scheduling.calendar import (
+    CalendarRow,
+    ClockChangeNight,
+    Day,
+    Fire,
+    FiresBySchedule,
+    TimedTask,
+    days,
+    fires_by_schedule,
+    nights,
+)
+from optio.scheduling.collisions import Collisions, herd
 
 _DAYS, _MOST_DAYS = 14, 366
 # One schedule never has as many, not even with a fire each minute of all days.
@@ -27,7 +37,7 @@ _SURPRISES = ("OPT304", "OPT305", "OPT314")
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class CalendarRange:
     """(after, until] on the clocks of a zone."""
 
     after: datetime
@@ -36,16 +46,16 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Calendar:
+class TreeCalendar:
     """What fires in a range, and what there is to say of it."""
 
-    range: Range
-    timed: Sequence[Timed]
-    found: Coming
+    range: CalendarRange
+    timed: Sequence[TimedTask]
+    found: FiresBySchedule
     days: Sequence[Day]
-    nights: Sequence[Night]
-    herd: Herd
-    absent: Sequence[tuple[Timed, datetime | None]]
+    nights: Sequence[ClockChangeNight]
+    herd: Collisions
+    absent: Sequence[tuple[TimedTask, datetime | None]]
     surprises: Sequence[tuple[str, Diagnostic]]
     off: Sequence[str]
 
@@ -62,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check(args: argparse.Namespace) -> None:
+def check_flags(args: argparse.Namespace) -> None:
     """Raises SettingsError for flags that would do nothing."""
     if args.calendar:
         for name, given in (("--past", args.past), ("-n", args.count is not None)):
@@ -77,7 +87,7 @@ def check(args: argparse.Namespace) -> None:
             raise SettingsError(f"--{name} is for --calendar: add it")
 
 
-def range_of(args: argparse.Namespace, zones: set[str], now: datetime) -> Range:
+def parse_range(args: argparse.Namespace, zones: set[str], now: datetime) -> CalendarRange:
     """The range that is asked for; raises SettingsError."""
     name = args.zone if args.zone is not None else next(iter(zones)) if len(zones) == 1 else "UTC"
     try:
@@ -97,18 +107,20 @@ def range_of(args: argparse.Namespace, zones: set[str], now: datetime) -> Range:
         raise SettingsError(f"a calendar has at most {_MOST_DAYS} days: from {first} that is to {first + timedelta(days=365)}")
     # Fires are whole minutes: one at midnight belongs to the day that begins.
     after = now if args.first is None else _midnight(first, place) - timedelta(seconds=1)
-    return Range(after, _midnight(end, place) - timedelta(seconds=1), name)
+    return CalendarRange(after, _midnight(end, place) - timedelta(seconds=1), name)
 
 
-def calendar(tasks: Sequence[CompiledTask], span: Range, limit: int, diagnostics: Sequence[Diagnostic] = ()) -> Calendar:
+def build_calendar(
+    tasks: Sequence[CompiledTask], span: CalendarRange, limit: int, diagnostics: Sequence[Diagnostic] = ()
+) -> TreeCalendar:
     """The calendar of these tasks; `limit` may start at once. Raises SettingsError for one that nobody could read."""
     timed = sorted(each for task in tasks if (each := _timed(task)) is not None)
     _check_size({each.key for each in timed}, span)
-    found = coming(timed, span.after, span.until)
+    found = fires_by_schedule(timed, span.after, span.until)
     absent = [(each, cron.next_fire(each.expression, each.zone, span.until)) for each in timed if not found[each.key]]
     by_path = {task.origin.path: task.id for task in tasks}
     on = {each.task_id for each in timed}
-    return Calendar(
+    return TreeCalendar(
         range=span,
         timed=timed,
         found=found,
@@ -121,7 +133,7 @@ def calendar(tasks: Sequence[CompiledTask], span: Range, limit: int, diagnostics
     )
 
 
-def _check_size(schedules: AbstractSet[tuple[str, str]], span: Range) -> None:
+def _check_size(schedules: AbstractSet[tuple[str, str]], span: CalendarRange) -> None:
     many = sum(cron.count(*each, span.after, span.until) or 0 for each in schedules)
     if many > _MOST_FIRES:
         days = max(1, (span.until - span.after).days * _MOST_FIRES // many)
@@ -131,12 +143,12 @@ def _check_size(schedules: AbstractSet[tuple[str, str]], span: Range) -> None:
         )
 
 
-def _timed(task: CompiledTask) -> Timed | None:
+def _timed(task: CompiledTask) -> TimedTask | None:
     """When its schedule may start it; None when it may not, or there is none."""
     trigger = task.spec.schedule
     if trigger is None or not trigger.enabled or not task.spec.enabled:
         return None
-    return Timed(task.id, trigger.config.cron_expression, trigger.config.timezone)
+    return TimedTask(task.id, trigger.config.cron_expression, trigger.config.timezone)
 
 
 def _date(option: str, text: str) -> date:
@@ -160,7 +172,7 @@ def _midnight(day: date, place: ZoneInfo) -> datetime:
     return datetime.combine(day, time(), place).astimezone(UTC)
 
 
-def document(found: Calendar) -> dict[str, Any]:
+def document(found: TreeCalendar) -> dict[str, Any]:
     """The calendar as plain data. A task with more fires on a day than one an hour has their number alone."""
     return {
         "from": _iso(found.range.after),
@@ -193,7 +205,7 @@ def document(found: Calendar) -> dict[str, Any]:
     }
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _row(row: CalendarRow) -> dict[str, Any]:
     listed = row.fires if len(row.fires) <= _MOST_LISTED else ()
     return {
         "taskId": row.timed.task_id,

@@ -7,7 +7,7 @@ from optio.cli.shared import apply_fixes
 from optio.errors import SettingsError
 
 
-def place(root: Path, path: str, data: bytes) -> None:
+def write_file(root: Path, path: str, data: bytes) -> None:
     """Write a file below the root, also a new one; raises SettingsError for one that cannot be written, or leads out of it."""
     target = root / path
     if not os.path.realpath(target).startswith(os.path.realpath(root).rstrip(os.sep) + os.sep):
@@ -15,6 +15,6 @@ def place(root: Path, path: str, data: bytes) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.touch()
-        apply_fixes.write(root, {path: data})
+        apply_fixes.write_fixes(root, {path: data})
     except OSError as err:
         raise SettingsError(f"`{target}` cannot be written: {err.strerror}") from err

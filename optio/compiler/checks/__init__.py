@@ -85,7 +85,7 @@ def run(task: ResolvedTask, *, careful: bool = False) -> list[Diagnostic]:
     """Everything that is wrong with one task, but nothing about what is already known to be wrong. With `careful` also what
     might be better."""
     first = [d for check in FIRST for d in check(task)]
-    found = [d for d in first if task.knows(d.route)]
+    found = [d for d in first if task.is_known(d.route)]
     if any(d.code in _UNUSABLE_SCHEMA for d in first):
         task = replace(task, gaps=task.gaps | {params.ROUTE})
     checks = CHECKS
@@ -94,4 +94,4 @@ def run(task: ResolvedTask, *, careful: bool = False) -> list[Diagnostic]:
 
         checks = (*CHECKS, more.check)
     checks = (*checks, *_for_some(task))
-    return found + [d for check in checks for d in check(task) if task.knows(d.route)]
+    return found + [d for check in checks for d in check(task) if task.is_known(d.route)]

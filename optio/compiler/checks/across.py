@@ -3,14 +3,14 @@
 import posixpath
 from collections.abc import Iterator, Sequence
 
-from optio.compiler.diagnostics import Diagnostic, Related, finding
-from optio.compiler.facts import NO_CAPS, Claim, Hook, Place
+from optio.compiler.diagnostics import Diagnostic, Related, diagnostic
+from optio.compiler.facts import NO_SPEND_CAPS, TaskFacts, ValuePlace, WebhookPath
 from optio.compiler.source import START
 from optio.compiler.source_tree import SUFFIXES
 
 
 def check_across(
-    claims: Sequence[Claim], *, careful: bool = False, executor: str | None = None, whole: bool = True
+    claims: Sequence[TaskFacts], *, careful: bool = False, executor: str | None = None, whole: bool = True
 ) -> Iterator[Diagnostic]:
     """Ids and webhook paths that two tasks have, of which the first file in path order keeps them; files that are not what they
     seem; and what all tasks come to together. Only of a `whole` tree it is told what no task uses."""
@@ -27,7 +27,7 @@ def check_across(
         from optio.compiler.checks import namespaces
 
         yield from namespaces.check(claims)
-    if careful or any(claim.caps != NO_CAPS for claim in claims):
+    if careful or any(claim.caps != NO_SPEND_CAPS for claim in claims):
         # Imported here: what all tasks come to is asked of few trees.
         from optio.compiler.checks import tree_budget
 
@@ -41,7 +41,7 @@ def _files(paths: Sequence[str]) -> Iterator[Diagnostic]:
     for path in paths:
         if not path.endswith(SUFFIXES):
             message = "this file is not read as a task where tasks are served: only .yaml and .yml are"
-            yield finding("OPT702", message, path=path, hint=f"name it `{posixpath.splitext(path)[0]}.yaml`")
+            yield diagnostic("OPT702", message, path=path, hint=f"name it `{posixpath.splitext(path)[0]}.yaml`")
 
 
 def _twins(paths: Sequence[str]) -> Iterator[Diagnostic]:
@@ -54,16 +54,16 @@ def _twins(paths: Sequence[str]) -> Iterator[Diagnostic]:
                 f"the path differs from {other} only by case",
                 "rename one of them: some disks know only one such file",
             )
-            yield finding("OPT705", message, path=path, hint=hint, related=(Related("also here", other, START),))
+            yield diagnostic("OPT705", message, path=path, hint=hint, related=(Related("also here", other, START),))
         elif twin is not None:
             message, hint = f"{twin} stands beside it, and both are read", "delete one of them, or give it a name of its own"
-            yield finding("OPT702", message, path=path, hint=hint, related=(Related("also here", twin, START),))
+            yield diagnostic("OPT702", message, path=path, hint=hint, related=(Related("also here", twin, START),))
 
 
-def _duplicate_ids(claims: Sequence[Claim]) -> Iterator[Diagnostic]:
+def _duplicate_ids(claims: Sequence[TaskFacts]) -> Iterator[Diagnostic]:
     if len({claim.id for claim in claims}) == len(claims):
         return
-    first: dict[str, tuple[Claim, Place]] = {}
+    first: dict[str, tuple[TaskFacts, ValuePlace]] = {}
     for claim in claims:
         if claim.named is None:
             continue
@@ -76,11 +76,11 @@ def _duplicate_ids(claims: Sequence[Claim]) -> Iterator[Diagnostic]:
             yield _taken("OPT701", message, hint, claim, claim.named, other, there)
 
 
-def _duplicate_paths(claims: Sequence[Claim]) -> Iterator[Diagnostic]:
+def _duplicate_paths(claims: Sequence[TaskFacts]) -> Iterator[Diagnostic]:
     paths = [hook.path.strip("/").lower() for claim in claims for hook in claim.hooks]
     if len(set(paths)) == len(paths):
         return
-    first: dict[str, tuple[Claim, Hook]] = {}
+    first: dict[str, tuple[TaskFacts, WebhookPath]] = {}
     each = iter(paths)
     for claim in claims:
         for hook in claim.hooks:
@@ -92,6 +92,8 @@ def _duplicate_paths(claims: Sequence[Claim]) -> Iterator[Diagnostic]:
                 yield _taken("OPT402", message, hint, claim, hook.place, other, there.place)
 
 
-def _taken(code: str, message: str, hint: str, claim: Claim, place: Place, other: Claim, there: Place) -> Diagnostic:
+def _taken(
+    code: str, message: str, hint: str, claim: TaskFacts, place: ValuePlace, other: TaskFacts, there: ValuePlace
+) -> Diagnostic:
     related = (Related("also here", other.path, there.span),)
-    return finding(code, message, path=claim.path, span=place.span, route=place.route, hint=hint, related=related)
+    return diagnostic(code, message, path=claim.path, span=place.span, route=place.route, hint=hint, related=related)

@@ -5,9 +5,9 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from optio.compiler.checks.shell import variables
+from optio.compiler.checks.shell import unset_variables
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.param_schema.declared import declared
+from optio.compiler.param_schema.declared import declared_parameters
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.yaml.emit import flow
 
@@ -31,18 +31,20 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     words = [posixpath.basename(word) for word in command]
     if words[0] in _OWN or any(_SHELL.fullmatch(word) for word in words[:3]):
         return
-    given = declared(task)
+    given = declared_parameters(task)
     params = set(given.properties) if given is not None else set()
     known = {*task.spec.environment.env, *task.spec.environment.secrets, "HOME"}
     for index, word in enumerate(command[1:], start=1):
         if _SIGN.fullmatch(word):
             message = f"`{word}` is an argument of `{words[0]}`: a list runs without a shell"
-        elif param := next((each.name for each in variables(word) if each.name in params - known), None):
+        elif param := next((each.name for each in unset_variables(word) if each.name in params - known), None):
             message = f"`{word}` stays as it is: parameters are filled into the prompt alone"
             hint = f"let the program read `{param}` from the JSON file that `OPTIO_PARAMS_FILE` names"
             yield task.at("OPT526", message, ("command", index), hint=hint)
             return
-        elif word.startswith("~/") or any(each.name in known or each.name.startswith("OPTIO_") for each in variables(word)):
+        elif word.startswith("~/") or any(
+            each.name in known or each.name.startswith("OPTIO_") for each in unset_variables(word)
+        ):
             message = f"`{word}` stays as it is: a list runs without a shell, which would fill it in"
         else:
             continue

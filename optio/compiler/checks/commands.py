@@ -51,7 +51,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 def _shell(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
     from optio.compiler.checks import shell  # most tasks have no command
 
-    slip = shell.slip(text)
+    slip = shell.find_shell_error(text)
     if slip is not None:
         span = task.document.inside(route, slip.start, slip.end)
         yield task.at("OPT509", slip.message, route, hint=slip.hint, span=span)

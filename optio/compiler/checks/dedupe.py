@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 
-from optio.compiler.checks.prompt import ALMOST, SINGLE, named_by, sources_of
-from optio.compiler.diagnostics import Diagnostic, told
-from optio.compiler.param_schema.declared import Declared, declared, parameter_names
+from optio.compiler.checks.prompt import ALMOST_PLACEHOLDER, SINGLE, parameter_of_path, sources_of
+from optio.compiler.diagnostics import Diagnostic, report_first
+from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, parameter_names
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route
 
@@ -27,16 +27,16 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         hint = "delete `window`, or write `onDuplicate: join`"
         yield task.at("OPT229", "`window` does nothing with `onDuplicate: replace`", WINDOW, key=True, hint=hint)
     yield from _constant(task, rule.key)
-    known = declared(task)
+    known = declared_parameters(task)
     if known is not None:
         yield from _placeholders(task, rule.key, known)
 
 
 def _constant(task: ResolvedTask, key: str) -> Iterator[Diagnostic]:
     """A key without any placeholder, and without what was meant as one."""
-    if PLACEHOLDER.search(key) or re.search(ALMOST, key) or re.search(r"[{}]", key):
+    if PLACEHOLDER.search(key) or re.search(ALMOST_PLACEHOLDER, key) or re.search(r"[{}]", key):
         return
-    known = declared(task)
+    known = declared_parameters(task)
     if known is not None and any(_dollars(key, known)):
         return
     names = sorted(parameter_names(task, known) or ()) if known is not None else []
@@ -49,22 +49,22 @@ def _constant(task: ResolvedTask, key: str) -> Iterator[Diagnostic]:
     )
 
 
-def _placeholders(task: ResolvedTask, key: str, known: Declared) -> Iterator[Diagnostic]:
+def _placeholders(task: ResolvedTask, key: str, known: DeclaredParameters) -> Iterator[Diagnostic]:
     names, sources = parameter_names(task, known), sources_of(task)
     used = list(dict.fromkeys(found[1] for found in PLACEHOLDER.finditer(key)))
 
     def unknown(name: str) -> Diagnostic:
-        from optio.compiler.conversions.entries import declare  # only who made a mistake waits for it
+        from optio.compiler.conversions.entries import declaration_hint  # only who made a mistake waits for it
 
         near = sorted(names or ())
-        meant = next((each for each in near if each.casefold() == name.casefold()), None) or closest(name, near)
-        hint = f"did you mean `{{{{{meant}}}}}`?" if meant else declare(task.document.value, name, default=True)
+        meant = next((each for each in near if each.casefold() == name.casefold()), None) or suggest(name, near)
+        hint = f"did you mean `{{{{{meant}}}}}`?" if meant else declaration_hint(task.document.value, name, default=True)
         return at("OPT227", f"`{{{{{name}}}}}` in the key is no parameter", f"{{{{{name}}}}}", hint)
 
     def unset(name: str) -> Diagnostic:
-        from optio.compiler.conversions.entries import set_always  # only who made a mistake waits for it
+        from optio.compiler.conversions.entries import always_set_hint  # only who made a mistake waits for it
 
-        hint = set_always(name, known.properties.get(name))
+        hint = always_set_hint(name, known.properties.get(name))
         return at("OPT228", f"a run without `{name}` has no key and is refused", f"{{{{{name}}}}}", hint)
 
     def no_placeholder(written: str) -> Diagnostic:
@@ -74,7 +74,7 @@ def _placeholders(task: ResolvedTask, key: str, known: Declared) -> Iterator[Dia
         if (mapped := _mapped(written, sources)) is not None:
             hint = f"write `{{{{{mapped}}}}}`"
         elif word not in known.properties and "." in inner:
-            word = named_by(inner, known)
+            word = parameter_of_path(inner, known)
             hint = f"write `{{{{{word}}}}}`" + ("" if word in known.properties else f", and declare `{word}` as a parameter")
         if written == key:  # braces begin a mapping where no quotes are around them
             hint = re.sub(r"`(\{\{\w+\}\})`", r'`"\1"`', hint, count=1)
@@ -83,24 +83,26 @@ def _placeholders(task: ResolvedTask, key: str, known: Declared) -> Iterator[Dia
     def at(code: str, message: str, written: str, hint: str) -> Diagnostic:
         return task.at(code, message, KEY, hint=hint, span=task.document.find(KEY, written))
 
-    yield from told((name for name in used if names is not None and name not in names), unknown)
+    yield from report_first((name for name in used if names is not None and name not in names), unknown)
     given = (name for name in used if name in known.properties)
-    yield from told((name for name in given if name not in known.required and not known.has_default(name)), unset)
+    yield from report_first((name for name in given if name not in known.required and not known.has_default(name)), unset)
     singles = (found for found in re.finditer(SINGLE, key) if found[1] in known.properties)
-    yield from told((found[0] for found in chain(re.finditer(ALMOST, key), singles, _dollars(key, known))), no_placeholder)
+    yield from report_first(
+        (found[0] for found in chain(re.finditer(ALMOST_PLACEHOLDER, key), singles, _dollars(key, known))), no_placeholder
+    )
 
 
 def _mapped(written: str, sources: dict[str, str]) -> str | None:
     """The parameter that a webhook fills from the path that is written there, or from the only one that ends so."""
-    from optio.compiler.payloads.queries import path_meant  # only who made a mistake waits for it
+    from optio.compiler.payloads.queries import suggest_query_path  # only who made a mistake waits for it
 
-    path = written if written.startswith("$.") else path_meant(written)
+    path = written if written.startswith("$.") else suggest_query_path(written)
     if path is None or path in sources:
         return None if path is None else sources[path]
     ends = [name for source, name in sources.items() if source.rpartition(".")[2] == path.rpartition(".")[2]]
     return ends[0] if len(ends) == 1 else None
 
 
-def _dollars(key: str, known: Declared) -> Iterator[re.Match[str]]:
+def _dollars(key: str, known: DeclaredParameters) -> Iterator[re.Match[str]]:
     """Paths into a payload, and parameters as a shell has variables."""
     return (found for found in re.finditer(_DOLLAR, key) if found[1] is None or found[1] in known.properties)

@@ -11,7 +11,7 @@ from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route
 from optio.model.task import Amounts, Resources
 
-LONGEST_IMAGE = 512
+MAX_IMAGE_LENGTH = 512
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*(?::[0-9]{1,5})?/)?"
 _IMAGE = rf"{_HOST}{_PART}(?:/{_PART})*(?::[\w][\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
@@ -24,7 +24,7 @@ _WORDS = {
     **dict.fromkeys(("none", "deny", "nothing"), "write `egress: []`"),
 }
 # No process lives in less memory, and no node has more cores.
-_LEAST_MEMORY, _MOST_CORES = 1 << 20, 1_000
+_MIN_MEMORY_BYTES, _MAX_CORES = 1 << 20, 1_000
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -78,32 +78,32 @@ def _resources(task: ResolvedTask, resources: Resources) -> Iterator[Diagnostic]
 
 
 def _exceeds(request: str, limit: str) -> bool:
-    from optio.model.pool import quantity
+    from optio.model.pool import parse_quantity
 
-    least, most = quantity(request), quantity(limit)
+    least, most = parse_quantity(request), parse_quantity(limit)
     return least is not None and most is not None and least > most
 
 
 @lru_cache(maxsize=256)
 def _bad_quantity(key: str, value: str) -> tuple[str, str] | None:
     """Fact and cure."""
-    from optio.model.pool import quantity  # few tasks name any
+    from optio.model.pool import parse_quantity  # few tasks name any
 
-    amount = quantity(value)
+    amount = parse_quantity(value)
     if amount is None:
-        if (near := _quantity_meant(key, value)) is not None:
+        if (near := _suggest_quantity(key, value)) is not None:
             return f"`{value}` is no quantity of {key}", f"write {near}"
         return f"`{value}` is no quantity of {key}", 'write "1" or 500m' if key == "cpu" else "write 2Gi or 512Mi"
-    if key == "cpu" and amount > _MOST_CORES:
+    if key == "cpu" and amount > _MAX_CORES:
         return f"`{value}` is {amount:,.0f} cores", 'write "1" for a core, 500m for half of one'
-    if key == "memory" and amount < _LEAST_MEMORY:
+    if key == "memory" and amount < _MIN_MEMORY_BYTES:
         number = value.rstrip("m")
         fact = f"{number} thousandths of a byte" if value != number else f"{amount:,.0f} bytes"
         return f"`{value}` of memory is {fact}", f"write {number}Mi or {number}Gi" if number.isdigit() else "write 512Mi"
     return None
 
 
-def _quantity_meant(key: str, value: str) -> str | None:
+def _suggest_quantity(key: str, value: str) -> str | None:
     """`250 millicores`, `2 cores`, `2GB` and `512 MB` as Kubernetes writes them."""
     found = re.fullmatch(r"\s*(\d{1,6}(?:\.\d{1,3})?)\s*([A-Za-z]+)\s*", value)
     if found is None:
@@ -116,7 +116,7 @@ def _quantity_meant(key: str, value: str) -> str | None:
 
 
 def _is_image(image: str) -> bool:
-    return len(image) <= LONGEST_IMAGE and re.fullmatch(_IMAGE, image) is not None
+    return len(image) <= MAX_IMAGE_LENGTH and re.fullmatch(_IMAGE, image) is not None
 
 
 def _bad_image(task: ResolvedTask, image: str) -> Diagnostic:
@@ -152,6 +152,6 @@ def _egress(task: ResolvedTask, entries: list[str]) -> Iterator[Diagnostic]:
         except egress.BadEntry as err:
             yield task.at("OPT511", str(err), (*route, index), hint=err.hint, value=err.meant, safe=False)
     size = len(egress.as_text(good))
-    if size > egress.LONGEST:
-        message = f"`egress` is a list of {size} characters, and at most {egress.LONGEST} can be enforced"
+    if size > egress.MAX_LIST_LENGTH:
+        message = f"`egress` is a list of {size} characters, and at most {egress.MAX_LIST_LENGTH} can be enforced"
         yield task.at("OPT511", message, route, hint="write `*.example.com` for many names of one domain")

@@ -37,7 +37,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _trigger(task: ResolvedTask, route: Route, example: Example, kind: str) -> Iterator[Diagnostic]:
-    known = all(task.knows(("triggers", place)) for place in range(len(task.spec.triggers))) and task.knows(("triggers",))
+    known = all(task.is_known(("triggers", place)) for place in range(len(task.spec.triggers))) and task.is_known(("triggers",))
     if known and kind != "params" and not any(trigger.type == kind for trigger in task.spec.triggers):
         hint = f"add the trigger, or try the task with `params:` instead of `{kind}:`"
         yield task.at("OPT425", f"the task has no {kind} trigger to test", (*route, kind), hint=hint, key=True)

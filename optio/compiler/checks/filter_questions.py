@@ -16,11 +16,11 @@ _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 _BRACKET = re.compile(r"\[\s*\?|[\[\]]")
 
 
-_LONGEST = 4_000
+_MAX_FILTER_LENGTH = 4_000
 
 
 # Of blanks before a path.
-_WIDEST = 20
+_MAX_QUESTIONS = 20
 
 
 PATH = re.compile(r"[@$](?:\.[A-Za-z_]\w*|\[-?[0-9]+\]|\['_+'\]|\[\"_+\"\])*(?P<more>\s*[.\[])?", re.ASCII)
@@ -51,7 +51,7 @@ class Question(NamedTuple):
 
 def questions_of(text: str) -> Iterator[Question]:
     """The questions of a filter, without those of filters inside it."""
-    masked = _outer(masked_text(text)) if len(text) <= _LONGEST else ""
+    masked = _outer(masked_text(text)) if len(text) <= _MAX_FILTER_LENGTH else ""
     for found in PATH.finditer(masked):
         at, begun = found.start(), found["more"] is not None
         end = found.start("more") if begun else found.end()
@@ -59,7 +59,7 @@ def questions_of(text: str) -> Iterator[Question]:
         steps = query_fast_path.steps(path)
         asked: Literal["there", "absent", "==", "!=", "other"] = "other"
         value = None
-        if not begun and (begins := _BEGINS.search(masked, max(0, at - _WIDEST), at)):
+        if not begun and (begins := _BEGINS.search(masked, max(0, at - _MAX_QUESTIONS), at)):
             if held := _HELD.match(masked, end):
                 asked, value, end = ("==" if held[1] == "==" else "!="), _value(text[held.start(2) : held.end(2)]), held.end(2)
             elif re.compile(_ENDS).match(masked, end):
@@ -94,7 +94,9 @@ def _value(literal: str) -> Any:
         return None
 
 
-def unsent(task: ResolvedTask, route: Route, question: Question, where: str, hint: str, meant: str | None) -> Diagnostic:
+def unsent_diagnostic(
+    task: ResolvedTask, route: Route, question: Question, where: str, hint: str, meant: str | None
+) -> Diagnostic:
     """What is said of a path to nothing."""
     span = task.document.inside(route, question.at, question.at + len(question.path))
     write = f"@{meant[1:]}" if meant is not None and task.document.text_at(span, route) == question.path else None
@@ -102,7 +104,7 @@ def unsent(task: ResolvedTask, route: Route, question: Question, where: str, hin
     return task.at("OPT413", message, route, hint=hint, span=span, write=write, safe=False)
 
 
-def sent(task: ResolvedTask, steps: tuple[str, ...]) -> bool:
+def is_in_samples(task: ResolvedTask, steps: tuple[str, ...]) -> bool:
     """Whether one of the task's samples has it."""
     return any(_has(sample.payload, steps) for sample in task.samples)
 

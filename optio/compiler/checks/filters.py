@@ -4,16 +4,16 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
-from optio.compiler.checks.filter_questions import PATH, Question, masked_text, questions_of, sent, unsent
+from optio.compiler.checks.filter_questions import PATH, Question, is_in_samples, masked_text, questions_of, unsent_diagnostic
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.payloads import query_fast_path
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
 
 # Each may cost a search for what was meant.
-_MOST_TESTS = 100
+_MAX_QUESTIONS = 100
 _WITH_REFS = frozenset({"push", "Push Hook", "Tag Push Hook"})
 # A name right below the root, of which there is none: the root is a list of the one payload.
 _ROOTED = re.compile(r"\$(?=\.\w|\[['\"])")
@@ -23,7 +23,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Every filter that can be read."""
     for index, trigger in enumerate(task.spec.triggers):
         route: Route = ("triggers", index, "config", "when")
-        if isinstance(trigger, WebhookTrigger) and trigger.config.when is not None and task.knows(route):
+        if isinstance(trigger, WebhookTrigger) and trigger.config.when is not None and task.is_known(route):
             if not query_fast_path.is_filter(trigger.config.when):
                 from optio.model.mapping import PathSyntax, compile_when
 
@@ -36,8 +36,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def _one(task: ResolvedTask, route: Route, config: WebhookConfig, text: str) -> Iterator[Diagnostic]:
     yield from _rooted(task, route, text)
-    questions = list(islice(questions_of(text), _MOST_TESTS))
-    yield from _apart(task, route, text, questions)
+    questions = list(islice(questions_of(text), _MAX_QUESTIONS))
+    yield from _contradiction(task, route, text, questions)
     if config.scheme in ("github", "gitea", "gitlab"):
         yield from _short_ref(task, route, config, questions)
     if config.scheme == "github":
@@ -90,7 +90,7 @@ def _rooted(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]
     yield task.at("OPT413", message, route, hint=hint, span=span, fix=fix)
 
 
-def _apart(task: ResolvedTask, route: Route, text: str, questions: list[Question]) -> Iterator[Diagnostic]:
+def _contradiction(task: ResolvedTask, route: Route, text: str, questions: list[Question]) -> Iterator[Diagnostic]:
     """One place held against two values, joined by the wrong sign."""
     masked = masked_text(text)
     for sign, asked, other, says in (("&&", "==", "||", "never holds"), ("||", "!=", "&&", "always holds")):
@@ -113,5 +113,9 @@ def _unsent(task: ResolvedTask, route: Route, questions: list[Question]) -> Iter
 
     there = sorted({path for sample in task.samples for path in paths_of(sample.payload)})
     for question in questions:
-        if question.asked == "==" and not sent(task, question.steps) and (meant := closest(f"${question.path[1:]}", there)):
-            yield unsent(task, route, question, "in any sample", f"did you mean `@{meant[1:]}`?", meant)
+        if (
+            question.asked == "=="
+            and not is_in_samples(task, question.steps)
+            and (meant := suggest(f"${question.path[1:]}", there))
+        ):
+            yield unsent_diagnostic(task, route, question, "in any sample", f"did you mean `@{meant[1:]}`?", meant)

@@ -6,16 +6,16 @@ from itertools import islice
 from typing import Any
 
 from optio.compiler.diagnostics import Diagnostic, Fix
-from optio.compiler.param_schema.declared import Declared, declared
-from optio.compiler.payloads.github import _USUAL, WORDS, fields_of, lost, steps_of, type_of
+from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters
+from optio.compiler.payloads.github import _USUAL, WORDS, explain_missing_path, fields_of, steps_of, type_of
 from optio.compiler.payloads.github_fields import ACTIONS, ALWAYS, EVENTS, NAMES
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
 
 # What others call GitHub's events.
-_CALLED = {
+_FOREIGN_EVENTS = {
     **dict.fromkeys(("merge_request", "mr", "pr", "pull", "pull_request_target"), "pull_request"),
     **dict.fromkeys(("tag_push", "tag", "branch", "create_tag", "tags"), "create"),
     **dict.fromkeys(("note", "comment", "comments"), "issue_comment"),
@@ -30,7 +30,7 @@ _CALLED = {
     **dict.fromkeys(("deploy", "deployments"), "deployment"),
 }
 # Each may cost a search for what was meant, and nobody maps more.
-_MOST_PATHS = 100
+_MAX_PATHS = 100
 # Those that stand for the whole object.
 _NAMING = ("login", "full_name", "title", "name")
 
@@ -39,16 +39,16 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Where the scheme says that GitHub sends."""
     for index, trigger in enumerate(task.spec.triggers):
         config: Route = ("triggers", index, "config")
-        if not isinstance(trigger, WebhookTrigger) or trigger.config.scheme != "github" or not task.knows(config):
+        if not isinstance(trigger, WebhookTrigger) or trigger.config.scheme != "github" or not task.is_known(config):
             continue
-        if task.knows((*config, "events")):
+        if task.is_known((*config, "events")):
             yield from _events(task, (*config, "events"), trigger.config)
         route: Route = (*config, "paramMapping")
-        if not task.knows(route):
+        if not task.is_known(route):
             continue
-        known = declared(task)
+        known = declared_parameters(task)
         paths = ((name, source) for name, source in (trigger.config.param_mapping or {}).items() if isinstance(source, str))
-        for name, source in islice(paths, _MOST_PATHS):
+        for name, source in islice(paths, _MAX_PATHS):
             if known is not None and (steps := steps_of(source)):
                 yield from _one(task, (*route, name), source, steps, trigger.config, known)
 
@@ -66,45 +66,45 @@ def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator
         if event in NAMES:
             continue
         at, message = (*route, index), f"`{event}` is no event of GitHub: none fits"
-        name, action = _meant(event)
+        name, action = _split_event(event)
         if action is not None:
             test = "@.pull_request.merged == true" if action == "merged" else f"@.action == '{action}'"
             what = f"write `{name}`" if name else "name the event whose action that is, such as `pull_request`"
             alone = len(events) == 1 and config.when is None
             fix = _parted(task, at, name, test) if name and alone else None
             yield task.at("OPT420", message, at, hint=f"{what}{_and_when(config, test)}", fix=fix)
-        elif (called := _CALLED.get(event.lower().replace("-", "_"))) is not None:
+        elif (called := _FOREIGN_EVENTS.get(event.lower().replace("-", "_"))) is not None:
             # A word that means something, there: the one here that is near to it in letters would be another event.
             yield task.at("OPT420", message, at, hint=f"write `{called}`, which is what GitHub calls it")
         elif name is not None:
             yield task.at("OPT420", message, at, hint=f"did you mean `{name}`?", value=name, safe=False)
 
 
-def _meant(event: str) -> tuple[str | None, str | None]:
+def _split_event(event: str) -> tuple[str | None, str | None]:
     """The event and the action in one word, as far as they are known or nearly so."""
     folded = event.lower().replace("-", "_").replace(" ", "_")
     if folded in ACTIONS:
         return None, folded
     head, *tail = re.split(r"[.:/]", folded, maxsplit=1)
-    name = head if head in NAMES else closest(head, sorted(NAMES))
+    name = head if head in NAMES else suggest(head, sorted(NAMES))
     if name is None or not tail:
         return name, None
     action = tail[0].strip("_")
-    return name, action if action in ACTIONS else closest(action, sorted(ACTIONS))
+    return name, action if action in ACTIONS else suggest(action, sorted(ACTIONS))
 
 
 def _parted(task: ResolvedTask, event: Route, name: str, test: str) -> Fix | None:
     """The event alone, and its action in a filter."""
     from optio.compiler.edits import fix_edits
 
-    when = fix_edits.before(task.document, event[:-1], f'when: "{test}"')
+    when = fix_edits.insert_key_before(task.document, event[:-1], f'when: "{test}"')
     return when and Fix((*when.edits, *Fix.write(name, task.span(event)).edits), safe=False)
 
 
 def _one(
-    task: ResolvedTask, route: Route, source: str, steps: tuple[str, ...], config: WebhookConfig, known: Declared
+    task: ResolvedTask, route: Route, source: str, steps: tuple[str, ...], config: WebhookConfig, known: DeclaredParameters
 ) -> Iterator[Diagnostic]:
-    if not task.samples and (gone := lost(source, steps, config)) is not None:
+    if not task.samples and (gone := explain_missing_path(source, steps, config)) is not None:
         message = f"`{source}` finds nothing {gone.where}"
         yield task.at("OPT413", message, route, hint=gone.hint, value=gone.meant, safe=False)
         return

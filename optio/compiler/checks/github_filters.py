@@ -3,24 +3,24 @@
 from collections.abc import Iterator
 from typing import Any
 
-from optio.compiler.checks.filter_questions import Question, sent, unsent
+from optio.compiler.checks.filter_questions import Question, is_in_samples, unsent_diagnostic
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.payloads.github import WORDS, fields_of, lost, type_of
+from optio.compiler.payloads.github import WORDS, explain_missing_path, fields_of, type_of
 from optio.compiler.payloads.github_fields import ACTIONS, ACTIONS_OF, EVENTS, ITEMS, KINDS, WORDS_OF
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig
 
 # What an action is called that has another name.
-_ACTIONS_MEANT = {
+_FOREIGN_ACTIONS = {
     "created": ("opened", "published"), "opened": ("created", "published"), "added": ("opened", "created"),
     "new": ("opened", "created"), "updated": ("synchronize", "edited"), "pushed": ("synchronize",),
     "success": ("completed",), "failure": ("completed",), "failed": ("completed",), "draft": ("converted_to_draft",),
 }  # fmt: skip
 
 
-_WORDS_MEANT = {
+_FOREIGN_WORDS = {
     **dict.fromkeys(("failed", "error"), "failure"), **dict.fromkeys(("succeeded", "passed", "ok"), "success"),
     **dict.fromkeys(("opened", "reopened"), "open"), **dict.fromkeys(("running", "started"), "in_progress"),
     **dict.fromkeys(("done", "finished"), "completed"), "canceled": "cancelled", "bots": "Bot", "human": "User",
@@ -32,9 +32,9 @@ def check(task: ResolvedTask, route: Route, config: WebhookConfig, questions: li
     for question in questions:
         if not question.steps or question.path[0] != "@":
             continue
-        found = None if sent(task, question.steps) else _lost(question, config)
+        found = None if is_in_samples(task, question.steps) else _lost(question, config)
         if found is not None:
-            yield unsent(task, route, question, *found)
+            yield unsent_diagnostic(task, route, question, *found)
         elif (same := _same(question, config)) is not None:
             message, hint = same
             span = task.document.inside(route, question.start, question.end)
@@ -43,7 +43,7 @@ def check(task: ResolvedTask, route: Route, config: WebhookConfig, questions: li
 
 def _lost(question: Question, config: WebhookConfig) -> tuple[str, str, str | None] | None:
     """Where a path finds nothing, the cure, and the path that was meant."""
-    found = lost(f"${question.path[1:]}", question.steps, config)
+    found = explain_missing_path(f"${question.path[1:]}", question.steps, config)
     # That another event's delivery has it is why one asks whether it is absent.
     if found is None or (question.asked == "absent" and found.meant is None):
         return None
@@ -73,7 +73,7 @@ def _no_word(question: Question) -> tuple[str, str] | None:
     if words is None or not isinstance(given, str) or given in words:
         return None
     meant = next((each for each in words if each.casefold() == given.casefold()), None)
-    meant = meant or _WORDS_MEANT.get(given.lower()) or closest(given, sorted(words))
+    meant = meant or _FOREIGN_WORDS.get(given.lower()) or suggest(given, sorted(words))
     message = f"`{question.path}` is one of {', '.join(sorted(words))}, and never `{given}`"
     if field == "state" and given.lower() == "merged":
         return message, "write `@.pull_request.merged == true`"
@@ -121,9 +121,9 @@ def _action(action: str, config: WebhookConfig) -> tuple[str, str] | None:
     message = f"no delivery of {' or '.join(f'`{event}`' for event in events)} has the action `{action}`"
     if action == "merged" and "pull_request" in events:
         return message, "write `@.action == 'closed' && @.pull_request.merged == true`"
-    meant = next((each for each in _ACTIONS_MEANT.get(action, ()) if each in known), None)
+    meant = next((each for each in _FOREIGN_ACTIONS.get(action, ()) if each in known), None)
     if meant is None and action not in ACTIONS:  # which is a word of another event, and no slip of the pen
-        meant = closest(action.lower(), known)
+        meant = suggest(action.lower(), known)
     if meant is None and action not in ACTIONS:
         return None
     return message, f"did you mean `{meant}`?" if meant else f"it is one of {', '.join(known)}"

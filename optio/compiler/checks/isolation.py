@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
-from optio.compiler.diagnostics import Diagnostic, finding
-from optio.compiler.facts import Claim
+from optio.compiler.diagnostics import Diagnostic, diagnostic
+from optio.compiler.facts import TaskFacts
 from optio.compiler.layers import POLICY
 from optio.model.isolation import DEPENDS
 
 
-def check(claims: Sequence[Claim], executor: str) -> Iterator[Diagnostic]:
+def check(claims: Sequence[TaskFacts], executor: str) -> Iterator[Diagnostic]:
     """Findings of all tasks."""
     cure = f"write `executor: kubernetes` into `{POLICY}`, or set OPTIO_EXECUTOR=kubernetes, if agents run as pods"
     delegate = f"give the worker's systemd unit `Delegate=yes`, or {cure}"
@@ -20,6 +20,6 @@ def check(claims: Sequence[Claim], executor: str) -> Iterator[Diagnostic]:
             fact = depends or f"not applied by the {executor} executor"
             message = f"`environment.{key}` is {fact}{why}"
             code = "OPT524" if demanded else "OPT523"
-            yield finding(
+            yield diagnostic(
                 code, message, path=claim.path, span=place.span, route=place.route, hint=delegate if depends else cure
             )

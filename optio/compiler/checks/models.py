@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from optio.compiler.checks.runtime import RUNNABLE
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 from optio.model.prompt import PLACEHOLDER
 
 # It becomes an argument of the agent's command line, and must not be taken for an option of it.
@@ -49,7 +49,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     offered = _OFFERED.get(spec.agent_runtime)
     if offered is None:
         return
-    if not (task.knows(("model",)) and task.knows(("agentRuntime",))):
+    if not (task.is_known(("model",)) and task.is_known(("agentRuntime",))):
         return
     maker, examples = offered
     if spec.model in examples or (maker == "Anthropic" and spec.model.lower() in _ALIASES):
@@ -71,7 +71,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         hint = f"write a model of {maker} such as `{examples[0]}`"
         hint += f", or `agentRuntime: {runtime}`" if runtime in RUNNABLE else ""
         yield task.at("OPT607", message, ("model",), hint=hint)
-    elif (meant := closest(spec.model.lower(), examples)) is not None:
+    elif (meant := suggest(spec.model.lower(), examples)) is not None:
         message = f"`{spec.agent_runtime}` knows no model `{spec.model}`"
         yield task.at("OPT607", message, ("model",), hint=f"did you mean `{meant}`?", value=meant, safe=False)
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
-from optio.compiler.diagnostics import Diagnostic, finding
-from optio.compiler.facts import Claim, Place
+from optio.compiler.diagnostics import Diagnostic, diagnostic
+from optio.compiler.facts import TaskFacts, ValuePlace
 from optio.compiler.layers import POLICY
 
 
@@ -13,7 +13,7 @@ def pattern_of(path: str, patterns: Iterable[str]) -> str | None:
     return next((pattern for pattern in patterns if fnmatchcase(path, pattern)), None)
 
 
-def check(claims: Sequence[Claim]) -> Iterator[Diagnostic]:
+def check(claims: Sequence[TaskFacts]) -> Iterator[Diagnostic]:
     """Patterns that no task has its namespace by. A misspelt one leaves the tasks that it means in another namespace."""
     places = {str(place.route[-1]): place for claim in claims for place in claim.namespaces}
     paths = [claim.path for claim in claims if claim.path != POLICY]
@@ -23,7 +23,7 @@ def check(claims: Sequence[Claim]) -> Iterator[Diagnostic]:
             yield _unused(pattern, place, paths)
 
 
-def _unused(pattern: str, place: Place, paths: Sequence[str]) -> Diagnostic:
+def _unused(pattern: str, place: ValuePlace, paths: Sequence[str]) -> Diagnostic:
     message = f"no task has its namespace by `{pattern}`"
     hint = "delete it, or mend it: a pattern is held against the path of a task's file below the task directory"
     below = f"{pattern.rstrip('/')}/*"
@@ -31,4 +31,4 @@ def _unused(pattern: str, place: Place, paths: Sequence[str]) -> Diagnostic:
         hint = "earlier patterns fit first: write the narrower one above the wider one"
     elif any(fnmatchcase(path, below) for path in paths):
         hint = f"write `{below}` for all tasks below that directory"
-    return finding("OPT122", message, path=POLICY, span=place.span, route=place.route, hint=hint)
+    return diagnostic("OPT122", message, path=POLICY, span=place.span, route=place.route, hint=hint)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.layers import Merged
+from optio.compiler.layers import MergedDocument
 from optio.compiler.resolved_task import ResolvedTask
 from optio.model.trigger import WebhookTrigger
 
@@ -13,23 +13,23 @@ _FREE = ("paramsSchema", "triggers", "tests")
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """What the file says and nothing does."""
-    if isinstance(task.document, Merged):
+    if isinstance(task.document, MergedDocument):
         yield from _taken_from_nothing(task, task.document)
     yield from _never_silent(task)
     for index, trigger in enumerate(task.spec.triggers):
         route = ("triggers", index, "config")
-        if isinstance(trigger, WebhookTrigger) and trigger.config.events == [] and task.knows((*route, "events")):
+        if isinstance(trigger, WebhookTrigger) and trigger.config.events == [] and task.is_known((*route, "events")):
             hint = "list the events that start a run, or delete the key for all of them"
             yield task.at("OPT105", "`events` is empty: no delivery starts a run", (*route, "events"), hint=hint)
 
 
-def _taken_from_nothing(task: ResolvedTask, document: Merged) -> Iterator[Diagnostic]:
+def _taken_from_nothing(task: ResolvedTask, document: MergedDocument) -> Iterator[Diagnostic]:
     for route in document.vain:
         from optio.compiler.edits import fix_edits
 
         if route[0] not in _FREE and document.plain(route):
             message = f"`{route[-1]}: null` takes nothing away: no template and no defaults of this task set it"
-            fix = fix_edits.without_key(document, route)
+            fix = fix_edits.delete_key(document, route)
             yield task.at("OPT704", message, route, key=True, hint="delete the line", fix=fix)
 
 
@@ -39,8 +39,8 @@ def _never_silent(task: ResolvedTask) -> Iterator[Diagnostic]:
         stall is not None
         and whole is not None
         and stall >= whole
-        and task.knows(("stallTimeout",))
-        and task.knows(("timeout",))
+        and task.is_known(("stallTimeout",))
+        and task.is_known(("timeout",))
     ):
         message = f"`stallTimeout: {task.spec.stall_timeout}` is never reached: `timeout` ends the attempt before"
         yield task.at("OPT614", message, ("stallTimeout",), hint="write less than `timeout`, or delete it")

@@ -7,23 +7,23 @@ from typing import Any
 
 from optio.compiler.diagnostics import Diagnostic, Fix
 from optio.compiler.param_schema import patterns
-from optio.compiler.param_schema.contradictions import contradictions
-from optio.compiler.param_schema.declared import declared
-from optio.compiler.param_schema.expected_type import form
-from optio.compiler.param_schema.keywords import WORDS, format_meant
+from optio.compiler.param_schema.contradictions import check_contradictions
+from optio.compiler.param_schema.declared import declared_parameters
+from optio.compiler.param_schema.expected_type import keyword_form
+from optio.compiler.param_schema.keywords import WORDS, suggest_format
 from optio.compiler.param_schema.patterns import Pattern
-from optio.compiler.param_schema.references import references
-from optio.compiler.param_schema.self_check import own_values
+from optio.compiler.param_schema.references import check_references
+from optio.compiler.param_schema.self_check import check_own_values
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 from optio.compiler.yaml.emit import flow
-from optio.model.params import SchemaError, faults_of_schema, validator
+from optio.model.params import SchemaError, iter_schema_faults, validator
 from optio.model.route import Route, value_at
 
 ROUTE: Route = ("paramsSchema",)
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")
-_TYPES_CALLED = {
+_FOREIGN_TYPES = {
     **dict.fromkeys(("str", "text", "char", "date", "datetime", "uri", "url", "email"), "string"),
     **dict.fromkeys(("int", "long"), "integer"),
     **dict.fromkeys(("float", "double", "decimal"), "number"),
@@ -48,7 +48,7 @@ RESERVED = frozenset({"__proto__", "constructor", "prototype"})
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """From the outside in: what is no schema is not looked into."""
     schema = task.spec.params_schema
-    if schema is None or not task.knows(ROUTE):
+    if schema is None or not task.is_known(ROUTE):
         return
     if schema.get("type", "object") != "object":
         yield task.at(
@@ -59,13 +59,17 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         message, hint = "parameters are JSON Schema 2020-12, and no other", f"write `{DIALECT}`, or delete it"
         yield task.at("OPT205", message, (*ROUTE, "$schema"), hint=hint)
         return
-    found = patterns.found_in(schema)
-    bad = [*references(task, schema), *patterns.too_long(task, ROUTE, found), *patterns.slashed(task, ROUTE, found)]
+    found = patterns.patterns_in(schema)
+    bad = [
+        *check_references(task, schema),
+        *patterns.check_total_work(task, ROUTE, found),
+        *patterns.check_slashes(task, ROUTE, found),
+    ]
     yield from bad
     if bad:
         return
     try:
-        validator(schema, patterns.largest(found))
+        validator(schema, patterns.pattern_size_limit(found))
     except SchemaError:
         yield from _invalid(task, schema, found)
         return
@@ -80,12 +84,12 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         return
     if "type" not in schema:
         yield task.at("OPT206", "the root of `paramsSchema` has no type", ROUTE, key=True, hint=_typed(schema))
-    known = declared(task)
+    known = declared_parameters(task)
     meant = schema if known is None or known.schema is None else known.schema
     yield from _names(task, meant)
-    unfit = list(contradictions(task, schema))
+    unfit = list(check_contradictions(task, schema))
     yield from unfit
-    yield from own_values(task, ROUTE, schema, {each.route[:-1] for each in unfit})
+    yield from check_own_values(task, ROUTE, schema, {each.route[:-1] for each in unfit})
     if isinstance(value_at(meant, ("properties", "additionalProperties")), bool):
         yield _too_deep(task, "OPT215", (*ROUTE, "properties", "additionalProperties"))
     elif meant.get("properties") and "additionalProperties" not in meant and "unevaluatedProperties" not in meant:
@@ -97,14 +101,14 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             ROUTE,
             key=True,
             hint="add `additionalProperties: false`",
-            fix=fix_edits.before(task.document, (*ROUTE, "properties"), "additionalProperties: false", safe=False),
+            fix=fix_edits.insert_key_before(task.document, (*ROUTE, "properties"), "additionalProperties: false", safe=False),
         )
 
 
 def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -> Iterator[Diagnostic]:
-    wrong = patterns.useless(found)
-    yield from patterns.explained(task, ROUTE, wrong, len(found))
-    for place, keyword, message in faults_of_schema(schema, patterns.largest(found)):
+    wrong = patterns.invalid_patterns(found)
+    yield from patterns.explain_patterns(task, ROUTE, wrong, len(found))
+    for place, keyword, message in iter_schema_faults(schema, patterns.pattern_size_limit(found)):
         if any(place == p[: len(place)] for p in wrong):
             continue
         route: Route = ROUTE + place
@@ -113,16 +117,16 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -
         if place[-2:-1] == ("properties",) and word == "required" and isinstance(value, list):
             yield _too_deep(task, "OPT205", route)
         elif place[-2:-1] == ("properties",) and keyword == "type" and not isinstance(value, bool | dict):
-            meant = _type_meant(value) if isinstance(value, str) else None
+            meant = _suggest_type(value) if isinstance(value, str) else None
             hint, write = f"write `{word}: {{type: {meant or 'string'}}}`", f"{{type: {meant}}}" if meant else None
             yield task.at("OPT205", f"`{word}` needs a schema", route, hint=hint, write=write, safe=False)
         elif word == "type" and isinstance(value, str):
-            meant = _type_meant(value)
+            meant = _suggest_type(value)
             hint = f"did you mean `{meant}`?" if meant else "allowed: " + ", ".join(TYPES)
-            several = [_type_meant(part) for part in re.split(r"\s*(?:[,|/]|\bor\b)\s*", value[:_MAX_TYPE])]
+            several = [_suggest_type(part) for part in re.split(r"\s*(?:[,|/]|\bor\b)\s*", value[:_MAX_TYPE])]
             if len(several) > 1 and all(several):
                 meant, hint = None, f"write `type: {flow(several)}`"
-            form_of = format_meant(value)
+            form_of = suggest_format(value)
             if meant == "string" and form_of is not None and "format" not in value_at(schema, place[:-1]):
                 hint = f"write `type: string`, and `format: {form_of}` beside it"
             beside = value_at(schema, place[:-1])
@@ -143,7 +147,7 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -
                 if made is not None
                 else f"write `enum: {flow(listed)}`"
                 if listed
-                else form(route) or "see json-schema.org for the form of this keyword"
+                else keyword_form(route) or "see json-schema.org for the form of this keyword"
             )
             fix = _required(task, place) if word == "required" and isinstance(value, bool) else None
             yield task.at("OPT205", f"`{word or 'paramsSchema'}` {message}", route, hint=hint, fix=fix)
@@ -153,11 +157,11 @@ def _members(word: str, sub: dict[str, Any]) -> str | None:
     """The cure for a type of a list that is chosen from, or of a list of some type."""
     options = next((name for name in _OPTIONS if isinstance(sub.get(name), list) and sub[name]), None)
     if options is not None and len(shown := flow(sub[options])) <= _MAX_MADE:
-        if _type_meant(word) == "array":
+        if _suggest_type(word) == "array":
             return f"write `type: array` and `items: {{enum: {shown}}}` for it and `{options}`"
         return f"write `type: string` and `enum: {shown}` for it and `{options}`"
     found = _LISTED.fullmatch(word.strip()[:_MAX_TYPE])
-    inner = _type_meant(next(filter(None, found.groups()))) if found is not None else None
+    inner = _suggest_type(next(filter(None, found.groups()))) if found is not None else None
     return None if inner is None else f"write `type: array`, and `items: {{type: {inner}}}` beside it"
 
 
@@ -178,7 +182,7 @@ def _keyword(schema: dict[str, Any], place: Route, value: Any) -> str | None:
     if word in ("items", "additionalProperties", "contains") and isinstance(value, str):
         if value.lower() in ("true", "false"):
             return f"write `{word}: {value.lower()}`"
-        meant = _type_meant(value)
+        meant = _suggest_type(value)
         return None if meant is None else f"write `{word}: {{type: {meant}}}`"
     if word == "required" and isinstance(value, str) and place[-3:-2] != ("properties",):
         return f"write `required: {flow([each for each in re.split(r'[, ]+', value) if each])}`"
@@ -194,7 +198,7 @@ def _keyword(schema: dict[str, Any], place: Route, value: Any) -> str | None:
 
 def _required(task: ResolvedTask, place: Route) -> Fix | None:
     """`required: true` of one parameter as its name in the list beside `properties`; `false` goes."""
-    from optio.compiler.edits.edit_yaml import CannotEdit, edits  # only who made a mistake waits for it
+    from optio.compiler.edits.edit_yaml import CannotEdit, plan_edits  # only who made a mistake waits for it
 
     own, there = task.document.written(ROUTE + place)
     if place[-3:-2] != ("properties",) or not own.has(there):
@@ -207,7 +211,7 @@ def _required(task: ResolvedTask, place: Route) -> Fix | None:
     if is_required and place[-2] not in listed:
         schema["required"] = [*listed, place[-2]]
     try:
-        return Fix(edits(own, wanted), safe=False)
+        return Fix(plan_edits(own, wanted), safe=False)
     except CannotEdit:
         return None
 
@@ -227,9 +231,9 @@ def _too_deep(task: ResolvedTask, code: str, route: Route) -> Diagnostic:
     return task.at(code, message, route, key=True, hint="move it out, to stand beside `properties:`")
 
 
-def _type_meant(word: str) -> str | None:
+def _suggest_type(word: str) -> str | None:
     """The type that is called so elsewhere, or nearly so."""
-    return _TYPES_CALLED.get(word.lower()) or closest(word.lower(), TYPES)
+    return _FOREIGN_TYPES.get(word.lower()) or suggest(word.lower(), TYPES)
 
 
 def _names(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
@@ -248,8 +252,8 @@ def _names(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
         return
     absent = ((index, name) for index, name in enumerate(schema.get("required", [])) if name not in properties)
     for index, name in absent:
-        from optio.compiler.conversions.entries import declare  # only who made a mistake waits for it
+        from optio.compiler.conversions.entries import declaration_hint  # only who made a mistake waits for it
 
-        meant = closest(name, properties)
-        hint = f"did you mean `{meant}`?" if meant else f"{declare({'paramsSchema': schema}, name)}, or delete it here"
+        meant = suggest(name, properties)
+        hint = f"did you mean `{meant}`?" if meant else f"{declaration_hint({'paramsSchema': schema}, name)}, or delete it here"
         yield task.at("OPT209", f"required `{name}` is not declared", (*ROUTE, "required", index), hint=hint)

@@ -6,10 +6,10 @@ from typing import Any
 
 from optio.compiler.checks.params import ROUTE
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.param_schema.declared import Declared, declared
-from optio.compiler.param_schema.keywords import WORDS, format_meant, misspelt, subschemas
+from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters
+from optio.compiler.param_schema.keywords import WORDS, subschemas, suggest_format, suggest_keyword
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 from optio.compiler.yaml.scalars import single_quoted
 from optio.model.params import FORMATS
 from optio.model.prompt import PLACEHOLDER, placeholders
@@ -43,7 +43,7 @@ _SECRET = re.compile(r"(?:^|_)(?:TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|PRIVATE_?
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Nothing is said about a schema that is broken."""
-    known = declared(task)
+    known = declared_parameters(task)
     if known is None or known.schema is None:
         return
     for route, sub in subschemas(task.spec.params_schema, ROUTE):
@@ -60,7 +60,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def _words(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
     for word in sub:
-        meant = misspelt(word, sub)
+        meant = suggest_keyword(word, sub)
         if meant is None and word not in WORDS and (hint := _checked(word, sub[word])) is not None:
             message = f"`{word}` is no keyword of JSON Schema and does nothing"
             yield task.at("OPT221", message, (*route, word), key=True, hint=hint)
@@ -113,12 +113,12 @@ def _format(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[D
     name = sub.get("format")
     if not isinstance(name, str) or name in FORMATS or name == "password" or "pattern" in sub:
         return
-    if (known := format_meant(name)) is not None:
+    if (known := suggest_format(name)) is not None:
         message = f"`{name}` is no format of JSON Schema: nothing is held against it"
         place = (*route, "format")
         yield task.at("OPT221", message, place, hint=f"write `format: {known}`", value=known, safe=False)
         return
-    meant = closest(name, FORMATS)
+    meant = suggest(name, FORMATS)
     hint = f"did you mean `{meant}`?" if meant else "add a `pattern` that says what it looks like"
     yield task.at("OPT222", f"`{name}` is no format that is checked", (*route, "format"), hint=hint, value=meant, safe=False)
 
@@ -133,12 +133,12 @@ def _twice(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Di
                 place = (*route, word, index)
                 from optio.compiler.edits import fix_edits
 
-                fix = fix_edits.without_item(task.document, place)
+                fix = fix_edits.delete_item(task.document, place)
                 yield task.at("OPT225", f"`{member}` stands twice in `{word}`", place, hint="delete one of them", fix=fix)
             seen.add(shown)
 
 
-def _secrets(task: ResolvedTask, known: Declared, used: set[str]) -> Iterator[Diagnostic]:
+def _secrets(task: ResolvedTask, known: DeclaredParameters, used: set[str]) -> Iterator[Diagnostic]:
     for name, sub in known.properties.items():
         hidden = isinstance(sub, dict) and sub.get("format") == "password"
         if name in used and (hidden or _SECRET.search(name)):
@@ -147,7 +147,7 @@ def _secrets(task: ResolvedTask, known: Declared, used: set[str]) -> Iterator[Di
             yield task.at("OPT220", message, (*ROUTE, "properties", name), key=True, hint=hint)
 
 
-def _defaults(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
+def _defaults(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic]:
     places = {name: index for index, name in reversed(list(enumerate((known.schema or {}).get("required", ()))))}
     for name in (name for name in known.required if known.has_default(name)):
         index = places.get(name, 0)
@@ -155,7 +155,7 @@ def _defaults(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
         yield task.at("OPT210", message, (*ROUTE, "required", index), hint="delete it here, or delete the default")
 
 
-def _unbounded(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
+def _unbounded(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic]:
     webhook = task.spec.webhook
     mapping = (webhook.config.param_mapping or {}) if webhook is not None else {}
     for name in (name for name, value in mapping.items() if isinstance(value, str) and value.startswith("$")):
@@ -165,7 +165,7 @@ def _unbounded(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
             yield task.at("OPT216", message, (*ROUTE, "properties", name), key=True, hint="add `maxLength: 200`")
 
 
-def _rendered(task: ResolvedTask, known: Declared, used: set[str]) -> Iterator[Diagnostic]:
+def _rendered(task: ResolvedTask, known: DeclaredParameters, used: set[str]) -> Iterator[Diagnostic]:
     for name in (name for name in known.properties if name in used):
         sub = known.properties[name]
         if not isinstance(sub, dict):
@@ -183,10 +183,10 @@ def _rendered(task: ResolvedTask, known: Declared, used: set[str]) -> Iterator[D
             yield task.at("OPT224", message, (*ROUTE, "properties", name, "default"), hint=hint)
 
 
-def _owned(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
-    if task.spec.agent_runtime == "command" or not task.knows(("agentRuntime",)):
+def _owned(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic]:
+    if task.spec.agent_runtime == "command" or not task.is_known(("agentRuntime",)):
         return  # its prompt is a program's input
     only = PLACEHOLDER.fullmatch(task.prompt.strip())
-    if only is not None and only[1] in known.properties and task.knows(task.prompt_route):
+    if only is not None and only[1] in known.properties and task.is_known(task.prompt_route):
         hint = f"write down what is to be done, and where `{only[0]}` belongs in it"
         yield task.at("OPT219", "the prompt is whatever the caller sends", task.prompt_route, key=True, hint=hint)

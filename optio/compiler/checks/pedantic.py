@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from optio.compiler.checks import pinned, secrets_use
 from optio.compiler.diagnostics import Diagnostic, Fix
 from optio.compiler.edits import fix_edits
-from optio.compiler.param_schema.declared import declared
+from optio.compiler.param_schema.declared import declared_parameters
 from optio.compiler.resolved_task import ResolvedTask
 from optio.model.defaults import MAX_WORKFLOW_CONCURRENT
 from optio.model.prompt import placeholders
@@ -61,7 +61,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         hint = "add `environment: {secrets: [ANTHROPIC_API_KEY]}`, or another one that it signs in with"
         yield task.at("OPT525", message, secrets_use.SECRETS, key=True, hint=hint)
     yield from _environment(task)
-    yield from secrets_use.unused(task)
+    yield from secrets_use.check_unused(task)
     yield from pinned.check(task)
     for index, trigger in enumerate(spec.triggers):
         if isinstance(trigger, WebhookTrigger) and spec.start_limit is None and spec.dedupe is None:
@@ -76,13 +76,15 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 def _signs_in(task: ResolvedTask) -> bool:
     """Whether the run has something to sign in with, or a variable that says where its model is."""
     named = [*task.spec.environment.secrets, *task.spec.environment.env]
-    return not task.knows(("environment",)) or any(_CREDENTIAL.match(name) for name in named)
+    return not task.is_known(("environment",)) or any(_CREDENTIAL.match(name) for name in named)
 
 
 def _added(task: ResolvedTask, text: str) -> Fix | None:
     """One more key, before the prompt or what else the file itself has."""
     for key in ("promptTemplate", "promptFile", "command", "agentRuntime", "name"):
-        if task.document.path_at((key,)) == task.path and (fix := fix_edits.before(task.document, (key,), text, safe=False)):
+        if task.document.path_at((key,)) == task.path and (
+            fix := fix_edits.insert_key_before(task.document, (key,), text, safe=False)
+        ):
             return fix
     return None
 
@@ -100,9 +102,9 @@ def _webhook(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterato
 
 def _urls(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
     """URLs that the sender chooses; GitHub makes its own, but for a few that people write."""
-    if task.spec.agent_runtime == "command" or not secrets_use.is_open(task) or not task.knows(route):
+    if task.spec.agent_runtime == "command" or not secrets_use.can_send_anywhere(task) or not task.is_known(route):
         return
-    used, known = set(placeholders(task.prompt)), declared(task)
+    used, known = set(placeholders(task.prompt)), declared_parameters(task)
     for name, path in (config.param_mapping or {}).items() if known is not None else ():
         sub = known.properties.get(name) if known is not None else None
         bound = isinstance(sub, dict) and {"enum", "const", "pattern"} & set(sub)

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.token_shapes import search
+from optio.compiler.token_shapes import find_tokens
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """The value itself is never repeated."""
     for path, text in task.document.texts:
-        yield from search(path, text)
+        yield from find_tokens(path, text)
     if task.prompt_path is not None:
-        yield from search(task.prompt_path, task.prompt)
+        yield from find_tokens(task.prompt_path, task.prompt)

@@ -19,9 +19,9 @@ _RARE = timedelta(hours=6)
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """More pods than runs at once; or pods for a schedule that rarely fires, where nothing else starts the task."""
     size, most = task.spec.warm_pool_size, task.spec.max_concurrent
-    if not size or not task.spec.enabled or not task.knows(_ROUTE):
+    if not size or not task.spec.enabled or not task.is_known(_ROUTE):
         return
-    if size > most and task.knows(("maxConcurrent",)):
+    if size > most and task.is_known(("maxConcurrent",)):
         runs = "1 run" if most == 1 else f"{most} runs"
         hint = f"write {most}, or raise `maxConcurrent`"
         yield task.at("OPT606", f"{size} pods are kept ready for {runs} at once", _ROUTE, hint=hint)

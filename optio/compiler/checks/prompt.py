@@ -5,17 +5,17 @@ from collections.abc import Collection, Iterator
 from itertools import chain
 from typing import Any
 
-from optio.compiler.diagnostics import Diagnostic, told
-from optio.compiler.param_schema.declared import Declared, declared
+from optio.compiler.diagnostics import Diagnostic, report_first
+from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.suggest import closest
-from optio.compiler.text_hygiene import invisible
+from optio.compiler.suggest import suggest
+from optio.compiler.text_hygiene import check_invisible
 from optio.model.prompt import PLACEHOLDER, placeholders
 from optio.model.trigger import Trigger
 
-LARGEST = 256 * 1024
+MAX_PROMPT_BYTES = 256 * 1024
 # `{{ NAME }}`, `{{a-b}}`, `{{a.b}}`, `${{ a.b }}`, `{{$.a.b}}`, `{{#if x}}`, and `{{NAME` or `{{NAME}` that is not closed.
-ALMOST = (
+ALMOST_PLACEHOLDER = (
     r"(?:\$(?=\{\{[ \t]{0,20}[a-z]+\.))?\{\{(?![A-Za-z0-9_]+\}\})"
     r"(?:[ \t]{0,20}(?:[#/^>!&]|\$\.)?[ \t]{0,20}[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,60}[ \t]{0,20}\}\}"
     r"|[A-Za-z0-9_]{1,60}(?![A-Za-z0-9_])\}?)"
@@ -38,18 +38,20 @@ SINGLE = r"(?<!\{)[$%]{0,2}\{([A-Za-z0-9_]+)\}(?!\})"
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Nothing is said about placeholders when the schema itself is broken."""
-    if not (task.knows(("promptTemplate",)) and task.knows(("promptFile",))):
+    if not (task.is_known(("promptTemplate",)) and task.is_known(("promptFile",))):
         return
     size = len(task.prompt.encode("utf-8", "surrogatepass"))
-    if size > LARGEST:
+    if size > MAX_PROMPT_BYTES:
         hint = "give the agent a file or a URL to read"
-        yield task.at("OPT218", f"the prompt has {size:,} bytes, more than {LARGEST:,}", task.prompt_route, key=True, hint=hint)
+        yield task.at(
+            "OPT218", f"the prompt has {size:,} bytes, more than {MAX_PROMPT_BYTES:,}", task.prompt_route, key=True, hint=hint
+        )
         return
     if task.prompt_path is not None and not task.prompt.strip():
         yield task.at("OPT106", f"`{task.spec.prompt_file}` is empty", task.prompt_route, hint="write the prompt into it")
     if task.prompt_path is not None and not task.prompt.isascii():
-        yield from invisible(task.prompt_path, task.prompt)
-    known = declared(task)
+        yield from check_invisible(task.prompt_path, task.prompt)
+    known = declared_parameters(task)
     if known is None:
         return
     if "{{" in task.prompt or "{" in task.prompt:
@@ -64,14 +66,14 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     unused = set(known.properties).difference(placeholders(task.prompt))
     if unused:
         marked = list(_marked(task, unused))
-        yield from told(marked, lambda found: _mark(task, found))
+        yield from report_first(marked, lambda found: _mark(task, found))
         yield from _unused(task, known, {_name(found) for found in marked})
 
 
 def _marked(task: ResolvedTask, unused: set[str]) -> Iterator[re.Match[str]]:
     """Parameters that stand in the prompt, outside code, as other templates mark them."""
-    quoted = code(task.prompt)
-    return (each for each in re.finditer(_MARKED, task.prompt) if _name(each) in unused and not inside(quoted, each.start()))
+    quoted = code_ranges(task.prompt)
+    return (each for each in re.finditer(_MARKED, task.prompt) if _name(each) in unused and not is_inside(quoted, each.start()))
 
 
 def _name(found: re.Match[str]) -> str:
@@ -84,7 +86,7 @@ def _mark(task: ResolvedTask, found: re.Match[str]) -> Diagnostic:
     return task.in_prompt("OPT203", message, *found.span(), hint=f"write `{write}`", write=write, safe=False)
 
 
-def _names(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
+def _names(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic]:
     if known.schema is None:
         return
     by_case = {name.casefold(): name for name in known.properties}
@@ -93,9 +95,9 @@ def _names(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
         used.setdefault(found[1], found)
 
     def unset(name: str) -> Diagnostic:
-        from optio.compiler.conversions.entries import set_always  # only who made a mistake waits for it
+        from optio.compiler.conversions.entries import always_set_hint  # only who made a mistake waits for it
 
-        hint = set_always(name, known.properties.get(name))
+        hint = always_set_hint(name, known.properties.get(name))
         message = f"`{used[name][0]}` stays as it is when nobody gives `{name}`"
         return task.in_prompt("OPT217", message, *used[name].span(), hint=hint)
 
@@ -106,10 +108,10 @@ def _names(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
         return task.in_prompt("OPT204", message, *used[name].span(), hint=hint, write=f"{{{{{right}}}}}", safe=False)
 
     def undeclared(name: str) -> Diagnostic:
-        from optio.compiler.conversions.entries import declare  # only who made a mistake waits for it
+        from optio.compiler.conversions.entries import declaration_hint  # only who made a mistake waits for it
 
-        meant = closest(name, [each for each in known.properties if _is_name(each)])
-        hint = f"did you mean `{{{{{meant}}}}}`?" if meant else declare(task.document.value, name, default=True)
+        meant = suggest(name, [each for each in known.properties if _is_name(each)])
+        hint = f"did you mean `{{{{{meant}}}}}`?" if meant else declaration_hint(task.document.value, name, default=True)
         if meant is None and (left := _only_unused(task, known)) is not None and _is_name(left):
             hint = f"did you mean `{{{{{left}}}}}`, which the prompt does not use? else {hint}"
         message = f"`{used[name][0]}` has no parameter and stays as it is"
@@ -117,13 +119,13 @@ def _names(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
         return task.in_prompt("OPT201", message, *used[name].span(), hint=hint, write=write, safe=False)
 
     named = (name for name in used if name in known.properties)
-    yield from told((name for name in named if name not in known.required and not known.has_default(name)), unset)
+    yield from report_first((name for name in named if name not in known.required and not known.has_default(name)), unset)
     secrets = task.spec.environment.secrets  # of which more is said elsewhere
-    given = given_by_triggers(task) if known.closed else set()  # where it is an error
+    given = parameters_of_triggers(task) if known.closed else set()  # where it is an error
     others = [name for name in used if name not in known.properties and name not in secrets and name not in given]
-    yield from told((name for name in others if name.casefold() in by_case), otherwise_written)
+    yield from report_first((name for name in others if name.casefold() in by_case), otherwise_written)
     if known.complete:
-        yield from told((name for name in others if name.casefold() not in by_case), undeclared)
+        yield from report_first((name for name in others if name.casefold() not in by_case), undeclared)
 
 
 def _is_name(name: str) -> bool:
@@ -131,14 +133,14 @@ def _is_name(name: str) -> bool:
     return PLACEHOLDER.fullmatch(f"{{{{{name}}}}}") is not None
 
 
-def _only_unused(task: ResolvedTask, known: Declared) -> str | None:
+def _only_unused(task: ResolvedTask, known: DeclaredParameters) -> str | None:
     """The one parameter that the prompt does not use, where one placeholder has none."""
     used = set(placeholders(task.prompt))
     left = [name for name in known.properties if name not in used]
     return left[0] if len(left) == 1 and len(used - set(known.properties)) == 1 else None
 
 
-def given_by_triggers(task: ResolvedTask) -> set[str]:
+def parameters_of_triggers(task: ResolvedTask) -> set[str]:
     """The parameters that schedules and webhooks give."""
     return {name for trigger in task.spec.triggers for name in _mapping(trigger)}
 
@@ -153,12 +155,12 @@ def sources_of(task: ResolvedTask) -> dict[str, str]:
     return {source: name for name, source in pairs if isinstance(source, str) and source.startswith("$.")}
 
 
-def inside(ranges: list[tuple[int, int]], at: int) -> bool:
+def is_inside(ranges: list[tuple[int, int]], at: int) -> bool:
     """Whether a place lies in one of the ranges."""
     return any(start <= at < end for start, end in ranges)
 
 
-def code(text: str) -> list[tuple[int, int]]:
+def code_ranges(text: str) -> list[tuple[int, int]]:
     """The ranges of a text between backquotes and in fences, where braces and variables may be meant as they are."""
     return [found.span() for found in re.finditer(_CODE, text)] if "`" in text or "~~~" in text else []
 
@@ -167,35 +169,39 @@ def _almost(text: str, names: Collection[str]) -> Iterator[re.Match[str]]:
     """What looks like a placeholder and is none; in code only what names a parameter."""
     if text.count("{{") == len(PLACEHOLDER.findall(text)):
         return
-    quoted, end = code(text), 0
-    found = sorted(chain(re.finditer(ALMOST, text), re.finditer(_BRACED, text)), key=lambda each: (each.start(), -each.end()))
+    quoted, end = code_ranges(text), 0
+    found = sorted(
+        chain(re.finditer(ALMOST_PLACEHOLDER, text), re.finditer(_BRACED, text)), key=lambda each: (each.start(), -each.end())
+    )
     for each in found:
-        if each.start() >= end and (not inside(quoted, each.start()) or _words(each) & set(names)):
+        if each.start() >= end and (not is_inside(quoted, each.start()) or _words(each) & set(names)):
             end = each.end()
             yield each
 
 
-def named_by(path: str, known: Declared) -> str:
+def parameter_of_path(path: str, known: DeclaredParameters) -> str:
     """The parameter that a path of another system's template stands for, or a name for one."""
     last = path.rpartition(".")[2]
     folded = {name.casefold().replace("_", ""): name for name in known.properties}
     return folded.get(last.casefold().replace("_", "")) or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", last).upper()
 
 
-def _named_in(inner: str, known: Declared) -> str | None:
+def _named_in(inner: str, known: DeclaredParameters) -> str | None:
     """The parameter that the last name of an expression stands for, whatever its case: `.Number`, `vars['team']`."""
     folded = {name.casefold().replace("_", ""): name for name in known.properties if _is_name(name)}
     words = re.findall(r"\w+", inner)
     return folded.get(words[-1].casefold().replace("_", "")) if words else None
 
 
-def _given_by(path: str, name: str, known: Declared) -> str:
-    from optio.compiler.payloads.queries import path_meant  # only who made a mistake waits for it
+def _given_by(path: str, name: str, known: DeclaredParameters) -> str:
+    from optio.compiler.payloads.queries import suggest_query_path  # only who made a mistake waits for it
 
     if name in known.properties:
         return ""
     declared_as = f", add `{name}: {{type: string}}` below `paramsSchema.properties`"
-    sent = path_meant(path) if path.startswith(("github.event.", "body.", "payload.", "event.", "trigger.body.")) else None
+    sent = (
+        suggest_query_path(path) if path.startswith(("github.event.", "body.", "payload.", "event.", "trigger.body.")) else None
+    )
     return f"{declared_as}, and map it by `{name}: {sent}`" if sent else f", and{declared_as[1:]}"
 
 
@@ -203,7 +209,7 @@ def _words(found: re.Match[str]) -> set[str]:
     return set(re.findall(r"\w+", found[0]))
 
 
-def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
+def _syntax(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic]:
     sources = sources_of(task)
 
     def almost(found: re.Match[str]) -> Diagnostic:
@@ -229,7 +235,7 @@ def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
                 if re.match(rf"{named}\s*(?:\|\s*default\b|:-?|\?\?|\|\||or\b)", inner):
                     hint = f"write `{{{{{named}}}}}`, and its default under `paramsSchema.properties.{named}`"
         elif word is None and re.fullmatch(r"[A-Za-z_]\w*(?:\.\w+)+", inner):
-            word, name = None, named_by(inner, known)
+            word, name = None, parameter_of_path(inner, known)
             hint = f"write `{{{{{name}}}}}`" + _given_by(inner, name, known)
         if inner.startswith(".") and "$." in found[0]:
             word = sources.get(f"${inner}")
@@ -257,18 +263,18 @@ def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
         message = f"`{found[0]}` is no placeholder and stays as it is"
         return task.in_prompt("OPT203", message, *found.span(), hint=f"write `{write}`", write=write, safe=False)
 
-    yield from told(_almost(task.prompt, known.properties), almost)
+    yield from report_first(_almost(task.prompt, known.properties), almost)
     conditions = (found for found in _TEMPLATED.finditer(task.prompt) if _words(found) & set(known.properties))
-    yield from told(conditions, templated)
+    yield from report_first(conditions, templated)
     secrets = {*task.spec.environment.secrets, *task.spec.environment.env}
-    quoted = code(task.prompt) if "$" in task.prompt else []
+    quoted = code_ranges(task.prompt) if "$" in task.prompt else []
     dollars = re.finditer(_SHELLS, task.prompt) if "$" in task.prompt else iter(())
     shells = (found for found in dollars if found[1] in known.properties and found[1] not in secrets)
-    yield from told((found for found in shells if not inside(quoted, found.start())), single)
-    yield from told((found for found in re.finditer(SINGLE, task.prompt) if found[1] in known.properties), single)
+    yield from report_first((found for found in shells if not is_inside(quoted, found.start())), single)
+    yield from report_first((found for found in re.finditer(SINGLE, task.prompt) if found[1] in known.properties), single)
 
 
-def _unused(task: ResolvedTask, known: Declared, told_of: set[str]) -> Iterator[Diagnostic]:
+def _unused(task: ResolvedTask, known: DeclaredParameters, told_of: set[str]) -> Iterator[Diagnostic]:
     if task.spec.agent_runtime == "command":
         return  # its program reads them from a file
     used = set(placeholders(task.prompt)) | set(placeholders(task.spec.dedupe.key if task.spec.dedupe else ""))
@@ -277,11 +283,11 @@ def _unused(task: ResolvedTask, known: Declared, told_of: set[str]) -> Iterator[
     declared_names = [name for name in known.properties if name not in known.undeclared]
     strange = sorted(used.difference(declared_names) | known.undeclared)
     told_of = told_of | {_only_unused(task, known) or ""}
-    passed_over = known.undeclared | told_of | {closest(name, declared_names) for name in strange}
+    passed_over = known.undeclared | told_of | {suggest(name, declared_names) for name in strange}
     if "{" in task.prompt:
         almost = list(_almost(task.prompt, known.properties))
         passed_over = passed_over.union(*map(_words, chain(almost, _TEMPLATED.finditer(task.prompt))))
-        passed_over |= {named_by(each[0].strip("${} \t"), known) for each in almost}
+        passed_over |= {parameter_of_path(each[0].strip("${} \t"), known) for each in almost}
         passed_over |= {name for source, name in sources_of(task).items() if source in task.prompt}
     for name, sub in known.properties.items():
         if name in passed_over or sub is False:

@@ -12,8 +12,8 @@ RUNNABLE = ("claude-code", "command")
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """`command` goes with its runtime and with no other; connections do not exist yet."""
     spec = task.spec
-    if task.knows(("agentRuntime",)):
-        if spec.agent_runtime == "command" and spec.command is None and task.knows(("command",)):
+    if task.is_known(("agentRuntime",)):
+        if spec.agent_runtime == "command" and spec.command is None and task.is_known(("command",)):
             yield task.at(
                 "OPT118",
                 "`agentRuntime: command` without `command`",

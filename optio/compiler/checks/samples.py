@@ -4,22 +4,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.param_schema.declared import Declared, declared, parameter_names
+from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, parameter_names
 from optio.compiler.resolved_task import ResolvedTask, Sample
-from optio.compiler.suggest import closest
-from optio.model.params import faults, fill
+from optio.compiler.suggest import suggest
+from optio.model.params import apply_defaults, iter_faults
 from optio.model.route import Route, show
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """A path that finds nothing in any sample is a mistake; so is a sample that should be accepted and gives no valid
     parameters."""
-    index = next((i for i, t in enumerate(task.spec.triggers) if t.type == "webhook" and task.knows(("triggers", i))), None)
+    index = next((i for i, t in enumerate(task.spec.triggers) if t.type == "webhook" and task.is_known(("triggers", i))), None)
     if not task.samples or index is None or task.spec.webhook is None:
         return
     route: Route = ("triggers", index, "config", "paramMapping")
-    mapping, known = task.spec.webhook.config.param_mapping, declared(task)
-    if not task.knows(route) or known is None:
+    mapping, known = task.spec.webhook.config.param_mapping, declared_parameters(task)
+    if not task.is_known(route) or known is None:
         return
     # Imported here: a tree without samples does not pay for it.
     from optio.model.mapping import MappingFailed, PathSyntax, compile_path, from_payload
@@ -66,15 +66,15 @@ def _is_source(source: Any) -> bool:
 
 
 def _lost(task: ResolvedTask, route: Route, text: str, names: list[str], there: list[str]) -> Diagnostic:
-    meant = closest(text, there)
+    meant = suggest(text, there)
     where = f"`{names[0]}`" if len(names) == 1 else "any sample"
     hint = f"did you mean `{meant}`?" if meant else "look at the sample for the right path"
     return task.at("OPT413", f"`{text}` finds nothing in {where}", route, hint=hint)
 
 
-def _invalid(sample: Sample, params: dict[str, Any], known: Declared) -> Iterator[tuple[str, str]]:
+def _invalid(sample: Sample, params: dict[str, Any], known: DeclaredParameters) -> Iterator[tuple[str, str]]:
     """Messages and hints."""
-    for place, message, word in faults(known.schema, fill(known.schema, params)):
+    for place, message, word in iter_faults(known.schema, apply_defaults(known.schema, params)):
         if place and (place[0] in known.undeclared or (place[0] not in params and word != "required")):
             continue  # a required name that is not declared, or a default: told of where it stands
         name = f"`{show(place)}`" if place else "parameters"

@@ -6,12 +6,12 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.param_schema.declared import Declared, declared, parameter_names
+from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, parameter_names
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.source import Span
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 from optio.compiler.yaml.emit import flow
-from optio.model.params import faults, fill
+from optio.model.params import apply_defaults, iter_faults
 from optio.model.route import Route, show, value_at
 from optio.model.trigger import ScheduleTrigger
 
@@ -53,7 +53,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     for index, trigger in enumerate(task.spec.triggers):
         if isinstance(trigger, ScheduleTrigger):
             route: Route = ("triggers", index, "config")
-            if task.knows((*route, "cronExpression")):
+            if task.is_known((*route, "cronExpression")):
                 yield from _expression(task, (*route, "cronExpression"), trigger.config.cron_expression)
             yield from _zone(task, (*route, "timezone"), trigger.config.timezone)
             yield from _params(task, (*route, "paramMapping"), trigger.config.param_mapping)
@@ -91,9 +91,9 @@ def _either(fields: list[str]) -> str:
 
 
 def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | None, never: bool, message: str) -> Diagnostic:
-    from optio.compiler.conversions.cron_suggestions import cron_meant  # only who made a mistake waits for it
+    from optio.compiler.conversions.cron_suggestions import suggest_cron  # only who made a mistake waits for it
 
-    words, meant = expression.split(), cron_meant(expression)
+    words, meant = expression.split(), suggest_cron(expression)
     if meant is not None and meant.zone is not None:
         hint = f"write `{meant.expression}`, and `timezone: {meant.zone}` beside it"
         return task.at("OPT301", f"`{expression}` holds a time zone", route, hint=hint)
@@ -115,7 +115,7 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
                 hint = "delete this trigger: a schedule repeats; `optio run` and a request start the task without one"
             return task.at("OPT301", f"`{expression}` is no schedule", route, hint=hint)
         hint = f"write `{write}`" if write else f"{_FIELDS}: `0 9 * * 1`"
-        if write is None and len(words) == len(RANGES) - 1 and cron_meant(f"'{expression} *'") is not None:
+        if write is None and len(words) == len(RANGES) - 1 and suggest_cron(f"'{expression} *'") is not None:
             hint = f"write `{expression} *` for every day of the week; the fields are {_FIELDS}"
         message = f"`{expression}` has {len(words)} field{'s' if len(words) != 1 else ''}, not 5"
         return task.at("OPT301", message, route, hint=hint, value=write, safe=False)
@@ -187,12 +187,12 @@ def _zone(task: ResolvedTask, route: Route, name: str) -> Iterator[Diagnostic]:
             raise ZoneInfoNotFoundError(name)
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        hint, known = _zone_meant(name)
+        hint, known = _suggest_zone(name)
         is_spelling = known is not None and known.lower() == name.lower()
         yield task.at("OPT306", f"unknown time zone `{name}`", route, hint=hint, value=known, safe=is_spelling)
 
 
-def _zone_meant(name: str) -> tuple[str, str | None]:
+def _suggest_zone(name: str) -> tuple[str, str | None]:
     """The cure, and the zone where it names one alone."""
     zones = available_timezones() - MACHINE_ZONES
     if offset := _OFFSET.fullmatch(name):
@@ -204,9 +204,9 @@ def _zone_meant(name: str) -> tuple[str, str | None]:
         known = not minutes and fixed in zones
         place = _PLACES.get(f"{offset['sign']}{hours}:{minutes:02}", "Europe/Berlin")
         return f"name a place, such as `{place}`" + (f"; a zone that never changes is `{fixed}`" if known else ""), None
-    from optio.compiler.checks.zone_names import city_of, zone_called  # only who made a mistake waits for it
+    from optio.compiler.checks.zone_names import zone_of_city, zone_of_windows_name  # only who made a mistake waits for it
 
-    if (called := zone_called(name)) in zones:
+    if (called := zone_of_windows_name(name)) in zones:
         return f"write `{called}`", called
     if places := sorted(zone for zone in zones if zone.lower().startswith(f"{name.lower()}/")):
         return f"name a place in it, such as `{places[0]}`", None
@@ -216,24 +216,30 @@ def _zone_meant(name: str) -> tuple[str, str | None]:
     )
     bare = "".join(filter(str.isalnum, name.rpartition("/")[2].lower()))
     near = next((z for z in sorted(zones) if "/" in z and z.rpartition("/")[2].lower().replace("_", "") == bare), None)
-    meant = same or city_of(name) or closest(name, zones) or near
+    meant = same or zone_of_city(name) or suggest(name, zones) or near
     return f"did you mean `{meant}`?" if meant else "use an IANA name such as `Europe/Berlin`, or `UTC`", meant
 
 
 def _missing(task: ResolvedTask, route: Route, name: str) -> Diagnostic:
-    from optio.compiler.conversions.entries import fits  # only who made a mistake waits for it
+    from optio.compiler.conversions.entries import fitting_value  # only who made a mistake waits for it
 
-    known = declared(task)
-    shown = fits(known.properties.get(name)) if known is not None else None
+    known = declared_parameters(task)
+    shown = fitting_value(known.properties.get(name)) if known is not None else None
     message, hint = f"the schedule does not give `{name}`", f"add `{name}: {shown or '...'}` under `paramMapping`"
     return task.at("OPT308", message, (*route, name), key=True, hint=hint)
 
 
 def _refused(
-    task: ResolvedTask, route: Route, mapping: dict[str, Any], known: Declared, told: set[str | None], *, open_names: bool
+    task: ResolvedTask,
+    route: Route,
+    mapping: dict[str, Any],
+    known: DeclaredParameters,
+    told: set[str | None],
+    *,
+    open_names: bool,
 ) -> Iterator[Diagnostic]:
     """What else would keep each fire from becoming a run. A default that does not fit is reported where it stands."""
-    for place, message, word in faults(known.schema, fill(known.schema, mapping)):
+    for place, message, word in iter_faults(known.schema, apply_defaults(known.schema, mapping)):
         if not place:
             if not told:
                 message = f"the schedule gives no valid parameters: {message}"
@@ -253,14 +259,14 @@ def _refused(
 
 
 def _declare(task: ResolvedTask, name: Any, mapping: dict[str, Any]) -> str:
-    from optio.compiler.conversions.entries import declare  # only who made a mistake waits for it
+    from optio.compiler.conversions.entries import declaration_hint  # only who made a mistake waits for it
 
-    return f"delete it, or {declare(task.document.value, str(name), mapping.get(name))}"
+    return f"delete it, or {declaration_hint(task.document.value, str(name), mapping.get(name))}"
 
 
-def _fitting(known: Declared, place: Route, mapping: dict[str, Any], word: str | None) -> str:
+def _fitting(known: DeclaredParameters, place: Route, mapping: dict[str, Any], word: str | None) -> str:
     """What to write for a value that is not valid, where it is one of a parameter itself."""
-    from optio.compiler.conversions.entries import write_one  # only who made a mistake waits for it
+    from optio.compiler.conversions.entries import hint_for_value  # only who made a mistake waits for it
 
     given = value_at(mapping, place)
     if (
@@ -272,38 +278,38 @@ def _fitting(known: Declared, place: Route, mapping: dict[str, Any], word: str |
     schema: Any = known.schema
     for step in place:
         schema = value_at(schema, ("items",) if isinstance(step, int) else ("properties", step))
-    cure = write_one(schema, value_at(mapping, place)) if word not in ("required", "additionalProperties") else None
+    cure = hint_for_value(schema, value_at(mapping, place)) if word not in ("required", "additionalProperties") else None
     return cure or "give a value that fits `paramsSchema`"
 
 
-def _member(known: Declared, place: Route, given: Any) -> str | None:
+def _member(known: DeclaredParameters, place: Route, given: Any) -> str | None:
     """The value of a list of texts that was meant by one that is not in it."""
     sub = known.properties.get(str(place[0])) if len(place) == 1 else None
     members = [member for member in sub.get("enum", ()) if isinstance(member, str)] if isinstance(sub, dict) else []
-    meant = closest(given, members) if isinstance(given, str) else None
+    meant = suggest(given, members) if isinstance(given, str) else None
     return next((each for each in members if isinstance(given, str) and each.casefold() == given.casefold()), meant)
 
 
-def _instance(known: Declared, name: str) -> str:
-    from optio.compiler.conversions.entries import fits  # only who made a mistake waits for it
+def _instance(known: DeclaredParameters, name: str) -> str:
+    from optio.compiler.conversions.entries import fitting_value  # only who made a mistake waits for it
 
-    shown = fits(known.properties.get(name))
+    shown = fitting_value(known.properties.get(name))
     return "" if shown is None else f", such as `{name}: {shown}`"
 
 
 def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterator[Diagnostic]:
-    known = declared(task)
-    if known is None or not task.knows(route):
+    known = declared_parameters(task)
+    if known is None or not task.is_known(route):
         return
     names = parameter_names(task, known)
     unknown = [name for name in mapping if names is not None and name not in names]
     for name in unknown:
-        meant = closest(name, names or ())
+        meant = suggest(name, names or ())
         hint = f"did you mean `{meant}`?" if meant else _declare(task, name, mapping)
         write = meant if meant not in mapping else None
         message = f"`{name}` is no parameter of this task"
         yield task.at("OPT310", message, (*route, name), key=True, hint=hint, write=write, safe=False)
-    meant_by_typo = {closest(name, names or ()) for name in unknown}
+    meant_by_typo = {suggest(name, names or ()) for name in unknown}
     missing = known.missing(mapping)
     for name in missing:
         if name not in meant_by_typo:

@@ -17,14 +17,14 @@ from optio.model.trigger import ScheduleConfig, ScheduleTrigger
 _SIZES = (60, 24)
 _NAMES = ("minute", "hour")
 # A longer step finds none but the field's first value.
-_LONGEST_STEPS = (59, 23, 30, 11, 6)
+_MAX_STEPS = (59, 23, 30, 11, 6)
 _FIRST = ("at minute 0", "at hour 0", "on day 1", "in month 1", "on day 0")
 _AROUND = ("hour", "day", "month", "year", "week")
 # Any time does: what is looked for repeats.
 _START = datetime(2024, 1, 1, tzinfo=UTC)
-_LOOKED_AT = 500
-_MOST_TIMES = 4
-_LONGEST_SHOWN = 10
+_MAX_FIRES_EXAMINED = 500
+_MAX_TIMES_SHOWN = 4
+_MAX_SHOWN_LENGTH = 10
 # When it fires then.
 _ENDS = {
     "moved": "it fires at {:%H:%M}",
@@ -34,16 +34,16 @@ _ENDS = {
 }
 _DAY, _MINUTE = timedelta(days=1), timedelta(minutes=1)
 # Who may run more at once is not held up.
-_MOST_SLOTS = 50
+_MAX_SLOTS = 50
 # No zone sets its clocks by more in one night.
-_MOST_SET = timedelta(hours=2)
+_MAX_CLOCK_CHANGE = timedelta(hours=2)
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Every schedule that can be read."""
     for index, trigger in enumerate(task.spec.triggers):
         route: Route = ("triggers", index, "config", "cronExpression")
-        if not isinstance(trigger, ScheduleTrigger) or not task.knows(route):
+        if not isinstance(trigger, ScheduleTrigger) or not task.is_known(route):
             continue
         from optio.scheduling.cron import CronError, check_expression, expand
 
@@ -57,16 +57,16 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield from _uneven(task, route, trigger.config.cron_expression, fields)
         yield from _dialect(task, route, trigger.config.cron_expression, fields)
         yield from _overlap(task, route, trigger, fields)
-        yield from _seldom(task, route, trigger.config.cron_expression, fields)
+        yield from _rare(task, route, trigger.config.cron_expression, fields)
         yield from _odd_nights(task, route, trigger.config, fields)
 
 
 def _long_step(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
-    for index, (field, longest) in enumerate(zip(fields, _LONGEST_STEPS, strict=True)):
+    for index, (field, longest) in enumerate(zip(fields, _MAX_STEPS, strict=True)):
         whole, _, step = field.partition("/")
         if whole != "*" or not step.isdigit() or int(step) <= longest:
             continue
-        shown = step if len(step) <= _LONGEST_SHOWN else step[:_LONGEST_SHOWN] + "..."
+        shown = step if len(step) <= _MAX_SHOWN_LENGTH else step[:_MAX_SHOWN_LENGTH] + "..."
         message = f"a step of {shown} fits into no {_AROUND[index]}: it fires {_FIRST[index]} of each"
         first = "1" if index in (2, 3) else "0"
         hint = f"write `{' '.join([*fields[:index], first, *fields[index + 1 :]])}` if that is meant"
@@ -122,17 +122,21 @@ def _has(field: str, sign: str) -> bool:
 def _overlap(task: ResolvedTask, route: Route, trigger: ScheduleTrigger, fields: list[str]) -> Iterator[Diagnostic]:
     """Runs that take their whole time are still there when one more is due than may run at once."""
     spec, config = task.spec, trigger.config
-    if spec.timeout is None or config.overlap == "skip" or not (task.knows(("timeout",)) and task.knows(("maxConcurrent",))):
+    if (
+        spec.timeout is None
+        or config.overlap == "skip"
+        or not (task.is_known(("timeout",)) and task.is_known(("maxConcurrent",)))
+    ):
         return
     slots, timeout = spec.max_concurrent, duration(spec.timeout)
-    if slots > _MOST_SLOTS or _least_gap(fields[0], fields[1], slots) - _MOST_SET >= timeout:
+    if slots > _MAX_SLOTS or _least_gap(fields[0], fields[1], slots) - _MAX_CLOCK_CHANGE >= timeout:
         return
     try:
         gap = _gap(config.cron_expression, config.timezone, slots)
         if gap >= timeout:
             return
         enough = next(
-            (n for n in range(slots, _MOST_SLOTS) if _gap(config.cron_expression, config.timezone, n) >= timeout), None
+            (n for n in range(slots, _MAX_SLOTS) if _gap(config.cron_expression, config.timezone, n) >= timeout), None
         )
     except (KeyError, ValueError, OSError):  # the zone is reported where it stands
         return
@@ -145,7 +149,7 @@ def _overlap(task: ResolvedTask, route: Route, trigger: ScheduleTrigger, fields:
     yield task.at("OPT314", message, route, hint=f"write `overlap: skip`, a shorter `timeout`{raised}")
 
 
-def _seldom(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
+def _rare(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
     from optio.scheduling.cron import longest_gap
 
     gap = longest_gap(expression)
@@ -165,10 +169,10 @@ def _odd_nights(task: ResolvedTask, route: Route, config: ScheduleConfig, fields
     stays clean."""
     if config.timezone == "UTC" or fields[1] == "*":
         return
-    from optio.scheduling.dst import odd_nights
+    from optio.scheduling.dst import dst_effects
 
     try:
-        found = odd_nights(config.cron_expression, config.timezone)
+        found = dst_effects(config.cron_expression, config.timezone)
     except (KeyError, ValueError, OSError):  # the zone is reported where it stands
         return
     if not found:
@@ -187,7 +191,7 @@ def _odd_nights(task: ResolvedTask, route: Route, config: ScheduleConfig, fields
 
 
 def _times(times: Sequence[datetime]) -> str:
-    if len(times) > _MOST_TIMES:
+    if len(times) > _MAX_TIMES_SHOWN:
         return f"{times[0]:%H:%M} to {times[-1]:%H:%M}"
     *most, last = (f"{at:%H:%M}" for at in times)
     return f"{', '.join(most)} and {last}" if most else last
@@ -195,12 +199,12 @@ def _times(times: Sequence[datetime]) -> str:
 
 def _even(fields: list[str], zone: str) -> str:
     """A way to write it that no change of the clocks touches."""
-    from optio.scheduling.dst import odd_nights
+    from optio.scheduling.dst import dst_effects
 
     if fields[1].isdigit():
         for hour in range(int(fields[1]) + 1, 24):
             moved = " ".join([fields[0], str(hour), *fields[2:]])
-            if not odd_nights(moved, zone):
+            if not dst_effects(moved, zone):
                 return f"`{moved}` meets no such night"
     return "`timezone: UTC` has no such nights"
 
@@ -210,7 +214,7 @@ def _gap(expression: str, zone: str, fires_on: int) -> timedelta:
     """The least time from a fire to the one that comes so many later."""
     from optio.scheduling.cron import fires
 
-    times = list(islice(fires(expression, zone, _START), _LOOKED_AT + fires_on))
+    times = list(islice(fires(expression, zone, _START), _MAX_FIRES_EXAMINED + fires_on))
     return min((b - a for a, b in zip(times, times[fires_on:], strict=False)), default=timedelta.max)
 
 

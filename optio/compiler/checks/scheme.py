@@ -6,7 +6,7 @@ from typing import Literal
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 from optio.model.route import Route
 from optio.model.senders import SENDERS, InBody, InHeader, Source, sender_of
 from optio.model.trigger import Scheme, WebhookConfig, WebhookTrigger
@@ -83,7 +83,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Every webhook that is signed, and the events of all."""
     for index, trigger in enumerate(task.spec.triggers):
         route: Route = ("triggers", index, "config")
-        if isinstance(trigger, WebhookTrigger) and task.knows(route) and task.knows((*route, "scheme")):
+        if isinstance(trigger, WebhookTrigger) and task.is_known(route) and task.is_known((*route, "scheme")):
             yield from _without_effect(task, route, trigger.config)
             found = [] if trigger.config.secret is None else list(_signature(task, route, trigger.config))
             found += _event_place(task, route, trigger.config)
@@ -143,10 +143,10 @@ def _event_place(task: ResolvedTask, route: Route, config: WebhookConfig) -> Ite
             key=True,
             hint="keep one: delete `eventPath`, or `eventHeader`",
         )
-    elif config.events is not None and not named and all(task.knows((*route, key)) for key in given):
+    elif config.events is not None and not named and all(task.is_known((*route, key)) for key in given):
         message = "`events` with `scheme: hmac`, and nothing says where the sender names the event"
         hint = "add `eventHeader: X-Event-Key`, or another header, or `eventPath: $.type`, or another JSONPath"
-        meant = next(filter(None, map(_sender_meant, config.events)), None)
+        meant = next(filter(None, map(_guess_sender, config.events)), None)
         if meant is not None:
             hint = (
                 f"write `scheme: {meant}`" if meant != "bitbucket" else "add `eventHeader: X-Event-Key`, as Bitbucket sends it"
@@ -174,12 +174,12 @@ def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator
         if config.scheme == "gitlab":
             if not re.fullmatch(_GITLAB_EVENT, event):
                 made = f"{event.replace('_', ' ').replace(' events', '').title()} Hook"
-                named = _IN_GITLAB.get(event) or closest(made, GITLAB_HOOKS) or "Push Hook"
+                named = _IN_GITLAB.get(event) or suggest(made, GITLAB_HOOKS) or "Push Hook"
                 message = f"`{event}` is not an event of GitLab: the names of its events end in `Hook`"
                 yield task.at("OPT420", message, (*route, "events", index), hint=f"did you mean `{named}`?")
                 return
             continue
-        meant = _sender_meant(event)
+        meant = _guess_sender(event)
         if meant is None or (meant, config.scheme) == ("github", "gitea"):
             continue
         sender, hint = "Bitbucket", "write `scheme: hmac`, `signatureHeader: X-Hub-Signature` and `eventHeader: X-Event-Key`"
@@ -207,14 +207,14 @@ def _event_cure(scheme: Scheme, event: str) -> str | None:
         return f"write `message`, and `when: \"@.event.channel_type == '{kind}'\"`: Slack's subscriptions name both in one"
     if scheme == "stripe" and "." not in event:
         folded = {name.replace(".", "_"): name for name in _IN_STRIPE}
-        near = closest(event, folded)
+        near = suggest(event, folded)
         return f"did you mean `{folded[near]}`?" if near else "write it with its dots, such as `charge.refunded`"
-    if scheme == "pagerduty" and event not in _IN_PAGERDUTY and (near := closest(event, _IN_PAGERDUTY)) is not None:
+    if scheme == "pagerduty" and event not in _IN_PAGERDUTY and (near := suggest(event, _IN_PAGERDUTY)) is not None:
         return f"did you mean `{near}`?"
     return None
 
 
-def _sender_meant(event: str) -> Literal["github", "gitlab", "bitbucket"] | None:
+def _guess_sender(event: str) -> Literal["github", "gitlab", "bitbucket"] | None:
     """Who names an event so, and nobody else does."""
     if re.fullmatch(_GITLAB_EVENT, event):
         return "gitlab"

@@ -4,13 +4,13 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from optio.compiler.checks.prompt import code
-from optio.compiler.checks.untrusted_input import strangers_words
+from optio.compiler.checks.prompt import code_ranges
+from optio.compiler.checks.untrusted_input import untrusted_parameters
 from optio.compiler.conversions.known_keys import SECRET_NAME
-from optio.compiler.diagnostics import Diagnostic, told
-from optio.compiler.param_schema.declared import declared
+from optio.compiler.diagnostics import Diagnostic, report_first
+from optio.compiler.param_schema.declared import declared_parameters
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 from optio.model.route import Route
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ash", "/bin/sh", "/bin/bash",
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """A task without secrets and without a `$` costs a look."""
-    if not task.knows(SECRETS):
+    if not task.is_known(SECRETS):
         return
     yield from _in_commands(task)
     yield from _in_variables(task)
@@ -57,7 +57,7 @@ def _in_commands(task: ResolvedTask) -> Iterator[Diagnostic]:
     for index, text in enumerate(environment.setup_commands):
         route: Route = ("environment", "setupCommands", index)
         yield from _expressions(task, route, text)
-        for each in shell.variables(text):
+        for each in shell.unset_variables(text):
             if each.name in secrets and environment.setup_ahead and not each.guarded:
                 message = f"`{each.text}` is empty here: with `setupAhead` commands run before any run, without its secrets"
                 hint = "delete `setupAhead`, or leave what needs the secret to the agent"
@@ -66,7 +66,7 @@ def _in_commands(task: ResolvedTask) -> Iterator[Diagnostic]:
                 yield unknown
     for route, text in _command(task):
         yield from _expressions(task, route, text)
-        for each in shell.variables(text):
+        for each in shell.unset_variables(text):
             if (unknown := _unknown(task, route, each, known)) is not None:
                 yield unknown
 
@@ -92,14 +92,16 @@ def _expressions(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagno
         return task.at("OPT504", message, route, hint=hint, span=task.document.find(route, found[0]))
 
     if "{{" in text:
-        quoted = shell.literal(text)
-        yield from told((found for found in _EXPRESSION.finditer(text) if not shell.inside(quoted, found.start())), tell)
+        quoted = shell.single_quoted_ranges(text)
+        yield from report_first(
+            (found for found in _EXPRESSION.finditer(text) if not shell.is_in_ranges(quoted, found.start())), tell
+        )
 
 
 def _unknown(task: ResolvedTask, route: Route, each: "Variable", known: set[str]) -> Diagnostic | None:
     if each.name in known or each.guarded or each.name in RUNTIME_KEYS or each.name.startswith("OPTIO_"):
         return None
-    meant = closest(each.name, known)
+    meant = suggest(each.name, known)
     if meant is None and not SECRET_NAME.search(each.name):
         return None  # the image may well have it
     hint = f"did you mean `${meant}`?" if meant else f"add `{each.name}` to `environment.secrets`"
@@ -121,7 +123,7 @@ def _in_variables(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def _to_fill_in(task: ResolvedTask, name: str, text: str) -> tuple[str, str] | None:
     """The first thing in a value that somebody expects to be filled in, and the cure; a `$` or braces alone are none."""
-    secrets, known = set(task.spec.environment.secrets), declared(task)
+    secrets, known = set(task.spec.environment.secrets), declared_parameters(task)
     line = "the line" if len(task.spec.environment.env) > 1 else "`env`"
     as_secret = f"delete {line}, and add `{name}` to `environment.secrets`"
     if name in secrets:
@@ -141,19 +143,19 @@ def _to_fill_in(task: ResolvedTask, name: str, text: str) -> tuple[str, str] | N
 
 def _in_prompt(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Between backquotes a variable is a command's, and the agent knows what to do with it."""
-    if not (task.knows(("promptTemplate",)) and task.knows(("promptFile",))) or task.spec.agent_runtime == "command":
+    if not (task.is_known(("promptTemplate",)) and task.is_known(("promptFile",))) or task.spec.agent_runtime == "command":
         return
-    from optio.compiler.checks.shell import inside
+    from optio.compiler.checks.shell import is_in_ranges
 
-    known = declared(task)
+    known = declared_parameters(task)
     parameters = set(known.properties) if known is not None else set()
-    quoted = code(task.prompt)
+    quoted = code_ranges(task.prompt)
     secrets = set(task.spec.environment.secrets)
     for found in _IN_TEXT.finditer(task.prompt):
         name = found[1] or found[2] or found[3]
         if name not in secrets or (found[3] and name in parameters):
             continue
-        if found[3] is None and inside(quoted, found.start()):
+        if found[3] is None and is_in_ranges(quoted, found.start()):
             continue
         message = f"`{found[0]}` stays as it is: a secret is never filled into the prompt"
         hint = f"name the variable for the agent to use, between backquotes: `${name}`"
@@ -163,8 +165,8 @@ def _in_prompt(task: ResolvedTask) -> Iterator[Diagnostic]:
 def _three_together(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Words of strangers, something worth having, and a way out: any two of them are harmless."""
     own = [(i, name) for i, name in enumerate(task.spec.environment.secrets) if name not in RUNTIME_KEYS]
-    words = next(iter(strangers_words(task).values()), None) if own else None
-    if words is None or not is_open(task):
+    words = next(iter(untrusted_parameters(task).values()), None) if own else None
+    if words is None or not can_send_anywhere(task):
         return
     index, name = own[0]
     others = f" (of {len(own)})" if len(own) > 1 else ""
@@ -173,15 +175,15 @@ def _three_together(task: ResolvedTask) -> Iterator[Diagnostic]:
     yield task.at("OPT516", message, (*SECRETS, index), hint=hint)
 
 
-def is_open(task: ResolvedTask) -> bool:
+def can_send_anywhere(task: ResolvedTask) -> bool:
     """Whether the agent may send to a place that nobody named."""
     network = task.spec.environment.network
-    if not task.knows(("environment", "network")):
+    if not task.is_known(("environment", "network")):
         return False
     return network is None or any(re.fullmatch(r"(?:0\.0\.0\.0|\[?::)/0\]?(?::\d+)?", entry) for entry in network.egress)
 
 
-def unused(task: ResolvedTask) -> Iterator[Diagnostic]:
+def check_unused(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Secrets that the task is given and that nothing in it names, and those that are for the server alone."""
     webhook = task.spec.webhook
     refs = (webhook.config.secret, webhook.config.previous_secret) if webhook is not None else ()
@@ -192,13 +194,13 @@ def unused(task: ResolvedTask) -> Iterator[Diagnostic]:
         if name in signing:
             message = f"`{name}` signs the webhook's deliveries, and the agent gets it, too"
             yield task.at("OPT514", message, route, hint="delete it here: the server reads it by itself")
-        elif task.spec.agent_runtime != "command" and name not in RUNTIME_KEYS and not _is_told(name, told):
+        elif task.spec.agent_runtime != "command" and name not in RUNTIME_KEYS and not _is_mentioned(name, told):
             message = f"nothing in this task names `{name}`"
             hint = f"delete it, or tell the agent in the prompt what it is for, between backquotes: `${name}`"
             yield task.at("OPT514", message, route, hint=hint)
 
 
-def _is_told(name: str, told: set[str]) -> bool:
+def _is_mentioned(name: str, told: set[str]) -> bool:
     """Whether the words speak of it, or of what it is for: of Slack, where the secret is SLACK_TOKEN."""
     words = {word for word in name.casefold().split("_") if len(word) > 1}
     return name.casefold() in told or bool((words - _ANY_SECRET) & told)

@@ -13,7 +13,7 @@ _READ = re.compile(r"\b(?:read|export|unset)\s+(?:-\w+\s+)*([A-Za-z_][\w \t]*)",
 _JOINED = re.compile(r"(&&|\|\||\|)\s*$")
 _BEGINS = re.compile(r"\s*(&&|\|\||\||;)")
 # Linux takes no longer argument, so there is no longer command that could be right.
-_LONGEST = 128 * 1024
+_MAX_COMMAND_LENGTH = 128 * 1024
 _WORD_ENDS = " \t\n;&|()"
 _SIGNS = re.compile(r"[\\\"'$()#]")
 
@@ -26,7 +26,7 @@ class Variable(NamedTuple):
     guarded: bool
 
 
-class Slip(NamedTuple):
+class ShellError(NamedTuple):
     """What no shell can read, and the characters to look at."""
 
     message: str
@@ -35,51 +35,51 @@ class Slip(NamedTuple):
     end: int
 
 
-def variables(text: str) -> Iterator[Variable]:
+def unset_variables(text: str) -> Iterator[Variable]:
     """Those that the command expands and does not set itself, each once."""
-    if "$" not in text or len(text) > _LONGEST:
+    if "$" not in text or len(text) > _MAX_COMMAND_LENGTH:
         return
     own = set(_SET.findall(text)) | {name for names in _READ.findall(text) for name in names.split()}
-    single = literal(text)
+    single = single_quoted_ranges(text)
     for found in _VARIABLE.finditer(text):
         name = found[1] or found[2]
-        if name not in own and not inside(single, found.start()) and not _escaped(text, found.start()):
+        if name not in own and not is_in_ranges(single, found.start()) and not _escaped(text, found.start()):
             own.add(name)
             yield Variable(name, found[0], bool(found[3]))
 
 
-def literal(text: str) -> list[tuple[int, int]]:
+def single_quoted_ranges(text: str) -> list[tuple[int, int]]:
     """The ranges between single quotes, where nothing is filled in."""
-    return _Scan(text).single if len(text) <= _LONGEST else []
+    return _Scan(text).single if len(text) <= _MAX_COMMAND_LENGTH else []
 
 
-def inside(ranges: Sequence[tuple[int, int]], at: int) -> bool:
+def is_in_ranges(ranges: Sequence[tuple[int, int]], at: int) -> bool:
     """Whether a place lies in one of the ranges, which follow each other."""
     index = bisect_left(ranges, (at, 0)) - 1
     return index >= 0 and at < ranges[index][1]
 
 
-def slip(text: str) -> Slip | None:
+def find_shell_error(text: str) -> ShellError | None:
     """The first thing that ends the command before it has begun. Where shells differ, or quotes are read twice (here-documents,
     backquotes, `$'...'`), nothing is said."""
     begins = _BEGINS.match(text)
     if begins is not None:
         hint = "delete it, or write the command that stands before it into this entry"
-        return Slip(f"a command cannot begin with `{begins[1]}`", hint, begins.start(1), begins.end(1))
-    if len(text) > _LONGEST or any(sign in text for sign in ("<<", "`", "$'")):
+        return ShellError(f"a command cannot begin with `{begins[1]}`", hint, begins.start(1), begins.end(1))
+    if len(text) > _MAX_COMMAND_LENGTH or any(sign in text for sign in ("<<", "`", "$'")):
         return None
     scan = _Scan(text)
     if scan.unclosed is not None:
         sign = text[scan.unclosed]
-        return Slip(
+        return ShellError(
             f"the `{sign}` that opens here is never closed", f"close it with `{sign}`", scan.unclosed, scan.unclosed + 1
         )
     joined = _JOINED.search(text, 0, scan.end)
-    if joined is not None and not _escaped(text, joined.start()) and not inside(scan.comments, joined.start()):
+    if joined is not None and not _escaped(text, joined.start()) and not is_in_ranges(scan.comments, joined.start()):
         hint = (
             f"delete `{joined[1]}`: each entry is a whole command, and a failed one ends the set-up anyhow; or write the next"
         )
-        return Slip(f"nothing follows `{joined[1]}`", hint, joined.start(1), joined.end(1))
+        return ShellError(f"nothing follows `{joined[1]}`", hint, joined.start(1), joined.end(1))
     return None
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from optio.compiler.diagnostics import Diagnostic, Related, finding
+from optio.compiler.diagnostics import Diagnostic, Related, diagnostic
 from optio.compiler.resolved_task import ResolvedTask
 from optio.model.route import Route
 from optio.model.trigger import ScheduleTrigger, Trigger
@@ -29,12 +29,12 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     first: dict[str, int] = {}
     for index, trigger in enumerate(task.spec.triggers):
         route: Route = ("triggers", index)
-        if not task.knows(route):
+        if not task.is_known(route):
             continue
         other = first.setdefault(trigger.type, index)
         if other != index:
             place = ("triggers", other, "type")
-            yield finding(
+            yield diagnostic(
                 "OPT320",
                 f"a second `{trigger.type}` trigger",
                 path=task.document.path_at((*route, "type")),

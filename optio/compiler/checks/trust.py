@@ -6,7 +6,7 @@ from typing import Any
 
 from optio.compiler.checks.environment import amounts
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.param_schema.declared import declared
+from optio.compiler.param_schema.declared import declared_parameters
 from optio.compiler.resolved_task import ResolvedTask
 from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route, show
@@ -19,7 +19,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     template = task.spec.prompt_template or ""
     if sum(text.count("{{") for _, text in task.document.texts) == template.count("{{"):
         return
-    known = declared(task)
+    known = declared_parameters(task)
     names = set(known.properties) if known is not None else set()
     if task.spec.webhook is not None:
         names |= set(task.spec.webhook.config.param_mapping or {})
@@ -46,9 +46,9 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield task.at("OPT415", f"`{{{{{name}}}}}` in `{show(route)}` {_FACT}", route, span=span, hint=hint)
     for route, name in _placeholders(control, None):
         span = task.document.find(route, f"{{{{{name}}}}}")
-        from optio.compiler.conversions.entries import such_as  # only who made a mistake waits for it
+        from optio.compiler.conversions.entries import example_hint  # only who made a mistake waits for it
 
-        hint = f"write a fixed value{such_as(task.document.value, route)}, or one task for each"
+        hint = f"write a fixed value{example_hint(task.document.value, route)}, or one task for each"
         yield task.at("OPT416", f"`{{{{{name}}}}}` in `{show(route)}` {_FACT}", route, span=span, hint=hint)
 
 

@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator
 
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.param_schema.declared import declared
+from optio.compiler.param_schema.declared import declared_parameters
 from optio.compiler.resolved_task import ResolvedTask
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
-from optio.model.untrusted import reaching
+from optio.model.untrusted import untrusted_params
 
 # An end that chance has made, such as the last twelve digits of a UUID, and one that was printed: that one everybody knows.
 _RANDOM = re.compile(r"(?:.*-)?(?!7f3k9q2m4x8tz)(?=[a-z]*[0-9])[a-z0-9]{12,}")
@@ -18,21 +18,21 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Every webhook of the task."""
     for index, trigger in enumerate(task.spec.triggers):
         route: Route = ("triggers", index, "config")
-        if isinstance(trigger, WebhookTrigger) and task.knows(route):
+        if isinstance(trigger, WebhookTrigger) and task.is_known(route):
             yield from _guessable(task, (*route, "path"), trigger.config)
             yield from _prompt(task, (*route, "paramMapping"))
 
 
-def strangers_words(task: ResolvedTask) -> dict[str, str]:
+def untrusted_parameters(task: ResolvedTask) -> dict[str, str]:
     """See `optio.model.untrusted`; nothing of what is not known."""
-    known = declared(task) is not None and all(
-        task.knows(("triggers", index, "config", "paramMapping")) for index in range(len(task.spec.triggers))
+    known = declared_parameters(task) is not None and all(
+        task.is_known(("triggers", index, "config", "paramMapping")) for index in range(len(task.spec.triggers))
     )
-    return reaching(task.spec, task.prompt) if known else {}
+    return untrusted_params(task.spec, task.prompt) if known else {}
 
 
 def _prompt(task: ResolvedTask, route: Route) -> Iterator[Diagnostic]:
-    for name, path in strangers_words(task).items():
+    for name, path in untrusted_parameters(task).items():
         message = f"`{{{{{name}}}}}` puts into the prompt what a stranger has written: `{path}`"
         hint = "map its number or id and let the agent fetch it, or bound it with `enum` or `pattern`"
         yield task.at("OPT414", message, (*route, name), hint=hint)

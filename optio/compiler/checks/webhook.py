@@ -6,16 +6,16 @@ from itertools import dropwhile
 from typing import Any
 
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.param_schema.declared import Declared, declared, parameter_names
+from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, parameter_names
 from optio.compiler.payloads import query_fast_path
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 from optio.compiler.yaml.scalars import single_quoted
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
 
-LONGEST_PATH = 64
-_MOST_NAMED = 5
+MAX_PATH_LENGTH = 64
+_MAX_NAMES = 5
 RESERVED_PATHS = frozenset({"health", "sync"})
 _PATH = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 # What other systems put around a payload, and senders that do have a field of that name.
@@ -30,24 +30,24 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Every webhook of the task, also one too many."""
     for index, trigger in enumerate(task.spec.triggers):
         route: Route = ("triggers", index, "config")
-        if isinstance(trigger, WebhookTrigger) and task.knows(route):
+        if isinstance(trigger, WebhookTrigger) and task.is_known(route):
             yield from _path(task, (*route, "path"), trigger.config.path)
             yield from _proof(task, route, trigger.config)
             if trigger.config.when is not None:
                 yield from _when(task, (*route, "when"), trigger.config.when, trigger.config.scheme)
             if trigger.config.event_path is not None:
                 yield from _event_path(task, (*route, "eventPath"), trigger.config.event_path, trigger.config.scheme)
-            known = declared(task)
+            known = declared_parameters(task)
             if trigger.config.param_mapping is not None:
                 yield from _mapping(task, (*route, "paramMapping"), trigger.config, known)
-            elif known is not None and known.properties and task.knows((*route, "paramMapping")):
+            elif known is not None and known.properties and task.is_known((*route, "paramMapping")):
                 names = known.missing({}) or list(known.properties)[:1]
-                hint = f"add `paramMapping: {{{', '.join(f'{name}: $.path.in.the.body' for name in names[:_MOST_NAMED])}}}`"
+                hint = f"add `paramMapping: {{{', '.join(f'{name}: $.path.in.the.body' for name in names[:_MAX_NAMES])}}}`"
                 yield task.at("OPT417", "the whole body becomes the parameters", route, key=True, hint=hint)
 
 
 def _path(task: ResolvedTask, route: Route, path: str) -> Iterator[Diagnostic]:
-    if len(path) <= LONGEST_PATH and _SECRET_IN_URL.search(path):
+    if len(path) <= MAX_PATH_LENGTH and _SECRET_IN_URL.search(path):
         bare = re.sub(_ADDRESS, "", re.split(r"[?&#]", path)[0])
         hint = f"write `{bare}`, and sign" if _PATH.fullmatch(bare) else "sign"
         yield task.at(
@@ -55,14 +55,14 @@ def _path(task: ResolvedTask, route: Route, path: str) -> Iterator[Diagnostic]:
         )
     elif path in RESERVED_PATHS:
         yield task.at("OPT401", f"the path `{path}` is reserved", route, hint=f"write another one, such as `{path}-webhook`")
-    elif not _PATH.fullmatch(path) or len(path) > LONGEST_PATH:
-        if len(path) > LONGEST_PATH:
-            fact, better = f"the path has {len(path)} characters", re.sub(_ADDRESS, "", path)[:LONGEST_PATH]
+    elif not _PATH.fullmatch(path) or len(path) > MAX_PATH_LENGTH:
+        if len(path) > MAX_PATH_LENGTH:
+            fact, better = f"the path has {len(path)} characters", re.sub(_ADDRESS, "", path)[:MAX_PATH_LENGTH]
         else:
             fact, better = f"the path `{path}` has characters that a URL changes", path
         better = re.sub(r"[^a-z0-9]+", "-", re.sub(_ADDRESS, "", better).lower()).strip("-")
         hint = f"write `{better}`" if better else f"use a-z, 0-9 and single dashes: `{task.id or 'my-path'}`"
-        hint = f"{hint}; at most {LONGEST_PATH}" if len(path) > LONGEST_PATH else hint
+        hint = f"{hint}; at most {MAX_PATH_LENGTH}" if len(path) > MAX_PATH_LENGTH else hint
         yield task.at("OPT401", fact, route, hint=hint, value=better or None, safe=False)
 
 
@@ -78,10 +78,15 @@ def _proof(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[
     elif config.unsigned and config.signature_header is not None:
         message, place = "both `signatureHeader` and `unsigned: true`", (*route, "signatureHeader")
         yield task.at("OPT108", message, place, key=True, hint="delete it, or name a `secret:` and delete `unsigned`")
-    elif config.secret is None and not config.unsigned and task.knows((*route, "secret")) and task.knows((*route, "unsigned")):
+    elif (
+        config.secret is None
+        and not config.unsigned
+        and task.is_known((*route, "secret"))
+        and task.is_known((*route, "unsigned"))
+    ):
         hint = "add `secret: {name: NAME}`, or `unsigned: true` to take deliveries from anybody"
         yield task.at("OPT404", f"the webhook `{config.path}` has no secret", (*route, "secret"), key=True, hint=hint)
-    if config.previous_secret is not None and config.secret is None and task.knows((*route, "secret")):
+    if config.previous_secret is not None and config.secret is None and task.is_known((*route, "secret")):
         hint = "add `secret:`, or delete `previousSecret`"
         yield task.at("OPT102", "`previousSecret` without `secret`", (*route, "previousSecret"), key=True, hint=hint)
 
@@ -94,16 +99,18 @@ def _when(task: ResolvedTask, route: Route, text: str, scheme: str) -> Iterator[
     try:
         compile_when(text)
     except PathSyntax as err:
-        from optio.compiler.payloads.queries import event_meant, fault, filter_meant
+        from optio.compiler.payloads.queries import explain_query_error, suggest_event, suggest_filter
 
-        meant, event = filter_meant(text, scheme), event_meant(text)
+        meant, event = suggest_filter(text, scheme), suggest_event(text)
         shown = meant if meant is None or task.document.plain(route) is None else task.document.restyled(route, meant)
         hint = f"write `{shown}`" if meant else "a filter looks like `@.action == 'opened' && @.repository.private == false`"
         if event is not None:
             hint = f"the event's name stands in a header, and no filter sees it: write `events: [{event}]`"
         span = task.document.inside(route, err.index, err.index + 1)
         written = None if meant is None else task.document.rewritten(route, task.document.restyled(route, meant), safe=False)
-        yield task.at("OPT407", f"the filter `{_short(text)}`: {fault(text, err)}", route, span=span, hint=hint, fix=written)
+        yield task.at(
+            "OPT407", f"the filter `{_short(text)}`: {explain_query_error(text, err)}", route, span=span, hint=hint, fix=written
+        )
 
 
 def _event_path(task: ResolvedTask, route: Route, source: str, scheme: str) -> Iterator[Diagnostic]:
@@ -117,31 +124,30 @@ def _event_path(task: ResolvedTask, route: Route, source: str, scheme: str) -> I
             yield task.at("OPT408", message, route, hint="name one value, with `[0]` for the first of a list")
 
 
-def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Declared | None) -> Iterator[Diagnostic]:
+def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: DeclaredParameters | None) -> Iterator[Diagnostic]:
     mapping = config.param_mapping or {}
     names = None if known is None else parameter_names(task, known)
     unknown = [] if names is None else [name for name in mapping if name not in names]
-    turned = {name: mapping[name] for name in unknown if names and _is_turned(name, mapping[name], names)}
+    turned = {name: mapping[name] for name in unknown if names and _is_swapped(name, mapping[name], names)}
     for path, name in turned.items():
-        from optio.compiler.payloads.queries import path_meant  # only who made a mistake waits for it
+        from optio.compiler.payloads.queries import suggest_query_path  # only who made a mistake waits for it
 
-        hint = (
-            f"write `{name}: {path if query_fast_path.is_path(path) else path_meant(path) or path}`: the parameter stands first"
-        )
+        query = path if query_fast_path.is_path(path) else suggest_query_path(path) or path
+        hint = f"write `{name}: {query}`: the parameter stands first"
         yield task.at("OPT411", f"`{_short(path)}` is no parameter of this task", (*route, path), key=True, hint=hint)
     if turned:
         mapping = {name: source for name, source in mapping.items() if name not in turned}
         unknown = [name for name in unknown if name not in turned]
     for name, source in mapping.items():
         yield from _source(task, (*route, name), source, known, config.scheme)
-        if isinstance(source, str) and query_fast_path.is_path(source) and task.knows((*route[:-1], "scheme")):
+        if isinstance(source, str) and query_fast_path.is_path(source) and task.is_known((*route[:-1], "scheme")):
             yield from _around(task, (*route, name), source, config.scheme)
     if known is None:
         return
     absent = [name for name in known.missing(mapping) if name not in turned.values()]
     paired = absent[0] if len(unknown) == len(absent) == 1 else None
     for name in unknown:
-        meant = closest(name, names or ())
+        meant = suggest(name, names or ())
         hint = f"did you mean `{meant}`?" if meant else "delete it, or declare it under `paramsSchema.properties`"
         if meant is None and paired is not None:
             hint = f"did you mean `{paired}`, which nothing else gives? else {hint}"
@@ -149,19 +155,21 @@ def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Dec
         message = f"`{name}` is no parameter of this task"
         yield task.at("OPT411", message, (*route, name), key=True, hint=hint, write=write, safe=False)
     open_names = (names or set()) - set(mapping)
-    meant_by_typo = {closest(name, open_names) for name in unknown} | {paired}
+    meant_by_typo = {suggest(name, open_names) for name in unknown} | {paired}
     for name in absent:
         if name not in meant_by_typo:
             hint = f"add `{name}: $.path.in.the.body`"
             yield task.at("OPT410", f"the webhook does not give `{name}`", (*route, name), key=True, hint=hint)
 
 
-def _is_turned(name: str, source: Any, names: set[str]) -> bool:
+def _is_swapped(name: str, source: Any, names: set[str]) -> bool:
     """Whether this unknown name is a path where a parameter belongs, and the parameter stands where its path does."""
     return isinstance(source, str) and source in names and bool(re.match(r"\$|\w+\.", name))
 
 
-def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | None, scheme: str) -> Iterator[Diagnostic]:
+def _source(
+    task: ResolvedTask, route: Route, source: Any, known: DeclaredParameters | None, scheme: str
+) -> Iterator[Diagnostic]:
     name = str(route[-1])
     if isinstance(source, dict) and set(source) == {"literal"}:
         return
@@ -171,9 +179,9 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
             hint = f"write `{name}: {_short(source[0])}`: a parameter has one path"
         yield task.at("OPT409", f"`{name}` is mapped to no JSONPath", route, hint=hint)
     elif not source.startswith("$"):
-        from optio.compiler.payloads.queries import path_meant
+        from optio.compiler.payloads.queries import suggest_query_path
 
-        rooted = path_meant(source)
+        rooted = suggest_query_path(source)
         text = source if re.fullmatch(r"[\w./-][\w./ -]*", source) else single_quoted(source)
         hint = f"write `{_short(rooted or '$.path.in.the.body')}` for a path, `{{literal: {_short(text)}}}` for the text"
         write = rooted if rooted is not None and ("." in source or source.endswith("]")) else None
@@ -192,16 +200,16 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
             path = compile_path(source)
         except PathSyntax as err:
             span = task.document.inside(route, err.index, err.index + 1)
-            from optio.compiler.payloads.queries import fallback, fault, path_meant
+            from optio.compiler.payloads.queries import explain_query_error, first_alternative, suggest_query_path
 
-            first = fallback(source)
-            better = _with_brackets(source, err.index) or path_meant(first or source)
+            first = first_alternative(source)
+            better = _with_brackets(source, err.index) or suggest_query_path(first or source)
             if better is None and first is not None and query_fast_path.is_path(first):
                 better = first
             if better is not None and scheme == "github":
                 from optio.compiler.payloads import github
 
-                better = github.near(github.steps_of(better)) or better
+                better = github.suggest_github_path(github.steps_of(better)) or better
             fix = (
                 None
                 if better is None or first is not None
@@ -214,7 +222,9 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
                 hint += (
                     f": a parameter has one path, and `default` under `paramsSchema.properties.{name}` for where it is missing"
                 )
-            yield task.at("OPT407", f"`{_short(source)}`: {fault(source, err)}", route, span=span, hint=hint, fix=fix)
+            yield task.at(
+                "OPT407", f"`{_short(source)}`: {explain_query_error(source, err)}", route, span=span, hint=hint, fix=fix
+            )
             return
         if not path.singular and known is not None and not _takes_lists(known.properties.get(name)):
             hint = "name one value, with `[0]` for the first of a list, or give the parameter `type: array`"
@@ -266,7 +276,7 @@ def _path_hint(source: str) -> str:
     return "paths follow RFC 9535: `$.a.b`, `$.list[0]`, `$['odd name']`"
 
 
-def _values(known: Declared | None, name: str) -> list[Any]:
+def _values(known: DeclaredParameters | None, name: str) -> list[Any]:
     """The values that the schema lists for a parameter."""
     sub = known.properties.get(name) if known is not None else None
     listed = sub.get("enum") if isinstance(sub, dict) else None

@@ -58,14 +58,14 @@ _CITIES = {
 _TIME = re.compile(r"\s*(?:standard |daylight |summer )?time\b.*|\s*\([^()]*\)\s*", re.IGNORECASE)
 
 
-def zone_called(name: str) -> str | None:
+def zone_of_windows_name(name: str) -> str | None:
     """The IANA name for `W. Europe Standard Time` or `Eastern Time (US & Canada)`."""
     if len(name) > 100 or not re.search(r"\btime\b|\(", name, re.IGNORECASE):
         return None
     return _WINDOWS.get(_TIME.sub("", name).strip().lower())
 
 
-def city_of(name: str) -> str | None:
+def zone_of_city(name: str) -> str | None:
     """The zone of a large city that has none of its name: `Europe/Munich` or `San Francisco`."""
     city = name.rpartition("/")[2].strip().lower().replace(" ", "_")
     return next((zone for zone, cities in _CITIES.items() if city in cities.split()), None)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from optio.compiler.payloads.queries import filter_meant
+from optio.compiler.payloads.queries import suggest_filter
 from optio.compiler.yaml.emit import flow
 
 _CLAUSES = ("if", "condition", "when", "expression", "filter", "expr", "rule", "cel", "script")
@@ -72,8 +72,8 @@ def _text(value: Any) -> str | None:
     try:
         compile_when(bare)
     except PathSyntax:
-        return filter_meant(bare, "github")
-    return bare if "@" in bare else filter_meant(bare, "github")
+        return suggest_filter(bare, "github")
+    return bare if "@" in bare else suggest_filter(bare, "github")
 
 
 def _triple(value: dict[Any, Any]) -> str | None:

@@ -4,7 +4,7 @@ import re
 from functools import partial
 from typing import NamedTuple
 
-from optio.compiler.conversions.cron_words import cron_said, each_nth
+from optio.compiler.conversions.cron_words import cron_from_words, each_nth
 
 _DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 _MONTHS = (
@@ -39,21 +39,21 @@ _BOUNDS: tuple[tuple[int, int, tuple[str, ...]], ...] = (
 )  # fmt: skip
 
 
-class Meant(NamedTuple):
+class SuggestedCron(NamedTuple):
     """The five fields, and the zone that stood before them."""
 
     expression: str
     zone: str | None = None
 
 
-def cron_meant(text: str) -> Meant | None:
+def suggest_cron(text: str) -> SuggestedCron | None:
     """Read as Quartz has it, seconds in front; as AWS has it, a year behind, `cron(...)` and `rate(...)`; as a crontab
     has it, with a zone; as a time of the day; with whole names of days; in words. None when it is something else."""
     if len(text) > _MAX_LENGTH:
         return None
     written, text = text, re.sub(r"\*(?=\*)", "* ", text.strip(" \t\n'\"`"))
     if text.lower() in _WORDS:
-        return Meant(_WORDS[text.lower()])
+        return SuggestedCron(_WORDS[text.lower()])
     zone = _ZONE.match(text)
     rest = text[zone.end() :] if zone else text
     wrapped, rate, clock = _WRAPPED.fullmatch(rest), _RATE.fullmatch(rest), _CLOCK.fullmatch(rest)
@@ -63,7 +63,7 @@ def cron_meant(text: str) -> Meant | None:
         tries = [each for each in [each_nth(int(rate[1]), rate[2][0].lower())] if each is not None]
     elif clock is not None:
         tries = [f"{int(clock[2])} {int(clock[1])} * * *"]
-    elif (said := cron_said(rest)) is not None:
+    elif (said := cron_from_words(rest)) is not None:
         tries = [said]
     else:
         words = _LOOSE.sub(lambda found: "," if found[1] else "-", wrapped[1] if wrapped else rest).split()
@@ -80,17 +80,17 @@ def cron_meant(text: str) -> Meant | None:
         tries = [" ".join([*map(_field, each[:-1]), _weekday(each[-1], from_one)]) for each in fields if each]
         tries += [_unwrapped(each) for each in tries]
     better = next((each for each in tries if each != written and _is_sound(each)), None)
-    return None if better is None else Meant(better, zone[1] if zone else None)
+    return None if better is None else SuggestedCron(better, zone[1] if zone else None)
 
 
 def _unwrapped(expression: str) -> str:
     """Ranges that go round, as two: `22-2` of hours is `22-23,0-2`."""
     return " ".join(
-        _RANGE.sub(partial(_parted, bounds), word) for bounds, word in zip(_BOUNDS, expression.split(), strict=False)
+        _RANGE.sub(partial(_split_range, bounds), word) for bounds, word in zip(_BOUNDS, expression.split(), strict=False)
     )
 
 
-def _parted(bounds: tuple[int, int, tuple[str, ...]], found: re.Match[str]) -> str:
+def _split_range(bounds: tuple[int, int, tuple[str, ...]], found: re.Match[str]) -> str:
     first, last, names = bounds
     begin, end = (_number(word, first, names) for word in found.groups())
     if not first <= end < begin <= last:

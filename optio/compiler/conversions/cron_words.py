@@ -31,7 +31,7 @@ _MAX_LENGTH = 100
 _FILLERS = re.compile(r"\b(?:every|each|weekly|on|at|and|the|runs?|of)\b|[,.]")
 
 
-def cron_said(text: str) -> str | None:
+def cron_from_words(text: str) -> str | None:
     """Five fields for what the text says, when all of it is understood."""
     if len(text) > _MAX_LENGTH:
         return None

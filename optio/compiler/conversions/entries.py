@@ -12,7 +12,7 @@ from typing import Any
 from optio.compiler.conversions.known_keys import TRIGGERS, model_at
 from optio.compiler.conversions.quantities import number_in
 from optio.compiler.json_schema_texts import EXAMPLES
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 from optio.compiler.yaml.emit import flow, inline
 from optio.model.params import SchemaError, validator
 from optio.model.route import Route, value_at
@@ -73,13 +73,13 @@ def as_entry(root: Any, route: Route, path: str = "") -> str:
     return f"{route[-1]}:" if shown is None else f"{route[-1]}: {shown}"
 
 
-def such_as(root: Any, route: Route) -> str:
+def example_hint(root: Any, route: Route) -> str:
     """The end of a hint that says what a key looks like."""
     shown = example(root, route)
     return "" if shown is None else f", such as `{shown}`"
 
 
-def reshaped(value: Any, pattern: str) -> str | None:
+def repair_text(value: Any, pattern: str) -> str | None:
     """A text in which only signs were wrong, with others for these. The pattern is one of ours: an author's own may take
     for ever."""
     return next((each for each in _forms(value) if re.search(pattern, each)), None)
@@ -94,7 +94,7 @@ def _forms(value: Any) -> list[str]:
     return [each for each in (*forms, *(form.lower() for form in forms), *(f"_{form}" for form in forms)) if each]
 
 
-def fits(schema: Any, value: Any = None, left_out: Any = ...) -> str | None:
+def fitting_value(schema: Any, value: Any = None, left_out: Any = ...) -> str | None:
     """A value that the schema takes, as YAML on one line: made of `value` first, else one that the schema names."""
     if not isinstance(schema, dict) or "$ref" in str(schema):
         return None
@@ -108,10 +108,10 @@ def fits(schema: Any, value: Any = None, left_out: Any = ...) -> str | None:
     return None
 
 
-def write_one(schema: Any, value: Any = None, left_out: Any = ...) -> str | None:
+def hint_for_value(schema: Any, value: Any = None, left_out: Any = ...) -> str | None:
     """The cure for a value that does not fit: what to write, and all that is allowed where that is little."""
     listed = schema.get("enum") if isinstance(schema, dict) else None
-    shown = fits(schema, value, left_out)
+    shown = fitting_value(schema, value, left_out)
     if shown is None:
         return None
     if isinstance(listed, list) and 1 < len(listed) <= _MAX_LISTED and len(flow(listed)) <= _MAX_SHOWN:
@@ -163,7 +163,7 @@ def _made(schema: dict[str, Any], value: Any) -> Iterator[Any]:
         return
     kind, listed = schema.get("type"), schema.get("enum")
     texts = [each for each in listed if isinstance(each, str)] if isinstance(listed, list) else []
-    if isinstance(value, (str, int)) and (near := closest(str(value), texts)) is not None:
+    if isinstance(value, (str, int)) and (near := suggest(str(value), texts)) is not None:
         yield near
     if kind in ("integer", "number"):
         number = value if type(value) in (int, float) else number_in(str(value))
@@ -191,7 +191,7 @@ def _made(schema: dict[str, Any], value: Any) -> Iterator[Any]:
         yield parts
 
 
-def declare(root: Any, name: str, value: Any = None, *, default: bool = False) -> str:
+def declaration_hint(root: Any, name: str, value: Any = None, *, default: bool = False) -> str:
     """How a parameter is declared, with the type of its value, and a default where nobody else gives one."""
     kinds = {bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
     form = f"{name}: {{type: {kinds.get(type(value), 'string')}{', default: hello' if default else ''}}}"
@@ -202,6 +202,7 @@ def declare(root: Any, name: str, value: Any = None, *, default: bool = False) -
     return f"add `{form}` below `paramsSchema.properties`"
 
 
-def set_always(name: str, schema: Any) -> str:
+def always_set_hint(name: str, schema: Any) -> str:
     """How a parameter gets a value in every run."""
-    return f"add `default: {fits(schema) or '...'}` below `paramsSchema.properties.{name}`, or list `{name}` under `required`"
+    default = fitting_value(schema) or "..."
+    return f"add `default: {default}` below `paramsSchema.properties.{name}`, or list `{name}` under `required`"

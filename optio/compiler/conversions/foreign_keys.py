@@ -24,16 +24,16 @@ from optio.compiler.conversions.key_table import (
     TASK,
     TEST,
     TRIGGER,
-    Row,
+    KeyRow,
+    find_row,
     names_at,
-    row_of,
 )
-from optio.compiler.conversions.known_keys import TRIGGERS, known_keys, model_at, places, plain
-from optio.compiler.conversions.suggest_text import mapping_meant, text_meant
+from optio.compiler.conversions.known_keys import TRIGGERS, fold_key, key_places, known_keys, model_at
+from optio.compiler.conversions.suggest_text import convert_to_mapping, convert_to_text
 from optio.compiler.source import SourceFile
-from optio.compiler.suggest import closest
-from optio.compiler.token_shapes import search
-from optio.compiler.validation import misfits, required
+from optio.compiler.suggest import suggest
+from optio.compiler.token_shapes import find_tokens
+from optio.compiler.validation import find_issues, required_keys
 from optio.compiler.yaml.document import parse
 from optio.compiler.yaml.emit import flow
 from optio.model.route import Route, show, value_at
@@ -59,7 +59,7 @@ _MAY_HOLD_ONE = ("key", "secret", "previoussecret")
 _MIN_GUESSED = 5
 
 
-class Cure(NamedTuple):
+class KeyCure(NamedTuple):
     """See `keys.Unknown`."""
 
     hint: str
@@ -68,26 +68,26 @@ class Cure(NamedTuple):
     entry: str | None = None
 
 
-def foreign(root: Any, route: Route) -> Cure | None:
+def explain_foreign_key(root: Any, route: Route) -> KeyCure | None:
     """The most probable first: what other systems call so here, a key of this place that is nearly called so, one that is
     missing here, one of another place."""
     key, parent = str(route[-1]), route[:-1]
-    level, folded = level_of(root, parent), plain(key)
+    level, folded = level_of(root, parent), fold_key(key)
     emptied = [name for name in ("secret", "previousSecret") if value_at(root, parent).get(name, "") is None]
     if level == "webhook" and key == "name" and emptied:
-        return Cure(f"indent it deeper than `{emptied[0]}`, to which it belongs")
+        return KeyCure(f"indent it deeper than `{emptied[0]}`, to which it belongs")
     if (found := _by_table(root, route, level, folded)) is not None:
         return found
     known = known_keys(root, parent)
-    if (near := closest(key, known)) is not None:
-        return Cure(f"did you mean `{near}`?", near)
+    if (near := suggest(key, known)) is not None:
+        return KeyCure(f"did you mean `{near}`?", near)
     if (missing := _missing(root, parent, folded)) is not None:
-        return Cure(f"did you mean `{missing}`?", missing)
+        return KeyCure(f"did you mean `{missing}`?", missing)
     if (elsewhere := _elsewhere(root, route, key)) is not None:
         return elsewhere
-    if level != TASK and (row := row_of(TASK, folded)) is not None:
+    if level != TASK and (row := find_row(TASK, folded)) is not None:
         return _cure(root, route, row, ())
-    guessed = closest(folded, names_at(level)) if len(folded) >= _MIN_GUESSED else None
+    guessed = suggest(folded, names_at(level)) if len(folded) >= _MIN_GUESSED else None
     if guessed is not None and (found := _by_table(root, route, level, guessed)) is not None:
         return found
     about = next((stem.row for stem in STEMS if stem.pattern.search(folded)), None)
@@ -103,65 +103,67 @@ def level_of(root: Any, parent: Route) -> str:
     return TRIGGER if parent[:1] == ("triggers",) and len(parent) == 2 else _LEVELS.get(parent, "")
 
 
-def _by_table(root: Any, route: Route, level: str, folded: str) -> Cure | None:
+def _by_table(root: Any, route: Route, level: str, folded: str) -> KeyCure | None:
     parent = route[:-1]
     if level == SCHEDULE and folded in CLOCK.split() and (found := _of_clock(root, route)) is not None:
         return found
-    if (row := row_of(level, folded)) is not None:
+    if (row := find_row(level, folded)) is not None:
         return _cure(root, route, row, parent)
     if level == TRIGGER:
         kind = str(value_at(root, (*parent, "type")))
-        below = row_of(kind, folded)
+        below = find_row(kind, folded)
         return None if below is None else _cure(root, route, below, (*parent, "config"))
     if level in _NEW_TRIGGERS:
         other = next(kind for kind in _NEW_TRIGGERS if kind != level)
-        there = row_of(other, folded)
+        there = find_row(other, folded)
         ours = there.ours if there is not None and there.ours.isidentifier() else None
         ours = str(route[-1]) if str(route[-1]) in names_of(TRIGGERS[other]) else ours
         if ours is not None and there is not None:
             text = _shown(there, root, route) or EXAMPLES.get(ours, "...")
-            return Cure(f"a {level} has none: write `- {_new_trigger(other, ours, text)}` as a trigger of its own")
+            return KeyCure(f"a {level} has none: write `- {_new_trigger(other, ours, text)}` as a trigger of its own")
     return None
 
 
-def _of_clock(root: Any, route: Route) -> Cure | None:
+def _of_clock(root: Any, route: Route) -> KeyCure | None:
     """The five fields for a time and its days, which stand as keys of their own."""
     config = value_at(root, route[:-1])
-    parts = {folded: key for key in config if (folded := plain(str(key))) in CLOCK.split()}
+    parts = {folded: key for key in config if (folded := fold_key(str(key))) in CLOCK.split()}
     made = values.clock({folded: config[key] for folded, key in parts.items()})
     if made is None or "cronExpression" in config:
         return None
     first, *others = parts.values()
     if route[-1] != first:
-        return Cure(f"delete it: `cronExpression: {made}`, in the place of `{first}`, says it")
+        return KeyCure(f"delete it: `cronExpression: {made}`, in the place of `{first}`, says it")
     entry = f"cronExpression: {made}"
-    return Cure(f"write `{entry}`" + "".join(f", and delete `{each}`" for each in others), "cronExpression", entry=entry)
+    return KeyCure(f"write `{entry}`" + "".join(f", and delete `{each}`" for each in others), "cronExpression", entry=entry)
 
 
-def _cure(root: Any, route: Route, row: Row, base: Route) -> Cure:
+def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
     """The key of ours with the value that stands there, at its place seen from `base`."""
     value = value_at(root, route)
     if row.advice is KEY and (named := values.secrets_in(value)) is not None:
-        row, base = Row(TASK, row.names, "environment.secrets", partial(_made, named)), ()
+        row, base = KeyRow(TASK, row.names, "environment.secrets", partial(_made, named)), ()
     if row.convert is values.runtime and isinstance(value, dict) and not {"id", "name", "type", "engine"} & set(value):
         # The machine that runs it, and not what it runs.
         image = values.image(value.get("docker", value if "image" in value else None))
-        placed = Row(TASK, row.names, "environment.image", partial(_made, image)) if image else Row(TASK, "", advice=PLACED)
+        placed = (
+            KeyRow(TASK, row.names, "environment.image", partial(_made, image)) if image else KeyRow(TASK, "", advice=PLACED)
+        )
         row, base = placed, ()
     if not row.ours:
-        return Cure(NOTIFY if _is_address(value) else _joined(root, base, row.advice))
-    is_program = isinstance(root, dict) and _is_program(root) and not _PREPARES.search(plain(str(route[-1])))
+        return KeyCure(NOTIFY if _is_address(value) else _joined(root, base, row.advice))
+    is_program = isinstance(root, dict) and _is_program(root) and not _PREPARES.search(fold_key(str(route[-1])))
     if row.ours == "environment.setupCommands" and is_program and not isinstance(value, list):
-        row = Row(row.level, row.names, "command", values.same)
-    if row.ours.rpartition(":")[2] == "when" and row.convert in (values.same, values.condition) and isinstance(value, str):
-        from optio.compiler.payloads.queries import filter_meant
+        row = KeyRow(row.level, row.names, "command", values.unchanged)
+    if row.ours.rpartition(":")[2] == "when" and row.convert in (values.unchanged, values.condition) and isinstance(value, str):
+        from optio.compiler.payloads.queries import suggest_filter
 
-        meant = filter_meant(value, "github")
-        row = row._replace(convert=values.same if meant is None else partial(_made, flow(meant)))
+        meant = suggest_filter(value, "github")
+        row = row._replace(convert=values.unchanged if meant is None else partial(_made, flow(meant)))
     if row.ours == "maxConcurrent" and isinstance(value, dict) and (made := values.exclusive(value)) is not None:
         row = row._replace(ours="dedupe", convert=partial(_made, made))
     after = f": {row.advice}" if row.advice else ""
-    if row.convert is values.seconds and type(value) is int and "sec" not in plain(str(route[-1])):
+    if row.convert is values.seconds and type(value) is int and "sec" not in fold_key(str(route[-1])):
         after += f"; or `{row.ours.rpartition('.')[2].lstrip('/^')}: {value}m`, if that counts minutes"
     kind, _, last = row.ours.rpartition(":")
     if kind:
@@ -173,31 +175,31 @@ def _cure(root: Any, route: Route, row: Row, base: Route) -> Cure:
     where, last = (*where, *steps[:-1]), steps[-1]
     here = where == route[:-1]
     text, is_valid = _valid(model_at(root, where), last, value_at(root, route), _shown(row, root, route))
-    if here and last not in value_at(root, where) and row.convert is values.same and is_valid:
-        return Cure(f"write `{last}:`{after}", last)
+    if here and last not in value_at(root, where) and row.convert is values.unchanged and is_valid:
+        return KeyCure(f"write `{last}:`{after}", last)
     beside = value_at(root, where)
     if (
         row.ours == "command"
         and here
-        and plain(str(route[-1])) in ("args", "argv", "arguments")
+        and fold_key(str(route[-1])) in ("args", "argv", "arguments")
         and (whole := _with(beside, value))
     ):
-        return Cure(f"write `command: {whole}`, and delete this line")
+        return KeyCure(f"write `command: {whole}`, and delete this line")
     if isinstance(beside, dict) and last in beside:
-        return Cure(_instead(last, text, beside[last], "" if here else _at(route, where)))
-    entry = f"{last}: {text or ('...' if row.convert is values.same else EXAMPLES.get(last, '...'))}"
+        return KeyCure(_instead(last, text, beside[last], "" if here else _at(route, where)))
+    entry = f"{last}: {text or ('...' if row.convert is values.unchanged else EXAMPLES.get(last, '...'))}"
     place = where
     while place and not isinstance(value_at(root, place), dict):
         entry, place = f"{place[-1]}: {{{entry}}}", place[:-1]
     meant = entry.partition(":")[0]
     if place == route[:-1]:
         is_other = text is None and isinstance(value, (dict, list))
-        return Cure(
+        return KeyCure(
             f"write `{entry}`{after}",
             None if is_other else meant,
             entry=entry if text is not None and is_valid and meant not in value_at(root, place) else None,
         )
-    return Cure(f"write `{entry}` {_at(route, place)}{after}")
+    return KeyCure(f"write `{entry}` {_at(route, place)}{after}")
 
 
 def _is_address(value: Any) -> bool:
@@ -217,7 +219,7 @@ def _joined(root: Any, base: Route, advice: str) -> str:
     return f"write `when: {flow(both)}`, and delete this line" if len(both) <= MAX_SHOWN else f"add ` && {new[1]}` to `when`"
 
 
-def _in_trigger(root: Any, route: Route, row: Row, kind: str, last: str) -> Cure:
+def _in_trigger(root: Any, route: Route, row: KeyRow, kind: str, last: str) -> KeyCure:
     value = value_at(root, route)
     shown, is_valid = _valid(model_at({"triggers": [{"type": kind}]}, _CONFIG), last, value, _shown(row, root, route))
     text, more = shown or EXAMPLES.get(last, "..."), ""
@@ -229,19 +231,19 @@ def _in_trigger(root: Any, route: Route, row: Row, kind: str, last: str) -> Cure
     if index is None:
         form = _new_trigger(kind, last, text)
         if listed:
-            return Cure(f"write `- {form}` below `triggers`{more}")
+            return KeyCure(f"write `- {form}` below `triggers`{more}")
         entry = f"triggers: [{form}]"
-        return Cure(
+        return KeyCure(
             f"write `{entry}`{more}",
             "triggers",
             entry=entry if is_valid and "..." not in entry and "triggers" not in root else None,
         )
     config = value_at(root, ("triggers", index, "config"))
     if isinstance(config, dict) and last in config:
-        return Cure(_instead(last, text, config[last], f"below `triggers[{index}].config`"))
+        return KeyCure(_instead(last, text, config[last], f"below `triggers[{index}].config`"))
     if isinstance(config, dict):
-        return Cure(f"write `{last}: {text}` below `triggers[{index}].config`{more}")
-    return Cure(f"write `config: {{{last}: {text}}}` below `triggers[{index}]`{more}")
+        return KeyCure(f"write `{last}: {text}` below `triggers[{index}].config`{more}")
+    return KeyCure(f"write `config: {{{last}: {text}}}` below `triggers[{index}]`{more}")
 
 
 def _is_program(root: dict[str, Any]) -> bool:
@@ -256,7 +258,7 @@ def _with(beside: Any, arguments: Any) -> str | None:
     if not isinstance(program, list) or not isinstance(arguments, list):
         return None
     whole = flow([str(each) for each in (*program, *arguments)])
-    return whole if len(whole) <= MAX_SHOWN and not any(search("", whole)) else None
+    return whole if len(whole) <= MAX_SHOWN and not any(find_tokens("", whole)) else None
 
 
 def _valid(model: type[Spec] | None, last: str, value: Any, text: str | None) -> tuple[str | None, bool]:
@@ -266,7 +268,7 @@ def _valid(model: type[Spec] | None, last: str, value: Any, text: str | None) ->
         return text, True
     if _is_taken(text, key.annotation):
         return text, True
-    made = text_meant((last,), value)
+    made = convert_to_text((last,), value)
     form = example_of(model, last)
     return next(
         (each for each in (None if made is None else flow(made), form) if each and _is_taken(each, key.annotation)), text
@@ -275,7 +277,7 @@ def _valid(model: type[Spec] | None, last: str, value: Any, text: str | None) ->
 
 def _is_taken(text: str, annotation: Any) -> bool:
     document, _ = parse(SourceFile("", f"it: {text}\n".encode()))
-    return document is not None and not any(misfits(document.value["it"], annotation))
+    return document is not None and not any(find_issues(document.value["it"], annotation))
 
 
 def _new_trigger(kind: str, last: str, text: str) -> str:
@@ -285,7 +287,7 @@ def _new_trigger(kind: str, last: str, text: str) -> str:
 
 def _instead(last: str, text: str | None, there: Any, where: str) -> str:
     """What to do where our key is there, too: never silently lose what the other one says."""
-    if text is None or text == values.same(there):
+    if text is None or text == values.unchanged(there):
         return f"delete it: `{last}` is there"
     place = f" {where}" if where else ""
     for kind, first in ((list, "["), (dict, "{")):
@@ -301,17 +303,17 @@ def _at(route: Route, place: Route) -> str:
     return "beside `config`" if place == route[:-2] and route[-2] == "config" else f"below `{show(place)}`"
 
 
-def _shown(row: Row, root: Any, route: Route) -> str | None:
+def _shown(row: KeyRow, root: Any, route: Route) -> str | None:
     """The converted value, if it can be written on one line, and holds nothing that may be a secret."""
     value = value_at(root, route)
-    if plain(str(route[-1])) in _MAY_HOLD_ONE and row.convert is values.same:
+    if fold_key(str(route[-1])) in _MAY_HOLD_ONE and row.convert is values.unchanged:
         return None
     try:
         text = None if value is None else row.convert(value)
     except (ValueError, TypeError, OverflowError, RecursionError):
         return None
     most = MAX_WHOLE if row.ours in ("triggers", "paramsSchema") else MAX_SHOWN
-    if text is None or len(text) > most or "\n" in text or _SECRETS.search(plain(str(value))) or any(search("", text)):
+    if text is None or len(text) > most or "\n" in text or _SECRETS.search(fold_key(str(value))) or any(find_tokens("", text)):
         return None
     return text
 
@@ -321,11 +323,11 @@ def _missing(root: Any, parent: Route, folded: str) -> str | None:
     model, beside = model_at(root, parent), value_at(root, parent)
     if model is None or len(folded) < _MIN_GUESSED:
         return None
-    wanted = required(model)
+    wanted = required_keys(model)
     if not parent and not {"promptTemplate", "promptFile", "command"} & set(beside):
         wanted.append("promptTemplate")
     parts = {part: name for name in wanted if name not in beside for part in _parts(name)}
-    meant = closest(folded, parts)
+    meant = suggest(folded, parts)
     return None if meant is None else parts[meant]
 
 
@@ -338,24 +340,24 @@ def _made(text: str, _: Any) -> str:
     return text
 
 
-def _elsewhere(root: Any, route: Route, key: str) -> Cure | None:
+def _elsewhere(root: Any, route: Route, key: str) -> KeyCure | None:
     """Where the schema does know this key."""
-    for place, keys in places().items():
+    for place, keys in key_places().items():
         if key in keys and place != route[:-1]:
             into = "environment" if len(route) == 1 and place == ("environment",) else None
             where = f"below `{show(place)}`" if place else "at the top of the file"
             value, at = value_at(root, route), (*place, key)
-            made = None if isinstance(value, dict) and set(value) & set(known_keys(root, at)) else mapping_meant(at, value)
-            convert = values.same if made is None else partial(_made, made)
-            cure = _cure(root, route, Row(TASK, key, ".".join(map(str, at)), convert), ())
+            made = None if isinstance(value, dict) and set(value) & set(known_keys(root, at)) else convert_to_mapping(at, value)
+            convert = values.unchanged if made is None else partial(_made, made)
+            cure = _cure(root, route, KeyRow(TASK, key, ".".join(map(str, at)), convert), ())
             shared = [each for each in root if each != key and each in keys] if len(route) == 1 and place else []
             others = f", in one `{place[0]}:` with `{shared[0]}`" if shared and place[0] not in root else ""
-            return Cure(f"it belongs {where}: {cure.hint}{others}", into=into)
+            return KeyCure(f"it belongs {where}: {cure.hint}{others}", into=into)
     kinds = [kind for kind in _NEW_TRIGGERS if key in known_keys({"triggers": [{"type": kind}]}, ("triggers", 0, "config"))]
     if kinds and len(route) == 1:
         listed = root.get("triggers") if isinstance(root.get("triggers"), list) else []
         used = [each.get("type") for each in listed if isinstance(each, dict)]
         kind = next((each for each in kinds if each in used), kinds[0])
-        convert = values.secret if key in ("secret", "previousSecret") else values.same
-        return _in_trigger(root, route, Row(TASK, key, f"{kind}:{key}", convert), kind, key)
+        convert = values.secret if key in ("secret", "previousSecret") else values.unchanged
+        return _in_trigger(root, route, KeyRow(TASK, key, f"{kind}:{key}", convert), kind, key)
     return None

@@ -5,14 +5,14 @@ from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 from optio.model.route import Route
 from optio.model.spec import Spec, keys_of, names_of
 from optio.model.task import TaskSpec
 from optio.model.trigger import ManualTrigger, ScheduleTrigger, WebhookTrigger
 
 TRIGGERS: dict[str, type[Spec]] = {"manual": ManualTrigger, "schedule": ScheduleTrigger, "webhook": WebhookTrigger}
-_TRIGGERS_CALLED = {
+_FOREIGN_TRIGGERS = {
     **dict.fromkeys(("cron", "cronjob", "timer", "time", "interval", "periodic", "clock"), "schedule"),
     **dict.fromkeys(("http", "hook", "github", "gitlab", "event", "push", "pull_request", "delivery"), "webhook"),
     **dict.fromkeys(("api", "button", "hand", "workflow_dispatch", "dispatch", "ondemand", "on-demand"), "manual"),
@@ -29,21 +29,21 @@ _SECRET_NAMED = re.compile(
 )
 
 
-def trigger_meant(word: str) -> str | None:
+def suggest_trigger(word: str) -> str | None:
     """The trigger that a word stands for, probably."""
     word = word.lower()
     part = next((kind for stem, kind in _TRIGGER_STEMS if stem in word), None)
-    return _TRIGGERS_CALLED.get(word) or closest(word, TRIGGERS) or part
+    return _FOREIGN_TRIGGERS.get(word) or suggest(word, TRIGGERS) or part
 
 
-def secret_meant(text: Any) -> str | None:
+def suggest_secret_name(text: Any) -> str | None:
     """The secret whose name a text is, in capitals or in what other systems write around it. The text itself may be one."""
     named = _SECRET_NAMED.fullmatch(text) if isinstance(text, str) else None
     return named and next(filter(None, named.groups()))
 
 
 @lru_cache(maxsize=1)
-def places() -> dict[Route, list[str]]:
+def key_places() -> dict[Route, list[str]]:
     """The keys of each mapping of a task that has a place of its own, triggers and tests left out."""
     places: dict[Route, list[str]] = {(): names_of(TaskSpec)}
     for key in keys_of(TaskSpec):
@@ -93,7 +93,7 @@ def _model_in(annotation: Any) -> type[Spec] | None:
     return None
 
 
-def plain(key: str) -> str:
+def fold_key(key: str) -> str:
     """The key in small letters, without dashes, underscores and blanks."""
     return re.sub(r"[_\-\s]", "", key).lower()
 

@@ -6,7 +6,7 @@ from decimal import Decimal, InvalidOperation
 
 from optio.model.text import duration, money, span
 
-_LONGEST = 40
+_MAX_LENGTH = 40
 # Quotes that word processors write, and YAML takes for letters.
 _CURLY = "\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
 _DIGITS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -28,9 +28,9 @@ _AMOUNT = r"(?:0|[1-9][0-9]*)\.[0-9]{1,4}"
 _WHOLE = re.compile(r"[-+]?[0-9]{1,12}(?:\.0*)?|[0-9]{1,3}(?:\.0)?[eE]\+?[0-9]")
 
 
-def amount_meant(written: str) -> str | None:
+def suggest_amount(written: str) -> str | None:
     """`$5`, `5 USD`, `1,000.50` and `5,00` as digits."""
-    text = re.sub(rf"(?i)(?:us)?\s*\$|usd|dollars?|[\s{_CURLY}]", "", written) if len(written) <= _LONGEST else ""
+    text = re.sub(rf"(?i)(?:us)?\s*\$|usd|dollars?|[\s{_CURLY}]", "", written) if len(written) <= _MAX_LENGTH else ""
     if (cents := re.fullmatch(r"([0-9]{1,6})(?:cents?|ct|¢)", text, re.IGNORECASE)) is not None:
         text = f"{int(cents[1]) / 100:.2f}"
     text = re.sub(r",(?=[0-9]{3}(?:[.,]|\Z))", "", text).replace(",", ".")
@@ -42,7 +42,7 @@ def amount_meant(written: str) -> str | None:
     return amount
 
 
-def duration_meant(written: str) -> str | None:
+def suggest_duration(written: str) -> str | None:
     """`1d`, `90 minutes`, `1.5h` and `PT20M` in hours, minutes and seconds."""
     text = re.sub(r"(?i)\APT?|(?<=D)T|\band\b", "", written.strip(f"{_CURLY} \t\n"))
     text = re.sub(r"(?i)milli(?:second)?s?\b", "ms", text)
@@ -51,7 +51,7 @@ def duration_meant(written: str) -> str | None:
     text = re.sub(r"(?i)\A[a-z]+(?=\s)", lambda word: _NUMBERS.get(word[0].lower(), word[0]), text)
     if (clock := re.fullmatch(r"(\d{1,2}):([0-5]\d):([0-5]\d)", text)) is not None:
         text = "{}h{}m{}s".format(*clock.groups())
-    if len(text) > _LONGEST or not re.fullmatch(f"(?:{_PART.pattern})+", text, _PART.flags):
+    if len(text) > _MAX_LENGTH or not re.fullmatch(f"(?:{_PART.pattern})+", text, _PART.flags):
         return None
     seconds = sum(float(number) * _UNITS[unit.lower()] for number, unit in _PART.findall(text))
     try:
@@ -61,15 +61,15 @@ def duration_meant(written: str) -> str | None:
         return None
 
 
-def whole_meant(written: str) -> int | None:
+def suggest_whole_number(written: str) -> int | None:
     """`20.0`, `1e3` and `20 turns` as digits."""
-    written = re.sub(r"\s+(?:[A-Za-z]{2,12}|//.*)\Z", "", written) if len(written) <= _LONGEST else written
+    written = re.sub(r"\s+(?:[A-Za-z]{2,12}|//.*)\Z", "", written) if len(written) <= _MAX_LENGTH else written
     return int(float(written)) if _WHOLE.fullmatch(written) else None
 
 
 def number_in(written: str) -> float | None:
     """The one number that a text holds, in digits or as a word: of `about 20` and `two`, and none of `20-30`."""
-    if len(written) > _LONGEST:
+    if len(written) > _MAX_LENGTH:
         return None
     digits = re.findall(r"(?<![\w.])[-+]?[0-9]{1,9}(?:[.,][0-9]{1,4})?(?![0-9])", written)
     words = [_NUMBERS[word] for word in re.findall(r"[a-z]+", written.lower()) if len(word) > 2 and word in _NUMBERS]

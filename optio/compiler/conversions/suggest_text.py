@@ -36,7 +36,7 @@ _WINDOWS = {
 }
 
 
-def text_meant(route: Route, value: Any) -> str | None:
+def convert_to_text(route: Route, value: Any) -> str | None:
     """The text that a list or a mapping stands for at this place of a task."""
     if not isinstance(value, (list, dict)) or not value:
         return None
@@ -57,7 +57,7 @@ def text_meant(route: Route, value: Any) -> str | None:
     return str(found).strip()
 
 
-def mapping_meant(route: Route, value: Any) -> str | None:
+def convert_to_mapping(route: Route, value: Any) -> str | None:
     """The mapping, as YAML on one line, that a text, a number or a list stands for at this place."""
     if route[-1:] == ("paramMapping",) and isinstance(value, list):
         return to.named_values(value)

@@ -53,12 +53,12 @@ _CHOICES = {
 }
 
 
-def word_meant(route: Route, value: Any) -> str | tuple[str] | None:
+def suggest_allowed_word(route: Route, value: Any) -> str | tuple[str] | None:
     """The word of ours, or, in a tuple, the cure for a word that has none."""
     known = _WORDS.get(str(route[-1])) if route and isinstance(value, (str, bool)) else None
     return known.get("".join(filter(str.isalnum, str(value).lower()))) if known else None
 
 
-def choices(route: Route) -> str | None:
+def explain_choices(route: Route) -> str | None:
     """Say what each of the allowed words does, where their names do not say."""
     return _CHOICES.get(str(route[-1])) if route else None

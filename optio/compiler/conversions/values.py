@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, get_args
 
-from optio.compiler.conversions.cron_suggestions import cron_meant
-from optio.compiler.conversions.cron_words import cron_said
+from optio.compiler.conversions.cron_suggestions import suggest_cron
+from optio.compiler.conversions.cron_words import cron_from_words
 from optio.compiler.conversions.ecosystems import ECOSYSTEMS
 from optio.compiler.conversions.known_keys import SECRET_NAME
-from optio.compiler.conversions.quantities import amount_meant, duration_meant, whole_meant
+from optio.compiler.conversions.quantities import suggest_amount, suggest_duration, suggest_whole_number
 from optio.compiler.payloads.github_fields import NAMES
 from optio.compiler.yaml.emit import flow
 from optio.model.text import duration, span
@@ -44,7 +44,7 @@ _WORDS = {"second": "1s", "minute": "1m", "hour": "1h", "day": "24h", "dai": "24
 _NO = ("false", "no", "off", "0", "")
 
 
-def same(value: Any) -> str | None:
+def unchanged(value: Any) -> str | None:
     """Return the value as it is."""
     return flow(value)
 
@@ -93,7 +93,7 @@ def triggers(value: Any) -> str | None:
         zone = _zone(named.get("schedule"))
         expression = cron(named.get("schedule", named.get("cron"))) or EXAMPLE_CRON
         made.append(f"{{type: schedule, config: {{cronExpression: {expression}{zone}}}}}")
-    if isinstance(value, str) and (meant := cron_meant(value)) is not None:
+    if isinstance(value, str) and (meant := suggest_cron(value)) is not None:
         made.append(f'{{type: schedule, config: {{cronExpression: "{meant.expression}"}}}}')
     asked = [name for name in named if name in NAMES and name not in by_hand]
     if asked:
@@ -156,7 +156,7 @@ def switch(value: Any) -> str | None:
     return None if isinstance(value, (dict, list)) or value is None else _bool(value)
 
 
-def turned(value: Any) -> str | None:
+def inverted(value: Any) -> str | None:
     """Return false for true, and the other way round: `disabled` is `enabled` turned round."""
     if isinstance(value, (dict, list)):
         return "false"
@@ -190,7 +190,7 @@ def whole(value: Any) -> str | None:
         return next((found for each in (*named, *value.values()) if (found := whole(each)) is not None), None)
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
-    number = whole_meant(str(value).strip())
+    number = suggest_whole_number(str(value).strip())
     return None if number is None or number < 0 else str(number)
 
 
@@ -205,7 +205,7 @@ def retries_of_attempts(value: Any) -> str | None:
     return None if count is None else str(max(0, int(count) - 1))
 
 
-def at_once(value: Any) -> str | None:
+def concurrency(value: Any) -> str | None:
     """Return how many at once: a group that excludes others has one."""
     return "1" if isinstance(value, (str, dict)) and whole(value) is None else whole(value)
 
@@ -220,7 +220,7 @@ def exclusive(value: dict[Any, Any]) -> str | None:
 
 def money(value: Any) -> str | None:
     """Return an amount in quotes."""
-    found = None if isinstance(value, (dict, list, bool)) or value is None else amount_meant(str(value))
+    found = None if isinstance(value, (dict, list, bool)) or value is None else suggest_amount(str(value))
     return None if found is None else f'"{found}"'
 
 
@@ -229,7 +229,7 @@ def cron(value: Any) -> str | None:
     if (every := _every(value)) is not None:
         return every
     found = _scalar(value, ("cron", "cronExpression", "schedule", "schedules", "expression", "start"))
-    if isinstance(found, str) and (meant := cron_meant(found)) is not None and meant.zone is None:
+    if isinstance(found, str) and (meant := suggest_cron(found)) is not None and meant.zone is None:
         return f'"{meant.expression}"'
     return f'"{found}"' if isinstance(found, str) and '"' not in found and "\\" not in found else None
 
@@ -247,7 +247,7 @@ def clock(parts: Mapping[str, Any]) -> str | None:
         "days", "day", "weekdays", "weekday", "dayofweek", "daysofweek", "dow", "on", "frequency", "repeat", "recurrence"
     )
     named = [str(day) for day in (days if isinstance(days, list) else [days or "daily"])]
-    meant = cron_said(f"{' and '.join(named)} at {at}") if isinstance(at, str) else None
+    meant = cron_from_words(f"{' and '.join(named)} at {at}") if isinstance(at, str) else None
     return None if meant is None else f'"{meant}"'
 
 
@@ -534,11 +534,11 @@ def clone(value: Any) -> str | None:
 
 def secret(value: Any) -> str | None:
     """Return a secret by its name."""
-    from optio.compiler.conversions.known_keys import secret_meant
+    from optio.compiler.conversions.known_keys import suggest_secret_name
 
     while isinstance(value, dict) and value:
         value = value.get("name", next(iter(value.values())))
-    name = secret_meant(value)
+    name = suggest_secret_name(value)
     return None if name is None else flow({"name": name})
 
 
@@ -564,7 +564,7 @@ def _duration(value: Any, unit: float) -> str | None:
         units = {"days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1}
         total = sum(int(number) * units.get(name, 0) for name, number in parts.items())
         return span(timedelta(seconds=total)) if total else None
-    return duration_meant(written)
+    return suggest_duration(written)
 
 
 def _of_parts(parts: dict[str, Any], unit: float) -> str | None:
@@ -575,7 +575,7 @@ def _of_parts(parts: dict[str, Any], unit: float) -> str | None:
         return _duration(f"{amount} {named}", 1)
     counted = [f"{inner} {name}" for name, inner in parts.items() if name in _UNITS and type(inner) in (int, float)]
     if counted:
-        return duration_meant(" ".join(counted))
+        return suggest_duration(" ".join(counted))
     return None if amount is None else _duration(amount, unit)
 
 

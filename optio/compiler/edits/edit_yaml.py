@@ -41,7 +41,7 @@ class _Splice(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Slot:
+class _ValueSlot:
     """Where a value stands: behind the colon or dash that ends at `opening` and began in `column`, or between braces."""
 
     opening: int
@@ -49,45 +49,45 @@ class _Slot:
     in_flow: bool
 
 
-def edit(path: str, data: bytes, wanted: dict[str, Any]) -> bytes:
+def rewrite_file(path: str, data: bytes, wanted: dict[str, Any]) -> bytes:
     """The file's bytes, changed so that it says `wanted`. Raises CannotEdit."""
     document, found = parse(SourceFile(path, data))
     if document is None:
         raise CannotEdit(f"the file cannot be read: {found[0].message}", found[0].span.start.line)
     splices = _splices(document, wanted)
-    edited = _spliced(data, document.text, splices)
-    if not _says(path, edited, wanted) and not document.text.endswith("\n"):
+    edited = _apply_splices(data, document.text, splices)
+    if not _reads_as(path, edited, wanted) and not document.text.endswith("\n"):
         # Text in block style that has come to stand at the end needs the newline that this file did without.
         edited += b"\r\n" if b"\r\n" in edited else b"\n"
-    if not _says(path, edited, wanted):
-        raise _tied(document, splices)
+    if not _reads_as(path, edited, wanted):
+        raise _refuse_anchors(document, splices)
     return edited
 
 
-def edits(document: Document, wanted: dict[str, Any]) -> tuple[Edit, ...]:
+def plan_edits(document: Document, wanted: dict[str, Any]) -> tuple[Edit, ...]:
     """What `edit` changes, for a finding's fix. Raises CannotEdit, also where a comment stands in what would go."""
     text, splices = document.text, list(_in_order(_splices(document, wanted), document.text))
     for splice in splices:
         if "#" in text[splice.start : splice.end]:
             raise CannotEdit("a comment would be lost", position_at(text, splice.start).line)
-    if not _says(document.path, _spliced(text.encode(), text, splices), wanted):
-        raise _tied(document, splices)
+    if not _reads_as(document.path, _apply_splices(text.encode(), text, splices), wanted):
+        raise _refuse_anchors(document, splices)
     return tuple(Edit(Span(position_at(text, start), position_at(text, end)), new) for start, end, new in splices)
 
 
 def _splices(document: Document, wanted: dict[str, Any]) -> list[_Splice]:
-    editor = _Editor(document)
+    editor = _SpliceCollector(document)
     editor.change(None, document.root, document.value, wanted)
     return editor.splices
 
 
-def _tied(document: Document, splices: list[_Splice]) -> CannotEdit:
+def _refuse_anchors(document: Document, splices: list[_Splice]) -> CannotEdit:
     first = min((splice.start for splice in splices), default=0)
     why = "anchors, aliases or an unusual layout tie these lines to others"
     return CannotEdit(why, position_at(document.text, first).line)
 
 
-def _spliced(data: bytes, text: str, splices: list[_Splice]) -> bytes:
+def _apply_splices(data: bytes, text: str, splices: list[_Splice]) -> bytes:
     """The splices' places count in the text as it was parsed: one LF for each line end, no byte order mark."""
     raw = data.decode("utf-8")
     mark = "\ufeff" if raw.startswith("\ufeff") else ""
@@ -120,19 +120,19 @@ def _in_order(splices: list[_Splice], text: str) -> Iterator[_Splice]:
         done, gone = max(done, splice.end), below or not new
 
 
-def _says(path: str, data: bytes, wanted: dict[str, Any]) -> bool:
+def _reads_as(path: str, data: bytes, wanted: dict[str, Any]) -> bool:
     document, _ = parse(SourceFile(path, data))
     return document is not None and canonical(document.value) == canonical(wanted)
 
 
-class _Editor:
+class _SpliceCollector:
     """Collects the splices that turn one value into another."""
 
     def __init__(self, document: Document) -> None:
         self.text = document.text
         self.splices: list[_Splice] = []
 
-    def change(self, slot: _Slot | None, node: yaml.Node, old: Any, new: Any) -> None:
+    def change(self, slot: _ValueSlot | None, node: yaml.Node, old: Any, new: Any) -> None:
         """Make the node at `slot` (None: the whole file) say `new`."""
         if canonical(old) == canonical(new):
             return
@@ -163,7 +163,7 @@ class _Editor:
                 colon = _COLON.match(self.text, key.end_mark.index)
                 if colon is None:
                     raise CannotEdit(f"`{key.value}` is written without a colon on its line", key.start_mark.line + 1)
-                slot = _Slot(colon.end(), key.start_mark.column, bool(node.flow_style))
+                slot = _ValueSlot(colon.end(), key.start_mark.column, bool(node.flow_style))
                 self.change(slot, value, old[key.value], new[key.value])
         written = {key.value for key, _ in entries}
         added = {key: value for key, value in new.items() if key not in written and (key not in old or old[key] != value)}
@@ -200,7 +200,7 @@ class _Editor:
         dashes = [] if node.flow_style else self._dashes(node, ends)
         for index in range(head, head + both):
             column = 0 if node.flow_style else node.start_mark.column
-            slot = _Slot(starts[index] if node.flow_style else dashes[index] + 1, column, bool(node.flow_style))
+            slot = _ValueSlot(starts[index] if node.flow_style else dashes[index] + 1, column, bool(node.flow_style))
             self.change(slot, items[index], old[index], new[index])
         for index in range(head + both, len(old) - tail):
             if node.flow_style:
@@ -246,7 +246,7 @@ class _Editor:
             dashes.append(found.end() - 1)
         return dashes
 
-    def _replace(self, slot: _Slot, node: yaml.Node, new: Any) -> None:
+    def _replace(self, slot: _ValueSlot, node: yaml.Node, new: Any) -> None:
         start, end = node.start_mark.index, self._end(node)
         scalar = node if isinstance(node, yaml.ScalarNode) else None
         if scalar is not None and not scalar.style and not scalar.value:

@@ -1,13 +1,13 @@
 """Mending: edits that add or take away a whole key or item, and leave what stands around it as it is."""
 
 from optio.compiler.diagnostics import Edit, Fix
-from optio.compiler.layers import Merged
+from optio.compiler.layers import MergedDocument
 from optio.compiler.source import Position, Span
 from optio.compiler.yaml.document import Document
 from optio.model.route import Route
 
 
-def before(document: Document | Merged, route: Route, text: str, *, safe: bool = True) -> Fix | None:
+def insert_key_before(document: Document | MergedDocument, route: Route, text: str, *, safe: bool = True) -> Fix | None:
     """One more key, `text`, before the one at the route; None when that is not written out."""
     own, there = document.written(route)
     if not own.has(there):
@@ -17,7 +17,7 @@ def before(document: Document | Merged, route: Route, text: str, *, safe: bool =
     return Fix((Edit(Span(start, start), text + after),), safe)
 
 
-def without_key(document: Document | Merged, route: Route, *, safe: bool = True) -> Fix | None:
+def delete_key(document: Document | MergedDocument, route: Route, *, safe: bool = True) -> Fix | None:
     """A key goes with its line, where it has one to itself."""
     own, there = document.written(route)
     if not own.has(there) or own.is_flow(there[:-1]):
@@ -29,7 +29,7 @@ def without_key(document: Document | Merged, route: Route, *, safe: bool = True)
     return Fix((Edit(_whole(own, key.start.line), ""),), safe)
 
 
-def without_item(document: Document | Merged, route: Route, *, safe: bool = True) -> Fix | None:
+def delete_item(document: Document | MergedDocument, route: Route, *, safe: bool = True) -> Fix | None:
     """An item of a list goes, with its comma or its line; the first one has no comma before it, and stays."""
     own, there = document.written(route)
     *above, index = there

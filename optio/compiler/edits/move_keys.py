@@ -5,21 +5,21 @@ from itertools import pairwise
 from typing import Any
 
 from optio.compiler.diagnostics import Edit
-from optio.compiler.edits.edit_yaml import CannotEdit, edits
-from optio.compiler.edits.text_edits import apply
+from optio.compiler.edits.edit_yaml import CannotEdit, plan_edits
+from optio.compiler.edits.text_edits import apply_edits
 from optio.compiler.source import Position, SourceFile, Span
 from optio.compiler.yaml.document import Document, parse
 from optio.model.registry import canonical
 from optio.model.route import Route, value_at
 
 # A move reads the file once more.
-_LONGEST = 30_000
+_MAX_TEXT_LENGTH = 30_000
 
 
-def moved(document: Document, above: Route, keys: list[str], into: str) -> tuple[Edit, ...] | None:
+def move_keys_into(document: Document, above: Route, keys: list[str], into: str) -> tuple[Edit, ...] | None:
     """These keys of the mapping `above` moved into another of its keys, which need not be there yet; None for all of them
     where one cannot go."""
-    if len(document.text) > _LONGEST:
+    if len(document.text) > _MAX_TEXT_LENGTH:
         return None
     wanted = copy.deepcopy(document.value)
     beside = value_at(wanted, above)
@@ -30,10 +30,10 @@ def moved(document: Document, above: Route, keys: list[str], into: str) -> tuple
     for key in keys:
         inner[key] = beside.pop(key)
     lines = _lines(document, above, keys, into)
-    if lines is not None and _says(document, lines, wanted):
+    if lines is not None and _reads_as(document, lines, wanted):
         return (lines,)
     try:
-        return edits(document, wanted)
+        return plan_edits(document, wanted)
     except CannotEdit:
         return None
 
@@ -76,6 +76,6 @@ def _of_key(texts: list[str], line: int, column: int) -> range:
     return range(first, last + 1)
 
 
-def _says(document: Document, change: Edit, wanted: Any) -> bool:
-    found, _ = parse(SourceFile(document.path, apply(document.text.encode(), [change])))
+def _reads_as(document: Document, change: Edit, wanted: Any) -> bool:
+    found, _ = parse(SourceFile(document.path, apply_edits(document.text.encode(), [change])))
     return found is not None and canonical(found.value) == canonical(wanted)

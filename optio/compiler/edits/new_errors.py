@@ -13,7 +13,7 @@ from optio.model.route import Route
 _OF_WHOLE_MAPPING = frozenset({"OPT321"})
 
 
-def brings_errors(
+def has_new_errors(
     before: Iterable[Diagnostic], after: Iterable[Diagnostic], text: str = "", edits: Iterable[Edit] = ()
 ) -> bool:
     """Return whether one file has an error `after` that is new. `edits` were made in `text`; both are empty of another file
@@ -26,10 +26,11 @@ def brings_errors(
     if not left:
         return False
     lines, changed = text.split("\n"), list(edits)
-    about = {number for each in first for number in _about(each, lines)}
+    about = {number for each in first for number in _affected_lines(each, lines)}
     whole = [each.route[:-1] for each in first if each.code in _OF_WHOLE_MAPPING]
     return any(
-        about.isdisjoint(_origins(d, changed, lines)) and not any(_is_below(d.route, route) for route in whole) for d in left
+        about.isdisjoint(_original_lines(d, changed, lines)) and not any(_is_below(d.route, route) for route in whole)
+        for d in left
     )
 
 
@@ -37,7 +38,7 @@ def _is_below(route: Route, other: Route) -> bool:
     return route[: len(other)] == other
 
 
-def _about(found: Diagnostic, lines: Sequence[str]) -> range:
+def _affected_lines(found: Diagnostic, lines: Sequence[str]) -> range:
     """The finding's lines, and what stands below the key on the last of them."""
     first, last = found.span.start.line, found.span.end.line
     if last > len(lines):
@@ -54,7 +55,7 @@ def _about(found: Diagnostic, lines: Sequence[str]) -> range:
     return range(first, last + 1)
 
 
-def _origins(found: Diagnostic, edits: Sequence[Edit], lines: Sequence[str]) -> set[int]:
+def _original_lines(found: Diagnostic, edits: Sequence[Edit], lines: Sequence[str]) -> set[int]:
     """The lines that the finding's own lines were before these edits. What an edit moves is the line that it was; of what it
     writes anew each line that it takes the place of may be one."""
     origins: set[int] = set()

@@ -9,7 +9,7 @@ from optio.compiler.source import Position
 BOM = "\ufeff"
 
 
-def apply(data: bytes, edits: Iterable[Edit]) -> bytes:
+def apply_edits(data: bytes, edits: Iterable[Edit]) -> bytes:
     """The bytes with these edits; raises ValueError if they overlap. Their places count as findings do: in characters, without
     a byte order mark, lines ended by LF, CR LF or CR."""
     text = data.decode("utf-8")

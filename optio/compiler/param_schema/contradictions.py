@@ -21,7 +21,7 @@ _BOUNDS = (
 WORDS = frozenset({"enum", "not", *(word for low, high, _ in _BOUNDS for word in (low, high))})
 
 
-def contradictions(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
+def check_contradictions(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
     """At most one for each parameter, and for the schema itself."""
     route: Route = ("paramsSchema",)
     yield from _one(task, route, schema)

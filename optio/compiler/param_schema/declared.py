@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from optio.compiler.param_schema.keywords import repaired
+from optio.compiler.param_schema.keywords import repair_keywords
 from optio.compiler.resolved_task import ResolvedTask
 from optio.model.prompt import placeholders
 
@@ -13,7 +13,7 @@ _OPEN_WORDS = frozenset(
 )
 
 
-class Declared(NamedTuple):
+class DeclaredParameters(NamedTuple):
     """`schema` is None when the task has none; `complete` says that `properties` names every parameter there is. What is
     required and not declared is a mistake of its own: it counts as declared, so that it is told of once."""
 
@@ -40,24 +40,24 @@ class Declared(NamedTuple):
 
 
 @lru_cache(maxsize=4)  # a task is asked about by one check after the other
-def declared(task: ResolvedTask) -> Declared | None:
+def declared_parameters(task: ResolvedTask) -> DeclaredParameters | None:
     """None when the schema is broken: nothing is said about it then."""
-    if not task.knows(ROUTE):
+    if not task.is_known(ROUTE):
         return None
     written = task.spec.params_schema
     if written is None:
-        return Declared(None, {}, frozenset(), complete=False)
-    schema = repaired(written)
+        return DeclaredParameters(None, {}, frozenset(), complete=False)
+    schema = repair_keywords(written)
     properties, required = schema.get("properties", {}), schema.get("required", [])
     if not isinstance(properties, dict) or not isinstance(required, list):
         return None
     names = frozenset(name for name in required if isinstance(name, str))
     complete = not _OPEN_WORDS & set(schema)
     undeclared = names - set(properties) if complete else frozenset()
-    return Declared(schema, {**properties, **{name: {} for name in sorted(undeclared)}}, names, complete, undeclared)
+    return DeclaredParameters(schema, {**properties, **{name: {} for name in sorted(undeclared)}}, names, complete, undeclared)
 
 
-def parameter_names(task: ResolvedTask, known: Declared) -> set[str] | None:
+def parameter_names(task: ResolvedTask, known: DeclaredParameters) -> set[str] | None:
     """Every name a mapping may give, or None when any may: the declared ones and the prompt's placeholders."""
     if known.schema is not None and not known.complete:
         return None

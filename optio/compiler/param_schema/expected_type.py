@@ -33,7 +33,7 @@ _KEYWORDS = {
 _MEMBERS = ("default", "const", "enum", "examples")
 
 
-def form(route: Route) -> str | None:
+def keyword_form(route: Route) -> str | None:
     """How a keyword of a schema is written."""
     word = str(route[-1])
     if word == "required" and "properties" in route:
@@ -41,7 +41,7 @@ def form(route: Route) -> str | None:
     return f"write it as in `{word}: {_FORMS[word]}`" if word in _FORMS else None
 
 
-def wanted(root: Any, route: Route) -> str | None:
+def expected_type(root: Any, route: Route) -> str | None:
     """Told in a word of `misfits`, or as a number; None where any type may stand."""
     if route[:1] == ("paramsSchema",):
         return _of_schema(value_at(root, route[:1]), route[1:])

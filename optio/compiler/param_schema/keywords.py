@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 from optio.model.params import SchemaError, validator
 from optio.model.route import Route
 
@@ -37,7 +37,7 @@ WORDS = frozenset(
     }
 )
 # What other systems call them.
-_CALLED = {
+_FOREIGN_KEYWORDS = {
     **dict.fromkeys(("options", "choices", "values", "allowed", "allowedvalues", "validvalues", "oneof", "in"), "enum"),
     **dict.fromkeys(("choice", "suggestions", "permittedvalues", "acceptedvalues", "enumvalues"), "enum"),
     **dict.fromkeys(("regex", "regexp", "match", "matches", "allowedpattern", "validationregex", "validator"), "pattern"),
@@ -49,7 +49,7 @@ _CALLED = {
     **dict.fromkeys(("defaultvalue", "initial", "fallback"), "default"),
 }
 # Formats by other names; a pattern of letters such as `yyyy-MM-dd` is read as one.
-_FORMATS_CALLED = {
+_FOREIGN_FORMATS = {
     **dict.fromkeys(("datetime", "timestamp", "iso8601", "iso-8601", "date_time", "isodate"), "date-time"),
     **dict.fromkeys(("url", "link", "href"), "uri"),
     **dict.fromkeys(("mail", "e-mail", "emailaddress"), "email"),
@@ -81,21 +81,21 @@ def subschemas(schema: Any, route: Route) -> Iterator[tuple[Route, dict[str, Any
                 stack.append(((*at, word), inner))
 
 
-def misspelt(word: str, sub: dict[str, Any]) -> str | None:
+def suggest_keyword(word: str, sub: dict[str, Any]) -> str | None:
     """The keyword that was probably meant in this schema; None for a keyword, and for what is far from all of them."""
     if word in WORDS or word.startswith("x-"):
         return None
     bound = _BOUNDED.get(str(sub.get("type"))) if word in ("max", "min") else None
     if bound is not None:
         return word + bound
-    called = _CALLED.get(re.sub(r"[_-]", "", word).lower())
-    return (called if called not in sub else None) or closest(word, WORDS)
+    called = _FOREIGN_KEYWORDS.get(re.sub(r"[_-]", "", word).lower())
+    return (called if called not in sub else None) or suggest(word, WORDS)
 
 
-def format_meant(word: str) -> str | None:
+def suggest_format(word: str) -> str | None:
     """The format that other systems call so, or that a pattern of theirs describes."""
     folded = word.lower()
-    if (known := _FORMATS_CALLED.get(folded)) is not None or folded in ("date", "time", "uuid", "email", "uri"):
+    if (known := _FOREIGN_FORMATS.get(folded)) is not None or folded in ("date", "time", "uuid", "email", "uri"):
         return known or folded
     letters = set(re.findall(r"[a-z]", folded))
     if not re.fullmatch(r"(?:%?[ydmhs]{1,4}[-/.:t ']{0,3}){2,7}z{0,3}", folded):
@@ -103,12 +103,12 @@ def format_meant(word: str) -> str | None:
     return "date" if "h" not in letters else "date-time" if "y" in letters else "time"
 
 
-def repaired(schema: dict[str, Any]) -> dict[str, Any]:
+def repair_keywords(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema with misspelt keywords as they were meant, so that one slip is one finding."""
     strange = ((sub, word) for _, sub in subschemas(schema, ()) for word in sub if word not in WORDS)
     wrong: dict[int, dict[str, str]] = {}
     for sub, word in strange:
-        meant = misspelt(word, sub)
+        meant = suggest_keyword(word, sub)
         if meant is not None and meant not in sub:
             wrong.setdefault(id(sub), {})[word] = meant
     repair: dict[str, Any] = _repaired(schema, wrong) if wrong else schema

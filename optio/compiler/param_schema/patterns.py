@@ -4,19 +4,19 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from optio.compiler.diagnostics import Diagnostic, told
+from optio.compiler.diagnostics import Diagnostic, report_first
 from optio.compiler.param_schema.keywords import subschemas
 from optio.compiler.resolved_task import ResolvedTask
-from optio.model.params import LARGEST_PATTERN, SchemaError, validator
+from optio.model.params import MAX_PATTERN_BYTES, SchemaError, validator
 from optio.model.route import Route
 
 # Characters times classes: the engine goes through a whole pattern again for each of these in it. A fifth of a second.
-MOST_WORK = 320_000
+MAX_WORK = 320_000
 _CLASS = re.compile(r"\\[wWsSdDc]")
-_LARGEST_TOGETHER = 16 << 20
+_MAX_TOTAL_BYTES = 16 << 20
 # No pattern of that length that repeats nothing becomes larger.
-_LARGEST_OF_ALL = 64 << 20
-_NOT_THERE = {
+_MAX_PATTERN_BYTES = 64 << 20
+_UNSUPPORTED = {
     r"\(\?[=!]": "look-ahead",
     r"\(\?<[=!]": "look-behind",
     r"\(\?>": "an atomic group",
@@ -29,7 +29,7 @@ _REPEATED = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 Pattern = tuple[Route, bool, str]
 
 
-def found_in(schema: dict[str, Any]) -> list[Pattern]:
+def patterns_in(schema: dict[str, Any]) -> list[Pattern]:
     """Route inside the schema, whether the pattern is a key, and the pattern."""
     found: list[Pattern] = []
     for route, sub in subschemas(schema, ()):
@@ -41,22 +41,22 @@ def found_in(schema: dict[str, Any]) -> list[Pattern]:
     return found[::-1]  # the walk comes from behind
 
 
-def largest(found: list[Pattern]) -> int:
+def pattern_size_limit(found: list[Pattern]) -> int:
     """What each may become, so that all together stay small; the engine makes one that stands twice once."""
-    return min(LARGEST_PATTERN, _LARGEST_TOGETHER // max(1, len(_different(found))))
+    return min(MAX_PATTERN_BYTES, _MAX_TOTAL_BYTES // max(1, len(_different(found))))
 
 
 def _different(found: list[Pattern]) -> set[str]:
     return {pattern for _, _, pattern in found}
 
 
-def too_long(task: ResolvedTask, at: Route, found: list[Pattern]) -> Iterator[Diagnostic]:
+def check_total_work(task: ResolvedTask, at: Route, found: list[Pattern]) -> Iterator[Diagnostic]:
     """One finding if they are more work than is done."""
     different = _different(found)
-    if sum(map(_work, different)) <= MOST_WORK:
+    if sum(map(_work, different)) <= MAX_WORK:
         return
     place, key, worst = max(found, key=lambda each: _work(each[2]))
-    if _work(worst) > MOST_WORK:
+    if _work(worst) > MAX_WORK:
         message = (
             f"`{worst}` is too long for its {len(_CLASS.findall(worst)):,} classes such as `\\w`: {len(worst):,} characters"
         )
@@ -66,7 +66,7 @@ def too_long(task: ResolvedTask, at: Route, found: list[Pattern]) -> Iterator[Di
     yield task.at("OPT212", message, at + place, key=key, hint=hint)
 
 
-def slashed(task: ResolvedTask, at: Route, found: list[Pattern]) -> Iterator[Diagnostic]:
+def check_slashes(task: ResolvedTask, at: Route, found: list[Pattern]) -> Iterator[Diagnostic]:
     """Patterns between slashes, as literals of other languages are."""
 
     def tell(each: tuple[Pattern, str]) -> Diagnostic:
@@ -76,21 +76,21 @@ def slashed(task: ResolvedTask, at: Route, found: list[Pattern]) -> Iterator[Dia
         return task.at("OPT212", message, at + place, key=key, hint=f"write `{bare}`", value=value, safe=False)
 
     literals = ((each, re.fullmatch(_LITERAL, each[2])) for each in found if each[2].startswith("/"))
-    return told(((each, literal[1]) for each, literal in literals if literal is not None), tell)
+    return report_first(((each, literal[1]) for each, literal in literals if literal is not None), tell)
 
 
 def _work(pattern: str) -> int:
     return len(pattern) * len(_CLASS.findall(pattern))
 
 
-def useless(found: list[Pattern]) -> dict[Route, Pattern]:
+def invalid_patterns(found: list[Pattern]) -> dict[Route, Pattern]:
     """Those that the engine does not take, by their places."""
-    limit = largest(found)
+    limit = pattern_size_limit(found)
     compiles = {pattern: _compiles(pattern, limit) for pattern in _different(found)}
     return {each[0]: each for each in found if not compiles[each[2]]}
 
 
-def explained(task: ResolvedTask, at: Route, wrong: dict[Route, Pattern], count: int) -> Iterator[Diagnostic]:
+def explain_patterns(task: ResolvedTask, at: Route, wrong: dict[Route, Pattern], count: int) -> Iterator[Diagnostic]:
     """What is wrong with each, of so many."""
 
     def tell(each: Pattern) -> Diagnostic:
@@ -99,22 +99,22 @@ def explained(task: ResolvedTask, at: Route, wrong: dict[Route, Pattern], count:
         span = None if key else task.document.inside(at + place, *within)
         return task.at("OPT212", f"`{pattern}` {why}", at + place, key=key, hint=hint, span=span)
 
-    return told(wrong.values(), tell)
+    return report_first(wrong.values(), tell)
 
 
 def _wrong_with(pattern: str, count: int) -> tuple[str, str, tuple[int, int]]:
     """Fact, cure, and where in the pattern. Patterns take linear time, whatever text they are held against, so some things do
     not exist in them."""
-    for sign, name in _NOT_THERE.items():
+    for sign, name in _UNSUPPORTED.items():
         found = re.search(sign, pattern)
         if found is not None:
             hint = "write what is allowed, and no more: `^[a-z]+$`"
             return f"uses {name}, which patterns here do not have", hint, found.span()
     whole = (0, len(pattern))
     once = _REPEATED.sub(_once, pattern)
-    if not _compiles(once, _LARGEST_OF_ALL):
+    if not _compiles(once, _MAX_PATTERN_BYTES):
         return "is no pattern", "close each bracket, and write a backslash before a sign that stands for itself: `\\(`", whole
-    if _compiles(pattern, LARGEST_PATTERN):
+    if _compiles(pattern, MAX_PATTERN_BYTES):
         return f"is too large a pattern where there are {count:,}", "write fewer patterns, or repeat less in them", whole
     if once != pattern:
         hint = "write `+` or `*` instead of a large number, and bound the length by `maxLength`"

@@ -5,13 +5,13 @@ from typing import Any
 from urllib.parse import unquote
 
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.param_schema.keywords import WORDS, misspelt
+from optio.compiler.param_schema.keywords import WORDS, suggest_keyword
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 from optio.model.route import Route
 
 ROUTE: Route = ("paramsSchema",)
-MOST_EXPANSIONS = 10_000
+MAX_EXPANSIONS = 10_000
 _REFS = ("$ref", "$dynamicRef")
 # Applied to the same value, so a reference through them makes no progress into the input.
 _SAME_IN_LIST = ("allOf", "anyOf", "oneOf")
@@ -25,16 +25,16 @@ _EVERY_KEY = (
     "unevaluatedProperties",
     "unevaluatedItems",
 )
-DEEPEST_INPUT = 64
-_ENOUGH = 10**9
+MAX_INPUT_DEPTH = 64
+_COUNT_CEILING = 10**9
 
 
-def references(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
+def check_references(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
     """Every `$ref` of the schema; nothing is fetched to find out."""
     if not any(word in text for word in _REFS for _, text in task.document.texts):
         return
     places = list(_every_ref(schema))
-    walk = _Walk(schema)
+    walk = _ReferenceGraph(schema)
     broken: dict[str, list[Route]] = {}
     for route, ref in places:
         if walk.resolve(ref) is None:
@@ -48,19 +48,19 @@ def references(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnosti
         route, ref = next((route, ref) for route, ref in places if ref == circle)
         yield task.at("OPT214", f"`{ref}` leads back to itself without looking at any value", ROUTE + route, hint="delete it")
         return
-    if walk.expansions() > MOST_EXPANSIONS:
+    if walk.expansions() > MAX_EXPANSIONS:
         route, ref = places[0]
         yield task.at(
-            "OPT214", f"references expand to more than {MOST_EXPANSIONS:,} schemas", ROUTE + route, hint="write the schema out"
+            "OPT214", f"references expand to more than {MAX_EXPANSIONS:,} schemas", ROUTE + route, hint="write the schema out"
         )
 
 
 def _misspelt(
-    task: ResolvedTask, schema: dict[str, Any], walk: "_Walk", broken: dict[str, list[Route]]
+    task: ResolvedTask, schema: dict[str, Any], walk: "_ReferenceGraph", broken: dict[str, list[Route]]
 ) -> Iterator[Diagnostic]:
     """Where `$defs` itself is misspelt, that is the mistake, and not each of the references into it: they are taken out."""
     for word in (word for word in schema if word not in WORDS):
-        meant = misspelt(word, schema)
+        meant = suggest_keyword(word, schema)
         if meant is None or meant in schema:
             continue
         start = f"#/{meant}/"
@@ -83,7 +83,7 @@ def _broken(task: ResolvedTask, schema: dict[str, Any], broken: dict[str, list[R
         others = len(routes) - 1
         if others:
             message += f", here and at {others} more place{'s'[: others > 1]}"
-        meant = closest(ref, known)
+        meant = suggest(ref, known)
         hint = f"did you mean `{meant}`?" if meant else "put the schema under `$defs` and write `#/$defs/NAME`"
         yield task.at("OPT214", message, ROUTE + routes[0], hint=hint)
 
@@ -106,7 +106,7 @@ def _every_ref(schema: Any) -> Iterator[tuple[Route, str]]:
             stack.extend(((*route, index), value[index]) for index in reversed(range(len(value))))
 
 
-class _Walk:
+class _ReferenceGraph:
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
         self._anchors = {
@@ -168,10 +168,10 @@ class _Walk:
         """The most schemas that one value inside any input is held against; stops counting at what is refused."""
         level: dict[int, tuple[Any, int]] = {id(self._root): (self._root, 1)}
         most = 0
-        for _ in range(DEEPEST_INPUT):
+        for _ in range(MAX_INPUT_DEPTH):
             counts = self._same_value(level)
             most = max(most, sum(count for _, count in counts.values()))
-            if most > MOST_EXPANSIONS:
+            if most > MAX_EXPANSIONS:
                 return most
             level = _next_level(counts)
             if not level:
@@ -195,7 +195,7 @@ class _Walk:
         for sub in reversed(order):
             for part in self._same_input(sub):
                 if id(part) in counts:
-                    counts[id(part)] = min(_ENOUGH, counts[id(part)] + counts[id(sub)])
+                    counts[id(part)] = min(_COUNT_CEILING, counts[id(part)] + counts[id(sub)])
         return {id(sub): (sub, counts[id(sub)]) for sub in order}
 
 
@@ -216,7 +216,7 @@ def _next_level(counts: dict[int, tuple[Any, int]]) -> dict[int, tuple[Any, int]
     level: dict[int, tuple[Any, int]] = {}
     for part, count in busiest + every:
         if isinstance(part, dict):
-            level[id(part)] = (part, min(_ENOUGH, level.get(id(part), (part, 0))[1] + count))
+            level[id(part)] = (part, min(_COUNT_CEILING, level.get(id(part), (part, 0))[1] + count))
     return level
 
 

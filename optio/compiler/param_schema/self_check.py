@@ -5,13 +5,13 @@ from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from optio.compiler.diagnostics import Diagnostic, told
+from optio.compiler.diagnostics import Diagnostic, report_first
 from optio.compiler.param_schema.contradictions import WORDS
 from optio.compiler.param_schema.keywords import subschemas
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 from optio.compiler.yaml.emit import flow
-from optio.model.params import SchemaError, says, validator
+from optio.model.params import SchemaError, describe_error, validator
 from optio.model.route import Route
 
 if TYPE_CHECKING:
@@ -25,29 +25,29 @@ _FORMS = {"date": "2026-01-31", "date-time": "2026-01-31T09:00:00Z", "time": "09
 _HOLD = frozenset({"default", "const", "enum", "examples"})
 
 
-class _Held(NamedTuple):
+class _HeldValue(NamedTuple):
     code: str
     called: str
     place: Route
     value: Any
 
 
-class _Part(NamedTuple):
+class _SchemaValues(NamedTuple):
     """What the values that one schema holds are held against."""
 
     sub: dict[str, Any]
     bare: dict[str, Any]
-    values: list[_Held]
+    values: list[_HeldValue]
 
 
-class _Wrong(NamedTuple):
+class _WrongValue(NamedTuple):
     sub: dict[str, Any]
-    held: _Held
+    held: _HeldValue
     fits: "Validator"
     instance: Any
 
 
-def own_values(task: ResolvedTask, at: Route, schema: dict[str, Any], unfit: AbstractSet[Route]) -> Iterator[Diagnostic]:
+def check_own_values(task: ResolvedTask, at: Route, schema: dict[str, Any], unfit: AbstractSet[Route]) -> Iterator[Diagnostic]:
     """Of a schema that is sound, but for what no value fits at the `unfit` places in it: that is told already."""
     holding = ((route, sub) for route, sub in subschemas(schema, at) if not _HOLD.isdisjoint(sub))
     parts = [part for route, sub in holding for part in _parts(task, route, sub, WORDS if route in unfit else ())]
@@ -59,15 +59,15 @@ def own_values(task: ResolvedTask, at: Route, schema: dict[str, Any], unfit: Abs
     others = [part for part, refers in zip(parts, refer, strict=True) if refers]
     wrong = [*_wrong(alone), *_wrong_of_all(others, schema)]
 
-    def tell(each: _Wrong) -> Diagnostic:
-        message = says(next(iter(each.fits.iter_errors(each.instance))))
+    def tell(each: _WrongValue) -> Diagnostic:
+        message = describe_error(next(iter(each.fits.iter_errors(each.instance))))
         hint = _cure(each.sub, each.held.value, each.held.code == "OPT207")
         if each.held.place[-1] == "const" and isinstance(each.held.value, list):
             hint = f"write `enum: {flow(each.held.value)}` if it is one of these"
         return task.at(each.held.code, f"{each.held.called} {message}", each.held.place, hint=hint)
 
     for code in ("OPT207", "OPT208"):
-        yield from told((each for each in wrong if each.held.code == code), tell)
+        yield from report_first((each for each in wrong if each.held.code == code), tell)
 
 
 def _refers(schema: dict[str, Any]) -> bool:
@@ -75,29 +75,29 @@ def _refers(schema: dict[str, Any]) -> bool:
     return "$ref" in written or "$dynamicRef" in written
 
 
-def _parts(task: ResolvedTask, route: Route, sub: dict[str, Any], left_out: Iterable[str]) -> Iterator[_Part]:
+def _parts(task: ResolvedTask, route: Route, sub: dict[str, Any], left_out: Iterable[str]) -> Iterator[_SchemaValues]:
     """A list of values does not judge its own members."""
-    default = [_Held("OPT207", "the default", (*route, "default"), sub["default"])] if "default" in sub else []
+    default = [_HeldValue("OPT207", "the default", (*route, "default"), sub["default"])] if "default" in sub else []
     members = [((*route, "const"), sub["const"])] if "const" in sub else []
     for word in ("enum", "examples"):
         if isinstance(sub.get(word), list):
             members += [((*route, word, index), value) for index, value in enumerate(sub[word])]
-    listed = [_Held("OPT208", f"`{place[len(route)]}` holds a value that", place, value) for place, value in members]
+    listed = [_HeldValue("OPT208", f"`{place[len(route)]}` holds a value that", place, value) for place, value in members]
     for held, without in ((default, ()), (listed, ("enum", "const"))):
         known = [each for each in held if not any(gap[: len(each.place)] == each.place for gap in task.gaps)]
         if known:
             drop = {*without, *left_out, "examples", "default", "$id", "$anchor"}
-            yield _Part(sub, {word: value for word, value in sub.items() if word not in drop}, known)
+            yield _SchemaValues(sub, {word: value for word, value in sub.items() if word not in drop}, known)
 
 
-def _wrong(parts: list[_Part]) -> Iterator[_Wrong]:
+def _wrong(parts: list[_SchemaValues]) -> Iterator[_WrongValue]:
     for sub, bare, values in parts:
         fits = _validator(bare)
         if fits is not None:
-            yield from (_Wrong(sub, held, fits, held.value) for held in values if not fits.is_valid(held.value))
+            yield from (_WrongValue(sub, held, fits, held.value) for held in values if not fits.is_valid(held.value))
 
 
-def _wrong_of_all(parts: list[_Part], root: dict[str, Any]) -> Iterator[_Wrong]:
+def _wrong_of_all(parts: list[_SchemaValues], root: dict[str, Any]) -> Iterator[_WrongValue]:
     """Of those that refer to others, by one validator: each of its own would hold all that can be referred to. A value stands
     alone in the list of its part, for to say what is wrong with each takes long."""
     there: dict[str, Any] = {word: root[word] for word in ("$defs", "definitions", "properties") if word in root}
@@ -108,7 +108,7 @@ def _wrong_of_all(parts: list[_Part], root: dict[str, Any]) -> Iterator[_Wrong]:
         for held in part.values:
             instance = [*([[]] * index), [held.value]]
             if not fits.is_valid(instance):
-                yield _Wrong(part.sub, held, fits, instance)
+                yield _WrongValue(part.sub, held, fits, instance)
 
 
 def _validator(schema: dict[str, Any]) -> "Validator | None":
@@ -131,13 +131,13 @@ def _cure(sub: dict[str, Any], value: Any, is_default: bool) -> str:
     if wanted == "boolean" and str(value).strip().lower() in _SWITCHES:
         return f"write {_SWITCHES[str(value).strip().lower()]}"
     if isinstance(listed := sub.get("enum"), list) and is_default:
-        meant = closest(str(value), [each for each in listed if isinstance(each, str)])
+        meant = suggest(str(value), [each for each in listed if isinstance(each, str)])
         if meant is not None:
             return f"did you mean `{meant}`?"
     if wanted == "string" and isinstance(value, (bool, int, float)):
         shown = str(value).lower() if isinstance(value, bool) else value
         return f"put quotes around it: '{shown}'"
-    from optio.compiler.conversions.entries import write_one  # only who made a mistake waits for it
+    from optio.compiler.conversions.entries import hint_for_value  # only who made a mistake waits for it
 
-    cure = write_one(sub, value, left_out=value)
+    cure = hint_for_value(sub, value, left_out=value)
     return "write a value that fits, or change the schema" if cure is None else f"{cure}; or change the schema"

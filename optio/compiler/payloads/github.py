@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from optio.compiler.payloads import query_fast_path
 from optio.compiler.payloads.github_fields import ALWAYS, EVENTS, FURTHER, KINDS, TOPS
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 from optio.model.trigger import WebhookConfig
 
 # What others put around the payload.
@@ -17,14 +17,14 @@ _AROUND = frozenset({"github", "event", "body", "payload", "data", "request", "j
 _USUAL = ("number", "title", "body", "state", "name", "full_name", "login", "id", "html_url", "ref", "sha", "message", "user")
 
 
-_MOST_TOLD = 4
+_MAX_SUGGESTED = 4
 
 
 _FIELDS = frozenset(name for fields in KINDS.values() for name in fields)
 
 
 # Objects below objects that are offered.
-_DEEPEST = 2
+_MAX_DEPTH = 2
 
 
 # What only some deliveries of an event have: those of `synchronize`, say.
@@ -61,7 +61,7 @@ def _field(kind: str, step: str) -> str | None:
     return found
 
 
-def tops_of(event: str) -> tuple[str, ...] | None:
+def top_fields(event: str) -> tuple[str, ...] | None:
     """What a delivery of the event may have at its top; None for one that is not known."""
     if event in EVENTS:
         return (*EVENTS[event], *_SOMETIMES.get(event, ()))
@@ -72,18 +72,18 @@ def tops_of(event: str) -> tuple[str, ...] | None:
 
 def paths_sent(events: Sequence[str]) -> dict[str, str]:
     """The paths into deliveries of these events, or of those that tasks use most, with their types: two objects deep."""
-    known = [tops for event in events or EVENTS if (tops := tops_of(event)) is not None]
+    known = [tops for event in events or EVENTS if (tops := top_fields(event)) is not None]
     found: dict[str, str] = {}
     ahead = [("$", {top: _field("", top) or "" for tops in known for top in (*tops, "organization", "installation")})]
     for path, fields in ahead:
         for name, its in fields.items():
             found[f"{path}.{name}"] = "object" if its.startswith("@") else its
-            if its.startswith("@") and path.count(".") < _DEEPEST:
+            if its.startswith("@") and path.count(".") < _MAX_DEPTH:
                 ahead.append((f"{path}.{name}", _fields(its.strip("@?"))))
     return found
 
 
-def near(steps: tuple[str, ...]) -> str | None:
+def suggest_github_path(steps: tuple[str, ...]) -> str | None:
     """The path that was meant by one into GitHub's objects, of which some step is misspelt."""
     kind = ""
     for index, step in enumerate(steps):
@@ -95,7 +95,7 @@ def near(steps: tuple[str, ...]) -> str | None:
                 return None
             # What has fields of its own is an object.
             objects = [name for name, its in known.items() if its.startswith("@")]
-            meant = closest(step, objects if below else [*known, *further])
+            meant = suggest(step, objects if below else [*known, *further])
             return None if meant is None else ".".join(("$", *steps[:index], meant, *below))
         if not field.startswith("@"):
             return None
@@ -103,14 +103,14 @@ def near(steps: tuple[str, ...]) -> str | None:
     return None
 
 
-def _no_field(steps: tuple[str, ...]) -> str | None:
+def _missing_field_reason(steps: tuple[str, ...]) -> str | None:
     """Why there is nothing at the end of a path below a known object."""
     kind = ""
     for index, step in enumerate(steps):
         if kind and step not in KINDS[kind] and step not in FURTHER.get(kind, (step,)):
             fields = [name for name in _USUAL if name in KINDS[kind]] or list(KINDS[kind])
             parent = ".".join(("$", *steps[:index]))
-            named = ", ".join(f"`{name}`" for name in fields[:_MOST_TOLD])
+            named = ", ".join(f"`{name}`" for name in fields[:_MAX_SUGGESTED])
             return (
                 f"`{parent}` has {named} and others, and no `{step}`: write one that is there, such as `{parent}.{fields[0]}`"
             )
@@ -136,7 +136,7 @@ def _is_alike(steps: tuple[str, ...], own: str) -> bool:
     return len(steps) > 1 and kind is not None and kind == type_of(steps)[0]
 
 
-class Lost(NamedTuple):
+class MissingPath(NamedTuple):
     """Where a path finds nothing, the cure, and the path that was meant, probably."""
 
     where: str
@@ -144,39 +144,39 @@ class Lost(NamedTuple):
     meant: str | None = None
 
 
-def lost(source: str, steps: tuple[str, ...], config: WebhookConfig) -> Lost | None:
+def explain_missing_path(source: str, steps: tuple[str, ...], config: WebhookConfig) -> MissingPath | None:
     """What is said of a path to what no delivery of these events has, and that is like one to what they or others have."""
-    if (meant := near(steps)) is not None:
+    if (meant := suggest_github_path(steps)) is not None:
         wrong = next((step for step, right in zip(steps, meant[2:].split("."), strict=False) if step != right), "")
         # A word that is a field of another object is no slip of the pen.
-        return Lost("in a delivery of GitHub", f"did you mean `{meant}`?", None if wrong in _FIELDS else meant)
+        return MissingPath("in a delivery of GitHub", f"did you mean `{meant}`?", None if wrong in _FIELDS else meant)
     events = config.events or tuple(EVENTS)
-    if steps[0] in ALWAYS or any(tops_of(event) is None for event in events):
+    if steps[0] in ALWAYS or any(top_fields(event) is None for event in events):
         return None
     # Events that are not told of send issues with more in them.
-    if (config.events or steps[0] != "issue") and (none := _no_field(steps)) is not None:
-        return Lost("in a delivery of GitHub", none)
-    tops = {top for event in events for top in tops_of(event) or ()}
+    if (config.events or steps[0] != "issue") and (none := _missing_field_reason(steps)) is not None:
+        return MissingPath("in a delivery of GitHub", none)
+    tops = {top for event in events for top in top_fields(event) or ()}
     if steps[0] in tops or (config.events is None and (steps[0] in KINDS[""] or steps[0] in TOPS)):
         return None
     where = "in a delivery of " + (" or ".join(f"`{event}`" for event in events) if config.events else "GitHub")
     others = [f"`{event}`" for event, its in EVENTS.items() if steps[0] in its]
     if others:
-        own = next((top for event in config.events or () for top in tops_of(event) or () if event.startswith(top)), None)
+        own = next((top for event in config.events or () for top in top_fields(event) or () if event.startswith(top)), None)
         there = ("$", own, *steps[1:]) if own is not None and _is_alike(steps, own) else None
         same = next((its[event] for event in config.events or () if event in (its := _SAME.get(steps, {}))), None)
         first = f"write `$.{same}`" if same else f"write `{'.'.join(there)}`" if there else "delete it"
-        return Lost(where, f"{first}, or take deliveries that have it: {' or '.join(others)}")
+        return MissingPath(where, f"{first}, or take deliveries that have it: {' or '.join(others)}")
     below = tuple(dropwhile(_AROUND.__contains__, steps))
     if below[:1] == ("event_name",) or (not below and steps[-1] == "event"):
         asked = ", ".join(config.events or ["issues"])
-        return Lost(where, f"delete it: the event's name stands in a header, and `events: [{asked}]` asks for it")
+        return MissingPath(where, f"delete it: the event's name stands in a header, and `events: [{asked}]` asks for it")
     if below != steps and below[0] in tops:
         meant = f"$.{'.'.join(below)}"
     else:
         inner = ((top, KINDS[""].get(top, "").strip("@?")) for top in sorted(tops))
-        meant = closest(source, [path for top, kind in inner for path in (f"$.{top}", *_paths(top, kind))])
-    return None if meant is None else Lost(where, f"did you mean `{meant}`?", meant)
+        meant = suggest(source, [path for top, kind in inner for path in (f"$.{top}", *_paths(top, kind))])
+    return None if meant is None else MissingPath(where, f"did you mean `{meant}`?", meant)
 
 
 def _paths(top: str, kind: str) -> Iterator[str]:

@@ -91,10 +91,10 @@ _POINTER = re.compile(r"\$?/[A-Za-z_]\w*(?:/[A-Za-z_]\w*)*", re.ASCII)
 # A name in brackets that lacks its quotes.
 _IN_BRACKETS = re.compile(r"\[([A-Za-z_]\w*)\]", re.ASCII)
 _DASHED = re.compile(r"\.([A-Za-z_]\w*-[\w-]*)")
-_LONGEST = 500
+_MAX_LENGTH = 500
 
 
-def fault(text: str, err: PathSyntax) -> str:
+def explain_query_error(text: str, err: PathSyntax) -> str:
     """What is wrong there."""
     said, rest = str(err), text[err.index :]
     if "unclosed string" in said:
@@ -113,10 +113,10 @@ def fault(text: str, err: PathSyntax) -> str:
     return said.replace("`", "'").rstrip(".").lower() or "cannot be read"
 
 
-def path_meant(source: str) -> str | None:
+def suggest_query_path(source: str) -> str | None:
     """The path of names and indices that somebody means who writes it without its root, as a template or as a program has
     it, or with names that need brackets."""
-    if len(source) > _LONGEST:
+    if len(source) > _MAX_LENGTH:
         return None
     if (last := _LAST.sub("[-1]", source)) != source:
         return last if query_fast_path.is_path(last) else None
@@ -136,9 +136,9 @@ def path_meant(source: str) -> str | None:
     return next((each for each in sound if not each.startswith(("$.github.", "$.json["))), None)
 
 
-def fallback(source: str) -> str | None:
+def first_alternative(source: str) -> str | None:
     """The first of several paths, joined as programs do that take another one where there is none, or that compute."""
-    if len(source) > _LONGEST:
+    if len(source) > _MAX_LENGTH:
         return None
     first, *others = re.split(r"\s*(?:\|\|?|\?\?)\s*|\s+[-+*/%]\s+", source, maxsplit=1)
     return first if first and others else None
@@ -158,15 +158,15 @@ def _as_steps(path: str) -> str | None:
     )
 
 
-def event_meant(text: str) -> str | None:
+def suggest_event(text: str) -> str | None:
     """The event that a filter asks for, where it can only be asked for beside it."""
     found = re.search(r"event_name\s{0,9}={1,3}\s{0,9}['\"](\w{1,60})['\"]", text)
     return found[1] if found else None
 
 
-def filter_meant(text: str, scheme: str) -> str | None:
+def suggest_filter(text: str, scheme: str) -> str | None:
     """The filter in our signs, when that is one. No name that GitHub sends has a dash."""
-    if len(text) > _LONGEST or _KEPT in text or "event_name" in text:
+    if len(text) > _MAX_LENGTH or _KEPT in text or "event_name" in text:
         return None
     meant = _OF_CONTEXT.sub(lambda found: "@." + _CONTEXT[found[1]], _BRACES.sub(r"\1", text))
     meant = _GITLAB.sub(lambda found: "@." + _OF_GITLAB[found[1]], meant)

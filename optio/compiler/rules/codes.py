@@ -18,7 +18,7 @@ from optio.compiler.rules import (
     webhook,
 )
 from optio.compiler.rules.rule import Rule
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 
 RULES: dict[str, Rule] = {
     rule.code: rule
@@ -44,13 +44,13 @@ _REST = {"name": "name: Example", "agentRuntime": "agentRuntime: claude-code", "
 _FILE = re.compile(r"^# file: (\S+)\n", re.MULTILINE)
 
 
-def meant(text: str) -> tuple[str | None, str | None]:
+def suggest_code(text: str) -> tuple[str | None, str | None]:
     """The code of the rule that somebody means who writes it otherwise, or gives the rule's name; else one that is near."""
     code = text.upper().replace("-", "").replace("_", "")
     code = code[:3] + code[3:].translate(_LETTERS_FOR_DIGITS)
     named = next((rule.code for rule in RULES.values() if rule.name == text.lower().replace("_", "-")), None)
     sure = code if code in RULES else named
-    return sure, None if sure else closest(text.upper(), RULES)
+    return sure, None if sure else suggest(text.upper(), RULES)
 
 
 def example_files(example: str) -> dict[str, bytes]:

@@ -4,55 +4,55 @@ import copy
 from collections import Counter
 from typing import Any, NamedTuple
 
-from optio.compiler.diagnostics import Diagnostic, finding
-from optio.compiler.layers import Merged
-from optio.compiler.shape.messages import ELSEWHERE, LATER_TYPES, odd_scalar, translate
-from optio.compiler.shape.unknown_keys import unknown
-from optio.compiler.validation import TEXT, Kind, Misfit, misfits
+from optio.compiler.diagnostics import Diagnostic, diagnostic
+from optio.compiler.layers import MergedDocument
+from optio.compiler.shape.messages import ELSEWHERE, LATER_TYPES, odd_scalar, to_diagnostic
+from optio.compiler.shape.unknown_keys import explain_unknown_key
+from optio.compiler.validation import TEXT, IssueKind, ValidationIssue, find_issues
 from optio.compiler.yaml.document import Document
-from optio.compiler.yaml.scalars import other_reading
+from optio.compiler.yaml.scalars import yaml_1_1_reading
 from optio.model.route import Route, value_at
 from optio.model.task import TaskSpec
 
 _FILLERS: dict[str, Any] = {"name": "unnamed", "agentRuntime": "claude-code"}
-_MOST_ROUNDS = 8
+_MAX_ROUNDS = 8
 # Beyond this nobody reads on, and each costs a search for what was meant: the others are counted.
-_MOST_ERRORS = 200
-_CODES: dict[Kind, str] = {
+_MAX_ERRORS = 200
+_CODES: dict[IssueKind, str] = {
     "unknown": "OPT101", "missing": "OPT102", "variant": "OPT321", "type": "OPT103", "word": "OPT104", "blank": "OPT106",
     "pattern": "OPT105", "least": "OPT105", "most": "OPT105", "longest": "OPT105",
 }  # fmt: skip
 
 
-class Shape(NamedTuple):
+class DecodedTask(NamedTuple):
     """The task as far as it is sound. `gaps` are the routes that were taken out: nothing is known about them."""
 
     spec: TaskSpec
     gaps: frozenset[Route] = frozenset()
 
 
-def read(document: Document | Merged) -> tuple[Shape | None, list[Diagnostic]]:
+def decode_task(document: Document | MergedDocument) -> tuple[DecodedTask | None, list[Diagnostic]]:
     """The task as written, or None when nothing can be said about it; and the reasons."""
     try:
         spec = TaskSpec.of(document.value)
     except ValueError:
         return _read_broken(document)
-    odd = [odd_scalar(document, route, text, str(other_reading(text)), None) for route, text in document.odd.items()]
-    return Shape(spec, frozenset(document.odd)), odd
+    odd = [odd_scalar(document, route, text, str(yaml_1_1_reading(text)), None) for route, text in document.odd.items()]
+    return DecodedTask(spec, frozenset(document.odd)), odd
 
 
-def _read_broken(document: Document | Merged) -> tuple[Shape | None, list[Diagnostic]]:
-    wrong = list(misfits(document.value, TaskSpec))
+def _read_broken(document: Document | MergedDocument) -> tuple[DecodedTask | None, list[Diagnostic]]:
+    wrong = list(find_issues(document.value, TaskSpec))
     at = {misfit.route: misfit for misfit in reversed(wrong)}
     strange = {misfit.route for misfit in wrong if misfit.kind == "unknown"}
     odd = {r: text for r, text in document.odd.items() if not any(r[:length] in strange for length in range(1, len(r) + 1))}
-    readings = {route: str(other_reading(text)) for route, text in odd.items()}
+    readings = {route: str(yaml_1_1_reading(text)) for route, text in odd.items()}
     readings |= {route: reading for route, misfit in at.items() if (reading := _misread(document, misfit))}
     found = [odd_scalar(document, r, document.plain(r) or "", reading, at.get(r)) for r, reading in readings.items()]
     later = isinstance(document.value, dict) and document.value.get("type") in (*LATER_TYPES, *ELSEWHERE)
     reported = set(readings)
     # A misspelt key is one mistake, not a key too many and a key too few.
-    meant = {(*misfit.route[:-1], word) for misfit in wrong[:_MOST_ERRORS] if (word := _meant(document, misfit))}
+    meant = {(*misfit.route[:-1], word) for misfit in wrong[:_MAX_ERRORS] if (word := _suggested_value(document, misfit))}
     reported |= {misfit.route for misfit in wrong if misfit.kind == "missing" and misfit.route in meant}
     if at.keys() & {("type",), ("extends",)} or ("extends",) in meant:
         # Of which kind the document is, or what else it is made of, is not known: what it lacks is not, either.
@@ -62,26 +62,26 @@ def _read_broken(document: Document | Merged) -> tuple[Shape | None, list[Diagno
     for count, misfit in enumerate(wrong):
         # A document of another type has other keys.
         if misfit.route not in reported and not (later and misfit.route != ("type",)):
-            if count < _MOST_ERRORS:
-                found.append(translate(document, misfit))
+            if count < _MAX_ERRORS:
+                found.append(to_diagnostic(document, misfit))
                 codes[misfit.kind] = found[-1].code
             else:
                 more[codes[misfit.kind]] += 1
         reported.add(misfit.route)
-    found += [finding(code, "not told", path=document.path, more=count) for code, count in more.items()]
+    found += [diagnostic(code, "not told", path=document.path, more=count) for code, count in more.items()]
     if later or not isinstance(document.value, dict):
         return None, found
-    return _without(document.value, list(at), frozenset(readings) | meant), found
+    return _drop_wrong_values(document.value, list(at), frozenset(readings) | meant), found
 
 
-def _meant(document: Document | Merged, misfit: Misfit) -> str | None:
+def _suggested_value(document: Document | MergedDocument, misfit: ValidationIssue) -> str | None:
     if misfit.kind != "unknown":
         return None
-    what = unknown(document.value, misfit.route)
+    what = explain_unknown_key(document.value, misfit.route)
     return what.meant or (what.hint.split("`")[1].partition(":")[0] if "`" in what.hint else None)
 
 
-def _misread(document: Document | Merged, misfit: Misfit) -> str | None:
+def _misread(document: Document | MergedDocument, misfit: ValidationIssue) -> str | None:
     """`~`, `null` and `1e3` in a text's place: words somebody may have meant."""
     if misfit.wanted != TEXT or misfit.route == ("budgetUsd",):
         return None
@@ -91,11 +91,11 @@ def _misread(document: Document | Merged, misfit: Misfit) -> str | None:
     return "a text" if "e" in written and isinstance(misfit.value, float) else None
 
 
-def _without(value: dict[str, Any], wrong: list[Route], gaps: frozenset[Route]) -> Shape | None:
+def _drop_wrong_values(value: dict[str, Any], wrong: list[Route], gaps: frozenset[Route]) -> DecodedTask | None:
     """The task with each wrong value taken out; a value that is required takes its parent with it, and so on upwards."""
     value = copy.deepcopy(value)
     taken = set(gaps)
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         gone: set[Route] = set()
         for route in sorted(set(wrong), key=lambda each: (-len(each), [str(step) for step in each])):
             # What went with another is not looked for again: something around it would go instead.
@@ -103,9 +103,9 @@ def _without(value: dict[str, Any], wrong: list[Route], gaps: frozenset[Route]) 
                 gone.add(_take_out(value, route))
         taken |= gone
         try:
-            return Shape(TaskSpec.of(value), frozenset(taken))
+            return DecodedTask(TaskSpec.of(value), frozenset(taken))
         except ValueError:
-            wrong = [misfit.route for misfit in misfits(value, TaskSpec)]
+            wrong = [misfit.route for misfit in find_issues(value, TaskSpec)]
     return None
 
 

@@ -5,14 +5,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from optio.compiler.conversions.known_keys import TRIGGERS, known_keys, secret_meant, trigger_meant
-from optio.compiler.conversions.quantities import amount_meant, duration_meant, number_in, whole_meant
-from optio.compiler.diagnostics import Diagnostic, Edit, Fix, finding
-from optio.compiler.layers import POLICY, Merged
-from optio.compiler.shape.unknown_keys import unknown
+from optio.compiler.conversions.known_keys import TRIGGERS, known_keys, suggest_secret_name, suggest_trigger
+from optio.compiler.conversions.quantities import number_in, suggest_amount, suggest_duration, suggest_whole_number
+from optio.compiler.diagnostics import Diagnostic, Edit, Fix, diagnostic
+from optio.compiler.layers import POLICY, MergedDocument
+from optio.compiler.shape.unknown_keys import explain_unknown_key
 from optio.compiler.source import Span
-from optio.compiler.suggest import closest
-from optio.compiler.validation import LIST, MAPPING, SWITCH, TEXT, WHOLE, Misfit
+from optio.compiler.suggest import suggest
+from optio.compiler.validation import LIST, MAPPING, SWITCH, TEXT, WHOLE, ValidationIssue
 from optio.compiler.yaml.document import Document
 from optio.compiler.yaml.scalars import decimal, single_quoted
 from optio.model.route import Route, show, value_at
@@ -48,17 +48,19 @@ _TRIGGER_FORMS = {
     "schedule": '{type: schedule, config: {cronExpression: "0 9 * * 1"}}',
     "webhook": "{type: webhook, config: {path: my-path, secret: {name: NAME}}}",
 }
-_CONFIGS = {kind: form.partition(", ")[2][:-1] for kind, form in _TRIGGER_FORMS.items() if "config" in form}
-_MOST_NAMED = 5
+_CONFIGS = {
+    kind: keyword_form.partition(", ")[2][:-1] for kind, keyword_form in _TRIGGER_FORMS.items() if "config" in keyword_form
+}
+_MAX_NAMES = 5
 # A number of bytes that nobody means by an amount of memory.
-_LEAST_BYTES = 1 << 20
+_MIN_MEMORY_BYTES = 1 << 20
 _MAX_MADE, _MAX_ID = 200, 80
 _ENV_NAME = "use letters, digits and underscores, no digit first"
 # The name of a secret, by its words: what stands where one belongs may be the secret itself, and is not shown.
 _SECRETS_NAME = r"(?i)[a-z]{2,15}(?:[-. ][a-z]{2,15}){0,4}[-. ](?:token|key|secret|password|credentials|url)"
 
 
-def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
+def to_diagnostic(document: Document | MergedDocument, misfit: ValidationIssue) -> Diagnostic:
     """One of them as a finding."""
     kind, route, value, wanted = misfit
 
@@ -75,17 +77,17 @@ def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
         fix: Fix | None = None,
     ) -> Diagnostic:
         span = document.key_span(place) if key else document.span(place)
-        if key and hint is not None and code == "OPT101" and (alone := _alone(document, place)) is not None:
+        if key and hint is not None and code == "OPT101" and (alone := _parent_left_empty(document, place)) is not None:
             hint = hint.replace("delete it", f"delete `{alone}` with it", 1).replace("delete this line", f"delete `{alone}`", 1)
         write = write if value is None else document.restyled(place, value)
         if write is not None:
             fix = Fix.write(write, span, safe=safe) if key else document.rewritten(place, write, safe=safe)
-        return finding(code, message, path=document.path_at(place), span=span, route=place, hint=hint, fix=fix)
+        return diagnostic(code, message, path=document.path_at(place), span=span, route=place, hint=hint, fix=fix)
 
     name = show(route)
     last = route[-1] if route else ""
     if kind == "unknown":
-        what = unknown(document.value, route)
+        what = explain_unknown_key(document.value, route)
         free = what.meant is not None and what.meant not in value_at(document.value, route[:-1])
         write = what.meant if free else None
         fix = None if what.into is None else _moved(document, route, what.into)
@@ -113,7 +115,7 @@ def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
     if last in _SECRETS and isinstance(value, str) and re.search(_PLACEHOLDER, value):
         hint = f"write `{last}: {{name: NAME}}`, and give that secret a value of its own: `openssl rand -hex 32`"
         return at("OPT406", f"`{name}` is a placeholder, and no secret", hint)
-    if last in _SECRETS and (secret := secret_meant(value)) is not None:
+    if last in _SECRETS and (secret := suggest_secret_name(value)) is not None:
         write = f"{{name: {secret}}}"
         hint = f"write `{last}: {write}`"
         return at("OPT103", f"`{name}` must be a mapping, not text", hint, write=write, safe=False)
@@ -149,23 +151,23 @@ def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
     return _wrong_type(at, document, route, value, wanted)
 
 
-def _alone(document: Document | Merged, route: Route) -> str | None:
+def _parent_left_empty(document: Document | MergedDocument, route: Route) -> str | None:
     """The mapping that would be left empty without the one key it has."""
     parent = value_at(document.value, route[:-1])
     named = str(route[-2]) if len(route) > 1 and isinstance(route[-2], str) else None
     return named if isinstance(parent, dict) and len(parent) == 1 else None
 
 
-def _bad_money(at: At, document: Document | Merged, route: Route, value: Any) -> Diagnostic:
+def _bad_money(at: At, document: Document | MergedDocument, route: Route, value: Any) -> Diagnostic:
     if isinstance(value, dict):
         value = next((value[key] for key in ("amount", "value", "usd", "max", "limit") if key in value), value)
         return at(
             "OPT610",
             "`budgetUsd` is a mapping: money is text in quotes",
-            f'write `budgetUsd: "{amount_meant(str(value)) or "2.50"}"`',
+            f'write `budgetUsd: "{suggest_amount(str(value)) or "2.50"}"`',
         )
     written = document.plain(route) or (value if isinstance(value, str) else "")
-    meant = amount_meant(written)
+    meant = suggest_amount(written)
     hint, write = (_MONEY, None) if meant is None else (f'write "{meant}"', f'"{meant}"')
     if type(value) in (int, float) and meant is not None:
         return at("OPT610", "`budgetUsd` is a number: money is text in quotes", hint, write=write, safe=meant == written)
@@ -176,7 +178,7 @@ def _bad_duration(at: At, route: Route, value: Any, *, or_none: bool = False) ->
     name, code = show(route), "OPT105" if isinstance(value, str) else "OPT103"
     if re.fullmatch(r"[0.,\s]*0[a-z\s]*", str(value), re.IGNORECASE):
         return at(code, f"`{name}` must be more than 0", "write `20m`, or another time" + (", or `none`" if or_none else ""))
-    meant = duration_meant(value) if isinstance(value, str) else None
+    meant = suggest_duration(value) if isinstance(value, str) else None
     if isinstance(value, (dict, list)) or (isinstance(value, str) and "(" in value):
         from optio.compiler.conversions.values import seconds  # only who made a mistake waits for it
 
@@ -191,23 +193,23 @@ def _bad_duration(at: At, route: Route, value: Any, *, or_none: bool = False) ->
     return at(code, f"`{name}` is no duration", hint, value=meant, safe=False)
 
 
-def _moved(document: Document | Merged, route: Route, into: str) -> Fix | None:
+def _moved(document: Document | MergedDocument, route: Route, into: str) -> Fix | None:
     """The key moved into a mapping beside it, together with all others that belong there."""
-    from optio.compiler.edits.move_keys import moved  # only who made a mistake waits for it
+    from optio.compiler.edits.move_keys import move_keys_into  # only who made a mistake waits for it
 
     own, there = document.written(route)
     known, inner = known_keys(document.value, route[:-1]), known_keys(document.value, (*route[:-1], into))
     beside = value_at(own.value, there[:-1])
     stray = [key for key in beside if key in inner and key not in known]
-    keys = [key for key in stray if unknown(document.value, (*route[:-1], key)).into == into]
-    edits = moved(own, there[:-1], keys, into)
+    keys = [key for key in stray if explain_unknown_key(document.value, (*route[:-1], key)).into == into]
+    edits = move_keys_into(own, there[:-1], keys, into)
     # Where the mapping is not there yet, an unknown key beside may be meant for it: then the two would be apart.
     is_clear = into in beside or all(key in known or key in keys for key in beside)
     # What a run is given in its environment, somebody should look at.
     return None if edits is None else Fix(edits, safe=is_clear and into != "environment")
 
 
-def _entry(document: Document | Merged, route: Route, text: str) -> Fix | None:
+def _entry(document: Document | MergedDocument, route: Route, text: str) -> Fix | None:
     """Another key and value for these, where the value ends with its line, or with a bracket."""
     own, there = document.written(route)
     key, value = own.key_span(there), own.span(there)
@@ -218,12 +220,18 @@ def _entry(document: Document | Merged, route: Route, text: str) -> Fix | None:
     return Fix((Edit(Span(key.start, value.end), text),), safe=False)
 
 
-def odd_scalar(document: Document | Merged, route: Route, text: str, reading: str, misfit: Misfit | None) -> Diagnostic:
+def odd_scalar(
+    document: Document | MergedDocument, route: Route, text: str, reading: str, misfit: ValidationIssue | None
+) -> Diagnostic:
     """An unquoted text that readers disagree about, which may be a misfit, too."""
-    from optio.compiler.param_schema.expected_type import NUMBER, form, wanted  # only who made a mistake waits for it
+    from optio.compiler.param_schema.expected_type import (  # only who made a mistake waits for it
+        NUMBER,
+        expected_type,
+        keyword_form,
+    )
 
     span, fix = document.span(route), None
-    own = wanted(document.value, route)
+    own = expected_type(document.value, route)
     kind = misfit.wanted if misfit is not None and misfit.kind == "type" else own
     number = decimal(text)
     if kind == SWITCH:
@@ -233,14 +241,14 @@ def odd_scalar(document: Document | Merged, route: Route, text: str, reading: st
         hint = f"write {number}" if number is not None else "write a number in plain digits, such as 20"
         fix = None if number is None else document.rewritten(route, number)
     elif route in _DURATIONS:
-        lasts = duration_meant(text)
+        lasts = suggest_duration(text)
         hint = _DURATION if lasts is None else f"write `{lasts}`"
         fix = None if lasts is None else Fix.write(lasts, span, safe=False)
-    elif route == ("budgetUsd",) and (amount := amount_meant(text)) is not None:
+    elif route == ("budgetUsd",) and (amount := suggest_amount(text)) is not None:
         hint = f'write "{amount}"'
         fix = document.rewritten(route, f'"{amount}"', safe=False)
     elif kind in (LIST, MAPPING):
-        hint = (form(route) if own else None) or f"write {kind}"
+        hint = (keyword_form(route) if own else None) or f"write {kind}"
     elif kind is None and number is not None and _is_free(route):
         hint = f"write {single_quoted(text)} for the text, {number} for the number"
     elif kind is None and number is not None and type(value_at(document.value, route)) is int:
@@ -254,7 +262,7 @@ def odd_scalar(document: Document | Merged, route: Route, text: str, reading: st
         if reading != "null"
         else f"`{text}` without quotes is no text"
     )
-    return finding("OPT006", message, path=document.path_at(route), span=span, route=route, hint=hint, fix=fix)
+    return diagnostic("OPT006", message, path=document.path_at(route), span=span, route=route, hint=hint, fix=fix)
 
 
 def _is_free(route: Route) -> bool:
@@ -262,7 +270,7 @@ def _is_free(route: Route) -> bool:
     return route[:1] in (("paramsSchema",), ("tests",)) or "paramMapping" in route
 
 
-def _is_parted(document: Document | Merged, index: int) -> bool:
+def _is_parted(document: Document | MergedDocument, index: int) -> bool:
     """Whether a trigger has no `config`, and what follows in the list has one and no type."""
     triggers = value_at(document.value, ("triggers",))
     pair = triggers[index : index + 2] if isinstance(triggers, list) and index >= 0 else []
@@ -271,20 +279,20 @@ def _is_parted(document: Document | Merged, index: int) -> bool:
     return "type" in pair[0] and "config" not in pair[0] and "config" in pair[1] and "type" not in pair[1]
 
 
-def _bad_trigger(document: Document | Merged, route: Route) -> Diagnostic:
+def _bad_trigger(document: Document | MergedDocument, route: Route) -> Diagnostic:
     value = value_at(document.value, route)
     allowed = "allowed: manual, schedule, webhook"
     if not isinstance(value, dict):
-        hint = f"write `- {_TRIGGER_FORMS[trigger_meant(str(value)) or 'manual']}`"
+        hint = f"write `- {_TRIGGER_FORMS[suggest_trigger(str(value)) or 'manual']}`"
         message = f"`{show(route)}` must be a mapping, not {_kind_of(value)}"
-        return finding("OPT103", message, path=document.path_at(route), span=document.span(route), route=route, hint=hint)
+        return diagnostic("OPT103", message, path=document.path_at(route), span=document.span(route), route=route, hint=hint)
     if "type" not in value:
         from optio.compiler.conversions.values import triggers  # only who made a mistake waits for it
 
         if _is_parted(document, int(route[-1]) - 1):
             hint = "delete the `- ` before it, and indent it like `type` above: it belongs to that trigger"
             at, span = (*route, "type"), document.span(route)
-            return finding(
+            return diagnostic(
                 "OPT102", f"`{show(route)}.type` is missing", path=document.path_at(route), span=span, route=at, hint=hint
             )
         named = next((key for key in value if key in TRIGGERS), None)
@@ -296,7 +304,7 @@ def _bad_trigger(document: Document | Merged, route: Route) -> Diagnostic:
             if named
             else f"add `type: {_type_of(value)}`; {allowed}"
         )
-        return finding(
+        return diagnostic(
             "OPT102",
             f"`{show(route)}.type` is missing",
             path=document.path_at(route),
@@ -306,12 +314,12 @@ def _bad_trigger(document: Document | Merged, route: Route) -> Diagnostic:
         )
     at = (*route, "type")
     word = str(value["type"])
-    meant = trigger_meant(word)
+    meant = suggest_trigger(word)
     from optio.compiler.conversions.values import github_event  # only who made a mistake waits for it
 
     if (event := github_event(word)) is not None:
         form = f"{{type: webhook, config: {{path: my-path, scheme: github, events: [{event}], secret: {{name: NAME}}}}}}"
-        return finding(
+        return diagnostic(
             "OPT321",
             f"unknown trigger `{word}`",
             path=document.path_at(at),
@@ -322,7 +330,7 @@ def _bad_trigger(document: Document | Merged, route: Route) -> Diagnostic:
     hint = f"tickets start Repo Tasks only; {allowed}" if word == "ticket" else f"did you mean `{meant}`?" if meant else allowed
     span = document.span(at)
     fix = document.rewritten(at, meant, safe=False) if meant and word != "ticket" else None
-    return finding("OPT321", f"unknown trigger `{word}`", path=document.path_at(at), span=span, route=at, hint=hint, fix=fix)
+    return diagnostic("OPT321", f"unknown trigger `{word}`", path=document.path_at(at), span=span, route=at, hint=hint, fix=fix)
 
 
 def _type_of(trigger: dict[str, Any]) -> str:
@@ -343,17 +351,17 @@ def _bad_word(at: At, route: Route, value: Any, allowed: tuple[str, ...], path: 
         from optio.compiler.conversions.values import runtime, text
 
         inner = runtime(value) if route == ("agentRuntime",) else text(value)
-        meant = closest(str(inner).lower(), allowed)
+        meant = suggest(str(inner).lower(), allowed)
         if meant is not None:
             return at("OPT104", f"`{show(route)}` is {_kind_of(value)}, not text", f"write `{route[-1]}: {meant}`")
-    from optio.compiler.conversions.suggest_words import choices, word_meant
+    from optio.compiler.conversions.suggest_words import explain_choices, suggest_allowed_word
 
-    if isinstance(known := word_meant(route, value), tuple):
+    if isinstance(known := suggest_allowed_word(route, value), tuple):
         return at("OPT104", f"`{show(route)}` is `{value}`", known[0])
     named = [word for word in re.findall(r"[a-z-]+", str(value).lower()) if word in allowed]
-    meant = known or (named[0] if len(set(named)) == 1 else closest(str(value).lower(), allowed))
+    meant = known or (named[0] if len(set(named)) == 1 else suggest(str(value).lower(), allowed))
     hint = f"did you mean `{meant}`? " if meant else ""
-    if (explained := choices(route)) is not None and not meant:
+    if (explained := explain_choices(route)) is not None and not meant:
         hint = explained
     elif len(allowed) > 1 or not meant:
         hint += "allowed: " + ", ".join(allowed)
@@ -377,7 +385,7 @@ def _bad_word(at: At, route: Route, value: Any, allowed: tuple[str, ...], path: 
     return at("OPT104", message, hint, value=meant, safe=False)
 
 
-def _bad_pattern(at: At, document: Document | Merged, route: Route, value: Any, pattern: str) -> Diagnostic:
+def _bad_pattern(at: At, document: Document | MergedDocument, route: Route, value: Any, pattern: str) -> Diagnostic:
     name, last = show(route), route[-1]
     if route == ("id",):
         named = slug(value)
@@ -391,7 +399,7 @@ def _bad_pattern(at: At, document: Document | Merged, route: Route, value: Any, 
         return at("OPT506", f"{shown} is no name of an environment variable", hint, key=True)
     if route[:2] == ("environment", "secrets") or last == "name":
         # What stands here may be the secret itself: name the place only.
-        given = None if re.fullmatch(r"[A-Za-z0-9_]+", value) else secret_meant(value)
+        given = None if re.fullmatch(r"[A-Za-z0-9_]+", value) else suggest_secret_name(value)
         given = given if given and re.fullmatch(r"[A-Z]+(?:_[A-Z0-9]+)+", given) else None
         meant = given or (_reshaped(value, pattern) if re.fullmatch(_SECRETS_NAME, value) else None)
         hint = f"write `{meant.upper()}`" if meant else f"{_ENV_NAME}: `API_TOKEN`"
@@ -401,10 +409,10 @@ def _bad_pattern(at: At, document: Document | Merged, route: Route, value: Any, 
     return at("OPT105", f"`{name}` has characters that are not allowed", hint)
 
 
-def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, wanted: str) -> Diagnostic:
+def _wrong_type(at: At, document: Document | MergedDocument, route: Route, value: Any, wanted: str) -> Diagnostic:
     written, last = document.plain(route), route[-1]
     hint = write = None
-    found = _made_of(document, route, value, wanted)
+    found = _converted(document, route, value, wanted)
     if found is not None:
         hint, fix = found
         return at("OPT103", f"`{show(route)}` must be {wanted}, not {_kind_of(value)}", hint, fix=fix)
@@ -418,9 +426,11 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
         return at("OPT103", f"`{show(route)}` must be {wanted}, not a mapping", hint)
     if wanted == WHOLE and isinstance(value, str) and value.strip().lower() in _UNBOUNDED and route == ("maxTurns",):
         return at("OPT103", f"`{show(route)}` must be {wanted}, not text", "delete it for no limit")
-    number = whole_meant(written or str(value).strip()) if wanted == WHOLE and isinstance(value, (str, float)) else None
+    number = (
+        suggest_whole_number(written or str(value).strip()) if wanted == WHOLE and isinstance(value, (str, float)) else None
+    )
     if value is None:
-        hint = _for_nothing(document, route)
+        hint = _hint_for_empty_key(document, route)
     elif value is False and route == ("maxRetries",):
         write, hint = "0", "write 0 for no further attempt"
     elif number is not None:
@@ -432,7 +442,7 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
         return at("OPT105", f"`{show(route)}` is too large: it has {len(written):,} digits", "write a smaller number")
     elif last == "cronExpression" and type(value) is int and (every := _cron(value)) is not None:
         write, hint = every, f"write `{every}`"
-    elif last == "memory" and type(value) is int and 0 < value < _LEAST_BYTES:
+    elif last == "memory" and type(value) is int and 0 < value < _MIN_MEMORY_BYTES:
         hint = f"write {value}Mi or {value}Gi"
     elif wanted == TEXT and written is not None:
         write = f'"{written}"'
@@ -443,7 +453,7 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
         own, there = document.written(route)
         hint = _itemized(next(iter(value)), len(value) > 1, flow=own.is_flow(there))
     elif wanted == LIST and isinstance(value, dict) and value:
-        hint = f"write a list: `[{', '.join(list(value)[:_MOST_NAMED])}]`"
+        hint = f"write a list: `[{', '.join(list(value)[:_MAX_NAMES])}]`"
     elif wanted == LIST and isinstance(value, str) and re.match(r"-\w", value):
         items = [item.strip() for item in re.split(r"(?:^|\s)-(?=\w)", value) if item.strip()]
         hint = f"write a blank behind each `-`: `- {items[0][:_MAX_MADE]}`"
@@ -478,7 +488,7 @@ def _only_name(value: dict[Any, Any]) -> str | None:
     return names[0] if len(value) == 1 and names else None
 
 
-def _for_nothing(document: Document | Merged, route: Route) -> str:
+def _hint_for_empty_key(document: Document | MergedDocument, route: Route) -> str:
     """The cure for a key without a value, by what stands around it."""
     own, there = document.written(route)
     place = own.key_span(there)
@@ -490,30 +500,30 @@ def _for_nothing(document: Document | Merged, route: Route) -> str:
     inner = known_keys(document.value, route)
     below = [key for key in beside if key in inner and key not in known_keys(document.value, route[:-1])] if inner else []
     if below:
-        return f"put `{'` and `'.join(below[:_MOST_NAMED])}` below it, indented deeper than `{route[-1]}`"
+        return f"put `{'` and `'.join(below[:_MAX_NAMES])}` below it, indented deeper than `{route[-1]}`"
     written = _with_example(document, route)
     return (
         "give a value or delete the key" if written.endswith(":") else f"write a value, such as `{written}`, or delete the key"
     )
 
 
-def _with_example(document: Document | Merged, route: Route) -> str:
+def _with_example(document: Document | MergedDocument, route: Route) -> str:
     """The key at this place, with a value as one would stand there."""
     from optio.compiler.conversions.entries import as_entry  # only who made a mistake waits for it
 
     return as_entry(document.value, route, document.path_at(route))
 
 
-def _such_as(document: Document | Merged, route: Route) -> str:
-    from optio.compiler.conversions.entries import such_as  # only who made a mistake waits for it
+def _such_as(document: Document | MergedDocument, route: Route) -> str:
+    from optio.compiler.conversions.entries import example_hint  # only who made a mistake waits for it
 
-    return such_as(document.value, route)
+    return example_hint(document.value, route)
 
 
 def _reshaped(value: Any, pattern: str) -> str | None:
-    from optio.compiler.conversions.entries import reshaped  # only who made a mistake waits for it
+    from optio.compiler.conversions.entries import repair_text  # only who made a mistake waits for it
 
-    return reshaped(value, pattern)
+    return repair_text(value, pattern)
 
 
 def _whole(value: Any) -> str | None:
@@ -530,25 +540,25 @@ def _whole(value: Any) -> str | None:
     return str(int(number)) if number == int(number) else f"{int(number // 1)} or {int(number // 1) + 1}"
 
 
-def _made_of(document: Document | Merged, route: Route, value: Any, wanted: str) -> tuple[str, Fix | None] | None:
+def _converted(document: Document | MergedDocument, route: Route, value: Any, wanted: str) -> tuple[str, Fix | None] | None:
     """What to write, made of what stands there in another form; and the fix, where that is written on one line."""
-    from optio.compiler.conversions.suggest_text import mapping_meant, text_meant
+    from optio.compiler.conversions.suggest_text import convert_to_mapping, convert_to_text
     from optio.compiler.conversions.values import triggers
-    from optio.compiler.token_shapes import tokens
+    from optio.compiler.token_shapes import match_tokens
     from optio.compiler.yaml.emit import flow
 
     written: str | None = None
     if wanted == TEXT and isinstance(value, (list, dict)):
         if route[:2] == ("environment", "env") and isinstance(value, dict) and "valueFrom" in value:
             return f"delete it, and add `{route[-1]}` to `environment.secrets`", None
-        meant = text_meant(route, value)
+        meant = convert_to_text(route, value)
         if meant is not None and "\n" in meant:
             return f"write `{route[-1]}: |`, and the text of what stands there below it", None
-        written = None if meant is None or any(tokens(meant)) else flow(meant)
+        written = None if meant is None or any(match_tokens(meant)) else flow(meant)
         if written is None and route[:2] == ("environment", "env") and not _holds_secrets(value):
             written = flow(json.dumps(value, ensure_ascii=False, default=str))
     elif wanted == MAPPING and not isinstance(value, dict):
-        written = mapping_meant(route, value)
+        written = convert_to_mapping(route, value)
     elif route == ("triggers",) and isinstance(value, (dict, str)):
         written = triggers(value)
     elif wanted == LIST and isinstance(value, str) and re.search(r"[\n,|]|;\s", value.strip()):
@@ -575,16 +585,16 @@ def _cron(value: int) -> str | None:
 def _holds_secrets(value: Any) -> bool:
     """Whether a value may be one that is not to be shown, by what it looks like or by its names."""
     from optio.compiler.conversions.known_keys import SECRET_NAME
-    from optio.compiler.token_shapes import tokens
+    from optio.compiler.token_shapes import match_tokens
 
     text = json.dumps(value, default=str)
-    return any(tokens(text)) or any(SECRET_NAME.search(name.upper()) for name in re.findall(r'"([^"]*)"\s*:', text))
+    return any(match_tokens(text)) or any(SECRET_NAME.search(name.upper()) for name in re.findall(r'"([^"]*)"\s*:', text))
 
 
 def _only_trigger(value: Any) -> str | None:
     """The trigger that stands where a list of them is wanted, by its name alone."""
     if isinstance(value, str):
-        return trigger_meant(value)
+        return suggest_trigger(value)
     return next((key for key in value if key in TRIGGERS), None) if isinstance(value, dict) and "type" not in value else None
 
 

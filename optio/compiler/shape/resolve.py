@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from optio.compiler.diagnostics import Diagnostic, finding
-from optio.compiler.layers import Merged, beside, missing_hint
+from optio.compiler.diagnostics import Diagnostic, diagnostic
+from optio.compiler.layers import MergedDocument, missing_hint, resolve_path
 from optio.compiler.resolved_task import ResolvedTask, Sample
-from optio.compiler.shape.decode import Shape
+from optio.compiler.shape.decode import DecodedTask
 from optio.compiler.source_tree import SourceTree, Unreadable
 from optio.compiler.yaml.document import Document
 from optio.errors import Malformed
@@ -13,25 +13,25 @@ from optio.model.example import Example
 from optio.model.route import Route
 from optio.model.text import slug
 
-LONGEST_ID = 80
+MAX_ID_LENGTH = 80
 # What becomes of a delivery whose body is not read, or cannot be.
 _UNREAD = ("unsupported", "unsigned", "stale", "unreadable")
 
 
-def resolve(document: Document | Merged, shape: Shape, tree: SourceTree) -> tuple[ResolvedTask, list[Diagnostic]]:
+def resolve(document: Document | MergedDocument, shape: DecodedTask, tree: SourceTree) -> tuple[ResolvedTask, list[Diagnostic]]:
     """The resolved task, and what could not be resolved."""
     spec, gaps = shape.spec, set(shape.gaps)
     found: list[Diagnostic] = []
 
     def at(code: str, message: str, route: Route, hint: str | None, *, key: bool = False) -> None:
         span = document.key_span(route) if key else document.span(route)
-        found.append(finding(code, message, path=document.path_at(route), span=span, route=route, hint=hint))
+        found.append(diagnostic(code, message, path=document.path_at(route), span=span, route=route, hint=hint))
         gaps.add(route)
 
     task_id = spec.id or slug(spec.name)
     if ("name",) not in gaps and not spec.name.isprintable():
         at("OPT107", "`name` holds a line break or a control character", ("name",), "write the name on one line")
-    elif (not task_id or len(task_id) > LONGEST_ID) and not gaps & {("name",), ("id",)}:
+    elif (not task_id or len(task_id) > MAX_ID_LENGTH) and not gaps & {("name",), ("id",)}:
         why = "leads to no id" if not task_id else f"leads to an id of {len(task_id)} characters"
         at("OPT107", f"the name {why}", ("name",), "add `id:` with a-z, 0-9 and dashes")
     prompt, prompt_path = spec.prompt_template or "", None
@@ -45,7 +45,7 @@ def resolve(document: Document | Merged, shape: Shape, tree: SourceTree) -> tupl
         )
     elif spec.prompt_file is not None:
         try:
-            prompt_path = beside(document.path_at(("promptFile",)), spec.prompt_file)
+            prompt_path = resolve_path(document.path_at(("promptFile",)), spec.prompt_file)
             prompt = _prompt_text(tree.read(prompt_path))
         except Unreadable as err:
             hint = missing_hint(tree, document.path_at(("promptFile",)), spec.prompt_file, err)
@@ -84,19 +84,19 @@ def _prompt_text(data: bytes) -> str:
 
 
 def _sample(
-    document: Document | Merged, route: Route, example: Example, name: str, tree: SourceTree, payloads: dict[str, Any]
+    document: Document | MergedDocument, route: Route, example: Example, name: str, tree: SourceTree, payloads: dict[str, Any]
 ) -> Sample | Diagnostic | None:
     """The payload, read as the server reads it, and once for all tests that name it; None for one that it need not be able to
     read."""
 
     def at(code: str, message: str, hint: str | None) -> Diagnostic:
-        return finding(code, message, path=document.path, span=document.span(route), route=route, hint=hint)
+        return diagnostic(code, message, path=document.path, span=document.span(route), route=route, hint=hint)
 
     # Imported here: a tree without samples does not pay for it.
     from optio.model.json_body import decode
 
     try:
-        path = beside(document.path, name)
+        path = resolve_path(document.path, name)
         if path not in payloads:
             payloads[path] = decode(tree.read(path), f"`{name}`")
         return Sample(route, path, payloads[path], example.expect.word)

@@ -3,8 +3,8 @@
 import re
 from typing import Any, NamedTuple
 
-from optio.compiler.conversions.known_keys import known_keys, plain, secret_meant
-from optio.compiler.suggest import closest, likely
+from optio.compiler.conversions.known_keys import fold_key, known_keys, suggest_secret_name
+from optio.compiler.suggest import rank_by_likeness, suggest
 from optio.model.route import Route, show, value_at
 
 REPOSITORY_KEYS = frozenset(
@@ -43,12 +43,12 @@ _LOOKALIKES = str.maketrans(
 )  # fmt: skip
 
 
-_MOST_LISTED, _MOST_LIKELY = 8, 5
+_MAX_LISTED, _MAX_LIKELY = 8, 5
 # Texts of several lines, of which one may stand too far left.
 _TEXTS = ("promptTemplate", "command", "description")
 
 
-class Unknown(NamedTuple):
+class UnknownKey(NamedTuple):
     """What is said of a key that the schema does not know at its place; `meant` is the key that it stands for, probably, `into`
     the mapping beside it that it belongs into, and `entry` what to write for it and its value."""
 
@@ -60,63 +60,63 @@ class Unknown(NamedTuple):
     entry: str | None = None
 
 
-def unknown(root: Any, route: Route) -> Unknown:
+def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
     """Return what is wrong with a key that is not known at its place, and the cure."""
     key, name = str(route[-1]), show(route)
     known = known_keys(root, route[:-1])
     folded = _folded(key)
-    if folded != key and (folded in known or closest(folded, known)):
+    if folded != key and (folded in known or suggest(folded, known)):
         odd = next(c for c in key if ord(c) > 127)
-        meant = closest(folded, known) or folded
+        meant = suggest(folded, known) or folded
         message, hint = f"`{name}` holds the look-alike letter U+{ord(odd):04X}", f"write `{meant}` in plain letters"
-        return Unknown("OPT020", message, hint, meant)
+        return UnknownKey("OPT020", message, hint, meant)
     if len(route) == 1 and re.fullmatch(r"(?:x-|\.)[\w-]+", key):
         hint = (
             "no key here keeps values for others: write `&NAME` where one stands first, or `type: template` in a file to extend"
         )
-        return Unknown("OPT101", f"unknown key `{name}`", hint)
+        return UnknownKey("OPT101", f"unknown key `{name}`", hint)
     if key in _NEVER:
         hint = "delete it: a run has no privileges, no service account and nothing of its node, whatever its task says"
-        return Unknown("OPT101", f"unknown key `{name}`", hint)
+        return UnknownKey("OPT101", f"unknown key `{name}`", hint)
     if len(route) == 1 and key in RESERVED_KEYS:
-        return Unknown("OPT116", f"`{name}` is set by Optio", "delete it")
+        return UnknownKey("OPT116", f"`{name}` is set by Optio", "delete it")
     if len(route) == 1 and key == "namespace":
         hint = "delete it: `namespaces` in `_policy.yaml` gives namespaces to the paths of task files"
-        return Unknown("OPT116", f"`{name}` is set by the policy", hint)
-    same = next((k for k in known if plain(k) == plain(key)), None)
+        return UnknownKey("OPT116", f"`{name}` is set by the policy", hint)
+    same = next((k for k in known if fold_key(k) == fold_key(key)), None)
     if same:
-        return Unknown("OPT111", f"`{name}` is spelled otherwise", f"write `{same}`", same)
+        return UnknownKey("OPT111", f"`{name}` is spelled otherwise", f"write `{same}`", same)
     if route[-2:-1] in (("secret",), ("previousSecret",)) and _joined(root, route, known) is None:
         beside = value_at(root, route[:-1])
         hint = "delete it: a secret is given by its name alone" if "name" in beside else f"write `name: {_named(beside[key])}`"
-        return Unknown("OPT101", f"unknown key `{name}`", hint)
+        return UnknownKey("OPT101", f"unknown key `{name}`", hint)
     inward = len(route) == 3 and route[0] == "triggers" and key in known_keys(root, (*route[:-1], "config"))
     below = value_at(root, (*route[:-1], "config")) if inward else None
     doubled = isinstance(below, dict) and key in below
     hint, into = ("delete it: `config` has one", None) if doubled else ("move it below `config`", "config")
     if inward:
         code, message = ("OPT322", "stands beside `config`") if key == "paramMapping" else ("OPT101", "")
-        return Unknown(code, f"`{name}` {message}" if message else f"unknown key `{name}`", hint, into=into)
+        return UnknownKey(code, f"`{name}` {message}" if message else f"unknown key `{name}`", hint, into=into)
     if (joined := _joined(root, route, known)) is not None:
-        return Unknown("OPT101", f"unknown key `{name}`", f"write a blank behind the colon: `{joined}`", entry=joined)
+        return UnknownKey("OPT101", f"unknown key `{name}`", f"write a blank behind the colon: `{joined}`", entry=joined)
     if (text := _outdented(root, route)) is not None:
         hint = f"indent this line like the lines above it: it belongs to `{text}`"
-        return Unknown("OPT101", f"unknown key `{name}`", hint)
-    from optio.compiler.conversions.foreign_keys import foreign  # only who made a mistake waits for it
+        return UnknownKey("OPT101", f"unknown key `{name}`", hint)
+    from optio.compiler.conversions.foreign_keys import explain_foreign_key  # only who made a mistake waits for it
 
-    cure = foreign(root, route)
+    cure = explain_foreign_key(root, route)
     if cure is not None and len(route) == 1 and key in REPOSITORY_KEYS:
-        return Unknown("OPT109", f"`{name}` belongs to a Repo Task", cure.hint)
+        return UnknownKey("OPT109", f"`{name}` belongs to a Repo Task", cure.hint)
     if cure is not None:
-        return Unknown("OPT101", f"unknown key `{name}`", cure.hint, cure.meant, cure.into, cure.entry)
-    return Unknown("OPT101", f"unknown key `{name}`", _nothing(key, known))
+        return UnknownKey("OPT101", f"unknown key `{name}`", cure.hint, cure.meant, cure.into, cure.entry)
+    return UnknownKey("OPT101", f"unknown key `{name}`", _nothing(key, known))
 
 
 def _nothing(key: str, known: list[str]) -> str:
     """The cure for a key that nothing here means: what it carries is not lost unseen."""
     if not known:
         return "no key here means it: delete it, or say it in the prompt if the agent should know"
-    few = known if len(known) <= _MOST_LISTED else likely(key, known, _MOST_LIKELY)
+    few = known if len(known) <= _MAX_LISTED else rank_by_likeness(key, known, _MAX_LIKELY)
     there = f"allowed here {'is' if len(few) == 1 else 'are'} {'' if few is known else 'among others '}{', '.join(few)}"
     return f"no key here means it: delete it, and say it in the prompt if the agent should know; {there}"
 
@@ -125,7 +125,7 @@ def _named(value: Any) -> str:
     """The name of the secret in what other systems name one by."""
     while isinstance(value, dict) and value:
         value = value.get("name", next(iter(value.values())))
-    return secret_meant(value) or "NAME"
+    return suggest_secret_name(value) or "NAME"
 
 
 def _joined(root: Any, route: Route, known: list[str]) -> str | None:

@@ -12,19 +12,19 @@ from typing import Any, NamedTuple
 import yaml
 from yaml._yaml import CParser
 
-from optio.compiler.diagnostics import Diagnostic, Fix, finding
+from optio.compiler.diagnostics import Diagnostic, Fix, diagnostic
 from optio.compiler.source import Position, SourceFile, Span, position_at
 from optio.compiler.yaml.encoding import decode
-from optio.compiler.yaml.limits import TooMuch, refuse_bombs
+from optio.compiler.yaml.limits import DocumentTooLarge, refuse_bombs
 from optio.compiler.yaml.nodes import PROPERTIES, Node, alias_inside, child, span_of
 from optio.compiler.yaml.scalars import single_quoted
-from optio.compiler.yaml.syntax import explain
+from optio.compiler.yaml.syntax import explain_syntax_error
 from optio.compiler.yaml.values import Builder
 from optio.model.route import Route
 
 MAX_NODES = 10_000
 # So many keys are not looked through for each that is asked for.
-_LARGE = 30
+_MIN_INDEXED_KEYS = 30
 
 
 # A number with a unit, which every reader takes for text.
@@ -32,7 +32,7 @@ _AMOUNT = r"[1-9][0-9]*[a-zA-Z]+"
 _EMPTY_HINT = "write `name:`, `agentRuntime:` and `promptTemplate:`, or delete the file"
 
 
-class _TooMany(Exception):
+class _TooManyNodes(Exception):
     """More nodes than a file may have: known long before the whole file is read."""
 
 
@@ -47,7 +47,7 @@ class _Composer(CParser):
     def descend_resolver(self, parent: Any, index: Any) -> None:
         self.count -= 1
         if self.count < 0:
-            raise _TooMany
+            raise _TooManyNodes
 
     def ascend_resolver(self) -> None:
         return None
@@ -81,7 +81,7 @@ class Document:
         """What was looked up in large mappings, by the identity of their nodes."""
         return {}
 
-    def let_go(self) -> None:
+    def release_nodes(self) -> None:
         """Keep no nodes in memory: they are far larger than the text."""
         self.__dict__.pop("root", None)
         self.__dict__.pop("_keys", None)
@@ -212,7 +212,7 @@ class Document:
         return span_of(place.node, self.text)
 
     def _child(self, node: Node, step: str | int) -> tuple[Node, Node | None] | None:
-        if node.id != "mapping" or len(node.value) < _LARGE:
+        if node.id != "mapping" or len(node.value) < _MIN_INDEXED_KEYS:
             return child(node, step)
         if id(node) not in self._keys:
             # The first of equal keys counts, and what is merged in comes last.
@@ -238,22 +238,22 @@ def parse(file: SourceFile) -> tuple[Document | None, list[Diagnostic]]:
     try:
         nodes = _compose(text)
     except yaml.YAMLError as err:
-        return None, [explain(err, file.path, text)]
-    except _TooMany:
-        return None, [finding("OPT014", f"more than {MAX_NODES:,} values", path=file.path, hint="split the file")]
+        return None, [explain_syntax_error(err, file.path, text)]
+    except _TooManyNodes:
+        return None, [diagnostic("OPT014", f"more than {MAX_NODES:,} values", path=file.path, hint="split the file")]
     if not nodes:
-        return None, [finding("OPT018", "holds no task", path=file.path, hint=_EMPTY_HINT)]
+        return None, [diagnostic("OPT018", "holds no task", path=file.path, hint=_EMPTY_HINT)]
     if len(nodes) > 1:
         span = span_of(nodes[1], text)
         hint = "move it into a file of its own: one file, one task"
-        return None, [finding("OPT013", "a second document", path=file.path, span=span, hint=hint)]
+        return None, [diagnostic("OPT013", "a second document", path=file.path, span=span, hint=hint)]
     root = nodes[0]
     if "&" in text:
         try:
             refuse_bombs(root)
-        except TooMuch as err:
+        except DocumentTooLarge as err:
             span = alias_inside(err.node, text) if err.code == "OPT009" else span_of(err.node, text)
-            return None, [finding(err.code, err.message, path=file.path, span=span, hint=err.hint)]
+            return None, [diagnostic(err.code, err.message, path=file.path, span=span, hint=err.hint)]
     builder = Builder(file.path, text, root)
     values = builder.build()
     if values is None:

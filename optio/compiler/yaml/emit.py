@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from optio.compiler.yaml.scalars import other_reading, scalar
+from optio.compiler.yaml.scalars import scalar, yaml_1_1_reading
 
 # Without quotes stands only what nobody can take for anything else.
 _PLAIN = r"[A-Za-z/$](?:[A-Za-z0-9_./$@*+()&=;,' -]*[A-Za-z0-9_./$@*+()&=;,'-])?"
@@ -78,7 +78,10 @@ def _in_flow(text: str) -> str:
 
 def _text(text: str) -> str:
     plain = (
-        re.fullmatch(_PLAIN, text) and scalar(text) == text and other_reading(text) is None and text not in _LETTERS_FOR_WORDS
+        re.fullmatch(_PLAIN, text)
+        and scalar(text) == text
+        and yaml_1_1_reading(text) is None
+        and text not in _LETTERS_FOR_WORDS
     )
     return text if plain else _quoted(text)
 

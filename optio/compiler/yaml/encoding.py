@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from optio.compiler.diagnostics import Diagnostic, finding, told
+from optio.compiler.diagnostics import Diagnostic, diagnostic, report_first
 from optio.compiler.source import Position, SourceFile, Span, position_at, span_at
 
 MAX_BYTES = 1 << 20
@@ -18,7 +18,7 @@ _OTHER_MARKS = {
 def decode(file: SourceFile) -> tuple[str | None, list[Diagnostic]]:
     """The text with LF line ends and without a byte order mark, or None with the reasons."""
     if len(file.data) > MAX_BYTES:
-        return None, [finding("OPT014", f"is larger than {MAX_BYTES >> 20} MiB", path=file.path, hint="split the file")]
+        return None, [diagnostic("OPT014", f"is larger than {MAX_BYTES >> 20} MiB", path=file.path, hint="split the file")]
     try:
         text = file.data.decode("utf-8")
     except UnicodeDecodeError as err:
@@ -36,11 +36,11 @@ def _normal(text: str) -> str:
 def _bad_encoding(file: SourceFile, err: UnicodeDecodeError) -> Diagnostic:
     other = next((name for mark, name in _OTHER_MARKS.items() if file.data.startswith(mark)), None)
     if other is not None:
-        return finding("OPT002", f"{other}, not UTF-8", path=file.path, hint="save the file as UTF-8")
+        return diagnostic("OPT002", f"{other}, not UTF-8", path=file.path, hint="save the file as UTF-8")
     before = _normal(file.data[: err.start].decode("utf-8"))
     at = position_at(before, len(before))
     byte = file.data[err.start]
-    return finding(
+    return diagnostic(
         "OPT002",
         f"byte 0x{byte:02X} at offset {err.start} is no UTF-8",
         path=file.path,
@@ -55,13 +55,13 @@ def _bad_characters(path: str, text: str) -> Iterator[Diagnostic]:
         def tell(bad: re.Match[str]) -> Diagnostic:
             message = f"control character U+{ord(bad[0]):04X}"
             hint = "delete it; inside double quotes it can be written as an escape"
-            return finding("OPT015", message, path=path, span=span_at(text, bad.start(), bad.end()), hint=hint)
+            return diagnostic("OPT015", message, path=path, span=span_at(text, bad.start(), bad.end()), hint=hint)
 
-        yield from told(_CONTROL.finditer(text), tell)
+        yield from report_first(_CONTROL.finditer(text), tell)
     if "<<<<<<<" in text or ">>>>>>>" in text:
         marker = _CONFLICT.search(text)
         if marker:
-            yield finding(
+            yield diagnostic(
                 "OPT022",
                 f"a merge conflict marker `{marker[0]}`",
                 path=path,

@@ -8,10 +8,10 @@ MAX_EXPANDED = 100_000
 MAX_RATIO = 100
 # Of all texts together: what is written out in a file of the greatest size stays far below it.
 MAX_CHARACTERS = 4 << 20
-_SMALL = 1_000
+_SMALL_DOCUMENT = 1_000
 
 
-class TooMuch(Exception):
+class DocumentTooLarge(Exception):
     """The document is too large, or has no end; `node` is where to look."""
 
     def __init__(self, code: str, message: str, node: yaml.Node, hint: str) -> None:
@@ -33,18 +33,20 @@ def refuse_bombs(root: yaml.Node) -> None:
             lengths[id(node)] = own + sum(lengths[id(child)] for child in children(node))
             open_nodes.discard(id(node))
         elif id(node) in open_nodes:
-            raise TooMuch("OPT009", "an alias inside its own anchor", node, "write the value out")
+            raise DocumentTooLarge("OPT009", "an alias inside its own anchor", node, "write the value out")
         elif id(node) not in sizes:
             open_nodes.add(id(node))
             stack.append((node, True))
             stack.extend((child, False) for child in children(node))
     expanded = sizes[id(root)]
-    if expanded > MAX_EXPANDED or (expanded > _SMALL and expanded > MAX_RATIO * len(sizes)):
-        raise TooMuch("OPT008", f"aliases expand to {expanded:,} values", _largest(root, sizes), "write the values out")
+    if expanded > MAX_EXPANDED or (expanded > _SMALL_DOCUMENT and expanded > MAX_RATIO * len(sizes)):
+        raise DocumentTooLarge(
+            "OPT008", f"aliases expand to {expanded:,} values", _largest(root, sizes), "write the values out"
+        )
     length = lengths[id(root)]
     if length > MAX_CHARACTERS:
         message = f"aliases expand to {length:,} characters, more than {MAX_CHARACTERS:,}"
-        raise TooMuch("OPT008", message, _largest(root, lengths), "repeat less of it, or a shorter text")
+        raise DocumentTooLarge("OPT008", message, _largest(root, lengths), "repeat less of it, or a shorter text")
 
 
 def _largest(node: yaml.Node, sizes: dict[int, int]) -> yaml.Node:

@@ -11,7 +11,7 @@ _INT = re.compile(r"[-+]?[0-9]+")
 _OCT = re.compile(r"0o[0-7]+")
 _HEX = re.compile(r"0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_LONGEST_NUMBER = 4_000
+_MAX_NUMBER_LENGTH = 4_000
 WORDS: dict[str, Any] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
@@ -25,7 +25,7 @@ SWITCHES: dict[str, bool] = {
     for spelled in (word, word.capitalize(), word.upper())
 }
 # Each of these is one thing to a YAML 1.1 reader and another to a YAML 1.2 reader.
-_READ_TWICE: tuple[tuple[re.Pattern[str], str], ...] = (
+_YAML_1_1_READINGS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?"), "a number in base 60"),
     (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:(?:[Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}.*)?"), "a date"),
     (re.compile(r"[-+]?0[0-7_]+"), "an octal number"),
@@ -43,23 +43,23 @@ def scalar(text: str) -> Any:
     first = text[0]
     if first in "0123456789+-.":
         if _INT.fullmatch(text):
-            return int(text) if len(text) < _LONGEST_NUMBER else text
+            return int(text) if len(text) < _MAX_NUMBER_LENGTH else text
         if _FLOAT.fullmatch(text):
             return float(text)
         if _OCT.fullmatch(text):
             return int(text[2:], 8)
         if _HEX.fullmatch(text):
-            return int(text[2:], 16) if len(text) < _LONGEST_NUMBER else text
+            return int(text[2:], 16) if len(text) < _MAX_NUMBER_LENGTH else text
     return text
 
 
-def other_reading(text: str) -> str | None:
+def yaml_1_1_reading(text: str) -> str | None:
     """What a YAML 1.1 reader makes of this unquoted text, if it is not what YAML 1.2 makes of it."""
     if text in SWITCHES:
         return "true" if SWITCHES[text] else "false"
     if (text.isdecimal() and text[0] != "0") or text.lstrip("+-") in ("0", ""):
         return None
-    return next((reading for pattern, reading in _READ_TWICE if pattern.fullmatch(text)), None)
+    return next((reading for pattern, reading in _YAML_1_1_READINGS if pattern.fullmatch(text)), None)
 
 
 def decimal(text: str) -> str | None:

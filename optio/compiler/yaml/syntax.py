@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import yaml
 
-from optio.compiler.diagnostics import Diagnostic, Edit, Fix, finding
+from optio.compiler.diagnostics import Diagnostic, Edit, Fix, diagnostic
 from optio.compiler.source import Position, Span, position_at
-from optio.compiler.suggest import closest
+from optio.compiler.suggest import suggest
 from optio.compiler.yaml.nodes import OTHER_BREAKS
 from optio.compiler.yaml.scalars import single_quoted
 from optio.model.spec import names_of
@@ -23,13 +23,13 @@ _TEMPLATED = (
 _ANCHOR = r"(?:^|[\s\[{,])&([^\s\[\]{},]+)"
 _LEADING = rf"^[ ]*([\t{BLANKS}])"
 _BLOCK_HEADER = r"^ *(?P<item>- +(?=\S+:))?(?:- +)*(?:[^\s#][^#]*:\s+)?(?P<sign>[|>])[-+]?\s*(?:#.*)?$"
-_MOST_INDENTED = 1_000
-_SHOWN = 60
+_MAX_INDENTED_LINES = 1_000
+_MAX_SHOWN_LENGTH = 60
 _NO_COLON = r"^(\s*)([A-Za-z]\w*)\s*(=)?\s*((?<=[ =])[^\s=:].*)$"
 _COMMENT = r"\s+#.*$"
 
 
-class _Slip(NamedTuple):
+class _SyntaxFinding(NamedTuple):
     code: str
     message: str
     hint: str | None
@@ -40,23 +40,23 @@ class _Slip(NamedTuple):
     bare: tuple[int, str] | None = None
 
 
-def explain(err: yaml.YAMLError, path: str, text: str) -> Diagnostic:
+def explain_syntax_error(err: yaml.YAMLError, path: str, text: str) -> Diagnostic:
     """One diagnostic for the parser's error, at the smallest place that can be named."""
     slip = _read(err, text)
     start = Position(slip.line + 1, slip.column + 1)
     rest = len(text.split("\n")[slip.line]) - slip.column
     end = Position(slip.line + 1, slip.column + 1 + max(0, min(slip.width, rest)))
-    fix = indented(text, slip.line) if slip.code == "OPT005" else None
+    fix = indent_fix(text, slip.line) if slip.code == "OPT005" else None
     if slip.bare is not None:
-        fix = in_quotes(slip.line, *slip.bare)
-    return finding(slip.code, slip.message, path=path, span=Span(start, end), hint=slip.hint, fix=fix)
+        fix = quote_fix(slip.line, *slip.bare)
+    return diagnostic(slip.code, slip.message, path=path, span=Span(start, end), hint=slip.hint, fix=fix)
 
 
-def indented(text: str, row: int) -> Fix | None:
+def indent_fix(text: str, row: int) -> Fix | None:
     """Spaces for other blanks, in this line and those that follow it without one that is right. How wide a tab was meant to be
     nobody knows; every other blank is as wide as a space, but for a byte order mark, which has no width."""
     edits, safe = [], True
-    for number, line in enumerate(text.split("\n")[row : row + _MOST_INDENTED], start=row + 1):
+    for number, line in enumerate(text.split("\n")[row : row + _MAX_INDENTED_LINES], start=row + 1):
         blanks = line[: len(line) - len(line.lstrip(f" \t{BLANKS}"))]
         if line.strip() and not blanks.strip(" "):
             break
@@ -71,21 +71,21 @@ def indented(text: str, row: int) -> Fix | None:
 _PATH = r"\{\{\s*\$?\.?((?:json\.)?[A-Za-z_]\w*(?:\.\w+)+)\s*\}\}"
 
 
-def braces(line: str, column: int) -> tuple[str, str]:
+def explain_braces(line: str, column: int) -> tuple[str, str]:
     """Message and hint for a value that begins with `{{`."""
     if re.search(_TEMPLATE_LINE, line):
         return _TEMPLATED
-    message, quotes = "the value starts with `{{`", quoted(_rest(line, column))
+    message, quotes = "the value starts with `{{`", quote_rest(_rest(line, column))
     if (path := re.fullmatch(_PATH, _rest(line, column).rstrip())) is not None:
         return message, f"write `$.{path[1]}` for a path of the body, or put quotes around the text: {quotes}"
     return message, f"put quotes around the value: {quotes}"
 
 
-def bare_braces(line: str, row: int, column: int) -> Fix | None:
+def quote_braces_fix(line: str, row: int, column: int) -> Fix | None:
     """Quotes around a value that begins with `{{`."""
     rest = _rest(line, column)
     is_other = re.search(_TEMPLATE_LINE, line) or re.fullmatch(_PATH, rest.rstrip())
-    return None if is_other else in_quotes(row, column, rest)
+    return None if is_other else quote_fix(row, column, rest)
 
 
 def _rest(line: str, column: int) -> str:
@@ -105,13 +105,13 @@ def _between_brackets(rest: str) -> str:
     return rest
 
 
-def quoted(rest: str) -> str:
+def quote_rest(rest: str) -> str:
     """The rest of a line as a quoted value."""
     value = _value(rest)
     return '"..."' if len(value) > 60 else _in_quotes(value)
 
 
-def in_quotes(row: int, column: int, rest: str) -> Fix:
+def quote_fix(row: int, column: int, rest: str) -> Fix:
     """Quotes around the value that is the rest of a line, from a column on."""
     value = _value(rest)
     start = column + len(rest) - len(rest.lstrip())
@@ -128,23 +128,23 @@ def _in_quotes(value: str) -> str:
     return single_quoted(value) if '"' in value or "\\" in value else f'"{value}"'
 
 
-def _read(err: yaml.YAMLError, text: str) -> _Slip:
+def _read(err: yaml.YAMLError, text: str) -> _SyntaxFinding:
     mark = getattr(err, "problem_mark", None)
     problem = str(getattr(err, "problem", None) or "the file cannot be read as YAML")
     if mark is None:
-        return _Slip("OPT001", "the file cannot be read as YAML", "write it anew, a key at a time", 0, 0)
+        return _SyntaxFinding("OPT001", "the file cannot be read as YAML", "write it anew, a key at a time", 0, 0)
     context_mark = getattr(err, "context_mark", None) or mark
     lines = text.split("\n")
     place, start = position_at(text, mark.index), position_at(text, context_mark.index)
     scene = _Scene(lines, problem, str(getattr(err, "context", None) or ""), place, start)
     if lines[0].startswith("%") and scene.row <= 1:
-        return _Slip("OPT001", f"`{lines[0].split()[0]}` is no line for a task file", "delete it", 0, 0, len(lines[0]))
+        return _SyntaxFinding("OPT001", f"`{lines[0].split()[0]}` is no line for a task file", "delete it", 0, 0, len(lines[0]))
     for reader in _READERS:
         slip = reader(scene)
         if slip is not None:
             return slip
     fact = problem.replace("did not find expected", "expected").lower()
-    return _Slip("OPT001", fact, "look at this place, and at the line above it", scene.row, scene.column)
+    return _SyntaxFinding("OPT001", fact, "look at this place, and at the line above it", scene.row, scene.column)
 
 
 class _Scene:
@@ -160,7 +160,7 @@ class _Scene:
         self.char = self.line[self.column : self.column + 1]
 
 
-def _indent(scene: _Scene) -> _Slip | None:
+def _indent(scene: _Scene) -> _SyntaxFinding | None:
     for row in dict.fromkeys((scene.row, scene.row - 1, scene.from_row, scene.row + 1)):
         if not 0 <= row < len(scene.lines):
             continue
@@ -168,56 +168,58 @@ def _indent(scene: _Scene) -> _Slip | None:
         if found and scene.lines[row].strip():
             name = "a tab" if found[1] == "\t" else f"U+{ord(found[1]):04X}, a blank that is no space,"
             hint = "use spaces" if found[1] != "\ufeff" else "delete it"
-            return _Slip("OPT005", f"{name} is used to indent", hint, row, found.start(1))
+            return _SyntaxFinding("OPT005", f"{name} is used to indent", hint, row, found.start(1))
     return None
 
 
-def _other_break(scene: _Scene) -> _Slip | None:
+def _other_break(scene: _Scene) -> _SyntaxFinding | None:
     """What the parser could not read begins behind a character that only for it ends a line."""
     for row, column in ((scene.from_row, scene.from_column), (scene.row, scene.column)):
         before = scene.lines[row][:column].rstrip(" ")
         if before and OTHER_BREAKS.match(before[-1]):
             message = f"U+{ord(before[-1]):04X}, which nobody sees, ends the line for YAML"
             hint = f"delete it; where it is meant, write `\\u{ord(before[-1]):04x}` between double quotes"
-            return _Slip("OPT001", message, hint, row, len(before) - 1)
+            return _SyntaxFinding("OPT001", message, hint, row, len(before) - 1)
     return None
 
 
-def _alias(scene: _Scene) -> _Slip | None:
+def _alias(scene: _Scene) -> _SyntaxFinding | None:
     if scene.problem != "found undefined alias":
         return None
     name = re.match(r"\*([^\s\[\]{},]+)", scene.line[scene.column :])
     word = name[1] if name else ""
     before = "\n".join([*scene.lines[: scene.row], scene.line[: scene.column]])
-    near = closest(word, re.findall(_ANCHOR, before))
+    near = suggest(word, re.findall(_ANCHOR, before))
     hint = f"did you mean `*{near}`?" if near else f"set the anchor `&{word}` earlier in the file, or put quotes around it"
-    return _Slip("OPT010", f"no anchor `&{word}` stands before this alias", hint, scene.row, scene.column, len(word) + 1)
+    return _SyntaxFinding(
+        "OPT010", f"no anchor `&{word}` stands before this alias", hint, scene.row, scene.column, len(word) + 1
+    )
 
 
-def _twice(scene: _Scene) -> _Slip | None:
+def _twice(scene: _Scene) -> _SyntaxFinding | None:
     if "duplicate anchor" not in scene.context:
         return None
     name = re.match(r"&([^\s\[\]{},]+)", scene.line[scene.column :])
     word = name[1] if name else ""
     hint = f"first at {scene.from_row + 1}:{scene.from_column + 1}: give one of them another name"
-    return _Slip("OPT001", f"the anchor `&{word}` is set twice", hint, scene.row, scene.column, len(word) + 1)
+    return _SyntaxFinding("OPT001", f"the anchor `&{word}` is set twice", hint, scene.row, scene.column, len(word) + 1)
 
 
-def _tag(scene: _Scene) -> _Slip | None:
+def _tag(scene: _Scene) -> _SyntaxFinding | None:
     if "tag" not in scene.problem and "tag" not in scene.context:
         return None
-    return _Slip(
+    return _SyntaxFinding(
         "OPT007", "a tag that cannot be read", "remove it, or put quotes around the value", scene.from_row, scene.from_column
     )
 
 
-def _depth(scene: _Scene) -> _Slip | None:
+def _depth(scene: _Scene) -> _SyntaxFinding | None:
     if "nesting" not in scene.problem and "depth" not in scene.problem:
         return None
-    return _Slip("OPT014", "nested too deeply", "write it with fewer levels: at most 64", scene.row, scene.column)
+    return _SyntaxFinding("OPT014", "nested too deeply", "write it with fewer levels: at most 64", scene.row, scene.column)
 
 
-def _block(scene: _Scene) -> _Slip | None:
+def _block(scene: _Scene) -> _SyntaxFinding | None:
     """A line that was to belong to the text below `|`, whose first line is indented deeper than this one."""
     indent = _indent_of(scene.line)
     for row in range(scene.row - 1, -1, -1):
@@ -230,13 +232,13 @@ def _block(scene: _Scene) -> _Slip | None:
             sign = header["sign"]
             message = f"the text below `{sign}` ends here: its first line is indented deeper than this one"
             instead = f", or write `{sign}{indent - _indent_of(line)}` for `{sign}`" if not header["item"] else ""
-            return _Slip("OPT001", message, f"indent it like the first line{instead}", scene.row, indent)
+            return _SyntaxFinding("OPT001", message, f"indent it like the first line{instead}", scene.row, indent)
         if line.strip() and _indent_of(line) <= indent:
             return None
     return None
 
 
-def _outdented(scene: _Scene) -> _Slip | None:
+def _outdented(scene: _Scene) -> _SyntaxFinding | None:
     """A line that was to belong to the text below `|`, and stands no deeper than the key of that text."""
     if not scene.problem.startswith(("did not find expected key", "could not find expected ':'")):
         return None
@@ -254,27 +256,29 @@ def _outdented(scene: _Scene) -> _Slip | None:
         if _indent_of(text) > 1
         else "indent it like the text above"
     )
-    return _Slip("OPT001", message, hint, row, _indent_of(scene.lines[row]))
+    return _SyntaxFinding("OPT001", message, hint, row, _indent_of(scene.lines[row]))
 
 
-def _no_blank(scene: _Scene) -> _Slip | None:
+def _no_blank(scene: _Scene) -> _SyntaxFinding | None:
     """`name:value`: for YAML a text, and no key."""
     if not scene.problem.startswith(("mapping values are not allowed", "could not find expected ':'")):
         return None
     above = next((row for row in range(scene.row - 1, -1, -1) if scene.lines[row].strip()), scene.row)
     for row in dict.fromkeys((scene.from_row, above)):
         if (keyed := re.match(_NO_COLON, scene.lines[row])) and (keyed[3] or keyed[2] in names_of(TaskSpec)):
-            return _Slip(
+            return _SyntaxFinding(
                 "OPT001",
                 "a line that is no `key: value`",
-                f"write `{keyed[2]}: {keyed[4][:_SHOWN].strip()}`",
+                f"write `{keyed[2]}: {keyed[4][:_MAX_SHOWN_LENGTH].strip()}`",
                 row,
                 keyed.start(2),
             )
         found = re.match(r"^(\s*(?:- +)*)([A-Za-z][\w-]*):(?!//)([^\s:].*)$", scene.lines[row])
         if found is not None:
-            hint = f"write `{found[2]}: {found[3].strip()[:_SHOWN]}`"
-            return _Slip("OPT001", f"no blank stands behind `{found[2]}:`, so it is no key", hint, row, found.end(2), 1)
+            hint = f"write `{found[2]}: {found[3].strip()[:_MAX_SHOWN_LENGTH]}`"
+            return _SyntaxFinding(
+                "OPT001", f"no blank stands behind `{found[2]}:`, so it is no key", hint, row, found.end(2), 1
+            )
     return None
 
 
@@ -282,22 +286,22 @@ def _indent_of(line: str) -> int:
     return len(line) - len(line.lstrip(" "))
 
 
-def _template(scene: _Scene) -> _Slip | None:
+def _template(scene: _Scene) -> _SyntaxFinding | None:
     for row in dict.fromkeys((scene.row, scene.from_row)):
         line = scene.lines[row]
         engine = re.search(_TEMPLATE_LINE, line)
         if engine:
             start = len(line) - len(line.lstrip(" ")) if engine.start() == 0 else engine.start() + 2
             message, hint = _TEMPLATED
-            return _Slip("OPT001", message, hint, row, start, 2)
+            return _SyntaxFinding("OPT001", message, hint, row, start, 2)
         value = re.match(_TEMPLATE_VALUE, line)
         if value:
-            message, hint = braces(line, value.start(1))
-            return _Slip("OPT001", message, hint, row, value.start(1), 2, (value.start(1), value[1]))
+            message, hint = explain_braces(line, value.start(1))
+            return _SyntaxFinding("OPT001", message, hint, row, value.start(1), 2, (value.start(1), value[1]))
     return None
 
 
-def _first_character(scene: _Scene) -> _Slip | None:
+def _first_character(scene: _Scene) -> _SyntaxFinding | None:
     """`*/5 * * * *`, `@daily`, `%x`, a backquote: characters that YAML keeps for itself."""
     row, column = scene.row, scene.column
     if scene.context in ("while scanning an alias", "while scanning an anchor"):
@@ -310,29 +314,29 @@ def _first_character(scene: _Scene) -> _Slip | None:
         return None
     shown = "a backquote" if char == "`" else f"`{char}`"
     value = _rest(line, column)
-    hint = f"put quotes around the value: {quoted(value)}"
-    return _Slip("OPT001", f"an unquoted value cannot begin with {shown}", hint, row, column, bare=(column, value))
+    hint = f"put quotes around the value: {quote_rest(value)}"
+    return _SyntaxFinding("OPT001", f"an unquoted value cannot begin with {shown}", hint, row, column, bare=(column, value))
 
 
-def _colon(scene: _Scene) -> _Slip | None:
+def _colon(scene: _Scene) -> _SyntaxFinding | None:
     if scene.problem != "mapping values are not allowed in this context":
         return None
     key = re.match(r"^(\s*(?:- +)?)([^\s:][^:]*):\s+(\S.*)$", scene.line)
     if key and scene.column > key.start(3):
         value = key[3].split(" #")[0]
-        return _Slip(
-            "OPT001", f"`: ` inside the unquoted value of `{key[2]}`", f"put quotes around the value: {quoted(value)}",
+        return _SyntaxFinding(
+            "OPT001", f"`: ` inside the unquoted value of `{key[2]}`", f"put quotes around the value: {quote_rest(value)}",
             scene.row, scene.column, bare=(key.start(3), value),
         )  # fmt: skip
-    if (text := _text_without_its_sign(scene)) is not None:
+    if (text := _text_without_block_sign(scene)) is not None:
         return text
-    return _Slip(
+    return _SyntaxFinding(
         "OPT001", "indented deeper than the key above, which already has a value", "line it up with the key above",
         scene.row, len(scene.line) - len(scene.line.lstrip(" ")),
     )  # fmt: skip
 
 
-def _text_without_its_sign(scene: _Scene) -> _Slip | None:
+def _text_without_block_sign(scene: _Scene) -> _SyntaxFinding | None:
     """Several lines below a key without `|`, of which one has a colon."""
     indent, row = _indent_of(scene.line), scene.row - 1
     while row >= 0 and (not scene.lines[row].strip() or _indent_of(scene.lines[row]) >= indent):
@@ -342,13 +346,13 @@ def _text_without_its_sign(scene: _Scene) -> _Slip | None:
     if key is None or re.match(r"^\s*(?:- |[\w-]+:(?:\s|$))", first):
         return None
     message = f"the lines below `{key[1]}:` are read as keys, and not as one text"
-    return _Slip("OPT001", message, f"write `{key[1]}: |`", row, key.start(1), len(key[1]))
+    return _SyntaxFinding("OPT001", message, f"write `{key[1]}: |`", row, key.start(1), len(key[1]))
 
 
-def _quote(scene: _Scene) -> _Slip | None:
+def _quote(scene: _Scene) -> _SyntaxFinding | None:
     if scene.context == "while scanning a quoted scalar":
         quote = scene.from_line[scene.from_column : scene.from_column + 1]
-        return _Slip(
+        return _SyntaxFinding(
             "OPT001", "the quote that opens here is never closed", f"close it with `{quote}`", scene.from_row, scene.from_column
         )
     if "escape" in scene.problem or "hexdecimal" in scene.problem:
@@ -356,10 +360,10 @@ def _quote(scene: _Scene) -> _Slip | None:
         code = re.match(r"\\[xuU][0-9a-fA-F]*", scene.line[start:])
         if code:
             hint = "write the character itself, or the code point that it has"
-            return _Slip("OPT001", f"`{code[0]}` is no character", hint, scene.row, start, len(code[0]))
+            return _SyntaxFinding("OPT001", f"`{code[0]}` is no character", hint, scene.row, start, len(code[0]))
         escape = scene.line[start : start + 2]
         hint = "use single quotes, or double the backslash"
-        return _Slip("OPT001", f"unknown escape `{escape}` in double quotes", hint, scene.row, start, 2)
+        return _SyntaxFinding("OPT001", f"unknown escape `{escape}` in double quotes", hint, scene.row, start, 2)
     before = scene.line[: scene.column].rstrip()
     if scene.problem.startswith("did not find expected") and before[-1:] in _ENDS and scene.char not in ("]", "}"):
         sign = "quote" if before[-1] in "'\"" else "bracket"
@@ -367,8 +371,8 @@ def _quote(scene: _Scene) -> _Slip | None:
         whole = _requoted(value[1].strip() if value else "")
         hint = f"put quotes around the whole value: {whole}" if whole else _AFTER[sign]
         if (odd := scene.line[scene.column :].split(" #")[0].strip()) in (",", ";"):
-            return _Slip("OPT001", f"`{odd}` behind a value", "delete it", scene.row, scene.column)
-        return _Slip("OPT001", f"text after the closing {sign}", hint, scene.row, scene.column)
+            return _SyntaxFinding("OPT001", f"`{odd}` behind a value", "delete it", scene.row, scene.column)
+        return _SyntaxFinding("OPT001", f"text after the closing {sign}", hint, scene.row, scene.column)
     return None
 
 
@@ -378,16 +382,16 @@ _ENDS = ("'", '"', "]", "}")
 def _requoted(value: str) -> str | None:
     """A value that ends too early, in quotes of the other kind."""
     inner = value[1:-1] if value[:1] == value[-1:] and value[:1] in ("'", '"') else value
-    if not inner or len(inner) > _SHOWN or "\\" in inner or " #" in inner:
+    if not inner or len(inner) > _MAX_SHOWN_LENGTH or "\\" in inner or " #" in inner:
         return None
     return single_quoted(inner) if '"' in inner or value[:1] not in ("'", '"') else f'"{inner}"'
 
 
-def _bracket(scene: _Scene) -> _Slip | None:
+def _bracket(scene: _Scene) -> _SyntaxFinding | None:
     flow = {"while parsing a flow sequence": "]", "while parsing a flow mapping": "}"}.get(scene.context)
     if scene.char in ("]", "}") and scene.char != flow:
         opener = {"]": "[", "}": "{"}[scene.char]
-        return _Slip("OPT001", f"`{scene.char}` without `{opener}`", "delete it", scene.row, scene.column)
+        return _SyntaxFinding("OPT001", f"`{scene.char}` without `{opener}`", "delete it", scene.row, scene.column)
     if flow is None:
         return None
     closer, opener = flow, {"]": "[", "}": "{"}[flow]
@@ -396,19 +400,21 @@ def _bracket(scene: _Scene) -> _Slip | None:
         start += len(scene.line[start:]) - len(scene.line[start:].lstrip(":,[{ "))
         value = _between_brackets(scene.line[start:])
         hint, message = (
-            f"put quotes around the value: {quoted(value)}",
+            f"put quotes around the value: {quote_rest(value)}",
             f"an unquoted value ends before `{scene.char}` between brackets",
         )
-        return _Slip("OPT001", message, hint, scene.row, scene.column, bare=(start, value) if value and start >= 0 else None)
+        return _SyntaxFinding(
+            "OPT001", message, hint, scene.row, scene.column, bare=(start, value) if value and start >= 0 else None
+        )
     if scene.row == scene.from_row:
-        return _Slip(
+        return _SyntaxFinding(
             "OPT001",
             f"`,` or `{closer}` is missing here",
             f"separate items with `, ` and end with `{closer}`",
             scene.row,
             scene.column,
         )
-    return _Slip(
+    return _SyntaxFinding(
         "OPT001",
         f"the `{opener}` that opens here is never closed",
         f"close it with `{closer}`",
@@ -417,13 +423,13 @@ def _bracket(scene: _Scene) -> _Slip | None:
     )
 
 
-def _layout(scene: _Scene) -> _Slip | None:
+def _layout(scene: _Scene) -> _SyntaxFinding | None:
     for beginning, message, hint, at_start in _LAYOUT:
         if scene.problem.startswith(beginning):
             row, column = (scene.from_row, scene.from_column) if at_start else (scene.row, scene.column)
             if row >= len(scene.lines) - 1 and not scene.lines[row]:
                 row, column = max(0, row - 1), 0
-            return _Slip("OPT001", message, hint, row, column)
+            return _SyntaxFinding("OPT001", message, hint, row, column)
     return None
 
 

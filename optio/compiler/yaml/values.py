@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from optio.compiler.diagnostics import Diagnostic, Related, finding
+from optio.compiler.diagnostics import Diagnostic, Related, diagnostic
 from optio.compiler.source import Span, position_at
 from optio.compiler.yaml.nodes import Node, node_at, short_tag, span_of, walk
-from optio.compiler.yaml.scalars import SWITCHES, WORDS, other_reading, scalar
-from optio.compiler.yaml.syntax import BLANKS, bare_braces, braces, indented
+from optio.compiler.yaml.scalars import SWITCHES, WORDS, scalar, yaml_1_1_reading
+from optio.compiler.yaml.syntax import BLANKS, explain_braces, indent_fix, quote_braces_fix
 from optio.model.route import Route
 
 MAX_DEPTH = 64
@@ -56,7 +56,7 @@ class Builder:
             if text in WORDS:
                 return WORDS[text]
             if text[0] in _NUMERIC:
-                if other_reading(text):
+                if yaml_1_1_reading(text):
                     self._odd.append(node)
                 return scalar(text)
             if text in SWITCHES:
@@ -108,14 +108,14 @@ class Builder:
         text = key.value
         if text and text[0] in BLANKS:
             span = span_of(key, self._text)
-            fix = indented(self._text, span.start.line - 1)
+            fix = indent_fix(self._text, span.start.line - 1)
             what = "is used to indent" if fix is not None else "begins this key"
             hint = "use spaces" if fix is not None and text[0] != "\ufeff" else "delete it"
             message = f"U+{ord(text[0]):04X}, a blank that is no space, {what}"
-            self.found.append(finding("OPT005", message, path=self._path, span=span, hint=hint, fix=fix))
+            self.found.append(diagnostic("OPT005", message, path=self._path, span=span, hint=hint, fix=fix))
             self._fatal = True  # what is nested in what can no longer be told
             return
-        reading = other_reading(text)
+        reading = yaml_1_1_reading(text)
         if text == "on" and depth == 1:
             return  # no key of ours, and told as such
         if reading:
@@ -129,9 +129,11 @@ class Builder:
             line_start = self._text.rfind("\n", 0, start.index) + 1
             line = self._text[line_start:].split("\n", 1)[0]
             column = start.index - line_start
-            message, hint = braces(line, column)
-            fix = bare_braces(line, self._text.count("\n", 0, line_start), column)
-            self.found.append(finding("OPT001", message, path=self._path, span=span_of(node, self._text), hint=hint, fix=fix))
+            message, hint = explain_braces(line, column)
+            fix = quote_braces_fix(line, self._text.count("\n", 0, line_start), column)
+            self.found.append(
+                diagnostic("OPT001", message, path=self._path, span=span_of(node, self._text), hint=hint, fix=fix)
+            )
         else:
             self._report(
                 "OPT017", "a key that is a list or a mapping", key, "write text before the `:`, or put quotes around it"
@@ -151,7 +153,7 @@ class Builder:
             self._firsts[id(node)] = {each.value: each for each, _ in reversed(node.value) if isinstance(each.value, str)}
         first = span_of(self._firsts[id(node)][key.value], self._text)
         self.found.append(
-            finding(
+            diagnostic(
                 "OPT004", f"`{key.value}` stands twice", path=self._path, span=span_of(key, self._text),
                 hint=f"first at {first.start.line}:{first.start.column}: keep one",
                 related=(Related("first here", self._path, first),),
@@ -166,7 +168,7 @@ class Builder:
             found = re.compile(r"(?:&\S+\s+)?(!\S*)").match(self._text, node.start_mark.index)
             if found:
                 span = Span(position_at(self._text, found.start(1)), position_at(self._text, found.end(1)))
-        self.found.append(finding(code, message, path=self._path, span=span, hint=hint))
+        self.found.append(diagnostic(code, message, path=self._path, span=span, hint=hint))
 
     def _odd_routes(self) -> Iterator[tuple[Route, str]]:
         wanted = {id(node) for node in self._odd}
@@ -179,4 +181,4 @@ class Builder:
         for route, node in walk(self._root, ()):
             if node.id == "scalar" and "\0" in node.value:
                 span, hint = span_of(node, self._text), "delete it: no agent can take it"
-                self.found.append(finding("OPT015", "a NUL character", path=self._path, span=span, route=route, hint=hint))
+                self.found.append(diagnostic("OPT015", "a NUL character", path=self._path, span=span, route=route, hint=hint))

@@ -11,7 +11,7 @@ from typing import Any
 
 from optio.executors.pods import exit_status
 from optio.executors.pods.handle import PodHandle
-from optio.model.pool import quantity
+from optio.model.pool import parse_quantity
 from optio.model.room import Delay
 
 # The scheduler says that no node has room a moment before one has it, as well.
@@ -84,5 +84,5 @@ def _exceeds(requested: str, limited: str) -> bool:
 
 def _quantities(text: str) -> dict[str, Any]:
     pairs = (pair.partition("=") for pair in text.split(","))
-    found = {name.strip(): quantity(value.strip()) for name, _, value in pairs}
+    found = {name.strip(): parse_quantity(value.strip()) for name, _, value in pairs}
     return {name: value for name, value in found.items() if value is not None}

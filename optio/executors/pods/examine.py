@@ -15,7 +15,7 @@ from optio.executors.pods import manifest
 from optio.executors.pods.cluster import Cluster, Refused, Unreachable
 from optio.executors.pods.manifest import PodSettings
 from optio.executors.pods.network import Proxy
-from optio.model.probe_result import ERROR, OK, WARNING, Finding
+from optio.model.probe_result import ERROR, OK, WARNING, ProbeResult
 
 # (API group, resource) -> verbs that a worker needs in the namespace of the pods: the Role in `deploy/kubernetes`.
 NEEDED: Mapping[tuple[str, str], tuple[str, ...]] = {
@@ -51,10 +51,10 @@ _APPLY = "apply `deploy/kubernetes` of this version"
 _LEVEL = "pod-security.kubernetes.io/enforce"
 
 
-def examine(settings: PodSettings) -> Iterator[Finding]:
+def examine(settings: PodSettings) -> Iterator[ProbeResult]:
     """Look; raises SettingsError when no cluster is configured."""
 
-    async def look() -> list[Finding]:
+    async def look() -> list[ProbeResult]:
         cluster = Cluster(settings.namespace)
         try:
             return [finding async for finding in _examine(cluster, settings)]
@@ -64,15 +64,15 @@ def examine(settings: PodSettings) -> Iterator[Finding]:
     yield from asyncio.run(look())
 
 
-async def _examine(cluster: Cluster, settings: PodSettings) -> AsyncIterator[Finding]:
+async def _examine(cluster: Cluster, settings: PodSettings) -> AsyncIterator[ProbeResult]:
     try:
         version = (await cluster.ask("GET", "/version"))["gitVersion"]
         who = await _who(cluster)
     except OptioError as err:
         hint = "look at KUBECONFIG, and at the NetworkPolicy `optio-worker`: it must let the API server's port out"
-        yield Finding("cluster", ERROR, str(err), hint)
+        yield ProbeResult("cluster", ERROR, str(err), hint)
         return
-    yield Finding("cluster", OK, f"Kubernetes {version} answers, to {who}")
+    yield ProbeResult("cluster", OK, f"Kubernetes {version} answers, to {who}")
     try:
         async for finding in _permissions(cluster, settings.namespace, who):
             yield finding
@@ -82,7 +82,7 @@ async def _examine(cluster: Cluster, settings: PodSettings) -> AsyncIterator[Fin
         async for finding in _network(cluster, settings):
             yield finding
     except Unreachable as err:
-        yield Finding("cluster", ERROR, str(err))
+        yield ProbeResult("cluster", ERROR, str(err))
     yield _image(settings)
 
 
@@ -106,20 +106,20 @@ async def _may(cluster: Cluster, namespace: str, group: str, resource: str, verb
     return bool((await cluster.ask("POST", _REVIEWS, body))["status"]["allowed"])
 
 
-async def _permissions(cluster: Cluster, namespace: str, who: str) -> AsyncIterator[Finding]:
+async def _permissions(cluster: Cluster, namespace: str, who: str) -> AsyncIterator[ProbeResult]:
     wanted = [(group, resource, verb) for (group, resource), verbs in NEEDED.items() for verb in verbs]
     try:
         granted = await asyncio.gather(*(_may(cluster, namespace, *each) for each in wanted))
     except Refused as err:
-        yield Finding("permissions", ERROR, f"what {who} may do cannot be asked for: {err}")
+        yield ProbeResult("permissions", ERROR, f"what {who} may do cannot be asked for: {err}")
         return
     missing = [f"{verb} {resource}" for (_, resource, verb), allowed in zip(wanted, granted, strict=True) if not allowed]
     if missing:
-        yield Finding(
+        yield ProbeResult(
             "permissions", ERROR, f"{who} may not, in {namespace}: {', '.join(missing)}", f"{_APPLY}: its Role has them"
         )
     else:
-        yield Finding("permissions", OK, f"all {len(wanted)} that runs need in {namespace}")
+        yield ProbeResult("permissions", OK, f"all {len(wanted)} that runs need in {namespace}")
     inside = _own()
     places = {_HERE: namespace, _EVERYWHERE: "", **({_OWN: inside} if inside else {})}
     asked = [(places[where], group, resource, verb) for where, group, resource, verb in _TOO_MUCH if where in places]
@@ -130,13 +130,15 @@ async def _permissions(cluster: Cluster, namespace: str, who: str) -> AsyncItera
         if allowed
     ]
     if not found:
-        yield Finding("permissions", OK, f"none of {len(asked)} that it must not have: secrets, exec in other namespaces, ...")
+        yield ProbeResult(
+            "permissions", OK, f"none of {len(asked)} that it must not have: secrets, exec in other namespaces, ..."
+        )
         return
     shown = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
     hint = (
         "look for RoleBindings beside `optio-worker`" if inside else "a worker needs none of them: look from inside its pod too"
     )
-    yield Finding("permissions", WARNING, f"{who} may also {shown}", hint)
+    yield ProbeResult("permissions", WARNING, f"{who} may also {shown}", hint)
 
 
 def _own() -> str | None:
@@ -147,24 +149,24 @@ def _own() -> str | None:
         return None
 
 
-async def _namespace(cluster: Cluster, name: str) -> AsyncIterator[Finding]:
+async def _namespace(cluster: Cluster, name: str) -> AsyncIterator[ProbeResult]:
     try:
         found = (await cluster.namespace())["metadata"]
     except Refused as err:
         hint = f"{_APPLY}, or set OPTIO_KUBE_NAMESPACE" if err.status == 404 else None
-        yield Finding("namespace", ERROR, str(err), hint)
+        yield ProbeResult("namespace", ERROR, str(err), hint)
         return
-    yield Finding("namespace", OK, f"{name}, {found['uid']}")
+    yield ProbeResult("namespace", OK, f"{name}, {found['uid']}")
     level = found.get("labels", {}).get(_LEVEL)
     if level == "restricted":
-        yield Finding("security", OK, f"pods of {name} must be `restricted`")
+        yield ProbeResult("security", OK, f"pods of {name} must be `restricted`")
     else:
         hint = f"kubectl label namespace {name} {_LEVEL}=restricted"
         detail = f"pods of {name} need not be `restricted`" + (f", only `{level}`" if level else "")
-        yield Finding("security", WARNING, f"{detail}: Optio's are, others could be made", hint)
+        yield ProbeResult("security", WARNING, f"{detail}: Optio's are, others could be made", hint)
 
 
-async def _admission(cluster: Cluster, settings: PodSettings) -> Finding:
+async def _admission(cluster: Cluster, settings: PodSettings) -> ProbeResult:
     launch = Launch(
         run_id="doctor", attempt=1, argv=("true",), stdin=b"", env={}, timeout_s=60.0, orphan_s=900.0, leased_at=0.0
     )
@@ -172,34 +174,34 @@ async def _admission(cluster: Cluster, settings: PodSettings) -> Finding:
         pod = manifest.attempt_pod(launch, settings, "doctor", "doctor")
         await cluster.ask("POST", f"/api/v1/namespaces/{settings.namespace}/pods", pod, dryRun="All")
     except LaunchFailed as err:
-        return Finding("admission", WARNING, "no pod was tried", str(err))
+        return ProbeResult("admission", WARNING, "no pod was tried", str(err))
     except Refused as err:
         hint = f"look at what {settings.namespace} has of quotas, limit ranges and admission policies, and at OPTIO_POD_*"
-        return Finding("admission", ERROR, f"the pod of a run would be refused: {err}", hint)
-    return Finding("admission", OK, "the pod of a run would be admitted (tried without making one)")
+        return ProbeResult("admission", ERROR, f"the pod of a run would be refused: {err}", hint)
+    return ProbeResult("admission", OK, "the pod of a run would be admitted (tried without making one)")
 
 
-async def _network(cluster: Cluster, settings: PodSettings) -> AsyncIterator[Finding]:
+async def _network(cluster: Cluster, settings: PodSettings) -> AsyncIterator[ProbeResult]:
     if settings.fence is None:
         hint = "set OPTIO_KUBE_EGRESS, OPTIO_KUBE_EGRESS_IMAGE and OPTIO_EGRESS_KEY"
         detail = (
             "OPTIO_KUBE_EGRESS is not set: tasks with environment.network do not start, others reach what the cluster lets them"
         )
-        yield Finding("egress", WARNING, detail, hint)
+        yield ProbeResult("egress", WARNING, detail, hint)
         return
     try:
         found = (await cluster.ask("GET", _POLICIES.format(settings.namespace)))["items"]
     except Refused as err:
-        yield Finding("policies", ERROR, f"NetworkPolicies cannot be listed: {err}", f"{_APPLY}: its Role allows it")
+        yield ProbeResult("policies", ERROR, f"NetworkPolicies cannot be listed: {err}", f"{_APPLY}: its Role allows it")
     else:
         if any(_closes_all(each["spec"]) for each in found):
             detail = (
                 f"{len(found)} in {settings.namespace}, one of which closes every pod; the gate in each proves that they hold"
             )
-            yield Finding("policies", OK, detail)
+            yield ProbeResult("policies", OK, detail)
         else:
             detail = f"none in {settings.namespace} closes the pods that no other policy selects"
-            yield Finding("policies", WARNING, detail, f"{_APPLY}: its policy `optio-nothing` does")
+            yield ProbeResult("policies", WARNING, detail, f"{_APPLY}: its policy `optio-nothing` does")
     yield await _proxy(cluster, settings.fence.proxy)
 
 
@@ -208,38 +210,42 @@ def _closes_all(spec: Mapping[str, Any]) -> bool:
     return both and not any(spec["podSelector"].values()) and not spec.get("ingress") and not spec.get("egress")
 
 
-async def _proxy(cluster: Cluster, proxy: Proxy) -> Finding:
+async def _proxy(cluster: Cluster, proxy: Proxy) -> ProbeResult:
     """By the cluster's API, where that may be asked; else by name, which only a pod can."""
     if proxy.address is not None:
-        return Finding("egress", OK, f"the proxy is {proxy.address}:{proxy.port} by OPTIO_KUBE_EGRESS; only a pod could try it")
+        return ProbeResult(
+            "egress", OK, f"the proxy is {proxy.address}:{proxy.port} by OPTIO_KUBE_EGRESS; only a pod could try it"
+        )
     where = f"/api/v1/namespaces/{proxy.namespace}/services/{proxy.host.partition('.')[0]}"
     try:
         ports = {each["port"] for each in (await cluster.ask("GET", where))["spec"]["ports"]}
     except Refused as err:
         if err.status == 404:
-            return Finding("egress", ERROR, f"there is no Service {proxy.host} (OPTIO_KUBE_EGRESS)", _APPLY)
+            return ProbeResult("egress", ERROR, f"there is no Service {proxy.host} (OPTIO_KUBE_EGRESS)", _APPLY)
     else:
         if lacking := {proxy.port, proxy.canary} - ports:
             detail = f"the Service {proxy.host} lacks the port {', '.join(map(str, sorted(lacking)))}: no gate would ever open"
-            return Finding("egress", ERROR, detail, f"{_APPLY}: it has the proxy's port, and the one after it for the canary")
-        return Finding("egress", OK, f"the Service {proxy.host} has the proxy's port {proxy.port} and the canary's")
+            return ProbeResult(
+                "egress", ERROR, detail, f"{_APPLY}: it has the proxy's port, and the one after it for the canary"
+            )
+        return ProbeResult("egress", OK, f"the Service {proxy.host} has the proxy's port {proxy.port} and the canary's")
     if _own() is None:
-        return Finding("egress", WARNING, f"{proxy.host} cannot be looked at from here", "run this inside the worker's pod")
+        return ProbeResult("egress", WARNING, f"{proxy.host} cannot be looked at from here", "run this inside the worker's pod")
     try:
         found = await asyncio.to_thread(socket.getaddrinfo, proxy.host, proxy.port, type=socket.SOCK_STREAM)
     except OSError as err:
-        return Finding("egress", ERROR, f"the proxy {proxy.host} (OPTIO_KUBE_EGRESS) has no address: {err}", _APPLY)
-    return Finding("egress", OK, f"the proxy is {proxy.host}, {found[0][4][0]}:{proxy.port}")
+        return ProbeResult("egress", ERROR, f"the proxy {proxy.host} (OPTIO_KUBE_EGRESS) has no address: {err}", _APPLY)
+    return ProbeResult("egress", OK, f"the proxy is {proxy.host}, {found[0][4][0]}:{proxy.port}")
 
 
-def _image(settings: PodSettings) -> Finding:
+def _image(settings: PodSettings) -> ProbeResult:
     if settings.image is None:
         hint = "set OPTIO_KUBE_IMAGE, such as to an image of deploy/images/agent"
-        return Finding("image", WARNING, "only tasks that name an environment.image can start", hint)
+        return ProbeResult("image", WARNING, "only tasks that name an environment.image can start", hint)
     name = settings.image.rpartition("/")[2]
     tag = name.partition("@")[0].partition(":")[2]
     if "@sha256:" not in name and tag in ("", "latest"):
-        return Finding(
+        return ProbeResult(
             "image", WARNING, f"{settings.image} may be another one tomorrow", "name a tag of a version, or a digest"
         )
-    return Finding("image", OK, f"{settings.image}, for tasks that name none")
+    return ProbeResult("image", OK, f"{settings.image}, for tasks that name none")

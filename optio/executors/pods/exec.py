@@ -11,7 +11,7 @@ from httpx2.websockets import WebSocketUpgradeError
 _V5 = "v5.channel.k8s.io"
 _INPUT, _OUTPUT, _STATUS = 0, 1, 3
 _INPUT_ENDS = bytes((255, _INPUT))
-_LARGEST = 16 << 20
+_MAX_MESSAGE_BYTES = 16 << 20
 _GREETS_S = 10.0
 Later = Callable[[], Awaitable[bytes]]
 Hear = Callable[[bytes], None]
@@ -34,7 +34,7 @@ async def run(
     params = {"container": container, "stdin": "true", "stdout": "true", "command": list(command)}
     output, code = bytearray(), None
     try:
-        async with http.websocket(path, params=params, subprotocols=[_V5], max_message_size_bytes=_LARGEST) as socket:
+        async with http.websocket(path, params=params, subprotocols=[_V5], max_message_size_bytes=_MAX_MESSAGE_BYTES) as socket:
             if socket.subprotocol != _V5:
                 raise NotStarted(400, "the cluster is older than Kubernetes 1.30: it cannot be told that an input has ended")
 

@@ -20,24 +20,24 @@ from typing import Any, TypeVar
 
 from optio.errors import LaunchFailed, OptioError, StoreUnavailable
 from optio.executors import execve
-from optio.executors.base import Exit, Handle, Launch, Stay, Warm
+from optio.executors.base import Exit, Handle, KeptAttempt, Launch, WarmDemand
 from optio.executors.pods import exit_status
 from optio.executors.pods import manifest as pod
 from optio.executors.pods.cluster import Cluster, Refused, Unreachable
 from optio.executors.pods.given_up import GivenUp
 from optio.executors.pods.handle import PodHandle
-from optio.executors.pods.informer import Informer, Pod, again, runs
+from optio.executors.pods.informer import Informer, Pod, is_agent_running, retry_until
 from optio.executors.pods.launch_script import CONTROL, LAUNCHED, LOOK, NEVER, environment
-from optio.executors.pods.log_reader import Feed
+from optio.executors.pods.log_reader import PodLogReader
 from optio.executors.pods.manifest import PodSettings
-from optio.executors.pods.network_policies import Policies
+from optio.executors.pods.network_policies import NetworkPolicies
 from optio.executors.pods.pool import Pools
 from optio.executors.pods.standby import Standby
-from optio.executors.pods.start import ORPHANED, Failed, Renewal, Start, Starter
+from optio.executors.pods.start import ORPHANED, Renewal, Start, Starter, StartFailed
 from optio.executors.procfs import uptime
 from optio.model import isolation
 from optio.model.pool import Pool
-from optio.model.probe_result import Finding
+from optio.model.probe_result import ProbeResult
 from optio.model.task import Environment
 
 T = TypeVar("T")
@@ -78,7 +78,7 @@ class PodExecutor:
         self._given_up: GivenUp
         self._pools: Pools
         self._starter: Starter
-        self._feed: Feed
+        self._feed: PodLogReader
         self._calls: set[concurrent.futures.Future[Any]] = set()
         self._closed_for_good = False
         self._forever: list[asyncio.Task[None]]
@@ -86,12 +86,12 @@ class PodExecutor:
     async def _open(self) -> None:
         self._cluster = Cluster(self._settings.namespace)
         self._informer = Informer(self._cluster, {**pod.selector(self._settings), pod.WORKER: self._me})
-        policies = Policies(self._cluster, self._settings.install)
+        policies = NetworkPolicies(self._cluster, self._settings.install)
         self._given_up = GivenUp(self._cluster, self._settings.install, self._settings.orphan_s)
         self._pools = Pools(self._cluster, self._informer, policies, self._settings, self._me)
         standby = Standby(self._cluster, self._pools)
         self._starter = Starter(self._cluster, self._informer, self._pools, standby, policies, self._given_up, self._start_s)
-        self._feed = Feed(self._cluster, self._informer, self._settings.gate_s)
+        self._feed = PodLogReader(self._cluster, self._informer, self._settings.gate_s)
         forever = self._informer.run(), self._pools.keep(), self._pools.offer(), standby.keep()
         self._forever = [asyncio.create_task(work) for work in forever]
 
@@ -141,7 +141,7 @@ class PodExecutor:
     def start(self, launch: Launch) -> Handle:
         """See `Executor.start`. The pod is made and launched by the loop: what goes wrong there is how the attempt ends."""
         settings = self._fenced()
-        execve.check(launch.argv, environment(launch, pod.way_out(launch.environment, settings)))
+        execve.check_launch(launch.argv, environment(launch, pod.way_out(launch.environment, settings)))
         wanted = pod.attempt_pod(launch, settings, secrets.token_hex(8), self._me)
         return self._call(lambda: self._begin(launch, settings, wanted))
 
@@ -155,7 +155,7 @@ class PodExecutor:
     def prepare(self) -> None:
         """See `Executor.prepare`."""
 
-    def keep_warm(self, wanted: Sequence[Warm]) -> None:
+    def keep_warm(self, wanted: Sequence[WarmDemand]) -> None:
         """See `Executor.keep_warm`."""
 
         if wanted or hasattr(self, "_cluster"):
@@ -191,12 +191,12 @@ class PodExecutor:
         marked = [each["metadata"]["labels"] for each in there if pod.kept_until(each) is None]
         return [(labels[pod.RUN], int(labels[pod.ATTEMPT])) for labels in marked]
 
-    def keep(self, run_id: str, attempt: int, seconds: float) -> Stay:
+    def keep(self, run_id: str, attempt: int, seconds: float) -> KeptAttempt:
         """See `Executor.keep`."""
         try:
             return self._call(lambda: self._kept(run_id, attempt, timedelta(seconds=seconds)))
         except (Refused, Unreachable) as err:
-            return Stay(False, f"its pod does not stay for a look: {err}")
+            return KeptAttempt(False, f"its pod does not stay for a look: {err}")
 
     def remove(self, run_id: str, attempt: int) -> None:
         """See `Executor.remove`."""
@@ -207,7 +207,7 @@ class PodExecutor:
         """See `Executor.notes`. What it cannot apply it refuses."""
         return []
 
-    def examine(self) -> Iterable[Finding]:
+    def examine(self) -> Iterable[ProbeResult]:
         """See `Executor.examine`. The cluster is examined by `examine.py`."""
         return ()
 
@@ -292,7 +292,7 @@ class PodExecutor:
     async def _attempt(self, handle: PodHandle, launch: Launch, settings: PodSettings, wanted: Pod, renewal: Renewal) -> Exit:
         try:
             mark, arrived = await self._starter.start(Start(handle, launch, settings, wanted, renewal))
-        except Failed as err:
+        except StartFailed as err:
             if handle.uid:  # nothing was begun in it
                 with contextlib.suppress(Refused, Unreachable):
                     await self._cluster.delete(handle.name, handle.uid, 0)
@@ -313,7 +313,7 @@ class PodExecutor:
         last: Exception | None = None
         refused_since: float | None = None
         given_up = False
-        async for _ in again(time.monotonic() + _FIND_S):
+        async for _ in retry_until(time.monotonic() + _FIND_S):
             try:
                 found = await self._candidates(run_id, attempt)
                 if not found and not given_up:
@@ -329,7 +329,7 @@ class PodExecutor:
                     launched = await self._was_launched(each)
                     if launched is None:
                         refused_since = refused_since or time.monotonic()
-                        if not runs(each.get("status", {})) and time.monotonic() - refused_since > _STARTS_S:
+                        if not is_agent_running(each.get("status", {})) and time.monotonic() - refused_since > _STARTS_S:
                             launched = False  # what does not come to run takes no launch, and will be gone
                     if launched:
                         mine = await self._cluster.patch(each["metadata"]["name"], pod.adopted(each, self._me))
@@ -394,15 +394,15 @@ class PodExecutor:
 
     # What stays
 
-    async def _kept(self, run_id: str, attempt: int, span: timedelta) -> Stay:
+    async def _kept(self, run_id: str, attempt: int, span: timedelta) -> KeptAttempt:
         for each in await self._named(run_id, attempt):
             if self._is_ours(each["metadata"]["labels"]) and exit_status.of_status(each.get("status", {})) is None:
                 meta, until = each["metadata"], self._cluster.now() + span
                 await self._cluster.patch(meta["name"], pod.kept(until))
                 look = f"kubectl -n {meta['namespace']} exec -it {meta['name']} -c {pod.CONTAINER} -- /bin/sh"
                 told = f"its pod stays for a look until {until:%Y-%m-%d %H:%M:%S} UTC (environment.keepFailed): {look}"
-                return Stay(True, told)
-        return Stay(False, "its pod does not stay for a look: its container has ended")
+                return KeptAttempt(True, told)
+        return KeptAttempt(False, "its pod does not stay for a look: its container has ended")
 
     def _drop_expired(self, kept: Sequence[Pod]) -> None:
         """Take away pods that have stayed for long enough, whoever made them."""
@@ -438,7 +438,7 @@ class PodExecutor:
         handle.stopping.set()
         if not handle.launched:
             return
-        async for _ in again(time.monotonic() + _STOP_S):
+        async for _ in retry_until(time.monotonic() + _STOP_S):
             if handle.exit() is not None:
                 return
             with contextlib.suppress(Refused, Unreachable):
@@ -501,7 +501,7 @@ class PodExecutor:
 
     async def _removed(self, name: str, uid: str) -> None:
         """Take away a pod of ours, in good order if its agent still runs."""
-        async for _ in again(time.monotonic() + 60):
+        async for _ in retry_until(time.monotonic() + 60):
             with contextlib.suppress(Refused, Unreachable):
                 over = exit_status.of_status(self._informer.status(name)) is not None
                 await self._cluster.delete(name, uid, 0 if over else None)

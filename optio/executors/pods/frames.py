@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 STREAMS = {b"o": "stdout", b"e": "stderr", b"r": "result", b"s": "said", b"x": "end"}
 # Longer than any head can be.
-_LONGEST_HEAD = 128
+_MAX_HEAD_BYTES = 128
 
 
 class Piece(NamedTuple):
@@ -41,7 +41,7 @@ class Frames:
             yield _piece(head, self._buffer[begin:end])
             self._buffer = self._buffer[end:]
         last = self._buffer[self._buffer.rfind(b"\n") + 1 :]
-        self._buffer = last if len(last) < _LONGEST_HEAD else b""
+        self._buffer = last if len(last) < _MAX_HEAD_BYTES else b""
 
     def rest(self) -> Iterator[Piece]:
         """What there is of a last frame whose writer has ended before it was whole."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from optio.executors.pods import manifest
 from optio.executors.pods.cluster import Cluster, Refused, Unreachable
-from optio.executors.pods.informer import again
+from optio.executors.pods.informer import retry_until
 
 _MARKS = "optio.dev/given-up"
 # A launch that was sent in time may arrive so much later.
@@ -42,7 +42,7 @@ class GivenUp:
     async def mark(self, run_id: str, attempt: int) -> None:
         """Mark the attempt, and drop marks that have had their time. Raises Refused and Unreachable."""
         async with self._marking:
-            async for _ in again(time.monotonic() + _MARK_TIMEOUT_S):
+            async for _ in retry_until(time.monotonic() + _MARK_TIMEOUT_S):
                 found = await self._cluster.lease(self._name)
                 try:
                     if found is None:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from optio.executors.base import Begun, Exit
+from optio.executors.base import Exit, LaunchArrival
 from optio.executors.pods import exit_status, manifest
 from optio.executors.pods.informer import Pod
 from optio.executors.pods.spool import Spool
@@ -29,7 +29,7 @@ class PodHandle:
         self.launched = self.stop_wanted = False
         self._settled = settled
         self._ask = ask
-        self._begun: Begun | None = None
+        self._begun: LaunchArrival | None = None
         self._delay: Delay | None = None
         self._exit: Exit | None = None
         self._changed = threading.Condition()
@@ -60,7 +60,7 @@ class PodHandle:
             self._news = True
             self._changed.notify_all()
 
-    def begun(self) -> Begun | None:
+    def begun(self) -> LaunchArrival | None:
         """See `Handle.begun`."""
         return self._begun
 
@@ -102,7 +102,7 @@ class PodHandle:
 
     def begin(self) -> None:
         """The launch has arrived."""
-        self._begun = self._begun or Begun(time.monotonic(), self.how)
+        self._begun = self._begun or LaunchArrival(time.monotonic(), self.how)
         self.wake()
 
     def hear(self, data: bytes) -> None:

@@ -18,7 +18,7 @@ from optio.executors.pods.cluster import Cluster, Labels, Refused, Unreachable
 Pod = Mapping[str, Any]
 log = logging.getLogger(__name__)
 # Between two looks when something went wrong; each pause is a little longer, and never two alike.
-_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
+_PAUSE_S, _MAX_PAUSE_S = 0.2, 5.0
 _LIST_AGAIN_S = 300.0
 
 
@@ -83,7 +83,7 @@ class Informer:
     async def run(self) -> None:
         """Watch for ever, from where the last watch ended; all pods are listed anew when one breaks off, and now and then."""
         version, listed_at = "", 0.0
-        async for _ in again():
+        async for _ in retry_until():
             try:
                 if not version or time.monotonic() - listed_at > _LIST_AGAIN_S:
                     listed, version = await self._cluster.pods(self._labels, meta=self._meta)
@@ -131,7 +131,7 @@ def _number(version: str) -> int:
     return int(version) if version.isdigit() else 0
 
 
-def runs(status: Mapping[str, Any]) -> bool:
+def is_agent_running(status: Mapping[str, Any]) -> bool:
     """Whether the container of the agent runs."""
     return "running" in (container(status).get("state") or {})
 
@@ -142,15 +142,15 @@ def container(status: Mapping[str, Any], name: str = "agent") -> Mapping[str, An
     return found
 
 
-async def again(deadline: float | None = None) -> AsyncIterator[None]:
+async def retry_until(deadline: float | None = None) -> AsyncIterator[None]:
     """Now, and again after pauses that grow, until the time is over; whoever has what he wanted leaves."""
     pause = _PAUSE_S
     while True:
         began = time.monotonic()
         yield
-        if time.monotonic() - began > _LONGEST_PAUSE_S:
+        if time.monotonic() - began > _MAX_PAUSE_S:
             pause = _PAUSE_S
         if deadline is not None and time.monotonic() + pause > deadline:
             return
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-        pause = min(2 * pause, _LONGEST_PAUSE_S)
+        pause = min(2 * pause, _MAX_PAUSE_S)

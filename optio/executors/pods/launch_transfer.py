@@ -14,7 +14,7 @@ from optio.executors.pods.cluster import Cluster, Unreachable
 _HEARS_S = 30.0
 
 
-class Delivery:
+class LaunchTransfer:
     """The command that takes a launch is begun at once, and waits in the pod for it. A context manager, which takes the command
     back; until the launch was `sent` it has changed nothing. What the agent prints then is brought on by the same command,
     sooner than by the log, from the first byte on, for a while."""

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 LEASE_S = 15
 _RENEW_S = 4.0
 # Whether another has left it is looked for so often, by everybody.
-_LOOK_S = 4.0
+_POLL_S = 4.0
 
 
 class Leader:
@@ -49,7 +49,7 @@ class Leader:
             elif self._may_have(found):
                 kept = await self._cluster.replace_lease(self._named(found))
             else:
-                self._lease, self._look_at = None, asked + _LOOK_S
+                self._lease, self._look_at = None, asked + _POLL_S
                 return False
         except Refused as err:
             if err.status != 409:

@@ -14,7 +14,7 @@ from optio.executors.pods import manifest as pod
 from optio.executors.pods.cluster import Cluster, Refused, Unreachable
 from optio.executors.pods.frames import Frames, Piece
 from optio.executors.pods.handle import PodHandle
-from optio.executors.pods.informer import Informer, Pod, again, runs
+from optio.executors.pods.informer import Informer, Pod, is_agent_running, retry_until
 from optio.executors.pods.launch_script import CONTROL, LAUNCHED, LOOK, NEVER
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ _LOG_LOST = Exit(code=None, signal=None, reason="log_lost", message="the pod's l
 _UNLAUNCHED = Exit(code=None, signal=None, reason="launch", message="the pod took no launch", temporary=True)
 
 
-class Feed:
+class PodLogReader:
     """Fills the spools of handles."""
 
     def __init__(self, cluster: Cluster, informer: Informer, gate_s: float) -> None:
@@ -45,7 +45,7 @@ class Feed:
         while, and given up if it never will."""
         patience, tries = time.monotonic() + self._begins_s, 0
         over_since: float | None = None
-        async for _ in again():
+        async for _ in retry_until():
             await self._readable(handle)
             over, whole = exit_status.of_status(self._informer.status(handle.name)), False
             try:
@@ -92,7 +92,7 @@ class Feed:
         limit = time.monotonic() + _TOLD_S
         while (left := limit - time.monotonic()) > 0:
             moved, status = self._informer.moved(handle.name), self._informer.status(handle.name)
-            if runs(status) or exit_status.of_status(status) is not None:
+            if is_agent_running(status) or exit_status.of_status(status) is not None:
                 return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
@@ -116,7 +116,7 @@ class Feed:
     async def resume(self, handle: PodHandle, found: Pod) -> Exit:
         """Follow a pod that another worker has launched."""
         began = False
-        if runs(found["status"]):
+        if is_agent_running(found["status"]):
             with contextlib.suppress(Refused, Unreachable):  # the log has it, as far as it goes back
                 began = await self._caught_up(handle)
                 handle.settle()
@@ -164,7 +164,7 @@ class Feed:
     async def _fill(self, handle: PodHandle, stream: str, count: int) -> None:
         """What the kubelet has thrown away of the log is read from the agent's own file, for as long as the pod lives."""
         until = handle.spool.sizes[stream] + count
-        async for _ in again(time.monotonic() + _READ_S):
+        async for _ in retry_until(time.monotonic() + _READ_S):
             with contextlib.suppress(Refused, Unreachable):
                 await self._copied(handle, stream, until)
                 break

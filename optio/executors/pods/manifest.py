@@ -32,7 +32,7 @@ _IDLE = 1.5
 # What of the launch must be on no disk lies in memory until the agent has it.
 _PRIVATE_SIZE = "64Mi"
 _USER = 10001
-_LEAST_DISK, _LARGE = "1Gi", ("Gi", "G", "Ti", "T", "Pi", "P")
+_MIN_DISK, _LARGE = "1Gi", ("Gi", "G", "Ti", "T", "Pi", "P")
 _PLAIN = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -258,7 +258,7 @@ def _spec(wanted: Environment | None, settings: PodSettings, variables: Mapping[
     }
     closed = egress(wanted, settings)
     if closed is not None and settings.fence is not None:
-        gate = network.gate_of(closed, settings.fence.image, settings.fence.proxy, settings.pull_policy)
+        gate = network.egress_gate(closed, settings.fence.image, settings.fence.proxy, settings.pull_policy)
         container["env"].append({"name": "OPTIO_GATE", "value": network.VERDICT})
         container["volumeMounts"].append(gate.mount)
         spec["containers"].append(gate.container)
@@ -278,7 +278,7 @@ def _size(asked: Resources | None, settings: PodSettings) -> Manifest:
     sizes = {
         "cpu": request_and_limit((requests.cpu, limits.cpu), (settings.cpu_request, settings.cpu)),
         "memory": request_and_limit((requests.memory, limits.memory), (settings.memory_request, settings.memory)),
-        "ephemeral-storage": (_LEAST_DISK if settings.disk.endswith(_LARGE) else settings.disk, settings.disk),
+        "ephemeral-storage": (_MIN_DISK if settings.disk.endswith(_LARGE) else settings.disk, settings.disk),
     }
     return {
         "requests": {name: request for name, (request, _) in sizes.items()},

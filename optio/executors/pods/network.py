@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from optio.errors import LaunchFailed, SettingsError
-from optio.model.egress import LONGEST, BadEntry, Block, Host, as_text, metadata_within, parse
+from optio.model.egress import MAX_LIST_LENGTH, BadEntry, Block, Host, as_text, metadata_within, parse
 from optio.model.task import Network
 
 Manifest = dict[str, Any]
@@ -140,7 +140,7 @@ class Egress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
+class EgressGate:
     """The pieces of a pod that is told when its policy is in place."""
 
     container: Manifest
@@ -178,9 +178,9 @@ def egress_of(network: Network | None) -> Egress:
         entries = {parse(entry) for entry in network.egress}
     except BadEntry as err:
         raise LaunchFailed("network", f"environment.network.egress: {err}: {err.hint}") from err
-    if (size := len(as_text(entries))) > LONGEST:
+    if (size := len(as_text(entries))) > MAX_LIST_LENGTH:
         raise LaunchFailed(
-            "network", f"environment.network.egress: a list of {size} characters, of which {LONGEST} can be enforced"
+            "network", f"environment.network.egress: a list of {size} characters, of which {MAX_LIST_LENGTH} can be enforced"
         )
     return Egress(
         hosts=tuple(sorted((entry for entry in entries if isinstance(entry, Host)), key=str)),
@@ -298,9 +298,9 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def gate_of(
+def egress_gate(
     egress: Egress, image: str, proxy: Proxy, pull_policy: str = "IfNotPresent", patience_s: float = GATE_PATIENCE_S
-) -> Gate:
+) -> EgressGate:
     """`proxy` by its address. It looks from inside the pod's network whether the policy is in place, and says so once.
 
     A pod that reaches nothing but the proxy must not reach the cluster's API either, which is there in every cluster.
@@ -328,7 +328,7 @@ def gate_of(
         },
         "volumeMounts": [{"name": GATE, "mountPath": GATE_DIR}],
     }
-    return Gate(
+    return EgressGate(
         container=container,
         volume={"name": GATE, "emptyDir": {"sizeLimit": "1Mi"}},
         mount={"name": GATE, "mountPath": GATE_DIR, "readOnly": True},

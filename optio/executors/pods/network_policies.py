@@ -14,7 +14,7 @@ _SURE_S = 60.0
 _UNUSED = timedelta(hours=1)
 
 
-class Policies:
+class NetworkPolicies:
     """Policies with equal names have equal rules, so whoever makes one has made it for all."""
 
     def __init__(self, cluster: Cluster, install: str) -> None:

@@ -16,14 +16,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from optio.errors import LaunchFailed
-from optio.executors.base import Launch, Warm
+from optio.executors.base import Launch, WarmDemand
 from optio.executors.pods import exit_status
 from optio.executors.pods import manifest as pod
 from optio.executors.pods.cluster import Cluster, Refused, Unreachable
-from optio.executors.pods.informer import Informer, Pod, again, container
+from optio.executors.pods.informer import Informer, Pod, container, retry_until
 from optio.executors.pods.leader import Leader
 from optio.executors.pods.manifest import PodSettings
-from optio.executors.pods.network_policies import Policies
+from optio.executors.pods.network_policies import NetworkPolicies
 from optio.model.pool import Pool
 from optio.model.task import Environment
 
@@ -36,14 +36,14 @@ _TAKEN_UNTIL = 0.9
 _SWEEP_S = 300.0
 _OFFER_S = 0.5
 # After a pod of a kind could not be had, the next one is made after this time, twice as long each time.
-_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 300.0
+_PAUSE_S, _MAX_PAUSE_S = 5.0, 300.0
 _AT_ONCE = 10
 # How long it is looked for whether a pod was claimed by a request that got no answer, such as one of an API server that ended.
 _CLAIM_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class PoolKind:
     """Pods that are all alike: so many, for these tasks."""
 
     key: str
@@ -60,41 +60,41 @@ class Decision:
     delete: list[Pod] = field(default_factory=list)
 
 
-def kinds_of(wanted: Sequence[Warm], settings: PodSettings) -> dict[str, Kind]:
+def kinds_of(wanted: Sequence[WarmDemand], settings: PodSettings) -> dict[str, PoolKind]:
     """Wanted places by the key of their kind; tasks that cannot have a pod at all are left to say so themselves."""
-    kinds: dict[str, Kind] = {}
+    kinds: dict[str, PoolKind] = {}
     for each in wanted:
         with contextlib.suppress(LaunchFailed):
             key = pod.pool_key(each.environment, settings)
-            known = kinds.get(key, Kind(key, each.environment, 0, ()))
-            kinds[key] = Kind(key, each.environment, known.size + each.size, (*known.tasks, each.task_id))
+            known = kinds.get(key, PoolKind(key, each.environment, 0, ()))
+            kinds[key] = PoolKind(key, each.environment, known.size + each.size, (*known.tasks, each.task_id))
     return kinds
 
 
-def decide(kinds: Mapping[str, Kind], pods: Sequence[Pod], now: datetime, oldest: timedelta, most: int) -> Decision:
+def decide(kinds: Mapping[str, PoolKind], pods: Sequence[Pod], now: datetime, oldest: timedelta, most: int) -> Decision:
     """Pure. An old pod is replaced before it goes, unless it is so old that it could not be taken any more."""
     done = Decision()
     room = most
     for kind in kinds.values():
         mine = [each for each in pods if each["metadata"]["labels"].get(pod.POOL) == kind.key]
         usable = [each for each in mine if not _over(each)]
-        young = [each for each in usable if now - made_at(each) < oldest]
-        old = [each for each in usable if now - made_at(each) >= oldest]
+        young = [each for each in usable if now - created_at(each) < oldest]
+        old = [each for each in usable if now - created_at(each) >= oldest]
         size = min(kind.size, room)
         room -= size
         if len(young) < size:
             done.create[kind.key] = size - len(young)
-        young.sort(key=lambda each: (is_ready(each), made_at(each)))
+        young.sort(key=lambda each: (is_ready(each), created_at(each)))
         done.delete += young[: max(0, len(young) - size)]
         ready = sum(map(is_ready, young))
-        worn = [each for each in old if now - made_at(each) >= oldest * 1.2]
+        worn = [each for each in old if now - created_at(each) >= oldest * 1.2]
         done.delete += old if ready >= size else worn
         done.delete += [each for each in mine if _over(each)]
     done.delete += [each for each in pods if each["metadata"]["labels"].get(pod.POOL) not in kinds]
     return done
 
 
-def made_at(found: Pod) -> datetime:
+def created_at(found: Pod) -> datetime:
     """When the cluster made it."""
     return datetime.fromisoformat(found["metadata"]["creationTimestamp"])
 
@@ -115,21 +115,21 @@ class Pools:
     """`free` and `take` are for every worker; of `keep` and `offer` one at a time does something. `informer` knows the pods
     that this worker, `me`, follows."""
 
-    def __init__(self, cluster: Cluster, informer: Informer, policies: Policies, settings: PodSettings, me: str) -> None:
+    def __init__(self, cluster: Cluster, informer: Informer, policies: NetworkPolicies, settings: PodSettings, me: str) -> None:
         self._cluster, self._informer, self._policies, self._settings = cluster, informer, policies, settings
         self._me = me
         self._swept, self._looked = time.monotonic(), -_SWEEP_S
         warm = {**pod.selector(settings), pod.ROLE: pod.WARM_ROLE}
-        self._ready = _Watch(Informer(cluster, {**warm, pod.READY: None}, meta=True))
-        self._warm = _Watch(Informer(cluster, warm))  # the keeper's
+        self._ready = _PoolInformer(Informer(cluster, {**warm, pod.READY: None}, meta=True))
+        self._warm = _PoolInformer(Informer(cluster, warm))  # the keeper's
         self._leader = Leader(cluster, pod.lease_name(settings.install))
         self._chosen: set[str] = set()
-        self._wanted: dict[str, Kind] = {}
+        self._wanted: dict[str, PoolKind] = {}
         self._told = False  # who has not been told what is wanted keeps nothing, and takes nothing away
-        self._trouble: dict[str, _Trouble] = {}
+        self._trouble: dict[str, _KindBackoff] = {}
         self._nudge = asyncio.Event()
 
-    def want(self, wanted: Sequence[Warm], settings: PodSettings) -> None:
+    def want(self, wanted: Sequence[WarmDemand], settings: PodSettings) -> None:
         """See `Executor.keep_warm`."""
         self._told, self._settings = True, settings
         if wanted:
@@ -145,7 +145,7 @@ class Pools:
             return None
         return [self._pool(kind) for kind in self._wanted.values()]
 
-    def _pool(self, kind: Kind) -> Pool:
+    def _pool(self, kind: PoolKind) -> Pool:
         warm = self._warm.informer.pods.values()
         mine = [each for each in warm if each["metadata"]["labels"].get(pod.POOL) == kind.key and not _over(each)]
         ready = sum(is_ready(each) and pod.READY in each["metadata"]["labels"] for each in mine)
@@ -187,7 +187,7 @@ class Pools:
         free = [
             each
             for each in self.ready()
-            if each["metadata"]["labels"].get(pod.POOL) == key and self._cluster.now() - made_at(each) < limit
+            if each["metadata"]["labels"].get(pod.POOL) == key and self._cluster.now() - created_at(each) < limit
         ]
         if not free:
             return None
@@ -211,7 +211,7 @@ class Pools:
     async def _patched(self, chosen: Pod, launch: Launch) -> Pod | None:
         """The pod with the attempt's name on it, unless another was sooner."""
         name = chosen["metadata"]["name"]
-        age = self._cluster.now() - made_at(chosen)
+        age = self._cluster.now() - created_at(chosen)
         wanted = pod.claimed(chosen, launch, age.total_seconds(), self._me)
         try:
             return await self._cluster.patch(name, wanted)
@@ -220,7 +220,7 @@ class Pools:
                 return None
         except Unreachable:
             pass
-        async for _ in again(time.monotonic() + _CLAIM_TIMEOUT_S):
+        async for _ in retry_until(time.monotonic() + _CLAIM_TIMEOUT_S):
             with contextlib.suppress(Refused, Unreachable):
                 found = await self._cluster.pod(name)
                 labels = {} if found is None else found["metadata"]["labels"]
@@ -335,7 +335,7 @@ class Pools:
             await self._policies.ensure(pod.policy(kind.environment, self._settings))
             self._warm.informer.put(await self._cluster.create(made))
         except Refused as err:
-            self._trouble.setdefault(key, _Trouble()).again(f"the cluster refused a pod or its network policy: {err}")
+            self._trouble.setdefault(key, _KindBackoff()).again(f"the cluster refused a pod or its network policy: {err}")
 
     def _note(self, found: Pod) -> None:
         """Why a pod that is taken away was no good."""
@@ -344,9 +344,9 @@ class Pools:
         hopeless = exit_status.of_start(status)
         ended = exit_status.of_status(status)
         if hopeless is not None:
-            self._trouble.setdefault(key, _Trouble()).again(hopeless[1])
+            self._trouble.setdefault(key, _KindBackoff()).again(hopeless[1])
         elif ended is not None and ended.code not in (0, 143, None):
-            self._trouble.setdefault(key, _Trouble()).again(ended.message or f"a pod ended with exit code {ended.code}")
+            self._trouble.setdefault(key, _KindBackoff()).again(ended.message or f"a pod ended with exit code {ended.code}")
 
     async def _dropped(self, found: Pod) -> None:
         """Only as we know it: one that was taken meanwhile stays."""
@@ -355,7 +355,7 @@ class Pools:
             await self._cluster.delete(meta["name"], meta["uid"], 0, version=meta["resourceVersion"])
 
 
-class _Watch:
+class _PoolInformer:
     """An informer that runs while it is of use."""
 
     def __init__(self, informer: Informer) -> None:
@@ -382,7 +382,7 @@ class _Watch:
             self.informer.clear()
 
 
-class _Trouble:
+class _KindBackoff:
     """With a kind of pods: what, and when the next one may be made."""
 
     def __init__(self) -> None:
@@ -393,7 +393,7 @@ class _Trouble:
     def again(self, message: str) -> None:
         self.message = message
         self._until = time.monotonic() + self._pause
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE_S)
+        self._pause = min(2 * self._pause, _MAX_PAUSE_S)
 
     def over(self) -> bool:
         return time.monotonic() >= self._until

@@ -13,7 +13,7 @@ from collections.abc import Set
 from optio.executors.pods import manifest as pod
 from optio.executors.pods.cluster import Cluster
 from optio.executors.pods.informer import Pod
-from optio.executors.pods.launch_transfer import Delivery
+from optio.executors.pods.launch_transfer import LaunchTransfer
 from optio.executors.pods.pool import Pools
 
 _MAX_OPEN = 4
@@ -29,14 +29,14 @@ class Standby:
 
     def __init__(self, cluster: Cluster, pools: Pools) -> None:
         self._cluster, self._pools = cluster, pools
-        self._open: dict[str, tuple[str, Delivery]] = {}  # by UID: the pod's kind
+        self._open: dict[str, tuple[str, LaunchTransfer]] = {}  # by UID: the pod's kind
         self._pause, self._until = _PAUSE_S, 0.0
 
     def uids(self) -> Set[str]:
         """Pods into which a way is open."""
         return self._open.keys()
 
-    def take(self, chosen: Pod) -> Delivery | None:
+    def take(self, chosen: Pod) -> LaunchTransfer | None:
         """The open way into this pod, which is the caller's from now on."""
         _, way = self._open.pop(chosen["metadata"]["uid"], ("", None))
         if way is None or way.is_over:
@@ -70,7 +70,7 @@ class Standby:
         for uid, each in ready.items():
             kind = each["metadata"]["labels"][pod.POOL]
             if len(self._open) < _MAX_OPEN and kind not in {known for known, _ in self._open.values()}:
-                self._open[uid] = kind, Delivery(self._cluster, each["metadata"]["name"])
+                self._open[uid] = kind, LaunchTransfer(self._cluster, each["metadata"]["name"])
 
     async def _drop(self, uids: list[str]) -> None:
         ways = [way for uid in uids if (way := self._open.pop(uid, ("", None))[1]) is not None]

@@ -17,10 +17,10 @@ from optio.executors.pods.cluster import Cluster, Refused, Unreachable
 from optio.executors.pods.delays import Delays, full_quota
 from optio.executors.pods.given_up import GivenUp
 from optio.executors.pods.handle import PodHandle
-from optio.executors.pods.informer import Informer, Pod, again, runs
-from optio.executors.pods.launch_transfer import Delivery
+from optio.executors.pods.informer import Informer, Pod, is_agent_running, retry_until
+from optio.executors.pods.launch_transfer import LaunchTransfer
 from optio.executors.pods.manifest import PodSettings
-from optio.executors.pods.network_policies import Policies
+from optio.executors.pods.network_policies import NetworkPolicies
 from optio.executors.pods.pool import Pools
 from optio.executors.pods.standby import Standby
 from optio.executors.procfs import uptime
@@ -35,7 +35,7 @@ ORPHANED = Exit(code=None, signal=None, stopped_by="orphaned")
 _FIRST_S, _MAX_FIRST_S, _TRY_S, _SHARE, _TRIES, _MAX_TRYING = 0.3, 1.0, 0.03, 0.08, 20, 4
 # Of what the last start took, less: how much too late it was tried is never known.
 _SOONER = 0.75
-_LONGEST_S = 5.0
+_MAX_PAUSE_S = 5.0
 # A launch that was sent has its answer within this time, and after the end of its pod within this time.
 _ANSWER_S, _ENDED_ANSWER_S = 30.0, 1.0
 # A command with a higher exit code was ended by a signal.
@@ -43,7 +43,7 @@ _KILLED = 128
 _LOST = Exit(code=None, signal=None, lost=True)
 
 
-class Failed(Exception):
+class StartFailed(Exception):
     """An attempt that ends before it has begun."""
 
     def __init__(
@@ -60,10 +60,10 @@ class Failed(Exception):
         self.exit = exit or replace(empty, reason=reason or None, message=message, temporary=temporary)
 
 
-def without_room(why: Delay) -> Failed:
+def without_room(why: Delay) -> StartFailed:
     """The end of an attempt for which there is no room: its run may wait for some."""
     found = Exit(code=None, signal=None, reason=why.reason, message=why.message, temporary=True, no_room=why)
-    return Failed(exit=found)
+    return StartFailed(exit=found)
 
 
 class Renewal:
@@ -105,9 +105,9 @@ class Start:
         """What is sent at this moment; raises Failed when it must not be."""
         left = self.renewal.left()
         if left <= 0:
-            raise Failed(exit=ORPHANED)
+            raise StartFailed(exit=ORPHANED)
         if self.handle.stop_wanted:
-            raise Failed(stopped_by="stop")
+            raise StartFailed(stopped_by="stop")
         way_out = pod.way_out(self.launch.environment, self.settings)
         return launch_script.parcel(self.launch, orphan_s=left, way_out=way_out)
 
@@ -117,7 +117,7 @@ class Start:
         try:
             await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
-                raise Failed(stopped_by="stop")
+                raise StartFailed(stopped_by="stop")
             return working.result()
         finally:
             for each in (working, stopping):
@@ -134,7 +134,7 @@ class Starter:
         informer: Informer,
         pools: Pools,
         standby: Standby,
-        policies: Policies,
+        policies: NetworkPolicies,
         given_up: GivenUp,
         start_s: float,
     ) -> None:
@@ -148,11 +148,11 @@ class Starter:
         taken it, and none will."""
         deadline = time.monotonic() + self._start_s
         if start.renewal.left() <= 0:
-            raise Failed(exit=ORPHANED)
+            raise StartFailed(exit=ORPHANED)
         if start.launch.warm:
             while (chosen := await self._pools.free(start.launch, start.settings, self._standby.uids())) is not None:
                 # The way in is open, or opened while it is found out whether we may go.
-                async with self._standby.take(chosen) or Delivery(self._cluster, chosen["metadata"]["name"]) as delivery:
+                async with self._standby.take(chosen) or LaunchTransfer(self._cluster, chosen["metadata"]["name"]) as delivery:
                     found = await start.unless_stopped(self._taken(start, chosen))
                     if found is not None:
                         return await self._delivered(start, found, deadline, delivery)
@@ -166,15 +166,17 @@ class Starter:
         finally:
             self._beginning.discard(start.handle.name)
 
-    async def _delivered(self, start: Start, found: Pod, deadline: float, delivery: Delivery | None = None) -> tuple[str, bool]:
+    async def _delivered(
+        self, start: Start, found: Pod, deadline: float, delivery: LaunchTransfer | None = None
+    ) -> tuple[str, bool]:
         name, mark = found["metadata"]["name"], found["metadata"]["annotations"][pod.MARK]
         made = time.monotonic()
         delays = Delays(start.handle, self._start_s)
         for tries in count():
             told = delivery is not None or await start.unless_stopped(self._near(start.handle, made, deadline, tries, delays))
-            async with delivery or Delivery(self._cluster, name) as way:
+            async with delivery or LaunchTransfer(self._cluster, name) as way:
                 try:
-                    arrived = _arrived(start.handle, *await self._answer(start, name, way))
+                    arrived = _transfer_outcome(start.handle, *await self._answer(start, name, way))
                     if arrived:
                         start.handle.unhear = way.keep()
                     if delivery is None and not told:
@@ -186,11 +188,11 @@ class Starter:
                         return mark, False
                     for_good = isinstance(err, Refused) and not err.temporary and err.status != 404
                     if told and (for_good or time.monotonic() >= deadline):
-                        raise Failed("launch", f"nothing can be run in the pod: {err}", temporary=True) from err
+                        raise StartFailed("launch", f"nothing can be run in the pod: {err}", temporary=True) from err
             delivery = None
         raise AssertionError("not reached")
 
-    async def _answer(self, start: Start, name: str, way: Delivery) -> tuple[int, bytes]:
+    async def _answer(self, start: Start, name: str, way: LaunchTransfer) -> tuple[int, bytes]:
         """Return the exit code and output of the command that takes the launch. Raises Unreachable also when its pod has ended
         and the answer does not come: a command whose container is gone may hang for as long as it is allowed to."""
         going = asyncio.ensure_future(way.go(start.parcel, start.handle.hear, within=_ANSWER_S + start.settings.gate_s))
@@ -218,21 +220,21 @@ class Starter:
 
     async def _check_wanted(self, start: Start) -> None:
         """Raise Failed when somebody has given the attempt up; the pod is ours before that is looked for (see `given_up`)."""
-        async for _ in again(time.monotonic() + self._start_s):
+        async for _ in retry_until(time.monotonic() + self._start_s):
             with contextlib.suppress(Refused, Unreachable):
                 if not await self._given_up.has(start.launch.run_id, start.launch.attempt):
                     return
                 break
-        raise Failed(exit=_LOST)
+        raise StartFailed(exit=_LOST)
 
     async def _made(self, start: Start, deadline: float) -> Pod:
         """The pod, which may have been made already by a request that got no answer."""
         taken = False  # there may be a pod of this name
-        async for _ in again(deadline):
+        async for _ in retry_until(deadline):
             try:
                 found = await self._cluster.pod(start.wanted["metadata"]["name"]) if taken else None
                 if found is not None:
-                    return _ours(found, start.settings)
+                    return _own_pod(found, start.settings)
                 await self._policies.ensure(pod.policy(start.launch.environment, start.settings))
                 return await self._cluster.create(start.wanted)
             except Refused as err:
@@ -240,21 +242,23 @@ class Starter:
                 if not taken and not err.temporary:
                     full = full_quota(str(err), self._start_s)
                     raise (
-                        Failed("pod_refused", f"the cluster refused the pod: {err}") if full is None else without_room(full)
+                        StartFailed("pod_refused", f"the cluster refused the pod: {err}")
+                        if full is None
+                        else without_room(full)
                     ) from err
                 if err.wait:
                     await asyncio.sleep(min(err.wait, max(0.0, deadline - time.monotonic())))
                 last: Exception = err
             except Unreachable as err:
                 taken, last = True, err
-        raise Failed("cluster", f"no pod could be made: {last}", temporary=True)
+        raise StartFailed("cluster", f"no pod could be made: {last}", temporary=True)
 
     async def _near(self, handle: PodHandle, made: float, deadline: float, tries: int, delays: Delays) -> bool:
         """Wait until its container runs, as its node says (True), or until it is worth a try, after so many. Raises Failed when
         it will not run."""
         began, name = time.monotonic(), handle.name
         pause = max(_TRY_S, _SHARE * (began - made)) if tries else self._first_s
-        when_told, untold = began + min(_TRY_S * tries, _LONGEST_S), began + pause
+        when_told, untold = began + min(_TRY_S * tries, _MAX_PAUSE_S), began + pause
         while True:
             moved = self._informer.moved(name)
             known = self._informer.pods.get(name) or await self._known(name)
@@ -263,14 +267,14 @@ class Starter:
             status = known.get("status", {})
             failed = _hopeless(status) or exit_status.of_status(status)
             if failed is not None:
-                raise Failed(exit=failed)
-            now, told = time.monotonic(), runs(status)
+                raise StartFailed(exit=failed)
+            now, told = time.monotonic(), is_agent_running(status)
             no_room = None if told else delays.no_room(status) if now >= deadline else delays.look(status)
             if no_room is not None:
                 raise without_room(no_room)
             if not told and now >= deadline:
                 reason, message = exit_status.slow(status)
-                raise Failed(reason, message, temporary=reason != "image")
+                raise StartFailed(reason, message, temporary=reason != "image")
             at = when_told if told else untold if self._tries(known, tries) else deadline
             if now >= at:
                 return told
@@ -287,32 +291,32 @@ class Starter:
         with contextlib.suppress(Refused, Unreachable):
             found = await self._cluster.pod(name)
             if found is None:
-                raise Failed("deleted", "the pod was deleted", temporary=True)
+                raise StartFailed("deleted", "the pod was deleted", temporary=True)
             self._informer.put(found)
         return found or {"metadata": {"name": name}, "spec": {}}
 
 
-def _arrived(handle: PodHandle, code: int, said: bytes) -> bool:
+def _transfer_outcome(handle: PodHandle, code: int, said: bytes) -> bool:
     """What a launch that was sent came to."""
     if code == launch_script.TAKEN:
         return False  # by a request of ours that got no answer
     if code == launch_script.NEVER:
-        raise Failed("launch", "the pod was given up before its launch came", temporary=True)
+        raise StartFailed("launch", "the pod was given up before its launch came", temporary=True)
     if code > _KILLED:
         return False  # what a short agent leaves behind when it ends is killed, and the end of our command may be among that
     if code != 0:
-        raise Failed("launch", f"the launch did not arrive: {said.decode('utf-8', 'replace')[:200]}", temporary=True)
+        raise StartFailed("launch", f"the launch did not arrive: {said.decode('utf-8', 'replace')[:200]}", temporary=True)
     handle.begin()
     return True
 
 
-def _ours(found: Pod, settings: PodSettings) -> Pod:
+def _own_pod(found: Pod, settings: PodSettings) -> Pod:
     labels = found["metadata"].get("labels", {})
     name = found["metadata"]["name"]
     if labels.get(pod.INSTALL) != settings.install:
-        raise Failed("foreign_pod", f"a pod of somebody else's has the name {name}", temporary=False)
+        raise StartFailed("foreign_pod", f"a pod of somebody else's has the name {name}", temporary=False)
     if labels.get(pod.ROLE) != pod.ATTEMPT_ROLE:
-        raise Failed(exit=_LOST)  # a worker of an older version has taken the name of an attempt that it gave up
+        raise StartFailed(exit=_LOST)  # a worker of an older version has taken the name of an attempt that it gave up
     return found
 
 

@@ -12,12 +12,12 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from optio.errors import Conflict, Forbidden, Invalid, NotFound, Problem
 from optio.model.route import pointer
 from optio.runs import webhook_decision
-from optio.runs.replay import Judgement
+from optio.runs.replay import DeliveryDecision
 from optio.server import request_body, serializers
 from optio.server.auth import ROLES, role
 from optio.server.dependencies import Hub
 from optio.server.routes.runs import refuse_unknown
-from optio.store.values import Delivery, DeliveryFilter, Once
+from optio.store.values import Delivery, DeliveryFilter, IdempotencyKey
 
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most deliveries in the answer")]
 # `body` itself is a reserved name of the framework.
@@ -45,7 +45,7 @@ class DeliveryController(Controller):
         """Webhook requests, newest first, with what became of each; `since` and `until` are times with their zone. `refused`
         sums up the requests of that time, by default of the last 24 hours, that were refused without a row of their own."""
         where = DeliveryFilter(
-            task_id=task, path=path, verdict=verdict, since=_aware("since", since), until=_aware("until", until)
+            task_id=task, path=path, verdict=verdict, since=_require_zone("since", since), until=_require_zone("until", until)
         )
         found = await asyncio.to_thread(hub.services.store.deliveries, where, cursor=cursor, limit=limit)
         refused = await asyncio.to_thread(
@@ -83,7 +83,9 @@ class DeliveryController(Controller):
         """Judge a kept delivery by the tasks that are served now, beside what became of it then, and start the run that it
         comes to: 202, with `runId`. With `{"dryRun": true}` nothing is started. One that has a run starts another with
         `{"again": true}` only; and of one definition a delivery is replayed once, whoever asks and however often."""
-        dry_run, again = _options(request_body.mapping(await request_body.raw(request, hub.services.settings.max_body_bytes)))
+        dry_run, again = _options(
+            request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes))
+        )
         began = datetime.now(UTC)
         kept = await asyncio.to_thread(hub.services.store.delivery, delivery_id)
         if kept.body is None:
@@ -91,7 +93,7 @@ class DeliveryController(Controller):
         actor = f"replay:{request.state.actor}"
         snapshot = hub.live.current
         now, run = await asyncio.to_thread(
-            webhook_decision.again,
+            webhook_decision.decide_again,
             snapshot.registry,
             kept.path,
             kept.headers,
@@ -101,8 +103,8 @@ class DeliveryController(Controller):
             delivery_id=kept.id,
             generation=snapshot.number,
         )
-        then = await asyncio.to_thread(_then, hub, kept)
-        once = None if run is None else Once(f"replay:{kept.id}", run.task.digest, kept.body_sha256)
+        then = await asyncio.to_thread(_decision_then, hub, kept)
+        once = None if run is None else IdempotencyKey(f"replay:{kept.id}", run.task.digest, kept.body_sha256)
         before = None if once is None else await asyncio.to_thread(hub.services.store.recall, once)
         shown = serializers.replay(kept, then, now, before)
         if dry_run or run is None or once is None:
@@ -114,10 +116,10 @@ class DeliveryController(Controller):
         return Response(content, status_code=202 if accepted.first else 200)
 
 
-def _then(hub: Hub, kept: Delivery) -> Judgement:
+def _decision_then(hub: Hub, kept: Delivery) -> DeliveryDecision:
     """What became of it when it came, with the run that it started, if that is kept yet."""
     store = hub.services.store
-    found = Judgement(verdict=kept.verdict, detail=kept.detail, task_id=kept.task_id)
+    found = DeliveryDecision(verdict=kept.verdict, detail=kept.detail, task_id=kept.task_id)
     if kept.run_id is None or kept.verdict != "accepted":
         return found
     try:
@@ -125,7 +127,7 @@ def _then(hub: Hub, kept: Delivery) -> Judgement:
         prompt = store.prompt(kept.run_id)
     except NotFound:
         return found
-    return Judgement(verdict=kept.verdict, task_id=kept.task_id, definition=run.digest, params=run.params, prompt=prompt)
+    return DeliveryDecision(verdict=kept.verdict, task_id=kept.task_id, definition=run.digest, params=run.params, prompt=prompt)
 
 
 def _options(document: dict[str, Any]) -> tuple[bool, bool]:
@@ -137,7 +139,7 @@ def _options(document: dict[str, Any]) -> tuple[bool, bool]:
     return document.get("dryRun", False), document.get("again", False)
 
 
-def _aware(name: str, at: datetime | None) -> datetime | None:
+def _require_zone(name: str, at: datetime | None) -> datetime | None:
     """A moment of which everybody knows when it is; raises Invalid."""
     if at is not None and at.tzinfo is None:
         raise Invalid("the request's parameters do not fit", [Problem(f"/{name}", "needs a zone, such as Z at its end")])

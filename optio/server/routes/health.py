@@ -13,7 +13,7 @@ from optio.processes import health
 from optio.server import serializers
 from optio.server.auth import PUBLIC, role
 from optio.server.dependencies import Hub
-from optio.server.loop_bridge import read_few
+from optio.server.loop_bridge import read_small
 from optio.version import __version__
 
 
@@ -31,7 +31,7 @@ class HealthController(Controller):
     @get("/readyz", opt=role(PUBLIC))
     async def ready(self, hub: NamedDependency[Hub]) -> Response[dict[str, Any]]:
         """The store can be used and a generation is served. `degraded` says that it works, slower or with looser limits."""
-        found = await read_few(hub.services.store, health.ready, hub.services)
+        found = await read_small(hub.services.store, health.ready, hub.services)
         snapshot = hub.live.current
         if snapshot.removal is not None:
             found = replace(found, degraded=(*found.degraded, snapshot.removal.summary))
@@ -50,14 +50,15 @@ class HealthController(Controller):
         of the server that answers differs from it, `servers` what each server serves."""
         snapshot = hub.live.current
         notes = {
-            task.id: hub.services.executor.not_applied(isolation.names_of(task)) for task in snapshot.registry.tasks.values()
+            task.id: hub.services.executor.not_applied(isolation.requested_isolation(task))
+            for task in snapshot.registry.tasks.values()
         }
         return {
             **serializers.generation(snapshot.generation),
             "stale": sorted(snapshot.kept),
             "removal": serializers.removal(snapshot.removal),
             "drift": serializers.drift(snapshot.drift),
-            "servers": [serializers.server(row) for row in await read_few(hub.services.store, hub.services.store.servers)],
+            "servers": [serializers.server(row) for row in await read_small(hub.services.store, hub.services.store.servers)],
             "notApplied": {task_id: texts for task_id, texts in notes.items() if texts},
             "version": __version__,
         }

@@ -21,7 +21,7 @@ from optio.errors import Invalid, OptioError, Problem, Unauthorized
 from optio.server import serializers
 from optio.server.auth import Actor, role
 from optio.server.dependencies import Hub
-from optio.server.log_fanout import BATCH, Batch
+from optio.server.log_fanout import BATCH_LINES, LineBatch
 
 log = logging.getLogger(__name__)
 # A token that is revoked ends its streams after this long, or at the next sign of life.
@@ -62,7 +62,7 @@ class LogController(Controller):
         return Response({"items": [serializers.line(line) for line in lines], "next": last, "state": run.state.value})
 
 
-async def batches(hub: Hub, actor: Actor, run_id: str, after: int) -> AsyncGenerator[Batch, None]:
+async def batches(hub: Hub, actor: Actor, run_id: str, after: int) -> AsyncGenerator[LineBatch, None]:
     """What there is to send; raises Unauthorized once the actor's token is dead."""
     now = asyncio.get_running_loop().time
     checked = now()
@@ -70,7 +70,7 @@ async def batches(hub: Hub, actor: Actor, run_id: str, after: int) -> AsyncGener
         async for batch in following:
             if now() - checked >= CHECK_S:
                 checked = now()
-                if not await hub.gate.still(actor):
+                if not await hub.gate.is_still_valid(actor):
                     raise Unauthorized("the token has expired or was revoked")
             yield batch
 
@@ -94,7 +94,7 @@ async def _events(hub: Hub, actor: Actor, run_id: str, after: int) -> AsyncItera
 
 async def _export(hub: Hub, run_id: str, after: int, attempt: int | None) -> AsyncIterator[bytes]:
     """Every line as its own bytes, each ended by a newline."""
-    read = partial(hub.services.store.log, run_id, limit=BATCH, attempt=attempt)
+    read = partial(hub.services.store.log, run_id, limit=BATCH_LINES, attempt=attempt)
     while lines := await asyncio.to_thread(read, after=after):
         after = lines[-1].seq
         yield b"".join(line.data + b"\n" for line in lines)

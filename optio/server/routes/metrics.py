@@ -13,9 +13,9 @@ from optio.server.auth import role
 from optio.server.dependencies import Hub
 from optio.server.problems import HttpProblem
 from optio.store.base import QueueStore
-from optio.store.values import Depth
-from optio.telemetry.base import MISSING, Reading
-from optio.tree.served import LiveRegistry
+from optio.store.values import QueueDepth
+from optio.telemetry.base import MISSING, Gauge
+from optio.tree.served import ServedRegistry
 
 
 class MetricsController(Controller):
@@ -34,35 +34,35 @@ class MetricsController(Controller):
         return Response(text, media_type=media_type)
 
 
-def of_the_store(store: QueueStore, live: LiveRegistry) -> Iterator[Reading]:
+def store_samples(store: QueueStore, live: ServedRegistry) -> Iterator[Gauge]:
     """How much waits and runs, of all tasks that are served and of those that were."""
     up = {"part": "store"}
     try:
         depths = {depth.task_id: depth for depth in store.depths()}
     except OptioError:
-        yield Reading("part_up", "whether a part can be used", 0, up)
+        yield Gauge("part_up", "whether a part can be used", 0, up)
         return
-    yield Reading("part_up", "whether a part can be used", 1, up)
+    yield Gauge("part_up", "whether a part can be used", 1, up)
     now = datetime.now(UTC)
     for task_id in sorted({*depths, *live.current.registry.tasks}):
-        depth = depths.get(task_id) or Depth(task_id=task_id, queued=0, running=0, oldest=None)
+        depth = depths.get(task_id) or QueueDepth(task_id=task_id, queued=0, running=0, oldest=None)
         for state, count in (("queued", depth.queued), ("running", depth.running)):
-            yield Reading("queue_runs", "runs that have not ended", count, {"task": task_id, "state": state})
+            yield Gauge("queue_runs", "runs that have not ended", count, {"task": task_id, "state": state})
         age = 0.0 if depth.oldest is None else max(0.0, (now - depth.oldest).total_seconds())
-        yield Reading("queue_oldest_seconds", "age of the oldest queued run", age, {"task": task_id})
+        yield Gauge("queue_oldest_seconds", "age of the oldest queued run", age, {"task": task_id})
 
 
-def of_the_registry(live: LiveRegistry) -> Iterator[Reading]:
+def registry_samples(live: ServedRegistry) -> Iterator[Gauge]:
     """What is served."""
     current = live.current
     if current.generation is not None:
         row = current.generation
         labels = {"digest": row.digest, "commit": row.commit or ""}
-        yield Reading("generation_info", "the generation that is served", 1, labels)
-        yield Reading("generation", "its number", row.id)
-        yield Reading("generation_timestamp_seconds", "when it was first served", row.activated_at.timestamp())
-    yield Reading("tasks", "tasks that are served", len(current.registry.tasks))
-    yield Reading("tasks_held", "tasks that are served though their files are gone", len(current.held))
+        yield Gauge("generation_info", "the generation that is served", 1, labels)
+        yield Gauge("generation", "its number", row.id)
+        yield Gauge("generation_timestamp_seconds", "when it was first served", row.activated_at.timestamp())
+    yield Gauge("tasks", "tasks that are served", len(current.registry.tasks))
+    yield Gauge("tasks_held", "tasks that are served though their files are gone", len(current.held))
     drifting = 0 if current.drift is None else current.drift.count
-    yield Reading("tasks_drifting", "tasks that differ in this server's directory from what all servers serve", drifting)
-    yield Reading("tasks_stale", "tasks that are served as before their file broke", len(current.kept))
+    yield Gauge("tasks_drifting", "tasks that differ in this server's directory from what all servers serve", drifting)
+    yield Gauge("tasks_stale", "tasks that are served as before their file broke", len(current.kept))

@@ -13,37 +13,37 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
 from optio.errors import Invalid, Problem
-from optio.model.pool import COLD, WARM, Pool, quantity, request_and_limit
+from optio.model.pool import COLD, WARM, Pool, parse_quantity, request_and_limit
 from optio.model.registry import CompiledTask
 from optio.model.room import Shortage
 from optio.model.run import Run, RunState
 from optio.model.task import Amounts
 from optio.runs import admission, pool_sizing
-from optio.runs.pool_sizing import Demand, Measured, Option
+from optio.runs.pool_sizing import Demand, PoolSizeOption, StartTimes
 from optio.scheduling import cron
 from optio.server import serializers
 from optio.server.auth import role
 from optio.server.dependencies import Hub
 from optio.settings import Settings
 from optio.store.base import AuditStore
-from optio.store.values import Arrival, Pause, PlacedStart, PoolReport, RunFilter
+from optio.store.values import ClaimedAttempt, Pause, PlacedStart, PoolReport, RunFilter
 
 Days = Annotated[int, QueryParameter(ge=1, le=90, description="so many days back, and as many ahead")]
 Target = Annotated[float, QueryParameter(gt=0, le=1, description="the share of starts that are to be warm")]
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most tasks in the answer")]
 _SINCE = timedelta(days=1)
 # So many starts tell enough; of more the newest are taken, and what they cover is said.
-_MOST = 100_000
+_MAX_STARTS = 100_000
 # As many slots of one schedule are two weeks of one a minute.
-_MOST_SLOTS = 20_000
+_MAX_SLOTS = 20_000
 # Many tasks have the same schedule.
-_MOST_EXPRESSIONS = 100
+_MAX_EXPRESSIONS = 100
 # Running runs that are looked through for those whose agents have not begun.
 _MAX_RUNNING = 1000
 # The reasons of running runs that are not held up.
 _USUAL = ("starting", "started", "cancelling")
 # Less than this is no measure of a day.
-_LEAST_SPAN = timedelta(hours=1)
+_MIN_SPAN = timedelta(hours=1)
 
 
 class PoolController(Controller):
@@ -79,7 +79,7 @@ def _pools(hub: Hub, since: datetime | None) -> dict[str, Any]:
     store = hub.services.store
     now = store.now()
     since = since or now - _SINCE
-    starts = store.placed_starts(since, _MOST)
+    starts = store.placed_starts(since, _MAX_STARTS)
     by_task: dict[str, list[PlacedStart]] = defaultdict(list)
     for start in starts:
         by_task[start.task_id].append(start)
@@ -89,9 +89,9 @@ def _pools(hub: Hub, since: datetime | None) -> dict[str, Any]:
     told = {task_id for report in reports for pool in report.pools for task_id in pool.tasks}
     served = hub.live.current.registry.tasks.values()
     untold = (task for task in served if task.spec.warm_pool_size and task.id not in told)
-    items += [_untold(task, paused.get(task.id), by_task) for task in untold]
+    items += [_unreported_item(task, paused.get(task.id), by_task) for task in untold]
     return {
-        "since": serializers.at(starts[-1].at if len(starts) == _MOST else since),
+        "since": serializers.at(starts[-1].at if len(starts) == _MAX_STARTS else since),
         "until": serializers.at(now),
         "executor": hub.services.settings.executor,
         "reports": [
@@ -156,7 +156,7 @@ def _item(report: PoolReport, pool: Pool, by_task: Mapping[str, list[PlacedStart
     }
 
 
-def _untold(task: CompiledTask, paused: Pause | None, by_task: Mapping[str, list[PlacedStart]]) -> dict[str, Any]:
+def _unreported_item(task: CompiledTask, paused: Pause | None, by_task: Mapping[str, list[PlacedStart]]) -> dict[str, Any]:
     """A pool that is in the file, and of which nobody has said anything."""
     problem = "" if task.spec.enabled else "the task is not enabled"
     if paused is not None:
@@ -174,7 +174,7 @@ def _untold(task: CompiledTask, paused: Pause | None, by_task: Mapping[str, list
 
 
 def _starts(starts: Sequence[PlacedStart]) -> dict[str, Any]:
-    found = pool_sizing.waits(starts)
+    found = pool_sizing.summarize_waits(starts)
     return {
         "warmStarts": sum(start.how == WARM for start in starts),
         "coldStarts": sum(start.how == COLD for start in starts),
@@ -194,15 +194,15 @@ def _plan(hub: Hub, task_id: str | None, span: timedelta, target: float, limit: 
     served = {task_id: registry.task(task_id)} if task_id is not None else registry.tasks
     now = store.now()
     since, whole = _measured_since(store, now - span)
-    arrivals = store.arrivals(since, task_id=task_id, most=_MOST)
-    if len(arrivals) == _MOST:
+    arrivals = store.arrivals(since, task_id=task_id, most=_MAX_STARTS)
+    if len(arrivals) == _MAX_STARTS:
         since, whole = arrivals[-1].at, False
-    by_task: dict[str, list[Arrival]] = defaultdict(list)
+    by_task: dict[str, list[ClaimedAttempt]] = defaultdict(list)
     for arrival in arrivals:
         by_task[arrival.task_id].append(arrival)
-    samples = pool_sizing.samples_of(store.placed_starts(now - span, _MOST))
-    slots = lru_cache(_MOST_EXPRESSIONS)(_slots)
-    wanted = [task for task in served.values() if task_id or _matters(task, by_task)]
+    samples = pool_sizing.samples_of(store.placed_starts(now - span, _MAX_STARTS))
+    slots = lru_cache(_MAX_EXPRESSIONS)(_slots)
+    wanted = [task for task in served.values() if task_id or _is_relevant(task, by_task)]
     wanted.sort(key=lambda task: (-task.spec.warm_pool_size, -len(by_task[task.id]), task.id))
     shared = {each: pool for report in store.pool_reports() for pool in report.pools for each in pool.tasks}
     items = []
@@ -211,8 +211,8 @@ def _plan(hub: Hub, task_id: str | None, span: timedelta, target: float, limit: 
         # The coming slots are known for the whole span, whatever has been measured.
         short = not whole and (mine or not _is_scheduled(task))
         demand = _demand(task, mine, since if short else now - span, now, slots)
-        known = pool_sizing.measured(task.id, samples, [each.took for each in mine if each.took is not None])
-        items.append(_planned(task, demand, known, target, hub.services.settings, shared.get(task.id)))
+        known = pool_sizing.start_times_of(task.id, samples, [each.took for each in mine if each.took is not None])
+        items.append(_plan_item(task, demand, known, target, hub.services.settings, shared.get(task.id)))
     return {
         "until": serializers.at(now),
         "days": span / timedelta(days=1),
@@ -223,7 +223,7 @@ def _plan(hub: Hub, task_id: str | None, span: timedelta, target: float, limit: 
     }
 
 
-def _matters(task: CompiledTask, by_task: Mapping[str, list[Arrival]]) -> bool:
+def _is_relevant(task: CompiledTask, by_task: Mapping[str, list[ClaimedAttempt]]) -> bool:
     return task.spec.enabled and (task.spec.warm_pool_size > 0 or task.id in by_task or _is_scheduled(task))
 
 
@@ -244,18 +244,18 @@ Slots = Callable[[str, str, datetime, timedelta], Sequence[float]]
 def _slots(expression: str, zone: str, now: datetime, span: timedelta) -> Sequence[float]:
     """The coming times, in seconds from now, so many at most."""
     coming = takewhile(lambda at: at < now + span, cron.fires(expression, zone, now))
-    return [(at - now).total_seconds() for at in islice(coming, _MOST_SLOTS)]
+    return [(at - now).total_seconds() for at in islice(coming, _MAX_SLOTS)]
 
 
-def _demand(task: CompiledTask, arrivals: Sequence[Arrival], since: datetime, now: datetime, slots: Slots) -> Demand:
+def _demand(task: CompiledTask, arrivals: Sequence[ClaimedAttempt], since: datetime, now: datetime, slots: Slots) -> Demand:
     """What was measured, but for what a schedule started that the task has now: its coming slots stand for that."""
-    span = max(now - since, _LEAST_SPAN)
+    span = max(now - since, _MIN_SPAN)
     scheduled: Sequence[float] = ()
     by_schedule = _is_scheduled(task)
     if by_schedule and task.spec.schedule is not None:
         config = task.spec.schedule.config
         scheduled = slots(config.cron_expression, config.timezone, now, span)
-        if len(scheduled) == _MOST_SLOTS:
+        if len(scheduled) == _MAX_SLOTS:
             span = timedelta(seconds=scheduled[-1])
             scheduled = scheduled[:-1]
     begin = now - span
@@ -267,11 +267,11 @@ def _demand(task: CompiledTask, arrivals: Sequence[Arrival], since: datetime, no
     return Demand(span_s=span.total_seconds(), measured=counted, scheduled=scheduled)
 
 
-def _planned(
-    task: CompiledTask, demand: Demand, known: Measured, target: float, settings: Settings, pool: Pool | None
+def _plan_item(
+    task: CompiledTask, demand: Demand, known: StartTimes, target: float, settings: Settings, pool: Pool | None
 ) -> dict[str, Any]:
     current = task.spec.warm_pool_size
-    plan = pool_sizing.plan(demand, known, current=current, target=target, largest=task.spec.max_concurrent)
+    plan = pool_sizing.propose_size(demand, known, current=current, target=target, largest=task.spec.max_concurrent)
     asked = task.spec.environment.resources
     # A pod that waits costs what it reserves.
     requests, limits = (asked.requests or Amounts(), asked.limit) if asked else (Amounts(), Amounts())
@@ -295,8 +295,8 @@ def _planned(
     }
 
 
-def _size(option: Option, cpu: str, memory: str) -> dict[str, Any]:
-    cores, room = quantity(cpu), quantity(memory)
+def _size(option: PoolSizeOption, cpu: str, memory: str) -> dict[str, Any]:
+    cores, room = parse_quantity(cpu), parse_quantity(memory)
     return {
         "size": option.size,
         "warmShare": round(option.share, 4),

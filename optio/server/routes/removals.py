@@ -27,7 +27,7 @@ class RemovalController(Controller):
     async def release(self, request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> dict[str, Any]:
         """Remove the held tasks, in every server of this database. `digest` is that of `removal` in `GET /api/registry`: if
         the held tasks are others by now, nothing is removed and the answer is 409."""
-        document = request_body.mapping(await request_body.raw(request, hub.services.settings.max_body_bytes))
+        document = request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes))
         refuse_unknown(document, "digest")
         digest = document.get("digest")
         if not isinstance(digest, str):

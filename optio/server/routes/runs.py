@@ -10,17 +10,17 @@ from litestar import Controller, Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from optio.broker.base import Topic, tell_of_waiting
+from optio.broker.base import Topic, announce_queued
 from optio.errors import Invalid, Problem
 from optio.model.route import pointer
 from optio.model.run import Run, RunState
 from optio.runs import admission
 from optio.runs.admission import Hold
-from optio.runs.submit import prepare
+from optio.runs.submit import prepare_run
 from optio.server import request_body, serializers
 from optio.server.auth import role
 from optio.server.dependencies import Hub
-from optio.store.values import Once, RunFilter
+from optio.store.values import IdempotencyKey, RunFilter
 from optio.telemetry.base import Withdrawn
 
 log = logging.getLogger(__name__)
@@ -43,17 +43,17 @@ class RunController(Controller):
         `Idempotency-Key` with the same body gives the same run, with status 200 instead of 202. So does a run that stands for
         the same business key (the task's `dedupe`), with `duplicate`; or it is a conflict that names that run."""
         began = datetime.now(UTC)
-        body = await request_body.raw(request, hub.services.settings.max_body_bytes)
-        once = once_of(request, f"runs:{task_id}", body)
+        body = await request_body.read_raw(request, hub.services.settings.max_body_bytes)
+        once = idempotency_of(request, f"runs:{task_id}", body)
         store = hub.services.store
         known = None if once is None else await asyncio.to_thread(store.recall, once)
         if known is not None:
             return _started(await asyncio.to_thread(store.run, known), first=False)
         snapshot = hub.live.current
         task = snapshot.registry.task(task_id)
-        document = request_body.mapping(body)
+        document = request_body.parse_object(body)
         refuse_unknown(document, "params", hint="put parameters under `params`")
-        run = prepare(
+        run = prepare_run(
             task,
             document.get("params"),
             new_id=hub.new_id(),
@@ -103,17 +103,17 @@ class RunController(Controller):
     async def retry(self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> dict[str, Any]:
         """Start a failed run again, at once, on the definition and parameters that it had, with all its retries and its whole
         budget."""
-        refuse_unknown(request_body.mapping(await request_body.raw(request, hub.services.settings.max_body_bytes)))
+        refuse_unknown(request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes)))
         run = await asyncio.to_thread(hub.services.store.retry, run_id, request.state.actor)
         hub.services.broker.tell(Topic.RUN, run_id)
         task = hub.live.current.registry.tasks.get(run.task_id)
-        tell_of_waiting(hub.services.broker, [(run_id, None if task is None else task.namespace)])
+        announce_queued(hub.services.broker, [(run_id, None if task is None else task.namespace)])
         return {"runId": run.id, **serializers.run(run)}
 
     @post("/api/workflow-runs/{run_id:str}/cancel", status_code=202, opt=role("operator"))
     async def cancel(self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> dict[str, Any]:
         """Cancel a queued run, or stop a running one with everything it started."""
-        refuse_unknown(request_body.mapping(await request_body.raw(request, hub.services.settings.max_body_bytes)))
+        refuse_unknown(request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes)))
         run = await asyncio.to_thread(hub.services.store.cancel, run_id, request.state.actor)
         hub.services.broker.tell(Topic.CANCEL, run_id)
         hub.services.broker.tell(Topic.RUN, run_id)
@@ -128,14 +128,14 @@ class RunController(Controller):
         log.info("run %s was deleted by %s", run_id, request.state.actor, extra={"event": "run_deleted", "run_id": run_id})
 
 
-def once_of(request: Request[Any, Any, Any], scope: str, body: bytes) -> Once | None:
+def idempotency_of(request: Request[Any, Any, Any], scope: str, body: bytes) -> IdempotencyKey | None:
     """The request's Idempotency-Key; raises Invalid for one that cannot be kept."""
     keys = request.headers.getall("idempotency-key", [])
     if not keys:
         return None
     if len(keys) > 1 or not 0 < len(keys[0]) <= 255 or not keys[0].isprintable():
         raise Invalid("send one Idempotency-Key with 1 to 255 printable characters")
-    return Once(scope, keys[0], hashlib.sha256(body).hexdigest())
+    return IdempotencyKey(scope, keys[0], hashlib.sha256(body).hexdigest())
 
 
 def _details(hub: Hub, run_id: str) -> dict[str, Any]:

@@ -17,15 +17,15 @@ from optio.model.registry import CompiledTask, Registry
 from optio.server import request_body, serializers
 from optio.server.auth import role
 from optio.server.dependencies import Hub
-from optio.server.loop_bridge import read_few
+from optio.server.loop_bridge import read_small
 from optio.server.problems import HttpProblem
 from optio.server.routes.removals import release
-from optio.server.routes.runs import once_of, refuse_unknown
-from optio.store.values import Once, Pause, RunFilter
+from optio.server.routes.runs import idempotency_of, refuse_unknown
+from optio.store.values import IdempotencyKey, Pause, RunFilter
 from optio.tree.served import Snapshot
-from optio.tree.writer import Stale, Written
+from optio.tree.writer import StaleTask, WriteResult
 
-LONGEST_REASON = 500
+MAX_REASON_LENGTH = 500
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most slots in the answer")]
 Answer = Response[dict[str, Any]]
 Incoming = Request[Any, Any, Any]
@@ -49,7 +49,7 @@ class TaskController(Controller):
         `Idempotency-Key` with the same body gives the first answer again, with status 200."""
         document, once = await _received(request, hub, "tasks")
 
-        def write() -> Written:
+        def write() -> WriteResult:
             snapshot = hub.live.current
             # A new file for a held task brings the task back.
             filed = {task.id: task for task in snapshot.registry.tasks.values() if task.id not in snapshot.held}
@@ -102,12 +102,12 @@ class TaskController(Controller):
     async def pause(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> dict[str, Any]:
         """Let nothing of the task start until it is resumed: triggers are accepted, runs wait, what runs goes on. It holds
         through restarts and edits. `{"reason": "..."}` says why, to everybody who asks why a run waits."""
-        document = request_body.mapping(await request_body.raw(request, hub.services.settings.max_body_bytes))
+        document = request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes))
         refuse_unknown(document, "reason")
         reason = document.get("reason")
         reason = "" if reason is None else reason
-        if not isinstance(reason, str) or len(reason) > LONGEST_REASON or not reason.isprintable():
-            problem = Problem("/reason", f"must be a line of text with at most {LONGEST_REASON} characters")
+        if not isinstance(reason, str) or len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
+            problem = Problem("/reason", f"must be a line of text with at most {MAX_REASON_LENGTH} characters")
             raise Invalid("the reason cannot be kept", [problem])
         store = hub.services.store
         if task_id not in hub.live.current.registry.tasks:
@@ -121,7 +121,7 @@ class TaskController(Controller):
     @post("/api/tasks/{task_id:str}/resume", status_code=200, opt=role("operator"))
     async def resume(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> dict[str, Any]:
         """End the task's pause: what waits for nothing else starts at once."""
-        refuse_unknown(request_body.mapping(await request_body.raw(request, hub.services.settings.max_body_bytes)))
+        refuse_unknown(request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes)))
         ended = await asyncio.to_thread(hub.services.store.resume, task_id)
         if ended is None:
             hub.live.current.registry.task(task_id)
@@ -155,7 +155,7 @@ class TaskController(Controller):
         document, once = await _received(request, hub, f"triggers:{task_id}")
         kind = str(document.get("type"))
 
-        def answer(snapshot: Snapshot, written: Written) -> tuple[str, str, dict[str, Any]]:
+        def answer(snapshot: Snapshot, written: WriteResult) -> tuple[str, str, dict[str, Any]]:
             task = snapshot.registry.task(task_id)
             return f"/api/tasks/{task_id}/triggers/{kind}", task.digest, _trigger(task, kind)
 
@@ -198,13 +198,13 @@ def _trigger(task: CompiledTask, kind: str) -> dict[str, Any]:
     return found
 
 
-async def _received(request: Incoming, hub: Hub, scope: str | None) -> tuple[dict[str, Any], Once | None]:
-    body = await request_body.raw(request, hub.services.settings.max_body_bytes)
-    once = None if scope is None else once_of(request, scope, body)
-    return request_body.mapping(body), once
+async def _received(request: Incoming, hub: Hub, scope: str | None) -> tuple[dict[str, Any], IdempotencyKey | None]:
+    body = await request_body.read_raw(request, hub.services.settings.max_body_bytes)
+    once = None if scope is None else idempotency_of(request, scope, body)
+    return request_body.parse_object(body), once
 
 
-async def _first_answer(hub: Hub, once: Once | None) -> Answer | None:
+async def _first_answer(hub: Hub, once: IdempotencyKey | None) -> Answer | None:
     known = None if once is None else await asyncio.to_thread(hub.services.store.recall, once)
     if known is None:
         return None
@@ -213,11 +213,11 @@ async def _first_answer(hub: Hub, once: Once | None) -> Answer | None:
 
 
 async def _pauses(hub: Hub) -> dict[str, Pause]:
-    return await read_few(hub.services.store, hub.services.store.pauses)
+    return await read_small(hub.services.store, hub.services.store.pauses)
 
 
-def _task_answer(pauses: Mapping[str, Pause]) -> Callable[[Snapshot, Written], tuple[str, str, dict[str, Any]]]:
-    def answer(snapshot: Snapshot, written: Written) -> tuple[str, str, dict[str, Any]]:
+def _task_answer(pauses: Mapping[str, Pause]) -> Callable[[Snapshot, WriteResult], tuple[str, str, dict[str, Any]]]:
+    def answer(snapshot: Snapshot, written: WriteResult) -> tuple[str, str, dict[str, Any]]:
         task = snapshot.registry.task(written.task_id)
         return f"/api/tasks/{task.id}", task.digest, serializers.task(task, snapshot, pauses.get(task.id))
 
@@ -226,9 +226,9 @@ def _task_answer(pauses: Mapping[str, Pause]) -> Callable[[Snapshot, Written], t
 
 async def _written(
     hub: Hub,
-    write: Callable[[], Written],
-    once: Once | None,
-    answer: Callable[[Snapshot, Written], tuple[str, str, dict[str, Any]]],
+    write: Callable[[], WriteResult],
+    once: IdempotencyKey | None,
+    answer: Callable[[Snapshot, WriteResult], tuple[str, str, dict[str, Any]]],
     *,
     status: int = 201,
 ) -> Answer:
@@ -243,7 +243,7 @@ async def _written(
     return Response(content, status_code=status, headers=headers)
 
 
-async def _done(hub: Hub, write: Callable[[], Written]) -> Written:
+async def _done(hub: Hub, write: Callable[[], WriteResult]) -> WriteResult:
     # A store that is away now would leave a file that is written, but not served.
     await asyncio.to_thread(hub.services.store.check)
     drift = hub.live.current.drift
@@ -251,7 +251,7 @@ async def _done(hub: Hub, write: Callable[[], Written]) -> Written:
         raise Conflict(f"{drift.summary}: {drift.cure}; or change the task through a server that is in sync")
     try:
         written = await asyncio.to_thread(write)
-    except Stale as err:
+    except StaleTask as err:
         raise HttpProblem(412, "Precondition failed", str(err)) from err
     try:
         await hub.reload([written.path])
@@ -262,12 +262,12 @@ async def _done(hub: Hub, write: Callable[[], Written]) -> Written:
     return written
 
 
-def _not_applied(hub: Hub, written: Written) -> list[Problem]:
+def _not_applied(hub: Hub, written: WriteResult) -> list[Problem]:
     """What of the task's environment the executor of this installation does not apply."""
     task = hub.live.current.registry.tasks[written.task_id]
     return [
         Problem(f"/environment/{name}", text, code="OPT523", hint="set OPTIO_EXECUTOR=kubernetes to run agents as pods")
-        for name in isolation.asked(task.spec.environment)
+        for name in isolation.requested_keys(task.spec.environment)
         for text in hub.services.executor.not_applied([name])
     ]
 

@@ -42,22 +42,22 @@ _LASTING = re.compile(
 )
 
 
-def ended(err: BaseException) -> bool:
+def has_ended_session(err: BaseException) -> bool:
     """Whether the server has ended the session with this."""
     return isinstance(err, _ENDED)
 
 
 def lost(connection: "psycopg.Connection[Any]", err: psycopg.Error) -> bool:
     """Whether the session is over, so that another connection is needed."""
-    return connection.closed or ended(err)
+    return connection.closed or has_ended_session(err)
 
 
-def read_only(name: str) -> str:
+def read_only_message(name: str) -> str:
     """What is said of a database that takes no changes."""
     return f"the database {name} is read-only: is it a standby, or is default_transaction_read_only set?"
 
 
-def again(err: psycopg.Error) -> bool:
+def is_retryable(err: psycopg.Error) -> bool:
     """Whether the same operation can succeed at once, on a sound connection."""
     return isinstance(err, _AGAIN)
 
@@ -69,20 +69,20 @@ def stale(err: psycopg.Error) -> bool:
     return cached or isinstance(err, errors.ReadOnlySqlTransaction)
 
 
-def full(err: psycopg.Error) -> bool:
+def is_full(err: psycopg.Error) -> bool:
     """Whether the server has no connection left for us."""
     return isinstance(err, errors.TooManyConnections) or _FULL.search(str(err)) is not None
 
 
-def in_our_words(name: str, err: psycopg.Error, most: int) -> Exception:
+def to_store_error(name: str, err: psycopg.Error, most: int) -> Exception:
     """The same error as the store's callers know it; the error itself when it is a mistake of ours."""
-    said = words(err)
+    said = error_line(err)
     if isinstance(err, errors.UniqueViolation):
         return Conflict("something with this id exists already")
     if isinstance(err, errors.CharacterNotInRepertoire | errors.ProgramLimitExceeded | psycopg.DataError):
         return Invalid(f"a value cannot be kept: {said}")
     if isinstance(err, errors.ReadOnlySqlTransaction):
-        return StoreUnavailable(read_only(name), temporary=True)
+        return StoreUnavailable(read_only_message(name), temporary=True)
     if isinstance(err, errors.UndefinedTable | errors.UndefinedColumn):
         return StoreMismatch(f"the database {name} lacks tables of this version: run `optio db migrate`", temporary=True)
     if isinstance(err, errors.InsufficientPrivilege | errors.InvalidSchemaName):
@@ -93,9 +93,9 @@ def in_our_words(name: str, err: psycopg.Error, most: int) -> Exception:
     return StoreUnavailable(f"the database {name} cannot be used: {said}{_cure(said, most)}", temporary=True)
 
 
-def no_connection(name: str, err: psycopg.Error, most: int) -> StoreUnavailable:
+def connection_error(name: str, err: psycopg.Error, most: int) -> StoreUnavailable:
     """A connection could not be had, whatever the reason."""
-    said = words(err)
+    said = error_line(err)
     temporary = _LASTING.search(said) is None
     return StoreUnavailable(f"the database {name} cannot be used: {said}{_cure(said, most)}", temporary=temporary)
 
@@ -104,7 +104,7 @@ def _cure(said: str, most: int) -> str:
     return next((f" ({text.format(most=most)})" for pattern, text in _CURES if pattern.search(said)), "")
 
 
-def words(err: psycopg.Error) -> str:
+def error_line(err: psycopg.Error) -> str:
     """What the server or libpq says, in one line."""
     text = (err.diag.message_primary or str(err)).strip()
     line = text.splitlines()[0] if text else type(err).__name__

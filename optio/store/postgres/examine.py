@@ -8,10 +8,10 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
-from optio.model.probe_result import ERROR, OK, WARNING, Finding
+from optio.model.probe_result import ERROR, OK, WARNING, ProbeResult
 from optio.store.postgres import errors
 from optio.store.postgres import url as pg_url
-from optio.store.postgres.pool import MOST_CONNECTIONS, Connection
+from optio.store.postgres.pool import MAX_CONNECTIONS, Connection
 from optio.store.postgres.postgres_store import state
 from optio.store.sql.schema import found
 
@@ -32,15 +32,15 @@ SELECT current_setting('server_version') AS version, current_setting('server_ver
 """
 
 
-def examine(url: str) -> Iterator[Finding]:
+def examine(url: str) -> Iterator[ProbeResult]:
     """One finding after the other; raises SettingsError for a URL that cannot be read."""
     target = pg_url.read(url)
     try:
         with psycopg.connect(target.conninfo, autocommit=True, row_factory=dict_row) as connection:
             yield from _look(connection, target.name)
     except psycopg.Error as err:
-        made = errors.no_connection(target.name, err, MOST_CONNECTIONS)
-        yield Finding("database", ERROR, str(made))
+        made = errors.connection_error(target.name, err, MAX_CONNECTIONS)
+        yield ProbeResult("database", ERROR, str(made))
 
 
 def backup_command(url: str, file: str) -> list[str]:
@@ -55,11 +55,11 @@ def backup_command(url: str, file: str) -> list[str]:
     return [*command, f"--dbname={psycopg.conninfo.make_conninfo('', **kept)}"]
 
 
-def _look(connection: Connection, name: str) -> Iterator[Finding]:
+def _look(connection: Connection, name: str) -> Iterator[ProbeResult]:
     facts = _row(connection, _FACTS)
     secure = "TLS" if connection.pgconn.ssl_in_use else "without TLS"
     old = facts["major"] < _TESTED
-    yield Finding(
+    yield ProbeResult(
         "database",
         WARNING if old else OK,
         f"PostgreSQL {facts['version'].split()[0]}, {name}, {secure}",
@@ -67,28 +67,28 @@ def _look(connection: Connection, name: str) -> Iterator[Finding]:
     )
     if facts["encoding"] != "UTF8":
         hint = "make one with `createdb --encoding=UTF8 --template=template0`"
-        yield Finding("encoding", ERROR, f"the database keeps {facts['encoding']}, which lacks most characters", hint)
+        yield ProbeResult("encoding", ERROR, f"the database keeps {facts['encoding']}, which lacks most characters", hint)
     there = state(connection)
     yield found(there)
     yield _writable(connection, name, facts, empty=there.version == 0)
     yield _clock(connection)
     yield from _settings(connection)
     room = facts["most"] - facts["reserved"] - facts["used"]
-    few = room < MOST_CONNECTIONS
-    hint = f"each process of Optio takes up to {MOST_CONNECTIONS}: raise max_connections"
+    few = room < MAX_CONNECTIONS
+    hint = f"each process of Optio takes up to {MAX_CONNECTIONS}: raise max_connections"
     detail = f"{facts['used']} of {facts['most'] - facts['reserved']} connections are in use"
-    yield Finding("connections", WARNING if few else OK, detail, hint if few else None)
+    yield ProbeResult("connections", WARNING if few else OK, detail, hint if few else None)
 
 
-def _writable(connection: Connection, name: str, facts: dict[str, Any], *, empty: bool) -> Finding:
+def _writable(connection: Connection, name: str, facts: dict[str, Any], *, empty: bool) -> ProbeResult:
     """By a change that is taken back."""
     if facts["standby"]:
-        return Finding(
+        return ProbeResult(
             "writable", ERROR, "the server is a standby", "use the primary: `target_session_attrs=read-write` finds it"
         )
     if facts["schema"] is None:
         hint = "make the schema, or correct the user's search_path"
-        return Finding("writable", ERROR, "no schema of the user's search_path exists", hint)
+        return ProbeResult("writable", ERROR, "no schema of the user's search_path exists", hint)
     try:
         with connection.transaction(force_rollback=True):
             if empty:
@@ -96,34 +96,34 @@ def _writable(connection: Connection, name: str, facts: dict[str, Any], *, empty
             else:
                 connection.execute("INSERT INTO once (scope, once_key, body_sha256, result, at) VALUES ('', '', '', '', 0)")
     except psycopg.Error as err:
-        return Finding("writable", ERROR, str(errors.in_our_words(name, err, MOST_CONNECTIONS)))
-    return Finding("writable", OK, f"schema `{facts['schema']}` takes changes")
+        return ProbeResult("writable", ERROR, str(errors.to_store_error(name, err, MAX_CONNECTIONS)))
+    return ProbeResult("writable", OK, f"schema `{facts['schema']}` takes changes")
 
 
-def _clock(connection: Connection) -> Finding:
+def _clock(connection: Connection) -> ProbeResult:
     before = time.time()
     theirs = float(_row(connection, "SELECT extract(epoch FROM clock_timestamp())::float8 AS now")["now"])
     after = time.time()
     # What the answer's way took is nobody's difference.
     ahead = theirs - after if theirs > after else theirs - before if theirs < before else 0.0
     if abs(ahead) <= _CLOCK_S:
-        return Finding("clock", OK, f"{abs(ahead) * 1000:.0f} ms from this machine's")
+        return ProbeResult("clock", OK, f"{abs(ahead) * 1000:.0f} ms from this machine's")
     detail = f"the server's is {abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
-    return Finding(
+    return ProbeResult(
         "clock", WARNING, detail, "set both by NTP: schedules fire by this machine's clock, leases end by the server's"
     )
 
 
-def _settings(connection: Connection) -> Iterator[Finding]:
+def _settings(connection: Connection) -> Iterator[ProbeResult]:
     clean = True
     for name, bad, harm in _SETTINGS:
         if _row(connection, f"SELECT current_setting('{name}') AS it")["it"] == bad:
             clean = False
-            yield Finding(
+            yield ProbeResult(
                 "settings", WARNING, f"{name} is {bad}: {harm}", f"ALTER SYSTEM SET {name} = {'off' if bad == 'on' else 'on'}"
             )
     if clean:
-        yield Finding("settings", OK, "what is committed is flushed to the disk")
+        yield ProbeResult("settings", OK, "what is committed is flushed to the disk")
 
 
 def _row(connection: Connection, sql: str) -> dict[str, Any]:

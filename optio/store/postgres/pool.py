@@ -20,12 +20,12 @@ from psycopg.rows import dict_row
 from optio.errors import Invalid, StoreUnavailable
 from optio.store import deadline
 from optio.store.postgres import errors
-from optio.store.postgres.url import PATIENCE, Target
+from optio.store.postgres.url import CALL_TIMEOUT_S, PostgresTarget
 
 T = TypeVar("T")
 Connection = psycopg.Connection[dict[str, Any]]
 
-MOST_CONNECTIONS = 8
+MAX_CONNECTIONS = 8
 _TRIES = 4
 # An attempt to connect that fails later than this was not refused: nobody answered.
 _SILENCE = 1.0
@@ -36,7 +36,7 @@ _ROLLBACK_S = 1.0
 _FULL = 0.25
 
 
-class _Held:
+class _PooledConnection:
     """A connection, with a descriptor of its socket that is ours: what the watchdog shuts down is never somebody else's."""
 
     def __init__(self, connection: Connection) -> None:
@@ -58,7 +58,7 @@ class _Held:
         self._socket.close()
 
 
-class _Attempt:
+class _ConnectAttempt:
     """A connection that is being opened. `wanted`: its caller waits still. `asks`: the server was silent before, and this one
     asks for all."""
 
@@ -66,20 +66,20 @@ class _Attempt:
         self.began = time.monotonic()
         self.asks = asks
         self.wanted = True
-        self.held: _Held | None = None
+        self.held: _PooledConnection | None = None
         self.error: BaseException | None = None
 
 
-class Pool:
+class ConnectionPool:
     """Connections to one database. `call` may be used from any thread."""
 
-    def __init__(self, target: Target, *, patience: float = PATIENCE, most: int = MOST_CONNECTIONS) -> None:
+    def __init__(self, target: PostgresTarget, *, patience: float = CALL_TIMEOUT_S, most: int = MAX_CONNECTIONS) -> None:
         self._target = target
         self._patience = patience
         self._most = most
         self._least = min(_LEAST, patience / 4)
         self._changed = threading.Condition()
-        self._idle: list[_Held] = []
+        self._idle: list[_PooledConnection] = []
         self._open = 0
         self._silent = self._asking = False
         self._closed = False
@@ -102,7 +102,7 @@ class Pool:
             except psycopg.Error as err:
                 held.lost = errors.lost(held.connection, err) or errors.stale(err)
                 over = attempt == _TRIES - 1 or time.monotonic() >= limit
-                if over or not (errors.again(err) or (held.lost and not held.fresh)):
+                if over or not (errors.is_retryable(err) or (held.lost and not held.fresh)):
                     made = self._in_our_words(err, held)
                     if made is err:
                         raise
@@ -113,17 +113,17 @@ class Pool:
                 self._give_back(held, sound, limit)
         raise AssertionError("not reached")
 
-    def _in_our_words(self, err: psycopg.Error, held: _Held) -> Exception:
+    def _in_our_words(self, err: psycopg.Error, held: _PooledConnection) -> Exception:
         if held.cut:
             return StoreUnavailable(f"the database {self._target.name} does not answer: the call was given up", temporary=True)
-        return errors.in_our_words(self._target.name, err, self._most)
+        return errors.to_store_error(self._target.name, err, self._most)
 
     # Lending
 
-    def _take(self, limit: float) -> _Held:
+    def _take(self, limit: float) -> _PooledConnection:
         """An idle connection, or a new one. A thread opens it: the caller waits no longer than its time, whatever the network
         and the name service do, and what comes later is there for the next."""
-        attempt: _Attempt | None = None
+        attempt: _ConnectAttempt | None = None
         refused: StoreUnavailable | None = None
         with self._changed:
             try:
@@ -157,33 +157,33 @@ class Pool:
         """The error for the caller; raised at once unless another of our connections will do."""
         if not isinstance(error, psycopg.Error):
             raise error
-        refused = errors.no_connection(self._target.name, error, self._most)
+        refused = errors.connection_error(self._target.name, error, self._most)
         refused.__cause__ = error
-        if not errors.full(error) or not self._open:
+        if not errors.is_full(error) or not self._open:
             raise refused
         return refused
 
-    def _too_late(self, attempt: "_Attempt | None") -> StoreUnavailable:
+    def _too_late(self, attempt: "_ConnectAttempt | None") -> StoreUnavailable:
         if attempt is not None and time.monotonic() - attempt.began > _SILENCE:
             self._silent = self._asking = attempt.asks = True
         state = "does not answer" if self._silent else f"is too slow: all {self._open} connections are in use"
         return StoreUnavailable(f"the database {self._target.name} {state}", temporary=True)
 
-    def _begin(self) -> "_Attempt":
-        attempt = _Attempt(asks=self._silent)
+    def _begin(self) -> "_ConnectAttempt":
+        attempt = _ConnectAttempt(asks=self._silent)
         thread = threading.Thread(target=self._connect, args=(attempt,), name="store-connect", daemon=True)
         thread.start()
         self._open += 1
         self._asking = self._asking or attempt.asks
         return attempt
 
-    def _connect(self, attempt: "_Attempt") -> None:
-        held: _Held | None = None
+    def _connect(self, attempt: "_ConnectAttempt") -> None:
+        held: _PooledConnection | None = None
         error: BaseException | None = None
         try:
             connection: Connection = psycopg.connect(self._target.conninfo, autocommit=True, row_factory=dict_row)
             try:
-                held = _Held(connection)
+                held = _PooledConnection(connection)
             except OSError as err:  # this process has no descriptor left
                 connection.close()
                 raise StoreUnavailable(f"the database {self._target.name} cannot be used: {err.strerror}") from err
@@ -205,7 +205,7 @@ class Pool:
         if closed and held is not None:
             held.close()
 
-    def _give_back(self, held: _Held, sound: bool, limit: float) -> None:
+    def _give_back(self, held: _PooledConnection, sound: bool, limit: float) -> None:
         if not sound and not held.lost and not held.cut and not held.connection.closed:
             # An operation that raised has changed nothing.
             now = time.monotonic()
@@ -214,7 +214,7 @@ class Pool:
                 if held.connection.info.transaction_status != TransactionStatus.IDLE:
                     held.connection.execute("ROLLBACK")
                 sound = True
-        gone: list[_Held] = []
+        gone: list[_PooledConnection] = []
         with self._changed:
             if sound and not held.cut and not held.connection.closed and not self._closed:
                 self._idle.append(held)
@@ -232,7 +232,7 @@ class Pool:
         for each in gone:
             each.close()
 
-    def _forget_idle(self) -> list[_Held]:
+    def _forget_idle(self) -> list[_PooledConnection]:
         idle, self._idle = self._idle, []
         self._open -= len(idle)
         return idle
@@ -254,12 +254,12 @@ class _Watchdog:
     def __init__(self, pause: float) -> None:
         self._pause = pause
         self._lock = threading.Lock()
-        self._calls: dict[_Held, float] = {}
+        self._calls: dict[_PooledConnection, float] = {}
         self._closing = threading.Event()
         threading.Thread(target=self._loop, name="store-watchdog", daemon=True).start()
 
     @contextmanager
-    def watching(self, held: _Held, limit: float) -> Iterator[None]:
+    def watching(self, held: _PooledConnection, limit: float) -> Iterator[None]:
         """Until the block ends, or `limit` by the monotonic clock."""
         with self._lock:
             self._calls[held] = limit

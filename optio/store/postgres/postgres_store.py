@@ -20,20 +20,20 @@ from optio.errors import CommitUnknown, SettingsError, StoreMismatch, StoreUnava
 from optio.store import deadline
 from optio.store.postgres import errors
 from optio.store.postgres import url as pg_url
-from optio.store.postgres.pool import Connection, Pool
+from optio.store.postgres.pool import Connection, ConnectionPool
 from optio.store.sql import schema
-from optio.store.sql.bulk import perform
-from optio.store.sql.group_commit import Item, WriteQueue, apart, divisible
+from optio.store.sql.bulk import run_batch
+from optio.store.sql.group_commit import QueuedWrite, WriteQueue, is_divisible, split_batch
 from optio.store.sql.schema import Migration, SchemaState, migrations, pending
 from optio.store.sql.store import SqlStore
-from optio.store.sql.transaction import BYTES, Lot, RequestCounts, Transaction
+from optio.store.sql.transaction import BYTES, BulkRows, RequestCounts, Transaction
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-MOST_IN_A_COMMIT = 64
+MAX_COMMIT_OPERATIONS = 64
 WRITERS = 2
-PATIENCE = pg_url.PATIENCE
+CALL_TIMEOUT_S = pg_url.CALL_TIMEOUT_S
 # A migration may have to fill an index over many rows, or wait until another process has done so.
 _MIGRATION_S = 3600.0
 _LOCK_TRIES = 20
@@ -51,7 +51,7 @@ _PARAMETER = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
 
 
 def open_store(
-    url: str, *, clock: Callable[[], float] | None = None, patience: float = PATIENCE, migrated: bool = True
+    url: str, *, clock: Callable[[], float] | None = None, patience: float = CALL_TIMEOUT_S, migrated: bool = True
 ) -> SqlStore:
     """A store in this database, migrated to this version if that is wanted; raises StoreUnavailable, StoreMismatch, and
     SettingsError for a URL that cannot be read and a database that lacks most characters.
@@ -61,7 +61,7 @@ def open_store(
     return SqlStore(PostgresEngine(url, clock=clock, patience=patience, migrated=migrated))
 
 
-class _Transaction:
+class _PostgresTransaction:
     """An open transaction on one connection, or a single statement."""
 
     lateral = True
@@ -85,7 +85,7 @@ class _Transaction:
     def hold(self, sql: str, params: Mapping[str, Any] | None = None) -> Any:
         return self._found(_translated(sql) + b" FOR UPDATE", params).fetchone()
 
-    def hold_all(self, sql: str, params: Mapping[str, Any] | None = None, lot: Lot | None = None) -> list[Any]:
+    def hold_all(self, sql: str, params: Mapping[str, Any] | None = None, lot: BulkRows | None = None) -> list[Any]:
         if lot is not None:
             sql, params = _laid(sql, lot), {**(params or {}), **_given(lot)}
         return self._found(_translated(sql) + b" FOR UPDATE", params).fetchall()
@@ -113,9 +113,9 @@ class _Transaction:
             return cursor.rowcount
 
     def lot(self, sql: str, columns: str, rows: Sequence[Mapping[str, Any]]) -> int:
-        return self.lay(sql, Lot(columns, rows))
+        return self.bulk_run(sql, BulkRows(columns, rows))
 
-    def lay(self, sql: str, lot: Lot, params: Mapping[str, Any] | None = None) -> int:
+    def bulk_run(self, sql: str, lot: BulkRows, params: Mapping[str, Any] | None = None) -> int:
         if not lot.rows:
             return 0
         return self.run(_laid(sql, lot), {**(params or {}), **_given(lot)})
@@ -130,14 +130,14 @@ class PostgresEngine:
     local = False
 
     def __init__(
-        self, url: str, *, clock: Callable[[], float] | None = None, patience: float = PATIENCE, migrated: bool = True
+        self, url: str, *, clock: Callable[[], float] | None = None, patience: float = CALL_TIMEOUT_S, migrated: bool = True
     ) -> None:
         target = pg_url.read(url)
         self._name = target.name
         self._clock = clock
         self._patience = patience
-        self._pool = Pool(target, patience=patience)
-        self._queue = WriteQueue(MOST_IN_A_COMMIT)
+        self._pool = ConnectionPool(target, patience=patience)
+        self._queue = WriteQueue(MAX_COMMIT_OPERATIONS)
         self._writers: list[threading.Thread] = []
         try:
             encoding = self._pool.call(lambda connection: connection.info.parameter_status("server_encoding"))
@@ -165,7 +165,7 @@ class PostgresEngine:
 
     def change(self, operation: Callable[[Transaction], T]) -> T:
         """One durable transaction, on the caller's thread."""
-        done: list[T] = self._pool.call(lambda connection: self._commit(connection, lambda tx: perform(tx, [operation])))
+        done: list[T] = self._pool.call(lambda connection: self._commit(connection, lambda tx: run_batch(tx, [operation])))
         return done[0]
 
     def read(self, operation: Callable[[Transaction], T]) -> T:
@@ -181,14 +181,14 @@ class PostgresEngine:
 
     def peek(self, operation: Callable[[Transaction], T]) -> T:
         """Run a reading operation of one statement."""
-        return self._pool.call(lambda connection: operation(_Transaction(connection, lambda: self._now(connection))))
+        return self._pool.call(lambda connection: operation(_PostgresTransaction(connection, lambda: self._now(connection))))
 
-    def _begin(self, connection: Connection, begin: str) -> _Transaction:
+    def _begin(self, connection: Connection, begin: str) -> _PostgresTransaction:
         cursor = connection.execute(begin.encode())
         while cursor.nextset():
             pass
         now = _only(cursor)["now"]
-        return _Transaction(connection, lambda: now if self._clock is None else int(self._clock() * 1_000_000))
+        return _PostgresTransaction(connection, lambda: now if self._clock is None else int(self._clock() * 1_000_000))
 
     def _now(self, connection: Connection) -> int:
         if self._clock is not None:
@@ -203,7 +203,7 @@ class PostgresEngine:
             if not errors.lost(connection, err):
                 raise
             # Kept or not, nobody knows; whoever asks again with the same key gets the one answer.
-            raise CommitUnknown(f"the database {self._name} went away during a commit: {errors.words(err)}") from err
+            raise CommitUnknown(f"the database {self._name} went away during a commit: {errors.error_line(err)}") from err
         if ended != "COMMIT":
             raise RuntimeError(f"the transaction ended with {ended}: an operation went on after an error")
         return value
@@ -214,7 +214,7 @@ class PostgresEngine:
         for batch in self._queue.batches():
             self._write_batch(batch)
 
-    def _write_batch(self, batch: list[Item], begin: str = _BEGIN) -> None:
+    def _write_batch(self, batch: list[QueuedWrite], begin: str = _BEGIN) -> None:
         now = time.monotonic()
         for item in batch:
             if item.limit <= now:
@@ -229,7 +229,7 @@ class PostgresEngine:
         def all_of_them(tx: Transaction) -> list[Any]:
             nonlocal done
             done = False
-            values = perform(tx, operations)
+            values = run_batch(tx, operations)
             done = True
             return values
 
@@ -237,9 +237,9 @@ class PostgresEngine:
             limit = min(item.limit for item in batch)
             values = self._pool.call(lambda connection: self._commit(connection, all_of_them, begin), limit=limit)
         except BaseException as err:
-            if divisible(batch) and not done and not _concerns_all(err):
+            if is_divisible(batch) and not done and not _concerns_all(err):
                 # One operation failed: each by itself, so that it harms no other.
-                for item in apart(batch):
+                for item in split_batch(batch):
                     self._write_batch([item], _BRIEFLY)
             else:
                 for item in batch:
@@ -255,7 +255,7 @@ class PostgresEngine:
         found, writable = self._pool.call(lambda connection: (state(connection), _writable(connection)))
         left = pending(found, migrations())
         if not writable:
-            raise StoreUnavailable(errors.read_only(self._name), temporary=True)
+            raise StoreUnavailable(errors.read_only_message(self._name), temporary=True)
         if left:
             raise StoreMismatch(
                 f"the database {self._name} needs {len(left)} migrations: run `optio db migrate`", temporary=True
@@ -309,7 +309,7 @@ class PostgresEngine:
 def _concerns_all(err: BaseException) -> bool:
     """Whether an error says that the database is away, rather than something about one operation."""
     cause = err.__cause__
-    one = isinstance(cause, psycopg.Error) and cause.sqlstate is not None and not errors.ended(cause)
+    one = isinstance(cause, psycopg.Error) and cause.sqlstate is not None and not errors.has_ended_session(cause)
     return isinstance(err, StoreUnavailable) and not one
 
 
@@ -344,12 +344,12 @@ def _only(cursor: psycopg.Cursor[dict[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def _laid(sql: str, lot: Lot) -> str:
+def _laid(sql: str, lot: BulkRows) -> str:
     # Without the limit the planner takes it for a hundred rows, and reads whole tables for three. By powers of four: few plans.
     return _from_lot(sql, lot.columns, 4 ** math.ceil(math.log(max(1, len(lot.rows)), 4)))
 
 
-def _given(lot: Lot) -> dict[str, Any]:
+def _given(lot: BulkRows) -> dict[str, Any]:
     return {"lot": lot.text, "blob": lot.blob}
 
 

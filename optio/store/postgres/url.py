@@ -11,7 +11,7 @@ from optio.errors import SettingsError
 from optio.store.deadline import CALL_S
 
 # A call ends after this many seconds, whatever happens; the server gives a statement and a lock a little less.
-PATIENCE = CALL_S
+CALL_TIMEOUT_S = CALL_S
 _STATEMENT_MS = 4_500
 _LOCK_MS = 3_000
 _CONNECT_S = 2
@@ -43,20 +43,20 @@ _PORTS = re.compile(r"\d{0,5}(,\d{0,5})*")
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class PostgresTarget:
     """A database: `conninfo` is for libpq and holds the password, `name` is for people."""
 
     conninfo: str
     name: str
 
 
-def read(url: str) -> Target:
+def read(url: str) -> PostgresTarget:
     """With our limits where the URL does not give its own; raises SettingsError for one that cannot be read."""
     given = _given(url)
     options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
     ours = {**_CLIENT, **given, "options": f"{options} {given.get('options', '')}".strip()}
     host, port = given.get("host") or given.get("hostaddr") or "this machine", given.get("port") or 5432
-    return Target(conninfo.make_conninfo("", **ours), f"{given.get('dbname') or 'PostgreSQL'} on {host}:{port}")
+    return PostgresTarget(conninfo.make_conninfo("", **ours), f"{given.get('dbname') or 'PostgreSQL'} on {host}:{port}")
 
 
 def _given(url: str) -> dict[str, Any]:

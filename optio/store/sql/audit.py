@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from optio.store.sql.registry import GENERATION, to_generation
-from optio.store.sql.transaction import Row, Transaction, maybe, micros, when
+from optio.store.sql.transaction import Row, Transaction, optional_from_micros, to_micros, when
 from optio.store.values import Audited, AuditedDelivery, AuditedRun, AuditedSlot, AuditPage, AuditSpan, GenerationRow
 
 _GENERATIONS = f"""
@@ -149,14 +149,18 @@ def deliveries(
             run_is_its=row["run"] is None or row["run_delivery"] == row["id"],
         )
 
-    params = {"first": first, "before": before, "limit": limit, "runs": micros(span.runs)}
+    params = {"first": first, "before": before, "limit": limit, "runs": to_micros(span.runs)}
     return _page(tx, _DELIVERIES, "deliveries", "run_id", span, task_id, params, to_delivery)
 
 
 def repeats(tx: Transaction, span: AuditSpan, task_id: str | None) -> dict[tuple[str, str], int]:
     """See `Store.audit_repeats`."""
     of_task = "" if task_id is None else "AND d.task_id = :task_id"
-    params = {"since": micros(span.since), "until": micros(span.until), **({} if task_id is None else {"task_id": task_id})}
+    params = {
+        "since": to_micros(span.since),
+        "until": to_micros(span.until),
+        **({} if task_id is None else {"task_id": task_id}),
+    }
     rows = tx.all(_REPEATS.format(of_task=of_task), params)
     words = ("repeated", "replayed")
     return {(row["task_id"], word): int(row[word]) for row in rows for word in words if row[word]}
@@ -172,7 +176,7 @@ def runs(tx: Transaction, span: AuditSpan, task_id: str | None, before: int, lim
             task_id=row["task_id"],
             created_at=when(row["at"]),
             trigger=row["run_trigger"],
-            slot=maybe(row["slot"]),
+            slot=optional_from_micros(row["slot"]),
             delivery_id=row["delivery_id"],
             actor=row["actor"],
             slot_is_its=row["slot_run"] == row["id"],
@@ -180,7 +184,7 @@ def runs(tx: Transaction, span: AuditSpan, task_id: str | None, before: int, lim
             delivery_is_its=row["delivery_run"] == row["id"],
         )
 
-    params = {"before": before, "limit": limit, "slots": micros(span.slots), "deliveries": micros(span.deliveries)}
+    params = {"before": before, "limit": limit, "slots": to_micros(span.slots), "deliveries": to_micros(span.deliveries)}
     return _page(tx, _RUNS, "runs", "id", span, task_id, params, to_run)
 
 
@@ -198,7 +202,7 @@ def _page(
     if task_id is not None:
         of_task = "AND task_id = :task_id"
         params["task_id"] = task_id
-    params |= {"since": micros(span.since), "until": micros(span.until)}
+    params |= {"since": to_micros(span.since), "until": to_micros(span.until)}
     rows = sql.format(of_task=of_task)
     groups: list[Row] = tx.all(_COUNTED.format(rows=rows), params)
     if not groups:

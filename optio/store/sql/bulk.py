@@ -8,7 +8,7 @@ from optio.store.sql import request_counts
 from optio.store.sql.transaction import Transaction
 
 
-def perform(tx: Transaction, operations: Sequence[Callable[[Transaction], Any]]) -> list[Any]:
+def run_batch(tx: Transaction, operations: Sequence[Callable[[Transaction], Any]]) -> list[Any]:
     """Return the results of all operations, in order. A class of operations may have `together(tx, operations)`, which runs
     several that follow each other at once and returns their results in order. Those of a class that is `independent` of what
     else is in a commit come first, all together: rows are then locked in one order in every process."""

@@ -11,15 +11,15 @@ from typing import Any
 from optio.errors import Conflict, LeaseLost
 from optio.model.namespace import WorkerScope
 from optio.model.pool import PROCESS
-from optio.model.retry import Again, GiveUp
+from optio.model.retry import GiveUp, RetryAt
 from optio.model.room import Delay
-from optio.model.run import Change, LogLine, Meter, Outcome, Run, RunState, Usage
+from optio.model.run import LogLine, Meter, Outcome, Run, RunChange, RunState, Usage
 from optio.model.text import span
 from optio.store.sql import dedupe, events, namespaces, pools, queue, quotas, shortages
-from optio.store.sql.events import Move
+from optio.store.sql.events import StateChange
 from optio.store.sql.records import ATTEMPTS, RUN_COLUMNS, meter_columns, to_attempt, to_meter, to_run
-from optio.store.sql.transaction import Lot, Row, Transaction, dump_json, micros, when
-from optio.store.values import AdmissionView, Admit, Beginning, Claim, Decide, Room
+from optio.store.sql.transaction import BulkRows, Row, Transaction, dump_json, to_micros, when
+from optio.store.values import AdmissionView, Admit, AgentStart, Claim, Decide, Room
 
 # The reason of a run whose agent has begun.
 STARTED, _CANCELLING = "started", "cancelling"
@@ -144,22 +144,22 @@ def _start(
     """Of these runs those that still wait: one may have been cancelled at this moment."""
     if not starts:
         return []
-    found = {row["id"]: row for row in tx.hold_all(_QUEUED, lot=Lot("id text", [{"id": run_id} for run_id in starts]))}
+    found = {row["id"]: row for row in tx.hold_all(_QUEUED, lot=BulkRows("id text", [{"id": run_id} for run_id in starts]))}
     rows = [found[run_id] for run_id in starts if run_id in found and found[run_id]["state"] == RunState.QUEUED]
     moves = [
-        Move(row=row, change=Change.CLAIM, reason=reason, actor=worker, columns={
+        StateChange(row=row, change=RunChange.CLAIM, reason=reason, actor=worker, columns={
             "attempt": row["attempt"] + 1, "fence": row["fence"] + 1, "owner": worker, "lease_until": tx.now + _us(lease),
             "place": place, "cancel_requested": 0,
             "started_at": row["started_at"] or (tx.now if reason == STARTED else None),
         })
         for row in rows
     ]  # fmt: skip
-    states = events.move_all(tx, moves)
+    states = events.change_states(tx, moves)
     begun = [{"id": move.row["id"], "number": move.columns["attempt"]} for move in moves]
-    tx.lay(_ATTEMPTS, Lot("id text, number bigint", begun), {"worker": worker, "now": tx.now})
+    tx.bulk_run(_ATTEMPTS, BulkRows("id text, number bigint", begun), {"worker": worker, "now": tx.now})
     for row in rows:
         if row["task_id"] in seen.quotas:
-            quotas.note(tx, row["task_id"], row["id"], seen.quotas[row["task_id"]])
+            quotas.count_start(tx, row["task_id"], row["id"], seen.quotas[row["task_id"]])
     short = {shortage.task_id for shortage in seen.shortages}
     deferred = {
         row["id"]: row["reason"] for row in rows if row["task_id"] in short and _was_given_back(tx, row["id"], row["attempt"])
@@ -170,7 +170,7 @@ def _start(
     ]
 
 
-def _claimed(move: Move, state: RunState) -> Claim:
+def _claimed(move: StateChange, state: RunState) -> Claim:
     row = move.row
     changed = {**dict(row), **move.columns, "state": state.value, "reason": move.reason, "message": move.message}
     run = replace(to_run(changed), meter=Meter())
@@ -285,7 +285,7 @@ def cancel_requested(tx: Transaction, run_id: str, fence: int) -> bool:
     return row is not None and row["fence"] == fence and bool(row["cancel_requested"])
 
 
-def agent_started(tx: Transaction, run_id: str, fence: int, began: Beginning) -> None:
+def agent_started(tx: Transaction, run_id: str, fence: int, began: AgentStart) -> None:
     """See `Store.agent_started`."""
     if began.how != PROCESS:
         _note_begun(tx, [(_owned(tx, run_id, fence), began)])
@@ -302,7 +302,7 @@ def append_log(
     offsets: Mapping[str, int],
     meter: Meter,
     after: int | None = None,
-    began: Beginning | None = None,
+    began: AgentStart | None = None,
 ) -> int:
     """See `Store.append_log`."""
     row = _owned(tx, run_id, fence)
@@ -323,7 +323,7 @@ def append_log(
     return last
 
 
-def _note_begun(tx: Transaction, beginnings: Sequence[tuple[Row, Beginning | None]]) -> list[Row]:
+def _note_begun(tx: Transaction, beginnings: Sequence[tuple[Row, AgentStart | None]]) -> list[Row]:
     """Keep how attempts began, and that their runs have started, unless it is kept when they began; the runs' rows then."""
     begun = [
         (row, began)
@@ -340,7 +340,7 @@ def _note_begun(tx: Transaction, beginnings: Sequence[tuple[Row, Beginning | Non
     pools.note_begun(tx, [(row["id"], row["attempt"], began) for row, began in begun])
     shortages.note_begun(tx, [{"id": row["id"], "number": row["attempt"]} for row, _ in begun])
     tx.lot(_STARTED, "id text, began bigint, event bigint, actor text", list(started.values()))
-    events.started(tx, list(started.values()))
+    events.record_starts(tx, list(started.values()))
     return [_with_start(row, started.get(row["id"])) for row, _ in beginnings]
 
 
@@ -366,8 +366,8 @@ def give_back(tx: Transaction, run_id: str, fence: int, why: Delay, lines: Seque
         raise Conflict("the run's agent has begun: there was room for it")
     place = tx.one("SELECT place FROM runs WHERE id = :id", own)["place"]
     patient_until = shortages.note(tx, place, row, why, attempt["started_at"])
-    over = patient_until is not None and micros(patient_until) <= tx.now
-    if over or row["cancel_requested"] or dedupe.lost_to(tx, row) is not None:
+    over = patient_until is not None and to_micros(patient_until) <= tx.now
+    if over or row["cancel_requested"] or dedupe.successor_of(tx, row) is not None:
         _append(tx, run_id, row["last_line"], row["attempt"], lines)
         end = Finish(
             run_id=run_id,
@@ -380,21 +380,21 @@ def give_back(tx: Transaction, run_id: str, fence: int, why: Delay, lines: Seque
         )
         return end.alone(tx)
     tx.run("DELETE FROM attempts WHERE run_id = :id AND number = :number", own)
-    quotas.take_back(tx, row["task_id"], run_id)
+    quotas.uncount_start(tx, row["task_id"], run_id)
     others = tx.one("SELECT COUNT(*) AS n FROM attempts WHERE run_id = :id", own)["n"]
     columns = {"owner": None, "lease_until": None, "started_at": row["started_at"] if others else None}
     actor = row["owner"] or "worker"
-    move = Move(row=row, change=Change.DEFER, reason=why.reason, message=why.message, actor=actor, columns=columns)
+    move = StateChange(row=row, change=RunChange.DEFER, reason=why.reason, message=why.message, actor=actor, columns=columns)
     if _was_given_back(tx, run_id, row["attempt"] - 1) and events.reason_of(tx, run_id, row["last_event"] - 1) == why.reason:
-        events.take_back(tx, move)
+        events.revert_last_event(tx, move)
     else:
-        events.move_all(tx, [move])
+        events.change_states(tx, [move])
         _append(tx, run_id, row["last_line"], row["attempt"], lines)
     return _ended(move, RunState.QUEUED)
 
 
-def _decide(why: Delay, now: datetime, *, over: bool) -> Again | GiveUp:
-    return GiveUp(f"waited for {span(why.patience)}") if over and why.patience is not None else Again(now)
+def _decide(why: Delay, now: datetime, *, over: bool) -> RetryAt | GiveUp:
+    return GiveUp(f"waited for {span(why.patience)}") if over and why.patience is not None else RetryAt(now)
 
 
 def _append(tx: Transaction, run_id: str, last: int, attempt: int, lines: Sequence[LogLine]) -> int:
@@ -406,7 +406,7 @@ def _append(tx: Transaction, run_id: str, last: int, attempt: int, lines: Sequen
         [
             {
                 "run_id": run_id, "seq": last + place, "attempt": attempt, "kind": line.kind.value,
-                "at": micros(line.at), "data": line.data,
+                "at": to_micros(line.at), "data": line.data,
             }
             for place, line in enumerate(lines, 1)
         ],
@@ -427,7 +427,7 @@ class Finish:
     exit_code: int | None
     signal: int | None
     decide: Decide
-    began: Beginning | None = None
+    began: AgentStart | None = None
 
     def __call__(self, tx: Transaction) -> Run | None:
         return self.together(tx, [self])[0]
@@ -442,7 +442,7 @@ class Finish:
     @staticmethod
     def together(tx: Transaction, finishes: "Sequence[Finish]") -> list[Run | None]:
         """Several at once, by as many statements as one takes."""
-        lot = Lot("id text", [{"id": run_id} for run_id in {each.run_id for each in finishes}])
+        lot = BulkRows("id text", [{"id": run_id} for run_id in {each.run_id for each in finishes}])
         held = {row["id"]: row for row in tx.hold_all(_ENDING, lot=lot)}
         mine: dict[int, tuple[Finish, Row]] = {}
         for place, each in enumerate(finishes):
@@ -453,9 +453,9 @@ class Finish:
         mine = {place: (each, row) for (place, (each, _)), row in zip(mine.items(), rows, strict=True)}
         tx.lot(_ENDED, _ENDED_OF, [each._attempt(tx, row) for each, row in mine.values()])
         moves = [each._move(tx, row) for each, row in mine.values()]
-        states = events.move_all(tx, moves)
+        states = events.change_states(tx, moves)
         for move in moves:
-            if move.change is not Change.RETRY:
+            if move.change is not RunChange.RETRY:
                 dedupe.release(tx, move.row)
         runs = dict(zip(mine, map(_ended, moves, states), strict=True))
         return [runs.get(place) for place in range(len(finishes))]
@@ -474,13 +474,13 @@ class Finish:
             "now": tx.now, "began": _ago(tx, self.began), **meter_columns(self.meter),
         }  # fmt: skip
 
-    def _move(self, tx: Transaction, row: Row) -> Move:
-        outcome, change = self.outcome, Change.COMPLETE
+    def _move(self, tx: Transaction, row: Row) -> StateChange:
+        outcome, change = self.outcome, RunChange.COMPLETE
         reason, message = outcome.reason, outcome.message
         columns = {name: row[name] for name in _CHANGING}
         columns |= {"owner": None, "lease_until": None, "cancel_requested": 0, **_totals(tx, row, self.meter)}
         if row["cancel_requested"]:
-            change = Change.CANCEL
+            change = RunChange.CANCEL
         elif outcome.ok:
             columns |= {
                 "result_text": outcome.text,
@@ -488,25 +488,25 @@ class Finish:
             }
         else:
             decision = self.decide(to_run(row), outcome, when(tx.now))
-            other = dedupe.lost_to(tx, row) if isinstance(decision, Again) else None
+            other = dedupe.successor_of(tx, row) if isinstance(decision, RetryAt) else None
             if other is not None:
                 decision = GiveUp(f"run {other} has the same key and has taken its place")
-            if isinstance(decision, Again):
-                change = Change.RETRY
+            if isinstance(decision, RetryAt):
+                change = RunChange.RETRY
                 counter = "infrastructure_retries" if outcome.infrastructure else "retries"
-                columns |= {"not_before": micros(decision.at), "queued_at": tx.now, counter: row[counter] + 1}
+                columns |= {"not_before": to_micros(decision.at), "queued_at": tx.now, counter: row[counter] + 1}
             else:
-                change = Change.FAIL
+                change = RunChange.FAIL
                 columns["result_text"] = outcome.text
                 reason = decision.reason or reason
                 message = f"{message} ({decision.why})" if message else decision.why
-        if change is not Change.RETRY:
+        if change is not RunChange.RETRY:
             columns["ended_at"] = tx.now
         actor = row["owner"] or "worker"
-        return Move(row=row, change=change, reason=reason, message=message, actor=actor, columns=columns)
+        return StateChange(row=row, change=change, reason=reason, message=message, actor=actor, columns=columns)
 
 
-def _ended(move: Move, state: RunState) -> Run:
+def _ended(move: StateChange, state: RunState) -> Run:
     return to_run({**dict(move.row), **move.columns, "state": state.value, "reason": move.reason, "message": move.message})
 
 
@@ -540,7 +540,7 @@ def _is_owned(row: Row | None, fence: int) -> bool:
     return row is not None and row["state"] == RunState.RUNNING and row["fence"] == fence
 
 
-def _ago(tx: Transaction, began: Beginning | None) -> int | None:
+def _ago(tx: Transaction, began: AgentStart | None) -> int | None:
     return None if began is None else tx.now - _us(began.ago)
 
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from optio.errors import Conflict
-from optio.model.run import Change, RunState
+from optio.model.run import RunChange, RunState
 from optio.model.task import Dedupe
 from optio.store.sql import events
 from optio.store.sql.transaction import Row, Transaction
@@ -35,7 +35,7 @@ WHERE d.until <= :now AND (r.state IS NULL OR r.state NOT IN ('queued', 'running
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class DedupeResult:
     """Who stands for a key now: `duplicate_of`, or the run that asked, for which another may have been `superseded`."""
 
     duplicate_of: str | None = None
@@ -43,7 +43,7 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class DedupeKey:
     """A key that a new run asks for, and the rule of its task."""
 
     task_id: str
@@ -52,7 +52,7 @@ class Key:
     run_id: str
     actor: str
 
-    def take(self, tx: Transaction) -> Claimed:
+    def take(self, tx: Transaction) -> DedupeResult:
         """Stand for the key, unless a run does already that may not be replaced."""
         window = self.rule.window_span
         until = None if window is None else tx.now + window // timedelta(microseconds=1)
@@ -63,15 +63,15 @@ class Key:
             row = tx.one(_STANDS, {"task_id": self.task_id, "key": self.key})
             if row is None:
                 if tx.run(_FIRST, mine):
-                    return Claimed(superseded=superseded)
+                    return DedupeResult(superseded=superseded)
                 continue
             if self.rule.on_duplicate == "replace":
                 if row["state"] == RunState.QUEUED and self._supersede(tx, row["run_id"]):
                     superseded = row["run_id"]
             elif _stands(row, tx.now):
-                return Claimed(duplicate_of=row["run_id"])
+                return DedupeResult(duplicate_of=row["run_id"])
             if tx.run(_NEXT, {**mine, "standing": row["run_id"]}):
-                return Claimed(superseded=superseded)
+                return DedupeResult(superseded=superseded)
 
     def _supersede(self, tx: Transaction, run_id: str) -> bool:
         row = tx.hold(_WAITS, {"id": run_id})
@@ -79,7 +79,7 @@ class Key:
             return False
         message = f"run {self.run_id} has the same key and takes its place"
         events.move(
-            tx, row, Change.CANCEL, reason="superseded", actor=self.actor, message=message, columns={"ended_at": tx.now}
+            tx, row, RunChange.CANCEL, reason="superseded", actor=self.actor, message=message, columns={"ended_at": tx.now}
         )
         return True
 
@@ -96,7 +96,7 @@ def release(tx: Transaction, run: Row) -> None:
         tx.run(f"{_FORGET} AND (until IS NULL OR until <= :now)", {**_of(run), "now": tx.now})
 
 
-def lost_to(tx: Transaction, run: Row) -> str | None:
+def successor_of(tx: Transaction, run: Row) -> str | None:
     """The run that has taken this one's place while it was running."""
     if run["dedupe_key"] is None:
         return None
@@ -104,7 +104,7 @@ def lost_to(tx: Transaction, run: Row) -> str | None:
     return row["run_id"] if row is not None and row["run_id"] != run["id"] and row["state"] in _ACTIVE else None
 
 
-def take_again(tx: Transaction, run: Row) -> None:
+def retake(tx: Transaction, run: Row) -> None:
     """A run that had ended is to be queued again; raises Conflict when another is active for its key."""
     if run["dedupe_key"] is None:
         return

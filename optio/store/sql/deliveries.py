@@ -7,7 +7,7 @@ from optio.errors import Conflict, NotFound
 from optio.model.run import Page
 from optio.store.sql import replay_guards
 from optio.store.sql.records import cursor_after, cursor_seq, page_size, to_delivery
-from optio.store.sql.transaction import Row, Transaction, dump_json, micros
+from optio.store.sql.transaction import Row, Transaction, dump_json, to_micros
 from optio.store.values import Accepted, Delivery, DeliveryFilter, NewDelivery
 
 _COLUMNS = (
@@ -66,7 +66,7 @@ _BOUNDS = {
 }
 
 
-def known(tx: Transaction, task_id: str, key: str) -> Delivery | None:
+def find_known(tx: Transaction, task_id: str, key: str) -> Delivery | None:
     """The first delivery with this key that was accepted, filtered or joined to a run."""
     row = tx.one(_KNOWN, {"task_id": task_id, "key": key})
     return None if row is None else to_delivery(row)
@@ -94,7 +94,7 @@ def insert(tx: Transaction, row: dict[str, Any]) -> Accepted | None:
     row["now"] = tx.now
     if tx.run(_INSERT, row):
         return None
-    return _again(tx, known(tx, row["task_id"], row["key"]), row)
+    return _again(tx, find_known(tx, row["task_id"], row["key"]), row)
 
 
 def receive(tx: Transaction, row: dict[str, Any], guard: dict[str, Any] | None, *, joinable: bool = False) -> Accepted | None:
@@ -113,7 +113,7 @@ def receive(tx: Transaction, row: dict[str, Any], guard: dict[str, Any] | None, 
 
 def _replay(tx: Transaction, row: dict[str, Any], holder: Row) -> Accepted:
     """Another delivery has the guard: this is that one sent again, or a replay of it under another id."""
-    first = None if row["key"] is None else known(tx, row["task_id"], row["key"])
+    first = None if row["key"] is None else find_known(tx, row["task_id"], row["key"])
     if first is not None:
         return _again(tx, first, row)
     tx.counts.replays[holder["delivery_id"]] += 1
@@ -195,7 +195,7 @@ def page(tx: Transaction, where: DeliveryFilter, cursor: str | None, limit: int)
     for name, bound in (("since", where.since), ("until", where.until)):
         if bound is not None:
             conditions += _BOUNDS[name]
-            params[name] = micros(bound)
+            params[name] = to_micros(bound)
     if cursor is not None:
         conditions.append("seq < :before")
         params["before"] = cursor_seq(cursor)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from optio.errors import Conflict
-from optio.model.run import Change, RunState, after
-from optio.store.sql.transaction import Lot, Row, Transaction
+from optio.model.run import RunChange, RunState, next_state
+from optio.store.sql.transaction import BulkRows, Row, Transaction
 
 _INSERT = (
     "INSERT INTO events (run_id, seq, from_state, to_state, reason, message, actor, at) "
@@ -29,19 +29,19 @@ _TEXTS = {
 }  # fmt: skip
 
 
-def born(tx: Transaction, run_id: str, trigger: str, actor: str) -> None:
+def record_creation(tx: Transaction, run_id: str, trigger: str, actor: str) -> None:
     """The first event of a run."""
     tx.run(_INSERT, _first(tx, run_id, trigger, actor))
 
 
-def births(born: Iterable[tuple[str, str, str]]) -> Lot:
+def creation_rows(born: Iterable[tuple[str, str, str]]) -> BulkRows:
     """The first events of many runs: (run id, trigger, actor)."""
-    return Lot(_BORN_OF, [{"run_id": run_id, "reason": trigger, "actor": actor} for run_id, trigger, actor in born])
+    return BulkRows(_BORN_OF, [{"run_id": run_id, "reason": trigger, "actor": actor} for run_id, trigger, actor in born])
 
 
-def born_many(tx: Transaction, births: Lot) -> None:
+def record_creations(tx: Transaction, births: BulkRows) -> None:
     """Keep them."""
-    tx.lay(_BORN, births, {"now": tx.now})
+    tx.bulk_run(_BORN, births, {"now": tx.now})
 
 
 def _first(tx: Transaction, run_id: str, trigger: str, actor: str) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def reason_of(tx: Transaction, run_id: str, seq: int) -> str | None:
     return None if row is None else row["reason"]
 
 
-def started(tx: Transaction, starts: Sequence[Mapping[str, Any]]) -> None:
+def record_starts(tx: Transaction, starts: Sequence[Mapping[str, Any]]) -> None:
     """Keep that agents began, each `began` then, as the `event` with that number of the run `id`; no state changes by it."""
     state = RunState.RUNNING.value
     rows = [
@@ -72,11 +72,11 @@ def started(tx: Transaction, starts: Sequence[Mapping[str, Any]]) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
+class StateChange:
     """A change of a run's row, which was read and is held since; `columns` change with it."""
 
     row: Row
-    change: Change
+    change: RunChange
     reason: str
     actor: str
     message: str = ""
@@ -85,7 +85,7 @@ class Move:
     def state(self) -> RunState:
         """The state that it leads to; raises Conflict when the table forbids it."""
         state = RunState(self.row["state"])
-        new = after(state, self.change)
+        new = next_state(state, self.change)
         if new is None:
             raise Conflict(f"the run is {state}: it cannot {self.change.value.replace('-', ' ')}")
         return new
@@ -94,7 +94,7 @@ class Move:
 def move(
     tx: Transaction,
     row: Row,
-    change: Change,
+    change: RunChange,
     *,
     reason: str,
     actor: str,
@@ -102,11 +102,11 @@ def move(
     columns: Mapping[str, Any] | None = None,
 ) -> RunState:
     """Apply a change to a run's row, as a compare-and-set on (state, fence); raises Conflict when the table forbids it."""
-    move = Move(row=row, change=change, reason=reason, actor=actor, message=message, columns=columns or {})
-    return move_all(tx, [move])[0]
+    move = StateChange(row=row, change=change, reason=reason, actor=actor, message=message, columns=columns or {})
+    return change_states(tx, [move])[0]
 
 
-def move_all(tx: Transaction, moves: Sequence[Move]) -> list[RunState]:
+def change_states(tx: Transaction, moves: Sequence[StateChange]) -> list[RunState]:
     """The same for many runs, each of which changes the same columns: two statements, however many they are."""
     if not moves:
         return []
@@ -130,7 +130,7 @@ def move_all(tx: Transaction, moves: Sequence[Move]) -> list[RunState]:
     )
     if changed != len(moves):
         raise Conflict("the run changed at the same moment: look again")
-    tx.lay(_MOVED, Lot(_MOVED_OF, rows), {"now": tx.now})
+    tx.bulk_run(_MOVED, BulkRows(_MOVED_OF, rows), {"now": tx.now})
     return states
 
 
@@ -141,7 +141,7 @@ WHERE id = :id AND state = :state AND fence = :fence
 """
 
 
-def take_back(tx: Transaction, move: Move) -> None:
+def revert_last_event(tx: Transaction, move: StateChange) -> None:
     """Apply a change that leads to where the run was before its last event, which goes; no event of its own stays. So a run
     that waits for a day has as many events as one that waits for a minute. Raises Conflict as `move` does."""
     move.state()

@@ -27,7 +27,7 @@ class DiskUse(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Limited(Generic[T]):
+class DiskLimited(Generic[T]):
     """An operation that may not use all of the reserved space. A class of operations may have `disk_use` itself."""
 
     disk_use: DiskUse
@@ -37,12 +37,12 @@ class Limited(Generic[T]):
         return self.operation(tx)
 
 
-def disk_use(item: "Item") -> DiskUse:
+def disk_use(item: "QueuedWrite") -> DiskUse:
     """Return what the operation may use when the disk is full."""
     return getattr(item.operation, "disk_use", DiskUse.ALL)
 
 
-class Item(NamedTuple):
+class QueuedWrite(NamedTuple):
     """An operation, who waits for it, and until when by the monotonic clock."""
 
     operation: Callable[[Transaction], Any]
@@ -50,12 +50,12 @@ class Item(NamedTuple):
     limit: float
 
 
-def divisible(batch: list[Item]) -> bool:
+def is_divisible(batch: list[QueuedWrite]) -> bool:
     """Whether it is more than one operation."""
     return len(batch) > 1 or any(hasattr(item.operation, "parts") for item in batch)
 
 
-def apart(batch: list[Item]) -> Iterator[Item]:
+def split_batch(batch: list[QueuedWrite]) -> Iterator[QueuedWrite]:
     """One by one what failed together: the caller writes each before it takes the next. Of an operation with parts each part,
     and its result is a list then: of each part what came of it, or its exception."""
     for item in batch:
@@ -63,7 +63,7 @@ def apart(batch: list[Item]) -> Iterator[Item]:
         if parts is None:
             yield item
             continue
-        singles = [Item(part, Future(), item.limit) for part in parts]
+        singles = [QueuedWrite(part, Future(), item.limit) for part in parts]
         yield from singles
         item.future.set_result([each.future.exception() or each.future.result() for each in singles])
 
@@ -74,7 +74,7 @@ class WriteQueue:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._items: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
+        self._items: queue.SimpleQueue[QueuedWrite | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
 
@@ -88,14 +88,14 @@ class WriteQueue:
             if self._closed:
                 future.set_exception(StoreUnavailable("the store is closed"))
             else:
-                self._items.put(Item(operation, future, limit))
+                self._items.put(QueuedWrite(operation, future, limit))
         return future
 
-    def batches(self) -> Iterator[list[Item]]:
+    def batches(self) -> Iterator[list[QueuedWrite]]:
         """What waits, again and again, until the queue is closed and empty. No delay is ever added: what came during the last
         commit is the next batch."""
         while True:
-            batch: list[Item] = []
+            batch: list[QueuedWrite] = []
             room = self._most
             item = self._items.get()
             while item is not None:

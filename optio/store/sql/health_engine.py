@@ -12,7 +12,7 @@ from optio.store.sql.transaction import Transaction
 T = TypeVar("T")
 
 
-class Watched:
+class HealthEngine:
     """Passes everything on; `failed` is called for each use that raised StoreUnavailable."""
 
     def __init__(self, engine: Engine, failed: Callable[[], None]) -> None:

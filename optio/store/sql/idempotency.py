@@ -2,10 +2,10 @@
 
 from optio.errors import Conflict
 from optio.store.sql.transaction import Transaction
-from optio.store.values import Once
+from optio.store.values import IdempotencyKey
 
 
-def recall(tx: Transaction, key: Once) -> str | None:
+def recall(tx: Transaction, key: IdempotencyKey) -> str | None:
     """What was kept; raises Conflict when the same key came with another body."""
     row = tx.one(
         "SELECT body_sha256, result FROM once WHERE scope = :scope AND once_key = :key", {"scope": key.scope, "key": key.key}
@@ -18,7 +18,7 @@ def recall(tx: Transaction, key: Once) -> str | None:
     return result
 
 
-def take(tx: Transaction, key: Once, result: str) -> bool:
+def take(tx: Transaction, key: IdempotencyKey, result: str) -> bool:
     """Keep an answer, and tell whether it is the first; the first one wins."""
     changed = tx.run(
         "INSERT INTO once (scope, once_key, body_sha256, result, at) VALUES (:scope, :key, :sha, :result, :now) "
@@ -28,7 +28,7 @@ def take(tx: Transaction, key: Once, result: str) -> bool:
     return changed == 1
 
 
-def settle(tx: Transaction, key: Once, result: str | None) -> None:
+def settle(tx: Transaction, key: IdempotencyKey, result: str | None) -> None:
     """The answer of the request that took the key in this transaction is this one; None lets the key go."""
     which = {"scope": key.scope, "key": key.key, "result": result}
     if result is None:

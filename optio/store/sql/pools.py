@@ -10,8 +10,8 @@ from typing import Any
 from optio.model.pool import PROCESS, Pool
 from optio.model.registry import CompiledTask
 from optio.model.run import AgentPod
-from optio.store.sql.transaction import Transaction, dump_json, micros, when
-from optio.store.values import Arrival, Beginning, PlacedStart, Pooled, PoolReport
+from optio.store.sql.transaction import Transaction, dump_json, to_micros, when
+from optio.store.values import AgentStart, ClaimedAttempt, PlacedStart, PooledTasks, PoolReport
 
 log = logging.getLogger(__name__)
 # A place of which nothing was heard for so long is no place any more.
@@ -59,10 +59,10 @@ def newest(tx: Transaction) -> int:
     return number
 
 
-def pooled(tx: Transaction) -> Pooled:
+def pooled_tasks(tx: Transaction) -> PooledTasks:
     """See `Store.pooled`."""
     tasks = [task for row in tx.all(_POOLED) if (task := _read(row["document"])) is not None and task.spec.warm_pool_size]
-    return Pooled(generation=newest(tx), tasks=tasks)
+    return PooledTasks(generation=newest(tx), tasks=tasks)
 
 
 def _read(document: str) -> CompiledTask | None:
@@ -80,7 +80,7 @@ def has_begun(tx: Transaction, run_id: str, number: int) -> bool:
     return found is not None and found["agent_started_at"] is not None
 
 
-def note_begun(tx: Transaction, beginnings: Sequence[tuple[str, int, Beginning | None]]) -> None:
+def note_begun(tx: Transaction, beginnings: Sequence[tuple[str, int, AgentStart | None]]) -> None:
     """Keep how these attempts began, unless it is kept already. Processes cost nothing."""
     rows = [
         {"id": run_id, "number": number, "how": began.how, "began": tx.now - _us(began.ago)}
@@ -97,21 +97,21 @@ def note_pod(tx: Transaction, run_id: str, fence: int, pod: AgentPod) -> None:
 
 def starts(tx: Transaction, since: datetime, most: int) -> list[PlacedStart]:
     """See `Store.placed_starts`."""
-    rows = tx.all(_STARTS, {"since": micros(since), "most": most})
+    rows = tx.all(_STARTS, {"since": to_micros(since), "most": most})
     # Between two looks at a clock it may have been set back.
     return [
         PlacedStart(row["task_id"], row["how"], when(row["at"]), timedelta(microseconds=max(0, row["waited"]))) for row in rows
     ]
 
 
-def arrivals(tx: Transaction, since: datetime, task_id: str | None, most: int) -> list[Arrival]:
+def arrivals(tx: Transaction, since: datetime, task_id: str | None, most: int) -> list[ClaimedAttempt]:
     """See `Store.arrivals`."""
-    params: dict[str, Any] = {"since": micros(since), "most": most}
+    params: dict[str, Any] = {"since": to_micros(since), "most": most}
     if task_id is not None:
         params["task_id"] = task_id
     sql = _ARRIVALS.format(arrived=_ARRIVED, of_task="" if task_id is None else " AND task_id || '' = :task_id")
     return [
-        Arrival(
+        ClaimedAttempt(
             row["task_id"],
             row["run_trigger"],
             when(row["started_at"]),

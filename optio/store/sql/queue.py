@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from optio.model.namespace import WorkerScope
 from optio.store.sql import namespaces, pauses, quotas, shortages
 from optio.store.sql.transaction import Row, Transaction, when
-from optio.store.values import ANY, AdmissionView, Quota, Room, Running, Waiting
+from optio.store.values import ANY, AdmissionView, QueuedRun, Quota, Room, RunningRun
 
 # So many queued runs of each task are looked at together: the cost of a claim must not grow with the queue.
-HEADS = 16
+HEADS_PER_TASK = 16
 _COLUMNS = """
     q.id, q.task_id, q.digest, q.seq, q.queued_at, q.not_before, q.dedupe_key, t.served, t.start_limit, t.start_window,
     COALESCE(t.max_concurrent, q.max_concurrent) AS max_concurrent, COALESCE(t.priority, q.priority) AS priority
@@ -97,14 +97,14 @@ def heads(tx: Transaction, room: Room, place: str, scope: WorkerScope) -> Admiss
     """For a claim, under the lock: of each task in the scope that could start a run the first few that are due, or as many as
     there is room for; nothing where there is none."""
     running = {row["task_id"]: row["n"] for row in tx.all(_COUNTS, namespaces.parameters(scope))}
-    most = min(HEADS, room(sum(running.values())))
+    most = min(HEADS_PER_TASK, room(sum(running.values())))
     if most <= 0:
         return AdmissionView(now=when(tx.now), running=running)
     rows, found = _heads(tx, most, scope)
-    odd = {task_id for task_id, (_, last) in found.items() if last > tx.now + quotas.AHEAD}
+    odd = {task_id for task_id, (_, last) in found.items() if last > tx.now + quotas.MAX_AHEAD_US}
     if odd:
         for task_id in odd:
-            quotas.bring_back(tx, task_id)
+            quotas.clamp_future_starts(tx, task_id)
         rows, found = _heads(tx, most, scope)
     return AdmissionView(
         now=when(tx.now),
@@ -119,15 +119,15 @@ def heads(tx: Transaction, room: Room, place: str, scope: WorkerScope) -> Admiss
 def _heads(tx: Transaction, most: int, scope: WorkerScope) -> tuple[list[Row], dict[str, tuple[Quota, int]]]:
     """Rows of the queue, and each limited task's quota with the time of its last start."""
     sql = _LATERAL if tx.lateral else _LISTED
-    rows = tx.all(sql, {"now": tx.now, "heads": most, "ahead": tx.now + quotas.AHEAD, **namespaces.parameters(scope)})
-    found = {row["task_id"]: (quotas.of_row(row), row["last"] or 0) for row in rows if row["start_limit"] is not None}
+    rows = tx.all(sql, {"now": tx.now, "heads": most, "ahead": tx.now + quotas.MAX_AHEAD_US, **namespaces.parameters(scope)})
+    found = {row["task_id"]: (quotas.quota_of_row(row), row["last"] or 0) for row in rows if row["start_limit"] is not None}
     return rows, found | _unserved(tx, rows)
 
 
 def _unserved(tx: Transaction, rows: Sequence[Row]) -> dict[str, tuple[Quota, int]]:
     """The quotas of tasks that are gone: what waits of them keeps to the definition it has."""
     gone = {row["task_id"]: row["digest"] for row in reversed(rows) if row["served"] is None}
-    found = {task_id: quotas.of_definition(tx, task_id, digest) for task_id, digest in gone.items()}
+    found = {task_id: quotas.quota_of_definition(tx, task_id, digest) for task_id, digest in gone.items()}
     return {task_id: quota for task_id, quota in found.items() if quota is not None}
 
 
@@ -138,7 +138,7 @@ def everything(tx: Transaction) -> AdmissionView:
     for row in occupants:
         running[row["task_id"]] = running.get(row["task_id"], 0) + 1
     rows = sorted(tx.all(_ALL), key=lambda row: row["seq"])
-    limited = {row["task_id"]: quotas.of_row({**dict(row), "used": 0}) for row in rows if row["start_limit"] is not None}
+    limited = {row["task_id"]: quotas.quota_of_row({**dict(row), "used": 0}) for row in rows if row["start_limit"] is not None}
     limited |= {task_id: quota for task_id, (quota, _) in _unserved(tx, rows).items()}
     return AdmissionView(
         now=when(tx.now),
@@ -149,13 +149,13 @@ def everything(tx: Transaction) -> AdmissionView:
         shortages=shortages.every(tx),
         namespaces=namespaces.every(tx),
         served=namespaces.served(tx),
-        occupants=[Running(run_id=row["id"], task_id=row["task_id"], dedupe_key=row["dedupe_key"]) for row in occupants],
+        occupants=[RunningRun(run_id=row["id"], task_id=row["task_id"], dedupe_key=row["dedupe_key"]) for row in occupants],
         heads=ANY,
     )
 
 
-def _waiting(row: Row) -> Waiting:
-    return Waiting(
+def _waiting(row: Row) -> QueuedRun:
+    return QueuedRun(
         run_id=row["id"],
         task_id=row["task_id"],
         seq=row["seq"],

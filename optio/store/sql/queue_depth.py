@@ -1,7 +1,7 @@
 """How many runs of each task wait and run, read from the small indexes of those that have not ended."""
 
-from optio.store.sql.transaction import Transaction, maybe
-from optio.store.values import Depth
+from optio.store.sql.transaction import Transaction, optional_from_micros
+from optio.store.values import QueueDepth
 
 _DEPTHS = """
 SELECT n.task_id, n.queued, n.running, r.queued_at AS oldest FROM (
@@ -15,9 +15,14 @@ ORDER BY n.task_id
 """
 
 
-def every(tx: Transaction) -> list[Depth]:
+def every(tx: Transaction) -> list[QueueDepth]:
     """See `Store.depths`."""
     return [
-        Depth(task_id=row["task_id"], queued=int(row["queued"]), running=int(row["running"]), oldest=maybe(row["oldest"]))
+        QueueDepth(
+            task_id=row["task_id"],
+            queued=int(row["queued"]),
+            running=int(row["running"]),
+            oldest=optional_from_micros(row["oldest"]),
+        )
         for row in tx.all(_DEPTHS)
     ]

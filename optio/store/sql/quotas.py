@@ -12,7 +12,7 @@ from optio.store.sql.transaction import Row, Transaction, when
 from optio.store.values import Quota
 
 # A start may be this much later than `now`: its claim began later and got the lock first. Beyond it the clock was set back.
-AHEAD = 10_000_000
+MAX_AHEAD_US = 10_000_000
 _USED = "SELECT COUNT(*) AS used, MAX(at) AS last FROM starts WHERE task_id = :task_id AND at > :since"
 _STARTS = "SELECT at, run_id FROM starts WHERE task_id = :task_id AND at > :since ORDER BY at, run_id"
 _OLD = "DELETE FROM starts WHERE task_id = :task_id AND at <= :old"
@@ -24,12 +24,12 @@ AND at = (SELECT MAX(s.at) FROM starts s WHERE s.task_id = :task_id AND s.run_id
 """
 
 
-def of_row(row: Row) -> Quota:
+def quota_of_row(row: Row) -> Quota:
     """From `start_limit`, `start_window` and `used`."""
     return Quota(count=row["start_limit"], window=timedelta(microseconds=row["start_window"]), used=row["used"])
 
 
-def of_definition(tx: Transaction, task_id: str, digest: str) -> tuple[Quota, int] | None:
+def quota_of_definition(tx: Transaction, task_id: str, digest: str) -> tuple[Quota, int] | None:
     """The quota of a task that is not served any more, by a definition that it had; and when its last start was."""
     kept = tx.one("SELECT document FROM definitions WHERE digest = :digest", {"digest": digest})
     written: Any = json.loads(kept["document"])["spec"].get("startLimit")
@@ -47,18 +47,18 @@ def with_starts(tx: Transaction, task_id: str, quota: Quota) -> Quota:
     return Quota(count=quota.count, window=quota.window, used=len(starts), starts=starts)
 
 
-def note(tx: Transaction, task_id: str, run_id: str, quota: Quota) -> None:
+def count_start(tx: Transaction, task_id: str, run_id: str, quota: Quota) -> None:
     """Count a start, and forget those that count no longer."""
     tx.run(_OLD, {"task_id": task_id, "old": tx.now - _us(quota.window)})
     _insert(tx, task_id, run_id, tx.now)
 
 
-def take_back(tx: Transaction, task_id: str, run_id: str) -> None:
+def uncount_start(tx: Transaction, task_id: str, run_id: str) -> None:
     """The last start of a run was none."""
     tx.run(_TAKE_BACK, {"task_id": task_id, "run_id": run_id})
 
 
-def bring_back(tx: Transaction, task_id: str) -> None:
+def clamp_future_starts(tx: Transaction, task_id: str) -> None:
     """After the clock was set back: the last start was now at the latest, so nobody waits longer than one window."""
     future = tx.all("SELECT at, run_id FROM starts WHERE task_id = :task_id AND at > :now", {"task_id": task_id, "now": tx.now})
     by = max(row["at"] for row in future) - tx.now

@@ -7,7 +7,7 @@ from typing import Any
 
 from optio.errors import Invalid, Problem
 from optio.model.run import AgentPod, Attempt, CostSource, Event, LogKind, LogLine, Meter, Run, RunState, Usage
-from optio.store.sql.transaction import Row, maybe, when
+from optio.store.sql.transaction import Row, optional_from_micros, when
 from optio.store.values import Delivery, Token
 
 # Without the prompt: it may be large and only the worker wants it.
@@ -67,7 +67,7 @@ def to_run(row: Row) -> Run:
         reason=row["reason"],
         message=row["message"],
         trigger=row["run_trigger"],
-        slot=maybe(row["slot"]),
+        slot=optional_from_micros(row["slot"]),
         delivery_id=row["delivery_id"],
         params=json.loads(row["params"]),
         max_concurrent=row["max_concurrent"],
@@ -77,13 +77,13 @@ def to_run(row: Row) -> Run:
         infrastructure_retries=row["infrastructure_retries"],
         fence=row["fence"],
         owner=row["owner"],
-        lease_until=maybe(row["lease_until"]),
+        lease_until=optional_from_micros(row["lease_until"]),
         cancel_requested=bool(row["cancel_requested"]),
         created_at=when(row["created_at"]),
         queued_at=when(row["queued_at"]),
         not_before=when(row["not_before"]),
-        started_at=maybe(row["started_at"]),
-        ended_at=maybe(row["ended_at"]),
+        started_at=optional_from_micros(row["started_at"]),
+        ended_at=optional_from_micros(row["ended_at"]),
         text=row["result_text"],
         output=_loads(row["result_json"]),
         meter=to_meter(row),
@@ -100,9 +100,9 @@ def to_attempt(row: Row) -> Attempt:
         number=row["number"],
         worker=row["worker"],
         started_at=when(row["started_at"]),
-        agent_started_at=maybe(row["agent_started_at"]),
+        agent_started_at=optional_from_micros(row["agent_started_at"]),
         began=row["how"],
-        ended_at=maybe(row["ended_at"]),
+        ended_at=optional_from_micros(row["ended_at"]),
         ok=None if row["ok"] is None else bool(row["ok"]),
         reason=row["reason"],
         message=row["message"],
@@ -161,19 +161,19 @@ def to_token(row: Row) -> Token:
         role=row["role"],
         label=row["label"],
         created_at=when(row["created_at"]),
-        expires_at=maybe(row["expires_at"]),
-        revoked_at=maybe(row["revoked_at"]),
-        last_used_at=maybe(row["last_used_at"]),
+        expires_at=optional_from_micros(row["expires_at"]),
+        revoked_at=optional_from_micros(row["revoked_at"]),
+        last_used_at=optional_from_micros(row["last_used_at"]),
     )
 
 
 # A page is never longer, whoever asks.
-MOST_IN_A_PAGE = 1000
+MAX_PAGE_SIZE = 1000
 
 
 def page_size(limit: int) -> int:
     """`limit` within reason."""
-    return max(1, min(limit, MOST_IN_A_PAGE))
+    return max(1, min(limit, MAX_PAGE_SIZE))
 
 
 def cursor_after(seq: int) -> str:

@@ -10,7 +10,7 @@ from optio.errors import Conflict, NotFound
 from optio.model.registry import CompiledTask, Registry
 from optio.store.sql import namespaces, servers
 from optio.store.sql.runs import put_definitions
-from optio.store.sql.transaction import Row, Transaction, dump_json, maybe, when
+from optio.store.sql.transaction import Row, Transaction, dump_json, optional_from_micros, when
 from optio.store.values import Activated, GenerationRow
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def newest(tx: Transaction) -> GenerationRow | None:
     return None if row is None else to_generation(row)
 
 
-def untaken(tx: Transaction) -> list[GenerationRow]:
+def unscheduled_generation(tx: Transaction) -> list[GenerationRow]:
     """See `Store.untaken`."""
     rows = tx.all(f"{GENERATION} WHERE {UNTAKEN} ORDER BY id LIMIT 100")
     return [to_generation(row) for row in rows]
@@ -117,7 +117,7 @@ def to_generation(row: Row, tasks: Mapping[str, str] | None = None) -> Generatio
         commit=row["commit_id"],
         activated_at=when(row["activated_at"]),
         tasks=json.loads(row["tasks"]) if tasks is None else tasks,
-        scheduled_at=maybe(row["scheduled_at"]),
+        scheduled_at=optional_from_micros(row["scheduled_at"]),
     )
 
 

@@ -8,7 +8,7 @@ order: rows that many servers count in are locked shortly, and no two servers de
 from datetime import datetime
 from typing import Any
 
-from optio.store.sql.transaction import Transaction, micros, when
+from optio.store.sql.transaction import Transaction, to_micros, when
 from optio.store.values import MAX_REFUSALS, Refusals
 
 _MINUTE = 60_000_000
@@ -52,10 +52,10 @@ def refusals(
 ) -> list[Refusals]:
     """Return the sums of a time by path, verdict and task, the largest first."""
     conditions = ["minute >= :since"]
-    params: dict[str, Any] = {"since": micros(since) - micros(since) % _MINUTE, "most": MAX_REFUSALS}
+    params: dict[str, Any] = {"since": to_micros(since) - to_micros(since) % _MINUTE, "most": MAX_REFUSALS}
     if until is not None:
         conditions.append("minute <= :until")
-        params["until"] = micros(until)
+        params["until"] = to_micros(until)
     for column, wanted in (("task_id", task_id), ("path", path), ("verdict", verdict)):
         if wanted is not None:
             conditions.append(f"{column} = :{column}")

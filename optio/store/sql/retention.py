@@ -16,10 +16,10 @@ from optio.store.sql import audit, dedupe, job_leases
 from optio.store.sql.engine import Engine
 from optio.store.sql.registry import UNTAKEN
 from optio.store.sql.transaction import Transaction
-from optio.store.values import REMEMBERED, Keep
+from optio.store.values import DEDUPE_MEMORY, RetentionPolicy
 
 # Rows that one transaction deletes at most.
-STEP = 500
+ROWS_PER_TRANSACTION = 500
 # Runs that are looked at together.
 _RUNS = 50
 _GENERATIONS = 20
@@ -110,21 +110,21 @@ class _Cutoffs:
     guards: int
 
 
-def _cutoffs(tx: Transaction, keep: Keep) -> _Cutoffs:
+def _cutoffs(tx: Transaction, keep: RetentionPolicy) -> _Cutoffs:
     def before(span: timedelta | None, least: timedelta = timedelta(0)) -> int | None:
         return None if span is None else tx.now - max(span, least) // timedelta(microseconds=1)
 
     return _Cutoffs(
         runs=before(keep.runs),
         logs=before(keep.logs),
-        deliveries=before(keep.deliveries or keep.runs, REMEMBERED),
-        slots=before(keep.runs, REMEMBERED),
-        keys=tx.now - REMEMBERED // timedelta(microseconds=1),
+        deliveries=before(keep.deliveries or keep.runs, DEDUPE_MEMORY),
+        slots=before(keep.runs, DEDUPE_MEMORY),
+        keys=tx.now - DEDUPE_MEMORY // timedelta(microseconds=1),
         guards=tx.now,
     )
 
 
-def prune(engine: Engine, keep: Keep) -> Iterator[tuple[str, int]]:
+def prune(engine: Engine, keep: RetentionPolicy) -> Iterator[tuple[str, int]]:
     """See `Store.prune`."""
     cutoffs = engine.peek(lambda tx: _cutoffs(tx, keep))
     if cutoffs.runs is not None:
@@ -148,16 +148,16 @@ def prune(engine: Engine, keep: Keep) -> Iterator[tuple[str, int]]:
 def _repeat(engine: Engine, kind: str, sql: str, before: int | None) -> Iterator[tuple[str, int]]:
     if before is None:
         return
-    count = STEP
-    while count == STEP:
-        count = engine.change(lambda tx: tx.run(sql, {"before": before, "most": STEP}))
+    count = ROWS_PER_TRANSACTION
+    while count == ROWS_PER_TRANSACTION:
+        count = engine.change(lambda tx: tx.run(sql, {"before": before, "most": ROWS_PER_TRANSACTION}))
         yield kind, count
 
 
 def _prune_business_keys(engine: Engine) -> Iterator[tuple[str, int]]:
-    count = STEP
-    while count == STEP:
-        count = engine.change(lambda tx: dedupe.prune(tx, STEP))
+    count = ROWS_PER_TRANSACTION
+    while count == ROWS_PER_TRANSACTION:
+        count = engine.change(lambda tx: dedupe.prune(tx, ROWS_PER_TRANSACTION))
         yield "keys", count
 
 
@@ -185,8 +185,8 @@ def _delete_runs(tx: Transaction, ids: list[str], before: int) -> tuple[int, int
         row = tx.hold(_HELD, {"id": run_id})
         if row is None or row["ended_at"] is None or row["ended_at"] >= before or _stands(tx, row):
             continue
-        lines += _delete_lines(tx, run_id, STEP - lines)
-        if lines >= STEP:
+        lines += _delete_lines(tx, run_id, ROWS_PER_TRANSACTION - lines)
+        if lines >= ROWS_PER_TRANSACTION:
             return lines, gone, place
         _delete(tx, run_id)
         gone += 1
@@ -238,22 +238,22 @@ def _delete_logs(tx: Transaction, ids: list[str], before: int) -> tuple[int, int
     for place, run_id in enumerate(ids):
         row = tx.hold(_HELD, {"id": run_id})
         if row is not None and row["ended_at"] is not None and row["ended_at"] < before:
-            lines += _delete_lines(tx, run_id, STEP - lines)
-            if lines >= STEP:
+            lines += _delete_lines(tx, run_id, ROWS_PER_TRANSACTION - lines)
+            if lines >= ROWS_PER_TRANSACTION:
                 return lines, place
     return lines, len(ids)
 
 
 def _prune_generations(engine: Engine, before: int) -> Iterator[tuple[str, int]]:
     upto = engine.peek(lambda tx: _generations_upto(tx, before))
-    count = STEP
-    while upto and count == STEP:
+    count = ROWS_PER_TRANSACTION
+    while upto and count == ROWS_PER_TRANSACTION:
         count = engine.change(lambda tx: _delete_generations(tx, upto))
         yield "generations", count
 
 
 def _delete_generations(tx: Transaction, upto: int) -> int:
-    count = tx.run(_OLD_GENERATIONS, {"upto": upto, "most": STEP})
+    count = tx.run(_OLD_GENERATIONS, {"upto": upto, "most": ROWS_PER_TRANSACTION})
     tx.run(_OLD_TAKEN_UP, {"upto": upto})
     return count
 
@@ -269,7 +269,7 @@ def _generations_upto(tx: Transaction, before: int) -> int:
 def _prune_definitions(engine: Engine, before: int) -> Iterator[tuple[str, int]]:
     after = ""
     while True:
-        params = {"before": before, "after": after, "most": STEP}
+        params = {"before": before, "after": after, "most": ROWS_PER_TRANSACTION}
         rows = engine.peek(lambda tx: tx.all(_UNUSED, params))  # noqa: B023 - called at once
         if not rows:
             return
@@ -299,7 +299,7 @@ def _delete_definitions(tx: Transaction, digests: set[str]) -> int:
     return sum(tx.run(_DEFINITION, {"digest": digest}) for digest in sorted(digests))
 
 
-def prunable(tx: Transaction, keep: Keep) -> dict[str, int]:
+def prunable(tx: Transaction, keep: RetentionPolicy) -> dict[str, int]:
     """See `Store.prunable`."""
     cutoffs = _cutoffs(tx, keep)
     found = {"runs": 0, "log_lines": 0, "deliveries": 0, "counts": 0, "slots": 0}
@@ -336,7 +336,7 @@ def _delete_part(tx: Transaction, run_id: str) -> bool:
     if row["ended_at"] is None:
         cure = "cancel it first" if row["state"] in (RunState.QUEUED, RunState.RUNNING) else "look again"
         raise Conflict(f"the run is {row['state']}: {cure}")
-    if _delete_lines(tx, run_id, STEP) >= STEP:
+    if _delete_lines(tx, run_id, ROWS_PER_TRANSACTION) >= ROWS_PER_TRANSACTION:
         return False
     _delete(tx, run_id)
     audit.note_deleted(tx, run_id)

@@ -6,7 +6,7 @@ from typing import Any
 
 from optio.errors import Conflict, NotFound
 from optio.model.registry import CompiledTask, canonical
-from optio.model.run import Attempt, Change, Event, LogLine, Page, Run, RunState
+from optio.model.run import Attempt, Event, LogLine, Page, Run, RunChange, RunState
 from optio.store.sql import dedupe, deliveries, events, idempotency, replay_guards
 from optio.store.sql.group_commit import DiskUse
 from optio.store.sql.records import (
@@ -20,8 +20,8 @@ from optio.store.sql.records import (
     to_line,
     to_run,
 )
-from optio.store.sql.transaction import Lot, Transaction, dump_json, micros
-from optio.store.values import Accepted, NewDelivery, NewRun, Once, RunFilter
+from optio.store.sql.transaction import BulkRows, Transaction, dump_json, to_micros
+from optio.store.values import Accepted, IdempotencyKey, NewDelivery, NewRun, RunFilter
 
 _COLUMNS = (
     "id, task_id, task_name, digest, generation, state, reason, run_trigger, slot, delivery_id, params, prompt, "
@@ -44,7 +44,7 @@ SELECT lot.digest, lot.task_id, lot.document, lot.now FROM lot WHERE TRUE ON CON
 """
 _DEFINITIONS_IN_A_LOT = 500
 # Log lines in one answer.
-MOST_LINES = 10_000
+MAX_LOG_LINES = 10_000
 _LAST_CURSOR = 2**62
 _WITH_STATE = f"SELECT {RUN_COLUMNS}, last_event FROM runs WHERE id = :id"  # noqa: S608
 _ONE = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = :id"  # noqa: S608
@@ -57,7 +57,7 @@ class Accept:
     disk_use = DiskUse.NOTHING
     independent = True  # nobody knows of the run before it is committed
 
-    def __init__(self, run: NewRun, delivery: NewDelivery | None, key: Once | None, *, definition_kept: bool) -> None:
+    def __init__(self, run: NewRun, delivery: NewDelivery | None, key: IdempotencyKey | None, *, definition_kept: bool) -> None:
         self._row = columns(run, run.delivery_id if delivery is None else delivery.id)
         self._received = None if delivery is None else deliveries.columns(delivery, run.id)
         self._guard = None if delivery is None else replay_guards.columns(delivery, run.id)
@@ -86,7 +86,7 @@ class Accept:
         insert(tx, self._row, self._actor)
         return Accepted(self._row["id"], first=True, superseded=superseded)
 
-    def _duplicate(self, tx: Transaction, business: dedupe.Key, run_id: str) -> Accepted:
+    def _duplicate(self, tx: Transaction, business: dedupe.DedupeKey, run_id: str) -> Accepted:
         """What was kept of the request says what became of it. Who was refused may ask again with the same key."""
         rejected = business.rule.on_duplicate == "reject"
         if self._key is not None:
@@ -125,7 +125,7 @@ class Accept:
         unkept = {each._task.digest: each._task for each in fresh if each._task is not None}
         for digest in sorted(unkept):
             put_definition(tx, unkept[digest])
-        insert_many(tx, Many([(each._row, each._actor) for each in fresh]))
+        insert_many(tx, BulkRuns([(each._row, each._actor) for each in fresh]))
         done = {id(each): Accepted(each._row["id"], first=True) for each in fresh}
         rest = sorted((each for each in accepts if id(each) not in done), key=lambda each: each._order)
         done |= {id(each): each(tx) for each in rest}
@@ -152,7 +152,7 @@ def columns(run: NewRun, delivery_id: str | None = None) -> dict[str, Any]:
         "digest": task.digest,
         "generation": run.generation,
         "trigger": run.trigger,
-        "slot": None if run.slot is None else micros(run.slot),
+        "slot": None if run.slot is None else to_micros(run.slot),
         "delivery_id": delivery_id,
         "params": dump_json(run.params),
         "prompt": run.prompt,
@@ -164,33 +164,33 @@ def columns(run: NewRun, delivery_id: str | None = None) -> dict[str, Any]:
     }
 
 
-def business_key(run: NewRun) -> dedupe.Key | None:
+def business_key(run: NewRun) -> dedupe.DedupeKey | None:
     """What the run stands for, if its task wants to know."""
     rule = run.task.spec.dedupe
     if rule is None or run.dedupe_key is None:
         return None
-    return dedupe.Key(task_id=run.task.id, key=run.dedupe_key, rule=rule, run_id=run.id, actor=run.actor)
+    return dedupe.DedupeKey(task_id=run.task.id, key=run.dedupe_key, rule=rule, run_id=run.id, actor=run.actor)
 
 
 def insert(tx: Transaction, row: dict[str, Any], actor: str) -> None:
     """A queued run and its first event; its definition is kept already."""
     row["now"] = tx.now
     tx.run(_INSERT, row)
-    events.born(tx, row["id"], row["trigger"], actor)
+    events.record_creation(tx, row["id"], row["trigger"], actor)
 
 
-class Many:
+class BulkRuns:
     """Queued runs that are inserted at once: (row, actor) of each."""
 
     def __init__(self, rows: Sequence[tuple[dict[str, Any], str]]) -> None:
-        self.rows = Lot(_MANY_OF, [row for row, _ in rows])
-        self.births = events.births((row["id"], row["trigger"], actor) for row, actor in rows)
+        self.rows = BulkRows(_MANY_OF, [row for row, _ in rows])
+        self.births = events.creation_rows((row["id"], row["trigger"], actor) for row, actor in rows)
 
 
-def insert_many(tx: Transaction, many: Many) -> None:
+def insert_many(tx: Transaction, many: BulkRuns) -> None:
     """As `insert`."""
-    tx.lay(_INSERT_MANY, many.rows, {"now": tx.now})
-    events.born_many(tx, many.births)
+    tx.bulk_run(_INSERT_MANY, many.rows, {"now": tx.now})
+    events.record_creations(tx, many.births)
 
 
 def put_definition(tx: Transaction, task: CompiledTask) -> None:
@@ -233,7 +233,7 @@ def cancel(tx: Transaction, run_id: str, actor: str) -> Run:
         events.move(
             tx,
             row,
-            Change.CANCEL,
+            RunChange.CANCEL,
             reason="cancelled",
             actor=actor,
             message=f"cancelled by {actor}",
@@ -248,11 +248,11 @@ def retry(tx: Transaction, run_id: str, actor: str) -> Run:
     row = row_of(tx, run_id)
     if row["state"] != RunState.FAILED:
         raise Conflict(f"the run is {row['state']}: only failed runs can be retried")
-    dedupe.take_again(tx, row)
+    dedupe.retake(tx, row)
     events.move(
         tx,
         row,
-        Change.RETRY_BY_HAND,
+        RunChange.RETRY_BY_HAND,
         reason="retry",
         message=f"retried by {actor}",
         actor=actor,
@@ -326,7 +326,7 @@ def history(tx: Transaction, run_id: str) -> list[Event]:
 def log(tx: Transaction, run_id: str, after: int, limit: int, attempt: int | None) -> list[LogLine]:
     """In order of the cursor."""
     sql = "SELECT * FROM log_lines WHERE run_id = :id AND seq > :after"
-    params: dict[str, Any] = {"id": run_id, "after": min(after, _LAST_CURSOR), "limit": max(1, min(limit, MOST_LINES))}
+    params: dict[str, Any] = {"id": run_id, "after": min(after, _LAST_CURSOR), "limit": max(1, min(limit, MAX_LOG_LINES))}
     if attempt is not None:
         sql += " AND attempt = :attempt"
         params["attempt"] = attempt

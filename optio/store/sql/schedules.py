@@ -10,8 +10,8 @@ from optio.model.run import Page
 from optio.store.sql import runs
 from optio.store.sql.group_commit import DiskUse
 from optio.store.sql.records import cursor_after, cursor_seq, page_size
-from optio.store.sql.transaction import Lot, Row, Transaction, maybe, micros, when
-from optio.store.values import Closing, Firing, ScheduleRow, SkippedSlots, SlotRow, SlotVerdict
+from optio.store.sql.transaction import BulkRows, Row, Transaction, optional_from_micros, to_micros, when
+from optio.store.values import ClosedSchedule, Firing, ScheduleRow, SkippedSlots, SlotRow, SlotVerdict
 
 # Nothing is inserted for a definition that is not served, nor for a slot that has its verdict: in a row of its own, or because
 # the schedule has gone on to a later one.
@@ -75,13 +75,15 @@ _UNCOUNTED = 0
 def every(tx: Transaction) -> dict[str, ScheduleRow]:
     """See `Store.schedules`."""
     return {
-        row["task_id"]: ScheduleRow(task_id=row["task_id"], fingerprint=row["fingerprint"], next_fire=maybe(row["next_fire"]))
+        row["task_id"]: ScheduleRow(
+            task_id=row["task_id"], fingerprint=row["fingerprint"], next_fire=optional_from_micros(row["next_fire"])
+        )
         for row in tx.all("SELECT * FROM schedules")
     }
 
 
-def take_up(
-    tx: Transaction, generation: int, put: Sequence[ScheduleRow], drop: Sequence[str], closings: Sequence[Closing]
+def schedule_generation(
+    tx: Transaction, generation: int, put: Sequence[ScheduleRow], drop: Sequence[str], closings: Sequence[ClosedSchedule]
 ) -> bool:
     """See `Store.take_up`."""
     # Of two schedulers at the same moment one waits here for the other, and finds it done.
@@ -115,7 +117,7 @@ def _open_again(tx: Transaction, row: ScheduleRow, before: ScheduleRow) -> None:
     if row.fingerprint != before.fingerprint or row.next_fire is None:
         return
     # By the store's clock: a scheduler that is a moment behind opens nothing again that has been judged in time.
-    names = {"task_id": row.task_id, "next": max(micros(row.next_fire), tx.now + 1)}
+    names = {"task_id": row.task_id, "next": max(to_micros(row.next_fire), tx.now + 1)}
     tx.run("DELETE FROM slots WHERE task_id = :task_id AND slot >= :next AND run_id IS NULL", names)
     tx.run("DELETE FROM skipped_slots WHERE task_id = :task_id AND first_slot >= :next", names)
     tx.run(
@@ -124,7 +126,7 @@ def _open_again(tx: Transaction, row: ScheduleRow, before: ScheduleRow) -> None:
     )
 
 
-class Fire:
+class FireSchedule:
     """See `Store.fire`. Rows are made here, by the caller's thread."""
 
     __slots__ = ("_firing", "_keys", "_rows", "_task", "_verdicts")
@@ -138,7 +140,7 @@ class Fire:
         self._verdicts = [
             {
                 **self._task,
-                "slot": micros(each.slot),
+                "slot": to_micros(each.slot),
                 "verdict": each.verdict,
                 "run_id": self._rows[each.slot]["id"] if each.slot in self._rows else None,
             }
@@ -198,7 +200,7 @@ class Fire:
     @property
     def _next(self) -> dict[str, Any]:
         following = self._firing.next_fire
-        return {"task_id": self._firing.task_id, "next": None if following is None else micros(following)}
+        return {"task_id": self._firing.task_id, "next": None if following is None else to_micros(following)}
 
     @property
     def _plain(self) -> bool:
@@ -213,19 +215,19 @@ class Fire:
         return [row if row["run_id"] is None else {**row, "verdict": "overlap", "run_id": None} for row in self._verdicts]
 
 
-class Fires:
+class FireSchedules:
     """See `Store.ready`. All that can be made before the transaction is made here."""
 
     __slots__ = ("_lots", "_plain", "_rest", "parts")
     disk_use = DiskUse.NOTHING
 
-    def __init__(self, parts: Sequence[Fire]) -> None:
+    def __init__(self, parts: Sequence[FireSchedule]) -> None:
         self.parts = parts
         # In one order everywhere: two schedulers must not wait for each other crosswise.
         ordered = sorted(parts, key=lambda each: each._firing.task_id)
         self._plain = [each for each in ordered if each._plain]
         self._rest = [each for each in ordered if not each._plain]
-        self._lots = _Lots(self._plain, {run_id for each in self._plain for run_id in each._runs})
+        self._lots = _FiringRows(self._plain, {run_id for each in self._plain for run_id in each._runs})
         self._lots.make()
 
     @property
@@ -244,9 +246,9 @@ class Fires:
         return [found[id(each)] for each in self.parts]
 
     @staticmethod
-    def together(tx: Transaction, lots: Sequence["Fires"]) -> list[list[list[str] | Exception]]:
+    def together(tx: Transaction, lots: Sequence["FireSchedules"]) -> list[list[list[str] | Exception]]:
         """As one, for the order's sake; only small ones come together."""
-        found = iter(Fires([part for lot in lots for part in lot.parts])(tx))
+        found = iter(FireSchedules([part for lot in lots for part in lot.parts])(tx))
         return [list(islice(found, len(lot.parts))) for lot in lots]
 
     def _together(self, tx: Transaction) -> dict[int, list[str] | Exception]:
@@ -255,30 +257,32 @@ class Fires:
         fired = self._plain
         active = _active(tx, [each for each in fired if each._firing.unless_active])
         if active:
-            lots = _Lots(fired, {run for each in fired if each._firing.task_id not in active for run in each._runs}, active)
-        if tx.lay(_SLOTS, lots.slots, {"now": tx.now}) != len(lots.slots.rows):
+            lots = _FiringRows(
+                fired, {run for each in fired if each._firing.task_id not in active for run in each._runs}, active
+            )
+        if tx.bulk_run(_SLOTS, lots.slots, {"now": tx.now}) != len(lots.slots.rows):
             # Some have their verdict already, or belong to a task that has changed.
             served = _served(tx, fired)
             found = {id(each): each._changed() for each in fired if each._firing.task_id not in served}
             fired = [each for each in fired if id(each) not in found]
-            lots = _Lots(fired, _kept(tx, lots.slots.rows))
+            lots = _FiringRows(fired, _kept(tx, lots.slots.rows))
         runs.insert_many(tx, lots.runs)
-        tx.lay(_NEXT, lots.following)
+        tx.bulk_run(_NEXT, lots.following)
         return found | {id(each): [run_id for run_id in each._runs if run_id in lots.started] for each in fired}
 
 
-class _Lots:
+class _FiringRows:
     """What is inserted for plain firings that start these of their runs; these tasks have one that is active."""
 
     __slots__ = ("following", "runs", "slots", "started")
 
-    def __init__(self, fires: Sequence[Fire], started: Collection[str], active: Collection[str] = ()) -> None:
+    def __init__(self, fires: Sequence[FireSchedule], started: Collection[str], active: Collection[str] = ()) -> None:
         self.started = started
         slots = [row for each in fires for row in each._judged(overlap=each._firing.task_id in active)]
-        self.slots = Lot(_SLOTS_OF, slots)
+        self.slots = BulkRows(_SLOTS_OF, slots)
         rows = [(row, each._actor) for each in fires for row in each._rows.values() if row["id"] in started]
-        self.runs = runs.Many(rows)
-        self.following = Lot(_NEXT_OF, [each._next for each in fires])
+        self.runs = runs.BulkRuns(rows)
+        self.following = BulkRows(_NEXT_OF, [each._next for each in fires])
 
     def make(self) -> None:
         """What a server gets, ahead of the transaction."""
@@ -302,10 +306,10 @@ def slots(tx: Transaction, task_id: str, cursor: str | None, limit: int) -> Page
     )
     rows = sorted([*single, *ranges], key=lambda row: -row["last_slot"])
     items = [_to_slot(row) for row in rows[:limit]]
-    return Page(items=items, next=cursor_after(micros(items[-1].last)) if len(rows) > limit else None)
+    return Page(items=items, next=cursor_after(to_micros(items[-1].last)) if len(rows) > limit else None)
 
 
-def _active(tx: Transaction, fires: Sequence[Fire]) -> set[str]:
+def _active(tx: Transaction, fires: Sequence[FireSchedule]) -> set[str]:
     """The tasks of these that have a run which is queued or running."""
     if not fires:
         return set()
@@ -313,7 +317,7 @@ def _active(tx: Transaction, fires: Sequence[Fire]) -> set[str]:
     return {row["task_id"] for row in tx.all(_ALL_ACTIVE.format(tasks=tasks), names)}
 
 
-def _served(tx: Transaction, fires: Sequence[Fire]) -> set[str]:
+def _served(tx: Transaction, fires: Sequence[FireSchedule]) -> set[str]:
     """The tasks whose definitions are still those that these follow from."""
     tasks, names = _one_of(each._firing.task_id for each in fires)
     rows = tx.all(f"SELECT task_id, digest FROM tasks WHERE task_id {tasks}", names)  # noqa: S608
@@ -341,21 +345,21 @@ def _one_of(values: Iterable[str]) -> tuple[str, dict[str, Any]]:
 def _keep_skipped(tx: Transaction, task_id: str, skipped: SkippedSlots | None) -> None:
     if skipped is not None:
         count = _UNCOUNTED if skipped.count is None else skipped.count
-        names = {"first": micros(skipped.first), "last": micros(skipped.last), "slots": count, "verdict": skipped.verdict}
+        names = {"first": to_micros(skipped.first), "last": to_micros(skipped.last), "slots": count, "verdict": skipped.verdict}
         tx.run(_SKIPPED, {"task_id": task_id, **names, "now": tx.now})
 
 
 def _verdict(task_id: str, verdict: SlotVerdict, now: int) -> dict[str, Any]:
-    return {"task_id": task_id, "slot": micros(verdict.slot), "verdict": verdict.verdict, "now": now}
+    return {"task_id": task_id, "slot": to_micros(verdict.slot), "verdict": verdict.verdict, "now": now}
 
 
 def _row(row: ScheduleRow) -> dict[str, Any]:
-    following = None if row.next_fire is None else micros(row.next_fire)
+    following = None if row.next_fire is None else to_micros(row.next_fire)
     return {"task_id": row.task_id, "fingerprint": row.fingerprint, "next_fire": following}
 
 
 def _seen(row: ScheduleRow) -> dict[str, Any]:
-    return {"seen_fingerprint": row.fingerprint, "seen_next": -1 if row.next_fire is None else micros(row.next_fire)}
+    return {"seen_fingerprint": row.fingerprint, "seen_next": -1 if row.next_fire is None else to_micros(row.next_fire)}
 
 
 def _to_slot(row: Row) -> SlotRow:

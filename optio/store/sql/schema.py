@@ -11,7 +11,7 @@ from functools import lru_cache
 from importlib import resources
 
 from optio.errors import StoreMismatch
-from optio.model.probe_result import ERROR, OK, WARNING, Finding
+from optio.model.probe_result import ERROR, OK, WARNING, ProbeResult
 
 # Kept by every driver; the newest row is the schema that is there.
 TABLE = """
@@ -65,16 +65,16 @@ def pending(state: SchemaState, known: tuple[Migration, ...]) -> tuple[Migration
     return known[state.version :]
 
 
-def found(state: SchemaState) -> Finding:
+def found(state: SchemaState) -> ProbeResult:
     """How a database's schema stands to this version."""
     known = migrations()
     detail = f"version {state.version} of {len(known)}"
     if state.oldest > len(known):
-        return Finding("schema", ERROR, f"{detail}: a newer Optio wrote it", "install that one")
+        return ProbeResult("schema", ERROR, f"{detail}: a newer Optio wrote it", "install that one")
     left = len(pending(state, known))
     if left:
-        return Finding("schema", WARNING, f"{detail}: {left} step{'' if left == 1 else 's'} left", "run `optio db migrate`")
-    return Finding("schema", OK, f"{detail}, newer, which this version can use" if state.version > len(known) else detail)
+        return ProbeResult("schema", WARNING, f"{detail}: {left} step{'' if left == 1 else 's'} left", "run `optio db migrate`")
+    return ProbeResult("schema", OK, f"{detail}, newer, which this version can use" if state.version > len(known) else detail)
 
 
 def statements(script: str, driver: str) -> Iterator[str]:

@@ -26,7 +26,7 @@ def forget(tx: Transaction, server: str) -> None:
     tx.run("DELETE FROM servers WHERE server = :server", {"server": server})
 
 
-def there(tx: Transaction) -> list[ServerRow]:
+def list_present(tx: Transaction) -> list[ServerRow]:
     """List the servers that are there (`Store.servers`)."""
     rows = tx.all(f"SELECT * FROM servers WHERE {_THERE} ORDER BY server", _bounds(tx))  # noqa: S608
     return [

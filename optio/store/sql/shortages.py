@@ -45,7 +45,8 @@ _OVER = "DELETE FROM shortages WHERE begun >= :enough"
 DUE = f"""
 SELECT MIN(due) FROM (
     SELECT until AS due FROM shortages WHERE begun = 0 UNION ALL
-    SELECT (SELECT MIN(e.ended_at) FROM runs e WHERE e.ended_at > s.at) + {room.AFTER_AN_END // timedelta(microseconds=1)}
+    SELECT (SELECT MIN(e.ended_at) FROM runs e WHERE e.ended_at > s.at)
+        + {room.DELAY_AFTER_RUN_END // timedelta(microseconds=1)}
     FROM shortages s WHERE s.begun = 0 AND s.ends_help = 1
 ) tries WHERE due > :now
 """  # noqa: S608 - a number of ours
@@ -54,14 +55,14 @@ SELECT MIN(due) FROM (
 def every(tx: Transaction, place: str | None = None) -> list[Shortage]:
     """Those of a place, or all; in their order."""
     sql = f"{_ALL} ORDER BY s.place, s.task_id" if place is None else f"{_ALL} WHERE s.place = :place ORDER BY s.task_id"
-    params = {"recent": tx.now - _us(room.LONGEST_TRY)}
+    params = {"recent": tx.now - _us(room.MAX_TRY_DURATION)}
     return [_shortage(row) for row in tx.all(sql, params if place is None else {**params, "place": place})]
 
 
 def _shortage(row: Row) -> Shortage:
     due = row["until"]
     if row["ends_help"] and row["freed"] is not None:
-        due = min(due, row["freed"] + _us(room.AFTER_AN_END))
+        due = min(due, row["freed"] + _us(room.DELAY_AFTER_RUN_END))
     return Shortage(
         task_id=row["task_id"],
         place=row["place"],
@@ -90,7 +91,7 @@ def note(tx: Transaction, place: str, run: Row, why: Delay, claimed_at: int) -> 
         tries = 1
         if same and not known["begun"] and not (ends_help and tx.one(_FREED, {"at": known["at"]})):
             tries += known["tries"]
-        until = tx.now + _us(room.pause(tries))
+        until = tx.now + _us(room.pause_before_try(tries))
         if end is not None:
             until = min(until, max(end, tx.now + _us(room.FIRST_PAUSE)))
         new = {"reason": why.reason, "message": why.message, "ends_help": ends_help, "since": since}
@@ -104,7 +105,7 @@ def note(tx: Transaction, place: str, run: Row, why: Delay, claimed_at: int) -> 
 def note_begun(tx: Transaction, begun: Sequence[dict[str, Any]]) -> None:
     """There was room for these attempts: rows with `id` and `number`."""
     if tx.lot(_BEGUN, "id text, number bigint", begun):
-        tx.run(_OVER, {"enough": room.ENOUGH_BEGUN})
+        tx.run(_OVER, {"enough": room.STARTS_TO_END_SHORTAGE})
 
 
 def _us(span: timedelta) -> int:

@@ -37,10 +37,10 @@ from optio.store.sql import (
 )
 from optio.store.sql import pools as places
 from optio.store.sql.engine import Engine
-from optio.store.sql.group_commit import DiskUse, Limited
-from optio.store.sql.health_engine import Watched
+from optio.store.sql.group_commit import DiskLimited, DiskUse
+from optio.store.sql.health_engine import HealthEngine
 from optio.store.sql.schema import Migration
-from optio.store.sql.transaction import Transaction, micros, when
+from optio.store.sql.transaction import Transaction, to_micros, when
 
 T = TypeVar("T")
 _DEFINITIONS = 1024
@@ -64,7 +64,7 @@ class SqlStore:
     def activate(
         self, new: Registry, commit: str | None, after: values.Activated | None = None, server: str | None = None
     ) -> values.GenerationRow:
-        made = self._engine.change(Limited(DiskUse.HALF, registry.Activate(new, commit, after, server)))
+        made = self._engine.change(DiskLimited(DiskUse.HALF, registry.Activate(new, commit, after, server)))
         now = time.monotonic()
         self._kept.update((task.digest, now) for task in new.tasks.values())
         return made
@@ -85,7 +85,7 @@ class SqlStore:
         self._engine.change(lambda tx: servers.forget(tx, server))
 
     def servers(self) -> list[values.ServerRow]:
-        return self._engine.peek(servers.there)
+        return self._engine.peek(servers.list_present)
 
     def definition(self, digest: str) -> CompiledTask:
         return self._definition(digest)
@@ -106,7 +106,7 @@ class SqlStore:
         self._engine.change(lambda tx: removals.drop(tx, task_ids))
 
     def accept(
-        self, run: values.NewRun, *, delivery: values.NewDelivery | None = None, once: values.Once | None = None
+        self, run: values.NewRun, *, delivery: values.NewDelivery | None = None, once: values.IdempotencyKey | None = None
     ) -> Future[values.Accepted]:
         digest = run.task.digest
         kept = time.monotonic() - self._kept.get(digest, -_TRUSTED) < _TRUSTED
@@ -121,10 +121,10 @@ class SqlStore:
 
     def record_delivery(self, delivery: values.NewDelivery) -> Future[values.Accepted]:
         row, guard = deliveries.columns(delivery, None), replay_guards.columns(delivery, None)
-        return self._engine.write(Limited(DiskUse.NOTHING, lambda tx: deliveries.record(tx, row, guard)))
+        return self._engine.write(DiskLimited(DiskUse.NOTHING, lambda tx: deliveries.record(tx, row, guard)))
 
     def known_delivery(self, task_id: str, key: str) -> values.Delivery | None:
-        return self._engine.peek(lambda tx: deliveries.known(tx, task_id, key))
+        return self._engine.peek(lambda tx: deliveries.find_known(tx, task_id, key))
 
     def count_repeat(self, delivery_id: str) -> Future[None]:
         return self._engine.write(lambda tx: tx.counts.repeats.update([delivery_id]))
@@ -151,11 +151,11 @@ class SqlStore:
     ) -> Page:
         return self._engine.read(lambda tx: deliveries.page(tx, where, cursor, limit))
 
-    def recall(self, key: values.Once) -> str | None:
+    def recall(self, key: values.IdempotencyKey) -> str | None:
         return self._engine.peek(lambda tx: idempotency.recall(tx, key))
 
-    def remember(self, key: values.Once, result: str) -> None:
-        self._engine.change(Limited(DiskUse.NOTHING, lambda tx: idempotency.take(tx, key, result)))
+    def remember(self, key: values.IdempotencyKey, result: str) -> None:
+        self._engine.change(DiskLimited(DiskUse.NOTHING, lambda tx: idempotency.take(tx, key, result)))
 
     def pause(self, task_id: str, reason: str, actor: str) -> values.Pause:
         return self._engine.change(lambda tx: pauses.pause(tx, task_id, reason, actor))
@@ -177,7 +177,7 @@ class SqlStore:
         *,
         place: str = "",
         scope: WorkerScope = ALL_TASKS,
-        room: values.Room = values.endless,
+        room: values.Room = values.unlimited_room,
         most: int = values.ANY,
         reason: str = "started",
     ) -> list[values.Claim]:
@@ -190,7 +190,7 @@ class SqlStore:
         def claim(tx: Transaction) -> list[values.Claim]:
             return claims.claim(tx, worker, lease, admit, place, scope, room, most, reason, crowded=crowded)
 
-        return self._engine.change(Limited(DiskUse.NOTHING, claim))
+        return self._engine.change(DiskLimited(DiskUse.NOTHING, claim))
 
     def adopt(
         self,
@@ -200,7 +200,7 @@ class SqlStore:
         *,
         place: str = "",
         scope: WorkerScope = ALL_TASKS,
-        orphaned: timedelta = values.ORPHANED,
+        orphaned: timedelta = values.ORPHAN_TIMEOUT,
     ) -> list[values.Claim]:
         if not self._engine.peek(lambda tx: claims.expired(tx, place, scope, orphaned)):
             return []
@@ -236,7 +236,7 @@ class SqlStore:
     def cancel_requested(self, run_id: str, fence: int) -> bool:
         return self._engine.peek(lambda tx: claims.cancel_requested(tx, run_id, fence))
 
-    def agent_started(self, run_id: str, fence: int, began: values.Beginning) -> Future[None]:
+    def agent_started(self, run_id: str, fence: int, began: values.AgentStart) -> Future[None]:
         return self._engine.write(lambda tx: claims.agent_started(tx, run_id, fence, began))
 
     def note_pod(self, run_id: str, fence: int, pod: AgentPod) -> Future[None]:
@@ -252,17 +252,17 @@ class SqlStore:
         meter: Meter,
         *,
         after: int | None = None,
-        began: values.Beginning | None = None,
+        began: values.AgentStart | None = None,
     ) -> int:
         return self._engine.change(
-            Limited(
+            DiskLimited(
                 DiskUse.HALF if lines else DiskUse.ALL,
                 lambda tx: claims.append_log(tx, run_id, fence, attempt, lines, offsets, meter, after, began),
             )
         )
 
     def explain(self, run_id: str, fence: int, attempt: int, why: Delay, lines: Sequence[LogLine]) -> int:
-        return self._engine.change(Limited(DiskUse.HALF, lambda tx: claims.explain(tx, run_id, fence, attempt, why, lines)))
+        return self._engine.change(DiskLimited(DiskUse.HALF, lambda tx: claims.explain(tx, run_id, fence, attempt, why, lines)))
 
     def give_back(self, run_id: str, fence: int, why: Delay, lines: Sequence[LogLine]) -> Run:
         return self._engine.change(lambda tx: claims.give_back(tx, run_id, fence, why, lines))
@@ -280,7 +280,7 @@ class SqlStore:
         signal: int | None,
         decide: values.Decide,
         *,
-        began: values.Beginning | None = None,
+        began: values.AgentStart | None = None,
     ) -> Run:
         finish = claims.Finish(
             run_id=run_id, fence=fence, outcome=outcome, meter=meter, exit_code=exit_code, signal=signal, decide=decide,
@@ -295,7 +295,7 @@ class SqlStore:
         return self._engine.change(lambda tx: runs.cancel(tx, run_id, actor))
 
     def retry(self, run_id: str, actor: str) -> Run:
-        return self._engine.change(Limited(DiskUse.NOTHING, lambda tx: runs.retry(tx, run_id, actor)))
+        return self._engine.change(DiskLimited(DiskUse.NOTHING, lambda tx: runs.retry(tx, run_id, actor)))
 
     def run(self, run_id: str) -> Run:
         return self._engine.peek(lambda tx: runs.get(tx, run_id))
@@ -318,30 +318,30 @@ class SqlStore:
     def schedules(self) -> dict[str, values.ScheduleRow]:
         return self._engine.peek(schedules.every)
 
-    def untaken(self) -> list[values.GenerationRow]:
-        return self._engine.peek(registry.untaken)
+    def unscheduled_generation(self) -> list[values.GenerationRow]:
+        return self._engine.peek(registry.unscheduled_generation)
 
-    def take_up(
+    def schedule_generation(
         self,
         generation: int,
         put: Sequence[values.ScheduleRow],
         drop: Sequence[str],
-        closings: Sequence[values.Closing] = (),
+        closings: Sequence[values.ClosedSchedule] = (),
     ) -> bool:
-        return self._engine.change(lambda tx: schedules.take_up(tx, generation, put, drop, closings))
+        return self._engine.change(lambda tx: schedules.schedule_generation(tx, generation, put, drop, closings))
 
     def change_schedules(
         self, put: Sequence[values.ScheduleRow], drop: Sequence[str], *, seen: Mapping[str, values.ScheduleRow] | None = None
     ) -> None:
         self._engine.change(lambda tx: schedules.change(tx, put, drop, seen))
 
-    def pooled(self, seen: int = 0) -> values.Pooled | None:
+    def pooled_tasks(self, seen: int = 0) -> values.PooledTasks | None:
         if seen and self._engine.peek(places.newest) == seen:
             return None
-        return self._engine.read(places.pooled)
+        return self._engine.read(places.pooled_tasks)
 
     def keep_pools(self, place: str, pools: Sequence[Pool]) -> None:
-        self._engine.change(Limited(DiskUse.HALF, lambda tx: places.keep(tx, place, pools)))
+        self._engine.change(DiskLimited(DiskUse.HALF, lambda tx: places.keep(tx, place, pools)))
 
     def pool_reports(self) -> list[values.PoolReport]:
         return self._engine.peek(places.reports)
@@ -349,22 +349,24 @@ class SqlStore:
     def placed_starts(self, since: datetime, most: int = 100_000) -> list[values.PlacedStart]:
         return self._engine.peek(lambda tx: places.starts(tx, since, most))
 
-    def arrivals(self, since: datetime, *, task_id: str | None = None, most: int = 100_000) -> list[values.Arrival]:
+    def arrivals(self, since: datetime, *, task_id: str | None = None, most: int = 100_000) -> list[values.ClaimedAttempt]:
         return self._engine.peek(lambda tx: places.arrivals(tx, since, task_id, most))
 
     def generations(self, *, since: datetime, after: int = 0, limit: int = 20) -> list[values.GenerationRow]:
-        return self._engine.peek(lambda tx: audit.generations(tx, micros(since), after, limit))
+        return self._engine.peek(lambda tx: audit.generations(tx, to_micros(since), after, limit))
 
     def audit_slots(
         self, task_id: str, after: datetime, until: datetime, runs: datetime, limit: int = 20_000
     ) -> list[tuple[datetime, str] | values.AuditedSlot]:
-        return self._engine.peek(lambda tx: audit.slots(tx, task_id, micros(after), micros(until), micros(runs), limit))
+        return self._engine.peek(
+            lambda tx: audit.slots(tx, task_id, to_micros(after), to_micros(until), to_micros(runs), limit)
+        )
 
     def audit_ranges(self, task_id: str, after: datetime, until: datetime) -> list[values.AuditedSlot]:
-        return self._engine.peek(lambda tx: audit.ranges(tx, task_id, micros(after), micros(until)))
+        return self._engine.peek(lambda tx: audit.ranges(tx, task_id, to_micros(after), to_micros(until)))
 
     def first_delivery(self, since: datetime) -> int | None:
-        return self._engine.peek(lambda tx: audit.first_delivery(tx, micros(since)))
+        return self._engine.peek(lambda tx: audit.first_delivery(tx, to_micros(since)))
 
     def audit_deliveries(
         self, span: values.AuditSpan, *, first: int, task_id: str | None = None, before: int = 2**62, limit: int = 20_000
@@ -383,11 +385,11 @@ class SqlStore:
         return self._engine.read(lambda tx: schedules.slots(tx, task_id, cursor, limit))
 
     def ready(self, firings: Sequence[values.Firing]) -> Callable[[], Future[list[list[str] | Exception]]]:
-        operation = schedules.Fires([schedules.Fire(each) for each in firings])
+        operation = schedules.FireSchedules([schedules.FireSchedule(each) for each in firings])
         return lambda: self._engine.write(operation)
 
     def fire(self, firing: values.Firing) -> Future[list[str]]:
-        return self._engine.write(schedules.Fire(firing))
+        return self._engine.write(schedules.FireSchedule(firing))
 
     def add_token(self, token_id: str, secret_sha256: str, role: str, label: str, expires_at: datetime | None) -> values.Token:
         return self._engine.change(lambda tx: tokens.add(tx, token_id, secret_sha256, role, label, expires_at))
@@ -407,29 +409,29 @@ class SqlStore:
     def now(self) -> datetime:
         return self._engine.peek(lambda tx: when(tx.now))
 
-    def prunable(self, keep: values.Keep) -> dict[str, int]:
+    def prunable(self, keep: values.RetentionPolicy) -> dict[str, int]:
         return self._engine.read(lambda tx: retention.prunable(tx, keep))
 
-    def prune(self, keep: values.Keep) -> Iterator[tuple[str, int]]:
+    def prune(self, keep: values.RetentionPolicy) -> Iterator[tuple[str, int]]:
         return retention.prune(self._engine, keep)
 
     def delete_run(self, run_id: str) -> None:
         retention.delete_run(self._engine, run_id)
 
-    def take_turn(self, chore: str, owner: str, every: timedelta, lease: timedelta) -> bool:
+    def acquire_job_lease(self, chore: str, owner: str, every: timedelta, lease: timedelta) -> bool:
         return self._engine.change(lambda tx: job_leases.take(tx, chore, owner, every, lease))
 
-    def hold_turn(self, chore: str, owner: str, lease: timedelta) -> bool:
+    def renew_job_lease(self, chore: str, owner: str, lease: timedelta) -> bool:
         return self._engine.change(lambda tx: job_leases.hold(tx, chore, owner, lease))
 
-    def end_turn(self, chore: str, owner: str) -> None:
+    def release_job_lease(self, chore: str, owner: str) -> None:
         self._engine.change(lambda tx: job_leases.end(tx, chore, owner))
 
-    def depths(self) -> list[values.Depth]:
+    def depths(self) -> list[values.QueueDepth]:
         return self._engine.peek(queue_depth.every)
 
     def watch(self, failed: Callable[[], None]) -> None:
-        self._engine = Watched(self._engine, failed)
+        self._engine = HealthEngine(self._engine, failed)
 
     def check(self) -> None:
         self._engine.check()

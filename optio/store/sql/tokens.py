@@ -4,7 +4,7 @@ from datetime import datetime
 
 from optio.errors import NotFound
 from optio.store.sql.records import to_token
-from optio.store.sql.transaction import Transaction, micros
+from optio.store.sql.transaction import Transaction, to_micros
 from optio.store.values import Token
 
 
@@ -19,7 +19,7 @@ def add(tx: Transaction, token_id: str, secret_sha256: str, role: str, label: st
             "role": role,
             "label": label,
             "now": tx.now,
-            "expires": None if expires_at is None else micros(expires_at),
+            "expires": None if expires_at is None else to_micros(expires_at),
         },
     )
     return to_token(tx.one("SELECT * FROM tokens WHERE id = :id", {"id": token_id}))

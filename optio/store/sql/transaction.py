@@ -24,7 +24,7 @@ def dump_json(value: Any) -> str:
 BYTES = "bytea"
 
 
-class Lot:
+class BulkRows:
     """Rows for one statement, which takes them `FROM lot`, a table with these columns (`id text, at bigint, body bytea`). Rows
     may have more than that. What a server gets of them is made once: ahead of the transaction, by whoever has the time to ask.
     """
@@ -85,7 +85,7 @@ class Transaction(Protocol):
         """As `one`, and nobody else changes that row before the end. Needed wherever a change depends on what was read."""
         ...
 
-    def hold_all(self, sql: str, params: Mapping[str, Any] | None = None, lot: Lot | None = None) -> list[Any]:
+    def hold_all(self, sql: str, params: Mapping[str, Any] | None = None, lot: BulkRows | None = None) -> list[Any]:
         """As `hold`, for every row, in the order of the statement: who holds several runs takes the oldest first, so that no
         two wait for each other. With a lot, the statement finds them by it (`WHERE id IN (SELECT lot.id FROM lot)`)."""
         ...
@@ -107,7 +107,7 @@ class Transaction(Protocol):
         rows changed. Rows may have more than that."""
         ...
 
-    def lay(self, sql: str, lot: Lot, params: Mapping[str, Any] | None = None) -> int:
+    def bulk_run(self, sql: str, lot: BulkRows, params: Mapping[str, Any] | None = None) -> int:
         """The same with a lot that is made already, and parameters that are the same for all of its rows."""
         ...
 
@@ -116,7 +116,7 @@ class Transaction(Protocol):
         ...
 
 
-def micros(at: datetime) -> int:
+def to_micros(at: datetime) -> int:
     """An aware time as microseconds since 1970."""
     return (at - _EPOCH) // _MICROSECOND
 
@@ -126,6 +126,6 @@ def when(at: int) -> datetime:
     return _EPOCH + at * _MICROSECOND
 
 
-def maybe(at: int | None) -> datetime | None:
+def optional_from_micros(at: int | None) -> datetime | None:
     """`when`, or None."""
     return None if at is None else when(at)

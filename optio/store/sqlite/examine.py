@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from optio.errors import SettingsError, StoreUnavailable
-from optio.model.probe_result import ERROR, OK, WARNING, Finding
+from optio.model.probe_result import ERROR, OK, WARNING, ProbeResult
 from optio.store.sql.schema import found
-from optio.store.sqlite.mounts import shared_by
+from optio.store.sqlite.mounts import shared_mount_type
 from optio.store.sqlite.sqlite_store import read_wal, refuse_damage, state
 from optio.store.sqlite.wal import Salvage, WalReport, salvage_wal
 
@@ -30,24 +30,24 @@ _BUSY_S = 2.0
 _SHARED_FIRST, _SHARED_BYTES = 0x40000002, 510
 
 
-def examine(path: Path, *, thorough: bool) -> Iterator[Finding]:
+def examine(path: Path, *, thorough: bool) -> Iterator[ProbeResult]:
     """One finding after the other; `thorough` reads the whole file."""
     library = f"SQLite {sqlite3.sqlite_version}"
     if sqlite3.sqlite_version_info < _OLDEST:
-        yield Finding("database", ERROR, library, "Optio needs SQLite 3.35 or newer (RETURNING)")
+        yield ProbeResult("database", ERROR, library, "Optio needs SQLite 3.35 or newer (RETURNING)")
         return
     existing = next(each for each in (path.absolute().parent, *path.absolute().parents) if each.exists())
-    shared = shared_by(existing)
+    shared = shared_mount_type(existing)
     if shared is not None:
         hint = "SQLite loses data there: move it with OPTIO_DATA_DIR, or use PostgreSQL"
-        yield Finding("database", ERROR, f"{path} lies on a network file system ({shared})", hint)
+        yield ProbeResult("database", ERROR, f"{path} lies on a network file system ({shared})", hint)
     try:
         refuse_damage(path)
     except StoreUnavailable as err:
-        yield Finding("log", ERROR, str(err), "`optio db recover`, or restore a backup")
+        yield ProbeResult("log", ERROR, str(err), "`optio db recover`, or restore a backup")
         return
     if not path.exists():
-        yield Finding("database", OK, f"{library}, {path} is not made yet")
+        yield ProbeResult("database", OK, f"{library}, {path} is not made yet")
         return
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_S)) as connection:
@@ -55,23 +55,23 @@ def examine(path: Path, *, thorough: bool) -> Iterator[Finding]:
     except (sqlite3.Error, OSError) as err:
         full = shutil.disk_usage(existing).free < _MIN_FREE_BYTES
         hint = "free some space" if full else "is it a database of Optio, and may this user read it?"
-        yield Finding("database", ERROR, f"{path}: {err}", hint)
+        yield ProbeResult("database", ERROR, f"{path}: {err}", hint)
 
 
-def _look(connection: sqlite3.Connection, path: Path, library: str, thorough: bool) -> Iterator[Finding]:
+def _look(connection: sqlite3.Connection, path: Path, library: str, thorough: bool) -> Iterator[ProbeResult]:
     connection.isolation_level = None
     there = state(connection)
     journal = connection.execute("PRAGMA journal_mode").fetchone()[0]
-    yield Finding("database", OK, f"{library}, {path}, {journal}, {path.stat().st_size:,} bytes")
+    yield ProbeResult("database", OK, f"{library}, {path}, {journal}, {path.stat().st_size:,} bytes")
     yield found(there)
     try:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("CREATE TABLE optio_check (a INTEGER)")
-        yield Finding("writable", OK, "it takes changes")
+        yield ProbeResult("writable", OK, "it takes changes")
     except sqlite3.Error as err:
         held = getattr(err, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
         hint = "another process holds it: end that one" if held else "let this user write to the file and to its directory"
-        yield Finding("writable", ERROR, f"{path}: {err}", hint)
+        yield ProbeResult("writable", ERROR, f"{path}: {err}", hint)
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
@@ -80,19 +80,19 @@ def _look(connection: sqlite3.Connection, path: Path, library: str, thorough: bo
         faults = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
         whole = faults == ["ok"]
         detail = "no page is damaged" if whole else "; ".join(faults)
-        yield Finding("pages", OK if whole else ERROR, detail, None if whole else "restore a backup")
+        yield ProbeResult("pages", OK if whole else ERROR, detail, None if whole else "restore a backup")
 
 
-def _disk(path: Path) -> Finding:
+def _disk(path: Path) -> ProbeResult:
     reserve = Path(f"{path}-reserve")
     held = reserve.stat().st_size if reserve.exists() else 0
     disk = shutil.disk_usage(path.parent)
     detail = f"{disk.free >> 20:,} MiB are free"
     if reserve.exists() and disk.free < min(held or _FEW_BYTES, disk.total // 16):
-        return Finding("disk", ERROR, f"{detail}: new runs are refused, running ones go on", "free some space")
+        return ProbeResult("disk", ERROR, f"{detail}: new runs are refused, running ones go on", "free some space")
     if disk.free < _FEW_BYTES:
-        return Finding("disk", WARNING, detail, "free some space")
-    return Finding("disk", OK, detail)
+        return ProbeResult("disk", WARNING, detail, "free some space")
+    return ProbeResult("disk", OK, detail)
 
 
 @dataclass(frozen=True, slots=True)

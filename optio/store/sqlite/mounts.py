@@ -9,7 +9,7 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 _MOUNTS = Path("/proc/self/mountinfo")
 
 
-def shared_by(path: Path) -> str | None:
+def shared_mount_type(path: Path) -> str | None:
     """The type of the network file system that holds `path`, or None (also where the system does not say)."""
     try:
         lines = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()

@@ -22,24 +22,24 @@ from typing import Any, TypeVar
 from optio import private_files
 from optio.errors import CommitUnknown, Conflict, Invalid, StoreFull, StoreMismatch, StoreUnavailable
 from optio.store.sql import schema
-from optio.store.sql.bulk import perform
-from optio.store.sql.group_commit import DiskUse, Item, WriteQueue, apart, disk_use, divisible
+from optio.store.sql.bulk import run_batch
+from optio.store.sql.group_commit import DiskUse, QueuedWrite, WriteQueue, disk_use, is_divisible, split_batch
 from optio.store.sql.schema import Migration, SchemaState, migrations, pending
 from optio.store.sql.store import SqlStore
-from optio.store.sql.transaction import Lot, RequestCounts, Transaction
+from optio.store.sql.transaction import BulkRows, RequestCounts, Transaction
 from optio.store.sqlite.disk_reserve import DiskReserve
 from optio.store.sqlite.files import DatabaseFiles, FileState
-from optio.store.sqlite.mounts import shared_by
+from optio.store.sqlite.mounts import shared_mount_type
 from optio.store.sqlite.wal import WalReport, inspect_wal
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-MOST_IN_A_COMMIT = 256
-BUSY_SECONDS = 5.0
+MAX_COMMIT_OPERATIONS = 256
+BUSY_TIMEOUT_S = 5.0
 # Readers that are kept open between reads, each with its page cache; more are opened and closed as they are needed.
-MOST_IDLE_READERS = 8
+MAX_IDLE_READERS = 8
 # A log that outgrows this is written back and cut, by force if the usual way does not get through.
-WAL_BYTES = 16 << 20
+MAX_WAL_BYTES = 16 << 20
 # Of these errors a full disk may be the cause: the shared memory and a flush do not say so themselves.
 _MAY_BE_FULL = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 _NO_ROOM_BYTES = 256 << 10
@@ -61,7 +61,7 @@ _TAKEN = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE
 
 
 def open_store(
-    path: Path, *, clock: Callable[[], float] = time.time, busy: float = BUSY_SECONDS, migrated: bool = True, reserve: int = 0
+    path: Path, *, clock: Callable[[], float] = time.time, busy: float = BUSY_TIMEOUT_S, migrated: bool = True, reserve: int = 0
 ) -> SqlStore:
     """A store on this file, migrated to this version if that is wanted; raises StoreUnavailable and StoreMismatch.
 
@@ -71,7 +71,7 @@ def open_store(
     return SqlStore(SqliteEngine(path, clock=clock, busy=busy, migrated=migrated, reserve=reserve))
 
 
-class _Transaction:
+class _SqliteTransaction:
     """An open transaction on one connection."""
 
     lateral = False
@@ -90,7 +90,7 @@ class _Transaction:
 
     hold = one  # `BEGIN IMMEDIATE` holds every row
 
-    def hold_all(self, sql: str, params: Mapping[str, Any] | None = None, lot: Lot | None = None) -> list[Any]:
+    def hold_all(self, sql: str, params: Mapping[str, Any] | None = None, lot: BulkRows | None = None) -> list[Any]:
         if lot is None:
             return self.all(sql, params)
         sql = _laid(sql, lot)
@@ -103,9 +103,9 @@ class _Transaction:
         return self.connection.executemany(sql, params).rowcount if params else 0
 
     def lot(self, sql: str, columns: str, rows: Sequence[Mapping[str, Any]]) -> int:
-        return self.lay(sql, Lot(columns, rows))
+        return self.bulk_run(sql, BulkRows(columns, rows))
 
-    def lay(self, sql: str, lot: Lot, params: Mapping[str, Any] | None = None) -> int:
+    def bulk_run(self, sql: str, lot: BulkRows, params: Mapping[str, Any] | None = None) -> int:
         # One by one: there is no way to the server to be saved here.
         rows = lot.rows if params is None else [{**row, **params} for row in lot.rows]
         return self.many(_laid(sql, lot), rows)
@@ -130,7 +130,7 @@ class SqliteEngine:
         path: Path,
         *,
         clock: Callable[[], float] = time.time,
-        busy: float = BUSY_SECONDS,
+        busy: float = BUSY_TIMEOUT_S,
         migrated: bool = True,
         reserve: int = 0,
     ) -> None:
@@ -138,7 +138,7 @@ class SqliteEngine:
         self._files = DatabaseFiles(path)
         self._reserve = DiskReserve(Path(f"{path}-reserve"), reserve)
         self._wal = Path(f"{path}-wal")
-        self._wal_limit = WAL_BYTES
+        self._wal_limit = MAX_WAL_BYTES
         self._clock = clock
         self._busy = busy
         self._idle: list[sqlite3.Connection] = []
@@ -150,7 +150,7 @@ class SqliteEngine:
         self._checked_until = 0.0
         with _translated(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            shared = shared_by(path.parent)
+            shared = shared_mount_type(path.parent)
             if shared is not None:
                 raise StoreUnavailable(
                     f"the database {path} is on a network file system ({shared}), where SQLite loses data: "
@@ -165,7 +165,7 @@ class SqliteEngine:
             with _LOCK:
                 _OPEN[path] += 1
             self._reserve.is_low()
-        self._queue = WriteQueue(MOST_IN_A_COMMIT)
+        self._queue = WriteQueue(MAX_COMMIT_OPERATIONS)
         self._thread = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -208,7 +208,7 @@ class SqliteEngine:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
             connection.execute("PRAGMA temp_store=MEMORY")
-            connection.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")
+            connection.execute(f"PRAGMA journal_size_limit={MAX_WAL_BYTES}")
         except BaseException:
             connection.close()
             raise
@@ -247,7 +247,7 @@ class SqliteEngine:
                 self._reuse_wal()
             self._bound_wal()
 
-    def _admit(self, batch: list[Item], *, low: bool) -> list[Item]:
+    def _admit(self, batch: list[QueuedWrite], *, low: bool) -> list[QueuedWrite]:
         """Refuse what may not be written while the disk is full."""
         if not low:
             return batch
@@ -302,7 +302,7 @@ class SqliteEngine:
             if self._is_full(err):
                 self._reserve.release()
 
-    def _commit(self, batch: list[Item]) -> None:
+    def _commit(self, batch: list[QueuedWrite]) -> None:
         if not batch:
             return
         values: list[Any] = []
@@ -312,8 +312,8 @@ class SqliteEngine:
             connection = self._writer
             connection.execute("BEGIN IMMEDIATE")
             begun = True
-            transaction = _Transaction(connection, self._now())
-            values = perform(transaction, [item.operation for item in batch])
+            transaction = _SqliteTransaction(connection, self._now())
+            values = run_batch(transaction, [item.operation for item in batch])
             done = True
             connection.execute("COMMIT")
             self._confirm()
@@ -324,9 +324,9 @@ class SqliteEngine:
             if self._is_full(err) and self._reserve.release():
                 self._commit(self._admit(batch, low=True))
                 return
-            if begun and not done and divisible(batch):
+            if begun and not done and is_divisible(batch):
                 # One operation failed: each by itself, so that it harms no other.
-                for item in apart(batch):
+                for item in split_batch(batch):
                     self._commit([item])
                 return
             failure = _in_our_words(self._path, err)
@@ -353,25 +353,25 @@ class SqliteEngine:
             size = self._wal.stat().st_size
         except OSError:
             return
-        if size <= WAL_BYTES:
-            self._wal_limit = WAL_BYTES
+        if size <= MAX_WAL_BYTES:
+            self._wal_limit = MAX_WAL_BYTES
         elif size > self._wal_limit:
             connection = self._writer
             try:
                 connection.execute("PRAGMA busy_timeout=250")
                 busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
                 # A reader that stays must not cost a wait at each commit.
-                self._wal_limit = size + WAL_BYTES if busy else WAL_BYTES
+                self._wal_limit = size + MAX_WAL_BYTES if busy else MAX_WAL_BYTES
             except sqlite3.Error as err:
                 log.warning("the database's log could not be cut: %s", err)
-                self._wal_limit = size + WAL_BYTES
+                self._wal_limit = size + MAX_WAL_BYTES
             finally:
                 connection.execute(f"PRAGMA busy_timeout={int(self._busy * 1000)}")
 
     def read(self, operation: Callable[[Transaction], T]) -> T:
         """Run a reading operation on one snapshot."""
 
-        def whole(tx: _Transaction) -> T:
+        def whole(tx: _SqliteTransaction) -> T:
             tx.run("BEGIN")
             try:
                 return operation(tx)
@@ -384,7 +384,7 @@ class SqliteEngine:
         """Run a reading operation of one statement."""
         return self._with_reader(operation)
 
-    def _with_reader(self, operation: Callable[[_Transaction], T]) -> T:
+    def _with_reader(self, operation: Callable[[_SqliteTransaction], T]) -> T:
         """On a connection that nobody else uses. They belong to no thread: threads come and go with the runs."""
         with self._lock:
             if self._closed:
@@ -399,7 +399,7 @@ class SqliteEngine:
                 connection.execute("PRAGMA query_only=ON")
                 self._checked_until = 0.0
                 self._require_same_files()
-            return operation(_Transaction(connection, self._now()))
+            return operation(_SqliteTransaction(connection, self._now()))
         except sqlite3.Error as err:
             sound = False
             made = _in_our_words(self._path, err)
@@ -425,7 +425,7 @@ class SqliteEngine:
 
     def _give_back(self, connection: sqlite3.Connection, sound: bool, begun: int) -> None:
         with self._lock:
-            if sound and not self._closed and begun == self._round and len(self._idle) < MOST_IDLE_READERS:
+            if sound and not self._closed and begun == self._round and len(self._idle) < MAX_IDLE_READERS:
                 self._idle.append(connection)
                 return
         connection.close()
@@ -517,7 +517,7 @@ def _full(path: Path) -> StoreFull:
     return StoreFull(f"the disk of {path} is full: new runs are refused until there is space, running ones go on")
 
 
-def _laid(sql: str, lot: Lot) -> str:
+def _laid(sql: str, lot: BulkRows) -> str:
     names = ", ".join(f":{name} AS {name}" for name in lot.names)
     return sql.replace("FROM lot", f"FROM (SELECT {names}) AS lot")
 

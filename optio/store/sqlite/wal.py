@@ -53,7 +53,7 @@ class Salvage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Index:
+class _WalIndex:
     """The header of a `-shm` file."""
 
     last: int
@@ -62,7 +62,7 @@ class _Index:
 
 
 @dataclass(frozen=True, slots=True)
-class _Frames:
+class _WalFrames:
     """A log's frames up to the last one of its generation."""
 
     count: int
@@ -75,7 +75,7 @@ class _Frames:
     stored: list[tuple[int, int]]
     expected: list[tuple[int, int]]
     """What the checksum of each frame would be, from its bytes and the checksum that is stored before it."""
-    index: _Index | None
+    index: _WalIndex | None
 
     def is_current(self, place: int) -> bool:
         return self.headers[place][8:16] == self.salts
@@ -154,7 +154,7 @@ def salvage_wal(wal: bytes, shm: bytes = b"") -> Salvage | None:
     return Salvage(starts, size, frames.page_size, max(later, 1) if last > end else 0)
 
 
-def _other_page(frames: _Frames, place: int, most: int) -> Iterator[int]:
+def _other_page(frames: _WalFrames, place: int, most: int) -> Iterator[int]:
     """The page of a frame that fails, if the first eight bytes of its header, and nothing else, are damaged: the checksum says
     what they were. `most` is how many pages the database had at the most."""
     stored, expected = frames.stored[place], frames.expected[place]
@@ -170,7 +170,7 @@ def _other_page(frames: _Frames, place: int, most: int) -> Iterator[int]:
         yield page
 
 
-def _read(wal: bytes, shm: bytes) -> _Frames | None:
+def _read(wal: bytes, shm: bytes) -> _WalFrames | None:
     """Split a log into its frames; None when there are none."""
     if len(wal) < HEADER_BYTES:
         return None
@@ -207,7 +207,7 @@ def _read(wal: bytes, shm: bytes) -> _Frames | None:
         ((a * s0 + b * s1 + own0) & _WORD, (c * s0 + d * s1 + own1) & _WORD)
         for (s0, s1), (own0, own1) in zip(before, own, strict=False)
     ]
-    return _Frames(count, order, page_size, sound, salts, headers, stored, expected, index)
+    return _WalFrames(count, order, page_size, sound, salts, headers, stored, expected, index)
 
 
 def _own_sums(wal: bytes, order: str, page_size: int, first: int, count: int) -> list[tuple[int, int]]:
@@ -258,7 +258,7 @@ def _sum(data: bytes, order: str, start: tuple[int, int]) -> tuple[int, int]:
     return s0, s1
 
 
-def _index(shm: bytes) -> _Index | None:
+def _index(shm: bytes) -> _WalIndex | None:
     """Read the header that every commit writes twice, in the machine's own byte order; None unless it is whole."""
     if len(shm) < 136 or shm[:48] != shm[48:96] or shm[12] != 1:
         return None
@@ -266,4 +266,4 @@ def _index(shm: bytes) -> _Index | None:
     sign = "<" if order == "little" else ">"
     if _sum(shm[:40], order, (0, 0)) != struct.unpack_from(f"{sign}2I", shm, 40):
         return None
-    return _Index(struct.unpack_from(f"{sign}I", shm, 16)[0], shm[32:40], struct.unpack_from(f"{sign}I", shm, 96)[0])
+    return _WalIndex(struct.unpack_from(f"{sign}I", shm, 16)[0], shm[32:40], struct.unpack_from(f"{sign}I", shm, 96)[0])

@@ -156,7 +156,7 @@ class Fence:
 
     def pod(self, name: str, egress: network.Egress, source: str, *words: str, wait: bool = True) -> Manifest:
         """An agent's pod, as the executor makes it in what matters here."""
-        gate = network.gate_of(egress, EGRESS_IMAGE, self.proxy)
+        gate = network.egress_gate(egress, EGRESS_IMAGE, self.proxy)
         labels = {INSTALL: INSTALLATION, EGRESS: network.digest(egress, INSTALLATION, self.proxy)}
         verdict = network.VERDICT
         waiting = f"""

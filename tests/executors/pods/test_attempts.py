@@ -11,7 +11,7 @@ import pytest
 
 from optio.executors.pods import launch_script, manifest
 from optio.executors.pods.executor import PodExecutor
-from optio.executors.pods.informer import runs
+from optio.executors.pods.informer import is_agent_running
 from optio.model.run import LogKind
 from optio.model.task import Environment
 from optio.runs.execute import Execution
@@ -165,7 +165,7 @@ def test_a_run_whose_worker_died_before_it_could_say_that_it_started_has_started
             thread.start()
             eventually(lambda: (it := first._handle) and it.begun(), within=60, what="the beginning")
             name = manifest.name_of(install, run_id, 1)
-            eventually(lambda: runs(executor._informer.status(name)), within=60, what="the node's word")
+            eventually(lambda: is_agent_running(executor._informer.status(name)), within=60, what="the node's word")
             first.leave()
             thread.join()
         before = services.store.run(run_id)
@@ -202,7 +202,7 @@ def test_the_pod_of_a_failed_run_stays_for_a_look_without_its_secrets(make: Make
     look = "cat work/note /proc/1/environ; for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; done; ls -A private"
     code, seen = executor._call(lambda: executor._cluster.run(name, "agent", ["/bin/sh", "-c", f"cd /optio; {look}"]))
     assert ended.exit.code == 3
-    assert stay.stays
+    assert stay.is_kept
     assert stay.told.endswith(f"kubectl -n {NAMESPACE} exec -it {name} -c agent -- /bin/sh")
     assert (code, b"from the agent" in seen, secret.encode() in seen, b"stdin" in seen) == (0, True, False, False)
     assert b"sleep 600" not in seen

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from optio.executors.base import Warm
+from optio.executors.base import WarmDemand
 from optio.executors.pods import manifest
 from optio.executors.pods.template import EVICTABLE, Template, faults
 from optio.model.task import Environment
@@ -81,7 +81,7 @@ def test_a_template_of_the_operator_holds_for_pods_that_are_made_and_for_those_t
         api.ask("POST", "configmaps", {"metadata": {"name": name}, "data": {"ca.crt": "ours"}})
         try:
             cold = run(executor, shell("cat /etc/ours/ca.crt", run_id="cold"), within=60)
-            executor.keep_warm([Warm(task_id="t", size=1, environment=Environment())])
+            executor.keep_warm([WarmDemand(task_id="t", size=1, environment=Environment())])
             eventually(lambda: [each.ready for each in executor.pools() or ()] == [1], within=60, what="a warm pod")
             (idle,) = api.pods(f"team={name},optio.dev/role=warm")
             taking = shell("cat /etc/ours/ca.crt; sleep 2", run_id="warm", environment=Environment(), warm=True)

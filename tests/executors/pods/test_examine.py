@@ -13,7 +13,7 @@ import pytest
 from optio.executors.pods.examine import NEEDED, examine
 from optio.executors.pods.manifest import Fence, PodSettings
 from optio.executors.pods.network import proxy_of
-from optio.model.probe_result import Finding
+from optio.model.probe_result import ProbeResult
 
 ALL = {(group, resource, verb) for (group, resource), verbs in NEEDED.items() for verb in verbs}
 CLOSED = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
@@ -56,7 +56,7 @@ class Api:
         return 404
 
 
-Look = Callable[..., dict[str, list[Finding]]]
+Look = Callable[..., dict[str, list[ProbeResult]]]
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Look]:
         if not running:
             server.shutdown()
             server.server_close()
-        found: dict[str, list[Finding]] = {}
+        found: dict[str, list[ProbeResult]] = {}
         for each in examine(PodSettings(namespace="runs", install="optio", image=image, fence=fence)):
             found.setdefault(each.name, []).append(each)
         assert all(api.dry), "a look makes no pod"

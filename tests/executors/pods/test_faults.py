@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from optio.errors import StoreUnavailable
-from optio.executors.base import Executor, Handle, Launch, Warm
+from optio.executors.base import Executor, Handle, Launch, WarmDemand
 from optio.executors.pods import manifest
 from optio.executors.pods import start as starting
 from optio.executors.pods.executor import PodExecutor
@@ -144,7 +144,7 @@ def test_a_warm_pod_that_was_claimed_without_a_word_of_it_is_the_pod_of_the_atte
 ) -> None:
     """F28."""
     executor = make()
-    executor.keep_warm([Warm(task_id="task", size=1, environment=Environment())])
+    executor.keep_warm([WarmDemand(task_id="task", size=1, environment=Environment())])
     eventually(lambda: [each.ready for each in executor.pools() or ()] == [1], within=60, what="a warm pod")
     lost = proxy.rule("^PATCH", **fault)
 
@@ -162,7 +162,7 @@ def test_a_warm_pod_that_was_claimed_without_a_word_of_it_is_the_pod_of_the_atte
 def standing_by(make: Make, proxy: FaultProxy) -> Executor:
     """A worker that has the way into its one warm pod open."""
     executor = make()
-    executor.keep_warm([Warm(task_id="task", size=1, environment=Environment())])
+    executor.keep_warm([WarmDemand(task_id="task", size=1, environment=Environment())])
     eventually(lambda: proxy.count(LAUNCH), within=60, what="the way into a warm pod")
     eventually(lambda: [each.ready for each in executor.pools() or ()] == [1], within=60, what="a warm pod")
     return executor

@@ -25,8 +25,8 @@ from optio.executors.pods.network import (
     Resolver,
     credentials,
     digest,
+    egress_gate,
     egress_of,
-    gate_of,
     policy,
     proxy_of,
     resolvers_of,
@@ -34,7 +34,7 @@ from optio.executors.pods.network import (
 )
 from optio.model.egress import METADATA, as_text, parse
 from optio.model.task import Network
-from optio.runs.mask import SHORTEST, Masker
+from optio.runs.mask import MIN_VALUE_LENGTH, Masker
 from tests.executors.pods.image import program
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -67,7 +67,7 @@ def test_the_policy_is_the_golden_one(name: str) -> None:
 
 def test_the_gate_is_the_golden_one() -> None:
     path = GOLDEN / "gate.json"
-    gate = gate_of(made([]), "registry.example/egress@sha256:" + "0" * 64, AT)
+    gate = egress_gate(made([]), "registry.example/egress@sha256:" + "0" * 64, AT)
 
     text = json.dumps([gate.container, gate.volume, gate.mount], indent=2) + "\n"
 
@@ -78,7 +78,7 @@ def test_the_gate_is_the_golden_one() -> None:
 
 @pytest.mark.parametrize(("name", "looks"), [("nothing", True), ("names", True), ("public", False), ("addresses", False)])
 def test_a_gate_looks_at_the_clusters_api_where_no_rule_could_allow_it(name: str, looks: bool) -> None:
-    gate = gate_of(made(LISTS[name]), "egress:1", AT)
+    gate = egress_gate(made(LISTS[name]), "egress:1", AT)
 
     assert ("--api" in gate.container["command"]) is looks
 
@@ -342,6 +342,6 @@ def test_a_log_shows_nothing_that_opens_the_proxy_and_everything_else(name: str)
 
     shown = mask(said.encode()).decode()
     assert password not in shown
-    assert len(user) < SHORTEST or user not in shown
+    assert len(user) < MIN_VALUE_LENGTH or user not in shown
     assert basic[-20:-4] not in shown
     assert mask(rest.encode()).decode() == rest

@@ -6,10 +6,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.executors.base import Warm
+from optio.executors.base import WarmDemand
 from optio.executors.pods import manifest
 from optio.executors.pods.manifest import PodSettings
-from optio.executors.pods.pool import Kind, decide, is_ready, kinds_of
+from optio.executors.pods.pool import PoolKind, decide, is_ready, kinds_of
 from optio.model.task import Environment
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -33,8 +33,8 @@ def pod(key: str, status: str = "ready", *, age: timedelta = timedelta(0), name:
     return {"metadata": {"name": name, "labels": labels, "creationTimestamp": made}, "status": STATUSES[status]}
 
 
-def kind(key: str, size: int) -> Kind:
-    return Kind(key, Environment(), size, ("task",))
+def kind(key: str, size: int) -> PoolKind:
+    return PoolKind(key, Environment(), size, ("task",))
 
 
 def names(pods: list[Any]) -> list[str]:
@@ -123,9 +123,9 @@ def test_what_was_decided_leads_to_pools_that_need_nothing(
 def test_tasks_whose_pods_are_alike_share_a_pool() -> None:
     plain, other = Environment(), Environment(image="other:1")
     wanted = [
-        Warm(task_id="one", size=2, environment=plain),
-        Warm(task_id="two", size=1, environment=Environment(secrets=["KEY"])),
-        Warm(task_id="three", size=1, environment=other),
+        WarmDemand(task_id="one", size=2, environment=plain),
+        WarmDemand(task_id="two", size=1, environment=Environment(secrets=["KEY"])),
+        WarmDemand(task_id="three", size=1, environment=other),
     ]
 
     kinds = kinds_of(wanted, SETTINGS).values()
@@ -136,8 +136,8 @@ def test_tasks_whose_pods_are_alike_share_a_pool() -> None:
 def test_a_task_that_can_have_no_pod_at_all_does_not_keep_the_others_from_theirs() -> None:
     settings = PodSettings(namespace="agents", install="acme", image=None)
     wanted = [
-        Warm(task_id="none", size=2, environment=Environment()),
-        Warm(task_id="one", size=1, environment=Environment(image="agent:1")),
+        WarmDemand(task_id="none", size=2, environment=Environment()),
+        WarmDemand(task_id="one", size=1, environment=Environment(image="agent:1")),
     ]
 
     assert [each.tasks for each in kinds_of(wanted, settings).values()] == [("one",)]

@@ -432,7 +432,7 @@ def test_where_no_policy_is_enforced_that_is_said_in_time(monkeypatch: pytest.Mo
 def test_the_command_of_the_manifest_is_one_that_the_gate_takes(tmp_path: Path) -> None:
     with listening() as proxy:
         at = network.Proxy(host="127.0.0.1", port=proxy.getsockname()[1], namespace="x")
-        made = network.gate_of(network.Egress(), "egress:1", at, patience_s=0.5)
+        made = network.egress_gate(network.Egress(), "egress:1", at, patience_s=0.5)
         _, *words = made.container["command"]
         words[-1] = str(tmp_path / "verdict")
         with opened_gate(*words):

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from optio.executors.base import Handle, Launch, Warm
+from optio.executors.base import Handle, Launch, WarmDemand
 from optio.executors.pods import launch_script, manifest
 from optio.executors.pods.executor import PodExecutor
-from optio.executors.pods.launch_transfer import Delivery
+from optio.executors.pods.launch_transfer import LaunchTransfer
 from optio.executors.pods.manifest import PodSettings
 from optio.model.pool import Pool
 from optio.model.task import Environment
@@ -60,7 +60,7 @@ def pool(executor: PodExecutor) -> Pool | None:
 
 
 def filled(executor: PodExecutor, size: int, environment: Environment = PLAIN) -> None:
-    executor.keep_warm([Warm(task_id="task", size=size, environment=environment)])
+    executor.keep_warm([WarmDemand(task_id="task", size=size, environment=environment)])
     eventually(lambda: (found := pool(executor)) and found.ready == size, within=90, what="a pool that is full")
 
 
@@ -197,7 +197,7 @@ def test_a_launch_that_came_to_a_pod_and_may_not_have_it_changes_nothing_there(m
     (name,) = names(executor)
 
     async def in_vain() -> None:
-        async with Delivery(executor._cluster, name) as delivery:
+        async with LaunchTransfer(executor._cluster, name) as delivery:
             await asyncio.sleep(1)  # it waits in the pod
         assert not delivery.sent
 
@@ -231,7 +231,7 @@ def test_set_up_commands_run_ahead_without_the_runs_secrets_and_only_once(make: 
 def test_set_up_that_fails_ahead_is_said_and_its_pods_are_made_less_and_less_often(make: Make) -> None:
     executor = make()
     broken = Environment.of({"setupAhead": True, "setupCommands": ["echo no such thing >&2; exit 3"]})
-    executor.keep_warm([Warm(task_id="task", size=2, environment=broken)])
+    executor.keep_warm([WarmDemand(task_id="task", size=2, environment=broken)])
 
     eventually(lambda: (found := pool(executor)) and "no such thing" in found.problem, within=60, what="the reason")
     handle = executor.start(warm("true", environment=broken, setup=tuple(broken.setup_commands), setup_env={}))
@@ -270,7 +270,7 @@ def test_a_pod_of_a_pool_whose_keeper_is_gone_ends_by_itself(make: Make) -> None
 def test_one_worker_keeps_the_pools_and_another_goes_on_at_once_when_it_leaves(make: Make) -> None:
     first, second = make(), make()
     filled(first, 1)
-    second.keep_warm([Warm(task_id="task", size=1, environment=PLAIN)])
+    second.keep_warm([WarmDemand(task_id="task", size=1, environment=PLAIN)])
     time.sleep(3)
     assert (second.pools(), len(names(first))) == (None, 1)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from optio.executors.base import Warm
+from optio.executors.base import WarmDemand
 from optio.executors.pods import cluster, manifest
 from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.informer import Informer
@@ -108,7 +108,7 @@ def test_a_worker_that_keeps_no_pool_is_told_of_its_pods_when_they_can_be_taken_
     make: Make,
 ) -> None:
     keeper, other = make(), make()
-    wanted = [Warm(task_id="task", size=2, environment=PLAIN)]
+    wanted = [WarmDemand(task_id="task", size=2, environment=PLAIN)]
     keeper.executor.keep_warm(wanted)
     eventually(lambda: (pools := keeper.executor.pools()) and pools[0].ready == 2, within=90, what="a pool that is full")
     other.executor.keep_warm(wanted)
@@ -132,7 +132,7 @@ def test_a_worker_that_keeps_no_pool_is_told_of_its_pods_when_they_can_be_taken_
 @pytest.mark.skipif(not CLUSTER, reason="fields are managed by Kubernetes only")
 def test_who_has_set_which_field_of_a_warm_pod_is_not_sent_with_it(make: Make) -> None:
     keeper = make()
-    keeper.executor.keep_warm([Warm(task_id="task", size=1, environment=PLAIN)])
+    keeper.executor.keep_warm([WarmDemand(task_id="task", size=1, environment=PLAIN)])
     eventually(lambda: (pools := keeper.executor.pools()) and pools[0].ready == 1, within=90, what="a pool that is full")
 
     handle = keeper.executor.start(shell("echo ran", warm=True, environment=PLAIN))
@@ -146,7 +146,7 @@ def test_who_has_set_which_field_of_a_warm_pod_is_not_sent_with_it(make: Make) -
 
 def test_a_warm_pod_that_has_ended_when_it_is_taken_is_not_had(make: Make, install: str) -> None:
     keeper, other = make(), make()
-    keeper.executor.keep_warm([Warm(task_id="task", size=1, environment=PLAIN)])
+    keeper.executor.keep_warm([WarmDemand(task_id="task", size=1, environment=PLAIN)])
     eventually(lambda: (pools := keeper.executor.pools()) and pools[0].ready == 1, within=90, what="a pool that is full")
     keeper.executor.close()
 
