@@ -344,7 +344,7 @@ def test_an_attempt_that_never_began_leaves_no_group(executor: ProcessExecutor, 
 _IN_UNIT = """
 import os, sys
 from pathlib import Path
-from optio.executors.cgroup import Cgroups, Parent
+from optio.executors.cgroup import Cgroups, ParentGroup
 unit, controller, base = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 (unit / "cgroup.procs").write_text("0")
 if sys.argv[4:]:
@@ -352,7 +352,7 @@ if sys.argv[4:]:
     if other == 0:
         import time; time.sleep(60)
 found = Cgroups(base, controllers=(controller,))
-found._parents = {controller: Parent(2, unit)}
+found._parents = {controller: ParentGroup(2, unit)}
 found.problem = ""
 found.enter()
 print(found.problem or Path("/proc/self/cgroup").read_text().splitlines()[-1])

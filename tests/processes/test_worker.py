@@ -439,7 +439,7 @@ def test_a_worker_that_is_stopped_in_the_moment_before_a_look_claims_nothing_mor
 def test_a_part_ends_also_by_a_signal_that_does_not_wake_the_thread_that_waits() -> None:
     source = """
 import os, signal, threading, time
-from optio.cli.starting import Signals
+from optio.cli.shared.starting import Signals
 threading.Thread(target=time.sleep, args=(30,), daemon=True).start()
 signals = Signals()
 signals.started()
@@ -457,14 +457,14 @@ os._exit(0)
 def test_a_part_that_hangs_at_its_end_is_ended_in_time(tmp_path: Path) -> None:
     source = """
 import sys, time
-from optio.cli import serving
-from optio.cli.waiting import until_stopped
+from optio.cli.shared import serving
+from optio.cli.shared.run_until_signal import run_until_signal
 from optio.settings import Settings
 class Stuck:
     def start(self): pass
     def stop(self): time.sleep(60)
-serving.LONGEST_END_S = 0.5
-sys.exit(until_stopped(Settings.load(), "stuck", lambda services: Stuck()))
+serving.SHUTDOWN_TIMEOUT_S = 0.5
+sys.exit(run_until_signal(Settings.load(), "stuck", lambda services: Stuck()))
 """
     environ = {k: v for k, v in os.environ.items() if not k.startswith("OPTIO_")} | {"OPTIO_DATA_DIR": str(tmp_path / "data")}
     part = subprocess.Popen([sys.executable, "-c", source], cwd=ROOT, env=environ, stderr=subprocess.PIPE)

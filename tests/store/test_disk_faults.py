@@ -185,8 +185,8 @@ BESIDE = """
 import sys
 from pathlib import Path
 from optio.errors import StoreUnavailable
-from optio.store.base import RunFilter
-from optio.store.sqlite import open_store
+from optio.store.values import RunFilter
+from optio.store.sqlite.sqlite_store import open_store
 from tests.store.build import new_run
 
 store = open_store(Path(sys.argv[1]))

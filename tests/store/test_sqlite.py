@@ -182,7 +182,7 @@ EIO_AT_FSYNC = """
 import ctypes, errno, platform, struct, sys
 from pathlib import Path
 from optio.errors import StoreUnavailable
-from optio.store.sqlite import open_store
+from optio.store.sqlite.sqlite_store import open_store
 from tests.store.build import new_run
 
 store = open_store(Path(sys.argv[1]))
@@ -234,7 +234,7 @@ AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from optio.errors import StoreUnavailable
-from optio.store.sqlite import open_store
+from optio.store.sqlite.sqlite_store import open_store
 if os.geteuid() == 0:
     os.setuid(65534)
 try:
@@ -384,7 +384,7 @@ def test_many_that_open_a_new_file_at_once_make_one_schema(path: Path) -> None:
 PROCESS = """
 import sys
 from pathlib import Path
-from optio.store.sqlite import open_store
+from optio.store.sqlite.sqlite_store import open_store
 from tests.store.build import LEASE, at_most, end, new_run, task
 store = open_store(Path(sys.argv[1]))
 mine, count, empty = task(), int(sys.argv[2]), 0

@@ -247,7 +247,7 @@ def test_a_hundred_megabytes_take_no_minute(logs: list[Log]) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from optio.store.sqlite import open_store
+from optio.store.sqlite.sqlite_store import open_store
 from tests.store.build import new_run
 
 store = open_store(Path(sys.argv[1]))
@@ -259,7 +259,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 HOLDS = """
 import sys
 from pathlib import Path
-from optio.store.sqlite import open_store
+from optio.store.sqlite.sqlite_store import open_store
 
 store = open_store(Path(sys.argv[1]))
 print("open", flush=True)
