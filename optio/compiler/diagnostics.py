@@ -225,7 +225,7 @@ def _limit_group(found: list[Diagnostic]) -> Iterator[Diagnostic]:
     if more:
         last = shown[-1] if shown else found[-1]
         message = f"{more:,} more like this in the file {'are' if more > 1 else 'is'} not shown"
-        yield replace(last, message=message, hint="mend these first, and check again", related=(), fix=None, more=more)
+        yield replace(last, message=message, hint="correct these first, then check again", related=(), fix=None, more=more)
 
 
 def report_first(things: Iterable[T], tell: Callable[[T], Diagnostic]) -> Iterator[Diagnostic]:

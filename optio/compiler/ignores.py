@@ -58,7 +58,7 @@ def find_ignores(document: Document) -> tuple[tuple[IgnoreComment, ...], list[Di
     for comment in _ignores(document):
         count += max(1, len(comment.codes))
         if count > MAX_CODES:
-            message = f"more than {MAX_CODES:,} rules are ignored in this file: from here on none is"
+            message = f"more than {MAX_CODES:,} rules are ignored in this file: the comments from here on have no effect"
             hint = f"delete comments; `{POLICY}` turns a rule off for all files"
             return tuple(found), [diagnostic("OPT709", message, path=document.path, span=comment.span, hint=hint)]
         found.append(comment)
@@ -167,7 +167,7 @@ def _wrong(path: str, comment: IgnoreComment, used: set[str], errors: list[Diagn
 
     if not comment.codes:
         hint = "write `# optio: ignore[CODE] why`"
-        yield diagnostic("OPT709", "a comment to Optio that names no rule", path=path, span=comment.span, hint=hint)
+        yield diagnostic("OPT709", "the comment names no rule", path=path, span=comment.span, hint=hint)
         return
     for code in comment.codes:
         if code.name not in RULES:
@@ -183,17 +183,17 @@ def _wrong(path: str, comment: IgnoreComment, used: set[str], errors: list[Diagn
                 or any(each.span.start.line in comment.lines for each in errors)
             ):
                 continue  # it was not looked for, or could not be
-            message = f"this ignores nothing: there is no {code.name} {RULES[code.name].name} here"
+            message = f"this comment ignores nothing: no {code.name} {RULES[code.name].name} here"
             yield diagnostic("OPT709", message, path=path, span=code.span, hint="delete it", fix=_delete(comment, code))
         elif any(each.code == code.name for each in errors):
             message = f"an error cannot be ignored: {code.name} {RULES[code.name].name}"
             yield diagnostic(
-                "OPT709", message, path=path, span=code.span, hint="correct what it says: a task with an error is not served"
+                "OPT709", message, path=path, span=code.span, hint="correct the mistake: a task with an error is not served"
             )
     if not comment.reason:
         yield diagnostic(
             "OPT710",
-            "no reason is given",
+            "the comment gives no reason",
             path=path,
             span=comment.span,
             hint="write why behind the bracket: `ignore[CODE] why`",

@@ -109,7 +109,7 @@ def read_layers(document: Document, tree: SourceTree, bases: Bases) -> Layers:
         if read is not None and isinstance(read.value, dict):
             below.append(read)
         else:
-            message, hint = f"`{path}` cannot be read, and holds for this task, too", "mend it first"
+            message, hint = f"`{path}` cannot be read, and applies to this task", "correct it first"
             found.append(diagnostic("OPT703", message, path=document.path, hint=hint))
     return Layers(tuple(below), tuple(found))
 
@@ -130,10 +130,10 @@ def _templates(document: Document, tree: SourceTree, bases: Bases) -> Iterator[D
         paths = [each.path for each in chain]
         if path in paths:
             circle = " -> ".join([*paths[paths.index(path) :], path])
-            yield wrong(f"templates extend each other in a circle: {circle}", "take one of them out")
+            yield wrong(f"templates extend each other in a circle: {circle}", "remove one of them")
             return
         if len(chain) > _MAX_TEMPLATE_DEPTH:
-            yield wrong(f"more than {_MAX_TEMPLATE_DEPTH} templates, one on the other", "merge some of them")
+            yield wrong(f"more than {_MAX_TEMPLATE_DEPTH} templates that extend each other", "merge some of them")
             return
         try:
             base = bases.read(path, tree)
@@ -141,10 +141,10 @@ def _templates(document: Document, tree: SourceTree, bases: Bases) -> Iterator[D
             yield wrong(f"`{name}` {err.message}", missing_hint(tree, last.path, name, err) or "name a template", err.code)
             return
         if base is None:
-            yield wrong(f"`{name}` cannot be read", "mend it first")
+            yield wrong(f"`{name}` cannot be read", "correct it first")
             return
         if not _is_template(base):
-            yield wrong(f"`{name}` is no template", "write `type: template` into it, or name another file")
+            yield wrong(f"`{name}` is not a template", "write `type: template` into it, or name another file")
             return
         yield base
         chain.append(base)

@@ -117,7 +117,7 @@ class TreePolicy:
         with contextlib.suppress(Unreadable):
             tree.read(POLICY)  # for whoever notes what a task was made from
         if self._spec is None:
-            message, hint = f"`{POLICY}` cannot be read, and allows nothing until it can", "mend it first"
+            message, hint = f"`{POLICY}` cannot be read, so it allows nothing", "correct it first"
             return [diagnostic("OPT121", message, path=task.path, hint=hint)]
         from optio.compiler.policy import check
 

@@ -53,7 +53,7 @@ def _wrong(document: Document, misfit: ValidationIssue) -> Diagnostic:
         known = _keys(route[:-1])
         below = [name for name, model in _PARTS.items() if len(route) == 1 and route[0] in names_of(model)]
         meant = None if below else suggest(str(route[-1]), known)
-        hint = f"did you mean `{meant}`?" if meant else f"no key here means it, and allowed are {', '.join(known)}: write one"
+        hint = f"did you mean `{meant}`?" if meant else f"no key here means the same; allowed: {', '.join(known)}: write one"
         message, hint = f"unknown key `{name}`", hint if meant else f"{hint} of these, or delete it"
         hint = f"write it below {' or '.join(f'`{each}:`' for each in below)}" if below else hint
     elif misfit.kind == "word":
@@ -106,7 +106,7 @@ def _effects(document: Document, spec: PolicySpec) -> Iterator[Diagnostic]:
         if name not in EFFECTS:
             route, meant = ("failOn", index), suggest(name, EFFECTS)
             hint = f"did you mean `{meant}`?" if meant else "`optio plan --kinds` lists all"
-            message = f"there is no effect `{name}`"
+            message = f"unknown effect `{name}`"
             yield diagnostic("OPT121", message, path=document.path, span=document.span(route), route=route, hint=hint)
 
 
@@ -118,9 +118,9 @@ def _rules(document: Document, spec: PolicySpec) -> Iterator[Diagnostic]:
         if code not in RULES:
             sure, near = suggest_code(code)
             hint = f"write `{sure}`" if sure else f"did you mean `{near}`?" if near else "`optio explain` lists all"
-            message, key = f"there is no rule `{code}`", True
+            message, key = f"unknown rule `{code}`", True
         elif RULES[code].severity == "error" and level != "error":
-            message, key, hint = f"{code} is an error, and stays one", False, "delete the line"
+            message, key, hint = f"{code} is an error, and its severity cannot be changed", False, "delete the line"
         else:
             continue
         span = document.key_span(route) if key else document.span(route)
@@ -167,7 +167,7 @@ def _ceilings(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
     most_kept, kept = ceilings.keep_failed, task.spec.environment.keep_failed
     if most_kept is not None and kept is not None and duration(kept) > duration(most_kept):
         message = f"`environment.keepFailed` is {kept}, and the policy allows at most {most_kept}"
-        hint = f"write {most_kept} or less, or ask who keeps `{POLICY}`"
+        hint = f"write {most_kept} or less, or ask the owner of `{POLICY}`"
         yield task.at("OPT613", message, ("environment", "keepFailed"), hint=hint)
     own = {key.name for key in keys_of(TaskSpec)}
     for key, name in ((each.written, each.name) for each in keys_of(Ceilings)):
@@ -183,7 +183,7 @@ def _ceilings(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
             yield task.at("OPT613", message, (key,), key=True, hint=hint)
         elif read(asked) > read(most):
             message = f"`{key}` is {asked}, and the policy allows at most {most}"
-            yield task.at("OPT613", message, (key,), hint=f"write {most} or less, or ask who keeps `{POLICY}`")
+            yield task.at("OPT613", message, (key,), hint=f"write {most} or less, or ask the owner of `{POLICY}`")
 
 
 def _allowed(task: ResolvedTask, allow: Allow) -> Iterator[Diagnostic]:
@@ -193,7 +193,7 @@ def _allowed(task: ResolvedTask, allow: Allow) -> Iterator[Diagnostic]:
     if allow.models is not None and spec.agent_runtime != "command":
         if spec.model is None:
             hint = f"add `model:`; allowed: {', '.join(allow.models)}"
-            yield task.at("OPT519", "no `model`, of which the policy allows some", ("model",), key=True, hint=hint)
+            yield task.at("OPT519", "no `model`, and the policy allows only some", ("model",), key=True, hint=hint)
         elif not _fits(spec.model, allow.models):
             yield _refused(task, ("model",), spec.model, allow.models)
     if allow.images is not None and environment.image is not None and not _fits(environment.image, allow.images):
@@ -202,7 +202,7 @@ def _allowed(task: ResolvedTask, allow: Allow) -> Iterator[Diagnostic]:
         route: Route = ("environment", "network", "egress")
         if environment.network is None:
             hint = f"add `environment: {{network: {{egress: [...]}}}}`; allowed: {', '.join(allow.egress)}"
-            yield task.at("OPT519", "no list of hosts, of which the policy allows some", route[:2], key=True, hint=hint)
+            yield task.at("OPT519", "no list of hosts, and the policy allows only some", route[:2], key=True, hint=hint)
         for index, host in enumerate(environment.network.egress if environment.network is not None else ()):
             if not _fits(host, allow.egress):
                 yield _refused(task, (*route, index), host, allow.egress)
@@ -212,7 +212,7 @@ def _allowed(task: ResolvedTask, allow: Allow) -> Iterator[Diagnostic]:
 
 
 def _refused(task: ResolvedTask, route: Route, asked: str, allowed: Sequence[str]) -> Diagnostic:
-    hint = f"allowed: {', '.join(allowed) or 'none'}; or ask who keeps `{POLICY}`"
+    hint = f"allowed: {', '.join(allowed) or 'none'}; or ask the owner of `{POLICY}`"
     return task.at("OPT519", f"the policy does not allow `{asked}`", route, hint=hint)
 
 
@@ -225,4 +225,4 @@ def _required(task: ResolvedTask, policy: PolicySpec) -> Iterator[Diagnostic]:
     for key in policy.require:
         if not getattr(task.spec, names[key]):
             hint = f"add `{key}:`" if task.document.plain((key,)) is None else f"write a value for `{key}`"
-            yield task.at("OPT713", f"the policy asks for `{key}`", (key,), key=True, hint=hint)
+            yield task.at("OPT713", f"the policy requires `{key}`", (key,), key=True, hint=hint)

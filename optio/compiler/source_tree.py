@@ -16,7 +16,7 @@ MAX_DIRECTORIES = 64
 # A pipe or a device must not block the compiler, and a link is never followed unseen.
 FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 ESCAPES = "is a link that leads out of the task tree"
-HIDDEN_HINT = "name a file that is not hidden: the data directory with its secrets is, and no task reads it"
+HIDDEN_HINT = "name a file that is not hidden: hidden ones, such as the data directory with its secrets, are never read"
 MISSING_HINT = "write the file; its path is relative to this one"
 
 
@@ -157,7 +157,7 @@ class DirectoryTree:
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise Unreadable("OPT706", "is no regular file", "only regular files are read")
+                raise Unreadable("OPT706", "is not a regular file", "only regular files are read")
             if status.st_size > MAX_FILE_BYTES:
                 raise Unreadable("OPT014", f"is larger than {MAX_FILE_BYTES >> 20} MiB", "split it")
             return _read_all(descriptor, status.st_size)
@@ -179,7 +179,7 @@ class DirectoryTree:
                 raise
         real = os.path.realpath(full)
         if os.path.isdir(real):
-            raise Unreadable("OPT706", "is a link to a directory: none of its files is read", "put a copy in its place")
+            raise Unreadable("OPT706", "is a link to a directory, whose files are not read", "replace it by a copy")
         self._refuse(real, full)
         return os.open(real, FLAGS)
 

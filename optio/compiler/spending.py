@@ -68,7 +68,7 @@ def check(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
         spent, most = (found.day, found.month)[place], money(cap)
         length = _LENGTHS[place][1]
         if spent.lacks is not None:
-            message = f"without `{spent.lacks}` nothing bounds what its triggers spend {length}: {_allowed(key, cap)}"
+            message = f"without `{spent.lacks}` the spending of its triggers {length} has no limit: {_allowed(key, cap)}"
             yield task.at(code, message, (spent.lacks,), key=True, hint=_cure(task, most, place))
         elif spent.usd is not None and spent.usd > most:
             message = f"its triggers may spend {dollars(spent.usd)} {length}, and {_allowed(key, cap)}"
@@ -108,8 +108,8 @@ def _cure(task: ResolvedTask, most: Decimal, place: int) -> str:
     days = _LENGTHS[place][0].days
     count = min(int(most / (run * days)), _MAX_STARTS) if run else 0
     if count:
-        return f"write `startLimit: {{count: {count}, per: 24h}}`, a smaller `budgetUsd`, or ask who keeps `{POLICY}`"
-    return f"write a smaller `budgetUsd`, start it less often, or ask who keeps `{POLICY}`"
+        return f"write `startLimit: {{count: {count}, per: 24h}}`, a smaller `budgetUsd`, or ask the owner of `{POLICY}`"
+    return f"write a smaller `budgetUsd`, start it less often, or ask the owner of `{POLICY}`"
 
 
 def dollars(amount: Decimal) -> str:

@@ -74,7 +74,7 @@ def _bytes(file: SourceFile) -> Iterator[Diagnostic]:
             f"line ends are {kind}",
             path=file.path,
             span=START,
-            hint="save it with LF, or run `optio check --fix --verbose`; prompts have LF anyhow",
+            hint="save it with LF, or run `optio check --fix --verbose`; prompts have LF in any case",
         )
 
 
@@ -106,19 +106,19 @@ def _misread(document: Document) -> Iterator[Diagnostic]:
         if (anchor := odd_anchor.match(text, at)) is not None:
             span = span_at(text, at, anchor.end())
             better = re.sub(r"[^A-Za-z0-9_-]+", "-", anchor[0][1:]).strip("-")
-            message = f"the anchor `{anchor[0]}` ends at `{anchor[2]}` for some readers, and its rest is part of the value"
+            message = f"the anchor `{anchor[0]}` ends at `{anchor[2]}` for some readers, so the rest becomes part of the value"
             hint = f"write `&{better}`, with letters, digits, `_` and `-`, and the same behind `*`"
         elif bare_tag.match(text, at):
             value = str(node.value) if node.id == "scalar" else ""
             span, message = (
                 span_at(text, at, at + 1),
-                "`!` alone makes a text of the value for some readers, and nothing for others",
+                "`!` alone makes the value a text for some readers, and has no effect for others",
             )
             hint = f"delete it; for a text put quotes around the value: {single_quoted(value)}" if value else "delete it"
         elif text[at - 1 : at] == "?" and text[at - 2 : at - 1] in (" ", "{", "[", ",", "\n") and not node.style:
             span, message = (
                 span_at(text, at - 1, node.end_mark.index),
-                f"`?` before `{_short(str(node.value))}` is a sign, and no part of it",
+                f"`?` before `{_short(str(node.value))}` is YAML syntax, not part of the value",
             )
             hint = f"put quotes around it: {single_quoted('?' + str(node.value))}, or delete the `?`"
         if span is not None:
@@ -171,7 +171,7 @@ def _overridden(
         if winner is not key:
             span = span_of(winner, document.text)
             there = span_of(key, document.text)
-            message = f"`{show((*route, key.value))}` is merged from line {there.start.line}, too, and this one wins"
+            message = f"`{show((*route, key.value))}` is also merged from line {there.start.line}, and this one wins"
             related = (Related("and here", document.path, there),)
             hint = "delete one of them, or ignore this where an exception is meant"
             yield diagnostic("OPT012", message, path=document.path, span=span, hint=hint, related=related)
@@ -191,7 +191,7 @@ def _cut(document: Document) -> Iterator[Diagnostic]:
         whole = text[start : found.end(1)].rstrip()
         fix = Fix.write(single_quoted(whole), span_at(text, start, start + len(whole)), safe=False)
         message = f"`{_short(found[1])}` is a comment: the value ends before it"
-        hint = "put quotes around the value; to a comment give a blank behind the `#`"
+        hint = "put quotes around the value; begin a comment with `# `"
         return diagnostic("OPT021", message, path=document.path, span=span, hint=hint, fix=fix)
 
     before = ((found, found.start() + len(found[0][: -len(found[1])].rstrip(" \t"))) for found in cut)
@@ -210,7 +210,7 @@ def _cut_prompt(document: Document) -> Iterator[Diagnostic]:
         return
     span = Span(Position(end.line, found.start(1) + 1), Position(end.line, found.end(1) + 1))
     message = f"`{_short(found[1])}` is a comment: the prompt ends before it"
-    hint = "put quotes around the prompt; before a comment write two blanks"
+    hint = "put quotes around the prompt, or write two blanks before a comment"
     start = document.span(_PROMPT).start
     whole = single_quoted(line[start.column - 1 :].rstrip()) if start.line == end.line else None
     fix = None if whole is None else Fix.write(whole, Span(start, Position(end.line, len(line.rstrip()) + 1)), safe=False)
@@ -233,10 +233,16 @@ def _folded(document: Document) -> Iterator[Diagnostic]:
         ):
             start = document.span(_PROMPT).start
             span = Span(start, Position(start.line, start.column + 1))
-            message = f"`>` joins the lines of the prompt: `{_short(line.strip())}` goes on the line before it"
+            message = f"`>` joins the lines of the prompt: `{_short(line.strip())}` continues the line above"
             fix = Fix.write("|", span, safe=False)
             yield diagnostic(
-                "OPT024", message, path=document.path, span=span, route=_PROMPT, hint="write `|`, which keeps them", fix=fix
+                "OPT024",
+                message,
+                path=document.path,
+                span=span,
+                route=_PROMPT,
+                hint="write `|`, which keeps the lines",
+                fix=fix,
             )
             return
 
@@ -259,7 +265,7 @@ def _folded_script(document: Document) -> Iterator[Diagnostic]:
             span = Span(start, Position(start.line, start.column + 1))
             message = f"`>` joins the lines of the script: `{_short(joined[1].strip())}` goes on the line before it"
             fix = Fix.write("|", span, safe=False)
-            hint = "write `|`, which keeps them"
+            hint = "write `|`, which keeps the lines"
             yield diagnostic("OPT024", message, path=document.path, span=span, route=route, hint=hint, fix=fix)
 
 

@@ -37,9 +37,11 @@ def _found(path: str, text: str) -> tuple[Diagnostic, ...]:
     def tell(token: tuple[str, re.Match[str]]) -> Diagnostic:
         kind, found = token
         span = span_at(text, found.start(), found.end())
-        hint = "rotate it: it is known now; then name it under `environment.secrets`"
+        hint = "rotate it: it has been exposed; then name it under `environment.secrets`"
         if "webhook" in kind:
-            hint = "rotate it: it is known now; then write `secret: {name: NAME}`, and set `OPTIO_SECRET_NAME` for the server"
+            hint = (
+                "rotate it: it has been exposed; then write `secret: {name: NAME}`, and set `OPTIO_SECRET_NAME` for the server"
+            )
         return diagnostic("OPT503", f"{kind} in plain text", path=path, span=span, hint=hint)
 
     return tuple(report_first(sorted(match_tokens(text), key=lambda each: each[1].start()), tell))

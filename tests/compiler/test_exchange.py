@@ -77,7 +77,7 @@ def test_a_workflow_command_carries_its_place_and_escapes_what_it_must() -> None
 
     assert lines[0] == (
         "::error file=a.yaml,line=4,endLine=4,title=OPT111 key-case,col=1,endColumn=9::"
-        "`max_turns` is spelled otherwise: write `maxTurns`"
+        "`max_turns` is not the correct spelling: write `maxTurns`"
     )
     odd = Diagnostic(code="OPT101", message="100% of\nit", path="a,b:c.yaml")
     assert list(github([odd])) == [

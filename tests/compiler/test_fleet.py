@@ -157,7 +157,7 @@ def test_a_webhook_under_a_cap_needs_a_limit() -> None:
 
     assert own.hint is not None
     assert "`startLimit: {count: 4, per: 24h}`" in own.hint
-    assert shared.message == "`a` has no `startLimit`, so nothing bounds what all tasks spend"
+    assert shared.message == "`a` has no `startLimit`, so the spending of all tasks has no limit"
     assert found({"a.yaml": body + "startLimit: {count: 4, per: 24h}\n", **caps}, "OPT603") == []
 
 

@@ -140,12 +140,12 @@ def test_a_task_is_the_same_wherever_its_values_stand() -> None:
         ({"task.yaml": TASK + "extends: ../no.yaml\n"}, ["task.yaml:4:10 OPT115 `../no.yaml` does not exist"]),
         (
             {"task.yaml": TASK + "extends: b.yaml\n", "b.yaml": TASK.replace("A", "B")},
-            ["task.yaml:4:10 OPT703 `b.yaml` is no template"],
+            ["task.yaml:4:10 OPT703 `b.yaml` is not a template"],
         ),
         (
             {"task.yaml": TASK + "extends: b.yaml\n", "b.yaml": "type: template\nmaxTurns: 'x\n"},
             [
-                "b.yaml:2:11 OPT001 the quote that opens here is never closed",
+                "b.yaml:2:11 OPT001 the quote that begins here is not closed",
                 "task.yaml:4:10 OPT703 `b.yaml` cannot be read",
             ],
         ),
@@ -161,7 +161,7 @@ def test_a_task_is_the_same_wherever_its_values_stand() -> None:
             {"_defaults.yaml": "- 1\n", "task.yaml": TASK},
             [
                 "_defaults.yaml:1:1 OPT103 a task is a mapping, not a list",
-                "task.yaml:1:1 OPT703 `_defaults.yaml` cannot be read, and holds for this task, too",
+                "task.yaml:1:1 OPT703 `_defaults.yaml` cannot be read, and applies to this task",
             ],
         ),
         (
@@ -189,7 +189,7 @@ def test_a_mistake_is_told_where_it_was_written_and_once(files: dict[str, str], 
     assert found(files) == expected
 
 
-UNFILLED = "is not filled in: parameters are for the prompt alone"
+UNFILLED = "is not filled in: parameters are filled into the prompt only"
 
 
 @pytest.mark.parametrize(

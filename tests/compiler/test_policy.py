@@ -31,21 +31,21 @@ def found(policy: str, task: str = TASK, **more: str) -> list[str]:
         ("ceilings: {maxConcurrent: 1}", "", "`maxConcurrent` is 2, and the policy allows at most 1"),
         ("ceilings: {warmPoolSize: 0}", "warmPoolSize: 1\n", "`warmPoolSize` is 1, and the policy allows at most 0"),
         ("allow: {runtimes: [codex]}", "", "the policy does not allow `claude-code`"),
-        ("allow: {models: [sonnet]}", "", "no `model`, of which the policy allows some"),
+        ("allow: {models: [sonnet]}", "", "no `model`, and the policy allows only some"),
         ("allow: {models: ['claude-*']}", "model: gpt-5\n", "the policy does not allow `gpt-5`"),
         (
             "allow: {images: ['ghcr.io/acme/*']}",
             "environment: {image: 'docker.io/x:1'}\n",
             "the policy does not allow `docker.io/x:1`",
         ),
-        ("allow: {egress: ['*.acme.com']}", "", "no list of hosts, of which the policy allows some"),
+        ("allow: {egress: ['*.acme.com']}", "", "no list of hosts, and the policy allows only some"),
         (
             "allow: {egress: ['*.acme.com']}",
             "environment: {network: {egress: [a.acme.com, acme.org]}}\n",
             "the policy does not allow `acme.org`",
         ),
         ("allow: {secrets: ['ACME_*']}", "environment: {secrets: [ACME_KEY, OTHER]}\n", "the policy does not allow `OTHER`"),
-        ("require: [timeout]", "", "the policy asks for `timeout`"),
+        ("require: [timeout]", "", "the policy requires `timeout`"),
     ],
 )
 def test_what_the_policy_does_not_allow_is_an_error(policy: str, task: str, message: str) -> None:
@@ -108,13 +108,13 @@ def test_what_it_makes_an_error_cannot_be_ignored() -> None:
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        ("rules: {OPT101: warning}", "OPT101 is an error, and stays one"),
-        ("rules: {OPT999: off}", "there is no rule `OPT999`"),
+        ("rules: {OPT101: warning}", "OPT101 is an error, and its severity cannot be changed"),
+        ("rules: {OPT999: off}", "unknown rule `OPT999`"),
         ("rules: {OPT215: loud}", "`rules.OPT215` cannot be read"),
         ("ceilings: {budgetUsd: 5}", "`ceilings.budgetUsd` cannot be read"),
         ("ceilings: {monthUsd: 5}", "`ceilings.monthUsd` cannot be read"),
         ("fleet: {day: 5}", "unknown key `fleet.day`"),
-        ("failOn: [dangr]", "there is no effect `dangr`"),
+        ("failOn: [dangr]", "unknown effect `dangr`"),
         ("failOn: [[danger]]", "`failOn[0]` cannot be read"),
         ("allows: {}", "unknown key `allows`"),
         ("require: [budget]", "`require[0]` cannot be read"),

@@ -124,7 +124,7 @@ def test_findings_that_are_only_counted_are_in_every_form_and_in_the_counts() ->
 
     assert list(render_full(found, lambda _: text))[-3:] == [
         f"a.yaml:23:1: error: {said} [OPT101 unknown-key]",
-        "   mend these first, and check again",
+        "   correct these first, then check again",
         "",
     ]
     assert said in list(render_concise(found))[-1]

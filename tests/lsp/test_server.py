@@ -71,7 +71,7 @@ def test_a_file_that_nobody_opened_is_told_of_when_another_breaks_it(folder: Pat
     editor.codes(template, ["OPT104"])
     editor.type(template, "agentRuntime: claude-code\nname: Base\npromptTemplate: Say hello\n")
     (found,) = editor.codes(editor.uri("tasks.d/two.yaml"), ["OPT703"])
-    assert "is no template" in found["message"]
+    assert "is not a template" in found["message"]
     editor.close(template)
     editor.codes(editor.uri("tasks.d/two.yaml"), [])
 

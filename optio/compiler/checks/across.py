@@ -40,7 +40,7 @@ def _files(paths: Sequence[str]) -> Iterator[Diagnostic]:
         yield from _twins(paths)
     for path in paths:
         if not path.endswith(SUFFIXES):
-            message = "this file is not read as a task where tasks are served: only .yaml and .yml are"
+            message = "the server does not read this file: it reads only .yaml and .yml"
             yield diagnostic("OPT702", message, path=path, hint=f"name it `{posixpath.splitext(path)[0]}.yaml`")
 
 
@@ -52,7 +52,7 @@ def _twins(paths: Sequence[str]) -> Iterator[Diagnostic]:
         if other != path:
             message, hint = (
                 f"the path differs from {other} only by case",
-                "rename one of them: some disks know only one such file",
+                "rename one of them: some disks cannot hold both",
             )
             yield diagnostic("OPT705", message, path=path, hint=hint, related=(Related("also here", other, START),))
         elif twin is not None:

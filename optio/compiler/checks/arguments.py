@@ -26,7 +26,9 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     program = command[0].split()
     if len(program) > 1 and len(command) == 1 and (command[0][0] not in "/." or program[1].startswith("-")):
         hint = f"write `command: {flow([*_split(command[0]), *command[1:]])}`"
-        yield task.at("OPT526", f"`{command[0]}` is one word of a list: the name of a program", ("command", 0), hint=hint)
+        yield task.at(
+            "OPT526", f"`{command[0]}` is one word of a list, and would be the name of the program", ("command", 0), hint=hint
+        )
         return
     words = [posixpath.basename(word) for word in command]
     if words[0] in _OWN or any(_SHELL.fullmatch(word) for word in words[:3]):
@@ -38,14 +40,14 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         if _SIGN.fullmatch(word):
             message = f"`{word}` is an argument of `{words[0]}`: a list runs without a shell"
         elif param := next((each.name for each in unset_variables(word) if each.name in params - known), None):
-            message = f"`{word}` stays as it is: parameters are filled into the prompt alone"
+            message = f"`{word}` is not filled in: parameters are filled into the prompt only"
             hint = f"let the program read `{param}` from the JSON file that `OPTIO_PARAMS_FILE` names"
             yield task.at("OPT526", message, ("command", index), hint=hint)
             return
         elif word.startswith("~/") or any(
             each.name in known or each.name.startswith("OPTIO_") for each in unset_variables(word)
         ):
-            message = f"`{word}` stays as it is: a list runs without a shell, which would fill it in"
+            message = f"`{word}` is not filled in: a list runs without a shell"
         else:
             continue
         line = " ".join(each if _SIGN.fullmatch(each) or each == word else shlex.quote(each) for each in command)

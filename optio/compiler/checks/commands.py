@@ -34,16 +34,22 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         piped = _PIPED.search(text)
         if piped is not None:
             hint = "fetch it to a file, check its sha256sum, then run it"
-            yield task.at("OPT508", "what is downloaded is run unseen", route, hint=hint, span=_span(task, route, piped))
+            yield task.at("OPT508", "a download is run without a check", route, hint=hint, span=_span(task, route, piped))
     for name in environment.env:
         route = ("environment", "env", name)
         if name in _RESERVED or name.startswith("OPTIO_"):
-            yield task.at("OPT507", f"`{name}` is not a task's to set", route, key=True, hint="use another name, or delete it")
+            yield task.at(
+                "OPT507",
+                f"`{name}` is set by Optio or the system, not by a task",
+                route,
+                key=True,
+                hint="use another name, or delete it",
+            )
     places += [(("environment", "env", name), text) for name, text in environment.env.items()]
     for route, text in places:
         for plain in _PLAIN.finditer(text) if "http://" in text else ():
             if not _LOCAL.fullmatch(plain[1]):
-                message = f"`{plain[0]}` is read and changed by whoever sits in between"
+                message = f"`{plain[0]}` is not encrypted: anyone on the way can read and change it"
                 yield task.at("OPT518", message, route, hint=f"write `https{plain[0][4:]}`", span=_span(task, route, plain))
                 break
 
@@ -59,9 +65,7 @@ def _shell(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
     forgotten = _FORGOTTEN.fullmatch(text.strip())
     if forgotten is not None:
         hint = _HINTS.get(forgotten[1], "put it before the command that needs it, joined by `&&`")
-        yield task.at(
-            "OPT520", f"`{forgotten[1]}` ends with its own command: each one has a shell of its own", route, hint=hint
-        )
+        yield task.at("OPT520", f"`{forgotten[1]}` has no effect on later commands: each has its own shell", route, hint=hint)
 
 
 def _span(task: ResolvedTask, route: Route, found: re.Match[str]) -> Span:

@@ -25,7 +25,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         return
     if rule.window is not None and rule.on_duplicate == "replace":
         hint = "delete `window`, or write `onDuplicate: join`"
-        yield task.at("OPT229", "`window` does nothing with `onDuplicate: replace`", WINDOW, key=True, hint=hint)
+        yield task.at("OPT229", "`window` has no effect with `onDuplicate: replace`", WINDOW, key=True, hint=hint)
     yield from _constant(task, rule.key)
     known = declared_parameters(task)
     if known is not None:
@@ -45,7 +45,10 @@ def _constant(task: ResolvedTask, key: str) -> Iterator[Diagnostic]:
     if word is None:
         hint += "; for one run at a time write `maxConcurrent: 1` instead of `dedupe`"
     yield task.at(
-        "OPT230", f"every run has the key `{key}`: while one waits or works, all others count as its duplicates", KEY, hint=hint
+        "OPT230",
+        f"every run has the key `{key}`: while one is queued or running, all others count as duplicates",
+        KEY,
+        hint=hint,
     )
 
 
@@ -59,7 +62,7 @@ def _placeholders(task: ResolvedTask, key: str, known: DeclaredParameters) -> It
         near = sorted(names or ())
         meant = next((each for each in near if each.casefold() == name.casefold()), None) or suggest(name, near)
         hint = f"did you mean `{{{{{meant}}}}}`?" if meant else declaration_hint(task.document.value, name, default=True)
-        return at("OPT227", f"`{{{{{name}}}}}` in the key is no parameter", f"{{{{{name}}}}}", hint)
+        return at("OPT227", f"`{{{{{name}}}}}` in the key names no parameter", f"{{{{{name}}}}}", hint)
 
     def unset(name: str) -> Diagnostic:
         from optio.compiler.conversions.entries import always_set_hint  # only who made a mistake waits for it
@@ -78,7 +81,7 @@ def _placeholders(task: ResolvedTask, key: str, known: DeclaredParameters) -> It
             hint = f"write `{{{{{word}}}}}`" + ("" if word in known.properties else f", and declare `{word}` as a parameter")
         if written == key:  # braces begin a mapping where no quotes are around them
             hint = re.sub(r"`(\{\{\w+\}\})`", r'`"\1"`', hint, count=1)
-        return at("OPT227", f"`{written}` in the key is no placeholder: it stands for itself", written, hint)
+        return at("OPT227", f"`{written}` in the key is not a placeholder: it stays as it is", written, hint)
 
     def at(code: str, message: str, written: str, hint: str) -> Diagnostic:
         return task.at(code, message, KEY, hint=hint, span=task.document.find(KEY, written))

@@ -63,7 +63,7 @@ def _resources(task: ResolvedTask, resources: Resources) -> Iterator[Diagnostic]
     for key in ("cpu", "memory"):
         short, long = getattr(resources, key), getattr(limits, key)
         if short is not None and long is not None:
-            message = f"`{key}` is short for `limits.{key}`, and both are given"
+            message = f"both `{key}` and `limits.{key}` are given, which mean the same"
             hint = "delete one of them, or write `null` for an inherited one"
             forms: list[Route] = [("environment", "resources", key), ("environment", "resources", "limits", key)]
             # The one in the task's own file, where the other is inherited.
@@ -92,8 +92,8 @@ def _bad_quantity(key: str, value: str) -> tuple[str, str] | None:
     amount = parse_quantity(value)
     if amount is None:
         if (near := _suggest_quantity(key, value)) is not None:
-            return f"`{value}` is no quantity of {key}", f"write {near}"
-        return f"`{value}` is no quantity of {key}", 'write "1" or 500m' if key == "cpu" else "write 2Gi or 512Mi"
+            return f"`{value}` is not a valid amount of {key}", f"write {near}"
+        return f"`{value}` is not a valid amount of {key}", 'write "1" or 500m' if key == "cpu" else "write 2Gi or 512Mi"
     if key == "cpu" and amount > _MAX_CORES:
         return f"`{value}` is {amount:,.0f} cores", 'write "1" for a core, 500m for half of one'
     if key == "memory" and amount < _MIN_MEMORY_BYTES:
@@ -132,7 +132,7 @@ def _bad_image(task: ResolvedTask, image: str) -> Diagnostic:
         filled = re.sub(r"\$\{?\{?[^{}/]*\}*", "ghcr.io/acme", image, count=1).replace("$", "")
         named = filled if filled != image and _is_image(filled) else "ghcr.io/acme/agent:1.4"
         hint = f"write `{named}`, with your registry, name and tag"
-    return task.at("OPT502", f"`{image}` is no image reference", ("environment", "image"), hint=hint)
+    return task.at("OPT502", f"`{image}` is not a valid image reference", ("environment", "image"), hint=hint)
 
 
 def _egress(task: ResolvedTask, entries: list[str]) -> Iterator[Diagnostic]:
@@ -145,7 +145,7 @@ def _egress(task: ResolvedTask, entries: list[str]) -> Iterator[Diagnostic]:
         if PLACEHOLDER.search(entry):
             continue
         if (cure := _WORDS.get(entry.lower())) is not None:
-            yield task.at("OPT511", f"`{entry}` is a word of another system, and no host", (*route, index), hint=cure)
+            yield task.at("OPT511", f"`{entry}` is a word of another system, not a host", (*route, index), hint=cure)
             continue
         try:
             good.append(egress.parse(entry))

@@ -25,7 +25,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         kinds = [kind for kind in _KINDS if getattr(example, kind) is not None]
         if not kinds:
             hint = "add `webhook: payloads/push.json`, `schedule: 2026-03-30T07:00`, or `params: {NAME: value}`"
-            yield task.at("OPT425", "the test does not say what happens", route, hint=hint)
+            yield task.at("OPT425", "the test has no `webhook`, `schedule` or `params`", route, hint=hint)
         elif len(kinds) > 1:
             message = f"both `{kinds[0]}` and `{kinds[1]}` in one test"
             yield task.at(
@@ -49,21 +49,21 @@ def _trigger(task: ResolvedTask, route: Route, example: Example, kind: str) -> I
             )
     for name in example.headers:
         if kind == "webhook" and name.lower() in _OF_THE_SERVER:
-            message = f"what the server does with `{name}` depends on its own name, which a test does not have"
+            message = f"the effect of `{name}` depends on the server's own name, which a test does not have"
             yield task.at("OPT425", message, (*route, "headers", name), hint=f"delete `{name}`", key=True)
     if kind == "schedule":
         try:
             example.slot  # noqa: B018 - it raises
         except ValueError as err:
-            message = f"`{example.schedule}` is no time" + (f": {err}" if "years" in str(err) else "")
+            message = f"`{example.schedule}` is not a valid time" + (f": {err}" if "years" in str(err) else "")
             yield task.at("OPT425", message, (*route, kind), hint="write it as `2026-03-30T07:00`, in the schedule's own zone")
     if kind == "webhook" and example.signature is not None and task.spec.webhook is not None:
         config = task.spec.webhook.config
         if config.unsigned and config.secret is None:
-            message, hint = "`signature` of a webhook that is not signed", "delete `signature`"
+            message, hint = "`signature` has no effect: the webhook is not signed", "delete `signature`"
             yield task.at("OPT425", message, (*route, "signature"), hint=hint, key=True)
         elif example.signature == "stale" and not SENDERS[config.scheme].can_be_stale:
-            message = f"a signature by `scheme: {config.scheme}` has no time stamp that could be stale"
+            message = f"`stale` is impossible: signatures of `scheme: {config.scheme}` have no time stamp"
             yield task.at("OPT425", message, (*route, "signature"), hint="write `missing` or `wrong`")
 
 
@@ -73,7 +73,7 @@ def _expectation(task: ResolvedTask, route: Route, example: Example, kind: str) 
         message = f"only a delivery can be `{expected.word}`"
         yield task.at("OPT425", message, (*route, "verdict"), hint="write `accepted` or `invalid`")
     if expected.error is not None and expected.word in ("accepted", "filtered"):
-        message = f"`error` of what is `{expected.word}`: there is none"
+        message = f"`error` has no effect with the verdict `{expected.word}`: there is no error"
         yield task.at("OPT425", message, (*route, "error"), hint="delete `error`, or write `verdict: invalid`", key=True)
     for key, text, part in (("error", expected.error, "reason"), ("promptContains", expected.prompt_contains, "prompt")):
         if isinstance(text, str) and not text.strip():
@@ -82,5 +82,5 @@ def _expectation(task: ResolvedTask, route: Route, example: Example, kind: str) 
     for key, name in _OF_RUNS:
         given = getattr(expected, name)
         if expected.word != "accepted" and given not in (None, []):
-            message = f"`{key}` of a run that does not come: the verdict is `{expected.word}`"
+            message = f"`{key}` has no effect with the verdict `{expected.word}`: no run starts"
             yield task.at("OPT425", message, (*route, key), hint=f"delete `{key}`", key=True)

@@ -60,7 +60,7 @@ def _short_ref(task: ResolvedTask, route: Route, config: WebhookConfig, question
         if not name or name.startswith("refs/") or name in sent_refs:
             continue
         kind = "tags" if re.match(r"v?[0-9]", name) else "heads"
-        message = f"`@.ref` is `refs/{kind}/{name}` as a whole, and never `{name}`"
+        message = f"`@.ref` is the full name `refs/{kind}/{name}`, never `{name}`"
         hint = f"write `@.ref {question.asked} 'refs/{kind}/{name}'`"
         whole = config.when or ""
         better = f"{whole[: question.start]}@.ref {question.asked} 'refs/{kind}/{name}'{whole[question.end :]}"
@@ -93,14 +93,14 @@ def _rooted(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]
 def _contradiction(task: ResolvedTask, route: Route, text: str, questions: list[Question]) -> Iterator[Diagnostic]:
     """One place held against two values, joined by the wrong sign."""
     masked = masked_text(text)
-    for sign, asked, other, says in (("&&", "==", "||", "never holds"), ("||", "!=", "&&", "always holds")):
+    for sign, asked, other, says in (("&&", "==", "||", "is never true"), ("||", "!=", "&&", "is always true")):
         if other in masked or "(" in masked or "?" in masked:
             continue
         seen: dict[str, Question] = {}
         for question in (each for each in questions if each.asked == asked):
             first = seen.setdefault(question.path, question)
             if first.value != question.value:
-                message = f"this {says}: `{question.path}` is one value at a time"
+                message = f"this {says}: `{question.path}` has one value at a time"
                 hint = f"write `{other}` instead of `{sign}`"
                 span = task.document.inside(route, first.start, question.end)
                 yield task.at("OPT426", message, route, hint=hint, span=span)

@@ -65,7 +65,7 @@ def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator
     for index, event in enumerate(events):
         if event in NAMES:
             continue
-        at, message = (*route, index), f"`{event}` is no event of GitHub: none fits"
+        at, message = (*route, index), f"`{event}` is not an event of GitHub, so no delivery matches"
         name, action = _split_event(event)
         if action is not None:
             test = "@.pull_request.merged == true" if action == "merged" else f"@.action == '{action}'"
@@ -129,12 +129,12 @@ def _one(
     elif name not in known.required or known.has_default(name) or when:
         return
     elif without := [event for event in config.events or () if steps[0] not in (*EVENTS.get(event, steps), *ALWAYS)]:
-        message = f"`{source}` is in no delivery of `{without[0]}`, and then nothing fills `{name}`: such a delivery is refused"
+        message = f"`{source}` is in no delivery of `{without[0]}`, so `{name}` is missing: such a delivery is refused"
         hint = f"give `{name}` a default, or leave `{without[0]}` out of `events`, for a task of its own"
         yield task.at("OPT412", message, route, hint=hint)
     elif above is not None:
         parent = "$." + ".".join(steps[:above])
-        message = f"`{parent}` may be null, and then nothing fills `{name}`: such a delivery is refused"
+        message = f"`{parent}` may be null, so `{name}` is missing: such a delivery is refused"
         hint = f'give `{name}` a default, or leave such deliveries out: `when: "@{parent[1:]} != null"`'
         yield task.at("OPT412", message, route, hint=hint)
 

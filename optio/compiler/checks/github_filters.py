@@ -74,11 +74,11 @@ def _no_word(question: Question) -> tuple[str, str] | None:
         return None
     meant = next((each for each in words if each.casefold() == given.casefold()), None)
     meant = meant or _FOREIGN_WORDS.get(given.lower()) or suggest(given, sorted(words))
-    message = f"`{question.path}` is one of {', '.join(sorted(words))}, and never `{given}`"
+    message = f"`{question.path}` is one of {', '.join(sorted(words))}, never `{given}`"
     if field == "state" and given.lower() == "merged":
         return message, "write `@.pull_request.merged == true`"
     known = meant if meant in words else None
-    return message, f"write `{question.path} {question.asked} '{known}'`" if known else "hold it against one of them"
+    return message, f"write `{question.path} {question.asked} '{known}'`" if known else "compare it with one of them"
 
 
 def _always(question: Question, config: WebhookConfig) -> tuple[str, str] | None:
@@ -89,12 +89,12 @@ def _always(question: Question, config: WebhookConfig) -> tuple[str, str] | None
     if kind is None or above is not None or not events or not all(question.steps[0] in tops for tops in events):
         return None
     state = ", if only as null" if null else ", true or false" if kind == "boolean" else ""
-    message = f"`{path}` is in every delivery{state}: this holds for {'each' if there else 'none'}"
+    message = f"`{path}` is in every delivery{state}: this is {'always' if there else 'never'} true"
     if null:
         return message, f"write `{path} {'!=' if there else '=='} null`"
     if kind == "boolean":
         return message, f"write `{path} == {'true' if there else 'false'}`"
-    return message, "hold it against a value, or delete the test"
+    return message, "compare it with a value, or delete the test"
 
 
 def _unlike(question: Question) -> tuple[str, str] | None:
@@ -148,7 +148,7 @@ def _instead(question: Question, kind: str) -> str:
     if kind == "object":
         fields = fields_of(question.steps)
         field = next((each for each in ("login", "name", "full_name", "ref", "number") if each in fields), next(iter(fields)))
-        return f"hold a field of it against that, such as `{question.path}.{field}`"
+        return f"compare a field of it, such as `{question.path}.{field}`"
     return f"write `{question.path} {question.asked} '{text.lower()}'`"
 
 

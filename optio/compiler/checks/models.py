@@ -41,10 +41,12 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         if " " in bare and re.search("sonnet|opus|haiku", bare, re.IGNORECASE):
             bare = _spelled(re.sub(r"\s+", "-", bare))
         if bare != spec.model and _NAME.fullmatch(bare):
-            yield task.at("OPT105", "`model` is no name of a model", ("model",), hint=f"write `{bare}`", value=bare, safe=False)
+            yield task.at(
+                "OPT105", "`model` is not a valid model name", ("model",), hint=f"write `{bare}`", value=bare, safe=False
+            )
             return
-        hint = "write one such as `sonnet`: letters and digits, and behind the first `.`, `_`, `-`, `:`, `/`, `@` and `+`"
-        yield task.at("OPT105", "`model` is no name of a model", ("model",), hint=hint)
+        hint = "write a name such as `sonnet`: letters, digits and, behind the first, `.`, `_`, `-`, `:`, `/`, `@` and `+`"
+        yield task.at("OPT105", "`model` is not a valid model name", ("model",), hint=hint)
         return
     offered = _OFFERED.get(spec.agent_runtime)
     if offered is None:
@@ -61,7 +63,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if known == maker:
         if re.fullmatch(_UNNAMED, spec.model):
             hint = "write `sonnet`, `opus` or `haiku`, or the whole name of a model such as `claude-sonnet-4-5`"
-            yield task.at("OPT607", f"`{spec.model}` names no family of Claude's models", ("model",), hint=hint)
+            yield task.at("OPT607", f"`{spec.model}` does not name a model family of Claude", ("model",), hint=hint)
         elif (spelled := _spelled(spec.model)) != spec.model:
             message = f"`{spec.agent_runtime}` knows no model `{spec.model}`"
             yield task.at("OPT607", message, ("model",), hint=f"did you mean `{spelled}`?", value=spelled, safe=False)

@@ -24,11 +24,11 @@ def check(claims: Sequence[TaskFacts]) -> Iterator[Diagnostic]:
 
 
 def _unused(pattern: str, place: ValuePlace, paths: Sequence[str]) -> Diagnostic:
-    message = f"no task has its namespace by `{pattern}`"
-    hint = "delete it, or mend it: a pattern is held against the path of a task's file below the task directory"
+    message = f"the pattern `{pattern}` matches no task"
+    hint = "delete or correct it: patterns are matched with the path of a task's file below the task directory"
     below = f"{pattern.rstrip('/')}/*"
     if any(fnmatchcase(path, pattern) for path in paths):
-        hint = "earlier patterns fit first: write the narrower one above the wider one"
+        hint = "an earlier pattern matches first: write the narrower one above the wider one"
     elif any(fnmatchcase(path, below) for path in paths):
         hint = f"write `{below}` for all tasks below that directory"
     return diagnostic("OPT122", message, path=POLICY, span=place.span, route=place.route, hint=hint)

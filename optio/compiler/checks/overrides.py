@@ -28,7 +28,7 @@ def _taken_from_nothing(task: ResolvedTask, document: MergedDocument) -> Iterato
         from optio.compiler.edits import fix_edits
 
         if route[0] not in _FREE and document.plain(route):
-            message = f"`{route[-1]}: null` takes nothing away: no template and no defaults of this task set it"
+            message = f"`{route[-1]}: null` has no effect: no template or defaults of this task set it"
             fix = fix_edits.delete_key(document, route)
             yield task.at("OPT704", message, route, key=True, hint="delete the line", fix=fix)
 
@@ -42,5 +42,5 @@ def _never_silent(task: ResolvedTask) -> Iterator[Diagnostic]:
         and task.is_known(("stallTimeout",))
         and task.is_known(("timeout",))
     ):
-        message = f"`stallTimeout: {task.spec.stall_timeout}` is never reached: `timeout` ends the attempt before"
+        message = f"`stallTimeout: {task.spec.stall_timeout}` has no effect: `timeout` ends the attempt earlier"
         yield task.at("OPT614", message, ("stallTimeout",), hint="write less than `timeout`, or delete it")

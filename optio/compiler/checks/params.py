@@ -56,7 +56,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         )
         return
     if schema.get("$schema", DIALECT) not in (DIALECT, DIALECT + "#"):
-        message, hint = "parameters are JSON Schema 2020-12, and no other", f"write `{DIALECT}`, or delete it"
+        message, hint = "only JSON Schema 2020-12 is supported", f"write `{DIALECT}`, or delete it"
         yield task.at("OPT205", message, (*ROUTE, "$schema"), hint=hint)
         return
     found = patterns.patterns_in(schema)
@@ -97,7 +97,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
         yield task.at(
             "OPT215",
-            "`paramsSchema` takes parameters that it does not declare",
+            "`paramsSchema` accepts parameters that it does not declare",
             ROUTE,
             key=True,
             hint="add `additionalProperties: false`",
@@ -132,10 +132,10 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -
             beside = value_at(schema, place[:-1])
             if (members := _members(value, beside)) is not None:
                 hint, meant = members, None
-            yield task.at("OPT205", f"`{value}` is no JSON Schema type", route, hint=hint, value=meant, safe=False)
+            yield task.at("OPT205", f"`{value}` is not a JSON Schema type", route, hint=hint, value=meant, safe=False)
         elif keyword == "uniqueItems" and isinstance(value, list):
             twice = next(index for index, member in enumerate(value) if member in value[:index])
-            message = f"`{value[twice]}` stands twice in `{word}`"
+            message = f"`{value[twice]}` appears twice in `{word}`"
             yield task.at("OPT205", message, (*route, twice), hint="delete one of them")
         else:
             listed = (
@@ -247,7 +247,7 @@ def _names(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
             yield task.at("OPT226", f"`{name}` differs from `{other}` only by case", route, key=True, hint=hint)
         elif name in RESERVED:
             hint = f"write `{name.strip('_').upper()}_`, here and where it is used"
-            yield task.at("OPT226", f"`{name}` is a name that programs keep for themselves", route, key=True, hint=hint)
+            yield task.at("OPT226", f"`{name}` is a name that programs reserve", route, key=True, hint=hint)
     if any(word in schema for word in ("allOf", "anyOf", "oneOf", "$ref", "patternProperties", "if")):
         return
     absent = ((index, name) for index, name in enumerate(schema.get("required", [])) if name not in properties)

@@ -62,19 +62,19 @@ def _words(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Di
     for word in sub:
         meant = suggest_keyword(word, sub)
         if meant is None and word not in WORDS and (hint := _checked(word, sub[word])) is not None:
-            message = f"`{word}` is no keyword of JSON Schema and does nothing"
+            message = f"`{word}` is not a keyword of JSON Schema and has no effect"
             yield task.at("OPT221", message, (*route, word), key=True, hint=hint)
         elif meant is not None or word in _ADVICE:
             write = meant if meant not in sub else None
             hint = _ADVICE.get(word) or f"did you mean `{meant}`? a keyword of your own begins with `x-`"
-            message = f"`{word}` is no keyword of JSON Schema and does nothing"
+            message = f"`{word}` is not a keyword of JSON Schema and has no effect"
             yield task.at("OPT221", message, (*route, word), key=True, hint=hint, write=write, safe=False)
         elif route == ROUTE and word not in WORDS and "properties" not in sub and _are_parameters(sub[word]):
-            message = f"`{word}` is no keyword of JSON Schema and does nothing"
-            hint = "write `properties`: what stands below it are parameters"
+            message = f"`{word}` is not a keyword of JSON Schema and has no effect"
+            hint = "write `properties`, with the parameters below it"
             yield task.at("OPT221", message, (*route, word), key=True, hint=hint, write="properties", safe=False)
         elif route == ROUTE and word not in WORDS and isinstance(sub[word], dict) and {"type", "enum"} & set(sub[word]):
-            message = f"`{word}` is no keyword of JSON Schema and does nothing"
+            message = f"`{word}` is not a keyword of JSON Schema and has no effect"
             hint = "write it below `properties:` if it is a parameter"
             yield task.at("OPT221", message, (*route, word), key=True, hint=hint)
 
@@ -114,13 +114,13 @@ def _format(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[D
     if not isinstance(name, str) or name in FORMATS or name == "password" or "pattern" in sub:
         return
     if (known := suggest_format(name)) is not None:
-        message = f"`{name}` is no format of JSON Schema: nothing is held against it"
+        message = f"`{name}` is not a format of JSON Schema and is not checked"
         place = (*route, "format")
         yield task.at("OPT221", message, place, hint=f"write `format: {known}`", value=known, safe=False)
         return
     meant = suggest(name, FORMATS)
-    hint = f"did you mean `{meant}`?" if meant else "add a `pattern` that says what it looks like"
-    yield task.at("OPT222", f"`{name}` is no format that is checked", (*route, "format"), hint=hint, value=meant, safe=False)
+    hint = f"did you mean `{meant}`?" if meant else "add a `pattern` that describes it"
+    yield task.at("OPT222", f"`{name}` is a format that is not checked", (*route, "format"), hint=hint, value=meant, safe=False)
 
 
 def _twice(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
@@ -134,7 +134,7 @@ def _twice(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Di
                 from optio.compiler.edits import fix_edits
 
                 fix = fix_edits.delete_item(task.document, place)
-                yield task.at("OPT225", f"`{member}` stands twice in `{word}`", place, hint="delete one of them", fix=fix)
+                yield task.at("OPT225", f"`{member}` appears twice in `{word}`", place, hint="delete one of them", fix=fix)
             seen.add(shown)
 
 
@@ -151,7 +151,7 @@ def _defaults(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnos
     places = {name: index for index, name in reversed(list(enumerate((known.schema or {}).get("required", ()))))}
     for name in (name for name in known.required if known.has_default(name)):
         index = places.get(name, 0)
-        message = f"`{name}` is required and has a default: defaults are filled in first, so it is never missed"
+        message = f"`{name}` is required and has a default, so it is never missing"
         yield task.at("OPT210", message, (*ROUTE, "required", index), hint="delete it here, or delete the default")
 
 
@@ -161,7 +161,7 @@ def _unbounded(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagno
     for name in (name for name, value in mapping.items() if isinstance(value, str) and value.startswith("$")):
         sub = known.properties.get(name)
         if isinstance(sub, dict) and sub.get("type") == "string" and not _BOUNDS & set(sub):
-            message = f"the webhook fills `{name}` with a text of any length"
+            message = f"the webhook fills `{name}` with a text of unlimited length"
             yield task.at("OPT216", message, (*ROUTE, "properties", name), key=True, hint="add `maxLength: 200`")
 
 
@@ -172,13 +172,11 @@ def _rendered(task: ResolvedTask, known: DeclaredParameters, used: set[str]) -> 
             continue
         if sub.get("type") in ("object", "array"):
             message = f"`{{{{{name}}}}}` is an {sub['type']}: the prompt holds it as JSON"
-            yield task.at(
-                "OPT223", message, (*ROUTE, "properties", name), key=True, hint="say in the prompt what it looks like"
-            )
+            yield task.at("OPT223", message, (*ROUTE, "properties", name), key=True, hint="describe its form in the prompt")
         default = sub.get("default")
         nested = PLACEHOLDER.search(default) if isinstance(default, str) else None
         if nested is not None:
-            message = f"`{nested[0]}` in a default stays as it is: what is filled in is not filled in again"
+            message = f"`{nested[0]}` in a default is not filled in: placeholders are filled in only once"
             hint = f"write it into the prompt, beside `{{{{{name}}}}}`"
             yield task.at("OPT224", message, (*ROUTE, "properties", name, "default"), hint=hint)
 
@@ -188,5 +186,5 @@ def _owned(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic
         return  # its prompt is a program's input
     only = PLACEHOLDER.fullmatch(task.prompt.strip())
     if only is not None and only[1] in known.properties and task.is_known(task.prompt_route):
-        hint = f"write down what is to be done, and where `{only[0]}` belongs in it"
-        yield task.at("OPT219", "the prompt is whatever the caller sends", task.prompt_route, key=True, hint=hint)
+        hint = f"write the instructions, with `{only[0]}` where it belongs"
+        yield task.at("OPT219", "the caller decides the whole prompt", task.prompt_route, key=True, hint=hint)

@@ -27,45 +27,45 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     agent = spec.agent_runtime != "command"
     if agent and spec.budget_usd is None:
         hint = 'add `budgetUsd: "1.00"`, the most that one run may cost'
-        message, fix = "no budget: a run may cost whatever it comes to", _added(task, 'budgetUsd: "1.00"')
+        message, fix = "no budget: the cost of a run has no limit", _added(task, 'budgetUsd: "1.00"')
         yield task.at("OPT601", message, ("budgetUsd",), key=True, hint=hint, fix=fix)
     if agent and spec.max_turns is None:
-        yield task.at("OPT602", "no limit of turns", ("maxTurns",), key=True, hint="add `maxTurns: 20`")
+        yield task.at("OPT602", "no turn limit", ("maxTurns",), key=True, hint="add `maxTurns: 20`")
     if spec.timeout is None:
-        message, fix = "no timeout: the server's default holds", _added(task, "timeout: 20m")
+        message, fix = "no timeout: the server's default applies", _added(task, "timeout: 20m")
         yield task.at("OPT605", message, ("timeout",), key=True, hint="add `timeout: 20m`", fix=fix)
     if agent and spec.model is None:
         yield task.at(
             "OPT608",
-            "no model: the agent's own default decides",
+            "no model: the agent uses its own default",
             ("model",),
             key=True,
             hint="add `model: sonnet`, or another one",
         )
     elif agent and spec.model is not None and not _DATED.search(spec.model):
-        message = f"the model `{spec.model}` is a name that moves: another one answers to it later"
-        yield task.at("OPT608", message, ("model",), hint="name a dated version where the answer must not change")
+        message = f"the model `{spec.model}` is an alias: it may stand for another model later"
+        yield task.at("OPT608", message, ("model",), hint="name a dated version if the model must not change")
     if not spec.description.strip():
         yield task.at("OPT712", "no description", ("description",), key=True, hint="add `description: what the task is for`")
     if spec.owner is None:
         yield task.at("OPT712", "no owner", ("owner",), key=True, hint="add `owner: my-team`, here or in `_defaults.yaml`")
     if not spec.triggers:
-        hint = "add `triggers:`, or `- type: manual` to say that this is meant"
+        hint = "add `triggers:`, or `- type: manual` if that is intended"
         yield task.at("OPT323", "no trigger: only the API and the command line start it", ("triggers",), key=True, hint=hint)
     if spec.max_concurrent > MAX_WORKFLOW_CONCURRENT:
-        message = f"{spec.max_concurrent} runs at a time, where {MAX_WORKFLOW_CONCURRENT} of all tasks together are the default"
-        hint = f"write {MAX_WORKFLOW_CONCURRENT}, or see that OPTIO_MAX_WORKFLOW_CONCURRENT is more"
+        message = f"{spec.max_concurrent} concurrent runs, and the default for all tasks together is {MAX_WORKFLOW_CONCURRENT}"
+        hint = f"write {MAX_WORKFLOW_CONCURRENT}, or raise OPTIO_MAX_WORKFLOW_CONCURRENT on the server"
         yield task.at("OPT604", message, ("maxConcurrent",), hint=hint)
     if spec.agent_runtime == "claude-code" and not _signs_in(task):
         message = "no credential: Claude Code cannot reach its model"
-        hint = "add `environment: {secrets: [ANTHROPIC_API_KEY]}`, or another one that it signs in with"
+        hint = "add `environment: {secrets: [ANTHROPIC_API_KEY]}`, or another credential of Claude Code"
         yield task.at("OPT525", message, secrets_use.SECRETS, key=True, hint=hint)
     yield from _environment(task)
     yield from secrets_use.check_unused(task)
     yield from pinned.check(task)
     for index, trigger in enumerate(spec.triggers):
         if isinstance(trigger, WebhookTrigger) and spec.start_limit is None and spec.dedupe is None:
-            message = "nothing limits how many runs the webhook starts in a day"
+            message = "the webhook may start any number of runs in a day"
             hint = "add `startLimit: {count: 50, per: 24h}`"
             yield task.at("OPT611", message, ("triggers", index, "type"), hint=hint)
         if isinstance(trigger, WebhookTrigger):
@@ -91,11 +91,11 @@ def _added(task: ResolvedTask, text: str) -> Fix | None:
 
 def _webhook(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
     if config.scheme == "github" and config.events is None and config.when is None:
-        message = "every event of the repository starts a run, a ping too"
+        message = "every event of the repository starts a run, even a ping"
         yield task.at("OPT419", message, (*route, "events"), key=True, hint="add `events: [push]`, or a `when:`")
     unnumbered = config.scheme == "hmac" and config.delivery_header is None and not config.unsigned
     if unnumbered and config.replay_span is None and task.spec.dedupe is None:
-        message = "a delivery that is sent again starts another run: nothing tells the two apart"
+        message = "a repeated delivery starts another run: it cannot be recognised"
         hint = "add `deliveryHeader:` if the sender numbers its deliveries, or a `dedupe:` key, or a `replayWindow`"
         yield task.at("OPT418", message, (*route, "replayWindow"), hint=hint)
 
@@ -123,6 +123,6 @@ def _environment(task: ResolvedTask) -> Iterator[Diagnostic]:
     image = environment.image
     if image is not None and "@sha256:" not in image and "{{" not in image:
         tag = image.rsplit("/", 1)[-1].partition(":")[2]
-        what = "names no version" if tag in ("", "latest") else "may be another one tomorrow"
+        what = "names no version" if tag in ("", "latest") else "may change: a tag can be moved"
         hint = f"write `{image.partition('@')[0]}@sha256:...`, with the digest that your registry shows"
         yield task.at("OPT501", f"the image `{image}` {what}", ("environment", "image"), hint=hint)

@@ -34,6 +34,6 @@ def _in(task: ResolvedTask, index: int, text: str) -> Iterator[Diagnostic]:
             if loose is None or any(word[0].startswith("-") for word in words):
                 continue
             route = ("environment", "setupCommands", index)
-            message = f"`{loose[0]}` is installed in whatever version there is"
+            message = f"`{loose[0]}` is installed without a version"
             span = task.document.find(route, loose[0], text.count(loose[0], 0, loose.start()))
             yield task.at("OPT521", message, route, hint=f"write `{loose[0]}{sign}VERSION`", span=span)

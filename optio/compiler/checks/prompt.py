@@ -60,7 +60,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if task.prompt_path is None and task.spec.agent_runtime != "command":
         path = task.prompt.strip()
         if path.endswith(_FILES) and len(path.split()) == 1 and not {"{", ":"} & set(path):
-            hint = f"write `promptFile: {path}`, and the path from this file on"
+            hint = f"write `promptFile: {path}`, with the path relative to this file"
             yield task.at("OPT231", f"the whole prompt is `{path}`, the name of a file", task.prompt_route, hint=hint)
             return
     unused = set(known.properties).difference(placeholders(task.prompt))
@@ -82,7 +82,7 @@ def _name(found: re.Match[str]) -> str:
 
 def _mark(task: ResolvedTask, found: re.Match[str]) -> Diagnostic:
     write = f"{{{{{_name(found)}}}}}"
-    message = f"`{found[0]}` is no placeholder and stays as it is"
+    message = f"`{found[0]}` is not a placeholder and stays as it is"
     return task.in_prompt("OPT203", message, *found.span(), hint=f"write `{write}`", write=write, safe=False)
 
 
@@ -98,7 +98,7 @@ def _names(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic
         from optio.compiler.conversions.entries import always_set_hint  # only who made a mistake waits for it
 
         hint = always_set_hint(name, known.properties.get(name))
-        message = f"`{used[name][0]}` stays as it is when nobody gives `{name}`"
+        message = f"`{used[name][0]}` stays as it is when a run has no `{name}`"
         return task.in_prompt("OPT217", message, *used[name].span(), hint=hint)
 
     def otherwise_written(name: str) -> Diagnostic:
@@ -228,10 +228,10 @@ def _syntax(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnosti
         if word is not None:
             pass
         elif inner.startswith(".") or re.search(r"[^\w.\- \t${}#/^>!&]", found[0]):
-            hint += "; braces that are meant stand between backquotes"
+            hint += "; put literal braces between backquotes"
             named = next((each for each in re.findall(r"\w+", inner) if each in known.properties), None)
             if named is not None:
-                hint = f"write `{{{{{named}}}}}`, and say in words what is to be done with it"
+                hint = f"write `{{{{{named}}}}}`, and describe in words what to do with it"
                 if re.match(rf"{named}\s*(?:\|\s*default\b|:-?|\?\?|\|\||or\b)", inner):
                     hint = f"write `{{{{{named}}}}}`, and its default under `paramsSchema.properties.{named}`"
         elif word is None and re.fullmatch(r"[A-Za-z_]\w*(?:\.\w+)+", inner):
@@ -247,20 +247,20 @@ def _syntax(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnosti
         elif word is not None:
             hint = f"write `{{{{{word}}}}}`"
         write = f"{{{{{word}}}}}" if word is not None and found[0].endswith("}}") else None
-        message = f"`{found[0]}` is no placeholder and stays as it is"
+        message = f"`{found[0]}` is not a placeholder and stays as it is"
         return task.in_prompt("OPT203", message, *found.span(), hint=hint, write=write, safe=word == whole)
 
     def templated(found: re.Match[str]) -> Diagnostic:
         word = next(word for word in re.findall(r"\w+", found[0]) if word in known.properties)
         hint = f"write `{{{{{word}}}}}`"
         if found[0][1] == "%":
-            hint += ", and say in words what depends on it: a prompt has placeholders, and nothing else is filled in"
-        message = f"`{found[0]}` is no placeholder and stays as it is"
+            hint += ", and describe the condition in words: only placeholders are filled in"
+        message = f"`{found[0]}` is not a placeholder and stays as it is"
         return task.in_prompt("OPT203", message, *found.span(), hint=hint)
 
     def single(found: re.Match[str]) -> Diagnostic:
         write = f"{{{{{found[1]}}}}}"
-        message = f"`{found[0]}` is no placeholder and stays as it is"
+        message = f"`{found[0]}` is not a placeholder and stays as it is"
         return task.in_prompt("OPT203", message, *found.span(), hint=f"write `{write}`", write=write, safe=False)
 
     yield from report_first(_almost(task.prompt, known.properties), almost)

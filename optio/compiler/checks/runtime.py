@@ -26,16 +26,14 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 hint="delete it, or write `agentRuntime: command`",
             )  # fmt: skip
         elif spec.agent_runtime == "command" and spec.model is not None and task.document.path_at(("model",)) == task.path:
-            hint = "delete it, and tell the program by an argument or a variable"
-            yield task.at(
-                "OPT118", "`model` with `agentRuntime: command`: the program is not told", ("model",), key=True, hint=hint
-            )
+            hint = "delete it, and pass the model to the program by an argument or a variable"
+            yield task.at("OPT118", "`model` has no effect with `agentRuntime: command`", ("model",), key=True, hint=hint)
         elif spec.agent_runtime not in RUNNABLE:
             yield task.at(
                 "OPT119",
                 f"`{spec.agent_runtime}` cannot be run yet",
                 ("agentRuntime",),
-                hint="its runs fail at once: write `claude-code` or `command`, or wait for the version that runs it",
+                hint="its runs fail at once: write `claude-code` or `command`, or wait for a version that supports it",
             )
     if isinstance(spec.command, str) and not spec.command.strip():
         yield task.at("OPT106", "`command` is blank", ("command",), hint="write `[program, argument]`")

@@ -53,7 +53,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                     params = sample.payload if mapping is None else from_payload(mapping, sample.payload)
                     said[sample.path] = list(_invalid(sample, params, known))
                 except MappingFailed as err:
-                    why = f"`{sample.path}` is refused: {err}"
+                    why = f"`{sample.path}` would be refused: {err}"
                     said[sample.path] = [(why, "give a smaller payload, or expect `verdict: invalid`")]
             for message, hint in said[sample.path]:
                 yield task.at("OPT424", message, sample.route, hint=hint)

@@ -72,15 +72,16 @@ def _expression(task: ResolvedTask, route: Route, expression: str) -> Iterator[D
     days, weekdays = fields[2], fields[4]
     if ({days, weekdays}.isdisjoint("*?") and days[0] in "*?") or (weekdays[0] in "*?" and {days, weekdays}.isdisjoint("*?")):
         message = (
-            f"`{expression}` fires where `{days}` of the month and weekday `{weekdays}` both fit; in Kubernetes, where one does"
+            f"`{expression}` fires where `{days}` of the month and weekday `{weekdays}` both match; in "
+            "Kubernetes, where either matches"
         )
-        yield task.at("OPT304", message, route, hint=f"{_either(fields)}; or keep it if both must fit")
+        yield task.at("OPT304", message, route, hint=f"{_either(fields)}; or keep it if both must match")
     elif fields[2][0] not in "*?" and fields[4][0] not in "*?":
         message = f"`{expression}` fires on day {fields[2]} of the month and also on weekday {fields[4]}"
-        hint = f"{_either(fields)}; or keep it if either is meant"
+        hint = f"{_either(fields)}; or keep it if either may match"
         if days in _WEEKS and re.fullmatch(r"[0-7]|[A-Za-z]{3}", weekdays):
             nth = f"{' '.join([*fields[:2], '*', fields[3]])} {weekdays}#{_WEEKS.index(days) + 1}"
-            hint = f"for weekday {weekdays} number {nth[-1]} of the month write `{nth}`; or keep it if either is meant"
+            hint = f"for weekday {weekdays} number {nth[-1]} of the month write `{nth}`; or keep it if either may match"
         yield task.at("OPT304", message, route, hint=hint)
 
 
@@ -105,15 +106,15 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
             return task.at("OPT303", f"`{expression}` has {len(words)} fields", route, hint=hint, value=write, safe=False)
         if expression.strip().startswith("@"):
             if write is not None:
-                message = f"`{expression}` is no schedule here"
+                message = f"`{expression}` is not a schedule that Optio supports"
                 return task.at("OPT301", message, route, hint=f"write `{write}`", value=write, safe=False)
             named = next((f"@{word}" for word in _WORDS if word[:3] in expression.lower()), None)
             hint = (
                 f"write `{named}`" if named else "write `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`, or five fields"
             )
             if expression.strip().lower() in _NO_TIMES:
-                hint = "delete this trigger: a schedule repeats; `optio run` and a request start the task without one"
-            return task.at("OPT301", f"`{expression}` is no schedule", route, hint=hint)
+                hint = "delete this trigger: a schedule repeats, and `optio run` or a request starts the task without it"
+            return task.at("OPT301", f"`{expression}` is not a schedule", route, hint=hint)
         hint = f"write `{write}`" if write else f"{_FIELDS}: `0 9 * * 1`"
         if write is None and len(words) == len(RANGES) - 1 and suggest_cron(f"'{expression} *'") is not None:
             hint = f"write `{expression} *` for every day of the week; the fields are {_FIELDS}"
@@ -174,12 +175,12 @@ def field_span(task: ResolvedTask, route: Route, expression: str, index: int) ->
 def _zone(task: ResolvedTask, route: Route, name: str) -> Iterator[Diagnostic]:
     if name in ABBREVIATIONS:
         meant = ABBREVIATIONS[name]
-        message = f"`{name}` is an abbreviation, no time zone"
+        message = f"`{name}` is an abbreviation, not a time zone"
         yield task.at("OPT306", message, route, hint=f"did you mean `{meant}`?", value=meant, safe=False)
         return
     variant, _, plain_name = name.partition("/")
     if variant in ("right", "posix") and plain_name:
-        message = f"`{name}` is no zone of every machine" + (", and counts leap seconds" if variant == "right" else "")
+        message = f"`{name}` is not a time zone on every machine" + (", and counts leap seconds" if variant == "right" else "")
         yield task.at("OPT306", message, route, hint=f"write `{plain_name}`", value=plain_name, safe=False)
         return
     try:
@@ -307,7 +308,7 @@ def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterat
         meant = suggest(name, names or ())
         hint = f"did you mean `{meant}`?" if meant else _declare(task, name, mapping)
         write = meant if meant not in mapping else None
-        message = f"`{name}` is no parameter of this task"
+        message = f"`{name}` is not a parameter of this task"
         yield task.at("OPT310", message, (*route, name), key=True, hint=hint, write=write, safe=False)
     meant_by_typo = {suggest(name, names or ()) for name in unknown}
     missing = known.missing(mapping)
@@ -319,10 +320,10 @@ def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterat
     for name, value in mapping.items():
         if isinstance(value, str) and value.startswith("$."):
             hint = f"write the value itself{_instance(known, name)}: a schedule has no payload"
-            yield task.at("OPT311", f"`{name}` is the text `{value}`, no path", (*route, name), hint=hint)
+            yield task.at("OPT311", f"`{name}` is the text `{value}`, not a path", (*route, name), hint=hint)
         elif isinstance(value, str) and not {"{", "("}.isdisjoint(value) and (found := re.search(_FILLED, value)):
             hint = (
-                f"write the value itself{_instance(known, name)}: a schedule fills nothing in; what depends on the time, the "
-                "prompt may ask of the agent"
+                f"write the value itself{_instance(known, name)}: a schedule fills nothing in, but the prompt "
+                "can ask the agent for the time"
             )
-            yield task.at("OPT311", f"`{name}` holds `{found[0]}` as a text that nothing replaces", (*route, name), hint=hint)
+            yield task.at("OPT311", f"`{name}` holds `{found[0]}` as a text, which is not replaced", (*route, name), hint=hint)

@@ -67,7 +67,7 @@ def _long_step(task: ResolvedTask, route: Route, expression: str, fields: list[s
         if whole != "*" or not step.isdigit() or int(step) <= longest:
             continue
         shown = step if len(step) <= _MAX_SHOWN_LENGTH else step[:_MAX_SHOWN_LENGTH] + "..."
-        message = f"a step of {shown} fits into no {_AROUND[index]}: it fires {_FIRST[index]} of each"
+        message = f"a step of {shown} is longer than the {_AROUND[index]}: it fires {_FIRST[index]} of each"
         first = "1" if index in (2, 3) else "0"
         hint = f"write `{' '.join([*fields[:index], first, *fields[index + 1 :]])}` if that is meant"
         hours = int(step) // 60
@@ -109,7 +109,7 @@ def _dialect(task: ResolvedTask, route: Route, expression: str, fields: list[str
     if odd is not None or expression.strip().startswith("@"):
         what = f"`{odd}`" if odd else f"`{expression.strip()}`"
         hint = f"in five plain fields: `{' '.join(fields)}`" if odd is None else "keep it if only Optio reads it"
-        yield task.at("OPT316", f"{what} is not read by every cron", route, hint=hint)
+        yield task.at("OPT316", f"{what} is not supported by every cron", route, hint=hint)
 
 
 def _has(field: str, sign: str) -> bool:
@@ -143,7 +143,7 @@ def _overlap(task: ResolvedTask, route: Route, trigger: ScheduleTrigger, fields:
     if slots == 1:
         message = f"fires every {_words(gap)} at times, and a run may take {spec.timeout}: runs queue behind each other"
     else:
-        runs = f"of runs that may take {spec.timeout} only {slots} go at once"
+        runs = f"only {slots} runs of up to {spec.timeout} run at once"
         message = f"fires {slots + 1} times in {_words(gap)} at times, and {runs}"
     raised = f", or `maxConcurrent: {enough}`" if enough is not None else ", or fewer fires"
     yield task.at("OPT314", message, route, hint=f"write `overlap: skip`, a shorter `timeout`{raised}")
@@ -157,8 +157,10 @@ def _rare(task: ResolvedTask, route: Route, expression: str, fields: list[str]) 
         return
     before, after = gap
     years = after.year - before.year
-    message = f"not every year has such a day: it rests for {years} years, as from {before:%Y-%m-%d} to {after:%Y-%m-%d}"
-    hint = "keep it if that is meant"
+    message = (
+        f"not every year has such a day: it pauses for {years} years, for instance from {before:%Y-%m-%d} to {after:%Y-%m-%d}"
+    )
+    hint = "keep it if that is intended"
     if fields[2] == "29" and fields[4] == "*":
         hint = f"`{' '.join([*fields[:2], '28', *fields[3:]])}` fires each year; {hint}"
     yield task.at("OPT315", message, route, hint=hint)
@@ -205,8 +207,8 @@ def _even(fields: list[str], zone: str) -> str:
         for hour in range(int(fields[1]) + 1, 24):
             moved = " ".join([fields[0], str(hour), *fields[2:]])
             if not dst_effects(moved, zone):
-                return f"`{moved}` meets no such night"
-    return "`timezone: UTC` has no such nights"
+                return f"`{moved}` avoids these nights"
+    return "`timezone: UTC` never changes its clocks"
 
 
 @lru_cache(maxsize=4096)

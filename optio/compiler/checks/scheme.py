@@ -102,7 +102,7 @@ def _without_effect(task: ResolvedTask, route: Route, config: WebhookConfig) -> 
         "eventPath": config.event_path,
     }
     for key in (key for key, value in given.items() if value and config.scheme != "hmac"):
-        message, hint = f"`{key}` does nothing with `scheme: {config.scheme}`", "delete it, or write `scheme: hmac`"
+        message, hint = f"`{key}` has no effect with `scheme: {config.scheme}`", "delete it, or write `scheme: hmac`"
         yield task.at("OPT420", message, (*route, key), key=True, hint=hint)
 
 
@@ -110,7 +110,7 @@ def _signature(task: ResolvedTask, route: Route, config: WebhookConfig) -> Itera
     scheme, header, place = config.scheme, (config.signature_header or "").lower(), (*route, "signatureHeader")
     owner = _OWN_HEADERS.get(header)
     if why := _UNREAD.get(header):
-        message = f"no scheme reads `{config.signature_header}`: {why}"
+        message = f"no scheme supports `{config.signature_header}`: {why}"
         hint = "let a relay check it and sign the delivery anew, and name the relay's header here"
         yield task.at("OPT420", message, place, hint=hint)
     elif owner is not None and owner != scheme:
@@ -144,7 +144,7 @@ def _event_place(task: ResolvedTask, route: Route, config: WebhookConfig) -> Ite
             hint="keep one: delete `eventPath`, or `eventHeader`",
         )
     elif config.events is not None and not named and all(task.is_known((*route, key)) for key in given):
-        message = "`events` with `scheme: hmac`, and nothing says where the sender names the event"
+        message = "`events` with `scheme: hmac`, without the place where the sender names the event"
         hint = "add `eventHeader: X-Event-Key`, or another header, or `eventPath: $.type`, or another JSONPath"
         meant = next(filter(None, map(_guess_sender, config.events)), None)
         if meant is not None:
@@ -198,7 +198,9 @@ def _pattern(task: ResolvedTask, route: Route, event: str, alone: bool, place: S
     elif alone and isinstance(place, InBody) and re.fullmatch(r"[\w.-]+\*", event):
         begins = event[:-1].replace(".", "[.]")
         hint += f"; or delete `events`, and write `when: \"search(@{place.path[1:]}, '^{begins}')\"`"
-    return task.at("OPT420", f"`{event}` is a pattern, and events are compared as a whole: none fits", route, hint=hint)
+    return task.at(
+        "OPT420", f"`{event}` is a pattern, but events are compared as a whole: no delivery matches", route, hint=hint
+    )
 
 
 def _event_cure(scheme: Scheme, event: str) -> str | None:

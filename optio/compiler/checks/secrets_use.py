@@ -88,7 +88,7 @@ def _expressions(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagno
     def tell(found: re.Match[str]) -> Diagnostic:
         secret = found[1] or found[2]
         hint = f"write `${secret}`, and name `{secret}` under `environment.secrets`" if secret else "write the value itself"
-        message = f"`{found[0]}` is nothing that a shell can read"
+        message = f"`{found[0]}` is not valid in a shell"
         return task.at("OPT504", message, route, hint=hint, span=task.document.find(route, found[0]))
 
     if "{{" in text:
@@ -105,7 +105,7 @@ def _unknown(task: ResolvedTask, route: Route, each: "Variable", known: set[str]
     if meant is None and not SECRET_NAME.search(each.name):
         return None  # the image may well have it
     hint = f"did you mean `${meant}`?" if meant else f"add `{each.name}` to `environment.secrets`"
-    message = f"`{each.text}` is no secret and no variable of this task"
+    message = f"`{each.text}` is neither a secret nor a variable of this task"
     span = task.document.find(route, each.text)
     return task.at("OPT504", message, route, hint=hint, span=span)
 
@@ -117,7 +117,7 @@ def _in_variables(task: ResolvedTask) -> Iterator[Diagnostic]:
         if found is not None:
             written, hint = found
             route: Route = ("environment", "env", name)
-            message = f"`{written}` stays as it is: nothing is filled into the value of a variable"
+            message = f"`{written}` is not filled in: the value of a variable is literal"
             yield task.at("OPT504", message, route, hint=hint, span=task.document.find(route, written))
 
 
@@ -127,7 +127,7 @@ def _to_fill_in(task: ResolvedTask, name: str, text: str) -> tuple[str, str] | N
     line = "the line" if len(task.spec.environment.env) > 1 else "`env`"
     as_secret = f"delete {line}, and add `{name}` to `environment.secrets`"
     if name in secrets:
-        as_secret = f"delete {line}: the secret `{name}` is given anyhow"
+        as_secret = f"delete {line}: the run has the secret `{name}` anyway"
     if expression := _EXPRESSION.search(text):
         return expression[0], as_secret if any(expression.groups()) else "write the value itself"
     for found in _IN_TEXT.finditer(text):
@@ -135,7 +135,7 @@ def _to_fill_in(task: ResolvedTask, name: str, text: str) -> tuple[str, str] | N
         if meant in secrets or SECRET_NAME.search(meant):
             return found[0], as_secret
         if found[3] and known is not None and meant in known.properties:
-            return found[0], f"delete {line}, or write the value itself: parameters are for the prompt alone"
+            return found[0], f"delete {line}, or write the value itself: parameters are filled into the prompt only"
     if _SHELLS_WORD.fullmatch(text):
         return text, "write the value itself"
     return None
@@ -157,7 +157,7 @@ def _in_prompt(task: ResolvedTask) -> Iterator[Diagnostic]:
             continue
         if found[3] is None and is_in_ranges(quoted, found.start()):
             continue
-        message = f"`{found[0]}` stays as it is: a secret is never filled into the prompt"
+        message = f"`{found[0]}` is not filled in: secrets never go into the prompt"
         hint = f"name the variable for the agent to use, between backquotes: `${name}`"
         yield task.in_prompt("OPT505", message, *found.span(), hint=hint)
 
@@ -170,8 +170,8 @@ def _three_together(task: ResolvedTask) -> Iterator[Diagnostic]:
         return
     index, name = own[0]
     others = f" (of {len(own)})" if len(own) > 1 else ""
-    message = f"the secret `{name}`{others}, an open network and what a stranger writes (`{words}`) meet in this task"
-    hint = "list the hosts that it needs under `environment.network.egress`, or take one of the other two away"
+    message = f"the secret `{name}`{others}, an open network and text from strangers (`{words}`) meet in this task"
+    hint = "list the hosts that it needs under `environment.network.egress`, or remove one of the other two"
     yield task.at("OPT516", message, (*SECRETS, index), hint=hint)
 
 
@@ -193,10 +193,10 @@ def check_unused(task: ResolvedTask) -> Iterator[Diagnostic]:
         route = (*SECRETS, index)
         if name in signing:
             message = f"`{name}` signs the webhook's deliveries, and the agent gets it, too"
-            yield task.at("OPT514", message, route, hint="delete it here: the server reads it by itself")
+            yield task.at("OPT514", message, route, hint="delete it here: only the server needs it")
         elif task.spec.agent_runtime != "command" and name not in RUNTIME_KEYS and not _is_mentioned(name, told):
             message = f"nothing in this task names `{name}`"
-            hint = f"delete it, or tell the agent in the prompt what it is for, between backquotes: `${name}`"
+            hint = f"delete it, or mention it in the prompt, between backquotes: `${name}`"
             yield task.at("OPT514", message, route, hint=hint)
 
 

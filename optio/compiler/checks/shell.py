@@ -72,12 +72,12 @@ def find_shell_error(text: str) -> ShellError | None:
     if scan.unclosed is not None:
         sign = text[scan.unclosed]
         return ShellError(
-            f"the `{sign}` that opens here is never closed", f"close it with `{sign}`", scan.unclosed, scan.unclosed + 1
+            f"the `{sign}` that begins here is not closed", f"close it with `{sign}`", scan.unclosed, scan.unclosed + 1
         )
     joined = _JOINED.search(text, 0, scan.end)
     if joined is not None and not _escaped(text, joined.start()) and not is_in_ranges(scan.comments, joined.start()):
         hint = (
-            f"delete `{joined[1]}`: each entry is a whole command, and a failed one ends the set-up anyhow; or write the next"
+            f"delete `{joined[1]}`: each entry is a whole command, and a failed one ends the set-up anyway; or write the next"
         )
         return ShellError(f"nothing follows `{joined[1]}`", hint, joined.start(1), joined.end(1))
     return None

@@ -64,7 +64,7 @@ def _unbounded(path: str, cap: SpendCap, tasks: Iterable[TaskFacts]) -> Iterator
         names = sorted(claim.id for claim in tasks if claim.spend is not None and claim.spend.lacks == key)
         if names:
             each = _names([f"`{name}`" for name in names])
-            message = f"{each} {'has' if len(names) == 1 else 'have'} no `{key}`, so nothing bounds what all tasks spend"
+            message = f"{each} {'has' if len(names) == 1 else 'have'} no `{key}`, so the spending of all tasks has no limit"
             yield diagnostic("OPT708", message, path=path, span=cap.place.span, route=cap.place.route, hint=hint)
 
 
@@ -112,8 +112,10 @@ def _moves(timed: "tuple[TimedTask, ...]") -> "list[tuple[MinuteMove, int]]":
 
 def _crowded(path: str, when: ScheduleFacts, new: str, most: int) -> Diagnostic:
     span, route = when.place.span, when.place.route
-    message = f"{most - 1} other tasks start in the same minute, and {MAX_WORKFLOW_CONCURRENT} runs at once are the default"
-    hint = f"write `{new}`, a minute that follows from the task's id; `optio schedule --calendar` shows all of them"
+    message = (
+        f"{most - 1} other tasks start in the same minute, and by default {MAX_WORKFLOW_CONCURRENT} runs at once are allowed"
+    )
+    hint = f"write `{new}`, a minute derived from the task's id; `optio schedule --calendar` shows them all"
     # What a template says is not to be changed in the task.
     fix = Fix.write(json.dumps(new), span, safe=False) if when.own else None
     return diagnostic("OPT312", message, path=path, span=span, route=route, hint=hint, fix=fix)

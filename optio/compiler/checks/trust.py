@@ -11,7 +11,7 @@ from optio.compiler.resolved_task import ResolvedTask
 from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route, show
 
-_FACT = "is not filled in: parameters are for the prompt alone"
+_FACT = "is not filled in: parameters are filled into the prompt only"
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:

@@ -33,13 +33,13 @@ def untrusted_parameters(task: ResolvedTask) -> dict[str, str]:
 
 def _prompt(task: ResolvedTask, route: Route) -> Iterator[Diagnostic]:
     for name, path in untrusted_parameters(task).items():
-        message = f"`{{{{{name}}}}}` puts into the prompt what a stranger has written: `{path}`"
+        message = f"`{{{{{name}}}}}` puts text from a stranger into the prompt: `{path}`"
         hint = "map its number or id and let the agent fetch it, or bound it with `enum` or `pattern`"
         yield task.at("OPT414", message, (*route, name), hint=hint)
 
 
 def _guessable(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
     if config.unsigned and config.secret is None and not _RANDOM.fullmatch(config.path):
-        message = f"whoever guesses `{config.path}` starts runs: deliveries are not signed"
-        hint = "name a `secret:`, or end the path in `-` and what `openssl rand -hex 8` prints for you"
+        message = f"anyone who guesses `{config.path}` can start runs: deliveries are not signed"
+        hint = "name a `secret:`, or end the path in `-` and the output of `openssl rand -hex 8`"
         yield task.at("OPT403", message, route, hint=hint)

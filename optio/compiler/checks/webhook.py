@@ -59,7 +59,7 @@ def _path(task: ResolvedTask, route: Route, path: str) -> Iterator[Diagnostic]:
         if len(path) > MAX_PATH_LENGTH:
             fact, better = f"the path has {len(path)} characters", re.sub(_ADDRESS, "", path)[:MAX_PATH_LENGTH]
         else:
-            fact, better = f"the path `{path}` has characters that a URL changes", path
+            fact, better = f"the path `{path}` has characters that change in a URL", path
         better = re.sub(r"[^a-z0-9]+", "-", re.sub(_ADDRESS, "", better).lower()).strip("-")
         hint = f"write `{better}`" if better else f"use a-z, 0-9 and single dashes: `{task.id or 'my-path'}`"
         hint = f"{hint}; at most {MAX_PATH_LENGTH}" if len(path) > MAX_PATH_LENGTH else hint
@@ -73,7 +73,7 @@ def _proof(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[
             "both `secret` and `unsigned: true`",
             (*route, "unsigned"),
             key=True,
-            hint="delete it: what has a secret is signed",
+            hint="delete it: a webhook with a secret is signed",
         )
     elif config.unsigned and config.signature_header is not None:
         message, place = "both `signatureHeader` and `unsigned: true`", (*route, "signatureHeader")
@@ -84,7 +84,7 @@ def _proof(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[
         and task.is_known((*route, "secret"))
         and task.is_known((*route, "unsigned"))
     ):
-        hint = "add `secret: {name: NAME}`, or `unsigned: true` to take deliveries from anybody"
+        hint = "add `secret: {name: NAME}`, or `unsigned: true` to accept deliveries from anyone"
         yield task.at("OPT404", f"the webhook `{config.path}` has no secret", (*route, "secret"), key=True, hint=hint)
     if config.previous_secret is not None and config.secret is None and task.is_known((*route, "secret")):
         hint = "add `secret:`, or delete `previousSecret`"
@@ -105,7 +105,7 @@ def _when(task: ResolvedTask, route: Route, text: str, scheme: str) -> Iterator[
         shown = meant if meant is None or task.document.plain(route) is None else task.document.restyled(route, meant)
         hint = f"write `{shown}`" if meant else "a filter looks like `@.action == 'opened' && @.repository.private == false`"
         if event is not None:
-            hint = f"the event's name stands in a header, and no filter sees it: write `events: [{event}]`"
+            hint = f"the event's name is in a header, which a filter does not see: write `events: [{event}]`"
         span = task.document.inside(route, err.index, err.index + 1)
         written = None if meant is None else task.document.rewritten(route, task.document.restyled(route, meant), safe=False)
         yield task.at(
@@ -120,7 +120,7 @@ def _event_path(task: ResolvedTask, route: Route, source: str, scheme: str) -> I
         from optio.model.mapping import compile_path
 
         if not compile_path(source).singular:
-            message = f"`{_short(source)}` gives a list, and an event has one name"
+            message = f"`{_short(source)}` gives a list, but an event has one name"
             yield task.at("OPT408", message, route, hint="name one value, with `[0]` for the first of a list")
 
 
@@ -133,8 +133,8 @@ def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Dec
         from optio.compiler.payloads.queries import suggest_query_path  # only who made a mistake waits for it
 
         query = path if query_fast_path.is_path(path) else suggest_query_path(path) or path
-        hint = f"write `{name}: {query}`: the parameter stands first"
-        yield task.at("OPT411", f"`{_short(path)}` is no parameter of this task", (*route, path), key=True, hint=hint)
+        hint = f"write `{name}: {query}`: the parameter comes first"
+        yield task.at("OPT411", f"`{_short(path)}` is not a parameter of this task", (*route, path), key=True, hint=hint)
     if turned:
         mapping = {name: source for name, source in mapping.items() if name not in turned}
         unknown = [name for name in unknown if name not in turned]
@@ -152,7 +152,7 @@ def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Dec
         if meant is None and paired is not None:
             hint = f"did you mean `{paired}`, which nothing else gives? else {hint}"
         write = meant if meant not in mapping else None
-        message = f"`{name}` is no parameter of this task"
+        message = f"`{name}` is not a parameter of this task"
         yield task.at("OPT411", message, (*route, name), key=True, hint=hint, write=write, safe=False)
     open_names = (names or set()) - set(mapping)
     meant_by_typo = {suggest(name, open_names) for name in unknown} | {paired}
@@ -177,7 +177,7 @@ def _source(
         hint = "write a JSONPath such as `$.repository.name`, or `{literal: VALUE}`"
         if isinstance(source, list) and source and isinstance(source[0], str) and query_fast_path.is_path(source[0]):
             hint = f"write `{name}: {_short(source[0])}`: a parameter has one path"
-        yield task.at("OPT409", f"`{name}` is mapped to no JSONPath", route, hint=hint)
+        yield task.at("OPT409", f"`{name}` is not mapped to a JSONPath", route, hint=hint)
     elif not source.startswith("$"):
         from optio.compiler.payloads.queries import suggest_query_path
 
@@ -191,7 +191,7 @@ def _source(
             hint = f"write `{_short(rooted)}`"
         yield task.at("OPT409", f"`{_short(source)}` does not begin with `$`", route, hint=hint, value=write, safe=False)
     elif source == "$" and known is not None and not _takes_bodies(known.properties.get(name)):
-        message = f"`$` is the whole body, and `{name}` takes one value of it: every delivery would be refused"
+        message = f"`$` is the whole body, but `{name}` takes a single value: every delivery would be refused"
         yield task.at("OPT412", message, route, hint="map a field of it, such as `$.repository.name`")
     elif not query_fast_path.is_path(source):
         from optio.model.mapping import PathSyntax, compile_path
@@ -217,7 +217,7 @@ def _source(
             )
             hint = f"write `{better}`" if better is not None else _path_hint(source)
             if better is not None and first is not None and not re.search(r"[|?]", source):
-                hint += ": nothing is computed; say in the prompt what is to be made of it"
+                hint += ": nothing is computed; describe in the prompt what to do with it"
             elif better is not None and first is not None:
                 hint += (
                     f": a parameter has one path, and `default` under `paramsSchema.properties.{name}` for where it is missing"
@@ -235,7 +235,7 @@ def _source(
                 )
             cut = re.fullmatch(rf"({query_fast_path.PATH})\[-?\d*:-?\d*(?::\d*)?\]", source)
             if cut is not None:
-                hint = f"write `{cut[1]}`: no path takes a part of a text; of a list name one item, as in `{cut[1]}[0]`"
+                hint = f"write `{cut[1]}`: a path cannot take part of a text; for an item of a list write `{cut[1]}[0]`"
             yield task.at("OPT408", f"`{_short(source)}` gives a list", route, hint=hint)
 
 

@@ -133,7 +133,7 @@ def _of_clock(root: Any, route: Route) -> KeyCure | None:
         return None
     first, *others = parts.values()
     if route[-1] != first:
-        return KeyCure(f"delete it: `cronExpression: {made}`, in the place of `{first}`, says it")
+        return KeyCure(f"delete it: `cronExpression: {made}`, in the place of `{first}`, has the same meaning")
     entry = f"cronExpression: {made}"
     return KeyCure(f"write `{entry}`" + "".join(f", and delete `{each}`" for each in others), "cronExpression", entry=entry)
 

@@ -48,7 +48,7 @@ class KeyStem(NamedTuple):
 
 _BOUNDS = (
     "you can limit `maxTurns`, `budgetUsd`, `timeout`, `maxRetries`, `maxConcurrent` and `startLimit`: write the "
-    "one that is meant"
+    "one that you mean"
 )
 KEY = (
     "a key is a secret by its name: write `environment: {secrets: [ANTHROPIC_API_KEY]}`, and set "
@@ -64,7 +64,7 @@ _HOOKS = (
     "Optio runs nothing after a run: put it into the prompt, or follow the metric `optio_runs_total`; then delete this line"
 )
 _ORDER = "tasks do not wait for each other: let the agent of the first one call the webhook of the second, and delete this line"
-_JOBS = "a task is one agent with one prompt: write each job as a file of its own, its steps into the prompt, and delete this"
+_JOBS = "a task is one agent with one prompt: write each job as its own file, with its steps in the prompt, and delete this"
 _TOOLS = (
     "agents bring their own tools: limit what they reach with `environment.network.egress` and "
     "`environment.secrets`, and delete this line"
@@ -85,9 +85,11 @@ _KEPT = "the server decides how long runs are kept (`OPTIO_KEEP_RUNS`): delete t
 PLACED = "a task does not choose where its pod runs: set `OPTIO_POD_TEMPLATE` for the worker, and delete this line"
 _WORDS = "a task has no labels: use `owner`, `description` and the file's directory, and delete this line"
 _OUTPUT = "the agent's last message is the result of the run: say in the prompt what to write, and delete this line"
-_DATES = "a schedule has no first or last day: write `enabled: false` in the trigger while it must rest, and delete this line"
+_DATES = (
+    "a schedule has no first or last day: write `enabled: false` in the trigger while it must not fire, and delete this line"
+)
 _ON_FILTER = "write `when: \"@.ref == 'refs/heads/main'\"`"
-ONE_SCHEDULE = "a task has one schedule: write one file for each zone or time, with `extends:` for what they share"
+ONE_SCHEDULE = "a task has one schedule: write one file for each zone or time, with `extends:` for the common keys"
 
 ROWS: tuple[KeyRow, ...] = (
     # What switches off.
@@ -114,15 +116,15 @@ ROWS: tuple[KeyRow, ...] = (
         TASK,
         "if condition when skipif skipifmatch skipifnomatch skipifsuccessful preconditions precondition runif "
         "conditions stopstrategy",
-        advice="a condition belongs to a webhook: write `when: \"@.action == 'opened'\"` in its `config`; what else "
-        "must hold, the prompt says",
+        advice="a condition belongs to a webhook: write `when: \"@.action == 'opened'\"` in its `config`; put "
+               "other conditions into the prompt",
     ),
     KeyRow(
         TASK,
         "manualapproval approval approvals requireapproval askforapproval approvalpolicy waitforapproval "
         "permissionmode dangerouslyskippermissions roles bots",
-        advice="a run asks nobody: say in the prompt what it may only propose, and give it secrets that can only "
-        "read; then delete this line",
+        advice="a run cannot ask for approval: let the prompt only propose changes, and give it read-only "
+               "secrets; then delete this line",
     ),
     # What bounds time.
     KeyRow(TASK, "timeoutminutes timeoutinminutes timeoutmins maxminutes maxruntimeminutes", "timeout", to.minutes),
@@ -160,7 +162,7 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(
         TASK,
         "maxattempts attempts maxtries tries maximumattempts",
-        "maxRetries", to.retries_of_attempts, "the first attempt is no retry",
+        "maxRetries", to.retries_of_attempts, "the first attempt is not a retry",
     ),
     KeyRow(
         TASK,
@@ -177,7 +179,7 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(
         TASK,
         "continueonerror continueonfail allowfailure failfast failstop onerror ignoreerrors",
-        advice="a run that fails holds up no other: write `maxRetries: 0` for one try alone, and delete this line",
+        advice="a failed run does not stop others: write `maxRetries: 0` for a single attempt, and delete this line",
     ),
     # What bounds how many.
     KeyRow(
@@ -351,12 +353,12 @@ ROWS: tuple[KeyRow, ...] = (
         "this line",
     ),
     KeyRow(TASK, "kind", "type", to.standalone),
-    KeyRow(TASK, "metadata", advice="write `name:` and what else a task has at the top of the file"),
+    KeyRow(TASK, "metadata", advice="write `name:` and the other keys of a task at the top of the file"),
     KeyRow(
         TASK,
         "spec defaultargs settings config configuration options tasktemplate jobtemplate workflowspec podspec "
         "defaults taskspec runconfig jobspec job workflowdefaults deployment deployments flow",
-        advice="move what is below it to the top of the file",
+        advice="move the keys below it to the top of the file",
     ),
     # What starts it.
     KeyRow(
@@ -416,7 +418,7 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(
         TASK,
         "automerge pullrequest createpr createpullrequest reviewers",
-        advice="a standalone task has no repository: let the prompt say what becomes of a change, and delete this "
+        advice="a standalone task has no repository: say in the prompt what to do with a change, and delete this "
         "line",
     ),
     KeyRow(
@@ -578,8 +580,8 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(
         NETWORK,
         "blocked deny denylist disabled none ingress firewall mode policy networkaccess proxy isolated",
-        advice="only what `egress` lists can be reached, and nobody comes in: list the hosts, or write `egress: []` "
-        "for none; then delete this line",
+        advice="a run reaches only the hosts in `egress` and accepts no connections: list the hosts, or write "
+               "`egress: []` for none; then delete this line",
     ),
     KeyRow(RESOURCES, "mem ram memorylimit memlimit memorymax memorysize", "memory", to.memory),
     KeyRow(RESOURCES, "reservations request reserved", "requests", to.amounts),
@@ -591,8 +593,8 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(
         RESOURCES,
         "gpu gpus nvidia.com/gpu ephemeralstorage storage disk",
-        advice="a task bounds `cpu` and `memory` alone: what else a pod has, the pod template of the worker says "
-        "(`OPTIO_POD_TEMPLATE`); delete this line",
+        advice="a task limits only `cpu` and `memory`: set other resources in the worker's pod template "
+               "(`OPTIO_POD_TEMPLATE`), and delete this line",
     ),
     # Quotas and business keys.
     KeyRow(LIMIT, "max limit runs maxruns times number amount starts", "count", to.whole),
@@ -738,7 +740,7 @@ STEMS: tuple[KeyStem, ...] = (
     KeyStem(r"stall|idle|silen", KeyRow(TASK, "", "stallTimeout", to.seconds)),
     KeyStem(r"retr(?:y|ies)(?:delay|interval|wait|backoff|pause)|backoff", KeyRow(TASK, "", advice=_NO_PAUSE)),
     KeyStem(r"retr(?:y|ies)", KeyRow(TASK, "", "maxRetries", to.retries)),
-    KeyStem(r"attempt|tries$", KeyRow(TASK, "", "maxRetries", to.retries_of_attempts, "the first attempt is no retry")),
+    KeyStem(r"attempt|tries$", KeyRow(TASK, "", "maxRetries", to.retries_of_attempts, "the first attempt is not a retry")),
     KeyStem(r"(?:timeout|deadline|duration|time|runtime)(?:in)?min", KeyRow(TASK, "", "timeout", to.minutes)),
     KeyStem(r"timeout|deadline|maxtime|maxruntime|duration", KeyRow(TASK, "", "timeout", to.seconds)),
     KeyStem(r"usd|cost|budget|spend|dollar|price", KeyRow(TASK, "", "budgetUsd", to.money)),

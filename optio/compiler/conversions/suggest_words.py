@@ -25,7 +25,7 @@ _RUNTIMES = {
     **dict.fromkeys(("openai", "gpt", "chatgpt"), "codex"),
 }
 # Signed by an HMAC, and named by what signs or by who sends.
-_UNSIGNED = "delete it, and write `unsigned: true` to take deliveries from anybody"
+_UNSIGNED = "delete it, and write `unsigned: true` to accept deliveries from anyone"
 _BY_HMAC = ("sha256", "hmacsha256", "hmacsha", "signature", "shopify", "typeform", "linear", "sentry", "bitbucket", "jira")
 _SCHEMES: dict[str, str | tuple[str]] = {
     **dict.fromkeys(_BY_HMAC, ("write `hmac`, and `signatureHeader:` with the name of the header that carries the signature",)),
@@ -47,9 +47,9 @@ _WORDS: dict[str, dict[str, str] | dict[str, str | tuple[str]]] = {
     "signatureEncoding": {**dict.fromkeys(("sha256", "hexdigest", "hexadecimal", "base16"), "hex"), "b64": "base64"},
 }
 _CHOICES = {
-    "misfire": "of the times that passed write `last` to run the last one, `all` each, `skip` none",
-    "overlap": "write `queue` to wait for the run before, `skip` to leave that time out",
-    "onDuplicate": "write `join` to answer with the first run, `reject` to refuse, `replace` to replace one that waits",
+    "misfire": "for missed times write `last` to run the last one, `all` for each, `skip` for none",
+    "overlap": "write `queue` to wait for the previous run, `skip` to skip that time",
+    "onDuplicate": "write `join` to answer with the first run, `reject` to refuse, `replace` to replace a waiting run",
 }
 
 

@@ -30,7 +30,7 @@ def check_contradictions(task: ResolvedTask, schema: dict[str, Any]) -> Iterator
         if sub is False and name in schema.get("required", []):
             yield task.at(
                 "OPT211",
-                f"`{name}` is required and can never be given",
+                f"`{name}` is required, but no value is allowed",
                 place,
                 hint="write a schema instead of `false`, such as `{type: string}`",
             )

@@ -71,7 +71,7 @@ def check_slashes(task: ResolvedTask, at: Route, found: list[Pattern]) -> Iterat
 
     def tell(each: tuple[Pattern, str]) -> Diagnostic:
         (place, key, pattern), bare = each
-        message = f"`{pattern}` has the slashes of another language, and so matches nothing"
+        message = f"`{pattern}` is written between slashes, as in another language, and matches nothing"
         value = None if key else bare
         return task.at("OPT212", message, at + place, key=key, hint=f"write `{bare}`", value=value, safe=False)
 
@@ -108,19 +108,23 @@ def _wrong_with(pattern: str, count: int) -> tuple[str, str, tuple[int, int]]:
     for sign, name in _UNSUPPORTED.items():
         found = re.search(sign, pattern)
         if found is not None:
-            hint = "write what is allowed, and no more: `^[a-z]+$`"
-            return f"uses {name}, which patterns here do not have", hint, found.span()
+            hint = "write only the allowed characters, such as `^[a-z]+$`"
+            return f"uses {name}, which Optio's patterns do not support", hint, found.span()
     whole = (0, len(pattern))
     once = _REPEATED.sub(_once, pattern)
     if not _compiles(once, _MAX_PATTERN_BYTES):
-        return "is no pattern", "close each bracket, and write a backslash before a sign that stands for itself: `\\(`", whole
+        return (
+            "is not a valid pattern",
+            ("close each bracket, and write a backslash before a sign that stands for itself: `\\(`"),
+            whole,
+        )
     if _compiles(pattern, MAX_PATTERN_BYTES):
-        return f"is too large a pattern where there are {count:,}", "write fewer patterns, or repeat less in them", whole
+        return f"is too large among {count:,} patterns", "write fewer patterns, or repeat less in them", whole
     if once != pattern:
         hint = "write `+` or `*` instead of a large number, and bound the length by `maxLength`"
-        return "is too large a pattern: each repetition is a copy of what it repeats", hint, whole
+        return "is too large: each repetition copies its pattern", hint, whole
     hint = "write `[a-z]` or `.` instead of a class such as `\\p{L}`"
-    return "is too large a pattern: it stands for too many letters", hint, whole
+    return "is too large: it stands for too many characters", hint, whole
 
 
 def _once(found: re.Match[str]) -> str:

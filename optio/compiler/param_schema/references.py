@@ -70,7 +70,7 @@ def _misspelt(
         if into:
             others = sum(len(broken.pop(ref)) for ref in into) - 1
             lead = f" and {others} more reference{'s'[: others > 1]} lead" if others else " leads"
-            message = f"`{word}` is no keyword of JSON Schema: `{into[0]}`{lead} nowhere"
+            message = f"`{word}` is not a keyword of JSON Schema: `{into[0]}`{lead} nowhere"
             hint = f"did you mean `{meant}`?"
             yield task.at("OPT214", message, (*ROUTE, word), key=True, hint=hint, write=meant, safe=False)
 

@@ -121,7 +121,7 @@ def _validator(schema: dict[str, Any]) -> "Validator | None":
 def _cure(sub: dict[str, Any], value: Any, is_default: bool) -> str:
     wanted = sub.get("type")
     if is_default and value in _NOTHING:
-        return "write the value that counts where nobody gives one, or delete `default` and list the parameter under `required`"
+        return "write the value for runs that give none, or delete `default` and list the parameter under `required`"
     if isinstance(form := sub.get("format"), str) and form in _FORMS:
         return f"write it as in {_FORMS[form]}"
     if wanted in ("integer", "number") and isinstance(value, str) and value.strip().lstrip("-").isdigit():

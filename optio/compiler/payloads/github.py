@@ -111,9 +111,7 @@ def _missing_field_reason(steps: tuple[str, ...]) -> str | None:
             fields = [name for name in _USUAL if name in KINDS[kind]] or list(KINDS[kind])
             parent = ".".join(("$", *steps[:index]))
             named = ", ".join(f"`{name}`" for name in fields[:_MAX_SUGGESTED])
-            return (
-                f"`{parent}` has {named} and others, and no `{step}`: write one that is there, such as `{parent}.{fields[0]}`"
-            )
+            return f"`{parent}` has {named} and others, but no `{step}`: write an existing one, such as `{parent}.{fields[0]}`"
         field = KINDS[kind].get(step)
         below = steps[index + 1 :]
         if field is None or not field.startswith("@"):
@@ -166,11 +164,11 @@ def explain_missing_path(source: str, steps: tuple[str, ...], config: WebhookCon
         there = ("$", own, *steps[1:]) if own is not None and _is_alike(steps, own) else None
         same = next((its[event] for event in config.events or () if event in (its := _SAME.get(steps, {}))), None)
         first = f"write `$.{same}`" if same else f"write `{'.'.join(there)}`" if there else "delete it"
-        return MissingPath(where, f"{first}, or take deliveries that have it: {' or '.join(others)}")
+        return MissingPath(where, f"{first}, or accept events that have it: {' or '.join(others)}")
     below = tuple(dropwhile(_AROUND.__contains__, steps))
     if below[:1] == ("event_name",) or (not below and steps[-1] == "event"):
         asked = ", ".join(config.events or ["issues"])
-        return MissingPath(where, f"delete it: the event's name stands in a header, and `events: [{asked}]` asks for it")
+        return MissingPath(where, f"delete it: the event's name is in a header, and `events: [{asked}]` selects it")
     if below != steps and below[0] in tops:
         meant = f"$.{'.'.join(below)}"
     else:

@@ -102,14 +102,14 @@ def explain_query_error(text: str, err: PathSyntax) -> str:
     if said.startswith("unbalanced"):
         return "a bracket is not closed"
     if said.startswith("empty bracketed"):
-        return "nothing stands between the brackets"
+        return "the brackets are empty"
     if said.startswith("bald"):
         return "a name is missing behind `..`"
     if said.startswith("filter expression literals"):
-        return "a value alone is no condition"
+        return "a value alone is not a condition"
     if said.startswith(("unexpected", "expected '")):
         word = re.match(r"\w+|\S", rest.strip())
-        return f"`{word[0]}` cannot stand here" if word else "it ends too early"
+        return f"`{word[0]}` cannot stand here" if word else "it ends unexpectedly"
     return said.replace("`", "'").rstrip(".").lower() or "cannot be read"
 
 

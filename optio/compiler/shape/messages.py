@@ -114,7 +114,7 @@ def to_diagnostic(document: Document | MergedDocument, misfit: ValidationIssue) 
         return _bad_trigger(document, route)
     if last in _SECRETS and isinstance(value, str) and re.search(_PLACEHOLDER, value):
         hint = f"write `{last}: {{name: NAME}}`, and give that secret a value of its own: `openssl rand -hex 32`"
-        return at("OPT406", f"`{name}` is a placeholder, and no secret", hint)
+        return at("OPT406", f"`{name}` is a placeholder, not a secret", hint)
     if last in _SECRETS and (secret := suggest_secret_name(value)) is not None:
         write = f"{{name: {secret}}}"
         hint = f"write `{last}: {write}`"
@@ -123,7 +123,7 @@ def to_diagnostic(document: Document | MergedDocument, misfit: ValidationIssue) 
         return at(
             "OPT405",
             f"`{name}` is a secret in plain text",
-            f"write `{last}: {{name: NAME}}`, set OPTIO_SECRET_NAME for the server, and rotate this one: it is known now",
+            f"write `{last}: {{name: NAME}}`, set OPTIO_SECRET_NAME for the server, and rotate this one: it has been exposed",
         )
     if kind == "word":
         return _bad_word(at, route, value, wanted, document.path_at(route))
@@ -141,7 +141,7 @@ def to_diagnostic(document: Document | MergedDocument, misfit: ValidationIssue) 
         code = "OPT107" if last in ("name", "id") and len(route) == 1 else "OPT105"
         return at(code, f"`{name}` is {len(value):,} characters long", f"write at most {wanted} characters")
     if kind == "least" and last == "maxCatchUp" and value == 0:
-        return at("OPT105", f"`{name}` is 0", "delete it, and write `misfire: skip`, which catches nothing up")
+        return at("OPT105", f"`{name}` is 0", "delete it, and write `misfire: skip` to catch up no runs")
     if kind == "least" and route in _NO_LIMIT:
         return at("OPT105", f"`{name}` is {value}", f"write {wanted} or more, or {_NO_LIMIT[route]}")
     if kind in ("least", "most"):
@@ -171,7 +171,7 @@ def _bad_money(at: At, document: Document | MergedDocument, route: Route, value:
     hint, write = (_MONEY, None) if meant is None else (f'write "{meant}"', f'"{meant}"')
     if type(value) in (int, float) and meant is not None:
         return at("OPT610", "`budgetUsd` is a number: money is text in quotes", hint, write=write, safe=meant == written)
-    return at("OPT610", "`budgetUsd` is no amount of money", hint, write=write, safe=False)
+    return at("OPT610", "`budgetUsd` is not a valid amount of money", hint, write=write, safe=False)
 
 
 def _bad_duration(at: At, route: Route, value: Any, *, or_none: bool = False) -> Diagnostic:
@@ -183,14 +183,14 @@ def _bad_duration(at: At, route: Route, value: Any, *, or_none: bool = False) ->
         from optio.compiler.conversions.values import seconds  # only who made a mistake waits for it
 
         meant = seconds(value[0] if isinstance(value, list) and value else value)
-        return at(code, f"`{name}` is no duration", f"write `{show(route[-1:])}: {meant}`" if meant else _DURATION)
+        return at(code, f"`{name}` is not a valid duration", f"write `{show(route[-1:])}: {meant}`" if meant else _DURATION)
     hint = _DURATION + (", or `none`" if or_none else "")
     meant = meant or (_A_UNIT.get(value.strip().lower()) if isinstance(value, str) else None)
     if meant is not None:
-        hint = f"write `{meant}`" + (": days are not read" if re.search("[0-9] *[dw]", str(value), re.IGNORECASE) else "")
+        hint = f"write `{meant}`" + (": days are not supported" if re.search("[0-9] *[dw]", str(value), re.IGNORECASE) else "")
     elif re.fullmatch(r"[1-9][0-9]{0,5}", str(value)):
         hint = f"write `{value}s` for seconds or `{value}m` for minutes"
-    return at(code, f"`{name}` is no duration", hint, value=meant, safe=False)
+    return at(code, f"`{name}` is not a valid duration", hint, value=meant, safe=False)
 
 
 def _moved(document: Document | MergedDocument, route: Route, into: str) -> Fix | None:
@@ -258,9 +258,9 @@ def odd_scalar(
         hint = f"write {single_quoted(text)}" + (" for that text, '' for an empty one" if reading == "null" else "")
         fix = document.rewritten(route, single_quoted(text))
     message = (
-        f"`{text}` without quotes is {reading} to other YAML readers"
+        f"`{text}` without quotes is {reading} for other YAML readers"
         if reading != "null"
-        else f"`{text}` without quotes is no text"
+        else f"`{text}` without quotes is not a text"
     )
     return diagnostic("OPT006", message, path=document.path_at(route), span=span, route=route, hint=hint, fix=fix)
 
@@ -368,20 +368,20 @@ def _bad_word(at: At, route: Route, value: Any, allowed: tuple[str, ...], path: 
     hint = hint.strip()
     if route == ("type",) and isinstance(value, str) and value in ELSEWHERE:
         verb = "move it there" if "/" in path else "rename it"
-        hint = f"a policy is `{POLICY}` at the top of the tree: {verb}"
-        return at("OPT110", f"a document of type `{value}` has another place", hint)
+        hint = f"a policy must be the file `{POLICY}` at the top of the tree: {verb}"
+        return at("OPT110", f"a document of type `{value}` is in the wrong place", hint)
     if route == ("type",) and value in LATER_TYPES:
         return at(
             "OPT110",
             f"documents of type `{value}` are not supported yet",
-            "delete the file: tasks, templates and a policy are read",
+            "delete the file: Optio reads tasks, templates and a policy",
         )
     if route == ("type",):
         repo = value in ("repo", "repository", "pr")
         return at("OPT110", f"unknown type `{value}`", "Repo Tasks are not supported: write standalone" if repo else hint)
     if route == ("apiVersion",):
         return at("OPT114", f"unknown version `{value}`", hint)
-    message = f"`{show(route)}` is `{value}`" if isinstance(value, str) else f"`{show(route)}` is no text"
+    message = f"`{show(route)}` is `{value}`" if isinstance(value, str) else f"`{show(route)}` is not a text"
     return at("OPT104", message, hint, value=meant, safe=False)
 
 
@@ -390,20 +390,20 @@ def _bad_pattern(at: At, document: Document | MergedDocument, route: Route, valu
     if route == ("id",):
         named = slug(value)
         hint = f"write `{named}`" if 0 < len(named) <= _MAX_ID else "use a-z, 0-9 and single dashes: `weekly-report`"
-        return at("OPT107", f"`{value}` is no id", hint)
+        return at("OPT107", f"`{value}` is not a valid id", hint)
     if route[:2] == ("environment", "env"):
         shown = f"`{last}`" if last else "an empty text"
         meant = _reshaped(str(last), pattern)
         free = meant is not None and meant not in value_at(document.value, route[:-1])
         hint = f"write `{meant}`" if free else f"{_ENV_NAME}: `LOG_LEVEL`"
-        return at("OPT506", f"{shown} is no name of an environment variable", hint, key=True)
+        return at("OPT506", f"{shown} is not a valid name of an environment variable", hint, key=True)
     if route[:2] == ("environment", "secrets") or last == "name":
         # What stands here may be the secret itself: name the place only.
         given = None if re.fullmatch(r"[A-Za-z0-9_]+", value) else suggest_secret_name(value)
         given = given if given and re.fullmatch(r"[A-Z]+(?:_[A-Z0-9]+)+", given) else None
         meant = given or (_reshaped(value, pattern) if re.fullmatch(_SECRETS_NAME, value) else None)
         hint = f"write `{meant.upper()}`" if meant else f"{_ENV_NAME}: `API_TOKEN`"
-        return at("OPT506", f"`{name}` is no name of a secret", hint)
+        return at("OPT506", f"`{name}` is not a valid name of a secret", hint)
     meant = _reshaped(value, pattern)
     hint = f"write `{meant}`" if meant else f"write one that matches `{portable(pattern)}`{_such_as(document, route)}"
     return at("OPT105", f"`{name}` has characters that are not allowed", hint)

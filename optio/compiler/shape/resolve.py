@@ -32,7 +32,7 @@ def resolve(document: Document | MergedDocument, shape: DecodedTask, tree: Sourc
     if ("name",) not in gaps and not spec.name.isprintable():
         at("OPT107", "`name` holds a line break or a control character", ("name",), "write the name on one line")
     elif (not task_id or len(task_id) > MAX_ID_LENGTH) and not gaps & {("name",), ("id",)}:
-        why = "leads to no id" if not task_id else f"leads to an id of {len(task_id)} characters"
+        why = "gives no id" if not task_id else f"gives an id of {len(task_id)} characters"
         at("OPT107", f"the name {why}", ("name",), "add `id:` with a-z, 0-9 and dashes")
     prompt, prompt_path = spec.prompt_template or "", None
     if spec.prompt_template is not None and spec.prompt_file is not None:
@@ -51,7 +51,7 @@ def resolve(document: Document | MergedDocument, shape: DecodedTask, tree: Sourc
             hint = missing_hint(tree, document.path_at(("promptFile",)), spec.prompt_file, err)
             at(err.code, f"`{spec.prompt_file}` {err.message}", ("promptFile",), hint)
         except UnicodeDecodeError:
-            at("OPT115", f"`{spec.prompt_file}` is no UTF-8", ("promptFile",), "save it as UTF-8")
+            at("OPT115", f"`{spec.prompt_file}` is not UTF-8", ("promptFile",), "save it as UTF-8")
     elif (
         spec.prompt_template is None
         and spec.agent_runtime != "command"

@@ -71,12 +71,10 @@ def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
         message, hint = f"`{name}` holds the look-alike letter U+{ord(odd):04X}", f"write `{meant}` in plain letters"
         return UnknownKey("OPT020", message, hint, meant)
     if len(route) == 1 and re.fullmatch(r"(?:x-|\.)[\w-]+", key):
-        hint = (
-            "no key here keeps values for others: write `&NAME` where one stands first, or `type: template` in a file to extend"
-        )
+        hint = "no key holds values for others: write `&NAME` at the first use, or `type: template` in a file to extend"
         return UnknownKey("OPT101", f"unknown key `{name}`", hint)
     if key in _NEVER:
-        hint = "delete it: a run has no privileges, no service account and nothing of its node, whatever its task says"
+        hint = "delete it: a run never has privileges, a service account or access to its node"
         return UnknownKey("OPT101", f"unknown key `{name}`", hint)
     if len(route) == 1 and key in RESERVED_KEYS:
         return UnknownKey("OPT116", f"`{name}` is set by Optio", "delete it")
@@ -85,10 +83,14 @@ def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
         return UnknownKey("OPT116", f"`{name}` is set by the policy", hint)
     same = next((k for k in known if fold_key(k) == fold_key(key)), None)
     if same:
-        return UnknownKey("OPT111", f"`{name}` is spelled otherwise", f"write `{same}`", same)
+        return UnknownKey("OPT111", f"`{name}` is not the correct spelling", f"write `{same}`", same)
     if route[-2:-1] in (("secret",), ("previousSecret",)) and _joined(root, route, known) is None:
         beside = value_at(root, route[:-1])
-        hint = "delete it: a secret is given by its name alone" if "name" in beside else f"write `name: {_named(beside[key])}`"
+        hint = (
+            ("delete it: a secret is referred to by its name only")
+            if "name" in beside
+            else f"write `name: {_named(beside[key])}`"
+        )
         return UnknownKey("OPT101", f"unknown key `{name}`", hint)
     inward = len(route) == 3 and route[0] == "triggers" and key in known_keys(root, (*route[:-1], "config"))
     below = value_at(root, (*route[:-1], "config")) if inward else None
@@ -115,10 +117,10 @@ def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
 def _nothing(key: str, known: list[str]) -> str:
     """The cure for a key that nothing here means: what it carries is not lost unseen."""
     if not known:
-        return "no key here means it: delete it, or say it in the prompt if the agent should know"
+        return "Optio has no such key: delete it, or mention it in the prompt if the agent should know"
     few = known if len(known) <= _MAX_LISTED else rank_by_likeness(key, known, _MAX_LIKELY)
     there = f"allowed here {'is' if len(few) == 1 else 'are'} {'' if few is known else 'among others '}{', '.join(few)}"
-    return f"no key here means it: delete it, and say it in the prompt if the agent should know; {there}"
+    return f"Optio has no such key: delete it, and mention it in the prompt if the agent should know; {there}"
 
 
 def _named(value: Any) -> str:

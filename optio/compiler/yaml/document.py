@@ -242,7 +242,7 @@ def parse(file: SourceFile) -> tuple[Document | None, list[Diagnostic]]:
     except _TooManyNodes:
         return None, [diagnostic("OPT014", f"more than {MAX_NODES:,} values", path=file.path, hint="split the file")]
     if not nodes:
-        return None, [diagnostic("OPT018", "holds no task", path=file.path, hint=_EMPTY_HINT)]
+        return None, [diagnostic("OPT018", "the file holds no task", path=file.path, hint=_EMPTY_HINT)]
     if len(nodes) > 1:
         span = span_of(nodes[1], text)
         hint = "move it into a file of its own: one file, one task"

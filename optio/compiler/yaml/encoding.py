@@ -42,7 +42,7 @@ def _bad_encoding(file: SourceFile, err: UnicodeDecodeError) -> Diagnostic:
     byte = file.data[err.start]
     return diagnostic(
         "OPT002",
-        f"byte 0x{byte:02X} at offset {err.start} is no UTF-8",
+        f"byte 0x{byte:02X} at offset {err.start} is not UTF-8",
         path=file.path,
         span=Span(at, Position(at.line, at.column + 1)),
         hint="save the file as UTF-8",

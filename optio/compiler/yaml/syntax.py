@@ -17,7 +17,7 @@ BLANKS = "\u00a0\u2007\u202f\u3000\ufeff"
 _TEMPLATE_VALUE = r"^\s*(?:- +)*(?:[^\s:#][^:#]*:\s+)?(\{\{.*)$"
 _TEMPLATE_LINE = r"^\s*(?:\{\{-?\s*(?:if|else|end|range|with|define|include|template|/\*)\b|\{%|<%)|:\s+(?:\{\{-|\{\{\s*\.|<%)"
 _TEMPLATED = (
-    "template text of Helm, Jinja or ERB is no YAML",
+    "template text of Helm, Jinja or ERB is not YAML",
     "task files are not templated: write the values out, or quote the text",
 )
 _ANCHOR = r"(?:^|[\s\[{,])&([^\s\[\]{},]+)"
@@ -132,13 +132,15 @@ def _read(err: yaml.YAMLError, text: str) -> _SyntaxFinding:
     mark = getattr(err, "problem_mark", None)
     problem = str(getattr(err, "problem", None) or "the file cannot be read as YAML")
     if mark is None:
-        return _SyntaxFinding("OPT001", "the file cannot be read as YAML", "write it anew, a key at a time", 0, 0)
+        return _SyntaxFinding("OPT001", "the file cannot be read as YAML", "write it again, one key at a time", 0, 0)
     context_mark = getattr(err, "context_mark", None) or mark
     lines = text.split("\n")
     place, start = position_at(text, mark.index), position_at(text, context_mark.index)
     scene = _Scene(lines, problem, str(getattr(err, "context", None) or ""), place, start)
     if lines[0].startswith("%") and scene.row <= 1:
-        return _SyntaxFinding("OPT001", f"`{lines[0].split()[0]}` is no line for a task file", "delete it", 0, 0, len(lines[0]))
+        return _SyntaxFinding(
+            "OPT001", f"`{lines[0].split()[0]}` does not belong in a task file", "delete it", 0, 0, len(lines[0])
+        )
     for reader in _READERS:
         slip = reader(scene)
         if slip is not None:
@@ -166,7 +168,7 @@ def _indent(scene: _Scene) -> _SyntaxFinding | None:
             continue
         found = re.match(_LEADING, scene.lines[row])
         if found and scene.lines[row].strip():
-            name = "a tab" if found[1] == "\t" else f"U+{ord(found[1]):04X}, a blank that is no space,"
+            name = "a tab" if found[1] == "\t" else f"U+{ord(found[1]):04X}, a blank other than a space,"
             hint = "use spaces" if found[1] != "\ufeff" else "delete it"
             return _SyntaxFinding("OPT005", f"{name} is used to indent", hint, row, found.start(1))
     return None
@@ -177,7 +179,7 @@ def _other_break(scene: _Scene) -> _SyntaxFinding | None:
     for row, column in ((scene.from_row, scene.from_column), (scene.row, scene.column)):
         before = scene.lines[row][:column].rstrip(" ")
         if before and OTHER_BREAKS.match(before[-1]):
-            message = f"U+{ord(before[-1]):04X}, which nobody sees, ends the line for YAML"
+            message = f"U+{ord(before[-1]):04X}, an invisible character, ends the line for YAML"
             hint = f"delete it; where it is meant, write `\\u{ord(before[-1]):04x}` between double quotes"
             return _SyntaxFinding("OPT001", message, hint, row, len(before) - 1)
     return None
@@ -190,9 +192,9 @@ def _alias(scene: _Scene) -> _SyntaxFinding | None:
     word = name[1] if name else ""
     before = "\n".join([*scene.lines[: scene.row], scene.line[: scene.column]])
     near = suggest(word, re.findall(_ANCHOR, before))
-    hint = f"did you mean `*{near}`?" if near else f"set the anchor `&{word}` earlier in the file, or put quotes around it"
+    hint = f"did you mean `*{near}`?" if near else f"define the anchor `&{word}` earlier in the file, or put quotes around it"
     return _SyntaxFinding(
-        "OPT010", f"no anchor `&{word}` stands before this alias", hint, scene.row, scene.column, len(word) + 1
+        "OPT010", f"no anchor `&{word}` comes before this alias", hint, scene.row, scene.column, len(word) + 1
     )
 
 
@@ -250,7 +252,7 @@ def _outdented(scene: _Scene) -> _SyntaxFinding | None:
     text = next((line for line in scene.lines[above + 1 : row] if line.strip()), None) if header else None
     if header is None or text is None:
         return None
-    message = f"the text below `{header['sign']}` ends before this line, which is no key"
+    message = f"the text below `{header['sign']}` ends before this line, which is not a key"
     hint = (
         f"indent it like the text above, by {_indent_of(text)} blanks"
         if _indent_of(text) > 1
@@ -268,7 +270,7 @@ def _no_blank(scene: _Scene) -> _SyntaxFinding | None:
         if (keyed := re.match(_NO_COLON, scene.lines[row])) and (keyed[3] or keyed[2] in names_of(TaskSpec)):
             return _SyntaxFinding(
                 "OPT001",
-                "a line that is no `key: value`",
+                "a line that is not `key: value`",
                 f"write `{keyed[2]}: {keyed[4][:_MAX_SHOWN_LENGTH].strip()}`",
                 row,
                 keyed.start(2),
@@ -276,9 +278,7 @@ def _no_blank(scene: _Scene) -> _SyntaxFinding | None:
         found = re.match(r"^(\s*(?:- +)*)([A-Za-z][\w-]*):(?!//)([^\s:].*)$", scene.lines[row])
         if found is not None:
             hint = f"write `{found[2]}: {found[3].strip()[:_MAX_SHOWN_LENGTH]}`"
-            return _SyntaxFinding(
-                "OPT001", f"no blank stands behind `{found[2]}:`, so it is no key", hint, row, found.end(2), 1
-            )
+            return _SyntaxFinding("OPT001", f"no blank follows `{found[2]}:`, so it is not a key", hint, row, found.end(2), 1)
     return None
 
 
@@ -345,7 +345,7 @@ def _text_without_block_sign(scene: _Scene) -> _SyntaxFinding | None:
     first = next((line for line in scene.lines[row + 1 : scene.row + 1] if line.strip()), "")
     if key is None or re.match(r"^\s*(?:- |[\w-]+:(?:\s|$))", first):
         return None
-    message = f"the lines below `{key[1]}:` are read as keys, and not as one text"
+    message = f"the lines below `{key[1]}:` are read as keys, not as one text"
     return _SyntaxFinding("OPT001", message, f"write `{key[1]}: |`", row, key.start(1), len(key[1]))
 
 
@@ -353,14 +353,14 @@ def _quote(scene: _Scene) -> _SyntaxFinding | None:
     if scene.context == "while scanning a quoted scalar":
         quote = scene.from_line[scene.from_column : scene.from_column + 1]
         return _SyntaxFinding(
-            "OPT001", "the quote that opens here is never closed", f"close it with `{quote}`", scene.from_row, scene.from_column
+            "OPT001", "the quote that begins here is not closed", f"close it with `{quote}`", scene.from_row, scene.from_column
         )
     if "escape" in scene.problem or "hexdecimal" in scene.problem:
         start = max(0, scene.line.rfind("\\", 0, scene.column + 1))
         code = re.match(r"\\[xuU][0-9a-fA-F]*", scene.line[start:])
         if code:
             hint = "write the character itself, or the code point that it has"
-            return _SyntaxFinding("OPT001", f"`{code[0]}` is no character", hint, scene.row, start, len(code[0]))
+            return _SyntaxFinding("OPT001", f"`{code[0]}` is not a character", hint, scene.row, start, len(code[0]))
         escape = scene.line[start : start + 2]
         hint = "use single quotes, or double the backslash"
         return _SyntaxFinding("OPT001", f"unknown escape `{escape}` in double quotes", hint, scene.row, start, 2)
@@ -416,7 +416,7 @@ def _bracket(scene: _Scene) -> _SyntaxFinding | None:
         )
     return _SyntaxFinding(
         "OPT001",
-        f"the `{opener}` that opens here is never closed",
+        f"the `{opener}` that begins here is not closed",
         f"close it with `{closer}`",
         scene.from_row,
         scene.from_column,
@@ -441,7 +441,7 @@ _AFTER = {
 _LAYOUT = (
     (
         "could not find expected ':'",
-        "a line that is no `key: value`",
+        "a line that is not `key: value`",
         "write `key: value`, or put longer text below `|`",
         True,
     ),

@@ -111,7 +111,7 @@ class Builder:
             fix = indent_fix(self._text, span.start.line - 1)
             what = "is used to indent" if fix is not None else "begins this key"
             hint = "use spaces" if fix is not None and text[0] != "\ufeff" else "delete it"
-            message = f"U+{ord(text[0]):04X}, a blank that is no space, {what}"
+            message = f"U+{ord(text[0]):04X}, a blank other than a space, {what}"
             self.found.append(diagnostic("OPT005", message, path=self._path, span=span, hint=hint, fix=fix))
             self._fatal = True  # what is nested in what can no longer be told
             return
@@ -119,9 +119,9 @@ class Builder:
         if text == "on" and depth == 1:
             return  # no key of ours, and told as such
         if reading:
-            self._report("OPT006", f"the key `{text}` is {reading} to other YAML readers", key, f"write `'{text}':`")
+            self._report("OPT006", f"the key `{text}` is {reading} for other YAML readers", key, f"write `'{text}':`")
         elif not isinstance(scalar(text), str):
-            self._report("OPT017", f"the key `{text}` is no text" if text else "an empty key", key, f"write `'{text}':`")
+            self._report("OPT017", f"the key `{text}` is not a text" if text else "an empty key", key, f"write `'{text}':`")
 
     def _bad_key(self, node: Node, key: Node) -> None:
         start = node.start_mark
@@ -154,7 +154,7 @@ class Builder:
         first = span_of(self._firsts[id(node)][key.value], self._text)
         self.found.append(
             diagnostic(
-                "OPT004", f"`{key.value}` stands twice", path=self._path, span=span_of(key, self._text),
+                "OPT004", f"`{key.value}` appears twice", path=self._path, span=span_of(key, self._text),
                 hint=f"first at {first.start.line}:{first.start.column}: keep one",
                 related=(Related("first here", self._path, first),),
             )
@@ -180,5 +180,5 @@ class Builder:
     def _find_nuls(self) -> None:
         for route, node in walk(self._root, ()):
             if node.id == "scalar" and "\0" in node.value:
-                span, hint = span_of(node, self._text), "delete it: no agent can take it"
+                span, hint = span_of(node, self._text), "delete it: agents cannot handle it"
                 self.found.append(diagnostic("OPT015", "a NUL character", path=self._path, span=span, route=route, hint=hint))
