@@ -59,7 +59,8 @@ open("/dev/termination-log", "w").write(str(last))
 SAYS = "date +%s.%N; read x; sleep 0.5; date +%s.%N"
 AT_ONCE = 20
 _POOL = 2
-# All of one kind, or twenty of the other, have room on a node of two cores.
+# Requests: all pods of one kind, or twenty of the other, have room on a node of two cores. Their limit is the product's own: a
+# smaller one measures how long the kernel makes a pod wait.
 _CPU, _SMALL_CPU = "300m", "60m"
 _NOW = ("/bin/sh", "-c", "date +%s.%N >/dev/termination-log")
 Found = dict[str, list[float]]
@@ -70,7 +71,7 @@ class Bare:
 
     def __init__(self) -> None:
         self._settings = PodSettings(
-            namespace=NAMESPACE, install=f"b{uuid.uuid4().hex[:8]}", image=IMAGE, cpu=_CPU, memory="64Mi"
+            namespace=NAMESPACE, install=f"b{uuid.uuid4().hex[:8]}", image=IMAGE, cpu_request=_CPU, memory="64Mi"
         )
         self._runner = asyncio.Runner()
         self._cluster = self._runner.run(self._open())
@@ -85,7 +86,7 @@ class Bare:
     async def _make(
         self, name: str, *command: str, cpu: str = _CPU, labels: Mapping[str, str] | None = None
     ) -> manifest.Manifest:
-        made = manifest.warm_pod(Environment(), replace(self._settings, cpu=cpu), name, "x")
+        made = manifest.warm_pod(Environment(), replace(self._settings, cpu_request=cpu), name, "x")
         made["metadata"]["labels"].update(labels or {})
         agent = next(each for each in made["spec"]["containers"] if each["name"] == manifest.CONTAINER)
         del agent["startupProbe"]
@@ -225,7 +226,7 @@ class Deployed:
         more = (
             f"maxRetries: 0\nmaxConcurrent: {AT_ONCE}\nenvironment:\n  image: {IMAGE}\n  network: {{egress: [example.com]}}\n"
         )
-        more += "  resources: {cpu: 300m, memory: 64Mi}\n"
+        more += "  resources: {requests: {cpu: 300m}, limits: {memory: 64Mi}}\n"
         head = f"type: standalone\nagentRuntime: command\npromptTemplate: x\ncommand: {json.dumps(SAYS)}\n{more}"
         tasks = {"cold.yaml": f"name: Cold\n{head}", "warm.yaml": f"name: Warm\n{head}warmPoolSize: {_POOL}\n"}
         self._optio = Installed(directory, tasks, {"NONE": "none"})
@@ -274,7 +275,7 @@ def ours(fenced: fence.Fence | None = None, cpu: str = _CPU) -> Iterator[Ours]:
         "OPTIO_KUBE_NAMESPACE": NAMESPACE,
         "OPTIO_KUBE_INSTALL": install,
         "OPTIO_KUBE_IMAGE": IMAGE or "",
-        "OPTIO_POD_CPU": cpu,
+        "OPTIO_POD_CPU_REQUEST": cpu,
         "OPTIO_POD_MEMORY": "64Mi",
         "OPTIO_MAX_WORKFLOW_CONCURRENT": str(AT_ONCE),
     }

@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 # A launch that was sent says within this time that it has begun, and the time that its pod's gate may take.
 _BEGINS_S = 20.0
 _TRIES = 10
+# The log of a warm pod can be read at once, but brings output later than the channel of the launch, which is left to bring the
+# first of it for this time.
+_FIRST_S = 2.0
 _TOLD_S = 3.0
 _FILL_S = 30.0
 # How long the log of a pod that has ended is asked for, before its attempt counts as failed; and the file of one that lives,
@@ -45,6 +48,7 @@ class PodLogReader:
         while, and given up if it never will."""
         patience, tries = time.monotonic() + self._begins_s, 0
         over_since: float | None = None
+        heard = False
         async for _ in retry_until():
             await self._readable(handle)
             over, whole = exit_status.of_status(self._informer.status(handle.name)), False
@@ -52,7 +56,11 @@ class PodLogReader:
                 async with asyncio.timeout(max(1.0, patience - time.monotonic()) if not began else None) as limit:
                     async with aclosing(self._pieces(handle, mark, follow=over is None)) as pieces:
                         async for piece in pieces:
-                            handle.unhear()
+                            if piece.stream in _FILES:
+                                handle.unhear()
+                            elif not heard:
+                                asyncio.get_running_loop().call_later(_FIRST_S, lambda: handle.unhear())
+                                heard = True
                             if piece.stream == "end":
                                 return await self._explained(handle, exit_status.of_end(piece.data.decode()))
                             if not began and (piece.stream in _FILES or piece.data == b"started"):
