@@ -60,7 +60,10 @@ class Forward:
 class Installed:
     """All of it. `tasks` are the files of the tasks, `secrets` what they name."""
 
-    def __init__(self, directory: Path, tasks: Mapping[str, str], secrets: Mapping[str, str]) -> None:
+    def __init__(
+        self, directory: Path, tasks: Mapping[str, str], secrets: Mapping[str, str], *, overlay: Path = OVERLAY
+    ) -> None:
+        self._overlay = overlay
         self.tasks, self.secrets = directory / "tasks.d", directory / "secrets"
         for folder, files in ((self.tasks, tasks), (self.secrets, secrets)):
             folder.mkdir()
@@ -76,11 +79,11 @@ class Installed:
         subprocess.run([str(DEPLOY / "secrets.sh"), "complete"], env=environ, check=True, capture_output=True, timeout=120)
         given("configmap optio-tasks", f"--from-file={self.tasks}")
         given("secret generic optio-task-secrets", f"--from-file={self.secrets}")
-        kubectl("apply", "-k", str(OVERLAY))
+        kubectl("apply", "-k", str(self._overlay))
         self.until_ready()
         self.token = b64decode(kubectl("-n", "optio", "get", "secret", "optio-admin", "-o", "jsonpath={.data.token}")).decode()
         # At once where the pods are new, with the kubelet's next look where they were there before.
-        tasks = {path.stem for path in self.tasks.iterdir()}
+        tasks = {path.stem for path in self.tasks.iterdir() if not path.name.startswith("_")}
         eventually(lambda: tasks <= {each["id"] for each in self.get("/api/tasks")["items"]}, within=150, what=f"{tasks}")
 
     def until_ready(self) -> None:

@@ -14,6 +14,7 @@ import pytest
 from optio.executors.pods import manifest, network
 from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.manifest import PodSettings
+from optio.model.run import LogKind
 from optio.model.task import Environment, Network
 from tests.executors.pods.api import Api
 from tests.executors.pods.faults import FaultProxy
@@ -21,7 +22,7 @@ from tests.executors.pods.fence import EGRESS_IMAGE, KEY, OTHER_PORT, PORT, PROB
 from tests.executors.pods.image import program
 from tests.executors.pods.place import settings
 from tests.executors.support import read, shell, until_ended
-from tests.runs.support import execute, log_of, opened
+from tests.runs.support import accept, execute, log_of, opened, working
 from tests.support import command_task, eventually
 
 API, DNS, METADATA = ("10.96.0.1", 443), ("10.96.0.10", 53), ("169.254.169.254", 80)
@@ -39,6 +40,18 @@ def place() -> Iterator[Fence]:
 def neighbour(place: Fence) -> str:
     """The address of another run's pod that listens, which no policy of its own protects."""
     return place.listener("neighbour", None)
+
+
+def fenced_settings(place: Fence, directory: Path, install: str) -> dict[str, str]:
+    """Of a worker whose pods are closed."""
+    return settings(
+        directory,
+        install,
+        OPTIO_KUBE_NAMESPACE=place.runs.namespace,
+        OPTIO_KUBE_EGRESS=f"optio-egress.{place.proxies.namespace}.svc={place.proxy.host}:{place.proxy.port}",
+        OPTIO_KUBE_EGRESS_IMAGE=EGRESS_IMAGE,
+        OPTIO_EGRESS_KEY=KEY.decode(),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +211,27 @@ def test_where_no_policy_is_enforced_an_attempt_says_so(
 
     assert (ended.exit.reason, ended.exit.temporary, ended.stdout) == ("network", True, b"")
     assert "no network policy is enforced" in ended.exit.message
+
+
+def test_where_no_policy_is_enforced_a_run_says_so_within_75_seconds(
+    place: Fence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = command_task("echo ran", extra="maxRetries: 0\nenvironment: {network: {egress: []}}\n")
+    with FaultProxy() as proxy:
+        proxy.rule(r"^POST \S*/networkpolicies", status=409, times=None)
+        monkeypatch.setenv("KUBECONFIG", str(proxy.kubeconfig(tmp_path / "kubeconfig")))
+        with opened(tmp_path, fenced_settings(place, tmp_path, "unenforced")) as services, working(services):
+            run_id = accept(services, task)
+
+            def said() -> list[bytes]:
+                return [line for line in log_of(services, run_id, LogKind.SYSTEM) if b"no network policy is enforced" in line]
+
+            eventually(said, within=75, what="the reason")
+            first = services.store.attempts(run_id)[0]
+            services.store.cancel(run_id, "a person")
+            eventually(lambda: services.store.run(run_id).state.terminal, within=60, what="the end of the run")
+
+    assert first.reason == "network"
 
 
 def credentials(entries: list[str], key: bytes = KEY) -> tuple[str, str]:
@@ -455,14 +489,7 @@ def test_the_helper_answers_as_the_proxy_does(place: Fence) -> None:
 
 
 def test_an_agent_that_prints_its_environment_tells_nobody_how_to_use_the_proxy(place: Fence, tmp_path: Path) -> None:
-    environ = settings(
-        tmp_path,
-        "masked",
-        OPTIO_KUBE_NAMESPACE=place.runs.namespace,
-        OPTIO_KUBE_EGRESS=f"optio-egress.{place.proxies.namespace}.svc={place.proxy.host}:{place.proxy.port}",
-        OPTIO_KUBE_EGRESS_IMAGE=EGRESS_IMAGE,
-        OPTIO_EGRESS_KEY=KEY.decode(),
-    )
+    environ = fenced_settings(place, tmp_path, "masked")
     task = command_task("env", extra="environment: {network: {egress: [api.example.com]}}\n")
     user, password = network.credentials(network.egress_of(Network(egress=["api.example.com"])), KEY)
 
