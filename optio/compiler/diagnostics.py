@@ -1,4 +1,6 @@
-"""Diagnostics: findings as data, one shape for terminal, JSON and API."""
+"""Diagnostics: findings as data, in one shape for the terminal, JSON and the API. Every stage makes them with `diagnostic`,
+which looks up the severity in the catalogue (`optio.compiler.rules`). This module also sorts them, limits how many are shown,
+and applies the severities of the policy and of `--strict`."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +25,7 @@ T = TypeVar("T")
 
 
 class Severity(StrEnum):
-    """An error keeps its task from being served."""
+    """The severity of a finding. A task with an error is not served; warnings and information never stop one."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -31,7 +33,7 @@ class Severity(StrEnum):
 
 
 class Related(NamedTuple):
-    """A second place that belongs to a finding."""
+    """A second place that belongs to a finding, such as the first of two duplicates, with a message of its own."""
 
     message: str
     path: str
@@ -39,28 +41,29 @@ class Related(NamedTuple):
 
 
 class Edit(NamedTuple):
-    """What stands at a place of the finding's file becomes `text`."""
+    """One replacement in the finding's file: the characters in `span` become `text`."""
 
     span: Span
     text: str
 
 
 class Fix(NamedTuple):
-    """A cure that a program can apply. One that is not `safe` may change what the file means: somebody should look at it."""
+    """A cure that a program can apply, as edits in the finding's file. A fix that is not `safe` may change what the file means,
+    so a person should read the result."""
 
     edits: tuple[Edit, ...]
     safe: bool = True
 
     @classmethod
     def write(cls, text: str, span: Span, *, safe: bool = True) -> "Fix":
-        """Put this text in the place of another."""
+        """Return a fix with a single edit, which replaces `span` by `text`."""
         return cls((Edit(span, text),), safe)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnostic:
-    """A finding. `message` states the fact, `hint` the cure, which `fix` applies. One with `more` stands for so many others of
-    its rule in its file, which are not told one by one."""
+    """A finding. `message` states the fact, `hint` the cure, and `fix` the edits that apply the cure. A finding with `more`
+    stands for that many others of its rule in its file, which are not listed one by one."""
 
     code: str
     message: str
@@ -75,16 +78,17 @@ class Diagnostic:
 
     @property
     def count(self) -> int:
-        """How many findings it stands for."""
+        """Return how many findings this one stands for: 1, or `more` where it is a summary."""
         return self.more or 1
 
     @property
     def rule(self) -> str:
-        """The rule's kebab-case name."""
+        """Return the kebab-case name of the rule, such as `unused-parameter`, from the catalogue."""
         return _rule(self.code).name
 
     def to_json(self) -> dict[str, Any]:
-        """The documented JSON form."""
+        """Return the JSON form that `optio check --format json` and the API document: 1-based lines and columns, a JSON pointer
+        for the route, and related places and fixes as lists."""
         return {
             "code": self.code,
             "rule": self.rule,
@@ -122,7 +126,8 @@ def diagnostic(
     fix: Fix | None = None,
     more: int = 0,
 ) -> Diagnostic:
-    """A diagnostic with the severity that the catalogue gives its code."""
+    """Return a diagnostic with the severity that the catalogue gives its code. Values from the file are shortened and made
+    printable in `message` and `hint`."""
     severity = Severity(_rule(code).severity)
     message, hint = _one_line(message), None if hint is None else _one_line(hint, MAX_HINT_LENGTH)
     return Diagnostic(
@@ -140,7 +145,8 @@ def diagnostic(
 
 
 def apply_severities(found: Sequence[Diagnostic], levels: Mapping[str, str]) -> list[Diagnostic]:
-    """The findings with the severities of the policy, without those that it turns off."""
+    """Return the findings with the severities of the policy (`levels`, by code). Findings of a rule that is `off` are
+    dropped."""
     done = []
     for each in found:
         level = levels.get(each.code)
@@ -152,7 +158,8 @@ def apply_severities(found: Sequence[Diagnostic], levels: Mapping[str, str]) -> 
 
 
 def apply_strict(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """The same, with the severities that the catalogue gives them under `--strict`."""
+    """Return the findings with the severities that the catalogue gives them under `--strict`. A severity that the policy has
+    set stays."""
     graded = []
     for each in diagnostics:
         rule = _rule(each.code)
@@ -170,7 +177,7 @@ def _rule(code: str) -> "Rule":
 
 
 def _one_line(text: str, longest: int = MAX_VALUE_LENGTH) -> str:
-    """What a file holds must not break the line, turn it round or bury it."""
+    """Return a text from a file as one line of bounded length. It can neither break the terminal nor reverse its direction."""
     if len(text) > longest:
         text = _VALUE.sub(lambda found: f"`{shorten(found[1], longest)}`", text)
     if len(text) > MAX_MESSAGE_LENGTH:
@@ -181,18 +188,18 @@ def _one_line(text: str, longest: int = MAX_VALUE_LENGTH) -> str:
 
 
 def shorten(text: str, longest: int = MAX_VALUE_LENGTH) -> str:
-    """A value in a message, cut where it is long."""
+    """Return a value for a message, cut with `...` where it is longer than `longest` characters."""
     return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
 def sort_diagnostics(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """By file, line, column and code, each once. Of many of one rule in one file the first are told, and how many more there
-    are: a broken generator must not bury the terminal."""
+    """Return the findings sorted by file, line, column and code, each once. Of many findings of one rule in one file the first
+    are listed and the rest are counted, so that a broken generator does not flood the terminal."""
     return sorted((each for found in _groups(diagnostics) for each in _limit_group(found)), key=_sort_key)
 
 
 def fold_excess(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
-    """The same of one file, but for those of one rule that are too many to be kept: they are counted."""
+    """Return the findings of one file with at most `MAX_STORED_PER_CODE` of each rule; the last of them counts the others."""
     if len(diagnostics) <= MAX_STORED_PER_CODE:
         return diagnostics
     return [each for found in _groups(diagnostics) for each in _fold_group(found)]
@@ -205,7 +212,7 @@ def _fold_group(found: list[Diagnostic]) -> list[Diagnostic]:
 
 
 def _groups(diagnostics: Iterable[Diagnostic]) -> list[list[Diagnostic]]:
-    """Those of one rule in one file, in their order and each once."""
+    """Group the findings by file and rule, in order and without duplicates."""
     # What is wrong with an anchor's value is wrong at each of its aliases: that is one mistake.
     unique = {(d.path, d.span, d.code, d.message, d.more): d for d in diagnostics}
     alike: dict[tuple[str, str], list[Diagnostic]] = {}
@@ -229,8 +236,8 @@ def _limit_group(found: list[Diagnostic]) -> Iterator[Diagnostic]:
 
 
 def report_first(things: Iterable[T], tell: Callable[[T], Diagnostic]) -> Iterator[Diagnostic]:
-    """What is told of the first of them, and one more that stands for all others: hostile input must not buy more work than
-    that."""
+    """Make diagnostics for the first of `things` with `tell`, and let the last one stand for all others, so that hostile input
+    cannot buy more work than `MAX_SHOWN_PER_CODE` findings."""
     left = iter(things)
     last = None
     for each in islice(left, MAX_SHOWN_PER_CODE):

@@ -1,11 +1,11 @@
-"""Emit: resolved tasks -> compiled tasks."""
+"""The last stage: turn a resolved task into the compiled task that the registry serves."""
 
 from optio.compiler.resolved_task import ResolvedTask
 from optio.model.registry import CompiledTask, Origin
 
 
 def emit(task: ResolvedTask, isolation: tuple[str, ...] = (), namespace: str | None = None) -> CompiledTask:
-    """Plain data; the digest is computed when it is asked for."""
+    """Return the task as plain data. The digest is computed on first use; `isolation` and `namespace` come from the policy."""
     origin = Origin(path=task.path, line=task.document.line)
     # Where its values come from, and how it is tested, is no part of what a task is.
     spec = task.spec

@@ -1,4 +1,5 @@
-"""Findings in the forms that other programs read: SARIF 2.1.0, annotations of GitHub Actions, JUnit's XML."""
+"""Write findings in the formats of other programs: SARIF 2.1.0, annotations of GitHub Actions, and JUnit XML. Used by `optio
+check --format` and, for JUnit, by `optio test`."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ _NO_XML = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF], "\u
 
 
 def sarif(diagnostics: Sequence[Diagnostic]) -> str:
-    """A SARIF 2.1.0 log of one run, with the rules that it speaks of."""
+    """Return a SARIF 2.1.0 log with one run, the rules that occur in it, and the safe fixes."""
     codes = sorted({d.code for d in diagnostics})
     driver = {
         "name": "optio",
@@ -69,7 +70,7 @@ def _place(path: str, span: Span) -> dict[str, object]:
 
 
 def _uri(path: str) -> str:
-    """The path as a reference, in which neither a blank nor a colon can be taken for something else."""
+    """Return the path as a URI reference; blanks, colons and other special characters are escaped."""
     return ("file://" if path.startswith("/") else "") + quote(path, errors="surrogateescape")
 
 
@@ -79,7 +80,7 @@ def _region(span: Span) -> dict[str, int]:
 
 
 def github(diagnostics: Sequence[Diagnostic]) -> Iterator[str]:
-    """A workflow command each, which GitHub shows beside the line of a pull request."""
+    """Yield a workflow command for each finding, which GitHub shows beside the line of a pull request."""
     for d in diagnostics:
         (line, column), (end_line, end_column) = d.span
         place = {"file": d.path, "line": line, "endLine": end_line, "title": f"{d.code} {d.rule}"}
@@ -98,7 +99,7 @@ def _property(text: str) -> str:
 
 
 def junit(diagnostics: Sequence[Diagnostic], paths: Sequence[str]) -> str:
-    """A test case for each file; what keeps its task from being served is its failure, all else its output."""
+    """Return JUnit XML with a test case for each file. Errors are its failure, and all other findings its output."""
     names = sorted({*paths, *(d.path for d in diagnostics)})
     failed = sum(any(d.path == name and d.severity is Severity.ERROR for d in diagnostics) for name in names)
     suite = Element("testsuite", name="optio check", tests=str(len(names)), failures=str(failed), errors="0", skipped="0")
@@ -116,7 +117,7 @@ def junit(diagnostics: Sequence[Diagnostic], paths: Sequence[str]) -> str:
 
 
 def as_xml(suites: Sequence[Element]) -> str:
-    """A JUnit document of these suites, with their counts."""
+    """Return a JUnit document of these suites, with the sums of their counts at its root."""
     counts = {name: sum(int(suite.get(name, "0")) for suite in suites) for name in ("tests", "failures", "errors")}
     root = Element("testsuites", {name: str(count) for name, count in counts.items()})
     root.extend(suites)
@@ -128,7 +129,7 @@ def _line(d: Diagnostic) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with a mark in the place of what XML cannot hold."""
+    """Return the text with U+FFFD in the place of each character that XML 1.0 cannot hold."""
     return text.translate(_NO_XML)
 
 

@@ -1,6 +1,6 @@
-"""Claims: what a task says that another file could contradict. Plain data, for they are handed from process to process and kept
-on disks, so checks across files see them alone; a check that must know more of each task adds it here.
-"""
+"""The facts of a file that another file could contradict: id, webhook paths, schedule, spending, and what it asks of the
+executor. They are plain data, because they are passed between processes and stored in the cache of `optio check`. Checks across
+files (`checks.across`) see only these facts; a check that needs more adds a field here."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -14,22 +14,21 @@ from optio.model.trigger import ScheduleTrigger, WebhookTrigger
 
 
 class ValuePlace(NamedTuple):
-    """Where a value stands in the task's own file."""
+    """A value's route, and its span in the task's own file."""
 
     route: Route
     span: Span
 
 
 class WebhookPath(NamedTuple):
-    """A webhook's path."""
+    """The path of a webhook, with its place for findings about duplicates."""
 
     path: str
     place: ValuePlace
 
 
 class ScheduleFacts(NamedTuple):
-    """A schedule that may start the task; `own` if the task's file has it, in a place where it
-    can be written anew."""
+    """A schedule that may start the task. `own` is set if the task's own file has it in a place where it can be rewritten."""
 
     expression: str
     zone: str
@@ -38,8 +37,8 @@ class ScheduleFacts(NamedTuple):
 
 
 class SpendFacts(NamedTuple):
-    """US dollars, as text, that the task's triggers may spend in a day and in 30 days, as far as they have a bound, and the key
-    without which they have none."""
+    """The worst case that the task's triggers may spend in a day and in 30 days, in US dollars as text. None means unbounded,
+    and `lacks` names the key whose absence is the reason."""
 
     day: str | None
     month: str | None
@@ -47,7 +46,7 @@ class SpendFacts(NamedTuple):
 
 
 class SpendCap(NamedTuple):
-    """The most of such dollars of all tasks together, by the policy."""
+    """A cap of the policy on the spending of all tasks together, in US dollars as text, with its place in the policy."""
 
     most: str
     place: ValuePlace
@@ -58,10 +57,10 @@ NO_SPEND_CAPS: tuple[SpendCap | None, SpendCap | None] = (None, None)
 
 
 class TaskFacts(NamedTuple):
-    """The task in the file `path`; `named` is what its id comes from, or None when that is wrong. `when` it starts is there
-    for a careful check, what it may `spend` under a policy that caps all of them together; `caps` are that policy's own.
-    `asks` are the keys of `environment` that isolate and that the executor does not apply, and the policy `demands` some of
-    them to be applied; its `namespaces` are the patterns that it gives one."""
+    """The facts of one file. `named` is the place that the id comes from, or None where that value is wrong. `when` is filled
+    for pedantic checks, and `spend` under a policy that caps all tasks together. `asks` lists the isolating keys of
+    `environment` that the executor does not apply, and `demands` those that the policy requires. `caps` and `namespaces` are
+    the policy's own."""
 
     path: str
     id: str
@@ -83,8 +82,8 @@ def task_facts(
     priced: bool = False,
     demands: tuple[str, ...] = (),
 ) -> TaskFacts:
-    """What a task says. `demands` are those of the policy. A tree whose policy demands pods is for them, wherever it is
-    checked."""
+    """Return the facts of a task. `demands` come from the policy. A tree whose policy demands pods is meant for pods, so its
+    tasks ask nothing of another executor."""
     route = ("id",) if task.spec.id else ("name",)
     return TaskFacts(
         task.path,
@@ -142,6 +141,6 @@ def _webhook_paths(task: ResolvedTask) -> Iterator[WebhookPath]:
 
 
 def _place(task: ResolvedTask, route: Route) -> ValuePlace:
-    """Of what a template wrote, the place that names the template."""
+    """Return the place of a value; for a value that a template wrote, the place of `extends` in the task's own file."""
     own = task.document.path_at(route) == task.path
     return ValuePlace(route, task.span(route if own else ("extends",)))

@@ -1,4 +1,5 @@
-"""Fixes: the edits of findings, applied to files. What they do not name stays as it is, byte for byte."""
+"""Apply the fixes of findings to files, in memory. Bytes outside the edits stay as they are. After each round the tree is
+compiled again, and a fix that would bring a new error to any file is left out. `optio check --fix` writes the result."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -27,8 +28,8 @@ _MAX_ROUNDS = 1_000
 
 @dataclass(slots=True)
 class FixedTree:
-    """A tree after its fixes: the files that change, as they were and as they become, how many findings of each that takes,
-    what is still found, and how many fixes were left out."""
+    """A tree after its fixes: the changed files before and after, the number of applied fixes by file, the findings that remain
+    (`compilation`), and the number of fixes that were left out."""
 
     compilation: Compilation
     before: dict[str, bytes] = field(default_factory=dict)
@@ -38,13 +39,13 @@ class FixedTree:
 
     @property
     def count(self) -> int:
-        """Of all files together."""
+        """Return the number of applied fixes in all files together."""
         return self.counts.total()
 
 
 def fix_tree(tree: SourceTree, *, unsafe: bool, careful: bool = False) -> FixedTree:
-    """Return everything that can be fixed. Nothing is written. A fix is left out that would bring an error to any file, and
-    all fixes of a file that still could not be read after them."""
+    """Return the tree with every fix that makes no file worse; nothing is written to disk. Files that still cannot be parsed
+    after their fixes keep their content. With `unsafe`, fixes that may change the meaning are applied, too."""
     compiler = IncrementalCompiler(careful=careful)
     tree = ReadOnceTree(tree)
     done = FixedTree(compiler.compile(tree))
@@ -97,8 +98,7 @@ def fix_tree(tree: SourceTree, *, unsafe: bool, careful: bool = False) -> FixedT
 def _worsened_files(
     before: Compilation, after: Compilation, tree: SourceTree, files: Mapping[str, bytes], edits: Mapping[str, list[Edit]]
 ) -> set[str]:
-    """Return the files that have more errors than before, or a new one, or are the same. `tree` is as it was before these
-    files."""
+    """Return the files whose edits bring a new or additional error, or change nothing. `tree` is the tree before the edits."""
     first, last = _by_path(before), _by_path(after)
     worse = {path for path, data in files.items() if data == tree.read(path)}
     for path, found in last.items():
@@ -178,8 +178,8 @@ def _errors(found: Iterable[Diagnostic]) -> int:
 
 
 def compatible_fixes(found: Iterable[Diagnostic], *, unsafe: bool) -> list[Diagnostic]:
-    """Those of one file whose fixes can be applied together, from top to bottom; where two meet, the first has the place. One
-    fix may be that of several."""
+    """Return the findings of one file whose fixes can be applied together, from top to bottom. Where two overlap, the first is
+    chosen. Several findings may share one fix."""
     mine = [d for d in found if d.fix is not None and (d.fix.safe or unsafe)]
     chosen: list[Diagnostic] = []
     taken: list[Edit] = []

@@ -1,7 +1,7 @@
-"""`# optio: ignore[OPT414] reason`: findings that somebody has looked at.
+"""Comments that silence findings: `# optio: ignore[OPT414] reason`.
 
-The comment stands behind a value, or above it on lines of its own. It covers that line, and where a text of several lines
-begins there all of them; on `promptFile:` the prompt's own file. Errors cannot be ignored: their task is not served.
+The comment stands behind a value, or above it on a line of its own. It covers that line, all lines of a multi-line text that
+begins there, and on `promptFile:` the prompt's own file. Errors cannot be silenced, because their task is not served.
 """
 
 import re
@@ -24,14 +24,15 @@ _COMMENT_LINE = re.compile(r"[ \t]*(#.*)?")
 
 
 class IgnoredCode(NamedTuple):
-    """A rule that a comment names."""
+    """A rule's code in a comment, with its place."""
 
     name: str
     span: Span
 
 
 class IgnoreComment(NamedTuple):
-    """A comment, the lines that it covers, and whether the prompt's file is covered with them."""
+    """A comment with the codes that it names and the lines that it covers. `whole` is the span to delete with it, and
+    `prompt_file` says that the prompt's own file is covered as well."""
 
     span: Span
     whole: Span
@@ -41,7 +42,7 @@ class IgnoreComment(NamedTuple):
     prompt_file: bool
 
     def covers(self, found: Diagnostic, path: str) -> bool:
-        """Whether it speaks of this finding; `path` is the comment's file."""
+        """Return True if the comment silences this finding; `path` is the file of the comment."""
         if all(code.name != found.code for code in self.codes):
             return False
         if found.path == path:
@@ -50,7 +51,7 @@ class IgnoreComment(NamedTuple):
 
 
 def find_ignores(document: Document) -> tuple[tuple[IgnoreComment, ...], list[Diagnostic]]:
-    """All of a file, or so many of them that no person wrote more, and what is said of those that are left out."""
+    """Return the comments of a file, and findings about comments beyond `MAX_CODES`, which are not applied."""
     if _PREFIX not in document.text:
         return (), []
     found: list[IgnoreComment] = []
@@ -91,7 +92,7 @@ def _ignores(document: Document) -> Iterator[IgnoreComment]:
 
 
 def _codes(match: re.Match[str], start: Position) -> tuple[IgnoredCode, ...]:
-    """The comment is on one line, and begins at `start`."""
+    """Return the codes of a comment, which is on one line and begins at `start`."""
     if match["codes"] is None:
         return ()
     found = _CODE.finditer(match.string, match.start("codes"), match.end("codes"))
@@ -103,7 +104,7 @@ def _codes(match: re.Match[str], start: Position) -> tuple[IgnoredCode, ...]:
 
 
 class _ScalarRanges:
-    """Where the texts of a document stand."""
+    """The ranges of a document's texts, to tell a comment from a `#` inside a text."""
 
     def __init__(self, root: Node, text: str) -> None:
         held: dict[int, int] = {}
@@ -118,12 +119,12 @@ class _ScalarRanges:
         self._begins, self._ends = sorted(held), held
 
     def hold(self, offset: int) -> bool:
-        """Whether the character there is part of one."""
+        """Return True if the character at `offset` is part of a text."""
         place = bisect_right(self._begins, offset)
         return place > 0 and offset < self._ends[self._begins[place - 1]]
 
     def last_line(self, line: int) -> int:
-        """The last line of those of several lines that begin on this one; 0 where there are none."""
+        """Return the last line of the multi-line texts that begin on this line, or 0 where there are none."""
         return self._last.get(line, 0)
 
 
@@ -138,9 +139,9 @@ def _scalars(node: Node) -> Iterator[Node]:
 def drop_ignored(
     found: Mapping[str, list[Diagnostic]], comments: Mapping[str, tuple[IgnoreComment, ...]], *, careful: bool = False
 ) -> dict[str, list[Diagnostic]]:
-    """Of each file the findings that no comment covers, and what is wrong with its comments. A finding may be in another file:
-    in a prompt, or in a template, whose own comments cover it. What was not looked for, not being `careful`, may be ignored in
-    vain."""
+    """Return the findings of each file that no comment covers, plus findings about the comments themselves. A finding may be in
+    another file, such as a prompt or a template, whose own comments cover it. Unused comments for pedantic rules are not
+    reported unless `pedantic` is set."""
     used: set[tuple[int, str]] = set()
     left: dict[str, list[Diagnostic]] = {}
     for path, mine in found.items():
@@ -201,7 +202,7 @@ def _wrong(path: str, comment: IgnoreComment, used: set[str], errors: list[Diagn
 
 
 def _delete(comment: IgnoreComment, code: IgnoredCode) -> Fix:
-    """The whole comment, with its line if there is nothing else, or of several codes this one, with its comma."""
+    """Return the fix that deletes the whole comment, or one of its several codes with its comma."""
     if len(comment.codes) == 1:
         return Fix((Edit(comment.whole, ""),))
     at = comment.codes.index(code)

@@ -1,4 +1,5 @@
-"""Compile again what changed: a file's result is kept as long as the bytes it was made from are the same."""
+"""Compile a tree again after a change, in the time of the change: the result of a file is reused while the bytes that it was
+made from are the same. The server, the language server and `optio check --fix` keep one compiler each."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -23,7 +24,7 @@ class _CachedFile:
 
 
 class IncrementalCompiler:
-    """Equal to `compile_tree` for every tree, in the time of what changed."""
+    """A compiler that keeps the result of each file. Its result equals `compile_tree` for every tree."""
 
     def __init__(self, *, careful: bool = False) -> None:
         self._careful = careful
@@ -34,11 +35,11 @@ class IncrementalCompiler:
     def compile(
         self, tree: SourceTree, signs: Mapping[str, Stamp] | None = None, *, changed: Collection[str] | None = None
     ) -> Compilation:
-        """Never raises for what stands in a file. A file with the sign that it had last time is not read again: `signs`
-        must hold those alone which no change leaves as they are, taken before this call.
+        """Compile the tree. Mistakes in a file become findings and never exceptions.
 
-        Who knows everything that came, went or changed since the last call, as an editor does, names it as `changed`: then
-        nothing else is looked at, whatever its sign.
+        `stamps` maps paths to file stamps (size, times, inode). A file whose stamp is unchanged is not read again, so include
+        only stamps that every change alters, taken before this call. A caller that knows every path that came, went or changed
+        since the last call, such as an editor, passes them as `changed`; all other files are then taken as unchanged.
         """
         signs = signs or {}
         bases, policy = Bases(tree), TreePolicy(tree)
@@ -71,7 +72,7 @@ class IncrementalCompiler:
         return _CachedFile(recorder.seen, {name: signs.get(name) for name in recorder.seen}, around, file)
 
     def _touched(self, changed: Collection[str]) -> set[str]:
-        """The task files that were made from any of these."""
+        """Return the task files that were made from any of these paths."""
         if self._users is None:
             self._users = {}
             for path, kept in self._kept.items():
@@ -79,13 +80,13 @@ class IncrementalCompiler:
         return {user for path in changed for user in self._users.get(path, ())}
 
     def known(self) -> dict[str, bytes | None]:
-        """Every file that the last compilation read or tried to read, with its bytes."""
+        """Return every path that the last compilation read or tried to read, with its bytes (None where the read failed)."""
         return {
             path: data if isinstance(data, bytes) else None for kept in self._kept.values() for path, data in kept.read.items()
         }
 
     def unserved(self, compilation: Compilation) -> dict[str, str | None]:
-        """The files of the last compilation that gave it no task, each with the id that it seems to mean."""
+        """Return the files of the last compilation that yielded no task, each with the id that it probably means."""
         served = {task.origin.path for task in compilation.registry.tasks.values()}
         return {path: _guess_id(path, kept) for path, kept in self._kept.items() if path not in served and not kept.file.base}
 
@@ -96,7 +97,7 @@ def _record_reader(users: dict[str, set[str]], path: str, read: Iterable[str]) -
 
 
 def _revalidate(kept: _CachedFile, tree: SourceTree, signs: Mapping[str, Stamp]) -> _CachedFile | None:
-    """What is kept, if all that it was made from is as it was: by its signs, or else by its content."""
+    """Return the cached file if everything that it was made from is unchanged, by its stamps or else by its content."""
     for path, sign in kept.stamps.items():
         if sign is None or signs.get(path) != sign:
             return _compare_content(kept, tree, signs)
@@ -119,7 +120,7 @@ def _read(tree: SourceTree, path: str) -> _Read:
 
 
 def _guess_id(path: str, kept: _CachedFile) -> str | None:
-    """The id that a broken file would have: from what could be understood of it, else from a line that looks right."""
+    """Return the id that a broken file probably means: from its decoded task, or else from a line `id:` or `name:`."""
     task = kept.file.task
     if task is not None:
         return task.id if task.is_known(("id",) if task.spec.id else ("name",)) else None
@@ -131,7 +132,7 @@ def _guess_id(path: str, kept: _CachedFile) -> str | None:
 
 
 class _Recorder:
-    """A tree that notes what is read from it."""
+    """A tree that records which files are read through it, and their content."""
 
     def __init__(self, tree: SourceTree) -> None:
         self._tree = tree

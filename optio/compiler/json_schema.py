@@ -1,7 +1,7 @@
-"""The JSON Schemas that editors use, generated from the model; the keys' descriptions are the docstrings below its fields.
+"""Generate the JSON Schemas for editors from the model; descriptions are the docstrings below the model's fields.
 
-They are draft 2020-12, with words of editors that the standard passes over: `markdownDescription`, `markdownEnumDescriptions`,
-`enumDescriptions`, `defaultSnippets` and `patternErrorMessage`.
+The schemas are draft 2020-12 with keywords of editors that the standard ignores: `markdownDescription`,
+`markdownEnumDescriptions`, `enumDescriptions`, `defaultSnippets` and `patternErrorMessage`.
 """
 
 import ast
@@ -25,7 +25,7 @@ Schema = dict[str, Any]
 
 
 def task_schema() -> str:
-    """`schemas/task.schema.json`, ready to be written: tasks, and the templates that they extend."""
+    """Return the text of `schemas/task.schema.json`, for tasks and for the templates that they extend."""
     schema = _task()
     # A template lacks what its tasks have, and a task what its template or the defaults above it have: all but its name.
     schema["if"] = {"properties": {"type": {"const": "template"}}, "required": ["type"]}
@@ -35,7 +35,7 @@ def task_schema() -> str:
 
 
 def defaults_schema() -> str:
-    """`schemas/defaults.schema.json`: what may stand in `_defaults.yaml`."""
+    """Return the text of `schemas/defaults.schema.json`, for the keys allowed in `_defaults.yaml`."""
     schema = _task()
     schema["description"] = "What holds for every task of this directory and of those below it, unless the task says otherwise."
     for key in NOT_IN_DEFAULTS:
@@ -44,7 +44,7 @@ def defaults_schema() -> str:
 
 
 def policy_schema() -> str:
-    """`schemas/policy.schema.json`: what may stand in `_policy.yaml`."""
+    """Return the text of `schemas/policy.schema.json`, for the keys allowed in `_policy.yaml`."""
     schema = _of(PolicySpec, policy)
     schema["properties"]["failOn"]["items"] = {"type": "string", "enum": list(EFFECTS)}
     kept = schema["properties"]["rules"]
@@ -123,7 +123,8 @@ def _describe(part: Schema, name: str, model: type[Spec]) -> None:
 
 
 def _or_nothing(found: Schema) -> None:
-    """`null` takes away what a template or the defaults say. Not of mappings: editors complete them worse with it."""
+    """Allow `null`, which removes what a template or the defaults set. Mappings are left out, because editors complete them
+    worse with it."""
     if isinstance(found.get("type"), str) and "enum" not in found:
         found["type"] = [found["type"], "null"]
     elif "anyOf" in found:
@@ -131,12 +132,12 @@ def _or_nothing(found: Schema) -> None:
 
 
 def _choice(meanings: dict[str, str]) -> Schema:
-    """The values with what each of them means. A constant is a choice of one."""
+    """Return the schema of an enumeration with the meaning of each value; a constant is an enumeration of one."""
     return {"type": "string", "enum": list(meanings), "enumDescriptions": list(meanings.values())}
 
 
 def _mark(schema: Any) -> None:
-    """The same descriptions for editors that show `backquotes` as code, and what they know not to escape then."""
+    """Add the descriptions as Markdown, for editors that show `backquotes` as code."""
     if isinstance(schema, list):
         for item in schema:
             _mark(item)
@@ -157,7 +158,7 @@ def _models(*modules: object) -> dict[str, type[Spec]]:
 
 
 def _docstrings(model: type[Spec]) -> dict[str, str]:
-    """The text below each field of a class."""
+    """Return the docstring below each field of a class, by field name."""
     (definition,) = ast.parse(inspect.getsource(model)).body
     assert isinstance(definition, ast.ClassDef)  # noqa: S101 - the source of a class is a class
     texts: dict[str, str] = {}
@@ -170,8 +171,8 @@ def _docstrings(model: type[Spec]) -> dict[str, str]:
 
 
 def _tidy(schema: Any) -> None:
-    """Without titles, which are names of classes; without `or null`, for an empty value helps nobody in an editor; without
-    defaults that say no more than that nothing is there. Patterns and choices are told as editors know them."""
+    """Remove what helps nobody in an editor: titles (class names), `or null`, and defaults that only say that nothing is there.
+    Patterns and choices get the messages that editors show."""
     if isinstance(schema, list):
         for item in schema:
             _tidy(item)
@@ -204,7 +205,7 @@ def _tidy(schema: Any) -> None:
 
 
 def _without_unused(schema: Schema) -> Schema:
-    """Without definitions that nothing leads to."""
+    """Return the schema without the definitions that no reference reaches."""
     definitions = schema["$defs"]
     used: set[str] = set()
     ahead = [{key: value for key, value in schema.items() if key != "$defs"}]

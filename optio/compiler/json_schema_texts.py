@@ -1,4 +1,5 @@
-"""What the JSON Schemas say beyond the model: examples, patterns, what each choice means, what an editor may write."""
+"""Texts of the JSON Schemas that the model does not hold: examples, patterns with their messages, the meaning of each choice,
+and snippets that an editor may insert. Data only; `json_schema` reads it."""
 
 from typing import Any
 
@@ -242,7 +243,8 @@ TYPES = ("string", "integer", "number", "boolean", "object", "array", "null")
 
 
 def parameters() -> dict[str, Any]:
-    """JSON Schema of what stands under `paramsSchema`, for completion: it refuses nothing, for that the compiler is there."""
+    """Return a JSON Schema for what stands below `paramsSchema`, for completion only: it rejects nothing, because the compiler
+    checks the schema."""
     one = {key: {"description": text, **more} for key, (text, more) in _PARAMETER.items()}
     one["type"]["examples"] = list(TYPES)
     parameter = {"description": "What a value of this parameter must be.", "properties": one}

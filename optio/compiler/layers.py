@@ -1,9 +1,9 @@
-"""Layers: what a task takes from the templates that it extends and from the `_defaults.yaml` above it.
+"""Merge a task with the template that it extends and with the `_defaults.yaml` files above it.
 
-The strongest first: the task itself, its template, that one's template and so on, then the `_defaults.yaml` of the task's
-directory and of each one above it. Mappings are merged key by key; a list, a text or a number replaces what is below it,
-except `paramsSchema.required`, where all names count. `null` takes away what is below. `promptTemplate` and `promptFile` stand
-for each other, so each takes the other one away. Every value knows the file that wrote it.
+The order, strongest first: the task, its template, that template's template and so on, then the `_defaults.yaml` of the task's
+directory and of each directory above. Mappings merge key by key; lists, texts and numbers replace what is below, except
+`paramsSchema.required`, whose names are joined. `null` removes what is below. `promptTemplate` and `promptFile` exclude each
+other, so each removes the other. Every value remembers the file that wrote it.
 """
 
 import posixpath
@@ -37,7 +37,7 @@ _MAX_TEMPLATE_DEPTH = 20
 
 
 def is_base(document: Document) -> bool:
-    """Whether the file is there for others: it is no task."""
+    """Return True if the file is a template or holds defaults, and so is not a task itself."""
     return posixpath.basename(document.path) in DEFAULTS or _is_template(document)
 
 
@@ -46,14 +46,15 @@ def _is_template(document: Document) -> bool:
 
 
 def suggest_base_name(document: Document) -> str | None:
-    """The name that a file without a task's name was meant to have, by its own."""
+    """Return `_defaults.yaml` or `_policy.yaml` for a file with a similar name that does not look like a task, or None."""
     if not isinstance(document.value, dict) or {"name", "agentRuntime", "extends", "type"} & set(document.value):
         return None
     return _BASE_NAMES.get(posixpath.splitext(posixpath.basename(document.path))[0].lower())
 
 
 class Bases:
-    """The templates and defaults of one compilation, each parsed once; where defaults are is looked up once for a directory."""
+    """The templates and defaults of one compilation. Each file is parsed once, and the defaults of a directory are searched
+    once."""
 
     def __init__(self, tree: SourceTree) -> None:
         self._tree = tree
@@ -61,7 +62,7 @@ class Bases:
         self._defaults: dict[str, tuple[str, ...]] = {}
 
     def defaults(self, path: str) -> tuple[str, ...]:
-        """The defaults that hold for this file, the nearest first; one that cannot be read is among them."""
+        """Return the paths of the defaults that apply to this file, the nearest first, including files that cannot be read."""
         directory = posixpath.dirname(path)
         known = self._defaults.get(directory)
         if known is None:
@@ -77,7 +78,7 @@ class Bases:
         return True
 
     def read(self, path: str, tree: SourceTree) -> Document | None:
-        """The file; None when it cannot be understood, which is reported where it stands. Raises Unreadable."""
+        """Return the parsed file, or None if it cannot be parsed, which is reported in that file. Raises Unreadable."""
         data = tree.read(path)
         key = (path, data)
         if key not in self._parsed:
@@ -89,14 +90,14 @@ class Bases:
 
 
 class Layers(NamedTuple):
-    """The files below a task, the strongest first. With findings they are not all there."""
+    """The files below a task, the strongest first. With findings, some of them are missing."""
 
     below: tuple[Document, ...] = ()
     found: tuple[Diagnostic, ...] = ()
 
 
 def read_layers(document: Document, tree: SourceTree, bases: Bases) -> Layers:
-    """All of them."""
+    """Return all templates and defaults below a task, or the findings that say which of them cannot be used."""
     below: list[Document] = []
     found: list[Diagnostic] = []
     for each in _templates(document, tree, bases):
@@ -151,7 +152,7 @@ def _templates(document: Document, tree: SourceTree, bases: Bases) -> Iterator[D
 
 
 def missing_hint(tree: SourceTree, path: str, name: str, err: Unreadable) -> str | None:
-    """The cure for a path that leads to no file: the one that was probably meant."""
+    """Return the hint for a path that leads to no file, with the file that was probably meant."""
     if err.hint != MISSING_HINT:
         return err.hint
     from optio.compiler.suggest_path import suggest_file  # only who made a mistake waits for it
@@ -161,9 +162,9 @@ def missing_hint(tree: SourceTree, path: str, name: str, err: Unreadable) -> str
 
 
 def resolve_path(path: str, name: str) -> str:
-    """The path in the tree of a file that a task file names; raises Unreadable for a hidden one, such as a secret in `.optio`.
+    """Return the tree path of a file that a task file names. Raises Unreadable for a hidden file, such as a secret in `.optio`.
 
-    What leads out of the tree is left as it is, for the tree to refuse.
+    A path that leads out of the tree is returned unchanged, and the tree refuses to read it.
     """
     if any(is_hidden(part) for part in name.split("/")):
         raise Unreadable("OPT115", "is hidden: a part of its path begins with a dot", HIDDEN_HINT)
@@ -171,7 +172,7 @@ def resolve_path(path: str, name: str) -> str:
 
 
 def check_base_keys(document: Document) -> Iterator[Diagnostic]:
-    """Keys of a base that each task has for itself."""
+    """Report keys of a template or of defaults that each task must write itself, such as `name`."""
     template = _is_template(document)
     for key in _NOT_IN_TEMPLATES if template else NOT_IN_DEFAULTS:
         if isinstance(document.value, dict) and key in document.value:
@@ -182,7 +183,7 @@ def check_base_keys(document: Document) -> Iterator[Diagnostic]:
 
 
 def inherited_values(document: Document) -> dict[str, Any]:
-    """What others take from a base."""
+    """Return the values of a template or of defaults that tasks inherit."""
     left_out = {*_OF_ITSELF, *(_NOT_IN_TEMPLATES if _is_template(document) else NOT_IN_DEFAULTS)}
     if _is_template(document):
         left_out.add("description")  # it tells of the template
@@ -190,14 +191,15 @@ def inherited_values(document: Document) -> dict[str, Any]:
 
 
 def merge_layers(document: Document, below: Sequence[Document]) -> "Document | MergedDocument":
-    """The task with everything below it."""
+    """Return the task merged with everything below it, or the document itself where nothing is below."""
     if not below or not isinstance(document.value, dict):
         return document
     return MergedDocument(document, below)
 
 
 class MergedDocument:
-    """A task and what is below it, as one document: see `Document`, whose places it gives in the file that wrote each value."""
+    """A task and its layers as one document. It has the methods of `Document`, and each returns places in the file that wrote
+    the value."""
 
     def __init__(self, document: Document, below: Sequence[Document]) -> None:
         self._top = document
@@ -253,11 +255,11 @@ class MergedDocument:
         return done
 
     def writer(self, route: Route) -> Document:
-        """The file that wrote the value there; the task's own for what nobody wrote and it could write."""
+        """Return the file that wrote the value, or the task's own file for a value that nobody wrote."""
         return self.written(route)[0]
 
     def written(self, route: Route) -> tuple[Document, Route]:
-        """See `Document`."""
+        """Return the file that wrote the value, and the value's route in that file."""
         if route in self._elsewhere:
             return self._elsewhere[route]
         for layer, values in self._layers:
@@ -272,56 +274,56 @@ class MergedDocument:
         return self._top, route
 
     def path_at(self, route: Route) -> str:
-        """See `Document`."""
+        """Return the path of the file that wrote the value; findings about the value are reported there."""
         return self.writer(route).path
 
     def span(self, route: Route) -> Span:
-        """See `Document`."""
+        """Return the value's span in the file that wrote it, as `Document.span` does."""
         layer, there = self.written(route)
         return layer.span(there)
 
     def key_span(self, route: Route) -> Span:
-        """See `Document`."""
+        """Return the span of the value's key in the file that wrote it, as `Document.key_span` does."""
         layer, there = self.written(route)
         return layer.key_span(there)
 
     def plain(self, route: Route) -> str | None:
-        """See `Document`."""
+        """Return the text of an unquoted scalar in the file that wrote it, or None."""
         layer, there = self.written(route)
         return layer.plain(there)
 
     def inside(self, route: Route, start: int, end: int) -> Span:
-        """See `Document`."""
+        """Return the span of characters `start:end` of a scalar's value, in the file that wrote it."""
         layer, there = self.written(route)
         return layer.inside(there, start, end)
 
     def find(self, route: Route, needle: str, nth: int = 0) -> Span:
-        """See `Document`."""
+        """Return the span of the nth occurrence of a text in a scalar, in the file that wrote it."""
         layer, there = self.written(route)
         return layer.find(there, needle, nth)
 
     def source(self, route: Route) -> str:
-        """See `Document`."""
+        """Return a scalar as the file that wrote it spells it, quotes included."""
         layer, there = self.written(route)
         return layer.source(there)
 
     def restyled(self, route: Route, text: str) -> str:
-        """See `Document`."""
+        """Return another text in the quoting style of the scalar, as the file that wrote it uses."""
         layer, there = self.written(route)
         return layer.restyled(there, text)
 
     def rewritten(self, route: Route, text: str, *, safe: bool = True) -> Fix | None:
-        """See `Document`."""
+        """Return the fix that replaces the value in the file that wrote it, or None where it cannot be replaced."""
         layer, there = self.written(route)
         return layer.rewritten(there, text, safe=safe)
 
     def text_at(self, span: Span, route: Route) -> str | None:
-        """See `Document`."""
+        """Return the characters at a span of the file that wrote the value, if the span is on one line."""
         return self.writer(route).text_at(span, route)
 
 
 def _follow(value: Any, route: Route) -> tuple[int, Any]:
-    """How many steps of the route there are, and what stands where it ends."""
+    """Return how many steps of the route exist, and the value at the last of them."""
     for index, step in enumerate(route):
         if isinstance(value, dict) and step in value:
             value = value[str(step)]
@@ -333,7 +335,7 @@ def _follow(value: Any, route: Route) -> tuple[int, Any]:
 
 
 def value_origins(document: "Document | MergedDocument", below: Route = ()) -> Iterator[tuple[Route, str, int]]:
-    """(route, path, line) of every value that is no mapping, in the order of the document."""
+    """Yield (route, path, line) for every value that is not a mapping, in the order of the document."""
     for key, inner in value_at(document.value, below).items():
         route = (*below, key)
         if isinstance(inner, dict) and inner:

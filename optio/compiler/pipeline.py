@@ -1,4 +1,6 @@
-"""The six stages in their order: `compile_tree` is the compiler."""
+"""The compiler: `compile_tree` runs the stages parse, merge, shape, resolve, check and emit for each file, and then checks all
+files together. It never raises for what a file says; every mistake is a finding. `compile_file` and `check_results` are the
+halves that the cached check and the incremental compiler run separately."""
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,7 +45,7 @@ NO_LEVELS: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Compilation:
-    """What came of a tree: the tasks without errors, the paths of files with errors, and every finding."""
+    """The result for a tree: the registry of tasks without errors, the paths of files with errors, and all findings."""
 
     registry: Registry
     broken: frozenset[str]
@@ -52,12 +54,12 @@ class Compilation:
 
     @property
     def ok(self) -> bool:
-        """No error anywhere."""
+        """Return True if no finding is an error."""
         return not has_errors(self.diagnostics)
 
 
 class TreePolicy:
-    """The policy of a tree, if it has one. One that cannot be read allows nothing."""
+    """The policy of a tree (`_policy.yaml`), if it has one. A policy that cannot be read allows nothing."""
 
     def __init__(self, tree: SourceTree) -> None:
         self._spec: PolicySpec | None = None
@@ -81,21 +83,21 @@ class TreePolicy:
 
     @property
     def spec(self) -> "PolicySpec | None":
-        """The policy; None when there is none that can be read."""
+        """Return the policy, or None when there is none or it cannot be read."""
         return self._spec
 
     @property
     def unreadable(self) -> bool:
-        """Whether there is one that cannot be read."""
+        """Return True if the file exists and cannot be read or decoded; every task then has an error."""
         return self.there and self._spec is None
 
     @property
     def levels(self) -> Mapping[str, str]:
-        """Severities of rules by code."""
+        """Return the severities that the policy gives to rules, by code."""
         return NO_LEVELS if self._spec is None else self._spec.rules
 
     def demands(self, task: ResolvedTask) -> tuple[str, ...]:
-        """What an executor must apply to run the task."""
+        """Return the keys that an executor must apply to run the task."""
         if self._spec is None:
             return ()
         from optio.compiler.policy import demands
@@ -103,7 +105,7 @@ class TreePolicy:
         return demands(task, self._spec)
 
     def namespace(self, path: str) -> str | None:
-        """The Kubernetes namespace of the task in this file, if it names one."""
+        """Return the Kubernetes namespace that the policy assigns to the task in this file, or None."""
         if self._spec is None or not self._spec.namespaces:
             return None
         from optio.compiler.policy import namespace
@@ -111,7 +113,7 @@ class TreePolicy:
         return namespace(path, self._spec)
 
     def judge(self, task: ResolvedTask, tree: SourceTree) -> list[Diagnostic]:
-        """What it does not allow."""
+        """Return findings for everything in the task that the policy does not allow."""
         if not self.there:
             return []
         with contextlib.suppress(Unreadable):
@@ -126,8 +128,9 @@ class TreePolicy:
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """What one file says by itself, as plain data. A task comes with its errors when something can be said about it; what
-    `comments` speak of is still among the findings, for those of all files together come to them."""
+    """The result of one file by itself, as plain data for caches and other processes. `facts` is what other files may
+    contradict. Findings that `comments` silence are still in `diagnostics`, because a comment may also silence a finding across
+    files."""
 
     path: str
     diagnostics: list[Diagnostic]
@@ -137,8 +140,8 @@ class FileResult:
 
 @dataclass(frozen=True, slots=True)
 class CompiledFile(FileResult):
-    """A verdict with the task that it is about, and what is served of it if nothing is wrong. There never is one in a `base` of
-    others."""
+    """A file's result with its resolved task, and the compiled task to serve if no error is found. A file that is a `base` of
+    others (template, defaults, policy) has neither."""
 
     task: ResolvedTask | None = None
     compiled: CompiledTask | None = None
@@ -146,15 +149,15 @@ class CompiledFile(FileResult):
 
 
 class TreeResult(NamedTuple):
-    """All verdicts together: the paths of files with errors, and every finding, in order."""
+    """The combined result of all files: the paths of files with errors, and all findings in order."""
 
     broken: frozenset[str]
     diagnostics: tuple[Diagnostic, ...]
 
 
 def compile_tree(tree: SourceTree, *, careful: bool = False, executor: str | None = None, whole: bool = True) -> Compilation:
-    """Never raises for what stands in a file. With `careful` a task is also asked for what it could do without; with `executor`
-    also for what that does not apply. Not `whole` is a tree of which some files are looked at."""
+    """Compile every file of the tree. `pedantic` adds advice, and `executor` adds findings about keys that this executor does
+    not apply. Pass `whole=False` for a selection of files; nothing is then reported as unused."""
     bases, policy = Bases(tree), TreePolicy(tree)
     files = (compile_file(path, tree, bases, policy, careful=careful, executor=executor) for path in tree.task_files())
     return assemble(files, levels=policy.levels, careful=careful, executor=executor, whole=whole)
@@ -168,7 +171,8 @@ def assemble(
     executor: str | None = None,
     whole: bool = True,
 ) -> Compilation:
-    """All files, checked across, as one compilation. `levels` are the severities of the policy."""
+    """Combine compiled files into one compilation, including the checks across files. `levels` are the severities of the
+    policy."""
     compiled = list(files)
     broken, found = check_results(compiled, levels=levels, careful=careful, executor=executor, whole=whole)
     tasks = {f.compiled.id: f.compiled for f in compiled if f.compiled is not None and f.path not in broken}
@@ -183,7 +187,8 @@ def check_results(
     executor: str | None = None,
     whole: bool = True,
 ) -> TreeResult:
-    """What all files say together."""
+    """Return the findings of all files together: each file's own, those across files, with severities and ignore comments
+    applied."""
     across: dict[str, list[Diagnostic]] = {}
     claims = [file.facts for file in files if file.facts is not None]
     for each in check_across(claims, careful=careful, executor=executor, whole=whole):
@@ -224,8 +229,8 @@ def compile_file(
     executor: str | None = None,
     samples: bool = False,
 ) -> CompiledFile:
-    """Parse, merge, shape, resolve and check one file, as `compile_tree` does. Only with `samples` the task keeps those that it
-    was checked with: as values they are ten times as large as their files."""
+    """Parse, merge, shape, resolve and check one file. With `samples` the task keeps the payloads that it was checked with;
+    decoded, they are ten times as large as their files."""
     with suggestion_budget():
         document, task, found = _compiled(path, tree, bases, policy, careful)
     if document is None:
@@ -283,7 +288,7 @@ def _compiled(
 
 
 def _base_result(source: SourceFile, document: Document, found: list[Diagnostic]) -> list[Diagnostic]:
-    """What is wrong with a template or with defaults in themselves. What is missing there, the tasks have."""
+    """Return the findings of a template or of defaults by itself. Missing keys are fine there, because the tasks have them."""
     bare = replace(document, value=inherited_values(document)) if isinstance(document.value, dict) else document
     _, more = decode_task(bare)
     more = [d for d in more if d.code != "OPT102" or len(d.route) > 1]
@@ -305,5 +310,5 @@ def _with_text_checks(
 
 
 def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:
-    """Whether any of them keeps a task from being served."""
+    """Return True if one of the findings is an error, which keeps its task from being served."""
     return any(d.severity is Severity.ERROR for d in diagnostics)

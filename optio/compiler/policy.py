@@ -1,4 +1,5 @@
-"""Policy: `_policy.yaml` at the top of the tree, read, and held against each task as it is after every merge."""
+"""Read `_policy.yaml` at the top of the tree, and check each task against it. The check applies to the final task, after
+templates and defaults, so no file can opt out."""
 
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -34,7 +35,7 @@ _PARTS: dict[str, type[Spec]] = {"ceilings": Ceilings, "fleet": Fleet, "allow": 
 
 
 def read_policy(document: Document) -> tuple[PolicySpec | None, list[Diagnostic]]:
-    """The policy, or None with the reasons."""
+    """Return the policy and the findings about it; the policy is None if it cannot be decoded."""
     try:
         spec = PolicySpec.of(document.value)
     except ValueError:
@@ -80,7 +81,7 @@ def _wrong(document: Document, misfit: ValidationIssue) -> Diagnostic:
 
 
 def _form(misfit: ValidationIssue) -> str:
-    """What the key looks like; the number that a text holds."""
+    """Return an example of the key's value, or the number that a text holds."""
     from optio.compiler.json_schema_texts import EXAMPLES
     from optio.compiler.yaml.emit import flow  # only who made a mistake waits for them
 
@@ -128,7 +129,7 @@ def _rules(document: Document, spec: PolicySpec) -> Iterator[Diagnostic]:
 
 
 def facts_of_policy(document: Document, policy: PolicySpec) -> TaskFacts | None:
-    """What it says of all tasks together."""
+    """Return the facts that the policy adds to the checks across files (spending caps, namespaces), or None."""
     caps = [
         None if most is None else SpendCap(most, ValuePlace(("fleet", key), document.span(("fleet", key))))
         for key, most in (("dayUsd", policy.fleet.day_usd), ("monthUsd", policy.fleet.month_usd))
@@ -139,20 +140,21 @@ def facts_of_policy(document: Document, policy: PolicySpec) -> TaskFacts | None:
 
 
 def demands(task: ResolvedTask, policy: PolicySpec) -> tuple[str, ...]:
-    """What an executor must apply to run the task: pods, where the tree is for them; images and hosts that are listed."""
+    """Return the keys that an executor must apply to run the task: pods if the tree requires them, and images and hosts if the
+    policy lists those."""
     listed = {"image": policy.allow.images, "network": policy.allow.egress}
     named = [key for key in requested_keys(task.spec.environment) if listed.get(key) is not None]
     return (*((POD,) if policy.executor == "kubernetes" else ()), *named)
 
 
 def namespace(path: str, policy: PolicySpec) -> str | None:
-    """Return the namespace of the task in this file; None where no pattern fits."""
+    """Return the namespace of the task in this file, by the first pattern that matches, or None."""
     found = pattern_of(path, policy.namespaces)
     return None if found is None else policy.namespaces[found]
 
 
 def check(task: ResolvedTask, policy: PolicySpec) -> Iterator[Diagnostic]:
-    """What the policy does not allow."""
+    """Report everything in a resolved task that the policy does not allow, each at the value concerned."""
     found = [*_ceilings(task, policy.ceilings), *spending.check(task, policy.ceilings), *_allowed(task, policy.allow)]
     told = {each.route for each in found}
     # What has a bound must be given, too: it is asked for once.
@@ -162,7 +164,7 @@ def check(task: ResolvedTask, policy: PolicySpec) -> Iterator[Diagnostic]:
 
 
 def _ceilings(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
-    """Of what is a key of the task; what it comes to in a day or a month is another question."""
+    """Report values above the ceilings for single keys; spending per day and month is checked in `spending`."""
     reads: dict[str, Any] = {"budget_usd": money, "timeout": duration}
     most_kept, kept = ceilings.keep_failed, task.spec.environment.keep_failed
     if most_kept is not None and kept is not None and duration(kept) > duration(most_kept):

@@ -1,4 +1,4 @@
-"""Reports: diagnostics as text with an excerpt, one line each, or JSON."""
+"""Render diagnostics for `optio check`: text with an excerpt of the source, one line each, or JSON."""
 
 import json
 import unicodedata
@@ -12,7 +12,8 @@ MAX_LINE_LENGTH = 160
 
 
 def render_full(diagnostics: Sequence[Diagnostic], text_of: Excerpt, *, colour: bool = False) -> Iterator[str]:
-    """A headline, the source line with carets, and the cure below them."""
+    """Yield the lines of the detailed form: a headline, the source line with carets, and the hint below them. `text_of` returns
+    the text of a file, or None."""
 
     def paint(style: str, text: str) -> str:
         return f"\x1b[{style}m{text}\x1b[0m" if colour else text
@@ -42,7 +43,7 @@ def render_full(diagnostics: Sequence[Diagnostic], text_of: Excerpt, *, colour: 
 
 
 def render_concise(diagnostics: Sequence[Diagnostic]) -> Iterator[str]:
-    """One line each: `path:line:column: severity: message [CODE rule] hint`."""
+    """Yield one line for each finding: `path:line:column: severity: message [CODE rule] (hint)`."""
     for d in diagnostics:
         hint = f" ({d.hint})" if d.hint else ""
         place = f"{printable_path(d.path)}:{d.span.start.line}:{d.span.start.column}"
@@ -50,13 +51,13 @@ def render_concise(diagnostics: Sequence[Diagnostic]) -> Iterator[str]:
 
 
 def render_json(diagnostics: Sequence[Diagnostic], *, files: int, tasks: int) -> str:
-    """The documented JSON form."""
+    """Return the documented JSON form of `optio check --format json`, with the findings and the summary."""
     document = {"diagnostics": [d.to_json() for d in diagnostics], "summary": summary(diagnostics, files, tasks)}
     return json.dumps(document, indent=2, ensure_ascii=False)
 
 
 def summary(diagnostics: Sequence[Diagnostic], files: int, tasks: int) -> dict[str, int]:
-    """Counts by severity, and of files and tasks."""
+    """Return the counts by severity, of files, and of tasks, as the JSON form has them."""
     counts = {severity: sum(d.count for d in diagnostics if d.severity is severity) for severity in Severity}
     return {
         "files": files,
@@ -68,7 +69,7 @@ def summary(diagnostics: Sequence[Diagnostic], files: int, tasks: int) -> dict[s
 
 
 def render_summary(diagnostics: Sequence[Diagnostic], files: int, tasks: int) -> str:
-    """The last line for people."""
+    """Return the closing line for people, such as `2 errors, 1 warning in 5 files`."""
     counts = summary(diagnostics, files, tasks)
     what = [
         f"{counts[name]:,} {name[:-1] if counts[name] == 1 else name}"
@@ -79,14 +80,14 @@ def render_summary(diagnostics: Sequence[Diagnostic], files: int, tasks: int) ->
 
 
 def printable_path(path: str) -> str:
-    """A path on one line: a file may be called anything, also what a terminal would obey."""
+    """Return the path as one printable line. File names may contain line breaks and terminal escapes."""
     if path.isprintable():
         return path
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path)
 
 
 def _around(line: str, start: int, end: int) -> tuple[str, int, int]:
-    """A line as it can be shown, and where `start:end` of it are: of a long one what stands around them."""
+    """Return a line as it can be shown, and the new offsets of `start:end`. Of a long line only the surroundings are kept."""
     if len(line) <= MAX_LINE_LENGTH:
         return _visible(line), start, end
     first = min(start - MAX_LINE_LENGTH // 3, len(line) - MAX_LINE_LENGTH) if start > MAX_LINE_LENGTH // 2 else 0
@@ -97,7 +98,7 @@ def _around(line: str, start: int, end: int) -> tuple[str, int, int]:
 
 
 def _visible(line: str) -> str:
-    """Control and invisible characters as one sign each, so that carets stay in place."""
+    """Replace control and invisible characters by one visible sign each, so that carets stay in place."""
     if line.isprintable():
         return line
     return "".join(
@@ -106,7 +107,7 @@ def _visible(line: str) -> str:
 
 
 def _width(text: str) -> int:
-    """The columns that a terminal gives a text: two for wide characters, none for combining marks."""
+    """Return the number of terminal columns: two for wide characters, none for combining marks."""
     if text.isascii():
         return len(text)
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -1,4 +1,5 @@
-"""A task with everything it refers to: what every check reads, and how it points at a place of the task's files."""
+"""A resolved task: the decoded task, its prompt and sample payloads, and the document for places. Checks read it, and make
+their findings with `at` and `in_prompt`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +14,8 @@ from optio.model.task import TaskSpec
 
 
 class Sample(NamedTuple):
-    """A payload that a test names, one object for all that name it; `verdict` is what must become of it."""
+    """A payload file that tests of the task name; tests that name the same file share one. `verdict` is the result that the
+    test expects."""
 
     route: Route
     path: str
@@ -23,11 +25,8 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ResolvedTask:
-    """A task with everything it refers to, and its document for places.
-
-    Of what stands below `gaps` nothing is known: it was wrong, and has been reported. A task with an error is checked on
-    all the same, and then left out of the registry.
-    """
+    """A task with everything that it refers to. Below the routes in `gaps` nothing is known, because the value there was wrong
+    and has been reported. A task with errors is still checked, and then left out of the registry."""
 
     id: str
     spec: TaskSpec
@@ -39,20 +38,20 @@ class ResolvedTask:
 
     @property
     def path(self) -> str:
-        """The file it stands in."""
+        """Return the path of the task's own file."""
         return self.document.path
 
     @property
     def prompt_route(self) -> Route:
-        """Where its prompt is written or named."""
+        """Return the route of the prompt: `promptTemplate`, or `promptFile` where the prompt is in a file."""
         return ("promptFile",) if self.prompt_path is not None else ("promptTemplate",)
 
     def is_known(self, route: Route) -> bool:
-        """Whether the value there is what the file says, or its plain absence."""
+        """Return True if the value at the route is the file's own, or is simply absent. False means that it was wrong."""
         return not self.gaps or not any(route[: len(gap)] == gap for gap in self.gaps)
 
     def span(self, route: Route) -> Span:
-        """The place of a value."""
+        """Return the span of a value in the file that wrote it."""
         return self.document.span(route)
 
     def at(
@@ -69,9 +68,9 @@ class ResolvedTask:
         safe: bool = True,
         fix: Fix | None = None,
     ) -> Diagnostic:
-        """A finding at a route of this task's file: at its value, or (`key`) at its key. `write` stands there when it is
-        fixed, or `value`, a text in the quotes that are there. That is `safe` when the task means the same as before, or what
-        it can only have meant."""
+        """Return a finding at a route: at its value, or with `key` at its key. `write` is the replacement that fixes it, as
+        YAML, and `value` a replacement text in the quotes of the old one. `safe` says that the fix keeps the meaning, or is the
+        only possible one."""
         place = span or (self.document.key_span(route) if key else self.document.span(route))
         if value is not None:
             fix = self.document.rewritten(route, self.document.restyled(route, value), safe=safe)
@@ -94,7 +93,7 @@ class ResolvedTask:
         write: str | None = None,
         safe: bool = True,
     ) -> Diagnostic:
-        """A finding at characters `start:end` of the prompt, in whichever file it is written."""
+        """Return a finding at characters `start:end` of the prompt, in the file that holds the prompt."""
         needle = self.prompt[start:end]
         if self.prompt_path is not None:
             span = span_at(self.prompt, start, end)
@@ -107,7 +106,7 @@ class ResolvedTask:
 
 
 def _occurrence(text: str, needle: str, start: int) -> int:
-    """How many times the needle stands before `start`, overlaps included."""
+    """Return how many times the needle occurs before `start`, overlaps included."""
     return sum(1 for _ in _positions(text, needle, start))
 
 

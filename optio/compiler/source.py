@@ -1,17 +1,17 @@
-"""Places in a source file."""
+"""Places in a source file: positions, spans, and the conversion from offsets."""
 
 from typing import NamedTuple
 
 
 class Position(NamedTuple):
-    """1-based line and column; columns count characters (code points)."""
+    """A 1-based line and column; columns count characters (code points)."""
 
     line: int
     column: int
 
 
 class Span(NamedTuple):
-    """Half-open range: `end` is the place after the last character."""
+    """A half-open range: `end` is the position after the last character."""
 
     start: Position
     end: Position
@@ -21,19 +21,19 @@ START = Span(Position(1, 1), Position(1, 1))
 
 
 class SourceFile(NamedTuple):
-    """A file of the tree: its path (POSIX, relative to the root) and its bytes."""
+    """A file of the tree: its POSIX path, relative to the root, and its bytes."""
 
     path: str
     data: bytes
 
 
 def span_at(text: str, start: int, end: int) -> Span:
-    """The span of `text[start:end]`."""
+    """Return the span of `text[start:end]`, as 1-based positions."""
     return Span(position_at(text, start), position_at(text, end))
 
 
 def position_at(text: str, offset: int) -> Position:
-    """The place of the character at `offset`."""
+    """Return the position of the character at `offset`, counted in lines that end with LF."""
     offset = min(offset, len(text))
     line = text.count("\n", 0, offset) + 1
     return Position(line, offset - (text.rfind("\n", 0, offset) + 1) + 1)

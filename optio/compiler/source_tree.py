@@ -1,7 +1,5 @@
-"""Source trees: where the compiler reads, and the only place where it touches a disk.
-
-Nothing outside the root is ever read: no link that leads out, no `..`, no device, no pipe that would block.
-"""
+"""Source trees: named files that the compiler reads. `DirectoryTree` is the only place where it touches a disk, and it never
+reads outside the root: no link that leads out, no `..`, no device, and no pipe that would block."""
 
 import errno
 import os
@@ -21,7 +19,8 @@ MISSING_HINT = "write the file; its path is relative to this one"
 
 
 class Unreadable(Exception):
-    """A file of the tree cannot be read; `code` is the diagnostic it becomes."""
+    """A file of the tree cannot be read. `code` is the rule of the finding that it becomes, and `message` continues a sentence
+    about the file."""
 
     def __init__(self, code: str, message: str, hint: str | None = None) -> None:
         self.code, self.message, self.hint = code, message, hint
@@ -29,29 +28,27 @@ class Unreadable(Exception):
 
 
 class SourceTree(Protocol):
-    """Named texts. Paths are POSIX and relative to the root."""
+    """A tree of named files. Paths are POSIX and relative to the root."""
 
     def task_files(self) -> Iterator[str]:
-        """Every YAML file, sorted."""
+        """Yield the path of every YAML file, sorted. Each is compiled as a task, a base or the policy."""
         ...
 
     def read(self, path: str) -> bytes:
-        """The file's bytes; raises Unreadable."""
+        """Return the file's bytes. Raises Unreadable with the rule and the reason."""
         ...
 
 
 class MemoryTree:
-    """A tree of texts in memory, for tests and for what a client sends."""
+    """A tree in memory, for tests and for files that a client sends. Texts are encoded as UTF-8."""
 
     def __init__(self, files: Mapping[str, bytes | str]) -> None:
         self._files = {path: data.encode() if isinstance(data, str) else data for path, data in files.items()}
 
     def task_files(self) -> Iterator[str]:
-        """Every YAML file, sorted."""
         yield from sorted(path for path in self._files if path.endswith(SUFFIXES))
 
     def read(self, path: str) -> bytes:
-        """The file's bytes; raises Unreadable."""
         try:
             return self._files[os.path.normpath(path)]
         except KeyError:
@@ -59,18 +56,16 @@ class MemoryTree:
 
 
 class OverlayTree:
-    """A tree with some files replaced or (None) removed: what the tree would be after a change."""
+    """A tree with some files replaced, or removed where the change is None: the tree as it would be after an edit."""
 
     def __init__(self, below: SourceTree, changes: Mapping[str, bytes | None]) -> None:
         self._below, self._changes = below, changes
 
     def task_files(self) -> Iterator[str]:
-        """Every YAML file, sorted."""
         names = set(self._below.task_files()) | {p for p in self._changes if p.endswith(SUFFIXES)}
         yield from sorted(name for name in names if self._changes.get(name, b"") is not None)
 
     def read(self, path: str) -> bytes:
-        """The file's bytes; raises Unreadable."""
         if path in self._changes:
             data = self._changes[path]
             if data is None:
@@ -80,7 +75,7 @@ class OverlayTree:
 
 
 class ReadOnceTree:
-    """A tree as it is when it is first looked at: each file is read once, so that what was judged is what is mended."""
+    """A tree in which each file is read at most once, so that the content that was checked is the content that is fixed."""
 
     def __init__(self, below: SourceTree) -> None:
         self._below = below
@@ -88,13 +83,11 @@ class ReadOnceTree:
         self._read: dict[str, bytes | Unreadable] = {}
 
     def task_files(self) -> Iterator[str]:
-        """Every YAML file, sorted."""
         if self._paths is None:
             self._paths = tuple(self._below.task_files())
         yield from self._paths
 
     def read(self, path: str) -> bytes:
-        """The file's bytes; raises Unreadable."""
         if path not in self._read:
             try:
                 self._read[path] = self._below.read(path)
@@ -107,7 +100,7 @@ class ReadOnceTree:
 
 
 class DirectoryTree:
-    """The files below a directory; `only` limits the task files to the given relative paths."""
+    """The files below a directory. `only` limits the task files to these relative paths."""
 
     def __init__(self, root: Path, only: list[str] | None = None) -> None:
         self.root = root
@@ -116,8 +109,8 @@ class DirectoryTree:
         self._good_directories: set[str] = set()
 
     def task_files(self) -> Iterator[str]:
-        """Every YAML file, sorted; hidden files and directories are passed over. A directory that cannot be looked into, and a
-        link to one that is not walked through elsewhere, stands for its files: to read it says why."""
+        """Yield the YAML files, sorted, without hidden files and directories. A directory that cannot be listed, and a link to
+        a directory elsewhere, are yielded themselves; reading them raises the reason."""
         if self._only is not None:
             yield from self._only
             return
@@ -143,7 +136,8 @@ class DirectoryTree:
                 yield prefix + entry.name
 
     def read(self, path: str) -> bytes:
-        """The file's bytes; raises Unreadable."""
+        """Return the file's bytes, at most 1 MiB. Raises Unreadable for links out of the tree, hidden targets, devices and
+        pipes."""
         if path.startswith(("/", "~")) or ".." in path.split("/"):
             raise Unreadable("OPT115", "leads out of the task tree", "give a path below the task file")
         if path.count("/") >= MAX_DIRECTORIES:
@@ -167,7 +161,7 @@ class DirectoryTree:
             os.close(descriptor)
 
     def _open(self, full: str) -> int:
-        """Opens what is no link, in a directory that is really below the root; a link by the path that it leads to."""
+        """Open a regular file in a directory that is really below the root. A link is opened by the path that it leads to."""
         directory = os.path.dirname(full)
         if directory not in self._good_directories:
             self._refuse(os.path.realpath(directory), directory)
@@ -184,7 +178,7 @@ class DirectoryTree:
         return os.open(real, FLAGS)
 
     def _refuse(self, real: str, path: str) -> None:
-        """Raise Unreadable where links lead out of the tree, or from `path` to what is hidden in it."""
+        """Raise Unreadable if a link leads out of the tree, or from `path` to a hidden file inside it."""
         top = self._real.rstrip(os.sep)
         if real != self._real and not real.startswith(top + os.sep):
             raise Unreadable("OPT706", ESCAPES, "copy the file into the tree")
@@ -195,12 +189,12 @@ class DirectoryTree:
 
 
 def is_hidden(part: str) -> bool:
-    """Whether one part of a path is the name of a hidden file or directory."""
+    """Return True if one part of a path is the name of a hidden file or directory."""
     return part.startswith(".") and part not in (".", "..")
 
 
 def leads_to_other_files(root: str, link: str) -> bool:
-    """Whether a link leads to a directory that nobody who walks through the real `root` comes to."""
+    """Return True if a link leads to a directory that a walk through `root` (a real path) does not visit."""
     real = os.path.realpath(link)
     inside = real == root or real.startswith(root.rstrip(os.sep) + os.sep)
     hidden = inside and any(part.startswith(".") for part in real[len(root) :].split(os.sep))
@@ -208,7 +202,7 @@ def leads_to_other_files(root: str, link: str) -> bool:
 
 
 def _read_all(descriptor: int, size: int) -> bytes:
-    """The whole file, also when it grows meanwhile; the next stage refuses what has become too large."""
+    """Read the file, including what is appended meanwhile; the next stage refuses a file that has become too large."""
     parts = []
     while part := os.read(descriptor, size + 1):
         parts.append(part)

@@ -1,4 +1,4 @@
-"""Money: what a task's triggers may spend at the worst by its file, and where that is more than the policy allows."""
+"""The worst case of what a task's triggers may spend by its file, and the check against the ceilings of the policy."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _LENGTHS = ((DAY, "in 24 hours"), (MONTH, "in 30 days"))
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """The worst of any 24 hours and of 30 days, with the fires that it is made of."""
+    """The worst case of any 24 hours and of 30 days, and the number of fires that it is computed from."""
 
     day: WorstCase
     month: WorstCase
@@ -28,7 +28,8 @@ class Spending:
 
 
 def worst_case_spending(task: ResolvedTask) -> Spending | None:
-    """None for a task of which not all is known, and for a program without a budget, which need not cost anything."""
+    """Return the worst-case spending of a task. Returns None if part of the task is unknown, and for a program without a
+    budget, which need not cost anything."""
     spec = task.spec
     if task.gaps or (spec.budget is None and spec.agent_runtime == "command"):
         return None
@@ -40,7 +41,7 @@ def worst_case_spending(task: ResolvedTask) -> Spending | None:
 
 
 def _fires(schedule: ScheduleTrigger | None) -> tuple[int, int] | None:
-    """In 24 hours and in 30 days; None for what is no schedule."""
+    """Return the most fires in 24 hours and in 30 days, or None for an invalid schedule."""
     if schedule is None or not schedule.enabled:
         return 0, 0
     from optio.scheduling.cron import CronError, check_expression
@@ -56,7 +57,7 @@ def _fires(schedule: ScheduleTrigger | None) -> tuple[int, int] | None:
 
 
 def check(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
-    """More in 24 hours, or in 30 days, than the policy allows a task."""
+    """Report spending in 24 hours or in 30 days above the ceiling for a single task."""
     if ceilings.day_usd is None and ceilings.month_usd is None:
         return
     found = worst_case_spending(task)
@@ -80,7 +81,7 @@ def _allowed(key: str, cap: str) -> str:
 
 
 def _account(task: ResolvedTask, found: Spending, place: int) -> str:
-    """How it comes to that."""
+    """Return the calculation behind the amount, for the message."""
     spec, spent = task.spec, (found.day, found.month)[place]
     call = max_call_usd(spec)
     run = f"at {dollars(spec.budget or ZERO_USD)}" + (f" and one call of the model at {dollars(call)}" if call else "")
@@ -93,7 +94,7 @@ def _account(task: ResolvedTask, found: Spending, place: int) -> str:
 
 
 def _clocks(schedule: ScheduleTrigger | None, fires: int, place: int) -> str:
-    """How many fires it would be where clocks are never set, if that is another number."""
+    """Return how many fires there would be without changes of the clocks, if the number differs."""
     even = None if schedule is None else _fires(schedule.replace(config=schedule.config.replace(timezone="UTC")))
     if even is None or even[place] == fires:
         return ""
@@ -101,7 +102,7 @@ def _clocks(schedule: ScheduleTrigger | None, fires: int, place: int) -> str:
 
 
 def _cure(task: ResolvedTask, most: Decimal, place: int) -> str:
-    """What to write, with the number of starts that the policy's amount pays for."""
+    """Return the hint, with the number of starts that the policy's amount pays for."""
     run = max_run_usd(task.spec)
     if run is None:
         return 'add `budgetUsd: "1.00"`, or what a run may cost'
@@ -113,5 +114,5 @@ def _cure(task: ResolvedTask, most: Decimal, place: int) -> str:
 
 
 def dollars(amount: Decimal) -> str:
-    """`$1,234.50`: two decimals, or as many as there are."""
+    """Return an amount as `$1,234.50`, with two decimals or as many as it has."""
     return f"${amount:,.2f}" if amount == round(amount, 2) else f"${amount:,}"

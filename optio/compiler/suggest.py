@@ -1,4 +1,5 @@
-"""The known word that was probably meant."""
+"""Did-you-mean suggestions: the known word closest to a misspelt one. The work is bounded for each file, because a hostile file
+may hold thousands of unknown names."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ _letters_left: ContextVar[list[int] | None] = ContextVar("left", default=None)
 
 @contextmanager
 def suggestion_budget() -> Iterator[None]:
-    """What is asked of `closest` herein is bounded together: of one file, say, in which thousands of names are unknown."""
+    """Bound all calls of `suggest` inside the context together; the pipeline opens one for each file."""
     token = _letters_left.set([MAX_COMPARED_LETTERS])
     try:
         yield
@@ -24,7 +25,7 @@ def suggestion_budget() -> Iterator[None]:
 
 
 def suggest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that was probably meant; none once too much has been compared."""
+    """Return the known word that is closest to `word`, or None if none is close or the budget is used up."""
     from difflib import SequenceMatcher  # only who made a mistake waits for it
 
     left, word = _letters_left.get() or [MAX_COMPARED_LETTERS], word[:MAX_COMPARED_LENGTH]
@@ -55,7 +56,7 @@ def suggest(word: str, known: Iterable[str]) -> str | None:
 
 
 def rank_by_likeness(word: str, known: Iterable[str], most: int) -> list[str]:
-    """The known words that are most like it, the likest first."""
+    """Return up to `most` known words, the most similar to `word` first."""
     from difflib import SequenceMatcher  # only who made a mistake waits for it
 
     word = word[:MAX_COMPARED_LENGTH].casefold()

@@ -1,4 +1,4 @@
-"""The file that was probably meant by a path to none: loaded only for a file with such a path."""
+"""Suggest the file that was probably meant by a path that leads to none. Imported only for a file with such a path."""
 
 import posixpath
 from collections.abc import Iterable, Iterator
@@ -25,7 +25,8 @@ _SUFFIXES = ("", ".json", ".yaml", ".yml", ".md", ".txt")
 
 
 def suggest_file(tree: SourceTree, path: str, name: str) -> str | None:
-    """Return how the file at `path` would name it: the same name in another usual place, or with another suffix."""
+    """Return the path as the file at `path` would write it: the same name in another usual directory, or with another
+    suffix."""
     for each in _tries(name):
         if each != name and _is_there(tree, posixpath.normpath(posixpath.join(posixpath.dirname(path), each))):
             return each
@@ -33,7 +34,7 @@ def suggest_file(tree: SourceTree, path: str, name: str) -> str | None:
 
 
 def suggest_template(found: Diagnostic, paths: Iterable[str]) -> Diagnostic:
-    """A finding about a template that is not there, with the YAML file of the tree that is called nearly so."""
+    """Return the finding about a missing template with a hint that names the most similar YAML file of the tree."""
     beside = posixpath.dirname(found.path) or "."
     name = found.message.split("`")[1]
     near = suggest(name, [posixpath.relpath(each, beside) for each in paths if each != found.path])

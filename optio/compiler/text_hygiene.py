@@ -1,4 +1,5 @@
-"""The surface of a file that can be read: what in it is not what it looks like, or not seen at all."""
+"""Check the text of a file that parses for what its author may not see: invisible characters, tabs, values cut off by `#`,
+unused anchors, and text that other YAML readers read differently."""
 
 import re
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ _ANCHOR = re.compile(r"&([^\s,\[\]{}]+)[ \t]*")
 
 
 def check(file: SourceFile, document: Document) -> Iterator[Diagnostic]:
-    """All of it. A file of plain letters without anchors costs a look."""
+    """Report all findings about the text. Plain ASCII files without anchors, tabs or `>` pass quickly."""
     yield from _bytes(file)
     text = document.text
     if not text.isascii():
@@ -79,7 +80,7 @@ def _bytes(file: SourceFile) -> Iterator[Diagnostic]:
 
 
 def check_invisible(path: str, text: str) -> Iterator[Diagnostic]:
-    """Characters that nobody sees and an agent reads; the text may be a prompt's own file."""
+    """Report characters that people do not see and an agent reads. `text` may also be the prompt's own file."""
 
     def tell(found: re.Match[str]) -> Diagnostic:
         span = span_at(text, found.start(), found.end())
@@ -91,7 +92,7 @@ def check_invisible(path: str, text: str) -> Iterator[Diagnostic]:
 
 
 def _misread(document: Document) -> Iterator[Diagnostic]:
-    """What the parser reads in its own way, without a word: `&an:chor`, `{?key: value}` and `! 12`."""
+    """Report `&an:chor`, `{?key: value}` and `! 12`, which parsers read differently without a message."""
     text, seen, stack = document.text, set[int](), [document.root]
     odd_anchor, bare_tag = re.compile(_ODD_ANCHOR), re.compile(_BARE_TAG)
     while stack:
@@ -126,7 +127,7 @@ def _misread(document: Document) -> Iterator[Diagnostic]:
 
 
 def _anchors(document: Document) -> Iterator[Diagnostic]:
-    """An alias is the very node of its anchor, so what is reached once only was anchored for nothing."""
+    """Report anchors that no alias uses. An alias is the same node object as its anchor, so a node reached once has none."""
     odd_anchor = re.compile(_ODD_ANCHOR)
     reached: dict[int, int] = {}
     anchored: dict[int, Node] = {}
@@ -199,7 +200,7 @@ def _cut(document: Document) -> Iterator[Diagnostic]:
 
 
 def _cut_prompt(document: Document) -> Iterator[Diagnostic]:
-    """A prompt of one line, behind whose end a comment with one blank before it goes on like a sentence."""
+    """Report a one-line prompt that a comment after one blank continues like a sentence."""
     source = document.plain(_PROMPT)
     if not isinstance(document.value, dict) or not source:
         return
@@ -218,7 +219,7 @@ def _cut_prompt(document: Document) -> Iterator[Diagnostic]:
 
 
 def _folded(document: Document) -> Iterator[Diagnostic]:
-    """A prompt below `>`, whose lines are joined, with a list, a heading or a fence among them."""
+    """Report a prompt below `>`, which joins lines, if it holds a list, a heading or a fence."""
     source = document.source(_PROMPT) if isinstance(document.value, dict) and document.has(_PROMPT) else ""
     if not source.startswith(">"):
         return
@@ -277,7 +278,7 @@ def _are_two(before: str, line: str) -> bool:
 
 
 def _tabs(document: Document) -> Iterator[Diagnostic]:
-    """A tab that indents a line of a text whose other lines are indented by spaces."""
+    """Report a tab that indents one line of a text whose other lines are indented by spaces."""
     for route, node in walk(document.root, ()):
         if node.id != "scalar" or node.style not in ("|", ">") or "\t" not in node.value:
             continue
@@ -294,7 +295,7 @@ def _tabs(document: Document) -> Iterator[Diagnostic]:
 
 
 def _blank(document: Document) -> Iterator[Diagnostic]:
-    """A key at the top with nothing behind it, where the schema has a default to leave it at."""
+    """Report a top-level key without a value, if the schema has a default for it."""
     if not isinstance(document.value, dict):
         return
     for key, value in document.value.items():

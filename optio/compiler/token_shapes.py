@@ -1,4 +1,4 @@
-"""Find secrets in plain text by the shapes of well-known tokens. The value itself is never repeated."""
+"""Find secrets in plain text by the shapes of well-known tokens (`ghp_...`, `AKIA...`). Findings never repeat the value."""
 
 import re
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ _TOKENS = (
 
 
 def find_tokens(path: str, text: str) -> Iterator[Diagnostic]:
-    """Tokens in one file."""
+    """Report the tokens in the text of one file. Cached, because many tasks share a template."""
     yield from _found(path, text)
 
 
@@ -48,7 +48,7 @@ def _found(path: str, text: str) -> tuple[Diagnostic, ...]:
 
 
 def match_tokens(text: str) -> Iterator[tuple[str, re.Match[str]]]:
-    """What has the shape of a token, with its kind."""
+    """Yield each match that has the shape of a token, with a description such as `a GitHub token`."""
     for sign, kind, shape in _TOKENS:
         if sign in text:
             yield from ((kind, found) for found in re.finditer(shape, text))

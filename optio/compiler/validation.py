@@ -1,7 +1,5 @@
-"""Misfits: everything in a value that its model does not take, each at its route, in the order of the model.
-
-`Spec.of` stops at the first; people want all.
-"""
+"""Compare a value with its model and report every mismatch, in the order of the model. `Spec.of` stops at the first mismatch;
+authors want all of them."""
 
 import re
 from collections.abc import Iterator
@@ -20,8 +18,9 @@ _NAMES: dict[Any, str] = {str: TEXT, int: WHOLE, bool: SWITCH, list: LIST, dict:
 
 
 class ValidationIssue(NamedTuple):
-    """One of them. `wanted` is one of the words above where the `type` is another, else the words that are allowed, the
-    pattern or the bound; nothing for a key that is `unknown` or `missing`, and for a mapping of no known kind (`variant`)."""
+    """A value that its model does not accept. `wanted` depends on `kind`: the name of the type (`type`), the allowed words
+    (`word`), or the pattern or bound. It is None for `unknown` and `missing` keys, and for a mapping without a known `type`
+    (`variant`)."""
 
     kind: IssueKind
     route: Route
@@ -30,7 +29,7 @@ class ValidationIssue(NamedTuple):
 
 
 def find_issues(value: Any, wanted: Any, route: Route = ()) -> Iterator[ValidationIssue]:
-    """None if `wanted`, a model or what its keys are annotated with, takes the value."""
+    """Yield every mismatch between a value and `wanted`, which is a model or the annotation of one of its keys."""
     origin: Any = get_origin(wanted)
     members = get_args(wanted)
     if wanted is Any:
@@ -56,7 +55,7 @@ def find_issues(value: Any, wanted: Any, route: Route = ()) -> Iterator[Validati
 
 
 def required_keys(model: type[Spec]) -> list[str]:
-    """Return the keys that must be given."""
+    """Return the keys of a model that have no default, as they are written in YAML."""
     return [key.written for key in keys_of(model) if key.default is NODEFAULT]
 
 
@@ -72,7 +71,8 @@ def _of_mapping(value: dict[str, Any], model: type[Spec], route: Route) -> Itera
 
 
 def _of_union(value: Any, members: tuple[Any, ...], route: Route) -> Iterator[ValidationIssue]:
-    """In the member that the value is meant for: a mapping says which by its `type`, of others the kind tells."""
+    """Compare the value with the member that it is meant for: a mapping says which by its `type`, other values by their
+    kind."""
     if value is None and NoneType in members:
         return
     given = [member for member in members if member is not NoneType]
@@ -96,7 +96,6 @@ def _of_union(value: Any, members: tuple[Any, ...], route: Route) -> Iterator[Va
 
 
 def _of_bounds(value: Any, wanted: Any, bounds: Meta, route: Route) -> Iterator[ValidationIssue]:
-    """A text or a number that may not be any."""
     if type(value) is not wanted:
         yield ValidationIssue("type", route, value, _NAMES[wanted])
     elif bounds.pattern is not None and not re.search(bounds.pattern, value):
@@ -110,7 +109,7 @@ def _of_bounds(value: Any, wanted: Any, bounds: Meta, route: Route) -> Iterator[
 
 
 def _kind(wanted: Any) -> type:
-    """What a value is in Python that may be what is wanted."""
+    """Return the Python type of a value that fits the annotation."""
     kind = get_origin(wanted) or wanted
     if kind is Annotated:
         kind = get_args(wanted)[0]

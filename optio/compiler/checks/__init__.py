@@ -1,4 +1,8 @@
-"""Checks: one concern per file, each `check(task) -> Iterator[Diagnostic]`. They point at the smallest thing, never raise."""
+"""The checks of one task: one subject per module, each with `check(task) -> Iterator[Diagnostic]`.
+
+A check reads a resolved task, reports at the smallest place that it can name, and never raises for what a file says. `run`
+calls them in order for the pipeline. Checks that need several tasks at once are in `across`.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -55,7 +59,7 @@ _UNUSABLE_SCHEMA = frozenset({"OPT205", "OPT206", "OPT212", "OPT214"})
 
 
 def _for_some(task: ResolvedTask) -> Iterator[Check]:
-    """Checks that few tasks have a use for; all others do not wait until they are loaded."""
+    """Yield the checks that few tasks need; their modules are imported only for a task that needs them."""
     environment, hooks = task.spec.environment, [t for t in task.spec.triggers if isinstance(t, WebhookTrigger)]
     told = (*environment.setup_commands, *environment.env.values(), str(task.spec.command))
     named = any(hooks or name in task.prompt for name in environment.secrets)
@@ -82,8 +86,8 @@ def _for_some(task: ResolvedTask) -> Iterator[Check]:
 
 
 def run(task: ResolvedTask, *, careful: bool = False) -> list[Diagnostic]:
-    """Everything that is wrong with one task, but nothing about what is already known to be wrong. With `careful` also what
-    might be better."""
+    """Return every finding about one task, except below `task.gaps`, where an earlier stage has already reported the mistake.
+    With `pedantic` the list includes advice: settings that are valid and could be better."""
     first = [d for check in FIRST for d in check(task)]
     found = [d for d in first if task.is_known(d.route)]
     if any(d.code in _UNUSABLE_SCHEMA for d in first):

@@ -1,4 +1,6 @@
-"""Whole tree: what only several files together can get wrong."""
+"""Check what only several files together can get wrong: duplicate ids and webhook paths, file names that collide on some disks,
+patterns of the policy that match no task, and the budget of the whole tree. It sees the facts of each file
+(`optio.compiler.facts`) and never the files."""
 
 import posixpath
 from collections.abc import Iterator, Sequence
@@ -12,8 +14,9 @@ from optio.compiler.source_tree import SUFFIXES
 def check_across(
     claims: Sequence[TaskFacts], *, careful: bool = False, executor: str | None = None, whole: bool = True
 ) -> Iterator[Diagnostic]:
-    """Ids and webhook paths that two tasks have, of which the first file in path order keeps them; files that are not what they
-    seem; and what all tasks come to together. Only of a `whole` tree it is told what no task uses."""
+    """Yield the findings about all files together. Of two tasks with the same id or webhook path, the first file in path order
+    keeps it and the later one has the error. `executor` adds keys that this executor does not apply; without `whole` (some
+    files of a tree) nothing is reported as unused."""
     yield from _duplicate_ids(claims)
     yield from _duplicate_paths(claims)
     yield from _files([claim.path for claim in claims])
@@ -35,7 +38,7 @@ def check_across(
 
 
 def _files(paths: Sequence[str]) -> Iterator[Diagnostic]:
-    """Files that some machines take for one, or people do, and what is read only when it is named."""
+    """Report paths that differ only by case, `.yml` beside `.yaml`, and files with a suffix that the server does not read."""
     if len({path.casefold().rpartition(".")[0] for path in paths}) < len(paths):
         yield from _twins(paths)
     for path in paths:

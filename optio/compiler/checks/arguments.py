@@ -1,4 +1,5 @@
-"""Arguments of a `command` that is a list: each goes to the program as it stands, for no shell reads them."""
+"""Check a `command` that is a list. Each item goes to the program unchanged, because no shell reads it: `&&`, `$NAME` and `~/`
+have no effect there."""
 
 import posixpath
 import re
@@ -19,7 +20,7 @@ _MAX_SHOWN = 150
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """The first argument that only a shell would understand."""
+    """Report the first argument that only a shell would understand, and propose the command as one text, which a shell runs."""
     command = task.spec.command
     if not isinstance(command, list) or not command:
         return

@@ -1,4 +1,5 @@
-"""Set-up commands and variables: what they fetch without a look, and names that are not theirs."""
+"""Check set-up commands and environment variables: downloads that are run unseen, plain `http://`, commands whose effect ends
+with their own shell (`cd`, `export`), and variable names that Optio sets itself."""
 
 import re
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ _RESERVED = frozenset({"HOME", "TMPDIR", "LD_PRELOAD", "LD_AUDIT"})
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Each command and each variable by itself."""
+    """Report the findings of each set-up command and of each variable, independently of all others."""
     environment = task.spec.environment
     places: list[tuple[Route, str]] = [
         (("environment", "setupCommands", index), text) for index, text in enumerate(environment.setup_commands)

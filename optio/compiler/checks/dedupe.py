@@ -1,4 +1,5 @@
-"""The business key: its placeholders must be parameters, for a key that says the same of everything makes all runs one."""
+"""Check the key of `dedupe`: its placeholders must name parameters that every run has. A key without any placeholder is the
+same for all runs, so each waiting run would make every other one a duplicate."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ WINDOW: Route = ("dedupe", "window")
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Nothing is said about parameters when the schema itself is broken."""
+    """Report a constant key, unknown placeholders and a `window` without effect. Without a sound schema, nothing about
+    parameters is reported."""
     rule = task.spec.dedupe
     if rule is None:
         return
@@ -33,7 +35,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _constant(task: ResolvedTask, key: str) -> Iterator[Diagnostic]:
-    """A key without any placeholder, and without what was meant as one."""
+    """Report a key that has neither a placeholder nor text that was meant as one."""
     if PLACEHOLDER.search(key) or re.search(ALMOST_PLACEHOLDER, key) or re.search(r"[{}]", key):
         return
     known = declared_parameters(task)
@@ -96,7 +98,7 @@ def _placeholders(task: ResolvedTask, key: str, known: DeclaredParameters) -> It
 
 
 def _mapped(written: str, sources: dict[str, str]) -> str | None:
-    """The parameter that a webhook fills from the path that is written there, or from the only one that ends so."""
+    """Return the parameter that a webhook fills from the written path, or else from the only path with the same last step."""
     from optio.compiler.payloads.queries import suggest_query_path  # only who made a mistake waits for it
 
     path = written if written.startswith("$.") else suggest_query_path(written)
@@ -107,5 +109,5 @@ def _mapped(written: str, sources: dict[str, str]) -> str | None:
 
 
 def _dollars(key: str, known: DeclaredParameters) -> Iterator[re.Match[str]]:
-    """Paths into a payload, and parameters as a shell has variables."""
+    """Find paths into a payload (`$.a.b`), and parameters written like shell variables (`$NAME`)."""
     return (found for found in re.finditer(_DOLLAR, key) if found[1] is None or found[1] in known.properties)

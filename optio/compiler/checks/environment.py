@@ -1,4 +1,5 @@
-"""Environment: the image's name, the hosts that may be reached, the quantities."""
+"""Check `environment`: the image reference, the hosts of `network.egress` and the quantities of `resources`. Mistakes that
+would only show when the pod fails to start are errors here."""
 
 import re
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ _MIN_MEMORY_BYTES, _MAX_CORES = 1 << 20, 1_000
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """What could never work is said now, and not when the pod fails to start."""
+    """Report values that no executor could use. Placeholders are left to `trust`, which reports them everywhere."""
     environment = task.spec.environment
     # Where a parameter stands, that is said elsewhere.
     if environment.image is not None and not PLACEHOLDER.search(environment.image) and not _is_image(environment.image):
@@ -86,7 +87,7 @@ def _exceeds(request: str, limit: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _bad_quantity(key: str, value: str) -> tuple[str, str] | None:
-    """Fact and cure."""
+    """Return message and hint for a quantity that is not valid or not plausible, and None for a good one."""
     from optio.model.pool import parse_quantity  # few tasks name any
 
     amount = parse_quantity(value)
@@ -104,7 +105,7 @@ def _bad_quantity(key: str, value: str) -> tuple[str, str] | None:
 
 
 def _suggest_quantity(key: str, value: str) -> str | None:
-    """`250 millicores`, `2 cores`, `2GB` and `512 MB` as Kubernetes writes them."""
+    """Return `250 millicores`, `2 cores`, `2GB` or `512 MB` in the notation of Kubernetes, and None for anything else."""
     found = re.fullmatch(r"\s*(\d{1,6}(?:\.\d{1,3})?)\s*([A-Za-z]+)\s*", value)
     if found is None:
         return None

@@ -1,4 +1,5 @@
-"""Examples: whether a task's own tests say one thing each, and one that can be."""
+"""Check a task's own `tests`: each names exactly one trigger that the task has, and expects a result that can occur. The tests
+are run elsewhere, by `optio test`."""
 
 from collections.abc import Iterator
 
@@ -17,7 +18,7 @@ _OF_RUNS = (("params", "params"), ("prompt", "prompt"), ("promptContains", "prom
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Every test of the task."""
+    """Report the findings of every test of the task. Tests with a reported mistake in their shape are skipped."""
     for index, example in enumerate(task.spec.tests):
         route: Route = ("tests", index)
         if any(gap[:2] == route or gap == ("tests",) for gap in task.gaps):

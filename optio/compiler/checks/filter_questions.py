@@ -1,4 +1,5 @@
-"""Read the questions that a webhook's `when` asks of a payload, and tell which of them no payload answers."""
+"""Parse the questions that a webhook's `when` asks of a payload, such as `@.action == 'opened'`, without the query engine.
+`filters` and `github_filters` compare the questions with samples and with the fields of GitHub's events."""
 
 import json
 import re
@@ -36,8 +37,9 @@ _BEGINS = re.compile(r"(?:\A|&&|\|\||(?<!\w)\(|!)\s*\Z")
 
 
 class Question(NamedTuple):
-    """A path of a filter, what is asked of it, where it begins (`at`), and where the whole question stands. `other` is what
-    cannot be told so simply; of a path that is only `begun`, more steps follow."""
+    """A path of a filter with the comparison that follows it. `at` is the offset of the path, `start` and `end` enclose the
+    whole question. `asked` is `other` where the comparison is too complex to read, and `begun` says that the path goes on with
+    a step that is not read."""
 
     asked: Literal["there", "absent", "==", "!=", "other"]
     path: str
@@ -50,7 +52,8 @@ class Question(NamedTuple):
 
 
 def questions_of(text: str) -> Iterator[Question]:
-    """The questions of a filter, without those of filters inside it."""
+    """Yield the questions of a filter in the order of the text. Questions inside a nested filter (`[?...]`) are left out, and
+    so are filters of more than `_MAX_FILTER_LENGTH` characters."""
     masked = _outer(masked_text(text)) if len(text) <= _MAX_FILTER_LENGTH else ""
     for found in PATH.finditer(masked):
         at, begun = found.start(), found["more"] is not None
@@ -68,12 +71,13 @@ def questions_of(text: str) -> Iterator[Question]:
 
 
 def masked_text(text: str) -> str:
-    """The text without what stands between quotes."""
+    """Return the text with all characters between quotes replaced by `_`, so that offsets stay and quoted signs do not
+    match."""
     return _QUOTED.sub(lambda quoted: f"{quoted[0][0]}{'_' * (len(quoted[0]) - 2)}{quoted[0][0]}", text)
 
 
 def _outer(masked: str) -> str:
-    """The text without filters inside it."""
+    """Return the masked text with the contents of nested filters replaced by `_`."""
     outer, depth, start = masked, 0, 0
     for found in _BRACKET.finditer(masked):
         if depth:
@@ -97,7 +101,8 @@ def _value(literal: str) -> Any:
 def unsent_diagnostic(
     task: ResolvedTask, route: Route, question: Question, where: str, hint: str, meant: str | None
 ) -> Diagnostic:
-    """What is said of a path to nothing."""
+    """Return the finding OPT413 at a question whose path no delivery has. `where` completes the message ("in any sample"), and
+    `meant`, a path from `$`, becomes a fix where the question is written on one line."""
     span = task.document.inside(route, question.at, question.at + len(question.path))
     write = f"@{meant[1:]}" if meant is not None and task.document.text_at(span, route) == question.path else None
     message = f"`{question.path}` finds nothing {where}"
@@ -105,7 +110,7 @@ def unsent_diagnostic(
 
 
 def is_in_samples(task: ResolvedTask, steps: tuple[str, ...]) -> bool:
-    """Whether one of the task's samples has it."""
+    """Return True if one of the payloads that the task's tests name has a value at these steps."""
     return any(_has(sample.payload, steps) for sample in task.samples)
 
 

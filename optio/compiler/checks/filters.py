@@ -1,4 +1,5 @@
-"""Filters: the questions that a `when` asks, read off its text, and those that no payload answers, or all alike."""
+"""Check the filter (`when`) of each webhook: paths that no payload has, comparisons that always or never hold, and `$` where
+`@` is meant. GitHub's own fields are checked in `github_filters`."""
 
 import re
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ _ROOTED = re.compile(r"\$(?=\.\w|\[['\"])")
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Every filter that can be read."""
+    """Report the findings of every filter that parses. A filter that does not parse is reported by `webhook`."""
     for index, trigger in enumerate(task.spec.triggers):
         route: Route = ("triggers", index, "config", "when")
         if isinstance(trigger, WebhookTrigger) and trigger.config.when is not None and task.is_known(route):
@@ -49,7 +50,7 @@ def _one(task: ResolvedTask, route: Route, config: WebhookConfig, text: str) -> 
 
 
 def _short_ref(task: ResolvedTask, route: Route, config: WebhookConfig, questions: list[Question]) -> Iterator[Diagnostic]:
-    """`@.ref == 'main'`, where a push names the whole ref."""
+    """Report `@.ref == 'main'`: a push sends the whole ref, such as `refs/heads/main`."""
     if not set(config.events or ("push",)) <= _WITH_REFS:
         return
     sent_refs = {str(sample.payload.get("ref")) for sample in task.samples if isinstance(sample.payload, dict)}
@@ -91,7 +92,7 @@ def _rooted(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]
 
 
 def _contradiction(task: ResolvedTask, route: Route, text: str, questions: list[Question]) -> Iterator[Diagnostic]:
-    """One place held against two values, joined by the wrong sign."""
+    """Report two comparisons of one path with different values, joined by a sign that makes them always or never true."""
     masked = masked_text(text)
     for sign, asked, other, says in (("&&", "==", "||", "is never true"), ("||", "!=", "&&", "is always true")):
         if other in masked or "(" in masked or "?" in masked:
@@ -108,7 +109,7 @@ def _contradiction(task: ResolvedTask, route: Route, text: str, questions: list[
 
 
 def _unsent(task: ResolvedTask, route: Route, questions: list[Question]) -> Iterator[Diagnostic]:
-    """Paths that no sample has, and that look like one that it has."""
+    """Report paths that no sample has and that are close to a path that one has."""
     from optio.compiler.checks.samples import paths_of
 
     there = sorted({path for sample in task.samples for path in paths_of(sample.payload)})

@@ -1,4 +1,5 @@
-"""GitHub's payloads: the types of what tasks usually map, and what may be null, against the parameters that they fill."""
+"""Check webhooks of GitHub: event names, and the types of the mapped fields against the parameters that they fill, including
+fields that GitHub may send as null. The fields come from `optio.compiler.payloads`."""
 
 import re
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ _NAMING = ("login", "full_name", "title", "name")
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Where the scheme says that GitHub sends."""
+    """Report the findings of every webhook with `scheme: github`, for its events and its `paramMapping`."""
     for index, trigger in enumerate(task.spec.triggers):
         config: Route = ("triggers", index, "config")
         if not isinstance(trigger, WebhookTrigger) or trigger.config.scheme != "github" or not task.is_known(config):
@@ -54,7 +55,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _and_when(config: WebhookConfig, test: str) -> str:
-    """The condition to write beside an event, where it does not stand there."""
+    """Return the end of a hint that says which condition to write beside an event, given the filter that is there."""
     if config.when is None:
         return f', and `when: "{test}"`'
     return ": `when` says the rest" if test in config.when else f", and add ` && {test}` to `when`"
@@ -81,7 +82,7 @@ def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator
 
 
 def _split_event(event: str) -> tuple[str | None, str | None]:
-    """The event and the action in one word, as far as they are known or nearly so."""
+    """Return the event and the action that one word such as `pull_request.opened` combines, each as far as it is recognised."""
     folded = event.lower().replace("-", "_").replace(" ", "_")
     if folded in ACTIONS:
         return None, folded
@@ -94,7 +95,7 @@ def _split_event(event: str) -> tuple[str | None, str | None]:
 
 
 def _parted(task: ResolvedTask, event: Route, name: str, test: str) -> Fix | None:
-    """The event alone, and its action in a filter."""
+    """Return a fix that keeps the event alone and puts its action into a new filter."""
     from optio.compiler.edits import fix_edits
 
     when = fix_edits.insert_key_before(task.document, event[:-1], f'when: "{test}"')
@@ -140,7 +141,7 @@ def _one(
 
 
 def _taken(sub: Any) -> list[str] | None:
-    """The types that a parameter takes, or None where its schema says nothing of them."""
+    """Return the types that a parameter accepts, or None where its schema does not restrict them."""
     types = sub.get("type") if isinstance(sub, dict) else None
     if isinstance(types, str):
         return [types]

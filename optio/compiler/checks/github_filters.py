@@ -1,4 +1,5 @@
-"""A filter against what GitHub sends: paths to nothing, questions after what is always there, values that never come."""
+"""Compare a filter with what GitHub sends: paths that no delivery has, tests for fields that every delivery has, and values or
+actions that the field never holds."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -28,7 +29,7 @@ _FOREIGN_WORDS = {
 
 
 def check(task: ResolvedTask, route: Route, config: WebhookConfig, questions: list[Question]) -> Iterator[Diagnostic]:
-    """Each question of a filter by itself."""
+    """Report at most one finding for each question of a filter. Paths that a sample of the task has are trusted."""
     for question in questions:
         if not question.steps or question.path[0] != "@":
             continue
@@ -42,7 +43,7 @@ def check(task: ResolvedTask, route: Route, config: WebhookConfig, questions: li
 
 
 def _lost(question: Question, config: WebhookConfig) -> tuple[str, str, str | None] | None:
-    """Where a path finds nothing, the cure, and the path that was meant."""
+    """Return the place, the hint and the intended path for a question about a field that no delivery has."""
     found = explain_missing_path(f"${question.path[1:]}", question.steps, config)
     # That another event's delivery has it is why one asks whether it is absent.
     if found is None or (question.asked == "absent" and found.meant is None):
@@ -51,7 +52,7 @@ def _lost(question: Question, config: WebhookConfig) -> tuple[str, str, str | No
 
 
 def _same(question: Question, config: WebhookConfig) -> tuple[str, str] | None:
-    """What is always so, or never, and the cure."""
+    """Return message and hint for a question whose answer is the same for every delivery."""
     if question.asked in ("there", "absent"):
         return _always(question, config)
     if question.asked == "other" or question.value is None:
@@ -62,7 +63,7 @@ def _same(question: Question, config: WebhookConfig) -> tuple[str, str] | None:
 
 
 def _no_word(question: Question) -> tuple[str, str] | None:
-    """A value that is none of the few that the field holds."""
+    """Report a value outside the few words that the field can hold, such as a `state` of `opened`."""
     *above, field = question.steps
     kind = ""
     for step in above:
@@ -82,7 +83,7 @@ def _no_word(question: Question) -> tuple[str, str] | None:
 
 
 def _always(question: Question, config: WebhookConfig) -> tuple[str, str] | None:
-    """Whether there is what all deliveries have."""
+    """Report a test for the presence of a field that all deliveries of the configured events have."""
     path, there = question.path, question.asked == "there"
     kind, null, above = type_of(question.steps)
     events = [EVENTS.get(event, ()) for event in config.events or ()]
@@ -98,7 +99,7 @@ def _always(question: Question, config: WebhookConfig) -> tuple[str, str] | None
 
 
 def _unlike(question: Question) -> tuple[str, str] | None:
-    """Values of two kinds."""
+    """Report a comparison of values of different types, such as a number with a text."""
     path, steps, given = question.path, question.steps, _type(question.value)
     never = f"and never {'the text ' if given == 'string' else ''}`{_literal(question.value)}`"
     field = ITEMS.get(steps[-2]) if len(steps) > 1 and steps[-1].lstrip("-").isdigit() else None
@@ -111,7 +112,8 @@ def _unlike(question: Question) -> tuple[str, str] | None:
 
 
 def _action(action: str, config: WebhookConfig) -> tuple[str, str] | None:
-    """An action that is another event's, or none: of a word that is like none of them, GitHub may know more."""
+    """Report an action that none of the configured events has. A word that resembles none of them is left alone, because GitHub
+    may have added it since."""
     events = config.events or []
     if not events or not all(map(_actions_of, events)):
         return None
@@ -153,7 +155,7 @@ def _instead(question: Question, kind: str) -> str:
 
 
 def _among(question: Question, path: str, field: str | None) -> str:
-    """One item of a list asked for; `field` is what names its items."""
+    """Return the hint that asks whether a list has an item; `field` is the field by which items are named."""
     asked = "" if question.asked == "==" else "!"
     return f"write `{asked}{path}[?@{'.' + field if field else ''} == {_literal(question.value)}]`"
 

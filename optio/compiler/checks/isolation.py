@@ -1,4 +1,5 @@
-"""What a task asks of its environment and the executor does not apply. Checked only where the executor is known."""
+"""Report keys of `environment` that the executor in use does not apply, such as `network` with the process executor. The check
+runs only where the executor is known (`optio check --executor`, the server)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,7 +10,8 @@ from optio.model.isolation import DEPENDS
 
 
 def check(claims: Sequence[TaskFacts], executor: str) -> Iterator[Diagnostic]:
-    """Findings of all tasks."""
+    """Yield the findings of all tasks for one executor. A key that the policy demands is an error, because its runs are
+    refused; other keys are a warning."""
     cure = f"write `executor: kubernetes` into `{POLICY}`, or set OPTIO_EXECUTOR=kubernetes, if agents run as pods"
     delegate = f"give the worker's systemd unit `Delegate=yes`, or {cure}"
     for claim in claims:

@@ -1,4 +1,5 @@
-"""Models: whether the agent's own service offers a model of that name."""
+"""Check `model` against the names that the service of the agent offers. Lists of models are never complete, so only clear
+mistakes are reported: another maker's model, and names close to a known one."""
 
 import re
 from collections.abc import Iterator
@@ -32,7 +33,8 @@ _ELSEWHERE = ("BASE_URL", "API_BASE", "ENDPOINT", "_USE_BEDROCK", "_USE_VERTEX",
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Nothing is said of names that nobody here knows."""
+    """Report a model that the agent's service cannot have. Unknown names pass, and so does every name where a variable sends
+    the agent to another service."""
     spec = task.spec
     if spec.model is None or PLACEHOLDER.search(spec.model):
         return
@@ -79,8 +81,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _spelled(model: str) -> str:
-    """The name as its maker writes it: in small letters; of Anthropic's `claude-sonnet-4-5`, or for what is not told so well
-    the family's name, which is always taken."""
+    """Return the model's name in its maker's spelling: lower case with dashes, such as `claude-sonnet-4-5`, or the family name
+    alone (`sonnet`) where the version is not recognised."""
     name = model.lower()
     family = re.search(r"sonnet|opus|haiku", name)
     exact = re.fullmatch(r"(?:claude-)?(sonnet|opus|haiku)-?([0-9])[.-]([0-9].*)", name)

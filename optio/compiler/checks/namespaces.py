@@ -1,4 +1,5 @@
-"""The patterns that the policy gives a namespace: which fits a file, and which fit none."""
+"""Match task files with the patterns by which the policy assigns a Kubernetes namespace, and report patterns that match
+none."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -9,12 +10,12 @@ from optio.compiler.layers import POLICY
 
 
 def pattern_of(path: str, patterns: Iterable[str]) -> str | None:
-    """Return the first pattern that fits the path of a task's file below the task directory."""
+    """Return the first pattern that matches the path of a task's file, relative to the task directory, or None."""
     return next((pattern for pattern in patterns if fnmatchcase(path, pattern)), None)
 
 
 def check(claims: Sequence[TaskFacts]) -> Iterator[Diagnostic]:
-    """Patterns that no task has its namespace by. A misspelt one leaves the tasks that it means in another namespace."""
+    """Report patterns that no task uses. A misspelt pattern leaves the tasks that it was written for in another namespace."""
     places = {str(place.route[-1]): place for claim in claims for place in claim.namespaces}
     paths = [claim.path for claim in claims if claim.path != POLICY]
     used = {pattern_of(path, places) for path in paths}

@@ -1,4 +1,5 @@
-"""Values that change nothing: what is taken away and is not there, what another key makes pointless."""
+"""Report values without effect: `null` for a key that nothing below sets, a `stallTimeout` longer than `timeout`, and an empty
+list of events."""
 
 from collections.abc import Iterator
 
@@ -12,7 +13,7 @@ _FREE = ("paramsSchema", "triggers", "tests")
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """What the file says and nothing does."""
+    """Report the values of a task that change nothing, each at its key."""
     if isinstance(task.document, MergedDocument):
         yield from _taken_from_nothing(task, task.document)
     yield from _never_silent(task)

@@ -1,4 +1,5 @@
-"""Parameters: is the schema sound, can it be satisfied, do its own values fit."""
+"""Check `paramsSchema`: it must be valid JSON Schema 2020-12, satisfiable, and hold defaults and examples that fit. The parts
+live in `optio.compiler.param_schema`; advice about a valid schema is in `params_pedantic`."""
 
 import copy
 import re
@@ -46,7 +47,7 @@ RESERVED = frozenset({"__proto__", "constructor", "prototype"})
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """From the outside in: what is no schema is not looked into."""
+    """Report the mistakes of the schema from the outside in: a schema whose root is wrong is not examined further."""
     schema = task.spec.params_schema
     if schema is None or not task.is_known(ROUTE):
         return
@@ -197,7 +198,8 @@ def _keyword(schema: dict[str, Any], place: Route, value: Any) -> str | None:
 
 
 def _required(task: ResolvedTask, place: Route) -> Fix | None:
-    """`required: true` of one parameter as its name in the list beside `properties`; `false` goes."""
+    """Return a fix that turns `required: true` of one parameter into its name in the list beside `properties`; `false` is
+    deleted."""
     from optio.compiler.edits.edit_yaml import CannotEdit, plan_edits  # only who made a mistake waits for it
 
     own, there = task.document.written(ROUTE + place)
@@ -217,7 +219,8 @@ def _required(task: ResolvedTask, place: Route) -> Fix | None:
 
 
 def _typed(schema: dict[str, Any]) -> str:
-    """What to write for a schema without a type: where its keys are names of parameters, all of it."""
+    """Return the hint for a schema without a type. Where its keys look like names of parameters, the hint holds a whole
+    schema."""
     if "properties" in schema or not schema or any(key in WORDS or key.startswith("$") for key in schema):
         return "add `type: object`"
     from optio.compiler.conversions.values import schema as made_of  # only who made a mistake waits for it
@@ -232,7 +235,7 @@ def _too_deep(task: ResolvedTask, code: str, route: Route) -> Diagnostic:
 
 
 def _suggest_type(word: str) -> str | None:
-    """The type that is called so elsewhere, or nearly so."""
+    """Return the JSON Schema type for a word of another language (`str`, `bool`), or for a misspelt type."""
     return _FOREIGN_TYPES.get(word.lower()) or suggest(word.lower(), TYPES)
 
 

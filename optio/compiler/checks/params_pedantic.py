@@ -1,4 +1,5 @@
-"""Parameters: schemas that are sound, and do not say what their author means."""
+"""Advise on a valid `paramsSchema` that may not mean what its author thinks: misspelt keywords, formats that are not checked,
+secrets as parameters, unbounded texts from webhooks."""
 
 import re
 from collections.abc import Iterator
@@ -42,7 +43,7 @@ _SECRET = re.compile(r"(?:^|_)(?:TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|PRIVATE_?
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Nothing is said about a schema that is broken."""
+    """Report the advice for the task's schema, and nothing where the schema itself is broken."""
     known = declared_parameters(task)
     if known is None or known.schema is None:
         return

@@ -1,4 +1,5 @@
-"""What a careful reviewer would ask for: nothing here is wrong, so it is asked only where somebody wants to be asked."""
+"""Advice of `--strict`: settings that are valid and that a reviewer would ask about, such as a task without a budget, a
+timeout, an owner or a pinned image. Nothing here runs unless `pedantic` is asked for."""
 
 import re
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ _DATED = re.compile(r"\d{6,8}|-\d{4}-\d{2}-\d{2}|@\d|latest-\d")
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """All of it, at the task's first key where something is absent."""
+    """Report all advice about one task. What is absent is reported at the first key of the task."""
     spec = task.spec
     agent = spec.agent_runtime != "command"
     if agent and spec.budget_usd is None:
@@ -74,13 +75,13 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _signs_in(task: ResolvedTask) -> bool:
-    """Whether the run has something to sign in with, or a variable that says where its model is."""
+    """Return True if the run has a credential for its model, or a variable that may name another service."""
     named = [*task.spec.environment.secrets, *task.spec.environment.env]
     return not task.is_known(("environment",)) or any(_CREDENTIAL.match(name) for name in named)
 
 
 def _added(task: ResolvedTask, text: str) -> Fix | None:
-    """One more key, before the prompt or what else the file itself has."""
+    """Return a fix that adds one key above the prompt, or above another key that the task's own file has."""
     for key in ("promptTemplate", "promptFile", "command", "agentRuntime", "name"):
         if task.document.path_at((key,)) == task.path and (
             fix := fix_edits.insert_key_before(task.document, (key,), text, safe=False)
@@ -101,7 +102,8 @@ def _webhook(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterato
 
 
 def _urls(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
-    """URLs that the sender chooses; GitHub makes its own, but for a few that people write."""
+    """Report mapped URLs that the sender chooses while the agent may reach any host. GitHub's own URLs are safe, except for the
+    few that people write."""
     if task.spec.agent_runtime == "command" or not secrets_use.can_send_anywhere(task) or not task.is_known(route):
         return
     used, known = set(placeholders(task.prompt)), declared_parameters(task)

@@ -1,4 +1,4 @@
-"""Packages that set-up commands install: whether their versions are named."""
+"""Report packages that set-up commands install without a version (`pip install requests`)."""
 
 import re
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ _BARE = frozenset(
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Of each `install` the first package without a version."""
+    """Report the first unpinned package of each `install` command. Commands with unknown options are left alone."""
     for index, text in enumerate(task.spec.environment.setup_commands):
         yield from _in(task, index, text)
 

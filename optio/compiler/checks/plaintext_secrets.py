@@ -1,4 +1,4 @@
-"""Secrets in plain text: known shapes of tokens anywhere in the file."""
+"""Report secrets in plain text: tokens of well-known shapes in any file that the task is made of."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from optio.compiler.token_shapes import find_tokens
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """The value itself is never repeated."""
+    """Report every token in the task's files and in its prompt file. The message never repeats the value."""
     for path, text in task.document.texts:
         yield from find_tokens(path, text)
     if task.prompt_path is not None:

@@ -1,4 +1,4 @@
-"""Pools: pods that wait for runs which never come, or hardly ever."""
+"""Check `warmPoolSize`: pods that are kept ready for more runs than may run at once, or for a schedule that rarely fires."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ _RARE = timedelta(hours=6)
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """More pods than runs at once; or pods for a schedule that rarely fires, where nothing else starts the task."""
+    """Report a pool larger than `maxConcurrent`, and a pool of a task that only a rare schedule starts."""
     size, most = task.spec.warm_pool_size, task.spec.max_concurrent
     if not size or not task.spec.enabled or not task.is_known(_ROUTE):
         return
@@ -41,7 +41,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _gap(schedule: ScheduleTrigger) -> timedelta | None:
-    """The time between two fires, on average; None for what is no schedule, which another check says."""
+    """Return the average time between two fires within 52 weeks, or None for an invalid schedule, which `schedule` reports."""
     # Imported here: a tree without pools does not pay for it.
     from zoneinfo import ZoneInfoNotFoundError
 

@@ -1,4 +1,5 @@
-"""Prompt: its size, and its placeholders against the declared parameters."""
+"""Check the prompt: its size, and its placeholders against the declared parameters. Text that other template languages would
+fill in (`{NAME}`, `%(NAME)s`, `{% if %}`) is reported where it names a parameter."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -37,7 +38,7 @@ SINGLE = r"(?<!\{)[$%]{0,2}\{([A-Za-z0-9_]+)\}(?!\})"
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Nothing is said about placeholders when the schema itself is broken."""
+    """Report the findings of the prompt. Without a sound schema, nothing about placeholders is reported."""
     if not (task.is_known(("promptTemplate",)) and task.is_known(("promptFile",))):
         return
     size = len(task.prompt.encode("utf-8", "surrogatepass"))
@@ -71,7 +72,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _marked(task: ResolvedTask, unused: set[str]) -> Iterator[re.Match[str]]:
-    """Parameters that stand in the prompt, outside code, as other templates mark them."""
+    """Find unused parameters that the prompt marks in the style of another template language, outside code."""
     quoted = code_ranges(task.prompt)
     return (each for each in re.finditer(_MARKED, task.prompt) if _name(each) in unused and not is_inside(quoted, each.start()))
 
@@ -129,19 +130,19 @@ def _names(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic
 
 
 def _is_name(name: str) -> bool:
-    """Whether a placeholder may have this name."""
+    """Return True if a placeholder may have this name."""
     return PLACEHOLDER.fullmatch(f"{{{{{name}}}}}") is not None
 
 
 def _only_unused(task: ResolvedTask, known: DeclaredParameters) -> str | None:
-    """The one parameter that the prompt does not use, where one placeholder has none."""
+    """Return the only parameter that the prompt does not use, if exactly one placeholder has no parameter."""
     used = set(placeholders(task.prompt))
     left = [name for name in known.properties if name not in used]
     return left[0] if len(left) == 1 and len(used - set(known.properties)) == 1 else None
 
 
 def parameters_of_triggers(task: ResolvedTask) -> set[str]:
-    """The parameters that schedules and webhooks give."""
+    """Return the names of all parameters that the task's schedules and webhooks give."""
     return {name for trigger in task.spec.triggers for name in _mapping(trigger)}
 
 
@@ -150,23 +151,23 @@ def _mapping(trigger: Trigger) -> dict[str, Any]:
 
 
 def sources_of(task: ResolvedTask) -> dict[str, str]:
-    """The parameter that each path into a payload fills."""
+    """Return the parameter that each mapped path (`$.a.b`) fills, by path."""
     pairs = ((name, source) for trigger in task.spec.triggers for name, source in _mapping(trigger).items())
     return {source: name for name, source in pairs if isinstance(source, str) and source.startswith("$.")}
 
 
 def is_inside(ranges: list[tuple[int, int]], at: int) -> bool:
-    """Whether a place lies in one of the ranges."""
+    """Return True if the offset `at` lies in one of the half-open ranges."""
     return any(start <= at < end for start, end in ranges)
 
 
 def code_ranges(text: str) -> list[tuple[int, int]]:
-    """The ranges of a text between backquotes and in fences, where braces and variables may be meant as they are."""
+    """Return the ranges of a text between backquotes and in fences, where braces and `$` may be meant literally."""
     return [found.span() for found in re.finditer(_CODE, text)] if "`" in text or "~~~" in text else []
 
 
 def _almost(text: str, names: Collection[str]) -> Iterator[re.Match[str]]:
-    """What looks like a placeholder and is none; in code only what names a parameter."""
+    """Find text that looks like a placeholder and is not one; inside code only where it names a parameter."""
     if text.count("{{") == len(PLACEHOLDER.findall(text)):
         return
     quoted, end = code_ranges(text), 0
@@ -180,7 +181,8 @@ def _almost(text: str, names: Collection[str]) -> Iterator[re.Match[str]]:
 
 
 def parameter_of_path(path: str, known: DeclaredParameters) -> str:
-    """The parameter that a path of another system's template stands for, or a name for one."""
+    """Return the parameter that a path of another template language stands for, or else a good name for a new one:
+    `issue.htmlUrl` becomes `HTML_URL`."""
     last = path.rpartition(".")[2]
     folded = {name.casefold().replace("_", ""): name for name in known.properties}
     return folded.get(last.casefold().replace("_", "")) or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", last).upper()

@@ -1,4 +1,4 @@
-"""Runtime: the program of `agentRuntime: command`, and what is not supported yet."""
+"""Check `agentRuntime`: `command` belongs to its own runtime, and some runtimes and all connections are not supported yet."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ RUNNABLE = ("claude-code", "command")
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """`command` goes with its runtime and with no other; connections do not exist yet."""
+    """Report combinations of `agentRuntime`, `command`, `model` and `connections` that cannot run."""
     spec = task.spec
     if task.is_known(("agentRuntime",)):
         if spec.agent_runtime == "command" and spec.command is None and task.is_known(("command",)):

@@ -1,4 +1,4 @@
-"""Samples: the payloads that a task's own tests name, against its mapping and schema."""
+"""Check the sample payloads that a task's tests name against its mapping and schema, as a delivery would be."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,8 +12,8 @@ from optio.model.route import Route, show
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """A path that finds nothing in any sample is a mistake; so is a sample that should be accepted and gives no valid
-    parameters."""
+    """Report a mapped path that no sample has, and a sample whose test expects acceptance but whose parameters are not
+    valid."""
     index = next((i for i, t in enumerate(task.spec.triggers) if t.type == "webhook" and task.is_known(("triggers", i))), None)
     if not task.samples or index is None or task.spec.webhook is None:
         return
@@ -73,7 +73,7 @@ def _lost(task: ResolvedTask, route: Route, text: str, names: list[str], there: 
 
 
 def _invalid(sample: Sample, params: dict[str, Any], known: DeclaredParameters) -> Iterator[tuple[str, str]]:
-    """Messages and hints."""
+    """Yield message and hint for each way in which the parameters of a sample do not fit."""
     for place, message, word in iter_faults(known.schema, apply_defaults(known.schema, params)):
         if place and (place[0] in known.undeclared or (place[0] not in params and word != "required")):
             continue  # a required name that is not declared, or a default: told of where it stands
@@ -82,7 +82,7 @@ def _invalid(sample: Sample, params: dict[str, Any], known: DeclaredParameters) 
 
 
 def paths_of(payload: Any) -> Iterator[str]:
-    """The paths of a payload's members, enough of them to guess from."""
+    """Yield the paths of a payload's members, up to a limit that is enough for suggestions."""
     stack: list[tuple[str, Any]] = [("$", payload)]
     count = 0
     while stack and count < 2_000:

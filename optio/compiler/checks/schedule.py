@@ -1,4 +1,4 @@
-"""Schedules: the expression, its zone, and the parameters of the runs that it starts."""
+"""Check schedules: the cron expression, the time zone, and the parameters of the runs that they start."""
 
 import re
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ _SECONDS = r"\s*[0-9*/,-]+(?:\s+[0-9*/,?A-Z-]+){5}\s*\Z"
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Every schedule of the task, also one too many."""
+    """Report the findings of every schedule of the task, including a superfluous one."""
     for index, trigger in enumerate(task.spec.triggers):
         if isinstance(trigger, ScheduleTrigger):
             route: Route = ("triggers", index, "config")
@@ -149,7 +149,8 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
 
 
 def _in_range(words: list[str], field: int) -> str:
-    """The range of a field, and the nearest number in it for one that is beyond: hour 24 is midnight."""
+    """Return the hint with the field's range, and the nearest valid number for one that is out of range (hour 24 is
+    midnight)."""
     others = [*words[:field], *words[field + 1 :]]
     if not words[field].isdigit() and not all(re.fullmatch(r"[0-9*/,A-Z?L#-]+", word) for word in others):
         return f"{_FIELDS}: `0 9 * * 1`"
@@ -161,7 +162,7 @@ def _in_range(words: list[str], field: int) -> str:
 
 
 def field_span(task: ResolvedTask, route: Route, expression: str, index: int) -> Span:
-    """The place of one of the five fields; of the whole value for a word that stands for all of them."""
+    """Return the span of one of the five fields, or of the whole value where a word such as `@daily` stands for all of them."""
     words = expression.split()
     if index >= len(words):
         return task.span(route)
@@ -194,7 +195,7 @@ def _zone(task: ResolvedTask, route: Route, name: str) -> Iterator[Diagnostic]:
 
 
 def _suggest_zone(name: str) -> tuple[str, str | None]:
-    """The cure, and the zone where it names one alone."""
+    """Return the hint for an unknown zone, and the zone name if the hint proposes exactly one."""
     zones = available_timezones() - MACHINE_ZONES
     if offset := _OFFSET.fullmatch(name):
         hours, minutes = int(offset["hours"]), int(offset["minutes"] or 0)
@@ -239,7 +240,7 @@ def _refused(
     *,
     open_names: bool,
 ) -> Iterator[Diagnostic]:
-    """What else would keep each fire from becoming a run. A default that does not fit is reported where it stands."""
+    """Report values that would keep every fire from becoming a run. A default that does not fit is reported in the schema."""
     for place, message, word in iter_faults(known.schema, apply_defaults(known.schema, mapping)):
         if not place:
             if not told:
@@ -266,7 +267,7 @@ def _declare(task: ResolvedTask, name: Any, mapping: dict[str, Any]) -> str:
 
 
 def _fitting(known: DeclaredParameters, place: Route, mapping: dict[str, Any], word: str | None) -> str:
-    """What to write for a value that is not valid, where it is one of a parameter itself."""
+    """Return the hint for a value that is not valid, if it is the value of one parameter."""
     from optio.compiler.conversions.entries import hint_for_value  # only who made a mistake waits for it
 
     given = value_at(mapping, place)
@@ -284,7 +285,7 @@ def _fitting(known: DeclaredParameters, place: Route, mapping: dict[str, Any], w
 
 
 def _member(known: DeclaredParameters, place: Route, given: Any) -> str | None:
-    """The value of a list of texts that was meant by one that is not in it."""
+    """Return the member of an `enum` that a text outside it was probably meant to be."""
     sub = known.properties.get(str(place[0])) if len(place) == 1 else None
     members = [member for member in sub.get("enum", ()) if isinstance(member, str)] if isinstance(sub, dict) else []
     meant = suggest(given, members) if isinstance(given, str) else None

@@ -1,4 +1,5 @@
-"""Schedules that fire, and not quite as they read."""
+"""Advise on schedules that are valid and may not fire as they read: steps that leave an uneven gap, runs that overlap, days
+that few years have, and nights on which the clocks change."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -40,7 +41,7 @@ _MAX_CLOCK_CHANGE = timedelta(hours=2)
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Every schedule that can be read."""
+    """Report the advice for every schedule that parses; `schedule` reports those that do not."""
     for index, trigger in enumerate(task.spec.triggers):
         route: Route = ("triggers", index, "config", "cronExpression")
         if not isinstance(trigger, ScheduleTrigger) or not task.is_known(route):
@@ -79,7 +80,7 @@ def _long_step(task: ResolvedTask, route: Route, expression: str, fields: list[s
 
 
 def _each_minute(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
-    """`* 3 * * *`, where an hour is named and no minute."""
+    """Report `* 3 * * *`, which names an hour and fires in each minute of it."""
     if fields[0] not in ("*", "*/1", "0-59") or not re.fullmatch(r"[0-9]+(?:[,-][0-9]+)*", fields[1]):
         return
     from optio.scheduling.cron import minutes_of_day
@@ -120,7 +121,7 @@ def _has(field: str, sign: str) -> bool:
 
 
 def _overlap(task: ResolvedTask, route: Route, trigger: ScheduleTrigger, fields: list[str]) -> Iterator[Diagnostic]:
-    """Runs that take their whole time are still there when one more is due than may run at once."""
+    """Report schedules that can start more runs than may run at once, if each run takes its whole timeout."""
     spec, config = task.spec, trigger.config
     if (
         spec.timeout is None
@@ -167,8 +168,8 @@ def _rare(task: ResolvedTask, route: Route, expression: str, fields: list[str]) 
 
 
 def _odd_nights(task: ResolvedTask, route: Route, config: ScheduleConfig, fields: list[str]) -> Iterator[Diagnostic]:
-    """What the clocks do to it, by the rules of its zone: no day of today's comes into it, so that a file which was clean
-    stays clean."""
+    """Report fires that a change of the clocks skips or repeats. The rules of the zone decide, not today's date, so a file that
+    was clean yesterday stays clean."""
     if config.timezone == "UTC" or fields[1] == "*":
         return
     from optio.scheduling.dst import dst_effects
@@ -200,7 +201,7 @@ def _times(times: Sequence[datetime]) -> str:
 
 
 def _even(fields: list[str], zone: str) -> str:
-    """A way to write it that no change of the clocks touches."""
+    """Return a variant of the schedule that no change of the clocks affects."""
     from optio.scheduling.dst import dst_effects
 
     if fields[1].isdigit():
@@ -213,7 +214,7 @@ def _even(fields: list[str], zone: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _gap(expression: str, zone: str, fires_on: int) -> timedelta:
-    """The least time from a fire to the one that comes so many later."""
+    """Return the shortest time between a fire and the one `fires_on` later, within the first fires of the schedule."""
     from optio.scheduling.cron import fires
 
     times = list(islice(fires(expression, zone, _START), _MAX_FIRES_EXAMINED + fires_on))
@@ -222,7 +223,7 @@ def _gap(expression: str, zone: str, fires_on: int) -> timedelta:
 
 @lru_cache(maxsize=4096)
 def _least_gap(minute: str, hour: str, fires_on: int) -> timedelta:
-    """A bound that costs little: that time if every day counted and nobody set the clocks."""
+    """Return a cheap lower bound of `_gap`: the same time if every day counted and no clock changed."""
     from optio.scheduling.cron import minutes_of_day
 
     times = minutes_of_day(f"{minute} {hour} * * *")

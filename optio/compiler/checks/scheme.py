@@ -1,4 +1,5 @@
-"""Schemes: whether the sender that the file speaks of signs in the way that the file says."""
+"""Check that a webhook's `scheme`, headers and events fit the sender that the file speaks of: a Stripe event with `scheme:
+github` would never be accepted."""
 
 import re
 from collections.abc import Iterator
@@ -80,7 +81,7 @@ _BASE64 = {
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Every webhook that is signed, and the events of all."""
+    """Report the findings of every signed webhook, and of the events of all webhooks."""
     for index, trigger in enumerate(task.spec.triggers):
         route: Route = ("triggers", index, "config")
         if isinstance(trigger, WebhookTrigger) and task.is_known(route) and task.is_known((*route, "scheme")):
@@ -92,7 +93,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _without_effect(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
-    """Keys that only `hmac` reads; a signature header of another sender tells more than that."""
+    """Report keys that only `hmac` reads. A signature header of a known sender is reported instead, because it says more."""
     header = (config.signature_header or "").lower()
     foreign = header in _UNREAD or _OWN_HEADERS.get(header, config.scheme) != config.scheme
     given = {
@@ -122,7 +123,7 @@ def _signature(task: ResolvedTask, route: Route, config: WebhookConfig) -> Itera
 
 
 def _path(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
-    """A path that names a sender, of a webhook with the scheme that it has when the file names none."""
+    """Report a path that names a sender (`github-push`) whose webhook uses another scheme by default."""
     if config.scheme == "optio" and (found := _IN_PATH.search(config.path)):
         optio, sender = SENDERS["optio"], SENDERS[found[1]]  # type: ignore[index]
         message = f"`scheme: optio` reads `{optio.header}`, and {sender.name} sends `{sender.header}`"
@@ -130,7 +131,7 @@ def _path(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[D
 
 
 def _event_place(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
-    """Where the event is named: each scheme knows it but `hmac`, to which the webhook says it."""
+    """Report keys that say where the event is named: every scheme except `hmac` knows that itself."""
     given = {"eventHeader": config.event_header, "eventPath": config.event_path}
     named = [key for key, value in given.items() if value is not None]
     if config.scheme != "hmac":
@@ -155,7 +156,7 @@ def _event_place(task: ResolvedTask, route: Route, config: WebhookConfig) -> Ite
 
 
 def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
-    """The first event in the list that another sender names so; those of GitHub are known one by one elsewhere."""
+    """Report the first event in the list that belongs to another sender. GitHub's events are checked one by one in `github`."""
     place = next(iter(sender_of(config).event), None)
     pattern = next((index for index, event in enumerate(config.events or ()) if "*" in event), None)
     if pattern is not None and config.events:
@@ -191,7 +192,7 @@ def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator
 
 
 def _pattern(task: ResolvedTask, route: Route, event: str, alone: bool, place: Source | None) -> Diagnostic:
-    """Events are compared as a whole; a filter may look for a part, where the body has the name."""
+    """Report an event that is a pattern: events are compared as a whole, and a filter can test a part."""
     hint = "name each event as the sender writes it"
     if event == "*":
         hint = "delete `events`: without it every event starts a run"
@@ -204,7 +205,7 @@ def _pattern(task: ResolvedTask, route: Route, event: str, alone: bool, place: S
 
 
 def _event_cure(scheme: Scheme, event: str) -> str | None:
-    """The event's name, for what is near to it and none of the sender."""
+    """Return the correct name for an event that is close to one of the sender's."""
     if scheme == "slack" and (kind := _IN_SLACK.get(event)) is not None:
         return f"write `message`, and `when: \"@.event.channel_type == '{kind}'\"`: Slack's subscriptions name both in one"
     if scheme == "stripe" and "." not in event:
@@ -217,7 +218,7 @@ def _event_cure(scheme: Scheme, event: str) -> str | None:
 
 
 def _guess_sender(event: str) -> Literal["github", "gitlab", "bitbucket"] | None:
-    """Who names an event so, and nobody else does."""
+    """Return the sender that uses this event name, if exactly one does."""
     if re.fullmatch(_GITLAB_EVENT, event):
         return "gitlab"
     if re.fullmatch(_BITBUCKET_EVENT, event):

@@ -1,4 +1,5 @@
-"""Secrets that a task is given: names that are used and not given, given and not used, or on their way to a stranger."""
+"""Check the use of secrets: names that commands and variables use without being granted, granted secrets that nothing uses, and
+the combination of untrusted text, secrets and open egress."""
 
 import re
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ash", "/bin/sh", "/bin/bash",
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """A task without secrets and without a `$` costs a look."""
+    """Report misused secrets of one task. `run` calls it only for tasks with secrets or with a `$` in a command or variable."""
     if not task.is_known(SECRETS):
         return
     yield from _in_commands(task)
@@ -72,7 +73,7 @@ def _in_commands(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _command(task: ResolvedTask) -> Iterator[tuple[Route, str]]:
-    """The command as far as a shell reads it."""
+    """Yield the parts of `command` that a shell reads, with their routes."""
     command = task.spec.command
     if isinstance(command, str):
         yield ("command",), command
@@ -82,7 +83,8 @@ def _command(task: ResolvedTask) -> Iterator[tuple[Route, str]]:
 
 
 def _expressions(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
-    """Between single quotes they may be meant: of a workflow that the command writes, say."""
+    """Report `${{ secrets.NAME }}` in a command. Between single quotes it may be meant, for instance in a workflow that is
+    written."""
     from optio.compiler.checks import shell
 
     def tell(found: re.Match[str]) -> Diagnostic:
@@ -111,7 +113,7 @@ def _unknown(task: ResolvedTask, route: Route, each: "Variable", known: set[str]
 
 
 def _in_variables(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """A variable's value is a text, and no shell reads it."""
+    """Report `$NAME` and template expressions in variables: a variable's value is literal, and no shell reads it."""
     for name, text in task.spec.environment.env.items():
         found = _to_fill_in(task, name, text) if "$" in text or "{{" in text else None
         if found is not None:
@@ -122,7 +124,7 @@ def _in_variables(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _to_fill_in(task: ResolvedTask, name: str, text: str) -> tuple[str, str] | None:
-    """The first thing in a value that somebody expects to be filled in, and the cure; a `$` or braces alone are none."""
+    """Return the first part of a value that its author expects to be filled in, with the hint; a lone `$` or brace is none."""
     secrets, known = set(task.spec.environment.secrets), declared_parameters(task)
     line = "the line" if len(task.spec.environment.env) > 1 else "`env`"
     as_secret = f"delete {line}, and add `{name}` to `environment.secrets`"
@@ -142,7 +144,7 @@ def _to_fill_in(task: ResolvedTask, name: str, text: str) -> tuple[str, str] | N
 
 
 def _in_prompt(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Between backquotes a variable is a command's, and the agent knows what to do with it."""
+    """Report expressions in the prompt. Between backquotes a variable belongs to a command that the agent may run."""
     if not (task.is_known(("promptTemplate",)) and task.is_known(("promptFile",))) or task.spec.agent_runtime == "command":
         return
     from optio.compiler.checks.shell import is_in_ranges
@@ -163,7 +165,7 @@ def _in_prompt(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _three_together(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Words of strangers, something worth having, and a way out: any two of them are harmless."""
+    """Report a task with untrusted text in its prompt, secrets, and egress to anywhere. Any two of the three are harmless."""
     own = [(i, name) for i, name in enumerate(task.spec.environment.secrets) if name not in RUNTIME_KEYS]
     words = next(iter(untrusted_parameters(task).values()), None) if own else None
     if words is None or not can_send_anywhere(task):
@@ -176,7 +178,7 @@ def _three_together(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def can_send_anywhere(task: ResolvedTask) -> bool:
-    """Whether the agent may send to a place that nobody named."""
+    """Return True if the agent may reach hosts that the task does not list."""
     network = task.spec.environment.network
     if not task.is_known(("environment", "network")):
         return False
@@ -184,7 +186,7 @@ def can_send_anywhere(task: ResolvedTask) -> bool:
 
 
 def check_unused(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Secrets that the task is given and that nothing in it names, and those that are for the server alone."""
+    """Report secrets that nothing in the task mentions, and secrets that only the server needs. Part of the pedantic checks."""
     webhook = task.spec.webhook
     refs = (webhook.config.secret, webhook.config.previous_secret) if webhook is not None else ()
     signing = {ref.name for ref in refs if ref is not None}
@@ -201,7 +203,7 @@ def check_unused(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _is_mentioned(name: str, told: set[str]) -> bool:
-    """Whether the words speak of it, or of what it is for: of Slack, where the secret is SLACK_TOKEN."""
+    """Return True if the words mention the secret or its service: "Slack" for `SLACK_TOKEN`."""
     words = {word for word in name.casefold().split("_") if len(word) > 1}
     return name.casefold() in told or bool((words - _ANY_SECRET) & told)
 

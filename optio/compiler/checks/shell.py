@@ -1,4 +1,5 @@
-"""What can be said of a shell command by reading it: variables, and quotes that stay open. Nothing is run to find out."""
+"""Read shell commands without running them: the variables that they expand, and quotes that are not closed. The reader is
+conservative and reports nothing where shells differ."""
 
 import re
 from bisect import bisect_left
@@ -19,7 +20,8 @@ _SIGNS = re.compile(r"[\\\"'$()#]")
 
 
 class Variable(NamedTuple):
-    """`$NAME` or `${NAME}` where the shell fills it in; `guarded` when the command says what happens without it."""
+    """A use of `$NAME` or `${NAME}` that the shell expands. `guarded` is set where the command says what happens without a
+    value, such as `${NAME:-default}`."""
 
     name: str
     text: str
@@ -27,7 +29,7 @@ class Variable(NamedTuple):
 
 
 class ShellError(NamedTuple):
-    """What no shell can read, and the characters to look at."""
+    """A syntax error that every shell would report, with the range of characters to show."""
 
     message: str
     hint: str
@@ -36,7 +38,7 @@ class ShellError(NamedTuple):
 
 
 def unset_variables(text: str) -> Iterator[Variable]:
-    """Those that the command expands and does not set itself, each once."""
+    """Yield the variables that the command expands and does not set itself, each once."""
     if "$" not in text or len(text) > _MAX_COMMAND_LENGTH:
         return
     own = set(_SET.findall(text)) | {name for names in _READ.findall(text) for name in names.split()}
@@ -49,19 +51,19 @@ def unset_variables(text: str) -> Iterator[Variable]:
 
 
 def single_quoted_ranges(text: str) -> list[tuple[int, int]]:
-    """The ranges between single quotes, where nothing is filled in."""
+    """Return the ranges between single quotes, in which a shell expands nothing."""
     return _Scan(text).single if len(text) <= _MAX_COMMAND_LENGTH else []
 
 
 def is_in_ranges(ranges: Sequence[tuple[int, int]], at: int) -> bool:
-    """Whether a place lies in one of the ranges, which follow each other."""
+    """Return True if the offset `at` lies in one of the sorted half-open ranges."""
     index = bisect_left(ranges, (at, 0)) - 1
     return index >= 0 and at < ranges[index][1]
 
 
 def find_shell_error(text: str) -> ShellError | None:
-    """The first thing that ends the command before it has begun. Where shells differ, or quotes are read twice (here-documents,
-    backquotes, `$'...'`), nothing is said."""
+    """Return the first syntax error of a command. Returns None for commands with here-documents, backquotes or `$'...'`, which
+    this reader does not follow."""
     begins = _BEGINS.match(text)
     if begins is not None:
         hint = "delete it, or write the command that stands before it into this entry"
@@ -91,7 +93,7 @@ def _escaped(text: str, at: int) -> bool:
 
 
 class _Scan:
-    """One walk through quotes, comments and `$(...)`. `single` are the ranges between single quotes,
+    """One walk through the quotes, comments and `$(...)` of a command. `single` holds the ranges between single quotes, and
     `comments` those of comments that end with their line."""
 
     def __init__(self, text: str) -> None:

@@ -1,4 +1,5 @@
-"""All tasks together: what they may spend, and how many start in one minute."""
+"""Check all tasks together: what they may spend by the caps of the policy, and how many schedules start in the same minute.
+Called by `across` for strict checks and for trees whose policy has such caps."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,7 +32,7 @@ _BOUNDS = {
 
 
 def check(claims: Sequence[TaskFacts]) -> Iterator[Diagnostic]:
-    """Of tasks with another's id the first one counts."""
+    """Report exceeded caps and crowded minutes. Of several tasks with the same id only the first counts."""
     tasks = {claim.id: claim for claim in reversed(claims) if claim.id}
     yield from _crowds(tasks)
     for claim in claims:
@@ -92,7 +93,8 @@ def _crowds(tasks: Mapping[str, TaskFacts]) -> Iterator[Diagnostic]:
 
 @lru_cache(maxsize=2)
 def _moves(timed: "tuple[TimedTask, ...]") -> "list[tuple[MinuteMove, int]]":
-    """Who should start at another minute, and how many start with it now: in an editor the same from one change to the next."""
+    """Return the tasks that should start in another minute, with the number that now start together. Cached, because an editor
+    asks again after every change."""
     from optio.scheduling.calendar import fires_by_schedule
     from optio.scheduling.collisions import count_starts, herd
 

@@ -1,4 +1,4 @@
-"""Triggers: at most one of each type."""
+"""Check that a task has at most one trigger of each type."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ def _one_of_each(first: Trigger, second: Trigger) -> str:
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """The second of a type is the one that is too many."""
+    """Report each further trigger of a type, with the first one as the related place."""
     first: dict[str, int] = {}
     for index, trigger in enumerate(task.spec.triggers):
         route: Route = ("triggers", index)

@@ -1,4 +1,5 @@
-"""Trust: parameters are filled into the prompt; anywhere else a value from outside would choose what runs."""
+"""Check where placeholders stand. Parameters are filled into the prompt only: in a command, an image or a host, a value from
+outside would choose what runs."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ _FACT = "is not filled in: parameters are filled into the prompt only"
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """In a command only names that are parameters count: `{{.State}}` is somebody else's template."""
+    """Report placeholders outside the prompt. In a command only names of parameters count, because `{{.State}}` may be a
+    template of the program itself."""
     template = task.spec.prompt_template or ""
     if sum(text.count("{{") for _, text in task.document.texts) == template.count("{{"):
         return

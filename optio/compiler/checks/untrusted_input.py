@@ -1,4 +1,4 @@
-"""Untrusted: words of strangers on their way into the prompt, and deliveries that nobody has proved."""
+"""Report text from strangers on its way into the prompt, and unsigned webhooks with a path that can be guessed."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _RANDOM = re.compile(r"(?:.*-)?(?!7f3k9q2m4x8tz)(?=[a-z]*[0-9])[a-z0-9]{12,}")
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Every webhook of the task."""
+    """Report the findings of every webhook of the task, each at its mapping or its path."""
     for index, trigger in enumerate(task.spec.triggers):
         route: Route = ("triggers", index, "config")
         if isinstance(trigger, WebhookTrigger) and task.is_known(route):
@@ -24,7 +24,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def untrusted_parameters(task: ResolvedTask) -> dict[str, str]:
-    """See `optio.model.untrusted`; nothing of what is not known."""
+    """Return the parameters of the prompt that carry text written by strangers, with the path that each comes from
+    (`optio.model.untrusted`). Empty while the schema or a mapping has an error."""
     known = declared_parameters(task) is not None and all(
         task.is_known(("triggers", index, "config", "paramMapping")) for index in range(len(task.spec.triggers))
     )

@@ -1,4 +1,4 @@
-"""Webhooks: the path, the proof of the sender, and the mapping of the payload."""
+"""Check webhooks: the path, the proof of the sender, the filter, and the mapping of the payload to parameters."""
 
 import re
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ _SECRET_IN_URL = re.compile(r"[?&#].*=|(?:token|secret|apikey|api-key|password|s
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Every webhook of the task, also one too many."""
+    """Report the findings of every webhook of the task, including a superfluous one."""
     for index, trigger in enumerate(task.spec.triggers):
         route: Route = ("triggers", index, "config")
         if isinstance(trigger, WebhookTrigger) and task.is_known(route):
@@ -163,7 +163,7 @@ def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Dec
 
 
 def _is_swapped(name: str, source: Any, names: set[str]) -> bool:
-    """Whether this unknown name is a path where a parameter belongs, and the parameter stands where its path does."""
+    """Return True if a mapping has the path as its key and the parameter as its value."""
     return isinstance(source, str) and source in names and bool(re.match(r"\$|\w+\.", name))
 
 
@@ -240,7 +240,7 @@ def _source(
 
 
 def _around(task: ResolvedTask, route: Route, source: str, scheme: str) -> Iterator[Diagnostic]:
-    """Names that other systems put around the body, and no sender: there they are roots."""
+    """Report roots that other systems put around the body (`$.body.issue`): a delivery has no such level."""
     steps = query_fast_path.steps(source)
     if task.samples or scheme == "github" or not steps or steps[0] not in _ROOTS or steps[0] in _SENT_BY.get(scheme, ()):
         return
@@ -263,7 +263,7 @@ def _around(task: ResolvedTask, route: Route, source: str, scheme: str) -> Itera
 
 
 def _with_brackets(source: str, index: int) -> str | None:
-    """A name with a dash is the usual slip: put in brackets it is one."""
+    """Return the path with a dashed name in brackets, which is the usual mistake: `$.a-b` becomes `$['a-b']`."""
     bare = re.search(r"\.([A-Za-z_][\w-]*-[\w-]*)", source)
     if bare and bare.start() <= index <= bare.end() and not re.search(r"[(\"\\]", source):
         return f"{source[: bare.start()]}['{bare[1]}']{source[bare.end() :]}"
@@ -277,14 +277,14 @@ def _path_hint(source: str) -> str:
 
 
 def _values(known: DeclaredParameters | None, name: str) -> list[Any]:
-    """The values that the schema lists for a parameter."""
+    """Return the values that the schema lists for a parameter (`enum` or `const`), or an empty list."""
     sub = known.properties.get(name) if known is not None else None
     listed = sub.get("enum") if isinstance(sub, dict) else None
     return listed if isinstance(listed, list) else []
 
 
 def _takes_bodies(sub: Any) -> bool:
-    """Whether a parameter may be an object or a list, as far as its type says."""
+    """Return True if the type of a parameter allows an object or a list."""
     types = sub.get("type") if isinstance(sub, dict) else None
     return types is None or not {"object", "array"}.isdisjoint([types] if isinstance(types, str) else types)
 

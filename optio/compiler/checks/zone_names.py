@@ -1,5 +1,5 @@
-"""Time zones as Windows, Exchange and calendars name them, with the IANA name of each zone's main place (CLDR's
-`windowsZones`, territory 001). Loaded only for a file with an unknown zone."""
+"""Map time zones in the names of Windows, Exchange and calendars to IANA names (CLDR's `windowsZones`, territory 001), and
+large cities to their zone. Imported only for a file with an unknown zone."""
 
 import re
 
@@ -59,13 +59,13 @@ _TIME = re.compile(r"\s*(?:standard |daylight |summer )?time\b.*|\s*\([^()]*\)\s
 
 
 def zone_of_windows_name(name: str) -> str | None:
-    """The IANA name for `W. Europe Standard Time` or `Eastern Time (US & Canada)`."""
+    """Return the IANA name for `W. Europe Standard Time` or `Eastern Time (US & Canada)`, or None."""
     if len(name) > 100 or not re.search(r"\btime\b|\(", name, re.IGNORECASE):
         return None
     return _WINDOWS.get(_TIME.sub("", name).strip().lower())
 
 
 def zone_of_city(name: str) -> str | None:
-    """The zone of a large city that has none of its name: `Europe/Munich` or `San Francisco`."""
+    """Return the zone of a large city that has no zone of its own name, such as `Europe/Munich` or `San Francisco`."""
     city = name.rpartition("/")[2].strip().lower().replace(" ", "_")
     return next((zone for zone, cities in _CITIES.items() if city in cities.split()), None)

@@ -1,4 +1,5 @@
-"""What somebody meant who wrote a schedule as another system has it."""
+"""Suggest a cron expression for one that does not parse: `@every 15m`, `rate(1 hour)`, `CRON_TZ=... 0 9 * * 1-5`, seven fields,
+times of day and names of days. Words are left to `cron_words`."""
 
 import re
 from functools import partial
@@ -40,15 +41,15 @@ _BOUNDS: tuple[tuple[int, int, tuple[str, ...]], ...] = (
 
 
 class SuggestedCron(NamedTuple):
-    """The five fields, and the zone that stood before them."""
+    """A suggested expression, and the time zone that was written inside the original one, if any."""
 
     expression: str
     zone: str | None = None
 
 
 def suggest_cron(text: str) -> SuggestedCron | None:
-    """Read as Quartz has it, seconds in front; as AWS has it, a year behind, `cron(...)` and `rate(...)`; as a crontab
-    has it, with a zone; as a time of the day; with whole names of days; in words. None when it is something else."""
+    """Return the five fields that the text means: with a zone in front, as a time of day, with whole names of days, or in
+    words. Returns None if it is something else."""
     if len(text) > _MAX_LENGTH:
         return None
     written, text = text, re.sub(r"\*(?=\*)", "* ", text.strip(" \t\n'\"`"))
@@ -84,7 +85,7 @@ def suggest_cron(text: str) -> SuggestedCron | None:
 
 
 def _unwrapped(expression: str) -> str:
-    """Ranges that go round, as two: `22-2` of hours is `22-23,0-2`."""
+    """Split ranges that wrap around: `22-2` of hours becomes `22-23,0-2`."""
     return " ".join(
         _RANGE.sub(partial(_split_range, bounds), word) for bounds, word in zip(_BOUNDS, expression.split(), strict=False)
     )
@@ -112,7 +113,7 @@ def _field(word: str) -> str:
 
 
 def _weekday(word: str, from_one: bool) -> str:
-    """A system that knows `?` or years counts the days of the week from 1, which is Sunday."""
+    """Convert a day of the week. A system that knows `?` or years counts from 1, which is Sunday."""
     named = re.sub(r"(?<![/#\d])[1-7](?!\d)", lambda day: _NAMES[_DAYS[int(day[0]) - 1]], word) if from_one else word
     return _SHORT.sub(lambda day: _TWO_LETTERS.get(day[0].upper(), day[0]), _field(named))
 

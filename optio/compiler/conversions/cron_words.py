@@ -1,5 +1,5 @@
-"""Schedules in words and in the forms of calendars: `every weekday at 7:30am`, `FREQ=DAILY;BYHOUR=2`, `PT15M`,
-`Mon..Fri *-*-* 09:00`. Loaded only for a file with a schedule that cannot be read."""
+"""Convert schedules in words and in calendar formats to cron: `every weekday at 7:30am`, `FREQ=DAILY;BYHOUR=2`, `PT15M`,
+`Mon..Fri *-*-* 09:00`. Imported only for a schedule that does not parse."""
 
 import re
 
@@ -32,7 +32,7 @@ _FILLERS = re.compile(r"\b(?:every|each|weekly|on|at|and|the|runs?|of)\b|[,.]")
 
 
 def cron_from_words(text: str) -> str | None:
-    """Five fields for what the text says, when all of it is understood."""
+    """Return the five fields for the text if every part of it is understood, and None otherwise."""
     if len(text) > _MAX_LENGTH:
         return None
     said = " ".join(text.lower().split())
@@ -55,7 +55,7 @@ def cron_from_words(text: str) -> str | None:
 
 
 def each_nth(count: int, unit: str) -> str | None:
-    """Each n-th minute or hour, or each day, where that can be said in five fields without a gap of another length."""
+    """Return the expression for every n-th minute or hour, or every day, if five fields can say it without an uneven gap."""
     whole, form = _EVERY[unit]
     if unit in ("m", "h") and count == whole:
         return "0 * * * *" if unit == "m" else "0 0 * * *"
@@ -96,7 +96,7 @@ def _time(found: re.Match[str]) -> str:
 
 
 def _weekdays(text: str) -> str | None:
-    """`mon..fri` and `mondays,thursdays` as cron has them; `*` for none, None for other words."""
+    """Return `mon..fri` or `mondays,thursdays` as a cron field, `*` for an empty text, and None for other words."""
     if not text:
         return "*"
     if not re.fullmatch(rf"{_DAY}(?:(?:\.\.|-|,){_DAY})*", text):
@@ -106,7 +106,7 @@ def _weekdays(text: str) -> str | None:
 
 
 def _of_rule(text: str) -> str | None:
-    """A rule of iCalendar (RFC 5545) that names its time."""
+    """Convert a recurrence rule of iCalendar (RFC 5545) that names its time."""
     parts = dict(part.partition("=")[::2] for part in text.strip(";").split(";"))
     kind, count = parts.pop("freq"), parts.pop("interval", "1")
     units = {"minutely": "m", "hourly": "h", "daily": "d"}

@@ -1,8 +1,5 @@
-"""Values that are valid where a wrong one stands: the example of a key, and what fits an author's own schema, made of what
-stands there where that can be done.
-
-Loaded only for a file with a mistake.
-"""
+"""Make valid values for hints: the example of a key, and values that fit an author's own schema, derived from the wrong value
+where possible. Imported only for a file with a mistake."""
 
 import re
 from collections.abc import Iterator
@@ -37,7 +34,7 @@ _MAPPINGS: dict[Route, str] = {
 
 
 def example(root: Any, route: Route, path: str = "") -> str | None:
-    """A value for a key of a task, as YAML on one line: made of the file's name where that says it."""
+    """Return an example for a key of a task, as YAML on one line. It uses the file's name where that is a good value."""
     key = next((step for step in reversed(route) if isinstance(step, str)), "")
     stem = slug(PurePosixPath(path).stem.replace("_", "-")) if path else ""
     if route == ("name",) and stem:
@@ -62,26 +59,26 @@ def example(root: Any, route: Route, path: str = "") -> str | None:
 
 
 def example_of(model: type[Spec], key: str) -> str | None:
-    """A value of a model's key, as YAML on one line."""
+    """Return an example for a key of a model, as YAML on one line, or None where the table has none."""
     listed = EXAMPLES.get(model.__name__, {}).get(key)
     return flow(listed[0]) if listed else next((form for route, form in _MAPPINGS.items() if route[-1] == key), None)
 
 
 def as_entry(root: Any, route: Route, path: str = "") -> str:
-    """The key at a place with a value as one would stand there, or the key alone."""
+    """Return `key: value` for the key at a route, with an example value if there is one, or else the key alone."""
     shown = example(root, route, path)
     return f"{route[-1]}:" if shown is None else f"{route[-1]}: {shown}"
 
 
 def example_hint(root: Any, route: Route) -> str:
-    """The end of a hint that says what a key looks like."""
+    """Return the end of a hint that shows an example (", such as `20m`"), or an empty text."""
     shown = example(root, route)
     return "" if shown is None else f", such as `{shown}`"
 
 
 def repair_text(value: Any, pattern: str) -> str | None:
-    """A text in which only signs were wrong, with others for these. The pattern is one of ours: an author's own may take
-    for ever."""
+    """Return the text with its wrong characters replaced so that it matches `pattern`, or None. Only for Optio's own patterns:
+    an author's pattern may take unbounded time."""
     return next((each for each in _forms(value) if re.search(pattern, each)), None)
 
 
@@ -95,7 +92,8 @@ def _forms(value: Any) -> list[str]:
 
 
 def fitting_value(schema: Any, value: Any = None, left_out: Any = ...) -> str | None:
-    """A value that the schema takes, as YAML on one line: made of `value` first, else one that the schema names."""
+    """Return a value that the schema accepts, as YAML on one line: made of `value` if possible, or else one that the schema
+    names."""
     if not isinstance(schema, dict) or "$ref" in str(schema):
         return None
     try:
@@ -109,7 +107,7 @@ def fitting_value(schema: Any, value: Any = None, left_out: Any = ...) -> str | 
 
 
 def hint_for_value(schema: Any, value: Any = None, left_out: Any = ...) -> str | None:
-    """The cure for a value that does not fit: what to write, and all that is allowed where that is little."""
+    """Return the hint for a value that does not fit: a value to write, and all allowed ones where they are few."""
     listed = schema.get("enum") if isinstance(schema, dict) else None
     shown = fitting_value(schema, value, left_out)
     if shown is None:
@@ -158,7 +156,7 @@ def _tries(schema: dict[str, Any], value: Any, left_out: Any) -> Iterator[Any]:
 
 
 def _made(schema: dict[str, Any], value: Any) -> Iterator[Any]:
-    """The same in another form."""
+    """Yield the same value in other forms, such as a number for a text of digits."""
     if value is None or isinstance(value, dict):
         return
     kind, listed = schema.get("type"), schema.get("enum")
@@ -192,7 +190,7 @@ def _made(schema: dict[str, Any], value: Any) -> Iterator[Any]:
 
 
 def declaration_hint(root: Any, name: str, value: Any = None, *, default: bool = False) -> str:
-    """How a parameter is declared, with the type of its value, and a default where nobody else gives one."""
+    """Return the hint that declares a parameter, with the type of its value, and a default where nothing else provides one."""
     kinds = {bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
     form = f"{name}: {{type: {kinds.get(type(value), 'string')}{', default: hello' if default else ''}}}"
     if not isinstance(value_at(root, ("paramsSchema",)), dict):
@@ -203,6 +201,6 @@ def declaration_hint(root: Any, name: str, value: Any = None, *, default: bool =
 
 
 def always_set_hint(name: str, schema: Any) -> str:
-    """How a parameter gets a value in every run."""
+    """Return the hint that makes a parameter have a value in every run: require it, or give it a default."""
     default = fitting_value(schema) or "..."
     return f"add `default: {default}` below `paramsSchema.properties.{name}`, or list `{name}` under `required`"

@@ -1,5 +1,5 @@
-"""What to write for a key that is not known at its place: its value converted, by the table of other systems' keys, or the key
-that is missing, nearly called so, or known elsewhere. Loaded only for a file with such a key."""
+"""Say what to write for an unknown key: its value converted by the table of other systems' keys, a missing or similar key of
+the same mapping, or a key of another mapping. Imported only for a file with such a key."""
 
 import re
 from functools import partial
@@ -60,7 +60,8 @@ _MIN_GUESSED = 5
 
 
 class KeyCure(NamedTuple):
-    """See `keys.Unknown`."""
+    """The cure for an unknown key: the hint, and for a fix the key `meant`, the mapping `into` which it moves, or the whole
+    `entry` to write (see `UnknownKey`)."""
 
     hint: str
     meant: str | None = None
@@ -69,8 +70,8 @@ class KeyCure(NamedTuple):
 
 
 def explain_foreign_key(root: Any, route: Route) -> KeyCure | None:
-    """The most probable first: what other systems call so here, a key of this place that is nearly called so, one that is
-    missing here, one of another place."""
+    """Return the cure for the unknown key at the route. In order of preference: the table of other systems, a similar key of
+    this mapping, a missing key of this mapping, and a key of another mapping. Returns None if none applies."""
     key, parent = str(route[-1]), route[:-1]
     level, folded = level_of(root, parent), fold_key(key)
     emptied = [name for name in ("secret", "previousSecret") if value_at(root, parent).get(name, "") is None]
@@ -95,7 +96,7 @@ def explain_foreign_key(root: Any, route: Route) -> KeyCure | None:
 
 
 def level_of(root: Any, parent: Route) -> str:
-    """The level of the table that a mapping belongs to."""
+    """Return the level of the table (`key_table`) that a mapping belongs to, such as `environment`."""
     if parent[:1] == ("tests",):
         return TEST
     if parent[:1] == ("triggers",) and len(parent) == 3:
@@ -125,7 +126,7 @@ def _by_table(root: Any, route: Route, level: str, folded: str) -> KeyCure | Non
 
 
 def _of_clock(root: Any, route: Route) -> KeyCure | None:
-    """The five fields for a time and its days, which stand as keys of their own."""
+    """Return the cron expression for a time and days that stand as separate keys."""
     config = value_at(root, route[:-1])
     parts = {folded: key for key in config if (folded := fold_key(str(key))) in CLOCK.split()}
     made = values.clock({folded: config[key] for folded, key in parts.items()})
@@ -139,7 +140,7 @@ def _of_clock(root: Any, route: Route) -> KeyCure | None:
 
 
 def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
-    """The key of ours with the value that stands there, at its place seen from `base`."""
+    """Return the cure that writes Optio's key with the converted value, at its place as seen from `base`."""
     value = value_at(root, route)
     if row.advice is KEY and (named := values.secrets_in(value)) is not None:
         row, base = KeyRow(TASK, row.names, "environment.secrets", partial(_made, named)), ()
@@ -203,7 +204,7 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
 
 
 def _is_address(value: Any) -> bool:
-    """Whether a value says whom to tell."""
+    """Return True if a value names people or channels to notify."""
     return (
         isinstance(value, str)
         and re.fullmatch(r"[\w.+-]+@[\w-]+\.[\w.-]+|#[\w-]+|https://hooks\.slack\.com/.*", value) is not None
@@ -211,7 +212,7 @@ def _is_address(value: Any) -> bool:
 
 
 def _joined(root: Any, base: Route, advice: str) -> str:
-    """An advice to write a condition, where there is one."""
+    """Extend the advice to write a condition for a webhook that already has one."""
     there, new = value_at(root, (*base, "when")) if base else None, re.search(r"write `when: \"(.*?)\"`", advice)
     if new is None or not isinstance(there, str):
         return advice
@@ -247,12 +248,12 @@ def _in_trigger(root: Any, route: Route, row: KeyRow, kind: str, last: str) -> K
 
 
 def _is_program(root: dict[str, Any]) -> bool:
-    """Whether a task runs a program that it does not name yet."""
+    """Return True if the task runs a program that it does not name yet."""
     return root.get("agentRuntime") == "command" and "command" not in root
 
 
 def _with(beside: Any, arguments: Any) -> str | None:
-    """The program that stands there, with these arguments."""
+    """Return the program that stands there with these arguments."""
     there = value_at(beside, ("command",))
     program = there.split() if isinstance(there, str) else there
     if not isinstance(program, list) or not isinstance(arguments, list):
@@ -262,7 +263,8 @@ def _with(beside: Any, arguments: Any) -> str | None:
 
 
 def _valid(model: type[Spec] | None, last: str, value: Any, text: str | None) -> tuple[str | None, bool]:
-    """What to write for our key, and whether that is what stands there: else a form of it, not what is the next error."""
+    """Return the text to write for Optio's key, and whether it is the converted value. Otherwise it is an example, so that the
+    suggestion is not the next error."""
     key = None if model is None else next((each for each in keys_of(model) if each.written == last), None)
     if text is None or key is None or model is None:
         return text, True
@@ -286,7 +288,7 @@ def _new_trigger(kind: str, last: str, text: str) -> str:
 
 
 def _instead(last: str, text: str | None, there: Any, where: str) -> str:
-    """What to do where our key is there, too: never silently lose what the other one says."""
+    """Return the hint for a key whose equivalent is also there, so that neither value is lost unseen."""
     if text is None or text == values.unchanged(there):
         return f"delete it: `{last}` is there"
     place = f" {where}" if where else ""
@@ -304,7 +306,7 @@ def _at(route: Route, place: Route) -> str:
 
 
 def _shown(row: KeyRow, root: Any, route: Route) -> str | None:
-    """The converted value, if it can be written on one line, and holds nothing that may be a secret."""
+    """Return the converted value if it fits on one line and cannot hold a secret."""
     value = value_at(root, route)
     if fold_key(str(route[-1])) in _MAY_HOLD_ONE and row.convert is values.unchanged:
         return None
@@ -319,7 +321,7 @@ def _shown(row: KeyRow, root: Any, route: Route) -> str | None:
 
 
 def _missing(root: Any, parent: Route, folded: str) -> str | None:
-    """The required key of this place that a word is near to, or to a part of it: `promt`."""
+    """Return the required key of this mapping that the word resembles, in whole or in part (`promt`)."""
     model, beside = model_at(root, parent), value_at(root, parent)
     if model is None or len(folded) < _MIN_GUESSED:
         return None
@@ -341,7 +343,7 @@ def _made(text: str, _: Any) -> str:
 
 
 def _elsewhere(root: Any, route: Route, key: str) -> KeyCure | None:
-    """Where the schema does know this key."""
+    """Return the cure for a key that the schema knows in another mapping."""
     for place, keys in key_places().items():
         if key in keys and place != route[:-1]:
             into = "environment" if len(route) == 1 and place == ("environment",) else None

@@ -1,8 +1,8 @@
-"""Keys of other systems, as a table: where one stands, what holds the same here, and how its value is converted.
+"""A table of other systems' keys: where a key stands, which key of Optio does the same, and how its value is converted.
 
-The rows come from GitHub Actions, gh-aw, Kestra, Dagu, Argo Workflows, Airflow, Prefect, n8n, Kelos, Kubernetes, Claude Code
-and Codex. None of them gets the cure "delete it" alone: where nothing here holds the same, `advice` says so,
-and what to do instead. Loaded only for a file with an unknown key.
+The rows cover GitHub Actions, gh-aw, Kestra, Dagu, Argo Workflows, Airflow, Prefect, n8n, Kelos, Kubernetes, Claude Code and
+Codex. A row without an equivalent has an `advice` that says what to do instead, and never only "delete it". Imported only for a
+file with an unknown key.
 """
 
 import re
@@ -23,9 +23,9 @@ CLOCK = (
 
 
 class KeyRow(NamedTuple):
-    """`names` are folded: lower case, no `_`, `-` or blanks. `ours` is a key of the same mapping, or a path: `/timeout` from
-    the top, `schedule:timezone` in the config of that trigger; empty where nothing here means the same. `advice` is told
-    behind the cure, or instead of it."""
+    """One key of another system. `names` are folded: lower case, without `_`, `-` and blanks. `ours` is a key of the same
+    mapping or a path: `/timeout` from the top, `schedule:timezone` in the config of that trigger, empty where Optio has no
+    equivalent. `advice` follows the cure or replaces it."""
 
     level: str
     names: str
@@ -35,14 +35,14 @@ class KeyRow(NamedTuple):
 
 
 class KeyStem(NamedTuple):
-    """A part of a name, as a pattern, and the row for it."""
+    """A pattern for a part of a name, and the row that applies to such names."""
 
     part: str
     row: KeyRow
 
     @property
     def pattern(self) -> "re.Pattern[str]":
-        """The part, compiled."""
+        """Return the compiled pattern; compiled on first use, because most files need none."""
         return re.compile(self.part)
 
 
@@ -786,10 +786,10 @@ def _by_level() -> dict[str, dict[str, KeyRow]]:
 
 
 def find_row(level: str, name: str) -> KeyRow | None:
-    """The row of a folded name at a level."""
+    """Return the row for a folded name at a level: an exact name first, then a matching stem."""
     return _by_level().get(level, {}).get(name)
 
 
 def names_at(level: str) -> Iterator[str]:
-    """All folded names of a level."""
+    """Yield all folded names that the table has at a level, for did-you-mean suggestions."""
     yield from _by_level().get(level, {})

@@ -1,4 +1,5 @@
-"""Unknown keys: what was probably meant, and where a known key belongs."""
+"""The keys that the task model knows, by place, and the words that stand for a trigger or a secret. Used for suggestions about
+unknown keys and values."""
 
 import re
 from functools import lru_cache
@@ -30,21 +31,22 @@ _SECRET_NAMED = re.compile(
 
 
 def suggest_trigger(word: str) -> str | None:
-    """The trigger that a word stands for, probably."""
+    """Return the trigger type that a word of another system stands for (`cron`, `http`), or None."""
     word = word.lower()
     part = next((kind for stem, kind in _TRIGGER_STEMS if stem in word), None)
     return _FOREIGN_TRIGGERS.get(word) or suggest(word, TRIGGERS) or part
 
 
 def suggest_secret_name(text: Any) -> str | None:
-    """The secret whose name a text is, in capitals or in what other systems write around it. The text itself may be one."""
+    """Return the secret's name in a text such as `${{ secrets.NAME }}`, `$NAME` or `NAME`. Returns None for other texts, which
+    may be a secret themselves."""
     named = _SECRET_NAMED.fullmatch(text) if isinstance(text, str) else None
     return named and next(filter(None, named.groups()))
 
 
 @lru_cache(maxsize=1)
 def key_places() -> dict[Route, list[str]]:
-    """The keys of each mapping of a task that has a place of its own, triggers and tests left out."""
+    """Return the keys of each mapping of a task, by route, without those of triggers and tests."""
     places: dict[Route, list[str]] = {(): names_of(TaskSpec)}
     for key in keys_of(TaskSpec):
         model = _model_in(key.annotation)
@@ -58,13 +60,13 @@ def key_places() -> dict[Route, list[str]]:
 
 
 def known_keys(root: Any, parent: Route) -> list[str]:
-    """The keys that the schema knows at `parent`."""
+    """Return the keys that the schema knows in the mapping at `parent`."""
     model = model_at(root, parent)
     return names_of(model) if model is not None else []
 
 
 def model_at(root: Any, parent: Route) -> type[Spec] | None:
-    """The model of the mapping at `parent`."""
+    """Return the model of the mapping at `parent`, or None where any key is allowed."""
     model: type[Spec] | None = TaskSpec
     value = root
     for index, step in enumerate(parent):
@@ -94,7 +96,7 @@ def _model_in(annotation: Any) -> type[Spec] | None:
 
 
 def fold_key(key: str) -> str:
-    """The key in small letters, without dashes, underscores and blanks."""
+    """Return the key in lower case, without dashes, underscores and blanks."""
     return re.sub(r"[_\-\s]", "", key).lower()
 
 

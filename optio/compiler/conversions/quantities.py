@@ -1,4 +1,4 @@
-"""Quantities: the amount, the duration or the number that somebody meant who wrote it in another way."""
+"""Parse amounts, durations and whole numbers in the notations that people use instead of Optio's."""
 
 import re
 from datetime import timedelta
@@ -29,7 +29,7 @@ _WHOLE = re.compile(r"[-+]?[0-9]{1,12}(?:\.0*)?|[0-9]{1,3}(?:\.0)?[eE]\+?[0-9]")
 
 
 def suggest_amount(written: str) -> str | None:
-    """`$5`, `5 USD`, `1,000.50` and `5,00` as digits."""
+    """Return the digits of an amount such as `$5`, `5 USD`, `1,000.50` or `5,00`, or None."""
     text = re.sub(rf"(?i)(?:us)?\s*\$|usd|dollars?|[\s{_CURLY}]", "", written) if len(written) <= _MAX_LENGTH else ""
     if (cents := re.fullmatch(r"([0-9]{1,6})(?:cents?|ct|¢)", text, re.IGNORECASE)) is not None:
         text = f"{int(cents[1]) / 100:.2f}"
@@ -43,7 +43,7 @@ def suggest_amount(written: str) -> str | None:
 
 
 def suggest_duration(written: str) -> str | None:
-    """`1d`, `90 minutes`, `1.5h` and `PT20M` in hours, minutes and seconds."""
+    """Return `1d`, `90 minutes`, `1.5h` or `PT20M` in hours, minutes and seconds, or None."""
     text = re.sub(r"(?i)\APT?|(?<=D)T|\band\b", "", written.strip(f"{_CURLY} \t\n"))
     text = re.sub(r"(?i)milli(?:second)?s?\b", "ms", text)
     if re.search(r"(?i)\bmonth|\d\s*mo\b", text):
@@ -62,13 +62,13 @@ def suggest_duration(written: str) -> str | None:
 
 
 def suggest_whole_number(written: str) -> int | None:
-    """`20.0`, `1e3` and `20 turns` as digits."""
+    """Return the number in `20.0`, `1e3` or `20 turns`, or None."""
     written = re.sub(r"\s+(?:[A-Za-z]{2,12}|//.*)\Z", "", written) if len(written) <= _MAX_LENGTH else written
     return int(float(written)) if _WHOLE.fullmatch(written) else None
 
 
 def number_in(written: str) -> float | None:
-    """The one number that a text holds, in digits or as a word: of `about 20` and `two`, and none of `20-30`."""
+    """Return the only number in a text, in digits or as a word (`about 20`, `two`); None for a range such as `20-30`."""
     if len(written) > _MAX_LENGTH:
         return None
     digits = re.findall(r"(?<![\w.])[-+]?[0-9]{1,9}(?:[.,][0-9]{1,4})?(?![0-9])", written)

@@ -1,7 +1,5 @@
-"""What somebody meant who wrote a list or a mapping where a text belongs, and the other way round: made of what stands there.
-
-Loaded only for a file with a value of the wrong type.
-"""
+"""Convert a list or mapping that stands in the place of a text, and the other way round: `image: {repository: a, tag: b}`
+becomes `a:b`. Imported only for a file with a value of the wrong type."""
 
 import re
 import shlex
@@ -37,7 +35,7 @@ _WINDOWS = {
 
 
 def convert_to_text(route: Route, value: Any) -> str | None:
-    """The text that a list or a mapping stands for at this place of a task."""
+    """Return the text that a list or a mapping stands for at this route of a task, or None."""
     if not isinstance(value, (list, dict)) or not value:
         return None
     found: Any
@@ -58,7 +56,7 @@ def convert_to_text(route: Route, value: Any) -> str | None:
 
 
 def convert_to_mapping(route: Route, value: Any) -> str | None:
-    """The mapping, as YAML on one line, that a text, a number or a list stands for at this place."""
+    """Return the mapping, as YAML on one line, that a text, a number or a list stands for at this route, or None."""
     if route[-1:] == ("paramMapping",) and isinstance(value, list):
         return to.named_values(value)
     convert = _MAPPINGS.get(route)
@@ -66,7 +64,7 @@ def convert_to_mapping(route: Route, value: Any) -> str | None:
 
 
 def _command(value: Any) -> str | None:
-    """Of a shell's arguments the last, which is the command; of others all."""
+    """Return a command: the last argument of a shell call, or all arguments of another program."""
     if isinstance(value, dict):
         found = _named(value, _COMMANDS)
         return found if isinstance(found, str) else _command(found) if isinstance(found, list) else None
@@ -79,7 +77,7 @@ def _command(value: Any) -> str | None:
 
 
 def _host(value: Any) -> str | None:
-    """A host or an address, with its port where one is given."""
+    """Return a host or an address, with its port if one is given."""
     if isinstance(value, list):
         if not value:
             return None
@@ -111,7 +109,7 @@ def _image(value: Any) -> str | None:
 
 
 def _named(value: Any, keys: tuple[str, ...]) -> Any:
-    """What stands under the first of these names; of a list in its first item."""
+    """Return the value under the first of these keys; for a list, of its first item."""
     for _ in range(4):
         if isinstance(value, list):
             value = next(iter(value), None)

@@ -1,4 +1,5 @@
-"""The word of ours for one of another system, where only some are allowed. Loaded only for a file with such a word."""
+"""Map words of other systems to the allowed words of a key, such as `forbid` to `skip` for `overlap`. Imported only for a file
+with such a word."""
 
 from typing import Any
 
@@ -54,11 +55,11 @@ _CHOICES = {
 
 
 def suggest_allowed_word(route: Route, value: Any) -> str | tuple[str] | None:
-    """The word of ours, or, in a tuple, the cure for a word that has none."""
+    """Return the allowed word for another system's word; in a tuple, the hint for a word that has no equivalent."""
     known = _WORDS.get(str(route[-1])) if route and isinstance(value, (str, bool)) else None
     return known.get("".join(filter(str.isalnum, str(value).lower()))) if known else None
 
 
 def explain_choices(route: Route) -> str | None:
-    """Say what each of the allowed words does, where their names do not say."""
+    """Return a sentence on what each allowed word does, for keys whose words do not say it themselves."""
     return _CHOICES.get(str(route[-1])) if route else None

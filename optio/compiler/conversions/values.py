@@ -1,7 +1,5 @@
-"""Conversions: a value as another system writes it, as the YAML text that says the same here.
-
-Each takes any value and returns None where it cannot tell. `foreign_keys` names them; loaded only for a file with a mistake.
-"""
+"""Convert a value from another system's notation to YAML text that means the same in Optio. Each conversion takes any value and
+returns None where it cannot tell. `key_table` names the conversions; imported only for a file with a mistake."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -45,25 +43,25 @@ _NO = ("false", "no", "off", "0", "")
 
 
 def unchanged(value: Any) -> str | None:
-    """Return the value as it is."""
+    """Return the value itself as YAML on one line."""
     return flow(value)
 
 
 def text(value: Any) -> str | None:
-    """Return a text, from a scalar, or from the first of a list or a mapping that is one."""
+    """Return a text: a scalar, or the first scalar in a list or a mapping."""
     found = _scalar(value, ("name", "id", "value", "email", "path", "type"))
     return None if found is None else flow(found)
 
 
 def runtime(value: Any) -> str | None:
-    """Return the agent that a word stands for."""
+    """Return the agent runtime that a word stands for, such as `claude-code` for `anthropic`."""
     word = str(_scalar(value, ("id", "name", "type", "engine")) or "").lower().replace("_", "-").replace(" ", "-")
     known = next((ours for stem, ours in _RUNTIMES if stem in word), None)
     return known or (word if re.fullmatch(r"[a-z-]{1,40}", word) else None)
 
 
 def scheme(value: Any) -> str | None:
-    """Return how a sender signs, by the sender's name; `hmac` with a header of its own for one that is not known."""
+    """Return the signature scheme for a sender's name. An unknown sender gets `hmac` with a header of its own."""
     word = str(_scalar(value, ("type", "name", "provider", "scheme")) or "").lower()
     if word in ("webhook", "schedule", "http", "json", ""):
         return None
@@ -71,13 +69,13 @@ def scheme(value: Any) -> str | None:
 
 
 def github_event(word: str) -> str | None:
-    """Return the event of GitHub that is named, where nothing else can be meant."""
+    """Return the event of GitHub that the word names, if no other event can be meant."""
     folded = word.lower().replace("-", "_").removesuffix("_target")
     return folded if folded in NAMES and "_" in folded and folded not in ("workflow_dispatch", "repository_dispatch") else None
 
 
 def triggers(value: Any) -> str | None:
-    """Return triggers, of `on:` as GitHub's workflows have it, or of names alone."""
+    """Return triggers for the `on:` of a GitHub workflow, or for names alone."""
     named = (
         {str(each): None for each in value}
         if isinstance(value, list)
@@ -152,39 +150,39 @@ def _zone(value: Any) -> str:
 
 
 def switch(value: Any) -> str | None:
-    """Return true or false."""
+    """Return `true` or `false` for any usual spelling of a boolean, or None."""
     return None if isinstance(value, (dict, list)) or value is None else _bool(value)
 
 
 def inverted(value: Any) -> str | None:
-    """Return false for true, and the other way round: `disabled` is `enabled` turned round."""
+    """Return `false` for true and `true` for false, because `disabled: true` means `enabled: false`."""
     if isinstance(value, (dict, list)):
         return "false"
     return None if value is None else {"true": "false", "false": "true"}[_bool(value)]
 
 
 def seconds(value: Any) -> str | None:
-    """Return a duration, of a number of seconds or of a text with units."""
+    """Return a duration for a number of seconds, or for a text with units."""
     return _duration(value, 1)
 
 
 def minutes(value: Any) -> str | None:
-    """Return a duration, of a number of minutes."""
+    """Return a duration for a number of minutes, or for a text with units."""
     return _duration(value, 60)
 
 
 def hours(value: Any) -> str | None:
-    """Return a duration, of a number of hours."""
+    """Return a duration for a number of hours, or for a text with units."""
     return _duration(value, 3600)
 
 
 def milliseconds(value: Any) -> str | None:
-    """Return a duration, of a number of milliseconds."""
+    """Return a duration for a number of milliseconds, or for a text with units."""
     return _duration(value, 0.001)
 
 
 def whole(value: Any) -> str | None:
-    """Return a whole number, of a mapping the one that says how often or how many."""
+    """Return a whole number; of a mapping, the number under a key such as `limit` or `count`."""
     if isinstance(value, dict):
         named = [inner for key, inner in value.items() if _COUNTS.match(str(key))]
         return next((found for each in (*named, *value.values()) if (found := whole(each)) is not None), None)
@@ -195,23 +193,23 @@ def whole(value: Any) -> str | None:
 
 
 def retries(value: Any) -> str | None:
-    """Return how often is tried again; `true` is once, `false` never."""
+    """Return the number of retries; `true` means one and `false` none."""
     return {True: "1", False: "0"}[value] if isinstance(value, bool) else whole(value)
 
 
 def retries_of_attempts(value: Any) -> str | None:
-    """Return how often is tried again, where the first attempt counts."""
+    """Return the number of retries for a number of attempts, which counts the first one."""
     count = whole(value)
     return None if count is None else str(max(0, int(count) - 1))
 
 
 def concurrency(value: Any) -> str | None:
-    """Return how many at once: a group that excludes others has one."""
+    """Return the number of concurrent runs; a group whose runs exclude each other has one."""
     return "1" if isinstance(value, (str, dict)) and whole(value) is None else whole(value)
 
 
 def exclusive(value: dict[Any, Any]) -> str | None:
-    """Return the key of a group of which a new run takes the place of the one that waits."""
+    """Return the deduplication key of a group in which a new run replaces the waiting one."""
     group, cancels = value.get("group"), value.get("cancel-in-progress")
     if not isinstance(group, str) or "{{" not in group or "${{" in group or cancels is not True:
         return None
@@ -219,13 +217,13 @@ def exclusive(value: dict[Any, Any]) -> str | None:
 
 
 def money(value: Any) -> str | None:
-    """Return an amount in quotes."""
+    """Return an amount of US dollars in quotes, without currency signs."""
     found = None if isinstance(value, (dict, list, bool)) or value is None else suggest_amount(str(value))
     return None if found is None else f'"{found}"'
 
 
 def cron(value: Any) -> str | None:
-    """Return a cron expression, of a list the first, or of an interval."""
+    """Return a cron expression: of a list the first one, and of an interval the equivalent."""
     if (every := _every(value)) is not None:
         return every
     found = _scalar(value, ("cron", "cronExpression", "schedule", "schedules", "expression", "start"))
@@ -235,7 +233,7 @@ def cron(value: Any) -> str | None:
 
 
 def clock(parts: Mapping[str, Any]) -> str | None:
-    """Return a cron expression of the time and the days, by the folded names of their keys."""
+    """Return a cron expression for a time and days, by the folded names of their keys."""
 
     def first(*names: str) -> Any:
         return next((parts[name] for name in names if name in parts), None)
@@ -252,7 +250,7 @@ def clock(parts: Mapping[str, Any]) -> str | None:
 
 
 def _every(value: Any) -> str | None:
-    """A cron expression of an interval that fits into an hour, a day or a week evenly."""
+    """Return a cron expression for an interval that divides an hour, a day or a week evenly."""
     lasts = _duration(value, 1) if isinstance(value, (int, float, str)) else None
     minutes, rest = divmod(duration(lasts).total_seconds(), 60) if lasts else (0, 1)
     if rest or not minutes:
@@ -265,13 +263,13 @@ def _every(value: Any) -> str | None:
 
 
 def starts_a_day(value: Any) -> str | None:
-    """Return a quota of starts in any day."""
+    """Return a limit of starts in any 24 hours, as a `startLimit` mapping."""
     count = whole(value)
     return None if count is None else f"{{count: {count}, per: 24h}}"
 
 
 def starts_an_hour(value: Any) -> str | None:
-    """Return a quota of starts in any hour."""
+    """Return a limit of starts in any hour, as a `startLimit` mapping."""
     count = whole(value)
     return None if count is None else f"{{count: {count}, per: 1h}}"
 
@@ -319,13 +317,13 @@ def _amounts(value: dict[Any, Any]) -> dict[str, Any]:
 
 
 def mebibytes(value: Any) -> str | None:
-    """Return an amount of memory, of a number of mebibytes."""
+    """Return an amount of memory for a number of mebibytes."""
     count = whole(value)
     return None if count is None else f"{count}Mi"
 
 
 def names(value: Any) -> str | None:
-    """Return a list of texts: of items, of what a mapping allows, or of the one that stands there."""
+    """Return a list of texts: list items, the keys that a mapping allows, or a single value."""
     if isinstance(value, dict):
         inner = next((each for key, each in value.items() if str(key).lower() in ("allowed", "allow", "names", "hosts")), None)
         return None if inner is None else names(inner)
@@ -335,7 +333,7 @@ def names(value: Any) -> str | None:
 
 
 def one_of_actions(value: Any) -> str | None:
-    """Return the condition that one of these actions has happened."""
+    """Return the filter that accepts these actions of a GitHub event."""
     listed = re.split(r"[,\s]+", value.strip()) if isinstance(value, str) else value
     if not isinstance(listed, list) or not listed or not all(re.fullmatch(r"\w{1,40}", str(each)) for each in listed):
         return None
@@ -343,7 +341,7 @@ def one_of_actions(value: Any) -> str | None:
 
 
 def secrets_of(value: Any) -> str | None:
-    """Return the names of the objects that hold a pod's variables."""
+    """Return the names of the Kubernetes secrets that hold a pod's variables."""
     found: list[str] = []
     for each in value if isinstance(value, list) else [value]:
         inner = next(iter(each.values()), None) if isinstance(each, dict) else each
@@ -374,18 +372,18 @@ def secrets_in(value: Any) -> str | None:
 
 
 def secret_names(value: Any) -> str | None:
-    """Return names of secrets; what may be a secret itself is not repeated."""
+    """Return names of secrets. A text that may be a secret itself is not repeated."""
     found = re.findall(r"[\w.-]+", names(value) or "")
     return flow(found) if found and all(re.fullmatch(r"[A-Z][A-Z0-9_]*", each) for each in found) else None
 
 
 def bare_host(text: str) -> str:
-    """Return the host and port of a URL, without scheme and path; a network such as `10.0.0.0/8` keeps its length."""
+    """Return the host and port of a URL, without scheme and path; a network such as `10.0.0.0/8` keeps its prefix length."""
     return re.sub(r"(?i)\A[a-z]+://|/(?!\d{1,3}\Z).*\Z", "", text)
 
 
 def hosts(value: Any) -> str | None:
-    """Return a list of hosts, without what stands around them in a URL, and without what is no host."""
+    """Return a list of hosts, without the other parts of URLs, and without entries that are not hosts."""
     found = names(value)
     sets = [
         host
@@ -400,7 +398,7 @@ def hosts(value: Any) -> str | None:
 
 
 def mapping_of_texts(value: Any) -> str | None:
-    """Return names with their values as texts, also of a list of `{name: A, value: b}`, `{A: b}` or `A=b`."""
+    """Return names with their values as texts, also for a list of `{name: A, value: b}`, `{A: b}` or `A=b`."""
     pairs: dict[str, Any] = {}
     for item in value if isinstance(value, list) else [value]:
         if isinstance(item, dict) and "name" in item:
@@ -419,7 +417,7 @@ def mapping_of_texts(value: Any) -> str | None:
 
 
 def named_values(value: list[Any]) -> str | None:
-    """Return a list of `{name: A, value: b}` or `{A: b}` as one mapping, each value as it is."""
+    """Return a list of `{name: A, value: b}` or `{A: b}` as one mapping, with values of any type."""
     pairs: dict[str, Any] = {}
     for item in value:
         if not isinstance(item, dict):
@@ -433,7 +431,7 @@ def named_values(value: list[Any]) -> str | None:
 
 
 def commands(value: Any) -> str | None:
-    """Return a list of commands: those that stand there, and of steps what they run."""
+    """Return a list of commands: the items, or for steps the commands that they run."""
     items = value if isinstance(value, list) else [value]
     found = [each for item in items if (each := _scalar(item, ("run", "command", "script", "commands", "cmd"))) is not None]
     lines = [line.strip() for each in found for line in str(each).split("\n") if line.strip()]
@@ -441,7 +439,7 @@ def commands(value: Any) -> str | None:
 
 
 def program(value: Any) -> str | None:
-    """Return a program and its arguments."""
+    """Return a program and its arguments as a list, from a text or a container's `command` and `args`."""
     if isinstance(value, list) and value and all(isinstance(each, (str, int, float)) for each in value):
         return flow([_plain(each) for each in value])
     found = _scalar(value, ("run", "command", "script"))
@@ -449,7 +447,7 @@ def program(value: Any) -> str | None:
 
 
 def image(value: Any) -> str | None:
-    """Return an image's name, also of its repository and tag."""
+    """Return an image reference, also from a mapping of repository and tag."""
     if isinstance(value, dict) and isinstance(value.get("repository"), str) and "tag" in value:
         return flow(f"{value['repository']}:{value['tag']}")
     found = _scalar(value, ("image", "name", "repository"))
@@ -457,7 +455,7 @@ def image(value: Any) -> str | None:
 
 
 def schema(value: Any) -> str | None:
-    """Return a schema of the parameters that stand there, in any of the ways in which others declare them."""
+    """Return a JSON Schema for parameters in any of the notations of other systems."""
     if isinstance(value, dict) and (value.get("type") == "object" or isinstance(value.get("properties"), dict)):
         return flow(value)
     if isinstance(value, dict) and isinstance(value.get("parameters"), list):
@@ -477,7 +475,7 @@ def schema(value: Any) -> str | None:
 
 
 def catch_up(value: Any) -> str | None:
-    """Return what becomes of missed slots."""
+    """Return the `misfire` word for a setting about missed schedule slots."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return "last"
     word = str(value).lower()
@@ -495,7 +493,7 @@ def caught_up_once(value: Any) -> str | None:
 
 
 def overlapping(value: Any) -> str | None:
-    """Return what becomes of a slot that falls into a run."""
+    """Return the `overlap` word for a setting about slots that fall into a running run."""
     word = str(value).lower()
     return "skip" if word in ("forbid", "skip", "true", "drop", "cancel_new", "cancel", "fail") else "queue"
 
@@ -508,23 +506,23 @@ def condition(value: Any) -> str | None:
 
 
 def on_duplicate(value: Any) -> str | None:
-    """Return what becomes of a run that stands for the same."""
+    """Return the `onDuplicate` word for a setting about runs with the same key."""
     word = str(value).lower()
     return "reject" if word in ("cancel_new", "cancel", "fail") else "join" if word in ("skip", "drop") else "replace"
 
 
 def retries_of_policy(value: Any) -> str | None:
-    """Return how often is tried again, of a pod's `restartPolicy`."""
+    """Return the number of retries for a pod's `restartPolicy`."""
     return "0" if str(value).lower() in ("never", "no") else "1"
 
 
 def standalone(value: Any) -> str | None:
-    """Return the type of a task, whatever its kind is called elsewhere."""
+    """Return the document type of a task for any `kind` of another system."""
     return None if isinstance(value, (dict, list)) else "standalone"
 
 
 def clone(value: Any) -> str | None:
-    """Return the command that fetches a repository."""
+    """Return the set-up command that fetches a repository."""
     found = _scalar(value, ("url", "repo", "repository", "name"))
     if not isinstance(found, str) or re.search(r"[\s'\"]", found):
         return None
@@ -533,7 +531,7 @@ def clone(value: Any) -> str | None:
 
 
 def secret(value: Any) -> str | None:
-    """Return a secret by its name."""
+    """Return a secret reference by the secret's name."""
     from optio.compiler.conversions.known_keys import suggest_secret_name
 
     while isinstance(value, dict) and value:
@@ -588,7 +586,7 @@ def _plain(value: Any) -> str:
 
 
 def _scalar(value: Any, keys: Iterable[str]) -> Any:
-    """The value itself, or what stands in it under one of these names."""
+    """Return the value itself, or the value under one of these keys."""
     for _ in range(4):
         if isinstance(value, list):
             value = next(iter(value), None)
@@ -613,7 +611,7 @@ def _parameters(value: Any) -> Iterable[tuple[str, Any]]:
 
 
 def _parameter(given: Any) -> dict[str, Any]:
-    """The schema of one parameter, of what another system says of it, or of its default."""
+    """Return the schema of one parameter, from another system's description of it or from its default."""
     if not isinstance(given, dict):
         if given is None:
             return {"type": "string", "maxLength": 200}

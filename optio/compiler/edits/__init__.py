@@ -1,1 +1,1 @@
-"""Write YAML and change files: what an edit does not name stays as it is, byte for byte."""
+"""Edit YAML files: compute and apply changes that leave every other byte of a file as it is."""

@@ -1,8 +1,6 @@
-"""Edit: a task file with some values changed, and every other character of it as it was.
-
-The text is spliced at the places of the changed values; comments, order, quotes and blank lines stay. The result is parsed
-again: an edit that would say anything else than what was wanted is refused, never written.
-"""
+"""Change values in a task file and leave every other character as it was. Splices replace the text of the changed values only,
+so comments, order, quotes and blank lines stay. The result is parsed again, and an edit that does not read as the wanted value
+is refused. Used by the API that writes task files, and by fixes."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -27,7 +25,8 @@ _BREAK = re.compile(r"\r\n|\r|\n")
 
 
 class CannotEdit(Exception):
-    """The text is written in a way that a splice would harm; `line` is where."""
+    """The layout of the file rules out a safe splice, for instance because of anchors or a comment; `line` is the first such
+    line."""
 
     def __init__(self, message: str, line: int) -> None:
         self.line = line
@@ -42,7 +41,7 @@ class _Splice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _ValueSlot:
-    """Where a value stands: behind the colon or dash that ends at `opening` and began in `column`, or between braces."""
+    """The place of a value: behind the colon or dash that ends at `opening` and began in `column`, or between braces."""
 
     opening: int
     column: int
@@ -50,7 +49,8 @@ class _ValueSlot:
 
 
 def rewrite_file(path: str, data: bytes, wanted: dict[str, Any]) -> bytes:
-    """The file's bytes, changed so that it says `wanted`. Raises CannotEdit."""
+    """Return the file's bytes, changed so that they read as `wanted`. Raises CannotEdit, also for a file that does not
+    parse."""
     document, found = parse(SourceFile(path, data))
     if document is None:
         raise CannotEdit(f"the file cannot be read: {found[0].message}", found[0].span.start.line)
@@ -65,7 +65,8 @@ def rewrite_file(path: str, data: bytes, wanted: dict[str, Any]) -> bytes:
 
 
 def plan_edits(document: Document, wanted: dict[str, Any]) -> tuple[Edit, ...]:
-    """What `edit` changes, for a finding's fix. Raises CannotEdit, also where a comment stands in what would go."""
+    """Return the edits that make a document read as `wanted`, for the fix of a finding. Raises CannotEdit, also where the edits
+    would delete a comment."""
     text, splices = document.text, list(_in_order(_splices(document, wanted), document.text))
     for splice in splices:
         if "#" in text[splice.start : splice.end]:
@@ -88,7 +89,8 @@ def _refuse_anchors(document: Document, splices: list[_Splice]) -> CannotEdit:
 
 
 def _apply_splices(data: bytes, text: str, splices: list[_Splice]) -> bytes:
-    """The splices' places count in the text as it was parsed: one LF for each line end, no byte order mark."""
+    """Apply the splices to the original bytes. Their offsets count in the parsed text, with LF line ends and no byte order
+    mark."""
     raw = data.decode("utf-8")
     mark = "\ufeff" if raw.startswith("\ufeff") else ""
     raw = raw.removeprefix("\ufeff")
@@ -110,7 +112,7 @@ def _apply_splices(data: bytes, text: str, splices: list[_Splice]) -> bytes:
 
 
 def _in_order(splices: list[_Splice], text: str) -> Iterator[_Splice]:
-    """By place; what is deleted twice is deleted once."""
+    """Yield the splices by offset, with overlapping deletions clipped, so that nothing is deleted twice."""
     done, gone = 0, False
     for splice in sorted(splices, key=lambda s: s.start):
         start, end, new = max(done, splice.start), max(done, splice.end), splice.text
@@ -126,14 +128,14 @@ def _reads_as(path: str, data: bytes, wanted: dict[str, Any]) -> bool:
 
 
 class _SpliceCollector:
-    """Collects the splices that turn one value into another."""
+    """Collect the splices that turn one value into another, by a walk through the nodes and both values."""
 
     def __init__(self, document: Document) -> None:
         self.text = document.text
         self.splices: list[_Splice] = []
 
     def change(self, slot: _ValueSlot | None, node: yaml.Node, old: Any, new: Any) -> None:
-        """Make the node at `slot` (None: the whole file) say `new`."""
+        """Make the node at `slot` (None for the whole file) read as `new`."""
         if canonical(old) == canonical(new):
             return
         if isinstance(node, yaml.MappingNode) and isinstance(new, dict) and new and self._mapping(node, old, new):
@@ -146,7 +148,7 @@ class _SpliceCollector:
         self._replace(slot, node, new)
 
     def _mapping(self, node: yaml.MappingNode, old: dict[str, Any], new: dict[str, Any]) -> bool:
-        """False when no entry stays, so that the whole mapping is to be replaced."""
+        """Change the entries of a mapping. Returns False when no entry stays, so that the caller replaces the whole mapping."""
         entries = [(key, value) for key, value in node.value if isinstance(key, yaml.ScalarNode)]
         stay = [pair for pair in entries if pair[0].value in new or _is_merge(pair[0])]
         if not stay:
@@ -237,7 +239,7 @@ class _SpliceCollector:
             self._put(dashes[0], "\n".join([first, *indented(rest, column), " " * column]))
 
     def _dashes(self, node: yaml.SequenceNode, ends: list[int]) -> list[int]:
-        """Each item's dash: the first where the list begins, the others at the beginning of a line."""
+        """Return the offset of each item's dash: the first where the list begins, the others at the beginning of a line."""
         dashes = [int(node.start_mark.index)]
         for end in ends[:-1]:
             found = _DASH.search(self.text, end)
@@ -281,7 +283,7 @@ class _SpliceCollector:
         return max(self._end(value), int(key.end_mark.index))
 
     def _end(self, node: yaml.Node) -> int:
-        """Behind the last character of the value itself; the parser's own end is where the next thing begins."""
+        """Return the offset behind the value's last character. The parser's own end mark is where the next token begins."""
         end: int = node.end_mark.index
         if isinstance(node, yaml.ScalarNode):
             if node.style not in ("|", ">"):
@@ -317,7 +319,7 @@ class _SpliceCollector:
         self._cut(first, end if ended else min(self._line_end(end) + 1, len(self.text)))
 
     def _cut_between(self, starts: list[int], ends: list[int], index: int) -> None:
-        """One of several between braces, with the comma that it no longer needs."""
+        """Delete one of several items between braces, with the comma that is no longer needed."""
         if index + 1 < len(starts):
             cut = starts[index], starts[index + 1]
         else:
@@ -327,11 +329,11 @@ class _SpliceCollector:
         self._cut(*cut)
 
     def _swallows(self, lines: list[str], end: int) -> bool:
-        """Whether these lines end with a text that keeps its blank lines, and would take those below for its own."""
+        """Return True if these lines end with a block text that keeps trailing blank lines and would absorb the lines below."""
         return not lines[-1] and _BLANK.match(self.text, self._line_end(end)) is not None
 
     def _insert_below(self, end: int, lines: list[str], column: int) -> None:
-        """Behind the line in which `end` lies; a text that keeps its blank lines ends on a new line already."""
+        """Insert lines below the line that holds `end`. A block text that keeps its blank lines already ends on a new line."""
         below = "".join("\n" + line for line in indented(lines, column))
         if end and self.text[end - 1] == "\n":
             self._put(end, below[1:] + "\n" if below else "")
@@ -348,5 +350,5 @@ def _is_merge(key: yaml.ScalarNode) -> bool:
 
 
 def _common(one: list[str], other: list[str]) -> int:
-    """How many items at the beginning are equal."""
+    """Return the number of equal items at the beginning of both lists."""
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

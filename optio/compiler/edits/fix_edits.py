@@ -1,4 +1,4 @@
-"""Mending: edits that add or take away a whole key or item, and leave what stands around it as it is."""
+"""Fixes that insert or delete one whole key or list item and leave the text around it unchanged."""
 
 from optio.compiler.diagnostics import Edit, Fix
 from optio.compiler.layers import MergedDocument
@@ -8,7 +8,8 @@ from optio.model.route import Route
 
 
 def insert_key_before(document: Document | MergedDocument, route: Route, text: str, *, safe: bool = True) -> Fix | None:
-    """One more key, `text`, before the one at the route; None when that is not written out."""
+    """Return a fix that inserts the line `text` above the key at the route, or None if that key is not in the file or the
+    layout does not allow it."""
     own, there = document.written(route)
     if not own.has(there):
         return None
@@ -18,7 +19,7 @@ def insert_key_before(document: Document | MergedDocument, route: Route, text: s
 
 
 def delete_key(document: Document | MergedDocument, route: Route, *, safe: bool = True) -> Fix | None:
-    """A key goes with its line, where it has one to itself."""
+    """Return a fix that deletes a key with its line, or None where it shares the line with something else."""
     own, there = document.written(route)
     if not own.has(there) or own.is_flow(there[:-1]):
         return None
@@ -30,7 +31,7 @@ def delete_key(document: Document | MergedDocument, route: Route, *, safe: bool 
 
 
 def delete_item(document: Document | MergedDocument, route: Route, *, safe: bool = True) -> Fix | None:
-    """An item of a list goes, with its comma or its line; the first one has no comma before it, and stays."""
+    """Return a fix that deletes a list item, with its comma or its line. The first item has no comma before it and is kept."""
     own, there = document.written(route)
     *above, index = there
     if not own.has(there) or not isinstance(index, int) or index == 0:
@@ -48,7 +49,7 @@ def _line(document: Document, number: int) -> str:
 
 
 def _whole(document: Document, number: int) -> Span:
-    """A line with its end; of the last one, which may have none, with the end before it."""
+    """Return the span of a line with its line end. The last line may have none, and then takes the line end before it."""
     if document.text.count("\n") >= number:
         return Span(Position(number, 1), Position(number + 1, 1))
     return Span(Position(number, 1), Position(number, len(_line(document, number)) + 1))

@@ -1,4 +1,5 @@
-"""Move: keys that stand beside the mapping they belong into go there together, each with its lines and their comments."""
+"""Move keys into the mapping that they belong to, with their lines and comments: `cronExpression` beside `config:` goes below
+it."""
 
 import copy
 from itertools import pairwise
@@ -17,8 +18,8 @@ _MAX_TEXT_LENGTH = 30_000
 
 
 def move_keys_into(document: Document, above: Route, keys: list[str], into: str) -> tuple[Edit, ...] | None:
-    """These keys of the mapping `above` moved into another of its keys, which need not be there yet; None for all of them
-    where one cannot go."""
+    """Return the edits that move `keys` of the mapping at `above` into its key `into`, which is created if needed. Returns None
+    if one of them cannot be moved."""
     if len(document.text) > _MAX_TEXT_LENGTH:
         return None
     wanted = copy.deepcopy(document.value)
@@ -39,7 +40,7 @@ def move_keys_into(document: Document, above: Route, keys: list[str], into: str)
 
 
 def _lines(document: Document, above: Route, keys: list[str], into: str) -> Edit | None:
-    """Whole lines moved, where each key has lines of its own."""
+    """Return the edit that moves whole lines, or None where a key shares its lines with another."""
     texts = document.text.split("\n")
     column = document.key_span((*above, keys[0])).start.column - 1
     is_there = document.has((*above, into))
@@ -64,7 +65,7 @@ def _lines(document: Document, above: Route, keys: list[str], into: str) -> Edit
 
 
 def _of_key(texts: list[str], line: int, column: int) -> range:
-    """The lines of the key that begins there: the comments right above it, and below it what is indented deeper, or a dash."""
+    """Return the lines of the key that begins there: the comments right above it, and below it the deeper lines and dashes."""
     first, last, margin = line, line, " " * column
     while first and texts[first - 1].startswith(margin + "#"):
         first -= 1

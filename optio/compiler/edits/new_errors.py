@@ -1,7 +1,7 @@
-"""New errors: what a change of a file brings to a tree, held against what was wrong before.
+"""Decide whether an edit brings new errors to a file, compared with the errors before it.
 
-An error is new that was not told before, on a line that no error was about. An error is about its own lines and those below
-its key: of what stands below a misspelt key nothing can be said until the key is mended.
+An error is new if no error before had the same code, message and route, and if no earlier error covered its line. An earlier
+error covers its own lines and those below its key, because nothing below a misspelt key is checked until the key is corrected.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,8 +16,8 @@ _OF_WHOLE_MAPPING = frozenset({"OPT321"})
 def has_new_errors(
     before: Iterable[Diagnostic], after: Iterable[Diagnostic], text: str = "", edits: Iterable[Edit] = ()
 ) -> bool:
-    """Return whether one file has an error `after` that is new. `edits` were made in `text`; both are empty of another file
-    than the one that was changed."""
+    """Return True if one file has an error in `after` that is new. `edits` were made in `text`; leave both empty for a file
+    that the edits did not change."""
     last = [d for d in after if d.severity is Severity.ERROR]
     first = [d for d in before if d.severity is Severity.ERROR]
     same = {(d.code, d.message, d.route) for d in first}
@@ -39,7 +39,7 @@ def _is_below(route: Route, other: Route) -> bool:
 
 
 def _affected_lines(found: Diagnostic, lines: Sequence[str]) -> range:
-    """The finding's lines, and what stands below the key on the last of them."""
+    """Return the lines of the finding, and the lines below the key on the last of them."""
     first, last = found.span.start.line, found.span.end.line
     if last > len(lines):
         return range(first, last + 1)
@@ -56,8 +56,8 @@ def _affected_lines(found: Diagnostic, lines: Sequence[str]) -> range:
 
 
 def _original_lines(found: Diagnostic, edits: Sequence[Edit], lines: Sequence[str]) -> set[int]:
-    """The lines that the finding's own lines were before these edits. What an edit moves is the line that it was; of what it
-    writes anew each line that it takes the place of may be one."""
+    """Return the lines that the finding's lines were before the edits. A moved line counts as the old one; a rewritten line
+    counts as each line that it replaces."""
     origins: set[int] = set()
     for number in range(found.span.start.line, found.span.end.line + 1):
         shift, is_written = 0, False

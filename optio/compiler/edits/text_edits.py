@@ -1,4 +1,4 @@
-"""Apply edits to the bytes of a file. What the edits do not name stays as it is, byte for byte."""
+"""Apply edits to the bytes of a file. Bytes outside the edits stay as they are."""
 
 from collections.abc import Iterable
 from itertools import pairwise
@@ -10,8 +10,8 @@ BOM = "\ufeff"
 
 
 def apply_edits(data: bytes, edits: Iterable[Edit]) -> bytes:
-    """The bytes with these edits; raises ValueError if they overlap. Their places count as findings do: in characters, without
-    a byte order mark, lines ended by LF, CR LF or CR."""
+    """Return the bytes with these edits applied. Spans count as those of findings do: in characters, without a byte order mark,
+    with lines ended by LF, CR LF or CR. Raises ValueError if edits overlap."""
     text = data.decode("utf-8")
     starts = _starts(text)
     newline = next((each for each in ("\r\n", "\n", "\r") if each in text), "\n")
@@ -30,7 +30,7 @@ def apply_edits(data: bytes, edits: Iterable[Edit]) -> bytes:
 
 
 def _starts(text: str) -> list[int]:
-    """Where each line begins. The mark before the first line counts to no line."""
+    """Return the offset at which each line begins. A byte order mark belongs to no line."""
     starts = [len(BOM) if text.startswith(BOM) else 0]
     for index, char in enumerate(text):
         if char == "\n" or (char == "\r" and text[index + 1 : index + 2] != "\n"):

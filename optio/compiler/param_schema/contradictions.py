@@ -1,4 +1,4 @@
-"""Schemas that no value fits."""
+"""Find schemas that no value can satisfy, such as a `minimum` above the `maximum`."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +22,7 @@ WORDS = frozenset({"enum", "not", *(word for low, high, _ in _BOUNDS for word in
 
 
 def check_contradictions(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
-    """At most one for each parameter, and for the schema itself."""
+    """Report at most one contradiction for each parameter, and one for the schema itself."""
     route: Route = ("paramsSchema",)
     yield from _one(task, route, schema)
     for name, sub in schema.get("properties", {}).items():

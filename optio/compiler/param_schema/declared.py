@@ -1,4 +1,5 @@
-"""What a task's schema declares, as far as it can be read; other checks ask here."""
+"""Read which parameters a task's schema declares, as far as it can be read. Other checks ask here instead of reading the
+schema."""
 
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -14,8 +15,8 @@ _OPEN_WORDS = frozenset(
 
 
 class DeclaredParameters(NamedTuple):
-    """`schema` is None when the task has none; `complete` says that `properties` names every parameter there is. What is
-    required and not declared is a mistake of its own: it counts as declared, so that it is told of once."""
+    """The parameters of a task. `schema` is None when the task has none, and `complete` says that `properties` names every
+    parameter. A required name without a declaration counts as declared (`undeclared`), so that it is reported only once."""
 
     schema: dict[str, Any] | None
     properties: dict[str, Any]
@@ -25,23 +26,23 @@ class DeclaredParameters(NamedTuple):
 
     @property
     def closed(self) -> bool:
-        """Whether other names are refused when a run is asked for."""
+        """Return True if a run with any other parameter is refused."""
         return self.schema is not None and self.schema.get("additionalProperties") is False
 
     def has_default(self, name: str) -> bool:
-        """Whether a run without this parameter still gets a value."""
+        """Return True if a run without this parameter still gets a value."""
         sub = self.properties.get(name)
         return isinstance(sub, dict) and "default" in sub
 
     def missing(self, given: Any) -> list[str]:
-        """Required parameters that neither `given` nor a default provides. One that is not declared is another mistake."""
+        """Return the declared required parameters that neither `given` nor a default provides."""
         wanted = sorted(self.required - self.undeclared)
         return [name for name in wanted if name not in given and not self.has_default(name)]
 
 
 @lru_cache(maxsize=4)  # a task is asked about by one check after the other
 def declared_parameters(task: ResolvedTask) -> DeclaredParameters | None:
-    """None when the schema is broken: nothing is said about it then."""
+    """Return the declared parameters, or None when the schema is broken; callers then report nothing about parameters."""
     if not task.is_known(ROUTE):
         return None
     written = task.spec.params_schema
@@ -58,7 +59,8 @@ def declared_parameters(task: ResolvedTask) -> DeclaredParameters | None:
 
 
 def parameter_names(task: ResolvedTask, known: DeclaredParameters) -> set[str] | None:
-    """Every name a mapping may give, or None when any may: the declared ones and the prompt's placeholders."""
+    """Return every name that a mapping may give (declared parameters and the prompt's placeholders), or None when any is
+    allowed."""
     if known.schema is not None and not known.complete:
         return None
     if known.schema is None and task.spec.agent_runtime == "command":

@@ -1,4 +1,4 @@
-"""What type the author's own schema wants at a place: of a keyword, and of a value that a parameter gets."""
+"""Determine the type that the author's schema expects at a place: of a keyword, and of a value that a parameter gets."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ _MEMBERS = ("default", "const", "enum", "examples")
 
 
 def keyword_form(route: Route) -> str | None:
-    """How a keyword of a schema is written."""
+    """Return an example of how a schema keyword is written, or None."""
     word = str(route[-1])
     if word == "required" and "properties" in route:
         return f"delete it here, and name the parameter under `required: [{route[-2]}]` beside `properties:`"
@@ -42,7 +42,7 @@ def keyword_form(route: Route) -> str | None:
 
 
 def expected_type(root: Any, route: Route) -> str | None:
-    """Told in a word of `misfits`, or as a number; None where any type may stand."""
+    """Return the expected type at a route, in the words of `validation`, or `NUMBER`; None where any type is allowed."""
     if route[:1] == ("paramsSchema",):
         return _of_schema(value_at(root, route[:1]), route[1:])
     names = route[route.index("paramMapping") + 1 :] if "paramMapping" in route else ()
@@ -53,7 +53,7 @@ def expected_type(root: Any, route: Route) -> str | None:
 
 
 def _of_schema(schema: Any, route: Route) -> str | None:
-    """At a place inside a schema; the schema itself may be `true` or `false`."""
+    """Return the expected type at a place inside a schema. The schema itself may be `true` or `false`."""
     if not route:
         return SWITCH
     word, below = str(route[0]), route[1:]
@@ -70,7 +70,7 @@ def _of_schema(schema: Any, route: Route) -> str | None:
 
 
 def _of_value(schema: Any, route: Route) -> str | None:
-    """Of what stands there in a value that must fit the schema."""
+    """Return the expected type at a place inside a value that must fit the schema."""
     for step in route:
         schema = value_at(schema, ("items",) if isinstance(step, int) else ("properties", step))
     return _TYPES.get(str(value_at(schema, ("type",))))

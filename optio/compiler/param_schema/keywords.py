@@ -1,4 +1,4 @@
-"""Keywords of JSON Schema: where schemas stand inside a schema, and what a misspelt keyword was meant to be."""
+"""Keywords of JSON Schema: where schemas nest inside a schema, and suggestions for misspelt or foreign keywords and formats."""
 
 import re
 from collections.abc import Iterator
@@ -62,7 +62,7 @@ _BOUNDED = {"string": "Length", "array": "Items", "object": "Properties", "integ
 
 
 def subschemas(schema: Any, route: Route) -> Iterator[tuple[Route, dict[str, Any]]]:
-    """Every schema inside, itself first, each with its route."""
+    """Yield every schema inside this one with its route, itself first."""
     stack: list[tuple[Route, Any]] = [(route, schema)]
     while stack:
         at, sub = stack.pop()
@@ -82,7 +82,8 @@ def subschemas(schema: Any, route: Route) -> Iterator[tuple[Route, dict[str, Any
 
 
 def suggest_keyword(word: str, sub: dict[str, Any]) -> str | None:
-    """The keyword that was probably meant in this schema; None for a keyword, and for what is far from all of them."""
+    """Return the keyword that was probably meant in this schema. Returns None for a valid keyword, and for a word far from
+    all."""
     if word in WORDS or word.startswith("x-"):
         return None
     bound = _BOUNDED.get(str(sub.get("type"))) if word in ("max", "min") else None
@@ -93,7 +94,7 @@ def suggest_keyword(word: str, sub: dict[str, Any]) -> str | None:
 
 
 def suggest_format(word: str) -> str | None:
-    """The format that other systems call so, or that a pattern of theirs describes."""
+    """Return the format that another system calls by this word, or that a common pattern describes."""
     folded = word.lower()
     if (known := _FOREIGN_FORMATS.get(folded)) is not None or folded in ("date", "time", "uuid", "email", "uri"):
         return known or folded
@@ -104,7 +105,7 @@ def suggest_format(word: str) -> str | None:
 
 
 def repair_keywords(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema with misspelt keywords as they were meant, so that one slip is one finding."""
+    """Return the schema with misspelt keywords corrected, so that one mistake leads to one finding."""
     strange = ((sub, word) for _, sub in subschemas(schema, ()) for word in sub if word not in WORDS)
     wrong: dict[int, dict[str, str]] = {}
     for sub, word in strange:

@@ -1,4 +1,5 @@
-"""Regular expressions of a schema: is each one, and are all of them together small enough to be made in a moment."""
+"""Check the regular expressions of a schema: each must be valid, and all together must compile within bounded work and
+memory."""
 
 import re
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ Pattern = tuple[Route, bool, str]
 
 
 def patterns_in(schema: dict[str, Any]) -> list[Pattern]:
-    """Route inside the schema, whether the pattern is a key, and the pattern."""
+    """Return every pattern with its route inside the schema, and whether the pattern is a key (`patternProperties`)."""
     found: list[Pattern] = []
     for route, sub in subschemas(schema, ()):
         if isinstance(sub.get("pattern"), str):
@@ -42,7 +43,7 @@ def patterns_in(schema: dict[str, Any]) -> list[Pattern]:
 
 
 def pattern_size_limit(found: list[Pattern]) -> int:
-    """What each may become, so that all together stay small; the engine makes one that stands twice once."""
+    """Return the bytes that each pattern may use, so that all together stay small. The engine compiles equal patterns once."""
     return min(MAX_PATTERN_BYTES, _MAX_TOTAL_BYTES // max(1, len(_different(found))))
 
 
@@ -51,7 +52,7 @@ def _different(found: list[Pattern]) -> set[str]:
 
 
 def check_total_work(task: ResolvedTask, at: Route, found: list[Pattern]) -> Iterator[Diagnostic]:
-    """One finding if they are more work than is done."""
+    """Report one finding if the patterns together need more work than `MAX_WORK`."""
     different = _different(found)
     if sum(map(_work, different)) <= MAX_WORK:
         return
@@ -67,7 +68,7 @@ def check_total_work(task: ResolvedTask, at: Route, found: list[Pattern]) -> Ite
 
 
 def check_slashes(task: ResolvedTask, at: Route, found: list[Pattern]) -> Iterator[Diagnostic]:
-    """Patterns between slashes, as literals of other languages are."""
+    """Report patterns between slashes, as other languages write literals."""
 
     def tell(each: tuple[Pattern, str]) -> Diagnostic:
         (place, key, pattern), bare = each
@@ -84,14 +85,14 @@ def _work(pattern: str) -> int:
 
 
 def invalid_patterns(found: list[Pattern]) -> dict[Route, Pattern]:
-    """Those that the engine does not take, by their places."""
+    """Return the patterns that the engine rejects, by route."""
     limit = pattern_size_limit(found)
     compiles = {pattern: _compiles(pattern, limit) for pattern in _different(found)}
     return {each[0]: each for each in found if not compiles[each[2]]}
 
 
 def explain_patterns(task: ResolvedTask, at: Route, wrong: dict[Route, Pattern], count: int) -> Iterator[Diagnostic]:
-    """What is wrong with each, of so many."""
+    """Report what is wrong with each invalid pattern; `count` is the number of all patterns, which share the memory."""
 
     def tell(each: Pattern) -> Diagnostic:
         place, key, pattern = each
@@ -103,8 +104,8 @@ def explain_patterns(task: ResolvedTask, at: Route, wrong: dict[Route, Pattern],
 
 
 def _wrong_with(pattern: str, count: int) -> tuple[str, str, tuple[int, int]]:
-    """Fact, cure, and where in the pattern. Patterns take linear time, whatever text they are held against, so some things do
-    not exist in them."""
+    """Return message, hint and range for an invalid pattern. The engine matches in linear time, so look-ahead, look-behind and
+    back-references do not exist."""
     for sign, name in _UNSUPPORTED.items():
         found = re.search(sign, pattern)
         if found is not None:

@@ -1,4 +1,4 @@
-"""References inside a schema: they must lead somewhere inside it, make progress, and not multiply without end."""
+"""Check the `$ref`s inside a schema: each must lead to a place inside it, make progress, and not multiply without end."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -30,7 +30,7 @@ _COUNT_CEILING = 10**9
 
 
 def check_references(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
-    """Every `$ref` of the schema; nothing is fetched to find out."""
+    """Report broken and circular references, and schemas that expand too far. Nothing is fetched."""
     if not any(word in text for word in _REFS for _, text in task.document.texts):
         return
     places = list(_every_ref(schema))
@@ -58,7 +58,7 @@ def check_references(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Dia
 def _misspelt(
     task: ResolvedTask, schema: dict[str, Any], walk: "_ReferenceGraph", broken: dict[str, list[Route]]
 ) -> Iterator[Diagnostic]:
-    """Where `$defs` itself is misspelt, that is the mistake, and not each of the references into it: they are taken out."""
+    """Report a misspelt `$defs`, and remove from `broken` the references that fail because of it."""
     for word in (word for word in schema if word not in WORDS):
         meant = suggest_keyword(word, schema)
         if meant is None or meant in schema:
@@ -76,7 +76,7 @@ def _misspelt(
 
 
 def _broken(task: ResolvedTask, schema: dict[str, Any], broken: dict[str, list[Route]]) -> Iterator[Diagnostic]:
-    """Each target once, at the first reference to it."""
+    """Report each missing target once, at the first reference to it."""
     known = [f"#/{word}/{name}" for word in ("$defs", "definitions") for name in _names(schema.get(word))]
     for ref, routes in broken.items():
         message = f"`{ref}` leads {'nowhere' if ref.startswith('#') else 'out of the schema'}"
@@ -107,6 +107,8 @@ def _every_ref(schema: Any) -> Iterator[tuple[Route, str]]:
 
 
 class _ReferenceGraph:
+    """The references of one schema, with memoised counts."""
+
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
         self._anchors = {
@@ -117,7 +119,7 @@ class _ReferenceGraph:
         }
 
     def resolve(self, ref: str) -> Any:
-        """The schema a reference names, or None."""
+        """Return the schema that a reference names, or None."""
         if not ref.startswith("#"):
             return None
         fragment = unquote(ref[1:])
@@ -135,7 +137,7 @@ class _ReferenceGraph:
         return value if isinstance(value, (dict, bool)) else None
 
     def circle(self, refs: list[str]) -> str | None:
-        """A reference that comes back to its own target without consuming any input."""
+        """Return a reference that comes back to its own target without consuming any input, or None."""
         finished: set[int] = set()
         open_now: set[int] = set()
         for ref in refs:
@@ -165,7 +167,8 @@ class _ReferenceGraph:
                 yield sub[word]
 
     def expansions(self) -> int:
-        """The most schemas that one value inside any input is held against; stops counting at what is refused."""
+        """Return the largest number of schemas that one value inside any input is compared with. Counting stops at the
+        limit."""
         level: dict[int, tuple[Any, int]] = {id(self._root): (self._root, 1)}
         most = 0
         for _ in range(MAX_INPUT_DEPTH):
@@ -179,7 +182,7 @@ class _ReferenceGraph:
         return most
 
     def _same_value(self, level: dict[int, tuple[Any, int]]) -> dict[int, tuple[Any, int]]:
-        """The schemas of a level with everything they apply to the same value, each with how often. Without circles."""
+        """Return the schemas of a level with everything that they apply to the same value, each with its count; no circles."""
         order: list[Any] = []
         seen: set[int] = set()
         stack = [(sub, False) for sub, _ in level.values()]
@@ -200,7 +203,7 @@ class _ReferenceGraph:
 
 
 def _next_level(counts: dict[int, tuple[Any, int]]) -> dict[int, tuple[Any, int]]:
-    """The schemas for the key that most of them look at, with those that look at every key."""
+    """Return the schemas for the key that most schemas look at, with those that apply to every key."""
     every: list[tuple[Any, int]] = []
     by_key: dict[str, list[tuple[Any, int]]] = {}
     for sub, count in counts.values():

@@ -1,4 +1,4 @@
-"""Values that a schema holds itself: do its defaults, its choices and its examples fit."""
+"""Check the values that a schema holds itself: defaults, constants, choices and examples must fit the schema around them."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -33,7 +33,7 @@ class _HeldValue(NamedTuple):
 
 
 class _SchemaValues(NamedTuple):
-    """What the values that one schema holds are held against."""
+    """A schema without its own values, and the values to compare with it."""
 
     sub: dict[str, Any]
     bare: dict[str, Any]
@@ -48,7 +48,8 @@ class _WrongValue(NamedTuple):
 
 
 def check_own_values(task: ResolvedTask, at: Route, schema: dict[str, Any], unfit: AbstractSet[Route]) -> Iterator[Diagnostic]:
-    """Of a schema that is sound, but for what no value fits at the `unfit` places in it: that is told already."""
+    """Report values that do not fit a valid schema. `unfit` are routes whose schema no value fits, which is already
+    reported."""
     holding = ((route, sub) for route, sub in subschemas(schema, at) if not _HOLD.isdisjoint(sub))
     parts = [part for route, sub in holding for part in _parts(task, route, sub, WORDS if route in unfit else ())]
     parts.reverse()  # the walk comes from behind
@@ -76,7 +77,7 @@ def _refers(schema: dict[str, Any]) -> bool:
 
 
 def _parts(task: ResolvedTask, route: Route, sub: dict[str, Any], left_out: Iterable[str]) -> Iterator[_SchemaValues]:
-    """A list of values does not judge its own members."""
+    """Yield each schema with its values. A list of values is not compared with itself."""
     default = [_HeldValue("OPT207", "the default", (*route, "default"), sub["default"])] if "default" in sub else []
     members = [((*route, "const"), sub["const"])] if "const" in sub else []
     for word in ("enum", "examples"):
@@ -98,8 +99,8 @@ def _wrong(parts: list[_SchemaValues]) -> Iterator[_WrongValue]:
 
 
 def _wrong_of_all(parts: list[_SchemaValues], root: dict[str, Any]) -> Iterator[_WrongValue]:
-    """Of those that refer to others, by one validator: each of its own would hold all that can be referred to. A value stands
-    alone in the list of its part, for to say what is wrong with each takes long."""
+    """Check values of schemas with references with a single validator, because each validator would hold all referenced
+    schemas. Every value stands alone in its list, because explaining each failure is slow."""
     there: dict[str, Any] = {word: root[word] for word in ("$defs", "definitions", "properties") if word in root}
     fits = _validator({**there, "prefixItems": [{"items": part.bare} for part in parts]}) if parts else None
     if fits is None:

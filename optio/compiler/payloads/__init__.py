@@ -1,1 +1,1 @@
-"""What senders of webhooks put into their payloads, and the JSONPath queries into them."""
+"""What senders put into webhook payloads, and the JSONPath queries that read them."""

@@ -1,4 +1,4 @@
-"""Follow paths into GitHub's payloads: the type at the end, what may be null above it, and what a wrong path meant."""
+"""Follow paths into GitHub's payloads: the type at the end, whether a step may be null, and suggestions for wrong paths."""
 
 from collections.abc import Iterator, Sequence
 from itertools import dropwhile
@@ -44,7 +44,7 @@ WORDS = {"integer": "an integer", "boolean": "true or false", "string": "a strin
 
 
 def _fields(kind: str) -> dict[str, str]:
-    """The fields of an object, those that tasks use most and others."""
+    """Return the fields of an object with their types, from the hand-written table and the generated one."""
     if kind in KINDS:
         return KINDS[kind]
     from optio.compiler.payloads import github_events  # few tasks name one of these
@@ -62,7 +62,7 @@ def _field(kind: str, step: str) -> str | None:
 
 
 def top_fields(event: str) -> tuple[str, ...] | None:
-    """What a delivery of the event may have at its top; None for one that is not known."""
+    """Return the top-level fields of an event's delivery, or None for an unknown event."""
     if event in EVENTS:
         return (*EVENTS[event], *_SOMETIMES.get(event, ()))
     from optio.compiler.payloads import github_events
@@ -71,7 +71,8 @@ def top_fields(event: str) -> tuple[str, ...] | None:
 
 
 def paths_sent(events: Sequence[str]) -> dict[str, str]:
-    """The paths into deliveries of these events, or of those that tasks use most, with their types: two objects deep."""
+    """Return the paths into deliveries of these events with their types, two objects deep; without events, of the usual
+    ones."""
     known = [tops for event in events or EVENTS if (tops := top_fields(event)) is not None]
     found: dict[str, str] = {}
     ahead = [("$", {top: _field("", top) or "" for tops in known for top in (*tops, "organization", "installation")})]
@@ -84,7 +85,7 @@ def paths_sent(events: Sequence[str]) -> dict[str, str]:
 
 
 def suggest_github_path(steps: tuple[str, ...]) -> str | None:
-    """The path that was meant by one into GitHub's objects, of which some step is misspelt."""
+    """Return the path that a path with a misspelt step probably means, or None."""
     kind = ""
     for index, step in enumerate(steps):
         field = _field(kind, step)
@@ -104,7 +105,7 @@ def suggest_github_path(steps: tuple[str, ...]) -> str | None:
 
 
 def _missing_field_reason(steps: tuple[str, ...]) -> str | None:
-    """Why there is nothing at the end of a path below a known object."""
+    """Return why a path below a known object ends nowhere."""
     kind = ""
     for index, step in enumerate(steps):
         if kind and step not in KINDS[kind] and step not in FURTHER.get(kind, (step,)):
@@ -124,18 +125,18 @@ def _missing_field_reason(steps: tuple[str, ...]) -> str | None:
 
 
 def steps_of(source: str) -> tuple[str, ...]:
-    """The names and indices of a path that has nothing else; of any other, and of the root, none."""
+    """Return the names and indices of a simple path as steps; an empty tuple for the root and for any other path."""
     return query_fast_path.steps(source) if query_fast_path.is_path(source) else ()
 
 
 def _is_alike(steps: tuple[str, ...], own: str) -> bool:
-    """Whether the object of the event has such a field of that type, too."""
+    """Return True if the event's own object has a field of this name and type, too."""
     kind = type_of((own, *steps[1:]))[0]
     return len(steps) > 1 and kind is not None and kind == type_of(steps)[0]
 
 
 class MissingPath(NamedTuple):
-    """Where a path finds nothing, the cure, and the path that was meant, probably."""
+    """A path that finds nothing: `where` ("in a push"), the hint, and the path that was probably meant."""
 
     where: str
     hint: str
@@ -143,7 +144,8 @@ class MissingPath(NamedTuple):
 
 
 def explain_missing_path(source: str, steps: tuple[str, ...], config: WebhookConfig) -> MissingPath | None:
-    """What is said of a path to what no delivery of these events has, and that is like one to what they or others have."""
+    """Return why no delivery of the configured events has this path, or None if one has it or the path resembles nothing
+    known."""
     if (meant := suggest_github_path(steps)) is not None:
         wrong = next((step for step, right in zip(steps, meant[2:].split("."), strict=False) if step != right), "")
         # A word that is a field of another object is no slip of the pen.
@@ -182,7 +184,8 @@ def _paths(top: str, kind: str) -> Iterator[str]:
 
 
 def type_of(steps: tuple[str, ...]) -> tuple[str | None, bool, int | None]:
-    """The type at the end of a path, whether it may be null, and how far it is to what above it may be null."""
+    """Return the type at the end of a path, whether the value may be null, and the number of steps to a parent that may be
+    null."""
     kind, above = "@", None
     null = False
     for index, step in enumerate(steps):
@@ -196,7 +199,7 @@ def type_of(steps: tuple[str, ...]) -> tuple[str | None, bool, int | None]:
 
 
 def kind_of(steps: tuple[str, ...]) -> str:
-    """The kind of object at the end of a path."""
+    """Return the kind of object at the end of a path, such as `repository`, or an empty text."""
     kind = ""
     for step in steps:
         kind = (_field(kind, step) or "").strip("@?")
@@ -204,5 +207,5 @@ def kind_of(steps: tuple[str, ...]) -> str:
 
 
 def fields_of(steps: tuple[str, ...]) -> dict[str, str]:
-    """The fields of the object at the end of a path."""
+    """Return the fields of the object at the end of a path, by name, with their types."""
     return _fields(kind_of(steps))

@@ -1,8 +1,5 @@
-"""GitHub's other events: what their deliveries have at the top, their actions, and the fields of their objects.
-
-Generated from the JSON schemas of `@octokit/webhooks-schemas` 7.6.1 (MIT); `github_fields` holds by hand what
-tasks use most. Loaded only where one of these is named.
-"""
+"""GitHub's less common events: top-level fields, actions and object fields of their deliveries. Generated from the JSON schemas
+of `@octokit/webhooks-schemas` 7.6.1 (MIT); `github_fields` holds the common ones by hand. Imported only for such an event."""
 
 from functools import lru_cache
 
@@ -167,7 +164,7 @@ workflow_job: check_run_url:string completed_at:string? conclusion:string? creat
 
 
 def _lines(table: str) -> dict[str, tuple[list[str], list[str]]]:
-    """Each name with its words, those before and behind `|`; a line that is indented goes on with the one above."""
+    """Parse a table: each name with its words before and behind `|`. An indented line continues the line above."""
     found: dict[str, tuple[list[str], list[str]]] = {}
     for line in table.strip().replace("\n  ", " ").split("\n"):
         name, _, words = line.partition(": ")
@@ -178,19 +175,19 @@ def _lines(table: str) -> dict[str, tuple[list[str], list[str]]]:
 
 @lru_cache(maxsize=1)
 def tops() -> dict[str, tuple[str, ...]]:
-    """What a delivery of each event may have at its top."""
+    """Return the top-level fields of each event's delivery."""
     return {event: (*every, *some) for event, (every, some) in _lines(_TOPS).items()}
 
 
 @lru_cache(maxsize=1)
 def actions() -> dict[str, frozenset[str]]:
-    """The actions of each event."""
+    """Return the actions of each event, by event name."""
     return {event: frozenset(names) for event, (names, _) in _lines(_ACTIONS).items()}
 
 
 @lru_cache(maxsize=1)
 def fields() -> dict[str, dict[str, str]]:
-    """The fields of each object by their types; of other types an empty one."""
+    """Return the fields of each object with their types; types without a table are empty texts."""
     return {
         kind: {**dict(word.split(":") for word in typed), **dict.fromkeys(others, "")}
         for kind, (typed, others) in _lines(_FIELDS).items()

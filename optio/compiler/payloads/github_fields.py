@@ -1,4 +1,5 @@
-"""What GitHub sends: its events, and the fields of its objects."""
+"""The common events of GitHub: their top-level fields, actions, and the fields of their objects with types. A `?` behind a type
+means that the value may be null, and `@` names another kind of object. Data only."""
 
 # Kinds of objects: a field's type, `@kind` for an object of a kind; `?` where it may be null.
 KINDS: dict[str, dict[str, str]] = {

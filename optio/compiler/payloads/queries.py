@@ -1,4 +1,5 @@
-"""Queries that cannot be read: what is wrong in our words, and the filter that somebody meant who wrote another language's."""
+"""Explain queries (JSONPath and filters) that do not parse, and suggest the query that was probably meant in another language,
+such as `github.event.action == "opened" and ...`."""
 
 import re
 
@@ -95,7 +96,7 @@ _MAX_LENGTH = 500
 
 
 def explain_query_error(text: str, err: PathSyntax) -> str:
-    """What is wrong there."""
+    """Return what is wrong with the query, as the end of a message; `err` is the parser's exception."""
     said, rest = str(err), text[err.index :]
     if "unclosed string" in said:
         return "a quote is not closed"
@@ -114,8 +115,7 @@ def explain_query_error(text: str, err: PathSyntax) -> str:
 
 
 def suggest_query_path(source: str) -> str | None:
-    """The path of names and indices that somebody means who writes it without its root, as a template or as a program has
-    it, or with names that need brackets."""
+    """Return the JSONPath for a path without its root, in template or program syntax, or with names that need brackets."""
     if len(source) > _MAX_LENGTH:
         return None
     if (last := _LAST.sub("[-1]", source)) != source:
@@ -137,7 +137,7 @@ def suggest_query_path(source: str) -> str | None:
 
 
 def first_alternative(source: str) -> str | None:
-    """The first of several paths, joined as programs do that take another one where there is none, or that compute."""
+    """Return the first path of an expression that joins several (`a || b`), or that computes with it."""
     if len(source) > _MAX_LENGTH:
         return None
     first, *others = re.split(r"\s*(?:\|\|?|\?\?)\s*|\s+[-+*/%]\s+", source, maxsplit=1)
@@ -145,7 +145,7 @@ def first_alternative(source: str) -> str | None:
 
 
 def _as_steps(path: str) -> str | None:
-    """Numbers and odd names in brackets, without the dot at the end, the `?` of a program and the call of a method."""
+    """Put numbers and odd names into brackets; drop a trailing dot, `?.` and method calls."""
     plainer = re.sub(r"(?:\.[a-z]\w*\([^()]*\))+$", "", path.replace("?.", ".")).rstrip(". ")
     if re.search(r"[\[\](){}'\"\\|*@?:;,<>=!&]|\.\.|\s[-+/%]\s", plainer[2:]):
         return None
@@ -159,13 +159,13 @@ def _as_steps(path: str) -> str | None:
 
 
 def suggest_event(text: str) -> str | None:
-    """The event that a filter asks for, where it can only be asked for beside it."""
+    """Return the event that a filter asks for, if it can only be asked for under `events`."""
     found = re.search(r"event_name\s{0,9}={1,3}\s{0,9}['\"](\w{1,60})['\"]", text)
     return found[1] if found else None
 
 
 def suggest_filter(text: str, scheme: str) -> str | None:
-    """The filter in our signs, when that is one. No name that GitHub sends has a dash."""
+    """Return the filter in Optio's syntax, if the result parses. GitHub sends no name with a dash."""
     if len(text) > _MAX_LENGTH or _KEPT in text or "event_name" in text:
         return None
     meant = _OF_CONTEXT.sub(lambda found: "@." + _CONTEXT[found[1]], _BRACES.sub(r"\1", text))
@@ -194,7 +194,7 @@ def suggest_filter(text: str, scheme: str) -> str | None:
 
 
 def _flagged(found: re.Match[str]) -> str:
-    """The test that is meant by a path alone, as far as the type of what GitHub sends there tells."""
+    """Return the comparison that a lone path means, by the type of GitHub's field."""
     from optio.compiler.payloads.github import type_of
 
     before, blank, no, path = found.groups()
@@ -222,7 +222,7 @@ def _one_of(found: re.Match[str]) -> str:
 
 
 def _among(found: re.Match[str]) -> str:
-    """The test whether a list has such an item; what asks for no list stays."""
+    """Return the test whether a list has such an item; a test of another value is left as it is."""
     path, text = found["path"] or found["list"], found["text"] or found["first"]
     if "*" not in path:
         return found[0]
@@ -232,7 +232,7 @@ def _among(found: re.Match[str]) -> str:
 
 
 def _matched(found: re.Match[str]) -> str:
-    """The test of a text by a pattern, or of a list by a filter of its items."""
+    """Return the test of a text by a pattern, or of a list by a filter of its items."""
     name, path, quoted = found["name"].lower(), found["path"], found["text"]
     if name not in _PATTERNS:
         return found[0]

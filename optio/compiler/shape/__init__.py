@@ -1,1 +1,1 @@
-"""From a document to a task: decode it, name what does not fit, and read the files that it refers to."""
+"""Turn a document into a task: decode it, explain what does not fit the model, and read the files that it refers to."""

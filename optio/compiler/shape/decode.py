@@ -1,4 +1,4 @@
-"""Shape: Document -> TaskSpec. What is wrong is reported and taken out, so that the rest of the file is still checked."""
+"""Decode a document into a TaskSpec. A wrong value is reported and removed, so that the rest of the file is still checked."""
 
 import copy
 from collections import Counter
@@ -25,14 +25,14 @@ _CODES: dict[IssueKind, str] = {
 
 
 class DecodedTask(NamedTuple):
-    """The task as far as it is sound. `gaps` are the routes that were taken out: nothing is known about them."""
+    """The task as far as it is valid. `gaps` are the routes that were removed; nothing is known about them."""
 
     spec: TaskSpec
     gaps: frozenset[Route] = frozenset()
 
 
 def decode_task(document: Document | MergedDocument) -> tuple[DecodedTask | None, list[Diagnostic]]:
-    """The task as written, or None when nothing can be said about it; and the reasons."""
+    """Return the decoded task and the findings; the task is None if too little is left to say anything about it."""
     try:
         spec = TaskSpec.of(document.value)
     except ValueError:
@@ -75,6 +75,7 @@ def _read_broken(document: Document | MergedDocument) -> tuple[DecodedTask | Non
 
 
 def _suggested_value(document: Document | MergedDocument, misfit: ValidationIssue) -> str | None:
+    """Return the value to write for a mismatch, or None."""
     if misfit.kind != "unknown":
         return None
     what = explain_unknown_key(document.value, misfit.route)
@@ -82,7 +83,7 @@ def _suggested_value(document: Document | MergedDocument, misfit: ValidationIssu
 
 
 def _misread(document: Document | MergedDocument, misfit: ValidationIssue) -> str | None:
-    """`~`, `null` and `1e3` in a text's place: words somebody may have meant."""
+    """Return the hint for `~`, `null` or `1e3` in the place of a text: a word that the author may have meant literally."""
     if misfit.wanted != TEXT or misfit.route == ("budgetUsd",):
         return None
     written = (document.plain(misfit.route) or "").lower()
@@ -92,7 +93,7 @@ def _misread(document: Document | MergedDocument, misfit: ValidationIssue) -> st
 
 
 def _drop_wrong_values(value: dict[str, Any], wrong: list[Route], gaps: frozenset[Route]) -> DecodedTask | None:
-    """The task with each wrong value taken out; a value that is required takes its parent with it, and so on upwards."""
+    """Remove each wrong value and decode the rest. A required value takes its parent with it, and so on upwards."""
     value = copy.deepcopy(value)
     taken = set(gaps)
     for _ in range(_MAX_ROUNDS):
@@ -110,7 +111,7 @@ def _drop_wrong_values(value: dict[str, Any], wrong: list[Route], gaps: frozense
 
 
 def _take_out(value: dict[str, Any], route: Route) -> Route:
-    """Removes what stands there, or else the nearest thing around it that can be removed; says which."""
+    """Remove the value at the route, or the nearest value around it that can be removed, and return its route."""
     if len(route) == 1 and route[0] in _FILLERS:
         value[str(route[0])] = _FILLERS[str(route[0])]
         return route

@@ -1,4 +1,4 @@
-"""What a model does not take, in our words."""
+"""Turn a `ValidationIssue` into a diagnostic: the message, the hint, and where possible a fix made of the wrong value."""
 
 import json
 import re
@@ -61,7 +61,7 @@ _SECRETS_NAME = r"(?i)[a-z]{2,15}(?:[-. ][a-z]{2,15}){0,4}[-. ](?:token|key|secr
 
 
 def to_diagnostic(document: Document | MergedDocument, misfit: ValidationIssue) -> Diagnostic:
-    """One of them as a finding."""
+    """Return the finding for one mismatch between the document and the model."""
     kind, route, value, wanted = misfit
 
     def at(
@@ -152,7 +152,7 @@ def to_diagnostic(document: Document | MergedDocument, misfit: ValidationIssue) 
 
 
 def _parent_left_empty(document: Document | MergedDocument, route: Route) -> str | None:
-    """The mapping that would be left empty without the one key it has."""
+    """Return the mapping that would be left empty without its only key."""
     parent = value_at(document.value, route[:-1])
     named = str(route[-2]) if len(route) > 1 and isinstance(route[-2], str) else None
     return named if isinstance(parent, dict) and len(parent) == 1 else None
@@ -194,7 +194,7 @@ def _bad_duration(at: At, route: Route, value: Any, *, or_none: bool = False) ->
 
 
 def _moved(document: Document | MergedDocument, route: Route, into: str) -> Fix | None:
-    """The key moved into a mapping beside it, together with all others that belong there."""
+    """Return the fix that moves the key into a mapping beside it, together with all others that belong there."""
     from optio.compiler.edits.move_keys import move_keys_into  # only who made a mistake waits for it
 
     own, there = document.written(route)
@@ -210,7 +210,7 @@ def _moved(document: Document | MergedDocument, route: Route, into: str) -> Fix 
 
 
 def _entry(document: Document | MergedDocument, route: Route, text: str) -> Fix | None:
-    """Another key and value for these, where the value ends with its line, or with a bracket."""
+    """Return the fix that replaces a key and its value, where the value ends with its line or with a bracket."""
     own, there = document.written(route)
     key, value = own.key_span(there), own.span(there)
     if own.plain(there) is None and not own.is_flow(there) and own.source(there)[:1] not in ("'", '"'):
@@ -223,7 +223,8 @@ def _entry(document: Document | MergedDocument, route: Route, text: str) -> Fix 
 def odd_scalar(
     document: Document | MergedDocument, route: Route, text: str, reading: str, misfit: ValidationIssue | None
 ) -> Diagnostic:
-    """An unquoted text that readers disagree about, which may be a misfit, too."""
+    """Return the finding for an unquoted text that YAML 1.1 and 1.2 read differently; `misfit` is its mismatch, if it has
+    one."""
     from optio.compiler.param_schema.expected_type import (  # only who made a mistake waits for it
         NUMBER,
         expected_type,
@@ -266,12 +267,12 @@ def odd_scalar(
 
 
 def _is_free(route: Route) -> bool:
-    """Whether the author's own schema, and not ours, says what stands here."""
+    """Return True if the author's schema, and not the model, decides what may stand here."""
     return route[:1] in (("paramsSchema",), ("tests",)) or "paramMapping" in route
 
 
 def _is_parted(document: Document | MergedDocument, index: int) -> bool:
-    """Whether a trigger has no `config`, and what follows in the list has one and no type."""
+    """Return True if a trigger has no `config`, and the next list item has one and no type: a dash too many."""
     triggers = value_at(document.value, ("triggers",))
     pair = triggers[index : index + 2] if isinstance(triggers, list) and index >= 0 else []
     if len(pair) < 2 or not all(isinstance(each, dict) for each in pair):
@@ -334,7 +335,7 @@ def _bad_trigger(document: Document | MergedDocument, route: Route) -> Diagnosti
 
 
 def _type_of(trigger: dict[str, Any]) -> str:
-    """The trigger that its keys belong to."""
+    """Return the trigger type that the keys belong to."""
     config = trigger.get("config")
     inner = {*trigger, *(config if isinstance(config, dict) else ())}
     return (
@@ -483,13 +484,13 @@ def _wrong_type(at: At, document: Document | MergedDocument, route: Route, value
 
 
 def _only_name(value: dict[Any, Any]) -> str | None:
-    """The name of a secret that is the one key of a mapping. What stands behind it is never shown."""
+    """Return the name of a secret that is the only key of a mapping. The value behind it is never shown."""
     names = [key for key in value if isinstance(key, str) and re.fullmatch(r"[A-Z][A-Z0-9_]*", key, re.ASCII)]
     return names[0] if len(value) == 1 and names else None
 
 
 def _hint_for_empty_key(document: Document | MergedDocument, route: Route) -> str:
-    """The cure for a key without a value, by what stands around it."""
+    """Return the hint for a key without a value, by its siblings."""
     own, there = document.written(route)
     place = own.key_span(there)
     line = own.text.split("\n", place.end.line)[place.end.line - 1][place.end.column - 1 :]
@@ -508,7 +509,7 @@ def _hint_for_empty_key(document: Document | MergedDocument, route: Route) -> st
 
 
 def _with_example(document: Document | MergedDocument, route: Route) -> str:
-    """The key at this place, with a value as one would stand there."""
+    """Return the key at this place with an example value."""
     from optio.compiler.conversions.entries import as_entry  # only who made a mistake waits for it
 
     return as_entry(document.value, route, document.path_at(route))
@@ -527,7 +528,7 @@ def _reshaped(value: Any, pattern: str) -> str | None:
 
 
 def _whole(value: Any) -> str | None:
-    """The whole number, or the two beside it, that something else holds."""
+    """Return the whole number that the value holds, or the two beside it."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, dict):
@@ -541,7 +542,7 @@ def _whole(value: Any) -> str | None:
 
 
 def _converted(document: Document | MergedDocument, route: Route, value: Any, wanted: str) -> tuple[str, Fix | None] | None:
-    """What to write, made of what stands there in another form; and the fix, where that is written on one line."""
+    """Return the hint made of the value in another form, and a fix where the value is on one line."""
     from optio.compiler.conversions.suggest_text import convert_to_mapping, convert_to_text
     from optio.compiler.conversions.values import triggers
     from optio.compiler.token_shapes import match_tokens
@@ -583,7 +584,7 @@ def _cron(value: int) -> str | None:
 
 
 def _holds_secrets(value: Any) -> bool:
-    """Whether a value may be one that is not to be shown, by what it looks like or by its names."""
+    """Return True if the value may be a secret, by its shape or its keys, and must not be shown."""
     from optio.compiler.conversions.known_keys import SECRET_NAME
     from optio.compiler.token_shapes import match_tokens
 
@@ -592,7 +593,7 @@ def _holds_secrets(value: Any) -> bool:
 
 
 def _only_trigger(value: Any) -> str | None:
-    """The trigger that stands where a list of them is wanted, by its name alone."""
+    """Return the trigger named by a single word in the place of the list."""
     if isinstance(value, str):
         return suggest_trigger(value)
     return next((key for key in value if key in TRIGGERS), None) if isinstance(value, dict) and "type" not in value else None

@@ -1,4 +1,4 @@
-"""Resolve: what a task needs from elsewhere: its id, its prompt's text, its sample payloads."""
+"""Resolve a decoded task: compute its id, read its prompt file, and read the sample payloads that its tests name."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ _UNREAD = ("unsupported", "unsigned", "stale", "unreadable")
 
 
 def resolve(document: Document | MergedDocument, shape: DecodedTask, tree: SourceTree) -> tuple[ResolvedTask, list[Diagnostic]]:
-    """The resolved task, and what could not be resolved."""
+    """Return the resolved task and findings about files that cannot be read. The task comes in any case, with gaps."""
     spec, gaps = shape.spec, set(shape.gaps)
     found: list[Diagnostic] = []
 
@@ -86,8 +86,8 @@ def _prompt_text(data: bytes) -> str:
 def _sample(
     document: Document | MergedDocument, route: Route, example: Example, name: str, tree: SourceTree, payloads: dict[str, Any]
 ) -> Sample | Diagnostic | None:
-    """The payload, read as the server reads it, and once for all tests that name it; None for one that it need not be able to
-    read."""
+    """Read a payload as the server would, once for all tests that name it. Returns None for a payload that a test expects to be
+    unreadable."""
 
     def at(code: str, message: str, hint: str | None) -> Diagnostic:
         return diagnostic(code, message, path=document.path, span=document.span(route), route=route, hint=hint)

@@ -1,4 +1,4 @@
-"""Name the key that was probably meant by an unknown one, or the place where it belongs."""
+"""Explain an unknown key: the key that was probably meant, the mapping where it belongs, or why Optio has no such key."""
 
 import re
 from typing import Any, NamedTuple
@@ -49,8 +49,8 @@ _TEXTS = ("promptTemplate", "command", "description")
 
 
 class UnknownKey(NamedTuple):
-    """What is said of a key that the schema does not know at its place; `meant` is the key that it stands for, probably, `into`
-    the mapping beside it that it belongs into, and `entry` what to write for it and its value."""
+    """The finding for an unknown key. `meant` is the key that it probably stands for, `into` the sibling mapping that it
+    belongs to, and `entry` the replacement for key and value."""
 
     code: str
     message: str
@@ -61,7 +61,7 @@ class UnknownKey(NamedTuple):
 
 
 def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
-    """Return what is wrong with a key that is not known at its place, and the cure."""
+    """Return the code, message and cure for a key that the schema does not know at its route."""
     key, name = str(route[-1]), show(route)
     known = known_keys(root, route[:-1])
     folded = _folded(key)
@@ -115,7 +115,7 @@ def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
 
 
 def _nothing(key: str, known: list[str]) -> str:
-    """The cure for a key that nothing here means: what it carries is not lost unseen."""
+    """Return the hint for a key that has no equivalent, so that its value is not lost unseen."""
     if not known:
         return "Optio has no such key: delete it, or mention it in the prompt if the agent should know"
     few = known if len(known) <= _MAX_LISTED else rank_by_likeness(key, known, _MAX_LIKELY)
@@ -124,7 +124,7 @@ def _nothing(key: str, known: list[str]) -> str:
 
 
 def _named(value: Any) -> str:
-    """The name of the secret in what other systems name one by."""
+    """Return the secret's name in another system's notation for a reference."""
     while isinstance(value, dict) and value:
         value = value.get("name", next(iter(value.values())))
     return suggest_secret_name(value) or "NAME"

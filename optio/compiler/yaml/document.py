@@ -1,7 +1,7 @@
-"""Parse: YAML text -> values and a place for every route. With `syntax`, the only module that knows PyYAML.
+"""Parse YAML text into values, with a place in the text for every route. Only this module and `syntax` know PyYAML.
 
-Values are built from the C parser's nodes with YAML 1.2 core types; no tag is ever looked up, so nothing can run. Places
-are looked up in the nodes when they are asked for. Columns count characters.
+Values are built from the nodes of the C parser with the YAML 1.2 core types. Tags are never resolved, so nothing in a file can
+run. Places are looked up in the nodes on demand. Columns count characters.
 """
 
 import re
@@ -33,11 +33,11 @@ _EMPTY_HINT = "write `name:`, `agentRuntime:` and `promptTemplate:`, or delete t
 
 
 class _TooManyNodes(Exception):
-    """More nodes than a file may have: known long before the whole file is read."""
+    """More nodes than a file may have; raised while composing, before the whole file is in memory."""
 
 
 class _Composer(CParser):
-    """Nodes without resolved tags: an explicit tag stays on its node, all others are None. Saves half the time."""
+    """A composer that does not resolve tags: an explicit tag stays on its node, and other nodes have none. Halves the time."""
 
     count = MAX_NODES
 
@@ -60,10 +60,8 @@ class _Place(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Document:
-    """A parsed file; `line` is where its value begins.
-
-    `odd` holds the routes of unquoted texts that YAML 1.1 readers take for something else.
-    """
+    """A parsed file with places. `line` is where its value begins, and `odd` holds the routes of unquoted texts that YAML 1.1
+    readers take for another value."""
 
     path: str
     text: str
@@ -73,26 +71,26 @@ class Document:
 
     @cached_property
     def root(self) -> Node:
-        """The nodes: there from the start, and composed again when a place is asked for after they were let go."""
+        """Return the root node. After `release_nodes` it is composed again from the text when a place is needed."""
         return _compose(self.text)[0]
 
     @cached_property
     def _keys(self) -> dict[int, dict[str, _Place]]:
-        """What was looked up in large mappings, by the identity of their nodes."""
+        """Return a cache of key lookups in large mappings, by the identity of their nodes."""
         return {}
 
     def release_nodes(self) -> None:
-        """Keep no nodes in memory: they are far larger than the text."""
+        """Drop the nodes from memory, which are far larger than the text."""
         self.__dict__.pop("root", None)
         self.__dict__.pop("_keys", None)
 
     def span(self, route: Route) -> Span:
-        """The value's place; of what is absent, the nearest parent's key."""
+        """Return the value's span; for an absent value, the nearest parent's key."""
         place = self._place(route)
         return self._span(place) if place is not None else self.key_span(route)
 
     def key_span(self, route: Route) -> Span:
-        """The key's place; steps that do not exist are dropped."""
+        """Return the span of the key at the route. Steps that do not exist are dropped from the end."""
         while route:
             place = self._place(route)
             if place is not None:
@@ -102,14 +100,15 @@ class Document:
         return Span(start, start)
 
     def plain(self, route: Route) -> str | None:
-        """The text of an unquoted scalar."""
+        """Return the text of an unquoted scalar as written, or None for any other value."""
         place = self._place(route)
         if place is None or place.node.id != "scalar" or place.node.style:
             return None
         return str(place.node.value)
 
     def inside(self, route: Route, start: int, end: int) -> Span:
-        """The place of characters `start:end` of a one-line scalar's value; the whole value when it is written otherwise."""
+        """Return the span of characters `start:end` of a one-line scalar's value, or the whole value where escapes or line
+        breaks make the offsets differ."""
         span = self.span(route)
         source = self.source(route)
         value = source if self.plain(route) is not None else source[1:-1]
@@ -122,7 +121,7 @@ class Document:
         return Span(Position(line, column + start), Position(line, min(column + max(end, start + 1), last)))
 
     def find(self, route: Route, needle: str, nth: int = 0) -> Span:
-        """The place of the nth occurrence of a text in a scalar as it is written; the whole value if escapes hide it."""
+        """Return the span of the nth occurrence of a text in a scalar as written, or the whole value if escapes hide it."""
         place = self._place(route)
         if place is None:
             return self.key_span(route)
@@ -135,23 +134,23 @@ class Document:
 
     @property
     def texts(self) -> tuple[tuple[str, str], ...]:
-        """(path, text) of every file that the value comes from."""
+        """Return (path, text) of every file that the value comes from."""
         return ((self.path, self.text),)
 
     def path_at(self, route: Route) -> str:
-        """The file that wrote the value there."""
+        """Return the path of the file that wrote the value at the route."""
         return self.path
 
     def written(self, route: Route) -> "tuple[Document, Route]":
-        """The file that wrote the value there, and where in it."""
+        """Return the document that wrote the value, and the value's route in it."""
         return self, route
 
     def has(self, route: Route) -> bool:
-        """Whether the file itself says something there."""
+        """Return True if the file itself has a value at the route."""
         return self._place(route) is not None
 
     def is_flow(self, route: Route) -> bool:
-        """Whether what stands there is written between brackets, or within some."""
+        """Return True if the value is written between brackets, or inside some."""
         node = self.root
         for step in route:
             found = self._child(node, step)
@@ -161,13 +160,13 @@ class Document:
         return bool(getattr(node, "flow_style", False))
 
     def text_at(self, span: Span, route: Route) -> str | None:
-        """What is written there, on one line of the file that wrote the value."""
+        """Return the text at the span, if it is on one line of the file that wrote the value at the route."""
         if span.start.line != span.end.line:
             return None
         return self.text.split("\n", span.start.line)[span.start.line - 1][span.start.column - 1 : span.end.column - 1]
 
     def source(self, route: Route) -> str:
-        """A scalar as it is written, quotes included."""
+        """Return a scalar as written, quotes included, or an empty text where nothing is written."""
         place = self._place(route)
         if place is None:
             return ""
@@ -177,7 +176,7 @@ class Document:
         )
 
     def restyled(self, route: Route, text: str) -> str:
-        """Another text as it is written in the quotes of the scalar there, or in quotes of its own where it needs them."""
+        """Return another text in the quoting style of the scalar at the route, or with quotes of its own if it needs them."""
         from optio.compiler.yaml.emit import flow
 
         quote = self.source(route)[:1]
@@ -188,8 +187,8 @@ class Document:
         return single_quoted(text) if quote == "'" and text.isprintable() else flow(text)
 
     def rewritten(self, route: Route, text: str, *, safe: bool = True) -> Fix | None:
-        """Return the fix that writes `text` for the value there: None where nothing stands, where its lines stand below `|` or
-        `>`, and where an anchor gives it to others, too."""
+        """Return the fix that replaces the value at the route by `text`. Returns None for an absent value, for block texts
+        below `|` or `>`, and for an anchored value, which others share."""
         place = self._place(route)
         if place is None or (place.node.id == "scalar" and place.node.style in ("|", ">")):
             return None
@@ -231,7 +230,7 @@ class Document:
 
 
 def parse(file: SourceFile) -> tuple[Document | None, list[Diagnostic]]:
-    """The document, or None with the reasons."""
+    """Return the document and the findings; the document is None if the text is not usable YAML."""
     text, found = decode(file)
     if text is None:
         return None, found

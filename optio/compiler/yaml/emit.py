@@ -1,4 +1,4 @@
-"""Dump: values -> YAML text that says the same to every reader, YAML 1.1 or 1.2. The inverse of `document.parse`."""
+"""Write values as YAML that YAML 1.1 and 1.2 readers read alike. The inverse of `document.parse`."""
 
 import re
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def dump(value: Any) -> str:
-    """A whole document; `value` is what JSON can say."""
+    """Return a whole document for a value of JSON types."""
     return "\n".join(block(value)) + "\n"
 
 
 def block(value: Any) -> list[str]:
-    """The lines of a value in block style, as they stand below a key."""
+    """Return the lines of a value in block style, as they stand below a key."""
     if isinstance(value, dict) and value:
         return [line for key, inner in value.items() for line in entry(key, inner)]
     if isinstance(value, list) and value:
@@ -30,13 +30,13 @@ def block(value: Any) -> list[str]:
 
 
 def entry(key: str, value: Any) -> list[str]:
-    """`key: value` as lines, the key in the first column."""
+    """Return `key: value` as lines, with the key in the first column."""
     first, rest = inline(value)
     return [f"{_text(key)}:{first and ' ' + first}", *rest]
 
 
 def item(value: Any) -> list[str]:
-    """`- value` as lines, the dash in the first column."""
+    """Return `- value` as lines, with the dash in the first column."""
     if isinstance(value, (dict, list)) and value:
         first, *rest = block(value)
         return [f"- {first}", *indented(rest, 2)]
@@ -45,7 +45,7 @@ def item(value: Any) -> list[str]:
 
 
 def inline(value: Any) -> tuple[str, list[str]]:
-    """What stands behind `key:`, and the lines below it, indented against the key."""
+    """Return the text behind `key:`, and the lines below it, indented relative to the key."""
     if isinstance(value, (dict, list)) and value:
         return "", list(indented(block(value), 2))
     if isinstance(value, str):
@@ -54,7 +54,7 @@ def inline(value: Any) -> tuple[str, list[str]]:
 
 
 def flow(value: Any) -> str:
-    """The value on one line, as it may stand between braces."""
+    """Return the value on one line, in flow style, so that it may also stand between braces."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_in_flow(key)}: {flow(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list):
@@ -68,7 +68,7 @@ def flow(value: Any) -> str:
 
 
 def indented(lines: list[str], by: int) -> Iterator[str]:
-    """The lines moved to the right; empty ones stay empty."""
+    """Yield the lines moved to the right by `by` columns; empty lines stay empty."""
     return (" " * by + line if line else line for line in lines)
 
 
@@ -102,7 +102,7 @@ def _escape(character: str) -> str:
 
 
 def _literal(text: str) -> tuple[str, list[str]] | None:
-    """`|` and the lines below it; None for one line, and for a text whose lines would not come back as they are."""
+    """Return `|` and the lines below it. Returns None for one line, and for a text that would not be read back unchanged."""
     body = text.rstrip("\n")
     lines = body.split("\n")
     if "\n" not in text or not body or re.search(_ODD, text) or any(line.isspace() for line in lines):

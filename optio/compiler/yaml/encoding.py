@@ -1,4 +1,5 @@
-"""Bytes -> text: encoding, size, control characters and unfinished merges, before any YAML is read."""
+"""Decode bytes to text and reject what must not reach the YAML parser: other encodings, large files, control characters, and
+merge conflict markers."""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ _OTHER_MARKS = {
 
 
 def decode(file: SourceFile) -> tuple[str | None, list[Diagnostic]]:
-    """The text with LF line ends and without a byte order mark, or None with the reasons."""
+    """Return the text with LF line ends and without a byte order mark, or None with the findings."""
     if len(file.data) > MAX_BYTES:
         return None, [diagnostic("OPT014", f"is larger than {MAX_BYTES >> 20} MiB", path=file.path, hint="split the file")]
     try:

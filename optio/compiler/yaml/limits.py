@@ -1,4 +1,4 @@
-"""Bombs: a short file that stands for a huge or endless value is refused at the cost of its own text."""
+"""Reject alias bombs: a short file whose aliases expand to a huge or endless value costs no more than its own text."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ _SMALL_DOCUMENT = 1_000
 
 
 class DocumentTooLarge(Exception):
-    """The document is too large, or has no end; `node` is where to look."""
+    """The expanded document is too large or has no end; `node` is the place to show."""
 
     def __init__(self, code: str, message: str, node: yaml.Node, hint: str) -> None:
         self.code, self.message, self.node, self.hint = code, message, node, hint
@@ -20,7 +20,8 @@ class DocumentTooLarge(Exception):
 
 
 def refuse_bombs(root: yaml.Node) -> None:
-    """Sizes of the expanded tree by a memo per node; an alias is the same node object, so its anchor is measured once."""
+    """Raise DocumentTooLarge if the expanded tree is too large. Sizes are memoised per node, and an alias is the same node as
+    its anchor, so each anchor is measured once."""
     sizes: dict[int, int] = {}
     lengths: dict[int, int] = {}
     open_nodes: set[int] = set()
@@ -50,7 +51,7 @@ def refuse_bombs(root: yaml.Node) -> None:
 
 
 def _largest(node: yaml.Node, sizes: dict[int, int]) -> yaml.Node:
-    """Where most of it is: down from the root for as long as one child is the greater part."""
+    """Return the node that holds most of the size: down from the root while one child is the greater part."""
     while True:
         child = max(children(node), key=lambda each: sizes[id(each)], default=node)
         if 2 * sizes[id(child)] <= sizes[id(node)]:
@@ -59,7 +60,7 @@ def _largest(node: yaml.Node, sizes: dict[int, int]) -> yaml.Node:
 
 
 def children(node: yaml.Node) -> Iterator[yaml.Node]:
-    """Keys and values of a mapping, items of a list."""
+    """Yield the keys and values of a mapping, or the items of a list."""
     if isinstance(node, yaml.SequenceNode):
         yield from node.value
     elif isinstance(node, yaml.MappingNode):

@@ -1,7 +1,5 @@
-"""Nodes: places and children of what the YAML parser composed.
-
-A node is told apart by its `id` (`scalar`, `sequence`, `mapping`), so that the library itself is known to `document` alone.
-"""
+"""Places and children of the nodes that the YAML parser composed. Nodes are told apart by their `id` (`scalar`, `sequence`,
+`mapping`), so that only `document` and `syntax` import the library."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +15,8 @@ OTHER_BREAKS = re.compile("[\x85\u2028\u2029]")
 
 
 def child(node: Node, step: str | int) -> tuple[Node, Node | None] | None:
-    """The value below a key or index, with its key; what was merged in comes last."""
+    """Return the node below a key or an index with its key node, or None. Merged entries (`<<`) come after the mapping's
+    own."""
     if node.id == "sequence" and isinstance(step, int):
         return (node.value[step], None) if 0 <= step < len(node.value) else None
     if node.id != "mapping":
@@ -33,7 +32,7 @@ def child(node: Node, step: str | int) -> tuple[Node, Node | None] | None:
 
 
 def node_at(root: Node, route: Route) -> Node:
-    """The node at the end of a route, or None."""
+    """Return the node at the end of a route, or None."""
     node = root
     for step in route:
         found = child(node, step)
@@ -44,7 +43,7 @@ def node_at(root: Node, route: Route) -> Node:
 
 
 def span_of(node: Node, text: str) -> Span:
-    """The node's place, without its anchor and tag."""
+    """Return the span of a node, without its anchor and tag."""
     start, end = node.start_mark, node.end_mark
     if text[start.index : start.index + 1] in ("&", "!"):
         properties = PROPERTIES.match(text, start.index)
@@ -56,7 +55,7 @@ def span_of(node: Node, text: str) -> Span:
 
 
 def _clip(text: str, start: int, end: int, node: Node) -> Span:
-    """A block value ends where the next key starts: show its first line only. Flow and quoted values end where they end."""
+    """Shorten the span of a block value to its first line, because its end mark is where the next key starts."""
     line_end = text.find("\n", start)
     block = node.style in ("|", ">") if node.id == "scalar" else not getattr(node, "flow_style", False)
     if block and 0 <= line_end < end:
@@ -65,7 +64,7 @@ def _clip(text: str, start: int, end: int, node: Node) -> Span:
 
 
 def walk(node: Node, route: Route) -> Iterator[tuple[Route, Node]]:
-    """Every node below, itself first, with its route; aliases are followed."""
+    """Yield every node below with its route, itself first; aliases are followed."""
     yield route, node
     if node.id == "sequence":
         for index, item in enumerate(node.value):
@@ -82,7 +81,7 @@ def walk(node: Node, route: Route) -> Iterator[tuple[Route, Node]]:
 
 
 def alias_inside(node: Node, text: str) -> Span:
-    """The place of the alias of this node's anchor, inside it."""
+    """Return the span of the first alias of this node's anchor inside the node."""
     anchor = _ANCHOR.match(text, node.start_mark.index)
     alias = anchor and re.compile(rf"\*{re.escape(anchor[1])}(?=[\s,\[\]{{}}:]|\Z)").search(text, anchor.end())
     if not alias:
@@ -91,5 +90,5 @@ def alias_inside(node: Node, text: str) -> Span:
 
 
 def short_tag(tag: str) -> str:
-    """A tag as people write it."""
+    """Return a tag as people write it, such as `!!str`."""
     return tag.replace("tag:yaml.org,2002:", "!!", 1)

@@ -1,7 +1,7 @@
-"""Scalars: what an unquoted YAML text means, and when readers disagree about it.
+"""Decide what an unquoted YAML text means, and whether readers disagree about it.
 
-Values follow the YAML 1.2 core schema, so `NO` is a text and `010` is ten. Readers of YAML 1.1 see `false` and 8: such a
-text is refused where it stands, because nobody can tell which of the two its author meant.
+Values follow the YAML 1.2 core schema, so `NO` is a text and `010` is ten. YAML 1.1 readers see `false` and 8. Such a text is
+rejected, because nobody can tell which of the two its author meant.
 """
 
 import re
@@ -37,7 +37,7 @@ _YAML_1_1_READINGS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def scalar(text: str) -> Any:
-    """The YAML 1.2 core value of an unquoted scalar."""
+    """Return the YAML 1.2 core value of an unquoted scalar: None, a boolean, a number or the text itself."""
     if text in WORDS:
         return WORDS[text]
     first = text[0]
@@ -54,7 +54,7 @@ def scalar(text: str) -> Any:
 
 
 def yaml_1_1_reading(text: str) -> str | None:
-    """What a YAML 1.1 reader makes of this unquoted text, if it is not what YAML 1.2 makes of it."""
+    """Return how a YAML 1.1 reader reads this unquoted text, if it differs from YAML 1.2, or None."""
     if text in SWITCHES:
         return "true" if SWITCHES[text] else "false"
     if (text.isdecimal() and text[0] != "0") or text.lstrip("+-") in ("0", ""):
@@ -63,10 +63,10 @@ def yaml_1_1_reading(text: str) -> str | None:
 
 
 def decimal(text: str) -> str | None:
-    """The number that somebody meant who wrote leading zeros, or a `_` between digits."""
+    """Return the number that was probably meant by a text with leading zeros, or with `_` between digits."""
     return str(int(text.replace("_", ""))) if re.fullmatch(r"[-+]?[0-9][0-9_]{0,30}", text) else None
 
 
 def single_quoted(text: str) -> str:
-    """The text between single quotes, as YAML writes it."""
+    """Return the text as a single-quoted YAML scalar."""
     return "'" + text.replace("'", "''") + "'"

@@ -1,4 +1,5 @@
-"""What a YAML parser's error means, in our words: the library's own texts help nobody with the slips people make."""
+"""Explain syntax errors of the YAML parser. The library's own messages do not help with the mistakes that people make, so each
+reader below recognises one mistake: tabs, templates, missing quotes, a missing `|`, and others."""
 
 import re
 from typing import NamedTuple
@@ -41,7 +42,7 @@ class _SyntaxFinding(NamedTuple):
 
 
 def explain_syntax_error(err: yaml.YAMLError, path: str, text: str) -> Diagnostic:
-    """One diagnostic for the parser's error, at the smallest place that can be named."""
+    """Return one diagnostic for the parser's error, at the smallest place that can be named."""
     slip = _read(err, text)
     start = Position(slip.line + 1, slip.column + 1)
     rest = len(text.split("\n")[slip.line]) - slip.column
@@ -53,8 +54,9 @@ def explain_syntax_error(err: yaml.YAMLError, path: str, text: str) -> Diagnosti
 
 
 def indent_fix(text: str, row: int) -> Fix | None:
-    """Spaces for other blanks, in this line and those that follow it without one that is right. How wide a tab was meant to be
-    nobody knows; every other blank is as wide as a space, but for a byte order mark, which has no width."""
+    """Return a fix that writes spaces for other blanks, in this line and in the following ones until a line without them.
+    Returns None for tabs, whose width is unknown. Other blanks are as wide as a space, except a byte order mark, which has no
+    width."""
     edits, safe = [], True
     for number, line in enumerate(text.split("\n")[row : row + _MAX_INDENTED_LINES], start=row + 1):
         blanks = line[: len(line) - len(line.lstrip(f" \t{BLANKS}"))]
@@ -72,7 +74,7 @@ _PATH = r"\{\{\s*\$?\.?((?:json\.)?[A-Za-z_]\w*(?:\.\w+)+)\s*\}\}"
 
 
 def explain_braces(line: str, column: int) -> tuple[str, str]:
-    """Message and hint for a value that begins with `{{`."""
+    """Return message and hint for a value that begins with `{{`, which YAML reads as a mapping."""
     if re.search(_TEMPLATE_LINE, line):
         return _TEMPLATED
     message, quotes = "the value starts with `{{`", quote_rest(_rest(line, column))
@@ -82,21 +84,21 @@ def explain_braces(line: str, column: int) -> tuple[str, str]:
 
 
 def quote_braces_fix(line: str, row: int, column: int) -> Fix | None:
-    """Quotes around a value that begins with `{{`."""
+    """Return the fix that puts quotes around a value that begins with `{{`."""
     rest = _rest(line, column)
     is_other = re.search(_TEMPLATE_LINE, line) or re.fullmatch(_PATH, rest.rstrip())
     return None if is_other else quote_fix(row, column, rest)
 
 
 def _rest(line: str, column: int) -> str:
-    """The value from there on: to the end of the line, or between brackets to its comma."""
+    """Return the value from the column on: to the end of the line, or between brackets to its comma."""
     before = line[:column]
     inside = before.count("{") + before.count("[") > before.count("}") + before.count("]")
     return _between_brackets(line[column:]) if inside else line[column:]
 
 
 def _between_brackets(rest: str) -> str:
-    """The value that somebody meant between brackets: up to the comma, or to the bracket that closes what is around it."""
+    """Return the value between brackets: up to the comma, or to the bracket that closes what is around it."""
     depth = 0
     for index, char in enumerate(rest):
         depth += (char in "[{") - (char in "]}")
@@ -106,13 +108,13 @@ def _between_brackets(rest: str) -> str:
 
 
 def quote_rest(rest: str) -> str:
-    """The rest of a line as a quoted value."""
+    """Return the rest of a line as a quoted value."""
     value = _value(rest)
     return '"..."' if len(value) > 60 else _in_quotes(value)
 
 
 def quote_fix(row: int, column: int, rest: str) -> Fix:
-    """Quotes around the value that is the rest of a line, from a column on."""
+    """Return the fix that puts quotes around the value from a column on to the end of the line."""
     value = _value(rest)
     start = column + len(rest) - len(rest.lstrip())
     return Fix.write(
@@ -150,7 +152,7 @@ def _read(err: yaml.YAMLError, text: str) -> _SyntaxFinding:
 
 
 class _Scene:
-    """The error, its line and the line where the broken construct began."""
+    """The parser's error with its line, and the line where the broken construct began."""
 
     def __init__(self, lines: list[str], problem: str, context: str, place: Position, start: Position) -> None:
         self.lines, self.problem, self.context = lines, problem, context
@@ -175,7 +177,7 @@ def _indent(scene: _Scene) -> _SyntaxFinding | None:
 
 
 def _other_break(scene: _Scene) -> _SyntaxFinding | None:
-    """What the parser could not read begins behind a character that only for it ends a line."""
+    """Explain a line end that only YAML 1.1 knows, behind which the unreadable part begins."""
     for row, column in ((scene.from_row, scene.from_column), (scene.row, scene.column)):
         before = scene.lines[row][:column].rstrip(" ")
         if before and OTHER_BREAKS.match(before[-1]):
@@ -222,7 +224,7 @@ def _depth(scene: _Scene) -> _SyntaxFinding | None:
 
 
 def _block(scene: _Scene) -> _SyntaxFinding | None:
-    """A line that was to belong to the text below `|`, whose first line is indented deeper than this one."""
+    """Explain a line of a text below `|` whose first line is indented deeper than this one."""
     indent = _indent_of(scene.line)
     for row in range(scene.row - 1, -1, -1):
         line = scene.lines[row]
@@ -241,7 +243,7 @@ def _block(scene: _Scene) -> _SyntaxFinding | None:
 
 
 def _outdented(scene: _Scene) -> _SyntaxFinding | None:
-    """A line that was to belong to the text below `|`, and stands no deeper than the key of that text."""
+    """Explain a line of a text below `|` that is indented no deeper than the key of that text."""
     if not scene.problem.startswith(("did not find expected key", "could not find expected ':'")):
         return None
     row = scene.from_row if scene.problem.startswith("could") else scene.row
@@ -262,7 +264,7 @@ def _outdented(scene: _Scene) -> _SyntaxFinding | None:
 
 
 def _no_blank(scene: _Scene) -> _SyntaxFinding | None:
-    """`name:value`: for YAML a text, and no key."""
+    """Explain `name:value`, which YAML reads as one text."""
     if not scene.problem.startswith(("mapping values are not allowed", "could not find expected ':'")):
         return None
     above = next((row for row in range(scene.row - 1, -1, -1) if scene.lines[row].strip()), scene.row)
@@ -302,7 +304,7 @@ def _template(scene: _Scene) -> _SyntaxFinding | None:
 
 
 def _first_character(scene: _Scene) -> _SyntaxFinding | None:
-    """`*/5 * * * *`, `@daily`, `%x`, a backquote: characters that YAML keeps for itself."""
+    """Explain a value that begins with a character reserved by YAML: `*/5 * * * *`, `@daily`, `%x`, a backquote."""
     row, column = scene.row, scene.column
     if scene.context in ("while scanning an alias", "while scanning an anchor"):
         row, column = scene.from_row, scene.from_column
@@ -337,7 +339,7 @@ def _colon(scene: _Scene) -> _SyntaxFinding | None:
 
 
 def _text_without_block_sign(scene: _Scene) -> _SyntaxFinding | None:
-    """Several lines below a key without `|`, of which one has a colon."""
+    """Explain several lines below a key without `|`, one of which has a colon."""
     indent, row = _indent_of(scene.line), scene.row - 1
     while row >= 0 and (not scene.lines[row].strip() or _indent_of(scene.lines[row]) >= indent):
         row -= 1
@@ -380,7 +382,7 @@ _ENDS = ("'", '"', "]", "}")
 
 
 def _requoted(value: str) -> str | None:
-    """A value that ends too early, in quotes of the other kind."""
+    """Return a value that ends too early, in quotes of the other kind."""
     inner = value[1:-1] if value[:1] == value[-1:] and value[:1] in ("'", '"') else value
     if not inner or len(inner) > _MAX_SHOWN_LENGTH or "\\" in inner or " #" in inner:
         return None

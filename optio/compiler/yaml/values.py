@@ -1,4 +1,5 @@
-"""Values: what the nodes of a document mean, with YAML 1.2 core types, and what in them cannot be meant."""
+"""Build Python values from the nodes of a document with the YAML 1.2 core types, and report what cannot be meant: tags,
+duplicate keys, keys that are not texts, NUL characters."""
 
 import re
 from collections.abc import Iterator
@@ -17,14 +18,14 @@ _NUL_ESCAPE = re.compile(r"\\(?:0|x00|u0000|U00000000)")
 
 
 class Values(NamedTuple):
-    """The document's value, and the routes of unquoted texts that YAML 1.1 readers take for something else."""
+    """The document's value, and the routes of unquoted texts that YAML 1.1 readers read differently."""
 
     value: Any
     odd: dict[Route, str]
 
 
 class Builder:
-    """Builds the values in one walk. What it finds wrong keeps the walk going; `fatal` says the values cannot be used."""
+    """Builds the values in one walk. Findings do not stop the walk; a fatal one makes `build` return None."""
 
     def __init__(self, path: str, text: str, root: Node) -> None:
         self._path, self._text, self._root = path, text, root
@@ -35,7 +36,7 @@ class Builder:
         self._fatal = False
 
     def build(self) -> Values | None:
-        """The values, or None when nothing can be made of them."""
+        """Return the values, or None when nothing can be made of them."""
         value = self._value(self._root, 1)
         if self._fatal:
             return None
@@ -141,7 +142,7 @@ class Builder:
         self._fatal = True
 
     def _is_told(self, code: str, node: Node) -> bool:
-        """Whether it has been: what an anchor holds is come to at each of its aliases."""
+        """Return True if the node was reported under this code, because an anchored node is visited at each of its aliases."""
         known = (code, id(node)) in self._told
         self._told.add((code, id(node)))
         return known
