@@ -33,12 +33,12 @@ def check(
     paths = tuple(OverlayTree(DirectoryTree(root, only), typed).task_files())
     tree: SourceTree = OverlayTree(DirectoryTree(root, list(paths)), typed)
     if len(paths) < how.few:
-        compilation = compile_tree(tree, careful=how.careful, executor=how.executor, whole=only is None)
+        compilation = compile_tree(tree, pedantic=how.pedantic, executor=how.executor, whole=only is None)
         return Checked(paths, len(compilation.registry.tasks), compilation.diagnostics)
     from optio.check_cache.incremental_check import check_changed
 
     files, levels, unkept = check_changed(root, tree, paths, how, whole=only is None, typed=frozenset(typed))
-    broken, found = check_results(files, levels=levels, careful=how.careful, executor=how.executor, whole=only is None)
+    broken, found = check_results(files, levels=levels, pedantic=how.pedantic, executor=how.executor, whole=only is None)
     # A policy has facts, and no id.
     tasks = {file.facts.id for file in files if file.facts is not None and file.facts.id and file.path not in broken}
     return Checked(paths, len(tasks), found, unkept)

@@ -49,10 +49,10 @@ class CacheEntry(NamedTuple):
 class CachedChecker:
     """Compiles the files of one tree, and tells what is still true of it."""
 
-    def __init__(self, tree: SourceTree, signs: FileStamps, *, careful: bool, executor: str | None = None) -> None:
+    def __init__(self, tree: SourceTree, signs: FileStamps, *, pedantic: bool, executor: str | None = None) -> None:
         self._source = _RecordingTree(tree, signs)
         self._signs = signs
-        self._careful, self._executor = careful, executor
+        self._pedantic, self._executor = pedantic, executor
         self._bases, self._policy = Bases(self._source), TreePolicy(self._source)
         self._around: dict[str, tuple[str, ...]] = {}
 
@@ -65,7 +65,7 @@ class CachedChecker:
         """Compile one file."""
         holding = self._holding(path)
         self._source.begin(path)
-        file = compile_file(path, self._source, self._bases, self._policy, careful=self._careful, executor=self._executor)
+        file = compile_file(path, self._source, self._bases, self._policy, pedantic=self._pedantic, executor=self._executor)
         return CacheEntry(file.facts, file.diagnostics, file.comments, holding, tuple(self._source.seen.values()))
 
     def holds(self, path: str, kept: CacheEntry) -> bool:

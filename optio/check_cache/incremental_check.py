@@ -29,7 +29,7 @@ def check_changed(
     """These paths are the `whole` tree, or some of its files: then what is kept of the others stays. Nothing is kept of what
     is made from a file whose content is only `typed`."""
     store = _store(how)
-    maker = CachedChecker(tree, FileStamps(root, without=typed), careful=how.careful, executor=how.executor)
+    maker = CachedChecker(tree, FileStamps(root, without=typed), pedantic=how.pedantic, executor=how.executor)
     before = store.load(root) if store is not None else {}
     now = {path: kept for path in paths if (kept := before.get(path)) is not None and maker.holds(path, kept)}
     open_questions = [path for path in paths if path not in now]
@@ -55,4 +55,4 @@ def _store(how: How) -> CacheDirectory | None:
     made = cache_key() if how.place is not None else None
     if how.place is None or made is None:
         return None
-    return CacheDirectory(how.place, made + (b" careful" if how.careful else b"") + f" {how.executor}".encode())
+    return CacheDirectory(how.place, made + (b" careful" if how.pedantic else b"") + f" {how.executor}".encode())

@@ -12,10 +12,10 @@ _MAX_JOBS = 16
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """`careful` looks for what a task could do without, `executor` is where runs are executed, if that is known. `jobs` are
+    """`pedantic` looks for what a task could do without, `executor` is where runs are executed, if that is known. `jobs` are
     processes at most, None for one for each processor; `place` is where results are kept, None for nowhere."""
 
-    careful: bool = False
+    pedantic: bool = False
     executor: str | None = None
     jobs: int | None = None
     place: Path | None = None

@@ -166,7 +166,7 @@ def _how(args: argparse.Namespace) -> "How":
     place = None if args.no_cache else default_cache_directory(os.environ)
     executor = os.environ.get("OPTIO_EXECUTOR", "")
     executor = executor if executor in APPLIED else "process"
-    return How(careful=args.strict or args.verbose, jobs=args.jobs, place=place, executor=executor)
+    return How(pedantic=args.strict or args.verbose, jobs=args.jobs, place=place, executor=executor)
 
 
 def _tree(root: Path, only: list[str] | None) -> "DirectoryTree":
@@ -181,7 +181,7 @@ def _fix(root: Path, only: list[str] | None, args: argparse.Namespace) -> "tuple
     from optio.compiler.fixes import fix_tree
 
     tree = _tree(root, only)
-    done = fix_tree(tree, unsafe=args.unsafe_fixes, careful=args.strict or args.verbose)
+    done = fix_tree(tree, unsafe=args.unsafe_fixes, pedantic=args.strict or args.verbose)
     if args.diff:
         sys.stdout.writelines(apply_fixes.diff_fixes(root, done.before, done.files))
         undone = done.count

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         print_error(f"optio explain: no rule `{wanted}`" + (f": did you mean `{near}`?" if near else ""))
         return 2
     strict = f"; {found.strict} with --strict" if found.strict and found.strict != found.severity else ""
-    asked = "; looked for with --strict or --verbose only" if found.careful else ""
+    asked = "; looked for with --strict or --verbose only" if found.pedantic else ""
     print(f"{found.code} {found.name} ({found.severity}{strict}{asked})\n\n{found.title}\n{found.why}")
     for heading, example in (("Wrong", found.wrong), ("Right", found.right)):
         if example:

@@ -77,7 +77,7 @@ class TaskFacts(NamedTuple):
 def task_facts(
     task: ResolvedTask,
     *,
-    careful: bool = False,
+    pedantic: bool = False,
     executor: str | None = None,
     priced: bool = False,
     demands: tuple[str, ...] = (),
@@ -90,7 +90,7 @@ def task_facts(
         task.id,
         _place(task, route) if task.is_known(route) else None,
         tuple(_webhook_paths(task)),
-        _schedule_facts(task) if careful else None,
+        _schedule_facts(task) if pedantic else None,
         _spend_facts(task) if priced else None,
         asks=() if executor is None or POD in demands else tuple(_isolation_keys(task, executor)),
         demands=demands,

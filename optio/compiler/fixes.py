@@ -43,10 +43,10 @@ class FixedTree:
         return self.counts.total()
 
 
-def fix_tree(tree: SourceTree, *, unsafe: bool, careful: bool = False) -> FixedTree:
+def fix_tree(tree: SourceTree, *, unsafe: bool, pedantic: bool = False) -> FixedTree:
     """Return the tree with every fix that makes no file worse; nothing is written to disk. Files that still cannot be parsed
     after their fixes keep their content. With `unsafe`, fixes that may change the meaning are applied, too."""
-    compiler = IncrementalCompiler(careful=careful)
+    compiler = IncrementalCompiler(pedantic=pedantic)
     tree = ReadOnceTree(tree)
     done = FixedTree(compiler.compile(tree))
     # Findings whose fix alone makes a file worse, and files whose fixes are tried one by one, to find those out.
@@ -58,7 +58,7 @@ def fix_tree(tree: SourceTree, *, unsafe: bool, careful: bool = False) -> FixedT
     has_changed = False
     for _ in range(_MAX_ROUNDS):
         chosen = {}
-        for path, found in _by_file(done.compilation, unsafe, careful).items():
+        for path, found in _by_file(done.compilation, unsafe, pedantic).items():
             if left := [each for each in found if _name(each) not in refused]:
                 chosen[path] = left[:1] if path in singly else left
         if not chosen and refused and has_changed:
@@ -91,7 +91,7 @@ def fix_tree(tree: SourceTree, *, unsafe: bool, careful: bool = False) -> FixedT
         for path in unreadable:
             del done.files[path], done.before[path], done.counts[path]
         done.compilation = compiler.compile(OverlayTree(tree, dict(done.files)), changed=tried | unreadable)
-    done.left_out = sum(map(len, _by_file(done.compilation, unsafe, careful).values()))
+    done.left_out = sum(map(len, _by_file(done.compilation, unsafe, pedantic).values()))
     return done
 
 
@@ -130,9 +130,9 @@ def _edits(found: Iterable[Diagnostic]) -> list[Edit]:
     return list({edit: None for each in found if each.fix is not None for edit in each.fix.edits})
 
 
-def _by_file(compilation: Compilation, unsafe: bool, careful: bool) -> dict[str, list[Diagnostic]]:
+def _by_file(compilation: Compilation, unsafe: bool, pedantic: bool) -> dict[str, list[Diagnostic]]:
     found = {path: compatible_fixes(mine, unsafe=unsafe) for path, mine in _by_path(compilation).items()}
-    for each in compilation.diagnostics if careful else ():
+    for each in compilation.diagnostics if pedantic else ():
         if each.code in _OF_BYTES:
             found.setdefault(each.path, []).append(each)
     return {path: mine for path, mine in found.items() if mine}

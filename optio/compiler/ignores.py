@@ -137,7 +137,7 @@ def _scalars(node: Node) -> Iterator[Node]:
 
 
 def drop_ignored(
-    found: Mapping[str, list[Diagnostic]], comments: Mapping[str, tuple[IgnoreComment, ...]], *, careful: bool = False
+    found: Mapping[str, list[Diagnostic]], comments: Mapping[str, tuple[IgnoreComment, ...]], *, pedantic: bool = False
 ) -> dict[str, list[Diagnostic]]:
     """Return the findings of each file that no comment covers, plus findings about the comments themselves. A finding may be in
     another file, such as a prompt or a template, whose own comments cover it. Unused comments for pedantic rules are not
@@ -157,13 +157,13 @@ def drop_ignored(
         errors = [each for each in left.get(path, ()) if each.severity is Severity.ERROR and each.path == path]
         for comment in own:
             wrong = _wrong(
-                path, comment, {code.name for code in comment.codes if (id(comment), code.name) in used}, errors, careful
+                path, comment, {code.name for code in comment.codes if (id(comment), code.name) in used}, errors, pedantic
             )
             left.setdefault(path, []).extend(wrong)
     return left
 
 
-def _wrong(path: str, comment: IgnoreComment, used: set[str], errors: list[Diagnostic], careful: bool) -> Iterator[Diagnostic]:
+def _wrong(path: str, comment: IgnoreComment, used: set[str], errors: list[Diagnostic], pedantic: bool) -> Iterator[Diagnostic]:
     from optio.compiler.rules.codes import RULES, suggest_code
 
     if not comment.codes:
@@ -179,7 +179,7 @@ def _wrong(path: str, comment: IgnoreComment, used: set[str], errors: list[Diagn
         elif code.name not in used:
             rule = RULES[code.name]
             if (
-                (rule.careful and not careful)
+                (rule.pedantic and not pedantic)
                 or rule.by_executor
                 or any(each.span.start.line in comment.lines for each in errors)
             ):

@@ -26,14 +26,14 @@ class _CachedFile:
 class IncrementalCompiler:
     """A compiler that keeps the result of each file. Its result equals `compile_tree` for every tree."""
 
-    def __init__(self, *, careful: bool = False) -> None:
-        self._careful = careful
+    def __init__(self, *, pedantic: bool = False) -> None:
+        self._pedantic = pedantic
         self._kept: dict[str, _CachedFile] = {}
         # Of every file that was read, the task files that were made from it, and perhaps some that no longer are.
         self._users: dict[str, set[str]] | None = None
 
     def compile(
-        self, tree: SourceTree, signs: Mapping[str, Stamp] | None = None, *, changed: Collection[str] | None = None
+        self, tree: SourceTree, stamps: Mapping[str, Stamp] | None = None, *, changed: Collection[str] | None = None
     ) -> Compilation:
         """Compile the tree. Mistakes in a file become findings and never exceptions.
 
@@ -41,7 +41,7 @@ class IncrementalCompiler:
         only stamps that every change alters, taken before this call. A caller that knows every path that came, went or changed
         since the last call, such as an editor, passes them as `changed`; all other files are then taken as unchanged.
         """
-        signs = signs or {}
+        stamps = stamps or {}
         bases, policy = Bases(tree), TreePolicy(tree)
         around: dict[str, tuple[str, ...]] = {}
         touched = None if changed is None else self._touched(changed)
@@ -53,23 +53,29 @@ class IncrementalCompiler:
             before = self._kept.get(path)
             if before is not None and before.around == around[directory]:
                 if touched is None:
-                    before = _revalidate(before, tree, signs)
+                    before = _revalidate(before, tree, stamps)
                 elif path in touched:
-                    before = _compare_content(before, tree, signs)
+                    before = _compare_content(before, tree, stamps)
             else:
                 before = None
-            kept[path] = before or self._compile(path, tree, signs, bases, policy, around[directory])
+            kept[path] = before or self._compile(path, tree, stamps, bases, policy, around[directory])
         self._kept = kept
-        return assemble((k.file for k in kept.values()), levels=policy.levels, careful=self._careful)
+        return assemble((k.file for k in kept.values()), levels=policy.levels, pedantic=self._pedantic)
 
     def _compile(
-        self, path: str, tree: SourceTree, signs: Mapping[str, Stamp], bases: Bases, policy: TreePolicy, around: tuple[str, ...]
+        self,
+        path: str,
+        tree: SourceTree,
+        stamps: Mapping[str, Stamp],
+        bases: Bases,
+        policy: TreePolicy,
+        around: tuple[str, ...],
     ) -> _CachedFile:
         recorder = _Recorder(tree)
-        file = compile_file(path, recorder, bases, policy, careful=self._careful)
+        file = compile_file(path, recorder, bases, policy, pedantic=self._pedantic)
         if self._users is not None:
             _record_reader(self._users, path, recorder.seen)
-        return _CachedFile(recorder.seen, {name: signs.get(name) for name in recorder.seen}, around, file)
+        return _CachedFile(recorder.seen, {name: stamps.get(name) for name in recorder.seen}, around, file)
 
     def _touched(self, changed: Collection[str]) -> set[str]:
         """Return the task files that were made from any of these paths."""
@@ -96,18 +102,18 @@ def _record_reader(users: dict[str, set[str]], path: str, read: Iterable[str]) -
         users.setdefault(name, set()).add(path)
 
 
-def _revalidate(kept: _CachedFile, tree: SourceTree, signs: Mapping[str, Stamp]) -> _CachedFile | None:
+def _revalidate(kept: _CachedFile, tree: SourceTree, stamps: Mapping[str, Stamp]) -> _CachedFile | None:
     """Return the cached file if everything that it was made from is unchanged, by its stamps or else by its content."""
-    for path, sign in kept.stamps.items():
-        if sign is None or signs.get(path) != sign:
-            return _compare_content(kept, tree, signs)
+    for path, stamp in kept.stamps.items():
+        if stamp is None or stamps.get(path) != stamp:
+            return _compare_content(kept, tree, stamps)
     return kept
 
 
-def _compare_content(kept: _CachedFile, tree: SourceTree, signs: Mapping[str, Stamp]) -> _CachedFile | None:
-    current = {path: signs.get(path) for path in kept.read}
-    for path, sign in current.items():
-        if (sign is None or sign != kept.stamps[path]) and _read(tree, path) != kept.read[path]:
+def _compare_content(kept: _CachedFile, tree: SourceTree, stamps: Mapping[str, Stamp]) -> _CachedFile | None:
+    current = {path: stamps.get(path) for path in kept.read}
+    for path, stamp in current.items():
+        if (stamp is None or stamp != kept.stamps[path]) and _read(tree, path) != kept.read[path]:
             return None
     return replace(kept, stamps=current)
 

@@ -155,26 +155,26 @@ class TreeResult(NamedTuple):
     diagnostics: tuple[Diagnostic, ...]
 
 
-def compile_tree(tree: SourceTree, *, careful: bool = False, executor: str | None = None, whole: bool = True) -> Compilation:
+def compile_tree(tree: SourceTree, *, pedantic: bool = False, executor: str | None = None, whole: bool = True) -> Compilation:
     """Compile every file of the tree. `pedantic` adds advice, and `executor` adds findings about keys that this executor does
     not apply. Pass `whole=False` for a selection of files; nothing is then reported as unused."""
     bases, policy = Bases(tree), TreePolicy(tree)
-    files = (compile_file(path, tree, bases, policy, careful=careful, executor=executor) for path in tree.task_files())
-    return assemble(files, levels=policy.levels, careful=careful, executor=executor, whole=whole)
+    files = (compile_file(path, tree, bases, policy, pedantic=pedantic, executor=executor) for path in tree.task_files())
+    return assemble(files, levels=policy.levels, pedantic=pedantic, executor=executor, whole=whole)
 
 
 def assemble(
     files: Iterable[CompiledFile],
     *,
     levels: Mapping[str, str] = NO_LEVELS,
-    careful: bool = False,
+    pedantic: bool = False,
     executor: str | None = None,
     whole: bool = True,
 ) -> Compilation:
     """Combine compiled files into one compilation, including the checks across files. `levels` are the severities of the
     policy."""
     compiled = list(files)
-    broken, found = check_results(compiled, levels=levels, careful=careful, executor=executor, whole=whole)
+    broken, found = check_results(compiled, levels=levels, pedantic=pedantic, executor=executor, whole=whole)
     tasks = {f.compiled.id: f.compiled for f in compiled if f.compiled is not None and f.path not in broken}
     return Compilation(Registry.of(tasks), broken, found, len(compiled))
 
@@ -183,7 +183,7 @@ def check_results(
     files: Sequence[FileResult],
     *,
     levels: Mapping[str, str] = NO_LEVELS,
-    careful: bool = False,
+    pedantic: bool = False,
     executor: str | None = None,
     whole: bool = True,
 ) -> TreeResult:
@@ -191,13 +191,13 @@ def check_results(
     applied."""
     across: dict[str, list[Diagnostic]] = {}
     claims = [file.facts for file in files if file.facts is not None]
-    for each in check_across(claims, careful=careful, executor=executor, whole=whole):
+    for each in check_across(claims, pedantic=pedantic, executor=executor, whole=whole):
         across.setdefault(each.path, []).append(each)
     found: list[Diagnostic] = []
     broken: set[str] = set()
     comments = {file.path: file.comments for file in files if file.comments}
     by_file = {f.path: f.diagnostics + across.get(f.path, []) for f in files if f.diagnostics or f.path in across}
-    if executor is not None and careful:
+    if executor is not None and pedantic:
         vain = {rule for rule, key in _ASKED_FOR.items() if not_applied(executor, [key])}
         podded = {f.path for f in files if f.facts is not None and POD in f.facts.demands}
         by_file = {path: mine if path in podded else [d for d in mine if d.code not in vain] for path, mine in by_file.items()}
@@ -211,7 +211,7 @@ def check_results(
         }
     if levels:
         by_file = {path: apply_severities(mine, levels) for path, mine in by_file.items()}
-    for path, mine in (drop_ignored(by_file, comments, careful=careful) if comments else by_file).items():
+    for path, mine in (drop_ignored(by_file, comments, pedantic=pedantic) if comments else by_file).items():
         found += mine
         # An error in a prompt's own file, or in a template, breaks the task that uses it.
         if has_errors(mine):
@@ -225,20 +225,20 @@ def compile_file(
     bases: Bases,
     policy: "TreePolicy",
     *,
-    careful: bool = False,
+    pedantic: bool = False,
     executor: str | None = None,
     samples: bool = False,
 ) -> CompiledFile:
     """Parse, merge, shape, resolve and check one file. With `samples` the task keeps the payloads that it was checked with;
     decoded, they are ten times as large as their files."""
     with suggestion_budget():
-        document, task, found = _compiled(path, tree, bases, policy, careful)
+        document, task, found = _compiled(path, tree, bases, policy, pedantic)
     if document is None:
         return CompiledFile(path, fold_excess(found))
     said, compiled = (policy.facts if path == POLICY else None), None
     if task is not None:
         demands = policy.demands(task)
-        said = task_facts(task, careful=careful, executor=executor, priced=policy.facts is not None, demands=demands)
+        said = task_facts(task, pedantic=pedantic, executor=executor, priced=policy.facts is not None, demands=demands)
         compiled = emit(task, demands, policy.namespace(path))
         if task.samples and not samples:
             task = replace(task, samples=())
@@ -248,7 +248,7 @@ def compile_file(
 
 
 def _compiled(
-    path: str, tree: SourceTree, bases: Bases, policy: "TreePolicy", careful: bool
+    path: str, tree: SourceTree, bases: Bases, policy: "TreePolicy", pedantic: bool
 ) -> tuple[Document | None, ResolvedTask | None, list[Diagnostic]]:
     try:
         source = SourceFile(path, tree.read(path))
@@ -278,7 +278,7 @@ def _compiled(
         return document, None, found
     task, more = resolve(whole, shape, tree)
     found += more
-    found += checks.run(task, careful=careful)
+    found += checks.run(task, pedantic=pedantic)
     found += policy.judge(task, tree)
     if any(d.code == "OPT405" for d in found):
         # A webhook's secret in plain text has been told from other tokens already.

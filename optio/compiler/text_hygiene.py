@@ -249,7 +249,7 @@ def _folded(document: Document) -> Iterator[Diagnostic]:
 
 
 def _folded_script(document: Document) -> Iterator[Diagnostic]:
-    """A program or a set-up command below `>`, whose lines are commands of their own and become one."""
+    """Report a program or set-up command below `>` whose lines are separate commands and are joined into one."""
     value = document.value if isinstance(document.value, dict) else {}
     environment = value.get("environment")
     commands = environment.get("setupCommands") if isinstance(environment, dict) else None
@@ -271,7 +271,7 @@ def _folded_script(document: Document) -> Iterator[Diagnostic]:
 
 
 def _are_two(before: str, line: str) -> bool:
-    """Whether two lines of a script are commands of their own: a line that goes on ends or begins with a sign that says so."""
+    """Return True if two lines of a script are separate commands. A line that continues ends or begins with a sign for that."""
     if not before.strip() or not line.strip() or re.search(r"(?:[\\|&;({,=]|\b(?:do|then|else|in))\s*$", before):
         return False
     return re.match(_COMMAND, line.strip()) is not None or re.match(_ALONE, before.strip()) is not None

@@ -31,7 +31,7 @@ class LspOptions:
     tasks: str = TASKS
 
     @property
-    def careful(self) -> bool:
+    def pedantic(self) -> bool:
         """Whether rules are asked that look for what a task could do without."""
         return self.strict or self.verbose
 
@@ -88,7 +88,7 @@ class TaskTree:
     def __init__(self, root: Path, *, loose: bool = False) -> None:
         self.root, self.loose = root, loose
         self._compiler: IncrementalCompiler | None = None
-        self._careful = False
+        self._pedantic = False
         self._changed: deque[str] = deque()
         # Replaced as a whole, never changed: the other thread may be reading them.
         self._typed: Mapping[str, _Typed] = {}
@@ -127,8 +127,8 @@ class TaskTree:
         # In this order: what is typed in between is compiled now, and again the next time.
         changed: set[str] | None = self._take_changed()
         typed = self._typed
-        if self._compiler is None or options.careful != self._careful:
-            self._compiler, self._careful, changed = IncrementalCompiler(careful=options.careful), options.careful, None
+        if self._compiler is None or options.pedantic != self._pedantic:
+            self._compiler, self._pedantic, changed = IncrementalCompiler(pedantic=options.pedantic), options.pedantic, None
         if self.loose:
             changed = None
         elif self._stale:
@@ -194,8 +194,8 @@ class TaskTree:
 
 def _alone(path: str, view: SourceTree, options: LspOptions) -> tuple[CompiledFile, list[Diagnostic]]:
     policy = TreePolicy(view)
-    file = compile_file(path, view, Bases(view), policy, careful=options.careful)
-    return file, list(assemble([file], levels=policy.levels, careful=options.careful).diagnostics)
+    file = compile_file(path, view, Bases(view), policy, pedantic=options.pedantic)
+    return file, list(assemble([file], levels=policy.levels, pedantic=options.pedantic).diagnostics)
 
 
 def diagnostics_by_path(found: Sequence[Diagnostic], options: LspOptions) -> dict[str, tuple[Diagnostic, ...]]:

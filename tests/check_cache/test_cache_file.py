@@ -28,7 +28,7 @@ from tests.support import ROOT
 def kept(tmp_path: Path) -> dict[str, CacheEntry]:
     root = tmp_path / "tree"
     fill(root, 12)
-    maker = CachedChecker(DirectoryTree(root), FileStamps(root), careful=True)
+    maker = CachedChecker(DirectoryTree(root), FileStamps(root), pedantic=True)
     return {path: maker.make(path) for path in DirectoryTree(root).task_files()}
 
 
@@ -56,7 +56,7 @@ def test_the_findings_of_every_rule_are_the_same_when_they_come_back(directory: 
         files = [case] if case.is_file() else [p for p in case.rglob("*") if p.is_file()]
         base = case.parent if case.is_file() else case
         tree = MemoryTree({p.relative_to(base).as_posix(): p.read_bytes() for p in files})
-        maker = CachedChecker(tree, FileStamps(tmp_path), careful=True)
+        maker = CachedChecker(tree, FileStamps(tmp_path), pedantic=True)
         made = {path: maker.make(path) for path in tree.task_files()}
 
         assert unpack_entries(pack_entries(made)) == made

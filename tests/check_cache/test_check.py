@@ -91,25 +91,27 @@ class Edits(RuleBasedStateMachine):
         os.symlink(self.root / other, self.root / path)
         self._changed(path)
 
-    @rule(careful=st.booleans(), only=st.sampled_from([["a.yaml"], ["c/d.yaml", "b.yaml"]]))
-    def check_some(self, careful: bool, only: list[str]) -> None:
-        how = How(careful=careful, jobs=1, place=self.place, few=0)
+    @rule(pedantic=st.booleans(), only=st.sampled_from([["a.yaml"], ["c/d.yaml", "b.yaml"]]))
+    def check_some(self, pedantic: bool, only: list[str]) -> None:
+        how = How(pedantic=pedantic, jobs=1, place=self.place, few=0)
 
-        assert self._checked(only, how) == check(self.root, only, How(careful=careful))
+        assert self._checked(only, how) == check(self.root, only, How(pedantic=pedantic))
 
-    @rule(path=st.sampled_from(PLACES), text=st.sampled_from([*TEXTS, *TEMPLATES, *DEFAULTS, *POLICIES]), careful=st.booleans())
-    def check_what_is_typed(self, path: str, text: str, careful: bool) -> None:
+    @rule(
+        path=st.sampled_from(PLACES), text=st.sampled_from([*TEXTS, *TEMPLATES, *DEFAULTS, *POLICIES]), pedantic=st.booleans()
+    )
+    def check_what_is_typed(self, path: str, text: str, pedantic: bool) -> None:
         typed = {path: text.format(name="Typed", word="red", turns=2).encode()}
-        how = How(careful=careful, jobs=1, place=self.place, few=0)
+        how = How(pedantic=pedantic, jobs=1, place=self.place, few=0)
 
-        assert self._checked(None, how, typed) == plainly(self.root, careful=careful, typed=typed)
+        assert self._checked(None, how, typed) == plainly(self.root, pedantic=pedantic, typed=typed)
 
     @invariant()
     def finds_what_is_there(self) -> None:
-        for careful in (False, True):
-            how = How(careful=careful, jobs=1, place=self.place, few=0)
+        for pedantic in (False, True):
+            how = How(pedantic=pedantic, jobs=1, place=self.place, few=0)
 
-            assert self._checked(None, how) == plainly(self.root, careful=careful)
+            assert self._checked(None, how) == plainly(self.root, pedantic=pedantic)
 
     def _checked(self, only: list[str] | None, how: How, typed: Mapping[str, bytes] = MappingProxyType({})) -> object:
         with pytest.MonkeyPatch.context() as patch:
@@ -140,16 +142,16 @@ TestEdits.settings = settings(max_examples=40, stateful_step_count=10, deadline=
     texts=st.lists(st.sampled_from(TEXTS), min_size=1, max_size=12),
     names=st.lists(st.sampled_from(["One", "Two", "Three"]), min_size=12, max_size=12),
     jobs=st.integers(2, 4),
-    careful=st.booleans(),
+    pedantic=st.booleans(),
 )
-def test_more_processes_find_the_same(texts: list[str], names: list[str], jobs: int, careful: bool) -> None:
+def test_more_processes_find_the_same(texts: list[str], names: list[str], jobs: int, pedantic: bool) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         write(root, "base.yaml", TEMPLATES[0].format(word="red"))
         for number, text in enumerate(texts):
             write(root, f"{number}.yaml", text.format(name=names[number], word="red"))
 
-        assert check(root, how=How(careful=careful, jobs=jobs, few=0)) == plainly(root, careful=careful)
+        assert check(root, how=How(pedantic=pedantic, jobs=jobs, few=0)) == plainly(root, pedantic=pedantic)
 
 
 def test_what_is_kept_is_not_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

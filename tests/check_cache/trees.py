@@ -47,8 +47,8 @@ def fill(root: Path, count: int) -> None:
     write(root, "t1/_defaults.yaml", "maxTurns: 3\n")
 
 
-def plainly(root: Path, *, careful: bool = False, typed: Mapping[str, bytes] = MappingProxyType({})) -> Checked:
+def plainly(root: Path, *, pedantic: bool = False, typed: Mapping[str, bytes] = MappingProxyType({})) -> Checked:
     """What is found without any of it."""
     tree = OverlayTree(DirectoryTree(root), typed)
-    compilation = compile_tree(tree, careful=careful)
+    compilation = compile_tree(tree, pedantic=pedantic)
     return Checked(tuple(tree.task_files()), len(compilation.registry.tasks), compilation.diagnostics)

@@ -28,7 +28,7 @@ def compiled(case: Path) -> Compilation:
     directory = case.relative_to(CASES).parts[0]
     rule = RULES[directory.partition("-")[0]]
     tree = MemoryTree({p.relative_to(base).as_posix(): p.read_bytes() for p in files})
-    return compile_tree(tree, careful=rule.careful, executor="process" if rule.by_executor else None)
+    return compile_tree(tree, pedantic=rule.pedantic, executor="process" if rule.by_executor else None)
 
 
 @pytest.mark.parametrize("case", INPUTS, ids=lambda p: p.relative_to(CASES).as_posix())

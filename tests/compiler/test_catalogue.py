@@ -18,7 +18,7 @@ CASES = Path(__file__).parents[1] / "cases"
 
 def found(rule: Rule, example: str) -> tuple[Diagnostic, ...]:
     return compile_tree(
-        MemoryTree(example_files(example)), careful=rule.careful, executor="process" if rule.by_executor else None
+        MemoryTree(example_files(example)), pedantic=rule.pedantic, executor="process" if rule.by_executor else None
     ).diagnostics
 
 

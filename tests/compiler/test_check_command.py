@@ -110,8 +110,8 @@ def test_a_file_that_is_saved_while_fixes_are_made_keeps_what_was_saved(
         write(f"tasks.d/{name}.yaml", wrong.replace("name: A", f"name: {name}"))
     mended = Path("tasks.d/alike.yaml").read_text().replace("max_turns", "maxTurns")
 
-    def meanwhile(tree: SourceTree, *, unsafe: bool, careful: bool) -> FixedTree:
-        done = fix_tree(tree, unsafe=unsafe, careful=careful)
+    def meanwhile(tree: SourceTree, *, unsafe: bool, pedantic: bool) -> FixedTree:
+        done = fix_tree(tree, unsafe=unsafe, pedantic=pedantic)
         write("tasks.d/alike.yaml", mended)
         write("tasks.d/apart.yaml", "# mine\n")
         Path("tasks.d/gone.yaml").unlink()

@@ -140,7 +140,7 @@ def test_marks_and_line_ends_go_where_information_is_asked_for() -> None:
     tree = MemoryTree({"task.yaml": text})
 
     assert fix_tree(tree, unsafe=True).files == {}
-    assert fix_tree(tree, unsafe=False, careful=True).files == {
+    assert fix_tree(tree, unsafe=False, pedantic=True).files == {
         "task.yaml": text[3:].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     }
 
@@ -190,11 +190,11 @@ def test_a_path_is_mended_where_it_can_only_be_one(path: str, better: str) -> No
 def test_a_careful_reviewer_may_have_the_limits_written() -> None:
     tree = MemoryTree({"task.yaml": HEAD.replace("{{A}}", "hello")})
 
-    done = fix_tree(tree, unsafe=True, careful=True)
+    done = fix_tree(tree, unsafe=True, pedantic=True)
 
     assert b'budgetUsd: "1.00"\n' in done.files["task.yaml"]
     assert b"timeout: 20m\n" in done.files["task.yaml"]
-    assert fix_tree(tree, unsafe=False, careful=True).files == {}
+    assert fix_tree(tree, unsafe=False, pedantic=True).files == {}
 
 
 def test_a_fix_is_made_in_the_text_in_which_its_mistake_was_found() -> None:

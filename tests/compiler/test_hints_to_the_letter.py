@@ -73,11 +73,11 @@ def test_hints_that_are_followed_to_the_letter_end_their_error_and_bring_no_othe
             continue
         rule = RULES[found[0].code]
         executor = "process" if rule.by_executor else None
-        before = counted(compile_tree(MemoryTree(files), careful=rule.careful, executor=executor).diagnostics)
+        before = counted(compile_tree(MemoryTree(files), pedantic=rule.pedantic, executor=executor).diagnostics)
         for each in found:
             name = (each.path, each.code, each.message)
             for new in followed(files, each):
-                after = counted(compile_tree(MemoryTree(new), careful=rule.careful, executor=executor).diagnostics)
+                after = counted(compile_tree(MemoryTree(new), pedantic=rule.pedantic, executor=executor).diagnostics)
                 if after[name] < before[name] and not after - before:
                     done += 1
                     break

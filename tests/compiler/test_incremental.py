@@ -44,7 +44,7 @@ class Edits(RuleBasedStateMachine):
         self.files: dict[str, str] = {}
         self.versions: dict[str, int] = {}
         self.compiler = IncrementalCompiler()
-        self.told, self.careful = IncrementalCompiler(), IncrementalCompiler(careful=True)
+        self.told, self.pedantic = IncrementalCompiler(), IncrementalCompiler(pedantic=True)
         self.changed: set[str] = set()
         self.clock = 0
 
@@ -102,7 +102,7 @@ class Edits(RuleBasedStateMachine):
 
         assert told(compilation) == told(compile_tree(tree))
         assert told(self.told.compile(tree, changed=self.changed)) == told(compilation)
-        assert told(self.careful.compile(tree, signs)) == told(compile_tree(tree, careful=True))
+        assert told(self.pedantic.compile(tree, signs)) == told(compile_tree(tree, pedantic=True))
         self.changed.clear()
         served = {task.origin.path for task in compilation.registry.tasks.values()}
         assert set(self.compiler.unserved(compilation)) | served == {p for p in self.files if p.endswith(".yaml")} - {

@@ -24,7 +24,7 @@ MISTAKES = list(mistakes())
 
 def found(files: dict[str, bytes], code: str) -> tuple[Diagnostic, ...]:
     return compile_tree(
-        MemoryTree(files), careful=RULES[code].careful, executor="process" if RULES[code].by_executor else None
+        MemoryTree(files), pedantic=RULES[code].pedantic, executor="process" if RULES[code].by_executor else None
     ).diagnostics
 
 

@@ -36,10 +36,10 @@ def text_of(data: bytes) -> str:
     return data.decode("utf-8", "replace").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def compiles(files: Mapping[str, bytes], *, careful: bool = False) -> tuple[Compilation, float]:
+def compiles(files: Mapping[str, bytes], *, pedantic: bool = False) -> tuple[Compilation, float]:
     """The compilation and the seconds of work that it took."""
     start = time.process_time()
-    compilation = compile_tree(MemoryTree(files), careful=careful)
+    compilation = compile_tree(MemoryTree(files), pedantic=pedantic)
     work = time.process_time() - start
     lines = {path: text_of(data).split("\n") for path, data in files.items()}
     for each in compilation.diagnostics:

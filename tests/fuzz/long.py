@@ -26,7 +26,7 @@ def main(seconds: float, seed: int) -> int:
         files = drawn(rng)
         count += 1
         try:
-            compilation, work = compiles(files, careful=rng.random() < 0.2)
+            compilation, work = compiles(files, pedantic=rng.random() < 0.2)
             codes.update({d.code for d in compilation.diagnostics})
             slowest = sorted([*slowest, (work, number)])[-3:]
             if rng.random() < 0.2:

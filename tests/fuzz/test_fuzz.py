@@ -19,7 +19,7 @@ def test_damaged_files_get_findings_and_nothing_else(number: int) -> None:
         rng = random.Random(seed)
         files = drawn(rng)
 
-        compilation, _ = compiles(files, careful=seed % 5 == 0)
+        compilation, _ = compiles(files, pedantic=seed % 5 == 0)
 
         if seed % 10 == 0:
             prints(compilation, files)

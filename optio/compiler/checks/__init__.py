@@ -85,7 +85,7 @@ def _for_some(task: ResolvedTask) -> Iterator[Check]:
         yield github.check
 
 
-def run(task: ResolvedTask, *, careful: bool = False) -> list[Diagnostic]:
+def run(task: ResolvedTask, *, pedantic: bool = False) -> list[Diagnostic]:
     """Return every finding about one task, except below `task.gaps`, where an earlier stage has already reported the mistake.
     With `pedantic` the list includes advice: settings that are valid and could be better."""
     first = [d for check in FIRST for d in check(task)]
@@ -93,7 +93,7 @@ def run(task: ResolvedTask, *, careful: bool = False) -> list[Diagnostic]:
     if any(d.code in _UNUSABLE_SCHEMA for d in first):
         task = replace(task, gaps=task.gaps | {params.ROUTE})
     checks = CHECKS
-    if careful:
+    if pedantic:
         from optio.compiler.checks import pedantic as more
 
         checks = (*CHECKS, more.check)

@@ -12,7 +12,7 @@ from optio.compiler.source_tree import SUFFIXES
 
 
 def check_across(
-    claims: Sequence[TaskFacts], *, careful: bool = False, executor: str | None = None, whole: bool = True
+    claims: Sequence[TaskFacts], *, pedantic: bool = False, executor: str | None = None, whole: bool = True
 ) -> Iterator[Diagnostic]:
     """Yield the findings about all files together. Of two tasks with the same id or webhook path, the first file in path order
     keeps it and the later one has the error. `executor` adds keys that this executor does not apply; without `whole` (some
@@ -30,7 +30,7 @@ def check_across(
         from optio.compiler.checks import namespaces
 
         yield from namespaces.check(claims)
-    if careful or any(claim.caps != NO_SPEND_CAPS for claim in claims):
+    if pedantic or any(claim.caps != NO_SPEND_CAPS for claim in claims):
         # Imported here: what all tasks come to is asked of few trees.
         from optio.compiler.checks import tree_budget
 

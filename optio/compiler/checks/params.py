@@ -155,7 +155,7 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -
 
 
 def _members(word: str, sub: dict[str, Any]) -> str | None:
-    """The cure for a type of a list that is chosen from, or of a list of some type."""
+    """Return the hint for a list type such as `list[string]` or `choice`: the items' type, or an `enum`."""
     options = next((name for name in _OPTIONS if isinstance(sub.get(name), list) and sub[name]), None)
     if options is not None and len(shown := flow(sub[options])) <= _MAX_MADE:
         if _suggest_type(word) == "array":
@@ -167,7 +167,7 @@ def _members(word: str, sub: dict[str, Any]) -> str | None:
 
 
 def _keyword(schema: dict[str, Any], place: Route, value: Any) -> str | None:
-    """What to write for a keyword's value of another type, made of what stands there."""
+    """Return the value to write for a keyword whose value has another type, derived from the wrong value."""
     word, beside = str(place[-1]) if place else "", value_at(schema, place[:-1])
     if word in ("exclusiveMinimum", "exclusiveMaximum") and isinstance(value, bool):
         plain = word.replace("exclusiveM", "m")

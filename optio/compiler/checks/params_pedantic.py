@@ -81,7 +81,7 @@ def _words(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Di
 
 
 def _checked(word: str, value: Any) -> str | None:
-    """The cure for a check in the words of another system: the pattern that it holds, or the bounds of a range."""
+    """Return the hint for a check in the words of another system: an equivalent `pattern`, or the bounds of a range."""
     if (
         word in ("range", "between")
         and isinstance(value, list)

@@ -189,7 +189,7 @@ def parameter_of_path(path: str, known: DeclaredParameters) -> str:
 
 
 def _named_in(inner: str, known: DeclaredParameters) -> str | None:
-    """The parameter that the last name of an expression stands for, whatever its case: `.Number`, `vars['team']`."""
+    """Return the parameter that the last name of an expression stands for, regardless of case: `.Number`, `vars['team']`."""
     folded = {name.casefold().replace("_", ""): name for name in known.properties if _is_name(name)}
     words = re.findall(r"\w+", inner)
     return folded.get(words[-1].casefold().replace("_", "")) if words else None

@@ -11,7 +11,7 @@ _FIELDS = 5
 
 
 def _one_of_each(first: Trigger, second: Trigger) -> str:
-    """The cure: one expression for both where they differ in one field alone, two tasks otherwise."""
+    """Return the hint for a second trigger: one expression for both where they differ in a single field, or two tasks."""
     if isinstance(first, ScheduleTrigger) and isinstance(second, ScheduleTrigger):
         one, other = (each.config.cron_expression.split() for each in (first, second))
         differ = [index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b]

@@ -1,5 +1,5 @@
-"""Conditions: a filter of deliveries as other systems write it, as a list of rules, a pattern of an event, or a triple of
-field, operator and value. Loaded only for a file with such a key."""
+"""Convert conditions of other systems to a filter of deliveries: lists of rules, event patterns, and triples of field, operator
+and value. Imported only for a file with such a key."""
 
 import re
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ _ALL, _ANY = " && ", " || "
 
 
 def condition(value: Any) -> str | None:
-    """Return a filter in quotes, made of the conditions that stand there; None where one of them is not understood."""
+    """Return a filter in quotes for the conditions, or None where one of them is not understood."""
     made = _rules(value) if isinstance(value, list) else _of_mapping(value) if isinstance(value, dict) else _text(value)
     return None if made is None else flow(made)
 
 
 def branches(names: list[str], path: str, prefix: str = "") -> str | None:
-    """Return the test that a path is one of these names, in which `*` stands for any letters."""
+    """Return the test that a path is one of these names, in which `*` stands for any characters."""
     tests = []
     for name in names:
         if not re.fullmatch(r"[\w./*+-]{1,100}", name):
@@ -39,7 +39,7 @@ def branches(names: list[str], path: str, prefix: str = "") -> str | None:
 
 
 def _rules(value: list[Any]) -> str | None:
-    """Rules of which one must hold; field, operator and value must hold together."""
+    """Join rules by "or"; the field, operator and value of each rule are joined by "and"."""
     if not value or len(value) > _MAX_TESTS:
         return None
     triples = all(isinstance(each, dict) and _triple(each) is not None for each in value)
@@ -77,7 +77,7 @@ def _text(value: Any) -> str | None:
 
 
 def _triple(value: dict[Any, Any]) -> str | None:
-    """`{field: action, operator: equals, value: opened}`."""
+    """Return the test for `{field: action, operator: equals, value: opened}`, or None."""
     folded = {str(key).lower(): inner for key, inner in value.items()}
     field = next((folded[name] for name in _FIELDS if isinstance(folded.get(name), str)), None)
     told = next((folded[name] for name in _VALUES if name in folded), None)
@@ -107,7 +107,7 @@ def _test(path: str, sign: str, value: Any) -> str | None:
 
 
 def _pattern(value: dict[Any, Any], path: str, depth: int) -> str | None:
-    """A pattern of an event: each key must hold, each list names what it may be."""
+    """Return the test for an event pattern: all keys must match, and each list names the allowed values."""
     if not value or depth > _MAX_DEPTH:
         return None
     tests: list[str | None] = []

@@ -1,4 +1,4 @@
-"""Hosts by the names that other systems give to sets of them: `github`, `node`, `python`."""
+"""Hosts by the names that other systems give to groups of them, such as `github`, `node` or `python`. Data only."""
 
 ECOSYSTEMS = {
     "github": "github.com, api.github.com",

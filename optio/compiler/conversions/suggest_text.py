@@ -156,7 +156,7 @@ def _amounts(value: Any) -> str | None:
 
 
 def _environment(value: Any) -> str | None:
-    """Of variables in a list."""
+    """Return a mapping of variables from a list of names and values, or None."""
     variables = to.mapping_of_texts(value) if isinstance(value, list) and value else None
     return None if variables is None else f"{{env: {variables}}}"
 

@@ -114,7 +114,7 @@ _OBJECTS = {
 
 
 def _filter_of(events: dict[str, Any]) -> str | None:
-    """The filter of GitHub's events with their branches, tags and actions; None where nothing is filtered."""
+    """Return the filter for GitHub events with branches, tags and actions, or None where nothing is filtered."""
     tests = {name: _tests_of(name, filters) for name, filters in events.items()}
     if not any(tests.values()):
         return None
@@ -275,14 +275,14 @@ def starts_an_hour(value: Any) -> str | None:
 
 
 def cores(value: Any) -> str | None:
-    """Return an amount of CPU in quotes, of a number of cores or of thousandths."""
+    """Return an amount of CPU in quotes, for a number of cores or of thousandths of a core."""
     if isinstance(value, (dict, list, bool)) or value is None:
         return None
     return f'"{re.sub(r"(?i)[ _-]*v?(?:cpu|core)s?$", "", str(value).strip())}"'
 
 
 def memory(value: Any) -> str | None:
-    """Return an amount of memory: `512m`, `2g` and `1.5 GB` as containers and machines have them, and bytes."""
+    """Return an amount of memory in the notation of Kubernetes, from `512m`, `2g`, `1.5 GB` or a number of bytes."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     found = re.fullmatch(r"(?i)\s*(\d{1,15}(?:\.\d{1,3})?)\s*([kmgt])?(i?)(?:b|bytes?)?\s*", str(value))
@@ -296,7 +296,7 @@ def memory(value: Any) -> str | None:
 
 
 def amounts(value: Any) -> str | None:
-    """Return amounts of CPU and memory, also of a container's `limits` and `reservations`."""
+    """Return amounts of CPU and memory, also from a container's `limits` and `reservations`."""
     made = _amounts(value) if isinstance(value, dict) else {}
     return flow(made) if made else None
 
@@ -354,7 +354,7 @@ def secrets_of(value: Any) -> str | None:
 
 
 def secrets_in(value: Any) -> str | None:
-    """Return the names of the secrets that a mapping refers to; what may be a secret itself is not repeated."""
+    """Return the names of the secrets that a mapping refers to. A text that may be a secret itself is not repeated."""
     found: list[str] = []
     ahead = [value] if isinstance(value, (dict, list)) else []
     while ahead:
@@ -483,12 +483,12 @@ def catch_up(value: Any) -> str | None:
 
 
 def late(value: Any) -> str | None:
-    """Return what becomes of missed slots, where a deadline bounds how late one may begin."""
+    """Return the `misfire` word for a deadline that limits how late a slot may start."""
     return None if isinstance(value, (dict, list)) or value is None else "skip"
 
 
 def caught_up_once(value: Any) -> str | None:
-    """Return what becomes of missed slots, where all of them together are one run or none."""
+    """Return the `misfire` word for a setting that merges all missed slots into one run, or drops them."""
     return None if isinstance(value, (dict, list)) or value is None else "last" if _bool(value) == "true" else "skip"
 
 
@@ -499,7 +499,7 @@ def overlapping(value: Any) -> str | None:
 
 
 def condition(value: Any) -> str | None:
-    """Return a filter of deliveries."""
+    """Return a filter of deliveries for a condition of another system."""
     from optio.compiler.conversions.conditions import condition as made  # only who wrote one elsewhere's way waits for it
 
     return made(value)
@@ -566,7 +566,7 @@ def _duration(value: Any, unit: float) -> str | None:
 
 
 def _of_parts(parts: dict[str, Any], unit: float) -> str | None:
-    """A duration of `{time: 1, unit: HOURS}`, `{hours: 1, minutes: 30}` or `{limit: 90}`."""
+    """Return a duration for `{time: 1, unit: HOURS}`, `{hours: 1, minutes: 30}` or `{limit: 90}`."""
     amount = next((parts[name] for name in _AMOUNTS if isinstance(parts.get(name), (int, float, str))), None)
     named = next((parts[name] for name in ("unit", "units", "timeunit") if isinstance(parts.get(name), str)), None)
     if named is not None and amount is not None:

@@ -1,1 +1,1 @@
-"""What senders put into webhook payloads, and the JSONPath queries that read them."""
+"""Payloads of webhooks by sender, and the JSONPath queries that read them."""

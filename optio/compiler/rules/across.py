@@ -1,4 +1,4 @@
-"""OPT701 to OPT710: the tree as a whole, and comments to Optio."""
+"""Rules OPT701 to OPT710: the tree as a whole, and ignore comments."""
 
 from optio.compiler.rules.rule import ERROR, INFO, WARNING, Rule
 

@@ -1,4 +1,4 @@
-"""What `optio plan` finds: not what a file says, but what its change does."""
+"""Rules OPT801 to OPT811: findings of `optio plan` about the effect of a change, and not about a file."""
 
 from optio.compiler.rules.rule import ERROR, INFO, WARNING, Rule
 

@@ -1,15 +1,15 @@
-"""The rule catalogue, by code. Codes and names are stable; `optio explain CODE` prints an entry."""
+"""The catalogue of all rules, by code. Codes and names are stable; `optio explain CODE` prints an entry."""
 
 import re
 
 from optio.compiler.rules import (
     across,
-    careful,
     changes,
     dedupe,
     environment,
     files,
     params,
+    pedantic,
     pool,
     prompt,
     schedule,
@@ -34,7 +34,7 @@ RULES: dict[str, Rule] = {
         environment,
         pool,
         across,
-        careful,
+        pedantic,
         changes,
     )
     for rule in part.RULES
@@ -45,7 +45,7 @@ _FILE = re.compile(r"^# file: (\S+)\n", re.MULTILINE)
 
 
 def suggest_code(text: str) -> tuple[str | None, str | None]:
-    """The code of the rule that somebody means who writes it otherwise, or gives the rule's name; else one that is near."""
+    """Return the rule's code for another spelling of it or for the rule's name, and otherwise the most similar code."""
     code = text.upper().replace("-", "").replace("_", "")
     code = code[:3] + code[3:].translate(_LETTERS_FOR_DIGITS)
     named = next((rule.code for rule in RULES.values() if rule.name == text.lower().replace("_", "-")), None)
@@ -54,9 +54,10 @@ def suggest_code(text: str) -> tuple[str | None, str | None]:
 
 
 def example_files(example: str) -> dict[str, bytes]:
-    """The tree that an example stands for: `# file: PATH` begins a file, `---` a complete one, and a task gets what it lacks.
+    """Return the files that an example stands for. `# file: PATH` begins a file and `---` a complete one; other tasks get the
+    required keys that they lack.
 
-    Bytes that are no UTF-8 stand in the catalogue as lone surrogates.
+    Bytes that are not UTF-8 are lone surrogates in the catalogue.
     """
     parts = _FILE.split(example)
     named = dict(zip(parts[1::2], parts[2::2], strict=True)) if len(parts) > 1 else {"task.yaml": example}

@@ -1,4 +1,4 @@
-"""OPT227 to OPT230: the business key."""
+"""Rules OPT227 to OPT230: the deduplication key."""
 
 from optio.compiler.rules.rule import ERROR, WARNING, Rule
 

@@ -1,4 +1,4 @@
-"""OPT502 to OPT526: where the agent runs."""
+"""Rules OPT502 to OPT526, OPT607, OPT613 and OPT713: the environment of the agent, and the limits of the policy."""
 
 from optio.compiler.rules.rule import ERROR, WARNING, Rule
 

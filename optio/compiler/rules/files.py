@@ -1,4 +1,4 @@
-"""OPT001 to OPT024: the file and its YAML."""
+"""Rules OPT001 to OPT024: the file and its YAML."""
 
 from optio.compiler.rules.rule import ERROR, INFO, WARNING, Rule
 

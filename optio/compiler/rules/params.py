@@ -1,4 +1,4 @@
-"""OPT205 to OPT226: the parameters' JSON Schema."""
+"""Rules OPT205 to OPT226: the JSON Schema of the parameters."""
 
 from optio.compiler.rules.rule import ERROR, INFO, WARNING, Rule
 

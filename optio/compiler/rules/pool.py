@@ -1,4 +1,4 @@
-"""OPT606: pods that are kept ready."""
+"""Rule OPT606: warm pods."""
 
 from optio.compiler.rules.rule import WARNING, Rule
 

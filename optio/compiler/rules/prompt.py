@@ -1,4 +1,4 @@
-"""OPT201 to OPT204, OPT217 to OPT219, OPT231: the prompt and its placeholders."""
+"""Rules OPT201 to OPT204, OPT217 to OPT219 and OPT231: the prompt and its placeholders."""
 
 from optio.compiler.rules.rule import ERROR, WARNING, Rule
 

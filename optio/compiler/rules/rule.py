@@ -1,12 +1,12 @@
-"""A rule of the compiler, as data."""
+"""The data type of a rule."""
 
 from typing import NamedTuple
 
 
 class Rule(NamedTuple):
-    """`wrong` and `right` are YAML; the tests run both. What they leave out (name, runtime, prompt) is filled in. `strict` is
-    the severity under `--strict`, where it is another; what is only for a `careful` reviewer is looked for on demand. A rule
-    `by_executor` is checked by `optio check` alone, for one that says where runs are executed."""
+    """A rule of the catalogue. `wrong` and `right` are YAML examples, which the tests compile after adding the required keys
+    that they lack. `strict` is the severity under `--strict` if it differs. A `pedantic` rule is checked only with `--strict`
+    or `--verbose`, and a rule `by_executor` only by `optio check` with a known executor."""
 
     code: str
     name: str
@@ -16,7 +16,7 @@ class Rule(NamedTuple):
     wrong: str
     right: str
     strict: str = ""
-    careful: bool = False
+    pedantic: bool = False
     by_executor: bool = False
 
 

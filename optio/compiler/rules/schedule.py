@@ -1,4 +1,4 @@
-"""OPT301 to OPT322, and OPT603: triggers in general, schedules, and what they may spend."""
+"""Rules OPT301 to OPT322 and OPT603: triggers, schedules, and what they may spend."""
 
 from optio.compiler.rules.rule import ERROR, INFO, WARNING, Rule
 

@@ -1,4 +1,4 @@
-"""OPT101 to OPT119: keys and the types of their values; OPT610: money."""
+"""Rules OPT101 to OPT122, and some of others' numbers: keys, and the types of their values."""
 
 from optio.compiler.rules.rule import ERROR, WARNING, Rule
 

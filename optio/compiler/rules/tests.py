@@ -1,4 +1,4 @@
-"""OPT425: a task's own tests."""
+"""Rule OPT425: a task's own tests."""
 
 from optio.compiler.rules.rule import ERROR, Rule
 

@@ -1,4 +1,4 @@
-"""OPT401 to OPT427: webhooks."""
+"""Rules OPT401 to OPT427: webhooks."""
 
 from optio.compiler.rules.rule import ERROR, WARNING, Rule
 

@@ -131,7 +131,7 @@ def _named(value: Any) -> str:
 
 
 def _joined(root: Any, route: Route, known: list[str]) -> str | None:
-    """The entry that `{name:VALUE}` was meant to be, which YAML reads as a key without a value."""
+    """Return the entry that `{name:VALUE}` was meant to be; without a blank, YAML reads it as a key without a value."""
     word, colon, rest = str(route[-1]).partition(":")
     if not colon or not rest or word not in known or value_at(root, route) is not None:
         return None
@@ -139,7 +139,7 @@ def _joined(root: Any, route: Route, known: list[str]) -> str | None:
 
 
 def _outdented(root: Any, route: Route) -> str | None:
-    """The text of several lines before this key, of which the key is the last line: `Format: five bullets`."""
+    """Return the multi-line text before this key, if the key is its last line: `Format: five bullets`."""
     keys = list(root) if len(route) == 1 and isinstance(root, dict) else []
     if not keys or not _is_prose(str(route[-1])) or not isinstance(root[route[-1]], str | None):
         return None

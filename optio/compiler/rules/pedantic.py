@@ -1,4 +1,4 @@
-"""What is asked only with `--strict` or `--verbose`."""
+"""Rules that are checked only with `--strict` or `--verbose`: valid settings that a reviewer would ask about."""
 
 from collections.abc import Callable
 
@@ -60,32 +60,32 @@ RULES = (
         "OPT312", "herd", INFO, "ten or more tasks start in the same minute",
         "Few of them can run at once, so the rest wait in the queue while the neighbouring minutes are idle.",
         _herd(lambda place: 0), _herd(lambda place: 6 * place),
-        strict=INFO, careful=True,
+        strict=INFO, pedantic=True,
     ),
     Rule(
         "OPT323", "no-trigger", INFO, "no trigger starts the task",
         "Only the API and the command line can start it. A reader of the file will look for the trigger that is missing.",
         _without("triggers"), _WHOLE,
-        strict=INFO, careful=True,
+        strict=INFO, pedantic=True,
     ),
     Rule(
         "OPT418", "no-replay-guard", INFO, "a repeated delivery starts another run",
         "Senders repeat a delivery that got no answer. Without a time stamp or a delivery id, the repetition cannot be "
         "recognised.",
         _signed("scheme: hmac, replayWindow: none"), _signed("scheme: hmac, replayWindow: 10m"),
-        strict=WARNING, careful=True,
+        strict=WARNING, pedantic=True,
     ),
     Rule(
         "OPT419", "no-filter", INFO, "every event of a sender starts a run",
         "GitHub sends a ping, and every action of every event that the hook subscribes to. Each run may cost up to its budget.",
         _signed("scheme: github"), _signed("scheme: github, events: [push]"),
-        strict=WARNING, careful=True,
+        strict=WARNING, pedantic=True,
     ),
     Rule(
         "OPT423", "ssrf-url", INFO, "a URL from outside, and a network that lets the agent fetch it",
         "The sender can make the agent fetch any page and follow the instructions on it.",
         _fetching("'0.0.0.0/0'"), _fetching("api.anthropic.com"),
-        strict=WARNING, careful=True,
+        strict=WARNING, pedantic=True,
     ),
     Rule(
         "OPT501", "unpinned-image", INFO, "the image may change",
@@ -95,74 +95,74 @@ RULES = (
             "environment",
             f"environment:\n  image: ghcr.io/acme/agent:1.4@sha256:{'0123456789abcdef' * 4}\n" + _OWN,
         ),
-        strict=WARNING, careful=True,
+        strict=WARNING, pedantic=True,
     ),
     Rule(
         "OPT510", "open-network", INFO, "the agent may reach every public address",
         "An agent that was manipulated can send data to any host that the attacker names.",
         _without("environment", "environment: {secrets: [ANTHROPIC_API_KEY]}\n"), _WHOLE,
-        strict=WARNING, careful=True,
+        strict=WARNING, pedantic=True,
     ),
     Rule(
         "OPT514", "unused-secret", INFO, "a secret that the task does not use",
         "An agent cannot leak a secret that it does not have. Anyone who has a signing secret can forge deliveries.",
         _without("environment", "environment:\n" + _OWN.replace("[ANTHROPIC_API_KEY]", "[ANTHROPIC_API_KEY, WIKI_TOKEN]")),
         _without("environment", "environment:\n" + _OWN),
-        strict=WARNING, careful=True,
+        strict=WARNING, pedantic=True,
     ),
     Rule(
         "OPT521", "unpinned-package", INFO, "a package is installed without a version",
         "The version that is installed tomorrow, with your secrets, may differ from the one that was tested.",
         _setting_up("pip install pip-audit"), _setting_up("pip install pip-audit==2.9.0"),
-        strict=WARNING, careful=True,
+        strict=WARNING, pedantic=True,
     ),
     Rule(
         "OPT601", "no-budget", INFO, "a run has no budget",
         "An agent that loops keeps spending until somebody stops it.",
         _without("budgetUsd"), _WHOLE,
-        strict=WARNING, careful=True,
+        strict=WARNING, pedantic=True,
     ),
     Rule(
         "OPT602", "no-turn-limit", INFO, "an agent has no turn limit",
         "A turn limit stops an agent that loops, even where its runtime does not report costs.",
         _without("maxTurns"), _WHOLE,
-        strict=WARNING, careful=True,
+        strict=WARNING, pedantic=True,
     ),
     Rule(
         "OPT604", "over-global", INFO, "more concurrent runs than the default limit of all tasks together",
         "The surplus runs wait in the queue and delay other tasks, unless the server allows more runs "
         "(OPTIO_MAX_WORKFLOW_CONCURRENT).",
         _WHOLE + "maxConcurrent: 50\n", _WHOLE + "maxConcurrent: 5\n",
-        strict=WARNING, careful=True,
+        strict=WARNING, pedantic=True,
     ),
     Rule(
         "OPT605", "no-timeout", INFO, "a run has no time limit of its own",
         "The server's default timeout applies. It was chosen for all tasks, and a stuck run holds its slot that long.",
         _without("timeout"), _WHOLE,
-        strict=WARNING, careful=True,
+        strict=WARNING, pedantic=True,
     ),
     Rule(
         "OPT608", "floating-model", INFO, "the model may change",
         "An alias can point to another model, at another price, from one day to the next.",
         _without("model", "model: sonnet\n"), _WHOLE,
-        strict=INFO, careful=True,
+        strict=INFO, pedantic=True,
     ),
     Rule(
         "OPT611", "no-day-cap", INFO, "a webhook may start any number of runs",
         "A sender that repeats itself, or a stranger with the secret, can spend the day's money within an hour.",
         _hook(), _hook("startLimit: {count: 50, per: 24h}\n"),
-        strict=WARNING, careful=True,
+        strict=WARNING, pedantic=True,
     ),
     Rule(
         "OPT712", "doc-gap", INFO, "the task has no description or no owner",
         "People who do not know the file need to see what the task is for, and whom to ask when it fails.",
         _without("description"), _WHOLE,
-        strict=INFO, careful=True,
+        strict=INFO, pedantic=True,
     ),
     Rule(
         "OPT525", "no-credential", INFO, "a `claude-code` task without a credential",
         "A run does not use the login of its worker. Without a credential of its own it ends before the first turn.",
         _without("environment", "environment: {network: {egress: [api.anthropic.com]}}\n"), _WHOLE,
-        strict=WARNING, careful=True,
+        strict=WARNING, pedantic=True,
     ),
 )  # fmt: skip
