@@ -125,25 +125,25 @@ class _OutlineReader:
     text: str
     found: list[OutlineEntry] = field(default_factory=list)
     _frames: list[_BlockFrame] = field(default_factory=list)
-    _last: CursorContext | None = None
+    last: CursorContext | None = None
 
     def read(self) -> None:
         at, length = 0, len(self.text)
         while at < length:
             start = at
-            end = self._line_end(at)
-            at = self._indented(at, end)
+            end = self.line_end(at)
+            at = self.indented(at, end)
             if at < end and self.text[at] != "#" and not (at == start and self.text.startswith(("---", "...", "%"), at)):
-                self._last = None
+                self.last = None
                 at = self._line(at, at - start)
             else:
                 at = end
-            at = self._line_end(at) + 1
+            at = self.line_end(at) + 1
 
     def context(self) -> CursorContext:
         length = len(self.text)
-        if self._last is not None:
-            return self._last
+        if self.last is not None:
+            return self.last
         begin = self.text.rfind("\n") + 1
         line = self.text[begin:]
         if "#" in line and (line.lstrip().startswith("#") or re.search(r"[ \t]#", line)):
@@ -154,7 +154,7 @@ class _OutlineReader:
 
     def _line(self, at: int, column: int) -> int:
         """One line from its first character on, and what goes on below it; gives the offset up to which it was read."""
-        text, end = self.text, self._line_end(at)
+        text, end = self.text, self.line_end(at)
         dash = self._is_dash(at)
         while self._frames and (
             self._frames[-1].column > column or (self._frames[-1].column == column and self._frames[-1].is_list and not dash)
@@ -171,10 +171,10 @@ class _OutlineReader:
             else:
                 self._fill()
                 self._frames.append(_BlockFrame(column, 0))
-            rest = self._indented(at + 1, end)
+            rest = self.indented(at + 1, end)
             self._add(at, at + 1, rest, rest, ValueStyle.NONE)
             if rest >= end and len(text) == end and rest > at + 1:
-                self._last = CursorContext(CursorPlace.KEY, self._route(), "", rest)
+                self.last = CursorContext(CursorPlace.KEY, self.route(), "", rest)
             at = rest
         if at >= end or text[at] == "#":
             return end
@@ -188,7 +188,7 @@ class _OutlineReader:
         else:
             self._fill()
             self._frames.append(_BlockFrame(column, name))
-        value = self._indented(key.end(), end)
+        value = self.indented(key.end(), end)
         return self._value(key.start(), key.end(1), value, end, column)
 
     def _value_only(self, at: int, end: int, column: int) -> int:
@@ -201,7 +201,7 @@ class _OutlineReader:
             entry = self.found[-1]
             end = self._value(entry.start, entry.end, at, end, top.column, again=True)
         if is_key:
-            self._last = CursorContext(CursorPlace.KEY, self._route() if item else self._below(column), word, at)
+            self.last = CursorContext(CursorPlace.KEY, self.route() if item else self._below(column), word, at)
         if item or is_key:
             return end
         last = self.found[-1] if self.found else None
@@ -217,26 +217,26 @@ class _OutlineReader:
         begin = properties.end() if properties else value
         sign = text[begin : begin + 1] if begin < end else ""
         kind, done = ValueStyle.SCALAR, end
-        route = self._route()
+        route = self.route()
         if sign in ("", "#"):
             kind, begin, done = ValueStyle.NONE, stop, end
             if end == len(text) and sign == "" and value > stop + 1:
-                self._last = CursorContext(CursorPlace.VALUE, route, "", end)
+                self.last = CursorContext(CursorPlace.VALUE, route, "", end)
         elif sign in "|>" and _HEADER.match(text, begin):
             kind, done = ValueStyle.BLOCK, self._block_end(end, column)
             if done == len(text) and end < len(text):
-                self._last = CursorContext(CursorPlace.TEXT, route, text[text.rfind("\n") + 1 :], text.rfind("\n") + 1)
+                self.last = CursorContext(CursorPlace.TEXT, route, text[text.rfind("\n") + 1 :], text.rfind("\n") + 1)
         elif sign in "{[":
             kind, done = ValueStyle.FLOW, -1
         elif sign in "\"'":
-            done = self._quoted_end(begin, column)
+            done = self.quoted_end(begin, column)
             if done == len(text) and not _closed(text, begin, done):
-                self._last = CursorContext(CursorPlace.VALUE, route, text[begin + 1 :], begin + 1, quote=sign)
+                self.last = CursorContext(CursorPlace.VALUE, route, text[begin + 1 :], begin + 1, quote=sign)
         else:
             found = _PLAIN_END.search(text, begin, end + 1)
             done = found.start() if found else end
             if end == len(text) and done == end:
-                self._last = CursorContext(CursorPlace.VALUE, route, text[begin:end], begin)
+                self.last = CursorContext(CursorPlace.VALUE, route, text[begin:end], begin)
         if kind is not ValueStyle.NONE:
             self._fill()
         if again:
@@ -244,84 +244,11 @@ class _OutlineReader:
         if kind is ValueStyle.FLOW:
             index = len(self.found)
             self._add(start, stop, begin, begin, kind)
-            done = self._flow(begin, column)
+            done = _FlowReader(self, begin, column).read()
             self.found[index] = self.found[index]._replace(stop=done)
         else:
             self._add(start, stop, begin, done if kind is not ValueStyle.NONE else begin, kind)
         return max(done, value)
-
-    def _flow(self, at: int, column: int) -> int:
-        """What stands between brackets, from the first one on; gives the offset behind the last one."""
-        text, length = self.text, len(self.text)
-        stack: list[_OpenBracket] = []
-        token: tuple[int, int] | None = None
-        base = self._route()
-
-        def route() -> Route:
-            return (*base, *(each.step for each in stack if each.step is not None))
-
-        def value(begin: int, end: int) -> int | None:
-            """Of the key before it, or an item of a list; gives the place of its entry."""
-            top = stack[-1]
-            if top.is_list:
-                self.found.append(OutlineEntry(route(), begin, begin, begin, end, ValueStyle.SCALAR))
-                return len(self.found) - 1
-            if top.key is not None:
-                self.found[top.key] = self.found[top.key]._replace(value=begin, stop=end, kind=ValueStyle.SCALAR)
-            return top.key
-
-        while at < length:
-            char = text[at]
-            if char in "{[":
-                entry = value(at, at) if stack else None
-                stack.append(_OpenBracket(char == "[", 0 if char == "[" else None, entry))
-                token = None
-                if len(stack) > _MAX_DEPTH:
-                    return length
-            elif char in "}]":
-                if token is not None:
-                    value(*token)
-                token = None
-                opened = stack.pop().entry
-                if opened is not None:
-                    self.found[opened] = self.found[opened]._replace(stop=at + 1, kind=ValueStyle.FLOW)
-                if not stack:
-                    return at + 1
-            elif char == ",":
-                if token is not None:
-                    value(*token)
-                token = None
-                stack[-1].go_on()
-            elif char == "#" and text[at - 1].isspace():
-                at = self._line_end(at)
-                if at == length:
-                    self._last = CursorContext(CursorPlace.NOTHING, (), "", length)
-                    return at
-                continue
-            elif char == "\n":
-                following = self._indented(at + 1, self._line_end(at + 1))
-                if following - at - 1 <= column and _KEY.match(text, following) and text[following] not in "\"'":
-                    return at
-            elif char in "\"'":
-                end = self._quoted_end(at, column)
-                if end == length and not _closed(text, at, end):
-                    self._last = CursorContext(stack[-1].where, route(), text[at + 1 :], at + 1, flow=True, quote=char)
-                    return end
-                token, at = (at, end), end - 1
-            elif char == ":":
-                top = stack[-1]
-                if token is not None and not top.is_list and top.step is None:
-                    top.step, top.key = _name(text[slice(*token)]), len(self.found)
-                    self.found.append(OutlineEntry(route(), token[0], token[1], at + 1, at + 1, ValueStyle.NONE))
-                token = None
-            elif not char.isspace():
-                plain = _FLOW_PLAIN.match(text, at)
-                end = plain.end() if plain else at + 1
-                token, at = (at, end), end - 1
-            at += 1
-        begin = token[0] if token is not None and token[1] == length else length
-        self._last = CursorContext(stack[-1].where, route(), text[begin:], begin, flow=True)
-        return length
 
     def _block_end(self, end: int, column: int) -> int:
         """Behind the last line of a block scalar; blank lines count to it if they are indented like it or something follows."""
@@ -329,8 +256,8 @@ class _OutlineReader:
         done = at = end
         while at < length:
             begin = at + 1
-            stop = self._line_end(begin)
-            indent = self._indented(begin, stop) - begin
+            stop = self.line_end(begin)
+            indent = self.indented(begin, stop) - begin
             if begin + indent < stop:
                 if indent <= column:
                     break
@@ -340,7 +267,7 @@ class _OutlineReader:
             at = stop
         return done
 
-    def _quoted_end(self, at: int, column: int) -> int:
+    def quoted_end(self, at: int, column: int) -> int:
         """Behind the closing quote; of one that is not closed, the end of its line or of what is indented below it."""
         text, length, quote = self.text, len(self.text), self.text[at]
         at += 1
@@ -354,21 +281,21 @@ class _OutlineReader:
             elif char == "\\" and quote == '"':
                 at += 1
             elif char == "\n":
-                stop = self._line_end(at + 1)
-                following = self._indented(at + 1, stop)
+                stop = self.line_end(at + 1)
+                following = self.indented(at + 1, stop)
                 if following < stop and following - at - 1 <= column:
                     return at
             at += 1
         return length
 
     def _add(self, start: int, end: int, value: int, stop: int, kind: ValueStyle) -> None:
-        self.found.append(OutlineEntry(self._route(), start, end, value, stop, kind))
+        self.found.append(OutlineEntry(self.route(), start, end, value, stop, kind))
 
     def _fill(self) -> None:
         if self._frames:
             self._frames[-1].filled = True
 
-    def _route(self) -> Route:
+    def route(self) -> Route:
         return tuple(frame.step for frame in self._frames)
 
     def _below(self, column: int) -> Route:
@@ -383,14 +310,125 @@ class _OutlineReader:
     def _is_dash(self, at: int) -> bool:
         return self.text[at : at + 1] == "-" and self.text[at + 1 : at + 2] in ("", " ", "\t", "\n")
 
-    def _indented(self, at: int, end: int) -> int:
+    def indented(self, at: int, end: int) -> int:
         while at < end and self.text[at] in " \t":
             at += 1
         return at
 
-    def _line_end(self, at: int) -> int:
+    def line_end(self, at: int) -> int:
         found = self.text.find("\n", at)
         return len(self.text) if found < 0 else found
+
+
+class _FlowReader:
+    """Reads what stands between brackets, from the first one to the one that closes it, into the outline of its text.
+
+    `token` is a scalar that may be a key or a value: the next colon, comma or bracket says which.
+    """
+
+    def __init__(self, outline: "_OutlineReader", at: int, column: int) -> None:
+        self._outline, self._text, self._at, self._column = outline, outline.text, at, column
+        self._base = outline.route()
+        self._stack: list[_OpenBracket] = []
+        self._token: tuple[int, int] | None = None
+
+    def read(self) -> int:
+        """Read, and return the offset behind the last bracket, or that where the text turns out to go on without it."""
+        text = self._text
+        while self._at < len(text):
+            char, end = text[self._at], None
+            if char in "{[":
+                end = self._open(char)
+            elif char in "}]":
+                end = self._close()
+            elif char == ",":
+                self._take_token()
+                self._stack[-1].go_on()
+            elif char == "#" and text[self._at - 1].isspace():
+                end = self._comment()
+            elif char == "\n":
+                end = self._line_break()
+            elif char in "\"'":
+                end = self._quoted(char)
+            elif char == ":":
+                self._colon()
+            elif not char.isspace():
+                plain = _FLOW_PLAIN.match(text, self._at)
+                self._token = self._at, plain.end() if plain else self._at + 1
+                self._at = self._token[1] - 1
+            if end is not None:
+                return end
+            self._at += 1
+        begin = self._token[0] if self._token is not None and self._token[1] == len(text) else len(text)
+        self._cut_off(CursorContext(self._stack[-1].where, self._route(), text[begin:], begin, flow=True))
+        return len(text)
+
+    def _route(self) -> Route:
+        return (*self._base, *(each.step for each in self._stack if each.step is not None))
+
+    def _cut_off(self, context: CursorContext) -> None:
+        """Note what could be written at the end of the text, which comes before the brackets are closed."""
+        self._outline.last = context
+
+    def _value(self, begin: int, end: int) -> int | None:
+        """Add the value of the key before it, or an item of a list; return the place of its entry."""
+        top, found = self._stack[-1], self._outline.found
+        if top.is_list:
+            found.append(OutlineEntry(self._route(), begin, begin, begin, end, ValueStyle.SCALAR))
+            return len(found) - 1
+        if top.key is not None:
+            found[top.key] = found[top.key]._replace(value=begin, stop=end, kind=ValueStyle.SCALAR)
+        return top.key
+
+    def _take_token(self) -> None:
+        if self._token is not None:
+            self._value(*self._token)
+        self._token = None
+
+    def _open(self, char: str) -> int | None:
+        entry = self._value(self._at, self._at) if self._stack else None
+        self._stack.append(_OpenBracket(char == "[", 0 if char == "[" else None, entry))
+        self._token = None
+        return len(self._text) if len(self._stack) > _MAX_DEPTH else None
+
+    def _close(self) -> int | None:
+        self._take_token()
+        opened = self._stack.pop().entry
+        if opened is not None:
+            self._outline.found[opened] = self._outline.found[opened]._replace(stop=self._at + 1, kind=ValueStyle.FLOW)
+        return None if self._stack else self._at + 1
+
+    def _comment(self) -> int | None:
+        end = self._outline.line_end(self._at)
+        if end == len(self._text):
+            self._cut_off(CursorContext(CursorPlace.NOTHING, (), "", end))
+            return end
+        self._at = end - 1
+        return None
+
+    def _line_break(self) -> int | None:
+        """Stop where the next line is a key of the mapping around the brackets: somebody is typing, and has not closed them."""
+        begin = self._at + 1
+        following = self._outline.indented(begin, self._outline.line_end(begin))
+        is_outside = following - begin <= self._column and _KEY.match(self._text, following)
+        return self._at if is_outside and self._text[following] not in "\"'" else None
+
+    def _quoted(self, quote: str) -> int | None:
+        begin, end = self._at, self._outline.quoted_end(self._at, self._column)
+        if end == len(self._text) and not _closed(self._text, begin, end):
+            top = self._stack[-1]
+            self._cut_off(CursorContext(top.where, self._route(), self._text[begin + 1 :], begin + 1, flow=True, quote=quote))
+            return end
+        self._token, self._at = (begin, end), end - 1
+        return None
+
+    def _colon(self) -> None:
+        top, found = self._stack[-1], self._outline.found
+        if self._token is not None and not top.is_list and top.step is None:
+            begin, end = self._token
+            top.step, top.key = _name(self._text[begin:end]), len(found)
+            found.append(OutlineEntry(self._route(), begin, end, self._at + 1, self._at + 1, ValueStyle.NONE))
+        self._token = None
 
 
 def _closed(text: str, begin: int, end: int) -> bool:
