@@ -436,7 +436,7 @@ def test_a_loop_that_hangs_makes_its_process_unwell(services: Services, part: st
     try:
         assert stuck.wait(10)
         eventually(lambda: health.alive(services).status == 503, within=30, what="the loop to be late")
-        assert health.alive(services).problems == (f"the loop `{part}` does not turn",)
+        assert health.alive(services).problems == (f"the loop `{part}` does not run",)
         hang.set()
         eventually(lambda: health.alive(services).status == 200, within=30, what="the loop to turn again")
     finally:

@@ -1,1 +1,2 @@
-"""Executors: where an agent runs. `base` is the seam; `supervisor` is the small program that every attempt runs under."""
+"""Executors: the places where agents run. `base` is their protocol, `process` runs agents on this machine, and `pods` as pods
+of a Kubernetes cluster. `supervisor` is the small program above each local attempt."""

@@ -1,4 +1,5 @@
-"""The grip on a local attempt: its files, its supervisor, its end. All is found by name, so that any process can do it."""
+"""The handle of a local attempt: its files, its supervisor and its end. Everything is found by name, so that any process can
+adopt an attempt. Used by `executors.process`."""
 
 import contextlib
 import json
@@ -18,13 +19,13 @@ from optio.executors.inotify import Inotify
 from optio.executors.procfs import descendants, start_time, uptime
 from optio.model.room import Delay
 
-# Without inotify (no watches left) output is looked for this often.
+# Without inotify (no watches left) output is polled at this interval, in seconds.
 _POLL_S = 0.05
-# An attempt that is younger is looked at every few milliseconds: most that are short end before a watch would pay, and giving
+# A younger attempt is polled every few milliseconds: most short ones end before a watch would pay off, and giving
 # one back takes the kernel longer than a short program runs.
 _YOUNG_S = 0.1
 _YOUNG_POLL_S = 0.005
-# What every attempt consists of, innermost first: gone without a look at what is in it, unless the agent has left something.
+# The files of every attempt, innermost first: deleted without listing directories, unless the agent has left something.
 _FILES = (
     "control/stdout",
     "control/stderr",
@@ -43,7 +44,8 @@ _USUAL_GRACE_S = 10.0
 
 
 class ProcessHandle:
-    """The grip on one attempt. The supervisor is no child of ours: a pidfd waits for it and cannot mean another process."""
+    """The handle of a local attempt. The supervisor is not a child of this process: a pidfd waits for it, and cannot refer to
+    another process by mistake."""
 
     def __init__(self, base: Path, pid: int | None = None, limits: "AttemptLimits | None" = None) -> None:
         self._base = base
@@ -67,7 +69,7 @@ class ProcessHandle:
         return None if marker is None else open_pidfd(*marker)
 
     def read(self, stream: str, offset: int, limit: int) -> bytes:
-        """See `Handle.read`. The agent may put anything in the result file's place: only a regular file is read."""
+        """Return bytes of a stream. The agent may replace the result file by anything, so only a regular file is read."""
         descriptor = self._open.get(stream)
         if descriptor is not None:
             return os.pread(descriptor, limit, offset)
@@ -84,16 +86,14 @@ class ProcessHandle:
             os.close(descriptor)
 
     def settled(self) -> bool:
-        """See `Handle.settled`."""
         return True
 
     def wait(self, timeout: float) -> None:
-        """See `Handle.wait`."""
         timeout = min(timeout, max(0.01, self._overdue_at - uptime()))
         if self._inotify is None:
             if time.monotonic() - self._born > _YOUNG_S:
                 self._watch()
-                return  # what was written before the watch began is looked for first
+                return  # output that was written before the watch began is read first
             timeout = min(timeout, _YOUNG_POLL_S)
         elif self._inotify.fd is None:
             timeout = min(timeout, _POLL_S)
@@ -115,31 +115,29 @@ class ProcessHandle:
         self._inotify.watch(self._results)
 
     def renewed(self, at: float) -> None:
-        """See `Handle.renewed`. The marker's time says it: nothing has to be made on a disk that may be full."""
+        """Set the marker's time to that of the renewal. This needs no room on a disk that may be full."""
         if marker_of(self._control) is not None:
             with contextlib.suppress(OSError):
                 nanoseconds = int(at * 1e9)
                 os.utime(f"{self._control}/started", ns=(nanoseconds, nanoseconds), follow_symlinks=False)
 
     def wake(self) -> None:
-        """See `Handle.wake`."""
         with contextlib.suppress(OSError):
             os.eventfd_write(self._wake, 1)
 
     def begun(self) -> LaunchArrival | None:
-        """See `Handle.begun`."""
         return self._begun
 
     def pod(self) -> None:
-        """See `Handle.pod`."""
+        """Return None: a process is in no pod."""
         return
 
     def delay(self) -> Delay | None:
-        """See `Handle.delay`. A process begins at once."""
+        """Return None: a process begins at once."""
         return None
 
     def exit(self) -> Exit | None:
-        """See `Handle.exit`. While its supervisor lives, a file that tells of the end is a forgery."""
+        """Return how the attempt ended, or None while it runs. An exit file is a forgery while its supervisor lives."""
         if self._alive():
             self._watched = True
             if not self._end_overdue():
@@ -163,7 +161,8 @@ class ProcessHandle:
         return self._pidfd is not None
 
     def _end_overdue(self) -> bool:
-        """Whether the supervisor, which should have ended its attempt long ago, was killed with all below it."""
+        """Kill a supervisor that should have ended its attempt long ago, with everything below it. Return whether there was
+        one."""
         if uptime() < self._overdue_at:
             return False
         marker = marker_of(self._control)
@@ -176,7 +175,7 @@ class ProcessHandle:
     def _read_exit(self) -> Exit | None:
         try:
             data: dict[str, Any] = json.loads(_read(f"{self._control}/exit.json", 0, EXIT_BYTES).rstrip(b"\0"))
-            # After a power cut: an end whose output is not whole is none.
+            # After a power cut: an end without all of its output does not count.
             if any(os.stat(self._paths[name]).st_size < size for name, size in data["sizes"].items()):
                 return None
         except (OSError, ValueError):
@@ -196,7 +195,7 @@ class ProcessHandle:
         )
 
     def stop(self) -> None:
-        """See `Handle.stop`. The marker names the one who supervises, should this launch have been sent twice."""
+        """Signal the supervisor. The marker names the right one, should this launch have been sent twice."""
         if self._overdue_as is None:
             self._overdue_at = min(self._overdue_at, uptime() + self._grace + OVERDUE_S)
             self._overdue_as = "stop"
@@ -210,7 +209,8 @@ class ProcessHandle:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
 
     def close(self, *, remove: bool) -> None:
-        """See `Handle.close`. A supervisor that comes late finds no directory to put its marker in, and does nothing."""
+        """Let go of the attempt. After a removal, a supervisor that comes late finds no directory for its marker, and does
+        nothing."""
         if self._inotify is not None:
             self._inotify.close()
         for descriptor in (self._pidfd, self._wake, *self._open.values()):
@@ -224,14 +224,14 @@ class ProcessHandle:
 
 
 def delete_attempt(base: Path) -> None:
-    """Whatever rights the agent has taken away from its own directories."""
+    """Delete the files of an attempt, even if the agent has taken away rights of its own directories."""
     if _delete_bare(str(base)):
         return
     shutil.rmtree(base, ignore_errors=True)
     if base.exists():
         for folder, _, _ in os.walk(base):
             with contextlib.suppress(OSError):
-                os.chmod(folder, 0o700)  # before what is in it is looked at
+                os.chmod(folder, 0o700)  # before its content is read
                 for entry in os.scandir(folder):
                     if entry.is_dir(follow_symlinks=False):
                         os.chmod(entry.path, 0o700)
@@ -239,7 +239,7 @@ def delete_attempt(base: Path) -> None:
 
 
 def _delete_bare(base: str) -> bool:
-    """Delete an attempt that holds nothing but our own files; whether it was one."""
+    """Delete an attempt that holds only the executor's own files. Return whether it was one."""
     for name in _FILES:
         with contextlib.suppress(OSError):
             os.unlink(f"{base}/{name}")
@@ -252,7 +252,7 @@ def _delete_bare(base: str) -> bool:
 
 
 def marker_of(control: str) -> tuple[int, int] | None:
-    """(pid, start time) of the supervisor; None for a tombstone, or when nobody began."""
+    """Return (pid, start time) of the supervisor; None for a tombstone, or if none began."""
     try:
         pid, start = os.readlink(f"{control}/started").split(":")
         return int(pid), int(start)
@@ -261,8 +261,8 @@ def marker_of(control: str) -> tuple[int, int] | None:
 
 
 class AttemptLimits(NamedTuple):
-    """When the supervisor should have ended its attempt, in seconds since boot; its grace; and whether a sandbox keeps the
-    agent from signalling it."""
+    """The limits of an attempt for whoever adopts it: `overdue` is when the supervisor should have ended it, in seconds since
+    boot; `grace` is in seconds; `holds_signals` says whether a sandbox keeps the agent from signalling its supervisor."""
 
     overdue: float
     grace: float
@@ -270,8 +270,8 @@ class AttemptLimits(NamedTuple):
 
 
 def reserve_exit(control: str, limits: AttemptLimits) -> None:
-    """Make the file of the supervisor's last word, with its blocks: writing that needs no room on a disk. The limits stand
-    behind it, for whoever adopts the attempt. Raises OSError."""
+    """Make the exit file with its blocks allocated, so that writing the end needs no room on a disk. The limits stand behind
+    it. Raises OSError."""
     descriptor = os.open(f"{control}/exit.json", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         os.posix_fallocate(descriptor, 0, EXIT_BYTES + _LIMITS_BYTES)
@@ -282,7 +282,7 @@ def reserve_exit(control: str, limits: AttemptLimits) -> None:
 
 
 def limits_of(control: str) -> AttemptLimits:
-    """The limits as `reserve_exit` kept them; of an attempt that an older version began none are known."""
+    """Return the limits that `reserve_exit` stored. For an attempt of an older version none are known."""
     try:
         overdue, grace, holds_signals = _read(f"{control}/exit.json", EXIT_BYTES, _LIMITS_BYTES).split(b":")
         return AttemptLimits(float(overdue), float(grace), int(holds_signals) == 1)
@@ -299,7 +299,8 @@ def _read(path: str, offset: int, limit: int) -> bytes:
 
 
 def kill_tree(pid: int) -> None:
-    """Kill everything below a process, then the process itself: as long as it lives, even stopped, orphans come to it."""
+    """Kill everything below a process, then the process itself. While it lives, even stopped, orphans of its children come to
+    it."""
     for _ in range(100):
         below = descendants(pid)
         for number in (signal.SIGSTOP, signal.SIGKILL):
@@ -314,7 +315,7 @@ def kill_tree(pid: int) -> None:
 
 
 def kill_marked(attempt: str) -> None:
-    """Kill every process of an attempt whose supervisor is gone, found by the names in its environment."""
+    """Kill every process of an attempt whose supervisor is gone. They are found by the run's names in their environment."""
     run_id, _, number = attempt.rpartition("-")
     marks = {f"OPTIO_RUN_ID={run_id}".encode(), f"OPTIO_ATTEMPT={number}".encode()}
     for _ in range(10):
@@ -334,7 +335,7 @@ def kill_marked(attempt: str) -> None:
 
 
 def open_pidfd(pid: int, start: int | None = None) -> int | None:
-    """A descriptor of the process, or None when it is gone (or its pid belongs to another by now)."""
+    """Return a descriptor of the process, or None if it is gone or its pid belongs to another process by now."""
     try:
         descriptor = os.pidfd_open(pid)
     except OSError:

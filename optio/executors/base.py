@@ -1,4 +1,5 @@
-"""The seam of the executors: start a launch, get a grip on it, find it again after a restart."""
+"""The protocol of executors: start a launch, follow it through a handle, and find it again after a restart. `runs.execute` and
+the worker use it; `process` and `pods` implement it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +16,15 @@ STREAMS = ("stdout", "stderr", "result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """Everything one attempt needs. `files` are written below HOME (mode 0600) before anything starts; `file_env` names
-    environment variables that hold the absolute path of one of them. `env` is the whole environment, but for PATH, HOME,
-    TMPDIR and the like, which are the executor's. `leased_at` is when the lease was asked for, by `Executor.clock`. Whatever
-    becomes of its worker, the agent ends by itself before `orphan_s` have passed without a renewal (see `Store.adopt`).
-    `setup_env` are the variables of the set-up commands, if these are not to have the agent's. With `runtime_program` the first
-    of `argv` is an agent CLI that the executor found, not the task's own choice. `warm` says that a place may be
-    ready for it (see `WarmDemand`)."""
+    """A launch of one attempt, with everything that it needs. `files` are written below HOME (mode 0600) before anything
+    starts; `file_env` names environment variables that hold the absolute path of one of them. `env` is the whole environment,
+    except PATH, HOME, TMPDIR and the like, which the executor sets.
+
+    `leased_at` is when the lease was requested, by `Executor.clock`. Whatever becomes of its worker, the agent ends by itself
+    before `orphan_s` seconds have passed without a renewal (see `Store.adopt`). `setup_env` are the variables of the set-up
+    commands, if these must not get the agent's. With `runtime_program` the first of `argv` is an agent CLI that the executor
+    found, not the task's own choice. `warm` says that a pod may be ready for it (see `WarmDemand`).
+    """
 
     run_id: str
     attempt: int
@@ -43,7 +46,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmDemand:
-    """So many places that are to be ready for the next runs of a task. Tasks whose places are alike share them."""
+    """The number of places that are to be ready for the next runs of a task. Tasks whose places are alike share them."""
 
     task_id: str
     size: int
@@ -52,8 +55,8 @@ class WarmDemand:
 
 @dataclass(frozen=True, slots=True)
 class LaunchArrival:
-    """When an attempt's launch arrived where it runs, by this process's `time.monotonic`. `how` says what that took: `process`,
-    a `cold` place that was made for it, or a `warm` one that was ready."""
+    """The arrival of an attempt's launch where it runs, by this process's `time.monotonic`. `how` is `process`, `cold` (a pod
+    was made for it) or `warm` (a pod was ready)."""
 
     at: float
     how: str
@@ -61,12 +64,14 @@ class LaunchArrival:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """How an attempt's process ended. `stopped_by` is `timeout`, `orphaned`, `disk_full`, `disk_quota` or `stop` when the
-    supervisor ended it; `lost` when nothing is known: the supervisor itself is gone, and `by_agent` when its agent may have
-    killed it: no sandbox kept it from that, and we followed it, so that no restart of the machine or its service explains it.
-    `phase` is `setup` when a set-up command failed. `sizes` are those of the streams, where they are known. `reason` with its
-    `message` is the word of the place where it ran, if that ended it, and `temporary` whether it may go better next time.
-    With `no_room` nothing was begun, and nothing is left of it: the run may wait for room, and then have another attempt."""
+    """The end of an attempt's process. `stopped_by` is `timeout`, `orphaned`, `disk_full`, `disk_quota` or `stop` if the
+    supervisor ended it. `lost` means that nothing is known, because the supervisor itself is gone; `by_agent` that its agent
+    may have killed it: no sandbox prevented that, and no restart of the machine or its service explains it.
+
+    `phase` is `setup` if a set-up command failed. `sizes` are those of the streams, if known. `reason` and `message` come from
+    the place where it ran, if that ended it; `temporary` says whether another attempt may succeed. With `no_room` nothing was
+    begun and nothing is left: the run may wait for room, and then gets another attempt.
+    """
 
     code: int | None
     signal: int | None
@@ -83,129 +88,135 @@ class Exit:
 
 
 class KeptAttempt(NamedTuple):
-    """Whether what an attempt left stays for a look; `told` is for its log: how to look at it, or why it does not stay."""
+    """The answer to `Executor.keep`. `is_kept` says whether the remains of the attempt stay; `told` is a sentence for its log:
+    how to inspect them, or why they do not stay."""
 
     is_kept: bool
     told: str
 
 
 class Handle(Protocol):
-    """The grip on a started attempt. Output is read by stream and byte offset, as often as one likes."""
+    """A started attempt as its worker sees it. Output is read by stream and byte offset, as often as needed."""
 
     def read(self, stream: str, offset: int, limit: int) -> bytes:
-        """At most `limit` bytes from `offset`; empty when there are no more now."""
+        """Return at most `limit` bytes from `offset` on; empty if there are no more at the moment."""
         ...
 
     def settled(self) -> bool:
-        """Whether all can be read that was printed before this grip was got; False while it is on its way here."""
+        """Return whether everything can be read that was printed before this handle was obtained; False while it is being
+        fetched."""
         ...
 
     def wait(self, timeout: float) -> None:
-        """Return when there may be more output, when it has ended, when `wake` is called, or after `timeout` seconds."""
+        """Return when there may be more output, when the attempt has ended, when `wake` is called, or after `timeout`
+        seconds."""
         ...
 
     def wake(self) -> None:
-        """Make `wait` return; from any thread."""
+        """Make `wait` return; may be called from any thread."""
         ...
 
     def begun(self) -> LaunchArrival | None:
-        """When it began; None while its place is made ready. What another worker began has begun when it was found, at the
-        latest, or is None for a process."""
+        """Return when the attempt began, or None while its place is prepared. An attempt of another worker has begun when it
+        was found, at the latest; for an adopted process the answer is None."""
         ...
 
     def pod(self) -> AgentPod | None:
-        """The pod that it is in, as far as that is known; None for a process. `wait` returns when more is known."""
+        """Return the attempt's pod as far as it is known; None for a process. `wait` returns when more is known."""
         ...
 
     def delay(self) -> Delay | None:
-        """Why it has not begun yet, where that takes longer than usual; it changes until it has begun. `wait` tells of it."""
+        """Return why the attempt has not begun yet, if that takes longer than usual. `wait` returns when it changes."""
         ...
 
     def exit(self) -> Exit | None:
-        """How it ended, or None while it runs."""
+        """Return how the attempt ended, or None while it runs."""
         ...
 
     def renewed(self, at: float) -> None:
-        """Its lease was renewed, which was asked for at this time by `Executor.clock`: it is no orphan. Never raises."""
+        """Note that the lease was renewed. `at` is when that was requested, by `Executor.clock`. Never raises."""
         ...
 
     def stop(self) -> None:
-        """Ask for the end: SIGTERM to the agent, after the grace SIGKILL to everything it started. Returns at once."""
+        """Request the end: SIGTERM to the agent, and after the grace SIGKILL to everything it started. Returns at once."""
         ...
 
     def close(self, *, remove: bool) -> None:
-        """Let go; with `remove` delete what the attempt left on disk."""
+        """Let go of the attempt; with `remove`, delete what it left on disk."""
         ...
 
 
 class Executor(Protocol):
-    """Where agents run."""
+    """A kind of place where agents run: this machine, or a namespace of a cluster."""
 
     def place(self) -> str:
-        """Where its agents can be found again: `directory/boot/namespace` (see `Store.adopt`). Raises StoreUnavailable."""
+        """Return where its agents can be found again, as `directory/boot/namespace` (see `Store.adopt`). Raises
+        StoreUnavailable."""
         ...
 
     def clock(self) -> float:
-        """Seconds, by a clock that nobody sets and that its agents go by (see `Launch.leased_at`)."""
+        """Return seconds by a clock that nobody sets and that its agents use too (see `Launch.leased_at`)."""
         ...
 
     def program(self, runtime: str) -> str:
-        """The program of an agent CLI; raises LaunchFailed with how to get it."""
+        """Return the program of an agent CLI. Raises LaunchFailed, with how to install it."""
         ...
 
     def start(self, launch: Launch) -> Handle:
-        """Start it; raises LaunchFailed. Starting the same (run, attempt) twice starts it once."""
+        """Start a launch. Raises LaunchFailed. Starting the same (run, attempt) twice starts it once."""
         ...
 
     def find(self, run_id: str, attempt: int) -> Handle | None:
-        """The grip on an attempt that another worker started; None if it never started, and then it never will."""
+        """Return the handle of an attempt that another worker started, or None if it never started; then it never will."""
         ...
 
     def prepare(self) -> None:
-        """Do ahead of the first start what would make it slow. Never raises."""
+        """Do in advance what would make the first start slow. Never raises."""
         ...
 
     def keep_warm(self, wanted: Sequence[WarmDemand]) -> None:
-        """From now on keep these places ready, and no others. Never raises."""
+        """Keep these places ready from now on, and no others. Never raises."""
         ...
 
     def pools(self) -> list[Pool] | None:
-        """The places that are kept ready; None if it is not this executor that keeps them."""
+        """Return the places that are kept ready; None if another executor keeps them."""
         ...
 
     def attempts(self) -> list[tuple[str, int]]:
-        """(run id, attempt) of everything that was ever started here and not removed."""
+        """Return (run id, attempt) of everything that was started here and not removed."""
         ...
 
     def keep(self, run_id: str, attempt: int, seconds: float) -> KeptAttempt | None:
-        """Let what a failed attempt left stay for so long, whatever becomes of this process. `attempts` leaves it out. None
-        where nothing can stay, which `notes` has said."""
+        """Keep the remains of a failed attempt for so many seconds, whatever becomes of this process. `attempts` leaves it out.
+        Return None if nothing can be kept here, which `notes` has said."""
         ...
 
     def remove(self, run_id: str, attempt: int) -> None:
-        """End what still runs of an attempt and delete what it left. Only for attempts that nobody follows any more."""
+        """End what still runs of an attempt and delete its remains. Only for attempts that no worker follows any more."""
         ...
 
     def notes(self, environment: Environment) -> list[str]:
-        """For the run's log: what confines an agent here, and what of a task's `environment` is not applied."""
+        """Return lines for the run's log: what confines an agent here, and which parts of a task's `environment` are not
+        applied."""
         ...
 
     def not_applied(self, names: Iterable[str]) -> list[str]:
-        """A sentence for each of these kinds of isolation (`isolation.NAMES`) that this executor does not apply."""
+        """Return a sentence for each of these kinds of isolation (`isolation.NAMES`) that this executor does not apply."""
         ...
 
     def private(self, environment: Environment) -> Iterable[str]:
-        """Return what the executor itself gives an agent, and no log may show, such as the proof for the egress proxy."""
+        """Return values that the executor itself gives an agent and that no log may show, such as the password of the egress
+        proxy."""
         ...
 
     def refusal_hint(self, line: bytes) -> str | None:
-        """For the run's log, once: what opens more, when a line that an agent printed says that something was refused to it."""
+        """Return a hint for the run's log, if a line that an agent printed says that something was refused to it."""
         ...
 
     def examine(self) -> Iterable[ProbeResult]:
-        """What confines agents here, and what does not, for `optio doctor` and for a worker's log at its start."""
+        """Yield what confines agents here and what does not, for `optio doctor` and for a worker's log at its start."""
         ...
 
     def close(self) -> None:
-        """Let go of everything; attempts go on."""
+        """Release all resources of this process; attempts continue."""
         ...

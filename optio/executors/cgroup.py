@@ -1,10 +1,11 @@
-"""Control groups of attempts: limits of memory, CPU and processes, where this user may make groups.
+"""Control groups of attempts: limits of memory, CPU and processes, if this user may make groups.
 
-The worker finds out here whether it may, makes a group for each attempt that has limits, and tells the supervisor its path. The
-agent enters the group before it is executed; the supervisor removes it at the end. `remove` does so where the supervisor is
+The worker finds out whether it may, makes a group for each attempt that has limits, and tells the supervisor its path. The
+agent enters the group before it is executed; the supervisor removes it at the end. `remove_groups` does so if the supervisor is
 gone: a link in the attempt's directory names the groups. Both versions of the kernel's interface are used, controller by
 controller. In version 2 only a group without processes may have groups with limits below it, so the worker first moves into a
 group `optio-worker` of its own, unless it began there (systemd: `DelegateSubgroup=optio-worker`).
+
 Source: https://docs.kernel.org/admin-guide/cgroup-v2.html, and cgroup-v1/ beside it
 """
 
@@ -43,14 +44,14 @@ _REMOVE_ATTEMPTS, _REMOVE_PAUSE_S = 200, 0.01
 
 
 class ParentGroup(NamedTuple):
-    """The group that attempts' groups are made in, and the version of its interface."""
+    """The group below which attempts get their groups, with the version of its interface (1 or 2)."""
 
     version: int
     path: Path
 
 
 class Cgroups:
-    """Groups below this process's own. `problem` says why there can be none; making this object changes nothing."""
+    """The groups below this process's own. `problem` says why there can be none; creating this object changes nothing."""
 
     def __init__(self, root: Path, *, proc: Path = Path("/proc/self"), controllers: tuple[str, ...] = CONTROLLERS) -> None:
         self._prefix = f"optio-{zlib.crc32(os.fsencode(root)):08x}"
@@ -68,7 +69,7 @@ class Cgroups:
             self.problem = f"the cgroup of this process has no controller {', '.join(missing)} (systemd: Delegate=yes)"
 
     def enter(self) -> None:
-        """Make this process's group ready to have groups with limits below it. On failure `problem` says why."""
+        """Prepare this process's group so that groups with limits can be made below it. On failure `problem` says why."""
         if self._entered or self.problem:
             return
         self._entered = True
@@ -87,8 +88,8 @@ class Cgroups:
             self.problem = f"the cgroup {parent} cannot be used: {_BUSY if err.errno == errno.EBUSY else err.strerror}"
 
     def launch(self, base: Path, resources: Resources | None, processes: int | None) -> dict[str, Any]:
-        """Make the group of an attempt, one for each controller in version 1. For the supervisor's header: `groups`, their
-        paths, and `memory`, the limit as written with the file that counts whom it killed. Raises OSError."""
+        """Make the group of an attempt, in version 1 one for each controller. Return fields for the supervisor's header:
+        `groups`, their paths, and `memory`, the limit as written with the file that counts OOM kills. Raises OSError."""
         limits = {} if self.problem else limits_of(resources, processes)
         paths = {name: self._parents[name].path / f"{self._prefix}-{base.name}" for name in limits}
         groups = list(dict.fromkeys(map(str, paths.values())))
@@ -107,7 +108,7 @@ class Cgroups:
         return {"groups": groups, "memory": memory}
 
     def notes(self, resources: Resources | None, processes: int | None) -> Iterator[str]:
-        """For a run's log: the limits that its task has asked for."""
+        """Yield lines for a run's log about the limits that its task asks for."""
         if resources is None or self.problem:
             return
         pids = None if processes is None else f"{processes} processes"
@@ -117,7 +118,7 @@ class Cgroups:
             yield f"limits: {', '.join(given)}"
 
     def examine(self, processes: int | None) -> Iterator[ProbeResult]:
-        """For `optio doctor`. `processes` is the limit that each attempt is to have."""
+        """Yield results for `optio doctor`. `processes` is the limit that each attempt is to have."""
         if not self.problem:
             versions = " and ".join(f"v{version}" for version in sorted({parent.version for parent in self._parents.values()}))
             yield ProbeResult("cgroup", "ok", f"{versions}: environment.resources of processes are applied")
@@ -130,7 +131,7 @@ class Cgroups:
 
 
 def find_parents(mountinfo: str, own_groups: str, controllers: tuple[str, ...] = CONTROLLERS) -> dict[str, ParentGroup]:
-    """Where groups could be made, by controller: from the texts of `/proc/self/mountinfo` and `/proc/self/cgroup`."""
+    """Return the group to use for each controller, given the texts of `/proc/self/mountinfo` and `/proc/self/cgroup`."""
     own: dict[str, str] = {}
     for line in own_groups.splitlines():
         _, names, path = line.split(":", 2)
@@ -156,7 +157,8 @@ def find_parents(mountinfo: str, own_groups: str, controllers: tuple[str, ...] =
 
 
 def limits_of(resources: Resources | None, processes: int | None) -> dict[str, int]:
-    """The limits of an attempt by controller: bytes, microseconds of CPU in each period, processes with their threads."""
+    """Return the limits of an attempt by controller: bytes of memory, microseconds of CPU in each period, and processes with
+    their threads."""
     limits: dict[str, int] = {}
     memory, cpu = (None, None) if resources is None else (resources.limit.memory, resources.limit.cpu)
     if memory is not None and (amount := parse_quantity(memory)) is not None:
@@ -169,7 +171,7 @@ def limits_of(resources: Resources | None, processes: int | None) -> dict[str, i
 
 
 def remove_groups(control: str, attempt: str) -> None:
-    """Kill every process in the groups of an attempt, and remove them. Never raises."""
+    """Kill every process in the groups of an attempt, and remove the groups. Never raises."""
     try:
         paths = os.readlink(f"{control}/cgroup").split("\n")
     except OSError:

@@ -1,4 +1,5 @@
-"""What no kernel would start."""
+"""Checks of arguments and environment that the kernel would refuse, so that the error names the cause. Used by every executor
+before a launch."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +10,7 @@ _MAX_STRING_BYTES = 131_072
 
 
 def check_launch(argv: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Raises LaunchFailed with the name of what is wrong. Values may be secrets: only names and lengths are told."""
+    """Raise LaunchFailed with the name of what is wrong. Values may be secrets, so messages hold only names and lengths."""
     for name, value in environment.items():
         if "\0" in value or "\0" in name:
             raise LaunchFailed("environment", f"the environment variable {name!r} holds a NUL character")

@@ -1,4 +1,5 @@
-"""Wake-ups for files that grow: a thin layer over Linux's inotify."""
+"""Notifications about growing files: a thin layer over Linux's inotify, which the standard library lacks. Used by
+`executors.attempt`."""
 
 import contextlib
 import ctypes
@@ -12,26 +13,27 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Inotify:
-    """A file descriptor that becomes readable when a watched directory changes; None when the kernel has none left."""
+    """A file descriptor that becomes readable when a watched directory changes; `fd` is None if the kernel has no watches
+    left."""
 
     def __init__(self) -> None:
         descriptor = _libc.inotify_init1(_NONBLOCK | _CLOEXEC)
         self.fd: int | None = descriptor if descriptor >= 0 else None
 
     def watch(self, directory: str) -> None:
-        """Wake when a file in a directory is written or gets its name by a rename."""
+        """Watch for files in a directory that are written, or get their name by a rename."""
         mask = IN_MODIFY | IN_MOVED_TO
         if self.fd is not None and _libc.inotify_add_watch(self.fd, os.fsencode(directory), mask) < 0:
-            self.close()  # no watches left: half of the wake-ups is as good as none
+            self.close()  # no watches left: half of the notifications would be as bad as none
 
     def drain(self) -> None:
-        """Forget wake-ups; what is left over wakes again."""
+        """Discard pending events; those that do not fit make the descriptor readable again."""
         if self.fd is not None:
             with contextlib.suppress(BlockingIOError):
                 os.read(self.fd, 65536)
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor, if it is open."""
         if self.fd is not None:
             os.close(self.fd)
             self.fd = None

@@ -1,7 +1,8 @@
-"""Landlock, the kernel's own sandbox: what this kernel has of it, and a ruleset as the supervisor applies it.
+"""Landlock, the kernel's own sandbox: which version this kernel has, and rulesets in the form that the supervisor applies.
 
-It takes no privilege, costs nothing while a program runs, and holds for a process and everything that it starts. Each version
-of the interface adds something that can be refused; an older kernel is told apart, not guessed at.
+It needs no privilege, costs nothing while a program runs, and holds for a process and everything that it starts. Each version
+of the interface can refuse more; the version of the kernel is queried, not guessed.
+
 Source: https://docs.kernel.org/userspace-api/landlock.html
 """
 
@@ -17,7 +18,7 @@ _CREATE_RULESET_VERSION = 1
 
 # LANDLOCK_ACCESS_FS_*
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
-# Devices left out: a file system of one's own is no reason to make any.
+# Without devices: no program needs to make any.
 _REMOVE_AND_MAKE = sum(1 << bit for bit in (4, 5, 7, 8, 9, 10, 12))
 _MAKE_DEVICES = 1 << 6 | 1 << 11
 _REFER, _TRUNCATE = 1 << 13, 1 << 14
@@ -53,7 +54,7 @@ LINUX_OF = {NETWORK_SINCE: "6.7", SCOPES_SINCE: "6.12"}
 
 
 def version() -> int:
-    """The version of the interface; 0 where the kernel has none, or has it switched off."""
+    """Return the version of the interface; 0 if the kernel has none, or has it switched off."""
     libc = ctypes.CDLL(None, use_errno=True)
     found: int = libc.syscall(_SYS_CREATE_RULESET, None, ctypes.c_size_t(0), _CREATE_RULESET_VERSION)
     return max(0, found)
@@ -99,13 +100,13 @@ def _truncate(abi: int) -> int:
 
 
 def _write(abi: int) -> int:
-    """Everything that one may do with files and directories."""
+    """Return the rights for everything that one may do with files and directories."""
     every = _EXECUTE | _WRITE_FILE | _READ_FILE | _READ_DIR | _REMOVE_AND_MAKE
     return every | (_REFER if abi >= 2 else 0) | _truncate(abi)
 
 
 def closing_capabilities() -> tuple[int, ...]:
-    """The capabilities that root must lose: with those it could go round what Landlock closes."""
+    """Return the capabilities that root must lose, because they bypass what Landlock closes."""
     if os.geteuid() != 0:
         return ()
     last = int(_LAST_CAPABILITY.read_text())

@@ -1,7 +1,8 @@
-"""The process executor: a detached local process under a supervisor, its output in files.
+"""The process executor: agents as detached processes of this machine, each under a supervisor, with their output in files.
 
-The files of an attempt lie in `attempts/<run>-<attempt>/`: `home`, `tmp`, `work` and `result` are the agent's, `control` holds
-its output, the marker `started` and `exit.json`. Everything is found by its name again, so a worker can die at any moment.
+The files of an attempt are in `attempts/<run>-<attempt>/`: `home`, `tmp`, `work` and `result` belong to the agent, `control`
+holds its output, the marker `started` and `exit.json`. Everything is found again by its name, so a worker can die at any
+moment.
 """
 
 import contextlib
@@ -73,9 +74,8 @@ _ARCH = {"x86_64": "x64", "aarch64": "arm64"}
 
 
 class ProcessExecutor:
-    """Agents as processes of this machine. `programs` maps a runtime to a configured program; an attempt may write `disk_quota`
-    bytes, and have `processes` at once where there is a cgroup. Raises SettingsError where the chosen sandbox cannot be
-    had."""
+    """The executor of local processes. `programs` maps a runtime to a configured program; an attempt may write `disk_quota`
+    bytes, and have `processes` at once if there is a cgroup. Raises SettingsError if the chosen sandbox is not available."""
 
     def __init__(
         self,
@@ -97,7 +97,8 @@ class ProcessExecutor:
         self._server: _ForkServer | None = None
 
     def place(self) -> str:
-        """See `Executor.place`. The directory has a name of its own, for paths mean something else on another machine."""
+        """Return a name for this machine and directory. The directory has an id of its own, because its path means something
+        else on another machine."""
         name = self._root.with_name("place")
         try:
             if not name.exists():
@@ -112,22 +113,19 @@ class ProcessExecutor:
             raise StoreUnavailable(f"the directory of attempts {self._root} cannot be used: {err.strerror}") from err
 
     def clock(self) -> float:
-        """See `Executor.clock`."""
         return uptime()
 
     def program(self, runtime: str) -> str:
-        """See `Executor.program`."""
         name, install = INSTALL[runtime]
         setting = "OPTIO_PROGRAM_" + runtime.upper().replace("-", "_")
         configured = self._programs.get(runtime)
         found = shutil.which(configured or name)
         if found is None:
-            where = f"{setting}={configured} is no program" if configured else f"`{name}` is not on PATH"
+            where = f"{setting}={configured} is not a program" if configured else f"`{name}` is not on PATH"
             raise LaunchFailed("runtime_missing", f"{where}: install it with `{install}`, or set {setting} to its path")
         return _native(runtime, found)
 
     def start(self, launch: Launch) -> Handle:
-        """See `Executor.start`."""
         directory = self._directory(launch.run_id, launch.attempt)
         base = str(directory)
         control = f"{base}/control"
@@ -167,7 +165,8 @@ class ProcessExecutor:
         return ProcessHandle(directory, pid, limits)
 
     def find(self, run_id: str, attempt: int) -> Handle | None:
-        """See `Executor.find`. A tombstone takes the marker, so that a supervisor that comes late does nothing."""
+        """Return the handle of an attempt, or leave a tombstone as its marker, so that a supervisor that comes late does
+        nothing."""
         base = self._directory(run_id, attempt)
         control = base / "control"
         control.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -179,20 +178,17 @@ class ProcessExecutor:
         return None
 
     def prepare(self) -> None:
-        """See `Executor.prepare`."""
         with self._lock, contextlib.suppress(OSError):
             if self._server is None:
                 self._serve()
 
     def keep_warm(self, wanted: Sequence[WarmDemand]) -> None:
-        """See `Executor.keep_warm`. A process of this machine begins at once, without any such place."""
+        """Do nothing: a process begins at once, so there is nothing to keep ready."""
 
     def pools(self) -> list[Pool] | None:
-        """See `Executor.pools`."""
         return None
 
     def attempts(self) -> list[tuple[str, int]]:
-        """See `Executor.attempts`."""
         try:
             names = os.listdir(self._root)
         except OSError:
@@ -201,10 +197,9 @@ class ProcessExecutor:
         return [(run_id, int(number)) for run_id, _, number in parted if run_id and number.isascii() and number.isdigit()]
 
     def keep(self, run_id: str, attempt: int, seconds: float) -> None:
-        """See `Executor.keep`. It is no pod; `notes` says so."""
+        """Return None: there is no pod to keep, which `notes` says in the run's log."""
 
     def remove(self, run_id: str, attempt: int) -> None:
-        """See `Executor.remove`."""
         base = self._directory(run_id, attempt)
         marker = marker_of(f"{base}/control")
         if marker is None and time.time() - _changed_at(f"{base}/control/started") < _TOMBSTONE_AGE_S:
@@ -220,8 +215,7 @@ class ProcessExecutor:
         delete_attempt(base)
 
     def notes(self, environment: Environment) -> list[str]:
-        """See `Executor.notes`."""
-        # What the sandbox does of `network`, it says itself.
+        # The sandbox has its own notes about `network`.
         confined = self.sandbox.kind != "none"
         return [
             *self.not_applied(name for name in isolation.requested_keys(environment) if not (confined and name == "network")),
@@ -230,21 +224,18 @@ class ProcessExecutor:
         ]
 
     def not_applied(self, names: Iterable[str]) -> list[str]:
-        """See `Executor.not_applied`."""
         if self._cgroups.problem:
             return isolation.notes("process", names, {"resources": self._cgroups.problem})
         return isolation.notes("process", (name for name in names if name != "resources"))
 
     def private(self, environment: Environment) -> Iterable[str]:
-        """See `Executor.private`. A process gets nothing but what its launch says."""
+        """Return nothing: a process gets only what its launch says."""
         return ()
 
     def refusal_hint(self, line: bytes) -> str | None:
-        """See `Executor.refusal_hint`."""
         return self.sandbox.refusal_hint(line)
 
     def examine(self) -> Iterable[ProbeResult]:
-        """See `Executor.examine`."""
         yield from self.sandbox.examine()
         yield from self._cgroups.examine(self._processes)
 
@@ -309,13 +300,13 @@ class ProcessExecutor:
             self._server = None
 
     def close(self) -> None:
-        """See `Executor.close`. The fork server stays until its last supervisor has ended."""
+        """Drop the connection to the fork server, which stays until its last supervisor has ended."""
         with self._lock:
             self._drop_server()
 
 
 class _ForkServer:
-    """The connection to a fork server (see `supervisor.py`), which is nobody's child. Raises OSError."""
+    """A connection to a fork server (see `supervisor.py`), which is detached from this process. Methods raise OSError."""
 
     def __init__(self, closed_capabilities: Iterable[int]) -> None:
         self._connection, theirs = socket.socketpair()
@@ -334,7 +325,7 @@ class _ForkServer:
         self._pidfd: int | None = None
 
     def ask(self, message: bytes, stdin: bytes) -> dict[str, Any]:
-        """Send one envelope; the answer to it."""
+        """Send one envelope and return the answer to it."""
         if self._starter is not None:
             pid = self._line()["server"]
             self._starter.wait(_FORK_TIMEOUT_S)
@@ -357,7 +348,7 @@ class _ForkServer:
         return answer
 
     def close(self, *, kill: bool) -> None:
-        """Let go. With `kill` end a server that does not answer: what it supervises goes on."""
+        """Close the connection. With `kill`, end a server that does not answer; its supervisors continue."""
         self._connection.close()
         if self._starter is not None:
             if kill:
@@ -371,14 +362,14 @@ class _ForkServer:
 
 
 def _leave_tombstone(base: Path) -> None:
-    """Leave nothing of an attempt that never began but its tombstone."""
+    """Remove everything of an attempt that never began except its tombstone."""
     cgroup.remove_groups(f"{base}/control", base.name)
     for name in ("home", "tmp", "work", "result"):
         delete_attempt(base / name)
 
 
 def _changed_at(path: str) -> float:
-    """When a file was last changed; long ago when there is none."""
+    """Return when a file was last changed, or 0 if there is none."""
     try:
         return os.lstat(path).st_mtime
     except OSError:

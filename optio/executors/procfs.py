@@ -1,4 +1,4 @@
-"""Processes of this machine, told apart by pid and start time: a pid alone belongs to another one day."""
+"""Processes of this machine, identified by pid and start time, because a pid alone will belong to another process one day."""
 
 import os
 import time
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def start_time(pid: int) -> int | None:
-    """Clock ticks since boot when a process began; None when there is none with this pid (a zombie is none)."""
+    """Return when a process began, in clock ticks since boot; None if there is no process with this pid, or only a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
@@ -15,7 +15,7 @@ def start_time(pid: int) -> int | None:
 
 
 def descendants(pid: int) -> list[int]:
-    """Everything below a process, zombies left out."""
+    """Return the pids of everything below a process, without zombies."""
     parents: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
@@ -33,12 +33,13 @@ def descendants(pid: int) -> list[int]:
 
 
 def uptime() -> float:
-    """Seconds since boot, asleep or not: a clock that nobody sets, and the same for every process of this machine."""
+    """Return seconds since boot, including sleep, by a clock that nobody sets and that is the same for every process of this
+    machine."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def machine() -> tuple[str, str]:
-    """This boot and this namespace of process ids: both hold for as long as a process id means what it means now. Raises
-    OSError where there is no /proc."""
+    """Return this boot and this pid namespace: a process id keeps its meaning as long as both stay the same. Raises OSError
+    without /proc."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return boot.replace("-", "")[:12], os.readlink("/proc/self/ns/pid").strip("pid:[]")

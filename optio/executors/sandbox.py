@@ -25,7 +25,7 @@ from optio.model import egress
 from optio.model.probe_result import ProbeResult
 from optio.model.task import Environment
 
-# What programs of any distribution need to run, and nothing that belongs to a person.
+# Paths that programs of any distribution need to run; none belongs to a person.
 SYSTEM = (
     *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix", "/gnu", "/snap"),
     *("/proc", "/sys", "/run/systemd/resolve", "/run/resolvconf", "/run/nscd", "/var/lib/ca-certificates"),
@@ -41,8 +41,8 @@ REFUSALS = ("permission denied", "operation not permitted", "eacces", "read-only
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxOptions:
-    """What the operator has chosen. `kind` is None for Landlock where the kernel has it. `hidden` are paths that no agent may
-    reach: the data directory, the secrets."""
+    """The operator's choices. `kind` is None to use Landlock if the kernel has it. `hidden` are paths that no agent may reach:
+    the data directory, the secrets."""
 
     kind: str | None = None
     read: Sequence[Path] = ()
@@ -52,7 +52,7 @@ class SandboxOptions:
 
 
 class Sandbox:
-    """The sandbox that attempts on this machine get. Raises SettingsError where the chosen one cannot be had."""
+    """The sandbox of attempts on this machine. Raises SettingsError if the chosen kind is not available."""
 
     def __init__(self, options: SandboxOptions) -> None:
         self._abi = landlock.version()
@@ -81,7 +81,7 @@ class Sandbox:
         opened = (*self._read, *self._write)
         devices = [_real(f"/dev/{name}") for name in _DEVICES]
         self._rules = landlock.rules(self._abi, read=self._read, write=self._write, devices=devices)
-        # What is open stays so as a rule, and if it does not, the agent's error says it.
+        # Open paths usually stay as they are; if not, the agent's error says so.
         self._is_open = lru_cache(256)(lambda program: any(_is_within(_real(program), path) for path in opened))
         # For the fork server: what its agents, if they are root, are not to have.
         self.capabilities = landlock.closing_capabilities() if self.kind == "landlock" else ()
@@ -89,8 +89,9 @@ class Sandbox:
     def launch(
         self, base: str, argv: Sequence[str], environment: Environment | None = None, program: str | None = None
     ) -> dict[str, Any]:
-        """For the supervisor's header: `sandbox`, a ruleset, and `wrap`, the words in front of the agent's own. `program` is
-        the agent CLI of a runtime, which may be read wherever it lies. Raises LaunchFailed for a program that is closed."""
+        """Return fields for the supervisor's header: `sandbox`, a ruleset, and `wrap`, the words in front of the agent's own.
+        `program` is the agent CLI of a runtime, which may be read wherever it lies. Raises LaunchFailed for a program that the
+        sandbox closes."""
         if self.kind == "none":
             return {"sandbox": None, "wrap": []}
         read = [] if program is None else list(_program_files(program))
@@ -109,15 +110,15 @@ class Sandbox:
 
     @property
     def holds_signals(self) -> bool:
-        """Whether an agent can neither stop nor kill its supervisor."""
+        """Return whether an agent can neither stop nor kill its supervisor."""
         return self.kind == "bwrap" or (self.kind == "landlock" and self._abi >= landlock.SCOPES_SINCE)
 
     def variables(self) -> dict[str, str]:
-        """What tells a program that it runs in a sandbox. Claude Code runs unattended as root only then."""
+        """Return variables that tell a program that it runs in a sandbox. Claude Code runs unattended as root only then."""
         return {} if self.kind == "none" else {"IS_SANDBOX": "1"}
 
     def notes(self, environment: Environment | None) -> Iterator[str]:
-        """For a run's log: what holds, what does not, and what opens more."""
+        """Yield lines for a run's log: what is confined, what is not, and which settings open more."""
         if self.kind == "none":
             why = "OPTIO_SANDBOX=none" if self._chosen else "this kernel has no Landlock (Linux 5.13): try OPTIO_SANDBOX=bwrap"
             yield f"no sandbox: this program can do whatever the worker's user can, and read other secrets ({why})"
@@ -132,7 +133,7 @@ class Sandbox:
             yield from self._network_notes(environment)
 
     def refusal_hint(self, line: bytes) -> str | None:
-        """What to say when a program prints that something was refused to it."""
+        """Return a hint if a line of a program says that something was refused to it, else None."""
         if self.kind == "none":
             return None
         text = line[:4096].decode("utf-8", "replace").lower()
@@ -144,7 +145,7 @@ class Sandbox:
         )
 
     def examine(self) -> Iterator[ProbeResult]:
-        """For `optio doctor`."""
+        """Yield results for `optio doctor`."""
         missing = "; ".join(self._not_held())
         if self.kind == "none":
             hint = "unset OPTIO_SANDBOX" if self._abi else "install bubblewrap and set OPTIO_SANDBOX=bwrap"
@@ -206,7 +207,7 @@ class Sandbox:
         for path in _SHARED[:2]:
             words += ["--tmpfs", path]
         for path in read:
-            # What this user cannot reach would end bubblewrap.
+            # Bubblewrap fails for a path that this user cannot reach.
             if path not in ("/proc", "/sys") and os.access(path, os.R_OK):
                 words += ["--ro-bind-try", path, path]
         for link in ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"):
@@ -243,7 +244,8 @@ def _find_bwrap() -> str:
 
 
 def _on_path(path: str, home: Path) -> Iterator[str]:
-    """The directories of programs, and what lies beside them for their use: never a home directory as a whole."""
+    """Yield the directories of programs on PATH, and the directories beside them that programs use, but never a whole home
+    directory."""
     for entry in map(Path, path.split(":")):
         parent = entry.parent
         if not entry.is_absolute() or entry in (home, Path("/")):
@@ -258,14 +260,14 @@ def _on_path(path: str, home: Path) -> Iterator[str]:
 
 
 def _program_files(program: str) -> Iterator[str]:
-    """An agent CLI where it was installed: its package with what it depends on."""
+    """Yield the files of an agent CLI: its package, with its dependencies."""
     real = Path(_real(Path(program)))
     tree = next((parent for parent in real.parents if parent.name == "node_modules"), real)
     yield str(tree)
 
 
 def _carve(path: str, hidden: Iterable[str]) -> Iterator[str]:
-    """A path, or, where something hidden lies in it, everything else that it holds."""
+    """Yield a path, or, if it contains something hidden, everything else in it."""
     inside = [each for each in hidden if _is_within(each, path)]
     if not inside:
         if not any(_is_within(path, each) for each in hidden):
@@ -284,7 +286,7 @@ def _carve(path: str, hidden: Iterable[str]) -> Iterator[str]:
 
 
 def _outermost(paths: Iterable[str]) -> list[str]:
-    """Those that exist and do not lie in another one: each costs a rule at every start."""
+    """Return the existing paths that lie in no other one, because each costs a rule at every start."""
     found: list[str] = []
     for path in sorted({path for path in paths if os.path.exists(path)}, key=len):
         if not any(_is_within(path, each) for each in found):

@@ -1,11 +1,14 @@
-"""The supervisor: one small process above each attempt. Standard library only; a program of its own, which begins in `main`.
+"""The supervisor: one small process above each local attempt. Standard library only; it is executed as a program of its own,
+from `main`.
 
 It is a fork server: it reads launch envelopes from the socket on its standard input and forks a supervisor for each, which
-costs about a millisecond where a new interpreter costs twenty. Secrets and prompts arrive by that socket and are never
-written to disk. A forked supervisor outlives the worker, confines its agent (see `sandbox.py`), ends the attempt at its
-deadline, when it fills the disk, or when no worker has renewed its lease for too long, leaves no process behind whatever way
-the agent ends, and writes how it ended into `exit.json`. That file is made, with its blocks, before the agent starts, so that
-the end of an attempt needs no room on a disk. Readers believe it only when the supervisor is gone.
+costs about a millisecond where a new interpreter costs twenty. Secrets and prompts arrive by that socket and are never written
+to disk.
+
+A forked supervisor outlives the worker and confines its agent (see `sandbox.py`). It ends the attempt at its deadline, when it
+fills the disk, or when no worker has renewed its lease for too long. It leaves no process behind however the agent ends, and
+writes the end into `exit.json`. That file is made, with its blocks, before the agent starts, so that the end of an attempt
+needs no room on a disk. Readers trust it only when the supervisor is gone.
 
     envelope: 4 bytes length, header (a marshalled dict), 8 bytes length, the agent's standard input
     answer:   one line of JSON, {"pid": N} or {"error": "..."}; the first line of all is {"server": N}, its own pid
@@ -13,8 +16,9 @@ the end of an attempt needs no room on a disk. Readers believe it only when the 
 A supervisor that is killed leaves its agent's processes to the fork server, which is a subreaper and kills them. So the fork
 server stays until its last supervisor has ended, whatever becomes of the worker.
 
-A fork costs by the pages of memory that are there and that it touches: hence few imports, and plain system calls in place of
-files, sockets, `json`, and the conversions of `signal`. What can be is done before the fork, where memory is touched already.
+A fork costs by the pages of memory that exist and that it touches: hence few imports, and plain system calls in place of files,
+sockets, `json`, and the conversions of `signal`. Work is done before the fork where possible, because that memory is touched
+already.
 """
 
 from __future__ import annotations
@@ -58,15 +62,15 @@ _DEFAULTS = (signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ, signal.SIGHUP, signa
 
 def main() -> None:
     """Serve envelopes until the socket closes, then wait for the last supervisor. The arguments are capabilities that no agent
-    shall have: whoever executes a program below us lacks them."""
+    may have: programs that are executed below this process lack them."""
     connection = os.dup(0)
     # A collection would touch, and so copy, every page that a fork shares with us.
     gc.disable()
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
-        os.dup2(null, number)  # attempts outlive the worker: nobody who reads its output shall wait for them
+        os.dup2(null, number)  # attempts outlive the worker, and must not keep its output open for readers
     if os.fork():
-        os._exit(0)  # whoever started us has no child to wait for
+        os._exit(0)  # the process that started this one has no child to wait for
     os.setsid()
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     for each in sys.argv[1:]:
@@ -127,8 +131,8 @@ def _serve(connection: int) -> None:
 
 
 class _Descriptors:
-    """Descriptors that an attempt needs and the fork server opens: the ends of its streams, and its ruleset if it has one.
-    `failure` is why they are not there."""
+    """Descriptors that the fork server opens for an attempt: the ends of its streams, and its ruleset if it has one. `failure`
+    is the error if they could not be opened."""
 
     def __init__(self, launch: dict[str, Any]) -> None:
         self.out: int | None = None
@@ -136,16 +140,16 @@ class _Descriptors:
         self.ruleset: int | None = None
         self.failure: OSError | None = None
         if os.path.lexists(f"{launch['control']}/started"):
-            return  # it was started, or given up, before: what is there now may be the agent's
+            return  # it was started, or given up, before: the files there may be the agent's
         try:
             self.out = _append(f"{launch['control']}/stdout")
             self.err = _append(f"{launch['control']}/stderr")
             self.ruleset = _ruleset(launch["sandbox"])
         except OSError as failure:
-            self.failure = failure.with_traceback(None)  # which would hold us, and nothing collects that
+            self.failure = failure.with_traceback(None)  # which would keep this object alive, and the collector is off
 
     def streams_and_ruleset(self) -> tuple[int, int, int | None]:
-        """Raises OSError where they are not there."""
+        """Return the descriptors. Raises OSError if they could not be opened."""
         if self.out is None or self.err is None or self.failure is not None:
             raise self.failure or OSError(errno.ENOENT, "the attempt's marker is gone")
         return self.out, self.err, self.ruleset
@@ -157,8 +161,8 @@ class _Descriptors:
 
 
 def _end_orphans() -> None:
-    """Reap supervisors that have ended, and kill what one that was killed has left to us."""
-    # Not within itself: who comes meanwhile waits for the end, and is not missed.
+    """Reap supervisors that have ended, and kill what a killed one has left behind."""
+    # Not reentrant: a signal that comes meanwhile is delivered afterwards, and not missed.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     try:
         _reap_and_kill()
@@ -200,7 +204,7 @@ def _receive(connection: int, count: int) -> bytes | None:
 
 
 def supervise(launch: dict[str, Any], stdin: bytes, opened: _Descriptors) -> None:
-    """One attempt, from its marker to its exit file."""
+    """Supervise one attempt, from its marker to its exit file."""
     os.setsid()
     # First of all: the fork server's handler must not run here.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -224,8 +228,8 @@ def supervise(launch: dict[str, Any], stdin: bytes, opened: _Descriptors) -> Non
 
 
 def _remove_groups(launch: dict[str, Any], end: dict[str, Any]) -> None:
-    """Remove the attempt's cgroups, which are empty. An attempt that failed after one of its processes was killed for memory
-    has the limit in its end."""
+    """Remove the attempt's cgroups, which are empty by then. If the attempt failed after an OOM kill, note the limit in its
+    end."""
     if launch["memory"] is not None and end["code"] != 0 and end["stopped_by"] is None:
         limit, file = launch["memory"]
         if _has_oom_kills(file):
@@ -250,7 +254,7 @@ def _has_oom_kills(path: str) -> bool:
 
 
 def _write_last(path: str, reserved: int, data: bytes) -> None:
-    """Into the file that was made for it; without a sandbox an agent may have put another in its place."""
+    """Write the end into the reserved file. Without a sandbox an agent may have put another file in its place."""
     try:
         in_place = os.lstat(path).st_ino == os.fstat(reserved).st_ino
     except FileNotFoundError:
@@ -263,7 +267,7 @@ def _write_last(path: str, reserved: int, data: bytes) -> None:
 
 
 def _attempt(launch: dict[str, Any], stdin: bytes, opened: _Descriptors) -> dict[str, Any]:
-    """The set-up commands and the agent; raises OSError where there is no room to begin."""
+    """Run the set-up commands and the agent. Raises OSError if there is no room to begin."""
     limits = _EndConditions(launch)
     out, err, ruleset = opened.streams_and_ruleset()
     end: dict[str, Any] = {}
@@ -279,8 +283,8 @@ def _attempt(launch: dict[str, Any], stdin: bytes, opened: _Descriptors) -> dict
 
 
 def _mark(launch: dict[str, Any]) -> bool:
-    """Claim the attempt: only one supervisor, or one tombstone, can ever hold the marker. A link is made whole or not. Its time
-    is that of the last renewal of the lease, in nanoseconds since boot."""
+    """Claim the attempt: only one supervisor, or one tombstone, can ever hold the marker, because a link is made whole or not
+    at all. Its time is that of the last renewal of the lease, in nanoseconds since boot."""
     marker = f"{launch['control']}/started"
     try:
         os.symlink(f"{os.getpid()}:{_start_time(os.getpid())}", marker)
@@ -292,7 +296,7 @@ def _mark(launch: dict[str, Any]) -> bool:
 
 
 class _EndConditions:
-    """When an attempt is ended: at its deadline, as an orphan, or because of what it has written."""
+    """The conditions that end an attempt: its deadline, an expired lease, and its use of the disk."""
 
     def __init__(self, launch: dict[str, Any]) -> None:
         self._deadline: float = time.monotonic() + launch["timeout"]
@@ -305,15 +309,15 @@ class _EndConditions:
         try:
             self._orphan_at = max(self._orphan_at, os.lstat(self._marker).st_mtime_ns / 1e9 + self._patience)
         except OSError:
-            return  # removed under us: nobody wants this attempt any more
+            return  # removed meanwhile: no worker wants this attempt any more
 
     def left(self) -> float:
-        """Seconds until it is worth asking again."""
+        """Return the seconds until it is worth asking again."""
         orphaned = self._orphan_at - time.clock_gettime(time.CLOCK_BOOTTIME)
         return max(0.0, min(self._deadline - time.monotonic(), orphaned, self._disk.left()))
 
     def reached(self) -> str | None:
-        """Which of them, if any."""
+        """Return the limit that was reached, or None."""
         if time.monotonic() >= self._deadline:
             return "timeout"
         if time.clock_gettime(time.CLOCK_BOOTTIME) >= self._orphan_at:
@@ -324,8 +328,8 @@ class _EndConditions:
 
 
 class _DiskQuota:
-    """What an attempt may write: so much in all, and nothing more while the disk is nearly full and it is one of those who
-    fill it. `quota` is in bytes. The floor, below which a disk is nearly full, is a sixteenth of it, 256 MiB at most."""
+    """The disk limits of an attempt: a quota in bytes, and a floor. While the disk has less free space than the floor (a
+    sixteenth of it, at most 256 MiB), attempts that fill it are ended."""
 
     def __init__(self, base: str, quota: int) -> None:
         self._base = base
@@ -337,7 +341,7 @@ class _DiskQuota:
         return self._next - time.monotonic()
 
     def reached(self) -> str | None:
-        """`disk_full` or `disk_quota` when it is over a limit. Looks at times only, and rarely at all files."""
+        """Return `disk_full` or `disk_quota` if a limit is exceeded. Checks free space at intervals, and all files rarely."""
         now = time.monotonic()
         if now < self._next:
             return None
@@ -355,7 +359,7 @@ class _DiskQuota:
 
 
 def _usage(directory: str) -> int:
-    """Bytes that a directory takes on its disk, with all below it."""
+    """Return the bytes that a directory takes on its disk, with everything below it."""
     total = 0
     waiting = [directory]
     while waiting:
@@ -366,7 +370,7 @@ def _usage(directory: str) -> int:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
         except OSError:
-            continue  # removed, or closed to us by the agent
+            continue  # removed, or made inaccessible by the agent
     return total
 
 
@@ -437,7 +441,8 @@ def _command(pid: int) -> bytes:
 def _spawn(
     argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], ruleset: int | None
 ) -> tuple[int, str | None]:
-    """(pid, None), or (None, errno name). A session of its own, the given environment and nothing else."""
+    """Start a program in a session of its own, with the given environment and nothing else. Return (pid, None), or (0, errno
+    name)."""
     missing = _why_missing(argv[0], launch) if launch["wrap"] else None
     if missing is not None:
         return 0, missing  # bubblewrap's exit code would not say so
@@ -450,7 +455,7 @@ def _spawn(
             os.setsid()
             _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             if os.getppid() != supervisor:
-                os._exit(127)  # it died before it could take us with it
+                os._exit(127)  # the supervisor died before its death could end this child
             for number in _DEFAULTS:
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, set())
@@ -493,7 +498,7 @@ def _why_missing(program: str, launch: dict[str, Any]) -> str | None:
 
 
 def _ruleset(sandbox: dict[str, Any] | None) -> int | None:
-    """A ruleset of Landlock as a descriptor: what is not allowed in it is refused. `sandbox` holds the kernel's
+    """Return a Landlock ruleset as a descriptor: anything that it does not allow is refused. `sandbox` holds the kernel's
     `landlock_ruleset_attr` as bytes, pairs of a path and the access to all below it, and TCP ports that may be connected to.
     Raises OSError."""
     if sandbox is None:
@@ -531,7 +536,7 @@ def _add(ruleset: int, kind: int, rule: bytes) -> None:
 
 
 def _confine(ruleset: int) -> None:
-    """From here on, for this process and all that it starts. Raises OSError."""
+    """Confine this process and everything that it starts from here on. Raises OSError."""
     if _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl")
     _call(SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0)
@@ -545,7 +550,7 @@ def _call(*arguments: Any) -> int:
 
 
 def _reap(agent: int) -> int | None:
-    """Collect everyone who died; the agent's status if it is among them."""
+    """Collect all children that have ended. Return the agent's status if it is among them."""
     found = None
     while True:
         try:
@@ -559,9 +564,9 @@ def _reap(agent: int) -> int | None:
 
 
 def _end_descendants() -> None:
-    """Kill and reap until no child is left: orphans of the dead come back to a subreaper, sessions or not.
+    """Kill and reap until no child is left: orphans of the dead come back to a subreaper, whatever their session.
 
-    The whole tree is stopped before it is killed: what is stopped cannot start another while we kill its neighbour.
+    The whole tree is stopped before it is killed, because a stopped process cannot start another while its neighbour is killed.
     """
     while True:
         try:
@@ -574,7 +579,7 @@ def _end_descendants() -> None:
 
 
 def _kill_trees(roots: list[int]) -> None:
-    """Kill these and all below them."""
+    """Kill these processes and everything below them."""
     tree = _with_descendants(roots)
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for pid in tree:
@@ -627,7 +632,7 @@ def _parent(pid: int) -> int | None:
 
 
 def _start_time(pid: int) -> int:
-    """Clock ticks since boot when the process began: with the pid, a name that is not given twice."""
+    """Return the clock ticks since boot when the process began. Together with the pid it is a name that is never reused."""
     stat = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
     try:
         return int(os.read(stat, 4096).rpartition(b")")[2].split()[19])
@@ -655,7 +660,7 @@ def _append(path: str) -> int:
 
 
 def _json(value: Any) -> str:
-    """Of an object of numbers and plain words."""
+    """Encode an object of numbers and plain words, without importing `json`."""
     if isinstance(value, dict):
         return "{" + ", ".join([f'"{name}": {_json(each)}' for name, each in value.items()]) + "}"
     return "null" if value is None else f'"{value}"' if isinstance(value, str) else str(value)

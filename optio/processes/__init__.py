@@ -1,1 +1,2 @@
-"""What runs for long: worker, scheduler, retention, and the port that says whether a process is well."""
+"""The long-running parts of a process: worker, scheduler, retention, and the port for metrics and health. `cli` starts them;
+each runs on threads of its own."""

@@ -1,4 +1,5 @@
-"""Whether a process is alive and whether it is ready: its loops turn, its store can be used."""
+"""Liveness and readiness of a process: its loops run, and its store can be used. Shown by `/healthz`, `/readyz` and, as gauges,
+`/metrics`."""
 
 import logging
 from collections.abc import Iterator
@@ -13,29 +14,30 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`problems` keep it from its work; with what is `degraded` it works slower, or with looser limits. Anyone may read it."""
+    """The result of a check. With `problems` the process cannot do its work; with `degraded` it works slower, or with looser
+    limits. Anyone may read it, so it holds no details."""
 
     problems: tuple[str, ...] = ()
     degraded: tuple[str, ...] = ()
 
     @property
     def status(self) -> int:
-        """Of the HTTP answer."""
+        """Return the HTTP status: 503 with problems, else 200."""
         return 503 if self.problems else 200
 
     def to_json(self) -> dict[str, object]:
-        """As the answer shows it."""
+        """Return the body of the answer, with one word for the state and all sentences."""
         word = "unavailable" if self.problems else "degraded" if self.degraded else "ok"
         return {"status": word, "problems": [*self.problems, *self.degraded]}
 
 
 def alive(services: Services) -> Health:
-    """What only a new start would cure."""
-    return Health(tuple(f"the loop `{loop}` does not turn" for loop in services.pulses.late()))
+    """Return the problems that only a restart cures: loops that have stopped."""
+    return Health(tuple(f"the loop `{loop}` does not run" for loop in services.pulses.late()))
 
 
 def ready(services: Services) -> Health:
-    """What may pass by itself; asks the store."""
+    """Return the problems that may pass by themselves, too. Asks the store."""
     problems = list(alive(services).problems)
     try:
         services.store.check()
@@ -43,19 +45,19 @@ def ready(services: Services) -> Health:
         log.warning("not ready: %s", err)
         problems.append("the disk is full: new runs are refused until there is space, running ones go on")
     except OptioError as err:
-        # Anyone may ask: the log tells more.
+        # Anyone may ask, so details are only in the log.
         log.warning("not ready: %s", err)
         problems.append("the store cannot be used")
     degraded = []
     if services.broker.problem() is not None:
-        degraded.append("Redis cannot be used: runs start by sweeps, live logs lag")
+        degraded.append("Redis is unavailable: runs are started by polling, and live logs lag")
     if services.rate.problem() is not None:
-        degraded.append("Redis cannot be used: each server counts webhook requests by itself")
+        degraded.append("Redis is unavailable: each server counts webhook requests by itself")
     return Health(tuple(problems), tuple(degraded))
 
 
 def readings(services: Services) -> Iterator[Gauge]:
-    """The same for `/metrics`, as far as it costs nothing to know."""
+    """Yield the same as gauges for `/metrics`, as far as it is known without asking the store."""
     for part, source in (("broker", services.broker), ("rate", services.rate)):
         yield Gauge("part_up", "whether a part can be used", source.problem() is None, {"part": part})
-    yield Gauge("loops_late", "loops that do not turn", len(services.pulses.late()))
+    yield Gauge("loops_late", "loops that do not run", len(services.pulses.late()))

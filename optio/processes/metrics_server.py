@@ -1,6 +1,6 @@
-"""The metrics port: `/metrics`, `/healthz` and `/readyz` of one process, and nothing else, for whoever reaches it.
+"""The metrics port: `/metrics`, `/healthz` and `/readyz` of one process and nothing else, without a token.
 
-`StartingApi` answers on the API's own socket while a server cannot start yet: the process lives and is not ready, and every
+`StartingApi` answers on the API's own socket while a server cannot start yet: the process is alive but not ready, and every
 other request gets 503 with `Retry-After`.
 """
 
@@ -21,19 +21,20 @@ from optio.version import __version__
 from optio.wiring import Services
 
 log = logging.getLogger(__name__)
-# Seconds that a request may take to come.
+# Seconds within which a request must arrive.
 _REQUEST_TIMEOUT_S = 5.0
 # The same for the API of a server that cannot start yet, how much of a body it reads, and how soon it notices `stop`.
 _STARTING_TIMEOUT_S = 2.0
 _MAX_STARTING_CONNECTIONS = 64
 _MAX_DISCARDED_BYTES = 2 << 20
 _POLL_S = 0.05
-# At one time; who comes then is turned away.
+# Connections at one time; further ones are closed.
 _MAX_CONNECTIONS = 16
 
 
 class MetricsServer:
-    """Serves on a thread of its own, from before there are services. Raises SettingsError when the port cannot be had."""
+    """The server of the metrics port. It serves on a thread of its own, from before there are services. Raises SettingsError if
+    the port cannot be bound."""
 
     def __init__(self, settings: Settings) -> None:
         self._server = _MetricsHttpServer(settings)
@@ -44,15 +45,15 @@ class MetricsServer:
         self._server.waits_for = what
 
     def attach(self, services: Services) -> None:
-        """Answer for these from now on: the process has started."""
+        """Answer for these services from now on: the process has started."""
         self._server.services = services
 
     def start(self) -> None:
-        """Begin."""
+        """Serve on a daemon thread."""
         threading.Thread(target=self._server.serve_forever, name="probe", daemon=True).start()
 
     def stop(self) -> None:
-        """Answer nobody any more."""
+        """Stop serving and close the socket."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -77,7 +78,7 @@ class _MetricsHttpServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             ) from err
 
     def server_bind(self) -> None:
-        # The library's would ask the name service who we are.
+        # The library's version would look up the name of this host.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = "optio", self.server_address[1]
 
@@ -142,20 +143,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nobody reads of every scrape."""
+        """Log nothing: a line for every scrape is of no use."""
 
 
 ALIVE = health.Health()
 
 
 def not_started(waits_for: str) -> health.Health:
-    """The readiness of a process that waits for something before it starts. Anyone may read it: the log has the reason."""
+    """Return the readiness of a process that waits for something before it starts. Anyone may read it, so the reason is only in
+    the log."""
     return health.Health((f"not started: waits for {waits_for}, the log says why",))
 
 
 class StartingApi:
     """Answers on the server's listening socket until `stop`. The socket stays open: connections that come between `stop` and
-    the first accept of the server itself wait in its backlog."""
+    the first accept of the server wait in its backlog."""
 
     def __init__(self, sock: socket.socket, waits_for: str) -> None:
         self._server = _StartingServer(sock, waits_for)
@@ -163,7 +165,7 @@ class StartingApi:
         threading.Thread(target=loop, args=(_POLL_S,), name="starting-api", daemon=True).start()
 
     def stop(self) -> None:
-        """Answer nobody any more; requests that are being answered get their answer."""
+        """Accept no more connections; requests in progress still get their answer."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -180,7 +182,7 @@ class _StartingServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._room = threading.BoundedSemaphore(_MAX_STARTING_CONNECTIONS)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        # Who comes beyond them waits in the backlog.
+        # Further connections wait in the backlog.
         self._room.acquire()
         super().process_request(request, client_address)
 
@@ -231,7 +233,7 @@ class _StartingHandler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Requests are not logged."""
+        """Log nothing: whoever polls for the start would fill the log."""
 
 
 def _hosts(settings: Settings) -> set[str] | None:

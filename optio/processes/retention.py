@@ -1,4 +1,5 @@
-"""Retention: what is kept no longer is deleted, by one process at a time, at a pace that leaves the database to others."""
+"""Retention: delete what is older than the settings allow. One process at a time does it, at a pace that leaves the database to
+others."""
 
 import logging
 import os
@@ -19,7 +20,7 @@ CHORE = "retention"
 # From the end of one pass to the next, whichever process does it.
 EVERY = timedelta(hours=1)
 _LEASE = timedelta(minutes=2)
-# Seconds until the first look, and from one to the next.
+# Seconds until the first poll, and between two polls.
 _FIRST_WAIT_S = 2.0
 _POLL_S = 60.0
 # Seconds between two steps at least: a step is a write, and others want to write too.
@@ -27,12 +28,12 @@ _PAUSE_S = 0.02
 
 
 def retention_of(settings: Settings) -> RetentionPolicy:
-    """What the settings say."""
+    """Return the periods to keep, from the settings."""
     return RetentionPolicy(runs=settings.keep_runs, logs=settings.keep_logs, deliveries=settings.keep_deliveries)
 
 
 class Retention:
-    """Runs beside the scheduler. `start` and `stop` may be called from any thread."""
+    """The retention loop of a process, beside its scheduler. `start` and `stop` may be called from any thread."""
 
     def __init__(self, services: Services, *, first: float = _FIRST_WAIT_S, look: float = _POLL_S) -> None:
         self._services = services
@@ -42,11 +43,11 @@ class Retention:
         self._thread = threading.Thread(target=self._loop, name="retention", daemon=True)
 
     def start(self) -> None:
-        """Begin, on a thread of its own."""
+        """Run the loop on a thread of its own."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the step that is being done."""
+        """Stop after the current step, and wait for it for some seconds."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(6)
@@ -68,7 +69,7 @@ class Retention:
         pulses.end(CHORE)
 
     def turn(self) -> Counter[str] | None:
-        """One pass, if it is this process's turn: how many rows of each kind went."""
+        """Make one pass if it is this process's turn. Return how many rows of each kind were deleted, or None if it was not."""
         store = self._services.store
         if not store.acquire_job_lease(CHORE, self._owner, EVERY, _LEASE):
             return None
@@ -81,10 +82,10 @@ class Retention:
                 self._services.telemetry.tell(Pruned(kind, count))
             if now - held > _LEASE.total_seconds() / 4:
                 if not store.renew_job_lease(CHORE, self._owner, _LEASE):
-                    return gone  # we were stopped for long: another does it now
+                    return gone  # this process was suspended for long, and another has the turn now
                 held = now
             self._services.pulses.beat(CHORE, 0)
-            # As long as the step took: at most half of the time is ours.
+            # Pause for as long as the step took: at most half of the time is used.
             if self._stopping.wait(max(_PAUSE_S, now - began) if count else 0):
                 # Not done: another process may go on at once.
                 store.renew_job_lease(CHORE, self._owner, timedelta(0))
@@ -93,5 +94,5 @@ class Retention:
         store.release_job_lease(CHORE, self._owner)
         if any(gone.values()):
             words = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in gone.items() if count)
-            log.info("kept no longer: %s", words, extra={"event": "pruned"})
+            log.info("deleted by retention: %s", words, extra={"event": "pruned"})
         return gone

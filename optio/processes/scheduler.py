@@ -1,6 +1,7 @@
-"""The scheduler: exact timers over the kept schedules. Any number may run, all of them at work; a slot is unique in the store.
+"""The scheduler: exact timers over the stored schedules. Any number of schedulers may run side by side; the store makes each
+slot unique.
 
-They agree on the time: it is the store's. Whatever a machine's own clock does, a scheduler on it fires nothing early or late.
+All of them use the store's time. Whatever a machine's own clock does, a scheduler on it fires nothing early or late.
 """
 
 import contextlib
@@ -27,28 +28,29 @@ from optio.telemetry.base import Fired, Queued
 from optio.wiring import Services
 
 log = logging.getLogger(__name__)
-# Seconds between two looks: a clock that is set, or a hint that is lost, is noticed after this.
+# Seconds between two steps at most: a clock that was set, or a lost notification, is noticed after this.
 _MAX_WAIT_S = 20.0
 _SET_BACK = timedelta(seconds=1)
-# Slots that are nearer are not planned ahead: they must not be missed over it.
+# Slots that are nearer than this are not planned ahead, so that planning does not delay them.
 _IN_TIME = timedelta(milliseconds=100)
-# Slots of one commit: so many that a commit costs them little, so few that nobody waits long for its locks.
+# Slots per commit: enough to make the commit cheap for each, few enough that nobody waits long for its locks.
 _MAX_SLOTS_PER_COMMIT = 250
-# Seconds until the next look after a task was changed under us; never none, whatever is wrong.
+# Seconds until the next step after a task was changed meanwhile; never zero, whatever is wrong.
 _EDIT_SETTLE_S = 0.02
-# So many definitions that are not known yet are read in one go.
+# If more definitions than this are unknown, all are read in one query.
 _DEFINITIONS_PER_READ = 50
-# Seconds by which this machine's clock may part from its own measure of time before the store is asked again.
+# Seconds by which the wall clock may deviate from the monotonic clock before the store is asked again.
 _MAX_CLOCK_DRIFT_S = 0.5
 
 
 def new_id() -> str:
-    """A UUID whose order is the order of time (RFC 9562, version 7)."""
+    """Return a UUID that sorts by time of creation (RFC 9562, version 7)."""
     return str(uuid_utils.uuid7())
 
 
 class StoreClock:
-    """The store's time. Between two questions this process's own measure of time goes on, which nobody can set."""
+    """A callable that returns the store's time. Between two queries it advances with this process's monotonic clock, which
+    nobody can set."""
 
     def __init__(self, store: Clock) -> None:
         self._store = store
@@ -57,9 +59,9 @@ class StoreClock:
         self._wall = 0.0
 
     def __call__(self) -> datetime:
-        """Raises StoreUnavailable."""
+        """Return the store's time. Raises StoreUnavailable."""
         passed = time.monotonic() - self._asked
-        # They part when the machine slept, or its clock was set; the store's clock may be the very same.
+        # They deviate if the machine slept, or its clock was set; the store may use the very same clock.
         if passed >= _MAX_WAIT_S or abs(time.time() - self._wall - passed) > _MAX_CLOCK_DRIFT_S:
             self._at = self._store.now()
             self._asked, self._wall = time.monotonic(), time.time()
@@ -69,7 +71,7 @@ class StoreClock:
 
 @dataclass(frozen=True, slots=True)
 class _PlannedSlots:
-    """Slots of one moment, by task: planned, so that only the commit is left."""
+    """The slots of one moment by task, planned in advance, so that only the commit is left."""
 
     moment: datetime
     plans: Mapping[str, ScheduleStep]
@@ -77,18 +79,19 @@ class _PlannedSlots:
 
 
 def _due_without_plan(due: Set[str], ready: Iterable[_PlannedSlots]) -> set[str]:
-    """Who is due and in none of these lots."""
+    """Return the due tasks that are in none of these batches."""
     return set(due).difference(*(lot.plans for lot in ready))
 
 
 def _parts(task_ids: Iterable[str]) -> Iterator[list[str]]:
-    """What is committed together. Two schedulers do the same in the same order."""
+    """Yield the tasks of each commit. Two schedulers take them in the same order, so that they do not block each other."""
     ordered = sorted(task_ids)
     return (ordered[place : place + _MAX_SLOTS_PER_COMMIT] for place in range(0, len(ordered), _MAX_SLOTS_PER_COMMIT))
 
 
 class Scheduler:
-    """Fires due slots. `start` and `stop` may be called from any thread. `clock` takes the place of the store's."""
+    """The loop that fires due slots. `start` and `stop` may be called from any thread. `clock` replaces the store's clock in
+    tests."""
 
     def __init__(
         self,
@@ -102,7 +105,7 @@ class Scheduler:
         self._longest = longest
         self._wake = threading.Event()
         self._stopping = False
-        # A start knows nothing of the clock before it.
+        # After a start, nothing is known of the clock before it.
         self._stale = self._set_back = True
         self._looked = 0.0
         self._last = datetime.min.replace(tzinfo=UTC)
@@ -117,12 +120,12 @@ class Scheduler:
         self._unsubscribe: Callable[[], None] = lambda: None
 
     def start(self) -> None:
-        """Begin, on a thread of its own."""
+        """Run the loop on a thread of its own."""
         self._unsubscribe = self._services.broker.subscribe(self._hint, (Topic.REGISTRY,))
         self._thread.start()
 
     def stop(self) -> None:
-        """Fire nothing more."""
+        """Fire nothing more, and wait for the loop to end."""
         self._stopping = True
         self._unsubscribe()
         self._wake.set()
@@ -136,13 +139,13 @@ class Scheduler:
     def _loop(self) -> None:
         while True:
             self._wake.clear()
-            if self._stopping:  # looked at afterwards: what was cleared may have told of it
+            if self._stopping:  # checked after clearing: the cleared event may have been set for it
                 break
             self._services.pulses.beat("schedule", 0)
             try:
                 pause = self.step()
             except OptioError as err:
-                log.warning("the scheduler waits: %s", err)
+                log.warning("the scheduler waits for the store: %s", err)
                 self._stale, pause = True, 1.0
             except Exception:
                 log.exception("the scheduler's loop failed once")
@@ -152,7 +155,8 @@ class Scheduler:
         self._services.pulses.end("schedule")
 
     def step(self) -> float:
-        """Fire what is due; seconds until the next look. Raises StoreUnavailable; what was not fired then is fired later."""
+        """Fire what is due and return the seconds until the next step. Raises StoreUnavailable; slots that were not fired then
+        are fired later."""
         now = self._clock()
         if now + _SET_BACK < self._last:
             log.warning("the clock was set back from %s to %s", self._last.isoformat(), now.isoformat())
@@ -171,7 +175,7 @@ class Scheduler:
         return min(self._longest, max(0.0, (following - self._clock()).total_seconds()))
 
     def _prepare(self, following: datetime) -> None:
-        """Plan what will be due next, while there is time: at the slot only the commit is left."""
+        """Plan the slots that are due next while there is time, so that only their commit is left at the moment itself."""
         limit = following - _IN_TIME
         due = self._agenda.tasks(following)
         self._ready = self._of(following, due)
@@ -187,7 +191,7 @@ class Scheduler:
                     self._ready.append(self._lot(following, plans))
 
     def _of(self, moment: datetime, due: Set[str]) -> list["_PlannedSlots"]:
-        """The lots that are ready for this moment, and hold nothing else."""
+        """Return the prepared batches for this moment that contain only due tasks."""
         return [lot for lot in self._ready if lot.moment == moment and due >= lot.plans.keys()]
 
     def _plan(self, task_id: str, due: datetime, now: datetime) -> ScheduleStep:
@@ -197,7 +201,7 @@ class Scheduler:
         return _PlannedSlots(moment, plans, self._services.store.ready([plan.firing for plan in plans.values()]))
 
     def _lots(self, moment: datetime, due: Set[str], now: datetime) -> Iterator["_PlannedSlots"]:
-        """Everything that is due at this moment. What counts as missed by now is planned now, by the policy."""
+        """Yield all batches that are due at this moment. Slots that count as missed by now are planned anew, by the policy."""
         ready = self._of(moment, due) if now - moment <= schedule.MISSED_AFTER else []
         self._ready = []
         yield from ready
@@ -253,7 +257,7 @@ class Scheduler:
             raise unavailable
 
     def _tell_of(self, firing: Firing, started: list[str], began: datetime, ended: datetime) -> None:
-        """What this scheduler did: another may have been first, and then it tells."""
+        """Publish what this scheduler did. If another one was first, that one publishes it."""
         if firing.runs and not started:
             return
         fresh = [run for run in firing.runs if run.id in started]
@@ -267,7 +271,7 @@ class Scheduler:
             self._services.telemetry.tell(Queued(run.id, firing.task_id, run.trigger, began, run.traceparent))
 
     def _reload(self, now: datetime) -> None:
-        """Take up the generation that is served, and the kept schedules."""
+        """Take up the served generation and the stored schedules."""
         store = self._services.store
         generation = self._take_up(now)
         self._tasks = self._served(generation)
@@ -296,11 +300,12 @@ class Scheduler:
         return task is not None and task.digest == firing.digest
 
     def _take_up(self, now: datetime) -> GenerationRow | None:
-        """Apply what generations have changed since any scheduler looked, each as of its own time; the newest of them."""
+        """Apply the changes of all generations that no scheduler has taken up, each as of its own time. Return the newest
+        generation."""
         store = self._services.store
         while True:
             for generation in store.unscheduled_generation():
-                # One from the time ahead was activated while the clock was wrong.
+                # A generation from the future was activated while the clock was wrong.
                 at = generation.activated_at if generation.activated_at <= now + schedule.MISSED_AFTER else now
                 changes = self._sound(schedule.reconcile(self._served(generation), store.schedules(), at), generation.tasks)
                 if not store.schedule_generation(generation.id, changes.put, changes.drop, changes.closings):
@@ -310,7 +315,7 @@ class Scheduler:
                 return newest
 
     def _served(self, generation: GenerationRow | None) -> dict[str, CompiledTask]:
-        """The definitions of a generation that can be read."""
+        """Return the definitions of a generation that can be read."""
         found: dict[str, CompiledTask] = {}
         wanted = generation.tasks if generation is not None else {}
         if sum(digest not in self._definitions for digest in wanted.values()) > _DEFINITIONS_PER_READ:
@@ -328,8 +333,8 @@ class Scheduler:
         return found
 
     def _sound(self, changes: ScheduleChanges, wanted: Mapping[str, str]) -> ScheduleChanges:
-        """Without what follows from definitions that cannot be used here: the rest goes on, and their rows are kept, for what
-        they have missed may be caught up when they can be used."""
+        """Return the changes without those that follow from definitions which cannot be used here. Their rows are kept, so that
+        missed slots can be caught up once the definitions are usable."""
         for task_id, why in changes.broken.items():
             self._leave_out(task_id, wanted[task_id], why)
         left = {task_id for task_id in changes.drop if wanted.get(task_id) in self._broken}

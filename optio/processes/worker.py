@@ -1,4 +1,7 @@
-"""The worker: claims runs when a hint says so, keeps their leases, and finds runs again whose worker is gone."""
+"""The worker: claims runs when a notification says so, renews their leases, and adopts runs whose worker is gone.
+
+It polls as well, because notifications may be lost. What happens within a run is `runs.execute`.
+"""
 
 import contextlib
 import logging
@@ -24,25 +27,25 @@ from optio.wiring import Services
 
 log = logging.getLogger(__name__)
 _TOPICS = (Topic.START, Topic.QUEUE, Topic.CANCEL, Topic.REGISTRY)
-# Hints drive; this finds what a lost hint would lose.
+# Seconds between two polls: they find what a lost notification would miss.
 _POLL_S = 2.0
 _HINTED = timedelta(seconds=0.1)
-# The store's clock has jumped, or its answer was very late.
+# A deviation of so many seconds means that the store's clock has jumped, or that its answer was very late.
 _MAX_CLOCK_JUMP_S = 1.0
-# For letting go of everything: who stops us waits for ten seconds as a rule, and a store that is away takes five of them.
+# Seconds for handing everything over: service managers usually wait ten, and an unavailable store takes five of them.
 _LEAVE_TIMEOUT_S = 4.0
-# A third of the time after which the store takes a silent worker for gone.
+# A third of the time after which the store regards a silent worker as gone.
 _NOTED_EVERY_S = 10.0
-# What attempts left on disk whose worker never came back to them is looked for so often.
+# Seconds between two searches for remains of attempts whose worker never came back.
 _TIDY_PERIOD_S = 60.0
-# Who has begun and died is not waited for longer.
+# A worker that took the turn and died is waited for no longer than this.
 _TIDY_LEASE = timedelta(minutes=5)
 # Pools that the metrics know by name.
 _MAX_POOLS = 50
 
 
 class Worker:
-    """Runs executions, each on a thread. `start` and `stop` may be called from any thread."""
+    """The loops that claim runs and execute each on a thread. `start` and `stop` may be called from any thread."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -69,7 +72,7 @@ class Worker:
         self._unsubscribe: Callable[[], None] = lambda: None
 
     def start(self) -> None:
-        """Begin, on threads of its own."""
+        """Run the loops on threads of their own."""
         # One worker takes a START, which is for tasks without a namespace.
         topics = [topic for topic in _TOPICS if topic is not Topic.START or self._scope.includes(None)]
         self._unsubscribe = self._services.broker.subscribe(self._hint, topics)
@@ -88,14 +91,16 @@ class Worker:
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """Hand everything over: agents go on, leases end at once, another worker finds them."""
+        """Hand everything over: agents continue, leases end at once, and another worker adopts the runs."""
         limit = time.monotonic() + _LEAVE_TIMEOUT_S
         self._stopping.set()
         self._wake.set()
         self._untidy.set()
         self._served.set()
         self._unsubscribe()
-        for thread in self._threads[:1]:  # after the claim loop nothing begins any more; the others may take their time
+        for thread in self._threads[
+            :1
+        ]:  # after the claim loop has ended nothing begins any more; the other loops may take their time
             thread.join(_LEAVE_TIMEOUT_S / 2)
         with self._lock:
             running = list(self._running.values())
@@ -128,7 +133,7 @@ class Worker:
         steady = _ClockSteadiness(lease)
         while True:
             self._services.pulses.beat("claim", 0)
-            # Cleared before looking, also whether this is the end: a hint that comes while we look makes us look again.
+            # Cleared before anything is checked, the end included: a notification that comes meanwhile triggers another round.
             self._wake.clear()
             if self._stopping.is_set():
                 break
@@ -168,12 +173,12 @@ class Worker:
                 pause = 1.0
             self._services.pulses.beat("claim", pause)
             woken = self._wake.wait(pause)
-            # A look that nobody and no time had asked for: what it finds, a hint has lost.
+            # A poll without a notification or a due time: a run that it finds has lost its notification.
             swept = not woken and pause == _POLL_S
         self._services.pulses.end("claim")
 
     def _note(self) -> None:
-        """Say that this worker is there, before it looks for runs."""
+        """Record that this worker is there, before it claims runs."""
         now = time.monotonic()
         if self._noted_at is None or now - self._noted_at >= _NOTED_EVERY_S:
             self._services.store.note_worker(self.name, self._scope)
@@ -186,7 +191,7 @@ class Worker:
         # By the store's clock alone: the lease began when the run was claimed.
         claimed = run.lease_until - self._services.settings.lease
         waited = claimed - max(run.queued_at, run.not_before)
-        # The hint of one that is younger may be on its way.
+        # The notification of a younger run may still be on its way.
         return Claimed(run, waited, swept and waited > _HINTED and not claim.deferred)
 
     def _readings(self) -> Iterator[Gauge]:
@@ -227,7 +232,7 @@ class Worker:
             self._running[run_id] = (execution, thread)
             self._busy.add(run_id)
         if before is not None:
-            before[0].leave()  # we were stopped for longer than our own lease
+            before[0].leave()  # this process was suspended for longer than its own lease
         thread.start()
 
     def _heartbeat_loop(self) -> None:
@@ -262,9 +267,12 @@ class Worker:
         self._services.pulses.end("leases")
 
     def _drop_the_forgotten(self, before: set[str], idle: set[str]) -> set[str]:
-        """A run of ours that nothing works on, twice in a row, is not just about to begin: it must not be renewed for ever."""
+        """Give back runs that are leased to this worker and that nothing has worked on twice in a row. Once may mean that the
+        run is just about to begin; but its lease must not be renewed for ever."""
         for run_id in before & idle:
-            log.error("run %s is ours and nothing works on it: giving it back", run_id, extra={"run_id": run_id})
+            log.error(
+                "run %s is leased to this worker, but nothing executes it: giving it back", run_id, extra={"run_id": run_id}
+            )
             with contextlib.suppress(LeaseLost):
                 self._services.store.drop(run_id, self._services.store.run(run_id).fence)
             self._wake.set()
@@ -277,7 +285,7 @@ class Worker:
             try:
                 self._warming.look()
             except OptioError as err:
-                log.debug("pools stay as they are: %s", err)  # the loop that claims says so aloud
+                log.debug("pools stay as they are: %s", err)  # the claim loop logs it
             except Exception:
                 log.exception("pools could not be looked at once")
             self._services.pulses.beat("pools", _POLL_S)
@@ -290,7 +298,7 @@ class Worker:
         while not self._stopping.is_set():
             needed = pause == 0.0
             if self._untidy.wait(pause):
-                # Whoever has taken a run over may only now find out that its agent is not there.
+                # The worker that has taken a run over may only now find out that its agent is gone.
                 needed = True
                 self._untidy.clear()
                 self._stopping.wait(self._services.settings.lease.total_seconds())
@@ -304,7 +312,8 @@ class Worker:
                 log.exception("what ended attempts left could not be looked through")
 
     def _tidy_for_all(self, *, needed: bool) -> None:
-        """What all workers of a place see is looked through by one of them at a time, unless this one knows of something."""
+        """Tidy a place that all its workers see, by one of them at a time, or at once if this worker knows of something to
+        remove."""
         store, every = self._services.store, timedelta(seconds=_TIDY_PERIOD_S * 0.9)
         if store.acquire_job_lease(self._tidying, self.name, every, _TIDY_LEASE):
             self.tidy()
@@ -313,15 +322,15 @@ class Worker:
             self.tidy()
 
     def tidy(self) -> None:
-        """End and remove attempts that nobody comes back to: their worker died between the outcome and the removal, or was away
-        for so long that the run is repeated somewhere else."""
+        """End and remove attempts that no worker will return to: their worker died between outcome and removal, or was away for
+        so long that the run was repeated elsewhere."""
         store, executor = self._services.store, self._services.executor
         found = executor.attempts()
         running = store.running_attempts() if found else {}
         for run_id, attempt in found:
             if self._stopping.is_set():
                 return
-            if running.get(run_id) == attempt:  # nearly all: no question of its own for each
+            if running.get(run_id) == attempt:  # nearly all: no query for each
                 continue
             try:
                 run = store.run(run_id)
@@ -334,15 +343,15 @@ class Worker:
                 executor.remove(run_id, attempt)
 
     def _tell_of_a_stranger(self, name: str) -> None:
-        """Another database has used this directory, or this one was restored from before that run. Whose it is we cannot know:
-        it is told once, and left alone."""
+        """Log an unknown attempt once and leave it alone. Another database may have used this directory, or this one was
+        restored from before that run."""
         if name not in self._strangers:
             self._strangers.add(name)
-            words = "the attempt %s belongs to no run that is known: it is left alone, and ends after OPTIO_ORPHAN_TIMEOUT"
+            words = "the attempt %s belongs to no known run: it is left alone, and ends after OPTIO_ORPHAN_TIMEOUT"
             log.warning(words, name, extra={"event": "attempt_unknown"})
 
     def _release_the_dead(self) -> None:
-        """Workers of this machine whose process is gone need no lease to run out."""
+        """End the leases of workers of this machine whose process is gone, instead of waiting for them to expire."""
         for owner in self._services.store.owners():
             name, _, began = owner.rpartition(":")
             where, _, pid = name.rpartition(":")
@@ -352,7 +361,8 @@ class Worker:
 
 
 def _pool_readings(pools: Sequence[Pool]) -> Iterator[Gauge]:
-    """The largest by name, the others together: whoever writes task files does not make metrics without end."""
+    """Yield gauges of the largest pools by name, and of all others together: authors of task files must not create metrics
+    without limit."""
     ordered = sorted(pools, key=lambda pool: (-pool.size, pool.key))
     counts: dict[str, Counter[str]] = {}
     for place, pool in enumerate(ordered):
@@ -364,8 +374,8 @@ def _pool_readings(pools: Sequence[Pool]) -> Iterator[Gauge]:
 
 
 class _ClockSteadiness:
-    """Whether the store's clock has gone on steadily for a while. After it has jumped, leases of the living seem to be over
-    until they are renewed: their agents must not be taken for dead."""
+    """A check whether the store's clock has advanced steadily for a while. After a jump, leases of living workers seem to be
+    over until they are renewed, and their agents must not be taken for dead."""
 
     def __init__(self, needed: timedelta) -> None:
         self._needed = needed.total_seconds()
@@ -373,7 +383,7 @@ class _ClockSteadiness:
         self._since = 0.0
 
     def look(self, now: datetime, clock: float) -> bool:
-        """`now` is the store's time, `clock` one that nobody sets."""
+        """Take a sample and return whether the clock is steady. `now` is the store's time, `clock` one that nobody sets."""
         ahead = now.timestamp() - clock
         if self._ahead is None or abs(ahead - self._ahead) > _MAX_CLOCK_JUMP_S:
             self._since = clock
@@ -382,7 +392,8 @@ class _ClockSteadiness:
 
 
 def _machine() -> str:
-    """Where process ids mean what they mean here: not in another container of the same name, nor after a boot."""
+    """Return a name for the place where process ids mean what they mean here: not in another container of the same host name,
+    nor after a reboot."""
     with contextlib.suppress(OSError):
         return "/".join((socket.gethostname(), *machine()))
     return socket.gethostname()

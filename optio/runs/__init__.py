@@ -1,1 +1,2 @@
-"""Use cases of runs, written against the seams only: no driver is named here."""
+"""Use cases of runs: admission, execution, schedules, webhooks, audits. They are written against protocols and pure models; no
+store, broker or executor is named here."""

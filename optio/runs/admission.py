@@ -1,10 +1,13 @@
-"""Admission: which queued run starts now, and why each other one waits. Pure.
+"""Admission: decide which queued run starts now, and say why each other one waits. Pure: used by the store's claim and by `GET
+/api/workflow-runs/{id}`.
 
-Higher priorities first, strictly. Fair between tasks of one priority: the next slot goes to the task with the fewest running
-runs, the oldest of its runs first. A task that is paused, at its own limit or out of starts never stands in the way of
-another; of one task, no run overtakes an older one but those that wait for a time or for a run with the same business key.
-Neither does a task that is short of room (see `model.room`): of all such tasks one run at a time tries whether there is room.
-Each Kubernetes namespace is a line of its own, with the limit over all tasks for itself: a team fills no other team's slots.
+Higher priorities start first, strictly. Tasks of one priority share fairly: the next slot goes to the task with the fewest
+running runs, and to its oldest run. A task that is paused, at its own limit or out of starts never blocks another task. Within
+a task, no run overtakes an older one, except those that wait for a time or for a run with the same business key.
+
+A task that lacks room (see `model.room`) does not block others either: of all such tasks, one run at a time tries whether there
+is room. Each Kubernetes namespace is a queue of its own with its own total limit, so a team cannot fill the slots of another
+team.
 """
 
 import heapq
@@ -23,12 +26,12 @@ GLOBAL_RULE = "OPTIO_MAX_WORKFLOW_CONCURRENT"
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Why a run waits: `paused`, `no_worker`, `delayed`, `same_key`, `start_limit`, `task_limit`, `no_room`, `priority` or
-    `global_limit`.
+    """The reason why a run waits: `paused`, `no_worker`, `delayed`, `same_key`, `start_limit`, `task_limit`, `no_room`,
+    `priority` or `global_limit`.
 
-    `ahead` counts the runs that go first: those of its task when that is held as a whole, else those of all tasks that are
-    not. `rule` is what holds it as it is written down, `occupied_by` are the runs that use it up, `earliest` is when it can
-    start at the earliest, where that is known.
+    `ahead` counts the runs that go first: those of its task if the task as a whole is held, else those of all tasks that are
+    not held. `rule` is the setting that holds the run, as it is written in its file. `occupied_by` are the runs that use it up.
+    `earliest` is the earliest possible start, if that is known.
     """
 
     reason: str
@@ -40,25 +43,27 @@ class Hold:
 
     @property
     def position(self) -> int | None:
-        """Its place in the line that it stands in, from 1; None when it stands in none yet."""
+        """Return the position in the queue, counted from 1, or None while the run is in no queue (`delayed`, `same_key`)."""
         return None if self.reason in ("delayed", "same_key") else self.ahead + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """`starts` in their order, and a hold for every other waiting run."""
+    """The decision about one view of the queue: `starts` are the ids of the runs to start, in order, and `holds` has a reason
+    for every other waiting run."""
 
     starts: list[str] = field(default_factory=list)
     holds: Mapping[str, Hold] = field(default_factory=dict)
 
 
 def starts(view: AdmissionView, *, max_running: int) -> list[str]:
-    """What starts now, in order: never more than `max_running` in all, nor more than a task's own limits let start."""
+    """Return the ids of the runs to start now, in order: at most `max_running` at once in total, and at most as many of a task
+    as its own limits allow."""
     return _AdmissionQueue(view).start(max_running)
 
 
 def decide(view: AdmissionView, *, max_running: int) -> Admission:
-    """The same, and why everything else waits."""
+    """Return the runs to start like `starts`, and in addition a `Hold` for each run that keeps waiting."""
     started: list[str] = []
     holds: dict[str, Hold] = {}
     for namespace, part in _by_namespace(view):
@@ -72,7 +77,8 @@ def decide(view: AdmissionView, *, max_running: int) -> Admission:
 
 
 def _by_namespace(view: AdmissionView) -> Iterator[tuple[str, AdmissionView]]:
-    """The view of each worker: all of it where one takes the runs of all tasks."""
+    """Yield the part of the view that each worker sees: one part for each namespace, or the whole view if one worker takes the
+    runs of all tasks."""
     if view.served is None or not view.namespaces:
         yield "", view
         return
@@ -91,8 +97,8 @@ def _by_namespace(view: AdmissionView) -> Iterator[tuple[str, AdmissionView]]:
 
 
 def is_served(namespace: str, served: Collection[str] | None) -> bool:
-    """Return whether a worker takes runs of this namespace, by `Store.served_namespaces`. Where no worker is known at all, one
-    of an older version may take the runs of tasks without a namespace."""
+    """Return whether a worker takes runs of this namespace, by `Store.served_namespaces`. If no worker is known at all, one of
+    an older version may take the runs of tasks without a namespace."""
     return served is None or namespace in served or not (namespace or served)
 
 
@@ -104,14 +110,14 @@ def _without_worker(namespace: str, view: AdmissionView) -> Iterator[tuple[str, 
 
 
 def unserved(namespace: str) -> str:
-    """Say that no worker takes runs of this namespace, and the cure."""
+    """Return a message for runs whose namespace has no worker, with the cure."""
     if namespace:
         return f"no worker takes runs of the namespace `{namespace}`: start one with OPTIO_TEAM_NAMESPACE={namespace}"
     return "no worker takes runs of tasks without a namespace: start one without OPTIO_TEAM_NAMESPACE"
 
 
 class _AdmissionQueue:
-    """What waits, task by task, while slots are given away."""
+    """The waiting runs of one namespace, task by task, while slots are given away."""
 
     def __init__(self, view: AdmissionView, namespace: str = "") -> None:
         self._view = view
@@ -120,7 +126,7 @@ class _AdmissionQueue:
         self._running = dict(view.running)
         self._left = {task: quota.count - quota.used for task, quota in view.quotas.items()}
         self._keys = {(run.task_id, run.dedupe_key): run.run_id for run in view.occupants if run.dedupe_key is not None}
-        # In several places at once: what was found last counts.
+        # A task may be short of room in several places: the latest report counts.
         self._short = {shortage.task_id: shortage for shortage in sorted(view.shortages, key=lambda each: each.at)}
         self._starting = {task: shortage.starting for task, shortage in self._short.items()}
         self._paused: dict[str, list[QueuedRun]] = {}
@@ -130,13 +136,13 @@ class _AdmissionQueue:
         for waiting in view.waiting:
             if waiting.task_id in view.pauses:
                 self._paused.setdefault(waiting.task_id, []).append(waiting)
-            # What was queued in the future was queued before the clock was set back: it is due.
+            # A run that was queued in the future was queued before the clock was set back: it is due.
             elif waiting.not_before > view.now >= waiting.queued_at:
                 self._delayed.append(waiting)
             else:
                 self._queues.setdefault(waiting.task_id, deque()).append(waiting)
         self._trial = self._next_trial()
-        # A queue that is as long as what is looked at may go on behind it; no more is looked at than a task may start.
+        # A queue as long as the view's limit may continue behind it: the view has no more runs of a task than may start.
         self._cut = {
             task
             for task, queue in self._queues.items()
@@ -144,14 +150,14 @@ class _AdmissionQueue:
         }
 
     def start(self, max_running: int) -> list[str]:
-        """Give away the slots that are free."""
+        """Give away the free slots and return the ids of the runs that start."""
         order = self._order()
         total = sum(self._running.values())
         while order and total < max_running:
             task = order[0][-1]
             queue = self._queues[task]
             if not queue:
-                break  # its turn, and what it would start was not looked at: the next look goes on from here
+                break  # its turn, but its next run is not in the view: the next admission continues from here
             if not self._may(task, queue[0]):
                 heapq.heappop(order)
                 continue
@@ -182,7 +188,7 @@ class _AdmissionQueue:
         return self._within_limits(task, queue[0]) and any(self._key(each) not in self._keys for each in queue)
 
     def _next_trial(self) -> str | None:
-        """Whose turn it is to try whether there is room: the task that has waited for it the longest."""
+        """Return the task whose turn it is to try whether there is room: the one that has waited for room the longest."""
         short = [shortage for shortage in self._short.values() if not shortage.begun]
         now = self._view.now
         if any(each.starting or now - room.MIN_TRY_INTERVAL < each.at <= now for each in short):
@@ -220,7 +226,7 @@ class _AdmissionQueue:
         return (-head.priority, self._running.get(task, 0), head.seq, task)
 
     def _next(self, order: "list[_Turn]", gone: QueuedRun) -> None:
-        """The first task of the order has moved on."""
+        """Move the first task of the order to its next run, or drop it from the order."""
         task = order[0][-1]
         queue = self._queues[task]
         if queue:
@@ -233,7 +239,7 @@ class _AdmissionQueue:
     # Why the others wait
 
     def holds(self, max_running: int) -> Iterator[tuple[str, Hold]]:
-        """One for each run that was not started."""
+        """Yield a hold for each run that was not started. Call it after `start`."""
         for task, paused in self._paused.items():
             pause = self._view.pauses[task]
             yield from ((waiting.run_id, _paused(pause, ahead)) for ahead, waiting in enumerate(paused))
@@ -247,7 +253,7 @@ class _AdmissionQueue:
             self._queues[task] = others
         for waiting in self._same:
             other = self._keys[waiting.task_id, waiting.dedupe_key or ""]
-            rule, message = f"dedupe: {{key: {waiting.dedupe_key}}}", f"run {other} has the same key and goes on"
+            rule, message = f"dedupe: {{key: {waiting.dedupe_key}}}", f"run {other} has the same key and is still running"
             yield waiting.run_id, Hold("same_key", message, rule=rule, occupied_by=(other,))
         for task, queue in self._queues.items():
             if queue and self._left.get(task, 1) <= 0:
@@ -286,7 +292,8 @@ class _AdmissionQueue:
             yield waiting.run_id, Hold("no_room", f"{shortage.message}; {then}", ahead, None, (), None if ahead else due)
 
     def _in_line(self, max_running: int) -> Iterator[tuple[str, Hold]]:
-        """What only the limit over all tasks holds, in the order in which slots would be given away if nothing else changed."""
+        """Yield the runs that only the total limit holds, in the order in which they would get slots if nothing else
+        changed."""
         for task, queue in list(self._queues.items()):
             if queue and not self._may(task, queue[0]):
                 del self._queues[task]
@@ -312,7 +319,7 @@ class _AdmissionQueue:
             self._next(order, waiting)
 
     def _occupants(self, task: str | None) -> tuple[str, ...]:
-        """The running runs, of one task or of all; those that start now among them."""
+        """Return the running runs of one task, or of all, including those that start now."""
         running = [run.run_id for run in self._view.occupants if task in (None, run.task_id)]
         return (*running, *(waiting.run_id for waiting in self._started if task in (None, waiting.task_id)))
 
@@ -326,7 +333,7 @@ def _paused(pause: Pause, ahead: int) -> Hold:
 
 
 def _opening(quota: Quota, used: Sequence[tuple[datetime, str]], ahead: int) -> datetime | None:
-    """When the window has room for one more behind `ahead` others, if each starts as soon as it can."""
+    """Return when the window has room for one more start behind `ahead` others, if each of them starts as soon as it can."""
     latest = used[-quota.count :]
     if len(latest) < quota.count:
         return None

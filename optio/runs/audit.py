@@ -1,7 +1,8 @@
-"""The audit of triggers: each slot that was due and each delivery has one verdict, each run has one origin.
+"""The audit of triggers, for `optio audit`: each slot that was due and each delivery must have one verdict, and each run one
+origin.
 
-What was due follows from the generations as they were served, by the same cron as the scheduler's. Whatever is found and does
-not follow, or follows and is not found, is unexplained; there must be none.
+What was due follows from the generations as they were served, by the same cron code as the scheduler's. Anything that is
+recorded but does not follow, or follows but is not recorded, is an unexplained finding. A correct installation has none.
 """
 
 from collections import Counter
@@ -29,35 +30,37 @@ from optio.store.values import (
     ScheduleRow,
 )
 
-# Of one task so many slots are looked at, and so many deliveries and runs of all.
+# At most so many slots of one task are audited, and so many deliveries and runs of all tasks.
 MAX_SLOTS = 100_000
 MAX_ROWS = 1_000_000
-# So many findings are told one by one; all are counted.
+# Only so many findings are listed; all are counted.
 MAX_FINDINGS = 1000
 _PAGE_ROWS = 20_000
 _MOMENT = timedelta(seconds=1)
 _BEGIN, _END = datetime(2000, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 Row = TypeVar("Row", AuditedDelivery, AuditedRun)
-# What the audit says of slots that have no row, beside the verdicts that rows have.
+# Verdicts of the audit on slots without a row, beside the verdicts that rows have.
 PENDING, DISABLED = "pending", "disabled"
 
 
 @dataclass(frozen=True, slots=True)
 class Timetable:
-    """What a definition says about the clock: the fingerprint of its schedule (None: it has none), and whether it is on."""
+    """A definition's schedule as the audit sees it: `mark` is the fingerprint of the schedule (None without one), and `on` says
+    whether it is enabled."""
 
     mark: str | None
     on: bool = True
 
 
-# A definition that is kept no longer, or that this version cannot read: whatever happened then is taken as it is.
+# A definition that retention has deleted, or that this version cannot read: its slots are accepted as they are recorded.
 UNKNOWN = Timetable("?")
 _NONE = Timetable(None)
 
 
 @dataclass(frozen=True, slots=True)
 class TimetableSpan:
-    """Generations in a row in which a task's timetable was one and the same: slots in (begin, end] are due by it."""
+    """Consecutive generations in which a task had the same timetable. Its slots in (begin, end] are due by that timetable;
+    `first` and `last` are generation ids."""
 
     first: int
     last: int
@@ -68,7 +71,7 @@ class TimetableSpan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditFinding:
-    """Something unexplained: of a `slot`, a `delivery` or a `run`, and when it was due, received or made."""
+    """An unexplained `slot`, `delivery` or `run`. `at` is when the slot was due, the delivery received or the run created."""
 
     kind: str
     task_id: str
@@ -79,8 +82,8 @@ class AuditFinding:
 
 @dataclass(slots=True)
 class Tally:
-    """How often each verdict was given to the slots and webhook requests of a task, and where its runs come from. Requests that
-    were answered as an earlier delivery are `repeated` (its id) or `replayed` (its body under another id)."""
+    """Counts for one task: verdicts of its slots and webhook requests, and origins of its runs. Requests that were answered as
+    an earlier delivery count as `repeated` (same id) or `replayed` (same body under another id)."""
 
     slots: Counter[str] = field(default_factory=Counter)
     deliveries: Counter[str] = field(default_factory=Counter)
@@ -89,8 +92,8 @@ class Tally:
 
 @dataclass(slots=True, kw_only=True)
 class AuditReport:
-    """`findings` are the first of the `unexplained`; `notes` say where the audit could not look. Since `pending_since` slots
-    wait for a scheduler."""
+    """The result of an audit. `findings` are the first of the `unexplained`; `notes` name periods that the audit could not
+    check. Since `pending_since`, slots wait for a scheduler."""
 
     since: datetime
     until: datetime
@@ -101,11 +104,11 @@ class AuditReport:
     pending_since: datetime | None = None
 
     def tally(self, task_id: str) -> Tally:
-        """The task's, made when it is asked for."""
+        """Return the tally of a task, creating an empty one if there is none yet."""
         return self.tasks.setdefault(task_id, Tally())
 
     def find(self, finding: AuditFinding) -> None:
-        """Count it, and keep it if there is room."""
+        """Count a finding, and keep it for the report if there is room."""
         self.unexplained += 1
         if len(self.findings) < MAX_FINDINGS:
             self.findings.append(finding)
@@ -113,7 +116,7 @@ class AuditReport:
 
 @dataclass(frozen=True, slots=True)
 class _Horizon:
-    """What is older may have been deleted by retention."""
+    """The times before which retention may have deleted runs, slots and deliveries, so that their absence proves nothing."""
 
     runs: datetime
     slots: datetime
@@ -121,7 +124,7 @@ class _Horizon:
 
     @classmethod
     def of(cls, keep: RetentionPolicy, now: datetime) -> "_Horizon":
-        """By the settings."""
+        """Return the horizon that follows from the retention settings."""
         never = datetime.min.replace(tzinfo=UTC)
 
         def before(span: timedelta | None) -> datetime:
@@ -131,21 +134,22 @@ class _Horizon:
         return cls(runs=runs, slots=before(keep.runs), deliveries=before(keep.deliveries or keep.runs))
 
     def span(self, report: "AuditReport") -> AuditSpan:
-        """The report's time, for the store."""
+        """Return the report's period and this horizon in the store's form."""
         return AuditSpan(since=report.since, until=report.until, runs=self.runs, slots=self.slots, deliveries=self.deliveries)
 
 
 def audit(store: AuditStore, *, since: datetime, task_id: str | None = None, keep: RetentionPolicy) -> AuditReport:
-    """Everything from `since` to now, of one task or of all; raises NotFound for a task that there was none of."""
-    # In this order: what happens while we look is then seen as done, or as not yet to be done, and never as left out.
+    """Audit everything from `since` to now, of one task or of all. Raises NotFound for a task of which nothing was served or
+    recorded in that period."""
+    # In this order, anything that happens during the audit is seen as done or as pending, and never as missing.
     until = store.now()
     horizon = _Horizon.of(keep, until)
     report = AuditReport(since=max(since, horizon.slots), until=until)
     if since < horizon.slots:
-        report.notes.append(f"what was before {horizon.slots:%Y-%m-%d %H:%M} UTC is kept no longer")
+        report.notes.append(f"nothing before {horizon.slots:%Y-%m-%d %H:%M} UTC was audited: retention may have deleted it")
     seen = _timelines(store, report.since, task_id)
     if seen.begin is not None and seen.begin > report.since:
-        report.notes.append(f"nothing was served before {seen.begin:%Y-%m-%d %H:%M:%S} UTC, as far as it is kept")
+        report.notes.append(f"schedules before {seen.begin:%Y-%m-%d %H:%M:%S} UTC are unknown: no older generation is stored")
     kept = store.schedules()
     for each, stretches in sorted(seen.stretches.items()):
         _audit_slots(store, report, horizon, each, stretches, kept.get(each), seen.taken)
@@ -162,7 +166,8 @@ def audit(store: AuditStore, *, since: datetime, task_id: str | None = None, kee
 
 @dataclass(frozen=True, slots=True)
 class _TaskHistory:
-    """The stretches of each task, the newest generation that schedulers have taken up, and where the history begins."""
+    """The timetable spans of each task, the newest generation that schedulers have taken up, and the beginning of the kept
+    history."""
 
     stretches: Mapping[str, Sequence[TimetableSpan]]
     taken: int
@@ -170,7 +175,8 @@ class _TaskHistory:
 
 
 def timetable(task: CompiledTask) -> Timetable:
-    """What the scheduler makes of this definition; raises ValueError or KeyError for a schedule that nobody here can read."""
+    """Return the timetable that the scheduler derives from this definition. Raises ValueError or KeyError for a schedule that
+    this version cannot read."""
     trigger = task.spec.schedule
     if trigger is None:
         return _NONE
@@ -211,8 +217,8 @@ def _timelines(store: AuditStore, since: datetime, task_id: str | None) -> _Task
 def timetable_spans(
     generations: Iterable[GenerationRow], look_up: Callable[[str], Timetable], task_id: str | None = None
 ) -> dict[str, list[TimetableSpan]]:
-    """How the timetable of each task changed, from generations in their order. A clock that was set back between two of them
-    ends the earlier ones when the later one begins."""
+    """Return how the timetable of each task changed, given the generations in order. If the clock was set back between two
+    generations, the earlier spans end where the later one begins."""
     times: list[tuple[int, datetime]] = []
     changes: dict[str, list[tuple[int, Timetable]]] = {}
     for place, row in enumerate(generations):
@@ -241,7 +247,7 @@ def _add_timetable(own: list[tuple[int, Timetable]], place: int, table: Timetabl
 
 
 def due_slots(own: Sequence[TimetableSpan], since: datetime, until: datetime) -> Iterator[tuple[datetime, TimetableSpan]]:
-    """The slots in (since, until] with the stretch that they are due by, oldest first."""
+    """Yield the slots in (since, until] with the span that makes them due, oldest first."""
     for stretch in own:
         if stretch.timetable.mark is None or stretch.timetable == UNKNOWN:
             continue
@@ -251,7 +257,8 @@ def due_slots(own: Sequence[TimetableSpan], since: datetime, until: datetime) ->
 
 @lru_cache(8)
 def _fires(mark: str, after: datetime, until: datetime) -> Sequence[datetime]:
-    """The first MOST_SLOTS slots in (after, until]. Many tasks have the same schedule since the same generation."""
+    """Return the first MAX_SLOTS slots in (after, until]. Cached, because many tasks have the same schedule since the same
+    generation."""
     slots = takewhile(lambda slot: slot <= until, cron.fires(*expression_of(mark), after))
     return tuple(islice(slots, MAX_SLOTS))
 
@@ -274,7 +281,7 @@ def _audit_slots(
     until = report.until
     if len(expected) == MAX_SLOTS:
         until = expected[-1][0]
-        report.notes.append(f"of `{task_id}` the first {MAX_SLOTS:,} slots were looked at, up to {until:%Y-%m-%d %H:%M} UTC")
+        report.notes.append(f"only the first {MAX_SLOTS:,} slots of `{task_id}` were audited, up to {until:%Y-%m-%d %H:%M} UTC")
     settled: dict[datetime, str] = {}
     rows: dict[datetime, AuditedSlot] = {}
     for each in _slots(store, task_id, report.since, until, horizon):
@@ -327,7 +334,7 @@ def _judge_slot(
     taken: int,
     horizon: _Horizon,
 ) -> tuple[str, str | None]:
-    """What became of a slot that was due, and what is wrong with that."""
+    """Return the verdict of a slot that was due, and what is wrong with it, if anything."""
     if row is not None:
         return row.verdict, _run_fault(row, horizon)
     for skipped in ranges:
@@ -354,8 +361,8 @@ def _run_fault(row: AuditedSlot, horizon: _Horizon) -> str | None:
 
 
 def _was_ever_due(own: Sequence[TimetableSpan], slot: datetime) -> bool:
-    """Whether the task has had a schedule with this slot. When exactly is another matter: an edit may come just before the
-    slot is committed, and the clock may have been wrong."""
+    """Return whether the task ever had a schedule with this slot. The exact time is not checked: an edit may precede the commit
+    of the slot, and the clock may have been wrong."""
     for stretch in own:
         if stretch.timetable == UNKNOWN:
             return True
@@ -391,7 +398,7 @@ def _audit_deliveries(store: AuditStore, report: AuditReport, horizon: _Horizon,
 
 
 def _count_refusals(store: AuditStore, report: AuditReport, task_id: str | None) -> None:
-    """Requests that have no delivery: they were refused, and counted by the minute."""
+    """Count the requests that have no delivery, because they were refused and only counted by the minute."""
     for each in store.refusals(since=report.since, until=report.until, task_id=task_id):
         report.tally(each.task_id).deliveries[each.verdict] += each.requests
 
@@ -422,13 +429,13 @@ def _audit_runs(store: AuditStore, report: AuditReport, horizon: _Horizon, task_
 
 
 def origin(row: AuditedRun) -> str:
-    """Where a run comes from: `manual`, `schedule`, `webhook`, or `replay` of a webhook's delivery."""
+    """Return the origin of a run: `manual`, `schedule`, `webhook`, or `replay` for a replayed delivery."""
     return "replay" if row.trigger == "webhook" and (row.actor or "").startswith("replay:") else row.trigger
 
 
 def _run_origin_fault(row: AuditedRun, horizon: _Horizon) -> str | None:
     if row.actor is None:
-        return "nobody asked for it: its first event is missing"
+        return "its origin is unknown: its first event is missing"
     where = origin(row)
     if where == "schedule":
         if row.slot is None:
@@ -443,19 +450,19 @@ def _run_origin_fault(row: AuditedRun, horizon: _Horizon) -> str | None:
         return None
     if not row.delivery_is_there:
         return f"started by {where}, but its delivery {row.delivery_id} is gone"
-    # What is replayed may have had a run before.
+    # A replayed delivery may have had a run before, which it names.
     return None if where == "replay" or row.delivery_is_its else f"its delivery {row.delivery_id} does not name it"
 
 
 def _pages(report: AuditReport, page: Callable[[int], AuditPage[Row] | None], what: str) -> Iterator[AuditPage[Row]]:
-    """The pages that have rows of the report's time, newest first."""
+    """Yield the pages with rows of the report's period, newest first, up to MAX_ROWS."""
     before, looked = 2**62, 0
     while (found := page(before)) is not None:
         yield found
-        # By a whole page, for a clock may have been set between two rows.
+        # Stop only after a whole page of older rows, because a clock may have been set between two rows.
         if found.latest <= report.since:
             return
         before, looked = found.last, looked + found.rows
         if looked >= MAX_ROWS:
-            report.notes.append(f"the newest {looked:,} {what} were looked at, back to {found.last_at:%Y-%m-%d %H:%M} UTC")
+            report.notes.append(f"only the newest {looked:,} {what} were audited, back to {found.last_at:%Y-%m-%d %H:%M} UTC")
             return

@@ -49,16 +49,16 @@ class ReadTrial:
 
     @property
     def is_changed(self) -> bool:
-        """Return whether the store holds another count."""
+        """Return whether the store still holds another count than `count`."""
         return self.count != self._stored
 
     def entry(self) -> dict[str, int]:
-        """Return what to store beside the offsets; the caller stores it."""
+        """Return the count to store beside the offsets, and regard it as stored: the caller must store it."""
         self._stored = self.count
         return {_KEY: self.count} if self.count else {}
 
     def start_part(self) -> None:
-        """Count a death from now on."""
+        """Raise the count before a part is read, so that a death from now on counts."""
         self.count = self._crashes + 1
 
     def end_part(self) -> None:
@@ -77,7 +77,7 @@ class ReadTrial:
 
 
 class Turn:
-    """One execution's place at the lock that all suspects of a worker share."""
+    """An execution's claim to the lock that lets one suspect at a time be read in each worker."""
 
     def __init__(self, lock: threading.Lock) -> None:
         self._lock = lock
@@ -90,12 +90,12 @@ class Turn:
             self._held = self._lock.acquire(timeout=_POLL_S)
 
     def end(self) -> None:
-        """Let the next suspect read."""
+        """Release the lock, if it is held, so that the next suspect is read."""
         if self._held:
             self._held = False
             self._lock.release()
 
 
 def without_counts(offsets: Mapping[str, int]) -> dict[str, int]:
-    """Return the offsets of the streams alone."""
+    """Return the offsets of the streams alone, without the crash counts that are stored beside them."""
     return {name: value for name, value in offsets.items() if name not in (_KEY, _KEY_BEFORE)}

@@ -1,4 +1,8 @@
-"""Execute: one attempt, from its claim to its outcome. A worker can die at any line of this and another goes on."""
+"""Execution of one attempt, from its claim to its outcome: launch or adopt the agent, follow its output, store log and outcome.
+
+A worker can die at any line of this module; another worker then adopts the attempt and continues. Every write to the store
+carries the run's fence, so a worker that lost its lease cannot change anything. Used by `processes.worker`.
+"""
 
 import logging
 import random
@@ -34,23 +38,23 @@ from optio.telemetry.base import SILENT, Claimed, Finished, GivenBack, Started, 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 MAX_MESSAGE = 500
-# When an agent began is kept with the first thing that is kept of it, and by itself if there is nothing for so long.
+# The beginning of an agent is stored with its first output, or by itself if there is none for so many seconds.
 _BEGIN_NOTED_S = 0.1
 _RETRY_PAUSE_S = 1.0
-# A full disk may have room again soon: the log of an attempt that has ended waits for so long.
+# A full disk may have room again soon: the log of an ended attempt waits so many seconds for it.
 _FULL_PATIENCE_S = 5.0
-# A delay whose words alone change, such as the numbers of a scheduler, is said again after so long.
+# A delay with the same reason in other words, such as a scheduler's numbers, is logged again after so many seconds.
 _REWORDED_S = 30.0
-# What confines an agent stands in its log after so long, or before its first line.
+# The notes about an agent's confinement are logged after so many seconds, or before its first line.
 _OPENING_S = 0.5
-# Where there are no secrets: it is the same for all runs.
+# Shared by all runs without secrets.
 _NOTHING = Masker(())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionContext:
-    """What an execution works with. `base_env` goes to every agent of a runtime (endpoints that the operator has set).
-    `suspects` is held by the one execution that reads the output of a suspect (see `runs.blame`)."""
+    """The collaborators and settings of an execution. `base_env` maps a runtime to variables for each of its agents (endpoints
+    set by the operator). `suspects` is held by the one execution that reads the output of a suspect (see `runs.blame`)."""
 
     store: ExecutionStore
     broker: Broker
@@ -65,11 +69,11 @@ class ExecutionContext:
 
 
 class _WorkerLeft(Exception):
-    """This worker lets go of the run while the store is away."""
+    """Raised when this worker stops, or loses its lease, while the execution waits for the store."""
 
 
 class Execution:
-    """One attempt at a run, on a thread of its own. All its methods may be called from any thread."""
+    """One attempt at a run, executed on a thread of its own. All methods may be called from any thread."""
 
     def __init__(
         self,
@@ -81,8 +85,9 @@ class Execution:
         leased_at: float | None = None,
         claimed: Claimed | None = None,
     ) -> None:
-        """`freed` is called when the run's slot is free for another. `leased_at` is when it was claimed: now, unless said.
-        `claimed` is told when the agent begins, or the attempt ends: one that finds no room was no start."""
+        """Take a claimed run. `freed` is called when the run's slot is free for another run. `leased_at` is the time of the
+        claim by the executor's clock, now by default. `claimed` is published when the agent begins or the attempt ends: an
+        attempt that finds no room does not count as a start."""
         self.run: Run = claim.run
         self._claim = claim
         self._cursor = claim.last_line
@@ -90,7 +95,7 @@ class Execution:
         self._worker = worker
         self._freed = freed
         self._leased_at = parts.executor.clock() if leased_at is None else leased_at
-        self.lost = False  # somebody else has taken the run over
+        self.lost = False  # another worker has taken the run over
         self._handle: Handle | None = None
         self._handle_lock = threading.Lock()
         self._cancelled = claim.run.cancel_requested
@@ -102,32 +107,33 @@ class Execution:
         self._born = time.monotonic()
         self._began: LaunchArrival | None = None  # when and how the agent did, until that is kept
         self._told = False
-        self._stays = False  # what the attempt left, for a look
+        self._stays = False  # the remains of the attempt are kept
         self._noted_pod: tuple[AgentPod, Future[None]] | None = None
         self._claimed_fact = claimed
-        self._delay: Delay | None = None  # as it was said last, and when
+        self._delay: Delay | None = None  # the last one that was recorded, and when
         self._delay_said_at = 0.0
         self._full_since: float | None = None  # the disk has had no room for its log since then
 
     def cancel(self) -> None:
-        """Stop the agent: the run's end was asked for."""
+        """Stop the agent, because cancellation was requested."""
         self._cancelled = True
         self._wake()
 
     def look(self) -> None:
-        """Look whether the run's end was asked for: somebody says so."""
+        """Check soon whether cancellation was requested. Called for a notification that may concern this run."""
         self._changed = True
         self._wake()
 
     def renewed(self, at: float) -> None:
-        """The lease was renewed in the store, which was asked at this time by the executor's clock."""
+        """Take note of a renewed lease and pass it on to the agent's supervisor. `at` is when the store was asked, by the
+        executor's clock."""
         with self._handle_lock:
             self._leased_at = at
             if self._handle is not None:
                 self._handle.renewed(at)
 
     def leave(self) -> None:
-        """Let go without touching the agent: the lease is lost, or this worker stops and another takes over."""
+        """Let go without touching the agent, because the lease is lost, or because this worker stops and another takes over."""
         self._left.set()
         self._wake()
 
@@ -156,10 +162,11 @@ class Execution:
             except (LeaseLost, _WorkerLeft):
                 return
             except Exception:
-                log.exception("run %s: it could not even be given up", self.run.id)
+                log.exception("run %s: its attempt could not be ended", self.run.id)
 
     def _after_failure(self, err: Exception) -> None:
-        """End the attempt if its agent never began; otherwise the agent goes on, to be adopted like that of a dead worker."""
+        """End the attempt if its agent never began. Otherwise leave the agent running, to be adopted like the agent of a dead
+        worker."""
         handle = self._durably(lambda: self._parts.executor.find(self.run.id, self.run.attempt))
         if handle is None:
             outcome = Outcome(ok=False, reason="worker_error", message=str(err), again=True, infrastructure=True)
@@ -171,13 +178,14 @@ class Execution:
         self._parts.broker.tell(Topic.QUEUE)
 
     def _durably(self, change: Callable[[], T]) -> T:
-        """What must be kept is kept as soon as the store is there again; the agent goes on meanwhile."""
+        """Apply a change to the store, and repeat it while the store is unavailable; the agent continues meanwhile. Raises
+        _WorkerLeft."""
         pause = 0.1
         while True:
             try:
                 return change()
             except StoreUnavailable as err:
-                log.warning("run %s waits: %s", self.run.id, err)
+                log.warning("run %s waits for the store: %s", self.run.id, err)
             if self._left.wait(pause):
                 raise _WorkerLeft
             pause = min(2 * pause, 2.0)
@@ -192,7 +200,7 @@ class Execution:
             message = f"the runtime `{task.spec.agent_runtime}` is not available in this version: use one of {known}"
             self._finish(Outcome(ok=False, reason="runtime_unavailable", message=message), Meter(), None)
             return
-        # Read after this execution can be told: a cancel is either seen here or told later.
+        # Read after this execution can be notified: a cancel is either seen here or announced later.
         self._look_for_cancel()
         handle = self._adopt() if self._claim.adopted else self._start(task, runtime)
         if handle is None:
@@ -216,7 +224,7 @@ class Execution:
     def _adopt(self) -> Handle | None:
         handle = self._durably(lambda: self._parts.executor.find(self.run.id, self.run.attempt))
         if handle is None:
-            message = "its worker died before it began"
+            message = "its worker died before the agent began"
             self._fail(Outcome(ok=False, reason="lost", message=message, again=True, infrastructure=True))
         return handle
 
@@ -226,14 +234,14 @@ class Execution:
             return None
         spent, budget = self._claim.spent, task.spec.budget
         if is_spent(budget, spent):
-            # A retry that was decided on by a version for which the budget was an attempt's.
+            # A retry decided by an older version, in which the budget belonged to an attempt.
             message = f"not begun: ${spent:f} of the run's budget of ${budget} is spent"
             self._finish(Outcome(ok=False, reason="budget", message=message), Meter(), None)
             return None
-        # The policy demands it of whoever runs the task, whatever worker has the run.
+        # The policy's demands hold for every worker that executes the task.
         lacking = self._parts.executor.not_applied(task.isolation)
         if lacking:
-            message = f"the policy demands more: {'; '.join(lacking)}: start workers with OPTIO_EXECUTOR=kubernetes"
+            message = f"not isolated as the policy demands: {'; '.join(lacking)}: start workers with OPTIO_EXECUTOR=kubernetes"
             self._finish(Outcome(ok=False, reason="not_isolated", message=message), Meter(), None)
             return None
         try:
@@ -262,7 +270,7 @@ class Execution:
             self._parts.telemetry.tell(fact)
 
     def _explain(self, handle: Handle) -> None:
-        """Say why the agent has not begun: one commit for each reason."""
+        """Record why the agent has not begun yet, with one commit for each reason."""
         delay = None if self._told else handle.delay()
         if delay is None or delay == self._delay:
             return
@@ -271,7 +279,7 @@ class Execution:
             return
         self._delay, self._delay_said_at = delay, now
         why = self._fit_delay(delay)
-        # Said already, by the attempt that was given back for it.
+        # Logged already, by the attempt that was given back for this reason.
         again = delay.reason in (known, self._claim.deferred)
         lines = [] if again else [log_line(LogKind.SYSTEM, f"not begun yet: {why.message}", datetime.now(UTC))]
         run, store = self.run, self._parts.store
@@ -348,7 +356,8 @@ class Execution:
             self._parts.broker.tell(Topic.RUN, run.id)
 
     def _blocks_its_own_end(self) -> bool:
-        """Whether the disk has been full for a while, and the attempt, whose files may fill it, waits for its log alone."""
+        """Return whether the disk has been full for a while and the attempt, whose files may fill it, waits only for its log to
+        be stored."""
         now = time.monotonic()
         self._full_since = self._full_since or now
         return now - self._full_since > _FULL_PATIENCE_S and self._handle is not None and self._handle.exit() is not None
@@ -358,23 +367,23 @@ class Execution:
         return None if begun is None else AgentStart(timedelta(seconds=time.monotonic() - begun.at), begun.how)
 
     def _note_began(self, after: float) -> None:
-        """If nothing else has been kept for so long."""
+        """Record the beginning of the agent, unless it was recorded with its output within `after` seconds."""
         began = self._since_began()
         if began is not None and began.ago.total_seconds() >= after:
             try:
                 noted = self._parts.store.agent_started(self.run.id, self.run.fence, began)
             except StoreUnavailable:
-                return  # it is kept with the next lines, or when the store is back
+                return  # stored with the next lines, or when the store is back
             self._began = None
             noted.add_done_callback(lambda _: self._let_others_try())
 
     def _let_others_try(self) -> None:
-        """Where there was room for this one there may be for another."""
+        """Notify workers that there may be room, because this attempt, which was to try that, found room."""
         if self._claim.tries:
             self._parts.broker.tell(Topic.QUEUE)
 
     def _note_pod(self, handle: Handle) -> None:
-        """What is known of the attempt's pod is kept at once, and again if the store was away."""
+        """Record what is known of the attempt's pod at once, and again if the store was unavailable."""
         pod, noted = handle.pod(), self._noted_pod
         if pod is None or (noted is not None and noted[0] == pod and not (noted[1].done() and noted[1].exception())):
             return
@@ -382,7 +391,7 @@ class Execution:
         self._parts.broker.tell(Topic.RUN, self.run.id)
 
     def _follow(self, handle: Handle, task: CompiledTask, runtime: Runtime) -> bool:
-        """Read until the end; whether the outcome was kept."""
+        """Read the output until the attempt ends. Return whether its outcome was stored."""
         trial = ReadTrial(self._claim.offsets, adopted=self._claim.adopted)
         if trial.is_to_blame:
             return self._give_up(handle, trial.count)
@@ -422,7 +431,7 @@ class Execution:
                 self._store_count(reading)
                 reading.turn.end()
                 if not reading.output.moved:
-                    reading.handle.wait(1.0)  # what the earlier owner has kept is still on its way to us
+                    reading.handle.wait(1.0)  # output that the previous owner has stored is still on its way
                 continue
             if reading.is_over and reading.ended is not None:
                 self._conclude(reading, reading.ended, lines, task)
@@ -495,7 +504,8 @@ class Execution:
         return [log_line(LogKind.SYSTEM, text, datetime.now(UTC)) for text in (*texts, *([] if pod is None else [str(pod)]))]
 
     def _let_stay(self, environment: Environment, outcome: Outcome, meter: Meter) -> list[LogLine]:
-        """What a failed run's last attempt left stays for a look, if the task wants that."""
+        """Keep what the last attempt of a failed run left, if the task has `keepFailed`; return lines for the log that say
+        so."""
         span, now = environment.keep_failed_span, datetime.now(UTC)
         if span is None or outcome.ok or self._cancelled:
             return []
@@ -513,7 +523,7 @@ class Execution:
             self._keep([], {**reading.output.offsets, **reading.trial.entry()}, reading.kept)
 
     def _give_up(self, handle: Handle, crashes: int) -> bool:
-        """End a run that kills workers, without reading what kills them."""
+        """End a run whose output kills workers, without reading the rest of it."""
         handle.stop()
         while (ended := handle.exit()) is None:
             if self._left.is_set():
@@ -546,7 +556,7 @@ class Execution:
             message = "no worker of its machine reached the store for too long"
             return Outcome(ok=False, reason="orphaned", message=message, again=True, infrastructure=True)
         if ended.stopped_by is not None:
-            # An earlier owner asked for the end and died before it could say why.
+            # A previous owner requested the stop and died before it recorded why.
             interrupted = Outcome(
                 ok=False, reason="interrupted", message="it was stopped from outside", again=True, infrastructure=True
             )
@@ -554,7 +564,7 @@ class Execution:
         return reader.outcome(ProcessEnd(code=ended.code, signal=ended.signal, phase=ended.phase, error=ended.error))
 
     def _give_back(self, delay: Delay) -> None:
-        """There is no room for the agent: another run may have the slot, and this one waits for room."""
+        """Return the run to the queue because there is no room for its agent, so that another run can use the slot."""
         why = self._fit_delay(delay)
         words = "" if self._delay is not None else f"not begun: {why.message}; "
         line = log_line(LogKind.SYSTEM, f"{words}the run waits in the queue until there is room", datetime.now(UTC))
@@ -571,7 +581,8 @@ class Execution:
         return replace(delay, message=self._mask.text(delay.message)[:MAX_MESSAGE])
 
     def _reason_of(self, outcome: Outcome) -> list[LogLine]:
-        """Return why the infrastructure failed an attempt, as a log line: the agent has not said it, and the run may go on."""
+        """Return a log line that says why the infrastructure failed an attempt. The agent has not logged it, and the run may be
+        retried."""
         if not outcome.infrastructure:
             return []
         words = f"attempt {self.run.attempt} failed ({outcome.reason})"
@@ -623,7 +634,7 @@ class Execution:
         try:
             return end()
         except LeaseLost:
-            # By ourselves, if the store went away when it had kept the end and before it could say so.
+            # Ended by this worker, if the store became unavailable after storing the end and before confirming it.
             kept = self._parts.store.run(self.run.id)
             if kept.fence == self.run.fence and kept.state is not RunState.RUNNING:
                 return kept
@@ -634,7 +645,7 @@ class Execution:
         return next((each for each in attempts if each.number == self.run.attempt), None)
 
     def _fit(self, outcome: Outcome, longest: int) -> Outcome:
-        """Masked first and cut afterwards: no half of a secret stays."""
+        """Mask the outcome's text, then cut it: in the other order, half of a secret could remain."""
         text = outcome.text
         if text is not None:
             text = self._mask.text(text).encode()[-longest:].decode("utf-8", "ignore")

@@ -1,4 +1,5 @@
-"""Bytes of a growing file -> lines, whatever the bytes are. Memory stays bounded however long a line is."""
+"""Split the bytes of a growing file into lines, whatever the bytes are. Memory stays bounded however long a line is. Used by
+`runs.output`."""
 
 from collections.abc import Iterator
 
@@ -6,7 +7,8 @@ MAX_LINE_BYTES = 4 << 20
 
 
 class LineSplitter:
-    """Splits at newlines. A line longer than 4 MiB is cut there, and the rest of it is counted."""
+    """A splitter at newlines that keeps at most 4 MiB of a line; the rest of a longer line is counted and named in its
+    place."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -16,7 +18,7 @@ class LineSplitter:
         self.done = 0  # offset behind the last whole line
 
     def feed(self, data: bytes) -> Iterator[tuple[bytes, int]]:
-        """Whole lines without their newline, each with the offset behind it."""
+        """Take in bytes and yield the whole lines without their newline, each with the offset behind it."""
         start = 0
         while (newline := data.find(b"\n", start)) >= 0:
             self._keep(data[start:newline])
@@ -27,7 +29,7 @@ class LineSplitter:
         self.read += len(data)
 
     def block(self, data: bytes) -> Iterator[tuple[bytes, int]]:
-        """All whole lines as one, newlines between them: for a reader to whom lines mean nothing."""
+        """Take in bytes and yield all whole lines as one, newlines included: for output that is logged but not parsed."""
         newline = data.rfind(b"\n")
         if newline >= 0:
             self._keep(data[:newline])
@@ -37,7 +39,7 @@ class LineSplitter:
         self.read += len(data)
 
     def rest(self) -> Iterator[tuple[bytes, int]]:
-        """The last line when it has no newline."""
+        """Yield the last line if the output ended without a newline."""
         if self._size or self._dropped:
             self.done = self.read
             yield self._take(), self.done

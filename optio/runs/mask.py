@@ -1,9 +1,11 @@
-"""Secrets in logs: every spelling that a program makes of a value by accident is replaced.
+"""Masking of secrets in logs: replace every spelling of a value that programs produce by accident.
 
 Masked: the value itself, each line of a longer text, base64 (at all three offsets, standard and URL-safe), base32 (at all
 five), hex, URL-quoted (with and without `/`, escapes in either case), HTML entities (named, decimal and hex), JSON-escaped, and
-JSON in JSON. Not promised: reversed, spelled out, with colour codes inside, cut over two lines, other spellings of spellings,
-values of less than six characters (masking those would tear up the log and tell them by the holes).
+JSON in JSON.
+
+Not promised: reversed, spelled out, with colour codes inside, cut over two lines, encoded twice in other ways, and values of
+less than six characters (masking those would tear up the log and reveal them by the gaps).
 """
 
 import base64
@@ -19,12 +21,12 @@ MIN_VALUE_LENGTH = 6
 MASK = b"***"
 _MAX_DEPTH = 100
 _COMMON = ("true", "false", "password")
-# Data without a run of so many characters of an alphabet has no form of that alphabet that is as long.
+# Data without a run of so many characters of an alphabet contains no encoded form of that length.
 _MIN_RUN_LENGTH = 32
 _ONES = b"1" * _MIN_RUN_LENGTH
 _BASE32 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _ANY_BASE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"
-# For fewer forms than this, looking for the run costs more than it saves.
+# For fewer forms than this, searching for a run costs more than it saves.
 _WORTH_IT = 8
 _NEVER_ESCAPED = re.compile(r"[A-Za-z0-9]+")
 _NUMERIC = re.compile(r"[^ -~]|[&<>\"']")
@@ -32,7 +34,7 @@ _PERCENT = re.compile(r"%[0-9A-F]{2}")
 
 
 def _membership_table(alphabet: bytes) -> bytes:
-    """A table that makes ones of what is in the alphabet, and zeros of all else."""
+    """Return a table for `bytes.translate` that maps bytes of the alphabet to `1` and all others to `0`."""
     return bytes(ord("1") if byte in alphabet else ord("0") for byte in range(256))
 
 
@@ -40,10 +42,10 @@ _IN_BASE32, _IN_ANY_BASE = _membership_table(_BASE32), _membership_table(_ANY_BA
 
 
 class Masker:
-    """Replaces the spellings of some values.
+    """A callable that replaces all spellings of some values in bytes.
 
-    A value has ten to thirty spellings, and nearly no line has one of them. Those in which characters are escaped all have the
-    longest piece in common that never is, so a line is searched for that first. Encoded ones are long runs of few characters.
+    A value has ten to thirty spellings, and almost no line contains any. All escaped spellings share the longest piece that is
+    never escaped, so a line is searched for that piece first. Encoded spellings are long runs of few characters.
     """
 
     def __init__(self, values: Iterable[str]) -> None:
@@ -62,7 +64,7 @@ class Masker:
         self._longest_first = lru_cache(64)(self._select)
 
     def __call__(self, data: bytes) -> bytes:
-        """The data with every spelling replaced."""
+        """Return the data with every spelling of every value replaced by `***`."""
         runs = 0
         if self._other and _ONES in data.translate(_IN_ANY_BASE):
             runs = 2 if _ONES in data.translate(_IN_BASE32) else 1
@@ -72,7 +74,7 @@ class Masker:
         return data
 
     def _select(self, runs: int, *anchors: bytes) -> list[bytes]:
-        """The forms that a line may have; the longest first, for what is left of one form must not hide a longer one."""
+        """Return the spellings that a line may contain, longest first: replacing a short one first could hide a longer one."""
         forms = self._short.union(*(self._escaped[anchor] for anchor in anchors))
         if runs >= 1:
             forms |= self._other
@@ -81,12 +83,13 @@ class Masker:
         return sorted(forms, key=len, reverse=True)
 
     def text(self, text: str) -> str:
-        """The same for text; what no database keeps (lone surrogates, NUL) is replaced too."""
+        """Return masked text; characters that no database stores (lone surrogates, NUL) are replaced too."""
         masked = self(text.encode("utf-8", "surrogatepass")).decode("utf-8", "replace")
         return masked.replace("\0", "\ufffd")
 
     def json(self, value: Any, depth: int = 0) -> Any:
-        """The same for every text in a JSON value; what is nested beyond all reason is cut off there."""
+        """Return a JSON value with every text masked, keys included; values nested deeper than `_MAX_DEPTH` levels are cut
+        off."""
         if isinstance(value, str):
             return self.text(value)
         if depth > _MAX_DEPTH:
@@ -96,18 +99,18 @@ class Masker:
         if isinstance(value, list):
             return [self.json(each, depth + 1) for each in value]
         if isinstance(value, float) and not float("-inf") < value < float("inf"):
-            return None  # 1e999 is infinite to us and no JSON to anybody
+            return None  # 1e999 is parsed as infinity, which is not JSON
         return value
 
 
 def _texts(values: Iterable[str]) -> set[str]:
-    """The values and their lines, without those that are masked nowhere."""
+    """Return the values and their lines, without those that are too short or too common to mask."""
     parts = {part.strip() for value in values for part in (value, *value.splitlines())}
     return {text for text in parts if len(text) >= MIN_VALUE_LENGTH and text.lower() not in _COMMON}
 
 
 def _anchor(text: str) -> bytes:
-    """The longest piece of a text that is the same in all of its escaped spellings."""
+    """Return the longest piece of a text that is the same in all of its escaped spellings."""
     return max(_NEVER_ESCAPED.findall(text), key=len, default="").encode()
 
 
@@ -167,7 +170,7 @@ def _in_base64(raw: bytes) -> Iterator[bytes]:
 def _in_base32(raw: bytes) -> Iterator[bytes]:
     for shift in range(5):
         inner = base64.b32encode(b"\0" * shift + raw).rstrip(b"=")
-        # Characters of five bits: those that have a bit of a neighbour go.
+        # Each character has five bits: those that share a bit with a neighbour are dropped.
         inner = inner[-(-shift * 8 // 5) : (shift + len(raw)) * 8 // 5]
         if len(inner) >= MIN_VALUE_LENGTH:
             yield inner

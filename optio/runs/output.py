@@ -1,7 +1,7 @@
 """The output of an attempt as log lines: every stream from its first byte, bounded in memory and in the log.
 
-After an adoption everything is read again, so that the reader knows what the earlier owner's reader knew; what that owner
-has kept is not given again.
+After an adoption everything is read again, so that the runtime's reader reaches the state that the previous worker's reader
+had. Lines that the previous worker has stored are not returned again.
 """
 
 from collections.abc import Mapping
@@ -12,37 +12,38 @@ from optio.model.run import LogKind, LogLine
 from optio.runs.lines import LineSplitter
 from optio.runtimes.base import OutputReader, log_line
 
-# For one look: what is read of each stream, and about how many lines are given.
+# For one call of `take`: how much is read of each stream, and about how many lines are returned.
 _CHUNK_BYTES = 64 * 1024
 _MAX_BYTES = 1 << 20
 MAX_LINES = 500
 MAX_LOG_LINE_BYTES = 64 * 1024
-# The log that is kept of an attempt. Each line counts for more than its bytes: so does it in the database.
+# The size of the log that is kept of an attempt. Each line counts for more than its bytes, as it does in the database.
 MAX_LOG_BYTES = 50_000_000
 _LINE_COST_BYTES = 100
-# More than this a program's result file does not say.
+# A program's result file is read up to this size.
 MAX_RESULT_BYTES = 16 << 20
 
 
 class Output:
-    """Reads a handle's streams."""
+    """A reader of a handle's streams that feeds the runtime's reader and returns log lines."""
 
     def __init__(self, handle: Handle, reader: OutputReader, kept: Mapping[str, int]) -> None:
         self._handle, self._reader, self._kept = handle, reader, kept
         self._lines = {stream: LineSplitter() for stream in STREAMS}
         self._size = 0
         self._dropped_lines = self._dropped_bytes = 0
-        self.moved = False  # the last look found something
-        self.drained = False  # the last look found the end of every stream
+        self.moved = False  # the last `take` found something
+        self.drained = False  # the last `take` reached the end of every stream
 
     @property
     def offsets(self) -> dict[str, int]:
-        """How far whole lines were read."""
+        """Return, for each stream, the offset up to which whole lines were read; stored with the log and used after an
+        adoption."""
         return {stream: max(lines.done, self._kept.get(stream, 0)) for stream, lines in self._lines.items()}
 
     @property
     def caught_up(self) -> bool:
-        """Everything that an earlier owner has kept was read again."""
+        """Return whether everything that a previous worker has stored was read again."""
         return all(lines.read >= self._kept.get(stream, 0) for stream, lines in self._lines.items())
 
     def has_unread(self) -> bool:
@@ -50,7 +51,7 @@ class Output:
         return any(self._read(stream, lines.read, 1) for stream, lines in self._lines.items())
 
     def take(self) -> list[LogLine]:
-        """What came since the last look, up to a limit. No new line is given before it has caught up."""
+        """Return the lines that came since the last call, up to a limit. No new line is returned before it has caught up."""
         found: list[LogLine] = []
         self.moved, self.drained = False, True
         now = datetime.now(UTC)
@@ -69,13 +70,13 @@ class Output:
             else:
                 self.drained = False
         if behind and not self.moved and self._handle.settled():
-            # The file is shorter than it was: somebody cut it. There is nothing to catch up with.
+            # The file is shorter than it was, because somebody truncated it: there is nothing to catch up with.
             self._kept = {stream: lines.read for stream, lines in self._lines.items()}
         return found
 
     def rest(self, sizes: Mapping[str, int]) -> list[LogLine]:
-        """Once drained: lines without a newline, what the reader says last, and what was left out. `sizes` are those of the
-        streams as they ended."""
+        """Return the last lines after the streams were drained: lines without a newline, the reader's closing lines, and a
+        count of what was left out. `sizes` are the final sizes of the streams."""
         found: list[LogLine] = []
         now = datetime.now(UTC)
         for stream, lines in self._lines.items():
@@ -121,7 +122,7 @@ class Output:
 
 
 def truncate_line(line: bytes) -> bytes:
-    """A line as the log keeps it; what is cut is said in its place."""
+    """Return a line cut to the length that the log keeps, with a note of how many bytes were cut."""
     if len(line) <= MAX_LOG_LINE_BYTES:
         return line
     return line[:MAX_LOG_LINE_BYTES] + f"... [{len(line) - MAX_LOG_LINE_BYTES:,} bytes cut]".encode()

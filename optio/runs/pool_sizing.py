@@ -1,8 +1,9 @@
-"""Pooling: how often a place would have been ready, by the size of the pool, and what the waiting places cost. Pure.
+"""Sizing of warm pools, for `optio pool plan`: how often a pod would have been ready at each size, and what the idle pods cost.
+Pure.
 
-Starts that were measured, and the coming slots of the schedule, are replayed against each size: a start takes a place if one is
-ready, and a new one is ready a while later. The time that a place takes to be made costs the same without a pool; what a pool
-costs is the time that places wait.
+Measured starts, and the coming slots of the schedule, are replayed against each size. A start takes a pod if one is ready, and
+a replacement is ready a while later. Making a pod costs the same with or without a pool; the cost of a pool is the time that
+pods idle.
 """
 
 from collections import defaultdict, deque
@@ -14,23 +15,23 @@ from optio.model import text
 from optio.model.pool import COLD, WARM
 from optio.store.values import PlacedStart
 
-# What is taken for true until it has been measured.
+# Assumptions until there are measurements.
 DEFAULT_COLD, DEFAULT_WARM, DEFAULT_RUN = timedelta(seconds=10), timedelta(seconds=0.1), timedelta(minutes=5)
-# Of its time a place is to be used for this much at least; below that none is proposed.
+# A pod is to be used for at least this share of its time; otherwise no pool is proposed.
 MIN_USE_SHARE = 0.01
 MAX_POOL_SIZE = 50
 _DAY_S = 86_400.0
-# So many measured waits say as much as all of them.
+# So many measured waits represent all of them.
 _MAX_SAMPLES = 1_000
 
 
 Samples = Mapping[tuple[str | None, str], Sequence[float]]
-"""Seconds that starts waited, by task (None for all) and how."""
+"""Waits of starts in seconds, by task (None for all tasks) and kind of start (`cold` or `warm`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartWaits:
-    """What starts took from the claim to the agent: how many they were, and their quantiles in seconds."""
+    """The times from claim to agent of some starts: their number, and quantiles in seconds."""
 
     count: int
     p50: float | None
@@ -40,8 +41,8 @@ class StartWaits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartTimes:
-    """What is known, or assumed, of a task's starts. `cold` and `warm` are seconds from the claim to the agent, of which some
-    were measured or one is assumed; `run_s` is how long an agent works on average. `assumed` names what was not measured."""
+    """The start times of a task. `cold` and `warm` are seconds from claim to agent, measured or one assumed value; `run_s` is
+    the mean run time of an agent in seconds. `assumed` names what was not measured."""
 
     cold: Sequence[float]
     warm: Sequence[float]
@@ -50,13 +51,13 @@ class StartTimes:
 
     @property
     def refill_s(self) -> float:
-        """After how long a place that was taken has been replaced: what nine of ten cold starts took."""
+        """Return the seconds until a taken pod is replaced: the time in which nine of ten cold starts were ready."""
         return quantile([(wait, 1.0) for wait in self.cold], 0.9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """Starts of one task in a span of time, as seconds from its beginning, in order."""
+    """The starts of one task in a period of `span_s` seconds, as ordered seconds from its beginning."""
 
     span_s: float
     measured: Sequence[float]
@@ -64,13 +65,13 @@ class Demand:
 
     @property
     def arrivals(self) -> list[float]:
-        """All of them."""
+        """Return the measured and the scheduled starts together, in order."""
         return sorted([*self.measured, *self.scheduled])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSizeOption:
-    """A size of the pool, and what comes of it. `idle_h` is how many hours a day places wait, all together."""
+    """A pool size and its consequences. `idle_h` is the sum of the hours that pods idle, per day."""
 
     size: int
     hits: int
@@ -82,7 +83,7 @@ class PoolSizeOption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolPlan:
-    """The sizes, the one that is proposed, and why."""
+    """The proposed size of a pool, the reason for it, and the sizes that were compared."""
 
     proposed: int
     why: str
@@ -90,7 +91,7 @@ class PoolPlan:
 
 
 def summarize_waits(starts: Sequence[PlacedStart]) -> StartWaits:
-    """Of these starts."""
+    """Return the number and the quantiles of the waits of these starts; the quantiles are None without starts."""
     if not starts:
         return StartWaits(count=0, p50=None, p90=None, p99=None)
     samples = [(start.waited.total_seconds(), 1.0) for start in starts]
@@ -98,7 +99,8 @@ def summarize_waits(starts: Sequence[PlacedStart]) -> StartWaits:
 
 
 def quantile(samples: Sequence[tuple[float, float]], share: float) -> float:
-    """The least value that so much of the weight does not exceed. `samples` are (value, weight), and not empty."""
+    """Return the smallest value that covers `share` of the total weight. `samples` are (value, weight) pairs and must not be
+    empty."""
     ordered = sorted(samples)
     wanted = share * sum(weight for _, weight in ordered) - 1e-9
     reached = 0.0
@@ -110,7 +112,7 @@ def quantile(samples: Sequence[tuple[float, float]], share: float) -> float:
 
 
 def samples_of(starts: Iterable[PlacedStart]) -> Samples:
-    """By task and how, and for all tasks together (None): as many of the first as say something."""
+    """Return the waits in seconds by task and kind of start, and for all tasks together (None), up to _MAX_SAMPLES each."""
     found: dict[tuple[str | None, str], list[float]] = defaultdict(list)
     for start in starts:
         for key in ((start.task_id, start.how), (None, start.how)):
@@ -120,8 +122,8 @@ def samples_of(starts: Iterable[PlacedStart]) -> Samples:
 
 
 def start_times_of(task_id: str, samples: Samples, took: Sequence[timedelta]) -> StartTimes:
-    """From the waits of the newest starts and the times that runs of this task took. What it has not shown yet, others tell;
-    what nobody has shown is assumed."""
+    """Return the start times of a task, from its newest starts and the durations of its runs. Missing figures are taken from
+    other tasks, or assumed if no task has them."""
     assumed: list[str] = []
 
     def known(how: str, otherwise: timedelta) -> Sequence[float]:
@@ -138,7 +140,8 @@ def start_times_of(task_id: str, samples: Samples, took: Sequence[timedelta]) ->
 
 
 def simulate_pool(arrivals: Sequence[float], span_s: float, size: int, refill_s: float) -> tuple[int, float]:
-    """How many of the starts (in order, within the span) find a place ready, and for how many seconds places are not."""
+    """Simulate a pool of a fixed size. Return how many of the starts (in order, within the period) find a pod ready, and for
+    how many seconds in total pods are missing."""
     away: deque[float] = deque()
     hits, missing = 0, 0.0
     for at in arrivals:
@@ -152,8 +155,8 @@ def simulate_pool(arrivals: Sequence[float], span_s: float, size: int, refill_s:
 
 
 def propose_size(demand: Demand, known: StartTimes, *, current: int, target: float, largest: int) -> PoolPlan:
-    """The smallest size, up to `largest`, with which so great a share of starts is warm; none where a place would be used too
-    rarely."""
+    """Propose the smallest size, up to `largest`, at which the share of warm starts reaches `target`; 0 if a pod would be used
+    too rarely."""
     arrivals = demand.arrivals
     options = {0: _option(arrivals, demand.span_s, known, 0)}
     for size in range(1, min(largest, MAX_POOL_SIZE) + 1):
@@ -193,7 +196,7 @@ def _choose_size(
 
 
 def _median_saving_s(known: StartTimes) -> float:
-    """Seconds that a warm start saves, in the median."""
+    """Return the seconds that a warm start saves, in the median."""
     cold, warm = (quantile([(wait, 1.0) for wait in samples], 0.5) for samples in (known.cold, known.warm))
     return max(0.0, cold - warm)
 

@@ -1,4 +1,5 @@
-"""Replay: what became of a delivery then, beside what would become of it now."""
+"""Comparison for replays: what became of a delivery when it came, beside what would become of it now. Pure; used by the API,
+`optio hook replay` and `optio test`."""
 
 import difflib
 import json
@@ -6,15 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Of a prompt that is longer only so many characters are compared line by line.
+# Of a longer prompt, only so many characters are compared line by line.
 _MAX_COMPARED_CHARACTERS = 200_000
-# Both mean a run: whether another one stands for the same business key already is not known before it is tried.
+# Both mean a run: whether another run already has the same business key is only known when it is started.
 _STARTS = ("accepted", "duplicate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryDecision:
-    """What was, or would be, made of a delivery. Parameters and prompt are None without a run, or when it is kept no longer."""
+    """The decision about a delivery, then or now. Parameters and prompt are None without a run, or if the run was deleted by
+    retention."""
 
     verdict: str
     detail: str | None = None
@@ -25,13 +27,13 @@ class DeliveryDecision:
 
     @property
     def starts(self) -> bool:
-        """Whether it means a run."""
+        """Return whether the decision means a run; `duplicate` counts, because the run it names would have been started."""
         return self.verdict in _STARTS
 
 
 def differences(then: DeliveryDecision, now: DeliveryDecision) -> list[str]:
-    """In which of `task`, `verdict`, `detail`, `params` and `prompt` they differ; in the last two only where there was a run
-    that is known yet, and would be one."""
+    """Return which of `task`, `verdict`, `detail`, `params` and `prompt` differ. The last two are compared only if both
+    decisions have a run whose prompt is known."""
     found = []
     if then.task_id is not None and now.task_id is not None and then.task_id != now.task_id:
         found.append("task")
@@ -45,7 +47,7 @@ def differences(then: DeliveryDecision, now: DeliveryDecision) -> list[str]:
 
 
 def diff(then: DeliveryDecision, now: DeliveryDecision) -> str:
-    """A unified diff of parameters and prompt; empty when there is nothing to compare."""
+    """Return a unified diff of parameters and prompt; empty when there is nothing to compare."""
     if then.starts and then.params is None:
         return ""
     parts: list[str] = []

@@ -1,7 +1,7 @@
-"""Which deliveries are protected against a replay: sent again by whoever captured one, under another delivery id.
+"""Protection of webhooks against replays: a captured delivery, sent again under another delivery id.
 
-Where a signature does not cover the delivery id, that id is anybody's choice. Then the store remembers what was signed, and a
-second delivery with the same signed content is answered as the first one was.
+If a signature does not cover the delivery id, anybody can choose that id. The store then remembers what was signed, and a
+second delivery with the same signed content gets the answer of the first one.
 """
 
 import hashlib
@@ -13,15 +13,15 @@ from optio.model.trigger import WebhookConfig
 from optio.runs.signature import TOLERANCE_S, Header, timestamp_of
 from optio.store.values import ReplayGuard
 
-# A stamp may be as much ahead of our clock as it may be behind.
+# A time stamp may be as far ahead of this clock as behind it.
 _STAMPED_WINDOW = timedelta(seconds=2 * TOLERANCE_S)
 
 
 def replay_guard_of(config: WebhookConfig, header: Header, body_sha256: str) -> ReplayGuard | None:
-    """Return what to remember of a delivery whose signature is valid; None where a replay cannot be, or may be.
+    """Return what to remember of a delivery with a valid signature, or None if a replay is impossible or allowed.
 
-    The header of the signature is no part of it: one signature has many spellings. With a signed time stamp the same body may
-    come again under another stamp, so a sender of constant bodies that signs the time needs no setting.
+    The signature header itself is left out: one signature has many spellings. With a signed time stamp the same body may come
+    again under another stamp, so a sender of constant bodies that signs the time needs no setting.
     """
     if config.secret is None:
         return None
@@ -37,7 +37,7 @@ def replay_guard_of(config: WebhookConfig, header: Header, body_sha256: str) -> 
 
 
 def replay_reason(config: WebhookConfig, header: Header, first: str) -> str:
-    """Return why a delivery was answered as the delivery `first` was, for its sender."""
+    """Return, for the sender, why a delivery was answered like the delivery `first`, and how to avoid that."""
     row = sender_of(config)
     if timestamp_of(row, header) is not None:
         return (

@@ -1,4 +1,5 @@
-"""Schedules: which slots are due, what the policies make of them, and when the next one is."""
+"""Decisions about schedules: which slots are due, what the policies make of them, and when the next slot is. Pure:
+`processes.scheduler` keeps the time and commits the results."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,18 +14,18 @@ from optio.runs.submit import prepare_run
 from optio.scheduling import cron
 from optio.store.values import ClosedSchedule, Firing, NewRun, ScheduleRow, SkippedSlots, SlotVerdict
 
-# A slot is missed, not late, when nobody looked for this long.
+# A slot counts as missed, not late, if no scheduler processed it for so long.
 MISSED_AFTER = timedelta(seconds=60)
 _MOMENT = timedelta(seconds=1)
-# Slots of one look that get a row of their own; what is older is kept as one row with a number.
+# Slots of one step that get a row of their own; older ones are stored as one row with a count.
 MAX_VERDICTS = 1000
 SUPERSEDED = "superseded"
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleChanges:
-    """What must change in the kept schedules; `broken` has the tasks whose schedule cannot be used here, and why. `closings`
-    are what is left of schedules that end: slots that nobody had looked at when they did."""
+    """The changes to stored schedules. `broken` maps tasks whose schedule cannot be used to the error. `closings` are the
+    unprocessed slots of schedules that end."""
 
     put: list[ScheduleRow]
     drop: list[str]
@@ -34,25 +35,25 @@ class ScheduleChanges:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleStep:
-    """What is due of one schedule, and sentences for the operator about what went wrong with it."""
+    """The due slots of one schedule as a firing to commit, with notes for the operator about slots that went wrong."""
 
     firing: Firing
     notes: tuple[str, ...] = ()
 
 
 def fingerprint(config: ScheduleConfig) -> str:
-    """Two configurations with one fingerprint have the same slots."""
+    """Return a text that is equal for two configurations if they have the same slots: the expanded expression and the zone."""
     return f"{cron.expand(config.cron_expression)} {config.timezone}"
 
 
 def expression_of(mark: str) -> tuple[str, str]:
-    """Expression and zone of a fingerprint."""
+    """Return the cron expression and the zone of a fingerprint."""
     expression, _, zone = mark.rpartition(" ")
     return expression, zone
 
 
 def mark_of(task: CompiledTask) -> str | None:
-    """The fingerprint of the schedule that may start this task; None when nothing may."""
+    """Return the fingerprint of the schedule that may start this task, or None if there is none or it is disabled."""
     trigger = task.spec.schedule
     return fingerprint(trigger.config) if trigger is not None and trigger.enabled and task.spec.enabled else None
 
@@ -60,7 +61,8 @@ def mark_of(task: CompiledTask) -> str | None:
 def reconcile(
     tasks: Mapping[str, CompiledTask], kept: Mapping[str, ScheduleRow], now: datetime, *, clock_set_back: bool = False
 ) -> ScheduleChanges:
-    """A new or changed schedule begins now: slots before it are nobody's. An unchanged one keeps what it has missed.
+    """Return the changes that bring stored schedules in line with the served tasks. A new or changed schedule begins now, so
+    earlier slots are not made up. An unchanged one keeps the slots that it has missed.
 
     With `clock_set_back`, next slots that were computed from a time ahead are brought back; a slot that has fired stays fired.
     """
@@ -100,13 +102,13 @@ def _before(first: datetime | None, row: ScheduleRow | None) -> bool:
 
 
 def _closing(row: ScheduleRow, end: datetime) -> list[ClosedSchedule]:
-    """The slots of a schedule that ends, from its next one on."""
+    """Return the remaining slots of a schedule that ends, from its next one on, as superseded."""
     if row.next_fire is None or row.next_fire > end:
         return []
     try:
         due = _due_slots(*expression_of(row.fingerprint), row.next_fire, end, SUPERSEDED)
     except Exception:
-        return []  # another version wrote it; its slots mean nothing here
+        return []  # another version wrote it: its slots cannot be computed here
     verdicts = [SlotVerdict(slot=slot, verdict=SUPERSEDED) for slot in due.slots]
     return [ClosedSchedule(task_id=row.task_id, verdicts=verdicts, skipped=due.skipped)] if verdicts else []
 
@@ -114,7 +116,8 @@ def _closing(row: ScheduleRow, end: datetime) -> list[ClosedSchedule]:
 def plan_step(
     task: CompiledTask, due: datetime, now: datetime, new_id: Callable[[], str], generation: int | None = None
 ) -> ScheduleStep:
-    """What the slots from `due` to `now` come to. `generation` is the one that `task` is of."""
+    """Return the step of one schedule: verdicts and runs for the slots from `due` to `now`. `generation` is the one that `task`
+    belongs to."""
     trigger = task.spec.schedule
     if trigger is None:
         return ScheduleStep(Firing(task_id=task.id, digest=task.digest, verdicts=(), runs=(), next_fire=None))
@@ -154,7 +157,7 @@ def plan_step(
 
 @dataclass(frozen=True, slots=True)
 class _DueSlots:
-    """The last MOST_VERDICTS slots that are due, oldest first, the slot after them, and what is older."""
+    """The last MAX_VERDICTS due slots, oldest first, with the slot after them and a summary of older ones."""
 
     slots: tuple[datetime, ...]
     following: datetime | None
@@ -162,14 +165,15 @@ class _DueSlots:
 
     @property
     def older(self) -> int | None:
-        """How many are older; None when nobody counted."""
+        """Return the number of older slots, or None if they were not counted."""
         return 0 if self.skipped is None else self.skipped.count
 
 
 @lru_cache(maxsize=64)
 def _due_slots(expression: str, zone: str, due: datetime, now: datetime, verdict: str) -> _DueSlots:
-    """The slots in [due, now]. Many tasks have the same schedule, and reading it costs more than all else that is planned."""
-    # The walk gives what is later than its start, and slots are whole minutes: `due` itself is in, no earlier one is.
+    """Return the slots in [due, now]. Cached: many tasks have the same schedule, and computing its slots costs more than the
+    rest of the step."""
+    # `cron.fires` yields times after its start, and slots are whole minutes: this includes `due` and nothing earlier.
     since = due - _MOMENT
     found: list[datetime] = []
     for slot in cron.fires(expression, zone, since):
@@ -188,7 +192,7 @@ def _due_slots(expression: str, zone: str, due: datetime, now: datetime, verdict
 
 
 def _slots_to_run(config: ScheduleConfig, slots: tuple[datetime, ...], now: datetime) -> tuple[datetime, ...]:
-    """The slots that start a run: those in time, and of the missed ones what `misfire` says."""
+    """Return the slots that start a run: those in time, and of the missed ones those that `misfire` asks for."""
     missed = tuple(slot for slot in slots if now - slot > MISSED_AFTER)
     in_time = slots[len(missed) :]
     if config.misfire == "skip":

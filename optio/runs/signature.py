@@ -1,7 +1,8 @@
-"""Webhook signatures: verify a request, and sign one as its sender would. The senders themselves are in `model.senders`.
+"""Webhook signatures: verify a request, and sign one as its sender would. The table of senders is in `model.senders`.
 
-Signatures are over the raw bytes and compared in constant time. Nothing here raises for what a request holds; a secret that
-cannot be used raises UnusableSecret. `server.hooks` verifies, `optio hook send` signs, and `optio test` does both.
+Signatures cover the raw bytes and are compared in constant time. No request makes this module raise, except for a doubled
+delivery header; a secret that cannot be used raises UnusableSecret. `server.webhooks` verifies, `optio hook send` signs, and
+`optio test` does both.
 """
 
 import base64
@@ -26,24 +27,24 @@ MAX_SIGNATURES = 10
 # Above this size Python releases the interpreter lock while it hashes, and getting it back takes longer than the hash.
 _PIECE_BYTES = 2_047
 _UNIX_SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
-# What a time stamp and the point behind it look like at the beginning of a body.
+# A time stamp and the point behind it, at the beginning of a body.
 _TIMESTAMP_PREFIX = re.compile(rb"[0-9]{1,12}\.")
 
 
 class UnusableSecret(ValueError):
-    """A secret that the scheme cannot sign with; the message says why, and never the value."""
+    """Raised for a secret that the scheme cannot sign with. The message says why, and never contains the value."""
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A secret ready for use: its bytes, and the row of the table that it verifies by."""
+    """A secret ready for use: its bytes, and the sender whose scheme it belongs to."""
 
     sender: Sender
     value: bytes = field(repr=False)
 
 
 def signature_header(config: WebhookConfig) -> str:
-    """Return the header that carries the signature, in lower case."""
+    """Return the header that carries the signature, in lower case, for messages and for signing."""
     return sender_of(config).header.lower()
 
 
@@ -64,27 +65,27 @@ def event_header(config: WebhookConfig) -> str | None:
 
 
 def event_place(config: WebhookConfig) -> str:
-    """Return where the event is named, for messages: a header or a JSONPath."""
+    """Return where a request names its event, for messages: a header or a JSONPath."""
     place = sender_of(config).event[0]
     return place.name if isinstance(place, InHeader) else place.path
 
 
 def event_name(config: WebhookConfig, header: Header, document: Any) -> str | None:
-    """Return the event of a delivery; None if it is not named, or more than once."""
+    """Return the event of a delivery, or None if it names none, or more than one."""
     return _found(sender_of(config).event, header, lambda: document)
 
 
 def delivery_id(config: WebhookConfig, header: Header, body: bytes) -> str | None:
-    """Return the sender's id of a delivery, the same for each attempt to deliver it; None if there is none.
+    """Return the sender's id of a delivery, which is the same for each attempt to deliver it, or None.
 
-    Raises Malformed if the header stands twice. A body that is no JSON has no id.
+    Raises Malformed if the header occurs twice. A body that is not JSON has no id.
     """
     sender = sender_of(config)
-    # An id that is signed counts before one that anybody may write.
+    # A signed id takes precedence over one that anybody may write.
     sources = sender.delivery if sender.signing is None else (*sender.signing.delivery, *sender.delivery)
     for source in sources:
         if isinstance(source, InHeader) and len(header(source.name.lower())) > 1:
-            raise Malformed(f"the header `{source.name}`, which numbers the delivery, stands twice")
+            raise Malformed(f"the header `{source.name}` with the delivery id occurs twice")
     try:
         return _found(sources, header, lambda: payload.decode(body))
     except Malformed:
@@ -92,14 +93,14 @@ def delivery_id(config: WebhookConfig, header: Header, body: bytes) -> str | Non
 
 
 def challenge(config: WebhookConfig, document: Any) -> str | None:
-    """Return what a sender wants back before it uses the URL, if this is such a request."""
+    """Return the text that a sender wants back before it uses the URL, or None if the request is no such handshake."""
     kind = SENDERS[config.scheme].challenge
     asked = kind is not None and isinstance(document, dict) and document.get("type") == kind
     return document["challenge"] if asked and isinstance(document.get("challenge"), str) else None
 
 
 def signing_key(config: WebhookConfig, secret: str) -> SigningKey:
-    """Return the key that a secret signs with; raises UnusableSecret."""
+    """Return the signing key for a secret of this webhook. Raises UnusableSecret."""
     sender = sender_of(config)
     if sender.signing is not None and secret.startswith(SIGNING_PREFIX):
         sender = sender.signing
@@ -117,7 +118,8 @@ def signing_key(config: WebhookConfig, secret: str) -> SigningKey:
 
 
 def unusable_secrets(tasks: Iterable[CompiledTask], get: Callable[[str], str | None]) -> Iterator[tuple[str, str, str]]:
-    """Yield webhook path, name and fault of each secret whose value cannot verify; one without a value is left out."""
+    """Yield webhook path, secret name and fault for each secret whose value cannot verify. Secrets without a value are left
+    out."""
     for task in tasks:
         config = task.spec.webhook.config if task.spec.webhook is not None else None
         for ref in (config.secret, config.previous_secret) if config is not None else ():
@@ -130,7 +132,7 @@ def unusable_secrets(tasks: Iterable[CompiledTask], get: Callable[[str], str | N
 
 
 def sha256(body: bytes) -> str:
-    """Return the body's digest in hex."""
+    """Return the body's SHA-256 digest in hex, hashed in pieces that keep the interpreter lock."""
     digest = hashlib.sha256()
     for begin in range(0, len(body), _PIECE_BYTES):
         digest.update(body[begin : begin + _PIECE_BYTES])
@@ -138,14 +140,15 @@ def sha256(body: bytes) -> str:
 
 
 def covers_time(config: WebhookConfig, header: Header) -> bool:
-    """Whether the signature of this request, if it verifies, covers a time stamp: it cannot be replayed for long then."""
+    """Return whether the signature of this request, if it verifies, covers a time stamp, so that it cannot be replayed for
+    long."""
     sender = sender_of(config)
     rows = [sender] if sender.signing is None else [sender, sender.signing]
     return any(row.timestamp is not None and timestamp_of(row, header) is not None for row in rows)
 
 
 def why_unproved(keys: Sequence[SigningKey], body: bytes, header: Header, now: float) -> tuple[str, str] | None:
-    """Return verdict and detail of a request whose sender is not proved; None if it is."""
+    """Return verdict and detail for a request whose sender is not proved, or None if a key fits and the time is right."""
     # Every key is tried: the time that it takes does not depend on which one fits.
     fits = [each for each in keys if verifies(each, body, header)]
     if not fits:
@@ -156,13 +159,13 @@ def why_unproved(keys: Sequence[SigningKey], body: bytes, header: Header, now: f
 
 
 def verifies(key: SigningKey, body: bytes, header: Header) -> bool:
-    """Whether a signature of the request is by this key, whatever its time."""
+    """Return whether a signature of the request was made with this key, whatever its time stamp."""
     sender = key.sender
     values = header(sender.header.lower())
     if len(values) != 1:
         return False
     if sender.encoding == "token":
-        # Of digests, since the comparison of texts of two lengths ends early.
+        # Digests are compared, because the comparison of texts of different lengths ends early.
         given, wanted = (hashlib.sha256(each).digest() for each in (_bytes(values[0]), key.value))
         return hmac.compare_digest(given, wanted)
     before = _signed_prefix(sender, body, header)
@@ -174,7 +177,7 @@ def verifies(key: SigningKey, body: bytes, header: Header) -> bool:
 
 
 def is_fresh(sender: Sender, header: Header, now: float) -> bool:
-    """Whether the time stamp that the signature covers, if any, is within five minutes."""
+    """Return whether the signed time stamp, if the sender signs one, is within five minutes of `now`."""
     if sender.timestamp is None:
         return True
     stamp = timestamp_of(sender, header)
@@ -184,7 +187,7 @@ def is_fresh(sender: Sender, header: Header, now: float) -> bool:
 
 
 def sign(config: WebhookConfig, secret: str, body: bytes, *, delivery: str, now: float) -> dict[str, str]:
-    """Return the headers that a sender of this scheme would send; raises UnusableSecret."""
+    """Return the headers that a sender of this scheme would send with this body. Raises UnusableSecret."""
     used, stamp = signing_key(config, secret), str(int(now))
     sender, numbered = used.sender, _first_header(used.sender.delivery)
     headers, entries, before = {} if numbered is None else {numbered: delivery}, [], b""
@@ -224,21 +227,22 @@ def _found(sources: Iterable[Source], header: Header, document: Callable[[], Any
 
 
 def _signed_prefix(sender: Sender, body: bytes, header: Header) -> bytes | None:
-    """What is signed before the body; None if the request lacks a part of it."""
+    """Return the bytes that are signed before the body, or None if the request lacks a part of them."""
     if sender.may_omit_timestamp and timestamp_of(sender, header) is None:
-        # Else a signature over a time stamp and a body would hold for both as one body, if its reader takes that for a number.
+        # Otherwise a signed `timestamp.body` would also verify as one body without a time stamp, if it is read as a number.
         return None if _TIMESTAMP_PREFIX.match(body) else b""
     parts = [part if isinstance(part, str) else _value(part, sender, header) for part in sender.signed]
     return None if None in parts else b"".join(_bytes(part) for part in parts if part is not None)
 
 
 def timestamp_of(sender: Sender, header: Header) -> str | None:
-    """The time stamp that a request of this sender signs, as it is written; None where it sends none."""
+    """Return the time stamp that a request of this sender signs, as written, or None if it sends none."""
     return None if sender.timestamp is None else _value(sender.timestamp, sender, header)
 
 
 def _value(part: Stamp, sender: Sender, header: Header) -> str | None:
-    """A signed value of the request. One that stands twice is blank, which no signature fits: it is not the same as none."""
+    """Return a signed value of the request. A value that occurs twice is blank, which no signature fits; that is different from
+    none."""
     if isinstance(part, InHeader):
         values = list(header(part.name.lower()))
     else:
@@ -259,7 +263,7 @@ def _entries(sender: Sender, value: str) -> list[str]:
 
 
 def _signatures(sender: Sender, value: str) -> Iterator[bytes]:
-    """The digests in a header; text that is none becomes one that fits nothing."""
+    """Yield the digests in a header; text that is not a digest becomes one that fits nothing."""
     for entry in _entries(sender, value):
         prefixes = [prefix for prefix in sender.prefixes if entry.startswith(prefix)]
         if prefixes:
@@ -283,5 +287,4 @@ def _mac(key: bytes, before: bytes, body: bytes) -> bytes:
 
 
 def _bytes(text: str) -> bytes:
-    """The bytes of a header, which were decoded as latin-1."""
     return text.encode("latin-1", "replace")

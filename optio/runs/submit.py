@@ -1,4 +1,5 @@
-"""Submit: parameters -> a run that can be queued. Defaults filled in, validated, rendered byte for byte."""
+"""Submission: turn parameters into a run that can be queued. Fill in defaults, validate, and render the prompt byte for byte.
+Used by every trigger."""
 
 import hashlib
 import re
@@ -15,7 +16,7 @@ from optio.model.route import Route, pointer
 from optio.store.values import NewRun
 
 MAX_PROMPT_LENGTH = 1 << 20
-# A business key is kept as it reads up to so many bytes, a longer one by its digest.
+# A business key of up to so many bytes is stored as it is, a longer one as its digest.
 MAX_KEY_BYTES = 200
 _MAX_DEPTH = 100
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -34,9 +35,10 @@ def prepare_run(
     traceparent: str | None = None,
     generation: int | None = None,
 ) -> NewRun:
-    """Raises Invalid with one problem per parameter; pointers start at `at`. `generation` is the one that `task` is of."""
+    """Return a run of this task that a store can accept. Raises Invalid with one problem per parameter, with pointers that
+    start at `at`. `generation` is the one that `task` belongs to."""
     if given is not None and not isinstance(given, Mapping):
-        raise Invalid("the parameters are no object", [Problem(pointer(at), "must be object")])
+        raise Invalid("the parameters are not an object", [Problem(pointer(at), "must be object")])
     unsendable = list(_unsendable(given or {}, at))
     if unsendable:
         raise Invalid(f"the parameters do not fit the task `{task.id}`", unsendable)
@@ -63,7 +65,8 @@ def prepare_run(
 
 
 def _business_key(task: CompiledTask, params: Mapping[str, Any], at: Route) -> str | None:
-    """What the run stands for; raises Invalid where that is not said: runs that have nothing in common must not be one."""
+    """Return the run's business key. Raises Invalid if a parameter of the key is missing: unrelated runs must not share a
+    key."""
     if task.spec.dedupe is None:
         return None
     missing = [name for name in placeholders(task.spec.dedupe.key) if name not in params]
@@ -76,7 +79,7 @@ def _business_key(task: CompiledTask, params: Mapping[str, Any], at: Route) -> s
 
 
 def _render(what: str, text: str, params: Mapping[str, Any]) -> str:
-    """Counted before it is made: a short text may name a long value many times."""
+    """Render a text, after checking its length: a short template may name a long value many times. Raises Invalid."""
     count = length(text, params)
     if count > MAX_PROMPT_LENGTH:
         raise Invalid(f"the rendered {what} has {count:,} characters, more than {MAX_PROMPT_LENGTH:,}")
@@ -84,7 +87,8 @@ def _render(what: str, text: str, params: Mapping[str, Any]) -> str:
 
 
 def _unsendable(value: Any, at: Route, depth: int = 0) -> Iterator[Problem]:
-    """Text that no agent can be given: NUL ends it for some programs, half a character is no text. One finding a place."""
+    """Yield a problem for each text that no agent can be given: NUL ends it for some programs, and a lone surrogate is not
+    valid Unicode."""
     if isinstance(value, str):
         if "\0" in value:
             yield Problem(pointer(at), "must not contain the NUL character")

@@ -1,4 +1,5 @@
-"""Warming: which places the served tasks want kept ready, for the executor; what it makes of that, for the store."""
+"""A worker's part in warm pools: tell the executor which pods the served tasks want ready, and store what the executor reports
+about them."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,17 +13,18 @@ from optio.model.run import RunState
 from optio.store.base import PoolStore
 from optio.store.values import RunFilter
 
-# What has not changed is said again after so many seconds: who listens may not have been able to do it, and who reads wants to
-# know that somebody still says it.
+# Unchanged demand and reports are repeated after so many seconds: the executor may have been unable to follow, and readers of
+# a report want to know that it is current.
 _REPORT_AGAIN_S = 30.0
-# Idle places stay away for so long after the last run was found to wait for room: then the runs behind it have begun, or are
-# found to wait, too.
+# Idle pods stay away so many seconds after the last run that waited for room: by then the runs behind it have begun, or wait
+# for room themselves.
 _MAKES_WAY_S = 60.0
 _MAKES_WAY = "it makes way for runs that wait for room"
 
 
 class WarmPoolSync:
-    """One worker's part in it. When a worker stops, the places stay for the next one: nothing is said then."""
+    """The synchronisation of served tasks, executor and store for one worker. When the worker stops, the pods stay for the next
+    one: nothing is withdrawn."""
 
     def __init__(
         self,
@@ -43,7 +45,7 @@ class WarmPoolSync:
         self._full_at = -_MAKES_WAY_S
 
     def look(self) -> None:
-        """Once; raises StoreUnavailable, and then all that was wanted is still wanted."""
+        """Synchronise once. Raises StoreUnavailable; the executor then keeps the last demand."""
         found = self._store.pooled_tasks(self._generation)
         if found is not None:
             self._generation = found.generation

@@ -1,6 +1,7 @@
-"""What a webhook request means to its task: the steps after its sender was proved, without any effect.
+"""Decisions about webhook requests: the steps after the sender was proved, without side effects.
 
-A request that arrives, one that is replayed, and one that is tried on another revision of the tree are judged here alike.
+Arriving requests, replayed ones, and requests tried on another revision of the tree all pass through here, so that they are
+decided alike.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ from optio.store.values import NewRun
 Header = Callable[[str], Sequence[str]]
 FILTERED = "the `when` filter does not hold"
 CHALLENGED = "the sender asked for its challenge back, to verify the URL"
-# What a kept header says when its value was a credential.
+# The stored value of a header that was a credential.
 MASKED = "***"
 _MAX_DETAIL_LENGTH = 2000
 _MAX_EVENT_LENGTH, _MAX_EVENTS = 60, 10
@@ -37,7 +38,7 @@ def decide_start(
     delivery_id: str | None = None,
     generation: int | None = None,
 ) -> NewRun | str:
-    """The run to start, or why none is wanted; raises Malformed and Invalid."""
+    """Return the run to start, or the reason why the request starts none. Raises Malformed and Invalid."""
     types = header("content-type")
     if types and not payload.is_json(types[0]):
         raise Unsupported("send application/json")
@@ -76,7 +77,7 @@ def _filter_reason(config: WebhookConfig, header: Header, document: Any) -> str 
 
 
 def refusal(err: Malformed | Invalid) -> tuple[str, int, str]:
-    """Verdict, status and detail of what `judge` raises."""
+    """Return verdict, HTTP status and detail for an error that `decide_start` raises."""
     if isinstance(err, Unsupported):
         return "unsupported", 415, str(err)
     if isinstance(err, Malformed):
@@ -85,7 +86,7 @@ def refusal(err: Malformed | Invalid) -> tuple[str, int, str]:
 
 
 def kept_header_lookup(headers: Mapping[str, str]) -> Header:
-    """The headers of a kept delivery. Its credentials are gone, and its trace has ended."""
+    """Return a header lookup over a stored delivery. Masked credentials and the old trace are left out."""
     return lambda name: [headers[name]] if name != "traceparent" and headers.get(name, MASKED) != MASKED else []
 
 
@@ -100,7 +101,8 @@ def decide_again(
     delivery_id: str | None = None,
     generation: int | None = None,
 ) -> tuple[DeliveryDecision, NewRun | None]:
-    """What these tasks make of a kept delivery, and the run that they would start. Its signature was proved when it came."""
+    """Return the decision of the served tasks about a stored delivery, and the run that they would start. The signature was
+    proved when the delivery came, so it is not checked again."""
     task = registry.hooks.get(path)
     if task is None or task.spec.webhook is None:
         return DeliveryDecision(verdict="absent", detail=f"no webhook `{path}` is served"), None

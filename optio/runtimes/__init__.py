@@ -1,4 +1,5 @@
-"""Runtimes: one module per agent CLI. Pure: how to call it, what each line of its output means, whether it succeeded.
+"""Runtimes: one module per agent CLI. Each knows how to call its CLI, what the lines of its output mean, and whether it
+succeeded. Pure.
 
 This is the only place that knows runtimes by name.
 """

@@ -1,4 +1,5 @@
-"""The seam of the runtimes."""
+"""The protocol of runtimes, and what all of them share: log lines, limits, and reasons of API errors. `runs.execute` calls a
+runtime; an executor runs its program."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +15,8 @@ from optio.model.run import LogKind, LogLine, Meter, Outcome
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invocation:
-    """How an agent is called, without the task's own environment and secrets."""
+    """The call of an agent: program and arguments, standard input, variables and files, without the task's own environment and
+    secrets."""
 
     argv: tuple[str, ...]
     stdin: bytes
@@ -25,7 +27,7 @@ class Invocation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessEnd:
-    """How the agent's process ended, as a runtime sees it."""
+    """The end of the agent's process as a runtime sees it: exit code or signal, and the phase and error if it never started."""
 
     code: int | None
     signal: int | None
@@ -34,50 +36,52 @@ class ProcessEnd:
 
 
 class OutputReader(Protocol):
-    """Reads one attempt's output, line by line, from its beginning.
+    """A parser of one attempt's output, line by line, from its beginning.
 
-    Texts are given whole; whoever keeps them masks secrets first and cuts afterwards, so that no half of a secret stays.
+    Texts are returned whole. The caller masks secrets first and cuts afterwards, so that no half of a secret remains.
     """
 
     @property
     def plain(self) -> frozenset[str]:
-        """Streams whose lines mean nothing by themselves: once nothing of them is logged, many may come as one."""
+        """Return the streams whose lines have no meaning of their own: many of their lines may be passed as one once the log is
+        full."""
         ...
 
     @property
     def longest(self) -> int:
-        """Of the outcome's text, so many bytes are kept: the last ones."""
+        """Return how many bytes of the outcome's text are kept, counted from its end."""
         ...
 
     def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
-        """What a line says to people; what it says about usage and success is kept."""
+        """Return the log lines for a line of output, and remember what it says about usage and success."""
         ...
 
     @property
     def meter(self) -> Meter:
-        """What is used so far."""
+        """Return the usage and cost so far, live or final."""
         ...
 
     @property
     def text(self) -> str | None:
-        """The agent's own words so far, at least the last of them: what is kept of an attempt that ends without a result."""
+        """Return the agent's own words so far, at least the last of them. Kept for an attempt that ends without a result."""
         ...
 
     def stop(self) -> Outcome | None:
-        """An outcome that makes going on pointless: over budget, over the turns, no way to log in."""
+        """Return an outcome if it is pointless to continue: over budget, over the turns, or without a login. Otherwise None."""
         ...
 
     def closing(self, at: datetime) -> list[LogLine]:
-        """What the log says last."""
+        """Return the last lines for the log, after the output has ended."""
         ...
 
     def outcome(self, ended: ProcessEnd) -> Outcome:
-        """Decided by the terminal event and the exit code, never by searching the text. The worse of the two wins."""
+        """Return the outcome, decided by the terminal event and the exit code, never by searching the text. The worse of the
+        two wins."""
         ...
 
 
 class Runtime(Protocol):
-    """One agent CLI. `program` says whether the executor has to find one; `stall` is its limit of silence."""
+    """An agent CLI. `program` says whether the executor has to find an executable; `stall` is the limit of silence."""
 
     name: str
     program: bool
@@ -86,21 +90,23 @@ class Runtime(Protocol):
     def invoke(
         self, task: CompiledTask, prompt: str, params: Mapping[str, Any], program: str, spent: Decimal = ZERO_USD
     ) -> Invocation:
-        """How to call it. `spent` is what earlier attempts of the run have cost: the agent may spend what is left."""
+        """Return how to call the agent. `spent` is the cost of earlier attempts of the run: the agent may spend the rest of the
+        budget."""
         ...
 
     def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> OutputReader:
-        """A fresh reader; `spent` as for `invoke`."""
+        """Return a fresh reader for one attempt; `spent` as for `invoke`."""
         ...
 
 
 def log_line(kind: LogKind, text: str, at: datetime) -> LogLine:
-    """A log line from text, whatever characters it holds."""
+    """Return a log line made of text, whatever characters it holds."""
     return LogLine(kind=kind, data=text.encode("utf-8", "replace"), at=at)
 
 
 def over_limits(task: CompiledTask, meter: Meter, spent: Decimal) -> Outcome | None:
-    """The limits of a task, metered live; its budget is the run's, of which earlier attempts have `spent` some."""
+    """Return an outcome if the live meter exceeds the task's limits. The budget belongs to the run, of which earlier attempts
+    have `spent` a part."""
     budget: Decimal | None = task.spec.budget
     if budget is not None and meter.cost is not None and spent + meter.cost > budget:
         return Outcome(ok=False, reason="budget", message=f"stopped at {dollars(spent + meter.cost)} of {dollars(budget)}")
@@ -111,7 +117,8 @@ def over_limits(task: CompiledTask, meter: Meter, spent: Decimal) -> Outcome | N
 
 
 def common_outcome(ended: ProcessEnd) -> Outcome | None:
-    """Ends that are the same for every runtime: set-up failed, the program could not be started."""
+    """Return the outcome of ends that mean the same for every runtime: set-up failed, or the program could not be started.
+    Otherwise None."""
     if ended.phase == "setup":
         return Outcome(ok=False, reason="setup", message=f"a set-up command failed with exit code {ended.code}", again=True)
     if ended.error == "ENOENT":
@@ -125,7 +132,7 @@ def common_outcome(ended: ProcessEnd) -> Outcome | None:
     return None
 
 
-# HTTP status of the model's API -> (reason, whether a second try can help).
+# HTTP status of the model's API -> (reason, whether a second attempt can help).
 BY_STATUS: Mapping[int, tuple[str, bool]] = {
     400: ("bad_request", False),
     401: ("auth", False),
@@ -140,7 +147,7 @@ BY_STATUS: Mapping[int, tuple[str, bool]] = {
 
 
 def reason_of_status(status: int) -> tuple[str, bool]:
-    """Reason and `again` for an API error."""
+    """Return the reason for an HTTP status of a model API, and whether a second attempt may help."""
     if status in BY_STATUS:
         return BY_STATUS[status]
     return ("server_error", True) if status >= 500 else ("bad_request", False)
@@ -150,23 +157,23 @@ _SLASH = re.compile(r"\s*/")
 
 
 def guard_slash(prompt: str) -> str:
-    """A prompt that begins with `/` is a command to some CLIs: one fixed line in front makes it text."""
+    """Return the prompt, with a fixed line in front if it begins with `/`, which some CLIs would take for a command."""
     return f"The task is:\n{prompt}" if _SLASH.match(prompt) else prompt
 
 
 def token_count(value: Any) -> int | None:
-    """A token count as an agent reports it; None for what is no whole number from zero up."""
+    """Return a token count as an agent reports it, or None for anything but a whole number from zero up."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**12:
         return None
     return value
 
 
 def reject_constant(name: str) -> Any:
-    """For `json.loads`: NaN and Infinity are no JSON."""
-    raise ValueError(f"{name} is no JSON")
+    """Raise ValueError for NaN and Infinity; pass it to `json.loads` as `parse_constant`."""
+    raise ValueError(f"{name} is not JSON")
 
 
-# What a second try cannot change, whoever reports it.
+# Reasons that a second attempt cannot change, whoever reports them.
 HOPELESS = frozenset(
     {"auth", "quota", "context_overflow", "model_not_found", "bad_request", "refusal", "truncated", "loop", "denied", "config"}
     | {"budget", "max_turns", "cancelled", "timeout", "stalled"}

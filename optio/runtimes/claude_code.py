@@ -1,4 +1,5 @@
-"""Claude Code: `claude -p --output-format stream-json`."""
+"""The Claude Code runtime: `claude -p --output-format stream-json`. It meters usage live from the event stream, and takes the
+result event for the final word."""
 
 import json
 from collections import deque
@@ -39,7 +40,7 @@ _NO_LOGIN = (
     "the run has no credential that the model's API takes: name ANTHROPIC_API_KEY in the task's `environment.secrets` "
     "and give that secret its value"
 )
-_DOUBTFUL = "usage that is no whole number, or negative, was ignored"
+_DOUBTFUL = "usage was ignored because it is not a whole number, or negative"
 _SUBTYPES = {
     "error_max_turns": "max_turns",
     "error_max_budget_usd": "budget",
@@ -48,7 +49,7 @@ _SUBTYPES = {
 
 
 class ClaudeCode:
-    """See the module."""
+    """The runtime `claude-code`: its command line, its variables, and a reader of its event stream."""
 
     name = "claude-code"
     program = True
@@ -57,7 +58,6 @@ class ClaudeCode:
     def invoke(
         self, task: CompiledTask, prompt: str, params: Mapping[str, Any], program: str, spent: Decimal = ZERO_USD
     ) -> Invocation:
-        """See `Runtime.invoke`."""
         spec = task.spec
         argv = [program, "-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages"]
         argv += ["--dangerously-skip-permissions", "--setting-sources", "", "--strict-mcp-config"]
@@ -71,12 +71,11 @@ class ClaudeCode:
         return Invocation(argv=tuple(argv), stdin=guard_slash(prompt).encode("utf-8", "replace"), env=_ENV)
 
     def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> "ClaudeReader":
-        """See `Runtime.reader`."""
         return ClaudeReader(task, spent)
 
 
 class ClaudeReader:
-    """Reads the event stream. Each model call begins with `message_start`; its `message_delta` has the true usage."""
+    """A reader of the event stream. Each model call begins with `message_start`; its `message_delta` has the final usage."""
 
     plain = frozenset({"stderr"})
     longest = MAX_JSON_LINE_BYTES
@@ -97,7 +96,6 @@ class ClaudeReader:
         self._wait_s = 0.0
 
     def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
-        """See `Reader.line`."""
         if stream == "stderr":
             self._stderr = (self._stderr + data + b"\n")[-4096:]
             return [LogLine(kind=LogKind.STDERR, data=data, at=at)]
@@ -124,7 +122,8 @@ class ClaudeReader:
             yield from self._system(event)
 
     def _stream(self, event: dict[str, Any], parent: str | None) -> Iterator[tuple[LogKind, str]]:
-        """A call counts when its usage is there: one that broke off is made again. Subagents spend, but take no turns."""
+        """Meter a model call. It counts when its usage arrives, because a call that broke off is made again. Subagents spend,
+        but take no turns."""
         if event.get("type") == "message_start":
             self._open[parent] = len(self._calls)
             self._calls.append((str(_dict(event.get("message")).get("model")), None))
@@ -158,7 +157,6 @@ class ClaudeReader:
 
     @property
     def text(self) -> str | None:
-        """See `Reader.text`."""
         return "\n\n".join(self._said) or None
 
     def _system(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
@@ -178,14 +176,13 @@ class ClaudeReader:
 
     @property
     def meter(self) -> Meter:
-        """See `Reader.meter`."""
         if self._result is not None and _dict(self._result.get("modelUsage")):
             return self._final_meter(self._result)
         spent = [(model, used) for model, used in self._calls if used is not None]
         costs = [prices.cost(model, used) for model, used in spent]
         known = [cost for cost in costs if cost is not None]
         whole = len(known) == len(costs) and costs
-        # Nothing used, nothing paid: an API that refuses every call is no unknown cost.
+        # Nothing used, nothing paid: if the API refused every call, the cost is zero, not unknown.
         reported = _money(self._result.get("total_cost_usd")) if self._result is not None and not spent else None
         return Meter(
             usage=sum((used for _, used in spent), Usage()),
@@ -196,7 +193,7 @@ class ClaudeReader:
         )
 
     def _final_meter(self, result: dict[str, Any]) -> Meter:
-        """`modelUsage`, not `usage`: the latter misses the last call of a budget stop."""
+        """Return the meter of the result event. It reads `modelUsage`, because `usage` lacks the last call of a budget stop."""
         usage, cost, source = Usage(), Decimal(0), CostSource.CLI
         for model, raw in _dict(result.get("modelUsage")).items():
             entry = _dict(raw)
@@ -221,7 +218,6 @@ class ClaudeReader:
         )
 
     def stop(self) -> Outcome | None:
-        """See `Reader.stop`."""
         if self._result is not None:
             return None
         if self._no_login:
@@ -229,11 +225,9 @@ class ClaudeReader:
         return over_limits(self._task, self.meter, self._spent)
 
     def closing(self, at: datetime) -> list[LogLine]:
-        """See `Reader.closing`."""
         return []
 
     def outcome(self, ended: ProcessEnd) -> Outcome:
-        """See `Reader.outcome`."""
         early = common_outcome(ended)
         if early is not None:
             return early
@@ -264,7 +258,7 @@ class ClaudeReader:
 
 
 def _reason(result: dict[str, Any]) -> tuple[str, bool]:
-    """(reason, again) by the table of the CLI's own fields; `ok` for success."""
+    """Return (reason, again) by the CLI's own fields; the reason is `ok` for success."""
     subtype = result.get("subtype")
     failed = bool(result.get("is_error"))
     terminal = result.get("terminal_reason")
@@ -308,7 +302,7 @@ _CLI = {
 
 
 def _usage(raw: dict[str, Any], names: Mapping[str, str]) -> Usage | None:
-    """None when a number cannot be believed."""
+    """Return the usage, or None if one of its numbers is not plausible."""
     numbers = {ours: 0 if raw.get(theirs) is None else token_count(raw[theirs]) for ours, theirs in names.items()}
     believed = {ours: number for ours, number in numbers.items() if number is not None}
     return Usage(**believed) if len(believed) == len(numbers) else None
@@ -333,7 +327,7 @@ def _tool_results(event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
 
 
 def _money(value: Any) -> Decimal | None:
-    """Finite and not negative, else None."""
+    """Return a finite, non-negative amount, or None."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
         return None
     return Decimal(repr(value))

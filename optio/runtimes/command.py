@@ -1,4 +1,5 @@
-"""The command runtime: any program is an agent. Its standard output is a log and never parsed; it reports by a file."""
+"""The command runtime: any program is an agent. Its standard output is a log and never parsed; it reports cost and result by
+the file OPTIO_RESULT_FILE."""
 
 import json
 import re
@@ -26,11 +27,11 @@ from optio.runtimes.base import (
 TAIL_BYTES = 64 * 1024
 MAX_RESULT_LINE_BYTES = 1 << 20
 MAX_WARNINGS = 20
-# A result file with more lines than this that mean nothing is no result file.
+# A file with more invalid lines than this is not a result file: the rest is ignored.
 MAX_IGNORED_LINES = 1000
 EX_TEMPFAIL, EX_NOPERM, EX_USAGE, EX_CONFIG = 75, 77, 64, 78
 _FIELDS = {"input": "fresh", "cached": "cached", "cacheWrite": "cache_write", "output": "output", "reasoning": "reasoning"}
-# exit code -> (reason, whether a second try can help); other codes are `exit_N`.
+# exit code -> (reason, whether a second attempt can help); other codes are `exit_N`.
 _EXITS = {
     EX_TEMPFAIL: ("temporary", True),
     EX_NOPERM: ("auth", False),
@@ -44,7 +45,7 @@ _REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 class Command:
-    """`command: [program, argument, ...]`, or one text for `/bin/sh -c`."""
+    """The runtime `command`: `command: [program, argument, ...]`, or one text that `/bin/sh -c` runs."""
 
     name = "command"
     program = False
@@ -53,7 +54,6 @@ class Command:
     def invoke(
         self, task: CompiledTask, prompt: str, params: Mapping[str, Any], program: str, spent: Decimal = ZERO_USD
     ) -> Invocation:
-        """See `Runtime.invoke`."""
         command = task.spec.command
         argv = ("/bin/sh", "-c", command) if isinstance(command, str) else tuple(command or ())
         env = {}
@@ -71,12 +71,11 @@ class Command:
         )
 
     def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> "CommandReader":
-        """See `Runtime.reader`."""
         return CommandReader(task, spent)
 
 
 class CommandReader:
-    """Keeps the tail of standard output, and what the result file says."""
+    """A reader that keeps the tail of standard output, and what the result file says."""
 
     def __init__(self, task: CompiledTask, spent: Decimal) -> None:
         self._task = task
@@ -91,11 +90,9 @@ class CommandReader:
 
     @property
     def plain(self) -> frozenset[str]:
-        """See `Reader.plain`."""
         return _PLAIN if self._warnings < MAX_IGNORED_LINES else _PLAIN | {"result"}
 
     def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
-        """See `Reader.line`."""
         if stream == "result":
             if self._warnings >= MAX_IGNORED_LINES:
                 return []
@@ -111,7 +108,6 @@ class CommandReader:
 
     @property
     def longest(self) -> int:
-        """See `Reader.longest`."""
         return MAX_RESULT_LINE_BYTES if isinstance((self._result or {}).get("text"), str) else TAIL_BYTES
 
     def _warn(self) -> bool:
@@ -119,7 +115,7 @@ class CommandReader:
         return self._warnings <= MAX_WARNINGS
 
     def _report(self, data: bytes) -> str | None:
-        """Take a line of the result file; a sentence about what was not believed."""
+        """Take in a line of the result file. Return a sentence about what was ignored, or None."""
         if len(data) > MAX_RESULT_LINE_BYTES:
             return "a line of more than 1 MiB was ignored"
         if not data.strip():
@@ -127,7 +123,7 @@ class CommandReader:
         try:
             entry = json.loads(data, parse_constant=reject_constant)
         except (ValueError, RecursionError):
-            return "a line that is no JSON was ignored"
+            return "a line was ignored because it is not JSON"
         kind = entry.get("type") if isinstance(entry, dict) else None
         if kind == "turn":
             self._turns = (self._turns or 0) + 1
@@ -146,18 +142,18 @@ class CommandReader:
         numbers = {ours: token_count(entry.get(theirs, 0)) for theirs, ours in _FIELDS.items()}
         known = self._usage.get(model, Usage())
         if any(n is None or n < getattr(known, ours) for ours, n in numbers.items()):
-            return "usage that is no whole number, negative or sinking was ignored"
+            return "usage was ignored because it is not a whole number, negative or decreasing"
         if "costUsd" in entry:
             cost = _money(entry["costUsd"])
             if cost is None or cost < self._costs.get(model, Decimal(0)):
-                return "a cost that is no decimal text, negative or sinking was ignored"
+                return "a cost was ignored because it is not decimal text, negative or decreasing"
             self._costs[model] = cost
         self._usage[model] = Usage(**{ours: n or 0 for ours, n in numbers.items()})
         return None
 
     @property
     def meter(self) -> Meter:
-        """See `Reader.meter`. What is reported without a cost is priced by the table, where that knows the model."""
+        """Return what the result file reported. Usage without a cost is priced by the table, if that knows the model."""
         listed = {model: prices.cost(model, used) for model, used in self._usage.items() if model not in self._costs}
         priced = {model: cost for model, cost in listed.items() if cost is not None}
         costs = [*self._costs.values(), *priced.values()]
@@ -169,11 +165,10 @@ class CommandReader:
         )
 
     def stop(self) -> Outcome | None:
-        """See `Reader.stop`."""
         return over_limits(self._task, self.meter, self._spent)
 
     def closing(self, at: datetime) -> list[LogLine]:
-        """See `Reader.closing`: a limit that nothing was reported for was no limit, and what was ignored is counted."""
+        """Return lines that count what was ignored, and that warn of limits for which the program reported nothing."""
         spec, meter = self._task.spec, self.meter
         lines = []
         if self._warnings > MAX_WARNINGS:
@@ -186,7 +181,6 @@ class CommandReader:
         return [log_line(LogKind.SYSTEM, line, at) for line in lines]
 
     def outcome(self, ended: ProcessEnd) -> Outcome:
-        """See `Reader.outcome`."""
         early = common_outcome(ended)
         if early is not None:
             return early
@@ -219,7 +213,6 @@ class CommandReader:
 
     @property
     def text(self) -> str:
-        """See `Reader.text`."""
         reported = self._reported()
         return self._output() if reported is None else reported
 

@@ -1,1 +1,2 @@
-"""The HTTP server: REST, webhooks, live logs. Every URL of the seed stands here as the seed writes it."""
+"""The HTTP server: the REST API, webhooks, live logs and the OpenAPI document. It serves what `tree` has compiled, and reads
+and writes the store; it runs no agents."""

@@ -1,4 +1,5 @@
-"""The ASGI application. Nothing happens at import time."""
+"""The ASGI application: routes, webhooks, WebSockets and the layers around them, put together. Importing it has no side
+effects."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
@@ -44,7 +45,8 @@ def create_app(
     feed: LogFanout,
     dev_token: str | None = None,
 ) -> ASGIApp:
-    """`dev_token` is the token of this start of `optio dev`: an admin's, which browsers may keep in a cookie."""
+    """Return the whole application. `dev_token` is an admin's token for this start of `optio dev`, which browsers may keep in a
+    cookie."""
     gate = AccessControl(services.store, dev_token=dev_token)
     hub = Hub(services=services, live=live, gate=gate, feed=feed, reload=reload, new_id=new_id)
     rest = create_rest(hub)
@@ -57,7 +59,7 @@ def create_app(
 
 
 def create_rest(hub: Hub) -> Litestar:
-    """Everything but webhooks and WebSockets."""
+    """Return the Litestar application for everything but webhooks and WebSockets."""
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
@@ -103,7 +105,7 @@ def create_rest(hub: Hub) -> Litestar:
 
 
 class _Front:
-    """Who answers what."""
+    """The dispatcher that sends each connection to webhooks, WebSockets or the REST application."""
 
     def __init__(self, rest: ASGIApp, webhooks: ASGIApp, sockets: ASGIApp) -> None:
         self._rest, self._webhooks, self._sockets = rest, webhooks, sockets

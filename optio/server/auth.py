@@ -1,4 +1,5 @@
-"""Who may do what: bearer tokens with roles, checked for every route that is not marked `public`."""
+"""Authentication and authorisation: bearer tokens with roles, checked for every route that is not marked `public`. Tokens
+themselves are made by `optio token`."""
 
 import asyncio
 import hashlib
@@ -25,18 +26,19 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 def role(name: str) -> dict[str, Any]:
-    """`opt=` of a handler. A handler without it is for admins."""
+    """Return the `opt=` of a handler that needs this role. A handler without it needs `admin`."""
     return {"role": name}
 
 
 def token_hash(secret: str) -> str:
-    """What is kept of a token: its 256 random bits need no slow hash."""
+    """Return what is stored of a token. Its 256 random bits need no slow hash."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks. `token` is the hash of the token that proved it; None for the token of `optio dev`, which ends with it."""
+    """The authenticated caller. `token` is the hash of the token that was sent; None for the token of `optio dev`, which ends
+    with its process."""
 
     name: str
     role: str
@@ -44,9 +46,9 @@ class Actor:
 
 
 class AccessControl:
-    """Lets requests in. Tokens are looked up in the store each time: a revoked one ends at once.
+    """The check of tokens and roles. Tokens are looked up in the store for each request, so a revoked one ends at once.
 
-    `dev_token` is an admin's as well, for as long as this process lives.
+    `dev_token` is an admin's token too, for as long as this process lives.
     """
 
     def __init__(self, store: TokenStore, *, dev_token: str | None = None) -> None:
@@ -56,14 +58,14 @@ class AccessControl:
         self._touching: set[asyncio.Future[None]] = set()
 
     async def admit(self, headers: Headers, needed: str) -> Actor:
-        """Raises Unauthorized or Forbidden."""
+        """Return the actor of a request. Raises Unauthorized, or Forbidden if its role is lower than `needed`."""
         actor = await self._identify(headers)
         if ROLES.index(actor.role) < ROLES.index(needed):
             raise Forbidden(f"this needs the role {needed}, the token has {actor.role}")
         return actor
 
     async def is_still_valid(self, actor: Actor) -> bool:
-        """Whether the actor's token is living yet."""
+        """Return whether the actor's token is still valid. Long streams ask now and then."""
         return actor.token is None or await read_small(self._store, self._store.token, actor.token) is not None
 
     async def _identify(self, headers: Headers) -> Actor:
@@ -84,7 +86,7 @@ class AccessControl:
         return Actor(f"token:{token.label or token.id}", token.role, digest)
 
     def _touch(self, token_id: str) -> None:
-        """Note the use, at most once a minute, without making the request wait."""
+        """Record the use of a token, at most once a minute, without delaying the request."""
         now = time.monotonic()
         if now - self._touched.get(token_id, -_TOUCH_PERIOD_S) < _TOUCH_PERIOD_S:
             return
@@ -101,7 +103,8 @@ class AccessControl:
 
 
 async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Raises Unauthorized, Forbidden and Invalid; leaves the actor in the connection's state (`who`, and its name as `actor`).
+    """Check a request before its handler runs. Raises Unauthorized, Forbidden and Invalid, and leaves the actor in the
+    connection's state (`who`, and its name as `actor`).
 
     Query parameters that the handler does not know are refused: a misspelt filter would show everything.
     """
@@ -116,8 +119,8 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
         for name in connection.query_params:
             if name not in known:
                 hint = ("known are " + ", ".join(sorted(known))) if known else None
-                problems.append(Problem(f"/{name}", "is not known here", hint=hint))
+                problems.append(Problem(f"/{name}", "is unknown", hint=hint))
             elif len(connection.query_params.getall(name)) > 1:
-                problems.append(Problem(f"/{name}", "stands more than once"))
+                problems.append(Problem(f"/{name}", "occurs more than once"))
         if problems:
-            raise Invalid("the request's parameters do not fit", problems)
+            raise Invalid("invalid request parameters", problems)

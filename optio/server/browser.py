@@ -1,11 +1,12 @@
-"""A browser's way in: a link with `?token=`, then a cookie. Installed by `optio dev` alone, between the edge and the routes.
+"""Access for browsers: a link with `?token=`, then a cookie. Installed by `optio dev` alone, between `HttpGuard` and the
+routes.
 
 A browser cannot send an Authorization header with the page that it opens. The link that `optio dev` prints carries the token
-once; the answer sets a cookie and leads to the same address without it. After that, the cookie stands for the header, so that
-the rest of the server knows bearer tokens only.
+once; the answer sets a cookie and redirects to the same address without the token. After that, the cookie stands for the
+header, so that the rest of the server knows bearer tokens only.
 
-The cookie counts only for requests of this server's own pages, or of the person who typed the address. `SameSite=Strict` is
-not enough for that: it lets pages of every other port of this host in. `HttpGuard` has refused other hosts and origins before.
+The cookie counts only for requests of this server's own pages, or of the person who typed the address. `SameSite=Strict` is not
+enough for that: it lets pages of every other port of this host in. `HttpGuard` has refused other hosts and origins before.
 """
 
 import hmac
@@ -22,7 +23,7 @@ _OWN_SITE, _NO_SITE = b"same-origin", b"none"
 
 
 class BrowserAccess:
-    """ASGI middleware for one token."""
+    """ASGI middleware that turns the link and the cookie of one token into an Authorization header."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app, self._token = app, token
@@ -40,7 +41,7 @@ class BrowserAccess:
         if cookie is None or not self._is_valid(cookie):
             await self._app(scope, receive, send)
         elif not _is_own_page(scope, headers):
-            refusal = Forbidden("the browser's cookie counts for this server's own pages only: send an Authorization header")
+            refusal = Forbidden("the browser's cookie is valid for this server's own pages only: send an Authorization header")
             await send_answer(scope, send, *problems.raw(refusal))
         else:
             pair = (b"authorization", b"Bearer " + cookie)
@@ -49,7 +50,9 @@ class BrowserAccess:
     async def _enter(self, scope: Scope, headers: dict[bytes, bytes], send: Send) -> None:
         tokens = _tokens(scope)
         if len(tokens) != 1 or not self._is_valid(tokens[0]):
-            refusal = Unauthorized("this link is of an `optio dev` that has ended: open the one that is printed now")
+            refusal = Unauthorized(
+                "this link belongs to an `optio dev` that has ended: open the link that the running one printed"
+            )
             await send_answer(scope, send, *problems.raw(refusal))
             return
         rest = b"&".join(part for part in scope["query_string"].split(b"&") if not part.startswith(b"token="))
@@ -63,7 +66,7 @@ class BrowserAccess:
 
 
 def _method(scope: Scope) -> str:
-    """Empty for a WebSocket."""
+    """Return the HTTP method; empty for a WebSocket."""
     return str(scope.get("method", ""))
 
 
@@ -72,19 +75,20 @@ def _tokens(scope: Scope) -> list[bytes]:
 
 
 def _cookie_name(headers: dict[bytes, bytes]) -> bytes:
-    """One for each port: browsers send the cookies of a host to all of its ports."""
+    """Return the name of the cookie, one for each port, because browsers send the cookies of a host to all of its ports."""
     port = headers[b"host"].rpartition(b":")[2]
     return b"optio_%b" % (port if port.isdigit() else b"80")
 
 
 def _cookie(headers: dict[bytes, bytes]) -> bytes | None:
-    """The value of the cookie. Cookies of other servers on this host may have any form."""
+    """Return the value of the cookie, or None. Cookies of other servers on this host may have any form."""
     pairs = (pair.strip().partition(b"=") for pair in headers.get(b"cookie", b"").split(b";"))
     return next((value for name, _, value in pairs if name == _cookie_name(headers)), None)
 
 
 def _is_own_page(scope: Scope, headers: dict[bytes, bytes]) -> bool:
-    """Whether this server's page asks, or a person, who may only read. Origin is this server's own if it is there at all."""
+    """Return whether the request comes from a page of this server, or reads at the wish of a person who typed the address. An
+    Origin header was checked before."""
     site, reads = headers.get(b"sec-fetch-site"), _method(scope) in _SAFE_METHODS
     if site is None:
         return reads or b"origin" in headers

@@ -1,4 +1,4 @@
-"""What every handler works with."""
+"""The dependencies of HTTP handlers: services, the served registry, and the parts of the server that several routes share."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ from optio.wiring import Services
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hub:
-    """Handed to every handler by the name `hub`. `reload` takes these files of the tree up now."""
+    """The shared parts, passed to every handler by the name `hub`. `reload` takes the given files of the tree up at once."""
 
     services: Services
     live: ServedRegistry
@@ -30,7 +30,7 @@ class Hub:
     feed: LogFanout
     reload: Callable[[Collection[str]], Awaitable[object]]
     new_id: Callable[[], str]
-    # Writes to the tree: by one request at a time, from the look at the task to the answer.
+    # Held for a write to the tree, from reading the task to the answer: one request at a time.
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     task_list: TaskList = field(default_factory=TaskList)
     files: TaskFileWriter = field(init=False)
@@ -38,7 +38,7 @@ class Hub:
     refusals: RefusalCounter = field(init=False)
 
     def __post_init__(self) -> None:
-        """The writer needs nothing but what is here already."""
+        """Make the writer of task files from the settings."""
         settings = self.services.settings
         lock = settings.data_dir / "writes.lock"
         files = TaskFileWriter(settings.tasks, self.services.secrets, deny=settings.writes != "files", lock=lock)
@@ -47,7 +47,7 @@ class Hub:
         object.__setattr__(self, "backlog", QueueLimit(self.services.store, settings.max_queued))
 
     async def start(self, run: NewRun, once: IdempotencyKey | None, began: datetime) -> Accepted:
-        """Start a run that was asked for at `began`; raises Duplicate, Conflict and QueueFull."""
+        """Start a run that was requested at `began`. Raises Duplicate, Conflict and QueueFull."""
         self.backlog.admit()
         accepted = await asyncio.wrap_future(self.services.store.accept(run, once=once))
         run_id = accepted.run_id or run.id
@@ -60,9 +60,9 @@ class Hub:
         return accepted
 
     async def withdraw(self, run_id: str | None) -> None:
-        """Tell of a queued run that had to go for a newer one, if there is one."""
+        """Notify others of a queued run that was cancelled in favour of a newer one; None means that there was none."""
         if run_id is None:
             return
         self.services.broker.tell(Topic.RUN, run_id)
-        with contextlib.suppress(OptioError):  # it is gone all the same
+        with contextlib.suppress(OptioError):  # the run is cancelled in any case
             self.services.telemetry.tell(Withdrawn(await asyncio.to_thread(self.services.store.run, run_id)))

@@ -1,7 +1,8 @@
-"""The outermost layer: what is refused before any route is looked up.
+"""The outermost layer of the server, which refuses requests before any route is looked up and adds security headers to every
+answer.
 
-A Host that is not ours (DNS rebinding), a browser on another site (cross-site requests), a path in another spelling than its
-own. Security headers on every answer.
+Refused are unknown Host names (DNS rebinding), requests from pages of other sites, and paths in another spelling than the
+canonical one.
 """
 
 import re
@@ -20,7 +21,7 @@ _HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 ]
-# No name of ours holds these: such a path is another spelling of one that a proxy in front may treat differently.
+# No route of this server contains these: such a path is another spelling of one that a proxy in front may treat differently.
 _ODD = re.compile(rb"//|/\.\.?(/|$)|./$|%2f|%5c|%00|%2e|\\", re.IGNORECASE)
 
 
@@ -32,7 +33,7 @@ class HttpGuard:
         self._hosts = {host.lower().strip("[]") for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse, or pass on."""
+        """Refuse the request, or pass it on."""
         kind = str(scope["type"])
         if kind == "lifespan":
             await self._app(scope, receive, send)
@@ -65,7 +66,7 @@ class HttpGuard:
 
 
 async def send_answer(scope: Scope, send: Send, status: int, headers: list[tuple[bytes, bytes]], data: bytes) -> None:
-    """A whole answer; a WebSocket that was not accepted is answered over HTTP too."""
+    """Send a whole answer; a WebSocket that was not accepted is answered over HTTP too."""
     prefix = "http" if str(scope["type"]) == "http" else "websocket.http"
     await send({"type": f"{prefix}.response.start", "status": status, "headers": headers})  # type: ignore[misc,arg-type]
     await send({"type": f"{prefix}.response.body", "body": data, "more_body": False})  # type: ignore[misc,arg-type]

@@ -1,4 +1,5 @@
-"""Gives each request one deadline for its use of the store: from the end of its body to the begin of its answer."""
+"""A deadline for each request's use of the store, from the end of its body to the begin of its answer, so that a slow database
+cannot pile up requests."""
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -6,13 +7,12 @@ from optio.store.deadline import CURRENT, Deadline
 
 
 class RequestDeadline:
-    """ASGI middleware. WebSockets have no deadline: they last."""
+    """ASGI middleware that sets the deadline. WebSockets have none, because they last."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
         if str(scope["type"]) != "http":
             await self._app(scope, receive, send)
             return

@@ -1,6 +1,6 @@
-"""The tasks that are served as JSON, encoded once for all who ask while nothing of them changes.
+"""The list of served tasks as JSON, encoded once for all requests while nothing in it changes.
 
-A tree of a thousand tasks takes tens of milliseconds to encode, on the loop that answers everybody; it changes when a
+A tree of a thousand tasks takes tens of milliseconds to encode, on the loop that serves everybody; the list changes only when a
 generation is served or a task is paused.
 """
 
@@ -16,7 +16,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class TaskList:
-    """Holds the newest list. For one thread only: the server's loop."""
+    """A cache of the newest list. Not thread-safe: it belongs to the server's loop."""
 
     def __init__(self) -> None:
         self._snapshot: Snapshot | None = None

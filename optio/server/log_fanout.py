@@ -1,6 +1,5 @@
-"""The logs that are being followed. All readers of a run share one look into the store and one encoded copy of its newest
-lines; who falls behind reads from the store by itself, so that a slow reader costs the others nothing.
-"""
+"""Fan-out of live logs. All readers of a run share one poll of the store and one encoded copy of its newest lines. A reader
+that falls behind reads from the store by itself, so a slow reader costs the others nothing."""
 
 import asyncio
 import contextlib
@@ -17,7 +16,7 @@ from optio.store.base import RunReader
 
 BATCH_LINES = 500
 PING_S = 15.0
-# Hints drive; this finds what a lost hint would lose.
+# Seconds between two polls, beside those at notifications: they find what a lost notification would miss.
 POLL_S = 1.0
 _KEPT_BYTES = 1 << 20
 _BATCH_BYTES = 1 << 18
@@ -26,7 +25,7 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class EncodedLine:
-    """A log line as JSON, and its cursor."""
+    """A log line encoded as JSON, with its cursor."""
 
     seq: int
     data: bytes
@@ -34,19 +33,20 @@ class EncodedLine:
 
 @dataclass(frozen=True, slots=True)
 class LineBatch:
-    """Lines in order; the last batch comes with the run, which has ended. One with neither is a sign of life."""
+    """Lines in order. The last batch of a log carries the run, which has ended; a batch with neither lines nor run is a
+    keep-alive."""
 
     lines: Sequence[EncodedLine]
     ended: Run | None = None
 
 
 def encode_lines(lines: Sequence[LogLine]) -> list[EncodedLine]:
-    """Lines as readers get them."""
+    """Encode log lines in the form that all readers get."""
     return [EncodedLine(line.seq, _encode(serializers.line(line))) for line in lines]
 
 
 class LogFanout:
-    """Follows runs for readers, woken by the broker. All but `hint` belong to the server's loop."""
+    """The live logs of this server. The broker wakes it; all methods but `hint` belong to the server's loop."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -54,13 +54,13 @@ class LogFanout:
         self._closing = False
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Readers live on this loop."""
+        """Set the loop on which the readers live."""
         self._loop = loop
 
     def hint(self, topic: Topic, key: str) -> None:
-        """A broker's listener; from any thread."""
+        """Accept a notification of the broker; may be called from any thread."""
         if key in self._tails and self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed, so there are no readers
                 self._loop.call_soon_threadsafe(self._stir, key)
 
     def _stir(self, run_id: str) -> None:
@@ -69,23 +69,23 @@ class LogFanout:
             tail.mark_stale()
 
     def close(self) -> None:
-        """Let every reader go; it comes back elsewhere with its cursor."""
+        """End all streams; clients come back with their cursors, to another server."""
         self._closing = True
         for tail in self._tails.values():
             tail.wake()
 
     async def follow(self, store: RunReader, run_id: str, after: int) -> AsyncGenerator[LineBatch, None]:
-        """Every line after the cursor, once and in order, until the run has ended or the server stops. Raises NotFound, and
-        StoreUnavailable when the store fails in between."""
+        """Yield every line after the cursor, once and in order, until the run has ended or the server stops. Raises NotFound,
+        and StoreUnavailable if the store fails in between."""
         tail = self._tails.setdefault(run_id, _Tail(store, run_id, after))
         tail.readers += 1
-        # The run may have been retried by hand since the others looked.
+        # The run may have been retried by hand since the last poll.
         tail.mark_stale()
         quiet = asyncio.get_running_loop().time()
         most = BATCH_LINES
         try:
             while not self._closing:
-                # Taken together, and before the store is asked: what comes in after that rings this bell.
+                # Read together, before the store is asked: lines that arrive after that set this event.
                 bell, stale, ended = tail.bell, tail.stale, tail.ended
                 lines = tail.since(after)
                 if lines is None:
@@ -116,7 +116,7 @@ class LogFanout:
 
 
 class _Tail:
-    """The newest lines of one run. `stale` means that the store may know more than `lines`."""
+    """The newest lines of one run. `stale` means that the store may have more than `lines`."""
 
     def __init__(self, store: RunReader, run_id: str, after: int) -> None:
         self._store, self._run_id = store, run_id
@@ -131,33 +131,33 @@ class _Tail:
         self.bell = asyncio.Event()
 
     def mark_stale(self) -> None:
-        """The store may know more."""
+        """Note that the store may have more lines, and wake the readers."""
         self.stale = True
         self.wake()
 
     def mark_stale_if_old(self) -> None:
-        """The same, if nobody has looked for a while."""
+        """Call `mark_stale` if the last poll is long ago, because notifications may be lost."""
         if asyncio.get_running_loop().time() - self._looked >= POLL_S:
             self.mark_stale()
 
     def wake(self) -> None:
-        """Ring the bell of everyone who waits, and hang up a new one."""
+        """Set the event that all readers wait for, and replace it by a new one."""
         self.bell.set()
         self.bell = asyncio.Event()
 
     def since(self, after: int) -> Sequence[EncodedLine] | None:
-        """The next lines after a cursor; None when they are not kept here any more."""
+        """Return the next lines after a cursor, or None if they are no longer in memory."""
         if after < self._first:
             return None
         at = bisect_right(self._lines, after, key=lambda line: line.seq)
         return self._lines[at : at + BATCH_LINES]
 
     async def look(self) -> None:
-        """Ask the store, once for all readers that want to know at the same time."""
+        """Poll the store, once for all readers that ask at the same time."""
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
             self._looking.add_done_callback(_retrieve_error)
-        # One reader that leaves must not take the answer from the others.
+        # One reader that leaves must not cancel the poll of the others.
         await asyncio.shield(self._looking)
 
     async def _look(self) -> None:
@@ -182,7 +182,7 @@ class _Tail:
             self.wake()
 
     def _read(self) -> tuple[Run, list[LogLine]]:
-        # The run before its lines: a run that has ended gets no lines after that.
+        # The run is read before its lines, because a run that has ended gets no more lines.
         run = self._store.run(self._run_id)
         return run, self._store.log(self._run_id, after=self._last, limit=BATCH_LINES)
 
@@ -196,12 +196,12 @@ class _Tail:
 
 
 def _fitting_count(lines: Sequence[EncodedLine]) -> int:
-    """How many lines like these a reader is given at once: what it does not take stays in memory."""
+    """Return how many lines of this size a reader gets at once, so that what it does not take stays small."""
     size = sum(len(line.data) for line in lines)
     return BATCH_LINES if size <= _BATCH_BYTES else max(1, len(lines) * _BATCH_BYTES // size)
 
 
 def _retrieve_error(task: asyncio.Task[None]) -> None:
-    """Every reader may be gone when the look fails: nobody is left to be told."""
+    """Retrieve the exception of a failed poll: if every reader is gone, nobody else would, and asyncio would log it."""
     if not task.cancelled():
         task.exception()

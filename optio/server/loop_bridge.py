@@ -1,6 +1,7 @@
-"""Between the server's loop and the store: short reads, and results of other threads brought to the loop together.
+"""The bridge between the server's loop and other threads: short reads in place, and results of threads brought to the loop in
+batches.
 
-Handing work to a thread and waking the loop afterwards costs more than most of what is then done.
+Handing work to a thread and waking the loop afterwards costs more than most of the work itself.
 """
 
 import asyncio
@@ -24,14 +25,15 @@ async def read_small(store: LocalReads, operation: "Callable[P, T]", *args: P.ar
 
 
 class LoopBridge:
-    """For one loop. What is done while the loop is on its way costs no further wake-up."""
+    """Delivers results of other threads to one loop. Results that arrive while the loop is being woken cost no further
+    wake-up."""
 
     def __init__(self) -> None:
         self._done: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()
         self._called = False
 
     def wait(self, future: "Future[T]") -> "asyncio.Future[T]":
-        """A future of the running loop with the same result; cancelling it leaves the other alone."""
+        """Return a future of the running loop with the same result. Cancelling it leaves the original alone."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[T] = loop.create_future()
 
@@ -45,12 +47,12 @@ class LoopBridge:
         return waiter
 
     def _land(self) -> None:
-        # Before looking: what arrives from here on calls again.
+        # Cleared before the queue is emptied: a result that arrives later schedules another call.
         self._called = False
         while self._done:
             waiter, done = self._done.popleft()
             if waiter.done():
-                continue  # whoever asked has gone
+                continue  # the waiter was cancelled
             error = done.exception()
             if error is None:
                 waiter.set_result(done.result())

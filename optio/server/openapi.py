@@ -1,7 +1,7 @@
-"""The OpenAPI 3.1 document: what Litestar finds in the handlers, completed by what it cannot see.
+"""The OpenAPI 3.1 document: what Litestar derives from the handlers, completed by hand.
 
 Webhooks and WebSockets are plain ASGI, bodies are read raw, and every error is an RFC 9457 problem. The examples are those of
-the documentation. No page here loads anything from another place: it must work where there is no internet.
+the documentation. The pages load nothing from elsewhere, so they work without internet.
 """
 
 import json
@@ -43,7 +43,7 @@ _WEBHOOK = {
     "type": "webhook",
     "config": {"path": "security-scan", "secret": "whsec_...", "paramMapping": {"REPO_NAME": "$.repository.name"}},
 }
-# What the requests of the documentation look like, by operation.
+# Example requests of the documentation, by operation.
 _BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("/api/tasks", "post"): {"weekly": {"value": _TASK}},
     ("/api/tasks/{task_id}", "patch"): {"limits": {"value": {"maxTurns": 10, "description": None}}},
@@ -84,10 +84,10 @@ _IF_MATCH = {
 _TAGS = {
     "tasks": "Tasks and their triggers, as they are served",
     "runs": "Executions: started, listed, shown, cancelled, retried",
-    "logs": "What agents said: asked for, exported, live",
+    "logs": "Agent output: paged, exported, live",
     "webhooks": "Signed requests that start runs, and what became of each",
-    "pools": "Places that are kept ready for agents, and how many are worth it",
-    "health": "Whether it is well, and what it serves",
+    "pools": "Warm pools: pods that are kept ready for runs, and how many are worth their cost",
+    "health": "Health, and what is served",
 }
 _PROBLEM = {
     "type": "object",
@@ -120,16 +120,16 @@ _PROBLEM = {
 }
 _MEANING = {
     "400": "The request cannot be read",
-    "401": "No token, or one that is not known, has expired or was revoked",
-    "403": "The token's role does not reach this far, or a page of another site asks",
-    "404": "Nothing has this id",
+    "401": "The token is missing, unknown, expired or revoked",
+    "403": "The token's role is not sufficient, or the request comes from a page of another site",
+    "404": "No object has this id",
     "408": "The body took too long",
-    "409": "The present state does not allow it",
-    "412": "The task is another one than `If-Match` names",
+    "409": "The current state does not allow it",
+    "412": "The task has another digest than `If-Match` names",
     "413": "The body is too large",
-    "415": "The body is no JSON",
-    "422": "What was sent does not fit: one entry per fault",
-    "429": "Too many requests, or too many runs that wait: see Retry-After",
+    "415": "The body is not JSON",
+    "422": "The request is invalid: one entry per fault",
+    "429": "Too many requests, or too many queued runs: see Retry-After",
     "503": "The store is unavailable: nothing was changed",
 }
 _HOOK = {
@@ -183,7 +183,7 @@ _HOOK = {
 
 
 def complete_document(document: dict[str, Any]) -> dict[str, Any]:
-    """Litestar's document with webhooks, request bodies, examples, problems and security."""
+    """Return Litestar's document with webhooks, request bodies, examples, problems and security added."""
     document = json.loads(json.dumps(document))
     document["paths"]["/api/hooks/{path}"] = {"post": json.loads(json.dumps(_HOOK))}
     components = document.setdefault("components", {})
@@ -213,9 +213,9 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
         operation.setdefault("parameters", []).append(_KEY)
         operation["responses"]["200"] = {
             **operation["responses"][repeatable],
-            "description": "What this key has led to before",
+            "description": "The earlier result for this key",
         }
-    # A Host that is not ours, and a page of another site, are refused everywhere.
+    # Unknown Host names, and pages of other sites, are refused on every route.
     statuses = {"400", "403", "503"}
     if operation.get("security") is None:
         statuses.add("401")
@@ -232,7 +232,7 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
         statuses |= {"401", "429"}
     if path.endswith("/runs") and method == "post":
         statuses.add("429")
-    # The framework's own shape of an error is not what this API answers.
+    # The framework's own error schema is not used by this API.
     operation["responses"].pop("400", None)
     for each in sorted(statuses - set(operation["responses"])):
         schema = {"$ref": "#/components/schemas/Problem"}
@@ -253,7 +253,7 @@ class _Yaml(YamlRenderPlugin):
 
 
 class _OperationsPage(OpenAPIRenderPlugin):
-    """Every operation on one plain page."""
+    """A page that lists every operation, without scripts."""
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         rows = []
@@ -278,7 +278,7 @@ ROWS
 
 
 def config() -> OpenAPIConfig:
-    """Served at `/schema`, as a page, as JSON and as YAML."""
+    """Return the configuration that serves the document at `/schema`: as a page, as JSON and as YAML."""
     return OpenAPIConfig(
         title="Optio",
         version=__version__,

@@ -1,4 +1,5 @@
-"""Errors -> RFC 9457 problems: one table. What is not in it is a bug: it is logged and answered by an id only."""
+"""Mapping of errors to RFC 9457 problems, in one table. An error that is not in it is a bug: it is logged, and answered without
+details."""
 
 import logging
 import math
@@ -31,11 +32,11 @@ STATUS: dict[type[OptioError], tuple[int, str]] = {
 _TITLES = {400: "Bad request", 404: "Not found", 405: "Method not allowed", 413: "Too large", 415: "Unsupported"}
 # Space comes back when somebody frees it.
 _DISK_RETRY_S = "10"
-_WHOLE = "the server failed: its log tells more"
+_WHOLE = "internal error: see the server's log"
 
 
 class HttpProblem(OptioError):
-    """A refusal that belongs to HTTP itself (405, 408, 413)."""
+    """A refusal that belongs to HTTP itself (405, 408, 413) and that no domain error describes."""
 
     def __init__(self, status: int, title: str, detail: str, headers: dict[str, str] | None = None) -> None:
         self.status, self.title, self.headers = status, title, headers or {}
@@ -43,7 +44,7 @@ class HttpProblem(OptioError):
 
 
 def problem_document(status: int, title: str, detail: str, problems: tuple[Problem, ...] = (), **more: Any) -> dict[str, Any]:
-    """A problem document; `errors` has one entry per fault."""
+    """Return a problem document; `errors` has one entry per fault."""
     document: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
     if problems:
         document["errors"] = [
@@ -59,7 +60,7 @@ def problem_document(status: int, title: str, detail: str, problems: tuple[Probl
 
 
 def describe_error(error: OptioError) -> tuple[int, dict[str, str], dict[str, Any]]:
-    """Status, headers and document of everything that is raised on purpose."""
+    """Return status, headers and problem document for an error that is raised on purpose."""
     headers: dict[str, str] = {}
     more: dict[str, Any] = {}
     if isinstance(error, HttpProblem):
@@ -75,7 +76,7 @@ def describe_error(error: OptioError) -> tuple[int, dict[str, str], dict[str, An
         log.error("the store is unavailable: %s", error)
         detail = "nothing was changed: try again"
         if isinstance(error, errors.CommitUnknown):
-            detail = "it is not known whether this was kept: ask again, with the same key"
+            detail = "it is unknown whether this was stored: send it again with the same key"
         elif isinstance(error, errors.StoreFull):
             headers["Retry-After"] = _DISK_RETRY_S
             detail = "the disk is full, so no new runs are accepted: nothing was changed, try again later"
@@ -86,14 +87,14 @@ def describe_error(error: OptioError) -> tuple[int, dict[str, str], dict[str, An
     elif isinstance(error, errors.WritesDenied):
         more = {"path": error.path, "document": error.document}
     elif status >= HTTP_500_INTERNAL_SERVER_ERROR:
-        log.error("an error that has no answer: %s", error, exc_info=error)
+        log.error("an error without an HTTP status: %s", error, exc_info=error)
         detail = _WHOLE
     problems = error.problems if isinstance(error, errors.Invalid) else ()
     return status, headers, problem_document(status, title, detail, problems, **more)
 
 
 def raw(error: OptioError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """The same for an ASGI application without a framework."""
+    """Return status, headers and body of the same answer, for an ASGI application without a framework."""
     status, headers, document = describe_error(error)
     data = msgspec.json.encode(document)
     named = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
@@ -105,13 +106,14 @@ def _response(status: int, document: dict[str, Any], headers: dict[str, str] | N
 
 
 def on_optio_error(request: Request[Any, Any, Any], error: OptioError) -> Response[dict[str, Any]]:
-    """For everything that is raised on purpose."""
+    """Answer an error that is raised on purpose."""
     status, headers, document = describe_error(error)
     return _response(status, document, headers)
 
 
 def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
-    """For the framework's own refusals. A query or path parameter that does not fit is `Invalid`, as a body's member is."""
+    """Answer the framework's own refusals. A query or path parameter that does not fit becomes `Invalid`, like a member of a
+    body."""
     status = error.status_code
     if isinstance(error, ValidationException) and isinstance(error.extra, list):
         handler = request.scope.get("route_handler")
@@ -121,7 +123,7 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
             for entry in error.extra
             if isinstance(entry, dict)
         )
-        return _response(422, problem_document(422, "Invalid", "the request's parameters do not fit", problems))
+        return _response(422, problem_document(422, "Invalid", "invalid request parameters", problems))
     if status >= HTTP_500_INTERNAL_SERVER_ERROR:
         return on_bug(request, error)
     detail = _TITLES[status].lower() if status in (404, 405) else error.detail
@@ -129,6 +131,6 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
 
 
 def on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
-    """For what nobody expected."""
+    """Log an unexpected error and answer 500 without details."""
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return _response(500, problem_document(500, "Internal error", _WHOLE))

@@ -1,4 +1,5 @@
-"""The backlog: while too many runs wait, new triggers are turned away. It is counted now and then, not for each request."""
+"""The limit of queued runs: while too many wait, new triggers are refused. The queue is counted once a second, not for each
+request."""
 
 import asyncio
 import logging
@@ -9,14 +10,14 @@ from optio.errors import OptioError, QueueFull
 from optio.store.base import QueueStore
 
 log = logging.getLogger(__name__)
-# Seconds between two counts; what is let in meanwhile is counted here.
+# Seconds between two counts; runs that are admitted in between are added here.
 _COUNT_PERIOD_S = 1.0
 _RETRY_AFTER = timedelta(seconds=10)
 
 
 class QueueLimit:
-    """One for all requests of a server. It lets a few more in than it should: a count sees neither the requests that are on
-    their way nor, until the next one, those of other servers."""
+    """The limit for all requests of a server. It may admit a few too many: a count sees neither requests in flight nor, until
+    the next count, those of other servers."""
 
     def __init__(self, store: QueueStore, most: int) -> None:
         self._store, self._most = store, most
@@ -25,12 +26,12 @@ class QueueLimit:
         self._counting = False
 
     def admit(self) -> None:
-        """Let one more in; raises QueueFull. Waits for nothing."""
+        """Admit one more run. Raises QueueFull. Does not block."""
         if not self._counting and time.monotonic() - self._counted >= _COUNT_PERIOD_S:
             self._counting = True
             asyncio.get_running_loop().run_in_executor(None, self._count)
         if self._waiting + self._admitted >= self._most:
-            raise QueueFull(f"{self._most:,} runs wait already (OPTIO_MAX_QUEUED): come again later", _RETRY_AFTER)
+            raise QueueFull(f"{self._most:,} runs are queued already (OPTIO_MAX_QUEUED): try again later", _RETRY_AFTER)
         self._admitted += 1
 
     def _count(self) -> None:
@@ -39,7 +40,7 @@ class QueueLimit:
             self._waiting = sum(depth.queued for depth in self._store.depths())
             self._admitted -= before
         except OptioError as err:
-            log.debug("the runs that wait could not be counted: %s", err)
+            log.debug("queued runs could not be counted: %s", err)
         finally:
             self._counted = time.monotonic()
             self._counting = False

@@ -1,7 +1,7 @@
 """Refused webhook requests, counted in memory and added to the store's counts every few seconds.
 
-A flood must cost the store nothing: one row a minute for each path and verdict. A server that is killed loses the counts of
-the last seconds. Used by `hooks`; closed with the application.
+A flood must cost the store nothing: one row a minute for each path and verdict. A server that is killed loses the counts of the
+last seconds. Used by `webhooks`; closed with the application.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ FLUSH_S = 5.0
 
 
 class RefusalCounter:
-    """For one thread only: the server's loop."""
+    """The counts of this server that are not stored yet. Not thread-safe: it belongs to the server's loop."""
 
     def __init__(self, store: IntakeStore) -> None:
         self._store = store
@@ -26,12 +26,12 @@ class RefusalCounter:
         self._timer: asyncio.TimerHandle | None = None
 
     def count(self, path: str, verdict: str, task_id: str) -> None:
-        """Count a request that gets no row in the ledger."""
+        """Count a request that gets no row among the deliveries."""
         self._counts[path, verdict, task_id] += 1
         self._schedule()
 
     async def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining counts; they are lost if the store is unavailable."""
         if self._timer is not None:
             self._timer.cancel()
         if self._counts:
@@ -55,7 +55,7 @@ class RefusalCounter:
         self._store.count_refusals(dict(counts)).add_done_callback(written)
 
     def _put_back(self, counts: Counter[tuple[str, str, str]]) -> None:
-        """The store was unavailable: try again later."""
+        """Keep counts that could not be written, and try again later."""
         log.warning("%d refused webhook requests could not be counted yet", counts.total())
         self._counts.update(counts)
         self._schedule()

@@ -1,4 +1,4 @@
-"""Request bodies: raw bytes under a limit, and JSON objects out of them."""
+"""Request bodies: raw bytes under a size limit and a time limit, and JSON objects made of them."""
 
 import asyncio
 from collections.abc import Iterable
@@ -15,12 +15,12 @@ BODY_TIMEOUT_S = 30.0
 
 
 class ClientGone(Exception):
-    """The client left before its body was whole: nobody is left to be answered."""
+    """Raised when the client leaves before its body is complete, so that there is nobody to answer."""
 
 
 async def read_raw(request: Request[Any, Any, Any], limit: int) -> bytes:
-    """The body as it was sent; raises what `read` raises, Malformed when it ends too early, and Unsupported when it says that
-    it is no JSON."""
+    """Return the body as it was sent. Raises what `read_body` raises, Malformed if the body ends too early, and Unsupported for
+    a content type that is not JSON."""
     try:
         data = await read_body(request.scope["headers"], request.receive, limit)
     except ClientGone as err:
@@ -32,8 +32,8 @@ async def read_raw(request: Request[Any, Any, Any], limit: int) -> bytes:
 
 
 async def read_body(headers: Iterable[tuple[bytes, bytes]], receive: Receive, limit: int) -> bytes:
-    """A request's body; raises HttpProblem 413 before more than `limit` bytes are kept and 408 for one that takes too long,
-    Unsupported for an encoded one, and Gone."""
+    """Return a request's body. Raises HttpProblem 413 before more than `limit` bytes are in memory and 408 for one that takes
+    too long, Unsupported for an encoded one, and ClientGone."""
     headers = list(headers)
     refuse_encoded(value.decode("latin-1") for name, value in headers if name == b"content-encoding")
     for name, value in headers:
@@ -55,7 +55,7 @@ async def read_body(headers: Iterable[tuple[bytes, bytes]], receive: Receive, li
                     return parts[0] if len(parts) == 1 else b"".join(parts)
     except TimeoutError as err:
         raise HttpProblem(
-            408, "Too slow", f"the body was not whole after {BODY_TIMEOUT_S:.0f} s", {"Connection": "close"}
+            408, "Too slow", f"the body was incomplete after {BODY_TIMEOUT_S:.0f} s", {"Connection": "close"}
         ) from err
 
 
@@ -64,10 +64,10 @@ def _too_large(limit: int) -> HttpProblem:
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """A JSON object; an empty body is `{}`. Raises Malformed and Invalid."""
+    """Return the JSON object in a body; an empty body is `{}`. Raises Malformed and Invalid."""
     if not data.strip():
         return {}
     value = decode(data)
     if not isinstance(value, dict):
-        raise Invalid("the body is no JSON object", [Problem("", "must be object")])
+        raise Invalid("the body is not a JSON object", [Problem("", "must be object")])
     return value

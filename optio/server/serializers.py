@@ -1,4 +1,5 @@
-"""Values -> the JSON that the API speaks: camelCase, ISO 8601 times in UTC, money as decimal text."""
+"""The JSON of the API: functions from domain values to dictionaries. Keys are camelCase, times ISO 8601 in UTC, money decimal
+text."""
 
 from datetime import datetime
 from typing import Any
@@ -12,17 +13,17 @@ from optio.runs.replay import DeliveryDecision, diff, differences
 from optio.store.values import Delivery, GenerationRow, Pause, Refusals, ServerRow, SlotRow
 from optio.tree.served import Snapshot
 
-# Ids of held tasks, or of one kind of drift, in one answer.
+# How many ids of held tasks, or of one kind of drift, an answer lists.
 MAX_HELD_SHOWN = 100
 
 
 def at(moment: datetime | None) -> str | None:
-    """`2026-01-05T08:00:00.000Z`."""
+    """Return a time as text with milliseconds, such as `2026-01-05T08:00:00.000Z`."""
     return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def meter(value: Meter) -> dict[str, Any]:
-    """Cost, tokens and turns."""
+    """Return cost, tokens and turns of an attempt or a run."""
     return {
         "costUsd": None if value.cost is None else f"{value.cost:f}",
         "costSource": value.cost_source,
@@ -34,7 +35,7 @@ def meter(value: Meter) -> dict[str, Any]:
 
 
 def run(value: Run) -> dict[str, Any]:
-    """A run as lists show it."""
+    """Return a run in the form of lists."""
     duration = value.duration_s
     return {
         "id": value.id,
@@ -65,7 +66,7 @@ def run(value: Run) -> dict[str, Any]:
 
 
 def run_details(value: Run, attempts: list[Attempt], events: list[Event], prompt: str, hold: Hold | None) -> dict[str, Any]:
-    """A run with all that is kept of it but its log."""
+    """Return a run with everything that is stored of it but its log."""
     return {
         **run(value),
         "prompt": prompt,
@@ -84,7 +85,7 @@ def run_details(value: Run, attempts: list[Attempt], events: list[Event], prompt
 
 
 def waiting(hold: Hold) -> dict[str, Any]:
-    """Why a run waits, since what and until when, as far as it is known."""
+    """Return why a run waits, since what and until when, as far as that is known."""
     return {
         "reason": hold.reason,
         "message": hold.message,
@@ -97,7 +98,7 @@ def waiting(hold: Hold) -> dict[str, Any]:
 
 
 def attempt(value: Attempt) -> dict[str, Any]:
-    """One try."""
+    """Return one attempt, with its times, worker and outcome."""
     return {
         "number": value.number,
         "worker": value.worker,
@@ -120,7 +121,7 @@ def attempt(value: Attempt) -> dict[str, Any]:
 
 
 def event(value: Event) -> dict[str, Any]:
-    """One change of state."""
+    """Return one change of a run's state, with its actor and time."""
     return {
         "seq": value.seq,
         "from": None if value.from_state is None else value.from_state.value,
@@ -133,17 +134,17 @@ def event(value: Event) -> dict[str, Any]:
 
 
 def line(value: LogLine) -> dict[str, Any]:
-    """One log line; `seq` is the cursor that continues after it."""
+    """Return one log line; its `seq` is the cursor that continues after it."""
     return {"seq": value.seq, "attempt": value.attempt, "kind": value.kind.value, "at": at(value.at), "text": value.text}
 
 
 def page(value: Page, items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Part of a list."""
+    """Return a part of a list, with the cursor of the next part under `next`."""
     return {"items": items, "next": value.next}
 
 
 def definition(value: CompiledTask) -> dict[str, Any]:
-    """A task as it is, or was, defined: the file's keys, and what the compiler adds; not its tests."""
+    """Return a task as its definition says: the keys of its file, and what the compiler adds, but not its tests."""
     document = dict(value.document["spec"])
     for key in ("promptTemplate", "tests"):
         document.pop(key, None)
@@ -160,7 +161,7 @@ def definition(value: CompiledTask) -> dict[str, Any]:
 
 
 def task(value: CompiledTask, snapshot: Snapshot, paused: Pause | None) -> dict[str, Any]:
-    """A task as it is served: its definition, and whether it is paused."""
+    """Return a task as it is served: its definition, and whether it is stale, held or paused."""
     return {
         **definition(value),
         "stale": value.id in snapshot.kept,
@@ -171,12 +172,12 @@ def task(value: CompiledTask, snapshot: Snapshot, paused: Pause | None) -> dict[
 
 
 def pause(value: Pause | None) -> dict[str, Any] | None:
-    """Why nothing of a task starts now."""
+    """Return the reason, author and time of a pause, or None."""
     return None if value is None else {"reason": value.reason, "by": value.actor, "since": at(value.at)}
 
 
 def triggers(value: CompiledTask) -> list[dict[str, Any]]:
-    """Its triggers; a webhook says where to post and whether anyone may."""
+    """Return the triggers of a task. A webhook has its URL, and says whether it needs a signature."""
     shown = []
     for trigger in value.document["spec"].get("triggers", []):
         entry = dict(trigger)
@@ -188,7 +189,8 @@ def triggers(value: CompiledTask) -> list[dict[str, Any]]:
 
 
 def slot(value: SlotRow) -> dict[str, Any]:
-    """What became of a slot, or of several of which nothing but their number is kept; `slots` is null when nobody counted."""
+    """Return what became of a slot, or of several missed slots that are stored as a range; `slots` is null when they were not
+    counted."""
     return {
         "slot": at(value.last),
         "first": at(value.first),
@@ -200,7 +202,7 @@ def slot(value: SlotRow) -> dict[str, Any]:
 
 
 def generation(value: GenerationRow | None) -> dict[str, Any]:
-    """What is served now."""
+    """Return the generation that is served: its number, digest, commit and the digests of its tasks."""
     if value is None:
         return {"generation": None, "digest": None, "commit": None, "activatedAt": None, "tasks": {}}
     return {
@@ -213,7 +215,7 @@ def generation(value: GenerationRow | None) -> dict[str, Any]:
 
 
 def removal(value: HeldRemoval | None) -> dict[str, Any] | None:
-    """A held removal: its first tasks, how many they are of how many, and the command that lets them go."""
+    """Return a held removal: its first tasks, the counts, and the command that releases it."""
     if value is None:
         return None
     return {
@@ -227,7 +229,7 @@ def removal(value: HeldRemoval | None) -> dict[str, Any] | None:
 
 
 def drift(value: Drift | None) -> dict[str, Any] | None:
-    """How the directory of this server differs from what is served: the first tasks of each kind, and how many differ."""
+    """Return how the directory of this server differs from what is served: the first tasks of each kind, and the counts."""
     if value is None:
         return None
     return {
@@ -241,7 +243,7 @@ def drift(value: Drift | None) -> dict[str, Any] | None:
 
 
 def server(value: ServerRow) -> dict[str, Any]:
-    """A server that is there, what it serves, and whether its directory holds the same."""
+    """Return a server, the generation that it serves, and whether its directory holds the same."""
     return {
         "server": value.server,
         "generation": value.generation,
@@ -251,7 +253,7 @@ def server(value: ServerRow) -> dict[str, Any]:
 
 
 def delivery(value: Delivery) -> dict[str, Any]:
-    """A webhook request as it came, without its body."""
+    """Return a webhook request as it came, without its body."""
     return {
         "id": value.id,
         "path": value.path,
@@ -270,7 +272,7 @@ def delivery(value: Delivery) -> dict[str, Any]:
 
 
 def refusals(value: Refusals) -> dict[str, Any]:
-    """Webhook requests that were refused and have no delivery, from one minute to another."""
+    """Return the number of refused webhook requests that have no delivery, for one path and verdict."""
     return {
         "path": value.path,
         "taskId": value.task_id,
@@ -282,7 +284,7 @@ def refusals(value: Refusals) -> dict[str, Any]:
 
 
 def replay(value: Delivery, then: DeliveryDecision, now: DeliveryDecision, before: str | None) -> dict[str, Any]:
-    """What became of a request then, beside what would become of it now; `replayedAs` is the run of an earlier replay by the
+    """Return the decision about a request then, beside the decision now; `replayedAs` is the run of an earlier replay with the
     same definition."""
     return {
         "deliveryId": value.id,
@@ -298,7 +300,7 @@ def replay(value: Delivery, then: DeliveryDecision, now: DeliveryDecision, befor
 
 
 def judgement(value: DeliveryDecision) -> dict[str, Any]:
-    """A verdict on a request, and the run that it means."""
+    """Return a decision about a request, and the run that it means."""
     return {
         "verdict": value.verdict,
         "detail": value.detail,

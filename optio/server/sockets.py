@@ -1,7 +1,8 @@
-"""`WS /ws/workflow-runs/{id}/logs`: the log as messages `{"type": "line", ...}`, then `{"type": "end", "state": ...}`.
+"""Live logs by WebSocket: `WS /ws/workflow-runs/{id}/logs` sends messages `{"type": "line", ...}`, then `{"type": "end",
+"state": ...}`.
 
-Plain ASGI: what is wrong is answered over HTTP, before the handshake, by the same problems as everywhere. The socket only
-sends. Its token stands in the Authorization header as everywhere: an address is written into too many logs.
+Plain ASGI: errors are answered over HTTP, before the handshake, by the same problems as everywhere. The socket only sends. Its
+token is in the Authorization header as everywhere, because addresses are written into too many logs.
 """
 
 import asyncio
@@ -26,13 +27,13 @@ Close = tuple[int, str]
 
 
 class Sockets:
-    """ASGI application for WebSockets."""
+    """The ASGI application for WebSockets."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Follow one log."""
+        """Follow one log until it ends, the client leaves or the server stops."""
         await receive()
         try:
             found = _PATH.fullmatch(scope["path"])
@@ -44,13 +45,13 @@ class Sockets:
         except OptioError as err:
             await send_answer(scope, send, *problems.raw(err))
             return
-        with suppress(OSError):  # the client has gone: nobody is left to be told
+        with suppress(OSError):  # the client has gone
             await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
             code, reason = await self._until_closed(actor, run_id, after, receive, send)
             await send({"type": "websocket.close", "code": code, "reason": reason})
 
     async def _until_closed(self, actor: Actor, run_id: str, after: int, receive: Receive, send: Send) -> Close:
-        """Send until the log has ended or the client does something; raises OSError when the client has gone."""
+        """Send until the log has ended or the client sends anything. Raises OSError if the client has gone."""
         listening = asyncio.create_task(_listen(receive))
         sending = asyncio.create_task(self._send(actor, run_id, after, send))
         try:
@@ -75,13 +76,13 @@ class Sockets:
             return 4401, str(err)
         except OptioError as err:
             log.info("the live log of run %s ends early: %s", run_id, err, extra={"run_id": run_id})
-            return 1013, "come back with your cursor"
+            return 1013, "reconnect with your cursor"
         except OSError:
             raise
         except Exception:
             log.exception("the live log of run %s failed", run_id, extra={"run_id": run_id})
-            return 1011, "the server failed: its log tells more"
-        return 1012, "the server stops: come back with your cursor"
+            return 1011, "internal error: see the server's log"
+        return 1012, "the server is stopping: reconnect with your cursor"
 
 
 async def _listen(receive: Receive) -> Close:
@@ -96,13 +97,13 @@ def _text(data: bytes) -> WebSocketSendEvent:
 
 
 def _after(query: bytes) -> int:
-    """The cursor; raises Invalid."""
+    """Return the cursor from the query. Raises Invalid."""
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-    unknown = [Problem(f"/{name}", "is not known here", hint="known is after") for name, _ in pairs if name != "after"]
+    unknown = [Problem(f"/{name}", "is unknown", hint="known is after") for name, _ in pairs if name != "after"]
     values = [value for name, value in pairs if name == "after"]
     if unknown or len(values) > 1:
-        raise Invalid("the request's parameters do not fit", unknown or [Problem("/after", "stands more than once")])
+        raise Invalid("invalid request parameters", unknown or [Problem("/after", "occurs more than once")])
     text = values[0] if values else "0"
     if not text.isascii() or not text.isdigit() or len(text) > 15:
-        raise Invalid("the request's parameters do not fit", [Problem("/after", "must be the last `seq` that you have")])
+        raise Invalid("invalid request parameters", [Problem("/after", "must be the last `seq` that you have")])
     return int(text)

@@ -1,6 +1,7 @@
-"""Webhooks: `POST /api/hooks/{path}`. The steps stand in the order in which they are done.
+"""Webhooks: `POST /api/hooks/{path}`. Each request passes through the steps of `_WebhookRequest`, in the order in which they
+stand there.
 
-Plain ASGI: this is the one path that strangers drive, and a framework would cost more than the work itself.
+Plain ASGI: this is the one path that anybody can reach, and a framework would cost more than the work itself.
 """
 
 import asyncio
@@ -45,22 +46,22 @@ from optio.telemetry.base import Delivered, Queued
 
 log = logging.getLogger(__name__)
 PREFIX = "/api/hooks/"
-# What a sender proves himself with is not kept: whoever may read deliveries could send as him.
+# Credentials of senders are not stored: a reader of deliveries could impersonate the sender.
 _CREDENTIAL = re.compile(r"auth|cookie|token|secret|signature|passw|credential|session|api-?key|-hmac|-sign$")
 _MAX_KEY_LENGTH = 256
 _MAX_HEADER_LENGTH = 1_000
 _MAX_HEADERS = 64
-# Rejections of people who could not prove themselves, kept per path and minute.
+# Rejections of unproved senders that are stored per path and minute.
 _MAX_UNPROVED_KEPT = 10
-# A larger body is worked on in a thread: others must not wait for it.
+# A larger body is handled in a thread, so that other requests need not wait.
 _MAX_INLINE_BYTES = 32_768
 
 
 class TooManyUnsigned(TooManyRequests):
-    """A client has sent too many requests whose signature is missing or wrong."""
+    """Raised when a client has sent too many requests whose signature is missing or wrong."""
 
 
-# Narrower kinds of error first.
+# More specific errors first.
 _REFUSALS: dict[type[OptioError], str] = {
     NotFound: "unknown",
     TooManyUnsigned: "unsigned_rate",
@@ -74,14 +75,14 @@ _REFUSALS: dict[type[OptioError], str] = {
     Malformed: "unreadable",
     StoreUnavailable: "unavailable",
 }
-# They get no row in the ledger, and are counted instead.
+# These get no row among the deliveries, and are only counted.
 _COUNTED = ("rate", "unsigned_rate")
 _STATUSES = {405: "method", 413: "too_large"}
 _encode = msgspec.json.Encoder().encode
 
 
 class WebhookReceiver:
-    """ASGI application for everything below `/api/hooks/`."""
+    """The ASGI application for everything below `/api/hooks/`."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
@@ -92,7 +93,7 @@ class WebhookReceiver:
         self.landing = LoopBridge()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Start a run. Answers at once with its id; the run executes asynchronously."""
+        """Start a run. The answer has its id at once; the run executes asynchronously."""
         try:
             content = await self._receive(scope, receive)
             status, verdict = 202 if "status" in content else 200, _answered(content)
@@ -105,7 +106,7 @@ class WebhookReceiver:
         except Exception:
             log.exception("webhook %s failed", scope["path"])
             verdict = "error"
-            status, content = 500, problems.problem_document(500, "Internal error", "the server failed: its log tells more")
+            status, content = 500, problems.problem_document(500, "Internal error", "internal error: see the server's log")
         data = _encode(content)
         kind = b"application/json" if status < 300 else problems.MEDIA_TYPE.encode()
         await send_answer(scope, send, status, [(b"content-type", kind), (b"content-length", b"%d" % len(data))], data)
@@ -113,7 +114,7 @@ class WebhookReceiver:
         self._count(scope, verdict)
 
     def _count(self, scope: Scope, verdict: str) -> None:
-        # By the task: paths that nobody has are a stranger's choice.
+        # By task, because unknown paths are chosen by strangers.
         task = self._hub.live.current.registry.hooks.get(scope["path"].removeprefix(PREFIX))
         self._hub.services.telemetry.tell(Delivered("" if task is None else task.id, verdict))
         if task is not None and task.spec.webhook is not None and verdict in _COUNTED:
@@ -134,7 +135,7 @@ class WebhookReceiver:
         return await receipt.answer(body)
 
     def may_keep(self, path: str) -> bool:
-        """Whether a stranger's rejection is kept: a flood of them must not fill the disk."""
+        """Return whether a rejection of an unproved sender is stored: a flood of them must not fill the disk."""
         minute = int(time.monotonic() // 60)
         if minute != self._minute:
             self._minute, self._strangers = minute, Counter()
@@ -142,7 +143,7 @@ class WebhookReceiver:
         return self._strangers[path] <= _MAX_UNPROVED_KEPT
 
     def tell(self, run: Queued) -> None:
-        """Tell the workers, once for all runs that were committed together, and who counts."""
+        """Notify workers and metrics of new runs, once for all runs that are committed together."""
         if not self._new:
             asyncio.get_running_loop().call_soon(self._tell)
         self._new.append(run)
@@ -197,8 +198,8 @@ class _WebhookRequest:
         return [value.decode("latin-1") for value in self.headers.get(name.encode(), ())]
 
     def refuse_flood(self) -> None:
-        """Refuse a client over the strangers' limit before its body is read, where it has not sent a signature at all. Whoever
-        has may be a sender with the same address, and is verified first."""
+        """Refuse a client over the limit of unsigned requests before its body is read, if it has sent no signature at all. A
+        client that sends one may be a sender with the same address, and is verified first."""
         if self.config.secret is None or any(self.header(name) for name in signature.signature_headers(self.config)):
             return
         wait = self.hooks.limit.wait(self.config.path, self.client)
@@ -218,7 +219,7 @@ class _WebhookRequest:
             if isinstance(verdict, NewRun):
                 self.hub.backlog.admit()
         except (Malformed, Invalid, QueueFull) as err:
-            # A delivery that was received before gets its first answer, whatever the task has become since.
+            # A repeated delivery gets its first answer, however the task has changed since.
             return await self._again(err)
         try:
             if isinstance(verdict, NewRun):
@@ -244,7 +245,8 @@ class _WebhookRequest:
         return content
 
     async def _use_rate(self) -> None:
-        """Count the request in the window of its path: of senders that are proved, for a stranger must not use it up."""
+        """Count the request in the rate window of its path. Only proved senders are counted, so that others cannot use the
+        window up."""
         wait = await self.hub.services.rate.hit(f"hook:{self.config.path}")
         if wait is not None:
             raise TooManyRequests(f"more than {self.hub.services.settings.webhook_rate_per_minute} requests in a minute", wait)
@@ -266,7 +268,7 @@ class _WebhookRequest:
         if not keys and not faults:
             where = self.hub.services.secrets.where(config.secret.name)
             faults.append(f"the secret `{config.secret.name}` has no value: {where}")
-        # No sender can cure these or is told of them: the log, `optio doctor` and the list of deliveries name them.
+        # No sender can fix these, or is told of them: the log, `optio doctor` and the list of deliveries name them.
         for fault in faults:
             log.error("webhook %s: %s", config.path, fault)
         wait = await self.hooks.limit.hit(config.path, self.client)
@@ -277,14 +279,14 @@ class _WebhookRequest:
         raise Unauthorized("the signature is missing or wrong")
 
     def _key(self) -> str | None:
-        """The sender's id of this delivery; raises Malformed for two of them."""
+        """Return the sender's id of this delivery, or the digest of a long one. Raises Malformed for two ids."""
         found = signature.delivery_id(self.config, self.header, self.body)
-        # A long one still tells deliveries apart.
+        # The digest of a long id still tells deliveries apart.
         long = found is not None and len(found) > _MAX_KEY_LENGTH
         return "sha256:" + hashlib.sha256(found.encode()).hexdigest() if found is not None and long else found
 
     def _judge(self) -> NewRun | str:
-        """The run to start, or why none is wanted; raises Malformed and Invalid."""
+        """Return the run to start, or the reason why the request starts none. Raises Malformed and Invalid."""
         self.key = self._key()
         return webhook_decision.decide_start(
             self.task,
@@ -297,7 +299,8 @@ class _WebhookRequest:
         )
 
     async def _again(self, err: Malformed | Invalid | QueueFull) -> dict[str, Any]:
-        """The answer of an earlier delivery with the same id; else the error, which is kept unless it is the server's own."""
+        """Return the answer of an earlier delivery with the same id. Otherwise raise the error, and store it unless it is the
+        server's own."""
         if self.key is not None:
             first = await asyncio.to_thread(self.hub.services.store.known_delivery, self.task.id, self.key)
             if first is not None and first.body_sha256 != self.sha256:
@@ -312,7 +315,7 @@ class _WebhookRequest:
         raise err
 
     def _reject(self, verdict: str, status: int, detail: str, *, proved: bool = True) -> None:
-        """Keep the request without making its sender wait. Only who proved himself may fill the disk with bodies."""
+        """Store a refused request without delaying its sender. Only a proved sender may fill the disk with bodies."""
         proved = proved and self.config.secret is not None
         if not proved and not self.hooks.may_keep(self.config.path):
             self.hub.refusals.count(self.config.path, verdict, self.task.id)
@@ -322,7 +325,7 @@ class _WebhookRequest:
 
 
 def _client(scope: Scope) -> str:
-    """The address of the other end of the connection: a reverse proxy's, where there is one."""
+    """Return the address of the other end of the connection: that of a reverse proxy, if there is one."""
     client = scope["client"]
     return "" if client is None else client[0]
 
@@ -332,7 +335,7 @@ def _too_many_unsigned(wait: timedelta) -> TooManyUnsigned:
 
 
 def _answered(content: dict[str, Any]) -> str:
-    """The word for a request that was answered by 202."""
+    """Return the verdict, for metrics, on a request that was answered by 202."""
     if "challenge" in content:
         return "filtered"
     if "reason" in content:
@@ -341,7 +344,7 @@ def _answered(content: dict[str, Any]) -> str:
 
 
 def _verdict(err: OptioError) -> str:
-    """The word for a request that was refused."""
+    """Return the verdict, for metrics, on a request that was refused."""
     if isinstance(err, HttpProblem):
         return _STATUSES.get(err.status, "error")
     return next((word for kind, word in _REFUSALS.items() if isinstance(err, kind)), "error")
@@ -356,7 +359,7 @@ def _log_failure(future: Any) -> None:
 
 
 def _accepted(accepted: Accepted) -> dict[str, Any]:
-    """`runId` is null for a delivery that was filtered; for a duplicate it is the run that stands for its business key."""
+    """Return the body of the answer. `runId` is null for a filtered delivery, and names the existing run for a duplicate."""
     status = "filtered" if accepted.run_id is None else "duplicate" if accepted.duplicate else "accepted"
     content: dict[str, Any] = {"runId": accepted.run_id, "status": status}
     if not accepted.first:
@@ -377,6 +380,6 @@ def _headers_to_keep(headers: list[tuple[bytes, bytes]], signed: str) -> dict[st
 
 @lru_cache(maxsize=1024)
 def _name(header: bytes) -> str | None:
-    """A header's name, None when its value is a credential."""
+    """Return a header's name, or None if its value is a credential."""
     text = header.decode("latin-1")[:_MAX_HEADER_LENGTH]
     return None if _CREDENTIAL.search(text) else text

@@ -1,1 +1,2 @@
-"""The directory of task files, which is the truth: scanned, read again when it changes, served, and written by the API."""
+"""The directory of task files, which is the source of truth: scanned, reloaded when it changes, served as a registry, and
+written by the API."""

@@ -1,6 +1,6 @@
 """The git commit that a directory of task files is checked out at. It names the generation that is made of the files.
 
-Used by `reload`. Only the git program knows what is changed in a checkout, so it is asked: one process, some milliseconds.
+Used by `reload`. Only git knows what is changed in a checkout, so it is asked: one process, some milliseconds.
 """
 
 import logging
@@ -10,15 +10,15 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 _TIMEOUT_S = 10.0
-# A repository's own settings must not start programs here, nor may a look write to it.
+# A repository's own settings must not start programs here, and a query must not write to it.
 _COMMAND = ("git", "-c", "core.fsmonitor=false", "status", "--porcelain=v2", "--branch", "--untracked-files=all", "--", ".")
 _QUIET = {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
 _OID = "# branch.oid "
 
 
 def checked_out_commit(root: Path) -> str | None:
-    """Return the commit, followed by `+dirty` when a file below `root` differs from it or is not part of it. None outside of a
-    checkout, before the first commit, and where git cannot tell."""
+    """Return the commit, followed by `+dirty` if a file below `root` differs from it or is not part of it. Return None outside
+    of a checkout, before the first commit, and if git fails."""
     if not any((directory / ".git").exists() for directory in (root.absolute(), *root.absolute().parents)):
         return None
     try:

@@ -1,8 +1,8 @@
-"""Hot reload: the tree on disk -> the registry that is served.
+"""Hot reload: follow the tree on disk and update the registry that is served.
 
-Events of the file system only say "look"; what counts is what the files hold. A change is taken up when two looks in a row
-agree, no changed file is open for writing and git is not at work; a file that does not come to rest is held at its last
-content while all others go on. A scan now and then finds what no event told.
+File system events only trigger a scan; what counts is the content of the files. A change is taken up when two scans in a row
+agree, no changed file is open for writing, and git is not running. A file that keeps changing stays at its last content while
+all others are taken up. A periodic scan finds what no event reported.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ _MAX_ATTEMPTS = 4
 _POLL_S = 1.0
 _SCAN_PERIOD_S = 10.0
 _RETRY_S = 30.0
-# A look at a large tree must not become the machine's main work.
+# Scans of a large tree take at most this share of the time.
 _MAX_SCAN_SHARE = 0.05
 _MAX_LOGGED = 20
 # How often the log says again that a removal is held.
@@ -56,7 +56,7 @@ REMIND_EVERY_S = 600.0
 
 
 def log_news(snapshot: Snapshot) -> None:
-    """What is served, and what is wrong, for a log."""
+    """Log the generation that is served, and the first errors of the tree."""
     generation = snapshot.generation.id if snapshot.generation else None
     log.info("serving generation %s: %d tasks of %d files", generation, len(snapshot.registry.tasks), snapshot.files)
     for line in render_concise([d for d in snapshot.diagnostics if d.severity is Severity.ERROR][:_MAX_LOGGED]):
@@ -75,7 +75,7 @@ def name_some(task_ids: Sequence[str]) -> str:
 
 
 class Reloader:
-    """Keeps a LiveRegistry equal to a directory."""
+    """Keeps a ServedRegistry equal to a directory, and in step with other servers of the same database."""
 
     def __init__(
         self, root: Path, live: ServedRegistry, broker: Broker, *, on_change: Callable[[Snapshot], None] = log_news
@@ -87,7 +87,7 @@ class Reloader:
         self._compiler = IncrementalCompiler()
         self._lock = asyncio.Lock()
         self._halt = threading.Event()
-        # What the last compilation saw, by sign; None where the sign could hide a change. What is held back has its old one.
+        # The stamps that the last compilation saw, None if one could hide a change. Files held back have their old one.
         self._seen: dict[str, Stamp | None] = {}
         self._gone: dict[str, float] = {}
         self._held = False
@@ -99,7 +99,7 @@ class Reloader:
         self._commit: str | None = None
 
     async def load(self, paths: Collection[str] | None = None) -> Snapshot:
-        """Take the tree up now, or of its changes only those of `paths`; the snapshot that is served afterwards."""
+        """Take up the tree now, or only the changes of `paths`. Return the snapshot that is served afterwards."""
         if paths is None:
             await self._follow()
         else:
@@ -107,7 +107,7 @@ class Reloader:
         return self._live.current
 
     async def _follow(self) -> None:
-        """Wait for a moment of rest and take up what the tree held then."""
+        """Wait until the tree is at rest and take up its content."""
         for attempt in range(_MAX_ATTEMPTS):
             rest = await asyncio.to_thread(self._settle)
             if rest is not None and attempt == _MAX_ATTEMPTS - 1:
@@ -120,7 +120,7 @@ class Reloader:
             return await asyncio.to_thread(self._take_up, rest, only)
 
     def _take_up(self, rest: "_SettledScan | None", only: frozenset[str] | None) -> bool:
-        """False when the tree was changed meanwhile: what was read may be of two states that never were one."""
+        """Compile and serve the tree. Return False if the tree changed meanwhile: what was read may mix two states."""
         before = self._live.current
         known = self._compiler.known()
         try:
@@ -166,14 +166,15 @@ class Reloader:
         return True
 
     def _lose(self, err: MissingDirectory) -> None:
-        """A tree that cannot be read is no empty tree: nobody deleted these tasks."""
+        """Serve the last generation of a tree that cannot be read. An unreadable tree is not an empty one: nobody deleted its
+        tasks."""
         if not self._lost:
             hint = "put it back: until then all tasks are served as they were"
             self._on_change(self._live.serve_unreadable(diagnostic("OPT115", str(err), path=err.path, hint=hint)))
         self._lost = True
 
     def _settle(self) -> "_SettledScan | None":
-        """Wait until the tree is at rest, but not for ever; None when nothing is new."""
+        """Wait until the tree is at rest, up to a limit. Return None if nothing is new."""
         began = time.monotonic()
         known = self._compiler.known()
         before = self._look_again(known)
@@ -187,7 +188,7 @@ class Reloader:
         pause = _SETTLE_ONE_S if sum(path.endswith(SUFFIXES) or path in known for path in changed) <= 1 else _SETTLE_MANY_S
         patience = began + _MAX_SETTLE_S
         while not self._halt.wait(max(pause, self._cost)):
-            # Of one changed file, its own sign is enough: what else happens is seen by the look that takes the tree up.
+            # For one changed file, its own stamp is enough: other changes are seen by the scan that takes the tree up.
             now = rescan(self._root, before, changed) if len(changed) == 1 else self._look_again(known)
             if now is None:
                 return _NOTHING
@@ -195,7 +196,7 @@ class Reloader:
             moving = differences(before.stamps, now.stamps) | self._just_gone(changed - now.stamps.keys())
             moving |= {path for path in changed - moving if path in now.stamps and is_open_for_writing(self._root / path)}
             if time.monotonic() - began < _MAX_GIT_S and is_git_running(self._root, within=_MAX_GIT_S):
-                # Its last files have not come to rest when it is done.
+                # When git is done, its last files have not come to rest yet.
                 patience = time.monotonic() + _MAX_SETTLE_S
             elif not moving or time.monotonic() > patience:
                 return _SettledScan(now.stamps, frozenset(moving), forced=bool(moving))
@@ -206,13 +207,13 @@ class Reloader:
         return differences(self._seen, now.stamps)
 
     def _just_gone(self, gone: Collection[str]) -> set[str]:
-        """Of what is gone, that which may come back in a moment."""
+        """Return the missing files that may come back in a moment."""
         now = time.monotonic()
         self._gone = {path: self._gone.get(path, now) for path in gone}
         return {path for path, since in self._gone.items() if now - since < _CONFIRM_GONE_S}
 
     def _look_again(self, known: Collection[str]) -> TreeScan | None:
-        """None when the tree is missing, and stays so for a moment."""
+        """Scan the tree, and retry for a moment if it is missing. Return None if it stays missing."""
         limit = time.monotonic() + _CONFIRM_GONE_S
         while True:
             try:
@@ -228,11 +229,11 @@ class Reloader:
         return found
 
     async def watch(self, stop: asyncio.Event) -> None:
-        """Follow the tree, and what other servers make of theirs, until `stop`. Never raises."""
+        """Follow the tree, and the generations of other servers, until `stop`. Never raises."""
         await asyncio.gather(self._watch_files(stop), self._watch_servers(stop))
 
     async def _watch_servers(self, stop: asyncio.Event) -> None:
-        """Look at what other servers did when one of them says so, and each second."""
+        """Check what other servers have done, at every notification and each second."""
         told, loop = asyncio.Event(), asyncio.get_running_loop()
 
         def hint(topic: Topic, key: str) -> None:
@@ -256,7 +257,7 @@ class Reloader:
                 await asyncio.to_thread(self._live.leave)
 
     async def _watch_files(self, stop: asyncio.Event) -> None:
-        """Without file events the scan still finds every change."""
+        """Follow the files by events and periodic scans; without events, the scans alone find every change."""
         wake = asyncio.Event()
         stopping = asyncio.create_task(stop.wait())
         stopping.add_done_callback(lambda _: self._halt.set())
@@ -266,7 +267,7 @@ class Reloader:
         try:
             while not stop.is_set():
                 if await watcher.follow():
-                    # What happened before the watcher was ready is found by the next looks.
+                    # Changes before the watcher was ready are found by the next scans.
                     wake.set()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(wake.wait(), max(0.0, min(_POLL_S, due - time.monotonic())))
@@ -277,7 +278,7 @@ class Reloader:
                 calm = await self._try(self._follow)
                 if self._held:
                     wake.set()
-                # A watcher misses files in directories that are made while it looks away: look once more after each event.
+                # A watcher misses files in directories that are made while it is busy: scan once more after each event.
                 soon = woken or not calm or watcher.blind or None in self._seen.values()
                 due = time.monotonic() + max(_POLL_S if soon else _SCAN_PERIOD_S, self._cost / _MAX_SCAN_SHARE)
         finally:
@@ -286,8 +287,8 @@ class Reloader:
             await watcher.close()
 
     async def _follow_servers(self) -> None:
-        """Take up what other servers have done: another generation, a release of held tasks. Tell them that this one is there.
-        Log now and then that tasks are held, or that the directory differs."""
+        """Take up what other servers have done (a new generation, a release of held tasks), and report that this server is
+        there. Log now and then that tasks are held, or that the directory differs."""
 
         async def follow() -> None:
             if await asyncio.to_thread(lambda: self._live.is_behind() or self._live.is_released()):
@@ -300,7 +301,7 @@ class Reloader:
         if snapshot.removal is None and not drifts:
             self._remind_at = 0.0
         elif now >= self._remind_at:
-            # A held removal was told when it began.
+            # A held removal was logged when it began.
             if snapshot.removal is not None and self._remind_at:
                 log.warning("%s", snapshot.removal.summary)
             if snapshot.drift is not None and drifts:
@@ -308,7 +309,7 @@ class Reloader:
             self._remind_at = now + REMIND_EVERY_S
 
     async def _try(self, follow: Callable[[], Awaitable[None]]) -> bool:
-        """Whether the tree could be taken up, if there was anything to take up."""
+        """Take up the tree if something changed. Return False, and log it once, if that failed."""
         try:
             await follow()
         except OptioError as err:
@@ -325,7 +326,7 @@ class Reloader:
 
 @dataclass(frozen=True, slots=True)
 class _SettledScan:
-    """A look at a tree, and the files that still moved then; `forced` when it would not come to rest."""
+    """The last scan of a tree, with the files that were still changing; `forced` if it did not come to rest in time."""
 
     stamps: Mapping[str, Stamp]
     moving: frozenset[str] = frozenset()
@@ -336,7 +337,7 @@ _NOTHING = _SettledScan({}, forced=True)
 
 
 class _Watcher:
-    """Sets an event when something happens below a directory, also after another one was put in its place."""
+    """Sets an event when something changes below a directory, also after another directory was put in its place."""
 
     def __init__(self, root: Path, wake: asyncio.Event) -> None:
         self._root = root
@@ -347,7 +348,7 @@ class _Watcher:
         self.blind = True
 
     async def follow(self) -> bool:
-        """Begin to watch the directory that stands there now; whether that is another one than before."""
+        """Watch the directory that is at the path now. Return whether it is another one than before."""
         place = directory_identity(self._root)
         if place == self._place and (self._task is None or not self._task.done() or time.monotonic() < self._again):
             return False
@@ -368,7 +369,7 @@ class _Watcher:
         self.blind = True
 
     async def close(self) -> None:
-        """Watch no more."""
+        """Stop watching and end the task that reads events."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -377,5 +378,5 @@ class _Watcher:
 
 
 def _content(known: Mapping[str, bytes | None], path: str) -> bytes | None:
-    """What a file held when it was last taken up; what could not be read is there, but gives nothing."""
+    """Return the content of a file when it was last taken up; empty if it could not be read, None if it was not there."""
     return (known[path] or b"") if path in known else None

@@ -1,4 +1,5 @@
-"""The task tree as another revision of its git repository has it, read by the git program; nothing is checked out."""
+"""The task tree of another git revision, read with the git program. Nothing is checked out, fetched or written. Used by `optio
+plan` and by replays of deliveries."""
 
 import os
 import posixpath
@@ -16,26 +17,26 @@ from optio.compiler.source_tree import ESCAPES, MAX_FILE_BYTES, SUFFIXES, Memory
 from optio.errors import SettingsError
 from optio.plan.words import brief
 
-# Of one tree so much is read at most.
+# Limits of one tree: files, and bytes in all.
 _MAX_FILES, _MAX_BYTES = 100_000, 256 << 20
 # A link may lead to a link, and in the end back to itself.
 _MAX_LINKS = 10
 _GIT_TIMEOUT_S = 60
 _CHUNK_BYTES = 1 << 16
-# It only reads, asks nobody, and fetches nothing.
+# Git only reads here, prompts for nothing, and fetches nothing.
 _QUIET = {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8"}
 _FILE, _LINK = "100", "120000"
 
 
 class RevisionTree(MemoryTree):
-    """The texts of a revision, in which what cannot be read says why, as a directory does."""
+    """The files of a revision in memory. Entries that cannot be read raise the same errors as those of a directory."""
 
     def __init__(self, files: Mapping[str, bytes], unreadable: Mapping[str, Unreadable]) -> None:
         super().__init__({**dict.fromkeys(unreadable, b""), **files})
         self._unreadable = unreadable
 
     def read(self, path: str) -> bytes:
-        """The file's bytes; raises Unreadable."""
+        """Return the file's bytes. Raises Unreadable."""
         known = self._unreadable.get(posixpath.normpath(path))
         if known is not None:
             raise Unreadable(known.code, known.message, known.hint)
@@ -44,8 +45,8 @@ class RevisionTree(MemoryTree):
 
 @dataclass(frozen=True)
 class TreeLocation:
-    """A task directory in its repository: `way` leads to it from the repository's top as it is written, for a revision may
-    have no such directory, or a link in its place; `here` is a directory in which git can be asked."""
+    """A task directory within its repository. `way` is the path from the repository's top as written, because in another
+    revision the directory may be missing, or a link. `here` is an existing directory in which git can run."""
 
     root: Path
     here: Path
@@ -53,12 +54,12 @@ class TreeLocation:
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Return the directory as messages name it."""
         return brief(str(self.root))
 
 
 def locate_tree(root: Path) -> TreeLocation:
-    """The place of a task directory that need not be there; raises SettingsError where there is no repository."""
+    """Return the location of a task directory, which need not exist. Raises SettingsError outside of a repository."""
     here, rest = root if root.is_dir() else Path(os.path.abspath(root)), ""
     while not here.is_dir():
         here, rest = here.parent, posixpath.join(here.name, rest)
@@ -71,7 +72,7 @@ def locate_tree(root: Path) -> TreeLocation:
     for parent in (written, *written.parents):
         if parent.is_dir() and os.path.samefile(parent, top):
             return TreeLocation(root, parent, _directory(written.relative_to(parent).as_posix()))
-    return TreeLocation(root, here, prefix + rest)  # a link of elsewhere leads here
+    return TreeLocation(root, here, prefix + rest)  # a link from elsewhere leads here
 
 
 def _directory(path: str) -> str:
@@ -79,12 +80,12 @@ def _directory(path: str) -> str:
 
 
 def missing_directory(root: Path, where: str = "") -> SettingsError:
-    """Nobody has such a task directory."""
+    """Return the error for a task directory that does not exist."""
     return SettingsError(f"there is no task directory `{brief(str(root))}`{where}: --tasks names another")
 
 
 def tree_at(root: Path, revision: str) -> tuple[RevisionTree, str]:
-    """The tree below `root` as it was at a revision, and the commit that this is; raises SettingsError."""
+    """Return the tree below `root` at a revision, and the full commit id. Raises SettingsError."""
     place = locate_tree(root)
     commit = commit_of(place, revision)
     tree = tree_of(place, commit)
@@ -94,9 +95,9 @@ def tree_at(root: Path, revision: str) -> tuple[RevisionTree, str]:
 
 
 def commit_of(place: TreeLocation, revision: str) -> str:
-    """The commit that a revision names; raises SettingsError."""
+    """Return the commit that a revision names. Raises SettingsError."""
     if not revision.strip() or revision.startswith("-"):
-        raise SettingsError(f"`{brief(revision)}` is no revision: give a branch, a tag or a commit")
+        raise SettingsError(f"invalid revision `{brief(revision)}`: name a branch, a tag or a commit")
     try:
         wanted = _git(place, "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}")
     except _GitFailed as err:
@@ -106,7 +107,7 @@ def commit_of(place: TreeLocation, revision: str) -> str:
 
 
 def merge_base(place: TreeLocation, one: str, other: str) -> str:
-    """The newest commit that both have in their history; raises SettingsError when there is none."""
+    """Return the newest commit that both revisions have in their history. Raises SettingsError if there is none."""
     commits = commit_of(place, one), commit_of(place, other)
     try:
         return _git(place, "merge-base", *commits).decode().strip()
@@ -123,7 +124,7 @@ def _is_shallow(place: TreeLocation) -> bool:
 
 
 def _why_incomplete(place: TreeLocation, commit: str) -> SettingsError:
-    """Why not all objects can be read, and what brings them."""
+    """Return an error that says why not all objects can be read, with the cure."""
     try:
         _git(place, "config", "--get-regexp", r"^(extensions\.partialclone|remote\..*\.promisor)$")
     except _GitFailed:
@@ -135,7 +136,7 @@ def _why_incomplete(place: TreeLocation, commit: str) -> SettingsError:
 
 
 class _GitFailed(SettingsError):
-    """The git program said no."""
+    """Raised when the git program fails."""
 
 
 def _git(place: TreeLocation, *arguments: str, data: bytes | None = None) -> bytes:
@@ -174,7 +175,7 @@ class _TreeEntry(NamedTuple):
 
 
 def _entries(place: TreeLocation, commit: str, way: str) -> Generator[_TreeEntry, None, None]:
-    """What a commit has below a directory, as git lists it; whoever has seen enough need not hear all of it."""
+    """Yield the entries below a directory of a commit, as git lists them. The caller may stop early."""
     where = ["--", way] if way else []
     command = ["git", "-C", str(place.here), "ls-tree", "-r", "-z", "--long", "--full-tree", commit, *where]
     with tempfile.TemporaryFile() as said:
@@ -199,7 +200,7 @@ def _entries(place: TreeLocation, commit: str, way: str) -> Generator[_TreeEntry
 
 
 def _parts(git: "subprocess.Popen[bytes]") -> Iterator[bytes]:
-    """What it says between NULs."""
+    """Yield the pieces of git's output between NULs."""
     if git.stdout is None:
         raise ValueError("nothing to read from")
     rest = b""
@@ -215,7 +216,7 @@ def _entry(part: bytes) -> _TreeEntry:
 
 
 def tree_of(place: TreeLocation, commit: str) -> RevisionTree | None:
-    """The tree as a commit has it; None when it has no such directory. Raises SettingsError."""
+    """Return the tree of a commit, or None if it has no such directory. Raises SettingsError."""
     try:
         found = _tree(place, commit, place.way)
         if found is None:
@@ -227,7 +228,8 @@ def tree_of(place: TreeLocation, commit: str) -> RevisionTree | None:
 
 
 def _resolve_links(place: TreeLocation, commit: str) -> str | None:
-    """Where the way leads over the links that a commit has in it; None where it has none, or one that leads out."""
+    """Return where the path leads through the symbolic links of a commit; None without links, or if one leaves the
+    repository."""
     ahead, done, links = place.way.rstrip("/").split("/"), "", 0
     while ahead:
         path = posixpath.normpath(posixpath.join(done, ahead.pop(0)))
@@ -287,7 +289,7 @@ def _too_many(commit: str, what: str) -> SettingsError:
 
 
 def _link_target(path: str, targets: Mapping[str, str]) -> str:
-    """Where a link leads, over others."""
+    """Return the target of a link, through further links."""
     for _ in range(_MAX_LINKS):
         if path not in targets:
             break
@@ -298,11 +300,11 @@ def _link_target(path: str, targets: Mapping[str, str]) -> str:
 def _unusable_link(target: str) -> Unreadable:
     if target.startswith(("/", "../")) or target == "..":
         return Unreadable("OPT706", ESCAPES, "copy the file into the tree")
-    return Unreadable("OPT115", "is a link to what is no file of the tree", "copy the file to its place")
+    return Unreadable("OPT115", "is a link to something that is not a file of the tree", "copy the file to its place")
 
 
 def _contents(place: TreeLocation, commit: str, names: list[str]) -> dict[str, bytes]:
-    """Objects by name."""
+    """Return the contents of git objects by their names."""
     data = _git(place, "cat-file", "--batch", data="".join(f"{name}\n" for name in names).encode())
     found: dict[str, bytes] = {}
     at = 0

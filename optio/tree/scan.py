@@ -1,4 +1,4 @@
-"""Looks: what a directory holds, told by signs alone, without reading a file. Used by hot reload."""
+"""Scans of a directory by file stamps alone, without reading a file. Used by hot reload, the writer and the language server."""
 
 import contextlib
 import fcntl
@@ -20,7 +20,7 @@ _OUTSIDE = ("/", "~", "..")
 
 
 class MissingDirectory(Exception):
-    """A directory of the tree cannot be listed; nothing can be said about what it holds."""
+    """Raised when a directory of the tree cannot be listed, so that nothing is known about its content."""
 
     def __init__(self, path: str, message: str) -> None:
         self.path = path
@@ -29,7 +29,8 @@ class MissingDirectory(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TreeScan:
-    """Signs by path: times of change, size, inode, device. Those in `racy` are so fresh that they could hide a change."""
+    """The file stamps of a directory by path: times, size, inode, device. Files in `racy` changed so recently that a further
+    change could leave the same stamp, as in git's index."""
 
     stamps: dict[str, Stamp]
     walked: frozenset[str]
@@ -39,12 +40,12 @@ class TreeScan:
 
     @property
     def task_files(self) -> list[str]:
-        """What a `DirectoryTree` has for task files."""
+        """Return the paths that a `DirectoryTree` takes for task files, in order."""
         return sorted(path for path in self.walked if path.endswith(SUFFIXES) or path in self.linked)
 
 
 def scan_directory(root: Path, known: Iterable[str] = ()) -> TreeScan:
-    """All that is not hidden below `root`, and what of `known` exists besides. Raises Missing."""
+    """Scan all files below `root` that are not hidden, and those of `known` that exist besides. Raises MissingDirectory."""
     fresh = time.time_ns() - TICK_NS
     linked: set[str] = set()
     signs = dict(_walk(str(root), linked))
@@ -89,17 +90,17 @@ def _walk(root: str, linked: set[str]) -> Iterable[tuple[str, Stamp]]:
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
-    """Another one whenever the file is another or was changed, but for changes within one tick of the clock."""
+    """Return the stamp of a file. It differs whenever the file was replaced or changed, except within one tick of the clock."""
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev
 
 
 def differences(before: Mapping[str, Stamp | None], now: Mapping[str, Stamp]) -> set[str]:
-    """The paths that came, went or changed; an unknown sign (None) equals nothing."""
+    """Return the paths that were added, removed or changed. An unknown stamp (None) equals no other."""
     return {path for path, sign in now.items() if before.get(path) != sign} | (before.keys() - now.keys())
 
 
 def rescan(root: Path, before: TreeScan, paths: Iterable[str]) -> TreeScan:
-    """The same look with these files looked at anew."""
+    """Return the same scan with new stamps of these files."""
     signs = dict(before.stamps)
     for path in paths:
         sign = _stamp_at(root / path)
@@ -111,12 +112,12 @@ def rescan(root: Path, before: TreeScan, paths: Iterable[str]) -> TreeScan:
 
 
 def is_unchanged(root: Path, before: TreeScan, paths: Iterable[str]) -> bool:
-    """Whether these files still have the signs of that look."""
+    """Return whether these files still have the stamps of that scan."""
     return all(_stamp_at(root / path) == before.stamps.get(path) for path in paths)
 
 
 def _stamp_at(path: Path) -> Stamp | None:
-    """None where there is no file; a link that leads nowhere has a sign of its own."""
+    """Return the stamp of a file, or None if there is none. A dangling link has a stamp of its own."""
     if path.is_dir() and not path.is_symlink():
         return None
     for follow in (True, False):
@@ -126,7 +127,8 @@ def _stamp_at(path: Path) -> Stamp | None:
 
 
 def directory_identity(root: Path) -> tuple[str, int, int] | None:
-    """Which directory the path leads to now: another one after a swap of links or directories; None when there is none."""
+    """Return the identity of the directory at this path, which changes when a link or directory is swapped; None if there is
+    none."""
     try:
         status = os.stat(root)
         return os.path.realpath(root), status.st_ino, status.st_dev
@@ -135,7 +137,7 @@ def directory_identity(root: Path) -> tuple[str, int, int] | None:
 
 
 def is_open_for_writing(path: Path) -> bool:
-    """Whether a process has the file open for writing: the kernel then refuses a read lease (fcntl(2), F_SETLEASE)."""
+    """Return whether a process has the file open for writing: the kernel then refuses a read lease (fcntl(2), F_SETLEASE)."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return False
@@ -143,7 +145,7 @@ def is_open_for_writing(path: Path) -> bool:
     except OSError:
         return False
     try:
-        # Whoever opens the file while we hold the lease makes the kernel send a signal: SIGIO, which ends a process, unless
+        # If a process opens the file while the lease is held, the kernel sends a signal: SIGIO, which ends this process, unless
         # another is chosen. SIGURG is ignored.
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
@@ -158,7 +160,8 @@ def is_open_for_writing(path: Path) -> bool:
 
 
 def is_git_running(root: Path, *, within: float) -> bool:
-    """Whether git is changing the work tree around `root`: its index is locked, and not for longer than `within` seconds."""
+    """Return whether git is changing the work tree around `root`: its index has been locked, but for less than `within`
+    seconds."""
     for directory in (root, *root.absolute().parents):
         place = directory / ".git"
         try:

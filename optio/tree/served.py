@@ -1,9 +1,9 @@
-"""What is served now: one immutable snapshot, swapped whole. A file that broke keeps its task's last good definition, and
-tasks whose files are gone in numbers are held until somebody releases them (`optio.model.removal`).
+"""The registry that is served: one immutable snapshot, swapped as a whole. A broken file keeps its task's last good definition,
+and tasks whose files disappear in large numbers are held until somebody releases them (`optio.model.removal`).
 
-All servers of a database serve its newest generation. A server makes the next one when its directory held the newest before it
-changed, or when no server is there whose directory does: so a server that starts with other files, or that somebody else was
-faster than, changes nothing for the others, and says that its directory differs (`optio.model.drift`).
+All servers of a database serve its newest generation. A server makes the next generation if its directory held the newest
+before it changed, or if no live server has a directory that does. So a server that starts with other files, or that was
+overtaken, changes nothing for the others; it reports that its directory differs (`optio.model.drift`).
 """
 
 import contextlib
@@ -29,21 +29,21 @@ from optio.store.values import Activated, GenerationRow
 
 log = logging.getLogger(__name__)
 _DEFAULT_LIMIT = RemovalLimit.parse(DEFAULT_REMOVAL_LIMIT)
-# Servers that change the tree at one moment take turns so often; then this one follows.
+# Servers that change the tree at the same time retry so often; then this one follows.
 _MAX_RACES = 5
-# A third of the time after which the store takes a silent server for gone.
+# A third of the time after which the store regards a silent server as gone.
 _REPORT_PERIOD_S = 10.0
-# After so long without a word from this server the store was away, for the others too.
+# After so many seconds without a report of this server, the store was unavailable, for the others too.
 _SILENCE_S = 25.0
-# So many definitions that are not known yet are read in one go.
+# If more definitions than this are unknown, all are read in one query.
 _DEFINITIONS_PER_READ = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A generation as served. `kept` names the tasks whose file is broken now: their last good definition is served. So is
-    that of the tasks of `removal`, whose files are gone. `unreadable` says that the tree cannot be read at all, `drift` that it
-    holds something else than is served."""
+    """A generation as it is served. `kept` names the tasks whose file is broken: their last good definition is served. So are
+    the tasks of `removal`, whose files are gone. `unreadable` means that the tree cannot be read at all, `drift` that it holds
+    something else than is served."""
 
     registry: Registry = field(default_factory=Registry)
     generation: GenerationRow | None = None
@@ -56,7 +56,7 @@ class Snapshot:
 
     @property
     def number(self) -> int | None:
-        """The number of the generation."""
+        """Return the number of the generation, or None before the first one."""
         return None if self.generation is None else self.generation.id
 
     @property
@@ -66,13 +66,13 @@ class Snapshot:
 
 
 def server_name(directory: Path) -> str:
-    """Name the server of a directory on this machine: a new life of it is known by that."""
+    """Return the name of the server of a directory on this machine. It stays the same after a restart."""
     return f"{socket.gethostname()}:{directory.absolute()}"
 
 
 @dataclass(frozen=True, slots=True)
 class _DirectoryState:
-    """A look at the directory: the compiled files, and the git commit."""
+    """The state of this server's directory: the compiled files, and the git commit."""
 
     compilation: Compilation
     unserved: Mapping[str, str | None]
@@ -81,7 +81,8 @@ class _DirectoryState:
 
 
 class ServedRegistry:
-    """Holds the snapshot. Readers take it once and work with that. `server` names this server among those of the database."""
+    """The holder of the snapshot. Readers take the snapshot once and work with it. `server` names this server among those of
+    the database."""
 
     def __init__(
         self,
@@ -104,15 +105,15 @@ class ServedRegistry:
         self._commit: str | None = None
         # The newest generation that this process has made.
         self._made: int | None = None
-        # What this server has last said of itself, and when. It and what is served change together.
+        # The last report of this server, and when it was made. It and the snapshot change together.
         self._said: tuple[int, bool] | None = None
         self._said_at = 0.0
         self._lock = threading.RLock()
-        # Until then a server that says nothing may not have been able to.
+        # Until then, a silent server may have been unable to report.
         self._patient_until = 0.0
 
     def restore(self) -> None:
-        """Begin with the last good generation of the store, so that a file broken over a restart keeps its task."""
+        """Start with the newest generation in the store, so that a file that was broken across a restart keeps its task."""
         self._follow()
         tasks = self.current.registry.tasks
         if tasks:
@@ -127,11 +128,11 @@ class ServedRegistry:
         *,
         deleted: Collection[str] = (),
     ) -> Snapshot:
-        """Take up what the directory gives: keep it in the store as the next generation, then serve it; or serve the newest and
-        say that the directory differs. What is served stays when the store cannot be used.
+        """Take up the content of the directory: store it as the next generation, then serve it; or serve the newest generation
+        and report that the directory differs. If the store cannot be used, the snapshot stays.
 
-        `unserved` are the files that give no task, each with the id that it seems to mean. A task whose file is one of
-        `deleted`, by a request to the API, goes without being asked for.
+        `unserved` are the files that give no task, each with the id that it seems to mean. Tasks whose file is one of
+        `deleted`, by a request to the API, are removed without being held.
         """
         own = _DirectoryState(compilation, unserved, commit, frozenset(deleted))
         with self._lock:
@@ -144,12 +145,13 @@ class ServedRegistry:
                     if race == _MAX_RACES - 1:
                         raise
             self._commit = commit
-            with contextlib.suppress(OptioError):  # it is said again
+            with contextlib.suppress(OptioError):  # it is reported again
                 self.tell()
             return self.current
 
     def _taken(self, own: "_DirectoryState") -> Snapshot:
-        """The snapshot after a look at the directory; raises Conflict when another server has made a generation meanwhile."""
+        """Return the snapshot that follows from the state of the directory. Raises Conflict if another server has made a
+        generation meanwhile."""
         before = self.current
         newest = before.generation
         compilation = own.compilation
@@ -189,11 +191,12 @@ class ServedRegistry:
         )
 
     def _is_renamed(self, newest: GenerationRow, commit: str | None) -> bool:
-        """Return whether the directory went to a commit that changes no task. A server that is a commit behind says no."""
+        """Return whether the directory moved to a commit that changes no task. A server that is a commit behind returns
+        False."""
         return newest.commit != commit and (self._synced is None or commit != self._commit)
 
     def _activate(self, registry: Registry, commit: str | None) -> GenerationRow:
-        """Make the generation after the one that is served; raises Conflict when another server has made it."""
+        """Make the generation after the one that is served. Raises Conflict if another server has made it."""
         served = self.current
         number = served.number or 0
         # An older version, which may run beside this one, may have kept less of each task than this one does.
@@ -203,8 +206,8 @@ class ServedRegistry:
         return made
 
     def _judge(self, tasks: Mapping[str, CompiledTask], deleted: Collection[str]) -> tuple[RemovalDecision, frozenset[str]]:
-        """Ask the guard, and the store for releases. The ids are those that were held, or would be but for a release that still
-        counts, without the released ones."""
+        """Ask the removal guard, with the releases in the store. The returned ids are those that are held, or would be without
+        a release that still counts."""
         served = self.current.registry.tasks
 
         def ask(released: Collection[str]) -> RemovalDecision:
@@ -226,7 +229,7 @@ class ServedRegistry:
         return ask({*deleted, *released}) if released else verdict, (self._held | verdict.held.keys()) - released
 
     def _follow(self) -> None:
-        """Serve the newest generation of the store, if that is another one than is served here."""
+        """Serve the newest generation of the store, if it is not served yet."""
         if self._store.newest_generation() == (self.current.number or 0):
             return
         row = self._store.generation()
@@ -246,13 +249,13 @@ class ServedRegistry:
         return Registry.of(tasks)
 
     def _others_in_sync(self, generation: int) -> list[str]:
-        """The other servers whose directories hold this generation. What goes by this server's name was said by a life before
-        this one, of the same directory."""
+        """Return the other servers whose directories hold this generation. A row under this server's own name is from before a
+        restart."""
         rows = self._store.servers()
         return [row.server for row in rows if row.in_sync and row.generation == generation and row.server != self._server]
 
     def _is_alone(self, generation: int) -> bool:
-        """Return whether no other server is there whose directory holds this generation."""
+        """Return whether no other live server has a directory that holds this generation."""
         return self._clock() >= self._patient_until and not self._others_in_sync(generation)
 
     def _drift(self, generation: int, tasks: Mapping[str, CompiledTask]) -> Drift:
@@ -268,15 +271,16 @@ class ServedRegistry:
         )
 
     def is_behind(self) -> bool:
-        """Return whether the directory is to be looked at again though nothing in it has changed: another generation is the
-        newest, or this directory differs and no server is there whose directory holds what is served. Asks the store."""
+        """Return whether to scan the directory again though nothing in it changed: there is a newer generation, or this
+        directory differs and no live server has one that holds what is served. Asks the store."""
         newest = self._store.newest_generation()
         if newest != (self.current.number or 0):
             return True
         return self.current.drift is not None and self._is_alone(newest)
 
     def tell(self) -> None:
-        """Say what this server serves, and whether its directory holds the same: when that changes, and now and then."""
+        """Report to the store what this server serves, and whether its directory holds the same: at each change, and now and
+        then."""
         with self._lock:
             snapshot = self.current
             if snapshot.generation is None:
@@ -291,19 +295,19 @@ class ServedRegistry:
             self._said, self._said_at = says, self._clock()
 
     def leave(self) -> None:
-        """Say that this server goes: others need not wait for it."""
+        """Remove this server's report, so that others need not wait for it."""
         if self._said is not None:
             self._store.forget_server(self._server)
 
     def is_released(self) -> bool:
-        """Whether a task that is held here was released, perhaps by way of another server. Asks the store."""
+        """Return whether a task that is held here was released, perhaps through another server. Asks the store."""
         held = self.current.held
         return bool(held) and any(
             row.released_at is not None and task_id in held for task_id, row in self._store.removals().items()
         )
 
     def serve_unreadable(self, diagnostic: Diagnostic) -> Snapshot:
-        """The tree cannot be read at all: serve what all serve, and say so."""
+        """Serve the newest generation because the tree cannot be read at all, with this diagnostic."""
         with self._lock:
             self._follow()
             self.current = dataclasses.replace(self.current, diagnostics=(diagnostic,), unreadable=True)
@@ -311,7 +315,7 @@ class ServedRegistry:
 
 
 def _with_held(tasks: dict[str, CompiledTask], held: Collection[CompiledTask]) -> dict[str, CompiledTask]:
-    """Add the held tasks. A webhook path that another task has by now stays with that one."""
+    """Add the held tasks. A webhook path that another task has taken meanwhile stays with that one."""
     if not held:
         return tasks
     found, paths = dict(tasks), set(Registry.of(tasks).hooks)
@@ -327,8 +331,8 @@ def _with_held(tasks: dict[str, CompiledTask], held: Collection[CompiledTask]) -
 def _with_last_good(
     registry: Registry, unserved: Mapping[str, str | None], before: Mapping[str, CompiledTask]
 ) -> tuple[dict[str, CompiledTask], frozenset[str]]:
-    """A task goes when its file goes, or gives another task. A file that gives none at all removes nothing; nor does one
-    that was moved and broken in one go."""
+    """Return the tasks to serve and the ids of those that keep their last good definition. A task goes if its file goes or
+    gives another task. A file that gives no task removes nothing, even if it was moved and broken at once."""
     meant = set(unserved.values())
     kept = {
         task.id: _without_lost_hook(task, registry)
@@ -339,7 +343,7 @@ def _with_last_good(
 
 
 def _without_lost_hook(task: CompiledTask, registry: Registry) -> CompiledTask:
-    """Another file took the webhook path of a broken one meanwhile: one path never serves two tasks."""
+    """Return the task without its webhook if another file took that path meanwhile: a path never serves two tasks."""
     webhook = task.spec.webhook
     return task if webhook is None or webhook.config.path not in registry.hooks else _without_hook(task)
 

@@ -1,7 +1,7 @@
-"""Writes: a change asked for through the API -> the same change in the task files, so that git stays the truth.
+"""Writes through the API: a requested change becomes the same change in the task files, so that git stays the source of truth.
 
-The tree as it would be is compiled first; only what compiles is written, whole and at once. Comments and all lines that the
-change does not touch stay as they are.
+The resulting tree is compiled first, and a file is written only if that succeeds, in one atomic step. Comments and untouched
+lines stay as they are.
 """
 
 import contextlib
@@ -41,12 +41,12 @@ _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class StaleTask(OptioError):
-    """The task is another one than the caller saw."""
+    """Raised if the task's digest is none of those that the caller has seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteResult:
-    """What a write did: the task, its file, and what the compiler warns of in the words of the request."""
+    """The result of a write: the task, its file, and the compiler's warnings, with pointers into the request."""
 
     task_id: str
     path: str
@@ -55,7 +55,7 @@ class WriteResult:
 
 @dataclass(frozen=True, slots=True)
 class _RequestBody:
-    """What was sent, and where in the task it went: a diagnostic's place becomes a pointer into it."""
+    """The body of a request, and where it goes in the task: positions of diagnostics become pointers into it."""
 
     value: Any
     at: Route = ()
@@ -77,7 +77,7 @@ class _RequestBody:
 
 @dataclass(slots=True)
 class _ExtractedSecrets:
-    """Literal secrets taken out of a request: they go to the secret store, their names into the file."""
+    """Literal secrets from a request: the values go to the secret store, their names into the file."""
 
     values: dict[str, str] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class _ExtractedSecrets:
 
 
 class TaskFileWriter:
-    """Changes task files. One writer at a time on a machine: the lock is a file. Every method may raise Invalid, Conflict,
+    """The writer of task files. A file lock allows one writer at a time on a machine. Every method may raise Invalid, Conflict,
     WritesDenied and StoreUnavailable; then nothing was changed."""
 
     def __init__(self, root: Path, secrets: Secrets, *, deny: bool, lock: Path) -> None:
@@ -93,7 +93,7 @@ class TaskFileWriter:
         self._compiler = IncrementalCompiler()
 
     def create(self, body: Mapping[str, Any], served: Registry) -> WriteResult:
-        """A new file for a new task."""
+        """Write a file for a new task. Raises Conflict if the task or the file exists."""
         wanted = dict(body)
         task_id = _id_of(wanted)
         path = f"{task_id or 'task'}.yaml"
@@ -102,11 +102,13 @@ class TaskFileWriter:
                 raise Conflict(f"the task `{task_id}` exists already: change it with PATCH /api/tasks/{task_id}")
             taken = self._take_secrets(wanted, task_id, _RequestBody(body))
             if task_id and os.path.lexists(self._root / path):
-                raise Conflict(f"the file `{path}` exists already, and gives no such task: mend it, or give this task an `id`")
+                raise Conflict(
+                    f"the file `{path}` exists already, and gives no such task: repair it, or give this task an `id`"
+                )
             data = (self._modeline() + dump(wanted)).encode()
             document, _ = parse(SourceFile(path, data))
             if document is not None and canonical(document.value) != canonical(wanted):
-                raise Invalid("the task holds a value that YAML cannot say", [Problem("", "cannot be written as YAML")])
+                raise Invalid("the task holds a value that YAML cannot express", [Problem("", "cannot be written as YAML")])
             warnings = self._check(path, data, _RequestBody(body), self._compile({}))
             if task_id is None:
                 raise Invalid("the name gives no id", [Problem("/name", "gives no id", hint="add `id`")])
@@ -114,7 +116,8 @@ class TaskFileWriter:
         return WriteResult(task_id=task_id, path=path, warnings=(*warnings, *taken.warnings))
 
     def patch(self, task: CompiledTask, body: Mapping[str, Any], digests: Collection[str] | None) -> WriteResult:
-        """RFC 7396 on the task as it stands in its file. With `digests`, only if its digest is one of them (else Stale)."""
+        """Apply a merge patch (RFC 7396) to the task in its file. With `digests`, raises StaleTask unless the task's digest is
+        one of them."""
 
         def change(value: dict[str, Any]) -> None:
             merged = merge(value, body)
@@ -124,7 +127,7 @@ class TaskFileWriter:
         return self._edit(task, change, _RequestBody(body), digests)
 
     def add_trigger(self, task: CompiledTask, body: Mapping[str, Any]) -> WriteResult:
-        """One more trigger; Conflict when there is one of its type."""
+        """Add a trigger. Raises Conflict if there is one of its type."""
         kind = body.get("type")
 
         def change(value: dict[str, Any]) -> None:
@@ -137,7 +140,7 @@ class TaskFileWriter:
         return self._edit(task, change, _RequestBody(body, ("triggers", -1)), None)
 
     def remove_trigger(self, task: CompiledTask, kind: str, digests: Collection[str] | None) -> WriteResult:
-        """Raises NotFound when there is none of that type."""
+        """Remove a trigger. Raises NotFound if there is none of that type."""
 
         def change(value: dict[str, Any]) -> None:
             triggers = value.get("triggers") or []
@@ -149,14 +152,16 @@ class TaskFileWriter:
         return self._edit(task, change, _RequestBody({}), digests)
 
     def delete(self, task: CompiledTask, digests: Collection[str] | None) -> WriteResult:
-        """The file goes."""
+        """Delete the task's file. With `digests`, raises StaleTask unless the task's digest is one of them."""
         with self._turn():
             base = self._compile({})
             path = _current_task(base, task).origin.path
             _check_digests(base, task, digests)
             data = self._read(path)
             if self._deny:
-                raise WritesDenied(f"task files are not written here: delete `{path}` in git", path=path, document="")
+                raise WritesDenied(
+                    f"this server does not write task files (OPTIO_WRITES): delete `{path}` in git", path=path, document=""
+                )
             self._replace(path, data, None)
         return WriteResult(task_id=task.id, path=path)
 
@@ -202,7 +207,7 @@ class TaskFileWriter:
         return self._compiler.compile(OverlayTree(DirectoryTree(self._root), changes), signs)
 
     def _check(self, path: str, data: bytes, body: _RequestBody, base: Compilation) -> tuple[Problem, ...]:
-        """Warnings; raises Invalid with what would be wrong that is not wrong now."""
+        """Return warnings about the changed tree. Raises Invalid with errors that the tree did not have before."""
         known = {(d.path, d.code, d.message) for d in base.diagnostics}
         found = [d for d in self._compile({path: data}).diagnostics if (d.path, d.code, d.message) not in known]
         errors = [d for d in found if d.severity is Severity.ERROR]
@@ -229,7 +234,7 @@ class TaskFileWriter:
                 raise Invalid("the secret is blank", [Problem(place, "is blank", hint="send a long random text")])
             _refuse_unusable(config, name, place)
             if value.endswith("..."):
-                hint = "anybody can sign with it: send a random one before this webhook is used in earnest"
+                hint = "anybody can sign with it: send a random one before you use this webhook in production"
                 taken.warnings.append(Problem(place, "the secret is a placeholder", hint=hint))
             taken.values[name] = value
             taken.places[name] = place
@@ -239,7 +244,7 @@ class TaskFileWriter:
     def _apply(self, path: str, before: bytes | None, after: bytes, taken: _ExtractedSecrets) -> None:
         if self._deny:
             names = ", ".join(f"`{name}` ({self._secrets.where(name)})" for name in taken.values)
-            message = "task files are not written here (OPTIO_WRITES): commit this document"
+            message = "this server does not write task files (OPTIO_WRITES): commit this document"
             raise WritesDenied(message + (f", and set the secret {names}" if names else ""), path=path, document=after.decode())
         former = {name: self._secrets.get(name) for name in taken.values}
         try:
@@ -257,23 +262,23 @@ class TaskFileWriter:
             raise
 
     def _read(self, path: str) -> bytes:
-        """The bytes of a file that may be changed; raises Conflict."""
+        """Return the bytes of a file that may be changed. Raises Conflict."""
         full = self._root / path
         parent = os.path.realpath(full.parent)
         root = os.path.realpath(self._root)
         try:
             status = os.lstat(full)
         except OSError as err:
-            raise Conflict(f"`{path}` is not there: it was changed at the same time") from err
+            raise Conflict(f"`{path}` is gone: it was changed at the same time") from err
         if not stat.S_ISREG(status.st_mode) or (parent != root and not parent.startswith(root + os.sep)):
-            raise Conflict(f"`{path}` is a link or no regular file: change it where it comes from")
+            raise Conflict(f"`{path}` is a link, or not a regular file: change it at its source")
         if status.st_size > MAX_FILE_BYTES:
             raise Conflict(f"`{path}` is too large")
         with _describe_os_error(full):
             return full.read_bytes()
 
     def _replace(self, path: str, before: bytes | None, after: bytes | None) -> None:
-        """The whole change or none; `None` is a file that is not there. Raises Conflict when somebody else was quicker."""
+        """Replace a file as a whole; `None` stands for a missing file. Raises Conflict if somebody else was quicker."""
         full = self._root / path
         draft = full.with_name(f".{full.name}.optio")
         with _describe_os_error(full):
@@ -303,7 +308,8 @@ class TaskFileWriter:
 
 
 def merge(value: Any, patch: Any) -> Any:
-    """RFC 7396: members of the patch replace those of the value, null removes them."""
+    """Return the result of a JSON Merge Patch (RFC 7396): members of the patch replace those of the value, null removes
+    them."""
     if not isinstance(patch, Mapping):
         return patch
     merged = dict(value) if isinstance(value, dict) else {}
@@ -322,7 +328,8 @@ def _id_of(document: Mapping[str, Any]) -> str | None:
 
 
 def _secret_name(task_id: str, path: Any) -> str:
-    """Two underscores stand where no id and no path has two dashes: different webhooks, different names."""
+    """Return the name under which a webhook's secret is stored. Two underscores separate id and path, which contain no double
+    dash, so different webhooks have different names."""
     words = [re.sub(r"[^A-Z0-9]+", "_", str(word).upper()) for word in (task_id, path or "")]
     name = "__".join(words)
     if len(name) >= _MAX_SECRET_NAME_LENGTH:
@@ -343,14 +350,14 @@ def _refuse_unusable(config: Mapping[str, Any], name: str, place: str) -> None:
 
 
 def _current_task(base: Compilation, task: CompiledTask) -> CompiledTask:
-    """The task as its file says now; as it is served when the file is broken."""
+    """Return the task as its file defines it now, or as it is served if the file is broken."""
     return base.registry.tasks.get(task.id, task)
 
 
 def _check_digests(base: Compilation, task: CompiledTask, digests: Collection[str] | None) -> None:
     digest = _current_task(base, task).digest
     if digests is not None and digest not in digests and "*" not in digests:
-        raise StaleTask(f"the task `{task.id}` has the digest {digest} now: look at it again")
+        raise StaleTask(f"the task `{task.id}` has the digest {digest} now: fetch it again")
 
 
 def _document(path: str, data: bytes) -> Document:
@@ -358,16 +365,14 @@ def _document(path: str, data: bytes) -> Document:
     if document is None or not isinstance(document.value, dict):
         first = next((d for d in found if d.severity is Severity.ERROR), None)
         why = f"{first.span.start.line}: {first.message}" if first else "1: holds no task"
-        raise Conflict(f"the file is broken and must be mended first: {path}:{why}")
+        raise Conflict(f"the file is broken and must be repaired first: {path}:{why}")
     return document
 
 
 def _refuse_moves(task: CompiledTask, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     if "promptTemplate" in wanted and "promptTemplate" not in before and "promptFile" in wanted:
         hint = f"change `{wanted['promptFile']}`, or send `promptFile: null` with it"
-        raise Invalid(
-            "the prompt stands in a file of its own", [Problem("/promptTemplate", "stands in `promptFile`", hint=hint)]
-        )
+        raise Invalid("the prompt is in a file of its own", [Problem("/promptTemplate", "stands in `promptFile`", hint=hint)])
     meant = _id_of(wanted)
     if meant is not None and meant != task.id:
         key = "/id" if "id" in wanted else "/name"
@@ -385,7 +390,7 @@ def _problem(diagnostic: Diagnostic, path: str, body: _RequestBody) -> Problem:
 
 @contextlib.contextmanager
 def _describe_os_error(path: Path) -> Iterator[None]:
-    """What the file system refuses, in our words."""
+    """Turn errors of the file system into Conflict (no right to write) or StoreUnavailable."""
     try:
         yield
     except OSError as err:
@@ -406,7 +411,8 @@ def _write_whole(path: Path, data: bytes, mode: int) -> None:
 
 
 def _create_file(draft: Path, full: Path) -> None:
-    """A link fails where a file is, so that nobody's new file is overwritten; some file systems have no links."""
+    """Move a new file into place without overwriting: a hard link fails if the file exists. Some file systems have no links,
+    and get a rename."""
     try:
         os.link(draft, full)
     except OSError as err:
@@ -416,7 +422,7 @@ def _create_file(draft: Path, full: Path) -> None:
 
 
 def _sync(directory: Path) -> None:
-    """The new name is there; not every file system can be made to say when it will survive a loss of power."""
+    """Flush a directory, so that a new name survives a power loss, where the file system can do that."""
     with contextlib.suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

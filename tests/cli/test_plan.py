@@ -145,7 +145,7 @@ def test_two_directories_are_compared_without_git(tmp_path: Path, plan: Plan, mo
         (("--fail-on", "\x1b"), "there is no effect `\\x1b`"),
         (("main..HEAD", "--tasks", "nope"), "there is no task directory `nope`, neither in "),
         (("-x..main",), "unrecognized arguments"),
-        (("--", "-x..main"), "`-x` is no revision"),
+        (("--", "-x..main"), "invalid revision `-x`"),
         (("a", "b"), "`a` is no directory: give two of them, or revisions as `BASE..HEAD`"),
         (("tasks.d",), "`tasks.d` is a directory: name another one to compare it with, or a revision"),
         (("tasks.d", "tasks.d", "tasks.d"), "give BASE..HEAD, BASE, or two directories"),

@@ -268,7 +268,7 @@ HOLES: dict[str, tuple[list[str], list[tuple[str, str]]]] = {
     ),
     "a delivery": (["DELETE FROM deliveries WHERE verdict = 'accepted'"], [("run", "started by webhook, but its delivery")]),
     "who asked for a run": (
-        [f"DELETE FROM events WHERE run_id = {EVENTS_OF}"], [("run", "nobody asked for it")],
+        [f"DELETE FROM events WHERE run_id = {EVENTS_OF}"], [("run", "its origin is unknown")],
     ),
 }  # fmt: skip
 
@@ -344,7 +344,7 @@ def test_what_retention_took_is_no_hole(busy: World, clock: Clock) -> None:
     clock.move(days=8)
     late = busy.audit(keep=keep)
     assert (late.unexplained, late.since) == (0, clock.at - timedelta(days=7))
-    assert "kept no longer" in late.notes[0]
+    assert "retention may have deleted it" in late.notes[0]
 
 
 def test_a_definition_that_nobody_can_read_is_taken_as_it_is(busy: World) -> None:

@@ -204,7 +204,7 @@ def test_a_program_that_is_missing_is_said_with_its_cure(tmp_path: Path, monkeyp
 
     with pytest.raises(LaunchFailed, match="npm install -g @anthropic-ai/claude-code") as unset:
         ProcessExecutor(tmp_path).program("claude-code")
-    with pytest.raises(LaunchFailed, match="OPTIO_PROGRAM_CLAUDE_CODE=/no/claude is no program"):
+    with pytest.raises(LaunchFailed, match="OPTIO_PROGRAM_CLAUDE_CODE=/no/claude is not a program"):
         ProcessExecutor(tmp_path, {"claude-code": "/no/claude"}).program("claude-code")
 
     assert unset.value.reason == "runtime_missing"

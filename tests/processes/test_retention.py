@@ -58,7 +58,7 @@ def test_of_all_schedulers_one_does_it(tmp_path: Path, caplog: pytest.LogCapture
         assert did[1:] == [None, None]
         assert all(gone(there, run_id) for run_id in old)
         assert not gone(there, waiting)
-        assert "kept no longer: " in caplog.text
+        assert "deleted by retention: " in caplog.text
         assert "3 runs" in caplog.text
 
 

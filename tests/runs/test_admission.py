@@ -449,7 +449,7 @@ def test_a_run_waits_for_the_one_with_its_key_and_lets_others_pass() -> None:
     admission = decide(view(queue, {"a": 1}), max_running=9)
 
     assert admission.starts == ["r4", "r2"]
-    same = "run {} has the same key and goes on"
+    same = "run {} has the same key and is still running"
     assert admission.holds == {
         "r1": Hold("same_key", same.format("a-0"), rule="dedupe: {key: K}", occupied_by=("a-0",)),
         "r3": Hold("same_key", same.format("r2"), rule="dedupe: {key: L}", occupied_by=("r2",)),

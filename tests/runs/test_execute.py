@@ -493,17 +493,17 @@ def test_text_without_a_result_is_the_last_64_kib_of_the_output(services: Servic
     ("line", "state", "said"),
     [
         ('{"type": "result", "status": "ok", "text": "\\ud800 \\u0000", "output": "\\ud800"}', RunState.COMPLETED, b""),
-        ('{"type": "result", "status": "ok", "output": NaN}', RunState.COMPLETED, b"no JSON"),
+        ('{"type": "result", "status": "ok", "output": NaN}', RunState.COMPLETED, b"not JSON"),
         ('{"type": "result", "status": "ok", "output": 1e999}', RunState.COMPLETED, b""),
         ('{"type": "result", "status": "ok", "output": ' + "[" * 500 + "]" * 500 + "}", RunState.COMPLETED, b""),
-        ("[" * 100_000, RunState.COMPLETED, b"no JSON"),
+        ("[" * 100_000, RunState.COMPLETED, b"not JSON"),
         ('{"type": "usage", "model": "m", "input": -1}', RunState.COMPLETED, b"negative"),
         ('{"type": "usage", "model": "m", "input": 1.5}', RunState.COMPLETED, b"whole number"),
         ('{"type": "usage", "model": "m", "input": 1, "costUsd": "NaN"}', RunState.COMPLETED, b"decimal"),
         ('{"type": "usage", "model": "m", "input": 1, "costUsd": 0.5}', RunState.COMPLETED, b"decimal"),
         ('{"type": "usage", "model": "m", "input": 1' + "0" * 5000 + "}", RunState.COMPLETED, b"ignored"),
         ('{"type": "result", "status": "error", "reason": "no word!", "retryable": false}', RunState.FAILED, b""),
-        ('{"type": "result"', RunState.COMPLETED, b"no JSON"),
+        ('{"type": "result"', RunState.COMPLETED, b"not JSON"),
     ],
 )  # fmt: skip
 def test_a_hostile_result_file_harms_nothing(services: Services, line: str, state: RunState, said: bytes) -> None:

@@ -48,7 +48,7 @@ def test_a_link_of_another_start_is_refused_and_sets_nothing(api: Api, query: st
 
     assert answer.status == 401
     assert "set-cookie" not in answer.headers
-    assert "printed now" in answer.json["detail"]
+    assert "the running one printed" in answer.json["detail"]
 
 
 def test_a_link_on_the_address_of_another_host_is_refused(api: Api) -> None:

@@ -187,7 +187,7 @@ def test_a_body_that_was_not_kept_is_said(api: Api) -> None:
 
     answer = replay(api, delivery, DRY)
 
-    assert (answer.status, "is not kept" in answer.json["detail"]) == (409, True)
+    assert (answer.status, "is not stored" in answer.json["detail"]) == (409, True)
 
 
 @pytest.mark.parametrize(

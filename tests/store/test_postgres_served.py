@@ -147,7 +147,7 @@ def test_a_commit_whose_answer_is_lost_is_a_503_and_the_same_key_gives_the_one_r
 
     assert lost.status == 503
     assert lost.headers["retry-after"] == "1"
-    assert "not known" in lost.json["detail"]
+    assert "it is unknown whether" in lost.json["detail"]
     assert {answer.status for answer in again} <= {200, 202}
     assert len({answer.json["runId"] for answer in again}) == 1
     assert served.count() == before + 1

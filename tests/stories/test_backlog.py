@@ -37,7 +37,7 @@ def test_without_workers_a_full_queue_turns_triggers_away_and_drains_in_order_af
     accepted, refused = answers[:room], answers[room:]
     assert {status for status, _, _ in accepted} == {202}
     assert {(status, headers["retry-after"]) for status, _, headers in refused} == {(429, "10")}
-    assert {answer["detail"] for _, answer, _ in refused} == {"30 runs wait already (OPTIO_MAX_QUEUED): come again later"}
+    assert {answer["detail"] for _, answer, _ in refused} == {"30 runs are queued already (OPTIO_MAX_QUEUED): try again later"}
     assert [answer["runId"] for _, answer, _ in again[:room]] == [answer["runId"] for _, answer, _ in accepted]
     assert {status for status, _, _ in again[room:]} == {429}
     assert stuck == []

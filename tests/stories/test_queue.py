@@ -164,7 +164,7 @@ def test_the_newest_request_replaces_the_one_that_waits_and_runs_after_the_one_t
     gate.touch()
 
     assert (replaced["state"], replaced["reason"]) == ("cancelled", "superseded")
-    assert f"run {first} has the same key and goes on [same_key]" in why
+    assert f"run {first} has the same key and is still running [same_key]" in why
     assert narrow.until_ended(first)["endedAt"] <= started_at(narrow, third)
 
 

@@ -1,4 +1,4 @@
-"""Webhook requests as they came, what became of them, and what would become of them now."""
+"""Routes of webhook deliveries: list and show requests as they came, and replay them with the tasks that are served now."""
 
 import asyncio
 import base64
@@ -22,11 +22,11 @@ from optio.store.values import Delivery, DeliveryFilter, IdempotencyKey
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most deliveries in the answer")]
 # `body` itself is a reserved name of the framework.
 Form = Annotated[Literal["text", "base64"], QueryParameter(name="body", description="how the body is shown")]
-NO_BODY = "the body of this delivery is not kept: its sender was not proved, or it is kept no longer"
+NO_BODY = "the body of this delivery is not stored: its sender was not proved, or retention has deleted it"
 
 
 class DeliveryController(Controller):
-    """See the module."""
+    """Routes of `/api/deliveries`."""
 
     tags = ("webhooks",)
 
@@ -42,8 +42,9 @@ class DeliveryController(Controller):
         cursor: FromQuery[str | None] = None,
         limit: Limit = 50,
     ) -> dict[str, Any]:
-        """Webhook requests, newest first, with what became of each; `since` and `until` are times with their zone. `refused`
-        sums up the requests of that time, by default of the last 24 hours, that were refused without a row of their own."""
+        """List webhook requests, newest first, with the verdict on each. `since` and `until` are times with a time zone.
+        `refused` sums up the requests of that period, by default the last 24 hours, that were refused without a row of their
+        own."""
         where = DeliveryFilter(
             task_id=task, path=path, verdict=verdict, since=_require_zone("since", since), until=_require_zone("until", until)
         )
@@ -67,22 +68,22 @@ class DeliveryController(Controller):
         hub: NamedDependency[Hub],
         form: Form = "text",
     ) -> dict[str, Any]:
-        """One request, with its body as text; or, for operators, in base64, which is the very bytes."""
+        """Show one request with its body as text, or, for operators, in base64, which preserves every byte."""
         found = await asyncio.to_thread(hub.services.store.delivery, delivery_id)
         shown = serializers.delivery(found)
         if form == "text":
             return {**shown, "body": None if found.body is None else found.body.decode("utf-8", "backslashreplace")}
         if ROLES.index(request.state.who.role) < ROLES.index("operator"):
-            raise Forbidden("the very bytes of a body need the role operator")
+            raise Forbidden("a body in base64 needs the role operator")
         return {**shown, "bodyBase64": None if found.body is None else base64.b64encode(found.body).decode()}
 
     @post("/api/deliveries/{delivery_id:str}/replay", status_code=200, opt=role("operator"))
     async def replay(
         self, delivery_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
     ) -> Response[dict[str, Any]]:
-        """Judge a kept delivery by the tasks that are served now, beside what became of it then, and start the run that it
-        comes to: 202, with `runId`. With `{"dryRun": true}` nothing is started. One that has a run starts another with
-        `{"again": true}` only; and of one definition a delivery is replayed once, whoever asks and however often."""
+        """Decide a stored delivery again, by the tasks that are served now, show the earlier decision beside it, and start the
+        resulting run: 202, with `runId`. With `{"dryRun": true}` nothing is started. A delivery that already has a run starts
+        another only with `{"again": true}`. A delivery is replayed once per definition, whoever asks and however often."""
         dry_run, again = _options(
             request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes))
         )
@@ -117,7 +118,7 @@ class DeliveryController(Controller):
 
 
 def _decision_then(hub: Hub, kept: Delivery) -> DeliveryDecision:
-    """What became of it when it came, with the run that it started, if that is kept yet."""
+    """Return the decision of the time when the delivery came, with its run if that is still stored."""
     store = hub.services.store
     found = DeliveryDecision(verdict=kept.verdict, detail=kept.detail, task_id=kept.task_id)
     if kept.run_id is None or kept.verdict != "accepted":
@@ -131,16 +132,16 @@ def _decision_then(hub: Hub, kept: Delivery) -> DeliveryDecision:
 
 
 def _options(document: dict[str, Any]) -> tuple[bool, bool]:
-    """`dryRun` and `again`; raises Invalid."""
+    """Return `dryRun` and `again`. Raises Invalid."""
     refuse_unknown(document, "dryRun", "again")
     wrong = [name for name in ("dryRun", "again") if not isinstance(document.get(name, False), bool)]
     if wrong:
-        raise Invalid("the options do not fit", [Problem(pointer((name,)), "must be true or false") for name in wrong])
+        raise Invalid("invalid options", [Problem(pointer((name,)), "must be true or false") for name in wrong])
     return document.get("dryRun", False), document.get("again", False)
 
 
 def _require_zone(name: str, at: datetime | None) -> datetime | None:
-    """A moment of which everybody knows when it is; raises Invalid."""
+    """Return a time that has a time zone. Raises Invalid for one that has none."""
     if at is not None and at.tzinfo is None:
-        raise Invalid("the request's parameters do not fit", [Problem(f"/{name}", "needs a zone, such as Z at its end")])
+        raise Invalid("invalid request parameters", [Problem(f"/{name}", "needs a time zone, such as `Z` at its end")])
     return at

@@ -1,4 +1,5 @@
-"""Is it alive, is it ready, what does it serve, what is wrong with the tree."""
+"""Routes of health and of the served registry: liveness, readiness, the generation that is served, and the diagnostics of the
+tree."""
 
 import time
 from dataclasses import replace
@@ -18,19 +19,20 @@ from optio.version import __version__
 
 
 class HealthController(Controller):
-    """See the module."""
+    """Routes of `/healthz`, `/readyz`, `/api/registry` and `/api/diagnostics`."""
 
     tags = ("health",)
 
     @get("/healthz", opt=role(PUBLIC))
     async def alive(self, hub: NamedDependency[Hub]) -> Response[dict[str, Any]]:
-        """The process answers, and its loops turn."""
+        """Tell whether the process answers and its loops run."""
         found = health.alive(hub.services)
         return Response(found.to_json(), status_code=found.status)
 
     @get("/readyz", opt=role(PUBLIC))
     async def ready(self, hub: NamedDependency[Hub]) -> Response[dict[str, Any]]:
-        """The store can be used and a generation is served. `degraded` says that it works, slower or with looser limits."""
+        """Tell whether the store can be used and a generation is served. `degraded` means that the server works, but slower or
+        with looser limits."""
         found = await read_small(hub.services.store, health.ready, hub.services)
         snapshot = hub.live.current
         if snapshot.removal is not None:
@@ -45,9 +47,9 @@ class HealthController(Controller):
 
     @get("/api/registry", opt=role("viewer"))
     async def registry(self, hub: NamedDependency[Hub]) -> dict[str, Any]:
-        """The generation that all servers serve: its digest, the digest of each task, the removal that is held, if there is
-        one, and what of a task's environment the executor of this installation does not apply. `drift` says how the directory
-        of the server that answers differs from it, `servers` what each server serves."""
+        """Show the generation that all servers serve: its digest, the digest of each task, the held removal, if there is one,
+        and which parts of a task's environment this installation's executor does not apply. `drift` says how the directory of
+        the answering server differs from the generation, `servers` what each server serves."""
         snapshot = hub.live.current
         notes = {
             task.id: hub.services.executor.not_applied(isolation.requested_isolation(task))
@@ -65,7 +67,7 @@ class HealthController(Controller):
 
     @get("/api/diagnostics", opt=role("viewer"))
     async def diagnostics(self, hub: NamedDependency[Hub]) -> dict[str, Any]:
-        """What the compiler says about the tree on disk, and the tasks that are served by an older definition."""
+        """List the compiler's diagnostics for the tree on disk, and the tasks that are served by an older definition."""
         snapshot = hub.live.current
         return {
             "diagnostics": [diagnostic.to_json() for diagnostic in snapshot.diagnostics],

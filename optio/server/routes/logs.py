@@ -1,7 +1,7 @@
-"""Logs: asked for, exported, and live by SSE. A cursor is the last `seq` that the reader has.
+"""Routes of logs: paged, exported as text, and live by server-sent events. A cursor is the last `seq` that the reader has.
 
-Lines are read from the store only; hints say when there are more. So a reader that comes back with its cursor gets every line
-once, wherever and however the connection broke.
+Lines are read from the store only; notifications say when there are more. So a reader that comes back with its cursor gets
+every line once, wherever and however the connection broke.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from optio.server.dependencies import Hub
 from optio.server.log_fanout import BATCH_LINES, LineBatch
 
 log = logging.getLogger(__name__)
-# A token that is revoked ends its streams after this long, or at the next sign of life.
+# A revoked token ends its streams after so many seconds, or at the next keep-alive.
 CHECK_S = 20.0
 Cursor = Annotated[int, QueryParameter(ge=0, le=2**53, description="the last `seq` that you have")]
 Lines = Annotated[int, QueryParameter(ge=1, le=5000, description="most lines in the answer")]
@@ -32,7 +32,7 @@ Number = Annotated[int | None, QueryParameter(ge=1, le=2**31, description="only 
 
 
 class LogController(Controller):
-    """See the module."""
+    """Routes of `/api/workflow-runs/{id}/logs`."""
 
     tags = ("logs",)
 
@@ -47,7 +47,7 @@ class LogController(Controller):
         attempt: Number = None,
         format: FromQuery[Literal["json", "text"]] = "json",
     ) -> Response[Any] | Stream:
-        """The log from a cursor. `format=text` exports it whole; `Accept: text/event-stream` follows it live."""
+        """Return the log from a cursor on. `format=text` exports it whole; `Accept: text/event-stream` follows it live."""
         run = await asyncio.to_thread(hub.services.store.run, run_id)
         if "text/event-stream" in request.headers.get("accept", ""):
             if attempt is not None or format != "json":
@@ -63,7 +63,7 @@ class LogController(Controller):
 
 
 async def batches(hub: Hub, actor: Actor, run_id: str, after: int) -> AsyncGenerator[LineBatch, None]:
-    """What there is to send; raises Unauthorized once the actor's token is dead."""
+    """Yield the batches of a live log. Raises Unauthorized once the actor's token is no longer valid."""
     now = asyncio.get_running_loop().time
     checked = now()
     async with aclosing(hub.feed.follow(hub.services.store, run_id, after)) as following:
@@ -88,12 +88,12 @@ async def _events(hub: Hub, actor: Actor, run_id: str, after: int) -> AsyncItera
                 else:
                     yield b": still here\n\n"
     except OptioError as err:
-        # The stream ends without an `end`: its reader comes back with its cursor, and is told then.
+        # The stream ends without an `end`: its reader reconnects with its cursor, and gets the error then.
         log.info("the live log of run %s ends early: %s", run_id, err, extra={"run_id": run_id})
 
 
 async def _export(hub: Hub, run_id: str, after: int, attempt: int | None) -> AsyncIterator[bytes]:
-    """Every line as its own bytes, each ended by a newline."""
+    """Yield every line as its own bytes, each ended by a newline."""
     read = partial(hub.services.store.log, run_id, limit=BATCH_LINES, attempt=attempt)
     while lines := await asyncio.to_thread(read, after=after):
         after = lines[-1].seq
@@ -101,10 +101,11 @@ async def _export(hub: Hub, run_id: str, after: int, attempt: int | None) -> Asy
 
 
 def _cursor(request: Request[Any, Any, Any], after: int) -> int:
-    """A browser that comes back sends the last event's id; raises Invalid for one that is not ours."""
+    """Return the cursor of a stream: a browser that reconnects sends the id of its last event. Raises Invalid for an id of
+    another form."""
     last = request.headers.get("last-event-id")
     if not last:
         return after
     if not last.isascii() or not last.isdigit() or len(last) > 16:
-        raise Invalid("Last-Event-ID is no cursor", [Problem("/last-event-id", "must be the id of an event of this log")])
+        raise Invalid("Last-Event-ID is not a cursor", [Problem("/last-event-id", "must be the id of an event of this log")])
     return int(last)

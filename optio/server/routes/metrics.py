@@ -1,4 +1,4 @@
-"""`/metrics`: what this process counts, and what the store and the registry say at this moment."""
+"""The route `/metrics`: the counters of this process, and gauges of the store and the registry, read for each scrape."""
 
 import asyncio
 from collections.abc import Iterator
@@ -19,13 +19,14 @@ from optio.tree.served import ServedRegistry
 
 
 class MetricsController(Controller):
-    """See the module."""
+    """The route `/metrics` of the API, which needs a token of any role."""
 
     tags = ("health",)
 
     @get("/metrics", opt=role("viewer"), media_type="text/plain")
     async def show(self, request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> Response[bytes]:
-        """What Prometheus reads. Runs that wait and run, and the generation, are the same in every server."""
+        """Return metrics in the Prometheus text format. Gauges of waiting and running runs, and of the generation, are the same
+        in every server."""
         metrics = hub.services.metrics
         if metrics is None:
             raise HttpProblem(404, "Not found", MISSING)
@@ -35,7 +36,7 @@ class MetricsController(Controller):
 
 
 def store_samples(store: QueueStore, live: ServedRegistry) -> Iterator[Gauge]:
-    """How much waits and runs, of all tasks that are served and of those that were."""
+    """Yield gauges of the store: waiting and running runs by task, including tasks that are no longer served."""
     up = {"part": "store"}
     try:
         depths = {depth.task_id: depth for depth in store.depths()}
@@ -53,7 +54,7 @@ def store_samples(store: QueueStore, live: ServedRegistry) -> Iterator[Gauge]:
 
 
 def registry_samples(live: ServedRegistry) -> Iterator[Gauge]:
-    """What is served."""
+    """Yield gauges of the registry: the generation that this server serves, and how many tasks are stale or held."""
     current = live.current
     if current.generation is not None:
         row = current.generation

@@ -1,4 +1,4 @@
-"""Pools: places that are kept ready for agents, what they were worth, and what other sizes would be."""
+"""Routes of warm pools: the pods that are kept ready, how often they were used, and what other sizes would cost."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -32,33 +32,33 @@ Days = Annotated[int, QueryParameter(ge=1, le=90, description="so many days back
 Target = Annotated[float, QueryParameter(gt=0, le=1, description="the share of starts that are to be warm")]
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most tasks in the answer")]
 _SINCE = timedelta(days=1)
-# So many starts tell enough; of more the newest are taken, and what they cover is said.
+# At most so many starts are read: the newest, and the answer says which period they cover.
 _MAX_STARTS = 100_000
-# As many slots of one schedule are two weeks of one a minute.
+# Enough for two weeks of a schedule that fires each minute.
 _MAX_SLOTS = 20_000
 # Many tasks have the same schedule.
 _MAX_EXPRESSIONS = 100
-# Running runs that are looked through for those whose agents have not begun.
+# At most so many running runs are searched for those whose agents have not begun.
 _MAX_RUNNING = 1000
-# The reasons of running runs that are not held up.
+# Reasons of running runs that are not delayed.
 _USUAL = ("starting", "started", "cancelling")
-# Less than this is no measure of a day.
+# A shorter period does not represent a day.
 _MIN_SPAN = timedelta(hours=1)
 
 
 class PoolController(Controller):
-    """See the module."""
+    """Routes of `/api/pools`."""
 
     tags = ("pools",)
 
     @get("/api/pools", opt=role("viewer"))
     async def pools(self, hub: NamedDependency[Hub], since: FromQuery[datetime | None] = None) -> dict[str, Any]:
-        """Pools as whoever keeps them has told last, each with the starts of its tasks since then (a day, unless said): `warm`
-        where a place was ready, `cold` where it had to be made, and what they took from the claim to the agent. `reports` says
-        when that was told; tasks that want places and of which nothing was told stand last, without `pool`. `shortages` are
-        tasks whose runs wait for room, and `startingSlowly` runs whose agents have not begun yet, each with the reason."""
+        """List the pools as their keeper last reported them, each with the starts of its tasks since then (by default, of one
+        day): `warm` if a pod was ready, `cold` if it had to be made, with the time from claim to agent. `reports` gives the
+        time of the report. Tasks that want a pool which nobody has reported come last, without `pool`. `shortages` are tasks
+        whose runs wait for room, and `startingSlowly` are runs whose agents have not begun yet, each with the reason."""
         if since is not None and since.tzinfo is None:
-            raise Invalid("the request's parameters do not fit", [Problem("/since", "needs a zone, such as Z at its end")])
+            raise Invalid("invalid request parameters", [Problem("/since", "needs a time zone, such as `Z` at its end")])
         return await asyncio.to_thread(_pools, hub, since)
 
     @get("/api/pools/plan", opt=role("viewer"))
@@ -70,8 +70,8 @@ class PoolController(Controller):
         target: Target = 0.95,
         limit: Limit = 50,
     ) -> dict[str, Any]:
-        """Sizes of the pools, and what would come of each: the starts of the last days, and the coming ones of the schedule,
-        replayed. Tasks that have a pool, a schedule or starts, those with a pool first; `left` counts the others."""
+        """Compare sizes of the pools by replaying the starts of the last days and the coming slots of the schedule. The answer
+        has tasks with a pool, a schedule or starts, those with a pool first; `left` counts the others."""
         return await asyncio.to_thread(_plan, hub, task, timedelta(days=days), target, limit)
 
 
@@ -105,7 +105,7 @@ def _pools(hub: Hub, since: datetime | None) -> dict[str, Any]:
 
 
 def _unserved(hub: Hub) -> Iterator[dict[str, Any]]:
-    """Namespaces of tasks whose runs no worker takes."""
+    """Yield the namespaces of tasks whose runs no worker takes."""
     store = hub.services.store
     namespaces, served = store.namespaces(), store.served_namespaces()
     waiting: Counter[str] = Counter()
@@ -157,7 +157,7 @@ def _item(report: PoolReport, pool: Pool, by_task: Mapping[str, list[PlacedStart
 
 
 def _unreported_item(task: CompiledTask, paused: Pause | None, by_task: Mapping[str, list[PlacedStart]]) -> dict[str, Any]:
-    """A pool that is in the file, and of which nobody has said anything."""
+    """Return the entry of a pool that a task file asks for, but that no keeper has reported."""
     problem = "" if task.spec.enabled else "the task is not enabled"
     if paused is not None:
         problem = "the task is paused"
@@ -232,7 +232,8 @@ def _is_scheduled(task: CompiledTask) -> bool:
 
 
 def _measured_since(store: AuditStore, since: datetime) -> tuple[datetime, bool]:
-    """From when on something can have been measured, and whether that is the whole span: an installation may be younger."""
+    """Return the time since when starts were measured, and whether that covers the whole period: an installation may be
+    younger."""
     first = store.generations(since=since, limit=1)
     began = first[0].activated_at if first else since
     return (began, False) if began > since else (since, True)
@@ -242,13 +243,13 @@ Slots = Callable[[str, str, datetime, timedelta], Sequence[float]]
 
 
 def _slots(expression: str, zone: str, now: datetime, span: timedelta) -> Sequence[float]:
-    """The coming times, in seconds from now, so many at most."""
+    """Return the coming slots, in seconds from now, at most _MAX_SLOTS."""
     coming = takewhile(lambda at: at < now + span, cron.fires(expression, zone, now))
     return [(at - now).total_seconds() for at in islice(coming, _MAX_SLOTS)]
 
 
 def _demand(task: CompiledTask, arrivals: Sequence[ClaimedAttempt], since: datetime, now: datetime, slots: Slots) -> Demand:
-    """What was measured, but for what a schedule started that the task has now: its coming slots stand for that."""
+    """Return the measured starts of a task, except those by its current schedule: its coming slots stand for these."""
     span = max(now - since, _MIN_SPAN)
     scheduled: Sequence[float] = ()
     by_schedule = _is_scheduled(task)
@@ -273,7 +274,7 @@ def _plan_item(
     current = task.spec.warm_pool_size
     plan = pool_sizing.propose_size(demand, known, current=current, target=target, largest=task.spec.max_concurrent)
     asked = task.spec.environment.resources
-    # A pod that waits costs what it reserves.
+    # An idle pod costs what it reserves.
     requests, limits = (asked.requests or Amounts(), asked.limit) if asked else (Amounts(), Amounts())
     cpu, _ = request_and_limit((requests.cpu, limits.cpu), (settings.pod_cpu_request, settings.pod_cpu))
     memory, _ = request_and_limit((requests.memory, limits.memory), (settings.pod_memory_request, settings.pod_memory))

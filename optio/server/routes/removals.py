@@ -1,4 +1,5 @@
-"""Release a held removal: let tasks go whose files are gone in numbers."""
+"""The route that releases a held removal: it lets tasks go whose files disappeared in large numbers (see
+`optio.model.removal`)."""
 
 import asyncio
 import logging
@@ -32,7 +33,7 @@ class RemovalController(Controller):
         digest = document.get("digest")
         if not isinstance(digest, str):
             hint = "send the `digest` of `removal` in GET /api/registry"
-            raise Invalid("the release names no removal", [Problem("/digest", "must be a text", hint=hint)])
+            raise Invalid("the release names no removal", [Problem("/digest", "must be a string", hint=hint)])
         async with hub.turn:
             task_ids = await _find(hub, digest)
             await release(hub, task_ids, request.state.actor)
@@ -41,8 +42,8 @@ class RemovalController(Controller):
 
 
 async def _find(hub: Hub, digest: str) -> list[str]:
-    """The held tasks that the digest names. They may be held by another server alone, so the store is asked too. Raises
-    Conflict."""
+    """Return the ids of the held tasks that the digest names. Another server alone may hold them, so the store is asked too.
+    Raises Conflict."""
     snapshot = hub.live.current
     if snapshot.removal is not None and snapshot.removal.digest == digest:
         if snapshot.unreadable:
@@ -58,7 +59,7 @@ async def _find(hub: Hub, digest: str) -> list[str]:
 
 
 async def release(hub: Hub, task_ids: Sequence[str], actor: str) -> None:
-    """Let these held tasks go: note it for all servers, and serve without them here. Raises StoreUnavailable."""
+    """Release held tasks: record it for all servers, and reload without them here. Raises StoreUnavailable."""
     await asyncio.to_thread(hub.services.store.release_removals, task_ids, actor)
     log.warning("%d held tasks were released by %s", len(task_ids), actor)
     await hub.reload(())

@@ -1,4 +1,4 @@
-"""Runs: started, listed, shown, cancelled, retried. `/api/workflow-runs` keeps the seed's name."""
+"""Routes of runs: start, list, show, cancel, retry and delete. A run is called a workflow run in URLs."""
 
 import asyncio
 import hashlib
@@ -31,7 +31,7 @@ Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most runs in th
 
 
 class RunController(Controller):
-    """See the module."""
+    """Routes of `/api/workflow-runs`, `/api/runs` and of the runs of a task."""
 
     tags = ("runs",)
 
@@ -39,9 +39,9 @@ class RunController(Controller):
     async def start(
         self, task_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
     ) -> Response[dict[str, Any]]:
-        """Start a run by hand. An empty body, `{}` and `{"params": null}` all mean: no parameters. The same
-        `Idempotency-Key` with the same body gives the same run, with status 200 instead of 202. So does a run that stands for
-        the same business key (the task's `dedupe`), with `duplicate`; or it is a conflict that names that run."""
+        """Start a run by hand. An empty body, `{}` and `{"params": null}` all mean: no parameters. The same `Idempotency-Key`
+        with the same body returns the same run, with status 200 instead of 202. A run with the same business key (the task's
+        `dedupe`) is returned likewise, with `duplicate`, or named by a 409, as the task says."""
         began = datetime.now(UTC)
         body = await request_body.read_raw(request, hub.services.settings.max_body_bytes)
         once = idempotency_of(request, f"runs:{task_id}", body)
@@ -75,7 +75,7 @@ class RunController(Controller):
         cursor: FromQuery[str | None] = None,
         limit: Limit = 50,
     ) -> dict[str, Any]:
-        """Runs of one task, newest first. A task that is gone still has its runs."""
+        """List the runs of one task, newest first. A task that is gone still has its runs."""
         listed = await _page(hub, RunFilter(task_id=task_id, state=state_name), cursor, limit)
         if not listed["items"]:
             hub.live.current.registry.task(task_id)
@@ -91,17 +91,17 @@ class RunController(Controller):
         cursor: FromQuery[str | None] = None,
         limit: Limit = 50,
     ) -> dict[str, Any]:
-        """Runs of all tasks, newest first."""
+        """List the runs of all tasks, newest first."""
         return await _page(hub, RunFilter(task_id=task, state=state_name, trigger=trigger), cursor, limit)
 
     @get("/api/workflow-runs/{run_id:str}", opt=role("viewer"))
     async def show(self, run_id: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
-        """A run with its attempts, events, output, cost and tokens."""
+        """Show a run with its attempts, events, output, cost and tokens."""
         return await asyncio.to_thread(_details, hub, run_id)
 
     @post("/api/workflow-runs/{run_id:str}/retry", status_code=202, opt=role("operator"))
     async def retry(self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> dict[str, Any]:
-        """Start a failed run again, at once, on the definition and parameters that it had, with all its retries and its whole
+        """Start a failed run again, at once, with its original definition and parameters, all its retries and its whole
         budget."""
         refuse_unknown(request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes)))
         run = await asyncio.to_thread(hub.services.store.retry, run_id, request.state.actor)
@@ -112,7 +112,7 @@ class RunController(Controller):
 
     @post("/api/workflow-runs/{run_id:str}/cancel", status_code=202, opt=role("operator"))
     async def cancel(self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> dict[str, Any]:
-        """Cancel a queued run, or stop a running one with everything it started."""
+        """Cancel a queued run, or stop a running one with every process it started."""
         refuse_unknown(request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes)))
         run = await asyncio.to_thread(hub.services.store.cancel, run_id, request.state.actor)
         hub.services.broker.tell(Topic.CANCEL, run_id)
@@ -123,13 +123,13 @@ class RunController(Controller):
 
     @delete("/api/workflow-runs/{run_id:str}", opt=role("admin"))
     async def forget(self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> None:
-        """Delete a run that has ended, with its attempts, events and log. A conflict while it is queued or running."""
+        """Delete a run that has ended, with its attempts, events and log. While it is queued or running the answer is 409."""
         await asyncio.to_thread(hub.services.store.delete_run, run_id)
         log.info("run %s was deleted by %s", run_id, request.state.actor, extra={"event": "run_deleted", "run_id": run_id})
 
 
 def idempotency_of(request: Request[Any, Any, Any], scope: str, body: bytes) -> IdempotencyKey | None:
-    """The request's Idempotency-Key; raises Invalid for one that cannot be kept."""
+    """Return the request's Idempotency-Key, bound to a scope and the body. Raises Invalid for a key that cannot be stored."""
     keys = request.headers.getall("idempotency-key", [])
     if not keys:
         return None
@@ -162,7 +162,7 @@ def _started(run: Run, *, first: bool, duplicate: bool = False) -> Response[dict
 
 
 def refuse_unknown(document: dict[str, Any], *known: str, hint: str | None = None) -> None:
-    """Raises Invalid for keys that would be ignored."""
+    """Raise Invalid for keys that would otherwise be ignored."""
     unknown = sorted(set(document) - set(known))
     if unknown:
-        raise Invalid("unknown keys", [Problem(pointer((key,)), "is not known here", hint=hint) for key in unknown])
+        raise Invalid("unknown keys", [Problem(pointer((key,)), "is unknown", hint=hint) for key in unknown])

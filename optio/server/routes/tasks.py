@@ -1,4 +1,4 @@
-"""Tasks as they are served, and changes of their files."""
+"""Routes of tasks: read them as they are served, change their files, pause them, and list what their schedules did."""
 
 import asyncio
 import contextlib
@@ -32,21 +32,21 @@ Incoming = Request[Any, Any, Any]
 
 
 class TaskController(Controller):
-    """See the module."""
+    """Routes of `/api/tasks` and `/api/definitions`."""
 
     tags = ("tasks",)
 
     @get("/api/tasks", opt=role("viewer"))
     async def every(self, hub: NamedDependency[Hub]) -> dict[str, Any]:
-        """All tasks of the generation that is served."""
+        """List all tasks of the served generation."""
         snapshot, pauses = hub.live.current, await _pauses(hub)
         items = hub.task_list.encoded(snapshot, pauses)
         return {"items": items, "next": None, "generation": snapshot.number}
 
     @post("/api/tasks", status_code=201, opt=role("admin"))
     async def create(self, request: Incoming, hub: NamedDependency[Hub]) -> Answer:
-        """Write a file for a new task, and serve it. What compiles with warnings says so under `warnings`. The same
-        `Idempotency-Key` with the same body gives the first answer again, with status 200."""
+        """Write a file for a new task, and serve it. Compiler warnings are listed under `warnings`. The same `Idempotency-Key`
+        with the same body returns the first answer again, with status 200."""
         document, once = await _received(request, hub, "tasks")
 
         def write() -> WriteResult:
@@ -60,7 +60,7 @@ class TaskController(Controller):
 
     @get("/api/tasks/{task_id:str}", opt=role("viewer"))
     async def show(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> Answer:
-        """One task. Its `ETag` is its digest: send it as `If-Match` with a change."""
+        """Show one task. Its `ETag` is its digest: send it as `If-Match` with a change."""
         snapshot = hub.live.current
         task = snapshot.registry.task(task_id)
         paused = (await _pauses(hub)).get(task_id)
@@ -68,7 +68,8 @@ class TaskController(Controller):
 
     @get("/api/definitions/{digest:str}", opt=role("viewer"))
     async def definition(self, digest: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
-        """The definition of this digest, served or not: what a run says under `definition` is what it was made by."""
+        """Show the definition with this digest, whether it is still served or not. A run names its definition under
+        `definition`."""
         return serializers.definition(await asyncio.to_thread(hub.services.store.definition, digest))
 
     @patch("/api/tasks/{task_id:str}", opt=role("admin"))
@@ -83,8 +84,8 @@ class TaskController(Controller):
 
     @delete("/api/tasks/{task_id:str}", status_code=204, opt=role("admin"))
     async def remove(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> None:
-        """Delete the task's file. Its triggers end at once; runs that wait or run finish on the definition they have. A task
-        whose file is gone already, and whose removal is held, is released."""
+        """Delete the task's file. Its triggers end at once; queued and running runs finish with the definition they have. If
+        the file is already gone and the removal is held, the task is released."""
         digests = _digests(request)
         async with hub.turn:
             task = hub.live.current.registry.task(task_id)
@@ -94,24 +95,24 @@ class TaskController(Controller):
                 await release(hub, (task_id,), request.state.actor)
             else:
                 await _done(hub, lambda: hub.files.delete(task, digests))
-                # Other servers of this tree see files that go, and must not hold them. The task is gone here in any case.
+                # Other servers of this tree see the file disappear, and must not hold its task, which is gone here in any case.
                 with contextlib.suppress(StoreUnavailable):
                     await asyncio.to_thread(hub.services.store.release_removals, [task_id], request.state.actor)
 
     @post("/api/tasks/{task_id:str}/pause", status_code=200, opt=role("operator"))
     async def pause(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> dict[str, Any]:
-        """Let nothing of the task start until it is resumed: triggers are accepted, runs wait, what runs goes on. It holds
-        through restarts and edits. `{"reason": "..."}` says why, to everybody who asks why a run waits."""
+        """Pause a task until it is resumed: triggers are accepted, new runs wait, running ones continue. A pause outlasts
+        restarts and edits. `{"reason": "..."}` is shown to everybody who asks why a run waits."""
         document = request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes))
         refuse_unknown(document, "reason")
         reason = document.get("reason")
         reason = "" if reason is None else reason
         if not isinstance(reason, str) or len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
             problem = Problem("/reason", f"must be a line of text with at most {MAX_REASON_LENGTH} characters")
-            raise Invalid("the reason cannot be kept", [problem])
+            raise Invalid("invalid reason", [problem])
         store = hub.services.store
         if task_id not in hub.live.current.registry.tasks:
-            # Of a task that is gone runs may be left that nobody wants to start.
+            # A task that is gone may have queued runs that nobody wants to start.
             page = await asyncio.to_thread(store.runs, RunFilter(task_id=task_id), limit=1)
             if not page.items:
                 hub.live.current.registry.task(task_id)
@@ -120,7 +121,7 @@ class TaskController(Controller):
 
     @post("/api/tasks/{task_id:str}/resume", status_code=200, opt=role("operator"))
     async def resume(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> dict[str, Any]:
-        """End the task's pause: what waits for nothing else starts at once."""
+        """End the task's pause: runs that wait for nothing else start at once."""
         refuse_unknown(request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes)))
         ended = await asyncio.to_thread(hub.services.store.resume, task_id)
         if ended is None:
@@ -130,7 +131,7 @@ class TaskController(Controller):
 
     @get("/api/tasks/{task_id:str}/triggers", opt=role("viewer"))
     async def triggers(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
-        """What may start the task, at most one trigger of each type."""
+        """List the triggers of a task, at most one of each type."""
         return {"items": serializers.triggers(hub.live.current.registry.task(task_id)), "next": None}
 
     @get("/api/tasks/{task_id:str}/slots", opt=role("viewer"))
@@ -141,8 +142,8 @@ class TaskController(Controller):
         cursor: FromQuery[str | None] = None,
         limit: Limit = 50,
     ) -> dict[str, Any]:
-        """What became of each time of the task's schedule, newest first: the run that it started, or why none. Where many were
-        missed in a row, the older ones are one item with their number. A task that is gone still has its slots."""
+        """List the times of the task's schedule, newest first, each with the run that it started, or why it started none. Where
+        many were missed in a row, the older ones are one item with their number. A task that is gone still has its slots."""
         found = await asyncio.to_thread(hub.services.store.slots, task_id, cursor=cursor, limit=limit)
         if not found.items and cursor is None:
             hub.live.current.registry.task(task_id)
@@ -150,8 +151,8 @@ class TaskController(Controller):
 
     @post("/api/tasks/{task_id:str}/triggers", status_code=201, opt=role("admin"))
     async def add_trigger(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Answer:
-        """Give the task one more trigger. A webhook's `secret` may be sent as a text: it is kept apart, its name goes into
-        the file, and no answer ever holds it. `Idempotency-Key` works as with tasks."""
+        """Add a trigger to the task. A webhook's `secret` may be sent as text: it is stored separately, its name goes into the
+        file, and no answer ever contains it. `Idempotency-Key` works as for tasks."""
         document, once = await _received(request, hub, f"triggers:{task_id}")
         kind = str(document.get("type"))
 
@@ -168,14 +169,14 @@ class TaskController(Controller):
 
     @get("/api/tasks/{task_id:str}/triggers/{kind:str}", opt=role("viewer"))
     async def trigger(self, task_id: FromPath[str], kind: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
-        """The trigger of this type."""
+        """Show the trigger of this type."""
         return _trigger(hub.live.current.registry.task(task_id), kind)
 
     @delete("/api/tasks/{task_id:str}/triggers/{kind:str}", status_code=204, opt=role("admin"))
     async def remove_trigger(
         self, task_id: FromPath[str], kind: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
     ) -> None:
-        """Take the trigger of this type out of the task's file."""
+        """Remove the trigger of this type from the task's file."""
         digests = _digests(request)
         async with hub.turn:
             task = _with_file(hub, task_id)
@@ -183,7 +184,7 @@ class TaskController(Controller):
 
 
 def _with_file(hub: Hub, task_id: str) -> CompiledTask:
-    """The task, to be changed in its file. Raises NotFound, and Conflict for a held task, which has none."""
+    """Return a task whose file can be changed. Raises NotFound, and Conflict for a held task, which has no file."""
     task = hub.live.current.registry.task(task_id)
     if task_id in hub.live.current.held:
         cure = f"put it back, or remove the task with DELETE /api/tasks/{task_id}"
@@ -232,7 +233,7 @@ async def _written(
     *,
     status: int = 201,
 ) -> Answer:
-    """Write, serve, and answer with what is served now."""
+    """Write a file, serve the result, and answer with what is served then."""
     written = await _done(hub, write)
     location, digest, content = answer(hub.live.current, written)
     content = {**content, "warnings": [_warning(problem) for problem in (*written.warnings, *_not_applied(hub, written))]}
@@ -244,7 +245,7 @@ async def _written(
 
 
 async def _done(hub: Hub, write: Callable[[], WriteResult]) -> WriteResult:
-    # A store that is away now would leave a file that is written, but not served.
+    # If the store is unavailable, the file would be written but not served.
     await asyncio.to_thread(hub.services.store.check)
     drift = hub.live.current.drift
     if drift is not None:
@@ -258,12 +259,14 @@ async def _done(hub: Hub, write: Callable[[], WriteResult]) -> WriteResult:
     except StoreUnavailable as err:
         raise StoreUnavailable(f"`{written.path}` is written, and will be served as soon as the store is back: {err}") from err
     if hub.live.current.drift is not None:
-        raise Conflict(f"`{written.path}` is written, and not served: another server was faster: {hub.live.current.drift.cure}")
+        raise Conflict(
+            f"`{written.path}` is written but not served, because another server was faster: {hub.live.current.drift.cure}"
+        )
     return written
 
 
 def _not_applied(hub: Hub, written: WriteResult) -> list[Problem]:
-    """What of the task's environment the executor of this installation does not apply."""
+    """Return a warning for each part of the task's environment that this installation's executor does not apply."""
     task = hub.live.current.registry.tasks[written.task_id]
     return [
         Problem(f"/environment/{name}", text, code="OPT523", hint="set OPTIO_EXECUTOR=kubernetes to run agents as pods")
@@ -277,7 +280,7 @@ def _warning(problem: Problem) -> dict[str, Any]:
 
 
 def _digests(request: Incoming) -> Collection[str] | None:
-    """The digests of `If-Match`; None without one."""
+    """Return the digests of `If-Match`, or None without that header."""
     given = request.headers.get("if-match")
     if given is None:
         return None
