@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 PRIVATE = 0o600
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_OTHER_USERS_BITS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def write(path: Path, data: bytes) -> None:
@@ -44,11 +44,11 @@ def narrow(path: Path) -> bool:
     """
     try:
         found = path.lstat()
-        if not stat.S_ISREG(found.st_mode) or not found.st_mode & _OTHERS:
+        if not stat.S_ISREG(found.st_mode) or not found.st_mode & _OTHER_USERS_BITS:
             return True
         if found.st_uid != os.geteuid():
             return False
-        path.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS)
+        path.chmod(stat.S_IMODE(found.st_mode) & ~_OTHER_USERS_BITS)
     except FileNotFoundError:
         return True
     except OSError:

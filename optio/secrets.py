@@ -13,7 +13,7 @@ from optio.model.registry import CompiledTask
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 PREFIX = "OPTIO_SECRET_"
 # A value that was changed in its file counts after this long.
-_FRESH_S = 1.0
+_CACHE_S = 1.0
 
 
 def secret_names(task: CompiledTask) -> list[str]:
@@ -58,7 +58,7 @@ class LocalSecrets:
         # Asked for with every webhook: a file is read once a second, however many come.
         now = time.monotonic()
         known = self._read.get(name)
-        if known is None or now - known[0] > _FRESH_S:
+        if known is None or now - known[0] > _CACHE_S:
             try:
                 value = (self._directory / name).read_text(encoding="utf-8").removesuffix("\n")
             except (OSError, UnicodeDecodeError):

@@ -15,7 +15,7 @@ from optio.model.defaults import MAX_WORKFLOW_CONCURRENT
 from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import parse_quantity
 from optio.model.removal_limit import DEFAULT_REMOVAL_LIMIT, RemovalLimit
-from optio.model.text import duration
+from optio.model.text import parse_duration
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -42,13 +42,13 @@ def _port(text: str) -> int:
 
 
 def _span(text: str) -> timedelta:
-    return duration(text)
+    return parse_duration(text)
 
 
 def _keep(text: str) -> timedelta:
     days = re.fullmatch(r"(\d{1,5})d", text, re.ASCII)
     try:
-        span = duration(text) if days is None else timedelta(days=int(days[1]))
+        span = parse_duration(text) if days is None else timedelta(days=int(days[1]))
     except ValueError:
         span = timedelta(0)
     if not span:
@@ -284,14 +284,14 @@ _FROM_FILE = ("database_url", "redis_url", "token", "egress_key")
 # Up to the last `@`: also where a password has a `/` or an `@` that it must not have.
 _CREDENTIALS = re.compile(r"//.*@")
 # Variables that are no settings: a run's own, and the one that shows tracebacks.
-_OTHERS = {"OPTIO_DEBUG", "OPTIO_RUN_ID", "OPTIO_TASK_ID", "OPTIO_ATTEMPT", "OPTIO_DEADLINE", "OPTIO_RESULT_FILE"}
+_OTHER_VARIABLES = {"OPTIO_DEBUG", "OPTIO_RUN_ID", "OPTIO_TASK_ID", "OPTIO_ATTEMPT", "OPTIO_DEADLINE", "OPTIO_RESULT_FILE"}
 
 
-def unknown(environ: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
+def unknown_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
     """Variables that look like settings and are none, each with the one that was probably meant."""
     known = {f"OPTIO_{name.upper()}" for name in SETTINGS} | {f"OPTIO_{name.upper()}_FILE" for name in _FROM_FILE}
     for name in sorted(environ):
-        if name.startswith("OPTIO_") and not name.startswith("OPTIO_SECRET_") and name not in known | _OTHERS:
+        if name.startswith("OPTIO_") and not name.startswith("OPTIO_SECRET_") and name not in known | _OTHER_VARIABLES:
             yield name, next(iter(get_close_matches(name, known, n=1, cutoff=0.85)), None)
 
 

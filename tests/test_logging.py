@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from optio.telemetry.base import about
+from optio.telemetry.base import log_context
 from optio.telemetry.logs import MAX_WAITING_BYTES, JsonFormatter, LogHandler, Outlet, TextFormatter
 from tests.runs.support import accept, done, opened
 from tests.support import COMMAND_TASK, ROOT, Dev, command_task, eventually
@@ -42,7 +42,7 @@ def test_a_line_of_text_has_time_level_and_words() -> None:
 
 
 def test_a_line_of_json_is_one_object_that_names_what_it_is_about() -> None:
-    with about(run_id="r1", task_id="job", worker="w"):
+    with log_context(run_id="r1", task_id="job", worker="w"):
         entry = json.loads(JsonFormatter().format(record("ended", event="run_finished")))
 
     assert entry.pop("time").endswith("Z")
@@ -58,7 +58,7 @@ def test_a_line_of_json_is_one_object_that_names_what_it_is_about() -> None:
 
 
 def test_a_line_about_a_run_names_it_even_where_the_words_do_not() -> None:
-    with about(run_id="r1"):
+    with log_context(run_id="r1"):
         silent, saying = TextFormatter().format(record("a bug")), TextFormatter().format(record("run r1: a bug"))
 
     assert silent.endswith("a bug (run r1)")
@@ -66,7 +66,7 @@ def test_a_line_about_a_run_names_it_even_where_the_words_do_not() -> None:
 
 
 def test_what_a_line_says_of_itself_wins_over_what_is_being_done() -> None:
-    with about(run_id="outer"), about(task_id="job"):
+    with log_context(run_id="outer"), log_context(task_id="job"):
         entry = json.loads(JsonFormatter().format(record("x", run_id="inner")))
 
     assert (entry["run_id"], entry["task_id"]) == ("inner", "job")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from optio.errors import SettingsError
-from optio.settings import SETTINGS, Settings, unknown
+from optio.settings import SETTINGS, Settings, unknown_variables
 
 
 def test_defaults_need_nothing() -> None:
@@ -144,7 +144,7 @@ def test_every_setting_is_shown_without_its_secret() -> None:
 def test_variables_that_are_no_settings_are_found() -> None:
     environ = {"OPTIO_PROT": "1", "OPTIO_COLOUR": "1", "OPTIO_SECRET_X": "1", "OPTIO_DEBUG": "1", "OPTIO_PORT": "1", "PATH": ""}
 
-    assert list(unknown(environ)) == [("OPTIO_COLOUR", None), ("OPTIO_PROT", "OPTIO_PORT")]
+    assert list(unknown_variables(environ)) == [("OPTIO_COLOUR", None), ("OPTIO_PROT", "OPTIO_PORT")]
 
 
 @pytest.mark.parametrize("name", ["database_url", "redis_url", "token"])
@@ -157,7 +157,7 @@ def test_a_value_that_holds_a_credential_may_stand_in_a_file(tmp_path: Path, nam
 
     assert getattr(made, name) == value
     assert made.origins[name] == f"{variable}_FILE"
-    assert list(unknown({f"{variable}_FILE": "x"})) == []
+    assert list(unknown_variables({f"{variable}_FILE": "x"})) == []
     with pytest.raises(SettingsError, match="both set"):
         Settings.load({f"{variable}_FILE": str(tmp_path / "value"), variable: value})
 

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 REPLY_TIMEOUT_S = 1.0
 # After a failure nothing is tried for this long.
 RETRY_PAUSE_S = 0.5
-_LONGEST = 300
+_MAX_ERROR_LENGTH = 300
 
 
 def client(url: str, patience: float = REPLY_TIMEOUT_S, *, again: int = 1) -> "redis.Redis":
@@ -52,7 +52,7 @@ class Troubles:
 
     def begin(self, part: str, error: Exception) -> None:
         """This part cannot use Redis."""
-        words = f"{type(error).__name__}: {error}"[:_LONGEST]
+        words = f"{type(error).__name__}: {error}"[:_MAX_ERROR_LENGTH]
         self._failed()
         with self._lock:
             if not self._found:

@@ -22,22 +22,22 @@ KEY = "optio:runs"
 QUEUE = "runs"
 ACTOR = "start"
 # Seconds. What waits for longer was found by a sweep.
-_STALE = 60
+_STALE_S = 60
 # Beyond the number of workers a hint tells nobody anything new.
-_MOST = 1_000
+_MAX_QUEUED = 1_000
 # Longer ones are none of ours.
-_LONGEST_MESSAGE = 4_096
-_LONGEST_ID = 100
+_MAX_MESSAGE_BYTES = 4_096
+_MAX_ID_LENGTH = 100
 # Seconds: a consumer looks so often whether it is wanted, and waits so long in Redis.
-_LOOK = 0.2
-_WAIT = 1
+_POLL_INTERVAL_S = 0.2
+_POP_TIMEOUT_S = 1
 # Seconds between two lines in the log about messages that are none of ours.
-_QUIET = 10.0
+_LOG_INTERVAL_S = 10.0
 
 
 def read(data: bytes) -> str | None:
     """The run id in a message; None if no queue of ours has sent it."""
-    if len(data) > _LONGEST_MESSAGE:
+    if len(data) > _MAX_MESSAGE_BYTES:
         return None
     try:
         message = dramatiq.Message.decode(data)
@@ -46,7 +46,7 @@ def read(data: bytes) -> str | None:
     if message.actor_name != ACTOR or len(message.args) != 1 or message.kwargs:
         return None
     run_id = message.args[0]
-    return run_id if isinstance(run_id, str) and 0 < len(run_id) <= _LONGEST_ID else None
+    return run_id if isinstance(run_id, str) and 0 < len(run_id) <= _MAX_ID_LENGTH else None
 
 
 class StartQueue(dramatiq.Broker):
@@ -65,7 +65,7 @@ class StartQueue(dramatiq.Broker):
         self.url = url
         self._client = client(url)
         self._strange = 0
-        self._told = -_QUIET
+        self._told = -_LOG_INTERVAL_S
         self.actor = dramatiq.actor(broker=self, queue_name=QUEUE, actor_name=ACTOR)(take)
         self._worker: dramatiq.Worker | None = None
 
@@ -115,8 +115,8 @@ class StartQueue(dramatiq.Broker):
     def _push(self, data: bytes) -> None:
         with self._client.pipeline(transaction=False) as pipe:
             pipe.rpush(KEY, data)
-            pipe.ltrim(KEY, -_MOST, -1)
-            pipe.expire(KEY, _STALE)
+            pipe.ltrim(KEY, -_MAX_QUEUED, -1)
+            pipe.expire(KEY, _STALE_S)
             pipe.execute()
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30_000) -> Consumer:
@@ -137,7 +137,7 @@ class StartQueue(dramatiq.Broker):
         """Say that a message was dropped; many of them are said together."""
         self._strange += 1
         now = time.monotonic()
-        if now - self._told < _QUIET:
+        if now - self._told < _LOG_INTERVAL_S:
             return
         self._told = now
         more = f", and {self._strange - 1} before it" if self._strange > 1 else ""
@@ -150,11 +150,11 @@ class _Consumer(Consumer):
 
     def __init__(self, queue: StartQueue) -> None:
         self._queue = queue
-        self._client = client(queue.url, _WAIT + 1.0)
+        self._client = client(queue.url, _POP_TIMEOUT_S + 1.0)
 
     def __next__(self) -> MessageProxy | None:
         queue = self._queue
-        if not queue.open.wait(_LOOK) or queue.closing.is_set():
+        if not queue.open.wait(_POLL_INTERVAL_S) or queue.closing.is_set():
             return None
         try:
             found = self._pop()
@@ -176,7 +176,7 @@ class _Consumer(Consumer):
 
     def _pop(self) -> bytes | None:
         try:
-            found = self._client.blpop([KEY], timeout=_WAIT)
+            found = self._client.blpop([KEY], timeout=_POP_TIMEOUT_S)
         except redis.ResponseError as err:
             if not self._queue.cured(self._client, err):
                 raise

@@ -9,12 +9,12 @@ import redis
 from optio.broker.connection import client, is_open_to_others
 from optio.model.probe_result import ERROR, OK, WARNING, ProbeResult
 
-_PATIENCE = 2.0
+_REPLY_TIMEOUT_S = 2.0
 
 
 def examine(url: str) -> Iterator[ProbeResult]:
     """One finding after the other; raises ValueError for a URL that cannot be read."""
-    with closing(client(url, _PATIENCE)) as connection:
+    with closing(client(url, _REPLY_TIMEOUT_S)) as connection:
         where = "{host}:{port}".format(**{"host": "this machine", "port": "-", **connection.connection_pool.connection_kwargs})
         try:
             info: dict[str, Any] = connection.info()

@@ -15,7 +15,7 @@ from optio.broker.base import Listener, Topic
 from optio.broker.listeners import Listeners
 
 log = logging.getLogger(__name__)
-_LONGEST_SOCKET_PATH = 100
+_MAX_SOCKET_PATH_LENGTH = 100
 _TRIES = 100
 
 
@@ -121,7 +121,7 @@ class LocalBroker:
 def _short(directory: Path) -> Path:
     """A socket's path has a small limit: a deep data directory gets a stand-in among the temporary files."""
     absolute = directory.absolute()
-    if len(str(absolute)) <= _LONGEST_SOCKET_PATH - 32:
+    if len(str(absolute)) <= _MAX_SOCKET_PATH_LENGTH - 32:
         return absolute
     name = hashlib.sha256(str(absolute).encode()).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"optio-{os.getuid()}-{name}"

@@ -20,16 +20,16 @@ from optio.broker.listeners import Listeners
 
 log = logging.getLogger(__name__)
 # Hints that wait to be sent. A START beyond the number of workers tells nobody anything new.
-_MOST_STARTS = 64
-_MOST_HINTS = 10_000
+_MAX_STARTS = 64
+_MAX_HINTS = 10_000
 _BATCH = 500
 # Seconds: so often it is looked whether Redis can be written, and whether it still talks to us.
-_CHECK = 1.0
+_CHECK_INTERVAL_S = 1.0
 # Seconds without an answer after which it does not.
-_SILENCE = 2.0
+_SILENCE_S = 2.0
 # Seconds: topics that are wanted later are listened to so soon.
-_LOOK = 0.25
-_LONGEST_KEY = 100
+_POLL_INTERVAL_S = 0.25
+_MAX_KEY_LENGTH = 100
 
 
 class RedisBroker:
@@ -47,7 +47,7 @@ class RedisBroker:
         self._queue = StartQueue(url, lambda run_id: self._listeners.dispatch(Topic.START, run_id), self._troubles)
         self._lock = threading.Lock()
         self._starts: deque[str] = deque(maxlen=1)
-        self._hints: deque[tuple[Topic, str]] = deque(maxlen=_MOST_HINTS)
+        self._hints: deque[tuple[Topic, str]] = deque(maxlen=_MAX_HINTS)
         self._bell = threading.Event()
         self._closing = threading.Event()
         self._ear: threading.Thread | None = None
@@ -77,7 +77,7 @@ class RedisBroker:
     def _speak(self) -> None:
         checked = 0.0
         while True:
-            self._bell.wait(_CHECK)
+            self._bell.wait(_CHECK_INTERVAL_S)
             self._bell.clear()
             last = self._closing.is_set()
             if last and self._troubles.has("speak"):
@@ -86,7 +86,7 @@ class RedisBroker:
                 self._publish()
                 while self._starts:
                     self._queue.put(self._starts.popleft())
-                if time.monotonic() - checked >= _CHECK:
+                if time.monotonic() - checked >= _CHECK_INTERVAL_S:
                     checked = time.monotonic()
                     # A write: one that is full, or a read-only replica, answers a PING.
                     self._client.set("optio:alive", int(time.time()), ex=60)
@@ -152,17 +152,17 @@ class RedisBroker:
                 if wanted - have:
                     pubsub.subscribe(*(self._channel + topic for topic in wanted - have))
                     have = wanted
-                message = pubsub.get_message(timeout=_LOOK)
+                message = pubsub.get_message(timeout=_POLL_INTERVAL_S)
                 now = time.monotonic()
                 if message is not None:
                     heard, asked = now, None
                     self._heard(message)
-                elif asked is None and now - heard >= _CHECK:
+                elif asked is None and now - heard >= _CHECK_INTERVAL_S:
                     # Silence counts from here: it may be us who stood still until now.
                     asked = now
                     pubsub.ping()
-                elif asked is not None and now - asked > _SILENCE:
-                    raise redis.TimeoutError(f"no answer for {_SILENCE:.0f} s")
+                elif asked is not None and now - asked > _SILENCE_S:
+                    raise redis.TimeoutError(f"no answer for {_SILENCE_S:.0f} s")
 
     def _heard(self, message: dict[str, object]) -> None:
         channel, data = message.get("channel"), message.get("data")
@@ -173,10 +173,10 @@ class RedisBroker:
             self._listeners.dispatch(Topic.REGISTRY, "")
         if message.get("type") != "message" or not isinstance(channel, bytes) or not isinstance(data, bytes):
             return
-        name, _, key = data[: _LONGEST_KEY + 16].partition(b" ")
+        name, _, key = data[: _MAX_KEY_LENGTH + 16].partition(b" ")
         if name != self._name:
             topic = channel.decode("utf-8", "replace").removeprefix(self._channel)
-            self._listeners.dispatch(Topic(topic), key.decode("utf-8", "replace")[:_LONGEST_KEY])
+            self._listeners.dispatch(Topic(topic), key.decode("utf-8", "replace")[:_MAX_KEY_LENGTH])
 
     def ready(self, room: bool) -> None:
         """See `Broker.ready`."""

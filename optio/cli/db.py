@@ -11,7 +11,7 @@ from optio.cli.shared import flags, render_probe, render_run
 from optio.errors import SettingsError, StoreUnavailable
 from optio.model.probe_result import ERROR
 from optio.model.probe_result import OK as GOOD
-from optio.model.text import duration
+from optio.model.text import parse_duration
 from optio.settings import Settings
 from optio.store.base import Store
 from optio.store.sql.schema import Migration, migrations
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     settings = flags.read_settings(args)
     if args.verb == "migrate":
         try:
-            wait = duration(args.wait).total_seconds() if args.wait else 0.0
+            wait = parse_duration(args.wait).total_seconds() if args.wait else 0.0
         except ValueError as err:
             raise SettingsError(f"--wait: {err}") from err
         return _migrate(settings, wait, as_json=args.json)

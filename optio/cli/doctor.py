@@ -26,7 +26,7 @@ from optio.runs import admission
 from optio.runs.signature import unusable_secrets
 from optio.runtimes import RUNTIMES
 from optio.secrets import LocalSecrets, secret_names
-from optio.settings import Settings, unknown
+from optio.settings import Settings, unknown_variables
 from optio.store.base import Store
 from optio.telemetry.base import are_traces_enabled
 from optio.version import __version__
@@ -101,7 +101,7 @@ def _libraries(settings: Settings) -> Iterator[Check]:
 
 
 def _environment(settings: Settings) -> Iterator[Check]:
-    for name, meant in unknown(os.environ):
+    for name, meant in unknown_variables(os.environ):
         hint = f"did you mean {meant}?" if meant else "unset it"
         yield Check(name="settings", status="warning", detail=f"{name} is no setting and is ignored", hint=hint)
     if settings.max_body_bytes < MAX_FILE_BYTES:

@@ -9,7 +9,7 @@ from pathlib import Path
 from optio.cli import OK
 from optio.cli.shared import flags, render_run
 from optio.errors import Conflict, SettingsError
-from optio.model.text import duration
+from optio.model.text import parse_duration
 from optio.server.auth import ROLES, token_hash
 from optio.store.base import TokenStore
 from optio.store.values import Token
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.verb == "create":
             try:
-                expires = datetime.now(UTC) + duration(args.expires) if args.expires else None
+                expires = datetime.now(UTC) + parse_duration(args.expires) if args.expires else None
             except ValueError as err:
                 raise SettingsError(f"--expires: {err}") from err
             if args.from_file is not None:

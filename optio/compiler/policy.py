@@ -20,7 +20,7 @@ from optio.model.policy import EFFECTS, Allow, Ceilings, Fleet, PolicySpec
 from optio.model.route import Route, show
 from optio.model.spec import Spec, keys_of, names_of
 from optio.model.task import TaskSpec
-from optio.model.text import duration, money, slug
+from optio.model.text import parse_duration, parse_money, slug
 
 _MAX_NAMESPACE = 63
 _FORMS: dict[str, list[Any]] = {
@@ -165,9 +165,9 @@ def check(task: ResolvedTask, policy: PolicySpec) -> Iterator[Diagnostic]:
 
 def _ceilings(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
     """Report values above the ceilings for single keys; spending per day and month is checked in `spending`."""
-    reads: dict[str, Any] = {"budget_usd": money, "timeout": duration}
+    reads: dict[str, Any] = {"budget_usd": parse_money, "timeout": parse_duration}
     most_kept, kept = ceilings.keep_failed, task.spec.environment.keep_failed
-    if most_kept is not None and kept is not None and duration(kept) > duration(most_kept):
+    if most_kept is not None and kept is not None and parse_duration(kept) > parse_duration(most_kept):
         message = f"`environment.keepFailed` is {kept}, and the policy allows at most {most_kept}"
         hint = f"write {most_kept} or less, or ask the owner of `{POLICY}`"
         yield task.at("OPT613", message, ("environment", "keepFailed"), hint=hint)
@@ -180,7 +180,7 @@ def _ceilings(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
         if asked is None:
             message, hint = (
                 f"no `{key}`: the policy allows at most {most}",
-                f'add `{key}: "{most}"`' if read is money else f"add `{key}: {most}`",
+                f'add `{key}: "{most}"`' if read is parse_money else f"add `{key}: {most}`",
             )
             yield task.at("OPT613", message, (key,), key=True, hint=hint)
         elif read(asked) > read(most):

@@ -10,7 +10,7 @@ from optio.compiler.layers import POLICY
 from optio.compiler.resolved_task import ResolvedTask
 from optio.model.money import DAY, MONTH, ZERO_USD, WorstCase, max_call_usd, max_catch_up_fires, max_run_usd, worst_case
 from optio.model.policy import Ceilings
-from optio.model.text import money
+from optio.model.text import parse_money
 from optio.model.trigger import ScheduleTrigger
 
 # What `startLimit.count` may be.
@@ -45,7 +45,7 @@ def _fires(schedule: ScheduleTrigger | None) -> tuple[int, int] | None:
     if schedule is None or not schedule.enabled:
         return 0, 0
     from optio.scheduling.cron import CronError, check_expression
-    from optio.scheduling.max_fires import most
+    from optio.scheduling.max_fires import max_fires
 
     expression, zone = schedule.config.cron_expression, schedule.config.timezone
     try:
@@ -53,7 +53,7 @@ def _fires(schedule: ScheduleTrigger | None) -> tuple[int, int] | None:
         ZoneInfo(zone)
     except (CronError, ZoneInfoNotFoundError, ValueError, OSError):
         return None
-    return most(expression, zone, DAY.days), most(expression, zone, MONTH.days)
+    return max_fires(expression, zone, DAY.days), max_fires(expression, zone, MONTH.days)
 
 
 def check(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
@@ -66,7 +66,7 @@ def check(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
     for code, cap, key, place in (("OPT603", ceilings.day_usd, "dayUsd", 0), ("OPT313", ceilings.month_usd, "monthUsd", 1)):
         if cap is None:
             continue
-        spent, most = (found.day, found.month)[place], money(cap)
+        spent, most = (found.day, found.month)[place], parse_money(cap)
         length = _LENGTHS[place][1]
         if spent.lacks is not None:
             message = f"without `{spent.lacks}` the spending of its triggers {length} has no limit: {_allowed(key, cap)}"

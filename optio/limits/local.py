@@ -7,7 +7,7 @@ from datetime import timedelta
 
 WINDOW_S = 60.0
 # Keys that have been quiet for a window are forgotten when there are more than this many, at most once a window.
-_MANY = 1024
+_MAX_QUIET_KEYS = 1024
 
 
 class LocalRateWindow:
@@ -50,6 +50,6 @@ class LocalRateWindow:
         """See `RateWindow.close`."""
 
     def _sweep(self, now: float) -> None:
-        if len(self._hits) >= _MANY and now - self._swept >= WINDOW_S:
+        if len(self._hits) >= _MAX_QUIET_KEYS and now - self._swept >= WINDOW_S:
             self._swept = now
             self._hits = {key: hits for key, hits in self._hits.items() if hits and hits[-1] > now - WINDOW_S}

@@ -21,7 +21,7 @@ REPLY_TIMEOUT_S = 0.4
 # After a failure Redis is asked so often whether it is back.
 RETRY_PAUSE_S = 1.0
 # Without another hit nobody knows whether it still fails: the broker does, which looks all the time.
-_FRESH = 3.0
+_PROBLEM_FRESH_S = 3.0
 # Hits that are asked for together.
 _BATCH = 100
 # For each key the times of the hits that were allowed, oldest first, no more than matter; by the clock of Redis, whatever those
@@ -67,7 +67,7 @@ class RedisRateWindow:
         self._own = LocalRateWindow(per_minute, clock=clock)
         self._most = per_minute
         self._clock = clock
-        self._failed = -_FRESH
+        self._failed = -_PROBLEM_FRESH_S
         self._problem: str | None = None
         # The second try is for a connection that had ended while nobody used it.
         retry = Retry(NoBackoff(), 1, supported_errors=(Unconnected,))
@@ -145,7 +145,7 @@ class RedisRateWindow:
 
     def problem(self) -> str | None:
         """See `RateWindow.problem`."""
-        return self._problem if self._clock() - self._failed < _FRESH else None
+        return self._problem if self._clock() - self._failed < _PROBLEM_FRESH_S else None
 
     async def close(self) -> None:
         """See `RateWindow.close`."""

@@ -108,7 +108,7 @@ def _worst(task: ResolvedTask) -> str:
     count = 0
     if schedule is not None:
         try:
-            count = max_fires.most(schedule.cron_expression, schedule.timezone, money.MONTH.days)
+            count = max_fires.max_fires(schedule.cron_expression, schedule.timezone, money.MONTH.days)
         except (cron.CronError, KeyError, ValueError, OSError):
             return lines[0]
     worst = money.worst_case(spec, fires=count, over=money.MONTH)

@@ -73,29 +73,29 @@ class Block(Struct, frozen=True):
 Entry = Host | Block
 
 
-_MOST_BITS = 24
+_MAX_NETWORK_BITS = 24
 
 
 @lru_cache(maxsize=1024)
 def parse(text: str) -> Entry:
     """What the entry stands for; raises BadEntry."""
     if "://" in text:
-        raise _is_url(text)
+        raise _url_error(text)
     host, port = _split(text)
     if host.lower().rstrip(".") in _METADATA_NAMES:
-        raise _is_metadata(host)
+        raise _metadata_error(host)
     network = _network(host)
     if network is None:
         if "/" in text:
-            raise _is_url(text)
+            raise _url_error(text)
         name = host.lower()
         if not _NAME.fullmatch(name) or _NUMBER.fullmatch(name):
-            raise BadEntry(f"`{text}` is no host name", _hint(name), _meant(name, port))
+            raise BadEntry(f"`{text}` is no host name", _hint(name), _suggestion(name, port))
         return Host(name, _number(text, port))
     if network.num_addresses == 1 and str(network.network_address) in METADATA:
-        raise _is_metadata(host)
+        raise _metadata_error(host)
     # Everything at once is said in so many words, and nobody takes it for a narrow list.
-    if network.prefixlen > 0 and any(_holds(network, address) for address in _NEVER_WITHIN):
+    if network.prefixlen > 0 and any(_contains(network, address) for address in _NEVER_WITHIN):
         raise BadEntry(f"`{host}` holds a cloud's metadata address", "leave 169.254.169.254 out")
     return Block(str(network), _number(text, port))
 
@@ -108,7 +108,7 @@ def as_text(entries: Iterable[Entry]) -> str:
 def metadata_within(network: str) -> list[str]:
     """The metadata addresses that a network holds."""
     parsed = ipaddress.ip_network(network)
-    return [address for address in METADATA if _holds(parsed, address)]
+    return [address for address in METADATA if _contains(parsed, address)]
 
 
 def _split(text: str) -> tuple[str, str | None]:
@@ -138,7 +138,7 @@ def _network(host: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
     return network
 
 
-def _holds(network: ipaddress.IPv4Network | ipaddress.IPv6Network, address: str) -> bool:
+def _contains(network: ipaddress.IPv4Network | ipaddress.IPv6Network, address: str) -> bool:
     return ipaddress.ip_address(address) in network
 
 
@@ -156,7 +156,7 @@ def _number(text: str, port: str | None) -> int:
     return int(port)
 
 
-def _is_url(text: str) -> BadEntry:
+def _url_error(text: str) -> BadEntry:
     scheme, _, rest = text.rpartition("://")
     bare = rest.split("/", 1)[0].split("@")[-1]
     if ":" not in bare:
@@ -165,7 +165,7 @@ def _is_url(text: str) -> BadEntry:
     return BadEntry(f"`{masked}` is no host name", "write the host's name alone", bare or None)
 
 
-def _is_metadata(host: str) -> BadEntry:
+def _metadata_error(host: str) -> BadEntry:
     return BadEntry(f"`{host}` is a cloud's metadata address", "delete it: it hands out the node's credentials")
 
 
@@ -175,22 +175,22 @@ def _hint(name: str) -> str:
     if "*" in name:
         rest = name.rpartition("*")[2].lstrip("-.")
         return f"a wildcard stands first: write `*.{rest if _NAME.fullmatch(rest) and '.' in rest else 'example.com'}`"
-    if "-" in name and (whole := _around(*name.split("-", 1))) is not None:
+    if "-" in name and (whole := _smallest_network(*name.split("-", 1))) is not None:
         return f"write `{whole}`, the network that holds these addresses"
     return "write a host name, such as `api.example.com`, or an address such as `10.0.0.0/8`"
 
 
-def _around(first: str, last: str) -> str | None:
+def _smallest_network(first: str, last: str) -> str | None:
     """The smallest network that holds both addresses; None where they are none, and where it would hold half the world."""
     try:
         low, high = ipaddress.IPv4Address(first), ipaddress.IPv4Address(last)
     except ValueError:
         return None
     bits = (int(low) ^ int(high)).bit_length()
-    return str(ipaddress.IPv4Network((int(low) >> bits << bits, 32 - bits))) if bits <= _MOST_BITS else None
+    return str(ipaddress.IPv4Network((int(low) >> bits << bits, 32 - bits))) if bits <= _MAX_NETWORK_BITS else None
 
 
-def _meant(name: str, port: str | None) -> str | None:
+def _suggestion(name: str, port: str | None) -> str | None:
     plain = name.removesuffix(".") if name.isascii() else _ascii(name)
     if plain is None or plain == name or not _NAME.fullmatch(plain) or _NUMBER.fullmatch(plain):
         return None

@@ -132,7 +132,7 @@ def parse(text: str) -> JSONPathQuery:
         text.encode()
         query = _ENVIRONMENT.compile(text)
         _refuse_malformed(query)
-        if _selected(query) > MAX_SELECTED:
+        if _max_selected(query) > MAX_SELECTED:
             raise PathSyntax(f"more than {MAX_SELECTED:,} combinations of selectors", 0)
     except UnicodeEncodeError as err:
         raise PathSyntax("half a character", err.start) from err
@@ -197,9 +197,9 @@ class FilterCost(NamedTuple):
         return 2 * self.anew + self.below
 
 
-def burden(query: JSONPathQuery) -> FilterCost:
+def filter_cost(query: JSONPathQuery) -> FilterCost:
     """The heaviest of its filters."""
-    return highest_cost(_of_filter(selector.expression) for selector in filters(query))
+    return highest_cost(_expression_cost(selector.expression) for selector in filters(query))
 
 
 def highest_cost(burdens: Iterable[FilterCost]) -> FilterCost:
@@ -207,11 +207,11 @@ def highest_cost(burdens: Iterable[FilterCost]) -> FilterCost:
     return max(burdens, default=FilterCost(), key=lambda each: each.weight)
 
 
-def _of_filter(expression: Any) -> FilterCost:
+def _expression_cost(expression: Any) -> FilterCost:
     found = []
     for each in queries(expression):
         if not each.query.singular_query():
-            inner = burden(each.query)
+            inner = filter_cost(each.query)
             whole = isinstance(each, RootFilterQuery)
             below = not whole and any(isinstance(one, JSONPathRecursiveDescentSegment) for one in each.query.segments)
             found.append(FilterCost(inner.anew + whole, inner.below + below))
@@ -242,14 +242,14 @@ def queries(expression: Any) -> Iterator[FilterQuery]:
         stack += getattr(part, "args", ())
 
 
-def _selected(query: JSONPathQuery) -> int:
+def _max_selected(query: JSONPathQuery) -> int:
     """How many values the query may give for one of each kind, its filters' queries included."""
     count = 1
     for segment in query.segments:
         count *= len(segment.selectors)
     for selector in filters(query):
         for each in queries(selector.expression):
-            count *= _selected(each.query)
+            count *= _max_selected(each.query)
     return count
 
 

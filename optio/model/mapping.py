@@ -20,8 +20,8 @@ from optio.model.jsonpath import (
     JSONPathQuery,
     NameSelector,
     PathSyntax,
-    burden,
     descents,
+    filter_cost,
     filters,
     highest_cost,
     parse,
@@ -71,7 +71,7 @@ def compile_path(text: str) -> PayloadPath:
     query = parse(text)
     if descents(query) > 1:
         raise PathSyntax("more than one `..`", text.rfind(".."))
-    return PayloadPath(text, query, _steps(query) if query.singular_query() else None, burden(query))
+    return PayloadPath(text, query, _steps(query) if query.singular_query() else None, filter_cost(query))
 
 
 def _steps(query: JSONPathQuery) -> tuple[str | int, ...]:
@@ -122,7 +122,7 @@ def compile_when(text: str) -> WhenFilter:
         raise PathSyntax("not one filter expression", 0)
     # The filter is asked once, about the one payload: its own queries cost what they cost by themselves.
     inner = (each.query for selector in filters(query) for each in queries(selector.expression))
-    return WhenFilter(text, query, highest_cost(map(burden, inner)))
+    return WhenFilter(text, query, highest_cost(map(filter_cost, inner)))
 
 
 def from_payload(mapping: Mapping[str, Any], payload: Any) -> dict[str, Any]:

@@ -60,19 +60,19 @@ def _cached(canonical: str) -> "Validator":
 
 # A task's schema is one object for as long as the task is served: finding its validator costs no writing out of the schema.
 # The schema is kept beside it, so that its identity cannot become another's.
-_KNOWN: dict[int, tuple[Mapping[str, Any], "Validator"]] = {}
-_MOST_KNOWN = 4096
+_VALIDATORS: dict[int, tuple[Mapping[str, Any], "Validator"]] = {}
+_MAX_VALIDATORS = 4096
 
 
 def _validator_of(schema: Mapping[str, Any]) -> "Validator":
-    known = _KNOWN.get(id(schema))
+    known = _VALIDATORS.get(id(schema))
     return _remember(schema, _cached(json.dumps(schema, sort_keys=True))) if known is None else known[1]
 
 
 def _remember(schema: Mapping[str, Any], made: "Validator") -> "Validator":
-    if len(_KNOWN) >= _MOST_KNOWN:
-        _KNOWN.clear()
-    _KNOWN[id(schema)] = schema, made
+    if len(_VALIDATORS) >= _MAX_VALIDATORS:
+        _VALIDATORS.clear()
+    _VALIDATORS[id(schema)] = schema, made
     return made
 
 
@@ -92,14 +92,14 @@ def apply_defaults(schema: Mapping[str, Any] | None, given: Mapping[str, Any]) -
     return filled
 
 
-def problems(schema: Mapping[str, Any] | None, params: Mapping[str, Any], *, at: Route = ("params",)) -> list[Problem]:
+def params_problems(schema: Mapping[str, Any] | None, params: Mapping[str, Any], *, at: Route = ("params",)) -> list[Problem]:
     """One entry per fault, with a pointer that starts at `at`; empty when the parameters fit."""
     return [Problem(pointer(at + route), message, code) for route, message, code in iter_faults(schema, params)]
 
 
 def iter_faults(schema: Mapping[str, Any] | None, params: Mapping[str, Any]) -> Iterator[tuple[Route, str, str | None]]:
     """Route into the parameters, sentence and schema keyword of each fault; no sentence holds a value of the sender's."""
-    nuls = [(route, "contains a NUL character", None) for route in _nuls(params)]
+    nuls = [(route, "contains a NUL character", None) for route in _find_nuls(params)]
     if schema is None or nuls:
         yield from nuls
         return
@@ -145,7 +145,7 @@ def _explain(error: "ValidationError", route: Route) -> Iterator[tuple[Route, st
     kind: Any = error.kind
     name = type(kind).__name__
     if name == "Required":
-        yield (*route, _bare(kind.property)), "is required and has no default", "required"
+        yield (*route, _unquote(kind.property)), "is required and has no default", "required"
     elif name in ("AdditionalProperties", "UnevaluatedProperties"):
         for key in kind.unexpected:
             yield (*route, key), "is an unknown key" if route else "is not a parameter of this task", "additionalProperties"
@@ -153,7 +153,7 @@ def _explain(error: "ValidationError", route: Route) -> Iterator[tuple[Route, st
         yield route, describe_error(error), kind.name
 
 
-def _bare(value: Any) -> str:
+def _unquote(value: Any) -> str:
     return value.strip('"') if isinstance(value, str) else str(value)
 
 
@@ -183,7 +183,7 @@ _SENTENCES: dict[str, Any] = {
     "MaxLength": lambda k: f"is longer than {k.limit} characters",
     "MinLength": lambda k: f"is shorter than {k.limit} characters",
     "Pattern": lambda k: f"does not match the pattern `{k.pattern}`",
-    "Format": lambda k: f"is no {_bare(k.format)}",
+    "Format": lambda k: f"is no {_unquote(k.format)}",
     "Minimum": lambda k: f"is less than {k.limit}",
     "Maximum": lambda k: f"is more than {k.limit}",
     "ExclusiveMinimum": lambda k: f"must be more than {k.limit}",
@@ -194,7 +194,7 @@ _SENTENCES: dict[str, Any] = {
     "MaxProperties": lambda k: f"has more than {k.limit} keys",
     "UniqueItems": lambda k: "has an item twice",
     "MultipleOf": lambda k: f"is no multiple of {k.multiple_of}",
-    "Required": lambda k: f"needs the key `{_bare(k.property)}`",
+    "Required": lambda k: f"needs the key `{_unquote(k.property)}`",
     "AdditionalProperties": lambda k: "has unknown keys: " + ", ".join(f"`{key}`" for key in k.unexpected),
     "FalseSchema": lambda k: "can never be valid: the schema is `false`",
     "AnyOf": lambda k: "fits none of the `anyOf` schemas",
@@ -206,7 +206,7 @@ _SENTENCES: dict[str, Any] = {
 }
 
 
-def _nuls(value: Any) -> Iterator[Route]:
+def _find_nuls(value: Any) -> Iterator[Route]:
     stack: list[tuple[Route, Any]] = [((), value)]
     while stack:
         route, item = stack.pop()

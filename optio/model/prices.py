@@ -49,10 +49,10 @@ def max_call_cost(model: str) -> Decimal | None:
     `sonnet`, the dearest model that it may stand for; None for what is not in the table."""
     price = _price(model)
     found = [price] if price is not None else [price for name, price in PRICES.items() if f"-{model}-" in name]
-    return max((_of_a_call(each) for each in found), default=None)
+    return max((_full_call_cost(each) for each in found), default=None)
 
 
-def _of_a_call(price: Price) -> Decimal:
+def _full_call_cost(price: Price) -> Decimal:
     return (price.cache_write * price.window + price.output * price.most_output) / _MILLION
 
 

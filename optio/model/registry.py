@@ -12,7 +12,7 @@ from optio.errors import NotFound
 from optio.model.spec import to_json
 from optio.model.task import TaskSpec
 
-_LONGEST_ID = 80
+_MAX_ID_LENGTH = 80
 
 
 def canonical(value: Any) -> str:
@@ -104,7 +104,7 @@ class Registry:
         if found is None:
             from difflib import get_close_matches  # only who made a mistake waits for it
 
-            near = get_close_matches(task_id, self.tasks, n=1) if len(task_id) <= _LONGEST_ID else []
+            near = get_close_matches(task_id, self.tasks, n=1) if len(task_id) <= _MAX_ID_LENGTH else []
             raise NotFound("task", task_id, f"did you mean `{near[0]}`?" if near else None)
         return found
 

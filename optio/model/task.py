@@ -75,7 +75,7 @@ class Environment(Spec, frozen=True, kw_only=True):
     @property
     def keep_failed_span(self) -> timedelta | None:
         """`keepFailed` as a duration."""
-        return None if self.keep_failed is None else text.duration(self.keep_failed)
+        return None if self.keep_failed is None else text.parse_duration(self.keep_failed)
 
 
 class StartLimit(Spec, frozen=True, kw_only=True):
@@ -89,7 +89,7 @@ class StartLimit(Spec, frozen=True, kw_only=True):
     @property
     def window(self) -> timedelta:
         """`per` as a duration."""
-        return text.duration(self.per)
+        return text.parse_duration(self.per)
 
 
 class Dedupe(Spec, frozen=True, kw_only=True):
@@ -105,7 +105,7 @@ class Dedupe(Spec, frozen=True, kw_only=True):
     @property
     def window_span(self) -> timedelta | None:
         """`window` as a duration."""
-        return None if self.window is None else text.duration(self.window)
+        return None if self.window is None else text.parse_duration(self.window)
 
 
 class TaskSpec(Spec, frozen=True, kw_only=True):
@@ -172,17 +172,17 @@ class TaskSpec(Spec, frozen=True, kw_only=True):
     @property
     def budget(self) -> Decimal | None:
         """`budgetUsd` as money."""
-        return None if self.budget_usd is None else text.money(self.budget_usd)
+        return None if self.budget_usd is None else text.parse_money(self.budget_usd)
 
     @property
     def timeout_span(self) -> timedelta | None:
         """`timeout` as a duration."""
-        return None if self.timeout is None else text.duration(self.timeout)
+        return None if self.timeout is None else text.parse_duration(self.timeout)
 
     @property
     def stall_span(self) -> timedelta | None:
         """`stallTimeout` as a duration."""
-        return None if self.stall_timeout is None else text.duration(self.stall_timeout)
+        return None if self.stall_timeout is None else text.parse_duration(self.stall_timeout)
 
     @property
     def schedule(self) -> ScheduleTrigger | None:

@@ -17,7 +17,7 @@ def slug(name: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def duration(text: str) -> timedelta:
+def parse_duration(text: str) -> timedelta:
     """`90s`, `20m`, `1h30m`; raises ValueError for anything else, and for zero."""
     found = _DURATION.fullmatch(text)
     if not text or not found:
@@ -29,7 +29,7 @@ def duration(text: str) -> timedelta:
     return span
 
 
-def span(length: timedelta) -> str:
+def format_duration(length: timedelta) -> str:
     """The shortest text that `duration` reads as this, to the second: `90m` is written `1h30m`."""
     minutes, seconds = divmod(int(length.total_seconds()), 60)
     hours, minutes = divmod(minutes, 60)
@@ -45,7 +45,7 @@ def format_roughly(length: timedelta) -> str:
 
 
 @lru_cache(maxsize=1024)
-def money(text: str) -> Decimal:
+def parse_money(text: str) -> Decimal:
     """US dollars with at most four decimals, as a decimal string; raises ValueError."""
     if not re.fullmatch(r"\d{1,9}(?:\.\d{1,4})?", text, re.ASCII):
         raise ValueError(f'`{text}` is no amount: write digits with at most four decimals, such as "2.50"')

@@ -106,7 +106,7 @@ class WebhookConfig(Spec, frozen=True, kw_only=True):
     def replay_span(self) -> timedelta | None:
         """`replayWindow` as a duration; None for `none`."""
         written = self.replay_window or DEFAULT_REPLAY_WINDOW
-        return None if written == "none" else text.duration(written)
+        return None if written == "none" else text.parse_duration(written)
 
 
 class WebhookTrigger(_Trigger, frozen=True, kw_only=True, tag="webhook"):

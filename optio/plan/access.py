@@ -9,7 +9,7 @@ from optio.model.pool import parse_quantity
 from optio.model.registry import CompiledTask
 from optio.model.route import Route
 from optio.model.task import Amounts, Environment, Resources
-from optio.model.text import span
+from optio.model.text import format_duration
 from optio.plan.effect import Effect
 from optio.plan.lines import line_diff
 from optio.plan.words import MAX_LISTED, changed_entries, listed, number, shorten_pair
@@ -163,7 +163,9 @@ def _changes(old: Environment, new: Environment) -> Iterator[Effect]:
         text = f"set-up runs: {was} -> {now}"
         yield Effect(kind=EffectKind.SETUP_CHANGED, text=text, before=was, after=now, route=("environment", "setupAhead"))
     if old.keep_failed_span != new.keep_failed_span:
-        was, now = ("no time" if each.keep_failed_span is None else span(each.keep_failed_span) for each in (old, new))
+        was, now = (
+            "no time" if each.keep_failed_span is None else format_duration(each.keep_failed_span) for each in (old, new)
+        )
         text = f"pods of failed runs stay: {was} -> {now}"
         yield Effect(kind=EffectKind.KEPT_CHANGED, text=text, before=was, after=now, route=("environment", "keepFailed"))
     for name, was, now in changed_entries(old.env, new.env, "not set"):

@@ -55,7 +55,7 @@ def fires_of(task: CompiledTask | None, outlook: Forecast) -> FireForecast:
 @lru_cache(maxsize=4096)
 def _fires(expression: str, zone: str, now: datetime, until: datetime) -> FireForecast:
     first = cron.next_fire(expression, zone, now)
-    count = cron.count(expression, zone, now, until) or 0
+    count = cron.count_fires(expression, zone, now, until) or 0
     if count > MAX_LISTED_FIRES:
         return FireForecast(count, first, None)
     return FireForecast(count, first, tuple(islice(cron.fires(expression, zone, now), count)))
@@ -114,7 +114,9 @@ def _agree(old: str, old_zone: str, new: str, new_zone: str, now: datetime) -> b
     # What fires often agrees for long enough before clocks are set.
     set_at = {change.at for zone in {old_zone, new_zone} for change in clock_changes(zone, now, now + _YEAR)}
     spans = [(at - _DAY, at + _DAY) for at in set_at]
-    return all(list(cron.times(old, old_zone, *each)) == list(cron.times(new, new_zone, *each)) for each in spans)
+    return all(
+        list(cron.fires_between(old, old_zone, *each)) == list(cron.fires_between(new, new_zone, *each)) for each in spans
+    )
 
 
 def _changed(before: CompiledTask | None, after: CompiledTask | None, outlook: Forecast, route: Route) -> Effect:
@@ -178,7 +180,7 @@ def _slots(what: str, slots: list[datetime], config: ScheduleConfig | None) -> l
     shown = []
     for at in slots[:_MAX_SLOTS_SHOWN]:
         local = at.astimezone(zone)
-        note = calendar.note(config.cron_expression, local)
+        note = calendar.dst_note(config.cron_expression, local)
         shown.append(local_time(local) + (f" ({note})" if note else ""))
     more = f" and {len(slots) - _MAX_SLOTS_SHOWN:,} more" if len(slots) > _MAX_SLOTS_SHOWN else ""
     return [f"{number(len(slots), 'time')} {what}: {', '.join(shown)}{more}"]

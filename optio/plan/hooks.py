@@ -8,7 +8,7 @@ from optio.model.params import apply_defaults
 from optio.model.registry import CompiledTask, canonical
 from optio.model.route import Route
 from optio.model.senders import InHeader, sender_of
-from optio.model.text import span
+from optio.model.text import format_duration
 from optio.model.trigger import WebhookConfig
 from optio.plan import filters, queries
 from optio.plan.effect import Effect, Forecast
@@ -146,7 +146,7 @@ def _form(config: WebhookConfig) -> tuple[str, str, str]:
 
 def _replays(config: WebhookConfig) -> str:
     window = config.replay_span
-    return "starts a run each time" if window is None else f"starts no run for {span(window)}"
+    return "starts a run each time" if window is None else f"starts no run for {format_duration(window)}"
 
 
 def _signature(config: WebhookConfig) -> str:

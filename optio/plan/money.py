@@ -22,7 +22,7 @@ from optio.model.money import (
 )
 from optio.model.policy import Fleet
 from optio.model.registry import CompiledTask
-from optio.model.text import money
+from optio.model.text import parse_money
 from optio.model.trigger import ScheduleConfig
 from optio.plan import hooks
 from optio.plan.effect import Effect, Forecast
@@ -92,7 +92,7 @@ def _fires(config: ScheduleConfig | None) -> tuple[int, int]:
     """In 24 hours and in 30 days."""
     if config is None:
         return 0, 0
-    day, month = (max_fires.most(config.cron_expression, config.timezone, length.days) for length in (DAY, MONTH))
+    day, month = (max_fires.max_fires(config.cron_expression, config.timezone, length.days) for length in (DAY, MONTH))
     return day, month
 
 
@@ -129,10 +129,10 @@ def fleet_effects(before: tuple[TotalSpend, Fleet], after: tuple[TotalSpend, Fle
         ("dayUsd", "in 24 hours", (was.day_usd, now.day_usd), (old.day, new.day)),
         ("monthUsd", "in 30 days", (was.month_usd, now.month_usd), (old.month, new.month)),
     ):
-        most = None if limits[1] is None else money(limits[1])
+        most = None if limits[1] is None else parse_money(limits[1])
         if most is None:
             continue
-        is_new = limits[0] is None or spent[0] <= money(limits[0])
+        is_new = limits[0] is None or spent[0] <= parse_money(limits[0])
         if spent[1] > most and (is_new or spent[1] > spent[0]):
             text = f"all triggers together may spend {amount(spent[1])} {length}: `fleet.{key}` allows {amount(most)}"
             yield _beyond(text, amount(spent[0]), amount(spent[1]), key)

@@ -8,7 +8,7 @@ from optio.model.effect import EffectKind, EffectWeight
 from optio.model.policy import Allow, Ceilings, Fleet, PolicySpec
 from optio.model.route import Route, show
 from optio.model.spec import keys_of, names_of
-from optio.model.text import duration, money
+from optio.model.text import parse_duration, parse_money
 from optio.plan.effect import NEW_MONTH_USD, Effect
 from optio.plan.words import amount, shorten_pair
 
@@ -54,7 +54,7 @@ def effects(before: PolicySpec | None, after: PolicySpec | None) -> Iterator[Eff
 
 def new_month_usd(policy: PolicySpec | None) -> Decimal:
     """What a new task may spend in 30 days before it is a danger."""
-    return NEW_MONTH_USD if policy is None or policy.new_month_usd is None else money(policy.new_month_usd)
+    return NEW_MONTH_USD if policy is None or policy.new_month_usd is None else parse_money(policy.new_month_usd)
 
 
 def _patterns(policy: PolicySpec) -> str:
@@ -80,7 +80,7 @@ def _most(key: str, old: Ceilings | Fleet, new: Ceilings | Fleet) -> Iterator[Ef
 def _value(name: str, value: Any) -> Any:
     if value is None or isinstance(value, int):
         return value
-    return money(value) if name.endswith("_usd") else Decimal(duration(value).total_seconds())
+    return parse_money(value) if name.endswith("_usd") else Decimal(parse_duration(value).total_seconds())
 
 
 def _lists(old: Allow, new: Allow) -> Iterator[Effect]:

@@ -7,7 +7,7 @@ from shlex import join
 from optio.model.effect import EffectKind, EffectWeight
 from optio.model.registry import CompiledTask
 from optio.model.task import Dedupe, StartLimit, TaskSpec
-from optio.model.text import span
+from optio.model.text import format_duration
 from optio.plan.effect import Effect
 from optio.plan.lines import diff_size, line_diff
 from optio.plan.words import amount, shorten_pair
@@ -42,7 +42,7 @@ def _turns(spec: TaskSpec) -> str:
 
 
 def _time(length: timedelta | None, otherwise: str) -> str:
-    return otherwise if length is None else span(length)
+    return otherwise if length is None else format_duration(length)
 
 
 def _command(spec: TaskSpec) -> str:
@@ -58,13 +58,13 @@ def _script(spec: TaskSpec) -> list[str]:
 
 
 def _start_limit(limit: StartLimit | None) -> str:
-    return "none" if limit is None else f"{limit.count:,} in {span(limit.window)}"
+    return "none" if limit is None else f"{limit.count:,} in {format_duration(limit.window)}"
 
 
 def _dedupe(dedupe: Dedupe | None) -> str:
     if dedupe is None:
         return "none"
-    window = "while one is queued or running" if dedupe.window_span is None else f"for {span(dedupe.window_span)}"
+    window = "while one is queued or running" if dedupe.window_span is None else f"for {format_duration(dedupe.window_span)}"
     return f"`{dedupe.key}` {window}, {dedupe.on_duplicate}"
 
 

@@ -18,8 +18,8 @@ from datetime import datetime
 
 from optio.model import room
 from optio.model.room import Shortage
-from optio.model.text import span
-from optio.store.values import ANY, AdmissionView, Pause, QueuedRun, Quota
+from optio.model.text import format_duration
+from optio.store.values import NO_LIMIT, AdmissionView, Pause, QueuedRun, Quota
 
 GLOBAL_RULE = "OPTIO_MAX_WORKFLOW_CONCURRENT"
 
@@ -146,7 +146,7 @@ class _AdmissionQueue:
         self._cut = {
             task
             for task, queue in self._queues.items()
-            if view.heads < ANY and len(queue) >= min(view.heads, queue[0].max_concurrent - self._running.get(task, 0))
+            if view.heads < NO_LIMIT and len(queue) >= min(view.heads, queue[0].max_concurrent - self._running.get(task, 0))
         }
 
     def start(self, max_running: int) -> list[str]:
@@ -267,7 +267,7 @@ class _AdmissionQueue:
     def _out_of_starts(self, task: str, queue: deque[QueuedRun]) -> Iterator[tuple[str, Hold]]:
         quota = self._view.quotas[task]
         used = [*quota.starts, *((self._view.now, waiting.run_id) for waiting in self._started if waiting.task_id == task)]
-        window = span(quota.window)
+        window = format_duration(quota.window)
         message = f"{quota.used + len(used) - len(quota.starts)} of {quota.count} starts in {window} are used"
         rule = f"startLimit: {{count: {quota.count}, per: {window}}}"
         by = tuple(run_id for _, run_id in used)

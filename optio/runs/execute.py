@@ -33,7 +33,7 @@ from optio.runtimes.base import OutputReader, ProcessEnd, Runtime, log_line
 from optio.secrets import Secrets
 from optio.store.base import ExecutionStore
 from optio.store.values import AgentStart, Claim
-from optio.telemetry.base import SILENT, Claimed, Finished, GivenBack, Started, Telemetry, about
+from optio.telemetry.base import SILENT, Claimed, Finished, GivenBack, Started, Telemetry, log_context
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ class Execution:
 
     def __call__(self) -> None:
         """Run to the end of the attempt. Never raises."""
-        with about(run_id=self.run.id, task_id=self.run.task_id, worker=self._worker):
+        with log_context(run_id=self.run.id, task_id=self.run.task_id, worker=self._worker):
             self._attempt()
 
     def _attempt(self) -> None:

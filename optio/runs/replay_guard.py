@@ -8,7 +8,7 @@ import hashlib
 from datetime import timedelta
 
 from optio.model.senders import InBody, Sender, sender_of
-from optio.model.text import span
+from optio.model.text import format_duration
 from optio.model.trigger import WebhookConfig
 from optio.runs.signature import TOLERANCE_S, Header, timestamp_of
 from optio.store.values import ReplayGuard
@@ -44,7 +44,7 @@ def replay_reason(config: WebhookConfig, header: Header, first: str) -> str:
             f"delivery {first} had the same signed time and body, so this one is taken for a replay of it. To start a run each "
             "time, sign each delivery with its own time"
         )
-    window = span(config.replay_span or timedelta())
+    window = format_duration(config.replay_span or timedelta())
     return (
         f"delivery {first} had the same signed body less than {window} ago, so this one is taken for a replay of it. To start "
         "a run each time, change the body, or set `replayWindow: none`"

@@ -187,7 +187,7 @@ def _due_slots(expression: str, zone: str, due: datetime, now: datetime, verdict
     slots = tuple(cron.last_fires(expression, zone, now, since, MAX_VERDICTS))
     before = slots[0] - _MOMENT
     (last,) = cron.last_fires(expression, zone, before, since, 1)
-    skipped = SkippedSlots(first=found[0], last=last, count=cron.count(expression, zone, since, before), verdict=verdict)
+    skipped = SkippedSlots(first=found[0], last=last, count=cron.count_fires(expression, zone, since, before), verdict=verdict)
     return _DueSlots(slots, cron.next_fire(expression, zone, now), skipped)
 
 

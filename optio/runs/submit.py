@@ -43,7 +43,7 @@ def prepare_run(
     if unsendable:
         raise Invalid(f"the parameters do not fit the task `{task.id}`", unsendable)
     effective = schema.apply_defaults(task.spec.params_schema, given or {})
-    problems = schema.problems(task.spec.params_schema, effective, at=at)
+    problems = schema.params_problems(task.spec.params_schema, effective, at=at)
     if problems:
         raise Invalid(f"the parameters do not fit the task `{task.id}`", problems)
     prompt = _render("prompt", task.prompt, effective)

@@ -12,9 +12,9 @@ from optio.scheduling import cron
 from optio.scheduling.dst import DstEffect, dst_effect
 from optio.scheduling.zone_transitions import ClockChange, clock_changes
 
-_MOMENT = timedelta(seconds=1)
+_SECOND = timedelta(seconds=1)
 # How long after the clocks are set something may come that was meant for before.
-_ODD_HOURS = timedelta(hours=3)
+_DST_MARGIN = timedelta(hours=3)
 
 
 class TimedTask(NamedTuple):
@@ -68,38 +68,41 @@ FiresBySchedule = Mapping[tuple[str, str], Sequence[Fire]]
 
 def fires(expression: str, zone: str, after: datetime, until: datetime | None = None) -> Iterator[Fire]:
     """What comes later than `after`, and not later than `until`, in order; raises CronError before the first one."""
-    coming = cron.fires(expression, zone, after) if until is None else cron.times(expression, zone, after, until)
+    coming = cron.fires(expression, zone, after) if until is None else cron.fires_between(expression, zone, after, until)
     place = ZoneInfo(zone)
-    return (Fire(at.astimezone(place), note(expression, at.astimezone(place)) if _is_near(zone, at) else "") for at in coming)
+    return (
+        Fire(at.astimezone(place), dst_note(expression, at.astimezone(place)) if _is_near_dst(zone, at) else "")
+        for at in coming
+    )
 
 
-def note(expression: str, local: datetime) -> str:
+def dst_note(expression: str, local: datetime) -> str:
     """What the change of the clocks has to do with a fire at this time. Read as if there were no summer time, the expression
     either has this time of the clock or it does not."""
     first, second = local.replace(fold=0).utcoffset(), local.replace(fold=1).utcoffset()
     if first is not None and second is not None and first > second:
         which = "second" if local.fold else "first"
         return f"the {which} {local:%H:%M} of that night: the clocks go back"
-    before = (local.astimezone(UTC) - _ODD_HOURS).astimezone(local.tzinfo)
+    before = (local.astimezone(UTC) - _DST_MARGIN).astimezone(local.tzinfo)
     if before.utcoffset() == first:
         return ""
     wall = local.replace(tzinfo=UTC, fold=0)
-    if cron.next_fire(expression, "UTC", wall - _MOMENT) != wall:
+    if cron.next_fire(expression, "UTC", wall - _SECOND) != wall:
         meant = cron.last_fires(expression, "UTC", wall, wall - timedelta(days=1), 1)
         return f"moved from {meant[0]:%H:%M}, which the clocks skip that night" if meant else "moved by the clocks"
     return ""
 
 
-def _is_near(zone: str, at: datetime) -> bool:
-    return any(begin <= at <= end for begin, end in _near(zone, at.year))
+def _is_near_dst(zone: str, at: datetime) -> bool:
+    return any(begin <= at <= end for begin, end in _dst_spans(zone, at.year))
 
 
 @lru_cache(maxsize=1024)
-def _near(zone: str, year: int) -> tuple[tuple[datetime, datetime], ...]:
+def _dst_spans(zone: str, year: int) -> tuple[tuple[datetime, datetime], ...]:
     """The hours about each change that may have to do with this year."""
-    first, last = datetime(year, 1, 1, tzinfo=UTC) - _ODD_HOURS, datetime(year + 1, 1, 1, tzinfo=UTC) + _ODD_HOURS
+    first, last = datetime(year, 1, 1, tzinfo=UTC) - _DST_MARGIN, datetime(year + 1, 1, 1, tzinfo=UTC) + _DST_MARGIN
     spans = [(each.at, abs(each.after - each.before)) for each in clock_changes(zone, first, last)]
-    return tuple((at - span, at + max(_ODD_HOURS, span)) for at, span in spans)
+    return tuple((at - span, at + max(_DST_MARGIN, span)) for at, span in spans)
 
 
 def fires_by_schedule(schedules: Iterable[TimedTask], after: datetime, until: datetime) -> FiresBySchedule:
@@ -107,7 +110,7 @@ def fires_by_schedule(schedules: Iterable[TimedTask], after: datetime, until: da
     return {key: tuple(fires(*key, after, until)) for key in dict.fromkeys(timed.key for timed in schedules)}
 
 
-def days(schedules: Iterable[TimedTask], found: FiresBySchedule, zone: str) -> list[Day]:
+def calendar_days(schedules: Iterable[TimedTask], found: FiresBySchedule, zone: str) -> list[Day]:
     """What is found of these, by days of this zone."""
     place = ZoneInfo(zone)
     parted = {
@@ -124,7 +127,7 @@ def days(schedules: Iterable[TimedTask], found: FiresBySchedule, zone: str) -> l
     ]
 
 
-def nights(schedules: Iterable[TimedTask], after: datetime, until: datetime) -> list[ClockChangeNight]:
+def clock_change_nights(schedules: Iterable[TimedTask], after: datetime, until: datetime) -> list[ClockChangeNight]:
     """Every change of the clocks of a zone in which something is scheduled, in order."""
     by_zone: dict[str, list[TimedTask]] = {}
     for timed in schedules:

@@ -41,7 +41,9 @@ class Collisions:
     then: int
 
 
-def herd(schedules: Sequence[TimedTask], found: FiresBySchedule, after: datetime, until: datetime, limit: int) -> Collisions:
+def find_collisions(
+    schedules: Sequence[TimedTask], found: FiresBySchedule, after: datetime, until: datetime, limit: int
+) -> Collisions:
     """What starts together in (after, until], which is what was `found`."""
     load = count_starts(schedules, found)
     crowded = tuple(sorted((at, number) for at, number in load.items() if number > limit))
@@ -59,7 +61,7 @@ def spread_minutes(schedules: Sequence[TimedTask], found: FiresBySchedule, limit
     """Moves by which fewer start in the fullest minutes: no more than `limit` where there is room for them in their hours."""
     load = Counter({round(at.timestamp()): number for at, number in count_starts(schedules, found).items()})
     at: dict[int, list[_TaskGroup]] = {}
-    for flock in _flocks(schedules, found):
+    for flock in _task_groups(schedules, found):
         for moment in flock.moments:
             if load[moment] > limit:
                 at.setdefault(moment, []).append(flock)
@@ -85,7 +87,7 @@ class _TaskGroup:
     timed: list[TimedTask]
 
 
-def _flocks(schedules: Sequence[TimedTask], found: FiresBySchedule) -> Iterator[_TaskGroup]:
+def _task_groups(schedules: Sequence[TimedTask], found: FiresBySchedule) -> Iterator[_TaskGroup]:
     by_key: dict[tuple[str, str], list[TimedTask]] = {}
     for timed in schedules:
         by_key.setdefault(timed.key, []).append(timed)
@@ -103,7 +105,7 @@ def _moves(flock: _TaskGroup, moment: int, load: Counter[int], limit: int) -> It
     worst = {minute: max(load[each + by] for each in flock.moments) for minute, by in moved.items()}
     while flock.timed and load[moment] > limit:
         timed = flock.timed[-1]
-        order = [minute for minute in _preferences(timed.task_id) if minute != flock.minute]
+        order = [minute for minute in _preferred_minutes(timed.task_id) if minute != flock.minute]
         free = next((minute for minute in order if worst[minute] < limit), None)
         minute = min(order, key=lambda each: worst[each]) if free is None else free
         if worst[minute] + 1 >= load[moment]:
@@ -130,7 +132,7 @@ def _rank(task_id: str) -> bytes:
     return sha256(task_id.encode()).digest()
 
 
-def _preferences(task_id: str) -> Iterator[int]:
+def _preferred_minutes(task_id: str) -> Iterator[int]:
     """Every minute, in an order of the task's own."""
     rank = _rank(task_id)
     start, step = rank[0] * 256 + rank[1], _STEPS[rank[2] % len(_STEPS)]

@@ -34,9 +34,9 @@ _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
 # In so many years every date has fallen on every weekday.
 _CYCLE, _YEARS = datetime(2024, 1, 1, tzinfo=UTC), 28
-_SELDOM = timedelta(days=400)
+_RARE_GAP = timedelta(days=400)
 # Who counts over more than this gets no number.
-_LONGEST_COUNT = timedelta(days=3653)
+_MAX_COUNTED_SPAN = timedelta(days=3653)
 
 
 class CronError(ValueError):
@@ -63,7 +63,7 @@ def fires(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
     """Fire times later than `after`, in UTC, in order; raises CronError before the first one."""
     if follows_elapsed_time(expression):
         _simulator(expression, after)
-        return _elapsing(expression, zone, after)
+        return _fires_by_offset(expression, zone, after)
     simulator = _simulator(expression, after.astimezone(ZoneInfo(zone)))
     # Begun inside the repeated hour, CronSim gives a time of the first one again, which has passed.
     return (utc for fire in simulator if (utc := fire.astimezone(UTC)) > after)
@@ -79,7 +79,7 @@ def last_fires(expression: str, zone: str, before: datetime, since: datetime, mo
     # CronSim's reverse walk is exclusive of its start; a second later makes `before` itself count.
     start = datetime.fromtimestamp(int(before.timestamp()) + 1, UTC)
     if follows_elapsed_time(expression):
-        walk = _elapsed(expression, zone, start)
+        walk = _fires_by_offset_backwards(expression, zone, start)
     else:
         walk = (fire.astimezone(UTC) for fire in _simulator(expression, start.astimezone(ZoneInfo(zone)), reverse=True))
     found: list[datetime] = []
@@ -91,9 +91,9 @@ def last_fires(expression: str, zone: str, before: datetime, since: datetime, mo
     return found[::-1]
 
 
-def count(expression: str, zone: str, after: datetime, until: datetime) -> int | None:
+def count_fires(expression: str, zone: str, after: datetime, until: datetime) -> int | None:
     """How many fire times are in (after, until]; None when that is too long to be counted."""
-    if until - after > _LONGEST_COUNT:
+    if until - after > _MAX_COUNTED_SPAN:
         return None
     has_day, each_day = day_test(expression), len(minutes_of_day(expression))
     total = 0
@@ -102,7 +102,7 @@ def count(expression: str, zone: str, after: datetime, until: datetime) -> int |
     return total
 
 
-def times(expression: str, zone: str, after: datetime, until: datetime) -> Iterator[datetime]:
+def fires_between(expression: str, zone: str, after: datetime, until: datetime) -> Iterator[datetime]:
     """The fire times in (after, until], in UTC, in order: many of them sooner than by `fires`."""
     has_day, minutes = day_test(expression), [timedelta(minutes=minute) for minute in minutes_of_day(expression)]
     for begin, end, dates in _parts(zone, after, until):
@@ -171,7 +171,7 @@ def longest_gap(expression: str) -> tuple[datetime, datetime] | None:
         begin = datetime(year, 1, 1, tzinfo=UTC)
         before = last_fires(expression, "UTC", begin - _SECOND, _CYCLE - _DAY * 366, 1)
         after = next_fire(expression, "UTC", begin - _SECOND)
-        if before and after is not None and after - before[0] > _SELDOM:
+        if before and after is not None and after - before[0] > _RARE_GAP:
             found.append((before[0], after))
     # Of equal ones the last: it is still to come.
     return max(reversed(found), key=lambda gap: gap[1] - gap[0], default=None)
@@ -182,7 +182,7 @@ def explain(expression: str) -> str:
     return _simulator(expression, _CYCLE).explain()
 
 
-def _elapsing(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
+def _fires_by_offset(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
     """CronSim loses its way where clocks change by less than an hour: it is led through one stretch of even time at a time."""
     for begin, end, offset in offset_spans(zone, after):
         for wall in _simulator(expression, _wall(max(after, begin - _SECOND), offset)):
@@ -194,7 +194,7 @@ def _elapsing(expression: str, zone: str, after: datetime) -> Iterator[datetime]
             return
 
 
-def _elapsed(expression: str, zone: str, before: datetime) -> Iterator[datetime]:
+def _fires_by_offset_backwards(expression: str, zone: str, before: datetime) -> Iterator[datetime]:
     """The same backwards: fire times earlier than `before`."""
     for begin, end, offset in offset_spans(zone, before, backwards=True):
         for wall in _simulator(expression, _wall(min(before, end), offset), reverse=True):
@@ -237,12 +237,12 @@ def _simulator(expression: str, start: datetime, *, reverse: bool = False) -> Cr
 def _explain_error(fields: str, message: str) -> CronError:
     name = message.removeprefix("Bad ")
     index = FIELDS.index(name) if name in FIELDS else None
-    if index == 2 and not _bad_alone(fields, 2):
+    if index == 2 and not _is_bad_alone(fields, 2):
         return CronError("never fires: no month has such a day", index, never=True)
     return CronError(f"bad {name} field", index)
 
 
-def _bad_alone(fields: str, index: int) -> bool:
+def _is_bad_alone(fields: str, index: int) -> bool:
     """Whether the field is wrong by itself, and not only together with the month."""
     alone = ["*"] * 5
     alone[index] = fields.split()[index]

@@ -9,8 +9,8 @@ from optio.scheduling.zone_transitions import ClockChange, clock_changes
 
 _EVERY_HOUR = "*"
 # What was decided of single years is over by then, and the zones' rules repeat; in so many years all dates and weekdays meet.
-_RULES, _CYCLE = 2040, 28
-_MINUTES = 24 * 60
+_RULES_YEAR, _CYCLE_YEARS = 2040, 28
+_MINUTES_OF_DAY = 24 * 60
 
 DstOutcome = Literal["moved", "skipped", "once", "twice"]
 
@@ -38,11 +38,11 @@ def dst_effects(expression: str, zone: str) -> tuple[tuple[ClockChange, DstEffec
     windows = _windows(zone)
     if not windows or not any(begin <= at < end for at in cron.minutes_of_day(expression) for begin, end in windows):
         return ()
-    return _odd_nights(expression, zone)
+    return _find_effects(expression, zone)
 
 
 @lru_cache(maxsize=4096)
-def _odd_nights(expression: str, zone: str) -> tuple[tuple[ClockChange, DstEffect], ...]:
+def _find_effects(expression: str, zone: str) -> tuple[tuple[ClockChange, DstEffect], ...]:
     has_day = cron.day_test(expression)
     found: dict[bool, tuple[ClockChange, DstEffect]] = {}
     for change in _changes_by_rule(zone):
@@ -58,15 +58,17 @@ def _odd_nights(expression: str, zone: str) -> tuple[tuple[ClockChange, DstEffec
 def _windows(zone: str) -> tuple[tuple[int, int], ...]:
     """The minutes of a day that the clocks skip or show twice."""
     found = set()
-    for change in clock_changes(zone, datetime(_RULES, 1, 1, tzinfo=UTC), datetime(_RULES + 1, 1, 1, tzinfo=UTC)):
+    for change in clock_changes(zone, datetime(_RULES_YEAR, 1, 1, tzinfo=UTC), datetime(_RULES_YEAR + 1, 1, 1, tzinfo=UTC)):
         first = min(change.old, change.new)
         begin = 60 * first.hour + first.minute
         end = begin + abs(change.old - change.new) // timedelta(minutes=1)
         # What reaches over midnight begins the next day.
-        found |= {(begin, end), (begin - _MINUTES, end - _MINUTES)}
+        found |= {(begin, end), (begin - _MINUTES_OF_DAY, end - _MINUTES_OF_DAY)}
     return tuple(found)
 
 
 @lru_cache(maxsize=1024)
 def _changes_by_rule(zone: str) -> tuple[ClockChange, ...]:
-    return tuple(clock_changes(zone, datetime(_RULES, 1, 1, tzinfo=UTC), datetime(_RULES + _CYCLE, 1, 1, tzinfo=UTC)))
+    return tuple(
+        clock_changes(zone, datetime(_RULES_YEAR, 1, 1, tzinfo=UTC), datetime(_RULES_YEAR + _CYCLE_YEARS, 1, 1, tzinfo=UTC))
+    )

@@ -19,17 +19,17 @@ _FIRST, _LAST = datetime(2026, 1, 1, tzinfo=UTC), datetime(2088, 1, 1, tzinfo=UT
 
 
 @lru_cache(maxsize=4096)
-def most(expression: str, zone: str, days: int) -> int:
+def max_fires(expression: str, zone: str, days: int) -> int:
     """The most fires in `days` times 24 hours, wherever they begin."""
     fields = cron.expand(expression).split(" ", 2)[2]
-    found = len(cron.minutes_of_day(expression)) * _most_dates(fields, days)
+    found = len(cron.minutes_of_day(expression)) * _max_dates(fields, days)
     span = _DAY * days
-    for change in _unlike_changes(fields, zone, days):
-        found = _most_within(cron.times(expression, zone, change.at - span - _MINUTE, change.at + span), span, found)
+    for change in _distinct_changes(fields, zone, days):
+        found = _max_within(cron.fires_between(expression, zone, change.at - span - _MINUTE, change.at + span), span, found)
     return found
 
 
-def _most_within(times: Iterable[datetime], span: timedelta, found: int) -> int:
+def _max_within(times: Iterable[datetime], span: timedelta, found: int) -> int:
     """The most of these, in order, that lie in one span, its end left out; `found` if that is more."""
     at = list(times)
     for first, begin in enumerate(at):
@@ -39,7 +39,7 @@ def _most_within(times: Iterable[datetime], span: timedelta, found: int) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _most_dates(fields: str, days: int) -> int:
+def _max_dates(fields: str, days: int) -> int:
     """The most dates on end, of so many, that these three fields have."""
     day, month, weekday = fields.split()
     if (day, month, weekday) == ("*", "*", "*"):
@@ -56,7 +56,7 @@ def _most_dates(fields: str, days: int) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _unlike_changes(fields: str, zone: str, days: int) -> tuple[ClockChange, ...]:
+def _distinct_changes(fields: str, zone: str, days: int) -> tuple[ClockChange, ...]:
     """Changes of the clocks, one of all that have the same dates of these fields and the same other changes near them."""
     day, month, weekday = fields.split()
     has_day = None if (day, month, weekday) == ("*", "*", "*") else lru_cache(None)(cron.day_test(f"0 0 {fields}"))

@@ -49,32 +49,32 @@ def offset_spans(zone: str, at: datetime, *, backwards: bool = False) -> Iterato
     """Stretches [begin, end) in which the zone's clocks go evenly, each with its offset; from the one at `at` on."""
     years = range(at.year, 1, -1) if backwards else range(at.year, _LAST_YEAR)
     for year in years:
-        found = pairwise(_of_year(zone, year))
+        found = pairwise(_offset_bounds(zone, year))
         for begin, end in reversed(list(found)) if backwards else found:
             if begin < at if backwards else end > at:
                 yield begin, end, _offset(zone, begin)
 
 
 @lru_cache(maxsize=8192)
-def _of_year(zone: str, year: int) -> tuple[datetime, ...]:
+def _offset_bounds(zone: str, year: int) -> tuple[datetime, ...]:
     """The beginning of the year, the moments at which the zone's offset changes, and the end of the year."""
-    days, place = _days(year), ZoneInfo(zone)
+    days, place = _midnights(year), ZoneInfo(zone)
     offsets = [day.astimezone(place).utcoffset() for day in days]
     found = {days[0], days[-1]}
     for (before, after), (old, new) in zip(pairwise(days), pairwise(offsets), strict=True):
         if old != new:
-            found.add(_change(zone, before, after))
+            found.add(_find_change(zone, before, after))
     return tuple(sorted(found))
 
 
 @lru_cache(maxsize=64)
-def _days(year: int) -> tuple[datetime, ...]:
+def _midnights(year: int) -> tuple[datetime, ...]:
     """Every midnight of a year, with that of its end."""
     begin, end = datetime(year, 1, 1, tzinfo=UTC), datetime(year + 1, 1, 1, tzinfo=UTC)
     return tuple(begin + _DAY * place for place in range((end - begin).days + 1))
 
 
-def _change(zone: str, before: datetime, after: datetime) -> datetime:
+def _find_change(zone: str, before: datetime, after: datetime) -> datetime:
     """The second at which the offset has changed."""
     old = _offset(zone, before)
     while after - before > _SECOND:

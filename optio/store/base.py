@@ -17,8 +17,8 @@ from optio.model.registry import CompiledTask, Registry
 from optio.model.room import Delay, Shortage
 from optio.model.run import AgentPod, Attempt, Event, LogLine, Meter, Outcome, Page, Run
 from optio.store.values import (
-    ANY,
     EVERY_DELIVERY,
+    NO_LIMIT,
     ORPHAN_TIMEOUT,
     Accepted,
     Activated,
@@ -235,7 +235,7 @@ class QueueStore(Clock, ObstacleReader, Protocol):
         place: str = "",
         scope: WorkerScope = ALL_TASKS,
         room: Room = unlimited_room,
-        most: int = ANY,
+        most: int = NO_LIMIT,
         reason: str = "started",
     ) -> list[Claim]:
         """Admit and claim in one transaction, `most` runs at most: attempt + 1, fence + 1, owner, lease. `admit` may be called

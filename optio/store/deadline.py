@@ -32,7 +32,7 @@ class Deadline:
 CURRENT: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
 
 
-def limit(patience: float) -> float:
+def call_limit(patience: float) -> float:
     """When a call that begins now must end, by the monotonic clock; by itself it may take `patience` seconds."""
     end = time.monotonic() + patience
     current = CURRENT.get()

@@ -122,7 +122,7 @@ class Accepted:
     replay_of: str | None = None
 
 
-ANY = 2**31 - 1
+NO_LIMIT = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +195,7 @@ class AdmissionView:
     pauses: Mapping[str, Pause] = field(default_factory=dict)
     shortages: Sequence[Shortage] = ()
     occupants: Sequence[RunningRun] = ()
-    heads: int = ANY
+    heads: int = NO_LIMIT
     namespaces: Mapping[str, str] = field(default_factory=dict)
     served: Collection[str] | None = None
 
@@ -215,7 +215,7 @@ NEVER_ORPHANED = timedelta(days=36_500)
 
 def unlimited_room(running: int) -> int:
     """Room for all."""
-    return ANY
+    return NO_LIMIT
 
 
 Decide = Callable[[Run, Outcome, datetime], RetryAt | GiveUp]

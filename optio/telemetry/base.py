@@ -201,7 +201,7 @@ _about: ContextVar[Mapping[str, str]] = ContextVar("about", default={})  # noqa:
 
 
 @contextlib.contextmanager
-def about(**fields: str) -> Iterator[None]:
+def log_context(**fields: str) -> Iterator[None]:
     """Every line that this thread, or task, logs meanwhile carries these fields."""
     token = _about.set({**_about.get(), **fields})
     try:
@@ -210,6 +210,6 @@ def about(**fields: str) -> Iterator[None]:
         _about.reset(token)
 
 
-def subject() -> Mapping[str, str]:
+def current_log_context() -> Mapping[str, str]:
     """What is logged about now."""
     return _about.get()

@@ -18,13 +18,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from optio.telemetry.base import subject
+from optio.telemetry.base import current_log_context
 
 # So much may wait to be written; what comes then is dropped and counted.
 MAX_WAITING_BYTES = 4 << 20
-_LONGEST_LINE = 32_768
+_MAX_LINE_LENGTH = 32_768
 # Seconds at the end of the process for what waits.
-_LAST_WORDS = 1.0
+_FLUSH_TIMEOUT_S = 1.0
 _FIELDS = ("event", "run_id", "task_id", "worker")
 # Control and invisible characters, line ends of every kind, and halves of surrogate pairs.
 _HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -49,12 +49,12 @@ def mask_secrets(text: str) -> str:
 
 
 def _message(record: logging.LogRecord) -> str:
-    return mask_secrets(record.getMessage())[:_LONGEST_LINE]
+    return mask_secrets(record.getMessage())[:_MAX_LINE_LENGTH]
 
 
 def _fields(record: logging.LogRecord) -> Mapping[str, str]:
     """What the line is about: by its own words, else by what is being done."""
-    around = subject()
+    around = current_log_context()
     found = {name: getattr(record, name, around.get(name)) for name in _FIELDS}
     return {name: str(value) for name, value in found.items() if value}
 
@@ -71,7 +71,7 @@ class TextFormatter(logging.Formatter):
         at = time.strftime("%H:%M:%S", time.localtime(record.created))
         line = f"{at} {record.levelname:<7} {words}"
         if record.exc_info:
-            trace = mask_secrets(self.formatException(record.exc_info))[-_LONGEST_LINE:]
+            trace = mask_secrets(self.formatException(record.exc_info))[-_MAX_LINE_LENGTH:]
             line += "".join(f"\n    | {escape_invisible(part)}" for part in trace.split("\n"))
         return line
 
@@ -90,7 +90,7 @@ class JsonFormatter(logging.Formatter):
             **{name: escape_invisible(value) for name, value in _fields(record).items()},
         }
         if record.exc_info:
-            trace = mask_secrets(self.formatException(record.exc_info))[-_LONGEST_LINE:]
+            trace = mask_secrets(self.formatException(record.exc_info))[-_MAX_LINE_LENGTH:]
             entry["exception"] = [escape_invisible(part) for part in trace.split("\n")]
         return json.dumps(entry, ensure_ascii=False)
 
@@ -124,7 +124,7 @@ class Outlet:
         self._more.set()
         return True
 
-    def flush(self, within: float = _LAST_WORDS) -> None:
+    def flush(self, within: float = _FLUSH_TIMEOUT_S) -> None:
         """Wait until all is written, but not for ever."""
         self._empty.wait(within)
 
@@ -231,6 +231,6 @@ def configure(format_name: str, level: int = logging.INFO, descriptor: int = 2) 
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def lost() -> int:
+def lost_lines() -> int:
     """Lines that could not be written so far."""
     return 0 if _installed is None else _installed.lost

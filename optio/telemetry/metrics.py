@@ -38,10 +38,10 @@ from optio.version import __version__
 log = logging.getLogger(__name__)
 # Programs name reasons of their own: what comes after so many different ones is `other`.
 MAX_REASONS = 100
-_WAITS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400)
-_STARTS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-_RUNS = (0.1, 0.5, 1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400)
-_LATE = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 3600)
+_WAIT_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400)
+_START_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_RUN_BUCKETS_S = (0.1, 0.5, 1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400)
+_LATE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 3600)
 
 
 class Metrics:
@@ -68,14 +68,14 @@ class Metrics:
         self._attempts = counter("attempts", "attempts that ended", "task", "runtime", "outcome")
         self._retries = counter("retries", "attempts that are followed by another", "task", "kind")
         self._given_back = counter("no_room", "claimed runs that found no room, and wait in the queue again", "task", "reason")
-        self._wait = histogram("queue_wait_seconds", "from due to claimed", _WAITS, "task")
-        self._start = histogram("start_latency_seconds", "from claimed to the agent's process", _STARTS, "runtime")
+        self._wait = histogram("queue_wait_seconds", "from due to claimed", _WAIT_BUCKETS_S, "task")
+        self._start = histogram("start_latency_seconds", "from claimed to the agent's process", _START_BUCKETS_S, "runtime")
         self._starts = counter("starts", "agents that began, in places that were ready or made for them", "task", "how")
-        self._duration = histogram("run_duration_seconds", "from the first start to the end", _RUNS, "task", "state")
+        self._duration = histogram("run_duration_seconds", "from the first start to the end", _RUN_BUCKETS_S, "task", "state")
         self._cost = counter("cost_usd", "US dollars that agents reported or that prices give", "task", "runtime")
         self._tokens = counter("tokens", "tokens that agents used", "task", "runtime", "kind")
         self._slots = counter("slots", "slots of schedules by what became of them", "task", "verdict")
-        self._late = histogram("slot_lateness_seconds", "from the slot to the commit of its run", _LATE)
+        self._late = histogram("slot_lateness_seconds", "from the slot to the commit of its run", _LATE_BUCKETS_S)
         self._adopted = counter("leases_adopted", "attempts that went on under another worker", "task")
         self._repairs = counter("sweep_repairs", "runs that no hint told of and a sweep found", "task")
         self._failures = counter("failures", "uses of a part that failed: store, broker, rate", "part")
@@ -194,7 +194,7 @@ def _build() -> Iterator[Gauge]:
 
 
 def _log() -> Iterator[Gauge]:
-    yield Gauge("log_lines_lost", "lines of the service's own log that could not be written", logs.lost(), counts=True)
+    yield Gauge("log_lines_lost", "lines of the service's own log that could not be written", logs.lost_lines(), counts=True)
 
 
 def _seconds(span: timedelta) -> float:

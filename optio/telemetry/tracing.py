@@ -31,9 +31,9 @@ from optio.version import __version__
 log = logging.getLogger(__name__)
 Attributes = dict[str, str | int | float]
 # Seconds for what waits to be sent, when the process ends.
-_LAST = 2.0
+_FLUSH_TIMEOUT_S = 2.0
 # Spans that wait to be sent; the library drops what comes then, and does not tell.
-_MOST_WAITING = 2048
+_MAX_WAITING_SPANS = 2048
 # It says the same with every batch; ours says it once.
 logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)
 
@@ -52,7 +52,7 @@ class Tracing:
             id_generator=self._ids,
             shutdown_on_exit=False,
         )
-        self._provider.add_span_processor(BatchSpanProcessor(self._exporter, max_queue_size=_MOST_WAITING))
+        self._provider.add_span_processor(BatchSpanProcessor(self._exporter, max_queue_size=_MAX_WAITING_SPANS))
         self._tracer = self._provider.get_tracer("optio", __version__)
 
         self._made = 0
@@ -153,7 +153,7 @@ class Tracing:
         """Make one span, ended."""
         if not place.sampled:
             return
-        if self._made - self._exporter.taken >= _MOST_WAITING:
+        if self._made - self._exporter.taken >= _MAX_WAITING_SPANS:
             self._dropped += 1
             return
         self._made += 1
@@ -170,7 +170,7 @@ class Tracing:
         """Send what waits, and do not wait for a collector that does not answer."""
         ending = threading.Thread(target=self._provider.shutdown, daemon=True)
         ending.start()
-        ending.join(_LAST)
+        ending.join(_FLUSH_TIMEOUT_S)
 
 
 class _RunSpans:

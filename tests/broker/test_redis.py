@@ -45,11 +45,11 @@ Open = Callable[..., RedisBroker]
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is waited for comes sooner."""
-    monkeypatch.setattr("optio.broker.redis._CHECK", 0.2)
-    monkeypatch.setattr("optio.broker.redis._SILENCE", 1.0)
+    monkeypatch.setattr("optio.broker.redis._CHECK_INTERVAL_S", 0.2)
+    monkeypatch.setattr("optio.broker.redis._SILENCE_S", 1.0)
     for module in ("redis", "dramatiq"):
         monkeypatch.setattr(f"optio.broker.{module}.PAUSE", 0.1)
-    monkeypatch.setattr("optio.broker.dramatiq._LOOK", 0.05)
+    monkeypatch.setattr("optio.broker.dramatiq._POLL_INTERVAL_S", 0.05)
 
 
 @pytest.fixture
@@ -324,7 +324,7 @@ def test_a_redis_that_takes_no_queue_is_a_problem_and_still_passes_on_what_is_pu
 def test_a_slow_redis_is_slow_and_no_problem(
     opened: Open, redis_server: RedisServer, client: "redis.Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("optio.broker.redis._SILENCE", 10.0)
+    monkeypatch.setattr("optio.broker.redis._SILENCE_S", 10.0)
     with FaultProxy(redis_server.port) as proxy:
         proxy.delay(0.05)  # each way
         url = f"redis://127.0.0.1:{proxy.port}/0"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.compiler.conversions.quantities import suggest_amount, suggest_duration, suggest_whole_number
-from optio.model.text import duration, money
+from optio.model.text import parse_duration, parse_money
 
 ALMOST = st.text(alphabet="0123456789.,$ eE+-_PTUSDdhmswMin", max_size=12) | st.text(max_size=50)
 
@@ -15,9 +15,9 @@ ALMOST = st.text(alphabet="0123456789.,$ eE+-_PTUSDdhmswMin", max_size=12) | st.
 @given(ALMOST)
 def test_what_is_offered_can_be_read(text: str) -> None:
     if (amount := suggest_amount(text)) is not None:
-        assert money(amount) >= 0
+        assert parse_money(amount) >= 0
     if (span := suggest_duration(text)) is not None:
-        assert duration(span)
+        assert parse_duration(span)
     suggest_whole_number(text)
 
 

@@ -12,7 +12,7 @@ from optio.compiler.validation import ValidationIssue, find_issues
 from optio.model.policy import PolicySpec
 from optio.model.spec import Spec
 from optio.model.task import TaskSpec
-from optio.model.text import duration, money
+from optio.model.text import parse_duration, parse_money
 
 TASK: dict[str, Any] = {
     "apiVersion": "optio/v1",
@@ -158,13 +158,13 @@ def test_all_are_found_in_one_pass_and_each_at_its_route() -> None:
 @pytest.mark.parametrize("text", DURATIONS)
 def test_what_the_model_takes_for_a_duration_can_be_read(text: str) -> None:
 
-    assert reads(duration, text) is not any(find_issues({**TASK, "timeout": text}, TaskSpec))
+    assert reads(parse_duration, text) is not any(find_issues({**TASK, "timeout": text}, TaskSpec))
 
 
 @given(st.from_regex(r"\A[0-9]{0,11}(\.[0-9]{0,6})?\n?\Z"))
 def test_what_the_model_takes_for_money_can_be_read(text: str) -> None:
 
-    assert reads(money, text) is not any(find_issues({**TASK, "budgetUsd": text}, TaskSpec))
+    assert reads(parse_money, text) is not any(find_issues({**TASK, "budgetUsd": text}, TaskSpec))
 
 
 @pytest.mark.parametrize(

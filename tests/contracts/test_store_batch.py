@@ -169,7 +169,7 @@ def test_bodies_that_are_kept_together_stay_apart_byte_for_byte(store: Store) ->
 
 
 def test_more_bytes_than_one_statement_takes_are_kept_by_several(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deliveries, "_MOST_BYTES", 5)
+    monkeypatch.setattr(deliveries, "_MAX_STATEMENT_BYTES", 5)
     bodies = [b"abc", b"defg", b"", b"hijklmn", b"o"]
     wanted = [(new_run(), delivery(None, body)) for body in bodies]
 

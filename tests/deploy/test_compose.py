@@ -102,13 +102,13 @@ def test_redis_has_a_password_keeps_what_it_has_and_refuses_when_it_is_full() ->
 
 
 def test_every_volume_is_declared_and_every_variable_is_a_setting() -> None:
-    from optio.settings import unknown
+    from optio.settings import unknown_variables
 
     named = {each.split(":")[0] for service in SERVICES.values() for each in service["volumes"] if not each.startswith(".")}
 
     assert named == set(COMPOSE["volumes"])
     for name in OURS:
-        assert list(unknown(SERVICES[name]["environment"])) == []
+        assert list(unknown_variables(SERVICES[name]["environment"])) == []
 
 
 def test_the_image_holds_what_the_lock_file_names_and_nothing_that_only_tests_need() -> None:

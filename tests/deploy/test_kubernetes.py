@@ -20,7 +20,7 @@ from optio.executors.pods import manifest
 from optio.executors.pods.examine import NEEDED
 from optio.executors.pods.network import PRIVATE, PRIVATE6, PROXY_LABEL, PUBLIC6, proxy_of
 from optio.model.pool import parse_quantity
-from optio.settings import Settings, unknown
+from optio.settings import Settings, unknown_variables
 from optio.version import __version__
 from tests.support import ROOT
 
@@ -101,7 +101,7 @@ def test_every_setting_exists_and_its_value_can_be_used() -> None:
         for container in containers(workload):
             variables |= {each["name"]: each["value"] for each in container.get("env", []) if each["name"].startswith("OPTIO_")}
 
-    assert list(unknown(variables)) == []
+    assert list(unknown_variables(variables)) == []
     loaded = Settings.load({key: value for key, value in variables.items() if not key.endswith("_FILE")})
     assert loaded.executor == "kubernetes"
     assert loaded.writes == "deny"
@@ -111,7 +111,7 @@ def test_settings_of_the_overlays_exist() -> None:
     for path in SOURCES:
         if path.name == "kustomization.yaml":
             for each in documents(path)[0].get("configMapGenerator", []):
-                assert list(unknown(dict(line.split("=", 1) for line in each.get("literals", [])))) == [], path
+                assert list(unknown_variables(dict(line.split("=", 1) for line in each.get("literals", [])))) == [], path
 
 
 def test_every_file_that_a_setting_names_is_mounted_where_it_is_used() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.model.text import SLUG, duration, format_roughly, money, slug, span
+from optio.model.text import SLUG, format_duration, format_roughly, parse_duration, parse_money, slug
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_slug_is_empty_or_well_formed_and_its_own_slug(name: str) -> None:
     ("text", "seconds"), [("90s", 90), ("20m", 1200), ("1h", 3600), ("1h30m", 5400), ("1h1m1s", 3661), ("99999h", 359_996_400)]
 )
 def test_durations_are_hours_minutes_seconds(text: str, seconds: int) -> None:
-    assert duration(text) == timedelta(seconds=seconds)
+    assert parse_duration(text) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(
@@ -47,17 +47,17 @@ def test_durations_are_hours_minutes_seconds(text: str, seconds: int) -> None:
 )
 def test_other_durations_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        duration(text)
+        parse_duration(text)
 
 
 @given(st.integers(1, 99_999 * 3600))
 def test_a_span_is_written_as_it_is_read(seconds: int) -> None:
-    assert duration(span(timedelta(seconds=seconds))) == timedelta(seconds=seconds)
+    assert parse_duration(format_duration(timedelta(seconds=seconds))) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(90, "1m30s"), (3600, "1h"), (5400, "1h30m"), (86_400, "24h"), (59, "59s")])
 def test_a_span_is_written_as_people_write_it(seconds: int, text: str) -> None:
-    assert span(timedelta(seconds=seconds)) == text
+    assert format_duration(timedelta(seconds=seconds)) == text
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_span_is_told_roughly_in_one_unit(seconds: float, text: str) -> None:
 
 @pytest.mark.parametrize("text", ["0", "2.50", "0.0001", "999999999.9999"])
 def test_money_is_exact(text: str) -> None:
-    assert money(text) == Decimal(text)
+    assert parse_money(text) == Decimal(text)
 
 
 @pytest.mark.parametrize(
@@ -85,4 +85,4 @@ def test_money_is_exact(text: str) -> None:
 )
 def test_other_amounts_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="digits"):
-        money(text)
+        parse_money(text)

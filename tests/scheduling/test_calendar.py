@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.scheduling import cron
-from optio.scheduling.calendar import TimedTask, days, fires, fires_by_schedule, nights, note
+from optio.scheduling.calendar import TimedTask, calendar_days, clock_change_nights, dst_note, fires, fires_by_schedule
 from optio.scheduling.dst import DstEffect, dst_effect, dst_effects
 from optio.scheduling.zone_transitions import ClockChange, clock_changes
 
@@ -138,7 +138,7 @@ def test_what_is_said_of_a_change_is_what_then_fires(minutes: str, hours: str, z
 @pytest.mark.parametrize("zone", [BERLIN, LORD_HOWE, "America/Havana"])
 def test_a_fire_far_from_a_change_has_no_note_and_one_near_it_has_its_own(expression: str, zone: str) -> None:
     for fire in fires(expression, zone, utc("2026-01-01"), utc("2027-01-01")):
-        assert fire.note == note(expression, fire.at)
+        assert fire.note == dst_note(expression, fire.at)
 
 
 # By days
@@ -152,7 +152,7 @@ def test_each_day_has_what_fires_on_it_by_the_calendars_clocks() -> None:
     ]
     after, until = utc("2026-06-01") - SECOND, utc("2026-06-03") - SECOND
 
-    found = days(timed, fires_by_schedule(timed, after, until), "UTC")
+    found = calendar_days(timed, fires_by_schedule(timed, after, until), "UTC")
 
     assert [(day.date, [row.timed.task_id for row in day.rows]) for day in found] == [
         (date(2026, 6, 1), ["late", "noon"]),
@@ -178,7 +178,7 @@ def test_no_fire_is_lost_or_told_twice(timed: list[TimedTask], zone: str, begin:
     after = utc("2026-01-01") + begin * DAY
     until = after + 3 * DAY
 
-    found = days(timed, fires_by_schedule(timed, after, until), zone)
+    found = calendar_days(timed, fires_by_schedule(timed, after, until), zone)
 
     told = sorted((row.timed, fire.at.astimezone(UTC)) for day in found for row in day.rows for fire in row.fires)
     assert told == sorted((each, at) for each in timed for at in walked(each, after, until))
@@ -198,7 +198,7 @@ def walked(timed: TimedTask, after: datetime, until: datetime) -> list[datetime]
 def test_a_night_names_those_who_feel_it() -> None:
     timed = [TimedTask("a", "30 2 * * *", BERLIN), TimedTask("b", "0 9 * * *", BERLIN), TimedTask("c", "30 2 * * *", "UTC")]
 
-    (night,) = nights(timed, SPRING - DAY, SPRING + DAY)
+    (night,) = clock_change_nights(timed, SPRING - DAY, SPRING + DAY)
 
     assert (night.zone, night.change.at, [task_id for task_id, _ in night.felt]) == (BERLIN, SPRING, ["a"])
 

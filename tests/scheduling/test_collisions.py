@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optio.scheduling.calendar import TimedTask, fires_by_schedule
-from optio.scheduling.collisions import Collisions, herd
+from optio.scheduling.collisions import Collisions, find_collisions
 from optio.scheduling.cron import expand
 
 AFTER = datetime(2026, 6, 1, tzinfo=UTC) - timedelta(seconds=1)
@@ -15,7 +15,7 @@ UNTIL = AFTER + timedelta(days=4)
 
 
 def looked_at(timed: list[TimedTask], limit: int = 5) -> Collisions:
-    return herd(timed, fires_by_schedule(timed, AFTER, UNTIL), AFTER, UNTIL, limit)
+    return find_collisions(timed, fires_by_schedule(timed, AFTER, UNTIL), AFTER, UNTIL, limit)
 
 
 def moved(timed: list[TimedTask], found: Collisions) -> list[TimedTask]:

@@ -14,15 +14,15 @@ from optio.scheduling.cron import (
     WORDS,
     CronError,
     check_expression,
-    count,
+    count_fires,
     expand,
     explain,
     fires,
+    fires_between,
     last_fires,
     longest_gap,
     minutes_of_day,
     next_fire,
-    times,
 )
 
 BERLIN, LORD_HOWE, NEW_YORK = "Europe/Berlin", "Australia/Lord_Howe", "America/New_York"
@@ -235,7 +235,7 @@ def test_every_kind_of_change_of_the_clocks_keeps_the_policy_in_both_directions_
             expected = by_the_minute(expression, zone, begin, end)
             forwards = [at for at in islice(fires(expression, zone, before), len(expected) + 1) if at <= end]
             backwards = last_fires(expression, zone, end, before, 10_000)
-            if not forwards == backwards == expected or count(expression, zone, before, end) != len(expected):
+            if not forwards == backwards == expected or count_fires(expression, zone, before, end) != len(expected):
                 wrong.append((zone, middle, expression))
 
     assert len(kinds) > 30
@@ -252,8 +252,8 @@ def test_a_long_time_is_counted_as_it_is_walked(expression: str, zone: str) -> N
             break
         walked += 1
 
-    assert count(expression, zone, after, until) == walked
-    assert list(times(expression, zone, after, until)) == list(islice(fires(expression, zone, after), walked))
+    assert count_fires(expression, zone, after, until) == walked
+    assert list(fires_between(expression, zone, after, until)) == list(islice(fires(expression, zone, after), walked))
 
 
 @given(
@@ -266,13 +266,13 @@ def test_times_are_those_of_a_walk(expression: str, zone: str, begin: int, minut
     after = utc("2026-01-01") + timedelta(minutes=begin)
     until = after + timedelta(minutes=minutes)
 
-    assert list(times(expression, zone, after, until)) == list(
+    assert list(fires_between(expression, zone, after, until)) == list(
         takewhile(lambda at: at <= until, fires(expression, zone, after))
     )
 
 
 def test_nobody_counts_for_ever() -> None:
-    assert count("* * * * *", "UTC", utc("2000-01-01"), utc("2026-01-01")) is None
+    assert count_fires("* * * * *", "UTC", utc("2000-01-01"), utc("2026-01-01")) is None
 
 
 # How seldom

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from optio.scheduling.cron import fires
-from optio.scheduling.max_fires import most
+from optio.scheduling.max_fires import max_fires
 from optio.scheduling.zone_transitions import clock_changes
 
 BERLIN, LORD_HOWE, NEW_YORK, CASABLANCA = "Europe/Berlin", "Australia/Lord_Howe", "America/New_York", "Africa/Casablanca"
@@ -51,14 +51,14 @@ def walked_most(expression: str, zone: str, days: int, years: int) -> int:
 )
 @pytest.mark.parametrize("days", [1, 7, 30])
 def test_the_most_in_so_many_days_is_what_a_walk_finds(expression: str, days: int) -> None:
-    assert most(expression, "UTC", days) == walked_most(expression, "UTC", days, 8)
+    assert max_fires(expression, "UTC", days) == walked_most(expression, "UTC", days, 8)
 
 
 @pytest.mark.parametrize("expression", ["0 6 * * *", "*/20 1 * * *", "30 2 * * *", "0 9 * * 1", "0 2,3 * * 0", "5 0-3 29 * *"])
 @pytest.mark.parametrize("zone", [BERLIN, NEW_YORK, LORD_HOWE])
 @pytest.mark.parametrize("days", [1, 30])
 def test_where_clocks_are_set_it_is_what_a_walk_of_all_years_finds(expression: str, zone: str, days: int) -> None:
-    assert most(expression, zone, days) == walked_most(expression, zone, days, 30)
+    assert max_fires(expression, zone, days) == walked_most(expression, zone, days, 30)
 
 
 @given(
@@ -86,24 +86,24 @@ def test_no_span_about_a_change_of_clocks_has_more(
             break
         number += 1
 
-    assert number <= most(expression, zone, days)
+    assert number <= max_fires(expression, zone, days)
 
 
 def test_a_night_with_two_hours_of_a_name_has_the_fires_of_both() -> None:
-    assert most("*/20 1 * * *", NEW_YORK, 1) == 6
-    assert most("30 1 * * *", NEW_YORK, 1) == 2
+    assert max_fires("*/20 1 * * *", NEW_YORK, 1) == 6
+    assert max_fires("30 1 * * *", NEW_YORK, 1) == 2
 
 
 def test_a_short_day_brings_two_fires_into_24_hours_and_31_into_30_days() -> None:
-    assert (most("0 6 * * *", BERLIN, 1), most("0 6 * * *", BERLIN, 30)) == (2, 31)
-    assert (most("0 6 * * *", "UTC", 1), most("0 6 * * *", "Asia/Kolkata", 30)) == (1, 30)
+    assert (max_fires("0 6 * * *", BERLIN, 1), max_fires("0 6 * * *", BERLIN, 30)) == (2, 31)
+    assert (max_fires("0 6 * * *", "UTC", 1), max_fires("0 6 * * *", "Asia/Kolkata", 30)) == (1, 30)
 
 
 def test_a_schedule_that_no_change_of_clocks_comes_near_has_no_more_by_it() -> None:
-    assert (most("0 9 * * 1", BERLIN, 1), most("0 9 * * 1", BERLIN, 30)) == (1, 5)
-    assert (most("0 0 25 12 *", BERLIN, 1), most("0 0 25 12 *", BERLIN, 30)) == (1, 1)
+    assert (max_fires("0 9 * * 1", BERLIN, 1), max_fires("0 9 * * 1", BERLIN, 30)) == (1, 5)
+    assert (max_fires("0 0 25 12 *", BERLIN, 1), max_fires("0 0 25 12 *", BERLIN, 30)) == (1, 1)
 
 
 def test_a_dense_schedule_has_as_many_fires_as_there_are_minutes() -> None:
-    assert [most("* * * * *", zone, 1) for zone in ("UTC", BERLIN, LORD_HOWE)] == [1440] * 3
-    assert (most("* * * * *", BERLIN, 30), most("@hourly", NEW_YORK, 30)) == (43200, 720)
+    assert [max_fires("* * * * *", zone, 1) for zone in ("UTC", BERLIN, LORD_HOWE)] == [1440] * 3
+    assert (max_fires("* * * * *", BERLIN, 30), max_fires("@hourly", NEW_YORK, 30)) == (43200, 720)

@@ -30,7 +30,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def left(patience: float = 60.0) -> float:
-    return deadline.limit(patience) - deadline.time.monotonic()
+    return deadline.call_limit(patience) - deadline.time.monotonic()
 
 
 def serve(app: Callable[[Any, Any, Any], Awaitable[None]], kind: str = "http") -> None:

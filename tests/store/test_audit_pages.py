@@ -11,7 +11,7 @@ import pytest
 from optio.runs import audit
 from optio.store.postgres import postgres_store
 from optio.store.sql.store import SqlStore
-from optio.store.sql.transaction import Transaction, to_micros, when
+from optio.store.sql.transaction import Transaction, from_micros, to_micros
 from optio.store.sqlite import sqlite_store
 from optio.store.values import AuditedDelivery, AuditedRun, AuditedSlot, AuditPage, AuditSpan
 from tests.servers import PostgresServer
@@ -116,11 +116,11 @@ class World:
         runs = {row["id"]: row for row in self.runs}
         return [
             AuditedSlot(
-                first=when(row["slot"]),
-                last=when(row["slot"]),
+                first=from_micros(row["slot"]),
+                last=from_micros(row["slot"]),
                 verdict=row["verdict"],
                 run_id=row["run_id"],
-                at=when(row["at"]),
+                at=from_micros(row["at"]),
                 run_is_there=row["run_id"] in runs or row["run_id"] in self.deleted,
                 run_is_its=row["run_id"] not in runs
                 or (runs[row["run_id"]]["task_id"], runs[row["run_id"]]["slot"]) == (task_id, row["slot"]),
@@ -136,7 +136,7 @@ class World:
                 seq=row["seq"],
                 id=row["id"],
                 task_id=row["task_id"],
-                received_at=when(row["at"]),
+                received_at=from_micros(row["at"]),
                 verdict=row["verdict"],
                 run_id=row["run_id"],
                 run_is_there=row["run_id"] in runs or row["run_id"] in self.deleted,
@@ -152,9 +152,9 @@ class World:
                 seq=row["seq"],
                 id=row["id"],
                 task_id=row["task_id"],
-                created_at=when(row["at"]),
+                created_at=from_micros(row["at"]),
                 trigger=row["trigger"],
-                slot=None if row["slot"] is None else when(row["slot"]),
+                slot=None if row["slot"] is None else from_micros(row["slot"]),
                 delivery_id=row["delivery_id"],
                 actor=self.actors.get(row["id"]),
                 slot_is_its=self.slots.get((row["task_id"], row["slot"]), {}).get("run_id") == row["id"],

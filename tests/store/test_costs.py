@@ -14,7 +14,7 @@ from optio.store.sql import claims as claiming
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction
 from optio.store.sqlite.sqlite_store import open_store
-from optio.store.values import ANY, Claim, DeliveryFilter, Firing, RunFilter, SlotVerdict, unlimited_room
+from optio.store.values import NO_LIMIT, Claim, DeliveryFilter, Firing, RunFilter, SlotVerdict, unlimited_room
 from tests.store.build import (
     BAD,
     LEASE,
@@ -264,7 +264,7 @@ def test_a_worker_that_waited_for_others_and_comes_too_late_counts_nothing_under
     meters: Callable[[int], Meter],
 ) -> None:
     def late(tx: Transaction) -> list[Claim]:
-        return claiming.claim(tx, "w", LEASE, everything, "", ALL_TASKS, unlimited_room, ANY, "started", crowded=True)
+        return claiming.claim(tx, "w", LEASE, everything, "", ALL_TASKS, unlimited_room, NO_LIMIT, "started", crowded=True)
 
     seen = meters(0).statements(lambda store: store._engine.change(late))
 

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Mapping
 
-from optio.settings import SETTINGS, Settings, unknown
+from optio.settings import SETTINGS, Settings, unknown_variables
 
 
 def add_setting_flags(parser: argparse.ArgumentParser, *names: str) -> None:
@@ -17,7 +17,7 @@ def add_setting_flags(parser: argparse.ArgumentParser, *names: str) -> None:
 
 def read_settings(args: argparse.Namespace, defaults: Mapping[str, str] | None = None) -> Settings:
     """Settings with the command's flags; raises SettingsError. A variable that is probably misspelt is told."""
-    for name, meant in unknown(os.environ):
+    for name, meant in unknown_variables(os.environ):
         if meant is not None:
             print(f"optio: {name} is no setting and is ignored: did you mean {meant}?", file=sys.stderr)
     flags = {name: value for name, value in vars(args).items() if name in SETTINGS}

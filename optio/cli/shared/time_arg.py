@@ -4,14 +4,14 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from optio.errors import SettingsError
-from optio.model.text import duration
+from optio.model.text import parse_duration
 
 
 def parse_time(option: str, text: str, now: datetime) -> datetime:
     """`90m`, `24h` or `7d` before `now`, or an ISO 8601 time; raises SettingsError."""
     days = re.fullmatch(r"(\d{1,5})d", text, re.ASCII)
     try:
-        return now - (timedelta(days=int(days[1])) if days else duration(text))
+        return now - (timedelta(days=int(days[1])) if days else parse_duration(text))
     except ValueError:
         pass
     try:

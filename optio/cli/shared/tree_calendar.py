@@ -19,11 +19,11 @@ from optio.scheduling.calendar import (
     Fire,
     FiresBySchedule,
     TimedTask,
-    days,
+    calendar_days,
+    clock_change_nights,
     fires_by_schedule,
-    nights,
 )
-from optio.scheduling.collisions import Collisions, herd
+from optio.scheduling.collisions import Collisions, find_collisions
 
 _DAYS, _MOST_DAYS = 14, 366
 # One schedule never has as many, not even with a fire each minute of all days.
@@ -124,9 +124,9 @@ def build_calendar(
         range=span,
         timed=timed,
         found=found,
-        days=days(timed, found, span.zone),
-        nights=nights(timed, span.after, span.until),
-        herd=herd(timed, found, span.after, span.until, limit),
+        days=calendar_days(timed, found, span.zone),
+        nights=clock_change_nights(timed, span.after, span.until),
+        herd=find_collisions(timed, found, span.after, span.until, limit),
         absent=absent,
         surprises=[(by_path[d.path], d) for d in diagnostics if d.code in _SURPRISES and by_path.get(d.path) in on],
         off=sorted(task.id for task in tasks if task.spec.schedule is not None and task.id not in on),
@@ -134,7 +134,7 @@ def build_calendar(
 
 
 def _check_size(schedules: AbstractSet[tuple[str, str]], span: CalendarRange) -> None:
-    many = sum(cron.count(*each, span.after, span.until) or 0 for each in schedules)
+    many = sum(cron.count_fires(*each, span.after, span.until) or 0 for each in schedules)
     if many > _MOST_FIRES:
         days = max(1, (span.until - span.after).days * _MOST_FIRES // many)
         raise SettingsError(

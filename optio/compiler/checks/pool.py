@@ -45,11 +45,11 @@ def _gap(schedule: ScheduleTrigger) -> timedelta | None:
     # Imported here: a tree without pools does not pay for it.
     from zoneinfo import ZoneInfoNotFoundError
 
-    from optio.scheduling.cron import CronError, count, last_fires, next_fire
+    from optio.scheduling.cron import CronError, count_fires, last_fires, next_fire
 
     expression, zone, end = schedule.config.cron_expression, schedule.config.timezone, _BEGIN + _LENGTH
     try:
-        fires = count(expression, zone, _BEGIN, end)
+        fires = count_fires(expression, zone, _BEGIN, end)
         first, last = next_fire(expression, zone, _BEGIN), last_fires(expression, zone, end, _BEGIN, 1)
     except (CronError, ZoneInfoNotFoundError, ValueError, OSError):
         return None

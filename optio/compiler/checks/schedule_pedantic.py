@@ -11,7 +11,7 @@ from optio.compiler.checks.schedule import field_span
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
 from optio.model.route import Route
-from optio.model.text import duration
+from optio.model.text import parse_duration
 from optio.model.trigger import ScheduleConfig, ScheduleTrigger
 
 # How many values a field has; a step that does not divide it leaves an odd gap at its end.
@@ -129,7 +129,7 @@ def _overlap(task: ResolvedTask, route: Route, trigger: ScheduleTrigger, fields:
         or not (task.is_known(("timeout",)) and task.is_known(("maxConcurrent",)))
     ):
         return
-    slots, timeout = spec.max_concurrent, duration(spec.timeout)
+    slots, timeout = spec.max_concurrent, parse_duration(spec.timeout)
     if slots > _MAX_SLOTS or _least_gap(fields[0], fields[1], slots) - _MAX_CLOCK_CHANGE >= timeout:
         return
     try:

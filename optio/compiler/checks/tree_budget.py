@@ -12,7 +12,7 @@ from optio.compiler.diagnostics import Diagnostic, Fix, diagnostic
 from optio.compiler.facts import ScheduleFacts, SpendCap, TaskFacts
 from optio.model.defaults import MAX_WORKFLOW_CONCURRENT
 from optio.model.route import show
-from optio.model.text import money
+from optio.model.text import parse_money
 
 if TYPE_CHECKING:
     from optio.scheduling.calendar import TimedTask
@@ -47,7 +47,7 @@ def _budget(path: str, cap: SpendCap, place: int, tasks: Iterable[TaskFacts]) ->
     from optio.compiler.spending import dollars
 
     spent = {claim.id: Decimal(usd) for claim in tasks if claim.spend is not None and (usd := claim.spend[place]) is not None}
-    total, most = sum(spent.values(), Decimal(0)), money(cap.most)
+    total, most = sum(spent.values(), Decimal(0)), parse_money(cap.most)
     span, route = cap.place.span, cap.place.route
     if total > most:
         first = sorted(spent, key=lambda name: (-spent[name], name))
@@ -96,12 +96,12 @@ def _moves(timed: "tuple[TimedTask, ...]") -> "list[tuple[MinuteMove, int]]":
     """Return the tasks that should start in another minute, with the number that now start together. Cached, because an editor
     asks again after every change."""
     from optio.scheduling.calendar import fires_by_schedule
-    from optio.scheduling.collisions import count_starts, herd
+    from optio.scheduling.collisions import count_starts, find_collisions
 
     found = fires_by_schedule(timed, _AFTER, _UNTIL)
     if max(count_starts(timed, found).values(), default=0) < MIN_CROWD:
         return []
-    together = herd(timed, found, _AFTER, _UNTIL, MAX_WORKFLOW_CONCURRENT)
+    together = find_collisions(timed, found, _AFTER, _UNTIL, MAX_WORKFLOW_CONCURRENT)
     crowd = {at: number for at, number in together.crowded if number >= MIN_CROWD}
     keys = {each.task_id: each.key for each in timed}
     moves = []

@@ -4,7 +4,7 @@ import re
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 
-from optio.model.text import duration, money, span
+from optio.model.text import format_duration, parse_duration, parse_money
 
 _MAX_LENGTH = 40
 # Quotes that word processors write, and YAML takes for letters.
@@ -36,7 +36,7 @@ def suggest_amount(written: str) -> str | None:
     text = re.sub(r",(?=[0-9]{3}(?:[.,]|\Z))", "", text).replace(",", ".")
     try:
         amount = text if re.fullmatch(_AMOUNT, text) else f"{Decimal(text).normalize():f}"
-        money(amount)
+        parse_money(amount)
     except (InvalidOperation, ValueError):
         return None
     return amount
@@ -55,8 +55,8 @@ def suggest_duration(written: str) -> str | None:
         return None
     seconds = sum(float(number) * _UNITS[unit.lower()] for number, unit in _PART.findall(text))
     try:
-        meant = span(timedelta(seconds=seconds)) if seconds == int(seconds) else ""
-        return meant if duration(meant) else None
+        meant = format_duration(timedelta(seconds=seconds)) if seconds == int(seconds) else ""
+        return meant if parse_duration(meant) else None
     except (ValueError, OverflowError):
         return None
 

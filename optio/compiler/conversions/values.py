@@ -13,7 +13,7 @@ from optio.compiler.conversions.known_keys import SECRET_NAME
 from optio.compiler.conversions.quantities import suggest_amount, suggest_duration, suggest_whole_number
 from optio.compiler.payloads.github_fields import NAMES
 from optio.compiler.yaml.emit import flow
-from optio.model.text import duration, span
+from optio.model.text import format_duration, parse_duration
 from optio.model.trigger import Scheme
 
 EXAMPLE_CRON = '"0 9 * * 1"'
@@ -252,7 +252,7 @@ def clock(parts: Mapping[str, Any]) -> str | None:
 def _every(value: Any) -> str | None:
     """Return a cron expression for an interval that divides an hour, a day or a week evenly."""
     lasts = _duration(value, 1) if isinstance(value, (int, float, str)) else None
-    minutes, rest = divmod(duration(lasts).total_seconds(), 60) if lasts else (0, 1)
+    minutes, rest = divmod(parse_duration(lasts).total_seconds(), 60) if lasts else (0, 1)
     if rest or not minutes:
         return None
     if 60 % minutes == 0:
@@ -549,11 +549,11 @@ def _duration(value: Any, unit: float) -> str | None:
     written = _WORDS.get(written.lower().removeprefix("per ").removeprefix("every ").removesuffix("ly"), written)
     if re.fullmatch(r"\d{1,9}(?:\.\d{1,3})?", written):
         meant = round(float(written) * unit)
-        return span(timedelta(seconds=meant)) if 0 < meant < 86_400 * 365 else None
+        return format_duration(timedelta(seconds=meant)) if 0 < meant < 86_400 * 365 else None
     if (clock := _CLOCK.fullmatch(written)) is not None:
         days, in_hours, in_minutes, in_seconds = (int(part or 0) for part in clock.groups())
         return (
-            span(timedelta(days=days, hours=in_hours, minutes=in_minutes, seconds=in_seconds))
+            format_duration(timedelta(days=days, hours=in_hours, minutes=in_minutes, seconds=in_seconds))
             if any(map(int, re.findall(r"\d+", written)))
             else None
         )
@@ -561,7 +561,7 @@ def _duration(value: Any, unit: float) -> str | None:
         parts = dict(re.findall(r"(\w+)\s*=\s*(\d+)", built[1] or built[2]))
         units = {"days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1}
         total = sum(int(number) * units.get(name, 0) for name, number in parts.items())
-        return span(timedelta(seconds=total)) if total else None
+        return format_duration(timedelta(seconds=total)) if total else None
     return suggest_duration(written)
 
 

@@ -47,7 +47,7 @@ def has_ended_session(err: BaseException) -> bool:
     return isinstance(err, _ENDED)
 
 
-def lost(connection: "psycopg.Connection[Any]", err: psycopg.Error) -> bool:
+def is_lost(connection: "psycopg.Connection[Any]", err: psycopg.Error) -> bool:
     """Whether the session is over, so that another connection is needed."""
     return connection.closed or has_ended_session(err)
 
@@ -62,7 +62,7 @@ def is_retryable(err: psycopg.Error) -> bool:
     return isinstance(err, _AGAIN)
 
 
-def stale(err: psycopg.Error) -> bool:
+def is_stale(err: psycopg.Error) -> bool:
     """Whether a new session may see another world: the schema was migrated under a statement that this one had prepared, or
     this one leads to a server that is not the primary any more."""
     cached = isinstance(err, errors.FeatureNotSupported) and "cached plan" in str(err)

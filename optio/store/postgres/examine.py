@@ -13,11 +13,11 @@ from optio.store.postgres import errors
 from optio.store.postgres import url as pg_url
 from optio.store.postgres.pool import MAX_CONNECTIONS, Connection
 from optio.store.postgres.postgres_store import state
-from optio.store.sql.schema import found
+from optio.store.sql.schema import check_state
 
 # Optio's tests run on this one; older ones are not known to work.
-_TESTED = 15
-_CLOCK_S = 2.0
+_MIN_TESTED_VERSION = 15
+_MAX_CLOCK_DRIFT_S = 2.0
 _SETTINGS = (
     ("fsync", "off", "a power failure can destroy the database"),
     ("full_page_writes", "off", "a power failure can destroy the database"),
@@ -37,7 +37,7 @@ def examine(url: str) -> Iterator[ProbeResult]:
     target = pg_url.read(url)
     try:
         with psycopg.connect(target.conninfo, autocommit=True, row_factory=dict_row) as connection:
-            yield from _look(connection, target.name)
+            yield from _probe(connection, target.name)
     except psycopg.Error as err:
         made = errors.connection_error(target.name, err, MAX_CONNECTIONS)
         yield ProbeResult("database", ERROR, str(made))
@@ -55,21 +55,21 @@ def backup_command(url: str, file: str) -> list[str]:
     return [*command, f"--dbname={psycopg.conninfo.make_conninfo('', **kept)}"]
 
 
-def _look(connection: Connection, name: str) -> Iterator[ProbeResult]:
+def _probe(connection: Connection, name: str) -> Iterator[ProbeResult]:
     facts = _row(connection, _FACTS)
     secure = "TLS" if connection.pgconn.ssl_in_use else "without TLS"
-    old = facts["major"] < _TESTED
+    old = facts["major"] < _MIN_TESTED_VERSION
     yield ProbeResult(
         "database",
         WARNING if old else OK,
         f"PostgreSQL {facts['version'].split()[0]}, {name}, {secure}",
-        f"Optio is tested with version {_TESTED} and newer" if old else None,
+        f"Optio is tested with version {_MIN_TESTED_VERSION} and newer" if old else None,
     )
     if facts["encoding"] != "UTF8":
         hint = "make one with `createdb --encoding=UTF8 --template=template0`"
         yield ProbeResult("encoding", ERROR, f"the database keeps {facts['encoding']}, which lacks most characters", hint)
     there = state(connection)
-    yield found(there)
+    yield check_state(there)
     yield _writable(connection, name, facts, empty=there.version == 0)
     yield _clock(connection)
     yield from _settings(connection)
@@ -106,7 +106,7 @@ def _clock(connection: Connection) -> ProbeResult:
     after = time.time()
     # What the answer's way took is nobody's difference.
     ahead = theirs - after if theirs > after else theirs - before if theirs < before else 0.0
-    if abs(ahead) <= _CLOCK_S:
+    if abs(ahead) <= _MAX_CLOCK_DRIFT_S:
         return ProbeResult("clock", OK, f"{abs(ahead) * 1000:.0f} ms from this machine's")
     detail = f"the server's is {abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
     return ProbeResult(

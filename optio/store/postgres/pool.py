@@ -26,14 +26,14 @@ T = TypeVar("T")
 Connection = psycopg.Connection[dict[str, Any]]
 
 MAX_CONNECTIONS = 8
-_TRIES = 4
+_MAX_TRIES = 4
 # An attempt to connect that fails later than this was not refused: nobody answered.
-_SILENCE = 1.0
+_SILENCE_S = 1.0
 # So much is left for what was begun late.
-_LEAST = 0.5
+_MIN_CALL_S = 0.5
 _ROLLBACK_S = 1.0
 # How long a server that has no connection left for us is left alone.
-_FULL = 0.25
+_FULL_PAUSE_S = 0.25
 
 
 class _PooledConnection:
@@ -77,7 +77,7 @@ class ConnectionPool:
         self._target = target
         self._patience = patience
         self._most = most
-        self._least = min(_LEAST, patience / 4)
+        self._least = min(_MIN_CALL_S, patience / 4)
         self._changed = threading.Condition()
         self._idle: list[_PooledConnection] = []
         self._open = 0
@@ -90,8 +90,8 @@ class ConnectionPool:
 
         It is run again when that can help: after a deadlock, and when the connection was dead before it was used.
         """
-        limit = deadline.limit(self._patience) if limit is None else limit
-        for attempt in range(_TRIES):
+        limit = deadline.call_limit(self._patience) if limit is None else limit
+        for attempt in range(_MAX_TRIES):
             held = self._take(limit)
             sound = False
             try:
@@ -100,8 +100,8 @@ class ConnectionPool:
                 sound = True
                 return found
             except psycopg.Error as err:
-                held.lost = errors.lost(held.connection, err) or errors.stale(err)
-                over = attempt == _TRIES - 1 or time.monotonic() >= limit
+                held.lost = errors.is_lost(held.connection, err) or errors.is_stale(err)
+                over = attempt == _MAX_TRIES - 1 or time.monotonic() >= limit
                 if over or not (errors.is_retryable(err) or (held.lost and not held.fresh)):
                     made = self._in_our_words(err, held)
                     if made is err:
@@ -139,7 +139,7 @@ class ConnectionPool:
                     if attempt is not None and attempt.error is not None:
                         refused = self._refusal(attempt.error)
                         attempt = None
-                        self._changed.wait(_FULL)
+                        self._changed.wait(_FULL_PAUSE_S)
                         continue
                     left = limit - self._least - time.monotonic()
                     if attempt is None and self._silent and self._asking:
@@ -164,7 +164,7 @@ class ConnectionPool:
         return refused
 
     def _too_late(self, attempt: "_ConnectAttempt | None") -> StoreUnavailable:
-        if attempt is not None and time.monotonic() - attempt.began > _SILENCE:
+        if attempt is not None and time.monotonic() - attempt.began > _SILENCE_S:
             self._silent = self._asking = attempt.asks = True
         state = "does not answer" if self._silent else f"is too slow: all {self._open} connections are in use"
         return StoreUnavailable(f"the database {self._target.name} {state}", temporary=True)
@@ -192,7 +192,7 @@ class ConnectionPool:
         with self._changed:
             if attempt.asks:
                 self._asking = False
-            self._silent = held is None and time.monotonic() - attempt.began > _SILENCE
+            self._silent = held is None and time.monotonic() - attempt.began > _SILENCE_S
             if held is None or self._closed:
                 self._open -= 1
                 attempt.error = error

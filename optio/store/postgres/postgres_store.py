@@ -44,7 +44,7 @@ _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now"
 _BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_NOW}"
 _SNAPSHOT = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_NOW}"
 # For operations of which one has waited for a lock in vain: the others must not wait for it again.
-_BRIEFLY = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = 200; {_NOW}"
+_BEGIN_SHORT_LOCK = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = 200; {_NOW}"
 _MIGRATE = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; {_NOW}"
 _BYTES_OF = "substr(CAST(:blob AS bytea), CAST({name}->>0 AS integer), CAST({name}->>1 AS integer)) AS {name}"
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
@@ -80,18 +80,18 @@ class _PostgresTransaction:
         return self._now
 
     def one(self, sql: str, params: Mapping[str, Any] | None = None) -> Any:
-        return self._found(_translated(sql), params).fetchone()
+        return self._found(_to_psycopg(sql), params).fetchone()
 
     def hold(self, sql: str, params: Mapping[str, Any] | None = None) -> Any:
-        return self._found(_translated(sql) + b" FOR UPDATE", params).fetchone()
+        return self._found(_to_psycopg(sql) + b" FOR UPDATE", params).fetchone()
 
     def hold_all(self, sql: str, params: Mapping[str, Any] | None = None, lot: BulkRows | None = None) -> list[Any]:
         if lot is not None:
-            sql, params = _laid(sql, lot), {**(params or {}), **_given(lot)}
-        return self._found(_translated(sql) + b" FOR UPDATE", params).fetchall()
+            sql, params = _with_bulk_rows(sql, lot), {**(params or {}), **_bulk_parameters(lot)}
+        return self._found(_to_psycopg(sql) + b" FOR UPDATE", params).fetchall()
 
     def all(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Any]:
-        return self._found(_translated(sql), params).fetchall()
+        return self._found(_to_psycopg(sql), params).fetchall()
 
     def _found(self, sql: bytes, params: Mapping[str, Any] | None) -> psycopg.Cursor[dict[str, Any]]:
         try:
@@ -103,13 +103,13 @@ class _PostgresTransaction:
             raise
 
     def run(self, sql: str, params: Mapping[str, Any] | None = None) -> int:
-        return self._connection.execute(_translated(sql), params).rowcount
+        return self._connection.execute(_to_psycopg(sql), params).rowcount
 
     def many(self, sql: str, params: Sequence[Mapping[str, Any]]) -> int:
         if not params:
             return 0
         with self._connection.cursor() as cursor:
-            cursor.executemany(_translated(sql), params)
+            cursor.executemany(_to_psycopg(sql), params)
             return cursor.rowcount
 
     def lot(self, sql: str, columns: str, rows: Sequence[Mapping[str, Any]]) -> int:
@@ -118,7 +118,7 @@ class _PostgresTransaction:
     def bulk_run(self, sql: str, lot: BulkRows, params: Mapping[str, Any] | None = None) -> int:
         if not lot.rows:
             return 0
-        return self.run(_laid(sql, lot), {**(params or {}), **_given(lot)})
+        return self.run(_with_bulk_rows(sql, lot), {**(params or {}), **_bulk_parameters(lot)})
 
     def lock(self, name: str) -> None:
         self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCKS[name],))
@@ -161,7 +161,7 @@ class PostgresEngine:
 
     def write(self, operation: Callable[[Transaction], T]) -> Future[T]:
         """Queue an operation; its future resolves after the commit."""
-        return self._queue.put(operation, deadline.limit(self._patience))
+        return self._queue.put(operation, deadline.call_limit(self._patience))
 
     def change(self, operation: Callable[[Transaction], T]) -> T:
         """One durable transaction, on the caller's thread."""
@@ -200,7 +200,7 @@ class PostgresEngine:
         try:
             ended = _end(connection)
         except psycopg.Error as err:
-            if not errors.lost(connection, err):
+            if not errors.is_lost(connection, err):
                 raise
             # Kept or not, nobody knows; whoever asks again with the same key gets the one answer.
             raise CommitUnknown(f"the database {self._name} went away during a commit: {errors.error_line(err)}") from err
@@ -240,7 +240,7 @@ class PostgresEngine:
             if is_divisible(batch) and not done and not _concerns_all(err):
                 # One operation failed: each by itself, so that it harms no other.
                 for item in split_batch(batch):
-                    self._write_batch([item], _BRIEFLY)
+                    self._write_batch([item], _BEGIN_SHORT_LOCK)
             else:
                 for item in batch:
                     item.future.set_exception(err)
@@ -344,17 +344,17 @@ def _only(cursor: psycopg.Cursor[dict[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def _laid(sql: str, lot: BulkRows) -> str:
+def _with_bulk_rows(sql: str, lot: BulkRows) -> str:
     # Without the limit the planner takes it for a hundred rows, and reads whole tables for three. By powers of four: few plans.
-    return _from_lot(sql, lot.columns, 4 ** math.ceil(math.log(max(1, len(lot.rows)), 4)))
+    return _bulk_source(sql, lot.columns, 4 ** math.ceil(math.log(max(1, len(lot.rows)), 4)))
 
 
-def _given(lot: BulkRows) -> dict[str, Any]:
+def _bulk_parameters(lot: BulkRows) -> dict[str, Any]:
     return {"lot": lot.text, "blob": lot.blob}
 
 
 @lru_cache(512)
-def _from_lot(sql: str, columns: str, limit: int) -> str:
+def _bulk_source(sql: str, columns: str, limit: int) -> str:
     parted = [column.split() for column in columns.split(",")]
     given = ", ".join(f"{name} json" if kind == BYTES else f"{name} {kind}" for name, kind in parted)
     picked = ", ".join(_BYTES_OF.format(name=name) if kind == BYTES else name for name, kind in parted)
@@ -363,7 +363,7 @@ def _from_lot(sql: str, columns: str, limit: int) -> str:
 
 
 @lru_cache(512)
-def _translated(sql: str) -> bytes:
+def _to_psycopg(sql: str) -> bytes:
     """Named parameters the way this driver writes them."""
     return _PARAMETER.sub(r"%(\1)s", sql.replace("%", "%%")).encode()
 

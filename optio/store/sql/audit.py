@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from optio.store.sql.registry import GENERATION, to_generation
-from optio.store.sql.transaction import Row, Transaction, optional_from_micros, to_micros, when
+from optio.store.sql.transaction import Row, Transaction, from_micros, optional_from_micros, to_micros
 from optio.store.values import Audited, AuditedDelivery, AuditedRun, AuditedSlot, AuditPage, AuditSpan, GenerationRow
 
 _GENERATIONS = f"""
@@ -106,7 +106,7 @@ def slots(
 ) -> list[tuple[datetime, str] | AuditedSlot]:
     """See `Store.audit_slots`."""
     rows = tx.all(_SLOTS, {"task_id": task_id, "after": after, "until": until, "runs": runs, "limit": limit})
-    return [_to_slot(row, task_id) if row["doubtful"] else (when(row["slot"]), row["verdict"]) for row in rows]
+    return [_to_slot(row, task_id) if row["doubtful"] else (from_micros(row["slot"]), row["verdict"]) for row in rows]
 
 
 def ranges(tx: Transaction, task_id: str, after: int, until: int) -> list[AuditedSlot]:
@@ -114,11 +114,11 @@ def ranges(tx: Transaction, task_id: str, after: int, until: int) -> list[Audite
     rows = tx.all(_RANGES, {"task_id": task_id, "after": after, "until": until})
     return [
         AuditedSlot(
-            first=when(row["first_slot"]),
-            last=when(row["last_slot"]),
+            first=from_micros(row["first_slot"]),
+            last=from_micros(row["last_slot"]),
             verdict=row["verdict"],
             run_id=None,
-            at=when(row["at"]),
+            at=from_micros(row["at"]),
             run_is_there=False,
             run_is_its=False,
         )
@@ -142,7 +142,7 @@ def deliveries(
             seq=row["seq"],
             id=row["id"],
             task_id=row["task_id"],
-            received_at=when(row["at"]),
+            received_at=from_micros(row["at"]),
             verdict=row["word"],
             run_id=row["run_id"],
             run_is_there=row["run"] is not None or row["deleted"] is not None,
@@ -174,7 +174,7 @@ def runs(tx: Transaction, span: AuditSpan, task_id: str | None, before: int, lim
             seq=row["seq"],
             id=row["id"],
             task_id=row["task_id"],
-            created_at=when(row["at"]),
+            created_at=from_micros(row["at"]),
             trigger=row["run_trigger"],
             slot=optional_from_micros(row["slot"]),
             delivery_id=row["delivery_id"],
@@ -215,19 +215,19 @@ def _page(
         doubtful=[convert(row) for row in tx.all(_DOUBTFUL.format(rows=rows, run=run), params)] if doubts else [],
         rows=sum(group["n"] for group in groups),
         last=last,
-        last_at=when(tx.one(f"SELECT {at} AS at FROM {table} WHERE seq = :seq", {"seq": last})["at"]),  # noqa: S608
-        latest=when(max(group["latest"] for group in groups)),
+        last_at=from_micros(tx.one(f"SELECT {at} AS at FROM {table} WHERE seq = :seq", {"seq": last})["at"]),  # noqa: S608
+        latest=from_micros(max(group["latest"] for group in groups)),
     )
 
 
 def _to_slot(row: Row, task_id: str) -> AuditedSlot:
-    slot = when(row["slot"])
+    slot = from_micros(row["slot"])
     return AuditedSlot(
         first=slot,
         last=slot,
         verdict=row["verdict"],
         run_id=row["run_id"],
-        at=when(row["at"]),
+        at=from_micros(row["at"]),
         run_is_there=row["run"] is not None,
         run_is_its=row["run_task"] == task_id and row["run_slot"] == row["slot"],
     )

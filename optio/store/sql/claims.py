@@ -14,20 +14,20 @@ from optio.model.pool import PROCESS
 from optio.model.retry import GiveUp, RetryAt
 from optio.model.room import Delay
 from optio.model.run import LogLine, Meter, Outcome, Run, RunChange, RunState, Usage
-from optio.model.text import span
+from optio.model.text import format_duration
 from optio.store.sql import dedupe, events, namespaces, pools, queue, quotas, shortages
 from optio.store.sql.events import StateChange
 from optio.store.sql.records import ATTEMPTS, RUN_COLUMNS, meter_columns, to_attempt, to_meter, to_run
-from optio.store.sql.transaction import BulkRows, Row, Transaction, dump_json, to_micros, when
+from optio.store.sql.transaction import BulkRows, Row, Transaction, dump_json, from_micros, to_micros
 from optio.store.values import AdmissionView, Admit, AgentStart, Claim, Decide, Room
 
 # The reason of a run whose agent has begun.
 STARTED, _CANCELLING = "started", "cancelling"
 _OVER = "state = 'running' AND (lease_until < :now OR owner = '')"
-_MINE = f"(SELECT {namespaces.IN_SCOPE} FROM (SELECT 1) one LEFT JOIN namespaces n ON n.task_id = runs.task_id)"  # noqa: S608
+_IN_SCOPE = f"(SELECT {namespaces.IN_SCOPE} FROM (SELECT 1) one LEFT JOIN namespaces n ON n.task_id = runs.task_id)"  # noqa: S608
 # An agent that is here is found again here, wherever the policy puts its task by now; where none is left, the scope decides.
 _ADOPTABLE = f"""{_OVER} AND (place = :place OR (
-    (place = '' OR lease_until < :orphaned OR (place LIKE :directory AND place NOT LIKE :boot)) AND {_MINE}
+    (place = '' OR lease_until < :orphaned OR (place LIKE :directory AND place NOT LIKE :boot)) AND {_IN_SCOPE}
 ))"""
 # When the earliest delayed run is due; when the first start leaves the window of a task that has used its start limit up, and
 # has something waiting; when the earliest lease ends; when another try for room is due.
@@ -65,11 +65,11 @@ UPDATE attempts SET agent_started_at = :at WHERE run_id = :id AND agent_started_
 AND number = (SELECT attempt FROM runs WHERE id = :id AND state = 'running' AND fence = :fence)
 """
 _ATTEMPT = "SELECT started_at, agent_started_at FROM attempts WHERE run_id = :id AND number = :number"
-_IN_LOT = "FROM runs WHERE id IN (SELECT lot.id FROM lot) ORDER BY +runs.seq"
+_BULK_IDS = "FROM runs WHERE id IN (SELECT lot.id FROM lot) ORDER BY +runs.seq"
 _CLAIMED = f"SELECT {RUN_COLUMNS}, prompt, last_event, last_line, cost_before FROM runs WHERE id = :id"  # noqa: S608
-_QUEUED = f"SELECT {RUN_COLUMNS}, prompt, last_event, last_line, cost_before {_IN_LOT}"
+_QUEUED = f"SELECT {RUN_COLUMNS}, prompt, last_event, last_line, cost_before {_BULK_IDS}"
 _OWNED = f"SELECT {RUN_COLUMNS}, last_event, last_line FROM runs WHERE id = :id"  # noqa: S608
-_ENDING = f"SELECT {RUN_COLUMNS}, last_event, last_line {_IN_LOT}"
+_ENDING = f"SELECT {RUN_COLUMNS}, last_event, last_line {_BULK_IDS}"
 _ATTEMPTS = """
 INSERT INTO attempts (run_id, number, worker, started_at) SELECT lot.id, lot.number, :worker, :now FROM lot
 """
@@ -79,7 +79,7 @@ UPDATE attempts SET ended_at = lot.now, ok = lot.ok, reason = lot.reason, messag
     cost = lot.cost, cost_source = lot.cost_source, agent_started_at = COALESCE(agent_started_at, lot.began)
 FROM lot WHERE attempts.run_id = lot.id AND attempts.number = lot.number
 """
-_ENDED_OF = (
+_ENDED_COLUMNS = (
     "id text, number bigint, ok bigint, reason text, message text, exit_code bigint, signal bigint, text text, usage text, "
     "turns bigint, tool_calls bigint, cost text, cost_source text, now bigint, began bigint"
 )
@@ -115,11 +115,11 @@ def claim(
         starts = [run_id for run_id in admit(seen) if run_id in tasks][:left] if tasks else []
         claims += _start(tx, starts, worker, lease, place, reason, seen)
         full = len(starts) == left or room(sum(seen.running.values()) + len(starts)) <= 0
-        more = not full and _cut(seen, set(starts))
+        more = not full and _fit_room(seen, set(starts))
     return claims
 
 
-def _cut(seen: AdmissionView, starts: set[str]) -> bool:
+def _fit_room(seen: AdmissionView, starts: set[str]) -> bool:
     """Whether a task that starts all that was looked at may start more. What waits for a run of the same key is not counted."""
     looked = Counter(waiting.task_id for waiting in seen.waiting)
     started = [waiting for waiting in seen.waiting if waiting.run_id in starts]
@@ -165,12 +165,12 @@ def _start(
         row["id"]: row["reason"] for row in rows if row["task_id"] in short and _was_given_back(tx, row["id"], row["attempt"])
     }
     return [
-        replace(_claimed(move, state), deferred=deferred.get(move.row["id"], ""), tries=move.row["task_id"] in short)
+        replace(_to_claimed(move, state), deferred=deferred.get(move.row["id"], ""), tries=move.row["task_id"] in short)
         for move, state in zip(moves, states, strict=True)
     ]
 
 
-def _claimed(move: StateChange, state: RunState) -> Claim:
+def _to_claimed(move: StateChange, state: RunState) -> Claim:
     row = move.row
     changed = {**dict(row), **move.columns, "state": state.value, "reason": move.reason, "message": move.message}
     run = replace(to_run(changed), meter=Meter())
@@ -187,7 +187,7 @@ def _was_given_back(tx: Transaction, run_id: str, attempt: int) -> bool:
     return attempt > 0 and tx.one(_ATTEMPT, {"id": run_id, "number": attempt}) is None
 
 
-def _reach(tx: Transaction, place: str, scope: WorkerScope, orphaned: timedelta) -> dict[str, Any]:
+def _reach_parameters(tx: Transaction, place: str, scope: WorkerScope, orphaned: timedelta) -> dict[str, Any]:
     """The parameters of `_ADOPTABLE`."""
     directory, _, rest = place.partition("/")
     return {
@@ -198,7 +198,7 @@ def _reach(tx: Transaction, place: str, scope: WorkerScope, orphaned: timedelta)
 
 def expired(tx: Transaction, place: str, scope: WorkerScope, orphaned: timedelta) -> bool:
     """Whether there is anything to adopt, as far as can be seen without a lock."""
-    reach = _reach(tx, place, scope, orphaned)
+    reach = _reach_parameters(tx, place, scope, orphaned)
     return tx.one(f"SELECT 1 FROM runs WHERE {_ADOPTABLE} LIMIT 1", reach) is not None  # noqa: S608
 
 
@@ -209,7 +209,7 @@ def adopt(
     tx.lock("admission")
     lost = tx.all(
         f"SELECT id FROM runs WHERE {_ADOPTABLE} ORDER BY +seq LIMIT :most",  # noqa: S608
-        {**_reach(tx, place, scope, orphaned), "most": most},
+        {**_reach_parameters(tx, place, scope, orphaned), "most": most},
     )
     taken = []
     for row in lost:
@@ -220,10 +220,10 @@ def adopt(
         if changed:
             taken.append(row["id"])
             tx.run(_NEW_WORKER, {"worker": worker, "id": row["id"]})
-    return [_adopted(tx, run_id) for run_id in taken]
+    return [_adopt_one(tx, run_id) for run_id in taken]
 
 
-def _adopted(tx: Transaction, run_id: str) -> Claim:
+def _adopt_one(tx: Transaction, run_id: str) -> Claim:
     row = tx.one(_CLAIMED, {"id": run_id})
     attempt = tx.one(
         "SELECT offsets, usage, turns, tool_calls, cost, cost_source FROM attempts WHERE run_id = :id AND number = :number",
@@ -390,11 +390,11 @@ def give_back(tx: Transaction, run_id: str, fence: int, why: Delay, lines: Seque
     else:
         events.change_states(tx, [move])
         _append(tx, run_id, row["last_line"], row["attempt"], lines)
-    return _ended(move, RunState.QUEUED)
+    return _to_ended(move, RunState.QUEUED)
 
 
 def _decide(why: Delay, now: datetime, *, over: bool) -> RetryAt | GiveUp:
-    return GiveUp(f"waited for {span(why.patience)}") if over and why.patience is not None else RetryAt(now)
+    return GiveUp(f"waited for {format_duration(why.patience)}") if over and why.patience is not None else RetryAt(now)
 
 
 def _append(tx: Transaction, run_id: str, last: int, attempt: int, lines: Sequence[LogLine]) -> int:
@@ -448,19 +448,19 @@ class Finish:
         for place, each in enumerate(finishes):
             if _is_owned(held.get(each.run_id), each.fence):
                 row = held.pop(each.run_id)  # who ends the same attempt again comes too late
-                mine[place] = each._as_asked(row), row
+                mine[place] = each._as_requested(row), row
         rows = _note_begun(tx, [(row, each.began) for each, row in mine.values()])
         mine = {place: (each, row) for (place, (each, _)), row in zip(mine.items(), rows, strict=True)}
-        tx.lot(_ENDED, _ENDED_OF, [each._attempt(tx, row) for each, row in mine.values()])
+        tx.lot(_ENDED, _ENDED_COLUMNS, [each._attempt(tx, row) for each, row in mine.values()])
         moves = [each._move(tx, row) for each, row in mine.values()]
         states = events.change_states(tx, moves)
         for move in moves:
             if move.change is not RunChange.RETRY:
                 dedupe.release(tx, move.row)
-        runs = dict(zip(mine, map(_ended, moves, states), strict=True))
+        runs = dict(zip(mine, map(_to_ended, moves, states), strict=True))
         return [runs.get(place) for place in range(len(finishes))]
 
-    def _as_asked(self, row: Row) -> "Finish":
+    def _as_requested(self, row: Row) -> "Finish":
         """An end that was asked for is one, whatever became of the agent."""
         if not row["cancel_requested"]:
             return self
@@ -487,7 +487,7 @@ class Finish:
                 "result_json": None if outcome.output is None else dump_json(outcome.output),
             }
         else:
-            decision = self.decide(to_run(row), outcome, when(tx.now))
+            decision = self.decide(to_run(row), outcome, from_micros(tx.now))
             other = dedupe.successor_of(tx, row) if isinstance(decision, RetryAt) else None
             if other is not None:
                 decision = GiveUp(f"run {other} has the same key and has taken its place")
@@ -506,7 +506,7 @@ class Finish:
         return StateChange(row=row, change=change, reason=reason, message=message, actor=actor, columns=columns)
 
 
-def _ended(move: StateChange, state: RunState) -> Run:
+def _to_ended(move: StateChange, state: RunState) -> Run:
     return to_run({**dict(move.row), **move.columns, "state": state.value, "reason": move.reason, "message": move.message})
 
 

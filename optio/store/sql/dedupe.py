@@ -68,7 +68,7 @@ class DedupeKey:
             if self.rule.on_duplicate == "replace":
                 if row["state"] == RunState.QUEUED and self._supersede(tx, row["run_id"]):
                     superseded = row["run_id"]
-            elif _stands(row, tx.now):
+            elif _is_standing(row, tx.now):
                 return DedupeResult(duplicate_of=row["run_id"])
             if tx.run(_NEXT, {**mine, "standing": row["run_id"]}):
                 return DedupeResult(superseded=superseded)
@@ -78,13 +78,13 @@ class DedupeKey:
         if row is None or row["state"] != RunState.QUEUED:
             return False
         message = f"run {self.run_id} has the same key and takes its place"
-        events.move(
+        events.change_state(
             tx, row, RunChange.CANCEL, reason="superseded", actor=self.actor, message=message, columns={"ended_at": tx.now}
         )
         return True
 
 
-def _stands(row: Row, now: int) -> bool:
+def _is_standing(row: Row, now: int) -> bool:
     if row["state"] is None:
         return False  # the run was deleted: nobody can be sent to it
     return row["state"] in _ACTIVE or (row["until"] is not None and row["until"] > now)
@@ -93,7 +93,7 @@ def _stands(row: Row, now: int) -> bool:
 def release(tx: Transaction, run: Row) -> None:
     """A run has ended: the key is free, unless the run stands for it for some time yet."""
     if run["dedupe_key"] is not None:
-        tx.run(f"{_FORGET} AND (until IS NULL OR until <= :now)", {**_of(run), "now": tx.now})
+        tx.run(f"{_FORGET} AND (until IS NULL OR until <= :now)", {**_key_of(run), "now": tx.now})
 
 
 def successor_of(tx: Transaction, run: Row) -> str | None:
@@ -108,7 +108,7 @@ def retake(tx: Transaction, run: Row) -> None:
     """A run that had ended is to be queued again; raises Conflict when another is active for its key."""
     if run["dedupe_key"] is None:
         return
-    mine = {**_of(run), "until": None}
+    mine = {**_key_of(run), "until": None}
     while True:
         row = tx.one(_STANDS, {"task_id": run["task_id"], "key": run["dedupe_key"]})
         if row is None:
@@ -127,5 +127,5 @@ def prune(tx: Transaction, most: int) -> int:
     return tx.many(f"{_FORGET} AND until <= :now", over)
 
 
-def _of(run: Row) -> dict[str, Any]:
+def _key_of(run: Row) -> dict[str, Any]:
     return {"task_id": run["task_id"], "key": run["dedupe_key"], "run_id": run["id"]}

@@ -29,12 +29,12 @@ ON CONFLICT (task_id, delivery_key) WHERE delivery_key IS NOT NULL AND verdict I
 _VALUES = ":id, :path, :task_id, :key, :now, :headers, :body, :body_sha256, :verdict, :status, :detail, :run_id"
 _INSERT = _NEW.format(values=f"VALUES ({_VALUES})")
 _INSERT_MANY = _NEW.format(values=f"SELECT {_VALUES.replace(':', 'lot.')} FROM lot WHERE TRUE")  # noqa: S608
-_MANY_OF = (
+_BULK_COLUMNS = (
     "id text, path text, task_id text, key text, now bigint, headers text, body bytea, body_sha256 text, verdict text, "
     "status integer, detail text, run_id text"
 )
 # All of it is in memory several times, and a server takes a gigabyte at most.
-_MOST_BYTES = 32 << 20
+_MAX_STATEMENT_BYTES = 32 << 20
 
 
 # The verdicts that deliveries of a task or path have: from each to the next by the index.
@@ -94,7 +94,7 @@ def insert(tx: Transaction, row: dict[str, Any]) -> Accepted | None:
     row["now"] = tx.now
     if tx.run(_INSERT, row):
         return None
-    return _again(tx, find_known(tx, row["task_id"], row["key"]), row)
+    return _count_again(tx, find_known(tx, row["task_id"], row["key"]), row)
 
 
 def receive(tx: Transaction, row: dict[str, Any], guard: dict[str, Any] | None, *, joinable: bool = False) -> Accepted | None:
@@ -105,7 +105,7 @@ def receive(tx: Transaction, row: dict[str, Any], guard: dict[str, Any] | None, 
         return _replay(tx, row, holder)
     earlier = insert(tx, row)
     if earlier is None and joinable:
-        earlier = duplicate(tx, row)
+        earlier = record_duplicate(tx, row)
     if earlier is not None and guard is not None:
         replay_guards.release(tx, guard)
     return earlier
@@ -115,21 +115,21 @@ def _replay(tx: Transaction, row: dict[str, Any], holder: Row) -> Accepted:
     """Another delivery has the guard: this is that one sent again, or a replay of it under another id."""
     first = None if row["key"] is None else find_known(tx, row["task_id"], row["key"])
     if first is not None:
-        return _again(tx, first, row)
+        return _count_again(tx, first, row)
     tx.counts.replays[holder["delivery_id"]] += 1
     return Accepted(holder["run_id"], first=False, replay_of=holder["delivery_id"])
 
 
-def duplicate(tx: Transaction, row: dict[str, Any]) -> Accepted | None:
+def record_duplicate(tx: Transaction, row: dict[str, Any]) -> Accepted | None:
     """The answer of an earlier delivery with the same key that was joined to a run: this one, just inserted, is a repeat."""
     first = None if row["key"] is None else tx.one(_DUPLICATE, {"task_id": row["task_id"], "key": row["key"]})
     if first is None:
         return None
     tx.run("DELETE FROM deliveries WHERE id = :id", {"id": row["id"]})
-    return _again(tx, to_delivery(first), row)
+    return _count_again(tx, to_delivery(first), row)
 
 
-def _again(tx: Transaction, first: Delivery | None, row: dict[str, Any]) -> Accepted:
+def _count_again(tx: Transaction, first: Delivery | None, row: dict[str, Any]) -> Accepted:
     if first is None or first.body_sha256 != row["body_sha256"]:
         raise Conflict("a delivery with this id was received with another body")
     tx.counts.repeats[first.id] += 1
@@ -148,21 +148,21 @@ def insert_many(tx: Transaction, rows: Sequence[dict[str, Any]]) -> set[str]:
     """Keep those that are new, and give their ids."""
     for row in rows:
         row["now"] = tx.now
-    if sum(tx.lot(_INSERT_MANY, _MANY_OF, part) for part in _parts(rows)) == len(rows):
+    if sum(tx.lot(_INSERT_MANY, _BULK_COLUMNS, part) for part in _split_by_bytes(rows)) == len(rows):
         return {row["id"] for row in rows}
     names = {f"id{place}": row["id"] for place, row in enumerate(rows)}
     found = tx.all(f"SELECT id FROM deliveries WHERE id IN ({', '.join(f':{name}' for name in names)})", names)  # noqa: S608
     return {row["id"] for row in found}
 
 
-def _parts(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def _split_by_bytes(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """As many at a time as one statement may carry."""
     part: list[dict[str, Any]] = []
     size = 0
     for row in rows:
         part.append(row)
         size += len(row["body"] or b"")
-        if size > _MOST_BYTES:
+        if size > _MAX_STATEMENT_BYTES:
             yield part
             part, size = [], 0
     if part:

@@ -12,16 +12,16 @@ _INSERT = (
     "INSERT INTO events (run_id, seq, from_state, to_state, reason, message, actor, at) "
     "VALUES (:run_id, :seq, :from_state, :to_state, :reason, :message, :actor, :at)"
 )
-_BORN = """
+_CREATED = """
 INSERT INTO events (run_id, seq, from_state, to_state, reason, message, actor, at)
 SELECT lot.run_id, 1, NULL, 'queued', lot.reason, '', lot.actor, :now FROM lot
 """
-_BORN_OF = "run_id text, reason text, actor text"
-_MOVED = """
+_CREATED_COLUMNS = "run_id text, reason text, actor text"
+_CHANGED = """
 INSERT INTO events (run_id, seq, from_state, to_state, reason, message, actor, at)
 SELECT lot.id, lot.seq, lot.old_state, lot.state, lot.reason, lot.message, lot.actor, :now FROM lot
 """
-_MOVED_OF = "id text, seq bigint, old_state text, state text, reason text, message text, actor text"
+_CHANGED_COLUMNS = "id text, seq bigint, old_state text, state text, reason text, message text, actor text"
 # Of the columns of a run that a change may set; every other one is a number.
 _TEXTS = {
     "state", "reason", "message", "owner", "place", "result_text", "result_json", "usage", "cost", "cost_source",
@@ -36,12 +36,14 @@ def record_creation(tx: Transaction, run_id: str, trigger: str, actor: str) -> N
 
 def creation_rows(born: Iterable[tuple[str, str, str]]) -> BulkRows:
     """The first events of many runs: (run id, trigger, actor)."""
-    return BulkRows(_BORN_OF, [{"run_id": run_id, "reason": trigger, "actor": actor} for run_id, trigger, actor in born])
+    return BulkRows(
+        _CREATED_COLUMNS, [{"run_id": run_id, "reason": trigger, "actor": actor} for run_id, trigger, actor in born]
+    )
 
 
 def record_creations(tx: Transaction, births: BulkRows) -> None:
     """Keep them."""
-    tx.bulk_run(_BORN, births, {"now": tx.now})
+    tx.bulk_run(_CREATED, births, {"now": tx.now})
 
 
 def _first(tx: Transaction, run_id: str, trigger: str, actor: str) -> dict[str, Any]:
@@ -91,7 +93,7 @@ class StateChange:
         return new
 
 
-def move(
+def change_state(
     tx: Transaction,
     row: Row,
     change: RunChange,
@@ -130,7 +132,7 @@ def change_states(tx: Transaction, moves: Sequence[StateChange]) -> list[RunStat
     )
     if changed != len(moves):
         raise Conflict("the run changed at the same moment: look again")
-    tx.bulk_run(_MOVED, BulkRows(_MOVED_OF, rows), {"now": tx.now})
+    tx.bulk_run(_CHANGED, BulkRows(_CHANGED_COLUMNS, rows), {"now": tx.now})
     return states
 
 

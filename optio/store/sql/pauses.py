@@ -1,6 +1,6 @@
 """Pauses: tasks of which nothing starts. A pause belongs to the id: edits of the task, and its absence, do not end it."""
 
-from optio.store.sql.transaction import Row, Transaction, when
+from optio.store.sql.transaction import Row, Transaction, from_micros
 from optio.store.values import Pause
 
 
@@ -13,7 +13,7 @@ def pause(tx: Transaction, task_id: str, reason: str, actor: str) -> Pause:
         "ON CONFLICT (task_id) DO UPDATE SET reason = excluded.reason, actor = excluded.actor, at = excluded.at",
         {"task_id": task_id, "reason": reason, "actor": actor, "now": tx.now},
     )
-    return Pause(task_id=task_id, reason=reason, actor=actor, at=when(tx.now))
+    return Pause(task_id=task_id, reason=reason, actor=actor, at=from_micros(tx.now))
 
 
 def resume(tx: Transaction, task_id: str) -> Pause | None:
@@ -31,4 +31,4 @@ def every(tx: Transaction) -> dict[str, Pause]:
 
 
 def _pause(row: Row) -> Pause:
-    return Pause(task_id=row["task_id"], reason=row["reason"], actor=row["actor"], at=when(row["at"]))
+    return Pause(task_id=row["task_id"], reason=row["reason"], actor=row["actor"], at=from_micros(row["at"]))

@@ -10,12 +10,12 @@ from typing import Any
 from optio.model.pool import PROCESS, Pool
 from optio.model.registry import CompiledTask
 from optio.model.run import AgentPod
-from optio.store.sql.transaction import Transaction, dump_json, to_micros, when
+from optio.store.sql.transaction import Transaction, dump_json, from_micros, to_micros
 from optio.store.values import AgentStart, ClaimedAttempt, PlacedStart, PooledTasks, PoolReport
 
 log = logging.getLogger(__name__)
 # A place of which nothing was heard for so long is no place any more.
-_FORGOTTEN = timedelta(days=1)
+_FORGET_AFTER = timedelta(days=1)
 _NEWEST = "SELECT COALESCE(MAX(id), 0) AS id FROM generations"
 # Definitions are canonical JSON. Some that want no pool are read all the same: who reads them looks again.
 _POOLED = """
@@ -100,7 +100,8 @@ def starts(tx: Transaction, since: datetime, most: int) -> list[PlacedStart]:
     rows = tx.all(_STARTS, {"since": to_micros(since), "most": most})
     # Between two looks at a clock it may have been set back.
     return [
-        PlacedStart(row["task_id"], row["how"], when(row["at"]), timedelta(microseconds=max(0, row["waited"]))) for row in rows
+        PlacedStart(row["task_id"], row["how"], from_micros(row["at"]), timedelta(microseconds=max(0, row["waited"])))
+        for row in rows
     ]
 
 
@@ -114,7 +115,7 @@ def arrivals(tx: Transaction, since: datetime, task_id: str | None, most: int) -
         ClaimedAttempt(
             row["task_id"],
             row["run_trigger"],
-            when(row["started_at"]),
+            from_micros(row["started_at"]),
             _took(row["agent_started_at"] or row["started_at"], row["ended_at"]),
         )
         for row in tx.all(sql, params)
@@ -127,7 +128,7 @@ def _took(began: int, ended: int | None) -> timedelta | None:
 
 def keep(tx: Transaction, place: str, pools: Sequence[Pool]) -> None:
     """See `Store.keep_pools`."""
-    tx.run("DELETE FROM pool_reports WHERE at < :before", {"before": tx.now - _us(_FORGOTTEN)})
+    tx.run("DELETE FROM pool_reports WHERE at < :before", {"before": tx.now - _us(_FORGET_AFTER)})
     tx.run(
         "INSERT INTO pool_reports (place, at, pools) VALUES (:place, :now, :pools) "
         "ON CONFLICT (place) DO UPDATE SET at = excluded.at, pools = excluded.pools",
@@ -138,7 +139,7 @@ def keep(tx: Transaction, place: str, pools: Sequence[Pool]) -> None:
 def reports(tx: Transaction) -> list[PoolReport]:
     """See `Store.pool_reports`."""
     rows = tx.all("SELECT place, at, pools FROM pool_reports ORDER BY place")
-    return [PoolReport(place=row["place"], at=when(row["at"]), pools=_pools(row["pools"])) for row in rows]
+    return [PoolReport(place=row["place"], at=from_micros(row["at"]), pools=_pools(row["pools"])) for row in rows]
 
 
 def _pools(text: str) -> tuple[Pool, ...]:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from optio.model.namespace import WorkerScope
 from optio.store.sql import namespaces, pauses, quotas, shortages
-from optio.store.sql.transaction import Row, Transaction, when
-from optio.store.values import ANY, AdmissionView, QueuedRun, Quota, Room, RunningRun
+from optio.store.sql.transaction import Row, Transaction, from_micros
+from optio.store.values import NO_LIMIT, AdmissionView, QueuedRun, Quota, Room, RunningRun
 
 # So many queued runs of each task are looked at together: the cost of a claim must not grow with the queue.
 HEADS_PER_TASK = 16
@@ -99,7 +99,7 @@ def heads(tx: Transaction, room: Room, place: str, scope: WorkerScope) -> Admiss
     running = {row["task_id"]: row["n"] for row in tx.all(_COUNTS, namespaces.parameters(scope))}
     most = min(HEADS_PER_TASK, room(sum(running.values())))
     if most <= 0:
-        return AdmissionView(now=when(tx.now), running=running)
+        return AdmissionView(now=from_micros(tx.now), running=running)
     rows, found = _heads(tx, most, scope)
     odd = {task_id for task_id, (_, last) in found.items() if last > tx.now + quotas.MAX_AHEAD_US}
     if odd:
@@ -107,7 +107,7 @@ def heads(tx: Transaction, room: Room, place: str, scope: WorkerScope) -> Admiss
             quotas.clamp_future_starts(tx, task_id)
         rows, found = _heads(tx, most, scope)
     return AdmissionView(
-        now=when(tx.now),
+        now=from_micros(tx.now),
         waiting=[_waiting(row) for row in rows],
         running=running,
         quotas={task_id: quota for task_id, (quota, _) in found.items()},
@@ -141,7 +141,7 @@ def everything(tx: Transaction) -> AdmissionView:
     limited = {row["task_id"]: quotas.quota_of_row({**dict(row), "used": 0}) for row in rows if row["start_limit"] is not None}
     limited |= {task_id: quota for task_id, (quota, _) in _unserved(tx, rows).items()}
     return AdmissionView(
-        now=when(tx.now),
+        now=from_micros(tx.now),
         waiting=[_waiting(row) for row in rows],
         running=running,
         quotas={task_id: quotas.with_starts(tx, task_id, quota) for task_id, quota in limited.items()},
@@ -150,7 +150,7 @@ def everything(tx: Transaction) -> AdmissionView:
         namespaces=namespaces.every(tx),
         served=namespaces.served(tx),
         occupants=[RunningRun(run_id=row["id"], task_id=row["task_id"], dedupe_key=row["dedupe_key"]) for row in occupants],
-        heads=ANY,
+        heads=NO_LIMIT,
     )
 
 
@@ -159,8 +159,8 @@ def _waiting(row: Row) -> QueuedRun:
         run_id=row["id"],
         task_id=row["task_id"],
         seq=row["seq"],
-        queued_at=when(row["queued_at"]),
-        not_before=when(row["not_before"]),
+        queued_at=from_micros(row["queued_at"]),
+        not_before=from_micros(row["not_before"]),
         max_concurrent=row["max_concurrent"],
         priority=row["priority"],
         dedupe_key=row["dedupe_key"],

@@ -7,8 +7,8 @@ import json
 from datetime import timedelta
 from typing import Any
 
-from optio.model.text import duration
-from optio.store.sql.transaction import Row, Transaction, when
+from optio.model.text import parse_duration
+from optio.store.sql.transaction import Row, Transaction, from_micros
 from optio.store.values import Quota
 
 # A start may be this much later than `now`: its claim began later and got the lock first. Beyond it the clock was set back.
@@ -35,7 +35,7 @@ def quota_of_definition(tx: Transaction, task_id: str, digest: str) -> tuple[Quo
     written: Any = json.loads(kept["document"])["spec"].get("startLimit")
     if written is None:
         return None
-    window = duration(written["per"])
+    window = parse_duration(written["per"])
     row = tx.one(_USED, {"task_id": task_id, "since": tx.now - _us(window)})
     return Quota(count=written["count"], window=window, used=row["used"]), row["last"] or 0
 
@@ -43,7 +43,7 @@ def quota_of_definition(tx: Transaction, task_id: str, digest: str) -> tuple[Quo
 def with_starts(tx: Transaction, task_id: str, quota: Quota) -> Quota:
     """The same with the starts it counts; what seems to be in the future was just now."""
     rows = tx.all(_STARTS, {"task_id": task_id, "since": tx.now - _us(quota.window)})
-    starts = tuple((when(min(row["at"], tx.now)), row["run_id"]) for row in rows)
+    starts = tuple((from_micros(min(row["at"], tx.now)), row["run_id"]) for row in rows)
     return Quota(count=quota.count, window=quota.window, used=len(starts), starts=starts)
 
 

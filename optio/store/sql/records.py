@@ -7,7 +7,7 @@ from typing import Any
 
 from optio.errors import Invalid, Problem
 from optio.model.run import AgentPod, Attempt, CostSource, Event, LogKind, LogLine, Meter, Run, RunState, Usage
-from optio.store.sql.transaction import Row, optional_from_micros, when
+from optio.store.sql.transaction import Row, from_micros, optional_from_micros
 from optio.store.values import Delivery, Token
 
 # Without the prompt: it may be large and only the worker wants it.
@@ -24,7 +24,7 @@ ATTEMPTS = (
     "LEFT JOIN begun b ON b.run_id = a.run_id AND b.number = a.number "
     "LEFT JOIN attempt_pods p ON p.run_id = a.run_id AND p.number = a.number WHERE a.run_id = :id ORDER BY a.number"
 )
-_LARGEST = 2**31 - 1
+_MAX_INT32 = 2**31 - 1
 
 
 def _loads(text: str | None) -> Any:
@@ -47,8 +47,8 @@ def meter_columns(meter: Meter) -> dict[str, Any]:
     return {
         "usage": json.dumps(meter.usage.to_json()),
         # An agent may report anything; these columns hold 31 bits.
-        "turns": None if meter.turns is None else min(meter.turns, _LARGEST),
-        "tool_calls": min(meter.tool_calls, _LARGEST),
+        "turns": None if meter.turns is None else min(meter.turns, _MAX_INT32),
+        "tool_calls": min(meter.tool_calls, _MAX_INT32),
         "cost": None if meter.cost is None else str(meter.cost),
         "cost_source": None if meter.cost_source is None else meter.cost_source.value,
     }
@@ -79,9 +79,9 @@ def to_run(row: Row) -> Run:
         owner=row["owner"],
         lease_until=optional_from_micros(row["lease_until"]),
         cancel_requested=bool(row["cancel_requested"]),
-        created_at=when(row["created_at"]),
-        queued_at=when(row["queued_at"]),
-        not_before=when(row["not_before"]),
+        created_at=from_micros(row["created_at"]),
+        queued_at=from_micros(row["queued_at"]),
+        not_before=from_micros(row["not_before"]),
         started_at=optional_from_micros(row["started_at"]),
         ended_at=optional_from_micros(row["ended_at"]),
         text=row["result_text"],
@@ -99,7 +99,7 @@ def to_attempt(row: Row) -> Attempt:
         run_id=row["run_id"],
         number=row["number"],
         worker=row["worker"],
-        started_at=when(row["started_at"]),
+        started_at=from_micros(row["started_at"]),
         agent_started_at=optional_from_micros(row["agent_started_at"]),
         began=row["how"],
         ended_at=optional_from_micros(row["ended_at"]),
@@ -123,14 +123,16 @@ def to_event(row: Row) -> Event:
         to_state=RunState(row["to_state"]),
         reason=row["reason"],
         message=row["message"],
-        at=when(row["at"]),
+        at=from_micros(row["at"]),
         actor=row["actor"],
     )
 
 
 def to_line(row: Row) -> LogLine:
     """A log line."""
-    return LogLine(kind=LogKind(row["kind"]), data=row["data"], at=when(row["at"]), attempt=row["attempt"], seq=row["seq"])
+    return LogLine(
+        kind=LogKind(row["kind"]), data=row["data"], at=from_micros(row["at"]), attempt=row["attempt"], seq=row["seq"]
+    )
 
 
 def to_delivery(row: Row) -> Delivery:
@@ -141,7 +143,7 @@ def to_delivery(row: Row) -> Delivery:
         path=row["path"],
         task_id=row["task_id"],
         key=row["delivery_key"],
-        received_at=when(row["received_at"]),
+        received_at=from_micros(row["received_at"]),
         headers=json.loads(row["headers"]),
         body=row["body"],
         body_sha256=row["body_sha256"],
@@ -160,7 +162,7 @@ def to_token(row: Row) -> Token:
         id=row["id"],
         role=row["role"],
         label=row["label"],
-        created_at=when(row["created_at"]),
+        created_at=from_micros(row["created_at"]),
         expires_at=optional_from_micros(row["expires_at"]),
         revoked_at=optional_from_micros(row["revoked_at"]),
         last_used_at=optional_from_micros(row["last_used_at"]),

@@ -10,7 +10,7 @@ from optio.errors import Conflict, NotFound
 from optio.model.registry import CompiledTask, Registry
 from optio.store.sql import namespaces, servers
 from optio.store.sql.runs import put_definitions
-from optio.store.sql.transaction import Row, Transaction, dump_json, optional_from_micros, when
+from optio.store.sql.transaction import Row, Transaction, dump_json, from_micros, optional_from_micros
 from optio.store.values import Activated, GenerationRow
 
 log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ def to_generation(row: Row, tasks: Mapping[str, str] | None = None) -> Generatio
         id=row["id"],
         digest=row["digest"],
         commit=row["commit_id"],
-        activated_at=when(row["activated_at"]),
+        activated_at=from_micros(row["activated_at"]),
         tasks=json.loads(row["tasks"]) if tasks is None else tasks,
         scheduled_at=optional_from_micros(row["scheduled_at"]),
     )

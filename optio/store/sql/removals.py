@@ -7,7 +7,7 @@ sees the same removal later than others lets the tasks go too, and a removal of 
 from collections.abc import Collection
 from datetime import timedelta
 
-from optio.store.sql.transaction import BulkRows, Row, Transaction, optional_from_micros, when
+from optio.store.sql.transaction import BulkRows, Row, Transaction, from_micros, optional_from_micros
 from optio.store.values import RemovalRow
 
 RELEASE_VALID = timedelta(hours=1)
@@ -26,14 +26,16 @@ ON CONFLICT (task_id) DO UPDATE SET released_at = excluded.released_at, released
 
 def every(tx: Transaction) -> dict[str, RemovalRow]:
     """See `Store.removals`."""
-    rows = tx.all("SELECT * FROM held_removals WHERE released_at IS NULL OR released_at >= :valid", {"valid": _valid(tx)})
+    rows = tx.all(
+        "SELECT * FROM held_removals WHERE released_at IS NULL OR released_at >= :valid", {"valid": _release_cutoff(tx)}
+    )
     return {row["task_id"]: _removal(row) for row in rows}
 
 
 def hold(tx: Transaction, task_ids: Collection[str]) -> dict[str, RemovalRow]:
     """See `Store.hold_removals`."""
     tx.lock("registry")
-    tx.bulk_run(_HOLD, _lot(task_ids), {"now": tx.now, "valid": _valid(tx)})
+    tx.bulk_run(_HOLD, _task_rows(task_ids), {"now": tx.now, "valid": _release_cutoff(tx)})
     wanted = set(task_ids)
     return {task_id: row for task_id, row in every(tx).items() if task_id in wanted}
 
@@ -41,28 +43,28 @@ def hold(tx: Transaction, task_ids: Collection[str]) -> dict[str, RemovalRow]:
 def release(tx: Transaction, task_ids: Collection[str], actor: str) -> None:
     """See `Store.release_removals`."""
     tx.lock("registry")
-    tx.run("DELETE FROM held_removals WHERE released_at < :valid", {"valid": _valid(tx)})
-    tx.bulk_run(_RELEASE, _lot(task_ids), {"now": tx.now, "actor": actor})
+    tx.run("DELETE FROM held_removals WHERE released_at < :valid", {"valid": _release_cutoff(tx)})
+    tx.bulk_run(_RELEASE, _task_rows(task_ids), {"now": tx.now, "actor": actor})
 
 
 def drop(tx: Transaction, task_ids: Collection[str]) -> None:
     """See `Store.drop_removals`."""
     tx.lock("registry")
-    tx.bulk_run("DELETE FROM held_removals WHERE task_id IN (SELECT lot.task_id FROM lot)", _lot(task_ids))
+    tx.bulk_run("DELETE FROM held_removals WHERE task_id IN (SELECT lot.task_id FROM lot)", _task_rows(task_ids))
 
 
-def _lot(task_ids: Collection[str]) -> BulkRows:
+def _task_rows(task_ids: Collection[str]) -> BulkRows:
     return BulkRows(_COLUMNS, [{"task_id": task_id} for task_id in sorted(task_ids)])
 
 
-def _valid(tx: Transaction) -> int:
+def _release_cutoff(tx: Transaction) -> int:
     return tx.now - RELEASE_VALID // timedelta(microseconds=1)
 
 
 def _removal(row: Row) -> RemovalRow:
     return RemovalRow(
         task_id=row["task_id"],
-        held_at=when(row["held_at"]),
+        held_at=from_micros(row["held_at"]),
         released_at=optional_from_micros(row["released_at"]),
         released_by=row["released_by"],
     )

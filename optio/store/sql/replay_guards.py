@@ -21,7 +21,7 @@ WHERE replay_guards.at <= excluded.at - (excluded.until - excluded.at)
 _VALUES = ":task_id, :digest, :delivery_id, :run_id, :now, :until"
 _TAKE_ONE = _TAKE.format(values=f"VALUES ({_VALUES})")
 _TAKE_MANY = _TAKE.format(values=f"SELECT {_VALUES.replace(':', 'lot.')} FROM lot WHERE TRUE")  # noqa: S608
-_MANY_OF = "task_id text, digest text, delivery_id text, run_id text, now bigint, until bigint"
+_BULK_COLUMNS = "task_id text, digest text, delivery_id text, run_id text, now bigint, until bigint"
 _HOLDER = "SELECT delivery_id, run_id FROM replay_guards WHERE task_id = :task_id AND digest = :digest"
 _RELEASE = "DELETE FROM replay_guards WHERE task_id = :task_id AND digest = :digest AND delivery_id = :delivery_id"
 _SETTLE = (
@@ -54,7 +54,7 @@ def take(tx: Transaction, row: dict[str, Any]) -> Row | None:
 
 def take_many(tx: Transaction, rows: Sequence[dict[str, Any]]) -> set[str]:
     """Take guards of different bodies, in the order of the rows; return the ids of the deliveries that have theirs now."""
-    if tx.lot(_TAKE_MANY, _MANY_OF, [_timed(tx, row) for row in rows]) == len(rows):
+    if tx.lot(_TAKE_MANY, _BULK_COLUMNS, [_timed(tx, row) for row in rows]) == len(rows):
         return {row["delivery_id"] for row in rows}
     return {row["delivery_id"] for row in rows if (held := _holder(tx, row)) and held["delivery_id"] == row["delivery_id"]}
 

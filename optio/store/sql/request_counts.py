@@ -8,10 +8,10 @@ order: rows that many servers count in are locked shortly, and no two servers de
 from datetime import datetime
 from typing import Any
 
-from optio.store.sql.transaction import Transaction, to_micros, when
+from optio.store.sql.transaction import Transaction, from_micros, to_micros
 from optio.store.values import MAX_REFUSALS, Refusals
 
-_MINUTE = 60_000_000
+_MINUTE_US = 60_000_000
 _REPEATED = """
 INSERT INTO delivery_repeats (delivery_id, repeats, replays, at)
 SELECT lot.delivery_id, lot.repeats, lot.replays, lot.now FROM lot WHERE TRUE
@@ -39,7 +39,7 @@ def write(tx: Transaction) -> None:
         ]
         tx.lot(_REPEATED, _REPEATED_OF, rows)
     if counts.refusals:
-        minute = tx.now - tx.now % _MINUTE
+        minute = tx.now - tx.now % _MINUTE_US
         by_path: dict[tuple[str, str], dict[str, Any]] = {}
         for (path, verdict, task_id), requests in sorted(counts.refusals.items()):
             row = by_path.setdefault((path, verdict), {"minute": minute, "path": path, "verdict": verdict, "requests": 0})
@@ -52,7 +52,7 @@ def refusals(
 ) -> list[Refusals]:
     """Return the sums of a time by path, verdict and task, the largest first."""
     conditions = ["minute >= :since"]
-    params: dict[str, Any] = {"since": to_micros(since) - to_micros(since) % _MINUTE, "most": MAX_REFUSALS}
+    params: dict[str, Any] = {"since": to_micros(since) - to_micros(since) % _MINUTE_US, "most": MAX_REFUSALS}
     if until is not None:
         conditions.append("minute <= :until")
         params["until"] = to_micros(until)
@@ -72,8 +72,8 @@ def refusals(
             verdict=row["verdict"],
             task_id=row["task_id"],
             requests=int(row["total"]),
-            first=when(row["first"]),
-            last=when(row["last"]),
+            first=from_micros(row["first"]),
+            last=from_micros(row["last"]),
         )
         for row in rows
     ]

@@ -21,8 +21,8 @@ from optio.store.values import DEDUPE_MEMORY, RetentionPolicy
 # Rows that one transaction deletes at most.
 ROWS_PER_TRANSACTION = 500
 # Runs that are looked at together.
-_RUNS = 50
-_GENERATIONS = 20
+_RUNS_PER_TRANSACTION = 50
+_GENERATIONS_PER_TRANSACTION = 20
 # The chore whose progress says up to which end of a run its log lines are gone.
 _LOGS = "logs"
 
@@ -72,12 +72,13 @@ SELECT s.task_id, s.slot FROM tasks_of t JOIN slots s ON s.task_id = t.task_id A
 _SLOTS = f"DELETE FROM slots WHERE (task_id, slot) IN ({_OLD_SLOTS} LIMIT :most)"  # noqa: S608
 _SKIPPED = "DELETE FROM skipped_slots WHERE last_slot < :before"
 # A server that had not heard of a generation yet may have accepted runs by the one before it, after others did by the new one.
-_LATE = 1000
+_LATE_GENERATIONS = 1000
 # What was served at the cutoff, or is named by a run, or waits for a scheduler, stays with all that came after it.
 _GENERATIONS_FROM = f"""
 SELECT (SELECT MAX(id) FROM generations WHERE activated_at < :before) AS served,
-    (SELECT MIN(o.generation) FROM (SELECT generation FROM runs WHERE generation IS NOT NULL ORDER BY seq LIMIT {_LATE}) o)
-        AS named,
+    (SELECT MIN(o.generation) FROM (
+        SELECT generation FROM runs WHERE generation IS NOT NULL ORDER BY seq LIMIT {_LATE_GENERATIONS}
+    ) o) AS named,
     (SELECT MIN(id) FROM generations WHERE {UNTAKEN}) AS unscheduled
 """  # noqa: S608
 _OLD_GENERATIONS = "DELETE FROM generations WHERE id IN (SELECT id FROM generations WHERE id < :upto ORDER BY id LIMIT :most)"
@@ -164,7 +165,7 @@ def _prune_business_keys(engine: Engine) -> Iterator[tuple[str, int]]:
 def _prune_runs(engine: Engine, before: int) -> Iterator[tuple[str, int]]:
     after, seq = -(2**62), 0
     while True:
-        params = {"before": before, "after": after, "seq": seq, "most": _RUNS}
+        params = {"before": before, "after": after, "seq": seq, "most": _RUNS_PER_TRANSACTION}
         rows = engine.peek(lambda tx: tx.all(_ENDED, params))  # noqa: B023 - called at once
         ids = [row["id"] for row in rows]
         done = 0
@@ -216,12 +217,12 @@ def _prune_logs(engine: Engine, before: int) -> Iterator[tuple[str, int]]:
     while True:
         after = engine.peek(lambda tx: job_leases.progress(tx, _LOGS))
         # Past all sequence numbers: those that ended at the same instant as the last ones are done.
-        params = {"before": before, "after": after, "seq": 2**62, "most": _RUNS}
+        params = {"before": before, "after": after, "seq": 2**62, "most": _RUNS_PER_TRANSACTION}
         rows = engine.peek(lambda tx: tx.all(_ENDED, params))  # noqa: B023 - called at once
         if not rows:
             return
         upto = rows[-1]["ended_at"]
-        if len(rows) == _RUNS:
+        if len(rows) == _RUNS_PER_TRANSACTION:
             params |= {"before": upto + 1, "most": 2**31 - 1}
             rows = engine.peek(lambda tx: tx.all(_ENDED, params))  # noqa: B023
         ids = [row["id"] for row in rows]
@@ -282,7 +283,7 @@ def _prune_definitions(engine: Engine, before: int) -> Iterator[tuple[str, int]]
 def _not_in_generations(engine: Engine, digests: set[str]) -> set[str]:
     last = 0
     while digests:
-        params = {"last": last, "most": _GENERATIONS}
+        params = {"last": last, "most": _GENERATIONS_PER_TRANSACTION}
         sql = "SELECT id, tasks FROM generations WHERE id > :last ORDER BY id LIMIT :most"
         rows = engine.peek(lambda tx: tx.all(sql, params))  # noqa: B023 - called at once
         if not rows:

@@ -32,9 +32,9 @@ _VALUES = (
     ":delivery_id, :params, :prompt, :max_concurrent, :max_retries, :now, :now, :now, :traceparent, :priority, :dedupe_key, 1"
 )
 _INSERT = f"INSERT INTO runs ({_COLUMNS}) VALUES ({_VALUES})"  # noqa: S608
-_OF_LOT = re.sub(r":(?!now\b)", "lot.", _VALUES)
-_INSERT_MANY = f"INSERT INTO runs ({_COLUMNS}) SELECT {_OF_LOT} FROM lot"  # noqa: S608
-_MANY_OF = (
+_BULK_VALUES = re.sub(r":(?!now\b)", "lot.", _VALUES)
+_INSERT_MANY = f"INSERT INTO runs ({_COLUMNS}) SELECT {_BULK_VALUES} FROM lot"  # noqa: S608
+_BULK_COLUMNS = (
     "id text, task_id text, task_name text, digest text, generation bigint, trigger text, slot bigint, delivery_id text, "
     "params text, prompt text, max_concurrent integer, max_retries integer, traceparent text, priority integer, dedupe_key text"
 )
@@ -42,7 +42,7 @@ _DEFINITIONS = """
 INSERT INTO definitions (digest, task_id, document, first_seen_at)
 SELECT lot.digest, lot.task_id, lot.document, lot.now FROM lot WHERE TRUE ON CONFLICT (digest) DO NOTHING
 """
-_DEFINITIONS_IN_A_LOT = 500
+_DEFINITIONS_PER_STATEMENT = 500
 # Log lines in one answer.
 MAX_LOG_LINES = 10_000
 _LAST_CURSOR = 2**62
@@ -183,7 +183,7 @@ class BulkRuns:
     """Queued runs that are inserted at once: (row, actor) of each."""
 
     def __init__(self, rows: Sequence[tuple[dict[str, Any], str]]) -> None:
-        self.rows = BulkRows(_MANY_OF, [row for row, _ in rows])
+        self.rows = BulkRows(_BULK_COLUMNS, [row for row, _ in rows])
         self.births = events.creation_rows((row["id"], row["trigger"], actor) for row, actor in rows)
 
 
@@ -201,10 +201,10 @@ def put_definition(tx: Transaction, task: CompiledTask) -> None:
 
 def put_definitions(tx: Transaction, tasks: Sequence[CompiledTask]) -> None:
     """Keep definitions by their digests, each once: thousands in a moment, for a whole tree may be new."""
-    for part in range(0, len(tasks), _DEFINITIONS_IN_A_LOT):
+    for part in range(0, len(tasks), _DEFINITIONS_PER_STATEMENT):
         rows = [
             {"digest": task.digest, "task_id": task.id, "document": canonical(task.to_json()), "now": tx.now}
-            for task in tasks[part : part + _DEFINITIONS_IN_A_LOT]
+            for task in tasks[part : part + _DEFINITIONS_PER_STATEMENT]
         ]
         tx.lot(_DEFINITIONS, "digest text, task_id text, document text, now bigint", rows)
 
@@ -230,7 +230,7 @@ def cancel(tx: Transaction, run_id: str, actor: str) -> Run:
     else:
         if state.terminal:
             raise Conflict(f"the run is {state} already")
-        events.move(
+        events.change_state(
             tx,
             row,
             RunChange.CANCEL,
@@ -249,7 +249,7 @@ def retry(tx: Transaction, run_id: str, actor: str) -> Run:
     if row["state"] != RunState.FAILED:
         raise Conflict(f"the run is {row['state']}: only failed runs can be retried")
     dedupe.retake(tx, row)
-    events.move(
+    events.change_state(
         tx,
         row,
         RunChange.RETRY_BY_HAND,

@@ -10,7 +10,7 @@ from optio.model.run import Page
 from optio.store.sql import runs
 from optio.store.sql.group_commit import DiskUse
 from optio.store.sql.records import cursor_after, cursor_seq, page_size
-from optio.store.sql.transaction import BulkRows, Row, Transaction, optional_from_micros, to_micros, when
+from optio.store.sql.transaction import BulkRows, Row, Transaction, from_micros, optional_from_micros, to_micros
 from optio.store.values import ClosedSchedule, Firing, ScheduleRow, SkippedSlots, SlotRow, SlotVerdict
 
 # Nothing is inserted for a definition that is not served, nor for a slot that has its verdict: in a row of its own, or because
@@ -265,7 +265,7 @@ class FireSchedules:
             served = _served(tx, fired)
             found = {id(each): each._changed() for each in fired if each._firing.task_id not in served}
             fired = [each for each in fired if id(each) not in found]
-            lots = _FiringRows(fired, _kept(tx, lots.slots.rows))
+            lots = _FiringRows(fired, _kept_runs(tx, lots.slots.rows))
         runs.insert_many(tx, lots.runs)
         tx.bulk_run(_NEXT, lots.following)
         return found | {id(each): [run_id for run_id in each._runs if run_id in lots.started] for each in fired}
@@ -313,21 +313,21 @@ def _active(tx: Transaction, fires: Sequence[FireSchedule]) -> set[str]:
     """The tasks of these that have a run which is queued or running."""
     if not fires:
         return set()
-    tasks, names = _one_of(each._firing.task_id for each in fires)
+    tasks, names = _in_list(each._firing.task_id for each in fires)
     return {row["task_id"] for row in tx.all(_ALL_ACTIVE.format(tasks=tasks), names)}
 
 
 def _served(tx: Transaction, fires: Sequence[FireSchedule]) -> set[str]:
     """The tasks whose definitions are still those that these follow from."""
-    tasks, names = _one_of(each._firing.task_id for each in fires)
+    tasks, names = _in_list(each._firing.task_id for each in fires)
     rows = tx.all(f"SELECT task_id, digest FROM tasks WHERE task_id {tasks}", names)  # noqa: S608
     served = {row["task_id"]: row["digest"] for row in rows}
     return {each._firing.task_id for each in fires if served.get(each._firing.task_id) == each._firing.digest}
 
 
-def _kept(tx: Transaction, wanted: Sequence[Row]) -> set[str]:
+def _kept_runs(tx: Transaction, wanted: Sequence[Row]) -> set[str]:
     """The runs whose slots have just been kept."""
-    tasks, names = _one_of(row["task_id"] for row in wanted)
+    tasks, names = _in_list(row["task_id"] for row in wanted)
     names |= {"first": min(row["slot"] for row in wanted), "last": max(row["slot"] for row in wanted)}
     found = tx.all(
         f"SELECT run_id FROM slots WHERE task_id {tasks} AND slot >= :first AND slot <= :last AND run_id IS NOT NULL",  # noqa: S608
@@ -336,7 +336,7 @@ def _kept(tx: Transaction, wanted: Sequence[Row]) -> set[str]:
     return {row["run_id"] for row in found}
 
 
-def _one_of(values: Iterable[str]) -> tuple[str, dict[str, Any]]:
+def _in_list(values: Iterable[str]) -> tuple[str, dict[str, Any]]:
     """`IN (...)` for a statement, and the parameters that it names."""
     names: dict[str, Any] = {f"t{place}": value for place, value in enumerate(values)}
     return f"IN ({', '.join(f':{name}' for name in names)})", names
@@ -364,10 +364,10 @@ def _seen(row: ScheduleRow) -> dict[str, Any]:
 
 def _to_slot(row: Row) -> SlotRow:
     return SlotRow(
-        first=when(row["first_slot"]),
-        last=when(row["last_slot"]),
+        first=from_micros(row["first_slot"]),
+        last=from_micros(row["last_slot"]),
         count=None if row["slots"] == _UNCOUNTED else row["slots"],
         verdict=row["verdict"],
         run_id=row["run_id"],
-        at=when(row["at"]),
+        at=from_micros(row["at"]),
     )

@@ -65,7 +65,7 @@ def pending(state: SchemaState, known: tuple[Migration, ...]) -> tuple[Migration
     return known[state.version :]
 
 
-def found(state: SchemaState) -> ProbeResult:
+def check_state(state: SchemaState) -> ProbeResult:
     """How a database's schema stands to this version."""
     known = migrations()
     detail = f"version {state.version} of {len(known)}"

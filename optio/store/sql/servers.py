@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from optio.store.sql.transaction import Transaction, when
+from optio.store.sql.transaction import Transaction, from_micros
 from optio.store.values import ServerRow
 
 # A server that has not said for so long that it is there is gone; it says so three times as often.
@@ -30,7 +30,9 @@ def list_present(tx: Transaction) -> list[ServerRow]:
     """List the servers that are there (`Store.servers`)."""
     rows = tx.all(f"SELECT * FROM servers WHERE {_THERE} ORDER BY server", _bounds(tx))  # noqa: S608
     return [
-        ServerRow(server=row["server"], generation=row["generation_id"], in_sync=bool(row["in_sync"]), seen_at=when(row["at"]))
+        ServerRow(
+            server=row["server"], generation=row["generation_id"], in_sync=bool(row["in_sync"]), seen_at=from_micros(row["at"])
+        )
         for row in rows
     ]
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from optio.model import room
 from optio.model.room import Delay, Shortage
-from optio.store.sql.transaction import Row, Transaction, when
+from optio.store.sql.transaction import Row, Transaction, from_micros
 
 # A place of which nothing was heard for so long is no place any more.
-_FORGOTTEN = timedelta(days=1)
+_FORGET_AFTER = timedelta(days=1)
 _ALL = """
 SELECT s.*, (SELECT MIN(e.ended_at) FROM runs e WHERE e.ended_at > s.at) AS freed, (
     SELECT COUNT(*) FROM runs r JOIN attempts a ON a.run_id = r.id AND a.number = r.attempt
@@ -68,9 +68,9 @@ def _shortage(row: Row) -> Shortage:
         place=row["place"],
         reason=row["reason"],
         message=row["message"],
-        since=when(row["since"]),
-        at=when(row["at"]),
-        due=when(due),
+        since=from_micros(row["since"]),
+        at=from_micros(row["at"]),
+        due=from_micros(due),
         begun=row["begun"],
         starting=row["starting"],
         ends_help=bool(row["ends_help"]),
@@ -98,8 +98,8 @@ def note(tx: Transaction, place: str, run: Row, why: Delay, claimed_at: int) -> 
         tx.run(_PUT, {**key, **new, "now": tx.now, "until": until, "tries": tries})
         if ends_help:
             tx.run(_TRIED, {"place": place, "reason": why.reason, "now": tx.now})
-        tx.run("DELETE FROM shortages WHERE until < :old", {"old": tx.now - _us(_FORGOTTEN)})
-    return None if end is None else when(end)
+        tx.run("DELETE FROM shortages WHERE until < :old", {"old": tx.now - _us(_FORGET_AFTER)})
+    return None if end is None else from_micros(end)
 
 
 def note_begun(tx: Transaction, begun: Sequence[dict[str, Any]]) -> None:

@@ -40,11 +40,11 @@ from optio.store.sql.engine import Engine
 from optio.store.sql.group_commit import DiskLimited, DiskUse
 from optio.store.sql.health_engine import HealthEngine
 from optio.store.sql.schema import Migration
-from optio.store.sql.transaction import Transaction, to_micros, when
+from optio.store.sql.transaction import Transaction, from_micros, to_micros
 
 T = TypeVar("T")
-_DEFINITIONS = 1024
-_TRUSTED = 3600.0
+_MAX_CACHED_DEFINITIONS = 1024
+_TRUST_DEFINITION_S = 3600.0
 
 
 class SqlStore:
@@ -55,7 +55,7 @@ class SqlStore:
         # Definitions are never changed, and forgotten only when nothing has used them for long: what was seen is looked for
         # again after an hour.
         self._kept: dict[str, float] = {}
-        self._definition = lru_cache(_DEFINITIONS)(self._read_definition)
+        self._definition = lru_cache(_MAX_CACHED_DEFINITIONS)(self._read_definition)
 
     @property
     def local(self) -> bool:
@@ -109,7 +109,7 @@ class SqlStore:
         self, run: values.NewRun, *, delivery: values.NewDelivery | None = None, once: values.IdempotencyKey | None = None
     ) -> Future[values.Accepted]:
         digest = run.task.digest
-        kept = time.monotonic() - self._kept.get(digest, -_TRUSTED) < _TRUSTED
+        kept = time.monotonic() - self._kept.get(digest, -_TRUST_DEFINITION_S) < _TRUST_DEFINITION_S
         future = self._engine.write(runs.Accept(run, delivery, once, definition_kept=kept))
         if not kept:
             future.add_done_callback(lambda done: self._note(digest, done))
@@ -178,7 +178,7 @@ class SqlStore:
         place: str = "",
         scope: WorkerScope = ALL_TASKS,
         room: values.Room = values.unlimited_room,
-        most: int = values.ANY,
+        most: int = values.NO_LIMIT,
         reason: str = "started",
     ) -> list[values.Claim]:
         # Most looks find nothing: they must not queue for the one write lock.
@@ -407,7 +407,7 @@ class SqlStore:
         self._engine.change(lambda tx: tokens.touch(tx, token_id))
 
     def now(self) -> datetime:
-        return self._engine.peek(lambda tx: when(tx.now))
+        return self._engine.peek(lambda tx: from_micros(tx.now))
 
     def prunable(self, keep: values.RetentionPolicy) -> dict[str, int]:
         return self._engine.read(lambda tx: retention.prunable(tx, keep))

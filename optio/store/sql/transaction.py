@@ -121,11 +121,11 @@ def to_micros(at: datetime) -> int:
     return (at - _EPOCH) // _MICROSECOND
 
 
-def when(at: int) -> datetime:
+def from_micros(at: int) -> datetime:
     """Inverse of `micros`."""
     return _EPOCH + at * _MICROSECOND
 
 
 def optional_from_micros(at: int | None) -> datetime | None:
     """`when`, or None."""
-    return None if at is None else when(at)
+    return None if at is None else from_micros(at)

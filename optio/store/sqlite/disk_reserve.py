@@ -19,7 +19,7 @@ _STEPS = 64
 _MIN_STEP_BYTES = 64 << 10
 _RETRY_S = 0.5
 # A disk that had space is looked at so often: should it fill in between, the write itself says so.
-_LOOK_S = 0.02
+_PROBE_INTERVAL_S = 0.02
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -68,7 +68,7 @@ class DiskReserve:
         if self.size == 0 or now < self._next_look:
             return False
         low = self._is_low()
-        self._next_look = 0.0 if low else now + _LOOK_S
+        self._next_look = 0.0 if low else now + _PROBE_INTERVAL_S
         if low != self._was_low:
             self._was_low = low
             if low:

@@ -17,13 +17,13 @@ from typing import BinaryIO
 
 from optio.errors import SettingsError, StoreUnavailable
 from optio.model.probe_result import ERROR, OK, WARNING, ProbeResult
-from optio.store.sql.schema import found
+from optio.store.sql.schema import check_state
 from optio.store.sqlite.mounts import shared_mount_type
 from optio.store.sqlite.sqlite_store import read_wal, refuse_damage, state
 from optio.store.sqlite.wal import Salvage, WalReport, salvage_wal
 
-_OLDEST = (3, 35)
-_FEW_BYTES = 100 << 20
+_MIN_SQLITE_VERSION = (3, 35)
+_LOW_SPACE_BYTES = 100 << 20
 _MIN_FREE_BYTES = 1 << 20
 _BUSY_S = 2.0
 # The bytes that each process with an open database has locked, for reading: see "File Locking" in SQLite's documentation.
@@ -33,7 +33,7 @@ _SHARED_FIRST, _SHARED_BYTES = 0x40000002, 510
 def examine(path: Path, *, thorough: bool) -> Iterator[ProbeResult]:
     """One finding after the other; `thorough` reads the whole file."""
     library = f"SQLite {sqlite3.sqlite_version}"
-    if sqlite3.sqlite_version_info < _OLDEST:
+    if sqlite3.sqlite_version_info < _MIN_SQLITE_VERSION:
         yield ProbeResult("database", ERROR, library, "Optio needs SQLite 3.35 or newer (RETURNING)")
         return
     existing = next(each for each in (path.absolute().parent, *path.absolute().parents) if each.exists())
@@ -51,19 +51,19 @@ def examine(path: Path, *, thorough: bool) -> Iterator[ProbeResult]:
         return
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_S)) as connection:
-            yield from _look(connection, path, library, thorough)
+            yield from _probe(connection, path, library, thorough)
     except (sqlite3.Error, OSError) as err:
         full = shutil.disk_usage(existing).free < _MIN_FREE_BYTES
         hint = "free some space" if full else "is it a database of Optio, and may this user read it?"
         yield ProbeResult("database", ERROR, f"{path}: {err}", hint)
 
 
-def _look(connection: sqlite3.Connection, path: Path, library: str, thorough: bool) -> Iterator[ProbeResult]:
+def _probe(connection: sqlite3.Connection, path: Path, library: str, thorough: bool) -> Iterator[ProbeResult]:
     connection.isolation_level = None
     there = state(connection)
     journal = connection.execute("PRAGMA journal_mode").fetchone()[0]
     yield ProbeResult("database", OK, f"{library}, {path}, {journal}, {path.stat().st_size:,} bytes")
-    yield found(there)
+    yield check_state(there)
     try:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("CREATE TABLE optio_check (a INTEGER)")
@@ -88,9 +88,9 @@ def _disk(path: Path) -> ProbeResult:
     held = reserve.stat().st_size if reserve.exists() else 0
     disk = shutil.disk_usage(path.parent)
     detail = f"{disk.free >> 20:,} MiB are free"
-    if reserve.exists() and disk.free < min(held or _FEW_BYTES, disk.total // 16):
+    if reserve.exists() and disk.free < min(held or _LOW_SPACE_BYTES, disk.total // 16):
         return ProbeResult("disk", ERROR, f"{detail}: new runs are refused, running ones go on", "free some space")
-    if disk.free < _FEW_BYTES:
+    if disk.free < _LOW_SPACE_BYTES:
         return ProbeResult("disk", WARNING, detail, "free some space")
     return ProbeResult("disk", OK, detail)
 

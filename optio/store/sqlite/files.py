@@ -13,7 +13,7 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 # Workers and schedulers use the database every two seconds.
-_OTHERS_S = 3.0
+_OTHERS_WAIT_S = 3.0
 _Identity = tuple[int, int] | None
 
 
@@ -87,7 +87,7 @@ class DatabaseFiles:
     def await_others(self) -> None:
         """Wait a little, before the database is opened, while others may have a log open that was deleted: they notice, save
         what it holds, and close it. A crash in the middle of a close leaves the same files."""
-        limit = time.monotonic() + _OTHERS_S
+        limit = time.monotonic() + _OTHERS_WAIT_S
         while time.monotonic() < limit:
             database, wal, shm = (_identity(path) for path in self._paths)
             if database is None or shm is None or wal is not None:

@@ -57,7 +57,7 @@ _CURES = {
     sqlite3.SQLITE_CORRUPT: "restore a backup, or move the file away to begin anew",
     sqlite3.SQLITE_NOTADB: "restore a backup, or move the file away to begin anew",
 }
-_TAKEN = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
+_DUPLICATE_CODES = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
 
 
 def open_store(
@@ -93,7 +93,7 @@ class _SqliteTransaction:
     def hold_all(self, sql: str, params: Mapping[str, Any] | None = None, lot: BulkRows | None = None) -> list[Any]:
         if lot is None:
             return self.all(sql, params)
-        sql = _laid(sql, lot)
+        sql = _with_bulk_rows(sql, lot)
         return [found for row in lot.rows for found in self.all(sql, {**row, **(params or {})})]
 
     def run(self, sql: str, params: Mapping[str, Any] | None = None) -> int:
@@ -108,7 +108,7 @@ class _SqliteTransaction:
     def bulk_run(self, sql: str, lot: BulkRows, params: Mapping[str, Any] | None = None) -> int:
         # One by one: there is no way to the server to be saved here.
         rows = lot.rows if params is None else [{**row, **params} for row in lot.rows]
-        return self.many(_laid(sql, lot), rows)
+        return self.many(_with_bulk_rows(sql, lot), rows)
 
     def end(self) -> None:
         """The end of a reading transaction."""
@@ -148,7 +148,7 @@ class SqliteEngine:
         self._round = 0
         self._attached = True
         self._checked_until = 0.0
-        with _translated(path):
+        with _translate_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             shared = shared_mount_type(path.parent)
             if shared is not None:
@@ -254,7 +254,7 @@ class SqliteEngine:
         refused = {DiskUse.NOTHING, DiskUse.HALF} if self._reserve.is_half_spent() else {DiskUse.NOTHING}
         for item in batch:
             if disk_use(item) in refused:
-                item.future.set_exception(_full(self._path))
+                item.future.set_exception(_disk_full(self._path))
         return [item for item in batch if disk_use(item) not in refused]
 
     def _require_files(self) -> None:
@@ -329,7 +329,7 @@ class SqliteEngine:
                 for item in split_batch(batch):
                     self._commit([item])
                 return
-            failure = _in_our_words(self._path, err)
+            failure = _to_store_error(self._path, err)
             for item in batch:
                 item.future.set_exception(failure)
             return
@@ -402,7 +402,7 @@ class SqliteEngine:
             return operation(_SqliteTransaction(connection, self._now()))
         except sqlite3.Error as err:
             sound = False
-            made = _in_our_words(self._path, err)
+            made = _to_store_error(self._path, err)
             if made is err:
                 raise
             raise made from err
@@ -439,12 +439,12 @@ class SqliteEngine:
                 f"the database {self._path} needs {len(left)} migrations: run `optio db migrate`", temporary=True
             )
         if self._reserve.is_low():
-            raise _full(self._path)
+            raise _disk_full(self._path)
 
     def migrate(self, tell: Callable[[Migration], object] = lambda step: None) -> list[int]:
         """Take the steps that are left, telling each before it is taken, and give their numbers; raises StoreUnavailable and
         StoreMismatch."""
-        with _translated(self._path):
+        with _translate_errors(self._path):
             return migrate(self._writer, migrations(), self._now(), tell)
 
     def close(self) -> None:
@@ -513,11 +513,11 @@ def _nothing(tx: Transaction) -> None:
     """An operation that only makes the writer look."""
 
 
-def _full(path: Path) -> StoreFull:
+def _disk_full(path: Path) -> StoreFull:
     return StoreFull(f"the disk of {path} is full: new runs are refused until there is space, running ones go on")
 
 
-def _laid(sql: str, lot: BulkRows) -> str:
+def _with_bulk_rows(sql: str, lot: BulkRows) -> str:
     names = ", ".join(f":{name} AS {name}" for name in lot.names)
     return sql.replace("FROM lot", f"FROM (SELECT {names}) AS lot")
 
@@ -573,24 +573,24 @@ def migrate(
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def _translate_errors(path: Path) -> Iterator[None]:
     """The driver's errors in our words; none of them leaves this module."""
     try:
         yield
     except (sqlite3.Error, OSError, UnicodeEncodeError) as err:
-        made = _in_our_words(path, err)
+        made = _to_store_error(path, err)
         if made is err:
             raise
         raise made from err
 
 
-def _in_our_words(path: Path, err: BaseException) -> BaseException:
+def _to_store_error(path: Path, err: BaseException) -> BaseException:
     made: BaseException
     if isinstance(err, UnicodeEncodeError):
         made = Invalid("the text holds half of a surrogate pair, which is no character")
     elif isinstance(err, sqlite3.DataError):
         made = Invalid(f"a value is too large to be kept: {err}")
-    elif isinstance(err, sqlite3.IntegrityError) and err.sqlite_errorcode in _TAKEN:
+    elif isinstance(err, sqlite3.IntegrityError) and err.sqlite_errorcode in _DUPLICATE_CODES:
         made = Conflict("something with this id exists already")
     elif isinstance(err, sqlite3.IntegrityError | sqlite3.InterfaceError | sqlite3.ProgrammingError):
         return err  # a mistake of ours

@@ -201,7 +201,7 @@ def _read(wal: bytes, shm: bytes) -> _WalFrames | None:
     own = [
         each
         for at in range(0, len(headers), _LANES)
-        for each in _own_sums(wal, order, page_size, at, min(_LANES, len(headers) - at))
+        for each in _frame_sums(wal, order, page_size, at, min(_LANES, len(headers) - at))
     ]
     expected = [
         ((a * s0 + b * s1 + own0) & _WORD, (c * s0 + d * s1 + own1) & _WORD)
@@ -210,7 +210,7 @@ def _read(wal: bytes, shm: bytes) -> _WalFrames | None:
     return _WalFrames(count, order, page_size, sound, salts, headers, stored, expected, index)
 
 
-def _own_sums(wal: bytes, order: str, page_size: int, first: int, count: int) -> list[tuple[int, int]]:
+def _frame_sums(wal: bytes, order: str, page_size: int, first: int, count: int) -> list[tuple[int, int]]:
     """The checksums of `count` frames, each started from zero."""
     step = FRAME_HEADER_BYTES + page_size
     start = HEADER_BYTES + first * step
