@@ -1,22 +1,24 @@
-"""Everything Optio raises on purpose.
+"""The errors that Optio raises on purpose. The server maps them to HTTP answers, the CLI to exit codes.
 
     OptioError
-    ├── NotFound            no such task, run, hook, definition
-    ├── Conflict            the state does not allow it (already finished, same key with another body): Duplicate
-    ├── Invalid             what was sent is wrong: one `Problem` per fault
-    ├── Malformed           what was sent cannot be read: no JSON, or headers that contradict each other
-    │   └── Unsupported     it says itself that it is something else than JSON
-    ├── Refused             who asks may not: Unauthorized, Forbidden
-    ├── TooMany             a rate window is full
-    │   └── QueueFull       too many runs wait already
-    ├── WritesDenied        task files may not be changed through the API here
+    ├── NotFound            no task, run, hook or definition has this id
+    ├── Conflict            the state does not allow it (already finished, same key with another body)
+    │   └── Duplicate       another run holds the business key
+    ├── Invalid             the request does not fit: one `Problem` per fault
+    ├── Malformed           the request cannot be read: not JSON, or headers that contradict each other
+    │   └── Unsupported     its body is declared as something other than JSON
+    ├── Unauthorized        no credential, or an unknown one
+    ├── Forbidden           the credential's role does not allow it
+    ├── TooManyRequests     a rate window is full
+    │   └── QueueFull       too many runs are queued already
+    ├── WritesDenied        the API may not change task files here
     ├── StoreUnavailable    the database cannot be reached, is locked, full or read-only
-    │   ├── CommitUnknown   it went away during a commit
-    │   └── StoreFull       its disk is full: no new work is accepted, what runs goes on
+    │   ├── CommitUnknown   the connection ended during a commit
+    │   └── StoreFull       its disk is full: no new work is accepted, running work goes on
     ├── StoreMismatch       the database was written by a newer Optio
-    ├── LeaseLost           another worker owns this run now
+    ├── LeaseLost           another worker has taken the run over
     ├── LaunchFailed        an agent process could not be started
-    └── SettingsError       a setting, flag or argument cannot be honoured
+    └── SettingsError       a setting, flag or argument cannot be used
 
 A mistake in a task file is a `Diagnostic`, never an exception.
 """
@@ -28,7 +30,8 @@ from datetime import timedelta
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault in what was sent: an RFC 6901 pointer into the body, and a sentence."""
+    """One fault in a request: an RFC 6901 pointer into its body, a sentence, and a machine code and a cure where there are
+    such."""
 
     pointer: str
     message: str
@@ -37,11 +40,11 @@ class Problem:
 
 
 class OptioError(Exception):
-    """Base of all errors that are raised on purpose; its text is written for the user."""
+    """Base of all errors that Optio raises on purpose. Its text is written for the user, and shown to him as it is."""
 
 
 class NotFound(OptioError):
-    """Nothing has this name or id."""
+    """No task, run, hook or definition has this id. `hint` suggests the id that was probably meant."""
 
     def __init__(self, kind: str, key: str, hint: str | None = None) -> None:
         self.kind, self.key, self.hint = kind, key, hint
@@ -49,19 +52,20 @@ class NotFound(OptioError):
 
 
 class Conflict(OptioError):
-    """The present state does not allow what was asked."""
+    """The present state does not allow the request: a run is finished, a task changed meanwhile, a key was used with another
+    body."""
 
 
 class Duplicate(Conflict):
-    """Another run stands for the same business key, and the task wants that to be refused."""
+    """Another run holds the business key, and the task rejects duplicates (`onDuplicate: reject`)."""
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
-        super().__init__(f"run {run_id} stands for the same key")
+        super().__init__(f"run {run_id} has the same key")
 
 
 class Invalid(OptioError):
-    """What was sent does not fit."""
+    """A request that can be read and does not fit; `problems` has one entry for each fault."""
 
     def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
         self.problems = tuple(problems)
@@ -69,23 +73,23 @@ class Invalid(OptioError):
 
 
 class Malformed(OptioError):
-    """What was sent cannot be read."""
+    """A request that cannot be read: it is not JSON, or its headers contradict each other."""
 
 
 class Unsupported(Malformed):
-    """What was sent says itself that it is something else than JSON."""
+    """A request body that declares itself as something other than plain JSON: another content type, or a compressed body."""
 
 
 class Unauthorized(OptioError):
-    """No credential, or one that is not known."""
+    """The request carries no credential, or one that is not known."""
 
 
 class Forbidden(OptioError):
-    """The credential is known and does not reach this far."""
+    """The credential is known, and its role does not allow the request."""
 
 
 class TooManyRequests(OptioError):
-    """A rate window is full; `retry_after` says when a slot is free."""
+    """A rate window is full; `retry_after` is the time until the next request may come."""
 
     def __init__(self, message: str, retry_after: timedelta) -> None:
         self.retry_after = retry_after
@@ -93,11 +97,11 @@ class TooManyRequests(OptioError):
 
 
 class QueueFull(TooManyRequests):
-    """So many runs wait that no further trigger is accepted."""
+    """The queue holds `OPTIO_MAX_QUEUED` runs, so no further trigger is accepted; `retry_after` says when to try again."""
 
 
 class WritesDenied(OptioError):
-    """Task files are not written here; `document` is the YAML to commit instead, `path` its place in the tree."""
+    """The API may not change task files here; `document` is the YAML to commit instead, `path` its place in the tree."""
 
     def __init__(self, message: str, *, path: str, document: str) -> None:
         self.path, self.document = path, document
@@ -105,7 +109,8 @@ class WritesDenied(OptioError):
 
 
 class StoreUnavailable(OptioError):
-    """The database cannot be used now; nothing was accepted. `temporary`: it may come back while nobody changes a setting."""
+    """The database cannot be used now, and nothing was changed. `temporary` says that it may come back without a change of
+    settings."""
 
     def __init__(self, message: str, *, temporary: bool = False) -> None:
         self.temporary = temporary
@@ -113,15 +118,15 @@ class StoreUnavailable(OptioError):
 
 
 class CommitUnknown(StoreUnavailable):
-    """The database went away while it committed: nobody can tell whether the change was kept."""
+    """The connection ended during a commit, so that nobody can tell whether the change was stored."""
 
 
 class StoreFull(StoreUnavailable):
-    """The database's disk is full: new work is refused until there is space; what runs may end."""
+    """The database's disk is full: new work is refused until there is space, while running work may end."""
 
 
 class StoreMismatch(OptioError):
-    """The database needs another version of Optio, or (`temporary`) a migration that another process may run."""
+    """The database needs another version of Optio, or, if `temporary`, a migration that another process may be running."""
 
     def __init__(self, message: str, *, temporary: bool = False) -> None:
         self.temporary = temporary
@@ -129,7 +134,7 @@ class StoreMismatch(OptioError):
 
 
 class LeaseLost(OptioError):
-    """The run belongs to another worker now: stop acting on it."""
+    """Another worker has taken the run over: stop acting on it."""
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
@@ -137,7 +142,7 @@ class LeaseLost(OptioError):
 
 
 class LaunchFailed(OptioError):
-    """The agent's process could not be started; `reason` is the run's machine-readable reason."""
+    """The agent's process could not be started; `reason` is the machine-readable reason that the run gets."""
 
     def __init__(self, reason: str, message: str, *, temporary: bool = False) -> None:
         self.reason, self.temporary = reason, temporary
@@ -145,4 +150,4 @@ class LaunchFailed(OptioError):
 
 
 class SettingsError(OptioError):
-    """A setting, flag or argument cannot be honoured."""
+    """A setting, flag or argument that cannot be used; the text names it and its value."""

@@ -1,7 +1,7 @@
-"""Files that only the user who runs Optio may read: the database, secrets, tokens. Who can read a file besides its owner.
+"""Files that only the user who runs Optio may read (the database, secrets, tokens), and who else can read a file.
 
-A mode that is given to `open` holds for a new file only, so the mode of a file that exists is set as well. Files of other
-users are left as they are. Used by the SQLite driver, the secrets directory, `optio dev` and `optio doctor`.
+A mode given to `open` applies to new files only, so the mode of an existing file is set as well. Files of other users are left
+as they are. Used by the SQLite driver, the secrets directory, `optio dev` and `optio doctor`.
 """
 
 import grp
@@ -16,7 +16,7 @@ _OTHER_USERS_BITS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def write(path: Path, data: bytes) -> None:
-    """Replace the file by one of mode 0600, in one step; raises OSError. A symbolic link is replaced, not followed."""
+    """Replace the file by one of mode 0600, atomically; raise OSError. A symbolic link is replaced, not followed."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.new")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE)
@@ -32,13 +32,13 @@ def write(path: Path, data: bytes) -> None:
 
 
 def create(path: Path) -> None:
-    """Make an empty file of mode 0600 where there is none; raises OSError."""
+    """Make an empty file of mode 0600 where there is none; raise OSError."""
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
 
 
 def narrow(path: Path) -> bool:
-    """Take the rights of others from a regular file of this user; return False if others still have some.
+    """Remove the rights of others from a regular file of this user; return False if others still have some.
 
     The file is not opened: closing a descriptor would release the locks that SQLite has on it in this process.
     """
@@ -57,10 +57,10 @@ def narrow(path: Path) -> bool:
 
 
 def readers(path: Path) -> str | None:
-    """Return who can read a file, or use a directory, of this user besides him: `every user`, `the group NAME`, or None.
+    """Return who besides its owner can read a file, or use a directory: `every user`, `the group NAME`, or None.
 
-    None too for what is not this user's or lies on a read-only mount, such as a mounted Kubernetes secret: whoever mounted
-    it decides who reads it. Directories above count: a readable file in a closed directory is read by nobody.
+    None also for files of other users and on read-only mounts, such as a mounted Kubernetes secret: whoever mounted it decides
+    who reads it. Directories above count: a readable file in a closed directory is read by nobody.
     """
     try:
         real = Path(os.path.realpath(path))
@@ -83,7 +83,8 @@ def readers(path: Path) -> str | None:
 
 
 def _has_others(group: int, user: int) -> bool:
-    """Whether a group has another member. A group of its own for each user, the default of Debian and Fedora, has none."""
+    """Return whether a group has another member. By default Debian and Fedora give each user a group of his own, which has
+    none."""
     try:
         members = {pwd.getpwnam(name).pw_uid for name in grp.getgrgid(group).gr_mem}
     except KeyError:

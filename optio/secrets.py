@@ -1,4 +1,5 @@
-"""Secrets by name. Values come from the environment or from a directory, and reach only the run that names them."""
+"""Secrets by name, from the environment or from files in a directory. A value reaches only the runs of tasks that name it, and
+webhook signatures."""
 
 import re
 import time
@@ -12,12 +13,12 @@ from optio.model.registry import CompiledTask
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 PREFIX = "OPTIO_SECRET_"
-# A value that was changed in its file counts after this long.
+# Files are read again after this time, so a changed value takes effect then.
 _CACHE_S = 1.0
 
 
 def secret_names(task: CompiledTask) -> list[str]:
-    """Names of the secrets that a task needs: for its runs, and to check its webhook's signatures."""
+    """Return the names of the secrets that a task needs, for its runs and for its webhook's signatures, each once."""
     names = list(task.spec.environment.secrets)
     if task.spec.webhook is not None:
         config = task.spec.webhook.config
@@ -26,23 +27,23 @@ def secret_names(task: CompiledTask) -> list[str]:
 
 
 class Secrets(Protocol):
-    """Where values come from."""
+    """A source of secret values. `LocalSecrets` is the one implementation."""
 
     def get(self, name: str) -> str | None:
-        """The value, or None when nobody has set it."""
+        """Return the value, or None when it is not set."""
         ...
 
     def put(self, name: str, value: str) -> None:
-        """Keep a value; raises Invalid when this place cannot."""
+        """Store a value; raise Invalid when the name is malformed."""
         ...
 
     def where(self, name: str) -> str:
-        """How a person sets it."""
+        """Return a sentence that tells a person how to set this secret."""
         ...
 
 
 class LocalSecrets:
-    """`OPTIO_SECRET_<NAME>` first, then a file per secret in a directory (what a mounted Kubernetes Secret looks like)."""
+    """Reads `OPTIO_SECRET_<NAME>` first, then a file per secret in a directory, the form of a mounted Kubernetes Secret."""
 
     def __init__(self, directory: Path, environ: Mapping[str, str]) -> None:
         self._directory = directory
@@ -50,12 +51,12 @@ class LocalSecrets:
         self._read: dict[str, tuple[float, str]] = {}
 
     def get(self, name: str) -> str | None:
-        """See `Secrets.get`. One final newline of a file is an editor's and not part of the value."""
+        """Return the value. One final newline of a file is not part of it: editors add it."""
         if not NAME.fullmatch(name):
             return None
         if name in self._environ:
             return self._environ[name]
-        # Asked for with every webhook: a file is read once a second, however many come.
+        # Asked for with every webhook, so a file is read at most once a second.
         now = time.monotonic()
         known = self._read.get(name)
         if known is None or now - known[0] > _CACHE_S:
@@ -68,13 +69,11 @@ class LocalSecrets:
         return known[1]
 
     def put(self, name: str, value: str) -> None:
-        """See `Secrets.put`."""
         if not NAME.fullmatch(name):
-            raise Invalid(f"`{name}` is no secret name: letters, digits and _")
+            raise Invalid(f"invalid secret name `{name}`: use letters, digits and `_`")
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         private_files.write(self._directory / name, value.encode())
         self._read.pop(name, None)
 
     def where(self, name: str) -> str:
-        """See `Secrets.where`."""
         return f"set {PREFIX}{name}, or write the value to {self._directory / name}"

@@ -1,4 +1,5 @@
-"""Settings: every `OPTIO_*` variable, read once. Flags override variables, variables override defaults."""
+"""Settings: every `OPTIO_*` variable, read once when a command starts. Flags override variables, and variables override
+defaults. Used by all commands of the CLI and by `optio.wiring`."""
 
 import os
 import re
@@ -22,7 +23,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting: its default as text, how it is read, and what it is for."""
+    """One setting: its default as text, the function that parses it, and a help text for the manual and `--help`."""
 
     default: str | None
     read: Callable[[str], Any]
@@ -125,7 +126,7 @@ def _database(text: str) -> str:
 
 
 def _redis(text: str) -> str:
-    """In full, with port and database."""
+    """Return the URL in full, with port and database number; raise ValueError, which says what is expected."""
     wanted = "`redis://:PASSWORD@HOST:PORT/0`, or `rediss://` for TLS"
     try:
         url = urlsplit(text)
@@ -180,7 +181,7 @@ SETTINGS: Mapping[str, Setting] = {
         None, _database, "`postgresql://...`, or `sqlite:///PATH`; by default SQLite in `optio.db` in the data directory"
     ),
     "migrate": Setting(
-        "auto", _choice("auto", "manual"), "the schema is migrated at each start, or by `optio db migrate` only"
+        "auto", _choice("auto", "manual"), "migrate the schema at each start (`auto`), or only by `optio db migrate` (`manual`)"
     ),
     "reserve_bytes": Setting(
         str(16 << 20),
@@ -192,32 +193,36 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "host": Setting("127.0.0.1", str, "address to listen on"),
     "port": Setting("8000", _port, "port to listen on"),
-    "allowed_hosts": Setting("", _names, "further names that the Host header may have, separated by commas"),
+    "allowed_hosts": Setting("", _names, "further names allowed in the Host header, separated by commas"),
     "executor": Setting(
         "process", _choice("process", "kubernetes"), "where agents run: processes here, or pods of a cluster (`kubernetes`)"
     ),
     "sandbox": Setting(
         None,
         _choice("landlock", "bwrap", "none"),
-        "what confines agents as processes: `landlock`, `bwrap` or `none`; by default `landlock` where the kernel has it",
+        "sandbox of agents as processes: `landlock`, `bwrap` or `none`; by default `landlock` where the kernel has it",
     ),
     "sandbox_read": Setting("", _paths, "further paths that agents may read and execute, separated by commas"),
     "sandbox_write": Setting("", _paths, "further paths that agents may read and write, separated by commas"),
     "sandbox_ports": Setting(None, _ports, "TCP ports that agents of tasks without `network` may connect to; by default all"),
-    "attempt_disk": Setting("4Gi", _bytes, "what an attempt as a process may write in all, and into one file"),
+    "attempt_disk": Setting("4Gi", _bytes, "disk space that an attempt as a process may use in total, and in one file"),
     "attempt_processes": Setting(
         None, _count, "processes, with their threads, that an attempt as a process may have at once, where there is a cgroup"
     ),
     "kube_namespace": Setting(
-        "optio", _label, "namespace of the pods of tasks without one, in the cluster of KUBECONFIG or the one we run in"
+        "optio",
+        _label,
+        "namespace of the pods of tasks without one, in the cluster of KUBECONFIG or the one that Optio runs in",
     ),
     "team_namespace": Setting(
         None,
         _label,
         "namespace of a team: this worker's pods run there, and it takes only runs of tasks that the policy puts there",
     ),
-    "kube_install": Setting("optio", _label, "tells the pods of two installations in one namespace apart"),
-    "kube_image": Setting(None, str, "image of the agents whose task names none"),
+    "kube_install": Setting(
+        "optio", _label, "name of this installation, which tells its pods from another's in the same namespace"
+    ),
+    "kube_image": Setting(None, str, "image of agents whose task names none"),
     "kube_egress": Setting(
         None, str, "the egress proxy, as `SERVICE.NAMESPACE.svc:PORT`: with it the network of every pod is closed, see below"
     ),
@@ -226,30 +231,32 @@ SETTINGS: Mapping[str, Setting] = {
     "kube_dns": Setting(
         "kube-system/k8s-app=kube-dns,169.254.20.10",
         str,
-        "what resolves names for pods without a list: `NAMESPACE/LABEL=VALUE:PORT` or addresses, 53 by default",
+        "name servers for pods without an egress list: `NAMESPACE/LABEL=VALUE:PORT` or addresses; port 53 by default",
     ),
-    "pod_cpu": Setting("1", _quantity, "processors that a pod may use whose task does not say"),
-    "pod_memory": Setting("2Gi", _quantity, "memory that a pod may use whose task does not say"),
-    "pod_cpu_request": Setting("100m", _quantity, "processors that a node reserves for a pod whose task does not say"),
-    "pod_memory_request": Setting("256Mi", _quantity, "memory that a node reserves for a pod whose task does not say"),
-    "pod_disk": Setting("4Gi", str, "what a pod may write in all, and into each of its directories"),
+    "pod_cpu": Setting("1", _quantity, "CPU limit of a pod whose task sets none"),
+    "pod_memory": Setting("2Gi", _quantity, "memory limit of a pod whose task sets none"),
+    "pod_cpu_request": Setting("100m", _quantity, "CPU request of a pod whose task sets none"),
+    "pod_memory_request": Setting("256Mi", _quantity, "memory request of a pod whose task sets none"),
+    "pod_disk": Setting("4Gi", str, "disk space that a pod may use in total, and in each of its directories"),
     "pod_start": Setting("5m", _span, "how long a pod may take to start, its image included"),
     "pod_node_selector": Setting("", _pairs, "`label=value`, separated by commas, of the nodes that pods may run on"),
     "pod_runtime_class": Setting(None, _label, "the runtime class of the pods, such as gVisor's"),
     "pod_template": Setting(
         None,
         Path,
-        "a file of what every pod gets beside: pull secrets, tolerations, affinity, priority, labels, volumes; see Pods",
+        "file with additions to every pod: pull secrets, tolerations, affinity, priority, labels, volumes; see Pods",
     ),
-    "pod_warm_age": Setting("1h", _span, "a warm pod that waited for so long is replaced"),
-    "pod_warm_limit": Setting("20", _count, "warm pods of all tasks together"),
+    "pod_warm_age": Setting("1h", _span, "age at which a waiting warm pod is replaced"),
+    "pod_warm_limit": Setting("20", _count, "most warm pods of all tasks together"),
     "max_workflow_concurrent": Setting(
-        str(MAX_WORKFLOW_CONCURRENT), _count, "runs at once, over all tasks; each namespace has so many for itself"
+        str(MAX_WORKFLOW_CONCURRENT), _count, "runs at the same time, over all tasks; each namespace has this many of its own"
     ),
-    "max_queued": Setting("100000", _count, "runs that may wait; beyond them new triggers are answered by 429"),
-    "worker_concurrent": Setting(None, _count, "runs at once on one worker; by default as many as over all tasks"),
+    "max_queued": Setting("100000", _count, "runs that may be queued; further triggers are answered with 429"),
+    "worker_concurrent": Setting(None, _count, "runs at the same time on one worker; by default as many as over all tasks"),
     "orphan_timeout": Setting(
-        "15m", _span, "an agent ends before its machine's workers missed the database for so long; others repeat its run then"
+        "15m",
+        _span,
+        "time without the database after which a machine's agents have ended themselves, and other workers repeat their runs",
     ),
     "webhook_rate_per_minute": Setting(
         "60",
@@ -260,18 +267,18 @@ SETTINGS: Mapping[str, Setting] = {
     "writes": Setting(
         "deny",
         _choice("files", "deny"),
-        "writes through the API change the `files`, or are refused (`deny`); `optio dev` takes `files`",
+        "the API changes task `files`, or refuses to (`deny`); `optio dev` uses `files`",
     ),
     "secrets_dir": Setting(None, Path, "a file for each secret; by default `secrets` in the data directory"),
-    "lease": Setting("10s", _span, "how long a worker may be silent before another takes its runs over"),
+    "lease": Setting("10s", _span, "time without a renewal after which another worker takes a worker's runs over"),
     "default_timeout": Setting("1h", _span, "time limit of a run whose task names none"),
-    "anthropic_base_url": Setting(None, _http, "endpoint that Claude Code is pointed at, such as a gateway"),
-    "program_claude_code": Setting(None, str, "the Claude Code program, when it is not on PATH as `claude`"),
-    "log_format": Setting("text", _choice("text", "json"), "how the service's own log looks on standard error"),
+    "anthropic_base_url": Setting(None, _http, "endpoint for Claude Code, such as a gateway"),
+    "program_claude_code": Setting(None, str, "path of the Claude Code program, if it is not on PATH as `claude`"),
+    "log_format": Setting("text", _choice("text", "json"), "format of the service's own log on standard error"),
     "metrics_port": Setting(
-        "0", _port, "port of each process for `/metrics`, `/healthz` and `/readyz` without a token; 0 is none"
+        "0", _port, "port of each process for `/metrics`, `/healthz` and `/readyz`, without a token; 0 disables it"
     ),
-    "metrics_host": Setting("127.0.0.1", str, "address of that port: whoever reaches it may read"),
+    "metrics_host": Setting("127.0.0.1", str, "address of that port; anyone who can reach it can read the metrics"),
     "keep_runs": Setting(None, _keep, "how long runs are kept after their end, such as `90d`; by default for ever"),
     "keep_logs": Setting(None, _keep, "how long their log lines are kept; by default as long as the runs"),
     "keep_deliveries": Setting(None, _keep, "how long webhook requests are kept, 7 days at least; by default as long as runs"),
@@ -279,16 +286,16 @@ SETTINGS: Mapping[str, Setting] = {
     "token": Setting(None, _token, "API token that the command line sends"),
 }
 _SECRET = ("token", "egress_key")
-# What holds a credential may stand in a file that `<VARIABLE>_FILE` names.
+# Settings with a credential may be read from a file that `<VARIABLE>_FILE` names.
 _FROM_FILE = ("database_url", "redis_url", "token", "egress_key")
-# Up to the last `@`: also where a password has a `/` or an `@` that it must not have.
+# Up to the last `@`, so that a password with an unencoded `/` or `@` is masked too.
 _CREDENTIALS = re.compile(r"//.*@")
-# Variables that are no settings: a run's own, and the one that shows tracebacks.
+# Variables that are not settings: those of runs, and the one that shows tracebacks.
 _OTHER_VARIABLES = {"OPTIO_DEBUG", "OPTIO_RUN_ID", "OPTIO_TASK_ID", "OPTIO_ATTEMPT", "OPTIO_DEADLINE", "OPTIO_RESULT_FILE"}
 
 
 def unknown_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
-    """Variables that look like settings and are none, each with the one that was probably meant."""
+    """Yield variables that begin with `OPTIO_` but are not settings, each with the setting that was probably meant."""
     known = {f"OPTIO_{name.upper()}" for name in SETTINGS} | {f"OPTIO_{name.upper()}_FILE" for name in _FROM_FILE}
     for name in sorted(environ):
         if name.startswith("OPTIO_") and not name.startswith("OPTIO_SECRET_") and name not in known | _OTHER_VARIABLES:
@@ -300,7 +307,8 @@ _PROCESS_ONLY = ("sandbox", "sandbox_read", "sandbox_write", "sandbox_ports", "a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """See SETTINGS; `origins` says where each value comes from."""
+    """The parsed values of `SETTINGS`, under the same names; `origins` says where each comes from: a variable, a flag or the
+    default."""
 
     tasks: Path
     removal_limit: RemovalLimit
@@ -367,7 +375,8 @@ class Settings:
         flags: Mapping[str, str | None] | None = None,
         defaults: Mapping[str, str] | None = None,
     ) -> "Settings":
-        """Raises SettingsError for a value that cannot be honoured. `defaults` are a command's own (such as `dev`'s)."""
+        """Read all settings; raise SettingsError for a value that cannot be used. `defaults` are those of one command, such as
+        `optio dev`."""
         environ = os.environ if environ is None else environ
         values: dict[str, Any] = {}
         origins: dict[str, str] = {}
@@ -390,8 +399,8 @@ class Settings:
                 values[name] = None if text is None else setting.read(text)
             except ValueError as err:
                 hidden = origin.endswith("_FILE") or name in _SECRET
-                shown = "what stands there" if hidden else f"`{_CREDENTIALS.sub('//***@', text or '')}`"
-                raise SettingsError(f"{origin}: {shown} cannot be used, it must be {err}") from err
+                shown = "its content" if hidden else f"`{_CREDENTIALS.sub('//***@', text or '')}`"
+                raise SettingsError(f"{origin}: {shown} cannot be used: it must be {err}") from err
             origins[name] = origin
         if values["orphan_timeout"] < 2 * values["lease"]:
             raise SettingsError(
@@ -402,11 +411,11 @@ class Settings:
             given = [f"OPTIO_{name.upper()}" for name in _PROCESS_ONLY if origins[name] != "default"]
             if given:
                 raise SettingsError(
-                    f"{', '.join(given)}: only for OPTIO_EXECUTOR=process, a pod is a sandbox of its own: unset it"
+                    f"{', '.join(given)}: applies to OPTIO_EXECUTOR=process only, since a pod is a sandbox of its own: unset it"
                 )
         elif values["team_namespace"] is not None:
             raise SettingsError(
-                "OPTIO_TEAM_NAMESPACE: only for OPTIO_EXECUTOR=kubernetes, processes run in no namespace: unset it"
+                "OPTIO_TEAM_NAMESPACE: applies to OPTIO_EXECUTOR=kubernetes only, since processes have no namespace: unset it"
             )
         for name in ("pod_cpu", "pod_memory"):
             request = f"{name}_request"
@@ -427,7 +436,7 @@ class Settings:
 
     @property
     def database(self) -> Path | None:
-        """The SQLite file; None when the database is another."""
+        """Return the path of the SQLite file; None when the database is PostgreSQL."""
         if self.database_url is not None and not self.database_url.startswith("sqlite:"):
             return None
         if self.database_url is not None:
@@ -436,27 +445,27 @@ class Settings:
 
     @property
     def pod_namespace(self) -> str:
-        """Where a worker's pods run."""
+        """Return the Kubernetes namespace in which this worker's pods run."""
         return self.team_namespace or self.kube_namespace
 
     @property
     def scope(self) -> WorkerScope:
-        """The tasks of which a worker takes runs."""
+        """Return the tasks whose runs this worker takes: those of its team's namespace, or all."""
         return ALL_TASKS if self.executor == "process" else WorkerScope(self.team_namespace or "")
 
     @property
     def secrets(self) -> Path:
-        """The directory of secrets."""
+        """Return the directory of secrets, `secrets` in the data directory unless set."""
         return self.secrets_dir or self.data_dir / "secrets"
 
     @property
     def server_url(self) -> str:
-        """Where the command line finds the server."""
+        """Return the URL at which the command line finds the server."""
         host = f"[{self.host}]" if ":" in self.host else "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104
         return (self.url or f"http://{host}:{self.port}").rstrip("/")
 
     def shown(self) -> list[tuple[str, str, str, str]]:
-        """(variable, value, origin, help) for people; secrets masked."""
+        """Return (variable, value, origin, help) of every setting, for people; secrets are masked."""
         rows = []
         for field in fields(self):
             if field.name == "origins":
@@ -471,7 +480,7 @@ class Settings:
 
 
 def _is_served(tasks: Path, directory: Path) -> bool:
-    """Whether task files could name what is in the directory. They cannot name hidden files."""
+    """Return whether a task file could refer to files in the directory: it lies in the tree and is not hidden."""
     below = os.path.relpath(os.path.realpath(directory), os.path.realpath(tasks)).split(os.sep)
     return below[0] != ".." and not any(part.startswith(".") and part != "." for part in below)
 
@@ -480,7 +489,7 @@ def _contents(variable: str, path: str) -> str:
     try:
         text = Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as err:
-        reason = err.strerror if isinstance(err, OSError) else "it is no text"
+        reason = err.strerror if isinstance(err, OSError) else "it is not UTF-8 text"
         raise SettingsError(f"{variable}: the file {path} cannot be read: {reason}") from err
     if not text:
         raise SettingsError(f"{variable}: the file {path} is empty")
@@ -488,7 +497,7 @@ def _contents(variable: str, path: str) -> str:
 
 
 def _text(value: Any) -> str:
-    """A value the way it is set, without credentials in a URL."""
+    """Return a value as it would be written in a variable, without credentials in URLs."""
     if value is None:
         return ""
     if isinstance(value, tuple):

@@ -1,4 +1,5 @@
-"""Wiring: the only module that picks drivers."""
+"""Wiring: the only module that chooses drivers for the database, the broker, the executor and telemetry, according to the
+settings. Optional drivers are imported here and nowhere else."""
 
 import logging
 import os
@@ -37,7 +38,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Everything that has a driver."""
+    """The opened drivers that a process works with, made by `build`."""
 
     settings: Settings
     store: Store
@@ -50,7 +51,7 @@ class Services:
     pulses: Liveness = field(default_factory=Liveness)
 
     def parts(self) -> ExecutionContext:
-        """What executions work with."""
+        """Return the services that executions need, in the form that `optio.runs` takes."""
         base_url = self.settings.anthropic_base_url
         return ExecutionContext(
             store=self.store,
@@ -65,7 +66,7 @@ class Services:
         )
 
     def close(self) -> None:
-        """Close them in the order in which they depend on each other."""
+        """Close all services in the order in which they depend on each other."""
         self.executor.close()
         self.broker.close()
         self.store.close()
@@ -73,7 +74,8 @@ class Services:
 
 
 def data_directory(settings: Settings) -> Path:
-    """The data directory, made if need be: for its owner alone, and never committed. Raises StoreUnavailable."""
+    """Return the data directory. It is made if it is missing, for its owner alone, and kept out of commits. Raise
+    StoreUnavailable."""
     directory = settings.data_dir
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -86,7 +88,8 @@ def data_directory(settings: Settings) -> Path:
 
 
 def _narrow_secrets(settings: Settings) -> None:
-    """Take the rights of others from secrets in the data directory. A directory of its own may be shared on purpose."""
+    """Remove other users' rights from secrets in the data directory. A directory set by `OPTIO_SECRETS_DIR` may be shared on
+    purpose."""
     if settings.secrets_dir is not None:
         return
     with suppress(OSError):
@@ -96,8 +99,8 @@ def _narrow_secrets(settings: Settings) -> None:
 
 
 def open_store(settings: Settings, *, migrated: bool | None = None) -> Store:
-    """The store alone, for commands that need nothing else; migrated as the settings say, unless told otherwise. Raises
-    StoreUnavailable, StoreMismatch, and SettingsError when a driver is not installed."""
+    """Open the store alone, for commands that need nothing else. The schema is migrated as the settings say, unless `migrated`
+    overrides it. Raise StoreUnavailable, StoreMismatch, and SettingsError when a driver is not installed."""
     migrated = settings.migrate == "auto" if migrated is None else migrated
     if settings.database is not None:
         data_directory(settings)
@@ -108,7 +111,7 @@ def open_store(settings: Settings, *, migrated: bool | None = None) -> Store:
 
 
 def examine_store(settings: Settings, *, thorough: bool = False) -> Iterator[ProbeResult]:
-    """Can Optio work with the database as it is? `thorough` may read all of it. Raises SettingsError."""
+    """Yield the checks of the database for `optio doctor`. `thorough` may read all of it. Raise SettingsError."""
     if settings.database is not None:
         yield from sqlite_examine.examine(settings.database, thorough=thorough)
         return
@@ -118,7 +121,7 @@ def examine_store(settings: Settings, *, thorough: bool = False) -> Iterator[Pro
 
 
 def examine_broker(settings: Settings) -> Iterator[ProbeResult]:
-    """The same for Redis, where it is used. Raises SettingsError."""
+    """Yield the checks of Redis for `optio doctor`, none where it is not used. Raise SettingsError."""
     if settings.redis_url is None:
         return
     with _extra("redis", settings.origins["redis_url"]):
@@ -130,26 +133,28 @@ def examine_broker(settings: Settings) -> Iterator[ProbeResult]:
 
 
 def examine_cluster(settings: Settings) -> Iterator[ProbeResult]:
-    """The same for the cluster that pods are made in. Raises SettingsError."""
+    """Yield the checks of the Kubernetes cluster for `optio doctor`. Raise SettingsError."""
     with _extra("kubernetes", "--cluster"):
         from optio.executors.pods import examine
     yield from examine.examine(pod_settings(settings))
 
 
 def backup(settings: Settings, target: Path) -> int:
-    """Copy the SQLite database while it is in use; the copy's size. Raises SettingsError and StoreUnavailable."""
+    """Copy the SQLite database while it is in use, and return the size of the copy in bytes. Raise SettingsError and
+    StoreUnavailable."""
     assert settings.database is not None  # noqa: S101 - the caller looks
     return sqlite_examine.backup(settings.database, target)
 
 
 def recover(settings: Settings) -> sqlite_examine.Recovery | None:
-    """Set the damaged log of the SQLite database aside and go on without it. Raises StoreUnavailable."""
+    """Move the damaged log of the SQLite database aside and salvage what it holds; None if it is sound. Raise
+    StoreUnavailable."""
     assert settings.database is not None  # noqa: S101 - the caller looks
     return sqlite_examine.recover(settings.database)
 
 
 def backup_command(settings: Settings, file: str) -> list[str]:
-    """The program that backs PostgreSQL up, with its arguments. Raises SettingsError."""
+    """Return the program that backs PostgreSQL up (`pg_dump`), with its arguments. Raise SettingsError."""
     with _extra("postgres", settings.origins["database_url"]):
         from optio.store.postgres import examine as pg_examine
     return pg_examine.backup_command(settings.database_url or "", file)
@@ -157,7 +162,7 @@ def backup_command(settings: Settings, file: str) -> list[str]:
 
 @contextmanager
 def _extra(name: str, setting: str) -> Iterator[None]:
-    """Drivers are installed by those who use them."""
+    """Turn an ImportError of an optional driver into a SettingsError that names the package to install."""
     try:
         yield
     except ImportError as err:
@@ -165,7 +170,7 @@ def _extra(name: str, setting: str) -> Iterator[None]:
 
 
 def executor(settings: Settings) -> Executor:
-    """Where agents run."""
+    """Return the executor that runs agents: as processes, or as pods."""
     programs = {"claude-code": settings.program_claude_code} if settings.program_claude_code else {}
     if settings.executor == "process":
         attempts = settings.data_dir / "attempts"
@@ -183,7 +188,8 @@ def executor(settings: Settings) -> Executor:
 
 
 def _sandbox(settings: Settings) -> SandboxOptions:
-    """No agent reaches the data directory, the secrets, the database, or a file that a setting was read from."""
+    """Return the sandbox of agents as processes. It hides the data directory, the secrets, the database, and files that
+    settings were read from."""
     files = [path for name, path in os.environ.items() if name.startswith("OPTIO_") and name.endswith("_FILE")]
     database = settings.database
     hidden = [settings.data_dir, settings.secrets, *map(Path, files)]
@@ -198,7 +204,7 @@ def _sandbox(settings: Settings) -> SandboxOptions:
 
 
 def pod_settings(settings: Settings) -> "PodSettings":
-    """Return what the operator decides for every pod. Raises SettingsError."""
+    """Return the operator's settings for every pod; raise SettingsError for combinations that cannot work."""
     from optio.executors.pods.manifest import Fence, PodSettings
     from optio.executors.pods.network import proxy_of
 
@@ -262,7 +268,7 @@ def _template(settings: Settings) -> "Template":
 
 
 def _shared(settings: Settings, telemetry: Telemetry) -> tuple[Broker, RateWindow]:
-    """What processes share beside the store: by Redis, or by this machine."""
+    """Return the broker and the rate windows: over Redis where it is configured, else within this machine."""
     if settings.redis_url is None:
         try:
             return LocalBroker(settings.data_dir / "bus"), LocalRateWindow(settings.webhook_rate_per_minute)
@@ -282,7 +288,8 @@ def _shared(settings: Settings, telemetry: Telemetry) -> tuple[Broker, RateWindo
 
 
 def _telemetry(part: str) -> tuple[Telemetry, Exposition | None]:
-    """Metrics where their library is installed, traces where OpenTelemetry's own variables ask for them."""
+    """Return telemetry with metrics where their library is installed, and traces where OpenTelemetry's own variables ask for
+    them."""
     metrics: Exposition | None = None
     listeners: list[Listener] = []
     with suppress(ImportError):
@@ -307,7 +314,7 @@ def _telemetry(part: str) -> tuple[Telemetry, Exposition | None]:
 
 
 def build(settings: Settings, part: str = "dev") -> Services:
-    """Open everything; raises StoreUnavailable or StoreMismatch. `part` is what this process is to those who look at it."""
+    """Open all services; raise StoreUnavailable or StoreMismatch. `part` names this process in traces."""
     data_directory(settings)
     _narrow_secrets(settings)
     store = open_store(settings)
@@ -317,7 +324,7 @@ def build(settings: Settings, part: str = "dev") -> Services:
         try:
             store.check()
         except StoreFull as err:
-            log.warning("%s", err)  # it serves readers, and lets runs end
+            log.warning("%s", err)  # it still serves reads, and lets runs end
         broker, rate = _shared(settings, telemetry)
     except BaseException:
         store.close()

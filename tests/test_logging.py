@@ -151,7 +151,7 @@ def test_a_format_that_is_none_is_refused(tmp_path: Path) -> None:
     assert worker.process is not None
 
     assert worker.process.wait(60) == 2
-    assert "OPTIO_LOG_FORMAT: `xml` cannot be used, it must be one of text, json" in worker.output.read_text()
+    assert "OPTIO_LOG_FORMAT: `xml` cannot be used: it must be one of text, json" in worker.output.read_text()
 
 
 @contextlib.contextmanager

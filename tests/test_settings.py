@@ -126,7 +126,7 @@ def test_the_command_line_finds_the_server_of_the_same_settings(host: str, url: 
 
 
 def test_a_token_that_no_header_can_hold_is_refused_and_not_shown() -> None:
-    with pytest.raises(SettingsError, match=r"^--token: what stands there cannot be used"):
+    with pytest.raises(SettingsError, match=r"^--token: its content cannot be used"):
         Settings.load(flags={"token": "gehe\u0131m"})
 
 
@@ -166,7 +166,7 @@ def test_a_file_that_cannot_be_used_is_told_without_what_stands_in_it(tmp_path: 
     (tmp_path / "wrong").write_text("hunter2")
     (tmp_path / "empty").write_text(" \n")
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
-    cases = {"wrong": "must be", "empty": "is empty", "binary": "it is no text", "missing": "No such file"}
+    cases = {"wrong": "must be", "empty": "is empty", "binary": "it is not UTF-8 text", "missing": "No such file"}
 
     for name, words in cases.items():
         with pytest.raises(SettingsError, match=words) as told:
@@ -190,7 +190,7 @@ def test_an_orphan_timeout_that_a_renewal_could_miss_is_refused() -> None:
 def test_a_request_of_pods_above_their_limit_is_refused_and_a_default_one_gives_way() -> None:
     with pytest.raises(SettingsError, match=r"OPTIO_POD_CPU_REQUEST \(2\) is more than the limit OPTIO_POD_CPU \(1\): lower"):
         Settings.load({"OPTIO_POD_CPU_REQUEST": "2"})
-    with pytest.raises(SettingsError, match="OPTIO_POD_MEMORY: `lots` cannot be used, it must be an amount above 0"):
+    with pytest.raises(SettingsError, match="OPTIO_POD_MEMORY: `lots` cannot be used: it must be an amount above 0"):
         Settings.load({"OPTIO_POD_MEMORY": "lots"})
 
     assert Settings.load({"OPTIO_POD_MEMORY": "64Mi"}).pod_memory_request == "256Mi"
@@ -217,7 +217,7 @@ def test_a_worker_takes_the_runs_of_its_team_or_those_of_tasks_without_a_namespa
 
 
 def test_a_worker_of_processes_has_no_namespace_of_a_team() -> None:
-    with pytest.raises(SettingsError, match=r"^OPTIO_TEAM_NAMESPACE: only for OPTIO_EXECUTOR=kubernetes"):
+    with pytest.raises(SettingsError, match=r"^OPTIO_TEAM_NAMESPACE: applies to OPTIO_EXECUTOR=kubernetes only"):
         Settings.load({"OPTIO_TEAM_NAMESPACE": "runs-a"})
     with pytest.raises(SettingsError, match=r"^OPTIO_TEAM_NAMESPACE: `Runs_A` cannot be used"):
         Settings.load({"OPTIO_EXECUTOR": "kubernetes", "OPTIO_TEAM_NAMESPACE": "Runs_A"})

@@ -1,1 +1,2 @@
-"""The broker: hints between threads and processes that something changed. Rows decide; a lost hint is repaired by a sweep."""
+"""The broker: hints between threads and processes that something changed. The database decides; a hint only saves waiting, and
+a lost one is repaired by the next sweep of the database."""

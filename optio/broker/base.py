@@ -1,7 +1,7 @@
-"""The seam of the broker: a topic and a key, delivered at most once, never in the way of the sender.
+"""The interface of the broker: hints, each a topic and a key, delivered at most once and without ever delaying the sender.
 
-Live logs use it too: the lines are in the store, and the hint `RUN <id>` says that there are more. A reader that asks the
-store from its cursor can therefore neither miss nor repeat a line.
+A hint may be lost, because it says only where to look. Live logs show why this is enough: the lines are in the store, and the
+hint `RUN <id>` says that there are more. A reader asks the store from its cursor, so it can neither miss nor repeat a line.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -10,46 +10,51 @@ from typing import Protocol
 
 
 class Topic(StrEnum):
-    """What a hint is about. START goes to one worker that has room, if the broker can choose; the others to everyone."""
+    """The subject of a hint. START goes to one worker that has room, if the broker can choose; all others go to every
+    subscriber."""
 
-    START = "start"  # this run waits; key: run id
-    QUEUE = "queue"  # leases were given back, a limit was raised: every worker should look; key: or those of this namespace
-    RUN = "run"  # this run has more log, or another state; key: run id
-    CANCEL = "cancel"  # this run is to be stopped; key: run id
-    REGISTRY = "registry"  # another generation is served
+    START = "start"  # a run was queued; key: run id
+    QUEUE = "queue"  # every worker, or every worker of the namespace in the key, should look at the queue
+    RUN = "run"  # a run has more log lines or another state; key: run id
+    CANCEL = "cancel"  # a run's cancellation was requested; key: run id
+    REGISTRY = "registry"  # a new generation is served
 
 
 Listener = Callable[[Topic, str], None]
 
 
 class Broker(Protocol):
-    """See the module."""
+    """Sends and receives hints. Implemented within one machine (`broker.local`) and over Redis (`broker.redis`); methods may be
+    called from any thread."""
 
     def tell(self, topic: Topic, *keys: str) -> None:
-        """Tell every listener of these keys (none: of the topic as such). Never raises and never blocks."""
+        """Send a hint for each key (without keys: one for the topic as such) to all subscribers. Never raises and never
+        blocks."""
         ...
 
     def subscribe(self, listener: Listener, topics: Collection[Topic]) -> Callable[[], None]:
-        """Call `listener` for hints of these topics, on any thread; it must be quick. The result unsubscribes."""
+        """Call `listener` for hints of these topics, on any thread, so it must return soon. Return a function that
+        unsubscribes."""
         ...
 
     def ready(self, room: bool) -> None:
-        """Whether this process has room for another run, said after each look. Without room, and between a START and the next
-        look, a broker that can choose gives START to others."""
+        """Tell the broker whether this process has room for another run; workers call it after each look at the queue. Without
+        room, and between a START and the next look, a broker that can choose gives START to others."""
         ...
 
     def problem(self) -> str | None:
-        """What is wrong with it now, in words. Work goes on without it, by sweeps."""
+        """Return what is wrong with the broker now, for health checks; None while it works. Runs go on without it, by
+        sweeps."""
         ...
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening, and release sockets, connections and threads."""
         ...
 
 
 def announce_queued(broker: Broker, runs: Iterable[tuple[str, str | None]]) -> None:
-    """Tell that these runs wait, each with the namespace of its task. START is for tasks without one, and wakes one worker; all
-    workers of a namespace are woken."""
+    """Send the hints for queued runs, each given with its task's namespace. Runs without a namespace send START, which wakes
+    one worker; for each namespace all its workers are woken."""
     waiting = list(runs)
     starts = [run_id for run_id, namespace in waiting if namespace is None]
     namespaces = dict.fromkeys(namespace for _, namespace in waiting if namespace is not None)

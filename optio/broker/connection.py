@@ -1,4 +1,4 @@
-"""Connections to Redis that give up soon, and what is wrong with them now."""
+"""Redis connections that give up soon, and a record of what is wrong with Redis now. The broker's threads share both."""
 
 import ipaddress
 import logging
@@ -11,27 +11,29 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 log = logging.getLogger(__name__)
-# Seconds for an answer: no hint is worth more.
+# The longest wait for an answer: a hint is not worth more.
 REPLY_TIMEOUT_S = 1.0
-# After a failure nothing is tried for this long.
+# After a failure Redis is not tried for this long.
 RETRY_PAUSE_S = 0.5
 _MAX_ERROR_LENGTH = 300
 
 
 def client(url: str, patience: float = REPLY_TIMEOUT_S, *, again: int = 1) -> "redis.Redis":
-    """A client that gives up soon: the library's own default is ten more tries, almost a minute. `again` is for a connection
-    that had ended while nobody used it. Raises ValueError for a URL that is none."""
+    """Return a client that gives up soon: the library's default is ten more tries, almost a minute. `again` is the number of
+    retries after a connection that ended while idle. Raise ValueError for a URL that cannot be read."""
     retry = Retry(NoBackoff(), again, supported_errors=(redis.ConnectionError,))
     return redis.Redis.from_url(url, socket_timeout=patience, socket_connect_timeout=patience, retry=retry)
 
 
 def database(url: str) -> str:
-    """The number in the URL. Published messages, unlike keys, are heard in all databases."""
+    """Return the number of the database in the URL. Published messages, unlike keys, are heard in all databases, so channels
+    carry it."""
     return urlsplit(url).path.strip("/") or "0"
 
 
 def is_open_to_others(url: str) -> str | None:
-    """The host, if it is another machine's and no password is sent: whoever reaches it may write there too."""
+    """Return the host if it is another machine and the URL has no password, so that whoever reaches it may write there; None
+    otherwise."""
     parts = urlsplit(url)
     host = parts.hostname or "localhost"
     try:
@@ -42,25 +44,26 @@ def is_open_to_others(url: str) -> str | None:
 
 
 class Troubles:
-    """What does not work now, by the part of the broker that sees it. Said when it begins, and when it is over."""
+    """The present failures of Redis, by the part of the broker that met them. It logs when the first begins and when the last
+    is over."""
 
     def __init__(self, failed: Callable[[], None] = lambda: None) -> None:
-        """`failed` is called each time."""
+        """Start without failures; `failed` is called for each one, repeated ones included, and telemetry counts them."""
         self._lock = threading.Lock()
         self._found: dict[str, str] = {}
         self._failed = failed
 
     def begin(self, part: str, error: Exception) -> None:
-        """This part cannot use Redis."""
+        """Record that this part cannot use Redis, and log it unless another part has."""
         words = f"{type(error).__name__}: {error}"[:_MAX_ERROR_LENGTH]
         self._failed()
         with self._lock:
             if not self._found:
-                log.warning("Redis cannot be used, workers find what waits by themselves: %s", words)
+                log.warning("Redis cannot be used, so workers find queued runs by polling the database: %s", words)
             self._found[part] = words
 
     def end(self, part: str) -> None:
-        """This part can use it again."""
+        """Record that this part can use Redis again."""
         if part not in self._found:
             return
         with self._lock:
@@ -69,9 +72,9 @@ class Troubles:
                 log.warning("Redis is back")
 
     def has(self, part: str) -> bool:
-        """Whether this part cannot use it now."""
+        """Return whether this part cannot use Redis at present."""
         return part in self._found
 
     def words(self) -> str | None:
-        """What is wrong, in the words of one part."""
+        """Return the failure of one part as a sentence; None while all work."""
         return next(iter(list(self._found.values())), None)

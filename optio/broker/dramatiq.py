@@ -1,8 +1,8 @@
 """The queue of START hints: a Dramatiq broker over one list in Redis, with one actor.
 
-Dramatiq's own Redis broker delivers at least once, and pays for it: its consumer polls, what cannot be decoded stays for ever,
-a worker that has no room fetches for later, and the queue grows while nobody takes from it. A hint needs none of that, since
-the sweep finds every run: here a message is taken once, by a worker that waits for it, and does not outlive a minute.
+Dramatiq's own Redis broker delivers at least once, and pays for it: its consumer polls, undecodable messages stay for ever, a
+worker without room prefetches, and the queue grows while no worker takes from it. A hint needs none of that, since the sweep
+finds every run. Here a message is taken once, by a worker that waits for it, and lives at most a minute.
 """
 
 import logging
@@ -21,27 +21,27 @@ log = logging.getLogger(__name__)
 KEY = "optio:runs"
 QUEUE = "runs"
 ACTOR = "start"
-# Seconds. What waits for longer was found by a sweep.
+# Hints older than this are worthless: a sweep has found the run.
 _STALE_S = 60
-# Beyond the number of workers a hint tells nobody anything new.
+# More hints than workers tell no worker anything new.
 _MAX_QUEUED = 1_000
-# Longer ones are none of ours.
+# Optio sends no longer messages.
 _MAX_MESSAGE_BYTES = 4_096
 _MAX_ID_LENGTH = 100
-# Seconds: a consumer looks so often whether it is wanted, and waits so long in Redis.
+# The pause between two looks at `open`, and the timeout of a wait in Redis.
 _POLL_INTERVAL_S = 0.2
 _POP_TIMEOUT_S = 1
-# Seconds between two lines in the log about messages that are none of ours.
+# The least time between two log lines about unknown messages.
 _LOG_INTERVAL_S = 10.0
 
 
 def read(data: bytes) -> str | None:
-    """The run id in a message; None if no queue of ours has sent it."""
+    """Return the run id in a message; None for messages that no StartQueue has sent."""
     if len(data) > _MAX_MESSAGE_BYTES:
         return None
     try:
         message = dramatiq.Message.decode(data)
-    except DecodeError:  # whatever is wrong with it
+    except DecodeError:  # for any reason
         return None
     if message.actor_name != ACTOR or len(message.args) != 1 or message.kwargs:
         return None
@@ -50,13 +50,13 @@ def read(data: bytes) -> str | None:
 
 
 class StartQueue(dramatiq.Broker):
-    """See the module. `take` is called for each message that this process gets, `open` says whether it wants one: it is
-    cleared by every message, so that what comes next goes to another worker until this one has looked."""
+    """The queue as a Dramatiq broker. `take` is called for each message that this process gets, and `open` says whether it
+    wants one. Every message clears `open`, so that the next goes to another worker until this one has looked at the store."""
 
     def __init__(self, url: str, take: Callable[[str], None], troubles: Troubles) -> None:
-        # None of Dramatiq's middleware: attempts, time limits and their retries are rows.
+        # Without Dramatiq's middleware: the store keeps attempts, time limits and retries.
         super().__init__(middleware=[])
-        # We tell by ourselves what is wrong.
+        # `Troubles` logs failures instead.
         logging.getLogger("dramatiq").setLevel(logging.CRITICAL + 1)
         self.queues: set[str] = set()
         self.open = threading.Event()
@@ -70,17 +70,17 @@ class StartQueue(dramatiq.Broker):
         self._worker: dramatiq.Worker | None = None
 
     def put(self, run_id: str) -> None:
-        """Send a message. Raises redis.RedisError."""
+        """Send a message for this run; raise redis.RedisError when Redis cannot be written."""
         self.actor.send(run_id)
 
     def listen(self) -> None:
-        """Begin to take messages, on threads of its own."""
+        """Start taking messages, on the threads of a Dramatiq worker; a second call does nothing."""
         if self._worker is None:
             self._worker = dramatiq.Worker(self, queues={QUEUE}, worker_threads=1, worker_timeout=100)
             self._worker.start()
 
     def close(self) -> None:
-        """Take no more, at once: also out of a Redis that does not answer."""
+        """Stop taking messages at once, even while waiting for a Redis that does not answer."""
         self.closing.set()
         self.open.set()
         worker, self._worker = self._worker, None
@@ -90,20 +90,19 @@ class StartQueue(dramatiq.Broker):
             worker.stop(timeout=1_000)
         self._client.close()
 
-    # What Dramatiq asks of a broker
+    # The interface of a Dramatiq broker
 
     def declare_queue(self, queue_name: str) -> None:
-        """See `dramatiq.Broker`. No delayed messages, hence no queue for them."""
+        """Register a queue, as Dramatiq asks. There are no delayed messages, hence no queue for them."""
         if queue_name not in self.queues:
             self.queues.add(queue_name)
             self.emit_after("declare_queue", queue_name)
 
     def get_declared_queues(self) -> set[str]:
-        """See `dramatiq.Broker`."""
         return set(self.queues)
 
     def enqueue(self, message: "dramatiq.Message[None]", *, delay: int | None = None) -> "dramatiq.Message[None]":
-        """See `dramatiq.Broker`."""
+        """Push a message; where the key of the list holds another type, delete it first."""
         try:
             self._push(message.encode())
         except redis.ResponseError as err:
@@ -120,21 +119,21 @@ class StartQueue(dramatiq.Broker):
             pipe.execute()
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30_000) -> Consumer:
-        """See `dramatiq.Broker`."""
         return _Consumer(self)
 
-    # What is none of ours
+    # Foreign data in Redis
 
     def cured(self, connection: "redis.Redis", error: redis.ResponseError) -> bool:
-        """Somebody put something else in the list's place: it is removed."""
+        """Delete the list's key if it holds another type, which only a foreign program can have put there; return whether it
+        did."""
         if "WRONGTYPE" not in str(error):
             return False
-        log.warning("%s in Redis is no list of ours and was removed", KEY)
+        log.warning("the key %s in Redis held another type than Optio's list, and was deleted", KEY)
         connection.delete(KEY)
         return True
 
     def drop(self, data: bytes) -> None:
-        """Say that a message was dropped; many of them are said together."""
+        """Log that a message was dropped, at most one line in ten seconds, with the number of the others."""
         self._strange += 1
         now = time.monotonic()
         if now - self._told < _LOG_INTERVAL_S:
@@ -142,11 +141,11 @@ class StartQueue(dramatiq.Broker):
         self._told = now
         more = f", and {self._strange - 1} before it" if self._strange > 1 else ""
         self._strange = 0
-        log.warning("dropped a message in Redis that is none of ours: %d bytes, %r%s", len(data), data[:60], more)
+        log.warning("dropped an unknown message from Redis: %d bytes, %r%s", len(data), data[:60], more)
 
 
 class _Consumer(Consumer):
-    """Takes one message at a time, when this process wants one. Never raises: Dramatiq would rest for three seconds."""
+    """Takes one message at a time, while this process wants one. It never raises: Dramatiq would rest for three seconds."""
 
     def __init__(self, queue: StartQueue) -> None:
         self._queue = queue
@@ -164,7 +163,7 @@ class _Consumer(Consumer):
             if run_id is None:
                 queue.drop(found)
             elif not queue.open.is_set():
-                self._client.lpush(KEY, found)  # there is no room any more: others may have it
+                self._client.lpush(KEY, found)  # room has run out meanwhile: give it to another worker
             else:
                 queue.open.clear()
                 return MessageProxy(queue.actor.message(run_id))
@@ -186,11 +185,11 @@ class _Consumer(Consumer):
         return data if isinstance(data, bytes) else None
 
     def ack(self, message: MessageProxy) -> None:
-        """What was taken is gone already."""
+        """Do nothing: `BLPOP` has removed the message already."""
 
     def nack(self, message: MessageProxy) -> None:
-        """The same: a hint that failed is no worse than one that was lost."""
+        """Do nothing: a hint that failed is no worse than one that was lost."""
 
     def close(self) -> None:
-        """Ends a wait for a message, too."""
+        """Disconnect, which also ends a wait for a message."""
         self._client.connection_pool.disconnect()

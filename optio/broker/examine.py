@@ -1,4 +1,5 @@
-"""A look at Redis: can hints and rate windows go through it as it is? Nothing is changed."""
+"""Redis checks of `optio doctor`: whether hints and rate windows can go through this Redis as it is configured. Nothing is
+changed."""
 
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -13,15 +14,15 @@ _REPLY_TIMEOUT_S = 2.0
 
 
 def examine(url: str) -> Iterator[ProbeResult]:
-    """One finding after the other; raises ValueError for a URL that cannot be read."""
+    """Yield one result for each check; raise ValueError for a URL that cannot be read."""
     with closing(client(url, _REPLY_TIMEOUT_S)) as connection:
         where = "{host}:{port}".format(**{"host": "this machine", "port": "-", **connection.connection_pool.connection_kwargs})
         try:
             info: dict[str, Any] = connection.info()
         except (redis.RedisError, OSError) as err:
             refused = isinstance(err, redis.AuthenticationError) or "authenticated" in str(err)
-            said = "it wants another password" if refused else str(err)
-            hint = "give redis://:PASSWORD@HOST:PORT/0" if refused else "is it running? Until then runs start by sweeps"
+            said = "it refused the password" if refused else str(err)
+            hint = "write the URL as redis://:PASSWORD@HOST:PORT/0" if refused else "start it; until then runs start by sweeps"
             yield ProbeResult("redis", ERROR, f"{where}: {said}", hint)
             return
         yield ProbeResult("redis", OK, f"Redis {info.get('redis_version')}, {where}, {info.get('used_memory_human')} used")
@@ -34,32 +35,37 @@ def examine(url: str) -> Iterator[ProbeResult]:
 def _safe(url: str) -> Iterator[ProbeResult]:
     host = is_open_to_others(url)
     if host is not None:
-        hint = "set `requirepass` and give it in the URL: redis://:PASSWORD@HOST:PORT/0, with rediss:// where others may listen"
+        hint = (
+            "set `requirepass` and put it into the URL: redis://:PASSWORD@HOST:PORT/0, with rediss:// where others may listen"
+        )
         yield ProbeResult(
-            "redis", WARNING, f"Redis on {host} is used without a password: who reaches it can fill or empty it", hint
+            "redis",
+            WARNING,
+            f"Redis on {host} is used without a password: anyone who reaches it can write and delete there",
+            hint,
         )
 
 
 def _writable(info: dict[str, Any]) -> Iterator[ProbeResult]:
     if info.get("role") == "slave":
-        yield ProbeResult("redis", ERROR, "it is a replica, which takes no writes", "give the address of the primary")
+        yield ProbeResult("redis", ERROR, "it is a read-only replica", "use the address of the primary")
     if info.get("rdb_last_bgsave_status") == "err":
         hint = "free some space on its disk, or set `stop-writes-on-bgsave-error no`"
         yield ProbeResult("redis", WARNING, "its last snapshot failed: it may refuse writes", hint)
 
 
 def _memory(info: dict[str, Any]) -> Iterator[ProbeResult]:
-    """Where memory is bounded, what is thrown away first must not be a hint or a window."""
+    """Warn where memory is bounded and eviction could delete hints or rate windows."""
     policy = info.get("maxmemory_policy", "noeviction")
     if info.get("maxmemory") and policy != "noeviction":
-        detail = f"maxmemory-policy is {policy}: hints and rate windows may be thrown away"
+        detail = f"maxmemory-policy is {policy}: it may evict hints and rate windows"
         yield ProbeResult("redis", WARNING, detail, "CONFIG SET maxmemory-policy noeviction")
 
 
 def _persistence(connection: "redis.Redis", info: dict[str, Any]) -> ProbeResult:
-    kept = "its append-only file" if info.get("aof_enabled") else None
-    with suppress(redis.RedisError):  # not everybody may ask for it
-        if kept is None and connection.config_get("save").get("save"):
-            kept = "snapshots"
-    forgets = "a restart forgets all: rate windows begin anew, no run is lost"
-    return ProbeResult("redis", OK, f"kept by {kept}" if kept else forgets)
+    saved = "its append-only file" if info.get("aof_enabled") else None
+    with suppress(redis.RedisError):  # the user may lack the right to ask
+        if saved is None and connection.config_get("save").get("save"):
+            saved = "snapshots"
+    unsaved = "not saved: a restart empties the rate windows, and no run is lost"
+    return ProbeResult("redis", OK, f"saved by {saved}" if saved else unsaved)

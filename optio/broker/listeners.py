@@ -1,4 +1,4 @@
-"""Who listens in this process, and to what."""
+"""The subscribers in this process, by topic. Both brokers use it."""
 
 import logging
 import threading
@@ -10,14 +10,14 @@ log = logging.getLogger(__name__)
 
 
 class Listeners:
-    """Both brokers' list; any thread may add, remove and dispatch."""
+    """A list of subscribers. Any thread may add, remove and dispatch at the same time: the list is replaced, never changed."""
 
     def __init__(self) -> None:
         self._entries: tuple[tuple[Listener, frozenset[Topic]], ...] = ()
         self._lock = threading.Lock()
 
     def add(self, listener: Listener, topics: Collection[Topic]) -> Callable[[], None]:
-        """See `Broker.subscribe`."""
+        """Add a subscriber, as `Broker.subscribe` does; return a function that removes it."""
         entry = (listener, frozenset(topics))
         with self._lock:
             self._entries = (*self._entries, entry)
@@ -29,11 +29,11 @@ class Listeners:
         return remove
 
     def wanted(self) -> frozenset[Topic]:
-        """Every topic that somebody listens to."""
+        """Return every topic that has a subscriber."""
         return frozenset().union(*(topics for _, topics in self._entries))
 
     def dispatch(self, topic: Topic, key: str) -> None:
-        """Call everyone who wants it; a listener that fails harms no other."""
+        """Call all subscribers of the topic; one that fails is logged and does not affect the others."""
         for listener, topics in self._entries:
             if topic in topics:
                 try:

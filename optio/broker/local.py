@@ -1,4 +1,5 @@
-"""Hints on one machine: callbacks inside the process, datagrams to the other processes that share the data directory."""
+"""The broker of one machine: callbacks within the process, and datagrams over Unix sockets to the other processes that share
+the data directory."""
 
 import contextlib
 import errno
@@ -20,7 +21,7 @@ _TRIES = 100
 
 
 class LocalBroker:
-    """Every process binds one socket in `directory`; telling means writing to each of them."""
+    """Binds one socket per process in `directory`, and sends a hint by writing to every socket there."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = _short(directory)
@@ -37,10 +38,10 @@ class LocalBroker:
 
     def _bind(self) -> None:
         path = self._directory / self._name
-        # Peers know it by its ending, once it can be spoken to: one that refuses would count as a killed process's.
+        # Bound under another suffix first: peers would take a socket that refuses for that of a killed process, and delete it.
         unready = path.with_suffix(".new")
         for _ in range(_TRIES):
-            # Between the two, whoever leaves a stand-in as the last may take it away.
+            # Between the two calls, the last process to leave a stand-in directory may delete it.
             with contextlib.suppress(FileNotFoundError, FileExistsError):
                 self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
                 self._socket.bind(str(unready))
@@ -49,9 +50,10 @@ class LocalBroker:
         raise OSError(errno.ENOENT, "cannot make a socket in", str(self._directory))
 
     def tell(self, topic: Topic, *keys: str) -> None:
-        """Listeners of this process at once, other processes by datagram; what cannot be delivered is dropped."""
+        """Call subscribers in this process at once, and send datagrams to the others; those that cannot be delivered are
+        dropped."""
         if topic is Topic.START:
-            keys = keys[:1]  # whoever looks takes all that waits
+            keys = keys[:1]  # a worker that looks takes all queued runs
         for key in keys or ("",):
             self._tell(topic, key)
 
@@ -72,13 +74,12 @@ class LocalBroker:
         try:
             self._sender.sendto(message, str(path))
         except OSError as err:
-            # A refused socket belongs to a process that was killed; a full one will look by itself.
+            # A socket that refuses belongs to a process that was killed; the process of a full one will look anyway.
             if err.errno in (errno.ECONNREFUSED, errno.ENOENT):
                 with contextlib.suppress(OSError):
                     path.unlink()
 
     def subscribe(self, listener: Listener, topics: Collection[Topic]) -> Callable[[], None]:
-        """See `Broker.subscribe`."""
         return self._listeners.add(listener, topics)
 
     def _receive(self) -> None:
@@ -90,36 +91,36 @@ class LocalBroker:
             if self._closing:
                 return
             topic, _, key = message.decode("utf-8", "replace").partition(" ")
-            # Anyone who may write to the directory can send: a forged hint makes someone look, nothing more.
+            # Anyone who may write to the directory can send; a forged hint makes a process look, nothing more.
             if topic in Topic._value2member_map_:
                 self._listeners.dispatch(Topic(topic), key)
 
     def ready(self, room: bool) -> None:
-        """See `Broker.ready`: here everybody hears everything."""
+        """Do nothing: here every process hears every hint."""
 
     def problem(self) -> str | None:
-        """See `Broker.problem`."""
         return None
 
     def close(self) -> None:
-        """Stop listening and remove the socket, and a stand-in directory with the last of them."""
+        """Stop listening and remove the socket, and a stand-in directory with the last socket in it."""
         self._closing = True
-        # Ends the wait for a message, even when the queue of messages is full.
+        # Ends the wait for a message, also when the socket's buffer is full.
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join(timeout=2)
         with contextlib.suppress(OSError):
             (self._directory / self._name).unlink()
         if self._is_stand_in:
-            self._send_all(b"")  # nothing to hear: it clears away the sockets of processes that were killed
-            with contextlib.suppress(OSError):  # it is not empty: others use it
+            self._send_all(b"")  # an empty message, to delete the sockets of killed processes
+            with contextlib.suppress(OSError):  # not empty: other processes use it
                 self._directory.rmdir()
         for each in (self._socket, self._sender):
             each.close()
 
 
 def _short(directory: Path) -> Path:
-    """A socket's path has a small limit: a deep data directory gets a stand-in among the temporary files."""
+    """Return the directory itself, or a stand-in among the temporary files where the path would exceed the limit for
+    sockets."""
     absolute = directory.absolute()
     if len(str(absolute)) <= _MAX_SOCKET_PATH_LENGTH - 32:
         return absolute

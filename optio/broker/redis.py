@@ -1,7 +1,8 @@
-"""Hints between machines, through Redis. START waits in a queue, so that one worker takes it; the other topics are published.
+"""The broker of several machines, over Redis. START waits in a queue, so that one worker takes it; the other topics are
+published.
 
-Whatever Redis does, `tell` only puts the hint into a queue in memory; a thread of its own sends it, or drops it. A forged or
-broken message makes a worker look at the store, nothing more.
+Whatever Redis does, `tell` only puts the hint into a queue in memory; a thread of its own sends or drops it. A forged or broken
+message makes a worker look at the store, and nothing more.
 """
 
 import logging
@@ -19,28 +20,28 @@ from optio.broker.dramatiq import StartQueue
 from optio.broker.listeners import Listeners
 
 log = logging.getLogger(__name__)
-# Hints that wait to be sent. A START beyond the number of workers tells nobody anything new.
+# Bounds of the hints that wait to be sent. More STARTs than workers tell no worker anything new.
 _MAX_STARTS = 64
 _MAX_HINTS = 10_000
 _BATCH = 500
-# Seconds: so often it is looked whether Redis can be written, and whether it still talks to us.
+# The pause between two tests whether Redis can be written, and whether it still answers.
 _CHECK_INTERVAL_S = 1.0
-# Seconds without an answer after which it does not.
+# Redis counts as silent after this time without an answer.
 _SILENCE_S = 2.0
-# Seconds: topics that are wanted later are listened to so soon.
+# New subscriptions take effect within this time.
 _POLL_INTERVAL_S = 0.25
 _MAX_KEY_LENGTH = 100
 
 
 class RedisBroker:
-    """See the module. Every process has one."""
+    """Sends and receives hints over Redis, with one thread for each direction. Every process has one."""
 
     def __init__(self, url: str, *, failed: Callable[[], None] = lambda: None) -> None:
-        """`failed` is called each time that Redis cannot be used."""
+        """Start the sending thread; `failed` is called each time that Redis cannot be used."""
         self._url = url
         self._client = client(url)
         self._channel = f"optio:{database(url)}:"
-        # We hear what we publish, and our own listeners have heard it before.
+        # Redis returns a process's own messages, which its listeners have had already: they are skipped by this name.
         self._name = uuid.uuid4().hex[:12].encode()
         self._troubles = Troubles(failed)
         self._listeners = Listeners()
@@ -57,15 +58,15 @@ class RedisBroker:
         host = is_open_to_others(url)
         if host is not None:
             log.warning(
-                "OPTIO_REDIS_URL has no password, and %s is not this machine: whoever reaches that Redis can wake workers and "
-                "use up the webhooks' rate windows",
+                "OPTIO_REDIS_URL has no password, and %s is not this machine: anyone who reaches that Redis can wake workers "
+                "and use up the webhooks' rate windows",
                 host,
             )
 
-    # Telling
+    # Sending
 
     def tell(self, topic: Topic, *keys: str) -> None:
-        """See `Broker.tell`. Listeners of this process hear published topics at once."""
+        """Queue the hints for sending. Subscribers in this process hear published topics at once."""
         if topic is Topic.START:
             self._starts.extend(keys)
         else:
@@ -81,17 +82,17 @@ class RedisBroker:
             self._bell.clear()
             last = self._closing.is_set()
             if last and self._troubles.has("speak"):
-                return  # nobody waits for the end of a Redis that does not answer
+                return  # do not wait for a Redis that does not answer
             try:
                 self._publish()
                 while self._starts:
                     self._queue.put(self._starts.popleft())
                 if time.monotonic() - checked >= _CHECK_INTERVAL_S:
                     checked = time.monotonic()
-                    # A write: one that is full, or a read-only replica, answers a PING.
+                    # A write, because a full Redis or a read-only replica still answers a PING.
                     self._client.set("optio:alive", int(time.time()), ex=60)
                     self._troubles.end("speak")
-            except Exception as err:  # redis-py raises more kinds than it documents; a hint is not worth a thread
+            except Exception as err:  # redis-py raises more kinds than it documents, and the thread must survive
                 self._troubles.begin("speak", err)
                 if not isinstance(err, redis.ResponseError):
                     self._starts.clear()
@@ -112,7 +113,6 @@ class RedisBroker:
     # Listening
 
     def subscribe(self, listener: Listener, topics: Collection[Topic]) -> Callable[[], None]:
-        """See `Broker.subscribe`."""
         remove = self._listeners.add(listener, topics)
         with self._lock:
             if Topic.START in topics:
@@ -140,8 +140,8 @@ class RedisBroker:
                     self._closing.wait(RETRY_PAUSE_S)
 
     def _hear(self) -> None:
-        """Listen on one connection, for as long as it lives."""
-        # Not again by itself: what was said in between is lost, and that must be known.
+        """Listen on one connection until it ends; `_listen` then opens the next."""
+        # Without the client's own retries: messages sent in between are lost, and `_heard` must know that.
         with client(self._url, again=0) as own, own.pubsub() as pubsub:
             self._heard_by = own
             have: frozenset[Topic] = frozenset()
@@ -158,7 +158,7 @@ class RedisBroker:
                     heard, asked = now, None
                     self._heard(message)
                 elif asked is None and now - heard >= _CHECK_INTERVAL_S:
-                    # Silence counts from here: it may be us who stood still until now.
+                    # Silence counts from here: until now this process itself may have stood still.
                     asked = now
                     pubsub.ping()
                 elif asked is not None and now - asked > _SILENCE_S:
@@ -167,7 +167,7 @@ class RedisBroker:
     def _heard(self, message: dict[str, object]) -> None:
         channel, data = message.get("channel"), message.get("data")
         if message.get("type") == "subscribe" and self._troubles.has("listen"):
-            # What was said while nobody listened is lost: everyone looks once.
+            # Messages sent while nobody listened are lost, so every listener looks once.
             self._troubles.end("listen")
             self._listeners.dispatch(Topic.QUEUE, "")
             self._listeners.dispatch(Topic.REGISTRY, "")
@@ -179,21 +179,19 @@ class RedisBroker:
             self._listeners.dispatch(Topic(topic), key.decode("utf-8", "replace")[:_MAX_KEY_LENGTH])
 
     def ready(self, room: bool) -> None:
-        """See `Broker.ready`."""
         with self._lock:
             if room and Topic.START in self._listeners.wanted():
                 self._queue.open.set()
             else:
                 self._queue.open.clear()
 
-    # The end
+    # State and end
 
     def problem(self) -> str | None:
-        """See `Broker.problem`."""
         return self._troubles.words()
 
     def close(self) -> None:
-        """Say what is left to say, and stop listening."""
+        """Send the hints that still wait, unless Redis does not answer, and stop listening."""
         self._closing.set()
         self._bell.set()
         self._mouth.join(2 * REPLY_TIMEOUT_S)

@@ -21,6 +21,7 @@ from optio.errors import LaunchFailed, NotFound, SettingsError, StoreMismatch, S
 from optio.executors.base import Executor
 from optio.model import isolation, untrusted
 from optio.model.probe_result import ProbeResult as Check
+from optio.model.probe_result import ProbeStatus
 from optio.model.registry import CompiledTask
 from optio.runs import admission
 from optio.runs.signature import unusable_secrets
@@ -286,7 +287,7 @@ def _isolation(places: Executor, tasks: Sequence[CompiledTask]) -> Iterator[Chec
                 users.setdefault((name in task.isolation, text), []).append(task.id)
     for (demanded, text), names in sorted(users.items()):
         detail = f"{text}, which the policy demands: runs of" if demanded else f"{text} of"
-        status = "error" if demanded else "warning"
+        status: ProbeStatus = "error" if demanded else "warning"
         suffix = " are refused" if demanded else ""
         yield Check(name="isolation", status=status, detail=f"{detail} {', '.join(names)}{suffix}", hint=cure)
 

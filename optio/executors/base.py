@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from optio.model.pool import Pool
+from optio.model.pool import Pool, StartKind
 from optio.model.probe_result import ProbeResult
 from optio.model.room import Delay
 from optio.model.run import AgentPod
@@ -59,7 +59,7 @@ class LaunchArrival:
     was made for it) or `warm` (a pod was ready)."""
 
     at: float
-    how: str
+    how: StartKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""Rate windows. Concurrency is not here: it is counted from leases in the store."""
+"""Rate windows: limits on requests per minute. Limits on concurrent runs are elsewhere; the store counts them from leases."""

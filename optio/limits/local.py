@@ -1,4 +1,4 @@
-"""Rate windows in the memory of this process."""
+"""Rate windows in the memory of one process: the driver without Redis, and the fallback of the one with it."""
 
 import time
 from collections import deque
@@ -6,14 +6,14 @@ from collections.abc import Callable
 from datetime import timedelta
 
 WINDOW_S = 60.0
-# Keys that have been quiet for a window are forgotten when there are more than this many, at most once a window.
+# With more keys than this, those without a hit in the last window are deleted, at most once per window.
 _MAX_QUIET_KEYS = 1024
 
 
 class LocalRateWindow:
-    """A moving window: exact at every instant, no double allowance at the turn of a minute. Refused hits are not counted.
+    """A sliding window, exact at every instant, without double allowance at the turn of a minute. Refused hits are not counted.
 
-    For one thread only: the server's loop.
+    For one thread only: the server's event loop.
     """
 
     def __init__(self, per_minute: int, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -23,7 +23,6 @@ class LocalRateWindow:
         self._swept = clock()
 
     async def hit(self, key: str) -> timedelta | None:
-        """See `RateWindow.hit`."""
         wait = self.wait(key)
         if wait is None:
             now = self._clock()
@@ -33,7 +32,7 @@ class LocalRateWindow:
         return wait
 
     def wait(self, key: str) -> timedelta | None:
-        """What a hit would be told now, without counting one."""
+        """Return what `hit` would return now, without counting a hit."""
         hits = self._hits.get(key)
         if not hits:
             return None
@@ -43,11 +42,10 @@ class LocalRateWindow:
         return timedelta(seconds=hits[0] + WINDOW_S - now) if len(hits) >= self._most else None
 
     def problem(self) -> str | None:
-        """See `RateWindow.problem`."""
         return None
 
     async def close(self) -> None:
-        """See `RateWindow.close`."""
+        pass
 
     def _sweep(self, now: float) -> None:
         if len(self._hits) >= _MAX_QUIET_KEYS and now - self._swept >= WINDOW_S:

@@ -1,4 +1,4 @@
-"""Rate windows in Redis, shared by all servers. While Redis is away each server counts by itself."""
+"""Rate windows in Redis, shared by all servers. While Redis cannot be used, each server counts its own hits."""
 
 import asyncio
 import logging
@@ -16,16 +16,16 @@ from optio.limits.local import WINDOW_S, LocalRateWindow
 
 log = logging.getLogger(__name__)
 _PREFIX = "optio:rate:"
-# Seconds for an answer: a sender waits for it.
+# The longest wait for an answer: the webhook's sender waits meanwhile.
 REPLY_TIMEOUT_S = 0.4
-# After a failure Redis is asked so often whether it is back.
+# The pause after a failure before Redis is tried again.
 RETRY_PAUSE_S = 1.0
-# Without another hit nobody knows whether it still fails: the broker does, which looks all the time.
+# Without another hit a failure may be over unnoticed, so it is not reported for longer; the broker tests Redis all the time.
 _PROBLEM_FRESH_S = 3.0
-# Hits that are asked for together.
+# The most hits in one call.
 _BATCH = 100
-# For each key the times of the hits that were allowed, oldest first, no more than matter; by the clock of Redis, whatever those
-# of the servers say. Returns how many microseconds each hit has to wait.
+# Keeps for each key the times of allowed hits, oldest first, as many as matter, by the clock of Redis, since the servers' may
+# differ. Returns how many microseconds each hit has to wait.
 _SCRIPT = """
 local most, window = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = redis.call('TIME')
@@ -49,9 +49,10 @@ return waits
 
 
 class RedisRateWindow:
-    """A moving window for all servers together; the window of this server alone holds too, whatever Redis has forgotten.
+    """A sliding window over the hits of all servers. A window of this server's own hits applies as well, in case Redis has
+    forgotten some.
 
-    For one thread only: the server's loop.
+    For one thread only: the server's event loop.
     """
 
     def __init__(
@@ -62,14 +63,14 @@ class RedisRateWindow:
         clock: Callable[[], float] = time.monotonic,
         failed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`failed` is called each time that Redis cannot be used."""
+        """Prepare a client, which connects at the first hit; `failed` is called each time that Redis cannot be used."""
         self._tell = failed
         self._own = LocalRateWindow(per_minute, clock=clock)
         self._most = per_minute
         self._clock = clock
         self._failed = -_PROBLEM_FRESH_S
         self._problem: str | None = None
-        # The second try is for a connection that had ended while nobody used it.
+        # The second try is for a connection that ended while it was idle.
         retry = Retry(NoBackoff(), 1, supported_errors=(Unconnected,))
         self._client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url, retry=retry)
         self._script = self._client.register_script(_SCRIPT)
@@ -77,7 +78,6 @@ class RedisRateWindow:
         self._asking: asyncio.Task[None] | None = None
 
     async def hit(self, key: str) -> timedelta | None:
-        """See `RateWindow.hit`."""
         wait = self._own.wait(key)
         if wait is not None:
             return wait
@@ -90,14 +90,15 @@ class RedisRateWindow:
                 if microseconds:
                     return timedelta(microseconds=microseconds)
         elif self._clock() - self._failed >= RETRY_PAUSE_S:
-            # Nobody waits for it: whether it is back is seen by the next.
+            # Asked without waiting: the next hit sees whether Redis is back.
             self._failed = self._clock()
             self._ask(key).add_done_callback(self._asked_again)
         # Counted here only if it was allowed there: another server's hits must not fill this window.
         return await self._own.hit(key)
 
     def _ask(self, key: str) -> "asyncio.Future[int]":
-        """Ask together with all who come before Redis has answered the ones before: a call costs as much as ten hits in it."""
+        """Queue a hit, to be asked together with all that come before Redis has answered the last batch: one call costs as much
+        as ten hits in it."""
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting.append((key, answer))
         if self._asking is None:
@@ -112,7 +113,7 @@ class RedisRateWindow:
                     async with asyncio.timeout(REPLY_TIMEOUT_S):
                         waits: Sequence[int] = await self._run([_PREFIX + key for key, _ in batch])
                 except Exception as err:
-                    # Whoever came meanwhile need not wait for as long.
+                    # Hits that came meanwhile need not wait for as long.
                     batch, self._waiting = batch + self._waiting, []
                     for _, answer in batch:
                         if not answer.done():
@@ -132,21 +133,19 @@ class RedisRateWindow:
         if isinstance(err, Exception):
             self._fail(err)
         elif not answer.cancelled():
-            log.warning("Redis is back, servers count requests together")
+            log.warning("Redis is back: servers count requests together")
             self._problem = None
 
     def _fail(self, err: Exception) -> None:
         words = f"{type(err).__name__}: {err}" if str(err) else f"no answer within {REPLY_TIMEOUT_S} s"
         if self._problem is None:
-            log.warning("Redis cannot be used, this server counts requests by itself: %s", words)
+            log.warning("Redis cannot be used, so this server counts requests by itself: %s", words)
         self._problem = words
         self._failed = self._clock()
         self._tell()
 
     def problem(self) -> str | None:
-        """See `RateWindow.problem`."""
         return self._problem if self._clock() - self._failed < _PROBLEM_FRESH_S else None
 
     async def close(self) -> None:
-        """See `RateWindow.close`."""
         await self._client.aclose()

@@ -1,8 +1,8 @@
-"""How many requests that prove no sender are answered one by one: of each client address at each path, and of all together.
+"""Rate windows for requests without a valid signature: per client address and path, and for all together.
 
-A webhook verifies the signature first and asks here only if that failed, so a full window refuses no sender who can sign: not
-even one that shares its address with a flood, as everybody behind one reverse proxy does. What these windows bound is what a
-flood gets: 401 with a record in the ledger up to the limit, 429 beyond it. Each server counts by itself.
+A webhook verifies the signature first and asks here only if that failed, so a full window refuses no sender who can sign, not
+even one that shares its address with a flood, as everybody behind one reverse proxy does. These windows bound what a flood
+gets: 401 with a record in the ledger up to the limit, 429 beyond it. Each server counts by itself.
 """
 
 import time
@@ -17,7 +17,7 @@ _EVERYBODY = ""
 
 
 class StrangerLimit:
-    """Moving windows of a minute. For one thread only: the server's loop."""
+    """Sliding windows of a minute over unsigned requests. For one thread only: the server's event loop."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._addresses = LocalRateWindow(MAX_PER_ADDRESS, clock=clock)
@@ -25,7 +25,7 @@ class StrangerLimit:
         self._all = LocalRateWindow(MAX_IN_ALL, clock=clock)
 
     def wait(self, path: str, address: str) -> timedelta | None:
-        """Return how long a stranger from this address has to wait, None if he is within the limits. Counts nothing."""
+        """Return how long a stranger from this address has to wait; None if he is within the limits. Counts nothing."""
         waits = [wait for wait in (self._addresses.wait(f"{path} {address}"), self._all.wait(_EVERYBODY)) if wait is not None]
         return max(waits, default=None)
 

@@ -1,1 +1,2 @@
-"""Values everyone shares, and pure functions on them. No I/O, no clock, no randomness."""
+"""The domain's values (tasks, runs, triggers, policies) and pure functions on them, shared by every other package. No I/O, no
+clock, no randomness."""

@@ -1,3 +1,3 @@
-"""Defaults of settings that a task's file is held against where nobody says what the server has."""
+"""Defaults of server settings that a check of task files needs where the server's own values are not known."""
 
 MAX_WORKFLOW_CONCURRENT = 5

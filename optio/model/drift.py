@@ -1,8 +1,8 @@
-"""Drift: how the directory of a server differs from the generation that is served.
+"""Drift: the difference between the task directory of one server and the generation that all servers serve.
 
-All servers of a database serve one generation, the newest. A server whose directory holds the same is in sync; what it changes
-there becomes the next generation. One whose directory differs serves what all serve, and says so: `optio.tree.served` decides
-which.
+All servers of a database serve one generation, the newest. A server whose directory equals it is in sync, and an edit there
+becomes the next generation. A server whose directory differs still serves that generation, and reports the drift to logs and
+health checks. This module compares and words it; `optio.tree.served` decides which directory counts.
 """
 
 from collections.abc import Mapping
@@ -10,18 +10,19 @@ from dataclasses import dataclass
 
 from optio.model.registry import CompiledTask
 
-# A change comes to the directories of several servers one after the other: for so long that is no news.
+# Deployments change the directories of several servers one after the other: for this long a difference is not reported.
 DRIFT_GRACE_S = 5.0
-# Tasks, and servers, that a message names.
+# The most tasks, and servers, that a message names.
 _MAX_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """The ids of the tasks that the directory alone has, those it has in another version, and those it lacks; in order.
+    """The difference of one directory: the sorted ids of tasks that only the directory has, that it has in another version, and
+    that it lacks.
 
-    `generation` is what is served, `in_sync` names the servers whose directories hold it. `since` is when the directory began
-    to differ: seconds of a monotonic clock.
+    `generation` is the one served, and `in_sync` names the servers whose directories equal it. `since` is when the directory
+    began to differ, in seconds of a monotonic clock.
     """
 
     generation: int
@@ -33,12 +34,12 @@ class Drift:
 
     @property
     def count(self) -> int:
-        """How many tasks differ."""
+        """Return the number of tasks that differ: added, changed and missing ones together."""
         return len(self.added) + len(self.changed) + len(self.missing)
 
     @property
     def summary(self) -> str:
-        """Say it in one sentence that anyone may read: it names no task and no machine."""
+        """Return one sentence for logs and health checks that anyone may read: it names no task and no machine."""
         tasks = "1 task" if self.count == 1 else f"{self.count} tasks"
         return (
             f"the task directory of this server differs in {tasks} from generation {self.generation}, which all servers serve"
@@ -46,13 +47,13 @@ class Drift:
 
     @property
     def details(self) -> str:
-        """Name the first tasks that differ."""
+        """Return the first few differing task ids of each kind, for people who may read task names."""
         kinds = (("only there", self.added), ("different there", self.changed), ("missing there", self.missing))
         return "; ".join(_named(how, task_ids) for how, task_ids in kinds if task_ids)
 
     @property
     def cure(self) -> str:
-        """Say how it ends."""
+        """Return what a person can do to end the drift, naming up to three servers that are in sync."""
         where = f" of {', '.join(self.in_sync[:_MAX_NAMED])}" if self.in_sync else ""
         return f"put the files{where} there; when the last server that holds them is gone, this directory is served"
 
@@ -65,7 +66,8 @@ def _named(how: str, task_ids: tuple[str, ...]) -> str:
 def compare(
     served: Mapping[str, CompiledTask], own: Mapping[str, CompiledTask]
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Return the ids of the tasks that `own` adds, has in another version, and lacks."""
+    """Return the sorted ids of the tasks that `own` adds, has in another version (by digest), and lacks, compared with
+    `served`."""
     return (
         tuple(sorted(own.keys() - served.keys())),
         tuple(task_id for task_id in sorted(own.keys() & served.keys()) if own[task_id].digest != served[task_id].digest),

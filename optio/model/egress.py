@@ -2,8 +2,8 @@
 
     api.github.com   *.example.com:8443   10.1.2.3   10.0.0.0/8:5432   2001:db8::1   [2001:db8::/32]:8443
 
-Without a port it is 443. `*.example.com` is every name below `example.com`, at any depth, and not `example.com` itself.
-Imported where a task has such a list, and by nobody at start: most have none.
+The port is 443 unless given. `*.example.com` stands for every name below `example.com`, at any depth, and not for `example.com`
+itself. The module is imported only where a task has such a list, because `ipaddress` costs start time and most tasks have none.
 """
 
 import ipaddress
@@ -14,9 +14,9 @@ from functools import lru_cache
 from msgspec import Struct
 
 HTTPS_PORT = 443
-# What one list may come to as text: it travels as the user name of a proxy, for which programs have limits.
+# The most characters of a list as text: it travels as the user name of a proxy, whose length programs limit.
 MAX_LIST_LENGTH = 5900
-# Addresses by which clouds hand out the credentials and secrets of a machine; the last two are no link-local ones.
+# Addresses at which clouds serve the credentials and secrets of a machine; the last two are not link-local.
 METADATA = (
     "169.254.169.254",
     "169.254.170.2",
@@ -26,7 +26,7 @@ METADATA = (
     "100.100.100.200",
     "168.63.129.16",
 )
-# A network that holds one of these was meant too wide. The others lie in networks that people have reason to list.
+# A network that contains one of these is too wide. The others lie in networks that people have reasons to list.
 _NEVER_WITHIN = ("169.254.169.254", "fd00:ec2::254")
 _METADATA_NAMES = ("metadata.google.internal", "metadata.goog")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -40,8 +40,8 @@ _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
 class BadEntry(ValueError):
-    """It stands for no place in a network, or for one that no agent may reach; `hint` is the cure, and `meant` the
-    entry to write where the cure is one."""
+    """An entry that names no host or network, or one that no agent may reach. `hint` is the cure; `meant` is the corrected
+    entry where there is one, for a quick fix."""
 
     def __init__(self, message: str, hint: str, meant: str | None = None) -> None:
         super().__init__(message)
@@ -49,7 +49,7 @@ class BadEntry(ValueError):
 
 
 class Host(Struct, frozen=True):
-    """A host name in lower case, or `*.` and the name that all of them end with."""
+    """A host name in lower case, or `*.` and a name: then every name that ends with it."""
 
     name: str
     port: int = HTTPS_PORT
@@ -59,7 +59,7 @@ class Host(Struct, frozen=True):
 
 
 class Block(Struct, frozen=True):
-    """An address or a network, in CIDR form: `10.1.2.3/32`."""
+    """An address or a network in CIDR form, such as `10.1.2.3/32`, with the one port that is open on it."""
 
     network: str
     port: int = HTTPS_PORT
@@ -78,7 +78,7 @@ _MAX_NETWORK_BITS = 24
 
 @lru_cache(maxsize=1024)
 def parse(text: str) -> Entry:
-    """What the entry stands for; raises BadEntry."""
+    """Return the host or network that an entry stands for; raise BadEntry, with a cure, for anything else."""
     if "://" in text:
         raise _url_error(text)
     host, port = _split(text)
@@ -90,29 +90,30 @@ def parse(text: str) -> Entry:
             raise _url_error(text)
         name = host.lower()
         if not _NAME.fullmatch(name) or _NUMBER.fullmatch(name):
-            raise BadEntry(f"`{text}` is no host name", _hint(name), _suggestion(name, port))
+            raise BadEntry(f"`{text}` is not a host name", _hint(name), _suggestion(name, port))
         return Host(name, _number(text, port))
     if network.num_addresses == 1 and str(network.network_address) in METADATA:
         raise _metadata_error(host)
-    # Everything at once is said in so many words, and nobody takes it for a narrow list.
+    # `0.0.0.0/0` is allowed: it plainly means everything, and nobody takes it for a narrow list.
     if network.prefixlen > 0 and any(_contains(network, address) for address in _NEVER_WITHIN):
-        raise BadEntry(f"`{host}` holds a cloud's metadata address", "leave 169.254.169.254 out")
+        raise BadEntry(f"`{host}` contains a cloud's metadata address", "leave 169.254.169.254 out")
     return Block(str(network), _number(text, port))
 
 
 def as_text(entries: Iterable[Entry]) -> str:
-    """A list as the egress proxy reads it. The same list is always the same text, whatever its order."""
+    """Return a list of entries as the egress proxy reads it: sorted, without duplicates, so that equal lists give equal
+    text."""
     return ",".join(sorted({str(entry) for entry in entries}))
 
 
 def metadata_within(network: str) -> list[str]:
-    """The metadata addresses that a network holds."""
+    """Return the cloud metadata addresses that lie within a network, which the network policy must except."""
     parsed = ipaddress.ip_network(network)
     return [address for address in METADATA if _contains(parsed, address)]
 
 
 def _split(text: str) -> tuple[str, str | None]:
-    """Host and port; an IPv6 address needs brackets to have one."""
+    """Return host and port; an IPv6 address needs brackets to have a port."""
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if bracket and ":" in host and (not rest or rest.startswith(":")):
@@ -134,7 +135,7 @@ def _network(host: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
     if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
         bits = int(network.network_address) & 0xFFFF_FFFF
         plain = ipaddress.IPv4Network((bits, network.prefixlen - _MAPPED.prefixlen))
-        raise BadEntry(f"`{host}` is an IPv4 address in disguise", "", str(plain))
+        raise BadEntry(f"`{host}` is an IPv4 address in IPv6 form", "", str(plain))
     return network
 
 
@@ -152,7 +153,7 @@ def _number(text: str, port: str | None) -> int:
             hint = f"write `{text[: -len(port) - 1]}{_SCHEMES[port.lower()]}`"
         if several is not None:
             hint = f"write `{text[: -len(port)]}{several[0]}`, and an entry for each further port"
-        raise BadEntry(f"`{text}` has no port from 1 to 65535", hint)
+        raise BadEntry(f"`{text}` needs a port from 1 to 65535", hint)
     return int(port)
 
 
@@ -162,7 +163,7 @@ def _url_error(text: str) -> BadEntry:
     if ":" not in bare:
         bare += _SCHEMES.get(scheme.lower(), "") if bare else ""
     masked = re.sub(r"//[^/@]*@", "//***@", text)
-    return BadEntry(f"`{masked}` is no host name", "write the host's name alone", bare or None)
+    return BadEntry(f"`{masked}` is not a host name", "write the host's name alone", bare or None)
 
 
 def _metadata_error(host: str) -> BadEntry:
@@ -176,12 +177,13 @@ def _hint(name: str) -> str:
         rest = name.rpartition("*")[2].lstrip("-.")
         return f"a wildcard stands first: write `*.{rest if _NAME.fullmatch(rest) and '.' in rest else 'example.com'}`"
     if "-" in name and (whole := _smallest_network(*name.split("-", 1))) is not None:
-        return f"write `{whole}`, the network that holds these addresses"
+        return f"write `{whole}`, the network that contains these addresses"
     return "write a host name, such as `api.example.com`, or an address such as `10.0.0.0/8`"
 
 
 def _smallest_network(first: str, last: str) -> str | None:
-    """The smallest network that holds both addresses; None where they are none, and where it would hold half the world."""
+    """Return the smallest network that holds both addresses; None where either is not an IPv4 address, or the network would be
+    wider than a /8."""
     try:
         low, high = ipaddress.IPv4Address(first), ipaddress.IPv4Address(last)
     except ValueError:
@@ -198,7 +200,7 @@ def _suggestion(name: str, port: str | None) -> str | None:
 
 
 def _ascii(name: str) -> str | None:
-    """A name as the DNS knows it; None if it is none."""
+    """Return a name in the ASCII form of the DNS (IDNA); None if it has none."""
     if len(name) > 253:
         return None
     try:

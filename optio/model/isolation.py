@@ -1,4 +1,5 @@
-"""What of a task's environment each executor applies: one table for the log of a run, `optio check`, the API and policies."""
+"""The parts of a task's `environment` that each executor applies, as one table. The log of a run, `optio check`, the API and
+policies all read it, so that they never disagree on what isolates an agent."""
 
 from collections.abc import Iterable, Mapping
 
@@ -24,7 +25,7 @@ DEPENDS: Mapping[tuple[str, str], str] = {
 
 
 def requested_keys(environment: Environment) -> list[str]:
-    """The keys that a task sets."""
+    """Return the isolation keys that an `environment` sets, in the order of `KEYS`."""
     resources = environment.resources or Resources()
     values = {
         "image": environment.image,
@@ -37,18 +38,18 @@ def requested_keys(environment: Environment) -> list[str]:
 
 
 def requested_isolation(task: CompiledTask) -> list[str]:
-    """What a task and the policy ask for, each once."""
+    """Return all that a task's file and the policy ask for, each once: keys of `environment`, `pod`, and `namespace`."""
     namespace = () if task.namespace is None else (NAMESPACE,)
     return list(dict.fromkeys((*requested_keys(task.spec.environment), *task.isolation, *namespace)))
 
 
 def not_applied(executor: str, names: Iterable[str]) -> list[str]:
-    """Those of the names that an executor does not apply."""
+    """Return those of the names that an executor does not apply, in their order."""
     return [name for name in names if name not in APPLIED[executor]]
 
 
 def notes(executor: str, names: Iterable[str], reasons: Mapping[str, str] | None = None) -> list[str]:
-    """The same as sentences, with the reasons that are known."""
+    """Return one sentence for each name that an executor does not apply, with the reasons that are known, for people."""
     what = {POD: "run agents in pods", NAMESPACE: "apply the policy's `namespaces`"}
     why = {name: f": {reason}" for name, reason in (reasons or {}).items()}
     return [

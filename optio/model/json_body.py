@@ -1,4 +1,5 @@
-"""Strict JSON out of the raw bytes of a request, or of a sample of one."""
+"""Strict decoding of JSON request bodies, for the API, for webhooks and for sample payloads of tests. Errors name line and
+column."""
 
 import re
 from collections.abc import Iterable
@@ -13,26 +14,26 @@ _BYTE = re.compile(r" \(byte (\d+)\)$")
 
 
 def is_json(content_type: str) -> bool:
-    """Whether a Content-Type is JSON: `application/json`, `application/anything+json`, with any parameters."""
+    """Return whether a Content-Type is JSON: `application/json` or `application/anything+json`, with any parameters."""
     kind = content_type.partition(";")[0].strip().lower()
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
 def refuse_encoded(content_encodings: Iterable[str]) -> None:
-    """Raise Unsupported for a body that is compressed: a small one may be gigabytes unpacked."""
+    """Raise Unsupported for a body with a Content-Encoding: a small compressed body may be gigabytes unpacked."""
     if any(value.strip().lower() not in ("", "identity") for value in content_encodings):
         raise Unsupported("send the body without Content-Encoding")
 
 
 def decode(data: bytes, name: str = "the body") -> Any:
-    """Strict JSON: UTF-8 without BOM, no NaN, no lone surrogate, at most 64 levels; raises Malformed, which calls it by this
-    name. Of a doubled key the last value counts."""
+    """Return the value of a strict JSON text: UTF-8 without a byte order mark, no NaN, no lone surrogate, at most 64 levels. Of
+    a key that stands twice the last value counts. Raise Malformed with a message that calls the text by `name`."""
     try:
         value = msgspec.json.decode(data)
     except RecursionError as err:
         raise _too_deep(name) from err
     except (msgspec.DecodeError, ValueError) as err:
-        raise Malformed(f"{name} is no JSON: {_reason(data, err)}") from err
+        raise Malformed(f"{name} is not JSON: {_reason(data, err)}") from err
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return value
     level = _containers([value])
@@ -52,7 +53,7 @@ def _too_deep(name: str) -> Malformed:
 
 
 def _reason(data: bytes, err: Exception) -> str:
-    """Why, and where, in the words of an editor."""
+    """Return why a text is not JSON, and where, as line and column."""
     if not data.strip():
         return "it is empty"
     if isinstance(err, UnicodeDecodeError):

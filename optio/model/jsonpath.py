@@ -1,7 +1,8 @@
-"""JSONPath queries by the letter of RFC 9535, and how much of a payload each looks at.
+"""JSONPath queries as RFC 9535 defines them, and the cost of each query.
 
-The library takes some filters that the RFC has no grammar for, and loses the root of the payload inside a filter of a filter;
-both are put right here. Its functions `match` and `search` run on RE2, so that no payload can make them take exponential time.
+The library accepts some filters outside the RFC's grammar, and loses the root of the payload inside a filter within a filter;
+both are corrected here. Its functions `match` and `search` run on RE2, so that no payload makes them take exponential time.
+`optio.model.mapping` is the entrance for other packages.
 """
 
 import re
@@ -33,12 +34,12 @@ __all__ = ["FilterSelector", "JSONPathError", "JSONPathQuery", "NameSelector"]
 MAX_SELECTED = 10_000
 MAX_WORK = 1_000_000
 _DEPTH = JSONPathEnvironment.max_recursion_depth
-# A class or an escape as a whole, or the dot. What begins with `(?` or holds `\Q` is RE2's own and means what RE2 says.
+# A class or an escape as a whole, or a dot. Patterns with `(?` or `\Q` are RE2's own syntax, and are left to RE2.
 _DOT = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(\.)", re.DOTALL)
 
 
 class PathSyntax(ValueError):
-    """Not an RFC 9535 query, or beyond the bounds; `index` is the offending character's place in the text."""
+    """A text that is not an RFC 9535 query, or exceeds the bounds; `index` is the position of the offending character."""
 
     def __init__(self, message: str, index: int) -> None:
         self.index = index
@@ -46,7 +47,7 @@ class PathSyntax(ValueError):
 
 
 class _GroupExpression(Expression):
-    """What stands in parentheses: no value that could be compared."""
+    """An expression in parentheses, kept as a node because it is not a value that could be compared."""
 
     def __init__(self, expression: Expression) -> None:
         super().__init__(expression.token)
@@ -60,7 +61,7 @@ class _GroupExpression(Expression):
 
 
 class _RelativeQuery(RelativeFilterQuery):
-    """A query from the item at hand, with the payload as its root; of `@` alone the item is the one node."""
+    """A query from the current item, with the payload as its root. `@` alone gives the item as its one node."""
 
     __slots__ = ()
 
@@ -95,13 +96,13 @@ class _Regex(FilterFunction):
             return False
         try:
             return bool(compiled.fullmatch(string) if self.whole else compiled.search(string))
-        except UnicodeEncodeError:  # half a character, which no pattern knows
+        except UnicodeEncodeError:  # a lone surrogate, which no pattern matches
             return False
 
 
 @lru_cache(maxsize=1024)
 def _pattern(pattern: str) -> Any:
-    import re2  # few queries match patterns, and to check one none is matched: 2 ms
+    import re2  # costs 2 ms, and few queries match patterns
 
     options = re2.Options()
     options.log_errors = False
@@ -127,7 +128,7 @@ _ENVIRONMENT = _PathEnvironment()
 
 
 def parse(text: str) -> JSONPathQuery:
-    """Raises PathSyntax."""
+    """Return the compiled query; raise PathSyntax with the position for text outside RFC 9535 or beyond the bounds."""
     try:
         text.encode()
         query = _ENVIRONMENT.compile(text)
@@ -135,7 +136,7 @@ def parse(text: str) -> JSONPathQuery:
         if _max_selected(query) > MAX_SELECTED:
             raise PathSyntax(f"more than {MAX_SELECTED:,} combinations of selectors", 0)
     except UnicodeEncodeError as err:
-        raise PathSyntax("half a character", err.start) from err
+        raise PathSyntax("half a character (a lone surrogate)", err.start) from err
     except JSONPathError as err:
         index = err.token.index if err.token is not None else 0
         message = (err.args[0] if err.args else str(err)).split(", line ")[0]
@@ -155,7 +156,8 @@ def _refuse_malformed(query: JSONPathQuery) -> None:
 
 
 def _refuse_no_test(expression: Expression) -> None:
-    """A filter, and each side of `&&` and `||`, is a comparison, a query or a function that says yes or no."""
+    """Raise PathSyntax unless a filter, and each side of `&&` and `||`, is a comparison, a query or a function that gives yes
+    or no."""
     if isinstance(expression, LogicalExpression):
         _refuse_no_test(expression.left)
         _refuse_no_test(expression.right)
@@ -170,7 +172,7 @@ def _refuse_no_test(expression: Expression) -> None:
             if isinstance(side, (_GroupExpression, PrefixExpression, ComparisonExpression, LogicalExpression)):
                 raise PathSyntax("only a value, a query for one or a function can be compared", side.token.index)
     elif isinstance(expression, FilterExpressionLiteral):
-        raise PathSyntax("a value alone is no condition", expression.token.index)
+        raise PathSyntax("a value alone is not a condition", expression.token.index)
     elif isinstance(expression, FunctionExtension) and _ENVIRONMENT.function_extensions[expression.name].return_type == _VALUE:
         raise PathSyntax(f"the result of {expression.name}() must be compared", expression.token.index)
 
@@ -179,13 +181,14 @@ _VALUE = ExpressionType.VALUE
 
 
 class FilterCost(NamedTuple):
-    """How often a query looks at everything: `anew` times the whole payload, `below` times all that is below a value."""
+    """The number of times that a query may search everything: `anew` counts searches of the whole payload, `below` searches of
+    all below a value."""
 
     anew: int = 0
     below: int = 0
 
     def allows(self, payload: Any) -> bool:
-        """Whether a query with it ends soon on this payload."""
+        """Return whether a query of this cost ends soon on this payload: its estimated steps stay within `MAX_WORK`."""
         if not any(self):
             return True
         work: int = _size(payload) ** (1 + self.anew) * _DEPTH**self.below
@@ -193,17 +196,17 @@ class FilterCost(NamedTuple):
 
     @property
     def weight(self) -> int:
-        """By which the heavier of two is told."""
+        """Return the number by which two costs are compared: a search of the whole payload counts twice."""
         return 2 * self.anew + self.below
 
 
 def filter_cost(query: JSONPathQuery) -> FilterCost:
-    """The heaviest of its filters."""
+    """Return the cost of the most expensive filter of a query, zero where it has none."""
     return highest_cost(_expression_cost(selector.expression) for selector in filters(query))
 
 
 def highest_cost(burdens: Iterable[FilterCost]) -> FilterCost:
-    """Of these, or none at all."""
+    """Return the highest of these costs, or a cost of zero where there are none."""
     return max(burdens, default=FilterCost(), key=lambda each: each.weight)
 
 
@@ -219,12 +222,12 @@ def _expression_cost(expression: Any) -> FilterCost:
 
 
 def descents(query: JSONPathQuery) -> int:
-    """How many `..` it has, without those of its filters."""
+    """Return the number of `..` segments of a query, without those inside its filters."""
     return sum(isinstance(segment, JSONPathRecursiveDescentSegment) for segment in query.segments)
 
 
 def filters(query: JSONPathQuery) -> Iterator[FilterSelector]:
-    """All of a query, without those inside them."""
+    """Yield the filters of a query, without those inside other filters."""
     for segment in query.segments:
         for selector in segment.selectors:
             if isinstance(selector, FilterSelector):
@@ -232,7 +235,7 @@ def filters(query: JSONPathQuery) -> Iterator[FilterSelector]:
 
 
 def queries(expression: Any) -> Iterator[FilterQuery]:
-    """All of a filter, without those inside them."""
+    """Yield the queries in a filter expression, without those inside their own filters."""
     stack = [expression]
     while stack:
         part = stack.pop()
@@ -243,7 +246,7 @@ def queries(expression: Any) -> Iterator[FilterQuery]:
 
 
 def _max_selected(query: JSONPathQuery) -> int:
-    """How many values the query may give for one of each kind, its filters' queries included."""
+    """Return how many values a query may give for one value of each kind, the queries of its filters included."""
     count = 1
     for segment in query.segments:
         count *= len(segment.selectors)

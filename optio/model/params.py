@@ -1,10 +1,10 @@
-"""Parameters: is the schema itself sound, fill in its defaults, validate against it.
+"""Run parameters: check a task's schema, fill in its defaults, and validate parameters against it.
 
-Schemas are JSON Schema 2020-12, whole, but for these bounds:
-- nothing is fetched: a `$ref`, or a meta-schema of one's own, that is elsewhere is refused;
-- patterns take linear time: no look-around, no back-references, and none that becomes larger than 1 MiB;
+Schemas are JSON Schema 2020-12, all of it within these bounds:
+- nothing is fetched: a `$ref` or meta-schema that is elsewhere is refused;
+- patterns take linear time: no look-around, no back-references, and none that compiles to more than 1 MiB;
 - values are at most 255 levels deep.
-Formats are asserted, all that the standard names. No message repeats a value of the sender's.
+All formats that the standard names are asserted. No message repeats a value of the sender, which may be a secret.
 """
 
 import copy
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MAX_PATTERN_BYTES = 1 << 20
 
-# What the validator holds a text against; of all other formats it says nothing.
+# The formats that the validator asserts; it ignores all others.
 FORMATS = frozenset(
     {
         *("date-time", "date", "time", "duration", "email", "idn-email", "hostname", "idn-hostname", "ipv4", "ipv6", "uri"),
@@ -33,7 +33,7 @@ FORMATS = frozenset(
 
 
 class SchemaError(ValueError):
-    """No JSON Schema that can be used; `error` says why, with the place in the schema."""
+    """A schema that cannot be used. `error` is the validator's own, with the reason and the route into the schema."""
 
     def __init__(self, error: "ValidationError") -> None:
         self.error = error
@@ -41,7 +41,8 @@ class SchemaError(ValueError):
 
 
 def validator(schema: Mapping[str, Any], largest: int = MAX_PATTERN_BYTES) -> "Validator":
-    """A validator for JSON Schema 2020-12, none of whose patterns becomes larger than that; raises SchemaError."""
+    """Return a validator for a JSON Schema 2020-12 whose patterns compile to at most `largest` bytes; raise SchemaError.
+    Callers that validate go through `iter_faults`, which caches."""
     # Imported here: a check of tasks without parameters does not pay 7 ms for it.
     import jsonschema_rs
 
@@ -58,8 +59,8 @@ def _cached(canonical: str) -> "Validator":
     return validator(json.loads(canonical))
 
 
-# A task's schema is one object for as long as the task is served: finding its validator costs no writing out of the schema.
-# The schema is kept beside it, so that its identity cannot become another's.
+# A task's schema stays one object while the task is served, so its validator is found by identity, without serializing it.
+# The schema is stored beside the validator, so that its id cannot be reused by another object.
 _VALIDATORS: dict[int, tuple[Mapping[str, Any], "Validator"]] = {}
 _MAX_VALIDATORS = 4096
 
@@ -77,7 +78,7 @@ def _remember(schema: Mapping[str, Any], made: "Validator") -> "Validator":
 
 
 def apply_defaults(schema: Mapping[str, Any] | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The given parameters with each `properties.*.default` that is missing, objects inside objects too."""
+    """Return the given parameters with each missing `properties.*.default` filled in, also in objects inside objects."""
     filled = dict(given)
     properties = (schema or {}).get("properties")
     if not isinstance(properties, Mapping):
@@ -93,12 +94,14 @@ def apply_defaults(schema: Mapping[str, Any] | None, given: Mapping[str, Any]) -
 
 
 def params_problems(schema: Mapping[str, Any] | None, params: Mapping[str, Any], *, at: Route = ("params",)) -> list[Problem]:
-    """One entry per fault, with a pointer that starts at `at`; empty when the parameters fit."""
+    """Return one Problem for each fault, with a JSON pointer that begins with `at`; an empty list when the parameters fit the
+    schema."""
     return [Problem(pointer(at + route), message, code) for route, message, code in iter_faults(schema, params)]
 
 
 def iter_faults(schema: Mapping[str, Any] | None, params: Mapping[str, Any]) -> Iterator[tuple[Route, str, str | None]]:
-    """Route into the parameters, sentence and schema keyword of each fault; no sentence holds a value of the sender's."""
+    """Yield route into the parameters, sentence and schema keyword of each fault. No sentence contains a value of the
+    sender."""
     nuls = [(route, "contains a NUL character", None) for route in _find_nuls(params)]
     if schema is None or nuls:
         yield from nuls
@@ -107,7 +110,7 @@ def iter_faults(schema: Mapping[str, Any] | None, params: Mapping[str, Any]) -> 
         for error in _validator_of(schema).iter_errors(params):
             yield from _explain(error, tuple(error.instance_path))
     except UnicodeError:
-        yield (), "hold half a character, a lone surrogate", None
+        yield (), "contain a lone surrogate, which is not a character", None
     except ValueError as err:
         if isinstance(err, SchemaError):
             raise
@@ -115,7 +118,7 @@ def iter_faults(schema: Mapping[str, Any] | None, params: Mapping[str, Any]) -> 
 
 
 def iter_schema_faults(schema: Mapping[str, Any], largest: int = MAX_PATTERN_BYTES) -> Iterator[tuple[Route, str, str]]:
-    """What is wrong with a schema that `validator` refuses: route into it, keyword of the meta-schema, sentence."""
+    """Yield the faults of a schema that `validator` refuses: route into the schema, keyword of the meta-schema, sentence."""
     seen: set[Route] = set()
     for error in _meta().iter_errors(schema):
         route = tuple(error.instance_path)
@@ -135,10 +138,11 @@ def _meta() -> "Validator":
 
 
 def describe_error(error: "ValidationError") -> str:
-    """What is wrong, in a sentence that holds no value of the sender's."""
+    """Return a validation error as a sentence without its subject (`is longer than 5 characters`), and without any value of the
+    sender."""
     kind = error.kind
     known = _SENTENCES.get(type(kind).__name__)
-    return known(kind) if known else f"does not fit `{kind.name}`" if kind.name else "is no schema"
+    return known(kind) if known else f"does not fit `{kind.name}`" if kind.name else "is not a schema"
 
 
 def _explain(error: "ValidationError", route: Route) -> Iterator[tuple[Route, str, str]]:
@@ -183,7 +187,7 @@ _SENTENCES: dict[str, Any] = {
     "MaxLength": lambda k: f"is longer than {k.limit} characters",
     "MinLength": lambda k: f"is shorter than {k.limit} characters",
     "Pattern": lambda k: f"does not match the pattern `{k.pattern}`",
-    "Format": lambda k: f"is no {_unquote(k.format)}",
+    "Format": lambda k: f"is not a valid {_unquote(k.format)}",
     "Minimum": lambda k: f"is less than {k.limit}",
     "Maximum": lambda k: f"is more than {k.limit}",
     "ExclusiveMinimum": lambda k: f"must be more than {k.limit}",
@@ -193,7 +197,7 @@ _SENTENCES: dict[str, Any] = {
     "MinProperties": lambda k: f"has fewer than {k.limit} keys",
     "MaxProperties": lambda k: f"has more than {k.limit} keys",
     "UniqueItems": lambda k: "has an item twice",
-    "MultipleOf": lambda k: f"is no multiple of {k.multiple_of}",
+    "MultipleOf": lambda k: f"is not a multiple of {k.multiple_of}",
     "Required": lambda k: f"needs the key `{_unquote(k.property)}`",
     "AdditionalProperties": lambda k: "has unknown keys: " + ", ".join(f"`{key}`" for key in k.unexpected),
     "FalseSchema": lambda k: "can never be valid: the schema is `false`",

@@ -1,4 +1,5 @@
-"""PolicySpec: what an organisation allows its tasks, whatever their files, templates and defaults say."""
+"""PolicySpec: the limits that an organisation sets for all tasks of a tree, whatever their files, templates and defaults say.
+`optio.compiler.policy` applies it."""
 
 from typing import Literal
 
@@ -11,81 +12,81 @@ from optio.model.task import Runtime
 Required = Literal["description", "owner", "model", "maxTurns", "budgetUsd", "timeout", "startLimit", "tests"]
 Level = Literal["error", "warning", "info", "off"]
 EFFECTS = tuple(str(name) for name in (*EffectWeight, *EffectKind))
-"""What `failOn` may name."""
+"""The words that `failOn` accepts: weights and kinds of effects."""
 
 
 class Ceilings(Spec, frozen=True, kw_only=True):
-    """The most that a task may ask for. What has a ceiling must be given, but for `keepFailed`."""
+    """The most that a task may ask for. If a key has a ceiling, every task must set that key, except `keepFailed`."""
 
     budget_usd: Money | None = None
-    """US dollars for a run, as text."""
+    """The most US dollars for one run, as text."""
     max_turns: Positive | None = None
-    """Turns of an agent."""
+    """The most turns of an agent."""
     timeout: Duration | None = None
-    """The length of an attempt."""
+    """The longest time limit of an attempt."""
     max_retries: Count | None = None
-    """Further attempts."""
+    """The most retries of a run."""
     max_concurrent: Positive | None = None
-    """Runs of one task at a time."""
+    """The most runs of one task at the same time."""
     warm_pool_size: Count | None = None
-    """Pods that are kept ready for one task."""
+    """The most pods kept ready for one task."""
     keep_failed: Duration | None = None
-    """How long the pod of a failed run may stay (`environment.keepFailed`); a task need not have it."""
+    """The longest that the pod of a failed run may stay (`environment.keepFailed`); tasks need not set it."""
     day_usd: Money | None = None
-    """US dollars that the triggers of one task may spend in any 24 hours at the worst, as text; webhooks need `startLimit`."""
+    """The worst-case spend of one task's triggers in any 24 hours, in US dollars, as text. Webhooks then need `startLimit`."""
     month_usd: Money | None = None
-    """US dollars that the triggers of one task may spend in any 30 days, each of 24 hours, at the worst, as text; webhooks need
+    """The worst-case spend of one task's triggers in any 30 days of 24 hours, in US dollars, as text. Webhooks then need
     `startLimit`."""
 
 
 class Fleet(Spec, frozen=True, kw_only=True):
-    """The most that all tasks together may come to."""
+    """Limits on all tasks together."""
 
     day_usd: Money | None = None
-    """US dollars that all triggers may spend in any 24 hours at the worst, as text."""
+    """The worst-case spend of all triggers in any 24 hours, in US dollars, as text."""
     month_usd: Money | None = None
-    """US dollars that all triggers may spend in any 30 days, each of 24 hours, at the worst, as text."""
+    """The worst-case spend of all triggers in any 30 days of 24 hours, in US dollars, as text."""
 
 
 class Allow(Spec, frozen=True, kw_only=True):
-    """Patterns, in which `*` stands for any text. What fits none of a list is refused; what has no list is not looked at."""
+    """Allow-lists of patterns, in which `*` stands for any text. A missing list allows everything."""
 
     runtimes: list[Runtime] | None = None
-    """Agent runtimes."""
+    """The allowed agent runtimes."""
     models: list[Text] | None = None
-    """Models; a task must name one of them."""
+    """The allowed models; a task must name one of them."""
     images: list[Text] | None = None
-    """Container images."""
+    """The allowed container images."""
     egress: list[Text] | None = None
-    """Entries of `environment.network.egress`; a task must have that list."""
+    """The allowed entries of `environment.network.egress`; a task must have that list."""
     secrets: list[Text] | None = None
-    """Names of secrets."""
+    """The names of the allowed secrets."""
 
 
 class PolicySpec(Spec, frozen=True, kw_only=True):
-    """A policy as written."""
+    """A policy as its file states it."""
 
     type: Literal["policy"]
     """`policy`."""
     description: str = ""
-    """Whom to ask, and why it is so."""
+    """The contact for questions, and the reasons for the policy."""
     executor: Literal["kubernetes"] | None = None
-    """Where the tree's tasks run. Workers with another executor refuse their runs, and `optio check` assumes this one."""
+    """The executor of the tree's tasks. Workers with another one refuse their runs, and `optio check` assumes this one."""
     namespaces: dict[Text, Namespace] = {}
     """The Kubernetes namespaces of the tasks' pods, by patterns of paths below the task directory, such as `team-a/*`. The
-    first pattern that fits a task's file counts; a task that fits none has no namespace."""
+    first pattern that matches a task's file applies; a task without a match has no namespace."""
     ceilings: Ceilings = field(default_factory=Ceilings)
     """The most that a task may ask for."""
     fleet: Fleet = field(default_factory=Fleet)
-    """The most that all tasks together may come to."""
+    """Limits on all tasks together."""
     require: list[Required] = []
     """Keys that every task must have."""
     allow: Allow = field(default_factory=Allow)
-    """What tasks may use."""
+    """The runtimes, models, images, hosts and secrets that tasks may use."""
     rules: dict[str, Level] = {}
-    """Severities of rules by their codes. An error stays one."""
+    """The severities of rules, by code. Errors cannot be lowered."""
     new_month_usd: Money | None = None
-    """US dollars, as text, that the triggers of a new or enabled task may spend in any 30 days at the worst before `optio plan`
-    calls it a danger: `"100"` by default."""
+    """The worst-case spend in any 30 days, in US dollars as text, from which `optio plan` marks a new or newly enabled task as
+    a danger: `"100"` by default."""
     fail_on: list[str] = []
-    """Effects, or weights of effects, with which `optio plan` fails: `[danger, money-up]`."""
+    """The effects, or weights of effects, on which `optio plan` fails: `[danger, money-up]`."""

@@ -1,11 +1,15 @@
-"""Pools: places for agents that are ready before a run needs them."""
+"""Pools of warm pods: places that are ready before a run needs them, and the quantities in which pods are sized."""
 
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Final, Literal
 
-# How an attempt began: as a process; in a place that was made for it; in one that was ready.
-PROCESS, COLD, WARM = "process", "cold", "warm"
+# How an attempt's agent started.
+StartKind = Literal["process", "cold", "warm"]
+PROCESS: Final = "process"  # as a process on the worker's machine
+COLD: Final = "cold"  # in a pod that was made for the attempt
+WARM: Final = "warm"  # in a pod that stood ready
 _UNITS = {
     "": Decimal(1), "m": Decimal("0.001"), "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9), "T": Decimal(10**12),
     "P": Decimal(10**15), "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40),
@@ -15,8 +19,8 @@ _UNITS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """Places of one kind, shared by the tasks that want such. `size` is how many there are to be; of those `ready` can be taken
-    now and `starting` soon. `problem` is why there are fewer, in words, or empty."""
+    """A pool of pods of one kind, shared by the tasks that need this kind. `size` is the wanted number; `ready` pods can be
+    taken now and `starting` ones soon. `problem` explains to people why there are fewer, or is empty."""
 
     key: str
     tasks: tuple[str, ...]
@@ -27,7 +31,7 @@ class Pool:
 
 
 def parse_quantity(text: str) -> Decimal | None:
-    """A Kubernetes quantity (`500m`, `2Gi`) as a number; None for what is none."""
+    """Return a Kubernetes quantity (`500m`, `2Gi`) as a number; None for text that is not one."""
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?", text, re.ASCII)
     return None if found is None else Decimal(found[1]) * _UNITS[found[2] or ""]
 

@@ -1,7 +1,7 @@
-"""List prices of models, US dollars per million tokens: for budgets while an agent runs, and for what one call may cost.
+"""List prices of models in US dollars per million tokens: to stop agents at their budgets, and to bound the cost of one call.
 
-The Claude figures are those that Claude Code 2.1.331 itself bills by (`costBasis: list`), found by its answers to known usage;
-the most tokens of a call are its `contextWindow` and `maxOutputTokens`.
+The Claude figures are those by which Claude Code 2.1.331 itself bills (`costBasis: list`), found from its answers to known
+usage; the most tokens of a call are its `contextWindow` and `maxOutputTokens`.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,8 @@ _MILLION = Decimal(1_000_000)
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Per million tokens; `window` and `most_output` are the most tokens of one call."""
+    """The list price of one model, per million tokens of each sort; `window` and `most_output` are the most tokens that one
+    call reads and writes."""
 
     fresh: Decimal
     output: Decimal
@@ -45,8 +46,8 @@ def _price(model: str) -> Price | None:
 
 
 def max_call_cost(model: str) -> Decimal | None:
-    """The most that one call costs: a full window, all of it new to the cache, and the longest answer. Of an alias, such as
-    `sonnet`, the dearest model that it may stand for; None for what is not in the table."""
+    """Return the most that one call costs: a full window, all of it new to the cache, and the longest answer. For an alias such
+    as `sonnet` this is the dearest model that it may stand for; None for models outside the table."""
     price = _price(model)
     found = [price] if price is not None else [price for name, price in PRICES.items() if f"-{model}-" in name]
     return max((_full_call_cost(each) for each in found), default=None)
@@ -57,7 +58,7 @@ def _full_call_cost(price: Price) -> Decimal:
 
 
 def cost(model: str, usage: Usage) -> Decimal | None:
-    """What this usage costs by list price; None for a model that is not in the table."""
+    """Return the cost of this usage by list price; None for a model that is not in the table."""
     price = _price(model)
     if price is None:
         return None

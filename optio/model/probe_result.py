@@ -1,15 +1,20 @@
-"""What a look at an installation found."""
+"""The result of one check that `optio doctor` makes. The store, the broker and the executors each yield such results; the CLI
+prints them."""
 
 from dataclasses import dataclass
+from typing import Final, Literal
 
-OK, WARNING, ERROR = "ok", "warning", "error"
+ProbeStatus = Literal["ok", "warning", "error"]
+OK: Final = "ok"  # the part works, and `detail` describes it
+WARNING: Final = "warning"  # it works now, and may not under load or after a failure
+ERROR: Final = "error"  # it does not work
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """One thing looked at. `status` is ok, warning or error; `hint` is the cure."""
+    """The result of one check. `status` is `ok`, `warning` or `error`; `hint` is the cure, for people."""
 
     name: str
-    status: str
+    status: ProbeStatus
     detail: str
     hint: str | None = None

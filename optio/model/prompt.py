@@ -1,4 +1,4 @@
-"""Prompt templates: `{{NAME}}`, replaced once, and left as it stands when no parameter has that name."""
+"""Prompt templates: `{{NAME}}` placeholders and the text that parameters become in them. There is no other syntax."""
 
 import json
 import re
@@ -10,22 +10,23 @@ PLACEHOLDER = re.compile(r"\{\{([A-Za-z0-9_]+)\}\}")
 
 
 def placeholders(text: str) -> list[str]:
-    """Names in order of appearance, each once."""
+    """Return the names of the placeholders in a prompt, in order of appearance, each once."""
     return list(dict.fromkeys(PLACEHOLDER.findall(text)))
 
 
 def render(text: str, params: Mapping[str, Any]) -> str:
-    """One pass: a value that contains `{{OTHER}}` stays as it is. Text goes in as it is, everything else as JSON."""
+    """Replace each placeholder by its parameter, in one pass: a value that contains `{{OTHER}}` stays as it is. Text is
+    inserted as it is, everything else as JSON; unknown placeholders stay."""
     return PLACEHOLDER.sub(lambda found: as_text(params[found[1]]) if found[1] in params else found[0], text)
 
 
 def length(text: str, params: Mapping[str, Any]) -> int:
-    """How many characters `render` gives, which may be more than memory holds."""
+    """Return how many characters `render` would give, without making the text, which may be more than memory holds."""
     counts = Counter(PLACEHOLDER.findall(text))
     longer = {name: len(as_text(params[name])) - len(f"{{{{{name}}}}}") for name in counts if name in params}
     return len(text) + sum(counts[name] * more for name, more in longer.items())
 
 
 def as_text(value: Any) -> str:
-    """How a parameter's value reads in a prompt."""
+    """Return a parameter's value as it appears in a prompt: text as it is, anything else as compact JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,4 +1,5 @@
-"""What is served: compiled tasks, and the immutable generation that holds them."""
+"""Compiled tasks, and the immutable registry that holds all tasks of one generation. Digests identify both, so that equal trees
+are equal generations on every server."""
 
 import hashlib
 import json
@@ -16,18 +17,18 @@ _MAX_ID_LENGTH = 80
 
 
 def canonical(value: Any) -> str:
-    """JSON with sorted keys and no blanks: equal values, equal text."""
+    """Return JSON with sorted keys and no blanks: equal values give equal text, on which digests are computed."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def digest_of(value: Any) -> str:
-    """`sha256:` and the hex digest of the canonical JSON."""
+    """Return `sha256:` and the hex digest of a value's canonical JSON, the identity of tasks, generations and schedules."""
     return "sha256:" + hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where a task stands: a path in the tree, and a 1-based line."""
+    """The position of a task in the tree: the path of its file, and a 1-based line."""
 
     path: str
     line: int
@@ -35,8 +36,11 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class CompiledTask:
-    """A task that needs nothing else: defaults and files resolved. `isolation` is what an executor must apply to run it, by the
-    policy; `namespace` is the Kubernetes namespace of its pods, by the policy too. The digest covers all but the origin."""
+    """A task with all defaults, templates and prompt files resolved; a run needs nothing else of the tree.
+
+    By the policy, `isolation` names what an executor must apply to run it, and `namespace` is the Kubernetes namespace of its
+    pods. The digest covers all but the origin.
+    """
 
     id: str
     spec: TaskSpec
@@ -47,10 +51,10 @@ class CompiledTask:
 
     @cached_property
     def document(self) -> dict[str, Any]:
-        """The JSON form that the digest covers: defaults filled in, keys in the file's own spelling."""
+        """Return the JSON form that the digest covers: defaults filled in, keys spelled as in the file."""
         spec = to_json(self.spec)
         spec.pop("promptFile", None)
-        # Older versions, which may run beside this one, do not know these keys: they stand only where they say something.
+        # Older versions, which may run beside this one, do not know these keys, so a key is left out while it has its default.
         if not self.spec.priority:
             spec.pop("priority", None)
         if not self.spec.environment.setup_ahead:
@@ -63,16 +67,17 @@ class CompiledTask:
 
     @cached_property
     def digest(self) -> str:
-        """Content address of this definition."""
+        """Return the content address of this definition, under which the store keeps it and runs refer to it."""
         return digest_of(self.document)
 
     def to_json(self) -> dict[str, Any]:
-        """The document with its digest and origin."""
+        """Return the document with its digest and origin, as `optio compile` writes it and the store keeps it."""
         return {**self.document, "digest": self.digest, "origin": {"path": self.origin.path, "line": self.origin.line}}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "CompiledTask":
-        """Inverse of `to_json`. A definition keeps the digest it was given, also when this version would compute another."""
+        """Rebuild a task from `to_json`. A definition keeps the digest that it was given, also where this version would compute
+        another."""
         origin = data.get("origin") or {"path": "", "line": 1}
         task = cls(
             id=data["id"],
@@ -89,20 +94,21 @@ class CompiledTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Registry:
-    """One immutable compiled tree. Its digest is that of its tasks, so equal trees are equal generations."""
+    """One immutable compiled tree, its tasks sorted by id. Its digest is computed from theirs, so equal trees are equal
+    generations."""
 
     tasks: Mapping[str, CompiledTask] = field(default_factory=lambda: MappingProxyType({}))
 
     @classmethod
     def of(cls, tasks: Mapping[str, CompiledTask]) -> "Registry":
-        """A registry over a copy of `tasks`."""
+        """Return a registry over a copy of `tasks`, which callers may go on to change."""
         return cls(tasks=MappingProxyType({task_id: tasks[task_id] for task_id in sorted(tasks)}))
 
     def task(self, task_id: str) -> CompiledTask:
-        """Raises NotFound, which names the id that was probably meant."""
+        """Return the task with this id; raise NotFound, which suggests the id that was probably meant."""
         found = self.tasks.get(task_id)
         if found is None:
-            from difflib import get_close_matches  # only who made a mistake waits for it
+            from difflib import get_close_matches  # slow to import, and needed for a mistake only
 
             near = get_close_matches(task_id, self.tasks, n=1) if len(task_id) <= _MAX_ID_LENGTH else []
             raise NotFound("task", task_id, f"did you mean `{near[0]}`?" if near else None)
@@ -110,7 +116,8 @@ class Registry:
 
     @cached_property
     def hooks(self) -> Mapping[str, CompiledTask]:
-        """Enabled webhook paths; what is disabled looks like what does not exist."""
+        """Return the tasks with an enabled webhook by its path. Disabled ones are left out, so that senders cannot tell them
+        from unknown paths."""
         return MappingProxyType(
             {
                 task.spec.webhook.config.path: task
@@ -121,5 +128,5 @@ class Registry:
 
     @cached_property
     def digest(self) -> str:
-        """Content address of the whole generation."""
+        """Return the content address of the whole generation, by which servers see whether they hold the same."""
         return digest_of([task.digest for task in self.tasks.values()])

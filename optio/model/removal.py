@@ -1,9 +1,9 @@
 """The teardown guard: decide whether the tasks that a change of the tree would remove may go, or are held.
 
-A tree that loses most of its tasks at once is more often a wrong mount, a failed checkout or a mistyped path than a wish.
-Such a removal is held: the tasks stay as they were until their files are back or a person releases them. The guard judges what
-went within the last minute together, because a deletion of many files may be seen in parts. It is pure: values in, a verdict
-out. `optio.tree.served` keeps the state between two compilations and stores holds and releases.
+A tree that loses most of its tasks at once is more often a wrong mount, a failed checkout or a mistyped path than intended.
+Such a removal is held: the tasks stay as they were until their files are back or a person releases them. The guard judges
+everything that went within the last minute together, because a deletion of many files may be seen in parts. It is pure: values
+in, a decision out. `optio.tree.served` keeps the state between two compilations and stores holds and releases.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -13,14 +13,14 @@ from datetime import datetime
 from optio.model.registry import CompiledTask, digest_of
 from optio.model.removal_limit import RemovalLimit
 
-# Tasks that went within this time are judged together.
+# Removals within this time are judged together.
 REMOVAL_WINDOW_S = 60.0
 _SHORT_DIGEST = 12
 
 
 @dataclass(frozen=True, slots=True)
 class RemovedTask:
-    """A task that went, and when: seconds of a monotonic clock."""
+    """A task whose file is gone, and when that was seen, in seconds of a monotonic clock."""
 
     task: CompiledTask
     at: float
@@ -28,7 +28,8 @@ class RemovedTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemovalDecision:
-    """The tasks to hold (none when the change may be served), how many tasks they are judged against, and what went lately."""
+    """The tasks to hold (none when the change may be served), the number of tasks that they were judged against, and all that
+    went within the window, for the next call."""
 
     held: Mapping[str, CompiledTask] = field(default_factory=dict)
     total: int = 0
@@ -65,19 +66,19 @@ def decide_removals(
 
 
 def find_removed(before: Mapping[str, CompiledTask], after: Mapping[str, CompiledTask]) -> dict[str, CompiledTask]:
-    """The tasks that are gone. A task whose file gives a new task instead was renamed in place, and is not one of them."""
+    """Return the tasks that are gone. A task whose file now gives a new task was renamed in place, and is not among them."""
     renamed = {task.origin.path for task_id, task in after.items() if task_id not in before}
     return {task_id: task for task_id, task in before.items() if task_id not in after and task.origin.path not in renamed}
 
 
 def removal_digest(task_ids: Iterable[str]) -> str:
-    """Return the short digest that names exactly these tasks."""
+    """Return the short digest that names exactly these tasks; `optio tasks release` takes it."""
     return digest_of(sorted(task_ids)).removeprefix("sha256:")[:_SHORT_DIGEST]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldRemoval:
-    """A removal that is held: the ids of its tasks in order, of how many tasks, and since when."""
+    """A removal that is held: the sorted ids of its tasks, the total that they were judged against, and since when."""
 
     tasks: tuple[str, ...]
     total: int
@@ -85,17 +86,17 @@ class HeldRemoval:
 
     @property
     def digest(self) -> str:
-        """Name exactly these tasks, so that a person releases what he saw."""
+        """Return the digest of exactly these tasks, so that a person releases what he saw and nothing else."""
         return removal_digest(self.tasks)
 
     @property
     def command(self) -> str:
-        """The command that lets the tasks go."""
+        """Return the command that lets the tasks go, for messages."""
         return f"optio tasks release {self.digest}"
 
     @property
     def summary(self) -> str:
-        """One sentence for logs and health checks; it names no task."""
+        """Return one sentence for logs and health checks; it names no task."""
         return (
             f"the files of {len(self.tasks)} of {self.total} tasks are gone: the tasks are held and served as before; "
             f"put the files back, or run `{self.command}` to remove the tasks"

@@ -1,30 +1,32 @@
-"""The setting of the teardown guard (see `optio.model.removal`); a module of its own, so that reading settings stays quick."""
+"""The limit of the teardown guard (`optio.model.removal`) as a setting. It has a module of its own so that reading settings
+imports nothing else."""
 
 import re
 from dataclasses import dataclass
 
 DEFAULT_REMOVAL_LIMIT = "50%"
-# A share says little of so few tasks: fewer than these may always go, unless nothing would be left.
+# A share means little for few tasks: fewer than this may always go, unless no task would be left.
 MIN_SHARED_REMOVALS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class RemovalLimit:
-    """How many tasks may go at once: a share of them in percent, or a number."""
+    """The number of tasks that may go at once: a share of them in percent (`50%`), or an absolute number (`20`)."""
 
     number: int
     percent: bool
 
     @classmethod
     def parse(cls, text: str) -> "RemovalLimit":
-        """Read `50%` or `20`. Raises ValueError."""
+        """Read `50%` or `20`; raise ValueError for anything else."""
         found = re.fullmatch(r"(\d{1,9})(%?)", text, re.ASCII)
         if found is None or (found[2] and not 1 <= int(found[1]) <= 100):
             raise ValueError("a share from `1%` to `100%`, or a number of tasks such as `20`")
         return cls(int(found[1]), bool(found[2]))
 
     def allows(self, removed: int, total: int) -> bool:
-        """Whether so many of `total` tasks may go at once."""
+        """Return whether `removed` of `total` tasks may go at once. A share never holds fewer than three, unless they are all
+        that is left."""
         if not self.percent:
             return removed <= self.number
         if removed < MIN_SHARED_REMOVALS and not 1 < removed == total:
@@ -32,5 +34,5 @@ class RemovalLimit:
         return removed * 100 <= self.number * total
 
     def __str__(self) -> str:
-        """As it is written in the setting."""
+        """Return the limit as it is written in the setting."""
         return f"{self.number}{'%' if self.percent else ''}"

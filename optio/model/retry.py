@@ -1,4 +1,4 @@
-"""Retry policy: which failed attempt is tried again, and when."""
+"""The retry policy: which failed attempts are tried again, and when. Pure; `optio.runs` passes the decision to the store."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,22 +9,23 @@ from optio.model.run import Outcome, Run
 
 FIRST_DELAY = timedelta(seconds=5)
 MAX_DELAY = timedelta(minutes=10)
-# An agent that names a later time is not believed: the run would never be seen to end.
+# An agent that asks for a longer delay is not followed: the run would seem never to end.
 MAX_FLOOR = timedelta(days=1)
-# A machine that loses every attempt must not spin for ever.
+# A machine that loses every attempt must not repeat it for ever.
 MAX_INFRASTRUCTURE_RETRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class RetryAt:
-    """Queue the run again, not before `at`."""
+    """The decision to queue the run again, not before `at`."""
 
     at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """The run has failed for good; `why` completes the message for people. `reason` is the run's, if not the attempt's own."""
+    """The decision that the run has failed for good. `why` completes the message for people; `reason` replaces the attempt's
+    own reason where it is given."""
 
     why: str
     reason: str | None = None
@@ -33,13 +34,14 @@ class GiveUp:
 def decide_retry(
     run: Run, outcome: Outcome, *, now: datetime, jitter: float, budget: Decimal | None = None, spent: Decimal = ZERO_USD
 ) -> RetryAt | GiveUp:
-    """5 s * 2^n, at most 10 min, plus up to a quarter of it (`jitter` in 0..1); the agent's own Retry-After is a floor.
+    """Return when a failed attempt is tried again: 5 s * 2^n, at most 10 min, plus up to a quarter of it (`jitter` in 0..1).
+    The agent's own Retry-After is a floor.
 
-    What is no fault of the task's is repeated at once, and after that with the same delays. Nothing is repeated once the run's
-    attempts, this one too, have `spent` its `budget`.
+    Infrastructure failures, which are no fault of the task, are repeated at once the first time and then with the same delays.
+    Nothing is repeated once the run's attempts, this one included, have `spent` its `budget`.
     """
     if not outcome.again:
-        return GiveUp("a second try cannot help")
+        return GiveUp("another try would not help")
     if outcome.infrastructure and run.infrastructure_retries >= MAX_INFRASTRUCTURE_RETRIES:
         return GiveUp(f"lost {run.infrastructure_retries} times")
     if not outcome.infrastructure and run.retries >= run.max_retries:
@@ -49,7 +51,7 @@ def decide_retry(
     if outcome.infrastructure:
         before = run.infrastructure_retries - 1
         return RetryAt(now if before < 0 else now + _delay(before, jitter))
-    # In this order a floor that is no number counts as the longest.
+    # In this order NaN counts as the longest delay.
     floor = max(0.0, min(MAX_FLOOR.total_seconds(), outcome.not_before_s))
     return RetryAt(now + max(_delay(run.retries, jitter), timedelta(seconds=floor)))
 

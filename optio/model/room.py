@@ -1,8 +1,8 @@
-"""Room: where agents run there may be none for another one, and then runs wait in the queue. Pure.
+"""Room: the capacity where agents run may be used up, and then runs wait in the queue. Pure.
 
-A task whose run found no room is *short of room*: one run at a time tries whether there is room again, the others wait. Tries
-come less and less often, and sooner when a run has ended, for that may have made room. After the first that succeeds, runs
-start one, one, two, eight at a time: what is full again is found out by few.
+A task whose run found no room is *short of room*: one run at a time tries whether there is room again, the others wait. The
+pauses between tries grow, and end early when a run ends, which may have made room. After the first success, runs start one,
+one, two, four, eight at a time, so that few runs find out that the place is full again.
 """
 
 from dataclasses import dataclass
@@ -10,20 +10,20 @@ from datetime import datetime, timedelta
 
 FIRST_PAUSE = timedelta(seconds=5)
 MAX_PAUSE = timedelta(seconds=60)
-# The pod of a run that has ended is taken away, and its share of the quota is free, a moment later.
+# A run's pod is deleted, and its share of the quota becomes free, a moment after the run's end.
 DELAY_AFTER_RUN_END = timedelta(seconds=2)
-# Two tries of different tasks are at least so far apart, however many tasks are short of room.
+# The least time between tries of different tasks, however many tasks are short of room.
 MIN_TRY_INTERVAL = timedelta(seconds=2)
-# A task that began so many runs since it was short of room is so no more.
+# A shortage is over when this many runs of the task have begun since.
 STARTS_TO_END_SHORTAGE = 6
-# A try that has not ended after this time has its room, and waits for something else, such as its image.
+# A try that lasts longer has found room, and waits for something else, such as its image.
 MAX_TRY_DURATION = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delay:
-    """Why an agent has not begun, though nothing may be wrong with its run. `reason` is a machine word; `message` is for
-    people, with the cure. With `patience` time is no cure, as far as can be seen: who has waited for so long gives up."""
+    """The reason why an agent has not begun, though its run may be sound. `reason` is a machine word; `message` is for people,
+    with the cure. `patience` is set where waiting will probably not help: a run that has waited for so long gives up."""
 
     reason: str
     message: str
@@ -32,9 +32,9 @@ class Delay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shortage:
-    """That a task is short of room in a place since `since`: why, and when that was found last (`at`). The next try is due at
-    `due`. `begun` counts the runs that began since then, `starting` those that are about to. `ends_help`: room may come by
-    the end of a run."""
+    """A task that has been short of room in a place since `since`, with the last reason and when it was found (`at`). The next
+    try is due at `due`. `begun` counts the runs that began since, `starting` those about to. `ends_help` says that the end of
+    another run may make room."""
 
     task_id: str
     place: str
@@ -48,16 +48,17 @@ class Shortage:
     ends_help: bool = True
 
     def is_due(self, now: datetime) -> bool:
-        """Whether a run may try; what was found in the future was found before the clock was set back."""
+        """Return whether a run may try now. A shortage found in the future means that the clock was set back, and counts as
+        due."""
         return self.due <= now or self.at > now
 
     @property
     def at_once(self) -> int:
-        """How many runs may be starting at the same time, now that some have begun."""
+        """Return how many runs may be starting at the same time: it doubles with each run that has begun since the shortage."""
         return 1 << max(0, self.begun - 1)
 
 
 def pause_before_try(tries: int) -> timedelta:
-    """How long to wait after so many tries in a row that found no room: 5 s, doubled each time, at most a minute."""
+    """Return the pause after `tries` tries in a row without room: 5 s, doubled each time, at most a minute."""
     doubled: timedelta = FIRST_PAUSE * 2 ** min(max(0, tries - 1), 10)
     return min(doubled, MAX_PAUSE)

@@ -1,4 +1,5 @@
-"""Routes: the path of keys and indices to a value inside a document."""
+"""Routes: the path of keys and indices to a value inside a document, such as `("triggers", 1, "config")`. Diagnostics and API
+problems locate values by them."""
 
 from typing import Any
 
@@ -6,12 +7,12 @@ Route = tuple[str | int, ...]
 
 
 def pointer(route: Route) -> str:
-    """RFC 6901 JSON Pointer; the whole document is the empty string."""
+    """Return the RFC 6901 JSON Pointer of a route; the whole document is the empty string."""
     return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in route)
 
 
 def show(route: Route) -> str:
-    """For people: `triggers[1].config.path`."""
+    """Return a route for people: `triggers[1].config.path`."""
     text = ""
     for step in route:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
@@ -19,7 +20,7 @@ def show(route: Route) -> str:
 
 
 def value_at(value: Any, route: Route) -> Any:
-    """What stands there; None where the route leads nowhere (a validator's leaves out empty names)."""
+    """Return the value at a route; None where the route leads nowhere (routes of the validator omit empty names)."""
     for step in route:
         if isinstance(value, dict):
             value = value.get(step)

@@ -1,38 +1,43 @@
-"""Runs and attempts as plain data, and the one table of what may follow what."""
+"""Runs, attempts, log lines and usage as plain data, and the one table of state changes that are allowed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
+
+from optio.model.pool import StartKind
+
+# The origin of a run: a person or program through the API or CLI, a slot of its schedule, or a delivery to its webhook.
+RunTrigger = Literal["manual", "schedule", "webhook"]
 
 
 class RunState(StrEnum):
-    """Where a run is."""
+    """The state of a run. `completed`, `failed` and `cancelled` are final, but a failed run may be retried by hand."""
 
-    QUEUED = "queued"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
+    QUEUED = "queued"  # accepted, or to be tried again, and not claimed by a worker
+    RUNNING = "running"  # claimed by a worker
+    COMPLETED = "completed"  # ended with success
+    FAILED = "failed"  # ended, and not tried again by itself
+    CANCELLED = "cancelled"  # ended on request
 
     @property
     def terminal(self) -> bool:
-        """Nothing happens to it any more by itself."""
+        """Return whether nothing more happens to the run by itself."""
         return self in (RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED)
 
 
 class RunChange(StrEnum):
-    """What may happen to a run."""
+    """The changes that `TRANSITIONS` allows or forbids for each state of a run; they are not stored."""
 
-    CLAIM = "claim"
-    COMPLETE = "complete"
-    FAIL = "fail"
-    RETRY = "retry"
-    DEFER = "defer"
-    CANCEL = "cancel"
-    RETRY_BY_HAND = "retry-by-hand"
+    CLAIM = "claim"  # a worker takes the run
+    COMPLETE = "complete"  # its attempt succeeded
+    FAIL = "fail"  # its attempt failed, and no retry is left
+    RETRY = "retry"  # its attempt failed, and another one follows
+    DEFER = "defer"  # there was no room for its agent
+    CANCEL = "cancel"  # a person, or a newer run with its key, ended it
+    RETRY_BY_HAND = "retry-by-hand"  # a person queued the failed run again
 
 
 TRANSITIONS: Mapping[tuple[RunState, RunChange], RunState] = {
@@ -48,13 +53,14 @@ TRANSITIONS: Mapping[tuple[RunState, RunChange], RunState] = {
 
 
 def next_state(state: RunState, change: RunChange) -> RunState | None:
-    """The state that follows, or None when the change is not allowed."""
+    """Return the state that follows a change, or None when the table forbids it."""
     return TRANSITIONS.get((state, change))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens. `output` includes `reasoning`; `cached` is not in `fresh`."""
+    """Tokens by sort. `output` includes `reasoning`; `fresh` is input that was neither read from the cache (`cached`) nor
+    written to it (`cache_write`)."""
 
     fresh: int = 0
     cached: int = 0
@@ -73,11 +79,11 @@ class Usage:
 
     @property
     def total(self) -> int:
-        """All tokens, each once."""
+        """Return all tokens, each counted once: reasoning tokens are part of the output."""
         return self.fresh + self.cached + self.cache_write + self.output
 
     def to_json(self) -> dict[str, int]:
-        """camelCase, as the API speaks."""
+        """Return the tokens with camelCase keys, as the API and the store write them."""
         return {
             "fresh": self.fresh,
             "cached": self.cached,
@@ -88,7 +94,7 @@ class Usage:
 
     @classmethod
     def from_json(cls, data: Mapping[str, int] | None) -> "Usage":
-        """Inverse of `to_json`; None is no usage."""
+        """Rebuild a usage from `to_json`; None and missing keys count as zero."""
         data = data or {}
         return cls(
             fresh=data.get("fresh", 0),
@@ -100,16 +106,17 @@ class Usage:
 
 
 class CostSource(StrEnum):
-    """Where a cost figure comes from."""
+    """The origin of a cost figure, the most reliable first."""
 
-    CLI = "cli"
-    PRICES = "prices"
-    ESTIMATE = "estimate"
+    CLI = "cli"  # the agent reported it
+    PRICES = "prices"  # computed from reported tokens and list prices
+    ESTIMATE = "estimate"  # computed from an estimate of the tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meter:
-    """What an attempt has used so far. `turns` and `cost` are None where the agent does not say."""
+    """The resources that an attempt has used so far. `turns` and `cost` (US dollars) are None where the agent does not report
+    them."""
 
     usage: Usage = Usage()
     turns: int | None = None
@@ -120,7 +127,8 @@ class Meter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How one attempt ended. `reason` is a machine word; `again` says whether a second try can succeed."""
+    """The end of one attempt. `reason` is a machine word, `message` is for people; `again` says whether a second try can
+    succeed, `not_before_s` how many seconds the agent asks to wait before it."""
 
     ok: bool
     reason: str
@@ -129,13 +137,14 @@ class Outcome:
     not_before_s: float = 0.0
     text: str | None = None
     output: Any = None
-    # Our own fault or the machine's: repeated without touching the task's `maxRetries`.
+    # A failure of Optio or the machine: repeated without counting against the task's `maxRetries`.
     infrastructure: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One execution that was asked for. `params` are effective: defaults filled in."""
+    """One requested execution of a task, as the store keeps it. `params` have their defaults filled in; `meter` is the total of
+    all attempts; `fence` grows with every claim, and only the holder of the newest may change the run."""
 
     id: str
     seq: int
@@ -146,7 +155,7 @@ class Run:
     state: RunState
     reason: str
     message: str
-    trigger: str
+    trigger: RunTrigger
     slot: datetime | None
     delivery_id: str | None
     params: Mapping[str, Any]
@@ -173,7 +182,7 @@ class Run:
 
     @property
     def duration_s(self) -> float | None:
-        """Seconds between start and end."""
+        """Return the seconds from start to end; None until the run has both."""
         if self.started_at is None or self.ended_at is None:
             return None
         return (self.ended_at - self.started_at).total_seconds()
@@ -181,7 +190,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class AgentPod:
-    """The Kubernetes pod of an attempt; `node` is None until the cluster has chosen one."""
+    """The Kubernetes pod of an attempt; `node` is None until the cluster has scheduled it."""
 
     namespace: str
     name: str
@@ -193,15 +202,15 @@ class AgentPod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One try at a run, with its own log, cost and end. `began` is how: as a `process`, or in a `cold` or `warm` place. `pod`
-    is None for processes."""
+    """One try at a run, with its own log, cost and end. `began` says how its agent started: as a `process`, or in a `cold` or
+    `warm` pod. `pod` is None for processes."""
 
     run_id: str
     number: int
     worker: str
     started_at: datetime
     agent_started_at: datetime | None
-    began: str | None
+    began: StartKind | None
     ended_at: datetime | None
     ok: bool | None
     reason: str | None
@@ -215,7 +224,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One change of a run's state."""
+    """One change of a run's state, with the reason and the actor (a user, a worker, a scheduler) who made it."""
 
     run_id: str
     seq: int
@@ -228,19 +237,19 @@ class Event:
 
 
 class LogKind(StrEnum):
-    """What a log line is."""
+    """The kinds of log lines."""
 
-    TEXT = "text"  # what the agent says
+    TEXT = "text"  # the agent's own messages
     TOOL = "tool"  # a tool call
-    RESULT = "tool-result"  # what the tool answered
+    RESULT = "tool-result"  # a tool's answer
     OUTPUT = "output"  # raw standard output
     STDERR = "stderr"
-    SYSTEM = "system"  # Optio's own words
+    SYSTEM = "system"  # Optio's own messages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
-    """One line, as bytes without its newline; `seq` is the run's cursor, counted over all attempts."""
+    """One log line, as bytes without the newline. `seq` is its cursor in the run, counted over all attempts."""
 
     kind: LogKind
     data: bytes
@@ -250,13 +259,13 @@ class LogLine:
 
     @property
     def text(self) -> str:
-        """Readable and reversible: what is no UTF-8 stands as `\\xNN`."""
+        """Return the line as text, readable and reversible: bytes that are not UTF-8 become escapes of two hex digits."""
         return self.data.decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Part of a list, and the cursor that continues it (None at the end)."""
+    """Part of a list, and the cursor that continues it (None on the last page)."""
 
     items: list[Any] = field(default_factory=list)
     next: str | None = None

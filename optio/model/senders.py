@@ -1,10 +1,10 @@
-"""Webhook senders: how each one signs, names the event and numbers its deliveries. A table, without any behaviour.
+"""Webhook senders: how each one signs, names the event and numbers its deliveries. A table without behaviour.
 
-`optio.runs.signature` verifies and signs by it. `optio check`, `optio hook`, `optio test` and the JSON Schema read it too, so
-that a new sender is a new row here, a value of `trigger.Scheme`, and a row in README's table.
+`optio.runs.signature` verifies and signs by it. `optio check`, `optio hook`, `optio test` and the JSON Schema read it too: a
+new sender is a new row here, a value of `trigger.Scheme`, and a row in README's table.
 
-A signature is an HMAC-SHA256, keyed by the secret, over the parts of `signed` and then the body. Only GitLab's secret token is
-none: there the header carries the secret itself.
+A signature is an HMAC-SHA256, keyed by the secret, over the parts of `signed` and then the body. The one exception is GitLab's
+secret token, where the header carries the secret itself.
 """
 
 from collections.abc import Mapping
@@ -19,19 +19,19 @@ SIGNING_PREFIX = "whsec_"
 
 
 class InHeader(Struct, frozen=True):
-    """A value in a header; `name` is spelled as the sender spells it."""
+    """A value in a request header; `name` is spelled as the sender spells it."""
 
     name: str
 
 
 class InSignature(Struct, frozen=True):
-    """A value in an entry of the signature header: `t=1700000000` has the key `t`."""
+    """A value in one entry of the signature header: in `t=1700000000` it has the key `t`."""
 
     key: str
 
 
 class InBody(Struct, frozen=True):
-    """A value in the JSON body, at a JSONPath."""
+    """A value in the JSON body, found by a JSONPath such as `$.event.id`."""
 
     path: str
 
@@ -41,7 +41,7 @@ Stamp = InHeader | InSignature
 
 
 class Sender(Struct, frozen=True, kw_only=True):
-    """One row. Of `event` and `delivery` the first place that holds a value counts."""
+    """The conventions of one sender. Of the places in `event` and `delivery` the first that holds a value counts."""
 
     name: str
     """Who sends, as people call it."""
@@ -73,7 +73,7 @@ class Sender(Struct, frozen=True, kw_only=True):
 
     @property
     def can_be_stale(self) -> bool:
-        """Whether a signature can cover a time stamp."""
+        """Return whether a signature can cover a timestamp, so that old requests can be refused."""
         return self.timestamp is not None or (self.signing is not None and self.signing.timestamp is not None)
 
 
@@ -128,7 +128,7 @@ SENDERS: Mapping[Scheme, Sender] = {
         header="X-Gitlab-Token",
         encoding="token",
         event=_GITLAB_EVENT,
-        # `X-Gitlab-Event-UUID` is no id: webhooks that cause each other share it.
+        # `X-Gitlab-Event-UUID` is not unique: webhooks that cause each other share it.
         delivery=(_RETRIED,),
         signing=replace(_STANDARD, name="GitLab", event=_GITLAB_EVENT),
     ),
@@ -184,7 +184,7 @@ SENDERS: Mapping[Scheme, Sender] = {
 
 
 def sender_of(config: WebhookConfig) -> Sender:
-    """The row of a webhook's scheme, with what the webhook itself says about it."""
+    """Return the row of a webhook's scheme, with the headers and encoding that the webhook itself configures."""
     row = SENDERS[config.scheme]
     if config.scheme == "hmac":
         row = replace(row, encoding=config.signature_encoding, header=config.signature_header or row.header)

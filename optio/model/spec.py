@@ -1,7 +1,7 @@
 """Spec: a mapping of a file as a type. Keys in camelCase, none that is unknown, nothing converted.
 
 All that a type asks of a value can be read from it, so that a reader of files finds everything that is wrong at once
-(`compiler.misfits`). Patterns end in `\\Z`: `$` lets a line break pass. What may be a text or a list has no pattern: msgspec
+(`compiler.validation`). Patterns end in `\\Z`: `$` lets a line break pass. What may be a text or a list has no pattern: msgspec
 0.22 frees such a pattern as if it were a type, and the interpreter crashes at its end.
 """
 
@@ -19,7 +19,7 @@ NOT_BLANK = r"\S"
 _NAME = r"^[A-Za-z_][A-Za-z0-9_]*\Z"
 
 Text = Annotated[str, Meta(pattern=NOT_BLANK)]
-# Numbers within bounds of `text.duration` and `text.money`, which read what fits here.
+# These patterns accept what `text.parse_duration` and `text.parse_money` can read.
 Duration = Annotated[str, Meta(pattern=r"^(?=.*[1-9])([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?\Z")]
 ReplayWindow = Annotated[str, Meta(pattern=r"^(none|(?=.*[1-9])([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?)\Z")]
 Money = Annotated[str, Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,4})?\Z")]
@@ -35,35 +35,37 @@ _built: set[type] = set()
 
 
 def portable(pattern: str) -> str:
-    """The pattern as other readers of regular expressions write it, for whom `$` is the end."""
+    """Return the pattern in the syntax of other regular expression engines, for which `$` is the end of the text."""
     return pattern.replace(r"\Z", "$")
 
 
 class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """A mapping of a file."""
+    """A mapping in a file, as a type: camelCase keys, unknown keys refused, nothing converted. Subclasses document each key,
+    and these texts become the JSON Schema and editor hovers."""
 
     @classmethod
     def of(cls: type[S], value: Any) -> S:
-        """From what JSON can say; raises ValueError, which names the first thing that does not fit."""
+        """Build the type from a JSON value; raise ValueError, which names the first value that does not fit."""
         if cls not in _built:
             _build(cls)
         return msgspec.convert(value, cls)
 
     def replace(self: S, **changes: Any) -> S:
-        """The same with other values for some attributes; they are not looked at."""
+        """Return a copy with other values for some attributes; they are not validated."""
         return msgspec.structs.replace(self, **changes)
 
 
 def _build(model: type[Spec]) -> None:
-    """msgspec takes a type apart when it first meets it, and crashes where another thread meets it meanwhile."""
+    """Prepare a type under a lock: msgspec inspects a type when it first meets it, and crashes where two threads do so at
+    once."""
     with _building:
         msgspec.json.Decoder(model)
         _built.add(model)
 
 
 class SpecKey(msgspec.Struct, frozen=True):
-    """A key of a mapping: how it is written, and the attribute that it leads to. `default` is NODEFAULT where it must be
-    given."""
+    """A key of a mapping: its spelling in files, its attribute, annotation and default. `default` is NODEFAULT where the key is
+    required."""
 
     written: str
     name: str
@@ -73,7 +75,7 @@ class SpecKey(msgspec.Struct, frozen=True):
 
 @lru_cache(maxsize=64)
 def keys_of(model: type[Spec]) -> tuple[SpecKey, ...]:
-    """All of a mapping, in their order; first the one that tells of which kind it is, if it has one."""
+    """Return all keys of a mapping in their order, headed by the key that selects its kind (`type`) if it has one."""
     kind = model.__struct_config__.tag_field
     fields = msgspec.structs.fields(model)
     return (
@@ -86,12 +88,13 @@ def keys_of(model: type[Spec]) -> tuple[SpecKey, ...]:
 
 
 def names_of(model: type[Spec]) -> list[str]:
-    """The keys of a mapping as a file has them."""
+    """Return the keys of a mapping as files spell them."""
     return [key.written for key in keys_of(model)]
 
 
 def to_json(spec: Spec, *, defaults: bool = True) -> dict[str, Any]:
-    """What `of` reads, without what is None, and if they are not wanted without values that are the default."""
+    """Return the mapping that `of` reads, without values that are None, and with `defaults=False` without those that equal
+    their default."""
     found: dict[str, Any] = {}
     for key in keys_of(type(spec)):
         value = getattr(spec, key.name)

@@ -1,4 +1,4 @@
-"""Small text values: slugs, durations, money."""
+"""Small text values of task files and settings: slugs, durations (`1h30m`) and amounts of money."""
 
 import re
 import unicodedata
@@ -11,17 +11,18 @@ _DURATION = re.compile(r"(?:(\d{1,5})h)?(?:(\d{1,5})m)?(?:(\d{1,6})s)?", re.ASCI
 
 
 def slug(name: str) -> str:
-    """The id that a name leads to: `Weekly Security Report` -> `weekly-security-report`. Empty if nothing is left."""
+    """Return the id that a name leads to: `Weekly Security Report` becomes `weekly-security-report`. Empty if no letter or
+    digit is left."""
     folded = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", folded).strip("-")
 
 
 @lru_cache(maxsize=1024)
 def parse_duration(text: str) -> timedelta:
-    """`90s`, `20m`, `1h30m`; raises ValueError for anything else, and for zero."""
+    """Return the length of a text such as `90s`, `20m` or `1h30m`; raise ValueError for anything else, and for zero."""
     found = _DURATION.fullmatch(text)
     if not text or not found:
-        raise ValueError(f"`{text}` is no duration")
+        raise ValueError(f"invalid duration `{text}`: write numbers and units, such as `90s`, `20m` or `1h30m`")
     hours, minutes, seconds = (int(part or 0) for part in found.groups())
     span = timedelta(hours=hours, minutes=minutes, seconds=seconds)
     if not span:
@@ -30,14 +31,14 @@ def parse_duration(text: str) -> timedelta:
 
 
 def format_duration(length: timedelta) -> str:
-    """The shortest text that `duration` reads as this, to the second: `90m` is written `1h30m`."""
+    """Return the shortest text that `parse_duration` reads as this length, to the second: 90 minutes become `1h30m`."""
     minutes, seconds = divmod(int(length.total_seconds()), 60)
     hours, minutes = divmod(minutes, 60)
     return "".join(f"{number}{unit}" for number, unit in ((hours, "h"), (minutes, "m"), (seconds, "s")) if number) or "0s"
 
 
 def format_roughly(length: timedelta) -> str:
-    """For people, in one unit of which there are two at least: `7 days`, `36 hours`, `90 seconds`."""
+    """Return a length for people, in the largest unit of which it has at least two: `7 days`, `36 hours`, `90 seconds`."""
     for unit, size in (("days", timedelta(days=1)), ("hours", timedelta(hours=1)), ("minutes", timedelta(minutes=1))):
         if length >= 2 * size:
             return f"{length / size:.3g} {unit}"
@@ -46,10 +47,10 @@ def format_roughly(length: timedelta) -> str:
 
 @lru_cache(maxsize=1024)
 def parse_money(text: str) -> Decimal:
-    """US dollars with at most four decimals, as a decimal string; raises ValueError."""
+    """Return an amount of US dollars written with at most four decimals (`2.50`); raise ValueError for anything else."""
     if not re.fullmatch(r"\d{1,9}(?:\.\d{1,4})?", text, re.ASCII):
-        raise ValueError(f'`{text}` is no amount: write digits with at most four decimals, such as "2.50"')
+        raise ValueError(f'invalid amount `{text}`: write digits with at most four decimals, such as "2.50"')
     try:
         return Decimal(text)
-    except InvalidOperation as err:  # unreachable by the pattern; kept so that the contract does not hang on a regex
+    except InvalidOperation as err:  # unreachable by the pattern; kept so that the contract does not depend on it
         raise ValueError(str(err)) from err

@@ -1,7 +1,7 @@
-"""Trace context (W3C): which trace a run belongs to, and the ids of its spans.
+"""Trace context (W3C): the trace that a run belongs to, and the ids of its spans.
 
-The ids follow from the run alone. Whoever ends an attempt, on whatever machine, gives its spans the same ids as the worker
-that began it and died; and the agent was told the right parent before anybody knew how it would end.
+The ids are derived from the run's id alone. So whoever ends an attempt, on whatever machine, gives its spans the same ids as
+the worker that began it and died, and the agent can be given its parent span before anyone knows how the attempt ends.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ _SAMPLED = 1
 
 @dataclass(frozen=True, slots=True)
 class TraceContext:
-    """A span's place: its trace, itself, and whether the trace is kept. Ids are lower-case hexadecimal."""
+    """The identity of one span: its trace, its own id, and whether the trace is sampled. Ids are lower-case hexadecimal."""
 
     trace_id: str
     span_id: str
@@ -22,12 +22,13 @@ class TraceContext:
 
     @property
     def header(self) -> str:
-        """As `traceparent` carries it."""
+        """Return the context as the value of a `traceparent` header."""
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
 
 
 def parse(text: str | None) -> TraceContext | None:
-    """What a `traceparent` says; None for one that says nothing that may be used."""
+    """Return the context of a `traceparent` header; None where the header is malformed, of the forbidden version or all
+    zero."""
     found = _HEADER.fullmatch(text or "")
     if found is None:
         return None
@@ -38,18 +39,18 @@ def parse(text: str | None) -> TraceContext | None:
 
 
 def clean(text: str | None) -> str | None:
-    """A `traceparent` from outside, in our words; None for one that is none."""
+    """Return a `traceparent` from outside in canonical form; None where it is malformed."""
     found = parse(text)
     return None if found is None else found.header
 
 
 def trace_id(run_id: str) -> str:
-    """The trace of a run that came without one."""
+    """Return the trace id of a run that came without a `traceparent`."""
     return _digest(run_id, "trace", 32)
 
 
 def span_id(run_id: str, name: str) -> str:
-    """The id of the run's span with this name, which is unique within the run."""
+    """Return the id of the run's span with this name, which must be unique within the run."""
     return _digest(run_id, name, 16)
 
 

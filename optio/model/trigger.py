@@ -1,4 +1,4 @@
-"""Triggers: what may start a run. At most one of each type in a task."""
+"""Triggers: the events that may start a run, as task files configure them. A task has at most one of each type."""
 
 from datetime import timedelta
 from typing import Annotated, Literal
@@ -13,109 +13,110 @@ Overlap = Literal["queue", "skip"]
 # Each is a row of `senders.SENDERS`.
 Scheme = Literal["optio", "github", "gitlab", "gitea", "slack", "stripe", "pagerduty", "standard-webhooks", "hmac"]
 
-# No usual period of a sender: a daily one with a constant body finds out at once, and a weekly one is never affected.
+# Longer than a day and shorter than a week: a daily sender with a constant body notices at once, a weekly one is not affected.
 DEFAULT_REPLAY_WINDOW = "72h"
 
 
 class SecretRef(Spec, frozen=True, kw_only=True):
-    """A secret by name; its value never stands in a task file."""
+    """A secret by name; task files never contain its value."""
 
     name: SecretName
     """The name of the secret."""
 
 
 class ManualConfig(Spec, frozen=True, kw_only=True):
-    """Nothing to set: any caller with the operator role may start the task."""
+    """There is nothing to configure: any caller with the operator role may start the task."""
 
 
 class _Trigger(Spec, frozen=True, tag_field="type"):
     @property
     def type(self) -> str:
-        """`manual`, `schedule` or `webhook`."""
+        """Return the type: `manual`, `schedule` or `webhook`."""
         return str(self.__struct_config__.tag)
 
 
 class ManualTrigger(_Trigger, frozen=True, kw_only=True, tag="manual"):
-    """Started on demand, by the API, the CLI or the dashboard."""
+    """Starts runs on demand, through the API, the CLI or the dashboard."""
 
     enabled: bool = True
     """Whether it may start runs."""
     config: ManualConfig = field(default_factory=ManualConfig)
-    """Nothing to set."""
+    """There is nothing to configure."""
 
 
 class ScheduleConfig(Spec, frozen=True, kw_only=True):
-    """When to fire, in which zone, with which parameters, and what happens to slots that were missed or overlap."""
+    """A cron schedule: its zone, its parameters, and how missed and overlapping times are handled."""
 
     cron_expression: Text
-    """Five fields: minute, hour, day of month, month, day of week. `@daily` and its like too."""
+    """Five fields: minute, hour, day of month, month, day of week; or a preset such as `@daily`."""
     timezone: Text = "UTC"
-    """IANA name of the zone that the fields are read in: `Europe/Berlin`."""
+    """The IANA name of the zone in which the fields are read: `Europe/Berlin`."""
     param_mapping: Mapping = {}
-    """The parameters of every run, as fixed values."""
+    """The parameters of every run, as constant values."""
     misfire: Misfire = "last"
-    """What happens to times that passed while nothing was running: run the last one, none, or all."""
+    """The times that passed while no scheduler was running: run the `last` one, `skip` them, or run `all`."""
     max_catch_up: Annotated[int, Meta(ge=1, le=1000)] = 10
-    """With `misfire: all`: the most runs that are caught up."""
+    """With `misfire: all`: the most missed runs that are started."""
     overlap: Overlap = "queue"
-    """What happens when the run before has not ended: wait in the queue, or skip."""
+    """When the previous run has not ended: `queue` the next one behind it, or `skip` it."""
 
 
 class ScheduleTrigger(_Trigger, frozen=True, kw_only=True, tag="schedule"):
-    """Started by the clock."""
+    """Starts runs at scheduled times."""
 
     enabled: bool = True
     """Whether it may start runs."""
     config: ScheduleConfig
-    """When, and with what."""
+    """The schedule, and the parameters of its runs."""
 
 
 class WebhookConfig(Spec, frozen=True, kw_only=True):
-    """Where an HTTP POST arrives, how it proves its sender, and what it hands to the run."""
+    """A webhook: its URL, how requests prove their sender, and the parameters that they give to runs."""
 
     path: Text
     """The last part of the URL `/api/hooks/{path}`: a-z, 0-9 and dashes."""
     secret: SecretRef | None = None
-    """The secret that signs deliveries, by name: `{name: MY_SECRET}`."""
+    """The secret by which the sender signs, by name: `{name: MY_SECRET}`."""
     previous_secret: SecretRef | None = None
-    """The secret before a rotation; it is still accepted."""
+    """The previous secret, which is still accepted during a rotation."""
     unsigned: bool = False
-    """Take deliveries from anybody: there is no secret."""
+    """Accept requests without a secret, from anybody who knows the URL."""
     scheme: Scheme = "optio"
-    """How deliveries are signed."""
+    """The signature scheme of the sender."""
     signature_header: HeaderName | None = None
-    """With `scheme: hmac`: the header that carries the signature; `X-Signature` if none is given."""
+    """With `scheme: hmac`: the header with the signature; `X-Signature` by default."""
     signature_encoding: Literal["hex", "base64"] = "hex"
-    """With `scheme: hmac`: how the signature is written."""
+    """With `scheme: hmac`: the encoding of the signature."""
     delivery_header: HeaderName | None = None
-    """The header that carries the id of a delivery, for senders that repeat themselves."""
+    """The header with the id of a delivery, by which repeated deliveries are recognised."""
     replay_window: ReplayWindow | None = None
-    """How long the same signed body under another delivery id is a replay, which starts no run: `72h` by default, or `none`."""
+    """During this time the same signed body with another delivery id is a replay and starts no run: `72h`, or `none`."""
     events: list[Text] | None = None
-    """The event names that start a run, as the sender writes them; all others are accepted and ignored."""
+    """The event names that start a run, as the sender writes them. All others are accepted and ignored."""
     event_header: HeaderName | None = None
     """With `scheme: hmac`: the header that names the event."""
     event_path: Text | None = None
-    """With `scheme: hmac`: the JSONPath that names the event in the body."""
+    """With `scheme: hmac`: the JSONPath of the event's name in the body."""
     when: Text | None = None
-    """A filter over the payload: `@.action == 'opened'`."""
+    """A filter on the payload, such as `@.action == 'opened'`; others are accepted and ignored."""
     param_mapping: Mapping | None = None
-    """JSONPath into the payload for each parameter, or `{literal: VALUE}`. Without it the whole body is the parameters."""
+    """For each parameter a JSONPath into the payload, or `{literal: VALUE}`. Without a mapping the body itself is the
+    parameters."""
 
     @property
     def replay_span(self) -> timedelta | None:
-        """`replayWindow` as a duration; None for `none`."""
+        """Return `replayWindow` as a duration, its default included; None for `none`."""
         written = self.replay_window or DEFAULT_REPLAY_WINDOW
         return None if written == "none" else text.parse_duration(written)
 
 
 class WebhookTrigger(_Trigger, frozen=True, kw_only=True, tag="webhook"):
-    """Started by a signed HTTP POST to `/api/hooks/{path}`."""
+    """Starts a run for each signed HTTP POST to `/api/hooks/{path}`."""
 
     enabled: bool = True
     """Whether it may start runs."""
     config: WebhookConfig
-    """Where, from whom, and what is taken."""
+    """The URL, the sender and the mapping of the webhook."""
 
 
 Trigger = ManualTrigger | ScheduleTrigger | WebhookTrigger

@@ -1,6 +1,7 @@
-"""Words of strangers on their way into a prompt.
+"""Untrusted input: payload fields in which strangers can write text that reaches a prompt.
 
-A signature proves who delivered, not who wrote: the title of an issue on a public repository is anybody's.
+A signature proves who delivered a payload, not who wrote its fields: anybody can write the title of an issue in a public
+repository, and with it instructions to an agent.
 """
 
 import re
@@ -8,8 +9,8 @@ import re
 from optio.model.prompt import placeholders
 from optio.model.task import TaskSpec
 
-# What strangers write, in the payloads of GitHub, GitLab, Sentry, Alertmanager, Jira, Linear, Slack, mail and their like: the
-# last name of a path, or one above it.
+# Fields that strangers write, in payloads of GitHub, GitLab, Sentry, Alertmanager, Jira, Linear, Slack, mail and the like: the
+# last name of a path, or (below) one above it.
 _UNTRUSTED_NAMES = frozenset(
     {
         *("title", "display_title", "body", "message", "description", "text", "content", "comment", "summary", "subject"),
@@ -25,8 +26,8 @@ _TEXTLESS_TYPES = ("integer", "number", "boolean")
 
 
 def untrusted_params(spec: TaskSpec, prompt: str) -> dict[str, str]:
-    """The parameters of the prompt that the webhook fills with what strangers write, unbounded, each with its path in the
-    payload. A program takes no instructions from its input: none reaches it."""
+    """Return the prompt's parameters that the webhook fills with free text of strangers, each with its JSONPath in the payload.
+    `command` tasks give none, since programs take no instructions from their input."""
     if spec.webhook is None or spec.agent_runtime == "command":
         return {}
     used, mapping = set(placeholders(prompt)), spec.webhook.config.param_mapping or {}
@@ -37,7 +38,7 @@ def untrusted_params(spec: TaskSpec, prompt: str) -> dict[str, str]:
 
 def _is_untrusted(path: str) -> bool:
     steps = [a or b for a, b in _STEP.findall(path)] if path.startswith("$") else []
-    # Who pushes to a branch may write to the repository; who proposes one from elsewhere need not.
+    # A pushed branch was named by somebody with write access; the branch of a pull request need not be.
     proposed = steps[-2:] == ["head", "ref"]
     return bool(steps) and (steps[-1] in _UNTRUSTED_NAMES or proposed or any(step in _UNTRUSTED_PARENTS for step in steps[:-1]))
 

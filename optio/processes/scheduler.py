@@ -261,7 +261,7 @@ class Scheduler:
         if firing.runs and not started:
             return
         fresh = [run for run in firing.runs if run.id in started]
-        verdicts = Counter(each.verdict for each in firing.verdicts if each.verdict != "fired")
+        verdicts: Counter[str] = Counter(each.verdict for each in firing.verdicts if each.verdict != "fired")
         verdicts["fired"] = len(fresh)
         if firing.skipped is not None:
             verdicts[firing.skipped.verdict] += firing.skipped.count or 0

@@ -5,21 +5,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from optio.errors import Invalid
 from optio.model.registry import CompiledTask
 from optio.model.trigger import ScheduleConfig
 from optio.runs.submit import prepare_run
 from optio.scheduling import cron
-from optio.store.values import ClosedSchedule, Firing, NewRun, ScheduleRow, SkippedSlots, SlotVerdict
+from optio.store.values import ClosedSchedule, Firing, NewRun, ScheduleRow, SkippedSlots, SlotOutcome, SlotVerdict
 
 # A slot counts as missed, not late, if no scheduler processed it for so long.
 MISSED_AFTER = timedelta(seconds=60)
 _MOMENT = timedelta(seconds=1)
 # Slots of one step that get a row of their own; older ones are stored as one row with a count.
 MAX_VERDICTS = 1000
-SUPERSEDED = "superseded"
+SUPERSEDED: Final = "superseded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def plan_step(
         notes.append(f"schedule of `{task.id}`: {number} slots were missed since {due.isoformat()}")
     for slot in slots:
         run: NewRun | None = None
-        verdict = "fired" if slot in chosen else "missed"
+        verdict: SlotOutcome = "fired" if slot in chosen else "missed"
         if slot in chosen:
             try:
                 run = _run(task, config.param_mapping, slot, new_id(), generation)
@@ -170,7 +170,7 @@ class _DueSlots:
 
 
 @lru_cache(maxsize=64)
-def _due_slots(expression: str, zone: str, due: datetime, now: datetime, verdict: str) -> _DueSlots:
+def _due_slots(expression: str, zone: str, due: datetime, now: datetime, verdict: SlotOutcome) -> _DueSlots:
     """Return the slots in [due, now]. Cached: many tasks have the same schedule, and computing its slots costs more than the
     rest of the step."""
     # `cron.fires` yields times after its start, and slots are whole minutes: this includes `due` and nothing earlier.

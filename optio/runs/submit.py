@@ -13,6 +13,7 @@ from optio.model import trace
 from optio.model.prompt import length, placeholders, render
 from optio.model.registry import CompiledTask
 from optio.model.route import Route, pointer
+from optio.model.run import RunTrigger
 from optio.store.values import NewRun
 
 MAX_PROMPT_LENGTH = 1 << 20
@@ -27,7 +28,7 @@ def prepare_run(
     given: Mapping[str, Any] | None,
     *,
     new_id: str,
-    trigger: str,
+    trigger: RunTrigger,
     actor: str,
     at: Route = ("params",),
     slot: datetime | None = None,

@@ -1,1 +1,2 @@
-"""When a schedule fires: cron expressions in a zone, nights on which clocks are set, and how many fires meet. Pure."""
+"""Schedule times: cron expressions in a time zone, nights on which clocks are set, and how many schedules fire together. Pure
+functions for the compiler, the scheduler process and the CLI."""

@@ -1,4 +1,5 @@
-"""Fires as a person sees them: on the clock of the schedule's own zone, with what an odd night did to them."""
+"""Fires for people: on the clock of the schedule's own zone, with notes on nights when the clocks are set, grouped into days.
+`optio schedule`, the calendar of `optio plan` and editor hovers use it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +14,12 @@ from optio.scheduling.dst import DstEffect, dst_effect
 from optio.scheduling.zone_transitions import ClockChange, clock_changes
 
 _SECOND = timedelta(seconds=1)
-# How long after the clocks are set something may come that was meant for before.
+# Fires moved by a clock change come at most this long after it.
 _DST_MARGIN = timedelta(hours=3)
 
 
 class TimedTask(NamedTuple):
-    """A task and when it fires."""
+    """A task with its cron expression and zone."""
 
     task_id: str
     expression: str
@@ -26,13 +27,13 @@ class TimedTask(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str]:
-        """Expression and zone: tasks with the same fire together."""
+        """Return expression and zone: tasks with the same key fire together, so their fires are computed once."""
         return self.expression, self.zone
 
 
 @dataclass(frozen=True, slots=True)
 class Fire:
-    """One fire, in the zone's time; `note` says what an odd night did to it."""
+    """One fire, in the zone's time; `note` says what a clock change did to it, and is empty on all other days."""
 
     at: datetime
     note: str = ""
@@ -40,7 +41,7 @@ class Fire:
 
 @dataclass(frozen=True, slots=True)
 class CalendarRow:
-    """What a task does on one day: it fires once at least."""
+    """The fires of one task on one day, of which there is at least one."""
 
     timed: TimedTask
     fires: tuple[Fire, ...]
@@ -48,7 +49,7 @@ class CalendarRow:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """A day on which something fires, by the calendar's own clocks; rows in the order of their first fires."""
+    """A day on which something fires, by the clock of the calendar's own zone; rows are in the order of their first fires."""
 
     date: date
     rows: tuple[CalendarRow, ...]
@@ -56,7 +57,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class ClockChangeNight:
-    """The clocks of a zone are set, and who feels it."""
+    """A night on which the clocks of a zone are set, with the tasks whose fires it changes."""
 
     zone: str
     change: ClockChange
@@ -67,7 +68,8 @@ FiresBySchedule = Mapping[tuple[str, str], Sequence[Fire]]
 
 
 def fires(expression: str, zone: str, after: datetime, until: datetime | None = None) -> Iterator[Fire]:
-    """What comes later than `after`, and not later than `until`, in order; raises CronError before the first one."""
+    """Yield the fires after `after`, up to and including `until` where it is given, in order; raise CronError before the first
+    one."""
     coming = cron.fires(expression, zone, after) if until is None else cron.fires_between(expression, zone, after, until)
     place = ZoneInfo(zone)
     return (
@@ -77,8 +79,11 @@ def fires(expression: str, zone: str, after: datetime, until: datetime | None = 
 
 
 def dst_note(expression: str, local: datetime) -> str:
-    """What the change of the clocks has to do with a fire at this time. Read as if there were no summer time, the expression
-    either has this time of the clock or it does not."""
+    """Return what a clock change has to do with a fire at this local time, or an empty text.
+
+    A time that the clocks show twice is told by its `fold`. A time shortly after the clocks went forward was moved if the
+    expression, read in UTC, does not have that time of the clock.
+    """
     first, second = local.replace(fold=0).utcoffset(), local.replace(fold=1).utcoffset()
     if first is not None and second is not None and first > second:
         which = "second" if local.fold else "first"
@@ -99,19 +104,19 @@ def _is_near_dst(zone: str, at: datetime) -> bool:
 
 @lru_cache(maxsize=1024)
 def _dst_spans(zone: str, year: int) -> tuple[tuple[datetime, datetime], ...]:
-    """The hours about each change that may have to do with this year."""
+    """Return the hours around each clock change that may affect fires of this year."""
     first, last = datetime(year, 1, 1, tzinfo=UTC) - _DST_MARGIN, datetime(year + 1, 1, 1, tzinfo=UTC) + _DST_MARGIN
     spans = [(each.at, abs(each.after - each.before)) for each in clock_changes(zone, first, last)]
     return tuple((at - span, at + max(_DST_MARGIN, span)) for at, span in spans)
 
 
 def fires_by_schedule(schedules: Iterable[TimedTask], after: datetime, until: datetime) -> FiresBySchedule:
-    """All that fires in (after, until]. Tasks with one schedule share what is found."""
+    """Return all fires in (after, until] by expression and zone, so that tasks with equal schedules share them."""
     return {key: tuple(fires(*key, after, until)) for key in dict.fromkeys(timed.key for timed in schedules)}
 
 
 def calendar_days(schedules: Iterable[TimedTask], found: FiresBySchedule, zone: str) -> list[Day]:
-    """What is found of these, by days of this zone."""
+    """Return the given fires by days of this zone, in order; `found` comes from `fires_by_schedule` for the same tasks."""
     place = ZoneInfo(zone)
     parted = {
         key: [(day, tuple(its)) for day, its in groupby(mine, lambda fire: fire.at.astimezone(place).date())]
@@ -128,7 +133,8 @@ def calendar_days(schedules: Iterable[TimedTask], found: FiresBySchedule, zone: 
 
 
 def clock_change_nights(schedules: Iterable[TimedTask], after: datetime, until: datetime) -> list[ClockChangeNight]:
-    """Every change of the clocks of a zone in which something is scheduled, in order."""
+    """Return every clock change in (after, until] of the zones in which something is scheduled, in order, also those that
+    change no fire."""
     by_zone: dict[str, list[TimedTask]] = {}
     for timed in schedules:
         by_zone.setdefault(timed.zone, []).append(timed)

@@ -1,7 +1,9 @@
-"""Herds: more starts in one minute than can begin at once, and for some of the tasks another minute of the same hour.
+"""Schedule collisions: minutes in which more runs start than can begin at once, and a better minute of the same hour for some
+of the tasks.
 
-A task's minute depends on its id: everybody is proposed the same, and one more task changes little. Only who states the
-herd's own minute, and no list or step of minutes, is asked to move.
+The proposed minute depends on the task's id, so everyone is proposed the same, and one more task changes little. Only tasks
+that state the crowded minute itself are asked to move, not those with a list or step of minutes. `optio check` warns by it,
+`optio schedule` prints it.
 """
 
 from collections import Counter
@@ -17,12 +19,12 @@ from optio.scheduling.calendar import FiresBySchedule, TimedTask, fires_by_sched
 
 _MINUTES = 60
 _SECONDS = 60
-# A step with one of these meets every minute of the hour.
+# Steps coprime to 60, with which every minute of the hour is met.
 _STEPS = tuple(step for step in range(1, _MINUTES) if gcd(step, _MINUTES) == 1)
 
 
 class MinuteMove(NamedTuple):
-    """A task, and the expression to write instead of the one it has."""
+    """A proposal for one task: the expression it has, and the one to write instead."""
 
     task_id: str
     old: str
@@ -31,8 +33,8 @@ class MinuteMove(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Collisions:
-    """The `crowded` moments, each with its starts, are those with more than `limit`. `most` start in one minute; with the moves
-    made it would be `then`."""
+    """The minutes in which more than `limit` runs start (`crowded`, each with its number of starts), the most starts in any
+    minute (`most`), and the moves that help. With all moves made the fullest minute would have `then` starts."""
 
     limit: int
     most: int
@@ -44,7 +46,7 @@ class Collisions:
 def find_collisions(
     schedules: Sequence[TimedTask], found: FiresBySchedule, after: datetime, until: datetime, limit: int
 ) -> Collisions:
-    """What starts together in (after, until], which is what was `found`."""
+    """Return the collisions of these schedules in (after, until]; `found` holds their fires in that span."""
     load = count_starts(schedules, found)
     crowded = tuple(sorted((at, number) for at, number in load.items() if number > limit))
     moves = tuple(sorted(spread_minutes(schedules, found, limit))) if crowded else ()
@@ -58,7 +60,7 @@ def find_collisions(
 
 
 def spread_minutes(schedules: Sequence[TimedTask], found: FiresBySchedule, limit: int) -> Iterator[MinuteMove]:
-    """Moves by which fewer start in the fullest minutes: no more than `limit` where there is room for them in their hours."""
+    """Yield moves that empty the fullest minutes, down to `limit` starts where their hours have room for it."""
     load = Counter({round(at.timestamp()): number for at, number in count_starts(schedules, found).items()})
     at: dict[int, list[_TaskGroup]] = {}
     for flock in _task_groups(schedules, found):
@@ -67,9 +69,9 @@ def spread_minutes(schedules: Sequence[TimedTask], found: FiresBySchedule, limit
                 at.setdefault(moment, []).append(flock)
     stuck: set[tuple[str, str]] = set()
     for moment in sorted(at, key=lambda each: (-load[each], each)):
-        # Who fires seldom goes first: that changes least.
+        # Tasks that fire rarely move first: that changes the fewest starts.
         for flock in sorted(at[moment], key=lambda each: (len(each.moments), each.key)):
-            # Whom no other minute would help here, it would not where fewer start.
+            # A task that no other minute helps here is not helped at less crowded moments either.
             if load[moment] > limit and flock.timed and flock.key not in stuck:
                 yield from _moves(flock, moment, load, limit)
                 if load[moment] > limit:
@@ -78,8 +80,8 @@ def spread_minutes(schedules: Sequence[TimedTask], found: FiresBySchedule, limit
 
 @dataclass(frozen=True, slots=True)
 class _TaskGroup:
-    """Tasks of one schedule that states one minute, and the moments at which they fire, in seconds of the epoch. The last of
-    `timed` is the first to go, and then is no longer among them."""
+    """The tasks of one schedule that states a single minute, and the moments at which they fire, in seconds since 1970. The
+    last of `timed` moves first, and is then removed from it."""
 
     key: tuple[str, str]
     minute: int
@@ -94,13 +96,13 @@ def _task_groups(schedules: Sequence[TimedTask], found: FiresBySchedule) -> Iter
     for key, mine in by_key.items():
         minute = cron.expand(key[0]).split()[0]
         if minute.isdigit():
-            # What the clocks have moved, another minute would not move elsewhere.
+            # Without fires that a clock change has moved: another minute would not change those.
             own = [round(fire.at.timestamp()) for fire in found[key] if fire.at.minute == int(minute)]
             yield _TaskGroup(key, int(minute), own, sorted(mine, key=lambda each: _rank(each.task_id)))
 
 
 def _moves(flock: _TaskGroup, moment: int, load: Counter[int], limit: int) -> Iterator[MinuteMove]:
-    """Moves until the moment has no more than `limit`, or nobody is left who would be better off."""
+    """Yield moves until the moment has no more than `limit` starts, or no other minute would be better for any task left."""
     moved = {minute: (minute - flock.minute) * _SECONDS for minute in range(_MINUTES) if minute != flock.minute}
     worst = {minute: max(load[each + by] for each in flock.moments) for minute, by in moved.items()}
     while flock.timed and load[moment] > limit:
@@ -120,7 +122,7 @@ def _moves(flock: _TaskGroup, moment: int, load: Counter[int], limit: int) -> It
 
 
 def count_starts(schedules: Iterable[TimedTask], found: FiresBySchedule) -> Counter[datetime]:
-    """How many start at each moment."""
+    """Return the number of runs that start at each moment, in UTC."""
     load: Counter[datetime] = Counter()
     for key, number in Counter(timed.key for timed in schedules).items():
         for fire in found[key]:
@@ -133,7 +135,7 @@ def _rank(task_id: str) -> bytes:
 
 
 def _preferred_minutes(task_id: str) -> Iterator[int]:
-    """Every minute, in an order of the task's own."""
+    """Yield every minute of an hour, in an order that depends on the task's id alone."""
     rank = _rank(task_id)
     start, step = rank[0] * 256 + rank[1], _STEPS[rank[2] % len(_STEPS)]
     return ((start + step * place) % _MINUTES for place in range(_MINUTES))

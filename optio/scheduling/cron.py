@@ -1,8 +1,8 @@
-"""Cron schedules: five fields, in an IANA zone, with one stated policy for the two odd nights of the year.
+"""Cron schedules: five fields in an IANA zone, with one stated policy for the two nights a year on which clocks are set.
 
-Daylight saving: a fixed time that the spring change skips fires once, at the first instant after the gap; a fixed time
-that the autumn change repeats fires once, at its first occurrence. An hour or minute with a wildcard follows elapsed time:
-it fires in both repeated hours and not in the skipped one.
+Daylight saving: a fixed time that the spring change skips fires once, at the first instant after the gap; a fixed time that the
+autumn change repeats fires once, at its first occurrence. An hour or minute with a wildcard follows elapsed time: it fires in
+both repeated hours and not in the skipped one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ WORDS = {
     "@monthly": "0 0 1 * *",
     "@yearly": "0 0 1 1 *",
 }
-# What the seed's dashboard offers by name.
+# The presets that the dashboard offers by name.
 PRESETS = {
     "every hour": "0 * * * *",
     "daily at midnight": "0 0 * * *",
@@ -32,15 +32,16 @@ PRESETS = {
 FIELDS = ("minute", "hour", "day-of-month", "month", "day-of-week")
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
-# In so many years every date has fallen on every weekday.
+# In 28 years every date falls on every weekday.
 _CYCLE, _YEARS = datetime(2024, 1, 1, tzinfo=UTC), 28
 _RARE_GAP = timedelta(days=400)
-# Who counts over more than this gets no number.
+# `count_fires` counts no longer spans.
 _MAX_COUNTED_SPAN = timedelta(days=3653)
 
 
 class CronError(ValueError):
-    """Not a schedule; `field` is the index of the bad field, or None when their number is wrong."""
+    """A text that is not a schedule, or never fires; `field` is the index of the bad field, or None when the number of fields
+    is wrong."""
 
     def __init__(self, message: str, field: int | None = None, *, never: bool = False) -> None:
         self.field, self.never = field, never
@@ -48,34 +49,35 @@ class CronError(ValueError):
 
 
 def expand(expression: str) -> str:
-    """`@daily` and its like as five fields; everything else with single blanks."""
+    """Return the expression in its five-field form, with single blanks; `@daily` and the other presets are replaced."""
     words = expression.split()
     return WORDS.get(" ".join(words), " ".join(words))
 
 
 @lru_cache(maxsize=4096)
 def check_expression(expression: str) -> None:
-    """Raises CronError for what is no schedule, or for one that never fires."""
+    """Raise CronError for a text that is not a schedule, or that never fires, such as 30 February."""
     next(_simulator(expression, _CYCLE))
 
 
 def fires(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
-    """Fire times later than `after`, in UTC, in order; raises CronError before the first one."""
+    """Yield the fire times after `after`, in UTC, in order and without end; raise CronError before the first one."""
     if follows_elapsed_time(expression):
         _simulator(expression, after)
         return _fires_by_offset(expression, zone, after)
     simulator = _simulator(expression, after.astimezone(ZoneInfo(zone)))
-    # Begun inside the repeated hour, CronSim gives a time of the first one again, which has passed.
+    # Started inside the repeated hour, CronSim first gives a time of the hour's first pass, which is over.
     return (utc for fire in simulator if (utc := fire.astimezone(UTC)) > after)
 
 
 def next_fire(expression: str, zone: str, after: datetime) -> datetime | None:
-    """The first fire time later than `after`, in UTC."""
+    """Return the first fire time after `after`, in UTC; None for a schedule that has no further one."""
     return next(fires(expression, zone, after), None)
 
 
 def last_fires(expression: str, zone: str, before: datetime, since: datetime, most: int) -> list[datetime]:
-    """At most `most` fire times in (since, before], oldest first, in UTC; walks backwards, so a long gap costs nothing."""
+    """Return at most `most` fire times in (since, before], oldest first, in UTC. The search goes backwards from `before`, so a
+    long gap costs nothing."""
     # CronSim's reverse walk is exclusive of its start; a second later makes `before` itself count.
     start = datetime.fromtimestamp(int(before.timestamp()) + 1, UTC)
     if follows_elapsed_time(expression):
@@ -92,7 +94,7 @@ def last_fires(expression: str, zone: str, before: datetime, since: datetime, mo
 
 
 def count_fires(expression: str, zone: str, after: datetime, until: datetime) -> int | None:
-    """How many fire times are in (after, until]; None when that is too long to be counted."""
+    """Return the number of fire times in (after, until]; None for spans over ten years, which take too long to count."""
     if until - after > _MAX_COUNTED_SPAN:
         return None
     has_day, each_day = day_test(expression), len(minutes_of_day(expression))
@@ -103,7 +105,7 @@ def count_fires(expression: str, zone: str, after: datetime, until: datetime) ->
 
 
 def fires_between(expression: str, zone: str, after: datetime, until: datetime) -> Iterator[datetime]:
-    """The fire times in (after, until], in UTC, in order: many of them sooner than by `fires`."""
+    """Yield the fire times in (after, until], in UTC, in order; for many of them faster than `fires`."""
     has_day, minutes = day_test(expression), [timedelta(minutes=minute) for minute in minutes_of_day(expression)]
     for begin, end, dates in _parts(zone, after, until):
         if not dates:
@@ -115,8 +117,8 @@ def fires_between(expression: str, zone: str, after: datetime, until: datetime) 
 
 
 def _parts(zone: str, after: datetime, until: datetime) -> Iterator[tuple[datetime, datetime, Sequence[date]]]:
-    """(after, until] in parts: whole dates between two changes of the clocks, each of which has the same times, and what is
-    left, without dates."""
+    """Yield (after, until] in parts: runs of whole dates without a clock change, all of which have the same times, and the
+    remaining stretches, without dates."""
     position = after
     for begin, end, offset in offset_spans(zone, after):
         first = _midnight(max(begin, position) + offset) + _DAY
@@ -131,18 +133,18 @@ def _parts(zone: str, after: datetime, until: datetime) -> Iterator[tuple[dateti
 
 
 def wall_times(expression: str, begin: datetime, end: datetime) -> list[datetime]:
-    """The times of the clock in [begin, end) that the expression has, whether or not a zone has them that day."""
+    """Return the clock times in [begin, end) that the expression has, whether or not a zone's clocks show them on that day."""
     return list(takewhile(lambda at: at < end, _simulator(expression, begin - _SECOND)))
 
 
 def follows_elapsed_time(expression: str) -> bool:
-    """Whether it follows elapsed time: it says of minutes or hours that each counts, not which."""
+    """Return whether the schedule follows elapsed time: its minute or hour field begins with a wildcard."""
     minute, _, rest = expand(expression).partition(" ")
     return minute.startswith("*") or rest.startswith("*")
 
 
 def minutes_of_day(expression: str) -> tuple[int, ...]:
-    """Its times of the clock, on a day that it has, as minutes since midnight."""
+    """Return the clock times of the expression, on a day that it includes, as minutes since midnight."""
     minute, hour, _ = expand(expression).split(" ", 2)
     return _minutes_of_day(minute, hour)
 
@@ -154,16 +156,17 @@ def _minutes_of_day(minute: str, hour: str) -> tuple[int, ...]:
 
 
 def day_test(expression: str) -> Callable[[date], bool]:
-    """Tells of a date whether the expression has it."""
+    """Return a function that tells of a date whether the expression includes it."""
     simulator = _simulator(expression, _CYCLE)
     return lambda day: day.month in simulator.months and simulator.match_day(day)
 
 
 @lru_cache(maxsize=4096)
 def longest_gap(expression: str) -> tuple[datetime, datetime] | None:
-    """Two fires, in UTC, between which the schedule rests for longer than a year and a month; None for one that never does."""
+    """Return the two fires, in UTC, between which the schedule rests longest, if that is over 400 days (29 February, a fifth
+    Monday); None for any other."""
     _, _, day, month, weekday = expand(expression).split()
-    # Only a day that not every year has can be missed for so long.
+    # Only a day that some years lack can be missed for so long.
     if month.startswith("*") or ("#" not in weekday and not day.startswith(("29", "30", "31"))):
         return None
     found: list[tuple[datetime, datetime]] = []
@@ -173,17 +176,18 @@ def longest_gap(expression: str) -> tuple[datetime, datetime] | None:
         after = next_fire(expression, "UTC", begin - _SECOND)
         if before and after is not None and after - before[0] > _RARE_GAP:
             found.append((before[0], after))
-    # Of equal ones the last: it is still to come.
+    # Of equal gaps the last, which is still to come.
     return max(reversed(found), key=lambda gap: gap[1] - gap[0], default=None)
 
 
 def explain(expression: str) -> str:
-    """The schedule in words."""
+    """Return the schedule in English words, for people."""
     return _simulator(expression, _CYCLE).explain()
 
 
 def _fires_by_offset(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
-    """CronSim loses its way where clocks change by less than an hour: it is led through one stretch of even time at a time."""
+    """Yield fires of schedules that follow elapsed time, one stretch of constant UTC offset at a time: CronSim errs where
+    clocks change by less than an hour."""
     for begin, end, offset in offset_spans(zone, after):
         for wall in _simulator(expression, _wall(max(after, begin - _SECOND), offset)):
             fire = _utc(wall, offset)
@@ -195,7 +199,7 @@ def _fires_by_offset(expression: str, zone: str, after: datetime) -> Iterator[da
 
 
 def _fires_by_offset_backwards(expression: str, zone: str, before: datetime) -> Iterator[datetime]:
-    """The same backwards: fire times earlier than `before`."""
+    """Yield the same fires backwards: those earlier than `before`, the latest first."""
     for begin, end, offset in offset_spans(zone, before, backwards=True):
         for wall in _simulator(expression, _wall(min(before, end), offset), reverse=True):
             fire = _utc(wall, offset)
@@ -243,7 +247,7 @@ def _explain_error(fields: str, message: str) -> CronError:
 
 
 def _is_bad_alone(fields: str, index: int) -> bool:
-    """Whether the field is wrong by itself, and not only together with the month."""
+    """Return whether the field is wrong by itself, and not only together with the month."""
     alone = ["*"] * 5
     alone[index] = fields.split()[index]
     try:

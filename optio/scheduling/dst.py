@@ -1,4 +1,5 @@
-"""Odd nights: what becomes of a schedule when the clocks of its zone are set."""
+"""Clock changes and schedules: which times of a schedule a change moves, skips or repeats. `optio check` warns of them, without
+a clock of its own: it reads the zone's rules, far in the future."""
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -8,7 +9,7 @@ from optio.scheduling import cron
 from optio.scheduling.zone_transitions import ClockChange, clock_changes
 
 _EVERY_HOUR = "*"
-# What was decided of single years is over by then, and the zones' rules repeat; in so many years all dates and weekdays meet.
+# By then exceptions for single years are past and the zones' rules repeat; in 28 years every date meets every weekday.
 _RULES_YEAR, _CYCLE_YEARS = 2040, 28
 _MINUTES_OF_DAY = 24 * 60
 
@@ -16,14 +17,16 @@ DstOutcome = Literal["moved", "skipped", "once", "twice"]
 
 
 class DstEffect(NamedTuple):
-    """What becomes of the times that the clocks skip (`moved`, `skipped`) or show twice (`once`, `twice`)."""
+    """The effect of one clock change on a schedule: the times that the clocks skip (`moved` or `skipped`) or show twice (fired
+    `once` or `twice`)."""
 
     what: DstOutcome
     times: tuple[datetime, ...]
 
 
 def dst_effect(expression: str, change: ClockChange) -> DstEffect | None:
-    """What a change of the clocks does to a schedule; None when nobody would notice. What goes by elapsed time goes on."""
+    """Return the effect of a clock change on a schedule; None when no fire is affected, or the schedule fires at every hour,
+    where nobody would notice."""
     times = cron.wall_times(expression, min(change.old, change.new), max(change.old, change.new))
     if not times or cron.expand(expression).split()[1] == _EVERY_HOUR:
         return None
@@ -33,8 +36,8 @@ def dst_effect(expression: str, change: ClockChange) -> DstEffect | None:
 
 
 def dst_effects(expression: str, zone: str) -> tuple[tuple[ClockChange, DstEffect], ...]:
-    """What the clocks of a zone do to a schedule by the rules that hold from now on: the first night that skips some of its
-    times, and the first that shows some twice."""
+    """Return the effects of a zone's present rules on a schedule: of the first change that skips some of its times, and of the
+    first that shows some twice."""
     windows = _windows(zone)
     if not windows or not any(begin <= at < end for at in cron.minutes_of_day(expression) for begin, end in windows):
         return ()
@@ -46,7 +49,7 @@ def _find_effects(expression: str, zone: str) -> tuple[tuple[ClockChange, DstEff
     has_day = cron.day_test(expression)
     found: dict[bool, tuple[ClockChange, DstEffect]] = {}
     for change in _changes_by_rule(zone):
-        # Cheap to ask, and mostly enough.
+        # A cheap test that skips most changes.
         if change.skips in found or not (has_day(change.old.date()) or has_day(change.new.date())):
             continue
         if (it := dst_effect(expression, change)) is not None:
@@ -56,13 +59,13 @@ def _find_effects(expression: str, zone: str) -> tuple[tuple[ClockChange, DstEff
 
 @lru_cache(maxsize=1024)
 def _windows(zone: str) -> tuple[tuple[int, int], ...]:
-    """The minutes of a day that the clocks skip or show twice."""
+    """Return the spans of a day, in minutes since midnight, that the clocks skip or show twice."""
     found = set()
     for change in clock_changes(zone, datetime(_RULES_YEAR, 1, 1, tzinfo=UTC), datetime(_RULES_YEAR + 1, 1, 1, tzinfo=UTC)):
         first = min(change.old, change.new)
         begin = 60 * first.hour + first.minute
         end = begin + abs(change.old - change.new) // timedelta(minutes=1)
-        # What reaches over midnight begins the next day.
+        # A span over midnight continues on the next day.
         found |= {(begin, end), (begin - _MINUTES_OF_DAY, end - _MINUTES_OF_DAY)}
     return tuple(found)
 

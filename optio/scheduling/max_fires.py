@@ -1,6 +1,8 @@
-"""How often a schedule fires at most in any 24 hours, and in so many times 24 hours, on the clocks of its zone.
+"""The most fires of a schedule in any 24 hours, or in any multiple of 24 hours, on the clocks of its zone. Spending limits are
+computed from it.
 
-Clocks that go forward bring the fires of two dates nearer to each other, and clocks that go back may show a time twice.
+Clocks that go forward bring the fires of two dates nearer to each other, and clocks that go back may show a time twice; both
+are counted.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,15 +14,15 @@ from optio.scheduling import cron
 from optio.scheduling.zone_transitions import ClockChange, clock_changes
 
 _MINUTE, _DAY = timedelta(minutes=1), timedelta(days=1)
-# In so many years every date has fallen on every weekday.
+# In 28 years every date falls on every weekday.
 _CYCLE, _YEARS = datetime(2024, 1, 1, tzinfo=UTC), 28
-# Changes that follow the moon are laid down to 2087; all others have come round by then.
+# The zone data lists changes that follow the moon until 2087; all others have repeated by then.
 _FIRST, _LAST = datetime(2026, 1, 1, tzinfo=UTC), datetime(2088, 1, 1, tzinfo=UTC)
 
 
 @lru_cache(maxsize=4096)
 def max_fires(expression: str, zone: str, days: int) -> int:
-    """The most fires in `days` times 24 hours, wherever they begin."""
+    """Return the most fires in `days` times 24 hours, wherever these begin."""
     fields = cron.expand(expression).split(" ", 2)[2]
     found = len(cron.minutes_of_day(expression)) * _max_dates(fields, days)
     span = _DAY * days
@@ -30,7 +32,7 @@ def max_fires(expression: str, zone: str, days: int) -> int:
 
 
 def _max_within(times: Iterable[datetime], span: timedelta, found: int) -> int:
-    """The most of these, in order, that lie in one span, its end left out; `found` if that is more."""
+    """Return the most of these times, which are in order, that lie in one span without its end, or `found` if that is more."""
     at = list(times)
     for first, begin in enumerate(at):
         while first + found < len(at) and at[first + found] - begin < span:
@@ -40,7 +42,7 @@ def _max_within(times: Iterable[datetime], span: timedelta, found: int) -> int:
 
 @lru_cache(maxsize=4096)
 def _max_dates(fields: str, days: int) -> int:
-    """The most dates on end, of so many, that these three fields have."""
+    """Return the most dates, of `days` consecutive ones, that these three fields include."""
     day, month, weekday = fields.split()
     if (day, month, weekday) == ("*", "*", "*"):
         return days
@@ -57,7 +59,8 @@ def _max_dates(fields: str, days: int) -> int:
 
 @lru_cache(maxsize=4096)
 def _distinct_changes(fields: str, zone: str, days: int) -> tuple[ClockChange, ...]:
-    """Changes of the clocks, one of all that have the same dates of these fields and the same other changes near them."""
+    """Return one clock change for each combination of included dates and neighbouring changes; the others would give the same
+    counts."""
     day, month, weekday = fields.split()
     has_day = None if (day, month, weekday) == ("*", "*", "*") else lru_cache(None)(cron.day_test(f"0 0 {fields}"))
     span, clocks = _DAY * days, _changes(zone)

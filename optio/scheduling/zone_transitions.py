@@ -1,4 +1,4 @@
-"""Clocks of a zone: when they are set, and how far they stand from UTC in between."""
+"""Clock changes of a zone, and its UTC offsets between them, found by search because `zoneinfo` does not list them."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
-# Nobody waits for what is further away.
+# Nothing later is of interest, and `datetime` ends at 9999.
 _LAST_YEAR = 9000
 
 
 class ClockChange(NamedTuple):
-    """The moment at which a zone's clocks are set, in UTC, and how far they stand from UTC before and after it."""
+    """A clock change: its moment in UTC, and the zone's UTC offsets before and after it."""
 
     at: datetime
     before: timedelta
@@ -22,22 +22,22 @@ class ClockChange(NamedTuple):
 
     @property
     def old(self) -> datetime:
-        """What the clocks show when they are set; of no zone."""
+        """Return the time that the clocks show when they are set, without a zone."""
         return (self.at + self.before).replace(tzinfo=None)
 
     @property
     def skips(self) -> bool:
-        """Whether they go forward."""
+        """Return whether the clocks go forward, so that some times do not occur."""
         return self.after > self.before
 
     @property
     def new(self) -> datetime:
-        """What they are set to; of no zone."""
+        """Return the time that the clocks are set to, without a zone."""
         return (self.at + self.after).replace(tzinfo=None)
 
 
 def clock_changes(zone: str, after: datetime, until: datetime) -> Iterator[ClockChange]:
-    """Every change in (after, until], in order."""
+    """Yield every clock change of the zone in (after, until], in order."""
     for (_, end, before), (_, _, then) in pairwise(offset_spans(zone, after)):
         if end > until:
             return
@@ -46,7 +46,8 @@ def clock_changes(zone: str, after: datetime, until: datetime) -> Iterator[Clock
 
 
 def offset_spans(zone: str, at: datetime, *, backwards: bool = False) -> Iterator[tuple[datetime, datetime, timedelta]]:
-    """Stretches [begin, end) in which the zone's clocks go evenly, each with its offset; from the one at `at` on."""
+    """Yield the spans [begin, end) of constant UTC offset, each with its offset, from the one that holds `at` onwards, or
+    backwards."""
     years = range(at.year, 1, -1) if backwards else range(at.year, _LAST_YEAR)
     for year in years:
         found = pairwise(_offset_bounds(zone, year))
@@ -57,7 +58,7 @@ def offset_spans(zone: str, at: datetime, *, backwards: bool = False) -> Iterato
 
 @lru_cache(maxsize=8192)
 def _offset_bounds(zone: str, year: int) -> tuple[datetime, ...]:
-    """The beginning of the year, the moments at which the zone's offset changes, and the end of the year."""
+    """Return the beginning of the year, the moments at which the zone's offset changes, and the end of the year."""
     days, place = _midnights(year), ZoneInfo(zone)
     offsets = [day.astimezone(place).utcoffset() for day in days]
     found = {days[0], days[-1]}
@@ -69,13 +70,13 @@ def _offset_bounds(zone: str, year: int) -> tuple[datetime, ...]:
 
 @lru_cache(maxsize=64)
 def _midnights(year: int) -> tuple[datetime, ...]:
-    """Every midnight of a year, with that of its end."""
+    """Return every midnight (UTC) of a year, and that of its end."""
     begin, end = datetime(year, 1, 1, tzinfo=UTC), datetime(year + 1, 1, 1, tzinfo=UTC)
     return tuple(begin + _DAY * place for place in range((end - begin).days + 1))
 
 
 def _find_change(zone: str, before: datetime, after: datetime) -> datetime:
-    """The second at which the offset has changed."""
+    """Return the second at which the offset changes between two moments, by bisection."""
     old = _offset(zone, before)
     while after - before > _SECOND:
         middle = before + timedelta(seconds=(after - before) // _SECOND // 2)

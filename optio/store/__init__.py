@@ -1,1 +1,2 @@
-"""The store: where truth lives. `base` is the seam, `sql/` says each operation once, a driver supplies transactions."""
+"""The store: the database that holds all state. `base` is its interface, `sql/` implements each operation once for all
+databases, and a driver (`sqlite/`, `postgres/`) supplies transactions."""

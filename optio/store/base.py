@@ -1,9 +1,10 @@
-"""The interface of the store, a protocol for each kind of reader; `optio.store.values` has what goes in and comes out.
+"""The interface of the store: a protocol for each part of its work, and `Store` for the whole. `optio.store.values` has the
+values that go in and out. A function names the part it needs in its signature.
 
-Every operation is one transaction. A change that was accepted is durable when its method returns (or its future resolves).
-Every change of a claimed run carries the claim's fence; an older fence raises LeaseLost and changes nothing. Times are aware
-UTC; leases expire by the store's own clock. Any method may raise StoreUnavailable: then nothing was changed, but for
-CommitUnknown, its one kind that leaves this open.
+Every operation is one transaction. An accepted change is durable when its method returns (or its future resolves). Every change
+of a claimed run carries the claim's fence; an older fence raises LeaseLost and changes nothing. Times are aware UTC; leases
+expire by the store's own clock. Any method may raise StoreUnavailable: then nothing was changed, except for its subclass
+CommitUnknown, which leaves that open.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -45,6 +46,7 @@ from optio.store.values import (
     PlacedStart,
     PooledTasks,
     PoolReport,
+    PrunedKind,
     QueueDepth,
     Refusals,
     RemovalRow,
@@ -59,87 +61,89 @@ from optio.store.values import (
 
 
 class Clock(Protocol):
-    """The store's clock."""
+    """The store's clock, on which all processes that share the store agree."""
 
     def now(self) -> datetime:
-        """The store's clock, which all that share the store agree on."""
+        """Return the time by the store's clock, on which all processes that share the store agree."""
         ...
 
 
 class LocalReads(Protocol):
-    """Say whether reads are so quick that an event loop may do them itself."""
+    """A store whose reads may be so quick that an event loop makes them itself."""
 
     @property
     def local(self) -> bool:
-        """Whether a read of a few rows takes microseconds and waits for nobody, because the database is a file of this machine:
-        an event loop may do it itself, where handing it to a thread and back would take ten times as long."""
+        """Return whether reads of a few rows take microseconds and never block, because the database is a file on this machine.
+        An event loop may then read directly: handing the read to a thread and back would take ten times as long."""
         ...
 
 
 class GenerationReader(Protocol):
-    """The newest generation, and definitions by digest. Used by schedulers, executions and the audit."""
+    """Reads the newest generation, and definitions by digest. Used by schedulers, executions and the audit."""
 
     def generation(self) -> GenerationRow | None:
-        """The newest generation."""
+        """Return the newest generation; None before the first."""
         ...
 
     def newest_generation(self) -> int:
-        """Return the id of the newest generation, which is the one that counts; 0 before the first."""
+        """Return the id of the newest generation, the one that counts; 0 before the first."""
         ...
 
     def definition(self, digest: str) -> CompiledTask:
-        """Raises NotFound."""
+        """Return the task that was compiled to this digest; raise NotFound."""
         ...
 
     def served_definitions(self) -> dict[str, CompiledTask]:
-        """Return by digest the definitions of the newest generation that this version can read, in one go."""
+        """Return by digest all definitions of the newest generation that this version can read, in one query."""
         ...
 
 
 class RegistryStore(GenerationReader, Protocol):
-    """Generations, the servers that serve them, and removals that are held. Used by the served tree."""
+    """Stores generations, records of live servers, and held removals. Used by the served tree."""
 
     def activate(
         self, registry: Registry, commit: str | None, after: Activated | None = None, server: str | None = None
     ) -> GenerationRow:
-        """Keep every definition by digest and make these the current ones; the same digest again is the same generation.
+        """Store all definitions by digest and make them the current generation; an equal digest is the same generation.
 
-        With `after`, only if that is the newest yet: else Conflict is raised. `server` is noted as in sync with it in the same
-        transaction: other servers must not find a generation that nobody's directory holds.
+        With `after`, this succeeds only if that generation is still the newest, and raises Conflict otherwise. `server` is
+        recorded as in sync in the same transaction, so that other servers never find a generation that no server's directory
+        holds.
         """
         ...
 
     def note_server(self, server: str, generation: int, in_sync: bool) -> None:
-        """Note that this server is there, what it serves, and whether its directory holds the same. It counts for 30 s."""
+        """Record that this server is alive, which generation it serves, and whether its directory equals it. This counts for 30
+        s."""
         ...
 
     def forget_server(self, server: str) -> None:
-        """Note that this server goes."""
+        """Delete the record of a server that is shutting down."""
         ...
 
     def servers(self) -> list[ServerRow]:
-        """Return the servers that are there, in the order of their names."""
+        """Return the live servers, sorted by name."""
         ...
 
     def removals(self) -> dict[str, RemovalRow]:
-        """Return the held removals of all servers by task; a release is among them as long as it counts."""
+        """Return the held removals of all servers by task; a release is included for as long as it counts."""
         ...
 
     def hold_removals(self, task_ids: Collection[str]) -> dict[str, RemovalRow]:
-        """Note that these tasks are held, and return their rows: a release that still counts is left as it is."""
+        """Record that these tasks are held, and return their rows; a release that still counts stays as it is."""
         ...
 
     def release_removals(self, task_ids: Collection[str], actor: str) -> None:
-        """Let every server remove these tasks, for an hour from now."""
+        """Allow every server to remove these tasks, for an hour from now."""
         ...
 
     def drop_removals(self, task_ids: Collection[str]) -> None:
-        """Forget holds and releases of tasks whose files are back."""
+        """Delete holds and releases of tasks whose files are back."""
         ...
 
 
 class RefusalReader(Protocol):
-    """Webhook requests that were refused, counted."""
+    """Reads the counts of refused webhook requests. Used by the API and the audit."""
 
     def refusals(
         self,
@@ -150,80 +154,83 @@ class RefusalReader(Protocol):
         path: str | None = None,
         verdict: str | None = None,
     ) -> list[Refusals]:
-        """What `count_refusals` counted in that time, summed up, the largest sums first; 1,000 of them at most."""
+        """Return the requests that `count_refusals` counted in a span, summed by path, verdict and task, the largest sums
+        first, at most 1,000 of them."""
         ...
 
 
 class IntakeStore(LocalReads, RefusalReader, Protocol):
-    """Accepted runs, deliveries, refusals, and answers that are repeated. Used by the API and its webhooks."""
+    """Accepts runs and stores deliveries, refusals and idempotency keys. Used by the API and its webhooks."""
 
     def accept(
         self, run: NewRun, *, delivery: NewDelivery | None = None, once: IdempotencyKey | None = None
     ) -> Future[Accepted]:
-        """Delivery, run and event in one commit. A delivery whose key is known, or a known `once`, gives the first run; with
-        another body than the first it raises Conflict. One whose guard another delivery has gives that one's run. Of a
-        business key that a run stands for, `Accepted` tells what the task's `dedupe` made of it. The future cannot be
-        cancelled."""
+        """Store delivery, run and first event in one commit. A known delivery key or a known `once` gives the first run, or
+        raises Conflict if the body differs. A delivery whose replay guard another one holds gives that one's run. Where a run
+        holds the business key, `Accepted` tells what the task's `dedupe` decided. The future cannot be cancelled."""
         ...
 
     def record_delivery(self, delivery: NewDelivery) -> Future[Accepted]:
-        """Keep a delivery that starts nothing."""
+        """Store a delivery that starts no run; a known one gives the run of the first."""
         ...
 
     def known_delivery(self, task_id: str, key: str) -> Delivery | None:
-        """The first accepted or filtered delivery with this key."""
+        """Return the first accepted or filtered delivery with this key; None if there is none."""
         ...
 
     def count_repeat(self, delivery_id: str) -> Future[None]:
-        """Count a request that was answered as this delivery was, where `accept` and `record_delivery` have not done so."""
+        """Count a request that was answered like this earlier delivery, where `accept` and `record_delivery` have not counted
+        it."""
         ...
 
     def count_refusals(self, counts: Mapping[tuple[str, str, str], int]) -> Future[None]:
-        """Add requests without a delivery to the counts of this minute; the keys are (path, verdict, task id)."""
+        """Add refused requests to the counts of the current minute; the keys are (path, verdict, task id)."""
         ...
 
     def delivery(self, delivery_id: str) -> Delivery:
-        """Raises NotFound."""
+        """Return a delivery with its body; raise NotFound."""
         ...
 
     def deliveries(self, where: DeliveryFilter = EVERY_DELIVERY, *, cursor: str | None = None, limit: int = 50) -> Page:
-        """Newest first, at most 1,000 of them, without bodies. Raises Invalid for a forged cursor."""
+        """Return deliveries newest first, at most 1,000 a page, without bodies. Raise Invalid for a forged cursor."""
         ...
 
     def recall(self, once: IdempotencyKey) -> str | None:
-        """What `remember` kept; raises Conflict for the same key with another body."""
+        """Return the answer that `remember` stored for this key, None if there is none; raise Conflict for the same key with
+        another body."""
         ...
 
     def remember(self, once: IdempotencyKey, result: str) -> None:
-        """Keep the answer of a request that is not a run."""
+        """Store the answer to a request that is not a run, for later repeats of the request."""
         ...
 
 
 class ObstacleReader(Protocol):
-    """What keeps tasks from starting: pauses, and a lack of room."""
+    """Reads what keeps tasks from starting: pauses and shortages of room."""
 
     def pauses(self) -> dict[str, Pause]:
-        """All, by task."""
+        """Return all pauses, by task."""
         ...
 
     def shortages(self) -> list[Shortage]:
-        """Tasks that are short of room, by place."""
+        """Return the tasks that are short of room, by place."""
         ...
 
 
 class QueueStore(Clock, ObstacleReader, Protocol):
-    """The queue, and who owns which running run. Used by workers, and by whoever shows or pauses what waits."""
+    """Manages the queue, and which worker owns which running run. Used by workers, and by pages that show or pause queued
+    runs."""
 
     def pause(self, task_id: str, reason: str, actor: str) -> Pause:
-        """Let nothing of the task start until it is resumed, whatever becomes of its file."""
+        """Start no run of the task until it is resumed, also across edits and removals of its file."""
         ...
 
     def resume(self, task_id: str) -> Pause | None:
-        """End the task's pause, and give it if there was one."""
+        """End the task's pause and return it; None if the task was not paused."""
         ...
 
     def admission(self) -> AdmissionView:
-        """All that waits and all that runs, at this instant."""
+        """Return everything that is queued, running or held back at this instant, to explain to people why runs wait."""
         ...
 
     def claim(
@@ -238,10 +245,12 @@ class QueueStore(Clock, ObstacleReader, Protocol):
         most: int = NO_LIMIT,
         reason: str = "started",
     ) -> list[Claim]:
-        """Admit and claim in one transaction, `most` runs at most: attempt + 1, fence + 1, owner, lease. `admit` may be called
-        more than once. It sees the first of each task's queue, of tasks in the `scope` alone, and is not asked where `room`
-        leaves none: that counts their running runs. `place` is where the agents will run; `reason` is that of the runs until
-        their agents begin in places of their own."""
+        """Admit and claim at most `most` runs in one transaction: attempt + 1, fence + 1, owner, lease.
+
+        `admit` may be called more than once. It sees the head of each task's queue, in the worker's `scope` only, and is not
+        called where `room`, given the number of running runs in that scope, leaves none. `place` is where the agents will run;
+        `reason` is the runs' reason until their agents start in pods.
+        """
         ...
 
     def adopt(
@@ -254,92 +263,98 @@ class QueueStore(Clock, ObstacleReader, Protocol):
         scope: WorkerScope = ALL_TASKS,
         orphaned: timedelta = ORPHAN_TIMEOUT,
     ) -> list[Claim]:
-        """Take over running runs whose lease is over: same attempt, fence + 1. Only a worker of the same `place` can find the
-        agent; another, if the task is in its `scope`, takes it when the lease has been over for so long that the agent has
-        ended by itself. A place is
-        `directory/boot/namespace`: of the same directory after another boot no agent is left."""
+        """Take over running runs whose leases have expired: same attempt, fence + 1.
+
+        Only a worker of the same `place` can find the agent. A worker elsewhere, with the task in its `scope`, takes the run
+        once the lease has been over for `orphaned`, by when the agent has ended by itself. A place is
+        `directory/boot/namespace`: after a reboot no agent of the same directory is left, so its runs are adopted at once.
+        """
         ...
 
     def renew(self, worker: str, lease: timedelta) -> dict[str, bool]:
-        """Extend the lease of everything this worker owns: run id -> whether its end was asked for."""
+        """Extend the leases of all runs that this worker owns; return run id -> whether its cancellation was requested."""
         ...
 
     def release(self, worker: str) -> int:
-        """End the leases of a worker that is gone or going, so that another adopts its runs at once."""
+        """End the leases of a worker that is gone or shutting down, so that another adopts its runs at once; return their
+        number."""
         ...
 
     def note_worker(self, worker: str, scope: WorkerScope) -> None:
-        """Note that a worker is there for the tasks in this scope. It counts as gone when it has not said so for 30 seconds."""
+        """Record that a worker is alive and takes runs in this scope. It counts as gone after 30 seconds without another
+        record."""
         ...
 
     def served_namespaces(self) -> Collection[str] | None:
-        """The namespaces of which a worker takes runs, `""` for that of tasks without one; None where one takes the runs of
-        all."""
+        """Return the namespaces whose runs a live worker takes, `""` for tasks without one; None where a worker takes the runs
+        of all."""
         ...
 
     def namespaces(self) -> dict[str, str]:
-        """The namespaces that the policy gives to tasks, by task."""
+        """Return the namespaces that the policy gives to tasks, by task."""
         ...
 
     def owners(self) -> set[str]:
-        """Workers that own running runs."""
+        """Return the workers that own running runs, also those whose leases have expired."""
         ...
 
     def running_attempts(self) -> dict[str, int]:
-        """The number of the attempt of each running run, by the run's id."""
+        """Return the attempt number of each running run, by run id; executors clean up everything else."""
         ...
 
     def next_due(self) -> timedelta | None:
-        """How long until the earliest delayed run is due, a start limit lets another run start, another try for room is due, or
-        the earliest lease ends: by the store's clock, for this machine's may be another."""
+        """Return the time until the next moment at which a claim may succeed: a delayed run is due, a start limit allows
+        another start, a try for room is due, or a lease expires. It is computed by the store's clock, since this machine's may
+        differ. None if nothing is coming."""
         ...
 
     def depths(self) -> list[QueueDepth]:
-        """Every task of which runs are queued or running."""
+        """Return the queue depth of every task that has queued or running runs."""
         ...
 
 
 class RunReader(LocalReads, Protocol):
-    """Runs, their attempts, events and logs, as readers ask for them."""
+    """Reads runs, their attempts, events and logs, for the API and for executions."""
 
     def run(self, run_id: str) -> Run:
-        """Raises NotFound."""
+        """Return a run without its prompt; raise NotFound."""
         ...
 
     def prompt(self, run_id: str) -> str:
-        """The rendered prompt; raises NotFound."""
+        """Return the rendered prompt of a run; raise NotFound."""
         ...
 
     def runs(self, where: RunFilter, *, cursor: str | None = None, limit: int = 50) -> Page:
-        """Newest first, at most 1,000 of them. Raises Invalid for a forged cursor."""
+        """Return runs newest first, at most 1,000 a page. Raise Invalid for a forged cursor."""
         ...
 
     def attempts(self, run_id: str) -> list[Attempt]:
-        """Oldest first."""
+        """Return the attempts of a run, oldest first; empty for an unknown run."""
         ...
 
     def events(self, run_id: str) -> list[Event]:
-        """Oldest first."""
+        """Return the state changes of a run, oldest first; empty for an unknown run."""
         ...
 
     def log(self, run_id: str, *, after: int = 0, limit: int = 1000, attempt: int | None = None) -> list[LogLine]:
-        """Lines with a cursor greater than `after`, in order."""
+        """Return log lines with a cursor greater than `after`, in order, at most `limit` of them, of one attempt or of all."""
         ...
 
 
 class AttemptStore(Protocol):
-    """What the owner of a claimed run writes: each write carries the claim's fence. Used by an execution."""
+    """Stores what the owner of a claimed run writes; each write carries the claim's fence. Used by an execution."""
 
     def cancel_requested(self, run_id: str, fence: int) -> bool:
-        """Whether its owner was asked to end it."""
+        """Return whether the cancellation of this claimed run was requested."""
         ...
 
     def agent_started(self, run_id: str, fence: int, began: AgentStart) -> Future[None]:
-        """Note when and how the agent began; nothing has to wait for this."""
+        """Record when and how the agent started; callers need not wait for the future."""
         ...
 
     def note_pod(self, run_id: str, fence: int, pod: AgentPod) -> Future[None]:
-        """Note in which pod the attempt is; nothing has to wait for this. Nothing is noted for another owner's attempt."""
+        """Record the pod of the attempt; callers need not wait for the future. Nothing is recorded for another owner's
+        attempt."""
         ...
 
     def append_log(
@@ -354,22 +369,24 @@ class AttemptStore(Protocol):
         after: int | None = None,
         began: AgentStart | None = None,
     ) -> int:
-        """Lines, how far the output is read, and what is used so far, in one commit; the last cursor. `after` is the cursor
-        that they follow: a call that is repeated after CommitUnknown then adds nothing twice. `began` is when and how the agent
-        began, where that is not noted yet."""
+        """Store log lines, how far the output was read, and usage so far, in one commit; return the last cursor. `after` is the
+        cursor that the lines follow, so that a call repeated after CommitUnknown adds nothing twice. `began` is when and how
+        the agent started, where that is not recorded yet."""
         ...
 
     def explain(self, run_id: str, fence: int, attempt: int, why: Delay, lines: Sequence[LogLine]) -> int:
-        """Say why the agent of a claimed run has not begun yet, as the run's reason and message until it does, and by these
-        lines of its log, in one commit; the last cursor."""
+        """Record why the agent of a claimed run has not started yet, as the run's reason and message until it does, and as log
+        lines, in one commit; return the last cursor."""
         ...
 
     def give_back(self, run_id: str, fence: int, why: Delay, lines: Sequence[LogLine]) -> Run:
-        """Queue a claimed run again in its old place of the queue, for where its agent was to run there is no room. The attempt
-        is none: it counts neither as a retry nor as a start, and only its number is used up. The task is short of room then
-        (see `model.room`). Of tries that find no room one after the other, for one reason, the first leaves an event and these
-        lines. A run that has lost its patience fails, one whose end was asked for is cancelled, and one whose business key
-        another run has taken fails. Raises Conflict when the agent has begun."""
+        """Queue a claimed run again in its old position, because there is no room where its agent was to run.
+
+        The attempt counts neither as a retry nor as a start; only its number is used up. The task is short of room then (see
+        `model.room`). Of consecutive tries without room for the same reason only the first leaves an event and log lines. A run
+        whose patience has ended fails, one whose cancellation was requested is cancelled, and one whose business key another
+        run has taken fails. Raise Conflict when the agent has started.
+        """
         ...
 
     def finish(
@@ -384,190 +401,198 @@ class AttemptStore(Protocol):
         *,
         began: AgentStart | None = None,
     ) -> Run:
-        """End the attempt: completed, failed, queued again, or cancelled when that was asked before. The lease goes with it.
-        `began` as for `append_log`."""
+        """End the attempt and its lease: the run is completed, failed, queued again, or cancelled where that was requested
+        before. `decide` chooses between retry and failure; `began` is as in `append_log`."""
         ...
 
     def drop(self, run_id: str, fence: int) -> None:
-        """End the lease of one run, so that it is adopted at once; by whomever, its owner too."""
+        """End the lease of one run, so that it is adopted at once by any worker, its present owner included."""
         ...
 
 
 class ExecutionStore(AttemptStore, GenerationReader, RunReader, Protocol):
-    """What one execution needs: its task, its run as it is kept, and the writes of its attempt."""
+    """The parts that one execution needs: its task's definition, its run, and the writes of its attempt."""
 
 
 class ControlStore(Protocol):
-    """Cancel and retry runs, on behalf of a person."""
+    """Cancels and retries runs on behalf of a person."""
 
     def cancel(self, run_id: str, actor: str) -> Run:
-        """A queued run is cancelled; a running one is marked, and its worker stops it. Raises Conflict when it has ended."""
+        """Cancel a queued run, or request the cancellation of a running one, which its worker then stops. Raise Conflict for an
+        ended run."""
         ...
 
     def retry(self, run_id: str, actor: str) -> Run:
-        """Queue a failed run again, due at once, on the definition it started from, with all its retries and its whole budget.
-        Raises Conflict otherwise, and when another run stands for its business key."""
+        """Queue a failed run again, due at once, on the definition that it started from, with all its retries and its whole
+        budget. Raise Conflict for other states, and when another run holds its business key."""
         ...
 
 
 class ScheduleReader(Protocol):
-    """Kept schedules."""
+    """Reads the stored schedules."""
 
     def schedules(self) -> dict[str, ScheduleRow]:
-        """All kept schedules by task."""
+        """Return all stored schedules by task."""
         ...
 
 
 class ScheduleStore(Clock, ScheduleReader, Protocol):
-    """Kept schedules and the verdicts of their slots. Used by schedulers."""
+    """Stores schedules and the verdicts of their slots. Used by schedulers."""
 
     def unscheduled_generation(self) -> list[GenerationRow]:
-        """Generations whose schedules no scheduler has taken up yet, oldest first, at most 100."""
+        """Return the generations whose schedules no scheduler has adopted yet, oldest first, at most 100."""
         ...
 
     def schedule_generation(
         self, generation: int, put: Sequence[ScheduleRow], drop: Sequence[str], closings: Sequence[ClosedSchedule] = ()
     ) -> bool:
-        """Change the schedules as this generation wants it, once: False, and nothing is changed, if it was done before."""
+        """Change the schedules to those of this generation, once. Return False, and change nothing, if a scheduler has done so
+        before."""
         ...
 
     def change_schedules(
         self, put: Sequence[ScheduleRow], drop: Sequence[str], *, seen: Mapping[str, ScheduleRow] | None = None
     ) -> None:
-        """Keep new and changed schedules, forget those of tasks that have none any more. With `seen` only what is still as it
-        was seen. A schedule whose next slot is brought back was ahead by a wrong clock: slots that it missed there are open
+        """Store new and changed schedules and delete dropped ones. With `seen`, only rows that are still as they were seen are
+        changed. A schedule whose next slot is set back was ahead by a wrong clock: slots recorded as missed there are opened
         again."""
         ...
 
     def slots(self, task_id: str, *, cursor: str | None = None, limit: int = 50) -> Page:
-        """What became of the task's slots, newest first, at most 1,000 of them. Raises Invalid for a forged cursor."""
+        """Return the outcomes of the task's slots, newest first, at most 1,000 a page. Raise Invalid for a forged cursor."""
         ...
 
     def ready(self, firings: Sequence[Firing]) -> Callable[[], Future[list[list[str] | Exception]]]:
-        """`fire` for many in one commit, each of another task, with everything done that can be done before their time. The
-        future has of each the runs that it started, or what `fire` would raise; one that fails harms no other."""
+        """Prepare `fire` for many schedules, each of another task, and return a function that commits them together. Everything
+        that can be done before they are due is done in this call. The future holds for each the runs that it started, or the
+        exception that `fire` would raise; one that fails does not affect the others."""
         ...
 
     def fire(self, firing: Firing) -> Future[list[str]]:
-        """Slots, their runs and the next fire in one commit; a slot that has a verdict already starts nothing, one whose run
-        is a duplicate has that verdict. Raises Conflict when another definition of the task is served now, or none."""
+        """Store slots, their runs and the next fire in one commit; return the ids of the runs that started. A slot with a
+        verdict starts nothing, and a slot whose run is a duplicate gets that verdict. Raise Conflict when the task has another
+        definition by now, or none."""
         ...
 
 
 class PoolStore(Clock, ObstacleReader, RunReader, Protocol):
-    """Warm pools: what tasks want, what is ready, and how starts went. Used by workers and the pool pages."""
+    """Stores what warm pools need: the tasks that want pods, the reports on pools, and how starts went. Used by workers and the
+    pool pages."""
 
     def pooled_tasks(self, seen: int = 0) -> PooledTasks | None:
-        """The served tasks that want places kept ready; None while the newest generation is `seen`, which costs one look."""
+        """Return the served tasks that want warm pods; None while the newest generation is still `seen`, which one small read
+        tells."""
         ...
 
     def keep_pools(self, place: str, pools: Sequence[Pool]) -> None:
-        """Keep what whoever keeps places ready says of them, instead of what was said before of this place."""
+        """Replace the report on the warm pools of this place; called by the worker that keeps them."""
         ...
 
     def pool_reports(self) -> list[PoolReport]:
-        """What was said last, by place."""
+        """Return the last report of each place on its warm pools."""
         ...
 
     def placed_starts(self, since: datetime, most: int = 100_000) -> list[PlacedStart]:
-        """Starts in places of their own, newest first."""
+        """Return starts in pods since a time, newest first, at most `most`."""
         ...
 
     def arrivals(self, since: datetime, *, task_id: str | None = None, most: int = 100_000) -> list[ClaimedAttempt]:
-        """Attempts that were claimed since then, newest first; of so many runs at most, those that ended last."""
+        """Return attempts claimed since a time, newest first; where more than `most` runs qualify, the attempts of those that
+        ended last."""
         ...
 
 
 class AuditStore(Clock, GenerationReader, RefusalReader, ScheduleReader, Protocol):
-    """Slots, deliveries and runs, each beside its counterpart. Used by the audit alone."""
+    """Reads slots, deliveries and runs, each beside its counterpart. Used by the audit alone."""
 
     def generations(self, *, since: datetime, after: int = 0, limit: int = 20) -> list[GenerationRow]:
-        """Generations later than `after`, oldest first; the first of all is the one that was served at `since`."""
+        """Return generations later than `after`, oldest first, beginning with the one that was served at `since`."""
         ...
 
     def audit_slots(
         self, task_id: str, after: datetime, until: datetime, runs: datetime, limit: int = 20_000
     ) -> list[tuple[datetime, str] | AuditedSlot]:
-        """The task's slots in (after, until], oldest first. Of one that is in order only its time and its verdict. `runs` is as
-        in AuditSpan."""
+        """Return the task's slots in (after, until], oldest first; for a slot that is in order only its time and verdict.
+        `runs` is as in AuditSpan."""
         ...
 
     def audit_ranges(self, task_id: str, after: datetime, until: datetime) -> list[AuditedSlot]:
-        """Rows of skipped slots of which some are in (after, until]."""
+        """Return the ranges of skipped slots that overlap (after, until]."""
         ...
 
     def first_delivery(self, since: datetime) -> int | None:
-        """The smallest sequence number of the deliveries that were received later; None without any."""
+        """Return the smallest sequence number of the deliveries received after `since`; None without any."""
         ...
 
     def audit_deliveries(
         self, span: AuditSpan, *, first: int, task_id: str | None = None, before: int = 2**62, limit: int = 20_000
     ) -> AuditPage[AuditedDelivery] | None:
-        """The newest deliveries with sequence numbers in [first, before); None without any."""
+        """Return a page of the newest deliveries with sequence numbers in [first, before); None without any."""
         ...
 
     def audit_repeats(self, span: AuditSpan, *, task_id: str | None = None) -> Mapping[tuple[str, str], int]:
-        """How often deliveries of the span came again, by task and by `repeated` or `replayed`."""
+        """Return how often deliveries of the span came again, by task and by `repeated` or `replayed`."""
         ...
 
     def audit_runs(
         self, span: AuditSpan, *, task_id: str | None = None, before: int = 2**62, limit: int = 20_000
     ) -> AuditPage[AuditedRun] | None:
-        """The newest runs with a smaller sequence number; None without any."""
+        """Return a page of the newest runs with a sequence number below `before`; None without any."""
         ...
 
 
 class TokenStore(LocalReads, Protocol):
-    """API tokens, of which only hashes are kept."""
+    """Stores API tokens, with hashes in place of their secrets."""
 
     def add_token(self, token_id: str, secret_sha256: str, role: str, label: str, expires_at: datetime | None) -> Token:
-        """Keep a token's hash."""
+        """Store a token by the hash of its secret, and return it."""
         ...
 
     def token(self, secret_sha256: str) -> Token | None:
-        """The living token with this hash."""
+        """Return the token with this hash, unless it has expired or been revoked."""
         ...
 
     def tokens(self) -> list[Token]:
-        """All, newest first."""
+        """Return all tokens, newest first, expired and revoked ones included."""
         ...
 
     def revoke_token(self, token_id: str) -> None:
-        """Raises NotFound."""
+        """Revoke a token at once; raise NotFound."""
         ...
 
     def touch_token(self, token_id: str) -> None:
-        """Note its use."""
+        """Record that a token was used now."""
         ...
 
 
 class RetentionStore(Protocol):
-    """Delete what has outlived its time, and jobs that one process at a time does for all."""
+    """Deletes rows that the retention policy no longer keeps, and gives out the leases of jobs that one process at a time does
+    for all."""
 
     def prunable(self, keep: RetentionPolicy) -> dict[str, int]:
-        """What `prune` would delete now, by kind, as far as it can be counted at once."""
+        """Return how many rows `prune` would delete now, by kind, as far as one query can count them."""
         ...
 
-    def prune(self, keep: RetentionPolicy) -> Iterator[tuple[str, int]]:
-        """Delete what is kept no longer, in small transactions: each step gives a kind and how many rows went. Whoever stops
-        asking stops the deleting. Nothing of a run that has not ended is touched."""
+    def prune(self, keep: RetentionPolicy) -> Iterator[tuple[PrunedKind, int]]:
+        """Delete rows that the policy no longer keeps, in small transactions; yield a kind and the number of deleted rows for
+        each. Closing the iterator stops the deletion. Rows of runs that have not ended are never touched."""
         ...
 
     def delete_run(self, run_id: str) -> None:
-        """Delete an ended run with its attempts, events and log. Raises NotFound, and Conflict for one that has not ended."""
+        """Delete an ended run with its attempts, events and log. Raise NotFound, and Conflict for one that has not ended."""
         ...
 
     def acquire_job_lease(self, chore: str, owner: str, every: timedelta, lease: timedelta) -> bool:
-        """Whether the chore is this owner's now, until the lease is over: nobody else has it, and the last turn ended long
-        enough ago."""
+        """Take the lease on a periodic job, such as pruning; return whether it is this owner's now. That fails while another
+        owner holds it, and until `every` has passed since the job last ended."""
         ...
 
     def renew_job_lease(self, chore: str, owner: str, lease: timedelta) -> bool:
-        """Whether it still is, and for so long from now."""
+        """Extend a job lease by `lease` from now; return False if it is lost."""
         ...
 
     def release_job_lease(self, chore: str, owner: str) -> None:
-        """Give it back, done."""
+        """Give a job lease back when the job is done, which starts the time until the next turn."""
         ...
 
 
@@ -584,21 +609,23 @@ class Store(
     RetentionStore,
     Protocol,
 ):
-    """The whole store, as a driver supplies it. Who needs a part of it names that part in its signature."""
+    """The whole store, as a driver supplies it. `store.sql.store.SqlStore` implements it for both databases."""
 
     def watch(self, failed: Callable[[], None]) -> None:
-        """Call `failed` each time that the database cannot be used. To be said before anything else is asked."""
+        """Call `failed` each time that the database cannot be used. Must be called before any other method; telemetry counts by
+        it."""
         ...
 
     def check(self) -> None:
-        """Raises StoreUnavailable or StoreMismatch; of the former StoreFull while only what lets runs end is written."""
+        """Raise StoreUnavailable or StoreMismatch if the store cannot work; the former as StoreFull while only the writes that
+        let runs end are possible."""
         ...
 
     def migrate(self, tell: Callable[[Any], object] = lambda step: None) -> list[int]:
-        """Take the schema's steps that are left, and give their numbers; each is told (its `version`) before it is taken.
-        Raises StoreMismatch for a newer schema."""
+        """Apply the pending schema migrations and return their versions; `tell` is called with each before it is applied. Raise
+        StoreMismatch for a newer schema."""
         ...
 
     def close(self) -> None:
-        """Finish what is queued and close."""
+        """Finish the queued writes, then close all connections."""
         ...

@@ -1,29 +1,30 @@
-"""Values that go into the store and come out of it. Times are aware UTC."""
+"""The values that go into the store and come out of it: runs, deliveries, schedules, claims, audit pages. Times are aware UTC.
+`optio.store.base` has the operations."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from optio.model.money import ZERO_USD
-from optio.model.pool import PROCESS, Pool
+from optio.model.pool import PROCESS, Pool, StartKind
 from optio.model.registry import CompiledTask, Registry
 from optio.model.retry import GiveUp, RetryAt
 from optio.model.room import Shortage
-from optio.model.run import Outcome, Run, RunState
+from optio.model.run import Outcome, Run, RunState, RunTrigger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """A run to be queued. `params` are effective, `prompt` is rendered, `dedupe_key` is what the task's `dedupe` comes to.
-    `generation` is the one whose definition of the task it was made by."""
+    """A run to be queued. `params` have their defaults filled in, `prompt` is rendered, and `dedupe_key` is the value of the
+    task's `dedupe` key. `generation` is the one that defined the task when the run was made."""
 
     id: str
     task: CompiledTask
     params: Mapping[str, Any]
     prompt: str
-    trigger: str
+    trigger: RunTrigger
     actor: str
     slot: datetime | None = None
     delivery_id: str | None = None
@@ -34,7 +35,8 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class ReplayGuard:
-    """What a delivery's signature covers, as a digest, and how long another delivery with the same is a replay of it."""
+    """A digest of what a delivery's signature covers, and the time during which another delivery with the same digest is a
+    replay of it."""
 
     digest: str
     window: timedelta
@@ -42,7 +44,7 @@ class ReplayGuard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewDelivery:
-    """A webhook request as received. `key` is the sender's delivery id; `body` is kept only when its sender was proved.
+    """A webhook request as received. `key` is the sender's delivery id; `body` is stored only when the signature was valid.
     Without a `guard` the same body may come under any number of delivery ids."""
 
     id: str
@@ -60,7 +62,8 @@ class NewDelivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A kept delivery."""
+    """A stored delivery, newest first by `seq`. `status` is the HTTP status of the answer; `run_id` is the run that it started
+    or was joined to."""
 
     id: str
     seq: int
@@ -81,13 +84,14 @@ class Delivery:
     """How often its signed body came again under another id."""
 
 
-# Sums that one answer has at most.
+# The most sums in one answer.
 MAX_REFUSALS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusals:
-    """Webhook requests that were refused and have no delivery, of a path, verdict and task. `first` and `last` are minutes."""
+    """The number of refused webhook requests without a delivery of their own, for one path, verdict and task. `first` and
+    `last` are the minutes of the first and last."""
 
     path: str
     verdict: str
@@ -99,7 +103,8 @@ class Refusals:
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """Makes a request repeatable: the same key in the same scope gives the first answer; another body is a Conflict."""
+    """A client's key that makes a request repeatable: the same key in the same scope gets the first answer, and another body
+    raises Conflict."""
 
     scope: str
     key: str
@@ -110,8 +115,8 @@ class IdempotencyKey:
 class Accepted:
     """The run that an accepted request leads to; `first` is False when an earlier request had made it.
 
-    With `duplicate` that run stands for the same business key, and with `rejected` the task wants that to be refused.
-    `superseded` is the queued run that had to go for this one. `replay_of` is the delivery whose guard this one met.
+    `duplicate` says that this run holds the request's business key, and `rejected` that the task refuses duplicates.
+    `superseded` is the queued run that was cancelled for this one. `replay_of` is the delivery whose replay guard this one met.
     """
 
     run_id: str | None
@@ -127,7 +132,8 @@ NO_LIMIT = 2**31 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedRun:
-    """A queued run as admission sees it. `max_concurrent` and `priority` are those of the task as it is served now."""
+    """A queued run as admission sees it. `max_concurrent` and `priority` are those of the task as it is served now, not of the
+    run's own definition."""
 
     run_id: str
     task_id: str
@@ -141,7 +147,7 @@ class QueuedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """Why nothing of a task starts now, who said so, and since when."""
+    """A pause of a task, during which none of its runs starts: the reason, the person who set it, and when."""
 
     task_id: str
     reason: str
@@ -151,7 +157,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemovalRow:
-    """A task that is held because its file is gone, since when, and who released it at what time, if anybody did."""
+    """A task that is held because its file is gone, since when, and the person who released it, if anybody did."""
 
     task_id: str
     held_at: datetime
@@ -161,7 +167,8 @@ class RemovalRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
-    """A task's start limit, and how many starts it counts now; which ones they are, oldest first, where all is asked for."""
+    """A task's start limit, and the number of starts that count now. `starts` lists them (time, run id), oldest first, where
+    the caller asked for everything."""
 
     count: int
     window: timedelta
@@ -171,7 +178,7 @@ class Quota:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningRun:
-    """A running run."""
+    """A run that is running, as admission sees it: it occupies a place of its task and may hold a business key."""
 
     run_id: str
     task_id: str
@@ -180,12 +187,13 @@ class RunningRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdmissionView:
-    """What admission decides on: queued runs, how many runs of each task are running, and what else holds tasks back.
+    """The facts that admission decides on: queued runs, the number of running runs of each task, and everything else that holds
+    runs back.
 
-    A claim sees the first `heads` runs of each task that could start one, or as many as its own limit leaves, and the
-    shortages of its place, of the tasks in the scope of its worker alone. What `Store.admission` sees is all that waits, the
-    pauses, the running runs themselves, the shortages of all places, the `namespaces` of tasks, and the namespaces of which a
-    worker takes runs: `served` is None where one takes the runs of all.
+    In a claim it holds the first `heads` runs of each task that could start one, or as many as the task's own limit leaves, and
+    only the shortages of the worker's place, and only tasks in the worker's scope. `Store.admission` gives all queued runs, the
+    pauses, the running runs themselves, the shortages of all places, the `namespaces` of tasks, and the namespaces whose runs a
+    worker takes: `served` is None where one takes the runs of all.
     """
 
     now: datetime
@@ -203,7 +211,7 @@ class AdmissionView:
 Admit = Callable[[AdmissionView], Sequence[str]]
 
 
-# How many more may start when so many are running.
+# Returns how many more runs may start, given how many are running.
 Room = Callable[[int], int]
 
 
@@ -214,7 +222,7 @@ NEVER_ORPHANED = timedelta(days=36_500)
 
 
 def unlimited_room(running: int) -> int:
-    """Room for all."""
+    """Return room for any number of runs; the default of `Store.claim`."""
     return NO_LIMIT
 
 
@@ -223,8 +231,8 @@ Decide = Callable[[Run, Outcome, datetime], RetryAt | GiveUp]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A run that is this worker's until `run.lease_until`; `adopted` if another worker had begun the attempt. `run.meter` is
-    what this attempt has used so far, not the total of the run."""
+    """A run that belongs to this worker until `run.lease_until`; `adopted` if another worker had begun the attempt. `run.meter`
+    is what this attempt has used so far, not the total of the run."""
 
     run: Run
     prompt: str
@@ -242,33 +250,34 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class AgentStart:
-    """That an attempt's agent began so long ago, and how: as a `process`, or in a `cold` or `warm` place."""
+    """The start of an attempt's agent: how long ago it was, by this machine's clock, and how: as a `process`, or in a `cold` or
+    `warm` pod."""
 
     ago: timedelta
-    how: str = PROCESS
+    how: StartKind = PROCESS
 
 
 class PlacedStart(NamedTuple):
-    """A start in a place of its own; `waited` is what it took from the claim to the agent."""
+    """A start in a pod, for sizing pools; `waited` is the time from the claim to the agent's start."""
 
     task_id: str
-    how: str
+    how: StartKind
     at: datetime
     waited: timedelta
 
 
 class ClaimedAttempt(NamedTuple):
-    """An attempt that was claimed; `took` is what it took from its agent's beginning to the end, None while it runs."""
+    """A claimed attempt, for sizing pools; `took` is the time from its agent's start to its end, None while it runs."""
 
     task_id: str
-    trigger: str
+    trigger: RunTrigger
     at: datetime
     took: timedelta | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PooledTasks:
-    """The tasks of a generation that want places kept ready."""
+    """The tasks of a generation that want pods kept ready (`warmPoolSize`)."""
 
     generation: int
     tasks: Sequence[CompiledTask]
@@ -276,7 +285,7 @@ class PooledTasks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolReport:
-    """The pools of one place where agents run, as they were at that time."""
+    """The warm pools of one place, as its keeper reported them at that time."""
 
     place: str
     at: datetime
@@ -285,34 +294,46 @@ class PoolReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleRow:
-    """A schedule that is kept: `fingerprint` names its expression and zone, `next_fire` is its next slot."""
+    """A schedule as stored: `fingerprint` identifies its expression and zone, `next_fire` is its next slot."""
 
     task_id: str
     fingerprint: str
     next_fire: datetime | None
 
 
+# The outcome of a slot:
+# fired       it started a run
+# missed      no scheduler was there in time, and `misfire` does not start it
+# overlap     a run of the task was active, and `overlap: skip`
+# invalid     its parameters do not fit the task's schema
+# duplicate   another run holds the business key
+# superseded  an edit ended its schedule before it fired
+SlotOutcome = Literal["fired", "missed", "overlap", "invalid", "duplicate", "superseded"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotVerdict:
-    """What became of one slot: `fired`, or why it did not."""
+    """The outcome of one slot: `fired`, or the reason why it started no run."""
 
     slot: datetime
-    verdict: str
+    verdict: SlotOutcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkippedSlots:
-    """Slots of one schedule that are too many for a row each, all with one verdict; `count` is None when nobody counted."""
+    """A range of slots of one schedule, too many for a row each, with one verdict for all; `count` is None when they were not
+    counted."""
 
     first: datetime
     last: datetime
     count: int | None
-    verdict: str
+    verdict: SlotOutcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedSchedule:
-    """What is left of a schedule that was edited away: its slots that were due by then and start nothing any more."""
+    """The remains of a schedule that an edit replaced or removed: the slots that were due by then, which start nothing any
+    more."""
 
     task_id: str
     verdicts: Sequence[SlotVerdict]
@@ -321,24 +342,24 @@ class ClosedSchedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotRow:
-    """What became of the slots from `first` to `last`, which mostly is one; `at` is when that was decided."""
+    """The stored outcome of the slots from `first` to `last`, usually one; `at` is when it was recorded."""
 
     first: datetime
     last: datetime
     count: int | None
-    verdict: str
+    verdict: SlotOutcome
     run_id: str | None
     at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditedSlot:
-    """A slot, or a row of skipped ones, beside the run that it names: whether that is there, and is of this very slot. One
-    that was deleted by hand counts as there."""
+    """A slot, or a range of skipped ones, beside the run that it names: whether that run exists, and whether it was started by
+    this slot. A run that a person deleted counts as existing."""
 
     first: datetime
     last: datetime
-    verdict: str
+    verdict: SlotOutcome
     run_id: str | None
     at: datetime
     run_is_there: bool
@@ -347,7 +368,7 @@ class AuditedSlot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditedDelivery:
-    """A delivery beside the run that it names: whether that is there, and comes from this very delivery."""
+    """A delivery beside the run that it names: whether that run exists, and whether it came from this delivery."""
 
     seq: int
     id: str
@@ -361,13 +382,14 @@ class AuditedDelivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditedRun:
-    """A run beside what it says it comes from. `actor` is who asked for it, None when that is not kept."""
+    """A run beside the slot or delivery that it names as its origin. `actor` is the person or process that asked for it, None
+    when its events are gone."""
 
     seq: int
     id: str
     task_id: str
     created_at: datetime
-    trigger: str
+    trigger: RunTrigger
     slot: datetime | None
     delivery_id: str | None
     actor: str | None
@@ -381,8 +403,8 @@ Audited = TypeVar("Audited")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditSpan:
-    """What an audit covers: what happened in (since, until]. What is older than `runs`, `slots` and `deliveries` may have been
-    deleted by retention; a row whose counterpart is gone for that reason is in order."""
+    """The span of an audit: (since, until]. Rows older than `runs`, `slots` and `deliveries` may have been deleted by
+    retention, so a missing counterpart that is older is in order."""
 
     since: datetime
     until: datetime
@@ -393,9 +415,9 @@ class AuditSpan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditPage(Generic[Audited]):
-    """Rows that follow each other, counted by the store. `counts` has those of the span that are in order, by task and by
-    verdict or origin; `doubtful` has those of the span that may not be, newest first. Of all rows: their number, the smallest
-    sequence number with its time, and the latest time."""
+    """Consecutive rows of an audit, counted by the store. `counts` has the rows of the span that are in order, by task and by
+    verdict or origin; `doubtful` holds those that may not be, newest first. For all rows of the page it gives their number, the
+    smallest sequence number with its time, and the latest time."""
 
     counts: Mapping[tuple[str, str], int]
     doubtful: Sequence[Audited]
@@ -407,9 +429,9 @@ class AuditPage(Generic[Audited]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Firing:
-    """Slots of one schedule that are due: their verdicts, the runs they start (by slot), and the slot after them. `digest`
-    names the definition that this follows from. With `unless_active` nothing starts while a run of the task is queued or
-    running. `skipped` are older slots, all of them missed."""
+    """The due slots of one schedule: their verdicts, the runs they start (by slot), and the slot after them. `digest` names the
+    definition that this was computed from. With `unless_active` nothing starts while a run of the task is queued or running.
+    `skipped` are older slots, all of them missed."""
 
     task_id: str
     digest: str
@@ -422,7 +444,7 @@ class Firing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRow:
-    """A generation that was served; `scheduled_at` is when a scheduler took its schedules up."""
+    """A generation that was served, with the digest of each task; `scheduled_at` is when a scheduler adopted its schedules."""
 
     id: int
     digest: str
@@ -434,7 +456,8 @@ class GenerationRow:
 
 @dataclass(frozen=True, slots=True)
 class Activated:
-    """The generation that another is to follow (0: none), with its registry where the database is known to hold just that."""
+    """The generation that the next one must follow (0: none), with its registry if this server knows it, which saves reading it
+    back."""
 
     id: int
     registry: Registry | None
@@ -442,7 +465,7 @@ class Activated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerRow:
-    """A server that is there: the generation that it serves (0 before the first), and whether its directory holds the same."""
+    """A live server: the generation that it serves (0 before the first), and whether its directory equals that generation."""
 
     server: str
     generation: int
@@ -452,7 +475,7 @@ class ServerRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """An API token without its secret part."""
+    """An API token without its secret part, which the store holds as a hash only."""
 
     id: str
     role: str
@@ -465,20 +488,26 @@ class Token:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
-    """Which runs to list; all conditions hold together."""
+    """A filter for lists of runs; all given conditions must hold."""
 
     task_id: str | None = None
     state: RunState | None = None
     trigger: str | None = None
 
 
-# Repeated requests and slots are known again for so long, whatever is kept.
+# Repeated requests and slots are recognised for this long, whatever the retention policy.
 DEDUPE_MEMORY = timedelta(days=7)
+
+
+# The kinds of rows that retention deletes, as metrics and `optio prune` name them. `counts` are repeats and refusals of webhook
+# requests, `keys` are idempotency and business keys and replay guards.
+PrunedKind = Literal["runs", "log_lines", "deliveries", "counts", "keys", "slots", "generations", "definitions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionPolicy:
-    """How long what has ended is kept. None is for ever; for log lines and deliveries it is: as long as runs."""
+    """The time for which ended runs, their log lines and deliveries are kept. None keeps runs for ever, and log lines and
+    deliveries as long as runs."""
 
     runs: timedelta | None = None
     logs: timedelta | None = None
@@ -487,7 +516,7 @@ class RetentionPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueDepth:
-    """How many runs of a task are queued and running, and since when the oldest queued one is."""
+    """The number of queued and of running runs of a task, and when the oldest queued one was queued."""
 
     task_id: str
     queued: int
@@ -497,7 +526,7 @@ class QueueDepth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryFilter:
-    """Which deliveries to list; all conditions hold together. `since` and `until` are within."""
+    """A filter for lists of deliveries; all given conditions must hold. `since` and `until` are inclusive."""
 
     task_id: str | None = None
     path: str | None = None

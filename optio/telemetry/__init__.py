@@ -1,1 +1,1 @@
-"""What can be seen of Optio from outside: metrics, traces, logs, and whether its loops turn."""
+"""Observability: metrics, traces, the service's own log, and the liveness of its loops."""

@@ -1,6 +1,7 @@
-"""The seam of telemetry: facts, told to whoever counts or traces them.
+"""The interface of telemetry: facts, such as "a run was queued", passed to the listeners that count or trace them.
 
-Nobody waits for it, and what goes wrong there goes no further: a run must not notice whether it is looked at.
+No caller depends on a listener, and a failing one is logged and ignored: a run must behave the same whether or not it is
+observed.
 """
 
 import contextlib
@@ -9,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Literal, Protocol
 
 from optio.model import trace
-from optio.model.run import Attempt, Meter, Run
+from optio.model.pool import StartKind
+from optio.model.run import Attempt, Meter, Run, RunTrigger
 
 log = logging.getLogger(__name__)
 MISSING = "metrics need `pip install 'optio[metrics]'`"
@@ -32,14 +34,14 @@ class Queued:
 
     run_id: str
     task_id: str
-    trigger: str
+    trigger: RunTrigger
     began: datetime
     traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A worker took a run that was due for so long. `swept`: no hint told of it, a look found it."""
+    """A worker took a run `waited` after it was due. `swept` means that no hint announced the run: a sweep found it."""
 
     run: Run
     waited: timedelta
@@ -48,26 +50,26 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """A worker went on with another's attempt."""
+    """A worker continued the attempt of another worker, whose lease had expired."""
 
     run: Run
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The agent's process exists, so many seconds after the claim; `how` it began: as a `process`, or in a `cold` or `warm`
-    place."""
+    """The agent's process exists, `after` seconds after the claim. `how` is `process`, or `cold` or `warm` for a pod that was
+    made for it or stood ready."""
 
     run: Run
     runtime: str
     after: float
-    how: str
+    how: StartKind
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """An attempt ended. `run` is how the run stands then, `claimed` how it stood before; `meter` is what the attempt used.
-    `attempt` asks the store for the attempt's own times, and may raise."""
+    """An attempt ended. `claimed` is the run before, `run` the run after it; `meter` is what the attempt used. `attempt` asks
+    the store for the attempt's own times, and may raise."""
 
     run: Run
     claimed: Run
@@ -87,14 +89,15 @@ class GivenBack:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """A run was cancelled before it began."""
+    """A run was cancelled while it was queued, before any attempt of it was running."""
 
     run: Run
 
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """Slots of one schedule got their verdicts by this scheduler; `late` has the delay of each that started a run."""
+    """This scheduler recorded slots of one schedule, counted by verdict; `late` has the delay of each slot that started a
+    run."""
 
     task_id: str
     verdicts: Mapping[str, int]
@@ -103,16 +106,16 @@ class Fired:
 
 @dataclass(frozen=True, slots=True)
 class PartFailed:
-    """A part could not be used once: `store`, `broker` or `rate`."""
+    """One use of a part failed: of the `store`, the `broker` or the `rate` windows."""
 
-    part: str
+    part: Literal["store", "broker", "rate"]
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """So many rows were deleted because nothing keeps them any more."""
+    """Retention deleted this number of rows of a kind."""
 
-    kind: str
+    kind: str  # a `PrunedKind` of the store
     count: int
 
 
@@ -122,7 +125,7 @@ Listener = Callable[[Fact], None]
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """A value that is looked up when somebody asks; `counts` if it only grows."""
+    """A value that is read when metrics are scraped; `counts` marks a counter, which only grows, as opposed to a gauge."""
 
     name: str
     help: str
@@ -135,24 +138,24 @@ Source = Callable[[], Iterable[Gauge]]
 
 
 class Exposition(Protocol):
-    """Shows what was counted."""
+    """Metrics that can be scraped; implemented by `telemetry.metrics` where its library is installed."""
 
     def add(self, source: Source) -> None:
-        """Ask this one too, whenever somebody asks."""
+        """Add a source of readings, which is asked at every scrape."""
         ...
 
     def text(self, accept: str = "") -> tuple[bytes, str]:
-        """(text, media type) as the asker understands it."""
+        """Return the metrics and their media type, in the format that the scraper's Accept header asks for."""
         ...
 
 
 def passed_on_traceparent(run: Run) -> str | None:
-    """The `traceparent` that an agent gets where nothing is traced here: the one that its run came with."""
+    """Return the `traceparent` for an agent where this process traces nothing: the one that its run came with."""
     return trace.clean(run.traceparent)
 
 
 class Telemetry:
-    """Passes facts on. Without listeners it does nothing."""
+    """Passes facts to its listeners. Without listeners it does nothing."""
 
     def __init__(
         self,
@@ -166,18 +169,18 @@ class Telemetry:
         self._broken = False
 
     def tell(self, fact: Fact) -> None:
-        """Never raises."""
+        """Pass a fact to all listeners. Never raises; the first failure of a listener is logged."""
         for listener in self._listeners:
             try:
                 listener(fact)
             except Exception:
-                # Once: it may fail with every run.
+                # Logged once, since it may fail with every run.
                 if not self._broken:
-                    log.exception("telemetry failed at %s; later failures are not told", type(fact).__name__)
+                    log.exception("telemetry failed at %s; later failures are not logged", type(fact).__name__)
                 self._broken = True
 
     def environment(self, run: Run) -> dict[str, str]:
-        """What an agent's environment gets, so that its own spans join the run's."""
+        """Return the variables by which the spans of the run's agent join the trace of the run."""
         header = self._traceparent(run)
         return {} if header is None else {"TRACEPARENT": header}
 
@@ -186,7 +189,8 @@ SILENT = Telemetry()
 
 
 def are_traces_enabled(environ: Mapping[str, str]) -> bool:
-    """Whether OpenTelemetry's own variables ask for traces; raises ValueError for a way of sending that is not spoken here."""
+    """Return whether OpenTelemetry's own variables ask for traces; raise ValueError where they ask for a protocol other than
+    http/protobuf."""
     endpoint = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     off = environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER", "otlp") == "none"
     if not endpoint or off:
@@ -202,7 +206,7 @@ _about: ContextVar[Mapping[str, str]] = ContextVar("about", default={})  # noqa:
 
 @contextlib.contextmanager
 def log_context(**fields: str) -> Iterator[None]:
-    """Every line that this thread, or task, logs meanwhile carries these fields."""
+    """Add these fields to every line that the current thread, or asyncio task, logs inside the block."""
     token = _about.set({**_about.get(), **fields})
     try:
         yield
@@ -211,5 +215,5 @@ def log_context(**fields: str) -> Iterator[None]:
 
 
 def current_log_context() -> Mapping[str, str]:
-    """What is logged about now."""
+    """Return the fields that `log_context` has set for the current thread or task."""
     return _about.get()

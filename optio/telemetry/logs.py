@@ -1,7 +1,7 @@
-"""The service's own log: one line a fact on standard error, as text or JSON.
+"""The service's own log: one line per event on standard error, as text or JSON.
 
-Lines are written by a thread of their own. A reader that stops reading, or a disk that is full, costs lines, which are
-counted, and never holds up whoever has something to say. Nothing that stands in a message can look like another line.
+A thread of its own writes the lines. A reader that stops reading, or a full disk, costs lines, which are counted, and never
+delays the caller. Control characters are escaped, so that no message can imitate another line, and credentials are masked.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ from typing import Any
 
 from optio.telemetry.base import current_log_context
 
-# So much may wait to be written; what comes then is dropped and counted.
+# The most bytes that wait to be written; further lines are dropped and counted.
 MAX_WAITING_BYTES = 4 << 20
 _MAX_LINE_LENGTH = 32_768
-# Seconds at the end of the process for what waits.
+# The time for waiting lines when the process ends.
 _FLUSH_TIMEOUT_S = 1.0
 _FIELDS = ("event", "run_id", "task_id", "worker")
-# Control and invisible characters, line ends of every kind, and halves of surrogate pairs.
+# Control and invisible characters, line ends of every kind, and lone surrogates.
 _HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _SECRETS = (
     (re.compile(r"(?<=//)[^/@\s]*(?=@)"), "***"),
@@ -37,12 +37,14 @@ _SECRETS = (
 
 
 def escape_invisible(text: str) -> str:
-    """On one line, with nothing in it that drives a terminal: what hides stands as an escape."""
+    """Return the text on one line, with control, invisible and bidirectional characters as escapes, so that it cannot drive a
+    terminal."""
     return _HIDDEN.sub(lambda m: f"\\x{ord(m[0]):02x}" if ord(m[0]) < 256 else f"\\u{ord(m[0]):04x}", text)
 
 
 def mask_secrets(text: str) -> str:
-    """Without what looks like a credential. None should come here; errors of libraries carry what they were given."""
+    """Return the text with anything that looks like a credential masked. None should be there, but errors of libraries quote
+    what they were given."""
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
     return text
@@ -53,17 +55,18 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _fields(record: logging.LogRecord) -> Mapping[str, str]:
-    """What the line is about: by its own words, else by what is being done."""
+    """Return the fields of a record: its own, else those of `log_context`."""
     around = current_log_context()
     found = {name: getattr(record, name, around.get(name)) for name in _FIELDS}
     return {name: str(value) for name, value in found.items() if value}
 
 
 class TextFormatter(logging.Formatter):
-    """`12:30:01 INFO    words`; the run is named where the words do not. Tracebacks are indented: none looks like a line."""
+    """Formats lines as `12:30:01 INFO    words`, and appends the run where the words do not name it. Tracebacks are indented,
+    so that none looks like a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and the traceback."""
+        """Return one line, and below it the traceback if there is one."""
         words = escape_invisible(_message(record))
         run_id = _fields(record).get("run_id")
         if run_id is not None and run_id not in words:
@@ -77,10 +80,10 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line."""
+    """Formats each record as one JSON object on one line, for log collectors."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The object."""
+        """Return the object as text, with the traceback as a list of lines."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         entry: dict[str, Any] = {
             "time": at,
@@ -99,7 +102,8 @@ FORMATS: Mapping[str, type[logging.Formatter]] = {"text": TextFormatter, "json":
 
 
 class Outlet:
-    """Writes to a descriptor without making anybody wait. `lost` counts what could not be written."""
+    """Writes to a descriptor on its own thread, so that callers never wait. `lost` counts the pieces that could not be
+    written."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -113,7 +117,8 @@ class Outlet:
         threading.Thread(target=self._loop, name=f"write-{descriptor}", daemon=True).start()
 
     def put(self, data: bytes, *, note: bool = False) -> bool:
-        """Whether there was room for it; a note about what was lost is no loss itself."""
+        """Queue data for writing; return False, and count it as lost, when too much waits already. A `note` about losses is not
+        counted."""
         with self._lock:
             if self._size + len(data) > MAX_WAITING_BYTES:
                 self.lost += not note
@@ -125,7 +130,7 @@ class Outlet:
         return True
 
     def flush(self, within: float = _FLUSH_TIMEOUT_S) -> None:
-        """Wait until all is written, but not for ever."""
+        """Wait until everything is written, at most `within` seconds."""
         self._empty.wait(within)
 
     def _loop(self) -> None:
@@ -149,12 +154,12 @@ class Outlet:
         while data:
             try:
                 data = data[os.write(self._descriptor, data) :]
-            except BlockingIOError:  # somebody else who has this terminal made it so
+            except BlockingIOError:  # another program has set this terminal to non-blocking
                 select.select([], [self._descriptor], [], 1.0)
 
 
 class Unblocked(io.TextIOBase):
-    """Standard output of a process that must go on when nobody reads: a stopped terminal, a pager, a full pipe."""
+    """Standard output of a process that must go on when nobody reads it: a stopped terminal, a pager, a full pipe."""
 
     def __init__(self, descriptor: int, encoding: str = "utf-8") -> None:
         self._descriptor = descriptor
@@ -162,25 +167,23 @@ class Unblocked(io.TextIOBase):
         self._outlet = Outlet(descriptor)
 
     def write(self, text: str) -> int:
-        """Never waits."""
+        """Queue the text; never wait."""
         self._outlet.put(text.encode(self._encoding, "backslashreplace"))
         return len(text)
 
     def isatty(self) -> bool:
-        """Whether the descriptor is a terminal."""
         return os.isatty(self._descriptor)
 
     def fileno(self) -> int:
-        """The descriptor."""
         return self._descriptor
 
     def finish(self) -> None:
-        """At the end of the process."""
+        """Write what is queued, when the process ends."""
         self._outlet.flush()
 
 
 class LogHandler(logging.Handler):
-    """Formats at once, on the thread that speaks, and leaves the writing to the outlet."""
+    """Formats records at once, on the calling thread, and leaves the writing to the outlet."""
 
     def __init__(self, formatter: logging.Formatter, outlet: Outlet) -> None:
         super().__init__()
@@ -189,11 +192,11 @@ class LogHandler(logging.Handler):
         self._told = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Never raises and never waits."""
+        """Queue a record; never raise and never wait. Lost lines are reported first, as soon as there is room again."""
         try:
             self._tell_losses()
             self._outlet.put(self._bytes(record))
-        except Exception:  # arguments that do not fit the words: nothing is worth stopping for
+        except Exception:  # arguments that do not fit the format: logging must never stop the caller
             self._outlet.lost += 1
 
     def _bytes(self, record: logging.LogRecord) -> bytes:
@@ -208,7 +211,6 @@ class LogHandler(logging.Handler):
                 self._told = lost
 
     def flush(self) -> None:
-        """At the end of the process."""
         self._outlet.flush()
 
 
@@ -217,7 +219,8 @@ _installed: Outlet | None = None
 
 
 def configure(format_name: str, level: int = logging.INFO, descriptor: int = 2) -> None:
-    """From now on everything that is logged goes to standard error in this format."""
+    """Send all logging of this process to a descriptor, standard error by default, in this format; a second call replaces the
+    first."""
     global _installed
     _installed = _installed or Outlet(descriptor)
     root = logging.getLogger()
@@ -232,5 +235,5 @@ def configure(format_name: str, level: int = logging.INFO, descriptor: int = 2) 
 
 
 def lost_lines() -> int:
-    """Lines that could not be written so far."""
+    """Return the number of log lines that could not be written so far."""
     return 0 if _installed is None else _installed.lost

@@ -1,4 +1,4 @@
-"""Prometheus: facts as counters and histograms, and what is looked up when somebody asks.
+"""Prometheus metrics: facts as counters and histograms, and readings that are taken at each scrape.
 
 Labels stay few: a task's id, never a run's; a webhook's task, never its path, which strangers choose.
 """
@@ -36,7 +36,7 @@ from optio.telemetry.base import (
 from optio.version import __version__
 
 log = logging.getLogger(__name__)
-# Programs name reasons of their own: what comes after so many different ones is `other`.
+# Programs choose their own failure reasons: after this many different ones, further reasons count as `other`.
 MAX_REASONS = 100
 _WAIT_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400)
 _START_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -45,10 +45,10 @@ _LATE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 
 
 
 class Metrics:
-    """What one process counts."""
+    """The metrics of one process. It listens to telemetry, and `/metrics` shows it."""
 
     def __init__(self) -> None:
-        # Three lines where one says it all.
+        # Without the `_created` lines, which triple the output.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         self._sources = _Sources()
@@ -70,16 +70,16 @@ class Metrics:
         self._given_back = counter("no_room", "claimed runs that found no room, and wait in the queue again", "task", "reason")
         self._wait = histogram("queue_wait_seconds", "from due to claimed", _WAIT_BUCKETS_S, "task")
         self._start = histogram("start_latency_seconds", "from claimed to the agent's process", _START_BUCKETS_S, "runtime")
-        self._starts = counter("starts", "agents that began, in places that were ready or made for them", "task", "how")
+        self._starts = counter("starts", "agents that started: as a process, or in a cold or warm pod", "task", "how")
         self._duration = histogram("run_duration_seconds", "from the first start to the end", _RUN_BUCKETS_S, "task", "state")
         self._cost = counter("cost_usd", "US dollars that agents reported or that prices give", "task", "runtime")
         self._tokens = counter("tokens", "tokens that agents used", "task", "runtime", "kind")
-        self._slots = counter("slots", "slots of schedules by what became of them", "task", "verdict")
+        self._slots = counter("slots", "slots of schedules, by verdict", "task", "verdict")
         self._late = histogram("slot_lateness_seconds", "from the slot to the commit of its run", _LATE_BUCKETS_S)
         self._adopted = counter("leases_adopted", "attempts that went on under another worker", "task")
-        self._repairs = counter("sweep_repairs", "runs that no hint told of and a sweep found", "task")
-        self._failures = counter("failures", "uses of a part that failed: store, broker, rate", "part")
-        self._pruned = counter("pruned", "rows that nothing kept any more", "kind")
+        self._repairs = counter("sweep_repairs", "runs that no hint announced and a sweep found", "task")
+        self._failures = counter("failures", "failed uses of a part: store, broker, rate", "part")
+        self._pruned = counter("pruned", "rows that retention deleted", "kind")
         for part in ("store", "broker", "rate"):
             self._failures.labels(part)
         registry.register(self._sources)
@@ -88,16 +88,14 @@ class Metrics:
         self.add(_log)
 
     def add(self, source: Source) -> None:
-        """Ask this one too."""
         self._sources.sources.append(source)
 
     def text(self, accept: str = "") -> tuple[bytes, str]:
-        """(text, media type) as the asker understands it."""
         encode, media_type = choose_encoder(accept)
         return encode(self.registry), media_type
 
     def __call__(self, fact: Fact) -> None:
-        """Count it."""
+        """Count a fact in the metrics that concern it."""
         match fact:
             case Delivered(task_id, verdict):
                 self._deliveries.labels(task_id, verdict).inc()
@@ -160,17 +158,17 @@ class Metrics:
 
 
 class _Sources(Collector):
-    """Readings as the library wants them. A source that fails leaves its own out and the others in."""
+    """Readings as a collector of the Prometheus library. A source that fails loses its own readings and no others."""
 
     def __init__(self) -> None:
         self.sources: list[Source] = []
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing ahead of time: that would ask the sources when they are not there yet."""
+        """Return nothing: to describe ahead of time would ask sources that do not exist yet."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Everything, now."""
+        """Yield the readings of all sources, taken now."""
         families: dict[str, Metric] = {}
         for source in self.sources:
             try:

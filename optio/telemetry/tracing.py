@@ -1,10 +1,10 @@
-"""OpenTelemetry: spans of a run, sent by OTLP over HTTP.
+"""OpenTelemetry traces: the spans of a run, sent by OTLP over HTTP.
 
     accept -> run -> queue, attempt -> agent -> what the agent itself traces
 
-Spans are made when something ends, from the times that the store has noted, and their ids follow from the run: so they are
-whole even when an attempt was begun by one worker and ended by another. Sending is done by a thread of its own; spans that
-cannot be sent are dropped and counted.
+Spans are made when something ends, from times that the store has recorded, and their ids follow from the run's id. So they are
+complete even when one worker began an attempt and another ended it. A thread of its own sends them; spans that cannot be sent
+are dropped and counted.
 """
 
 import logging
@@ -30,16 +30,16 @@ from optio.version import __version__
 
 log = logging.getLogger(__name__)
 Attributes = dict[str, str | int | float]
-# Seconds for what waits to be sent, when the process ends.
+# The time for spans that wait to be sent when the process ends.
 _FLUSH_TIMEOUT_S = 2.0
-# Spans that wait to be sent; the library drops what comes then, and does not tell.
+# The most spans that wait to be sent; the library silently drops further ones.
 _MAX_WAITING_SPANS = 2048
-# It says the same with every batch; ours says it once.
+# The library logs a failure with every batch; `_ReportingExporter` logs it once.
 logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)
 
 
 class Tracing:
-    """Makes spans of facts. `part` is what this process is: server, worker, scheduler."""
+    """A telemetry listener that turns facts into spans. `part` names this process in them: server, worker or scheduler."""
 
     def __init__(self, part: str, exporter: SpanExporter | None = None) -> None:
         self._exporter = _ReportingExporter(exporter or OTLPSpanExporter())
@@ -60,19 +60,20 @@ class Tracing:
 
     @property
     def lost(self) -> int:
-        """Spans that could not be sent."""
+        """Return the number of spans that could not be sent or made."""
         return self._exporter.lost + self._dropped
 
     def readings(self) -> Iterator[Gauge]:
-        """For `/metrics`."""
+        """Yield the number of lost spans for `/metrics`."""
         yield Gauge("spans_lost", "spans that could not be sent", self.lost, counts=True)
 
     def traceparent(self, run: Run) -> str | None:
-        """For the environment of the agent of the run's attempt: its spans are children of the attempt's."""
+        """Return the `traceparent` for the environment of the run's agent, so that its spans become children of the agent's
+        span."""
         return self._maker(run.id, run.traceparent).place(f"agent {run.attempt}").header
 
     def __call__(self, fact: Fact) -> None:
-        """Make the spans that end with it."""
+        """Make the spans that end with this fact."""
         match fact:
             case Queued(run_id, task_id, trigger, began, traceparent):
                 labels = {"optio.run.id": run_id, "optio.task.id": task_id, "optio.run.trigger": trigger}
@@ -133,7 +134,8 @@ class Tracing:
         return _RunSpans(self, run_id, trace.parse(traceparent), self._kept(run_id, traceparent))
 
     def _kept(self, run_id: str, traceparent: str | None) -> bool:
-        """Whether the run's trace is sent: as who began it has decided, else by OTEL_TRACES_SAMPLER, alike everywhere."""
+        """Return whether the run's trace is sent: as the caller who began it decided, else by OTEL_TRACES_SAMPLER, with the
+        same answer in every process."""
         given = trace.parse(traceparent)
         number = int(given.trace_id if given else trace.trace_id(run_id), 16)
         parent = Context() if given is None else otel.set_span_in_context(_span(given), Context())
@@ -150,7 +152,7 @@ class Tracing:
         kind: SpanKind,
         failed: str | None,
     ) -> None:
-        """Make one span, ended."""
+        """Make one span that has ended already, with these ids and times."""
         if not place.sampled:
             return
         if self._made - self._exporter.taken >= _MAX_WAITING_SPANS:
@@ -167,14 +169,14 @@ class Tracing:
         span.end(_nanoseconds(max(times)))
 
     def close(self) -> None:
-        """Send what waits, and do not wait for a collector that does not answer."""
+        """Send the spans that wait, for two seconds at most, and stop."""
         ending = threading.Thread(target=self._provider.shutdown, daemon=True)
         ending.start()
         ending.join(_FLUSH_TIMEOUT_S)
 
 
 class _RunSpans:
-    """Makes the spans of one run; they know each other by name."""
+    """Makes the spans of one run, which refer to each other by name."""
 
     def __init__(self, tracing: Tracing, run_id: str, given: trace.TraceContext | None, kept: bool) -> None:
         self._tracing = tracing
@@ -198,34 +200,32 @@ class _RunSpans:
         self._tracing.emit(shown, self.place(name), above, (began, ended), attributes, kind, failed)
 
     def place(self, name: str) -> trace.TraceContext:
-        """The ids of the span with this name."""
+        """Return the ids of the span with this name."""
         trace_id = self._given.trace_id if self._given else trace.trace_id(self._run_id)
         return trace.TraceContext(trace_id, trace.span_id(self._run_id, name), self._kept)
 
 
 class _FixedIds(IdGenerator):
-    """Gives the next span of this thread the ids that were said before."""
+    """Gives the next span of this thread the ids that were set by `next`, instead of random ones."""
 
     def __init__(self) -> None:
         self._local = threading.local()
 
     def next(self, trace_id: int, span_id: int) -> None:
-        """Say them."""
+        """Set the ids of the next span that this thread makes."""
         self._local.trace_id, self._local.span_id = trace_id, span_id
 
     def generate_span_id(self) -> int:
-        """See IdGenerator."""
         found: int = self._local.span_id
         return found
 
     def generate_trace_id(self) -> int:
-        """See IdGenerator."""
         found: int = self._local.trace_id
         return found
 
 
 class _ReportingExporter(SpanExporter):
-    """The exporter, telling once that spans are lost and once that they no longer are."""
+    """Wraps the exporter; logs once that spans are lost, and once that they no longer are."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
@@ -234,7 +234,6 @@ class _ReportingExporter(SpanExporter):
         self.taken = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """See SpanExporter."""
         self.taken += len(spans)
         result = self._exporter.export(spans)
         well = result is SpanExportResult.SUCCESS
@@ -246,11 +245,9 @@ class _ReportingExporter(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        """See SpanExporter."""
         self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """See SpanExporter."""
         return self._exporter.force_flush(timeout_millis)
 
 

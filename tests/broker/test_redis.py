@@ -48,7 +48,7 @@ def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("optio.broker.redis._CHECK_INTERVAL_S", 0.2)
     monkeypatch.setattr("optio.broker.redis._SILENCE_S", 1.0)
     for module in ("redis", "dramatiq"):
-        monkeypatch.setattr(f"optio.broker.{module}.PAUSE", 0.1)
+        monkeypatch.setattr(f"optio.broker.{module}.RETRY_PAUSE_S", 0.1)
     monkeypatch.setattr("optio.broker.dramatiq._POLL_INTERVAL_S", 0.05)
 
 
@@ -122,7 +122,7 @@ def test_a_message_that_is_none_of_ours_is_dropped_and_said_once_and_the_next_is
 
     assert worker.heard == [(Topic.START, "real")]
     assert len(caplog.messages) == 1
-    assert "none of ours" in caplog.messages[0]
+    assert "unknown message" in caplog.messages[0]
     assert len(caplog.messages[0]) < 500
     assert client.llen(KEY) == 0
 
@@ -180,7 +180,7 @@ def test_something_else_in_the_place_of_the_queue_is_removed(
     worker.broker.ready(True)
 
     worker.hears(Topic.START, "run-1")
-    assert ["was removed" in line for line in caplog.messages] == [True]
+    assert ["was deleted" in line for line in caplog.messages] == [True]
 
 
 def test_what_is_published_by_others_ends_nothing(worker: Worker, client: "redis.Redis") -> None:

@@ -131,7 +131,7 @@ def test_an_old_schema_is_a_finding_with_its_cure_and_nobody_starts_on_it(shell:
     server.terminate()
 
     assert (code, found["schema"][0]["status"], found["schema"][0]["hint"]) == (1, "warning", "run `optio db migrate`")
-    assert f"{steps} steps left" in found["schema"][0]["detail"]
+    assert f"{steps} migrations pending" in found["schema"][0]["detail"]
     assert "waits" in said
     assert "run `optio db migrate`" in said
     assert server.wait(20) == 0
@@ -162,7 +162,7 @@ def test_a_newer_schema_that_excludes_this_version_cannot_be_used(shell: Here, e
     code, found = checked(shell, **environ)
     migrated = shell("db", "migrate", environ=environ)
 
-    assert (code, found["schema"][0]["status"], found["schema"][0]["hint"]) == (2, "error", "install that one")
+    assert (code, found["schema"][0]["status"], found["schema"][0]["hint"]) == (2, "error", "install the newer Optio")
     assert migrated.returncode == 2
     assert "install the newer Optio" in migrated.stderr
 
@@ -173,7 +173,7 @@ def test_a_newer_schema_that_excludes_this_version_cannot_be_used(shell: Here, e
 def test_a_look_at_a_database_that_is_not_there_makes_none(shell: Here) -> None:
     code, found = checked(shell)
 
-    assert (code, "not made yet" in found["database"][0]["detail"]) == (0, True)
+    assert (code, "does not exist yet" in found["database"][0]["detail"]) == (0, True)
     assert not (shell.directory / ".optio").exists()
 
 
@@ -213,7 +213,7 @@ def test_a_database_that_another_process_holds_is_not_writable(shell: Here) -> N
         code, found = checked(shell)
 
     assert (code, found["writable"][0]["status"]) == (2, "error")
-    assert "another process holds it" in found["writable"][0]["hint"]
+    assert "another process has locked it" in found["writable"][0]["hint"]
 
 
 def test_a_backup_while_others_write_is_a_whole_database(shell: Here) -> None:
@@ -385,8 +385,8 @@ def test_the_doctor_knows_postgresql_and_redis(shell: Here, url: str, redis_serv
     ("settings", "says", "hint"),
     [
         ({"maxmemory": "100mb", "maxmemory-policy": "allkeys-lru"}, "allkeys-lru", "noeviction"),
-        ({"replicaof": "127.0.0.1 1"}, "it is a replica", "primary"),
-        ({"requirepass": "another"}, "wants another password", "redis://:PASSWORD@"),
+        ({"replicaof": "127.0.0.1 1"}, "it is a read-only replica", "primary"),
+        ({"requirepass": "another"}, "refused the password", "redis://:PASSWORD@"),
     ],
     ids=["eviction", "replica", "password"],
 )

@@ -73,5 +73,5 @@ def test_migrate_waits_for_a_database_that_is_not_there_yet(shell: Shell) -> Non
     assert (done.returncode, at_once.returncode, wrong.returncode) == (2, 2, 2)
     assert len(re.findall(r"^optio: waiting: the database optio on 127.0.0.1:1 ", done.stderr, re.M)) >= 1
     assert "waiting" not in at_once.stderr
-    assert "--wait: `soon` is no duration" in wrong.stderr
+    assert "--wait: invalid duration `soon`" in wrong.stderr
     assert "secret-word" not in done.stderr

@@ -20,7 +20,7 @@ def shown(root: Path, text: str, path: str = "task.yaml") -> str:
 def test_a_key_tells_what_it_is_for_what_may_stand_there_and_what_holds_otherwise(tmp_path: Path) -> None:
     assert shown(tmp_path, pointed("maxRetries")) == (
         "**`maxRetries`**: a number, 0 or more\n\n"
-        "How often a failed run is tried again, after 5 s, 10 s, 20 s and so on, as long as some of its budget is left."
+        "How often a failed run is tried again, after 5 s, 10 s, 20 s and so on, while some of its budget is left."
         "\n\nDefault: `1`"
     )
     assert "- `codex`: Codex CLI" in shown(tmp_path, pointed("agentRuntime"))

@@ -59,7 +59,7 @@ def test_what_is_refused_says_why_and_where(data: bytes, why: str) -> None:
     with pytest.raises(Malformed) as refused:
         decode(data, "`push.json`")
 
-    assert str(refused.value) == f"`push.json` is no JSON: {why}"
+    assert str(refused.value) == f"`push.json` is not JSON: {why}"
 
 
 def test_brackets_without_end_are_refused_in_our_words() -> None:

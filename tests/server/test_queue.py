@@ -163,7 +163,7 @@ def test_a_rejected_run_names_the_one_that_stands_for_its_key(api: Api) -> None:
     refused = start(api, Idempotency_Key="two")
 
     assert (refused.status, refused.json["runId"]) == (409, first.json["runId"])
-    assert refused.json["detail"] == f"run {first.json['runId']} stands for the same key"
+    assert refused.json["detail"] == f"run {first.json['runId']} has the same key"
     assert start(api, Idempotency_Key="one").json["runId"] == first.json["runId"]
     finish(api)
     assert start(api, Idempotency_Key="two").status == 202

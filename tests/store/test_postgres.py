@@ -153,7 +153,7 @@ def test_a_server_that_is_away_accepts_nothing_and_the_first_call_after_it_works
 
     refused = [new_run() for _ in range(3)]
     for run in refused:
-        with pytest.raises(StoreUnavailable, match=r"cannot be used: .*Connection refused .*is the server running"):
+        with pytest.raises(StoreUnavailable, match=r"cannot be used: .*Connection refused .*check that the server is running"):
             store.accept(run).result(20)
     for call in (lambda: store.cancel(kept, "eve"), lambda: store.run(kept), store.next_due, store.check):
         with pytest.raises(StoreUnavailable):
@@ -463,7 +463,7 @@ def test_who_waits_for_a_lock_in_vain_is_told_and_harms_no_other_of_its_commit(o
             after = [store.accept(new_run(), once=once(f"a{n}")) for n in range(5)]
 
         for future in blocked:
-            with pytest.raises(StoreUnavailable, match="another transaction holds what is needed"):
+            with pytest.raises(StoreUnavailable, match="another transaction holds the lock"):
                 future.result(20)
         assert all(future.result(20).first for future in before + after)
 
@@ -705,7 +705,7 @@ def test_a_database_that_turns_read_only_accepts_nothing_reads_on_and_heals(
     setting("default_transaction_read_only", "on")
     eventually(lambda: _says(store.check, "read-only"), what="the check to say so")
 
-    with pytest.raises(StoreUnavailable, match="is read-only: is it a standby"):
+    with pytest.raises(StoreUnavailable, match="is read-only: check whether it is a standby"):
         store.accept(new_run()).result(20)
     with pytest.raises(StoreUnavailable, match="read-only"):
         store.cancel(kept, "eve")
@@ -845,7 +845,7 @@ def test_a_key_that_no_index_takes_is_the_callers_mistake(opened: Open) -> None:
     # Random, for what repeats is compressed first.
     key = "".join(chr(0x4E00 + n * 7919 % 20000) for n in range(6000))
 
-    with pytest.raises(Invalid, match="cannot be kept"):
+    with pytest.raises(Invalid, match="cannot be stored"):
         opened().accept(new_run(), once=once(key)).result(20)
 
 
@@ -879,7 +879,9 @@ def test_a_database_that_lacks_most_characters_is_refused_before_it_is_changed(s
         connection.execute("CREATE DATABASE narrow TEMPLATE template0 ENCODING SQL_ASCII LC_COLLATE 'C' LC_CTYPE 'C'")
     narrow = server.url.rpartition("/")[0] + "/narrow"
 
-    with pytest.raises(SettingsError, match=r"narrow .* keeps SQL_ASCII, .*: make one with `createdb --encoding=UTF8"):
+    with pytest.raises(
+        SettingsError, match=r"narrow .* has the encoding SQL_ASCII, .*: create one with `createdb --encoding=UTF8"
+    ):
         open_store(narrow)
 
     with psycopg.connect(narrow) as connection:
@@ -941,8 +943,8 @@ def guarded(server: PostgresServer) -> Iterator[str]:
     ("wrong", "says"),
     [
         (lambda url: url.replace("w0rd", "wrong"), "password authentication failed for user"),
-        (lambda url: url.replace("/postgres", "/nowhere"), 'database "nowhere" does not exist (make it with `createdb`'),
-        (lambda url: url.replace("127.0.0.1", "db.invalid"), "is the host's name right"),
+        (lambda url: url.replace("/postgres", "/nowhere"), 'database "nowhere" does not exist (create it with `createdb`'),
+        (lambda url: url.replace("127.0.0.1", "db.invalid"), "check the host's name"),
         (lambda url: url + "?sslmode=require", "SSL"),
         (lambda url: url + "?sslmode=nonsense", "sslmode"),
         (lambda url: url + "?connect_timeout=soon", "connect_timeout"),

@@ -176,5 +176,5 @@ def test_a_rejected_request_says_which_run_is_in_its_way(narrow: Dev, gate: Path
     gate.touch()
 
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert f"run {run} stands for the same key" in refused.stderr
+    assert f"run {run} has the same key" in refused.stderr
     assert narrow.until_ended(run)["state"] == "completed"

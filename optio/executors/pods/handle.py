@@ -9,6 +9,7 @@ from optio.executors.base import Exit, LaunchArrival
 from optio.executors.pods import exit_status, manifest
 from optio.executors.pods.informer import Pod
 from optio.executors.pods.spool import Spool
+from optio.model.pool import StartKind
 from optio.model.room import Delay
 from optio.model.run import AgentPod
 
@@ -24,7 +25,7 @@ class PodHandle:
         self._pod: AgentPod | None = None
         self._memory: str | None = None
         self.stopping = asyncio.Event()
-        self.how = "cold"
+        self.how: StartKind = "cold"
         self.spool = Spool()
         self.launched = self.stop_wanted = False
         self._settled = settled

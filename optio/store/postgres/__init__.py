@@ -1,1 +1,1 @@
-"""PostgreSQL: the driver for many machines, its connections, and how a database is examined."""
+"""PostgreSQL: the driver for several machines, its connections, and the checks of `optio doctor`."""

@@ -1,4 +1,4 @@
-"""PostgreSQL's errors in our words; none of them leaves the driver."""
+"""Translation of PostgreSQL's errors into Optio's; no psycopg error leaves the driver."""
 
 import re
 from typing import Any
@@ -8,7 +8,7 @@ from psycopg import errors
 
 from optio.errors import Conflict, Invalid, StoreMismatch, StoreUnavailable
 
-# With these the server ends the session.
+# Errors with which the server ends the session.
 _ENDED = (
     errors.AdminShutdown,
     errors.CrashShutdown,
@@ -18,22 +18,22 @@ _ENDED = (
     errors.IdleInTransactionSessionTimeout,
     errors.ConnectionException,
 )
-# Nobody's fault: the operation is done again.
+# Conflicts between transactions, after which the operation is run again.
 _AGAIN = (errors.DeadlockDetected, errors.SerializationFailure)
 _FULL = re.compile(r"too many (clients|connections)|remaining connection slots")
 _CURES = (
     (_FULL, "end other processes, or raise max_connections: each process of Optio takes up to {most}"),
-    (re.compile(r"Connection refused|No such file"), "is the server running, and does it listen there?"),
+    (re.compile(r"Connection refused|No such file"), "check that the server is running and listens there"),
     (re.compile(r"timeout expired"), "the server does not answer"),
     (re.compile(r"password authentication failed"), "in the URL, @ : / % of a password are written %40 %3A %2F %25"),
-    (re.compile(r"no password supplied"), "give it in the URL, in PGPASSWORD or in ~/.pgpass"),
-    (re.compile(r'database "[^"]*" does not exist'), "make it with `createdb`, encoding UTF8"),
-    (re.compile(r"could not translate host name|failed to resolve host"), "is the host's name right?"),
+    (re.compile(r"no password supplied"), "put it into the URL, PGPASSWORD or ~/.pgpass"),
+    (re.compile(r'database "[^"]*" does not exist'), "create it with `createdb`, encoding UTF8"),
+    (re.compile(r"could not translate host name|failed to resolve host"), "check the host's name"),
     (re.compile(r"No space left|could not extend file"), "free some space on the server's disk"),
-    (re.compile(r"lock timeout"), "another transaction holds what is needed"),
+    (re.compile(r"lock timeout"), "another transaction holds the lock"),
     (re.compile(r"statement timeout"), "the server is too slow, or too busy"),
 )
-# A connection that fails with one of these fails again until somebody changes the URL, the server's users or its rules. Any
+# A connection that fails with one of these fails until somebody changes the URL, the server's users or its rules. Any
 # other failure counts as temporary: servers that speak another language than English are waited for rather than given up.
 _LASTING = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|is not permitted to log in|permission denied|"
@@ -43,44 +43,45 @@ _LASTING = re.compile(
 
 
 def has_ended_session(err: BaseException) -> bool:
-    """Whether the server has ended the session with this."""
+    """Return whether the server has ended the session with this error."""
     return isinstance(err, _ENDED)
 
 
 def is_lost(connection: "psycopg.Connection[Any]", err: psycopg.Error) -> bool:
-    """Whether the session is over, so that another connection is needed."""
+    """Return whether the session is over, so that another connection is needed."""
     return connection.closed or has_ended_session(err)
 
 
 def read_only_message(name: str) -> str:
-    """What is said of a database that takes no changes."""
-    return f"the database {name} is read-only: is it a standby, or is default_transaction_read_only set?"
+    """Return the message for a database that accepts no changes."""
+    return f"the database {name} is read-only: check whether it is a standby, or default_transaction_read_only is set"
 
 
 def is_retryable(err: psycopg.Error) -> bool:
-    """Whether the same operation can succeed at once, on a sound connection."""
+    """Return whether the same operation can succeed at once, on a sound connection: after a deadlock or a serialization
+    failure."""
     return isinstance(err, _AGAIN)
 
 
 def is_stale(err: psycopg.Error) -> bool:
-    """Whether a new session may see another world: the schema was migrated under a statement that this one had prepared, or
-    this one leads to a server that is not the primary any more."""
+    """Return whether a new session may succeed where this one failed: the schema was migrated under one of its prepared
+    statements, or it leads to a server that is no longer the primary."""
     cached = isinstance(err, errors.FeatureNotSupported) and "cached plan" in str(err)
     return cached or isinstance(err, errors.ReadOnlySqlTransaction)
 
 
 def is_full(err: psycopg.Error) -> bool:
-    """Whether the server has no connection left for us."""
+    """Return whether the server has no connection left for this process."""
     return isinstance(err, errors.TooManyConnections) or _FULL.search(str(err)) is not None
 
 
 def to_store_error(name: str, err: psycopg.Error, most: int) -> Exception:
-    """The same error as the store's callers know it; the error itself when it is a mistake of ours."""
+    """Return the error as the store's callers know it; the error itself when it shows a mistake of Optio's own."""
     said = error_line(err)
     if isinstance(err, errors.UniqueViolation):
         return Conflict("something with this id exists already")
     if isinstance(err, errors.CharacterNotInRepertoire | errors.ProgramLimitExceeded | psycopg.DataError):
-        return Invalid(f"a value cannot be kept: {said}")
+        return Invalid(f"a value cannot be stored: {said}")
     if isinstance(err, errors.ReadOnlySqlTransaction):
         return StoreUnavailable(read_only_message(name), temporary=True)
     if isinstance(err, errors.UndefinedTable | errors.UndefinedColumn):
@@ -94,7 +95,8 @@ def to_store_error(name: str, err: psycopg.Error, most: int) -> Exception:
 
 
 def connection_error(name: str, err: psycopg.Error, most: int) -> StoreUnavailable:
-    """A connection could not be had, whatever the reason."""
+    """Return the StoreUnavailable for a failed connection, with a cure where the cause is known. It is temporary unless a
+    person has to change the URL, the users or the rules."""
     said = error_line(err)
     temporary = _LASTING.search(said) is None
     return StoreUnavailable(f"the database {name} cannot be used: {said}{_cure(said, most)}", temporary=temporary)
@@ -105,8 +107,8 @@ def _cure(said: str, most: int) -> str:
 
 
 def error_line(err: psycopg.Error) -> str:
-    """What the server or libpq says, in one line."""
+    """Return the message of the server or libpq, in one line."""
     text = (err.diag.message_primary or str(err)).strip()
     line = text.splitlines()[0] if text else type(err).__name__
-    # Where libpq wanted to connect to, it says before what went wrong there.
+    # libpq writes the address before the error; the caller's message names the database already.
     return re.sub(r"^(connection failed: )?connection to server (at|on) .*? failed: (FATAL: +)?", "", line)

@@ -1,4 +1,5 @@
-"""A look at a PostgreSQL database: can Optio work with it as it is? Nothing is changed, and nothing need be there yet."""
+"""PostgreSQL checks of `optio doctor`: whether Optio can work with this database as it is. Nothing is changed, and the tables
+need not exist yet."""
 
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from optio.store.postgres.pool import MAX_CONNECTIONS, Connection
 from optio.store.postgres.postgres_store import state
 from optio.store.sql.schema import check_state
 
-# Optio's tests run on this one; older ones are not known to work.
+# The oldest version on which Optio's tests run.
 _MIN_TESTED_VERSION = 15
 _MAX_CLOCK_DRIFT_S = 2.0
 _SETTINGS = (
@@ -33,7 +34,7 @@ SELECT current_setting('server_version') AS version, current_setting('server_ver
 
 
 def examine(url: str) -> Iterator[ProbeResult]:
-    """One finding after the other; raises SettingsError for a URL that cannot be read."""
+    """Yield one result for each check; raise SettingsError for a URL that cannot be read."""
     target = pg_url.read(url)
     try:
         with psycopg.connect(target.conninfo, autocommit=True, row_factory=dict_row) as connection:
@@ -44,7 +45,7 @@ def examine(url: str) -> Iterator[ProbeResult]:
 
 
 def backup_command(url: str, file: str) -> list[str]:
-    """What makes a backup: pg_dump and its arguments, without the password."""
+    """Return `pg_dump` and its arguments for a backup, without the password."""
     given = conninfo_to_dict(url)
     pg_url.read(url)
     kept = {name: given[name] for name in ("host", "hostaddr", "port", "user", "dbname", "sslmode") if name in given}
@@ -66,8 +67,8 @@ def _probe(connection: Connection, name: str) -> Iterator[ProbeResult]:
         f"Optio is tested with version {_MIN_TESTED_VERSION} and newer" if old else None,
     )
     if facts["encoding"] != "UTF8":
-        hint = "make one with `createdb --encoding=UTF8 --template=template0`"
-        yield ProbeResult("encoding", ERROR, f"the database keeps {facts['encoding']}, which lacks most characters", hint)
+        hint = "create one with `createdb --encoding=UTF8 --template=template0`"
+        yield ProbeResult("encoding", ERROR, f"the encoding {facts['encoding']} lacks most characters", hint)
     there = state(connection)
     yield check_state(there)
     yield _writable(connection, name, facts, empty=there.version == 0)
@@ -81,13 +82,13 @@ def _probe(connection: Connection, name: str) -> Iterator[ProbeResult]:
 
 
 def _writable(connection: Connection, name: str, facts: dict[str, Any], *, empty: bool) -> ProbeResult:
-    """By a change that is taken back."""
+    """Check by a change that is rolled back."""
     if facts["standby"]:
         return ProbeResult(
             "writable", ERROR, "the server is a standby", "use the primary: `target_session_attrs=read-write` finds it"
         )
     if facts["schema"] is None:
-        hint = "make the schema, or correct the user's search_path"
+        hint = "create the schema, or correct the user's search_path"
         return ProbeResult("writable", ERROR, "no schema of the user's search_path exists", hint)
     try:
         with connection.transaction(force_rollback=True):
@@ -97,18 +98,18 @@ def _writable(connection: Connection, name: str, facts: dict[str, Any], *, empty
                 connection.execute("INSERT INTO once (scope, once_key, body_sha256, result, at) VALUES ('', '', '', '', 0)")
     except psycopg.Error as err:
         return ProbeResult("writable", ERROR, str(errors.to_store_error(name, err, MAX_CONNECTIONS)))
-    return ProbeResult("writable", OK, f"schema `{facts['schema']}` takes changes")
+    return ProbeResult("writable", OK, f"schema `{facts['schema']}` is writable")
 
 
 def _clock(connection: Connection) -> ProbeResult:
     before = time.time()
     theirs = float(_row(connection, "SELECT extract(epoch FROM clock_timestamp())::float8 AS now")["now"])
     after = time.time()
-    # What the answer's way took is nobody's difference.
+    # Without the time that the answer took on its way.
     ahead = theirs - after if theirs > after else theirs - before if theirs < before else 0.0
     if abs(ahead) <= _MAX_CLOCK_DRIFT_S:
         return ProbeResult("clock", OK, f"{abs(ahead) * 1000:.0f} ms from this machine's")
-    detail = f"the server's is {abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
+    detail = f"the server's clock is {abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
     return ProbeResult(
         "clock", WARNING, detail, "set both by NTP: schedules fire by this machine's clock, leases end by the server's"
     )
@@ -123,7 +124,7 @@ def _settings(connection: Connection) -> Iterator[ProbeResult]:
                 "settings", WARNING, f"{name} is {bad}: {harm}", f"ALTER SYSTEM SET {name} = {'off' if bad == 'on' else 'on'}"
             )
     if clean:
-        yield ProbeResult("settings", OK, "what is committed is flushed to the disk")
+        yield ProbeResult("settings", OK, "commits are flushed to the disk")
 
 
 def _row(connection: Connection, sql: str) -> dict[str, Any]:

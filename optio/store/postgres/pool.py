@@ -1,7 +1,8 @@
-"""Connections to PostgreSQL, each lent to one call at a time. A call ends within its time, whatever the network does.
+"""A pool of PostgreSQL connections, each lent to one call at a time. A call ends within its time limit, whatever the network
+does.
 
-A server that refuses is asked again by each call: that costs nothing. One that does not answer at all is asked by one call,
-and the others are told so at once: threads that wait for it would keep everything else waiting too.
+A server that refuses connections is asked again by each call, which costs nothing. One that does not answer at all is asked by
+one call only, and the others fail at once: threads that wait for it would block everything else.
 """
 
 import contextlib
@@ -27,17 +28,18 @@ Connection = psycopg.Connection[dict[str, Any]]
 
 MAX_CONNECTIONS = 8
 _MAX_TRIES = 4
-# An attempt to connect that fails later than this was not refused: nobody answered.
+# A connection attempt that fails later than this was not refused: the server did not answer.
 _SILENCE_S = 1.0
-# So much is left for what was begun late.
+# The least time that a call gets, also if it had to wait for a connection.
 _MIN_CALL_S = 0.5
 _ROLLBACK_S = 1.0
-# How long a server that has no connection left for us is left alone.
+# The pause before a server without free connections is asked again.
 _FULL_PAUSE_S = 0.25
 
 
 class _PooledConnection:
-    """A connection, with a descriptor of its socket that is ours: what the watchdog shuts down is never somebody else's."""
+    """A connection, with a duplicate descriptor of its socket: the watchdog may shut that down without hitting a descriptor
+    that was closed and reused."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -47,7 +49,7 @@ class _PooledConnection:
         self._socket = socket.socket(fileno=os.dup(connection.fileno()))
 
     def shut(self) -> None:
-        """Whoever waits for an answer is told at once that none will come."""
+        """Shut the socket down, so that a thread waiting for an answer fails at once."""
         self.cut = True
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -59,8 +61,8 @@ class _PooledConnection:
 
 
 class _ConnectAttempt:
-    """A connection that is being opened. `wanted`: its caller waits still. `asks`: the server was silent before, and this one
-    asks for all."""
+    """A connection that is being opened. `wanted` says that its caller still waits; `asks` that the server was silent before,
+    and this one attempt asks for all callers."""
 
     def __init__(self, *, asks: bool) -> None:
         self.began = time.monotonic()
@@ -71,7 +73,7 @@ class _ConnectAttempt:
 
 
 class ConnectionPool:
-    """Connections to one database. `call` may be used from any thread."""
+    """Connections to one database, at most `most`. `call` may be used from any thread."""
 
     def __init__(self, target: PostgresTarget, *, patience: float = CALL_TIMEOUT_S, most: int = MAX_CONNECTIONS) -> None:
         self._target = target
@@ -86,9 +88,10 @@ class ConnectionPool:
         self._watchdog = _Watchdog(min(0.25, patience / 4))
 
     def call(self, action: Callable[[Connection], T], *, limit: float | None = None) -> T:
-        """Run it on a connection that nobody else uses, until `limit` by the monotonic clock; the driver's errors in our words.
+        """Run an action on a connection that no other call uses, until `limit` by the monotonic clock, and raise the driver's
+        errors as Optio's.
 
-        It is run again when that can help: after a deadlock, and when the connection was dead before it was used.
+        The action is run again when that can help: after a deadlock, and when the connection had died before it was used.
         """
         limit = deadline.call_limit(self._patience) if limit is None else limit
         for attempt in range(_MAX_TRIES):
@@ -108,7 +111,7 @@ class ConnectionPool:
                         raise
                     raise made from err
             except UnicodeEncodeError as err:
-                raise Invalid("the text holds half of a surrogate pair, which is no character") from err
+                raise Invalid("the text contains a lone surrogate, which is not a character") from err
             finally:
                 self._give_back(held, sound, limit)
         raise AssertionError("not reached")
@@ -121,8 +124,8 @@ class ConnectionPool:
     # Lending
 
     def _take(self, limit: float) -> _PooledConnection:
-        """An idle connection, or a new one. A thread opens it: the caller waits no longer than its time, whatever the network
-        and the name service do, and what comes later is there for the next."""
+        """Return an idle connection, or a new one. A thread opens it, so that the caller waits no longer than its time limit,
+        whatever the network and the name service do; a connection that comes later serves the next caller."""
         attempt: _ConnectAttempt | None = None
         refused: StoreUnavailable | None = None
         with self._changed:
@@ -154,7 +157,7 @@ class ConnectionPool:
                     attempt.wanted = False
 
     def _refusal(self, error: BaseException) -> StoreUnavailable:
-        """The error for the caller; raised at once unless another of our connections will do."""
+        """Return the error for the caller; raise it at once unless another connection of this pool will do."""
         if not isinstance(error, psycopg.Error):
             raise error
         refused = errors.connection_error(self._target.name, error, self._most)
@@ -207,7 +210,7 @@ class ConnectionPool:
 
     def _give_back(self, held: _PooledConnection, sound: bool, limit: float) -> None:
         if not sound and not held.lost and not held.cut and not held.connection.closed:
-            # An operation that raised has changed nothing.
+            # Roll back, since an operation that raised must change nothing.
             now = time.monotonic()
             end = min(max(limit, now + self._least), now + _ROLLBACK_S)
             with contextlib.suppress(psycopg.Error), self._watchdog.watching(held, end):
@@ -226,7 +229,7 @@ class ConnectionPool:
                 if held.cut:
                     self._silent = True
                 if held.cut or held.lost:
-                    # What ended this one has ended those that were idle meanwhile, too.
+                    # The cause has probably ended the idle connections too.
                     gone += self._forget_idle()
                 self._changed.notify_all()
         for each in gone:
@@ -238,7 +241,7 @@ class ConnectionPool:
         return idle
 
     def close(self) -> None:
-        """Close what is idle, and what is lent when it comes back."""
+        """Close idle connections now, and lent ones when they come back."""
         with self._changed:
             self._closed = True
             idle = self._forget_idle()
@@ -249,7 +252,7 @@ class ConnectionPool:
 
 
 class _Watchdog:
-    """Shuts connections whose call takes too long: a silent network never tells the client that nobody is there."""
+    """Shuts down connections whose calls take too long: on a silent network the client never learns that the server is gone."""
 
     def __init__(self, pause: float) -> None:
         self._pause = pause
@@ -260,7 +263,7 @@ class _Watchdog:
 
     @contextmanager
     def watching(self, held: _PooledConnection, limit: float) -> Iterator[None]:
-        """Until the block ends, or `limit` by the monotonic clock."""
+        """Watch a connection until the block ends, or shut it down at `limit` (monotonic)."""
         with self._lock:
             self._calls[held] = limit
         try:
@@ -272,13 +275,13 @@ class _Watchdog:
     def _loop(self) -> None:
         while not self._closing.wait(self._pause):
             self._look()
-        # Calls that are still out end in time too.
+        # Keep watching the calls that are still running.
         while self._look():
             time.sleep(self._pause)
 
     def _look(self) -> int:
         now = time.monotonic()
-        # Under the lock: a connection that was given back is not watched any more.
+        # Under the lock, so that no connection is shut after it was given back.
         with self._lock:
             for held, limit in self._calls.items():
                 if now > limit:
@@ -286,5 +289,5 @@ class _Watchdog:
             return len(self._calls)
 
     def close(self) -> None:
-        """End, after the last call."""
+        """Stop watching, after the last call has ended."""
         self._closing.set()

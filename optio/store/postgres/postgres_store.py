@@ -1,7 +1,8 @@
-"""PostgreSQL: the driver for many machines. Writers gather what waits into one commit; everyone else takes a connection.
+"""PostgreSQL: the driver for several machines. Writer threads gather queued operations into group commits; all other calls take
+a connection of the pool.
 
-READ COMMITTED, with a row lock or an advisory lock wherever an operation decides on what it has read; a snapshot for reading
-operations of several statements. How calls end in time is `pg_pool`'s matter.
+Isolation is READ COMMITTED, with a row lock or an advisory lock wherever an operation decides on what it has read; reading
+operations of several statements get a snapshot. `pool` ends calls in time.
 """
 
 import logging
@@ -43,7 +44,7 @@ _LOCKS = {"admission": 0x6F7074696F01, "registry": 0x6F7074696F02, "schema": 0x6
 _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now"
 _BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_NOW}"
 _SNAPSHOT = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_NOW}"
-# For operations of which one has waited for a lock in vain: the others must not wait for it again.
+# For a batch in which one operation has waited for a lock in vain: the others must not wait for it as long.
 _BEGIN_SHORT_LOCK = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = 200; {_NOW}"
 _MIGRATE = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; {_NOW}"
 _BYTES_OF = "substr(CAST(:blob AS bytea), CAST({name}->>0 AS integer), CAST({name}->>1 AS integer)) AS {name}"
@@ -53,8 +54,8 @@ _PARAMETER = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
 def open_store(
     url: str, *, clock: Callable[[], float] | None = None, patience: float = CALL_TIMEOUT_S, migrated: bool = True
 ) -> SqlStore:
-    """A store in this database, migrated to this version if that is wanted; raises StoreUnavailable, StoreMismatch, and
-    SettingsError for a URL that cannot be read and a database that lacks most characters.
+    """Open a store in this database, migrated to this version if `migrated`. Raise StoreUnavailable, StoreMismatch, and
+    SettingsError for a URL that cannot be read and a database whose encoding lacks most characters.
 
     `clock` gives seconds since 1970 in place of the server's own clock; a call ends after `patience` seconds.
     """
@@ -62,7 +63,7 @@ def open_store(
 
 
 class _PostgresTransaction:
-    """An open transaction on one connection, or a single statement."""
+    """An open transaction on one connection, or a single statement without one."""
 
     lateral = True
 
@@ -74,7 +75,7 @@ class _PostgresTransaction:
 
     @property
     def now(self) -> int:
-        """Microseconds since 1970, by the server's clock; it stands still for as long as this transaction lasts."""
+        """Return microseconds since 1970, by the server's clock, constant for the whole transaction."""
         if self._now is None:
             self._now = self._clock()
         return self._now
@@ -97,7 +98,7 @@ class _PostgresTransaction:
         try:
             return self._connection.execute(sql, params)
         except psycopg.DataError:
-            # No text with a NUL can be kept here, so none can be found either; nothing was sent to the server.
+            # PostgreSQL stores no text with a NUL, so none can be found; nothing was sent to the server.
             if sql.lstrip().startswith(b"SELECT") and any(isinstance(v, str) and "\0" in v for v in (params or {}).values()):
                 return self._connection.execute(b"SELECT WHERE FALSE")
             raise
@@ -125,7 +126,7 @@ class _PostgresTransaction:
 
 
 class PostgresEngine:
-    """Transactions in one database."""
+    """The engine over one PostgreSQL database."""
 
     local = False
 
@@ -141,10 +142,10 @@ class PostgresEngine:
         self._writers: list[threading.Thread] = []
         try:
             encoding = self._pool.call(lambda connection: connection.info.parameter_status("server_encoding"))
-            if encoding not in ("UTF8", None):  # what stands between may not tell
-                # It would take the schema, and then refuse the first letter that is not in it.
+            if encoding not in ("UTF8", None):  # a proxy in between may not report it
+                # Another encoding would accept the schema, and later refuse the first character that it lacks.
                 raise SettingsError(
-                    f"the database {self._name} keeps {encoding}, which lacks most characters: make one with "
+                    f"the database {self._name} has the encoding {encoding}, which lacks most characters: create one with "
                     "`createdb --encoding=UTF8 --template=template0`, and set OPTIO_DATABASE_URL to it"
                 )
             if migrated:
@@ -160,16 +161,16 @@ class PostgresEngine:
     # Transactions
 
     def write(self, operation: Callable[[Transaction], T]) -> Future[T]:
-        """Queue an operation; its future resolves after the commit."""
+        """Queue an operation; its future resolves after the group commit."""
         return self._queue.put(operation, deadline.call_limit(self._patience))
 
     def change(self, operation: Callable[[Transaction], T]) -> T:
-        """One durable transaction, on the caller's thread."""
+        """Run an operation in a durable transaction, on the caller's thread."""
         done: list[T] = self._pool.call(lambda connection: self._commit(connection, lambda tx: run_batch(tx, [operation])))
         return done[0]
 
     def read(self, operation: Callable[[Transaction], T]) -> T:
-        """Run a reading operation on one snapshot."""
+        """Run a reading operation on one snapshot (REPEATABLE READ, read only)."""
 
         def snapshot(connection: Connection) -> T:
             tx = self._begin(connection, _SNAPSHOT)
@@ -180,7 +181,7 @@ class PostgresEngine:
         return self._pool.call(snapshot)
 
     def peek(self, operation: Callable[[Transaction], T]) -> T:
-        """Run a reading operation of one statement."""
+        """Run a reading operation of one statement, without a transaction."""
         return self._pool.call(lambda connection: operation(_PostgresTransaction(connection, lambda: self._now(connection))))
 
     def _begin(self, connection: Connection, begin: str) -> _PostgresTransaction:
@@ -202,7 +203,7 @@ class PostgresEngine:
         except psycopg.Error as err:
             if not errors.is_lost(connection, err):
                 raise
-            # Kept or not, nobody knows; whoever asks again with the same key gets the one answer.
+            # Committed or not, nobody knows; a client that repeats the request with the same key gets the one answer.
             raise CommitUnknown(f"the database {self._name} went away during a commit: {errors.error_line(err)}") from err
         if ended != "COMMIT":
             raise RuntimeError(f"the transaction ended with {ended}: an operation went on after an error")
@@ -238,7 +239,7 @@ class PostgresEngine:
             values = self._pool.call(lambda connection: self._commit(connection, all_of_them, begin), limit=limit)
         except BaseException as err:
             if is_divisible(batch) and not done and not _concerns_all(err):
-                # One operation failed: each by itself, so that it harms no other.
+                # One operation failed: run each by itself, so that the others succeed.
                 for item in split_batch(batch):
                     self._write_batch([item], _BEGIN_SHORT_LOCK)
             else:
@@ -248,10 +249,10 @@ class PostgresEngine:
         for item, value in zip(batch, values, strict=True):
             item.future.set_result(value)
 
-    # House-keeping
+    # Housekeeping
 
     def check(self) -> None:
-        """Raises StoreUnavailable or StoreMismatch."""
+        """Raise StoreUnavailable or StoreMismatch unless the database can be written and has this version's schema."""
         found, writable = self._pool.call(lambda connection: (state(connection), _writable(connection)))
         left = pending(found, migrations())
         if not writable:
@@ -262,15 +263,15 @@ class PostgresEngine:
             )
 
     def migrate(self, tell: Callable[[Migration], object] = lambda step: None) -> list[int]:
-        """Take the steps that are left, telling each before it is taken, and give their numbers; raises StoreUnavailable and
-        StoreMismatch."""
+        """Apply the pending migrations one by one, calling `tell` before each, and return their versions; raise
+        StoreUnavailable and StoreMismatch."""
         taken: list[int] = []
         tries = 0
         while pending(self._pool.call(state), migrations()):
             try:
                 taken += self._pool.call(lambda connection: self._step(connection, tell), limit=time.monotonic() + _MIGRATION_S)
             except StoreUnavailable as err:
-                # While a table is waited for, nobody else gets it: so we wait a little, often.
+                # A waiting table lock blocks every other transaction, so it waits briefly and often.
                 tries += 1
                 if tries == _LOCK_TRIES or not isinstance(err.__cause__, psycopg.errors.LockNotAvailable):
                     raise
@@ -281,7 +282,7 @@ class PostgresEngine:
     def _step(self, connection: Connection, tell: Callable[[Migration], object]) -> list[int]:
         tx = self._begin(connection, _MIGRATE)
         tx.lock("schema")
-        # Another process may have been first.
+        # Another process may have migrated meanwhile.
         steps = pending(state(connection), migrations())[:1]
         for step in steps:
             tell(step)
@@ -298,7 +299,7 @@ class PostgresEngine:
         return [step.version for step in steps]
 
     def close(self) -> None:
-        """Finish what is queued and close."""
+        """Finish the queued writes, then close all connections."""
         if not self._queue.close():
             return
         for writer in self._writers:
@@ -307,15 +308,15 @@ class PostgresEngine:
 
 
 def _concerns_all(err: BaseException) -> bool:
-    """Whether an error says that the database is away, rather than something about one operation."""
+    """Return whether an error means that the database is unavailable, rather than that one operation failed."""
     cause = err.__cause__
     one = isinstance(cause, psycopg.Error) and cause.sqlstate is not None and not errors.has_ended_session(cause)
     return isinstance(err, StoreUnavailable) and not one
 
 
 def state(connection: Connection) -> SchemaState:
-    """The schema that is there."""
-    # By way of a table: a name alone is looked up in what this session remembers, also when another has just made the table.
+    """Return the state of the database's schema."""
+    # Through the catalog: the session caches table names, and would not see a table that another has just created.
     found = connection.execute("SELECT 1 FROM pg_class WHERE oid = to_regclass('schema_migrations')").fetchone()
     if found is None:
         return SchemaState(0, 0)
@@ -328,7 +329,7 @@ def state(connection: Connection) -> SchemaState:
 
 
 def _end(connection: Connection) -> str | None:
-    """Commit; what became of it. As a plain statement: there is no plan to keep."""
+    """Commit and return the server's answer. It is sent as a plain statement: there is no plan to keep."""
     return connection.execute("COMMIT", prepare=False).statusmessage
 
 
@@ -337,7 +338,7 @@ def _writable(connection: Connection) -> bool:
 
 
 def _only(cursor: psycopg.Cursor[dict[str, Any]]) -> dict[str, Any]:
-    """The row of a statement that gives one always."""
+    """Return the row of a statement that always gives one."""
     row = cursor.fetchone()
     if row is None:
         raise psycopg.OperationalError("the server gave no row")
@@ -364,11 +365,11 @@ def _bulk_source(sql: str, columns: str, limit: int) -> str:
 
 @lru_cache(512)
 def _to_psycopg(sql: str) -> bytes:
-    """Named parameters the way this driver writes them."""
+    """Return a statement with its named parameters in psycopg's form."""
     return _PARAMETER.sub(r"%(\1)s", sql.replace("%", "%%")).encode()
 
 
 def _dialect(statement: str) -> str:
-    """What the migrations write in SQLite's words."""
+    """Return a migration's statement in PostgreSQL's dialect: migrations are written in SQLite's."""
     statement = statement.replace("INTEGER PRIMARY KEY", "BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY")
     return re.sub(r"\bBLOB\b", "BYTEA", statement).replace(") WITHOUT ROWID", ")")

@@ -1,4 +1,5 @@
-"""A PostgreSQL URL as the user wrote it -> how we connect, and what may be shown of it. No part of a password is ever shown."""
+"""PostgreSQL URLs: the connection options of a URL as the user wrote it, and the part of it that messages may show. No part of
+a password is ever shown."""
 
 import re
 from dataclasses import dataclass
@@ -10,12 +11,12 @@ from psycopg import conninfo
 from optio.errors import SettingsError
 from optio.store.deadline import CALL_S
 
-# A call ends after this many seconds, whatever happens; the server gives a statement and a lock a little less.
+# A call ends after this time, whatever happens; the server's limits for statements and locks are a little shorter.
 CALL_TIMEOUT_S = CALL_S
 _STATEMENT_MS = 4_500
 _LOCK_MS = 3_000
 _CONNECT_S = 2
-# On the server: a session whose client stands still or is gone must keep neither locks nor its place for long.
+# Server settings: a session whose client is stopped or gone must keep neither locks nor its connection for long.
 _SESSION = {
     "statement_timeout": _STATEMENT_MS,
     "lock_timeout": _LOCK_MS,
@@ -26,7 +27,7 @@ _SESSION = {
     "client_min_messages": "warning",
     "timezone": "UTC",
 }
-# Here: a server that is gone without a word is noticed by the kernel too.
+# Client settings: the kernel notices a server that vanished silently.
 _CLIENT: dict[str, Any] = {
     "application_name": "optio",
     "connect_timeout": _CONNECT_S,
@@ -44,14 +45,15 @@ _PORTS = re.compile(r"\d{0,5}(,\d{0,5})*")
 
 @dataclass(frozen=True, slots=True)
 class PostgresTarget:
-    """A database: `conninfo` is for libpq and holds the password, `name` is for people."""
+    """A database to connect to: `conninfo` is for libpq and holds the password, `name` is for people."""
 
     conninfo: str
     name: str
 
 
 def read(url: str) -> PostgresTarget:
-    """With our limits where the URL does not give its own; raises SettingsError for one that cannot be read."""
+    """Return the target of a URL, with Optio's timeouts where the URL gives none; raise SettingsError for one that cannot be
+    read."""
     given = _given(url)
     options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
     ours = {**_CLIENT, **given, "options": f"{options} {given.get('options', '')}".strip()}
@@ -63,13 +65,13 @@ def _given(url: str) -> dict[str, Any]:
     try:
         given = conninfo.conninfo_to_dict(url)
     except psycopg.ProgrammingError as err:
-        # libpq quotes what it stumbled over, which may be a part of the password.
+        # libpq quotes the offending text, which may be a part of the password.
         words = str(err).strip()
         query = url.partition("?")[2]
         if words.startswith("invalid URI query parameter") and "@" not in query:
             raise SettingsError(f"the URL of the database cannot be used: {words}") from None
         raise SettingsError(_ENCODED) from None
-    # An unquoted @ or / in the password ends it early, and the rest of it is taken for the host, the port or the database.
+    # An unencoded @ or / ends the password early, and the rest would be taken for the host, the port or the database.
     strays = "@" in str(given.get("host", "")) or ("@" in str(given.get("dbname", "")) and "%40" not in url)
     if strays or not _PORTS.fullmatch(str(given.get("port", ""))):
         raise SettingsError(_ENCODED)

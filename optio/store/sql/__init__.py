@@ -1,1 +1,2 @@
-"""Each operation of the store, once, in SQL that SQLite and PostgreSQL share. A driver supplies the transaction."""
+"""The operations of the store, each written once in SQL that SQLite and PostgreSQL share. A driver supplies the
+transactions."""

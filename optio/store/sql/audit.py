@@ -1,4 +1,5 @@
-"""What an audit reads: generations as they followed each other, and slots, deliveries and runs, each beside its counterpart."""
+"""Reads of an audit: generations in their order, and slots, deliveries and runs, each beside its counterpart. `optio audit`
+finds gaps by them."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -13,10 +14,10 @@ _GENERATIONS = f"""
 WHERE id > :after AND id >= COALESCE((SELECT MAX(id) FROM generations WHERE activated_at <= :since), 0)
 ORDER BY id LIMIT :limit
 """  # noqa: S608
-# A run that somebody has deleted by hand is not lost.
+# A run that a person deleted is not missing.
 _DELETED = "run-deleted"
 # Rows that are in order are counted by the database, so that a month takes seconds; only doubtful ones are read in full.
-# A row that `runs.audit` would find fault with is always doubtful; a doubtful one may be in order: `runs.audit` decides.
+# Every row that `runs.audit` would report is doubtful, but a doubtful one may be in order: `runs.audit` decides.
 _SLOTS = f"""
 SELECT slot, verdict, run_id, at, run_task, run_slot, doubtful, CASE WHEN doubtful = 1 THEN COALESCE(run, (
     SELECT once_key FROM once WHERE scope = '{_DELETED}' AND once_key = run_id
@@ -88,12 +89,12 @@ WHERE page.doubtful = 1 AND page.at > :since AND page.at <= :until ORDER BY page
 
 
 def generations(tx: Transaction, since: int, after: int, limit: int) -> list[GenerationRow]:
-    """See `Store.generations`."""
+    """Read a page of generations from the one served at `since` on (`Store.generations`)."""
     return [to_generation(row) for row in tx.all(_GENERATIONS, {"since": since, "after": after, "limit": limit})]
 
 
 def note_deleted(tx: Transaction, run_id: str) -> None:
-    """Remember that a run is gone by somebody's will."""
+    """Record that a person deleted a run, so that an audit does not report it as missing."""
     tx.run(
         "INSERT INTO once (scope, once_key, body_sha256, result, at) VALUES (:scope, :run_id, '', '', :now) "
         "ON CONFLICT (scope, once_key) DO NOTHING",
@@ -104,13 +105,13 @@ def note_deleted(tx: Transaction, run_id: str) -> None:
 def slots(
     tx: Transaction, task_id: str, after: int, until: int, runs: int, limit: int
 ) -> list[tuple[datetime, str] | AuditedSlot]:
-    """See `Store.audit_slots`."""
+    """Read a task's slots beside their runs (`Store.audit_slots`)."""
     rows = tx.all(_SLOTS, {"task_id": task_id, "after": after, "until": until, "runs": runs, "limit": limit})
     return [_to_slot(row, task_id) if row["doubtful"] else (from_micros(row["slot"]), row["verdict"]) for row in rows]
 
 
 def ranges(tx: Transaction, task_id: str, after: int, until: int) -> list[AuditedSlot]:
-    """See `Store.audit_ranges`."""
+    """Read the ranges of skipped slots that overlap a span (`Store.audit_ranges`)."""
     rows = tx.all(_RANGES, {"task_id": task_id, "after": after, "until": until})
     return [
         AuditedSlot(
@@ -127,7 +128,7 @@ def ranges(tx: Transaction, task_id: str, after: int, until: int) -> list[Audite
 
 
 def first_delivery(tx: Transaction, since: int) -> int | None:
-    """See `Store.first_delivery`."""
+    """Find the first delivery after a time (`Store.first_delivery`)."""
     seq: int | None = tx.one(_FIRST_DELIVERY, {"since": since})["seq"]
     return seq
 
@@ -135,7 +136,7 @@ def first_delivery(tx: Transaction, since: int) -> int | None:
 def deliveries(
     tx: Transaction, span: AuditSpan, task_id: str | None, first: int, before: int, limit: int
 ) -> AuditPage[AuditedDelivery] | None:
-    """See `Store.audit_deliveries`."""
+    """Read a page of deliveries beside their runs (`Store.audit_deliveries`)."""
 
     def to_delivery(row: Row) -> AuditedDelivery:
         return AuditedDelivery(
@@ -154,7 +155,7 @@ def deliveries(
 
 
 def repeats(tx: Transaction, span: AuditSpan, task_id: str | None) -> dict[tuple[str, str], int]:
-    """See `Store.audit_repeats`."""
+    """Sum up repeats and replays of deliveries by task (`Store.audit_repeats`)."""
     of_task = "" if task_id is None else "AND d.task_id = :task_id"
     params = {
         "since": to_micros(span.since),
@@ -167,7 +168,7 @@ def repeats(tx: Transaction, span: AuditSpan, task_id: str | None) -> dict[tuple
 
 
 def runs(tx: Transaction, span: AuditSpan, task_id: str | None, before: int, limit: int) -> AuditPage[AuditedRun] | None:
-    """See `Store.audit_runs`."""
+    """Read a page of runs beside their slots and deliveries (`Store.audit_runs`)."""
 
     def to_run(row: Row) -> AuditedRun:
         return AuditedRun(

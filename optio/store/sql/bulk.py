@@ -1,4 +1,5 @@
-"""Group commit: the operations of one transaction. Those of a kind that can be run together are, and all counts come last."""
+"""Running a batch: the operations of one group commit, with those of a kind run together and all request counts written
+last."""
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -9,9 +10,12 @@ from optio.store.sql.transaction import Transaction
 
 
 def run_batch(tx: Transaction, operations: Sequence[Callable[[Transaction], Any]]) -> list[Any]:
-    """Return the results of all operations, in order. A class of operations may have `together(tx, operations)`, which runs
-    several that follow each other at once and returns their results in order. Those of a class that is `independent` of what
-    else is in a commit come first, all together: rows are then locked in one order in every process."""
+    """Return the results of all operations, in order.
+
+    A class of operations may have `together(tx, operations)`, which runs several consecutive ones at once and returns their
+    results in order. Classes marked `independent` of everything else in a commit come first, all together, so that every
+    process locks rows in the same order.
+    """
     found: dict[int, Any] = {}
     places = sorted(range(len(operations)), key=lambda place: not getattr(operations[place], "independent", False))
     for kind, group in groupby(places, lambda place: type(operations[place])):

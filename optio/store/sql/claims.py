@@ -1,4 +1,5 @@
-"""Claims: which run is whose, for how long, and what its owner may write. Every write carries the claim's fence."""
+"""Claims: which worker owns which run, for how long, and everything that an owner writes. Every write carries the claim's
+fence, and fails with LeaseLost when another worker has taken the run over."""
 
 import json
 from collections import Counter
@@ -21,11 +22,11 @@ from optio.store.sql.records import ATTEMPTS, RUN_COLUMNS, meter_columns, to_att
 from optio.store.sql.transaction import BulkRows, Row, Transaction, dump_json, from_micros, to_micros
 from optio.store.values import AdmissionView, Admit, AgentStart, Claim, Decide, Room
 
-# The reason of a run whose agent has begun.
+# The reason of a run whose agent has started.
 STARTED, _CANCELLING = "started", "cancelling"
 _OVER = "state = 'running' AND (lease_until < :now OR owner = '')"
 _IN_SCOPE = f"(SELECT {namespaces.IN_SCOPE} FROM (SELECT 1) one LEFT JOIN namespaces n ON n.task_id = runs.task_id)"  # noqa: S608
-# An agent that is here is found again here, wherever the policy puts its task by now; where none is left, the scope decides.
+# A worker of the agent's place adopts it whatever namespace its task has by now; where no agent is left, the scope decides.
 _ADOPTABLE = f"""{_OVER} AND (place = :place OR (
     (place = '' OR lease_until < :orphaned OR (place LIKE :directory AND place NOT LIKE :boot)) AND {_IN_SCOPE}
 ))"""
@@ -52,7 +53,7 @@ _TAKE = (
     f"WHERE id = :id AND {_OVER}"
 )
 _NEW_WORKER = "UPDATE attempts SET worker = :worker WHERE run_id = :id AND number = (SELECT attempt FROM runs WHERE id = :id)"
-# Its agent has a place of its own, which it may have waited for.
+# Started in a pod, which the run may have waited for.
 _STARTED = """
 UPDATE runs SET started_at = COALESCE(runs.started_at, lot.began), last_event = lot.event,
     reason = CASE WHEN runs.cancel_requested = 0 THEN 'started' ELSE runs.reason END,
@@ -83,7 +84,7 @@ _ENDED_COLUMNS = (
     "id text, number bigint, ok bigint, reason text, message text, exit_code bigint, signal bigint, text text, usage text, "
     "turns bigint, tool_calls bigint, cost text, cost_source text, now bigint, began bigint"
 )
-# What the end of an attempt may change of its run.
+# The columns that the end of an attempt may set in its run.
 _CHANGING = (
     "owner", "lease_until", "cancel_requested", "usage", "turns", "tool_calls", "cost", "cost_source", "result_text",
     "result_json", "not_before", "queued_at", "retries", "infrastructure_retries", "ended_at",
@@ -103,10 +104,11 @@ def claim(
     *,
     crowded: bool,
 ) -> list[Claim]:
-    """See `Store.claim`. `crowded` says that many workers may have waited for the lock."""
+    """Claim runs for a worker (`Store.claim`). `crowded` says that many workers may have waited for the lock, so another look
+    at the queue is worth its cost."""
     tx.lock("admission")
     claims: list[Claim] = []
-    # A hint wakes all workers, and all but the first find the queue empty: they leave before anything is counted.
+    # A hint may wake all workers, and all but the first find the queue empty: they leave before the counting.
     more = not crowded or queue.is_waiting(tx, scope)
     while more:
         left = most - len(claims)
@@ -120,7 +122,8 @@ def claim(
 
 
 def _fit_room(seen: AdmissionView, starts: set[str]) -> bool:
-    """Whether a task that starts all that was looked at may start more. What waits for a run of the same key is not counted."""
+    """Return whether a task that starts all of its runs in view may start more. Runs that wait for another run of the same key
+    are not counted."""
     looked = Counter(waiting.task_id for waiting in seen.waiting)
     started = [waiting for waiting in seen.waiting if waiting.run_id in starts]
     counts = Counter(waiting.task_id for waiting in started)
@@ -141,7 +144,7 @@ def _fit_room(seen: AdmissionView, starts: set[str]) -> bool:
 def _start(
     tx: Transaction, starts: Sequence[str], worker: str, lease: timedelta, place: str, reason: str, seen: AdmissionView
 ) -> list[Claim]:
-    """Of these runs those that still wait: one may have been cancelled at this moment."""
+    """Claim those of the runs that are still queued; one may have been cancelled at this moment."""
     if not starts:
         return []
     found = {row["id"]: row for row in tx.hold_all(_QUEUED, lot=BulkRows("id text", [{"id": run_id} for run_id in starts]))}
@@ -178,17 +181,17 @@ def _to_claimed(move: StateChange, state: RunState) -> Claim:
 
 
 def _spent(row: Row) -> Decimal:
-    """A run's `cost` is the sum of its ended attempts."""
+    """Return the cost of a run's ended attempts, which its own `cost` column sums up."""
     return Decimal(row["cost"] or 0) - Decimal(row["cost_before"] or 0)
 
 
 def _was_given_back(tx: Transaction, run_id: str, attempt: int) -> bool:
-    """Whether this attempt at a run found no room: then nothing is left of it."""
+    """Return whether this attempt found no room, and so has no row any more."""
     return attempt > 0 and tx.one(_ATTEMPT, {"id": run_id, "number": attempt}) is None
 
 
 def _reach_parameters(tx: Transaction, place: str, scope: WorkerScope, orphaned: timedelta) -> dict[str, Any]:
-    """The parameters of `_ADOPTABLE`."""
+    """Return the parameters of `_ADOPTABLE` for a worker."""
     directory, _, rest = place.partition("/")
     return {
         "now": tx.now, "place": place, "directory": f"{directory}/%", "boot": f"{directory}/{rest.partition('/')[0]}/%",
@@ -197,7 +200,7 @@ def _reach_parameters(tx: Transaction, place: str, scope: WorkerScope, orphaned:
 
 
 def expired(tx: Transaction, place: str, scope: WorkerScope, orphaned: timedelta) -> bool:
-    """Whether there is anything to adopt, as far as can be seen without a lock."""
+    """Return whether there may be runs to adopt, judged without a lock."""
     reach = _reach_parameters(tx, place, scope, orphaned)
     return tx.one(f"SELECT 1 FROM runs WHERE {_ADOPTABLE} LIMIT 1", reach) is not None  # noqa: S608
 
@@ -205,7 +208,7 @@ def expired(tx: Transaction, place: str, scope: WorkerScope, orphaned: timedelta
 def adopt(
     tx: Transaction, worker: str, lease: timedelta, most: int, place: str, scope: WorkerScope, orphaned: timedelta
 ) -> list[Claim]:
-    """See `Store.adopt`."""
+    """Take over runs whose leases have expired (`Store.adopt`)."""
     tx.lock("admission")
     lost = tx.all(
         f"SELECT id FROM runs WHERE {_ADOPTABLE} ORDER BY +seq LIMIT :most",  # noqa: S608
@@ -213,7 +216,7 @@ def adopt(
     )
     taken = []
     for row in lost:
-        # Its owner may have come back at this moment, to renew or to finish.
+        # Its owner may have renewed or finished it at this moment.
         changed = tx.run(
             _TAKE, {"worker": worker, "until": tx.now + _us(lease), "id": row["id"], "now": tx.now, "place": place}
         )
@@ -235,7 +238,7 @@ def _adopt_one(tx: Transaction, run_id: str) -> Claim:
 
 
 def renew(tx: Transaction, worker: str, lease: timedelta) -> dict[str, bool]:
-    """See `Store.renew`."""
+    """Extend all leases of a worker (`Store.renew`)."""
     rows = tx.hold_all(
         "SELECT id, cancel_requested FROM runs WHERE state = 'running' AND owner = :worker ORDER BY +seq", {"worker": worker}
     )
@@ -247,46 +250,46 @@ def renew(tx: Transaction, worker: str, lease: timedelta) -> dict[str, bool]:
 
 
 def release(tx: Transaction, worker: str) -> int:
-    """See `Store.release`."""
+    """End all leases of a worker (`Store.release`)."""
     namespaces.forget_worker(tx, worker)
     return tx.run(
-        # Without an owner, whatever the time: the clock may be set back.
+        # Clear the owner instead of relying on the time, since the clock may be set back.
         "UPDATE runs SET lease_until = :now, owner = '' WHERE state = 'running' AND owner = :worker",
         {"worker": worker, "now": tx.now},
     )
 
 
 def drop(tx: Transaction, run_id: str, fence: int) -> None:
-    """See `Store.drop`. Without an owner nobody renews it."""
+    """End the lease of one run (`Store.drop`). Its owner is cleared, so that a renewal cannot revive the lease."""
     _owned(tx, run_id, fence)
     tx.run("UPDATE runs SET lease_until = :now, owner = '' WHERE id = :id", {"id": run_id, "now": tx.now})
 
 
 def owners(tx: Transaction) -> set[str]:
-    """See `Store.owners`."""
+    """List the workers that own running runs (`Store.owners`)."""
     return {row["owner"] for row in tx.all("SELECT DISTINCT owner FROM runs WHERE state = 'running'") if row["owner"]}
 
 
 def running_attempts(tx: Transaction) -> dict[str, int]:
-    """See `Store.running_attempts`."""
+    """List the attempt numbers of running runs (`Store.running_attempts`)."""
     return {row["id"]: row["attempt"] for row in tx.all("SELECT id, attempt FROM runs WHERE state = 'running'")}
 
 
 def next_due(tx: Transaction) -> timedelta | None:
-    """See `Store.next_due`."""
+    """Compute the time until a claim may succeed again (`Store.next_due`)."""
     row = tx.one(_NEXT_DUE, {"now": tx.now})
     times = [row[name] for name in ("due", "lease", "opening", "trial") if row[name] is not None]
     return timedelta(microseconds=min(times) - tx.now) if times else None
 
 
 def cancel_requested(tx: Transaction, run_id: str, fence: int) -> bool:
-    """See `Store.cancel_requested`."""
+    """Return whether an owned run's cancellation was requested (`Store.cancel_requested`); raise LeaseLost for an old fence."""
     row = tx.one("SELECT fence, cancel_requested FROM runs WHERE id = :id", {"id": run_id})
     return row is not None and row["fence"] == fence and bool(row["cancel_requested"])
 
 
 def agent_started(tx: Transaction, run_id: str, fence: int, began: AgentStart) -> None:
-    """See `Store.agent_started`."""
+    """Record the start of an agent (`Store.agent_started`); raise LeaseLost for an old fence."""
     if began.how != PROCESS:
         _note_begun(tx, [(_owned(tx, run_id, fence), began)])
     if not tx.run(_AGENT_STARTED, {"at": _ago(tx, began), "id": run_id, "fence": fence}):
@@ -304,11 +307,11 @@ def append_log(
     after: int | None = None,
     began: AgentStart | None = None,
 ) -> int:
-    """See `Store.append_log`."""
+    """Store log lines, read offsets and usage of an owned run (`Store.append_log`)."""
     row = _owned(tx, run_id, fence)
     last: int = row["last_line"]
     if lines and after is not None and last != after:
-        return last  # the call before had been kept, though nobody could tell
+        return last  # the previous call was committed, though its caller could not know
     last = _append(tx, run_id, last, attempt, lines)
     _note_begun(tx, [(row, began)])
     tx.run(
@@ -324,7 +327,8 @@ def append_log(
 
 
 def _note_begun(tx: Transaction, beginnings: Sequence[tuple[Row, AgentStart | None]]) -> list[Row]:
-    """Keep how attempts began, and that their runs have started, unless it is kept when they began; the runs' rows then."""
+    """Record how attempts began and that their runs have started, unless it is recorded; return the runs' rows as they are
+    then."""
     begun = [
         (row, began)
         for row, began in beginnings
@@ -351,14 +355,14 @@ def _with_start(row: Row, start: Mapping[str, Any] | None) -> Row:
 
 
 def explain(tx: Transaction, run_id: str, fence: int, attempt: int, why: Delay, lines: Sequence[LogLine]) -> int:
-    """See `Store.explain`."""
+    """Record why an owned run's agent has not started (`Store.explain`)."""
     row = _owned(tx, run_id, fence)
     tx.run(_EXPLAIN, {"id": run_id, "reason": why.reason, "message": why.message})
     return _append(tx, run_id, row["last_line"], attempt, lines)
 
 
 def give_back(tx: Transaction, run_id: str, fence: int, why: Delay, lines: Sequence[LogLine]) -> Run:
-    """See `Store.give_back`."""
+    """Queue an owned run again that found no room (`Store.give_back`)."""
     row = _owned(tx, run_id, fence)
     own = {"id": run_id, "number": row["attempt"], "task_id": row["task_id"]}
     attempt = tx.one(_ATTEMPT, own)
@@ -398,7 +402,7 @@ def _decide(why: Delay, now: datetime, *, over: bool) -> RetryAt | GiveUp:
 
 
 def _append(tx: Transaction, run_id: str, last: int, attempt: int, lines: Sequence[LogLine]) -> int:
-    """Log lines after the cursor `last`; the cursor of the last of them."""
+    """Insert log lines after the cursor `last`; return the cursor of the last of them."""
     if not lines:
         return last
     tx.many(
@@ -418,7 +422,8 @@ def _append(tx: Transaction, run_id: str, last: int, attempt: int, lines: Sequen
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """See `Store.finish`. The run as it stands then, or None when the attempt is not its owner's any more."""
+    """The operation of `Store.finish`. It gives the run as it is then, or None when the attempt no longer belongs to its
+    owner."""
 
     run_id: str
     fence: int
@@ -433,7 +438,7 @@ class Finish:
         return self.together(tx, [self])[0]
 
     def alone(self, tx: Transaction) -> Run:
-        """The same where the attempt is known to be its owner's."""
+        """Finish an attempt that is known to belong to its owner."""
         run = self(tx)
         if run is None:
             raise LeaseLost(self.run_id)
@@ -441,13 +446,13 @@ class Finish:
 
     @staticmethod
     def together(tx: Transaction, finishes: "Sequence[Finish]") -> list[Run | None]:
-        """Several at once, by as many statements as one takes."""
+        """Finish several attempts with as many statements as one takes."""
         lot = BulkRows("id text", [{"id": run_id} for run_id in {each.run_id for each in finishes}])
         held = {row["id"]: row for row in tx.hold_all(_ENDING, lot=lot)}
         mine: dict[int, tuple[Finish, Row]] = {}
         for place, each in enumerate(finishes):
             if _is_owned(held.get(each.run_id), each.fence):
-                row = held.pop(each.run_id)  # who ends the same attempt again comes too late
+                row = held.pop(each.run_id)  # a second end of the same attempt finds it gone
                 mine[place] = each._as_requested(row), row
         rows = _note_begun(tx, [(row, each.began) for each, row in mine.values()])
         mine = {place: (each, row) for (place, (each, _)), row in zip(mine.items(), rows, strict=True)}
@@ -461,7 +466,7 @@ class Finish:
         return [runs.get(place) for place in range(len(finishes))]
 
     def _as_requested(self, row: Row) -> "Finish":
-        """An end that was asked for is one, whatever became of the agent."""
+        """Return an operation that cancels the run where that was requested, whatever became of the agent."""
         if not row["cancel_requested"]:
             return self
         return replace(self, outcome=Outcome(ok=False, reason="cancelled", message=row["message"], text=self.outcome.text))
@@ -511,7 +516,7 @@ def _to_ended(move: StateChange, state: RunState) -> Run:
 
 
 def _totals(tx: Transaction, run: Row, last: Meter) -> dict[str, Any]:
-    """What all attempts together used."""
+    """Return the usage of all attempts together, for the run's row."""
     if run["attempt"] == 1:
         return meter_columns(last)
     attempts = [to_attempt(row) for row in tx.all(ATTEMPTS, {"id": run["id"]})]

@@ -1,7 +1,7 @@
-"""Business keys: the one run that stands for each, whoever asks and however many at once.
+"""Business keys: the one run that holds each key, however many requests come at once.
 
-Whoever finds that a run stands for the key changes nothing and waits for nobody. A run's row is always locked before the row
-of its key.
+A request that finds a run holding the key changes nothing and waits for no lock. A run's row is always locked before the row of
+its key.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,8 @@ WHERE d.until <= :now AND (r.state IS NULL OR r.state NOT IN ('queued', 'running
 
 @dataclass(frozen=True, slots=True)
 class DedupeResult:
-    """Who stands for a key now: `duplicate_of`, or the run that asked, for which another may have been `superseded`."""
+    """The result of taking a key: the run of which this one is a duplicate, or the queued run that was superseded, or
+    neither."""
 
     duplicate_of: str | None = None
     superseded: str | None = None
@@ -44,7 +45,7 @@ class DedupeResult:
 
 @dataclass(frozen=True, slots=True)
 class DedupeKey:
-    """A key that a new run asks for, and the rule of its task."""
+    """The business key that a new run asks for, and the `dedupe` rule of its task."""
 
     task_id: str
     key: str
@@ -53,12 +54,12 @@ class DedupeKey:
     actor: str
 
     def take(self, tx: Transaction) -> DedupeResult:
-        """Stand for the key, unless a run does already that may not be replaced."""
+        """Take the key for the new run, unless a run holds it that the rule does not replace."""
         window = self.rule.window_span
         until = None if window is None else tx.now + window // timedelta(microseconds=1)
         mine: dict[str, Any] = {"task_id": self.task_id, "key": self.key, "run_id": self.run_id, "until": until}
         superseded: str | None = None
-        # Each turn that fails means that somebody else has made progress with the key at this moment.
+        # Each pass that fails means that another transaction has changed the key at this moment.
         while True:
             row = tx.one(_STANDS, {"task_id": self.task_id, "key": self.key})
             if row is None:
@@ -86,18 +87,18 @@ class DedupeKey:
 
 def _is_standing(row: Row, now: int) -> bool:
     if row["state"] is None:
-        return False  # the run was deleted: nobody can be sent to it
+        return False  # the run was deleted, so no request can be answered with it
     return row["state"] in _ACTIVE or (row["until"] is not None and row["until"] > now)
 
 
 def release(tx: Transaction, run: Row) -> None:
-    """A run has ended: the key is free, unless the run stands for it for some time yet."""
+    """Free the key of a run that has ended, unless the rule's window keeps it for some time."""
     if run["dedupe_key"] is not None:
         tx.run(f"{_FORGET} AND (until IS NULL OR until <= :now)", {**_key_of(run), "now": tx.now})
 
 
 def successor_of(tx: Transaction, run: Row) -> str | None:
-    """The run that has taken this one's place while it was running."""
+    """Return the active run that has taken this one's key while it was running; None if none has."""
     if run["dedupe_key"] is None:
         return None
     row = tx.one(_STANDS, {"task_id": run["task_id"], "key": run["dedupe_key"]})
@@ -105,7 +106,7 @@ def successor_of(tx: Transaction, run: Row) -> str | None:
 
 
 def retake(tx: Transaction, run: Row) -> None:
-    """A run that had ended is to be queued again; raises Conflict when another is active for its key."""
+    """Take the key of an ended run that is to be queued again; raise Conflict when another run with the key is active."""
     if run["dedupe_key"] is None:
         return
     mine = {**_key_of(run), "until": None}
@@ -115,14 +116,14 @@ def retake(tx: Transaction, run: Row) -> None:
             if tx.run(_FIRST, mine):
                 return
         elif row["run_id"] != run["id"] and row["state"] in _ACTIVE:
-            raise Conflict(f"run {row['run_id']} is {row['state']} with the same key: one of them is enough")
+            raise Conflict(f"run {row['run_id']} with the same key is {row['state']}: wait for it, or cancel it")
         elif tx.run(_NEXT, {**mine, "standing": row["run_id"]}):
             return
 
 
 def prune(tx: Transaction, most: int) -> int:
-    """Forget keys whose time is over; how many."""
-    # One by one: a key that a run has taken at this moment is not over.
+    """Delete keys whose window is over and whose runs have ended, at most `most`; return their number."""
+    # Each with its condition again: a key that a run has taken at this moment is not over.
     over = [{**dict(row), "now": tx.now} for row in tx.all(_OVER, {"now": tx.now, "most": most})]
     return tx.many(f"{_FORGET} AND until <= :now", over)
 

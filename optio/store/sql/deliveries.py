@@ -1,4 +1,5 @@
-"""Deliveries: webhook requests as they came, and what became of them."""
+"""Deliveries: stored webhook requests and their outcomes. The first delivery with a key decides the answer to all its
+repeats."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ _COLUMNS = (
 )
 _LISTED = _COLUMNS.replace(" body,", " NULL AS body,")
 _OF_KEY = f"SELECT {_COLUMNS} FROM deliveries WHERE task_id = :task_id AND delivery_key = :key"  # noqa: S608
-# One that was refused as a duplicate may be tried again.
+# A delivery that was refused as a duplicate (409) may be tried again.
 _DUPLICATE = f"{_OF_KEY} AND verdict = 'duplicate' AND status = 202"
 _KNOWN = f"{_OF_KEY} AND verdict IN ('accepted', 'filtered') UNION ALL {_DUPLICATE} LIMIT 1"
 _NEW = """
@@ -33,11 +34,11 @@ _BULK_COLUMNS = (
     "id text, path text, task_id text, key text, now bigint, headers text, body bytea, body_sha256 text, verdict text, "
     "status integer, detail text, run_id text"
 )
-# All of it is in memory several times, and a server takes a gigabyte at most.
+# The data is in memory several times, and PostgreSQL accepts a gigabyte per statement at most.
 _MAX_STATEMENT_BYTES = 32 << 20
 
 
-# The verdicts that deliveries of a task or path have: from each to the next by the index.
+# The distinct verdicts of a task or path, by a skip scan over the index.
 _VERDICTS = """
 SELECT verdict FROM (
     WITH RECURSIVE had (verdict) AS (
@@ -67,13 +68,13 @@ _BOUNDS = {
 
 
 def find_known(tx: Transaction, task_id: str, key: str) -> Delivery | None:
-    """The first delivery with this key that was accepted, filtered or joined to a run."""
+    """Return the first delivery with this key that was accepted, filtered or joined to a run."""
     row = tx.one(_KNOWN, {"task_id": task_id, "key": key})
     return None if row is None else to_delivery(row)
 
 
 def columns(new: NewDelivery, run_id: str | None) -> dict[str, Any]:
-    """The row, but for its time: what can be made before the transaction is."""
+    """Return the row of a delivery without its time, so that callers can make it before the transaction."""
     return {
         "id": new.id,
         "path": new.path,
@@ -90,7 +91,8 @@ def columns(new: NewDelivery, run_id: str | None) -> dict[str, Any]:
 
 
 def insert(tx: Transaction, row: dict[str, Any]) -> Accepted | None:
-    """Keep it, or give the answer of the one with the same key; raises Conflict when that one had another body."""
+    """Insert a delivery; if its key is known, return the answer of the first one instead, or raise Conflict when the body
+    differs."""
     row["now"] = tx.now
     if tx.run(_INSERT, row):
         return None
@@ -98,8 +100,8 @@ def insert(tx: Transaction, row: dict[str, Any]) -> Accepted | None:
 
 
 def receive(tx: Transaction, row: dict[str, Any], guard: dict[str, Any] | None, *, joinable: bool = False) -> Accepted | None:
-    """Insert a delivery, or return the answer of the one that it repeats, by its id or by its guard; raises Conflict for a
-    known id with another body. `joinable` are those that a business key may join to a run."""
+    """Insert a delivery; if it repeats another, by its id or its guard, return that one's answer instead. Raise Conflict for a
+    known id with another body. `joinable` deliveries may later be joined to a run by a business key."""
     holder = None if guard is None else replay_guards.take(tx, guard)
     if holder is not None:
         return _replay(tx, row, holder)
@@ -112,7 +114,7 @@ def receive(tx: Transaction, row: dict[str, Any], guard: dict[str, Any] | None, 
 
 
 def _replay(tx: Transaction, row: dict[str, Any], holder: Row) -> Accepted:
-    """Another delivery has the guard: this is that one sent again, or a replay of it under another id."""
+    """Return the answer of the delivery that holds the guard: this request repeats that one, or replays it under another id."""
     first = None if row["key"] is None else find_known(tx, row["task_id"], row["key"])
     if first is not None:
         return _count_again(tx, first, row)
@@ -121,7 +123,8 @@ def _replay(tx: Transaction, row: dict[str, Any], holder: Row) -> Accepted:
 
 
 def record_duplicate(tx: Transaction, row: dict[str, Any]) -> Accepted | None:
-    """The answer of an earlier delivery with the same key that was joined to a run: this one, just inserted, is a repeat."""
+    """Return the answer of an earlier delivery with the same key that was joined to a run; this one, just inserted, is then
+    counted as its repeat."""
     first = None if row["key"] is None else tx.one(_DUPLICATE, {"task_id": row["task_id"], "key": row["key"]})
     if first is None:
         return None
@@ -137,7 +140,7 @@ def _count_again(tx: Transaction, first: Delivery | None, row: dict[str, Any]) -
 
 
 def settle(tx: Transaction, delivery_id: str, verdict: str, status: int, run_id: str) -> None:
-    """What became of a delivery that was inserted in this transaction."""
+    """Record the outcome of a delivery that was inserted in this transaction."""
     tx.run(
         "UPDATE deliveries SET verdict = :verdict, status = :status, run_id = :run_id WHERE id = :id",
         {"verdict": verdict, "status": status, "run_id": run_id, "id": delivery_id},
@@ -145,7 +148,7 @@ def settle(tx: Transaction, delivery_id: str, verdict: str, status: int, run_id:
 
 
 def insert_many(tx: Transaction, rows: Sequence[dict[str, Any]]) -> set[str]:
-    """Keep those that are new, and give their ids."""
+    """Insert deliveries whose keys are new; return their ids."""
     for row in rows:
         row["now"] = tx.now
     if sum(tx.lot(_INSERT_MANY, _BULK_COLUMNS, part) for part in _split_by_bytes(rows)) == len(rows):
@@ -156,7 +159,7 @@ def insert_many(tx: Transaction, rows: Sequence[dict[str, Any]]) -> set[str]:
 
 
 def _split_by_bytes(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """As many at a time as one statement may carry."""
+    """Yield rows in parts as large as one statement may carry."""
     part: list[dict[str, Any]] = []
     size = 0
     for row in rows:
@@ -170,12 +173,12 @@ def _split_by_bytes(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, A
 
 
 def record(tx: Transaction, row: dict[str, Any], guard: dict[str, Any] | None) -> Accepted:
-    """A delivery that starts nothing; a known one gives its run."""
+    """Insert a delivery that starts no run (`Store.record_delivery`); a known one gives the first one's run."""
     return receive(tx, row, guard) or Accepted(None, first=True)
 
 
 def get(tx: Transaction, delivery_id: str) -> Delivery:
-    """Raises NotFound."""
+    """Return a delivery with its body (`Store.delivery`); raise NotFound."""
     row = tx.one(f"SELECT {_COLUMNS} FROM deliveries WHERE id = :id", {"id": delivery_id})  # noqa: S608
     if row is None:
         raise NotFound("delivery", delivery_id)
@@ -183,10 +186,10 @@ def get(tx: Transaction, delivery_id: str) -> Delivery:
 
 
 def page(tx: Transaction, where: DeliveryFilter, cursor: str | None, limit: int) -> Page:
-    """Newest first, without bodies. Reads one snapshot.
+    """Return a page of deliveries, newest first, without bodies (`Store.deliveries`). It reads one snapshot.
 
-    Every index ends with `verdict, seq`. Without a verdict to filter by, the page is the newest of what each verdict that the
-    task or path has would give: there are few, and the index has the next one at hand.
+    Every index ends with `verdict, seq`. Without a verdict to filter by, the page is merged from the newest of each verdict
+    that the task or path has: there are few, and the index has the next one at hand.
     """
     limit = page_size(limit)
     params: dict[str, Any] = {"limit": limit + 1}
@@ -207,7 +210,7 @@ def page(tx: Transaction, where: DeliveryFilter, cursor: str | None, limit: int)
 
 
 def _page_of(tx: Transaction, where: DeliveryFilter, conditions: Sequence[str], params: dict[str, Any]) -> str:
-    """The statement of a page; adds the parameters that it needs beside those of the conditions."""
+    """Return the statement of a page, and add the parameters that it needs beside those of the conditions."""
     newest = "SELECT {} FROM deliveries WHERE {} ORDER BY seq DESC LIMIT :limit"
     if where.verdict is not None or (where.task_id is None and where.path is None):
         return newest.format(_LISTED, " AND ".join([*conditions, "1 = 1"]))

@@ -1,4 +1,5 @@
-"""What a driver is to the operations."""
+"""The interface between operations and drivers: an engine runs operations in transactions. SQLite and PostgreSQL implement
+it."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -11,37 +12,38 @@ T = TypeVar("T")
 
 
 class Engine(Protocol):
-    """What a driver is: transactions. Operations must be repeatable, for a driver may run one again after a conflict."""
+    """A driver's transactions. Operations must be repeatable, for a driver may run one again after a conflict."""
 
     @property
     def local(self) -> bool:
-        """See `optio.store.base.Store.local`."""
+        """Return whether reads take microseconds and never block (`Store.local`)."""
         ...
 
     def write(self, operation: Callable[[Transaction], T]) -> Future[T]:
-        """One durable transaction, or several operations gathered in one commit."""
+        """Queue an operation for the next group commit, which may hold several; the future resolves after the commit."""
         ...
 
     def change(self, operation: Callable[[Transaction], T]) -> T:
-        """One durable transaction; returns after its commit."""
+        """Run an operation in a durable transaction of its own, and return after the commit."""
         ...
 
     def read(self, operation: Callable[[Transaction], T]) -> T:
-        """One consistent snapshot."""
+        """Run a reading operation on one consistent snapshot."""
         ...
 
     def peek(self, operation: Callable[[Transaction], T]) -> T:
-        """As `read`, for an operation of one statement, which is a snapshot by itself."""
+        """Run a reading operation of a single statement, which is a snapshot by itself and needs no transaction."""
         ...
 
     def check(self) -> None:
-        """Raises StoreUnavailable or StoreMismatch; of the former StoreFull while only what lets runs end is written."""
+        """Raise StoreUnavailable or StoreMismatch if the database cannot be used; the former as StoreFull while only the writes
+        that let runs end are possible."""
         ...
 
     def migrate(self, tell: Callable[[Migration], object] = ...) -> list[int]:
-        """Take the schema's steps that are left, telling each before it is taken, and give their numbers."""
+        """Apply the pending schema migrations, calling `tell` with each before it is applied, and return their versions."""
         ...
 
     def close(self) -> None:
-        """Finish what is queued and close."""
+        """Finish the queued writes, then close all connections."""
         ...

@@ -1,4 +1,5 @@
-"""The one place where a run changes its state: by the table, with an event row."""
+"""State changes of runs: the only code that writes a run's state, by the table in `model.run`, each change with an event
+row."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ INSERT INTO events (run_id, seq, from_state, to_state, reason, message, actor, a
 SELECT lot.id, lot.seq, lot.old_state, lot.state, lot.reason, lot.message, lot.actor, :now FROM lot
 """
 _CHANGED_COLUMNS = "id text, seq bigint, old_state text, state text, reason text, message text, actor text"
-# Of the columns of a run that a change may set; every other one is a number.
+# The text columns that a change may set; all others are numbers.
 _TEXTS = {
     "state", "reason", "message", "owner", "place", "result_text", "result_json", "usage", "cost", "cost_source",
     "cost_before",
@@ -30,19 +31,19 @@ _TEXTS = {
 
 
 def record_creation(tx: Transaction, run_id: str, trigger: str, actor: str) -> None:
-    """The first event of a run."""
+    """Insert the first event of a run: queued, with its trigger as the reason."""
     tx.run(_INSERT, _first(tx, run_id, trigger, actor))
 
 
 def creation_rows(born: Iterable[tuple[str, str, str]]) -> BulkRows:
-    """The first events of many runs: (run id, trigger, actor)."""
+    """Return the rows of the first events of many runs, given as (run id, trigger, actor), for `record_creations`."""
     return BulkRows(
         _CREATED_COLUMNS, [{"run_id": run_id, "reason": trigger, "actor": actor} for run_id, trigger, actor in born]
     )
 
 
 def record_creations(tx: Transaction, births: BulkRows) -> None:
-    """Keep them."""
+    """Insert the first events of many runs in one statement."""
     tx.bulk_run(_CREATED, births, {"now": tx.now})
 
 
@@ -54,13 +55,13 @@ def _first(tx: Transaction, run_id: str, trigger: str, actor: str) -> dict[str, 
 
 
 def reason_of(tx: Transaction, run_id: str, seq: int) -> str | None:
-    """The reason of a run's event; None when there is no such event."""
+    """Return the reason of a run's event; None when there is no such event."""
     row = tx.one("SELECT reason FROM events WHERE run_id = :id AND seq = :seq", {"id": run_id, "seq": seq})
     return None if row is None else row["reason"]
 
 
 def record_starts(tx: Transaction, starts: Sequence[Mapping[str, Any]]) -> None:
-    """Keep that agents began, each `began` then, as the `event` with that number of the run `id`; no state changes by it."""
+    """Record that agents began: each `began` then, as the `event` with that number of the run `id`. No state changes by it."""
     state = RunState.RUNNING.value
     rows = [
         {
@@ -75,7 +76,7 @@ def record_starts(tx: Transaction, starts: Sequence[Mapping[str, Any]]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateChange:
-    """A change of a run's row, which was read and is held since; `columns` change with it."""
+    """A change to a run's row, which was read and is locked since; `columns` are set together with the state."""
 
     row: Row
     change: RunChange
@@ -85,7 +86,7 @@ class StateChange:
     columns: Mapping[str, Any] = field(default_factory=dict)
 
     def state(self) -> RunState:
-        """The state that it leads to; raises Conflict when the table forbids it."""
+        """Return the state that the change leads to; raise Conflict when the table forbids it."""
         state = RunState(self.row["state"])
         new = next_state(state, self.change)
         if new is None:
@@ -103,13 +104,14 @@ def change_state(
     message: str = "",
     columns: Mapping[str, Any] | None = None,
 ) -> RunState:
-    """Apply a change to a run's row, as a compare-and-set on (state, fence); raises Conflict when the table forbids it."""
+    """Apply a change to a run's row, as a compare-and-set on (state, fence), and return the new state; raise Conflict when the
+    table forbids it."""
     move = StateChange(row=row, change=change, reason=reason, actor=actor, message=message, columns=columns or {})
     return change_states(tx, [move])[0]
 
 
 def change_states(tx: Transaction, moves: Sequence[StateChange]) -> list[RunState]:
-    """The same for many runs, each of which changes the same columns: two statements, however many they are."""
+    """Apply changes to many runs, all of which set the same columns, in two statements however many they are."""
     if not moves:
         return []
     states = [move.state() for move in moves]
@@ -131,12 +133,12 @@ def change_states(tx: Transaction, moves: Sequence[StateChange]) -> list[RunStat
         rows,
     )
     if changed != len(moves):
-        raise Conflict("the run changed at the same moment: look again")
+        raise Conflict("the run changed at the same moment: try again")
     tx.bulk_run(_CHANGED, BulkRows(_CHANGED_COLUMNS, rows), {"now": tx.now})
     return states
 
 
-# The run is as it was before its last event, but for what a try has used up: the number of the attempt, and the fence.
+# The run returns to its state before the last event, except for the used attempt number and fence.
 _TAKE_BACK = """
 UPDATE runs SET state = 'queued', reason = :reason, message = :message, last_event = last_event - 1{columns}
 WHERE id = :id AND state = :state AND fence = :fence
@@ -144,12 +146,12 @@ WHERE id = :id AND state = :state AND fence = :fence
 
 
 def revert_last_event(tx: Transaction, move: StateChange) -> None:
-    """Apply a change that leads to where the run was before its last event, which goes; no event of its own stays. So a run
-    that waits for a day has as many events as one that waits for a minute. Raises Conflict as `move` does."""
+    """Apply a change that leads back to the state before the run's last event, and delete that event instead of adding one. So
+    a run that waits for a day has as many events as one that waits for a minute. Raise Conflict as `change_state` does."""
     move.state()
     ours = {"id": move.row["id"], "seq": move.row["last_event"], "state": move.row["state"], "fence": move.row["fence"]}
     columns = "".join(f", {name} = :{name}" for name in move.columns)
     values = {**ours, **move.columns, "reason": move.reason, "message": move.message}
     if tx.run(_TAKE_BACK.format(columns=columns), values) != 1:
-        raise Conflict("the run changed at the same moment: look again")
+        raise Conflict("the run changed at the same moment: try again")
     tx.run("DELETE FROM events WHERE run_id = :id AND seq = :seq", ours)

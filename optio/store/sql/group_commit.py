@@ -1,4 +1,5 @@
-"""What waits to be written: operations queue up while a commit is under way, and all of them are the next one."""
+"""Group commit: operations queue up while a commit is in progress, and all of them form the next one. The write queue of both
+drivers."""
 
 import math
 import queue
@@ -16,7 +17,7 @@ T = TypeVar("T")
 
 
 class DiskUse(Enum):
-    """What an operation may use of the disk space that is reserved, when the database's disk is full."""
+    """The share of the reserved disk space that an operation may use when the database's disk is full."""
 
     NOTHING = "nothing"
     """New work: it is refused."""
@@ -28,7 +29,7 @@ class DiskUse(Enum):
 
 @dataclass(frozen=True, slots=True)
 class DiskLimited(Generic[T]):
-    """An operation that may not use all of the reserved space. A class of operations may have `disk_use` itself."""
+    """An operation that may not use all of the reserved space. A class of operations may state its own `disk_use` instead."""
 
     disk_use: DiskUse
     operation: Callable[[Transaction], T]
@@ -38,12 +39,12 @@ class DiskLimited(Generic[T]):
 
 
 def disk_use(item: "QueuedWrite") -> DiskUse:
-    """Return what the operation may use when the disk is full."""
+    """Return what an operation may use when the disk is full: all, unless it says otherwise."""
     return getattr(item.operation, "disk_use", DiskUse.ALL)
 
 
 class QueuedWrite(NamedTuple):
-    """An operation, who waits for it, and until when by the monotonic clock."""
+    """An operation in the queue, the future of its caller, and the monotonic time after which it may be given up."""
 
     operation: Callable[[Transaction], Any]
     future: Future[Any]
@@ -51,13 +52,13 @@ class QueuedWrite(NamedTuple):
 
 
 def is_divisible(batch: list[QueuedWrite]) -> bool:
-    """Whether it is more than one operation."""
+    """Return whether the batch can be split into smaller ones after it failed."""
     return len(batch) > 1 or any(hasattr(item.operation, "parts") for item in batch)
 
 
 def split_batch(batch: list[QueuedWrite]) -> Iterator[QueuedWrite]:
-    """One by one what failed together: the caller writes each before it takes the next. Of an operation with parts each part,
-    and its result is a list then: of each part what came of it, or its exception."""
+    """Yield the operations of a failed batch one by one; the caller writes each before it takes the next. An operation with
+    `parts` yields each part, and its own result becomes a list with the result or exception of every part."""
     for item in batch:
         parts = getattr(item.operation, "parts", None)
         if parts is None:
@@ -69,8 +70,8 @@ def split_batch(batch: list[QueuedWrite]) -> Iterator[QueuedWrite]:
 
 
 class WriteQueue:
-    """For any number of callers, and any number of writers that go through `batches` of `most` operations. An operation that
-    does the work of several says how many in `weight`, and has them in `parts`."""
+    """A queue of operations for any number of callers, and for any number of writers that go through `batches` of at most
+    `most`. An operation that combines several gives their number as `weight` and themselves as `parts`."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -79,9 +80,9 @@ class WriteQueue:
         self._closed = False
 
     def put(self, operation: Callable[[Transaction], T], limit: float = math.inf) -> Future[T]:
-        """Queue an operation; its future is for the writer that takes it, which may give up after `limit`."""
+        """Queue an operation and return its future; the writer that takes it may give up after `limit` (monotonic)."""
         future: Future[T] = Future()
-        # What is queued will be done: whoever waits may go, but cannot take it back half-way.
+        # A queued operation will run: its caller may stop waiting, but cannot cancel it.
         future.set_running_or_notify_cancel()
         # The lock orders this against `close`: nothing is queued behind the end mark.
         with self._lock:
@@ -92,8 +93,8 @@ class WriteQueue:
         return future
 
     def batches(self) -> Iterator[list[QueuedWrite]]:
-        """What waits, again and again, until the queue is closed and empty. No delay is ever added: what came during the last
-        commit is the next batch."""
+        """Yield the waiting operations as a batch, until the queue is closed and empty. No delay is ever added: what came
+        during the last commit is the next batch."""
         while True:
             batch: list[QueuedWrite] = []
             room = self._most
@@ -114,7 +115,7 @@ class WriteQueue:
                 return
 
     def close(self) -> bool:
-        """Take nothing more; whether it is the first time that this was said."""
+        """Accept no more operations; return True for the first call."""
         with self._lock:
             if self._closed:
                 return False

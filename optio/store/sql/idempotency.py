@@ -1,4 +1,4 @@
-"""Idempotency keys: the first answer, again."""
+"""Idempotency keys: the stored first answer to a request, which its repeats get too."""
 
 from optio.errors import Conflict
 from optio.store.sql.transaction import Transaction
@@ -6,7 +6,7 @@ from optio.store.values import IdempotencyKey
 
 
 def recall(tx: Transaction, key: IdempotencyKey) -> str | None:
-    """What was kept; raises Conflict when the same key came with another body."""
+    """Return the stored answer (`Store.recall`); raise Conflict when the key came with another body."""
     row = tx.one(
         "SELECT body_sha256, result FROM once WHERE scope = :scope AND once_key = :key", {"scope": key.scope, "key": key.key}
     )
@@ -19,7 +19,7 @@ def recall(tx: Transaction, key: IdempotencyKey) -> str | None:
 
 
 def take(tx: Transaction, key: IdempotencyKey, result: str) -> bool:
-    """Keep an answer, and tell whether it is the first; the first one wins."""
+    """Store an answer unless the key has one; return whether this was the first."""
     changed = tx.run(
         "INSERT INTO once (scope, once_key, body_sha256, result, at) VALUES (:scope, :key, :sha, :result, :now) "
         "ON CONFLICT (scope, once_key) DO NOTHING",
@@ -29,7 +29,7 @@ def take(tx: Transaction, key: IdempotencyKey, result: str) -> bool:
 
 
 def settle(tx: Transaction, key: IdempotencyKey, result: str | None) -> None:
-    """The answer of the request that took the key in this transaction is this one; None lets the key go."""
+    """Replace the answer of a key that was taken in this transaction; None frees the key."""
     which = {"scope": key.scope, "key": key.key, "result": result}
     if result is None:
         tx.run("DELETE FROM once WHERE scope = :scope AND once_key = :key", which)

@@ -1,7 +1,7 @@
-"""Namespaces of tasks, and the workers that take their runs.
+"""Namespaces of tasks, and of the workers that take their runs.
 
-A task's namespace is that of the policy as it is served now, also for runs of older definitions: what waits goes where the
-operator says. A task that is gone keeps its last one, so none of its runs gets into another namespace.
+A task's namespace is that of the policy as it is served now, also for runs of older definitions: queued runs go where the
+operator says. A removed task keeps its last one, so that none of its runs gets into another namespace.
 """
 
 from collections.abc import Collection, Iterable
@@ -12,7 +12,7 @@ from optio.model.namespace import WorkerScope
 from optio.model.registry import CompiledTask
 from optio.store.sql.transaction import Transaction
 
-# A worker that has not said for so long that it is there is gone; it says so three times as often.
+# A worker without a record for this long is gone; workers write one three times as often.
 _GONE_AFTER = timedelta(seconds=30)
 # A task is in a worker's scope, where `n` is its row of `namespaces`.
 IN_SCOPE = "(:any_namespace = 1 OR COALESCE(n.namespace, '') = :namespace)"
@@ -32,12 +32,12 @@ _NOTE = (
 
 
 def parameters(scope: WorkerScope) -> dict[str, Any]:
-    """The parameters of `IN_SCOPE`."""
+    """Return the parameters of `IN_SCOPE` for a worker."""
     return {"any_namespace": int(scope.namespace is None), "namespace": scope.namespace or ""}
 
 
 def put(tx: Transaction, changed: Iterable[CompiledTask], gone: Collection[str]) -> None:
-    """Keep the namespaces of the tasks that have changed, after `tasks` has their rows and has lost those that are gone."""
+    """Store the namespaces of changed tasks; call it after the rows of `tasks` were changed."""
     rows = [{"task_id": task.id, "namespace": task.namespace} for task in changed]
     tx.lot(_PUT, "task_id text, namespace text", [row for row in rows if row["namespace"] is not None])
     tx.lot(_TAKE, "task_id text", [row for row in rows if row["namespace"] is None])
@@ -46,30 +46,30 @@ def put(tx: Transaction, changed: Iterable[CompiledTask], gone: Collection[str])
 
 
 def every(tx: Transaction) -> dict[str, str]:
-    """The namespaces of tasks that have one."""
+    """Return the namespaces of all tasks that have one (`Store.namespaces`)."""
     return {row["task_id"]: row["namespace"] for row in tx.all("SELECT task_id, namespace FROM namespaces")}
 
 
 def note_worker(tx: Transaction, worker: str, scope: WorkerScope) -> None:
-    """See `Store.note_worker`."""
+    """Record that a worker is alive, with its scope (`Store.note_worker`)."""
     tx.run(_NOTE, {"worker": worker, "namespace": scope.namespace, "now": tx.now})
     tx.run("DELETE FROM workers WHERE NOT (at BETWEEN :gone AND :ahead)", _alive(tx))
 
 
 def forget_worker(tx: Transaction, worker: str) -> None:
-    """It is gone, or going."""
+    """Delete the record of a worker that is gone or shutting down."""
     tx.run("DELETE FROM workers WHERE worker = :worker", {"worker": worker})
 
 
 def served(tx: Transaction) -> frozenset[str] | None:
-    """See `Store.served_namespaces`."""
+    """Return the namespaces that live workers serve (`Store.served_namespaces`)."""
     rows = tx.all("SELECT DISTINCT namespace FROM workers WHERE at BETWEEN :gone AND :ahead", _alive(tx))
     found = {row["namespace"] for row in rows}
     return None if None in found else frozenset(found)
 
 
 def _alive(tx: Transaction) -> dict[str, int]:
-    """What was said further ahead than this was said before the clock was set back."""
+    """Return the bounds of live records; times too far ahead were written before the clock was set back."""
     return {"gone": tx.now - _us(_GONE_AFTER), "ahead": tx.now + _us(_GONE_AFTER)}
 
 

@@ -1,12 +1,12 @@
-"""Pauses: tasks of which nothing starts. A pause belongs to the id: edits of the task, and its absence, do not end it."""
+"""Pauses: tasks of which nothing starts. A pause belongs to the task id: edits of the task, or its absence, do not end it."""
 
 from optio.store.sql.transaction import Row, Transaction, from_micros
 from optio.store.values import Pause
 
 
 def pause(tx: Transaction, task_id: str, reason: str, actor: str) -> Pause:
-    """See `Store.pause`. The last reason counts."""
-    # Claims decide under this lock: what starts after the answer has seen the pause.
+    """Pause a task (`Store.pause`); the reason of a second pause replaces the first."""
+    # Claims decide under this lock, so no run starts after this call has returned.
     tx.lock("admission")
     tx.run(
         "INSERT INTO pauses (task_id, reason, actor, at) VALUES (:task_id, :reason, :actor, :now) "
@@ -17,7 +17,7 @@ def pause(tx: Transaction, task_id: str, reason: str, actor: str) -> Pause:
 
 
 def resume(tx: Transaction, task_id: str) -> Pause | None:
-    """See `Store.resume`."""
+    """End a task's pause (`Store.resume`)."""
     row = tx.hold("SELECT * FROM pauses WHERE task_id = :task_id", {"task_id": task_id})
     if row is None:
         return None
@@ -26,7 +26,7 @@ def resume(tx: Transaction, task_id: str) -> Pause | None:
 
 
 def every(tx: Transaction) -> dict[str, Pause]:
-    """See `Store.pauses`."""
+    """Return all pauses (`Store.pauses`)."""
     return {row["task_id"]: _pause(row) for row in tx.all("SELECT * FROM pauses ORDER BY task_id")}
 
 

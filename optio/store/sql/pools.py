@@ -1,4 +1,4 @@
-"""Places: which served tasks want places kept ready, what became of that, and how attempts began."""
+"""Warm pools and starts: the served tasks that want warm pods, the reports on pools, and how attempts began."""
 
 import json
 import logging
@@ -14,10 +14,10 @@ from optio.store.sql.transaction import Transaction, dump_json, from_micros, to_
 from optio.store.values import AgentStart, ClaimedAttempt, PlacedStart, PooledTasks, PoolReport
 
 log = logging.getLogger(__name__)
-# A place of which nothing was heard for so long is no place any more.
+# A place without news for this long no longer exists.
 _FORGET_AFTER = timedelta(days=1)
 _NEWEST = "SELECT COALESCE(MAX(id), 0) AS id FROM generations"
-# Definitions are canonical JSON. Some that want no pool are read all the same: who reads them looks again.
+# A text search in canonical JSON. It finds some definitions without a pool too, which the reader filters out.
 _POOLED = """
 SELECT d.document FROM tasks t JOIN definitions d ON d.digest = t.digest
 WHERE REPLACE(d.document, '"warmPoolSize":0', '') LIKE '%"warmPoolSize":%' ORDER BY t.task_id
@@ -40,7 +40,7 @@ _STARTS = """
 SELECT task_id, how, at, waited FROM begun WHERE at > :since ORDER BY at DESC LIMIT :most
 """
 _ARRIVED = "SELECT r.task_id, r.run_trigger, a.started_at, a.agent_started_at, a.ended_at"
-# The runs of a task by their end: the index of all ends is the way to them, not the one of the task's runs, which may be long.
+# A task's runs by their end, through the index of all ends: the index of the task's own runs may be much longer.
 _ARRIVALS = """
 {arrived} FROM (
     SELECT id, task_id, run_trigger FROM runs WHERE ended_at > :since{of_task} ORDER BY ended_at DESC LIMIT :most
@@ -54,19 +54,20 @@ ORDER BY started_at DESC LIMIT :most
 
 
 def newest(tx: Transaction) -> int:
-    """The number of the newest generation; 0 without any."""
+    """Return the id of the newest generation; 0 without any (`Store.newest_generation`)."""
     number: int = tx.one(_NEWEST)["id"]
     return number
 
 
 def pooled_tasks(tx: Transaction) -> PooledTasks:
-    """See `Store.pooled`."""
+    """Return the served tasks that want warm pods (`Store.pooled_tasks`)."""
     tasks = [task for row in tx.all(_POOLED) if (task := _read(row["document"])) is not None and task.spec.warm_pool_size]
     return PooledTasks(generation=newest(tx), tasks=tasks)
 
 
 def _read(document: str) -> CompiledTask | None:
-    """A newer version may write keys that this one does not know: the other tasks have their pools all the same."""
+    """Return the task, or None where a newer version has written keys that this one does not know: the other tasks have their
+    pools all the same."""
     try:
         return CompiledTask.from_json(json.loads(document))
     except (ValueError, LookupError) as err:
@@ -75,13 +76,14 @@ def _read(document: str) -> CompiledTask | None:
 
 
 def has_begun(tx: Transaction, run_id: str, number: int) -> bool:
-    """Return whether it is kept when the agent of this attempt began."""
+    """Return whether the start of this attempt's agent is recorded."""
     found = tx.one(_BEGAN_AT, {"id": run_id, "number": number})
     return found is not None and found["agent_started_at"] is not None
 
 
 def note_begun(tx: Transaction, beginnings: Sequence[tuple[str, int, AgentStart | None]]) -> None:
-    """Keep how these attempts began, unless it is kept already. Processes cost nothing."""
+    """Record how these attempts began, unless it is recorded. Agents as processes are not counted: pools do not concern
+    them."""
     rows = [
         {"id": run_id, "number": number, "how": began.how, "began": tx.now - _us(began.ago)}
         for run_id, number, began in beginnings
@@ -91,14 +93,14 @@ def note_begun(tx: Transaction, beginnings: Sequence[tuple[str, int, AgentStart 
 
 
 def note_pod(tx: Transaction, run_id: str, fence: int, pod: AgentPod) -> None:
-    """See `Store.note_pod`."""
+    """Record the pod of an attempt (`Store.note_pod`)."""
     tx.run(_NOTE_POD, {"id": run_id, "fence": fence, "namespace": pod.namespace, "pod": pod.name, "node": pod.node})
 
 
 def starts(tx: Transaction, since: datetime, most: int) -> list[PlacedStart]:
-    """See `Store.placed_starts`."""
+    """Read starts in pods (`Store.placed_starts`)."""
     rows = tx.all(_STARTS, {"since": to_micros(since), "most": most})
-    # Between two looks at a clock it may have been set back.
+    # The clock may have been set back between the two readings.
     return [
         PlacedStart(row["task_id"], row["how"], from_micros(row["at"]), timedelta(microseconds=max(0, row["waited"])))
         for row in rows
@@ -106,7 +108,7 @@ def starts(tx: Transaction, since: datetime, most: int) -> list[PlacedStart]:
 
 
 def arrivals(tx: Transaction, since: datetime, task_id: str | None, most: int) -> list[ClaimedAttempt]:
-    """See `Store.arrivals`."""
+    """Read claimed attempts (`Store.arrivals`)."""
     params: dict[str, Any] = {"since": to_micros(since), "most": most}
     if task_id is not None:
         params["task_id"] = task_id
@@ -127,7 +129,7 @@ def _took(began: int, ended: int | None) -> timedelta | None:
 
 
 def keep(tx: Transaction, place: str, pools: Sequence[Pool]) -> None:
-    """See `Store.keep_pools`."""
+    """Replace the report on a place's pools (`Store.keep_pools`)."""
     tx.run("DELETE FROM pool_reports WHERE at < :before", {"before": tx.now - _us(_FORGET_AFTER)})
     tx.run(
         "INSERT INTO pool_reports (place, at, pools) VALUES (:place, :now, :pools) "
@@ -137,7 +139,7 @@ def keep(tx: Transaction, place: str, pools: Sequence[Pool]) -> None:
 
 
 def reports(tx: Transaction) -> list[PoolReport]:
-    """See `Store.pool_reports`."""
+    """Read the last report of each place, for a day (`Store.pool_reports`)."""
     rows = tx.all("SELECT place, at, pools FROM pool_reports ORDER BY place")
     return [PoolReport(place=row["place"], at=from_micros(row["at"]), pools=_pools(row["pools"])) for row in rows]
 

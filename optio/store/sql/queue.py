@@ -1,4 +1,5 @@
-"""The queue as admission sees it. A claim reads a few small rows of each task that could start a run, however many wait."""
+"""The queue as admission sees it. A claim reads a few small rows of each task that could start a run, however many are
+queued."""
 
 from collections.abc import Sequence
 
@@ -7,14 +8,14 @@ from optio.store.sql import namespaces, pauses, quotas, shortages
 from optio.store.sql.transaction import Row, Transaction, from_micros
 from optio.store.values import NO_LIMIT, AdmissionView, QueuedRun, Quota, Room, RunningRun
 
-# So many queued runs of each task are looked at together: the cost of a claim must not grow with the queue.
+# The queued runs of each task that a claim reads, so that its cost does not grow with the queue.
 HEADS_PER_TASK = 16
 _COLUMNS = """
     q.id, q.task_id, q.digest, q.seq, q.queued_at, q.not_before, q.dedupe_key, t.served, t.start_limit, t.start_window,
     COALESCE(t.max_concurrent, q.max_concurrent) AS max_concurrent, COALESCE(t.priority, q.priority) AS priority
 """
-# What was queued in the future was queued before the clock was set back: its delay means nothing, so it is due.
-# And of two runs with one business key the second waits for the first.
+# A run queued in the future was queued before the clock was set back: its delay is void, so it is due.
+# Of two runs with one business key the second waits for the first.
 _HEAD = """
 FROM runs h WHERE h.state = 'queued' AND h.task_id = t.task_id AND (h.not_before <= :now OR h.queued_at > :now)
     AND (h.dedupe_key IS NULL OR NOT EXISTS (
@@ -22,8 +23,8 @@ FROM runs h WHERE h.state = 'queued' AND h.task_id = t.task_id AND (h.not_before
     ))
     ORDER BY h.seq LIMIT {most}
 """
-# The first part walks the index from task to task. What holds a whole task back is looked at once, and not for each of its
-# runs. Only a task whose starts seem to lie in the future comes through with its quota used up, to have them brought back.
+# The first part is a skip scan from task to task. Conditions on a whole task are tested once, and not for each of its
+# runs. A task whose starts lie in the future passes although its quota is used up, so that the starts can be corrected.
 _TASKS = """
 WITH RECURSIVE waiting (task_id) AS (
     SELECT MIN(task_id) FROM runs WHERE state = 'queued'
@@ -56,7 +57,7 @@ JOIN {heads}
 WHERE t.start_limit IS NULL OR t.used < t.start_limit OR t.last > :ahead
 ORDER BY q.seq
 """
-# A lateral join is quick where there is one; a list of keys is quick where there is none, but one limit must do for all.
+# PostgreSQL is fast with a lateral join. SQLite has none; a list of keys is fast there, with one limit for all tasks.
 _EACH = _HEAD.format(most="LEAST(:heads, t.free)")
 _EVERY = _HEAD.format(most="MIN(:heads, (SELECT MAX(free) FROM ready))")
 _PARTS = {"tasks": _TASKS, "columns": _COLUMNS, "in_scope": namespaces.IN_SCOPE}
@@ -78,24 +79,24 @@ _WAITING = f"""
 SELECT 1 FROM waiting w LEFT JOIN namespaces n ON n.task_id = w.task_id
 WHERE w.task_id IS NOT NULL AND {namespaces.IN_SCOPE}
 """  # noqa: S608
-# What runs is counted only where something waits.
+# Running runs are counted only where some run waits.
 _WAITS = f"{_TASKS} SELECT (SELECT COALESCE(SUM(busy.n), 0) {_BUSY}) AS running WHERE EXISTS ({_WAITING})"
 
 
 def is_waiting(tx: Transaction, scope: WorkerScope) -> bool:
-    """Return whether there is anything to claim in the scope; what runs already is not looked at."""
+    """Return whether there is anything to claim in the scope, apart from limits on running runs."""
     return tx.one(f"{_TASKS} {_WAITING} LIMIT 1", namespaces.parameters(scope)) is not None
 
 
 def waits(tx: Transaction, scope: WorkerScope, room: Room) -> bool:
-    """Return whether there is anything to claim, and room for it, as far as can be seen without a lock."""
+    """Return whether there is anything to claim, and room for it, judged without a lock."""
     row = tx.one(_WAITS, namespaces.parameters(scope))
     return row is not None and room(int(row["running"])) > 0
 
 
 def heads(tx: Transaction, room: Room, place: str, scope: WorkerScope) -> AdmissionView:
-    """For a claim, under the lock: of each task in the scope that could start a run the first few that are due, or as many as
-    there is room for; nothing where there is none."""
+    """Return the view for a claim, under the lock: of each task in the scope that could start a run the first few that are due,
+    or as many as there is room for; an empty view where there is none."""
     running = {row["task_id"]: row["n"] for row in tx.all(_COUNTS, namespaces.parameters(scope))}
     most = min(HEADS_PER_TASK, room(sum(running.values())))
     if most <= 0:
@@ -117,7 +118,7 @@ def heads(tx: Transaction, room: Room, place: str, scope: WorkerScope) -> Admiss
 
 
 def _heads(tx: Transaction, most: int, scope: WorkerScope) -> tuple[list[Row], dict[str, tuple[Quota, int]]]:
-    """Rows of the queue, and each limited task's quota with the time of its last start."""
+    """Return the first rows of each task's queue, and each limited task's quota with the time of its last start."""
     sql = _LATERAL if tx.lateral else _LISTED
     rows = tx.all(sql, {"now": tx.now, "heads": most, "ahead": tx.now + quotas.MAX_AHEAD_US, **namespaces.parameters(scope)})
     found = {row["task_id"]: (quotas.quota_of_row(row), row["last"] or 0) for row in rows if row["start_limit"] is not None}
@@ -125,14 +126,14 @@ def _heads(tx: Transaction, most: int, scope: WorkerScope) -> tuple[list[Row], d
 
 
 def _unserved(tx: Transaction, rows: Sequence[Row]) -> dict[str, tuple[Quota, int]]:
-    """The quotas of tasks that are gone: what waits of them keeps to the definition it has."""
+    """Return the quotas of removed tasks, whose queued runs keep the limit of their definition."""
     gone = {row["task_id"]: row["digest"] for row in reversed(rows) if row["served"] is None}
     found = {task_id: quotas.quota_of_definition(tx, task_id, digest) for task_id, digest in gone.items()}
     return {task_id: quota for task_id, quota in found.items() if quota is not None}
 
 
 def everything(tx: Transaction) -> AdmissionView:
-    """See `Store.admission`."""
+    """Return the whole queue and everything that holds runs back (`Store.admission`)."""
     occupants = sorted(tx.all(_RUNNING), key=lambda row: (row["started_at"] or tx.now, row["id"]))
     running: dict[str, int] = {}
     for row in occupants:

@@ -1,4 +1,4 @@
-"""How many runs of each task wait and run, read from the small indexes of those that have not ended."""
+"""Queue depths: how many runs of each task are queued and running, read from the small indexes of runs that have not ended."""
 
 from optio.store.sql.transaction import Transaction, optional_from_micros
 from optio.store.values import QueueDepth
@@ -16,7 +16,7 @@ ORDER BY n.task_id
 
 
 def every(tx: Transaction) -> list[QueueDepth]:
-    """See `Store.depths`."""
+    """Return the queue depth of every task with such runs (`Store.depths`)."""
     return [
         QueueDepth(
             task_id=row["task_id"],

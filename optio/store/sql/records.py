@@ -1,4 +1,4 @@
-"""Rows -> values."""
+"""Conversion of database rows into the values of `model` and `store.base`, and page cursors."""
 
 import base64
 import json
@@ -10,14 +10,14 @@ from optio.model.run import AgentPod, Attempt, CostSource, Event, LogKind, LogLi
 from optio.store.sql.transaction import Row, from_micros, optional_from_micros
 from optio.store.values import Delivery, Token
 
-# Without the prompt: it may be large and only the worker wants it.
+# Without the prompt, which may be large and is needed by the worker only.
 RUN_COLUMNS = (
     "id, seq, task_id, task_name, digest, generation, state, reason, message, run_trigger, slot, delivery_id, params, "
     "max_concurrent, max_retries, attempt, retries, infrastructure_retries, fence, owner, lease_until, cancel_requested, "
     "created_at, queued_at, not_before, started_at, ended_at, result_text, result_json, turns, tool_calls, usage, cost, "
     "cost_source, traceparent, priority, dedupe_key"
 )
-# An attempt that began and of which nothing else is kept began as a process.
+# A started attempt without a row in `begun` began as a process.
 ATTEMPTS = (
     "SELECT a.*, CASE WHEN a.agent_started_at IS NOT NULL THEN COALESCE(b.how, 'process') END AS how, "
     "p.namespace AS pod_namespace, p.pod, p.node FROM attempts a "
@@ -32,7 +32,7 @@ def _loads(text: str | None) -> Any:
 
 
 def to_meter(row: Row) -> Meter:
-    """The columns that attempts and runs share."""
+    """Return the usage in the columns that attempts and runs share."""
     return Meter(
         usage=Usage.from_json(_loads(row["usage"])),
         turns=row["turns"],
@@ -43,7 +43,7 @@ def to_meter(row: Row) -> Meter:
 
 
 def meter_columns(meter: Meter) -> dict[str, Any]:
-    """Inverse of `to_meter`, as parameters."""
+    """Return a usage as statement parameters, the inverse of `to_meter`."""
     return {
         "usage": json.dumps(meter.usage.to_json()),
         # An agent may report anything; these columns hold 31 bits.
@@ -55,7 +55,7 @@ def meter_columns(meter: Meter) -> dict[str, Any]:
 
 
 def to_run(row: Row) -> Run:
-    """A run without its prompt."""
+    """Return the run of a row with `RUN_COLUMNS`, which leaves the prompt out."""
     return Run(
         id=row["id"],
         seq=row["seq"],
@@ -94,7 +94,7 @@ def to_run(row: Row) -> Run:
 
 
 def to_attempt(row: Row) -> Attempt:
-    """An attempt."""
+    """Return the attempt of a row of `ATTEMPTS`."""
     return Attempt(
         run_id=row["run_id"],
         number=row["number"],
@@ -115,7 +115,7 @@ def to_attempt(row: Row) -> Attempt:
 
 
 def to_event(row: Row) -> Event:
-    """An event."""
+    """Return the event of a row of `events`."""
     return Event(
         run_id=row["run_id"],
         seq=row["seq"],
@@ -129,14 +129,14 @@ def to_event(row: Row) -> Event:
 
 
 def to_line(row: Row) -> LogLine:
-    """A log line."""
+    """Return the log line of a row of `log_lines`."""
     return LogLine(
         kind=LogKind(row["kind"]), data=row["data"], at=from_micros(row["at"]), attempt=row["attempt"], seq=row["seq"]
     )
 
 
 def to_delivery(row: Row) -> Delivery:
-    """A delivery."""
+    """Return the delivery of a row; its body is None in lists."""
     return Delivery(
         id=row["id"],
         seq=row["seq"],
@@ -157,7 +157,7 @@ def to_delivery(row: Row) -> Delivery:
 
 
 def to_token(row: Row) -> Token:
-    """A token."""
+    """Return the token of a row, without its hash."""
     return Token(
         id=row["id"],
         role=row["role"],
@@ -169,22 +169,22 @@ def to_token(row: Row) -> Token:
     )
 
 
-# A page is never longer, whoever asks.
+# The most rows of a page, whatever the caller asks for.
 MAX_PAGE_SIZE = 1000
 
 
 def page_size(limit: int) -> int:
-    """`limit` within reason."""
+    """Return `limit`, brought between 1 and 1,000."""
     return max(1, min(limit, MAX_PAGE_SIZE))
 
 
 def cursor_after(seq: int) -> str:
-    """An opaque cursor: the list goes on below this sequence number."""
+    """Return an opaque cursor with which a list continues below this sequence number."""
     return base64.urlsafe_b64encode(f"before:{seq}".encode()).decode().rstrip("=")
 
 
 def cursor_seq(cursor: str) -> int:
-    """Inverse of `cursor_after`; raises Invalid for anything else."""
+    """Return the sequence number in a cursor; raise Invalid for anything that `cursor_after` did not make."""
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
         kind, _, number = text.partition(":")
@@ -192,4 +192,4 @@ def cursor_seq(cursor: str) -> int:
             raise ValueError
         return int(number)
     except ValueError as err:
-        raise Invalid("the cursor is not one of ours", [Problem("/cursor", "take it from `next` of the page before")]) from err
+        raise Invalid("the cursor is invalid", [Problem("/cursor", "use `next` of the previous page")]) from err

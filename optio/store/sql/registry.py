@@ -1,4 +1,4 @@
-"""Generations and definitions."""
+"""Generations and definitions: activation of a new generation, and reads of what is served."""
 
 import json
 import logging
@@ -29,13 +29,13 @@ GENERATION = (
 _NEWEST = GENERATION.replace(" tasks,", "") + " ORDER BY id DESC LIMIT 1"
 _INSERT = "INSERT INTO generations (digest, commit_id, activated_at, tasks) VALUES (:digest, :commit, :now, :tasks)"
 _DEFINITIONS = "SELECT d.digest, d.document FROM tasks t JOIN definitions d ON d.digest = t.digest"
-# They are taken up in order.
+# Schedulers adopt generations in order.
 UNTAKEN = "id > COALESCE((SELECT MAX(generation_id) FROM taken_up), 0)"
 
 
 class Activate:
-    """Make the next generation (`Store.activate`). What need not be read is made here, by the caller's thread: of 10,000 tasks
-    it takes longer than the transaction."""
+    """The operation of `Store.activate`. Everything that needs no read is prepared here, on the caller's thread: for 10,000
+    tasks that takes longer than the transaction."""
 
     def __init__(self, registry: Registry, commit: str | None, after: Activated | None, server: str | None) -> None:
         self._registry, self._commit, self._after, self._server = registry, commit, after, server
@@ -44,13 +44,13 @@ class Activate:
         self._changes = None if after is None or after.registry is None else _changes(after.registry.tasks, registry.tasks)
 
     def __call__(self, tx: Transaction) -> GenerationRow:
-        """Raises Conflict when another generation than `after` is the newest."""
+        """Make the generation; raise Conflict when a generation other than `after` is the newest."""
         tx.lock("registry")
         newest = tx.one(_NEWEST)
         if newest is not None and (newest["digest"], newest["commit_id"]) == (self._registry.digest, self._commit):
             return self._noted(tx, to_generation(newest, self._tasks))
         if self._after is not None and self._after.id != (0 if newest is None else newest["id"]):
-            raise Conflict("another server has activated a generation meanwhile")
+            raise Conflict("another server activated a generation at the same moment")
         changed, gone = self._changes or _changes_of_rows(tx, self._registry.tasks)
         put_definitions(tx, changed)
         tx.many("DELETE FROM tasks WHERE task_id = :task_id", [{"task_id": task_id} for task_id in gone])
@@ -67,7 +67,7 @@ class Activate:
 
 
 def _changes(before: Mapping[str, CompiledTask], after: Mapping[str, CompiledTask]) -> tuple[list[CompiledTask], list[str]]:
-    """The tasks that are new or others, and the ids of those that are gone."""
+    """Return the tasks that are new or changed, and the ids of those that are gone."""
     changed = [
         task
         for task_id, task in after.items()
@@ -77,15 +77,15 @@ def _changes(before: Mapping[str, CompiledTask], after: Mapping[str, CompiledTas
 
 
 def _changes_of_rows(tx: Transaction, after: Mapping[str, CompiledTask]) -> tuple[list[CompiledTask], list[str]]:
-    """The same against what the database says is served."""
+    """Return the same changes, against what the database has as served."""
     served = {row["task_id"]: dict(row) for row in tx.all(_SERVED)}
-    # An older version, which may run beside this one, keeps a digest without all that belongs to it.
+    # All columns are compared: an older version, which may run beside this one, writes a digest without some of them.
     changed = [task for task in after.values() if served.get(task.id) != _row(task)]
     return changed, [task_id for task_id in served if task_id not in after]
 
 
 def _row(task: CompiledTask) -> dict[str, Any]:
-    """What admission must know of a task that is served."""
+    """Return the columns of a served task that admission needs."""
     limit = task.spec.start_limit
     return {
         "task_id": task.id,
@@ -98,19 +98,19 @@ def _row(task: CompiledTask) -> dict[str, Any]:
 
 
 def newest(tx: Transaction) -> GenerationRow | None:
-    """See `Store.generation`."""
+    """Return the newest generation (`Store.generation`)."""
     row = tx.one(f"{GENERATION} ORDER BY id DESC LIMIT 1")
     return None if row is None else to_generation(row)
 
 
 def unscheduled_generation(tx: Transaction) -> list[GenerationRow]:
-    """See `Store.untaken`."""
+    """Return generations whose schedules are not adopted yet (`Store.unscheduled_generation`)."""
     rows = tx.all(f"{GENERATION} WHERE {UNTAKEN} ORDER BY id LIMIT 100")
     return [to_generation(row) for row in rows]
 
 
 def to_generation(row: Row, tasks: Mapping[str, str] | None = None) -> GenerationRow:
-    """A generation, whose tasks may be known already."""
+    """Return the generation of a row; `tasks` saves reading them where they are known."""
     return GenerationRow(
         id=row["id"],
         digest=row["digest"],
@@ -122,7 +122,7 @@ def to_generation(row: Row, tasks: Mapping[str, str] | None = None) -> Generatio
 
 
 def definition(tx: Transaction, digest: str) -> CompiledTask:
-    """See `Store.definition`."""
+    """Return a definition by its digest (`Store.definition`); raise NotFound."""
     row = tx.one("SELECT document FROM definitions WHERE digest = :digest", {"digest": digest})
     if row is None:
         raise NotFound("definition", digest)
@@ -130,7 +130,7 @@ def definition(tx: Transaction, digest: str) -> CompiledTask:
 
 
 def served_definitions(tx: Transaction) -> dict[str, CompiledTask]:
-    """Read the definitions of the newest generation in one go (`Store.served_definitions`)."""
+    """Read all definitions of the newest generation in one query (`Store.served_definitions`)."""
     found: dict[str, CompiledTask] = {}
     for row in tx.all(_DEFINITIONS):
         try:

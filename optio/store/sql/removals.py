@@ -1,4 +1,4 @@
-"""Held removals: tasks whose files are gone and that are served on, and which of them a person has released.
+"""Held removals: tasks whose files are gone and that are still served, and which of them a person has released.
 
 All servers of a database share these rows, so one release reaches each of them. A release counts for an hour: a server that
 sees the same removal later than others lets the tasks go too, and a removal of another day is held again.
@@ -25,7 +25,7 @@ ON CONFLICT (task_id) DO UPDATE SET released_at = excluded.released_at, released
 
 
 def every(tx: Transaction) -> dict[str, RemovalRow]:
-    """See `Store.removals`."""
+    """Return held removals with the releases that still count (`Store.removals`)."""
     rows = tx.all(
         "SELECT * FROM held_removals WHERE released_at IS NULL OR released_at >= :valid", {"valid": _release_cutoff(tx)}
     )
@@ -33,7 +33,7 @@ def every(tx: Transaction) -> dict[str, RemovalRow]:
 
 
 def hold(tx: Transaction, task_ids: Collection[str]) -> dict[str, RemovalRow]:
-    """See `Store.hold_removals`."""
+    """Record that tasks are held, and return their rows (`Store.hold_removals`)."""
     tx.lock("registry")
     tx.bulk_run(_HOLD, _task_rows(task_ids), {"now": tx.now, "valid": _release_cutoff(tx)})
     wanted = set(task_ids)
@@ -41,14 +41,14 @@ def hold(tx: Transaction, task_ids: Collection[str]) -> dict[str, RemovalRow]:
 
 
 def release(tx: Transaction, task_ids: Collection[str], actor: str) -> None:
-    """See `Store.release_removals`."""
+    """Release tasks for removal (`Store.release_removals`)."""
     tx.lock("registry")
     tx.run("DELETE FROM held_removals WHERE released_at < :valid", {"valid": _release_cutoff(tx)})
     tx.bulk_run(_RELEASE, _task_rows(task_ids), {"now": tx.now, "actor": actor})
 
 
 def drop(tx: Transaction, task_ids: Collection[str]) -> None:
-    """See `Store.drop_removals`."""
+    """Delete holds and releases (`Store.drop_removals`)."""
     tx.lock("registry")
     tx.bulk_run("DELETE FROM held_removals WHERE task_id IN (SELECT lot.task_id FROM lot)", _task_rows(task_ids))
 

@@ -1,6 +1,6 @@
-"""Replay guards: the delivery that brought a signed body first, for each task.
+"""Replay guards: for each task and signed body, the delivery that brought it first.
 
-A guard is taken in the transaction that inserts the delivery, before the delivery itself, so that of several at one moment the
+A guard is taken in the transaction that inserts the delivery, before the delivery itself. So of several at one moment the
 unique key lets one through; the others wait for its commit and find it. Used by `runs` and `deliveries`; `retention` prunes.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 from optio.store.sql.transaction import Row, Transaction
 from optio.store.values import NewDelivery
 
-# An older guard is replaced when it is older than the window, as the task has it now.
+# A guard older than the window, by the task's present setting, is replaced.
 _TAKE = """
 INSERT INTO replay_guards (task_id, digest, delivery_id, run_id, at, until) {values}
 ON CONFLICT (task_id, digest) DO UPDATE
@@ -30,7 +30,7 @@ _SETTLE = (
 
 
 def columns(delivery: NewDelivery, run_id: str | None) -> dict[str, Any] | None:
-    """Return the row, but for its times, which depend on the transaction; None for a delivery without a guard."""
+    """Return the row without its times, which depend on the transaction; None for a delivery without a guard."""
     if delivery.guard is None:
         return None
     return {
@@ -43,8 +43,8 @@ def columns(delivery: NewDelivery, run_id: str | None) -> dict[str, Any] | None:
 
 
 def take(tx: Transaction, row: dict[str, Any]) -> Row | None:
-    """Take the guard; if another delivery has it, return that one and the run that it started."""
-    # A guard that stands in the way is locked by the attempt; where it is gone all the same, the next attempt takes it.
+    """Take the guard; if another delivery holds it, return that one and the run that it started."""
+    # The failed insert locks a conflicting guard; if it was deleted all the same, the next pass takes it.
     while not tx.run(_TAKE_ONE, _timed(tx, row)):
         held = _holder(tx, row)
         if held is not None:
@@ -53,19 +53,19 @@ def take(tx: Transaction, row: dict[str, Any]) -> Row | None:
 
 
 def take_many(tx: Transaction, rows: Sequence[dict[str, Any]]) -> set[str]:
-    """Take guards of different bodies, in the order of the rows; return the ids of the deliveries that have theirs now."""
+    """Take guards of different bodies, in the order of the rows; return the ids of the deliveries that hold theirs now."""
     if tx.lot(_TAKE_MANY, _BULK_COLUMNS, [_timed(tx, row) for row in rows]) == len(rows):
         return {row["delivery_id"] for row in rows}
     return {row["delivery_id"] for row in rows if (held := _holder(tx, row)) and held["delivery_id"] == row["delivery_id"]}
 
 
 def release(tx: Transaction, row: dict[str, Any]) -> None:
-    """Give up a guard that was taken in this transaction: its delivery starts nothing after all."""
+    """Delete a guard that was taken in this transaction: its delivery starts nothing after all."""
     tx.run(_RELEASE, {name: row[name] for name in ("task_id", "digest", "delivery_id")})
 
 
 def settle(tx: Transaction, row: dict[str, Any], run_id: str) -> None:
-    """Note the run that the delivery was joined to, instead of its own."""
+    """Record the run that the delivery was joined to, instead of its own."""
     tx.run(_SETTLE, {"run_id": run_id, **{name: row[name] for name in ("task_id", "digest", "delivery_id")}})
 
 

@@ -1,8 +1,8 @@
-"""Counts of webhook requests that get no row of their own: repeats of a delivery, and refusals in each minute.
+"""Counts of webhook requests that get no row of their own: repeats of a delivery, and refusals per minute.
 
-A flood costs one row for a delivery, and one a minute for each path and verdict. A transaction writes its counts last, in one
-order: rows that many servers count in are locked shortly, and no two servers deadlock over them. Used by `batch` and `store`;
-`retention` prunes.
+A flood costs one row per delivery, and one per minute for each path and verdict. A transaction writes its counts last and in
+one order, so that rows in which many servers count are locked briefly, and no two servers deadlock over them. Used by `bulk`
+and `store`; `retention` prunes.
 """
 
 from datetime import datetime
@@ -50,7 +50,7 @@ def write(tx: Transaction) -> None:
 def refusals(
     tx: Transaction, since: datetime, until: datetime | None, task_id: str | None, path: str | None, verdict: str | None
 ) -> list[Refusals]:
-    """Return the sums of a time by path, verdict and task, the largest first."""
+    """Return the counted refusals of a span, summed by path, verdict and task, the largest first (`Store.refusals`)."""
     conditions = ["minute >= :since"]
     params: dict[str, Any] = {"since": to_micros(since) - to_micros(since) % _MINUTE_US, "most": MAX_REFUSALS}
     if until is not None:

@@ -1,7 +1,7 @@
-"""Retention: what is kept no longer, deleted in steps so small that nobody else waits for one.
+"""Retention: deletion of rows that the policy no longer keeps, in steps so small that no other transaction waits for one.
 
-Nothing of a run that has not ended is ever touched. What makes a repeated request give its first answer (deliveries, their
-slots, idempotency keys) stays for a week at least, whatever is kept.
+Rows of runs that have not ended are never touched. The rows that give a repeated request its first answer (deliveries, their
+slots, idempotency keys) stay for a week at least, whatever the policy says.
 """
 
 import json
@@ -16,14 +16,14 @@ from optio.store.sql import audit, dedupe, job_leases
 from optio.store.sql.engine import Engine
 from optio.store.sql.registry import UNTAKEN
 from optio.store.sql.transaction import Transaction
-from optio.store.values import DEDUPE_MEMORY, RetentionPolicy
+from optio.store.values import DEDUPE_MEMORY, PrunedKind, RetentionPolicy
 
-# Rows that one transaction deletes at most.
+# The most rows that one transaction deletes.
 ROWS_PER_TRANSACTION = 500
-# Runs that are looked at together.
+# The most runs, and generations, that one transaction handles.
 _RUNS_PER_TRANSACTION = 50
 _GENERATIONS_PER_TRANSACTION = 20
-# The chore whose progress says up to which end of a run its log lines are gone.
+# The job whose progress is the end time of runs up to which log lines are deleted.
 _LOGS = "logs"
 
 _ENDED = """
@@ -32,7 +32,7 @@ WHERE ended_at IS NOT NULL AND ended_at < :before AND (ended_at > :after OR (end
 ORDER BY ended_at, seq LIMIT :most
 """
 _HELD = "SELECT id, task_id, dedupe_key, state, ended_at FROM runs WHERE id = :id"
-# Of a business key a run may stand for longer than it is kept.
+# A run that still holds a business key stays, although its retention is over.
 _STANDS = "SELECT 1 FROM dedupe WHERE task_id = :task_id AND dedupe_key = :key AND run_id = :id AND until > :now"
 _LINES = "DELETE FROM log_lines WHERE run_id = :id AND seq < :upto"
 _FIRST_LINE = "SELECT MIN(seq) AS first FROM log_lines WHERE run_id = :id"
@@ -49,7 +49,7 @@ _GUARDS = (
     "DELETE FROM replay_guards WHERE (task_id, digest) IN "
     "(SELECT task_id, digest FROM replay_guards WHERE until <= :before ORDER BY until LIMIT :most)"
 )
-# Counts of a delivery go after it.
+# Counts are deleted after their delivery.
 _REPEATS = (
     "DELETE FROM delivery_repeats WHERE delivery_id IN (SELECT p.delivery_id FROM delivery_repeats p WHERE p.at < :before "
     "AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.id = p.delivery_id) LIMIT :most)"
@@ -58,7 +58,7 @@ _REFUSALS = (
     "DELETE FROM refused_requests WHERE (minute, path, verdict) IN "
     "(SELECT minute, path, verdict FROM refused_requests WHERE minute < :before ORDER BY minute LIMIT :most)"
 )
-# The first part walks the index from task to task.
+# The first part is a skip scan from task to task.
 _SLOT_TASKS = """
 WITH RECURSIVE tasks_of (task_id) AS (
     SELECT MIN(task_id) FROM slots
@@ -71,9 +71,9 @@ SELECT s.task_id, s.slot FROM tasks_of t JOIN slots s ON s.task_id = t.task_id A
 """  # noqa: S608
 _SLOTS = f"DELETE FROM slots WHERE (task_id, slot) IN ({_OLD_SLOTS} LIMIT :most)"  # noqa: S608
 _SKIPPED = "DELETE FROM skipped_slots WHERE last_slot < :before"
-# A server that had not heard of a generation yet may have accepted runs by the one before it, after others did by the new one.
+# A server that did not know a generation yet may have accepted runs by the previous one, after others did by the new one.
 _LATE_GENERATIONS = 1000
-# What was served at the cutoff, or is named by a run, or waits for a scheduler, stays with all that came after it.
+# Kept are the generation served at the cutoff, those that a run names or a scheduler has yet to adopt, and all later ones.
 _GENERATIONS_FROM = f"""
 SELECT (SELECT MAX(id) FROM generations WHERE activated_at < :before) AS served,
     (SELECT MIN(o.generation) FROM (
@@ -101,7 +101,7 @@ DELETE FROM definitions WHERE digest = :digest
 
 @dataclass(frozen=True, slots=True)
 class _Cutoffs:
-    """What is older may go; None is never."""
+    """The times before which rows of each kind may be deleted; None for never."""
 
     runs: int | None
     logs: int | None
@@ -125,8 +125,8 @@ def _cutoffs(tx: Transaction, keep: RetentionPolicy) -> _Cutoffs:
     )
 
 
-def prune(engine: Engine, keep: RetentionPolicy) -> Iterator[tuple[str, int]]:
-    """See `Store.prune`."""
+def prune(engine: Engine, keep: RetentionPolicy) -> Iterator[tuple[PrunedKind, int]]:
+    """Delete what the policy no longer keeps, step by step (`Store.prune`)."""
     cutoffs = engine.peek(lambda tx: _cutoffs(tx, keep))
     if cutoffs.runs is not None:
         yield from _prune_runs(engine, cutoffs.runs)
@@ -146,7 +146,7 @@ def prune(engine: Engine, keep: RetentionPolicy) -> Iterator[tuple[str, int]]:
         yield from _prune_definitions(engine, before)
 
 
-def _repeat(engine: Engine, kind: str, sql: str, before: int | None) -> Iterator[tuple[str, int]]:
+def _repeat(engine: Engine, kind: PrunedKind, sql: str, before: int | None) -> Iterator[tuple[PrunedKind, int]]:
     if before is None:
         return
     count = ROWS_PER_TRANSACTION
@@ -155,14 +155,14 @@ def _repeat(engine: Engine, kind: str, sql: str, before: int | None) -> Iterator
         yield kind, count
 
 
-def _prune_business_keys(engine: Engine) -> Iterator[tuple[str, int]]:
+def _prune_business_keys(engine: Engine) -> Iterator[tuple[PrunedKind, int]]:
     count = ROWS_PER_TRANSACTION
     while count == ROWS_PER_TRANSACTION:
         count = engine.change(lambda tx: dedupe.prune(tx, ROWS_PER_TRANSACTION))
         yield "keys", count
 
 
-def _prune_runs(engine: Engine, before: int) -> Iterator[tuple[str, int]]:
+def _prune_runs(engine: Engine, before: int) -> Iterator[tuple[PrunedKind, int]]:
     after, seq = -(2**62), 0
     while True:
         params = {"before": before, "after": after, "seq": seq, "most": _RUNS_PER_TRANSACTION}
@@ -180,7 +180,8 @@ def _prune_runs(engine: Engine, before: int) -> Iterator[tuple[str, int]]:
 
 
 def _delete_runs(tx: Transaction, ids: list[str], before: int) -> tuple[int, int, int]:
-    """Some of these runs and their lines, as far as one step reaches: (lines, runs, how many are dealt with)."""
+    """Delete some of these runs and their lines, as far as one step reaches; return (lines, runs, number of runs dealt
+    with)."""
     lines = gone = 0
     for place, run_id in enumerate(ids):
         row = tx.hold(_HELD, {"id": run_id})
@@ -212,11 +213,12 @@ def _delete(tx: Transaction, run_id: str) -> None:
         tx.run(f"DELETE FROM {table} WHERE {column} = :id", {"id": run_id})  # noqa: S608 - names are ours
 
 
-def _prune_logs(engine: Engine, before: int) -> Iterator[tuple[str, int]]:
-    """By the time of the run's end; what is done is not looked at again, unless a run is retried and ends anew."""
+def _prune_logs(engine: Engine, before: int) -> Iterator[tuple[PrunedKind, int]]:
+    """Delete log lines by the end time of their runs; progress is stored, so that pruned runs are not read again unless a run
+    is retried and ends anew."""
     while True:
         after = engine.peek(lambda tx: job_leases.progress(tx, _LOGS))
-        # Past all sequence numbers: those that ended at the same instant as the last ones are done.
+        # Beyond all sequence numbers, because runs that ended at the same instant are done too.
         params = {"before": before, "after": after, "seq": 2**62, "most": _RUNS_PER_TRANSACTION}
         rows = engine.peek(lambda tx: tx.all(_ENDED, params))  # noqa: B023 - called at once
         if not rows:
@@ -245,7 +247,7 @@ def _delete_logs(tx: Transaction, ids: list[str], before: int) -> tuple[int, int
     return lines, len(ids)
 
 
-def _prune_generations(engine: Engine, before: int) -> Iterator[tuple[str, int]]:
+def _prune_generations(engine: Engine, before: int) -> Iterator[tuple[PrunedKind, int]]:
     upto = engine.peek(lambda tx: _generations_upto(tx, before))
     count = ROWS_PER_TRANSACTION
     while upto and count == ROWS_PER_TRANSACTION:
@@ -267,7 +269,7 @@ def _generations_upto(tx: Transaction, before: int) -> int:
     return upto
 
 
-def _prune_definitions(engine: Engine, before: int) -> Iterator[tuple[str, int]]:
+def _prune_definitions(engine: Engine, before: int) -> Iterator[tuple[PrunedKind, int]]:
     after = ""
     while True:
         params = {"before": before, "after": after, "most": ROWS_PER_TRANSACTION}
@@ -295,13 +297,13 @@ def _not_in_generations(engine: Engine, digests: set[str]) -> set[str]:
 
 
 def _delete_definitions(tx: Transaction, digests: set[str]) -> int:
-    # A generation that is activated meanwhile may want one of them back: it finds it, or keeps it anew.
+    # A generation activated meanwhile may need one of them: it finds it, or inserts it again.
     tx.lock("registry")
     return sum(tx.run(_DEFINITION, {"digest": digest}) for digest in sorted(digests))
 
 
 def prunable(tx: Transaction, keep: RetentionPolicy) -> dict[str, int]:
-    """See `Store.prunable`."""
+    """Count the rows that `prune` would delete now (`Store.prunable`)."""
     cutoffs = _cutoffs(tx, keep)
     found = {"runs": 0, "log_lines": 0, "deliveries": 0, "counts": 0, "slots": 0}
     ended = "SELECT COUNT(*) AS n, COALESCE(SUM(last_line), 0) AS lines FROM runs WHERE ended_at IS NOT NULL"
@@ -325,7 +327,7 @@ def prunable(tx: Transaction, keep: RetentionPolicy) -> dict[str, int]:
 
 
 def delete_run(engine: Engine, run_id: str) -> None:
-    """See `Store.delete_run`."""
+    """Delete an ended run and all that belongs to it (`Store.delete_run`)."""
     while not engine.change(lambda tx: _delete_part(tx, run_id)):
         pass
 
@@ -335,7 +337,7 @@ def _delete_part(tx: Transaction, run_id: str) -> bool:
     if row is None:
         raise NotFound("run", run_id)
     if row["ended_at"] is None:
-        cure = "cancel it first" if row["state"] in (RunState.QUEUED, RunState.RUNNING) else "look again"
+        cure = "cancel it first" if row["state"] in (RunState.QUEUED, RunState.RUNNING) else "try again"
         raise Conflict(f"the run is {row['state']}: {cure}")
     if _delete_lines(tx, run_id, ROWS_PER_TRANSACTION) >= ROWS_PER_TRANSACTION:
         return False

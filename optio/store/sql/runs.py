@@ -1,4 +1,4 @@
-"""Runs: accepted, cancelled, retried, read."""
+"""Runs: accepting, cancelling, retrying and reading them. Claims, logs and ends are written by their owners, in `claims`."""
 
 import re
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ INSERT INTO definitions (digest, task_id, document, first_seen_at)
 SELECT lot.digest, lot.task_id, lot.document, lot.now FROM lot WHERE TRUE ON CONFLICT (digest) DO NOTHING
 """
 _DEFINITIONS_PER_STATEMENT = 500
-# Log lines in one answer.
+# The most log lines in one answer.
 MAX_LOG_LINES = 10_000
 _LAST_CURSOR = 2**62
 _WITH_STATE = f"SELECT {RUN_COLUMNS}, last_event FROM runs WHERE id = :id"  # noqa: S608
@@ -51,11 +51,12 @@ _ONE = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = :id"  # noqa: S608
 
 
 class Accept:
-    """See `Store.accept`. Rows are made here, by the caller's thread; what is left for the transaction are the statements."""
+    """The operation of `Store.accept`. Rows are made in its constructor, on the caller's thread; the transaction only has to
+    run the statements."""
 
     __slots__ = ("_actor", "_business", "_guard", "_key", "_received", "_row", "_task")
     disk_use = DiskUse.NOTHING
-    independent = True  # nobody knows of the run before it is committed
+    independent = True  # nothing else can refer to the run before the commit
 
     def __init__(self, run: NewRun, delivery: NewDelivery | None, key: IdempotencyKey | None, *, definition_kept: bool) -> None:
         self._row = columns(run, run.delivery_id if delivery is None else delivery.id)
@@ -67,8 +68,8 @@ class Accept:
         self._actor = run.actor
 
     def __call__(self, tx: Transaction) -> Accepted:
-        """Alone."""
-        # The key is taken before anything is done with it: of two at the same moment one waits here for the other.
+        """Accept one request."""
+        # The key is taken first, so that of two requests at the same moment one waits here for the other.
         if self._key is not None and not idempotency.take(tx, self._key, self._row["id"]):
             return Accepted(idempotency.recall(tx, self._key), first=False)
         if self._received is not None:
@@ -87,7 +88,8 @@ class Accept:
         return Accepted(self._row["id"], first=True, superseded=superseded)
 
     def _duplicate(self, tx: Transaction, business: dedupe.DedupeKey, run_id: str) -> Accepted:
-        """What was kept of the request says what became of it. Who was refused may ask again with the same key."""
+        """Return the answer for a request whose business key a run holds, and record it with the delivery and the idempotency
+        key. A client that was refused may ask again with the same key."""
         rejected = business.rule.on_duplicate == "reject"
         if self._key is not None:
             idempotency.settle(tx, self._key, None if rejected else run_id)
@@ -111,9 +113,9 @@ class Accept:
 
     @staticmethod
     def together(tx: Transaction, accepts: Sequence["Accept"]) -> list[Accepted]:
-        """With others: webhooks, which is nearly all of them, in four statements."""
+        """Accept several requests; webhooks, which are nearly all of them, take four statements together."""
         plain = _guarded(tx, [each for each in accepts if each._plain])
-        # In one order everywhere: two servers that get the same deliveries must not wait for each other crosswise.
+        # In one order everywhere, so that two servers with the same deliveries cannot deadlock.
         received = sorted(
             (each._received for each in plain if each._received), key=lambda row: (row["task_id"], row["key"] or "")
         )
@@ -133,7 +135,8 @@ class Accept:
 
 
 def _guarded(tx: Transaction, accepts: Sequence[Accept]) -> list[Accept]:
-    """Take the guards of these; return those that have theirs, or need none. Of several with one body the first has it."""
+    """Take the replay guards of these; return those that hold theirs, or need none. Of several with one body the first holds
+    it."""
     firsts: dict[tuple[str, str], Accept] = {}
     for each in accepts:
         if each._guard is not None:
@@ -143,7 +146,7 @@ def _guarded(tx: Transaction, accepts: Sequence[Accept]) -> list[Accept]:
 
 
 def columns(run: NewRun, delivery_id: str | None = None) -> dict[str, Any]:
-    """The row of a queued run, but for its time."""
+    """Return the row of a queued run without its time."""
     task = run.task
     return {
         "id": run.id,
@@ -165,7 +168,7 @@ def columns(run: NewRun, delivery_id: str | None = None) -> dict[str, Any]:
 
 
 def business_key(run: NewRun) -> dedupe.DedupeKey | None:
-    """What the run stands for, if its task wants to know."""
+    """Return the business key that the run asks for; None if its task has no `dedupe`."""
     rule = run.task.spec.dedupe
     if rule is None or run.dedupe_key is None:
         return None
@@ -173,14 +176,14 @@ def business_key(run: NewRun) -> dedupe.DedupeKey | None:
 
 
 def insert(tx: Transaction, row: dict[str, Any], actor: str) -> None:
-    """A queued run and its first event; its definition is kept already."""
+    """Insert a queued run and its first event; its definition must be stored already."""
     row["now"] = tx.now
     tx.run(_INSERT, row)
     events.record_creation(tx, row["id"], row["trigger"], actor)
 
 
 class BulkRuns:
-    """Queued runs that are inserted at once: (row, actor) of each."""
+    """Queued runs that are inserted together, given as (row, actor)."""
 
     def __init__(self, rows: Sequence[tuple[dict[str, Any], str]]) -> None:
         self.rows = BulkRows(_BULK_COLUMNS, [row for row, _ in rows])
@@ -188,19 +191,19 @@ class BulkRuns:
 
 
 def insert_many(tx: Transaction, many: BulkRuns) -> None:
-    """As `insert`."""
+    """Insert queued runs and their first events in two statements."""
     tx.bulk_run(_INSERT_MANY, many.rows, {"now": tx.now})
     events.record_creations(tx, many.births)
 
 
 def put_definition(tx: Transaction, task: CompiledTask) -> None:
-    """Keep a definition by its digest, once."""
+    """Store a definition by its digest, unless it is there."""
     if tx.one("SELECT 1 FROM definitions WHERE digest = :digest", {"digest": task.digest}) is None:
         put_definitions(tx, [task])
 
 
 def put_definitions(tx: Transaction, tasks: Sequence[CompiledTask]) -> None:
-    """Keep definitions by their digests, each once: thousands in a moment, for a whole tree may be new."""
+    """Store definitions by their digests, unless they are there: thousands at once, since a whole tree may be new."""
     for part in range(0, len(tasks), _DEFINITIONS_PER_STATEMENT):
         rows = [
             {"digest": task.digest, "task_id": task.id, "document": canonical(task.to_json()), "now": tx.now}
@@ -210,7 +213,7 @@ def put_definitions(tx: Transaction, tasks: Sequence[CompiledTask]) -> None:
 
 
 def row_of(tx: Transaction, run_id: str) -> Any:
-    """The run's row with its event counter, held; raises NotFound."""
+    """Return the run's row with its event counter, locked; raise NotFound."""
     row = tx.hold(_WITH_STATE, {"id": run_id})
     if row is None:
         raise NotFound("run", run_id)
@@ -218,7 +221,7 @@ def row_of(tx: Transaction, run_id: str) -> Any:
 
 
 def cancel(tx: Transaction, run_id: str, actor: str) -> Run:
-    """See `Store.cancel`."""
+    """Cancel a run, or request it (`Store.cancel`)."""
     row = row_of(tx, run_id)
     state = RunState(row["state"])
     if state is RunState.RUNNING:
@@ -244,7 +247,7 @@ def cancel(tx: Transaction, run_id: str, actor: str) -> Run:
 
 
 def retry(tx: Transaction, run_id: str, actor: str) -> Run:
-    """See `Store.retry`."""
+    """Queue a failed run again (`Store.retry`)."""
     row = row_of(tx, run_id)
     if row["state"] != RunState.FAILED:
         raise Conflict(f"the run is {row['state']}: only failed runs can be retried")
@@ -266,7 +269,7 @@ def retry(tx: Transaction, run_id: str, actor: str) -> Run:
 
 
 def get(tx: Transaction, run_id: str) -> Run:
-    """Raises NotFound."""
+    """Return a run (`Store.run`); raise NotFound."""
     row = tx.one(_ONE, {"id": run_id})
     if row is None:
         raise NotFound("run", run_id)
@@ -274,7 +277,7 @@ def get(tx: Transaction, run_id: str) -> Run:
 
 
 def prompt(tx: Transaction, run_id: str) -> str:
-    """Raises NotFound."""
+    """Return a run's prompt (`Store.prompt`); raise NotFound."""
     row = tx.one("SELECT prompt FROM runs WHERE id = :id", {"id": run_id})
     if row is None:
         raise NotFound("run", run_id)
@@ -283,7 +286,7 @@ def prompt(tx: Transaction, run_id: str) -> str:
 
 
 def page(tx: Transaction, where: RunFilter, cursor: str | None, limit: int) -> Page:
-    """Newest first."""
+    """Return a page of runs, newest first (`Store.runs`)."""
     conditions = ["1 = 1"]
     limit = page_size(limit)
     params: dict[str, Any] = {"limit": limit + 1}
@@ -292,7 +295,8 @@ def page(tx: Transaction, where: RunFilter, cursor: str | None, limit: int) -> P
         params["task_id"] = where.task_id
     order = "seq"
     if where.state is not None:
-        # As text, for a partial index is found by its own words only. The other states are few: sorted, not looked for.
+        # A literal, not a parameter: a partial index is used only where its condition appears literally. Runs that have not
+        # ended are few: they are sorted, not read in the order of an index.
         conditions.append(f"state = '{where.state.value}'")
         if where.state.terminal:
             conditions.append("ended_at IS NOT NULL")
@@ -314,17 +318,17 @@ def page(tx: Transaction, where: RunFilter, cursor: str | None, limit: int) -> P
 
 
 def attempts(tx: Transaction, run_id: str) -> list[Attempt]:
-    """Oldest first."""
+    """Return the attempts of a run, oldest first (`Store.attempts`)."""
     return [to_attempt(row) for row in tx.all(ATTEMPTS, {"id": run_id})]
 
 
 def history(tx: Transaction, run_id: str) -> list[Event]:
-    """Oldest first."""
+    """Return the events of a run, oldest first (`Store.events`)."""
     return [to_event(row) for row in tx.all("SELECT * FROM events WHERE run_id = :id ORDER BY seq", {"id": run_id})]
 
 
 def log(tx: Transaction, run_id: str, after: int, limit: int, attempt: int | None) -> list[LogLine]:
-    """In order of the cursor."""
+    """Return log lines in the order of their cursor (`Store.log`)."""
     sql = "SELECT * FROM log_lines WHERE run_id = :id AND seq > :after"
     params: dict[str, Any] = {"id": run_id, "after": min(after, _LAST_CURSOR), "limit": max(1, min(limit, MAX_LOG_LINES))}
     if attempt is not None:

@@ -1,4 +1,5 @@
-"""Schedules: the next slot of each, and one verdict for every slot."""
+"""Schedules: the next slot of each schedule, and one verdict for every slot. The verdict's row is what makes a slot fire once,
+whichever scheduler comes first."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -13,7 +14,7 @@ from optio.store.sql.records import cursor_after, cursor_seq, page_size
 from optio.store.sql.transaction import BulkRows, Row, Transaction, from_micros, optional_from_micros, to_micros
 from optio.store.values import ClosedSchedule, Firing, ScheduleRow, SkippedSlots, SlotRow, SlotVerdict
 
-# Nothing is inserted for a definition that is not served, nor for a slot that has its verdict: in a row of its own, or because
+# Nothing is inserted for a definition that is not served, nor for a slot that has a verdict: in a row of its own, or because
 # the schedule has gone on to a later one.
 _SLOT = """
 INSERT INTO slots (task_id, slot, verdict, run_id, at)
@@ -40,7 +41,7 @@ _SKIPPED = """
 INSERT INTO skipped_slots (task_id, first_slot, last_slot, slots, verdict, at)
 VALUES (:task_id, :first, :last, :slots, :verdict, :now) ON CONFLICT (task_id, first_slot) DO NOTHING
 """
-# Never backwards: of two schedulers one may be far behind.
+# Never backwards, because one of two schedulers may be far behind.
 _NEXT = """
 UPDATE schedules SET next_fire = lot.next FROM lot
 WHERE schedules.task_id = lot.task_id AND schedules.next_fire < COALESCE(lot.next, schedules.next_fire + 1)
@@ -53,7 +54,7 @@ _DROP = "DELETE FROM schedules WHERE task_id = :task_id"
 _AS_SEEN = "task_id = :task_id AND fingerprint = :seen_fingerprint AND COALESCE(next_fire, -1) = :seen_next"
 _PUT_SEEN = f"UPDATE schedules SET fingerprint = :fingerprint, next_fire = :next_fire WHERE {_AS_SEEN}"  # noqa: S608
 _DROP_SEEN = f"DELETE FROM schedules WHERE {_AS_SEEN}"  # noqa: S608
-# In two parts, for each has its own partial index.
+# In two parts, because each has its own partial index.
 _ACTIVE = """
 SELECT 1 FROM runs WHERE state = 'queued' AND task_id = :task_id
 UNION ALL SELECT 1 FROM runs WHERE state = 'running' AND task_id = :task_id LIMIT 1
@@ -68,12 +69,12 @@ _TAKE_UP = (
     "INSERT INTO taken_up (generation_id, at) SELECT id, :now FROM generations WHERE id = :id "
     "ON CONFLICT (generation_id) DO NOTHING"
 )
-# In `skipped_slots`: nobody counted.
+# In `skipped_slots.slots`: the slots were not counted.
 _UNCOUNTED = 0
 
 
 def every(tx: Transaction) -> dict[str, ScheduleRow]:
-    """See `Store.schedules`."""
+    """Return all stored schedules (`Store.schedules`)."""
     return {
         row["task_id"]: ScheduleRow(
             task_id=row["task_id"], fingerprint=row["fingerprint"], next_fire=optional_from_micros(row["next_fire"])
@@ -85,8 +86,8 @@ def every(tx: Transaction) -> dict[str, ScheduleRow]:
 def schedule_generation(
     tx: Transaction, generation: int, put: Sequence[ScheduleRow], drop: Sequence[str], closings: Sequence[ClosedSchedule]
 ) -> bool:
-    """See `Store.take_up`."""
-    # Of two schedulers at the same moment one waits here for the other, and finds it done.
+    """Change the schedules to those of a generation, once (`Store.schedule_generation`)."""
+    # Of two schedulers at the same moment one waits here for the other, and then finds the work done.
     if not tx.run(_TAKE_UP, {"id": generation, "now": tx.now}):
         return False
     for closing in closings:
@@ -97,7 +98,7 @@ def schedule_generation(
 
 
 def change(tx: Transaction, put: Sequence[ScheduleRow], drop: Sequence[str], seen: Mapping[str, ScheduleRow] | None) -> None:
-    """See `Store.change_schedules`."""
+    """Store and delete schedules (`Store.change_schedules`)."""
     if seen is None:
         tx.many(_PUT, [_row(row) for row in put])
         tx.many(_DROP, [{"task_id": task_id} for task_id in drop])
@@ -113,10 +114,10 @@ def change(tx: Transaction, put: Sequence[ScheduleRow], drop: Sequence[str], see
 
 
 def _open_again(tx: Transaction, row: ScheduleRow, before: ScheduleRow) -> None:
-    """The clock was ahead and came back: what was missed by its mistake has not been yet."""
+    """Delete slots that a clock which ran ahead recorded as missed: they are still to come."""
     if row.fingerprint != before.fingerprint or row.next_fire is None:
         return
-    # By the store's clock: a scheduler that is a moment behind opens nothing again that has been judged in time.
+    # By the store's clock: a scheduler that is a moment behind must not reopen slots that were recorded in time.
     names = {"task_id": row.task_id, "next": max(to_micros(row.next_fire), tx.now + 1)}
     tx.run("DELETE FROM slots WHERE task_id = :task_id AND slot >= :next AND run_id IS NULL", names)
     tx.run("DELETE FROM skipped_slots WHERE task_id = :task_id AND first_slot >= :next", names)
@@ -127,7 +128,7 @@ def _open_again(tx: Transaction, row: ScheduleRow, before: ScheduleRow) -> None:
 
 
 class FireSchedule:
-    """See `Store.fire`. Rows are made here, by the caller's thread."""
+    """The operation of `Store.fire`. Rows are made in its constructor, on the caller's thread."""
 
     __slots__ = ("_firing", "_keys", "_rows", "_task", "_verdicts")
     disk_use = DiskUse.NOTHING
@@ -148,13 +149,13 @@ class FireSchedule:
         ]
 
     def __call__(self, tx: Transaction) -> list[str]:
-        """Alone."""
+        """Fire the slots of one schedule."""
         firing = self._firing
         started: list[str] = []
         checked = False
         for verdict, row in zip(firing.verdicts, self._verdicts, strict=True):
             run = self._rows.get(verdict.slot)
-            # What this very firing has started is active too.
+            # A run that this firing has started counts as active too.
             if firing.unless_active and run is not None and tx.one(_ACTIVE, self._task) is not None:
                 run, row = None, {**row, "verdict": "overlap", "run_id": None}
             fresh = tx.run(_SLOT, {**row, "now": tx.now})
@@ -170,7 +171,7 @@ class FireSchedule:
         return started
 
     def _check(self, tx: Transaction) -> None:
-        """Raises Conflict when another definition is served."""
+        """Raise Conflict when another definition of the task is served."""
         if tx.one("SELECT 1 FROM tasks WHERE task_id = :task_id AND digest = :digest", self._task) is None:
             raise self._changed()
 
@@ -178,7 +179,7 @@ class FireSchedule:
         return Conflict(f"the task `{self._firing.task_id}` has changed")
 
     def _is_duplicate(self, tx: Transaction, slot: datetime, row: Row) -> bool:
-        """Whether another run stands for what this one would do; the slot says so then."""
+        """Return whether another run holds the business key of this slot's run; the slot is given that verdict then."""
         key = self._keys.get(slot)
         standing = None if key is None else key.take(tx).duplicate_of
         if standing is None:
@@ -204,26 +205,26 @@ class FireSchedule:
 
     @property
     def _plain(self) -> bool:
-        # Of two runs of one firing the first would be active when the second is looked at.
+        # Of two runs of one firing the first would be active when the second is tested.
         overlaps = self._firing.unless_active and len(self._rows) > 1
         return not overlaps and self._firing.skipped is None and not self._keys
 
     def _judged(self, *, overlap: bool) -> list[dict[str, Any]]:
-        """The slots with their verdicts."""
+        """Return the rows of the slots with their verdicts, `overlap` where a run of the task is active."""
         if not overlap:
             return self._verdicts
         return [row if row["run_id"] is None else {**row, "verdict": "overlap", "run_id": None} for row in self._verdicts]
 
 
 class FireSchedules:
-    """See `Store.ready`. All that can be made before the transaction is made here."""
+    """The operation of `Store.ready`. Everything that can be made before the transaction is made in its constructor."""
 
     __slots__ = ("_lots", "_plain", "_rest", "parts")
     disk_use = DiskUse.NOTHING
 
     def __init__(self, parts: Sequence[FireSchedule]) -> None:
         self.parts = parts
-        # In one order everywhere: two schedulers must not wait for each other crosswise.
+        # In one order everywhere, so that two schedulers cannot deadlock.
         ordered = sorted(parts, key=lambda each: each._firing.task_id)
         self._plain = [each for each in ordered if each._plain]
         self._rest = [each for each in ordered if not each._plain]
@@ -232,11 +233,11 @@ class FireSchedules:
 
     @property
     def weight(self) -> int:
-        """So many operations in one."""
+        """Return the number of operations that this one combines."""
         return len(self.parts)
 
     def __call__(self, tx: Transaction) -> list[list[str] | Exception]:
-        """What came of each."""
+        """Fire all schedules; return for each the runs that started, or its exception."""
         found = self._together(tx)
         for each in self._rest:
             try:
@@ -247,12 +248,12 @@ class FireSchedules:
 
     @staticmethod
     def together(tx: Transaction, lots: Sequence["FireSchedules"]) -> list[list[list[str] | Exception]]:
-        """As one, for the order's sake; only small ones come together."""
+        """Fire several such operations as one, so that rows are locked in one order."""
         found = iter(FireSchedules([part for lot in lots for part in lot.parts])(tx))
         return [list(islice(found, len(lot.parts))) for lot in lots]
 
     def _together(self, tx: Transaction) -> dict[int, list[str] | Exception]:
-        """In four statements, or five: schedules that are due at one moment are many."""
+        """Fire the plain schedules in four statements, or five: many schedules are due at one moment."""
         lots, found = self._lots, dict[int, list[str] | Exception]()
         fired = self._plain
         active = _active(tx, [each for each in fired if each._firing.unless_active])
@@ -261,7 +262,7 @@ class FireSchedules:
                 fired, {run for each in fired if each._firing.task_id not in active for run in each._runs}, active
             )
         if tx.bulk_run(_SLOTS, lots.slots, {"now": tx.now}) != len(lots.slots.rows):
-            # Some have their verdict already, or belong to a task that has changed.
+            # Some slots have a verdict already, or belong to a task that has changed.
             served = _served(tx, fired)
             found = {id(each): each._changed() for each in fired if each._firing.task_id not in served}
             fired = [each for each in fired if id(each) not in found]
@@ -272,7 +273,7 @@ class FireSchedules:
 
 
 class _FiringRows:
-    """What is inserted for plain firings that start these of their runs; these tasks have one that is active."""
+    """The rows to insert for plain firings that start the given runs; `active` are tasks that have an active run."""
 
     __slots__ = ("following", "runs", "slots", "started")
 
@@ -285,13 +286,13 @@ class _FiringRows:
         self.following = BulkRows(_NEXT_OF, [each._next for each in fires])
 
     def make(self) -> None:
-        """What a server gets, ahead of the transaction."""
+        """Encode the rows for the database, ahead of the transaction."""
         for lot in (self.slots, self.runs.rows, self.runs.births, self.following):
             _ = lot.text
 
 
 def slots(tx: Transaction, task_id: str, cursor: str | None, limit: int) -> Page:
-    """See `Store.slots`."""
+    """Return a page of a task's slots, newest first (`Store.slots`)."""
     limit = page_size(limit)
     names = {"task_id": task_id, "before": 2**62 if cursor is None else cursor_seq(cursor), "limit": limit + 1}
     single = tx.all(
@@ -310,7 +311,7 @@ def slots(tx: Transaction, task_id: str, cursor: str | None, limit: int) -> Page
 
 
 def _active(tx: Transaction, fires: Sequence[FireSchedule]) -> set[str]:
-    """The tasks of these that have a run which is queued or running."""
+    """Return those of the tasks that have a queued or running run."""
     if not fires:
         return set()
     tasks, names = _in_list(each._firing.task_id for each in fires)
@@ -318,7 +319,7 @@ def _active(tx: Transaction, fires: Sequence[FireSchedule]) -> set[str]:
 
 
 def _served(tx: Transaction, fires: Sequence[FireSchedule]) -> set[str]:
-    """The tasks whose definitions are still those that these follow from."""
+    """Return the tasks whose served definitions are still those that the firings were computed from."""
     tasks, names = _in_list(each._firing.task_id for each in fires)
     rows = tx.all(f"SELECT task_id, digest FROM tasks WHERE task_id {tasks}", names)  # noqa: S608
     served = {row["task_id"]: row["digest"] for row in rows}
@@ -326,7 +327,7 @@ def _served(tx: Transaction, fires: Sequence[FireSchedule]) -> set[str]:
 
 
 def _kept_runs(tx: Transaction, wanted: Sequence[Row]) -> set[str]:
-    """The runs whose slots have just been kept."""
+    """Return the runs whose slots were inserted just now."""
     tasks, names = _in_list(row["task_id"] for row in wanted)
     names |= {"first": min(row["slot"] for row in wanted), "last": max(row["slot"] for row in wanted)}
     found = tx.all(
@@ -337,7 +338,7 @@ def _kept_runs(tx: Transaction, wanted: Sequence[Row]) -> set[str]:
 
 
 def _in_list(values: Iterable[str]) -> tuple[str, dict[str, Any]]:
-    """`IN (...)` for a statement, and the parameters that it names."""
+    """Return an `IN (...)` for a statement, and its parameters."""
     names: dict[str, Any] = {f"t{place}": value for place, value in enumerate(values)}
     return f"IN ({', '.join(f':{name}' for name in names)})", names
 

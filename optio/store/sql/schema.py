@@ -1,7 +1,7 @@
-"""Numbered migrations, the same for every driver, and which versions of Optio may use which schema.
+"""Numbered schema migrations, the same for every driver, and which versions of Optio may use which schema.
 
-A migration says on its first line which is the oldest schema version whose code may go on beside it: `-- oldest: 1` adds
-tables, indexes and columns with defaults only. So old and new processes run side by side through an upgrade.
+The first line of a migration names the oldest schema version whose code may run beside it: `-- oldest: 1` means that it adds
+only tables, indexes and columns with defaults. So old and new processes run side by side through an upgrade.
 """
 
 import re
@@ -13,7 +13,7 @@ from importlib import resources
 from optio.errors import StoreMismatch
 from optio.model.probe_result import ERROR, OK, WARNING, ProbeResult
 
-# Kept by every driver; the newest row is the schema that is there.
+# One row for each applied migration, in every database; the newest is the present version.
 TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     version INTEGER PRIMARY KEY,
@@ -26,7 +26,7 @@ _OLDEST = re.compile(r"-- oldest: (\d+)\n")
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One step; `oldest` is the schema version whose code still works with what this makes."""
+    """One migration; `oldest` is the schema version whose code still works with its result."""
 
     version: int
     oldest: int
@@ -35,7 +35,7 @@ class Migration:
 
 @dataclass(frozen=True, slots=True)
 class SchemaState:
-    """What is in the database; version 0 is an empty one."""
+    """The version of a database's schema (0: empty), and the oldest version whose code may use it."""
 
     version: int
     oldest: int
@@ -43,7 +43,7 @@ class SchemaState:
 
 @lru_cache(1)
 def migrations() -> tuple[Migration, ...]:
-    """All that this version knows, in order."""
+    """Return all migrations that this version of Optio knows, in order."""
     folder = resources.files("optio.store") / "migrations"
     found = []
     for number, name in enumerate(sorted(e.name for e in folder.iterdir() if e.name.endswith(".sql")), 1):
@@ -56,7 +56,7 @@ def migrations() -> tuple[Migration, ...]:
 
 
 def pending(state: SchemaState, known: tuple[Migration, ...]) -> tuple[Migration, ...]:
-    """The steps that are left; raises StoreMismatch when the database is too new for this version."""
+    """Return the migrations that a database still lacks; raise StoreMismatch when it is too new for this version."""
     if state.oldest > len(known):
         raise StoreMismatch(
             f"the database has schema version {state.version}, which code before version {state.oldest} cannot use; this Optio "
@@ -66,20 +66,22 @@ def pending(state: SchemaState, known: tuple[Migration, ...]) -> tuple[Migration
 
 
 def check_state(state: SchemaState) -> ProbeResult:
-    """How a database's schema stands to this version."""
+    """Return whether a database's schema suits this version, as a result for `optio doctor`."""
     known = migrations()
     detail = f"version {state.version} of {len(known)}"
     if state.oldest > len(known):
-        return ProbeResult("schema", ERROR, f"{detail}: a newer Optio wrote it", "install that one")
+        return ProbeResult("schema", ERROR, f"{detail}: a newer Optio wrote it", "install the newer Optio")
     left = len(pending(state, known))
     if left:
-        return ProbeResult("schema", WARNING, f"{detail}: {left} step{'' if left == 1 else 's'} left", "run `optio db migrate`")
+        return ProbeResult(
+            "schema", WARNING, f"{detail}: {left} migration{'' if left == 1 else 's'} pending", "run `optio db migrate`"
+        )
     return ProbeResult("schema", OK, f"{detail}, newer, which this version can use" if state.version > len(known) else detail)
 
 
 def statements(script: str, driver: str) -> Iterator[str]:
-    """The statements of a migration: each ends with a semicolon at the end of a line. What stands behind `-- postgres: ` is a
-    statement for the driver `postgres` alone."""
+    """Yield the statements of a migration, each of which ends with a semicolon at the end of a line. Text after `-- postgres: `
+    is a statement for the driver `postgres` alone."""
     own = f"-- {driver}: "
     lines = (line.removeprefix(own) for line in script.splitlines())
     code = "\n".join(line for line in lines if not line.lstrip().startswith("--"))

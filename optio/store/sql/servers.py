@@ -1,33 +1,33 @@
-"""Servers: what each serves, and whether its own directory holds the same."""
+"""Servers: the generation that each live server serves, and whether its own directory equals it."""
 
 from datetime import timedelta
 
 from optio.store.sql.transaction import Transaction, from_micros
 from optio.store.values import ServerRow
 
-# A server that has not said for so long that it is there is gone; it says so three times as often.
+# A server without a record for this long is gone; servers write one three times as often.
 _GONE_AFTER_US = timedelta(seconds=30) // timedelta(microseconds=1)
 _NOTE = (
     "INSERT INTO servers (server, generation_id, in_sync, at) VALUES (:server, :generation, :in_sync, :now) "
     "ON CONFLICT (server) DO UPDATE SET generation_id = excluded.generation_id, in_sync = excluded.in_sync, at = excluded.at"
 )
-# What was said further ahead than this was said before the clock was set back.
+# A record further in the future was written before the clock was set back.
 _THERE = "at BETWEEN :gone AND :ahead"
 
 
 def note(tx: Transaction, server: str, generation: int, in_sync: bool) -> None:
-    """Note that a server is there, and forget those that are not (`Store.note_server`)."""
+    """Record that a server is alive, and delete records of those that are not (`Store.note_server`)."""
     tx.run(_NOTE, {"server": server, "generation": generation, "in_sync": int(in_sync), "now": tx.now})
     tx.run(f"DELETE FROM servers WHERE NOT ({_THERE})", _bounds(tx))  # noqa: S608
 
 
 def forget(tx: Transaction, server: str) -> None:
-    """Forget a server that goes (`Store.forget_server`)."""
+    """Delete the record of a server that shuts down (`Store.forget_server`)."""
     tx.run("DELETE FROM servers WHERE server = :server", {"server": server})
 
 
 def list_present(tx: Transaction) -> list[ServerRow]:
-    """List the servers that are there (`Store.servers`)."""
+    """List the live servers (`Store.servers`)."""
     rows = tx.all(f"SELECT * FROM servers WHERE {_THERE} ORDER BY server", _bounds(tx))  # noqa: S608
     return [
         ServerRow(

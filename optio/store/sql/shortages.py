@@ -1,7 +1,7 @@
-"""Shortages: which tasks are short of room, and where. How that goes on is `model.room`'s to say.
+"""Shortages: the tasks that are short of room, and where. `model.room` decides how they go on.
 
-What a try has come to is not noted but seen: a run of the task is running and its agent has not begun. So a worker that dies in
-the middle of a try leaves nothing that would hold the next one.
+The state of a try is not stored but derived: a run of the task is running and its agent has not begun. So a worker that dies in
+the middle of a try leaves nothing behind that would delay the next one.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from optio.model import room
 from optio.model.room import Delay, Shortage
 from optio.store.sql.transaction import Row, Transaction, from_micros
 
-# A place of which nothing was heard for so long is no place any more.
+# A place without news for this long no longer exists.
 _FORGET_AFTER = timedelta(days=1)
 _ALL = """
 SELECT s.*, (SELECT MIN(e.ended_at) FROM runs e WHERE e.ended_at > s.at) AS freed, (
@@ -28,12 +28,12 @@ ON CONFLICT (place, task_id) DO UPDATE SET reason = excluded.reason, message = e
     ends_help = excluded.ends_help, since = excluded.since, at = excluded.at, until = excluded.until, tries = excluded.tries,
     begun = 0
 """
-# One that has tried has tried for all that wait for the same: they wait for the next end.
+# A try counts for every task with the same shortage: the others wait for the next end of a run.
 _TRIED = (
     "UPDATE shortages SET at = :now WHERE place = :place AND reason = :reason AND ends_help = 1 AND begun = 0 AND at < :now"
 )
 _FREED = "SELECT 1 FROM runs WHERE ended_at > :at LIMIT 1"
-# Only an attempt that was claimed after the shortage was found tells that there is room again.
+# Only an attempt claimed after the shortage was found proves that there is room again.
 _BEGUN = """
 UPDATE shortages SET begun = begun + 1 WHERE EXISTS (
     SELECT 1 FROM lot JOIN runs r ON r.id = lot.id JOIN attempts a ON a.run_id = r.id AND a.number = lot.number
@@ -41,7 +41,7 @@ UPDATE shortages SET begun = begun + 1 WHERE EXISTS (
 )
 """
 _OVER = "DELETE FROM shortages WHERE begun >= :enough"
-# The next try of each, as `Shortage.due`.
+# The time of the next try, for `Shortage.due`.
 DUE = f"""
 SELECT MIN(due) FROM (
     SELECT until AS due FROM shortages WHERE begun = 0 UNION ALL
@@ -53,7 +53,7 @@ SELECT MIN(due) FROM (
 
 
 def every(tx: Transaction, place: str | None = None) -> list[Shortage]:
-    """Those of a place, or all; in their order."""
+    """Return the shortages of one place, or of all places, in the order in which they are due."""
     sql = f"{_ALL} ORDER BY s.place, s.task_id" if place is None else f"{_ALL} WHERE s.place = :place ORDER BY s.task_id"
     params = {"recent": tx.now - _us(room.MAX_TRY_DURATION)}
     return [_shortage(row) for row in tx.all(sql, params if place is None else {**params, "place": place})]
@@ -78,11 +78,11 @@ def _shortage(row: Row) -> Shortage:
 
 
 def note(tx: Transaction, place: str, run: Row, why: Delay, claimed_at: int) -> datetime | None:
-    """A run found no room, whose attempt was claimed then; until when it has patience, if that ends."""
+    """Record that a run, claimed at this time, found no room. Return when its patience ends; None if it waits without end."""
     key: dict[str, Any] = {"place": place, "task_id": run["task_id"]}
     known = tx.hold(_OF, key)
     ends_help = int(why.patience is None)
-    # Runs that were claimed together find no room together: only what was claimed since tells anything new.
+    # Runs claimed together find no room together, so only a run claimed since then counts as a further try.
     news = known is None or claimed_at > known["at"]
     same = known is not None and (known["reason"], known["ends_help"]) == (why.reason, ends_help)
     since = known["since"] if same and not (news and known["begun"]) else tx.now
@@ -103,7 +103,7 @@ def note(tx: Transaction, place: str, run: Row, why: Delay, claimed_at: int) -> 
 
 
 def note_begun(tx: Transaction, begun: Sequence[dict[str, Any]]) -> None:
-    """There was room for these attempts: rows with `id` and `number`."""
+    """Record that there was room for these attempts, given as rows with `id` and `number`."""
     if tx.lot(_BEGUN, "id text, number bigint", begun):
         tx.run(_OVER, {"enough": room.STARTS_TO_END_SHORTAGE})
 

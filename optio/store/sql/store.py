@@ -1,4 +1,4 @@
-"""SqlStore: the operations, bound to a driver's transactions."""
+"""SqlStore: the store's interface, implemented by binding each operation to a driver's transactions."""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -48,12 +48,12 @@ _TRUST_DEFINITION_S = 3600.0
 
 
 class SqlStore:
-    """`optio.store.values.Store` over an engine."""
+    """The implementation of `optio.store.base.Store` over an engine. Its methods are documented there."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        # Definitions are never changed, and forgotten only when nothing has used them for long: what was seen is looked for
-        # again after an hour.
+        # Definitions never change, and are deleted only when nothing has used them for long, so a known one is not stored
+        # again within an hour.
         self._kept: dict[str, float] = {}
         self._definition = lru_cache(_MAX_CACHED_DEFINITIONS)(self._read_definition)
 
@@ -181,10 +181,10 @@ class SqlStore:
         most: int = values.NO_LIMIT,
         reason: str = "started",
     ) -> list[values.Claim]:
-        # Most looks find nothing: they must not queue for the one write lock.
+        # Most claims find nothing, and must not queue for the write lock.
         if most <= 0 or not self._engine.peek(lambda tx: queue.waits(tx, scope, room)):
             return []
-        # An agent that starts on a full disk has nothing to write to: its run waits.
+        # On a full disk a new agent could write no log, so its run waits.
         crowded = not self._engine.local
 
         def claim(tx: Transaction) -> list[values.Claim]:
@@ -412,7 +412,7 @@ class SqlStore:
     def prunable(self, keep: values.RetentionPolicy) -> dict[str, int]:
         return self._engine.read(lambda tx: retention.prunable(tx, keep))
 
-    def prune(self, keep: values.RetentionPolicy) -> Iterator[tuple[str, int]]:
+    def prune(self, keep: values.RetentionPolicy) -> Iterator[tuple[values.PrunedKind, int]]:
         return retention.prune(self._engine, keep)
 
     def delete_run(self, run_id: str) -> None:

@@ -1,4 +1,4 @@
-"""API tokens: only hashes are kept."""
+"""API tokens: roles, labels and expiry, with the hash of each secret and never the secret itself."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from optio.store.values import Token
 
 
 def add(tx: Transaction, token_id: str, secret_sha256: str, role: str, label: str, expires_at: datetime | None) -> Token:
-    """See `Store.add_token`."""
+    """Store a token (`Store.add_token`)."""
     tx.run(
         "INSERT INTO tokens (id, secret_sha256, role, label, created_at, expires_at) "
         "VALUES (:id, :sha, :role, :label, :now, :expires)",
@@ -26,7 +26,7 @@ def add(tx: Transaction, token_id: str, secret_sha256: str, role: str, label: st
 
 
 def living(tx: Transaction, secret_sha256: str) -> Token | None:
-    """See `Store.token`."""
+    """Return the token with this hash that is neither expired nor revoked (`Store.token`)."""
     row = tx.one(
         "SELECT * FROM tokens WHERE secret_sha256 = :sha AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)",
         {"sha": secret_sha256, "now": tx.now},
@@ -35,16 +35,16 @@ def living(tx: Transaction, secret_sha256: str) -> Token | None:
 
 
 def every(tx: Transaction) -> list[Token]:
-    """See `Store.tokens`."""
+    """Return all tokens, newest first (`Store.tokens`)."""
     return [to_token(row) for row in tx.all("SELECT * FROM tokens ORDER BY created_at DESC")]
 
 
 def revoke(tx: Transaction, token_id: str) -> None:
-    """See `Store.revoke_token`."""
+    """Revoke a token (`Store.revoke_token`)."""
     if not tx.run("UPDATE tokens SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL", {"id": token_id, "now": tx.now}):
         raise NotFound("living token", token_id)
 
 
 def touch(tx: Transaction, token_id: str) -> None:
-    """See `Store.touch_token`."""
+    """Record a token's use (`Store.touch_token`)."""
     tx.run("UPDATE tokens SET last_used_at = :now WHERE id = :id", {"id": token_id, "now": tx.now})

@@ -1,4 +1,5 @@
-"""What an operation gets: an open transaction. Parameters are named (`:name`); times are integers, microseconds since 1970."""
+"""The interface of an open transaction, which each operation gets from its driver. Parameters are named (`:name`); times are
+integers, microseconds since 1970."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def dump_json(value: Any) -> str:
-    """Compact JSON for a column."""
+    """Return compact JSON for a column."""
     return _encode(value).decode()
 
 
@@ -25,8 +26,8 @@ BYTES = "bytea"
 
 
 class BulkRows:
-    """Rows for one statement, which takes them `FROM lot`, a table with these columns (`id text, at bigint, body bytea`). Rows
-    may have more than that. What a server gets of them is made once: ahead of the transaction, by whoever has the time to ask.
+    """Rows for one statement, which reads them `FROM lot`, a table with the given columns (`id text, at bigint, body bytea`).
+    Rows may have further keys. Their encoding for the database is computed once, and can be asked for ahead of the transaction.
     """
 
     def __init__(self, columns: str, rows: Sequence[Row]) -> None:
@@ -35,12 +36,12 @@ class BulkRows:
 
     @property
     def text(self) -> str:
-        """JSON: an object for each row, which for bytes has [where they begin in `blob`, counted from 1; how many]."""
+        """Return JSON with an object for each row; a value of bytes is [its position in `blob`, counted from 1; its length]."""
         return self._made[0]
 
     @property
     def blob(self) -> bytes:
-        """The bytes of all rows in one piece."""
+        """Return the bytes of all rows in one piece."""
         return self._made[1]
 
     @cached_property
@@ -67,48 +68,50 @@ class RequestCounts:
 
 
 class Transaction(Protocol):
-    """An open transaction."""
+    """An open transaction. Statements use the SQL that both databases share."""
 
     counts: RequestCounts
-    lateral: bool  # whether a join may look at what stands before it; the one place where the two dialects part
+    lateral: bool  # whether the database has LATERAL joins; the only difference between the two dialects
 
     @property
     def now(self) -> int:
-        """Microseconds since 1970, by the store's clock, as it stood at the start."""
+        """Return the time at which the transaction began, by the store's clock, in microseconds since 1970."""
         ...
 
     def one(self, sql: str, params: Mapping[str, Any] | None = None) -> Any:
-        """The first row, by name, or None."""
+        """Return the first row, by column name, or None."""
         ...
 
     def hold(self, sql: str, params: Mapping[str, Any] | None = None) -> Any:
-        """As `one`, and nobody else changes that row before the end. Needed wherever a change depends on what was read."""
+        """Return the first row and lock it until the end. Needed wherever a change depends on what was read."""
         ...
 
     def hold_all(self, sql: str, params: Mapping[str, Any] | None = None, lot: BulkRows | None = None) -> list[Any]:
-        """As `hold`, for every row, in the order of the statement: who holds several runs takes the oldest first, so that no
-        two wait for each other. With a lot, the statement finds them by it (`WHERE id IN (SELECT lot.id FROM lot)`)."""
+        """Return every row and lock them, in the order of the statement: operations that lock several runs take the oldest
+        first, so that no two wait for each other. With a lot, the statement finds the rows by it (`WHERE id IN (SELECT lot.id
+        FROM lot)`)."""
         ...
 
     def all(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Any]:
-        """Every row."""
+        """Return every row, by column name."""
         ...
 
     def run(self, sql: str, params: Mapping[str, Any] | None = None) -> int:
-        """Rows changed."""
+        """Run a statement; return the number of rows changed."""
         ...
 
     def many(self, sql: str, params: Sequence[Mapping[str, Any]]) -> int:
-        """The same statement for each; rows changed in all."""
+        """Run the same statement for each of the parameters; return the number of rows changed in all."""
         ...
 
     def lot(self, sql: str, columns: str, rows: Sequence[Mapping[str, Any]]) -> int:
-        """The statement for all rows at once, which it takes `FROM lot`, a table with these columns (`id text, at bigint`);
-        rows changed. Rows may have more than that."""
+        """Run one statement for all rows, which it reads `FROM lot`, a table with these columns (`id text, at bigint`); return
+        the number of rows changed. Rows may have further keys."""
         ...
 
     def bulk_run(self, sql: str, lot: BulkRows, params: Mapping[str, Any] | None = None) -> int:
-        """The same with a lot that is made already, and parameters that are the same for all of its rows."""
+        """Run one statement for rows that are encoded already, with parameters that are the same for all of them; return the
+        number of rows changed."""
         ...
 
     def lock(self, name: str) -> None:
@@ -117,15 +120,15 @@ class Transaction(Protocol):
 
 
 def to_micros(at: datetime) -> int:
-    """An aware time as microseconds since 1970."""
+    """Return an aware time as microseconds since 1970."""
     return (at - _EPOCH) // _MICROSECOND
 
 
 def from_micros(at: int) -> datetime:
-    """Inverse of `micros`."""
+    """Return the UTC time of microseconds since 1970."""
     return _EPOCH + at * _MICROSECOND
 
 
 def optional_from_micros(at: int | None) -> datetime | None:
-    """`when`, or None."""
+    """Return the time as `from_micros` does, or None for None."""
     return None if at is None else from_micros(at)

@@ -1,9 +1,10 @@
-"""Keep disk space that lets a database work on while its disk is full; `sqlite.py` uses it.
+"""A reserve of disk space with which a database works on while its disk is full; `sqlite_store` uses it.
 
-Space is held by a file beside the database. When a write finds no room, the file is cut by one step and the write is tried
-again: runs can end, leases are renewed, a new start finds room for its log. In steps, because another program that fills the
-disk takes whatever is free. New work is refused until the whole file could be allocated again with as much left free, so the
-reserve is never spent on it. The file's size is the state that all processes on the database share, over their starts too.
+A file beside the database holds the space. When a write finds no room, the file is cut by one step and the write is tried
+again: runs can end, leases are renewed, a new start finds room for its log. It is cut in steps, because another program that
+fills the disk takes whatever is free. New work is refused until the whole file could be allocated again with as much left free,
+so the reserve is never spent on it. The file's size is the state that all processes on the database share, also across
+restarts.
 """
 
 import errno
@@ -14,17 +15,17 @@ from contextlib import suppress
 from pathlib import Path
 
 log = logging.getLogger(__name__)
-_MAX_SHARE = 16  # of the disk: one part in so many
+_MAX_SHARE = 16  # the reserve is at most 1/16 of the disk
 _STEPS = 64
 _MIN_STEP_BYTES = 64 << 10
 _RETRY_S = 0.5
-# A disk that had space is looked at so often: should it fill in between, the write itself says so.
+# The pause between two looks at a disk that had space: if it fills in between, the write itself fails.
 _PROBE_INTERVAL_S = 0.02
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DiskReserve:
-    """`size` bytes in the file `path`, but no more than a sixteenth of the disk; 0 for no reserve. For any thread."""
+    """A reserve of `size` bytes in the file `path`, but at most a sixteenth of the disk; 0 for none. For any thread."""
 
     def __init__(self, path: Path, size: int) -> None:
         self._path = path
@@ -38,7 +39,7 @@ class DiskReserve:
 
     @property
     def size(self) -> int:
-        """Bytes in the whole reserve; needs the directory to be there."""
+        """Return the bytes of the whole reserve; the directory must exist."""
         if self._size < 0:
             try:
                 found = os.statvfs(self._directory)
@@ -48,14 +49,14 @@ class DiskReserve:
         return self._size
 
     def held(self) -> int:
-        """Bytes that are held now."""
+        """Return the bytes that the file holds now."""
         try:
             return self._path.stat().st_size
         except OSError:
             return 0
 
     def free(self) -> int:
-        """Bytes that are free on the disk beside the reserve."""
+        """Return the bytes that are free on the disk beside the reserve."""
         try:
             found = os.statvfs(self._directory)
         except OSError:
@@ -63,7 +64,7 @@ class DiskReserve:
         return found.f_frsize * found.f_bavail
 
     def is_low(self) -> bool:
-        """Whether new work must be refused. Allocates the reserve again as soon as there is room for it."""
+        """Return whether new work must be refused. The reserve is allocated again as soon as there is room for it."""
         now = time.monotonic()
         if self.size == 0 or now < self._next_look:
             return False
@@ -87,11 +88,11 @@ class DiskReserve:
         return free < self.size
 
     def is_half_spent(self) -> bool:
-        """Whether what is left is for the ends of runs alone."""
+        """Return whether the rest is for the ends of runs alone, and no longer for their output."""
         return self.held() < self.size // 2
 
     def release(self) -> bool:
-        """Give one step back to the disk; whether there was anything to give."""
+        """Give one step back to the disk; return False if nothing was left to give."""
         held = self.held()
         self._next_look = 0.0
         if held == 0:
@@ -102,7 +103,7 @@ class DiskReserve:
         return False
 
     def make_room(self) -> None:
-        """Give a step back if next to nothing is free: for what a process writes when it starts."""
+        """Give a step back if next to nothing is free, for the files that a process writes when it starts."""
         if self.size and self.free() < _MIN_STEP_BYTES:
             self.release()
 
@@ -119,7 +120,7 @@ class DiskReserve:
             if err.errno in _NO_ROOM:  # a quota: the disk itself has room
                 self._next_try = time.monotonic() + _RETRY_S
                 return False
-            # Not a matter of space: what is free decides alone.
+            # Allocation failed for another reason than space, so the free space alone decides.
             log.warning("no disk space can be reserved in %s: %s", self._directory, err.strerror)
             self._usable = False
         return True

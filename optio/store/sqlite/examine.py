@@ -1,7 +1,7 @@
-"""Check, back up and recover an SQLite database, for `optio doctor` and `optio db`.
+"""Checks, backup and recovery of an SQLite database, for `optio doctor` and `optio db`.
 
-A check changes nothing, and the database need not be there yet. A damaged log is never opened here, but by `recover`: SQLite
-would drop what it holds when the file is closed.
+A check changes nothing, and the database need not exist yet. Only `recover` opens a damaged log: SQLite would drop what it
+holds when the file is closed.
 """
 
 import fcntl
@@ -31,7 +31,7 @@ _SHARED_FIRST, _SHARED_BYTES = 0x40000002, 510
 
 
 def examine(path: Path, *, thorough: bool) -> Iterator[ProbeResult]:
-    """One finding after the other; `thorough` reads the whole file."""
+    """Yield one result for each check; `thorough` reads the whole file."""
     library = f"SQLite {sqlite3.sqlite_version}"
     if sqlite3.sqlite_version_info < _MIN_SQLITE_VERSION:
         yield ProbeResult("database", ERROR, library, "Optio needs SQLite 3.35 or newer (RETURNING)")
@@ -47,14 +47,14 @@ def examine(path: Path, *, thorough: bool) -> Iterator[ProbeResult]:
         yield ProbeResult("log", ERROR, str(err), "`optio db recover`, or restore a backup")
         return
     if not path.exists():
-        yield ProbeResult("database", OK, f"{library}, {path} is not made yet")
+        yield ProbeResult("database", OK, f"{library}, {path} does not exist yet")
         return
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_S)) as connection:
             yield from _probe(connection, path, library, thorough)
     except (sqlite3.Error, OSError) as err:
         full = shutil.disk_usage(existing).free < _MIN_FREE_BYTES
-        hint = "free some space" if full else "is it a database of Optio, and may this user read it?"
+        hint = "free some space" if full else "check that it is a database of Optio, and that this user may read it"
         yield ProbeResult("database", ERROR, f"{path}: {err}", hint)
 
 
@@ -67,10 +67,14 @@ def _probe(connection: sqlite3.Connection, path: Path, library: str, thorough: b
     try:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("CREATE TABLE optio_check (a INTEGER)")
-        yield ProbeResult("writable", OK, "it takes changes")
+        yield ProbeResult("writable", OK, "it is writable")
     except sqlite3.Error as err:
         held = getattr(err, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
-        hint = "another process holds it: end that one" if held else "let this user write to the file and to its directory"
+        hint = (
+            "another process has locked it: stop that process"
+            if held
+            else "let this user write to the file and to its directory"
+        )
         yield ProbeResult("writable", ERROR, f"{path}: {err}", hint)
     finally:
         if connection.in_transaction:
@@ -97,7 +101,7 @@ def _disk(path: Path) -> ProbeResult:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What `recover` did: where the copy of the log is, what was damaged in it, and how many commits are lost."""
+    """The result of `recover`: the path of the copy of the log, the damage that was in it, and how many commits are lost."""
 
     copy: Path
     report: WalReport
@@ -105,12 +109,12 @@ class Recovery:
 
 
 def recover(path: Path) -> Recovery | None:
-    """Keep a copy of a damaged log, then go on with what is whole; None if the log is sound, and then nothing is changed.
-    Raises StoreUnavailable, also while another process has the database open.
+    """Copy a damaged log, then keep what is intact of it; None if the log is sound, and then nothing is changed. Raise
+    StoreUnavailable, also while another process has the database open.
 
-    What later transactions wrote again is taken from behind the damage; where that is all that was damaged, nothing is lost.
-    Otherwise what was committed before the damage is left. Where a checkpoint has already written frames behind it into the
-    database file, the file alone is the newer whole state: what is left of the log would put older pages over it.
+    Pages that later transactions wrote again are taken from behind the damage; where only such pages were damaged, nothing is
+    lost. Otherwise the commits before the damage are kept. Where a checkpoint has already written frames from behind it into
+    the database file, the file alone is the newer consistent state: the rest of the log would put older pages over it.
     """
     report = read_wal(path)
     if report is None or report.damaged_at is None:
@@ -141,7 +145,7 @@ def recover(path: Path) -> Recovery | None:
 
 
 def _apply(salvage: Salvage, wal: bytes, file: BinaryIO) -> None:
-    """Write the pages into the database. When this breaks off, the log is still there, and it is done again."""
+    """Write the salvaged pages into the database. If this is interrupted, the log is still there, and it is done again."""
     for page, start in salvage.pages.items():
         os.pwrite(file.fileno(), wal[start : start + salvage.page_size], (page - 1) * salvage.page_size)
     os.truncate(file.fileno(), salvage.size * salvage.page_size)
@@ -150,8 +154,8 @@ def _apply(salvage: Salvage, wal: bytes, file: BinaryIO) -> None:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[BinaryIO]:
-    """Hold the lock that no other process gets while it has the database open, by the file that this gives: closing another
-    one would drop the lock. Raises StoreUnavailable when a process has it open."""
+    """Hold the lock that no other process gets while it has the database open, through the file that this yields: closing
+    another descriptor would drop the lock. Raise StoreUnavailable when a process has the database open."""
     with path.open("r+b") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, _SHARED_BYTES, _SHARED_FIRST)
@@ -171,8 +175,8 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def backup(path: Path, target: Path) -> int:
-    """A copy as it stands at one moment, while others write; its size. Nothing is overwritten; what breaks off leaves nothing
-    under this name. Raises SettingsError and StoreUnavailable."""
+    """Write a copy of the database as it is at one moment, while others write, and return its size in bytes. Nothing is
+    overwritten, and an interrupted backup leaves nothing under this name. Raise SettingsError and StoreUnavailable."""
     if not path.exists():
         raise StoreUnavailable(f"there is no database {path}")
     refuse_damage(path)

@@ -1,7 +1,8 @@
-"""Watch that an SQLite database's three files are still the ones that were opened; `sqlite.py` uses it around each commit.
+"""A watch on an SQLite database's three files: whether they are still the ones that were opened. `sqlite_store` asks around
+each commit.
 
-SQLite keeps writing into a file that was deleted, moved or covered by another mount, and every commit succeeds: nobody will
-find its rows again. A `stat` of each path, compared with device and inode at the opening, tells.
+SQLite keeps writing into a file that was deleted, moved or covered by another mount, and every commit succeeds, but its rows
+are never found again. A `stat` of each path, compared with device and inode at the opening, tells.
 """
 
 import logging
@@ -12,13 +13,13 @@ from enum import Enum
 from pathlib import Path
 
 log = logging.getLogger(__name__)
-# Workers and schedulers use the database every two seconds.
+# Longer than two seconds, in which every worker and scheduler uses the database and so notices.
 _OTHERS_WAIT_S = 3.0
 _Identity = tuple[int, int] | None
 
 
 class FileState(Enum):
-    """What became of the files."""
+    """The state of the three files, compared with when they were opened."""
 
     INTACT = "intact"
     GONE = "gone"
@@ -40,11 +41,11 @@ class DatabaseFiles:
         self._recorded: tuple[_Identity, ...] = (None, None, None)
 
     def record(self) -> None:
-        """Remember the files as they are now: a connection that has read must be open, so that all three are there."""
+        """Remember the files as they are now; a connection that has read must be open, so that all three exist."""
         self._recorded = tuple(_identity(path) for path in self._paths)
 
     def state(self) -> FileState:
-        """Compare the files with those that were recorded; some microseconds."""
+        """Compare the files with those that were recorded; this takes some microseconds."""
         found = tuple(_identity(path) for path in self._paths)
         if found == self._recorded:
             return FileState.INTACT
@@ -56,12 +57,12 @@ class DatabaseFiles:
         return FileState.INCOMPLETE
 
     def explain(self, state: FileState) -> str:
-        """Say what happened and what to do."""
+        """Return what happened to the files, and what a person should do."""
         path = self._path
         return {
             FileState.INTACT: f"the database {path} is there",
             FileState.GONE: f"the database {path} cannot be used: it was deleted or moved while in use, or its volume is not "
-            "mounted: put it back, or start Optio again to begin with an empty one",
+            "mounted: put it back, or restart Optio to begin with an empty one",
             FileState.REPLACED: f"the database {path} was replaced while in use: start Optio again",
             FileState.WAL_GONE: f"the log {path}-wal was deleted while in use: stop every Optio process that uses {path}, "
             "then start them again",
@@ -79,14 +80,14 @@ class DatabaseFiles:
                     log.warning("%s belongs to the database that was replaced: it is now %s.replaced", path, path)
 
     def may_reopen(self) -> bool:
-        """Whether a deleted log is in use no more, for a process that has closed it: the last one to do so removes the `-shm`
-        file, and the first one to come back begins a new log."""
+        """Return whether a deleted log is no longer in use by any process, for one that has closed it. The last to close it
+        removes the `-shm` file, and the first to come back begins a new log."""
         database, wal, shm = (_identity(path) for path in self._paths)
         return database == self._recorded[0] and (wal is not None or shm is None)
 
     def await_others(self) -> None:
-        """Wait a little, before the database is opened, while others may have a log open that was deleted: they notice, save
-        what it holds, and close it. A crash in the middle of a close leaves the same files."""
+        """Wait up to three seconds, before the database is opened, while others may still have a deleted log open: they notice,
+        save what it holds, and close it. A crash in the middle of a close leaves the same files."""
         limit = time.monotonic() + _OTHERS_WAIT_S
         while time.monotonic() < limit:
             database, wal, shm = (_identity(path) for path in self._paths)

@@ -1,4 +1,5 @@
-"""File systems that other machines share: several processes on one SQLite file there lose data."""
+"""Detection of network file systems: several processes on one SQLite file there lose data, so `optio doctor` and `open_store`
+warn."""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +11,7 @@ _MOUNTS = Path("/proc/self/mountinfo")
 
 
 def shared_mount_type(path: Path) -> str | None:
-    """The type of the network file system that holds `path`, or None (also where the system does not say)."""
+    """Return the type of the network file system that holds `path`; None for a local one, and where the system does not say."""
     try:
         lines = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
@@ -20,14 +21,14 @@ def shared_mount_type(path: Path) -> str | None:
 
 
 def type_of(path: Path, mountinfo: Iterable[str]) -> str | None:
-    """The type of the file system that an absolute path is on; lines as in proc(5), later mounts cover earlier ones."""
+    """Return the type of the file system of an absolute path, from lines as in proc(5); later mounts cover earlier ones."""
     best, found = -1, None
     for line in mountinfo:
         before, _, after = line.partition(" - ")
         fields = before.split(" ")
         if len(fields) < 5 or not after:
             continue
-        # Blanks and such in a mount point are octal: `\040`.
+        # Blanks and the like in a mount point are written in octal: `\040`.
         place = Path(_OCTAL.sub(lambda match: chr(int(match[1], 8)), fields[4]))
         depth = len(place.parts)
         if depth >= best and path.is_relative_to(place):

@@ -1,10 +1,10 @@
-"""SQLite: the embedded driver. One writer thread gathers what waits into one durable commit; readers never block it.
+"""SQLite: the embedded driver. One writer thread gathers queued operations into durable group commits; readers never block it.
 
 WAL with `synchronous=FULL`: a commit that returned survives power loss. Every writing transaction is `BEGIN IMMEDIATE`, so
 several processes on one file queue up instead of failing.
 
-Faults of the disk: before and after each commit the files must be those that were opened (`sqlite_files`), a damaged log is not
-opened (`sqlite_wal`), and while the disk is full only what lets runs end is written (`disk_reserve`).
+Disk faults: before and after each commit the files must be those that were opened (`files`), a damaged log is not opened
+(`wal`), and while the disk is full only the writes that let runs end are accepted (`disk_reserve`).
 """
 
 import logging
@@ -36,26 +36,26 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 MAX_COMMIT_OPERATIONS = 256
 BUSY_TIMEOUT_S = 5.0
-# Readers that are kept open between reads, each with its page cache; more are opened and closed as they are needed.
+# The connections that stay open between reads, each with its page cache; further ones are opened and closed as needed.
 MAX_IDLE_READERS = 8
-# A log that outgrows this is written back and cut, by force if the usual way does not get through.
+# A log that outgrows this is written back and truncated, by force if the usual checkpoint does not get through.
 MAX_WAL_BYTES = 16 << 20
-# Of these errors a full disk may be the cause: the shared memory and a flush do not say so themselves.
+# Errors that a full disk may cause: the shared memory and a flush report no better code.
 _MAY_BE_FULL = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 _NO_ROOM_BYTES = 256 << 10
-# Writers look at the files for each commit, readers so often: what they read is not promised to anybody.
+# Writers examine the files for each commit, readers only this often, since reads promise nothing durable.
 _READERS_CHECK_S = 0.05
-# How often this process has each database open.
+# The number of times that this process has each database open.
 _OPEN: Counter[Path] = Counter()
 _LOCK = threading.Lock()
 
 _CURES = {
-    sqlite3.SQLITE_BUSY: "another process holds it: end that process, or wait for it",
+    sqlite3.SQLITE_BUSY: "another process has locked it: stop that process, or wait for it",
     sqlite3.SQLITE_READONLY: "let this user write to the file and to its directory",
     sqlite3.SQLITE_CANTOPEN: "its directory must exist, and this user must be able to write there",
     sqlite3.SQLITE_FULL: "free some space on its disk",
-    sqlite3.SQLITE_CORRUPT: "restore a backup, or move the file away to begin anew",
-    sqlite3.SQLITE_NOTADB: "restore a backup, or move the file away to begin anew",
+    sqlite3.SQLITE_CORRUPT: "restore a backup, or move the file away to start with an empty database",
+    sqlite3.SQLITE_NOTADB: "restore a backup, or move the file away to start with an empty database",
 }
 _DUPLICATE_CODES = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
 
@@ -63,10 +63,10 @@ _DUPLICATE_CODES = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRA
 def open_store(
     path: Path, *, clock: Callable[[], float] = time.time, busy: float = BUSY_TIMEOUT_S, migrated: bool = True, reserve: int = 0
 ) -> SqlStore:
-    """A store on this file, migrated to this version if that is wanted; raises StoreUnavailable and StoreMismatch.
+    """Open a store on this file, migrated to this version if `migrated`; raise StoreUnavailable and StoreMismatch.
 
-    `clock` gives seconds since 1970; `busy` is how long, in seconds, a commit waits for another process's. `reserve` is how
-    many bytes of the disk are held for the time when it is full.
+    `clock` gives seconds since 1970; `busy` is how many seconds a commit waits for another process's. `reserve` is the number
+    of bytes of the disk that are held for the time when it is full.
     """
     return SqlStore(SqliteEngine(path, clock=clock, busy=busy, migrated=migrated, reserve=reserve))
 
@@ -106,21 +106,21 @@ class _SqliteTransaction:
         return self.bulk_run(sql, BulkRows(columns, rows))
 
     def bulk_run(self, sql: str, lot: BulkRows, params: Mapping[str, Any] | None = None) -> int:
-        # One by one: there is no way to the server to be saved here.
+        # One by one: there are no round trips to save here.
         rows = lot.rows if params is None else [{**row, **params} for row in lot.rows]
         return self.many(_with_bulk_rows(sql, lot), rows)
 
     def end(self) -> None:
-        """The end of a reading transaction."""
+        """End a reading transaction."""
         if self.connection.in_transaction:
             self._execute("COMMIT")
 
     def lock(self, name: str) -> None:
-        """Nothing to do: `BEGIN IMMEDIATE` holds the one write lock."""
+        """Do nothing: `BEGIN IMMEDIATE` holds the one write lock."""
 
 
 class SqliteEngine:
-    """Transactions on one file."""
+    """The engine over one SQLite file. Several processes may open it at once."""
 
     # A reader of a WAL file waits for no writer, and for no checkpoint.
     local = True
@@ -144,7 +144,7 @@ class SqliteEngine:
         self._idle: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
         self._closed = False
-        # Connections of an earlier round are closed, not kept: they have a log that was deleted.
+        # Connections from before a change of this number are closed, not reused: their log was deleted.
         self._round = 0
         self._attached = True
         self._checked_until = 0.0
@@ -170,7 +170,7 @@ class SqliteEngine:
         self._thread.start()
 
     def _open(self, migrated: bool) -> sqlite3.Connection:
-        """The writer's connection. The shared memory and the log need room, also on a disk that is full."""
+        """Open the writer's connection. The shared memory and the log need room, also on a disk that is full."""
         while True:
             try:
                 writer = self._connect()
@@ -215,7 +215,7 @@ class SqliteEngine:
         return connection
 
     def _journal(self, connection: sqlite3.Connection) -> str:
-        """Switch the file to WAL. Of several that do so with a new file SQLite itself lets only one wait."""
+        """Switch the file to WAL. Of several processes that do so with a new file SQLite itself lets only one wait."""
         limit = time.monotonic() + self._busy
         while True:
             try:
@@ -230,11 +230,11 @@ class SqliteEngine:
         return int(self._clock() * 1_000_000)
 
     def write(self, operation: Callable[[Transaction], T]) -> Future[T]:
-        """Queue an operation; its future resolves after the commit."""
+        """Queue an operation; its future resolves after the group commit."""
         return self._queue.put(operation)
 
     def change(self, operation: Callable[[Transaction], T]) -> T:
-        """The same, and wait for it."""
+        """Queue an operation, and return its result after the commit."""
         return self.write(operation).result()
 
     def _write_loop(self) -> None:
@@ -248,7 +248,7 @@ class SqliteEngine:
             self._bound_wal()
 
     def _admit(self, batch: list[QueuedWrite], *, low: bool) -> list[QueuedWrite]:
-        """Refuse what may not be written while the disk is full."""
+        """Refuse the operations that may not be written while the disk is full; return the others."""
         if not low:
             return batch
         refused = {DiskUse.NOTHING, DiskUse.HALF} if self._reserve.is_half_spent() else {DiskUse.NOTHING}
@@ -258,8 +258,8 @@ class SqliteEngine:
         return [item for item in batch if disk_use(item) not in refused]
 
     def _require_files(self) -> None:
-        """Raise StoreUnavailable unless the files are those that were opened. On the writer's thread: a log that was deleted by
-        itself is still open here, so that what it holds can be saved."""
+        """Raise StoreUnavailable unless the files are those that were opened. On the writer's thread: a log that was deleted
+        alone is still open here, so that what it holds can be saved."""
         found = self._files.state()
         if found is FileState.INTACT and self._attached:
             return
@@ -269,7 +269,9 @@ class SqliteEngine:
         if not self._attached and self._files.may_reopen():
             self._writer = self._open(migrated=False)
             self._attached = True
-            log.warning("the log of %s was deleted while in use: what it held is saved, and a new one is in use", self._path)
+            log.warning(
+                "the log of %s was deleted while in use: its contents were saved, and a new log was started", self._path
+            )
             return
         if found is FileState.REPLACED:
             self._files.set_aside()
@@ -284,7 +286,7 @@ class SqliteEngine:
             return False
 
     def _detach(self) -> None:
-        """Close every connection. Another process may still write to the deleted log: a new one is begun only when the last has
+        """Close every connection. Another process may still write to the deleted log: a new one begins only when the last has
         closed it, which removes the `-shm` file."""
         with self._lock:
             self._round += 1
@@ -295,7 +297,7 @@ class SqliteEngine:
         self._writer.close()
 
     def _reuse_wal(self) -> None:
-        """On a full disk: write the log back at once, so that its space is used again before any other."""
+        """Write the log back at once, on a full disk, so that its space is used again before any other."""
         try:
             self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
         except sqlite3.Error as err:
@@ -325,7 +327,7 @@ class SqliteEngine:
                 self._commit(self._admit(batch, low=True))
                 return
             if begun and not done and is_divisible(batch):
-                # One operation failed: each by itself, so that it harms no other.
+                # One operation failed: run each by itself, so that the others succeed.
                 for item in split_batch(batch):
                     self._commit([item])
                 return
@@ -337,18 +339,18 @@ class SqliteEngine:
             item.future.set_result(value)
 
     def _confirm(self) -> None:
-        """Raise CommitUnknown if the files were taken away during a commit that SQLite believes in."""
+        """Raise CommitUnknown if the files were replaced during a commit that succeeded for SQLite."""
         if self._files.state() is FileState.INTACT:
             return
         try:
             self._require_files()
         except Exception as err:
-            # When the connection was given up, all that its log held is in the database file.
+            # When `_detach` closed the connection, all that its log held was written to the database file.
             if self._attached:
                 raise CommitUnknown(str(err)) from err
 
     def _bound_wal(self) -> None:
-        """Readers that follow each other without a gap keep SQLite from starting its log anew: wait for them, once."""
+        """Wait once for readers: an unbroken sequence of them keeps SQLite from starting its log anew."""
         try:
             size = self._wal.stat().st_size
         except OSError:
@@ -360,10 +362,10 @@ class SqliteEngine:
             try:
                 connection.execute("PRAGMA busy_timeout=250")
                 busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-                # A reader that stays must not cost a wait at each commit.
+                # A reader that stays must not delay every commit.
                 self._wal_limit = size + MAX_WAL_BYTES if busy else MAX_WAL_BYTES
             except sqlite3.Error as err:
-                log.warning("the database's log could not be cut: %s", err)
+                log.warning("the database's log could not be truncated: %s", err)
                 self._wal_limit = size + MAX_WAL_BYTES
             finally:
                 connection.execute(f"PRAGMA busy_timeout={int(self._busy * 1000)}")
@@ -385,7 +387,8 @@ class SqliteEngine:
         return self._with_reader(operation)
 
     def _with_reader(self, operation: Callable[[_SqliteTransaction], T]) -> T:
-        """On a connection that nobody else uses. They belong to no thread: threads come and go with the runs."""
+        """Run an operation on a connection that no other call uses. Connections belong to no thread: threads come and go with
+        the runs."""
         with self._lock:
             if self._closed:
                 raise StoreUnavailable("the store is closed")
@@ -411,7 +414,8 @@ class SqliteEngine:
                 self._give_back(connection, sound, begun)
 
     def _require_same_files(self) -> None:
-        """Raise StoreUnavailable, for a reader, unless the files are those that were opened, a moment ago at least."""
+        """Raise StoreUnavailable, for a reader, unless the files were those that were opened when last examined, at most 50 ms
+        ago."""
         now = time.monotonic()
         if now < self._checked_until:
             return
@@ -431,7 +435,7 @@ class SqliteEngine:
         connection.close()
 
     def check(self) -> None:
-        """Raises StoreUnavailable or StoreMismatch; StoreFull while new work is refused."""
+        """Raise StoreUnavailable or StoreMismatch if the database cannot be used; StoreFull while new work is refused."""
         self._checked_until = 0.0
         left = pending(self._with_reader(lambda tx: state(tx.connection)), migrations())
         if left:
@@ -442,13 +446,13 @@ class SqliteEngine:
             raise _disk_full(self._path)
 
     def migrate(self, tell: Callable[[Migration], object] = lambda step: None) -> list[int]:
-        """Take the steps that are left, telling each before it is taken, and give their numbers; raises StoreUnavailable and
-        StoreMismatch."""
+        """Apply the pending migrations one by one, calling `tell` before each, and return their versions; raise
+        StoreUnavailable and StoreMismatch."""
         with _translate_errors(self._path):
             return migrate(self._writer, migrations(), self._now(), tell)
 
     def close(self) -> None:
-        """Finish what is queued and close."""
+        """Finish the queued writes, then close all connections."""
         if not self._queue.close():
             return
         with self._lock:
@@ -464,7 +468,8 @@ class SqliteEngine:
 
 
 def _open_here(path: Path) -> bool:
-    """Whether this process has the database open. Closing any file descriptor of `-shm` would drop SQLite's locks on it."""
+    """Return whether this process has the database open. Closing any file descriptor of `-shm` would drop SQLite's locks on
+    it."""
     with _LOCK:
         return _OPEN[path] > 0
 
@@ -477,12 +482,12 @@ def refuse_damage(path: Path) -> None:
     if report is not None and report.good and (not path.exists() or path.stat().st_size == 0):
         raise StoreUnavailable(
             f"the database {path} is empty or gone, and {path}-wal still holds {report.good} pages of it: put the database "
-            "back, or move that file away to begin with an empty one"
+            "back, or move that file away to start with an empty one"
         )
 
 
 def explain_damage(path: Path, report: WalReport) -> str:
-    """Say what is damaged, what may be lost, and what to do."""
+    """Return what is damaged, what may be lost, and what a person should do."""
     where = "its header" if report.damaged_at == 0 else f"frame {report.damaged_at} of {report.frames}"
     return (
         f"the log {path}-wal is damaged ({where}): {report.lost_commits} commits with {report.lost_pages} pages would be lost, "
@@ -496,13 +501,13 @@ def read_wal(path: Path) -> WalReport | None:
     before: bytes | None = None
     while True:
         try:
-            # In this order: what the shared memory says was written is in the log by then.
+            # In this order, so that the log read later holds all that the shared memory names.
             shm = Path(f"{path}-shm").read_bytes() if Path(f"{path}-shm").exists() else b""
             wal = Path(f"{path}-wal").read_bytes()
         except FileNotFoundError:
             return None
         report = inspect_wal(wal, shm)
-        # A log that is written to while it is read may look damaged.
+        # A log that another process writes meanwhile may look damaged.
         if report.damaged_at is None or wal == before:
             return report
         before = wal
@@ -510,7 +515,7 @@ def read_wal(path: Path) -> WalReport | None:
 
 
 def _nothing(tx: Transaction) -> None:
-    """An operation that only makes the writer look."""
+    """Do nothing; queued to make the writer examine the files."""
 
 
 def _disk_full(path: Path) -> StoreFull:
@@ -523,10 +528,10 @@ def _with_bulk_rows(sql: str, lot: BulkRows) -> str:
 
 
 def _make_private(path: Path) -> None:
-    """Make the file for this user alone, and take the rights of others from one that is there, whatever umask and directory
-    allow. SQLite gives the mode of the file to the `-wal`, `-shm` and `-journal` that it makes beside it."""
+    """Make the file readable for this user alone, and remove the rights of others from an existing one, whatever umask and
+    directory allow. SQLite gives the mode of the file to the `-wal`, `-shm` and `-journal` that it makes beside it."""
     real = os.path.realpath(path)
-    with suppress(OSError):  # SQLite says what is wrong, and how to cure it
+    with suppress(OSError):  # opening the database will report the error
         private_files.create(Path(real))
     wide = [name for end in ("", "-wal", "-shm", "-journal") if not private_files.narrow(Path(name := real + end))]
     if wide:
@@ -534,8 +539,8 @@ def _make_private(path: Path) -> None:
 
 
 def state(connection: sqlite3.Connection) -> SchemaState:
-    """The schema that a file has. `user_version` holds the oldest version that may use it: what came before the table of
-    migrations reads that alone."""
+    """Return the state of a file's schema. `user_version` holds the oldest version that may use it: versions from before the
+    table of migrations read that alone."""
     oldest = connection.execute("PRAGMA user_version").fetchone()[0]
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema_migrations'").fetchone() is None:
         return SchemaState(version=oldest, oldest=oldest)
@@ -549,12 +554,12 @@ def migrate(
     now: int,
     tell: Callable[[Migration], object] = lambda step: None,
 ) -> list[int]:
-    """Take every step that is left, each in one transaction, and give their numbers; raises StoreMismatch."""
+    """Apply every pending migration, each in its own transaction, and return their versions; raise StoreMismatch."""
     taken: list[int] = []
     while pending(state(connection), known):
         connection.execute("BEGIN IMMEDIATE")
         try:
-            # Another process may have been first.
+            # Another process may have migrated meanwhile.
             for step in pending(state(connection), known)[:1]:
                 tell(step)
                 connection.execute(schema.TABLE)
@@ -574,7 +579,7 @@ def migrate(
 
 @contextmanager
 def _translate_errors(path: Path) -> Iterator[None]:
-    """The driver's errors in our words; none of them leaves this module."""
+    """Raise SQLite's errors as Optio's; none of them leaves this module."""
     try:
         yield
     except (sqlite3.Error, OSError, UnicodeEncodeError) as err:
@@ -587,13 +592,13 @@ def _translate_errors(path: Path) -> Iterator[None]:
 def _to_store_error(path: Path, err: BaseException) -> BaseException:
     made: BaseException
     if isinstance(err, UnicodeEncodeError):
-        made = Invalid("the text holds half of a surrogate pair, which is no character")
+        made = Invalid("the text contains a lone surrogate, which is not a character")
     elif isinstance(err, sqlite3.DataError):
-        made = Invalid(f"a value is too large to be kept: {err}")
+        made = Invalid(f"a value is too large to be stored: {err}")
     elif isinstance(err, sqlite3.IntegrityError) and err.sqlite_errorcode in _DUPLICATE_CODES:
         made = Conflict("something with this id exists already")
     elif isinstance(err, sqlite3.IntegrityError | sqlite3.InterfaceError | sqlite3.ProgrammingError):
-        return err  # a mistake of ours
+        return err  # a bug in Optio
     elif isinstance(err, sqlite3.OperationalError) and str(err).startswith(("no such table", "no such column")):
         made = StoreMismatch(f"the database {path} lacks tables of this version: run `optio db migrate`")
     elif isinstance(err, sqlite3.Error):

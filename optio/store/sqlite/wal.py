@@ -1,11 +1,11 @@
-"""Find damage in an SQLite write-ahead log (WAL): a pure function over its bytes, for `sqlite.py` and `sqlite_examine.py`.
+"""Damage in an SQLite write-ahead log (WAL): a pure analysis of its bytes, for `sqlite_store` and `examine`.
 
-SQLite's own recovery stops at the first frame that fails its checksum and drops everything behind it, without a word. That is
-right after a crash in the middle of a write, and silent loss after damage. Frames are chained: each checksum starts from the
-one stored before it (https://www.sqlite.org/fileformat2.html#walformat). So the frames behind a damaged one still prove that
-they were written after it, and a commit among them was flushed after the commit before it. Example: of frames 1-40 with a
-commit in every fourth, frame 13 fails, and 14-40 are chained: 7 commits would be lost. After a crash nothing chained lies
-behind the first bad frame, but for the one transaction that was being flushed when the power failed.
+SQLite's own recovery stops at the first frame that fails its checksum and silently drops everything behind it. That is right
+after a crash in the middle of a write, and silent loss after damage. Frames are chained: each checksum starts from the one
+stored before it (https://www.sqlite.org/fileformat2.html#walformat). So the frames behind a damaged one still prove that they
+were written after it, and a commit among them was flushed after the commit before it. Example: of frames 1-40 with a commit in
+every fourth, frame 13 fails, and 14-40 are chained: 7 commits would be lost. After a crash nothing chained lies behind the
+first bad frame, except for the one transaction that was being flushed when the power failed.
 
 The `-shm` file of a killed process tells more: its header names the last committed frame.
 """
@@ -20,16 +20,16 @@ HEADER_BYTES = 32
 FRAME_HEADER_BYTES = 24
 _MAGIC = {0x377F0682: "little", 0x377F0683: "big"}
 _PAGE_SIZES = frozenset(1 << power for power in range(9, 17))
-# Where the log does not say: SQLite's default, which Optio never changes.
+# For a log with a damaged header: SQLite's default, which Optio never changes.
 _PAGE_BYTES = 4096
 _WORD = 0xFFFFFFFF
-# Frames are summed side by side, one in each 64-bit lane of a long integer: so many at once fit the processor's cache.
+# Frames are summed side by side, one in each 64-bit lane of a long integer; this many fit the processor's cache.
 _LANES = 512
 
 
 @dataclass(frozen=True, slots=True)
 class WalReport:
-    """What a log holds. Frames count from 1; `good` is the last frame that recovery keeps, 0 for none."""
+    """The contents of a log. Frames count from 1; `good` is the last frame that recovery keeps, 0 for none."""
 
     frames: int
     good: int
@@ -43,8 +43,8 @@ class WalReport:
 
 @dataclass(frozen=True, slots=True)
 class Salvage:
-    """The newest state that a damaged log still proves: where the last version of each page begins in the log, and how many
-    pages the database has. `lost_commits` came later."""
+    """The newest state that a damaged log still proves: the position in the log of the last version of each page, and the
+    number of pages of the database. `lost_commits` came later."""
 
     pages: dict[int, int]
     size: int
@@ -88,7 +88,7 @@ class _WalFrames:
         return follows and self.is_current(place) and self.stored[place] == self.expected[place]
 
     def end(self) -> int:
-        """Frames up to the last commit that is linked."""
+        """Return the number of frames up to the last commit that is linked."""
         places = reversed(range(len(self.headers)))
         return next((place + 1 for place in places if self.is_commit(place) and self.is_linked(place)), 0)
 
@@ -155,10 +155,10 @@ def salvage_wal(wal: bytes, shm: bytes = b"") -> Salvage | None:
 
 
 def _other_page(frames: _WalFrames, place: int, most: int) -> Iterator[int]:
-    """The page of a frame that fails, if the first eight bytes of its header, and nothing else, are damaged: the checksum says
-    what they were. `most` is how many pages the database had at the most."""
+    """Yield the page of a frame that fails, assuming that the first eight bytes of its header are damaged and nothing else: the
+    checksum tells what they were. `most` is the largest number of pages that the database had."""
     stored, expected = frames.stored[place], frames.expected[place]
-    # Undo what the page's bytes make of an error in the header.
+    # Undo the effect of the page's bytes on an error in the header.
     a, b, c, d = _power(frames.page_size // 8, (2, _WORD, _WORD, 1))
     s0, s1 = stored[0] - expected[0], stored[1] - expected[1]
     first = (a * s0 + b * s1) & _WORD
@@ -185,18 +185,18 @@ def _read(wal: bytes, shm: bytes) -> _WalFrames | None:
     headers = [wal[at : at + FRAME_HEADER_BYTES] for at in range(HEADER_BYTES, HEADER_BYTES + count * step, step)]
     index, salts = _index(shm), wal[16:24]
     if not sound:
-        # A damaged header does not say which generation this is: the first two frames of one do.
+        # A damaged header does not tell the log's generation; its first two frames do.
         first = (one[8:16] for one, two in pairwise(headers) if one[8:16] == two[8:16] != bytes(8))
         salts = index.salts if index is not None else next(first, bytes(8))
     if index is not None and index.salts != salts:
         index = None  # of an older generation
-    # Behind the last frame of this generation nothing counts.
+    # Frames behind the last one of this generation are leftovers.
     headers = headers[: max((place + 1 for place in range(count) if headers[place][8:16] == salts), default=0)]
     if not headers or salts == bytes(8):
         return None
     stored = [struct.unpack(">2I", header[16:]) for header in headers]
     before = [struct.unpack_from(">2I", wal, 24), *stored]
-    # The checksum is linear: that of a frame is its own part, plus what the pairs of words make of the start.
+    # The checksum is linear: a frame's sum is its own part plus a linear function of the start value.
     a, b, c, d = _power(1 + page_size // 8, (1, 1, 1, 2))
     own = [
         each
@@ -211,7 +211,7 @@ def _read(wal: bytes, shm: bytes) -> _WalFrames | None:
 
 
 def _frame_sums(wal: bytes, order: str, page_size: int, first: int, count: int) -> list[tuple[int, int]]:
-    """The checksums of `count` frames, each started from zero."""
+    """Return the checksums of `count` frames, each started from zero."""
     step = FRAME_HEADER_BYTES + page_size
     start = HEADER_BYTES + first * step
     part = wal[start : start + count * step]
@@ -233,7 +233,7 @@ def _frame_sums(wal: bytes, order: str, page_size: int, first: int, count: int) 
 
 
 def _power(pairs: int, base: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    """What so many pairs of words make of the checksum they started from; `base` is what one pair does, or undoes."""
+    """Return what so many pairs of words make of the checksum they started from; `base` is what one pair does, or undoes."""
     result = (1, 0, 0, 1)
     while pairs:
         if pairs & 1:
@@ -259,7 +259,7 @@ def _sum(data: bytes, order: str, start: tuple[int, int]) -> tuple[int, int]:
 
 
 def _index(shm: bytes) -> _WalIndex | None:
-    """Read the header that every commit writes twice, in the machine's own byte order; None unless it is whole."""
+    """Read the header that every commit writes twice, in the machine's own byte order; None unless it is intact."""
     if len(shm) < 136 or shm[:48] != shm[48:96] or shm[12] != 1:
         return None
     order = "little" if struct.unpack_from("<I", shm)[0] == 3_007_000 else "big"
