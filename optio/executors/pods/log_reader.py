@@ -5,8 +5,9 @@ import contextlib
 import logging
 import shlex
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from typing import TypeVar
 
 from optio.executors.base import Exit
 from optio.executors.pods import exit_status
@@ -17,6 +18,7 @@ from optio.executors.pods.handle import PodHandle
 from optio.executors.pods.informer import Informer, Pod, is_agent_running, retry_until
 from optio.executors.pods.launch_script import CONTROL, LAUNCHED, LOOK, NEVER
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 # A launch that was sent says within this time that it has begun, and the time that its pod's gate may take.
 _BEGINS_S = 20.0
@@ -62,7 +64,11 @@ class PodLogReader:
                                 asyncio.get_running_loop().call_later(_FIRST_S, lambda: handle.unhear())
                                 heard = True
                             if piece.stream == "end":
-                                return await self._explained(handle, exit_status.of_end(piece.data.decode()))
+                                ended = exit_status.of_end(piece.data.decode())
+                                for stream, size in ended.sizes.items():
+                                    if size > (have := handle.spool.sizes[stream]):
+                                        await self._fill(handle, stream, size - have)
+                                return await self._explained(handle, ended)
                             if not began and (piece.stream in _FILES or piece.data == b"started"):
                                 began = True
                                 handle.begin()
@@ -125,8 +131,10 @@ class PodLogReader:
         """Follow a pod that another worker has launched."""
         began = False
         if is_agent_running(found["status"]):
-            with contextlib.suppress(Refused, Unreachable):  # the log has it, as far as it goes back
-                began = await self._caught_up(handle)
+            # A log that was rotated meanwhile tells nothing of it, not even that it is missing, before the agent prints more.
+            said = await self._asked(handle, lambda: self._caught_up(handle))
+            if said is not None:
+                began = said
                 handle.settle()
         return await self.follow(handle, found["metadata"]["annotations"][pod.MARK], began=began)
 
@@ -172,16 +180,20 @@ class PodLogReader:
     async def _fill(self, handle: PodHandle, stream: str, count: int) -> None:
         """What the kubelet has thrown away of the log is read from the agent's own file, for as long as the pod lives."""
         until = handle.spool.sizes[stream] + count
-        async for _ in retry_until(time.monotonic() + _READ_S):
-            with contextlib.suppress(Refused, Unreachable):
-                await self._copied(handle, stream, until)
-                break
-            if exit_status.of_status(self._informer.status(handle.name)) is not None or await self._is_gone(handle):
-                break
+        await self._asked(handle, lambda: self._copied(handle, stream, until))
         lost = until - handle.spool.sizes[stream]
         if lost:
             log.warning("%d bytes of %s of %s are lost", lost, stream, handle.name)
             handle.spool.add(stream, f"\n[{lost} bytes are lost]\n".encode()[:lost].ljust(lost, b"\n"))
+
+    async def _asked(self, handle: PodHandle, what: Callable[[], Awaitable[T]]) -> T | None:
+        """What a command in the pod answers, tried for as long as it lives; None if it does not."""
+        async for _ in retry_until(time.monotonic() + _READ_S):
+            with contextlib.suppress(Refused, Unreachable):
+                return await what()
+            if exit_status.of_status(self._informer.status(handle.name)) is not None or await self._is_gone(handle):
+                break
+        return None
 
     async def _copied(self, handle: PodHandle, stream: str, until: int) -> None:
         """Take what is missing up to there from the agent's file."""

@@ -767,6 +767,7 @@ def test_what_an_agent_said_is_read_to_its_end_also_when_that_breaks_off_after_i
     ready(handle)
     proxy.rule(LOG, status=503, times=None)
     proxy.cut(LOG)
+    proxy.cut(LAUNCH)  # which brings the first output, too
     eventually(lambda: (api.pod(name) or {})["status"]["phase"] in ("Succeeded", "Failed"), what="the end of the agent")
 
     proxy.clear()
