@@ -1,4 +1,4 @@
-"""One namespace of a cluster: the few requests that pods need. Everything here belongs to one event loop."""
+"""A client for one namespace of a cluster: the few requests that pods need. All objects here belong to one event loop."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ _WATCH_S, _WATCH_SILENCE_S = 20, 25.0
 _AT_ONCE = 32
 # A list comes in parts of so many pods: neither side holds all of a large one as text at once.
 _PAGE = 500
-# What the API server leaves out is neither encoded, nor sent, nor read.
+# Metadata alone: what the API server leaves out is neither encoded, nor sent, nor read.
 _ALL, _META = "application/json", "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 _LEASES = "/apis/coordination.k8s.io/v1"
 _NETWORKING = "/apis/networking.k8s.io/v1"
@@ -37,7 +37,8 @@ Labels = Mapping[str, str | None]
 
 
 class Refused(OptioError):
-    """The API server said no. `status` is HTTP's; `wait` is how long it wants to be left alone, in seconds."""
+    """An error answer of the API server. `status` is the HTTP status; `wait` is how many seconds to wait before the next
+    request, if the server says so."""
 
     def __init__(self, status: int, message: str, wait: float | None = None) -> None:
         super().__init__(message)
@@ -45,16 +46,16 @@ class Refused(OptioError):
 
     @property
     def temporary(self) -> bool:
-        """Whether the same may be granted later."""
+        """Return whether the same request may succeed later."""
         return self.status in (401, 408, 429) or self.status >= 500
 
 
 class Unreachable(OptioError):
-    """Nobody answered, or the answer broke off."""
+    """Raised when the API server does not answer, or an answer breaks off."""
 
 
 class Cluster:
-    """Made in the loop that uses it; raises SettingsError when there is no cluster that could be asked."""
+    """A client of the API server, created in the loop that uses it. Raises SettingsError if no cluster is configured."""
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
@@ -84,20 +85,19 @@ class Cluster:
         self._asking, self._running = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
 
     async def close(self) -> None:
-        """Drop all connections."""
         await self._streams.aclose()
         await self._http.aclose()
         await self._execs.aclose()
 
     def now(self) -> datetime:
-        """The cluster's time, by the last answer."""
+        """Return the cluster's time, estimated from its last answer."""
         return datetime.now(UTC) + self._ahead
 
     def _path(self, *rest: str, api: str = "/api/v1") -> str:
         return "/".join((api, "namespaces", self._namespace, *rest))
 
     async def ask(self, method: str, path: str, body: Any = None, *, accept: str = _ALL, **params: str) -> dict[str, Any]:
-        """Any request; raises Refused and Unreachable."""
+        """Send any request and return the answer. Raises Refused and Unreachable."""
         content = None if body is None else json.dumps(body).encode()
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         headers = {"Content-Type": kind, "Accept": accept}
@@ -114,11 +114,11 @@ class Cluster:
         return found
 
     async def namespace(self) -> dict[str, Any]:
-        """The namespace itself; its UID is the cluster's word for a place."""
+        """Return the namespace object; its UID identifies the place of agents."""
         return await self.ask("GET", self._path())
 
     async def pod(self, name: str) -> dict[str, Any] | None:
-        """The pod, or None."""
+        """Return the pod, or None if there is none of this name."""
         return await self._maybe(self._path("pods", name))
 
     async def _maybe(self, path: str) -> dict[str, Any] | None:
@@ -130,21 +130,22 @@ class Cluster:
             raise
 
     async def patch(self, name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """The pod with these changes (RFC 7396); raises Refused 409 if it is not of the version that they name."""
+        """Return the pod with these changes (RFC 7396). Raises Refused 409 if the pod no longer has the version that they
+        name."""
         return await self.ask("PATCH", self._path("pods", name), changes)
 
     async def create_policy(self, policy: Mapping[str, Any]) -> None:
-        """A NetworkPolicy of networking.k8s.io/v1; raises Refused 409 if there is one of this name."""
+        """Create a NetworkPolicy (networking.k8s.io/v1). Raises Refused 409 if there is one of this name."""
         await self.ask("POST", self._path("networkpolicies", api=_NETWORKING), policy)
 
     async def policies(self, labels: Labels) -> list[dict[str, Any]]:
-        """All NetworkPolicies with these labels."""
+        """Return all NetworkPolicies with these labels."""
         path = self._path("networkpolicies", api=_NETWORKING)
         found: list[dict[str, Any]] = (await self.ask("GET", path, labelSelector=_selector(labels)))["items"]
         return found
 
     async def delete_policy(self, name: str) -> None:
-        """It may be gone already."""
+        """Delete a NetworkPolicy, which may be gone already."""
         try:
             await self.ask("DELETE", self._path("networkpolicies", name, api=_NETWORKING))
         except Refused as err:
@@ -152,23 +153,23 @@ class Cluster:
                 raise
 
     async def lease(self, name: str) -> dict[str, Any] | None:
-        """A lease of coordination.k8s.io/v1, or None."""
+        """Return a Lease (coordination.k8s.io/v1), or None."""
         return await self._maybe(self._path("leases", name, api=_LEASES))
 
     async def create_lease(self, lease: Mapping[str, Any]) -> dict[str, Any]:
-        """As it was made; raises Refused 409 if somebody was sooner."""
+        """Create a Lease and return it. Raises Refused 409 if somebody else was sooner."""
         return await self.ask("POST", self._path("leases", api=_LEASES), lease)
 
     async def replace_lease(self, lease: Mapping[str, Any]) -> dict[str, Any]:
-        """As it is now; raises Refused 409 if it is not of the version that is given any more."""
+        """Replace a Lease and return it. Raises Refused 409 if the given version is no longer the current one."""
         return await self.ask("PUT", self._path("leases", lease["metadata"]["name"], api=_LEASES), lease)
 
     async def create(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        """The pod as it was made."""
+        """Create a pod and return it as the cluster has it."""
         return await self.ask("POST", self._path("pods"), manifest)
 
     async def delete(self, name: str, uid: str, grace_s: int | None = None, *, version: str | None = None) -> None:
-        """This very pod, which may be gone already; with `version` only if it has not changed since."""
+        """Delete exactly this pod, which may be gone already; with `version`, only if it has not changed since."""
         conditions = {"uid": uid} if version is None else {"uid": uid, "resourceVersion": version}
         options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": conditions}
         if grace_s is not None:
@@ -180,8 +181,8 @@ class Cluster:
                 raise
 
     async def pods(self, labels: Labels, *, meta: bool = False) -> tuple[list[dict[str, Any]], str]:
-        """Return all pods with these labels (of `meta` only their metadata), and the version to watch from. Raises Refused 410
-        when they change so fast that the parts of one list cannot be had."""
+        """Return all pods with these labels (with `meta` only their metadata), and the version to watch from. Raises Refused
+        410 if they change so fast that the parts of one list cannot be fetched."""
         items: list[dict[str, Any]] = []
         params = {"labelSelector": _selector(labels), "limit": str(_PAGE)}
         while True:
@@ -199,8 +200,8 @@ class Cluster:
     async def watch(
         self, labels: Labels, version: str, *, meta: bool = False
     ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
-        """Yield (kind of change, pod) from a version on, for a while; a pod that comes to have these labels is added, one that
-        has them no more is deleted. Raises Refused 410 when the version is too old."""
+        """Yield (kind of change, pod) from a version on, for a while. A pod that gets these labels is added, one that loses
+        them is deleted. Raises Refused 410 if the version is too old."""
         params = {
             "watch": "true",
             "labelSelector": _selector(labels),
@@ -221,7 +222,7 @@ class Cluster:
                     yield event["type"], event["object"]
 
     async def log(self, name: str, container: str, *, follow: bool) -> AsyncGenerator[bytes, None]:
-        """The bytes of a pod's log from the first that is kept."""
+        """Yield the bytes of a pod's log from the first one that is kept."""
         params = {"container": container, **({"follow": "true"} if follow else {})}
         async with aclosing(self._stream(self._path("pods", name, "log"), params)) as chunks:
             async for chunk in chunks:
@@ -251,8 +252,8 @@ class Cluster:
         within: float | None = _ANSWER_S,
         hear: exec.Hear | None = None,
     ) -> tuple[int, bytes]:
-        """(exit code, output) of a command inside the pod that reads `data`: see `exec.run`. What may last (`within` is None)
-        does not count among those that are run at once: whoever begins it has few."""
+        """Run a command in the pod with `data` as its input. Return (exit code, output): see `exec.run`. A command that may
+        last (`within` is None) does not count towards the limit of concurrent commands, because callers have few of them."""
         path = self._path("pods", name, "exec")
         try:
             async with self._running if within is not None else contextlib.nullcontext(), asyncio.timeout(within):

@@ -1,6 +1,6 @@
-"""Why a pod does not start: said to whoever waits for it, and when its run had better wait in the queue.
+"""Reasons why a pod does not start, for the run's log and for the decision to return its run to the queue.
 
-For the `Starter`. Nothing here asks the cluster anything: what is looked at is what a watch or an answer has told.
+Used by `Starter`. Nothing here sends requests: it reads what a watch or an answer has reported.
 """
 
 import re
@@ -14,9 +14,9 @@ from optio.executors.pods.handle import PodHandle
 from optio.model.pool import parse_quantity
 from optio.model.room import Delay
 
-# The scheduler says that no node has room a moment before one has it, as well.
+# The scheduler also reports a lack of room a moment before a node has room.
 _SAID_AFTER_S = 2.0
-# Most pods run by then; of those that do not, one wants to know what is going on.
+# Most pods run by then; for the others the log says what they wait for.
 _SLOW_S = 8.0
 # A cluster autoscaler looks for pods without a node every ten seconds: it is to see this one.
 _ROOM_S = 15.0
@@ -24,7 +24,7 @@ _QUOTA = re.compile(r"exceeded quota: .*?requested: (?P<requested>.*?), used: .*
 
 
 class Delays:
-    """Those of one pod. `start_s` is how long it may take to start."""
+    """The delays of one pod. `start_s` is how long it may take to start."""
 
     def __init__(self, handle: PodHandle, start_s: float) -> None:
         self._handle, self._start_s = handle, start_s
@@ -32,7 +32,8 @@ class Delays:
         self._reason: str | None = None
 
     def look(self, status: Mapping[str, Any]) -> Delay | None:
-        """Say what holds the pod up, as its status has it; why there is no room for it, when that has lasted."""
+        """Report what delays the pod, by its status. Return a delay without room once that has lasted for a while, else
+        None."""
         now, found = time.monotonic(), exit_status.held_up(status)
         reason = None if found is None else found[0]
         if reason != self._reason:
@@ -50,7 +51,7 @@ class Delays:
         return None
 
     def no_room(self, status: Mapping[str, Any]) -> Delay | None:
-        """Why no node takes the pod; None if that is not why it does not start."""
+        """Return why no node takes the pod, or None if something else delays it."""
         words = exit_status.unscheduled(status)
         if not words:
             return None
@@ -62,8 +63,8 @@ class Delays:
 
 
 def full_quota(said: str, start_s: float) -> Delay | None:
-    """That the namespace's quota is full, if that is what the API server has refused a pod for; with patience where the pod
-    alone asks for more than the quota has."""
+    """Return a delay if the API server has refused a pod because the namespace's quota is full, else None. If the pod alone
+    exceeds the quota, the delay has patience."""
     if "exceeded quota" not in said:
         return None
     found = _QUOTA.search(said)
@@ -77,7 +78,8 @@ def full_quota(said: str, start_s: float) -> Delay | None:
 
 
 def _exceeds(requested: str, limited: str) -> bool:
-    """`requests.cpu=300m,pods=1` against `pods=2,requests.cpu=100m`. A quota of nothing closes a namespace for a while."""
+    """Return whether a request such as `requests.cpu=300m,pods=1` exceeds limits such as `pods=2,requests.cpu=100m`. A limit of
+    zero is left out: it closes a namespace for a while."""
     limits = _quantities(limited)
     return any(0 < limits.get(name, 0) < value for name, value in _quantities(requested).items())
 

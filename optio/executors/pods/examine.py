@@ -1,6 +1,7 @@
-"""Can runs be pods of this cluster? What a worker's identity may do there, what admission says of its pods, their way out.
+"""Checks for `optio doctor` whether runs can be pods of this cluster: the permissions of a worker's identity, the admission of
+its pods, and the network.
 
-Nothing is made and nothing is changed: permissions are asked for, and the pod of an attempt is sent as a dry run.
+Nothing is created or changed: permissions are queried, and the pod of an attempt is sent as a dry run.
 """
 
 import asyncio
@@ -52,7 +53,7 @@ _LEVEL = "pod-security.kubernetes.io/enforce"
 
 
 def examine(settings: PodSettings) -> Iterator[ProbeResult]:
-    """Look; raises SettingsError when no cluster is configured."""
+    """Yield the results of all checks. Raises SettingsError if no cluster is configured."""
 
     async def look() -> list[ProbeResult]:
         cluster = Cluster(settings.namespace)
@@ -95,7 +96,7 @@ async def _who(cluster: Cluster) -> str:
 
 
 async def _may(cluster: Cluster, namespace: str, group: str, resource: str, verb: str) -> bool:
-    """Whether this identity may do that; an empty namespace is all of them."""
+    """Return whether this identity may use the verb on the resource; an empty namespace means all namespaces."""
     name, _, sub = resource.partition("/")
     attributes = {"namespace": namespace, "group": group, "resource": name, "subresource": sub, "verb": verb}
     body = {
@@ -142,7 +143,7 @@ async def _permissions(cluster: Cluster, namespace: str, who: str) -> AsyncItera
 
 
 def _own() -> str | None:
-    """The namespace of the pod that we are, if we are one."""
+    """Return the namespace of the pod that this process runs in, or None outside of a cluster."""
     try:
         return _ACCOUNT.read_text().strip() or None
     except OSError:
@@ -176,7 +177,7 @@ async def _admission(cluster: Cluster, settings: PodSettings) -> ProbeResult:
     except LaunchFailed as err:
         return ProbeResult("admission", WARNING, "no pod was tried", str(err))
     except Refused as err:
-        hint = f"look at what {settings.namespace} has of quotas, limit ranges and admission policies, and at OPTIO_POD_*"
+        hint = f"check the quotas, limit ranges and admission policies of {settings.namespace}, and OPTIO_POD_*"
         return ProbeResult("admission", ERROR, f"the pod of a run would be refused: {err}", hint)
     return ProbeResult("admission", OK, "the pod of a run would be admitted (tried without making one)")
 
@@ -211,7 +212,8 @@ def _closes_all(spec: Mapping[str, Any]) -> bool:
 
 
 async def _proxy(cluster: Cluster, proxy: Proxy) -> ProbeResult:
-    """By the cluster's API, where that may be asked; else by name, which only a pod can."""
+    """Check the egress proxy through the cluster's API, if that is allowed, else by resolving its name, which works only in a
+    pod."""
     if proxy.address is not None:
         return ProbeResult(
             "egress", OK, f"the proxy is {proxy.address}:{proxy.port} by OPTIO_KUBE_EGRESS; only a pod could try it"
@@ -230,7 +232,7 @@ async def _proxy(cluster: Cluster, proxy: Proxy) -> ProbeResult:
             )
         return ProbeResult("egress", OK, f"the Service {proxy.host} has the proxy's port {proxy.port} and the canary's")
     if _own() is None:
-        return ProbeResult("egress", WARNING, f"{proxy.host} cannot be looked at from here", "run this inside the worker's pod")
+        return ProbeResult("egress", WARNING, f"{proxy.host} cannot be checked from here", "run this inside the worker's pod")
     try:
         found = await asyncio.to_thread(socket.getaddrinfo, proxy.host, proxy.port, type=socket.SOCK_STREAM)
     except OSError as err:

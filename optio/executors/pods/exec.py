@@ -1,4 +1,4 @@
-"""A command inside a pod, by the API's subprotocol v5.channel.k8s.io: the first byte of a message is its channel."""
+"""Commands inside a pod, by the API's subprotocol v5.channel.k8s.io: the first byte of a message is its channel."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ Hear = Callable[[bytes], None]
 
 
 class NotStarted(Exception):
-    """The command was not begun. `status` is HTTP's."""
+    """Raised when the command was not begun. `status` is the HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -28,9 +28,10 @@ class NotStarted(Exception):
 async def run(
     http: httpx2.AsyncClient, path: str, container: str, command: Sequence[str], data: bytes | Later, hear: Hear | None = None
 ) -> tuple[int, bytes]:
-    """(exit code, output) of a command that reads `data`. What comes later, however late, is asked for when the command has
-    said something; when that raises, or this is cancelled, the command's input ends. `hear` gets the output as it comes, and
-    what is returned is the first of it. Raises NotStarted, TimeoutError, and what httpx2 and `data` raise."""
+    """Run a command that reads `data`, and return (exit code, output). If `data` is a function, it is awaited when the command
+    has printed something, and may take any time; if it raises, or this is cancelled, the command's input ends. `hear` gets the
+    output as it comes; the returned output is the first of it. Raises NotStarted, TimeoutError, and what httpx2 and `data`
+    raise."""
     params = {"container": container, "stdin": "true", "stdout": "true", "command": list(command)}
     output, code = bytearray(), None
     try:
@@ -68,7 +69,8 @@ async def run(
 
 
 async def _before_the_end(data: Awaitable[bytes], word: Awaitable[int | None]) -> tuple[int | None, bytes]:
-    """(None, the data), or (exit code, nothing) of a command that has ended meanwhile; raises what either raises."""
+    """Return (None, data), or (exit code, empty) if the command has ended before the data was there. Raises what either
+    raises."""
     made, said = asyncio.ensure_future(data), asyncio.ensure_future(word)
     try:
         await asyncio.wait({made, said}, return_when=asyncio.FIRST_COMPLETED)
@@ -86,7 +88,7 @@ def _only(group: BaseExceptionGroup) -> BaseException:
 
 
 def _code(status: bytes) -> int:
-    """By a `meta/v1` Status."""
+    """Return the exit code in a `meta/v1` Status."""
     said = json.loads(status)
     if said["status"] == "Success":
         return 0

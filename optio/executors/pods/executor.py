@@ -1,6 +1,6 @@
-"""The Kubernetes executor: a pod for each attempt, found by its name again, so a worker can die at any moment.
+"""The Kubernetes executor: one pod for each attempt, found again by its name, so a worker can die at any moment.
 
-One thread has the event loop with everything that talks to the cluster; workers' threads hold handles.
+One thread runs the event loop with everything that talks to the cluster; workers' threads hold handles.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ _STOP_S = 30.0
 _FIND_S = 90.0
 _STARTS_S = 15.0
 _NO_LABEL = re.compile(r"[^a-z0-9-]+")
-_LEAVES = "this worker lets go of the cluster"
+_LEAVES = "this worker is stopping"
 # Renewals of a worker's pods come due together, and have most of the orphan timeout: so few at a time, beside the launches.
 _MAX_RENEWING, _MAX_OWNED_AGE_S = 8, 5.0
 # A node says within this time that a container has ended, also when twenty others of its pods begin and end meanwhile. A pod of
@@ -58,7 +58,7 @@ _ENDED_S = 10.0
 
 
 class PodExecutor:
-    """Agents as pods of one namespace. `start_s` is how long a pod may take until its container runs."""
+    """The executor of one namespace. `start_s` is how long a pod may take until its container runs."""
 
     def __init__(self, settings: PodSettings, programs: Mapping[str, str], *, start_s: float = 300.0) -> None:
         self._settings = settings
@@ -96,8 +96,8 @@ class PodExecutor:
         self._forever = [asyncio.create_task(work) for work in forever]
 
     def _call(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float = _PATIENCE_S) -> T:
-        """Do it in the loop, for a worker's thread. The first one opens the cluster: a server never needs it. Raises
-        Unreachable, beside what the work raises."""
+        """Run a coroutine in the loop, for a worker's thread. The first call opens the cluster, because a server never needs
+        it. Raises Unreachable, and what the coroutine raises."""
         with self._starting:
             if self._closed_for_good:
                 raise Unreachable(_LEAVES)
@@ -120,8 +120,8 @@ class PodExecutor:
     # Executor
 
     def place(self) -> str:
-        """See `Executor.place`. A team's has the name of its namespace: where the policy has moved a task, an agent may be left
-        in the old namespace; in one of the same name that was made anew there is none."""
+        """Return a name for this namespace and installation. A team's place includes the namespace, so that an agent left in an
+        old namespace is not looked for in a new one."""
         directory = f"kubernetes:{self._settings.namespace}" if self._settings.is_team else "kubernetes"
         try:
             return f"{directory}/{self._call(lambda: self._cluster.namespace())['metadata']['uid']}/{self._settings.install}"
@@ -131,33 +131,29 @@ class PodExecutor:
             raise StoreUnavailable(message, temporary=temporary) from err
 
     def clock(self) -> float:
-        """See `Executor.clock`."""
         return uptime()
 
     def program(self, runtime: str) -> str:
-        """See `Executor.program`. It is looked for on the image's PATH, when it starts."""
+        """Return the name of the program, which is looked up on the image's PATH when the agent starts."""
         return self._programs[runtime]
 
     def start(self, launch: Launch) -> Handle:
-        """See `Executor.start`. The pod is made and launched by the loop: what goes wrong there is how the attempt ends."""
+        """Start a launch. The loop makes the pod: an error there is the end of the attempt."""
         settings = self._fenced()
         execve.check_launch(launch.argv, environment(launch, pod.way_out(launch.environment, settings)))
         wanted = pod.attempt_pod(launch, settings, secrets.token_hex(8), self._me)
         return self._call(lambda: self._begin(launch, settings, wanted))
 
     def find(self, run_id: str, attempt: int) -> Handle | None:
-        """See `Executor.find`."""
         try:
             return self._call(lambda: self._found(run_id, attempt), _FIND_S + _PATIENCE_S)
         except (Refused, Unreachable) as err:
             raise StoreUnavailable(f"the pods of {self._settings.namespace} cannot be looked at: {err}") from err
 
     def prepare(self) -> None:
-        """See `Executor.prepare`."""
+        """Do nothing: the first call opens the cluster, and pods are prepared by pools."""
 
     def keep_warm(self, wanted: Sequence[WarmDemand]) -> None:
-        """See `Executor.keep_warm`."""
-
         if wanted or hasattr(self, "_cluster"):
             try:
                 settings = self._fenced()
@@ -167,18 +163,15 @@ class PodExecutor:
 
                 self._call(keep)
             except OptioError as err:
-                log.warning("no pods can be kept ready: %s", err)
+                log.warning("pools cannot be updated: %s", err)
 
     def pools(self) -> list[Pool] | None:
-        """See `Executor.pools`."""
-
         async def state() -> list[Pool] | None:
             return self._pools.state()
 
         return self._call(state) if hasattr(self, "_cluster") else None
 
     def attempts(self) -> list[tuple[str, int]]:
-        """See `Executor.attempts`."""
         try:
             labels = {**pod.selector(self._settings), pod.RUN: None}
             found, _ = self._call(lambda: self._cluster.pods(labels, meta=True))
@@ -192,42 +185,37 @@ class PodExecutor:
         return [(labels[pod.RUN], int(labels[pod.ATTEMPT])) for labels in marked]
 
     def keep(self, run_id: str, attempt: int, seconds: float) -> KeptAttempt:
-        """See `Executor.keep`."""
         try:
             return self._call(lambda: self._kept(run_id, attempt, timedelta(seconds=seconds)))
         except (Refused, Unreachable) as err:
-            return KeptAttempt(False, f"its pod does not stay for a look: {err}")
+            return KeptAttempt(False, f"its pod is not kept: {err}")
 
     def remove(self, run_id: str, attempt: int) -> None:
-        """See `Executor.remove`."""
         with contextlib.suppress(Refused, Unreachable):
             self._call(lambda: self._swept(run_id, attempt))
 
     def notes(self, environment: Environment) -> list[str]:
-        """See `Executor.notes`. What it cannot apply it refuses."""
+        """Return nothing: this executor refuses tasks whose environment it cannot apply."""
         return []
 
     def examine(self) -> Iterable[ProbeResult]:
-        """See `Executor.examine`. The cluster is examined by `examine.py`."""
+        """Return nothing: the cluster is checked by `examine.py`."""
         return ()
 
     def not_applied(self, names: Iterable[str]) -> list[str]:
-        """See `Executor.not_applied`."""
         return isolation.notes("kubernetes", names)
 
     def private(self, environment: Environment) -> Iterable[str]:
-        """See `Executor.private`."""
         try:
             return pod.credentials(environment, self._settings)
         except LaunchFailed:  # no pod with such a list is ever made
             return ()
 
     def refusal_hint(self, line: bytes) -> str | None:
-        """See `Executor.refusal_hint`. What a pod refuses is the same for each, and documented."""
+        """Return None: refusals in pods are the same for all tasks, and documented."""
         return None
 
     def close(self) -> None:
-        """See `Executor.close`."""
         with self._starting:
             self._closed_for_good = True
         for call in list(self._calls):
@@ -308,8 +296,8 @@ class PodExecutor:
     # Found again
 
     async def _found(self, run_id: str, attempt: int) -> PodHandle | None:
-        """Return the grip on the pod that was launched. One that was not is taken away. None when there is none any more, and
-        the attempt is given up: nobody starts it late."""
+        """Return the handle of the pod that was launched. A pod without a launch is removed. Return None if there is none, and
+        the attempt is then given up, so that no worker starts it late."""
         last: Exception | None = None
         refused_since: float | None = None
         given_up = False
@@ -343,15 +331,15 @@ class PodExecutor:
         raise Unreachable(f"the pod of {run_id}-{attempt} does not go away: {last or 'it is still there'}")
 
     async def _candidates(self, run_id: str, attempt: int) -> list[dict[str, Any]]:
-        """Return pods that may have this launch: the one that was made for it, or those that were claimed for it."""
+        """Return the pods that may have this launch: the one made for it, or those claimed for it."""
         found = await self._cluster.pod(self._name(run_id, attempt))
         if found is not None and self._is_ours(found["metadata"].get("labels", {})):
             return [found]
         return [each for each in await self._named(run_id, attempt) if self._is_ours(each["metadata"]["labels"])]
 
     def _may_live(self, found: Pod) -> bool:
-        """Whether an agent may still be in a pod that is on its way out: its node may only be out of reach. It is waited for
-        until the agent would have ended itself, as an orphan."""
+        """Return whether an agent may still run in a pod that is being deleted: its node may only be unreachable. Such a pod is
+        waited for until the agent would have ended itself as an orphan."""
         if not any("running" in (each.get("state") or {}) for each in found["status"].get("containerStatuses") or ()):
             return False
         over = datetime.fromisoformat(found["metadata"]["deletionTimestamp"])
@@ -373,9 +361,9 @@ class PodExecutor:
         return (await self._cluster.pods(labels))[0]
 
     async def _was_launched(self, found: Pod) -> bool | None:
-        """Return whether the pod has its launch; None if it cannot be asked now, for its container does not run, as far as is
-        known. A launch comes as soon as the container answers, which the pod's status tells later: the pod itself is asked,
-        unless it can have no container yet. Raises Unreachable."""
+        """Return whether the pod has its launch, or None if it cannot be asked now because its container does not seem to run.
+        A launch comes as soon as the container answers, before the pod's status says so: the pod itself is asked, unless it can
+        have no container yet. Raises Unreachable."""
         status = found.get("status", {})
         if exit_status.of_status(status) is not None:
             return True
@@ -400,12 +388,12 @@ class PodExecutor:
                 meta, until = each["metadata"], self._cluster.now() + span
                 await self._cluster.patch(meta["name"], pod.kept(until))
                 look = f"kubectl -n {meta['namespace']} exec -it {meta['name']} -c {pod.CONTAINER} -- /bin/sh"
-                told = f"its pod stays for a look until {until:%Y-%m-%d %H:%M:%S} UTC (environment.keepFailed): {look}"
+                told = f"its pod is kept until {until:%Y-%m-%d %H:%M:%S} UTC (environment.keepFailed): {look}"
                 return KeptAttempt(True, told)
-        return KeptAttempt(False, "its pod does not stay for a look: its container has ended")
+        return KeptAttempt(False, "its pod is not kept: its container has ended")
 
     def _drop_expired(self, kept: Sequence[Pod]) -> None:
-        """Take away pods that have stayed for long enough, whoever made them."""
+        """Delete pods that have been kept for long enough, whoever made them."""
         for each in kept:
             meta, until = each["metadata"], pod.kept_until(each)
             if until is not None and until < self._cluster.now():
@@ -415,7 +403,7 @@ class PodExecutor:
     # What handles ask for
 
     def _asked(self, handle: PodHandle, what: str) -> None:
-        """From any thread."""
+        """Schedule the request of a handle in the loop; may be called from any thread."""
         work: dict[str, Callable[[PodHandle], Coroutine[Any, Any, None]]] = {
             "stop": self._stopped,
             "renew": self._renewed,
@@ -434,7 +422,7 @@ class PodExecutor:
             handle.spool.close()  # the executor is closed: the next owner looks after the pod
 
     async def _stopped(self, handle: PodHandle) -> None:
-        """Tell the supervisor, which tells the agent. Who has not launched it yet sees that it is not wanted any more."""
+        """Tell the supervisor, which tells the agent. A starter that has not launched it yet sees `stopping`."""
         handle.stopping.set()
         if not handle.launched:
             return
@@ -495,12 +483,12 @@ class PodExecutor:
                 await self._swept(handle.run_id, handle.attempt)
 
     async def _swept(self, run_id: str, attempt: int) -> None:
-        """End what there is of an attempt."""
+        """Remove all pods of an attempt."""
         for each in await self._named(run_id, attempt):
             await self._removed(each["metadata"]["name"], each["metadata"]["uid"])
 
     async def _removed(self, name: str, uid: str) -> None:
-        """Take away a pod of ours, in good order if its agent still runs."""
+        """Delete a pod of this installation, gracefully if its agent still runs."""
         async for _ in retry_until(time.monotonic() + 60):
             with contextlib.suppress(Refused, Unreachable):
                 over = exit_status.of_status(self._informer.status(name)) is not None

@@ -1,4 +1,4 @@
-"""What a pod's status says of its attempt, where its supervisor said nothing."""
+"""Reading of a pod's status: how its attempt ended if the supervisor said nothing, and why a pod does not start. Pure."""
 
 import json
 import re
@@ -25,8 +25,8 @@ _BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*": ErrImagePull: ')
 
 
 def of_end(text: str, *, oom: bool = False) -> Exit:
-    """Read the supervisor's last words. An attempt that fails after the kernel has killed a process of its container for memory
-    (the words count them; `oom` is the kubelet's word for it) ends for want of memory, whatever its exit code."""
+    """Parse the supervisor's last words. An attempt that fails after the kernel has killed a process of its container for
+    memory (the words count them; `oom` is the kubelet's report) ends for lack of memory, whatever its exit code."""
     said = json.loads(text)
     code = said["code"]
     oom = (oom or said.get("oom", 0) > 0) and code != 0 and not said["stopped"]
@@ -45,14 +45,14 @@ def of_end(text: str, *, oom: bool = False) -> Exit:
 
 
 def with_limit(ended: Exit, memory: str | None) -> Exit:
-    """The same end; of an attempt that needs more memory with the limit that it had."""
+    """Return the same end, with the memory limit in the message if it ended for lack of memory."""
     if ended.reason != "oom" or memory is None:
         return ended
     return replace(ended, message=f"it used more memory than its limit, {memory}: {_MORE_MEMORY}")
 
 
 def of_status(status: Status) -> Exit | None:
-    """How a pod ended that is no more running; None while it may still say so itself."""
+    """Return how a pod ended that no longer runs, or None while its supervisor may still say so itself."""
     container = _container(status)
     terminated = (container.get("state") or {}).get("terminated") or {}
     if status.get("phase") not in ("Succeeded", "Failed") and not terminated:
@@ -86,7 +86,8 @@ def _why(status: Status, terminated: Status) -> tuple[str | None, str, bool]:
 
 
 def of_start(status: Status) -> tuple[str, str, bool] | None:
-    """Why a pod does not start: (reason, sentence, whether a later attempt may help); None if it may just take its time."""
+    """Return (reason, sentence, whether a later attempt may help) if the pod will not start, or None if it may only need
+    time."""
     for each in status.get("containerStatuses") or ():
         waiting = (each.get("state") or {}).get("waiting") or {}
         reason, message = waiting.get("reason", ""), waiting.get("message", "")
@@ -96,14 +97,14 @@ def of_start(status: Status) -> tuple[str, str, bool] | None:
 
 
 def slow(status: Status) -> tuple[str, str]:
-    """Why a pod has not started in time: (reason, sentence)."""
+    """Return (reason, sentence) for a pod that has not started in time."""
     waiting = _waiting(status)
     found = held_up(status)
     return found or ("start_timeout", f"the pod did not start: {waiting.get('message') or preparing(status)}")
 
 
 def held_up(status: Status) -> tuple[str, str] | None:
-    """What keeps a pod from starting: (reason, sentence with the cure); None if it may just take its time."""
+    """Return (reason, sentence with the cure) for what delays a pod, or None if it may only need time."""
     waiting = _waiting(status)
     if waiting.get("reason") in _NOT_PULLED:
         # The same words again, each time that it is tried.
@@ -115,7 +116,7 @@ def held_up(status: Status) -> tuple[str, str] | None:
 
 
 def preparing(status: Status) -> str:
-    """What its node is doing, in the cluster's word."""
+    """Return what the pod's node is doing, in the cluster's own word."""
     return str(_waiting(status).get("reason") or status.get("phase"))
 
 
@@ -125,7 +126,7 @@ def _waiting(status: Status) -> Status:
 
 
 def disrupted(status: Status) -> str | None:
-    """That the cluster has ended the pod, to free or to save the node; None when it has not."""
+    """Return a sentence if the cluster has ended the pod to free or to save the node, else None."""
     found = _condition(status, "DisruptionTarget")
     if status.get("reason") != "Evicted" and found is None:
         return None
@@ -134,7 +135,7 @@ def disrupted(status: Status) -> str | None:
 
 
 def unscheduled(status: Status) -> str:
-    """Why no node takes the pod, and the cure; empty when one does, or may."""
+    """Return why no node takes the pod, with the cure; empty if one does, or may."""
     found = _condition(status, "PodScheduled", "False")
     # A pod with a scheduling gate waits for whoever put the gate there, such as a queue.
     if found is None or found.get("reason") == "SchedulingGated":
@@ -149,12 +150,11 @@ def unscheduled(status: Status) -> str:
 
 
 def is_unsuitable(said: str) -> bool:
-    """Whether the scheduler says that no node would take the pod even if all others went."""
+    """Return whether the scheduler says that no node would take the pod even if all others went."""
     return "Preemption is not helpful" in said and "No preemption victims" not in said
 
 
 def _container(status: Status) -> Status:
-    """The agent's, which is not the only one."""
     found: Status = next((c for c in status.get("containerStatuses") or () if c.get("name", "agent") == "agent"), {})
     return found
 

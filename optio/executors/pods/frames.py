@@ -1,4 +1,4 @@
-"""The pod's log, as the supervisor writes it -> pieces of streams. See `supervisor.sh`."""
+"""Parsing of a pod's log, as the supervisor writes it, into pieces of streams. The format is described in `supervisor.sh`."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ _MAX_HEAD_BYTES = 128
 
 
 class Piece(NamedTuple):
-    """Some bytes of a stream, which begin at this offset of it."""
+    """A piece of a stream: its bytes, and the offset in the stream at which they begin."""
 
     stream: str
     offset: int
@@ -18,9 +18,9 @@ class Piece(NamedTuple):
 
 
 class Frames:
-    """Takes the log in chunks of any size. A log that begins in the middle is searched for the next head; what is no frame is
-    passed over. So is a frame that lacks something: whoever follows a log while the kubelet rotates it may miss lines that were
-    written meanwhile, and would take the head of another frame for output. That it is missing, the next offset tells."""
+    """A parser that takes the log in chunks of any size. A log that begins in the middle is searched for the next head, and
+    bytes outside of frames are skipped. Incomplete frames are skipped too: a reader that follows a log while the kubelet
+    rotates it may miss lines, and would take the head of another frame for output. The next offset shows what is missing."""
 
     def __init__(self, mark: str) -> None:
         self._head = re.compile(rb"^" + re.escape(mark.encode()) + rb" ([oersxOER]) (\d+) (\d{1,7})\n", re.MULTILINE)
@@ -28,7 +28,7 @@ class Frames:
         self._buffer = b""
 
     def feed(self, chunk: bytes) -> Iterator[Piece]:
-        """The pieces that are whole now."""
+        """Yield the pieces that are complete now."""
         self._buffer += chunk
         while (head := self._head.search(self._buffer)) is not None:
             begin, end = head.end(), head.end() + int(head[3])
@@ -44,13 +44,13 @@ class Frames:
         self._buffer = last if len(last) < _MAX_HEAD_BYTES else b""
 
     def rest(self) -> Iterator[Piece]:
-        """What there is of a last frame whose writer has ended before it was whole."""
+        """Yield the beginning of a last frame whose writer ended before it was complete."""
         head = self._head.match(self._buffer)
         if head is not None and head[1] in (b"o", b"e", b"r") and head.end() < len(self._buffer):
             yield _piece(head, self._buffer[head.end() :])
 
     def _has_head(self, begin: int, end: int) -> bool:
-        """Whether another frame begins where this one's data should be."""
+        """Return whether another frame begins where this one's data should be."""
         at = begin - 1
         while (at := self._buffer.find(self._sign, at, end + len(self._sign) - 1)) >= 0 and at < end:
             if self._head.match(self._buffer, at + 1):

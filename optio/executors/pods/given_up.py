@@ -1,12 +1,12 @@
-"""Attempts that were given up before they began: marked in one Lease of the installation, so that nobody starts them late.
+"""Marks of attempts that were given up before they began, in one Lease of the installation, so that no worker starts them late.
 
-Used by whoever finds an attempt without a launch, and by whoever starts one. The race that a mark decides: a worker has been
-away for longer than its lease, and another one finds its run. No pod has the launch. The other one marks the attempt, then
-looks for pods once more. When the first one is back, it makes or claims its pod, then reads the marks. Each writes before it
-reads, so one of the two sees the other; where both do, the pod decides who was first (`plan.LOOK`).
+Used by whoever finds an attempt without a launch, and by whoever starts one. The race that a mark decides: worker A has been
+away for longer than its lease, and worker B finds its run. No pod has the launch. B marks the attempt, then looks for pods once
+more. When A is back, it makes or claims its pod, then reads the marks. Each writes before it reads, so one of them sees the
+other; if both do, the pod decides who was first (`launch_script.LOOK`).
 
-A mark is no pod: a namespace whose quota is full takes none. It need not last, because a worker launches nothing any more when
-its lease was not renewed for `OPTIO_ORPHAN_TIMEOUT`.
+A mark is not a pod, because a namespace whose quota is full takes none. It need not last: a worker launches nothing once its
+lease was not renewed for `OPTIO_ORPHAN_TIMEOUT`.
 """
 
 import asyncio
@@ -27,7 +27,8 @@ _MARK_TIMEOUT_S = 20.0
 
 
 class GivenUp:
-    """The marks of an installation. After `orphan_s` without a renewal no worker launches anything."""
+    """The marks of an installation. They expire after `orphan_s` and a margin, because no worker launches anything without a
+    renewal by then."""
 
     def __init__(self, cluster: Cluster, install: str, orphan_s: float) -> None:
         self._cluster, self._name = cluster, manifest.given_up_name(install)
@@ -70,6 +71,6 @@ def _key(run_id: str, attempt: int) -> str:
 
 
 def _marks(lease: Mapping[str, Any]) -> dict[str, int]:
-    """Until when each attempt is marked, in seconds of the cluster's time."""
+    """Return for each marked attempt when its mark expires, in seconds of the cluster's time."""
     found: dict[str, int] = json.loads(lease["metadata"].get("annotations", {}).get(_MARKS, "{}"))
     return found

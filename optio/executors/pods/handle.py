@@ -1,4 +1,4 @@
-"""The grip on an attempt in a pod. The loop's side puts in what the pod says; the worker's side reads and waits."""
+"""The handle of an attempt in a pod. The loop's side records what the pod says; the worker's side reads and waits."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ from optio.model.run import AgentPod
 
 
 class PodHandle:
-    """See `Handle`. `ask` passes on what the worker wants: `stop`, `renew`, `close` or `remove`."""
+    """The handle of an attempt in a pod. `ask` passes on the worker's requests: `stop`, `renew`, `close` or `remove`."""
 
     def __init__(
         self, name: str, run_id: str, attempt: int, ask: Callable[["PodHandle", str], None], *, settled: bool = True
@@ -41,59 +41,48 @@ class PodHandle:
     # The worker's side
 
     def read(self, stream: str, offset: int, limit: int) -> bytes:
-        """See `Handle.read`."""
         return self.spool.read(stream, offset, limit)
 
     def settled(self) -> bool:
-        """See `Handle.settled`."""
         return self._settled or self._exit is not None
 
     def wait(self, timeout: float) -> None:
-        """See `Handle.wait`."""
         with self._changed:
             if not self._news and self._exit is None:
                 self._changed.wait(timeout)
             self._news = False
 
     def wake(self) -> None:
-        """See `Handle.wake`."""
         with self._changed:
             self._news = True
             self._changed.notify_all()
 
     def begun(self) -> LaunchArrival | None:
-        """See `Handle.begun`."""
         return self._begun
 
     def pod(self) -> AgentPod | None:
-        """See `Handle.pod`."""
         return self._pod
 
     def delay(self) -> Delay | None:
-        """See `Handle.delay`."""
         return self._delay
 
     def exit(self) -> Exit | None:
-        """See `Handle.exit`."""
         return self._exit
 
     def renewed(self, at: float) -> None:
-        """See `Handle.renewed`."""
         self._ask(self, "renew")
 
     def stop(self) -> None:
-        """See `Handle.stop`."""
         self.stop_wanted = True
         self._ask(self, "stop")
 
     def close(self, *, remove: bool) -> None:
-        """See `Handle.close`."""
         self._ask(self, "remove" if remove else "close")
 
     # The loop's side
 
     def take(self, found: Pod) -> None:
-        """This is its pod, as the cluster has it now."""
+        """Record that this is its pod, with the state that the cluster reports now."""
         meta = found["metadata"]
         self.name, self.uid = meta["name"], meta["uid"]
         self._memory = manifest.memory_of(found)
@@ -102,12 +91,12 @@ class PodHandle:
             self.wake()
 
     def begin(self) -> None:
-        """The launch has arrived."""
+        """Record that the launch has arrived."""
         self._begun = self._begun or LaunchArrival(time.monotonic(), self.how)
         self.wake()
 
     def hear(self, data: bytes) -> None:
-        """Output that comes sooner than by the log, from its first byte on, until `unhear` is called."""
+        """Record output that comes sooner than by the log, from its first byte on."""
         at, have = self._heard, self.spool.sizes["stdout"]
         self._heard += len(data)
         if self._heard > have:
@@ -115,18 +104,18 @@ class PodHandle:
             self.wake()
 
     def tell_delay(self, delay: Delay) -> None:
-        """Its pod does not start, for this reason."""
+        """Record why the pod does not start yet."""
         if delay != self._delay:
             self._delay = delay
             self.wake()
 
     def settle(self) -> None:
-        """All that was printed before it was found is here."""
+        """Record that everything which was printed before the pod was found has arrived."""
         self._settled = True
         self.wake()
 
     def end(self, ended: Exit) -> None:
-        """Nothing more will come. The first word counts."""
+        """Record the end: nothing more will come. The first end counts."""
         with self._changed:
             self._exit = self._exit or exit_status.with_limit(ended, self._memory)
             self._changed.notify_all()

@@ -1,7 +1,7 @@
-"""Some pods of an installation as the cluster has them, chosen by their labels, by one watch.
+"""A local copy of some pods of an installation, chosen by their labels and kept current by one watch.
 
-What a watch brings is paid by the API server for each watcher. So a worker watches the pods that have its name on them
-(`manifest.WORKER`), and of the others only what it cannot do without: see `pool.py`.
+The API server pays for each watcher of an object. So a worker watches the pods that have its name on them (`manifest.WORKER`),
+and of the others only what it needs: see `pool.py`.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ _LIST_AGAIN_S = 300.0
 
 
 class Informer:
-    """`pods` by name (of `meta` only their metadata); `changed` is set whenever one is another than before, `listed` when all
-    are known."""
+    """A watch of pods. `pods` has them by name (with `meta` only their metadata); `changed` is set at each change, `listed`
+    when all are known."""
 
     def __init__(self, cluster: Cluster, labels: Labels, *, meta: bool = False) -> None:
         self._cluster, self._labels, self._meta = cluster, labels, meta
@@ -36,18 +36,18 @@ class Informer:
         self.listed = asyncio.Event()
 
     def status(self, name: str) -> Mapping[str, Any]:
-        """What the cluster says of a pod; empty when there is none."""
+        """Return the status of a pod; empty if there is none."""
         status: Mapping[str, Any] = self.pods.get(name, {}).get("status", {})
         return status
 
     def moved(self, name: str) -> asyncio.Event:
-        """Set by the next change of this pod, or by `tell`."""
+        """Return an event that the next change of this pod sets, or `tell`."""
         event = self._moved.setdefault(name, asyncio.Event())
         event.clear()
         return event
 
     async def until(self, name: str, holds: Callable[[Mapping[str, Any]], bool], timeout_s: float) -> None:
-        """Return when this holds of the pod's status, the pod is gone, or the time is over."""
+        """Wait until a condition holds for the pod's status, the pod is gone, or the time is over."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while name in self.pods and not holds(self.status(name)):
@@ -55,17 +55,17 @@ class Informer:
         self.forget(name)
 
     def tell(self, name: str) -> None:
-        """Whoever waits for this pod looks again."""
+        """Wake whoever waits for this pod."""
         if name in self._moved:
             self._moved[name].set()
 
     def forget(self, name: str) -> None:
-        """Nobody waits for it any more."""
+        """Drop the event of a pod that is no longer waited for."""
         self._moved.pop(name, None)
 
     def put(self, found: Pod) -> None:
-        """Take what an answer has told, if the watch has not told more. An answer may come after the event that its pod is
-        gone, which would bring it back until the next list."""
+        """Take in the pod of an answer, unless the watch is ahead of it. An answer may arrive after the event that its pod is
+        gone, and would bring it back until the next list."""
         if _version(found) > self._known_to:
             self._replace(found)
 
@@ -75,13 +75,14 @@ class Informer:
             self._now(name, found)
 
     def clear(self) -> None:
-        """Know nothing any more."""
+        """Forget all pods, until the next list."""
         self.pods.clear()
         self.listed.clear()
         self._known_to = 0
 
     async def run(self) -> None:
-        """Watch for ever, from where the last watch ended; all pods are listed anew when one breaks off, and now and then."""
+        """Watch for ever, from where the last watch ended. All pods are listed anew when a watch breaks off, and now and
+        then."""
         version, listed_at = "", 0.0
         async for _ in retry_until():
             try:
@@ -105,7 +106,7 @@ class Informer:
                 log.exception("the watch of pods failed")
 
     def _take(self, kind: str, each: Pod) -> None:
-        """An event, which may be an old one."""
+        """Apply an event of the watch, which may be an old one."""
         self._known_to = max(self._known_to, _version(each))
         if kind == "DELETED":
             known = self.pods.get(each["metadata"]["name"])
@@ -127,23 +128,24 @@ def _version(found: Pod) -> int:
 
 
 def _number(version: str) -> int:
-    """Kubernetes promises since 1.35 that versions can be compared; every version so far has kept to it."""
+    """Return a resource version as a number. Kubernetes promises since 1.35 that versions can be compared; every version so far
+    complies."""
     return int(version) if version.isdigit() else 0
 
 
 def is_agent_running(status: Mapping[str, Any]) -> bool:
-    """Whether the container of the agent runs."""
+    """Return whether the container of the agent runs."""
     return "running" in (container(status).get("state") or {})
 
 
 def container(status: Mapping[str, Any], name: str = "agent") -> Mapping[str, Any]:
-    """The state of one container; empty while it has none."""
+    """Return the status of one container; empty while it has none."""
     found: Mapping[str, Any] = next((c for c in status.get("containerStatuses") or () if c.get("name") == name), {})
     return found
 
 
 async def retry_until(deadline: float | None = None) -> AsyncIterator[None]:
-    """Now, and again after pauses that grow, until the time is over; whoever has what he wanted leaves."""
+    """Yield at once, and again after growing pauses, until the deadline. Leave the loop when done."""
     pause = _PAUSE_S
     while True:
         began = time.monotonic()

@@ -1,6 +1,7 @@
-"""A launch as a pod takes it: a script that writes what the supervisor reads, sent to a shell there as its input.
+"""A launch in the form that a pod takes: a script that writes the supervisor's input, sent to a shell in the pod on its
+standard input.
 
-Nothing of it stands in the pod's specification, in an argument or in the environment of a process that others can see.
+Nothing of it appears in the pod's specification, in an argument, or in the environment of a process that others can see.
 """
 
 import math
@@ -42,7 +43,8 @@ LAUNCHED, NEVER = 3, 4
 
 
 def _first(name: str) -> str:
-    """Makes a file that must not be there yet: one of those who try succeeds. No program is needed for it."""
+    """Return shell code that creates a file which must not exist yet, so that one of several contenders succeeds. It needs no
+    program."""
     return f"{{ set -C; true >{name}; }} 2>/dev/null"
 
 
@@ -89,8 +91,8 @@ COMMAND = (
 
 
 def parcel(launch: Launch, *, orphan_s: float, way_out: Mapping[str, str] = NO_VARIABLES) -> bytes:
-    """A launch for the `COMMAND`. `orphan_s` is what is left of the time without a renewal; `way_out` are variables of the
-    place."""
+    """Return a launch for the `COMMAND`. `orphan_s` is the rest of the time without a renewal, in seconds; `way_out` are
+    variables of the place."""
     files = {f"home/{name}": content for name, content in launch.files.items()}
     folders = dict.fromkeys(str(PurePosixPath(path).parent) for path in files)
     making = [f"mkdir -p {shlex.join(folders)}\n".encode()] if folders else []
@@ -100,14 +102,14 @@ def parcel(launch: Launch, *, orphan_s: float, way_out: Mapping[str, str] = NO_V
 
 
 def _writing(path: str, content: bytes) -> bytes:
-    """A line of a shell, which can say every byte but the zero."""
+    """Return a shell line that writes these bytes to a file; the shell can express every byte but zero directly."""
     parts = [b"'" + part.replace(b"'", b"'\\''") + b"'" for part in content.split(b"\0")]
     form = b"\\000".join([b"%s"] * len(parts))
     return b"printf '%b' %b >%b\n" % (form, b" ".join(parts), shlex.quote(path).encode())
 
 
 def environment(launch: Launch, way_out: Mapping[str, str] = NO_VARIABLES) -> dict[str, str]:
-    """All variables of the agent but those of its image, PATH for one."""
+    """Return all variables of the agent except those of its image, such as PATH."""
     return {
         **_FIXED,
         **way_out,
@@ -118,7 +120,7 @@ def environment(launch: Launch, way_out: Mapping[str, str] = NO_VARIABLES) -> di
 
 
 def preparation(commands: Sequence[str], variables: Mapping[str, str]) -> str:
-    """A script that defines `setup`: one command after the other, up to the first that fails, with these variables."""
+    """Return a script that defines `setup`: it runs the commands in order, up to the first that fails, with these variables."""
     lines = "".join(
         f"    (prepare && exec /bin/sh -c {shlex.quote(command)}) </dev/null >>stderr 2>&1 || return\n" for command in commands
     )
@@ -126,18 +128,18 @@ def preparation(commands: Sequence[str], variables: Mapping[str, str]) -> str:
 
 
 def ahead(commands: Sequence[str], variables: Mapping[str, str]) -> str:
-    """The same for a pod that no launch has come to yet."""
+    """Return the script `preparation` for a pod that has no launch yet."""
     return preparation(commands, {**_FIXED, **variables})
 
 
 def kept_s(launch: Launch) -> int:
-    """How long the pod lives after its agent has ended, in seconds, should its run fail."""
+    """Return how many seconds the pod lives after its agent has ended, should its run fail."""
     span = None if launch.environment is None else launch.environment.keep_failed_span
     return 0 if span is None else math.ceil(span.total_seconds())
 
 
 def _entering(name: str, variables: Mapping[str, str]) -> str:
-    """What brings a program to its place, with these variables and no others of ours."""
+    """Return a shell function that enters the work directory and sets these variables and no others."""
     exports = "".join(f"    export {name}={shlex.quote(value)}\n" for name, value in variables.items())
     return f"{name}() {{\n    cd {CONTROL}/work\n    unset {_FOREIGN}\n{exports}}}\n"
 

@@ -1,4 +1,4 @@
-"""A launch on its way into a pod."""
+"""The transfer of a launch into a pod: a command that is started early, and a parcel that is made when it is sent."""
 
 import asyncio
 import time
@@ -15,9 +15,9 @@ _HEARS_S = 30.0
 
 
 class LaunchTransfer:
-    """The command that takes a launch is begun at once, and waits in the pod for it. A context manager, which takes the command
-    back; until the launch was `sent` it has changed nothing. What the agent prints then is brought on by the same command,
-    sooner than by the log, from the first byte on, for a while."""
+    """A command that waits in the pod for a launch. Its context manager withdraws the command; until the launch was `sent`, it
+    has changed nothing in the pod. Afterwards the same command brings the agent's output for a while, sooner than the log does,
+    from the first byte on."""
 
     def __init__(self, cluster: Cluster, name: str) -> None:
         self._parcel: Callable[[], bytes]
@@ -32,7 +32,7 @@ class LaunchTransfer:
 
     @property
     def is_over(self) -> bool:
-        """Whether the command has ended, or the connection to it."""
+        """Return whether the command, or the connection to it, has ended."""
         return self._running.done()
 
     async def _wanted(self) -> bytes:
@@ -51,8 +51,8 @@ class LaunchTransfer:
             self._hear(data)
 
     async def go(self, parcel: Callable[[], bytes], hear: Callable[[bytes], None], *, within: float) -> tuple[int, bytes]:
-        """Send the parcel, which is made at this moment: (exit code, output) of its command, 0 when the launch is on its way;
-        `hear` gets the agent's output. Raises Refused and Unreachable, and what making the parcel raises."""
+        """Send the parcel, which is made at this moment. Return (exit code, output) of the command, 0 if the launch is under
+        way; `hear` gets the agent's output. Raises Refused and Unreachable, and what making the parcel raises."""
         self._parcel, self._hear = parcel, hear
         self._allowed.set()
         launched = asyncio.ensure_future(self._launched.wait())
@@ -76,7 +76,7 @@ class LaunchTransfer:
         return self._running.cancel
 
     async def close(self) -> None:
-        """Take the command back, unless it is to bring output on."""
+        """Withdraw the command, unless it is to bring output beyond its block."""
         if not self._kept:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)

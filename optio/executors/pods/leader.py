@@ -1,4 +1,4 @@
-"""One of many: a Lease of the cluster (coordination.k8s.io), held as the cluster's own parts hold theirs."""
+"""Leader election by a Lease of the cluster (coordination.k8s.io), held like the cluster's own components hold theirs."""
 
 import logging
 import os
@@ -14,12 +14,12 @@ from optio.executors.pods.cluster import Cluster, Refused
 log = logging.getLogger(__name__)
 LEASE_S = 15
 _RENEW_S = 4.0
-# Whether another has left it is looked for so often, by everybody.
+# Seconds between two checks whether the holder is gone.
 _POLL_S = 4.0
 
 
 class Leader:
-    """`leads` is true while the lease is surely ours."""
+    """A contender for one Lease. `leads` is true while this process surely holds it."""
 
     def __init__(self, cluster: Cluster, name: str) -> None:
         self._cluster, self._name = cluster, name
@@ -32,11 +32,11 @@ class Leader:
 
     @property
     def leads(self) -> bool:
-        """Whether nobody else can hold it now."""
+        """Return whether no other process can hold the Lease now."""
         return self._lease is not None and time.monotonic() - self._renewed < LEASE_S * 0.6
 
     async def hold(self) -> bool:
-        """Take it or keep it, if that can be; asks the cluster when it is time to."""
+        """Take or renew the Lease if possible, asking the cluster only when it is time to. Return `leads`."""
         if self.leads and time.monotonic() - self._renewed < _RENEW_S:
             return True
         asked = time.monotonic()
@@ -62,7 +62,7 @@ class Leader:
         return True
 
     async def release(self) -> None:
-        """Let another have it at once."""
+        """Release the Lease, so that another process can take it at once."""
         if self._lease is not None:
             free = {**self._lease, "spec": {**self._lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}}
             self._lease = None

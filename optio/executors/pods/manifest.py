@@ -1,4 +1,5 @@
-"""The pod of an attempt, made for it or waiting in a pool. Pure: what is not said here is not in it."""
+"""Manifests of pods, for an attempt or for a pool, and the patches that change them. Pure. A pod has nothing in it that is not
+written here or in the operator's template."""
 
 import hashlib
 import json
@@ -27,9 +28,9 @@ ATTEMPT_ROLE, WARM_ROLE = "attempt", "warm"
 # The pod goes after its agent: the supervisor keeps the time, this is for when it cannot.
 _DEADLINE_MARGIN_S = 120
 _GRACE_S = 10.0
-# A warm pod whose keeper is gone ends by itself: this much later than it would have been replaced.
+# A warm pod whose keeper is gone ends by itself, at this multiple of the age at which it would have been replaced.
 _IDLE = 1.5
-# What of the launch must be on no disk lies in memory until the agent has it.
+# Parts of the launch that must not be on a disk stay in memory until the agent has them.
 _PRIVATE_SIZE = "64Mi"
 _USER = 10001
 _MIN_DISK, _LARGE = "1Gi", ("Gi", "G", "Ti", "T", "Pi", "P")
@@ -38,7 +39,8 @@ _PLAIN = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fence:
-    """How the network of pods is closed: the egress proxy, the image of the gate, and the key that the proxy knows too."""
+    """The settings that close the network of pods: the egress proxy, the image of the gate, and the key shared with the
+    proxy."""
 
     proxy: network.Proxy
     image: str
@@ -47,8 +49,8 @@ class Fence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodSettings:
-    """What the operator decides for every pod. `install` tells pods of two installations in one namespace apart, and the
-    namespace `is_team` where only tasks run that the policy puts there."""
+    """The operator's settings for every pod. `install` separates two installations in one namespace; `is_team` marks a
+    namespace that runs only the tasks which the policy puts there."""
 
     namespace: str
     install: str
@@ -70,17 +72,17 @@ class PodSettings:
 
     @property
     def gate_s(self) -> float:
-        """How long a launch may wait in a pod until the pod's network is closed, or its gate says why it is not."""
+        """Return how many seconds a launch may wait in a pod until the network is closed, or the gate says why it is not."""
         return 0.0 if self.fence is None else network.GATE_PATIENCE_S
 
     @property
     def idle_s(self) -> float:
-        """How long a warm pod waits for a launch before it ends."""
+        """Return how many seconds a warm pod waits for a launch before it ends."""
         return self.warm_age_s * _IDLE
 
 
 def name_of(install: str, run_id: str, attempt: int) -> str:
-    """Always the same for an attempt: whoever creates it twice creates it once."""
+    """Return the name of an attempt's pod. It is always the same, so creating the pod twice creates it once."""
     return f"optio-{_digest(install)[:6]}-{run_id if _PLAIN.fullmatch(run_id) else _digest(run_id)[:32]}-{attempt}"
 
 
@@ -89,7 +91,7 @@ def _digest(text: str) -> str:
 
 
 def attempt_pod(launch: Launch, settings: PodSettings, mark: str, worker: str) -> Manifest:
-    """The pod that waits for the launch of an attempt. Nothing of the launch is in it but its names and limits."""
+    """Return the pod that waits for the launch of an attempt. It contains nothing of the launch but its names and limits."""
     spec = _spec(launch.environment, settings, {"OPTIO_MARK": mark}, launch.grace_s)
     spec["activeDeadlineSeconds"] = _deadline(launch)
     labels = _taken(launch, worker)
@@ -100,14 +102,14 @@ def attempt_pod(launch: Launch, settings: PodSettings, mark: str, worker: str) -
 
 
 def pool_key(environment: Environment, settings: PodSettings) -> str:
-    """The kind of a pod: the same for pods of which each can take the other's launches."""
+    """Return the key of a kind of pod: equal for pods that can take each other's launches."""
     template = settings.template
     alike = [_warm_spec(environment, settings, ""), dict(template.labels), dict(template.annotations)]
     return _digest(json.dumps(alike, sort_keys=True))[:12]
 
 
 def warm_pod(environment: Environment, settings: PodSettings, unique: str, mark: str) -> Manifest:
-    """A pod that waits in a pool for any attempt that wants such a one."""
+    """Return a pod that waits in a pool for any attempt with the same environment."""
     labels = {ROLE: WARM_ROLE, POOL: pool_key(environment, settings)} | _egress_label(environment, settings)
     name = f"optio-{_digest(settings.install)[:6]}-warm-{unique}"
     return _pod(name, settings, labels, _warm_spec(environment, settings, mark), {**IDLE, MARK: mark})
@@ -118,19 +120,19 @@ def _taken(launch: Launch, worker: str) -> dict[str, str]:
 
 
 def offered(found: Mapping[str, Any]) -> Manifest:
-    """The patch that says of this warm pod, as it is known, that it is ready. Who set which field is of no use in it: that is
-    a third of what is sent with each change, and not kept any more once it is emptied."""
+    """Return the patch that marks this warm pod as ready. It empties `managedFields`, which make a third of each change that is
+    sent, and are not kept once emptied."""
     version = found["metadata"]["resourceVersion"]
     return {"metadata": {"resourceVersion": version, "labels": {READY: "true"}, "managedFields": [{}]}}
 
 
 def adopted(found: Mapping[str, Any], worker: str) -> Manifest:
-    """The patch by which this worker, from now on, is the one that is told of this pod."""
+    """Return the patch that makes this worker the one that is notified about this pod."""
     return {"metadata": {"uid": found["metadata"]["uid"], "labels": {WORKER: worker}}}
 
 
 def claimed(chosen: Mapping[str, Any], launch: Launch, age_s: float, worker: str) -> Manifest:
-    """The patch that makes this pod, as it is known, the attempt's own. Its deadline counts from when the pod began."""
+    """Return the patch that turns this pod into the attempt's own. Its deadline counts from when the pod began."""
     return {
         "metadata": {
             "resourceVersion": chosen["metadata"]["resourceVersion"],
@@ -142,23 +144,23 @@ def claimed(chosen: Mapping[str, Any], launch: Launch, age_s: float, worker: str
 
 
 def kept(until: datetime) -> Manifest:
-    """The patch that lets the pod of a failed run stay."""
+    """Return the patch that lets the pod of a failed run stay until a time."""
     return {"metadata": {"annotations": {KEPT: until.isoformat(timespec="seconds")}}}
 
 
 def kept_until(found: Mapping[str, Any]) -> datetime | None:
-    """Until when a failed run's pod stays, though nobody follows it any more; None for any other."""
+    """Return until when the pod of a failed run stays, or None for any other pod."""
     until = found["metadata"].get("annotations", {}).get(KEPT)
     return None if until is None else datetime.fromisoformat(until)
 
 
 def lease_name(install: str) -> str:
-    """The lease of the one who keeps the pools."""
+    """Return the name of the Lease of the process that keeps the pools."""
     return f"optio-{_digest(install)[:6]}-pools"
 
 
 def given_up_name(install: str) -> str:
-    """The lease with the attempts that nobody starts any more."""
+    """Return the name of the Lease with the attempts that were given up."""
     return f"optio-{_digest(install)[:6]}-given-up"
 
 
@@ -178,7 +180,8 @@ def _warm_spec(environment: Environment, settings: PodSettings, mark: str) -> Ma
 
 
 def egress(wanted: Environment | None, settings: PodSettings) -> network.Egress | None:
-    """What the pod may reach; None where nobody closes networks. Raises LaunchFailed for what would have to be closed there."""
+    """Return what the pod may reach, or None if networks are not closed. Raises LaunchFailed for an environment that needs them
+    closed."""
     asked = None if wanted is None else wanted.network
     if settings.fence is not None:
         return network.egress_of(asked)
@@ -189,7 +192,7 @@ def egress(wanted: Environment | None, settings: PodSettings) -> network.Egress 
 
 
 def policy(wanted: Environment | None, settings: PodSettings) -> Manifest | None:
-    """The NetworkPolicy that must be there before the pod is; None where nobody closes networks."""
+    """Return the NetworkPolicy that must exist before the pod does, or None if networks are not closed."""
     found = egress(wanted, settings)
     if found is None or settings.fence is None:
         return None
@@ -197,13 +200,13 @@ def policy(wanted: Environment | None, settings: PodSettings) -> Manifest | None
 
 
 def way_out(wanted: Environment | None, settings: PodSettings) -> Mapping[str, str]:
-    """Variables that lead an agent to what it may reach."""
+    """Return the variables that lead an agent to what it may reach."""
     found = egress(wanted, settings)
     return {} if found is None or settings.fence is None else network.variables(found, settings.fence.key, settings.fence.proxy)
 
 
 def credentials(wanted: Environment | None, settings: PodSettings) -> tuple[str, ...]:
-    """What of `way_out` opens the egress proxy: its user and password; nothing where no pod of the task has any."""
+    """Return the user and password in `way_out` that open the egress proxy; empty if the task has none."""
     found = egress(wanted, settings)
     return () if found is None or found.public or settings.fence is None else network.credentials(found, settings.fence.key)
 
@@ -272,8 +275,8 @@ def _spec(wanted: Environment | None, settings: PodSettings, variables: Mapping[
 
 
 def _size(asked: Resources | None, settings: PodSettings) -> Manifest:
-    """The agent container's resources. Few agents use much, most wait for a model: reserving for all what each may use would
-    leave most of a node empty."""
+    """Return the agent container's resources. Few agents use much, most wait for a model: reserving for all what each may use
+    would leave most of a node empty."""
     requests, limits = (asked.requests or Amounts(), asked.limit) if asked is not None else (Amounts(), Amounts())
     sizes = {
         "cpu": request_and_limit((requests.cpu, limits.cpu), (settings.cpu_request, settings.cpu)),
@@ -287,14 +290,14 @@ def _size(asked: Resources | None, settings: PodSettings) -> Manifest:
 
 
 def memory_of(found: Mapping[str, Any]) -> str | None:
-    """The limit of the agent in a pod as the cluster has it."""
+    """Return the memory limit of the agent in a pod as the cluster has it."""
     agent = next(each for each in found["spec"]["containers"] if each["name"] == CONTAINER)
     limit: str | None = agent.get("resources", {}).get("limits", {}).get("memory")
     return limit
 
 
 def selector(settings: PodSettings) -> dict[str, str]:
-    """Labels of every pod of this installation."""
+    """Return the labels of every pod of this installation."""
     return {INSTALL: settings.install}
 
 

@@ -1,17 +1,17 @@
-"""What the network lets an agent's pod reach: its policy, its way to the egress proxy, and the gate before its start.
+"""The network of an agent's pod: its policy, its route through the egress proxy, and the gate before its start.
 
-How it hangs together, for who makes pods:
+The steps for the code that makes pods:
 
     proxy = proxy_of("optio-egress.optio.svc:3128")   once, from OPTIO_KUBE_EGRESS, with OPTIO_KUBE_DNS if that is set
     at = proxy.at(address)                            with its address, which the worker resolves: closed pods have no DNS
     egress = egress_of(environment.network)           raises LaunchFailed for what cannot be enforced
     policy(egress, namespace, install, proxy)         made before the pod; 409 is success, for equal names are equal rules
     {EGRESS: digest(egress, install, proxy)}          into the pod's labels, beside INSTALL
-    gate = gate_of(egress, image, at)                 its container and volume into the pod, its mount into the agent
+    gate = egress_gate(egress, image, at)             its container and volume into the pod, its mount into the agent
     variables(egress, key, at)                        into the agent's environment, below what the task itself sets there
 
-The supervisor waits until the file `VERDICT` is there: its one line is `open`, or why not (see `deploy/images/egress/gate.py`).
-A policy depends on addresses alone, so tasks that differ in names share one. Names are the proxy's business: the user name of
+The supervisor waits for the file `VERDICT`: its one line is `open`, or the reason why not (see `deploy/images/egress/gate.py`).
+A policy depends on addresses alone, so tasks that differ in names share one. Names are checked by the proxy: the user name in
 its URL is the list, the password proves that a worker wrote it, and the proxy needs no state and no restart for a new list.
 """
 
@@ -73,14 +73,16 @@ _GATE_SIZE = {
 
 @dataclass(frozen=True, slots=True)
 class Resolver:
-    """What resolves names: pods by namespace and label, or an address. The port is the one that it listens on itself."""
+    """A DNS resolver that pods may use: pods by namespace and label, or an address. The port is the one that it listens on
+    itself."""
 
     where: tuple[str, str, str] | str
     port: int
 
 
 def resolvers_of(setting: str) -> tuple[Resolver, ...]:
-    """`NAMESPACE/LABEL=VALUE:PORT` or `ADDRESS:PORT`, separated by commas; the port is 53 by default. Raises SettingsError."""
+    """Parse OPTIO_KUBE_DNS: `NAMESPACE/LABEL=VALUE:PORT` or `ADDRESS:PORT`, separated by commas; the port is 53 by default.
+    Raises SettingsError."""
     return tuple(_resolver(part.strip()) for part in setting.split(",") if part.strip())
 
 
@@ -102,9 +104,9 @@ def _resolver(text: str) -> Resolver:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proxy:
-    """The egress proxy: `host` as it is configured, or an address. Its canary is the next port: what a policy never allows.
+    """The egress proxy: `host` as it is configured, or its address. Its canary is the next port, which no policy allows.
 
-    `resolvers` are for those who may go out without it.
+    `resolvers` are for pods that may go out without it.
     """
 
     host: str
@@ -113,17 +115,17 @@ class Proxy:
     resolvers: tuple[Resolver, ...] = resolvers_of(DNS)
 
     def at(self, address: str) -> "Proxy":
-        """The same by its address."""
+        """Return the same proxy by its address."""
         return replace(self, host=str(ipaddress.ip_address(address)))
 
     @property
     def canary(self) -> int:
-        """The port that nobody reaches whose policy is in place."""
+        """Return the port that no pod reaches whose policy is in place."""
         return self.port + 1
 
     @property
     def address(self) -> str | None:
-        """Its address, if that is known already."""
+        """Return the address, or None while only a name is known."""
         try:
             return str(ipaddress.ip_address(self.host))
         except ValueError:
@@ -132,7 +134,8 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Egress:
-    """What a task may reach. `public`: it has no list, so all that is public. An empty list is nothing at all."""
+    """The hosts and networks that a task may reach. `public` means that it has no list and may reach everything public; an
+    empty list means nothing at all."""
 
     public: bool = False
     hosts: tuple[Host, ...] = ()
@@ -141,7 +144,8 @@ class Egress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EgressGate:
-    """The pieces of a pod that is told when its policy is in place."""
+    """The parts of a pod that hold its start back until its policy is in place: a container, its volume and the agent's
+    mount."""
 
     container: Manifest
     volume: Manifest
@@ -149,9 +153,10 @@ class EgressGate:
 
 
 def proxy_of(setting: str, dns: str = DNS) -> Proxy:
-    """`NAME.NAMESPACE.svc:PORT`, or `NAME.NAMESPACE.svc=ADDRESS:PORT` for who cannot resolve it; raises SettingsError.
+    """Parse OPTIO_KUBE_EGRESS: `NAME.NAMESPACE.svc:PORT`, or `NAME.NAMESPACE.svc=ADDRESS:PORT` for a worker that cannot resolve
+    the name. Raises SettingsError.
 
-    `dns` is OPTIO_KUBE_DNS, for clusters whose names are resolved elsewhere.
+    `dns` is OPTIO_KUBE_DNS, for clusters with other resolvers.
     """
     service, equals, rest = setting.partition("=")
     host, colon, port = (rest if equals else service).rpartition(":")
@@ -167,11 +172,11 @@ def proxy_of(setting: str, dns: str = DNS) -> Proxy:
     try:
         return proxy.at(host.removeprefix("[").removesuffix("]"))
     except ValueError as err:
-        raise SettingsError(f"OPTIO_KUBE_EGRESS is `{setting}`: `{host}` is no address") from err
+        raise SettingsError(f"OPTIO_KUBE_EGRESS is `{setting}`: `{host}` is not an address") from err
 
 
 def egress_of(network: Network | None) -> Egress:
-    """What a task's `environment.network` asks for; raises LaunchFailed for an entry that could not be enforced."""
+    """Return what a task's `environment.network` asks for. Raises LaunchFailed for an entry that cannot be enforced."""
     if network is None:
         return Egress(public=True)
     try:
@@ -189,13 +194,14 @@ def egress_of(network: Network | None) -> Egress:
 
 
 def digest(egress: Egress, install: str, proxy: Proxy) -> str:
-    """12 hexadecimal digits for the rules of the policy: others whenever a rule changes, by Optio's version too."""
+    """Return 12 hexadecimal digits that identify the rules of the policy. They change with every rule, also by a new version of
+    Optio."""
     rules = json.dumps([install, _rules(egress, proxy)], sort_keys=True)
     return hashlib.sha256(rules.encode()).hexdigest()[:12]
 
 
 def policy(egress: Egress, namespace: str, install: str, proxy: Proxy) -> Manifest:
-    """The NetworkPolicy of the pods with this digest: nobody comes in, and only what is allowed goes out."""
+    """Return the NetworkPolicy of the pods with this digest: no connections in, and only allowed ones out."""
     mark = digest(egress, install, proxy)
     labels = {INSTALL: install, EGRESS: mark}
     return {
@@ -254,10 +260,10 @@ def _ports(port: int) -> list[Manifest]:
 
 
 def variables(egress: Egress, key: bytes, proxy: Proxy) -> Mapping[str, str]:
-    """Which way programs go out; `proxy` by its address. Without a list they go directly.
+    """Return the proxy variables for an agent's programs. Without a list programs connect directly, and there are none.
 
-    With one, all goes through the proxy but what is listed by address. So it does where no name is listed: a refusal by the
-    proxy says which line is missing, a lost packet says nothing.
+    With a list, everything but listed addresses goes through the proxy, even if no name is listed: a refusal by the proxy says
+    which line is missing, a lost packet says nothing.
     """
     if egress.public:
         return {}
@@ -270,7 +276,7 @@ def variables(egress: Egress, key: bytes, proxy: Proxy) -> Mapping[str, str]:
 
 
 def credentials(egress: Egress, key: bytes) -> tuple[str, str]:
-    """User and password for the proxy: the list, and the proof that a worker wrote it."""
+    """Return user and password for the proxy: the list, and the proof that a worker wrote it."""
     user = _user(as_text([*egress.hosts, *egress.blocks]))
     return user, _password(user, key)
 
@@ -289,7 +295,7 @@ def _encoded(data: bytes) -> str:
 
 
 def _plain(network: str) -> str:
-    """An address without its prefix: more programs understand that."""
+    """Return a single address without its prefix, which more programs understand."""
     parsed = ipaddress.ip_network(network)
     return str(parsed.network_address) if parsed.num_addresses == 1 else network
 
@@ -301,9 +307,10 @@ def _bracketed(host: str) -> str:
 def egress_gate(
     egress: Egress, image: str, proxy: Proxy, pull_policy: str = "IfNotPresent", patience_s: float = GATE_PATIENCE_S
 ) -> EgressGate:
-    """`proxy` by its address. It looks from inside the pod's network whether the policy is in place, and says so once.
+    """Return the gate of a pod. It checks from inside the pod's network whether the policy is in place, and reports once.
+    `proxy` must be given by its address.
 
-    A pod that reaches nothing but the proxy must not reach the cluster's API either, which is there in every cluster.
+    A pod that reaches nothing but the proxy must not reach the cluster's API either, which exists in every cluster.
     """
     closed = not egress.public and not egress.blocks
     command = [

@@ -1,4 +1,4 @@
-"""The NetworkPolicies of an installation: there before the first pod that needs one, gone a good while after the last."""
+"""The NetworkPolicies of an installation: created before the first pod that needs one, deleted a good while after the last."""
 
 import contextlib
 import time
@@ -15,14 +15,14 @@ _UNUSED = timedelta(hours=1)
 
 
 class NetworkPolicies:
-    """Policies with equal names have equal rules, so whoever makes one has made it for all."""
+    """The policies in the cluster. Those with equal names have equal rules, so a policy that one worker makes serves all."""
 
     def __init__(self, cluster: Cluster, install: str) -> None:
         self._cluster, self._install = cluster, install
         self._made: dict[str, float] = {}
 
     async def ensure(self, policy: pod.Manifest | None) -> None:
-        """Make it unless it is there; raises Refused and Unreachable."""
+        """Create the policy unless it exists. Raises Refused and Unreachable."""
         if policy is None:
             return
         name = policy["metadata"]["name"]
@@ -36,8 +36,8 @@ class NetworkPolicies:
         self._made[name] = time.monotonic()
 
     async def sweep(self, now: datetime) -> None:
-        """Take away old ones that no pod has. A pod that comes to need one at this very moment has a gate that stays closed,
-        and its run another attempt."""
+        """Delete old policies that no pod uses. A pod that comes to need one at this very moment has a gate that stays closed,
+        and its run gets another attempt."""
         labels = {pod.INSTALL: self._install}
         for each in await self._cluster.policies(labels):
             meta = each["metadata"]

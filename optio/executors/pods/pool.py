@@ -1,7 +1,7 @@
-"""Warm pods: kept ready by one keeper of an installation, and taken by whoever has a launch for one.
+"""Warm pods: kept ready by one keeper of an installation, and taken by any worker that has a launch for one.
 
-The keeper alone watches them come up, and puts a label on each that is ready. Everybody else watches for that label, and of
-what has it the metadata: two small messages for each warm pod, where it has come, and where it was taken.
+The keeper alone watches them start, and labels each one that is ready. All workers watch for that label, with metadata only:
+two small messages for each warm pod, when it is ready and when it is taken.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ log = logging.getLogger(__name__)
 _TICK_S = 2.0
 # A pod that was just taken has its launch before its successor is made: on a small node the two are in each other's way.
 _BREATH_S = 0.25
-# A pod that is near to its end by itself is not taken any more.
+# A pod older than this share of its life is not taken any more.
 _TAKEN_UNTIL = 0.9
 _SWEEP_S = 300.0
 _OFFER_S = 0.5
-# After a pod of a kind could not be had, the next one is made after this time, twice as long each time.
+# After a pod of a kind could not be made, the next one is tried after so many seconds, twice as many each time.
 _PAUSE_S, _MAX_PAUSE_S = 5.0, 300.0
 _AT_ONCE = 10
 # How long it is looked for whether a pod was claimed by a request that got no answer, such as one of an API server that ended.
@@ -44,7 +44,7 @@ _CLAIM_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class PoolKind:
-    """Pods that are all alike: so many, for these tasks."""
+    """A pool of interchangeable pods: its size, and the tasks that it serves."""
 
     key: str
     environment: Environment
@@ -54,14 +54,14 @@ class PoolKind:
 
 @dataclass(slots=True)
 class Decision:
-    """What is to be done so that the pools are as they should be."""
+    """The pods to create and to delete so that the pools have their sizes."""
 
     create: dict[str, int] = field(default_factory=dict)
     delete: list[Pod] = field(default_factory=list)
 
 
 def kinds_of(wanted: Sequence[WarmDemand], settings: PodSettings) -> dict[str, PoolKind]:
-    """Wanted places by the key of their kind; tasks that cannot have a pod at all are left to say so themselves."""
+    """Return the demanded pools by key. Tasks that cannot have a pod at all are left out: their runs report the reason."""
     kinds: dict[str, PoolKind] = {}
     for each in wanted:
         with contextlib.suppress(LaunchFailed):
@@ -72,7 +72,8 @@ def kinds_of(wanted: Sequence[WarmDemand], settings: PodSettings) -> dict[str, P
 
 
 def decide(kinds: Mapping[str, PoolKind], pods: Sequence[Pod], now: datetime, oldest: timedelta, most: int) -> Decision:
-    """Pure. An old pod is replaced before it goes, unless it is so old that it could not be taken any more."""
+    """Decide what to create and delete. Pure. An old pod is replaced before it ends, unless it is already too old to be
+    taken."""
     done = Decision()
     room = most
     for kind in kinds.values():
@@ -95,12 +96,12 @@ def decide(kinds: Mapping[str, PoolKind], pods: Sequence[Pod], now: datetime, ol
 
 
 def created_at(found: Pod) -> datetime:
-    """When the cluster made it."""
+    """Return when the cluster created the pod."""
     return datetime.fromisoformat(found["metadata"]["creationTimestamp"])
 
 
 def is_ready(found: Pod) -> bool:
-    """Whether a launch would be taken at once."""
+    """Return whether the pod would take a launch at once."""
     agent = container(found.get("status", {}), pod.CONTAINER)
     return bool(agent.get("ready")) and "deletionTimestamp" not in found["metadata"]
 
@@ -112,8 +113,8 @@ def _over(found: Pod) -> bool:
 
 
 class Pools:
-    """`free` and `take` are for every worker; of `keep` and `offer` one at a time does something. `informer` knows the pods
-    that this worker, `me`, follows."""
+    """The warm pools of an installation. Every worker uses `free` and `take`; `keep` and `offer` act in one worker at a time.
+    `informer` knows the pods that this worker, `me`, follows."""
 
     def __init__(self, cluster: Cluster, informer: Informer, policies: NetworkPolicies, settings: PodSettings, me: str) -> None:
         self._cluster, self._informer, self._policies, self._settings = cluster, informer, policies, settings
@@ -125,12 +126,12 @@ class Pools:
         self._leader = Leader(cluster, pod.lease_name(settings.install))
         self._chosen: set[str] = set()
         self._wanted: dict[str, PoolKind] = {}
-        self._told = False  # who has not been told what is wanted keeps nothing, and takes nothing away
+        self._told = False  # a worker that does not know the demand yet keeps nothing, and deletes nothing
         self._trouble: dict[str, _KindBackoff] = {}
         self._nudge = asyncio.Event()
 
     def want(self, wanted: Sequence[WarmDemand], settings: PodSettings) -> None:
-        """See `Executor.keep_warm`."""
+        """Set the demanded pools, for `Executor.keep_warm`."""
         self._told, self._settings = True, settings
         if wanted:
             self._ready.begin()
@@ -140,7 +141,7 @@ class Pools:
             self._nudge.set()
 
     def state(self) -> list[Pool] | None:
-        """See `Executor.pools`."""
+        """Return the pools, for `Executor.pools`; None if another worker keeps them."""
         if not self._leader.leads:
             return None
         return [self._pool(kind) for kind in self._wanted.values()]
@@ -164,11 +165,11 @@ class Pools:
 
     @property
     def offered(self) -> asyncio.Event:
-        """Set whenever other pods are `ready` than before."""
+        """Return an event that is set whenever the `ready` pods change."""
         return self._ready.informer.changed
 
     def ready(self) -> list[Pod]:
-        """The metadata of ready pods that are nobody's yet, as far as is known."""
+        """Return the metadata of the ready pods that no worker has taken, as far as is known."""
         return [
             each
             for each in self._ready.informer.pods.values()
@@ -176,8 +177,7 @@ class Pools:
         ]
 
     async def free(self, launch: Launch, settings: PodSettings, preferred: Set[str]) -> Pod | None:
-        """The metadata of a ready pod that this launch may `take`, one of those with the `preferred` UIDs if it can be; None
-        when there is none."""
+        """Return the metadata of a ready pod that this launch may `take`, preferably one with these UIDs, or None."""
         if launch.environment is None:
             return None
         self._ready.begin()
@@ -198,7 +198,7 @@ class Pools:
         return chosen
 
     async def take(self, chosen: Pod, launch: Launch) -> Pod | None:
-        """The pod as the attempt's own, from now on; None if another was sooner, or it has ended meanwhile."""
+        """Claim a pod for the attempt and return it; None if another worker was sooner, or the pod has ended meanwhile."""
         claimed = await self._patched(chosen, launch)
         if claimed is None:
             return None
@@ -209,7 +209,7 @@ class Pools:
         return claimed
 
     async def _patched(self, chosen: Pod, launch: Launch) -> Pod | None:
-        """The pod with the attempt's name on it, unless another was sooner."""
+        """Return the pod with the attempt's name on it, or None if another worker was sooner."""
         name = chosen["metadata"]["name"]
         age = self._cluster.now() - created_at(chosen)
         wanted = pod.claimed(chosen, launch, age.total_seconds(), self._me)
@@ -231,7 +231,7 @@ class Pools:
     # Keeping them
 
     async def keep(self) -> None:
-        """Keep the pools at their sizes, for ever, as long as nobody else does."""
+        """Keep the pools at their sizes, for ever, while no other worker does."""
         while True:
             try:
                 with contextlib.suppress(TimeoutError):
@@ -246,14 +246,14 @@ class Pools:
                     else:
                         await self._warm.end()
             except (Refused, Unreachable) as err:
-                log.info("the pools are looked after later: %s", err)
+                log.info("the pools cannot be kept now: %s", err)
                 await asyncio.sleep(_TICK_S)
             except Exception:
-                log.exception("the pools could not be looked after this time")
+                log.exception("the pools could not be kept this time")
                 await asyncio.sleep(_TICK_S)
 
     async def offer(self) -> None:
-        """Label each pod that has become ready, for ever. Whoever is about to make pods does not do this: it cannot wait."""
+        """Label each pod that has become ready, for ever. Separate from `keep`, which may be busy making pods."""
         changed = self._warm.informer.changed
         while True:
             await changed.wait()
@@ -282,14 +282,14 @@ class Pools:
                 raise
 
     async def stop(self) -> None:
-        """Leave the pools to another keeper."""
+        """Stop watching, and leave the pools to another keeper."""
         await self._ready.end()
         await self._warm.end()
         with contextlib.suppress(Refused, Unreachable):
             await self._leader.release()
 
     async def _has_work(self) -> bool:
-        """Whether there is anything to keep: pools, policies, or warm pods of pools that nobody wants any more."""
+        """Return whether there is anything to keep: pools, policies, or warm pods that no task asks for any more."""
         if self._wanted or self._warm.informer.pods or self._is_time():
             return True
         if time.monotonic() - self._looked < _SWEEP_S:
@@ -338,7 +338,7 @@ class Pools:
             self._trouble.setdefault(key, _KindBackoff()).again(f"the cluster refused a pod or its network policy: {err}")
 
     def _note(self, found: Pod) -> None:
-        """Why a pod that is taken away was no good."""
+        """Record why a pod that is removed was of no use."""
         key = found["metadata"]["labels"].get(pod.POOL, "")
         status = found.get("status", {})
         hopeless = exit_status.of_start(status)
@@ -349,32 +349,32 @@ class Pools:
             self._trouble.setdefault(key, _KindBackoff()).again(ended.message or f"a pod ended with exit code {ended.code}")
 
     async def _dropped(self, found: Pod) -> None:
-        """Only as we know it: one that was taken meanwhile stays."""
+        """Delete a pod in the version that is known here, so that one that was taken meanwhile stays."""
         meta: Mapping[str, Any] = found["metadata"]
         with contextlib.suppress(Refused):
             await self._cluster.delete(meta["name"], meta["uid"], 0, version=meta["resourceVersion"])
 
 
 class _PoolInformer:
-    """An informer that runs while it is of use."""
+    """An informer that runs only while it is needed."""
 
     def __init__(self, informer: Informer) -> None:
         self.informer = informer
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Watch, unless it does already."""
+        """Start watching, unless it does already."""
         self._task = self._task or asyncio.create_task(self.informer.run())
 
     async def known(self) -> bool:
-        """Whether it has begun to know: it may take a moment."""
+        """Wait for the first list for a moment. Return whether it is there."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_TICK_S):
                 await self.informer.listed.wait()
         return self.informer.listed.is_set()
 
     async def end(self) -> None:
-        """Watch no longer, and know nothing."""
+        """Stop watching and forget all pods."""
         if self._task is not None:
             task, self._task = self._task, None
             task.cancel()
@@ -383,7 +383,7 @@ class _PoolInformer:
 
 
 class _KindBackoff:
-    """With a kind of pods: what, and when the next one may be made."""
+    """The last failure of a kind of pods, and when the next one may be made."""
 
     def __init__(self) -> None:
         self.message = ""

@@ -15,12 +15,12 @@ _IDLE = re.compile(r"^(?:[ \t]*#[^\n]*\n|[ \t]+|\n)", re.MULTILINE)
 
 
 def waiting() -> str:
-    """The pod's first process, until it has a launch: it then calls `supervise`."""
+    """Return the script of the pod's first process: it waits for a launch and then calls `supervise`."""
     return _parts()[0]
 
 
 def supervising() -> str:
-    """The definition of `supervise`, which begins the agent of the launch and lives until its end."""
+    """Return the definition of `supervise`, which starts the agent of the launch and lives until its end."""
     return f"supervise() {{\n{_parts()[1]}}}\n"
 
 

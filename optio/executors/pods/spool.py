@@ -1,4 +1,4 @@
-"""What an attempt's pod has printed, stream by stream, as the worker has it: read at any offset, as often as one likes."""
+"""A local copy of an attempt's output, stream by stream, filled by the log reader and read at any offset by the worker."""
 
 import os
 import tempfile
@@ -10,7 +10,7 @@ from optio.executors.base import STREAMS
 
 
 class Spool:
-    """For one writer and any number of readers. Its files have no name: they are gone with the process."""
+    """A copy for one writer and any number of readers. Its files have no name, so they disappear with the process."""
 
     def __init__(self, directory: str | None = None) -> None:
         self._files: dict[str, IO[bytes]] = {
@@ -21,7 +21,7 @@ class Spool:
         self._lock = threading.Lock()
 
     def add(self, stream: str, data: bytes) -> None:
-        """Append."""
+        """Append bytes to a stream."""
         with self._lock:
             view = memoryview(data)
             while view:
@@ -29,14 +29,14 @@ class Spool:
             self.sizes[stream] += len(data)
 
     def read(self, stream: str, offset: int, limit: int) -> bytes:
-        """At most so many bytes; empty when there are none yet."""
+        """Return at most `limit` bytes; empty if there are none yet."""
         return os.pread(self._files[stream].fileno(), limit, offset)
 
     def lacks(self, sizes: Mapping[str, int]) -> bool:
-        """Whether less is here than there was."""
+        """Return whether the copy is shorter than these sizes in any stream."""
         return any(self.sizes[name] < size for name, size in sizes.items())
 
     def close(self) -> None:
-        """Give the room back."""
+        """Delete the copy by closing its files."""
         for file in self._files.values():
             file.close()

@@ -1,7 +1,7 @@
-"""Deliveries that stand by in ready pods: to open the way into a pod takes longer than all the rest of a warm start.
+"""Transfers that stand by in ready pods, because opening a command in a pod takes longer than the rest of a warm start.
 
-A worker has one open for each kind of pod, and few in all. Whoever takes the pod makes that vain, and to open one costs the
-cluster as much as a tenth of a pod's start. So a worker whose ways are vain again and again, one of many, opens fewer.
+A worker holds one open for each kind of pod, and few in all. If another worker takes the pod, the transfer was in vain, and
+opening one costs the cluster about a tenth of a pod's start. So a worker whose transfers are repeatedly in vain opens fewer.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _PAUSE_S, _MAX_PAUSE_S = 1.0, 300.0
 
 
 class Standby:
-    """Made in the loop that uses it."""
+    """The open transfers of a worker, created in the loop that uses them."""
 
     def __init__(self, cluster: Cluster, pools: Pools) -> None:
         self._cluster, self._pools = cluster, pools
@@ -33,11 +33,11 @@ class Standby:
         self._pause, self._until = _PAUSE_S, 0.0
 
     def uids(self) -> Set[str]:
-        """Pods into which a way is open."""
+        """Return the UIDs of the pods into which a transfer is open."""
         return self._open.keys()
 
     def take(self, chosen: Pod) -> LaunchTransfer | None:
-        """The open way into this pod, which is the caller's from now on."""
+        """Hand over the open transfer into this pod, or return None. The caller must close it."""
         _, way = self._open.pop(chosen["metadata"]["uid"], ("", None))
         if way is None or way.is_over:
             return None
@@ -45,7 +45,7 @@ class Standby:
         return way
 
     async def keep(self) -> None:
-        """Keep them open, for ever."""
+        """Keep transfers open, for ever."""
         try:
             while True:
                 with contextlib.suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""The beginning of an attempt: a pod of its own, made for it or taken from a pool, that has taken its launch."""
+"""The start of an attempt in a pod: make a pod for it or take one from a pool, and transfer the launch."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ _LOST = Exit(code=None, signal=None, lost=True)
 
 
 class StartFailed(Exception):
-    """An attempt that ends before it has begun."""
+    """Raised for an attempt that ends before it has begun; `exit` is its end."""
 
     def __init__(
         self,
@@ -61,13 +61,13 @@ class StartFailed(Exception):
 
 
 def without_room(why: Delay) -> StartFailed:
-    """The end of an attempt for which there is no room: its run may wait for some."""
+    """Return the failure of an attempt for which there is no room, so that its run may wait."""
     found = Exit(code=None, signal=None, reason=why.reason, message=why.message, temporary=True, no_room=why)
     return StartFailed(exit=found)
 
 
 class Renewal:
-    """Tells a pod now and then that its run has an owner; each time is a request to the cluster."""
+    """The renewals of one pod's lease. Each is a request to the cluster, so they are sent only now and then."""
 
     # Each time another share of the timeout: pods that began together are not told together for ever.
     _SHARES = 0.15, 0.25
@@ -79,21 +79,21 @@ class Renewal:
         self.owned_at = told  # when the run was this worker's for the last time that is known, by `uptime`
 
     def left(self) -> float:
-        """Seconds that an agent may still live without a word."""
+        """Return the seconds that an agent may still live without a renewal."""
         return self._orphan_s - (uptime() - self._told)
 
     def due(self) -> bool:
-        """Whether it is time to tell it, and nobody is about to."""
+        """Return whether it is time to renew and no renewal is under way."""
         return not self.telling and uptime() - self._told >= self._orphan_s * self._share
 
     def told(self, at: float) -> None:
-        """It has heard what was said at this time, by `uptime`."""
+        """Note a renewal that has reached the pod; `at` is by `uptime`."""
         self._told, self._share = at, random.uniform(*self._SHARES)  # noqa: S311 - no secret
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """An attempt that is to begin: in a new pod as it is `wanted`, or in one that is ready."""
+    """An attempt that is to begin, in a new pod made from `wanted`, or in a ready one."""
 
     handle: PodHandle
     launch: Launch
@@ -102,7 +102,7 @@ class Start:
     renewal: Renewal
 
     def parcel(self) -> bytes:
-        """What is sent at this moment; raises Failed when it must not be."""
+        """Return the launch as it is sent at this moment. Raises StartFailed if it must not be sent any more."""
         left = self.renewal.left()
         if left <= 0:
             raise StartFailed(exit=ORPHANED)
@@ -112,7 +112,7 @@ class Start:
         return launch_script.parcel(self.launch, orphan_s=left, way_out=way_out)
 
     async def unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
-        """What the work comes to; raises Failed at once when the attempt is not wanted any more."""
+        """Return the result of the work. Raises StartFailed at once if the attempt is stopped meanwhile."""
         working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self.handle.stopping.wait())
         try:
             await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -144,8 +144,8 @@ class Starter:
         self._first_s = _FIRST_S
 
     async def start(self, start: Start) -> tuple[str, bool]:
-        """(mark of a pod, whether it has taken the launch). If not, it may have: its log tells. Raises Failed when no pod has
-        taken it, and none will."""
+        """Start an attempt. Return (mark of its pod, whether the pod has confirmed the launch); an unconfirmed launch may have
+        arrived, which the log tells. Raises StartFailed if no pod has taken it, and none will."""
         deadline = time.monotonic() + self._start_s
         if start.renewal.left() <= 0:
             raise StartFailed(exit=ORPHANED)
@@ -193,8 +193,8 @@ class Starter:
         raise AssertionError("not reached")
 
     async def _answer(self, start: Start, name: str, way: LaunchTransfer) -> tuple[int, bytes]:
-        """Return the exit code and output of the command that takes the launch. Raises Unreachable also when its pod has ended
-        and the answer does not come: a command whose container is gone may hang for as long as it is allowed to."""
+        """Return the exit code and output of the command that takes the launch. Raises Unreachable also if its pod has ended
+        and the answer does not come: a command whose container is gone may hang until its timeout."""
         going = asyncio.ensure_future(way.go(start.parcel, start.handle.hear, within=_ANSWER_S + start.settings.gate_s))
         try:
             while not going.done() and exit_status.of_status(self._informer.status(name)) is None:
@@ -219,7 +219,8 @@ class Starter:
         return found
 
     async def _check_wanted(self, start: Start) -> None:
-        """Raise Failed when somebody has given the attempt up; the pod is ours before that is looked for (see `given_up`)."""
+        """Raise StartFailed if another worker has given the attempt up. The pod must be claimed before that is checked (see
+        `given_up`)."""
         async for _ in retry_until(time.monotonic() + self._start_s):
             with contextlib.suppress(Refused, Unreachable):
                 if not await self._given_up.has(start.launch.run_id, start.launch.attempt):
@@ -228,7 +229,7 @@ class Starter:
         raise StartFailed(exit=_LOST)
 
     async def _made(self, start: Start, deadline: float) -> Pod:
-        """The pod, which may have been made already by a request that got no answer."""
+        """Return the pod, which may have been made already by a request that got no answer."""
         taken = False  # there may be a pod of this name
         async for _ in retry_until(deadline):
             try:
@@ -254,8 +255,8 @@ class Starter:
         raise StartFailed("cluster", f"no pod could be made: {last}", temporary=True)
 
     async def _near(self, handle: PodHandle, made: float, deadline: float, tries: int, delays: Delays) -> bool:
-        """Wait until its container runs, as its node says (True), or until it is worth a try, after so many. Raises Failed when
-        it will not run."""
+        """Wait until the container runs, as its node reports (True), or until a launch is worth a try. Raises StartFailed if it
+        will not run."""
         began, name = time.monotonic(), handle.name
         pause = max(_TRY_S, _SHARE * (began - made)) if tries else self._first_s
         when_told, untold = began + min(_TRY_S * tries, _MAX_PAUSE_S), began + pause
@@ -286,7 +287,7 @@ class Starter:
         return tries < _TRIES and len(self._beginning) <= _MAX_TRYING and "nodeName" in known["spec"]
 
     async def _known(self, name: str) -> Pod:
-        """A pod that the watch does not know: it is new, or gone."""
+        """Return a pod that the watch does not know: it is new, or gone."""
         found = None
         with contextlib.suppress(Refused, Unreachable):
             found = await self._cluster.pod(name)
@@ -297,7 +298,8 @@ class Starter:
 
 
 def _transfer_outcome(handle: PodHandle, code: int, said: bytes) -> bool:
-    """What a launch that was sent came to."""
+    """Return whether the launch that was sent has arrived; False if its pod may have it by another request. Raises
+    StartFailed."""
     if code == launch_script.TAKEN:
         return False  # by a request of ours that got no answer
     if code == launch_script.NEVER:
@@ -314,7 +316,7 @@ def _own_pod(found: Pod, settings: PodSettings) -> Pod:
     labels = found["metadata"].get("labels", {})
     name = found["metadata"]["name"]
     if labels.get(pod.INSTALL) != settings.install:
-        raise StartFailed("foreign_pod", f"a pod of somebody else's has the name {name}", temporary=False)
+        raise StartFailed("foreign_pod", f"a pod of another installation has the name {name}", temporary=False)
     if labels.get(pod.ROLE) != pod.ATTEMPT_ROLE:
         raise StartFailed(exit=_LOST)  # a worker of an older version has taken the name of an attempt that it gave up
     return found

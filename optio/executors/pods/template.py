@@ -1,8 +1,9 @@
-"""What an operator adds to every pod of a run: a file that names a strict subset of a pod, merged as `kubectl patch` would.
+"""The operator's pod template: additions to every pod of a run, in a file that names a strict subset of a pod, merged as
+`kubectl patch` would.
 
-Used by `manifest`, for attempts and warm pods alike. It adds what real clusters ask for (pull secrets, tolerations, affinity,
-a priority class, labels, volumes that are read). What Optio's promises rest on cannot be written there: the agent's security
-context, its command, its token, its marks, the gate, the network's labels. Such a key is refused by name, with the reason.
+Used by `manifest`, for attempts and warm pods alike. It adds what real clusters ask for (pull secrets, tolerations, affinity, a
+priority class, labels, volumes that are read). Optio's guarantees cannot be changed by it: the agent's security context, its
+command, its token, its marks, the gate, the network's labels. Such a key is refused by name, with the reason.
 """
 
 import posixpath
@@ -133,7 +134,7 @@ _TAKEN = re.compile(r"/(optio(-[^/]*)?|tmp|proc|sys|dev)(/|\Z)")
 
 
 class Fault(NamedTuple):
-    """A mistake in a template: where, what, and the cure. `key`: it is the key that is wrong, not its value."""
+    """A mistake in a template: its place, message and cure. With `key`, the key is wrong and not its value."""
 
     route: Route
     message: str
@@ -143,7 +144,7 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """Additions to a pod. `spec` has what a pod's own specification has nothing of."""
+    """Additions to every pod. `spec` has only keys that a pod's own specification does not have."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
@@ -153,7 +154,7 @@ class Template:
 
     @classmethod
     def of(cls, value: Mapping[str, Any]) -> "Template":
-        """From a template in which `faults` finds nothing."""
+        """Return the template for a value in which `faults` finds nothing."""
         metadata, spec = value.get("metadata") or {}, dict(value.get("spec") or {})
         volumes, containers = spec.pop("volumes", []), spec.pop("containers", [])
         return cls(
@@ -167,14 +168,14 @@ class Template:
         )
 
     def apply(self, spec: dict[str, Any]) -> None:
-        """Add it to the specification of a pod whose first container is the agent's."""
+        """Add the template to the specification of a pod whose first container is the agent's."""
         spec.update(self.spec)
         spec["volumes"] += self.volumes
         spec["containers"][0]["volumeMounts"] += self.mounts
 
 
 def faults(value: Any) -> Iterator[Fault]:
-    """Yield all that is wrong with a template as it was read from its file."""
+    """Yield all mistakes in a template as it was read from its file."""
     found = list(_misshapen(value if value is not None else {}, _SHAPE, ()))
     yield from found
     if not found and value is not None:
@@ -267,7 +268,7 @@ def _volumes(spec: Mapping[str, Any]) -> Iterator[Fault]:
             if mount.get("name") not in names:
                 yield Fault((*here, "name"), "the mount names no volume of this template", "add it below `volumes`")
             if not path.startswith("/") or posixpath.normpath(path) != path or path == "/":
-                yield Fault((*here, "mountPath"), f"`{path}` is no absolute path", "write a path such as /etc/ssl/ours")
+                yield Fault((*here, "mountPath"), f"`{path}` is not an absolute path", "write a path such as /etc/ssl/ours")
             elif _TAKEN.match(path):
                 yield Fault((*here, "mountPath"), f"`{path}` belongs to Optio or the system", "mount it elsewhere")
             if not mount.get("readOnly"):

@@ -254,7 +254,7 @@ def test_only_the_pod_of_a_run_that_has_failed_stays(
     extra = f"maxRetries: {retries}\nenvironment: {{keepFailed: 60s}}\n"
     with opened(tmp_path, settings(tmp_path, install)) as services:
         run = execute(services, command_task(f"echo ran; {source}", extra=extra))
-        said = [line for line in log_of(services, run.id, LogKind.SYSTEM) if b"stays for a look" in line]
+        said = [line for line in log_of(services, run.id, LogKind.SYSTEM) if b"is kept until" in line]
         executor = services.executor
         assert isinstance(executor, PodExecutor)
         name = manifest.name_of(install, run.id, 1)

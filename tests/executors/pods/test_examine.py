@@ -170,7 +170,7 @@ def test_a_permission_too_many_is_warned_of(look: Look, granted: set[Any], elsew
         ({"fence": None}, "egress", "warning", "OPTIO_KUBE_EGRESS is not set"),
         ({"ports": (3128,)}, "egress", "error", "lacks the port 3129"),
         ({"ports": 404}, "egress", "error", "no Service optio-egress.optio.svc"),
-        ({"ports": 403}, "egress", "warning", "cannot be looked at from here"),
+        ({"ports": 403}, "egress", "warning", "cannot be checked from here"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_cure(look: Look, changes: dict[str, Any], name: str, status: str, said: str) -> None:

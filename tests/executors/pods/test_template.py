@@ -168,10 +168,10 @@ GOOD_VOLUME, GOOD_MOUNT = "{name: v, configMap: {name: v}}", "{name: v, mountPat
         (VOLUME.format("{name: V, configMap: {name: v}}", GOOD_MOUNT), "a volume needs a name of its own"),
         (VOLUME.format(GOOD_VOLUME, "{name: w, mountPath: /v, readOnly: true}"), "the mount names no volume"),
         (VOLUME.format(GOOD_VOLUME, "{name: v, mountPath: /v}"), "add `readOnly: true` to the mount"),
-        (VOLUME.format(GOOD_VOLUME, "{name: v, mountPath: /v/../optio, readOnly: true}"), "is no absolute path"),
+        (VOLUME.format(GOOD_VOLUME, "{name: v, mountPath: /v/../optio, readOnly: true}"), "is not an absolute path"),
         (VOLUME.format(GOOD_VOLUME, "{name: v, mountPath: /optio/private, readOnly: true}"), "belongs to Optio or the system"),
         (VOLUME.format(GOOD_VOLUME, "{name: v, mountPath: /optio-gate, readOnly: true}"), "belongs to Optio or the system"),
-        (VOLUME.format(GOOD_VOLUME, "{name: v, mountPath: /, readOnly: true}"), "is no absolute path"),
+        (VOLUME.format(GOOD_VOLUME, "{name: v, mountPath: /, readOnly: true}"), "is not an absolute path"),
     ],
 )
 def test_what_a_template_must_not_say_is_refused_with_its_place_and_cure(tmp_path: Path, text: str, words: str) -> None:
