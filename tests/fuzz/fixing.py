@@ -64,7 +64,7 @@ class checked:
     """While it is entered, every application of edits is held against a plain reading of what edits are."""
 
     def __enter__(self) -> "checked":
-        self.apply, self.fixable = fixes.apply, fixes.compatible_fixes
+        self.apply, self.fixable = fixes.apply_edits, fixes.compatible_fixes
         self.chosen: list[Diagnostic] = []
 
         def apply(data: bytes, edits: Any) -> bytes:
@@ -78,11 +78,11 @@ class checked:
             self.chosen += chosen
             return chosen
 
-        fixes.apply, fixes.compatible_fixes = apply, fixable
+        fixes.apply_edits, fixes.compatible_fixes = apply, fixable
         return self
 
     def __exit__(self, *_: object) -> None:
-        fixes.apply, fixes.compatible_fixes = self.apply, self.fixable
+        fixes.apply_edits, fixes.compatible_fixes = self.apply, self.fixable
 
 
 def keeps_lines(before: bytes, after: bytes, edits: list[Edit]) -> None:
