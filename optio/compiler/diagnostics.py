@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MAX_SHOWN_PER_CODE, MAX_STORED_PER_CODE = 20, 1_000
 MAX_MESSAGE_LENGTH, MAX_VALUE_LENGTH = 400, 80
-# What a cure says to write is whole, or of no use.
+# The text to write is useless when cut, so hints may be longer.
 MAX_HINT_LENGTH = 240
 _VALUE = re.compile(r"`([^`]*)`")
 T = TypeVar("T")
@@ -213,7 +213,7 @@ def _fold_group(found: list[Diagnostic]) -> list[Diagnostic]:
 
 def _groups(diagnostics: Iterable[Diagnostic]) -> list[list[Diagnostic]]:
     """Group the findings by file and rule, in order and without duplicates."""
-    # What is wrong with an anchor's value is wrong at each of its aliases: that is one mistake.
+    # A mistake in an anchored value is found at each of its aliases, and reported once.
     unique = {(d.path, d.span, d.code, d.message, d.more): d for d in diagnostics}
     alike: dict[tuple[str, str], list[Diagnostic]] = {}
     for each in sorted(unique.values(), key=_sort_key):

@@ -7,7 +7,7 @@ from optio.model.registry import CompiledTask, Origin
 def emit(task: ResolvedTask, isolation: tuple[str, ...] = (), namespace: str | None = None) -> CompiledTask:
     """Return the task as plain data. The digest is computed on first use; `isolation` and `namespace` come from the policy."""
     origin = Origin(path=task.path, line=task.document.line)
-    # Where its values come from, and how it is tested, is no part of what a task is.
+    # The origin of values and the tests are not part of the compiled task.
     spec = task.spec
     if spec.extends is not None or spec.tests:
         spec = spec.replace(extends=None, tests=[])

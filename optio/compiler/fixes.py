@@ -15,14 +15,14 @@ from optio.compiler.source import SourceFile
 from optio.compiler.source_tree import SUFFIXES, OverlayTree, ReadOnceTree, SourceTree
 from optio.compiler.yaml.document import parse
 
-# What is wrong with the bytes has no place in the text. It is information, so it is mended where somebody asks for that.
+# Mistakes in the bytes have no place in the text. They are information only, so they are fixed only on demand.
 _OF_BYTES: dict[str, Callable[[bytes], bytes]] = {
     "OPT003": lambda data: data.removeprefix(BOM.encode()),
     "OPT019": lambda data: data.replace(b"\r\n", b"\n").replace(b"\r", b"\n"),
 }
-# Of the rules for files some say that a file cannot be read.
+# Some rules with this prefix mean that the file cannot be read.
 _OF_FILES = "OPT0"
-# One fix may bring another to light, or make room for it.
+# A fix may reveal another finding, or make room for its fix.
 _MAX_ROUNDS = 1_000
 
 
@@ -49,7 +49,7 @@ def fix_tree(tree: SourceTree, *, unsafe: bool, pedantic: bool = False) -> Fixed
     compiler = IncrementalCompiler(pedantic=pedantic)
     tree = ReadOnceTree(tree)
     done = FixedTree(compiler.compile(tree))
-    # Findings whose fix alone makes a file worse, and files whose fixes are tried one by one, to find those out.
+    # Findings whose fix alone makes a file worse, and files whose fixes are tried one by one to find such fixes.
     refused: set[tuple[str, str, str]] = set()
     singly: set[str] = set()
     tried: set[str] = set()
@@ -62,7 +62,7 @@ def fix_tree(tree: SourceTree, *, unsafe: bool, pedantic: bool = False) -> Fixed
             if left := [each for each in found if _name(each) not in refused]:
                 chosen[path] = left[:1] if path in singly else left
         if not chosen and refused and has_changed:
-            # What was refused may be right beside what was fixed since.
+            # A refused fix may be right after the fixes that were applied since.
             refused, singly, most, has_changed = set(), set(), None, False
             continue
         if not chosen:
@@ -70,7 +70,7 @@ def fix_tree(tree: SourceTree, *, unsafe: bool, pedantic: bool = False) -> Fixed
         chosen = dict(islice(chosen.items(), most))
         now = OverlayTree(tree, dict(done.files))
         files = {path: _apply_fixes(now.read(path), found) for path, found in chosen.items()}
-        # What was tried before, and refused, is as it was again.
+        # Files of a refused attempt have their old content again.
         after = compiler.compile(OverlayTree(tree, {**done.files, **files}), changed=tried | files.keys())
         tried = set(files)
         worse = _worsened_files(done.compilation, after, now, files, {path: _edits(found) for path, found in chosen.items()})
@@ -111,7 +111,7 @@ def _worsened_files(
             continue
         data = tree.read(path)
         is_readable, was_readable = _is_readable(path, files[path], found), _is_readable(path, data, old)
-        # What could not be read had more errors than it could say.
+        # A file that could not be read may have had more errors than were reported.
         if was_readable and (
             not is_readable
             or _duplicate_count(found) > _duplicate_count(old)

@@ -77,7 +77,7 @@ def _ignores(document: Document) -> Iterator[IgnoreComment]:
         span = span_at(text, match.start(), match.end())
         line = span.start.line
         before = lines[line - 1][: span.start.column - 1]
-        # Blanks before it go with it, and so does a line that holds nothing else.
+        # Blanks before the comment are deleted with it, and so is a line that holds nothing else.
         whole = Span(Position(line, len(before.rstrip()) + 1), span.end)
         if not before.strip():
             whole = Span(Position(line, 1), Position(line + 1, 1) if line < len(lines) else span.end)
@@ -183,7 +183,7 @@ def _wrong(path: str, comment: IgnoreComment, used: set[str], errors: list[Diagn
                 or rule.by_executor
                 or any(each.span.start.line in comment.lines for each in errors)
             ):
-                continue  # it was not looked for, or could not be
+                continue  # the rule was not checked
             message = f"this comment ignores nothing: no {code.name} {RULES[code.name].name} here"
             yield diagnostic("OPT709", message, path=path, span=code.span, hint="delete it", fix=_delete(comment, code))
         elif any(each.code == code.name for each in errors):

@@ -29,7 +29,7 @@ class IncrementalCompiler:
     def __init__(self, *, pedantic: bool = False) -> None:
         self._pedantic = pedantic
         self._kept: dict[str, _CachedFile] = {}
-        # Of every file that was read, the task files that were made from it, and perhaps some that no longer are.
+        # For every file that was read, the task files made from it; may include some that no longer are.
         self._users: dict[str, set[str]] | None = None
 
     def compile(

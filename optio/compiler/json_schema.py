@@ -37,7 +37,7 @@ def task_schema() -> str:
 def defaults_schema() -> str:
     """Return the text of `schemas/defaults.schema.json`, for the keys allowed in `_defaults.yaml`."""
     schema = _task()
-    schema["description"] = "What holds for every task of this directory and of those below it, unless the task says otherwise."
+    schema["description"] = "Defaults for every task of this directory and of those below it; the task's own values win."
     for key in NOT_IN_DEFAULTS:
         del schema["properties"][key]
     return _written("Optio defaults", _without_unused(schema))
@@ -54,10 +54,10 @@ def policy_schema() -> str:
         "properties": {code: _level(rule) for code, rule in RULES.items()},
         "additionalProperties": False,
     }
-    # An error stays one.
+    # The severity of an error cannot be changed.
     choices = {"Level": words.LEVELS, "Error": {"error": words.LEVELS["error"]}}
     for name, meanings in choices.items():
-        schema["$defs"][name] = {"description": "What becomes of a finding.", **_choice(meanings)}
+        schema["$defs"][name] = {"description": "The severity of a finding.", **_choice(meanings)}
     _mark(schema)
     return _written("Optio policy", schema)
 

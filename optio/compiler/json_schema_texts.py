@@ -122,24 +122,24 @@ _RUNTIMES = {
     "copilot": "GitHub Copilot CLI",
     "gemini": "Gemini CLI",
     "opencode": "opencode",
-    "command": "a program of your own, which `command:` names",
+    "command": "your own program, named by `command:`",
 }
 MEANINGS: dict[str, dict[str, dict[str, str]]] = {
     "TaskSpec": {
         "apiVersion": {"optio/v1": "the only version there is"},
-        "type": {"standalone": "a task", "template": "no task: values for tasks that name it under `extends:`"},
+        "type": {"standalone": "a task", "template": "not a task: values for tasks that name it under `extends:`"},
         "agentRuntime": _RUNTIMES,
     },
     "Dedupe": {
         "onDuplicate": {
-            "join": "the sender gets the run that is there already",
+            "join": "the sender gets the existing run",
             "reject": "the sender is refused",
-            "replace": "the run that still waits is cancelled, and the new one takes its place",
+            "replace": "the waiting run is cancelled, and the new one replaces it",
         }
     },
     "ScheduleConfig": {
         "misfire": {"last": "one run for all of them", "skip": "none", "all": "one run for each, at most `maxCatchUp`"},
-        "overlap": {"queue": "the new run waits for its turn", "skip": "the new run is left out"},
+        "overlap": {"queue": "the new run waits for its turn", "skip": "the new run is skipped"},
     },
     "WebhookConfig": {
         "scheme": {scheme: sender.summary for scheme, sender in SENDERS.items()},
@@ -150,26 +150,26 @@ MEANINGS: dict[str, dict[str, dict[str, str]]] = {
             "valid": "as the sender would",
             "missing": "not at all",
             "wrong": "with another secret",
-            "stale": "rightly, and too long ago",
+            "stale": "correctly, but too long ago",
         }
     },
     "Expectation": {
         "verdict": {
             "accepted": "a run is started",
-            "filtered": "accepted, and no run: `when` or `events` leave it out",
+            "filtered": "accepted without a run: `when` or `events` exclude it",
             "invalid": "refused: the parameters do not fit `paramsSchema`",
             "unsigned": "refused: the signature is missing or wrong",
             "stale": "refused: signed too long ago",
-            "unreadable": "refused: the body is no JSON",
-            "unsupported": "refused: the body's type is not taken",
+            "unreadable": "refused: the body is not JSON",
+            "unsupported": "refused: the content type of the body is not accepted",
         }
     },
 }
 LEVELS = {
     "error": "its task is not served",
-    "warning": "said, and served",
-    "info": "said with `--verbose` only",
-    "off": "not said",
+    "warning": "reported, and the task is served",
+    "info": "reported with `--verbose` only",
+    "off": "not reported",
 }
 
 _MANUAL = {"type": "manual"}
@@ -224,20 +224,20 @@ TASK = [
 ]  # fmt: skip
 
 _PARAMETER: dict[str, tuple[str, dict[str, Any]]] = {
-    "type": ("What a value must be.", {}),
-    "description": ("What the parameter is for.", {}),
+    "type": ("The type of the value.", {}),
+    "description": ("The purpose of the parameter.", {}),
     "default": ("The value of a run that gives none.", {}),
     "enum": ("The values that are allowed.", {}),
     "const": ("The only value that is allowed.", {}),
-    "examples": ("Values to show.", {}),
-    "maxLength": ("The most characters of a text; words of strangers need such a limit.", {}),
-    "minLength": ("The fewest characters of a text.", {}),
-    "pattern": ("A regular expression that must be found in a text: `^` and `$` mean all of it.", {}),
-    "format": ("What a text must be.", {"examples": ["email", "uri", "date", "date-time", "uuid"]}),
-    "minimum": ("The least of a number.", {}),
-    "maximum": ("The most of a number.", {}),
-    "items": ("What each item of a list must be.", {}),
-    "maxItems": ("The most items of a list.", {}),
+    "examples": ("Example values.", {}),
+    "maxLength": ("The maximum length of a text; text from strangers needs such a limit.", {}),
+    "minLength": ("The minimum length of a text.", {}),
+    "pattern": ("A regular expression that must be found in a text: use `^` and `$` to match all of it.", {}),
+    "format": ("The format of a text, such as `date`.", {"examples": ["email", "uri", "date", "date-time", "uuid"]}),
+    "minimum": ("The minimum of a number.", {}),
+    "maximum": ("The maximum of a number.", {}),
+    "items": ("The schema of each item of a list.", {}),
+    "maxItems": ("The maximum number of items of a list.", {}),
 }
 TYPES = ("string", "integer", "number", "boolean", "object", "array", "null")
 
@@ -247,13 +247,13 @@ def parameters() -> dict[str, Any]:
     checks the schema."""
     one = {key: {"description": text, **more} for key, (text, more) in _PARAMETER.items()}
     one["type"]["examples"] = list(TYPES)
-    parameter = {"description": "What a value of this parameter must be.", "properties": one}
+    parameter = {"description": "The schema of this parameter.", "properties": one}
     return {
         "description": "",
         "properties": {
             "type": {"description": "`object`: parameters have names.", "examples": ["object"]},
             "properties": {
-                "description": "The parameters by their names.",
+                "description": "The parameters, by name.",
                 "additionalProperties": parameter,
                 "defaultSnippets": [
                     _snippet("text", {"${1:NAME}": {"type": "string", "maxLength": "^${2:200}"}}),
@@ -262,7 +262,7 @@ def parameters() -> dict[str, Any]:
                     _snippet("number", {"${1:NAME}": {"type": "integer", "minimum": "^${2:1}", "maximum": "^${3:100}"}}),
                 ],
             },
-            "required": {"description": "The parameters without which no run is started.", "examples": [["NAME"]]},
+            "required": {"description": "The required parameters.", "examples": [["NAME"]]},
             "additionalProperties": {
                 "description": "`false`: parameters that are not declared are refused.",
                 "examples": [False],

@@ -18,19 +18,19 @@ from optio.model.route import Route, value_at
 
 DEFAULTS = ("_defaults.yaml", "_defaults.yml")
 POLICY = "_policy.yaml"
-# What a file says of itself, and no other one takes from it.
-# What files of defaults and policies are called elsewhere, or by a slip.
+# Other names that people give to files of defaults and policies.
 _BASE_NAMES = {
     **dict.fromkeys(("_default", "default", "defaults", "_common", "_base", "_shared"), DEFAULTS[0]),
     **dict.fromkeys(("policy", "_policies", "policies"), POLICY),
 }
+# Keys about the file itself, which others do not inherit.
 _OF_ITSELF = frozenset({"type", "apiVersion", "extends"})
 _NOT_IN_TEMPLATES = ("id", "name", "tests")
 NOT_IN_DEFAULTS = (*_NOT_IN_TEMPLATES, "extends", "triggers", "type")
-# Units: half of one says nothing.
+# Mappings that are replaced as a whole, because a part of one has no meaning.
 _REPLACED_WHOLE: tuple[Route, ...] = (("dedupe",), ("startLimit",))
 _UNION: Route = ("paramsSchema", "required")
-# No value of these is null: one that takes nothing away is no text that somebody forgot to quote.
+# Variables are never null, so an unquoted `null` that removes nothing is dropped.
 _VARIABLES: Route = ("environment", "env")
 _EXCLUSIVE_KEYS = {"promptTemplate": "promptFile", "promptFile": "promptTemplate"}
 _MAX_TEMPLATE_DEPTH = 20
@@ -84,7 +84,7 @@ class Bases:
         if key not in self._parsed:
             document, found = parse(SourceFile(path, data))
             if document is None and posixpath.basename(path) in DEFAULTS and {each.code for each in found} == {"OPT018"}:
-                document, _ = parse(SourceFile(path, b"{}"))  # nothing but comments: defaults of nothing
+                document, _ = parse(SourceFile(path, b"{}"))  # only comments: defaults without values
             self._parsed[key] = document
         return self._parsed[key]
 
@@ -155,7 +155,7 @@ def missing_hint(tree: SourceTree, path: str, name: str, err: Unreadable) -> str
     """Return the hint for a path that leads to no file, with the file that was probably meant."""
     if err.hint != MISSING_HINT:
         return err.hint
-    from optio.compiler.suggest_path import suggest_file  # only who made a mistake waits for it
+    from optio.compiler.suggest_path import suggest_file  # imported only for a file with a mistake
 
     near = suggest_file(tree, path, name)
     return f"did you mean `{near}`?" if near else err.hint
@@ -186,7 +186,7 @@ def inherited_values(document: Document) -> dict[str, Any]:
     """Return the values of a template or of defaults that tasks inherit."""
     left_out = {*_OF_ITSELF, *(_NOT_IN_TEMPLATES if _is_template(document) else NOT_IN_DEFAULTS)}
     if _is_template(document):
-        left_out.add("description")  # it tells of the template
+        left_out.add("description")  # the description is about the template
     return {key: value for key, value in document.value.items() if key not in left_out}
 
 
@@ -266,11 +266,11 @@ class MergedDocument:
             steps, value = _follow(values, route)
             if steps == len(route):
                 if route:
-                    return layer, route  # also where it takes away what others have
+                    return layer, route  # also for a `null` that removes a value of others
             elif steps and not isinstance(value, dict):
-                return layer, route  # it hides all that other layers have below it
+                return layer, route  # the value hides everything that other layers have below it
             elif steps and (route[:1] in _REPLACED_WHOLE or any(isinstance(step, int) for step in route[:steps])):
-                return layer, route  # nobody else can add to it
+                return layer, route  # other layers cannot add to it
         return self._top, route
 
     def path_at(self, route: Route) -> str:

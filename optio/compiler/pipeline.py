@@ -38,7 +38,7 @@ from optio.model.registry import CompiledTask, Registry
 if TYPE_CHECKING:
     from optio.model.policy import PolicySpec
 
-# What asks for a key of `environment`, which is of use only where the executor applies it.
+# Rules that ask for a key of `environment`, which only matters if the executor applies it.
 _ASKED_FOR = {"OPT510": "network"}
 NO_LEVELS: Mapping[str, str] = MappingProxyType({})
 
@@ -76,7 +76,7 @@ class TreePolicy:
             from optio.compiler.policy import facts_of_policy, read_policy
 
             self._spec, self.found = read_policy(document)
-            if has_errors(wrong):  # a key that stands twice: which of both holds is not for us to choose
+            if has_errors(wrong):  # a duplicate key: it is not clear which of both applies
                 self._spec = None
             if self._spec is not None:
                 self.facts = facts_of_policy(document, self._spec)
@@ -117,7 +117,7 @@ class TreePolicy:
         if not self.there:
             return []
         with contextlib.suppress(Unreadable):
-            tree.read(POLICY)  # for whoever notes what a task was made from
+            tree.read(POLICY)  # so that a recording tree notes the policy as an input of the task
         if self._spec is None:
             message, hint = f"`{POLICY}` cannot be read, so it allows nothing", "correct it first"
             return [diagnostic("OPT121", message, path=task.path, hint=hint)]
@@ -202,7 +202,7 @@ def check_results(
         podded = {f.path for f in files if f.facts is not None and POD in f.facts.demands}
         by_file = {path: mine if path in podded else [d for d in mine if d.code not in vain] for path, mine in by_file.items()}
     if any(each.hint == MISSING_HINT for mine in by_file.values() for each in mine):
-        from optio.compiler.suggest_path import suggest_template  # only who made a mistake waits for it
+        from optio.compiler.suggest_path import suggest_template  # imported only for a file with a mistake
 
         paths = [file.path for file in files]
         by_file = {
@@ -269,7 +269,7 @@ def _compiled(
             [*found, diagnostic("OPT102", "`name` is missing: a file of this name is a task", path=path, hint=hint)],
         )
     below, missing = read_layers(document, tree, bases)
-    if missing:  # what could be said of the rest depends on what is not there
+    if missing:  # findings about the rest would depend on the missing file
         return document, None, [*found, *missing]
     whole = merge_layers(document, below)
     shape, more = decode_task(whole)
@@ -281,7 +281,7 @@ def _compiled(
     found += checks.run(task, pedantic=pedantic)
     found += policy.judge(task, tree)
     if any(d.code == "OPT405" for d in found):
-        # A webhook's secret in plain text has been told from other tokens already.
+        # A webhook's secret in plain text is reported by its own rule.
         known = {d.span.start.line for d in found if d.code == "OPT405"}
         found = [d for d in found if d.code != "OPT503" or d.span.start.line not in known]
     return document, task, found
@@ -301,7 +301,7 @@ def _with_text_checks(
     source: SourceFile, document: Document, found: list[Diagnostic], more: list[Diagnostic]
 ) -> list[Diagnostic]:
     if found:
-        # A key that is no text, or indented by an odd blank, is unknown as well: say it once.
+        # A key that is not a text, or indented by an odd blank, is unknown as well: report it once.
         spans = {d.span for d in found}
         more = [d for d in more if d.span not in spans]
     found = found + more

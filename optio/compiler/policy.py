@@ -81,9 +81,9 @@ def _wrong(document: Document, misfit: ValidationIssue) -> Diagnostic:
 
 
 def _form(misfit: ValidationIssue) -> str:
-    """Return an example of the key's value, or the number that a text holds."""
+    """Return the hint for a value of a wrong type: the number that a text holds, or an example of the key."""
     from optio.compiler.json_schema_texts import EXAMPLES
-    from optio.compiler.yaml.emit import flow  # only who made a mistake waits for them
+    from optio.compiler.yaml.emit import flow  # imported only for a file with a mistake
 
     route, number = misfit.route, number_in(str(misfit.value))
     if misfit.wanted == WHOLE and number is not None and number == int(number):
@@ -157,7 +157,7 @@ def check(task: ResolvedTask, policy: PolicySpec) -> Iterator[Diagnostic]:
     """Report everything in a resolved task that the policy does not allow, each at the value concerned."""
     found = [*_ceilings(task, policy.ceilings), *spending.check(task, policy.ceilings), *_allowed(task, policy.allow)]
     told = {each.route for each in found}
-    # What has a bound must be given, too: it is asked for once.
+    # A key with a ceiling is required anyway, so it is reported once.
     for each in (*found, *(each for each in _required(task, policy) if each.route not in told)):
         if task.is_known(each.route):
             yield each
@@ -168,7 +168,7 @@ def _ceilings(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
     reads: dict[str, Any] = {"budget_usd": parse_money, "timeout": parse_duration}
     most_kept, kept = ceilings.keep_failed, task.spec.environment.keep_failed
     if most_kept is not None and kept is not None and parse_duration(kept) > parse_duration(most_kept):
-        message = f"`environment.keepFailed` is {kept}, and the policy allows at most {most_kept}"
+        message = f"`environment.keepFailed` is {kept}, but the policy allows at most {most_kept}"
         hint = f"write {most_kept} or less, or ask the owner of `{POLICY}`"
         yield task.at("OPT613", message, ("environment", "keepFailed"), hint=hint)
     own = {key.name for key in keys_of(TaskSpec)}
@@ -184,7 +184,7 @@ def _ceilings(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
             )
             yield task.at("OPT613", message, (key,), key=True, hint=hint)
         elif read(asked) > read(most):
-            message = f"`{key}` is {asked}, and the policy allows at most {most}"
+            message = f"`{key}` is {asked}, but the policy allows at most {most}"
             yield task.at("OPT613", message, (key,), hint=f"write {most} or less, or ask the owner of `{POLICY}`")
 
 
@@ -195,7 +195,7 @@ def _allowed(task: ResolvedTask, allow: Allow) -> Iterator[Diagnostic]:
     if allow.models is not None and spec.agent_runtime != "command":
         if spec.model is None:
             hint = f"add `model:`; allowed: {', '.join(allow.models)}"
-            yield task.at("OPT519", "no `model`, and the policy allows only some", ("model",), key=True, hint=hint)
+            yield task.at("OPT519", "no `model`, but the policy allows only some", ("model",), key=True, hint=hint)
         elif not _fits(spec.model, allow.models):
             yield _refused(task, ("model",), spec.model, allow.models)
     if allow.images is not None and environment.image is not None and not _fits(environment.image, allow.images):
@@ -204,7 +204,7 @@ def _allowed(task: ResolvedTask, allow: Allow) -> Iterator[Diagnostic]:
         route: Route = ("environment", "network", "egress")
         if environment.network is None:
             hint = f"add `environment: {{network: {{egress: [...]}}}}`; allowed: {', '.join(allow.egress)}"
-            yield task.at("OPT519", "no list of hosts, and the policy allows only some", route[:2], key=True, hint=hint)
+            yield task.at("OPT519", "no list of hosts, but the policy allows only some", route[:2], key=True, hint=hint)
         for index, host in enumerate(environment.network.egress if environment.network is not None else ()):
             if not _fits(host, allow.egress):
                 yield _refused(task, (*route, index), host, allow.egress)

@@ -75,10 +75,10 @@ class ResolvedTask:
         if value is not None:
             fix = self.document.rewritten(route, self.document.restyled(route, value), safe=safe)
         elif write is not None:
-            from optio.compiler.yaml.emit import flow  # only who made a mistake waits for it
+            from optio.compiler.yaml.emit import flow  # imported only for a file with a mistake
 
             is_value = span is None and not key
-            text = flow(write) if key else write  # an author's own key may need quotes
+            text = flow(write) if key else write  # the author's key may need quotes
             fix = self.document.rewritten(route, write, safe=safe) if is_value else Fix.write(text, place, safe=safe)
         return diagnostic(code, message, path=self.document.path_at(route), span=place, route=route, hint=hint, fix=fix)
 

@@ -119,7 +119,7 @@ class DirectoryTree:
     def _walk(self, directory: str, prefix: str) -> Iterator[str]:
         try:
             entries = list(os.scandir(directory))
-        except (FileNotFoundError, NotADirectoryError):  # it vanished between two looks
+        except (FileNotFoundError, NotADirectoryError):  # it vanished during the scan
             return
         except OSError:
             yield prefix.rstrip("/") or "."
@@ -141,10 +141,10 @@ class DirectoryTree:
         if path.startswith(("/", "~")) or ".." in path.split("/"):
             raise Unreadable("OPT115", "leads out of the task tree", "give a path below the task file")
         if path.count("/") >= MAX_DIRECTORIES:
-            raise Unreadable("OPT014", f"lies deeper than {MAX_DIRECTORIES} directories", "move it up")
+            raise Unreadable("OPT014", f"is deeper than {MAX_DIRECTORIES} directories", "move it up")
         try:
             descriptor = self._open(os.path.join(str(self.root), path))
-        except (FileNotFoundError, NotADirectoryError, ValueError):  # a NUL or a lone surrogate is in no file's name
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # no file name holds a NUL or a lone surrogate
             raise Unreadable("OPT115", "does not exist", MISSING_HINT) from None
         except OSError as err:
             raise Unreadable("OPT706", f"cannot be read: {err.strerror}", "check its permissions") from err
@@ -183,7 +183,7 @@ class DirectoryTree:
         if real != self._real and not real.startswith(top + os.sep):
             raise Unreadable("OPT706", ESCAPES, "copy the file into the tree")
         hidden = {part for part in real[len(top) :].split(os.sep) if is_hidden(part) and not part.startswith("..")}
-        # Kubernetes mounts files as links through `..data`. A hidden directory that is checked by its own name is meant.
+        # Kubernetes mounts files as links through `..data`. A hidden directory named by the user is allowed.
         if hidden and not hidden <= set(os.path.relpath(path, str(self.root)).split(os.sep)):
             raise Unreadable("OPT706", "is a link to a hidden file", HIDDEN_HINT)
 

@@ -13,7 +13,7 @@ from optio.model.policy import Ceilings
 from optio.model.text import parse_money
 from optio.model.trigger import ScheduleTrigger
 
-# What `startLimit.count` may be.
+# The maximum of `startLimit.count`.
 _MAX_STARTS = 10_000
 _LENGTHS = ((DAY, "in 24 hours"), (MONTH, "in 30 days"))
 
@@ -69,10 +69,10 @@ def check(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
         spent, most = (found.day, found.month)[place], parse_money(cap)
         length = _LENGTHS[place][1]
         if spent.lacks is not None:
-            message = f"without `{spent.lacks}` the spending of its triggers {length} has no limit: {_allowed(key, cap)}"
+            message = f"without `{spent.lacks}` the spending of the task's triggers {length} has no limit: {_allowed(key, cap)}"
             yield task.at(code, message, (spent.lacks,), key=True, hint=_cure(task, most, place))
         elif spent.usd is not None and spent.usd > most:
-            message = f"its triggers may spend {dollars(spent.usd)} {length}, and {_allowed(key, cap)}"
+            message = f"the task's triggers may spend {dollars(spent.usd)} {length}, but {_allowed(key, cap)}"
             yield task.at(code, f"{message}: {_account(task, found, place)}", ("budgetUsd",), hint=_cure(task, most, place))
 
 
@@ -94,7 +94,7 @@ def _account(task: ResolvedTask, found: Spending, place: int) -> str:
 
 
 def _clocks(schedule: ScheduleTrigger | None, fires: int, place: int) -> str:
-    """Return how many fires there would be without changes of the clocks, if the number differs."""
+    """Return a note on how many fires there would be without changes of the clocks, if the number differs."""
     even = None if schedule is None else _fires(schedule.replace(config=schedule.config.replace(timezone="UTC")))
     if even is None or even[place] == fires:
         return ""

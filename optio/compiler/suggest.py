@@ -8,7 +8,7 @@ from itertools import islice
 from operator import eq
 
 MAX_COMPARED_WORDS, MAX_COMPARED_LENGTH = 1_000, 100
-# Letters that are looked at, and pairs of them that are compared: half a second of work.
+# Letters read plus pairs of letters compared: half a second of work.
 MAX_COMPARED_LETTERS = 2_000_000
 _MAX_CANDIDATES, _MIN_RATIO = 20, 0.7
 _letters_left: ContextVar[list[int] | None] = ContextVar("left", default=None)
@@ -26,7 +26,7 @@ def suggestion_budget() -> Iterator[None]:
 
 def suggest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that is closest to `word`, or None if none is close or the budget is used up."""
-    from difflib import SequenceMatcher  # only who made a mistake waits for it
+    from difflib import SequenceMatcher  # imported only for a file with a mistake
 
     left, word = _letters_left.get() or [MAX_COMPARED_LETTERS], word[:MAX_COMPARED_LENGTH]
     folded = word.casefold()
@@ -44,7 +44,7 @@ def suggest(word: str, known: Iterable[str]) -> str | None:
         matcher.set_seq1(each)
         if (most := matcher.quick_ratio()) >= _MIN_RATIO:
             near.append((most, sum(map(eq, each, word)), each))
-    # Of those that are equally near, the one with most letters in their places.
+    # Among equal ratios, prefer the word with the most letters in place.
     best = (_MIN_RATIO, -1, "")
     for most, in_place, each in sorted(near, reverse=True)[:_MAX_CANDIDATES]:
         if most < best[0]:
@@ -57,7 +57,7 @@ def suggest(word: str, known: Iterable[str]) -> str | None:
 
 def rank_by_likeness(word: str, known: Iterable[str], most: int) -> list[str]:
     """Return up to `most` known words, the most similar to `word` first."""
-    from difflib import SequenceMatcher  # only who made a mistake waits for it
+    from difflib import SequenceMatcher  # imported only for a file with a mistake
 
     word = word[:MAX_COMPARED_LENGTH].casefold()
     return sorted(known, key=lambda each: -SequenceMatcher(None, each.casefold(), word).ratio())[:most]

@@ -24,10 +24,10 @@ _INVISIBLE = (
 # A comment that begins like a number, a channel or a colour, behind a value: `#12`, `#general`, `#ff0000`.
 _CUT = re.compile(r"^[^\n#]*[^\s#'\"\[{,:|>-][ \t]+(#(?:[A-Za-z0-9_]|\$?\{\{?\w)[^\n]*)$", re.MULTILINE)
 _PROMPT: Route = ("promptTemplate",)
-# Without these there is no task, or another kind of document: what is blank there is to be written, and not deleted.
+# Required keys, and the type of the document: a blank one must be filled in, not deleted.
 _NEEDED = ("type", "name", "agentRuntime", "promptTemplate")
 _GOES_ON = r"(?<=\S) (# (?!optio:|yaml|noqa)[^\n]*\w[^\n]*)$"
-# What begins a command of its own, and what is one to its line's end.
+# The beginning of a new command, and a command up to the end of its line.
 _COMMAND = r"(?:cd|set|export|source|echo|exit|mkdir|rm|cp|mv)\s+\S|\./\w|(?:if|for|while)\s.*;\s*(?:then|do)\b"
 _ALONE = r"(?:set\s+[-+]\w+|cd\s+\S+|export\s+\w+=\S*|source\s+\S+|\.\s+\S+)\Z"
 _ITEM = r"(?:[-*+]|\d{1,2}[.)])[ \t]+\S|#{1,6} \S|```|~~~"
@@ -301,7 +301,7 @@ def _blank(document: Document) -> Iterator[Diagnostic]:
     for key, value in document.value.items():
         if value is None and document.plain((key,)) == "":
             span = document.key_span((key,))
-            from optio.compiler.conversions.entries import as_entry  # only who made a mistake waits for it
+            from optio.compiler.conversions.entries import as_entry  # imported only for a file with a mistake
             from optio.compiler.edits.fix_edits import delete_key
 
             form = as_entry(document.value, (key,), document.path)

@@ -7,11 +7,11 @@ from functools import lru_cache
 from optio.compiler.diagnostics import Diagnostic, diagnostic, report_first
 from optio.compiler.source import span_at
 
-# A template, or defaults, are the same text for each task above them.
+# Many tasks share the text of a template or of defaults.
 _CACHE_SIZE = 32
 
 
-# A text that every token of the kind holds, the kind, its shape. Looking for the text first costs almost nothing.
+# (text in every token of the kind, kind, shape). Searching for the text first is almost free.
 _TOKENS = (
     ("gh", "a GitHub token", r"gh(?:[pousr]_[A-Za-z0-9]{36,}|ithub_pat_[A-Za-z0-9_]{40,})"),
     ("glpat-", "a GitLab token", r"glpat-[A-Za-z0-9_-]{20,}"),

@@ -177,7 +177,7 @@ def test_a_task_is_the_same_wherever_its_values_stand() -> None:
                 "base.yaml": BASE + "triggers:\n  - type: schedule\n    config: {cronExpression: 0 9 * * 1, timezone: UTC}\n",
                 "task.yaml": "name: A\nextends: base.yaml\n",
             },
-            ["base.yaml:19:5 OPT308 the schedule does not give `REPO`"],
+            ["base.yaml:19:5 OPT308 the schedule gives no value for `REPO`"],
         ),
         (
             {"_defaults.yaml": "startLimit: {count: 5}\n", "task.yaml": TASK},

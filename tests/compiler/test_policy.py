@@ -25,20 +25,20 @@ def found(policy: str, task: str = TASK, **more: str) -> list[str]:
     ("policy", "task", "message"),
     [
         ('ceilings: {budgetUsd: "5.00"}', "", "no `budgetUsd`: the policy allows at most 5.00"),
-        ("ceilings: {maxTurns: 20}", "maxTurns: 21\n", "`maxTurns` is 21, and the policy allows at most 20"),
-        ("ceilings: {timeout: 1h}", "timeout: 61m\n", "`timeout` is 61m, and the policy allows at most 1h"),
-        ("ceilings: {maxRetries: 0}", "", "`maxRetries` is 1, and the policy allows at most 0"),
-        ("ceilings: {maxConcurrent: 1}", "", "`maxConcurrent` is 2, and the policy allows at most 1"),
-        ("ceilings: {warmPoolSize: 0}", "warmPoolSize: 1\n", "`warmPoolSize` is 1, and the policy allows at most 0"),
+        ("ceilings: {maxTurns: 20}", "maxTurns: 21\n", "`maxTurns` is 21, but the policy allows at most 20"),
+        ("ceilings: {timeout: 1h}", "timeout: 61m\n", "`timeout` is 61m, but the policy allows at most 1h"),
+        ("ceilings: {maxRetries: 0}", "", "`maxRetries` is 1, but the policy allows at most 0"),
+        ("ceilings: {maxConcurrent: 1}", "", "`maxConcurrent` is 2, but the policy allows at most 1"),
+        ("ceilings: {warmPoolSize: 0}", "warmPoolSize: 1\n", "`warmPoolSize` is 1, but the policy allows at most 0"),
         ("allow: {runtimes: [codex]}", "", "the policy does not allow `claude-code`"),
-        ("allow: {models: [sonnet]}", "", "no `model`, and the policy allows only some"),
+        ("allow: {models: [sonnet]}", "", "no `model`, but the policy allows only some"),
         ("allow: {models: ['claude-*']}", "model: gpt-5\n", "the policy does not allow `gpt-5`"),
         (
             "allow: {images: ['ghcr.io/acme/*']}",
             "environment: {image: 'docker.io/x:1'}\n",
             "the policy does not allow `docker.io/x:1`",
         ),
-        ("allow: {egress: ['*.acme.com']}", "", "no list of hosts, and the policy allows only some"),
+        ("allow: {egress: ['*.acme.com']}", "", "no list of hosts, but the policy allows only some"),
         (
             "allow: {egress: ['*.acme.com']}",
             "environment: {network: {egress: [a.acme.com, acme.org]}}\n",
@@ -81,8 +81,8 @@ def test_it_holds_after_templates_and_defaults_and_points_at_who_wrote_the_value
     )
 
     assert lines == [
-        "_defaults.yaml:1 error OPT613 `maxRetries` is 9, and the policy allows at most 1",
-        "base.yaml:2 error OPT613 `maxTurns` is 50, and the policy allows at most 20",
+        "_defaults.yaml:1 error OPT613 `maxRetries` is 9, but the policy allows at most 1",
+        "base.yaml:2 error OPT613 `maxTurns` is 50, but the policy allows at most 20",
     ]
 
 

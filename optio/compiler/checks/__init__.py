@@ -34,7 +34,7 @@ from optio.model.trigger import WebhookTrigger
 
 Check = Callable[[ResolvedTask], Iterator[Diagnostic]]
 
-# What is found here decides what the others can know.
+# Findings of these decide what the other checks can rely on.
 FIRST: tuple[Check, ...] = (runtime.check, params.check)
 CHECKS: tuple[Check, ...] = (
     prompt.check,

@@ -31,7 +31,7 @@ def check_across(
 
         yield from namespaces.check(claims)
     if pedantic or any(claim.caps != NO_SPEND_CAPS for claim in claims):
-        # Imported here: what all tasks come to is asked of few trees.
+        # Imported here: few trees limit all tasks together.
         from optio.compiler.checks import tree_budget
 
         yield from tree_budget.check(claims)
@@ -59,7 +59,7 @@ def _twins(paths: Sequence[str]) -> Iterator[Diagnostic]:
             )
             yield diagnostic("OPT705", message, path=path, hint=hint, related=(Related("also here", other, START),))
         elif twin is not None:
-            message, hint = f"{twin} stands beside it, and both are read", "delete one of them, or give it a name of its own"
+            message, hint = f"{twin} exists as well, and both files are read", "delete one of them, or rename it"
             yield diagnostic("OPT702", message, path=path, hint=hint, related=(Related("also here", twin, START),))
 
 

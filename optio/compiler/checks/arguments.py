@@ -14,7 +14,7 @@ from optio.compiler.yaml.emit import flow
 
 _SHELL = re.compile(r"(?:ba|da|z|k|a|fi)?sh|pwsh|cmd")
 _SIGN = re.compile(r"&&|\|\|?|;|&|[0-9]?>>?(?:&[0-9])?|<")
-# Programs that take such signs themselves, and those that run a command which is one of their arguments.
+# Programs that read such signs themselves, or that run a command given in their arguments.
 _OWN = frozenset({"find", "expr", "test", "[", "jq", "awk", "xargs", "env", "ssh", "docker", "kubectl", "watch", "su", "sudo"})
 _MAX_SHOWN = 150
 
@@ -63,7 +63,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 def _split(line: str) -> list[str]:
     try:
         return shlex.split(line)
-    except ValueError:  # a quote that nobody closes
+    except ValueError:  # an unclosed quote
         return line.split()
 
 

@@ -14,13 +14,13 @@ _SHELL = r"(?:sudo\s+(?:-\S+\s+)*)?(?:/(?:usr/)?bin/)?(?:ba|da|z|k|a)?sh\b"
 _PIPED = re.compile(rf"{_FETCH}\|\s*{_SHELL}|{_SHELL}\s+<\(\s*{_FETCH}|{_SHELL}\s+-c\s+[\"']?\$\(\s*{_FETCH}")
 _PLAIN = re.compile(r"\bhttp://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])")
 _LOCAL = re.compile(r"localhost|127\.\d+\.\d+\.\d+|\[::1\]|[A-Za-z0-9-]+|.*\.(?:svc|local|internal|localhost)(?:\..*)?")
-# What changes the shell that it runs in, and nothing else.
+# Commands that only change the shell that they run in.
 _FORGOTTEN = re.compile(r"(cd|export|source|\.|set|alias|unset|umask|ulimit)\s[^;&|\n]*")
 _HINTS = {
     "cd": "put it before the command that needs it: `cd DIRECTORY && COMMAND`",
     "export": "set it under `environment.env`",
 }
-# What Optio sets for every run, and what would be loaded into every program of it.
+# Optio sets the first ones for every run; the linker loads the others into every program.
 _RESERVED = frozenset({"HOME", "TMPDIR", "LD_PRELOAD", "LD_AUDIT"})
 
 

@@ -14,7 +14,7 @@ from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route
 
 KEY: Route = ("dedupe", "key")
-# A path into a payload, or a variable of a shell.
+# A path into a payload, or a shell variable.
 _DOLLAR = r"(?a)\$(?:\.[\w.]*\w|([A-Za-z_]\w*))"
 WINDOW: Route = ("dedupe", "window")
 
@@ -43,7 +43,7 @@ def _constant(task: ResolvedTask, key: str) -> Iterator[Diagnostic]:
         return
     names = sorted(parameter_names(task, known) or ()) if known is not None else []
     word = next((name for name in names if name.casefold() in map(str.casefold, re.findall(r"\w+", key))), None)
-    hint = f'write `key: "{{{{{word or next(iter(names), "NAME")}}}}}"`' + ", with what makes two runs the same"
+    hint = f'write `key: "{{{{{word or next(iter(names), "NAME")}}}}}"`' + ", with the values that make two runs the same"
     if word is None:
         hint += "; for one run at a time write `maxConcurrent: 1` instead of `dedupe`"
     yield task.at(
@@ -59,7 +59,7 @@ def _placeholders(task: ResolvedTask, key: str, known: DeclaredParameters) -> It
     used = list(dict.fromkeys(found[1] for found in PLACEHOLDER.finditer(key)))
 
     def unknown(name: str) -> Diagnostic:
-        from optio.compiler.conversions.entries import declaration_hint  # only who made a mistake waits for it
+        from optio.compiler.conversions.entries import declaration_hint  # imported only for a file with a mistake
 
         near = sorted(names or ())
         meant = next((each for each in near if each.casefold() == name.casefold()), None) or suggest(name, near)
@@ -67,7 +67,7 @@ def _placeholders(task: ResolvedTask, key: str, known: DeclaredParameters) -> It
         return at("OPT227", f"`{{{{{name}}}}}` in the key names no parameter", f"{{{{{name}}}}}", hint)
 
     def unset(name: str) -> Diagnostic:
-        from optio.compiler.conversions.entries import always_set_hint  # only who made a mistake waits for it
+        from optio.compiler.conversions.entries import always_set_hint  # imported only for a file with a mistake
 
         hint = always_set_hint(name, known.properties.get(name))
         return at("OPT228", f"a run without `{name}` has no key and is refused", f"{{{{{name}}}}}", hint)
@@ -99,7 +99,7 @@ def _placeholders(task: ResolvedTask, key: str, known: DeclaredParameters) -> It
 
 def _mapped(written: str, sources: dict[str, str]) -> str | None:
     """Return the parameter that a webhook fills from the written path, or else from the only path with the same last step."""
-    from optio.compiler.payloads.queries import suggest_query_path  # only who made a mistake waits for it
+    from optio.compiler.payloads.queries import suggest_query_path  # imported only for a file with a mistake
 
     path = written if written.startswith("$.") else suggest_query_path(written)
     if path is None or path in sources:

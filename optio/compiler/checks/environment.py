@@ -17,21 +17,21 @@ _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*(?::[0-9]{1,5})?/)?"
 _IMAGE = rf"{_HOST}{_PART}(?:/{_PART})*(?::[\w][\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
 _OPEN = "delete `environment.network`, which opens every public address, or name the hosts"
-# Words for hosts in other systems' lists, each alone: with a port they may be a host of that name.
+# Words for groups of hosts in other systems' lists. With a port, such a word may be a host's name.
 _WORDS = {
     **{word: f"name the hosts: write `{hosts}`" for word, hosts in ECOSYSTEMS.items()},
     **dict.fromkeys(("defaults", "default"), "name the hosts that the agent needs, such as `api.anthropic.com`"),
     **dict.fromkeys(("all", "any", "internet", "public", "world"), _OPEN),
     **dict.fromkeys(("none", "deny", "nothing"), "write `egress: []`"),
 }
-# No process lives in less memory, and no node has more cores.
+# No process runs in less memory, and no node has more cores.
 _MIN_MEMORY_BYTES, _MAX_CORES = 1 << 20, 1_000
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report values that no executor could use. Placeholders are left to `trust`, which reports them everywhere."""
     environment = task.spec.environment
-    # Where a parameter stands, that is said elsewhere.
+    # Placeholders are reported by `trust`.
     if environment.image is not None and not PLACEHOLDER.search(environment.image) and not _is_image(environment.image):
         yield _bad_image(task, environment.image)
     if environment.network is not None:
@@ -67,7 +67,7 @@ def _resources(task: ResolvedTask, resources: Resources) -> Iterator[Diagnostic]
             message = f"both `{key}` and `limits.{key}` are given, which mean the same"
             hint = "delete one of them, or write `null` for an inherited one"
             forms: list[Route] = [("environment", "resources", key), ("environment", "resources", "limits", key)]
-            # The one in the task's own file, where the other is inherited.
+            # Point at the key in the task's own file if the other one is inherited.
             own = next((each for each in forms if task.document.path_at(each) == task.path), forms[0])
             yield task.at("OPT513", message, own, key=True, hint=hint)
         request, limit = getattr(requests, key), short or long
@@ -88,7 +88,7 @@ def _exceeds(request: str, limit: str) -> bool:
 @lru_cache(maxsize=256)
 def _bad_quantity(key: str, value: str) -> tuple[str, str] | None:
     """Return message and hint for a quantity that is not valid or not plausible, and None for a good one."""
-    from optio.model.pool import parse_quantity  # few tasks name any
+    from optio.model.pool import parse_quantity  # few tasks set resources
 
     amount = parse_quantity(value)
     if amount is None:

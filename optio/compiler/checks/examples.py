@@ -10,7 +10,7 @@ from optio.model.route import Route, show
 from optio.model.senders import SENDERS
 
 _KINDS = ("webhook", "schedule", "params")
-# By these, and by its own name, the server refuses before any task is asked.
+# The server may refuse a request by these headers and its own name, before it looks up a task.
 _OF_THE_SERVER = frozenset({"host", "origin", "x-forwarded-host"})
 # Key of the file and field of the model.
 _OF_WEBHOOKS = (("headers", "headers"), ("signature", "signature"))

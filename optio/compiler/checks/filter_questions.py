@@ -20,7 +20,7 @@ _BRACKET = re.compile(r"\[\s*\?|[\[\]]")
 _MAX_FILTER_LENGTH = 4_000
 
 
-# Of blanks before a path.
+# Characters before a path in which its beginning is searched.
 _MAX_QUESTIONS = 20
 
 

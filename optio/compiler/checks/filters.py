@@ -13,10 +13,10 @@ from optio.compiler.suggest import suggest
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
 
-# Each may cost a search for what was meant.
+# Each question may cost a search for a suggestion.
 _MAX_QUESTIONS = 100
 _WITH_REFS = frozenset({"push", "Push Hook", "Tag Push Hook"})
-# A name right below the root, of which there is none: the root is a list of the one payload.
+# A name directly below `$`. None exists: in a filter `$` is a list with the payload as its only item.
 _ROOTED = re.compile(r"\$(?=\.\w|\[['\"])")
 
 
@@ -31,7 +31,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 try:
                     compile_when(trigger.config.when)
                 except PathSyntax:
-                    continue  # which is told where it stands
+                    continue  # reported by `webhook`
             yield from _one(task, route, trigger.config, trigger.config.when)
 
 
@@ -74,7 +74,7 @@ def _rooted(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]
     found = _ROOTED.search(masked)
     if found is None:
         return
-    # Inside another filter `@` is the item at hand.
+    # Inside a nested filter, `@` is the current item.
     right = "$[0]" if "?" in masked else "@"
     path = PATH.match(masked, found.start())
     shown = text[found.start() : path.end() if path else found.end()]

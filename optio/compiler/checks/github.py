@@ -15,7 +15,7 @@ from optio.compiler.suggest import suggest
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
 
-# What others call GitHub's events.
+# Other systems' names for GitHub's events.
 _FOREIGN_EVENTS = {
     **dict.fromkeys(("merge_request", "mr", "pr", "pull", "pull_request_target"), "pull_request"),
     **dict.fromkeys(("tag_push", "tag", "branch", "create_tag", "tags"), "create"),
@@ -30,9 +30,9 @@ _FOREIGN_EVENTS = {
     **dict.fromkeys(("vulnerability", "dependabot"), "dependabot_alert"),
     **dict.fromkeys(("deploy", "deployments"), "deployment"),
 }
-# Each may cost a search for what was meant, and nobody maps more.
+# Each path may cost a search for a suggestion; real mappings are smaller.
 _MAX_PATHS = 100
-# Those that stand for the whole object.
+# Fields that stand for the whole object.
 _NAMING = ("login", "full_name", "title", "name")
 
 
@@ -75,7 +75,7 @@ def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator
             fix = _parted(task, at, name, test) if name and alone else None
             yield task.at("OPT420", message, at, hint=f"{what}{_and_when(config, test)}", fix=fix)
         elif (called := _FOREIGN_EVENTS.get(event.lower().replace("-", "_"))) is not None:
-            # A word that means something, there: the one here that is near to it in letters would be another event.
+            # The word has a known meaning elsewhere; the event with the most similar letters would be another one.
             yield task.at("OPT420", message, at, hint=f"write `{called}`, which is what GitHub calls it")
         elif name is not None:
             yield task.at("OPT420", message, at, hint=f"did you mean `{name}`?", value=name, safe=False)

@@ -13,7 +13,7 @@ from optio.compiler.suggest import suggest
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig
 
-# What an action is called that has another name.
+# Actions under other names.
 _FOREIGN_ACTIONS = {
     "created": ("opened", "published"), "opened": ("created", "published"), "added": ("opened", "created"),
     "new": ("opened", "created"), "updated": ("synchronize", "edited"), "pushed": ("synchronize",),
@@ -45,7 +45,7 @@ def check(task: ResolvedTask, route: Route, config: WebhookConfig, questions: li
 def _lost(question: Question, config: WebhookConfig) -> tuple[str, str, str | None] | None:
     """Return the place, the hint and the intended path for a question about a field that no delivery has."""
     found = explain_missing_path(f"${question.path[1:]}", question.steps, config)
-    # That another event's delivery has it is why one asks whether it is absent.
+    # A test for absence is right if another event's deliveries have the field.
     if found is None or (question.asked == "absent" and found.meant is None):
         return None
     return found.where, found.hint.replace("`$.", "`@."), found.meant
@@ -124,7 +124,7 @@ def _action(action: str, config: WebhookConfig) -> tuple[str, str] | None:
     if action == "merged" and "pull_request" in events:
         return message, "write `@.action == 'closed' && @.pull_request.merged == true`"
     meant = next((each for each in _FOREIGN_ACTIONS.get(action, ()) if each in known), None)
-    if meant is None and action not in ACTIONS:  # which is a word of another event, and no slip of the pen
+    if meant is None and action not in ACTIONS:  # an action of another event is not a misspelling
         meant = suggest(action.lower(), known)
     if meant is None and action not in ACTIONS:
         return None
@@ -134,7 +134,7 @@ def _action(action: str, config: WebhookConfig) -> tuple[str, str] | None:
 def _actions_of(event: str) -> frozenset[str]:
     if event in ACTIONS_OF:
         return ACTIONS_OF[event]
-    from optio.compiler.payloads import github_events  # few tasks name one of these
+    from optio.compiler.payloads import github_events  # imported here: few tasks name one of these events
 
     return github_events.actions().get(event, frozenset())
 

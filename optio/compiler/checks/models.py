@@ -10,25 +10,25 @@ from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.model.prompt import PLACEHOLDER
 
-# It becomes an argument of the agent's command line, and must not be taken for an option of it.
+# The name becomes a command-line argument of the agent, and must not look like an option.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+\[\]-]{0,255}")
-# Whose a model is, by how its name begins.
+# The maker of a model, by the beginning of its name.
 _MAKERS = (
     ("Anthropic", ("claude", "sonnet", "opus", "haiku")),
     ("OpenAI", ("gpt", "chatgpt", "codex", "o1", "o3", "o4")),
     ("Google", ("gemini",)),
 )
-# Short names that Claude Code looks up itself, whatever the case of their letters.
+# Aliases that Claude Code resolves itself, in any case.
 _ALIASES = ("sonnet", "opus", "haiku", "default", "opusplan")
-# Anthropic's models are told apart by their family.
+# Anthropic's model names need a family.
 _UNNAMED = r"(?i)claude(?:[-_ ]?v?[3-9](?:[.-][0-9])?)?(?:[-_]?latest)?"
-# The agents that offer the models of one maker, with names that they take.
+# Agents that offer the models of one maker only, with examples of valid names.
 _OFFERED = {
     "claude-code": ("Anthropic", (*_ALIASES, "claude-sonnet-4-5", "claude-opus-4-5")),
     "codex": ("OpenAI", ("gpt-5", "gpt-5-codex")),
     "gemini": ("Google", ("gemini-2.5-pro", "gemini-2.5-flash")),
 }
-# With one of these the agent asks another service, which has names of its own.
+# A variable with such a name points the agent to another service, with its own model names.
 _ELSEWHERE = ("BASE_URL", "API_BASE", "ENDPOINT", "_USE_BEDROCK", "_USE_VERTEX", "_USE_FOUNDRY")
 
 

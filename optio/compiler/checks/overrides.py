@@ -8,7 +8,7 @@ from optio.compiler.layers import MergedDocument
 from optio.compiler.resolved_task import ResolvedTask
 from optio.model.trigger import WebhookTrigger
 
-# Below these, null is a value like any other.
+# Below these keys, null is an ordinary value.
 _FREE = ("paramsSchema", "triggers", "tests")
 
 

@@ -77,7 +77,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     except (ValueError, UnicodeError):
         yield task.at(
             "OPT205",
-            "`paramsSchema` holds a value that JSON cannot",
+            "`paramsSchema` holds a value that JSON cannot express",
             ROUTE,
             key=True,
             hint="use text, numbers, lists and mappings",
@@ -167,7 +167,7 @@ def _members(word: str, sub: dict[str, Any]) -> str | None:
 
 
 def _keyword(schema: dict[str, Any], place: Route, value: Any) -> str | None:
-    """Return the value to write for a keyword whose value has another type, derived from the wrong value."""
+    """Return the hint for a keyword whose value has another type, with a value derived from the wrong one, or None."""
     word, beside = str(place[-1]) if place else "", value_at(schema, place[:-1])
     if word in ("exclusiveMinimum", "exclusiveMaximum") and isinstance(value, bool):
         plain = word.replace("exclusiveM", "m")
@@ -176,7 +176,7 @@ def _keyword(schema: dict[str, Any], place: Route, value: Any) -> str | None:
             return f"delete it: `{plain}` alone takes the bound itself"
         return f"write `{word}: {bound}`, and delete `{plain}`" if type(bound) in (int, float) else f"write `{word}: 0`"
     if word.endswith(("Length", "Items", "Properties", "imum", "multipleOf")) and isinstance(value, str):
-        from optio.compiler.conversions.quantities import number_in  # only who made a mistake waits for it
+        from optio.compiler.conversions.quantities import number_in  # imported only for a file with a mistake
 
         number = number_in(value)
         return None if number is None else f"write `{word}: {int(number) if number == int(number) else number}`"
@@ -190,7 +190,7 @@ def _keyword(schema: dict[str, Any], place: Route, value: Any) -> str | None:
     if word == "enum" and isinstance(value, dict) and value:
         return f"write `enum: {flow(list(value))}`" if len(flow(list(value))) <= _MAX_MADE else None
     if word == "properties" and isinstance(value, list):
-        from optio.compiler.conversions.values import schema as made_of  # only who made a mistake waits for it
+        from optio.compiler.conversions.values import schema as made_of  # imported only for a file with a mistake
 
         made = made_of(value)
         return f"write `paramsSchema: {made}`" if made is not None and place == ("properties",) else None
@@ -200,7 +200,7 @@ def _keyword(schema: dict[str, Any], place: Route, value: Any) -> str | None:
 def _required(task: ResolvedTask, place: Route) -> Fix | None:
     """Return a fix that turns `required: true` of one parameter into its name in the list beside `properties`; `false` is
     deleted."""
-    from optio.compiler.edits.edit_yaml import CannotEdit, plan_edits  # only who made a mistake waits for it
+    from optio.compiler.edits.edit_yaml import CannotEdit, plan_edits  # imported only for a file with a mistake
 
     own, there = task.document.written(ROUTE + place)
     if place[-3:-2] != ("properties",) or not own.has(there):
@@ -223,15 +223,15 @@ def _typed(schema: dict[str, Any]) -> str:
     schema."""
     if "properties" in schema or not schema or any(key in WORDS or key.startswith("$") for key in schema):
         return "add `type: object`"
-    from optio.compiler.conversions.values import schema as made_of  # only who made a mistake waits for it
+    from optio.compiler.conversions.values import schema as made_of  # imported only for a file with a mistake
 
     made = made_of(schema)
     return f"write `paramsSchema: {made}`" if made is not None and len(made) <= _MAX_MADE else "add `type: object`"
 
 
 def _too_deep(task: ResolvedTask, code: str, route: Route) -> Diagnostic:
-    message = f"`{route[-1]}` stands below `properties`, where it is the name of a parameter"
-    return task.at(code, message, route, key=True, hint="move it out, to stand beside `properties:`")
+    message = f"`{route[-1]}` is below `properties`, where it names a parameter"
+    return task.at(code, message, route, key=True, hint="move it beside `properties:`")
 
 
 def _suggest_type(word: str) -> str | None:
@@ -255,7 +255,7 @@ def _names(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
         return
     absent = ((index, name) for index, name in enumerate(schema.get("required", [])) if name not in properties)
     for index, name in absent:
-        from optio.compiler.conversions.entries import declaration_hint  # only who made a mistake waits for it
+        from optio.compiler.conversions.entries import declaration_hint  # imported only for a file with a mistake
 
         meant = suggest(name, properties)
         hint = f"did you mean `{meant}`?" if meant else f"{declaration_hint({'paramsSchema': schema}, name)}, or delete it here"

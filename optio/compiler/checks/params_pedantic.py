@@ -17,7 +17,7 @@ from optio.model.prompt import PLACEHOLDER, placeholders
 from optio.model.route import Route
 
 _BOUNDS = frozenset({"maxLength", "enum", "const", "pattern", "format", "$ref", "allOf", "anyOf", "oneOf"})
-# Keywords of other schemas that none here stands for.
+# Keywords of other schema languages without an equivalent.
 _ADVICE = {
     "optional": "delete it: a parameter that `required` does not name is optional",
     "additionalItems": "delete it, or write `items: false` beside `prefixItems` to close a list",
@@ -34,7 +34,7 @@ _ADVICE = {
         ("multiple", "isArray", "multi", "list", "repeated"), "write `type: array`, and `items: {type: string}` beside it"
     ),
 }
-# Words for a check that a schema holds in keywords of its own.
+# Other systems' words for checks that JSON Schema expresses by keywords.
 _CHECKED = re.compile(r"(?i)(?:custom_?)?(?:validat|constrain|rules?\Z|conditions?\Z|check)\w{0,10}")
 _IN_QUOTES = re.compile(
     r"(?:regex|regexp|regex_?match(?:es)?|match(?:es)?|re\.match|pattern|test)\W{1,3}\s*r?(['\"/])(\^?.{1,200}?)\1"
@@ -184,7 +184,7 @@ def _rendered(task: ResolvedTask, known: DeclaredParameters, used: set[str]) -> 
 
 def _owned(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic]:
     if task.spec.agent_runtime == "command" or not task.is_known(("agentRuntime",)):
-        return  # its prompt is a program's input
+        return  # the prompt is the input of a program
     only = PLACEHOLDER.fullmatch(task.prompt.strip())
     if only is not None and only[1] in known.properties and task.is_known(task.prompt_route):
         hint = f"write the instructions, with `{only[0]}` where it belongs"

@@ -11,7 +11,7 @@ _NPM = re.compile(r"\bnpm\s+(?:install|i|add)\s+([^;&|\n]+)")
 _WORD = re.compile(r"[^\s\"']+")
 _PIP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:\[[\w,-]*\])?")
 _NPM_NAME = re.compile(r"(?:@[a-z0-9-]+/)?[a-z0-9][a-z0-9._-]*")
-# Options that take no word after them. What another one takes could be taken for a package.
+# Options without an argument. The argument of any other option could be mistaken for a package.
 _BARE = frozenset(
     {
         *("-U", "--upgrade", "-q", "--quiet", "--no-cache-dir", "--user", "--break-system-packages", "--pre", "--system"),

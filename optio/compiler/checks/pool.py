@@ -9,10 +9,10 @@ from optio.model.route import Route
 from optio.model.trigger import ScheduleTrigger
 
 _ROUTE: Route = ("warmPoolSize",)
-# Schedules are measured by these 52 weeks, and by no clock.
+# Schedules are measured over these 52 weeks, so that findings do not depend on today's date.
 _BEGIN = datetime(2024, 1, 1, tzinfo=UTC) - timedelta(seconds=1)
 _LENGTH = timedelta(weeks=52)
-# A pod that waits longer for its run than this, on average, is hardly worth it.
+# A pod that waits longer than this for a run, on average, is rarely worth its cost.
 _RARE = timedelta(hours=6)
 
 
@@ -34,7 +34,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         pods = "a pod waits" if size == 1 else f"{size} pods wait"
         yield task.at(
             "OPT606",
-            f"`{schedule.config.cron_expression}` is all that starts this task: {pods} {hours:,.0f} pod-hours for each run",
+            f"only `{schedule.config.cron_expression}` starts this task: {pods} {hours:,.0f} pod-hours for each run",
             _ROUTE,
             hint="write 0; `optio pool plan` compares sizes",
         )
@@ -54,5 +54,5 @@ def _gap(schedule: ScheduleTrigger) -> timedelta | None:
     except (CronError, ZoneInfoNotFoundError, ValueError, OSError):
         return None
     if first is None or not last or fires is None or fires < 2:
-        return _LENGTH  # what fires even more rarely is rare enough
+        return _LENGTH  # an even rarer schedule counts as this rare
     return (last[0] - first) / (fires - 1)

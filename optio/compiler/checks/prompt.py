@@ -21,18 +21,18 @@ ALMOST_PLACEHOLDER = (
     r"(?:[ \t]{0,20}(?:[#/^>!&]|\$\.)?[ \t]{0,20}[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,60}[ \t]{0,20}\}\}"
     r"|[A-Za-z0-9_]{1,60}(?![A-Za-z0-9_])\}?)"
 )
-# What other templates have: it may be meant, unless it names a parameter.
+# Syntax of other template languages. It may be meant literally, unless it names a parameter.
 _TEMPLATED = re.compile(r"\{%[^%{}\n]{1,200}%\}")
 _SHELLS = r"(?<![\\$\w])\$([A-Za-z_][A-Za-z0-9_]*)(?![A-Za-z0-9_({\[])"
-# Whatever else stands between the braces: a path, a filter, an expression.
+# Any other text between the braces: a path, a filter, an expression.
 _BRACED = r"\$?\{\{(?![A-Za-z0-9_]+\}\})(?=[^{}]{0,200}[^{}\s])[^{}]{1,200}\}\}"
 _CODE = r"(?s)```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`"
-# How other templates mark a name. It may be meant, unless it is a parameter that the prompt uses nowhere else.
+# Marks of other template languages. They may be literal, unless they name a parameter that the prompt does not use otherwise.
 _MARKED = (
     r"(?a)%\((\w+)\)s|<<\s?(\w+)\s?>>|<(\w+)>|\[\[?(\w+)\]\]?(?!\()|%%?(\w+)%%?|\(\((\w+)\)\)"
     r"|(?<!\{)\{(\w+)[:!][^{}\n]{0,20}\}(?!\})|(?<!\w)__(\w+?)__(?!\w)"
 )
-# A prompt of one word that ends so is the name of a file.
+# A one-word prompt with such an ending is the name of a file.
 _FILES = (".md", ".mdx", ".markdown", ".txt", ".prompt", ".j2", ".jinja", ".jinja2", ".tmpl", ".tpl")
 SINGLE = r"(?<!\{)[$%]{0,2}\{([A-Za-z0-9_]+)\}(?!\})"
 
@@ -96,7 +96,7 @@ def _names(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic
         used.setdefault(found[1], found)
 
     def unset(name: str) -> Diagnostic:
-        from optio.compiler.conversions.entries import always_set_hint  # only who made a mistake waits for it
+        from optio.compiler.conversions.entries import always_set_hint  # imported only for a file with a mistake
 
         hint = always_set_hint(name, known.properties.get(name))
         message = f"`{used[name][0]}` stays as it is when a run has no `{name}`"
@@ -109,7 +109,7 @@ def _names(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic
         return task.in_prompt("OPT204", message, *used[name].span(), hint=hint, write=f"{{{{{right}}}}}", safe=False)
 
     def undeclared(name: str) -> Diagnostic:
-        from optio.compiler.conversions.entries import declaration_hint  # only who made a mistake waits for it
+        from optio.compiler.conversions.entries import declaration_hint  # imported only for a file with a mistake
 
         meant = suggest(name, [each for each in known.properties if _is_name(each)])
         hint = f"did you mean `{{{{{meant}}}}}`?" if meant else declaration_hint(task.document.value, name, default=True)
@@ -121,8 +121,8 @@ def _names(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic
 
     named = (name for name in used if name in known.properties)
     yield from report_first((name for name in named if name not in known.required and not known.has_default(name)), unset)
-    secrets = task.spec.environment.secrets  # of which more is said elsewhere
-    given = parameters_of_triggers(task) if known.closed else set()  # where it is an error
+    secrets = task.spec.environment.secrets  # reported by `secrets_use`
+    given = parameters_of_triggers(task) if known.closed else set()  # reported as an error by the trigger's check
     others = [name for name in used if name not in known.properties and name not in secrets and name not in given]
     yield from report_first((name for name in others if name.casefold() in by_case), otherwise_written)
     if known.complete:
@@ -196,7 +196,7 @@ def _named_in(inner: str, known: DeclaredParameters) -> str | None:
 
 
 def _given_by(path: str, name: str, known: DeclaredParameters) -> str:
-    from optio.compiler.payloads.queries import suggest_query_path  # only who made a mistake waits for it
+    from optio.compiler.payloads.queries import suggest_query_path  # imported only for a file with a mistake
 
     if name in known.properties:
         return ""
@@ -278,10 +278,10 @@ def _syntax(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnosti
 
 def _unused(task: ResolvedTask, known: DeclaredParameters, told_of: set[str]) -> Iterator[Diagnostic]:
     if task.spec.agent_runtime == "command":
-        return  # its program reads them from a file
+        return  # the program reads parameters from a file
     used = set(placeholders(task.prompt)) | set(placeholders(task.spec.dedupe.key if task.spec.dedupe else ""))
     folded = {name.casefold() for name in used}
-    # A placeholder or a required name that is written otherwise is one mistake, and is told of there.
+    # A misspelt placeholder or required name is one mistake, and is reported at that place.
     declared_names = [name for name in known.properties if name not in known.undeclared]
     strange = sorted(used.difference(declared_names) | known.undeclared)
     told_of = told_of | {_only_unused(task, known) or ""}
@@ -295,7 +295,7 @@ def _unused(task: ResolvedTask, known: DeclaredParameters, told_of: set[str]) ->
         if name in passed_over or sub is False:
             continue
         if sub is False:
-            continue  # nobody can give it, and so it is none
+            continue  # no value is allowed, so it is not a usable parameter
         marked = isinstance(sub, dict) and "x-optio-used-by" in sub
         if name not in used and name.casefold() not in folded and not marked and f"{{{name}}}" not in task.prompt:
             route = ("paramsSchema", "properties", name)

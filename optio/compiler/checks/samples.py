@@ -31,7 +31,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             if isinstance(source, str) and source[:1] == "$"
         }
         names = parameter_names(task, known)
-        # What is wrong with the mapping itself is said where it stands.
+        # Mistakes in the mapping itself are reported by `webhook`.
         wrong = any(
             (names is not None and name not in names) or not _is_source(source) for name, source in (mapping or {}).items()
         )
@@ -57,7 +57,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                     said[sample.path] = [(why, "give a smaller payload, or expect `verdict: invalid`")]
             for message, hint in said[sample.path]:
                 yield task.at("OPT424", message, sample.route, hint=hint)
-    except PathSyntax:  # reported where it stands
+    except PathSyntax:  # reported by another check
         return
 
 
@@ -76,7 +76,7 @@ def _invalid(sample: Sample, params: dict[str, Any], known: DeclaredParameters) 
     """Yield message and hint for each way in which the parameters of a sample do not fit."""
     for place, message, word in iter_faults(known.schema, apply_defaults(known.schema, params)):
         if place and (place[0] in known.undeclared or (place[0] not in params and word != "required")):
-            continue  # a required name that is not declared, or a default: told of where it stands
+            continue  # an undeclared required name or a default, reported in the schema
         name = f"`{show(place)}`" if place else "parameters"
         yield f"`{sample.path}` gives no valid {name}: {message}", "update the sample or the mapping"
 

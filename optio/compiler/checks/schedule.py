@@ -17,7 +17,7 @@ from optio.model.trigger import ScheduleTrigger
 
 _FIELDS = "minute, hour, day of month, month, day of week"
 RANGES = ("minute is 0-59", "hour is 0-23", "day of month is 1-31", "month is 1-12 or JAN-DEC", "day of week is 0-7 or SUN-SAT")
-# Abbreviations that the zone database still carries, or that people write: none of them knows daylight saving.
+# Abbreviations from the zone database or from common use. None of them follows daylight saving time.
 ABBREVIATIONS = {
     "PST": "America/Los_Angeles", "PDT": "America/Los_Angeles", "PST8PDT": "America/Los_Angeles", "PT": "America/Los_Angeles",
     "MST": "America/Denver", "MDT": "America/Denver", "MST7MDT": "America/Denver",
@@ -28,9 +28,9 @@ ABBREVIATIONS = {
     "WET": "Europe/Lisbon", "Z": "UTC", "utc": "UTC",
 }  # fmt: skip
 
-# Names that mean another zone on another machine, or none.
+# Names whose zone depends on the machine.
 MACHINE_ZONES = frozenset({"localtime", "posixrules", "Factory"})
-# A place that many mean by an offset: by that of its winter.
+# The place that is usually meant by an offset, which is its winter offset.
 _PLACES = {
     "-8:00": "America/Los_Angeles", "-7:00": "America/Denver", "-6:00": "America/Chicago", "-5:00": "America/New_York",
     "-4:00": "America/Halifax", "-3:00": "America/Sao_Paulo", "+2:00": "Europe/Berlin", "+3:00": "Europe/Istanbul",
@@ -38,11 +38,11 @@ _PLACES = {
     "+9:00": "Asia/Tokyo", "+10:00": "Australia/Sydney", "+12:00": "Pacific/Auckland",
 }  # fmt: skip
 _OFFSET = re.compile(r"(?i:UTC|GMT)?(?P<sign>[+-])(?P<hours>[0-9]{1,2})(?::?(?P<minutes>[0-9]{2}))?")
-# The days on which the first to the fourth of a weekday falls.
+# The days of the month on which the first to fourth of a weekday falls.
 _WEEKS = ("1-7", "8-14", "15-21", "22-28")
-# What other systems write for a start that is no time.
+# Words of other systems for a start without a time.
 _NO_TIMES = ("@once", "@reboot", "@none", "@never", "@manual", "@startup", "@continuous")
-# What other systems fill in when a run begins.
+# Templates that other systems fill in when a run begins.
 _FILLED = r"\$?\{\{[^{}\n]{1,100}\}\}|\{%[^%{}\n]{1,100}%\}|\$\{[^{}\n]{1,100}\}|\$\([^()\n]{1,100}\)"
 _WORDS = ("hourly", "daily", "weekly", "monthly", "yearly")
 _SECONDS = r"\s*[0-9*/,-]+(?:\s+[0-9*/,?A-Z-]+){5}\s*\Z"
@@ -92,7 +92,7 @@ def _either(fields: list[str]) -> str:
 
 
 def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | None, never: bool, message: str) -> Diagnostic:
-    from optio.compiler.conversions.cron_suggestions import suggest_cron  # only who made a mistake waits for it
+    from optio.compiler.conversions.cron_suggestions import suggest_cron  # imported only for a file with a mistake
 
     words, meant = expression.split(), suggest_cron(expression)
     if meant is not None and meant.zone is not None:
@@ -120,7 +120,7 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
             hint = f"write `{expression} *` for every day of the week; the fields are {_FIELDS}"
         message = f"`{expression}` has {len(words)} field{'s' if len(words) != 1 else ''}, not 5"
         return task.at("OPT301", message, route, hint=hint, value=write, safe=False)
-    if len(words) != len(RANGES):  # a word such as `@daily`, which is never wrong
+    if len(words) != len(RANGES):  # a word such as `@daily`, which is always valid
         return task.at("OPT301", message, route)
     span = field_span(task, route, expression, field)
     if never:
@@ -140,7 +140,7 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
         else _in_range(words, field)
     )
     if field == 2 and (near := re.fullmatch(r"(\d{1,2})W", words[field], re.IGNORECASE)):
-        hint = f"write `{near[1]}`, the day itself: no sign asks for the weekday that is nearest"
+        hint = f"write `{near[1]}`, the day itself: the nearest weekday cannot be expressed"
     if write is not None:
         others_stay = all(a == b for index, (a, b) in enumerate(zip(words, write.split(), strict=True)) if index != field)
         hint = f"write `{write.split()[field] if others_stay else write}`"
@@ -201,12 +201,12 @@ def _suggest_zone(name: str) -> tuple[str, str | None]:
         hours, minutes = int(offset["hours"]), int(offset["minutes"] or 0)
         if not (hours or minutes):
             return "write `UTC`", "UTC"
-        # The zones of this area count westwards.
+        # Etc/GMT zones have the opposite sign.
         fixed = f"Etc/GMT{'-' if offset['sign'] == '+' else '+'}{hours}"
         known = not minutes and fixed in zones
         place = _PLACES.get(f"{offset['sign']}{hours}:{minutes:02}", "Europe/Berlin")
         return f"name a place, such as `{place}`" + (f"; a zone that never changes is `{fixed}`" if known else ""), None
-    from optio.compiler.checks.zone_names import zone_of_city, zone_of_windows_name  # only who made a mistake waits for it
+    from optio.compiler.checks.zone_names import zone_of_city, zone_of_windows_name  # imported only for a file with a mistake
 
     if (called := zone_of_windows_name(name)) in zones:
         return f"write `{called}`", called
@@ -223,11 +223,11 @@ def _suggest_zone(name: str) -> tuple[str, str | None]:
 
 
 def _missing(task: ResolvedTask, route: Route, name: str) -> Diagnostic:
-    from optio.compiler.conversions.entries import fitting_value  # only who made a mistake waits for it
+    from optio.compiler.conversions.entries import fitting_value  # imported only for a file with a mistake
 
     known = declared_parameters(task)
     shown = fitting_value(known.properties.get(name)) if known is not None else None
-    message, hint = f"the schedule does not give `{name}`", f"add `{name}: {shown or '...'}` under `paramMapping`"
+    message, hint = f"the schedule gives no value for `{name}`", f"add `{name}: {shown or '...'}` under `paramMapping`"
     return task.at("OPT308", message, (*route, name), key=True, hint=hint)
 
 
@@ -261,14 +261,14 @@ def _refused(
 
 
 def _declare(task: ResolvedTask, name: Any, mapping: dict[str, Any]) -> str:
-    from optio.compiler.conversions.entries import declaration_hint  # only who made a mistake waits for it
+    from optio.compiler.conversions.entries import declaration_hint  # imported only for a file with a mistake
 
     return f"delete it, or {declaration_hint(task.document.value, str(name), mapping.get(name))}"
 
 
 def _fitting(known: DeclaredParameters, place: Route, mapping: dict[str, Any], word: str | None) -> str:
     """Return the hint for a value that is not valid, if it is the value of one parameter."""
-    from optio.compiler.conversions.entries import hint_for_value  # only who made a mistake waits for it
+    from optio.compiler.conversions.entries import hint_for_value  # imported only for a file with a mistake
 
     given = value_at(mapping, place)
     if (
@@ -293,7 +293,7 @@ def _member(known: DeclaredParameters, place: Route, given: Any) -> str | None:
 
 
 def _instance(known: DeclaredParameters, name: str) -> str:
-    from optio.compiler.conversions.entries import fitting_value  # only who made a mistake waits for it
+    from optio.compiler.conversions.entries import fitting_value  # imported only for a file with a mistake
 
     shown = fitting_value(known.properties.get(name))
     return "" if shown is None else f", such as `{name}: {shown}`"

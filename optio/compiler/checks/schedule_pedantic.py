@@ -14,19 +14,19 @@ from optio.model.route import Route
 from optio.model.text import parse_duration
 from optio.model.trigger import ScheduleConfig, ScheduleTrigger
 
-# How many values a field has; a step that does not divide it leaves an odd gap at its end.
+# Number of values of a field. A step that does not divide it leaves an uneven gap at the end.
 _SIZES = (60, 24)
 _NAMES = ("minute", "hour")
-# A longer step finds none but the field's first value.
+# With a longer step, only the field's first value is left.
 _MAX_STEPS = (59, 23, 30, 11, 6)
 _FIRST = ("at minute 0", "at hour 0", "on day 1", "in month 1", "on day 0")
 _AROUND = ("hour", "day", "month", "year", "week")
-# Any time does: what is looked for repeats.
+# Any start will do, because the pattern repeats.
 _START = datetime(2024, 1, 1, tzinfo=UTC)
 _MAX_FIRES_EXAMINED = 500
 _MAX_TIMES_SHOWN = 4
 _MAX_SHOWN_LENGTH = 10
-# When it fires then.
+# When the schedule fires on such a night.
 _ENDS = {
     "moved": "it fires at {:%H:%M}",
     "skipped": "it does not fire",
@@ -34,9 +34,9 @@ _ENDS = {
     "twice": "it fires both times",
 }
 _DAY, _MINUTE = timedelta(days=1), timedelta(minutes=1)
-# Who may run more at once is not held up.
+# With more slots, overlapping runs do not matter.
 _MAX_SLOTS = 50
-# No zone sets its clocks by more in one night.
+# No zone changes its clocks by more in one night.
 _MAX_CLOCK_CHANGE = timedelta(hours=2)
 
 
@@ -96,7 +96,7 @@ def _uneven(task: ResolvedTask, route: Route, expression: str, fields: list[str]
         whole, _, step = field.partition("/")
         if whole == "*" and step.isdigit() and 0 < int(step) < size and size % int(step):
             last = size - 1 - (size - 1) % int(step)
-            message = f"every {step} {name}s, and {size - last} from {name} {last} to 0"
+            message = f"every {step} {name}s, but {size - last} from {name} {last} to 0"
             steps = [n for n in range(2, size) if size % n == 0]
             near = min(steps, key=lambda n: (abs(n - int(step)), n))
             span = field_span(task, route, expression, index)
@@ -139,13 +139,13 @@ def _overlap(task: ResolvedTask, route: Route, trigger: ScheduleTrigger, fields:
         enough = next(
             (n for n in range(slots, _MAX_SLOTS) if _gap(config.cron_expression, config.timezone, n) >= timeout), None
         )
-    except (KeyError, ValueError, OSError):  # the zone is reported where it stands
+    except (KeyError, ValueError, OSError):  # an invalid zone is reported by `schedule`
         return
     if slots == 1:
-        message = f"fires every {_words(gap)} at times, and a run may take {spec.timeout}: runs queue behind each other"
+        message = f"fires every {_words(gap)} at times, but a run may take {spec.timeout}: runs queue up"
     else:
         runs = f"only {slots} runs of up to {spec.timeout} run at once"
-        message = f"fires {slots + 1} times in {_words(gap)} at times, and {runs}"
+        message = f"fires {slots + 1} times in {_words(gap)} at times, but {runs}"
     raised = f", or `maxConcurrent: {enough}`" if enough is not None else ", or fewer fires"
     yield task.at("OPT314", message, route, hint=f"write `overlap: skip`, a shorter `timeout`{raised}")
 
@@ -176,7 +176,7 @@ def _odd_nights(task: ResolvedTask, route: Route, config: ScheduleConfig, fields
 
     try:
         found = dst_effects(config.cron_expression, config.timezone)
-    except (KeyError, ValueError, OSError):  # the zone is reported where it stands
+    except (KeyError, ValueError, OSError):  # an invalid zone is reported by `schedule`
         return
     if not found:
         return

@@ -12,7 +12,7 @@ from optio.model.route import Route
 from optio.model.senders import SENDERS, InBody, InHeader, Source, sender_of
 from optio.model.trigger import Scheme, WebhookConfig, WebhookTrigger
 
-# Events that only GitHub names so, and Gitea after it.
+# Event names that only GitHub and Gitea use.
 _GITHUB_EVENTS = frozenset(
     {
         *("pull_request", "pull_request_review", "issues", "issue_comment", "workflow_run", "check_run", "check_suite"),
@@ -27,9 +27,9 @@ GITLAB_HOOKS = (
     *("Release Hook", "Milestone Hook", "Emoji Hook", "Member Hook", "Subgroup Hook", "Project Hook", "Vulnerability Hook"),
     *("Resource Access Token Hook", "System Hook"),
 )
-# What GitLab calls the events that others name otherwise.
+# GitLab's names for events of other senders.
 _IN_GITLAB = {"pull_request": "Merge Request Hook", "issues": "Issue Hook", "issue_comment": "Note Hook"}
-# What Slack's subscriptions add to the event `message`, and how the event itself says it.
+# Slack subscriptions that combine `message` with a channel type, and the channel type in the event.
 _IN_SLACK = {
     "message.channels": "channel",
     "message.groups": "group",
@@ -37,7 +37,7 @@ _IN_SLACK = {
     "message.mpim": "mpim",
     "message.app_home": "app_home",
 }
-# Those that tasks name most; there are hundreds.
+# The most common events; there are hundreds.
 _IN_STRIPE = (
     *("charge.succeeded", "charge.failed", "charge.captured", "charge.refunded", "charge.updated", "charge.dispute.created"),
     *("charge.dispute.closed", "checkout.session.completed", "checkout.session.expired", "customer.created"),
@@ -56,21 +56,21 @@ _IN_PAGERDUTY = (
     *("incident.workflow.started", "incident.workflow.completed", "incident.custom_field_values.updated"),
     *("service.created", "service.updated", "service.deleted", "service.custom_field_values.updated", "pagey.ping"),
 )
-# Senders that a path names, where nothing else is likely to be meant.
+# Sender names that are unambiguous in a path.
 _IN_PATH = re.compile(r"(?:^|-)(github|gitlab|gitea|stripe|pagerduty)(?:-|$)")
-# The scheme of a sender by its signature header, as far as the header is its own.
+# The scheme of a sender by its signature header, if no other sender uses that header.
 _OWN_HEADERS: dict[str, Scheme] = {
     **{sender.header.lower(): scheme for scheme, sender in SENDERS.items() if scheme not in ("hmac", "optio")},
     **dict.fromkeys(("x-forgejo-signature", "x-gogs-signature"), "gitea"),
 }
-# Headers whose signature no scheme reads, and what is in them.
+# Signature headers that no scheme supports, with the reason.
 _UNREAD = {
     "x-zm-signature": "Zoom signs a time stamp together with the body",
     "calendly-webhook-signature": "Calendly signs a time stamp together with the body",
     "x-twilio-signature": "Twilio signs its URL, with SHA-1",
     "svix-signature": "Svix signs as Standard Webhooks does, with headers of other names",
 }
-# Headers whose signature is base64.
+# Signature headers with base64 signatures.
 _BASE64 = {
     "x-shopify-hmac-sha256": "Shopify",
     "x-wc-webhook-signature": "WooCommerce",
@@ -118,7 +118,7 @@ def _signature(task: ResolvedTask, route: Route, config: WebhookConfig) -> Itera
         message = f"`{config.signature_header}` is the header of {SENDERS[owner].name}, which `scheme: {scheme}` does not read"
         yield task.at("OPT420", message, place, hint=f"write `scheme: {owner}`, and delete `signatureHeader`")
     elif scheme == "hmac" and header in _BASE64 and config.signature_encoding == "hex":
-        message = f"the signature of {_BASE64[header]} is in base64, and hex is read"
+        message = f"the signature of {_BASE64[header]} is base64, but hex is expected"
         yield task.at("OPT420", message, place, hint="add `signatureEncoding: base64`")
 
 
@@ -126,7 +126,7 @@ def _path(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[D
     """Report a path that names a sender (`github-push`) whose webhook uses another scheme by default."""
     if config.scheme == "optio" and (found := _IN_PATH.search(config.path)):
         optio, sender = SENDERS["optio"], SENDERS[found[1]]  # type: ignore[index]
-        message = f"`scheme: optio` reads `{optio.header}`, and {sender.name} sends `{sender.header}`"
+        message = f"`scheme: optio` reads `{optio.header}`, but {sender.name} sends `{sender.header}`"
         yield task.at("OPT420", message, (*route, "path"), hint=f"write `scheme: {found[1]}`")
 
 
@@ -186,7 +186,7 @@ def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator
         sender, hint = "Bitbucket", "write `scheme: hmac`, `signatureHeader: X-Hub-Signature` and `eventHeader: X-Event-Key`"
         if meant != "bitbucket":
             sender, hint = SENDERS[meant].name, f"write `scheme: {meant}`"
-        message = f"`{event}` is an event of {sender}, and `scheme: {config.scheme}` reads the event from `{read}`"
+        message = f"`{event}` is an event of {sender}, but `scheme: {config.scheme}` reads the event from `{read}`"
         yield task.at("OPT420", message, (*route, "events", index), hint=hint)
         return
 

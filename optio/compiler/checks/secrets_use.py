@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from optio.compiler.checks.shell import Variable
 
 SECRETS: Route = ("environment", "secrets")
-# What each agent signs in with by itself.
+# Credentials that each agent reads by itself.
 RUNTIME_KEYS = frozenset(
     {
         *("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "CODEX_API_KEY", "OPENAI_API_KEY"),
@@ -26,13 +26,13 @@ RUNTIME_KEYS = frozenset(
     }
 )
 _IN_TEXT = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))|\{\{([A-Za-z_]\w*)\}\}", re.ASCII)
-# What GitHub Actions fills in, and nobody here.
+# Expressions of GitHub Actions, which Optio does not fill in.
 _EXPRESSION = re.compile(
     r"\$\{\{\s{0,9}(?:secrets\.(\w{1,200})|[^{}\n]{0,200}?)\s{0,9}\}\}|\{\{\s{0,9}secrets\.(\w{1,200})\s{0,9}\}\}", re.ASCII
 )
-# What a shell would fill in, as the whole value or as the beginning of a path.
+# Text that a shell would expand, as the whole value or at the beginning of a path.
 _SHELLS_WORD = re.compile(r"\$(?:\{[A-Z_][A-Z0-9_]*\}|[A-Z_][A-Z0-9_]*)(?:/\S*)?|\$\([^()]*\)", re.ASCII)
-# Words in the names of secrets that do not say what the secret is for.
+# Words in names of secrets that do not tell the purpose of the secret.
 _ANY_SECRET = frozenset({"token", "key", "api", "secret", "url", "webhook", "access", "id", "password", "auth", "my", "user"})
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ash", "/bin/sh", "/bin/bash", "/usr/bin/bash"})
 
@@ -61,7 +61,7 @@ def _in_commands(task: ResolvedTask) -> Iterator[Diagnostic]:
         for each in shell.unset_variables(text):
             if each.name in secrets and environment.setup_ahead and not each.guarded:
                 message = f"`{each.text}` is empty here: with `setupAhead` commands run before any run, without its secrets"
-                hint = "delete `setupAhead`, or leave what needs the secret to the agent"
+                hint = "delete `setupAhead`, or let the agent do the steps that need the secret"
                 yield task.at("OPT504", message, route, hint=hint, span=task.document.find(route, each.text))
             elif (unknown := _unknown(task, route, each, known)) is not None:
                 yield unknown
@@ -105,7 +105,7 @@ def _unknown(task: ResolvedTask, route: Route, each: "Variable", known: set[str]
         return None
     meant = suggest(each.name, known)
     if meant is None and not SECRET_NAME.search(each.name):
-        return None  # the image may well have it
+        return None  # the image may provide it
     hint = f"did you mean `${meant}`?" if meant else f"add `{each.name}` to `environment.secrets`"
     message = f"`{each.text}` is neither a secret nor a variable of this task"
     span = task.document.find(route, each.text)
@@ -214,5 +214,5 @@ def _texts(task: ResolvedTask) -> Iterator[str]:
     yield task.spec.description
     yield from environment.setup_commands
     yield from environment.env.values()
-    # Programs such as `gh` read the secret of their own host by themselves.
+    # Programs such as `gh` read the secret for their host by themselves.
     yield from environment.network.egress if environment.network is not None else ()

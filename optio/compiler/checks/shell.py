@@ -13,7 +13,7 @@ _SET = re.compile(
 _READ = re.compile(r"\b(?:read|export|unset)\s+(?:-\w+\s+)*([A-Za-z_][\w \t]*)", re.ASCII)
 _JOINED = re.compile(r"(&&|\|\||\|)\s*$")
 _BEGINS = re.compile(r"\s*(&&|\|\||\||;)")
-# Linux takes no longer argument, so there is no longer command that could be right.
+# Linux limits an argument to this length, so longer commands are wrong anyway.
 _MAX_COMMAND_LENGTH = 128 * 1024
 _WORD_ENDS = " \t\n;&|()"
 _SIGNS = re.compile(r"[\\\"'$()#]")
@@ -66,7 +66,7 @@ def find_shell_error(text: str) -> ShellError | None:
     this reader does not follow."""
     begins = _BEGINS.match(text)
     if begins is not None:
-        hint = "delete it, or write the command that stands before it into this entry"
+        hint = "delete it, or put the command before it into this entry"
         return ShellError(f"a command cannot begin with `{begins[1]}`", hint, begins.start(1), begins.end(1))
     if len(text) > _MAX_COMMAND_LENGTH or any(sign in text for sign in ("<<", "`", "$'")):
         return None
@@ -102,7 +102,7 @@ class _Scan:
         self.unclosed: int | None = None
         self.end = len(text)
         at = 0
-        # Where each double quote and each `$(` that is still open began; what is quoted inside `$(...)` is anew.
+        # Offsets of the double quotes and `$(` that are still open. Quoting starts again inside `$(...)`.
         opened: list[tuple[str, int]] = []
         while (found := _SIGNS.search(text, at)) is not None:
             at, char = found.start(), found[0]
@@ -136,14 +136,14 @@ class _Scan:
                 self.comments.append((at, newline))
                 at = newline
             at += 1
-        # A `case` has brackets of its own, so an open one alone proves nothing.
+        # A `case` has unbalanced brackets, so an open bracket alone proves nothing.
         self.unclosed = next((where for sign, where in reversed(opened) if sign == '"'), None)
 
     @staticmethod
     def _closing(text: str, at: int) -> int:
         if text[at - 1 : at] != "$":
             return text.find("'", at + 1)
-        end = at + 1  # in `$'...'` a backslash hides a quote, in some shells
+        end = at + 1  # in some shells a backslash escapes a quote in `$'...'`
         while end < len(text) and text[end] != "'":
             end += 2 if text[end] == "\\" else 1
         return end if end < len(text) else -1

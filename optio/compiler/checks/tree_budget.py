@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from optio.scheduling.calendar import TimedTask
     from optio.scheduling.collisions import MinuteMove
 
-# So many that state one minute are no accident of two.
+# With this many tasks in one minute, it is worth a warning.
 MIN_CROWD = 10
-# A month that begins on the first of the week and of the year; any would do, for what is looked for repeats.
+# A month that begins on a Monday. Any month would do, because the pattern repeats.
 _AFTER = datetime(2024, 1, 1, tzinfo=UTC) - timedelta(seconds=1)
 _UNTIL = _AFTER + timedelta(days=31)
 _LENGTHS = ("in 24 hours", "in 30 days")
@@ -54,7 +54,7 @@ def _budget(path: str, cap: SpendCap, place: int, tasks: Iterable[TaskFacts]) ->
         shares = _names([f"`{name}` ({dollars(spent[name])})" for name in first])
         message = (
             f"all triggers together may spend {dollars(total)} {_LENGTHS[place]}, "
-            f"and the policy allows at most ${cap.most} (`{show(route)}`)"
+            f"but the policy allows at most ${cap.most} (`{show(route)}`)"
         )
         hint = f"begin with {shares}: a smaller `budgetUsd`, a `startLimit`, or fewer fires"
         yield diagnostic("OPT708", message, path=path, span=span, route=route, hint=hint)
@@ -79,7 +79,7 @@ def _crowds(tasks: Mapping[str, TaskFacts]) -> Iterator[Diagnostic]:
     from optio.scheduling.calendar import TimedTask
     from optio.scheduling.cron import expand
 
-    # A step or a list of minutes is no choice of one.
+    # Only schedules with a single minute can be moved.
     timed = tuple(
         TimedTask(task_id, claim.when.expression, claim.when.zone)
         for task_id, claim in tasks.items()
@@ -118,6 +118,6 @@ def _crowded(path: str, when: ScheduleFacts, new: str, most: int) -> Diagnostic:
         f"{most - 1} other tasks start in the same minute, and by default {MAX_WORKFLOW_CONCURRENT} runs at once are allowed"
     )
     hint = f"write `{new}`, a minute derived from the task's id; `optio schedule --calendar` shows them all"
-    # What a template says is not to be changed in the task.
+    # A value from a template cannot be changed in the task's file.
     fix = Fix.write(json.dumps(new), span, safe=False) if when.own else None
     return diagnostic("OPT312", message, path=path, span=span, route=route, hint=hint, fix=fix)

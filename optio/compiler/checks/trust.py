@@ -48,7 +48,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield task.at("OPT415", f"`{{{{{name}}}}}` in `{show(route)}` {_FACT}", route, span=span, hint=hint)
     for route, name in _placeholders(control, None):
         span = task.document.find(route, f"{{{{{name}}}}}")
-        from optio.compiler.conversions.entries import example_hint  # only who made a mistake waits for it
+        from optio.compiler.conversions.entries import example_hint  # imported only for a file with a mistake
 
         hint = f"write a fixed value{example_hint(task.document.value, route)}, or one task for each"
         yield task.at("OPT416", f"`{{{{{name}}}}}` in `{show(route)}` {_FACT}", route, span=span, hint=hint)

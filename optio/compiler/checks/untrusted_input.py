@@ -10,7 +10,7 @@ from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
 from optio.model.untrusted import untrusted_params
 
-# An end that chance has made, such as the last twelve digits of a UUID, and one that was printed: that one everybody knows.
+# A random ending, such as the last twelve digits of a UUID, but not the one that the manual prints as an example.
 _RANDOM = re.compile(r"(?:.*-)?(?!7f3k9q2m4x8tz)(?=[a-z]*[0-9])[a-z0-9]{12,}")
 
 

@@ -18,10 +18,10 @@ MAX_PATH_LENGTH = 64
 _MAX_NAMES = 5
 RESERVED_PATHS = frozenset({"health", "sync"})
 _PATH = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
-# What other systems put around a payload, and senders that do have a field of that name.
+# Names that other systems put around a payload, and senders that do have a field of that name.
 _ROOTS = frozenset({"github", "event", "trigger", "body"})
 _SENT_BY = dict.fromkeys(("slack", "pagerduty", "standard-webhooks", "hmac"), ("event",))
-# What stands before the path in the URL that a sender is given.
+# The part of the webhook URL before the path.
 _ADDRESS = r"(?i)\A(?:https?://[^/]*)?/*(?:api/+hooks/+)?"
 _SECRET_IN_URL = re.compile(r"[?&#].*=|(?:token|secret|apikey|api-key|password|signature)[=:]", re.IGNORECASE)
 
@@ -130,7 +130,7 @@ def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Dec
     unknown = [] if names is None else [name for name in mapping if name not in names]
     turned = {name: mapping[name] for name in unknown if names and _is_swapped(name, mapping[name], names)}
     for path, name in turned.items():
-        from optio.compiler.payloads.queries import suggest_query_path  # only who made a mistake waits for it
+        from optio.compiler.payloads.queries import suggest_query_path  # imported only for a file with a mistake
 
         query = path if query_fast_path.is_path(path) else suggest_query_path(path) or path
         hint = f"write `{name}: {query}`: the parameter comes first"
@@ -159,7 +159,7 @@ def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Dec
     for name in absent:
         if name not in meant_by_typo:
             hint = f"add `{name}: $.path.in.the.body`"
-            yield task.at("OPT410", f"the webhook does not give `{name}`", (*route, name), key=True, hint=hint)
+            yield task.at("OPT410", f"the webhook gives no value for `{name}`", (*route, name), key=True, hint=hint)
 
 
 def _is_swapped(name: str, source: Any, names: set[str]) -> bool:
@@ -245,13 +245,11 @@ def _around(task: ResolvedTask, route: Route, source: str, scheme: str) -> Itera
     if task.samples or scheme == "github" or not steps or steps[0] not in _ROOTS or steps[0] in _SENT_BY.get(scheme, ()):
         return
     if steps == ("body",) and scheme in ("optio", "hmac", "standard-webhooks"):
-        return  # a text, which anybody may call so
+        return  # a literal text, which may look like that
     rest = list(dropwhile(lambda step: step in {*_ROOTS, "payload"}, steps))
     meant = "$." + ".".join(rest) if rest and all(step.isidentifier() for step in rest) else None
     hint = f"write `{meant}`" if meant else "name a field of the body, such as `$.title`"
-    hint += ": the body itself is the root" + (
-        "; where the sender does send that, name a payload under `tests:`" if rest else ""
-    )
+    hint += ": the body itself is the root" + ("; if the sender does send it, name a payload under `tests:`" if rest else "")
     yield task.at(
         "OPT413",
         f"`{_short(source)}` begins with `{steps[0]}`, which no sender sends",

@@ -27,7 +27,7 @@ _WINDOWS = {
     "irish": "Europe/Dublin", "greenwich mean": "Europe/London", "coordinated universal": "UTC", "universal": "UTC",
     "indian": "Asia/Kolkata",
 }  # fmt: skip
-# Large cities whose zone has another one's name.
+# Large cities whose zone is named after another city.
 _CITIES = {
     "Europe/Berlin": "munich hamburg frankfurt cologne stuttgart dusseldorf leipzig dresden hanover nuremberg bonn munchen",
     "Europe/Zurich": "geneva bern basel lausanne",

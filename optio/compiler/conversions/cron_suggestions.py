@@ -13,7 +13,7 @@ _MONTHS = (
     *("july", "august", "september", "october", "november", "december"),
 )
 _NAMES = {name: name[:3].upper() for name in (*_DAYS, *_MONTHS)}
-# Words of other crons.
+# Schedule words of other cron implementations.
 _WORDS = {"@midnight": "@daily", "@annually": "@yearly", "@every_minute": "* * * * *", "@workday": "0 9 * * 1-5"}
 _EVERY = re.compile(r"@every\s+(\d{1,3})([smhd])", re.IGNORECASE)
 _ZONE = re.compile(r"(?:CRON_)?TZ=(\S+)\s+", re.IGNORECASE)
@@ -74,7 +74,7 @@ def suggest_cron(text: str) -> SuggestedCron | None:
         if wrapped:
             fields = [words[:5]]
         elif len(words) in (6, 7):
-            # What is left out must be seconds, or years.
+            # Only fields for seconds or years may be dropped.
             fields = [words[1:6]] if words[0].isdigit() and all(map(_YEAR.fullmatch, words[6:])) else []
             fields += [words[:5]] if len(words) == 6 and _YEAR.fullmatch(words[5]) else []
         from_one = wrapped is not None or "?" in words or len(words) == 7

@@ -25,7 +25,7 @@ _SYSTEMD = re.compile(
 )
 _HOURS = {"morning": 8, "afternoon": 15, "evening": 18, "night": 22}
 _PARTS_OF_DAY = rf"\b(?:in the |at )?({'|'.join(_HOURS)})s?\b"
-# How many of a unit there are in the next larger one, and every n-th of it as five fields.
+# Number of units in the next larger one, and the five fields for every n-th of them.
 _EVERY = {"m": (60, "{} * * * *"), "h": (24, "0 {} * * *"), "d": (1, "0 0 * * *")}
 _MAX_LENGTH = 100
 _FILLERS = re.compile(r"\b(?:every|each|weekly|on|at|and|the|runs?|of)\b|[,.]")
@@ -65,7 +65,7 @@ def each_nth(count: int, unit: str) -> str | None:
 def _in_words(said: str) -> str | None:
     day, weekday = "*", None
     if not _CLOCK.search(said):
-        # The hour is a guess that is seen in the text to write.
+        # The hour is a guess, which the author sees in the proposed text.
         said = re.sub(_PARTS_OF_DAY, lambda part: f"at {_HOURS[part[1]]}:00", said, count=1)
     if found := _OF_MONTH.search(said):
         day, said = found["day"].replace("first", "1"), said.replace(found[0], " ")

@@ -16,7 +16,7 @@ from optio.model.route import Route, value_at
 from optio.model.spec import Spec
 from optio.model.text import slug
 
-# Longer values help nobody who reads a line.
+# Longer values do not fit into a one-line hint.
 _MAX_SHOWN, _MAX_LISTED = 100, 8
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 

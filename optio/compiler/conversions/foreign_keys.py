@@ -49,13 +49,13 @@ _NEW_TRIGGERS = {
     "webhook": {"path": "my-path", "secret": "{name: NAME}"},
 }
 _CONFIG = ("triggers", 0, "config")
-# What declares parameters or triggers is shown whole: a part of it would be another task.
+# Declarations of parameters or triggers are shown whole: a part of one would be another task.
 MAX_SHOWN, MAX_WHOLE = 200, 600
 _SECRETS = re.compile(r"(?:token|password|passwd|apikey|secret)['\"]?[:=]")
-# What runs before the program itself.
+# Keys for commands that run before the program itself.
 _PREPARES = re.compile(r"pre|before|init|setup|install|boot|package|require")
 _MAY_HOLD_ONE = ("key", "secret", "previoussecret")
-# Shorter words are near to too many others.
+# Shorter words resemble too many others.
 _MIN_GUESSED = 5
 
 
@@ -121,7 +121,7 @@ def _by_table(root: Any, route: Route, level: str, folded: str) -> KeyCure | Non
         ours = str(route[-1]) if str(route[-1]) in names_of(TRIGGERS[other]) else ours
         if ours is not None and there is not None:
             text = _shown(there, root, route) or EXAMPLES.get(ours, "...")
-            return KeyCure(f"a {level} has none: write `- {_new_trigger(other, ours, text)}` as a trigger of its own")
+            return KeyCure(f"a {level} has no such key: write `- {_new_trigger(other, ours, text)}` as a trigger of its own")
     return None
 
 
@@ -145,7 +145,7 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
     if row.advice is KEY and (named := values.secrets_in(value)) is not None:
         row, base = KeyRow(TASK, row.names, "environment.secrets", partial(_made, named)), ()
     if row.convert is values.runtime and isinstance(value, dict) and not {"id", "name", "type", "engine"} & set(value):
-        # The machine that runs it, and not what it runs.
+        # The value describes the machine, not the agent.
         image = values.image(value.get("docker", value if "image" in value else None))
         placed = (
             KeyRow(TASK, row.names, "environment.image", partial(_made, image)) if image else KeyRow(TASK, "", advice=PLACED)
@@ -290,13 +290,13 @@ def _new_trigger(kind: str, last: str, text: str) -> str:
 def _instead(last: str, text: str | None, there: Any, where: str) -> str:
     """Return the hint for a key whose equivalent is also there, so that neither value is lost unseen."""
     if text is None or text == values.unchanged(there):
-        return f"delete it: `{last}` is there"
+        return f"delete it: `{last}` already exists"
     place = f" {where}" if where else ""
     for kind, first in ((list, "["), (dict, "{")):
         if isinstance(there, kind) and there and text[:1] == first:
             inner = text[1:-1]
             return f"add `{inner}` to `{last}`{place}, which is there, and delete this line"
-    return f"`{last}` is there{place}: write `{last}: {text}` for it if that is meant, and delete this line"
+    return f"`{last}` already exists{place}: write `{last}: {text}` there if you mean that, and delete this line"
 
 
 def _at(route: Route, place: Route) -> str:

@@ -15,7 +15,7 @@ from optio.compiler.conversions import values as to
 TASK, ENVIRONMENT, NETWORK, RESOURCES, LIMIT, DEDUPE = "task", "environment", "network", "resources", "startLimit", "dedupe"
 TRIGGER, SCHEDULE, WEBHOOK, MANUAL, TEST = "trigger", "schedule", "webhook", "manual", "tests"
 
-# What says together when a schedule fires, where five fields do here.
+# Keys that together say when a schedule fires; Optio uses five cron fields.
 CLOCK = (
     "time at timeofday runat hour hours minute minutes days day weekdays weekday dayofweek daysofweek dow on frequency repeat "
     "recurrence"
@@ -92,7 +92,7 @@ _ON_FILTER = "write `when: \"@.ref == 'refs/heads/main'\"`"
 ONE_SCHEDULE = "a task has one schedule: write one file for each zone or time, with `extends:` for the common keys"
 
 ROWS: tuple[KeyRow, ...] = (
-    # What switches off.
+    # Switches.
     KeyRow(
         TASK,
         "disabled disable paused pause suspend suspended skip skipped off inactive ispaused ispauseduponcreation "
@@ -126,7 +126,7 @@ ROWS: tuple[KeyRow, ...] = (
         advice="a run cannot ask for approval: let the prompt only propose changes, and give it read-only "
                "secrets; then delete this line",
     ),
-    # What bounds time.
+    # Time limits.
     KeyRow(TASK, "timeoutminutes timeoutinminutes timeoutmins maxminutes maxruntimeminutes", "timeout", to.minutes),
     KeyRow(
         TASK,
@@ -152,7 +152,7 @@ ROWS: tuple[KeyRow, ...] = (
         "gracefultimeout",
         advice="a run that is stopped has 10 s to end: delete this line",
     ),
-    # What bounds tries.
+    # Retries.
     KeyRow(
         TASK,
         "retry retries retrycount numretries backofflimit retrypolicy retrystrategy retrylimit onerrorretry maxretry "
@@ -181,7 +181,7 @@ ROWS: tuple[KeyRow, ...] = (
         "continueonerror continueonfail allowfailure failfast failstop onerror ignoreerrors",
         advice="a failed run does not stop others: write `maxRetries: 0` for a single attempt, and delete this line",
     ),
-    # What bounds how many.
+    # Limits of runs, costs and turns.
     KeyRow(
         TASK,
         "concurrency maxconcurrency concurrencylimit maxconcurrentruns maxactiveruns maxactivetasks maxactivesteps "
@@ -227,7 +227,7 @@ ROWS: tuple[KeyRow, ...] = (
         "maxtoolcalls",
         "maxTurns", to.whole,
     ),
-    # What the agent is, and what it is told.
+    # The agent and its prompt.
     KeyRow(
         TASK,
         "prompt instructions instruction systemprompt appendsystemprompt directprompt custominstructions message "
@@ -316,7 +316,7 @@ ROWS: tuple[KeyRow, ...] = (
         "taskref preset",
         "", to.unchanged, _IMPORT,
     ),
-    # What it is called.
+    # Names, descriptions and labels.
     KeyRow(
         TASK,
         "title displayname label workflowname flowname dagdisplayname dagname runname jobname taskname",
@@ -360,7 +360,7 @@ ROWS: tuple[KeyRow, ...] = (
         "defaults taskspec runconfig jobspec job workflowdefaults deployment deployments flow",
         advice="move the keys below it to the top of the file",
     ),
-    # What starts it.
+    # Triggers.
     KeyRow(
         TASK,
         "cron crontab cronexpression schedule schedules scheduleinterval schedulecron timetable cronschedule "
@@ -403,7 +403,7 @@ ROWS: tuple[KeyRow, ...] = (
         "{name: NAME}}}]`",
     ),
     KeyRow(TASK, "signature signingsecret webhooksecret hmacsecret", "webhook:secret", to.secret),
-    # What it is given.
+    # Parameters, variables, secrets and the environment.
     KeyRow(
         TASK,
         "repo repourl repository repositoryurl gitref upstreamrepo source",
@@ -596,7 +596,7 @@ ROWS: tuple[KeyRow, ...] = (
         advice="a task limits only `cpu` and `memory`: set other resources in the worker's pod template "
                "(`OPTIO_POD_TEMPLATE`), and delete this line",
     ),
-    # Quotas and business keys.
+    # Quotas and deduplication keys.
     KeyRow(LIMIT, "max limit runs maxruns times number amount starts", "count", to.whole),
     KeyRow(LIMIT, "window period interval every within unit duration seconds", "per", to.seconds),
     KeyRow(LIMIT, "minutes", "per", to.minutes),
@@ -734,7 +734,7 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(TEST, "at time cron when", "schedule", to.unchanged),
     KeyRow(TEST, "description title label id", "name", to.unchanged),
 )  # fmt: skip
-# What else a key may be about, by a part of its name: looked at last.
+# Other keys, by a part of their name; tried last.
 STEMS: tuple[KeyStem, ...] = (
     KeyStem(r"disab|paus|suspend|inactive|skip|mute", KeyRow(TASK, "", "enabled", to.inverted)),
     KeyStem(r"stall|idle|silen", KeyRow(TASK, "", "stallTimeout", to.seconds)),
@@ -786,7 +786,7 @@ def _by_level() -> dict[str, dict[str, KeyRow]]:
 
 
 def find_row(level: str, name: str) -> KeyRow | None:
-    """Return the row for a folded name at a level: an exact name first, then a matching stem."""
+    """Return the row for a folded name at a level, by its exact name or by a matching stem."""
     return _by_level().get(level, {}).get(name)
 
 

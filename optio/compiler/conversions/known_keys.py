@@ -18,7 +18,7 @@ _FOREIGN_TRIGGERS = {
     **dict.fromkeys(("http", "hook", "github", "gitlab", "event", "push", "pull_request", "delivery"), "webhook"),
     **dict.fromkeys(("api", "button", "hand", "workflow_dispatch", "dispatch", "ondemand", "on-demand"), "manual"),
 }
-# Parts of what others call them, such as `io.kestra.plugin.core.trigger.Schedule` and `n8n-nodes-base.webhook`.
+# Parts of trigger names such as `io.kestra.plugin.core.trigger.Schedule` and `n8n-nodes-base.webhook`.
 _TRIGGER_STEMS = (
     *(("schedule", "schedule"), ("cron", "schedule"), ("timer", "schedule"), ("webhook", "webhook"), ("http", "webhook")),
     *(("github", "webhook"), ("dispatch", "manual"), ("manual", "manual")),

@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from optio.model.text import format_duration, parse_duration, parse_money
 
 _MAX_LENGTH = 40
-# Quotes that word processors write, and YAML takes for letters.
+# Typographic quotes, which YAML reads as letters.
 _CURLY = "\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
 _DIGITS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBERS = {

@@ -10,7 +10,7 @@ from optio.compiler.conversions import values as to
 from optio.compiler.yaml.emit import flow
 from optio.model.route import Route
 
-# What names the thing, in mappings of other systems; the first that is there counts.
+# Keys that hold the name in mappings of other systems; the first one present is used.
 _NAMES = (
     *("name", "value", "id", "text", "content", "expression", "cron", "email", "login", "url", "path", "key", "label", "title"),
     *("default", "type"),
@@ -18,7 +18,7 @@ _NAMES = (
 _COMMANDS = ("run", "command", "script", "cmd", "shell", "commands")
 _HOSTS = ("cidr", "host", "hostname", "domain", "fqdn", "dnsName", "matchName", "address", "url", "ip", "name", "pattern")
 _SHELL = re.compile(r"(?:/(?:usr/)?bin/)?(?:ba|da|z|k|a)?sh")
-# Texts that hold all of a list, where one of several would be less than was meant.
+# Texts that must keep all items of a list, joined by this.
 _JOINED = {"when": " && ", "owner": ", ", "promptTemplate": "\n"}
 _STARTS = re.compile(r"(\d{1,5})\s*(?:/|per|every|a|in)\s*(.+)", re.IGNORECASE)
 _WINDOWS = {

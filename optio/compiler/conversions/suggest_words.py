@@ -25,7 +25,7 @@ _RUNTIMES = {
     **dict.fromkeys(("anthropic", "claude", "claudecode", "sonnet", "opus", "haiku"), "claude-code"),
     **dict.fromkeys(("openai", "gpt", "chatgpt"), "codex"),
 }
-# Signed by an HMAC, and named by what signs or by who sends.
+# Senders and words that mean an HMAC signature.
 _UNSIGNED = "delete it, and write `unsigned: true` to accept deliveries from anyone"
 _BY_HMAC = ("sha256", "hmacsha256", "hmacsha", "signature", "shopify", "typeform", "linear", "sentry", "bitbucket", "jira")
 _SCHEMES: dict[str, str | tuple[str]] = {

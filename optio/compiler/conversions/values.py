@@ -18,7 +18,7 @@ from optio.model.trigger import Scheme
 
 EXAMPLE_CRON = '"0 9 * * 1"'
 Conversion = Callable[[Any], str | None]
-# Of a mapping such as `retry: {type: constant, interval: PT1M, maxAttempt: 3}`, what says how often.
+# Keys for the number in a mapping such as `retry: {type: constant, interval: PT1M, maxAttempt: 3}`.
 _COUNTS = re.compile(r"(?i)^(?:limit|max.*|.*attempts?|count|retries|value|steps|runs)$")
 _CLOCK = re.compile(r"(?:(\d{1,2}) days?, )?(\d{1,3}):([0-5]\d):([0-5]\d)")
 _TIMEDELTA = re.compile(r"(?:\w+\.)?timedelta\(((?:\s*\w+\s*=\s*\d{1,9}\s*,?)+)\)|duration\(((?:\s*\w+\s*=\s*\d{1,9}\s*,?)+)\)")
@@ -104,7 +104,7 @@ def triggers(value: Any) -> str | None:
     return f"[{', '.join(made)}]" if made else None
 
 
-# What an event has at its top, and where the branch stands that `branches` asks for.
+# Top-level fields of events, and the path of the branch that `branches` refers to.
 _OBJECTS = {
     "push": ("@.ref", "@.ref", "refs/heads/"), "pull_request": ("@.pull_request", "@.pull_request.base.ref", ""),
     "workflow_run": ("@.workflow_run", "@.workflow_run.head_branch", ""), "issues": ("@.issue", "", ""),
@@ -290,7 +290,7 @@ def memory(value: Any) -> str | None:
         return None
     number, unit = found[1], (found[2] or "").upper()
     if not unit:
-        # No memory is so small: it is counted in mebibytes.
+        # A number this small counts mebibytes, not bytes.
         return f"{number}Mi" if float(number) < 1 << 20 else f'"{number}"'
     return f"{number}{unit}i" if unit != "K" or found[3] else f"{number}Ki"
 
@@ -411,7 +411,7 @@ def mapping_of_texts(value: Any) -> str | None:
         else:
             return None
     if any(SECRET_NAME.search(key) for key in pairs):
-        return None  # what may be a secret is not repeated
+        return None  # a possible secret is not repeated
     written = {key: _plain(inner) for key, inner in pairs.items() if not isinstance(inner, (dict, list))}
     return flow(written) if written else None
 
@@ -500,7 +500,7 @@ def overlapping(value: Any) -> str | None:
 
 def condition(value: Any) -> str | None:
     """Return a filter of deliveries for a condition of another system."""
-    from optio.compiler.conversions.conditions import condition as made  # only who wrote one elsewhere's way waits for it
+    from optio.compiler.conversions.conditions import condition as made  # imported only for a file with a foreign value
 
     return made(value)
 

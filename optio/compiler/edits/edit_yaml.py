@@ -57,7 +57,7 @@ def rewrite_file(path: str, data: bytes, wanted: dict[str, Any]) -> bytes:
     splices = _splices(document, wanted)
     edited = _apply_splices(data, document.text, splices)
     if not _reads_as(path, edited, wanted) and not document.text.endswith("\n"):
-        # Text in block style that has come to stand at the end needs the newline that this file did without.
+        # A block text at the end needs a final newline, which this file did not have.
         edited += b"\r\n" if b"\r\n" in edited else b"\n"
     if not _reads_as(path, edited, wanted):
         raise _refuse_anchors(document, splices)
@@ -117,7 +117,7 @@ def _in_order(splices: list[_Splice], text: str) -> Iterator[_Splice]:
     for splice in sorted(splices, key=lambda s: s.start):
         start, end, new = max(done, splice.start), max(done, splice.end), splice.text
         if below := gone and start > splice.start and new.startswith("\n") and text[start - 1] == "\n":
-            new = new[1:] + "\n"  # the line that it was to stand below has gone, with its end
+            new = new[1:] + "\n"  # the line above was deleted together with its line end
         yield _Splice(start, end, new)
         done, gone = max(done, splice.end), below or not new
 
@@ -144,7 +144,7 @@ class _SpliceCollector:
             self._sequence(node, old, new)
             return
         if slot is None:
-            raise CannotEdit("nothing of the file would stay", 1)
+            raise CannotEdit("the edit would replace the whole file", 1)
         self._replace(slot, node, new)
 
     def _mapping(self, node: yaml.MappingNode, old: dict[str, Any], new: dict[str, Any]) -> bool:
@@ -233,7 +233,7 @@ class _SpliceCollector:
             start = self.text.rfind("\n", 0, dashes[0]) + 1
             self._put(start, "".join(line + "\n" for line in indented(lines, node.start_mark.column)))
         else:
-            # Behind another dash: what stood there comes to stand on a line of its own.
+            # The list begins behind another dash: its old first item moves to a new line.
             column = node.start_mark.column
             first, *rest = lines
             self._put(dashes[0], "\n".join([first, *indented(rest, column), " " * column]))

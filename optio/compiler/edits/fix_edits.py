@@ -8,8 +8,8 @@ from optio.model.route import Route
 
 
 def insert_key_before(document: Document | MergedDocument, route: Route, text: str, *, safe: bool = True) -> Fix | None:
-    """Return a fix that inserts the line `text` above the key at the route, or None if that key is not in the file or the
-    layout does not allow it."""
+    """Return a fix that inserts `text`, a key with its value, before the key at the route, or None if that key is not in the
+    file."""
     own, there = document.written(route)
     if not own.has(there):
         return None
@@ -19,7 +19,8 @@ def insert_key_before(document: Document | MergedDocument, route: Route, text: s
 
 
 def delete_key(document: Document | MergedDocument, route: Route, *, safe: bool = True) -> Fix | None:
-    """Return a fix that deletes a key with its line, or None where it shares the line with something else."""
+    """Return a fix that deletes a key with its line. Returns None if the line holds something else, or the value has further
+    lines."""
     own, there = document.written(route)
     if not own.has(there) or own.is_flow(there[:-1]):
         return None
@@ -31,7 +32,8 @@ def delete_key(document: Document | MergedDocument, route: Route, *, safe: bool 
 
 
 def delete_item(document: Document | MergedDocument, route: Route, *, safe: bool = True) -> Fix | None:
-    """Return a fix that deletes a list item, with its comma or its line. The first item has no comma before it and is kept."""
+    """Return a fix that deletes a list item, with its comma or its line. Returns None for the first item, which has no comma
+    before it, and for an item of several lines."""
     own, there = document.written(route)
     *above, index = there
     if not own.has(there) or not isinstance(index, int) or index == 0:
@@ -49,7 +51,7 @@ def _line(document: Document, number: int) -> str:
 
 
 def _whole(document: Document, number: int) -> Span:
-    """Return the span of a line with its line end. The last line may have none, and then takes the line end before it."""
+    """Return the span of a line with its line end, if it has one."""
     if document.text.count("\n") >= number:
         return Span(Position(number, 1), Position(number + 1, 1))
     return Span(Position(number, 1), Position(number, len(_line(document, number)) + 1))

@@ -13,7 +13,7 @@ from optio.compiler.yaml.document import Document, parse
 from optio.model.registry import canonical
 from optio.model.route import Route, value_at
 
-# A move reads the file once more.
+# Each move parses the file again.
 _MAX_TEXT_LENGTH = 30_000
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from optio.compiler.diagnostics import Diagnostic, Edit, Severity
 from optio.model.route import Route
 
-# A trigger of an unknown type is not looked at, whatever its other keys say.
+# The other keys of a trigger with an unknown type are not checked.
 _OF_WHOLE_MAPPING = frozenset({"OPT321"})
 
 
@@ -43,7 +43,7 @@ def _affected_lines(found: Diagnostic, lines: Sequence[str]) -> range:
     first, last = found.span.start.line, found.span.end.line
     if last > len(lines):
         return range(first, last + 1)
-    # Behind a dash stands a key of the item, and the others of the item stand beside it.
+    # Behind a dash, the line holds the item's first key; the other keys are aligned with it.
     margin = len(lines[last - 1]) - len(lines[last - 1].lstrip(" -"))
     deeper, item = " " * (margin + 1), " " * margin + "-"
     for number in range(last + 1, len(lines) + 1):

@@ -17,7 +17,7 @@ _BOUNDS = (
     ("minProperties", "maxProperties", False),
     ("minContains", "maxContains", False),
 )
-# Where they contradict each other, none of them is a reason to refuse a value.
+# Contradicting keywords are not used to refuse a value as well.
 WORDS = frozenset({"enum", "not", *(word for low, high, _ in _BOUNDS for word in (low, high))})
 
 

@@ -40,7 +40,7 @@ class DeclaredParameters(NamedTuple):
         return [name for name in wanted if name not in given and not self.has_default(name)]
 
 
-@lru_cache(maxsize=4)  # a task is asked about by one check after the other
+@lru_cache(maxsize=4)  # several checks ask about the same task
 def declared_parameters(task: ResolvedTask) -> DeclaredParameters | None:
     """Return the declared parameters, or None when the schema is broken; callers then report nothing about parameters."""
     if not task.is_known(ROUTE):

@@ -7,7 +7,7 @@ from optio.compiler.validation import LIST, MAPPING, SWITCH, TEXT
 from optio.model.route import Route, value_at
 
 NUMBER = "a number"
-# What keywords look like.
+# Examples of keywords.
 _FORMS = {
     "properties": "{NAME: {type: string}}",
     "required": "[NAME]",

@@ -36,7 +36,7 @@ WORDS = frozenset(
         *("writeOnly", "examples", "format", "contentEncoding", "contentMediaType", "contentSchema"),
     }
 )
-# What other systems call them.
+# Keywords under the names of other systems.
 _FOREIGN_KEYWORDS = {
     **dict.fromkeys(("options", "choices", "values", "allowed", "allowedvalues", "validvalues", "oneof", "in"), "enum"),
     **dict.fromkeys(("choice", "suggestions", "permittedvalues", "acceptedvalues", "enumvalues"), "enum"),
@@ -48,7 +48,7 @@ _FOREIGN_KEYWORDS = {
     **dict.fromkeys(("step", "increment"), "multipleOf"),
     **dict.fromkeys(("defaultvalue", "initial", "fallback"), "default"),
 }
-# Formats by other names; a pattern of letters such as `yyyy-MM-dd` is read as one.
+# Formats under other names, including letter patterns such as `yyyy-MM-dd`.
 _FOREIGN_FORMATS = {
     **dict.fromkeys(("datetime", "timestamp", "iso8601", "iso-8601", "date_time", "isodate"), "date-time"),
     **dict.fromkeys(("url", "link", "href"), "uri"),
@@ -57,7 +57,7 @@ _FOREIGN_FORMATS = {
     **dict.fromkeys(("ip", "ipaddress", "ip-address"), "ipv4"),
     **dict.fromkeys(("domain", "host", "fqdn"), "hostname"),
 }
-# Of which keyword `max` and `min` are the beginning.
+# The ending that completes `max` and `min` to a keyword, by type.
 _BOUNDED = {"string": "Length", "array": "Items", "object": "Properties", "integer": "imum", "number": "imum"}
 
 

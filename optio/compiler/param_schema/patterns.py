@@ -11,11 +11,11 @@ from optio.compiler.resolved_task import ResolvedTask
 from optio.model.params import MAX_PATTERN_BYTES, SchemaError, validator
 from optio.model.route import Route
 
-# Characters times classes: the engine goes through a whole pattern again for each of these in it. A fifth of a second.
+# Characters times classes, because the engine walks a pattern once for each class in it. Takes a fifth of a second.
 MAX_WORK = 320_000
 _CLASS = re.compile(r"\\[wWsSdDc]")
 _MAX_TOTAL_BYTES = 16 << 20
-# No pattern of that length that repeats nothing becomes larger.
+# Patterns of the allowed length without repetitions stay below this size.
 _MAX_PATTERN_BYTES = 64 << 20
 _UNSUPPORTED = {
     r"\(\?[=!]": "look-ahead",
@@ -23,7 +23,7 @@ _UNSUPPORTED = {
     r"\(\?>": "an atomic group",
     r"\\[1-9]": "a back-reference",
 }
-# A pattern as JavaScript and Ruby write it: before `^` and behind `$` nothing can stand.
+# A pattern literal of JavaScript or Ruby; no text can precede `^` or follow `$`.
 _LITERAL = r"(?s)/(\^.*|.*\$)/[a-z]{0,6}"
 _REPEATED = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 
@@ -39,7 +39,7 @@ def patterns_in(schema: dict[str, Any]) -> list[Pattern]:
         keyed = sub.get("patternProperties")
         if isinstance(keyed, dict):
             found += [((*route, "patternProperties", pattern), True, pattern) for pattern in keyed]
-    return found[::-1]  # the walk comes from behind
+    return found[::-1]  # the walk yields them in reverse
 
 
 def pattern_size_limit(found: list[Pattern]) -> int:
@@ -116,7 +116,7 @@ def _wrong_with(pattern: str, count: int) -> tuple[str, str, tuple[int, int]]:
     if not _compiles(once, _MAX_PATTERN_BYTES):
         return (
             "is not a valid pattern",
-            ("close each bracket, and write a backslash before a sign that stands for itself: `\\(`"),
+            ("close each bracket, and write a backslash before a literal sign: `\\(`"),
             whole,
         )
     if _compiles(pattern, MAX_PATTERN_BYTES):

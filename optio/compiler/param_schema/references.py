@@ -13,7 +13,7 @@ from optio.model.route import Route
 ROUTE: Route = ("paramsSchema",)
 MAX_EXPANSIONS = 10_000
 _REFS = ("$ref", "$dynamicRef")
-# Applied to the same value, so a reference through them makes no progress into the input.
+# These apply to the same value, so a reference through them does not advance in the input.
 _SAME_IN_LIST = ("allOf", "anyOf", "oneOf")
 _SAME_ONE = ("not", "if", "then", "else")
 _EVERY_KEY = (
@@ -46,7 +46,7 @@ def check_references(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Dia
     circle = walk.circle([ref for _, ref in places])
     if circle is not None:
         route, ref = next((route, ref) for route, ref in places if ref == circle)
-        yield task.at("OPT214", f"`{ref}` leads back to itself without looking at any value", ROUTE + route, hint="delete it")
+        yield task.at("OPT214", f"`{ref}` refers back to itself without consuming any input", ROUTE + route, hint="delete it")
         return
     if walk.expansions() > MAX_EXPANSIONS:
         route, ref = places[0]

@@ -17,7 +17,7 @@ from optio.model.route import Route
 if TYPE_CHECKING:
     from optio.model.params import Validator
 
-# What other languages write for no value, a number with its unit, and words for true and false.
+# Other languages' words for no value, numbers with units, and words for true and false.
 _NOTHING = ("None", "null", "nil", "undefined", "NULL", None)
 _WITH_UNIT = r"\s*(-?\d+(?:\.\d+)?)\s*[A-Za-z%$€]{1,10}\s*"
 _SWITCHES = {**dict.fromkeys(("true", "yes", "on"), "true"), **dict.fromkeys(("false", "no", "off"), "false")}
@@ -52,7 +52,7 @@ def check_own_values(task: ResolvedTask, at: Route, schema: dict[str, Any], unfi
     reported."""
     holding = ((route, sub) for route, sub in subschemas(schema, at) if not _HOLD.isdisjoint(sub))
     parts = [part for route, sub in holding for part in _parts(task, route, sub, WORDS if route in unfit else ())]
-    parts.reverse()  # the walk comes from behind
+    parts.reverse()  # the walk yields them in reverse
     if not parts:
         return
     refer = [_refers(part.bare) for part in parts]
@@ -115,7 +115,7 @@ def _wrong_of_all(parts: list[_SchemaValues], root: dict[str, Any]) -> Iterator[
 def _validator(schema: dict[str, Any]) -> "Validator | None":
     try:
         return validator(schema)
-    except (SchemaError, ValueError):  # it refers to a place that only the whole schema has
+    except (SchemaError, ValueError):  # it has a reference into the whole schema
         return None
 
 
@@ -138,7 +138,7 @@ def _cure(sub: dict[str, Any], value: Any, is_default: bool) -> str:
     if wanted == "string" and isinstance(value, (bool, int, float)):
         shown = str(value).lower() if isinstance(value, bool) else value
         return f"put quotes around it: '{shown}'"
-    from optio.compiler.conversions.entries import hint_for_value  # only who made a mistake waits for it
+    from optio.compiler.conversions.entries import hint_for_value  # imported only for a file with a mistake
 
     cure = hint_for_value(sub, value, left_out=value)
     return "write a value that fits, or change the schema" if cure is None else f"{cure}; or change the schema"

@@ -9,11 +9,11 @@ from optio.compiler.payloads.github_fields import ALWAYS, EVENTS, FURTHER, KINDS
 from optio.compiler.suggest import suggest
 from optio.model.trigger import WebhookConfig
 
-# What others put around the payload.
+# Names that other systems put around the payload.
 _AROUND = frozenset({"github", "event", "body", "payload", "data", "request", "json", "trigger"})
 
 
-# Fields that people ask for, the first ones first.
+# Fields to suggest, the most useful ones first.
 _USUAL = ("number", "title", "body", "state", "name", "full_name", "login", "id", "html_url", "ref", "sha", "message", "user")
 
 
@@ -23,15 +23,15 @@ _MAX_SUGGESTED = 4
 _FIELDS = frozenset(name for fields in KINDS.values() for name in fields)
 
 
-# Objects below objects that are offered.
+# Depth of objects that are suggested.
 _MAX_DEPTH = 2
 
 
-# What only some deliveries of an event have: those of `synchronize`, say.
+# Fields that only some deliveries of an event have, for instance those of `synchronize`.
 _SOMETIMES = {"pull_request": ("after", "before", "reason", "requested_team")}
 
 
-# Where other events have what a path leads to: the commit, and the branch.
+# The same value (commit, branch) in other events.
 _SAME = {
     ("head_commit", "id"): {"pull_request": "pull_request.head.sha", "workflow_run": "workflow_run.head_sha"},
     ("pull_request", "head", "sha"): {"push": "after", "workflow_run": "workflow_run.head_sha"},
@@ -47,7 +47,7 @@ def _fields(kind: str) -> dict[str, str]:
     """Return the fields of an object with their types, from the hand-written table and the generated one."""
     if kind in KINDS:
         return KINDS[kind]
-    from optio.compiler.payloads import github_events  # few tasks name one of these
+    from optio.compiler.payloads import github_events  # imported here: few tasks name one of these events
 
     return github_events.fields()[kind]
 
@@ -94,7 +94,7 @@ def suggest_github_path(steps: tuple[str, ...]) -> str | None:
             below = steps[index + 1 :]
             if further is None or step in further or not all(name.isidentifier() for name in below):
                 return None
-            # What has fields of its own is an object.
+            # A kind with fields is an object.
             objects = [name for name, its in known.items() if its.startswith("@")]
             meant = suggest(step, objects if below else [*known, *further])
             return None if meant is None else ".".join(("$", *steps[:index], meant, *below))
@@ -148,12 +148,12 @@ def explain_missing_path(source: str, steps: tuple[str, ...], config: WebhookCon
     known."""
     if (meant := suggest_github_path(steps)) is not None:
         wrong = next((step for step, right in zip(steps, meant[2:].split("."), strict=False) if step != right), "")
-        # A word that is a field of another object is no slip of the pen.
+        # A field of another object is not a misspelling.
         return MissingPath("in a delivery of GitHub", f"did you mean `{meant}`?", None if wrong in _FIELDS else meant)
     events = config.events or tuple(EVENTS)
     if steps[0] in ALWAYS or any(top_fields(event) is None for event in events):
         return None
-    # Events that are not told of send issues with more in them.
+    # Events that are not in the table send issues with more fields.
     if (config.events or steps[0] != "issue") and (none := _missing_field_reason(steps)) is not None:
         return MissingPath("in a delivery of GitHub", none)
     tops = {top for event in events for top in top_fields(event) or ()}

@@ -3,7 +3,7 @@ of `@octokit/webhooks-schemas` 7.6.1 (MIT); `github_fields` holds the common one
 
 from functools import lru_cache
 
-# What every delivery of the event has at its top, and behind `|` what some have; `sender` and what any event may have apart.
+# Top-level fields of every delivery of the event, and behind `|` those of some; without `sender` and other common fields.
 _TOPS = """
 branch_protection_configuration: action repository sender
 branch_protection_rule: action repository rule sender
@@ -118,7 +118,7 @@ team: added_to_repository created deleted edited removed_from_repository
 watch: started
 workflow_job: completed in_progress queued waiting
 """
-# Fields by their types, `?` where they may be null or absent; behind `|` those of other types.
+# Fields with their types, `?` if null or absent is possible; behind `|` fields of other types.
 _FIELDS = """
 answer: author_association:string body:string child_comment_count:integer created_at:string discussion_id:integer
   html_url:string id:integer node_id:string repository_url:string updated_at:string user:@user | parent_id

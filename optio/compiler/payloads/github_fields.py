@@ -52,7 +52,7 @@ KINDS: dict[str, dict[str, str]] = {
         "organization": "@organization", "installation": "@installation",
     },
 }  # fmt: skip
-# What a delivery of the event has at its top; an organization's, an enterprise's and an app's have one key more.
+# Top-level fields of the event's deliveries. Hooks of organizations, enterprises and apps add one field.
 EVENTS: dict[str, tuple[str, ...]] = {
     "push": (
         *("ref", "before", "after", "created", "deleted", "forced", "base_ref", "compare", "commits", "head_commit"),
@@ -67,7 +67,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
 ALWAYS = frozenset(
     {"organization", "enterprise", "installation", "changes", "assignee", "label", "milestone", "requested_reviewer"}
 )
-# The names of an object's other fields, so that of a name which is in neither table it can be said that nobody sends it.
+# Names of an object's other fields. A name in neither table is never sent.
 FURTHER: dict[str, tuple[str, ...]] = {
     kind: tuple(names.split())
     for kind, names in {
@@ -162,7 +162,7 @@ NAMES = frozenset(
         "sub_issues", "team", "team_add", "watch", "workflow_dispatch", "workflow_job", "workflow_run",
     }
 )  # fmt: skip
-# Words that a field holds, and no others.
+# Fields with a closed set of words.
 _ASSOCIATIONS = frozenset(
     {"COLLABORATOR", "CONTRIBUTOR", "FIRST_TIMER", "FIRST_TIME_CONTRIBUTOR", "MANNEQUIN", "MEMBER", "NONE", "OWNER"}
 )
@@ -183,7 +183,7 @@ WORDS_OF: dict[tuple[str, str], frozenset[str]] = {
         {"success", "failure", "neutral", "cancelled", "timed_out", "action_required", "stale", "skipped", "startup_failure"}
     ),
 }
-# What an event's `action` says, and people take for its name.
+# Words of `action`, which people use as names of events.
 ACTIONS = frozenset(
     {
         *("opened", "closed", "reopened", "synchronize", "edited", "assigned", "labeled", "unlabeled", "ready_for_review"),
@@ -191,7 +191,7 @@ ACTIONS = frozenset(
         *("requested", "completed", "in_progress", "queued", "merged"),
     }
 )
-# All of them, of the events whose payloads are told of above.
+# All actions of the events in the tables above.
 ACTIONS_OF: dict[str, frozenset[str]] = {
     event: frozenset(names.split())
     for event, names in {
@@ -209,9 +209,9 @@ ACTIONS_OF: dict[str, frozenset[str]] = {
         "workflow_run": "completed in_progress requested",
     }.items()
 }
-# What names the objects of a list.
+# The field by which the objects of a list are named.
 ITEMS = {"labels": "name", "assignees": "login", "assets": "name", "commits": "id", "pull_requests": "number"}
-# What deliveries of other events have at their top.
+# Top-level fields of other events.
 TOPS = frozenset(
     {
         "alert", "answer", "approver", "account", "avatar_url", "blocked_issue", "blocked_user", "blocking_issue",

@@ -8,7 +8,7 @@ from optio.model.mapping import PathSyntax, compile_when
 
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 _KEPT = "\x00"
-# Signs and words of other languages, outside quotes, and what stands for them here; the order counts.
+# Operators of other languages outside quotes, and their JSONPath form; the order matters.
 _MEANT = (
     (r"(?i)\s+and\s+|\s*(?<!&)&(?!&)\s*", " && "),
     (r"(?i)\s+or\s+|\s*(?<!\|)\|(?!\|)\s*", " || "),
@@ -27,12 +27,12 @@ _MEANT = (
     (r"(^|&&|\|\||[(!])(\s*)([A-Za-z_][\w.]*)(?=\s*(?:[=!<>]=|[<>]))", r"\1\2@.\3"),
     (r"([=!]=)\s*(?!(?:true|false|null)\b)([A-Za-z_][\w/-]*)(?=\s*(?:$|&&|\|\||\)))", r"\1 '\2'"),
 )
-# What others have around the payload, or around a path into it.
+# Wrappers that other systems put around the payload or a path.
 _AROUND = re.compile(
     r"(?<![\w.])(?:github\.event|\$json\.body|\$json|(?:steps\.)?trigger\.(?:event|outputs)\.body|trigger\.body|body|payload"
     r"|(?:request|req|event|inputs?|msg)\.(?:body|payload)|\d{1,3})\.(?=[A-Za-z_])"
 )
-# GitHub Actions' own names for what a delivery has elsewhere.
+# Context names of GitHub Actions, and the path of the same value in a delivery.
 _CONTEXT = {
     "repository": "repository.full_name",
     "repository_owner": "repository.owner.login",
@@ -43,7 +43,7 @@ _CONTEXT = {
     "base_ref": "pull_request.base.ref",
 }
 _OF_CONTEXT = re.compile(rf"(?<![\w.])github\.({'|'.join(_CONTEXT)})\b(?!\.)")
-# GitLab's variables, which its hooks have elsewhere.
+# GitLab's CI variables, and the path of the same value in its hooks.
 _OF_GITLAB = {
     "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "object_attributes.target_branch",
     "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": "object_attributes.source_branch",
@@ -59,14 +59,14 @@ _OF_GITLAB = {
 _GITLAB = re.compile(rf"\$\{{?({'|'.join(_OF_GITLAB)})\b\}}?")
 _GITLAB_REF = re.compile(r"\$\{?CI_COMMIT_(BRANCH|REF_NAME|TAG)\b\}?\s*([=!])=\s*(['\"])([\w./-]{1,100})\3")
 _BRACES = re.compile(r"=?\$?\{\{\s{0,9}(.*?)\s{0,9}\}\}", re.DOTALL)
-# A condition on a text as a function, as a method and as a word between has it; the path stands before the text.
+# A test on a text, written as a function, a method or an infix word, with the path before the text.
 _PATH, _TEXT = r"(?P<path>[@$\w.*\[\]]{1,200})", r"(?P<text>'[^'\\^]{1,200}'|\"[^\"\\^]{1,200}\")"
 _ON_TEXT = (
     re.compile(rf"\b(?P<name>[a-z_]{{1,20}})\(\s*{_PATH}\s*,\s*{_TEXT}\s*\)", re.IGNORECASE),
     re.compile(rf"{_PATH}\.(?P<name>[a-z_]{{1,20}})\(\s*{_TEXT}\s*\)", re.IGNORECASE),
     re.compile(rf"{_PATH}\s+(?P<name>contains|startswith|endswith)\s+{_TEXT}", re.IGNORECASE),
 )
-# One item of a list held against a text, as languages without filters have it.
+# A test for an item of a list, in languages without filters.
 _OF_ITEMS = re.compile(rf"{_PATH}\s*={{1,3}}\s*{_TEXT}|(?P<first>'[^'\\\\]{{1,200}}')\s+in\s+(?P<list>[@$\w.*\[\]]{{1,200}})")
 _OF_PATTERN = re.compile(rf"{_PATH}\s*=~\s*/(?P<pattern>[^/'\\\\]{{1,200}})/(?P<flags>i?)(?![a-z])")
 _OF_CHOICES = re.compile(
@@ -82,14 +82,14 @@ _PATTERNS = {
     **dict.fromkeys(("startswith", "starts_with"), "^{}"),
     **dict.fromkeys(("endswith", "ends_with"), "{}$"),
 }
-# A path that stands for itself: there true or false, and here only whether it is there.
+# A path alone: elsewhere it tests for true, and here only for presence.
 _FLAG = re.compile(
     r"(^|&&|\|\||\()(\s*)(!?)\s*((?:github\.event|\$json\.body|\$json|body|payload|event)(?:\.\w+)+)(?=\s*(?:$|&&|\|\||\)))"
 )
 # A JSON Pointer, or a path with its signs.
 _LAST = re.compile(r"\[\(?\s*(?:@\.)?length(?:\(\))?\s*-\s*1\s*\)?\]|\[last\(\)\]|\[\$\]|\.last\(\)|\.at\(-1\)|\[-1:\]")
 _POINTER = re.compile(r"\$?/[A-Za-z_]\w*(?:/[A-Za-z_]\w*)*", re.ASCII)
-# A name in brackets that lacks its quotes.
+# A name in brackets without quotes.
 _IN_BRACKETS = re.compile(r"\[([A-Za-z_]\w*)\]", re.ASCII)
 _DASHED = re.compile(r"\.([A-Za-z_]\w*-[\w-]*)")
 _MAX_LENGTH = 500
@@ -202,7 +202,7 @@ def _flagged(found: re.Match[str]) -> str:
     place = f"{before}{blank}{no}{_rooted(path)}"
     if kind == "boolean":
         return f"{before}{blank}{_rooted(path)} == {'false' if no else 'true'}"
-    if kind == "object" or _rooted(path) == "@.issue.pull_request":  # which only issues that are pull requests have
+    if kind == "object" or _rooted(path) == "@.issue.pull_request":  # only issues that are pull requests have this field
         return f"{before}{blank}{_rooted(path)} {'==' if no else '!='} null" if null else place
     return found[0]
 

@@ -6,10 +6,10 @@ _NAME = r"\.[A-Za-z_][A-Za-z0-9_]{0,60}"
 _TEXT = r"'[A-Za-z0-9_.:/@ -]{1,60}'|\"[A-Za-z0-9_.:/@ -]{1,60}\""
 _STEP = re.compile(r"\.(\w+)|\[(?:(-?[0-9]+)|'([^']*)'|\"([^\"]*)\")\]", re.ASCII)
 _NUMBER = r"0|-?[1-9][0-9]{0,8}"
-# Names and indices only, so it gives one value.
+# Names and indices only, so the path yields a single value.
 PATH = rf"\$(?:{_NAME}|\[(?:{_NUMBER}|{_TEXT})\]){{0,20}}"
 _TEST = rf"@(?:{_NAME}){{0,10}} (?:==|!=) (?:{_NUMBER}|{_TEXT}|true|false|null)"
-# One place of the payload held against one value, and several of that with `&&` or `||`.
+# Comparisons of a path with a value, joined by `&&` or `||`.
 FILTER = rf"{_TEST}(?: (?:&&|\|\|) {_TEST}){{0,10}}"
 
 

@@ -16,7 +16,7 @@ from optio.model.task import TaskSpec
 
 _FILLERS: dict[str, Any] = {"name": "unnamed", "agentRuntime": "claude-code"}
 _MAX_ROUNDS = 8
-# Beyond this nobody reads on, and each costs a search for what was meant: the others are counted.
+# Further errors are only counted: each costs a search for suggestions, and nobody reads that many.
 _MAX_ERRORS = 200
 _CODES: dict[IssueKind, str] = {
     "unknown": "OPT101", "missing": "OPT102", "variant": "OPT321", "type": "OPT103", "word": "OPT104", "blank": "OPT106",
@@ -55,7 +55,7 @@ def _read_broken(document: Document | MergedDocument) -> tuple[DecodedTask | Non
     meant = {(*misfit.route[:-1], word) for misfit in wrong[:_MAX_ERRORS] if (word := _suggested_value(document, misfit))}
     reported |= {misfit.route for misfit in wrong if misfit.kind == "missing" and misfit.route in meant}
     if at.keys() & {("type",), ("extends",)} or ("extends",) in meant:
-        # Of which kind the document is, or what else it is made of, is not known: what it lacks is not, either.
+        # The type of the document or its template is unknown, so missing keys cannot be determined.
         reported |= {misfit.route for misfit in wrong if misfit.kind == "missing" and len(misfit.route) == 1}
     more: Counter[str] = Counter()
     codes = dict(_CODES)
@@ -75,7 +75,7 @@ def _read_broken(document: Document | MergedDocument) -> tuple[DecodedTask | Non
 
 
 def _suggested_value(document: Document | MergedDocument, misfit: ValidationIssue) -> str | None:
-    """Return the value to write for a mismatch, or None."""
+    """Return the key that an unknown key was probably meant to be, or None."""
     if misfit.kind != "unknown":
         return None
     what = explain_unknown_key(document.value, misfit.route)
@@ -83,7 +83,7 @@ def _suggested_value(document: Document | MergedDocument, misfit: ValidationIssu
 
 
 def _misread(document: Document | MergedDocument, misfit: ValidationIssue) -> str | None:
-    """Return the hint for `~`, `null` or `1e3` in the place of a text: a word that the author may have meant literally."""
+    """Return how YAML reads `~`, `null` or `1e3` in the place of a text, or None; the author may have meant the word itself."""
     if misfit.wanted != TEXT or misfit.route == ("budgetUsd",):
         return None
     written = (document.plain(misfit.route) or "").lower()
@@ -99,7 +99,7 @@ def _drop_wrong_values(value: dict[str, Any], wrong: list[Route], gaps: frozense
     for _ in range(_MAX_ROUNDS):
         gone: set[Route] = set()
         for route in sorted(set(wrong), key=lambda each: (-len(each), [str(step) for step in each])):
-            # What went with another is not looked for again: something around it would go instead.
+            # A route inside a removed value is skipped; otherwise its parent would be removed instead.
             if not any(route[:length] in gone for length in range(len(route) + 1)):
                 gone.add(_take_out(value, route))
         taken |= gone

@@ -21,10 +21,10 @@ from optio.model.text import slug
 
 At = Callable[..., Diagnostic]
 LATER_TYPES = ("connection",)
-# Documents that are no tasks, and stand in one place.
+# Types of documents that are not tasks, with a fixed place.
 ELSEWHERE = ("policy",)
 _SECRETS = ("secret", "previousSecret")
-# What documentation writes in a secret's place.
+# Placeholders for secrets in documentation.
 _PLACEHOLDER = r"(?i)\A(?:change[-_ ]?me|(?:my|your|the)[-_ ].*|secret|password|token|todo|x{3,}|<.*>|\[.*\]|\W*)\Z|\.{3}"
 _MONEY = 'write the amount as text with at most four decimals, such as "2.50"'
 _DURATION = "write hours, minutes and seconds: `90s`, `20m` or `1h30m`"
@@ -36,7 +36,7 @@ _DURATIONS: tuple[Route, ...] = (
     ("dedupe", "window"),
     ("environment", "keepFailed"),
 )
-# What to write for what 0 or -1 mean elsewhere.
+# Cures for 0 and -1 where other systems mean "no limit".
 _NO_LIMIT: dict[Route, str] = {
     ("maxTurns",): "delete it for no limit",
     ("maxConcurrent",): "`enabled: false` beside it if nothing may start the task",
@@ -48,15 +48,13 @@ _TRIGGER_FORMS = {
     "schedule": '{type: schedule, config: {cronExpression: "0 9 * * 1"}}',
     "webhook": "{type: webhook, config: {path: my-path, secret: {name: NAME}}}",
 }
-_CONFIGS = {
-    kind: keyword_form.partition(", ")[2][:-1] for kind, keyword_form in _TRIGGER_FORMS.items() if "config" in keyword_form
-}
+_CONFIGS = {kind: form.partition(", ")[2][:-1] for kind, form in _TRIGGER_FORMS.items() if "config" in form}
 _MAX_NAMES = 5
-# A number of bytes that nobody means by an amount of memory.
+# Smaller numbers are unlikely to be bytes of memory.
 _MIN_MEMORY_BYTES = 1 << 20
 _MAX_MADE, _MAX_ID = 200, 80
 _ENV_NAME = "use letters, digits and underscores, no digit first"
-# The name of a secret, by its words: what stands where one belongs may be the secret itself, and is not shown.
+# The name of a secret in words. Other texts in its place may be the secret itself and are not shown.
 _SECRETS_NAME = r"(?i)[a-z]{2,15}(?:[-. ][a-z]{2,15}){0,4}[-. ](?:token|key|secret|password|credentials|url)"
 
 
@@ -180,7 +178,7 @@ def _bad_duration(at: At, route: Route, value: Any, *, or_none: bool = False) ->
         return at(code, f"`{name}` must be more than 0", "write `20m`, or another time" + (", or `none`" if or_none else ""))
     meant = suggest_duration(value) if isinstance(value, str) else None
     if isinstance(value, (dict, list)) or (isinstance(value, str) and "(" in value):
-        from optio.compiler.conversions.values import seconds  # only who made a mistake waits for it
+        from optio.compiler.conversions.values import seconds  # imported only for a file with a mistake
 
         meant = seconds(value[0] if isinstance(value, list) and value else value)
         return at(code, f"`{name}` is not a valid duration", f"write `{show(route[-1:])}: {meant}`" if meant else _DURATION)
@@ -195,7 +193,7 @@ def _bad_duration(at: At, route: Route, value: Any, *, or_none: bool = False) ->
 
 def _moved(document: Document | MergedDocument, route: Route, into: str) -> Fix | None:
     """Return the fix that moves the key into a mapping beside it, together with all others that belong there."""
-    from optio.compiler.edits.move_keys import move_keys_into  # only who made a mistake waits for it
+    from optio.compiler.edits.move_keys import move_keys_into  # imported only for a file with a mistake
 
     own, there = document.written(route)
     known, inner = known_keys(document.value, route[:-1]), known_keys(document.value, (*route[:-1], into))
@@ -203,9 +201,9 @@ def _moved(document: Document | MergedDocument, route: Route, into: str) -> Fix 
     stray = [key for key in beside if key in inner and key not in known]
     keys = [key for key in stray if explain_unknown_key(document.value, (*route[:-1], key)).into == into]
     edits = move_keys_into(own, there[:-1], keys, into)
-    # Where the mapping is not there yet, an unknown key beside may be meant for it: then the two would be apart.
+    # If the mapping does not exist yet, an unknown sibling key may be meant for it, and the fix would make a second one.
     is_clear = into in beside or all(key in known or key in keys for key in beside)
-    # What a run is given in its environment, somebody should look at.
+    # A change to the environment of a run needs a review.
     return None if edits is None else Fix(edits, safe=is_clear and into != "environment")
 
 
@@ -225,7 +223,7 @@ def odd_scalar(
 ) -> Diagnostic:
     """Return the finding for an unquoted text that YAML 1.1 and 1.2 read differently; `misfit` is its mismatch, if it has
     one."""
-    from optio.compiler.param_schema.expected_type import (  # only who made a mistake waits for it
+    from optio.compiler.param_schema.expected_type import (  # imported only for a file with a mistake
         NUMBER,
         expected_type,
         keyword_form,
@@ -288,7 +286,7 @@ def _bad_trigger(document: Document | MergedDocument, route: Route) -> Diagnosti
         message = f"`{show(route)}` must be a mapping, not {_kind_of(value)}"
         return diagnostic("OPT103", message, path=document.path_at(route), span=document.span(route), route=route, hint=hint)
     if "type" not in value:
-        from optio.compiler.conversions.values import triggers  # only who made a mistake waits for it
+        from optio.compiler.conversions.values import triggers  # imported only for a file with a mistake
 
         if _is_parted(document, int(route[-1]) - 1):
             hint = "delete the `- ` before it, and indent it like `type` above: it belongs to that trigger"
@@ -316,7 +314,7 @@ def _bad_trigger(document: Document | MergedDocument, route: Route) -> Diagnosti
     at = (*route, "type")
     word = str(value["type"])
     meant = suggest_trigger(word)
-    from optio.compiler.conversions.values import github_event  # only who made a mistake waits for it
+    from optio.compiler.conversions.values import github_event  # imported only for a file with a mistake
 
     if (event := github_event(word)) is not None:
         form = f"{{type: webhook, config: {{path: my-path, scheme: github, events: [{event}], secret: {{name: NAME}}}}}}"
@@ -399,7 +397,7 @@ def _bad_pattern(at: At, document: Document | MergedDocument, route: Route, valu
         hint = f"write `{meant}`" if free else f"{_ENV_NAME}: `LOG_LEVEL`"
         return at("OPT506", f"{shown} is not a valid name of an environment variable", hint, key=True)
     if route[:2] == ("environment", "secrets") or last == "name":
-        # What stands here may be the secret itself: name the place only.
+        # The value may be the secret itself, so name the place only.
         given = None if re.fullmatch(r"[A-Za-z0-9_]+", value) else suggest_secret_name(value)
         given = given if given and re.fullmatch(r"[A-Z]+(?:_[A-Z0-9]+)+", given) else None
         meant = given or (_reshaped(value, pattern) if re.fullmatch(_SECRETS_NAME, value) else None)
@@ -466,7 +464,7 @@ def _wrong_type(at: At, document: Document | MergedDocument, route: Route, value
     elif route == ("command",):
         hint = f"write a list{_such_as(document, route)}"
     elif wanted == MAPPING and isinstance(value, str) and re.fullmatch(r"\S{1,200}\.(?:json|ya?ml)", value):
-        hint = f"write here what stands in `{value}`: no other file is read for `{last}`"
+        hint = f"write the content of `{value}` here: no other file is read for `{last}`"
     elif wanted == MAPPING and not (shown := _with_example(document, route)).endswith(":"):
         hint = f"write it as in `{shown}`"
     elif wanted == MAPPING and isinstance(last, str):
@@ -510,19 +508,19 @@ def _hint_for_empty_key(document: Document | MergedDocument, route: Route) -> st
 
 def _with_example(document: Document | MergedDocument, route: Route) -> str:
     """Return the key at this place with an example value."""
-    from optio.compiler.conversions.entries import as_entry  # only who made a mistake waits for it
+    from optio.compiler.conversions.entries import as_entry  # imported only for a file with a mistake
 
     return as_entry(document.value, route, document.path_at(route))
 
 
 def _such_as(document: Document | MergedDocument, route: Route) -> str:
-    from optio.compiler.conversions.entries import example_hint  # only who made a mistake waits for it
+    from optio.compiler.conversions.entries import example_hint  # imported only for a file with a mistake
 
     return example_hint(document.value, route)
 
 
 def _reshaped(value: Any, pattern: str) -> str | None:
-    from optio.compiler.conversions.entries import repair_text  # only who made a mistake waits for it
+    from optio.compiler.conversions.entries import repair_text  # imported only for a file with a mistake
 
     return repair_text(value, pattern)
 
@@ -532,7 +530,7 @@ def _whole(value: Any) -> str | None:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, dict):
-        from optio.compiler.conversions.values import whole  # only who made a mistake waits for it
+        from optio.compiler.conversions.values import whole  # imported only for a file with a mistake
 
         return whole(value)
     number = number_in(str(value)) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
@@ -554,7 +552,7 @@ def _converted(document: Document | MergedDocument, route: Route, value: Any, wa
             return f"delete it, and add `{route[-1]}` to `environment.secrets`", None
         meant = convert_to_text(route, value)
         if meant is not None and "\n" in meant:
-            return f"write `{route[-1]}: |`, and the text of what stands there below it", None
+            return f"write `{route[-1]}: |`, with its text below it", None
         written = None if meant is None or any(match_tokens(meant)) else flow(meant)
         if written is None and route[:2] == ("environment", "env") and not _holds_secrets(value):
             written = flow(json.dumps(value, ensure_ascii=False, default=str))
@@ -578,7 +576,7 @@ def _converted(document: Document | MergedDocument, route: Route, value: Any, wa
 
 
 def _cron(value: int) -> str | None:
-    from optio.compiler.conversions.values import cron  # only who made a mistake waits for it
+    from optio.compiler.conversions.values import cron  # imported only for a file with a mistake
 
     return cron(value)
 

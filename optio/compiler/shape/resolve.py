@@ -14,7 +14,7 @@ from optio.model.route import Route
 from optio.model.text import slug
 
 MAX_ID_LENGTH = 80
-# What becomes of a delivery whose body is not read, or cannot be.
+# Verdicts of deliveries whose body is not read.
 _UNREAD = ("unsupported", "unsigned", "stale", "unreadable")
 
 

@@ -26,7 +26,7 @@ REPOSITORY_KEYS = frozenset(
 RESERVED_KEYS = frozenset({"digest", "origin", "revision", "generation", "status", "createdAt", "updatedAt", "slug"})
 
 
-# What a pod is never given, wherever it is asked for.
+# Keys for privileges that a pod never gets.
 _NEVER = frozenset(
     {
         *("privileged", "securityContext", "hostPath", "hostNetwork", "hostPID", "hostIPC"),
@@ -36,7 +36,7 @@ _NEVER = frozenset(
 )
 
 
-# Letters that look like Latin ones, by what they look like.
+# Letters that look like Latin letters, with the Latin letter.
 _LOOKALIKES = str.maketrans(
     "\u0430\u0441\u0435\u043e\u0440\u0445\u0443\u0456\u0458\u0455\u04bb\u0501\u051b\u0261\u03bf\u03b1\u03c1\u03bd\u0131\u0410\u0412\u0421\u0415\u041d\u0406\u0408\u041a\u041c\u041e\u0420\u0422\u0425\u0405\u0391\u0392\u0395\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a7\u0396",
     "aceopxyijshdqgoapviABCEHIJKMOPTXSABEHIKMNOPTXZ",
@@ -44,7 +44,7 @@ _LOOKALIKES = str.maketrans(
 
 
 _MAX_LISTED, _MAX_LIKELY = 8, 5
-# Texts of several lines, of which one may stand too far left.
+# Multi-line texts, in which a line may be indented too little.
 _TEXTS = ("promptTemplate", "command", "description")
 
 
@@ -104,7 +104,7 @@ def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
     if (text := _outdented(root, route)) is not None:
         hint = f"indent this line like the lines above it: it belongs to `{text}`"
         return UnknownKey("OPT101", f"unknown key `{name}`", hint)
-    from optio.compiler.conversions.foreign_keys import explain_foreign_key  # only who made a mistake waits for it
+    from optio.compiler.conversions.foreign_keys import explain_foreign_key  # imported only for a file with a mistake
 
     cure = explain_foreign_key(root, route)
     if cure is not None and len(route) == 1 and key in REPOSITORY_KEYS:

@@ -23,11 +23,11 @@ from optio.compiler.yaml.values import Builder
 from optio.model.route import Route
 
 MAX_NODES = 10_000
-# So many keys are not looked through for each that is asked for.
+# Mappings with at least this many keys get an index.
 _MIN_INDEXED_KEYS = 30
 
 
-# A number with a unit, which every reader takes for text.
+# A number with a unit, which every YAML reader reads as text.
 _AMOUNT = r"[1-9][0-9]*[a-zA-Z]+"
 _EMPTY_HINT = "write `name:`, `agentRuntime:` and `promptTemplate:`, or delete the file"
 
@@ -116,7 +116,7 @@ class Document:
             return span
         shift = 0 if self.plain(route) is not None else 1
         line, column = span.start.line, span.start.column + shift
-        # What is missing at the end is shown at the closing quote, or behind the last character of the line.
+        # A position at the end is shown at the closing quote, or behind the last character of the line.
         last = len(self.text.split("\n", line)[line - 1]) + 1
         return Span(Position(line, column + start), Position(line, min(column + max(end, start + 1), last)))
 
@@ -204,7 +204,7 @@ class Document:
     def _span(self, place: _Place) -> Span:
         key = place.key
         if key is not None and place.node.start_mark.index < key.end_mark.index:
-            # The value stands before its own key: it came through an alias, and the alias is the place to look at.
+            # The value begins before its key, so it came through an alias; point at the alias.
             alias = re.compile(r"\s*:\s*(\*[^\s,\]}]+)").match(self.text, key.end_mark.index)
             if alias:
                 return Span(position_at(self.text, alias.start(1)), position_at(self.text, alias.end(1)))
@@ -214,7 +214,7 @@ class Document:
         if node.id != "mapping" or len(node.value) < _MIN_INDEXED_KEYS:
             return child(node, step)
         if id(node) not in self._keys:
-            # The first of equal keys counts, and what is merged in comes last.
+            # The first of equal keys wins, and merged entries come last.
             places = reversed([(key.value, _Place(value, key)) for key, value in node.value if key.id == "scalar"])
             self._keys[id(node)] = dict(places)
         return self._keys[id(node)].get(str(step)) or child(node, step)

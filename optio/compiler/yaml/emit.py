@@ -6,10 +6,10 @@ from typing import Any
 
 from optio.compiler.yaml.scalars import scalar, yaml_1_1_reading
 
-# Without quotes stands only what nobody can take for anything else.
+# Only texts that no reader can misread are written without quotes.
 _PLAIN = r"[A-Za-z/$](?:[A-Za-z0-9_./$@*+()&=;,' -]*[A-Za-z0-9_./$@*+()&=;,'-])?"
 _LETTERS_FOR_WORDS = ("y", "Y", "n", "N")
-# What a reader would change: control characters, other line breaks, byte order marks, halves of characters.
+# Characters that a reader would change: control characters, other line breaks, byte order marks, surrogates.
 _ODD = "[\x00-\t\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]"
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
@@ -63,7 +63,7 @@ def flow(value: Any) -> str:
         return _in_flow(value)
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    # Without a point, a reader of YAML 1.1 takes 1e+16 for a text.
+    # A YAML 1.1 reader reads 1e+16 without a point as text.
     return re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))
 
 

@@ -10,7 +10,7 @@ from optio.compiler.source import Position, SourceFile, Span, position_at, span_
 MAX_BYTES = 1 << 20
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
 _CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7})(?=[ \n]|\Z)", re.MULTILINE)
-# The longer marks first: one begins like the shorter.
+# Longer marks first, because one begins like a shorter one.
 _OTHER_MARKS = {
     b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"
 }  # fmt: skip

@@ -6,7 +6,7 @@ import yaml
 
 MAX_EXPANDED = 100_000
 MAX_RATIO = 100
-# Of all texts together: what is written out in a file of the greatest size stays far below it.
+# For all texts together; a file of the maximum size without aliases stays far below.
 MAX_CHARACTERS = 4 << 20
 _SMALL_DOCUMENT = 1_000
 

@@ -24,7 +24,7 @@ SWITCHES: dict[str, bool] = {
     for word, meaning in {"yes": True, "on": True, "no": False, "off": False}.items()
     for spelled in (word, word.capitalize(), word.upper())
 }
-# Each of these is one thing to a YAML 1.1 reader and another to a YAML 1.2 reader.
+# YAML 1.1 and YAML 1.2 readers read each of these differently.
 _YAML_1_1_READINGS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?"), "a number in base 60"),
     (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:(?:[Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}.*)?"), "a date"),

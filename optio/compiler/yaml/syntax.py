@@ -37,7 +37,7 @@ class _SyntaxFinding(NamedTuple):
     line: int
     column: int
     width: int = 1
-    # A value on the line that needs quotes: where it begins, and its text.
+    # Column and text of a value on the line that needs quotes.
     bare: tuple[int, str] | None = None
 
 
@@ -156,7 +156,7 @@ class _Scene:
 
     def __init__(self, lines: list[str], problem: str, context: str, place: Position, start: Position) -> None:
         self.lines, self.problem, self.context = lines, problem, context
-        # The parser counts further characters as line ends; editors and we do not, so its own lines are of no use.
+        # The parser counts further characters as line ends; editors do not, so its line numbers are not used.
         self.row, self.column = place.line - 1, place.column - 1
         self.from_row, self.from_column = start.line - 1, start.column - 1
         self.line = lines[self.row]
@@ -439,7 +439,7 @@ _AFTER = {
     "quote": "put the whole value between the quotes; write '' for a quote inside single quotes",
     "bracket": "put quotes around the whole value",
 }
-# Beginning of the parser's words, our message, the cure, and whether to point at where the construct began.
+# (beginning of the parser's message, Optio's message, hint, whether to point at the beginning of the construct).
 _LAYOUT = (
     (
         "could not find expected ':'",

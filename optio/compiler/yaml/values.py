@@ -114,11 +114,11 @@ class Builder:
             hint = "use spaces" if fix is not None and text[0] != "\ufeff" else "delete it"
             message = f"U+{ord(text[0]):04X}, a blank other than a space, {what}"
             self.found.append(diagnostic("OPT005", message, path=self._path, span=span, hint=hint, fix=fix))
-            self._fatal = True  # what is nested in what can no longer be told
+            self._fatal = True  # the nesting of such a key is unknown
             return
         reading = yaml_1_1_reading(text)
         if text == "on" and depth == 1:
-            return  # no key of ours, and told as such
+            return  # not a key of the schema, and reported as such
         if reading:
             self._report("OPT006", f"the key `{text}` is {reading} for other YAML readers", key, f"write `'{text}':`")
         elif not isinstance(scalar(text), str):
@@ -174,7 +174,7 @@ class Builder:
     def _odd_routes(self) -> Iterator[tuple[Route, str]]:
         wanted = {id(node) for node in self._odd}
         for route, node in walk(self._root, ()):
-            # What is merged in and written anew counts for nothing.
+            # A merged value that the mapping overrides is not checked.
             if id(node) in wanted and node_at(self._root, route) is node:
                 yield route, node.value
 
