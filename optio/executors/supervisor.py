@@ -46,7 +46,7 @@ LANDLOCK_RULE_PATH_BENEATH, LANDLOCK_RULE_NET_PORT = 1, 2
 # Execute, write, read, truncate.
 LANDLOCK_ACCESS_FILE = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14
 RLIMIT_FSIZE = 1
-# How often a running attempt's files are looked at, in seconds, and how much of the time that may take.
+# Seconds between two checks of a running attempt's files, and the share of the time that they may take.
 DISK_EVERY_S, DISK_USAGE_EVERY_S, DISK_SHARE = 0.5, 10.0, 0.02
 # A cgroup can be removed a moment after its last process was reaped; what is left is removed by the worker.
 REMOVE_GROUP_ATTEMPTS = 50

@@ -287,7 +287,7 @@ class Worker:
             except OptioError as err:
                 log.debug("pools stay as they are: %s", err)  # the claim loop logs it
             except Exception:
-                log.exception("pools could not be looked at once")
+                log.exception("the pools could not be updated this time")
             self._services.pulses.beat("pools", _POLL_S)
             if not self._stopping.is_set():
                 self._served.wait(_POLL_S)

@@ -100,7 +100,7 @@ class ServedRegistry:
         # The guard's state: the tasks that are held, and those that went lately.
         self._held: frozenset[str] = frozenset()
         self._recent: Mapping[str, RemovedTask] = {}
-        # The newest generation that this server's directory was equal to, and the commit that it was at when it was looked at.
+        # The newest generation that this server's directory was equal to, and the commit that it was at when it was scanned.
         self._synced: int | None = None
         self._commit: str | None = None
         # The newest generation that this process has made.

@@ -148,7 +148,7 @@ class PodExecutor:
         try:
             return self._call(lambda: self._found(run_id, attempt), _FIND_S + _PATIENCE_S)
         except (Refused, Unreachable) as err:
-            raise StoreUnavailable(f"the pods of {self._settings.namespace} cannot be looked at: {err}") from err
+            raise StoreUnavailable(f"the pods of {self._settings.namespace} cannot be read: {err}") from err
 
     def prepare(self) -> None:
         """Do nothing: the first call opens the cluster, and pods are prepared by pools."""
@@ -240,7 +240,7 @@ class PodExecutor:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for handle in self._tasks:  # nobody has let go of these
+        for handle in self._tasks:  # handles that were not closed
             handle.spool.close()
         await self._pools.stop()
         await self._cluster.close()
@@ -284,7 +284,7 @@ class PodExecutor:
             if handle.uid:  # nothing was begun in it
                 with contextlib.suppress(Refused, Unreachable):
                     await self._cluster.delete(handle.name, handle.uid, 0)
-            elif err.exit.stopped_by == "stop":  # it may have been begun by another grip on it
+            elif err.exit.stopped_by == "stop":  # another handle may have begun it
                 with contextlib.suppress(Refused, Unreachable):
                     await self._swept(handle.run_id, handle.attempt)
             return err.exit

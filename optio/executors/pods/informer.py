@@ -17,7 +17,7 @@ from optio.executors.pods.cluster import Cluster, Labels, Refused, Unreachable
 
 Pod = Mapping[str, Any]
 log = logging.getLogger(__name__)
-# Between two looks when something went wrong; each pause is a little longer, and never two alike.
+# Seconds between two attempts after an error; pauses grow, and are randomised.
 _PAUSE_S, _MAX_PAUSE_S = 0.2, 5.0
 _LIST_AGAIN_S = 300.0
 

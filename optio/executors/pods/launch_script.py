@@ -36,9 +36,9 @@ _FIXED = {
     "NO_COLOR": "1",
     "IS_SANDBOX": "1",  # without it Claude Code does not run unattended as root
 }
-# What a launch ends with that was not sent after all, and one that another was before, for the same attempt.
+# Exit codes of the `COMMAND`: no launch was sent after all, and another launch for the same attempt came first.
 NOTHING, TAKEN = 8, 9
-# What `LOOK` ends with. NEVER is the exit code of a launch, too, that comes to a pod after that was said of it.
+# Exit codes of `LOOK`. A launch that comes after the answer NEVER ends with NEVER, too.
 LAUNCHED, NEVER = 3, 4
 
 
@@ -48,14 +48,14 @@ def _first(name: str) -> str:
     return f"{{ set -C; true >{name}; }} 2>/dev/null"
 
 
-# Whether a pod has a launch is decided once, by who makes the name `go`: a launch makes a file, whoever finds that none came
-# makes a directory. So what it is says what was decided, and each who looks later reads the same, as does a launch that comes
-# later, or that broke off before and goes on. The pod's own idle timer decides in the same way (see `supervisor.sh`).
+# Whether a pod has a launch is decided once, by the first to create the name `go`: a launch creates a file, and a worker that
+# finds no launch creates a directory. Every later reader sees the same decision, and so does a launch that comes later, or that
+# broke off before and continues. The pod's own idle timer decides in the same way (see `supervisor.sh`).
 LOOK = (
     f"cd {CONTROL} || exit 1; umask 077; [ -f stdout ] && exit {LAUNCHED}; "
     f"mkdir go 2>/dev/null; [ -d go ] && exit {NEVER}; [ -f go ] && exit {LAUNCHED}; exit 1"
 )
-# A program that cannot be started is told from one that ends with the same code.
+# A program that cannot be started is distinguished from one that ends with the same code.
 _AGENT = """\
 unstarted() {{
     echo "$1" >{control}/unstarted
@@ -73,10 +73,10 @@ agent() {{
 """
 
 
-# What takes a `parcel`. It says a line when it is there, and does nothing until the parcel comes: in a pod that may not be had
-# after all it has changed nothing. When the launch is on its way it says `GONE_ON`, and from then on what the agent prints, for
-# as long as somebody reads it. The shell does it alone but for `cat`: each further process costs an agent a few milliseconds.
-# The supervisor opens `launch` when it is ready, and reads once: if this is killed between `go` and the word, it ends.
+# The command that takes a `parcel`. It prints a line when it runs, and changes nothing until the parcel comes, because another
+# worker may get the pod. When the launch is under way it prints `GONE_ON`, and from then on the agent's output, while somebody
+# reads it. It is shell alone but for `cat`: each further process costs an agent a few milliseconds. The supervisor opens
+# `launch` when it is ready, and reads once: if this command is killed between `go` and the word, the supervisor ends.
 GONE_ON = b"launched\n"
 COMMAND = (
     "/bin/sh",

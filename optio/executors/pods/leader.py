@@ -54,7 +54,7 @@ class Leader:
         except Refused as err:
             if err.status != 409:
                 raise
-            self._lease = None  # somebody was sooner
+            self._lease = None  # another process was sooner
             return False
         if self._lease is None:
             log.info("this worker keeps the pools now", extra={"event": "pools_kept"})

@@ -1,4 +1,5 @@
-"""What a pod says, from its first byte to its supervisor's last word."""
+"""Reading of a pod's output, from its first byte to its supervisor's last word: from the log, and from the agent's files for
+what the log lost."""
 
 import asyncio
 import contextlib
@@ -39,15 +40,15 @@ _UNLAUNCHED = Exit(code=None, signal=None, reason="launch", message="the pod too
 
 
 class PodLogReader:
-    """Fills the spools of handles."""
+    """A reader of pod logs that fills the spools of handles."""
 
     def __init__(self, cluster: Cluster, informer: Informer, gate_s: float) -> None:
         self._cluster, self._informer = cluster, informer
         self._begins_s = _BEGINS_S + gate_s
 
     async def follow(self, handle: PodHandle, mark: str, *, began: bool) -> Exit:
-        """Until its supervisor's last word, or until the pod can say nothing more. A pod that has not `began` is asked after a
-        while, and given up if it never will."""
+        """Follow a pod until its supervisor's last word, or until it can say nothing more. A pod that has not `began` is asked
+        after a while, and given up if it never will."""
         patience, tries = time.monotonic() + self._begins_s, 0
         over_since: float | None = None
         heard = False
@@ -102,7 +103,8 @@ class PodLogReader:
         raise AssertionError("not reached")
 
     async def _readable(self, handle: PodHandle) -> None:
-        """A log can be read when the node has told that its container runs, which is later than it does."""
+        """Wait until the log can be read: that is when the node has reported that the container runs, which is later than it
+        does."""
         limit = time.monotonic() + _TOLD_S
         while (left := limit - time.monotonic()) > 0:
             moved, status = self._informer.moved(handle.name), self._informer.status(handle.name)
@@ -113,7 +115,7 @@ class PodLogReader:
                     await moved.wait()
 
     async def _explained(self, handle: PodHandle, ended: Exit) -> Exit:
-        """A stop that nobody here has asked for: who did."""
+        """Return the end with the reason for a stop that this worker has not requested."""
         if ended.stopped_by != "stop" or handle.stop_wanted:
             return ended
         try:
@@ -139,7 +141,8 @@ class PodLogReader:
         return await self.follow(handle, found["metadata"]["annotations"][pod.MARK], began=began)
 
     async def _has_begun(self, handle: PodHandle) -> bool | None:
-        """Asked of the pod itself: no log is no word. False: it has not, and now it never will; None: it does not say."""
+        """Ask the pod itself whether its agent was launched: an empty log proves nothing. False means that it was not and never
+        will be, None that the pod does not answer."""
         try:
             code, _ = await self._cluster.run(handle.name, pod.CONTAINER, ["/bin/sh", "-c", LOOK])
         except (Refused, Unreachable) as err:
@@ -178,7 +181,7 @@ class PodLogReader:
             handle.spool.add(piece.stream, piece.data[max(0, have - piece.offset) :])
 
     async def _fill(self, handle: PodHandle, stream: str, count: int) -> None:
-        """What the kubelet has thrown away of the log is read from the agent's own file, for as long as the pod lives."""
+        """Read what the kubelet has dropped from the log out of the agent's own file, while the pod lives."""
         until = handle.spool.sizes[stream] + count
         await self._asked(handle, lambda: self._copied(handle, stream, until))
         lost = until - handle.spool.sizes[stream]
@@ -187,7 +190,7 @@ class PodLogReader:
             handle.spool.add(stream, f"\n[{lost} bytes are lost]\n".encode()[:lost].ljust(lost, b"\n"))
 
     async def _asked(self, handle: PodHandle, what: Callable[[], Awaitable[T]]) -> T | None:
-        """What a command in the pod answers, tried for as long as it lives; None if it does not."""
+        """Return the answer of a command in the pod, tried again while the pod lives; None if it never answers."""
         async for _ in retry_until(time.monotonic() + _READ_S):
             with contextlib.suppress(Refused, Unreachable):
                 return await what()
@@ -196,7 +199,7 @@ class PodLogReader:
         return None
 
     async def _copied(self, handle: PodHandle, stream: str, until: int) -> None:
-        """Take what is missing up to there from the agent's file."""
+        """Copy the missing bytes up to an offset from the agent's file."""
         path = shlex.quote(f"{CONTROL}/{_FILES[stream]}")
         while (have := handle.spool.sizes[stream]) < until:
             size = min(_COPIED_AT_ONCE, until - have)
@@ -207,7 +210,7 @@ class PodLogReader:
             handle.spool.add(stream, data[:size])
 
     async def _caught_up(self, handle: PodHandle) -> bool:
-        """Take all that was printed before now, of which a rotated log may say nothing; whether the agent was begun."""
+        """Take everything that was printed before now, which a rotated log may lack. Return whether the agent was launched."""
         for stream, file in _FILES.items():
             path = f"{CONTROL}/{file}"
             command = ["/bin/sh", "-c", f"[ -h {path} ] || [ ! -f {path} ] || wc -c <{path}"]

@@ -278,7 +278,7 @@ class Pools:
             self._warm.informer.put(offered)
             self._ready.informer.put(offered)
         except Refused as err:
-            if err.status not in (404, 409):  # it is gone, or another by now: that is told, too
+            if err.status not in (404, 409):  # it is gone or has changed, which the watch reports too
                 raise
 
     async def stop(self) -> None:

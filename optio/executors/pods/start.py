@@ -301,7 +301,7 @@ def _transfer_outcome(handle: PodHandle, code: int, said: bytes) -> bool:
     """Return whether the launch that was sent has arrived; False if its pod may have it by another request. Raises
     StartFailed."""
     if code == launch_script.TAKEN:
-        return False  # by a request of ours that got no answer
+        return False  # by an earlier request that got no answer
     if code == launch_script.NEVER:
         raise StartFailed("launch", "the pod was given up before its launch came", temporary=True)
     if code > _KILLED:

@@ -33,7 +33,7 @@ class RemovalController(Controller):
         digest = document.get("digest")
         if not isinstance(digest, str):
             hint = "send the `digest` of `removal` in GET /api/registry"
-            raise Invalid("the release names no removal", [Problem("/digest", "must be a string", hint=hint)])
+            raise Invalid("the request names no removal", [Problem("/digest", "must be a string", hint=hint)])
         async with hub.turn:
             task_ids = await _find(hub, digest)
             await release(hub, task_ids, request.state.actor)
