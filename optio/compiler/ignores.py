@@ -175,7 +175,7 @@ def _wrong(path: str, comment: IgnoreComment, used: set[str], errors: list[Diagn
             sure, near = suggest_code(code.name)
             hint = f"write `{sure}`" if sure else f"did you mean `{near}`?" if near else "delete it"
             fix = Fix.write(sure, code.span) if sure else None
-            yield diagnostic("OPT709", f"there is no rule `{code.name}`", path=path, span=code.span, hint=hint, fix=fix)
+            yield diagnostic("OPT709", f"unknown rule `{code.name}`", path=path, span=code.span, hint=hint, fix=fix)
         elif code.name not in used:
             rule = RULES[code.name]
             if (

@@ -211,7 +211,7 @@ class MergedDocument:
         self.texts = tuple((each.path, each.text) for each, _ in self._layers)
         self._elsewhere: dict[Route, tuple[Document, Route]] = {}
         self.vain: list[Route] = []
-        """Where the task takes away what nothing below it has."""
+        """Routes of `null` values that remove nothing."""
         value: dict[str, Any] = {}
         for layer, values in reversed(self._layers):
             value = self._over(value, values, layer, ())

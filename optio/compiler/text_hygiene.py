@@ -85,7 +85,7 @@ def check_invisible(path: str, text: str) -> Iterator[Diagnostic]:
     def tell(found: re.Match[str]) -> Diagnostic:
         span = span_at(text, found.start(), found.end())
         message = f"an invisible character, U+{ord(found[0]):04X}"
-        hint = "delete it; where it is meant, write it as an escape between double quotes"
+        hint = "delete it, or write it as an escape between double quotes if it is intended"
         return diagnostic("OPT016", message, path=path, span=span, hint=hint, fix=Fix.write("", span, safe=False))
 
     yield from report_first(re.finditer(_INVISIBLE, text), tell)
@@ -174,7 +174,7 @@ def _overridden(
             there = span_of(key, document.text)
             message = f"`{show((*route, key.value))}` is also merged from line {there.start.line}, and this one wins"
             related = (Related("and here", document.path, there),)
-            hint = "delete one of them, or ignore this where an exception is meant"
+            hint = "delete one of them, or ignore this if the exception is intended"
             yield diagnostic("OPT012", message, path=document.path, span=span, hint=hint, related=related)
 
 

@@ -131,7 +131,7 @@ def _one(
         return
     elif without := [event for event in config.events or () if steps[0] not in (*EVENTS.get(event, steps), *ALWAYS)]:
         message = f"`{source}` is in no delivery of `{without[0]}`, so `{name}` is missing: such a delivery is refused"
-        hint = f"give `{name}` a default, or leave `{without[0]}` out of `events`, for a task of its own"
+        hint = f"give `{name}` a default, or leave `{without[0]}` out of `events`, and give it its own task"
         yield task.at("OPT412", message, route, hint=hint)
     elif above is not None:
         parent = "$." + ".".join(steps[:above])

@@ -24,7 +24,7 @@ _ADVICE = {
     "nullable": 'write `type: [string, "null"]`, or another type in its place',
     **dict.fromkeys(
         ("sensitive", "secret", "masked", "isSecret", "noEcho", "NoEcho"),
-        "a parameter is no secret, and is stored and shown: name a secret under `environment.secrets`, and delete this line",
+        "parameters are stored and shown: name a secret under `environment.secrets`, and delete this line",
     ),
     **dict.fromkeys(
         ("allowEmpty", "allowBlank", "notEmpty", "nonEmpty", "notBlank", "blank"),

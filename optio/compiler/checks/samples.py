@@ -68,7 +68,7 @@ def _is_source(source: Any) -> bool:
 def _lost(task: ResolvedTask, route: Route, text: str, names: list[str], there: list[str]) -> Diagnostic:
     meant = suggest(text, there)
     where = f"`{names[0]}`" if len(names) == 1 else "any sample"
-    hint = f"did you mean `{meant}`?" if meant else "look at the sample for the right path"
+    hint = f"did you mean `{meant}`?" if meant else "find the right path in the sample"
     return task.at("OPT413", f"`{text}` finds nothing in {where}", route, hint=hint)
 
 

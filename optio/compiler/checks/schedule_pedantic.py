@@ -70,7 +70,7 @@ def _long_step(task: ResolvedTask, route: Route, expression: str, fields: list[s
         shown = step if len(step) <= _MAX_SHOWN_LENGTH else step[:_MAX_SHOWN_LENGTH] + "..."
         message = f"a step of {shown} is longer than the {_AROUND[index]}: it fires {_FIRST[index]} of each"
         first = "1" if index in (2, 3) else "0"
-        hint = f"write `{' '.join([*fields[:index], first, *fields[index + 1 :]])}` if that is meant"
+        hint = f"write `{' '.join([*fields[:index], first, *fields[index + 1 :]])}` if that is intended"
         hours = int(step) // 60
         if index == 0 and int(step) == hours * 60 and hours > 1 and 24 % hours == 0 and fields[1] == "*":
             hint = f"write `{' '.join(['0', f'*/{hours}' if hours < 24 else '0', *fields[2:]])}` for every {hours} hours"
@@ -87,7 +87,9 @@ def _each_minute(task: ResolvedTask, route: Route, expression: str, fields: list
 
     count = len(minutes_of_day(expression))
     message = f"`{expression}` fires {count:,} times a day: each minute of hour {fields[1]}"
-    hint = f"write `{' '.join(['0', *fields[1:]])}` for once an hour, or `{' '.join(['*/15', *fields[1:]])}` if that is meant"
+    hint = (
+        f"write `{' '.join(['0', *fields[1:]])}` for once an hour, or `{' '.join(['*/15', *fields[1:]])}` if that is intended"
+    )
     yield task.at("OPT318", message, route, hint=hint, span=field_span(task, route, expression, 0))
 
 

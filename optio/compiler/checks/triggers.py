@@ -21,7 +21,7 @@ def _one_of_each(first: Trigger, second: Trigger) -> str:
             both = [*one[: differ[0]], f"{one[differ[0]]},{other[differ[0]]}", *one[differ[0] + 1 :]]
             return f'write `cronExpression: "{" ".join(both)}"` in the first, and delete this trigger'
         return "a task has one schedule: write one file for each time, with `extends:` for what they share"
-    return "a task has at most one of each type: delete one, or make it a task of its own"
+    return "a task has at most one of each type: delete one, or move it to its own task"
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:

@@ -121,7 +121,7 @@ def _by_table(root: Any, route: Route, level: str, folded: str) -> KeyCure | Non
         ours = str(route[-1]) if str(route[-1]) in names_of(TRIGGERS[other]) else ours
         if ours is not None and there is not None:
             text = _shown(there, root, route) or EXAMPLES.get(ours, "...")
-            return KeyCure(f"a {level} has no such key: write `- {_new_trigger(other, ours, text)}` as a trigger of its own")
+            return KeyCure(f"a {level} has no such key: write `- {_new_trigger(other, ours, text)}` as its own trigger")
     return None
 
 

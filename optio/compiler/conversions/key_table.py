@@ -75,12 +75,12 @@ _FILES = (
     "a run begins with an empty directory: fetch what it needs by a command in `environment.setupCommands`, and "
     "delete this line"
 )
-_NO_RIGHTS = "a run has no rights on its machine, and gets none: let the image hold what it needs, and delete this line"
+_NO_RIGHTS = "a run gets no rights on its machine: put the tools into the image, and delete this line"
 _NO_ENV_FILE = (
     "no file of variables is read: write each under `environment.env`, name those that are secret under "
     "`environment.secrets`, and delete this line"
 )
-_NO_SERVICE = "a run ends, and serves nobody: delete this line"
+_NO_SERVICE = "a run ends by itself and accepts no connections: delete this line"
 _KEPT = "the server decides how long runs are kept (`OPTIO_KEEP_RUNS`): delete this line"
 PLACED = "a task does not choose where its pod runs: set `OPTIO_POD_TEMPLATE` for the worker, and delete this line"
 _WORDS = "a task has no labels: use `owner`, `description` and the file's directory, and delete this line"
@@ -635,7 +635,7 @@ ROWS: tuple[KeyRow, ...] = (
         SCHEDULE,
         "startingdeadlineseconds misfiregracetime latemaximumdelay maximumeventageinseconds deadline",
         "misfire", to.late,
-        "so a time that nobody saw within a minute is left out; `last` runs the last of them, however late",
+        "a slot that is missed by more than a minute is then skipped; `last` runs the last one, however late",
     ),
     KeyRow(SCHEDULE, "persistent coalesce runonstart anacron runmissed", "misfire", to.caught_up_once),
     KeyRow(SCHEDULE, "maxcatchupruns maxbackfill maxmisfires", "maxCatchUp", to.whole),
@@ -723,7 +723,7 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(
         TRIGGER,
         "name id title description label slug",
-        advice="a trigger has no name of its own: write a comment, `# what it is for`, and delete this line",
+        advice="a trigger has no name: write a comment, `# what it is for`, and delete this line",
     ),
     KeyRow(TRIGGER, "with options settings spec properties", "config", to.unchanged),
     KeyRow(TRIGGER, "kind", "type", to.text),

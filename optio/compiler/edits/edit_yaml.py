@@ -210,7 +210,7 @@ class _SpliceCollector:
             elif self._begins_line(dashes[index]):
                 self._cut_lines(dashes[index], ends[index])
             elif "#" in self.text[ends[index] : dashes[index + 1]]:
-                raise CannotEdit("a comment stands behind the item", position_at(self.text, ends[index]).line)
+                raise CannotEdit("there is a comment behind the item", position_at(self.text, ends[index]).line)
             else:
                 self._cut(dashes[index], dashes[index + 1])
         added = new[head + both : len(new) - tail]
@@ -268,7 +268,7 @@ class _SpliceCollector:
             # The value begins on the next line, or is not there at all: a comment behind the colon stays.
             comment, _, others = gap.partition("\n")
             if others.strip():
-                raise CannotEdit("a comment stands before the value", position_at(self.text, start).line)
+                raise CannotEdit("there is a comment before the value", position_at(self.text, start).line)
             self._put(slot.opening, (" " + first if first else "") + comment.rstrip(), end)
         else:
             header = _HEADER.match(self.text, start) if scalar is not None and scalar.style in ("|", ">") else None
@@ -325,7 +325,7 @@ class _SpliceCollector:
         else:
             cut = (ends[index - 1] if index else starts[index]), ends[index]
         if "#" in self.text[slice(*cut)] and "\n" in self.text[slice(*cut)]:
-            raise CannotEdit("a comment stands between braces", position_at(self.text, cut[0]).line)
+            raise CannotEdit("there is a comment between braces", position_at(self.text, cut[0]).line)
         self._cut(*cut)
 
     def _swallows(self, lines: list[str], end: int) -> bool:

@@ -83,7 +83,7 @@ def _parts(task: ResolvedTask, route: Route, sub: dict[str, Any], left_out: Iter
     for word in ("enum", "examples"):
         if isinstance(sub.get(word), list):
             members += [((*route, word, index), value) for index, value in enumerate(sub[word])]
-    listed = [_HeldValue("OPT208", f"`{place[len(route)]}` holds a value that", place, value) for place, value in members]
+    listed = [_HeldValue("OPT208", f"`{place[len(route)]}` has a value that", place, value) for place, value in members]
     for held, without in ((default, ()), (listed, ("enum", "const"))):
         known = [each for each in held if not any(gap[: len(each.place)] == each.place for gap in task.gaps)]
         if known:

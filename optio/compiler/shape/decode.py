@@ -68,7 +68,7 @@ def _read_broken(document: Document | MergedDocument) -> tuple[DecodedTask | Non
             else:
                 more[codes[misfit.kind]] += 1
         reported.add(misfit.route)
-    found += [diagnostic(code, "not told", path=document.path, more=count) for code, count in more.items()]
+    found += [diagnostic(code, "not shown", path=document.path, more=count) for code, count in more.items()]
     if later or not isinstance(document.value, dict):
         return None, found
     return _drop_wrong_values(document.value, list(at), frozenset(readings) | meant), found

@@ -111,7 +111,7 @@ def to_diagnostic(document: Document | MergedDocument, misfit: ValidationIssue) 
     if kind == "variant":
         return _bad_trigger(document, route)
     if last in _SECRETS and isinstance(value, str) and re.search(_PLACEHOLDER, value):
-        hint = f"write `{last}: {{name: NAME}}`, and give that secret a value of its own: `openssl rand -hex 32`"
+        hint = f"write `{last}: {{name: NAME}}`, and give that secret its own value: `openssl rand -hex 32`"
         return at("OPT406", f"`{name}` is a placeholder, not a secret", hint)
     if last in _SECRETS and (secret := suggest_secret_name(value)) is not None:
         write = f"{{name: {secret}}}"
@@ -299,7 +299,7 @@ def _bad_trigger(document: Document | MergedDocument, route: Route) -> Diagnosti
         hint = (
             f"write `- {made[1:-1]}`"
             if made is not None and len(made) <= _MAX_MADE
-            else f"write `type: {named}`, and `config:` with what stands below `{named}`"
+            else f"write `type: {named}`, and `config:` with the keys below `{named}`"
             if named
             else f"add `type: {_type_of(value)}`; {allowed}"
         )

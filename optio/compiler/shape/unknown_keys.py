@@ -97,7 +97,9 @@ def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
     doubled = isinstance(below, dict) and key in below
     hint, into = ("delete it: `config` has one", None) if doubled else ("move it below `config`", "config")
     if inward:
-        code, message = ("OPT322", "stands beside `config`") if key == "paramMapping" else ("OPT101", "")
+        code, message = (
+            ("OPT322", "is beside `config`, and is read only inside it") if key == "paramMapping" else ("OPT101", "")
+        )
         return UnknownKey(code, f"`{name}` {message}" if message else f"unknown key `{name}`", hint, into=into)
     if (joined := _joined(root, route, known)) is not None:
         return UnknownKey("OPT101", f"unknown key `{name}`", f"write a blank behind the colon: `{joined}`", entry=joined)

@@ -244,7 +244,7 @@ def parse(file: SourceFile) -> tuple[Document | None, list[Diagnostic]]:
         return None, [diagnostic("OPT018", "the file holds no task", path=file.path, hint=_EMPTY_HINT)]
     if len(nodes) > 1:
         span = span_of(nodes[1], text)
-        hint = "move it into a file of its own: one file, one task"
+        hint = "move it into its own file: each file holds one task"
         return None, [diagnostic("OPT013", "a second document", path=file.path, span=span, hint=hint)]
     root = nodes[0]
     if "&" in text:

@@ -148,7 +148,7 @@ def _read(err: yaml.YAMLError, text: str) -> _SyntaxFinding:
         if slip is not None:
             return slip
     fact = problem.replace("did not find expected", "expected").lower()
-    return _SyntaxFinding("OPT001", fact, "look at this place, and at the line above it", scene.row, scene.column)
+    return _SyntaxFinding("OPT001", fact, "check this place and the line above it", scene.row, scene.column)
 
 
 class _Scene:
@@ -182,7 +182,7 @@ def _other_break(scene: _Scene) -> _SyntaxFinding | None:
         before = scene.lines[row][:column].rstrip(" ")
         if before and OTHER_BREAKS.match(before[-1]):
             message = f"U+{ord(before[-1]):04X}, an invisible character, ends the line for YAML"
-            hint = f"delete it; where it is meant, write `\\u{ord(before[-1]):04x}` between double quotes"
+            hint = f"delete it, or if it is intended write `\\u{ord(before[-1]):04x}` between double quotes"
             return _SyntaxFinding("OPT001", message, hint, row, len(before) - 1)
     return None
 
