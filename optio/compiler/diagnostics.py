@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MAX_SHOWN_PER_CODE, MAX_STORED_PER_CODE = 20, 1_000
 MAX_MESSAGE_LENGTH, MAX_VALUE_LENGTH = 400, 80
 # The text to write is useless when cut, so hints may be longer.
-MAX_HINT_LENGTH = 240
+MAX_HINT_LENGTH = 640
 _VALUE = re.compile(r"`([^`]*)`")
 T = TypeVar("T")
 
@@ -180,8 +180,9 @@ def _one_line(text: str, longest: int = MAX_VALUE_LENGTH) -> str:
     """Return a text from a file as one line of bounded length. It can neither break the terminal nor reverse its direction."""
     if len(text) > longest:
         text = _VALUE.sub(lambda found: f"`{shorten(found[1], longest)}`", text)
-    if len(text) > MAX_MESSAGE_LENGTH:
-        text = text[: MAX_MESSAGE_LENGTH // 2] + " ... " + text[-MAX_MESSAGE_LENGTH // 4 :]
+    most = max(MAX_MESSAGE_LENGTH, longest + MAX_VALUE_LENGTH)
+    if len(text) > most:
+        text = text[: most // 2] + " ... " + text[-most // 4 :]
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -33,7 +33,9 @@ _FOREIGN_TYPES = {
     **dict.fromkeys(("dict", "map", "hash", "struct"), "object"),
     **dict.fromkeys(("none", "nil"), "null"),
     **dict.fromkeys(("choice", "select", "dropdown", "radio", "password", "secret", "file", "path", "multiline"), "string"),
-    **dict.fromkeys(("textarea", "input", "environment", "credential", "regex", "version", "uuid", "time"), "string"),
+    **dict.fromkeys(
+        ("textarea", "input", "environment", "credential", "regex", "version", "uuid", "time", "duration"), "string"
+    ),
     **dict.fromkeys(("timestamp", "datepicker", "enumeration", "options", "varchar", "commaseparated"), "string"),
     **dict.fromkeys(("multiselect", "checkboxes", "multichoice", "vector", "stringlist"), "array"),
     **dict.fromkeys(("json", "hashmap", "dictionary", "record", "mapping"), "object"),
@@ -115,7 +117,12 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -
         route: Route = ROUTE + place
         word = place[-1] if place else ""
         value = value_at(schema, place)
-        if place[-2:-1] == ("properties",) and word == "required" and isinstance(value, list):
+        if place[-2:-1] in (("oneOf",), ("anyOf",)) and isinstance(value, (str, int)) and not isinstance(value, bool):
+            listed_in = value_at(schema, place[:-1])
+            if place[-1] == 0 and len(shown := flow(listed_in)) <= _MAX_MADE:
+                hint = f"write `enum: {shown}`"
+                yield task.at("OPT205", f"`{place[-2]}` is a list of schemas", route[:-1], key=True, hint=hint)
+        elif place[-2:-1] == ("properties",) and word == "required" and isinstance(value, list):
             yield _too_deep(task, "OPT205", route)
         elif place[-2:-1] == ("properties",) and keyword == "type" and not isinstance(value, bool | dict):
             meant = _suggest_type(value) if isinstance(value, str) else None
@@ -124,6 +131,8 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -
         elif word == "type" and isinstance(value, str):
             meant = _suggest_type(value)
             hint = f"did you mean `{meant}`?" if meant else "allowed: " + ", ".join(TYPES)
+            if value.lower() in ("any", "mixed", "dynamic"):
+                hint = "delete it: without a type any value fits"
             several = [_suggest_type(part) for part in re.split(r"\s*(?:[,|/]|\bor\b)\s*", value[:_MAX_TYPE])]
             if len(several) > 1 and all(several):
                 meant, hint = None, f"write `type: {flow(several)}`"
@@ -157,7 +166,8 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -
 def _members(word: str, sub: dict[str, Any]) -> str | None:
     """Return the hint for a list type such as `list[string]` or `choice`: the items' type, or an `enum`."""
     options = next((name for name in _OPTIONS if isinstance(sub.get(name), list) and sub[name]), None)
-    if options is not None and len(shown := flow(sub[options])) <= _MAX_MADE:
+    members = [each["value"] if isinstance(each, dict) and "value" in each else each for each in sub.get(options or "", ())]
+    if options is not None and len(shown := flow(members)) <= _MAX_MADE:
         if _suggest_type(word) == "array":
             return f"write `type: array` and `items: {{enum: {shown}}}` for it and `{options}`"
         return f"write `type: string` and `enum: {shown}` for it and `{options}`"
@@ -185,6 +195,14 @@ def _keyword(schema: dict[str, Any], place: Route, value: Any) -> str | None:
             return f"write `{word}: {value.lower()}`"
         meant = _suggest_type(value)
         return None if meant is None else f"write `{word}: {{type: {meant}}}`"
+    if word == "required" and value is False and place[-3:-2] == ("properties",):
+        listed = value_at(schema, (*place[:-3], "required"))
+        more = f", and take `{place[-2]}` out of `required`" if isinstance(listed, list) and place[-2] in listed else ""
+        return f"delete it: a parameter that `required` does not name is optional{more}"
+    if word == "required" and value is True and isinstance(beside, dict) and isinstance(beside.get("properties"), dict):
+        return f"write `required: {flow(list(beside['properties']))}`"
+    if word == "type" and isinstance(value, list) and None in value:
+        return f"write `type: {flow(['null' if each is None else each for each in value])}`"
     if word == "required" and isinstance(value, str) and place[-3:-2] != ("properties",):
         return f"write `required: {flow([each for each in re.split(r'[, ]+', value) if each])}`"
     if word == "enum" and isinstance(value, dict) and value:

@@ -90,12 +90,13 @@ def _checked(word: str, value: Any) -> str | None:
         return f"write `minimum: {value[0]}` and `maximum: {value[1]}`"
     if not _CHECKED.fullmatch(word):
         return None
-    found = _IN_QUOTES.search(str(value.get("condition", value) if isinstance(value, dict) else value))
-    inner = (
-        next((value[key] for key in ("regex", "pattern") if isinstance(value.get(key), str)), None)
-        if isinstance(value, dict)
-        else None
-    )
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        value = value[0]
+    if isinstance(value, str) and value.startswith("^"):
+        return f"write `pattern: {single_quoted(value)}`"
+    inside = value if isinstance(value, dict) else {}
+    found = _IN_QUOTES.search(str(inside.get("condition", value)))
+    inner = next((inside[key] for key in ("regex", "pattern") if isinstance(inside.get(key), str)), None)
     pattern = inner or (found[2] if found is not None else None)
     if pattern is None:
         return "write what it checks as `pattern`, `enum`, `minimum`, `maximum` or `maxLength`, and delete this line"

@@ -31,6 +31,12 @@ _CODE = r"(?s)```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`"
 _MARKED = (
     r"(?a)%\((\w+)\)s|<<\s?(\w+)\s?>>|<(\w+)>|\[\[?(\w+)\]\]?(?!\()|%%?(\w+)%%?|\(\((\w+)\)\)"
     r"|(?<!\{)\{(\w+)[:!][^{}\n]{0,20}\}(?!\})|(?<!\w)__(\w+?)__(?!\w)"
+    r"|\$\((?:\w+\.){0,4}(\w+)\)|\$\{(?:\w+\.){1,4}(\w+)\}|<%[=-]?\s?(?:\w+\.){0,4}(\w+)\s?-?%>|(?<!\w)([@!#])(\w+)\12(?!\w)"
+)
+_IN_WORDS = "describe the condition in words: only placeholders are filled in"
+# What fills in a date in other systems.
+_DATES = (
+    "ds|ds_nodash|ts|ts_nodash|execution_date|logical_date|data_interval_start|data_interval_end|now|today|yesterday|ds_add"
 )
 # A one-word prompt with such an ending is the name of a file.
 _FILES = (".md", ".mdx", ".markdown", ".txt", ".prompt", ".j2", ".jinja", ".jinja2", ".tmpl", ".tpl")
@@ -55,11 +61,12 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     known = declared_parameters(task)
     if known is None:
         return
-    if "{{" in task.prompt or "{" in task.prompt:
+    if "{" in task.prompt or "$" in task.prompt:
         yield from _syntax(task, known)
         yield from _names(task, known)
     if task.prompt_path is None and task.spec.agent_runtime != "command":
         path = task.prompt.strip()
+        path = re.sub(r"^(?:file://|@(?=[\w./-]+$))", "", path)
         if path.endswith(_FILES) and len(path.split()) == 1 and not {"{", ":"} & set(path):
             hint = f"write `promptFile: {path}`, with the path relative to this file"
             yield task.at("OPT231", f"the whole prompt is `{path}`, the name of a file", task.prompt_route, hint=hint)
@@ -67,22 +74,28 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     unused = set(known.properties).difference(placeholders(task.prompt))
     if unused:
         marked = list(_marked(task, unused))
-        yield from report_first(marked, lambda found: _mark(task, found))
-        yield from _unused(task, known, {_name(found) for found in marked})
+        only = next(iter(unused))
+        yield from report_first(marked, lambda found: _mark(task, found, _name(found) if found.lastindex else only))
+        yield from _unused(task, known, {_name(found) if found.lastindex else only for found in marked})
 
 
 def _marked(task: ResolvedTask, unused: set[str]) -> Iterator[re.Match[str]]:
     """Find unused parameters that the prompt marks in the style of another template language, outside code."""
     quoted = code_ranges(task.prompt)
-    return (each for each in re.finditer(_MARKED, task.prompt) if _name(each) in unused and not is_inside(quoted, each.start()))
+    if len(unused) == 1 and (argument := re.search(r"(?<![\\$\w])\$ARGUMENTS\b", task.prompt)) is not None:
+        yield argument
+        return
+    yield from (
+        each for each in re.finditer(_MARKED, task.prompt) if _name(each) in unused and not is_inside(quoted, each.start())
+    )
 
 
 def _name(found: re.Match[str]) -> str:
     return str(found[found.lastindex or 0])
 
 
-def _mark(task: ResolvedTask, found: re.Match[str]) -> Diagnostic:
-    write = f"{{{{{_name(found)}}}}}"
+def _mark(task: ResolvedTask, found: re.Match[str], name: str) -> Diagnostic:
+    write = f"{{{{{name}}}}}"
     message = f"`{found[0]}` is not a placeholder and stays as it is"
     return task.in_prompt("OPT203", message, *found.span(), hint=f"write `{write}`", write=write, safe=False)
 
@@ -225,9 +238,15 @@ def _syntax(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnosti
             and len(among := [each for each in re.findall(r"\w+", inner) if each in known.properties]) == 1
         ):
             word = among[0]
-        if word is None and "$." not in found[0] and (only := _named_in(inner, known)) is not None:
+        block = re.match(r"[$\s{]*(?:[#/^]\s*(?:if|each|unless|with|else|end)\b|(?:end|else)\b)", found[0])
+        if block is not None:
+            among = [each for each in re.findall(r"\w+", inner) if each in known.properties]
+            hint = (f"write `{{{{{among[0]}}}}}`, and " if among else "delete it, and ") + _IN_WORDS
+        elif re.match(rf"(?:macros\.|cron\.)?(?:{_DATES})\b", inner):
+            hint = "say in the prompt which day is meant, such as `today`: nothing fills in a date"
+        elif word is None and "$." not in found[0] and (only := _named_in(inner, known)) is not None:
             word = only if re.fullmatch(r"\.?(?:\w+\.)*\w+(?:\[['\"]\w+['\"]\])?", inner) else None
-        if word is not None:
+        if word is not None or block is not None or hint.startswith("say in the prompt which day"):
             pass
         elif inner.startswith(".") or re.search(r"[^\w.\- \t${}#/^>!&]", found[0]):
             hint += "; put literal braces between backquotes"
@@ -236,7 +255,7 @@ def _syntax(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnosti
                 hint = f"write `{{{{{named}}}}}`, and describe in words what to do with it"
                 if re.match(rf"{named}\s*(?:\|\s*default\b|:-?|\?\?|\|\||or\b)", inner):
                     hint = f"write `{{{{{named}}}}}`, and its default under `paramsSchema.properties.{named}`"
-        elif word is None and re.fullmatch(r"[A-Za-z_]\w*(?:\.\w+)+", inner):
+        elif word is None and re.fullmatch(r"[A-Za-z_]\w*(?:\.\w+)*", inner):
             word, name = None, parameter_of_path(inner, known)
             hint = f"write `{{{{{name}}}}}`" + _given_by(inner, name, known)
         if inner.startswith(".") and "$." in found[0]:
@@ -256,7 +275,7 @@ def _syntax(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnosti
         word = next(word for word in re.findall(r"\w+", found[0]) if word in known.properties)
         hint = f"write `{{{{{word}}}}}`"
         if found[0][1] == "%":
-            hint += ", and describe the condition in words: only placeholders are filled in"
+            hint += f", and {_IN_WORDS}"
         message = f"`{found[0]}` is not a placeholder and stays as it is"
         return task.in_prompt("OPT203", message, *found.span(), hint=hint)
 

@@ -10,6 +10,7 @@ from optio.compiler.param_schema.declared import DeclaredParameters, declared_pa
 from optio.compiler.payloads import query_fast_path
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
+from optio.compiler.yaml.emit import flow
 from optio.compiler.yaml.scalars import single_quoted
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
@@ -175,6 +176,13 @@ def _source(
         return
     if not isinstance(source, str):
         hint = "write a JSONPath such as `$.repository.name`, or `{literal: VALUE}`"
+        only = next(iter(source.values())) if isinstance(source, dict) and len(source) == 1 else None
+        if isinstance(only, str) and query_fast_path.is_path(only):
+            hint = f"write `{name}: {_short(only)}`"
+        elif only is not None and next(iter(source)) in ("value", "const", "default", "static", "constant"):
+            hint = f"write `{{literal: {_short(flow(only))}}}`"
+        elif isinstance(source, (bool, int, float)):
+            hint = f"write `{{literal: {flow(source)}}}`"
         if isinstance(source, list) and source and isinstance(source[0], str) and query_fast_path.is_path(source[0]):
             hint = f"write `{name}: {_short(source[0])}`: a parameter has one path"
         yield task.at("OPT409", f"`{name}` is not mapped to a JSONPath", route, hint=hint)
@@ -228,6 +236,8 @@ def _source(
             return
         if not path.singular and known is not None and not _takes_lists(known.properties.get(name)):
             hint = "name one value, with `[0]` for the first of a list, or give the parameter `type: array`"
+            if "[-1:]" in source:
+                hint = f"write `{_short(source.replace('[-1:]', '[-1]'))}`"
             if "[?" in source:
                 place = _short(re.sub(r"\[\?.*\]", "[0]", source))
                 hint = (

@@ -9,7 +9,21 @@ from optio.compiler.payloads.queries import suggest_filter
 from optio.compiler.yaml.emit import flow
 
 _CLAUSES = ("if", "condition", "when", "expression", "filter", "expr", "rule", "cel", "script")
-_FIELDS = ("path", "field", "key", "attribute", "variable", "property", "name", "left", "lhs", "jsonpath", "value1")
+_FIELDS = (
+    "path",
+    "field",
+    "fact",
+    "lhs",
+    "key",
+    "attribute",
+    "variable",
+    "property",
+    "name",
+    "left",
+    "lhs",
+    "jsonpath",
+    "value1",
+)
 _OPERATORS = ("operator", "comparator", "op", "operation", "comparison", "type")
 _VALUES = ("value", "values", "equals", "eq", "right", "rhs", "in", "oneof", "value2")
 _SIGNS = {
@@ -38,6 +52,59 @@ def branches(names: list[str], path: str, prefix: str = "") -> str | None:
     return _joined(tests, _ANY)
 
 
+# Where an event has its branch and its labels.
+_BRANCHES = {
+    "pull_request": "@.pull_request.base.ref", "pull_request_review": "@.pull_request.base.ref",
+    "pull_request_target": "@.pull_request.base.ref", "workflow_run": "@.workflow_run.head_branch",
+    "check_suite": "@.check_suite.head_branch", "Merge Request Hook": "@.object_attributes.target_branch",
+    "Pipeline Hook": "@.object_attributes.ref",
+}  # fmt: skip
+_LABELS = {"pull_request": "@.pull_request.labels", "issues": "@.issue.labels", "issue_comment": "@.issue.labels"}
+_NAME = r"[\w./*@+\[\] -]{1,100}"
+
+
+def of_webhook(word: str, value: Any, config: Any) -> str | None:
+    """Return the filter for a folded key of another system's trigger, such as `branches`, by the events that are taken."""
+    listed = [str(each) for each in (value if isinstance(value, list) else [value]) if isinstance(each, (str, int))]
+    events = config.get("events") if isinstance(config, dict) else None
+    event = str(events[0]) if isinstance(events, list) and len(events) == 1 else "push" if not events else ""
+    if not listed or not all(re.fullmatch(_NAME, each) for each in listed) or len(listed) > _MAX_TESTS:
+        return None
+    if word in ("branches", "branch", "branchesignore", "ignorebranches", "excludebranches", "targetbranch", "branchfilter"):
+        path, prefix = _BRANCHES.get(event, "@.ref"), "" if event in _BRANCHES else "refs/heads/"
+        asked = branches([each.removeprefix("refs/heads/") for each in listed], path, prefix)
+        return _denied(asked) if "ignore" in word or "exclude" in word else asked
+    if word == "tags" and event in ("push", "Push Hook", "Tag Push Hook"):
+        return branches(listed, "@.ref", "refs/tags/")
+    if word in ("labels", "label", "excludelabels", "ignorelabels", "labelsignore") and event in _LABELS:
+        tests = [f"{_LABELS[event]}[?@.name == '{each}']" for each in listed]
+        return _denied(_joined(tests, _ANY)) if word not in ("labels", "label") else _joined(tests, _ANY)
+    if word in ("repository", "repo", "repositories", "repos") and all("/" in each for each in listed):
+        return branches(listed, "@.repository.full_name")
+    if word in ("user", "users", "actor", "actors", "author", "authors", "sender", "senders", "allowedusers", "usernames"):
+        return _joined([f"@.sender.login == '{each}'" for each in listed], _ANY)
+    if word in ("ignoreusers", "excludeusers", "ignoreauthors", "excludeauthors"):
+        return _joined([f"@.sender.login != '{each}'" for each in listed], _ALL)
+    if word in ("paths", "path_filter", "includepaths") and event == "push":
+        return _joined([f"@.commits[*].modified[?search(@, '{_glob(each)}')]" for each in listed], _ANY)
+    if word in ("workflows", "workflow") and event == "workflow_run":
+        return branches(listed, "@.workflow_run.name")
+    if word in ("ignorebots", "skipbots") and value is True:
+        return "@.sender.type != 'Bot'"
+    return None
+
+
+def _denied(test: str | None) -> str | None:
+    return None if test is None else f"!({test})"
+
+
+def _glob(text: str) -> str:
+    """A path with stars as a pattern of a part of it."""
+    bare = re.sub(r"\*\*/?$", "", text)
+    pattern = re.sub(r"\*+/?", ".*", re.sub(r"[.+\[\]]", lambda sign: f"[{sign[0]}]", bare))
+    return f"{'' if text.startswith('*') else '^'}{pattern.removeprefix('.*')}{'' if bare != text else '$'}"
+
+
 def _rules(value: list[Any]) -> str | None:
     """Join rules by "or"; the field, operator and value of each rule are joined by "and"."""
     if not value or len(value) > _MAX_TESTS:
@@ -53,6 +120,8 @@ def _of_mapping(value: dict[Any, Any]) -> str | None:
     folded = {str(key).lower(): inner for key, inner in value.items()}
     if (clause := next((folded[name] for name in _CLAUSES if isinstance(folded.get(name), str)), None)) is not None:
         return _text(clause)
+    if len(value) == 1 and (inner := next((folded[name] for name in _CLAUSES if isinstance(folded.get(name), dict)), None)):
+        return _of_mapping(inner)
     for names, sign in ((("all", "and", "allof", "filters", "conditions"), _ALL), (("any", "or", "anyof"), _ANY)):
         inner = next((folded[name] for name in names if isinstance(folded.get(name), list)), None)
         if inner is not None:

@@ -17,6 +17,9 @@ _NAMES = {name: name[:3].upper() for name in (*_DAYS, *_MONTHS)}
 _WORDS = {"@midnight": "@daily", "@annually": "@yearly", "@every_minute": "* * * * *", "@workday": "0 9 * * 1-5"}
 _EVERY = re.compile(r"@every\s+(\d{1,3})([smhd])", re.IGNORECASE)
 _ZONE = re.compile(r"(?:CRON_)?TZ=(\S+)\s+", re.IGNORECASE)
+_ZONE_BEHIND = re.compile(r"((?:\S+\s+){4}\S+)\s+(UTC|[A-Z][A-Za-z]+/[A-Za-z_/]+)")
+# What a system's crontab has behind the fields.
+_USER = re.compile(r"root|www-data|nobody|[a-z][a-z0-9_-]{2,15}")
 _WRAPPED = re.compile(r"cron\((.*)\)", re.IGNORECASE)
 _RATE = re.compile(r"rate\((\d{1,3})\s+(minute|hour|day)s?\)", re.IGNORECASE)
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d)")
@@ -57,6 +60,10 @@ def suggest_cron(text: str) -> SuggestedCron | None:
         return SuggestedCron(_WORDS[text.lower()])
     zone = _ZONE.match(text)
     rest = text[zone.end() :] if zone else text
+    if (behind := _ZONE_BEHIND.fullmatch(rest)) is not None and _is_sound(behind[1]):
+        return SuggestedCron(behind[1], behind[2])
+    if (chosen := _chosen(rest)) is not None:
+        rest = chosen
     wrapped, rate, clock = _WRAPPED.fullmatch(rest), _RATE.fullmatch(rest), _CLOCK.fullmatch(rest)
     if (every := _EVERY.fullmatch(rest)) is not None:
         rate = _RATE.fullmatch(f"rate({every[1]} {_UNITS.get(every[2].lower(), 'second')})")
@@ -76,12 +83,26 @@ def suggest_cron(text: str) -> SuggestedCron | None:
         elif len(words) in (6, 7):
             # Only fields for seconds or years may be dropped.
             fields = [words[1:6]] if words[0].isdigit() and all(map(_YEAR.fullmatch, words[6:])) else []
-            fields += [words[:5]] if len(words) == 6 and _YEAR.fullmatch(words[5]) else []
+            fields += [words[:5]] if len(words) == 6 and (_YEAR.fullmatch(words[5]) or _USER.fullmatch(words[5])) else []
         from_one = wrapped is not None or "?" in words or len(words) == 7
         tries = [" ".join([*map(_field, each[:-1]), _weekday(each[-1], from_one)]) for each in fields if each]
         tries += [_unwrapped(each) for each in tries]
     better = next((each for each in tries if each != written and _is_sound(each)), None)
     return None if better is None else SuggestedCron(better, zone[1] if zone else None)
+
+
+def _chosen(text: str) -> str | None:
+    """Five fields with a number for each `H` of Jenkins and each `~` of OpenBSD, which choose one themselves."""
+    words = text.split()
+    if len(words) != len(_BOUNDS) or not any("H" in re.findall(r"[A-Za-z]+", word) or "~" in word for word in words):
+        return None
+    numbers = ("17", "4", "1", "1", "1")
+    made = []
+    for word, number in zip(words, numbers, strict=True):
+        word = re.sub(r"\bH\((\d{1,2})-\d{1,2}\)(?!/)|\bH\((\d{1,2}-\d{1,2})\)(?=/)", lambda found: found[1] or found[2], word)
+        word = re.sub(r"\bH(?=/)", "*", re.sub(r"(\d{1,2})~\d{0,2}", r"\1", word))
+        made.append(re.sub(r"\bH\b|~\d{0,2}", number, word))
+    return " ".join(made)
 
 
 def _unwrapped(expression: str) -> str:

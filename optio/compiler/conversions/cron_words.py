@@ -28,6 +28,13 @@ _PARTS_OF_DAY = rf"\b(?:in the |at )?({'|'.join(_HOURS)})s?\b"
 # Number of units in the next larger one, and the five fields for every n-th of them.
 _EVERY = {"m": (60, "{} * * * *"), "h": (24, "0 {} * * *"), "d": (1, "0 0 * * *")}
 _MAX_LENGTH = 100
+_NTHS = {"1s": 1, "fi": 1, "2n": 2, "se": 2, "3r": 3, "th": 3, "4t": 4, "fo": 4}
+_NTH = re.compile(
+    rf"(?:every |on )?(?:the )?(?P<nth>1st|2nd|3rd|4th|first|second|third|fourth|last) (?P<day>{_DAY}) (?:of|in) "
+    rf"(?:the |each |every |a )?month(?:,? (?:at )?(?P<time>\S+(?: ?[ap]m)?))?"
+)
+_BETWEEN = re.compile(r"every (?:(\d{1,2}) )?(minute|min|hour)s? (?:from|between) (\d{1,2}):00 (?:to|and|until) (\d{1,2}):00")
+_ROUGHLY = re.compile(r"\b(before|after) (\d{1,2}) ?(am|pm)\b")
 _FILLERS = re.compile(r"\b(?:every|each|weekly|on|at|and|the|runs?|of)\b|[,.]")
 
 
@@ -51,7 +58,23 @@ def cron_from_words(text: str) -> str | None:
             if days is None
             else f"{int(found['minute'])} {int(found['hour'])} {(found['day'] or '*').lstrip('0')} * {days}"
         )
-    return _in_words(said)
+    if found := _NTH.fullmatch(said):
+        clock = _CLOCK.search(f" {found['time']}") if found["time"] else None
+        day = _weekdays(found["day"])
+        nth = "L" if found["nth"] == "last" else f"#{_NTHS[found['nth'][:2]]}"
+        return None if day is None else f"{_time(clock) if clock else '0 0'} * * {day}{nth}"
+    if found := _BETWEEN.fullmatch(said):
+        count, unit, first, last = int(found[1] or 1), found[2][0], int(found[3]), int(found[4])
+        steps = "*" if unit == "m" and count == 1 else f"*/{count}"
+        hours = f"{first}-{last}"
+        return f"{steps} {hours} * * *" if unit == "m" else f"0 {hours}{'' if count == 1 else f'/{count}'} * * *"
+    return _in_words(_ROUGHLY.sub(_at, said))
+
+
+def _at(found: re.Match[str]) -> str:
+    """An hour before or after another one, where only that much is said."""
+    hour = int(found[2]) % 12 + (12 if found[3] == "pm" else 0)
+    return f"at {(hour - 1) % 24 if found[1] == 'before' else hour}:00"
 
 
 def each_nth(count: int, unit: str) -> str | None:

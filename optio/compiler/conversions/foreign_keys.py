@@ -2,6 +2,7 @@
 the same mapping, or a key of another mapping. Imported only for a file with such a key."""
 
 import re
+from difflib import SequenceMatcher
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,11 +25,12 @@ from optio.compiler.conversions.key_table import (
     TASK,
     TEST,
     TRIGGER,
+    WEBHOOK,
     KeyRow,
     find_row,
     names_at,
 )
-from optio.compiler.conversions.known_keys import TRIGGERS, fold_key, key_places, known_keys, model_at
+from optio.compiler.conversions.known_keys import SECRET_NAME, TRIGGERS, fold_key, key_places, known_keys, model_at
 from optio.compiler.conversions.suggest_text import convert_to_mapping, convert_to_text
 from optio.compiler.source import SourceFile
 from optio.compiler.suggest import suggest
@@ -48,6 +50,7 @@ _NEW_TRIGGERS = {
     "schedule": {"cronExpression": '"0 9 * * 1"'},
     "webhook": {"path": "my-path", "secret": "{name: NAME}"},
 }
+_NO_POD = "no pod of a run stays unless `keepFailed` says so: delete this line"
 _CONFIG = ("triggers", 0, "config")
 # Declarations of parameters or triggers are shown whole: a part of one would be another task.
 MAX_SHOWN, MAX_WHOLE = 200, 600
@@ -57,6 +60,8 @@ _PREPARES = re.compile(r"pre|before|init|setup|install|boot|package|require")
 _MAY_HOLD_ONE = ("key", "secret", "previoussecret")
 # Shorter words resemble too many others.
 _MIN_GUESSED = 5
+# From here on a word is taken for a slip of a foreign one; below it, `rules` would be `roles`.
+_SAME_WORD = 0.86
 
 
 class KeyCure(NamedTuple):
@@ -79,8 +84,19 @@ def explain_foreign_key(root: Any, route: Route) -> KeyCure | None:
         return KeyCure(f"indent it deeper than `{emptied[0]}`, to which it belongs")
     if (found := _by_table(root, route, level, folded)) is not None:
         return found
+    if level == ENVIRONMENT and re.fullmatch(r"[A-Z][A-Z0-9_]*", key):
+        return _variable(root, route)
     known = known_keys(root, parent)
+    about = next((stem.row for stem in STEMS if stem.pattern.search(folded)), None)
     if (near := suggest(key, known)) is not None:
+        # A word with more in it than a slip is another word: its value may need another form.
+        if (
+            about is not None
+            and about.ours in known
+            and fold_key(about.ours) in folded
+            and about.convert is not values.unchanged
+        ):
+            return _cure(root, route, about, ())
         return KeyCure(f"did you mean `{near}`?", near)
     if (missing := _missing(root, parent, folded)) is not None:
         return KeyCure(f"did you mean `{missing}`?", missing)
@@ -89,9 +105,10 @@ def explain_foreign_key(root: Any, route: Route) -> KeyCure | None:
     if level != TASK and (row := find_row(TASK, folded)) is not None:
         return _cure(root, route, row, ())
     guessed = suggest(folded, names_at(level)) if len(folded) >= _MIN_GUESSED else None
+    if guessed is not None and SequenceMatcher(None, folded, guessed).ratio() < _SAME_WORD:
+        guessed = None
     if guessed is not None and (found := _by_table(root, route, level, guessed)) is not None:
         return found
-    about = next((stem.row for stem in STEMS if stem.pattern.search(folded)), None)
     return None if about is None else _cure(root, route, about, ())
 
 
@@ -108,6 +125,11 @@ def _by_table(root: Any, route: Route, level: str, folded: str) -> KeyCure | Non
     parent = route[:-1]
     if level == SCHEDULE and folded in CLOCK.split() and (found := _of_clock(root, route)) is not None:
         return found
+    if level == WEBHOOK:
+        from optio.compiler.conversions.conditions import of_webhook
+
+        if (made := of_webhook(folded, value_at(root, route), value_at(root, parent))) is not None:
+            return _cure(root, route, KeyRow(WEBHOOK, folded, "when", partial(_made, flow(made))), parent)
     if (row := find_row(level, folded)) is not None:
         return _cure(root, route, row, parent)
     if level == TRIGGER:
@@ -142,6 +164,8 @@ def _of_clock(root: Any, route: Route) -> KeyCure | None:
 def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
     """Return the cure that writes Optio's key with the converted value, at its place as seen from `base`."""
     value = value_at(root, route)
+    if row.ours == "environment.keepFailed" or row.ours == "keepFailed":
+        row = row if values.seconds(value) is not None or value not in (0, "0") else KeyRow(row.level, "", advice=_NO_POD)
     if row.advice is KEY and (named := values.secrets_in(value)) is not None:
         row, base = KeyRow(TASK, row.names, "environment.secrets", partial(_made, named)), ()
     if row.convert is values.runtime and isinstance(value, dict) and not {"id", "name", "type", "engine"} & set(value):
@@ -151,6 +175,10 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
             KeyRow(TASK, row.names, "environment.image", partial(_made, image)) if image else KeyRow(TASK, "", advice=PLACED)
         )
         row, base = placed, ()
+    if row.advice.startswith("a condition belongs") and (made := values.condition(value)) is not None:
+        listed = value_at(root, ("triggers",))
+        if any(isinstance(each, dict) and each.get("type") == WEBHOOK for each in (listed if isinstance(listed, list) else ())):
+            return _in_trigger(root, route, KeyRow(TASK, "", "webhook:when", partial(_made, made)), WEBHOOK, "when")
     if not row.ours:
         return KeyCure(NOTIFY if _is_address(value) else _joined(root, base, row.advice))
     is_program = isinstance(root, dict) and _is_program(root) and not _PREPARES.search(fold_key(str(route[-1])))
@@ -179,6 +207,12 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
     if here and last not in value_at(root, where) and row.convert is values.unchanged and is_valid:
         return KeyCure(f"write `{last}:`{after}", last)
     beside = value_at(root, where)
+    if last == "when" and here and text is not None and isinstance(beside, dict) and isinstance(beside.get("when"), str):
+        new = filter_in(text)
+        both = " && ".join(f"({each})" if "||" in each else each for each in (beside["when"], new))
+        return KeyCure(f"write `when: {flow(both)}`, and delete this line")
+    if row.ours == "paramsSchema" and isinstance(beside, dict) and isinstance(beside.get("paramsSchema"), dict) and text:
+        return KeyCure(_more_parameters(root, value))
     if (
         row.ours == "command"
         and here
@@ -201,6 +235,28 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
             entry=entry if text is not None and is_valid and meant not in value_at(root, place) else None,
         )
     return KeyCure(f"write `{entry}` {_at(route, place)}{after}")
+
+
+def filter_in(text: str) -> str:
+    """The filter that a YAML text on one line holds."""
+    document, _ = parse(SourceFile("", f"it: {text}\n".encode()))
+    return str(document.value["it"]) if document is not None else text
+
+
+def _more_parameters(root: Any, value: Any) -> str:
+    """What to do with parameters that are declared elsewhere's way, where some are declared here."""
+    made = values.properties_of(value)
+    if isinstance(value, dict) and made is not None and all(isinstance(each, (str, int, float)) for each in value.values()):
+        declared = value_at(root, ("paramsSchema", "properties"))
+        if isinstance(declared, dict) and not set(value) & set(declared):
+            there = value_at(root, ("environment", "env"))
+            text = values.mapping_of_texts(value) or EXAMPLES["env"]
+            if isinstance(there, dict) and there:
+                return f"add `{text[1:-1]}` to `env` below `environment`, and delete this line"
+            return f"write `env: {text}` below `environment`"
+    if made is None or len(made) > MAX_WHOLE:
+        return "delete it: `paramsSchema` is there"
+    return f"add `{made[1:-1]}` below `paramsSchema.properties`, and delete this line"
 
 
 def _is_address(value: Any) -> bool:
@@ -289,14 +345,30 @@ def _new_trigger(kind: str, last: str, text: str) -> str:
 
 def _instead(last: str, text: str | None, there: Any, where: str) -> str:
     """Return the hint for a key whose equivalent is also there, so that neither value is lost unseen."""
+    if last in ("secrets", "env") and text is None and there:
+        return f"add each name to `{last}`{f' {where}' if where else ''}, which is there, and delete this line"
     if text is None or text == values.unchanged(there):
         return f"delete it: `{last}` already exists"
     place = f" {where}" if where else ""
     for kind, first in ((list, "["), (dict, "{")):
-        if isinstance(there, kind) and there and text[:1] == first:
+        if last in _ADDED and isinstance(there, kind) and there and text[:1] == first:
             inner = text[1:-1]
             return f"add `{inner}` to `{last}`{place}, which is there, and delete this line"
     return f"`{last}` already exists{place}: write `{last}: {text}` there if you mean that, and delete this line"
+
+
+_ADDED = ("secrets", "env", "setupCommands", "egress", "events", "paramMapping")
+
+
+def _variable(root: Any, route: Route) -> KeyCure:
+    """Of a variable that stands beside `env` and not in it."""
+    key, value = str(route[-1]), value_at(root, route)
+    if SECRET_NAME.search(key) or isinstance(value, (dict, list)):
+        return _cure(root, route, KeyRow(ENVIRONMENT, "", "secrets", partial(_made, f"[{key}]")), route[:-1])
+    listed = [each for each in value_at(root, route[:-1]) if re.fullmatch(r"[A-Z][A-Z0-9_]*", each)]
+    made = values.mapping_of_texts({key: value})
+    cure = _cure(root, route, KeyRow(ENVIRONMENT, "", "env", partial(_made, made or "{}")), route[:-1])
+    return cure if len(listed) == 1 else KeyCure(f"write `env:` with `{key}` and the other variables below it")
 
 
 def _at(route: Route, place: Route) -> str:

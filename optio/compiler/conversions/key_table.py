@@ -17,7 +17,8 @@ TRIGGER, SCHEDULE, WEBHOOK, MANUAL, TEST = "trigger", "schedule", "webhook", "ma
 
 # Keys that together say when a schedule fires; Optio uses five cron fields.
 CLOCK = (
-    "time at timeofday runat hour hours minute minutes days day weekdays weekday dayofweek daysofweek dow on frequency repeat "
+    "times time at timeofday runat hour hours minute minutes days day weekdays weekday dayofweek daysofweek dow "
+    "on frequency repeat "
     "recurrence"
 )
 
@@ -75,6 +76,7 @@ _FILES = (
     "a run begins with an empty directory: fetch what it needs by a command in `environment.setupCommands`, and "
     "delete this line"
 )
+_NO_NAME = "a trigger has no name: write a comment, `# what it is for`, and delete this line"
 _NO_RIGHTS = "a run gets no rights on its machine: put the tools into the image, and delete this line"
 _NO_ENV_FILE = (
     "no file of variables is read: write each under `environment.env`, name those that are secret under "
@@ -95,7 +97,7 @@ ROWS: tuple[KeyRow, ...] = (
     # Switches.
     KeyRow(
         TASK,
-        "disabled disable paused pause suspend suspended skip skipped off inactive ispaused ispauseduponcreation "
+        "disabled muted disable paused pause suspend suspended skip skipped off inactive ispaused ispauseduponcreation "
         "onhold archived stopped shutdown draft",
         "enabled", to.inverted,
     ),
@@ -114,7 +116,8 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(MANUAL, "active isactive enable isenabled enabled", "^enabled", to.switch),
     KeyRow(
         TASK,
-        "if condition when skipif skipifmatch skipifnomatch skipifsuccessful preconditions precondition runif "
+        "if only except unless rules condition when skipif skipifmatch skipifnomatch skipifsuccessful preconditions "
+        "precondition runif "
         "conditions stopstrategy",
         advice="a condition belongs to a webhook: write `when: \"@.action == 'opened'\"` in its `config`; put "
                "other conditions into the prompt",
@@ -127,10 +130,15 @@ ROWS: tuple[KeyRow, ...] = (
                "secrets; then delete this line",
     ),
     # Time limits.
-    KeyRow(TASK, "timeoutminutes timeoutinminutes timeoutmins maxminutes maxruntimeminutes", "timeout", to.minutes),
     KeyRow(
         TASK,
-        "timeoutseconds timeoutinseconds timeoutsecs timeoutsec activedeadlineseconds executiontimeout maxruntime "
+        "timeoutminutes timeoutinmin timeoutmin timeoutinminutes timeoutmins maxminutes maxruntimeminutes",
+        "timeout", to.minutes,
+    ),
+    KeyRow(
+        TASK,
+        "timeoutseconds hardtimeout stoptimeout starttoclosetimeout scheduletoclosetimeout async nooutputtimeout "
+        "timeoutinseconds timeoutsecs timeoutsec activedeadlineseconds executiontimeout maxruntime "
         "maxexecutiontime deadline dagruntimeout runtimeout timelimit timelimitseconds maxduration jobtimeout "
         "duration tasktimeout maxtime deadlineseconds sessiontimeout timeouts timeoutstartsec runtimemaxsec "
         "maxrunseconds killtimeout executiontimeoutseconds maxrunduration walltime softtimelimit",
@@ -161,7 +169,7 @@ ROWS: tuple[KeyRow, ...] = (
     ),
     KeyRow(
         TASK,
-        "maxattempts attempts maxtries tries maximumattempts",
+        "maxattempts maxreceivecount maxdeliver attempts maxtries tries maximumattempts",
         "maxRetries", to.retries_of_attempts, "the first attempt is not a retry",
     ),
     KeyRow(
@@ -178,13 +186,14 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(TASK, "restartpolicy restart", "maxRetries", to.retries_of_policy),
     KeyRow(
         TASK,
-        "continueonerror continueonfail allowfailure failfast failstop onerror ignoreerrors",
+        "continueonerror interruptible continueonfail allowfailure failfast failstop onerror ignoreerrors",
         advice="a failed run does not stop others: write `maxRetries: 0` for a single attempt, and delete this line",
     ),
     # Limits of runs, costs and turns.
     KeyRow(
         TASK,
-        "concurrency maxconcurrency concurrencylimit maxconcurrentruns maxactiveruns maxactivetasks maxactivesteps "
+        "concurrency lock semaphore resourcegroup disableconcurrentbuilds nonoverlapping throttleconcurrentbuilds "
+        "maxconcurrency concurrencylimit maxconcurrentruns maxactiveruns maxactivetasks maxactivesteps "
         "parallelism parallel maxparallel maxinstances singleton mutex synchronization concurrentruns concurrent "
         "allowconcurrent maxparallelism maxrunning completions maxworkers",
         "maxConcurrent", to.concurrency,
@@ -300,7 +309,8 @@ ROWS: tuple[KeyRow, ...] = (
     ),
     KeyRow(
         TASK,
-        "needs dependson depends dependencies dependsonpast upstream downstream waitfor waitfordownstream requires",
+        "needs requiredby wantedby wants dependson depends dependencies dependsonpast upstream downstream waitfor "
+        "waitfordownstream requires",
         advice=_ORDER,
     ),
     KeyRow(
@@ -430,7 +440,7 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(TASK, "variables vars var values context userdata", "paramsSchema", to.schema),
     KeyRow(
         TASK,
-        "environmentvariables envvars envs shellenvironmentpolicy envvar",
+        "environmentvariables environmentvars environ envvars envs shellenvironmentpolicy envvar",
         "environment.env", to.mapping_of_texts,
     ),
     KeyRow(TASK, "secret secretrefs secretenv secretkeys secretnames", "environment.secrets", to.secret_names),
@@ -526,12 +536,19 @@ ROWS: tuple[KeyRow, ...] = (
         "packages prerun initcommands precommands initcontainers postcreatecommand oncreatecommand setupcommand",
         "setupCommands", to.commands,
     ),
-    KeyRow(ENVIRONMENT, "container containerimage dockerimage docker baseimage imagename base runson", "image", to.image),
+    KeyRow(ENVIRONMENT, "container from containerimage dockerimage docker baseimage imagename base runson", "image", to.image),
     KeyRow(
         ENVIRONMENT,
         "egress allowedhosts alloweddomains hosts domains allowlist firewall networkpolicy internet allow allowed",
         "network.egress", to.hosts,
     ),
+    KeyRow(ENVIRONMENT, "apt aptpackages systempackages aptget", "setupCommands", to.packages("apt-get install -y")),
+    KeyRow(ENVIRONMENT, "pip pippackages pipinstall pythonpackages", "setupCommands", to.packages("pip install")),
+    KeyRow(ENVIRONMENT, "npm npmpackages npminstall", "setupCommands", to.packages("npm install -g")),
+    KeyRow(ENVIRONMENT, "python pythonversion", "image", to.version_of("python")),
+    KeyRow(ENVIRONMENT, "node nodejs nodeversion", "image", to.version_of("node")),
+    KeyRow(ENVIRONMENT, "go golang goversion", "image", to.version_of("golang")),
+    KeyRow(ENVIRONMENT, "resourceclass instancetype machinetype vmsize size", advice=PLACED),
     KeyRow(
         ENVIRONMENT, "cpu cpus cpulimit cpuquota cpucount vcpu vcpus cores cpulimits", "resources.cpu", to.cores
     ),
@@ -597,29 +614,42 @@ ROWS: tuple[KeyRow, ...] = (
                "(`OPTIO_POD_TEMPLATE`), and delete this line",
     ),
     # Quotas and deduplication keys.
-    KeyRow(LIMIT, "max limit runs maxruns times number amount starts", "count", to.whole),
+    KeyRow(
+        LIMIT,
+        "requests burst calls executions invocations tokens max limit runs maxruns times number amount starts",
+        "count", to.whole,
+    ),
     KeyRow(LIMIT, "window period interval every within unit duration seconds", "per", to.seconds),
     KeyRow(LIMIT, "minutes", "per", to.minutes),
     KeyRow(LIMIT, "hours", "per", to.hours),
-    KeyRow(DEDUPE, "id expression on by field fields uniquekey idempotencykey template", "key", to.unchanged),
+    KeyRow(
+        DEDUPE,
+        "id expression on by field fields uniquekey idempotencykey template group keys columns params",
+        "key", to.key,
+    ),
+    KeyRow(DEDUPE, "cancelinprogress cancelprevious replaceexisting", "onDuplicate", to.replacing),
     KeyRow(DEDUPE, "ttl period interval within duration for expires", "window", to.seconds),
     KeyRow(
         DEDUPE,
         "strategy policy action mode behavior behaviour collisionstrategy onconflict",
-        "onDuplicate",
-        to.on_duplicate,
+        "onDuplicate", to.on_duplicate,
     ),
     # In the config of a schedule.
     KeyRow(SCHEDULE, CLOCK, "cronExpression", to.cron),
     KeyRow(
         SCHEDULE,
-        "cron crontab schedule schedules expression scheduleinterval interval expr rule pattern cronstring every rrule "
+        "cron spec calendars calendar intervals everyweekday crontab schedule schedules expression scheduleinterval "
+        "interval expr rule pattern cronstring every rrule "
         "oncalendar scheduleexpression cronschedule cronspec onunitactivesec onbootsec "
         "onactivesec startinterval startcalendarinterval",
         "cronExpression", to.cron,
     ),
     KeyRow(SCHEDULE, "tz zone timezoneid scheduleexpressiontimezone timezonename crontz", "timezone", to.text),
-    KeyRow(SCHEDULE, "params parameters inputs mapping values arguments with args input", "paramMapping", to.unchanged),
+    KeyRow(
+        SCHEDULE,
+        "params variables vars payload body data parameters inputs mapping values arguments with args input",
+        "paramMapping", to.mapping_of_values,
+    ),
     KeyRow(
         SCHEDULE,
         "concurrencypolicy overlappolicy allowconcurrent collisionstrategy preventoverlap singleton",
@@ -655,31 +685,47 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(SCHEDULE, "successfuljobshistorylimit failedjobshistorylimit", advice=_KEPT),
     KeyRow(
         SCHEDULE,
-        "when if condition conditions scheduleconditions filter dayor",
+        "when skipholidays skipweekends holidays exclude excludedates blackout only if condition conditions "
+        "scheduleconditions filter dayor",
         advice="a schedule has no condition: say in the prompt when there is nothing to do, and delete this line",
     ),
-    KeyRow(SCHEDULE, "timezones times crons", advice=ONE_SCHEDULE),
+    KeyRow(SCHEDULE, "timezones crons", advice=ONE_SCHEDULE),
+    KeyRow(SCHEDULE, "name id title description label", advice=_NO_NAME),
+    KeyRow(SCHEDULE, "overlapping allowoverlap allowoverlapping canoverlap", "overlap", to.allowed_to_overlap),
+    KeyRow(SCHEDULE, "nooverlap withoutoverlapping skipifrunning", "overlap", to.overlapping),
+    KeyRow(SCHEDULE, "state status", "^enabled", to.state),
+    KeyRow(WEBHOOK, "state status", "^enabled", to.state),
+    KeyRow(TRIGGER, "state status", "enabled", to.state),
+    KeyRow(TASK, "serial exclusive runonce", "maxConcurrent", to.alone),
+    KeyRow(TASK, "state status", "enabled", to.state),
     # In the config of a webhook.
     KeyRow(
         WEBHOOK,
-        "provider source sender vendor type auth signature authentication signaturetype verification service",
+        "provider source authtype hmac vendor type auth signature authentication signaturetype verification service",
         "scheme", to.scheme,
     ),
-    KeyRow(WEBHOOK, "filter condition if only conditions expression match jmespath cel filters", "when", to.condition),
     KeyRow(
         WEBHOOK,
-        "params parameters inputs mapping bindings fields extract payload transform variables body",
-        "paramMapping", to.unchanged,
+        "filter jq jsonata interceptors rego predicates condition if only conditions expression match jmespath cel "
+        "filters",
+        "when", to.condition,
     ),
     KeyRow(
-        WEBHOOK, "rules rule eventpattern jsonlogic filterexpression eventfilter predicate query cond expr", "when",
+        WEBHOOK,
+        "params data parameters inputs mapping bindings fields extract payload transform variables body",
+        "paramMapping", to.mapping_of_values,
+    ),
+    KeyRow(
+        WEBHOOK,
+        "rules triggerconditions rule eventpattern jsonlogic filterexpression eventfilter predicate query cond expr", "when",
         to.condition,
     ),
     KeyRow(WEBHOOK, "url endpoint route hook uri slug webhookid id name", "path", to.text),
     KeyRow(WEBHOOK, "on eventtypes event eventtype", "events", to.names),
     KeyRow(
         WEBHOOK,
-        "secretref secretkeyref secretname signingsecret webhooksecret hmacsecret token sharedsecret secretkey key "
+        "secretref hmackey signingkey webhooktoken secrettoken secretkeyref secretname signingsecret webhooksecret "
+        "hmacsecret token sharedsecret secretkey key "
         "password apikey",
         "secret", to.secret,
     ),
@@ -702,13 +748,17 @@ ROWS: tuple[KeyRow, ...] = (
         advice="a push lists its files by commit: write `when: \"@.commits[*].modified[?!search(@, '^docs/')]\"`",
     ),
     KeyRow(WEBHOOK, "repository repo repositories", advice="write `when: \"@.repository.full_name == 'acme/hello'\"`"),
-    KeyRow(WEBHOOK, "user users actor actors author roles", advice="write `when: \"@.sender.login == 'NAME'\"`"),
+    KeyRow(
+        WEBHOOK,
+        "user usernames sender senders users actor actors author roles",
+        advice="write `when: \"@.sender.login == 'NAME'\"`",
+    ),
     KeyRow(WEBHOOK, "ratelimit limit throttle", advice="write `startLimit: {count: 10, per: 1h}` at the top of the file"),
     KeyRow(WEBHOOK, "public anonymous noauth insecure allowunsigned", "unsigned", to.switch),
     KeyRow(WEBHOOK, "method httpmethod methods", advice="deliveries come by POST: delete this line"),
     KeyRow(
         WEBHOOK,
-        "response responsemode respond async timeout sync wait",
+        "response responsecode cors contenttype accept port host responsemode respond async timeout sync wait",
         advice="a delivery is answered with 202 before its run begins: delete this line",
     ),
     KeyRow(WEBHOOK, "algorithm hashalgorithm digest algo", advice="signatures are HMAC-SHA256: delete this line"),
@@ -720,11 +770,7 @@ ROWS: tuple[KeyRow, ...] = (
         "the same",
     ),
     # Beside the config of a trigger.
-    KeyRow(
-        TRIGGER,
-        "name id title description label slug",
-        advice="a trigger has no name: write a comment, `# what it is for`, and delete this line",
-    ),
+    KeyRow(TRIGGER, "name id title description label slug", advice=_NO_NAME),
     KeyRow(TRIGGER, "with options settings spec properties", "config", to.unchanged),
     KeyRow(TRIGGER, "kind", "type", to.text),
     # In tests.
@@ -736,22 +782,26 @@ ROWS: tuple[KeyRow, ...] = (
 )  # fmt: skip
 # Other keys, by a part of their name; tried last.
 STEMS: tuple[KeyStem, ...] = (
-    KeyStem(r"disab|paus|suspend|inactive|skip|mute", KeyRow(TASK, "", "enabled", to.inverted)),
+    KeyStem(r"concurren|parallel", KeyRow(TASK, "", "maxConcurrent", to.concurrency)),
+    KeyStem(
+        r"^(?:is|set)?(?:disab|paus|suspend|inactive|mute)|(?:disabled|paused|suspended)$",
+        KeyRow(TASK, "", "enabled", to.inverted),
+    ),
     KeyStem(r"stall|idle|silen", KeyRow(TASK, "", "stallTimeout", to.seconds)),
     KeyStem(r"retr(?:y|ies)(?:delay|interval|wait|backoff|pause)|backoff", KeyRow(TASK, "", advice=_NO_PAUSE)),
     KeyStem(r"retr(?:y|ies)", KeyRow(TASK, "", "maxRetries", to.retries)),
     KeyStem(r"attempt|tries$", KeyRow(TASK, "", "maxRetries", to.retries_of_attempts, "the first attempt is not a retry")),
     KeyStem(r"(?:timeout|deadline|duration|time|runtime)(?:in)?min", KeyRow(TASK, "", "timeout", to.minutes)),
+    KeyStem(r"^max[a-z]*min(?:ute)?s?$", KeyRow(TASK, "", "timeout", to.minutes)),
     KeyStem(r"timeout|deadline|maxtime|maxruntime|duration", KeyRow(TASK, "", "timeout", to.seconds)),
     KeyStem(r"usd|cost|budget|spend|dollar|price", KeyRow(TASK, "", "budgetUsd", to.money)),
     KeyStem(r"turns|iteration", KeyRow(TASK, "", "maxTurns", to.whole)),
-    KeyStem(r"concurren|parallel", KeyRow(TASK, "", "maxConcurrent", to.concurrency)),
     KeyStem(
         r"rate|quota|throttl", KeyRow(TASK, "", advice="write `startLimit: {count: 10, per: 24h}` for how many runs may start")
     ),
     KeyStem(r"notif|alert|e?mail|slack|onfail|onsuccess|onerror", KeyRow(TASK, "", advice=NOTIFY)),
-    KeyStem(r"hook|^on[a-z]{4}|^post|^after", KeyRow(TASK, "", advice=_HOOKS)),
     KeyStem(r"setup|install|bootstrap|^pre|^before|^init", KeyRow(TASK, "", "environment.setupCommands", to.commands)),
+    KeyStem(r"hook|^on[a-z]{4}|^post|^after", KeyRow(TASK, "", advice=_HOOKS)),
     KeyStem(r"param|input|argument|variable", KeyRow(TASK, "", "paramsSchema", to.schema)),
     KeyStem(r"import|includ|inherit|template", KeyRow(TASK, "", advice=_IMPORT)),
     KeyStem(r"prompt|instruction", KeyRow(TASK, "", "promptTemplate")),

@@ -17,9 +17,10 @@ _NAMES = (
 )
 _COMMANDS = ("run", "command", "script", "cmd", "shell", "commands")
 _HOSTS = ("cidr", "host", "hostname", "domain", "fqdn", "dnsName", "matchName", "address", "url", "ip", "name", "pattern")
+_FIELDS = 5
 _SHELL = re.compile(r"(?:/(?:usr/)?bin/)?(?:ba|da|z|k|a)?sh")
 # Texts that must keep all items of a list, joined by this.
-_JOINED = {"when": " && ", "owner": ", ", "promptTemplate": "\n"}
+_JOINED = {"when": " && ", "description": " ", "owner": ", ", "promptTemplate": "\n"}
 _STARTS = re.compile(r"(\d{1,5})\s*(?:/|per|every|a|in)\s*(.+)", re.IGNORECASE)
 _WINDOWS = {
     "s": "1s",
@@ -57,6 +58,8 @@ def convert_to_text(route: Route, value: Any) -> str | None:
 
 def convert_to_mapping(route: Route, value: Any) -> str | None:
     """Return the mapping, as YAML on one line, that a text, a number or a list stands for at this route, or None."""
+    if route[-1:] == ("config",) and isinstance(value, str) and (expression := to.cron(value)) is not None:
+        return f"{{cronExpression: {expression}}}" if len(value.split()) == _FIELDS or value[:1] == "@" else None
     if route[-1:] == ("paramMapping",) and isinstance(value, list):
         return to.named_values(value)
     convert = _MAPPINGS.get(route)

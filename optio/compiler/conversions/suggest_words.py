@@ -8,11 +8,32 @@ from optio.model.route import Route
 _LAST, _SKIP, _ALL = "last", "skip", "all"
 _MISFIRE = {
     **dict.fromkeys(("catchup", "all", "backfill", "runall", "fireall", "catchupall", "replay"), _ALL),
-    **dict.fromkeys(("once", "fireonce", "runonce", "firenow", "runnow", "latest", "coalesce", "fireandproceed", "one"), _LAST),
+    **dict.fromkeys(
+        (
+            "once",
+            "fireonce",
+            "runonce",
+            "firenow",
+            "runnow",
+            "latest",
+            "coalesce",
+            "fireandproceed",
+            "one",
+            "fireoncenow",
+            "smartpolicy",
+        ),
+        _LAST,
+    ),
+    **dict.fromkeys(("ignoremisfirepolicy", "ignoremisfires"), _ALL),
     **dict.fromkeys(("ignore", "none", "never", "donothing", "discard", "drop", "no", "off", "false"), _SKIP),
 }
-_OVERLAP = {
+_NEITHER: tuple[str] = (
+    "no run is cancelled for a later one: write `queue` to start the later one, too, `skip` to leave that time out",
+)
+_OVERLAP: dict[str, str | tuple[str]] = {
     **dict.fromkeys(("forbid", "forbidden", "disallow", "no", "none", "never", "false", "drop", "ignore", "discard"), _SKIP),
+    **dict.fromkeys(("replace", "cancelother", "cancelprevious", "terminateother", "cancel", "restart"), _NEITHER),
+    **dict.fromkeys(("allow", "allowall", "parallel", "concurrent"), "queue"),
     **dict.fromkeys(("wait", "enqueue", "serialize", "serial", "sequential", "bufferall", "bufferone"), "queue"),
 }
 _ON_DUPLICATE = {
@@ -57,7 +78,10 @@ _CHOICES = {
 def suggest_allowed_word(route: Route, value: Any) -> str | tuple[str] | None:
     """Return the allowed word for another system's word; in a tuple, the hint for a word that has no equivalent."""
     known = _WORDS.get(str(route[-1])) if route and isinstance(value, (str, bool)) else None
-    return known.get("".join(filter(str.isalnum, str(value).lower()))) if known else None
+    folded = "".join(filter(str.isalnum, str(value).lower()))
+    for around in ("misfireinstruction", "scheduleoverlappolicy", "misfirehandling"):
+        folded = folded.removeprefix(around)
+    return known.get(folded) if known else None
 
 
 def explain_choices(route: Route) -> str | None:

@@ -39,6 +39,7 @@ _PARTS = {
     **dict.fromkeys(("requests", "request", "reservations", "reserved", "min"), "requests"),
 }
 _WORDS = {"second": "1s", "minute": "1m", "hour": "1h", "day": "24h", "dai": "24h", "week": "168h"}
+_LISTED = ("allowed", "allow", "names", "hosts", "domains", "urls", "outbound", "egress", "alloweddomains", "allowed_domains")
 _NO = ("false", "no", "off", "0", "")
 
 
@@ -186,6 +187,8 @@ def whole(value: Any) -> str | None:
     if isinstance(value, dict):
         named = [inner for key, inner in value.items() if _COUNTS.match(str(key))]
         return next((found for each in (*named, *value.values()) if (found := whole(each)) is not None), None)
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return whole(value[0])
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     number = suggest_whole_number(str(value).strip())
@@ -194,6 +197,11 @@ def whole(value: Any) -> str | None:
 
 def retries(value: Any) -> str | None:
     """Return the number of retries; `true` means one and `false` none."""
+    if isinstance(value, dict):
+        folded = {re.sub(r"[_-]", "", str(key)).lower(): inner for key, inner in value.items()}
+        counted = next((folded[name] for name in ("maximumattempts", "maxattempts") if name in folded), None)
+        if counted is not None:
+            return retries_of_attempts(counted)
     return {True: "1", False: "0"}[value] if isinstance(value, bool) else whole(value)
 
 
@@ -238,7 +246,17 @@ def clock(parts: Mapping[str, Any]) -> str | None:
     def first(*names: str) -> Any:
         return next((parts[name] for name in names if name in parts), None)
 
-    hour, minute, at = first("hour", "hours"), first("minute", "minutes"), first("time", "at", "timeofday", "runat")
+    hour, minute, at = first("hour", "hours"), first("minute", "minutes"), first("time", "at", "timeofday", "runat", "times")
+    if isinstance(at, list) and at and all(re.fullmatch(r"\d{1,2}:\d\d(?::00)?", str(each)) for each in at):
+        clocks = [[int(part) for part in str(each).split(":")[:2]] for each in at]
+        if len({each[1] for each in clocks}) == 1:
+            minute, hour, at = clocks[0][1], [each[0] for each in clocks], None
+    if isinstance(hour, list) and hour and all(type(each) is int and 0 <= each < 24 for each in hour):
+        weekdays = first("days", "day", "weekdays", "weekday", "dayofweek", "daysofweek", "dow")
+        one = clock({"days": weekdays, "time": "9:00"}) if weekdays is not None else '"0 9 * * *"'
+        if one is None:
+            return None
+        return f'"{minute if type(minute) is int else 0} {",".join(map(str, hour))} {one.strip(chr(34)).split(" ", 2)[2]}"'
     if isinstance(hour, int):
         at = f"{hour}:{minute if isinstance(minute, int) else 0:02}"
     days = first(
@@ -325,7 +343,7 @@ def mebibytes(value: Any) -> str | None:
 def names(value: Any) -> str | None:
     """Return a list of texts: list items, the keys that a mapping allows, or a single value."""
     if isinstance(value, dict):
-        inner = next((each for key, each in value.items() if str(key).lower() in ("allowed", "allow", "names", "hosts")), None)
+        inner = next((each for key, each in value.items() if str(key).lower() in _LISTED), None)
         return None if inner is None else names(inner)
     items = value if isinstance(value, list) else [value]
     found = [each for item in items if (each := _scalar(item, ("name", "host", "url", "value"))) is not None]
@@ -384,6 +402,8 @@ def bare_host(text: str) -> str:
 
 def hosts(value: Any) -> str | None:
     """Return a list of hosts, without the other parts of URLs, and without entries that are not hosts."""
+    if value is False or (isinstance(value, str) and value.lower() in ("none", "false", "off", "deny", "disabled")):
+        return "[]"
     found = names(value)
     sets = [
         host
@@ -401,8 +421,9 @@ def mapping_of_texts(value: Any) -> str | None:
     """Return names with their values as texts, also for a list of `{name: A, value: b}`, `{A: b}` or `A=b`."""
     pairs: dict[str, Any] = {}
     for item in value if isinstance(value, list) else [value]:
-        if isinstance(item, dict) and "name" in item:
-            pairs[str(item["name"])] = item.get("value", "value")
+        named = next((str(item[key]) for key in ("name", "key") if key in item), None) if isinstance(item, dict) else None
+        if named is not None:
+            pairs[named] = item.get("value", "value")
         elif isinstance(item, dict):
             pairs.update(item)
         elif isinstance(item, str) and "=" in item:
@@ -474,6 +495,14 @@ def schema(value: Any) -> str | None:
     return flow({"type": "object", "properties": properties, **wanted, "additionalProperties": False})
 
 
+def properties_of(value: Any) -> str | None:
+    """Return the declarations of parameters alone, of what `schema` understands."""
+    if isinstance(value, dict) and isinstance(value.get("properties"), dict):
+        return flow(value["properties"])
+    made = {name: _parameter(given) for name, given in _parameters(value) if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)}
+    return flow(made) if made else None
+
+
 def catch_up(value: Any) -> str | None:
     """Return the `misfire` word for a setting about missed schedule slots."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -494,8 +523,62 @@ def caught_up_once(value: Any) -> str | None:
 
 def overlapping(value: Any) -> str | None:
     """Return the `overlap` word for a setting about slots that fall into a running run."""
-    word = str(value).lower()
+    word = str(value).lower().removeprefix("schedule_overlap_policy_")
     return "skip" if word in ("forbid", "skip", "true", "drop", "cancel_new", "cancel", "fail") else "queue"
+
+
+def allowed_to_overlap(value: Any) -> str | None:
+    """Return what becomes of a slot that falls into a run, where a switch says whether runs may overlap."""
+    return None if isinstance(value, (dict, list)) or value is None else "queue" if _bool(value) == "true" else "skip"
+
+
+def alone(value: Any) -> str | None:
+    """Return one at once, for a switch that forbids several."""
+    return "1" if isinstance(value, (str, dict, list)) or value is True else None
+
+
+def state(value: Any) -> str | None:
+    """Return whether something is on, by the word for its state."""
+    word = str(value).lower() if isinstance(value, (str, bool)) else ""
+    if word in ("disabled", "paused", "inactive", "suspended", "off", "stopped", "false", "archived"):
+        return "false"
+    return "true" if word in ("enabled", "active", "on", "running", "true") else None
+
+
+def mapping_of_values(value: Any) -> str | None:
+    """Return parameters with their values, of a mapping, of a list of pairs or of a JSON text."""
+    import json
+
+    if isinstance(value, str) and value.strip()[:1] == "{":
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    return named_values(value) if isinstance(value, list) else flow(value) if isinstance(value, dict) and value else None
+
+
+def packages(manager: str) -> Conversion:
+    """Return the conversion of packages to the command by which a manager installs them."""
+
+    def convert(value: Any) -> str | None:
+        listed = value if isinstance(value, list) else [value]
+        if not listed or not all(
+            isinstance(each, (str, int, float)) and re.fullmatch(r"[\w@/.=<>~^+-]{1,80}", str(each)) for each in listed
+        ):
+            return None
+        return flow([f"{manager} {' '.join(str(each) for each in listed)}"])
+
+    return convert
+
+
+def version_of(name: str) -> Conversion:
+    """Return the conversion of a version of a language to its image."""
+
+    def convert(value: Any) -> str | None:
+        found = re.fullmatch(r"v?(\d{1,2}(?:\.\d{1,3}){0,2})(?:\.x)?", str(value))
+        return None if found is None else flow(f"{name}:{found[1]}")
+
+    return convert
 
 
 def condition(value: Any) -> str | None:
@@ -508,12 +591,33 @@ def condition(value: Any) -> str | None:
 def on_duplicate(value: Any) -> str | None:
     """Return the `onDuplicate` word for a setting about runs with the same key."""
     word = str(value).lower()
+    if word in ("join", "reject", "replace"):
+        return word
     return "reject" if word in ("cancel_new", "cancel", "fail") else "join" if word in ("skip", "drop") else "replace"
+
+
+def replacing(value: Any) -> str | None:
+    """Return what becomes of a run that stands for the same, where a switch says whether the new one takes its place."""
+    return None if isinstance(value, (dict, list)) or value is None else "replace" if _bool(value) == "true" else "join"
+
+
+def key(value: Any) -> str | None:
+    """Return a business key, of the names or paths of the parameters that make it."""
+    listed = value if isinstance(value, list) else [value]
+    if not listed or not all(isinstance(each, str) for each in listed):
+        return None
+    if any("{{" in each for each in listed):
+        return flow("#".join(listed))
+    words = [re.findall(r"[A-Za-z_]\w*", each) for each in listed]
+    return flow("#".join(f"{{{{{found[-1]}}}}}" for found in words)) if all(words) else None
 
 
 def retries_of_policy(value: Any) -> str | None:
     """Return the number of retries for a pod's `restartPolicy`."""
-    return "0" if str(value).lower() in ("never", "no") else "1"
+    if isinstance(value, dict):
+        return whole(value)
+    counted = re.search(r":(\d{1,2})$", str(value))
+    return counted[1] if counted else "0" if str(value).lower() in ("never", "no", "false") else "1"
 
 
 def standalone(value: Any) -> str | None:

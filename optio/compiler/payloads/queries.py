@@ -122,6 +122,11 @@ def suggest_query_path(source: str) -> str | None:
         return last if query_fast_path.is_path(last) else None
     if _POINTER.fullmatch(source):
         return "$." + source.strip("$/").replace("/", ".")
+    around = re.fullmatch(
+        r"[$#%@]?(?:\((?:(?:tt|body|inputs)\.)?(?:params\.)?(.+)\)|\{(?!\{)(.+)(?<!\})\})|<(\.?[\w.]+)>", source
+    )
+    if around is not None and (inner := next(filter(None, around.groups()))) and re.fullmatch(r"\.?[A-Za-z_][\w.]*", inner):
+        source = "." + inner.lstrip(".")
     braces = _BRACES.fullmatch(source)
     whole = _OF_CONTEXT.sub(lambda found: _CONTEXT[found[1]], (braces[1] if braces else source).strip())
     if whole.startswith("$json["):
@@ -169,6 +174,8 @@ def suggest_filter(text: str, scheme: str) -> str | None:
     if len(text) > _MAX_LENGTH or _KEPT in text or "event_name" in text:
         return None
     meant = _OF_CONTEXT.sub(lambda found: "@." + _CONTEXT[found[1]], _BRACES.sub(r"\1", text))
+    meant = re.sub(r"(^|&&|\|\||[(!])(\s*)\.(?=[A-Za-z_]\w*)", r"\1\2@.", meant)
+    meant = re.sub(r"(?<![\w.@$])event\.(?=[A-Za-z_])", "@.", meant) if scheme == "github" else meant
     meant = _GITLAB.sub(lambda found: "@." + _OF_GITLAB[found[1]], meant)
     meant = _GITLAB_REF.sub(
         lambda found: f"@.ref {found[2]}= 'refs/{'tags' if found[1] == 'TAG' else 'heads'}/{found[4]}'", meant

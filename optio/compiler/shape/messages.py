@@ -42,6 +42,20 @@ _NO_LIMIT: dict[Route, str] = {
     ("maxConcurrent",): "`enabled: false` beside it if nothing may start the task",
 }
 _UNBOUNDED = ("unlimited", "infinite", "infinity", "none", "no", "off", "max", "inf")
+# How other systems take a variable's value from a secret.
+_REFERENCES = frozenset(
+    {"valueFrom", "secretKeyRef", "secretRef", "secret", "from_secret", "fromSecret", "vault", "ssm", "configMapKeyRef"}
+)
+_OFF = ("no", "off", "0", "never", "none", "disabled", "n", "paused")
+_ON = ("yes", "on", "1", "always", "enabled", "y", "active")
+_RANKS = {
+    **dict.fromkeys(("highest", "critical", "urgent", "blocker", "p0"), 100),
+    **dict.fromkeys(("high", "important", "major", "p1"), 50),
+    **dict.fromkeys(("normal", "medium", "default", "standard", "p2"), 0),
+    **dict.fromkeys(("low", "minor", "p3", "background"), -50),
+    **dict.fromkeys(("lowest", "trivial", "p4", "idle"), -100),
+}
+_OPEN_NETWORKS = ("host", "bridge", "default", "public", "open", "full", "any", "all", "internet", "true", "enabled", "on")
 _LISTS_OF_MAPPINGS: tuple[Route, ...] = (("triggers",), ("tests",))
 _TRIGGER_FORMS = {
     "manual": "{type: manual}",
@@ -51,7 +65,7 @@ _TRIGGER_FORMS = {
 _CONFIGS = {kind: form.partition(", ")[2][:-1] for kind, form in _TRIGGER_FORMS.items() if "config" in form}
 _MAX_NAMES = 5
 # Smaller numbers are unlikely to be bytes of memory.
-_MIN_MEMORY_BYTES = 1 << 20
+_MIN_MEMORY_BYTES, _MIN_MEBIBYTES = 1 << 20, 64
 _MAX_MADE, _MAX_ID = 200, 80
 _ENV_NAME = "use letters, digits and underscores, no digit first"
 # The name of a secret in words. Other texts in its place may be the secret itself and are not shown.
@@ -432,6 +446,8 @@ def _wrong_type(at: At, document: Document | MergedDocument, route: Route, value
         hint = _hint_for_empty_key(document, route)
     elif value is False and route == ("maxRetries",):
         write, hint = "0", "write 0 for no further attempt"
+    elif value is True and route == ("maxRetries",):
+        write, hint = "1", "write 1 for one further attempt"
     elif number is not None:
         write = str(number)
         hint = (
@@ -442,7 +458,11 @@ def _wrong_type(at: At, document: Document | MergedDocument, route: Route, value
     elif last == "cronExpression" and type(value) is int and (every := _cron(value)) is not None:
         write, hint = every, f"write `{every}`"
     elif last == "memory" and type(value) is int and 0 < value < _MIN_MEMORY_BYTES:
-        hint = f"write {value}Mi or {value}Gi"
+        hint = f"write {value}Mi or {value}Gi" if value < _MIN_MEBIBYTES else f"write {value}Mi"
+    elif route == ("environment", "network") and str(value).lower() in _OPEN_NETWORKS:
+        hint = "delete it, which opens every public address, or name the hosts: `network: {egress: [api.example.com]}`"
+    elif last == "egress" and isinstance(value, bool):
+        hint = "delete `network`, which opens every public address, or name the hosts" if value else "write `egress: []`"
     elif wanted == TEXT and written is not None:
         write = f'"{written}"'
         hint = f"put quotes around it: {write}"
@@ -457,7 +477,8 @@ def _wrong_type(at: At, document: Document | MergedDocument, route: Route, value
         items = [item.strip() for item in re.split(r"(?:^|\s)-(?=\w)", value) if item.strip()]
         hint = f"write a blank behind each `-`: `- {items[0][:_MAX_MADE]}`"
     elif wanted == LIST and not isinstance(value, dict):
-        hint = f"write a list: [{written}]" if written is not None else f"write a list{_such_as(document, route)}"
+        alone = written if written is not None else _alone_in_list(value)
+        hint = f"write a list: [{alone}]" if alone is not None else f"write a list{_such_as(document, route)}"
     elif wanted == SWITCH and isinstance(value, str) and value.lower() in ("true", "false"):
         write = value.lower()
         hint = f"remove the quotes: {write}"
@@ -470,7 +491,11 @@ def _wrong_type(at: At, document: Document | MergedDocument, route: Route, value
     elif wanted == MAPPING and isinstance(last, str):
         hint = f"write `{last}:`, and `key: value` lines below it"
     elif wanted == SWITCH:
-        hint = "write `true` or `false`"
+        word = str(value).strip().lower()
+        meant = "false" if word in _OFF else "true" if word in _ON else None
+        hint = f"write {meant}" if meant else "write `true` or `false`"
+    elif route == ("priority",) and (rank := _RANKS.get(str(value).strip().lower())) is not None:
+        hint = f"write {rank}: the highest of -100 to 100 starts first"
     elif wanted == WHOLE and (whole := _whole(value)) is not None:
         hint = f"write {whole}"
     else:
@@ -479,6 +504,15 @@ def _wrong_type(at: At, document: Document | MergedDocument, route: Route, value
     given = f"`{written}`" if wanted == WHOLE and is_number else _kind_of(value)
     message = f"`{show(route)}` must be {wanted}, not {given}"
     return at("OPT103", message, hint, write=write)
+
+
+def _alone_in_list(value: Any) -> str | None:
+    """A text on one line that may be shown, as an item."""
+    if not isinstance(value, str) or not value.strip() or "\n" in value or len(value) > _MAX_MADE or _holds_secrets(value):
+        return None
+    from optio.compiler.yaml.emit import flow
+
+    return flow([value.strip()])[1:-1]
 
 
 def _only_name(value: dict[Any, Any]) -> str | None:
@@ -542,13 +576,17 @@ def _whole(value: Any) -> str | None:
 def _converted(document: Document | MergedDocument, route: Route, value: Any, wanted: str) -> tuple[str, Fix | None] | None:
     """Return the hint made of the value in another form, and a fix where the value is on one line."""
     from optio.compiler.conversions.suggest_text import convert_to_mapping, convert_to_text
-    from optio.compiler.conversions.values import triggers
+    from optio.compiler.conversions.values import program, triggers
     from optio.compiler.token_shapes import match_tokens
     from optio.compiler.yaml.emit import flow
 
     written: str | None = None
+    if route == ("promptTemplate",) and isinstance(value, dict):
+        file = next((value[key] for key in ("file", "path", "promptFile", "ref", "from", "$ref") if key in value), None)
+        if isinstance(file, str):
+            return f"write `promptFile: {flow(file)}` for it, and the path from this file on", None
     if wanted == TEXT and isinstance(value, (list, dict)):
-        if route[:2] == ("environment", "env") and isinstance(value, dict) and "valueFrom" in value:
+        if route[:2] == ("environment", "env") and isinstance(value, dict) and not _REFERENCES.isdisjoint(value):
             return f"delete it, and add `{route[-1]}` to `environment.secrets`", None
         meant = convert_to_text(route, value)
         if meant is not None and "\n" in meant:
@@ -556,6 +594,8 @@ def _converted(document: Document | MergedDocument, route: Route, value: Any, wa
         written = None if meant is None or any(match_tokens(meant)) else flow(meant)
         if written is None and route[:2] == ("environment", "env") and not _holds_secrets(value):
             written = flow(json.dumps(value, ensure_ascii=False, default=str))
+    elif route == ("command",) and isinstance(value, dict):
+        written = program(value)
     elif wanted == MAPPING and not isinstance(value, dict):
         written = convert_to_mapping(route, value)
     elif route == ("triggers",) and isinstance(value, (dict, str)):

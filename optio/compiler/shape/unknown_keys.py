@@ -31,7 +31,8 @@ _NEVER = frozenset(
     {
         *("privileged", "securityContext", "hostPath", "hostNetwork", "hostPID", "hostIPC"),
         *("capabilities", "runAsUser", "runAsRoot", "allowPrivilegeEscalation", "serviceAccount", "serviceAccountName"),
-        *("automountServiceAccountToken", "nodeName", "docker", "dockerSocket"),
+        *("automountServiceAccountToken", "nodeName", "docker", "dockerSocket", "cap_add", "cap_drop", "devices"),
+        *("security_opt", "network_mode", "pid", "ipc", "userns_mode"),
     }
 )
 
@@ -73,10 +74,10 @@ def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
     if len(route) == 1 and re.fullmatch(r"(?:x-|\.)[\w-]+", key):
         hint = "no key holds values for others: write `&NAME` at the first use, or `type: template` in a file to extend"
         return UnknownKey("OPT101", f"unknown key `{name}`", hint)
-    if key in _NEVER:
+    if key in _NEVER and not (key == "docker" and "image" in str(value_at(root, route))):
         hint = "delete it: a run never has privileges, a service account or access to its node"
         return UnknownKey("OPT101", f"unknown key `{name}`", hint)
-    if len(route) == 1 and key in RESERVED_KEYS:
+    if len(route) == 1 and key in RESERVED_KEYS and (key != "status" or _state(root[key]) is None):
         return UnknownKey("OPT116", f"`{name}` is set by Optio", "delete it")
     if len(route) == 1 and key == "namespace":
         hint = "delete it: `namespaces` in `_policy.yaml` gives namespaces to the paths of task files"
@@ -155,6 +156,12 @@ def _outdented(root: Any, route: Route) -> str | None:
 
 def _is_prose(key: str) -> bool:
     return re.fullmatch(r"[A-Z][a-z]*(?: [\w'-]+){0,5}", key) is not None
+
+
+def _state(value: Any) -> str | None:
+    from optio.compiler.conversions.values import state  # only who made a mistake waits for it
+
+    return state(value)
 
 
 def _folded(key: str) -> str:
