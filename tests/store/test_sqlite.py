@@ -54,7 +54,7 @@ def test_a_lock_that_is_held_too_long_accepts_nothing_and_heals(store: SqlStore,
 
     futures = [store.accept(run) for run in refused]
     for future in futures:
-        with pytest.raises(StoreUnavailable, match="another process holds it"):
+        with pytest.raises(StoreUnavailable, match="another process has locked it"):
             future.result(20)
     with pytest.raises(StoreUnavailable):
         store.cancel(kept, "eve")
