@@ -20,7 +20,7 @@ PRIVATE = f"{CONTROL}/private"
 # An orphan is dead a good while before others repeat its run. It is looked for in ticks: the second in a row without a sign of
 # life is the end, so two ticks and the grace must fit into the time.
 _ORPHAN_TICK = 0.4
-_ORPHAN_GRACE = 0.1
+_ORPHAN_GRACE_SHARE = 0.1
 # What the cluster and the shell put into every environment.
 _FOREIGN = (
     "KUBERNETES_PORT KUBERNETES_PORT_443_TCP KUBERNETES_PORT_443_TCP_ADDR KUBERNETES_PORT_443_TCP_PORT "
@@ -149,7 +149,7 @@ def _script(launch: Launch, orphan_s: float, way_out: Mapping[str, str]) -> str:
     argv = " ".join(map(shlex.quote, launch.argv))
     return (
         f"TIMEOUT={launch.timeout_s:.3f} GRACE={launch.grace_s:.3f}\n"
-        f"ORPHAN_TICK={orphan_s * _ORPHAN_TICK:.3f} ORPHAN_GRACE={min(launch.grace_s, orphan_s * _ORPHAN_GRACE):.3f}\n"
+        f"ORPHAN_TICK={orphan_s * _ORPHAN_TICK:.3f} ORPHAN_GRACE={min(launch.grace_s, orphan_s * _ORPHAN_GRACE_SHARE):.3f}\n"
         f"KEEP={kept_s(launch)}\n"
         + (
             preparation(launch.setup, variables)
