@@ -394,7 +394,7 @@ def test_an_audit_has_an_end_and_says_where(busy: World, monkeypatch: pytest.Mon
     assert report.tasks["timed"].slots == {"fired": 3}
     assert sum(report.tasks["timed"].runs.values()) == sum(report.tasks["timed"].deliveries.values()) == 1
     assert [note.split(" were")[0] for note in report.notes[1:]] == [
-        "of `timed` the first 3 slots", "the newest 1 deliveries", "the newest 1 runs",
+        "only the first 3 slots of `timed`", "only the newest 1 deliveries", "only the newest 1 runs",
     ]  # fmt: skip
 
 
