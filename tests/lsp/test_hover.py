@@ -116,7 +116,7 @@ def test_defaults_and_policies_have_keys_of_their_own(tmp_path: Path) -> None:
     assert shown(tmp_path, f"mod{HERE}el: sonnet\n", "_defaults.yaml").startswith("**`model`**")
     assert shown(tmp_path, f"type: policy\nceilings: {{month{HERE}Usd: '5'}}\n", "_policy.yaml").startswith("**`monthUsd`**")
     assert "The prompt does not use" not in shown(tmp_path, f"type: policy\nrules: {{OPT2{HERE}02: off}}\n", "_policy.yaml")
-    assert shown(tmp_path, f"type: policy\nrules: {{OPT202: o{HERE}ff}}\n", "_policy.yaml") == "`off`: not said"
+    assert shown(tmp_path, f"type: policy\nrules: {{OPT202: o{HERE}ff}}\n", "_policy.yaml") == "`off`: not reported"
 
 
 def test_a_place_with_nothing_to_tell_is_silent(tmp_path: Path) -> None:
