@@ -144,11 +144,11 @@ class _RecordingTree:
 
 def pack_entries(kept: Mapping[str, CacheEntry]) -> bytes:
     """For a pipe or a disk. What has a text that is no Unicode, such as the name of a file, is left out."""
-    encoder = msgspec.msgpack.Encoder(enc_hook=_packed_range)
+    encoder = msgspec.msgpack.Encoder(enc_hook=_pack_range)
     try:
         return encoder.encode(kept)
     except UnicodeEncodeError:
-        return encoder.encode({path: each for path, each in kept.items() if _is_unicode(encoder, path, each)})
+        return encoder.encode({path: each for path, each in kept.items() if _is_encodable(encoder, path, each)})
 
 
 def unpack_entries(data: bytes) -> dict[str, CacheEntry]:
@@ -159,7 +159,7 @@ def unpack_entries(data: bytes) -> dict[str, CacheEntry]:
         raise ValueError(str(err)) from err
 
 
-def _is_unicode(encoder: msgspec.msgpack.Encoder, path: str, kept: CacheEntry) -> bool:
+def _is_encodable(encoder: msgspec.msgpack.Encoder, path: str, kept: CacheEntry) -> bool:
     try:
         encoder.encode((path, kept))
     except UnicodeEncodeError:
@@ -167,17 +167,17 @@ def _is_unicode(encoder: msgspec.msgpack.Encoder, path: str, kept: CacheEntry) -
     return True
 
 
-def _packed_range(value: Any) -> Any:
+def _pack_range(value: Any) -> Any:
     if isinstance(value, range):
         return value.start, value.stop
     raise NotImplementedError
 
 
-def _unpacked_range(kind: type, value: Any) -> Any:
+def _unpack_range(kind: type, value: Any) -> Any:
     if kind is range:
         start, stop = value
         return range(int(start), int(stop))
     raise NotImplementedError
 
 
-_DECODER = msgspec.msgpack.Decoder(dict[str, CacheEntry], dec_hook=_unpacked_range)
+_DECODER = msgspec.msgpack.Decoder(dict[str, CacheEntry], dec_hook=_unpack_range)

@@ -9,7 +9,7 @@ from optio.check_cache.cache_file import CacheDirectory
 from optio.check_cache.cache_key import cache_key
 from optio.check_cache.entries import CachedChecker, CacheEntry, pack_entries, unpack_entries
 from optio.check_cache.file_stamps import FileStamps
-from optio.check_cache.options import How
+from optio.check_cache.options import CheckOptions
 from optio.check_cache.process_pool import map_in_forks
 from optio.compiler.pipeline import FileResult
 from optio.compiler.source_tree import SourceTree
@@ -24,18 +24,18 @@ class CheckedFiles(NamedTuple):
 
 
 def check_changed(
-    root: Path, tree: SourceTree, paths: Sequence[str], how: How, *, whole: bool, typed: AbstractSet[str]
+    root: Path, tree: SourceTree, paths: Sequence[str], how: CheckOptions, *, whole: bool, typed: AbstractSet[str]
 ) -> CheckedFiles:
     """These paths are the `whole` tree, or some of its files: then what is kept of the others stays. Nothing is kept of what
     is made from a file whose content is only `typed`."""
-    store = _store(how)
+    store = _open_cache(how)
     maker = CachedChecker(tree, FileStamps(root, without=typed), pedantic=how.pedantic, executor=how.executor)
     before = store.load(root) if store is not None else {}
     now = {path: kept for path in paths if (kept := before.get(path)) is not None and maker.holds(path, kept)}
     open_questions = [path for path in paths if path not in now]
 
     def answered(share: Sequence[str]) -> dict[str, CacheEntry]:
-        return {path: _renewed(maker, path, before.get(path)) or maker.make(path) for path in share}
+        return {path: _renew_entry(maker, path, before.get(path)) or maker.make(path) for path in share}
 
     for part in map_in_forks(open_questions, how.jobs_for(len(open_questions)), answered, pack_entries, unpack_entries):
         now |= part
@@ -47,11 +47,11 @@ def check_changed(
     return CheckedFiles([now[path].verdict(path) for path in paths], maker.levels, unkept)
 
 
-def _renewed(maker: CachedChecker, path: str, kept: CacheEntry | None) -> CacheEntry | None:
+def _renew_entry(maker: CachedChecker, path: str, kept: CacheEntry | None) -> CacheEntry | None:
     return None if kept is None else maker.renewed(path, kept)
 
 
-def _store(how: How) -> CacheDirectory | None:
+def _open_cache(how: CheckOptions) -> CacheDirectory | None:
     made = cache_key() if how.place is not None else None
     if how.place is None or made is None:
         return None

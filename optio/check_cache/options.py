@@ -11,7 +11,7 @@ _MAX_JOBS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class How:
+class CheckOptions:
     """`pedantic` looks for what a task could do without, `executor` is where runs are executed, if that is known. `jobs` are
     processes at most, None for one for each processor; `place` is where results are kept, None for nowhere."""
 

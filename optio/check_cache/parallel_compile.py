@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from optio.check_cache.options import How
+from optio.check_cache.options import CheckOptions
 from optio.check_cache.process_pool import map_in_forks
 from optio.compiler.layers import Bases
 from optio.compiler.pipeline import Compilation, CompiledFile, TreePolicy, assemble, compile_file
 from optio.compiler.source_tree import SourceTree
 
-_DEFAULT_OPTIONS = How()
+_DEFAULT_OPTIONS = CheckOptions()
 
 
-def compile_in_parallel(tree: SourceTree, how: How = _DEFAULT_OPTIONS) -> Compilation:
+def compile_in_parallel(tree: SourceTree, how: CheckOptions = _DEFAULT_OPTIONS) -> Compilation:
     """Never raises for what stands in a file."""
     paths = list(tree.task_files())
     bases, policy = Bases(tree), TreePolicy(tree)
@@ -23,12 +23,12 @@ def compile_in_parallel(tree: SourceTree, how: How = _DEFAULT_OPTIONS) -> Compil
         # What else is known of a task is of no use here, and can be as large as its file.
         return [replace(compile_file(path, tree, bases, policy), task=None) for path in share]
 
-    parts = map_in_forks(paths, how.jobs_for(len(paths)), made, pickle.dumps, _unpickled)
+    parts = map_in_forks(paths, how.jobs_for(len(paths)), made, pickle.dumps, _unpickle)
     files = {file.path: file for part in parts for file in part}
     return assemble((files[path] for path in paths), levels=policy.levels)
 
 
-def _unpickled(data: bytes) -> Any:
+def _unpickle(data: bytes) -> Any:
     """What a process of ours has sent; raises ValueError for bytes that are not whole."""
     try:
         return pickle.loads(data)  # noqa: S301 - from a fork of this process

@@ -33,16 +33,16 @@ def map_in_forks(
         for number in range(1, jobs):
             share = items[number::jobs]
             try:
-                with _undisturbed():  # no process is started that nobody knows of
-                    children.append(_start(share, work, send))
+                with _sigint_blocked():  # no process is started that nobody knows of
+                    children.append(_fork_child(share, work, send))
             except OSError:  # no more processes, or no more open files
                 mine.append(share)
         done = [work(share) for share in mine]
         while children:
             child = children[0]
-            data = _read(child.pipe)
+            data = _read_all(child.pipe)
             del children[0]
-            _bury(child.pid)
+            _reap(child.pid)
             try:
                 done.append(receive(data))
             except ValueError:
@@ -52,13 +52,13 @@ def map_in_forks(
         for child in children:  # somebody has lost patience
             with contextlib.suppress(OSError):
                 os.kill(child.pid, signal.SIGKILL)
-            _bury(child.pid)
+            _reap(child.pid)
             with contextlib.suppress(OSError):
                 os.close(child.pipe)
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
+def _sigint_blocked() -> Iterator[None]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -66,7 +66,7 @@ def _undisturbed() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start(share: Sequence[str], work: Callable[[Sequence[str]], T], send: Callable[[T], bytes]) -> _Child:
+def _fork_child(share: Sequence[str], work: Callable[[Sequence[str]], T], send: Callable[[T], bytes]) -> _Child:
     ours, theirs = os.pipe()
     try:
         pid = os.fork()
@@ -87,11 +87,11 @@ def _start(share: Sequence[str], work: Callable[[Sequence[str]], T], send: Calla
         os._exit(0)  # nothing of the parent's is ended or flushed here
 
 
-def _bury(pid: int) -> None:
+def _reap(pid: int) -> None:
     with contextlib.suppress(ChildProcessError):  # whoever started us may ignore SIGCHLD: then nothing is left of it
         os.waitpid(pid, 0)
 
 
-def _read(pipe: int) -> bytes:
+def _read_all(pipe: int) -> bytes:
     with os.fdopen(pipe, "rb") as file:
         return file.read()

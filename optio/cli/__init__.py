@@ -46,11 +46,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 clean, 1 findings or a failed run, 2 wrong usage, 3 a bug."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] in (["check"], ["compile"]):
-        _compile_and_leave(arguments)
+        _compile_and_exit(arguments)
     sys.exit(invoke(arguments))
 
 
-def _compile_and_leave(arguments: list[str]) -> None:
+def _compile_and_exit(arguments: list[str]) -> None:
     """Leaves out what costs a check of one file more than the check: collecting garbage, and tearing the interpreter down. The
     compiler leaves no garbage behind: it needs no more memory for that."""
     gc.disable()
@@ -129,11 +129,11 @@ def _run(name: str, arguments: list[str]) -> int:
         if isinstance(err, OSError) and err.errno == errno.ENAMETOOLONG:  # wherever the command line names a file
             print_error(f"optio {name}: a path is too long: `{str(err.filename)[:60]}...`")
             return USAGE
-        return _bug(name, err)
+        return _report_bug(name, err)
     return code
 
 
-def _bug(name: str, err: Exception) -> int:
+def _report_bug(name: str, err: Exception) -> int:
     if os.environ.get("OPTIO_DEBUG"):
         import traceback
 

@@ -69,7 +69,7 @@ def document(report: AuditReport) -> dict[str, Any]:
 
 def text(report: AuditReport) -> str:
     """For people."""
-    lines = [f"from {_time(report.since)} to {_time(report.until)} UTC"]
+    lines = [f"from {_time_text(report.since)} to {_time_text(report.until)} UTC"]
     lines += [f"note: {note}" for note in report.notes]
     rows = [
         [task_id, _counts(tally.slots), _counts(tally.deliveries), _counts(tally.runs)]
@@ -79,19 +79,19 @@ def text(report: AuditReport) -> str:
     if rows:
         lines += ["", render_run.table(["TASK", "SLOTS", "DELIVERIES", "RUNS BY"], rows)]
     if report.pending_since is not None and report.until - report.pending_since > MISSED_AFTER:
-        lines += ["", f"slots wait for a scheduler since {_time(report.pending_since)} UTC: is `optio scheduler` running?"]
+        lines += ["", f"slots wait for a scheduler since {_time_text(report.pending_since)} UTC: is `optio scheduler` running?"]
     if not report.unexplained:
         return "\n".join([*lines, "", "unexplained: 0"])
     lines += ["", render_run.coloured(f"unexplained: {report.unexplained:,}", "31")]
-    lines += [_line(each) for each in sorted(report.findings, key=lambda each: each.at)]
+    lines += [_finding_line(each) for each in sorted(report.findings, key=lambda each: each.at)]
     if report.unexplained > len(report.findings):
         lines.append(f"  ... these are the first {MAX_FINDINGS:,} that were found")
     return "\n".join(lines)
 
 
-def _line(each: AuditFinding) -> str:
+def _finding_line(each: AuditFinding) -> str:
     what = each.kind if each.kind == "slot" else f"{each.kind} {each.id}"
-    return f"  {_time(each.at)}  {render_run.safe(each.task_id)}  {what}: {render_run.safe(each.message)}"
+    return f"  {_time_text(each.at)}  {render_run.safe(each.task_id)}  {what}: {render_run.safe(each.message)}"
 
 
 def _counts(counts: Counter[str]) -> str:
@@ -99,5 +99,5 @@ def _counts(counts: Counter[str]) -> str:
     return ", ".join(f"{count:,} {word}" for word, count in counts.most_common()) or "-"
 
 
-def _time(moment: datetime) -> str:
+def _time_text(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"

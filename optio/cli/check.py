@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from optio.cli import print_error
 
 if TYPE_CHECKING:  # the command line is read before the compiler is loaded
-    from optio.check_cache.check import Checked
-    from optio.check_cache.options import How
+    from optio.check_cache.check import CheckResult
+    from optio.check_cache.options import CheckOptions
     from optio.compiler.diagnostics import Diagnostic
     from optio.compiler.report import Excerpt
     from optio.compiler.source_tree import DirectoryTree
@@ -26,9 +26,9 @@ Sources = dict[str, tuple[Path, str]]
 SUMMARY = "report every mistake in the task files"
 FORMATS = ("full", "concise", "json", "sarif", "github", "junit")
 CLEAN, FOUND, USAGE = 0, 1, 2
-_MOST_SHOWN = 200
+_MAX_SHOWN = 200
 # More is refused as too large by whoever reads it.
-_LONGEST_INPUT = (1 << 20) + 1
+_MAX_INPUT_BYTES = (1 << 20) + 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,13 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     change.add_argument("--diff", action="store_true", help="print what --fix would change, and change nothing")
     parser.add_argument("--unsafe-fixes", action="store_true", help="with --fix or --diff: guesses, too; look at what they did")
     parser.add_argument(
-        "--jobs", type=_number, metavar="N", help="processes at most (default: one for each processor, up to 16)"
+        "--jobs", type=_positive_number, metavar="N", help="processes at most (default: one for each processor, up to 16)"
     )
     kept = "of many files, read none of what the last check kept, and keep nothing (else in $OPTIO_CACHE_DIR or ~/.cache/optio)"
     parser.add_argument("--no-cache", action="store_true", help=kept)
 
 
-def _number(text: str) -> int:
+def _positive_number(text: str) -> int:
     if text.isascii() and text.isdigit() and int(text) > 0:
         return int(text)
     raise argparse.ArgumentTypeError(f"`{text}` is no number of processes: give 1 or more")
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     if args.stdin_filename and args.paths:
         print_error("optio check: give a PATH or --stdin-filename, not both")
         return USAGE
-    given = sys.stdin.buffer.read(_LONGEST_INPUT) if args.stdin_filename else None
+    given = sys.stdin.buffer.read(_MAX_INPUT_BYTES) if args.stdin_filename else None
     paths = args.paths or [args.stdin_filename or default]
     for path in paths:
         if given is None and not os.path.exists(path):
@@ -90,20 +90,20 @@ def run(args: argparse.Namespace) -> int:
     sources: Sources = {}
     for root, only in _roots(paths, default).items():
         if args.fix or args.diff:
-            checked, undone = _fix(root, only, args)
+            checked, undone = _fix_tree(root, only, args)
             unfixed += undone
         elif given is not None:
-            checked = _typed(root, only, given, args)
+            checked = _check_typed(root, only, given, args)
         else:
-            checked = _checked(root, only, args)
+            checked = _check_tree(root, only, args)
             if checked.unkept is not None and os.environ.get("OPTIO_CACHE_DIR"):  # nobody asked for a place among the caches
                 print_error(f"optio check: OPTIO_CACHE_DIR: nothing can be kept there: {checked.unkept}")
         files += len(checked.paths)
         tasks += checked.tasks
-        found += _clickable(checked.diagnostics, root)
-        sources |= {_seen(root, each.path): (root, each.path) for each in checked.diagnostics}
+        found += _with_display_paths(checked.diagnostics, root)
+        sources |= {_display_path(root, each.path): (root, each.path) for each in checked.diagnostics}
         if args.format == "junit":
-            seen += [_seen(root, path) for path in checked.paths]
+            seen += [_display_path(root, path) for path in checked.paths]
     if args.diff:
         return FOUND if unfixed else CLEAN
     if args.strict:
@@ -144,29 +144,29 @@ def _roots(paths: list[str], default: str) -> "dict[Path, list[str] | None]":
     return roots
 
 
-def _checked(root: Path, only: list[str] | None, args: argparse.Namespace) -> "Checked":
+def _check_tree(root: Path, only: list[str] | None, args: argparse.Namespace) -> "CheckResult":
     from optio.check_cache.check import check
 
-    return check(root, only, _how(args))
+    return check(root, only, _check_options(args))
 
 
-def _typed(root: Path, only: list[str] | None, given: bytes, args: argparse.Namespace) -> "Checked":
+def _check_typed(root: Path, only: list[str] | None, given: bytes, args: argparse.Namespace) -> "CheckResult":
     """The one file, as part of its tree."""
-    from optio.check_cache.check import Checked, check
+    from optio.check_cache.check import CheckResult, check
 
     (path,) = only or ("",)
-    whole = check(root, None, _how(args), typed={path: given})
-    return Checked((path,), whole.tasks, tuple(d for d in whole.diagnostics if d.path == path))
+    whole = check(root, None, _check_options(args), typed={path: given})
+    return CheckResult((path,), whole.tasks, tuple(d for d in whole.diagnostics if d.path == path))
 
 
-def _how(args: argparse.Namespace) -> "How":
-    from optio.check_cache.options import How, default_cache_directory
+def _check_options(args: argparse.Namespace) -> "CheckOptions":
+    from optio.check_cache.options import CheckOptions, default_cache_directory
     from optio.model.isolation import APPLIED
 
     place = None if args.no_cache else default_cache_directory(os.environ)
     executor = os.environ.get("OPTIO_EXECUTOR", "")
     executor = executor if executor in APPLIED else "process"
-    return How(pedantic=args.strict or args.verbose, jobs=args.jobs, place=place, executor=executor)
+    return CheckOptions(pedantic=args.strict or args.verbose, jobs=args.jobs, place=place, executor=executor)
 
 
 def _tree(root: Path, only: list[str] | None) -> "DirectoryTree":
@@ -175,8 +175,8 @@ def _tree(root: Path, only: list[str] | None) -> "DirectoryTree":
     return DirectoryTree(root, only=only)
 
 
-def _fix(root: Path, only: list[str] | None, args: argparse.Namespace) -> "tuple[Checked, int]":
-    from optio.check_cache.check import Checked
+def _fix_tree(root: Path, only: list[str] | None, args: argparse.Namespace) -> "tuple[CheckResult, int]":
+    from optio.check_cache.check import CheckResult
     from optio.cli.shared import apply_fixes
     from optio.compiler.fixes import fix_tree
 
@@ -188,7 +188,7 @@ def _fix(root: Path, only: list[str] | None, args: argparse.Namespace) -> "tuple
     else:
         left = apply_fixes.write_fixes(root, done.files, done.before)
         for path in left:
-            print_error(f"optio check: `{_seen(root, path)}` has changed meanwhile, and is left as it is: try again")
+            print_error(f"optio check: `{_display_path(root, path)}` has changed meanwhile, and is left as it is: try again")
         count, files = sum(done.counts[path] for path in done.files if path not in left), len(done.files) - len(left)
         if count and args.format == "full":
             print(f"fixed {count} finding{'s' * (count > 1)} in {files} file{'s' * (files > 1)}")
@@ -197,25 +197,25 @@ def _fix(root: Path, only: list[str] | None, args: argparse.Namespace) -> "tuple
             print(f"left out {done.left_out} {them}: some file would get an error, or could not be read")
         undone = sum(done.counts[path] for path in left)
     compilation = done.compilation
-    return Checked(tuple(tree.task_files()), len(compilation.registry.tasks), compilation.diagnostics), undone
+    return CheckResult(tuple(tree.task_files()), len(compilation.registry.tasks), compilation.diagnostics), undone
 
 
-def _clickable(diagnostics: "tuple[Diagnostic, ...]", root: Path) -> "list[Diagnostic]":
+def _with_display_paths(diagnostics: "tuple[Diagnostic, ...]", root: Path) -> "list[Diagnostic]":
     """The same findings with paths as seen from the working directory."""
     from dataclasses import replace
 
     found = []
     for d in diagnostics:
-        seen = {r.path: _seen(root, r.path) for r in d.related if r.path != d.path}
+        seen = {r.path: _display_path(root, r.path) for r in d.related if r.path != d.path}
         message = d.message
         for path, shown in seen.items():
             message = " ".join(shown if word == path else word for word in message.split(" "))
-        related = tuple(r._replace(path=_seen(root, r.path)) for r in d.related)
-        found.append(replace(d, path=_seen(root, d.path), message=message, related=related))
+        related = tuple(r._replace(path=_display_path(root, r.path)) for r in d.related)
+        found.append(replace(d, path=_display_path(root, d.path), message=message, related=related))
     return found
 
 
-def _seen(root: Path, path: str) -> str:
+def _display_path(root: Path, path: str) -> str:
     return os.path.relpath(root / path) if root.absolute().is_relative_to(Path.cwd()) else os.path.join(root, path)
 
 
@@ -248,7 +248,7 @@ def _excerpts(sources: Sources, given: bytes | None) -> "Excerpt":
 def _print_text(found: "list[Diagnostic]", files: int, tasks: int, paths: list[str], form: str, excerpt: "Excerpt") -> None:
     from optio.compiler import report
 
-    shown = found[:_MOST_SHOWN]
+    shown = found[:_MAX_SHOWN]
     if form == "full":
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         lines = report.render_full(shown, excerpt, colour=colour)
@@ -256,7 +256,7 @@ def _print_text(found: "list[Diagnostic]", files: int, tasks: int, paths: list[s
         lines = report.render_concise(shown)
     sys.stdout.writelines(line + "\n" for line in lines)
     if len(found) > len(shown):
-        print(f"... and {sum(each.count for each in found[_MOST_SHOWN:]):,} more")
+        print(f"... and {sum(each.count for each in found[_MAX_SHOWN:]):,} more")
     if form == "full":
         if files:
             print(report.render_summary(found, files, tasks))

@@ -55,7 +55,7 @@ def _migrate(settings: Settings, wait: float, *, as_json: bool) -> int:
         if not as_json:
             print(f"step {step.version} of {known} ...", flush=True)
 
-    store = _opened(settings, wait)
+    store = _open_migrated(settings, wait)
     began = time.monotonic()
     try:
         taken = store.migrate(tell)
@@ -70,7 +70,7 @@ def _migrate(settings: Settings, wait: float, *, as_json: bool) -> int:
     return OK
 
 
-def _opened(settings: Settings, wait: float) -> Store:
+def _open_migrated(settings: Settings, wait: float) -> Store:
     """What is made together with its database begins before it."""
     end = time.monotonic() + wait
     while True:

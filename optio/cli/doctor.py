@@ -32,10 +32,10 @@ from optio.store.base import Store
 from optio.telemetry.base import are_traces_enabled
 from optio.version import __version__
 
-_VERSION_SECONDS = 15
+_VERSION_TIMEOUT_S = 15
 # Servers that a hint names.
 _MAX_NAMED = 3
-_FEW_WATCHES, _FEW_INSTANCES = 8192, 64
+_MIN_WATCHES, _MIN_INSTANCES = 8192, 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -144,7 +144,7 @@ def _data_dir(settings: Settings) -> Iterator[Check]:
     yield Check(name="data", status="ok", detail=f"{directory}, {'writable' if directory.exists() else 'not made yet'}")
 
 
-def _private(settings: Settings) -> Iterator[Check]:
+def _private_files(settings: Settings) -> Iterator[Check]:
     """What holds secrets, or what runs were told and said, is for this user alone."""
     files = [dev_token.token_file(settings)]
     if settings.database is not None:
@@ -165,21 +165,21 @@ def _private(settings: Settings) -> Iterator[Check]:
 
 
 def _database(settings: Settings) -> Iterator[Check]:
-    yield from _examined("database", wiring.examine_store(settings))
+    yield from _run_probe("database", wiring.examine_store(settings))
 
 
 def _redis(settings: Settings) -> Iterator[Check]:
-    yield from _examined("redis", wiring.examine_broker(settings))
+    yield from _run_probe("redis", wiring.examine_broker(settings))
 
 
 def _thorough_cluster(settings: Settings) -> Iterator[Check]:
     if settings.executor != "kubernetes":
         detail = f"OPTIO_EXECUTOR is {settings.executor}: no run is a pod"
         yield Check(name="cluster", status="warning", detail=detail, hint="set OPTIO_EXECUTOR=kubernetes")
-    yield from _examined("cluster", wiring.examine_cluster(settings))
+    yield from _run_probe("cluster", wiring.examine_cluster(settings))
 
 
-def _examined(name: str, look: Iterator[Check]) -> Iterator[Check]:
+def _run_probe(name: str, look: Iterator[Check]) -> Iterator[Check]:
     try:
         yield from look
     except SettingsError as err:
@@ -323,7 +323,7 @@ def _agents(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Check
             yield _cluster(settings, places)
             return  # the agents' programs are in their images
         yield from places.examine()
-        yield from _strangers(tasks)
+        yield from _untrusted_input(tasks)
         for name, runtime in RUNTIMES.items():
             if not runtime.program:
                 continue
@@ -344,7 +344,7 @@ def _agents(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Check
         places.close()
 
 
-def _strangers(tasks: Sequence[CompiledTask]) -> Iterator[Check]:
+def _untrusted_input(tasks: Sequence[CompiledTask]) -> Iterator[Check]:
     """Secrets beside what strangers write: a sandbox does not keep an agent from giving away what it was given."""
     exposed = [
         task.id for task in tasks if task.spec.environment.secrets and untrusted.untrusted_params(task.spec, task.prompt)
@@ -368,7 +368,7 @@ def _cluster(settings: Settings, places: Executor) -> Check:
 def _version(program: str) -> str | None:
     try:
         done = subprocess.run(
-            [program, "--version"], capture_output=True, timeout=_VERSION_SECONDS, stdin=subprocess.DEVNULL, check=True
+            [program, "--version"], capture_output=True, timeout=_VERSION_TIMEOUT_S, stdin=subprocess.DEVNULL, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
@@ -431,8 +431,8 @@ def _inotify(settings: Settings) -> Iterator[Check]:
             yield Check(name="inotify", status="warning", detail="the limits of file watching cannot be read", hint=hint)
             return
     detail = f"{limits['max_user_watches']:,} watches, {limits['max_user_instances']:,} instances"
-    few = limits["max_user_watches"] < _FEW_WATCHES or limits["max_user_instances"] < _FEW_INSTANCES
-    hint = f"sysctl fs.inotify.max_user_watches={_FEW_WATCHES * 8} fs.inotify.max_user_instances={_FEW_INSTANCES * 8}"
+    few = limits["max_user_watches"] < _MIN_WATCHES or limits["max_user_instances"] < _MIN_INSTANCES
+    hint = f"sysctl fs.inotify.max_user_watches={_MIN_WATCHES * 8} fs.inotify.max_user_instances={_MIN_INSTANCES * 8}"
     yield Check(name="inotify", status="warning" if few else "ok", detail=detail, hint=hint if few else None)
 
 
@@ -443,7 +443,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
     _telemetry,
     _inotify,
     _data_dir,
-    _private,
+    _private_files,
     _database,
     _redis,
     _tasks,

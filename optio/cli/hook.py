@@ -82,8 +82,8 @@ def _send(args: argparse.Namespace) -> int:
         body = sys.stdin.buffer.read() if args.payload == "-" else Path(args.payload).read_bytes()
     except OSError as err:
         raise SettingsError(f"the payload {args.payload} cannot be read: {err.strerror}") from err
-    config = _config(server, args.path)
-    headers = _named(config, args)
+    config = _webhook_config(server, args.path)
+    headers = _event_headers(config, args)
     delivery = args.delivery or str(uuid.uuid4())
     if (numbered := delivery_header(config)) is not None:
         headers[numbered] = delivery
@@ -113,7 +113,7 @@ def _send(args: argparse.Namespace) -> int:
     return OK
 
 
-def _named(config: WebhookConfig, args: argparse.Namespace) -> dict[str, str]:
+def _event_headers(config: WebhookConfig, args: argparse.Namespace) -> dict[str, str]:
     """The header that names the event; raises SettingsError for a flag whose value the payload holds."""
     header = event_header(config)
     if args.event is not None and header is None:
@@ -125,7 +125,7 @@ def _named(config: WebhookConfig, args: argparse.Namespace) -> dict[str, str]:
     return {} if header is None or event is None else {header: event}
 
 
-def _config(server: client.Client, name: str) -> WebhookConfig:
+def _webhook_config(server: client.Client, name: str) -> WebhookConfig:
     tasks = server.request("GET", "/api/tasks")["items"]
     hooks = {
         key: trigger["config"]

@@ -30,15 +30,15 @@ from optio.model.effect import EffectKind, EffectWeight
 from optio.plan import document, markdown, report
 from optio.plan.compare import Plan, Status, compare_sides
 from optio.plan.effect import Effect, Forecast
-from optio.plan.findings import findings
+from optio.plan.findings import plan_diagnostics
 from optio.plan.history import RunHistory, add_expected_spend, add_recent_runs
 from optio.plan.side import Side
-from optio.plan.words import brief, number
+from optio.plan.words import brief, pluralize
 from optio.settings import Settings
 
 FORMATS = ("text", "markdown", "json", "sarif", "github")
-_MOST_ERRORS = 20
-_MOST_REASONS = 10
+_MAX_ERRORS = 20
+_MAX_REASONS = 10
 
 Failing = Sequence[tuple[str, Effect]]
 
@@ -67,9 +67,9 @@ def run(args: argparse.Namespace) -> int:
     if args.kinds:
         print("\n".join(_kinds()))
         return OK
-    _known(args.fail_on)
+    _check_kinds(args.fail_on)
     settings = flags.read_settings(args)
-    sides = _sides(args, settings)
+    sides = _read_sides(args, settings)
     outlook = Forecast(now=datetime.now(UTC).replace(second=0, microsecond=0))
     for each, name in zip((sides.after, sides.before), reversed(sides.names), strict=True):
         for line in _errors(each, name):
@@ -78,13 +78,13 @@ def run(args: argparse.Namespace) -> int:
     # A change does not loosen the gate that it goes through: what any of the policies names holds.
     policies = [each for each in (sides.gate, sides.before.policy, sides.after.policy) if each is not None]
     failing = plan.failing([*args.fail_on, *(name for policy in policies for name in policy.fail_on)])
-    past = _past(plan, args, settings)
+    past = _run_histories(plan, args, settings)
     plan = add_recent_runs(add_expected_spend(plan, past) if args.history else plan, past)
     busy = {task_id: known.runs for task_id, known in past.items()}
-    found = findings(plan, sides.tree, gate=sides.gate, busy=busy, allow_prune=args.allow_prune)
+    found = plan_diagnostics(plan, sides.tree, gate=sides.gate, busy=busy, allow_prune=args.allow_prune)
     found = apply_severities(found, policies[0].rules) if policies else found
     refused = [each for each in found if each.severity is Severity.ERROR]
-    sys.stdout.writelines(_printed(plan, found, args, sides, failing))
+    sys.stdout.writelines(_output_lines(plan, found, args, sides, failing))
     for line in _reasons(failing, refused, sides):
         print_error(line)
     return FAILED if sides.after.errors or failing or refused else OK
@@ -97,7 +97,7 @@ def _kinds() -> Iterator[str]:
     yield "each is of a weight: info, notice, or danger, which somebody should look at"
 
 
-def _known(names: Sequence[str]) -> None:
+def _check_kinds(names: Sequence[str]) -> None:
     known = [*EffectWeight, *EffectKind]
     for name in names:
         if name not in known:
@@ -106,7 +106,7 @@ def _known(names: Sequence[str]) -> None:
             raise SettingsError(f"--fail-on: there is no effect `{brief(name)}`: {hint}")
 
 
-def _sides(args: argparse.Namespace, settings: Settings) -> PlanInputs:
+def _read_sides(args: argparse.Namespace, settings: Settings) -> PlanInputs:
     what, root = args.what, settings.tasks
     if len(what) > 2:
         raise SettingsError("give BASE..HEAD, BASE, or two directories")
@@ -126,7 +126,7 @@ def _sides(args: argparse.Namespace, settings: Settings) -> PlanInputs:
     return read_revisions(root, what[0] if what else "HEAD")
 
 
-def _past(plan: Plan, args: argparse.Namespace, settings: Settings) -> dict[str, RunHistory]:
+def _run_histories(plan: Plan, args: argparse.Namespace, settings: Settings) -> dict[str, RunHistory]:
     """By id: of changed tasks with --history, and where a server is known of those that go."""
     wanted = [
         change.before.id
@@ -137,25 +137,27 @@ def _past(plan: Plan, args: argparse.Namespace, settings: Settings) -> dict[str,
 
 
 def _errors(side: Side, name: str) -> Iterator[str]:
-    for line in render_concise(side.errors[:_MOST_ERRORS]):
+    for line in render_concise(side.errors[:_MAX_ERRORS]):
         yield f"{brief(name)}/{line}"
-    if len(side.errors) > _MOST_ERRORS:
-        yield f"... and {number(len(side.errors) - _MOST_ERRORS, 'error')} more in {name}"
+    if len(side.errors) > _MAX_ERRORS:
+        yield f"... and {pluralize(len(side.errors) - _MAX_ERRORS, 'error')} more in {name}"
 
 
-def _printed(
+def _output_lines(
     plan: Plan, found: list[Diagnostic], args: argparse.Namespace, sides: PlanInputs, failing: Failing
 ) -> Iterator[str]:
     if args.format == "markdown":
         errors = [*sides.after.errors, *(each for each in found if each.severity is Severity.ERROR)]
-        yield markdown.render_markdown(plan, sides.seen, _seen(errors, sides))
+        yield markdown.render_markdown(plan, sides.seen, _with_display_paths(errors, sides))
     elif args.format == "json":
         text = json.dumps(_document(plan, found, sides, failing), indent=2, ensure_ascii=False)
         yield "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) + "\n"
     elif args.format == "text":
         yield from (line + "\n" for line in report.render_lines(plan, sides.seen, paint=_paint, verbose=args.verbose))
     else:
-        shown = _seen([*sides.after.errors, *(each for each in found if args.verbose or each.code != "OPT809")], sides)
+        shown = _with_display_paths(
+            [*sides.after.errors, *(each for each in found if args.verbose or each.code != "OPT809")], sides
+        )
         yield from (line + "\n" for line in ([exchange.sarif(shown)] if args.format == "sarif" else exchange.github(shown)))
 
 
@@ -173,7 +175,7 @@ def _document(plan: Plan, found: list[Diagnostic], sides: PlanInputs, failing: F
         "after": sides.names[1],
         **document.plan_document(plan, sides.seen),
         "errors": errors,
-        "findings": [each.to_json() for each in _seen(found, sides)],
+        "findings": [each.to_json() for each in _with_display_paths(found, sides)],
         "failing": [{"taskId": task or None, "kind": effect.kind.value, "text": effect.text} for task, effect in failing],
     }
 
@@ -181,17 +183,17 @@ def _document(plan: Plan, found: list[Diagnostic], sides: PlanInputs, failing: F
 def _reasons(failing: Failing, refused: Sequence[Diagnostic], sides: PlanInputs) -> Iterator[str]:
     """Why the exit code is 1, when files have no errors."""
     if failing:
-        yield f"optio plan: {number(len(failing), 'effect')} that must be looked at (`failOn`):"
-        for task, effect in failing[:_MOST_REASONS]:
+        yield f"optio plan: {pluralize(len(failing), 'effect')} that must be looked at (`failOn`):"
+        for task, effect in failing[:_MAX_REASONS]:
             yield f"  {task or 'the policy'}: {effect.kind}: {brief(effect.text, 200)}"
-        if len(failing) > _MOST_REASONS:
-            yield f"  ... and {len(failing) - _MOST_REASONS} more"
+        if len(failing) > _MAX_REASONS:
+            yield f"  ... and {len(failing) - _MAX_REASONS} more"
     if sides.gate is not None and (failing or refused):
         yield "the branch that is merged into has gone on since the branches parted: its own policy holds, too"
-    yield from render_concise(_seen(refused, sides))
+    yield from render_concise(_with_display_paths(refused, sides))
 
 
-def _seen(found: Sequence[Diagnostic], sides: PlanInputs) -> list[Diagnostic]:
+def _with_display_paths(found: Sequence[Diagnostic], sides: PlanInputs) -> list[Diagnostic]:
     """With paths as people see them; what is told of a file that is gone stands in the older tree."""
     gone = sides.before.texts.keys() - sides.after.texts.keys()
     return [replace(each, path=sides.seen(each.path, gone=each.path in gone)) for each in found]

@@ -12,13 +12,13 @@ from optio.errors import SettingsError
 from optio.model.text import format_roughly
 
 # Whoever keeps the pools says so every half minute.
-_SILENT_S = 60
-_NAMED = 3
+_MAX_SILENCE_S = 60
+_MAX_NAMED = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of both forms: without a verb the pools are shown."""
-    _shared(parser)
+    _add_common_flags(parser)
     parser.add_argument("--since", default=None, metavar="TIME", help="count starts since: 24h, 7d, 2026-01-05T08:00:00Z (24h)")
     verbs = parser.add_subparsers(dest="verb", metavar="plan")
     plan = verbs.add_parser(
@@ -32,23 +32,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     plan.add_argument("--days", type=_days, default=7, help="so many days back, and as many ahead (default: 7)")
     plan.add_argument("--target", type=_share, default=0.95, help="the share of starts that are to be warm (default: 0.95)")
     plan.add_argument("-n", "--limit", type=_limit, default=50, help="at most so many tasks, up to 200 (default: 50)")
-    _shared(plan)
+    _add_common_flags(plan)
 
 
-def _shared(parser: argparse.ArgumentParser) -> None:
+def _add_common_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_const", const=True, help="for programs")
     client.add_arguments(parser)
 
 
 def _days(text: str) -> int:
-    return _whole(text, 90)
+    return _whole_number(text, 90)
 
 
 def _limit(text: str) -> int:
-    return _whole(text, 200)
+    return _whole_number(text, 200)
 
 
-def _whole(text: str, most: int) -> int:
+def _whole_number(text: str, most: int) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= most:
         raise argparse.ArgumentTypeError(f"`{text}` is no whole number from 1 to {most}")
     return int(text)
@@ -92,7 +92,9 @@ def _since(text: str | None) -> str | None:
 def text(found: dict[str, Any]) -> str:
     """The pools for people."""
     if not found["items"]:
-        return "\n".join(["no task wants pods to be kept ready (`warmPoolSize`)", *_silence(found), *_held_up(found)])
+        return "\n".join(
+            ["no task wants pods to be kept ready (`warmPoolSize`)", *_silence_lines(found), *_waiting_lines(found)]
+        )
     places = len({item["place"] for item in found["items"]}) > 1 and len(found["reports"]) > 1
     header = ["POOL", "TASKS", "SIZE", "READY", "STARTING", "WARM", "COLD", "WAIT P50", "P99", "PROBLEM"]
     rows = [
@@ -118,10 +120,10 @@ def text(found: dict[str, Any]) -> str:
         render_run.table(header, rows),
         f"starts since {found['since'][:16].replace('T', ' ')} UTC: warm ones found a pod ready",
     ]
-    return "\n".join([*lines, *_silence(found), *_held_up(found)])
+    return "\n".join([*lines, *_silence_lines(found), *_waiting_lines(found)])
 
 
-def _held_up(found: dict[str, Any]) -> Iterator[str]:
+def _waiting_lines(found: dict[str, Any]) -> Iterator[str]:
     """Runs that no worker takes, and cold starts that wait, and why."""
     for each in found.get("unserved", ()):
         tasks = _names(each["tasks"]) or "tasks that are gone"
@@ -134,10 +136,10 @@ def _held_up(found: dict[str, Any]) -> Iterator[str]:
         yield f"run {each['runId']} of task {each['taskId']} has not begun: {message} [{each['reason']}]"
 
 
-def _silence(found: dict[str, Any]) -> Iterator[str]:
+def _silence_lines(found: dict[str, Any]) -> Iterator[str]:
     """What must be said of those who keep the pools, or do not."""
     for report in found["reports"]:
-        if report["ageSeconds"] > _SILENT_S:
+        if report["ageSeconds"] > _MAX_SILENCE_S:
             place = f" of {report['place']}" if len(found["reports"]) > 1 else ""
             age = format_roughly(timedelta(seconds=report["ageSeconds"]))
             yield (
@@ -156,8 +158,8 @@ def _silence(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _names(tasks: list[str]) -> str:
-    more = f" and {len(tasks) - _NAMED} more" if len(tasks) > _NAMED else ""
-    return ", ".join(tasks[:_NAMED]) + more
+    more = f" and {len(tasks) - _MAX_NAMED} more" if len(tasks) > _MAX_NAMED else ""
+    return ", ".join(tasks[:_MAX_NAMED]) + more
 
 
 def seconds(milliseconds: int | None) -> str:

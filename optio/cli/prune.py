@@ -9,7 +9,7 @@ from optio.processes.retention import retention_of
 from optio.store.values import RetentionPolicy
 from optio.wiring import open_store
 
-_WORDS = {
+_KIND_TEXTS = {
     "runs": "ended runs",
     "log_lines": "log lines",
     "deliveries": "deliveries",
@@ -45,9 +45,9 @@ def run(args: argparse.Namespace) -> int:
     finally:
         store.close()
     if args.json:
-        print(render_run.as_json({"dryRun": args.dry_run, "counts": {_key(kind): counts[kind] for kind in _WORDS}}))
+        print(render_run.as_json({"dryRun": args.dry_run, "counts": {_key(kind): counts[kind] for kind in _KIND_TEXTS}}))
         return OK
-    said = [f"{counts[kind]:>9,} {words}" for kind, words in _WORDS.items() if counts[kind]]
+    said = [f"{counts[kind]:>9,} {words}" for kind, words in _KIND_TEXTS.items() if counts[kind]]
     print("\n".join([f"{'would go' if args.dry_run else 'gone'}:", *said]) if said else "nothing is older than it is kept")
     if keep == RetentionPolicy():
         print("runs, logs and deliveries are kept for ever: OPTIO_KEEP_RUNS, such as 90d, says for how long")

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(render_run.as_json(found))
     elif args.verb == "why":
-        print(_why(found))
+        print(_reason_text(found))
     else:
         print(_details(found))
     return OK
@@ -110,30 +110,30 @@ def _logs(server: client.Client, path: str, args: argparse.Namespace) -> int:
         after = page["next"]
 
 
-def _why(run: dict[str, Any]) -> str:
+def _reason_text(run: dict[str, Any]) -> str:
     if run["waiting"]:
-        return "\n".join(_waits(run["waiting"], run["queuedAt"]))
+        return "\n".join(_waiting_lines(run["waiting"], run["queuedAt"]))
     last = run["events"][-1]
     if run["state"] == "running" and run["message"]:
         what = f"running since {last['at']}, not begun yet: {render_run.safe(run['message'])} [{run['reason']}]"
     else:
         text = f": {render_run.safe(last['message'])}" if last["message"] else ""
         what = f"{run['state']} since {last['at']}: {last['reason']}{text}"
-    return "\n".join([what, *(text for a in run["attempts"][-1:] for text in _pod(a))])
+    return "\n".join([what, *(text for a in run["attempts"][-1:] for text in _pod_lines(a))])
 
 
-def _started(attempt: dict[str, Any]) -> str:
+def _started_at(attempt: dict[str, Any]) -> str:
     """When the agent of an attempt started; until then, and where it never did, when the attempt was claimed."""
     return attempt["startedAt"] or f"claimed {attempt['claimedAt']}, agent not started"
 
 
-def _pod(attempt: dict[str, Any]) -> Iterator[str]:
+def _pod_lines(attempt: dict[str, Any]) -> Iterator[str]:
     """Where the agent of an attempt is; nothing for a process, and for a server that does not say."""
     if attempt.get("pod"):
         yield f"pod  {attempt['namespace']}/{attempt['pod']} on {attempt['node'] or 'no node yet'}"
 
 
-def _waits(waiting: dict[str, Any], since: str) -> Iterator[str]:
+def _waiting_lines(waiting: dict[str, Any], since: str) -> Iterator[str]:
     yield f"queued since {since}: {render_run.safe(waiting['message'])} [{waiting['reason']}]"
     if waiting["position"] is not None:
         ahead = f", {waiting['ahead']} ahead of it" if waiting["ahead"] else ""
@@ -158,8 +158,8 @@ def _details(run: dict[str, Any]) -> str:
         cost = "" if a["costUsd"] is None else f"  ${a['costUsd']}"
         began = f"  ({a['began']} pod)" if a.get("began") in ("cold", "warm") else ""
         ended = f"{a['reason'] or 'running'}  {render_run.safe(a['message'] or '')}{cost}".rstrip()
-        lines.append(f"  {a['number']}  {_started(a)}{began}  {ended}")
-        lines += [f"     {text}" for text in _pod(a)]
+        lines.append(f"  {a['number']}  {_started_at(a)}{began}  {ended}")
+        lines += [f"     {text}" for text in _pod_lines(a)]
     if run["output"]:
         lines += ["output", *[f"  {render_run.safe(text)}" for text in run["output"].splitlines()]]
     return "\n".join(lines)

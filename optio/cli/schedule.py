@@ -21,13 +21,15 @@ from optio.model.trigger import ScheduleTrigger
 from optio.scheduling import cron
 from optio.scheduling.calendar import fires
 
-_FEW, _MOST = 5, 1000
+_DEFAULT_COUNT, _MAX_COUNT = 5, 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags."""
     parser.add_argument("task", nargs="?", metavar="TASK", help="the task's id (default: all that have a schedule)")
-    parser.add_argument("-n", dest="count", type=_count, metavar="COUNT", help=f"fires of each task (default: {_FEW})")
+    parser.add_argument(
+        "-n", dest="count", type=_count, metavar="COUNT", help=f"fires of each task (default: {_DEFAULT_COUNT})"
+    )
     parser.add_argument(
         "--past", action="store_true", help="the last ones instead, with the run that each started, or why none"
     )
@@ -40,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0, or 1 when a file has errors or the task has no schedule; raises SettingsError for a task that does not exist."""
     tree_calendar.check_flags(args)
-    args.count = args.count or _FEW
+    args.count = args.count or _DEFAULT_COUNT
     if args.past:
         from optio.cli.shared.schedule_history import print_history
 
@@ -112,7 +114,7 @@ def text(task: CompiledTask, trigger: ScheduleTrigger, now: datetime, count: int
     if not (trigger.enabled and task.spec.enabled):
         return f"{head}\n  off: {'the task' if trigger.enabled else 'its trigger'} has `enabled: false`"
     rows = [
-        f"  {fire.at:%a %Y-%m-%d %H:%M %Z}   here {fire.at.astimezone():%a %H:%M %Z}   in {_span(fire.at - now)}"
+        f"  {fire.at:%a %Y-%m-%d %H:%M %Z}   here {fire.at.astimezone():%a %H:%M %Z}   in {_span_text(fire.at - now)}"
         + (f"   {fire.note}" if fire.note else "")
         for fire in islice(fires(config.cron_expression, config.timezone, now), count)
     ]
@@ -120,8 +122,8 @@ def text(task: CompiledTask, trigger: ScheduleTrigger, now: datetime, count: int
 
 
 def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= _MOST:
-        raise argparse.ArgumentTypeError(f"`{text}` is no number from 1 to {_MOST:,}")
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= _MAX_COUNT:
+        raise argparse.ArgumentTypeError(f"`{text}` is no number from 1 to {_MAX_COUNT:,}")
     return int(text)
 
 
@@ -129,7 +131,7 @@ def _utc(at: datetime) -> str:
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _span(span: timedelta) -> str:
+def _span_text(span: timedelta) -> str:
     """`3 d 4 h`, `5 h 10 min`, `2 min`."""
     minutes = max(0, int(span.total_seconds() // 60))
     days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     Signals()
     try:
         with open_metrics_port(settings) as probe:
-            services, live = _opened(settings, sock, probe)
+            services, live = _open_when_ready(settings, sock, probe)
             try:
                 attach_health(services, probe)
                 run_loop(_serve(services, live, sock))
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     return OK
 
 
-def _opened(settings: Settings, sock: socket.socket, probe: MetricsServer | None) -> tuple[Services, ServedRegistry]:
+def _open_when_ready(settings: Settings, sock: socket.socket, probe: MetricsServer | None) -> tuple[Services, ServedRegistry]:
     """The services and what was served last, as soon as the database has them; until then health probes are answered here."""
     answering: list[StartingApi] = []
 
@@ -76,7 +76,7 @@ def _open(settings: Settings) -> tuple[Services, ServedRegistry]:
 
 
 async def _serve(services: Services, live: ServedRegistry, sock: socket.socket) -> None:
-    secrets = _UnusableSecrets(services)
+    secrets = _SecretsLog(services)
 
     def log_change(snapshot: Snapshot) -> None:
         log_news(snapshot)
@@ -111,7 +111,7 @@ async def _serve(services: Services, live: ServedRegistry, sock: socket.socket) 
         await watching
 
 
-class _UnusableSecrets:
+class _SecretsLog:
     """Logs the webhook secrets that verify nothing, each when it is first found."""
 
     def __init__(self, services: Services) -> None:

@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
     counted = args.coverage or args.min_coverage is not None
     if args.format == "junit" and args.coverage:
         raise SettingsError("JUnit's XML has no place for coverage: leave out --coverage, or --format junit")
-    wanted = _wanted(args.what, flags.read_settings(args).tasks)
-    done = [TreeResults(root, each.names, *_tested(root, each, args)) for root, each in wanted.items()]
+    wanted = _selections(args.what, flags.read_settings(args).tasks)
+    done = [TreeResults(root, each.names, *_run_tree(root, each, args)) for root, each in wanted.items()]
     errors = [error for each in done for error in each.errors()]
     if errors:
         print_error("\n".join(render_concise(errors)))
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 @dataclass
-class _Wanted:
+class _Selection:
     """What of a tree was named; nothing named is all of it."""
 
     paths: list[str] = field(default_factory=list)
@@ -78,27 +78,27 @@ class _Wanted:
         return task_id in self.ids or self.names(path)
 
 
-def _wanted(words: list[str], default: Path) -> dict[Path, _Wanted]:
+def _selections(words: list[str], default: Path) -> dict[Path, _Selection]:
     """Trees, each with what of it was named. A file belongs to the task directory when it stands inside it."""
-    found: dict[Path, _Wanted] = {}
+    found: dict[Path, _Selection] = {}
     for word in words or [str(default)]:
         path = Path(word)
         if path.is_dir():
-            found.setdefault(path, _Wanted()).everything = True
+            found.setdefault(path, _Selection()).everything = True
         elif path.exists():
             inside = default.is_dir() and path.absolute().is_relative_to(default.absolute())
             root = default if inside else path.parent
-            tree = found.setdefault(root, _Wanted(only=not inside))
+            tree = found.setdefault(root, _Selection(only=not inside))
             tree.paths.append(path.absolute().relative_to(root.absolute()).as_posix())
         elif "/" in word or word.endswith(SUFFIXES) or not default.is_dir():
             hint = "" if words else ": `optio init` makes one, --tasks names another"
             raise SettingsError(f"`{word}` does not exist" if words else f"there is no task directory `{word}`{hint}")
         else:
-            found.setdefault(default, _Wanted()).ids.append(word)
+            found.setdefault(default, _Selection()).ids.append(word)
     return found
 
 
-def _tested(root: Path, wanted: _Wanted, args: argparse.Namespace) -> tuple[TreeReport, list[SnapshotUpdate]]:
+def _run_tree(root: Path, wanted: _Selection, args: argparse.Namespace) -> tuple[TreeReport, list[SnapshotUpdate]]:
     only = wanted.paths if wanted.only and not wanted.everything else None
 
     def chosen(task_id: str, path: str, example: Example) -> bool:
@@ -108,21 +108,21 @@ def _tested(root: Path, wanted: _Wanted, args: argparse.Namespace) -> tuple[Tree
     known = {each.task.id for each in report.tested}
     for task_id in wanted.ids:
         if task_id not in known:
-            raise _unknown(task_id, known, report)
-    report = _only(report, wanted)
+            raise _unknown_task(task_id, known, report)
+    report = _select_tests(report, wanted)
     updates = {result.update.path: result.update for result in report.results if result.update is not None}
     if not args.update or not updates:
         return report, []
     for each in updates.values():
         write_file.write_file(root, each.path, each.prompt.encode())
-    return _only(run_tests(DirectoryTree(root, only=only), chosen), wanted), list(updates.values())
+    return _select_tests(run_tests(DirectoryTree(root, only=only), chosen), wanted), list(updates.values())
 
 
-def _only(report: TreeReport, wanted: _Wanted) -> TreeReport:
+def _select_tests(report: TreeReport, wanted: _Selection) -> TreeReport:
     return replace(report, tested=tuple(each for each in report.tested if wanted.holds(each.task.id, each.task.path)))
 
 
-def _unknown(task_id: str, known: set[str], report: TreeReport) -> SettingsError:
+def _unknown_task(task_id: str, known: set[str], report: TreeReport) -> SettingsError:
     meant = suggest(task_id, known)
     if meant:
         return SettingsError(f"no task `{task_id}`: did you mean `{meant}`?")

@@ -16,7 +16,7 @@ from optio.store.values import Token
 from optio.wiring import open_store
 
 _KEYS = ("id", "role", "label", "state", "createdAt", "expiresAt", "lastUsedAt")
-_STRONG = re.compile(r"[A-Za-z0-9._-]{32,200}", re.ASCII)
+_STRONG_TOKEN = re.compile(r"[A-Za-z0-9._-]{32,200}", re.ASCII)
 _TITLES = ["ID", "ROLE", "LABEL", "STATE", "CREATED", "EXPIRES", "LAST USED"]
 
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
             except ValueError as err:
                 raise SettingsError(f"--expires: {err}") from err
             if args.from_file is not None:
-                print(_known(store, args.from_file, args.role, args.label, expires, as_json=args.json))
+                print(_create_known(store, args.from_file, args.role, args.label, expires, as_json=args.json))
                 return OK
             secret = "optio_" + secrets.token_urlsafe(32)
             token = store.add_token("tok_" + secrets.token_hex(6), token_hash(secret), args.role, args.label, expires)
@@ -71,14 +71,14 @@ def run(args: argparse.Namespace) -> int:
     return OK
 
 
-def _known(store: TokenStore, file: Path, role: str, label: str, expires: datetime | None, *, as_json: bool) -> str:
+def _create_known(store: TokenStore, file: Path, role: str, label: str, expires: datetime | None, *, as_json: bool) -> str:
     """Many may do this at once, and at each start: the token is made once. It is not printed: whoever asks has it."""
     try:
         secret = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as err:
         reason = err.strerror if isinstance(err, OSError) else "it is no text"
         raise SettingsError(f"--from-file: {file} cannot be read: {reason}") from err
-    if not _STRONG.fullmatch(secret):
+    if not _STRONG_TOKEN.fullmatch(secret):
         raise SettingsError(
             f"--from-file: what stands in {file} is no token: 32 to 200 letters, digits, `-`, `_` or `.`, made by chance"
         )

@@ -32,7 +32,7 @@ def diagnostic_actions(page: OpenPage, found: Sequence[Diagnostic], options: Lsp
     """For some findings of a page."""
     for each in found:
         if each.fix is not None:
-            what = _what(each)
+            what = _fix_title(each)
             title = what if each.fix.safe else f"{what} (a guess)"
             yield FileAction(title, each.path, each.fix.edits, each, preferred=each.fix.safe)
     for each in found:
@@ -42,7 +42,7 @@ def diagnostic_actions(page: OpenPage, found: Sequence[Diagnostic], options: Lsp
                 yield FileAction(f"Ignore {each.code} {each.rule} here", edit[0], (edit[1],), each)
 
 
-def _what(found: Diagnostic) -> str:
+def _fix_title(found: Diagnostic) -> str:
     """The cure in a line."""
     hint = found.hint or found.message
     if hint.startswith("did you mean ") and found.fix is not None:
@@ -65,7 +65,7 @@ def fix_all(page: OpenPage) -> FileAction | None:
 def line_edits(before: str, after: str) -> Iterator[Edit]:
     """What makes one text of the other, line by line."""
     lines = DocumentLines(before)
-    old, new = _with_ends(before), _with_ends(after)
+    old, new = _lines_with_ends(before), _lines_with_ends(after)
     starts = list(accumulate(map(len, old), initial=0))
     if max(len(old), len(new)) > _MAX_COMPARED_LINES:
         yield Edit(Span(lines.position(0), lines.position(len(before))), after)
@@ -75,7 +75,7 @@ def line_edits(before: str, after: str) -> Iterator[Edit]:
             yield Edit(Span(lines.position(starts[i]), lines.position(starts[j])), "".join(new[k:m]))
 
 
-def _with_ends(text: str) -> list[str]:
+def _lines_with_ends(text: str) -> list[str]:
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
@@ -92,8 +92,8 @@ def ignore_comment_edit(page: OpenPage, found: Diagnostic, options: LspOptions) 
         path, route = user.path, ("promptFile",)
         text = DocumentLines((page.tree.read(path) or b"").decode("utf-8", "replace")).text
     lines = text.split("\n")
-    for line in _lines_for(page, found, route, text):
-        edit = _comment(lines, line, found.code)
+    for line in _comment_lines(page, found, route, text):
+        edit = _comment_edit(lines, line, found.code)
         data = apply_edits(text.encode("utf-8", "surrogatepass"), [edit])
         before, after = page.tree.alone(path, options)[1], page.tree.alone(path, options, data)[1]
         # What several files have brought about is not seen in one of them.
@@ -103,7 +103,7 @@ def ignore_comment_edit(page: OpenPage, found: Diagnostic, options: LspOptions) 
     return None
 
 
-def _lines_for(page: OpenPage, found: Diagnostic, route: tuple[str | int, ...], text: str) -> Iterator[int]:
+def _comment_lines(page: OpenPage, found: Diagnostic, route: tuple[str | int, ...], text: str) -> Iterator[int]:
     """Lines above which the comment may stand: that of the finding, those of the keys around it."""
     if page.is_yaml:
         yield found.span.start.line
@@ -119,7 +119,7 @@ def _lines_for(page: OpenPage, found: Diagnostic, route: tuple[str | int, ...], 
         route = route[:-1]
 
 
-def _comment(lines: list[str], line: int, code: str) -> Edit:
+def _comment_edit(lines: list[str], line: int, code: str) -> Edit:
     """A line of its own, or the code within a comment that is there."""
     above = lines[line - 2] if line > 1 else ""
     begin = above.find("# optio: ignore[")

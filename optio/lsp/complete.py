@@ -59,7 +59,7 @@ class CompletionItem(NamedTuple):
 
 def complete(page: OpenPage, offset: int, *, snippets: bool) -> list[CompletionItem]:
     """Everything that could be written at an offset, the likeliest first."""
-    word = params.begun(page.text, offset)
+    word = params.open_placeholder(page.text, offset)
     if not page.is_yaml:
         return list(_placeholders(page, offset, word)) if word is not None else []
     context = outline.context(page.text, offset)
@@ -71,7 +71,7 @@ def complete(page: OpenPage, offset: int, *, snippets: bool) -> list[CompletionI
         found = list(_values(page, context, offset))
     else:
         return []
-    found = [each if snippets or not each.snippet else _plainly(each) for each in found]
+    found = [each if snippets or not each.snippet else _without_placeholders(each) for each in found]
     return [each for each in found if each.text][:_MAX_ITEMS]
 
 
@@ -82,10 +82,10 @@ def _placeholders(page: OpenPage, offset: int, word: str) -> Iterator[Completion
         for name, schema in params.declared_params(task).items() if task is not None else ():
             detail = str(schema.get("type", "")) if isinstance(schema, dict) else ""
             text = name if closed else name + "}}"
-            yield CompletionItem(name, text, CompletionKind.PARAMETER, offset - len(word), offset, detail, _told(schema))
+            yield CompletionItem(name, text, CompletionKind.PARAMETER, offset - len(word), offset, detail, _schema_text(schema))
 
 
-def _told(schema: Any) -> str:
+def _schema_text(schema: Any) -> str:
     return str(schema.get("description", "")) if isinstance(schema, dict) else ""
 
 
@@ -101,9 +101,16 @@ def _keys(page: OpenPage, context: CursorContext, offset: int) -> Iterator[Compl
                 needed = name in params.required_params(task)
                 text = f"{name}: \\$.$0" if webhook else f"{name}: $0"
                 yield CompletionItem(
-                    name, text, CompletionKind.PARAMETER, context.start, offset, "required" if needed else "", _told(schema),
-                    0 if needed else 1, snippet=True,
-                )  # fmt: skip
+                    name,
+                    text,
+                    CompletionKind.PARAMETER,
+                    context.start,
+                    offset,
+                    "required" if needed else "",
+                    _schema_text(schema),
+                    rank=0 if needed else 1,
+                    snippet=True,
+                )
         return
     kind = keys.schema_kind(page.path)
     offered: set[str] = set()
@@ -250,7 +257,7 @@ def _files(page: OpenPage, context: CursorContext, offset: int, endings: tuple[s
 
 
 def _payload(page: OpenPage, context: CursorContext, offset: int) -> Iterator[CompletionItem]:
-    for path, sample_path in _sent(page, context.route):
+    for path, sample_path in _payload_paths(page, context.route):
         odd = " #" in path or ": " in path or (context.flow and any(sign in path for sign in "[]{},"))
         quoted = odd and not context.quote
         yield CompletionItem(path, f"'{path}'" if quoted else path, CompletionKind.VALUE, context.start, offset, sample_path)
@@ -260,11 +267,11 @@ def _filter(page: OpenPage, context: CursorContext, offset: int) -> Iterator[Com
     begun = _IN_FILTER.search(page.text, context.start, offset)
     if begun is None:
         return
-    for path, sample_path in _sent(page, context.route):
+    for path, sample_path in _payload_paths(page, context.route):
         yield CompletionItem(f"@{path[1:]}", f"@{path[1:]}", CompletionKind.VALUE, begun.start(), offset, sample_path)
 
 
-def _sent(page: OpenPage, route: Route) -> Iterator[tuple[str, str]]:
+def _payload_paths(page: OpenPage, route: Route) -> Iterator[tuple[str, str]]:
     """The paths of what the samples hold, each with its sample; without any, of what GitHub sends."""
     task = page.task
     if task is None or page.written((*route[:2], "type")) != "webhook":
@@ -279,7 +286,7 @@ def _sent(page: OpenPage, route: Route) -> Iterator[tuple[str, str]]:
     yield from sorted(seen.items())
 
 
-def _plainly(item: CompletionItem) -> CompletionItem:
+def _without_placeholders(item: CompletionItem) -> CompletionItem:
     """For editors that know no snippets: what is sure of it."""
     if item.sort is CompletionKind.SNIPPET:
         return item._replace(text="")

@@ -37,29 +37,29 @@ class Hover(NamedTuple):
 def hover(page: OpenPage, offset: int, now: datetime) -> Hover | None:
     """Of a task file, or of a prompt's own file."""
     if not page.is_yaml:
-        return _of_prompt(page, offset)
+        return _prompt_hover(page, offset)
     use = params.use_at(params.uses(page.text, page.entries), offset)
     task = page.task
     if use is not None and task is not None:
         text = _parameter(task, use.name)
         if text:
-            return Hover(_joined([text, *_rules(page, offset)]), use.start, use.end)
+            return Hover(_join_parts([text, *_rules(page, offset)]), use.start, use.end)
     entry = outline.entry_at(page.entries, offset)
     if entry is None or not isinstance(entry.route[-1], str | int):
         return None
     on_key = entry.start <= offset <= entry.end
-    parts = list(_of_entry(page, entry, on_key=on_key, now=now))
+    parts = list(_entry_parts(page, entry, on_key=on_key, now=now))
     parts += _rules(page, offset)
     if not parts:
         return None
-    return Hover(_joined(parts), entry.start if on_key else entry.value, entry.end if on_key else entry.stop)
+    return Hover(_join_parts(parts), entry.start if on_key else entry.value, entry.end if on_key else entry.stop)
 
 
-def _joined(parts: list[str]) -> str:
+def _join_parts(parts: list[str]) -> str:
     return "\n\n".join(parts)
 
 
-def _of_entry(page: OpenPage, entry: OutlineEntry, *, on_key: bool, now: datetime) -> Iterator[str]:
+def _entry_parts(page: OpenPage, entry: OutlineEntry, *, on_key: bool, now: datetime) -> Iterator[str]:
     route, task = entry.route, page.task
     schemas = keys.schemas_at(keys.schema_kind(page.path), route, page.written)
     if on_key and isinstance(route[-1], str) and schemas:
@@ -74,11 +74,11 @@ def _of_entry(page: OpenPage, entry: OutlineEntry, *, on_key: bool, now: datetim
     if route[-1] == "cronExpression":
         yield _schedule(task, page.scalar(entry), _zone(task), now)
     elif route == ("budgetUsd",):
-        yield _worst(task)
+        yield _worst_case_text(task)
     elif on_key and route[0] in _PROMPT and len(route) == 1:
         yield _rendered(page, task)
     elif len(route) == 5 and route[3] == "paramMapping" and not on_key:
-        yield from _found(task, page.scalar(entry))
+        yield from _sample_values(task, page.scalar(entry))
 
 
 def _zone(task: ResolvedTask) -> str:
@@ -96,7 +96,7 @@ def _schedule(task: ResolvedTask, expression: str, zone: str, now: datetime) -> 
     return "\n".join([head, "", *lines])
 
 
-def _worst(task: ResolvedTask) -> str:
+def _worst_case_text(task: ResolvedTask) -> str:
     """What a run may cost, and what its triggers may come to in a month."""
     spec = task.spec
     run, call = money.max_run_usd(spec), money.max_call_usd(spec)
@@ -168,7 +168,7 @@ def _parameter(task: ResolvedTask, name: str) -> str:
     return "\n".join(lines).rstrip()
 
 
-def _found(task: ResolvedTask, source: str) -> Iterator[str]:
+def _sample_values(task: ResolvedTask, source: str) -> Iterator[str]:
     """What a path finds in the payloads of the task's own tests."""
     if not source.startswith("$"):
         return
@@ -194,13 +194,13 @@ def _rules(page: OpenPage, offset: int) -> list[str]:
     return [f"`{code}` {RULES[code].title}. {RULES[code].why}" for code in dict.fromkeys(each.code for each in here)]
 
 
-def _of_prompt(page: OpenPage, offset: int) -> Hover | None:
+def _prompt_hover(page: OpenPage, offset: int) -> Hover | None:
     use = params.use_at(params.placeholders(page.text, 0, len(page.text)), offset)
     if use is None:
         return None
     found = [(task.path, text) for task in page.users() if (text := _parameter(task, use.name))]
     parts = [text if len(found) == 1 else f"{inline_code(path)}\n\n{text}" for path, text in found]
-    return Hover(_joined(parts), use.start, use.end) if parts else None
+    return Hover(_join_parts(parts), use.start, use.end) if parts else None
 
 
 def _json(value: Any) -> str:

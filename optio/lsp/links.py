@@ -40,9 +40,9 @@ def references(page: OpenPage, offset: int) -> list[LinkTarget]:
         found += [LinkTarget(page.path, span_at(page.text, o.start, o.end)) for o in _uses(page) if o.name == use.name]
         task = page.task
         if task is not None and task.prompt_path is not None:
-            found += _in_text(task.prompt_path, task.prompt, use.name)
+            found += _declarations_in(task.prompt_path, task.prompt, use.name)
     else:
-        found += _in_text(page.path, page.text, use.name)
+        found += _declarations_in(page.path, page.text, use.name)
     return list(dict.fromkeys(found))
 
 
@@ -68,7 +68,7 @@ def _declarations(page: OpenPage, name: str) -> Iterator[LinkTarget]:
             yield LinkTarget(*found)
 
 
-def _in_text(path: str, text: str, name: str) -> list[LinkTarget]:
+def _declarations_in(path: str, text: str, name: str) -> list[LinkTarget]:
     return [LinkTarget(path, span_at(text, at.start(1), at.end(1))) for at in PLACEHOLDER.finditer(text) if at[1] == name]
 
 

@@ -182,7 +182,7 @@ class _OutlineReader:
         key = _KEY.match(text, at)
         if key is None:
             return self._value_only(at, end, column)
-        name = _name(key[1])
+        name = _key_name(key[1])
         if self._frames and not self._frames[-1].is_list and self._frames[-1].column == column:
             self._frames[-1].step, self._frames[-1].filled = name, False
         else:
@@ -230,7 +230,7 @@ class _OutlineReader:
             kind, done = ValueStyle.FLOW, -1
         elif sign in "\"'":
             done = self.quoted_end(begin, column)
-            if done == len(text) and not _closed(text, begin, done):
+            if done == len(text) and not _is_closed(text, begin, done):
                 self.last = CursorContext(CursorPlace.VALUE, route, text[begin + 1 :], begin + 1, quote=sign)
         else:
             found = _PLAIN_END.search(text, begin, end + 1)
@@ -415,7 +415,7 @@ class _FlowReader:
 
     def _quoted(self, quote: str) -> int | None:
         begin, end = self._at, self._outline.quoted_end(self._at, self._column)
-        if end == len(self._text) and not _closed(self._text, begin, end):
+        if end == len(self._text) and not _is_closed(self._text, begin, end):
             top = self._stack[-1]
             self._cut_off(CursorContext(top.where, self._route(), self._text[begin + 1 :], begin + 1, flow=True, quote=quote))
             return end
@@ -426,12 +426,12 @@ class _FlowReader:
         top, found = self._stack[-1], self._outline.found
         if self._token is not None and not top.is_list and top.step is None:
             begin, end = self._token
-            top.step, top.key = _name(self._text[begin:end]), len(found)
+            top.step, top.key = _key_name(self._text[begin:end]), len(found)
             found.append(OutlineEntry(self._route(), begin, end, self._at + 1, self._at + 1, ValueStyle.NONE))
         self._token = None
 
 
-def _closed(text: str, begin: int, end: int) -> bool:
+def _is_closed(text: str, begin: int, end: int) -> bool:
     return (
         end - begin > 1
         and text[end - 1] == text[begin]
@@ -439,7 +439,7 @@ def _closed(text: str, begin: int, end: int) -> bool:
     )
 
 
-def _name(key: str) -> str:
+def _key_name(key: str) -> str:
     if key[:1] in "\"'" and key[-1:] == key[:1] and len(key) > 1:
         return key[1:-1]
     return key.strip()

@@ -64,7 +64,7 @@ def use_at(found: Iterator[ParamUse], offset: int) -> ParamUse | None:
     return next((use for use in found if use.start - 2 * (not use.declares) <= offset <= use.end + 1), None)
 
 
-def begun(text: str, offset: int) -> str | None:
+def open_placeholder(text: str, offset: int) -> str | None:
     """What is written of a placeholder that is not closed at this place."""
     found = _OPEN_PLACEHOLDER.search(text[max(0, offset - 200) : offset])
     return None if found is None else found[1]

@@ -97,12 +97,12 @@ def create() -> EditorConnection:
     """A server that is not running yet."""
     server = EditorConnection()
     workspace = Workspace(server)
-    _follow(server, workspace)
-    _answer(server, workspace)
+    _register_notifications(server, workspace)
+    _register_requests(server, workspace)
     return server
 
 
-def _follow(server: EditorConnection, workspace: Workspace) -> None:
+def _register_notifications(server: EditorConnection, workspace: Workspace) -> None:
     """What the editor tells of itself and of its documents."""
     feature = server.feature
 
@@ -110,7 +110,7 @@ def _follow(server: EditorConnection, workspace: Workspace) -> None:
     def initialize(params: lsp.InitializeParams) -> None:
         workspace.configure(params.initialization_options)
         if params.process_id is not None:
-            asyncio.ensure_future(_end_with(params.process_id))  # noqa: RUF006 - it lives as long as the loop
+            asyncio.ensure_future(_exit_with_parent(params.process_id))  # noqa: RUF006 - it lives as long as the loop
 
     @feature(lsp.INITIALIZED)
     async def initialized(params: lsp.InitializedParams) -> None:
@@ -154,7 +154,7 @@ def _follow(server: EditorConnection, workspace: Workspace) -> None:
         workspace.open_folders()
 
 
-def _answer(server: EditorConnection, workspace: Workspace) -> None:
+def _register_requests(server: EditorConnection, workspace: Workspace) -> None:
     """What the editor asks. The library wants functions that it can write on, which methods are not."""
     feature = server.feature
 
@@ -190,7 +190,7 @@ def _answer(server: EditorConnection, workspace: Workspace) -> None:
         return answers().actions(params)
 
 
-async def _end_with(process: int) -> None:
+async def _exit_with_parent(process: int) -> None:
     """An editor that was killed says no goodbye, and what it leaves open may keep our input open, too."""
     while True:
         await asyncio.sleep(_PARENT_POLL_S)

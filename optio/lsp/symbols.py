@@ -32,7 +32,7 @@ def symbols(page: OpenPage) -> list[Symbol]:
         (top if above is None else above.below).append(made)
         by_route[entry.route] = made
     for each in top:
-        _widen(each)
+        _extend_to_children(each)
     return top
 
 
@@ -45,8 +45,8 @@ def _symbol(page: OpenPage, entry: OutlineEntry) -> Symbol:
     return Symbol(name, "", entry.start, end, entry.end, is_item=True)
 
 
-def _widen(symbol: Symbol) -> None:
+def _extend_to_children(symbol: Symbol) -> None:
     """What stands around others ends where the last of them ends."""
     for each in symbol.below:
-        _widen(each)
+        _extend_to_children(each)
         symbol.end = max(symbol.end, each.end)

@@ -51,7 +51,7 @@ def root_of(path: Path, text: str, folders: Sequence[Path], tasks: str) -> Path 
 class _OverlaidDirectory:
     """A directory with what is typed over it. A file that is typed is there also when the disk has lost it."""
 
-    def __init__(self, below: DirectoryTree, names: Sequence[str], typed: Mapping[str, "_Typed"]) -> None:
+    def __init__(self, below: DirectoryTree, names: Sequence[str], typed: Mapping[str, "_UnsavedFile"]) -> None:
         self._below, self._names, self._typed = below, names, typed
 
     def task_files(self) -> Iterator[str]:
@@ -63,7 +63,7 @@ class _OverlaidDirectory:
 
 
 @dataclass(frozen=True, slots=True)
-class _Typed:
+class _UnsavedFile:
     data: bytes
     sign: Stamp
 
@@ -91,7 +91,7 @@ class TaskTree:
         self._pedantic = False
         self._changed: deque[str] = deque()
         # Replaced as a whole, never changed: the other thread may be reading them.
-        self._typed: Mapping[str, _Typed] = {}
+        self._typed: Mapping[str, _UnsavedFile] = {}
         self._seen = _EMPTY_STATE
         self._tasks: Mapping[str, CompiledTask] = {}
         self._count = 0
@@ -101,7 +101,7 @@ class TaskTree:
     def type(self, path: str, data: bytes) -> None:
         """The file holds this, whatever the disk says."""
         self._count += 1
-        self._typed = {**self._typed, path: _Typed(data, (-self._count,))}
+        self._typed = {**self._typed, path: _UnsavedFile(data, (-self._count,))}
         self._changed.append(path)
 
     def forget(self, path: str) -> None:
@@ -155,8 +155,8 @@ class TaskTree:
 
     def alone(self, path: str, options: LspOptions, data: bytes | None = None) -> tuple[CompiledFile, list[Diagnostic]]:
         """What one file says by itself, at once; `data` is what it could hold instead."""
-        typed = self._typed if data is None else {**self._typed, path: _Typed(data, ())}
-        return _alone(path, self._view(typed), options)
+        typed = self._typed if data is None else {**self._typed, path: _UnsavedFile(data, ())}
+        return _check_alone(path, self._view(typed), options)
 
     def file(self, path: str) -> CompiledFile:
         """What can be understood of one file now."""
@@ -186,13 +186,13 @@ class TaskTree:
         """All files that it was seen to have."""
         return sorted({*self._seen.paths, *self._typed})
 
-    def _view(self, typed: Mapping[str, _Typed]) -> _OverlaidDirectory:
+    def _view(self, typed: Mapping[str, _UnsavedFile]) -> _OverlaidDirectory:
         seen = self._seen
         new = {path for path in typed if path.endswith(SUFFIXES) and path not in seen.paths and not _is_hidden(path)}
         return _OverlaidDirectory(DirectoryTree(self.root), sorted({*seen.names, *new}) if new else seen.names, typed)
 
 
-def _alone(path: str, view: SourceTree, options: LspOptions) -> tuple[CompiledFile, list[Diagnostic]]:
+def _check_alone(path: str, view: SourceTree, options: LspOptions) -> tuple[CompiledFile, list[Diagnostic]]:
     policy = TreePolicy(view)
     file = compile_file(path, view, Bases(view), policy, pedantic=options.pedantic)
     return file, list(assemble([file], levels=policy.levels, pedantic=options.pedantic).diagnostics)

@@ -188,7 +188,7 @@ class Workspace:
         async with self._editor.reading(tree.root) if first and not tree.loose else nullcontext():
             found = await self._worker.do(lambda: tree.compile(options))
             if first:
-                await self._worker.do(_settle)
+                await self._worker.do(_freeze_garbage)
         if self._trees.get(tree.root) is tree and tree not in self._again:
             self._show_tree(tree, found)
 
@@ -235,7 +235,7 @@ class Workspace:
         return next((page for page in self.pages.values() if page.tree is tree and page.path == path), None)
 
 
-def _settle() -> None:
+def _freeze_garbage() -> None:
     """What a tree holds lives for long: a later collection need not walk through it all, which stops everybody. And the first
     question about a key need not wait for the schema."""
     gc.collect()

@@ -12,7 +12,7 @@ from optio.model.task import Amounts, Environment, Resources
 from optio.model.text import format_duration
 from optio.plan.effect import Effect
 from optio.plan.lines import line_diff
-from optio.plan.words import MAX_LISTED, changed_entries, listed, number, shorten_pair
+from optio.plan.words import MAX_LISTED, changed_entries, listed, pluralize, shorten_pair
 
 if TYPE_CHECKING:
     from optio.model.egress import Entry
@@ -31,7 +31,7 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
     new = after.spec.environment
     yield from _secrets(old.secrets, new.secrets)
     if before is None:
-        yield from _reached(new)
+        yield from _new_egress(new)
     else:
         yield from _egress(old, new)
         yield from _changes(old, new)
@@ -66,13 +66,13 @@ def _secrets(old: Sequence[str], new: Sequence[str]) -> Iterator[Effect]:
             )
 
 
-def _reached(new: Environment) -> Iterator[Effect]:
+def _new_egress(new: Environment) -> Iterator[Effect]:
     """What a new task reaches."""
     if new.network is None:
         text = f"reaches {_PUBLIC}: it has no list of hosts"
         yield Effect(kind=EffectKind.EGRESS_OPENED, text=text, weight=EffectWeight.DANGER, after=_PUBLIC, route=_NETWORK)
     elif hosts := sorted(set(new.network.egress)):
-        text, lines = f"reaches {listed(hosts)}", _further(hosts)
+        text, lines = f"reaches {listed(hosts)}", _remaining_hosts(hosts)
         yield Effect(kind=EffectKind.EGRESS_OPENED, text=text, after=listed(hosts), lines=lines, route=_EGRESS)
 
 
@@ -82,9 +82,9 @@ def _egress(old: Environment, new: Environment) -> Iterator[Effect]:
         return
     shown = [_PUBLIC if each is None else listed(sorted(set(each))) or "nothing" for each in (was, now)]
     # Without a list what is public is reached, and nothing private.
-    hosts = [] if now is None else _private(now) if was is None else _beyond(now, was)
+    hosts = [] if now is None else _private_blocks(now) if was is None else _entries_outside(now, was)
     opened = f"{_PUBLIC} instead of {shown[0]}" if now is None else listed(hosts)
-    closed = _PUBLIC if was is None else listed(_private(was) if now is None else _beyond(was, now))
+    closed = _PUBLIC if was is None else listed(_private_blocks(was) if now is None else _entries_outside(was, now))
     if opened:
         yield Effect(
             kind=EffectKind.EGRESS_OPENED,
@@ -92,7 +92,7 @@ def _egress(old: Environment, new: Environment) -> Iterator[Effect]:
             weight=EffectWeight.DANGER,
             before=shown[0],
             after=shown[1],
-            lines=_further(hosts),
+            lines=_remaining_hosts(hosts),
             route=_EGRESS,
         )
     if closed:
@@ -100,28 +100,28 @@ def _egress(old: Environment, new: Environment) -> Iterator[Effect]:
         yield Effect(kind=EffectKind.EGRESS_CLOSED, text=text, before=shown[0], after=shown[1], route=_EGRESS)
 
 
-def _further(hosts: Sequence[str]) -> tuple[str, ...]:
+def _remaining_hosts(hosts: Sequence[str]) -> tuple[str, ...]:
     """Those that `listed` only counts: what is opened is named, each of them."""
     rest = hosts[MAX_LISTED:]
     return tuple(", ".join(rest[at : at + MAX_LISTED]) for at in range(0, len(rest), MAX_LISTED))
 
 
-def _private(entries: Sequence[str]) -> list[str]:
+def _private_blocks(entries: Sequence[str]) -> list[str]:
     from optio.model.egress import Block, parse  # most tasks have no list
 
     blocks = [entry for entry in map(parse, entries) if isinstance(entry, Block)]
     return sorted({str(block) for block in blocks if ipaddress.ip_network(block.network).is_private})
 
 
-def _beyond(these: Sequence[str], those: Sequence[str]) -> list[str]:
+def _entries_outside(these: Sequence[str], those: Sequence[str]) -> list[str]:
     """What of these is not within those."""
     from optio.model.egress import parse  # most tasks have no list
 
     around = [parse(each) for each in those]
-    return sorted({str(entry) for entry in map(parse, these) if not any(_within(entry, one) for one in around)})
+    return sorted({str(entry) for entry in map(parse, these) if not any(_is_within(entry, one) for one in around)})
 
 
-def _within(inner: "Entry", outer: "Entry") -> bool:
+def _is_within(inner: "Entry", outer: "Entry") -> bool:
     from optio.model.egress import Block, Host
 
     if inner.port != outer.port:
@@ -139,7 +139,7 @@ def _within(inner: "Entry", outer: "Entry") -> bool:
 def _changes(old: Environment, new: Environment) -> Iterator[Effect]:
     if old.image != new.image:
         was, now = shorten_pair(*(each.image or "the server's default" for each in (old, new)))
-        elsewhere = _repository(old.image) != _repository(new.image)
+        elsewhere = _image_repository(old.image) != _image_repository(new.image)
         yield Effect(
             kind=EffectKind.IMAGE_CHANGED,
             text=f"image: {was} -> {now}" + (": from elsewhere" if elsewhere and new.image else ""),
@@ -149,7 +149,7 @@ def _changes(old: Environment, new: Environment) -> Iterator[Effect]:
             route=("environment", "image"),
         )
     if old.setup_commands != new.setup_commands:
-        was, now = (number(len(each.setup_commands), "command") for each in (old, new))
+        was, now = (pluralize(len(each.setup_commands), "command") for each in (old, new))
         yield Effect(
             kind=EffectKind.SETUP_CHANGED,
             text=f"set-up: {was} -> {now}" if was != now else f"set-up: other commands ({now})",
@@ -171,8 +171,8 @@ def _changes(old: Environment, new: Environment) -> Iterator[Effect]:
     for name, was, now in changed_entries(old.env, new.env, "not set"):
         text = f"{name}: {was} -> {now}"
         yield Effect(kind=EffectKind.ENV_CHANGED, text=text, before=was, after=now, route=("environment", "env", name))
-    was, now = _size(old.resources), _size(new.resources)
-    if _amounts(old.resources) != _amounts(new.resources):
+    was, now = _resources_text(old.resources), _resources_text(new.resources)
+    if _resource_numbers(old.resources) != _resource_numbers(new.resources):
         yield Effect(
             kind=EffectKind.RESOURCES_CHANGED,
             text=f"a pod may use: {was} -> {now}",
@@ -190,7 +190,7 @@ def _namespace(old: str | None, new: str | None) -> Iterator[Effect]:
         yield Effect(kind=EffectKind.NAMESPACE_CHANGED, text=text, weight=EffectWeight.DANGER, before=was, after=now)
 
 
-def _repository(image: str | None) -> str | None:
+def _image_repository(image: str | None) -> str | None:
     """Where an image comes from, without its tag and digest."""
     if image is None:
         return None
@@ -199,13 +199,13 @@ def _repository(image: str | None) -> str | None:
     return head + slash + last.partition(":")[0]
 
 
-def _amounts(resources: Resources | None) -> list[object]:
+def _resource_numbers(resources: Resources | None) -> list[object]:
     """As numbers: `1Gi` is `1024Mi`."""
     limit, requests = (resources or Resources()).limit, (resources or Resources()).requests or Amounts()
     return [each and (parse_quantity(each) or each) for each in (limit.cpu, limit.memory, requests.cpu, requests.memory)]
 
 
-def _size(resources: Resources | None) -> str:
+def _resources_text(resources: Resources | None) -> str:
     resources = resources or Resources()
     requests = resources.requests or Amounts()
     sizes = (("cpu", resources.limit.cpu, requests.cpu), ("memory", resources.limit.memory, requests.memory))

@@ -12,7 +12,7 @@ from optio.plan.effect import Effect, Forecast
 from optio.plan.money import TotalSpend
 from optio.plan.pairs import TaskPair, pair_tasks
 from optio.plan.side import Side
-from optio.plan.words import amount, brief, number
+from optio.plan.words import amount, brief, pluralize
 
 _MAX_ERRORS, _MAX_ERROR_LENGTH = 3, 300
 # Errors of tasks that may spend more than `ceilings` allow.
@@ -105,14 +105,14 @@ class Plan:
     @property
     def summary(self) -> str:
         """The first line for everybody."""
-        errors = [number(self.errors, "error")] if self.errors else []
+        errors = [pluralize(self.errors, "error")] if self.errors else []
         if not self.changes and not self.policy:
             return "; ".join(["no effect", *errors])
         parts = [self._counted(status) for status in Status if any(each.status is status for each in self.changes)]
         if parts:
             first = next(status for status in Status if any(each.status is status for each in self.changes))
             many = sum(each.status is first for each in self.changes)
-            parts[0] = f"{number(many, 'task')} {_STATUS_WORDS[first]}"
+            parts[0] = f"{pluralize(many, 'task')} {_STATUS_WORDS[first]}"
         if any(each.kind is EffectKind.POLICY_CHANGED for each in self.policy):
             parts.append("another policy")
         return "; ".join([", ".join(parts) or "no task changed", *self._money(), *errors])
@@ -166,36 +166,41 @@ def compare_sides(before: Side, after: Side, outlook: Forecast) -> Plan:
         moved={pair.id for pair in found if hooks.is_moved(pair.before, pair.after)},
         new_month_usd=min(policy.new_month_usd(each.policy) for each in (before, after)),
     )
-    changes = [_change(pair, ahead) for pair in found]
-    changes += [_untold(task, after) for task in untold.values() if not _waits(task, after)]
-    changes += [_mended(task, ahead) for task in mended.values()]
+    changes = [_pair_change(pair, ahead) for pair in found]
+    changes += [_broken_change(task, after) for task in untold.values() if not _waits_for_policy(task, after)]
+    changes += [_mended_change(task, ahead) for task in mended.values()]
     told = sorted((each for each in changes if each is not None), key=lambda each: each.task.id)
     known = {each.task.id for each in told}
     bound = {pair.before.id for pair in found if pair.before and money.lost_budget(pair.after, pair.before)}
     unbound = {pair.id for pair in found if money.lost_budget(pair.before, pair.after)}
-    was, now = money.total(old.values(), bound), money.total([*new.values(), *untold.values()], unbound)
+    was, now = money.total_spend(old.values(), bound), money.total_spend([*new.values(), *untold.values()], unbound)
     return Plan(
         changes=tuple(told),
-        policy=(*_of_policy(before, after, was, now), *_refused(before, after, {each.broken_at for each in told})),
+        policy=(
+            *_policy_effects(before, after, was, now),
+            *_refused_new_tasks(before, after, {each.broken_at for each in told}),
+        ),
         before=was,
         after=now,
-        cosmetic=tuple(pair.after for pair in found if pair.id not in known and pair.after and _differs(pair, before, after)),
+        cosmetic=tuple(
+            pair.after for pair in found if pair.id not in known and pair.after and _files_differ(pair, before, after)
+        ),
         known=len(old),
         outlook=outlook,
         errors=len(after.errors),
     )
 
 
-def _of_policy(before: Side, after: Side, was: TotalSpend, now: TotalSpend) -> Iterator[Effect]:
+def _policy_effects(before: Side, after: Side, was: TotalSpend, now: TotalSpend) -> Iterator[Effect]:
     """What the policy asks of all, and what all come to under it. One that cannot be read asks for nothing that is known."""
-    yield from policy.unreadable(before.policy_unreadable, after.policy_unreadable)
+    yield from policy.readability_effects(before.policy_unreadable, after.policy_unreadable)
     if not after.policy_unreadable:
         yield from policy.effects(before.policy, after.policy)
     limits = [(each.policy or policy.EMPTY_POLICY).fleet for each in (before, after)]
     yield from money.fleet_effects((was, limits[0]), (now, limits[1]))
 
 
-def _refused(before: Side, after: Side, broken: Collection[str | None]) -> Iterator[Effect]:
+def _refused_new_tasks(before: Side, after: Side, broken: Collection[str | None]) -> Iterator[Effect]:
     """New tasks that the policy refuses for their money; of those that were there it is told what is wrong with their files."""
     known = {(error.code, error.path) for error in before.errors}
     for error in after.errors:
@@ -204,7 +209,7 @@ def _refused(before: Side, after: Side, broken: Collection[str | None]) -> Itera
             yield Effect(kind=EffectKind.MONEY_UP, text=text, weight=EffectWeight.DANGER, route=error.route)
 
 
-def _waits(task: CompiledTask, there: Side) -> bool:
+def _waits_for_policy(task: CompiledTask, there: Side) -> bool:
     """Whether nothing is wrong with a task but that the policy cannot be read, which is told once."""
     return there.policy_unreadable and all(error.path != task.origin.path for error in there.errors)
 
@@ -213,8 +218,8 @@ def _is_broken(task: CompiledTask, there: Side) -> bool:
     return task.id in there.broken_ids or task.origin.path in there.broken
 
 
-def _change(pair: TaskPair, outlook: Forecast) -> TaskChange | None:
-    if pair.before is not None and pair.after is not None and _same(pair.before, pair.after):
+def _pair_change(pair: TaskPair, outlook: Forecast) -> TaskChange | None:
+    if pair.before is not None and pair.after is not None and _is_same_task(pair.before, pair.after):
         return None
     found = effects.between(pair.before, pair.after, outlook)
     if not found:
@@ -231,23 +236,23 @@ def _change(pair: TaskPair, outlook: Forecast) -> TaskChange | None:
     return TaskChange(status=status, before=pair.before, after=pair.after, effects=found)
 
 
-def _same(before: CompiledTask, after: CompiledTask) -> bool:
+def _is_same_task(before: CompiledTask, after: CompiledTask) -> bool:
     return before is after or before.digest == after.digest
 
 
-def _untold(task: CompiledTask, there: Side) -> TaskChange:
+def _broken_change(task: CompiledTask, there: Side) -> TaskChange:
     text = "its file has errors: what it will do cannot be told; its money is counted as it was"
     path = there.broken_ids.get(task.id, task.origin.path)
     lines = [brief(each.message, _MAX_ERROR_LENGTH) for each in there.errors if each.path == path]
     shown = (
         *lines[:_MAX_ERRORS],
-        *([f"and {number(len(lines) - _MAX_ERRORS, 'error')} more"] if lines[_MAX_ERRORS:] else []),
+        *([f"and {pluralize(len(lines) - _MAX_ERRORS, 'error')} more"] if lines[_MAX_ERRORS:] else []),
     )
     effect = Effect(kind=EffectKind.TASK_BROKEN, text=text, weight=EffectWeight.DANGER, lines=shown)
     return TaskChange(status=Status.BROKEN, before=task, after=None, effects=(effect,), broken_at=path)
 
 
-def _mended(task: CompiledTask, outlook: Forecast) -> TaskChange:
+def _mended_change(task: CompiledTask, outlook: Forecast) -> TaskChange:
     """What it does now; against what cannot be told."""
     first, *rest = effects.between(None, task, outlook)
     text = f"its file had errors before, so this is all that it does: {first.text}"
@@ -256,7 +261,7 @@ def _mended(task: CompiledTask, outlook: Forecast) -> TaskChange:
     )
 
 
-def _differs(pair: TaskPair, before: Side, after: Side) -> bool:
+def _files_differ(pair: TaskPair, before: Side, after: Side) -> bool:
     if pair.before is None or pair.after is None:
         return False
     one, other = pair.before.origin.path, pair.after.origin.path

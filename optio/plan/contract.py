@@ -65,31 +65,38 @@ def differences(before: Mapping[str, Any] | None, after: Mapping[str, Any] | Non
         before = {"type": "object"}
     if after is None and before is not None:
         after = {"type": "object"}
-    return [] if before is None or after is None else list(_schema(normalize(before), normalize(after), (), ""))
+    return [] if before is None or after is None else list(_compare_schemas(normalize(before), normalize(after), (), ""))
 
 
-def _schema(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
+def _compare_schemas(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     if canonical(old) == canonical(new):
         return
     if isinstance(old, bool) or isinstance(new, bool) or len(route) > _MAX_DEPTH:
-        yield from _whole(old, new, route, name)
+        yield from _compare_whole(old, new, route, name)
         return
-    yield from _default(old, new, route, name)
+    yield from _compare_defaults(old, new, route, name)
     if enum_values(old) is not None or enum_values(new) is not None:
-        yield from _finite(old, new, route, name)
+        yield from _compare_values(old, new, route, name)
         return
-    types = list(_types(old, new, route, name))
+    types = list(_compare_types(old, new, route, name))
     if types and not types_of(old) & types_of(new):
         yield from types
         return
-    undecided = list(_others(old, new, route, name))
-    found = [*types, *(each for part in (_bounds, _asked, _object, _items) for each in part(old, new, route, name))]
+    undecided = list(_undecided_keywords(old, new, route, name))
+    found = [
+        *types,
+        *(
+            each
+            for part in (_compare_bounds, _compare_assertions, _compare_objects, _compare_items)
+            for each in part(old, new, route, name)
+        ),
+    ]
     # What one keyword takes more, another one, which is not understood, may refuse.
     yield from (each for each in found if not undecided or each.kind is not EffectKind.PARAMS_WIDENED)
     yield from undecided
 
 
-def _whole(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
+def _compare_whole(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     if new is False:
         yield SchemaDifference(EffectKind.CALLERS_BREAK, "nothing is taken any more", route, name)
     elif old is False:
@@ -100,59 +107,59 @@ def _whole(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDiffer
         yield SchemaDifference(EffectKind.PARAMS_CHANGED, "is checked in another way", route, name)
 
 
-def _types(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
+def _compare_types(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     was, now = types_of(old), types_of(new)
     place = (*route, "type")
     # A number that was taken may be no integer, and an integer is a number.
     lost = {t for t in was - now if not (t == "integer" and "number" in now)}
     gained = {t for t in now - was if not (t == "integer" and "number" in was)}
-    text = f"type {_typed(was)} -> {_typed(now)}"
+    text = f"type {_types_text(was)} -> {_types_text(now)}"
     if lost:
         yield SchemaDifference(EffectKind.CALLERS_BREAK, text, place, name)
     elif gained:
         yield SchemaDifference(EffectKind.PARAMS_WIDENED, text, place, name)
 
 
-def _typed(types: set[str]) -> str:
+def _types_text(types: set[str]) -> str:
     return "any" if types >= TYPES - {"integer"} else " or ".join(sorted(types))
 
 
-def _finite(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
+def _compare_values(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     """Where one of both takes nothing but a few values, each of them is tried on the other."""
     was, now = finite_values(old), finite_values(new)
     place = (*route, "enum") if "enum" in new else (*route, "const") if "const" in new else route
     try:
-        lost = None if was is None else _refused(new, was)
-        gained = None if now is None else _refused(old, now)
+        lost = None if was is None else _refused_values(new, was)
+        gained = None if now is None else _refused_values(old, now)
     except SchemaError:  # half of a schema says nothing
         yield SchemaDifference(
             EffectKind.PARAMS_CHANGED, "other values, and whether callers break cannot be decided", place, name
         )
         return
     if lost is None and now is not None:
-        yield SchemaDifference(EffectKind.CALLERS_BREAK, f"only {_values(now)} {_is(now)} taken", place, name)
+        yield SchemaDifference(EffectKind.CALLERS_BREAK, f"only {_values_text(now)} {_is_or_are(now)} taken", place, name)
     elif lost:
-        yield SchemaDifference(EffectKind.CALLERS_BREAK, f"{_values(lost)} {_is(lost)} refused", place, name)
+        yield SchemaDifference(EffectKind.CALLERS_BREAK, f"{_values_text(lost)} {_is_or_are(lost)} refused", place, name)
     if now is None:
         yield SchemaDifference(EffectKind.PARAMS_WIDENED, "other values are taken, too", place, name)
     elif gained:
-        yield SchemaDifference(EffectKind.PARAMS_WIDENED, f"{_values(gained)} {_is(gained)} taken", place, name)
+        yield SchemaDifference(EffectKind.PARAMS_WIDENED, f"{_values_text(gained)} {_is_or_are(gained)} taken", place, name)
 
 
-def _refused(schema: Any, values: list[Any]) -> list[Any]:
+def _refused_values(schema: Any, values: list[Any]) -> list[Any]:
     takes = validator(schema).is_valid
     return [value for value in values if not takes(value)]
 
 
-def _values(values: list[Any]) -> str:
+def _values_text(values: list[Any]) -> str:
     return listed([quoted(value) for value in values])
 
 
-def _is(values: list[Any]) -> str:
+def _is_or_are(values: list[Any]) -> str:
     return "is" if len(values) == 1 else "are"
 
 
-def _bounds(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
+def _compare_bounds(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     for keyword, strict, lower, what in _BOUNDS:
         was, now = _bound(old, keyword, strict), _bound(new, keyword, strict)
         if was == now:
@@ -160,7 +167,7 @@ def _bounds(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDiffe
         sign = 1 if lower else -1
         tighter = now is not None and (was is None or (sign * now[0], now[1]) > (sign * was[0], was[1]))
         place = (*route, strict if strict and strict in new else keyword)
-        text = f"{what} {_bounded(was, lower)} -> {_bounded(now, lower)}"
+        text = f"{what} {_bound_text(was, lower)} -> {_bound_text(now, lower)}"
         yield SchemaDifference(EffectKind.CALLERS_BREAK if tighter else EffectKind.PARAMS_WIDENED, text, place, name)
 
 
@@ -171,13 +178,13 @@ def _bound(schema: Mapping[str, Any], keyword: str, strict: str | None) -> tuple
     return (schema[keyword], False) if keyword in schema else None
 
 
-def _bounded(bound: tuple[Any, bool] | None, lower: bool) -> str:
+def _bound_text(bound: tuple[Any, bool] | None, lower: bool) -> str:
     if bound is None:
         return "none"
     return f"{'above' if lower else 'below'} {bound[0]}" if bound[1] else f"{bound[0]}"
 
 
-def _asked(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
+def _compare_assertions(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     """Keywords that ask for something or do not: when both do, and not for the same, who is right cannot be told."""
     for keyword, nothing in (("uniqueItems", False), ("pattern", None), ("format", None), ("multipleOf", None)):
         was, now = old.get(keyword, nothing), new.get(keyword, nothing)
@@ -194,7 +201,7 @@ def _asked(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDiffer
             yield SchemaDifference(EffectKind.PARAMS_CHANGED, f"{keyword} {shown}", place, name)
 
 
-def _default(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
+def _compare_defaults(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     missing = object()
     was, now = old.get("default", missing), new.get("default", missing)
     if (was is missing) == (now is missing) and (was is missing or canonical(was) == canonical(now)):
@@ -206,40 +213,40 @@ def _default(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDiff
     yield SchemaDifference(EffectKind.DEFAULT_CHANGED, f"default {shown[0]} -> {shown[1]}", (*route, "default"), name)
 
 
-def _object(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
+def _compare_objects(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     were, are = old.get("properties", {}), new.get("properties", {})
-    yield from _rest(old, new, route, name)
-    yield from _required(old, new, route, name)
+    yield from _compare_additional(old, new, route, name)
+    yield from _compare_required(old, new, route, name)
     for key in sorted({*were, *are}):
-        inner, place = _inside(name, key), (*route, "properties", key)
+        inner, place = _nested_name(name, key), (*route, "properties", key)
         if key in were and key in are:
-            yield from _schema(were[key], are[key], place, inner)
+            yield from _compare_schemas(were[key], are[key], place, inner)
         elif key in are:
-            yield from _new_property(old, new, key, place, inner)
+            yield from _added_property(old, new, key, place, inner)
         else:
-            yield from _gone_property(new, were[key], (*route, "properties"), inner)
+            yield from _removed_property(new, were[key], (*route, "properties"), inner)
 
 
-def _inside(name: str, key: str) -> str:
+def _nested_name(name: str, key: str) -> str:
     return f"{name}.{key}" if name else key
 
 
-def _new_property(old: Any, new: Any, key: str, route: Route, name: str) -> Iterator[SchemaDifference]:
+def _added_property(old: Any, new: Any, key: str, route: Route, name: str) -> Iterator[SchemaDifference]:
     rest, schema = old.get("additionalProperties", True), new["properties"][key]
     if rest is True and schema == {}:
         return
     default = f", by default {quoted(schema['default'])}" if _has_default(schema) else ""
     if rest is False:
-        if key not in _needed(new):
+        if key not in _names_to_give(new):
             yield SchemaDifference(EffectKind.PARAMS_WIDENED, f"a new parameter{default}", route, name)
     elif rest is True:
         text = f"a new parameter{default}: it was taken as anything, and is checked now"
         yield SchemaDifference(EffectKind.PARAMS_CHANGED, text, route, name)
     else:
-        yield from _schema(rest, schema, route, name)
+        yield from _compare_schemas(rest, schema, route, name)
 
 
-def _gone_property(new: Any, schema: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
+def _removed_property(new: Any, schema: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     rest = new.get("additionalProperties", True)
     if rest is True and schema == {}:
         return
@@ -250,10 +257,10 @@ def _gone_property(new: Any, schema: Any, route: Route, name: str) -> Iterator[S
             yield SchemaDifference(EffectKind.DEFAULT_CHANGED, f"default {quoted(schema['default'])} -> none", route, name)
         yield SchemaDifference(EffectKind.PARAMS_WIDENED, "is no parameter any more: it is taken as anything", route, name)
     else:
-        yield from _schema(schema, rest, route, name)
+        yield from _compare_schemas(schema, rest, route, name)
 
 
-def _rest(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
+def _compare_additional(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     was, now = old.get("additionalProperties", True), new.get("additionalProperties", True)
     if canonical(was) == canonical(now):
         return
@@ -268,17 +275,17 @@ def _rest(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDiffere
         )
 
 
-def _required(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
+def _compare_required(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     """What must be given: it is required, and has no default that would be filled in."""
-    was, now = _needed(old), _needed(new)
+    was, now = _names_to_give(old), _names_to_give(new)
     for key in sorted(now - was):
-        yield SchemaDifference(EffectKind.CALLERS_BREAK, "must be given", (*route, "required"), _inside(name, key))
+        yield SchemaDifference(EffectKind.CALLERS_BREAK, "must be given", (*route, "required"), _nested_name(name, key))
     for key in sorted(was - now):
         if key in new.get("properties", {}):
-            yield SchemaDifference(EffectKind.PARAMS_WIDENED, "may be left out", (*route, "required"), _inside(name, key))
+            yield SchemaDifference(EffectKind.PARAMS_WIDENED, "may be left out", (*route, "required"), _nested_name(name, key))
 
 
-def _needed(schema: Mapping[str, Any]) -> set[str]:
+def _names_to_give(schema: Mapping[str, Any]) -> set[str]:
     properties = schema.get("properties", {})
     return {key for key in schema.get("required", ()) if not _has_default(properties.get(key))}
 
@@ -287,12 +294,12 @@ def _has_default(schema: Any) -> bool:
     return isinstance(schema, Mapping) and "default" in schema
 
 
-def _items(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
+def _compare_items(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     if "items" in old or "items" in new:
-        yield from _schema(old.get("items", {}), new.get("items", {}), (*route, "items"), f"{name}[]")
+        yield from _compare_schemas(old.get("items", {}), new.get("items", {}), (*route, "items"), f"{name}[]")
 
 
-def _others(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
+def _undecided_keywords(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     for keyword in sorted({*old, *new} - _DECIDABLE_KEYWORDS - _BOUND_KEYWORDS):
         if canonical(old.get(keyword)) == canonical(new.get(keyword)):
             continue

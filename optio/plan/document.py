@@ -26,17 +26,17 @@ def plan_document(plan: Plan, seen: DisplayPath) -> dict[str, Any]:
             "text": plan.summary,
             "tasks": {status.value: sum(each.status is status for each in plan.changes) for status in Status},
             "effects": {weight.value: sum(each.weight is weight for each in plan.effects) for weight in EffectWeight},
-            "worstCase": {"before": _total(plan.before), "after": _total(plan.after)},
+            "worstCase": {"before": _total_document(plan.before), "after": _total_document(plan.after)},
         },
         "from": utc_time(plan.outlook.now),
         "to": utc_time(plan.outlook.until),
         "policy": [effect_document(each) for each in plan.policy],
-        "tasks": [_change(each, seen) for each in plan.changes],
+        "tasks": [_change_document(each, seen) for each in plan.changes],
         "cosmetic": [task.id for task in plan.cosmetic],
     }
 
 
-def _change(change: TaskChange, seen: DisplayPath) -> dict[str, Any]:
+def _change_document(change: TaskChange, seen: DisplayPath) -> dict[str, Any]:
     before, after = change.before, change.after
     return {
         "id": change.task.id,
@@ -65,7 +65,7 @@ def effect_document(value: Effect) -> dict[str, Any]:
     }
 
 
-def _total(value: TotalSpend) -> dict[str, Any]:
+def _total_document(value: TotalSpend) -> dict[str, Any]:
     return {
         "dayUsd": f"{value.day:f}",
         "monthUsd": f"{value.month:f}",

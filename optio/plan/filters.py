@@ -41,7 +41,7 @@ def compare_filters(old: str | None, new: str | None) -> FilterDifference | None
         return FilterDifference()
     if was == now:
         return None
-    cases = list(_cases(was, now))
+    cases = list(_possible_cases(was, now))
     both = {(_holds(was, case), _holds(now, case)) for case in cases}
     if both and both <= {(True, True), (False, False)}:
         return None
@@ -51,23 +51,25 @@ def compare_filters(old: str | None, new: str | None) -> FilterDifference | None
         return FilterDifference("the filter is always true")
     if now is False or (both and both <= _NARROWER):
         return FilterDifference()
-    return FilterDifference(_loosened(was, now, cases))
+    return FilterDifference(_loosened_text(was, now, cases))
 
 
-def _loosened(was: Normal, now: Normal, cases: Sequence[Case]) -> str | None:
+def _loosened_text(was: Normal, now: Normal, cases: Sequence[Case]) -> str | None:
     """Say what the newer one gives up, by the form of both."""
     old, new = _subjects(was), _subjects(now)
-    if turned := [each for each in old if each in new and _is_turned(_asked(was, each), _asked(now, each))]:
-        return f"the condition on {_named(turned)} is reversed"
-    if _asks(was) and not _asks(now):
+    if turned := [
+        each for each in old if each in new and _is_negated(_requirements_of(was, each), _requirements_of(now, each))
+    ]:
+        return f"the condition on {_subjects_text(turned)} is reversed"
+    if _is_selective(was) and not _is_selective(now):
         return "the filter is true for nearly every delivery"
-    if gone := [each for each in old if each not in new] or _fewer(was, now):
-        return f"the condition on {_named(gone)} is gone"
+    if gone := [each for each in old if each not in new] or _dropped_conditions(was, now):
+        return f"the condition on {_subjects_text(gone)} is gone"
     free = [each for each in old if _is_needed(was, each, cases) and not _is_needed(now, each, cases)]
-    return f"the condition on {_named(free)} need not hold any more" if free and set(old) == set(new) else None
+    return f"the condition on {_subjects_text(free)} need not hold any more" if free and set(old) == set(new) else None
 
 
-def _fewer(was: Normal, now: Normal) -> list[Normal]:
+def _dropped_conditions(was: Normal, now: Normal) -> list[Normal]:
     """Name what conditions that have to hold all together are about, of which some are gone and nothing else changed."""
     parts = [set(each[1]) if each[0] == "and" else {each} for each in (was, now)]
     return [subject for part in was[1] if part not in parts[1] for subject in _subjects(part)] if parts[1] < parts[0] else []
@@ -75,20 +77,20 @@ def _fewer(was: Normal, now: Normal) -> list[Normal]:
 
 def _is_needed(formula: Normal, subject: Normal, cases: Sequence[Case]) -> bool:
     """Return whether it is never true when none of its conditions on that holds."""
-    mine = [each for each in _literals(formula) if _parts(each[0])[0] == subject]
+    mine = [each for each in _literals(formula) if _condition_parts(each[0])[0] == subject]
     without = (case for case in cases if all(case[atom] is not sign for atom, sign in mine))
     return bool(mine) and not any(_holds(formula, case) for case in without)
 
 
-def _named(subjects: list[Normal]) -> str:
-    return " and ".join(dict.fromkeys(f"`{_shown(each)}`" for each in subjects))
+def _subjects_text(subjects: list[Normal]) -> str:
+    return " and ".join(dict.fromkeys(f"`{_operand_text(each)}`" for each in subjects))
 
 
-def _shown(operand: Normal) -> str:
+def _operand_text(operand: Normal) -> str:
     if operand[0] == "query":
         return queries.query_text(operand[1])
     if operand[0] == "call":
-        return f"{operand[1]}({', '.join(_shown(each) for each in operand[2])})"
+        return f"{operand[1]}({', '.join(_operand_text(each) for each in operand[2])})"
     return json.dumps(operand[2])
 
 
@@ -112,25 +114,25 @@ def _holds(formula: Normal, case: Case) -> bool:
     return all(found) if formula[0] == "and" else any(found)
 
 
-def _cases(*formulas: Normal) -> Iterator[Case]:
+def _possible_cases(*formulas: Normal) -> Iterator[Case]:
     """Each case that can be; none where there are too many."""
     atoms = sorted({atom for formula in formulas for atom, _ in _literals(formula)}, key=repr)
     if len(atoms) > _MAX_CONDITIONS:
         return
     for values in product((True, False), repeat=len(atoms)):
         case = dict(zip(atoms, values, strict=True))
-        if _can_be(case):
+        if _is_possible(case):
             yield case
 
 
-def _can_be(case: Case) -> bool:
+def _is_possible(case: Case) -> bool:
     equal: dict[Normal, Normal] = {}
     for atom, holds in case.items():
         if not holds:
             continue
         if atom[0] == "lt" and (case.get(("lt", atom[2], atom[1])) or case.get(_eq(atom[1], atom[2]))):
             return False
-        subject, value = _parts(atom)
+        subject, value = _condition_parts(atom)
         if atom[0] != "eq" or value is None:
             continue
         if subject in equal or (subject[0] == "query" and case.get(("exists", subject[1])) is False):
@@ -143,7 +145,7 @@ def _eq(one: Normal, other: Normal) -> Normal:
     return ("eq", *sorted((one, other), key=repr))
 
 
-def _parts(atom: Normal) -> tuple[Normal, Normal]:
+def _condition_parts(atom: Normal) -> tuple[Normal, Normal]:
     """Return what a condition is about, and the value that it is held against, if it is."""
     if atom[0] == "exists":
         return ("query", atom[1]), None
@@ -166,17 +168,17 @@ def _conditions(formula: Normal) -> Iterator[tuple[Normal, bool]]:
             above = atom[1][0], segments[:at]
             yield ("exists", above), True
             for inner, holds in _conditions(segments[at][1][0][1]):
-                yield _below(above, inner), holds
+                yield _nested_condition(above, inner), holds
 
 
-def _below(above: Normal, part: Normal) -> Normal:
+def _nested_condition(above: Normal, part: Normal) -> Normal:
     """A condition of a filter, about what stands below that query."""
     if part[0] == "exists":
-        return "exists", _below(above, ("query", part[1]))[1]
+        return "exists", _nested_condition(above, ("query", part[1]))[1]
     if part[0] in ("eq", "lt"):
-        return part[0], *(_below(above, each) for each in part[1:])
+        return part[0], *(_nested_condition(above, each) for each in part[1:])
     if part[0] == "call":
-        return "call", part[1], tuple(_below(above, each) for each in part[2])
+        return "call", part[1], tuple(_nested_condition(above, each) for each in part[2])
     if part[0] == "query" and part[1][0] == queries.PAYLOAD:
         return "query", (above[0], above[1] + (("child", (("all",),)),) + part[1][1])
     return part
@@ -184,10 +186,10 @@ def _below(above: Normal, part: Normal) -> Normal:
 
 def _subjects(formula: Normal) -> list[Normal]:
     """Name what it is about, in order."""
-    return list(dict.fromkeys(_parts(atom)[0] for atom, _ in _conditions(formula)))
+    return list(dict.fromkeys(_condition_parts(atom)[0] for atom, _ in _conditions(formula)))
 
 
-def _asks(formula: Normal) -> bool:
+def _is_selective(formula: Normal) -> bool:
     """Return whether a usual delivery has to be something, beside having some fields and not having some values."""
     usual = {(atom, sign): _is_usual(atom, sign) for atom, sign in _literals(formula)}
 
@@ -205,9 +207,9 @@ def _asks(formula: Normal) -> bool:
 def _is_usual(atom: Normal, sign: bool) -> bool:
     if atom[0] == "exists":
         inner = (each[1] for _, selectors in atom[1][1] for each in selectors if each[0] == "filter")
-        return sign and not any(_asks(each) for each in inner)
+        return sign and not any(_is_selective(each) for each in inner)
     if atom[0] == "eq":
-        value = _parts(atom)[1]
+        value = _condition_parts(atom)[1]
         return not sign and value is not None and value[1] != "bool"
     if atom[0] == "lt":
         return True
@@ -223,11 +225,11 @@ def _matches_all(name: str, pattern: str) -> bool:
         return False
 
 
-def _asked(formula: Normal, subject: Normal) -> dict[str, set[Any]]:
+def _requirements_of(formula: Normal, subject: Normal) -> dict[str, set[Any]]:
     """Collect what it asks of one place: values to have, or not to have, the side of a value, and other conditions."""
     found: dict[str, set[Any]] = {"is": set(), "not": set(), "side": set(), "yes": set(), "no": set()}
     for atom, sign in _conditions(formula):
-        about, value = _parts(atom)
+        about, value = _condition_parts(atom)
         if about != subject:
             continue
         if atom[0] == "eq" and value is not None:
@@ -241,13 +243,13 @@ def _asked(formula: Normal, subject: Normal) -> dict[str, set[Any]]:
     return found
 
 
-def _is_turned(was: Mapping[str, set[Any]], now: Mapping[str, set[Any]]) -> bool:
+def _is_negated(was: Mapping[str, set[Any]], now: Mapping[str, set[Any]]) -> bool:
     flipped = any((was[a] & now[b]) - was[b] - now[a] for a, b in (("is", "not"), ("not", "is"), ("yes", "no"), ("no", "yes")))
     sides = bool(was["side"] and now["side"] and not was["side"] & now["side"])
     excluded = bool(was["is"] and now["not"] and not now["is"])
-    truths = _truths(was), _truths(now)
+    truths = _possible_outcomes(was), _possible_outcomes(now)
     return flipped or sides or excluded or bool(truths[0] and truths[1] and not truths[0] & truths[1])
 
 
-def _truths(asked: Mapping[str, set[Any]]) -> set[bool]:
+def _possible_outcomes(asked: Mapping[str, set[Any]]) -> set[bool]:
     return {value[2] for value in asked["is"] if value[1] == "bool"}

@@ -15,7 +15,7 @@ from optio.model.effect import EffectKind, EffectWeight
 from optio.model.policy import PolicySpec
 from optio.plan.compare import Plan, Status, TaskChange
 from optio.plan.effect import Effect
-from optio.plan.words import brief, number
+from optio.plan.words import brief, pluralize
 
 # So many tasks of a tree may go at once, and of a small tree so many.
 _MASS_DELETE_SHARE, _MASS_DELETE_MIN = 0.2, 2
@@ -56,7 +56,7 @@ _HINTS = {
 _DEFAULT_HINT = "give it a `default`, or tell who starts the task"
 
 
-def findings(
+def plan_diagnostics(
     plan: Plan,
     tree: SourceTree,
     *,
@@ -66,10 +66,10 @@ def findings(
 ) -> list[Diagnostic]:
     """In the files of the newer tree; what is gone is told at the file that it stood in. A `gate` is a policy that no tree's
     check has looked at: what changes must hold it. `busy` has the runs of tasks that are gone, as a server knows them."""
-    in_use = list(_busy(plan, busy or {}))
+    in_use = list(_busy_diagnostics(plan, busy or {}))
     told = {each.path for each in in_use}
-    found = [each for each in _of_tasks(plan, tree, gate) if each.code != "OPT810" or each.path not in told]
-    return sort_diagnostics([*found, *_of_policy(plan, tree), *mass_deletion(plan, allow_prune=allow_prune), *in_use])
+    found = [each for each in _task_diagnostics(plan, tree, gate) if each.code != "OPT810" or each.path not in told]
+    return sort_diagnostics([*found, *_policy_diagnostics(plan, tree), *mass_deletion(plan, allow_prune=allow_prune), *in_use])
 
 
 def mass_deletion(plan: Plan, *, allow_prune: bool) -> Iterator[Diagnostic]:
@@ -84,13 +84,13 @@ def mass_deletion(plan: Plan, *, allow_prune: bool) -> Iterator[Diagnostic]:
     path = min(_origin(change) for change in gone)
     yield diagnostic(
         "OPT804",
-        f"{len(gone):,} of {number(plan.known, 'task')} would be removed",
+        f"{len(gone):,} of {pluralize(plan.known, 'task')} would be removed",
         path=path,
         hint=_HINTS["OPT804"],
     )
 
 
-def _of_policy(plan: Plan, tree: SourceTree) -> Iterator[Diagnostic]:
+def _policy_diagnostics(plan: Plan, tree: SourceTree) -> Iterator[Diagnostic]:
     """OPT811. What is an error of the policy, such as that it cannot be read, has a finding already."""
     looser = [
         each
@@ -109,15 +109,15 @@ def _origin(change: TaskChange) -> str:
     return change.task.origin.path
 
 
-def _busy(plan: Plan, busy: Mapping[str, int]) -> Iterator[Diagnostic]:
+def _busy_diagnostics(plan: Plan, busy: Mapping[str, int]) -> Iterator[Diagnostic]:
     for change in plan.changes:
         if change.status is Status.REMOVED and busy.get(change.task.id):
-            many = number(busy[change.task.id], "run")
+            many = pluralize(busy[change.task.id], "run")
             message = f"`{change.task.id}` is removed, and is in use: {many} began in the last 30 days"
             yield diagnostic("OPT803", message, path=_origin(change), hint=_HINTS["OPT803"])
 
 
-def _of_tasks(plan: Plan, tree: SourceTree, gate: PolicySpec | None) -> Iterator[Diagnostic]:
+def _task_diagnostics(plan: Plan, tree: SourceTree, gate: PolicySpec | None) -> Iterator[Diagnostic]:
     bases, policies = Bases(tree), TreePolicy(tree)
     there = set(tree.task_files())
 
@@ -130,7 +130,7 @@ def _of_tasks(plan: Plan, tree: SourceTree, gate: PolicySpec | None) -> Iterator
             yield from policy.check(task, gate)
         for effect in change.effects:
             for code in rule_codes(effect):
-                yield _at(code, change, effect, task)
+                yield _diagnostic(code, change, effect, task)
     for each in plan.cosmetic:
         message, hint = f"`{each.id}` does the same: its file alone differs", _HINTS["OPT809"]
         yield diagnostic("OPT809", message, path=each.origin.path, hint=hint)
@@ -155,7 +155,7 @@ def rule_codes(effect: Effect) -> Iterator[str]:
         yield "OPT808"
 
 
-def _at(code: str, change: TaskChange, effect: Effect, task: ResolvedTask | None) -> Diagnostic:
+def _diagnostic(code: str, change: TaskChange, effect: Effect, task: ResolvedTask | None) -> Diagnostic:
     hint = _DEFAULT_HINT if code == "OPT802" and effect.route[-1:] == ("required",) else _HINTS[code]
     message = f"{change.task.id}: {brief(effect.text, 300)}"
     if code == "OPT808":

@@ -14,7 +14,7 @@ from optio.model.registry import CompiledTask, canonical
 from optio.model.route import Route
 from optio.model.trigger import ScheduleConfig
 from optio.plan.effect import Effect, Forecast
-from optio.plan.words import changed_entries, local_time, number
+from optio.plan.words import changed_entries, local_time, pluralize
 from optio.scheduling import calendar, cron
 from optio.scheduling.dst import dst_effect
 from optio.scheduling.zone_transitions import clock_changes
@@ -36,7 +36,7 @@ class FireForecast:
     slots: tuple[datetime, ...] | None
 
 
-NONE = FireForecast(0, None, ())
+NO_FIRES = FireForecast(0, None, ())
 
 
 def config_of(task: CompiledTask | None) -> ScheduleConfig | None:
@@ -49,11 +49,11 @@ def config_of(task: CompiledTask | None) -> ScheduleConfig | None:
 def fires_of(task: CompiledTask | None, outlook: Forecast) -> FireForecast:
     """Its fires within the horizon."""
     config = config_of(task)
-    return NONE if config is None else _fires(config.cron_expression, config.timezone, outlook.now, outlook.until)
+    return NO_FIRES if config is None else _forecast_fires(config.cron_expression, config.timezone, outlook.now, outlook.until)
 
 
 @lru_cache(maxsize=4096)
-def _fires(expression: str, zone: str, now: datetime, until: datetime) -> FireForecast:
+def _forecast_fires(expression: str, zone: str, now: datetime, until: datetime) -> FireForecast:
     first = cron.next_fire(expression, zone, now)
     count = cron.count_fires(expression, zone, now, until) or 0
     if count > MAX_LISTED_FIRES:
@@ -67,8 +67,8 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Fo
     route = _route(after)
     if old is None and new is None:
         return
-    if old is None or new is None or not _same(old, new, outlook.now):
-        yield _changed(before, after, outlook, (*route, "cronExpression"))
+    if old is None or new is None or not _is_same_schedule(old, new, outlook.now):
+        yield _fires_changed(before, after, outlook, (*route, "cronExpression"))
     if old is None or new is None:
         return
     if _catch_up(old) != _catch_up(new):
@@ -76,7 +76,7 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Fo
         yield Effect(
             kind=EffectKind.CATCH_UP_CHANGED, text=text, before=_catch_up(old), after=_catch_up(new), route=(*route, "misfire")
         )
-    given = _given(before, old), _given(after, new)
+    given = _schedule_params(before, old), _schedule_params(after, new)
     for name, was, now in changed_entries(old.param_mapping, new.param_mapping, "not given"):
         # What is written and what a default fills in is one value.
         if all(name in each for each in given) and canonical(given[0][name]) == canonical(given[1][name]):
@@ -86,7 +86,7 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Fo
         yield Effect(kind=EffectKind.SCHEDULE_PARAMS_CHANGED, text=text, before=was, after=now, route=place)
 
 
-def _given(task: CompiledTask | None, config: ScheduleConfig) -> dict[str, Any]:
+def _schedule_params(task: CompiledTask | None, config: ScheduleConfig) -> dict[str, Any]:
     return apply_defaults(None if task is None else task.spec.params_schema, config.param_mapping)
 
 
@@ -100,12 +100,12 @@ def _catch_up(config: ScheduleConfig) -> str:
     return f"misfire {config.misfire}{most}, overlap {config.overlap}"
 
 
-def _same(old: ScheduleConfig, new: ScheduleConfig, now: datetime) -> bool:
-    return _agree(old.cron_expression, old.timezone, new.cron_expression, new.timezone, now)
+def _is_same_schedule(old: ScheduleConfig, new: ScheduleConfig, now: datetime) -> bool:
+    return _have_same_fires(old.cron_expression, old.timezone, new.cron_expression, new.timezone, now)
 
 
 @lru_cache(maxsize=4096)
-def _agree(old: str, old_zone: str, new: str, new_zone: str, now: datetime) -> bool:
+def _have_same_fires(old: str, old_zone: str, new: str, new_zone: str, now: datetime) -> bool:
     if (cron.expand(old), old_zone) == (cron.expand(new), new_zone):
         return True
     one, other = cron.fires(old, old_zone, now), cron.fires(new, new_zone, now)
@@ -119,19 +119,19 @@ def _agree(old: str, old_zone: str, new: str, new_zone: str, now: datetime) -> b
     )
 
 
-def _changed(before: CompiledTask | None, after: CompiledTask | None, outlook: Forecast, route: Route) -> Effect:
+def _fires_changed(before: CompiledTask | None, after: CompiledTask | None, outlook: Forecast, route: Route) -> Effect:
     old, new = fires_of(before, outlook), fires_of(after, outlook)
-    shown = _words(config_of(before)), _words(config_of(after))
-    lines = [_next(old, new, config_of(before), config_of(after))]
+    shown = _schedule_text(config_of(before)), _schedule_text(config_of(after))
+    lines = [_next_fire_text(old, new, config_of(before), config_of(after))]
     if old.slots is None or new.slots is None:
         lines.append(f"more than {MAX_LISTED_FIRES:,} in the time: they are counted, not listed")
     else:
         were, are = set(old.slots), set(new.slots)
-        lines += _slots("added", [at for at in new.slots if at not in were], config_of(after))
-        lines += _slots("lost", [at for at in old.slots if at not in are], config_of(before))
+        lines += _slots_text("added", [at for at in new.slots if at not in were], config_of(after))
+        lines += _slots_text("lost", [at for at in old.slots if at not in are], config_of(before))
         if were == are:
             lines.append("the same times in these days, and other ones later")
-    lines += _nights(config_of(before), config_of(after), outlook)
+    lines += _skipped_times(config_of(before), config_of(after), outlook)
     text = f"fires in 30 days: {old.count:,}" + (", as before" if old.count == new.count else f" -> {new.count:,}")
     if shown[0] != shown[1]:
         text += f"  ({shown[0]} -> {shown[1]})" if all(shown) else f"  ({shown[0] or shown[1]})"
@@ -140,23 +140,23 @@ def _changed(before: CompiledTask | None, after: CompiledTask | None, outlook: F
     )
 
 
-def _words(config: ScheduleConfig | None) -> str | None:
+def _schedule_text(config: ScheduleConfig | None) -> str | None:
     return None if config is None else f"{cron.explain(config.cron_expression)}, {config.timezone}"
 
 
-def _next(old: FireForecast, new: FireForecast, was: ScheduleConfig | None, now: ScheduleConfig | None) -> str:
+def _next_fire_text(old: FireForecast, new: FireForecast, was: ScheduleConfig | None, now: ScheduleConfig | None) -> str:
     if old.first == new.first:
         return ""
-    return f"next: {_at(old.first, was)} -> {_at(new.first, now)}"
+    return f"next: {_fire_text(old.first, was)} -> {_fire_text(new.first, now)}"
 
 
-def _at(at: datetime | None, config: ScheduleConfig | None) -> str:
+def _fire_text(at: datetime | None, config: ScheduleConfig | None) -> str:
     if at is None or config is None:
         return "never"
     return local_time(at.astimezone(ZoneInfo(config.timezone)))
 
 
-def _nights(was: ScheduleConfig | None, now: ScheduleConfig | None, outlook: Forecast) -> Iterator[str]:
+def _skipped_times(was: ScheduleConfig | None, now: ScheduleConfig | None, outlook: Forecast) -> Iterator[str]:
     """The first night after the simulated time in which clocks skip a time of the schedule, which they did not before."""
     if now is None:
         return
@@ -166,14 +166,14 @@ def _nights(was: ScheduleConfig | None, now: ScheduleConfig | None, outlook: For
             continue
         if was is None or was.timezone != now.timezone or dst_effect(was.cron_expression, change) != found:
             at, more = found.times[0], len(found.times) - 1
-            others = f" and {number(more, 'further time')}" if more else ""
+            others = f" and {pluralize(more, 'further time')}" if more else ""
             instead = cron.next_fire(now.cron_expression, now.timezone, change.at - _SECOND)
-            fate = f"it starts at {_at(instead, now)}" if found.what == "moved" else "it does not start then"
+            fate = f"it starts at {_fire_text(instead, now)}" if found.what == "moved" else "it does not start then"
             yield f"{at:%a %Y-%m-%d}: the clocks of {now.timezone} skip {at:%H:%M}{others}, so {fate}"
         return
 
 
-def _slots(what: str, slots: list[datetime], config: ScheduleConfig | None) -> list[str]:
+def _slots_text(what: str, slots: list[datetime], config: ScheduleConfig | None) -> list[str]:
     if not slots or config is None:
         return []
     zone = ZoneInfo(config.timezone)
@@ -183,4 +183,4 @@ def _slots(what: str, slots: list[datetime], config: ScheduleConfig | None) -> l
         note = calendar.dst_note(config.cron_expression, local)
         shown.append(local_time(local) + (f" ({note})" if note else ""))
     more = f" and {len(slots) - _MAX_SLOTS_SHOWN:,} more" if len(slots) > _MAX_SLOTS_SHOWN else ""
-    return [f"{number(len(slots), 'time')} {what}: {', '.join(shown)}{more}"]
+    return [f"{pluralize(len(slots), 'time')} {what}: {', '.join(shown)}{more}"]

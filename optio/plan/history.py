@@ -11,7 +11,7 @@ from optio.plan import hooks
 from optio.plan.compare import Plan, TaskChange
 from optio.plan.effect import HORIZON, Effect, Forecast
 from optio.plan.fires import fires_of
-from optio.plan.words import amount, number
+from optio.plan.words import amount, pluralize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,27 +42,29 @@ class RunHistory:
 
 def add_recent_runs(plan: Plan, past: Mapping[str, RunHistory]) -> Plan:
     """The plan, with the runs of tasks that go; `past` is by the ids before the change."""
-    return replace(plan, changes=tuple(_in_use(change, past) for change in plan.changes))
+    return replace(plan, changes=tuple(_add_recent_runs(change, past) for change in plan.changes))
 
 
-def _in_use(change: TaskChange, past: Mapping[str, RunHistory]) -> TaskChange:
+def _add_recent_runs(change: TaskChange, past: Mapping[str, RunHistory]) -> TaskChange:
     known = past.get(change.task.id)
     if change.after is not None or known is None or not known.runs:
         return change
-    line = f"{number(known.runs, 'run')} began in the last {_days(known.over)}; {known.active:,} of them wait or run now"
-    return replace(change, effects=tuple(_more(each, line) for each in change.effects))
+    line = (
+        f"{pluralize(known.runs, 'run')} began in the last {_days_text(known.over)}; {known.active:,} of them wait or run now"
+    )
+    return replace(change, effects=tuple(_append_line(each, line) for each in change.effects))
 
 
-def _more(effect: Effect, line: str) -> Effect:
+def _append_line(effect: Effect, line: str) -> Effect:
     return replace(effect, lines=(*effect.lines, line)) if effect.kind is EffectKind.TASK_REMOVED else effect
 
 
 def add_expected_spend(plan: Plan, past: Mapping[str, RunHistory]) -> Plan:
     """The plan, with what each changed task may be expected to spend."""
-    return replace(plan, changes=tuple(_foreseen(change, past, plan.outlook) for change in plan.changes))
+    return replace(plan, changes=tuple(_add_expected_spend(change, past, plan.outlook) for change in plan.changes))
 
 
-def _foreseen(change: TaskChange, past: Mapping[str, RunHistory], outlook: Forecast) -> TaskChange:
+def _add_expected_spend(change: TaskChange, past: Mapping[str, RunHistory], outlook: Forecast) -> TaskChange:
     known = past.get(change.before.id) if change.before is not None else None
     if known is None:
         return change
@@ -71,16 +73,16 @@ def _foreseen(change: TaskChange, past: Mapping[str, RunHistory], outlook: Forec
 
 def expected_spend(before: CompiledTask | None, after: CompiledTask | None, past: RunHistory, outlook: Forecast) -> str:
     """In a sentence. A schedule starts what it will; webhooks and people go on as they did."""
-    was, now = _starts(before, past, outlook), _starts(after, past, outlook)
-    runs = f"{number(was, 'run')} -> {now:,}"
+    was, now = _expected_starts(before, past, outlook), _expected_starts(after, past, outlook)
+    runs = f"{pluralize(was, 'run')} -> {now:,}"
     if past.mean is None:
         return f"expected in 30 days: {runs}; what one costs is not known"
-    money = f"{_cents(was * past.mean)} -> {_cents(now * past.mean)}"
-    each = f"{_cents(past.mean)} each, as {number(len(past.costs), 'run')} cost in the last {_days(past.over)}"
+    money = f"{_usd_text(was * past.mean)} -> {_usd_text(now * past.mean)}"
+    each = f"{_usd_text(past.mean)} each, as {pluralize(len(past.costs), 'run')} cost in the last {_days_text(past.over)}"
     return f"expected in 30 days: {money} ({runs}, at {each})"
 
 
-def _starts(task: CompiledTask | None, past: RunHistory, outlook: Forecast) -> int:
+def _expected_starts(task: CompiledTask | None, past: RunHistory, outlook: Forecast) -> int:
     if task is None:
         return 0
     count = fires_of(task, outlook).count + past.in_horizon("manual")
@@ -94,9 +96,9 @@ def _starts(task: CompiledTask | None, past: RunHistory, outlook: Forecast) -> i
     return count
 
 
-def _days(over: timedelta) -> str:
-    return number(max(1, round(over / timedelta(days=1))), "day")
+def _days_text(over: timedelta) -> str:
+    return pluralize(max(1, round(over / timedelta(days=1))), "day")
 
 
-def _cents(usd: Decimal) -> str:
+def _usd_text(usd: Decimal) -> str:
     return amount(usd.quantize(Decimal("0.01") if usd >= 1 or not usd else Decimal("0.0001")))

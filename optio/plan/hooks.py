@@ -27,9 +27,9 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Fo
     old, new = config_of(before), config_of(after)
     route = route_of(after)
     if old is None and new is not None:
-        yield _new(new, route)
+        yield _webhook_added(new, route)
     if old is not None and new is None:
-        left, weight = _left(old, outlook)
+        left, weight = _abandoned_path_text(old, outlook)
         text = f"{_url(old)} {left}"
         yield Effect(kind=EffectKind.WEBHOOK_REMOVED, text=text, weight=weight, before=_url(old), route=route)
     if (
@@ -47,8 +47,8 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Fo
             route=(*route, "unsigned"),
         )
     if old is not None and new is not None:
-        yield from _changed(old, new, route, outlook)
-        yield from _mapping(before, after, route)
+        yield from _webhook_changes(old, new, route, outlook)
+        yield from _mapping_changes(before, after, route)
 
 
 def is_moved(before: CompiledTask | None, after: CompiledTask | None) -> bool:
@@ -67,26 +67,26 @@ def _url(config: WebhookConfig) -> str:
     return f"/api/hooks/{config.path}"
 
 
-def _new(config: WebhookConfig, route: Route) -> Effect:
-    lines = [f"signed: {_signature(config)}", f"starts runs for: {brief(_filter(config))}"]
+def _webhook_added(config: WebhookConfig, route: Route) -> Effect:
+    lines = [f"signed: {_signature_text(config)}", f"starts runs for: {brief(_filter_text(config))}"]
     text = f"{_url(config)} starts runs"
     return Effect(kind=EffectKind.WEBHOOK_ADDED, text=text, after=_url(config), lines=tuple(lines), route=(*route, "path"))
 
 
-def _left(old: WebhookConfig, outlook: Forecast) -> tuple[str, EffectWeight]:
+def _abandoned_path_text(old: WebhookConfig, outlook: Forecast) -> tuple[str, EffectWeight]:
     """What becomes of those who send to a path that the task has left."""
     other = outlook.hooks.get(old.path)
     config = config_of(other)
     if other is None or config is None:
         return "answers 404: its senders are turned away", EffectWeight.DANGER
-    if config.secret is not None and _refused(old, config):
+    if config.secret is not None and _refuses_more(old, config):
         return f"starts {other.id} instead, and its senders must sign anew", EffectWeight.DANGER
     return f"starts {other.id} instead", EffectWeight.NOTICE
 
 
-def _changed(old: WebhookConfig, new: WebhookConfig, route: Route, outlook: Forecast) -> Iterator[Effect]:
+def _webhook_changes(old: WebhookConfig, new: WebhookConfig, route: Route, outlook: Forecast) -> Iterator[Effect]:
     if old.path != new.path:
-        left, weight = _left(old, outlook)
+        left, weight = _abandoned_path_text(old, outlook)
         other = outlook.hooks.get(old.path)
         if other is not None and other.id in outlook.moved:
             # Who takes over a path is meant to; who exchanges it with another task gets that one's deliveries.
@@ -99,87 +99,91 @@ def _changed(old: WebhookConfig, new: WebhookConfig, route: Route, outlook: Fore
             after=_url(new),
             route=(*route, "path"),
         )
-    if _signature(old) != _signature(new) and new.secret is not None:
-        kept = old.secret is not None and new.previous_secret == old.secret and _form(old) == _form(new)
-        refused = _refused(old, new)
+    if _signature_text(old) != _signature_text(new) and new.secret is not None:
+        kept = old.secret is not None and new.previous_secret == old.secret and _signature_form(old) == _signature_form(new)
+        refused = _refuses_more(old, new)
         lines = ("the old secret is still taken: its senders may change to the new one",) if kept else ()
         yield Effect(
             kind=EffectKind.SIGNATURE_CHANGED,
-            text=f"signed: {_signature(old)} -> {_signature(new)}" + (": senders must sign anew" if refused else ""),
+            text=f"signed: {_signature_text(old)} -> {_signature_text(new)}" + (": senders must sign anew" if refused else ""),
             weight=EffectWeight.DANGER if refused else EffectWeight.NOTICE,
-            before=_signature(old),
-            after=_signature(new),
+            before=_signature_text(old),
+            after=_signature_text(new),
             lines=lines,
             route=(*route, "secret"),
         )
-    yield from _filtered(old, new, route)
-    if _deliveries(old) != _deliveries(new):
+    yield from _filter_changes(old, new, route)
+    if _delivery_header(old) != _delivery_header(new):
         was, now = old.delivery_header or "the scheme's own", new.delivery_header or "the scheme's own"
         text = f"header that tells deliveries apart: {was} -> {now}"
         place = (*route, "deliveryHeader")
         yield Effect(kind=EffectKind.REPEATS_CHANGED, text=text, before=was, after=now, route=place)
     if old.replay_span != new.replay_span:
-        was, now = _replays(old), _replays(new)
+        was, now = _replay_text(old), _replay_text(new)
         weight = EffectWeight.DANGER if new.replay_span is None else EffectWeight.NOTICE
         text = f"the same signed body under another delivery id: {was} -> {now}"
         place = (*route, "replayWindow")
         yield Effect(kind=EffectKind.REPEATS_CHANGED, text=text, weight=weight, before=was, after=now, route=place)
 
 
-def _deliveries(config: WebhookConfig) -> object:
+def _delivery_header(config: WebhookConfig) -> object:
     """The header that tells deliveries apart; of other schemes another one is no change by itself."""
     if config.delivery_header is None:
         return None
-    return None if _is_own(config.delivery_header, config.replace(delivery_header=None)) else config.delivery_header.lower()
+    return (
+        None
+        if _is_default_header(config.delivery_header, config.replace(delivery_header=None))
+        else config.delivery_header.lower()
+    )
 
 
-def _is_own(header: str, config: WebhookConfig) -> bool:
+def _is_default_header(header: str, config: WebhookConfig) -> bool:
     return [each.name.lower() for each in sender_of(config).delivery if isinstance(each, InHeader)] == [header.lower()]
 
 
-def _form(config: WebhookConfig) -> tuple[str, str, str]:
+def _signature_form(config: WebhookConfig) -> tuple[str, str, str]:
     """How it is signed; what only `hmac` has is the same for all others."""
     if config.scheme != "hmac":
         return config.scheme, "", ""
     return config.scheme, sender_of(config).header.title(), config.signature_encoding
 
 
-def _replays(config: WebhookConfig) -> str:
+def _replay_text(config: WebhookConfig) -> str:
     window = config.replay_span
     return "starts a run each time" if window is None else f"starts no run for {format_duration(window)}"
 
 
-def _signature(config: WebhookConfig) -> str:
+def _signature_text(config: WebhookConfig) -> str:
     if config.secret is None:
         return "not at all"
-    scheme, header, encoding = _form(config)
+    scheme, header, encoding = _signature_form(config)
     before = f" or {config.previous_secret.name}" if config.previous_secret is not None else ""
     return f"with {config.secret.name}{before}, {scheme}" + (f" in {header} as {encoding}" if header else "")
 
 
-def _refused(old: WebhookConfig, new: WebhookConfig) -> bool:
+def _refuses_more(old: WebhookConfig, new: WebhookConfig) -> bool:
     """Whether something that was taken is refused."""
     if old.secret is None:
         return True
     were = {each.name for each in (old.secret, old.previous_secret) if each is not None}
     are = {each.name for each in (new.secret, new.previous_secret) if each is not None}
-    return _form(old) != _form(new) or not were <= are
+    return _signature_form(old) != _signature_form(new) or not were <= are
 
 
-def _filter(config: WebhookConfig) -> str:
+def _filter_text(config: WebhookConfig) -> str:
     events = "every event" if config.events is None else ", ".join(sorted(set(config.events)))
     if config.event_header or config.event_path:
         events += f" by `{config.event_header or config.event_path}`"
     return events if config.when is None else f"{events}, if `{config.when}`"
 
 
-def _filtered(old: WebhookConfig, new: WebhookConfig, route: Route) -> Iterator[Effect]:
+def _filter_changes(old: WebhookConfig, new: WebhookConfig, route: Route) -> Iterator[Effect]:
     other = filters.compare_filters(old.when, new.when)
-    if other is None and _events(old) == _events(new):
+    if other is None and _event_filter(old) == _event_filter(new):
         return
     dropped = "every event starts runs" if old.events is not None and new.events is None else None
     dangers = [each for each in (dropped, None if other is None else other.danger) if each is not None]
-    was, now = shorten_pair(_filter(old), _filter(new))
+    was, now = shorten_pair(_filter_text(old), _filter_text(new))
     yield Effect(
         kind=EffectKind.FILTER_CHANGED,
         text=f"starts runs for: {was} -> {now}",
@@ -191,12 +195,12 @@ def _filtered(old: WebhookConfig, new: WebhookConfig, route: Route) -> Iterator[
     )
 
 
-def _events(config: WebhookConfig) -> tuple[object, ...]:
+def _event_filter(config: WebhookConfig) -> tuple[object, ...]:
     path = None if config.event_path is None else queries.normal_path(config.event_path)
     return None if config.events is None else sorted(set(config.events)), (config.event_header or "").lower(), path
 
 
-def _mapping(before: CompiledTask | None, after: CompiledTask | None, route: Route) -> Iterator[Effect]:
+def _mapping_changes(before: CompiledTask | None, after: CompiledTask | None, route: Route) -> Iterator[Effect]:
     old, new = config_of(before), config_of(after)
     if before is None or after is None or old is None or new is None:
         return
@@ -207,14 +211,14 @@ def _mapping(before: CompiledTask | None, after: CompiledTask | None, route: Rou
         lines = tuple(f"{name}: {quoted(value)}" for name, value in sorted((new.param_mapping or {}).items()))
         yield Effect(kind=EffectKind.MAPPING_CHANGED, text=text, before=was, after=now, lines=lines, route=place)
         return
-    meant = _meant(before, old), _meant(after, new)
+    meant = _param_sources(before, old), _param_sources(after, new)
     for name, was, now in changed_entries(old.param_mapping or {}, new.param_mapping or {}, "not given"):
         if meant[0].get(name) != meant[1].get(name):
             text = f"a delivery's {name}: {was} -> {now}"
             yield Effect(kind=EffectKind.MAPPING_CHANGED, text=text, before=was, after=now, route=(*place, name))
 
 
-def _meant(task: CompiledTask, config: WebhookConfig) -> dict[str, object]:
+def _param_sources(task: CompiledTask, config: WebhookConfig) -> dict[str, object]:
     """What the parameters of a delivery come from: a place in the payload, or a value, be it a default."""
     paths: dict[str, object] = {}
     values: dict[str, Any] = {}

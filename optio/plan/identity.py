@@ -12,15 +12,15 @@ from optio.plan.words import amount, brief, shorten_pair
 def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
     """Added, removed, renamed, switched on or off."""
     if before is None and after is not None:
-        yield _added(after)
+        yield _task_added(after)
     if after is None and before is not None:
         text = "its triggers end and its id answers 404; runs that wait or run go on as they are"
         yield Effect(kind=EffectKind.TASK_REMOVED, text=text, weight=EffectWeight.DANGER, before=before.id)
     if before is not None and after is not None:
-        yield from _changed(before, after)
+        yield from _identity_changes(before, after)
 
 
-def _added(task: CompiledTask) -> Effect:
+def _task_added(task: CompiledTask) -> Effect:
     spec = task.spec
     agent = spec.agent_runtime if spec.model is None else f"{spec.agent_runtime}, {brief(spec.model)}"
     cost = max_run_usd(spec)
@@ -29,7 +29,7 @@ def _added(task: CompiledTask) -> Effect:
     return Effect(kind=EffectKind.TASK_ADDED, text=f"{agent}, {most}", after=task.id, lines=lines, route=("name",))
 
 
-def _changed(before: CompiledTask, after: CompiledTask) -> Iterator[Effect]:
+def _identity_changes(before: CompiledTask, after: CompiledTask) -> Iterator[Effect]:
     if before.id != after.id:
         yield Effect(
             kind=EffectKind.TASK_RENAMED,

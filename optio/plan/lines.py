@@ -12,7 +12,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?;:&|])\s+")
 
 def line_diff(old: Iterable[str], new: Iterable[str], *, around: int) -> tuple[str, ...]:
     """As `diff -u` shows it, with so many lines around each change; nothing where they are too many."""
-    one, other = ([line for text in texts for line in _lines(text)] for texts in (old, new))
+    one, other = ([line for text in texts for line in _readable_lines(text)] for texts in (old, new))
     if len(one) + len(other) > _MAX_LINES:
         return ()
     return tuple(list(unified_diff(one, other, lineterm="", n=around))[2:])
@@ -24,7 +24,7 @@ def diff_size(diff: Sequence[str]) -> str:
     return f"+{added:,} -{lost:,} lines"
 
 
-def _lines(text: str) -> Iterator[str]:
+def _readable_lines(text: str) -> Iterator[str]:
     """Short enough to be read: what stands in one long line comes sentence by sentence."""
     for line in text.splitlines():
         for part in [line] if len(line) <= _MAX_LINE_LENGTH else _SENTENCE_END.split(line):

@@ -12,7 +12,7 @@ from optio.model.effect import EffectWeight
 from optio.plan.compare import DisplayPath, Plan, TaskChange
 from optio.plan.effect import Effect
 from optio.plan.report import MARKS, MAX_EFFECTS
-from optio.plan.words import brief, number
+from optio.plan.words import brief, pluralize
 
 # GitHub takes 65,536 characters.
 MAX_LENGTH = 60_000
@@ -46,7 +46,7 @@ def render_markdown(plan: Plan, seen: DisplayPath, errors: Sequence[Diagnostic] 
             block = _details(change, diff=False)
         if len(block) > room:
             left = len(plan.changes) - index
-            parts.append(f"... and {number(left, 'task')} more, which would make this too long: `optio plan` shows all.")
+            parts.append(f"... and {pluralize(left, 'task')} more, which would make this too long: `optio plan` shows all.")
             break
         room -= len(block) + 2
         parts.append(block)
@@ -63,21 +63,21 @@ def _errors(errors: Sequence[Diagnostic]) -> Iterator[str]:
         where = f"{each.path}:{each.span.start.line}:{each.span.start.column}"
         yield f"- :x: {code(where)} {prose(each.message)}{hint} {code(f'{each.code} {each.rule}')}"
     if len(errors) > _MAX_ERRORS:
-        yield f"- ... and {number(len(errors) - _MAX_ERRORS, 'error')} more: `optio check` shows all"
+        yield f"- ... and {pluralize(len(errors) - _MAX_ERRORS, 'error')} more: `optio check` shows all"
 
 
 def _table(plan: Plan, seen: DisplayPath) -> Iterator[str]:
     yield "| | task | file | effects |"
     yield "|---|---|---|---|"
     for change in plan.changes[:_MAX_ROWS]:
-        kinds = dict.fromkeys(_marked(each) for each in change.effects)
+        kinds = dict.fromkeys(_effect_text(each) for each in change.effects)
         where = code(change.path(seen)).replace("|", "\\|")
         yield f"| {MARKS[change.status]} {change.status} | {code(change.task.id)} | {where} | {', '.join(kinds)} |"
     if len(plan.changes) > _MAX_ROWS:
-        yield f"| | ... and {number(len(plan.changes) - _MAX_ROWS, 'task')} more | | |"
+        yield f"| | ... and {pluralize(len(plan.changes) - _MAX_ROWS, 'task')} more | | |"
 
 
-def _marked(effect: Effect) -> str:
+def _effect_text(effect: Effect) -> str:
     return f":warning: {effect.kind}" if effect.weight is EffectWeight.DANGER else str(effect.kind)
 
 
@@ -86,24 +86,24 @@ def _details(change: TaskChange, *, diff: bool) -> str:
     head = f"<details{opened}><summary>{MARKS[change.status]} {change.task.id} ({change.status})</summary>"
     expected = [] if change.expected is None else [f"- {prose(change.expected)}"]
     more = len(change.effects) - MAX_EFFECTS
-    left = [f"- ... and {number(more, 'effect')} more"] if more > 0 else []
+    left = [f"- ... and {pluralize(more, 'effect')} more"] if more > 0 else []
     shown = _effects(change.heaviest(MAX_EFFECTS), diff=diff)
     return "\n".join([head, "", *shown, *left, *expected, "", "</details>"])
 
 
 def _effects(effects: tuple[Effect, ...], *, diff: bool) -> Iterator[str]:
     for effect in effects:
-        yield f"- {_marked(effect)}: {prose(effect.text)}"
+        yield f"- {_effect_text(effect)}: {prose(effect.text)}"
         for line in effect.lines:
             yield f"  - {prose(line)}"
         if effect.diff and diff:
             shown = [brief(line, _MAX_LINE_LENGTH) for line in effect.diff]
-            fence = "`" * max(3, 1 + max(_longest(line) for line in shown))
+            fence = "`" * max(3, 1 + max(_longest_backquotes(line) for line in shown))
             yield f"\n  {fence}diff"
             yield from (f"  {line}" for line in shown)
             yield f"  {fence}\n"
         elif effect.diff:
-            yield f"  - {number(len(effect.diff), 'line')} of difference are left out"
+            yield f"  - {pluralize(len(effect.diff), 'line')} of difference are left out"
 
 
 def prose(value: str) -> str:
@@ -134,11 +134,11 @@ def _spans(words: list[str]) -> list[str]:
 def code(value: str) -> str:
     """A code span that holds exactly this, on one line."""
     shown = brief(value, _MAX_LINE_LENGTH)
-    fence = "`" * (1 + _longest(shown))
+    fence = "`" * (1 + _longest_backquotes(shown))
     blank = " " if shown.startswith("`") or shown.endswith("`") or not shown.strip() else ""
     return f"{fence}{blank}{shown}{blank}{fence}"
 
 
-def _longest(text: str) -> int:
+def _longest_backquotes(text: str) -> int:
     """The longest row of backquotes."""
     return max((len(found) for found in _TICKS.findall(text)), default=0)

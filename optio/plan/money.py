@@ -27,7 +27,7 @@ from optio.model.trigger import ScheduleConfig
 from optio.plan import hooks
 from optio.plan.effect import Effect, Forecast
 from optio.plan.fires import config_of
-from optio.plan.words import amount, brief, listed, number
+from optio.plan.words import amount, brief, listed, pluralize
 from optio.scheduling import max_fires
 
 _MAX_NAMES = 3
@@ -58,7 +58,7 @@ class TotalSpend:
     def __str__(self) -> str:
         if not self.lacking:
             return f"{amount(self.month)} a month"
-        without = f"no bound for {number(len(self.lacking), 'task')}"
+        without = f"no bound for {pluralize(len(self.lacking), 'task')}"
         return f"{amount(self.month)} a month and {without}" if self.month else without
 
     @property
@@ -72,7 +72,7 @@ class TotalSpend:
         return " and ".join(found)
 
 
-def spend(task: CompiledTask | None) -> TaskSpend:
+def task_spend(task: CompiledTask | None) -> TaskSpend:
     """Nothing for a task that is not there."""
     if task is None:
         return _NO_SPEND
@@ -107,9 +107,9 @@ def lost_budget(before: CompiledTask | None, after: CompiledTask | None) -> bool
     )
 
 
-def total(tasks: Iterable[CompiledTask], unbound: Collection[str] = ()) -> TotalSpend:
+def total_spend(tasks: Iterable[CompiledTask], unbound: Collection[str] = ()) -> TotalSpend:
     """Of all tasks of a tree; of programs without a budget, only those of these ids."""
-    spends = {task.id: spend(task) for task in tasks}
+    spends = {task.id: task_spend(task) for task in tasks}
     found = {task_id: each for task_id, each in spends.items() if each.counted or task_id in unbound}
     return TotalSpend(
         day=_sum(each.day for each in found.values()),
@@ -135,38 +135,38 @@ def fleet_effects(before: tuple[TotalSpend, Fleet], after: tuple[TotalSpend, Fle
         is_new = limits[0] is None or spent[0] <= parse_money(limits[0])
         if spent[1] > most and (is_new or spent[1] > spent[0]):
             text = f"all triggers together may spend {amount(spent[1])} {length}: `fleet.{key}` allows {amount(most)}"
-            yield _beyond(text, amount(spent[0]), amount(spent[1]), key)
+            yield _fleet_excess(text, amount(spent[0]), amount(spent[1]), key)
         unbounded = sorted(set(new.lacking) - (set(old.lacking) if limits[0] is not None else set()))
         if unbounded:
             text = (
                 f"nothing bounds what {listed(unbounded, _MAX_NAMES)} may spend {length}: `fleet.{key}` allows {amount(most)}"
             )
-            yield _beyond(text, str(old), str(new), key)
+            yield _fleet_excess(text, str(old), str(new), key)
 
 
-def _beyond(text: str, was: str, now: str, key: str) -> Effect:
+def _fleet_excess(text: str, was: str, now: str, key: str) -> Effect:
     return Effect(kind=EffectKind.MONEY_UP, text=text, weight=EffectWeight.DANGER, before=was, after=now, route=("fleet", key))
 
 
 def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Forecast) -> Iterator[Effect]:
     """The worst case, if it is another."""
-    old, new = spend(before), spend(after)
+    old, new = task_spend(before), task_spend(after)
     if not old.counted and (after is None or after.spec.agent_runtime != "command"):
         old = _NO_SPEND
     if not new.counted and not lost_budget(before, after):
         new = _NO_SPEND if old.counted else old
     if _figures(old) == _figures(new):
         return
-    up = _is_up(old, new)
-    was, now = _shown(old.month), _shown(new.month)
-    text = f"worst case in 30 days: {was} -> {now}; in 24 hours: {_shown(old.day)} -> {_shown(new.day)}"
+    up = _has_risen(old, new)
+    was, now = _worst_text(old.month), _worst_text(new.month)
+    text = f"worst case in 30 days: {was} -> {now}; in 24 hours: {_worst_text(old.day)} -> {_worst_text(new.day)}"
     yield Effect(
         kind=EffectKind.MONEY_UP if up else EffectKind.MONEY_DOWN,
         text=text,
         weight=_weight(old, new, outlook.new_month_usd) if up else EffectWeight.INFO,
         before=was,
         after=now,
-        lines=tuple(_account(before, after, new)),
+        lines=tuple(_spend_breakdown(before, after, new)),
         route=("startLimit",) if new.month.lacks == "startLimit" else ("budgetUsd",),
     )
 
@@ -175,14 +175,14 @@ def _figures(spend: TaskSpend) -> tuple[object, ...]:
     return spend.month.lacks, spend.day.usd, spend.month.usd
 
 
-def _shown(worst: WorstCase) -> str:
+def _worst_text(worst: WorstCase) -> str:
     """`no bound, $40.00 by its schedule` where senders alone have none."""
     if worst.lacks is None:
         return amount(worst.usd)
     return f"no bound, {amount(worst.usd)} by its schedule" if worst.usd else "no bound"
 
 
-def _is_up(old: TaskSpend, new: TaskSpend) -> bool:
+def _has_risen(old: TaskSpend, new: TaskSpend) -> bool:
     if old.month.lacks != new.month.lacks:
         # Without a budget there is less of a bound than without a limit.
         order = (None, "startLimit", "budgetUsd")
@@ -201,30 +201,30 @@ def _weight(old: TaskSpend, new: TaskSpend, most: Decimal) -> EffectWeight:
     return EffectWeight.DANGER if new.bound >= limit else EffectWeight.NOTICE
 
 
-def _account(before: CompiledTask | None, task: CompiledTask | None, new: TaskSpend) -> Iterator[str]:
+def _spend_breakdown(before: CompiledTask | None, task: CompiledTask | None, new: TaskSpend) -> Iterator[str]:
     """How it comes to that."""
     if task is None or new.month.is_nothing:
         return
     spec, config = task.spec, config_of(task)
-    sources = [] if config is None else [f"at most {number(_fires(config)[1], 'fire')}"]
+    sources = [] if config is None else [f"at most {pluralize(_fires(config)[1], 'fire')}"]
     if hooks.config_of(task) is not None:
         sources.append("any number of deliveries")
-    limit = f"; `startLimit` lets {number(new.month.runs, 'run')} start" if new.month.limited else ""
+    limit = f"; `startLimit` lets {pluralize(new.month.runs, 'run')} start" if new.month.limited else ""
     yield f"{' and '.join(sources)} in any 30 days{limit}"
     if config is not None:
-        yield from _clocks(config)
+        yield from _clock_change_text(config)
     if config is not None and (missed := max_catch_up_fires(spec, _fires(config)[1])):
-        yield f"{number(missed, 'time')} that were missed before may be caught up in them: `misfire: all`"
+        yield f"{pluralize(missed, 'time')} that were missed before may be caught up in them: `misfire: all`"
     if spec.budget is None:
         yield "no `budgetUsd`: a run may cost whatever it comes to"
         return
-    yield f"each run at most {_of_a_run(task)}"
+    yield f"each run at most {_run_cost_text(task)}"
     if new.month.lacks == "startLimit":
         most = worst_case(spec.replace(start_limit=PROPOSED_LIMIT), fires=0, over=MONTH).usd
         yield f"no bound: write `{PROPOSED_TEXT}` for at most {amount(most)} in 30 days"
 
 
-def _of_a_run(task: CompiledTask) -> str:
+def _run_cost_text(task: CompiledTask) -> str:
     """Its budget, and by how much the call of a model that is over it may be."""
     spec, call = task.spec, max_call_usd(task.spec)
     if spec.agent_runtime == "command":
@@ -235,9 +235,9 @@ def _of_a_run(task: CompiledTask) -> str:
     return f"{amount(max_run_usd(spec))}: its budget of {amount(spec.budget)}, and one call of the model at {amount(call)}"
 
 
-def _clocks(config: ScheduleConfig) -> Iterator[str]:
+def _clock_change_text(config: ScheduleConfig) -> Iterator[str]:
     """What of it comes when clocks are set, and on no other day."""
     even, odd = _fires(config.replace(timezone="UTC")), _fires(config)
     if odd != even:
-        fires = f"{number(odd[0], 'fire')} in 24 hours and {odd[1]:,} in 30 days"
+        fires = f"{pluralize(odd[0], 'fire')} in 24 hours and {odd[1]:,} in 30 days"
         yield f"{fires} may come when the clocks of {config.timezone} are set: else {even[0]:,} and {even[1]:,}"

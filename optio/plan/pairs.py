@@ -27,7 +27,7 @@ class TaskPair:
     @property
     def id(self) -> str:
         """What it is called, now if it is there."""
-        return _known(self).id
+        return _some_task(self).id
 
     @property
     def renamed(self) -> bool:
@@ -35,7 +35,7 @@ class TaskPair:
         return self.before is not None and self.after is not None and self.before.id != self.after.id
 
 
-def _known(pair: TaskPair) -> CompiledTask:
+def _some_task(pair: TaskPair) -> CompiledTask:
     task = pair.after or pair.before
     if task is None:
         raise ValueError("a pair of nothing")
@@ -47,17 +47,17 @@ def pair_tasks(before: Mapping[str, CompiledTask], after: Mapping[str, CompiledT
     gone = {task_id: task for task_id, task in before.items() if task_id not in after}
     new = {task_id: task for task_id, task in after.items() if task_id not in before}
     found = [TaskPair(before[task_id], task) for task_id, task in after.items() if task_id in before]
-    found += [TaskPair(gone.pop(old), new.pop(now)) for old, now in list(_renamed(gone, new))]
+    found += [TaskPair(gone.pop(old), new.pop(now)) for old, now in list(_find_renames(gone, new))]
     found += [TaskPair(task, None) for task in gone.values()]
     found += [TaskPair(None, task) for task in new.values()]
     return sorted(found, key=lambda pair: pair.id)
 
 
-def _renamed(gone: Mapping[str, CompiledTask], new: Mapping[str, CompiledTask]) -> Iterator[tuple[str, str]]:
+def _find_renames(gone: Mapping[str, CompiledTask], new: Mapping[str, CompiledTask]) -> Iterator[tuple[str, str]]:
     """The surest first: equal but for their names, then in one file, then alike."""
     left, right = dict(sorted(gone.items())), dict(sorted(new.items()))
     for mark in (_definition, _file):
-        for old, now in _equal(left, right, mark):
+        for old, now in _match_by(left, right, mark):
             del left[old], right[now]
             yield old, now
     if len(left) * len(right) > _MAX_COMPARISONS:
@@ -70,7 +70,7 @@ def _renamed(gone: Mapping[str, CompiledTask], new: Mapping[str, CompiledTask]) 
             yield old, now
 
 
-def _equal(
+def _match_by(
     left: Mapping[str, CompiledTask], right: Mapping[str, CompiledTask], mark: Callable[[CompiledTask], str]
 ) -> list[tuple[str, str]]:
     ids: dict[str, list[str]] = {}
@@ -89,10 +89,10 @@ def _definition(task: CompiledTask) -> str:
 
 
 def _likeness(one: tuple[Counter[str], Counter[str]], other: tuple[Counter[str], Counter[str]]) -> float:
-    return min(_common(a, b) for a, b in zip(one, other, strict=True))
+    return min(_overlap(a, b) for a, b in zip(one, other, strict=True))
 
 
-def _common(one: Counter[str], other: Counter[str]) -> float:
+def _overlap(one: Counter[str], other: Counter[str]) -> float:
     both = one.total() + other.total()
     return 2 * (one & other).total() / both if both else 1.0
 

@@ -38,10 +38,10 @@ def normal_filter(text: str) -> Normal:
 def query_text(query: Normal) -> str:
     """A query of a formula, as people write it."""
     root, segments = query
-    return f"{root}" + "".join(_segment_shown(*segment) for segment in segments)
+    return f"{root}" + "".join(_segment_text(*segment) for segment in segments)
 
 
-def _segment_shown(kind: str, selectors: Normal) -> str:
+def _segment_text(kind: str, selectors: Normal) -> str:
     if len(selectors) == 1 and selectors[0][0] == "name":
         name = selectors[0][1]
         if _NAME.fullmatch(name):

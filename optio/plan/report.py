@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from optio.model.effect import EffectWeight
 from optio.plan.compare import DisplayPath, Plan, Status, TaskChange
 from optio.plan.effect import Effect
-from optio.plan.words import brief, number
+from optio.plan.words import brief, pluralize
 
 Paint = Callable[[str, str], str]
 MARKS = {
@@ -37,10 +37,10 @@ def render_lines(plan: Plan, seen: DisplayPath, *, paint: Paint = paint_nothing,
     if plan.policy:
         yield ""
     for effect in plan.policy:
-        yield from _effect(effect, len(effect.kind), paint)
+        yield from _effect_lines(effect, len(effect.kind), paint)
     for change in plan.changes:
         yield ""
-        yield from _change(change, seen, paint)
+        yield from _change_lines(change, seen, paint)
     if plan.changes or plan.policy:
         yield ""
         yield from _legend(plan)
@@ -50,20 +50,20 @@ def render_lines(plan: Plan, seen: DisplayPath, *, paint: Paint = paint_nothing,
             yield f"= {task.id} ({seen(task.origin.path)}): its file differs, and it does the same"
 
 
-def _change(change: TaskChange, seen: DisplayPath, paint: Paint) -> Iterator[str]:
+def _change_lines(change: TaskChange, seen: DisplayPath, paint: Paint) -> Iterator[str]:
     mark = MARKS[change.status]
     where = change.path(seen)
     yield paint(f"{mark} {change.task.id}", _STATUS[mark]) + paint(f"  {change.status}, {brief(where, _MAX_TEXT_LENGTH)}", "2")
     width = max(len(each.kind) for each in change.effects)
     for effect in change.heaviest(MAX_EFFECTS):
-        yield from _effect(effect, width, paint)
+        yield from _effect_lines(effect, width, paint)
     if len(change.effects) > MAX_EFFECTS:
-        yield " " * _INDENT + f"... {number(len(change.effects) - MAX_EFFECTS, 'effect')} more: `--format json` has all"
+        yield " " * _INDENT + f"... {pluralize(len(change.effects) - MAX_EFFECTS, 'effect')} more: `--format json` has all"
     if change.expected is not None:
         yield " " * _INDENT + brief(change.expected, _MAX_TEXT_LENGTH)
 
 
-def _effect(effect: Effect, width: int, paint: Paint) -> Iterator[str]:
+def _effect_lines(effect: Effect, width: int, paint: Paint) -> Iterator[str]:
     mark = paint("!", "31;1") if effect.weight is EffectWeight.DANGER else " "
     yield f"{'':<{_INDENT - 2}}{mark} {paint(f'{effect.kind:<{width}}', _COLOURS[effect.weight])}  " + brief(
         effect.text, _MAX_TEXT_LENGTH
@@ -75,11 +75,11 @@ def _effect(effect: Effect, width: int, paint: Paint) -> Iterator[str]:
         style = "32" if line.startswith("+") else "31" if line.startswith("-") else "2"
         yield below + paint(brief(line, _MAX_TEXT_LENGTH), style)
     if len(effect.diff) > _MAX_DIFF_LINES:
-        yield f"{below}... {number(len(effect.diff) - _MAX_DIFF_LINES, 'line')} more"
+        yield f"{below}... {pluralize(len(effect.diff) - _MAX_DIFF_LINES, 'line')} more"
 
 
 def _legend(plan: Plan) -> Iterator[str]:
     dangers = sum(each.weight is EffectWeight.DANGER for each in plan.effects)
     if dangers:
-        yield f"`!` marks what somebody should look at: {number(dangers, 'effect')}"
+        yield f"`!` marks what somebody should look at: {pluralize(dangers, 'effect')}"
     yield f"times from {plan.outlook.now:%Y-%m-%d %H:%M} UTC on, for 30 days"

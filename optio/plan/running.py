@@ -23,45 +23,45 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
         if was != now:
             was, now = shorten_pair(was, now)
             weight = EffectWeight.INFO if key == "priority" else EffectWeight.NOTICE
-            diff = line_diff(_script(old), _script(new), around=1) if key == "command" else ()
+            diff = line_diff(_command_lines(old), _command_lines(new), around=1) if key == "command" else ()
             text = f"{what}: {diff_size(diff)}" if diff else f"{what}: {was} -> {now}"
             yield Effect(kind=kind, text=text, weight=weight, before=was, after=now, route=(key,), diff=diff)
 
 
-def _budget(spec: TaskSpec) -> str:
+def _budget_text(spec: TaskSpec) -> str:
     return "none" if spec.budget is None else amount(spec.budget)
 
 
-def _model(spec: TaskSpec) -> str:
+def _model_text(spec: TaskSpec) -> str:
     """A program is not told of `model` and `maxTurns`, which may stand in the defaults of a directory."""
     return "none" if spec.agent_runtime == "command" else spec.model or "the agent's own"
 
 
-def _turns(spec: TaskSpec) -> str:
+def _turns_text(spec: TaskSpec) -> str:
     return "no limit" if spec.max_turns is None or spec.agent_runtime == "command" else str(spec.max_turns)
 
 
-def _time(length: timedelta | None, otherwise: str) -> str:
+def _time_text(length: timedelta | None, otherwise: str) -> str:
     return otherwise if length is None else format_duration(length)
 
 
-def _command(spec: TaskSpec) -> str:
+def _command_text(spec: TaskSpec) -> str:
     if spec.command is None:
         return "none"
     return f"`{join(spec.command)}`" if isinstance(spec.command, list) else f"sh -c `{spec.command}`"
 
 
-def _script(spec: TaskSpec) -> list[str]:
+def _command_lines(spec: TaskSpec) -> list[str]:
     """A command of several lines; one of a line is told as a whole."""
     words = [spec.command] if isinstance(spec.command, str) else spec.command or []
     return words if any("\n" in each.strip() for each in words) else []
 
 
-def _start_limit(limit: StartLimit | None) -> str:
+def _start_limit_text(limit: StartLimit | None) -> str:
     return "none" if limit is None else f"{limit.count:,} in {format_duration(limit.window)}"
 
 
-def _dedupe(dedupe: Dedupe | None) -> str:
+def _dedupe_text(dedupe: Dedupe | None) -> str:
     if dedupe is None:
         return "none"
     window = "while one is queued or running" if dedupe.window_span is None else f"for {format_duration(dedupe.window_span)}"
@@ -70,21 +70,26 @@ def _dedupe(dedupe: Dedupe | None) -> str:
 
 _ROWS: tuple[tuple[EffectKind, str, str, Callable[[TaskSpec], str]], ...] = (
     (EffectKind.RUNTIME_CHANGED, "agentRuntime", "runtime", lambda spec: spec.agent_runtime),
-    (EffectKind.MODEL_CHANGED, "model", "model", _model),
-    (EffectKind.COMMAND_CHANGED, "command", "command", _command),
-    (EffectKind.BUDGET_CHANGED, "budgetUsd", "budget of a run", _budget),
-    (EffectKind.TURNS_CHANGED, "maxTurns", "turns of an agent", _turns),
-    (EffectKind.TIME_CHANGED, "timeout", "time of an attempt", lambda spec: _time(spec.timeout_span, "the server's default")),
+    (EffectKind.MODEL_CHANGED, "model", "model", _model_text),
+    (EffectKind.COMMAND_CHANGED, "command", "command", _command_text),
+    (EffectKind.BUDGET_CHANGED, "budgetUsd", "budget of a run", _budget_text),
+    (EffectKind.TURNS_CHANGED, "maxTurns", "turns of an agent", _turns_text),
+    (
+        EffectKind.TIME_CHANGED,
+        "timeout",
+        "time of an attempt",
+        lambda spec: _time_text(spec.timeout_span, "the server's default"),
+    ),
     (
         EffectKind.TIME_CHANGED,
         "stallTimeout",
         "silence of an attempt",
-        lambda spec: _time(spec.stall_span, "the server's default"),
+        lambda spec: _time_text(spec.stall_span, "the server's default"),
     ),
     (EffectKind.RETRIES_CHANGED, "maxRetries", "retries of a failed run", lambda spec: str(spec.max_retries)),
     (EffectKind.CONCURRENCY_CHANGED, "maxConcurrent", "runs at one time", lambda spec: str(spec.max_concurrent)),
     (EffectKind.PRIORITY_CHANGED, "priority", "priority", lambda spec: str(spec.priority)),
-    (EffectKind.START_LIMIT_CHANGED, "startLimit", "starts", lambda spec: _start_limit(spec.start_limit)),
-    (EffectKind.DEDUPE_CHANGED, "dedupe", "runs that stand for the same", lambda spec: _dedupe(spec.dedupe)),
+    (EffectKind.START_LIMIT_CHANGED, "startLimit", "starts", lambda spec: _start_limit_text(spec.start_limit)),
+    (EffectKind.DEDUPE_CHANGED, "dedupe", "runs that stand for the same", lambda spec: _dedupe_text(spec.dedupe)),
     (EffectKind.POOL_CHANGED, "warmPoolSize", "pods kept ready", lambda spec: str(spec.warm_pool_size)),
 )

@@ -103,7 +103,7 @@ class _Normalizer:
         default = {"default": found.pop("default")} if "default" in found else {}
         self._below(found, within, filled=filled)
         if not self._plain:
-            found = _simple(_alternatives(self._written_out(found, within)))
+            found = _simplify(_fold_alternatives(self._written_out(found, within)))
         return found | default if filled else found
 
     def _below(self, found: Schema, within: tuple[str, ...], *, filled: bool) -> None:
@@ -136,7 +136,7 @@ class _Normalizer:
             if isinstance(found.get(key), list) and len(found[key]) == 1:
                 parts += found.pop(key)
         for part in parts:
-            merged = _both(found | {"allOf": []}, part)
+            merged = _merge(found | {"allOf": []}, part)
             if merged is None:
                 left.append(part)
             else:
@@ -154,13 +154,13 @@ class _Normalizer:
         return value if isinstance(value, Mapping) else None
 
 
-def _both(one: Schema, other: Any) -> Schema | None:
+def _merge(one: Schema, other: Any) -> Schema | None:
     """One schema that takes what both take, if keywords can be put beside each other."""
     if other is True or other == {}:
         return one
     if not isinstance(other, dict):
         return None
-    if _CONTEXT_KEYWORDS & {*one, *other} and not _apart(one, other):
+    if _CONTEXT_KEYWORDS & {*one, *other} and not _are_independent(one, other):
         return None
     found = dict(one)
     for key, value in other.items():
@@ -171,7 +171,7 @@ def _both(one: Schema, other: Any) -> Schema | None:
         elif key in _STRICTER_VALUE:
             found[key] = _STRICTER_VALUE[key](found[key], value)
         elif key == "type":
-            found[key] = _common(types_of(one), types_of(other))
+            found[key] = _common_types(types_of(one), types_of(other))
         elif key == "enum":
             known = {canonical(each) for each in value}
             found[key] = [each for each in found[key] if canonical(each) in known]
@@ -182,7 +182,7 @@ def _both(one: Schema, other: Any) -> Schema | None:
     return found
 
 
-def _apart(one: Schema, other: Schema) -> bool:
+def _are_independent(one: Schema, other: Schema) -> bool:
     """Return whether what looks at the keywords beside it sees the same as before."""
     if set(one) <= _INDEPENDENT_KEYWORDS or set(other) <= _INDEPENDENT_KEYWORDS:
         return True
@@ -190,7 +190,7 @@ def _apart(one: Schema, other: Schema) -> bool:
     return _CONTEXT_KEYWORDS & {*one, *other} == {"additionalProperties"} and not (objects & set(one) and objects & set(other))
 
 
-def _common(one: set[str], other: set[str]) -> list[str]:
+def _common_types(one: set[str], other: set[str]) -> list[str]:
     both = one & other
     if "integer" in one ^ other and "number" in one ^ other:
         both |= {"integer"}
@@ -203,21 +203,21 @@ def types_of(schema: Mapping[str, Any]) -> set[str]:
     return {given} if isinstance(given, str) else set(given)
 
 
-def _alternatives(found: Schema) -> Schema:
+def _fold_alternatives(found: Schema) -> Schema:
     """Alternatives that are values become `enum`, and those of types of their own one schema."""
     for key in ("anyOf", "oneOf"):
         parts = found.get(key)
         if not isinstance(parts, list) or not all(isinstance(each, dict) for each in parts):
             continue
         rest = {name: value for name, value in found.items() if name != key}
-        folded = _values(parts, key) or _kinds(parts)
-        merged = None if folded is None else _both(rest, folded)
+        folded = _fold_values(parts, key) or _fold_types(parts)
+        merged = None if folded is None else _merge(rest, folded)
         if merged is not None:
             found = merged
     return found
 
 
-def _values(parts: Sequence[Schema], key: str) -> Schema | None:
+def _fold_values(parts: Sequence[Schema], key: str) -> Schema | None:
     if any(set(each) != {"enum"} for each in parts):
         return None
     values = [value for each in parts for value in each["enum"]]
@@ -226,7 +226,7 @@ def _values(parts: Sequence[Schema], key: str) -> Schema | None:
     return None if key == "oneOf" and len(names) < len(values) else {"enum": values}
 
 
-def _kinds(parts: Sequence[Schema]) -> Schema | None:
+def _fold_types(parts: Sequence[Schema]) -> Schema | None:
     """`string or null`: each alternative has its types, and keywords of these alone."""
     found: Schema = {"type": []}
     known: set[str] = set()
@@ -242,19 +242,19 @@ def _kinds(parts: Sequence[Schema]) -> Schema | None:
     return found
 
 
-def _simple(found: Schema) -> Schema:
+def _simplify(found: Schema) -> Schema:
     """Say what is left in its shortest words."""
     if "const" in found:
         only = found.pop("const")
-        found = _both(found, {"enum": [only]}) or found | {"const": only}
+        found = _merge(found, {"enum": [only]}) or found | {"const": only}
     types = types_of(found)
     if "number" in types:
         types.discard("integer")
         if found.get("multipleOf") == 1:
             types = types - {"number"} | {"integer"}
     if "integer" in types:
-        _whole(found)
-    _tighter(found)
+        _round_bounds(found)
+    _drop_looser_bounds(found)
     found = {key: value for key, value in found.items() if not _is_idle(key, value, types)}
     if found.get("unevaluatedProperties") is False and not set(found) & {
         *("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "$ref", "$dynamicRef", "dependentSchemas"),
@@ -266,7 +266,7 @@ def _simple(found: Schema) -> Schema:
         found["type"] = min(types) if len(types) == 1 else sorted(types)
     if "required" in found:
         found["required"] = sorted(set(found["required"]))
-    return _listed(found)
+    return _simplify_enum(found)
 
 
 def _is_idle(keyword: str, value: Any, types: set[str]) -> bool:
@@ -278,7 +278,7 @@ def _is_idle(keyword: str, value: Any, types: set[str]) -> bool:
     return keyword in _DEFAULT_VALUES and canonical(value) == canonical(_DEFAULT_VALUES[keyword])
 
 
-def _whole(found: Schema) -> None:
+def _round_bounds(found: Schema) -> None:
     """Bounds of integers as integers that are taken."""
     for key, strict, round_, step in (
         ("minimum", "exclusiveMinimum", math.ceil, 1),
@@ -296,21 +296,21 @@ def _whole(found: Schema) -> None:
         del found["multipleOf"]
 
 
-def _tighter(found: Schema) -> None:
+def _drop_looser_bounds(found: Schema) -> None:
     """Pick of an inclusive and an exclusive bound the one that refuses more."""
     for key, strict, sign in (("minimum", "exclusiveMinimum", 1), ("maximum", "exclusiveMaximum", -1)):
         if key in found and strict in found:
             del found[strict if sign * found[key] > sign * found[strict] else key]
 
 
-def _listed(found: Schema) -> Schema:
+def _simplify_enum(found: Schema) -> Schema:
     """A list of values alone, without those that the rest refuses."""
     if not isinstance(found.get("enum"), list):
         return found
     rest = {key: value for key, value in found.items() if key != "enum"}
     try:
         takes = validator(rest).is_valid
-        values = {canonical(_number(each)): each for each in found["enum"] if takes(each)}
+        values = {canonical(_integer_if_whole(each)): each for each in found["enum"] if takes(each)}
     except SchemaError:  # half of a schema says nothing
         return found
     names = set(values)
@@ -318,10 +318,10 @@ def _listed(found: Schema) -> Schema:
         return {"type": "boolean"}
     if names == {"null"}:
         return {"type": "null"}
-    return {"enum": [_number(values[name]) for name in sorted(names)]}
+    return {"enum": [_integer_if_whole(values[name]) for name in sorted(names)]}
 
 
-def _number(value: Any) -> Any:
+def _integer_if_whole(value: Any) -> Any:
     """1.0 and 1 are one value."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 

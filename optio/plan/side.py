@@ -34,13 +34,15 @@ def compile_side(tree: SourceTree, compiler: IncrementalCompiler | None = None) 
         registry=compilation.registry,
         broken=compilation.broken,
         broken_ids={meant: path for path, meant in compiler.unserved(compilation).items() if meant is not None},
-        errors=tuple(each for each in compilation.diagnostics if each.severity is Severity.ERROR and not _follows(each)),
+        errors=tuple(
+            each for each in compilation.diagnostics if each.severity is Severity.ERROR and not _repeats_policy_error(each)
+        ),
         policy=policies.spec,
         policy_unreadable=policies.unreadable,
         texts=compiler.known(),
     )
 
 
-def _follows(error: Diagnostic) -> bool:
+def _repeats_policy_error(error: Diagnostic) -> bool:
     """Whether it says in a task's file what is wrong with the policy."""
     return error.code == "OPT121" and error.path != POLICY

@@ -11,8 +11,8 @@ from optio.plan.effect import Effect
 
 def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
     """One for each parameter."""
-    known = _reaching(before)
-    for name, path in _reaching(after).items():
+    known = _untrusted_paths(before)
+    for name, path in _untrusted_paths(after).items():
         if name not in known or queries.normal_path(known[name]) != queries.normal_path(path):
             text = f"`{{{{{name}}}}}` puts into the prompt what a stranger has written: `{path}`"
             route = (*hooks.route_of(after), "paramMapping", name)
@@ -26,5 +26,5 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
             )
 
 
-def _reaching(task: CompiledTask | None) -> dict[str, str]:
+def _untrusted_paths(task: CompiledTask | None) -> dict[str, str]:
     return {} if task is None or hooks.config_of(task) is None else untrusted_params(task.spec, task.prompt)

@@ -24,10 +24,10 @@ def amount(usd: Decimal | None) -> str:
 
 def quoted(value: Any) -> str:
     """A value as it may be written, in backquotes and on one line."""
-    return f"`{brief(_written(value))}`"
+    return f"`{brief(_value_text(value))}`"
 
 
-def _written(value: Any) -> str:
+def _value_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -35,41 +35,45 @@ def brief(text: str, longest: int = _MAX_LENGTH) -> str:
     """On one line, with what cannot be seen as escapes, and cut where it is long."""
     if len(text) > longest:
         text = text[: longest - 3] + "..."
-    return _seen(text)
+    return _escape_invisible(text)
 
 
-def _seen(text: str) -> str:
+def _escape_invisible(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def shorten_pair(was: str, now: str) -> tuple[str, str]:
     """Two texts on a line each. Where they are long they are cut where they are alike, never where they differ."""
     if max(len(was), len(now)) <= _MAX_LENGTH:
-        return _seen(was), _seen(now)
-    start = _alike(was, now)
-    end = _alike(was[start:][::-1], now[start:][::-1])
-    one, other = (_seen(_around(text, start, len(text) - end)) for text in (was, now))
+        return _escape_invisible(was), _escape_invisible(now)
+    start = _common_prefix_length(was, now)
+    end = _common_prefix_length(was[start:][::-1], now[start:][::-1])
+    one, other = (_escape_invisible(_shorten_around(text, start, len(text) - end)) for text in (was, now))
     return one, other
 
 
-def _alike(one: str, other: str) -> int:
+def _common_prefix_length(one: str, other: str) -> int:
     """How far they are the same."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-def _around(text: str, start: int, end: int) -> str:
+def _shorten_around(text: str, start: int, end: int) -> str:
     before, middle, behind = text[:start], text[start:end], text[end:]
-    return _ends(before, 2 * _EDGE_LENGTH) + _ends(middle, _MIDDLE_LENGTH) + _ends(behind, 2 * _EDGE_LENGTH)
+    return (
+        _shorten_middle(before, 2 * _EDGE_LENGTH)
+        + _shorten_middle(middle, _MIDDLE_LENGTH)
+        + _shorten_middle(behind, 2 * _EDGE_LENGTH)
+    )
 
 
-def _ends(text: str, most: int) -> str:
+def _shorten_middle(text: str, most: int) -> str:
     return text if len(text) <= most + 3 else f"{text[: most // 2]}...{text[-most // 2 :]}"
 
 
 def quoted_pair(was: Any, now: Any) -> tuple[str, str]:
     """Two values, each as it may be written, in backquotes and with their difference in sight."""
-    one, other = _written(was), _written(now)
+    one, other = _value_text(was), _value_text(now)
     if one == other:  # a text, and what it says: "5" and 5
         one, other = canonical(was), canonical(now)
     one, other = shorten_pair(one, other)
@@ -93,7 +97,7 @@ def listed(names: Sequence[str], most: int = MAX_LISTED) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def number(count: int, what: str, plural: str | None = None) -> str:
+def pluralize(count: int, what: str, plural: str | None = None) -> str:
     """`1 run`, `2 runs`."""
     return f"{count:,} {what if count == 1 else plural or what + 's'}"
 

@@ -50,11 +50,11 @@ def capture_delivery(
         "webhook": payload_name,
         **({"headers": headers} if headers else {}),
     }
-    entry["expect"] = _expected(task, entry, text.encode())
+    entry["expect"] = _expectation(task, entry, text.encode())
     return CapturedTest(payload_name, text.encode(), entry, tuple(redact.found))
 
 
-def _expected(task: CompiledTask, entry: Mapping[str, Any], payload: bytes) -> dict[str, Any]:
+def _expectation(task: CompiledTask, entry: Mapping[str, Any], payload: bytes) -> dict[str, Any]:
     """What the task makes of it."""
     trial = try_example(task, Example.of({**entry, "expect": {}}), payload)
     got = trial.judgement

@@ -41,25 +41,25 @@ def mismatches(
             where = ("error",) if isinstance(expected.error, str) else ("error", index)
             yield Mismatch(where, f"`{shorten(part)}` is no part of the reason: {got.detail}")
     if expected.params is not None and canonical(expected.params) != canonical(got.params):
-        yield _other_params(expected.params, got.params or {})
+        yield _params_mismatch(expected.params, got.params or {})
     prompt = got.prompt or ""
     if expected.prompt is not None:
-        yield from _against(expected.prompt, prompt, snapshot)
+        yield from _compare_snapshot(expected.prompt, prompt, snapshot)
     for index, part in enumerate(expected.parts):
         if part not in prompt:
             where = ("promptContains",) if isinstance(expected.prompt_contains, str) else ("promptContains", index)
-            lines = _bounded([f"  {line}" for line in prompt.splitlines()])
+            lines = _limit_lines([f"  {line}" for line in prompt.splitlines()])
             yield Mismatch(where, f"`{shorten(part)}` is not in the prompt:", lines)
 
 
-def _other_params(expected: Mapping[str, Any], got: Mapping[str, Any]) -> Mismatch:
+def _params_mismatch(expected: Mapping[str, Any], got: Mapping[str, Any]) -> Mismatch:
     """At the first one that differs, where it is expected."""
     names = [name for name in expected if name not in got or canonical(expected[name]) != canonical(got[name])]
     where: Route = ("params", names[0]) if names else ("params",)
     return Mismatch(where, "other parameters than expected", _diff(_lines(expected), _lines(got)))
 
 
-def _against(name: str, prompt: str, snapshot: Callable[[str], str]) -> Iterator[Mismatch]:
+def _compare_snapshot(name: str, prompt: str, snapshot: Callable[[str], str]) -> Iterator[Mismatch]:
     try:
         kept = snapshot(name)
     except Unreadable as err:
@@ -84,15 +84,15 @@ def _diff(expected: str, got: str) -> tuple[str, ...]:
         found.append(text)
         if text == line and line[:1] in "+- ":
             found.append("\\ no line end")
-    return _bounded(found)
+    return _limit_lines(found)
 
 
-def _bounded(lines: list[str]) -> tuple[str, ...]:
-    shown = [_cut(line) for line in lines[:_MAX_LINES]]
+def _limit_lines(lines: list[str]) -> tuple[str, ...]:
+    shown = [_limit_line(line) for line in lines[:_MAX_LINES]]
     more = len(lines) - len(shown)
     return (*shown, f"... {more:,} lines more") if more else tuple(shown)
 
 
-def _cut(line: str) -> str:
+def _limit_line(line: str) -> str:
     more = len(line) - _MAX_LINE_LENGTH
     return f"{line[:_MAX_LINE_LENGTH]}... {more:,} characters more" if more > 0 else line

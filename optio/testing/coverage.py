@@ -81,16 +81,16 @@ def coverage(tested: TaskResults) -> Coverage:
     """What the tests of a task without errors have tried."""
     task = tested.task
     payloads: dict[bytes, Any] = {}
-    seen = [found for result in tested.results if (found := _seen(task, result, payloads)) is not None]
+    seen = [found for result in tested.results if (found := _tried_test(task, result, payloads)) is not None]
 
     def tell(text: str, route: Route, tried: bool) -> CoverageItem:
         return CoverageItem(text, task.document.path_at(route), task.document.key_span(route).start.line, tried)
 
-    items = [*_triggers(task, seen, tell), *_schema(task, seen, tell)]
+    items = [*_trigger_items(task, seen, tell), *_schema_items(task, seen, tell)]
     return Coverage(task.id, tuple(sorted(items, key=lambda item: (item.path, item.line))))
 
 
-def _seen(task: ResolvedTask, result: ExampleResult, payloads: dict[bytes, Any]) -> _TriedTest | None:
+def _tried_test(task: ResolvedTask, result: ExampleResult, payloads: dict[bytes, Any]) -> _TriedTest | None:
     """Each of the `payloads` is read once."""
     trial, example = result.trial, result.example
     if trial is None:
@@ -106,7 +106,7 @@ def _seen(task: ResolvedTask, result: ExampleResult, payloads: dict[bytes, Any])
         except Malformed:
             return None
         if verdict in ("accepted", "invalid"):
-            given = _mapped(task.spec.webhook.config, payload)
+            given = _mapped_params(task.spec.webhook.config, payload)
     elif example.schedule is not None and task.spec.schedule is not None:
         given = task.spec.schedule.config.param_mapping
     elif example.params is not None:
@@ -114,7 +114,7 @@ def _seen(task: ResolvedTask, result: ExampleResult, payloads: dict[bytes, Any])
     return _TriedTest(example, payload, given, verdict)
 
 
-def _mapped(config: WebhookConfig, payload: Any) -> Mapping[str, Any] | None:
+def _mapped_params(config: WebhookConfig, payload: Any) -> Mapping[str, Any] | None:
     if config.param_mapping is None:
         return payload if isinstance(payload, dict) else None
     try:
@@ -123,7 +123,7 @@ def _mapped(config: WebhookConfig, payload: Any) -> Mapping[str, Any] | None:
         return None
 
 
-def _triggers(task: ResolvedTask, seen: list[_TriedTest], tell: MakeItem) -> Iterator[CoverageItem]:
+def _trigger_items(task: ResolvedTask, seen: list[_TriedTest], tell: MakeItem) -> Iterator[CoverageItem]:
     for index, trigger in enumerate(task.spec.triggers):
         route: Route = ("triggers", index)
         kind = "params" if trigger.type == "manual" else trigger.type
@@ -135,10 +135,10 @@ def _triggers(task: ResolvedTask, seen: list[_TriedTest], tell: MakeItem) -> Ite
             taken = any(each.given is not None and name in each.given for each in runs)
             yield tell(f"`{name}` is filled by the {trigger.type}", (*route, "config", "paramMapping", name), taken)
         if isinstance(trigger, WebhookTrigger):
-            yield from _filters(trigger.config, (*route, "config"), [each for each in seen if each.is_of(kind)], tell)
+            yield from _filter_items(trigger.config, (*route, "config"), [each for each in seen if each.is_of(kind)], tell)
 
 
-def _filters(config: WebhookConfig, route: Route, seen: list[_TriedTest], tell: MakeItem) -> Iterator[CoverageItem]:
+def _filter_items(config: WebhookConfig, route: Route, seen: list[_TriedTest], tell: MakeItem) -> Iterator[CoverageItem]:
     if config.secret is not None:
         refused = any(each.refused for each in seen)
         yield tell("a delivery that is not rightly signed is refused", (*route, "secret"), refused)
@@ -153,7 +153,7 @@ def _filters(config: WebhookConfig, route: Route, seen: list[_TriedTest], tell: 
         filter_ = mapping.compile_when(config.when)
         wanted = [each for each, event in zip(proved, events, strict=True) if config.events is None or event in config.events]
         payloads = {id(each.payload): each.payload for each in wanted}
-        outcomes = {_holds(filter_, payload) for payload in payloads.values()}
+        outcomes = {_filter_outcome(filter_, payload) for payload in payloads.values()}
         yield tell("`when` lets a delivery through", (*route, "when"), True in outcomes)
         yield tell("`when` filters a delivery", (*route, "when"), False in outcomes)
 
@@ -163,17 +163,17 @@ def _event(config: WebhookConfig, seen: _TriedTest) -> str | None:
     return event_name(config, lambda name: headers.get(name, []), seen.payload)
 
 
-def _holds(filter_: mapping.WhenFilter, payload: Any) -> bool | None:
+def _filter_outcome(filter_: mapping.WhenFilter, payload: Any) -> bool | None:
     try:
         return filter_.holds(payload)
     except mapping.MappingFailed:
         return None
 
 
-def _schema(task: ResolvedTask, seen: list[_TriedTest], tell: MakeItem) -> Iterator[CoverageItem]:
+def _schema_items(task: ResolvedTask, seen: list[_TriedTest], tell: MakeItem) -> Iterator[CoverageItem]:
     schema = task.spec.params_schema or {}
-    for name in _defaults(schema):
-        needed = any(each.accepted and each.given is not None and _lacks(each.given, name) for each in seen)
+    for name in _names_with_default(schema):
+        needed = any(each.accepted and each.given is not None and _uses_default(each.given, name) for each in seen)
         steps = tuple(step for part in name for step in ("properties", part))
         yield tell(f"the default of `{show(name)}` is needed", ("paramsSchema", *steps, "default"), needed)
     required = schema.get("required")
@@ -183,28 +183,28 @@ def _schema(task: ResolvedTask, seen: list[_TriedTest], tell: MakeItem) -> Itera
         if isinstance(sub, dict) and "default" in sub:
             continue
         refused = any(
-            each.given is not None and not each.accepted and _refused_without(schema, each.given, name) for each in seen
+            each.given is not None and not each.accepted and _is_refused_without(schema, each.given, name) for each in seen
         )
         yield tell(f"a run without `{name}` is refused", ("paramsSchema", "required", index), refused)
 
 
-def _refused_without(schema: Mapping[str, Any], given: Mapping[str, Any], name: str) -> bool:
+def _is_refused_without(schema: Mapping[str, Any], given: Mapping[str, Any], name: str) -> bool:
     return name not in given and any(
         route == (name,) and keyword == "required" for route, _, keyword in iter_faults(schema, apply_defaults(schema, given))
     )
 
 
-def _defaults(schema: Mapping[str, Any], above: Route = ()) -> Iterator[Route]:
+def _names_with_default(schema: Mapping[str, Any], above: Route = ()) -> Iterator[Route]:
     """The names of parameters that have a default, members of objects too."""
     properties = schema.get("properties")
     for name, sub in properties.items() if isinstance(properties, Mapping) else ():
         if isinstance(sub, Mapping):
             if "default" in sub:
                 yield (*above, name)
-            yield from _defaults(sub, (*above, name))
+            yield from _names_with_default(sub, (*above, name))
 
 
-def _lacks(given: Mapping[str, Any], name: Route) -> bool:
+def _uses_default(given: Mapping[str, Any], name: Route) -> bool:
     """Whether only the last step is missing, so that its default was filled in."""
     inside = value_at(given, name[:-1])
     return isinstance(inside, Mapping) and name[-1] not in inside

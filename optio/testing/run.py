@@ -77,11 +77,11 @@ class TreeReport:
         return [result for each in self.tested for result in each.results]
 
 
-def _every(task_id: str, path: str, example: Example) -> bool:
+def _choose_all(task_id: str, path: str, example: Example) -> bool:
     return True
 
 
-def run_tests(tree: SourceTree, chosen: ExampleFilter = _every) -> TreeReport:
+def run_tests(tree: SourceTree, chosen: ExampleFilter = _choose_all) -> TreeReport:
     """Run the chosen tests: those of which (task id, path of its file, test) hold."""
     bases, policies = Bases(tree), TreePolicy(tree)
     files = [compile_file(path, tree, bases, policies) for path in tree.task_files()]
@@ -95,7 +95,7 @@ def run_tests(tree: SourceTree, chosen: ExampleFilter = _every) -> TreeReport:
 
 
 def run_task_tests(
-    task: ResolvedTask, tree: SourceTree, chosen: ExampleFilter = _every, *, broken: bool = False
+    task: ResolvedTask, tree: SourceTree, chosen: ExampleFilter = _choose_all, *, broken: bool = False
 ) -> TaskResults:
     """Run the chosen tests of one task; of one whose file is `broken`, say that they cannot be run."""
     results: list[ExampleResult] = []
@@ -108,7 +108,7 @@ def run_task_tests(
             why = ExampleFailure(task.path, line, "cannot be run: the file has errors", broken=True)
             results.append(ExampleResult(name=example.label, line=line, example=example, failures=(why,)))
         else:
-            results.append(_result(task, index, example, tree, happens))
+            results.append(_run_test(task, index, example, tree, happens))
     return TaskResults(task, tuple(results), broken)
 
 
@@ -136,7 +136,7 @@ class _TrialRunner:
         return self._trials[delivery]
 
 
-def _result(task: ResolvedTask, index: int, example: Example, tree: SourceTree, happens: _TrialRunner) -> ExampleResult:
+def _run_test(task: ResolvedTask, index: int, example: Example, tree: SourceTree, happens: _TrialRunner) -> ExampleResult:
     line = task.span(("tests", index)).start.line
     try:
         trial = happens.trial(example)
@@ -147,7 +147,7 @@ def _result(task: ResolvedTask, index: int, example: Example, tree: SourceTree, 
         return ExampleResult(name=example.label, line=line, example=example, failures=(failure,))
 
     def snapshot(name: str) -> str:
-        return _text(tree, snapshot_path(task.path, name))
+        return _read_snapshot(tree, snapshot_path(task.path, name))
 
     found = list(mismatches(example.expect, trial.judgement, snapshot, trial.came))
     return ExampleResult(
@@ -177,7 +177,7 @@ def _update(task: ResolvedTask, example: Example, trial: Trial, tree: SourceTree
     except Unreadable:
         return None
     try:
-        return None if _text(tree, path) == prompt else SnapshotUpdate(path, prompt, new=False)
+        return None if _read_snapshot(tree, path) == prompt else SnapshotUpdate(path, prompt, new=False)
     except Unreadable as err:
         return SnapshotUpdate(path, prompt, new=True) if err.code == "OPT115" else None
 
@@ -192,7 +192,7 @@ def snapshot_path(task_path: str, name: str) -> str:
     return path
 
 
-def _text(tree: SourceTree, path: str) -> str:
+def _read_snapshot(tree: SourceTree, path: str) -> str:
     try:
         return tree.read(path).decode("utf-8")
     except UnicodeDecodeError:

@@ -50,23 +50,23 @@ def try_example(task: CompiledTask, example: Example, body: bytes | None = None)
     """Try it; `body` is its payload. Raises Impossible."""
     here = DeliveryDecision(verdict="accepted", task_id=task.id, definition=task.digest)
     try:
-        made = _happens(task, example, body)
+        made = _trigger(task, example, body)
     except (Malformed, Invalid) as err:
         word, _, detail = webhook_decision.refusal(err)
         return Trial(replace(here, verdict=word, detail=detail), err.problems if isinstance(err, Invalid) else ())
     if isinstance(made, NewRun):
         return Trial(replace(here, params=made.params, prompt=made.prompt))
     verdict, detail = made
-    came = _came(task, body) if detail == webhook_decision.FILTERED and body is not None else None
+    came = _filter_values(task, body) if detail == webhook_decision.FILTERED and body is not None else None
     return Trial(replace(here, verdict=verdict, detail=detail), came=came)
 
 
-def _happens(task: CompiledTask, example: Example, body: bytes | None) -> NewRun | tuple[str, str]:
+def _trigger(task: CompiledTask, example: Example, body: bytes | None) -> NewRun | tuple[str, str]:
     """The run, or verdict and detail of what wants none."""
     if example.webhook is not None:
         if task.spec.webhook is None or body is None:
             raise ImpossibleTest("the task has no webhook trigger")
-        return _arrives(task, task.spec.webhook.config, example, body)
+        return _deliver(task, task.spec.webhook.config, example, body)
     if example.schedule is not None:
         if task.spec.schedule is None:
             raise ImpossibleTest("the task has no schedule trigger")
@@ -76,7 +76,7 @@ def _happens(task: CompiledTask, example: Example, body: bytes | None) -> NewRun
     return prepare_run(task, example.params, new_id="", trigger="manual", actor="")
 
 
-def _arrives(task: CompiledTask, config: WebhookConfig, example: Example, body: bytes) -> NewRun | tuple[str, str]:
+def _deliver(task: CompiledTask, config: WebhookConfig, example: Example, body: bytes) -> NewRun | tuple[str, str]:
     headers = {"content-type": "application/json"}
     kind, now = example.signature or "valid", NOW.timestamp()
     if config.secret is not None and kind != "missing":
@@ -98,7 +98,7 @@ def _arrives(task: CompiledTask, config: WebhookConfig, example: Example, body: 
     return made if isinstance(made, NewRun) else ("filtered", made)
 
 
-def _came(task: CompiledTask, body: bytes) -> str | None:
+def _filter_values(task: CompiledTask, body: bytes) -> str | None:
     """What the payload has where the filter looks, as far as that is told simply."""
     when, payload = task.spec.webhook.config.when if task.spec.webhook is not None else None, decode(body)
     paths = dict.fromkeys(each.path for each in questions_of(when or "") if each.path[0] == "@" and not each.begun)

@@ -17,7 +17,7 @@ from optio.check_cache.cache_file import CacheDirectory
 from optio.check_cache.check import check
 from optio.check_cache.entries import CachedChecker, CacheEntry, pack_entries, unpack_entries
 from optio.check_cache.file_stamps import FileStamps
-from optio.check_cache.options import How, default_cache_directory
+from optio.check_cache.options import CheckOptions, default_cache_directory
 from optio.compiler.source_tree import DirectoryTree, MemoryTree
 from tests.check_cache.trees import fill, plainly
 from tests.compiler.test_cases import CASES
@@ -247,7 +247,7 @@ def test_a_limit_on_the_size_of_files_is_no_mistake(tmp_path: Path) -> None:
 def test_no_place_at_all_is_no_mistake(tmp_path: Path) -> None:
     fill(tmp_path, 10)
 
-    found = check(tmp_path, how=How(place=Path("/dev/null/kept"), few=0))
+    found = check(tmp_path, how=CheckOptions(place=Path("/dev/null/kept"), few=0))
 
     assert found == replace(plainly(tmp_path), unkept="Not a directory")
 
@@ -256,7 +256,7 @@ def test_where_the_libraries_are_not_known_nothing_is_kept(tmp_path: Path, monke
     fill(tmp_path / "tree", 10)
     monkeypatch.setattr("optio.check_cache.incremental_check.cache_key", lambda: None)
 
-    found = check(tmp_path / "tree", how=How(place=tmp_path / "kept", few=0))
+    found = check(tmp_path / "tree", how=CheckOptions(place=tmp_path / "kept", few=0))
 
     assert found == replace(plainly(tmp_path / "tree"), unkept="it is not known which libraries are installed")
     assert not (tmp_path / "kept").exists()

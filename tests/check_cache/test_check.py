@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from optio.check_cache import incremental_check
 from optio.check_cache.check import check
 from optio.check_cache.entries import CachedChecker
-from optio.check_cache.options import How
+from optio.check_cache.options import CheckOptions
 from optio.compiler.incremental import Stamp
 from tests.check_cache.trees import DEFAULTS, POLICIES, TEMPLATES, TEXTS, fill, plainly, write
 from tests.support import ROOT
@@ -93,27 +93,27 @@ class Edits(RuleBasedStateMachine):
 
     @rule(pedantic=st.booleans(), only=st.sampled_from([["a.yaml"], ["c/d.yaml", "b.yaml"]]))
     def check_some(self, pedantic: bool, only: list[str]) -> None:
-        how = How(pedantic=pedantic, jobs=1, place=self.place, few=0)
+        how = CheckOptions(pedantic=pedantic, jobs=1, place=self.place, few=0)
 
-        assert self._checked(only, how) == check(self.root, only, How(pedantic=pedantic))
+        assert self._checked(only, how) == check(self.root, only, CheckOptions(pedantic=pedantic))
 
     @rule(
         path=st.sampled_from(PLACES), text=st.sampled_from([*TEXTS, *TEMPLATES, *DEFAULTS, *POLICIES]), pedantic=st.booleans()
     )
     def check_what_is_typed(self, path: str, text: str, pedantic: bool) -> None:
         typed = {path: text.format(name="Typed", word="red", turns=2).encode()}
-        how = How(pedantic=pedantic, jobs=1, place=self.place, few=0)
+        how = CheckOptions(pedantic=pedantic, jobs=1, place=self.place, few=0)
 
         assert self._checked(None, how, typed) == plainly(self.root, pedantic=pedantic, typed=typed)
 
     @invariant()
     def finds_what_is_there(self) -> None:
         for pedantic in (False, True):
-            how = How(pedantic=pedantic, jobs=1, place=self.place, few=0)
+            how = CheckOptions(pedantic=pedantic, jobs=1, place=self.place, few=0)
 
             assert self._checked(None, how) == plainly(self.root, pedantic=pedantic)
 
-    def _checked(self, only: list[str] | None, how: How, typed: Mapping[str, bytes] = MappingProxyType({})) -> object:
+    def _checked(self, only: list[str] | None, how: CheckOptions, typed: Mapping[str, bytes] = MappingProxyType({})) -> object:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(incremental_check, "FileStamps", lambda root, without: _Versions(root, self.versions, without))
             return check(self.root, only, how, typed=typed)
@@ -151,13 +151,13 @@ def test_more_processes_find_the_same(texts: list[str], names: list[str], jobs: 
         for number, text in enumerate(texts):
             write(root, f"{number}.yaml", text.format(name=names[number], word="red"))
 
-        assert check(root, how=How(pedantic=pedantic, jobs=jobs, few=0)) == plainly(root, pedantic=pedantic)
+        assert check(root, how=CheckOptions(pedantic=pedantic, jobs=jobs, few=0)) == plainly(root, pedantic=pedantic)
 
 
 def test_what_is_kept_is_not_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "tree"
     fill(root, 30)
-    how = How(jobs=1, place=tmp_path / "kept", few=0)
+    how = CheckOptions(jobs=1, place=tmp_path / "kept", few=0)
     first = check(root, how=how)
     made: list[str] = []
     monkeypatch.setattr(CachedChecker, "make", _noting(CachedChecker.make, made))
@@ -186,7 +186,7 @@ def test_a_name_that_is_no_unicode_is_checked_by_every_process_and_kept_by_none(
     fill(root, 6)
     for number in range(3):
         Path(os.fsdecode(os.fsencode(root) + b"/t0/\xff%d.yaml" % number)).write_text("name: [")
-    how = How(jobs=3, place=tmp_path / "kept", few=0)
+    how = CheckOptions(jobs=3, place=tmp_path / "kept", few=0)
 
     assert check(root, how=how) == check(root, how=how) == plainly(root)
 
@@ -206,7 +206,7 @@ def test_nothing_is_written_into_the_tree(tmp_path: Path) -> None:
     fill(root, 10)
     before = sorted(root.rglob("*"))
 
-    check(root, how=How(jobs=2, place=tmp_path / "kept", few=0))
+    check(root, how=CheckOptions(jobs=2, place=tmp_path / "kept", few=0))
 
     assert sorted(root.rglob("*")) == before
 
@@ -215,7 +215,7 @@ def test_nothing_is_written_into_the_tree(tmp_path: Path) -> None:
     ("files", "wanted", "jobs"), [(99, 8, 1), (0, None, 1), (199, 8, 1), (200, 8, 2), (10_000, 3, 3), (10_000, 1, 1)]
 )
 def test_there_are_as_many_processes_as_are_worth_it(files: int, wanted: int | None, jobs: int) -> None:
-    assert How(jobs=wanted).jobs_for(files) == jobs
+    assert CheckOptions(jobs=wanted).jobs_for(files) == jobs
 
 
 def test_what_is_typed_is_not_kept_and_the_rest_of_the_tree_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,7 +223,7 @@ def test_what_is_typed_is_not_kept_and_the_rest_of_the_tree_is(tmp_path: Path, m
     fill(root, 30)
     for path in root.rglob("*"):
         os.utime(path, (1, 1))
-    how = How(jobs=1, place=tmp_path / "kept", few=0)
+    how = CheckOptions(jobs=1, place=tmp_path / "kept", few=0)
     typed = {"t1/_defaults.yaml": b"maxTurns: 0\n"}
     made: list[str] = []
     monkeypatch.setattr(CachedChecker, "make", _noting(CachedChecker.make, made))
@@ -250,7 +250,7 @@ def test_what_is_kept_for_one_executor_is_not_taken_for_another(tmp_path: Path) 
     )
 
     def told(executor: str) -> list[str]:
-        found = check(root, how=How(executor=executor, jobs=1, place=tmp_path / "kept", few=0)).diagnostics
+        found = check(root, how=CheckOptions(executor=executor, jobs=1, place=tmp_path / "kept", few=0)).diagnostics
         return [d.path for d in found if d.code == "OPT523"]
 
     assert [told(each) for each in ("kubernetes", "process", "kubernetes")] == [[], ["asks.yaml"], []]

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from optio.check_cache import parallel_compile as module
-from optio.check_cache.options import How
+from optio.check_cache.options import CheckOptions
 from optio.check_cache.parallel_compile import compile_in_parallel
 from optio.compiler.pipeline import CompiledFile, compile_file, compile_tree
 from optio.compiler.source_tree import DirectoryTree
 from tests.check_cache.trees import POLICIES, fill, write
 
-THREE = How(jobs=3, few=1)
+THREE = CheckOptions(jobs=3, few=1)
 
 
 @pytest.mark.parametrize("policy", [None, *POLICIES])

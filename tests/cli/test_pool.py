@@ -8,7 +8,7 @@ import pytest
 
 from optio.cli import invoke
 from optio.cli.pool import plan_text, seconds, text
-from optio.cli.runs import _details, _why
+from optio.cli.runs import _details, _reason_text
 from optio.runs.pool_sizing import Demand, StartTimes, propose_size
 from optio.server.routes import pools
 from tests.support import Dev
@@ -150,7 +150,7 @@ def test_a_run_says_which_pod_and_node_an_attempt_has(node: str | None) -> None:
     }  # fmt: skip
 
     assert _details(shown).splitlines()[-1] == f"     pod  runs/optio-1 on {node or 'no node yet'}"
-    assert _why(shown).splitlines()[1:] == [f"pod  runs/optio-1 on {node or 'no node yet'}"]
+    assert _reason_text(shown).splitlines()[1:] == [f"pod  runs/optio-1 on {node or 'no node yet'}"]
 
 
 # The commands

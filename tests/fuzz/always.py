@@ -15,7 +15,7 @@ from optio.compiler.source_tree import MemoryTree
 from optio.plan import document, markdown, report
 from optio.plan.compare import Plan, compare_sides
 from optio.plan.effect import Forecast
-from optio.plan.findings import findings
+from optio.plan.findings import plan_diagnostics
 from optio.plan.side import compile_side
 
 OUTLOOK = Forecast(now=datetime(2026, 1, 31, 12, tzinfo=UTC))
@@ -88,7 +88,7 @@ def compares(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Plan:
     markdown.render_markdown(plan, seen).encode("utf-8", "surrogatepass")
     shown = json.loads(json.dumps(document.plan_document(plan, seen)))
     must(len(shown["tasks"]) == len(plan.changes), "JSON holds every change", shown)
-    found = list(findings(plan, MemoryTree(after), busy={}, allow_prune=False))
+    found = list(plan_diagnostics(plan, MemoryTree(after), busy={}, allow_prune=False))
     json.loads(exchange.sarif(found).encode("utf-8", "surrogatepass"))
     lines = {path: text_of(data).split("\n") for path, data in {**before, **after}.items()}
     for each in found:

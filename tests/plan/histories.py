@@ -16,7 +16,7 @@ from typing import Any
 from optio.model.money import DAY, MONTH, ZERO_USD, worst_case
 from optio.model.registry import CompiledTask, Origin
 from optio.model.task import TaskSpec
-from optio.plan.money import spend
+from optio.plan.money import task_spend
 from optio.runs.admission import starts
 from optio.scheduling.cron import fires
 from optio.scheduling.zone_transitions import clock_changes
@@ -175,7 +175,7 @@ def hold_schedule(chance: random.Random) -> tuple[Decimal, Decimal]:
         if at > begin + over + DAY or len(slots) == 60:
             break
         slots.append(at)
-    found = spend(task)
+    found = task_spend(task)
     stated = (found.day if over == DAY else found.month).usd
     assert stated is not None
     return most_spent(history(chance, task, slots), over), stated

@@ -6,7 +6,7 @@ from optio.compiler.report import render_concise
 from optio.compiler.rules import changes
 from optio.compiler.source_tree import DirectoryTree, MemoryTree
 from optio.model.effect import EffectKind, EffectWeight
-from optio.plan.findings import findings
+from optio.plan.findings import plan_diagnostics
 from tests.plan.test_changes import CHANGES, NAMES, planned
 
 FOUND = {
@@ -43,7 +43,7 @@ FOUND = {
 
 @pytest.mark.parametrize("name", FOUND)
 def test_a_change_is_found_where_it_is_made(name: str) -> None:
-    found = findings(planned(name), DirectoryTree(CHANGES / name / "after"))
+    found = plan_diagnostics(planned(name), DirectoryTree(CHANGES / name / "after"))
 
     assert [f"{each.path}:{each.span.start.line}:{each.span.start.column} {each.code}" for each in found] == FOUND[name]
 
@@ -66,7 +66,7 @@ def test_every_rule_of_changes_is_found_and_not_found() -> None:
     ],
 )
 def test_what_breaks_callers_names_a_cure_that_fits(name: str, hint: str) -> None:
-    found = findings(planned(name), DirectoryTree(CHANGES / name / "after"))
+    found = plan_diagnostics(planned(name), DirectoryTree(CHANGES / name / "after"))
 
     assert {each.hint for each in found if each.code == "OPT802"} == {hint}
 
@@ -79,7 +79,7 @@ def test_a_rename_is_what_breaks_callers() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_finding_names_a_cure_on_one_line(name: str) -> None:
-    for line in render_concise(findings(planned(name), DirectoryTree(CHANGES / name / "after"))):
+    for line in render_concise(plan_diagnostics(planned(name), DirectoryTree(CHANGES / name / "after"))):
         assert line.endswith(")")
         assert "\n" not in line
 
@@ -87,14 +87,14 @@ def test_every_finding_names_a_cure_on_one_line(name: str) -> None:
 def test_a_removed_task_in_use_is_told_by_who_knows_of_its_runs() -> None:
     plan = planned("a-task-removed")
 
-    (found,) = findings(plan, MemoryTree({}), busy={"hello": 3, "report": 9})
+    (found,) = plan_diagnostics(plan, MemoryTree({}), busy={"hello": 3, "report": 9})
 
     assert (found.code, found.path) == ("OPT803", "hello.yaml")
     assert found.message == "`hello` is removed, and is in use: 3 runs began in the last 30 days"
-    assert [each.code for each in findings(plan, MemoryTree({}), busy={"hello": 0})] == ["OPT810"]
+    assert [each.code for each in plan_diagnostics(plan, MemoryTree({}), busy={"hello": 0})] == ["OPT810"]
 
 
 def test_so_many_removals_may_be_meant() -> None:
-    found = findings(planned("all-tasks-removed"), MemoryTree({}), allow_prune=True)
+    found = plan_diagnostics(planned("all-tasks-removed"), MemoryTree({}), allow_prune=True)
 
     assert {each.code for each in found} == {"OPT810"}

@@ -14,7 +14,7 @@ from optio.model.effect import EffectKind, EffectWeight
 from optio.plan.compare import compare_sides
 from optio.plan.effect import Forecast
 from optio.plan.effects import between
-from optio.plan.money import spend, total
+from optio.plan.money import task_spend, total_spend
 from optio.plan.side import compile_side
 from tests.plan.histories import hold_schedule, hold_webhook
 from tests.plan.test_fields import task
@@ -73,7 +73,7 @@ def test_the_worst_case_is_not_more_than_what_can_happen(hold: object) -> None:
     ],
 )
 def test_fires_and_limits_make_the_worst_case(document: dict[str, object], day: str, month: str) -> None:
-    found = spend(task(document))
+    found = task_spend(task(document))
 
     assert (found.day.usd, found.month.usd) == (Decimal(day), Decimal(month))
 
@@ -81,7 +81,7 @@ def test_fires_and_limits_make_the_worst_case(document: dict[str, object], day: 
 def test_no_budget_has_no_bound_and_counts_beside_the_sum() -> None:
     without = {key: value for key, value in scheduled("0 9 * * *").items() if key != "budgetUsd"}
 
-    found = total([task(scheduled("0 9 * * *")), replace(task(without), id="other")])
+    found = total_spend([task(scheduled("0 9 * * *")), replace(task(without), id="other")])
 
     assert (str(found), found.cure) == ("$30.00 a month and no bound for 1 task", "`budgetUsd` for other")
 
@@ -90,7 +90,7 @@ def test_a_webhook_without_a_limit_is_named_beside_what_schedules_spend() -> Non
     called = task({**scheduled("0 9 * * *"), "triggers": [*SCHEDULES, WEBHOOK]})
     more = [replace(called, id=f"t{place}") for place in range(5)]
 
-    found = total([called, *more])
+    found = total_spend([called, *more])
 
     assert (found.day, found.month) == (Decimal(6), Decimal(180))
     assert found.cure == "`startLimit: {count: 50, per: 24h}` for report, t0, t1 and 3 more"
@@ -166,7 +166,7 @@ def test_what_spends_for_the_first_time_is_a_danger_from_a_sum_on(expression: st
 def test_what_is_caught_up_is_in_the_worst_case(expression: str) -> None:
     schedule = {"cronExpression": expression, "misfire": "all", "maxCatchUp": 7}
     plain, late = (
-        spend(task({**PLAIN, "triggers": [{"type": "schedule", "config": config}]}))
+        task_spend(task({**PLAIN, "triggers": [{"type": "schedule", "config": config}]}))
         for config in ({"cronExpression": expression}, schedule)
     )
 
@@ -176,4 +176,4 @@ def test_what_is_caught_up_is_in_the_worst_case(expression: str) -> None:
 def test_a_start_limit_holds_for_what_is_caught_up() -> None:
     schedule = {"type": "schedule", "config": {"cronExpression": "0 9 * * *", "misfire": "all", "maxCatchUp": 100}}
 
-    assert spend(task({**PLAIN, "triggers": [schedule], "startLimit": {"count": 2, "per": "24h"}})).month.runs == 60
+    assert task_spend(task({**PLAIN, "triggers": [schedule], "startLimit": {"count": 2, "per": "24h"}})).month.runs == 60

@@ -23,7 +23,7 @@ from optio.testing.capture import CapturedTest, add_test, capture_delivery
 from optio.testing.redact import Redactor
 from optio.testing.run import run_tests as run_tests
 
-_MOST_REDACTIONS = 20
+_MAX_REDACTIONS = 20
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         made = capture_delivery(task, task.spec.webhook.config, kept, base64.b64decode(kept["bodyBase64"]), redact, args.name)
     except Malformed as err:
         raise Conflict(f"{err}: nothing of it could be redacted, so write this test by hand") from err
-    return _put(root, tree, task, made, dry_run=args.dry_run)
+    return _write_test(root, tree, task, made, dry_run=args.dry_run)
 
 
 def _task(registry: Registry, path: str, name: str | None) -> CompiledTask:
@@ -63,7 +63,7 @@ def _task(registry: Registry, path: str, name: str | None) -> CompiledTask:
     return hooks[name]
 
 
-def _put(root: Path, tree: DirectoryTree, task: CompiledTask, made: CapturedTest, *, dry_run: bool) -> int:
+def _write_test(root: Path, tree: DirectoryTree, task: CompiledTask, made: CapturedTest, *, dry_run: bool) -> int:
     path = task.origin.path
     payload_path = resolve_path(path, made.payload_name)
     if len(made.payload) > MAX_FILE_BYTES:
@@ -75,12 +75,12 @@ def _put(root: Path, tree: DirectoryTree, task: CompiledTask, made: CapturedTest
         print(dump([made.entry]))
         return FAILED
     whole = OverlayTree(tree, {path: edited, payload_path: made.payload})
-    wrong = _wrong(whole, path, made.entry)
+    wrong = _problem_with(whole, path, made.entry)
     if wrong:
         raise Invalid(f"the test would not hold, and nothing was written:\n{wrong}")
     redacted = [f"redacted {_place(each.route)}: {each.kind}" for each in made.redactions]
-    if len(redacted) > _MOST_REDACTIONS:
-        redacted = [*redacted[:_MOST_REDACTIONS], f"redacted {len(redacted) - _MOST_REDACTIONS:,} places more"]
+    if len(redacted) > _MAX_REDACTIONS:
+        redacted = [*redacted[:_MAX_REDACTIONS], f"redacted {len(redacted) - _MAX_REDACTIONS:,} places more"]
     if dry_run:
         print(f"{root / payload_path}:\n{made.payload.decode()}")
         print("".join(apply_fixes.diff_fixes(root, {path: tree.read(path)}, {path: edited})), end="")
@@ -92,7 +92,7 @@ def _put(root: Path, tree: DirectoryTree, task: CompiledTask, made: CapturedTest
     return OK
 
 
-def _wrong(tree: OverlayTree, path: str, entry: dict[str, Any]) -> str:
+def _problem_with(tree: OverlayTree, path: str, entry: dict[str, Any]) -> str:
     """Why the tree with the new test would have errors, or the test fail; nothing when all is well."""
     report = run_tests(tree, lambda task_id, where, example: where == path and example.webhook == entry["webhook"])
     errors = [d for d in report.compilation.diagnostics if d.path == path and d.severity is Severity.ERROR]

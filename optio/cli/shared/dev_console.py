@@ -21,10 +21,10 @@ from optio.tree.reload import name_some
 from optio.tree.served import Snapshot
 from optio.wiring import Services
 
-_MOST_TASKS = 50
-_MOST_FINDINGS = 20
+_MAX_TASKS = 50
+_MAX_FINDINGS = 20
 # Hints come with every log line; looking at a run this often is enough to tell its state.
-_LOOK_EVERY = 0.1
+_POLL_S = 0.1
 
 
 class TreeNews:
@@ -48,9 +48,9 @@ class TreeNews:
         if not tasks and not now.files:
             yield "  nothing here yet: `optio init` writes a first task, or save one; it is served at once"
         width = max(map(len, tasks), default=0)
-        yield from (f"  {task.id:<{width}}  {_starts(task)}" for task in list(tasks.values())[:_MOST_TASKS])
-        if len(tasks) > _MOST_TASKS:
-            yield f"  ... and {len(tasks) - _MOST_TASKS} more"
+        yield from (f"  {task.id:<{width}}  {_starts(task)}" for task in list(tasks.values())[:_MAX_TASKS])
+        if len(tasks) > _MAX_TASKS:
+            yield f"  ... and {len(tasks) - _MAX_TASKS} more"
         yield from self._lacking(list(tasks.values()))
         yield from self._findings(now.diagnostics, now)
         yield from (f"  {task_id}: served as it was before its file broke" for task_id in sorted(now.kept))
@@ -75,9 +75,9 @@ class TreeNews:
             removal = ["  no task is held any more"]
         if changes or findings or mended or removal:
             yield f"{_time()}  {self._root}: {'changed' if changes else 'looked at again'}{_generation(now)}"
-            yield from changes[:_MOST_TASKS]
-            if len(changes) > _MOST_TASKS:
-                yield f"  ... and {len(changes) - _MOST_TASKS} more"
+            yield from changes[:_MAX_TASKS]
+            if len(changes) > _MAX_TASKS:
+                yield f"  ... and {len(changes) - _MAX_TASKS} more"
             yield from self._lacking(altered)
             yield from findings
             yield from removal
@@ -115,7 +115,7 @@ class TreeNews:
         if not found:
             return
         errors = [d for d in found if d.severity is Severity.ERROR]
-        for diagnostic, text in zip(shown := (errors or found)[:_MOST_FINDINGS], render_concise(shown), strict=True):
+        for diagnostic, text in zip(shown := (errors or found)[:_MAX_FINDINGS], render_concise(shown), strict=True):
             yield "  " + render_run.coloured(f"{self._root}/{text}", "31" if diagnostic.severity is Severity.ERROR else "33")
         count = render_summary(now.diagnostics, now.files, len(now.registry.tasks))
         yield f"  {count}: `optio check {self._root}` shows them all"
@@ -164,7 +164,7 @@ class RunNews:
                     self._say(self._services.store.run(run_id))
                 except OptioError:
                     continue  # the store speaks for itself where it matters
-            self._stopping.wait(_LOOK_EVERY)
+            self._stopping.wait(_POLL_S)
 
     def _say(self, run: Run) -> None:
         stands = (run.state, run.attempt)

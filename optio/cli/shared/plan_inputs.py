@@ -16,8 +16,8 @@ from optio.plan.side import Side, compile_side
 from optio.plan.words import brief
 from optio.tree.revision import commit_of, locate_tree, merge_base, missing_directory, tree_of
 
-_SHORT = 12
-_NOTHING = MemoryTree({})
+_SHORT_HASH_LENGTH = 12
+_EMPTY_TREE = MemoryTree({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +44,15 @@ def read_revisions(root: Path, what: str) -> PlanInputs:
     before = tree_of(place, base)
     after = tree_of(place, head) if head is not None else DirectoryTree(root) if root.is_dir() else None
     if before is None and after is None:
-        raise missing_directory(root, f", neither in {base[:_SHORT]} nor in {head[:_SHORT]}" if head is not None else "")
-    names = f"{base[:_SHORT]}:{root}", f"{head[:_SHORT]}:{root}" if head is not None else str(root)
+        raise missing_directory(
+            root, f", neither in {base[:_SHORT_HASH_LENGTH]} nor in {head[:_SHORT_HASH_LENGTH]}" if head is not None else ""
+        )
+    names = f"{base[:_SHORT_HASH_LENGTH]}:{root}", f"{head[:_SHORT_HASH_LENGTH]}:{root}" if head is not None else str(root)
     compiler = IncrementalCompiler()
-    old, tree = compile_side(before or _NOTHING, compiler), after or _NOTHING
+    old, tree = compile_side(before or _EMPTY_TREE, compiler), after or _EMPTY_TREE
     gate = None
     if tip != base:
-        policies = TreePolicy(tree_of(place, tip) or _NOTHING)
+        policies = TreePolicy(tree_of(place, tip) or _EMPTY_TREE)
         if policies.unreadable:
             raise SettingsError(
                 f"the policy in {brief(one)} cannot be read, and allows nothing until it can: mend it there first"

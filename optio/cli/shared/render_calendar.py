@@ -12,13 +12,13 @@ from optio.scheduling.calendar import CalendarRow, ClockChangeNight, Day, Fire, 
 from optio.scheduling.dst import DstEffect
 
 # A task with more fires on one day is one line.
-_MOST_LINES = 4
-_MOST_NAMES = 4
-_MOST_CROWDED = 5
+_MAX_LINES = 4
+_MAX_NAMES = 4
+_MAX_CROWDED = 5
 _HEAT = ".:+#"
-_SELDOM = timedelta(days=400)
+_RARE_INTERVAL = timedelta(days=400)
 # Fewer whole days are told one by one.
-_ALIKE = 3
+_MIN_ALIKE_DAYS = 3
 # When, the task's own time, who, and a note.
 _Cells = tuple[str, str, str, str]
 
@@ -26,11 +26,11 @@ _Cells = tuple[str, str, str, str]
 def text(found: TreeCalendar, *, grid: bool = False) -> str:
     """The calendar for people."""
     number = sum(len(row.fires) for day in found.days for row in day.rows)
-    first, last = _ends(found.range)
-    what = f"{_s(number, 'fire')} of {_s(len(found.timed), 'task')}"
+    first, last = _range_ends(found.range)
+    what = f"{_count_text(number, 'fire')} of {_count_text(len(found.timed), 'task')}"
     head = f"{first:%a %Y-%m-%d} to {last:%a %Y-%m-%d} on the clocks of {found.range.zone}: {what}"
     parts = [head, "\n".join(_grid(found)) if grid else "\n\n".join(_list(found))]
-    look = list(_look(found))
+    look = list(_notices(found))
     parts.append("\n".join(["To look at", *look]) if look else "Nothing odd.")
     return "\n\n".join(part for part in parts if part)
 
@@ -39,7 +39,7 @@ def _list(found: TreeCalendar) -> Iterator[str]:
     """Days that are alike, and follow each other, are told once, and before all of them what is the same on each day."""
     dates, cells = list(_dates(found)), {day.date: _cells(day, found) for day in found.days}
     whole = dates[0 if _is_whole(found) else 1 :]
-    each_day = set.intersection(*(set(cells.get(day, ())) for day in whole)) if len(whole) >= _ALIKE else set()
+    each_day = set.intersection(*(set(cells.get(day, ())) for day in whole)) if len(whole) >= _MIN_ALIKE_DAYS else set()
     widths = [max((len(row[column]) for rows in cells.values() for row in rows), default=0) for column in range(3)]
     if each_day:
         rows = [row for row in cells[whole[0]] if row in each_day]
@@ -54,11 +54,11 @@ def _list(found: TreeCalendar) -> Iterator[str]:
 
 def _dates(found: TreeCalendar) -> Iterator[date]:
     """Every day of the range."""
-    first, last = _ends(found.range)
+    first, last = _range_ends(found.range)
     return (first.date() + timedelta(days=place) for place in range((last.date() - first.date()).days + 1))
 
 
-def _ends(span: CalendarRange) -> tuple[datetime, datetime]:
+def _range_ends(span: CalendarRange) -> tuple[datetime, datetime]:
     """Its first and last moment, on its clocks."""
     place = ZoneInfo(span.zone)
     return (span.after + timedelta(seconds=1)).astimezone(place), span.until.astimezone(place)
@@ -66,7 +66,7 @@ def _ends(span: CalendarRange) -> tuple[datetime, datetime]:
 
 def _is_whole(found: TreeCalendar) -> bool:
     """Whether the first day is there from its beginning."""
-    first, _ = _ends(found.range)
+    first, _ = _range_ends(found.range)
     return (first - timedelta(seconds=1)).date() != first.date()
 
 
@@ -77,7 +77,7 @@ def _cells(day: Day, found: TreeCalendar) -> list[_Cells]:
     whens: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {}
     for row in day.rows:
         if row.timed.key not in whens:
-            whens[row.timed.key] = tuple(_whens(row, place, told_below=row.timed.task_id in odd))
+            whens[row.timed.key] = tuple(_fire_times(row, place, told_below=row.timed.task_id in odd))
         for when in whens[row.timed.key]:
             rows.setdefault(when, []).append(row.timed.task_id)
     ordered = sorted(rows.items(), key=lambda each: each[0][0])
@@ -93,7 +93,7 @@ def _lines(rows: Sequence[_Cells], widths: Sequence[int]) -> list[str]:
     ]
 
 
-def _whens(row: CalendarRow, place: ZoneInfo, *, told_below: bool) -> Iterator[tuple[str, str, str]]:
+def _fire_times(row: CalendarRow, place: ZoneInfo, *, told_below: bool) -> Iterator[tuple[str, str, str]]:
     """Of each fire, or of all of them: the time, the task's own time, and the note."""
     own_zone = row.timed.zone
     own = own_zone != place.key
@@ -102,7 +102,7 @@ def _whens(row: CalendarRow, place: ZoneInfo, *, told_below: bool) -> Iterator[t
         first, last = (fire.at.astimezone(zone) for fire in (fires[0], fires[-1]))
         return f"{first:%H:%M}" if len(fires) == 1 else f"{first:%H:%M} to {last:%H:%M}"
 
-    parts = [[fire] for fire in row.fires] if len(row.fires) <= _MOST_LINES else [list(row.fires)]
+    parts = [[fire] for fire in row.fires] if len(row.fires) <= _MAX_LINES else [list(row.fires)]
     for fires in parts:
         note = fires[0].note
         if len(fires) > 1:
@@ -127,9 +127,9 @@ def _length(span: timedelta) -> str:
 
 def _names(ids: Sequence[str]) -> str:
     """Some of them by name."""
-    if len(ids) <= _MOST_NAMES:
+    if len(ids) <= _MAX_NAMES:
         return ", ".join(ids)
-    return f"{', '.join(ids[: _MOST_NAMES - 1])} and {len(ids) - _MOST_NAMES + 1} more"
+    return f"{', '.join(ids[: _MAX_NAMES - 1])} and {len(ids) - _MAX_NAMES + 1} more"
 
 
 def _grid(found: TreeCalendar) -> Iterator[str]:
@@ -164,35 +164,35 @@ def _shade(number: int, steps: Sequence[tuple[str, int, int]]) -> str:
     return next((shade for shade, low, high in steps if low <= number <= high), " ")
 
 
-def _look(found: TreeCalendar) -> Iterator[str]:
+def _notices(found: TreeCalendar) -> Iterator[str]:
     """What somebody should know of, a line each."""
     for night in found.nights:
         if night.felt:
-            yield f"- {_night(night)}"
-            yield from (f"    {task_id}: {_odd(odd, night)}" for task_id, odd in night.felt)
+            yield f"- {_night_text(night)}"
+            yield from (f"    {task_id}: {_odd_text(odd, night)}" for task_id, odd in night.felt)
     for timed, following in found.absent:
-        yield f"- {timed.task_id}: {_absence(timed, following, found.range)}"
+        yield f"- {timed.task_id}: {_absence_text(timed, following, found.range)}"
     for task_id, each in found.surprises:
         yield f"- {task_id}: {each.message}" + (f"; {each.hint}" if each.hint else "")
     if found.off:
         yield f"- off, with `enabled: false`: {_names(found.off)}"
-    yield from _crowds(found)
+    yield from _crowd_lines(found)
 
 
-def _night(night: ClockChangeNight) -> str:
+def _night_text(night: ClockChangeNight) -> str:
     old, new = night.change.old, night.change.new
     way = "forward" if night.change.skips else "back"
     return f"{old:%a %Y-%m-%d}: the clocks of {night.zone} go {way}, from {old:%H:%M} to {new:%H:%M}"
 
 
-def _odd(odd: DstEffect, night: ClockChangeNight) -> str:
+def _odd_text(odd: DstEffect, night: ClockChangeNight) -> str:
     """Both clocks: the zone's own, and UTC."""
     times = _times(odd.times) + (" is" if len(odd.times) == 1 else " are")
     change = night.change
     if odd.what == "moved":
         return f"{times} skipped that night: it fires at {change.new:%H:%M} instead ({change.at:%H:%M} UTC)"
     if odd.what == "skipped":
-        return f"{times} skipped that night: {_s(len(odd.times), 'fire')} fewer"
+        return f"{times} skipped that night: {_count_text(len(odd.times), 'fire')} fewer"
     first, second = (f"{odd.times[0] - offset:%H:%M} UTC" for offset in (change.before, change.after))
     if odd.what == "once":
         return f"{times} there twice that night: it fires at the first ({first}), and not again"
@@ -200,26 +200,26 @@ def _odd(odd: DstEffect, night: ClockChangeNight) -> str:
 
 
 def _times(times: Sequence[datetime]) -> str:
-    if len(times) > _MOST_LINES:
+    if len(times) > _MAX_LINES:
         return f"{times[0]:%H:%M} to {times[-1]:%H:%M}"
     *most, last = (f"{at:%H:%M}" for at in times)
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _absence(timed: TimedTask, following: datetime | None, span: CalendarRange) -> str:
+def _absence_text(timed: TimedTask, following: datetime | None, span: CalendarRange) -> str:
     if following is None:
         return f"`{timed.expression}` never fires again"
     local = following.astimezone(ZoneInfo(timed.zone))
-    seldom = " (more than 400 days away)" if following - span.after > _SELDOM else ""
+    seldom = " (more than 400 days away)" if following - span.after > _RARE_INTERVAL else ""
     return f"does not fire in these days; the next time is {local:%a %Y-%m-%d %H:%M %Z}{seldom}"
 
 
-def _crowds(found: TreeCalendar) -> Iterator[str]:
+def _crowd_lines(found: TreeCalendar) -> Iterator[str]:
     herd, place = found.herd, ZoneInfo(found.range.zone)
     if not herd.crowded:
         return
     yield (
-        f"- in {_s(len(herd.crowded), 'minute')} more than {herd.limit} runs start, which is what may run at once "
+        f"- in {_count_text(len(herd.crowded), 'minute')} more than {herd.limit} runs start, which is what may run at once "
         "(OPTIO_MAX_WORKFLOW_CONCURRENT):"
     )
     by_time: dict[str, list[tuple[datetime, int]]] = {}
@@ -227,12 +227,12 @@ def _crowds(found: TreeCalendar) -> Iterator[str]:
         local = at.astimezone(place)
         by_time.setdefault(f"{local:%H:%M}", []).append((local, number))
     fullest = sorted(by_time.items(), key=lambda each: (-max(number for _, number in each[1]), each[0]))
-    for when, those in fullest[:_MOST_CROWDED]:
+    for when, those in fullest[:_MAX_CROWDED]:
         most = max(number for _, number in those)
-        days = f"{those[0][0]:%a %Y-%m-%d}" + (f" and {_s(len(those) - 1, 'other day')}" if len(those) > 1 else "")
+        days = f"{those[0][0]:%a %Y-%m-%d}" + (f" and {_count_text(len(those) - 1, 'other day')}" if len(those) > 1 else "")
         yield f"    {when} on {days}: {most} start" + ("" if len({number for _, number in those}) == 1 else " at most")
-    if len(fullest) > _MOST_CROWDED:
-        yield f"    and {_s(len(fullest) - _MOST_CROWDED, 'other time')} of day"
+    if len(fullest) > _MAX_CROWDED:
+        yield f"    and {_count_text(len(fullest) - _MAX_CROWDED, 'other time')} of day"
     if not herd.moves or herd.then >= herd.most:
         yield "  no other minutes of the same hours would make it less"
         return
@@ -245,5 +245,5 @@ def _crowds(found: TreeCalendar) -> Iterator[str]:
     )
 
 
-def _s(number: int, thing: str) -> str:
+def _count_text(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"

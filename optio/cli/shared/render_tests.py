@@ -45,7 +45,7 @@ def text(done: list[TreeResults], covered: list[Coverage], *, chosen: bool) -> I
     for one in done:
         yield from (f"wrote {one.seen(each.path)}{' (new)' if each.new else ''}" for each in one.written)
     if covered:
-        yield from _covered(done, covered)
+        yield from _coverage_lines(done, covered)
     yield "no tests" if chosen and not results else _summary(results)
 
 
@@ -62,7 +62,7 @@ def _coloured(line: str) -> str:
     return render_run.safe(line) if style is None else render_run.coloured(render_run.safe(line), style)
 
 
-def _covered(done: list[TreeResults], covered: list[Coverage]) -> Iterator[str]:
+def _coverage_lines(done: list[TreeResults], covered: list[Coverage]) -> Iterator[str]:
     seen = {each.task.id: one for one in done for each in one.report.tested}
     width = max(len(each.task_id) for each in covered)
     yield "coverage"

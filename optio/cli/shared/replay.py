@@ -23,24 +23,24 @@ from optio.tree.revision import tree_at
 
 # Of one span of time so many deliveries are looked at.
 MAX_DELIVERIES = 10_000
-_MOST_DIFF = 200
-_CLOCKS = timedelta(seconds=5)
+_MAX_DIFF_LINES = 200
+_CLOCK_TOLERANCE = timedelta(seconds=5)
 
 Judge = Callable[[str], dict[str, Any]]
 
 
 def run(args: argparse.Namespace) -> int:
     """0, or 1 when a delivery could not be judged, a run not be started, or a file of the tree has errors."""
-    _refuse(args)
+    _check_options(args)
     settings = flags.read_settings(args)
     server = client.Client(settings)
     broken = False
     if args.rev is not None or args.tasks is not None:
         registry, broken = _registry(settings.tasks, args.rev)
-        ask: Judge = lambda key: _tried(server, registry, key)  # noqa: E731 - one of two ways
+        ask: Judge = lambda key: _judge_here(server, registry, key)  # noqa: E731 - one of two ways
     else:
-        ask = lambda key: _asked(server, key, start=args.yes, again=args.again)  # noqa: E731
-    found = [_guarded(ask, key) for key in _wanted(server, args)]
+        ask = lambda key: _judge_on_server(server, key, start=args.yes, again=args.again)  # noqa: E731
+    found = [_judge_safely(ask, key) for key in _delivery_ids(server, args)]
     shown = [item for item in found if not args.diff or item.get("differs") or item.get("error")]
     if args.json:
         print(render_run.as_json(shown))
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     return FAILED if broken or any(item.get("error") for item in found) else OK
 
 
-def _refuse(args: argparse.Namespace) -> None:
+def _check_options(args: argparse.Namespace) -> None:
     """An option that would do nothing is a mistake."""
     if (args.delivery is None) == (args.since is None):
         raise SettingsError("give the id of one delivery, or --since for all of a time")
@@ -79,14 +79,14 @@ def _registry(root: Path, revision: str | None) -> tuple[Registry, bool]:
     return compilation.registry, bool(errors)
 
 
-def _wanted(server: client.Client, args: argparse.Namespace) -> list[str]:
+def _delivery_ids(server: client.Client, args: argparse.Namespace) -> list[str]:
     """Ids, oldest first."""
     if args.delivery is not None:
         return [args.delivery]
     now = datetime.now(UTC)
     since = parse_time("--since", args.since, now)
     until = None if args.until is None else parse_time("--until", args.until, now)
-    if since > (until or now + _CLOCKS):
+    if since > (until or now + _CLOCK_TOLERANCE):
         raise SettingsError("--since is later than --until" if until else f"--since: `{args.since}` is not in the past")
     query = {
         "since": since.isoformat(),
@@ -108,7 +108,7 @@ def _wanted(server: client.Client, args: argparse.Namespace) -> list[str]:
     return ids[::-1]
 
 
-def _guarded(ask: Judge, key: str) -> dict[str, Any]:
+def _judge_safely(ask: Judge, key: str) -> dict[str, Any]:
     """What the server refuses of one delivery stops no other; raises ServerRefused when there is no server, or no right."""
     try:
         return ask(key)
@@ -118,7 +118,7 @@ def _guarded(ask: Judge, key: str) -> dict[str, Any]:
         return {"deliveryId": key, "error": str(err)}
 
 
-def _asked(server: client.Client, key: str, *, start: bool, again: bool) -> dict[str, Any]:
+def _judge_on_server(server: client.Client, key: str, *, start: bool, again: bool) -> dict[str, Any]:
     """The server's judgement; with `start` the run too, unless the delivery has one and no other is wanted."""
     path = f"/api/deliveries/{client.quoted(key)}/replay"
     found: dict[str, Any] = server.request("POST", path, body={"dryRun": True})
@@ -127,7 +127,7 @@ def _asked(server: client.Client, key: str, *, start: bool, again: bool) -> dict
     return found
 
 
-def _tried(server: client.Client, registry: Registry, key: str) -> dict[str, Any]:
+def _judge_here(server: client.Client, registry: Registry, key: str) -> dict[str, Any]:
     """Our own judgement of what the server keeps."""
     kept = server.request("GET", f"/api/deliveries/{client.quoted(key)}", query={"body": "base64"})
     if kept["bodyBase64"] is None:
@@ -192,8 +192,8 @@ def text(item: dict[str, Any], *, with_diff: bool) -> str:
     if not with_diff or not item["diff"]:
         return line
     lines = item["diff"].splitlines()
-    more = [f"    ... {len(lines) - _MOST_DIFF:,} lines more"] if len(lines) > _MOST_DIFF else []
-    return "\n".join([line, *(f"    {_coloured(each)}" for each in lines[:_MOST_DIFF]), *more])
+    more = [f"    ... {len(lines) - _MAX_DIFF_LINES:,} lines more"] if len(lines) > _MAX_DIFF_LINES else []
+    return "\n".join([line, *(f"    {_coloured(each)}" for each in lines[:_MAX_DIFF_LINES]), *more])
 
 
 def summary(found: list[dict[str, Any]], *, started: bool) -> str:

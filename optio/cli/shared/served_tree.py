@@ -13,11 +13,11 @@ from optio.plan.effect import HORIZON
 from optio.plan.history import RunHistory
 
 # What the API adds to a task's keys, and to a trigger's.
-_ADDED = ("digest", "namespace", "origin", "stale", "held", "paused", "links")
-_ADDED_TO_TRIGGERS = ("url", "unsigned")
-_MOST_RUNS = 2_000
-_MOMENT = timedelta(seconds=1)
-_ACTIVE = ("queued", "running")
+_SERVED_ONLY_KEYS = ("digest", "namespace", "origin", "stale", "held", "paused", "links")
+_SERVED_ONLY_TRIGGER_KEYS = ("url", "unsigned")
+_MAX_RUNS = 2_000
+_INSTANT = timedelta(seconds=1)
+_ACTIVE_STATES = ("queued", "running")
 
 
 def fetch_registry(server: Client) -> Registry:
@@ -28,9 +28,9 @@ def fetch_registry(server: Client) -> Registry:
 
 
 def _task(item: dict[str, Any], where: str) -> CompiledTask:
-    spec = {key: value for key, value in item.items() if key not in _ADDED}
+    spec = {key: value for key, value in item.items() if key not in _SERVED_ONLY_KEYS}
     triggers = item["triggers"]
-    spec["triggers"] = [{key: each[key] for key in each if key not in _ADDED_TO_TRIGGERS} for each in triggers]
+    spec["triggers"] = [{key: each[key] for key in each if key not in _SERVED_ONLY_TRIGGER_KEYS} for each in triggers]
     prompt = spec["promptTemplate"]
     if not prompt:
         del spec["promptTemplate"]
@@ -47,14 +47,14 @@ def fetch_history(server: Client, task_id: str, now: datetime) -> RunHistory:
     """The task's runs of the last 30 days, the newest of them if there are very many."""
     found: list[dict[str, Any]] = []
     cursor: str | None = None
-    while len(found) < _MOST_RUNS:
+    while len(found) < _MAX_RUNS:
         try:
             page = server.request("GET", f"/api/tasks/{quoted(task_id)}/runs", query={"limit": 200, "cursor": cursor})
         except ServerRefused as err:
             if err.status != 404:  # it has neither runs nor a place in what is served
                 raise
             break
-        recent = [run for run in page["items"] if run["state"] in _ACTIVE or _at(run["createdAt"]) > now - HORIZON]
+        recent = [run for run in page["items"] if run["state"] in _ACTIVE_STATES or _at(run["createdAt"]) > now - HORIZON]
         found += recent
         cursor = page["next"]
         if cursor is None or len(recent) < len(page["items"]):
@@ -63,10 +63,12 @@ def fetch_history(server: Client, task_id: str, now: datetime) -> RunHistory:
     oldest = min((_at(run["createdAt"]) for run in found), default=now)
     return RunHistory(
         triggered=Counter(run["trigger"] for run in found),
-        active=sum(run["state"] in _ACTIVE for run in found),
-        costs=tuple(Decimal(run["costUsd"]) for run in found if run["costUsd"] is not None and run["state"] not in _ACTIVE),
+        active=sum(run["state"] in _ACTIVE_STATES for run in found),
+        costs=tuple(
+            Decimal(run["costUsd"]) for run in found if run["costUsd"] is not None and run["state"] not in _ACTIVE_STATES
+        ),
         shortest=timedelta(milliseconds=min(lengths)) if lengths else None,
-        over=max(now - oldest, _MOMENT) if len(found) >= _MOST_RUNS else HORIZON,
+        over=max(now - oldest, _INSTANT) if len(found) >= _MAX_RUNS else HORIZON,
     )
 
 

@@ -31,14 +31,14 @@ from optio.wiring import Services
 # Open requests may take this long at the end; live logs are let go at once.
 GRACE_TIMEOUT_S = 3
 # Seconds between two signs of life of the loop.
-_BEAT_S = 1.0
+_HEARTBEAT_S = 1.0
 # Who stops a process waits for ten seconds as a rule, and then kills it.
 SHUTDOWN_TIMEOUT_S = 9.5
 # A request's head must be whole after this, and no longer than that.
 HEAD_TIMEOUT_S = 15.0
 MAX_HEAD_BYTES = 65_536
 # A client that neither takes what it was sent nor answers the kernel's questions is gone.
-_GONE_S = 60
+_OVERDUE_S = 60
 
 
 def log_to_stderr(settings: Settings, level: int = logging.INFO) -> None:
@@ -97,8 +97,8 @@ def listen(settings: Settings) -> socket.socket:
     # A reader that never reads, or that left without a word, does not stay for ever.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if sys.platform == "linux":
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _GONE_S)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _GONE_S * 1000)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _OVERDUE_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _OVERDUE_S * 1000)
     sock.setblocking(False)
     return sock
 
@@ -118,7 +118,7 @@ def uvicorn_config(app: Any, **more: Any) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_TIMEOUT_S,
-        http=_Protocol,
+        http=_LimitedHttpProtocol,
         ws="websockets-sansio",
         ws_max_size=65536,
         ws_per_message_deflate=False,
@@ -127,7 +127,7 @@ def uvicorn_config(app: Any, **more: Any) -> uvicorn.Config:
     )
 
 
-class _Protocol(HttpToolsProtocol):
+class _LimitedHttpProtocol(HttpToolsProtocol):
     """uvicorn's protocol with a limit on the time and size of a request's head, and a small answer sent in one piece."""
 
     _gathering: GatheringTransport
@@ -175,7 +175,7 @@ class _Protocol(HttpToolsProtocol):
             self._late = None
 
 
-class _Server(uvicorn.Server):
+class _DrainingServer(uvicorn.Server):
     """uvicorn, but readers of live logs are let go first: they would keep it from ever ending."""
 
     def __init__(self, config: uvicorn.Config, feed: LogFanout) -> None:
@@ -201,8 +201,8 @@ async def serve(
     """Serve until `stop` is set, or the first SIGINT or SIGTERM (which set it). The second one waits for no request."""
     feed = LogFanout()
     app = create_app(services, live, reload=reload, new_id=new_id, feed=feed, dev_token=dev_token)
-    server = _Server(uvicorn_config(app), feed)
-    logging.getLogger("uvicorn.error").addFilter(_not_cancelled)
+    server = _DrainingServer(uvicorn_config(app), feed)
+    logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     # The signals are ours: whatever comes, the caller closes the store.
     server.capture_signals = _no_signals  # type: ignore[method-assign]
     loop = asyncio.get_running_loop()
@@ -221,8 +221,8 @@ async def serve(
 
     async def beat() -> None:
         while True:
-            services.pulses.beat("server", _BEAT_S)
-            await asyncio.sleep(_BEAT_S)
+            services.pulses.beat("server", _HEARTBEAT_S)
+            await asyncio.sleep(_HEARTBEAT_S)
 
     ending, beating = asyncio.create_task(end()), asyncio.create_task(beat())
     try:
@@ -233,16 +233,16 @@ async def serve(
         beating.cancel()
 
 
-def _not_cancelled(record: logging.LogRecord) -> bool:
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
     """A request that was cut off by the end of the server is no error."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
-class _NoSignals:
+class _KeepSignals:
     def __enter__(self) -> None: ...
 
     def __exit__(self, *_: Any) -> None: ...
 
 
 def _no_signals() -> Any:
-    return _NoSignals()
+    return _KeepSignals()

@@ -25,13 +25,13 @@ from optio.scheduling.calendar import (
 )
 from optio.scheduling.collisions import Collisions, find_collisions
 
-_DAYS, _MOST_DAYS = 14, 366
+_DEFAULT_DAYS, _MAX_DAYS = 14, 366
 # One schedule never has as many, not even with a fire each minute of all days.
-_MOST_FIRES = 600_000
+_MAX_FIRES = 600_000
 # Before, nothing was scheduled; and nobody waits longer.
 _FIRST_YEAR, _LAST_YEAR = 1970, 2999
 # In JSON each fire stands by itself up to here: one an hour, and what the longest day has more.
-_MOST_LISTED = 25
+_MAX_LISTED = 25
 # What the compiler knows of schedules that fire, and not quite as they read.
 _SURPRISES = ("OPT304", "OPT305", "OPT314")
 
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grid", action="store_true", help="with --calendar: a picture, days by hours, instead of the list")
     parser.add_argument("--from", dest="first", metavar="DATE", help="with --calendar: its first day (default: from now on)")
     parser.add_argument("--to", dest="last", metavar="DATE", help="with --calendar: its last day")
-    parser.add_argument("--days", metavar="N", help=f"with --calendar: how many days (default: {_DAYS})")
+    parser.add_argument("--days", metavar="N", help=f"with --calendar: how many days (default: {_DEFAULT_DAYS})")
     parser.add_argument(
         "--zone", metavar="ZONE", help="with --calendar: whose clocks make the days (default: the tasks', if one)"
     )
@@ -100,11 +100,11 @@ def parse_range(args: argparse.Namespace, zones: set[str], now: datetime) -> Cal
     if args.last is not None:
         end = _date("--to", args.last) + timedelta(days=1)
     else:
-        end = first + timedelta(days=_DAYS if args.days is None else _number(args.days))
+        end = first + timedelta(days=_DEFAULT_DAYS if args.days is None else _number(args.days))
     if end <= first:
         raise SettingsError(f"--to: {args.last} is before {first}, where the calendar begins")
-    if end - first > timedelta(days=_MOST_DAYS):
-        raise SettingsError(f"a calendar has at most {_MOST_DAYS} days: from {first} that is to {first + timedelta(days=365)}")
+    if end - first > timedelta(days=_MAX_DAYS):
+        raise SettingsError(f"a calendar has at most {_MAX_DAYS} days: from {first} that is to {first + timedelta(days=365)}")
     # Fires are whole minutes: one at midnight belongs to the day that begins.
     after = now if args.first is None else _midnight(first, place) - timedelta(seconds=1)
     return CalendarRange(after, _midnight(end, place) - timedelta(seconds=1), name)
@@ -114,7 +114,7 @@ def build_calendar(
     tasks: Sequence[CompiledTask], span: CalendarRange, limit: int, diagnostics: Sequence[Diagnostic] = ()
 ) -> TreeCalendar:
     """The calendar of these tasks; `limit` may start at once. Raises SettingsError for one that nobody could read."""
-    timed = sorted(each for task in tasks if (each := _timed(task)) is not None)
+    timed = sorted(each for task in tasks if (each := _timed_task(task)) is not None)
     _check_size({each.key for each in timed}, span)
     found = fires_by_schedule(timed, span.after, span.until)
     absent = [(each, cron.next_fire(each.expression, each.zone, span.until)) for each in timed if not found[each.key]]
@@ -135,15 +135,15 @@ def build_calendar(
 
 def _check_size(schedules: AbstractSet[tuple[str, str]], span: CalendarRange) -> None:
     many = sum(cron.count_fires(*each, span.after, span.until) or 0 for each in schedules)
-    if many > _MOST_FIRES:
-        days = max(1, (span.until - span.after).days * _MOST_FIRES // many)
+    if many > _MAX_FIRES:
+        days = max(1, (span.until - span.after).days * _MAX_FIRES // many)
         raise SettingsError(
             f"{len(schedules):,} different schedules have {many:,} fires in these days, and a calendar has at most "
-            f"{_MOST_FIRES:,}: write `--days {days}`, or name a task"
+            f"{_MAX_FIRES:,}: write `--days {days}`, or name a task"
         )
 
 
-def _timed(task: CompiledTask) -> TimedTask | None:
+def _timed_task(task: CompiledTask) -> TimedTask | None:
     """When its schedule may start it; None when it may not, or there is none."""
     trigger = task.spec.schedule
     if trigger is None or not trigger.enabled or not task.spec.enabled:
@@ -162,8 +162,8 @@ def _date(option: str, text: str) -> date:
 
 
 def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= _MOST_DAYS:
-        raise SettingsError(f"--days: `{text}` is no number from 1 to {_MOST_DAYS}")
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= _MAX_DAYS:
+        raise SettingsError(f"--days: `{text}` is no number from 1 to {_MAX_DAYS}")
     return int(text)
 
 
@@ -206,7 +206,7 @@ def document(found: TreeCalendar) -> dict[str, Any]:
 
 
 def _row(row: CalendarRow) -> dict[str, Any]:
-    listed = row.fires if len(row.fires) <= _MOST_LISTED else ()
+    listed = row.fires if len(row.fires) <= _MAX_LISTED else ()
     return {
         "taskId": row.timed.task_id,
         "timezone": row.timed.zone,
