@@ -1,7 +1,7 @@
-"""Checking many files: by several processes, and again only what changed since the last command.
+"""Check many files at once: in several processes, and only the files that changed since the last command.
 
-    names of task files -> store.load -> Kept by path -> still true? by sign, else by content
-                        -> the others are compiled, in processes -> store.save -> pipeline.judge
+    names of task files -> CacheDirectory.load -> CacheEntry by path -> still valid? by file stamp, else by content
+                        -> compile the others in forks -> CacheDirectory.save -> pipeline.judge
 
-Whatever goes wrong with a process or with the disk, the findings are those of `compile_tree`: it only takes longer.
+A failing process or disk never changes the result: the findings are those of `compile_tree`, they only take longer.
 """

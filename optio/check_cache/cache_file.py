@@ -1,4 +1,5 @@
-"""Indexes on a disk: one file for each tree, replaced as a whole. One that is not sound in every byte counts as none."""
+"""The cache on disk: one index file per task tree, replaced as a whole. The file carries a digest of its own content; one that
+does not match, is too large, or could have been written by another user is ignored, and the tree is checked from scratch."""
 
 import os
 import stat
@@ -13,20 +14,22 @@ _MAGIC = b"optio checking 1\n"
 _SUFFIX, _UNFINISHED = ".index", ".unfinished"
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_INDEX_BYTES = 512 << 20
-# What is kept of all trees together, the newest first.
+# Limits on the indexes of all trees together; the newest are kept.
 _MAX_FILES, _MAX_TOTAL_BYTES = 64, 512 << 20
 _MAX_AGE_S, _MAX_UNFINISHED_AGE_S = 30 * 86_400, 3_600
 _TOUCH_AFTER_S = 86_400
 
 
 class CacheDirectory:
-    """The indexes of a directory. `cache_key` is what findings depend on besides the files: another one has other indexes."""
+    """The index files of one directory. `cache_key` is part of each file's name: after an upgrade of Optio or of a library the
+    old files are simply not found, and `_tidy` deletes them later."""
 
     def __init__(self, directory: Path, made_with: bytes) -> None:
         self._directory, self._made_with = directory, made_with
 
     def load(self, root: Path) -> dict[str, CacheEntry]:
-        """What was kept of the files of a tree: nothing, if anything is wrong with it."""
+        """Return the entries of a tree's files by relative path, or nothing when the index is missing, damaged or unsafe to
+        read."""
         path = self._path(root)
         try:
             data = _read(path)
@@ -39,7 +42,8 @@ class CacheDirectory:
         return kept
 
     def save(self, root: Path, kept: Mapping[str, CacheEntry]) -> str | None:
-        """Why it cannot be written, if so: then the next command starts anew."""
+        """Replace the index of a tree. Returns None, or the reason when it cannot be written; then the next command starts from
+        scratch."""
         data = pack_entries(kept)
         path = self._path(root)
         unfinished = path.with_name(f".{path.name}.{os.urandom(6).hex()}{_UNFINISHED}")
@@ -77,7 +81,8 @@ class CacheDirectory:
 
 
 def _read(path: Path) -> bytes | None:
-    """The file, if nobody else can have written it. It becomes one that was used not long ago."""
+    """Read a file that no other user can have written, else return None. Touches it once a day, so that `_tidy` sees it is in
+    use."""
     descriptor = os.open(path, _FLAGS)
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)

@@ -1,4 +1,5 @@
-"""What findings depend on besides the files: the compiler itself, the libraries that it stands on, and the zones' clocks."""
+"""A digest of everything findings depend on besides the task files: Optio's own source, the versions of the libraries and of
+Python, and the time zone database. A cache written under another digest is never read."""
 
 import os
 import re
@@ -9,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
-# Everything that a file is compiled with stands in these.
+# All code that the result of a check depends on.
 SOURCES = ("scheduling", "model", "compiler", "check_cache")
 MODULES = ("errors.py", "tree/scan.py")
 LIBRARIES = frozenset({"pyyaml", "jsonschema_rs", "jsonpath_rfc9535", "google_re2", "cronsim", "msgspec"})
@@ -17,7 +18,8 @@ _ZONES = ("tzdata.zi", "+VERSION", "leapseconds")
 
 
 def cache_key() -> bytes | None:
-    """A digest of it; None where it cannot be told, and nothing may be kept."""
+    """Return the digest, or None when it cannot be computed (a library without metadata, unreadable source): then nothing is
+    cached."""
     versions = list(_versions())
     if not {name for name, _ in versions} >= LIBRARIES:
         return None
@@ -43,7 +45,8 @@ def _sources() -> Iterator[Path]:
 
 
 def _versions() -> Iterator[tuple[str, str]]:
-    """Name and version of each installed library, as the directory of its metadata is called: asking for them takes longer."""
+    """Yield name and version of each installed library from the names of its metadata directories. `importlib.metadata` is
+    slower."""
     for place in sys.path:
         try:
             names = os.listdir(place or ".")
@@ -58,7 +61,7 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 
 def _zones() -> Iterator[str]:
-    """Signs of the system's own zones, which come before those of the library."""
+    """Yield stamps of the system's time zone files, which `zoneinfo` prefers to those of the `tzdata` package."""
     for place in zoneinfo.TZPATH:
         for name in ("", *_ZONES):
             try:

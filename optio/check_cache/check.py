@@ -1,4 +1,5 @@
-"""`compile_tree` for who only asks what is wrong: the same findings, sooner."""
+"""`optio check` without the registry: the same findings as `compile_tree`, from the cache where the files have not changed.
+Trees of fewer files than `CheckOptions.few` are compiled directly, which is faster than reading an index."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ _NO_UNSAVED_FILES: Mapping[str, bytes] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What came of a tree: its task files, how many tasks they give, and every finding. `unkept` says why it takes as long the
-    next time."""
+    """The task files of a tree, the number of tasks they define, and all findings. `unkept` is the reason why nothing was
+    cached, so that the next check takes as long as this one."""
 
     paths: tuple[str, ...]
     tasks: int
@@ -32,8 +33,8 @@ def check(
     *,
     typed: Mapping[str, bytes] = _NO_UNSAVED_FILES,
 ) -> CheckResult:
-    """Never raises for what stands in a file. `only` limits the task files to the given relative paths; `typed` are contents
-    that no file has yet."""
+    """Check a tree, or only the relative paths in `only`. `typed` maps paths to contents that are not on disk yet, such as an
+    unsaved editor buffer. Never raises for the content of a file."""
     paths = tuple(OverlayTree(DirectoryTree(root, only), typed).task_files())
     tree: SourceTree = OverlayTree(DirectoryTree(root, list(paths)), typed)
     if len(paths) < how.few:
@@ -43,6 +44,6 @@ def check(
 
     files, levels, unkept = check_changed(root, tree, paths, how, whole=only is None, typed=frozenset(typed))
     broken, found = check_results(files, levels=levels, pedantic=how.pedantic, executor=how.executor, whole=only is None)
-    # A policy has facts, and no id.
+    # A policy has facts but no id.
     tasks = {file.facts.id for file in files if file.facts is not None and file.facts.id and file.path not in broken}
     return CheckResult(paths, len(tasks), found, unkept)

@@ -1,4 +1,5 @@
-"""What is kept of a file: its verdict, and all that it was made from. Made from the same, it would be the same."""
+"""Cache entries: the verdict on one file together with every file it was computed from. The entry is valid as long as all of
+them have the same content, which their file stamps usually prove without reading them."""
 
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -16,12 +17,13 @@ from optio.compiler.layers import POLICY, Bases
 from optio.compiler.pipeline import FileResult, TreePolicy, compile_file
 from optio.compiler.source_tree import SourceTree, Unreadable
 
-# Of files that several tasks are made from; a tree with more of them is read again and again.
+# Bytes of shared files (templates, defaults, prompts) kept in memory; beyond that they are read again for each task.
 _MAX_SHARED_BYTES = 16 << 20
 
 
 class FileRead(NamedTuple):
-    """A file as it was read: the digest of its bytes, or why there are none. A `sign` stands only where it can be relied on."""
+    """A file as it was read: the digest of its bytes, or the reason it could not be read. `sign` is its file stamp, or None
+    when the stamp cannot be relied on (see `file_stamps`)."""
 
     path: str
     held: bytes
@@ -29,7 +31,8 @@ class FileRead(NamedTuple):
 
 
 class CacheEntry(NamedTuple):
-    """A verdict; `around` are the files that hold for it without being named in it."""
+    """A cached verdict. `reads` are the files it was computed from; `around` are the directory defaults and the policy, which
+    apply to the file without being named in it."""
 
     claim: TaskFacts | None
     diagnostics: list[Diagnostic]
@@ -38,16 +41,17 @@ class CacheEntry(NamedTuple):
     reads: tuple[FileRead, ...]
 
     def is_of(self, paths: AbstractSet[str]) -> bool:
-        """Whether it was made from one of these."""
+        """Return whether the verdict was computed from one of these paths."""
         return not paths.isdisjoint(self.around) or any(read.path in paths for read in self.reads)
 
     def verdict(self, path: str) -> FileResult:
-        """What the pipeline takes."""
+        """Return the entry in the form that `pipeline.judge` takes."""
         return FileResult(path, self.diagnostics, self.claim, self.ignores)
 
 
 class CachedChecker:
-    """Compiles the files of one tree, and tells what is still true of it."""
+    """Compiles the files of one tree into entries, and decides which existing entries are still valid. Reads shared files
+    once."""
 
     def __init__(self, tree: SourceTree, signs: FileStamps, *, pedantic: bool, executor: str | None = None) -> None:
         self._source = _RecordingTree(tree, signs)
@@ -58,24 +62,25 @@ class CachedChecker:
 
     @property
     def levels(self) -> Mapping[str, str]:
-        """Severities of rules by code."""
+        """The severities that the policy sets, by rule code."""
         return self._policy.levels
 
     def make(self, path: str) -> CacheEntry:
-        """Compile one file."""
+        """Compile one file from its content, recording everything that it reads."""
         holding = self._holding(path)
         self._source.begin(path)
         file = compile_file(path, self._source, self._bases, self._policy, pedantic=self._pedantic, executor=self._executor)
         return CacheEntry(file.facts, file.diagnostics, file.comments, holding, tuple(self._source.seen.values()))
 
     def holds(self, path: str, kept: CacheEntry) -> bool:
-        """Whether signs alone tell that it is still true."""
+        """Return whether file stamps alone prove the entry valid; False means that its contents must be compared."""
         if kept.around != self._holding(path):
             return False
         return all(read.sign is not None and read.sign == self._signs.of(read.path) for read in kept.reads)
 
     def renewed(self, path: str, kept: CacheEntry) -> CacheEntry | None:
-        """The same with the signs of today, if everything still has the content that it had."""
+        """Return the entry with today's stamps if every file still has the same content, else None: the file must be compiled
+        again."""
         if kept.around != self._holding(path):
             return None
         self._source.begin(path)
@@ -93,7 +98,8 @@ class CachedChecker:
 
 
 class _RecordingTree:
-    """A tree that notes what each file is made from. What several are made from is read once, and so is one thing for all."""
+    """A source tree that records what each file is compiled from. Files that several tasks share are read once, so all of them
+    see the same content."""
 
     def __init__(self, tree: SourceTree, signs: FileStamps) -> None:
         self._tree, self._signs = tree, signs
@@ -103,7 +109,7 @@ class _RecordingTree:
         self._size = 0
 
     def begin(self, path: str) -> None:
-        """From here on everything is read for this file."""
+        """Start recording for this file; reads before the next call count as its sources."""
         self._own, self.seen = path, {}
 
     def task_files(self) -> Iterator[str]:
@@ -116,14 +122,13 @@ class _RecordingTree:
         return data
 
     def held(self, path: str) -> FileRead:
-        """What the file holds now."""
         return self._look(path)[1]
 
     def _look(self, path: str) -> tuple[bytes | Unreadable, FileRead]:
         known = self._shared.get(path)
         if known is not None:
             return known
-        # The sign comes first: what changes after it is told by another sign.
+        # The stamp comes first: a change after it leads to another stamp.
         sign = self._signs.of(path)
         data: bytes | Unreadable
         try:
@@ -143,7 +148,8 @@ class _RecordingTree:
 
 
 def pack_entries(kept: Mapping[str, CacheEntry]) -> bytes:
-    """For a pipe or a disk. What has a text that is no Unicode, such as the name of a file, is left out."""
+    """Encode entries for a pipe or the disk. Entries with text that is not valid Unicode, such as an odd file name, are left
+    out."""
     encoder = msgspec.msgpack.Encoder(enc_hook=_pack_range)
     try:
         return encoder.encode(kept)
@@ -152,7 +158,7 @@ def pack_entries(kept: Mapping[str, CacheEntry]) -> bytes:
 
 
 def unpack_entries(data: bytes) -> dict[str, CacheEntry]:
-    """The inverse; raises ValueError for what is no such thing."""
+    """Decode what `pack_entries` wrote; raises ValueError for anything else."""
     try:
         return _DECODER.decode(data)
     except msgspec.DecodeError as err:

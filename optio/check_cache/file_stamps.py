@@ -1,9 +1,8 @@
-"""Signs: whether a file can have changed, told without reading it.
+"""File stamps: can a file have changed since it was read? Answered with one `lstat`, without reading the file.
 
-The times of change, size, inode and device of a file are another whenever its content is, with one exception: two changes
-within one tick of the file system's clock leave the same times. So a sign is relied on only where the last change was well
-before the sign was taken, as git does it with its index ("racy git"): every later change then has a later tick. A program can
-set the time of modification back, but not the time of change (ctime).
+Times, size, inode and device differ whenever the content does, with one exception: two changes within one tick of the file
+system's clock leave equal times. So, like git with its index ("racy git"), a stamp is used only when the last change was well
+before the stamp was taken; every later change then has a later tick. Programs can reset the modification time, but not ctime.
 """
 
 import os
@@ -17,7 +16,7 @@ from optio.tree.scan import TICK_NS, stamp_of
 
 
 class FileStamps:
-    """The signs of a directory's files, each taken once: when it is first asked for. Those `without` have none."""
+    """The stamps of a directory's files, each taken once, when it is first asked for. Paths in `without` never get one."""
 
     def __init__(self, root: Path, clock: Callable[[], int] = time.time_ns, *, without: Iterable[str] = ()) -> None:
         self._root = os.path.realpath(root)
@@ -26,7 +25,8 @@ class FileStamps:
         self._directories: dict[str, str | None] = {}
 
     def of(self, path: str) -> Stamp | None:
-        """None where there is nothing to rely on: for what is no plain file, stands behind a link, or has just changed."""
+        """Return the stamp of a file, or None when it proves nothing: not a regular file, behind a symbolic link, or changed
+        just now."""
         try:
             return self._known[path]
         except KeyError:
@@ -50,6 +50,6 @@ class FileStamps:
         return stamp_of(status)
 
     def _plain(self, directory: str) -> str | None:
-        """The prefix of its files' names; None behind a link: where that leads may change while the file does not."""
+        """Return the prefix of its files' names; None behind a link, whose target may change while the file does not."""
         full = os.path.join(self._root, directory) if directory else self._root
         return full.rstrip("/") + "/" if os.path.realpath(full) == full else None

@@ -1,4 +1,4 @@
-"""Many files: what was kept of them, and the rest made anew."""
+"""Check many files: take the valid entries from the cache, compile the rest in forks, and write the cache back."""
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -16,7 +16,8 @@ from optio.compiler.source_tree import SourceTree
 
 
 class CheckedFiles(NamedTuple):
-    """What each file says, in order, the severities of the policy, and why nothing can be kept, if so."""
+    """The verdicts in the order of the paths, the severities set by the policy, and the reason why nothing was cached, if
+    so."""
 
     verdicts: list[FileResult]
     levels: Mapping[str, str]
@@ -26,8 +27,8 @@ class CheckedFiles(NamedTuple):
 def check_changed(
     root: Path, tree: SourceTree, paths: Sequence[str], how: CheckOptions, *, whole: bool, typed: AbstractSet[str]
 ) -> CheckedFiles:
-    """These paths are the `whole` tree, or some of its files: then what is kept of the others stays. Nothing is kept of what
-    is made from a file whose content is only `typed`."""
+    """Return the verdicts on these paths. If they are the `whole` tree, entries of files that are gone are dropped from the
+    cache; otherwise entries of other files stay. Nothing computed from a `typed` (unsaved) file is written."""
     store = _open_cache(how)
     maker = CachedChecker(tree, FileStamps(root, without=typed), pedantic=how.pedantic, executor=how.executor)
     before = store.load(root) if store is not None else {}
@@ -39,8 +40,8 @@ def check_changed(
 
     for part in map_in_forks(open_questions, how.jobs_for(len(open_questions)), answered, pack_entries, unpack_entries):
         now |= part
-    now |= answered([path for path in paths if path not in now])  # what could not be sent
-    unkept = None if store is not None or how.place is None else "it is not known which libraries are installed"
+    now |= answered([path for path in paths if path not in now])  # entries that could not be encoded
+    unkept = None if store is not None or how.place is None else "the versions of the installed libraries are unknown"
     stays = now if not typed else {path: each for path, each in now.items() if not each.is_of(typed)}
     if store is not None and (not stays.keys().isdisjoint(open_questions) or (whole and not typed and len(before) > len(now))):
         unkept = store.save(root, stays if whole and not typed else before | stays)

@@ -1,19 +1,19 @@
-"""How to check: choices that change the time it takes, or what is looked for."""
+"""Options of a check: how many processes, where the cache is, and which optional rules run."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-# So few files are compiled sooner than a process is started, or an index read.
+# Compiling fewer files takes less time than starting a process or reading the index.
 MIN_FILES_TO_SHARE = 100
 _MAX_JOBS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class CheckOptions:
-    """`pedantic` looks for what a task could do without, `executor` is where runs are executed, if that is known. `jobs` are
-    processes at most, None for one for each processor; `place` is where results are kept, None for nowhere."""
+    """Options of one check. `executor` is where runs execute, if known; `jobs` the maximum number of processes (None: one per
+    CPU); `place` the cache directory (None: no cache); trees below `few` files use neither processes nor cache."""
 
     pedantic: bool = False
     executor: str | None = None
@@ -22,13 +22,14 @@ class CheckOptions:
     few: int = MIN_FILES_TO_SHARE
 
     def jobs_for(self, files: int) -> int:
-        """As many processes as are worth it."""
+        """Return how many processes are worth starting for this number of files: at least one, at most one per `few` files."""
         most = min(len(os.sched_getaffinity(0)), _MAX_JOBS) if self.jobs is None else self.jobs
         return max(1, min(most, files // max(self.few, 1)))
 
 
 def default_cache_directory(environment: Mapping[str, str]) -> Path | None:
-    """`$OPTIO_CACHE_DIR`, or `optio` among the user's caches; None where there is no such place."""
+    """Return `$OPTIO_CACHE_DIR`, else `optio` in the user's cache directory (XDG), else None: without a home nothing is
+    cached."""
     own = environment.get("OPTIO_CACHE_DIR")
     if own:
         return Path(own)

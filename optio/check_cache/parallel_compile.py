@@ -1,4 +1,4 @@
-"""`compile_tree` by several processes where there are many files: the same compilation, sooner."""
+"""`compile_tree` in several processes, for trees with many files: the same compilation, sooner. The server uses it at start."""
 
 import pickle
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ _DEFAULT_OPTIONS = CheckOptions()
 
 
 def compile_in_parallel(tree: SourceTree, how: CheckOptions = _DEFAULT_OPTIONS) -> Compilation:
-    """Never raises for what stands in a file."""
+    """Compile a tree in as many processes as `options` allow. Never raises for the content of a file."""
     paths = list(tree.task_files())
     bases, policy = Bases(tree), TreePolicy(tree)
 
     def made(share: Sequence[str]) -> list[CompiledFile]:
-        # What else is known of a task is of no use here, and can be as large as its file.
+        # The resolved task is not needed here, and can be as large as its file.
         return [replace(compile_file(path, tree, bases, policy), task=None) for path in share]
 
     parts = map_in_forks(paths, how.jobs_for(len(paths)), made, pickle.dumps, _unpickle)
@@ -29,7 +29,7 @@ def compile_in_parallel(tree: SourceTree, how: CheckOptions = _DEFAULT_OPTIONS) 
 
 
 def _unpickle(data: bytes) -> Any:
-    """What a process of ours has sent; raises ValueError for bytes that are not whole."""
+    """Decode what a fork of this process sent; raises ValueError for bytes that are cut off."""
     try:
         return pickle.loads(data)  # noqa: S301 - from a fork of this process
     except (pickle.UnpicklingError, EOFError) as err:

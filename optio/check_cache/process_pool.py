@@ -1,7 +1,7 @@
-"""Work shared among processes: each gets every nth item, and sends back bytes through a pipe.
+"""Share work among forked processes: each gets every nth item and sends its result as bytes through a pipe.
 
-A fork shares what was read and loaded before it, so it costs a few milliseconds. What a process does not bring, because it was
-killed or could not even be started, its parent does itself: a process more or less changes nothing but the time.
+A fork shares everything read and loaded before it, so it costs a few milliseconds. If a child is killed or cannot be started,
+the parent does its share: a missing process costs time, never results.
 """
 
 import contextlib
@@ -26,14 +26,15 @@ def map_in_forks(
     send: Callable[[T], bytes],
     receive: Callable[[bytes], T],
 ) -> list[T]:
-    """The results of all shares. `receive` raises ValueError for bytes that are not whole."""
+    """Return the results of all shares, in no particular order. `send` encodes a result in the child, `receive` decodes it in
+    the parent and raises ValueError for bytes that are cut off."""
     children: list[_Child] = []
     mine: list[Sequence[str]] = [items[0::jobs]]
     try:
         for number in range(1, jobs):
             share = items[number::jobs]
             try:
-                with _sigint_blocked():  # no process is started that nobody knows of
+                with _sigint_blocked():  # a signal between fork and append would leave a child that no one reaps
                     children.append(_fork_child(share, work, send))
             except OSError:  # no more processes, or no more open files
                 mine.append(share)
@@ -49,7 +50,7 @@ def map_in_forks(
                 done.append(work(child.share))
         return done
     finally:
-        for child in children:  # somebody has lost patience
+        for child in children:  # interrupted: the children are not needed any more
             with contextlib.suppress(OSError):
                 os.kill(child.pid, signal.SIGKILL)
             _reap(child.pid)
@@ -84,11 +85,11 @@ def _fork_child(share: Sequence[str], work: Callable[[Sequence[str]], T], send: 
         with os.fdopen(theirs, "wb") as pipe:
             pipe.write(send(work(share)))
     finally:
-        os._exit(0)  # nothing of the parent's is ended or flushed here
+        os._exit(0)  # the child must not run the parent's exit handlers or flush its buffers
 
 
 def _reap(pid: int) -> None:
-    with contextlib.suppress(ChildProcessError):  # whoever started us may ignore SIGCHLD: then nothing is left of it
+    with contextlib.suppress(ChildProcessError):  # with SIGCHLD ignored the kernel reaps it
         os.waitpid(pid, 0)
 
 

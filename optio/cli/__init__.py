@@ -1,4 +1,5 @@
-"""The command line: `optio COMMAND`. A command's module is imported only when the command is typed."""
+"""The command line: `optio COMMAND`. The module of a command is imported only when you type that command, so each starts
+quickly."""
 
 import contextlib
 import errno
@@ -12,9 +13,9 @@ from importlib import import_module
 COMMANDS = {
     "init": ("init", "write a first task into a directory"),
     "dev": ("dev", "serve a task directory on this machine, with hot reload"),
-    "check": ("check", "say what is wrong with task files"),
+    "check": ("check", "report every mistake in task files"),
     "compile": ("compile", "print the registry that task files compile to"),
-    "plan": ("plan", "say what a change of task files will do"),
+    "plan": ("plan", "show what a change to task files will do"),
     "explain": ("explain", "explain a diagnostic code"),
     "schema": ("schema", "print the JSON Schema of task files"),
     "lsp": ("lsp", "serve an editor: findings, fixes, hover, completion"),
@@ -24,19 +25,19 @@ COMMANDS = {
     "run": ("run", "start a run of a task"),
     "runs": ("runs", "list, show, follow, cancel and retry runs"),
     "tasks": ("tasks", "list tasks, pause and resume them, remove held ones"),
-    "pool": ("pool", "show the pods that are kept ready for runs; plan how many"),
+    "pool": ("pool", "show the pods kept ready for runs; plan how many"),
     "hook": ("hook", "post, replay and capture webhook deliveries"),
     "server": ("server", "serve the API"),
     "worker": ("worker", "execute runs"),
     "scheduler": ("scheduler", "fire schedules"),
-    "prune": ("prune", "delete what is kept no longer"),
+    "prune": ("prune", "delete what is older than its retention setting"),
     "audit": ("audit", "check that no slot, delivery or run was lost or doubled"),
     "db": ("db", "migrate, check and back up the database"),
     "token": ("token", "create, list and revoke API tokens"),
     "doctor": ("doctor", "check this installation and its settings"),
 }
 
-# What writing to standard output may meet.
+# Errors of writing to standard output: closed pipe, full disk, quota, I/O error.
 _UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 OK, FAILED, USAGE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 130
@@ -51,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _compile_and_exit(arguments: list[str]) -> None:
-    """Leaves out what costs a check of one file more than the check: collecting garbage, and tearing the interpreter down. The
-    compiler leaves no garbage behind: it needs no more memory for that."""
+    """Run `check` or `compile` without garbage collection and without tearing the interpreter down. Both cost more than the
+    check of one file, and the compiler leaves no garbage behind."""
     gc.disable()
     code = invoke(arguments)
     with contextlib.suppress(OSError):
@@ -62,14 +63,14 @@ def _compile_and_exit(arguments: list[str]) -> None:
 
 
 def invoke(argv: list[str]) -> int:
-    """The exit code of one command line."""
+    """Run one command line and return its exit code. A closed output (`| head`) is success; a full disk is reported."""
     try:
         code = _command(argv)
         sys.stdout.flush()
     except OSError as err:
         if err.errno not in _UNWRITABLE:
             raise
-        # What is left of the output is not tried again at the end.
+        # The interpreter must not try to write the rest at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if err.errno == errno.EPIPE:
             return OK  # its reader went away (`| head`): nothing more to say
@@ -143,7 +144,7 @@ def _report_bug(name: str, err: Exception) -> int:
 
 
 def print_error(text: str) -> None:
-    """Say it on standard error. What was typed, or stands in a file, does not drive the terminal from there, either."""
+    """Print to standard error with control characters escaped: text from a file or an argument must not drive the terminal."""
     # Imported here: a clean run has nothing to say.
     from optio.cli.shared.render_run import safe
 
@@ -154,5 +155,13 @@ def _overview() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
     return "\n".join(
-        ["usage: optio COMMAND [...]", "", "Agent tasks as code.", "", *lines, "", "`optio COMMAND --help` tells more."]
+        [
+            "usage: optio COMMAND [...]",
+            "",
+            "Agent tasks as code.",
+            "",
+            *lines,
+            "",
+            "`optio COMMAND --help` describes a command.",
+        ]
     )

@@ -1,6 +1,6 @@
-"""Check that nothing was lost or doubled: every slot that was due and every delivery has one verdict, every run one origin.
+"""Check that nothing was lost or done twice: every due slot and every delivery has one verdict, and every run one origin.
 
-It reads the database itself, whether a server runs or not.
+The command reads the database directly, so it works whether or not a server is running.
 """
 
 import argparse
@@ -21,9 +21,8 @@ from optio.wiring import open_store
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Verbs and flags."""
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    triggers = verbs.add_parser("triggers", help="slots of schedules, webhook deliveries, and the runs that came of them")
+    triggers = verbs.add_parser("triggers", help="slots of schedules, webhook deliveries, and the runs they started")
     triggers.add_argument("--since", default="24h", metavar="TIME", help="24h, 7d, or 2026-01-05T08:00:00Z (default: 24h)")
     triggers.add_argument("--task", help="only of this task")
     triggers.add_argument("--json", action="store_true", help="for programs")
@@ -31,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when everything is explained, 1 when not."""
+    """Run the command. Returns 0 if everything is explained, else 1."""
     settings = flags.read_settings(args)
     store = open_store(settings)
     try:
@@ -49,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def document(report: AuditReport) -> dict[str, Any]:
-    """For programs."""
+    """Return the report as a JSON object."""
     return {
         "since": at(report.since),
         "until": at(report.until),
@@ -68,7 +67,7 @@ def document(report: AuditReport) -> dict[str, Any]:
 
 
 def text(report: AuditReport) -> str:
-    """For people."""
+    """Return the report as text for a terminal."""
     lines = [f"from {_time_text(report.since)} to {_time_text(report.until)} UTC"]
     lines += [f"note: {note}" for note in report.notes]
     rows = [
@@ -85,7 +84,7 @@ def text(report: AuditReport) -> str:
     lines += ["", render_run.coloured(f"unexplained: {report.unexplained:,}", "31")]
     lines += [_finding_line(each) for each in sorted(report.findings, key=lambda each: each.at)]
     if report.unexplained > len(report.findings):
-        lines.append(f"  ... these are the first {MAX_FINDINGS:,} that were found")
+        lines.append(f"  ... only the first {MAX_FINDINGS:,} are listed")
     return "\n".join(lines)
 
 
@@ -95,7 +94,7 @@ def _finding_line(each: AuditFinding) -> str:
 
 
 def _counts(counts: Counter[str]) -> str:
-    """`120 fired, 3 missed`, the most frequent first."""
+    """Return `120 fired, 3 missed`, the most frequent first."""
     return ", ".join(f"{count:,} {word}" for word, count in counts.most_common()) or "-"
 
 

@@ -1,7 +1,7 @@
-"""`optio check`: every mistake in the task files, with its place and its cure.
+"""`optio check`: report every mistake in the task files, with its place and its cure.
 
-Only `argparse` and the standard library are imported before the command runs, and only the compiler after that: a check of
-one file takes about as long as starting Python and loading what reads YAML.
+Only `argparse` and the standard library are imported before the command runs, and only the compiler after that: a check of one
+file takes about as long as starting Python and loading the YAML parser.
 """
 
 import argparse
@@ -20,46 +20,49 @@ if TYPE_CHECKING:  # the command line is read before the compiler is loaded
     from optio.compiler.report import Excerpt
     from optio.compiler.source_tree import DirectoryTree
 
-# Of each path as it is shown, the directory that was checked, and the path in it.
+# Displayed path -> (directory that was checked, path in it).
 Sources = dict[str, tuple[Path, str]]
 
 SUMMARY = "report every mistake in the task files"
 FORMATS = ("full", "concise", "json", "sarif", "github", "junit")
 CLEAN, FOUND, USAGE = 0, 1, 2
 _MAX_SHOWN = 200
-# More is refused as too large by whoever reads it.
+# One byte more than a task file may have, so that the compiler reports it as too large.
 _MAX_INPUT_BYTES = (1 << 20) + 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`optio check [PATH ...] [--format FORMAT] [--strict] [--verbose] [--fix | --diff] [--unsafe-fixes] [--jobs N]`."""
+    """Add the flags. Written by hand, not as settings, because reading settings would load more than the check itself."""
     parser.description = SUMMARY
     parser.add_argument("paths", nargs="*", metavar="PATH", help="files or directories (default: $OPTIO_TASKS, or tasks.d)")
     parser.add_argument("--format", choices=FORMATS, default="full", help="how findings are printed (default: full)")
-    parser.add_argument("--strict", action="store_true", help="ask what a careful reviewer would: some warnings become errors")
-    parser.add_argument("-v", "--verbose", action="store_true", help="print information, too")
-    name = "the task file on standard input is checked as if it stood here; only its own findings are printed"
+    parser.add_argument("--strict", action="store_true", help="ask what a pedantic reviewer would: some warnings become errors")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print information too")
+    name = "check the task file on standard input as if it were this file; print only its own findings"
     change = parser.add_mutually_exclusive_group()
     change.add_argument("--stdin-filename", metavar="PATH", help=name)
-    change.add_argument("--fix", action="store_true", help="apply the fixes that can only have been meant")
-    change.add_argument("--diff", action="store_true", help="print what --fix would change, and change nothing")
-    parser.add_argument("--unsafe-fixes", action="store_true", help="with --fix or --diff: guesses, too; look at what they did")
+    change.add_argument("--fix", action="store_true", help="apply the safe fixes")
+    change.add_argument("--diff", action="store_true", help="print what --fix would change, without changing it")
     parser.add_argument(
-        "--jobs", type=_positive_number, metavar="N", help="processes at most (default: one for each processor, up to 16)"
+        "--unsafe-fixes", action="store_true", help="with --fix or --diff: guesses too; review what they changed"
     )
-    kept = "of many files, read none of what the last check kept, and keep nothing (else in $OPTIO_CACHE_DIR or ~/.cache/optio)"
+    parser.add_argument(
+        "--jobs", type=_positive_number, metavar="N", help="maximum number of processes (default: one per CPU, up to 16)"
+    )
+    kept = "neither read nor write the cache of earlier checks ($OPTIO_CACHE_DIR, or ~/.cache/optio)"
     parser.add_argument("--no-cache", action="store_true", help=kept)
 
 
 def _positive_number(text: str) -> int:
     if text.isascii() and text.isdigit() and int(text) > 0:
         return int(text)
-    raise argparse.ArgumentTypeError(f"`{text}` is no number of processes: give 1 or more")
+    raise argparse.ArgumentTypeError(f"invalid number of processes `{text}`: give 1 or more")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 clean or warnings only, 1 errors (or, with --diff, something to fix), 2 a path that does not exist."""
-    # What stands in a file, or in its name, need not be something that this terminal can show.
+    """Run the command. Returns 0 without errors, 1 with errors (with --diff: if there is anything to fix), 2 for a missing
+    path."""
+    # File names and contents may hold characters that the terminal's encoding lacks.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     from optio.compiler import report
@@ -96,8 +99,10 @@ def run(args: argparse.Namespace) -> int:
             checked = _check_typed(root, only, given, args)
         else:
             checked = _check_tree(root, only, args)
-            if checked.unkept is not None and os.environ.get("OPTIO_CACHE_DIR"):  # nobody asked for a place among the caches
-                print_error(f"optio check: OPTIO_CACHE_DIR: nothing can be kept there: {checked.unkept}")
+            if checked.unkept is not None and os.environ.get(
+                "OPTIO_CACHE_DIR"
+            ):  # the default directory is optional: fail silently there
+                print_error(f"optio check: OPTIO_CACHE_DIR: the cache cannot be written: {checked.unkept}")
         files += len(checked.paths)
         tasks += checked.tasks
         found += _with_display_paths(checked.diagnostics, root)
@@ -123,10 +128,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _roots(paths: list[str], default: str) -> "dict[Path, list[str] | None]":
-    """Directories to compile, each with the files of it that were named, or None for all.
+    """Return the directories to compile, each with the files of it that were named, or None for all.
 
-    A file's tree is the task directory when the file stands inside it, so that what it names is found as the server finds
-    it; else it is the file's own directory.
+    A file inside the task directory belongs to that tree, so that other files are found as the server finds them; any other
+    file belongs to its own directory.
     """
     roots: dict[Path, list[str] | None] = {}
     for name in paths:
@@ -151,7 +156,7 @@ def _check_tree(root: Path, only: list[str] | None, args: argparse.Namespace) ->
 
 
 def _check_typed(root: Path, only: list[str] | None, given: bytes, args: argparse.Namespace) -> "CheckResult":
-    """The one file, as part of its tree."""
+    """Check the text on standard input as a file of its tree, and keep only its own findings."""
     from optio.check_cache.check import CheckResult, check
 
     (path,) = only or ("",)
@@ -188,20 +193,20 @@ def _fix_tree(root: Path, only: list[str] | None, args: argparse.Namespace) -> "
     else:
         left = apply_fixes.write_fixes(root, done.files, done.before)
         for path in left:
-            print_error(f"optio check: `{_display_path(root, path)}` has changed meanwhile, and is left as it is: try again")
+            print_error(f"optio check: `{_display_path(root, path)}` changed during the check and was not fixed: try again")
         count, files = sum(done.counts[path] for path in done.files if path not in left), len(done.files) - len(left)
         if count and args.format == "full":
             print(f"fixed {count} finding{'s' * (count > 1)} in {files} file{'s' * (files > 1)}")
         if done.left_out and args.format == "full":
             them = "fixes" if done.left_out > 1 else "fix"
-            print(f"left out {done.left_out} {them}: some file would get an error, or could not be read")
+            print(f"skipped {done.left_out} {them}: a file would get an error, or could not be read")
         undone = sum(done.counts[path] for path in left)
     compilation = done.compilation
     return CheckResult(tuple(tree.task_files()), len(compilation.registry.tasks), compilation.diagnostics), undone
 
 
 def _with_display_paths(diagnostics: "tuple[Diagnostic, ...]", root: Path) -> "list[Diagnostic]":
-    """The same findings with paths as seen from the working directory."""
+    """Return the findings with paths relative to the working directory."""
     from dataclasses import replace
 
     found = []
@@ -231,7 +236,8 @@ def _print_exchange(found: "list[Diagnostic]", checked: list[str], form: str) ->
 
 
 def _excerpts(sources: Sources, given: bytes | None) -> "Excerpt":
-    """The text of a file as its tree reads it: what must not be read, a pipe or what lies outside, is not shown, either."""
+    """Return a function that gives the text of a file for excerpts. Files that the tree may not read (pipes, files outside)
+    have none."""
     from optio.compiler.source_tree import Unreadable
 
     def text_of(path: str) -> str | None:

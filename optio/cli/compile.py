@@ -13,16 +13,16 @@ from optio.model.registry import CompiledTask, Registry, canonical
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags."""
     parser.add_argument("path", nargs="?", metavar="PATH", help="the task directory (default: $OPTIO_TASKS, or tasks.d)")
     parser.add_argument("--json", action="store_true", help="the whole registry as canonical JSON: equal trees, equal bytes")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0, or 1 with findings on standard error and nothing on standard output when a file has errors."""
+    """Run the command. If a file has errors, returns 1 and prints the findings to standard error, nothing to standard
+    output."""
     root = Path(args.path) if args.path else flags.read_settings(args).tasks
     if not root.is_dir():
-        raise SettingsError(f"there is no task directory `{root}`: give a PATH, or make one with `optio init`")
+        raise SettingsError(f"there is no task directory `{root}`: give a PATH, or create it with `optio init`")
     compilation = compile_in_parallel(DirectoryTree(root))
     if compilation.diagnostics:
         print_error("\n".join(f"{root}/{line}" for line in render_concise(compilation.diagnostics)))
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def document(registry: Registry) -> dict[str, object]:
-    """The registry as plain data. Origins are left out: moving a file changes nothing of what is served."""
+    """Return the registry as a JSON object. Origins are left out: moving a file does not change what is served."""
     return {
         "digest": registry.digest,
         "tasks": {task.id: {**task.document, "digest": task.digest} for task in registry.tasks.values()},

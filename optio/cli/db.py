@@ -1,4 +1,4 @@
-"""Migrate the database's schema, check whether Optio can work with the database, back it up, and recover it after damage."""
+"""Migrate the database schema, check whether Optio can work with the database, back it up, and recover it after damage."""
 
 import argparse
 import shlex
@@ -19,21 +19,20 @@ from optio.wiring import backup, backup_command, examine_store, open_store, reco
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Verbs and flags."""
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    migrate = verbs.add_parser("migrate", help="bring the schema to this version of Optio; others may work on meanwhile")
-    migrate.add_argument("--wait", metavar="DURATION", help="how long to try while there is no database: `2m`")
-    verbs.add_parser("check", help="0: can be worked with, 1: something should be done, 2: cannot be used")
+    migrate = verbs.add_parser("migrate", help="upgrade the schema to this version of Optio; other processes can keep running")
+    migrate.add_argument("--wait", metavar="DURATION", help="how long to retry while the database is missing: `2m`")
+    verbs.add_parser("check", help="exit code 0: usable, 1: usable with warnings, 2: unusable")
     keep = verbs.add_parser("backup", help="copy an SQLite database while it is in use; never overwrites")
     keep.add_argument("file", type=Path)
-    verbs.add_parser("recover", help="go on after SQLite's log was damaged, with all that can be saved; keeps a copy of it")
+    verbs.add_parser("recover", help="recover what can be saved after SQLite's log was damaged; keeps a copy of the log")
     for sub in verbs.choices.values():
         flags.add_setting_flags(sub, "data_dir")
         sub.add_argument("--json", action="store_true", help="for programs")
 
 
 def run(args: argparse.Namespace) -> int:
-    """The verb's exit code."""
+    """Run the verb and return its exit code."""
     settings = flags.read_settings(args)
     if args.verb == "migrate":
         try:
@@ -64,14 +63,14 @@ def _migrate(settings: Settings, wait: float, *, as_json: bool) -> int:
     if as_json:
         print(render_run.as_json({"taken": taken, "version": known}))
     elif taken:
-        print(f"the schema has version {known} now; that took {time.monotonic() - began:.1f} s")
+        print(f"the schema has version {known} now; the migration took {time.monotonic() - began:.1f} s")
     else:
         print(f"nothing to do: the schema has version {known} or newer")
     return OK
 
 
 def _open_migrated(settings: Settings, wait: float) -> Store:
-    """What is made together with its database begins before it."""
+    """Open the database, retrying until `wait` seconds have passed: in a new deployment it may start after this command."""
     end = time.monotonic() + wait
     while True:
         try:
@@ -118,7 +117,7 @@ def _backup(settings: Settings, file: Path, *, as_json: bool) -> int:
     if settings.database is None:
         command = shlex.join(backup_command(settings, str(file)))
         raise SettingsError(
-            f"PostgreSQL is backed up by its own program, which asks for the password or takes PGPASSWORD: {command}"
+            f"back up PostgreSQL with its own program, which asks for the password or reads PGPASSWORD: {command}"
         )
     size = backup(settings, file)
     if as_json:

@@ -1,4 +1,4 @@
-"""Serve a task directory on this machine: server, scheduler, worker and hot reload in one process. Needs nothing else."""
+"""Serve a task directory on this machine: server, scheduler, worker and hot reload in one process, with no other dependency."""
 
 import argparse
 import asyncio
@@ -25,16 +25,15 @@ from optio.wiring import Services, build, data_directory
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags."""
     flags.add_setting_flags(parser, "tasks", "data_dir", "host", "port", "max_workflow_concurrent", "writes")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until Ctrl-C."""
+    """Serve until Ctrl-C. Returns 0."""
     settings = flags.read_settings(args, defaults={"writes": "files"})
-    # Runs and reloads are told on standard output; the log is for what goes wrong.
+    # Runs and reloads are printed to standard output; the log is for failures.
     log_to_stderr(settings, logging.INFO if os.environ.get("OPTIO_DEBUG") else logging.WARNING)
-    # A terminal that is stopped must not stop the server.
+    # A paused terminal (Ctrl-S) must not stop the server.
     before, sys.stdout = sys.stdout, (shown := Unblocked(sys.stdout.fileno(), sys.stdout.encoding))
     try:
         return _run(settings)
@@ -62,7 +61,7 @@ async def _dev(services: Services, sock: socket.socket, token: str) -> None:
     settings = services.settings
     live = ServedRegistry(services.store, settings.removal_limit, server=server_name(settings.tasks))
     live.restore()
-    # Where tasks were served before, a missing directory is more often a mistyped path than a wish: it is not made.
+    # If tasks were served before, a missing directory is probably a mistyped path, so it is not created.
     if not live.current.registry.tasks:
         try:
             settings.tasks.mkdir(parents=True, exist_ok=True)
@@ -73,7 +72,7 @@ async def _dev(services: Services, sock: socket.socket, token: str) -> None:
     url = f"http://{'[' + host + ']' if ':' in host else host}:{port}"
     print(f"optio {__version__} on {url}\n", flush=True)
     await reloader.load()
-    # A file or a collector that takes the output must not hold the token.
+    # Output redirected to a file or log collector must not contain the token.
     query, after = (f"?token={token}", "") if sys.stdout.isatty() else ("", f"\n  token {dev_token.token_file(settings)}")
     print(
         f"\n  API   {url}/api/tasks{query}\n  docs  {url}/schema{query}{after}\n"
@@ -100,7 +99,7 @@ async def _dev(services: Services, sock: socket.socket, token: str) -> None:
 
 
 def _lock(settings: Settings) -> int:
-    """One `optio dev` for a data directory; raises SettingsError naming the other one."""
+    """Lock the data directory for this `optio dev`; raises SettingsError naming the process that holds the lock."""
     try:
         descriptor = os.open(data_directory(settings) / "dev.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as err:

@@ -33,23 +33,22 @@ from optio.telemetry.base import are_traces_enabled
 from optio.version import __version__
 
 _VERSION_TIMEOUT_S = 15
-# Servers that a hint names.
+# Servers named in a hint.
 _MAX_NAMED = 3
 _MIN_WATCHES, _MIN_INSTANCES = 8192, 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags."""
     parser.add_argument("--json", action="store_true", help="checks and settings as JSON")
     parser.add_argument(
-        "--cluster", action="store_true", help="look at the cluster too: permissions, pod security, network policies"
+        "--cluster", action="store_true", help="check the cluster too: permissions, pod security, network policies"
     )
     flags.add_setting_flags(parser, "tasks", "data_dir", "secrets_dir", "host", "port")
     client.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """0, or 1 when something would keep Optio from working."""
+    """Run the checks. Returns 1 if one of them found an error, which would keep Optio from working, else 0."""
     settings = flags.read_settings(args)
     checks = [check for look in (*CHECKS, *([_thorough_cluster] if args.cluster else [])) for check in look(settings)]
     settings_rows = settings.shown()
@@ -93,7 +92,7 @@ def _libraries(settings: Settings) -> Iterator[Check]:
     try:
         import_module("optio.cli.shared.serving")
         import_module("optio.tree.reload")
-        yield Check(name="libraries", status="ok", detail="those of `optio dev` and `optio server` are there")
+        yield Check(name="libraries", status="ok", detail="the libraries of `optio dev` and `optio server` are installed")
     except ModuleNotFoundError as err:
         if err.name is None or err.name.startswith("optio"):
             raise
@@ -104,11 +103,11 @@ def _libraries(settings: Settings) -> Iterator[Check]:
 def _environment(settings: Settings) -> Iterator[Check]:
     for name, meant in unknown_variables(os.environ):
         hint = f"did you mean {meant}?" if meant else "unset it"
-        yield Check(name="settings", status="warning", detail=f"{name} is no setting and is ignored", hint=hint)
+        yield Check(name="settings", status="warning", detail=f"unknown setting {name} is ignored", hint=hint)
     if settings.max_body_bytes < MAX_FILE_BYTES:
         limit = f"{settings.max_body_bytes:,} bytes"
         detail = f"deliveries of more than {limit} are refused, though `optio test` passes samples up to 1 MiB"
-        hint = "raise OPTIO_MAX_BODY_BYTES, or see to it that no sender sends more"
+        hint = "raise OPTIO_MAX_BODY_BYTES, or make sure that no sender sends more"
         yield Check(name="settings", status="warning", detail=detail, hint=hint)
 
 
@@ -126,7 +125,9 @@ def _extra(name: str, module: str, works: str) -> Check:
     try:
         import_module(module)
     except ImportError as err:
-        return Check(name=name, status="warning", detail=f"wanted, and cannot be had: {err}", hint=f"install `optio[{name}]`")
+        return Check(
+            name=name, status="warning", detail=f"enabled, but cannot be loaded: {err}", hint=f"install `optio[{name}]`"
+        )
     return Check(name=name, status="ok", detail=works)
 
 
@@ -141,11 +142,11 @@ def _data_dir(settings: Settings) -> Iterator[Check]:
             hint="give a writable directory with --data-dir or OPTIO_DATA_DIR",
         )
         return
-    yield Check(name="data", status="ok", detail=f"{directory}, {'writable' if directory.exists() else 'not made yet'}")
+    yield Check(name="data", status="ok", detail=f"{directory}, {'writable' if directory.exists() else 'not created yet'}")
 
 
 def _private_files(settings: Settings) -> Iterator[Check]:
-    """What holds secrets, or what runs were told and said, is for this user alone."""
+    """Check that only this user can read files with secrets, or with prompts and output of runs."""
     files = [dev_token.token_file(settings)]
     if settings.database is not None:
         files += [Path(f"{settings.database}{end}") for end in ("", "-wal", "-shm")]
@@ -174,7 +175,7 @@ def _redis(settings: Settings) -> Iterator[Check]:
 
 def _thorough_cluster(settings: Settings) -> Iterator[Check]:
     if settings.executor != "kubernetes":
-        detail = f"OPTIO_EXECUTOR is {settings.executor}: no run is a pod"
+        detail = f"OPTIO_EXECUTOR is {settings.executor}, so runs are not pods"
         yield Check(name="cluster", status="warning", detail=detail, hint="set OPTIO_EXECUTOR=kubernetes")
     yield from _run_probe("cluster", wiring.examine_cluster(settings))
 
@@ -191,24 +192,25 @@ def _tasks(settings: Settings) -> Iterator[Check]:
         is_server = _is_server(settings)
         served = None if is_server else _served_tasks(settings)
         tasks = served or []
-        has_parts = settings.database is None  # each on a machine of its own, of which only the server's has the files
+        has_parts = settings.database is None  # processes on separate machines, of which only the server's has the files
         if tasks or (has_parts and served is not None):
-            detail = f"{len(tasks)} are served, by the database; no directory `{settings.tasks}`, which only a server needs"
+            detail = f"{len(tasks)} are served from the database; no directory `{settings.tasks}`, which only a server needs"
             yield Check(name="tasks", status="ok", detail=detail)
         elif has_parts and not is_server:
             detail = (
-                "the database has none yet: a worker and a scheduler need no directory of task files, but a server that has one"
+                "the database has no tasks yet: they come from a server with a directory of task files, which a "
+                "worker or scheduler does not need"
             )
             yield Check(name="tasks", status="warning", detail=detail, hint="start `optio server` where the task files are")
         else:
-            detail, hint = f"no directory `{settings.tasks}`", "`optio init` makes one, --tasks names another"
+            detail, hint = f"no directory `{settings.tasks}`", "create it with `optio init`, or name another with --tasks"
             yield Check(name="tasks", status="warning", detail=detail, hint=hint)
     else:
         compilation = compile_tree(DirectoryTree(settings.tasks))
         tasks = list(compilation.registry.tasks.values())
         if compilation.broken:
             detail = f"{settings.tasks}: {len(tasks)} can be served, {len(compilation.broken)} files have errors"
-            yield Check(name="tasks", status="error", detail=detail, hint=f"`optio check {settings.tasks}` says which")
+            yield Check(name="tasks", status="error", detail=detail, hint=f"`optio check {settings.tasks}` lists them")
         else:
             yield Check(name="tasks", status="ok", detail=f"{settings.tasks}: {len(tasks)} tasks, no errors")
     yield from _secrets(settings, tasks)
@@ -218,7 +220,7 @@ def _tasks(settings: Settings) -> Iterator[Check]:
 
 
 def _is_server(settings: Settings) -> bool:
-    """Return whether a server runs here, which reads task files. Workers and schedulers take tasks from the database."""
+    """Return whether a server runs here, which reads task files; workers and schedulers take tasks from the database."""
     if settings.url is not None:
         return False
     try:
@@ -231,7 +233,7 @@ def _is_server(settings: Settings) -> bool:
 
 
 def _open(settings: Settings) -> Store | None:
-    """Open the database; None where it cannot be read. Nothing is made or migrated."""
+    """Open the database without creating or migrating it; None if it cannot be read."""
     if settings.database is not None and not settings.database.exists():
         return None
     try:
@@ -241,8 +243,7 @@ def _open(settings: Settings) -> Store | None:
 
 
 def _served_tasks(settings: Settings) -> list[CompiledTask] | None:
-    """Return the tasks of the newest generation in the database; None where there is no generation, or it cannot be read.
-    Nothing is made or migrated."""
+    """Return the tasks of the newest generation in the database; None if there is none or the database cannot be read."""
     store = _open(settings)
     if store is None:
         return None
@@ -256,7 +257,7 @@ def _served_tasks(settings: Settings) -> list[CompiledTask] | None:
 
 
 def _namespaces(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Check]:
-    """Whether each namespace of a task has a worker, as far as the database can be read."""
+    """Check that each namespace of a task has a worker, if the database can be read."""
     store = _open(settings)
     if store is None:
         return
@@ -278,8 +279,8 @@ def _namespaces(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[C
 
 
 def _isolation(places: Executor, tasks: Sequence[CompiledTask]) -> Iterator[Check]:
-    """What tasks ask for, or the policy demands of whoever runs them, and the executor does not apply."""
-    cure = "set OPTIO_EXECUTOR=kubernetes, if agents are to run as pods"
+    """Check for isolation that tasks request or the policy demands, and that the executor does not apply."""
+    cure = "set OPTIO_EXECUTOR=kubernetes to run agents as pods"
     users: dict[tuple[bool, str], list[str]] = {}
     for task in tasks:
         for name in isolation.requested_isolation(task):
@@ -300,7 +301,7 @@ def _secrets(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Chec
     secrets = LocalSecrets(settings.secrets, os.environ)
     for name, ids in sorted(users.items()):
         if secrets.get(name) is None:
-            detail = f"{name} has no value; used by {', '.join(ids)}"
+            detail = f"{name} has no value, but is used by {', '.join(ids)}"
             yield Check(name="secret", status="warning", detail=detail, hint=secrets.where(name))
     for path, name, fault in unusable_secrets(tasks, secrets.get):
         detail = f"{name} cannot verify the webhook {path}: {fault}"
@@ -345,14 +346,15 @@ def _agents(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Check
 
 
 def _untrusted_input(tasks: Sequence[CompiledTask]) -> Iterator[Check]:
-    """Secrets beside what strangers write: a sandbox does not keep an agent from giving away what it was given."""
+    """Check for tasks with secrets whose prompt contains text by outsiders: a sandbox cannot stop an agent from giving them
+    away."""
     exposed = [
         task.id for task in tasks if task.spec.environment.secrets and untrusted.untrusted_params(task.spec, task.prompt)
     ]
     if exposed:
         some = ", ".join(exposed[:5]) + (f" and {len(exposed) - 5} more" if len(exposed) > 5 else "")
-        detail = f"what strangers write reaches the prompt of tasks that get secrets: {some}"
-        hint = "give such a task no secret that it can do without, and list its hosts in `environment.network.egress`"
+        detail = f"text by outsiders reaches the prompt of tasks with secrets: {some}"
+        hint = "remove secrets that these tasks can do without, and list their hosts in `environment.network.egress`"
         yield Check(name="secret", status="warning", detail=detail, hint=hint)
 
 
@@ -361,7 +363,7 @@ def _cluster(settings: Settings, places: Executor) -> Check:
         places.place()
     except (SettingsError, StoreUnavailable) as err:
         return Check(name="cluster", status="error", detail=str(err))
-    image = settings.kube_image or "none but what tasks name (OPTIO_KUBE_IMAGE)"
+    image = settings.kube_image or "only those that tasks name (OPTIO_KUBE_IMAGE is not set)"
     return Check(name="cluster", status="ok", detail=f"pods in the namespace {settings.pod_namespace}, image {image}")
 
 
@@ -382,15 +384,15 @@ def _server(settings: Settings) -> Iterator[Check]:
         yield Check(name="server", status="ok", detail=detail)
         removal = answer.get("removal")
         if removal is not None:
-            gone = f"the files of {removal['count']} of {removal['total']} tasks are gone, the tasks are held"
-            cure = f"put the files back, or run `{removal['release']}` to remove the tasks"
+            gone = f"the files of {removal['count']} of {removal['total']} tasks were deleted, the tasks are held"
+            cure = f"restore the files, or run `{removal['release']}` to remove the tasks"
             yield Check(name="tasks", status="warning", detail=f"{gone} since {removal['since']}", hint=cure)
         drift = answer.get("drift")
         if drift is not None:
             tasks = "1 task differs" if drift["count"] == 1 else f"{drift['count']} tasks differ"
-            detail = f"{tasks} in its task directory from generation {drift['generation']}, which all servers serve"
+            detail = f"{tasks} between its task directory and generation {drift['generation']}, which all servers serve"
             where = f" of {', '.join(drift['inSync'][:_MAX_NAMED])}" if drift["inSync"] else ""
-            yield Check(name="tasks", status="warning", detail=detail, hint=f"put the files{where} there")
+            yield Check(name="tasks", status="warning", detail=detail, hint=f"copy the files{where} to it")
         return
     except SettingsError as err:
         yield Check(name="server", status="error", detail=str(err))
@@ -415,7 +417,7 @@ def _server(settings: Settings) -> Iterator[Check]:
         try:
             sock.bind((settings.host, settings.port))
         except OSError as err:
-            detail = f"{settings.host}:{settings.port} cannot be listened on: {err.strerror}"
+            detail = f"{settings.host}:{settings.port} cannot be used to listen: {err.strerror}"
             yield Check(name="server", status="error", detail=detail, hint="choose another with --port or OPTIO_PORT")
             return
     yield Check(name="server", status="ok", detail=f"not running; {settings.host}:{settings.port} is free for `optio dev`")

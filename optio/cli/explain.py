@@ -1,4 +1,4 @@
-"""`optio explain CODE`: what a rule finds, why it matters, and an example of each kind."""
+"""`optio explain CODE`: what a rule reports, why it matters, and a wrong and a right example."""
 
 import argparse
 import io
@@ -10,13 +10,12 @@ SUMMARY = "explain a rule, or list all of them"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`optio explain [CODE]`."""
     parser.description = SUMMARY
     parser.add_argument("code", nargs="?", metavar="CODE", help="a code or name, such as OPT101 or unknown-key; none lists all")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0, or 2 for a rule that does not exist."""
+    """Run the command. Returns 2 for a rule that does not exist, else 0."""
     from optio.compiler.rules.codes import RULES, suggest_code
     from optio.compiler.suggest import suggest
 
@@ -35,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         print_error(f"optio explain: no rule `{wanted}`" + (f": did you mean `{near}`?" if near else ""))
         return 2
     strict = f"; {found.strict} with --strict" if found.strict and found.strict != found.severity else ""
-    asked = "; looked for with --strict or --verbose only" if found.pedantic else ""
+    asked = "; only with --strict or --verbose" if found.pedantic else ""
     print(f"{found.code} {found.name} ({found.severity}{strict}{asked})\n\n{found.title}\n{found.why}")
     for heading, example in (("Wrong", found.wrong), ("Right", found.right)):
         if example:
@@ -44,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _indented(example: str) -> str:
-    """The example as text: bytes that are no UTF-8 as escapes, long lines cut."""
+    """Indent an example, with bytes that are not UTF-8 as escapes and long lines cut."""
     shown = example.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     lines = (line if len(line) <= 120 else line[:100] + " ..." for line in shown.rstrip("\n").split("\n"))
     return "\n".join("  " + "".join(c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in line) for line in lines)

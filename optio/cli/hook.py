@@ -1,4 +1,4 @@
-"""Sign a payload the way its sender would and post it to a webhook; judge deliveries again; turn one into a test."""
+"""Sign a payload the way its sender would and post it to a webhook; judge past deliveries again; turn one into a test."""
 
 import argparse
 import os
@@ -16,20 +16,19 @@ from optio.secrets import LocalSecrets
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Verbs and flags."""
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     send = verbs.add_parser("send", help="sign and post a payload file")
     send.add_argument("path", help="the webhook's path, or the id of its task")
     send.add_argument("payload", help="a JSON file, or - for standard input")
-    send.add_argument("--secret", help="secret to sign with; by default the one that the task names, as `optio dev` has it")
+    send.add_argument("--secret", help="secret to sign with (default: the local value of the task's secret)")
     send.add_argument("--event", help="event name to send, such as push")
     send.add_argument("--delivery", help="delivery id; by default a new one")
     send.add_argument("-w", "--wait", action="store_true", help="stream the run's log and wait for its end")
     send.add_argument("--json", action="store_true", help="for programs")
     flags.add_setting_flags(send, "data_dir", "secrets_dir")
     client.add_arguments(send)
-    _add_replay(verbs.add_parser("replay", help="judge deliveries again, by the tasks of now or of another revision"))
-    _add_capture(verbs.add_parser("capture", help="turn a delivery into a test of its task, without what is secret"))
+    _add_replay(verbs.add_parser("replay", help="judge deliveries again, by the served tasks or those of a revision"))
+    _add_capture(verbs.add_parser("capture", help="turn a delivery into a test of its task, with secrets redacted"))
 
 
 def _add_replay(parser: argparse.ArgumentParser) -> None:
@@ -37,13 +36,13 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", metavar="TIME", help="all since then instead: 2h, 7d, or 2026-01-05T08:00:00Z")
     parser.add_argument("--until", metavar="TIME", help="with --since: up to then")
     parser.add_argument("--path", help="with --since: only of this webhook")
-    parser.add_argument("--verdict", help="with --since: only those of which this became, such as invalid")
-    parser.add_argument("--rev", help="judge by the task directory as this git revision has it")
+    parser.add_argument("--verdict", help="with --since: only deliveries with this verdict, such as invalid")
+    parser.add_argument("--rev", help="judge by the task directory in this git revision")
     parser.add_argument(
-        "--diff", action="store_true", help="only those that differ, with what differs in parameters and prompt"
+        "--diff", action="store_true", help="only deliveries whose outcome differs, with a diff of parameters and prompt"
     )
-    parser.add_argument("--yes", action="store_true", help="start the runs that would start")
-    parser.add_argument("--again", action="store_true", help="with --yes: also where the delivery has a run already")
+    parser.add_argument("--yes", action="store_true", help="start the runs, instead of only judging")
+    parser.add_argument("--again", action="store_true", help="with --yes: also if the delivery has a run already")
     parser.add_argument("--json", action="store_true", help="for programs")
     flags.add_setting_flags(parser, "tasks")
     client.add_arguments(parser)
@@ -53,14 +52,14 @@ def _add_capture(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("delivery", metavar="DELIVERY", help="the id of the delivery")
     parser.add_argument("--task", help="the task to write the test for; by default the one with the delivery's webhook")
     parser.add_argument("--name", help="what the test shows, in a few words")
-    parser.add_argument("--redact-emails", action="store_true", help="put made-up addresses in the place of e-mail addresses")
-    parser.add_argument("--dry-run", action="store_true", help="print what would be written, and write nothing")
+    parser.add_argument("--redact-emails", action="store_true", help="replace e-mail addresses with made-up ones")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be written, without writing it")
     flags.add_setting_flags(parser, "tasks", "data_dir", "secrets_dir")
     client.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """The verb's exit code."""
+    """Run the verb and return its exit code."""
     if args.verb == "replay":
         from optio.cli.shared import replay
 
@@ -73,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _send(args: argparse.Namespace) -> int:
-    """0 when the webhook was accepted, with --wait when its run completed."""
+    """Post the payload. Returns 0 if the webhook accepted it; with --wait, if its run completed."""
     from optio.cli.run import follow
 
     settings = flags.read_settings(args)
@@ -106,7 +105,7 @@ def _send(args: argparse.Namespace) -> int:
         return OK
     if args.wait and answer["runId"]:
         return follow(server, answer["runId"], as_json=args.json)
-    what = f"run {answer['runId']}" if answer["runId"] else "no run, its `events` or `when` leave this delivery out"
+    what = f"run {answer['runId']}" if answer["runId"] else "no run, the webhook's `events` or `when` filtered this delivery"
     if answer.get("reason"):
         print_error(f"nothing new was started: {answer['reason']}")
     print(render_run.as_json(answer) if args.json else f"202 {answer['status']}: {what}")
@@ -114,7 +113,7 @@ def _send(args: argparse.Namespace) -> int:
 
 
 def _event_headers(config: WebhookConfig, args: argparse.Namespace) -> dict[str, str]:
-    """The header that names the event; raises SettingsError for a flag whose value the payload holds."""
+    """Return the header that names the event. Raises SettingsError for a flag whose value the scheme carries in the payload."""
     header = event_header(config)
     if args.event is not None and header is None:
         place = event_place(config)

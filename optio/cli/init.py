@@ -1,4 +1,4 @@
-"""Write a first task into a directory. What is there already is never touched."""
+"""Write a first task into a directory. Existing files are never changed."""
 
 import argparse
 import os
@@ -31,24 +31,23 @@ _README = """\
 
 Each YAML file here is one task. While `optio dev` runs, a saved file is served at once.
 
-    optio check                          what is wrong, where, and how to mend it
+    optio check                          what is wrong, where, and how to fix it 
     optio render hello -p WHO=you        the prompt that a run would get
     optio dev                            serve these tasks on this machine
     optio run hello -p WHO=you --wait    start a run and see its log
-    optio schema --write schemas         the JSON Schemas anew, by which editors complete keys
+    optio schema --write schemas         update the JSON Schemas that editors complete keys from
 
 Secrets are names here; their values stay outside: `OPTIO_SECRET_<NAME>`, or a file in `.optio/secrets/`.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where."""
     parser.add_argument("directory", nargs="?", default=".", metavar="DIR", help="the project's directory (default: this one)")
     flags.add_setting_flags(parser, "tasks")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0, also when everything was there already; raises SettingsError when the directory cannot be written."""
+    """Run the command. Returns 0, also if every file existed; raises SettingsError if the directory cannot be written."""
     root = Path(args.directory)
     tasks = root / flags.read_settings(args).tasks
     schemas = root / "schemas"
@@ -56,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     files = {tasks / "hello.yaml": f"# yaml-language-server: $schema={place}\n{_HELLO}", tasks / "README.md": _README}
     files |= {schemas / f"{kind}.schema.json": schema() for kind, schema in SCHEMAS.items()}
     if tasks.is_dir() and any(path.suffix in (".yaml", ".yml") for path in tasks.rglob("*")):
-        # A tree with tasks in it needs no first one.
+        # A tree with tasks needs no example.
         del files[tasks / "hello.yaml"]
         print(safe(f"{tasks}/ has tasks already"))
     for path, text in files.items():

@@ -1,6 +1,6 @@
-"""Serve an editor, on standard input and output: findings while you type, fixes, hover, completion.
+"""Serve an editor on standard input and output: findings while you type, fixes, hover, completion.
 
-Editors start it by themselves; README, "Editors", says what to write into their settings. To check files: `optio check`.
+Your editor starts this command. To set it up, see "Editors" in the README. To check files yourself, use `optio check`.
 """
 
 import argparse
@@ -11,14 +11,13 @@ from optio.cli import USAGE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`optio lsp [--stdio]`."""
-    parser.add_argument("--stdio", action="store_true", help="on standard input and output, which is the only way there is")
+    parser.add_argument("--stdio", action="store_true", help="use standard input and output, the only transport there is")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when the editor said goodbye, 1 when it just went away, 2 when there is no editor."""
+    """Serve until the editor leaves. Returns 0 if it shut down in order, 1 if it just went away, 2 without an editor."""
     if sys.stdin.isatty():
-        print("optio lsp: this is for an editor, which starts it; to check files yourself: `optio check`", file=sys.stderr)
+        print("optio lsp: only an editor can use this command; to check files yourself, run `optio check`", file=sys.stderr)
         return USAGE
     try:
         from optio.lsp.server import serve

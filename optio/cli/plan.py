@@ -1,9 +1,9 @@
-"""Say what a change of task files will do: fires, webhooks, callers, prompts, secrets, hosts, money. It starts nothing.
+"""Show what a change to task files will do: fires, webhooks, callers, prompts, secrets, hosts, money. Nothing is started.
 
 optio plan                  the working tree against HEAD
 optio plan main             the working tree against `main`
 optio plan main..feature    one revision against another
-optio plan main...feature   the same since they parted: what a pull request means
+optio plan main...feature   `feature` against where it branched off: the change of a pull request
 optio plan OLD NEW          two directories
 optio plan --server         the working tree against what the server serves
 """
@@ -44,26 +44,26 @@ Failing = Sequence[tuple[str, Effect]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("what", nargs="*", metavar="WHAT", help="BASE..HEAD, BASE...HEAD, BASE, or two directories")
     parser.add_argument("--format", choices=FORMATS, default="text", help="how it is printed (default: text)")
-    fail_on = (
-        "exit 1 when there is such an effect, or one of such a weight (info, notice, danger); beside the policy's `failOn`"
-    )
+    fail_on = "exit 1 for an effect of this kind or weight (info, notice, danger), in addition to the policy's `failOn`"
     parser.add_argument("--fail-on", action="append", default=[], metavar="EFFECT", help=fail_on)
-    parser.add_argument("--kinds", action="store_true", help="list the effects by their names, and stop")
-    parser.add_argument("--allow-prune", action="store_true", help="it is meant that so many tasks are removed")
-    parser.add_argument("-v", "--verbose", action="store_true", help="also the tasks that do the same and whose files differ")
-    parser.add_argument("--server", action="store_true", help="against what the server serves, instead of a revision")
-    history = "say what changed tasks may be expected to spend, by the server's runs of the last 30 days"
+    parser.add_argument("--kinds", action="store_true", help="list the kinds of effects and exit")
+    parser.add_argument("--allow-prune", action="store_true", help="allow the removal of many tasks")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="also list tasks whose files differ but which behave the same"
+    )
+    parser.add_argument("--server", action="store_true", help="compare with what the server serves, instead of a revision")
+    history = "estimate the spend of changed tasks from the server's runs of the last 30 days"
     parser.add_argument("--history", action="store_true", help=history)
     flags.add_setting_flags(parser, "tasks")
     flags.add_setting_flags(parser, "url", "token")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0, or 1 when a file has errors, or for an effect that the policy or --fail-on names; raises SettingsError."""
+    """Run the command. Returns 1 if a file has errors, or for an effect that the policy or --fail-on names, else 0. Raises
+    SettingsError."""
     if args.kinds:
         print("\n".join(_kinds()))
         return OK
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         for line in _errors(each, name):
             print_error(line)
     plan = compare_sides(sides.before, sides.after, outlook)
-    # A change does not loosen the gate that it goes through: what any of the policies names holds.
+    # A change must not relax its own gate, so `failOn` of every policy applies.
     policies = [each for each in (sides.gate, sides.before.policy, sides.after.policy) if each is not None]
     failing = plan.failing([*args.fail_on, *(name for policy in policies for name in policy.fail_on)])
     past = _run_histories(plan, args, settings)
@@ -94,7 +94,7 @@ def _kinds() -> Iterator[str]:
     width = max(map(len, EffectKind))
     yield from (f"{kind:<{width}}  {kind.says}" for kind in EffectKind)
     yield ""
-    yield "each is of a weight: info, notice, or danger, which somebody should look at"
+    yield "each has a weight: info, notice, or danger, which needs a review"
 
 
 def _check_kinds(names: Sequence[str]) -> None:
@@ -103,7 +103,7 @@ def _check_kinds(names: Sequence[str]) -> None:
         if name not in known:
             meant = suggest(name, known)
             hint = f"did you mean `{meant}`?" if meant else "`optio plan --kinds` lists all"
-            raise SettingsError(f"--fail-on: there is no effect `{brief(name)}`: {hint}")
+            raise SettingsError(f"--fail-on: unknown effect `{brief(name)}`: {hint}")
 
 
 def _read_sides(args: argparse.Namespace, settings: Settings) -> PlanInputs:
@@ -112,22 +112,22 @@ def _read_sides(args: argparse.Namespace, settings: Settings) -> PlanInputs:
         raise SettingsError("give BASE..HEAD, BASE, or two directories")
     for name in ("url", "token"):
         if getattr(args, name) is not None and not (args.server or args.history):
-            raise SettingsError(f"--{name} goes with --server or --history")
+            raise SettingsError(f"--{name} needs --server or --history")
     if args.server and what:
-        raise SettingsError("--server takes the place of what is compared: leave out what else is named")
+        raise SettingsError("--server already names what to compare with: leave out the revision or directory")
     if args.server:
         return read_served(root, Client(settings))
     if len(what) == 2:
         if args.tasks is not None:
-            raise SettingsError("two directories are both named already: leave out --tasks")
+            raise SettingsError("both directories are named: leave out --tasks")
         return read_directories(*what)
     if what and os.path.isdir(what[0]) and (".." not in what[0] or "/" in what[0]):
-        raise SettingsError(f"`{brief(what[0])}` is a directory: name another one to compare it with, or a revision")
+        raise SettingsError(f"`{brief(what[0])}` is a directory: name a second one to compare it with, or a revision")
     return read_revisions(root, what[0] if what else "HEAD")
 
 
 def _run_histories(plan: Plan, args: argparse.Namespace, settings: Settings) -> dict[str, RunHistory]:
-    """By id: of changed tasks with --history, and where a server is known of those that go."""
+    """Fetch run histories by task id: of changed tasks with --history; of removed tasks if the server is known."""
     wanted = [
         change.before.id
         for change in plan.changes
@@ -181,19 +181,19 @@ def _document(plan: Plan, found: list[Diagnostic], sides: PlanInputs, failing: F
 
 
 def _reasons(failing: Failing, refused: Sequence[Diagnostic], sides: PlanInputs) -> Iterator[str]:
-    """Why the exit code is 1, when files have no errors."""
+    """Yield why the exit code is 1 although the files have no errors."""
     if failing:
-        yield f"optio plan: {pluralize(len(failing), 'effect')} that must be looked at (`failOn`):"
+        yield f"optio plan: {pluralize(len(failing), 'effect')} listed in `failOn`:"
         for task, effect in failing[:_MAX_REASONS]:
             yield f"  {task or 'the policy'}: {effect.kind}: {brief(effect.text, 200)}"
         if len(failing) > _MAX_REASONS:
             yield f"  ... and {len(failing) - _MAX_REASONS} more"
     if sides.gate is not None and (failing or refused):
-        yield "the branch that is merged into has gone on since the branches parted: its own policy holds, too"
+        yield "the target branch has moved on since this branch began: its current policy applies too"
     yield from render_concise(_with_display_paths(refused, sides))
 
 
 def _with_display_paths(found: Sequence[Diagnostic], sides: PlanInputs) -> list[Diagnostic]:
-    """With paths as people see them; what is told of a file that is gone stands in the older tree."""
+    """Return the findings with paths to show; those in a removed file take the path of the older tree."""
     gone = sides.before.texts.keys() - sides.after.texts.keys()
     return [replace(each, path=sides.seen(each.path, gone=each.path in gone)) for each in found]

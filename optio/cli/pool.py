@@ -1,4 +1,4 @@
-"""Show the pods that are kept ready for runs (`warmPoolSize`), and what they were worth; `plan` proposes how many to keep."""
+"""Show the pods that are kept ready for runs (`warmPoolSize`) and how useful they were; `plan` proposes how many to keep."""
 
 import argparse
 from collections.abc import Iterator
@@ -11,27 +11,27 @@ from optio.cli.shared.time_arg import parse_time
 from optio.errors import SettingsError
 from optio.model.text import format_roughly
 
-# Whoever keeps the pools says so every half minute.
+# A worker reports every half minute.
 _MAX_SILENCE_S = 60
 _MAX_NAMED = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags of both forms: without a verb the pools are shown."""
+    """Add the flags of both forms; without a verb the pools are shown."""
     _add_common_flags(parser)
     parser.add_argument("--since", default=None, metavar="TIME", help="count starts since: 24h, 7d, 2026-01-05T08:00:00Z (24h)")
     verbs = parser.add_subparsers(dest="verb", metavar="plan")
     plan = verbs.add_parser(
         "plan",
-        help="sizes, and what would come of each",
-        description="Replay the starts of the last days, and the coming ones of schedules, against each size of the pools.",
-        argument_default=argparse.SUPPRESS,  # what stands before the verb counts too
+        help="compare the sizes of each pool",
+        description="Replay the starts of the last days and the next fires of schedules against each pool size.",
+        argument_default=argparse.SUPPRESS,  # flags before the verb apply too
     )
     told = "the task's id (default: all that have a pool, a schedule or starts)"
     plan.add_argument("task", nargs="?", default=None, metavar="TASK", help=told)
-    plan.add_argument("--days", type=_days, default=7, help="so many days back, and as many ahead (default: 7)")
-    plan.add_argument("--target", type=_share, default=0.95, help="the share of starts that are to be warm (default: 0.95)")
-    plan.add_argument("-n", "--limit", type=_limit, default=50, help="at most so many tasks, up to 200 (default: 50)")
+    plan.add_argument("--days", type=_days, default=7, help="how many days to look back, and ahead (default: 7)")
+    plan.add_argument("--target", type=_share, default=0.95, help="the share of starts that should be warm (default: 0.95)")
+    plan.add_argument("-n", "--limit", type=_limit, default=50, help="maximum number of tasks, up to 200 (default: 50)")
     _add_common_flags(plan)
 
 
@@ -50,7 +50,7 @@ def _limit(text: str) -> int:
 
 def _whole_number(text: str, most: int) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= most:
-        raise argparse.ArgumentTypeError(f"`{text}` is no whole number from 1 to {most}")
+        raise argparse.ArgumentTypeError(f"invalid number `{text}`: give a whole number from 1 to {most}")
     return int(text)
 
 
@@ -60,12 +60,12 @@ def _share(text: str) -> float:
     except ValueError:
         share = 0.0
     if not 0 < share <= 1:
-        raise argparse.ArgumentTypeError(f"`{text}` is no share above 0 and up to 1, such as 0.95")
+        raise argparse.ArgumentTypeError(f"invalid share `{text}`: give a number above 0 and up to 1, such as 0.95")
     return share
 
 
 def run(args: argparse.Namespace) -> int:
-    """0; raises SettingsError and what the server refuses."""
+    """Run the command. Returns 0; raises SettingsError, and ServerRefused if the server refuses."""
     if args.verb == "plan":
         if args.since is not None:
             raise SettingsError("--since is for `optio pool`: the plan takes --days")
@@ -90,11 +90,9 @@ def _since(text: str | None) -> str | None:
 
 
 def text(found: dict[str, Any]) -> str:
-    """The pools for people."""
+    """Return the pools as text for a terminal."""
     if not found["items"]:
-        return "\n".join(
-            ["no task wants pods to be kept ready (`warmPoolSize`)", *_silence_lines(found), *_waiting_lines(found)]
-        )
+        return "\n".join(["no task keeps pods ready: none sets `warmPoolSize`", *_silence_lines(found), *_waiting_lines(found)])
     places = len({item["place"] for item in found["items"]}) > 1 and len(found["reports"]) > 1
     header = ["POOL", "TASKS", "SIZE", "READY", "STARTING", "WARM", "COLD", "WAIT P50", "P99", "PROBLEM"]
     rows = [
@@ -124,9 +122,9 @@ def text(found: dict[str, Any]) -> str:
 
 
 def _waiting_lines(found: dict[str, Any]) -> Iterator[str]:
-    """Runs that no worker takes, and cold starts that wait, and why."""
+    """Yield runs that no worker takes, and cold starts that wait, each with the reason."""
     for each in found.get("unserved", ()):
-        tasks = _names(each["tasks"]) or "tasks that are gone"
+        tasks = _names(each["tasks"]) or "removed tasks"
         yield f"{render_run.safe(each['message'])} ({tasks}; runs that wait: {each['waiting']})"
     for each in found.get("shortages", ()):
         since = f"since {each['since'][:19].replace('T', ' ')} UTC"
@@ -137,13 +135,13 @@ def _waiting_lines(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _silence_lines(found: dict[str, Any]) -> Iterator[str]:
-    """What must be said of those who keep the pools, or do not."""
+    """Yield a warning if no worker reports on the pools, for then the figures are old or missing."""
     for report in found["reports"]:
         if report["ageSeconds"] > _MAX_SILENCE_S:
             place = f" of {report['place']}" if len(found["reports"]) > 1 else ""
             age = format_roughly(timedelta(seconds=report["ageSeconds"]))
             yield (
-                f"nothing was heard of the pools{place} for {age}: the figures are that old; is a worker with "
+                f"no report on the pools{place} for {age}, so the figures are that old: is a worker with "
                 "OPTIO_EXECUTOR=kubernetes running?"
             )
     if found["reports"] or not found["items"]:
@@ -154,7 +152,7 @@ def _silence_lines(found: dict[str, Any]) -> Iterator[str]:
             "once; `warmPoolSize` has an effect where OPTIO_EXECUTOR=kubernetes"
         )
     else:
-        yield "no worker has said anything of these pools yet: is a worker with OPTIO_EXECUTOR=kubernetes running?"
+        yield "no worker has reported on these pools yet: is a worker with OPTIO_EXECUTOR=kubernetes running?"
 
 
 def _names(tasks: list[str]) -> str:
@@ -163,19 +161,19 @@ def _names(tasks: list[str]) -> str:
 
 
 def seconds(milliseconds: int | None) -> str:
-    """`84 ms`, `1.25 s`, or a dash."""
+    """Return a duration as `84 ms` or `1.25 s`; a dash for None."""
     if milliseconds is None:
         return "-"
     return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.4g} s"
 
 
 def plan_text(found: dict[str, Any]) -> str:
-    """The plan for people."""
+    """Return the plan as text for a terminal: for each task the proposal, its reason, and a table of sizes."""
     if not found["items"]:
-        return f"no task has a pool, a schedule or starts of the last {found['days']:g} days: there is nothing to plan"
+        return f"nothing to plan: no task has a pool, a schedule or starts in the last {found['days']:g} days"
     parts = ["\n".join(_task(item)) for item in found["items"]]
     if found["left"]:
-        parts.append(f"and {found['left']} more: --limit, or name a task")
+        parts.append(f"and {found['left']} more: raise --limit, or name a task")
     return "\n\n".join(parts)
 
 
@@ -191,7 +189,7 @@ def _task(item: dict[str, Any]) -> Iterator[str]:
     if item["assumed"]:
         yield f"  not measured yet: {'; '.join(item['assumed'])}"
     if item["sharedWith"]:
-        yield f"  shares its pods with {_names(item['sharedWith'])}: together they need fewer than this says"
+        yield f"  shares its pods with {_names(item['sharedWith'])}: together they need fewer pods than these figures"
     rows = [
         [
             str(each["size"]),

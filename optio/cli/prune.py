@@ -1,4 +1,5 @@
-"""Delete what is kept no longer, as the scheduler does each hour: ended runs with their logs, deliveries, old keys."""
+"""Delete what is older than its retention setting, as the scheduler does every hour: ended runs with logs, deliveries, old
+keys."""
 
 import argparse
 from collections import Counter
@@ -22,16 +23,15 @@ _KIND_TEXTS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags."""
     how = parser.add_mutually_exclusive_group(required=True)
-    how.add_argument("--dry-run", action="store_true", help="only say how much would go")
+    how.add_argument("--dry-run", action="store_true", help="only count what would be deleted")
     how.add_argument("--yes", action="store_true", help="delete it")
     parser.add_argument("--json", action="store_true", help="for programs")
     flags.add_setting_flags(parser, "data_dir", "keep_runs", "keep_logs", "keep_deliveries")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0, or 2 when the store cannot be used."""
+    """Run the command. Returns 0; raises StoreUnavailable and StoreMismatch (exit code 2)."""
     settings = flags.read_settings(args)
     keep = retention_of(settings)
     store = open_store(settings)
@@ -48,9 +48,13 @@ def run(args: argparse.Namespace) -> int:
         print(render_run.as_json({"dryRun": args.dry_run, "counts": {_key(kind): counts[kind] for kind in _KIND_TEXTS}}))
         return OK
     said = [f"{counts[kind]:>9,} {words}" for kind, words in _KIND_TEXTS.items() if counts[kind]]
-    print("\n".join([f"{'would go' if args.dry_run else 'gone'}:", *said]) if said else "nothing is older than it is kept")
+    print(
+        "\n".join([f"{'would be deleted' if args.dry_run else 'deleted'}:", *said])
+        if said
+        else "nothing to delete: everything is within its retention"
+    )
     if keep == RetentionPolicy():
-        print("runs, logs and deliveries are kept for ever: OPTIO_KEEP_RUNS, such as 90d, says for how long")
+        print("runs, logs and deliveries are kept for ever: set OPTIO_KEEP_RUNS, such as 90d, to limit that")
     return OK
 
 

@@ -22,20 +22,22 @@ from optio.runs.submit import prepare_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags."""
     parser.add_argument("task", help="the task's id, or its file in the task directory")
     add_parameters(parser)
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="task, effective parameters and prompt as JSON")
-    how.add_argument("--explain", action="store_true", help="instead of the prompt, every value of the task and who wrote it")
+    how.add_argument(
+        "--explain", action="store_true", help="print every value of the task and the file that sets it, instead of the prompt"
+    )
     flags.add_setting_flags(parser, "tasks")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0, or 1 when the task's file or the parameters have errors; raises SettingsError for a task that does not exist."""
+    """Run the command. Returns 1 if the task's file or the parameters have errors, else 0; raises SettingsError for an unknown
+    task."""
     root = flags.read_settings(args).tasks
     if not root.is_dir():
-        raise SettingsError(f"there is no task directory `{root}`: `optio init` makes one, --tasks names another")
+        raise SettingsError(f"there is no task directory `{root}`: create it with `optio init`, or name another with --tasks")
     given = parameters(args.param, args.param_json)
     if args.explain and given:
         raise SettingsError("--explain shows the task, not a run of it: leave out -p")
@@ -63,12 +65,12 @@ def run(args: argparse.Namespace) -> int:
     sys.stdout.buffer.flush()
     left = [name for name in placeholders(task.prompt) if name not in made.params]
     if left:
-        print_error(f"\nleft as they are: {', '.join('{{' + name + '}}' for name in left)}")
+        print_error(f"\nnot filled in: {', '.join('{{' + name + '}}' for name in left)}")
     return OK
 
 
 def _explain(task: CompiledTask, tree: SourceTree) -> None:
-    """A line for each value: where it stands, and what it is."""
+    """Print a line for each value of the task: the file and line that set it, and the value."""
     found = compile_file(task.origin.path, tree, Bases(tree), TreePolicy(tree)).task
     if found is None:
         return
@@ -80,7 +82,7 @@ def _explain(task: CompiledTask, tree: SourceTree) -> None:
 
 
 def _find(compilation: Compilation, name: str, root: str) -> CompiledTask | None:
-    """The task, or None when a broken file may hold it; raises SettingsError when none can."""
+    """Return the task by id or path; None if a file with errors may hold it. Raises SettingsError if none can."""
     tasks = compilation.registry.tasks
     if name in tasks:
         return tasks[name]

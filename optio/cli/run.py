@@ -11,7 +11,6 @@ from optio.errors import SettingsError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags."""
     parser.add_argument("task", help="the task's id")
     add_parameters(parser)
     parser.add_argument("-w", "--wait", action="store_true", help="stream the log and wait for the end")
@@ -21,19 +20,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_parameters(parser: argparse.ArgumentParser) -> None:
-    """Flags for parameters; see `parameters`."""
+    """Add -p and -P, whose values `parameters` reads. `optio render` takes them too."""
     parser.add_argument("-p", "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter, as text")
     parser.add_argument("-P", "--param-json", action="append", default=[], metavar="NAME=JSON", help="a parameter, as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when the run was accepted, with --wait when it completed."""
+    """Run the command. Returns 0 if the run was accepted; with --wait, if it completed."""
     server = client.Client(flags.read_settings(args))
     headers = {"Idempotency-Key": args.key} if args.key else {}
     body = {"params": parameters(args.param, args.param_json)}
     started = server.request("POST", f"/api/tasks/{client.quoted(args.task)}/runs", body=body, headers=headers)
     if not args.wait:
-        same = " (it stands for the same key)" if started.get("duplicate") else ""
+        same = " (started before with the same key)" if started.get("duplicate") else ""
         print(
             render_run.as_json(started) if args.json else f"run {started['runId']} {render_run.state(started['state'])}{same}"
         )
@@ -52,8 +51,8 @@ def follow(
     after: int = 0,
     notes: TextIO | None = None,
 ) -> int:
-    """Print the log until the run has ended; 0 when it completed. Ctrl-C leaves the run going. What Optio itself says of the
-    run goes to `notes`, standard error by default: the output of the program may be piped on."""
+    """Print the log until the run has ended; return 0 if it completed. Ctrl-C leaves the run going. Optio's own lines go to
+    `notes` (standard error by default), so that the program's output can be piped."""
     notes = notes or sys.stderr
     try:
         for name, data in server.events(f"/api/workflow-runs/{client.quoted(run_id)}/logs", after=after):
@@ -75,18 +74,19 @@ def follow(
 
 
 def parameters(texts: list[str], documents: list[str]) -> dict[str, Any]:
-    """`NAME=VALUE` and `NAME=JSON`; raises SettingsError."""
+    """Return the parameters of `NAME=VALUE` texts and `NAME=JSON` documents; raises SettingsError for malformed or repeated
+    ones."""
     found: dict[str, Any] = {}
     for entry, is_json in [(text, False) for text in texts] + [(document, True) for document in documents]:
         name, separator, value = entry.partition("=")
         if not separator or not name:
-            raise SettingsError(f"`{entry}` is no NAME=VALUE")
+            raise SettingsError(f"invalid parameter `{entry}`: write NAME=VALUE")
         if name in found:
             raise SettingsError(f"the parameter `{name}` is given twice")
         try:
             found[name] = json.loads(value) if is_json else value
         except ValueError as err:
-            raise SettingsError(f"the value of `{name}` is no JSON: {err}") from err
+            raise SettingsError(f"the value of `{name}` is not valid JSON: {err}") from err
         except RecursionError as err:
             raise SettingsError(f"the value of `{name}` is nested deeper than 100 levels") from err
     return found

@@ -13,12 +13,11 @@ from optio.model.run import RunState
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Verbs and flags."""
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     listing = verbs.add_parser("list", help="newest runs first")
     listing.add_argument("--task", help="only of this task")
     listing.add_argument("--state", choices=[state.value for state in RunState], help="only in this state")
-    listing.add_argument("-n", "--limit", type=_limit, default=20, help="at most so many, up to 200 (default: 20)")
+    listing.add_argument("-n", "--limit", type=_limit, default=20, help="maximum number of runs, up to 200 (default: 20)")
     listing.add_argument("--cursor", help="continue where an earlier list ended")
     for verb, summary in (
         ("show", "everything about a run"),
@@ -40,12 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _limit(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= 200:
-        raise argparse.ArgumentTypeError(f"`{text}` is no whole number from 1 to 200")
+        raise argparse.ArgumentTypeError(f"invalid number `{text}`: give a whole number from 1 to 200")
     return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
-    """The verb's exit code."""
+    """Run the verb and return its exit code."""
     server = client.Client(flags.read_settings(args))
     if args.verb == "list":
         return _list(server, args)
@@ -123,12 +122,12 @@ def _reason_text(run: dict[str, Any]) -> str:
 
 
 def _started_at(attempt: dict[str, Any]) -> str:
-    """When the agent of an attempt started; until then, and where it never did, when the attempt was claimed."""
+    """Return when the agent of an attempt started, or when the attempt was claimed if the agent never did."""
     return attempt["startedAt"] or f"claimed {attempt['claimedAt']}, agent not started"
 
 
 def _pod_lines(attempt: dict[str, Any]) -> Iterator[str]:
-    """Where the agent of an attempt is; nothing for a process, and for a server that does not say."""
+    """Yield the pod and node of an attempt; nothing for a process."""
     if attempt.get("pod"):
         yield f"pod  {attempt['namespace']}/{attempt['pod']} on {attempt['node'] or 'no node yet'}"
 
@@ -142,7 +141,7 @@ def _waiting_lines(waiting: dict[str, Any], since: str) -> Iterator[str]:
         yield f"rule      {render_run.safe(waiting['rule'])}"
     if waiting["occupiedBy"]:
         yield "used by   " + "\n          ".join(waiting["occupiedBy"])
-    yield f"earliest  {waiting['earliestStart'] or 'not known'}"
+    yield f"earliest  {waiting['earliestStart'] or 'unknown'}"
 
 
 def _details(run: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Print when scheduled tasks fire next: in words, in the task's own zone, and in this machine's time. Needs no server.
 
-With --past: what became of the times that have passed, as the server knows it. With --calendar: the whole tree, day by day.
+With --past, print what happened to past slots, as the server recorded it. With --calendar, print the whole tree, day by day.
 """
 
 import argparse
@@ -25,13 +25,12 @@ _DEFAULT_COUNT, _MAX_COUNT = 5, 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags."""
     parser.add_argument("task", nargs="?", metavar="TASK", help="the task's id (default: all that have a schedule)")
     parser.add_argument(
         "-n", dest="count", type=_count, metavar="COUNT", help=f"fires of each task (default: {_DEFAULT_COUNT})"
     )
     parser.add_argument(
-        "--past", action="store_true", help="the last ones instead, with the run that each started, or why none"
+        "--past", action="store_true", help="past slots instead, each with its run, or the reason why it has none"
     )
     tree_calendar.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="as JSON")
@@ -40,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0, or 1 when a file has errors or the task has no schedule; raises SettingsError for a task that does not exist."""
+    """Run the command. Returns 1 if a file has errors or the task has no schedule, else 0; raises SettingsError for an unknown
+    task."""
     tree_calendar.check_flags(args)
     args.count = args.count or _DEFAULT_COUNT
     if args.past:
@@ -49,11 +49,11 @@ def run(args: argparse.Namespace) -> int:
         return print_history(args)
     for name in ("url", "token"):
         if getattr(args, name) is not None:
-            raise SettingsError(f"--{name} is for --past: what comes next is read from the task directory")
+            raise SettingsError(f"--{name} is for --past: the next fires are read from the task directory")
     settings = flags.read_settings(args)
     root = settings.tasks
     if not root.is_dir():
-        raise SettingsError(f"there is no task directory `{root}`: `optio init` makes one, --tasks names another")
+        raise SettingsError(f"there is no task directory `{root}`: create it with `optio init`, or name another with --tasks")
     compilation = compile_tree(DirectoryTree(root))
     errors = [d for d in compilation.diagnostics if d.severity is Severity.ERROR]
     if errors:
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def document(task: CompiledTask, trigger: ScheduleTrigger, now: datetime, count: int) -> dict[str, Any]:
-    """The schedule of a task as plain data."""
+    """Return the next fires of a task as a JSON object."""
     config = trigger.config
     on = trigger.enabled and task.spec.enabled
     coming = islice(fires(config.cron_expression, config.timezone, now), count) if on else ()
@@ -107,7 +107,7 @@ def document(task: CompiledTask, trigger: ScheduleTrigger, now: datetime, count:
 
 
 def text(task: CompiledTask, trigger: ScheduleTrigger, now: datetime, count: int) -> str:
-    """The schedule of a task for people."""
+    """Return the next fires of a task as text for a terminal."""
     config = trigger.config
     expression = render_run.safe(" ".join(config.cron_expression.split()))
     head = f"{task.id}: {cron.explain(config.cron_expression)} ({expression}, {config.timezone})"
@@ -123,7 +123,7 @@ def text(task: CompiledTask, trigger: ScheduleTrigger, now: datetime, count: int
 
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= _MAX_COUNT:
-        raise argparse.ArgumentTypeError(f"`{text}` is no number from 1 to {_MAX_COUNT:,}")
+        raise argparse.ArgumentTypeError(f"invalid number `{text}`: give a whole number from 1 to {_MAX_COUNT:,}")
     return int(text)
 
 
@@ -132,7 +132,7 @@ def _utc(at: datetime) -> str:
 
 
 def _span_text(span: timedelta) -> str:
-    """`3 d 4 h`, `5 h 10 min`, `2 min`."""
+    """Return `3 d 4 h`, `5 h 10 min` or `2 min`."""
     minutes = max(0, int(span.total_seconds() // 60))
     days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
     if days:

@@ -1,4 +1,4 @@
-"""Fire schedules, and delete what is kept no longer. Any number of schedulers may share one database; each slot fires once."""
+"""Fire schedules, and delete old runs. Any number of schedulers may share one database; each slot fires once."""
 
 import argparse
 
@@ -9,10 +9,9 @@ from optio.processes.scheduler import Scheduler
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags."""
     flags.add_setting_flags(parser, "data_dir")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fire until SIGTERM."""
+    """Run the scheduler until SIGTERM. Returns 0."""
     return run_until_signal(flags.read_settings(args), "scheduler", Scheduler, Retention)

@@ -1,4 +1,4 @@
-"""`optio schema`: the JSON Schemas of task files, of defaults and of policies, for editors."""
+"""`optio schema`: the JSON Schemas of task files, directory defaults and policies, for editors."""
 
 import argparse
 import sys
@@ -11,7 +11,6 @@ SUMMARY = "print or write the JSON Schemas of task files"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`optio schema [KIND] [--write DIR | --check DIR]`."""
     from optio.compiler.json_schema import SCHEMAS
 
     parser.description = SUMMARY
@@ -25,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0, or 1 when `--check` finds a file that is missing or out of date."""
+    """Run the command. With `--check`, returns 1 if a file is missing or out of date."""
     from optio.compiler.json_schema import SCHEMAS
 
     kinds = [args.kind] if args.kind else list(SCHEMAS)

@@ -1,4 +1,4 @@
-"""Serve the API. Runs are executed by `optio worker`, schedules fired by `optio scheduler`; all share one data directory."""
+"""Serve the API. `optio worker` executes runs and `optio scheduler` fires schedules; all three share one database."""
 
 import argparse
 import asyncio
@@ -23,12 +23,11 @@ log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags."""
     flags.add_setting_flags(parser, "tasks", "data_dir", "host", "port", "writes", "allowed_hosts")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM."""
+    """Serve until SIGTERM. Returns 0."""
     settings = flags.read_settings(args)
     log_to_stderr(settings)
     sock = listen(settings)
@@ -47,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _open_when_ready(settings: Settings, sock: socket.socket, probe: MetricsServer | None) -> tuple[Services, ServedRegistry]:
-    """The services and what was served last, as soon as the database has them; until then health probes are answered here."""
+    """Wait for the database, and answer health probes meanwhile. Returns the services and the registry that was served last."""
     answering: list[StartingApi] = []
 
     def tell(what: str) -> None:
@@ -66,7 +65,9 @@ def _open(settings: Settings) -> tuple[Services, ServedRegistry]:
     services = build(settings, "server")
     try:
         if not services.store.tokens():
-            raise SettingsError("there is no token: make one with `optio token create --role admin`, or use `optio dev`")
+            raise SettingsError(
+                "the database has no API token: create one with `optio token create --role admin`, or use `optio dev`"
+            )
         live = ServedRegistry(services.store, settings.removal_limit, server=server_name(settings.tasks))
         live.restore()
     except BaseException:
@@ -86,10 +87,10 @@ async def _serve(services: Services, live: ServedRegistry, sock: socket.socket) 
     try:
         await reloader.load()
     except StoreUnavailable as err:
-        # The database went away again: the tree is taken up as soon as it is back, and `/readyz` says so until then.
+        # The database is down again: the tree is loaded as soon as it is back, and `/readyz` reports that until then.
         log.warning("the task files are not served yet: %s", err)
     snapshot = live.current
-    # A tree that is as it was before the start is no change.
+    # An unchanged tree calls no `on_change`, so the secrets are logged here.
     secrets.log(snapshot)
     host, port = sock.getsockname()[:2]
     errors = sum(d.severity is Severity.ERROR for d in snapshot.diagnostics)
@@ -112,7 +113,7 @@ async def _serve(services: Services, live: ServedRegistry, sock: socket.socket) 
 
 
 class _SecretsLog:
-    """Logs the webhook secrets that verify nothing, each when it is first found."""
+    """Logs webhook secrets that cannot verify anything, each when it is first found."""
 
     def __init__(self, services: Services) -> None:
         self._services = services

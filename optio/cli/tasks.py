@@ -1,5 +1,5 @@
-"""List the tasks that are served; show one, or a definition that a run was made by; pause a task, so that nothing of it starts,
-and resume it; release a held removal."""
+"""List the served tasks; show one, or the definition that a run used; pause a task, so that none of its runs start, and resume
+it; release a held removal."""
 
 import argparse
 from typing import Any
@@ -10,18 +10,17 @@ from optio.compiler.yaml.emit import dump
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Verbs and flags."""
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("list", help="every task, and whether it is paused")
-    shown = verbs.add_parser("show", help="a task as it is served, or the definition of a digest, as YAML")
+    shown = verbs.add_parser("show", help="a served task, or the definition with a digest, as YAML")
     which = shown.add_mutually_exclusive_group(required=True)
     which.add_argument("task", nargs="?", help="the task's id")
-    which.add_argument("--digest", help="of a definition, as a run shows it: sha256:...")
-    pause = verbs.add_parser("pause", help="let nothing of a task start: its runs wait, what runs goes on")
-    pause.add_argument("--reason", default="", help="told to everybody who asks why a run waits")
+    which.add_argument("--digest", help="digest of a definition, as `optio runs show` prints it: sha256:...")
+    pause = verbs.add_parser("pause", help="start no more runs of a task: queued runs wait, running ones go on")
+    pause.add_argument("--reason", default="", help="shown to everyone who asks why a run waits")
     resume = verbs.add_parser("resume", help="end a pause")
-    release = verbs.add_parser("release", help="remove held tasks, whose files are gone; without a digest, show them")
-    release.add_argument("digest", nargs="?", help="digest of the held removal, as it is shown")
+    release = verbs.add_parser("release", help="remove held tasks, whose files were deleted; without a digest, list them")
+    release.add_argument("digest", nargs="?", help="digest of the held removal, from the list")
     for sub in (pause, resume):
         sub.add_argument("task", help="the task's id")
     for sub in verbs.choices.values():
@@ -30,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """The verb's exit code."""
+    """Run the verb and return its exit code."""
     server = client.Client(flags.read_settings(args))
     if args.verb == "list":
         found = server.request("GET", "/api/tasks")
@@ -65,11 +64,11 @@ def _release(server: client.Client, digest: str | None, as_json: bool) -> int:
     elif removal is None:
         print("no removal is held")
     else:
-        print(f"{removal['count']} of {removal['total']} tasks are held since {removal['since']}, their files are gone:")
+        print(f"{removal['count']} of {removal['total']} tasks are held since {removal['since']}, their files were deleted:")
         print("\n".join(f"  {task_id}" for task_id in removal["tasks"]))
         if removal["count"] > len(removal["tasks"]):
             print(f"  and {removal['count'] - len(removal['tasks'])} more")
-        print(f"put the files back, or run `{removal['release']}` to remove the tasks")
+        print(f"restore the files, or run `{removal['release']}` to remove the tasks")
     return OK if removal is None else FAILED
 
 
@@ -86,5 +85,5 @@ def _state(task: dict[str, Any]) -> str:
     if task["stale"]:
         words.append("its file has errors")
     if task.get("held"):
-        words.append("its file is gone, its removal is held")
+        words.append("its file was deleted, its removal is held")
     return ", ".join(words) or "served"

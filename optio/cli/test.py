@@ -1,6 +1,6 @@
-"""Run the tests of task files: what comes of a delivery, of a time of the schedule, or of parameters.
+"""Run the tests of task files: the outcome of a delivery, of a slot of the schedule, or of parameters.
 
-They are judged by the code that serves. No server, no secret and no agent is needed.
+The code that serves real deliveries judges them. You need no server, no secret and no agent.
 """
 
 import argparse
@@ -25,18 +25,18 @@ FORMATS = ("text", "json", "junit")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags."""
     parser.add_argument("what", nargs="*", metavar="PATH|TASK", help="files, directories or ids of tasks (default: all tasks)")
     parser.add_argument("-k", dest="name", metavar="TEXT", help="only tests with this text in their name")
-    parser.add_argument("--update", action="store_true", help="write the prompts that have changed into their snapshots")
-    parser.add_argument("--coverage", action="store_true", help="what of the mappings, filters and defaults no test has tried")
+    parser.add_argument("--update", action="store_true", help="write changed prompts to their snapshot files")
+    parser.add_argument("--coverage", action="store_true", help="list the mappings, filters and defaults that no test covers")
     parser.add_argument("--min-coverage", type=_percent, metavar="PERCENT", help="fail below it; prints --coverage")
     parser.add_argument("--format", choices=FORMATS, default="text", help="how results are printed (default: text)")
     flags.add_setting_flags(parser, "tasks")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0, or 1 when a test failed, a file has errors, or too little is covered; raises SettingsError for what does not exist."""
+    """Run the command. Returns 1 if a test failed, a file has errors, or coverage is too low, else 0; raises SettingsError for
+    names that do not exist."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     counted = args.coverage or args.min_coverage is not None
@@ -48,12 +48,12 @@ def run(args: argparse.Namespace) -> int:
     if errors:
         print_error("\n".join(render_concise(errors)))
     covered = [coverage(each) for one in done for each in one.report.tested if not each.broken] if counted else []
-    # Why there are no tests is known: they cannot be read.
+    # With errors, it is known why there are no tests.
     chosen = bool(args.what or args.name or errors)
     _print(done, covered, args.format, chosen=chosen)
     results = [result for each in done for result in each.report.results]
     if not results and chosen and not errors:
-        print_error("no test is named so" if args.name else "it has no tests: write some under `tests:`")
+        print_error("no test has a name like that" if args.name else "the task has no tests: write some under `tests:`")
         return FAILED
     share = percentage([item for each in covered for item in each.items])
     if args.min_coverage is not None and share < args.min_coverage:
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 @dataclass
 class _Selection:
-    """What of a tree was named; nothing named is all of it."""
+    """The part of a tree that was named on the command line."""
 
     paths: list[str] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
@@ -79,7 +79,7 @@ class _Selection:
 
 
 def _selections(words: list[str], default: Path) -> dict[Path, _Selection]:
-    """Trees, each with what of it was named. A file belongs to the task directory when it stands inside it."""
+    """Return the trees with the part of each that was named. A file inside the task directory belongs to that tree."""
     found: dict[Path, _Selection] = {}
     for word in words or [str(default)]:
         path = Path(word)
@@ -91,7 +91,7 @@ def _selections(words: list[str], default: Path) -> dict[Path, _Selection]:
             tree = found.setdefault(root, _Selection(only=not inside))
             tree.paths.append(path.absolute().relative_to(root.absolute()).as_posix())
         elif "/" in word or word.endswith(SUFFIXES) or not default.is_dir():
-            hint = "" if words else ": `optio init` makes one, --tasks names another"
+            hint = "" if words else ": create it with `optio init`, or name another with --tasks"
             raise SettingsError(f"`{word}` does not exist" if words else f"there is no task directory `{word}`{hint}")
         else:
             found.setdefault(default, _Selection()).ids.append(word)
@@ -127,7 +127,7 @@ def _unknown_task(task_id: str, known: set[str], report: TreeReport) -> Settings
     if meant:
         return SettingsError(f"no task `{task_id}`: did you mean `{meant}`?")
     if report.compilation.broken:
-        return SettingsError(f"no task `{task_id}`; a file that cannot be read may hold it: `optio check` tells")
+        return SettingsError(f"no task `{task_id}`; a file with errors may define it: run `optio check`")
     return SettingsError(f"no task `{task_id}`: there are {', '.join(sorted(known)[:20]) or 'none'}")
 
 
@@ -148,5 +148,5 @@ def _percent(word: str) -> float:
     except ValueError:
         number = -1
     if not 0 <= number <= 100:
-        raise argparse.ArgumentTypeError(f"`{word}` is no number from 0 to 100")
+        raise argparse.ArgumentTypeError(f"invalid percentage `{word}`: give a number from 0 to 100")
     return number

@@ -1,4 +1,4 @@
-"""Create, list and revoke API tokens. A token is shown once, when it is made; only its hash is kept."""
+"""Create, list and revoke API tokens. A token is shown once, when it is created; the database keeps only its hash."""
 
 import argparse
 import re
@@ -21,9 +21,8 @@ _TITLES = ["ID", "ROLE", "LABEL", "STATE", "CREATED", "EXPIRES", "LAST USED"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Verbs and flags."""
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    create = verbs.add_parser("create", help="make a token and print it")
+    create = verbs.add_parser("create", help="create a token and print it")
     create.add_argument("--role", choices=ROLES, required=True)
     create.add_argument("--label", default="", help="what it is for")
     create.add_argument("--expires", metavar="DURATION", help="such as 720h; by default it does not expire")
@@ -31,10 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from-file",
         type=Path,
         metavar="FILE",
-        help="take the token that stands there, and do nothing when it is known already",
+        help="use the token in this file; do nothing if it exists already",
     )
     verbs.add_parser("list", help="every token, without its secret")
-    revoke = verbs.add_parser("revoke", help="make a token useless at once")
+    revoke = verbs.add_parser("revoke", help="revoke a token at once")
     revoke.add_argument("id")
     for sub in verbs.choices.values():
         flags.add_setting_flags(sub, "data_dir")
@@ -42,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """The verb's exit code."""
+    """Run the verb and return its exit code."""
     store = open_store(flags.read_settings(args))
     try:
         if args.verb == "create":
@@ -72,16 +71,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _create_known(store: TokenStore, file: Path, role: str, label: str, expires: datetime | None, *, as_json: bool) -> str:
-    """Many may do this at once, and at each start: the token is made once. It is not printed: whoever asks has it."""
+    """Create the token of a file unless it exists, so that many processes can do it at each start. The token is not printed."""
     try:
         secret = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as err:
-        reason = err.strerror if isinstance(err, OSError) else "it is no text"
+        reason = err.strerror if isinstance(err, OSError) else "it is not text"
         raise SettingsError(f"--from-file: {file} cannot be read: {reason}") from err
     if not _STRONG_TOKEN.fullmatch(secret):
-        raise SettingsError(
-            f"--from-file: what stands in {file} is no token: 32 to 200 letters, digits, `-`, `_` or `.`, made by chance"
-        )
+        raise SettingsError(f"--from-file: invalid token in {file}: write 32 to 200 random letters, digits, `-`, `_` or `.`")
     sha = token_hash(secret)
     id = f"tok_{sha[:12]}"
     made = True
@@ -91,11 +88,11 @@ def _create_known(store: TokenStore, file: Path, role: str, label: str, expires:
         made = False
     token = next(token for token in store.tokens() if token.id == id)
     if store.token(sha) is None:
-        raise SettingsError(f"--from-file: the token in {file} is revoked or expired ({id}): put another one there")
+        raise SettingsError(f"--from-file: the token in {file} is revoked or expired ({id}): write a new one")
     if token.role != role:
-        raise SettingsError(f"--from-file: the token in {file} has the role {token.role} already ({id}): put another one there")
+        raise SettingsError(f"--from-file: the token in {file} already has the role {token.role} ({id}): write another token")
     return (
-        render_run.as_json({"id": id, "role": role, "made": made}) if as_json else f"{id} {'is made' if made else 'is known'}"
+        render_run.as_json({"id": id, "role": role, "made": made}) if as_json else f"{id} {'is created' if made else 'exists'}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Execute runs. Any number of workers may share one data directory."""
+"""Execute runs. Any number of workers may share one database."""
 
 import argparse
 
@@ -8,10 +8,9 @@ from optio.processes.worker import Worker
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags."""
     flags.add_setting_flags(parser, "data_dir", "max_workflow_concurrent", "secrets_dir", "lease")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Work until SIGTERM."""
+    """Execute runs until SIGTERM. Returns 0."""
     return run_until_signal(flags.read_settings(args), "worker", Worker)

@@ -1,4 +1,4 @@
-"""Actions: what a finding offers to do about itself."""
+"""Code actions: quick fixes of findings, comments that ignore them, and "fix all". Each edit is tried before it is offered."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ _MAX_COMPARED_LINES = 4_000
 
 
 class FileAction(NamedTuple):
-    """Edits of one file that a person may choose; `found` is the finding that goes with them, if it is one."""
+    """Edits of one file that a user can choose. `found` is the finding they resolve, if any; `preferred` marks safe fixes."""
 
     title: str
     path: str
@@ -29,7 +29,7 @@ class FileAction(NamedTuple):
 
 
 def diagnostic_actions(page: OpenPage, found: Sequence[Diagnostic], options: LspOptions) -> Iterator[FileAction]:
-    """For some findings of a page."""
+    """Yield the actions for these findings of a page: first their fixes, then comments that ignore the warnings."""
     for each in found:
         if each.fix is not None:
             what = _fix_title(each)
@@ -43,7 +43,6 @@ def diagnostic_actions(page: OpenPage, found: Sequence[Diagnostic], options: Lsp
 
 
 def _fix_title(found: Diagnostic) -> str:
-    """The cure in a line."""
     hint = found.hint or found.message
     if hint.startswith("did you mean ") and found.fix is not None:
         return f"Write `{found.fix.edits[0].text}`"
@@ -51,7 +50,7 @@ def _fix_title(found: Diagnostic) -> str:
 
 
 def fix_all(page: OpenPage) -> FileAction | None:
-    """Everything that can be fixed without a change of meaning, as one change."""
+    """Return one action with every safe fix of the page, or None if there is nothing to fix."""
     if page.tree is None or not page.is_yaml:
         return None
     done = fix_tree(page.tree.only(page.path), unsafe=False)
@@ -63,7 +62,7 @@ def fix_all(page: OpenPage) -> FileAction | None:
 
 
 def line_edits(before: str, after: str) -> Iterator[Edit]:
-    """What makes one text of the other, line by line."""
+    """Yield the edits that turn one text into the other, line by line."""
     lines = DocumentLines(before)
     old, new = _lines_with_ends(before), _lines_with_ends(after)
     starts = list(accumulate(map(len, old), initial=0))
@@ -80,7 +79,8 @@ def _lines_with_ends(text: str) -> list[str]:
 
 
 def ignore_comment_edit(page: OpenPage, found: Diagnostic, options: LspOptions) -> tuple[str, Edit] | None:
-    """A comment that makes the finding go away, in the file that it must stand in: tried before it is offered."""
+    """Return (path, edit) of a comment that silences the finding, in the file where it belongs. Compiles the result before
+    offering it."""
     if page.tree is None:
         return None
     path = page.path
@@ -96,7 +96,7 @@ def ignore_comment_edit(page: OpenPage, found: Diagnostic, options: LspOptions) 
         edit = _comment_edit(lines, line, found.code)
         data = apply_edits(text.encode("utf-8", "surrogatepass"), [edit])
         before, after = page.tree.alone(path, options)[1], page.tree.alone(path, options, data)[1]
-        # What several files have brought about is not seen in one of them.
+        # A finding that needs several files does not show in one alone: then there is nothing to compare.
         gone = _count(before, found) > _count(after, found) or not _count(before, found)
         if gone and _errors(after) <= _errors(before):
             return path, edit
@@ -104,7 +104,7 @@ def ignore_comment_edit(page: OpenPage, found: Diagnostic, options: LspOptions) 
 
 
 def _comment_lines(page: OpenPage, found: Diagnostic, route: tuple[str | int, ...], text: str) -> Iterator[int]:
-    """Lines above which the comment may stand: that of the finding, those of the keys around it."""
+    """Yield lines above which the comment may stand: the line of the finding, then those of the keys around it."""
     if page.is_yaml:
         yield found.span.start.line
     else:
@@ -120,7 +120,7 @@ def _comment_lines(page: OpenPage, found: Diagnostic, route: tuple[str | int, ..
 
 
 def _comment_edit(lines: list[str], line: int, code: str) -> Edit:
-    """A line of its own, or the code within a comment that is there."""
+    """Insert a line, or add the code to a comment that stands there already."""
     above = lines[line - 2] if line > 1 else ""
     begin = above.find("# optio: ignore[")
     if above.lstrip().startswith("# optio: ignore[") and "]" in above:

@@ -1,4 +1,4 @@
-"""Answers: what an editor asks about a place in a document, and what it is told."""
+"""Requests about a place in a document, and their responses as types of the protocol."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -17,13 +17,13 @@ from optio.lsp.workspace import Workspace
 
 
 class RequestHandler:
-    """About the documents of a workspace, in the forms that an editor knows."""
+    """Answers requests about the documents of a workspace, within what the editor is capable of."""
 
     def __init__(self, workspace: Workspace, editor: lsp.ClientCapabilities) -> None:
         self._workspace, self._editor = workspace, editor
 
     def hover(self, asked: lsp.HoverParams, now: datetime) -> lsp.Hover | None:
-        """What is known of it."""
+        """Return the text for the place under the pointer, or None."""
         page, offset = self._place(asked.text_document, asked.position)
         found = hover(page, offset, now) if page is not None else None
         if page is None or found is None:
@@ -32,7 +32,7 @@ class RequestHandler:
         return lsp.Hover(content, range_at(found.start, found.end, page.lines))
 
     def completion(self, asked: lsp.CompletionParams) -> lsp.CompletionList:
-        """What could stand there."""
+        """Return what could be written at the cursor; snippets only if the editor supports them."""
         page, offset = self._place(asked.text_document, asked.position)
         found = complete(page, offset, snippets=self._knows_snippets) if page is not None else []
         return lsp.CompletionList(
@@ -40,24 +40,24 @@ class RequestHandler:
         )
 
     def definition(self, asked: lsp.DefinitionParams) -> list[lsp.Location]:
-        """Where that which is named there is written."""
+        """Return the declaration of the parameter or the file named there."""
         page, offset = self._place(asked.text_document, asked.position)
         return self._locations(page, definition(page, offset)) if page is not None else []
 
     def references(self, asked: lsp.ReferenceParams) -> list[lsp.Location]:
-        """Where that which is written there is named."""
+        """Return every use of the parameter named there."""
         page, offset = self._place(asked.text_document, asked.position)
         return self._locations(page, references(page, offset)) if page is not None else []
 
     def symbols(self, asked: lsp.DocumentSymbolParams) -> list[lsp.DocumentSymbol]:
-        """The keys of a document."""
+        """Return the keys of a document as a tree."""
         page = self._workspace.pages.get(asked.text_document.uri)
         if page is None or not page.is_yaml or page.tree is None:
             return []
         return [wire.document_symbol(each, page.lines) for each in symbols(page)]
 
     def actions(self, asked: lsp.CodeActionParams) -> list[lsp.CodeAction]:
-        """What can be done about the findings in a range, and about all of the file."""
+        """Return quick fixes for the findings in a range, and the fix for the whole file."""
         page = self._workspace.pages.get(asked.text_document.uri)
         return list(self._actions(page, asked)) if page is not None and page.tree is not None else []
 
@@ -91,7 +91,7 @@ class RequestHandler:
         return lsp.CodeAction(action.title, kind, found, action.preferred or None, edit=edit)
 
     def _place(self, document: lsp.TextDocumentIdentifier, position: lsp.Position) -> tuple[OpenPage | None, int]:
-        """The page and the offset that are asked about."""
+        """Return the page and the offset of a request; (None, 0) if the document is not part of a tree."""
         page = self._workspace.pages.get(document.uri)
         if page is None or page.tree is None:
             return None, 0
@@ -99,12 +99,10 @@ class RequestHandler:
 
     @property
     def _knows_snippets(self) -> bool:
-        """Whether the editor can fill in what is inserted."""
         completion = getattr(self._editor.text_document, "completion", None)
         return bool(completion and completion.completion_item and completion.completion_item.snippet_support)
 
     def _locations(self, page: OpenPage, found: list[LinkTarget]) -> list[lsp.Location]:
-        """Places in files of the page's tree."""
         return [
             lsp.Location(uri, range_of(each.span, lines))
             for each in found

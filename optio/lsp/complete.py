@@ -1,4 +1,4 @@
-"""Completion: what could be written at a place."""
+"""Completion: keys from the schema, values, parameters, files, and paths of the payload that the task's tests contain."""
 
 import posixpath
 import re
@@ -34,7 +34,7 @@ _FILES: dict[Route, tuple[str, ...]] = {
 
 
 class CompletionKind(Enum):
-    """What kind of thing is offered."""
+    """The kind of a completion; `wire` maps it to the editor's icons."""
 
     KEY = "key"
     VALUE = "value"
@@ -44,7 +44,8 @@ class CompletionKind(Enum):
 
 
 class CompletionItem(NamedTuple):
-    """`text` stands in the place of `start:end`; a snippet has places to fill in."""
+    """A proposal: `text` replaces `start:end`. A `snippet` has placeholders such as `${1:name}`; items with a lower `rank` come
+    first."""
 
     label: str
     text: str
@@ -58,7 +59,7 @@ class CompletionItem(NamedTuple):
 
 
 def complete(page: OpenPage, offset: int, *, snippets: bool) -> list[CompletionItem]:
-    """Everything that could be written at an offset, the likeliest first."""
+    """Return everything that could be written at an offset, the likeliest first, at most `_MAX_ITEMS`."""
     word = params.open_placeholder(page.text, offset)
     if not page.is_yaml:
         return list(_placeholders(page, offset, word)) if word is not None else []
@@ -130,7 +131,7 @@ def _keys(page: OpenPage, context: CursorContext, offset: int) -> Iterator[Compl
 
 
 def _with_key(key: str, schema: Schema, context: CursorContext) -> str:
-    """The key, and as much of its value as is always there."""
+    """Return the key with the part of its value that is always the same."""
     found = keys.allowed_values(schema)
     if len(found) == 1:
         return f"{key}: {found[0].text}"
@@ -161,7 +162,7 @@ def _snippets(schema: Schema, context: CursorContext, offset: int) -> Iterator[C
 
 
 def _lines(body: Any) -> Iterator[str]:
-    """The body of a snippet as YAML. `^` before a place to fill in says that no quotes belong there."""
+    """Yield the body of a snippet as YAML lines. `^` before a placeholder means that it takes no quotes."""
     if isinstance(body, Mapping):
         for key, value in body.items():
             if isinstance(value, Mapping | list):
@@ -218,7 +219,7 @@ def _values(page: OpenPage, context: CursorContext, offset: int) -> Iterator[Com
 
 
 def _events(scheme: str) -> Iterator[str]:
-    """The events of a sender, as far as all are known."""
+    """Yield the events of senders whose complete list is known."""
     if scheme in ("github", "gitea"):
         yield from sorted(NAMES)
     elif scheme == "gitlab":
@@ -244,7 +245,7 @@ def _choices(page: OpenPage, context: CursorContext, offset: int) -> Iterator[Co
 
 
 def _files(page: OpenPage, context: CursorContext, offset: int, endings: tuple[str, ...]) -> Iterator[CompletionItem]:
-    """Files of the tree as this one names them. What may not be read from here is not offered."""
+    """Yield files of the tree as this file would name them, except those it may not read."""
     if page.tree is None:
         return
     here = posixpath.dirname(page.path)
@@ -272,7 +273,7 @@ def _filter(page: OpenPage, context: CursorContext, offset: int) -> Iterator[Com
 
 
 def _payload_paths(page: OpenPage, route: Route) -> Iterator[tuple[str, str]]:
-    """The paths of what the samples hold, each with its sample; without any, of what GitHub sends."""
+    """Yield (path, sample) for each path in the payloads of the tests, or without tests the paths that GitHub documents."""
     task = page.task
     if task is None or page.written((*route[:2], "type")) != "webhook":
         return
@@ -287,7 +288,7 @@ def _payload_paths(page: OpenPage, route: Route) -> Iterator[tuple[str, str]]:
 
 
 def _without_placeholders(item: CompletionItem) -> CompletionItem:
-    """For editors that know no snippets: what is sure of it."""
+    """Reduce a snippet to its fixed part, for editors without snippets."""
     if item.sort is CompletionKind.SNIPPET:
         return item._replace(text="")
     return item._replace(

@@ -1,4 +1,4 @@
-"""Hover: what is shown of the place under the pointer."""
+"""Hover: the Markdown shown for the key, value or parameter under the pointer."""
 
 import json
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ _PROMPT = ("promptTemplate", "promptFile")
 
 
 class Hover(NamedTuple):
-    """Markdown, and the offsets of what it speaks of."""
+    """Markdown, and the offsets of the text that it describes."""
 
     text: str
     start: int
@@ -35,7 +35,8 @@ class Hover(NamedTuple):
 
 
 def hover(page: OpenPage, offset: int, now: datetime) -> Hover | None:
-    """Of a task file, or of a prompt's own file."""
+    """Return the hover for an offset of a task file, or of a prompt's own file; None if there is nothing to say. `now` is the
+    time from which the next fires are listed."""
     if not page.is_yaml:
         return _prompt_hover(page, offset)
     use = params.use_at(params.uses(page.text, page.entries), offset)
@@ -86,18 +87,18 @@ def _zone(task: ResolvedTask) -> str:
 
 
 def _schedule(task: ResolvedTask, expression: str, zone: str, now: datetime) -> str:
-    """Words, and the next fires on the clock of the zone."""
+    """Return the schedule in words, and its next fires on the clock of its zone."""
     try:
         head = f"{cron.explain(expression)} ({zone})"
         coming = list(islice(fires(expression, zone, now), _FIRES_SHOWN))
     except (cron.CronError, KeyError, ValueError, OSError):
-        return f"{inline_code(expression)} is no schedule that can be read"
+        return f"invalid cron expression {inline_code(expression)}"
     lines = (f"- {fire.at:%a %Y-%m-%d %H:%M %Z}" + (f": {fire.note}" if fire.note else "") for fire in coming)
     return "\n".join([head, "", *lines])
 
 
 def _worst_case_text(task: ResolvedTask) -> str:
-    """What a run may cost, and what its triggers may come to in a month."""
+    """Return the most that a run may cost, and the most that its triggers may cost in 30 days."""
     spec = task.spec
     run, call = money.max_run_usd(spec), money.max_call_usd(spec)
     if run is None:
@@ -113,10 +114,10 @@ def _worst_case_text(task: ResolvedTask) -> str:
             return lines[0]
     worst = money.worst_case(spec, fires=count, over=money.MONTH)
     if worst.runs:
-        by = "all its triggers; `startLimit` keeps it there" if worst.limited else "its schedule"
+        by = "all its triggers, bounded by `startLimit`" if worst.limited else "its schedule"
         lines.append(f"- in any 30 days: {worst.runs:,} {_runs(worst.runs)}, ${worst.usd:,} at most, by {by}")
     if worst.lacks is not None:
-        lines.append(f"- by its webhook: any number of runs: add `{worst.lacks}`")
+        lines.append(f"- by its webhook: any number of runs; add `{worst.lacks}` to bound them")
     return "\n".join(lines)
 
 
@@ -125,7 +126,7 @@ def _runs(count: int) -> str:
 
 
 def _rendered(page: OpenPage, task: ResolvedTask) -> str:
-    """The prompt of a run: as the first test makes it that can be tried, or else with defaults alone."""
+    """Return the prompt of a run: rendered by the first test that can run, else with defaults alone."""
     compiled = emit(task)
     for example in task.spec.tests:
         body = None if example.webhook is None else page.beside(example.webhook)
@@ -145,7 +146,7 @@ def _rendered(page: OpenPage, task: ResolvedTask) -> str:
 
 
 def _parameter(task: ResolvedTask, name: str) -> str:
-    """What is declared of a parameter, and who gives it."""
+    """Return the declaration of a parameter, and the triggers that supply it."""
     declared = params.declared_params(task)
     if name not in declared:
         return ""
@@ -169,7 +170,7 @@ def _parameter(task: ResolvedTask, name: str) -> str:
 
 
 def _sample_values(task: ResolvedTask, source: str) -> Iterator[str]:
-    """What a path finds in the payloads of the task's own tests."""
+    """Yield the values that a path finds in the payloads of the task's own tests."""
     if not source.startswith("$"):
         return
     try:
@@ -188,7 +189,7 @@ def _sample_values(task: ResolvedTask, source: str) -> Iterator[str]:
 
 
 def _rules(page: OpenPage, offset: int) -> list[str]:
-    """Why what is found there is a finding."""
+    """Return the reasons for the findings at this place."""
     at = page.lines.position(offset)
     here = [each for each in (*page.alone, *page.shared) if each.span.start <= at <= each.span.end]
     return [f"`{code}` {RULES[code].title}. {RULES[code].why}" for code in dict.fromkeys(each.code for each in here)]

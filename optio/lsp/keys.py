@@ -1,4 +1,4 @@
-"""Keys: what the schema for editors says of a place in a file."""
+"""Lookup in the JSON Schema for editors: the schemas, allowed values and descriptions that apply at a route of a file."""
 
 import json
 import posixpath
@@ -13,26 +13,27 @@ from optio.model.route import Route
 
 Schema = Mapping[str, Any]
 ScalarAt = Callable[[Route], str | None]
-"""The text that stands at a route of the file."""
+"""Returns the scalar at a route of the file as text, or None."""
 _MAX_DEFAULT_LENGTH = 60
 
 
 @dataclass(frozen=True, slots=True)
 class AllowedValue:
-    """A value that may stand there."""
+    """One value of a closed list, with its meaning if the schema gives one."""
 
     text: str
     meaning: str = ""
 
 
 def schema_kind(path: str) -> str:
-    """Which schema a file has."""
+    """Return the name of the schema for a file: `task`, `defaults` or `policy`."""
     name = posixpath.basename(path)
     return "policy" if path == POLICY else "defaults" if name in DEFAULTS else "task"
 
 
 def schemas_at(kind: str, route: Route, written: ScalarAt) -> list[Schema]:
-    """What the value there may be: several where the schema leaves it open."""
+    """Return the schemas of the value at a route; several if the schema has alternatives. `written` returns the scalar at a
+    route, and so picks the alternative by `type`."""
     whole = _schema(kind)
     found: list[Schema] = [whole]
     for index, step in enumerate(route):
@@ -48,7 +49,7 @@ def _schema(kind: str) -> dict[str, Any]:
 
 
 def _options(schema: Schema, whole: Schema, route: Route, written: ScalarAt) -> Iterator[Schema]:
-    """The schema without references; of several, those that go with the `type` that is written there."""
+    """Yield the schema without references; of alternatives, those that fit the `type` in the file."""
     if "$ref" in schema:
         name = str(schema["$ref"]).rpartition("/")[2]
         schema = {**whole["$defs"][name], **{key: value for key, value in schema.items() if key != "$ref"}}
@@ -61,7 +62,7 @@ def _options(schema: Schema, whole: Schema, route: Route, written: ScalarAt) -> 
     fitting = [each for each in found if kind is not None and _constant(each, "type") == kind]
     shared = {key: value for key, value in schema.items() if key not in ("oneOf", "anyOf")}
     for index, each in enumerate(fitting or found):
-        # What an editor may write there belongs to all of them together.
+        # Snippets stand for all alternatives together, so they are offered once.
         snippets = {"defaultSnippets": shared["defaultSnippets"]} if index == 0 and "defaultSnippets" in shared else {}
         yield {**each, **(snippets if "properties" in each else shared)}
 
@@ -81,7 +82,7 @@ def _step(schema: Schema, step: str | int) -> Iterator[Schema]:
 
 
 def merge_schemas(schemas: list[Schema]) -> Schema:
-    """One for several: the first, with the values among which one may choose in any of them."""
+    """Merge alternatives into the first, with the allowed values of all of them."""
     found = [each for schema in schemas for each in allowed_values(schema)]
     if len(schemas) < 2 or not found:
         return schemas[0]
@@ -91,7 +92,7 @@ def merge_schemas(schemas: list[Schema]) -> Schema:
 
 
 def allowed_values(schema: Schema) -> list[AllowedValue]:
-    """The values among which one may choose."""
+    """Return the closed list of values; empty if any value of the type is possible."""
     if "const" in schema:
         return [AllowedValue(str(schema["const"]))]
     if "enum" in schema:
@@ -103,15 +104,15 @@ def allowed_values(schema: Schema) -> list[AllowedValue]:
 
 
 def type_of(schema: Schema) -> str:
-    """The type of a value that says something."""
+    """Return the type, or the first of several types; empty if there is none."""
     kind = schema.get("type", "")
     return str(kind[0] if isinstance(kind, list) else kind)
 
 
 def value_text(schema: Schema) -> str:
-    """What kind of value it is."""
+    """Return the kind of value in words, such as `a number from 1 to 100`."""
     if "enum" in schema or "const" in schema:
-        return "one of a few"
+        return "one of these values"
     if type_of(schema) == "integer":
         least, most = schema.get("minimum"), schema.get("maximum")
         if least is not None and most is not None and most < 2**31 - 1:
@@ -122,7 +123,7 @@ def value_text(schema: Schema) -> str:
 
 
 def key_markdown(key: str, schema: Schema) -> str:
-    """A key as Markdown: what it is for, what may stand there, and what holds if nothing does."""
+    """Return a key as Markdown: purpose, allowed values, default."""
     lines = [f"**`{key}`**" + (f": {kind}" if (kind := value_text(schema)) else "")]
     if schema.get("description"):
         lines += ["", str(schema["description"])]

@@ -1,4 +1,5 @@
-"""Links: from a name to what it stands for, and from what is declared to all its uses."""
+"""Go to definition, and find references: from a parameter or file name to its declaration, and from a declaration to its
+uses."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -12,14 +13,14 @@ from optio.model.route import Route
 
 
 class LinkTarget(NamedTuple):
-    """A place in a file of the tree."""
+    """A span in a file of the tree; `wire` turns it into the editor's location."""
 
     path: str
     span: Span
 
 
 def definition(page: OpenPage, offset: int) -> list[LinkTarget]:
-    """Of a parameter its declaration, of a file's name the file."""
+    """Return the declaration of the parameter at an offset, or the start of the file named there."""
     use = _use(page, offset)
     if use is not None:
         return list(dict.fromkeys(_declarations(page, use.name)))
@@ -31,7 +32,7 @@ def definition(page: OpenPage, offset: int) -> list[LinkTarget]:
 
 
 def references(page: OpenPage, offset: int) -> list[LinkTarget]:
-    """Every place that speaks of the same parameter, its declaration among them."""
+    """Return every use of the parameter at an offset, including its declaration."""
     use = _use(page, offset)
     if use is None:
         return []
@@ -57,7 +58,7 @@ def _uses(page: OpenPage) -> Iterator[params.ParamUse]:
 
 
 def _declarations(page: OpenPage, name: str) -> Iterator[LinkTarget]:
-    """In the text as it is now, else in the file that a task takes it from."""
+    """Yield the declaration in the current text, else in the template or defaults that the task inherits it from."""
     entry = page.entry((*params.PROPERTIES, name)) if page.is_yaml else None
     if entry is not None:
         yield LinkTarget(page.path, span_at(page.text, entry.start, entry.end))

@@ -1,4 +1,4 @@
-"""Markdown: texts of files in it, which may hold anything."""
+"""Code in Markdown: text from files, which may hold any characters, in blocks and spans that it cannot end."""
 
 import re
 
@@ -6,7 +6,7 @@ MAX_LENGTH = 4_000
 
 
 def code_block(text: str, language: str = "") -> str:
-    """A block of code. No text can end it before its own end."""
+    """Return a code block with a fence longer than any row of backquotes in the text; cut at `MAX_LENGTH` characters."""
     if len(text) > MAX_LENGTH:
         text = text[:MAX_LENGTH] + "\n..."
     longest = max((len(ticks) for ticks in re.findall("`+", text)), default=0)
@@ -15,7 +15,7 @@ def code_block(text: str, language: str = "") -> str:
 
 
 def inline_code(text: str) -> str:
-    """A word or a line as code."""
+    """Return a code span on one line, cut at 200 characters."""
     one = " ".join(text.split())
     if len(one) > 200:
         one = one[:197] + "..."

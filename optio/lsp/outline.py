@@ -1,7 +1,5 @@
-"""Outline: the keys and values of a YAML text and their places, read line by line, also while the text is no YAML.
-
-It is for what an editor asks while somebody types. What is right is decided by the compiler's own reader.
-"""
+"""The keys and values of a YAML text with their offsets, read line by line, also while the text is invalid. Only for what an
+editor asks while someone types; the compiler's own reader decides what is correct."""
 
 import re
 from dataclasses import dataclass, field
@@ -18,13 +16,13 @@ _KEY = re.compile(
 _PROPERTIES = re.compile(r"(?:[&!][^\s,\[\]{}]*[ \t]+)+")
 _HEADER = re.compile(r"[|>][^\n]*")
 _PLAIN_END = re.compile(r"[ \t]+#|[ \t]*(?=\n|\Z)")
-# The compiler refuses what is nested half as deep.
+# The compiler refuses half this depth.
 _MAX_DEPTH = 128
 _FLOW_PLAIN = re.compile(r"(?:[^\s,\[\]{}:#\"']|:(?![\s,\[\]{}]|\Z)|(?<=\S)[#\"']|[ \t](?=[^\s,\[\]{}:#]))+")
 
 
 class ValueStyle(Enum):
-    """How a value is written. `NONE`: nothing stands behind the key on its line."""
+    """The style of a value. `NONE`: the line ends after the key."""
 
     NONE = "none"
     SCALAR = "scalar"
@@ -33,7 +31,7 @@ class ValueStyle(Enum):
 
 
 class CursorPlace(Enum):
-    """What belongs at a place."""
+    """The kind of text that belongs at the cursor."""
 
     KEY = "key"
     VALUE = "value"
@@ -42,7 +40,7 @@ class CursorPlace(Enum):
 
 
 class OutlineEntry(NamedTuple):
-    """A key or an item of a list: offsets of the key (or dash), and of the value behind it."""
+    """A key or list item: `start:end` is the key or dash, `value:stop` the value after it, as offsets into the text."""
 
     route: Route
     start: int
@@ -53,8 +51,8 @@ class OutlineEntry(NamedTuple):
 
 
 class CursorContext(NamedTuple):
-    """What could be written at a place: a key of the mapping at `route`, or its value. `word` is what is there of it, from
-    `start` on."""
+    """The place at the cursor: a key of the mapping at `route`, or its value. `word` is the part already written, from `start`
+    on; `flow` is inside brackets, `quote` the open quote."""
 
     where: CursorPlace
     route: Route
@@ -77,8 +75,8 @@ class _BlockFrame:
 
 @dataclass(slots=True)
 class _OpenBracket:
-    """A bracket that is not closed: the key or index that a value now belongs to, the entry whose value the bracket is, and the
-    entry of the key."""
+    """An open bracket: the key or index to which the next value belongs, and the indexes of the entries of the bracket and of
+    the key."""
 
     is_list: bool
     step: str | int | None
@@ -87,23 +85,22 @@ class _OpenBracket:
 
     @property
     def where(self) -> CursorPlace:
-        """What belongs there now."""
         return CursorPlace.KEY if self.step is None else CursorPlace.VALUE
 
     def go_on(self) -> None:
-        """Behind a comma."""
+        """Continue after a comma."""
         self.step, self.key = (self.step + 1, None) if isinstance(self.step, int) else (None, None)
 
 
 def entries(text: str) -> list[OutlineEntry]:
-    """All of a text, in its order."""
+    """Return all entries of a text in their order."""
     reader = _OutlineReader(text)
     reader.read()
     return reader.found
 
 
 def entry_at(found: list[OutlineEntry], offset: int) -> OutlineEntry | None:
-    """The innermost entry whose key or value is there."""
+    """Return the innermost entry whose key or value contains the offset."""
     best = None
     for entry in found:
         if entry.start > offset:
@@ -114,7 +111,7 @@ def entry_at(found: list[OutlineEntry], offset: int) -> OutlineEntry | None:
 
 
 def context(text: str, offset: int) -> CursorContext:
-    """What could be written at an offset, by what stands before it."""
+    """Return the context at an offset, judging only by the text before it."""
     reader = _OutlineReader(text[:offset])
     reader.read()
     return reader.context()
@@ -153,7 +150,7 @@ class _OutlineReader:
         return CursorContext(CursorPlace.NOTHING, (), "", length)
 
     def _line(self, at: int, column: int) -> int:
-        """One line from its first character on, and what goes on below it; gives the offset up to which it was read."""
+        """Read one line and everything nested in it; returns the offset where reading stopped."""
         text, end = self.text, self.line_end(at)
         dash = self._is_dash(at)
         while self._frames and (
@@ -192,7 +189,7 @@ class _OutlineReader:
         return self._value(key.start(), key.end(1), value, end, column)
 
     def _value_only(self, at: int, end: int, column: int) -> int:
-        """No key: an item of a list, more of a text that began above, or a key that is being written."""
+        """Read a line without a key: a list item, the continuation of a plain text, or a key that is being typed."""
         top = self._frames[-1] if self._frames else None
         item = top is not None and top.is_list and not top.filled and top.column < column
         word = self.text[at:end]
@@ -251,7 +248,8 @@ class _OutlineReader:
         return max(done, value)
 
     def _block_end(self, end: int, column: int) -> int:
-        """Behind the last line of a block scalar; blank lines count to it if they are indented like it or something follows."""
+        """Return the end of a block scalar. Trailing blank lines belong to it if they are indented like it or more of it
+        follows."""
         length = len(self.text)
         done = at = end
         while at < length:
@@ -299,7 +297,7 @@ class _OutlineReader:
         return tuple(frame.step for frame in self._frames)
 
     def _below(self, column: int) -> Route:
-        """The mapping to which a key at this column would belong."""
+        """Return the route of the mapping to which a key at this column would belong."""
         frames = list(self._frames)
         while frames and (frames[-1].column > column or (frames[-1].column == column and frames[-1].is_list)):
             frames.pop()

@@ -1,4 +1,4 @@
-"""Pages: open documents, each in one version."""
+"""Open documents, one version each: text, outline, findings, and the task as it was when it last compiled."""
 
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,8 @@ from optio.model.route import Route
 
 
 class OpenPage:
-    """One version of an open document. `path` is its name in its tree."""
+    """One version of an open document. `path` is its name in its tree; `before` is the previous version, whose findings and
+    task stay until there are new ones."""
 
     def __init__(
         self,
@@ -28,13 +29,13 @@ class OpenPage:
         self.uri, self.file, self.version, self.lines, self.tree = uri, file, version, lines, tree
         self.path = tree.relative(file) if tree is not None else file.name
         self.alone: tuple[Diagnostic, ...] = ()
-        """What it says by itself."""
+        """Findings of the document compiled by itself."""
         self.shared: tuple[Diagnostic, ...] = before.shared if before is not None else ()
-        """Findings in which other files have a part, as the tree was when it was last read."""
+        """Findings that involve other files, from the last compilation of the tree."""
         self._known: ResolvedTask | None = before._known if before is not None else None
 
     def read(self, options: LspOptions) -> None:
-        """Understand it as far as that needs no other task."""
+        """Compile the document by itself, without the other tasks of the tree."""
         if self.tree is not None and self.is_yaml:
             file, found = self.tree.alone(self.path, options)
             self.alone = tuple(each for each in found if each.path == self.path)
@@ -42,17 +43,15 @@ class OpenPage:
 
     @property
     def is_yaml(self) -> bool:
-        """Whether it may be a task, or what tasks are made from."""
         return self.path.endswith(SUFFIXES)
 
     @property
     def text(self) -> str:
-        """As the compiler reads it."""
+        """The text as the compiler reads it: without a byte order mark, lines ending in LF."""
         return self.lines.text
 
     @cached_property
     def entries(self) -> list[outline.OutlineEntry]:
-        """Its keys and values."""
         return outline.entries(self.text)
 
     @cached_property
@@ -60,35 +59,33 @@ class OpenPage:
         return {entry.route: entry for entry in self.entries}
 
     def entry(self, route: Route) -> outline.OutlineEntry | None:
-        """The key or item at a route."""
         return self._by_route.get(route)
 
     def written(self, route: Route) -> str | None:
-        """The scalar at a route, as text."""
+        """Return the scalar at a route as text, without quotes; None if the value is not a scalar."""
         entry = self._by_route.get(route)
         return None if entry is None or entry.kind is not outline.ValueStyle.SCALAR else self.scalar(entry)
 
     def scalar(self, entry: outline.OutlineEntry) -> str:
-        """The text of a scalar without its quotes."""
         text = self.text[entry.value : entry.stop]
         if text[:1] in ("'", '"') and text[-1:] == text[:1] and len(text) > 1:
             return text[1:-1]
         return text
 
     def beside(self, name: str) -> bytes | None:
-        """The bytes of a file that is named in this one; None for one that no task may read."""
+        """Return the content of a file named in this document; None if a task may not read it."""
         path = self.path_beside(name)
         return None if self.tree is None or path is None else self.tree.read(path)
 
     def path_beside(self, name: str) -> str | None:
-        """The path in the tree of a file that is named in this one; None for one that no task may read."""
+        """Return the path in the tree of a file named in this document; None if it leads outside."""
         try:
             return resolve_path(self.path, name)
         except Unreadable:
             return None
 
     def users(self) -> list[ResolvedTask]:
-        """The tasks whose prompt this file is."""
+        """Return the tasks whose `promptFile` is this document."""
         if self.tree is None:
             return []
         found = (self.tree.file(path).task for path in self.tree.users_of(self.path))
@@ -96,6 +93,6 @@ class OpenPage:
 
     @property
     def task(self) -> ResolvedTask | None:
-        """The task, or what it was when it could last be understood."""
+        """The task in its current form, or in the last form that compiled."""
         found = self.tree.file(self.path) if self.tree is not None and self.is_yaml else None
         return (found and found.task) or self._known

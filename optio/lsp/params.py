@@ -1,4 +1,4 @@
-"""Parameters: where one is declared, given and used."""
+"""Parameters of a task: where each is declared, supplied and used."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _OPEN_PLACEHOLDER = re.compile(r"\{\{[ \t]*([A-Za-z0-9_]*)\Z")
 
 
 class ParamUse(NamedTuple):
-    """A name of a parameter at a place of a text, by offsets."""
+    """A parameter's name at `start:end` of a text; `declares` for its declaration."""
 
     name: str
     start: int
@@ -26,7 +26,7 @@ class ParamUse(NamedTuple):
 
 
 def uses(text: str, entries: list[OutlineEntry]) -> Iterator[ParamUse]:
-    """All of a task file, in no order."""
+    """Yield every parameter name in a task file, in no particular order."""
     for entry in entries:
         route = entry.route
         if route[:-1] == PROPERTIES:
@@ -40,7 +40,7 @@ def uses(text: str, entries: list[OutlineEntry]) -> Iterator[ParamUse]:
 
 
 def _is_given(route: Route) -> bool:
-    """Whether the key gives a value to a parameter: in a mapping of a trigger, or in a test."""
+    """Return whether the key supplies a parameter: in a trigger's mapping, or in a test."""
     if route[:1] == ("triggers",):
         return route[2:-1] == ("config", "paramMapping")
     return route[:1] == ("tests",) and route[2:-1] in (("params",), ("expect", "params"))
@@ -54,36 +54,35 @@ def _scalar(text: str, entry: OutlineEntry) -> ParamUse:
 
 
 def placeholders(text: str, start: int, end: int) -> Iterator[ParamUse]:
-    """Those of a prompt."""
+    """Yield the parameters named in `{{...}}` between two offsets."""
     for found in PLACEHOLDER.finditer(text, start, end):
         yield ParamUse(found[1], found.start(1), found.end(1))
 
 
 def use_at(found: Iterator[ParamUse], offset: int) -> ParamUse | None:
-    """The one at a place; braces belong to it."""
+    """Return the use at an offset, braces included."""
     return next((use for use in found if use.start - 2 * (not use.declares) <= offset <= use.end + 1), None)
 
 
 def open_placeholder(text: str, offset: int) -> str | None:
-    """What is written of a placeholder that is not closed at this place."""
+    """Return the part of a placeholder typed before an offset, or None outside of one."""
     found = _OPEN_PLACEHOLDER.search(text[max(0, offset - 200) : offset])
     return None if found is None else found[1]
 
 
 def declared_params(task: ResolvedTask) -> dict[str, Any]:
-    """The declared parameters with their schemas."""
+    """Return the schemas of the declared parameters by name."""
     properties = (task.spec.params_schema or {}).get("properties")
     return dict(properties) if isinstance(properties, dict) else {}
 
 
 def required_params(task: ResolvedTask) -> list[str]:
-    """The names of those without which no run is started."""
     found = (task.spec.params_schema or {}).get("required")
     return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
 
 
 def param_sources(task: ResolvedTask, name: str) -> list[tuple[str, Any]]:
-    """(trigger, what it gives) of each trigger that has something to say of the parameter."""
+    """Return (trigger type, path or value) for each trigger that supplies the parameter."""
     return [
         (str(trigger.type), mapping[name])
         for trigger in task.spec.triggers
@@ -92,7 +91,7 @@ def param_sources(task: ResolvedTask, name: str) -> list[tuple[str, Any]]:
 
 
 def declaration(task: ResolvedTask, name: str) -> tuple[str, Span] | None:
-    """The file and the place where it is declared, which may be a template's."""
+    """Return the file and span where the parameter is declared, possibly in a template; None if it is not."""
     route = (*PROPERTIES, name)
     if name not in declared_params(task):
         return None

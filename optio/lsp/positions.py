@@ -1,4 +1,4 @@
-"""Positions: ours (lines and columns of characters, from 1) and those of an editor (lines and code units, from 0)."""
+"""Conversion between the compiler's positions (line and character from 1) and the editor's (line and code unit from 0)."""
 
 from bisect import bisect_right
 from functools import cached_property
@@ -12,7 +12,8 @@ UNITS = ("utf-8", "utf-16", "utf-32")
 
 
 class DocumentLines:
-    """A text as an editor holds it, and as the compiler reads it: `text` is without a byte order mark, its lines end in LF."""
+    """A text in both forms: `raw` as the editor holds it, `text` as the compiler reads it, without byte order mark and with
+    LF."""
 
     def __init__(self, raw: str, units: str = "utf-16") -> None:
         self.raw, self._units = raw, units
@@ -24,7 +25,7 @@ class DocumentLines:
 
     @cached_property
     def lines(self) -> list[str]:
-        """Without their ends."""
+        """The lines without their ends."""
         return self.text.split("\n")
 
     @cached_property
@@ -32,18 +33,19 @@ class DocumentLines:
         return list(accumulate((len(line) + 1 for line in self.lines), initial=0))[:-1]
 
     def to_editor(self, at: Position) -> tuple[int, int]:
-        """Line and code unit. What lies behind the text is at its end."""
+        """Return (line, code unit). Positions behind the text are clamped to its end."""
         index = min(max(at.line - 1, 0), len(self.lines) - 1)
         line = self.lines[index]
         column = at.column - 1 if at.line - 1 == index else len(line)
         return index, self._length(line[: max(column, 0)]) + self._before(index)
 
     def to_editor_at(self, offset: int) -> tuple[int, int]:
-        """The same for an offset into `text`."""
+        """Return (line, code unit) of an offset into `text`."""
         return self.to_editor(self.position(offset))
 
     def from_editor(self, line: int, unit: int) -> Position:
-        """What is behind a line's end is its end; what is inside a character is before it."""
+        """Return the compiler's position. A unit behind the line is clamped to its end; one inside a character moves before
+        it."""
         if line >= len(self.lines):
             return Position(len(self.lines), len(self.lines[-1]) + 1)
         text, left = self.lines[max(line, 0)], unit - self._before(line)
@@ -58,12 +60,12 @@ class DocumentLines:
         return Position(line + 1, column + 1)
 
     def offset(self, at: Position) -> int:
-        """Into `text`."""
+        """Return the offset into `text` of a position."""
         index = min(at.line - 1, len(self.lines) - 1)
         return self._starts[index] + min(at.column - 1, len(self.lines[index]))
 
     def position(self, offset: int) -> Position:
-        """Of an offset into `text`."""
+        """Return the position of an offset into `text`."""
         offset = min(max(offset, 0), len(self.text))
         index = bisect_right(self._starts, offset) - 1
         return Position(index + 1, offset - self._starts[index] + 1)

@@ -1,4 +1,5 @@
-"""Server: the protocol between an editor and its workspace, from the first message to the last."""
+"""The protocol with the editor, from `initialize` to `exit`: registers handlers with the library and passes on to the
+workspace."""
 
 import asyncio
 import contextlib
@@ -23,11 +24,11 @@ _PARENT_POLL_S = 5.0
 
 
 class EditorConnection(LanguageServer):
-    """The editor at the other end, and what was told to it."""
+    """The connection to one editor, and the findings it was last sent for each document."""
 
     def __init__(self) -> None:
-        # Whole texts are sent at each change: the library's own way to put pieces together takes other characters for line
-        # ends than the protocol does.
+        # The editor sends the whole text at each change: the library applies partial changes with other line ends than
+        # the protocol defines.
         super().__init__(
             "optio", __version__, protocol_cls=wire.LspProtocol, text_document_sync_kind=lsp.TextDocumentSyncKind.Full
         )
@@ -35,7 +36,7 @@ class EditorConnection(LanguageServer):
 
     @property
     def folders(self) -> list[Path]:
-        """The directories that are open in it."""
+        """The directories open in the editor."""
         found = [file_of(folder.uri) for folder in self.workspace.folders.values()]
         if not found and self.workspace.root_uri:
             found = [file_of(self.workspace.root_uri)]
@@ -43,15 +44,15 @@ class EditorConnection(LanguageServer):
 
     @property
     def units(self) -> str:
-        """What it counts columns in."""
+        """The unit in which the editor counts columns: `utf-8`, `utf-16` or `utf-32`."""
         return str(getattr(self.workspace.position_encoding, "value", self.workspace.position_encoding))
 
     def show(self, uri: str, lines: DocumentLines, found: Sequence[tuple[Diagnostic, Related]], version: int | None) -> None:
-        """These are all findings of a document; nothing is sent when it has them already."""
+        """Publish all findings of a document, unless the editor has exactly these."""
         self._publish(uri, tuple(wire.diagnostic(each, lines, related) for each, related in found), version)
 
     def show_none(self) -> None:
-        """No document has findings."""
+        """Clear the findings of every document."""
         for uri in [uri for uri, (_, shown) in self._shown.items() if shown]:
             self._publish(uri, (), None)
 
@@ -64,7 +65,7 @@ class EditorConnection(LanguageServer):
 
     @contextlib.asynccontextmanager
     async def reading(self, root: Path) -> AsyncIterator[None]:
-        """A tree is read, which may take a while."""
+        """Show progress in the editor while the block reads a tree."""
         token = await self._begin(root)
         try:
             yield
@@ -84,17 +85,17 @@ class EditorConnection(LanguageServer):
         return None
 
     def warn(self, message: str) -> None:
-        """Tell the person at it."""
+        """Show a warning to the user."""
         self.window_show_message(lsp.ShowMessageParams(type=lsp.MessageType.Warning, message=message))
 
     def report_server_error(self, error: Exception, source: Any) -> None:
-        """What went wrong in here is for the log of the editor. It is not the end."""
+        """Log an internal error in the editor and go on."""
         message = f"a bug in Optio, or of the editor: {type(error).__name__}: {error}"
         self.window_log_message(lsp.LogMessageParams(type=lsp.MessageType.Error, message=message))
 
 
 def create() -> EditorConnection:
-    """A server that is not running yet."""
+    """Return a server with its handlers, not running yet."""
     server = EditorConnection()
     workspace = Workspace(server)
     _register_notifications(server, workspace)
@@ -103,7 +104,7 @@ def create() -> EditorConnection:
 
 
 def _register_notifications(server: EditorConnection, workspace: Workspace) -> None:
-    """What the editor tells of itself and of its documents."""
+    """Register handlers of notifications about the editor and its documents."""
     feature = server.feature
 
     @feature(lsp.INITIALIZE)
@@ -120,7 +121,7 @@ def _register_notifications(server: EditorConnection, workspace: Workspace) -> N
             watchers = [lsp.FileSystemWatcher(glob_pattern="**/*")]
             options = lsp.DidChangeWatchedFilesRegistrationOptions(watchers=watchers)
             wanted = lsp.Registration(id="files", method=lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES, register_options=options)
-            with contextlib.suppress(Exception):  # then files are looked at when one is saved
+            with contextlib.suppress(Exception):  # then files are scanned when one is saved
                 await server.client_register_capability_async(lsp.RegistrationParams([wanted]))
 
     @feature(lsp.TEXT_DOCUMENT_DID_OPEN)
@@ -155,7 +156,7 @@ def _register_notifications(server: EditorConnection, workspace: Workspace) -> N
 
 
 def _register_requests(server: EditorConnection, workspace: Workspace) -> None:
-    """What the editor asks. The library wants functions that it can write on, which methods are not."""
+    """Register handlers of requests. The library sets attributes on them, so they are functions, not methods."""
     feature = server.feature
 
     def answers() -> RequestHandler:
@@ -191,7 +192,7 @@ def _register_requests(server: EditorConnection, workspace: Workspace) -> None:
 
 
 async def _exit_with_parent(process: int) -> None:
-    """An editor that was killed says no goodbye, and what it leaves open may keep our input open, too."""
+    """Exit when the editor's process is gone: a killed editor sends no `exit`, and its children may keep our input open."""
     while True:
         await asyncio.sleep(_PARENT_POLL_S)
         try:
@@ -203,7 +204,7 @@ async def _exit_with_parent(process: int) -> None:
 
 
 def serve() -> int:
-    """Answer an editor on standard input and output until it leaves: 0 if it said so before."""
+    """Serve one editor on standard input and output. Returns 0 if it sent `shutdown` before it left, else 1."""
     server = create()
     server.start_io()
     return 0 if server.protocol._shutdown else 1

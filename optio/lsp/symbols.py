@@ -1,4 +1,4 @@
-"""Symbols: the outline of a file as an editor lists it."""
+"""Document symbols: the outline of a file as the editor lists it."""
 
 from dataclasses import dataclass, field
 
@@ -11,7 +11,7 @@ _MAX_NAME_LENGTH = 80
 
 @dataclass(slots=True)
 class Symbol:
-    """A key or an item with what is below it; offsets of all of it, and of its name."""
+    """A key or item with its children; offsets of its whole text and of its name."""
 
     name: str
     detail: str
@@ -23,7 +23,7 @@ class Symbol:
 
 
 def symbols(page: OpenPage) -> list[Symbol]:
-    """Of the whole file, nested as its values are."""
+    """Return the top-level symbols of a file, nested as its values are."""
     top: list[Symbol] = []
     by_route: dict[tuple[str | int, ...], Symbol] = {}
     for entry in page.entries[:_MAX_SYMBOLS]:
@@ -46,7 +46,6 @@ def _symbol(page: OpenPage, entry: OutlineEntry) -> Symbol:
 
 
 def _extend_to_children(symbol: Symbol) -> None:
-    """What stands around others ends where the last of them ends."""
     for each in symbol.below:
         _extend_to_children(each)
         symbol.end = max(symbol.end, each.end)

@@ -1,4 +1,4 @@
-"""Trees: a task directory as an editor has it: what is typed, over what is saved."""
+"""A task directory as the editor sees it: unsaved texts over saved files, compiled incrementally."""
 
 import os
 import re
@@ -24,7 +24,7 @@ _LOOKS_LIKE_A_TASK = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class LspOptions:
-    """What somebody may set for the whole server. `tasks` names the task directory of a workspace."""
+    """The user's settings for the server. `tasks` is the name of the task directory in a workspace."""
 
     strict: bool = False
     verbose: bool = False
@@ -32,13 +32,13 @@ class LspOptions:
 
     @property
     def pedantic(self) -> bool:
-        """Whether rules are asked that look for what a task could do without."""
+        """Return whether rules run that suggest what a task could do without."""
         return self.strict or self.verbose
 
 
 def root_of(path: Path, text: str, folders: Sequence[Path], tasks: str) -> Path | None:
-    """The task directory of a file, as `optio check` sees it: that of its workspace, else the nearest `tasks.d` above it. None
-    for a file that is in none and does not look like a task: editors have many YAML files."""
+    """Return the task directory of a file as `optio check` would: that of its workspace, else the nearest `tasks.d` above. None
+    for a file outside of both that does not look like a task, for editors open many YAML files."""
     for folder in folders:
         if path.is_relative_to(folder / tasks):
             return folder / tasks
@@ -49,7 +49,7 @@ def root_of(path: Path, text: str, folders: Sequence[Path], tasks: str) -> Path 
 
 
 class _OverlaidDirectory:
-    """A directory with what is typed over it. A file that is typed is there also when the disk has lost it."""
+    """A source tree with unsaved texts over a directory; an unsaved file exists even if it was deleted on disk."""
 
     def __init__(self, below: DirectoryTree, names: Sequence[str], typed: Mapping[str, "_UnsavedFile"]) -> None:
         self._below, self._names, self._typed = below, names, typed
@@ -69,7 +69,7 @@ class _UnsavedFile:
 
 
 class _TreeState:
-    """What a look at the disk has shown."""
+    """The result of one scan of the disk."""
 
     def __init__(self, found: TreeScan) -> None:
         self.paths = found.walked
@@ -82,8 +82,7 @@ _EMPTY_STATE = _TreeState(TreeScan({}, frozenset(), frozenset()))
 
 
 class TaskTree:
-    """One task directory. `compile` is for one thread, everything else for another. A `loose` tree has those files alone that
-    somebody has opened."""
+    """One task directory. Only `compile` runs in the other thread. A `loose` tree consists of the open files alone."""
 
     def __init__(self, root: Path, *, loose: bool = False) -> None:
         self.root, self.loose = root, loose
@@ -99,32 +98,30 @@ class TaskTree:
         self.compiled = False
 
     def type(self, path: str, data: bytes) -> None:
-        """The file holds this, whatever the disk says."""
+        """Set the unsaved text of a file, which hides the one on disk."""
         self._count += 1
         self._typed = {**self._typed, path: _UnsavedFile(data, (-self._count,))}
         self._changed.append(path)
 
     def forget(self, path: str) -> None:
-        """The file holds what the disk says."""
+        """Drop the unsaved text of a file; the disk counts again."""
         self._typed = {each: typed for each, typed in self._typed.items() if each != path}
         self._changed.append(path)
         self._stale = True
 
     def stale(self) -> None:
-        """Something may have changed on the disk."""
+        """Mark the tree for a new scan of the disk."""
         self._stale = True
 
     def holds(self, path: Path) -> bool:
-        """Whether it is a file of this tree."""
         return path.is_relative_to(self.root)
 
     def relative(self, path: Path) -> str:
-        """The file's name in the tree."""
         return path.relative_to(self.root).as_posix()
 
     def compile(self, options: LspOptions) -> dict[str, tuple[Diagnostic, ...]]:
-        """The findings of every file that has any."""
-        # In this order: what is typed in between is compiled now, and again the next time.
+        """Compile what changed and return the findings by path. Runs in the worker's thread."""
+        # In this order: text typed in between is compiled now, and again the next time.
         changed: set[str] | None = self._take_changed()
         typed = self._typed
         if self._compiler is None or options.pedantic != self._pedantic:
@@ -132,7 +129,7 @@ class TaskTree:
         if self.loose:
             changed = None
         elif self._stale:
-            # What changes from here on is seen the next time.
+            # Changes on disk from here on are seen the next time.
             self._stale, changed = False, None
             try:
                 self._seen = _TreeState(scan_directory(self.root, self._compiler.known()))
@@ -147,35 +144,34 @@ class TaskTree:
         return diagnostics_by_path(compilation.diagnostics, options)
 
     def _take_changed(self) -> set[str]:
-        """The files that were typed or forgotten since the last time."""
         changed: set[str] = set()
         while self._changed:
             changed.add(self._changed.popleft())
         return changed
 
     def alone(self, path: str, options: LspOptions, data: bytes | None = None) -> tuple[CompiledFile, list[Diagnostic]]:
-        """What one file says by itself, at once; `data` is what it could hold instead."""
+        """Compile one file by itself, at once, and return it with its findings. `data` replaces its text."""
         typed = self._typed if data is None else {**self._typed, path: _UnsavedFile(data, ())}
         return _check_alone(path, self._view(typed), options)
 
     def file(self, path: str) -> CompiledFile:
-        """What can be understood of one file now."""
+        """Compile one file with the payloads of its tests, without findings."""
         view = self._view(self._typed)
         return compile_file(path, view, Bases(view), TreePolicy(view), samples=True)
 
     def only(self, path: str) -> SourceTree:
-        """The tree as if this were its only task."""
+        """Return the tree as if this file were its only task."""
         return _OverlaidDirectory(DirectoryTree(self.root), [path], self._typed)
 
     def read(self, path: str) -> bytes | None:
-        """What a file holds; None for one that cannot be read."""
+        """Return the content of a file, unsaved or from disk; None if it cannot be read."""
         try:
             return self._view(self._typed).read(path)
         except Unreadable:
             return None
 
     def users_of(self, path: str) -> list[str]:
-        """The task files whose prompt stands in this file, of those that are without errors."""
+        """Return the task files, as last compiled without errors, whose `promptFile` is this file."""
         return [
             task.origin.path
             for task in self._tasks.values()
@@ -183,7 +179,7 @@ class TaskTree:
         ]
 
     def paths(self) -> list[str]:
-        """All files that it was seen to have."""
+        """Return all files that the last scan found, and the unsaved ones."""
         return sorted({*self._seen.paths, *self._typed})
 
     def _view(self, typed: Mapping[str, _UnsavedFile]) -> _OverlaidDirectory:
@@ -199,7 +195,7 @@ def _check_alone(path: str, view: SourceTree, options: LspOptions) -> tuple[Comp
 
 
 def diagnostics_by_path(found: Sequence[Diagnostic], options: LspOptions) -> dict[str, tuple[Diagnostic, ...]]:
-    """With the severities that are asked for; information only where it is."""
+    """Group findings by path, with the severities that the options ask for; information only with `verbose`."""
     graded = apply_strict(found) if options.strict else found
     files: dict[str, list[Diagnostic]] = {}
     for each in graded:
@@ -213,5 +209,5 @@ def _is_hidden(path: str) -> bool:
 
 
 def tasks_directory_name(environ: Mapping[str, str] = os.environ) -> str:
-    """The name of the task directory where nobody says another."""
+    """Return `$OPTIO_TASKS`, or `tasks.d`."""
     return environ.get("OPTIO_TASKS") or TASKS

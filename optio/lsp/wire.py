@@ -1,4 +1,4 @@
-"""Wire: our values as the protocol has them."""
+"""Our values as types of the Language Server Protocol, and the protocol's URIs as paths."""
 
 import os
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ _UNUSED_CODES = frozenset({"OPT011", "OPT202", "OPT709"})
 
 
 class LspProtocol(LanguageServerProtocol):
-    """Says no where the library says nothing: to what is asked after the end, and to what cannot be understood."""
+    """Answers requests that the library would drop without an answer: those after `shutdown`, and malformed ones."""
 
     def handle_message(self, message: Any) -> None:
         if self._shutdown and hasattr(message, "id") and getattr(message, "method", lsp.EXIT) != lsp.EXIT:
@@ -43,7 +43,7 @@ class LspProtocol(LanguageServerProtocol):
         super().handle_message(message)
 
     def structure_message(self, data: dict[str, Any]) -> Any:
-        """Answers what cannot be understood, too, so that nobody waits for it."""
+        """Parse a message; answer a malformed request with an error, so that the editor does not wait for it."""
         try:
             return super().structure_message(data)
         except JsonRpcException as err:
@@ -53,7 +53,7 @@ class LspProtocol(LanguageServerProtocol):
 
 
 def file_of(uri: str) -> Path | None:
-    """The file of a document; None where it has none."""
+    """Return the path of a document; None for a document without a file, such as `untitled:`."""
     try:
         name = uris.to_fs_path(uri)
     except (ValueError, UnicodeError):
@@ -64,27 +64,27 @@ def file_of(uri: str) -> Path | None:
 
 
 def uri_of(file: Path) -> str:
-    """Where a file is, for an editor."""
+    """Return the `file:` URI of a path."""
     return file.absolute().as_uri()
 
 
 def range_of(span: Span, lines: DocumentLines) -> lsp.Range:
-    """A place as the editor counts."""
+    """Return a span as the editor counts."""
     return lsp.Range(lsp.Position(*lines.to_editor(span.start)), lsp.Position(*lines.to_editor(span.end)))
 
 
 def range_at(start: int, end: int, lines: DocumentLines) -> lsp.Range:
-    """The same for offsets."""
+    """Return the range between two offsets as the editor counts."""
     return lsp.Range(lsp.Position(*lines.to_editor_at(start)), lsp.Position(*lines.to_editor_at(end)))
 
 
 def is_kind_wanted(kind: str, only: Sequence[str] | None) -> bool:
-    """Whether an editor that asks for these kinds asks for this one: `source` is every `source.fixAll`, too."""
+    """Return whether a request for these kinds includes this one: `source` includes `source.fixAll`."""
     return not only or any(kind == each or kind.startswith(f"{each}.") for each in only)
 
 
 def completion(item: CompletionItem, lines: DocumentLines) -> lsp.CompletionItem:
-    """One proposal."""
+    """Return a proposal as an item of the protocol."""
     return lsp.CompletionItem(
         label=item.label,
         kind=_ITEMS[item.sort],
@@ -99,7 +99,7 @@ def completion(item: CompletionItem, lines: DocumentLines) -> lsp.CompletionItem
 
 
 def document_symbol(symbol: Symbol, lines: DocumentLines) -> lsp.DocumentSymbol:
-    """A symbol with all below it."""
+    """Return a symbol with its children."""
     kind = lsp.SymbolKind.Object if symbol.below else lsp.SymbolKind.Property
     return lsp.DocumentSymbol(
         name=symbol.name,
@@ -114,7 +114,7 @@ def document_symbol(symbol: Symbol, lines: DocumentLines) -> lsp.DocumentSymbol:
 def diagnostic(
     found: Diagnostic, lines: DocumentLines, related: Sequence[tuple[str, str, DocumentLines, Span]]
 ) -> lsp.Diagnostic:
-    """A finding; `related` are (message, document, its lines, place) of what belongs to it."""
+    """Return a finding; `related` are (message, URI, lines, span) of other places that belong to it."""
     places = [
         lsp.DiagnosticRelatedInformation(lsp.Location(uri, range_of(span, there)), message)
         for message, uri, there, span in related

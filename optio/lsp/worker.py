@@ -1,4 +1,4 @@
-"""Worker: a thread for what takes long."""
+"""A thread for compilations of whole trees, which take up to seconds."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class CompileThread(threading.Thread):
-    """One thread for what takes long. It never keeps the process from ending."""
+    """A daemon thread that runs one piece of work at a time, so that the event loop can answer the editor meanwhile."""
 
     def __init__(self) -> None:
         super().__init__(name="compiler", daemon=True)
@@ -23,12 +23,12 @@ class CompileThread(threading.Thread):
             self._work.get()()
 
     async def do(self, work: Callable[[], T]) -> T:
-        """Wait for its result, or raise what it raised."""
+        """Run the work in the thread; return its result or raise its exception."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
         def settle(act: Callable[[Any], None], value: object) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed, so there is no waiter
                 loop.call_soon_threadsafe(lambda: None if future.done() else act(value))
 
         def run() -> None:

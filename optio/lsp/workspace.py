@@ -1,4 +1,4 @@
-"""Workspace: what is open in an editor, the trees it belongs to, and what was found in them."""
+"""All open documents and their trees. A change recompiles its tree in the worker's thread, and publishes the findings."""
 
 import asyncio
 import gc
@@ -18,48 +18,49 @@ from optio.lsp.wire import file_of, uri_of
 from optio.lsp.worker import CompileThread
 
 log = logging.getLogger(__name__)
-# Whoever types on is not kept waiting by a tree that is being read: it begins when the hands rest.
+# A tree is compiled only after a pause in typing, so that the thread does not compete with the editor's requests.
 _QUIET_S = 0.12
-# Message, document, its lines and the place in them, of what belongs to a finding.
+# (message, URI, lines, span) of places that belong to a finding.
 Related = Sequence[tuple[str, str, DocumentLines, Span]]
 
 
 class EditorPort(Protocol):
-    """What a workspace needs of the editor at the other end."""
+    """The interface that a workspace needs of the editor connection; `server.EditorConnection` implements it."""
 
     @property
     def folders(self) -> list[Path]:
-        """The directories that are open in it."""
+        """The directories open in the editor."""
         ...
 
     @property
     def units(self) -> str:
-        """What it counts columns in."""
+        """The unit in which the editor counts columns: `utf-8`, `utf-16` or `utf-32`."""
         ...
 
     def show(self, uri: str, lines: DocumentLines, found: Sequence[tuple[Diagnostic, Related]], version: int | None) -> None:
-        """These are all findings of a document."""
+        """Publish all findings of a document."""
         ...
 
     def show_none(self) -> None:
-        """No document has findings."""
+        """Clear the findings of every document."""
         ...
 
     def reading(self, root: Path) -> AbstractAsyncContextManager[None]:
-        """A tree is read, which may take a while."""
+        """Show progress while the block reads a tree."""
         ...
 
     def warn(self, message: str) -> None:
-        """Tell the person at it."""
+        """Show a warning to the user."""
         ...
 
     def report_server_error(self, error: Exception, source: Any) -> None:
-        """Something went wrong in here."""
+        """Log an internal error in the editor."""
         ...
 
 
 class Workspace:
-    """What is open, and the trees it belongs to: they are read anew whenever something changes, and the editor is told."""
+    """The open documents (`pages` by URI) and the trees they belong to. Lives on the event loop; trees are compiled in one
+    thread."""
 
     def __init__(self, editor: EditorPort) -> None:
         self.options = LspOptions(tasks=tasks_directory_name())
@@ -71,10 +72,10 @@ class Workspace:
         self._again: set[TaskTree] = set()
         self._worker: CompileThread | None = None
 
-    # What is open
+    # Open documents
 
     def put(self, uri: str, text: str, version: int | None) -> None:
-        """A document was opened or changed."""
+        """Take the text of a document that was opened or changed, and publish what it says by itself at once."""
         file = file_of(uri)
         if file is None:
             return
@@ -90,7 +91,7 @@ class Workspace:
         self._stir(tree)
 
     def drop(self, uri: str) -> None:
-        """A document was closed."""
+        """Forget a closed document; its file on disk counts again."""
         page = self.pages.pop(uri, None)
         if page is not None and page.tree is not None:
             page.tree.forget(page.path)
@@ -100,7 +101,7 @@ class Workspace:
             self._stir(page.tree)
 
     def _tree_of(self, file: Path, text: str) -> TaskTree | None:
-        """The tree of a file, which is read from now on."""
+        """Return the tree of a file, and begin to read it if it is new."""
         root = root_of(file, text, self._editor.folders, self.options.tasks)
         if root is None:
             return None
@@ -113,7 +114,7 @@ class Workspace:
         return root.name == "tasks.d" or any(root == folder / self.options.tasks for folder in self._editor.folders)
 
     def open_folders(self) -> None:
-        """Read the task directories of the folders that are open."""
+        """Read the task directories of the open folders."""
         for folder in self._editor.folders:
             root = folder / self.options.tasks
             if root.is_dir():
@@ -122,14 +123,14 @@ class Workspace:
             self._stir(tree)
 
     def look_again(self, files: list[Path] | None = None) -> None:
-        """Something may have changed on the disk: in these files, or anywhere."""
+        """Mark trees for a new scan: those of the given files, or all of them."""
         for tree in self._trees.values():
             if files is None or any(tree.holds(file) for file in files):
                 tree.stale()
                 self._stir(tree)
 
     def configure(self, given: object) -> None:
-        """Take over options; what they cannot be is told, and left as it was."""
+        """Take over settings of the editor. Settings of the wrong type are reported and keep their value."""
         if not isinstance(given, Mapping):
             return
         mine = given.get("optio", given)
@@ -138,7 +139,7 @@ class Workspace:
         known: dict[str, Any] = {"strict": self.options.strict, "verbose": self.options.verbose, "tasks": self.options.tasks}
         for name, value in mine.items():
             if name not in known:
-                self._editor.warn(f"`{name}` is no option of optio: there are `strict`, `verbose` and `tasks`")
+                self._editor.warn(f"unknown option `{name}`: optio has `strict`, `verbose` and `tasks`")
             elif type(value) is not type(known[name]) or value == "":
                 self._editor.warn(f"`{name}` must be {'true or false' if name != 'tasks' else 'the name of a directory'}")
             else:
@@ -158,7 +159,7 @@ class Workspace:
         for page in self.pages.values():
             page.tree = None
 
-    # What is found
+    # Findings
 
     def _stir(self, tree: TaskTree) -> None:
         """Read the whole tree, once more if it is being read already."""
@@ -215,29 +216,29 @@ class Workspace:
         self._editor.show(uri, lines, [(each, self.related(each, tree)) for each in found], version)
 
     def findings(self, page: OpenPage) -> list[Diagnostic]:
-        """What is known of a page at once; the rest comes when its tree has been read."""
+        """Return what is known of a page now; findings that involve other files follow when its tree has been compiled."""
         alone = diagnostics_by_path(page.alone, self.options).get(page.path, ())
         return [*alone, *(each for each in page.shared if each not in alone)]
 
     def related(self, found: Diagnostic, tree: TaskTree) -> Related:
-        """What belongs to a finding in a tree."""
+        """Return the other places that belong to a finding."""
         return [(each.message, *self.document(tree, each.path), each.span) for each in found.related]
 
     def document(self, tree: TaskTree, path: str) -> tuple[str, DocumentLines]:
-        """A file of a tree as it is now: open, or on the disk."""
+        """Return URI and lines of a file of a tree: the open document, or the file on disk."""
         page = self.page_of(tree, path)
         if page is not None:
             return page.uri, page.lines
         return uri_of(tree.root / path), DocumentLines((tree.read(path) or b"").decode("utf-8", "replace"), self._editor.units)
 
     def page_of(self, tree: TaskTree, path: str) -> OpenPage | None:
-        """The page of a file of a tree, if it is open."""
+        """Return the page of a file of a tree if it is open."""
         return next((page for page in self.pages.values() if page.tree is tree and page.path == path), None)
 
 
 def _freeze_garbage() -> None:
-    """What a tree holds lives for long: a later collection need not walk through it all, which stops everybody. And the first
-    question about a key need not wait for the schema."""
+    """Freeze what a compiled tree holds, for it lives long: later garbage collections need not walk it, which stops all
+    threads. Loads the modules of the first hover ahead of it, too."""
     gc.collect()
     gc.freeze()
     keys.schemas_at("task", (), lambda _: None)

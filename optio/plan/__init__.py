@@ -1,4 +1,5 @@
-"""Plan: what a change of task files changes in what the tasks do. Pure: two trees and the time in, effects out.
+"""`optio plan`: the effects of a change to task files. Pure: two trees and the time go in, effects come out; no server, no
+disk.
 
-two trees -> a Side each -> pairs -> effects.between for each pair -> Plan -> text, markdown, JSON, findings
+    two trees -> a Side each -> pairs of tasks -> effects.between for each pair -> Plan -> text, Markdown, JSON, diagnostics
 """

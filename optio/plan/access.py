@@ -1,4 +1,5 @@
-"""What a run gets into its hands: secrets, hosts, the image and what is done to it, variables and services."""
+"""Effects on what a run has access to: secrets, connections, network, image, set-up commands, environment variables,
+resources."""
 
 import ipaddress
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,8 @@ _EGRESS: Route = (*_NETWORK, "egress")
 
 
 def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
-    """What is within reach that was not, or no more; of a task that is gone nothing is."""
+    """Yield effects for everything that comes into reach or goes out of it; nothing for a removed task, which reaches
+    nothing."""
     if after is None:
         return
     old = _EMPTY_ENVIRONMENT if before is None else before.spec.environment
@@ -60,16 +62,16 @@ def _secrets(old: Sequence[str], new: Sequence[str]) -> Iterator[Effect]:
         if name not in new:
             yield Effect(
                 kind=EffectKind.SECRET_REMOVED,
-                text=f"has the secret {name} no more",
+                text=f"no longer gets the secret {name}",
                 before=name,
                 route=("environment", "secrets"),
             )
 
 
 def _new_egress(new: Environment) -> Iterator[Effect]:
-    """What a new task reaches."""
+    """Yield what a new task reaches, as one effect."""
     if new.network is None:
-        text = f"reaches {_PUBLIC}: it has no list of hosts"
+        text = f"reaches {_PUBLIC}: it has no egress list"
         yield Effect(kind=EffectKind.EGRESS_OPENED, text=text, weight=EffectWeight.DANGER, after=_PUBLIC, route=_NETWORK)
     elif hosts := sorted(set(new.network.egress)):
         text, lines = f"reaches {listed(hosts)}", _remaining_hosts(hosts)
@@ -81,7 +83,7 @@ def _egress(old: Environment, new: Environment) -> Iterator[Effect]:
     if was is None and now is None:
         return
     shown = [_PUBLIC if each is None else listed(sorted(set(each))) or "nothing" for each in (was, now)]
-    # Without a list what is public is reached, and nothing private.
+    # Without a list a run reaches all public addresses, and no private ones.
     hosts = [] if now is None else _private_blocks(now) if was is None else _entries_outside(now, was)
     opened = f"{_PUBLIC} instead of {shown[0]}" if now is None else listed(hosts)
     closed = _PUBLIC if was is None else listed(_private_blocks(was) if now is None else _entries_outside(was, now))
@@ -96,12 +98,12 @@ def _egress(old: Environment, new: Environment) -> Iterator[Effect]:
             route=_EGRESS,
         )
     if closed:
-        text = f"reaches {closed} no more" + (f", only {shown[1]}" if was is None else "")
+        text = f"no longer reaches {closed}" + (f", only {shown[1]}" if was is None else "")
         yield Effect(kind=EffectKind.EGRESS_CLOSED, text=text, before=shown[0], after=shown[1], route=_EGRESS)
 
 
 def _remaining_hosts(hosts: Sequence[str]) -> tuple[str, ...]:
-    """Those that `listed` only counts: what is opened is named, each of them."""
+    """Return the hosts that `listed` only counts: a reader must be able to see every opened host by name."""
     rest = hosts[MAX_LISTED:]
     return tuple(", ".join(rest[at : at + MAX_LISTED]) for at in range(0, len(rest), MAX_LISTED))
 
@@ -114,7 +116,7 @@ def _private_blocks(entries: Sequence[str]) -> list[str]:
 
 
 def _entries_outside(these: Sequence[str], those: Sequence[str]) -> list[str]:
-    """What of these is not within those."""
+    """Return the entries of `these` that no entry of `those` covers."""
     from optio.model.egress import parse  # most tasks have no list
 
     around = [parse(each) for each in those]
@@ -166,7 +168,7 @@ def _changes(old: Environment, new: Environment) -> Iterator[Effect]:
         was, now = (
             "no time" if each.keep_failed_span is None else format_duration(each.keep_failed_span) for each in (old, new)
         )
-        text = f"pods of failed runs stay: {was} -> {now}"
+        text = f"pods of failed runs are kept: {was} -> {now}"
         yield Effect(kind=EffectKind.KEPT_CHANGED, text=text, before=was, after=now, route=("environment", "keepFailed"))
     for name, was, now in changed_entries(old.env, new.env, "not set"):
         text = f"{name}: {was} -> {now}"
@@ -191,7 +193,7 @@ def _namespace(old: str | None, new: str | None) -> Iterator[Effect]:
 
 
 def _image_repository(image: str | None) -> str | None:
-    """Where an image comes from, without its tag and digest."""
+    """Return an image reference without its tag and digest."""
     if image is None:
         return None
     name = image.partition("@")[0]
@@ -200,7 +202,7 @@ def _image_repository(image: str | None) -> str | None:
 
 
 def _resource_numbers(resources: Resources | None) -> list[object]:
-    """As numbers: `1Gi` is `1024Mi`."""
+    """Return the resources as numbers for comparison: `1Gi` equals `1024Mi`."""
     limit, requests = (resources or Resources()).limit, (resources or Resources()).requests or Amounts()
     return [each and (parse_quantity(each) or each) for each in (limit.cpu, limit.memory, requests.cpu, requests.memory)]
 

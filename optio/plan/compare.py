@@ -1,4 +1,4 @@
-"""Two sides -> a plan: every task that does something else, and what all of them together may spend."""
+"""Compare two sides of a change: pair their tasks, collect the effects of each pair, and add up what all tasks may spend."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,20 +15,20 @@ from optio.plan.side import Side
 from optio.plan.words import amount, brief, pluralize
 
 _MAX_ERRORS, _MAX_ERROR_LENGTH = 3, 300
-# Errors of tasks that may spend more than `ceilings` allow.
+# Errors of tasks that may spend more than the policy allows.
 _SPEND_CODES = frozenset({"OPT313", "OPT603"})
 
 
 class DisplayPath(Protocol):
-    """A path of the newer tree, or (`gone`) of the older one, as people see it."""
+    """A function that turns a path of the newer tree, or with `gone` of the older one, into the path to show."""
 
     def __call__(self, path: str, *, gone: bool = False) -> str:
-        """Such as `tasks.d/report.yaml`."""
+        """Return a path to show, such as `tasks.d/report.yaml`."""
         ...
 
 
 class Status(StrEnum):
-    """What became of a task. `broken` has errors now; `mended` had some before."""
+    """The kind of change to a task. `broken`: its file has errors now; `mended`: its file had errors before."""
 
     ADDED = "added"
     CHANGED = "changed"
@@ -40,8 +40,8 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskChange:
-    """A task that does something else; `expected` says what it may be expected to spend, where its past is known. A file that
-    has errors now stands `broken_at` a path."""
+    """A task that behaves differently. `expected` is a sentence about its likely spend, where the run history is known;
+    `broken_at` is the path of the file that has errors now."""
 
     status: Status
     before: CompiledTask | None
@@ -52,34 +52,35 @@ class TaskChange:
 
     @property
     def task(self) -> CompiledTask:
-        """As it is now, or as it last was."""
+        """The newer version of the task, or the older one if it was removed or is broken."""
         task = self.after or self.before
         if task is None:
             raise ValueError("a change of nothing")
         return task
 
     def path(self, seen: DisplayPath) -> str:
-        """Where it stands, or stood."""
+        """Return the path of its file to show: of the newer tree, or of the older one if the task is gone."""
         if self.broken_at is not None:
             return seen(self.broken_at)
         return seen(self.task.origin.path, gone=self.after is None)
 
     def heaviest(self, most: int) -> tuple[Effect, ...]:
-        """So many of its effects; where there are more, the dangers first."""
+        """Return at most this many effects; if there are more, the heaviest come first."""
         if len(self.effects) <= most:
             return self.effects
         return tuple(sorted(self.effects, key=lambda each: -list(EffectWeight).index(each.weight))[:most])
 
     @property
     def weight(self) -> EffectWeight:
-        """Its heaviest effect's."""
+        """The weight of its heaviest effect."""
         return max((each.weight for each in self.effects), key=list(EffectWeight).index, default=EffectWeight.INFO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a change does. `policy` are effects of the tree's own policy; `cosmetic` are tasks whose files differ and which do
-    the same; `known` tasks there were before; `errors` are those of files of the newer side, of which nothing can be told."""
+    """All effects of a change. `policy` are effects of the tree's policy file; `cosmetic` are tasks whose files differ but
+    which behave the same; `known` is the number of tasks before; `errors` counts errors in newer files, whose effects are
+    unknown."""
 
     changes: tuple[TaskChange, ...]
     policy: tuple[Effect, ...]
@@ -92,11 +93,12 @@ class Plan:
 
     @property
     def effects(self) -> tuple[Effect, ...]:
-        """All of them."""
+        """All effects: first those of the policy, then those of each changed task."""
         return (*self.policy, *(effect for change in self.changes for effect in change.effects))
 
     def failing(self, fail_on: Sequence[str]) -> list[tuple[str, Effect]]:
-        """The effects, with their tasks, that one of these kinds or weights names."""
+        """Return (task id, effect) for every effect whose kind or weight is in `fail_on`; the id is empty for effects of the
+        policy."""
         wanted = set(fail_on)
         found = [("", effect) for effect in self.policy]
         found += [(change.task.id, effect) for change in self.changes for effect in change.effects]
@@ -104,7 +106,7 @@ class Plan:
 
     @property
     def summary(self) -> str:
-        """The first line for everybody."""
+        """One line for the head of every output, such as `2 tasks changed; worst case $30.00 -> $60.00 (+$30.00)`."""
         errors = [pluralize(self.errors, "error")] if self.errors else []
         if not self.changes and not self.policy:
             return "; ".join(["no effect", *errors])
@@ -121,7 +123,7 @@ class Plan:
         return f"{sum(each.status is status for each in self.changes):,} {_STATUS_WORDS[status]}"
 
     def _money(self) -> Iterator[str]:
-        """What has a bound first: beside what has none nothing can be added up."""
+        """Yield the bounded sum first: tasks without a bound cannot be added to it."""
         before, after = self.before, self.after
         if before == after:
             if after != TotalSpend():
@@ -134,7 +136,7 @@ class Plan:
 
     def _difference(self) -> str:
         before, after = self.before, self.after
-        # What had no bound before, or has none now, may be part of one sum and not of the other.
+        # A task that gained or lost its bound is part of one sum only, so the difference would mislead.
         more = after.month - before.month
         if before.lacking != after.lacking or not (more and before.month and after.month):
             return ""
@@ -152,7 +154,7 @@ _STATUS_WORDS = {
 
 
 def compare_sides(before: Side, after: Side, outlook: Forecast) -> Plan:
-    """What changes from one to the other."""
+    """Return the plan from one side to the other. `outlook` gives the time at which the simulation of schedules begins."""
     old, new = before.registry.tasks, after.registry.tasks
     untold = {task_id: task for task_id, task in old.items() if task_id not in new and _is_broken(task, after)}
     mended = {task_id: task for task_id, task in new.items() if task_id not in old and _is_broken(task, before)}
@@ -192,7 +194,7 @@ def compare_sides(before: Side, after: Side, outlook: Forecast) -> Plan:
 
 
 def _policy_effects(before: Side, after: Side, was: TotalSpend, now: TotalSpend) -> Iterator[Effect]:
-    """What the policy asks of all, and what all come to under it. One that cannot be read asks for nothing that is known."""
+    """Yield changes of the policy, and totals beyond its fleet limits. An unreadable policy has no known demands."""
     yield from policy.readability_effects(before.policy_unreadable, after.policy_unreadable)
     if not after.policy_unreadable:
         yield from policy.effects(before.policy, after.policy)
@@ -201,7 +203,8 @@ def _policy_effects(before: Side, after: Side, was: TotalSpend, now: TotalSpend)
 
 
 def _refused_new_tasks(before: Side, after: Side, broken: Collection[str | None]) -> Iterator[Effect]:
-    """New tasks that the policy refuses for their money; of those that were there it is told what is wrong with their files."""
+    """Yield new tasks that exceed the policy's limits on spend. For tasks that existed, the error of their file says so
+    already."""
     known = {(error.code, error.path) for error in before.errors}
     for error in after.errors:
         if error.code in _SPEND_CODES and error.path not in broken and (error.code, error.path) not in known:
@@ -210,7 +213,7 @@ def _refused_new_tasks(before: Side, after: Side, broken: Collection[str | None]
 
 
 def _waits_for_policy(task: CompiledTask, there: Side) -> bool:
-    """Whether nothing is wrong with a task but that the policy cannot be read, which is told once."""
+    """Return whether its only fault is the unreadable policy, which is reported once for all tasks."""
     return there.policy_unreadable and all(error.path != task.origin.path for error in there.errors)
 
 
@@ -241,7 +244,7 @@ def _is_same_task(before: CompiledTask, after: CompiledTask) -> bool:
 
 
 def _broken_change(task: CompiledTask, there: Side) -> TaskChange:
-    text = "its file has errors: what it will do cannot be told; its money is counted as it was"
+    text = "its file has errors, so its effects are unknown; its spend counts as before"
     path = there.broken_ids.get(task.id, task.origin.path)
     lines = [brief(each.message, _MAX_ERROR_LENGTH) for each in there.errors if each.path == path]
     shown = (
@@ -253,9 +256,9 @@ def _broken_change(task: CompiledTask, there: Side) -> TaskChange:
 
 
 def _mended_change(task: CompiledTask, outlook: Forecast) -> TaskChange:
-    """What it does now; against what cannot be told."""
+    """Compare with nothing, for what the broken file did before is unknown."""
     first, *rest = effects.between(None, task, outlook)
-    text = f"its file had errors before, so this is all that it does: {first.text}"
+    text = f"its file had errors before, so all its effects are listed: {first.text}"
     return TaskChange(
         status=Status.MENDED, before=None, after=task, effects=(replace(first, kind=EffectKind.TASK_BROKEN, text=text), *rest)
     )

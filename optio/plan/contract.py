@@ -1,7 +1,8 @@
-"""Parameters: does a caller who did everything right still get a run? Two JSON Schemas in normal form, keyword by keyword.
+"""Effects on callers: does a caller that did everything right still get a run? Compares two JSON Schemas in normal form,
+keyword by keyword.
 
-What was taken and is refused breaks callers; what was refused and is taken does not. Keywords that combine schemas (`anyOf`,
-`$ref` and their like) are not solved: where they differ it is said that it cannot be decided.
+A value that was accepted and is refused now breaks callers; the reverse does not. Keywords that combine schemas (`anyOf`,
+`$ref` and the like) are not solved: where they differ, the plan says that it cannot be decided.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,16 +23,16 @@ _DECIDABLE_KEYWORDS = frozenset(
         *("uniqueItems", "pattern", "format", "multipleOf"),
     }
 )
-# Keyword -> its exclusive twin, if there is one, whether a greater value takes less, and its words.
+# (keyword, exclusive variant, whether a greater value accepts less, name in messages)
 _BOUNDS: tuple[tuple[str, str | None, bool, str], ...] = (
-    ("minimum", "exclusiveMinimum", True, "least value"),
-    ("maximum", "exclusiveMaximum", False, "greatest value"),
-    ("minLength", None, True, "shortest length"),
-    ("maxLength", None, False, "greatest length"),
-    ("minItems", None, True, "least number of items"),
-    ("maxItems", None, False, "greatest number of items"),
-    ("minProperties", None, True, "least number of keys"),
-    ("maxProperties", None, False, "greatest number of keys"),
+    ("minimum", "exclusiveMinimum", True, "minimum"),
+    ("maximum", "exclusiveMaximum", False, "maximum"),
+    ("minLength", None, True, "minimum length"),
+    ("maxLength", None, False, "maximum length"),
+    ("minItems", None, True, "minimum number of items"),
+    ("maxItems", None, False, "maximum number of items"),
+    ("minProperties", None, True, "minimum number of keys"),
+    ("maxProperties", None, False, "maximum number of keys"),
 )
 _BOUND_KEYWORDS = {keyword for each in _BOUNDS for keyword in each[:2]}
 _MAX_DEPTH = 20
@@ -40,7 +41,7 @@ _WEIGHTS = {EffectKind.CALLERS_BREAK: EffectWeight.DANGER, EffectKind.PARAMS_WID
 
 @dataclass(frozen=True, slots=True)
 class SchemaDifference:
-    """What one keyword does; `name` is the parameter, empty for all of them together."""
+    """The effect of one keyword on callers. `name` is the parameter as `order.items[]`; empty for the parameters as a whole."""
 
     kind: EffectKind
     text: str
@@ -49,7 +50,7 @@ class SchemaDifference:
 
 
 def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
-    """One for each difference."""
+    """Yield one effect for each difference between the two schemas; nothing for a task that is new or removed."""
     if before is None or after is None:
         return
     for each in differences(before.spec.params_schema, after.spec.params_schema):
@@ -59,9 +60,9 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
 
 
 def differences(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[SchemaDifference]:
-    """Of two schemas of parameters; None takes any."""
+    """Return the differences between two schemas of parameters; None as a schema accepts any object."""
     if before is None and after is not None:
-        # Any object was taken.
+        # Without a schema any object is accepted.
         before = {"type": "object"}
     if after is None and before is not None:
         after = {"type": "object"}
@@ -91,26 +92,26 @@ def _compare_schemas(old: Any, new: Any, route: Route, name: str) -> Iterator[Sc
             for each in part(old, new, route, name)
         ),
     ]
-    # What one keyword takes more, another one, which is not understood, may refuse.
+    # A keyword that cannot be decided may refuse the values that another keyword newly accepts.
     yield from (each for each in found if not undecided or each.kind is not EffectKind.PARAMS_WIDENED)
     yield from undecided
 
 
 def _compare_whole(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     if new is False:
-        yield SchemaDifference(EffectKind.CALLERS_BREAK, "nothing is taken any more", route, name)
+        yield SchemaDifference(EffectKind.CALLERS_BREAK, "no value is accepted any more", route, name)
     elif old is False:
-        yield SchemaDifference(EffectKind.PARAMS_WIDENED, "is taken now", route, name)
+        yield SchemaDifference(EffectKind.PARAMS_WIDENED, "is accepted now", route, name)
     elif new is True or new == {}:
-        yield SchemaDifference(EffectKind.PARAMS_WIDENED, "anything is taken", route, name)
+        yield SchemaDifference(EffectKind.PARAMS_WIDENED, "any value is accepted", route, name)
     else:
-        yield SchemaDifference(EffectKind.PARAMS_CHANGED, "is checked in another way", route, name)
+        yield SchemaDifference(EffectKind.PARAMS_CHANGED, "is checked differently", route, name)
 
 
 def _compare_types(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
     was, now = types_of(old), types_of(new)
     place = (*route, "type")
-    # A number that was taken may be no integer, and an integer is a number.
+    # Widening integer to number loses nothing; narrowing number to integer does.
     lost = {t for t in was - now if not (t == "integer" and "number" in now)}
     gained = {t for t in now - was if not (t == "integer" and "number" in was)}
     text = f"type {_types_text(was)} -> {_types_text(now)}"
@@ -125,25 +126,23 @@ def _types_text(types: set[str]) -> str:
 
 
 def _compare_values(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
-    """Where one of both takes nothing but a few values, each of them is tried on the other."""
+    """Compare two schemas of which one accepts only a few values: try each of these on the other side."""
     was, now = finite_values(old), finite_values(new)
     place = (*route, "enum") if "enum" in new else (*route, "const") if "const" in new else route
     try:
         lost = None if was is None else _refused_values(new, was)
         gained = None if now is None else _refused_values(old, now)
-    except SchemaError:  # half of a schema says nothing
-        yield SchemaDifference(
-            EffectKind.PARAMS_CHANGED, "other values, and whether callers break cannot be decided", place, name
-        )
+    except SchemaError:  # the rest of the schema is invalid by itself
+        yield SchemaDifference(EffectKind.PARAMS_CHANGED, "other values; whether callers break cannot be decided", place, name)
         return
     if lost is None and now is not None:
-        yield SchemaDifference(EffectKind.CALLERS_BREAK, f"only {_values_text(now)} {_is_or_are(now)} taken", place, name)
+        yield SchemaDifference(EffectKind.CALLERS_BREAK, f"only {_values_text(now)} {_is_or_are(now)} accepted", place, name)
     elif lost:
         yield SchemaDifference(EffectKind.CALLERS_BREAK, f"{_values_text(lost)} {_is_or_are(lost)} refused", place, name)
     if now is None:
-        yield SchemaDifference(EffectKind.PARAMS_WIDENED, "other values are taken, too", place, name)
+        yield SchemaDifference(EffectKind.PARAMS_WIDENED, "other values are accepted too", place, name)
     elif gained:
-        yield SchemaDifference(EffectKind.PARAMS_WIDENED, f"{_values_text(gained)} {_is_or_are(gained)} taken", place, name)
+        yield SchemaDifference(EffectKind.PARAMS_WIDENED, f"{_values_text(gained)} {_is_or_are(gained)} accepted", place, name)
 
 
 def _refused_values(schema: Any, values: list[Any]) -> list[Any]:
@@ -172,7 +171,7 @@ def _compare_bounds(old: Any, new: Any, route: Route, name: str) -> Iterator[Sch
 
 
 def _bound(schema: Mapping[str, Any], keyword: str, strict: str | None) -> tuple[Any, bool] | None:
-    """The value, and whether that itself is refused."""
+    """Return the bound, and whether the bound itself is refused."""
     if strict is not None and strict in schema:
         return schema[strict], True
     return (schema[keyword], False) if keyword in schema else None
@@ -185,7 +184,8 @@ def _bound_text(bound: tuple[Any, bool] | None, lower: bool) -> str:
 
 
 def _compare_assertions(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
-    """Keywords that ask for something or do not: when both do, and not for the same, who is right cannot be told."""
+    """Compare keywords that refuse some values. If both sides have the keyword with different values, neither contains the
+    other."""
     for keyword, nothing in (("uniqueItems", False), ("pattern", None), ("format", None), ("multipleOf", None)):
         was, now = old.get(keyword, nothing), new.get(keyword, nothing)
         if was == now:
@@ -195,7 +195,7 @@ def _compare_assertions(old: Any, new: Any, route: Route, name: str) -> Iterator
             asked = keyword if now is True else f"{keyword} {quoted(now)}"
             yield SchemaDifference(EffectKind.CALLERS_BREAK, f"must have {asked}", place, name)
         elif now == nothing:
-            yield SchemaDifference(EffectKind.PARAMS_WIDENED, f"need not have {keyword} any more", place, name)
+            yield SchemaDifference(EffectKind.PARAMS_WIDENED, f"no longer needs {keyword}", place, name)
         else:
             shown = " -> ".join(quoted_pair(was, now))
             yield SchemaDifference(EffectKind.PARAMS_CHANGED, f"{keyword} {shown}", place, name)
@@ -240,7 +240,7 @@ def _added_property(old: Any, new: Any, key: str, route: Route, name: str) -> It
         if key not in _names_to_give(new):
             yield SchemaDifference(EffectKind.PARAMS_WIDENED, f"a new parameter{default}", route, name)
     elif rest is True:
-        text = f"a new parameter{default}: it was taken as anything, and is checked now"
+        text = f"a new parameter{default}: any value was accepted, now it is checked"
         yield SchemaDifference(EffectKind.PARAMS_CHANGED, text, route, name)
     else:
         yield from _compare_schemas(rest, schema, route, name)
@@ -251,11 +251,11 @@ def _removed_property(new: Any, schema: Any, route: Route, name: str) -> Iterato
     if rest is True and schema == {}:
         return
     if rest is False:
-        yield SchemaDifference(EffectKind.CALLERS_BREAK, "is no parameter any more, and is refused", route, name)
+        yield SchemaDifference(EffectKind.CALLERS_BREAK, "is removed from the schema and refused", route, name)
     elif rest is True:
         if _has_default(schema):
             yield SchemaDifference(EffectKind.DEFAULT_CHANGED, f"default {quoted(schema['default'])} -> none", route, name)
-        yield SchemaDifference(EffectKind.PARAMS_WIDENED, "is no parameter any more: it is taken as anything", route, name)
+        yield SchemaDifference(EffectKind.PARAMS_WIDENED, "is removed from the schema: any value is accepted", route, name)
     else:
         yield from _compare_schemas(schema, rest, route, name)
 
@@ -268,15 +268,15 @@ def _compare_additional(old: Any, new: Any, route: Route, name: str) -> Iterator
     if now is False:
         yield SchemaDifference(EffectKind.CALLERS_BREAK, "parameters that are not in the schema are refused", place, name)
     elif was is False or now is True:
-        yield SchemaDifference(EffectKind.PARAMS_WIDENED, "parameters that are not in the schema are taken", place, name)
+        yield SchemaDifference(EffectKind.PARAMS_WIDENED, "parameters that are not in the schema are accepted", place, name)
     else:
         yield SchemaDifference(
-            EffectKind.PARAMS_CHANGED, "parameters that are not in the schema are checked in another way", place, name
+            EffectKind.PARAMS_CHANGED, "parameters that are not in the schema are checked differently", place, name
         )
 
 
 def _compare_required(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
-    """What must be given: it is required, and has no default that would be filled in."""
+    """Compare the parameters that a caller must give: required, and without a default."""
     was, now = _names_to_give(old), _names_to_give(new)
     for key in sorted(now - was):
         yield SchemaDifference(EffectKind.CALLERS_BREAK, "must be given", (*route, "required"), _nested_name(name, key))

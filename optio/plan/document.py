@@ -20,7 +20,7 @@ from optio.plan.words import utc_time
 
 
 def plan_document(plan: Plan, seen: DisplayPath) -> dict[str, Any]:
-    """See the module; `seen` is a path as people see it."""
+    """Return the plan as the JSON object described above. `seen` gives the paths to show."""
     return {
         "summary": {
             "text": plan.summary,
@@ -52,7 +52,7 @@ def _change_document(change: TaskChange, seen: DisplayPath) -> dict[str, Any]:
 
 
 def effect_document(value: Effect) -> dict[str, Any]:
-    """One effect."""
+    """Return one effect as a JSON object; `pointer` is the JSON pointer of the key in the task file."""
     return {
         "kind": value.kind.value,
         "weight": value.weight.value,

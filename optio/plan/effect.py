@@ -1,4 +1,4 @@
-"""An effect as data, and what the modules that find effects are told."""
+"""The data that the modules of this package exchange: an effect, and the forecast it is computed for."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -10,14 +10,15 @@ from optio.model.registry import CompiledTask
 from optio.model.route import Route
 
 HORIZON = timedelta(days=30)
-# What a task that is new may spend unless the policy says so: a daily run of a dollar with its last call is more.
+# 30-day spend from which a new task is a danger, unless the policy sets it. A daily run of one dollar plus its last call is
+# just above.
 NEW_MONTH_USD = Decimal(100)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """One thing that a task does differently. `text` says it in a line; `before` and `after` are the values, where there are
-    some; `lines` say more; `route` is the key that does it."""
+    """One difference in behaviour. `text` describes it in a line, `lines` in more; `before` and `after` are the values where it
+    has any; `route` is the key that causes it; `diff` is a unified diff of long text."""
 
     kind: EffectKind
     text: str
@@ -31,8 +32,8 @@ class Effect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """What is foreseen: from when on, the tasks of the newer side by the path of the webhook that starts them, and the ids of
-    those that had another path before. A task that is new may spend so much in 30 days before it is a danger."""
+    """The context of a plan: when the simulated 30 days begin, the newer tasks by webhook path (`hooks`), the ids whose webhook
+    path changes (`moved`), and the 30-day spend from which a new task is a danger."""
 
     now: datetime
     hooks: Mapping[str, CompiledTask] = field(default_factory=dict)
@@ -41,5 +42,5 @@ class Forecast:
 
     @property
     def until(self) -> datetime:
-        """Where the simulation ends."""
+        """The end of the simulated time, `HORIZON` after `now`."""
         return self.now + HORIZON

@@ -1,4 +1,5 @@
-"""All effects of one task: the concerns in the order in which a reviewer asks."""
+"""All effects of one task, in the order in which a reviewer asks: identity, starts, callers, prompt, trust, running, access,
+money."""
 
 from collections.abc import Iterator
 
@@ -8,7 +9,7 @@ from optio.plan.effect import Effect, Forecast
 
 
 def between(before: CompiledTask | None, after: CompiledTask | None, outlook: Forecast) -> tuple[Effect, ...]:
-    """What it does differently; empty where the files differ and the task does not."""
+    """Return the effects of one pair of tasks. Empty if the files differ and the behaviour does not."""
     return tuple(_all(before, after, outlook))
 
 

@@ -1,8 +1,8 @@
-"""Two `when` filters held against each other: the same, or another one, and whether it lets pass what was kept out.
+"""Compare two `when` filters: are they equal, and does the newer one accept deliveries that the older one rejected?
 
-Both are formulas over conditions such as `@.action == 'opened'`. With few of them every case is tried, but for those that
-cannot be, such as one place with two values. That decides what is equal, what is always so, and what only takes less. Of all
-others a danger is told by its form: a condition is turned round, or gone, or stands beside one that is nearly always so.
+Both become formulas over conditions such as `@.action == 'opened'`. With up to 12 conditions every possible case is tried,
+which decides equality, tautologies and narrowing. Otherwise the form decides: a condition that is reversed, gone, or joined by
+`or` with one that nearly always holds is a danger.
 """
 
 import json
@@ -16,9 +16,9 @@ from optio.model.mapping import MappingFailed, PathSyntax, compile_when
 from optio.plan import queries
 from optio.plan.queries import Normal
 
-# Of so many conditions all cases are tried.
+# Beyond this, trying all cases (2^n) takes too long.
 _MAX_CONDITIONS = 12
-# What every sender's texts are like: a pattern that finds something in each of them asks for nothing.
+# Typical texts of senders: a pattern that matches all of them does not select anything.
 _PROBES = ("opened", "refs/heads/main", "a-b_C 9", "x")
 _NARROWER = {(True, True), (True, False), (False, False)}
 Case = Mapping[Normal, bool]
@@ -26,13 +26,13 @@ Case = Mapping[Normal, bool]
 
 @dataclass(frozen=True, slots=True)
 class FilterDifference:
-    """Another filter; `danger` says what it lets pass, if it does."""
+    """The filters differ; `danger` says what the newer one newly accepts, if anything."""
 
     danger: str | None = None
 
 
 def compare_filters(old: str | None, new: str | None) -> FilterDifference | None:
-    """None where both let the same pass; no filter lets everything pass."""
+    """Return None if both filters accept the same deliveries. A missing filter accepts all."""
     if old == new:
         return None
     try:
@@ -55,7 +55,7 @@ def compare_filters(old: str | None, new: str | None) -> FilterDifference | None
 
 
 def _loosened_text(was: Normal, now: Normal, cases: Sequence[Case]) -> str | None:
-    """Say what the newer one gives up, by the form of both."""
+    """Describe what the newer filter gives up, judging by the form of both."""
     old, new = _subjects(was), _subjects(now)
     if turned := [
         each for each in old if each in new and _is_negated(_requirements_of(was, each), _requirements_of(now, each))
@@ -66,17 +66,17 @@ def _loosened_text(was: Normal, now: Normal, cases: Sequence[Case]) -> str | Non
     if gone := [each for each in old if each not in new] or _dropped_conditions(was, now):
         return f"the condition on {_subjects_text(gone)} is gone"
     free = [each for each in old if _is_needed(was, each, cases) and not _is_needed(now, each, cases)]
-    return f"the condition on {_subjects_text(free)} need not hold any more" if free and set(old) == set(new) else None
+    return f"the condition on {_subjects_text(free)} is no longer required" if free and set(old) == set(new) else None
 
 
 def _dropped_conditions(was: Normal, now: Normal) -> list[Normal]:
-    """Name what conditions that have to hold all together are about, of which some are gone and nothing else changed."""
+    """Return the subjects of conditions that were dropped from a conjunction, if nothing else changed."""
     parts = [set(each[1]) if each[0] == "and" else {each} for each in (was, now)]
     return [subject for part in was[1] if part not in parts[1] for subject in _subjects(part)] if parts[1] < parts[0] else []
 
 
 def _is_needed(formula: Normal, subject: Normal, cases: Sequence[Case]) -> bool:
-    """Return whether it is never true when none of its conditions on that holds."""
+    """Return whether the formula is never true unless one of its conditions on the subject holds."""
     mine = [each for each in _literals(formula) if _condition_parts(each[0])[0] == subject]
     without = (case for case in cases if all(case[atom] is not sign for atom, sign in mine))
     return bool(mine) and not any(_holds(formula, case) for case in without)
@@ -95,7 +95,7 @@ def _operand_text(operand: Normal) -> str:
 
 
 def _literals(formula: Normal) -> Iterator[tuple[Normal, bool]]:
-    """Its conditions, each with whether it is to hold."""
+    """Yield the formula's conditions, each with whether it must hold."""
     if isinstance(formula, bool):
         return
     if formula[0] == "is":
@@ -115,7 +115,7 @@ def _holds(formula: Normal, case: Case) -> bool:
 
 
 def _possible_cases(*formulas: Normal) -> Iterator[Case]:
-    """Each case that can be; none where there are too many."""
+    """Yield every consistent assignment of truth values; nothing if there are more than `_MAX_CONDITIONS` conditions."""
     atoms = sorted({atom for formula in formulas for atom, _ in _literals(formula)}, key=repr)
     if len(atoms) > _MAX_CONDITIONS:
         return
@@ -146,7 +146,7 @@ def _eq(one: Normal, other: Normal) -> Normal:
 
 
 def _condition_parts(atom: Normal) -> tuple[Normal, Normal]:
-    """Return what a condition is about, and the value that it is held against, if it is."""
+    """Return the subject of a condition, and the literal value it is compared with, if any."""
     if atom[0] == "exists":
         return ("query", atom[1]), None
     if atom[0] == "call":
@@ -158,7 +158,7 @@ def _condition_parts(atom: Normal) -> tuple[Normal, Normal]:
 
 
 def _conditions(formula: Normal) -> Iterator[tuple[Normal, bool]]:
-    """Its conditions, and those of the filters inside its queries, which are about what these filters are asked of."""
+    """Yield its conditions, including those of filters inside its queries, rebased onto the payload."""
     for atom, sign in _literals(formula):
         segments = atom[1][1] if atom[0] == "exists" and sign else ()
         places = [at for at, (_, selectors) in enumerate(segments) if selectors[0][0] == "filter"]
@@ -172,7 +172,7 @@ def _conditions(formula: Normal) -> Iterator[tuple[Normal, bool]]:
 
 
 def _nested_condition(above: Normal, part: Normal) -> Normal:
-    """A condition of a filter, about what stands below that query."""
+    """Return a condition of a nested filter as a condition on what stands below the outer query."""
     if part[0] == "exists":
         return "exists", _nested_condition(above, ("query", part[1]))[1]
     if part[0] in ("eq", "lt"):
@@ -185,12 +185,12 @@ def _nested_condition(above: Normal, part: Normal) -> Normal:
 
 
 def _subjects(formula: Normal) -> list[Normal]:
-    """Name what it is about, in order."""
+    """Return the subjects of the conditions, in order and without repeats."""
     return list(dict.fromkeys(_condition_parts(atom)[0] for atom, _ in _conditions(formula)))
 
 
 def _is_selective(formula: Normal) -> bool:
-    """Return whether a usual delivery has to be something, beside having some fields and not having some values."""
+    """Return whether the filter asks a usual delivery for more than that fields exist and that values are not certain ones."""
     usual = {(atom, sign): _is_usual(atom, sign) for atom, sign in _literals(formula)}
 
     def holds(part: Normal) -> bool:
@@ -226,14 +226,14 @@ def _matches_all(name: str, pattern: str) -> bool:
 
 
 def _requirements_of(formula: Normal, subject: Normal) -> dict[str, set[Any]]:
-    """Collect what it asks of one place: values to have, or not to have, the side of a value, and other conditions."""
+    """Collect the demands on one subject: values to have or not to have, the side of a bound, and other conditions."""
     found: dict[str, set[Any]] = {"is": set(), "not": set(), "side": set(), "yes": set(), "no": set()}
     for atom, sign in _conditions(formula):
         about, value = _condition_parts(atom)
         if about != subject:
             continue
         if atom[0] == "eq" and value is not None:
-            # Of two values, not to be one is to be the other.
+            # Not true means false, and the reverse.
             opposite = ("value", "bool", not value[2]) if value[1] == "bool" and not sign else None
             found["is" if sign or opposite else "not"].add(opposite or value)
         elif atom[0] == "lt" and value is not None:

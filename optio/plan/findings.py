@@ -1,4 +1,5 @@
-"""A plan as diagnostics, for what shows findings beside the lines that make them: OPT801-OPT811."""
+"""The plan as diagnostics OPT801 to OPT811, placed at the lines that cause the effects: for SARIF and for annotations on
+GitHub."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -17,7 +18,7 @@ from optio.plan.compare import Plan, Status, TaskChange
 from optio.plan.effect import Effect
 from optio.plan.words import brief, pluralize
 
-# So many tasks of a tree may go at once, and of a small tree so many.
+# A change may remove this share of the tasks, or of a small tree this number.
 _MASS_DELETE_SHARE, _MASS_DELETE_MIN = 0.2, 2
 _TRUST_KINDS = frozenset(
     {
@@ -41,19 +42,19 @@ _BEHAVIOUR_KINDS = frozenset(
 )
 _SENDER_KINDS = frozenset({EffectKind.WEBHOOK_MOVED, EffectKind.WEBHOOK_REMOVED, EffectKind.SIGNATURE_CHANGED})
 _HINTS = {
-    "OPT801": "tell the senders, or keep the old one in a second task until they have changed",
-    "OPT802": "go on taking what was taken, or tell who starts the task",
-    "OPT803": "keep it with `enabled: false` until nobody uses it",
-    "OPT804": "`--allow-prune` says that it is meant",
-    "OPT805": "let somebody approve it who answers for that",
+    "OPT801": "tell the senders, or keep the old webhook in a second task until they have changed",
+    "OPT802": "keep accepting the old parameters, or tell everyone who starts the task",
+    "OPT803": "keep it with `enabled: false` until it is unused",
+    "OPT804": "if you mean it, add `--allow-prune`",
+    "OPT805": "have it approved by whoever is responsible for that",
     "OPT806": "a lower `budgetUsd`, fewer starts, or `startLimit: {count: 50, per: 24h}`",
-    "OPT807": "try it: `optio test`, or `optio run` in a tree of your own",
-    "OPT808": "tell who waits for it",
+    "OPT807": "try it with `optio test`, or with `optio run` in a tree of your own",
+    "OPT808": "tell everyone who relies on the time",
     "OPT809": "nothing to do",
-    "OPT810": "keep it with `enabled: false` as long as somebody may ask for it",
-    "OPT811": "let somebody approve it who answers for the policy",
+    "OPT810": "keep it with `enabled: false` while it may still be needed",
+    "OPT811": "have it approved by whoever is responsible for the policy",
 }
-_DEFAULT_HINT = "give it a `default`, or tell who starts the task"
+_DEFAULT_HINT = "give it a `default`, or tell everyone who starts the task"
 
 
 def plan_diagnostics(
@@ -64,8 +65,8 @@ def plan_diagnostics(
     busy: Mapping[str, int] | None = None,
     allow_prune: bool = False,
 ) -> list[Diagnostic]:
-    """In the files of the newer tree; what is gone is told at the file that it stood in. A `gate` is a policy that no tree's
-    check has looked at: what changes must hold it. `busy` has the runs of tasks that are gone, as a server knows them."""
+    """Return the diagnostics of a plan in files of the newer tree; for removed tasks, in the file of the older one. `gate` is a
+    policy that the tree's own check did not apply; `busy` counts the recent runs of removed tasks, as a server knows them."""
     in_use = list(_busy_diagnostics(plan, busy or {}))
     told = {each.path for each in in_use}
     found = [each for each in _task_diagnostics(plan, tree, gate) if each.code != "OPT810" or each.path not in told]
@@ -73,7 +74,7 @@ def plan_diagnostics(
 
 
 def mass_deletion(plan: Plan, *, allow_prune: bool) -> Iterator[Diagnostic]:
-    """OPT804, at each task that goes."""
+    """Yield OPT804 if a change removes all tasks, or more than a fifth of them and more than two."""
     gone = [change for change in plan.changes if change.status is Status.REMOVED]
     if (
         allow_prune
@@ -91,7 +92,7 @@ def mass_deletion(plan: Plan, *, allow_prune: bool) -> Iterator[Diagnostic]:
 
 
 def _policy_diagnostics(plan: Plan, tree: SourceTree) -> Iterator[Diagnostic]:
-    """OPT811. What is an error of the policy, such as that it cannot be read, has a finding already."""
+    """Yield OPT811 for a policy that gives something up. Errors of the policy have diagnostics of their own."""
     looser = [
         each
         for each in plan.policy
@@ -113,7 +114,7 @@ def _busy_diagnostics(plan: Plan, busy: Mapping[str, int]) -> Iterator[Diagnosti
     for change in plan.changes:
         if change.status is Status.REMOVED and busy.get(change.task.id):
             many = pluralize(busy[change.task.id], "run")
-            message = f"`{change.task.id}` is removed, and is in use: {many} began in the last 30 days"
+            message = f"`{change.task.id}` is removed but in use: {many} began in the last 30 days"
             yield diagnostic("OPT803", message, path=_origin(change), hint=_HINTS["OPT803"])
 
 
@@ -132,12 +133,12 @@ def _task_diagnostics(plan: Plan, tree: SourceTree, gate: PolicySpec | None) -> 
             for code in rule_codes(effect):
                 yield _diagnostic(code, change, effect, task)
     for each in plan.cosmetic:
-        message, hint = f"`{each.id}` does the same: its file alone differs", _HINTS["OPT809"]
+        message, hint = f"`{each.id}` behaves the same: only its file differs", _HINTS["OPT809"]
         yield diagnostic("OPT809", message, path=each.origin.path, hint=hint)
 
 
 def rule_codes(effect: Effect) -> Iterator[str]:
-    """The rules that an effect is a finding of."""
+    """Yield the codes of the rules that report an effect; most effects have none."""
     danger = effect.weight is EffectWeight.DANGER
     if effect.kind is EffectKind.TASK_REMOVED:
         yield "OPT810"

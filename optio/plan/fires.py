@@ -1,4 +1,4 @@
-"""When the schedule starts the task, before and after, by walking both through the same days."""
+"""Effects on schedules: walk the old and the new cron expression through the same 30 days, and compare the slots."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ from optio.scheduling import calendar, cron
 from optio.scheduling.dst import dst_effect
 from optio.scheduling.zone_transitions import clock_changes
 
-# Beyond so many in the time they are counted, not listed.
+# Schedules with more fires in the horizon are counted, not listed.
 MAX_LISTED_FIRES = 5_000
-# Two schedules that agree for so long are one.
+# Two schedules that agree on so many fires are taken to be equal.
 _FIRES_COMPARED = 1_000
 _MAX_SLOTS_SHOWN = 3
 _YEAR, _DAY, _SECOND = timedelta(days=366), timedelta(days=1), timedelta(seconds=1)
@@ -29,7 +29,8 @@ _YEAR, _DAY, _SECOND = timedelta(days=366), timedelta(days=1), timedelta(seconds
 
 @dataclass(frozen=True, slots=True)
 class FireForecast:
-    """What a schedule starts in the time: `slots` are None where there are too many to be listed."""
+    """The fires of a schedule within the horizon. `slots` is None when there are too many to list, so that they are only
+    counted."""
 
     count: int
     first: datetime | None
@@ -40,14 +41,14 @@ NO_FIRES = FireForecast(0, None, ())
 
 
 def config_of(task: CompiledTask | None) -> ScheduleConfig | None:
-    """The schedule that starts the task, if one does."""
+    """Return the schedule that starts the task, or None if it has none, or the task or the trigger is disabled."""
     if task is None or not task.spec.enabled or task.spec.schedule is None or not task.spec.schedule.enabled:
         return None
     return task.spec.schedule.config
 
 
 def fires_of(task: CompiledTask | None, outlook: Forecast) -> FireForecast:
-    """Its fires within the horizon."""
+    """Return the fires of a task's schedule within the horizon."""
     config = config_of(task)
     return NO_FIRES if config is None else _forecast_fires(config.cron_expression, config.timezone, outlook.now, outlook.until)
 
@@ -62,7 +63,7 @@ def _forecast_fires(expression: str, zone: str, now: datetime, until: datetime) 
 
 
 def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Forecast) -> Iterator[Effect]:
-    """What the schedule does differently."""
+    """Yield effects on when the schedule fires, on missed and overlapping slots, and on the parameters of its runs."""
     old, new = config_of(before), config_of(after)
     route = _route(after)
     if old is None and new is None:
@@ -78,7 +79,7 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Fo
         )
     given = _schedule_params(before, old), _schedule_params(after, new)
     for name, was, now in changed_entries(old.param_mapping, new.param_mapping, "not given"):
-        # What is written and what a default fills in is one value.
+        # An explicit value equal to the default is no change.
         if all(name in each for each in given) and canonical(given[0][name]) == canonical(given[1][name]):
             continue
         place = (*route, "paramMapping", name)
@@ -111,7 +112,7 @@ def _have_same_fires(old: str, old_zone: str, new: str, new_zone: str, now: date
     one, other = cron.fires(old, old_zone, now), cron.fires(new, new_zone, now)
     if any(a != b for a, b in zip(islice(one, _FIRES_COMPARED), islice(other, _FIRES_COMPARED), strict=False)):
         return False
-    # What fires often agrees for long enough before clocks are set.
+    # Frequent schedules agree long before the first clock change, so compare the days around those too.
     set_at = {change.at for zone in {old_zone, new_zone} for change in clock_changes(zone, now, now + _YEAR)}
     spans = [(at - _DAY, at + _DAY) for at in set_at]
     return all(
@@ -124,13 +125,13 @@ def _fires_changed(before: CompiledTask | None, after: CompiledTask | None, outl
     shown = _schedule_text(config_of(before)), _schedule_text(config_of(after))
     lines = [_next_fire_text(old, new, config_of(before), config_of(after))]
     if old.slots is None or new.slots is None:
-        lines.append(f"more than {MAX_LISTED_FIRES:,} in the time: they are counted, not listed")
+        lines.append(f"more than {MAX_LISTED_FIRES:,} fires: counted, not listed")
     else:
         were, are = set(old.slots), set(new.slots)
         lines += _slots_text("added", [at for at in new.slots if at not in were], config_of(after))
         lines += _slots_text("lost", [at for at in old.slots if at not in are], config_of(before))
         if were == are:
-            lines.append("the same times in these days, and other ones later")
+            lines.append("the same times in these days, different ones later")
     lines += _skipped_times(config_of(before), config_of(after), outlook)
     text = f"fires in 30 days: {old.count:,}" + (", as before" if old.count == new.count else f" -> {new.count:,}")
     if shown[0] != shown[1]:
@@ -157,7 +158,7 @@ def _fire_text(at: datetime | None, config: ScheduleConfig | None) -> str:
 
 
 def _skipped_times(was: ScheduleConfig | None, now: ScheduleConfig | None, outlook: Forecast) -> Iterator[str]:
-    """The first night after the simulated time in which clocks skip a time of the schedule, which they did not before."""
+    """Yield a line for the first clock change after the horizon that newly skips a time of the schedule."""
     if now is None:
         return
     for change in clock_changes(now.timezone, outlook.until, outlook.until + _YEAR):

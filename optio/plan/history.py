@@ -1,4 +1,5 @@
-"""What a task may be expected to spend: by what its runs of the last 30 days cost, and how often it will be started."""
+"""The likely spend of a task: the cost of its runs of the last 30 days, times the number of starts to expect. Needs a
+server."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,8 +17,8 @@ from optio.plan.words import amount, pluralize
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunHistory:
-    """Runs of a task that began within `over`, 30 days or less where there were very many: their number by what triggered them,
-    how many of them wait or run, what those cost of which it is known, and the shortest time that one took."""
+    """A task's runs that began within `over` (30 days, or less if there were very many): their number by trigger, how many wait
+    or run (`active`), the known costs, and the shortest duration."""
 
     triggered: Mapping[str, int] = field(default_factory=dict)
     active: int = 0
@@ -27,21 +28,21 @@ class RunHistory:
 
     @property
     def runs(self) -> int:
-        """All of them."""
+        """The number of runs, whatever started them."""
         return sum(self.triggered.values())
 
     @property
     def mean(self) -> Decimal | None:
-        """What a run cost; None where nobody knows."""
+        """The mean cost of a run in USD; None when no cost is known."""
         return sum(self.costs, Decimal(0)) / len(self.costs) if self.costs else None
 
     def in_horizon(self, *triggers: str) -> int:
-        """How many runs these would start in 30 days if they went on as they did."""
+        """Return how many runs these triggers would start in 30 days at the same rate."""
         return round(sum(self.triggered.get(each, 0) for each in triggers) * (HORIZON / self.over))
 
 
 def add_recent_runs(plan: Plan, past: Mapping[str, RunHistory]) -> Plan:
-    """The plan, with the runs of tasks that go; `past` is by the ids before the change."""
+    """Return the plan with the recent runs of each removed task as a line; `past` is keyed by the ids before the change."""
     return replace(plan, changes=tuple(_add_recent_runs(change, past) for change in plan.changes))
 
 
@@ -60,7 +61,7 @@ def _append_line(effect: Effect, line: str) -> Effect:
 
 
 def add_expected_spend(plan: Plan, past: Mapping[str, RunHistory]) -> Plan:
-    """The plan, with what each changed task may be expected to spend."""
+    """Return the plan with a sentence about the expected spend for each changed task that has a history."""
     return replace(plan, changes=tuple(_add_expected_spend(change, past, plan.outlook) for change in plan.changes))
 
 
@@ -72,11 +73,12 @@ def _add_expected_spend(change: TaskChange, past: Mapping[str, RunHistory], outl
 
 
 def expected_spend(before: CompiledTask | None, after: CompiledTask | None, past: RunHistory, outlook: Forecast) -> str:
-    """In a sentence. A schedule starts what it will; webhooks and people go on as they did."""
+    """Describe the expected spend in a sentence. Fires of schedules are counted; webhooks and people are taken to go on as
+    before."""
     was, now = _expected_starts(before, past, outlook), _expected_starts(after, past, outlook)
     runs = f"{pluralize(was, 'run')} -> {now:,}"
     if past.mean is None:
-        return f"expected in 30 days: {runs}; what one costs is not known"
+        return f"expected in 30 days: {runs}; the cost of a run is unknown"
     money = f"{_usd_text(was * past.mean)} -> {_usd_text(now * past.mean)}"
     each = f"{_usd_text(past.mean)} each, as {pluralize(len(past.costs), 'run')} cost in the last {_days_text(past.over)}"
     return f"expected in 30 days: {money} ({runs}, at {each})"
@@ -90,7 +92,7 @@ def _expected_starts(task: CompiledTask | None, past: RunHistory, outlook: Forec
         count += past.in_horizon("webhook", "replay")
     if task.spec.start_limit is not None:
         count = min(count, task.spec.start_limit.count * -(-HORIZON // task.spec.start_limit.window))
-    # Measured, not promised: so many runs one after the other, each as short as the shortest was.
+    # An upper bound by measurement: runs back to back, each as short as the shortest one.
     if past.shortest:
         count = min(count, task.spec.max_concurrent * (HORIZON // past.shortest + 1))
     return count

@@ -1,4 +1,4 @@
-"""Webhooks: which URLs start runs, who may send to them, and what becomes of what is sent."""
+"""Effects on webhooks: which URLs start runs, who may send to them, which deliveries start runs, and with which parameters."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,14 +16,14 @@ from optio.plan.words import brief, changed_entries, quoted, shorten_pair
 
 
 def config_of(task: CompiledTask | None) -> WebhookConfig | None:
-    """The webhook that starts the task, if one does."""
+    """Return the webhook that starts the task, or None if it has none, or the task or the trigger is disabled."""
     if task is None or not task.spec.enabled or task.spec.webhook is None or not task.spec.webhook.enabled:
         return None
     return task.spec.webhook.config
 
 
 def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Forecast) -> Iterator[Effect]:
-    """What the webhook does differently."""
+    """Yield effects on the URL, the signature, the filter and the mapping of a webhook."""
     old, new = config_of(before), config_of(after)
     route = route_of(after)
     if old is None and new is not None:
@@ -38,7 +38,7 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Fo
         and new.secret is None
         and not (old is not None and old.unsigned and old.secret is None)
     ):
-        text = f"{_url(new)} takes deliveries from anybody: they are not signed"
+        text = f"{_url(new)} accepts deliveries from anyone: they are not signed"
         yield Effect(
             kind=EffectKind.WEBHOOK_UNSIGNED,
             text=text,
@@ -52,13 +52,13 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Fo
 
 
 def is_moved(before: CompiledTask | None, after: CompiledTask | None) -> bool:
-    """Whether it had another path."""
+    """Return whether both sides have a webhook, on different paths."""
     old, new = config_of(before), config_of(after)
     return old is not None and new is not None and old.path != new.path
 
 
 def route_of(task: CompiledTask | None) -> Route:
-    """Where its webhook is configured."""
+    """Return the route of the webhook's `config`, or of `triggers` if there is none."""
     types = [] if task is None else [trigger.type for trigger in task.spec.triggers]
     return ("triggers", types.index("webhook"), "config") if "webhook" in types else ("triggers",)
 
@@ -74,13 +74,13 @@ def _webhook_added(config: WebhookConfig, route: Route) -> Effect:
 
 
 def _abandoned_path_text(old: WebhookConfig, outlook: Forecast) -> tuple[str, EffectWeight]:
-    """What becomes of those who send to a path that the task has left."""
+    """Return what happens to senders of a path that the task has left, with its weight."""
     other = outlook.hooks.get(old.path)
     config = config_of(other)
     if other is None or config is None:
-        return "answers 404: its senders are turned away", EffectWeight.DANGER
+        return "answers 404: its senders are refused", EffectWeight.DANGER
     if config.secret is not None and _refuses_more(old, config):
-        return f"starts {other.id} instead, and its senders must sign anew", EffectWeight.DANGER
+        return f"starts {other.id} instead, and its senders must change their signature", EffectWeight.DANGER
     return f"starts {other.id} instead", EffectWeight.NOTICE
 
 
@@ -89,7 +89,7 @@ def _webhook_changes(old: WebhookConfig, new: WebhookConfig, route: Route, outlo
         left, weight = _abandoned_path_text(old, outlook)
         other = outlook.hooks.get(old.path)
         if other is not None and other.id in outlook.moved:
-            # Who takes over a path is meant to; who exchanges it with another task gets that one's deliveries.
+            # Taking over a free path is deliberate; swapping paths sends each task the other's deliveries.
             weight = EffectWeight.DANGER
         yield Effect(
             kind=EffectKind.WEBHOOK_MOVED,
@@ -102,10 +102,11 @@ def _webhook_changes(old: WebhookConfig, new: WebhookConfig, route: Route, outlo
     if _signature_text(old) != _signature_text(new) and new.secret is not None:
         kept = old.secret is not None and new.previous_secret == old.secret and _signature_form(old) == _signature_form(new)
         refused = _refuses_more(old, new)
-        lines = ("the old secret is still taken: its senders may change to the new one",) if kept else ()
+        lines = ("the old secret is still accepted: senders can change to the new one",) if kept else ()
         yield Effect(
             kind=EffectKind.SIGNATURE_CHANGED,
-            text=f"signed: {_signature_text(old)} -> {_signature_text(new)}" + (": senders must sign anew" if refused else ""),
+            text=f"signed: {_signature_text(old)} -> {_signature_text(new)}"
+            + (": senders must change their signature" if refused else ""),
             weight=EffectWeight.DANGER if refused else EffectWeight.NOTICE,
             before=_signature_text(old),
             after=_signature_text(new),
@@ -115,7 +116,7 @@ def _webhook_changes(old: WebhookConfig, new: WebhookConfig, route: Route, outlo
     yield from _filter_changes(old, new, route)
     if _delivery_header(old) != _delivery_header(new):
         was, now = old.delivery_header or "the scheme's own", new.delivery_header or "the scheme's own"
-        text = f"header that tells deliveries apart: {was} -> {now}"
+        text = f"header with the delivery id: {was} -> {now}"
         place = (*route, "deliveryHeader")
         yield Effect(kind=EffectKind.REPEATS_CHANGED, text=text, before=was, after=now, route=place)
     if old.replay_span != new.replay_span:
@@ -127,7 +128,7 @@ def _webhook_changes(old: WebhookConfig, new: WebhookConfig, route: Route, outlo
 
 
 def _delivery_header(config: WebhookConfig) -> object:
-    """The header that tells deliveries apart; of other schemes another one is no change by itself."""
+    """Return the custom header that identifies deliveries; None if it is the default of the scheme."""
     if config.delivery_header is None:
         return None
     return (
@@ -142,7 +143,7 @@ def _is_default_header(header: str, config: WebhookConfig) -> bool:
 
 
 def _signature_form(config: WebhookConfig) -> tuple[str, str, str]:
-    """How it is signed; what only `hmac` has is the same for all others."""
+    """Return scheme, header and encoding. Only `hmac` has a choice of the latter two."""
     if config.scheme != "hmac":
         return config.scheme, "", ""
     return config.scheme, sender_of(config).header.title(), config.signature_encoding
@@ -162,7 +163,7 @@ def _signature_text(config: WebhookConfig) -> str:
 
 
 def _refuses_more(old: WebhookConfig, new: WebhookConfig) -> bool:
-    """Whether something that was taken is refused."""
+    """Return whether a signature that was accepted is refused now."""
     if old.secret is None:
         return True
     were = {each.name for each in (old.secret, old.previous_secret) if each is not None}
@@ -219,7 +220,7 @@ def _mapping_changes(before: CompiledTask | None, after: CompiledTask | None, ro
 
 
 def _param_sources(task: CompiledTask, config: WebhookConfig) -> dict[str, object]:
-    """What the parameters of a delivery come from: a place in the payload, or a value, be it a default."""
+    """Return the source of each parameter of a delivery: a path of the payload, or a value (possibly a default)."""
     paths: dict[str, object] = {}
     values: dict[str, Any] = {}
     for name, source in (config.param_mapping or {}).items():

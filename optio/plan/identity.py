@@ -1,4 +1,4 @@
-"""Whether a task is there, what it is called, and whether triggers may start it."""
+"""Effects on a task's existence: added, removed, renamed, enabled, disabled, or given to another owner."""
 
 from collections.abc import Iterator
 
@@ -10,11 +10,11 @@ from optio.plan.words import amount, brief, shorten_pair
 
 
 def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
-    """Added, removed, renamed, switched on or off."""
+    """Yield these effects for one pair; a removed task has no others."""
     if before is None and after is not None:
         yield _task_added(after)
     if after is None and before is not None:
-        text = "its triggers end and its id answers 404; runs that wait or run go on as they are"
+        text = "its triggers end and its id answers 404; queued and running runs go on"
         yield Effect(kind=EffectKind.TASK_REMOVED, text=text, weight=EffectWeight.DANGER, before=before.id)
     if before is not None and after is not None:
         yield from _identity_changes(before, after)
@@ -33,7 +33,7 @@ def _identity_changes(before: CompiledTask, after: CompiledTask) -> Iterator[Eff
     if before.id != after.id:
         yield Effect(
             kind=EffectKind.TASK_RENAMED,
-            text=f"{before.id} -> {after.id}: who starts it by the old id is answered 404; its runs and a pause stay there",
+            text=f"{before.id} -> {after.id}: starts by the old id answer 404; its runs and a pause stay with that id",
             weight=EffectWeight.DANGER,
             before=before.id,
             after=after.id,
@@ -48,6 +48,6 @@ def _identity_changes(before: CompiledTask, after: CompiledTask) -> Iterator[Eff
         text = f"owner: {was} -> {now}"
         yield Effect(kind=EffectKind.OWNER_CHANGED, text=text, before=was, after=now, route=("owner",))
     if before.spec.enabled and not after.spec.enabled:
-        yield Effect(kind=EffectKind.TASK_DISABLED, text="no trigger starts it any more", route=("enabled",))
+        yield Effect(kind=EffectKind.TASK_DISABLED, text="no trigger starts it now", route=("enabled",))
     if after.spec.enabled and not before.spec.enabled:
         yield Effect(kind=EffectKind.TASK_ENABLED, text="its triggers start it again", route=("enabled",))

@@ -1,17 +1,17 @@
-"""Texts of many lines, held against each other."""
+"""Diffs of long texts, such as prompts and scripts, kept readable and bounded."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import unified_diff
 
-# Beyond so many lines a difference takes minutes to find, and nobody reads it.
+# Beyond this a diff takes minutes, and is too long to read.
 _MAX_LINES = 5_000
 _MAX_LINE_LENGTH = 200
 _SENTENCE_END = re.compile(r"(?<=[.!?;:&|])\s+")
 
 
 def line_diff(old: Iterable[str], new: Iterable[str], *, around: int) -> tuple[str, ...]:
-    """As `diff -u` shows it, with so many lines around each change; nothing where they are too many."""
+    """Return a unified diff without its header, with `around` lines of context; empty if the texts are too long to compare."""
     one, other = ([line for text in texts for line in _readable_lines(text)] for texts in (old, new))
     if len(one) + len(other) > _MAX_LINES:
         return ()
@@ -19,13 +19,13 @@ def line_diff(old: Iterable[str], new: Iterable[str], *, around: int) -> tuple[s
 
 
 def diff_size(diff: Sequence[str]) -> str:
-    """`+3 -1 lines`."""
+    """Return the size of a diff as `+3 -1 lines`."""
     added, lost = (sum(line.startswith(sign) for line in diff) for sign in "+-")
     return f"+{added:,} -{lost:,} lines"
 
 
 def _readable_lines(text: str) -> Iterator[str]:
-    """Short enough to be read: what stands in one long line comes sentence by sentence."""
+    """Yield lines short enough to read; one long line is split into sentences."""
     for line in text.splitlines():
         for part in [line] if len(line) <= _MAX_LINE_LENGTH else _SENTENCE_END.split(line):
             yield part[:_MAX_LINE_LENGTH]

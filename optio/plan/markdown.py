@@ -1,7 +1,7 @@
-"""A plan as Markdown, for a comment on a pull request.
+"""The plan as Markdown, for a comment on a pull request.
 
-Plain are words of plain letters alone, and counts; whatever else a file may hold stands in code: in a span or a block whose
-fence is longer than any row of backquotes in it. So it can neither break out, nor mention people, nor link, nor load pictures.
+Only words of plain letters and counts stand as text. Everything else that a file may hold stands in code spans or blocks, with
+a fence longer than any row of backquotes inside. So it cannot break out, mention people, add links or load pictures.
 """
 
 import re
@@ -14,7 +14,7 @@ from optio.plan.effect import Effect
 from optio.plan.report import MARKS, MAX_EFFECTS
 from optio.plan.words import brief, pluralize
 
-# GitHub takes 65,536 characters.
+# GitHub accepts 65,536 characters.
 MAX_LENGTH = 60_000
 _MAX_ROWS = 100
 _MAX_LINE_LENGTH = 400
@@ -22,14 +22,14 @@ _MAX_ERRORS = 20
 _TICKS = re.compile("`+")
 _TOKEN = re.compile(r"(?P<open>\(?)(?P<value>`[^`]+`|\S+?)(?P<close>[),.;:]*)(?=\s|$)")
 _PLAIN = re.compile(r"[A-Za-z]+(?:['-][A-Za-z]+)*|\d{1,3}(?:,\d{3})*|->|/")
-# What GitHub may take for a commit, or a list for its number.
+# GitHub would render these as a commit hash or a list number.
 _NOT_PLAIN = re.compile(r"[a-f]{7,}|\d+[.)]", re.IGNORECASE)
 _FOOTER_LENGTH = 400
 
 
 def render_markdown(plan: Plan, seen: DisplayPath, errors: Sequence[Diagnostic] = ()) -> str:
-    """A summary, the errors that make the plan fail, a table, and each task's effects folded below it. What would make it too
-    long is left out, which is said."""
+    """Return the summary, the errors that make the plan fail, a table, and each task's effects, folded. Drops diffs and then
+    tasks that would exceed GitHub's limit on comments, and says so."""
     parts = [f"### {plan.summary}"]
     if errors:
         parts.append("\n".join(_errors(errors)))
@@ -46,13 +46,12 @@ def render_markdown(plan: Plan, seen: DisplayPath, errors: Sequence[Diagnostic] 
             block = _details(change, diff=False)
         if len(block) > room:
             left = len(plan.changes) - index
-            parts.append(f"... and {pluralize(left, 'task')} more, which would make this too long: `optio plan` shows all.")
+            parts.append(f"... and {pluralize(left, 'task')} more, left out to keep this short: `optio plan` shows all.")
             break
         room -= len(block) + 2
         parts.append(block)
     parts.append(
-        "<sub>:warning: marks what somebody should look at. "
-        f"Times from {plan.outlook.now:%Y-%m-%d %H:%M} UTC on, for 30 days.</sub>"
+        f"<sub>:warning: marks effects to review. Times from {plan.outlook.now:%Y-%m-%d %H:%M} UTC on, for 30 days.</sub>"
     )
     return "\n\n".join(parts) + "\n"
 
@@ -103,13 +102,13 @@ def _effects(effects: tuple[Effect, ...], *, diff: bool) -> Iterator[str]:
             yield from (f"  {line}" for line in shown)
             yield f"  {fence}\n"
         elif effect.diff:
-            yield f"  - {pluralize(len(effect.diff), 'line')} of difference are left out"
+            yield f"  - {pluralize(len(effect.diff), 'line')} of diff left out"
 
 
 def prose(value: str) -> str:
-    """A sentence on one line, in which all that is no plain word or count stands in code."""
+    """Return a sentence on one line, with everything except plain words and counts in code spans."""
     parts: list[str] = []
-    coded: list[str] = []  # values beside each other share a span
+    coded: list[str] = []  # adjacent values share a code span
     for found in _TOKEN.finditer(brief(value, _MAX_LINE_LENGTH)):
         opened, word, closed = found["open"], found["value"], found["close"]
         quoted = len(word) > 2 and word.startswith("`") and word.endswith("`")
@@ -125,14 +124,14 @@ def prose(value: str) -> str:
 
 
 def _spans(words: list[str]) -> list[str]:
-    """Takes them."""
+    """Empty the list into at most one code span."""
     text = " ".join(words)
     words.clear()
     return [code(text)] if text else []
 
 
 def code(value: str) -> str:
-    """A code span that holds exactly this, on one line."""
+    """Return a code span of exactly this text, on one line."""
     shown = brief(value, _MAX_LINE_LENGTH)
     fence = "`" * (1 + _longest_backquotes(shown))
     blank = " " if shown.startswith("`") or shown.endswith("`") or not shown.strip() else ""
@@ -140,5 +139,4 @@ def code(value: str) -> str:
 
 
 def _longest_backquotes(text: str) -> int:
-    """The longest row of backquotes."""
     return max((len(found) for found in _TICKS.findall(text)), default=0)

@@ -1,7 +1,5 @@
-"""What a task's triggers may spend at the worst, in any 24 hours and in any 30 days of so many.
-
-What is counted and what is not is said in `optio.model.money`.
-"""
+"""Effects on the worst case: the most that a task's triggers may spend in any 24 hours and in any 30 days. `optio.model.money`
+defines what counts."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -35,7 +33,7 @@ _MAX_NAMES = 3
 
 @dataclass(frozen=True, slots=True)
 class TaskSpend:
-    """The worst of a day and of 30 days. A program without a budget is not `counted`, for it need not cost anything."""
+    """The worst case of one task. A `command` task without a budget is not `counted`: it may well cost nothing."""
 
     day: WorstCase
     month: WorstCase
@@ -43,13 +41,14 @@ class TaskSpend:
 
     @property
     def bound(self) -> Decimal | None:
-        """Of 30 days; None without one."""
+        """The bound on 30 days in USD; None if there is none."""
         return None if self.month.lacks else self.month.usd
 
 
 @dataclass(frozen=True, slots=True)
 class TotalSpend:
-    """The worst of several tasks together: what has a bound as a sum, and by id the key that a task without a bound lacks."""
+    """The worst case of several tasks: the sum of those with a bound, and for each task without one the key that it lacks, by
+    id."""
 
     day: Decimal = ZERO_USD
     month: Decimal = ZERO_USD
@@ -63,7 +62,7 @@ class TotalSpend:
 
     @property
     def cure(self) -> str:
-        """What to write for the tasks without a bound."""
+        """The keys to write, such as `budgetUsd`, for the tasks without a bound."""
         found = []
         for key, text in (("budgetUsd", "budgetUsd"), ("startLimit", PROPOSED_TEXT)):
             ids = sorted(task_id for task_id, lacks in self.lacking.items() if lacks == key)
@@ -73,7 +72,7 @@ class TotalSpend:
 
 
 def task_spend(task: CompiledTask | None) -> TaskSpend:
-    """Nothing for a task that is not there."""
+    """Return the worst case of a task; zero for None."""
     if task is None:
         return _NO_SPEND
     day, month = _fires(config_of(task))
@@ -89,7 +88,7 @@ _NO_SPEND = TaskSpend(_NO_RUNS, _NO_RUNS)
 
 
 def _fires(config: ScheduleConfig | None) -> tuple[int, int]:
-    """In 24 hours and in 30 days."""
+    """Return the most fires in any 24 hours and in any 30 days."""
     if config is None:
         return 0, 0
     day, month = (max_fires.max_fires(config.cron_expression, config.timezone, length.days) for length in (DAY, MONTH))
@@ -97,7 +96,7 @@ def _fires(config: ScheduleConfig | None) -> tuple[int, int]:
 
 
 def lost_budget(before: CompiledTask | None, after: CompiledTask | None) -> bool:
-    """Whether a program had a budget that it has no more: then it counts, for somebody knew that it costs something."""
+    """Return whether a `command` task lost its budget: having had one shows that it costs something, so it counts."""
     return (
         before is not None
         and after is not None
@@ -108,7 +107,7 @@ def lost_budget(before: CompiledTask | None, after: CompiledTask | None) -> bool
 
 
 def total_spend(tasks: Iterable[CompiledTask], unbound: Collection[str] = ()) -> TotalSpend:
-    """Of all tasks of a tree; of programs without a budget, only those of these ids."""
+    """Return the worst case of a tree. Of `command` tasks without a budget, only those with an id in `unbound` count."""
     spends = {task.id: task_spend(task) for task in tasks}
     found = {task_id: each for task_id, each in spends.items() if each.counted or task_id in unbound}
     return TotalSpend(
@@ -123,7 +122,7 @@ def _sum(parts: Iterable[WorstCase]) -> Decimal:
 
 
 def fleet_effects(before: tuple[TotalSpend, Fleet], after: tuple[TotalSpend, Fleet]) -> Iterator[Effect]:
-    """What all tasks together may spend beyond the policy, if it is more than it was, or was not beyond it."""
+    """Yield totals beyond the policy's fleet limits, if they grew or were within the limits before."""
     (old, was), (new, now) = before, after
     for key, length, limits, spent in (
         ("dayUsd", "in 24 hours", (was.day_usd, now.day_usd), (old.day, new.day)),
@@ -138,9 +137,7 @@ def fleet_effects(before: tuple[TotalSpend, Fleet], after: tuple[TotalSpend, Fle
             yield _fleet_excess(text, amount(spent[0]), amount(spent[1]), key)
         unbounded = sorted(set(new.lacking) - (set(old.lacking) if limits[0] is not None else set()))
         if unbounded:
-            text = (
-                f"nothing bounds what {listed(unbounded, _MAX_NAMES)} may spend {length}: `fleet.{key}` allows {amount(most)}"
-            )
+            text = f"unbounded spend of {listed(unbounded, _MAX_NAMES)} {length}: `fleet.{key}` allows {amount(most)}"
             yield _fleet_excess(text, str(old), str(new), key)
 
 
@@ -149,7 +146,7 @@ def _fleet_excess(text: str, was: str, now: str, key: str) -> Effect:
 
 
 def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Forecast) -> Iterator[Effect]:
-    """The worst case, if it is another."""
+    """Yield the worst case of one task if it differs."""
     old, new = task_spend(before), task_spend(after)
     if not old.counted and (after is None or after.spec.agent_runtime != "command"):
         old = _NO_SPEND
@@ -176,7 +173,7 @@ def _figures(spend: TaskSpend) -> tuple[object, ...]:
 
 
 def _worst_text(worst: WorstCase) -> str:
-    """`no bound, $40.00 by its schedule` where senders alone have none."""
+    """Return `no bound, $40.00 by its schedule` if only deliveries have no bound."""
     if worst.lacks is None:
         return amount(worst.usd)
     return f"no bound, {amount(worst.usd)} by its schedule" if worst.usd else "no bound"
@@ -184,7 +181,7 @@ def _worst_text(worst: WorstCase) -> str:
 
 def _has_risen(old: TaskSpend, new: TaskSpend) -> bool:
     if old.month.lacks != new.month.lacks:
-        # Without a budget there is less of a bound than without a limit.
+        # A missing budget is worse than a missing start limit.
         order = (None, "startLimit", "budgetUsd")
         return order.index(new.month.lacks) > order.index(old.month.lacks)
     for was, now in ((old.month.usd, new.month.usd), (old.day.usd, new.day.usd)):
@@ -194,7 +191,7 @@ def _has_risen(old: TaskSpend, new: TaskSpend) -> bool:
 
 
 def _weight(old: TaskSpend, new: TaskSpend, most: Decimal) -> EffectWeight:
-    """A danger is what has no bound any more, is twice as much, or is more than `most` where nothing was spent before."""
+    """Return DANGER for a lost bound, for twice as much as before, and for more than `most` where nothing was spent."""
     if new.month.lacks == "budgetUsd" or new.bound is None:
         return EffectWeight.DANGER
     limit = 2 * old.month.usd if old.month.usd else most
@@ -202,7 +199,7 @@ def _weight(old: TaskSpend, new: TaskSpend, most: Decimal) -> EffectWeight:
 
 
 def _spend_breakdown(before: CompiledTask | None, task: CompiledTask | None, new: TaskSpend) -> Iterator[str]:
-    """How it comes to that."""
+    """Yield the lines that explain the worst case."""
     if task is None or new.month.is_nothing:
         return
     spec, config = task.spec, config_of(task)
@@ -214,9 +211,9 @@ def _spend_breakdown(before: CompiledTask | None, task: CompiledTask | None, new
     if config is not None:
         yield from _clock_change_text(config)
     if config is not None and (missed := max_catch_up_fires(spec, _fires(config)[1])):
-        yield f"{pluralize(missed, 'time')} that were missed before may be caught up in them: `misfire: all`"
+        yield f"{pluralize(missed, 'time')} missed before may be caught up in them: `misfire: all`"
     if spec.budget is None:
-        yield "no `budgetUsd`: a run may cost whatever it comes to"
+        yield "no `budgetUsd`: the cost of a run is unbounded"
         return
     yield f"each run at most {_run_cost_text(task)}"
     if new.month.lacks == "startLimit":
@@ -225,19 +222,19 @@ def _spend_breakdown(before: CompiledTask | None, task: CompiledTask | None, new
 
 
 def _run_cost_text(task: CompiledTask) -> str:
-    """Its budget, and by how much the call of a model that is over it may be."""
+    """Describe the budget of a run, and how far one model call may exceed it."""
     spec, call = task.spec, max_call_usd(task.spec)
     if spec.agent_runtime == "command":
         return amount(spec.budget)
     if call is None:
-        why = "no `model` is named" if spec.model is None else f"the price of `{brief(spec.model)}` is not known"
-        return f"{amount(spec.budget)}, and one call of a model, which is not counted: {why}"
+        why = "no `model` is named" if spec.model is None else f"the price of `{brief(spec.model)}` is unknown"
+        return f"{amount(spec.budget)}, plus one model call, which is not counted: {why}"
     return f"{amount(max_run_usd(spec))}: its budget of {amount(spec.budget)}, and one call of the model at {amount(call)}"
 
 
 def _clock_change_text(config: ScheduleConfig) -> Iterator[str]:
-    """What of it comes when clocks are set, and on no other day."""
+    """Yield a line if the days of a clock change have more fires than any other day."""
     even, odd = _fires(config.replace(timezone="UTC")), _fires(config)
     if odd != even:
         fires = f"{pluralize(odd[0], 'fire')} in 24 hours and {odd[1]:,} in 30 days"
-        yield f"{fires} may come when the clocks of {config.timezone} are set: else {even[0]:,} and {even[1]:,}"
+        yield f"{fires} are possible around clock changes of {config.timezone}, otherwise {even[0]:,} and {even[1]:,}"

@@ -1,4 +1,4 @@
-"""Pairs: which task of one tree is which of the other. By id; what is left over, by what it is."""
+"""Pair the tasks of two trees: by id, and renamed tasks by content."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -9,9 +9,9 @@ from optio.model.registry import CompiledTask, canonical
 from optio.model.route import pointer
 from optio.model.spec import to_json
 
-# Of two tasks that have so much in common, of their prompts' words and of their other values, one was made from the other.
+# Two tasks are one renamed task if they share this much of their prompts' words and of their other values.
 MIN_LIKENESS = 0.6
-# Each is held against each: where that comes to more, only equal definitions and files are looked at.
+# Comparing each with each; beyond this only equal definitions and equal paths are matched.
 _MAX_COMPARISONS = 10_000
 _MAX_WORDS = 2_000
 _NAME_KEYS = ("id", "name")
@@ -19,19 +19,19 @@ _NAME_KEYS = ("id", "name")
 
 @dataclass(frozen=True, slots=True)
 class TaskPair:
-    """A task before and after; one of them may be missing."""
+    """A task before and after the change; one of them may be None."""
 
     before: CompiledTask | None
     after: CompiledTask | None
 
     @property
     def id(self) -> str:
-        """What it is called, now if it is there."""
+        """The id of the newer task, or of the older one if the task is gone."""
         return _some_task(self).id
 
     @property
     def renamed(self) -> bool:
-        """Whether it is one task with two ids."""
+        """Return whether both sides exist under different ids."""
         return self.before is not None and self.after is not None and self.before.id != self.after.id
 
 
@@ -43,7 +43,7 @@ def _some_task(pair: TaskPair) -> CompiledTask:
 
 
 def pair_tasks(before: Mapping[str, CompiledTask], after: Mapping[str, CompiledTask]) -> list[TaskPair]:
-    """Every task of both trees once, by id."""
+    """Return every task of both trees exactly once, sorted by id."""
     gone = {task_id: task for task_id, task in before.items() if task_id not in after}
     new = {task_id: task for task_id, task in after.items() if task_id not in before}
     found = [TaskPair(before[task_id], task) for task_id, task in after.items() if task_id in before]
@@ -54,7 +54,7 @@ def pair_tasks(before: Mapping[str, CompiledTask], after: Mapping[str, CompiledT
 
 
 def _find_renames(gone: Mapping[str, CompiledTask], new: Mapping[str, CompiledTask]) -> Iterator[tuple[str, str]]:
-    """The surest first: equal but for their names, then in one file, then alike."""
+    """Yield (old id, new id), the surest matches first: equal but for the names, then in the same file, then similar."""
     left, right = dict(sorted(gone.items())), dict(sorted(new.items()))
     for mark in (_definition, _file):
         for old, now in _match_by(left, right, mark):

@@ -1,4 +1,4 @@
-"""The policy of the tree, before and after: what it asks of every task."""
+"""Effects of a changed `_policy.yaml`: demands that are added, and (a danger) demands that are dropped."""
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
@@ -17,16 +17,16 @@ _LEVELS = ("off", "info", "warning", "error")
 
 
 def readability_effects(before: bool, after: bool) -> Iterator[Effect]:
-    """A policy that cannot be read any more, or can be again."""
+    """Yield an effect if the policy can no longer be read, or can be read again."""
     if after and not before:
-        text = "the policy cannot be read, and allows nothing until it can: every task stays as it is served"
+        text = "the policy cannot be read, so it allows nothing: every task stays as it is served"
         yield Effect(kind=EffectKind.POLICY_CHANGED, text=text, weight=EffectWeight.DANGER)
     if before and not after:
-        yield Effect(kind=EffectKind.POLICY_CHANGED, text="the policy can be read again; before, it allowed nothing")
+        yield Effect(kind=EffectKind.POLICY_CHANGED, text="the policy can be read again; until now it allowed nothing")
 
 
 def effects(before: PolicySpec | None, after: PolicySpec | None) -> Iterator[Effect]:
-    """What it asks for more, and (danger) what it gives up."""
+    """Yield the differences between two policies, key by key; None is a missing policy, which demands nothing."""
     old, new = before or EMPTY_POLICY, after or EMPTY_POLICY
     for key, was, now in (("ceilings", old.ceilings, new.ceilings), ("fleet", old.fleet, new.fleet)):
         yield from _ceiling_effects(key, was, now)
@@ -36,9 +36,9 @@ def effects(before: PolicySpec | None, after: PolicySpec | None) -> Iterator[Eff
     yield from _list_effects(old.allow, new.allow)
     less, more = new_month_usd(before), new_month_usd(after)
     if less != more:
-        text = f"a new task is a danger from {amount(less)} in 30 days on -> from {amount(more)} on"
+        text = f"spend in 30 days from which a new task is a danger: {amount(less)} -> {amount(more)}"
         yield _effect(("newMonthUsd",), text, more > less)
-    yield from _named_effects(("require",), "asked of every task", old.require, new.require)
+    yield from _named_effects(("require",), "required of every task", old.require, new.require)
     yield from _named_effects(("failOn",), "a reason for a plan to fail", old.fail_on, new.fail_on)
     if list(old.namespaces.items()) != list(new.namespaces.items()):
         shown = shorten_pair(*(_patterns_text(each) for each in (old, new)))
@@ -53,7 +53,7 @@ def effects(before: PolicySpec | None, after: PolicySpec | None) -> Iterator[Eff
 
 
 def new_month_usd(policy: PolicySpec | None) -> Decimal:
-    """What a new task may spend in 30 days before it is a danger."""
+    """Return the 30-day spend from which a new task is a danger, in USD; the default is `NEW_MONTH_USD`."""
     return NEW_MONTH_USD if policy is None or policy.new_month_usd is None else parse_money(policy.new_month_usd)
 
 
@@ -62,7 +62,7 @@ def _patterns_text(policy: PolicySpec) -> str:
 
 
 def _is_lowered(level: str, before: str) -> bool:
-    """Where one of both is not said: what is off is less than it was, and what was an error may be less."""
+    """Compare levels where one side keeps the rule's default: `off` is lower than any, and nothing is higher than `error`."""
     return level == "off" or before == "error"
 
 
@@ -98,7 +98,7 @@ def _list_effects(old: Allow, new: Allow) -> Iterator[Effect]:
 def _named_effects(route: Route, what: str, old: Sequence[str], new: Sequence[str]) -> Iterator[Effect]:
     for name in sorted({*old} ^ {*new}):
         gone = name in old
-        yield _effect(route, f"{name} is {what}{' no more' if gone else ''}", gone)
+        yield _effect(route, f"{name} is {'no longer ' if gone else ''}{what}", gone)
 
 
 def _effect(route: Route, text: str, looser: bool) -> Effect:

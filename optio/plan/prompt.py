@@ -1,4 +1,4 @@
-"""What the agent is told, before and after."""
+"""Effects on the prompt: its size, and a diff."""
 
 from collections.abc import Iterator
 
@@ -11,19 +11,19 @@ _BYTES_PER_TOKEN = 4
 
 
 def estimate_tokens(text: str) -> int:
-    """About how many tokens a prompt has: a quarter of its bytes, rounded up. Exact counts need the model's own tokenizer."""
+    """Return about how many tokens a text has: a quarter of its bytes, rounded up. Exact counts need the model's tokenizer."""
     return -(-len(text.encode("utf-8", "surrogatepass")) // _BYTES_PER_TOKEN)
 
 
 def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
-    """The prompt's difference."""
+    """Yield one effect if the prompt differs; only information if nothing but white space does."""
     if before is None or after is None or before.prompt == after.prompt:
         return
     old, new = before.prompt, after.prompt
     route = ("promptFile",) if after.spec.prompt_file is not None else ("promptTemplate",)
     was, now = f"about {estimate_tokens(old):,} tokens", f"about {estimate_tokens(new):,} tokens"
     if old.split() == new.split():
-        text = "the prompt differs in blanks and line ends only"
+        text = "the prompt differs in white space only"
         yield Effect(kind=EffectKind.PROMPT_CHANGED, text=text, weight=EffectWeight.INFO, before=was, after=now, route=route)
         return
     diff = line_diff([old], [new], around=2)

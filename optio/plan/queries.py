@@ -1,8 +1,9 @@
-"""JSONPath by what it finds: equal values for queries that are one query in other words.
+"""A normal form for JSONPath: two spellings of one query become equal values. `$.a.b` equals `$['a']["b"]`, and a comparison is
+the same from either side.
 
-`$.a.b` is `$['a']["b"]`, and a comparison is the same from either side. A condition becomes a formula: True, False,
-`("and", parts)`, `("or", parts)`, or `("is", atom, sign)` with the negations at the atoms. An atom is `("exists", query)`,
-`("eq", one, other)`, `("lt", less, more)` or `("call", name, arguments)`; `a <= b` is less or equal.
+A filter becomes a formula: True, False, `("and", parts)`, `("or", parts)` or `("is", atom, sign)`, with negations at the atoms.
+An atom is `("exists", query)`, `("eq", one, other)`, `("lt", less, more)` or `("call", name, arguments)`; `a <= b` is `lt` or
+`eq`.
 """
 
 import re
@@ -14,14 +15,14 @@ from optio.model.mapping import PathSyntax, compile_path, compile_when
 Normal = Any
 PAYLOAD = "@"
 _NEGATED = {"and": "or", "or": "and"}
-# A pattern that is no more than the text which it matches.
+# A pattern without operators, which matches only itself.
 _LITERAL = re.compile(r"[\w /-]+", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 @lru_cache(maxsize=4096)
 def normal_path(text: str) -> Normal:
-    """Return what a query into the payload finds, in its normal form; the text itself where it is no query."""
+    """Return the normal form of a path into the payload, or the text itself if it is not valid JSONPath."""
     try:
         return _query(compile_path(text).query, "$", top=False)
     except (PathSyntax, RecursionError):
@@ -30,13 +31,13 @@ def normal_path(text: str) -> Normal:
 
 @lru_cache(maxsize=4096)
 def normal_filter(text: str) -> Normal:
-    """The formula of a `when` filter; raises PathSyntax."""
+    """Return the formula of a `when` filter; raises PathSyntax."""
     selector: Any = compile_when(text).query.segments[0].selectors[0]
     return _formula(selector.expression, True, top=True)
 
 
 def query_text(query: Normal) -> str:
-    """A query of a formula, as people write it."""
+    """Return a query of a formula as JSONPath text, for messages."""
     root, segments = query
     return f"{root}" + "".join(_segment_text(*segment) for segment in segments)
 
@@ -53,7 +54,7 @@ def _segment_text(kind: str, selectors: Normal) -> str:
 
 
 def _query(query: Any, root: str, *, top: bool) -> Normal:
-    """Replace the root: of a filter the payload is the item at hand (`@`), and the first of the list that is its root."""
+    """Rebase the query: in a filter, `@` is the payload, which is also the first item of the list at its root."""
     segments = tuple(_segment(each) for each in query.segments)
     if top and root == "$" and segments and segments[0] in (("child", (("index", 0),)), ("child", (("index", -1),))):
         return PAYLOAD, segments[1:]
@@ -95,12 +96,12 @@ def _formula(part: Any, sign: bool, *, top: bool) -> Normal:
         case "FunctionExtension":
             return _call(part, sign, top=top)
     query = _operand(part, top=top)[1]
-    # The payload is there, and so is the list around it.
+    # The payload itself always exists.
     return sign if not query[1] else ("is", ("exists", query), sign)
 
 
 def join_formulas(word: str, parts: list[Normal]) -> Normal:
-    """`and` or `or` of these, flat, each once, in an order that does not depend on theirs."""
+    """Return the `and` or `or` of the parts: flat, without repeats, and in an order that does not depend on theirs."""
     idle = word == "and"
     flat: dict[str, Normal] = {}
     for part in parts:
@@ -164,5 +165,5 @@ def _operand(part: Any, *, top: bool) -> Normal:
     value = getattr(part, "value", None)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    # 1 is not true, though Python says so.
+    # The type keeps 1 and True apart, which are equal in Python.
     return "value", type(value).__name__, value

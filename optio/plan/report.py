@@ -1,4 +1,4 @@
-"""A plan as text for a terminal."""
+"""The plan as text for a terminal."""
 
 from collections.abc import Callable, Iterator
 
@@ -18,7 +18,7 @@ MARKS = {
 }
 _COLOURS = {EffectWeight.DANGER: "31;1", EffectWeight.NOTICE: "0", EffectWeight.INFO: "2"}
 _STATUS = {"+": "32;1", "~": "33;1", "-": "31;1", "!": "31;1"}
-# Of one task; beyond it nobody reads on.
+# Effects shown of one task.
 MAX_EFFECTS = 60
 _MAX_DIFF_LINES = 60
 _MAX_TEXT_LENGTH = 400
@@ -26,13 +26,13 @@ _INDENT = 4
 
 
 def paint_nothing(text: str, style: str) -> str:
-    """Without colour."""
+    """Return the text without colour; the default of `paint`."""
     return text
 
 
 def render_lines(plan: Plan, seen: DisplayPath, *, paint: Paint = paint_nothing, verbose: bool = False) -> Iterator[str]:
-    """The summary first, then every task with its effects; `seen` is a path as people see it. What is only information is
-    left out of the rest when there is something else to say, unless `verbose`."""
+    """Yield the summary, then every task with its effects. `seen` gives the paths to show; `paint(text, style)` adds an ANSI
+    style; `verbose` adds tasks whose files differ but which behave the same."""
     yield paint(plan.summary, "1")
     if plan.policy:
         yield ""
@@ -47,7 +47,7 @@ def render_lines(plan: Plan, seen: DisplayPath, *, paint: Paint = paint_nothing,
     if verbose and plan.cosmetic:
         yield ""
         for task in plan.cosmetic:
-            yield f"= {task.id} ({seen(task.origin.path)}): its file differs, and it does the same"
+            yield f"= {task.id} ({seen(task.origin.path)}): its file differs, its behaviour does not"
 
 
 def _change_lines(change: TaskChange, seen: DisplayPath, paint: Paint) -> Iterator[str]:
@@ -81,5 +81,5 @@ def _effect_lines(effect: Effect, width: int, paint: Paint) -> Iterator[str]:
 def _legend(plan: Plan) -> Iterator[str]:
     dangers = sum(each.weight is EffectWeight.DANGER for each in plan.effects)
     if dangers:
-        yield f"`!` marks what somebody should look at: {pluralize(dangers, 'effect')}"
+        yield f"`!` marks effects to review: {pluralize(dangers, 'effect')}"
     yield f"times from {plan.outlook.now:%Y-%m-%d %H:%M} UTC on, for 30 days"

@@ -1,4 +1,4 @@
-"""How runs are run: by what, for how long, how often and how many at a time."""
+"""Effects on how runs execute: runtime, model, budget, time limits, retries, concurrency and the like."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -14,7 +14,7 @@ from optio.plan.words import amount, shorten_pair
 
 
 def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
-    """Of a task that was there and still is."""
+    """Yield one effect per key of `_ROWS` that differs; nothing for a task that is new or removed."""
     if before is None or after is None:
         return
     old, new = before.spec, after.spec
@@ -33,7 +33,8 @@ def _budget_text(spec: TaskSpec) -> str:
 
 
 def _model_text(spec: TaskSpec) -> str:
-    """A program is not told of `model` and `maxTurns`, which may stand in the defaults of a directory."""
+    """Ignore `model` (and `maxTurns`) of a `command` task: they do not reach the program, but may come from directory
+    defaults."""
     return "none" if spec.agent_runtime == "command" else spec.model or "the agent's own"
 
 
@@ -52,7 +53,7 @@ def _command_text(spec: TaskSpec) -> str:
 
 
 def _command_lines(spec: TaskSpec) -> list[str]:
-    """A command of several lines; one of a line is told as a whole."""
+    """Return the lines of a multi-line command; a command of one line is shown whole."""
     words = [spec.command] if isinstance(spec.command, str) else spec.command or []
     return words if any("\n" in each.strip() for each in words) else []
 
@@ -90,6 +91,6 @@ _ROWS: tuple[tuple[EffectKind, str, str, Callable[[TaskSpec], str]], ...] = (
     (EffectKind.CONCURRENCY_CHANGED, "maxConcurrent", "runs at one time", lambda spec: str(spec.max_concurrent)),
     (EffectKind.PRIORITY_CHANGED, "priority", "priority", lambda spec: str(spec.priority)),
     (EffectKind.START_LIMIT_CHANGED, "startLimit", "starts", lambda spec: _start_limit_text(spec.start_limit)),
-    (EffectKind.DEDUPE_CHANGED, "dedupe", "runs that stand for the same", lambda spec: _dedupe_text(spec.dedupe)),
+    (EffectKind.DEDUPE_CHANGED, "dedupe", "runs that count as duplicates", lambda spec: _dedupe_text(spec.dedupe)),
     (EffectKind.POOL_CHANGED, "warmPoolSize", "pods kept ready", lambda spec: str(spec.warm_pool_size)),
 )

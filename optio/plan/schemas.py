@@ -1,8 +1,8 @@
-"""JSON Schemas by what they take: a normal form, for schemas of parameters that say one thing in other words.
+"""A normal form for JSON Schemas of parameters, so that two spellings of one schema compare equal.
 
-Equal forms take the same values; of unequal ones nothing is said. References to `#/...` are written out, parts that must all
-hold become one, alternatives that are values become `enum`, and those of other types a list of types. Bounds of integers become
-inclusive ones. What people alone read goes. So do defaults that are never filled in: those in references and alternatives.
+Equal forms accept the same values; unequal forms prove nothing. References to `#/...` are inlined, `allOf` is merged,
+alternatives that are values become `enum`, alternatives by type become a list of types, and integer bounds become inclusive.
+Annotations are dropped, as are defaults that are never filled in: those inside references and alternatives.
 """
 
 import math
@@ -15,11 +15,11 @@ from optio.model.registry import canonical
 Schema = dict[str, Any]
 
 TYPES = frozenset({"null", "boolean", "object", "array", "number", "integer", "string"})
-# They say something to people, and nothing to the validator.
+# Annotations, which the validator ignores.
 _ANNOTATIONS = frozenset({"title", "description", "examples", "$comment", "deprecated", "readOnly", "writeOnly"}) | {
     *("$schema", "$id", "$anchor", "$defs", "definitions")
 }
-# Keyword -> the types that it holds for; all others it lets pass.
+# Keyword -> the types that it applies to; values of other types pass.
 _KEYWORD_TYPES = {
     keyword: frozenset(types)
     for types, keywords in {
@@ -40,21 +40,21 @@ _DEFAULT_VALUES: Schema = {
     "uniqueItems": False,
     "required": [],
 }
-# Where schemas stand: by names, alone, and in lists.
+# Keywords whose value is a map of schemas, one schema, or a list of schemas.
 _SCHEMA_MAPS = ("properties", "patternProperties", "dependentSchemas")
 _SUBSCHEMA_KEYWORDS = (
     *("additionalProperties", "items", "propertyNames", "contains", "not", "if", "then", "else"),
     *("unevaluatedProperties", "unevaluatedItems"),
 )
 _SCHEMA_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
-# Of two values of a keyword that must both hold: the one that says both.
+# Keyword -> a function that combines two values into one that demands both.
 _STRICTER_VALUE: dict[str, Callable[[Any, Any], Any]] = {
     **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"), max),
     **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"), min),
     "required": lambda one, other: sorted({*one, *other}),
     "uniqueItems": lambda one, other: one or other,
 }
-# What says something of the keywords beside it, and so cannot stand beside others; and what that need not look at.
+# Keywords whose meaning depends on their neighbours, so that they cannot be merged; and keywords that never affect them.
 _CONTEXT_KEYWORDS = frozenset(
     {
         *("additionalProperties", "unevaluatedProperties", "unevaluatedItems", "if", "then", "else", "$dynamicRef"),
@@ -70,13 +70,13 @@ _FINITE_TYPES: dict[str, tuple[Any, ...]] = {"boolean": (False, True), "null": (
 
 
 def normalize(schema: Mapping[str, Any]) -> Schema:
-    """The form of a whole schema of parameters. One that is too large, or looks at what others have looked at
-    (`unevaluatedProperties`), only loses its remarks."""
+    """Return the normal form of a whole schema of parameters. A schema that is too large or uses `unevaluated...` only loses
+    its annotations."""
     root = dict(schema)
     whole, plain = _Normalizer(root), _Normalizer(root, plain=True)
     try:
         found: Schema = whole.of(root, (), filled=True)
-    except (ArithmeticError, RecursionError):  # a bound that is no number that counts, or a schema without end
+    except (ArithmeticError, RecursionError):  # a bound such as NaN, or endless recursion
         return root
     if whole.left < 0 or '"unevaluated' in canonical(found):
         found = plain.of(root, (), filled=True)
@@ -89,11 +89,12 @@ class _Normalizer:
     def __init__(self, root: Schema, *, plain: bool = False) -> None:
         self._root, self._plain = root, plain
         self._has_ids = '"$id"' in canonical(root)
-        # References may multiply.
+        # Inlined references may multiply.
         self.left = _MAX_SUBSCHEMAS
 
     def of(self, schema: Any, within: tuple[str, ...], *, filled: bool) -> Any:
-        """The form of one schema, `within` references that are being written out; `filled` says that its defaults are used."""
+        """Return the form of one schema. `within` are the references being inlined; `filled` says that its defaults are
+        used."""
         if not isinstance(schema, Mapping):
             return schema
         self.left -= 1
@@ -125,7 +126,7 @@ class _Normalizer:
                     found[key] = sorted(found[key], key=canonical)
 
     def _written_out(self, found: Schema, within: tuple[str, ...]) -> Schema:
-        """References and `allOf` become part of the schema, where that says the same."""
+        """Merge references and `allOf` into the schema where that keeps its meaning."""
         parts, left = [], []
         target = self._target(found.get("$ref"))
         if target is not None and found["$ref"] not in within:
@@ -145,7 +146,7 @@ class _Normalizer:
         return found | ({"allOf": sorted(left, key=canonical)} if left else {})
 
     def _target(self, reference: Any) -> Any:
-        """The schema that `#/...` names; None for all others, and where `$id` gives references another beginning."""
+        """Return the schema that `#/...` names; None for other references, and if an `$id` changes their base."""
         if not isinstance(reference, str) or self._has_ids or not (reference == "#" or reference.startswith("#/")):
             return None
         value: Any = self._root
@@ -155,7 +156,7 @@ class _Normalizer:
 
 
 def _merge(one: Schema, other: Any) -> Schema | None:
-    """One schema that takes what both take, if keywords can be put beside each other."""
+    """Return one schema that accepts what both accept, or None if their keywords cannot be combined."""
     if other is True or other == {}:
         return one
     if not isinstance(other, dict):
@@ -183,7 +184,7 @@ def _merge(one: Schema, other: Any) -> Schema | None:
 
 
 def _are_independent(one: Schema, other: Schema) -> bool:
-    """Return whether what looks at the keywords beside it sees the same as before."""
+    """Return whether keywords that depend on their neighbours keep their meaning when the two schemas are merged."""
     if set(one) <= _INDEPENDENT_KEYWORDS or set(other) <= _INDEPENDENT_KEYWORDS:
         return True
     objects = {"properties", "patternProperties", "additionalProperties"}
@@ -198,13 +199,13 @@ def _common_types(one: set[str], other: set[str]) -> list[str]:
 
 
 def types_of(schema: Mapping[str, Any]) -> set[str]:
-    """The types that it takes; `number` stands for integers, too."""
+    """Return the types that a schema accepts; `number` includes integers."""
     given = schema.get("type", sorted(TYPES - {"integer"}))
     return {given} if isinstance(given, str) else set(given)
 
 
 def _fold_alternatives(found: Schema) -> Schema:
-    """Alternatives that are values become `enum`, and those of types of their own one schema."""
+    """Turn alternatives that are values into `enum`, and alternatives with distinct types into one schema."""
     for key in ("anyOf", "oneOf"):
         parts = found.get(key)
         if not isinstance(parts, list) or not all(isinstance(each, dict) for each in parts):
@@ -222,12 +223,12 @@ def _fold_values(parts: Sequence[Schema], key: str) -> Schema | None:
         return None
     values = [value for each in parts for value in each["enum"]]
     names = {canonical(each) for each in values}
-    # What fits two of `oneOf` is refused.
+    # `oneOf` refuses a value that fits two alternatives.
     return None if key == "oneOf" and len(names) < len(values) else {"enum": values}
 
 
 def _fold_types(parts: Sequence[Schema]) -> Schema | None:
-    """`string or null`: each alternative has its types, and keywords of these alone."""
+    """Merge alternatives such as `string or null`, each with its own types and only keywords of these."""
     found: Schema = {"type": []}
     known: set[str] = set()
     for each in parts:
@@ -243,7 +244,7 @@ def _fold_types(parts: Sequence[Schema]) -> Schema | None:
 
 
 def _simplify(found: Schema) -> Schema:
-    """Say what is left in its shortest words."""
+    """Reduce a schema to its shortest equal form."""
     if "const" in found:
         only = found.pop("const")
         found = _merge(found, {"enum": [only]}) or found | {"const": only}
@@ -279,7 +280,7 @@ def _is_idle(keyword: str, value: Any, types: set[str]) -> bool:
 
 
 def _round_bounds(found: Schema) -> None:
-    """Bounds of integers as integers that are taken."""
+    """Turn the bounds of integers into inclusive ones."""
     for key, strict, round_, step in (
         ("minimum", "exclusiveMinimum", math.ceil, 1),
         ("maximum", "exclusiveMaximum", math.floor, -1),
@@ -297,21 +298,21 @@ def _round_bounds(found: Schema) -> None:
 
 
 def _drop_looser_bounds(found: Schema) -> None:
-    """Pick of an inclusive and an exclusive bound the one that refuses more."""
+    """Keep the stricter of an inclusive and an exclusive bound."""
     for key, strict, sign in (("minimum", "exclusiveMinimum", 1), ("maximum", "exclusiveMaximum", -1)):
         if key in found and strict in found:
             del found[strict if sign * found[key] > sign * found[strict] else key]
 
 
 def _simplify_enum(found: Schema) -> Schema:
-    """A list of values alone, without those that the rest refuses."""
+    """Drop values of `enum` that the other keywords refuse; a full `enum` becomes the whole schema."""
     if not isinstance(found.get("enum"), list):
         return found
     rest = {key: value for key, value in found.items() if key != "enum"}
     try:
         takes = validator(rest).is_valid
         values = {canonical(_integer_if_whole(each)): each for each in found["enum"] if takes(each)}
-    except SchemaError:  # half of a schema says nothing
+    except SchemaError:  # the rest of the schema is invalid by itself
         return found
     names = set(values)
     if names == {"true", "false"}:
@@ -322,17 +323,17 @@ def _simplify_enum(found: Schema) -> Schema:
 
 
 def _integer_if_whole(value: Any) -> Any:
-    """1.0 and 1 are one value."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def enum_values(schema: Mapping[str, Any]) -> list[Any] | None:
-    """The values that a schema in its normal form names."""
+    """Return the values of `enum` in a normal form, or None if it has none."""
     return schema["enum"] if isinstance(schema.get("enum"), list) else None
 
 
 def finite_values(schema: Mapping[str, Any]) -> list[Any] | None:
-    """The only values that a schema in its normal form takes, named or not, where they are few."""
+    """Return all values that a normal form accepts if they are few: of `enum`, `boolean`, `null`, or a short range of
+    integers."""
     if schema.get("type") == "integer" and set(schema) - {"default"} == {"type", "minimum", "maximum"}:
         low, high = schema["minimum"], schema["maximum"]
         return list(range(low, high + 1)) if high - low < _MAX_VALUES else None

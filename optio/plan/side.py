@@ -1,4 +1,4 @@
-"""One side of a plan: a compiled tree, its policy, and what is known of files that have errors."""
+"""One side of a plan: a compiled tree with its policy, and what is known about files with errors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,8 +14,8 @@ from optio.model.registry import Registry
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """`broken` are the paths of files with errors, and `broken_ids` the ids of tasks in them, as far as they can be read,
-    with the paths. `errors` are without those that each task has of a policy that cannot be read."""
+    """A compiled tree. `broken` are paths of files with errors; `broken_ids` maps the ids readable in them to the paths;
+    `errors` omits those that every task repeats because the policy is unreadable; `texts` are the bytes of every file read."""
 
     registry: Registry
     broken: frozenset[str] = frozenset()
@@ -27,7 +27,7 @@ class Side:
 
 
 def compile_side(tree: SourceTree, compiler: IncrementalCompiler | None = None) -> Side:
-    """The whole tree, compiled; by the compiler of the other side what both have in common is compiled once."""
+    """Compile a whole tree. Pass the compiler of the other side, and files that both have in common are compiled once."""
     compiler = compiler or IncrementalCompiler()
     compilation, policies = compiler.compile(tree), TreePolicy(tree)
     return Side(
@@ -44,5 +44,5 @@ def compile_side(tree: SourceTree, compiler: IncrementalCompiler | None = None) 
 
 
 def _repeats_policy_error(error: Diagnostic) -> bool:
-    """Whether it says in a task's file what is wrong with the policy."""
+    """Return whether a task's file repeats that the policy is unreadable."""
     return error.code == "OPT121" and error.path != POLICY

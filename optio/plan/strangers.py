@@ -1,4 +1,5 @@
-"""Ways for strangers' words into the prompt that there were not, whatever a comment or the policy says of them."""
+"""Effects on trust: new ways for text written by outsiders into the prompt, whether or not a comment or the policy allows
+them."""
 
 from collections.abc import Iterator
 
@@ -10,11 +11,11 @@ from optio.plan.effect import Effect
 
 
 def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
-    """One for each parameter."""
+    """Yield one effect for each parameter that newly carries such text into the prompt."""
     known = _untrusted_paths(before)
     for name, path in _untrusted_paths(after).items():
         if name not in known or queries.normal_path(known[name]) != queries.normal_path(path):
-            text = f"`{{{{{name}}}}}` puts into the prompt what a stranger has written: `{path}`"
+            text = f"`{{{{{name}}}}}` puts text by outsiders into the prompt: `{path}`"
             route = (*hooks.route_of(after), "paramMapping", name)
             yield Effect(
                 kind=EffectKind.STRANGERS_WORDS,

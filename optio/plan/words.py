@@ -1,4 +1,4 @@
-"""How values look in a line of a plan."""
+"""Formats for the lines of a plan: money, values, lists, counts and times."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,12 +10,12 @@ from optio.model.registry import canonical
 
 MAX_LISTED = 10
 _MAX_LENGTH = 100
-# Of two texts that are longer and differ: what is left at their ends and around the difference, and what is left of that.
+# Characters kept of two long texts: at each end, around the difference, and of the difference itself.
 _EDGE_LENGTH, _MIDDLE_LENGTH = 12, 50
 
 
 def amount(usd: Decimal | None) -> str:
-    """`$1,234.50`; `no bound` for None."""
+    """Return `$1,234.50`, or `no bound` for None."""
     if usd is None:
         return "no bound"
     cents = usd.quantize(Decimal("0.01"))
@@ -23,7 +23,7 @@ def amount(usd: Decimal | None) -> str:
 
 
 def quoted(value: Any) -> str:
-    """A value as it may be written, in backquotes and on one line."""
+    """Return a value as it would be written in YAML, in backquotes and on one line."""
     return f"`{brief(_value_text(value))}`"
 
 
@@ -32,7 +32,7 @@ def _value_text(value: Any) -> str:
 
 
 def brief(text: str, longest: int = _MAX_LENGTH) -> str:
-    """On one line, with what cannot be seen as escapes, and cut where it is long."""
+    """Return the text on one line, with invisible characters escaped and cut to `longest` characters."""
     if len(text) > longest:
         text = text[: longest - 3] + "..."
     return _escape_invisible(text)
@@ -43,7 +43,7 @@ def _escape_invisible(text: str) -> str:
 
 
 def shorten_pair(was: str, now: str) -> tuple[str, str]:
-    """Two texts on a line each. Where they are long they are cut where they are alike, never where they differ."""
+    """Return both texts on one line each. Long texts are cut where they are equal, never where they differ."""
     if max(len(was), len(now)) <= _MAX_LENGTH:
         return _escape_invisible(was), _escape_invisible(now)
     start = _common_prefix_length(was, now)
@@ -53,7 +53,6 @@ def shorten_pair(was: str, now: str) -> tuple[str, str]:
 
 
 def _common_prefix_length(one: str, other: str) -> int:
-    """How far they are the same."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 
@@ -72,16 +71,16 @@ def _shorten_middle(text: str, most: int) -> str:
 
 
 def quoted_pair(was: Any, now: Any) -> tuple[str, str]:
-    """Two values, each as it may be written, in backquotes and with their difference in sight."""
+    """Return both values in backquotes, shortened so that their difference stays visible."""
     one, other = _value_text(was), _value_text(now)
-    if one == other:  # a text, and what it says: "5" and 5
+    if one == other:  # the string "5" and the number 5
         one, other = canonical(was), canonical(now)
     one, other = shorten_pair(one, other)
     return f"`{one}`", f"`{other}`"
 
 
 def changed_entries(old: Mapping[str, Any], new: Mapping[str, Any], absent: str) -> Iterator[tuple[str, str, str]]:
-    """(name, before, after) of each that came, went or has another value."""
+    """Yield (name, before, after) for each entry that was added, removed or changed; a missing one is shown as `absent`."""
     for name in sorted({*old, *new}):
         if name not in old:
             yield name, absent, quoted(new[name])
@@ -92,21 +91,21 @@ def changed_entries(old: Mapping[str, Any], new: Mapping[str, Any], absent: str)
 
 
 def listed(names: Sequence[str], most: int = MAX_LISTED) -> str:
-    """`a, b and 3 more`."""
+    """Return `a, b and 3 more`."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def pluralize(count: int, what: str, plural: str | None = None) -> str:
-    """`1 run`, `2 runs`."""
+    """Return a count with its noun: `1 run`, `2,000 runs`."""
     return f"{count:,} {what if count == 1 else plural or what + 's'}"
 
 
 def local_time(at: datetime) -> str:
-    """`Mon 2026-11-30 09:00 CET`."""
+    """Return a time for people: `Mon 2026-11-30 09:00 CET`."""
     return f"{at:%a %Y-%m-%d %H:%M %Z}"
 
 
 def utc_time(at: datetime) -> str:
-    """For programs."""
+    """Return a time for programs: ISO 8601 in UTC, to the second."""
     return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

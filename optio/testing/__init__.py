@@ -1,1 +1,2 @@
-"""Testing: the `tests:` of task files, run offline by the code that serves."""
+"""Tests of task files: run them without a server, compare what comes with what they expect, measure coverage, capture new
+ones."""

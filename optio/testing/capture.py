@@ -1,4 +1,5 @@
-"""Capture: a delivery that came -> a test, with what the task makes of it now as what is expected."""
+"""Turn a delivery that a server received into a test: its redacted payload beside the task file, and today's outcome as the
+expectation. Used by `optio hook capture`; writing the files is up to the command."""
 
 import json
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from optio.testing.trial import try_example
 
 @dataclass(frozen=True, slots=True)
 class CapturedTest:
-    """The payload and its name beside the task's file, the test as a value, and what was taken out of the payload."""
+    """A new test: its payload with the file name beside the task file, the entry for `tests:`, and what was redacted."""
 
     payload_name: str
     payload: bytes
@@ -33,8 +34,8 @@ class CapturedTest:
 def capture_delivery(
     task: CompiledTask, config: WebhookConfig, delivery: Mapping[str, Any], data: bytes, redact: Redactor, name: str | None
 ) -> CapturedTest:
-    """The test of a delivery as the API shows it, with its bytes; raises Malformed for what is no JSON, and Invalid for what
-    cannot be captured."""
+    """Build the test from a delivery as the API shows it and its raw bytes. Raises Malformed for a payload that is not JSON,
+    and Invalid for a delivery that cannot be captured."""
     payload = redact(json_body.decode(data))
     text = json.dumps(payload, indent=2, ensure_ascii=False) + "\n"
     header = webhook_decision.kept_header_lookup(delivery["headers"])
@@ -55,7 +56,6 @@ def capture_delivery(
 
 
 def _expectation(task: CompiledTask, entry: Mapping[str, Any], payload: bytes) -> dict[str, Any]:
-    """What the task makes of it."""
     trial = try_example(task, Example.of({**entry, "expect": {}}), payload)
     got = trial.judgement
     if got.verdict == "accepted":
@@ -67,11 +67,12 @@ def _expectation(task: CompiledTask, entry: Mapping[str, Any], payload: bytes) -
 
 
 def add_test(path: str, data: bytes, entry: Mapping[str, Any]) -> bytes:
-    """The task's file with one more test, and else as it was; raises CannotEdit, and Invalid when it has this test."""
+    """Return the task file with one more test, formatted as before. Raises CannotEdit, and Invalid when it has this test
+    already."""
     document, found = parse(SourceFile(path, data))
     if document is None:
         raise CannotEdit(found[0].message, found[0].span.start.line)
     tests = document.value.get("tests") or []
     if any(isinstance(test, dict) and test.get("webhook") == entry["webhook"] for test in tests):
-        raise Invalid(f"`{path}` has a test with `{entry['webhook']}`: this delivery was captured before")
+        raise Invalid(f"`{path}` already has a test with `{entry['webhook']}`: this delivery was captured before")
     return rewrite_file(path, data, {**document.value, "tests": [*tests, dict(entry)]})

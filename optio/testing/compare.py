@@ -1,4 +1,4 @@
-"""What a test expects, beside what came of it."""
+"""Compare the outcome of a test with what it expects: verdict, reasons, parameters, prompt."""
 
 import difflib
 import json
@@ -13,13 +13,13 @@ from optio.model.registry import canonical
 from optio.model.route import Route
 from optio.runs.replay import DeliveryDecision
 
-# Of a longer difference so much is shown.
+# Limits on a diff that is shown.
 _MAX_LINES, _MAX_LINE_LENGTH = 200, 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """An expectation that did not hold: where it stands below `expect`, in words, and line by line."""
+    """An expectation that did not hold: its route below `expect`, a message for people, and a diff where there is one."""
 
     route: Route
     message: str
@@ -29,8 +29,8 @@ class Mismatch:
 def mismatches(
     expected: Expectation, got: DeliveryDecision, snapshot: Callable[[str], str], came: str | None = None
 ) -> Iterator[Mismatch]:
-    """All of them; with another verdict nothing else is compared. `snapshot` reads one, and raises Unreadable; `came` says more
-    of why the verdict is what it is."""
+    """Yield all mismatches; if the verdict differs, only that one, for the rest cannot match either. `snapshot` returns the
+    text of a snapshot file or raises Unreadable; `came` explains the actual verdict."""
     if got.verdict != expected.word:
         where: Route = ("verdict",) if expected.verdict is not None else ("error",) if expected.error is not None else ()
         why = "".join(f": {each}" for each in (got.detail, came) if each)
@@ -39,7 +39,7 @@ def mismatches(
     for index, part in enumerate(expected.reasons):
         if part not in (got.detail or ""):
             where = ("error",) if isinstance(expected.error, str) else ("error", index)
-            yield Mismatch(where, f"`{shorten(part)}` is no part of the reason: {got.detail}")
+            yield Mismatch(where, f"`{shorten(part)}` is not in the reason: {got.detail}")
     if expected.params is not None and canonical(expected.params) != canonical(got.params):
         yield _params_mismatch(expected.params, got.params or {})
     prompt = got.prompt or ""
@@ -53,10 +53,10 @@ def mismatches(
 
 
 def _params_mismatch(expected: Mapping[str, Any], got: Mapping[str, Any]) -> Mismatch:
-    """At the first one that differs, where it is expected."""
+    """Build the mismatch at the first parameter that differs, where the test states it."""
     names = [name for name in expected if name not in got or canonical(expected[name]) != canonical(got[name])]
     where: Route = ("params", names[0]) if names else ("params",)
-    return Mismatch(where, "other parameters than expected", _diff(_lines(expected), _lines(got)))
+    return Mismatch(where, "the parameters differ", _diff(_lines(expected), _lines(got)))
 
 
 def _compare_snapshot(name: str, prompt: str, snapshot: Callable[[str], str]) -> Iterator[Mismatch]:
@@ -67,7 +67,7 @@ def _compare_snapshot(name: str, prompt: str, snapshot: Callable[[str], str]) ->
         yield Mismatch(("prompt",), f"`{name}` {err.message}" + (f": {cure}" if cure else ""))
         return
     if kept != prompt:
-        message = f"another prompt than `{name}`: mend the task, or take the new one with `optio test --update`"
+        message = f"the prompt differs from `{name}`: fix the task, or accept the new prompt with `optio test --update`"
         yield Mismatch(("prompt",), message, _diff(kept, prompt))
 
 
@@ -76,7 +76,7 @@ def _lines(params: Mapping[str, Any]) -> str:
 
 
 def _diff(expected: str, got: str) -> tuple[str, ...]:
-    # Line ends stay: a prompt may differ in nothing else.
+    # Keep line ends: they may be the only difference.
     before, after = expected.splitlines(keepends=True), got.splitlines(keepends=True)
     found: list[str] = []
     for line in difflib.unified_diff(before, after, "expected", "got", lineterm="\n", n=2):
@@ -90,9 +90,9 @@ def _diff(expected: str, got: str) -> tuple[str, ...]:
 def _limit_lines(lines: list[str]) -> tuple[str, ...]:
     shown = [_limit_line(line) for line in lines[:_MAX_LINES]]
     more = len(lines) - len(shown)
-    return (*shown, f"... {more:,} lines more") if more else tuple(shown)
+    return (*shown, f"... {more:,} more lines") if more else tuple(shown)
 
 
 def _limit_line(line: str) -> str:
     more = len(line) - _MAX_LINE_LENGTH
-    return f"{line[:_MAX_LINE_LENGTH]}... {more:,} characters more" if more > 0 else line
+    return f"{line[:_MAX_LINE_LENGTH]}... {more:,} more characters" if more > 0 else line

@@ -1,7 +1,7 @@
-"""Coverage: what of a task its tests have tried, and what none has.
+"""Coverage: which behaviours of a task its tests have exercised.
 
-Counted are each trigger; each name of a mapping, once its path has found a value; a signature that does not hold; each event,
-and one that is not wanted; a `when` that holds and one that does not; each default, once it was needed; and each required
+Items are each trigger; each mapped parameter, covered once its path found a value; a refused signature; each event, and one
+that is not wanted; a `when` filter that passes and one that does not; each default, once it was needed; and each required
 parameter, once its absence was refused.
 """
 
@@ -22,7 +22,7 @@ from optio.testing.run import ExampleResult, TaskResults
 
 @dataclass(frozen=True, slots=True)
 class CoverageItem:
-    """Something that tests can try, where it is written, and whether one has."""
+    """One behaviour that tests can exercise, the line that defines it, and whether a test has."""
 
     text: str
     path: str
@@ -32,25 +32,22 @@ class CoverageItem:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """The items of one task."""
-
     task_id: str
     items: tuple[CoverageItem, ...]
 
     @property
     def missing(self) -> list[CoverageItem]:
-        """What no test has tried."""
         return [item for item in self.items if not item.tried]
 
 
 def percentage(items: Sequence[CoverageItem]) -> float:
-    """Of the items that were tried; 100 when there are none."""
+    """Return the share of items that were exercised, from 0 to 100; 100 when there are none."""
     return 100.0 if not items else 100 * sum(item.tried for item in items) / len(items)
 
 
 @dataclass(frozen=True, slots=True)
 class _TriedTest:
-    """One test that was run: its payload, the parameters before defaults where it came so far, and its verdict."""
+    """A test that ran: its payload, the parameters before defaults if it got that far, and its verdict."""
 
     example: Example
     payload: Any
@@ -67,7 +64,7 @@ class _TriedTest:
 
     @property
     def proved(self) -> bool:
-        """Whether it came as far as the filters."""
+        """Return whether the delivery passed the signature check and reached the filters."""
         return self.verdict in ("accepted", "filtered", "invalid")
 
     def is_of(self, kind: str) -> bool:
@@ -78,7 +75,7 @@ MakeItem = Callable[[str, Route, bool], CoverageItem]
 
 
 def coverage(tested: TaskResults) -> Coverage:
-    """What the tests of a task without errors have tried."""
+    """Return the coverage of one task without errors by the results of its tests."""
     task = tested.task
     payloads: dict[bytes, Any] = {}
     seen = [found for result in tested.results if (found := _tried_test(task, result, payloads)) is not None]
@@ -91,7 +88,7 @@ def coverage(tested: TaskResults) -> Coverage:
 
 
 def _tried_test(task: ResolvedTask, result: ExampleResult, payloads: dict[bytes, Any]) -> _TriedTest | None:
-    """Each of the `payloads` is read once."""
+    """Parse each distinct payload once; `payloads` holds those that were."""
     trial, example = result.trial, result.example
     if trial is None:
         return None
@@ -141,14 +138,14 @@ def _trigger_items(task: ResolvedTask, seen: list[_TriedTest], tell: MakeItem) -
 def _filter_items(config: WebhookConfig, route: Route, seen: list[_TriedTest], tell: MakeItem) -> Iterator[CoverageItem]:
     if config.secret is not None:
         refused = any(each.refused for each in seen)
-        yield tell("a delivery that is not rightly signed is refused", (*route, "secret"), refused)
+        yield tell("a delivery with a wrong signature is refused", (*route, "secret"), refused)
     proved = [each for each in seen if each.proved]
     events = [_event(config, each) for each in proved]
     for index, name in enumerate(config.events or ()):
-        yield tell(f"the event `{name}` is wanted", (*route, "events", index), name in events)
+        yield tell(f"the event `{name}` starts a run", (*route, "events", index), name in events)
     if config.events is not None:
         other = any(event not in config.events for event in events)
-        yield tell("an event that is not wanted is filtered", (*route, "events"), other)
+        yield tell("an unlisted event is filtered", (*route, "events"), other)
     if config.when is not None:
         filter_ = mapping.compile_when(config.when)
         wanted = [each for each, event in zip(proved, events, strict=True) if config.events is None or event in config.events]
@@ -195,7 +192,7 @@ def _is_refused_without(schema: Mapping[str, Any], given: Mapping[str, Any], nam
 
 
 def _names_with_default(schema: Mapping[str, Any], above: Route = ()) -> Iterator[Route]:
-    """The names of parameters that have a default, members of objects too."""
+    """Yield the names of parameters that have a default, including members of objects, as routes."""
     properties = schema.get("properties")
     for name, sub in properties.items() if isinstance(properties, Mapping) else ():
         if isinstance(sub, Mapping):
@@ -205,6 +202,6 @@ def _names_with_default(schema: Mapping[str, Any], above: Route = ()) -> Iterato
 
 
 def _uses_default(given: Mapping[str, Any], name: Route) -> bool:
-    """Whether only the last step is missing, so that its default was filled in."""
+    """Return whether only the last step is missing, so that its default was filled in."""
     inside = value_at(given, name[:-1])
     return isinstance(inside, Mapping) and name[-1] not in inside

@@ -1,4 +1,4 @@
-"""Results as JUnit's XML: a suite for each task file, a case for each test."""
+"""Test results as JUnit XML: a suite for each task file, a case for each test."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -11,7 +11,8 @@ from optio.testing.run import ExampleFailure, ExampleResult, TreeReport
 
 
 class SuiteInput(NamedTuple):
-    """A report, how paths of its tree are seen from here, and the errors of its files, so seen."""
+    """The results of one tree, a function that shows its paths relative to the working directory, and its errors with such
+    paths."""
 
     report: TreeReport
     path: Callable[[str], str]
@@ -19,7 +20,7 @@ class SuiteInput(NamedTuple):
 
 
 def junit(seen: Sequence[SuiteInput]) -> str:
-    """The whole document."""
+    """Return the XML document for the results of one or more trees; files with errors become suites with one failing case."""
     return as_xml([suite for each in seen for suite in _suites(each)])
 
 

@@ -1,4 +1,5 @@
-"""Redact: a payload without what must not stand in a repository. Texts stay texts, so that it still fits the same mapping."""
+"""Redact a payload before it is committed: secrets, credentials and, if asked, e-mail addresses. Strings stay strings, so the
+redacted payload still fits the same mapping."""
 
 import re
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ _CREDENTIAL = re.compile(
     r"(?:^|_)(?:token|secret|passwords?|passwd|passphrase|authorization|cookie|credentials?|(?:api|private|access|secret)_?key)$"
 )
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
-# Credentials by where they stand: what is in the group stays.
+# Credentials by their context; the group is the context, and stays.
 _IN_TEXT = (
     (
         "a credential in a URL",
@@ -30,7 +31,7 @@ _EMAIL = re.compile(r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """What was taken out, and where it stood."""
+    """A removal from a payload: the route where the value stood, and the kind of value."""
 
     route: Route
     kind: str
@@ -38,8 +39,8 @@ class Redaction:
 
 @dataclass
 class Redactor:
-    """Takes out the values of secrets, whatever has the shape or the name of one, and, if asked, e-mail addresses: each of
-    those becomes one of `example.com`, the same one wherever it stands."""
+    """Replaces the values of `secrets` and everything that looks or is named like a credential. With `emails`, each address
+    becomes `personN@example.com`, the same one wherever it occurs. `found` collects the redactions."""
 
     secrets: Iterable[str] = ()
     emails: bool = False
@@ -50,7 +51,7 @@ class Redactor:
         self._masker = Masker(self.secrets)
 
     def __call__(self, value: Any, route: Route = ()) -> Any:
-        """The value without them; what was taken out is told in `found`."""
+        """Return a redacted copy of a JSON value; appends to `found`."""
         if isinstance(value, dict):
             return {self._text(key, (*route, key)): self(inner, (*route, key)) for key, inner in value.items()}
         if isinstance(value, list):

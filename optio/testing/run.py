@@ -1,4 +1,4 @@
-"""All tests of a tree: tree -> Report. Writes nothing."""
+"""Run the tests of a tree of task files. Reads files and returns a report; snapshots are written by the caller."""
 
 import posixpath
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ ExampleFilter = Callable[[str, str, Example], bool]
 
 @dataclass(frozen=True, slots=True)
 class ExampleFailure:
-    """Why a test failed, and the place of the expectation that did not hold. With `broken` it could not even be run."""
+    """A failed test and the line of the expectation that did not hold. `broken` means the test could not be run at all."""
 
     path: str
     line: int
@@ -30,7 +30,7 @@ class ExampleFailure:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotUpdate:
-    """A prompt, and the file of the tree that a test keeps it in. `new` when there is no such file yet."""
+    """A prompt to write to a snapshot file of the tree; `new` when the file does not exist yet."""
 
     path: str
     prompt: str
@@ -39,7 +39,8 @@ class SnapshotUpdate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExampleResult:
-    """One test. `update` is the snapshot to write where only the prompt is another; `trial` is None for what was not run."""
+    """The outcome of one test. `update` is the snapshot to write if nothing but the prompt differs; `trial` is None if it was
+    not run."""
 
     name: str
     line: int
@@ -51,13 +52,12 @@ class ExampleResult:
 
     @property
     def passed(self) -> bool:
-        """Whether all that was expected came."""
         return not self.failures
 
 
 @dataclass(frozen=True, slots=True)
 class TaskResults:
-    """The tests of one task that were chosen; `broken` when its file has errors."""
+    """The results of one task's chosen tests; `broken` when its file has errors, so that none was run."""
 
     task: ResolvedTask
     results: tuple[ExampleResult, ...]
@@ -66,14 +66,13 @@ class TaskResults:
 
 @dataclass(frozen=True, slots=True)
 class TreeReport:
-    """Every task of a tree with its tests, and what its compilation found."""
+    """The compilation of a tree and the results of all its tasks, including tasks without tests."""
 
     compilation: Compilation
     tested: tuple[TaskResults, ...]
 
     @property
     def results(self) -> list[ExampleResult]:
-        """All tests."""
         return [result for each in self.tested for result in each.results]
 
 
@@ -82,7 +81,7 @@ def _choose_all(task_id: str, path: str, example: Example) -> bool:
 
 
 def run_tests(tree: SourceTree, chosen: ExampleFilter = _choose_all) -> TreeReport:
-    """Run the chosen tests: those of which (task id, path of its file, test) hold."""
+    """Run the tests for which `chosen(task id, path of its file, test)` holds. Compiles the whole tree first."""
     bases, policies = Bases(tree), TreePolicy(tree)
     files = [compile_file(path, tree, bases, policies) for path in tree.task_files()]
     compilation = assemble(files, levels=policies.levels)
@@ -97,7 +96,7 @@ def run_tests(tree: SourceTree, chosen: ExampleFilter = _choose_all) -> TreeRepo
 def run_task_tests(
     task: ResolvedTask, tree: SourceTree, chosen: ExampleFilter = _choose_all, *, broken: bool = False
 ) -> TaskResults:
-    """Run the chosen tests of one task; of one whose file is `broken`, say that they cannot be run."""
+    """Run the chosen tests of one task. If its file is `broken`, report each of them as a test that cannot be run."""
     results: list[ExampleResult] = []
     happens = _TrialRunner(emit(task), task.path, tree)
     for index, example in enumerate(task.spec.tests):
@@ -113,7 +112,7 @@ def run_task_tests(
 
 
 class _TrialRunner:
-    """Tries what tests say. A payload that several name is read once, and the same delivery is judged once."""
+    """Runs tests of one task, reading each payload once and judging equal deliveries once."""
 
     def __init__(self, compiled: CompiledTask, path: str, tree: SourceTree) -> None:
         self._compiled, self._path, self._tree = compiled, path, tree
@@ -121,13 +120,13 @@ class _TrialRunner:
         self._trials: dict[tuple[object, ...], Trial] = {}
 
     def body(self, name: str) -> bytes:
-        """The payload that a test names; raises Unreadable."""
+        """Return the payload that a test names; raises Unreadable."""
         if name not in self._bodies:
             self._bodies[name] = self._tree.read(resolve_path(self._path, name))
         return self._bodies[name]
 
     def trial(self, example: Example) -> Trial:
-        """What comes of it; raises Impossible and Unreadable."""
+        """Return the outcome of a test; raises ImpossibleTest and Unreadable."""
         if example.webhook is None:
             return try_example(self._compiled, example)
         delivery = (example.webhook, example.signature, *sorted(example.headers.items()))
@@ -168,7 +167,7 @@ def _failures(task: ResolvedTask, index: int, found: list[Mismatch]) -> Iterator
 
 
 def _update(task: ResolvedTask, example: Example, trial: Trial, tree: SourceTree) -> SnapshotUpdate | None:
-    """The snapshot that is missing or out of date, and inside the tree."""
+    """Return the snapshot to write if it is missing or out of date, and inside the tree."""
     name, prompt = example.expect.prompt, trial.judgement.prompt
     if name is None or prompt is None:
         return None
@@ -183,12 +182,12 @@ def _update(task: ResolvedTask, example: Example, trial: Trial, tree: SourceTree
 
 
 def snapshot_path(task_path: str, name: str) -> str:
-    """Its path in the tree; raises Unreadable for one that leads out of it, and for a task file."""
+    """Return the path of a snapshot in the tree; raises Unreadable if it leads outside or would be read as a task file."""
     path = resolve_path(task_path, name)
     if path.startswith(("/", "~")) or ".." in path.split("/"):
         raise Unreadable("OPT115", "leads out of the task tree", "give a path below the task file")
     if posixpath.splitext(path)[1] in (".yaml", ".yml"):
-        raise Unreadable("OPT706", "would be read as a task", "give it another ending, such as `.md`")
+        raise Unreadable("OPT706", "would be read as a task", "give it another suffix, such as `.md`")
     return path
 
 

@@ -1,6 +1,6 @@
-"""One test tried: what the task makes of what happens, by the code that serves, without a server and without a clock.
+"""Run one test with the code that serves real deliveries, but without server, clock or database.
 
-A trigger that is switched off is tried as if it were on: its tests tell whether it can be switched on again.
+Disabled triggers are tested as if they were on, so that tests show whether a trigger can be switched on again.
 """
 
 import json
@@ -23,9 +23,9 @@ from optio.runs.submit import prepare_run
 from optio.scheduling import cron
 from optio.store.values import NewRun
 
-# When a delivery without a slot arrives.
+# The time at which a test's delivery arrives.
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
-# Made up. In this form every scheme takes them, and signs a time stamp if it can.
+# Made up, in the form of `standard` webhook secrets, which every scheme accepts.
 _SECRET, _ANOTHER = "whsec_b3B0aW8gdGVzdHMgc2lnbiB3aXRoIHRoaXM=", "whsec_c29tZWJvZHkgZWxzZSBzaWducyB3aXRoIHRoYXQ="
 _DELIVERY = "optio-test"
 _MAX_VALUES_SHOWN = 10
@@ -33,13 +33,13 @@ _SECOND = timedelta(seconds=1)
 
 
 class ImpossibleTest(Exception):
-    """What the test says cannot happen."""
+    """Raised for a test that describes something that cannot happen, such as a slot that the schedule does not have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of a test; `problems` are the faults of the parameters, if they were why it was refused, and `came` is what the
-    payload has where a `when` that does not hold looks."""
+    """The outcome of a test. `problems` are the faults of the parameters if they caused the refusal; `came` shows the payload's
+    values that a `when` filter did not accept."""
 
     judgement: DeliveryDecision
     problems: tuple[Problem, ...] = ()
@@ -47,7 +47,7 @@ class Trial:
 
 
 def try_example(task: CompiledTask, example: Example, body: bytes | None = None) -> Trial:
-    """Try it; `body` is its payload. Raises Impossible."""
+    """Run a test; `body` is its payload, None for schedules and manual runs. Raises ImpossibleTest."""
     here = DeliveryDecision(verdict="accepted", task_id=task.id, definition=task.digest)
     try:
         made = _trigger(task, example, body)
@@ -62,7 +62,7 @@ def try_example(task: CompiledTask, example: Example, body: bytes | None = None)
 
 
 def _trigger(task: CompiledTask, example: Example, body: bytes | None) -> NewRun | tuple[str, str]:
-    """The run, or verdict and detail of what wants none."""
+    """Return the run, or (verdict, detail) if none would start."""
     if example.webhook is not None:
         if task.spec.webhook is None or body is None:
             raise ImpossibleTest("the task has no webhook trigger")
@@ -99,27 +99,27 @@ def _deliver(task: CompiledTask, config: WebhookConfig, example: Example, body: 
 
 
 def _filter_values(task: CompiledTask, body: bytes) -> str | None:
-    """What the payload has where the filter looks, as far as that is told simply."""
+    """Describe the payload's values that the filter reads, where that can be done simply."""
     when, payload = task.spec.webhook.config.when if task.spec.webhook is not None else None, decode(body)
     paths = dict.fromkeys(each.path for each in questions_of(when or "") if each.path[0] == "@" and not each.begun)
     found = {path: compile_path(f"${path[1:]}").values(payload) for path in islice(paths, _MAX_VALUES_SHOWN)}
-    told = (f"`{path}` is {shorten(json.dumps(each[0]))}" if each else f"there is no `{path}`" for path, each in found.items())
+    told = (f"`{path}` is {shorten(json.dumps(each[0]))}" if each else f"`{path}` is missing" for path, each in found.items())
     return ", ".join(told) or None
 
 
 def slot_of(config: ScheduleConfig, example: Example) -> datetime:
-    """The fire that the test speaks of; raises Impossible when the schedule has none at that time."""
+    """Return the slot in UTC that the test names; raises ImpossibleTest when the schedule has none at that time."""
     zone, at = ZoneInfo(config.timezone), example.slot
-    # On a night on which the clocks go back, a time of the clock stands for two.
+    # When the clocks go back, a local time occurs twice.
     times = [at.replace(tzinfo=zone, fold=fold) for fold in (0, 1)] if at.tzinfo is None else [at]
     for time in times:
         slot = time.astimezone(UTC)
         if cron.next_fire(config.cron_expression, config.timezone, slot - _SECOND) == slot:
             return slot
-    # In an hour that the clocks skip, the later reading is of the clock as it was set to, and so the earlier moment.
+    # For a local time that the clocks skip, the two readings differ; the earlier moment finds the next fire.
     first = min(time.astimezone(UTC) for time in times)
     coming = cron.next_fire(config.cron_expression, config.timezone, first)
     then = "there is none later" if coming is None else f"the next is {coming.astimezone(zone):%Y-%m-%dT%H:%M, a %A}"
     if at.tzinfo is None and first.astimezone(zone).replace(tzinfo=None) != at:
         then = f"the clocks skip {at:%H:%M} then, and {then}"
-    raise ImpossibleTest(f"`{example.schedule}` is no fire of `{config.cron_expression}` ({config.timezone}): {then}")
+    raise ImpossibleTest(f"`{config.cron_expression}` ({config.timezone}) does not fire at `{example.schedule}`: {then}")

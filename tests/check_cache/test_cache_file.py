@@ -239,7 +239,7 @@ def test_a_limit_on_the_size_of_files_is_no_mistake(tmp_path: Path) -> None:
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
     )
 
-    assert done.stderr == b"optio check: OPTIO_CACHE_DIR: nothing can be kept there: File too large\n"
+    assert done.stderr == b"optio check: OPTIO_CACHE_DIR: the cache cannot be written: File too large\n"
     assert done.returncode == 1
     assert list((tmp_path / "kept").iterdir()) == []
 
@@ -258,5 +258,5 @@ def test_where_the_libraries_are_not_known_nothing_is_kept(tmp_path: Path, monke
 
     found = check(tmp_path / "tree", how=CheckOptions(place=tmp_path / "kept", few=0))
 
-    assert found == replace(plainly(tmp_path / "tree"), unkept="it is not known which libraries are installed")
+    assert found == replace(plainly(tmp_path / "tree"), unkept="the versions of the installed libraries are unknown")
     assert not (tmp_path / "kept").exists()

@@ -43,7 +43,7 @@ def test_what_is_not_is_listed_by_time() -> None:
         "unexplained: 2,000",
         "  2026-01-05 11:00:00  nightly  slot: was due and has no verdict",
         "  2026-01-05 12:00:00  nightly  run r-1: is odd",
-        "  ... these are the first 1,000 that were found",
+        "  ... only the first 1,000 are listed",
     ]
 
 

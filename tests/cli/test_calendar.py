@@ -47,7 +47,7 @@ def test_each_day_has_its_fires_and_what_is_alike_is_told_once() -> None:
         "Mon 2026-06-01",
         "  09:00  weekly",
         "",
-        "Nothing odd.",
+        "Nothing to review.",
     ]
 
 
@@ -92,13 +92,13 @@ def test_the_two_odd_nights_are_told_on_both_clocks() -> None:
     spring, autumn = (told(*tasks, first=day, days="1") for day in ("2026-03-29", "2026-10-25"))
 
     assert "  03:00           fixed   moved from 02:30, which the clocks skip that night" in spring
-    assert spring[spring.index("To look at") + 1 :] == [
+    assert spring[spring.index("To review") + 1 :] == [
         "- Sun 2026-03-29: the clocks of Europe/Berlin go forward, from 02:00 to 03:00",
         "    even: 02:00 and 02:30 are skipped that night: 2 fires fewer",
         "    fixed: 02:30 is skipped that night: it fires at 03:00 instead (01:00 UTC)",
         "- even: does not fire in these days; the next time is Mon 2026-03-30 02:00 CEST",
     ]
-    assert autumn[autumn.index("To look at") + 1 :] == [
+    assert autumn[autumn.index("To review") + 1 :] == [
         "- Sun 2026-10-25: the clocks of Europe/Berlin go back, from 03:00 to 02:00",
         "    even: 02:00 and 02:30 are there twice that night, and it fires both times (from 00:00 UTC and from 01:00 UTC)",
         "    fixed: 02:30 is there twice that night: it fires at the first (00:30 UTC), and not again",
@@ -114,7 +114,7 @@ def test_what_is_said_to_be_told_below_is_told_there() -> None:
         "  00:15 to 23:15  hourly  every hour, 25 times",
         "  02:00 to 03:45  often   every 15 minutes, 12 times, 8 of them odd: see below",
     ]
-    assert [line.partition(":")[0].strip() for line in lines[lines.index("To look at") + 2 :]] == ["often"]
+    assert [line.partition(":")[0].strip() for line in lines[lines.index("To review") + 2 :]] == ["often"]
 
 
 def test_a_calendar_that_nobody_could_read_is_refused_with_the_days_that_would_do() -> None:
@@ -135,7 +135,7 @@ def test_what_never_comes_in_the_range_says_when_it_does() -> None:
     lines = told(task("Leap", "0 0 29 2 *", "UTC"), task("Paused", "0 0 * * *", "UTC", enabled="false"), days="3")
 
     assert lines[2:] == [
-        "To look at",
+        "To review",
         "- leap: does not fire in these days; the next time is Tue 2028-02-29 00:00 UTC (more than 400 days away)",
         "- off, with `enabled: false`: paused",
     ]
@@ -146,7 +146,7 @@ def test_too_many_starts_come_with_the_expressions_to_write() -> None:
 
     lines = told(*tasks, limit=3, first="2026-06-01", days="2")
 
-    begin = lines.index("To look at")
+    begin = lines.index("To review")
     assert lines[begin + 1 : begin + 5] == [
         "- in 2 minutes more than 3 runs start, which is what may run at once (OPTIO_MAX_WORKFLOW_CONCURRENT):",
         "    04:00 on Mon 2026-06-01 and 1 other day: 4 start",
@@ -196,16 +196,16 @@ def test_json_has_the_same_for_programs() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"first": "tomorrow"}, "--from: `tomorrow` is no date: write 2026-01-31"),
-        ({"last": "2026-02-30"}, "--to: `2026-02-30` is no date"),
+        ({"first": "tomorrow"}, "--from: invalid date `tomorrow`: write 2026-01-31"),
+        ({"last": "2026-02-30"}, "--to: invalid date `2026-02-30`"),
         ({"last": "2026-03-30", "days": "3"}, "give --to or --days, not both"),
         ({"last": "2026-03-25"}, "--to: 2026-03-25 is before 2026-03-26"),
         ({"first": "2026-01-01", "last": "2027-01-02"}, "at most 366 days: from 2026-01-01 that is to 2027-01-01"),
         ({"first": "9999-12-31"}, "--from: `9999-12-31` is not in the years 1970 to 2999"),
         ({"last": "0001-01-01"}, "--to: `0001-01-01` is not in the years"),
-        ({"days": "0"}, "--days: `0` is no number from 1 to 366"),
-        ({"zone": ""}, "--zone: `` is no time zone"),
-        ({"zone": "PST"}, "--zone: `PST` is no time zone"),
+        ({"days": "0"}, "--days: invalid number `0`: give a whole number from 1 to 366"),
+        ({"zone": ""}, "--zone: unknown time zone ``"),
+        ({"zone": "PST"}, "--zone: unknown time zone `PST`"),
     ],
 )
 def test_a_range_that_is_none_is_refused(given: dict[str, str], said: str) -> None:
@@ -247,8 +247,8 @@ def test_the_limit_is_the_settings(tree: Path, capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--calendar", "--past"], "--past has no use with --calendar"),
-        (["--calendar", "-n", "3"], "-n has no use with --calendar"),
+        (["--calendar", "--past"], "--past has no effect with --calendar"),
+        (["--calendar", "-n", "3"], "-n has no effect with --calendar"),
         (["--calendar", "--grid", "--json"], "leave out --grid or --json"),
         (["--grid"], "--grid is for --calendar"),
         (["--from", "2026-01-01"], "--from is for --calendar"),
@@ -280,4 +280,4 @@ def test_a_range_that_is_none_is_refused_also_where_nothing_is_scheduled(
     (tmp_path / "a.yaml").write_text("name: A\nagentRuntime: command\ncommand: [cat]\npromptTemplate: x\n")
 
     assert invoke(["schedule", "--calendar", "--from", "2026-13-01", "--tasks", str(tmp_path)]) == 2
-    assert "--from: `2026-13-01`" in capsys.readouterr().err
+    assert "--from: invalid date `2026-13-01`" in capsys.readouterr().err

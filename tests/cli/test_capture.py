@@ -60,7 +60,7 @@ def test_a_delivery_becomes_a_test_that_passes(dev: Dev, tmp_path: Path) -> None
         "redacted $.notes[0]: a GitHub token",
         "redacted $.notes[1]: the value of a secret of the task",
         "redacted $.by: an e-mail address",
-        "look at the payload before you commit it: what else is private in it, only you know",
+        "review the payload before you commit it: it may hold private data that Optio does not recognise",
     ]
     kept = {**PRIVATE, "token": "REDACTED", "notes": ["use REDACTED", "or REDACTED"], "by": "person1@example.com"}
     assert json.loads(files(dev)[new]) == kept
@@ -91,10 +91,10 @@ def test_what_cannot_be_captured_is_said_and_nothing_is_written(dev: Dev, tmp_pa
 
     for arguments, code, said in [
         ((once,), 1, "this delivery was captured before"),
-        ((stranger,), 1, "the body of this delivery is not kept: its sender was not proved"),
+        ((stranger,), 1, "the body of this delivery is not stored: its sender was not verified"),
         (("nothing",), 1, "no delivery `nothing`"),
         ((once, "--task", "triag"), 2, "did you mean `triage`?"),
-        ((once, "--tasks", str(tmp_path)), 2, "no task without errors has the webhook `triage`"),
+        ((once, "--tasks", str(tmp_path)), 2, "no error-free task has the webhook `triage`"),
         ((once, "--tasks", str(tmp_path / "gone")), 2, "there is no task directory"),
     ]:
         done = dev.cli("hook", "capture", *arguments)

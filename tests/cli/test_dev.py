@@ -29,7 +29,7 @@ def until_said(dev: Dev, *words: str) -> str:
 
 
 def test_an_empty_tree_says_what_to_do(dev: Dev) -> None:
-    assert "`optio init` writes a first task" in until_said(dev, "nothing here yet")
+    assert "run `optio init`" in until_said(dev, "no tasks yet")
 
 
 def test_a_reload_tells_what_changed_and_not_the_whole_list(dev: Dev) -> None:
@@ -51,10 +51,15 @@ def test_a_file_that_breaks_is_told_with_its_place_and_when_it_is_mended(dev: De
     until_said(dev, "+ echo")
 
     dev.write("echo.yaml", ECHO + "nme: x\n")
-    until_said(dev, "! echo: its file is broken, served as it was", "echo.yaml:11:1: error: unknown key `nme`", "`name`")
+    until_said(
+        dev,
+        "! echo: its file has errors, the last error-free version is served",
+        "echo.yaml:11:1: error: unknown key `nme`",
+        "`name`",
+    )
     dev.write("echo.yaml", ECHO)
 
-    until_said(dev, "no errors any more")
+    until_said(dev, "all errors are fixed")
 
 
 def test_what_a_task_lacks_is_told_when_it_is_loaded(tmp_path: Path) -> None:

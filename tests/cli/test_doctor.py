@@ -54,7 +54,7 @@ def test_a_secret_without_a_value_is_named_with_its_users_and_its_place(shell: S
 
     missing = [check for check in found["secret"] if check["status"] == "warning"]
     assert code == 0
-    assert [check["detail"] for check in missing] == ["A_HOOK has no value; used by needy"]
+    assert [check["detail"] for check in missing] == ["A_HOOK has no value, but is used by needy"]
     assert "OPTIO_SECRET_A_HOOK" in missing[0]["hint"]
     assert "s3cr3t-value" not in json.dumps(found)
 
@@ -142,8 +142,8 @@ def test_the_secrets_of_tasks_that_only_the_database_has_are_looked_for(shell: S
         served.stop()
 
     assert sorted(check["detail"] for check in found["secret"]) == [
-        "A_HOOK has no value; used by needy",
-        "A_KEY has no value; used by needy",
+        "A_HOOK has no value, but is used by needy",
+        "A_KEY has no value, but is used by needy",
     ]
 
 
@@ -186,7 +186,7 @@ def test_settings_are_shown_with_their_origin_and_without_secrets(shell: Shell) 
     assert rows["OPTIO_PORT"] == ["0", "--port"]
     assert rows["OPTIO_TOKEN"] == ["***", "OPTIO_TOKEN"]
     assert rows["OPTIO_TASKS"] == ["tasks.d", "default"]
-    assert "OPTIO_PROT is no setting and is ignored" in done.stdout
+    assert "unknown setting OPTIO_PROT is ignored" in done.stdout
 
 
 @pytest.mark.parametrize(("limit", "told"), [("1000", True), ("1048576", False), ("2000000", False)])

@@ -26,7 +26,7 @@ def test_a_span_or_a_moment(text: str, at: datetime) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("yesterday", "no time"), ("0h", "no time"), ("", "no time"), ("2026-01-05", "no zone")]
+    ("text", "said"), [("yesterday", "invalid time"), ("0h", "invalid time"), ("", "invalid time"), ("2026-01-05", "no zone")]
 )
 def test_what_is_neither_is_said_with_its_option(text: str, said: str) -> None:
     with pytest.raises(SettingsError, match=f"--since: .*{said}"):

@@ -52,7 +52,7 @@ def test_render_prints_the_prompt_byte_for_byte(shell: Shell) -> None:
     done = shell("render", "echo", "-p", "WHO={{LEFT}} \\1")
 
     assert done.stdout == "{{LEFT}} \\1 costs 5 \u20ac, {{LEFT}}\n\n"
-    assert "left as they are: {{LEFT}}" in done.stderr
+    assert "not filled in: {{LEFT}}" in done.stderr
 
 
 def test_render_fills_in_defaults_and_finds_a_task_by_its_file(shell: Shell) -> None:

@@ -128,32 +128,32 @@ def test_two_directories_are_compared_without_git(tmp_path: Path, plan: Plan, mo
     [
         (("nope",), "has no revision `nope`"),
         (("main..nope",), "has no revision `nope`"),
-        (("",), "there is no revision in ``: is a variable unset?"),
-        (("..",), "there is no revision before `..` in `..`: is a variable unset?"),
-        (("...",), "there is no revision before `...` in `...`: is a variable unset?"),
-        (("..HEAD",), "there is no revision before `..` in `..HEAD`: is a variable unset?"),
-        (("...HEAD",), "there is no revision before `...` in `...HEAD`: is a variable unset?"),
-        (("main..",), "there is no revision after `..` in `main..`: is a variable unset?"),
-        (("main... ",), "there is no revision after `...` in `main... `: is a variable unset?"),
-        (("", ""), "the name of a directory is empty: is a variable unset?"),
-        (("tasks.d", ""), "the name of a directory is empty: is a variable unset?"),
-        (("tasks.d/..",), "`tasks.d/..` is a directory: name another one"),
+        (("",), "missing revision in ``: is a variable unset?"),
+        (("..",), "missing revision before `..` in `..`: is a variable unset?"),
+        (("...",), "missing revision before `...` in `...`: is a variable unset?"),
+        (("..HEAD",), "missing revision before `..` in `..HEAD`: is a variable unset?"),
+        (("...HEAD",), "missing revision before `...` in `...HEAD`: is a variable unset?"),
+        (("main..",), "missing revision after `..` in `main..`: is a variable unset?"),
+        (("main... ",), "missing revision after `...` in `main... `: is a variable unset?"),
+        (("", ""), "empty directory name: is a variable unset?"),
+        (("tasks.d", ""), "empty directory name: is a variable unset?"),
+        (("tasks.d/..",), "`tasks.d/..` is a directory: name a second one"),
         (("\x1b[31m\u202ered",), "has no revision `\\x1b[31m\\u202ered`"),
         (("main..\x1b[31m",), "has no revision `\\x1b[31m`"),
-        (("\x1b", "tasks.d"), "`\\x1b` is no directory"),
+        (("\x1b", "tasks.d"), "`\\x1b` is not a directory"),
         (("--tasks", "\x1b"), "there is no task directory `\\x1b`"),
-        (("--fail-on", "\x1b"), "there is no effect `\\x1b`"),
+        (("--fail-on", "\x1b"), "unknown effect `\\x1b`"),
         (("main..HEAD", "--tasks", "nope"), "there is no task directory `nope`, neither in "),
         (("-x..main",), "unrecognized arguments"),
         (("--", "-x..main"), "invalid revision `-x`"),
-        (("a", "b"), "`a` is no directory: give two of them, or revisions as `BASE..HEAD`"),
-        (("tasks.d",), "`tasks.d` is a directory: name another one to compare it with, or a revision"),
+        (("a", "b"), "`a` is not a directory: give two directories, or revisions as `BASE..HEAD`"),
+        (("tasks.d",), "`tasks.d` is a directory: name a second one to compare it with, or a revision"),
         (("tasks.d", "tasks.d", "tasks.d"), "give BASE..HEAD, BASE, or two directories"),
         (("tasks.d", "tasks.d", "--tasks", "x"), "leave out --tasks"),
         (("--tasks", "nope"), "there is no task directory `nope`"),
-        (("--fail-on", "dangr"), "there is no effect `dangr`: did you mean `danger`?"),
-        (("--url", "http://127.0.0.1:1"), "--url goes with --server or --history"),
-        (("main", "--server"), "--server takes the place of what is compared"),
+        (("--fail-on", "dangr"), "unknown effect `dangr`: did you mean `danger`?"),
+        (("--url", "http://127.0.0.1:1"), "--url needs --server or --history"),
+        (("main", "--server"), "--server already names what to compare with"),
     ],
 )
 def test_wrong_usage_is_told(
@@ -195,7 +195,7 @@ def test_a_change_does_not_loosen_its_own_gate(repository: Path, plan: Plan) -> 
     code, out, err = plan()
 
     assert code == 1
-    assert "policy-changed  danger is a reason for a plan to fail no more" in out
+    assert "policy-changed  danger is no longer a reason for a plan to fail" in out
     assert "report: egress-opened" in err
 
 
@@ -212,7 +212,7 @@ def test_the_newest_gate_of_the_branch_that_is_merged_into_holds(repository: Pat
     assert "another policy" not in out  # the branch did nothing to it
     assert "report: egress-opened" in err
     assert "tasks.d/report.yaml:6:53: error: the policy does not allow `*.example.com` [OPT519 not-allowed]" in err
-    assert "the branch that is merged into has gone on since the branches parted: its own policy holds, too" in err
+    assert "the target branch has moved on since this branch began: its current policy applies too" in err
 
 
 def test_a_link_in_the_place_of_the_directory_does_not_lead_around_the_gate(repository: Path, plan: Plan) -> None:
@@ -294,7 +294,7 @@ def test_many_removals_fail_unless_they_are_meant(repository: Path, plan: Plan) 
     code, _, err = plan()
 
     assert code == 1
-    assert "4 of 5 tasks would be removed [OPT804 mass-delete] (`--allow-prune` says that it is meant)" in err
+    assert "4 of 5 tasks would be removed [OPT804 mass-delete] (if you mean it, add `--allow-prune`)" in err
     _, out, _ = plan("--format", "markdown")
     assert "- :x: `tasks.d/a.yaml:1:1` 4 of 5 tasks would be removed" in out
     assert plan("--allow-prune")[0] == 0
@@ -380,7 +380,7 @@ def test_a_cosmetic_change_is_told_only_who_asks(repository: Path, plan: Plan) -
     write({"report.yaml": "# ours\n" + TASK})
 
     assert plan()[1] == "no effect\n"
-    assert plan("-v")[1] == "no effect\n\n= report (tasks.d/report.yaml): its file differs, and it does the same\n"
+    assert plan("-v")[1] == "no effect\n\n= report (tasks.d/report.yaml): its file differs, its behaviour does not\n"
     assert json.loads(plan("--format", "sarif")[1])["runs"][0]["results"] == []
     assert plan("--format", "markdown")[1] == "### no effect\n"
 
@@ -441,7 +441,7 @@ def test_a_policy_that_cannot_be_read_is_told_once_and_fails_the_plan(repository
     code, out, err = plan("HEAD~1..HEAD")
 
     assert code == 1
-    assert "! policy-changed  the policy cannot be read, and allows nothing until it can" in out
+    assert "! policy-changed  the policy cannot be read, so it allows nothing" in out
     assert "task-broken" not in out
     assert err.count("error:") == 1
 
@@ -455,4 +455,4 @@ def test_the_policy_of_a_branch_that_has_gone_on_must_be_readable(repository: Pa
     code, out, err = plan("main...feature")
 
     assert (code, out) == (2, "")
-    assert "the policy in main cannot be read, and allows nothing until it can: mend it there first" in err
+    assert "the policy in main cannot be read, so it allows nothing: fix it there first" in err

@@ -42,7 +42,7 @@ def test_who_keeps_the_pools_and_is_silent_for_a_minute_is_asked_for(age: float,
 
     last = text(found).splitlines()[-1]
 
-    assert last.startswith("starts since") if words is None else f"nothing was heard of the pools for {words}" in last
+    assert last.startswith("starts since") if words is None else f"no report on the pools for {words}" in last
 
 
 def test_pools_of_several_places_are_told_apart() -> None:
@@ -53,7 +53,7 @@ def test_pools_of_several_places_are_told_apart() -> None:
     lines = text(found).splitlines()
 
     assert [line.split()[1] for line in lines[:3]] == ["PLACE", "kubernetes/uid/optio", "other"]
-    assert "nothing was heard of the pools of other for 60 minutes" in lines[-1]
+    assert "no report on the pools of other for 60 minutes" in lines[-1]
 
 
 @pytest.mark.parametrize(("executor", "words"), [("process", "start at once"), ("kubernetes", "is a worker with")])
@@ -65,7 +65,7 @@ def test_where_nobody_keeps_pools_it_says_why(executor: str, words: str) -> None
 
 
 def test_where_no_pool_is_wanted_it_says_so() -> None:
-    assert text({**FOUND, "reports": [], "items": []}) == "no task wants pods to be kept ready (`warmPoolSize`)"
+    assert text({**FOUND, "reports": [], "items": []}) == "no task keeps pods ready: none sets `warmPoolSize`"
 
 
 @pytest.mark.parametrize(("ms", "words"), [(None, "-"), (0, "0 ms"), (999, "999 ms"), (1000, "1 s"), (75_250, "75.25 s")])
@@ -111,14 +111,14 @@ def test_what_a_plan_rests_on_is_said() -> None:
     assert lines[2:5] == [
         "  starts of 12 hours: 504 measured, 2 by schedule; a pod is replaced in 8 s",
         "  not measured yet: runs: 300 s assumed",
-        "  shares its pods with triage: together they need fewer than this says",
+        "  shares its pods with triage: together they need fewer pods than these figures",
     ]
     assert any(line.endswith("<- now, proposed") for line in lines)
-    assert lines[-1] == "and 4 more: --limit, or name a task"
+    assert lines[-1] == "and 4 more: raise --limit, or name a task"
 
 
 def test_with_nothing_to_plan_it_says_so() -> None:
-    assert plan_text({"items": [], "left": 0, "days": 7.0}).endswith("there is nothing to plan")
+    assert plan_text({"items": [], "left": 0, "days": 7.0}).startswith("nothing to plan")
 
 
 # A run
@@ -159,7 +159,7 @@ def test_a_run_says_which_pod_and_node_an_attempt_has(node: str | None) -> None:
 def test_both_forms_ask_the_server(served: Dev) -> None:
     shown, planned = served.cli("pool"), served.cli("pool", "plan", "echo", "--days", "1", "--target", "0.5")
 
-    assert (shown.returncode, shown.stdout) == (0, "no task wants pods to be kept ready (`warmPoolSize`)\n")
+    assert (shown.returncode, shown.stdout) == (0, "no task keeps pods ready: none sets `warmPoolSize`\n")
     assert planned.returncode == 0
     assert planned.stdout.startswith("echo: keep warmPoolSize: 0\n")
     asked = json.loads(served.cli("pool", "--json", "plan", "echo", "--target", "0.5").stdout)

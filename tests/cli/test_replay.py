@@ -33,7 +33,7 @@ def item(then: str = "accepted", now: str = "accepted", detail: str | None = Non
         (item(hasRun="r-1", differs=["params", "prompt"], runId="r-2"), "accepted, params and prompt differ: started run r-2"),
         (item("invalid"), "invalid -> accepted"),
         (item("invalid", replayedAs="r-3", runId="r-3"), "invalid -> accepted: replayed before as run r-3"),
-        (item("invalid", runId="r-4", duplicate=True), "invalid -> accepted: run r-4 stands for the same key"),
+        (item("invalid", runId="r-4", duplicate=True), "invalid -> accepted: a duplicate of run r-4 by its key"),
         (
             item("accepted", "absent", "no\x1b webhook"),
             "accepted -> absent (no\\x1b webhook)",
@@ -50,7 +50,7 @@ def test_a_diff_stands_below_and_has_an_end() -> None:
     lines = text(long, with_diff=True).splitlines()
 
     assert lines[1:3] == ["    --- then: prompt", "    +x"]
-    assert (len(lines), lines[-1]) == (202, "    ... 101 lines more")
+    assert (len(lines), lines[-1]) == (202, "    ... 101 more lines")
     assert "\n" not in text(long, with_diff=False)
 
 
@@ -69,7 +69,7 @@ def test_the_summary_counts_what_would_start_and_what_was_started() -> None:
 
     assert (
         summary(found, started=False)
-        == "5 deliveries, 3 differ, 1 could not be replayed, 1 would start a run now that started none"
+        == "5 deliveries, 3 differ, 1 could not be replayed, 1 would start a run now but did not before"
     )
     assert summary([item("invalid", runId="r-3")], started=True) == "1 delivery, 1 differs, 1 started"
 

@@ -147,7 +147,7 @@ def test_why_names_the_limit_that_holds_a_run(served: Dev) -> None:
         "position  1",
         "rule      maxConcurrent: 1",
         f"used by   {first}",
-        "earliest  not known",
+        "earliest  unknown",
     ]
     assert [done.returncode for done in cancelled] == [0, 0]
     assert served.until_ended(first)["state"] == "cancelled"

@@ -105,8 +105,8 @@ def test_json_has_the_same_for_programs(tree: Path, capsys: pytest.CaptureFixtur
         (["nobody"], 2, "no task `nobody`: there are one, plain"),
         (["ones"], 2, "did you mean `one`?"),
         (["plain"], 1, "`plain` has no schedule"),
-        (["-n", "0"], 2, "`0` is no number from 1 to 1,000"),
-        (["-n", "²"], 2, "is no number"),
+        (["-n", "0"], 2, "invalid number `0`: give a whole number from 1 to 1,000"),
+        (["-n", "²"], 2, "invalid number"),
         (["--tasks", "elsewhere"], 2, "there is no task directory `elsewhere`"),
     ],
 )

@@ -59,7 +59,7 @@ def test_a_failure_is_shown_with_its_line_and_the_difference(tasks: Path, capsys
 
     out = capsys.readouterr().out.splitlines()
     line = (TRIAGE + TESTS).splitlines().index("      params: {NUMBER: 7, TITLE: Slow, LABEL: bug}") + 1
-    assert out[1:3] == ["  FAIL  an issue is triaged", f"        tasks.d/triage.yaml:{line}: other parameters than expected"]
+    assert out[1:3] == ["  FAIL  an issue is triaged", f"        tasks.d/triage.yaml:{line}: the parameters differ"]
     assert '          -  "TITLE": "Slow"' in out
     assert '          +  "TITLE": "bug"' in out
     assert out[-1] == "2 tests: 1 passed, 1 failed"
@@ -160,9 +160,9 @@ def test_a_file_outside_of_the_task_directory_is_tested_by_itself(tasks: Path, t
         (["zebra"], 2, "no task `zebra`: there are triage"),
         (["tasks.d/gone.yaml"], 2, "`tasks.d/gone.yaml` does not exist"),
         (["--tasks", "gone"], 2, "there is no task directory `gone`"),
-        (["-k", "zebra"], 1, "no test is named so"),
-        (["--min-coverage", "101"], 2, "`101` is no number from 0 to 100"),
-        (["--min-coverage", "nan"], 2, "`nan` is no number from 0 to 100"),
+        (["-k", "zebra"], 1, "no test has a name like that"),
+        (["--min-coverage", "101"], 2, "invalid percentage `101`: give a number from 0 to 100"),
+        (["--min-coverage", "nan"], 2, "invalid percentage `nan`: give a number from 0 to 100"),
         (["--min-coverage", "99.5"], 1, "is covered, less than 99.5%"),
         (["--format", "junit", "--coverage"], 2, "JUnit's XML has no place for coverage"),
     ],
@@ -219,7 +219,7 @@ def test_json_has_all_of_it(tasks: Path, capsys: pytest.CaptureFixture[str]) -> 
     found = json.loads(capsys.readouterr().out)
     assert (found["passed"], found["failed"], found["written"]) == (1, 1, [])
     assert [test["verdict"] for test in found["tests"]] == ["accepted", "invalid"]
-    assert found["tests"][0]["failures"][0]["message"] == "other parameters than expected"
+    assert found["tests"][0]["failures"][0]["message"] == "the parameters differ"
     assert found["tests"][1]["detail"].startswith("/params/NUMBER is required")
     assert 0 < found["coverage"]["percent"] < 100
     assert {"text", "path", "line", "tried"} == set(found["coverage"]["tasks"][0]["items"][0])
@@ -236,4 +236,4 @@ def test_who_chose_none_is_not_told_that_there_are_none(tasks: Path, capsys: pyt
     said = capsys.readouterr()
 
     assert said.out == "no tests\n"
-    assert said.err == "no test is named so\n"
+    assert said.err == "no test has a name like that\n"

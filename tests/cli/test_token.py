@@ -20,8 +20,8 @@ def test_the_token_of_a_file_is_made_once_and_never_printed(shell: Shell) -> Non
     first, second = shell(*CREATE, "--label", "of the cluster"), shell(*CREATE)
 
     (made,) = ids(shell)
-    assert (first.returncode, first.stdout) == (0, f"{made} is made\n")
-    assert (second.returncode, second.stdout) == (0, f"{made} is known\n")
+    assert (first.returncode, first.stdout) == (0, f"{made} is created\n")
+    assert (second.returncode, second.stdout) == (0, f"{made} exists\n")
     assert SECRET not in first.stdout + first.stderr + second.stdout + second.stderr
 
 
@@ -46,8 +46,8 @@ def test_a_revoked_token_or_one_of_another_role_is_refused(shell: Shell) -> None
     revoked = shell(*CREATE)
 
     assert (other.returncode, revoked.returncode) == (2, 2)
-    assert f"has the role admin already ({made}): put another one there" in other.stderr
-    assert f"is revoked or expired ({made}): put another one there" in revoked.stderr
+    assert f"already has the role admin ({made}): write another token" in other.stderr
+    assert f"is revoked or expired ({made}): write a new one" in revoked.stderr
 
 
 def test_a_file_that_has_no_strong_token_is_refused_without_its_text(shell: Shell) -> None:

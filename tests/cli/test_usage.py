@@ -96,8 +96,8 @@ def test_the_version_is_told(shell: Shell) -> None:
     ("arguments", "words"),
     [
         (["run"], ["task"]),
-        (["run", "echo", "-p", "WHO"], ["`WHO` is no NAME=VALUE"]),
-        (["run", "echo", "-p", "=x"], ["`=x` is no NAME=VALUE"]),
+        (["run", "echo", "-p", "WHO"], ["invalid parameter `WHO`: write NAME=VALUE"]),
+        (["run", "echo", "-p", "=x"], ["invalid parameter `=x`: write NAME=VALUE"]),
         (["run", "echo", "-P", "WHO={"], ["`WHO` is no JSON"]),
         (["render", "echo", "-P", "WHO=" + "[" * 50_000], ["the value of `WHO` is nested deeper than 100 levels"]),
         (["schedule", "--calendar", "--days", "9" * 5_000], ["--days", "is no number from 1 to 366"]),
@@ -157,7 +157,7 @@ def test_a_misspelt_setting_is_told(shell: Shell) -> None:
     done = shell("render", "echo", environ={"OPTIO_TASK": "tasks.d"})
 
     assert done.returncode == 0
-    assert "OPTIO_TASK is no setting and is ignored: did you mean OPTIO_TASKS?" in done.stderr
+    assert "unknown setting OPTIO_TASK is ignored: did you mean OPTIO_TASKS?" in done.stderr
 
 
 def test_a_server_that_is_not_there_is_one_line(shell: Shell) -> None:

@@ -124,7 +124,7 @@ def test_a_file_that_is_saved_while_fixes_are_made_keeps_what_was_saved(
     said = capsys.readouterr()
     assert said.out.startswith("fixed 2 findings in 2 files\n")
     assert said.err == "".join(
-        f"optio check: `tasks.d/{name}.yaml` has changed meanwhile, and is left as it is: try again\n"
+        f"optio check: `tasks.d/{name}.yaml` changed during the check and was not fixed: try again\n"
         for name in ("apart", "gone")
     )
     assert Path("tasks.d/apart.yaml").read_text() == "# mine\n"
@@ -212,7 +212,7 @@ def test_fixes_that_are_left_out_are_counted(capsys: pytest.CaptureFixture[str])
 
     assert run("--fix", "--unsafe-fixes") == 1
 
-    assert capsys.readouterr().out.startswith("left out 1 fix: some file would get an error, or could not be read\n")
+    assert capsys.readouterr().out.startswith("skipped 1 fix: a file would get an error, or could not be read\n")
 
 
 def test_a_patch_has_no_other_form(capsys: pytest.CaptureFixture[str]) -> None:
@@ -407,7 +407,7 @@ def test_a_number_of_processes_that_is_none_is_refused(number: str, capsys: pyte
         run(f"--jobs={number}")
 
     assert ended.value.code == 2
-    assert f"`{number}` is no number of processes: give 1 or more" in capsys.readouterr().err
+    assert f"invalid number of processes `{number}`: give 1 or more" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("form", check.FORMATS)

@@ -91,7 +91,7 @@ def test_a_budget_tells_the_worst_case(tmp_path: Path) -> None:
         "A run costs $2.50 at most, with all its retries.",
         "- in any 30 days: 31 runs, $77.50 at most, by its schedule",
     ]
-    assert lines[-1] == "- by its webhook: any number of runs: add `startLimit`"
+    assert lines[-1] == "- by its webhook: any number of runs; add `startLimit` to bound them"
 
 
 def test_a_finding_tells_why_it_is_one(tmp_path: Path) -> None:

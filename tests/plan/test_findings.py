@@ -58,11 +58,11 @@ def test_every_rule_of_changes_is_found_and_not_found() -> None:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("a-parameter-required", "give it a `default`, or tell who starts the task"),
-        ("a-parameter-gone", "go on taking what was taken, or tell who starts the task"),
-        ("a-bound-tightened", "go on taking what was taken, or tell who starts the task"),
-        ("a-type-narrowed", "go on taking what was taken, or tell who starts the task"),
-        ("values-instead-of-any-text", "go on taking what was taken, or tell who starts the task"),
+        ("a-parameter-required", "give it a `default`, or tell everyone who starts the task"),
+        ("a-parameter-gone", "keep accepting the old parameters, or tell everyone who starts the task"),
+        ("a-bound-tightened", "keep accepting the old parameters, or tell everyone who starts the task"),
+        ("a-type-narrowed", "keep accepting the old parameters, or tell everyone who starts the task"),
+        ("values-instead-of-any-text", "keep accepting the old parameters, or tell everyone who starts the task"),
     ],
 )
 def test_what_breaks_callers_names_a_cure_that_fits(name: str, hint: str) -> None:
@@ -90,7 +90,7 @@ def test_a_removed_task_in_use_is_told_by_who_knows_of_its_runs() -> None:
     (found,) = plan_diagnostics(plan, MemoryTree({}), busy={"hello": 3, "report": 9})
 
     assert (found.code, found.path) == ("OPT803", "hello.yaml")
-    assert found.message == "`hello` is removed, and is in use: 3 runs began in the last 30 days"
+    assert found.message == "`hello` is removed but in use: 3 runs began in the last 30 days"
     assert [each.code for each in plan_diagnostics(plan, MemoryTree({}), busy={"hello": 0})] == ["OPT810"]
 
 

@@ -48,4 +48,4 @@ def test_a_start_limit_and_the_time_that_runs_take_bound_what_is_expected() -> N
 
 
 def test_what_nobody_knows_is_not_made_up() -> None:
-    assert said(WEEKLY, DAILY, RunHistory()) == "expected in 30 days: 4 runs -> 30; what one costs is not known"
+    assert said(WEEKLY, DAILY, RunHistory()) == "expected in 30 days: 4 runs -> 30; the cost of a run is unknown"

@@ -143,7 +143,7 @@ def test_it_is_never_too_long_and_says_what_is_left_out() -> None:
 
     assert len(shown) <= 65_536
     assert "150 tasks changed" in shown
-    assert re.search(r"and \d+ tasks more, which would make this too long|lines of difference are left out", shown)
+    assert re.search(r"and \d+ tasks more, which would make this too long|lines of diff left out", shown)
     assert without_code(shown).count("<details") == without_code(shown).count("</details>")
 
 

@@ -135,7 +135,7 @@ def test_by_hand_it_says_first_how_much_would_go(tmp_path: Path) -> None:
 
         assert said.returncode == 0
         # Of each run what it said, and before it what confined it.
-        assert said.stdout == "would go:\n        2 ended runs\n        4 log lines\n"
+        assert said.stdout == "would be deleted:\n        2 ended runs\n        4 log lines\n"
         assert not any(gone(services, run_id) for run_id in old)
         programs = json.loads(prune(tmp_path, "--dry-run", "--json", "--keep-logs", "1s").stdout)
         assert programs["dryRun"] is True
@@ -143,7 +143,7 @@ def test_by_hand_it_says_first_how_much_would_go(tmp_path: Path) -> None:
 
         done = prune(tmp_path, "--yes", "--keep-runs", "1s")
 
-        assert done.stdout == "gone:\n        2 ended runs\n        4 log lines\n"
+        assert done.stdout == "deleted:\n        2 ended runs\n        4 log lines\n"
         assert all(gone(services, run_id) for run_id in old)
 
 
@@ -155,7 +155,9 @@ def test_by_hand_nothing_goes_unless_it_is_asked_for(tmp_path: Path) -> None:
     assert (neither.returncode, both.returncode, wrong.returncode) == (2, 2, 2)
     assert "--dry-run --yes" in neither.stderr
     assert "a span such as 90d, 36h or 30m" in wrong.stderr
-    assert forever.stdout.startswith("nothing is older than it is kept\nruns, logs and deliveries are kept for ever")
+    assert forever.stdout.startswith(
+        "nothing to delete: everything is within its retention\nruns, logs and deliveries are kept for ever"
+    )
 
 
 # By request

@@ -63,7 +63,10 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
 def test_a_delivery_that_is_left_out_names_no_run(dev: Dev) -> None:
     done = dev.cli("hook", "send", "picky", "-", input=b'{"action": "closed"}')
 
-    assert (done.returncode, done.stdout) == (0, "202 filtered: no run, its `events` or `when` leave this delivery out\n")
+    assert (done.returncode, done.stdout) == (
+        0,
+        "202 filtered: no run, the webhook's `events` or `when` filtered this delivery\n",
+    )
 
 
 @pytest.mark.parametrize("name", sorted(HOW.keys() - {"picky", "short"}))

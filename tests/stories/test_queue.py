@@ -146,7 +146,7 @@ def test_two_requests_for_the_same_thing_are_one_run_whoever_asks(narrow: Dev, g
     assert [second.json["runId"], hooked.json["runId"]] == [run, run]
     assert hooked.json["status"] == "duplicate"
     assert told.stdout.startswith(f"run {run} ")
-    assert told.stdout.endswith("(it stands for the same key)\n")
+    assert told.stdout.endswith("(started before with the same key)\n")
     assert narrow.until_ended(run)["output"] == "app 1"
     assert narrow.get(f"/api/tasks/{task}/runs").json["items"][-1]["id"] == run
     assert len(narrow.get(f"/api/tasks/{task}/runs").json["items"]) == 2

@@ -37,10 +37,10 @@ def test_deliveries_that_a_wrong_mapping_refused_are_replayed_once_it_is_right(o
     again = optio.cli(*asked, "--verdict", "invalid", "--yes")
 
     assert before.returncode == looked.returncode == started.returncode == again.returncode == 0
-    assert before.stdout.splitlines()[-1] == "2 deliveries, 0 differ, 0 would start a run now that started none"
+    assert before.stdout.splitlines()[-1] == "2 deliveries, 0 differ, 0 would start a run now but did not before"
     assert looked.stdout.count("invalid -> accepted") == 2
     assert "    +one" in looked.stdout
-    assert looked.stdout.splitlines()[-1] == "2 deliveries, 2 differ, 2 would start a run now that started none"
+    assert looked.stdout.splitlines()[-1] == "2 deliveries, 2 differ, 2 would start a run now but did not before"
     assert untouched == []
     assert started.stdout.splitlines()[-1] == "2 deliveries, 2 differ, 2 started"
     assert again.stdout.splitlines()[-1] == "2 deliveries, 2 differ, 0 started"
@@ -66,7 +66,7 @@ def test_deliveries_are_tried_on_another_revision_without_serving_it(optio: Dev,
     same, other, broken = optio.cli(*asked, "--rev", "now"), optio.cli(*asked, "--rev", "next"), optio.cli(*asked)
     one = optio.cli("hook", "replay", optio.get("/api/deliveries?path=tried").json["items"][0]["id"], "--json")
 
-    assert (same.returncode, same.stdout) == (0, "1 delivery, 0 differ, 0 would start a run now that started none\n")
+    assert (same.returncode, same.stdout) == (0, "1 delivery, 0 differ, 0 would start a run now but did not before\n")
     assert (other.returncode, "-one\n" in other.stdout, "+Look at one\n" in other.stdout) == (0, True, True)
     assert (broken.returncode, "accepted -> absent" in broken.stdout, "tried.yaml" in broken.stderr) == (1, True, True)
     assert [item["differs"] for item in json.loads(one.stdout)] == [[]]
@@ -83,5 +83,5 @@ def test_what_cannot_be_replayed_is_said_and_stops_no_other(optio: Dev) -> None:
     replayed = optio.cli("hook", "replay", "--since", "1h", "--path", "mixed")
 
     assert replayed.returncode == 1
-    assert "not replayed: the body of this delivery is not kept" in replayed.stdout
+    assert "not replayed: the body of this delivery is not stored" in replayed.stdout
     assert replayed.stdout.splitlines()[-1].startswith("2 deliveries, 0 differ, 1 could not be replayed")

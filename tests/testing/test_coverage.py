@@ -13,15 +13,15 @@ DELIVERED = {
     "the webhook trigger starts a run",
     "`NUMBER` is filled by the webhook",
     "`TITLE` is filled by the webhook",
-    "the event `issues` is wanted",
+    "the event `issues` starts a run",
     "`when` lets a delivery through",
 }
 LABELLED = {"`LABEL` is filled by the webhook"}
 DEFAULT = {"the default of `LABEL` is needed"}
 REFUSED = {"a run without `NUMBER` is refused", "a run without `TITLE` is refused"}
 FILTERED = {"`when` filters a delivery"}
-OTHER_EVENT = {"an event that is not wanted is filtered"}
-UNSIGNED = {"a delivery that is not rightly signed is refused"}
+OTHER_EVENT = {"an unlisted event is filtered"}
+UNSIGNED = {"a delivery with a wrong signature is refused"}
 ALL = BY_HAND | BY_CLOCK | DELIVERED | LABELLED | DEFAULT | REFUSED | FILTERED | OTHER_EVENT | UNSIGNED
 RUN = {"NUMBER": 1, "TITLE": "a", "LABEL": "b"}
 
@@ -48,7 +48,7 @@ def of(*tests: dict[str, Any], task: str = TRIAGE) -> Coverage:
         ([{"schedule": "2026-01-05T02:31", "expect": {}}], set()),
         ([delivery()], DELIVERED | LABELLED),
         ([delivery(), delivery(webhook="unlabelled")], DELIVERED | LABELLED | DEFAULT),
-        ([delivery(webhook="closed", expect={"verdict": "filtered"})], FILTERED | {"the event `issues` is wanted"}),
+        ([delivery(webhook="closed", expect={"verdict": "filtered"})], FILTERED | {"the event `issues` starts a run"}),
         ([delivery(headers={}, expect={"verdict": "filtered"})], OTHER_EVENT),
         ([delivery(signature="wrong", expect={"verdict": "unsigned"})], UNSIGNED),
         # It is tried also where it is not what was expected.
@@ -77,7 +77,7 @@ def test_an_item_stands_where_it_is_written() -> None:
     assert stands["the default of `LABEL` is needed"].startswith("LABEL: {type: string")
     assert stands["a run without `TITLE` is refused"] == "required: [NUMBER, TITLE]"
     assert stands["`when` filters a delivery"].startswith("when:")
-    assert stands["an event that is not wanted is filtered"] == "events: [issues]"
+    assert stands["an unlisted event is filtered"] == "events: [issues]"
     assert stands["`LABEL` is filled by the webhook"].startswith("paramMapping: {NUMBER: $.issue.number")
 
 

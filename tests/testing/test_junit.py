@@ -33,9 +33,9 @@ def test_a_file_is_a_suite_and_a_test_a_case() -> None:
     assert {case.get("classname") for case in suite} == {"triage"}
     assert [[wrong.tag for wrong in case] for case in suite] == [[], ["failure"], ["error"]]
     (failure,) = suite[1]
-    assert failure.get("message") == "other parameters than expected"
+    assert failure.get("message") == "the parameters differ"
     assert failure.text is not None
-    assert failure.text.startswith("tasks.d/triage.yaml:27: other parameters than expected\n--- expected\n+++ got\n")
+    assert failure.text.startswith("tasks.d/triage.yaml:27: the parameters differ\n--- expected\n+++ got\n")
     assert '-  "NUMBER": 8' in failure.text
 
 

@@ -18,14 +18,14 @@ PARAMS = {"NUMBER": 7, "TITLE": "Slow", "LABEL": "bug"}
     [
         ({"verdict": "filtered"}, "expected `filtered`, got `accepted`"),
         ({"error": "/params"}, "expected `invalid`, got `accepted`"),
-        ({"params": {"NUMBER": 7, "TITLE": "Slow"}}, "other parameters than expected"),
-        ({"params": {**PARAMS, "NUMBER": "7"}}, "other parameters than expected"),
-        ({"params": {**PARAMS, "NUMBER": 7.0}}, "other parameters than expected"),
-        ({"params": {**PARAMS, "MORE": 1}}, "other parameters than expected"),
+        ({"params": {"NUMBER": 7, "TITLE": "Slow"}}, "the parameters differ"),
+        ({"params": {**PARAMS, "NUMBER": "7"}}, "the parameters differ"),
+        ({"params": {**PARAMS, "NUMBER": 7.0}}, "the parameters differ"),
+        ({"params": {**PARAMS, "MORE": 1}}, "the parameters differ"),
         ({"promptContains": ["#7", "#8"]}, "`#8` is not in the prompt:"),
         ({"promptContains": "#8"}, "`#8` is not in the prompt:"),
         ({"prompt": "gone.md"}, "`gone.md` does not exist: `optio test --update` writes it"),
-        ({"prompt": "other.md"}, "another prompt than `other.md`"),
+        ({"prompt": "other.md"}, "the prompt differs from `other.md`"),
         ({"prompt": "../out.md"}, "`../out.md` leads out of the task tree"),
         ({"prompt": "/etc/passwd"}, "`/etc/passwd` leads out of the task tree"),
         ({"prompt": "task.yaml"}, "`task.yaml` would be read as a task"),
@@ -74,8 +74,8 @@ def test_a_long_prompt_is_cut_where_it_is_shown_and_that_is_said() -> None:
     (failure,) = run_tests(tree(test, task=task)).results[0].failures
 
     assert failure.message == f"`{'y' * 77}...` is not in the prompt:"
-    assert failure.diff[0].endswith("x... 4,005 characters more")
-    assert failure.diff[-1] == "... 101 lines more"
+    assert failure.diff[0].endswith("x... 4,005 more characters")
+    assert failure.diff[-1] == "... 101 more lines"
 
 
 def test_a_payload_that_many_tests_name_is_read_once_to_be_checked_and_once_to_be_tried_and_is_not_kept() -> None:
@@ -115,7 +115,7 @@ def test_a_failure_names_the_line_of_its_expectation() -> None:
     (only,) = run_tests(OverlayTree(tree(), {"triage.yaml": text.encode()})).results
 
     assert [(failure.line - HEAD, failure.message.split(" ")[0]) for failure in only.failures] == [
-        (6, "other"),
+        (6, "the"),
         (11, "`gone.md`"),
         (10, "`nothing`"),
     ]
@@ -156,7 +156,7 @@ def test_a_time_that_is_no_fire_cannot_be_run_and_is_said_where_it_stands() -> N
 
     (failure,) = only.failures
     assert failure.broken
-    assert failure.message.startswith("cannot be run: `2026-01-05T02:31` is no fire of `30 2 * * *` (Europe/Berlin)")
+    assert failure.message.startswith("cannot be run: `30 2 * * *` (Europe/Berlin) does not fire at `2026-01-05T02:31`")
     assert failure.line == HEAD + 1
 
 

@@ -51,7 +51,7 @@ def test_a_verdict_is_the_servers_word(test: dict[str, Any], verdict: str) -> No
         (delivery(headers={"X-GitHub-Event": "push"}), "the event is `push`, and `events` has issues"),
         (delivery(headers={}), "`X-GitHub-Event` names no event, and `events` has issues"),
         (delivery(webhook="closed"), 'the `when` filter does not hold: `@.action` is "closed"'),
-        (delivery(webhook="empty"), "the `when` filter does not hold: there is no `@.action`"),
+        (delivery(webhook="empty"), "the `when` filter does not hold: `@.action` is missing"),
     ],
 )
 def test_what_is_filtered_says_what_came_and_what_is_asked_for(test: dict[str, Any], why: str) -> None:
@@ -123,9 +123,9 @@ def test_a_time_is_read_on_the_clock_of_the_schedule(at: str, expression: str, u
         ("2026-01-05T02:30Z", "the next is 2026-01-06T02:30, a Tuesday"),
         (
             "2026-03-29T02:30",
-            "no fire of `30 2 * * *` (Europe/Berlin): the clocks skip 02:30 then, and the next is 2026-03-29T03:00, a Sunday",
+            "does not fire at `2026-03-29T02:30`: the clocks skip 02:30 then, and the next is 2026-03-29T03:00, a Sunday",
         ),
-        ("2026-10-25T02:31", "(Europe/Berlin): the next is 2026-10-26T02:30, a Monday"),
+        ("2026-10-25T02:31", "`2026-10-25T02:31`: the next is 2026-10-26T02:30, a Monday"),
     ],
 )
 def test_a_time_at_which_nothing_fires_is_said_with_the_next_one(at: str, said: str) -> None:

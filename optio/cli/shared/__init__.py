@@ -1,1 +1,1 @@
-"""What several commands use: flags, the HTTP client, and how values look in a terminal."""
+"""Parts that several commands share: flags, the HTTP client, and the rendering of values in a terminal."""

@@ -1,4 +1,4 @@
-"""What `optio check --fix` writes, and what `--diff` prints instead."""
+"""Write the fixes of `optio check --fix`, or render them as the patch of `--diff`."""
 
 import difflib
 import io
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def diff_fixes(root: Path, judged: Mapping[str, bytes], files: Mapping[str, bytes]) -> Iterator[str]:
-    """A patch, as `git apply` takes it."""
+    """Yield the lines of a patch that `git apply` accepts. `judged` are the contents before, `files` after the fixes."""
     for path, after in sorted(files.items()):
         name = os.path.relpath(root / path)
         # Git ends a line at LF and nowhere else.
@@ -19,21 +19,21 @@ def diff_fixes(root: Path, judged: Mapping[str, bytes], files: Mapping[str, byte
 
 
 def _quoted(name: str) -> str:
-    """A name with a tab or a line end, as git writes it."""
+    """Quote a name with a tab or line break as git does."""
     if name.isprintable():
         return name
     return '"' + "".join(chr(b) if 32 <= b < 127 and b not in b'"\\' else f"\\{b:03o}" for b in os.fsencode(name)) + '"'
 
 
 def write_fixes(root: Path, files: Mapping[str, bytes], judged: Mapping[str, bytes] | None = None) -> list[str]:
-    """Each file is replaced as a whole, or left as it is; links stay links, and who may read it stays. What is no longer as it
-    was `judged` is left, and told."""
+    """Replace each file atomically; links stay links, permissions stay. Files that are no longer as they were `judged` are left
+    alone; returns their paths."""
     left = []
     for path, data in files.items():
         real = os.path.realpath(root / path)
         now = None if judged is None else _content(real)
         if judged is not None and now != judged[path]:
-            left += [path] if now != data else []  # somebody else may have mended it alike
+            left += [path] if now != data else []  # someone else may have made the same fix
             continue
         descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(real), prefix=".optio-")
         try:

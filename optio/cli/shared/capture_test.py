@@ -1,4 +1,4 @@
-"""Turn a delivery that the server keeps into a test of its task: payload, headers and what the task makes of it now."""
+"""`optio hook capture`: turn a delivery that the server keeps into a test of its task, with its payload and today's outcome."""
 
 import argparse
 import base64
@@ -27,14 +27,15 @@ _MAX_REDACTIONS = 20
 
 
 def run(args: argparse.Namespace) -> int:
-    """0, or 1 when the delivery cannot become a test; raises SettingsError for a task that does not exist."""
+    """Run the command. Returns 1 if the task file cannot be edited; raises Conflict and Invalid if the delivery cannot become a
+    test, SettingsError for an unknown task."""
     settings = flags.read_settings(args)
     root = settings.tasks
     if not root.is_dir():
-        raise SettingsError(f"there is no task directory `{root}` to write the test into: --tasks names another")
+        raise SettingsError(f"there is no task directory `{root}` to write the test into: name another with --tasks")
     kept = client.Client(settings).request("GET", f"/api/deliveries/{client.quoted(args.delivery)}", query={"body": "base64"})
     if kept["bodyBase64"] is None:
-        raise Conflict("the body of this delivery is not kept: its sender was not proved, or it is kept no longer")
+        raise Conflict("the body of this delivery is not stored: its sender was not verified, or its retention has ended")
     tree = DirectoryTree(root)
     task = _task(compile_tree(tree).registry, kept["path"], args.task)
     secrets = LocalSecrets(settings.secrets, os.environ)
@@ -43,23 +44,23 @@ def run(args: argparse.Namespace) -> int:
     try:
         made = capture_delivery(task, task.spec.webhook.config, kept, base64.b64decode(kept["bodyBase64"]), redact, args.name)
     except Malformed as err:
-        raise Conflict(f"{err}: nothing of it could be redacted, so write this test by hand") from err
+        raise Conflict(f"{err}: it cannot be redacted, so write this test by hand") from err
     return _write_test(root, tree, task, made, dry_run=args.dry_run)
 
 
 def _task(registry: Registry, path: str, name: str | None) -> CompiledTask:
-    """The task to write the test for, without errors; raises SettingsError."""
+    """Return the error-free task to write the test for; raises SettingsError."""
     hooks = {task.id: task for task in registry.tasks.values() if task.spec.webhook is not None}
     if name is None:
         found = [task for task in hooks.values() if task.spec.webhook and task.spec.webhook.config.path == path]
         if not found:
-            raise SettingsError(f"no task without errors has the webhook `{path}`: --task names another")
+            raise SettingsError(f"no error-free task has the webhook `{path}`: name the task with --task")
         return found[0]
     if name not in hooks:
         meant = suggest(name, hooks)
         known = ", ".join(hooks) or "none"
         hint = f"did you mean `{meant}`?" if meant else f"there are {known}"
-        raise SettingsError(f"no task without errors `{name}` with a webhook: {hint}")
+        raise SettingsError(f"no error-free task `{name}` with a webhook: {hint}")
     return hooks[name]
 
 
@@ -67,7 +68,7 @@ def _write_test(root: Path, tree: DirectoryTree, task: CompiledTask, made: Captu
     path = task.origin.path
     payload_path = resolve_path(path, made.payload_name)
     if len(made.payload) > MAX_FILE_BYTES:
-        raise Conflict(f"the payload is larger than {MAX_FILE_BYTES >> 20} MiB, the most that a file of a tree may have")
+        raise Conflict(f"the payload is larger than {MAX_FILE_BYTES >> 20} MiB, the maximum for a file of a tree")
     try:
         edited = add_test(path, tree.read(path), made.entry)
     except CannotEdit as err:
@@ -77,7 +78,7 @@ def _write_test(root: Path, tree: DirectoryTree, task: CompiledTask, made: Captu
     whole = OverlayTree(tree, {path: edited, payload_path: made.payload})
     wrong = _problem_with(whole, path, made.entry)
     if wrong:
-        raise Invalid(f"the test would not hold, and nothing was written:\n{wrong}")
+        raise Invalid(f"the test would fail, so nothing was written:\n{wrong}")
     redacted = [f"redacted {_place(each.route)}: {each.kind}" for each in made.redactions]
     if len(redacted) > _MAX_REDACTIONS:
         redacted = [*redacted[:_MAX_REDACTIONS], f"redacted {len(redacted) - _MAX_REDACTIONS:,} places more"]
@@ -88,12 +89,16 @@ def _write_test(root: Path, tree: DirectoryTree, task: CompiledTask, made: Captu
         write_file.write_file(root, payload_path, made.payload)
         write_file.write_file(root, path, edited)
         print(f"wrote {root / payload_path}\nadded to {root / path}: {render_run.safe(made.entry['name'])}")
-    print("\n".join([*redacted, "look at the payload before you commit it: what else is private in it, only you know"]))
+    print(
+        "\n".join(
+            [*redacted, "review the payload before you commit it: it may hold private data that Optio does not recognise"]
+        )
+    )
     return OK
 
 
 def _problem_with(tree: OverlayTree, path: str, entry: dict[str, Any]) -> str:
-    """Why the tree with the new test would have errors, or the test fail; nothing when all is well."""
+    """Return the errors or failures that the new test would cause; empty if there are none."""
     report = run_tests(tree, lambda task_id, where, example: where == path and example.webhook == entry["webhook"])
     errors = [d for d in report.compilation.diagnostics if d.path == path and d.severity is Severity.ERROR]
     failures = [f"{f.path}:{f.line}: {f.message}" for result in report.results for f in result.failures]

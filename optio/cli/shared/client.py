@@ -1,4 +1,4 @@
-"""The command line's HTTP client: standard library, so that every command starts quickly."""
+"""The HTTP client of the command line, built on the standard library alone, so that every command starts quickly."""
 
 import argparse
 import http.client
@@ -15,7 +15,7 @@ from optio.settings import LOOPBACK, Settings
 
 
 class ServerRefused(OptioError):
-    """The server's problem, as a sentence; `status` is 0 when it could not be reached."""
+    """A refusal by the server: its problem document as a sentence. `status` is 0 if the server could not be reached."""
 
     def __init__(self, status: int, message: str) -> None:
         self.status = status
@@ -23,7 +23,7 @@ class ServerRefused(OptioError):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where the server is."""
+    """Add the flags for the server's URL and token."""
     flags.add_setting_flags(parser, "url", "token")
 
 
@@ -32,7 +32,7 @@ class Client:
 
     def __init__(self, settings: Settings) -> None:
         self.base = settings.server_url
-        # A proxy that the environment names would get the token of a server on this machine, and could not reach it.
+        # A proxy from the environment would see the token, and cannot reach this machine's loopback.
         proxies = [urllib.request.ProxyHandler({})] if urllib.parse.urlsplit(self.base).hostname in LOOPBACK else []
         self._opener = urllib.request.build_opener(*proxies)
         token = settings.token or dev_token.find(settings)
@@ -48,7 +48,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, Any] | None = None,
     ) -> Any:
-        """The JSON of a successful answer; raises ServerRefused with everything that the problem says."""
+        """Return the JSON of a successful response; raises ServerRefused with every error of the problem document."""
         with self._open(method, path, body=body, raw=raw, headers=headers or {}, query=query or {}) as response:
             try:
                 return json.loads(response.read())
@@ -56,7 +56,8 @@ class Client:
                 raise self._broke(err) from err
 
     def events(self, path: str, *, after: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Server-sent events as (name, data), resumed from the last id when the connection breaks."""
+        """Yield server-sent events as (name, data). A broken connection is resumed after the last id, up to ten times in a
+        row."""
         import time
 
         last, broken = str(after), 0
@@ -73,7 +74,7 @@ class Client:
                 if broken >= 10:
                     raise ServerRefused(0, f"the connection to {self.base} broke: {err}") from err
             except ServerRefused as err:
-                # Not there, or not ready again: it may be on its way back.
+                # Unreachable or not ready: it may be restarting.
                 if err.status not in (0, 503) or broken >= 10:
                     raise
             broken += 1
@@ -103,7 +104,7 @@ class Client:
 
 
 def quoted(part: str) -> str:
-    """One step of a path."""
+    """Quote one segment of a URL path."""
     return urllib.parse.quote(part, safe="")
 
 

@@ -1,4 +1,4 @@
-"""What `optio dev` says: the tree once, then what changes in it, and every run that starts or ends."""
+"""The terminal output of `optio dev`: the tree once, then every change to it, and every run that starts or ends."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -23,12 +23,12 @@ from optio.wiring import Services
 
 _MAX_TASKS = 50
 _MAX_FINDINGS = 20
-# Hints come with every log line; looking at a run this often is enough to tell its state.
+# Hints come with every log line; reading a run this often is enough to show its state.
 _POLL_S = 0.1
 
 
 class TreeNews:
-    """Prints a snapshot, and for each later one what is different."""
+    """Prints the first snapshot, and for later ones only the differences. The reloader calls it after each reload."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -36,7 +36,7 @@ class TreeNews:
         self._before: Snapshot | None = None
 
     def __call__(self, snapshot: Snapshot) -> None:
-        """Say what is new."""
+        """Print what differs from the snapshot before."""
         before, self._before = self._before, snapshot
         lines = list(self._first(snapshot) if before is None else self._change(before, snapshot))
         if lines:
@@ -46,14 +46,14 @@ class TreeNews:
         tasks = now.registry.tasks
         yield f"{self._root}: {_count(len(tasks), 'task')} in {_count(now.files, 'file')}{_generation(now)}"
         if not tasks and not now.files:
-            yield "  nothing here yet: `optio init` writes a first task, or save one; it is served at once"
+            yield "  no tasks yet: run `optio init`, or save a task file; it is served at once"
         width = max(map(len, tasks), default=0)
         yield from (f"  {task.id:<{width}}  {_starts(task)}" for task in list(tasks.values())[:_MAX_TASKS])
         if len(tasks) > _MAX_TASKS:
             yield f"  ... and {len(tasks) - _MAX_TASKS} more"
         yield from self._lacking(list(tasks.values()))
         yield from self._findings(now.diagnostics, now)
-        yield from (f"  {task_id}: served as it was before its file broke" for task_id in sorted(now.kept))
+        yield from (f"  {task_id}: served in its last error-free version" for task_id in sorted(now.kept))
         yield from self._removal(now)
 
     def _change(self, before: Snapshot, now: Snapshot) -> Iterator[str]:
@@ -63,7 +63,9 @@ class TreeNews:
             *(f"  ~ {name}  {_starts(new[name])}" for name in new if name in old and old[name].digest != new[name].digest),
             *(f"  - {name}" for name in old if name not in new),
         ]
-        changes += [f"  ! {name}: its file is broken, served as it was" for name in sorted(now.kept - before.kept)]
+        changes += [
+            f"  ! {name}: its file has errors, the last error-free version is served" for name in sorted(now.kept - before.kept)
+        ]
         altered = [task for name, task in new.items() if name not in old or old[name].digest != task.digest]
         known = set(before.diagnostics)
         findings = list(self._findings([d for d in now.diagnostics if d not in known], now))
@@ -72,9 +74,9 @@ class TreeNews:
         )
         removal = [] if now.removal == before.removal else list(self._removal(now))
         if before.removal and not now.removal:
-            removal = ["  no task is held any more"]
+            removal = ["  no removal is held now"]
         if changes or findings or mended or removal:
-            yield f"{_time()}  {self._root}: {'changed' if changes else 'looked at again'}{_generation(now)}"
+            yield f"{_time()}  {self._root}: {'changed' if changes else 'scanned again'}{_generation(now)}"
             yield from changes[:_MAX_TASKS]
             if len(changes) > _MAX_TASKS:
                 yield f"  ... and {len(changes) - _MAX_TASKS} more"
@@ -82,7 +84,7 @@ class TreeNews:
             yield from findings
             yield from removal
             if mended:
-                yield "  no errors any more"
+                yield "  all errors are fixed"
 
     def _removal(self, now: Snapshot) -> Iterator[str]:
         if now.removal is not None:
@@ -90,7 +92,7 @@ class TreeNews:
             yield f"  held: {name_some(now.removal.tasks)}"
 
     def _lacking(self, tasks: list[CompiledTask]) -> Iterator[str]:
-        """What runs of these tasks will miss: values of secrets, programs of agents. Each once."""
+        """Yield what runs of these tasks will lack, such as values of secrets and programs of agents, once each."""
         secrets = self._services.secrets
         users: dict[str, list[str]] = {}
         for task in tasks:
@@ -136,12 +138,12 @@ class RunNews:
         self._thread = threading.Thread(target=self._loop, name="console", daemon=True)
 
     def start(self) -> None:
-        """Begin, on a thread of its own."""
+        """Start printing, in a thread of its own."""
         self._unsubscribe = self._services.broker.subscribe(self._hint, (Topic.RUN,))
         self._thread.start()
 
     def stop(self) -> None:
-        """Say nothing more."""
+        """Stop printing and wait up to 5 s for the thread."""
         self._unsubscribe()
         self._stopping.set()
         self._wake.set()
@@ -155,7 +157,7 @@ class RunNews:
     def _loop(self) -> None:
         while not self._stopping.is_set():
             self._wake.wait()
-            # Cleared before looking: a hint that comes while we look makes us look again.
+            # Cleared before reading: a hint that arrives meanwhile causes another read.
             self._wake.clear()
             with self._lock:
                 hinted, self._hinted = self._hinted, {}
@@ -163,7 +165,7 @@ class RunNews:
                 try:
                     self._say(self._services.store.run(run_id))
                 except OptioError:
-                    continue  # the store speaks for itself where it matters
+                    continue  # the store's own health reports the failure
             self._stopping.wait(_POLL_S)
 
     def _say(self, run: Run) -> None:
@@ -200,7 +202,7 @@ def _generation(snapshot: Snapshot) -> str:
 
 
 def _starts(task: CompiledTask) -> str:
-    """How a task is started, in a few words."""
+    """Return the ways in which a task is started, in a few words."""
     if not task.spec.enabled:
         return "not enabled"
     ways = ["by hand"]

@@ -1,8 +1,8 @@
 """The token of one start of `optio dev`: a file in the data directory that the command line reads by itself.
 
-Other users of the machine reach the server's port, and what may start runs may run programs as this user. So each request
-needs the token, and the file is readable by this user alone. The token names its port: another user who listens on another
-port, or on this one before or after, is not sent a token that works.
+Other users of the machine can reach the server's port, and starting runs means running programs as this user. So every request
+needs the token, and only this user can read the file. The token names its port: a command never sends it to another port, where
+another user may be listening.
 """
 
 import os
@@ -22,13 +22,13 @@ _MAX_BYTES = 200
 
 
 def token_file(settings: Settings) -> Path:
-    """Where `optio dev` writes the token of its start."""
+    """Return the path of the token file in the data directory."""
     return settings.data_dir / "dev.token"
 
 
 @contextmanager
 def issue(settings: Settings, port: int) -> Iterator[str]:
-    """A new token for the server on `port`, in its file until the end; raises SettingsError."""
+    """Create a token for the server on `port`, and keep it in its file until the block ends; raises SettingsError."""
     import secrets
 
     path = token_file(settings)
@@ -45,9 +45,10 @@ def issue(settings: Settings, port: int) -> Iterator[str]:
 
 
 def find(settings: Settings) -> str | None:
-    """The token for the server that the command line talks to, if that is an `optio dev` on this machine and data directory.
+    """Return the token for the server at the configured URL if it is an `optio dev` of this machine and data directory, else
+    None.
 
-    Raises SettingsError for a file that another user owns or may write: its token could be anybody's.
+    Raises SettingsError for a file that another user owns or may write: its token could be anyone's.
     """
     url = urlsplit(settings.server_url)
     if url.hostname not in LOOPBACK:

@@ -9,16 +9,16 @@ from optio.settings import SETTINGS, Settings, unknown_variables
 
 
 def add_setting_flags(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Flags for these settings; a flag overrides its variable."""
+    """Add a flag for each of these settings; a flag overrides the environment variable."""
     for name in names:
         setting = SETTINGS[name]
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar=name.upper(), help=setting.help)
 
 
 def read_settings(args: argparse.Namespace, defaults: Mapping[str, str] | None = None) -> Settings:
-    """Settings with the command's flags; raises SettingsError. A variable that is probably misspelt is told."""
+    """Return the settings with the command's flags; raises SettingsError. Warns about variables that look misspelt."""
     for name, meant in unknown_variables(os.environ):
         if meant is not None:
-            print(f"optio: {name} is no setting and is ignored: did you mean {meant}?", file=sys.stderr)
+            print(f"optio: unknown setting {name} is ignored: did you mean {meant}?", file=sys.stderr)
     flags = {name: value for name, value in vars(args).items() if name in SETTINGS}
     return Settings.load(flags=flags, defaults=defaults)

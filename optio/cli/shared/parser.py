@@ -1,4 +1,4 @@
-"""How command lines are read: each flag by its whole name, and what was typed never drives the terminal."""
+"""The argument parser of all commands: flags are never abbreviated, and error messages escape control characters."""
 
 import argparse
 from functools import partial
@@ -9,7 +9,7 @@ _WITHOUT_TERMINAL = partial(argparse.HelpFormatter, width=78)
 
 
 class CommandParser(argparse.ArgumentParser):
-    """Subcommands get parsers of this class, too."""
+    """An ArgumentParser with these rules. Its subparsers are of this class too."""
 
     def __init__(self, **how: Any) -> None:
         super().__init__(**how, allow_abbrev=False, formatter_class=_WITHOUT_TERMINAL)
@@ -29,7 +29,7 @@ class CommandParser(argparse.ArgumentParser):
             self.formatter_class = argparse.HelpFormatter
 
     def error(self, message: str) -> NoReturn:
-        """Ends with 2."""
+        """Print the message and exit with 2."""
         from optio.cli.shared.render_run import safe
 
         super().error(safe(message))

@@ -22,8 +22,8 @@ _EMPTY_TREE = MemoryTree({})
 
 @dataclass(frozen=True, kw_only=True)
 class PlanInputs:
-    """Both sides, with their names for people; `tree` is the newer one, and `seen` a path of it as people see it. `gate` is the
-    policy of the branch that is merged into, where that has gone on since the branches parted."""
+    """Both sides with their names to show; `tree` is the newer one, `seen` gives its paths to show. `gate` is the current
+    policy of the target branch if that has moved on since the branches diverged."""
 
     before: Side
     after: Side
@@ -34,8 +34,8 @@ class PlanInputs:
 
 
 def read_revisions(root: Path, what: str) -> PlanInputs:
-    """`A..B`, `A...B`, or `A` for A against the working tree; raises SettingsError. A side that has no such directory is empty:
-    a change may bring it, or delete it."""
+    """Read `A..B`, `A...B`, or `A` against the working tree; raises SettingsError. A missing directory on one side counts as
+    empty, for a change may add or delete it."""
     one, dots, other = parse_revisions(what)
     place = locate_tree(root)
     tip = commit_of(place, one)
@@ -54,9 +54,7 @@ def read_revisions(root: Path, what: str) -> PlanInputs:
     if tip != base:
         policies = TreePolicy(tree_of(place, tip) or _EMPTY_TREE)
         if policies.unreadable:
-            raise SettingsError(
-                f"the policy in {brief(one)} cannot be read, and allows nothing until it can: mend it there first"
-            )
+            raise SettingsError(f"the policy in {brief(one)} cannot be read, so it allows nothing: fix it there first")
         gate = policies.spec
     return PlanInputs(
         before=old, after=compile_side(tree, compiler), tree=tree, names=names, seen=DisplayedPaths(root, root), gate=gate
@@ -64,26 +62,26 @@ def read_revisions(root: Path, what: str) -> PlanInputs:
 
 
 def parse_revisions(what: str) -> tuple[str, str, str]:
-    """Both revisions and the dots between them, of which a single one has none. Neither may be left out as git would let them:
-    where a variable is not set, HEAD against HEAD would pass every gate. Raises SettingsError."""
+    """Return both revisions and the dots between them (empty for a single one). Unlike git, neither may be left out: with an
+    unset variable, HEAD against HEAD would pass every gate. Raises SettingsError."""
     dots = "..." if "..." in what else ".." if ".." in what else ""
     one, _, other = what.partition(dots) if dots else (what, "", "")
     for revision, where in ((one, "before"), *([(other, "after")] if dots else [])):
         if not revision.strip():
             place = f" {where} `{dots}`" if dots else ""
             raise SettingsError(
-                f"there is no revision{place} in `{brief(what)}`: is a variable unset? write `HEAD` where it is meant"
+                f"missing revision{place} in `{brief(what)}`: is a variable unset? write `HEAD` if you mean that"
             )
     return one, dots, other
 
 
 def read_directories(one: str, other: str) -> PlanInputs:
-    """Two trees on the disk; raises SettingsError."""
+    """Read two trees on disk; raises SettingsError."""
     for each in (one, other):
         if not each.strip():
-            raise SettingsError("the name of a directory is empty: is a variable unset?")
+            raise SettingsError("empty directory name: is a variable unset?")
         if not Path(each).is_dir():
-            raise SettingsError(f"`{brief(each)}` is no directory: give two of them, or revisions as `BASE..HEAD`")
+            raise SettingsError(f"`{brief(each)}` is not a directory: give two directories, or revisions as `BASE..HEAD`")
     compiler = IncrementalCompiler()
     before = compile_side(DirectoryTree(Path(one)), compiler)
     return compare_with_directory(Path(other), before, one, Path(one), compiler)
@@ -92,7 +90,7 @@ def read_directories(one: str, other: str) -> PlanInputs:
 def compare_with_directory(
     root: Path, before: Side, name: str, place: Path, compiler: IncrementalCompiler | None = None
 ) -> PlanInputs:
-    """Something against the directory as it is now; raises SettingsError."""
+    """Compare a side with the directory as it is now; raises SettingsError."""
     if not root.is_dir():
         raise missing_directory(root)
     tree = DirectoryTree(root)
@@ -102,19 +100,19 @@ def compare_with_directory(
 
 
 def read_served(root: Path, server: Client) -> PlanInputs:
-    """What is served against the directory. The server's policy is not known, so the tree's own is no change."""
+    """Compare what a server serves with the directory. The server's policy is unknown, so it is taken to be the tree's own."""
     sides = compare_with_directory(root, Side(registry=fetch_registry(server)), server.base, Path())
     return replace(sides, before=replace(sides.before, policy=sides.after.policy))
 
 
 @dataclass(frozen=True)
 class DisplayedPaths:
-    """Paths as `optio check` prints them: from where one is, if they are below."""
+    """Paths as `optio check` prints them: relative to the working directory if they are below it."""
 
     root: Path
     gone: Path
 
     def __call__(self, path: str, *, gone: bool = False) -> str:
-        """Of the newer tree, or of the older one."""
+        """Return the path to show of a file in the newer tree, or with `gone` in the older one."""
         root = self.gone if gone else self.root
         return os.path.relpath(root / path) if root.absolute().is_relative_to(Path.cwd()) else os.path.join(root, path)

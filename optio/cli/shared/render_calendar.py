@@ -1,4 +1,4 @@
-"""A calendar for people: a list of days, or a picture of them, and what somebody should look at."""
+"""The calendar as text: a list of days or a grid of hours, and notices about days with clock changes or crowded minutes."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,32 +11,32 @@ from optio.cli.shared.tree_calendar import CalendarRange, TreeCalendar
 from optio.scheduling.calendar import CalendarRow, ClockChangeNight, Day, Fire, TimedTask
 from optio.scheduling.dst import DstEffect
 
-# A task with more fires on one day is one line.
+# A task with more fires on one day gets one line for all of them.
 _MAX_LINES = 4
 _MAX_NAMES = 4
 _MAX_CROWDED = 5
 _HEAT = ".:+#"
 _RARE_INTERVAL = timedelta(days=400)
-# Fewer whole days are told one by one.
+# Fewer whole days are listed one by one.
 _MIN_ALIKE_DAYS = 3
-# When, the task's own time, who, and a note.
+# (time, time in the task's own zone, tasks, note)
 _Cells = tuple[str, str, str, str]
 
 
 def text(found: TreeCalendar, *, grid: bool = False) -> str:
-    """The calendar for people."""
+    """Return the calendar as text for a terminal; `grid` draws days by hours instead of a list."""
     number = sum(len(row.fires) for day in found.days for row in day.rows)
     first, last = _range_ends(found.range)
     what = f"{_count_text(number, 'fire')} of {_count_text(len(found.timed), 'task')}"
     head = f"{first:%a %Y-%m-%d} to {last:%a %Y-%m-%d} on the clocks of {found.range.zone}: {what}"
     parts = [head, "\n".join(_grid(found)) if grid else "\n\n".join(_list(found))]
     look = list(_notices(found))
-    parts.append("\n".join(["To look at", *look]) if look else "Nothing odd.")
+    parts.append("\n".join(["To review", *look]) if look else "Nothing to review.")
     return "\n\n".join(part for part in parts if part)
 
 
 def _list(found: TreeCalendar) -> Iterator[str]:
-    """Days that are alike, and follow each other, are told once, and before all of them what is the same on each day."""
+    """Yield blocks of days. Equal days in a row share a block, and fires common to all days come first."""
     dates, cells = list(_dates(found)), {day.date: _cells(day, found) for day in found.days}
     whole = dates[0 if _is_whole(found) else 1 :]
     each_day = set.intersection(*(set(cells.get(day, ())) for day in whole)) if len(whole) >= _MIN_ALIKE_DAYS else set()
@@ -53,19 +53,19 @@ def _list(found: TreeCalendar) -> Iterator[str]:
 
 
 def _dates(found: TreeCalendar) -> Iterator[date]:
-    """Every day of the range."""
+    """Yield every day of the range."""
     first, last = _range_ends(found.range)
     return (first.date() + timedelta(days=place) for place in range((last.date() - first.date()).days + 1))
 
 
 def _range_ends(span: CalendarRange) -> tuple[datetime, datetime]:
-    """Its first and last moment, on its clocks."""
+    """Return the first and last moment on the clocks of the range."""
     place = ZoneInfo(span.zone)
     return (span.after + timedelta(seconds=1)).astimezone(place), span.until.astimezone(place)
 
 
 def _is_whole(found: TreeCalendar) -> bool:
-    """Whether the first day is there from its beginning."""
+    """Return whether the range includes the first day from midnight."""
     first, _ = _range_ends(found.range)
     return (first - timedelta(seconds=1)).date() != first.date()
 
@@ -85,7 +85,7 @@ def _cells(day: Day, found: TreeCalendar) -> list[_Cells]:
 
 
 def _lines(rows: Sequence[_Cells], widths: Sequence[int]) -> list[str]:
-    """A table: when, when by the task's own clocks if those are others, who, and what is odd about it."""
+    """Return table rows: time, the time in the task's own zone if that differs, tasks, note."""
     gaps = [2 if width else 0 for width in widths]
     return [
         ("  " + "".join(cell.ljust(width + gap) for cell, width, gap in zip(row, widths, gaps, strict=False)) + row[3]).rstrip()
@@ -94,7 +94,7 @@ def _lines(rows: Sequence[_Cells], widths: Sequence[int]) -> list[str]:
 
 
 def _fire_times(row: CalendarRow, place: ZoneInfo, *, told_below: bool) -> Iterator[tuple[str, str, str]]:
-    """Of each fire, or of all of them: the time, the task's own time, and the note."""
+    """Yield time, own time and note for each fire, or for all of them if they are many."""
     own_zone = row.timed.zone
     own = own_zone != place.key
 
@@ -126,14 +126,13 @@ def _length(span: timedelta) -> str:
 
 
 def _names(ids: Sequence[str]) -> str:
-    """Some of them by name."""
     if len(ids) <= _MAX_NAMES:
         return ", ".join(ids)
     return f"{', '.join(ids[: _MAX_NAMES - 1])} and {len(ids) - _MAX_NAMES + 1} more"
 
 
 def _grid(found: TreeCalendar) -> Iterator[str]:
-    """A row for each day, a column for each hour, darker where more starts."""
+    """Yield a row for each day with a column for each hour, darker where more runs start."""
     place = ZoneInfo(found.range.zone)
     heat: Counter[tuple[date, int]] = Counter()
     for its in found.days:
@@ -154,7 +153,7 @@ def _grid(found: TreeCalendar) -> Iterator[str]:
 
 
 def _steps(most: int) -> list[tuple[str, int, int]]:
-    """A shade with the numbers that it stands for: each of them a quarter of the way to the most."""
+    """Return the shades with the counts they stand for: each covers a quarter of the range up to `most`."""
     highs = sorted({-(-most * (place + 1) // len(_HEAT)) for place in range(len(_HEAT))} - {0})
     lows = [1, *(high + 1 for high in highs)]
     return list(zip(_HEAT[len(_HEAT) - len(highs) :], lows, highs, strict=False))
@@ -165,7 +164,7 @@ def _shade(number: int, steps: Sequence[tuple[str, int, int]]) -> str:
 
 
 def _notices(found: TreeCalendar) -> Iterator[str]:
-    """What somebody should know of, a line each."""
+    """Yield what a reader should know, a line each: clock changes, tasks that do not fire, surprises, crowded minutes."""
     for night in found.nights:
         if night.felt:
             yield f"- {_night_text(night)}"
@@ -186,7 +185,7 @@ def _night_text(night: ClockChangeNight) -> str:
 
 
 def _odd_text(odd: DstEffect, night: ClockChangeNight) -> str:
-    """Both clocks: the zone's own, and UTC."""
+    """Describe the effect of a clock change in local time and in UTC."""
     times = _times(odd.times) + (" is" if len(odd.times) == 1 else " are")
     change = night.change
     if odd.what == "moved":

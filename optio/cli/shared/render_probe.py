@@ -1,4 +1,4 @@
-"""How findings look in a terminal."""
+"""The results of `optio doctor` and `optio db check` as text and as JSON."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -10,7 +10,7 @@ _MARKS = {OK: ("ok", "32"), WARNING: ("warn", "33"), ERROR: ("FAIL", "31")}
 
 
 def lines(found: Iterable[ProbeResult]) -> Iterator[str]:
-    """One line each, and one for its cure, as soon as it is found."""
+    """Yield a line for each result as soon as it is there, and a line for its cure."""
     for each in found:
         word, colour = _MARKS[each.status]
         yield f"{render_run.coloured(f'{word:<4}', colour)}  {each.name:<12}  {render_run.safe(each.detail)}"
@@ -19,5 +19,5 @@ def lines(found: Iterable[ProbeResult]) -> Iterator[str]:
 
 
 def as_json(found: Iterable[ProbeResult]) -> list[dict[str, Any]]:
-    """For programs."""
+    """Return the results as JSON objects."""
     return [{"name": each.name, "status": each.status, "detail": each.detail, "hint": each.hint} for each in found]

@@ -1,4 +1,4 @@
-"""How runs and lines look in a terminal."""
+"""Runs, log lines and tables as text for a terminal. Text from outside is escaped, so that it cannot drive the terminal."""
 
 import json
 import os
@@ -13,22 +13,22 @@ _LABELS = {"tool": "tool", "tool-result": "  =>", "stderr": "err", "system": "op
 
 
 def coloured(text: str, style: str) -> str:
-    """With colour on a terminal, plain when piped or with NO_COLOR."""
+    """Return the text in an ANSI style on a terminal; plain when piped or with NO_COLOR."""
     return f"\x1b[{style}m{text}\x1b[0m" if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else text
 
 
 def state(name: str) -> str:
-    """A state's name in its colour."""
+    """Return the name of a run's state in its colour."""
     return coloured(name, _COLOURS.get(name, "0"))
 
 
 def safe(text: str) -> str:
-    """Control and invisible characters as escapes: a log must not be able to drive the terminal."""
+    """Escape control and invisible characters: a log must not be able to drive the terminal."""
     return _CONTROL.sub(lambda m: f"\\x{ord(m[0]):02x}" if ord(m[0]) < 256 else f"\\u{ord(m[0]):04x}", text)
 
 
 def line(entry: dict[str, Any], *, raw: bool = False) -> str:
-    """A log line for people."""
+    """Return a log line as text, with a label for its kind; `raw` returns it exactly as the agent wrote it."""
     text = entry["text"] if raw else safe(entry["text"])
     label = _LABELS.get(entry["kind"])
     if raw or label is None:
@@ -37,19 +37,19 @@ def line(entry: dict[str, Any], *, raw: bool = False) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their longest cell."""
+    """Return rows in columns as wide as their longest cell."""
     cells = [list(header), *[[safe(cell) for cell in row] for row in rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells)
 
 
 def as_json(value: Any) -> str:
-    """For programs; on a terminal as harmless as `safe`."""
+    """Return indented JSON with control characters escaped, so that it is harmless on a terminal too."""
     return _CONTROL.sub(lambda m: f"\\u{ord(m[0]):04x}", json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def outcome(run: dict[str, Any]) -> str:
-    """One line about how a run stands."""
+    """Return one line about a run: state, reason, duration, turns, tokens, cost."""
     text = f"run {run['id']} {state(run['state'])}"
     if run["reason"] not in ("ok", run["state"]):
         text += f" ({run['reason']}{': ' + safe(run['message']) if run['message'] else ''})"

@@ -1,4 +1,4 @@
-"""How the results of tests look, to people and to programs."""
+"""The results of `optio test` as text and as JSON."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from optio.testing.run import ExampleFailure, ExampleResult, SnapshotUpdate, Tas
 
 @dataclass(frozen=True)
 class TreeResults:
-    """The tests of one tree, as they came out, and the snapshots that were written."""
+    """The test results of one tree, and the snapshots that were written."""
 
     root: Path
     named: Callable[[str], bool]
@@ -21,12 +21,12 @@ class TreeResults:
     written: list[SnapshotUpdate]
 
     def seen(self, path: str) -> str:
-        """A path of the tree from the working directory."""
+        """Return a path of the tree relative to the working directory."""
         inside = self.root.absolute().is_relative_to(Path.cwd())
         return os.path.relpath(self.root / path) if inside else os.path.join(self.root, path)
 
     def errors(self) -> list[Diagnostic]:
-        """The errors of what was named."""
+        """Return the errors of the files that were named."""
         return [replace(d, path=self.seen(d.path)) for d in self.report.compilation.diagnostics if self._counts(d)]
 
     def _counts(self, diagnostic: Diagnostic) -> bool:
@@ -35,7 +35,7 @@ class TreeResults:
 
 
 def text(done: list[TreeResults], covered: list[Coverage], *, chosen: bool) -> Iterator[str]:
-    """All results for people. Where some were `chosen`, others may be there."""
+    """Yield all results as lines. `chosen` means that tests were selected, so that none found does not mean that none exist."""
     results = [result for each in done for result in each.report.results]
     for one in done:
         for each in one.report.tested:
@@ -86,7 +86,7 @@ def _summary(results: list[ExampleResult]) -> str:
 
 
 def document(done: list[TreeResults], covered: list[Coverage]) -> dict[str, object]:
-    """The same for programs."""
+    """Return all results as a JSON object."""
     tests = [_test(result, each, one) for one in done for each in one.report.tested for result in each.results]
     found: dict[str, object] = {
         "tests": tests,

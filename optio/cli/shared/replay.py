@@ -1,4 +1,5 @@
-"""Judge kept deliveries again: by the tasks that are served now, by a directory, or by another revision of it."""
+"""`optio hook replay`: judge past deliveries again, by the tasks that are served now, by a directory, or by a revision of
+it."""
 
 import argparse
 import base64
@@ -21,7 +22,7 @@ from optio.runs.replay import DeliveryDecision, diff, differences
 from optio.server import serializers
 from optio.tree.revision import tree_at
 
-# Of one span of time so many deliveries are looked at.
+# Deliveries judged by one command.
 MAX_DELIVERIES = 10_000
 _MAX_DIFF_LINES = 200
 _CLOCK_TOLERANCE = timedelta(seconds=5)
@@ -30,7 +31,8 @@ Judge = Callable[[str], dict[str, Any]]
 
 
 def run(args: argparse.Namespace) -> int:
-    """0, or 1 when a delivery could not be judged, a run not be started, or a file of the tree has errors."""
+    """Run the command. Returns 1 if a delivery could not be judged, a run could not be started, or a file of the tree has
+    errors."""
     _check_options(args)
     settings = flags.read_settings(args)
     server = client.Client(settings)
@@ -50,20 +52,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    """An option that would do nothing is a mistake."""
+    """Refuse options that would have no effect."""
     if (args.delivery is None) == (args.since is None):
-        raise SettingsError("give the id of one delivery, or --since for all of a time")
+        raise SettingsError("give the id of one delivery, or --since for all since a time")
     for name in ("until", "path", "verdict"):
         if args.since is None and getattr(args, name) is not None:
-            raise SettingsError(f"--{name} goes with --since")
+            raise SettingsError(f"--{name} needs --since")
     if args.again and not args.yes:
-        raise SettingsError("--again goes with --yes: without it nothing is started")
+        raise SettingsError("--again needs --yes: without it no run is started")
     if args.yes and (args.rev is not None or args.tasks is not None):
-        raise SettingsError("--yes starts what is served: a run by --rev or --tasks needs to be served first")
+        raise SettingsError("--yes starts runs of served tasks only: leave out --rev and --tasks")
 
 
 def _registry(root: Path, revision: str | None) -> tuple[Registry, bool]:
-    """The tasks of a tree, and whether a file of it is broken."""
+    """Return the tasks of a tree, and whether one of its files has errors."""
     tree: SourceTree
     if revision is not None:
         tree, commit = tree_at(root, revision)
@@ -80,7 +82,7 @@ def _registry(root: Path, revision: str | None) -> tuple[Registry, bool]:
 
 
 def _delivery_ids(server: client.Client, args: argparse.Namespace) -> list[str]:
-    """Ids, oldest first."""
+    """Return delivery ids, oldest first, at most `MAX_DELIVERIES`."""
     if args.delivery is not None:
         return [args.delivery]
     now = datetime.now(UTC)
@@ -104,12 +106,13 @@ def _delivery_ids(server: client.Client, args: argparse.Namespace) -> list[str]:
         if cursor is None or len(ids) >= MAX_DELIVERIES:
             break
     if cursor is not None:
-        print_error(f"more than {MAX_DELIVERIES:,} deliveries: these are the newest {len(ids):,} of them")
+        print_error(f"more than {MAX_DELIVERIES:,} deliveries: only the newest {len(ids):,} are judged")
     return ids[::-1]
 
 
 def _judge_safely(ask: Judge, key: str) -> dict[str, Any]:
-    """What the server refuses of one delivery stops no other; raises ServerRefused when there is no server, or no right."""
+    """Judge one delivery; a refusal of the server for this delivery becomes its error. Raises ServerRefused without server or
+    rights."""
     try:
         return ask(key)
     except client.ServerRefused as err:
@@ -119,7 +122,7 @@ def _judge_safely(ask: Judge, key: str) -> dict[str, Any]:
 
 
 def _judge_on_server(server: client.Client, key: str, *, start: bool, again: bool) -> dict[str, Any]:
-    """The server's judgement; with `start` the run too, unless the delivery has one and no other is wanted."""
+    """Return the server's judgement. With `start` also start the run, unless the delivery has one and `again` is not set."""
     path = f"/api/deliveries/{client.quoted(key)}/replay"
     found: dict[str, Any] = server.request("POST", path, body={"dryRun": True})
     if start and found["now"]["verdict"] == "accepted" and (again or found["hasRun"] is None):
@@ -128,10 +131,10 @@ def _judge_on_server(server: client.Client, key: str, *, start: bool, again: boo
 
 
 def _judge_here(server: client.Client, registry: Registry, key: str) -> dict[str, Any]:
-    """Our own judgement of what the server keeps."""
+    """Judge a delivery that the server keeps by the tasks of a local registry."""
     kept = server.request("GET", f"/api/deliveries/{client.quoted(key)}", query={"body": "base64"})
     if kept["bodyBase64"] is None:
-        return {"deliveryId": key, "error": "the body of this delivery is not kept"}
+        return {"deliveryId": key, "error": "the body of this delivery is not stored"}
     then = DeliveryDecision(verdict=kept["verdict"], detail=kept["detail"], task_id=kept["taskId"])
     if kept["verdict"] == "accepted" and kept["runId"] is not None:
         then = _with_run(server, then, kept["runId"])
@@ -167,7 +170,7 @@ def _with_run(server: client.Client, then: DeliveryDecision, run_id: str) -> Del
 
 
 def text(item: dict[str, Any], *, with_diff: bool) -> str:
-    """One delivery for people."""
+    """Return one delivery as a line, with the diff below it if asked for."""
     if "error" in item:
         return f"{item['deliveryId']}  {render_run.coloured('not replayed', '31')}: {render_run.safe(item['error'])}"
     then, now = item["then"], item["now"]
@@ -180,7 +183,7 @@ def text(item: dict[str, Any], *, with_diff: bool) -> str:
     if not _is_run(now) and now["detail"]:
         what += f" ({render_run.safe(now['detail'])})"
     if item.get("duplicate"):
-        what += f": run {item['runId']} stands for the same key"
+        what += f": a duplicate of run {item['runId']} by its key"
     elif item["replayedAs"] is not None:
         what += f": replayed before as run {item['replayedAs']}"
     elif item["runId"] is not None:
@@ -192,12 +195,12 @@ def text(item: dict[str, Any], *, with_diff: bool) -> str:
     if not with_diff or not item["diff"]:
         return line
     lines = item["diff"].splitlines()
-    more = [f"    ... {len(lines) - _MAX_DIFF_LINES:,} lines more"] if len(lines) > _MAX_DIFF_LINES else []
+    more = [f"    ... {len(lines) - _MAX_DIFF_LINES:,} more lines"] if len(lines) > _MAX_DIFF_LINES else []
     return "\n".join([line, *(f"    {_coloured(each)}" for each in lines[:_MAX_DIFF_LINES]), *more])
 
 
 def summary(found: list[dict[str, Any]], *, started: bool) -> str:
-    """All of them in a line."""
+    """Return the totals as one line."""
     judged = [item for item in found if "error" not in item]
     differ = sum(bool(item["differs"]) for item in judged)
     parts = [
@@ -210,7 +213,7 @@ def summary(found: list[dict[str, Any]], *, started: bool) -> str:
         parts.append(f"{sum(item['runId'] is not None and item['replayedAs'] is None for item in judged):,} started")
     else:
         would = sum(_is_run(item["now"]) and item["hasRun"] is None and item["replayedAs"] is None for item in judged)
-        parts.append(f"{would:,} would start a run now that started none")
+        parts.append(f"{would:,} would start a run now but did not before")
     return ", ".join(parts)
 
 

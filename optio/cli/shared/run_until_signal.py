@@ -1,4 +1,4 @@
-"""Run parts on their own until a signal."""
+"""The life of a background process (worker, scheduler): wait for the database, start its parts, stop them on a signal."""
 
 import logging
 from collections.abc import Callable
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class ServicePart(Protocol):
-    """What can be started and stopped."""
+    """A part that can be started and stopped, such as `Worker`."""
 
     def start(self) -> None: ...
 
@@ -24,20 +24,21 @@ class ServicePart(Protocol):
 
 
 class MakeServicePart(Protocol):
-    """Makes the part from the services."""
+    """A function that makes the part from the services, usually its class."""
 
     def __call__(self, services: Services, /) -> ServicePart: ...
 
 
 def run_until_signal(settings: Settings, name: str, *make: MakeServicePart) -> int:
-    """Start the parts as soon as what they need is there, wait for SIGINT or SIGTERM, stop them."""
+    """Start the parts as soon as the database and the cluster are available, wait for SIGINT or SIGTERM, and stop them. Returns
+    0."""
     log_to_stderr(settings)
     signals = Signals()
     with open_metrics_port(settings) as probe:
         tell: Callable[[str], object] = (lambda what: None) if probe is None else probe.wait_for
         services = wait_for("the database", lambda: build(settings, name), name, tell)
         try:
-            # Of the parts, a worker asks the cluster where its pods are.
+            # A worker asks the cluster where its pods are as it is made.
             parts = [wait_for("the cluster", partial(each, services), name, tell) for each in make]
             attach_health(services, probe)
             signals.started()

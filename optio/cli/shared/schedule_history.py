@@ -1,4 +1,4 @@
-"""What became of the times of schedules that have passed, as the server tells it: `optio schedule --past`."""
+"""`optio schedule --past`: what happened to past slots of schedules, as the server recorded it."""
 
 import argparse
 import sys
@@ -14,9 +14,9 @@ from optio.errors import SettingsError
 
 
 def print_history(args: argparse.Namespace) -> int:
-    """0; raises SettingsError for options that have no use here."""
+    """Print the past slots. Returns 0; raises SettingsError for options that have no effect here."""
     if args.tasks is not None:
-        raise SettingsError("--past is told by the server: --tasks has no use there")
+        raise SettingsError("--past asks the server: leave out --tasks")
     server = client.Client(flags.read_settings(args))
     zones = {
         task["id"]: trigger["config"].get("timezone", "UTC")
@@ -36,7 +36,7 @@ def print_history(args: argparse.Namespace) -> int:
 
 
 def _slots(server: client.Client, task_id: str) -> Iterator[dict[str, Any]]:
-    """Newest first."""
+    """Yield the slots of a task, newest first."""
     cursor: str | None = None
     while True:
         page = server.request("GET", f"/api/tasks/{client.quoted(task_id)}/slots", query={"cursor": cursor, "limit": 200})
@@ -47,7 +47,7 @@ def _slots(server: client.Client, task_id: str) -> Iterator[dict[str, Any]]:
 
 
 def text(task_id: str, zone: str, slots: list[dict[str, Any]]) -> str:
-    """What became of a task's times, for people, in the zone of its schedule."""
+    """Return the past slots of a task as text, in the zone of its schedule."""
     lines = []
     for slot in slots:
         last, first = (datetime.fromisoformat(slot[name]).astimezone(_zone(zone)) for name in ("slot", "first"))
@@ -62,7 +62,7 @@ def text(task_id: str, zone: str, slots: list[dict[str, Any]]) -> str:
 
 
 def _zone(name: str) -> ZoneInfo:
-    """A zone that another machine may know and this one not."""
+    """Return the zone; UTC if this machine does not know a zone that the server knows."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):

@@ -1,4 +1,4 @@
-"""What a server serves, and what became of it, as a plan reads it."""
+"""Fetch the tasks that a server serves, and their recent runs, in the form that a plan reads."""
 
 from collections import Counter
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from optio.model.task import TaskSpec
 from optio.plan.effect import HORIZON
 from optio.plan.history import RunHistory
 
-# What the API adds to a task's keys, and to a trigger's.
+# Keys that the API adds to a task, and to a trigger.
 _SERVED_ONLY_KEYS = ("digest", "namespace", "origin", "stale", "held", "paused", "links")
 _SERVED_ONLY_TRIGGER_KEYS = ("url", "unsigned")
 _MAX_RUNS = 2_000
@@ -21,7 +21,8 @@ _ACTIVE_STATES = ("queued", "running")
 
 
 def fetch_registry(server: Client) -> Registry:
-    """All tasks of the generation that is served; raises ServerRefused, and SettingsError for what another version serves."""
+    """Return all tasks of the served generation. Raises ServerRefused, and SettingsError for tasks of an incompatible
+    version."""
     answer = server.request("GET", "/api/tasks")
     tasks = [_task(item, server.base) for item in answer["items"]]
     return Registry.of({task.id: task for task in tasks})
@@ -44,14 +45,14 @@ def _task(item: dict[str, Any], where: str) -> CompiledTask:
 
 
 def fetch_history(server: Client, task_id: str, now: datetime) -> RunHistory:
-    """The task's runs of the last 30 days, the newest of them if there are very many."""
+    """Return the task's runs of the last 30 days, or the newest `_MAX_RUNS` of them."""
     found: list[dict[str, Any]] = []
     cursor: str | None = None
     while len(found) < _MAX_RUNS:
         try:
             page = server.request("GET", f"/api/tasks/{quoted(task_id)}/runs", query={"limit": 200, "cursor": cursor})
         except ServerRefused as err:
-            if err.status != 404:  # it has neither runs nor a place in what is served
+            if err.status != 404:  # the task has no runs and is not served
                 raise
             break
         recent = [run for run in page["items"] if run["state"] in _ACTIVE_STATES or _at(run["createdAt"]) > now - HORIZON]

@@ -1,4 +1,5 @@
-"""What `dev` and `server` share: a socket, the application, and a stop that lets readers come back elsewhere."""
+"""The HTTP side that `optio dev` and `optio server` share: socket, application, limits on request heads, and an orderly
+stop."""
 
 import asyncio
 import contextlib
@@ -28,28 +29,28 @@ from optio.telemetry import logs
 from optio.tree.served import ServedRegistry
 from optio.wiring import Services
 
-# Open requests may take this long at the end; live logs are let go at once.
+# Time for open requests at shutdown; live logs are disconnected at once.
 GRACE_TIMEOUT_S = 3
-# Seconds between two signs of life of the loop.
+# Seconds between two heartbeats of the event loop.
 _HEARTBEAT_S = 1.0
-# Who stops a process waits for ten seconds as a rule, and then kills it.
+# Supervisors usually kill a process ten seconds after SIGTERM.
 SHUTDOWN_TIMEOUT_S = 9.5
-# A request's head must be whole after this, and no longer than that.
+# Limits on a request's head: time until it is complete, and size.
 HEAD_TIMEOUT_S = 15.0
 MAX_HEAD_BYTES = 65_536
-# A client that neither takes what it was sent nor answers the kernel's questions is gone.
+# A client that acknowledges neither data nor keepalive probes for so long is disconnected.
 _OVERDUE_S = 60
 
 
 def log_to_stderr(settings: Settings, level: int = logging.INFO) -> None:
-    """One line a fact, as text or JSON."""
+    """Log to standard error, one line per fact, as text or JSON."""
     logs.configure(settings.log_format, level)
 
 
 @contextlib.contextmanager
 def open_metrics_port(settings: Settings) -> Iterator[MetricsServer | None]:
-    """Open the metrics port where the settings have one, for services that are attached later; raises SettingsError when it
-    cannot be had."""
+    """Open the metrics port for the block if the settings have one; services are attached later. Raises SettingsError if it is
+    taken."""
     if not settings.metrics_port:
         yield None
         return
@@ -62,7 +63,7 @@ def open_metrics_port(settings: Settings) -> Iterator[MetricsServer | None]:
 
 
 def attach_health(services: Services, probe: MetricsServer | None) -> None:
-    """Show the health of these services in the metrics, and on the metrics port where there is one."""
+    """Show the health of these services in the metrics, and on the metrics port if there is one."""
     if services.metrics is not None:
         services.metrics.add(lambda: health.readings(services))
     if probe is not None:
@@ -70,15 +71,15 @@ def attach_health(services: Services, probe: MetricsServer | None) -> None:
 
 
 def limit_shutdown() -> None:
-    """A store that hangs, or a broker, may take its time at each step of the end: together they get no more than this. What is
-    not kept by then is as safe as after `kill -9`."""
+    """End the process after `SHUTDOWN_TIMEOUT_S`, even if the store or broker hangs. Unsaved state is as safe as after `kill
+    -9`."""
     timer = threading.Timer(SHUTDOWN_TIMEOUT_S, os._exit, (OK,))
     timer.daemon = True
     timer.start()
 
 
 def listen(settings: Settings) -> socket.socket:
-    """The server's socket, bound before anything else is started; raises SettingsError when it cannot be had."""
+    """Return the server's socket, bound before anything else starts; raises SettingsError if the address cannot be used."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # asyncio sets TCP_NODELAY on accepted connections only if the socket names its protocol.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -94,7 +95,7 @@ def listen(settings: Settings) -> socket.socket:
     # Connections inherit these. Without TCP_NODELAY the second segment of an answer waits until the client acknowledges the
     # first, which clients put off for 40 ms on a connection that they keep open.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # A reader that never reads, or that left without a word, does not stay for ever.
+    # Disconnect readers that never read or that vanished.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if sys.platform == "linux":
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _OVERDUE_S)
@@ -104,13 +105,13 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
-    """Run `main` to its end on an event loop of its own: uvloop's, on which a durable webhook takes a sixth less time."""
+    """Run `main` on an event loop of its own. It is uvloop's, on which a durable webhook takes a sixth less time."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main)
 
 
 def uvicorn_config(app: Any, **more: Any) -> uvicorn.Config:
-    """How uvicorn serves the application."""
+    """Return uvicorn's configuration for the application."""
     return uvicorn.Config(
         app,
         log_config=None,
@@ -128,7 +129,7 @@ def uvicorn_config(app: Any, **more: Any) -> uvicorn.Config:
 
 
 class _LimitedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with a limit on the time and size of a request's head, and a small answer sent in one piece."""
+    """uvicorn's protocol with a limit on the time and size of a request's head; small responses are sent in one piece."""
 
     _gathering: GatheringTransport
     _in_head = True
@@ -149,7 +150,7 @@ class _LimitedHttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
-        # Nothing more of this answer comes: its head and body need not wait for the end of the loop's pass.
+        # The response is complete: send head and body now, not at the end of the loop's iteration.
         self._gathering.flush()
         super().on_response_complete()
 
@@ -176,7 +177,7 @@ class _LimitedHttpProtocol(HttpToolsProtocol):
 
 
 class _DrainingServer(uvicorn.Server):
-    """uvicorn, but readers of live logs are let go first: they would keep it from ever ending."""
+    """uvicorn, but readers of live logs are disconnected first: they would keep it from ever ending."""
 
     def __init__(self, config: uvicorn.Config, feed: LogFanout) -> None:
         super().__init__(config)
@@ -198,12 +199,12 @@ async def serve(
     reload: Callable[[Collection[str]], Awaitable[object]],
     dev_token: str | None = None,
 ) -> None:
-    """Serve until `stop` is set, or the first SIGINT or SIGTERM (which set it). The second one waits for no request."""
+    """Serve until `stop` is set, or the first SIGINT or SIGTERM sets it. A second signal does not wait for open requests."""
     feed = LogFanout()
     app = create_app(services, live, reload=reload, new_id=new_id, feed=feed, dev_token=dev_token)
     server = _DrainingServer(uvicorn_config(app), feed)
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
-    # The signals are ours: whatever comes, the caller closes the store.
+    # Optio handles the signals itself, so that the caller always closes the store.
     server.capture_signals = _no_signals  # type: ignore[method-assign]
     loop = asyncio.get_running_loop()
 
@@ -234,7 +235,7 @@ async def serve(
 
 
 def _is_no_cancellation(record: logging.LogRecord) -> bool:
-    """A request that was cut off by the end of the server is no error."""
+    """Filter out requests that the end of the server cut off; they are not errors."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 

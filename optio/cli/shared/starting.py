@@ -1,8 +1,8 @@
-"""Start a server, worker or scheduler before what it needs is there: its database, a migration, the cluster's API.
+"""Wait for the database, a migration or the cluster's API when a server, worker or scheduler starts before them.
 
-Such a process waits. It says what for, in its log at once and then rarely, lives and is not ready, and ends at once on SIGTERM.
-What no waiting cures (a wrong password, a database that does not exist, a newer schema) ends it with exit code 2. One-shot
-commands and `optio dev` do not wait: somebody reads their error at once.
+While it waits, the process logs what it waits for (at once, then rarely), is alive but not ready, and exits at once on SIGTERM.
+Errors that waiting cannot cure (a wrong password, a missing database, a newer schema) end it with exit code 2. One-shot
+commands and `optio dev` do not wait, for someone reads their error at once.
 """
 
 import logging
@@ -18,17 +18,17 @@ from optio.errors import StoreMismatch, StoreUnavailable
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-# Between two attempts; and after how long a wait is reported again: the second report is early, the others are rare.
+# Interval of attempts, and of reports about a wait: the second report is early, later ones are rare.
 RETRY_INTERVAL_S = 1.0
 SECOND_REPORT_AFTER_S, REPORT_INTERVAL_S = 10.0, 60.0
 
 
 class Signals:
-    """SIGINT and SIGTERM. Before `started` the first one ends the process at once; afterwards it is what `wait` waits for, and
-    the second one ends the process. That is safe: so is `kill -9`.
+    """SIGINT and SIGTERM. Before `started` the first signal ends the process at once. Afterwards `wait` returns on the first,
+    and the second ends the process, which is as safe as `kill -9`.
 
-    The interpreter itself writes into a pipe, which a thread reads: a handler in Python runs only when the main thread goes on,
-    which may be in a call that takes seconds, or waits for ever because the signal came to another thread.
+    The interpreter writes each signal into a pipe that a thread reads: a handler in Python would only run once the main thread
+    continues, which may be inside a call that takes seconds.
     """
 
     def __init__(self) -> None:
@@ -50,22 +50,22 @@ class Signals:
             self._came.set()
 
     def started(self) -> None:
-        """From now on there is something to stop in order."""
+        """Say that there is something to stop in order from now on."""
         self._started.set()
 
     def wait(self) -> None:
-        """Until the first signal."""
+        """Block until the first signal."""
         self._came.wait()
 
     def close(self) -> None:
-        """Ignore signals: all is done, and an order that comes now has been followed."""
+        """Ignore further signals: everything is stopped."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
 
 
 def wait_for(what: str, attempt: Callable[[], T], name: str, tell: Callable[[str], object] = lambda what: None) -> T:
-    """The result of the first attempt that does not fail with a temporary StoreUnavailable or StoreMismatch; other errors are
-    raised. `name` is the process that waits, `tell` is called with `what` after the first failure."""
+    """Return the result of the first attempt that does not fail with a temporary StoreUnavailable or StoreMismatch; raise any
+    other error. `name` is the waiting process; `tell` is called with `what` after the first failure."""
     began = time.monotonic()
     next_report: float | None = None
     while True:

@@ -1,4 +1,4 @@
-"""Times as people type them: `24h` ago, or a moment with its zone."""
+"""Times on the command line: `24h` ago, or a time with its zone."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,7 @@ from optio.model.text import parse_duration
 
 
 def parse_time(option: str, text: str, now: datetime) -> datetime:
-    """`90m`, `24h` or `7d` before `now`, or an ISO 8601 time; raises SettingsError."""
+    """Return the time of `90m`, `24h` or `7d` before `now`, or of an ISO 8601 text with a zone; raises SettingsError."""
     days = re.fullmatch(r"(\d{1,5})d", text, re.ASCII)
     try:
         return now - (timedelta(days=int(days[1])) if days else parse_duration(text))
@@ -17,7 +17,7 @@ def parse_time(option: str, text: str, now: datetime) -> datetime:
     try:
         at = datetime.fromisoformat(text)
     except ValueError as err:
-        raise SettingsError(f"{option}: `{text}` is no time: write 24h, 7d or 2026-01-05T08:00:00Z") from err
+        raise SettingsError(f"{option}: invalid time `{text}`: write 24h, 7d or 2026-01-05T08:00:00Z") from err
     if at.tzinfo is None:
-        raise SettingsError(f"{option}: `{text}` has no zone: write it with Z for UTC, or with +01:00")
+        raise SettingsError(f"{option}: time `{text}` has no zone: add Z for UTC, or an offset such as +01:00")
     return at.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""The calendar of a tree: what fires on each day of a range, and what somebody should look at. `optio schedule --calendar`."""
+"""`optio schedule --calendar`: the fires of a whole tree in a range of days, with what a reader should look at."""
 
 import argparse
 from collections.abc import Sequence
@@ -26,19 +26,19 @@ from optio.scheduling.calendar import (
 from optio.scheduling.collisions import Collisions, find_collisions
 
 _DEFAULT_DAYS, _MAX_DAYS = 14, 366
-# One schedule never has as many, not even with a fire each minute of all days.
+# Above what one schedule can reach with a fire every minute of the longest calendar.
 _MAX_FIRES = 600_000
-# Before, nothing was scheduled; and nobody waits longer.
+# Years that `--from` and `--to` accept.
 _FIRST_YEAR, _LAST_YEAR = 1970, 2999
-# In JSON each fire stands by itself up to here: one an hour, and what the longest day has more.
+# JSON lists up to this many fires of a task and day: one per hour of the longest day.
 _MAX_LISTED = 25
-# What the compiler knows of schedules that fire, and not quite as they read.
+# Diagnostics about schedules that fire differently from what they seem to say.
 _SURPRISES = ("OPT304", "OPT305", "OPT314")
 
 
 @dataclass(frozen=True, slots=True)
 class CalendarRange:
-    """(after, until] on the clocks of a zone."""
+    """The range from `after` (exclusive) to `until` (inclusive), shown on the clocks of a zone."""
 
     after: datetime
     until: datetime
@@ -47,7 +47,7 @@ class CalendarRange:
 
 @dataclass(frozen=True, slots=True)
 class TreeCalendar:
-    """What fires in a range, and what there is to say of it."""
+    """All fires in a range, with clock changes, collisions, tasks that do not fire, and diagnostics about their schedules."""
 
     range: CalendarRange
     timed: Sequence[TimedTask]
@@ -61,25 +61,27 @@ class TreeCalendar:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of a range."""
-    parser.add_argument("--calendar", action="store_true", help="all fires of a range, day by day, and what to look at")
-    parser.add_argument("--grid", action="store_true", help="with --calendar: a picture, days by hours, instead of the list")
+    """Add the flags of a calendar."""
+    parser.add_argument("--calendar", action="store_true", help="all fires in a range, day by day, and what to review")
+    parser.add_argument("--grid", action="store_true", help="with --calendar: a grid of days and hours instead of the list")
     parser.add_argument("--from", dest="first", metavar="DATE", help="with --calendar: its first day (default: from now on)")
     parser.add_argument("--to", dest="last", metavar="DATE", help="with --calendar: its last day")
     parser.add_argument("--days", metavar="N", help=f"with --calendar: how many days (default: {_DEFAULT_DAYS})")
     parser.add_argument(
-        "--zone", metavar="ZONE", help="with --calendar: whose clocks make the days (default: the tasks', if one)"
+        "--zone",
+        metavar="ZONE",
+        help="with --calendar: the time zone of the days (default: the tasks' zone if they share one, else UTC)",
     )
 
 
 def check_flags(args: argparse.Namespace) -> None:
-    """Raises SettingsError for flags that would do nothing."""
+    """Raise SettingsError for flags that have no effect together."""
     if args.calendar:
         for name, given in (("--past", args.past), ("-n", args.count is not None)):
             if given:
-                raise SettingsError(f"{name} has no use with --calendar: give --from, --to or --days")
+                raise SettingsError(f"{name} has no effect with --calendar: give --from, --to or --days")
         if args.grid and args.json:
-            raise SettingsError("--grid is a picture for people: leave out --grid or --json")
+            raise SettingsError("--grid draws text: leave out --grid or --json")
         return
     flags = (("grid", args.grid or None), ("from", args.first), ("to", args.last), ("days", args.days), ("zone", args.zone))
     for name, given in flags:
@@ -88,12 +90,12 @@ def check_flags(args: argparse.Namespace) -> None:
 
 
 def parse_range(args: argparse.Namespace, zones: set[str], now: datetime) -> CalendarRange:
-    """The range that is asked for; raises SettingsError."""
+    """Return the range that the flags ask for; raises SettingsError."""
     name = args.zone if args.zone is not None else next(iter(zones)) if len(zones) == 1 else "UTC"
     try:
         place = ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as err:
-        raise SettingsError(f"--zone: `{name}` is no time zone: write `Europe/Berlin`, or `UTC`") from err
+        raise SettingsError(f"--zone: unknown time zone `{name}`: write `Europe/Berlin`, or `UTC`") from err
     if args.last is not None and args.days is not None:
         raise SettingsError("give --to or --days, not both")
     first = now.astimezone(place).date() if args.first is None else _date("--from", args.first)
@@ -113,7 +115,8 @@ def parse_range(args: argparse.Namespace, zones: set[str], now: datetime) -> Cal
 def build_calendar(
     tasks: Sequence[CompiledTask], span: CalendarRange, limit: int, diagnostics: Sequence[Diagnostic] = ()
 ) -> TreeCalendar:
-    """The calendar of these tasks; `limit` may start at once. Raises SettingsError for one that nobody could read."""
+    """Return the calendar of these tasks; `limit` is the number of runs that may start at once. Raises SettingsError if it is
+    too large to read."""
     timed = sorted(each for task in tasks if (each := _timed_task(task)) is not None)
     _check_size({each.key for each in timed}, span)
     found = fires_by_schedule(timed, span.after, span.until)
@@ -144,7 +147,7 @@ def _check_size(schedules: AbstractSet[tuple[str, str]], span: CalendarRange) ->
 
 
 def _timed_task(task: CompiledTask) -> TimedTask | None:
-    """When its schedule may start it; None when it may not, or there is none."""
+    """Return when its schedule may start it; None if it has none or it is disabled."""
     trigger = task.spec.schedule
     if trigger is None or not trigger.enabled or not task.spec.enabled:
         return None
@@ -155,7 +158,7 @@ def _date(option: str, text: str) -> date:
     try:
         day = date.fromisoformat(text)
     except ValueError as err:
-        raise SettingsError(f"{option}: `{text}` is no date: write 2026-01-31") from err
+        raise SettingsError(f"{option}: invalid date `{text}`: write 2026-01-31") from err
     if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
         raise SettingsError(f"{option}: `{text}` is not in the years {_FIRST_YEAR} to {_LAST_YEAR}")
     return day
@@ -163,17 +166,17 @@ def _date(option: str, text: str) -> date:
 
 def _number(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= _MAX_DAYS:
-        raise SettingsError(f"--days: `{text}` is no number from 1 to {_MAX_DAYS}")
+        raise SettingsError(f"--days: invalid number `{text}`: give a whole number from 1 to {_MAX_DAYS}")
     return int(text)
 
 
 def _midnight(day: date, place: ZoneInfo) -> datetime:
-    """The first moment of a day; where the clocks skip midnight, the first one after it."""
+    """Return the first moment of a day, which is later than midnight if the clocks skip that."""
     return datetime.combine(day, time(), place).astimezone(UTC)
 
 
 def document(found: TreeCalendar) -> dict[str, Any]:
-    """The calendar as plain data. A task with more fires on a day than one an hour has their number alone."""
+    """Return the calendar as a JSON object. A task with more than 25 fires on a day has their number without the list."""
     return {
         "from": _iso(found.range.after),
         "to": _iso(found.range.until),

@@ -1,4 +1,4 @@
-"""Files that a command writes into a task tree."""
+"""Write files into a task tree, for commands that edit it."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from optio.errors import SettingsError
 
 
 def write_file(root: Path, path: str, data: bytes) -> None:
-    """Write a file below the root, also a new one; raises SettingsError for one that cannot be written, or leads out of it."""
+    """Write or create a file below the root; raises SettingsError if it cannot be written or leads outside."""
     target = root / path
     if not os.path.realpath(target).startswith(os.path.realpath(root).rstrip(os.sep) + os.sep):
         raise SettingsError(f"`{target}` leads out of the task tree: nothing was written there")
