@@ -1,15 +1,35 @@
 """Report secrets in plain text: tokens of well-known shapes in any file that the task is made of."""
 
+import re
 from collections.abc import Iterator
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.token_shapes import find_tokens
+from optio.compiler.token_shapes import find_tokens, match_tokens
+
+_NAMES_SECRET = re.compile(r"(?:^|_)(?:PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|SECRET_?KEY|AUTH_?TOKEN)$")
+# What documentation and tests write in a password's place, and what names one.
+_NO_SECRET = re.compile(
+    r"(?i)change[-_ ]?me|example|dummy|placeholder|postgres|password|secret|test|none|null|local|your[-_ ]|todo|xxx"
+    r"|[/\\$<>{}\s]"
+)
+_MIN_LENGTH = 8
+
+
+def _is_secret(value: str) -> bool:
+    """Return whether a value looks chosen to be hard to guess: letters and digits of some length, and no word for a blank."""
+    mixed = re.search(r"[A-Za-z]", value) is not None and re.search(r"[0-9]", value) is not None
+    return len(value) >= _MIN_LENGTH and mixed and _NO_SECRET.search(value) is None
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report every token in the task's files and in its prompt file. The message never repeats the value."""
     for path, text in task.document.texts:
         yield from find_tokens(path, text)
+    for name, value in task.spec.environment.env.items():
+        route = ("environment", "env", name)
+        if _NAMES_SECRET.search(name) and _is_secret(value) and not any(match_tokens(value)):
+            hint = f"rotate it: it has been exposed; then delete the line, and add `{name}` to `environment.secrets`"
+            yield task.at("OPT503", f"`{name}` holds a secret in plain text", route, key=True, hint=hint)
     if task.prompt_path is not None:
         yield from find_tokens(task.prompt_path, task.prompt)

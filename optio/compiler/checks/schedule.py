@@ -305,14 +305,18 @@ def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterat
         return
     names = parameter_names(task, known)
     unknown = [name for name in mapping if names is not None and name not in names]
+    absent = known.missing(mapping)
+    paired = absent[0] if len(unknown) == len(absent) == 1 else None
     for name in unknown:
         meant = suggest(name, names or ())
         hint = f"did you mean `{meant}`?" if meant else _declare(task, name, mapping)
+        if meant is None and paired is not None:
+            hint = f"did you mean `{paired}`, which nothing else gives? else {hint}"
         write = meant if meant not in mapping else None
         message = f"`{name}` is not a parameter of this task"
         yield task.at("OPT310", message, (*route, name), key=True, hint=hint, write=write, safe=False)
-    meant_by_typo = {suggest(name, names or ()) for name in unknown}
     missing = known.missing(mapping)
+    meant_by_typo = {suggest(name, names or ()) for name in unknown} | ({paired} if paired is not None else set())
     for name in missing:
         if name not in meant_by_typo:
             yield _missing(task, route, name)

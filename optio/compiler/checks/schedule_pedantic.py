@@ -33,6 +33,10 @@ _ENDS = {
     "once": "it fires once, at the first of the two",
     "twice": "it fires both times",
 }
+_DAYS_OF_MONTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_MONDAY_TO_FRIDAY = re.compile(
+    r"(?i)\bmon(?:day)?s?\s*(?:-|\u2013|to|through|till|until)\s*fri|\bweekdays?\b|\b(?:working|business) days?\b"
+)
 _DAY, _MINUTE = timedelta(days=1), timedelta(minutes=1)
 # With more slots, overlapping runs do not matter.
 _MAX_SLOTS = 50
@@ -59,6 +63,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield from _dialect(task, route, trigger.config.cron_expression, fields)
         yield from _overlap(task, route, trigger, fields)
         yield from _rare(task, route, trigger.config.cron_expression, fields)
+        yield from _other_days(task, route, trigger.config.cron_expression, fields)
         yield from _odd_nights(task, route, trigger.config, fields)
 
 
@@ -91,6 +96,39 @@ def _each_minute(task: ResolvedTask, route: Route, expression: str, fields: list
         f"write `{' '.join(['0', *fields[1:]])}` for once an hour, or `{' '.join(['*/15', *fields[1:]])}` if that is intended"
     )
     yield task.at("OPT318", message, route, hint=hint, span=field_span(task, route, expression, 0))
+
+
+def _other_days(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
+    """Report a day that some of the named months lack, and weekdays counted from 1 for Sunday beside a comment on them."""
+    days, months, weekdays = fields[2:]
+    if days in ("29", "30", "31") and re.fullmatch(r"\d{1,2}(?:,\d{1,2})+", months):
+        named = [int(month) for month in months.split(",")]
+        lacking = [month for month in named if _DAYS_OF_MONTHS[month - 1] < int(days)]
+        if lacking and len(lacking) < len(named):
+            message = f"`{expression}` does not fire in {_months(lacking)}: no day {days}"
+            hint = f"write `{' '.join([*fields[:2], 'L', *fields[3:]])}` for the last day of each month"
+            yield task.at("OPT319", message, route, hint=hint, span=field_span(task, route, expression, 2))
+    if weekdays == "2-6" and _MONDAY_TO_FRIDAY.search(_said_beside(task, route)):
+        message = f"`{expression}` fires from Tuesday to Saturday: 0 and 7 are Sunday, 1 is Monday"
+        hint = f"write `{' '.join([*fields[:4], '1-5'])}` for Monday to Friday"
+        better = " ".join([*fields[:4], "1-5"])
+        span = field_span(task, route, expression, 4)
+        yield task.at("OPT319", message, route, hint=hint, span=span, value=better, safe=False)
+
+
+def _months(numbers: list[int]) -> str:
+    return " and ".join(datetime(2024, month, 1, tzinfo=UTC).strftime("%B") for month in numbers)
+
+
+def _said_beside(task: ResolvedTask, route: Route) -> str:
+    """Return the comments on the schedule's line and right above it."""
+    text = dict(task.document.texts).get(task.document.path_at(route), "")
+    lines, at = text.split("\n"), task.span(route).start.line - 1
+    comments = [lines[at].partition(" #")[2]] if at < len(lines) else []
+    while at > 0 and lines[at - 1].lstrip().startswith("#"):
+        at -= 1
+        comments.append(lines[at])
+    return "\n".join(comments)
 
 
 def _uneven(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:

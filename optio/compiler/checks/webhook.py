@@ -20,6 +20,33 @@ _MAX_NAMES = 5
 RESERVED_PATHS = frozenset({"health", "sync"})
 _PATH = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 # Names that other systems put around a payload, and senders that do have a field of that name.
+_PATH_KEYS = frozenset(
+    {"datakey", "path", "jsonpath", "json_path", "expr", "expression", "field", "key", "from", "source", "src"}
+)
+_SENDERS_NAMES = {"gitlab": "GitLab", "slack": "Slack", "stripe": "Stripe", "pagerduty": "PagerDuty"}
+# What GitHub has, and where GitLab has it.
+_ELSEWHERE: dict[str, dict[str, str]] = {
+    "gitlab": {
+        "repository.full_name": "project.path_with_namespace", "repository.clone_url": "project.git_http_url",
+        "repository.html_url": "project.web_url", "repository.default_branch": "project.default_branch",
+        "pull_request.number": "object_attributes.iid", "pull_request.title": "object_attributes.title",
+        "pull_request.html_url": "object_attributes.url", "pull_request.body": "object_attributes.description",
+        "pull_request.head.ref": "object_attributes.source_branch", "pull_request.base.ref": "object_attributes.target_branch",
+        "pull_request.head.sha": "object_attributes.last_commit.id", "number": "object_attributes.iid",
+        "action": "object_attributes.action", "comment.body": "object_attributes.note",
+    },
+}  # fmt: skip
+# Below which key a sender has what happened, the names that stand there, and those of them that are left out.
+_BELOW: dict[str, tuple[str, frozenset[str], frozenset[str]]] = {
+    "slack": (
+        "event", frozenset({"channel", "user", "text", "ts", "thread_ts", "channel_type", "item", "reaction", "blocks"}),
+        frozenset(),
+    ),
+    "stripe": (
+        "data.object", frozenset({"amount", "currency", "customer", "customer_email", "status", "metadata"}), frozenset()
+    ),
+    "pagerduty": ("event.data", frozenset({"incident", "data"}), frozenset({"incident", "data"})),
+}  # fmt: skip
 _ROOTS = frozenset({"github", "event", "trigger", "body"})
 _SENT_BY = dict.fromkeys(("slack", "pagerduty", "standard-webhooks", "hmac"), ("event",))
 # The part of the webhook URL before the path.
@@ -143,6 +170,7 @@ def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Dec
         yield from _source(task, (*route, name), source, known, config.scheme)
         if isinstance(source, str) and query_fast_path.is_path(source) and task.is_known((*route[:-1], "scheme")):
             yield from _around(task, (*route, name), source, config.scheme)
+            yield from _sent_elsewhere(task, (*route, name), source, config)
     if known is None:
         return
     absent = [name for name in known.missing(mapping) if name not in turned.values()]
@@ -177,6 +205,8 @@ def _source(
     if not isinstance(source, str):
         hint = "write a JSONPath such as `$.repository.name`, or `{literal: VALUE}`"
         only = next(iter(source.values())) if isinstance(source, dict) and len(source) == 1 else None
+        if isinstance(source, dict) and (leaf := _path_inside(source)) is not None:
+            only = leaf
         if isinstance(only, str) and query_fast_path.is_path(only):
             hint = f"write `{name}: {_short(only)}`"
         elif only is not None and next(iter(source)) in ("value", "const", "default", "static", "constant"):
@@ -268,6 +298,33 @@ def _around(task: ResolvedTask, route: Route, source: str, scheme: str) -> Itera
         value=meant,
         safe=False,
     )
+
+
+def _path_inside(source: dict[Any, Any]) -> str | None:
+    """Return the path that a mapping of another system holds under `dataKey`, `jsonPath` and the like."""
+    from optio.compiler.payloads.queries import suggest_query_path  # imported only for a file with a mistake
+
+    for key, value in source.items():
+        if isinstance(value, dict) and (found := _path_inside(value)) is not None:
+            return found
+        if isinstance(value, str) and str(key).lower() in _PATH_KEYS and not value.startswith("$"):
+            return suggest_query_path(value)
+    return None
+
+
+def _sent_elsewhere(task: ResolvedTask, route: Route, source: str, config: WebhookConfig) -> Iterator[Diagnostic]:
+    """Report a path that another sender's payloads have, where this sender has the same elsewhere."""
+    steps, scheme = query_fast_path.steps(source), config.scheme
+    # Of Slack, only events are known: its commands are sent in another form.
+    if task.samples or not steps or (scheme == "slack" and config.events is None):
+        return
+    meant = _ELSEWHERE.get(scheme, {}).get(".".join(steps))
+    around = _BELOW.get(scheme)
+    if meant is None and around is not None and steps[0] in around[1]:
+        meant = f"{around[0]}.{'.'.join(steps[1:] if steps[0] in around[2] else steps)}"
+    if meant is not None:
+        message = f"`{_short(source)}` finds nothing in a delivery of {_SENDERS_NAMES[scheme]}"
+        yield task.at("OPT413", message, route, hint=f"write `$.{meant}`", value=f"$.{meant}", safe=False)
 
 
 def _with_brackets(source: str, index: int) -> str | None:

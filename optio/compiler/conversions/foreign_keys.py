@@ -26,6 +26,7 @@ from optio.compiler.conversions.key_table import (
     TEST,
     TRIGGER,
     WEBHOOK,
+    WORDS,
     KeyRow,
     find_row,
     names_at,
@@ -56,6 +57,7 @@ _CONFIG = ("triggers", 0, "config")
 MAX_SHOWN, MAX_WHOLE = 200, 600
 _SECRETS = re.compile(r"(?:token|password|passwd|apikey|secret)['\"]?[:=]")
 # Keys for commands that run before the program itself.
+_RUNNERS = ("runson", "runner", "from")
 _PREPARES = re.compile(r"pre|before|init|setup|install|boot|package|require")
 _MAY_HOLD_ONE = ("key", "secret", "previoussecret")
 # Shorter words resemble too many others.
@@ -175,6 +177,12 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
             KeyRow(TASK, row.names, "environment.image", partial(_made, image)) if image else KeyRow(TASK, "", advice=PLACED)
         )
         row, base = placed, ()
+    if row.advice == WORDS and isinstance(value, dict) and (named := values.owner_in(value)) is not None:
+        row, base = KeyRow(TASK, row.names, "owner", partial(_made, named)), ()
+    if row.advice.startswith("write `dedupe:") and isinstance(value, str) and re.search(r"\{\{\w+\}\}", value):
+        row, base = KeyRow(TASK, row.names, "dedupe", partial(_made, flow({"key": value}))), ()
+    if "runson" in row.names.split() and fold_key(str(route[-1])) in _RUNNERS and not re.search(r"[/:@]", str(value)):
+        row = KeyRow(row.level, "", advice=PLACED)
     if row.advice.startswith("a condition belongs") and (made := values.condition(value)) is not None:
         listed = value_at(root, ("triggers",))
         if any(isinstance(each, dict) and each.get("type") == WEBHOOK for each in (listed if isinstance(listed, list) else ())):
@@ -182,7 +190,9 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
     if not row.ours:
         return KeyCure(NOTIFY if _is_address(value) else _joined(root, base, row.advice))
     is_program = isinstance(root, dict) and _is_program(root) and not _PREPARES.search(fold_key(str(route[-1])))
-    if row.ours == "environment.setupCommands" and is_program and not isinstance(value, list):
+    if row.ours == "environment.setupCommands" and is_program and isinstance(value, list) and (script := values.script(value)):
+        row = KeyRow(row.level, row.names, "command", partial(_made, script))
+    elif row.ours == "environment.setupCommands" and is_program and not isinstance(value, list):
         row = KeyRow(row.level, row.names, "command", values.unchanged)
     if row.ours.rpartition(":")[2] == "when" and row.convert in (values.unchanged, values.condition) and isinstance(value, str):
         from optio.compiler.payloads.queries import suggest_filter

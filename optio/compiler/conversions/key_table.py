@@ -85,7 +85,7 @@ _NO_ENV_FILE = (
 _NO_SERVICE = "a run ends by itself and accepts no connections: delete this line"
 _KEPT = "the server decides how long runs are kept (`OPTIO_KEEP_RUNS`): delete this line"
 PLACED = "a task does not choose where its pod runs: set `OPTIO_POD_TEMPLATE` for the worker, and delete this line"
-_WORDS = "a task has no labels: use `owner`, `description` and the file's directory, and delete this line"
+WORDS = "a task has no labels: use `owner`, `description` and the file's directory, and delete this line"
 _OUTPUT = "the agent's last message is the result of the run: say in the prompt what to write, and delete this line"
 _DATES = (
     "a schedule has no first or last day: write `enabled: false` in the trigger while it must not fire, and delete this line"
@@ -354,7 +354,7 @@ ROWS: tuple[KeyRow, ...] = (
         TASK,
         "tags labels annotations metalabels group category folder color colour icon pindata versionid "
         "displayorder trackingid project podmetadata",
-        advice=_WORDS,
+        advice=WORDS,
     ),
     KeyRow(
         TASK,
@@ -697,7 +697,7 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(WEBHOOK, "state status", "^enabled", to.state),
     KeyRow(TRIGGER, "state status", "enabled", to.state),
     KeyRow(TASK, "serial exclusive runonce", "maxConcurrent", to.alone),
-    KeyRow(TASK, "state status", "enabled", to.state),
+    KeyRow(TASK, "state", "enabled", to.state),
     # In the config of a webhook.
     KeyRow(
         WEBHOOK,

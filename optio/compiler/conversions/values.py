@@ -2,6 +2,7 @@
 returns None where it cannot tell. `key_table` names the conversions; imported only for a file with a mistake."""
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, get_args
@@ -454,9 +455,32 @@ def named_values(value: list[Any]) -> str | None:
 def commands(value: Any) -> str | None:
     """Return a list of commands: the items, or for steps the commands that they run."""
     items = value if isinstance(value, list) else [value]
-    found = [each for item in items if (each := _scalar(item, ("run", "command", "script", "commands", "cmd"))) is not None]
+    found = [each for item in items if (each := _one_command(item)) is not None]
     lines = [line.strip() for each in found for line in str(each).split("\n") if line.strip()]
     return flow(lines) if lines else None
+
+
+def _one_command(item: Any) -> Any:
+    """Return what a step runs: of a container its program with the arguments, of a shell the script alone."""
+    if isinstance(item, dict) and isinstance(item.get("command"), list):
+        arguments = item.get("args")
+        words = [str(each) for each in (*item["command"], *(arguments if isinstance(arguments, list) else ()))]
+        is_shell = len(words) > 2 and words[0].rpartition("/")[2] in ("sh", "bash", "ash", "dash") and words[1].startswith("-")
+        return words[-1] if is_shell else shlex.join(words)
+    return _scalar(item, ("run", "command", "script", "commands", "cmd"))
+
+
+def script(value: list[Any]) -> str | None:
+    """Return the lines of a script as one command, of which each runs when the one before has succeeded."""
+    lines = [each.strip() for item in value if isinstance(each := _one_command(item), str) and each.strip()]
+    return flow(" && ".join(lines)) if lines and len(lines) == len(value) and not any("\n" in line for line in lines) else None
+
+
+def owner_in(value: dict[Any, Any]) -> str | None:
+    """Return the owner that labels name."""
+    names = ("owner", "team", "maintainer", "squad", "contact")
+    found = next((value[key] for key in value if str(key).rpartition("/")[2].lower() in names), None)
+    return flow(found) if isinstance(found, str) else None
 
 
 def program(value: Any) -> str | None:

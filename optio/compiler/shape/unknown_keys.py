@@ -77,7 +77,9 @@ def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
     if key in _NEVER and not (key == "docker" and "image" in str(value_at(root, route))):
         hint = "delete it: a run never has privileges, a service account or access to its node"
         return UnknownKey("OPT101", f"unknown key `{name}`", hint)
-    if len(route) == 1 and key in RESERVED_KEYS and (key != "status" or _state(root[key]) is None):
+    if len(route) == 1 and key == "status" and _state(root[key]) == "false" and "enabled" not in root:
+        return UnknownKey("OPT116", f"`{name}` is set by Optio", "write `enabled: false` for it")
+    if len(route) == 1 and key in RESERVED_KEYS:
         return UnknownKey("OPT116", f"`{name}` is set by Optio", "delete it")
     if len(route) == 1 and key == "namespace":
         hint = "delete it: `namespaces` in `_policy.yaml` gives namespaces to the paths of task files"
