@@ -127,7 +127,7 @@ RULES = (
         "OPT319", "cron-other-days", WARNING, "a schedule that fires on other days than it reads",
         "Some of the named months lack the day, or the weekdays are counted as Quartz does, where 1 is Sunday.",
         _schedule('cronExpression: "0 9 31 3,6,9,12 *"'),
-        _schedule('cronExpression: "0 9 L 3,6,9,12 *"'),
+        _schedule('cronExpression: "0 9 30 3,6,9,12 *"'),
     ),
     Rule(
         "OPT320", "duplicate-trigger", ERROR, "two triggers of one type",
