@@ -227,11 +227,11 @@ def test_where_no_policy_is_enforced_a_run_says_so_within_75_seconds(
                 return [line for line in log_of(services, run_id, LogKind.SYSTEM) if b"no network policy is enforced" in line]
 
             eventually(said, within=75, what="the reason")
-            first = services.store.attempts(run_id)[0]
+            reason = eventually(lambda: services.store.attempts(run_id)[0].reason, within=10, what="the end of the attempt")
             services.store.cancel(run_id, "a person")
             eventually(lambda: services.store.run(run_id).state.terminal, within=60, what="the end of the run")
 
-    assert first.reason == "network"
+    assert reason == "network"
 
 
 def credentials(entries: list[str], key: bytes = KEY) -> tuple[str, str]:
