@@ -55,7 +55,7 @@ def test_a_file_that_has_no_strong_token_is_refused_without_its_text(shell: Shel
         shell.write("file", text)
         done = shell(*CREATE)
         assert done.returncode == 2, text
-        assert "is no token: 32 to 200 letters" in done.stderr
+        assert "write 32 to 200 random letters" in done.stderr
         assert not text.strip() or text.strip() not in done.stderr
     missing = shell("token", "create", "--role", "admin", "--from-file", "nowhere")
 
