@@ -11,13 +11,6 @@ import pytest
 
 from tests.support import ROOT
 
-# Packages that a check does not hold yet. These sets only shrink.
-NOT_YET: dict[str, set[str]] = {
-    "docstrings": {"check_cache", "cli", "lsp", "plan", "testing"},
-    "messages": {"cli", "compiler", "lsp", "plan", "testing"},
-    "bounds": {"cli"},
-    "times": {"cli"},
-}
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 HEADLESS = re.compile(r"(What|Who|Whether|Where|How|Of|As|So|See|Which|That|When|Why)\b")
 # "There is no task `x`", "is no longer served" and "the agent is told to" are plain.
@@ -29,20 +22,16 @@ UNITS = ("_S", "_MS", "_US", "_NS", "_SHARE")
 
 
 class Module(NamedTuple):
-    """A parsed file of `optio/`: its package or, at the top, its own name; and its path for people."""
+    """A parsed file of `optio/`, and its path for people."""
 
-    package: str
     place: str
     tree: ast.Module
 
 
 @cache
 def modules() -> tuple[Module, ...]:
-    found = []
-    for path in sorted((ROOT / "optio").rglob("*.py")):
-        package = path.relative_to(ROOT / "optio").with_suffix("").parts[0]
-        found.append(Module(package, str(path.relative_to(ROOT)), ast.parse(path.read_text())))
-    return tuple(found)
+    paths = sorted((ROOT / "optio").rglob("*.py"))
+    return tuple(Module(str(path.relative_to(ROOT)), ast.parse(path.read_text())) for path in paths)
 
 
 def public(node: ast.AST, place: str) -> Iterator[tuple[str, ast.AST]]:
@@ -114,16 +103,12 @@ def times_without_a_unit(read: Iterable[Module]) -> Iterator[str]:
                 yield f"{place}: {name}: end in {', '.join(UNITS[:4])}, or be a timedelta"
 
 
-def held(check: str) -> list[Module]:
-    return [module for module in modules() if module.package not in NOT_YET[check]]
-
-
 def test_a_public_docstring_begins_with_a_verb_or_a_noun() -> None:
-    assert list(headless_docstrings(held("docstrings"))) == []
+    assert list(headless_docstrings(modules())) == []
 
 
 def test_a_message_says_its_problem_in_plain_words() -> None:
-    assert list(messages_in_private_words(held("messages"))) == []
+    assert list(messages_in_private_words(modules())) == []
 
 
 def test_a_class_name_stands_for_one_thing() -> None:
@@ -131,11 +116,11 @@ def test_a_class_name_stands_for_one_thing() -> None:
 
 
 def test_a_bound_is_called_by_max_or_min() -> None:
-    assert list(superlative_constants(held("bounds"))) == []
+    assert list(superlative_constants(modules())) == []
 
 
 def test_a_number_that_is_a_time_says_its_unit() -> None:
-    assert list(times_without_a_unit(held("times"))) == []
+    assert list(times_without_a_unit(modules())) == []
 
 
 def glossary() -> list[str]:
@@ -171,8 +156,8 @@ def test_the_glossary_has_only_words_that_are_used() -> None:
 def test_a_check_finds_what_it_is_for_and_nothing_else(
     check: Callable[[Iterable[Module]], Iterator[str]], wrong: str, right: str
 ) -> None:
-    assert len(list(check([Module("x", "optio/x.py", ast.parse(wrong))]))) == 1
-    assert list(check([Module("x", "optio/x.py", ast.parse(right))])) == []
+    assert len(list(check([Module("optio/x.py", ast.parse(wrong))]))) == 1
+    assert list(check([Module("optio/x.py", ast.parse(right))])) == []
 
 
 def test_a_word_of_the_glossary_is_found_in_the_name_of_a_class_and_missed_where_it_is_not() -> None:
