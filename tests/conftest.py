@@ -21,7 +21,7 @@ from tests.support import CLAUDE, Dev
 # A machine that is busy is no fault of what is tested.
 PATIENT: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 hypothesis_settings.register_profile("ci", derandomize=True, print_blob=True, **PATIENT)
-hypothesis_settings.register_profile("dev", **PATIENT)
+hypothesis_settings.register_profile("dev", max_examples=15, **PATIENT)
 hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
@@ -32,11 +32,79 @@ for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A connection to the cluster that is being opened when its executor closes is left to the garbage collector by asyncio."""
+# What `pytest` leaves out when it is asked for nothing, by what its tests do. `pytest --all` runs everything, and a path that
+# is named runs all that is below it.
+LEFT_OUT = {
+    "start processes of Optio": (
+        "cli", "deploy", "executors", "processes", "server", "stories", "tree", "runs/test_execute.py", "runs/test_budget.py",
+        "runs/test_blame.py", "runs/test_room.py", "contracts/test_executors.py", "check_cache/test_process_pool.py",
+        "testing/test_as_served.py",
+        "testing/test_hostile.py", "test_logging.py", "lsp/test_server.py", "test_examples.py", "test_thin_slice.py",
+        "test_private_files.py", "test_tracing.py", "test_metrics.py",
+    ),
+    "start PostgreSQL or Redis": ("broker", "store", "limits/test_redis.py"),
+    "run a real agent CLI": ("runtimes/test_real_claude_code.py",),
+    "compile thousands of files": ("corpus", "fuzz", "compiler/test_hostile.py", "compiler/test_hostile_command.py"),
+}  # fmt: skip
+# Fixtures of the tests that are left out one by one.
+SERVERS = {"postgres_server", "redis_server", "scripted_model", "standin", "dev"}
+TESTS = Path(__file__).parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--all`."""
+    parser.addoption("--all", action="store_true", help="run every test, also those that start servers and take long")
+
+
+def _is_quick(config: pytest.Config) -> bool:
+    """Whether somebody asked for nothing in particular, and gets what takes three minutes."""
+    inherited: dict[str, bool] | None = getattr(config, "workerinput", None)
+    if inherited is not None:
+        return inherited["is_quick"]
+    return not config.option.all and config.args_source is pytest.Config.ArgsSource.TESTPATHS
+
+
+def pytest_configure_node(node: Any) -> None:
+    """A worker of pytest-xdist does not see how pytest was called."""
+    node.workerinput["is_quick"] = _is_quick(node.config)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """The quick tests share all cores; all tests, and those of a path that is named, run one by one."""
+    return os.cpu_count() or 1 if _is_quick(config) else 0
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave files and directories out."""
+    left_out = {TESTS / name for names in LEFT_OUT.values() for name in names}
+    return True if _is_quick(config) and collection_path in left_out else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave single tests out that need a server. A connection to the cluster that is being opened when its executor closes is
+    left to the garbage collector by asyncio."""
+    if _is_quick(config):
+        left_out = {item for item in items if _needs_a_server(item)}
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
     for item in items:
         if "pods" in item.nodeid or "standin" in item.nodeid:
             item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
+
+
+def _needs_a_server(item: pytest.Item) -> bool:
+    call = getattr(item, "callspec", None)
+    drivers = {value for value in call.params.values() if isinstance(value, str)} if call is not None else set()
+    return bool(SERVERS & set(getattr(item, "fixturenames", ())) or drivers & {"postgres", "redis", "pods"})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what was left out."""
+    if _is_quick(config):
+        terminalreporter.section("left out")
+        for what, names in LEFT_OUT.items():
+            terminalreporter.write_line(f"tests that {what}: {', '.join(f'tests/{name}' for name in names)}")
+        terminalreporter.write_line("`pytest --all` runs them too, and `pytest PATH` all tests below a path")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -194,10 +194,10 @@ def test_the_set_up_commands_use_what_is_there() -> None:
     assert first.startswith("python3 -m venv .venv && ")
     assert first.endswith(" && .venv/bin/optio dev")
     assert "--require-hashes -r requirements.lock" in first
-    assert second == "bash tests/setup.sh && .venv/bin/pytest"
+    assert second == "bash tests/setup.sh && .venv/bin/pytest --all"
     script = (ROOT / ".ci" / "run").read_text()
     assert "bash tests/setup.sh\n" in script
-    assert ".venv/bin/pytest" in script
+    assert ".venv/bin/pytest -q --durations=15 --all" in script
 
 
 def test_every_story_in_the_table_is_a_test() -> None:

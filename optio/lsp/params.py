@@ -77,6 +77,7 @@ def declared_params(task: ResolvedTask) -> dict[str, Any]:
 
 
 def required_params(task: ResolvedTask) -> list[str]:
+    """Return the names that the task's `paramsSchema` lists as required, in its order; what is not text is passed over."""
     found = (task.spec.params_schema or {}).get("required")
     return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
 

@@ -32,6 +32,8 @@ class CoverageItem:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
+    """What the tests of a task exercise: its triggers, filters and mappings, each as an item that was tried or was not."""
+
     task_id: str
     items: tuple[CoverageItem, ...]
 

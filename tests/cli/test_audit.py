@@ -68,7 +68,7 @@ def test_programs_get_the_same() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["--since", "soon"], 2, "no time"),
+        (["--since", "soon"], 2, "invalid time `soon`"),
         (["--since", "2999-01-01T00:00:00Z"], 2, "not in the past"),
         (["--task", "nobody"], 1, "no task `nobody`"),
         ([], 0, ""),

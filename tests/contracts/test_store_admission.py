@@ -463,7 +463,7 @@ def test_a_failed_run_is_retried_by_hand_only_while_nothing_else_is_active_for_i
     second = asked(store, keyed()).run_id
     assert second is not None
 
-    with pytest.raises(Conflict, match=f"run {second} is queued with the same key"):
+    with pytest.raises(Conflict, match=f"run {second} with the same key is queued"):
         store.retry(first, "ann")
     store.cancel(second, "ann")
     store.retry(first, "ann")

@@ -37,7 +37,7 @@ def test_a_schedule_tells_its_next_fires_and_what_odd_nights_do_to_them(tmp_path
 
 
 def test_a_broken_schedule_is_no_crash(tmp_path: Path) -> None:
-    assert "is no schedule that can be read" in shown(tmp_path, pointed("99 2", text=TASK.replace("30 2", "99 2")))
+    assert "invalid cron expression `99 2 * * *`" in shown(tmp_path, pointed("99 2", text=TASK.replace("30 2", "99 2")))
 
 
 def test_a_parameter_tells_its_default_and_who_gives_it(tmp_path: Path) -> None:
