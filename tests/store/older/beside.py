@@ -8,12 +8,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from optio.compiler.tree import MemoryTree
+
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.source_tree import MemoryTree
 from optio.model.registry import Registry
 from optio.model.retry import GiveUp
 from optio.model.run import Meter, Outcome
-from optio.store.values import NewDelivery, NewRun, RunFilter
+from optio.store.base import NewDelivery, NewRun, RunFilter
 
 TASK = 'type: standalone\nname: Beside\nagentRuntime: command\ncommand: "true"\npromptTemplate: "x"\n'
 # A statement that a session has used so often is prepared by it.
@@ -23,13 +24,13 @@ OFTEN = 8
 def main(where: str) -> None:
     """See the module."""
     if where.startswith("postgresql:"):
-        from optio.store.postgres import postgres_store
+        from optio.store import postgres
 
-        store: Any = postgres_store.open_store(where)
+        store: Any = postgres.open_store(where)
     else:
-        from optio.store.sqlite import sqlite_store
+        from optio.store import sqlite
 
-        store = sqlite_store.open_store(Path(where))
+        store = sqlite.open_store(Path(where))
     task = compile_tree(MemoryTree({"beside.yaml": TASK})).registry.tasks["beside"]
     numbers = iter(range(1000))
 

@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from optio.compiler.tree import MemoryTree
+
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.source_tree import MemoryTree
 from optio.model.registry import Registry
-from optio.model.retry import GiveUp, RetryAt
+from optio.model.retry import Again, GiveUp
 from optio.model.run import LogKind, LogLine, Meter, Outcome
-from optio.store.values import Firing, IdempotencyKey, NewDelivery, NewRun, ScheduleRow, SlotVerdict
+from optio.store.base import Firing, NewDelivery, NewRun, Once, ScheduleRow, SlotVerdict
 
 TASK = """\
 type: standalone
@@ -37,12 +38,12 @@ LEASE = timedelta(seconds=1)
 def opened(where: str) -> Any:
     """The store at a URL or in a file."""
     if where.startswith("postgresql:"):
-        from optio.store.postgres import postgres_store
+        from optio.store import postgres
 
-        return postgres_store.open_store(where)
-    from optio.store.sqlite import sqlite_store
+        return postgres.open_store(where)
+    from optio.store import sqlite
 
-    return sqlite_store.open_store(Path(where))
+    return sqlite.open_store(Path(where))
 
 
 def main(where: str) -> None:
@@ -80,7 +81,7 @@ def main(where: str) -> None:
     bad = Outcome(ok=False, reason="exit_3", message="exit code 3", again=True)
     finish(claim("completed"), good)
     finish(claim("failed"), bad)
-    finish(claim("delayed"), bad, lambda run, outcome, now: RetryAt(now + timedelta(milliseconds=10)))
+    finish(claim("delayed"), bad, lambda run, outcome, now: Again(now + timedelta(milliseconds=10)))
     store.accept(run("cancelled")).result(20)
     store.cancel("run-cancelled", "eve")
     claim("running")
@@ -90,7 +91,7 @@ def main(where: str) -> None:
     store.accept(run("hooked", trigger="webhook"), delivery=delivery("d-1")).result(20)
     store.record_delivery(delivery("d-2", "filtered")).result(20)
     store.record_delivery(delivery("d-3", "invalid", 422)).result(20)
-    store.accept(run("keyed"), once=IdempotencyKey("runs:one", "k-1", "sha")).result(20)
+    store.accept(run("keyed"), once=Once("runs:one", "k-1", "sha")).result(20)
     store.change_schedules([ScheduleRow(task_id="one", fingerprint="0 9 * * * Europe/Berlin", next_fire=SLOT)], [])
     fired = run("fired", trigger="schedule", slot=SLOT)
     verdicts = [SlotVerdict(slot=SLOT - timedelta(days=1), verdict="missed"), SlotVerdict(slot=SLOT, verdict="fired")]
