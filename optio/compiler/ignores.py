@@ -178,11 +178,7 @@ def _wrong(path: str, comment: IgnoreComment, used: set[str], errors: list[Diagn
             yield diagnostic("OPT709", f"unknown rule `{code.name}`", path=path, span=code.span, hint=hint, fix=fix)
         elif code.name not in used:
             rule = RULES[code.name]
-            if (
-                (rule.pedantic and not pedantic)
-                or rule.by_executor
-                or any(each.span.start.line in comment.lines for each in errors)
-            ):
+            if (rule.pedantic and not pedantic) or rule.by_executor or errors:
                 continue  # the rule was not checked
             message = f"this comment ignores nothing: no {code.name} {RULES[code.name].name} here"
             yield diagnostic("OPT709", message, path=path, span=code.span, hint="delete it", fix=_delete(comment, code))

@@ -37,7 +37,9 @@ def _found(path: str, text: str) -> tuple[Diagnostic, ...]:
     def tell(token: tuple[str, re.Match[str]]) -> Diagnostic:
         kind, found = token
         span = span_at(text, found.start(), found.end())
-        hint = "rotate it: it has been exposed; then name it under `environment.secrets`"
+        named = re.search(r"\b([A-Z][A-Z0-9_]{2,60})['\"]?[:=] {0,9}['\"]?\Z", text[: found.start()][-100:])
+        step = f"delete the line, and add `{named[1]}`" if named else "delete it here, and add its name"
+        hint = f"rotate it: it has been exposed; then {step} to `environment.secrets`"
         if "webhook" in kind:
             hint = (
                 "rotate it: it has been exposed; then write `secret: {name: NAME}`, and set `OPTIO_SECRET_NAME` for the server"

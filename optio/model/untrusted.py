@@ -20,6 +20,15 @@ _UNTRUSTED_NAMES = frozenset(
 _UNTRUSTED_PARENTS = frozenset(
     {"annotations", "labels", "commonAnnotations", "commonLabels", "author", "committer", "metadata", "customer"}
 )
+# Paths whose last name stands above, but whose value the sender or the owner of the account there chooses.
+_OWN: dict[str, re.Pattern[str]] = {
+    # A reference to an object of the account, with the object's name: a service, a team, a person on call.
+    "pagerduty": re.compile(
+        r"\$\.event\.(?:data\.)?(?:incident\.)?(?:service|priority|escalation_policy|incident_type|agent|teams|assignees|assignee|responders)(?:\[\d+\])?\.summary"
+    ),
+    # One of a few words, such as `fraudulent`.
+    "stripe": re.compile(r"\$\.data\.object\.reason"),
+}
 _STEP = re.compile(r"\.([A-Za-z_]\w*)|\[['\"]([^'\"\]]+)['\"]\]")
 _BOUNDING_KEYWORDS = frozenset({"enum", "const", "pattern"})
 _TEXTLESS_TYPES = ("integer", "number", "boolean")
@@ -31,7 +40,12 @@ def untrusted_params(spec: TaskSpec, prompt: str) -> dict[str, str]:
     if spec.webhook is None or spec.agent_runtime == "command":
         return {}
     used, mapping = set(placeholders(prompt)), spec.webhook.config.param_mapping or {}
-    paths = {name: path for name, path in mapping.items() if name in used and isinstance(path, str) and _is_untrusted(path)}
+    own = _OWN.get(spec.webhook.config.scheme)
+    paths = {
+        name: path
+        for name, path in mapping.items()
+        if name in used and isinstance(path, str) and _is_untrusted(path) and not (own and own.fullmatch(path))
+    }
     properties = (spec.params_schema or {}).get("properties", {})
     return {name: path for name, path in paths.items() if not _is_bound(properties, name)}
 

@@ -99,6 +99,9 @@ def test_the_last_resort_says_what_to_do_too() -> None:
         (to.cron, "1d", '"0 0 * * *"'),
         (to.cron, 7, None),
         (to.hosts, {"allowed": ["https://a.example.com/x", "defaults"]}, "[api.anthropic.com, a.example.com]"),
+        (to.hosts, ["10.0.0.0/8:5432", "[2001:db8::/32]:8443", "2001:db8::1"],
+         "['10.0.0.0/8:5432', '[2001:db8::/32]:8443', '2001:db8::1']"),
+        (to.hosts, "https://a.example.com:8443/x", "['a.example.com:8443']"),
         (to.hosts, ["python", "sh"], "[pypi.org, files.pythonhosted.org]"),
         (to.mapping_of_texts, [{"name": "A", "value": 1}, "B=2"], "{A: '1', B: '2'}"),
         (to.mapping_of_texts, {"API_KEY": "hunter2"}, None),
@@ -180,6 +183,14 @@ def test_what_the_cure_spells_out_is_written(line: str, becomes: str) -> None:
 
     assert done.files["a.yaml"].decode() == f"{TASK}{becomes}\n"
     assert done.compilation.ok
+
+
+@pytest.mark.parametrize("line", ["priorityClassName: high", "retry: often", "timeoutMinutes: long"])
+def test_a_value_without_a_conversion_is_not_carried_to_the_new_key(line: str) -> None:
+    done = fix_tree(MemoryTree({"a.yaml": f"{TASK}{line}\n".encode()}), unsafe=True)
+
+    assert done.files == {}
+    assert [d.code for d in done.compilation.diagnostics] == ["OPT101"]
 
 
 def test_a_secret_is_not_repeated() -> None:

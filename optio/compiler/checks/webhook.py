@@ -1,6 +1,7 @@
 """Check webhooks: the path, the proof of the sender, the filter, and the mapping of the payload to parameters."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from itertools import dropwhile
 from typing import Any
@@ -36,16 +37,27 @@ _ELSEWHERE: dict[str, dict[str, str]] = {
         "action": "object_attributes.action", "comment.body": "object_attributes.note",
     },
 }  # fmt: skip
-# Below which key a sender has what happened, the names that stand there, and those of them that are left out.
-_BELOW: dict[str, tuple[str, frozenset[str], frozenset[str]]] = {
+# The levels below which a sender has what happened, names that stand only there, and levels that its older or other deliveries
+# have instead.
+_BELOW: dict[str, tuple[tuple[str, ...], frozenset[str], frozenset[str]]] = {
     "slack": (
-        "event", frozenset({"channel", "user", "text", "ts", "thread_ts", "channel_type", "item", "reaction", "blocks"}),
-        frozenset(),
+        ("event",),
+        frozenset({"channel", "user", "text", "ts", "thread_ts", "channel_type", "item", "reaction", "blocks"}),
+        frozenset({"message"}),
     ),
     "stripe": (
-        "data.object", frozenset({"amount", "currency", "customer", "customer_email", "status", "metadata"}), frozenset()
+        ("data", "object"),
+        frozenset({
+            *("amount", "amount_due", "amount_paid", "amount_refunded", "amount_total", "currency", "customer"),
+            *("customer_email", "status", "metadata", "charge", "invoice", "payment_intent", "subscription"),
+        }),
+        frozenset(),
     ),
-    "pagerduty": ("event.data", frozenset({"incident", "data"}), frozenset({"incident", "data"})),
+    "pagerduty": (
+        ("event", "data"),
+        frozenset({"title", "urgency", "status", "service", "priority", "number", "incident_key", "html_url", "assignees"}),
+        frozenset({"incident", "messages", "0"}),
+    ),
 }  # fmt: skip
 _ROOTS = frozenset({"github", "event", "trigger", "body"})
 _SENT_BY = dict.fromkeys(("slack", "pagerduty", "standard-webhooks", "hmac"), ("event",))
@@ -266,6 +278,8 @@ def _source(
             return
         if not path.singular and known is not None and not _takes_lists(known.properties.get(name)):
             hint = "name one value, with `[0]` for the first of a list, or give the parameter `type: array`"
+            if (whole := _without_descent(task, route, source)) is not None:
+                hint = f"write the whole path, such as `{_short(whole)}`, or give the parameter `type: array`"
             if "[-1:]" in source:
                 hint = f"write `{_short(source.replace('[-1:]', '[-1]'))}`"
             if "[?" in source:
@@ -277,6 +291,21 @@ def _source(
             if cut is not None:
                 hint = f"write `{cut[1]}`: a path cannot take part of a text; for an item of a list write `{cut[1]}[0]`"
             yield task.at("OPT408", f"`{_short(source)}` gives a list", route, hint=hint)
+
+
+def _without_descent(task: ResolvedTask, route: Route, source: str) -> str | None:
+    """Return the path of one value for a path such as `$..id`: below the place that the webhook's other queries name most."""
+    found = re.fullmatch(rf"({query_fast_path.PATH})\.\.([A-Za-z_]\w*)", source)
+    config = next((each.config for each in task.spec.triggers if isinstance(each, WebhookTrigger)), None)
+    if found is None or config is None:
+        return None
+    queries = [
+        each for each in (config.param_mapping or {}).values() if isinstance(each, str) and query_fast_path.is_path(each)
+    ]
+    queries += [f"${each}" for each in re.findall(r"@((?:\.[A-Za-z_]\w*)+)", config.when or "")]
+    places = Counter(place for each in queries if (place := each.rpartition(".")[0]).startswith(found[1]) and "[" not in place)
+    place = places.most_common(1)[0][0] if places else found[1] if found[1] != "$" else "$.path.in.the.body"
+    return f"{place}.{found[2]}"
 
 
 def _around(task: ResolvedTask, route: Route, source: str, scheme: str) -> Iterator[Diagnostic]:
@@ -319,12 +348,24 @@ def _sent_elsewhere(task: ResolvedTask, route: Route, source: str, config: Webho
     if task.samples or not steps or (scheme == "slack" and config.events is None):
         return
     meant = _ELSEWHERE.get(scheme, {}).get(".".join(steps))
-    around = _BELOW.get(scheme)
-    if meant is None and around is not None and steps[0] in around[1]:
-        meant = f"{around[0]}.{'.'.join(steps[1:] if steps[0] in around[2] else steps)}"
+    meant = f"$.{meant}" if meant is not None else _below(scheme, steps)
     if meant is not None:
         message = f"`{_short(source)}` finds nothing in a delivery of {_SENDERS_NAMES[scheme]}"
-        yield task.at("OPT413", message, route, hint=f"write `$.{meant}`", value=f"$.{meant}", safe=False)
+        yield task.at("OPT413", message, route, hint=f"write `{meant}`", value=meant, safe=False)
+
+
+def _below(scheme: str, steps: tuple[str, ...]) -> str | None:
+    """Return the path below the sender's own levels, for steps that leave out one of them or name another in its place."""
+    place, names, others = _BELOW.get(scheme, ((), frozenset(), frozenset()))
+    rest = tuple(dropwhile(lambda step: step in place or step in others, steps))
+    left_out = steps[: len(steps) - len(rest)]
+    is_meant = bool(left_out) and (left_out == place[1:] or not others.isdisjoint(left_out))
+    if not rest or steps[: len(place)] == place or not (is_meant or rest[0] in names):
+        return None
+    return "$" + "".join(
+        f"[{step}]" if re.fullmatch(r"-?\d+", step) else f".{step}" if step.isidentifier() else f"['{step}']"
+        for step in (*place, *rest)
+    )
 
 
 def _with_brackets(source: str, index: int) -> str | None:

@@ -33,6 +33,7 @@ from optio.compiler.conversions.key_table import (
 )
 from optio.compiler.conversions.known_keys import SECRET_NAME, TRIGGERS, fold_key, key_places, known_keys, model_at
 from optio.compiler.conversions.suggest_text import convert_to_mapping, convert_to_text
+from optio.compiler.payloads.github_fields import NAMES
 from optio.compiler.source import SourceFile
 from optio.compiler.suggest import suggest
 from optio.compiler.token_shapes import find_tokens
@@ -59,6 +60,9 @@ _SECRETS = re.compile(r"(?:token|password|passwd|apikey|secret)['\"]?[:=]")
 # Keys for commands that run before the program itself.
 _RUNNERS = ("runson", "runner", "from")
 _PREPARES = re.compile(r"pre|before|init|setup|install|boot|package|require")
+# Senders whose events are called as `invoice.paid` is.
+_DOTS = ("stripe", "pagerduty", "standard-webhooks", "hmac")
+_DOTTED_EVENT = r"(?!(?:body|payload|event|data|request)\.)[a-z_]+(?:\.[a-z_]+)+"
 _MAY_HOLD_ONE = ("key", "secret", "previoussecret")
 # Shorter words resemble too many others.
 _MIN_GUESSED = 5
@@ -128,6 +132,9 @@ def _by_table(root: Any, route: Route, level: str, folded: str) -> KeyCure | Non
     if level == SCHEDULE and folded in CLOCK.split() and (found := _of_clock(root, route)) is not None:
         return found
     if level == WEBHOOK:
+        asks = (row := find_row(level, folded)) is not None and row.ours == "when"
+        if asks and "events" not in value_at(root, parent) and _are_events(value_at(root, route), value_at(root, parent)):
+            return _cure(root, route, KeyRow(WEBHOOK, folded, "events", values.names), parent)
         from optio.compiler.conversions.conditions import of_webhook
 
         if (made := of_webhook(folded, value_at(root, route), value_at(root, parent))) is not None:
@@ -149,6 +156,17 @@ def _by_table(root: Any, route: Route, level: str, folded: str) -> KeyCure | Non
     return None
 
 
+def _are_events(value: Any, config: dict[str, Any]) -> bool:
+    """Return True for names of events, as the webhook's sender spells them."""
+    scheme, listed = config.get("scheme"), value if isinstance(value, list) else [value]
+    if not listed or not all(isinstance(each, str) for each in listed):
+        return False
+    if scheme in ("github", "gitea"):
+        return all(each in NAMES for each in listed)
+    form = r"(?:[A-Z]\w+ )+Hook" if scheme == "gitlab" else _DOTTED_EVENT if scheme in _DOTS else None
+    return form is not None and all(re.fullmatch(form, each) for each in listed)
+
+
 def _of_clock(root: Any, route: Route) -> KeyCure | None:
     """Return the cron expression for a time and days that stand as separate keys."""
     config = value_at(root, route[:-1])
@@ -166,6 +184,8 @@ def _of_clock(root: Any, route: Route) -> KeyCure | None:
 def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
     """Return the cure that writes Optio's key with the converted value, at its place as seen from `base`."""
     value = value_at(root, route)
+    if len(route) == 1 and row.ours not in root and _has_form(row.ours, value):
+        return KeyCure(f"write `{row.ours}:`", row.ours)
     if row.ours == "environment.keepFailed" or row.ours == "keepFailed":
         row = row if values.seconds(value) is not None or value not in (0, "0") else KeyRow(row.level, "", advice=_NO_POD)
     if row.advice is KEY and (named := values.secrets_in(value)) is not None:
@@ -197,7 +217,7 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
     if row.ours.rpartition(":")[2] == "when" and row.convert in (values.unchanged, values.condition) and isinstance(value, str):
         from optio.compiler.payloads.queries import suggest_filter
 
-        meant = suggest_filter(value, "github")
+        meant = suggest_filter(value, str(value_at(root, (*base, "scheme")) or "github"))
         row = row._replace(convert=values.unchanged if meant is None else partial(_made, flow(meant)))
     if row.ours == "maxConcurrent" and isinstance(value, dict) and (made := values.exclusive(value)) is not None:
         row = row._replace(ours="dedupe", convert=partial(_made, made))
@@ -238,13 +258,21 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
         entry, place = f"{place[-1]}: {{{entry}}}", place[:-1]
     meant = entry.partition(":")[0]
     if place == route[:-1]:
-        is_other = text is None and isinstance(value, (dict, list))
+        # Without a converted value the old one would be the next error below the new key.
+        is_other = text is None and (isinstance(value, (dict, list)) or row.convert is not values.unchanged)
         return KeyCure(
             f"write `{entry}`{after}",
             None if is_other else meant,
             entry=entry if text is not None and is_valid and meant not in value_at(root, place) else None,
         )
     return KeyCure(f"write `{entry}` {_at(route, place)}{after}")
+
+
+def _has_form(key: str, value: Any) -> bool:
+    """Return True if triggers or declarations of parameters have Optio's own form already, under another key."""
+    if key == "triggers":
+        return isinstance(value, list) and bool(value) and all(isinstance(e, dict) and e.get("type") in TRIGGERS for e in value)
+    return key == "paramsSchema" and isinstance(value, dict) and isinstance(value.get("properties"), dict)
 
 
 def filter_in(text: str) -> str:

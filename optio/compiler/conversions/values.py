@@ -41,6 +41,8 @@ _PARTS = {
 }
 _WORDS = {"second": "1s", "minute": "1m", "hour": "1h", "day": "24h", "dai": "24h", "week": "168h"}
 _LISTED = ("allowed", "allow", "names", "hosts", "domains", "urls", "outbound", "egress", "alloweddomains", "allowed_domains")
+_IPV6 = r"[0-9A-Fa-f]{1,4}:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:/\d{1,3})?"
+_IN_BRACKETS = rf"\[{_IPV6}\](?::\d{{1,5}})?"
 _NO = ("false", "no", "off", "0", "")
 
 
@@ -397,8 +399,9 @@ def secret_names(value: Any) -> str | None:
 
 
 def bare_host(text: str) -> str:
-    """Return the host and port of a URL, without scheme and path; a network such as `10.0.0.0/8` keeps its prefix length."""
-    return re.sub(r"(?i)\A[a-z]+://|/(?!\d{1,3}\Z).*\Z", "", text)
+    """Return the host and port of a URL, without scheme and path; a network such as `10.0.0.0/8:5432` keeps its prefix
+    length."""
+    return re.sub(r"(?i)\A[a-z]+://|/(?!\d{1,3}\]?(?::\d{1,5})?\Z).*\Z", "", text)
 
 
 def hosts(value: Any) -> str | None:
@@ -412,8 +415,8 @@ def hosts(value: Any) -> str | None:
         for host in ("api.anthropic.com" if word == "defaults" else ECOSYSTEMS.get(word, "")).split(", ")
         if host
     ]
-    bare = [bare_host(each) for each in re.findall(r"[^\s,\[\]'\"]+", found or "")]
-    listed = [each for each in bare if re.fullmatch(r"[A-Za-z0-9.*:-]+\.[A-Za-z0-9.*:/-]+", each)]
+    bare = [bare_host(each) for each in re.findall(rf"{_IN_BRACKETS}|[^\s,\[\]'\"]+", found or "")]
+    listed = [each for each in bare if re.fullmatch(rf"[A-Za-z0-9.*:-]+\.[A-Za-z0-9.*:/-]+|{_IPV6}|{_IN_BRACKETS}", each)]
     listed = list(dict.fromkeys((*sets, *listed)))
     return flow(listed) if listed else None
 

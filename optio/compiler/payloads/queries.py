@@ -88,6 +88,8 @@ _FLAG = re.compile(
 )
 # A JSON Pointer, or a path with its signs.
 _LAST = re.compile(r"\[\(?\s*(?:@\.)?length(?:\(\))?\s*-\s*1\s*\)?\]|\[last\(\)\]|\[\$\]|\.last\(\)|\.at\(-1\)|\[-1:\]")
+# Subscripts of a program on the variable that holds the payload: `payload['data']['id']`, `request.json.get("id")`.
+_SUBSCRIPTS = re.compile(r"(?:(?:request|req|event|msg)\.)?(?:body|payload|json)((?:\[|\.get\().*)")
 _POINTER = re.compile(r"\$?/[A-Za-z_]\w*(?:/[A-Za-z_]\w*)*", re.ASCII)
 # A name in brackets without quotes.
 _IN_BRACKETS = re.compile(r"\[([A-Za-z_]\w*)\]", re.ASCII)
@@ -129,6 +131,9 @@ def suggest_query_path(source: str) -> str | None:
         source = "." + inner.lstrip(".")
     braces = _BRACES.fullmatch(source)
     whole = _OF_CONTEXT.sub(lambda found: _CONTEXT[found[1]], (braces[1] if braces else source).strip())
+    if (subscripts := _SUBSCRIPTS.fullmatch(whole)) is not None:
+        steps = re.sub(r"\.get\(\s*('[^']*'|\"[^\"]*\")\s*\)", r"[\1]", subscripts[1])
+        return "$" + steps if query_fast_path.is_path("$" + steps) else None
     if whole.startswith("$json["):
         return "$" + whole[5:] if query_fast_path.is_path("$" + whole[5:]) else None
     bare = whole if whole.startswith("$json.") else whole.lstrip("$@.#")

@@ -55,6 +55,7 @@ _RANKS = {
     **dict.fromkeys(("low", "minor", "p3", "background"), -50),
     **dict.fromkeys(("lowest", "trivial", "p4", "idle"), -100),
 }
+_ALL_SECRETS = ("inherit", "all", "*", "true")
 _OPEN_NETWORKS = ("host", "bridge", "default", "public", "open", "full", "any", "all", "internet", "true", "enabled", "on")
 _LISTS_OF_MAPPINGS: tuple[Route, ...] = (("triggers",), ("tests",))
 _TRIGGER_FORMS = {
@@ -476,6 +477,8 @@ def _wrong_type(at: At, document: Document | MergedDocument, route: Route, value
     elif wanted == LIST and isinstance(value, str) and re.match(r"-\w", value):
         items = [item.strip() for item in re.split(r"(?:^|\s)-(?=\w)", value) if item.strip()]
         hint = f"write a blank behind each `-`: `- {items[0][:_MAX_MADE]}`"
+    elif route == ("environment", "secrets") and str(value).lower() in _ALL_SECRETS:
+        hint = f"name each secret that the run needs{_such_as(document, route)}: it gets no others"
     elif wanted == LIST and not isinstance(value, dict):
         alone = written if written is not None else _alone_in_list(value)
         hint = f"write a list: [{alone}]" if alone is not None else f"write a list{_such_as(document, route)}"
