@@ -160,7 +160,9 @@ def test_an_older_copy_is_put_back_while_newer_attempts_are_alive(tmp_path: Path
 
         parts.server.start()
         parts.worker.start(ready=False)
-        eventually(lambda: f"the attempt {unknown}-1 belongs to no run" in parts.worker.output.read_text(), what="the report")
+        eventually(
+            lambda: f"the attempt {unknown}-1 belongs to no known run" in parts.worker.output.read_text(), what="the report"
+        )
         # What the copy knows is known again; what it does not know is accepted anew.
         assert parts.deliver("before") == {"runId": over, "status": "accepted", "duplicate": True}
         again = parts.deliver("after")
