@@ -32,7 +32,7 @@ class CoverageItem:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What the tests of a task exercise: its triggers, filters and mappings, each as an item that was tried or was not."""
+    """Triggers, filters and mappings of a task, each as an item that its tests have exercised or have not."""
 
     task_id: str
     items: tuple[CoverageItem, ...]
