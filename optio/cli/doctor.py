@@ -23,6 +23,7 @@ from optio.model import isolation, untrusted
 from optio.model.probe_result import ProbeResult as Check
 from optio.model.probe_result import ProbeStatus
 from optio.model.registry import CompiledTask
+from optio.plan.words import pluralize
 from optio.runs import admission
 from optio.runs.signature import unusable_secrets
 from optio.runtimes import RUNTIMES
@@ -212,7 +213,7 @@ def _tasks(settings: Settings) -> Iterator[Check]:
             detail = f"{settings.tasks}: {len(tasks)} can be served, {len(compilation.broken)} files have errors"
             yield Check(name="tasks", status="error", detail=detail, hint=f"`optio check {settings.tasks}` lists them")
         else:
-            yield Check(name="tasks", status="ok", detail=f"{settings.tasks}: {len(tasks)} tasks, no errors")
+            yield Check(name="tasks", status="ok", detail=f"{settings.tasks}: {pluralize(len(tasks), 'task')}, no errors")
     yield from _secrets(settings, tasks)
     yield from _agents(settings, tasks)
     if settings.executor == "kubernetes" and any(task.namespace for task in tasks):

@@ -164,7 +164,10 @@ def _not_installed() -> SettingsError:
 
 def _failed(place: TreeLocation, code: int, stderr: bytes) -> _GitFailed:
     said = stderr.decode("utf-8", "replace").strip().splitlines()
-    return _GitFailed(f"git cannot read `{place.name}`: {brief(said[0], 300) if said else f'exit code {code}'}")
+    words = brief(said[0], 300) if said else f"exit code {code}"
+    if "not a git repository" in words:
+        words = "it is not in a git repository: run `git init` there and commit the files, or name a directory to compare with"
+    return _GitFailed(f"git cannot read `{place.name}`: {words}")
 
 
 class _TreeEntry(NamedTuple):

@@ -95,7 +95,7 @@ def test_what_is_no_revision_is_refused(repository: Path, revision: str) -> None
 
 
 def test_a_directory_without_git_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"git cannot read .*not a git repository"):
+    with pytest.raises(SettingsError, match=r"git cannot read .*not in a git repository: run `git init`"):
         tree_at(tmp_path, "HEAD")
     with pytest.raises(SettingsError, match="no task directory"):
         tree_at(tmp_path / "missing", "HEAD")
