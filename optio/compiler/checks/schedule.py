@@ -226,9 +226,13 @@ def _missing(task: ResolvedTask, route: Route, name: str) -> Diagnostic:
     from optio.compiler.conversions.entries import fitting_value  # imported only for a file with a mistake
 
     known = declared_parameters(task)
-    shown = fitting_value(known.properties.get(name)) if known is not None else None
-    message, hint = f"the schedule gives no value for `{name}`", f"add `{name}: {shown or '...'}` under `paramMapping`"
-    return task.at("OPT308", message, (*route, name), key=True, hint=hint)
+    tried = next((each.params[name] for each in task.spec.tests if each.params and name in each.params), None)
+    shown = fitting_value(known.properties.get(name), tried) if known is not None else None
+    entry = f"{name}: {shown or '...'}"
+    # Several of them share one `paramMapping`.
+    is_only = known is not None and known.missing({}) == [name] and value_at(task.document.value, route) is None
+    hint = f"add `paramMapping: {{{entry}}}`" if is_only else f"add `{entry}` under `paramMapping`"
+    return task.at("OPT308", f"the schedule gives no value for `{name}`", (*route, name), key=True, hint=hint)
 
 
 def _refused(

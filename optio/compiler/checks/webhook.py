@@ -99,7 +99,9 @@ def _path(task: ResolvedTask, route: Route, path: str) -> Iterator[Diagnostic]:
         if len(path) > MAX_PATH_LENGTH:
             fact, better = f"the path has {len(path)} characters", re.sub(_ADDRESS, "", path)[:MAX_PATH_LENGTH]
         else:
-            fact, better = f"the path `{path}` has characters that change in a URL", path
+            repeats = _PATH.fullmatch(re.sub(_ADDRESS, "", path))
+            fault = "repeats the address before it" if repeats else "has characters that change in a URL"
+            fact, better = f"the path `{path}` {fault}", path
         better = re.sub(r"[^a-z0-9]+", "-", re.sub(_ADDRESS, "", better).lower()).strip("-")
         hint = f"write `{better}`" if better else f"use a-z, 0-9 and single dashes: `{task.id or 'my-path'}`"
         hint = f"{hint}; at most {MAX_PATH_LENGTH}" if len(path) > MAX_PATH_LENGTH else hint
