@@ -73,3 +73,19 @@ def test_without_a_budget_there_is_no_bound_but_where_nothing_starts() -> None:
     assert worst_case(spec(budgetUsd=None, triggers=[WEBHOOK]), fires=0, over=DAY).lacks == "budgetUsd"
     assert worst_case(spec(budgetUsd=None), fires=0, over=DAY).is_nothing
     assert worst_case(spec(enabled=False, triggers=[SCHEDULE, WEBHOOK]), fires=1, over=DAY).is_nothing
+
+
+@pytest.mark.parametrize(("count", "runs", "limited"), [(2, 2, True), (3, 3, False), (4, 3, False), (None, 3, False)])
+def test_a_start_limit_bounds_a_schedule_only_below_what_it_fires(count: int | None, runs: int, limited: bool) -> None:
+    limit = None if count is None else {"count": count, "per": "24h"}
+    worst = worst_case(spec(triggers=[SCHEDULE], startLimit=limit), fires=3, over=DAY)
+
+    assert (worst.runs, worst.limited) == (runs, limited)
+
+
+def test_missed_fires_that_are_caught_up_count_where_the_schedule_asks_for_them() -> None:
+    config = {**SCHEDULE["config"], "misfire": "all", "maxCatchUp": 7}
+    worst = worst_case(spec(triggers=[{"type": "schedule", "config": config}]), fires=1, over=DAY)
+
+    assert worst.runs == 8
+    assert worst_case(spec(triggers=[SCHEDULE]), fires=1, over=DAY).runs == 1
