@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
+from optio.errors import Malformed
 from optio.model.registry import CompiledTask, Origin
 from optio.model.senders import SENDERS
 from optio.model.task import TaskSpec
@@ -344,3 +345,13 @@ def test_the_id_of_a_delivery_stands_where_its_sender_writes_it(
     hook: WebhookConfig, headers: dict[str, str], body: bytes, number: str | None
 ) -> None:
     assert signature.delivery_id(hook, reader(headers), body) == number
+
+
+@pytest.mark.parametrize(
+    ("hook", "name"), [(config("github"), "x-github-delivery"), (config("hmac", deliveryHeader="X-Id"), "x-id")]
+)
+def test_a_delivery_with_two_ids_is_refused(hook: WebhookConfig, name: str) -> None:
+    two = {name: ["a", "b"]}
+
+    with pytest.raises(Malformed, match="occurs twice"):
+        signature.delivery_id(hook, lambda asked: two.get(asked, []), b"{}")
