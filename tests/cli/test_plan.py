@@ -175,7 +175,7 @@ def test_without_a_repository_it_is_said_what_is_missing(tmp_path: Path, plan: P
     code, _, err = plan()
 
     assert code == 2
-    assert "not a git repository" in err
+    assert "not in a git repository" in err
 
 
 def test_an_effect_that_is_named_fails(repository: Path, plan: Plan) -> None:
