@@ -56,4 +56,4 @@ def _open_cache(how: CheckOptions) -> CacheDirectory | None:
     made = cache_key() if how.place is not None else None
     if how.place is None or made is None:
         return None
-    return CacheDirectory(how.place, made + (b" careful" if how.pedantic else b"") + f" {how.executor}".encode())
+    return CacheDirectory(how.place, made + (b" pedantic" if how.pedantic else b"") + f" {how.executor}".encode())

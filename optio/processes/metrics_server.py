@@ -58,10 +58,22 @@ class MetricsServer:
         self._server.server_close()
 
 
-class _MetricsHttpServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
+class _BoundedThreads(socketserver.ThreadingMixIn):
+    """A thread for each connection, of which there are as many as `_room` has places: `process_request` takes one."""
+
     daemon_threads = True
-    allow_reuse_address = True
     block_on_close = False
+    _room: threading.BoundedSemaphore
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
+
+class _MetricsHttpServer(_BoundedThreads, http.server.HTTPServer):
+    allow_reuse_address = True
 
     def __init__(self, settings: Settings) -> None:
         self.services: Services | None = None
@@ -87,12 +99,6 @@ class _MetricsHttpServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             self.shutdown_request(request)
             return
         super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._room.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         log.debug("a request to the metrics port was broken off", exc_info=True)
@@ -170,10 +176,7 @@ class StartingApi:
         self._server.server_close()
 
 
-class _StartingServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    daemon_threads = True
-    block_on_close = False
-
+class _StartingServer(_BoundedThreads, socketserver.TCPServer):
     def __init__(self, sock: socket.socket, waits_for: str) -> None:
         super().__init__(("", 0), _StartingHandler, bind_and_activate=False)
         self.socket.close()
@@ -185,12 +188,6 @@ class _StartingServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         # Further connections wait in the backlog.
         self._room.acquire()
         super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._room.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         log.debug("a request was broken off before the server had started", exc_info=True)

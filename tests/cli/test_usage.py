@@ -96,6 +96,7 @@ def test_the_version_is_told(shell: Shell) -> None:
     ("arguments", "words"),
     [
         (["run"], ["task"]),
+        (["run", "echo", "WHO=x", "A=b"], ["unrecognized arguments: WHO=x A=b: write `-p` before", "such as `-p WHO=x`"]),
         (["run", "echo", "-p", "WHO"], ["invalid parameter `WHO`: write NAME=VALUE"]),
         (["run", "echo", "-p", "=x"], ["invalid parameter `=x`: write NAME=VALUE"]),
         (["run", "echo", "-P", "WHO={"], ["the value of `WHO` is not valid JSON"]),

@@ -32,4 +32,7 @@ class CommandParser(argparse.ArgumentParser):
         """Print the message and exit with 2."""
         from optio.cli.shared.render_run import safe
 
+        words = message.removeprefix("unrecognized arguments: ")
+        if words != message and "=" in words and not words.startswith("-") and "-p" in self._option_string_actions:
+            message = f"{message}: write `-p` before a parameter, such as `-p {words.split()[0]}`"
         super().error(safe(message))

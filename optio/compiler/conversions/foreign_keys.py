@@ -282,7 +282,7 @@ def filter_in(text: str) -> str:
 
 
 def _more_parameters(root: Any, value: Any) -> str:
-    """What to do with parameters that are declared elsewhere's way, where some are declared here."""
+    """Return the cure for parameters in another tool's form beside a `paramsSchema` that declares some already."""
     made = values.properties_of(value)
     if isinstance(value, dict) and made is not None and all(isinstance(each, (str, int, float)) for each in value.values()):
         declared = value_at(root, ("paramsSchema", "properties"))
@@ -399,7 +399,7 @@ _ADDED = ("secrets", "env", "setupCommands", "egress", "events", "paramMapping")
 
 
 def _variable(root: Any, route: Route) -> KeyCure:
-    """Of a variable that stands beside `env` and not in it."""
+    """Return the cure for an environment variable that stands beside `env` instead of inside it."""
     key, value = str(route[-1]), value_at(root, route)
     if SECRET_NAME.search(key) or isinstance(value, (dict, list)):
         return _cure(root, route, KeyRow(ENVIRONMENT, "", "secrets", partial(_made, f"[{key}]")), route[:-1])

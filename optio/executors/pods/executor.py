@@ -321,7 +321,7 @@ class PodExecutor:
                             launched = False  # what does not come to run takes no launch, and will be gone
                     if launched:
                         mine = await self._cluster.patch(each["metadata"]["name"], pod.adopted(each, self._me))
-                        return self._gripped(mine, run_id, attempt)
+                        return self._resume(mine, run_id, attempt)
                     if launched is False:
                         await self._cluster.delete(each["metadata"]["name"], each["metadata"]["uid"], 0)
             except (Refused, Unreachable) as err:
@@ -346,7 +346,7 @@ class PodExecutor:
         orphan = timedelta(seconds=float(found["metadata"].get("annotations", {}).get(pod.ORPHAN, 0)))
         return self._cluster.now() < over + orphan
 
-    def _gripped(self, found: Pod, run_id: str, attempt: int) -> PodHandle:
+    def _resume(self, found: Pod, run_id: str, attempt: int) -> PodHandle:
         handle = PodHandle(found["metadata"]["name"], run_id, attempt, self._asked, settled=False)
         handle.take(found)
         handle.launched, handle.how = True, "warm" if pod.POOL in found["metadata"]["labels"] else "cold"
