@@ -14,7 +14,7 @@ import httpx2
 from httpx2.websockets import HTTPXWSException
 from lightkube import KubeConfig
 from lightkube.config.client_adapter import AsyncClient as HttpClient
-from lightkube.config.client_adapter import ConnectionParams, verify_cluster
+from lightkube.config.client_adapter import BearerTokenFileAuth, ConnectionParams, verify_cluster
 from lightkube.core.exceptions import ConfigError
 
 from optio.errors import OptioError, SettingsError
@@ -54,6 +54,15 @@ class Unreachable(OptioError):
     """Raised when the API server does not answer, or an answer breaks off."""
 
 
+class _TokenFile(BearerTokenFileAuth):
+    """The token in a file, read again after an answer 401. A file that is being written may be empty: the last token is kept
+    then, because an empty one makes a request that is never sent, and so never answered with 401."""
+
+    def _read_token(self) -> str:
+        bearer = super()._read_token()
+        return bearer if bearer != "Bearer " else self._last_bearer or bearer
+
+
 class Cluster:
     """A client of the API server, created in the loop that uses it. Raises SettingsError if no cluster is configured."""
 
@@ -79,7 +88,10 @@ class Cluster:
             return httpx2.AsyncHTTPTransport(verify=tls, limits=limits, trust_env=False)
 
         def client() -> httpx2.AsyncClient:
-            return HttpClient(config, ConnectionParams(timeout=timeout, trust_env=False, transport=transport()))  # type: ignore[arg-type]
+            made = HttpClient(config, ConnectionParams(timeout=timeout, trust_env=False, transport=transport()))  # type: ignore[arg-type]
+            if config.user is not None and config.user.token_file is not None:
+                made.auth = _TokenFile(config.user.token_file)
+            return made
 
         self._http, self._streams, self._execs = client(), client(), client()
         self._asking, self._running = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_AT_ONCE)

@@ -298,7 +298,7 @@ def test_an_attempt_that_is_not_wanted_any_more_while_its_pod_is_asked_for_ends_
 def test_a_worker_that_may_not_come_in_for_a_moment_goes_on_with_its_new_token(
     make: Make, proxy: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """F44: the kubelet writes a new token before the old one ends, or a little late."""
+    """F44: the kubelet writes a new token before the old one ends, or a little late. The file may be empty for a moment."""
     token = tmp_path / "token"
     token.write_text("old")
     monkeypatch.setenv("KUBECONFIG", str(proxy.kubeconfig(tmp_path / "kubeconfig", token_file=token)))
@@ -309,6 +309,9 @@ def test_a_worker_that_may_not_come_in_for_a_moment_goes_on_with_its_new_token(
 
     handle = executor.start(shell("echo after", run_id="b"))
     eventually(lambda: late.hits > 3, what="requests with the old token")
+    token.write_text("")
+    hits = late.hits
+    eventually(lambda: late.hits > hits + 3, what="requests while the file is empty")
     token.write_text("new")
     after = until_ended(handle, within=40)
     handle.close(remove=True)
