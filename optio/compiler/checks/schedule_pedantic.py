@@ -1,5 +1,5 @@
-"""Advise on schedules that are valid and may not fire as they read: steps that leave an uneven gap, runs that overlap, days
-that few years have, and nights on which the clocks change."""
+"""Advise on schedules that are valid and may not fire as they read: steps that are too long or leave an uneven gap, runs that
+overlap, days that few years have, and nights on which the clocks change."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -58,6 +58,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             continue
         fields = expand(trigger.config.cron_expression).split()
         yield from _long_step(task, route, trigger.config.cron_expression, fields)
+        yield from _half_step(task, route, trigger.config.cron_expression, fields)
         yield from _each_minute(task, route, trigger.config.cron_expression, fields)
         yield from _uneven(task, route, trigger.config.cron_expression, fields)
         yield from _dialect(task, route, trigger.config.cron_expression, fields)
@@ -81,6 +82,29 @@ def _long_step(task: ResolvedTask, route: Route, expression: str, fields: list[s
             hint = f"write `{' '.join(['0', f'*/{hours}' if hours < 24 else '0', *fields[2:]])}` for every {hours} hours"
         elif index < len(_NAMES):
             hint += f"; no schedule fires every {shown} {_NAMES[index]}s"
+        yield task.at("OPT317", message, route, hint=hint, span=field_span(task, route, expression, index))
+
+
+def _half_step(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
+    """Report `*/40`: a step longer than half of the hour or day fires twice at most, and never at that interval."""
+    for index, (field, size, name) in enumerate(zip(fields, _SIZES, _NAMES, strict=False)):
+        found = re.fullmatch(rf"(\*|\d{{1,2}})(?:-{size - 1})?/(\d{{1,2}})", field)
+        if found is None or not size // 2 < int(found[2]) < size:
+            continue
+        step, values = int(found[2]), range(0 if found[1] == "*" else int(found[1]), size, int(found[2]))
+        first, around = values[0], _AROUND[index]
+        listed = " and ".join(map(str, values))
+        message = f"`{field}` fires at {name}{'s' if len(values) > 1 else ''} {listed} of each {around}, not every {step} {name}s"
+
+        def written(word: str, index: int = index) -> str:
+            return f"`{' '.join([*fields[:index], word, *fields[index + 1 :]])}`"
+
+        half = size // 2
+        halves = f"*/{half}" if first == 0 else f"{first % half},{first % half + half}"
+        hint = (
+            f"write {written(','.join(map(str, values)))} if that is intended, {written(halves)} for every {half} {name}s, "
+            f"or {written(str(first))} for once in each {around}"
+        )
         yield task.at("OPT317", message, route, hint=hint, span=field_span(task, route, expression, index))
 
 
@@ -134,7 +158,8 @@ def _said_beside(task: ResolvedTask, route: Route) -> str:
 def _uneven(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
     for index, (field, size, name) in enumerate(zip(fields, _SIZES, _NAMES, strict=False)):
         whole, _, step = field.partition("/")
-        if whole == "*" and step.isdigit() and 0 < int(step) < size and size % int(step):
+        is_whole = whole in ("*", "0", f"0-{size - 1}")
+        if is_whole and step.isdigit() and 0 < int(step) <= size // 2 and size % int(step):
             last = size - 1 - (size - 1) % int(step)
             message = f"every {step} {name}s, but {size - last} from {name} {last} to 0"
             steps = [n for n in range(2, size) if size % n == 0]

@@ -112,8 +112,8 @@ RULES = (
         _schedule('cronExpression: "0 0 * * *"'),
     ),
     Rule(
-        "OPT317", "cron-long-step", WARNING, "a step that is longer than its field",
-        "The step starts again in each hour, day, month, year or week, so only the first value of the field is left.",
+        "OPT317", "cron-long-step", WARNING, "a step that is longer than its field, or than half of the hour or day",
+        "The step starts again in each hour, day, month, year or week, so only the first value or two of the field are left.",
         _schedule('cronExpression: "*/90 * * * *"'),
         _schedule('cronExpression: "0 */2 * * *"'),
     ),
