@@ -93,8 +93,8 @@ def _half_step(task: ResolvedTask, route: Route, expression: str, fields: list[s
             continue
         step, values = int(found[2]), range(0 if found[1] == "*" else int(found[1]), size, int(found[2]))
         first, around = values[0], _AROUND[index]
-        listed = " and ".join(map(str, values))
-        message = f"`{field}` fires at {name}{'s' if len(values) > 1 else ''} {listed} of each {around}, not every {step} {name}s"
+        listed = f"{name} {first}" if len(values) == 1 else f"{name}s {' and '.join(map(str, values))}"
+        message = f"`{field}` fires at {listed} of each {around}, not every {step} {name}s"
 
         def written(word: str, index: int = index) -> str:
             return f"`{' '.join([*fields[:index], word, *fields[index + 1 :]])}`"
