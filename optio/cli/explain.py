@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         print_error(f"optio explain: no rule `{wanted}`" + (f": did you mean `{near}`?" if near else ""))
         return 2
     strict = f"; {found.strict} with --strict" if found.strict and found.strict != found.severity else ""
-    asked = "; only with --strict or --verbose" if found.pedantic else ""
+    asked = "; only with --strict or --verbose, or where the policy names it" if found.pedantic else ""
     print(f"{found.code} {found.name} ({found.severity}{strict}{asked})\n\n{found.title}\n{found.why}")
     for heading, example in (("Wrong", found.wrong), ("Right", found.right)):
         if example:

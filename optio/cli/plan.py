@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     plan = add_recent_runs(add_expected_spend(plan, past) if args.history else plan, past)
     busy = {task_id: known.runs for task_id, known in past.items()}
     found = plan_diagnostics(plan, sides.tree, gate=sides.gate, busy=busy, allow_prune=args.allow_prune)
-    found = apply_severities(found, policies[0].rules) if policies else found
+    found = apply_severities(found, policies[0].rules, pedantic=True) if policies else found
     refused = [each for each in found if each.severity is Severity.ERROR]
     sys.stdout.writelines(_output_lines(plan, found, args, sides, failing))
     for line in _reasons(failing, refused, sides):

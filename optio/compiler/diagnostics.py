@@ -144,14 +144,25 @@ def diagnostic(
     )
 
 
-def apply_severities(found: Sequence[Diagnostic], levels: Mapping[str, str]) -> list[Diagnostic]:
-    """Return the findings with the severities of the policy (`levels`, by code). Findings of a rule that is `off` are
-    dropped."""
+def asks_advice(levels: Mapping[str, str]) -> bool:
+    """Return whether the severities of a policy turn on a rule that is otherwise checked only for `pedantic`."""
+    if not levels:
+        return False
+    from optio.compiler.rules.codes import RULES
+
+    return any(level != "off" and code in RULES and RULES[code].pedantic for code, level in levels.items())
+
+
+def apply_severities(found: Sequence[Diagnostic], levels: Mapping[str, str], *, pedantic: bool) -> list[Diagnostic]:
+    """Return the findings with the severities of the policy (`levels`, by code). Findings of a rule that is `off` are dropped,
+    and without `pedantic` those of a pedantic rule that the policy does not name."""
+    advised = pedantic or not asks_advice(levels)
     done = []
     for each in found:
         level = levels.get(each.code)
         if level is None:
-            done.append(each)
+            if advised or not _rule(each.code).pedantic:
+                done.append(each)
         elif level != "off":
             done.append(replace(each, severity=Severity(level)))
     return done

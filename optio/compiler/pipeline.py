@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from optio.compiler import checks, text_hygiene
 from optio.compiler.checks.across import check_across
-from optio.compiler.diagnostics import Diagnostic, Severity, apply_severities, diagnostic, fold_excess, sort_diagnostics
+from optio.compiler.diagnostics import (
+    Diagnostic,
+    Severity,
+    apply_severities,
+    asks_advice,
+    diagnostic,
+    fold_excess,
+    sort_diagnostics,
+)
 from optio.compiler.emit import emit
 from optio.compiler.facts import TaskFacts, task_facts
 from optio.compiler.ignores import IgnoreComment, drop_ignored, find_ignores
@@ -95,6 +103,11 @@ class TreePolicy:
     def levels(self) -> Mapping[str, str]:
         """Return the severities that the policy gives to rules, by code."""
         return NO_LEVELS if self._spec is None else self._spec.rules
+
+    @property
+    def asks_advice(self) -> bool:
+        """Return whether the policy gives a severity to a rule that is otherwise checked only for `pedantic`."""
+        return asks_advice(self.levels)
 
     def demands(self, task: ResolvedTask) -> tuple[str, ...]:
         """Return the keys that an executor must apply to run the task."""
@@ -191,13 +204,14 @@ def check_results(
     applied."""
     across: dict[str, list[Diagnostic]] = {}
     claims = [file.facts for file in files if file.facts is not None]
-    for each in check_across(claims, pedantic=pedantic, executor=executor, whole=whole):
+    advised = pedantic or asks_advice(levels)
+    for each in check_across(claims, pedantic=advised, executor=executor, whole=whole):
         across.setdefault(each.path, []).append(each)
     found: list[Diagnostic] = []
     broken: set[str] = set()
     comments = {file.path: file.comments for file in files if file.comments}
     by_file = {f.path: f.diagnostics + across.get(f.path, []) for f in files if f.diagnostics or f.path in across}
-    if executor is not None and pedantic:
+    if executor is not None and advised:
         vain = {rule for rule, key in _ASKED_FOR.items() if not_applied(executor, [key])}
         podded = {f.path for f in files if f.facts is not None and POD in f.facts.demands}
         by_file = {path: mine if path in podded else [d for d in mine if d.code not in vain] for path, mine in by_file.items()}
@@ -210,7 +224,7 @@ def check_results(
             for path, mine in by_file.items()
         }
     if levels:
-        by_file = {path: apply_severities(mine, levels) for path, mine in by_file.items()}
+        by_file = {path: apply_severities(mine, levels, pedantic=pedantic) for path, mine in by_file.items()}
     for path, mine in (drop_ignored(by_file, comments, pedantic=pedantic) if comments else by_file).items():
         found += mine
         # An error in a prompt's own file, or in a template, breaks the task that uses it.
@@ -231,6 +245,7 @@ def compile_file(
 ) -> CompiledFile:
     """Parse, merge, shape, resolve and check one file. With `samples` the task keeps the payloads that it was checked with;
     decoded, they are ten times as large as their files."""
+    pedantic = pedantic or policy.asks_advice
     with suggestion_budget():
         document, task, found = _compiled(path, tree, bases, policy, pedantic)
     if document is None:

@@ -57,12 +57,12 @@ BOMBS: dict[str, tuple[str, str | bytes]] = {
         "OPT008",
         BASE + "environment:\n  env:\n    A: &a '" + "x" * 900_000 + "'\n" + numbered("    B#: *a\n", 900),
     ),
-    "thirty-six thousand comments to Optio": ("OPT709", BASE + "# optio: ignore[OPT414] x\n" * 36_000),
-    "a comment that ignores a hundred thousand rules": ("OPT709", BASE + f"# optio: ignore[{'OPT414,' * 100_000}] x\n"),
+    "thirty-six thousand comments to Optio": ("OPT709", BASE + "# optio: ignore[OPT412] x\n" * 36_000),
+    "a comment that ignores a hundred thousand rules": ("OPT709", BASE + f"# optio: ignore[{'OPT412,' * 100_000}] x\n"),
     "a thousand comments above a thousand others": (
         "OPT709",
         BASE
-        + "# optio: ignore[OPT414] x\n" * 900
+        + "# optio: ignore[OPT412] x\n" * 900
         + "#\n" * 400_000
         + "environment: {env: {"
         + numbered("K#: a, ", 4_000)

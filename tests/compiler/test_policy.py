@@ -8,6 +8,7 @@ from optio.compiler.source_tree import MemoryTree
 
 TASK = "name: A\nagentRuntime: claude-code\npromptTemplate: Say hello\n"
 OPEN = "paramsSchema: {type: object, properties: {P: {type: string, x-optio-used-by: me}}}\n"
+NIGHTLY = "triggers: [{type: schedule, config: {cronExpression: '0 4 * * *'}}]\n"
 
 
 def compiled(policy: str, task: str = TASK, **more: str) -> Compilation:
@@ -96,6 +97,14 @@ def test_it_grades_rules_up_down_and_off() -> None:
     assert [line.split()[1] for line in found("rules: {OPT215: error}", TASK + OPEN)] == ["error"]
     assert [line.split()[1] for line in found("rules: {OPT215: info}", TASK + OPEN)] == ["info"]
     assert found("rules: {OPT215: off}", TASK + OPEN) == []
+
+
+def test_it_turns_on_what_is_otherwise_only_asked_with_strict_and_nothing_else_of_that() -> None:
+    herd = {f"task_{n}__yaml": TASK.replace("A", f"A{n}", 1) + NIGHTLY for n in range(10)}
+
+    assert [line.split()[1:3] for line in found("rules: {OPT601: error}", TASK)] == [["error", "OPT601"]]
+    assert {line.split()[2] for line in found("rules: {OPT312: info}", TASK, **herd)} == {"OPT312"}
+    assert found("rules: {OPT601: off}", TASK) == []
 
 
 def test_what_it_makes_an_error_cannot_be_ignored() -> None:

@@ -4,7 +4,7 @@ timeout, an owner or a pinned image. Nothing here runs unless `pedantic` is aske
 import re
 from collections.abc import Iterator
 
-from optio.compiler.checks import pinned, secrets_use
+from optio.compiler.checks import pinned, secrets_use, untrusted_input
 from optio.compiler.diagnostics import Diagnostic, Fix
 from optio.compiler.edits import fix_edits
 from optio.compiler.param_schema.declared import declared_parameters
@@ -72,6 +72,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         if isinstance(trigger, WebhookTrigger):
             yield from _webhook(task, ("triggers", index, "config"), trigger.config)
             yield from _urls(task, ("triggers", index, "config", "paramMapping"), trigger.config)
+            yield from untrusted_input.check_prompt(task, ("triggers", index, "config", "paramMapping"))
 
 
 def _signs_in(task: ResolvedTask) -> bool:

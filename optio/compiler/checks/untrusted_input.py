@@ -15,12 +15,11 @@ _RANDOM = re.compile(r"(?:.*-)?(?!7f3k9q2m4x8tz)(?=[a-z]*[0-9])[a-z0-9]{12,}")
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Report the findings of every webhook of the task, each at its mapping or its path."""
+    """Report the unsigned webhooks of the task, each at its path."""
     for index, trigger in enumerate(task.spec.triggers):
         route: Route = ("triggers", index, "config")
         if isinstance(trigger, WebhookTrigger) and task.is_known(route):
             yield from _guessable(task, (*route, "path"), trigger.config)
-            yield from _prompt(task, (*route, "paramMapping"))
 
 
 def untrusted_parameters(task: ResolvedTask) -> dict[str, str]:
@@ -32,7 +31,9 @@ def untrusted_parameters(task: ResolvedTask) -> dict[str, str]:
     return untrusted_params(task.spec, task.prompt) if known else {}
 
 
-def _prompt(task: ResolvedTask, route: Route) -> Iterator[Diagnostic]:
+def check_prompt(task: ResolvedTask, route: Route) -> Iterator[Diagnostic]:
+    """Report text from strangers that the mapping at `route` brings into the prompt. This is advice: with secrets and an open
+    network beside it, OPT516 is reported always, and `optio plan` tells each such text when it is added."""
     for name, path in untrusted_parameters(task).items():
         message = f"`{{{{{name}}}}}` puts text from a stranger into the prompt: `{path}`"
         hint = "map its number or id and let the agent fetch it, or bound it with `enum` or `pattern`"

@@ -1,8 +1,9 @@
-"""Rules that are checked only with `--strict` or `--verbose`: valid settings that a reviewer would ask about."""
+"""Rules that are checked only with `--strict` or `--verbose`, or where the policy gives them a severity: valid settings that a
+reviewer would ask about."""
 
 from collections.abc import Callable
 
-from optio.compiler.rules.rule import INFO, WARNING, Rule
+from optio.compiler.rules.rule import ERROR, INFO, WARNING, Rule
 
 _WHOLE = (
     "description: Says hello\nowner: platform\nmodel: claude-sonnet-4-5-20250929\nmaxTurns: 20\nbudgetUsd: '1.00'\n"
@@ -38,6 +39,16 @@ def _signed(more: str) -> str:
     return _without("triggers", f"triggers:\n  - type: webhook\n    config: {config}\nstartLimit: {{count: 50, per: 24h}}\n")
 
 
+def _mapped(path: str) -> str:
+    """Return a task whose prompt has the value at this path of a delivery."""
+    schema = "{WHAT: {type: string, maxLength: 200}}, required: [WHAT], additionalProperties: false"
+    config = f"{{path: hello, secret: {{name: S}}, replayWindow: 10m, paramMapping: {{WHAT: {path}}}}}"
+    return (
+        _without("triggers", f"triggers:\n  - type: webhook\n    config: {config}\nstartLimit: {{count: 50, per: 24h}}\n")
+        + f"promptTemplate: Report on {{{{WHAT}}}}\nparamsSchema: {{type: object, properties: {schema}}}\n"
+    )
+
+
 def _fetching(egress: str) -> str:
     config = "{path: pages, secret: {name: S}, paramMapping: {PAGE: $.page.url}}"
     network = f"environment: {{secrets: [ANTHROPIC_API_KEY], network: {{egress: [{egress}]}}}}"
@@ -67,6 +78,13 @@ RULES = (
         "Only the API and the command line can start it. A reader of the file will look for the trigger that is missing.",
         _without("triggers"), _WHOLE,
         strict=INFO, pedantic=True,
+    ),
+    Rule(
+        "OPT414", "untrusted-prompt", INFO, "text from a stranger reaches the prompt",
+        "An agent may follow instructions in the text that it reads. A signature proves who sent the delivery, not who wrote "
+        "the text. OPT516 tells the case in which the agent has a secret and an open network, too.",
+        _mapped("$.issue.title"), _mapped("$.repository.name"),
+        strict=ERROR, pedantic=True,
     ),
     Rule(
         "OPT418", "no-replay-guard", INFO, "a repeated delivery starts another run",

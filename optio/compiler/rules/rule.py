@@ -6,7 +6,8 @@ from typing import NamedTuple
 class Rule(NamedTuple):
     """A rule of the catalogue. `wrong` and `right` are YAML examples, which the tests compile after adding the required keys
     that they lack. `strict` is the severity under `--strict` if it differs. A `pedantic` rule is checked only with `--strict`
-    or `--verbose`, and a rule `by_executor` only by `optio check` with a known executor."""
+    or `--verbose`, or where the policy gives it a severity, and a rule `by_executor` only by `optio check` with a known
+    executor."""
 
     code: str
     name: str

@@ -106,14 +106,6 @@ RULES = (
         "# file: task.yaml\n" + _mapped("{REPO_NAME: $.repository.name}") + _TEST + '{"repository": {"name": "hello"}}\n',
     ),
     Rule(
-        "OPT414", "untrusted-prompt", WARNING, "text from a stranger reaches the prompt",
-        "An agent may follow instructions in the text that it reads. A signature proves who sent the delivery, not who wrote "
-        "the text.",
-        _mapped("{REPO_NAME: $.issue.title}"),
-        _mapped("{REPO_NAME: $.repository.name}"),
-        strict=ERROR,
-    ),
-    Rule(
         "OPT415", "untrusted-shell", ERROR, "a parameter in a shell command",
         "Parameters are filled into the prompt only; a value from outside must never become part of a command.",
         _PARAMS + 'environment: {setupCommands: ["git clone {{REPO_NAME}}"]}\n' + _webhook(f"{_SIGNED}\n{_MAPPED}"),
