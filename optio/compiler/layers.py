@@ -18,6 +18,8 @@ from optio.model.route import Route, value_at
 
 DEFAULTS = ("_defaults.yaml", "_defaults.yml")
 POLICY = "_policy.yaml"
+# Types of documents that are neither tasks nor templates.
+OTHER_TYPES = ("connection", "policy")
 # Other names that people give to files of defaults and policies.
 _BASE_NAMES = {
     **dict.fromkeys(("_default", "default", "defaults", "_common", "_base", "_shared"), DEFAULTS[0]),

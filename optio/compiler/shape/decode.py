@@ -5,8 +5,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from optio.compiler.diagnostics import Diagnostic, diagnostic
-from optio.compiler.layers import MergedDocument
-from optio.compiler.shape.messages import ELSEWHERE, LATER_TYPES, odd_scalar, to_diagnostic
+from optio.compiler.layers import OTHER_TYPES, MergedDocument
 from optio.compiler.shape.unknown_keys import explain_unknown_key
 from optio.compiler.validation import TEXT, IssueKind, ValidationIssue, find_issues
 from optio.compiler.yaml.document import Document
@@ -37,11 +36,17 @@ def decode_task(document: Document | MergedDocument) -> tuple[DecodedTask | None
         spec = TaskSpec.of(document.value)
     except ValueError:
         return _read_broken(document)
+    if not document.odd:
+        return DecodedTask(spec), []
+    from optio.compiler.shape.messages import odd_scalar
+
     odd = [odd_scalar(document, route, text, str(yaml_1_1_reading(text)), None) for route, text in document.odd.items()]
     return DecodedTask(spec, frozenset(document.odd)), odd
 
 
 def _read_broken(document: Document | MergedDocument) -> tuple[DecodedTask | None, list[Diagnostic]]:
+    from optio.compiler.shape.messages import odd_scalar, to_diagnostic
+
     wrong = list(find_issues(document.value, TaskSpec))
     at = {misfit.route: misfit for misfit in reversed(wrong)}
     strange = {misfit.route for misfit in wrong if misfit.kind == "unknown"}
@@ -49,7 +54,7 @@ def _read_broken(document: Document | MergedDocument) -> tuple[DecodedTask | Non
     readings = {route: str(yaml_1_1_reading(text)) for route, text in odd.items()}
     readings |= {route: reading for route, misfit in at.items() if (reading := _misread(document, misfit))}
     found = [odd_scalar(document, r, document.plain(r) or "", reading, at.get(r)) for r, reading in readings.items()]
-    later = isinstance(document.value, dict) and document.value.get("type") in (*LATER_TYPES, *ELSEWHERE)
+    later = isinstance(document.value, dict) and document.value.get("type") in OTHER_TYPES
     reported = set(readings)
     # A misspelt key is one mistake, not a key too many and a key too few.
     meant = {(*misfit.route[:-1], word) for misfit in wrong[:_MAX_ERRORS] if (word := _suggested_value(document, misfit))}

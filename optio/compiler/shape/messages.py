@@ -1,28 +1,31 @@
-"""Turn a `ValidationIssue` into a diagnostic: the message, the hint, and where possible a fix made of the wrong value."""
+"""Turn a `ValidationIssue` into a diagnostic: the message, the hint, and where possible a fix made of the wrong value. Imported
+only for a file with a mistake; what takes longest to import is imported only where a value of another system is converted."""
 
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
+from optio.compiler.conversions.entries import as_entry, example_hint, repair_text
 from optio.compiler.conversions.known_keys import TRIGGERS, known_keys, suggest_secret_name, suggest_trigger
 from optio.compiler.conversions.quantities import number_in, suggest_amount, suggest_duration, suggest_whole_number
+from optio.compiler.conversions.suggest_words import explain_choices, suggest_allowed_word
 from optio.compiler.diagnostics import Diagnostic, Edit, Fix, diagnostic
 from optio.compiler.layers import POLICY, MergedDocument
+from optio.compiler.param_schema.expected_type import NUMBER, expected_type, keyword_form
 from optio.compiler.shape.unknown_keys import explain_unknown_key
 from optio.compiler.source import Span
 from optio.compiler.suggest import suggest
-from optio.compiler.validation import LIST, MAPPING, SWITCH, TEXT, WHOLE, ValidationIssue
+from optio.compiler.validation import LIST, MAPPING, SWITCH, TEXT, WHOLE, IssueKind, ValidationIssue
 from optio.compiler.yaml.document import Document
 from optio.compiler.yaml.scalars import decimal, single_quoted
 from optio.model.route import Route, show, value_at
 from optio.model.spec import portable
 from optio.model.text import slug
 
-At = Callable[..., Diagnostic]
-LATER_TYPES = ("connection",)
-# Types of documents that are not tasks, with a fixed place.
-ELSEWHERE = ("policy",)
+# The hint, alone or with the value that a fix writes; None where only an example can be given.
+_Cure = str | tuple[str, str] | None
 _SECRETS = ("secret", "previousSecret")
 # Placeholders for secrets in documentation.
 _PLACEHOLDER = r"(?i)\A(?:change[-_ ]?me|(?:my|your|the)[-_ ].*|secret|password|token|todo|x{3,}|<.*>|\[.*\]|\W*)\Z|\.{3}"
@@ -64,6 +67,7 @@ _TRIGGER_FORMS = {
     "webhook": "{type: webhook, config: {path: my-path, secret: {name: NAME}}}",
 }
 _CONFIGS = {kind: form.partition(", ")[2][:-1] for kind, form in _TRIGGER_FORMS.items() if "config" in form}
+_ALLOWED_TRIGGERS = f"allowed: {', '.join(_TRIGGER_FORMS)}"
 _MAX_NAMES = 5
 # Smaller numbers are unlikely to be bytes of memory.
 _MIN_MEMORY_BYTES, _MIN_MEBIBYTES = 1 << 20, 64
@@ -73,95 +77,137 @@ _ENV_NAME = "use letters, digits and underscores, no digit first"
 _SECRETS_NAME = r"(?i)[a-z]{2,15}(?:[-. ][a-z]{2,15}){0,4}[-. ](?:token|key|secret|password|credentials|url)"
 
 
-def to_diagnostic(document: Document | MergedDocument, misfit: ValidationIssue) -> Diagnostic:
-    """Return the finding for one mismatch between the document and the model."""
-    kind, route, value, wanted = misfit
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """A `ValidationIssue` with its document, for the functions that explain one kind of mismatch each."""
+
+    document: Document | MergedDocument
+    kind: IssueKind
+    route: Route
+    value: Any
+    wanted: Any
+
+    @property
+    def name(self) -> str:
+        return show(self.route)
+
+    @property
+    def last(self) -> int | str:
+        return self.route[-1] if self.route else ""
+
+    @property
+    def written(self) -> str | None:
+        """Return the text of a value without quotes, as the file spells it."""
+        return self.document.plain(self.route)
+
+    @property
+    def such_as(self) -> str:
+        """Return `, such as` with an example of a value for this place, or nothing."""
+        return example_hint(self.document.value, self.route)
+
+    @property
+    def example(self) -> str:
+        """Return the key at this place with an example value."""
+        return as_entry(self.document.value, self.route, self.document.path_at(self.route))
+
+    @property
+    def is_flow(self) -> bool:
+        own, there = self.document.written(self.route)
+        return own.is_flow(there)
 
     def at(
+        self,
         code: str,
         message: str,
         hint: str | None = None,
         *,
-        place: Route = route,
+        place: Route | None = None,
         key: bool = False,
         write: str | None = None,
-        value: str | None = None,
         safe: bool = True,
         fix: Fix | None = None,
     ) -> Diagnostic:
+        """Return the finding at the value, at its `key`, or at another `place`. The fix puts `write` there."""
+        document, place = self.document, self.route if place is None else place
         span = document.key_span(place) if key else document.span(place)
         if key and hint is not None and code == "OPT101" and (alone := _parent_left_empty(document, place)) is not None:
             hint = hint.replace("delete it", f"delete `{alone}` with it", 1).replace("delete this line", f"delete `{alone}`", 1)
-        write = write if value is None else document.restyled(place, value)
         if write is not None:
             fix = Fix.write(write, span, safe=safe) if key else document.rewritten(place, write, safe=safe)
         return diagnostic(code, message, path=document.path_at(place), span=span, route=place, hint=hint, fix=fix)
 
-    name = show(route)
-    last = route[-1] if route else ""
-    if kind == "unknown":
-        what = explain_unknown_key(document.value, route)
-        free = what.meant is not None and what.meant not in value_at(document.value, route[:-1])
-        write = what.meant if free else None
-        fix = None if what.into is None else _moved(document, route, what.into)
-        if what.entry is not None:
-            fix = _entry(document, route, what.entry)
-        return at(
-            what.code,
-            what.message,
-            what.hint,
-            key=True,
-            write=write if what.entry is None else None,
-            safe=what.code == "OPT111",
-            fix=fix,
-        )
-    if kind == "missing":
-        trigger = str(value_at(document.value, (*route[:-1], "type"))) if last == "config" else ""
-        hint = f"add `{_CONFIGS[trigger] if trigger in _CONFIGS else _with_example(document, route)}`"
-        if last == "config" and _is_parted(document, int(route[-2])):
-            hint = "delete the `- ` before the `config:` that follows, and indent it like `type`: it belongs to this trigger"
-        if route == ("name",) and "templates" in document.path_at(route).split("/")[:-1]:
-            hint += ", or `type: template` if tasks extend this file"
-        return at("OPT102", f"`{name}` is missing", hint, key=True)
-    if kind == "variant":
-        return _bad_trigger(document, route)
-    if last in _SECRETS and isinstance(value, str) and re.search(_PLACEHOLDER, value):
+
+def to_diagnostic(document: Document | MergedDocument, misfit: ValidationIssue) -> Diagnostic:
+    """Return the finding for one mismatch between the document and the model."""
+    found = _Finding(document, *misfit)
+    if found.kind in _OF_KEYS_AND_WORDS:
+        return _OF_KEYS_AND_WORDS[found.kind](found)
+    if found.last in _SECRETS and isinstance(found.value, str):
+        return _bad_secret(found)
+    if found.route == ("budgetUsd",):
+        return _bad_money(found)
+    if found.route in _DURATIONS or found.last == "replayWindow":
+        return _bad_duration(found)
+    return _OF_VALUES[found.kind](found)
+
+
+def _unknown_key(found: _Finding) -> Diagnostic:
+    document, route = found.document, found.route
+    what = explain_unknown_key(document.value, route)
+    write, fix = None, None
+    if what.entry is not None:
+        fix = _entry(document, route, what.entry)
+    elif what.meant is not None and what.meant not in value_at(document.value, route[:-1]):
+        write = what.meant
+    elif what.into is not None:
+        fix = _moved(document, route, what.into)
+    return found.at(what.code, what.message, what.hint, key=True, write=write, safe=what.code == "OPT111", fix=fix)
+
+
+def _missing_key(found: _Finding) -> Diagnostic:
+    document, route = found.document, found.route
+    trigger = str(value_at(document.value, (*route[:-1], "type"))) if found.last == "config" else ""
+    hint = f"add `{_CONFIGS.get(trigger) or found.example}`"
+    if found.last == "config" and _is_parted(document, int(route[-2])):
+        hint = "delete the `- ` before the `config:` that follows, and indent it like `type`: it belongs to this trigger"
+    if route == ("name",) and "templates" in document.path_at(route).split("/")[:-1]:
+        hint += ", or `type: template` if tasks extend this file"
+    return found.at("OPT102", f"`{found.name}` is missing", hint, key=True)
+
+
+def _bad_secret(found: _Finding) -> Diagnostic:
+    name, last = found.name, found.last
+    if re.search(_PLACEHOLDER, found.value):
         hint = f"write `{last}: {{name: NAME}}`, and give that secret its own value: `openssl rand -hex 32`"
-        return at("OPT406", f"`{name}` is a placeholder, not a secret", hint)
-    if last in _SECRETS and (secret := suggest_secret_name(value)) is not None:
+        return found.at("OPT406", f"`{name}` is a placeholder, not a secret", hint)
+    if (secret := suggest_secret_name(found.value)) is not None:
         write = f"{{name: {secret}}}"
         hint = f"write `{last}: {write}`"
-        return at("OPT103", f"`{name}` must be a mapping, not text", hint, write=write, safe=False)
-    if last in _SECRETS and isinstance(value, str):
-        return at(
-            "OPT405",
-            f"`{name}` is a secret in plain text",
-            f"write `{last}: {{name: NAME}}`, set OPTIO_SECRET_NAME for the server, and rotate this one: it has been exposed",
-        )
-    if kind == "word":
-        return _bad_word(at, route, value, wanted, document.path_at(route))
-    if route == ("budgetUsd",):
-        return _bad_money(at, document, route, value)
-    if route in _DURATIONS:
-        return _bad_duration(at, route, value)
-    if last == "replayWindow":
-        return _bad_duration(at, route, value, or_none=True)
-    if kind == "blank":
-        return at("OPT106", f"`{name}` is blank", f"write a text{_such_as(document, route)}, or delete the key")
-    if kind == "pattern":
-        return _bad_pattern(at, document, route, value, wanted)
-    if kind == "longest":
-        code = "OPT107" if last in ("name", "id") and len(route) == 1 else "OPT105"
-        return at(code, f"`{name}` is {len(value):,} characters long", f"write at most {wanted} characters")
-    if kind == "least" and last == "maxCatchUp" and value == 0:
-        return at("OPT105", f"`{name}` is 0", "delete it, and write `misfire: skip` to catch up no runs")
-    if kind == "least" and route in _NO_LIMIT:
-        return at("OPT105", f"`{name}` is {value}", f"write {wanted} or more, or {_NO_LIMIT[route]}")
-    if kind in ("least", "most"):
-        return at("OPT105", f"`{name}` is {value}", f"write {wanted} or {'more' if kind == 'least' else 'less'}")
-    if not route:
-        return at("OPT103", f"a task is a mapping, not {_kind_of(value)}", "begin with `name:`, one `key: value` a line")
-    return _wrong_type(at, document, route, value, wanted)
+        return found.at("OPT103", f"`{name}` must be a mapping, not text", hint, write=write, safe=False)
+    hint = f"write `{last}: {{name: NAME}}`, set OPTIO_SECRET_NAME for the server, and rotate this one: it has been exposed"
+    return found.at("OPT405", f"`{name}` is a secret in plain text", hint)
+
+
+def _blank(found: _Finding) -> Diagnostic:
+    return found.at("OPT106", f"`{found.name}` is blank", f"write a text{found.such_as}, or delete the key")
+
+
+def _too_long(found: _Finding) -> Diagnostic:
+    code = "OPT107" if found.route in (("name",), ("id",)) else "OPT105"
+    message = f"`{found.name}` is {len(found.value):,} characters long"
+    return found.at(code, message, f"write at most {found.wanted} characters")
+
+
+def _too_small(found: _Finding) -> Diagnostic:
+    if found.last == "maxCatchUp" and found.value == 0:
+        hint = "delete it, and write `misfire: skip` to catch up no runs"
+    else:
+        hint = f"write {found.wanted} or more" + (f", or {_NO_LIMIT[found.route]}" if found.route in _NO_LIMIT else "")
+    return found.at("OPT105", f"`{found.name}` is {found.value}", hint)
+
+
+def _too_large(found: _Finding) -> Diagnostic:
+    return found.at("OPT105", f"`{found.name}` is {found.value}", f"write {found.wanted} or less")
 
 
 def _parent_left_empty(document: Document | MergedDocument, route: Route) -> str | None:
@@ -171,44 +217,48 @@ def _parent_left_empty(document: Document | MergedDocument, route: Route) -> str
     return named if isinstance(parent, dict) and len(parent) == 1 else None
 
 
-def _bad_money(at: At, document: Document | MergedDocument, route: Route, value: Any) -> Diagnostic:
+def _bad_money(found: _Finding) -> Diagnostic:
+    value = found.value
     if isinstance(value, dict):
         value = next((value[key] for key in ("amount", "value", "usd", "max", "limit") if key in value), value)
-        return at(
-            "OPT610",
-            "`budgetUsd` is a mapping: money is text in quotes",
-            f'write `budgetUsd: "{suggest_amount(str(value)) or "2.50"}"`',
-        )
-    written = document.plain(route) or (value if isinstance(value, str) else "")
+        hint = f'write `budgetUsd: "{suggest_amount(str(value)) or "2.50"}"`'
+        return found.at("OPT610", "`budgetUsd` is a mapping: money is text in quotes", hint)
+    written = found.written or (value if isinstance(value, str) else "")
     meant = suggest_amount(written)
     hint, write = (_MONEY, None) if meant is None else (f'write "{meant}"', f'"{meant}"')
     if type(value) in (int, float) and meant is not None:
-        return at("OPT610", "`budgetUsd` is a number: money is text in quotes", hint, write=write, safe=meant == written)
-    return at("OPT610", "`budgetUsd` is not a valid amount of money", hint, write=write, safe=False)
+        message = "`budgetUsd` is a number: money is text in quotes"
+        return found.at("OPT610", message, hint, write=write, safe=meant == written)
+    return found.at("OPT610", "`budgetUsd` is not a valid amount of money", hint, write=write, safe=False)
 
 
-def _bad_duration(at: At, route: Route, value: Any, *, or_none: bool = False) -> Diagnostic:
-    name, code = show(route), "OPT105" if isinstance(value, str) else "OPT103"
+def _bad_duration(found: _Finding) -> Diagnostic:
+    name, route, value = found.name, found.route, found.value
+    code = "OPT105" if isinstance(value, str) else "OPT103"
+    or_none = ", or `none`" if found.last == "replayWindow" else ""
     if re.fullmatch(r"[0.,\s]*0[a-z\s]*", str(value), re.IGNORECASE):
-        return at(code, f"`{name}` must be more than 0", "write `20m`, or another time" + (", or `none`" if or_none else ""))
+        return found.at(code, f"`{name}` must be more than 0", "write `20m`, or another time" + or_none)
     meant = suggest_duration(value) if isinstance(value, str) else None
     if isinstance(value, (dict, list)) or (isinstance(value, str) and "(" in value):
-        from optio.compiler.conversions.values import seconds  # imported only for a file with a mistake
+        from optio.compiler.conversions.values import seconds
 
         meant = seconds(value[0] if isinstance(value, list) and value else value)
-        return at(code, f"`{name}` is not a valid duration", f"write `{show(route[-1:])}: {meant}`" if meant else _DURATION)
-    hint = _DURATION + (", or `none`" if or_none else "")
+        return found.at(
+            code, f"`{name}` is not a valid duration", f"write `{show(route[-1:])}: {meant}`" if meant else _DURATION
+        )
+    hint = _DURATION + or_none
     meant = meant or (_A_UNIT.get(value.strip().lower()) if isinstance(value, str) else None)
     if meant is not None:
         hint = f"write `{meant}`" + (": days are not supported" if re.search("[0-9] *[dw]", str(value), re.IGNORECASE) else "")
     elif re.fullmatch(r"[1-9][0-9]{0,5}", str(value)):
         hint = f"write `{value}s` for seconds or `{value}m` for minutes"
-    return at(code, f"`{name}` is not a valid duration", hint, value=meant, safe=False)
+    write = None if meant is None else found.document.restyled(route, meant)
+    return found.at(code, f"`{name}` is not a valid duration", hint, write=write, safe=False)
 
 
 def _moved(document: Document | MergedDocument, route: Route, into: str) -> Fix | None:
     """Return the fix that moves the key into a mapping beside it, together with all others that belong there."""
-    from optio.compiler.edits.move_keys import move_keys_into  # imported only for a file with a mistake
+    from optio.compiler.edits.move_keys import move_keys_into
 
     own, there = document.written(route)
     known, inner = known_keys(document.value, route[:-1]), known_keys(document.value, (*route[:-1], into))
@@ -238,12 +288,6 @@ def odd_scalar(
 ) -> Diagnostic:
     """Return the finding for an unquoted text that YAML 1.1 and 1.2 read differently; `misfit` is its mismatch, if it has
     one."""
-    from optio.compiler.param_schema.expected_type import (  # imported only for a file with a mistake
-        NUMBER,
-        expected_type,
-        keyword_form,
-    )
-
     span, fix = document.span(route), None
     own = expected_type(document.value, route)
     kind = misfit.wanted if misfit is not None and misfit.kind == "type" else own
@@ -293,58 +337,40 @@ def _is_parted(document: Document | MergedDocument, index: int) -> bool:
     return "type" in pair[0] and "config" not in pair[0] and "config" in pair[1] and "type" not in pair[1]
 
 
-def _bad_trigger(document: Document | MergedDocument, route: Route) -> Diagnostic:
-    value = value_at(document.value, route)
-    allowed = "allowed: manual, schedule, webhook"
+def _bad_trigger(found: _Finding) -> Diagnostic:
+    route, value = found.route, value_at(found.document.value, found.route)
     if not isinstance(value, dict):
         hint = f"write `- {_TRIGGER_FORMS[suggest_trigger(str(value)) or 'manual']}`"
-        message = f"`{show(route)}` must be a mapping, not {_kind_of(value)}"
-        return diagnostic("OPT103", message, path=document.path_at(route), span=document.span(route), route=route, hint=hint)
+        return found.at("OPT103", f"`{found.name}` must be a mapping, not {_kind_of(value)}", hint)
     if "type" not in value:
-        from optio.compiler.conversions.values import triggers  # imported only for a file with a mistake
+        missing = found.at("OPT102", f"`{found.name}.type` is missing", _missing_type(found, value))
+        return replace(missing, route=(*route, "type"))
+    from optio.compiler.conversions.values import github_event
 
-        if _is_parted(document, int(route[-1]) - 1):
-            hint = "delete the `- ` before it, and indent it like `type` above: it belongs to that trigger"
-            at, span = (*route, "type"), document.span(route)
-            return diagnostic(
-                "OPT102", f"`{show(route)}.type` is missing", path=document.path_at(route), span=span, route=at, hint=hint
-            )
-        named = next((key for key in value if key in TRIGGERS), None)
-        made = triggers(value) if {"schedule", "cron"} & set(value) else None
-        hint = (
-            f"write `- {made[1:-1]}`"
-            if made is not None and len(made) <= _MAX_MADE
-            else f"write `type: {named}`, and `config:` with the keys below `{named}`"
-            if named
-            else f"add `type: {_type_of(value)}`; {allowed}"
-        )
-        return diagnostic(
-            "OPT102",
-            f"`{show(route)}.type` is missing",
-            path=document.path_at(route),
-            span=document.span(route),
-            route=(*route, "type"),
-            hint=hint,
-        )
-    at = (*route, "type")
-    word = str(value["type"])
-    meant = suggest_trigger(word)
-    from optio.compiler.conversions.values import github_event  # imported only for a file with a mistake
-
+    allowed, word, write = _ALLOWED_TRIGGERS, str(value["type"]), None
     if (event := github_event(word)) is not None:
         form = f"{{type: webhook, config: {{path: my-path, scheme: github, events: [{event}], secret: {{name: NAME}}}}}}"
-        return diagnostic(
-            "OPT321",
-            f"unknown trigger `{word}`",
-            path=document.path_at(at),
-            span=document.span(at),
-            route=at,
-            hint=f"write `- {form}`",
-        )
-    hint = f"tickets start Repo Tasks only; {allowed}" if word == "ticket" else f"did you mean `{meant}`?" if meant else allowed
-    span = document.span(at)
-    fix = document.rewritten(at, meant, safe=False) if meant and word != "ticket" else None
-    return diagnostic("OPT321", f"unknown trigger `{word}`", path=document.path_at(at), span=span, route=at, hint=hint, fix=fix)
+        hint = f"write `- {form}`"
+    elif word == "ticket":
+        hint = f"tickets start Repo Tasks only; {allowed}"
+    else:
+        write = suggest_trigger(word)
+        hint = f"did you mean `{write}`?" if write else allowed
+    return found.at("OPT321", f"unknown trigger `{word}`", hint, place=(*route, "type"), write=write, safe=False)
+
+
+def _missing_type(found: _Finding, value: dict[str, Any]) -> str:
+    from optio.compiler.conversions.values import triggers
+
+    if _is_parted(found.document, int(found.last) - 1):
+        return "delete the `- ` before it, and indent it like `type` above: it belongs to that trigger"
+    made = triggers(value) if {"schedule", "cron"} & set(value) else None
+    if made is not None and len(made) <= _MAX_MADE:
+        return f"write `- {made[1:-1]}`"
+    named = next((key for key in value if key in TRIGGERS), None)
+    if named:
+        return f"write `type: {named}`, and `config:` with the keys below `{named}`"
+    return f"add `type: {_type_of(value)}`; {_ALLOWED_TRIGGERS}"
 
 
 def _type_of(trigger: dict[str, Any]) -> str:
@@ -360,18 +386,17 @@ def _type_of(trigger: dict[str, Any]) -> str:
     )
 
 
-def _bad_word(at: At, route: Route, value: Any, allowed: tuple[str, ...], path: str) -> Diagnostic:
+def _bad_word(found: _Finding) -> Diagnostic:
+    route, value, allowed, name = found.route, found.value, found.wanted, found.name
     if isinstance(value, (dict, list)) and value:
         from optio.compiler.conversions.values import runtime, text
 
         inner = runtime(value) if route == ("agentRuntime",) else text(value)
         meant = suggest(str(inner).lower(), allowed)
         if meant is not None:
-            return at("OPT104", f"`{show(route)}` is {_kind_of(value)}, not text", f"write `{route[-1]}: {meant}`")
-    from optio.compiler.conversions.suggest_words import explain_choices, suggest_allowed_word
-
+            return found.at("OPT104", f"`{name}` is {_kind_of(value)}, not text", f"write `{route[-1]}: {meant}`")
     if isinstance(known := suggest_allowed_word(route, value), tuple):
-        return at("OPT104", f"`{show(route)}` is `{value}`", known[0])
+        return found.at("OPT104", f"`{name}` is `{value}`", known[0])
     named = [word for word in re.findall(r"[a-z-]+", str(value).lower()) if word in allowed]
     meant = known or (named[0] if len(set(named)) == 1 else suggest(str(value).lower(), allowed))
     hint = f"did you mean `{meant}`? " if meant else ""
@@ -380,133 +405,158 @@ def _bad_word(at: At, route: Route, value: Any, allowed: tuple[str, ...], path: 
     elif len(allowed) > 1 or not meant:
         hint += "allowed: " + ", ".join(allowed)
     hint = hint.strip()
-    if route == ("type",) and isinstance(value, str) and value in ELSEWHERE:
-        verb = "move it there" if "/" in path else "rename it"
-        hint = f"a policy must be the file `{POLICY}` at the top of the tree: {verb}"
-        return at("OPT110", f"a document of type `{value}` is in the wrong place", hint)
-    if route == ("type",) and value in LATER_TYPES:
-        return at(
-            "OPT110",
-            f"documents of type `{value}` are not supported yet",
-            "delete the file: Optio reads tasks, templates and a policy",
-        )
     if route == ("type",):
-        repo = value in ("repo", "repository", "pr")
-        return at("OPT110", f"unknown type `{value}`", "Repo Tasks are not supported: write standalone" if repo else hint)
+        return _bad_type(found, hint)
     if route == ("apiVersion",):
-        return at("OPT114", f"unknown version `{value}`", hint)
-    message = f"`{show(route)}` is `{value}`" if isinstance(value, str) else f"`{show(route)}` is not a text"
-    return at("OPT104", message, hint, value=meant, safe=False)
+        return found.at("OPT114", f"unknown version `{value}`", hint)
+    message = f"`{name}` is `{value}`" if isinstance(value, str) else f"`{name}` is not a text"
+    write = None if meant is None else found.document.restyled(route, meant)
+    return found.at("OPT104", message, hint, write=write, safe=False)
 
 
-def _bad_pattern(at: At, document: Document | MergedDocument, route: Route, value: Any, pattern: str) -> Diagnostic:
-    name, last = show(route), route[-1]
+def _bad_type(found: _Finding, hint: str) -> Diagnostic:
+    value = found.value
+    if value == "policy":
+        verb = "move it there" if "/" in found.document.path_at(found.route) else "rename it"
+        hint = f"a policy must be the file `{POLICY}` at the top of the tree: {verb}"
+        return found.at("OPT110", f"a document of type `{value}` is in the wrong place", hint)
+    if value == "connection":
+        hint = "delete the file: Optio reads tasks, templates and a policy"
+        return found.at("OPT110", f"documents of type `{value}` are not supported yet", hint)
+    repo = value in ("repo", "repository", "pr")
+    return found.at("OPT110", f"unknown type `{value}`", "Repo Tasks are not supported: write standalone" if repo else hint)
+
+
+def _bad_pattern(found: _Finding) -> Diagnostic:
+    name, route, last, value, pattern = found.name, found.route, found.last, found.value, found.wanted
     if route == ("id",):
         named = slug(value)
         hint = f"write `{named}`" if 0 < len(named) <= _MAX_ID else "use a-z, 0-9 and single dashes: `weekly-report`"
-        return at("OPT107", f"`{value}` is not a valid id", hint)
+        return found.at("OPT107", f"`{value}` is not a valid id", hint)
     if route[:2] == ("environment", "env"):
         shown = f"`{last}`" if last else "an empty text"
-        meant = _reshaped(str(last), pattern)
-        free = meant is not None and meant not in value_at(document.value, route[:-1])
+        meant = repair_text(str(last), pattern)
+        free = meant is not None and meant not in value_at(found.document.value, route[:-1])
         hint = f"write `{meant}`" if free else f"{_ENV_NAME}: `LOG_LEVEL`"
-        return at("OPT506", f"{shown} is not a valid name of an environment variable", hint, key=True)
+        return found.at("OPT506", f"{shown} is not a valid name of an environment variable", hint, key=True)
     if route[:2] == ("environment", "secrets") or last == "name":
         # The value may be the secret itself, so name the place only.
         given = None if re.fullmatch(r"[A-Za-z0-9_]+", value) else suggest_secret_name(value)
         given = given if given and re.fullmatch(r"[A-Z]+(?:_[A-Z0-9]+)+", given) else None
-        meant = given or (_reshaped(value, pattern) if re.fullmatch(_SECRETS_NAME, value) else None)
+        meant = given or (repair_text(value, pattern) if re.fullmatch(_SECRETS_NAME, value) else None)
         hint = f"write `{meant.upper()}`" if meant else f"{_ENV_NAME}: `API_TOKEN`"
-        return at("OPT506", f"`{name}` is not a valid name of a secret", hint)
-    meant = _reshaped(value, pattern)
-    hint = f"write `{meant}`" if meant else f"write one that matches `{portable(pattern)}`{_such_as(document, route)}"
-    return at("OPT105", f"`{name}` has characters that are not allowed", hint)
+        return found.at("OPT506", f"`{name}` is not a valid name of a secret", hint)
+    meant = repair_text(value, pattern)
+    hint = f"write `{meant}`" if meant else f"write one that matches `{portable(pattern)}`{found.such_as}"
+    return found.at("OPT105", f"`{name}` has characters that are not allowed", hint)
 
 
-def _wrong_type(at: At, document: Document | MergedDocument, route: Route, value: Any, wanted: str) -> Diagnostic:
-    written, last = document.plain(route), route[-1]
-    hint = write = None
-    found = _converted(document, route, value, wanted)
-    if found is not None:
-        hint, fix = found
-        return at("OPT103", f"`{show(route)}` must be {wanted}, not {_kind_of(value)}", hint, fix=fix)
-    if (
-        route[:2] == ("environment", "secrets")
-        and len(route) > 2
-        and isinstance(value, dict)
-        and (secret := _only_name(value)) is not None
-    ):
-        hint = f"write `{secret}` alone: its value is set for the server"
-        return at("OPT103", f"`{show(route)}` must be {wanted}, not a mapping", hint)
-    if wanted == WHOLE and isinstance(value, str) and value.strip().lower() in _UNBOUNDED and route == ("maxTurns",):
-        return at("OPT103", f"`{show(route)}` must be {wanted}, not text", "delete it for no limit")
-    number = (
-        suggest_whole_number(written or str(value).strip()) if wanted == WHOLE and isinstance(value, (str, float)) else None
-    )
+def _wrong_type(found: _Finding) -> Diagnostic:
+    value, wanted, written = found.value, found.wanted, found.written
+    if not found.route:
+        message = f"a task is a mapping, not {_kind_of(value)}"
+        return found.at("OPT103", message, "begin with `name:`, one `key: value` a line")
+    given = f"`{written}`" if wanted == WHOLE and type(value) in (int, float) and written is not None else _kind_of(value)
+    message = f"`{found.name}` must be {wanted}, not {given}"
+    if (converted := _converted(found)) is not None:
+        hint, fix = converted
+        return found.at("OPT103", message, hint, fix=fix)
     if value is None:
-        hint = _hint_for_empty_key(document, route)
-    elif value is False and route == ("maxRetries",):
-        write, hint = "0", "write 0 for no further attempt"
-    elif value is True and route == ("maxRetries",):
-        write, hint = "1", "write 1 for one further attempt"
-    elif number is not None:
-        write = str(number)
-        hint = (
-            f"remove the quotes: {write}" if isinstance(value, str) and value.strip() not in ("", written) else f"write {write}"
-        )
-    elif wanted == WHOLE and isinstance(value, str) and written is not None and written.lstrip("+-").isdigit():
-        return at("OPT105", f"`{show(route)}` is too large: it has {len(written):,} digits", "write a smaller number")
-    elif last == "cronExpression" and type(value) is int and (every := _cron(value)) is not None:
-        write, hint = every, f"write `{every}`"
-    elif last == "memory" and type(value) is int and 0 < value < _MIN_MEMORY_BYTES:
-        hint = f"write {value}Mi or {value}Gi" if value < _MIN_MEBIBYTES else f"write {value}Mi"
-    elif route == ("environment", "network") and str(value).lower() in _OPEN_NETWORKS:
-        hint = "delete it, which opens every public address, or name the hosts: `network: {egress: [api.example.com]}`"
-    elif last == "egress" and isinstance(value, bool):
-        hint = "delete `network`, which opens every public address, or name the hosts" if value else "write `egress: []`"
-    elif wanted == TEXT and written is not None:
-        write = f'"{written}"'
-        hint = f"put quotes around it: {write}"
-    elif route == ("triggers",) and (trigger := _only_trigger(value)) is not None:
-        hint = f"write a list: `[{_TRIGGER_FORMS[trigger]}]`"
-    elif wanted == LIST and isinstance(value, dict) and value and route in _LISTS_OF_MAPPINGS:
-        own, there = document.written(route)
-        hint = _itemized(next(iter(value)), len(value) > 1, flow=own.is_flow(there))
-    elif wanted == LIST and isinstance(value, dict) and value:
-        hint = f"write a list: `[{', '.join(list(value)[:_MAX_NAMES])}]`"
-    elif wanted == LIST and isinstance(value, str) and re.match(r"-\w", value):
+        return found.at("OPT103", message, _hint_for_empty_key(found))
+    digits = written if wanted == WHOLE and isinstance(value, str) and written is not None else ""
+    if digits.lstrip("+-").isdigit() and suggest_whole_number(digits) is None:
+        message = f"`{found.name}` is too large: it has {len(digits):,} digits"
+        return found.at("OPT105", message, "write a smaller number")
+    cure = _OF_TYPES[wanted](found) or f"write {wanted}{found.such_as}"
+    hint, write = (cure, None) if isinstance(cure, str) else cure
+    return found.at("OPT103", message, hint, write=write)
+
+
+def _for_text(found: _Finding) -> _Cure:
+    value, written = found.value, found.written
+    if found.route[:2] == ("environment", "secrets") and isinstance(value, dict) and (secret := _only_name(value)) is not None:
+        return f"write `{secret}` alone: its value is set for the server"
+    if found.last == "cronExpression" and type(value) is int:
+        from optio.compiler.conversions.values import cron
+
+        if (every := cron(value)) is not None:
+            return f"write `{every}`", every
+    if found.last == "memory" and type(value) is int and 0 < value < _MIN_MEMORY_BYTES:
+        return f"write {value}Mi or {value}Gi" if value < _MIN_MEBIBYTES else f"write {value}Mi"
+    return None if written is None else (f'put quotes around it: "{written}"', f'"{written}"')
+
+
+def _for_whole(found: _Finding) -> _Cure:
+    value, written = found.value, found.written
+    word = str(value).strip().lower()
+    if isinstance(value, str) and word in _UNBOUNDED and found.route == ("maxTurns",):
+        return "delete it for no limit"
+    if value is False and found.route == ("maxRetries",):
+        return "write 0 for no further attempt", "0"
+    if value is True and found.route == ("maxRetries",):
+        return "write 1 for one further attempt", "1"
+    number = suggest_whole_number(written or str(value).strip()) if isinstance(value, (str, float)) else None
+    if number is not None:
+        quoted = isinstance(value, str) and value.strip() not in ("", written)
+        return f"{'remove the quotes:' if quoted else 'write'} {number}", str(number)
+    if found.route == ("priority",) and (rank := _RANKS.get(word)) is not None:
+        return f"write {rank}: the highest of -100 to 100 starts first"
+    return None if (whole := _whole(value)) is None else f"write {whole}"
+
+
+def _for_switch(found: _Finding) -> _Cure:
+    if isinstance(found.value, str) and (word := found.value.lower()) in ("true", "false"):
+        return f"remove the quotes: {word}", word
+    word = str(found.value).strip().lower()
+    meant = "false" if word in _OFF else "true" if word in _ON else None
+    return f"write {meant}" if meant else "write `true` or `false`"
+
+
+def _for_list(found: _Finding) -> _Cure:
+    route, value, written = found.route, found.value, found.written
+    if found.last == "egress" and isinstance(value, bool):
+        return "delete `network`, which opens every public address, or name the hosts" if value else "write `egress: []`"
+    if route == ("triggers",) and (trigger := _only_trigger(value)) is not None:
+        return f"write a list: `[{_TRIGGER_FORMS[trigger]}]`"
+    if isinstance(value, dict):
+        if value and route in _LISTS_OF_MAPPINGS:
+            return _itemized(next(iter(value)), len(value) > 1, flow=found.is_flow)
+        return f"write a list: `[{', '.join(list(value)[:_MAX_NAMES])}]`" if value else None
+    if isinstance(value, str) and re.match(r"-\w", value):
         items = [item.strip() for item in re.split(r"(?:^|\s)-(?=\w)", value) if item.strip()]
-        hint = f"write a blank behind each `-`: `- {items[0][:_MAX_MADE]}`"
-    elif route == ("environment", "secrets") and str(value).lower() in _ALL_SECRETS:
-        hint = f"name each secret that the run needs{_such_as(document, route)}: it gets no others"
-    elif wanted == LIST and not isinstance(value, dict):
-        alone = written if written is not None else _alone_in_list(value)
-        hint = f"write a list: [{alone}]" if alone is not None else f"write a list{_such_as(document, route)}"
-    elif wanted == SWITCH and isinstance(value, str) and value.lower() in ("true", "false"):
-        write = value.lower()
-        hint = f"remove the quotes: {write}"
-    elif route == ("command",):
-        hint = f"write a list{_such_as(document, route)}"
-    elif wanted == MAPPING and isinstance(value, str) and re.fullmatch(r"\S{1,200}\.(?:json|ya?ml)", value):
-        hint = f"write the content of `{value}` here: no other file is read for `{last}`"
-    elif wanted == MAPPING and not (shown := _with_example(document, route)).endswith(":"):
-        hint = f"write it as in `{shown}`"
-    elif wanted == MAPPING and isinstance(last, str):
-        hint = f"write `{last}:`, and `key: value` lines below it"
-    elif wanted == SWITCH:
-        word = str(value).strip().lower()
-        meant = "false" if word in _OFF else "true" if word in _ON else None
-        hint = f"write {meant}" if meant else "write `true` or `false`"
-    elif route == ("priority",) and (rank := _RANKS.get(str(value).strip().lower())) is not None:
-        hint = f"write {rank}: the highest of -100 to 100 starts first"
-    elif wanted == WHOLE and (whole := _whole(value)) is not None:
-        hint = f"write {whole}"
-    else:
-        hint = f"write {wanted}{_such_as(document, route)}"
-    is_number = type(value) in (int, float) and written is not None
-    given = f"`{written}`" if wanted == WHOLE and is_number else _kind_of(value)
-    message = f"`{show(route)}` must be {wanted}, not {given}"
-    return at("OPT103", message, hint, write=write)
+        return f"write a blank behind each `-`: `- {items[0][:_MAX_MADE]}`"
+    if route == ("environment", "secrets") and str(value).lower() in _ALL_SECRETS:
+        return f"name each secret that the run needs{found.such_as}: it gets no others"
+    alone = written if written is not None else _alone_in_list(value)
+    return None if alone is None else f"write a list: [{alone}]"
+
+
+def _for_mapping(found: _Finding) -> _Cure:
+    value, last = found.value, found.last
+    if found.route == ("environment", "network") and str(value).lower() in _OPEN_NETWORKS:
+        return "delete it, which opens every public address, or name the hosts: `network: {egress: [api.example.com]}`"
+    if isinstance(value, str) and re.fullmatch(r"\S{1,200}\.(?:json|ya?ml)", value):
+        return f"write the content of `{value}` here: no other file is read for `{last}`"
+    if not (shown := found.example).endswith(":"):
+        return f"write it as in `{shown}`"
+    return f"write `{last}:`, and `key: value` lines below it" if isinstance(last, str) else None
+
+
+def _for_text_or_list(found: _Finding) -> _Cure:
+    return f"write a list{found.such_as}" if found.route == ("command",) else None
+
+
+_OF_KEYS_AND_WORDS: dict[IssueKind, Callable[[_Finding], Diagnostic]] = {
+    "unknown": _unknown_key, "missing": _missing_key, "variant": _bad_trigger, "word": _bad_word,
+}  # fmt: skip
+_OF_VALUES: dict[IssueKind, Callable[[_Finding], Diagnostic]] = {
+    "type": _wrong_type, "pattern": _bad_pattern, "blank": _blank, "longest": _too_long, "least": _too_small,
+    "most": _too_large,
+}  # fmt: skip
+_OF_TYPES: dict[str, Callable[[_Finding], _Cure]] = {
+    TEXT: _for_text, WHOLE: _for_whole, SWITCH: _for_switch, LIST: _for_list, MAPPING: _for_mapping,
+    f"{TEXT} or {LIST}": _for_text_or_list,
+}  # fmt: skip
 
 
 def _alone_in_list(value: Any) -> str | None:
@@ -524,42 +574,23 @@ def _only_name(value: dict[Any, Any]) -> str | None:
     return names[0] if len(value) == 1 and names else None
 
 
-def _hint_for_empty_key(document: Document | MergedDocument, route: Route) -> str:
+def _hint_for_empty_key(found: _Finding) -> str:
     """Return the hint for a key without a value, by its siblings."""
-    own, there = document.written(route)
+    root, route = found.document.value, found.route
+    own, there = found.document.written(route)
     place = own.key_span(there)
     line = own.text.split("\n", place.end.line)[place.end.line - 1][place.end.column - 1 :]
     comment = re.match(r"\s*:\s+(#\S.*)", line)
     if comment is not None:
         return f"`#` begins a comment: put quotes around the value: {single_quoted(comment[1].strip())}"
-    beside = value_at(document.value, route[:-1])
-    inner = known_keys(document.value, route)
-    below = [key for key in beside if key in inner and key not in known_keys(document.value, route[:-1])] if inner else []
+    inner = known_keys(root, route)
+    below = [key for key in value_at(root, route[:-1]) if key in inner and key not in known_keys(root, route[:-1])]
     if below:
         return f"put `{'` and `'.join(below[:_MAX_NAMES])}` below it, indented deeper than `{route[-1]}`"
-    written = _with_example(document, route)
+    written = found.example
     return (
         "give a value or delete the key" if written.endswith(":") else f"write a value, such as `{written}`, or delete the key"
     )
-
-
-def _with_example(document: Document | MergedDocument, route: Route) -> str:
-    """Return the key at this place with an example value."""
-    from optio.compiler.conversions.entries import as_entry  # imported only for a file with a mistake
-
-    return as_entry(document.value, route, document.path_at(route))
-
-
-def _such_as(document: Document | MergedDocument, route: Route) -> str:
-    from optio.compiler.conversions.entries import example_hint  # imported only for a file with a mistake
-
-    return example_hint(document.value, route)
-
-
-def _reshaped(value: Any, pattern: str) -> str | None:
-    from optio.compiler.conversions.entries import repair_text  # imported only for a file with a mistake
-
-    return repair_text(value, pattern)
 
 
 def _whole(value: Any) -> str | None:
@@ -567,7 +598,7 @@ def _whole(value: Any) -> str | None:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, dict):
-        from optio.compiler.conversions.values import whole  # imported only for a file with a mistake
+        from optio.compiler.conversions.values import whole
 
         return whole(value)
     number = number_in(str(value)) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
@@ -576,13 +607,14 @@ def _whole(value: Any) -> str | None:
     return str(int(number)) if number == int(number) else f"{int(number // 1)} or {int(number // 1) + 1}"
 
 
-def _converted(document: Document | MergedDocument, route: Route, value: Any, wanted: str) -> tuple[str, Fix | None] | None:
+def _converted(found: _Finding) -> tuple[str, Fix | None] | None:
     """Return the hint made of the value in another form, and a fix where the value is on one line."""
     from optio.compiler.conversions.suggest_text import convert_to_mapping, convert_to_text
     from optio.compiler.conversions.values import program, triggers
     from optio.compiler.token_shapes import match_tokens
     from optio.compiler.yaml.emit import flow
 
+    route, value, wanted = found.route, found.value, found.wanted
     written: str | None = None
     if route == ("promptTemplate",) and isinstance(value, dict):
         file = next((value[key] for key in ("file", "path", "promptFile", "ref", "from", "$ref") if key in value), None)
@@ -611,17 +643,10 @@ def _converted(document: Document | MergedDocument, route: Route, value: Any, wa
         return None
     last = route[-1]
     hint = f"write `{last}: {written}`" if isinstance(last, str) else f"write `{written}`"
-    span = document.span(route)
-    one_line = span.start.line == span.end.line and (document.plain(route) is None or wanted != TEXT)
-    own, there = document.written(route)
-    alone = one_line and (own.is_flow(there) or not isinstance(value, (list, dict)))
-    return hint, document.rewritten(route, written, safe=False) if alone else None
-
-
-def _cron(value: int) -> str | None:
-    from optio.compiler.conversions.values import cron  # imported only for a file with a mistake
-
-    return cron(value)
+    span = found.document.span(route)
+    one_line = span.start.line == span.end.line and (found.written is None or wanted != TEXT)
+    alone = one_line and (found.is_flow or not isinstance(value, (list, dict)))
+    return hint, found.document.rewritten(route, written, safe=False) if alone else None
 
 
 def _holds_secrets(value: Any) -> bool:
