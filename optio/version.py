@@ -1,3 +1,10 @@
-"""The version, in a module of its own so that reading it costs no metadata scan."""
+"""The version and the name of the distribution, in a module of its own so that reading them costs no metadata scan."""
 
 __version__ = "0.1.0"
+# `optio` is the name of another project on PyPI. No message tells you to install from there: this one is not published yet.
+DISTRIBUTION = "optio-taskrunner"
+
+
+def how_to_install(extra: str) -> str:
+    """Return what to do where the libraries of an optional part are missing."""
+    return f"install {DISTRIBUTION} with its `{extra}` extra, in a clone of it by `pip install '.[{extra}]'`"

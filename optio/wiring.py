@@ -28,6 +28,7 @@ from optio.store.sqlite import examine as sqlite_examine
 from optio.store.sqlite import sqlite_store
 from optio.telemetry.base import SILENT, Exposition, Listener, PartFailed, Telemetry, are_traces_enabled
 from optio.telemetry.liveness import Liveness
+from optio.version import how_to_install
 
 if TYPE_CHECKING:
     from optio.executors.pods.manifest import PodSettings
@@ -166,7 +167,7 @@ def _extra(name: str, setting: str) -> Iterator[None]:
     try:
         yield
     except ImportError as err:
-        raise SettingsError(f"{setting} needs `pip install 'optio[{name}]'`: {err}") from err
+        raise SettingsError(f"{setting} needs a library that is not installed ({err}): {how_to_install(name)}") from err
 
 
 def executor(settings: Settings) -> Executor:
@@ -302,7 +303,8 @@ def _telemetry(part: str) -> tuple[Telemetry, Exposition | None]:
             return Telemetry(*listeners), metrics
         from optio.telemetry.tracing import Tracing
     except ImportError as err:
-        log.error("no traces are sent, though OTEL_EXPORTER_OTLP_ENDPOINT asks for it: `pip install 'optio[tracing]'`: %s", err)
+        words = "no traces are sent, though OTEL_EXPORTER_OTLP_ENDPOINT asks for it: %s: %s"
+        log.error(words, err, how_to_install("tracing"))
     except ValueError as err:
         log.error("no traces are sent: %s", err)
     else:

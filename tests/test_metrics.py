@@ -19,7 +19,7 @@ from optio.processes import health
 from optio.processes.metrics_server import MetricsServer
 from optio.processes.scheduler import Scheduler
 from optio.processes.worker import Worker
-from optio.telemetry.base import Delivered, Fact, Telemetry
+from optio.telemetry.base import MISSING, Delivered, Fact, Telemetry
 from optio.telemetry.liveness import GRACE_S, Liveness
 from optio.telemetry.metrics import MAX_REASONS, Metrics
 from optio.wiring import Services
@@ -275,8 +275,8 @@ def test_without_the_library_all_works_and_the_metrics_say_what_to_install(tmp_p
         dev.stop()
 
     assert answer.status == 404
-    assert "pip install 'optio[metrics]'" in answer.json["detail"]
-    assert (other.status, other.body) == (404, b"metrics need `pip install 'optio[metrics]'`\n")
+    assert "pip install '.[metrics]'" in answer.json["detail"]
+    assert (other.status, other.body) == (404, f"{MISSING}\n".encode())
 
 
 def test_telemetry_that_fails_is_told_once_and_goes_no_further(caplog: pytest.LogCaptureFixture) -> None:

@@ -301,7 +301,7 @@ def test_without_the_library_it_is_told_and_all_else_works(tmp_path: Path) -> No
     finally:
         dev.stop()
 
-    assert "pip install 'optio[tracing]'" in dev.output.read_text()
+    assert "pip install '.[tracing]'" in dev.output.read_text()
 
 
 @pytest.mark.parametrize(

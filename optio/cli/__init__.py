@@ -108,7 +108,9 @@ def _run(name: str, arguments: list[str]) -> int:
     except ModuleNotFoundError as err:
         if err.name is not None and err.name.startswith("optio"):
             raise
-        print_error(f"optio {name}: `{err.name}` is not installed: install `optio[server]`")
+        from optio.version import how_to_install
+
+        print_error(f"optio {name}: `{err.name}` is not installed: {how_to_install('server')}")
         return USAGE
     from optio.cli.shared.parser import CommandParser
 

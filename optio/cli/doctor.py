@@ -31,7 +31,7 @@ from optio.secrets import LocalSecrets, secret_names
 from optio.settings import Settings, unknown_variables
 from optio.store.base import Store
 from optio.telemetry.base import are_traces_enabled
-from optio.version import __version__
+from optio.version import __version__, how_to_install
 
 _VERSION_TIMEOUT_S = 15
 # Servers named in a hint.
@@ -97,7 +97,7 @@ def _libraries(settings: Settings) -> Iterator[Check]:
     except ModuleNotFoundError as err:
         if err.name is None or err.name.startswith("optio"):
             raise
-        hint = "install `optio[server]`"
+        hint = how_to_install("server")
         yield Check(name="libraries", status="warning", detail=f"`{err.name}` is not installed", hint=hint)
 
 
@@ -126,9 +126,8 @@ def _extra(name: str, module: str, works: str) -> Check:
     try:
         import_module(module)
     except ImportError as err:
-        return Check(
-            name=name, status="warning", detail=f"enabled, but cannot be loaded: {err}", hint=f"install `optio[{name}]`"
-        )
+        detail = f"enabled, but cannot be loaded: {err}"
+        return Check(name=name, status="warning", detail=detail, hint=how_to_install(name))
     return Check(name=name, status="ok", detail=works)
 
 

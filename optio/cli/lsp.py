@@ -8,6 +8,7 @@ import os
 import sys
 
 from optio.cli import USAGE
+from optio.version import how_to_install
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     except ModuleNotFoundError as err:
         if err.name is not None and err.name.startswith("optio"):
             raise
-        print(f"optio lsp: `{err.name}` is not installed: install `optio[lsp]`", file=sys.stderr)
+        print(f"optio lsp: `{err.name}` is not installed: {how_to_install('lsp')}", file=sys.stderr)
         return USAGE
     code = serve()
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the library has closed it; nothing is to be flushed into it

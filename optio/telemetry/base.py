@@ -15,9 +15,10 @@ from typing import Literal, Protocol
 from optio.model import trace
 from optio.model.pool import StartKind
 from optio.model.run import Attempt, Meter, Run, RunTrigger
+from optio.version import how_to_install
 
 log = logging.getLogger(__name__)
-MISSING = "metrics need `pip install 'optio[metrics]'`"
+MISSING = f"the library of the metrics is not installed: {how_to_install('metrics')}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from optio import wiring
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import MemoryTree
 from optio.settings import Settings
+from optio.version import how_to_install
 from tests.cli.conftest import ECHO, Shell
 from tests.servers import PostgresServer
 from tests.support import ROOT, Dev, free_port
@@ -207,5 +208,5 @@ def test_telemetry_that_is_wanted_is_looked_at(shell: Shell) -> None:
 
     assert not {"metrics", "tracing"} & neither.keys()
     assert [both[name][0]["status"] for name in ("metrics", "tracing")] == ["ok", "ok"]
-    assert missing["tracing"][0]["hint"] == "install `optio[tracing]`"
+    assert missing["tracing"][0]["hint"] == how_to_install("tracing")
     assert "asks for grpc" in other["tracing"][0]["detail"]

@@ -189,7 +189,7 @@ def test_a_missing_extra_is_named_with_its_cure(shell: Shell, command: str) -> N
 
     done = shell(command, environ={"PYTHONPATH": f"{shell.directory / 'lean'}:{shell.environment()['PYTHONPATH']}"})
 
-    assert_usage(done, "is not installed: install `optio[server]`")
+    assert_usage(done, "is not installed: install optio-taskrunner with its `server` extra")
 
 
 @pytest.mark.parametrize("command", ["check .", "check --format json .", "explain OPT101", "schema", "--help", "--version"])
