@@ -65,46 +65,19 @@ def run(args: argparse.Namespace) -> int:
     # File names and contents may hold characters that the terminal's encoding lacks.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    from optio.compiler import report
-
     default = os.environ.get("OPTIO_TASKS") or "tasks.d"
-    if "-" in args.paths and not os.path.exists("-"):
-        print("optio check: a file on standard input is checked with `--stdin-filename PATH`", file=sys.stderr)
-        return USAGE
-    if args.stdin_filename and args.paths:
-        print_error("optio check: give a PATH or --stdin-filename, not both")
+    paths = args.paths or [args.stdin_filename or default]
+    if (wrong := _usage_error(args, paths)) is not None:
+        print_error(f"optio check: {wrong}")
         return USAGE
     given = sys.stdin.buffer.read(_MAX_INPUT_BYTES) if args.stdin_filename else None
-    paths = args.paths or [args.stdin_filename or default]
-    for path in paths:
-        if given is None and not os.path.exists(path):
-            hint = "" if args.paths else " (give a PATH, or set OPTIO_TASKS)"
-            print_error(f"optio check: `{path}` does not exist{hint}")
-            return USAGE
     found: list[Diagnostic] = []
-    files = tasks = 0
-    if args.unsafe_fixes and not (args.fix or args.diff):
-        print_error("optio check: --unsafe-fixes does nothing by itself: add --fix or --diff")
-        return USAGE
-    if args.diff and args.format != "full":
-        print_error(f"optio check: --diff prints a patch: leave out --format {args.format}")
-        return USAGE
-    unfixed, seen = 0, []
+    seen: list[str] = []
     sources: Sources = {}
+    files = tasks = unfixed = 0
     for root, only in _roots(paths, default).items():
-        if args.fix or args.diff:
-            checked, undone = _fix_tree(root, only, args)
-            unfixed += undone
-        elif given is not None:
-            checked = _check_typed(root, only, given, args)
-        else:
-            checked = _check_tree(root, only, args)
-            if checked.unkept is not None and os.environ.get(
-                "OPTIO_CACHE_DIR"
-            ):  # the default directory is optional: fail silently there
-                print_error(f"optio check: OPTIO_CACHE_DIR: the cache cannot be written: {checked.unkept}")
-        files += len(checked.paths)
-        tasks += checked.tasks
+        checked, undone = _check_root(root, only, given, args)
+        files, tasks, unfixed = files + len(checked.paths), tasks + checked.tasks, unfixed + undone
         found += _with_display_paths(checked.diagnostics, root)
         sources |= {_display_path(root, each.path): (root, each.path) for each in checked.diagnostics}
         if args.format == "junit":
@@ -117,14 +90,26 @@ def run(args: argparse.Namespace) -> int:
         found = apply_strict(found)
     if not args.verbose:
         found = [each for each in found if each.severity != "info"]
-    if args.format == "json":
-        print(report.render_json(found, files=files, tasks=tasks))
-    elif args.format in ("sarif", "github", "junit"):
-        _print_exchange(found, seen, args.format)
+    if args.format in ("full", "concise"):
+        _print_text(found, files, tasks, paths, args.format, _excerpts(sources, given))
     else:
-        excerpt = _excerpts(sources, given)
-        _print_text(found, files, tasks, paths, args.format, excerpt)
+        _print_exchange(found, files, tasks, seen, args.format)
     return FOUND if unfixed or any(d.severity == "error" for d in found) else CLEAN
+
+
+def _usage_error(args: argparse.Namespace, paths: list[str]) -> str | None:
+    if "-" in args.paths and not os.path.exists("-"):
+        return "a file on standard input is checked with `--stdin-filename PATH`"
+    if args.stdin_filename and args.paths:
+        return "give a PATH or --stdin-filename, not both"
+    missing = next((path for path in paths if not os.path.exists(path)), None)
+    if missing is not None and not args.stdin_filename:
+        return f"`{missing}` does not exist" + ("" if args.paths else " (give a PATH, or set OPTIO_TASKS)")
+    if args.unsafe_fixes and not (args.fix or args.diff):
+        return "--unsafe-fixes does nothing by itself: add --fix or --diff"
+    if args.diff and args.format != "full":
+        return f"--diff prints a patch: leave out --format {args.format}"
+    return None
 
 
 def _roots(paths: list[str], default: str) -> "dict[Path, list[str] | None]":
@@ -149,10 +134,19 @@ def _roots(paths: list[str], default: str) -> "dict[Path, list[str] | None]":
     return roots
 
 
-def _check_tree(root: Path, only: list[str] | None, args: argparse.Namespace) -> "CheckResult":
+def _check_root(root: Path, only: list[str] | None, given: bytes | None, args: argparse.Namespace) -> "tuple[CheckResult, int]":
+    """Check one directory. Returns the findings, and how many fixes were not applied."""
+    if args.fix or args.diff:
+        return _fix_tree(root, only, args)
+    if given is not None:
+        return _check_typed(root, only, given, args), 0
     from optio.check_cache.check import check
 
-    return check(root, only, _check_options(args))
+    checked = check(root, only, _check_options(args))
+    # The default directory is optional: fail silently there.
+    if checked.unkept is not None and os.environ.get("OPTIO_CACHE_DIR"):
+        print_error(f"optio check: OPTIO_CACHE_DIR: the cache cannot be written: {checked.unkept}")
+    return checked, 0
 
 
 def _check_typed(root: Path, only: list[str] | None, given: bytes, args: argparse.Namespace) -> "CheckResult":
@@ -224,10 +218,12 @@ def _display_path(root: Path, path: str) -> str:
     return os.path.relpath(root / path) if root.absolute().is_relative_to(Path.cwd()) else os.path.join(root, path)
 
 
-def _print_exchange(found: "list[Diagnostic]", checked: list[str], form: str) -> None:
-    from optio.compiler import exchange
+def _print_exchange(found: "list[Diagnostic]", files: int, tasks: int, checked: list[str], form: str) -> None:
+    from optio.compiler import exchange, report
 
-    if form == "sarif":
+    if form == "json":
+        print(report.render_json(found, files=files, tasks=tasks))
+    elif form == "sarif":
         print(exchange.sarif(found))
     elif form == "junit":
         print(exchange.junit(found, checked))

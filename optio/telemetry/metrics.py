@@ -118,15 +118,18 @@ class Metrics:
                 self._given_back.labels(run.task_id, self._reason(reason)).inc()
             case Withdrawn(run):
                 self._ended(run)
-            case Fired(task_id, verdicts, late):
-                for verdict, count in verdicts.items():
-                    self._slots.labels(task_id, verdict).inc(count)
-                for delay in late:
-                    self._late.observe(_seconds(delay))
+            case Fired():
+                self._fired(fact)
             case PartFailed(part):
                 self._failures.labels(part).inc()
             case Pruned(kind, count):
                 self._pruned.labels(kind).inc(count)
+
+    def _fired(self, fact: Fired) -> None:
+        for verdict, count in fact.verdicts.items():
+            self._slots.labels(fact.task_id, verdict).inc(count)
+        for delay in fact.late:
+            self._late.observe(_seconds(delay))
 
     def _attempt(self, fact: Finished) -> None:
         run, task, runtime, meter = fact.run, fact.run.task_id, fact.runtime, fact.meter

@@ -94,10 +94,16 @@ def _name(found: re.Match[str]) -> str:
     return str(found[found.lastindex or 0])
 
 
+def _literal(
+    task: ResolvedTask, found: re.Match[str], hint: str, write: str | None = None, *, safe: bool = False
+) -> Diagnostic:
+    message = f"`{found[0]}` is not a placeholder and stays as it is"
+    return task.in_prompt("OPT203", message, *found.span(), hint=hint, write=write, safe=safe)
+
+
 def _mark(task: ResolvedTask, found: re.Match[str], name: str) -> Diagnostic:
     write = f"{{{{{name}}}}}"
-    message = f"`{found[0]}` is not a placeholder and stays as it is"
-    return task.in_prompt("OPT203", message, *found.span(), hint=f"write `{write}`", write=write, safe=False)
+    return _literal(task, found, f"write `{write}`", write)
 
 
 def _names(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic]:
@@ -224,65 +230,63 @@ def _words(found: re.Match[str]) -> set[str]:
     return set(re.findall(r"\w+", found[0]))
 
 
+def _read_braces(text: str, known: DeclaredParameters, sources: dict[str, str]) -> tuple[str | None, str]:
+    """Return the parameter that a text in braces stands for, and the hint where that is not clear."""
+    inner = text.strip("${} \t#/^>!&")
+    if inner.startswith(".") and "$." in text:
+        hint = f"write `{{{{NAME}}}}`, and for that parameter `NAME: ${inner}` under the webhook's `paramMapping`"
+        return sources.get(f"${inner}"), hint
+    for name in (re.sub(r"\W", "", inner), inner.rpartition(".")[2]):
+        if name in known.properties and name.isascii():
+            return name, ""
+    named = [name for name in re.findall(r"\w+", inner) if name in known.properties]
+    if len(named) == 1 and re.fullmatch(r"\{\{[\w ]+\}\}", text):
+        return named[0], ""
+    if re.match(r"[$\s{]*(?:[#/^]\s*(?:if|each|unless|with|else|end)\b|(?:end|else)\b)", text):
+        return None, (f"write `{{{{{named[0]}}}}}`, and " if named else "delete it, and ") + _IN_WORDS
+    if re.match(rf"(?:macros\.|cron\.)?(?:{_DATES})\b", inner):
+        return None, "say in the prompt which day is meant, such as `today`: nothing fills in a date"
+    is_path = re.fullmatch(r"\.?(?:\w+\.)*\w+(?:\[['\"]\w+['\"]\])?", inner)
+    if is_path and "$." not in text and (only := _named_in(inner, known)) is not None:
+        return only, ""
+    return None, _braces_hint(text, inner, named, known)
+
+
+def _braces_hint(text: str, inner: str, named: list[str], known: DeclaredParameters) -> str:
+    hint = "write `{{NAME}}` with letters, digits and underscores only"
+    if inner.startswith(".") or re.search(r"[^\w.\- \t${}#/^>!&]", text):
+        if not named:
+            return hint + "; put literal braces between backquotes"
+        if re.match(rf"{named[0]}\s*(?:\|\s*default\b|:-?|\?\?|\|\||or\b)", inner):
+            return f"write `{{{{{named[0]}}}}}`, and its default under `paramsSchema.properties.{named[0]}`"
+        return f"write `{{{{{named[0]}}}}}`, and describe in words what to do with it"
+    if re.fullmatch(r"[A-Za-z_]\w*(?:\.\w+)*", inner):
+        name = parameter_of_path(inner, known)
+        return f"write `{{{{{name}}}}}`" + _given_by(inner, name, known)
+    return hint
+
+
 def _syntax(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic]:
     sources = sources_of(task)
 
     def almost(found: re.Match[str]) -> Diagnostic:
-        inner = found[0].strip("${} \t#/^>!&")
-        whole, last = re.sub(r"\W", "", inner), inner.rpartition(".")[2]
-        word = next((each for each in (whole, last) if each in known.properties and each.isascii()), None)
-        hint = "write `{{NAME}}` with letters, digits and underscores only"
-        if (
-            word is None
-            and re.fullmatch(r"\{\{[\w ]+\}\}", found[0])
-            and len(among := [each for each in re.findall(r"\w+", inner) if each in known.properties]) == 1
-        ):
-            word = among[0]
-        block = re.match(r"[$\s{]*(?:[#/^]\s*(?:if|each|unless|with|else|end)\b|(?:end|else)\b)", found[0])
-        if block is not None:
-            among = [each for each in re.findall(r"\w+", inner) if each in known.properties]
-            hint = (f"write `{{{{{among[0]}}}}}`, and " if among else "delete it, and ") + _IN_WORDS
-        elif re.match(rf"(?:macros\.|cron\.)?(?:{_DATES})\b", inner):
-            hint = "say in the prompt which day is meant, such as `today`: nothing fills in a date"
-        elif word is None and "$." not in found[0] and (only := _named_in(inner, known)) is not None:
-            word = only if re.fullmatch(r"\.?(?:\w+\.)*\w+(?:\[['\"]\w+['\"]\])?", inner) else None
-        if word is not None or block is not None or hint.startswith("say in the prompt which day"):
-            pass
-        elif inner.startswith(".") or re.search(r"[^\w.\- \t${}#/^>!&]", found[0]):
-            hint += "; put literal braces between backquotes"
-            named = next((each for each in re.findall(r"\w+", inner) if each in known.properties), None)
-            if named is not None:
-                hint = f"write `{{{{{named}}}}}`, and describe in words what to do with it"
-                if re.match(rf"{named}\s*(?:\|\s*default\b|:-?|\?\?|\|\||or\b)", inner):
-                    hint = f"write `{{{{{named}}}}}`, and its default under `paramsSchema.properties.{named}`"
-        elif word is None and re.fullmatch(r"[A-Za-z_]\w*(?:\.\w+)*", inner):
-            word, name = None, parameter_of_path(inner, known)
-            hint = f"write `{{{{{name}}}}}`" + _given_by(inner, name, known)
-        if inner.startswith(".") and "$." in found[0]:
-            word = sources.get(f"${inner}")
-            hint = f"write `{{{{NAME}}}}`, and for that parameter `NAME: ${inner}` under the webhook's `paramMapping`"
-        if word is not None and not word.isidentifier() and not word.replace("_", "a").isalnum():
+        word, hint = _read_braces(found[0], known, sources)
+        if word is None:
+            return _literal(task, found, hint)
+        if not word.isidentifier() and not word.replace("_", "a").isalnum():
             better = re.sub(r"\W+", "_", word)
             hint = f"call the parameter `{better}`, and write `{{{{{better}}}}}`: a name has letters, digits and `_`"
-            word = None
-        elif word is not None:
-            hint = f"write `{{{{{word}}}}}`"
-        write = f"{{{{{word}}}}}" if word is not None and found[0].endswith("}}") else None
-        message = f"`{found[0]}` is not a placeholder and stays as it is"
-        return task.in_prompt("OPT203", message, *found.span(), hint=hint, write=write, safe=word == whole)
+            return _literal(task, found, hint)
+        write = f"{{{{{word}}}}}"
+        is_same = word == re.sub(r"\W", "", found[0])
+        return _literal(task, found, f"write `{write}`", write if found[0].endswith("}}") else None, safe=is_same)
 
     def templated(found: re.Match[str]) -> Diagnostic:
         word = next(word for word in re.findall(r"\w+", found[0]) if word in known.properties)
-        hint = f"write `{{{{{word}}}}}`"
-        if found[0][1] == "%":
-            hint += f", and {_IN_WORDS}"
-        message = f"`{found[0]}` is not a placeholder and stays as it is"
-        return task.in_prompt("OPT203", message, *found.span(), hint=hint)
+        return _literal(task, found, f"write `{{{{{word}}}}}`, and {_IN_WORDS}")
 
     def single(found: re.Match[str]) -> Diagnostic:
-        write = f"{{{{{found[1]}}}}}"
-        message = f"`{found[0]}` is not a placeholder and stays as it is"
-        return task.in_prompt("OPT203", message, *found.span(), hint=f"write `{write}`", write=write, safe=False)
+        return _mark(task, found, found[1])
 
     yield from report_first(_almost(task.prompt, known.properties), almost)
     conditions = (found for found in _TEMPLATED.finditer(task.prompt) if _words(found) & set(known.properties))
@@ -311,10 +315,8 @@ def _unused(task: ResolvedTask, known: DeclaredParameters, told_of: set[str]) ->
         passed_over |= {parameter_of_path(each[0].strip("${} \t"), known) for each in almost}
         passed_over |= {name for source, name in sources_of(task).items() if source in task.prompt}
     for name, sub in known.properties.items():
-        if name in passed_over or sub is False:
+        if name in passed_over or sub is False:  # with False no value is allowed, so it is not a usable parameter
             continue
-        if sub is False:
-            continue  # no value is allowed, so it is not a usable parameter
         marked = isinstance(sub, dict) and "x-optio-used-by" in sub
         if name not in used and name.casefold() not in folded and not marked and f"{{{name}}}" not in task.prompt:
             route = ("paramsSchema", "properties", name)
