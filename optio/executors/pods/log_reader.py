@@ -8,6 +8,7 @@ import shlex
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import TypeVar
 
 from optio.executors.base import Exit
@@ -39,6 +40,19 @@ _LOG_LOST = Exit(code=None, signal=None, reason="log_lost", message="the pod's l
 _UNLAUNCHED = Exit(code=None, signal=None, reason="launch", message="the pod took no launch", temporary=True)
 
 
+@dataclass(slots=True)
+class _Following:
+    """How far the reading of a pod has come: whether its launch `began`, until when it must (`begins_by`) and how often the pod
+    was asked (`tries`), whether the log said anything (`heard`), and since when the pod is over."""
+
+    mark: str
+    began: bool
+    begins_by: float
+    tries: int = 0
+    heard: bool = False
+    over_since: float | None = None
+
+
 class PodLogReader:
     """A reader of pod logs that fills the spools of handles."""
 
@@ -49,42 +63,18 @@ class PodLogReader:
     async def follow(self, handle: PodHandle, mark: str, *, began: bool) -> Exit:
         """Follow a pod until its supervisor's last word, or until it can say nothing more. A pod that has not `began` is asked
         after a while, and given up if it never will."""
-        patience, tries = time.monotonic() + self._begins_s, 0
-        over_since: float | None = None
-        heard = False
+        state = _Following(mark, began, time.monotonic() + self._begins_s)
         async for _ in retry_until():
             await self._readable(handle)
             over, whole = exit_status.of_status(self._informer.status(handle.name)), False
             try:
-                async with asyncio.timeout(max(1.0, patience - time.monotonic()) if not began else None) as limit:
-                    async with aclosing(self._pieces(handle, mark, follow=over is None)) as pieces:
-                        async for piece in pieces:
-                            if piece.stream in _FILES:
-                                handle.unhear()
-                            elif not heard:
-                                asyncio.get_running_loop().call_later(_FIRST_S, lambda: handle.unhear())
-                                heard = True
-                            if piece.stream == "end":
-                                ended = exit_status.of_end(piece.data.decode())
-                                for stream, size in ended.sizes.items():
-                                    if size > (have := handle.spool.sizes[stream]):
-                                        await self._fill(handle, stream, size - have)
-                                return await self._explained(handle, ended)
-                            if not began and (piece.stream in _FILES or piece.data == b"started"):
-                                began = True
-                                handle.begin()
-                                limit.reschedule(None)
-                            await self._take(handle, piece)
-                    whole = True
+                ended = await self._read(handle, state, follow=over is None)
+                if ended is not None:
+                    return ended
+                whole = True
             except TimeoutError:
-                has = await self._has_begun(handle)
-                tries += 1
-                if has:
-                    began = True
-                    handle.begin()
-                elif has is False or tries == _TRIES:
+                if await self._never_begins(handle, state):
                     return _UNLAUNCHED
-                patience = time.monotonic() + self._begins_s
                 continue
             except Unreachable as err:
                 log.info("the log of %s broke off: %s", handle.name, err)
@@ -93,14 +83,44 @@ class PodLogReader:
                     return _GONE
                 whole = err.status in (400, 404)  # a container that never ran has no log
             if over is not None:
-                over_since = over_since or time.monotonic()
+                state.over_since = state.over_since or time.monotonic()
                 if whole and not handle.spool.lacks(over.sizes):
                     return over
-                if time.monotonic() - over_since > _READ_S:
+                if time.monotonic() - state.over_since > _READ_S:
                     return _LOG_LOST
             if await self._is_gone(handle):
                 return _GONE
         raise AssertionError("not reached")
+
+    async def _read(self, handle: PodHandle, state: _Following, *, follow: bool) -> Exit | None:
+        """Read the log once, as far as it goes. Return the end that the supervisor wrote, if it did; raise TimeoutError if a
+        launch has not begun in time."""
+        async with asyncio.timeout(None if state.began else max(1.0, state.begins_by - time.monotonic())) as limit:
+            async with aclosing(self._pieces(handle, state.mark, follow=follow)) as pieces:
+                async for piece in pieces:
+                    if piece.stream in _FILES:
+                        handle.unhear()
+                    elif not state.heard:
+                        asyncio.get_running_loop().call_later(_FIRST_S, handle.unhear)
+                        state.heard = True
+                    if piece.stream == "end":
+                        return await self._end(handle, exit_status.of_end(piece.data.decode()))
+                    if not state.began and (piece.stream in _FILES or piece.data == b"started"):
+                        state.began = True
+                        handle.begin()
+                        limit.reschedule(None)
+                    await self._take(handle, piece)
+        return None
+
+    async def _never_begins(self, handle: PodHandle, state: _Following) -> bool:
+        """Ask a pod that has not begun in time. Return True if it never will, or has not answered so often."""
+        has = await self._has_begun(handle)
+        state.tries += 1
+        if has:
+            state.began = True
+            handle.begin()
+        state.begins_by = time.monotonic() + self._begins_s
+        return has is False or (has is None and state.tries == _TRIES)
 
     async def _readable(self, handle: PodHandle) -> None:
         """Wait until the log can be read: that is when the node has reported that the container runs, which is later than it
@@ -114,8 +134,11 @@ class PodLogReader:
                 async with asyncio.timeout(left):
                     await moved.wait()
 
-    async def _explained(self, handle: PodHandle, ended: Exit) -> Exit:
-        """Return the end with the reason for a stop that this worker has not requested."""
+    async def _end(self, handle: PodHandle, ended: Exit) -> Exit:
+        """Read what the log lacks, and return the end with the reason for a stop that this worker has not requested."""
+        for stream, size in ended.sizes.items():
+            if size > (have := handle.spool.sizes[stream]):
+                await self._fill(handle, stream, size - have)
         if ended.stopped_by != "stop" or handle.stop_wanted:
             return ended
         try:
