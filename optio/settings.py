@@ -270,6 +270,7 @@ SETTINGS: Mapping[str, Setting] = {
         "the API changes task `files`, or refuses to (`deny`); `optio dev` uses `files`",
     ),
     "secrets_dir": Setting(None, Path, "a file for each secret; by default `secrets` in the data directory"),
+    "docs": Setting(None, Path, "directory of the built documentation, served at `/docs`; by default the one in the package"),
     "lease": Setting("10s", _span, "time without a renewal after which another worker takes a worker's runs over"),
     "default_timeout": Setting("1h", _span, "time limit of a run whose task names none"),
     "anthropic_base_url": Setting(None, _http, "endpoint for Claude Code, such as a gateway"),
@@ -354,6 +355,7 @@ class Settings:
     max_body_bytes: int
     writes: str
     secrets_dir: Path | None
+    docs: Path | None
     lease: timedelta
     default_timeout: timedelta
     anthropic_base_url: str | None

@@ -22,6 +22,7 @@ from optio.server.http_guard import HttpGuard
 from optio.server.in_time import RequestDeadline
 from optio.server.log_fanout import LogFanout
 from optio.server.routes.deliveries import DeliveryController
+from optio.server.routes.docs import DocsController
 from optio.server.routes.health import HealthController
 from optio.server.routes.logs import LogController
 from optio.server.routes.metrics import MetricsController, registry_samples, store_samples
@@ -82,6 +83,7 @@ def create_rest(hub: Hub) -> Litestar:
             RemovalController,
             HealthController,
             MetricsController,
+            DocsController,
         ],
         dependencies={"hub": Provide(lambda: hub, sync_to_thread=False)},
         guards=[guard],

@@ -24,6 +24,8 @@ from tests.support import eventually
 TABLE = {
     "GET /healthz": "public",
     "GET /readyz": "public",
+    "GET /docs": "public",
+    "GET /docs/{}": "public",
     "GET /metrics": "viewer",
     "GET /api/pools": "viewer",
     "GET /api/pools/plan": "viewer",
