@@ -145,6 +145,17 @@ def test_more_money_is_a_danger_when_it_doubles_or_has_no_bound() -> None:
     assert weight(daily, {**daily, "maxRetries": 9}) is None
 
 
+def test_more_in_a_day_is_more_money_where_a_month_has_as_much() -> None:
+    spread, together = scheduled("0 9 1,2 * *"), scheduled("0 9,21 1 * *")
+    spends = [task_spend(task(each)) for each in (spread, together)]
+    assert [(each.day.usd, each.month.usd) for each in spends] == [(1, 4), (2, 4)]
+
+    found = [[each.kind for each in between(task(a), task(b), OUTLOOK)] for a, b in ((spread, together), (together, spread))]
+
+    assert (EffectKind.MONEY_UP in found[0], EffectKind.MONEY_DOWN in found[0]) == (True, False)
+    assert (EffectKind.MONEY_UP in found[1], EffectKind.MONEY_DOWN in found[1]) == (False, True)
+
+
 def test_a_webhook_without_a_limit_is_a_danger() -> None:
     daily = scheduled("0 9 * * *")
 

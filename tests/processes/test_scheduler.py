@@ -31,7 +31,7 @@ from optio.store.postgres import postgres_store
 from optio.store.sqlite.sqlite_store import open_store
 from optio.store.values import Firing, RunFilter, ScheduleRow, SlotRow
 from optio.wiring import Services, build
-from tests.runs.test_schedule import TASK, changed, timed
+from tests.runs.test_schedule import TASK, changed, off, timed
 from tests.support import Dev, eventually, freeze_at_rest
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -238,16 +238,20 @@ def test_edits_while_no_scheduler_looks_count_from_their_own_time(machines: Call
     assert verdicts(services, "new") == [(slot, 1, "missed") for slot in minutes(8, 9, 10)] + [(NOON + 11 * MINUTE, 1, "fired")]
 
 
-@pytest.mark.parametrize("how", ["removed", "trigger off", "edited to a later time"])
+@pytest.mark.parametrize("how", ["removed", "trigger off", "task off", "edited to a later time"])
 def test_what_was_edited_away_does_not_fire_even_if_no_hint_came(
     services: Services, scheduler: Scheduler, hand: Hand, how: str
 ) -> None:
     serve(services, timed())
     scheduler.step()
 
-    serve(
-        services, *{"removed": [], "trigger off": [timed(enabled=False)], "edited to a later time": [timed("0 9 * * *")]}[how]
-    )
+    later = {
+        "removed": [],
+        "trigger off": [timed(enabled=False)],
+        "task off": [off(timed())],
+        "edited to a later time": [timed("0 9 * * *")],
+    }
+    serve(services, *later[how])
     hand.at = NOON + timedelta(seconds=1)
     scheduler.step()
     scheduler.step()

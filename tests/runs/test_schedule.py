@@ -43,6 +43,10 @@ def changed(task: CompiledTask, old: str, new: str) -> CompiledTask:
     return CompiledTask.from_json(json.loads(json.dumps(task.to_json()).replace(old, new)))
 
 
+def off(task: CompiledTask) -> CompiledTask:
+    return replace(task, spec=task.spec.replace(enabled=False))
+
+
 def planned(task: CompiledTask, due: datetime, now: datetime) -> ScheduleStep:
     ids = count(1)
     return plan_step(task, due, now, lambda: f"run-{next(ids)}")
@@ -321,13 +325,17 @@ def test_another_way_to_write_it_is_no_change() -> None:
     assert reconcile({task.id: task}, {task.id: row(timed("@daily"), NOON)}, NOON).put == []
 
 
-@pytest.mark.parametrize("gone", [True, False])
-def test_a_schedule_that_is_gone_or_off_is_forgotten(gone: bool) -> None:
-    tasks = {} if gone else {"timed": timed(enabled=False)}
+@pytest.mark.parametrize("how", ["gone", "trigger off", "task off"])
+def test_a_schedule_that_is_gone_or_off_is_forgotten(how: str) -> None:
+    tasks = {"gone": {}, "trigger off": {"timed": timed(enabled=False)}, "task off": {"timed": off(timed())}}[how]
 
     changes = reconcile(tasks, {"timed": row(timed(), NOON)}, NOON)
 
     assert (changes.put, changes.drop) == ([], ["timed"])
+
+
+def test_a_task_that_is_off_gets_no_schedule() -> None:
+    assert reconcile({"timed": off(timed())}, {}, NOON).put == []
 
 
 @pytest.mark.parametrize(("set_back", "changed"), [(True, True), (False, False)])
