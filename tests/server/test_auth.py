@@ -1,5 +1,6 @@
 """Who may do what: every route for every role, malformed credentials, tokens that end."""
 
+import json
 import sqlite3
 import threading
 import time
@@ -172,6 +173,41 @@ def test_what_is_no_token_of_ours_is_answered_by_401(closed: Api, case: str) -> 
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize(
+    ("length", "said"), [(0, "send `"), (1, "this token is not known"), (512, "this token is not known"), (513, "send `")]
+)
+def test_a_token_of_no_possible_length_is_not_looked_up(closed: Api, length: int, said: str) -> None:
+    answer = closed.get("/api/tasks", Authorization="Bearer " + "x" * length)
+
+    assert (answer.status, answer.json["detail"][: len(said)]) == (401, said)
+
+
+@pytest.mark.parametrize(
+    ("query", "problems"),
+    [
+        ("task=job&limit=2", []),
+        ("taks=job", [("/taks", "is unknown")]),
+        ("limit=2&limit=3", [("/limit", "occurs more than once")]),
+        ("limit=2&limit=3&taks=job", [("/limit", "occurs more than once"), ("/taks", "is unknown")]),
+    ],
+)
+def test_a_query_that_the_route_does_not_know_is_refused(closed: Api, query: str, problems: list[tuple[str, str]]) -> None:
+    answer = closed.get(f"/api/runs?{query}", Authorization=f"Bearer {closed.token('viewer')}")
+
+    assert answer.status == (422 if problems else 200)
+    found = [(each["pointer"], each["message"]) for each in answer.json.get("errors", [])]
+    assert sorted(found) == problems
+
+
+def test_an_actor_is_named_by_the_label_of_its_token_or_else_by_its_id(closed: Api) -> None:
+    store = closed.services.store
+    store.add_token("tok_bare", token_hash("bare"), "operator", "", None)
+
+    for secret, name in ((closed.token("operator"), "token:operator"), ("bare", "token:tok_bare")):
+        run_id = closed.request("POST", "/api/tasks/job/runs", headers={"Authorization": f"Bearer {secret}"}).json["runId"]
+        assert store.events(run_id)[0].actor == name
+
+
 def test_a_token_in_the_query_is_refused(closed: Api) -> None:
     assert closed.get(f"/api/tasks?token={closed.token('admin')}").status == 401
 
@@ -228,6 +264,23 @@ def test_a_socket_needs_a_token_too(closed: Api) -> None:
         with pytest.raises(InvalidStatus) as refused:
             connect(f"ws://127.0.0.1:{closed.port}/ws/workflow-runs/x/logs", additional_headers=headers)
         assert refused.value.response.status_code == status
+
+
+@pytest.mark.parametrize("dev", [True, False])
+def test_a_stream_goes_on_while_its_token_is_valid(
+    served: Callable[..., Api], monkeypatch: pytest.MonkeyPatch, dev: bool
+) -> None:
+    monkeypatch.setattr("optio.server.routes.logs.CHECK_S", 0.0)
+    api = served() if dev else served(dev_token=None)
+    api.serve_task(JOB)
+    if not dev:
+        api.credentials = {"Authorization": f"Bearer {api.token('operator')}"}
+    writer = api.started()
+
+    with api.connect(f"/ws/workflow-runs/{writer.id}/logs") as live:
+        for text in ("first", "second", "third"):
+            writer.log(text)
+            assert json.loads(live.recv(timeout=20))["text"] == text
 
 
 def test_streams_end_when_their_token_is_revoked(served: Callable[..., Api], monkeypatch: pytest.MonkeyPatch) -> None:

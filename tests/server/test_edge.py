@@ -27,6 +27,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 )
 def test_our_own_names_are_answered(api: Api, host: str) -> None:
     assert api.get("/healthz", Host=host).status == 200
+    assert api.get("/healthz", **{"Host": "localhost", "X-Forwarded-Host": host}).status == 200
 
 
 @pytest.mark.parametrize(
