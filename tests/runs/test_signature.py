@@ -141,6 +141,26 @@ def test_what_the_standard_webhooks_library_signs_holds() -> None:
         assert not holds(config("standard-webhooks"), STANDARD, {**headers, name: value}), name
 
 
+@pytest.mark.parametrize("lost", ["webhook-id", "webhook-timestamp", "webhook-signature"])
+def test_a_request_of_standard_webhooks_without_one_of_its_headers_is_unsigned(lost: str) -> None:
+    hook, now = config("standard-webhooks"), datetime.now(UTC).timestamp()
+    keys = [signature.signing_key(hook, STANDARD)]
+    headers = signature.sign(hook, STANDARD, BODY, delivery="msg_1", now=now)
+
+    assert signature.why_unproved(keys, BODY, reader(headers), now) is None
+    without = {name: value for name, value in headers.items() if name != lost}
+    assert signature.why_unproved(keys, BODY, reader(without), now) == ("unsigned", "the signature is missing or wrong")
+
+
+@pytest.mark.parametrize("signed", [b"msg_1..", b"msg_1.", b"."])
+def test_a_signature_of_standard_webhooks_that_covers_no_time_stamp_fits_nothing(signed: bytes) -> None:
+    digest = hmac.digest(base64.b64decode(STANDARD.removeprefix("whsec_")), signed + BODY, "sha256")
+
+    headers = {"webhook-id": "msg_1", "webhook-signature": f"v1,{base64.b64encode(digest).decode()}"}
+
+    assert not holds(config("standard-webhooks"), STANDARD, headers)
+
+
 def test_the_standard_webhooks_library_takes_what_we_sign() -> None:
     now = datetime.now(UTC).timestamp()
 

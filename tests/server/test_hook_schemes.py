@@ -394,6 +394,22 @@ def test_a_short_secret_beside_a_good_one_is_left_out(served: Callable[..., Api]
     assert post(api, "both", b"{}", {"X-Optio-Signature": mac(SECRET.encode(), b"{}").hex()}).status == 202
 
 
+def test_while_a_secret_is_replaced_each_scheme_takes_the_previous_one_too(served: Callable[..., Api]) -> None:
+    api = served()
+    api.services.secrets.put("PLAIN", "another secret")
+    api.services.secrets.put("SIGNING", "whsec_" + in_base64(bytes(range(24))))
+    for name, sender in SENDERS.items():
+        api.services.secrets.put(name.replace("-", "_"), sender.secret)
+        secret = "SIGNING" if sender.secret == STANDARD else "PLAIN"
+        how = f"previousSecret: {{name: {name.replace('-', '_')}}}, {sender.how}"
+        api.serve_task(HOOK.format(path=name, secret=secret, how=how), name)
+        api.serve_task(HOOK.format(path=f"{name}-after", secret=secret, how=sender.how), f"{name}-after")
+
+    found = {name: [post(api, f"{name}{after}", *delivery(name)).status for after in ("", "-after")] for name in SENDERS}
+
+    assert found == {name: [202, 401] for name in SENDERS}
+
+
 def test_a_file_with_nothing_but_a_newline_is_no_secret(served: Callable[..., Api], tmp_path: Path) -> None:
     api = served()
     api.services.secrets.put("BLANK", "")
