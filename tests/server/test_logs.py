@@ -241,6 +241,26 @@ def test_a_line_whose_hint_was_lost_comes_all_the_same(api: Api, monkeypatch: py
     assert message["text"] == "quietly"
 
 
+@pytest.mark.parametrize("how", ["socket", "events"])
+def test_a_reader_is_woken_by_the_hint_of_a_line(api: Api, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setattr("optio.server.log_fanout.POLL_S", 600.0)
+    writer = api.started()
+    writer.log("first")
+
+    async def read() -> list[str | None]:
+        found = []
+        lines = (_by_socket if how == "socket" else _by_events)(api, writer.id, 0)
+        async with asyncio.timeout(20), aclosing(lines):  # type: ignore[type-var]
+            async for _, text in lines:
+                found.append(text)
+                # The store is not asked again before the hint: the reader has all that there was.
+                if text is not None:
+                    await asyncio.to_thread(writer.log, "second") if text == "first" else await asyncio.to_thread(writer.end)
+        return found
+
+    assert asyncio.run(read()) == ["first", "second", None]
+
+
 def test_two_hundred_readers_that_come_and_go_get_every_line_once(api: Api) -> None:
     writer = api.started()
     total = 400
