@@ -127,6 +127,50 @@ def test_it_also_ends_when_the_worker_is_gone(executor: ProcessExecutor, tmp_pat
     handle.close(remove=True)
 
 
+def test_an_agent_dies_with_its_supervisor_where_no_fork_server_is_left(
+    executor: ProcessExecutor, tmp_path: Path, token: str
+) -> None:
+    handle = executor.start(shell(f"echo ready; exec sleep {token}"))
+    eventually(lambda: b"ready" in read(handle, "stdout"), what="the agent")
+    os.kill(server_of(executor), signal.SIGKILL)
+
+    os.kill(supervisor_of(executor, tmp_path, "run-1"), signal.SIGKILL)
+
+    eventually(lambda: living(token) == [], what="the end of the agent")
+    handle.close(remove=True)
+
+
+# One process waits, and another, deep below and last in the order of kills, watches it.
+WATCH = """
+import os, select, signal, sys
+reader, writer = os.pipe()
+watched = os.fork()
+if not watched:
+    signal.pause()
+for _ in range(400):
+    if not os.fork():
+        signal.pause()
+if not os.fork():
+    if not os.fork():
+        end = os.pidfd_open(watched)
+        os.write(writer, b".")
+        select.select([end], [], [])
+        open({seen!r}, "w")
+        os._exit(0)
+    signal.pause()
+os.read(reader, 1)
+"""
+
+
+def test_no_process_of_an_agent_lives_to_see_another_die(open_executor: ProcessExecutor, tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+
+    ended = run(open_executor, python(WATCH.format(seen=str(seen))), within=60)
+
+    assert (ended.exit.code, ended.stderr) == (0, b"")
+    assert not seen.exists()
+
+
 def test_an_agent_that_kills_its_supervisor_has_ended_itself(open_executor: ProcessExecutor, token: str) -> None:
     source = f"(setsid env -i /bin/sh -c 'sleep 0.5; sleep {token}' &) ; sleep 0.2; kill -KILL $PPID; sleep {token}"
     handle = open_executor.start(shell(source))

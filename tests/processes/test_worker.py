@@ -418,6 +418,24 @@ def test_a_mistake_in_one_renewal_costs_no_lease(tmp_path: Path) -> None:
     assert (run.state, run.fence) == (RunState.COMPLETED, 1)
 
 
+def test_the_supervisor_of_an_agent_is_told_of_each_renewal(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    with opened(tmp_path, {"OPTIO_LEASE": "2s"}) as here, working(here):
+        run_id = accept(here, command_task(f"echo begun; while [ ! -e {go} ]; do sleep 0.05; done"))
+        eventually(lambda: log_of(here, run_id, LogKind.OUTPUT), what="the agent")
+        marker = next(tmp_path.rglob("control")) / "started"
+
+        # Its time is that of the last renewal that the supervisor knows; when it is too old, the supervisor ends the agent.
+        renewals = [marker.lstat().st_mtime_ns]
+        for _ in range(2):
+            eventually(lambda: marker.lstat().st_mtime_ns > renewals[-1], what="a renewal")
+            renewals.append(marker.lstat().st_mtime_ns)
+        go.touch()
+
+        assert done(here, run_id).state is RunState.COMPLETED
+    assert renewals[2] <= time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
 def test_a_worker_that_is_stopped_in_the_moment_before_a_look_claims_nothing_more(here: Services) -> None:
     counting = Counting(here.store)
     worker = Worker(replace(here, store=counting))
