@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from optio.model.params import SchemaError, apply_defaults, params_problems, validator
+from optio.model.params import SchemaError, apply_defaults, iter_schema_faults, params_problems, validator
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -97,6 +97,40 @@ def test_patterns_that_could_not_run_in_linear_time_are_refused(pattern: str) ->
 def test_references_out_of_the_schema_are_refused(target: str) -> None:
     with pytest.raises(SchemaError):
         validator({"$ref": target})
+
+
+@pytest.mark.parametrize(
+    ("schema", "faults"),
+    [
+        ({"minLength": 1, "type": ["string", "null"]}, []),
+        # Two keywords of the meta-schema refuse it.
+        ({"properties": {"A": {"minLength": -1.5}}}, [(("properties", "A", "minLength"), "type", "must be an integer")]),
+        ({"type": "strin", "maxLength": -1}, [
+            (("type",), "anyOf", "fits none of the `anyOf` schemas"), (("maxLength",), "minimum", "is less than 0"),
+        ]),
+        # The meta-schema lets it pass.
+        ({"properties": {"A": {"pattern": "(?=a)"}}}, [(("properties", "A", "pattern"), "format", "is not a valid regex")]),
+        ({"$ref": "other.json"}, [((), "$ref", "does not fit `$ref`")]),
+    ],
+)  # fmt: skip
+def test_each_place_of_a_schema_that_cannot_be_used_is_named_once(schema: dict[str, Any], faults: list[Any]) -> None:
+    assert list(iter_schema_faults(schema)) == faults
+
+
+def test_a_larger_bound_of_patterns_is_a_matter_of_who_asks() -> None:
+    schema = {"pattern": "[0-9]{1,3}"}
+
+    assert [keyword for _, keyword, _ in iter_schema_faults(schema, 100)] == ["format"]
+    assert list(iter_schema_faults(schema)) == []
+
+
+def test_parameters_are_not_checked_against_a_schema_that_cannot_be_used() -> None:
+    with pytest.raises(SchemaError):
+        params_problems({"pattern": "("}, {})
+
+
+def test_a_choice_is_written_as_its_author_wrote_it() -> None:
+    assert found({"properties": {"A": {"enum": ["Köln", None]}}}, {"A": 1}) == [("/params/A", 'must be one of "Köln", null')]
 
 
 def test_formats_are_checked() -> None:
