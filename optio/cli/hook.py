@@ -1,14 +1,17 @@
-"""Sign a payload the way its sender would and post it to a webhook; judge past deliveries again; turn one into a test."""
+"""Sign a payload the way its sender would and post it to a webhook; list past deliveries, judge them again, turn one into a
+test."""
 
 import argparse
 import os
 import sys
 import time
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 
 from optio.cli import OK, print_error
-from optio.cli.shared import client, flags, render_run
+from optio.cli.shared import client, flags, ids, render_run
+from optio.cli.shared.time_arg import time_range
 from optio.errors import SettingsError
 from optio.model.trigger import WebhookConfig
 from optio.runs.signature import UnusableSecret, delivery_header, event_header, event_place, sign
@@ -27,12 +30,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     send.add_argument("--json", action="store_true", help="for programs")
     flags.add_setting_flags(send, "data_dir", "secrets_dir")
     client.add_arguments(send)
+    listing = verbs.add_parser("list", help="deliveries with their verdicts, newest first")
+    listing.add_argument("--task", help="only of this task")
+    listing.add_argument("--path", help="only of this webhook")
+    listing.add_argument("--verdict", help="only with this verdict, such as invalid")
+    listing.add_argument("--since", metavar="TIME", help="only since then: 2h, 7d, or 2026-01-05T08:00:00Z")
+    listing.add_argument("--until", metavar="TIME", help="only up to then")
+    listing.add_argument("-n", "--limit", type=flags.page_limit, default=20, help="maximum number, up to 200 (default: 20)")
+    listing.add_argument("--cursor", help="continue where an earlier list ended")
+    listing.add_argument("--json", action="store_true", help="for programs")
+    client.add_arguments(listing)
     _add_replay(verbs.add_parser("replay", help="judge deliveries again, by the served tasks or those of a revision"))
     _add_capture(verbs.add_parser("capture", help="turn a delivery into a test of its task, with secrets redacted"))
 
 
 def _add_replay(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("delivery", nargs="?", metavar="DELIVERY", help="the id of one delivery")
+    parser.add_argument("delivery", nargs="?", metavar="DELIVERY", help=f"the {ids.HELP} of one delivery")
     parser.add_argument("--since", metavar="TIME", help="all since then instead: 2h, 7d, or 2026-01-05T08:00:00Z")
     parser.add_argument("--until", metavar="TIME", help="with --since: up to then")
     parser.add_argument("--path", help="with --since: only of this webhook")
@@ -49,7 +62,7 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_capture(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("delivery", metavar="DELIVERY", help="the id of the delivery")
+    parser.add_argument("delivery", metavar="DELIVERY", help=f"the delivery's {ids.HELP}")
     parser.add_argument("--task", help="the task to write the test for; by default the one with the delivery's webhook")
     parser.add_argument("--name", help="what the test shows, in a few words")
     parser.add_argument("--redact-emails", action="store_true", help="replace e-mail addresses with made-up ones")
@@ -68,7 +81,34 @@ def run(args: argparse.Namespace) -> int:
         from optio.cli.shared import capture_test
 
         return capture_test.run(args)
+    if args.verb == "list":
+        return _list(client.Client(flags.read_settings(args)), args)
     return _send(args)
+
+
+def _list(server: client.Client, args: argparse.Namespace) -> int:
+    since, until = time_range(args, datetime.now(UTC))
+    query = {name: getattr(args, name) for name in ("task", "path", "verdict", "limit", "cursor")}
+    found = server.request("GET", "/api/deliveries", query={**query, "since": since, "until": until})
+    if args.json:
+        print(render_run.as_json(found))
+        return OK
+    rows = [
+        [
+            item["id"],
+            item["path"],
+            item["taskId"],
+            item["verdict"],
+            item["receivedAt"][:19].replace("T", " "),
+            item["runId"] or "-",
+        ]
+        for item in found["items"]
+    ]
+    header = ["DELIVERY", "PATH", "TASK", "VERDICT", "RECEIVED (UTC)", "RUN"]
+    print(render_run.table(header, rows) if rows else "no deliveries")
+    if found["next"]:
+        print(f"more: --cursor {found['next']}")
+    return OK
 
 
 def _send(args: argparse.Namespace) -> int:

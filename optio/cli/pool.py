@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     plan.add_argument("task", nargs="?", default=None, metavar="TASK", help=told)
     plan.add_argument("--days", type=_days, default=7, help="how many days to look back, and ahead (default: 7)")
     plan.add_argument("--target", type=_share, default=0.95, help="the share of starts that should be warm (default: 0.95)")
-    plan.add_argument("-n", "--limit", type=_limit, default=50, help="maximum number of tasks, up to 200 (default: 50)")
+    plan.add_argument(
+        "-n", "--limit", type=flags.page_limit, default=50, help="maximum number of tasks, up to 200 (default: 50)"
+    )
     _add_common_flags(plan)
 
 
@@ -42,10 +44,6 @@ def _add_common_flags(parser: argparse.ArgumentParser) -> None:
 
 def _days(text: str) -> int:
     return _whole_number(text, 90)
-
-
-def _limit(text: str) -> int:
-    return _whole_number(text, 200)
 
 
 def _whole_number(text: str, most: int) -> int:

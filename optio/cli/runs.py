@@ -7,7 +7,7 @@ from typing import Any
 
 from optio.cli import OK
 from optio.cli.run import follow
-from optio.cli.shared import client, flags, render_run
+from optio.cli.shared import client, flags, ids, render_run
 from optio.errors import SettingsError
 from optio.model.run import RunState
 
@@ -17,7 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = verbs.add_parser("list", help="newest runs first")
     listing.add_argument("--task", help="only of this task")
     listing.add_argument("--state", choices=[state.value for state in RunState], help="only in this state")
-    listing.add_argument("-n", "--limit", type=_limit, default=20, help="maximum number of runs, up to 200 (default: 20)")
+    listing.add_argument(
+        "-n", "--limit", type=flags.page_limit, default=20, help="maximum number of runs, up to 200 (default: 20)"
+    )
     listing.add_argument("--cursor", help="continue where an earlier list ended")
     for verb, summary in (
         ("show", "everything about a run"),
@@ -27,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("why", "why it waits, or how it ended"),
     ):
         sub = verbs.add_parser(verb, help=summary)
-        sub.add_argument("run", help="the run's id")
+        sub.add_argument("run", help=f"the run's {ids.HELP}")
         if verb == "logs":
             sub.add_argument("-f", "--follow", action="store_true", help="until the run has ended")
             sub.add_argument("--raw", action="store_true", help="text as the agent wrote it, control characters too")
@@ -37,17 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         client.add_arguments(sub)
 
 
-def _limit(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= 200:
-        raise argparse.ArgumentTypeError(f"invalid number `{text}`: give a whole number from 1 to 200")
-    return int(text)
-
-
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return its exit code."""
     server = client.Client(flags.read_settings(args))
     if args.verb == "list":
         return _list(server, args)
+    if args.verb == "logs" and args.follow and args.attempt is not None:
+        raise SettingsError("--follow shows every attempt: leave out --attempt")
+    args.run = ids.run_id(server, args.run)
     path = f"/api/workflow-runs/{client.quoted(args.run)}"
     if args.verb == "logs":
         return _logs(server, path, args)
@@ -95,8 +94,6 @@ def _list(server: client.Client, args: argparse.Namespace) -> int:
 
 
 def _logs(server: client.Client, path: str, args: argparse.Namespace) -> int:
-    if args.follow and args.attempt is not None:
-        raise SettingsError("--follow shows every attempt: leave out --attempt")
     if args.follow:
         return follow(server, args.run, as_json=args.json, raw=args.raw, notes=sys.stdout)
     after = 0

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from optio.cli import OK
-from optio.cli.shared import flags, render_run
+from optio.cli.shared import flags, ids, render_run
 from optio.errors import Conflict, SettingsError
 from optio.model.text import parse_duration
 from optio.server.auth import ROLES, token_hash
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     verbs.add_parser("list", help="every token, without its secret")
     revoke = verbs.add_parser("revoke", help="revoke a token at once")
-    revoke.add_argument("id")
+    revoke.add_argument("id", help="the token's id, or its unique beginning")
     for sub in verbs.choices.values():
         flags.add_setting_flags(sub, "data_dir")
         sub.add_argument("--json", action="store_true", help="for programs")
@@ -56,8 +56,9 @@ def run(args: argparse.Namespace) -> int:
             token = store.add_token("tok_" + secrets.token_hex(6), token_hash(secret), args.role, args.label, expires)
             print(render_run.as_json({"id": token.id, "role": token.role, "token": secret}) if args.json else secret)
         elif args.verb == "revoke":
-            store.revoke_token(args.id)
-            print(f"{args.id} is revoked")
+            token_id = ids.token_id(store.tokens(), args.id)
+            store.revoke_token(token_id)
+            print(f"{token_id} is revoked")
         else:
             rows = [_row(token) for token in store.tokens()]
             if args.json:

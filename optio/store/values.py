@@ -488,11 +488,15 @@ class Token:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
-    """A filter for lists of runs; all given conditions must hold."""
+    """A filter for lists of runs; all given conditions must hold. `id_prefix` is the beginning of an id in lower case; `since`
+    and `until` bound the time of creation, inclusive."""
 
     task_id: str | None = None
     state: RunState | None = None
     trigger: str | None = None
+    id_prefix: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 # Repeated requests and slots are recognised for this long, whatever the retention policy.
@@ -526,11 +530,13 @@ class QueueDepth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryFilter:
-    """A filter for lists of deliveries; all given conditions must hold. `since` and `until` are inclusive."""
+    """A filter for lists of deliveries; all given conditions must hold. `id_prefix` is the beginning of an id in lower case;
+    `since` and `until` are inclusive."""
 
     task_id: str | None = None
     path: str | None = None
     verdict: str | None = None
+    id_prefix: str | None = None
     since: datetime | None = None
     until: datetime | None = None
 

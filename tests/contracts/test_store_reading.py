@@ -279,3 +279,68 @@ def test_a_store_is_local_only_if_its_database_is_a_file(store: Store, request: 
     assert store.local == is_file
     store.watch(lambda: None)
     assert store.local == is_file
+
+
+# Ids as the server makes them; the test's own order of creation is not theirs.
+EARLY = "019b0000-0000-7000-8000-000000000001"
+LATE = ("019b0000-0001-7000-8000-00000000000a", "019b0000-0001-7000-8000-00000000000b")
+
+
+def test_runs_and_deliveries_are_found_by_the_beginning_of_their_id(store: Store) -> None:
+    one, two = task("One"), task("Two")
+    serve(store, one, two)
+    for run_id, of in zip((LATE[0], EARLY, LATE[1]), (one, one, two), strict=True):
+        store.accept(new_run(of, run_id), delivery=delivery(f"of-{run_id}", id=run_id, task_id=of.id)).result(10)
+    queued(store, one)
+
+    def ids(prefix: str, **where: object) -> list[str]:
+        runs = store.runs(RunFilter(id_prefix=prefix, **where)).items  # type: ignore[arg-type]
+        deliveries = store.deliveries(DeliveryFilter(id_prefix=prefix, task_id=where.get("task_id"))).items  # type: ignore[arg-type]
+        assert [each.id for each in runs] == [each.id for each in deliveries]
+        return [each.id for each in runs]
+
+    assert ids("019b") == ids("019b0000-") == [LATE[1], LATE[0], EARLY]
+    assert ids("019b0000-0001") == [LATE[1], LATE[0]]
+    assert ids(LATE[0]) == [LATE[0]]
+    assert ids("019b", task_id="one") == [LATE[0], EARLY]
+    assert ids("019b0000-0002") == ids("019b00000") == ids("019B") == ids("019b%") == ids(f"{EARLY}0") == ids("run-") == []
+
+
+def test_a_list_by_the_beginning_of_an_id_goes_on_from_its_cursor(store: Store) -> None:
+    for run_id in (LATE[1], EARLY, LATE[0]):
+        store.accept(new_run(run_id=run_id), delivery=delivery(f"of-{run_id}", id=run_id)).result(10)
+
+    for read in (
+        lambda cursor: store.runs(RunFilter(id_prefix="019b"), cursor=cursor, limit=1),
+        lambda cursor: store.deliveries(DeliveryFilter(id_prefix="019b"), cursor=cursor, limit=1),
+    ):
+        seen, cursor = [], None
+        for _ in range(3):
+            page = read(cursor)
+            seen += [each.id for each in page.items]
+            cursor = page.next
+        assert seen == [LATE[1], LATE[0], EARLY]
+        assert cursor is None
+
+
+def test_runs_of_a_span_of_time_are_found_with_every_other_condition(store: Store, clock: Clock) -> None:
+    one, two = task("One"), task("Two")
+    serve(store, one, two)
+    first = queued(store, one)
+    clock.move(hours=1)
+    second, of_two = queued(store, one), queued(store, two, trigger="webhook")
+    clock.move(hours=1)
+    third = queued(store, one)
+    store.cancel(second, "me")
+
+    def ids(since: float | None = None, until: float | None = None, **where: object) -> list[str]:
+        since_at, until_at = (None if at is None else START + timedelta(hours=at) for at in (since, until))
+        return [run.id for run in store.runs(RunFilter(since=since_at, until=until_at, **where)).items]  # type: ignore[arg-type]
+
+    assert ids(since=1) == [third, of_two, second]
+    assert ids(until=1) == [of_two, second, first]
+    assert ids(since=0.5, until=1.5, task_id="one") == [second]
+    assert ids(since=1, state=RunState.QUEUED) == [third, of_two]
+    assert ids(until=1, state=RunState.CANCELLED) == [second]
+    assert ids(since=0.5, trigger="webhook") == [of_two]
+    assert ids(since=2.5) == ids(until=-1) == ids(since=1.2, until=1.8) == []

@@ -284,3 +284,19 @@ def test_control_takes_no_options(api: Api, verb: str) -> None:
     assert answer.status == 422
     assert [error["pointer"] for error in answer.json["errors"]] == ["/force"]
     assert api.post(f"/api/workflow-runs/nothing/{verb}").status == 404
+
+
+def test_the_list_of_runs_is_filtered_by_the_beginning_of_an_id_and_by_time(api: Api) -> None:
+    first, second = (api.post("/api/tasks/job/runs").json["runId"] for _ in range(2))
+
+    def ids(query: str) -> list[str]:
+        return [item["id"] for item in api.get(f"/api/runs?{query}").json["items"]]
+
+    assert ids(f"id={second}") == ids(f"id={second.upper()}") == [second]
+    assert ids(f"id={second[:8]}")[0] == second
+    assert ids("id=ffff") == []
+    assert ids("since=2026-01-05T08:00:00Z&task=job")[:2] == [second, first]
+    assert ids("until=2026-01-05T08:00:00Z") == []
+    refused = api.get("/api/runs?since=2026-01-05T08:00:00")
+    assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "/since")
+    assert api.get(f"/api/runs?id={'0' * 37}").status == 422

@@ -12,16 +12,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from subprocess import PIPE
+from typing import Any
 
 import pytest
 
 from optio.errors import Conflict, LeaseLost, NotFound, OptioError, StoreMismatch, StoreUnavailable
 from optio.model.run import RunState
+from optio.store.sql import runs
 from optio.store.sql.schema import Migration, SchemaState, migrations
 from optio.store.sql.store import SqlStore
 from optio.store.sqlite.sqlite_store import MAX_IDLE_READERS, MAX_WAL_BYTES, migrate, open_store, state
 from optio.store.values import RunFilter
-from tests.store.build import LEASE, claimed, end, everything, new_run, queued, say, serve, task
+from tests.store.build import LEASE, START, claimed, end, everything, new_run, queued, say, serve, task
 from tests.support import ROOT
 
 
@@ -514,3 +516,39 @@ def test_a_store_that_cannot_be_opened_leaves_no_file_open(path: Path) -> None:
         open_store(path)
 
     assert open_files(path) == 0
+
+
+class _Statements:
+    """A transaction that keeps what it is asked, and finds nothing."""
+
+    now, lateral = 0, False
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    def all(self, sql: str, params: dict[str, Any]) -> list[Any]:
+        self.asked.append((sql, params))
+        return []
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        RunFilter(id_prefix="019b"),
+        RunFilter(id_prefix="0", task_id="one", state=RunState.COMPLETED, trigger="manual"),
+        RunFilter(since=START, until=START),
+        RunFilter(since=START, task_id="one"),
+        RunFilter(until=START, state=RunState.FAILED),
+        RunFilter(since=START, trigger="manual"),
+    ],
+)
+def test_a_page_of_runs_is_read_along_an_index_and_not_sorted(tmp_path: Path, where: RunFilter) -> None:
+    open_store(tmp_path / "optio.db").close()
+    statements = _Statements()
+    runs.page(statements, where, None, 20)  # type: ignore[arg-type]
+
+    with closing(sqlite3.connect(tmp_path / "optio.db")) as connection:
+        ((sql, params),) = statements.asked
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", params)]
+
+    assert [step for step in plan if step.startswith("SCAN") or "TEMP B-TREE" in step] == []

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from optio.cli import FAILED, OK
-from optio.cli.shared import apply_fixes, client, flags, render_run, write_file
+from optio.cli.shared import apply_fixes, client, flags, ids, render_run, write_file
 from optio.compiler.diagnostics import Severity
 from optio.compiler.edits.edit_yaml import CannotEdit
 from optio.compiler.layers import resolve_path
@@ -33,7 +33,9 @@ def run(args: argparse.Namespace) -> int:
     root = settings.tasks
     if not root.is_dir():
         raise SettingsError(f"there is no task directory `{root}` to write the test into: name another with --tasks")
-    kept = client.Client(settings).request("GET", f"/api/deliveries/{client.quoted(args.delivery)}", query={"body": "base64"})
+    server = client.Client(settings)
+    path = f"/api/deliveries/{client.quoted(ids.delivery_id(server, args.delivery))}"
+    kept = server.request("GET", path, query={"body": "base64"})
     if kept["bodyBase64"] is None:
         raise Conflict("the body of this delivery is not stored: its sender was not verified, or its retention has ended")
     tree = DirectoryTree(root)

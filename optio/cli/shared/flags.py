@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 from optio.settings import SETTINGS, Settings, unknown_variables
 
+# The most items of one answer of the API.
+MAX_PAGE = 200
+
 
 def add_setting_flags(parser: argparse.ArgumentParser, *names: str) -> None:
     """Add a flag for each of these settings; a flag overrides the environment variable."""
@@ -22,3 +25,10 @@ def read_settings(args: argparse.Namespace, defaults: Mapping[str, str] | None =
             print(f"optio: unknown setting {name} is ignored: did you mean {meant}?", file=sys.stderr)
     flags = {name: value for name, value in vars(args).items() if name in SETTINGS}
     return Settings.load(flags=flags, defaults=defaults)
+
+
+def page_limit(text: str) -> int:
+    """Read the number of a list's items, for `type` of an argument; raises ArgumentTypeError."""
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= MAX_PAGE:
+        raise argparse.ArgumentTypeError(f"invalid number `{text}`: give a whole number from 1 to {MAX_PAGE}")
+    return int(text)

@@ -4,13 +4,13 @@ it."""
 import argparse
 import base64
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from optio.cli import FAILED, OK, print_error
-from optio.cli.shared import client, flags, render_run
-from optio.cli.shared.time_arg import parse_time
+from optio.cli.shared import client, flags, ids, render_run
+from optio.cli.shared.time_arg import time_range
 from optio.compiler.diagnostics import Severity
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.report import render_concise
@@ -25,7 +25,6 @@ from optio.tree.revision import tree_at
 # Deliveries judged by one command.
 MAX_DELIVERIES = 10_000
 _MAX_DIFF_LINES = 200
-_CLOCK_TOLERANCE = timedelta(seconds=5)
 
 Judge = Callable[[str], dict[str, Any]]
 
@@ -84,30 +83,26 @@ def _registry(root: Path, revision: str | None) -> tuple[Registry, bool]:
 def _delivery_ids(server: client.Client, args: argparse.Namespace) -> list[str]:
     """Return delivery ids, oldest first, at most `MAX_DELIVERIES`."""
     if args.delivery is not None:
-        return [args.delivery]
-    now = datetime.now(UTC)
-    since = parse_time("--since", args.since, now)
-    until = None if args.until is None else parse_time("--until", args.until, now)
-    if since > (until or now + _CLOCK_TOLERANCE):
-        raise SettingsError("--since is later than --until" if until else f"--since: `{args.since}` is not in the past")
+        return [ids.delivery_id(server, args.delivery)]
+    since, until = time_range(args, datetime.now(UTC))
     query = {
-        "since": since.isoformat(),
-        "until": None if until is None else until.isoformat(),
+        "since": since,
+        "until": until,
         "path": args.path,
         "verdict": args.verdict,
         "limit": 200,
     }
-    ids: list[str] = []
+    found: list[str] = []
     cursor: str | None = None
     while True:
         page = server.request("GET", "/api/deliveries", query={**query, "cursor": cursor})
-        ids += [item["id"] for item in page["items"]]
+        found += [item["id"] for item in page["items"]]
         cursor = page["next"]
-        if cursor is None or len(ids) >= MAX_DELIVERIES:
+        if cursor is None or len(found) >= MAX_DELIVERIES:
             break
     if cursor is not None:
-        print_error(f"more than {MAX_DELIVERIES:,} deliveries: only the newest {len(ids):,} are judged")
-    return ids[::-1]
+        print_error(f"more than {MAX_DELIVERIES:,} deliveries: only the newest {len(found):,} are judged")
+    return found[::-1]
 
 
 def _judge_safely(ask: Judge, key: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from optio.runs.replay import DeliveryDecision
 from optio.server import request_body, serializers
 from optio.server.auth import ROLES, role
 from optio.server.dependencies import Hub
-from optio.server.routes.runs import refuse_unknown
+from optio.server.routes.runs import Beginning, refuse_unknown, require_zone
 from optio.store.values import Delivery, DeliveryFilter, IdempotencyKey
 
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most deliveries in the answer")]
@@ -37,16 +37,22 @@ class DeliveryController(Controller):
         task: FromQuery[str | None] = None,
         path: FromQuery[str | None] = None,
         verdict: FromQuery[str | None] = None,
+        beginning: Beginning = None,
         since: FromQuery[datetime | None] = None,
         until: FromQuery[datetime | None] = None,
         cursor: FromQuery[str | None] = None,
         limit: Limit = 50,
     ) -> dict[str, Any]:
-        """List webhook requests, newest first, with the verdict on each. `since` and `until` are times with a time zone.
-        `refused` sums up the requests of that period, by default the last 24 hours, that were refused without a row of their
-        own."""
+        """List webhook requests, newest first, with the verdict on each. `id` is the beginning of an id. `since` and `until`
+        are times with a time zone. `refused` sums up the requests of that period, by default the last 24 hours, that were
+        refused without a row of their own."""
         where = DeliveryFilter(
-            task_id=task, path=path, verdict=verdict, since=_require_zone("since", since), until=_require_zone("until", until)
+            task_id=task,
+            path=path,
+            verdict=verdict,
+            id_prefix=None if beginning is None else beginning.lower(),
+            since=require_zone("since", since),
+            until=require_zone("until", until),
         )
         found = await asyncio.to_thread(hub.services.store.deliveries, where, cursor=cursor, limit=limit)
         refused = await asyncio.to_thread(
@@ -138,10 +144,3 @@ def _options(document: dict[str, Any]) -> tuple[bool, bool]:
     if wrong:
         raise Invalid("invalid options", [Problem(pointer((name,)), "must be true or false") for name in wrong])
     return document.get("dryRun", False), document.get("again", False)
-
-
-def _require_zone(name: str, at: datetime | None) -> datetime | None:
-    """Return a time that has a time zone. Raises Invalid for one that has none."""
-    if at is not None and at.tzinfo is None:
-        raise Invalid("invalid request parameters", [Problem(f"/{name}", "needs a time zone, such as `Z` at its end")])
-    return at

@@ -27,6 +27,12 @@ log = logging.getLogger(__name__)
 
 # `state` itself is a reserved name of the framework.
 State = Annotated[RunState | None, QueryParameter(name="state")]
+Beginning = Annotated[
+    str | None,
+    QueryParameter(
+        name="id", max_length=36, description="only those whose id begins so, newest ids first; a whole id is a beginning, too"
+    ),
+]
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most runs in the answer")]
 
 
@@ -88,11 +94,23 @@ class RunController(Controller):
         task: FromQuery[str | None] = None,
         state_name: State = None,
         trigger: FromQuery[Literal["manual", "schedule", "webhook"] | None] = None,
+        beginning: Beginning = None,
+        since: FromQuery[datetime | None] = None,
+        until: FromQuery[datetime | None] = None,
         cursor: FromQuery[str | None] = None,
         limit: Limit = 50,
     ) -> dict[str, Any]:
-        """List the runs of all tasks, newest first."""
-        return await _page(hub, RunFilter(task_id=task, state=state_name, trigger=trigger), cursor, limit)
+        """List the runs of all tasks, newest first. `id` is the beginning of an id. `since` and `until` bound the time of
+        creation; both are times with a time zone."""
+        where = RunFilter(
+            task_id=task,
+            state=state_name,
+            trigger=trigger,
+            id_prefix=None if beginning is None else beginning.lower(),
+            since=require_zone("since", since),
+            until=require_zone("until", until),
+        )
+        return await _page(hub, where, cursor, limit)
 
     @get("/api/workflow-runs/{run_id:str}", opt=role("viewer"))
     async def show(self, run_id: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
@@ -136,6 +154,13 @@ def idempotency_of(request: Request[Any, Any, Any], scope: str, body: bytes) -> 
     if len(keys) > 1 or not 0 < len(keys[0]) <= 255 or not keys[0].isprintable():
         raise Invalid("send one Idempotency-Key with 1 to 255 printable characters")
     return IdempotencyKey(scope, keys[0], hashlib.sha256(body).hexdigest())
+
+
+def require_zone(name: str, at: datetime | None) -> datetime | None:
+    """Return a time that has a time zone. Raises Invalid for one that has none."""
+    if at is not None and at.tzinfo is None:
+        raise Invalid("invalid request parameters", [Problem(f"/{name}", "needs a time zone, such as `Z` at its end")])
+    return at
 
 
 def _details(hub: Hub, run_id: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from optio.errors import Conflict, NotFound
 from optio.model.run import Page
 from optio.store.sql import replay_guards
-from optio.store.sql.records import cursor_after, cursor_seq, page_size, to_delivery
+from optio.store.sql.records import cursor_after, cursor_seq, id_range, page_size, to_delivery
 from optio.store.sql.transaction import Row, Transaction, dump_json, to_micros
 from optio.store.values import Accepted, Delivery, DeliveryFilter, NewDelivery
 
@@ -199,8 +199,16 @@ def page(tx: Transaction, where: DeliveryFilter, cursor: str | None, limit: int)
         if bound is not None:
             conditions += _BOUNDS[name]
             params[name] = to_micros(bound)
+    before = "seq < :before"
+    if where.id_prefix is not None:
+        # Ids begin with their time, so their own order is newest first, too. `IS TRUE` keeps other indexes out.
+        conditions = [f"({condition}) IS TRUE" for condition in conditions]
+        before = "id < (SELECT earlier.id FROM deliveries earlier WHERE earlier.seq = :before)"
+        between = id_range(where.id_prefix)
+        conditions.append("1 = 0" if between is None else "id >= :low AND id <= :high")
+        params["low"], params["high"] = between or ("", "")
     if cursor is not None:
-        conditions.append("seq < :before")
+        conditions.append(before)
         params["before"] = cursor_seq(cursor)
     if tx.lateral:
         tx.one(_WALK)
@@ -212,6 +220,8 @@ def page(tx: Transaction, where: DeliveryFilter, cursor: str | None, limit: int)
 def _page_of(tx: Transaction, where: DeliveryFilter, conditions: Sequence[str], params: dict[str, Any]) -> str:
     """Return the statement of a page, and add the parameters that it needs beside those of the conditions."""
     newest = "SELECT {} FROM deliveries WHERE {} ORDER BY seq DESC LIMIT :limit"
+    if where.id_prefix is not None:
+        return newest.replace("seq", "id").format(_LISTED, " AND ".join(conditions))
     if where.verdict is not None or (where.task_id is None and where.path is None):
         return newest.format(_LISTED, " AND ".join([*conditions, "1 = 1"]))
     column = "task_id" if where.path is None else "path"

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -176,6 +177,16 @@ MAX_PAGE_SIZE = 1000
 def page_size(limit: int) -> int:
     """Return `limit`, brought between 1 and 1,000."""
     return max(1, min(limit, MAX_PAGE_SIZE))
+
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+
+
+def id_range(prefix: str) -> tuple[str, str] | None:
+    """Return the lowest and the highest UUID that begin with a prefix, for a range over an index; None if no UUID does. Both
+    are whole, because the order of texts of one shape is the same under every collation."""
+    low, high = (prefix + "-".join(digit * n for n in (8, 4, 4, 4, 12))[len(prefix) :] for digit in "0f")
+    return (low, high) if _UUID.fullmatch(low) else None
 
 
 def cursor_after(seq: int) -> str:

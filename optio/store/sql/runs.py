@@ -14,6 +14,7 @@ from optio.store.sql.records import (
     RUN_COLUMNS,
     cursor_after,
     cursor_seq,
+    id_range,
     page_size,
     to_attempt,
     to_event,
@@ -43,6 +44,18 @@ INSERT INTO definitions (digest, task_id, document, first_seen_at)
 SELECT lot.digest, lot.task_id, lot.document, lot.now FROM lot WHERE TRUE ON CONFLICT (digest) DO NOTHING
 """
 _DEFINITIONS_PER_STATEMENT = 500
+# By the sequence number too, so that a walk along any index ends where the time does. Transactions that run side by side take
+# their times and their numbers in different orders: hence a second more on either side.
+_BOUNDS = {
+    "since": (
+        "created_at + 0 >= :since",
+        "seq >= (SELECT seq FROM runs WHERE created_at >= :since - 1000000 ORDER BY created_at, seq LIMIT 1)",
+    ),
+    "until": (
+        "created_at + 0 <= :until",
+        "seq <= (SELECT seq FROM runs WHERE created_at <= :until + 1000000 ORDER BY created_at DESC, seq DESC LIMIT 1)",
+    ),
+}
 # The most log lines in one answer.
 MAX_LOG_LINES = 10_000
 _LAST_CURSOR = 2**62
@@ -305,8 +318,20 @@ def page(tx: Transaction, where: RunFilter, cursor: str | None, limit: int) -> P
     if where.trigger is not None:
         conditions.append("run_trigger = :trigger")
         params["trigger"] = where.trigger
+    for name, bound in (("since", where.since), ("until", where.until)):
+        if bound is not None:
+            conditions += _BOUNDS[name]
+            params[name] = to_micros(bound)
+    before = "seq < :before"
+    if where.id_prefix is not None:
+        # Ids begin with their time, so their own order is newest first, too. `IS TRUE` keeps other indexes out.
+        conditions = [f"({condition}) IS TRUE" for condition in conditions]
+        order, before = "id", "id < (SELECT earlier.id FROM runs earlier WHERE earlier.seq = :before)"
+        between = id_range(where.id_prefix)
+        conditions.append("1 = 0" if between is None else "id >= :low AND id <= :high")
+        params["low"], params["high"] = between or ("", "")
     if cursor is not None:
-        conditions.append("seq < :before")
+        conditions.append(before)
         params["before"] = cursor_seq(cursor)
     rows = tx.all(
         f"SELECT {RUN_COLUMNS} FROM runs WHERE {' AND '.join(conditions)} ORDER BY {order} DESC LIMIT :limit",  # noqa: S608
