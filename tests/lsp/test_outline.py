@@ -15,8 +15,26 @@ from optio.model.route import Route
 from tests.lsp.opened import HERE
 from tests.support import ROOT
 
+# Aliases, merge keys, tags, explicit keys and separators of lines: what this reader does not follow.
+NOT_FOLLOWED = ("&", "<<:", "!", "? ", "\u2028")
+# Cases that are no YAML; of two equal keys one has to win.
+NO_YAML = ("OPT001", "OPT002", "OPT004", "OPT005", "OPT010", "OPT013", "OPT014", "OPT015", "OPT018", "OPT022")
+# A whole file that is one text, and a text that looks like a list.
+ONE_TEXT = ("whole-file", "text-at-root", "missing-comma", "dashes-without-blanks")
+
+
+def is_followed(path: Path) -> bool:
+    """Whether a file is YAML that this reader follows."""
+    if path.parent.name.startswith(NO_YAML) or path.stem in ONE_TEXT:
+        return False
+    return not any(sign.encode() in path.read_bytes() for sign in NOT_FOLLOWED)
+
+
 FILES = sorted(
-    [*(ROOT / "tasks.d").rglob("*.yaml"), *(ROOT / "examples").rglob("*.yaml"), *(ROOT / "tests").glob("cases/*/*.yaml")]
+    path
+    for pattern in ("tasks.d/**/*.yaml", "examples/**/*.yaml", "tests/cases/*/*.yaml")
+    for path in ROOT.glob(pattern)
+    if is_followed(path)
 )
 TASK = (ROOT / "examples" / "weekly-security-report" / "tasks.d" / "weekly-security-report.yaml").read_text()
 
@@ -24,7 +42,7 @@ TASK = (ROOT / "examples" / "weekly-security-report" / "tasks.d" / "weekly-secur
 def scalars(text: str) -> dict[Route, int] | None:
     """Where the compiler's reader finds each scalar; None for what is no YAML, or has what this reader does not follow."""
     document, _ = parse(SourceFile("a.yaml", text.encode()))
-    if document is None or any(sign in text for sign in ("&", "<<:", "!", "? ", "\u2028")):
+    if document is None or any(sign in text for sign in NOT_FOLLOWED):
         return None
     return {
         route: node.start_mark.index for route, node in walk(document.root, ()) if route and node.id == "scalar" and node.value
@@ -33,14 +51,9 @@ def scalars(text: str) -> dict[Route, int] | None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_it_finds_what_the_compiler_finds(path: Path) -> None:
-    try:
-        text = path.read_bytes().decode().removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError:
-        return
+    text = path.read_bytes().decode().removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     wanted = scalars(text)
-    if wanted is None or "OPT004" in str(path) or path.stem in ("missing-comma", "dashes-without-blanks"):
-        assert isinstance(entries(text), list)  # of two equal keys one has to win, and a text may look like a list
-        return
+    assert wanted
 
     found = {entry.route: entry for entry in entries(text)}
 
