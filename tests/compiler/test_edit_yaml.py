@@ -305,6 +305,23 @@ def test_what_comes_behind_a_list_that_becomes_shorter_stands_on_a_line_of_its_o
     assert changed(both, lambda doc: doc.update(a=[[[1]], 4, 5])) == "a:\n-\n  # first\n  - - 1\n- 4\n- 5\nb: {}\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "items", "after"),
+    [
+        ("b:\n  - q  # one\n  - r\n", ["p", "q", "r"], "b:\n  - p\n  - q  # one\n  - r\n"),
+        ("a: 1\nb:\n- q\n", ["o", "p", "q"], "a: 1\nb:\n- o\n- p\n- q\n"),
+        ("b:\n  - q\n  - r\n  - s\nc: 1\n", ["q", "s"], "b:\n  - q\n  - s\nc: 1\n"),
+        ("b:\n- |+\n  q\n- r\nc: 1\n", ["r"], "b:\n- r\nc: 1\n"),
+        ("b:\n- |+\n  q\n\n- r\n# c\n", ["r"], "b:\n- r\n# c\n"),
+        ("b: [q, r,  s]\n", ["q", "r"], "b: [q, r]\n"),
+        ("b: [q, r,  s]\n", ["r", "s"], "b: [r,  s]\n"),
+        ("b: [r]\n", ["q", "r", "s"], "b: [q, r, s]\n"),
+    ],
+)  # fmt: skip
+def test_an_item_that_comes_or_goes_takes_its_own_lines_and_commas_only(text: str, items: list[str], after: str) -> None:
+    assert changed(text, lambda doc: doc.update(b=items)) == after
+
+
 def test_a_newline_that_a_file_needs_at_its_end_is_like_its_others() -> None:
     edited = rewrite_file("a.yaml", b"a: 1\r\nb: 2", {"a": 1, "b": "x\n"})
 

@@ -350,6 +350,16 @@ def test_the_places_ahead_are_counted_without_gaps(situation: tuple[AdmissionVie
             assert [hold.position for hold in held] == list(range(1, len(held) + 1))
 
 
+def test_behind_the_total_limit_the_tasks_take_turns_too() -> None:
+    queue = [*(waiting(seq, "many", 9) for seq in range(4)), *(waiting(seq, "few", 9) for seq in range(4, 7))]
+
+    holds = decide(view(queue, {"few": 1, "other": 2}), max_running=3).holds
+
+    assert {hold.reason for hold in holds.values()} == {"global_limit"}
+    # The task with the fewest runs comes first, as if each run of the line had started: 0, 1 and 1, 2 and 2, 3 and 3.
+    assert sorted(holds, key=lambda run_id: holds[run_id].ahead) == ["r0", "r1", "r4", "r2", "r5", "r3", "r6"]
+
+
 def test_a_full_task_stands_in_nobodys_way() -> None:
     queue = [waiting(seq, "busy") for seq in range(5)] + [waiting(9, "idle")]
 

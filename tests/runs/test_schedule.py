@@ -73,6 +73,35 @@ def test_a_slot_that_is_due_fires_once_and_names_the_next(late: timedelta) -> No
     assert (run.trigger, run.actor, run.prompt, run.params) == ("schedule", "scheduler", "hello x", {"A": "x"})
 
 
+def test_a_task_that_has_lost_its_schedule_fires_no_more() -> None:
+    task = timed()
+    unscheduled = replace(task, spec=task.spec.replace(triggers=()))
+
+    result = planned(unscheduled, NOON, NOON)
+
+    assert (result.firing.task_id, result.firing.digest, verdicts(result), fired(result)) == (
+        task.id,
+        unscheduled.digest,
+        [],
+        [],
+    )
+    assert (result.firing.next_fire, result.notes) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("overlap", "unless_active"), [({}, False), ({"overlap": "queue"}, False), ({"overlap": "skip"}, True)]
+)
+def test_only_a_schedule_that_skips_waits_for_no_other_run(overlap: dict[str, str], unless_active: bool) -> None:
+    assert planned(timed(**overlap), NOON, NOON).firing.unless_active is unless_active
+
+
+def test_the_note_about_missed_slots_counts_those_that_start_nothing() -> None:
+    result = planned(timed(misfire="skip"), NOON, NOON + 10 * MINUTE)
+
+    assert verdicts(result).count("missed") == 9
+    assert result.notes == ("schedule of `timed`: 9 slots were missed since 2026-01-05T12:00:00+00:00",)
+
+
 def test_a_moment_too_early_nothing_is_due() -> None:
     result = planned(timed(), NOON, NOON - timedelta(microseconds=1))
 
