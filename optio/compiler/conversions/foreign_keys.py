@@ -53,6 +53,11 @@ _NEW_TRIGGERS = {
     "webhook": {"path": "my-path", "secret": "{name: NAME}"},
 }
 _NO_POD = "no pod of a run stays unless `keepFailed` says so: delete this line"
+_PROMPTED = (
+    "a task with a prompt starts its agent, and no other program: put what comes first into `environment.setupCommands`, and "
+    "delete this line"
+)
+_PROGRAM = KeyRow(TASK, "entrypoint", "command", values.program, "with `agentRuntime: command`")
 _CONFIG = ("triggers", 0, "config")
 # Declarations of parameters or triggers are shown whole: a part of one would be another task.
 MAX_SHOWN, MAX_WHOLE = 200, 600
@@ -88,6 +93,8 @@ def explain_foreign_key(root: Any, route: Route) -> KeyCure | None:
     emptied = [name for name in ("secret", "previousSecret") if value_at(root, parent).get(name, "") is None]
     if level == "webhook" and key == "name" and emptied:
         return KeyCure(f"indent it deeper than `{emptied[0]}`, to which it belongs")
+    if level in (TASK, ENVIRONMENT) and (found := _of_program(root, route)) is not None:
+        return found
     if (found := _by_table(root, route, level, folded)) is not None:
         return found
     if level == ENVIRONMENT and re.fullmatch(r"[A-Z][A-Z0-9_]*", key):
@@ -153,6 +160,18 @@ def _by_table(root: Any, route: Route, level: str, folded: str) -> KeyCure | Non
         if ours is not None and there is not None:
             text = _shown(there, root, route) or EXAMPLES.get(ours, "...")
             return KeyCure(f"a {level} has no such key: write `- {_new_trigger(other, ours, text)}` as its own trigger")
+    return None
+
+
+def _of_program(root: Any, route: Route) -> KeyCure | None:
+    """Return the cure for a key that names a part of the task's program."""
+    from optio.compiler.conversions.programs import explain_program_key, starts_program
+
+    if (cure := explain_program_key(root, route)) is not None:
+        is_renamed = cure.entry is not None or cure.hint == "write `command:`"
+        return KeyCure(cure.hint, "command" if is_renamed else None, entry=cure.entry)
+    if fold_key(str(route[-1])) == "entrypoint" and starts_program(value_at(root, route)):
+        return KeyCure(_PROMPTED) if {"promptTemplate", "promptFile"} & set(root) else _cure(root, route, _PROGRAM, ())
     return None
 
 

@@ -1,6 +1,7 @@
 """Decode a document into a TaskSpec. A wrong value is reported and removed, so that the rest of the file is still checked."""
 
 import copy
+import re
 from collections import Counter
 from typing import Any, NamedTuple
 
@@ -57,7 +58,7 @@ def _read_broken(document: Document | MergedDocument) -> tuple[DecodedTask | Non
     later = isinstance(document.value, dict) and document.value.get("type") in OTHER_TYPES
     reported = set(readings)
     # A misspelt key is one mistake, not a key too many and a key too few.
-    meant = {(*misfit.route[:-1], word) for misfit in wrong[:_MAX_ERRORS] if (word := _suggested_value(document, misfit))}
+    meant = {place for misfit in wrong[:_MAX_ERRORS] if (place := _suggested_place(document, misfit))}
     reported |= {misfit.route for misfit in wrong if misfit.kind == "missing" and misfit.route in meant}
     if at.keys() & {("type",), ("extends",)} or ("extends",) in meant:
         # The type of the document or its template is unknown, so missing keys cannot be determined.
@@ -79,12 +80,16 @@ def _read_broken(document: Document | MergedDocument) -> tuple[DecodedTask | Non
     return _drop_wrong_values(document.value, list(at), frozenset(readings) | meant), found
 
 
-def _suggested_value(document: Document | MergedDocument, misfit: ValidationIssue) -> str | None:
-    """Return the key that an unknown key was probably meant to be, or None."""
+def _suggested_place(document: Document | MergedDocument, misfit: ValidationIssue) -> Route | None:
+    """Return the route of the key that an unknown key was probably meant to be, or None."""
     if misfit.kind != "unknown":
         return None
     what = explain_unknown_key(document.value, misfit.route)
-    return what.meant or (what.hint.split("`")[1].partition(":")[0] if "`" in what.hint else None)
+    written = re.search(r"`([^`]+)`( at the top of the file)?", what.hint)
+    if what.meant is None and written is None:
+        return None
+    word = what.meant or (written[1].partition(":")[0] if written else "")
+    return (word,) if written and written[2] else (*misfit.route[:-1], word)
 
 
 def _misread(document: Document | MergedDocument, misfit: ValidationIssue) -> str | None:
