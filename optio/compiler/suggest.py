@@ -1,6 +1,7 @@
 """Did-you-mean suggestions: the known word closest to a misspelt one. The work is bounded for each file, because a hostile file
 may hold thousands of unknown names."""
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -53,6 +54,17 @@ def suggest(word: str, known: Iterable[str]) -> str | None:
         matcher.set_seq1(each)
         best = max(best, (matcher.ratio(), in_place, each))
     return best[2] or None
+
+
+def suggest_by_parts(word: str, known: Iterable[str]) -> str | None:
+    """Return the only known name that has all parts of `word` or lacks some of them, such as `FILE` for `FILE_KEY`, or None."""
+    parts = _parts(word[:MAX_COMPARED_LENGTH])
+    near = [each for each in islice(known, MAX_COMPARED_WORDS) if (own := _parts(each)) <= parts or parts <= own]
+    return near[0] if len(near) == 1 else None
+
+
+def _parts(name: str) -> set[str]:
+    return {part.casefold() for part in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", name)} or {name}
 
 
 def rank_by_likeness(word: str, known: Iterable[str], most: int) -> list[str]:

@@ -9,7 +9,7 @@ from optio.compiler.checks.prompt import ALMOST_PLACEHOLDER, SINGLE, parameter_o
 from optio.compiler.diagnostics import Diagnostic, report_first
 from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, parameter_names
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.suggest import suggest
+from optio.compiler.suggest import suggest, suggest_by_parts
 from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route
 
@@ -64,6 +64,8 @@ def _placeholders(task: ResolvedTask, key: str, known: DeclaredParameters) -> It
         near = sorted(names or ())
         meant = next((each for each in near if each.casefold() == name.casefold()), None) or suggest(name, near)
         hint = f"did you mean `{{{{{meant}}}}}`?" if meant else declaration_hint(task.document.value, name, default=True)
+        if meant is None and (likely := suggest_by_parts(name, near) or (near[0] if len(near) == 1 else None)) is not None:
+            hint = f"did you mean `{{{{{likely}}}}}`? else {hint}"
         return at("OPT227", f"`{{{{{name}}}}}` in the key names no parameter", f"{{{{{name}}}}}", hint)
 
     def unset(name: str) -> Diagnostic:

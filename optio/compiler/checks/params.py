@@ -208,10 +208,13 @@ def _keyword(schema: dict[str, Any], place: Route, value: Any) -> str | None:
     if word == "enum" and isinstance(value, dict) and value:
         return f"write `enum: {flow(list(value))}`" if len(flow(list(value))) <= _MAX_MADE else None
     if word == "properties" and isinstance(value, list):
-        from optio.compiler.conversions.values import schema as made_of  # imported only for a file with a mistake
+        from optio.compiler.conversions.values import properties_of, schema_with  # imported only for a file with a mistake
 
-        made = made_of(value)
-        return f"write `paramsSchema: {made}`" if made is not None and place == ("properties",) else None
+        if place != ("properties",):
+            inner = properties_of(value)
+            return None if inner is None else f"write `properties: {inner}`"
+        made = schema_with(value, beside)
+        return None if made is None else f"write `paramsSchema: {made}`"
     return None
 
 

@@ -28,6 +28,9 @@ _TYPES = {
     **dict.fromkeys(("bool", "boolean"), "boolean"), **dict.fromkeys(("array", "list", "multiselect"), "array"),
     **dict.fromkeys(("object", "json", "map", "dict"), "object"),
 }  # fmt: skip
+# Keywords of a parameter that have several names elsewhere, and are read one by one.
+_SEPARATE = frozenset({"type", "description", "default", "enum"})
+_MAX_TEXT_LENGTH = 200
 _PYTHON_TYPES: dict[type, str] = {bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
 _RUNTIMES = (
     *(("claude", "claude-code"), ("anthropic", "claude-code"), ("codex", "codex"), ("openai", "codex"), ("copilot", "copilot")),
@@ -508,18 +511,28 @@ def schema(value: Any) -> str | None:
         return flow(value)
     if isinstance(value, dict) and isinstance(value.get("parameters"), list):
         value = value["parameters"]
+    return schema_with(value, {})
+
+
+def schema_with(value: Any, beside: dict[str, Any]) -> str | None:
+    """Return a JSON Schema for parameters in the notation of another system, with the keywords that stand beside them."""
     properties: dict[str, Any] = {}
-    required: list[str] = []
+    listed = beside.get("required")
+    required: list[str] = list(listed) if isinstance(listed, list) else []
     for name, given in _parameters(value):
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             return None
         properties[name] = _parameter(given)
-        if "default" not in properties[name] and not (isinstance(given, dict) and given.get("required") is False):
+        is_required = given.get("required") is not False if isinstance(given, dict) else True
+        if isinstance(listed, list) and not (isinstance(given, dict) and given.get("required") is True):
+            is_required = False
+        if is_required and "default" not in properties[name] and name not in required:
             required.append(name)
     if not properties:
         return None
     wanted = {"required": required} if required else {}
-    return flow({"type": "object", "properties": properties, **wanted, "additionalProperties": False})
+    more = {key: inner for key, inner in beside.items() if key not in ("type", "properties", "required")}
+    return flow({"type": "object", "properties": properties, **wanted, "additionalProperties": False, **more})
 
 
 def properties_of(value: Any) -> str | None:
@@ -745,13 +758,30 @@ def _parameter(given: Any) -> dict[str, Any]:
     """Return the schema of one parameter, from another system's description of it or from its default."""
     if not isinstance(given, dict):
         if given is None:
-            return {"type": "string", "maxLength": 200}
+            return {"type": "string", "maxLength": _MAX_TEXT_LENGTH}
         kind = _PYTHON_TYPES.get(type(given))
         return {"type": kind, "default": given} if kind else {"type": "string", "default": str(given)}
     members = given.get("options", given.get("values", given.get("enum")))
     kind = _TYPES.get(str(given.get("type", "string")).lower(), "string")
     default = given.get("default", given.get("defaults", given.get("value")))
-    bound: dict[str, Any] = {"enum": members} if isinstance(members, list) else {"maxLength": 200} if kind == "string" else {}
     told = {"description": given["description"]} if isinstance(given.get("description"), str) else {}
+    bound: dict[str, Any] = {"enum": members} if isinstance(members, list) else {}
+    bound |= _keywords(given, kind)
+    if kind == "string" and not {"enum", "const", "maxLength"} & set(bound) and bound.get("minLength", 0) <= _MAX_TEXT_LENGTH:
+        bound["maxLength"] = _MAX_TEXT_LENGTH
     known = {} if default is None else {"default": str(default) if kind == "string" else default}
     return {"type": kind, **told, **bound, **known}
+
+
+def _keywords(given: dict[Any, Any], kind: str) -> dict[str, Any]:
+    """Return the other keywords of JSON Schema that a description of a parameter has, under their right names."""
+    from optio.compiler.param_schema.keywords import WORDS, is_sound, translate_keyword
+
+    found: dict[str, Any] = {}
+    for key, inner in given.items():
+        word = key if key in WORDS else translate_keyword(str(key), kind)
+        if word in _SEPARATE or word is None or (word == "required" and not isinstance(inner, list)) or word in found:
+            continue
+        if is_sound({word: inner}):
+            found[word] = inner
+    return found

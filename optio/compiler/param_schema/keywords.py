@@ -86,11 +86,17 @@ def suggest_keyword(word: str, sub: dict[str, Any]) -> str | None:
     all."""
     if word in WORDS or word.startswith("x-"):
         return None
-    bound = _BOUNDED.get(str(sub.get("type"))) if word in ("max", "min") else None
-    if bound is not None:
-        return word + bound
-    called = _FOREIGN_KEYWORDS.get(re.sub(r"[_-]", "", word).lower())
+    called = translate_keyword(word, str(sub.get("type")))
+    if called is not None and word in ("max", "min"):
+        return called
     return (called if called not in sub else None) or suggest(word, WORDS)
+
+
+def translate_keyword(word: str, kind: str) -> str | None:
+    """Return the keyword that another system calls by this word, for a value of the type `kind`: `max` is `maxLength` or
+    `maximum`."""
+    bound = _BOUNDED.get(kind) if word in ("max", "min") else None
+    return word + bound if bound is not None else _FOREIGN_KEYWORDS.get(re.sub(r"[_-]", "", word).lower())
 
 
 def suggest_format(word: str) -> str | None:
@@ -113,10 +119,11 @@ def repair_keywords(schema: dict[str, Any]) -> dict[str, Any]:
         if meant is not None and meant not in sub:
             wrong.setdefault(id(sub), {})[word] = meant
     repair: dict[str, Any] = _repaired(schema, wrong) if wrong else schema
-    return repair if repair is schema or _is_sound(repair) else schema
+    return repair if repair is schema or is_sound(repair) else schema
 
 
-def _is_sound(schema: dict[str, Any]) -> bool:
+def is_sound(schema: dict[str, Any]) -> bool:
+    """Return True if the schema is a valid JSON Schema, whose patterns compile and whose references exist."""
     try:
         validator(schema)
     except (SchemaError, ValueError):
