@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 
-from optio.compiler.checks.prompt import ALMOST_PLACEHOLDER, SINGLE, parameter_of_path, sources_of
+from optio.compiler.checks.prompt import ALMOST_PLACEHOLDER, SINGLE, almost_placeholders, parameter_of_path, sources_of
 from optio.compiler.diagnostics import Diagnostic, report_first
 from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, parameter_names
 from optio.compiler.resolved_task import ResolvedTask
@@ -80,6 +80,10 @@ def _placeholders(task: ResolvedTask, key: str, known: DeclaredParameters) -> It
         hint = f"write `{{{{{word}}}}}`"
         if (mapped := _mapped(written, sources)) is not None:
             hint = f"write `{{{{{mapped}}}}}`"
+        elif word not in known.properties and (
+            named := [each for each in re.findall(r"\w+", inner) if each in known.properties]
+        ):
+            hint = f"write `{{{{{named[0]}}}}}`"
         elif word not in known.properties and "." in inner:
             word = parameter_of_path(inner, known)
             hint = f"write `{{{{{word}}}}}`" + ("" if word in known.properties else f", and declare `{word}` as a parameter")
@@ -93,10 +97,11 @@ def _placeholders(task: ResolvedTask, key: str, known: DeclaredParameters) -> It
     yield from report_first((name for name in used if names is not None and name not in names), unknown)
     given = (name for name in used if name in known.properties)
     yield from report_first((name for name in given if name not in known.required and not known.has_default(name)), unset)
+    almost = list(almost_placeholders(key, known.properties))
     singles = (found for found in re.finditer(SINGLE, key) if found[1] in known.properties)
-    yield from report_first(
-        (found[0] for found in chain(re.finditer(ALMOST_PLACEHOLDER, key), singles, _dollars(key, known))), no_placeholder
-    )
+    others = chain(singles, _dollars(key, known))
+    apart = [found for found in others if not any(each.start() <= found.start() < each.end() for each in almost)]
+    yield from report_first((found[0] for found in (*almost, *apart)), no_placeholder)
 
 
 def _mapped(written: str, sources: dict[str, str]) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from optio.compiler.checks.filter_questions import PATH, Question, is_in_samples, masked_text, questions_of, unsent_diagnostic
+from optio.compiler.checks.webhook import unsent_root
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.payloads import query_fast_path
 from optio.compiler.resolved_task import ResolvedTask
@@ -41,10 +42,12 @@ def _one(task: ResolvedTask, route: Route, config: WebhookConfig, text: str) -> 
     yield from _contradiction(task, route, text, questions)
     if config.scheme in ("github", "gitea", "gitlab"):
         yield from _short_ref(task, route, config, questions)
+    around = [] if task.samples else list(_around(task, route, config, questions))
+    yield from around
     if config.scheme == "github":
         from optio.compiler.checks import github_filters
 
-        yield from github_filters.check(task, route, config, questions)
+        yield from github_filters.check(task, route, config, [] if around else questions)
     elif task.samples:
         yield from _unsent(task, route, questions)
 
@@ -89,6 +92,25 @@ def _rooted(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]
     hint = f"write `{right}{shown[1:]}`" + (", and quotes around the filter" if task.document.plain(route) else "")
     span = task.document.inside(route, found.start(), found.start() + len(shown))
     yield task.at("OPT413", message, route, hint=hint, span=span, fix=fix)
+
+
+def _around(task: ResolvedTask, route: Route, config: WebhookConfig, questions: list[Question]) -> Iterator[Diagnostic]:
+    """Report `@.body.action` and the like: other systems put such a level around the body, and a delivery has none."""
+    for question in questions:
+        steps, on_github = question.steps, config.scheme == "github"
+        # GitHub's own fields are known: `github_filters` names a closer one.
+        is_other = len(steps) < 2 or question.path[0] != "@" or (on_github and steps[0] != "headers")
+        found = None if is_other else unsent_root(steps, config.scheme, "@")
+        if found is not None:
+            hint, meant = found
+            if question.steps[0] == "headers" and "event" in question.steps[1].lower() and question.asked == "==":
+                header = f"`eventHeader: {question.steps[1]}` and " if config.scheme == "hmac" else ""
+                is_whole = question.end - question.start == len((config.when or "").strip())
+                place = "in the place of `when`" if is_whole else "in the place of this test"
+                hint = f"a filter sees the body only: write {header}`events: [{question.value}]` {place}"
+            where = f"in a delivery: no sender sends `{question.steps[0]}`"
+            where = "in the body of a delivery" if question.steps[0] == "headers" else where
+            yield unsent_diagnostic(task, route, question, where, hint, meant)
 
 
 def _contradiction(task: ResolvedTask, route: Route, text: str, questions: list[Question]) -> Iterator[Diagnostic]:

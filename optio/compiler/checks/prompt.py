@@ -185,7 +185,7 @@ def code_ranges(text: str) -> list[tuple[int, int]]:
     return [found.span() for found in re.finditer(_CODE, text)] if "`" in text or "~~~" in text else []
 
 
-def _almost(text: str, names: Collection[str]) -> Iterator[re.Match[str]]:
+def almost_placeholders(text: str, names: Collection[str]) -> Iterator[re.Match[str]]:
     """Find text that looks like a placeholder and is not one; inside code only where it names a parameter."""
     if text.count("{{") == len(PLACEHOLDER.findall(text)):
         return
@@ -288,7 +288,7 @@ def _syntax(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnosti
     def single(found: re.Match[str]) -> Diagnostic:
         return _mark(task, found, found[1])
 
-    yield from report_first(_almost(task.prompt, known.properties), almost)
+    yield from report_first(almost_placeholders(task.prompt, known.properties), almost)
     conditions = (found for found in _TEMPLATED.finditer(task.prompt) if _words(found) & set(known.properties))
     yield from report_first(conditions, templated)
     secrets = {*task.spec.environment.secrets, *task.spec.environment.env}
@@ -310,7 +310,7 @@ def _unused(task: ResolvedTask, known: DeclaredParameters, told_of: set[str]) ->
     told_of = told_of | {_only_unused(task, known) or ""}
     passed_over = known.undeclared | told_of | {suggest(name, declared_names) for name in strange}
     if "{" in task.prompt:
-        almost = list(_almost(task.prompt, known.properties))
+        almost = list(almost_placeholders(task.prompt, known.properties))
         passed_over = passed_over.union(*map(_words, chain(almost, _TEMPLATED.finditer(task.prompt))))
         passed_over |= {parameter_of_path(each[0].strip("${} \t"), known) for each in almost}
         passed_over |= {name for source, name in sources_of(task).items() if source in task.prompt}

@@ -59,6 +59,8 @@ _BELOW: dict[str, tuple[tuple[str, ...], frozenset[str], frozenset[str]]] = {
         frozenset({"incident", "messages", "0"}),
     ),
 }  # fmt: skip
+# Headers that senders of webhooks set; those of mails stand in bodies, too.
+_SENT_HEADER = re.compile(r"(?i)x-[\w-]*(?:event|delivery|signature|hook|topic|request-id)[\w-]*|user-agent")
 _ROOTS = frozenset({"github", "event", "trigger", "body"})
 _SENT_BY = dict.fromkeys(("slack", "pagerduty", "standard-webhooks", "hmac"), ("event",))
 # The part of the webhook URL before the path.
@@ -158,7 +160,9 @@ def _when(task: ResolvedTask, route: Route, text: str, scheme: str) -> Iterator[
 def _event_path(task: ResolvedTask, route: Route, source: str, scheme: str) -> Iterator[Diagnostic]:
     faults = list(_source(task, route, source, None, scheme))
     yield from faults
-    if not faults and not query_fast_path.is_path(source):
+    if not faults and query_fast_path.is_path(source):
+        yield from _around(task, route, source, scheme)
+    elif not faults:
         from optio.model.mapping import compile_path
 
         if not compile_path(source).singular:
@@ -313,22 +317,27 @@ def _without_descent(task: ResolvedTask, route: Route, source: str) -> str | Non
 def _around(task: ResolvedTask, route: Route, source: str, scheme: str) -> Iterator[Diagnostic]:
     """Report roots that other systems put around the body (`$.body.issue`): a delivery has no such level."""
     steps = query_fast_path.steps(source)
-    if task.samples or scheme == "github" or not steps or steps[0] not in _ROOTS or steps[0] in _SENT_BY.get(scheme, ()):
+    if task.samples or scheme == "github" or (found := unsent_root(steps, scheme)) is None:
         return
     if steps == ("body",) and scheme in ("optio", "hmac", "standard-webhooks"):
         return  # a literal text, which may look like that
+    hint, meant = found
+    message = f"`{_short(source)}` begins with `{steps[0]}`, which no sender sends"
+    yield task.at("OPT413", message, route, hint=hint, value=meant, safe=False)
+
+
+def unsent_root(steps: tuple[str, ...], scheme: str, root: str = "$") -> tuple[str, str | None] | None:
+    """Return the hint and the path that is meant, for a path whose first step is a level that other systems put around the
+    body, or None for other paths. `root` is `$`, or `@` in a filter."""
+    if len(steps) == 2 and steps[0] == "headers" and _SENT_HEADER.fullmatch(steps[1]):
+        return f"name a field of the body, such as `{root}.title`: a delivery's headers are not part of it", None
+    if not steps or steps[0] not in _ROOTS or steps[0] in _SENT_BY.get(scheme, ()):
+        return None
     rest = list(dropwhile(lambda step: step in {*_ROOTS, "payload"}, steps))
-    meant = "$." + ".".join(rest) if rest and all(step.isidentifier() for step in rest) else None
-    hint = f"write `{meant}`" if meant else "name a field of the body, such as `$.title`"
+    meant = f"{root}." + ".".join(rest) if rest and all(step.isidentifier() for step in rest) else None
+    hint = f"write `{meant}`" if meant else f"name a field of the body, such as `{root}.title`"
     hint += ": the body itself is the root" + ("; if the sender does send it, name a payload under `tests:`" if rest else "")
-    yield task.at(
-        "OPT413",
-        f"`{_short(source)}` begins with `{steps[0]}`, which no sender sends",
-        route,
-        hint=hint,
-        value=meant,
-        safe=False,
-    )
+    return hint, meant
 
 
 def _path_inside(source: dict[Any, Any]) -> str | None:

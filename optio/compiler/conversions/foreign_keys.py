@@ -68,6 +68,7 @@ _PREPARES = re.compile(r"pre|before|init|setup|install|boot|package|require")
 # Senders whose events are called as `invoice.paid` is.
 _DOTS = ("stripe", "pagerduty", "standard-webhooks", "hmac")
 _DOTTED_EVENT = r"(?!(?:body|payload|event|data|request)\.)[a-z_]+(?:\.[a-z_]+)+"
+_SECRET_LISTS = ("secrets", "secret", "secretsinherit", "inheritsecrets", "envfrom")
 _MAY_HOLD_ONE = ("key", "secret", "previoussecret")
 # Shorter words resemble too many others.
 _MIN_GUESSED = 5
@@ -93,6 +94,8 @@ def explain_foreign_key(root: Any, route: Route) -> KeyCure | None:
     emptied = [name for name in ("secret", "previousSecret") if value_at(root, parent).get(name, "") is None]
     if level == "webhook" and key == "name" and emptied:
         return KeyCure(f"indent it deeper than `{emptied[0]}`, to which it belongs")
+    if len(route) == 1 and folded in _SECRET_LISTS and (found := _of_all_secrets(root, route)) is not None:
+        return found
     if level in (TASK, ENVIRONMENT) and (found := _of_program(root, route)) is not None:
         return found
     if (found := _by_table(root, route, level, folded)) is not None:
@@ -161,6 +164,13 @@ def _by_table(root: Any, route: Route, level: str, folded: str) -> KeyCure | Non
             text = _shown(there, root, route) or EXAMPLES.get(ours, "...")
             return KeyCure(f"a {level} has no such key: write `- {_new_trigger(other, ours, text)}` as its own trigger")
     return None
+
+
+def _of_all_secrets(root: Any, route: Route) -> KeyCure | None:
+    """Return the cure for `secrets: inherit`: a run gets only the secrets that it names."""
+    from optio.compiler.conversions.used_secrets import asks_for_all, missing_secrets_hint
+
+    return KeyCure(missing_secrets_hint(root)) if asks_for_all(value_at(root, route)) else None
 
 
 def _of_program(root: Any, route: Route) -> KeyCure | None:

@@ -58,7 +58,6 @@ _RANKS = {
     **dict.fromkeys(("low", "minor", "p3", "background"), -50),
     **dict.fromkeys(("lowest", "trivial", "p4", "idle"), -100),
 }
-_ALL_SECRETS = ("inherit", "all", "*", "true")
 _OPEN_NETWORKS = ("host", "bridge", "default", "public", "open", "full", "any", "all", "internet", "true", "enabled", "on")
 _LISTS_OF_MAPPINGS: tuple[Route, ...] = (("triggers",), ("tests",))
 _TRIGGER_FORMS = {
@@ -446,9 +445,33 @@ def _bad_pattern(found: _Finding) -> Diagnostic:
         meant = given or (repair_text(value, pattern) if re.fullmatch(_SECRETS_NAME, value) else None)
         hint = f"write `{meant.upper()}`" if meant else f"{_ENV_NAME}: `API_TOKEN`"
         return found.at("OPT506", f"`{name}` is not a valid name of a secret", hint)
+    if str(last).endswith("Header") and (cure := _header(found)) is not None:
+        return found.at("OPT105", f"`{name}` is not the name of a header", cure)
     meant = repair_text(value, pattern)
     hint = f"write `{meant}`" if meant else f"write one that matches `{portable(pattern)}`{found.such_as}"
     return found.at("OPT105", f"`{name}` has characters that are not allowed", hint)
+
+
+def _header(found: _Finding) -> str | None:
+    """Return the cure for a path in the place of a header's name: the header that it names, or the key that takes the path."""
+    from optio.compiler.payloads.queries import suggest_query_path
+
+    value = found.value
+    if (named := re.search(r"(?i)\bheaders?\b\W{1,3}([a-z][\w-]{0,99})", value)) is not None:
+        return f"write `{named[1]}`"
+    path = value if re.fullmatch(r"\$(?:\.[A-Za-z_]\w*)+", value) else suggest_query_path(value)
+    if path is None or not re.search(r"[$.{]", value):
+        return None
+    path = re.sub(r"^\$\.body\.", "$.", path)
+    if found.last == "eventHeader":
+        return f"write `eventPath: {path}`, and delete this line"
+    if found.last != "deliveryHeader":
+        return "write the name of the header that the sender sets, such as `X-Signature`"
+    mapping = value_at(found.document.value, (*found.route[:-1], "paramMapping"))
+    mapped = next((name for name, source in mapping.items() if source == path), None) if isinstance(mapping, dict) else None
+    name = mapped or path.rpartition(".")[2].upper()
+    more = "" if mapped else f", and map `{name}: {path}`"
+    return f'delete it, and write `dedupe: {{key: "{{{{{name}}}}}"}}` at the top of the file{more}'
 
 
 def _wrong_type(found: _Finding) -> Diagnostic:
@@ -525,8 +548,11 @@ def _for_list(found: _Finding) -> _Cure:
     if isinstance(value, str) and re.match(r"-\w", value):
         items = [item.strip() for item in re.split(r"(?:^|\s)-(?=\w)", value) if item.strip()]
         return f"write a blank behind each `-`: `- {items[0][:_MAX_MADE]}`"
-    if route == ("environment", "secrets") and str(value).lower() in _ALL_SECRETS:
-        return f"name each secret that the run needs{found.such_as}: it gets no others"
+    if route == ("environment", "secrets"):
+        from optio.compiler.conversions.used_secrets import asks_for_all, secrets_hint
+
+        if asks_for_all(value):
+            return secrets_hint(found.document.value)
     alone = written if written is not None else _alone_in_list(value)
     return None if alone is None else f"write a list: [{alone}]"
 
