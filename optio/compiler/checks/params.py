@@ -166,7 +166,8 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -
 def _members(word: str, sub: dict[str, Any]) -> str | None:
     """Return the hint for a list type such as `list[string]` or `choice`: the items' type, or an `enum`."""
     options = next((name for name in _OPTIONS if isinstance(sub.get(name), list) and sub[name]), None)
-    members = [each["value"] if isinstance(each, dict) and "value" in each else each for each in sub.get(options or "", ())]
+    listed = sub[options] if options is not None else ()
+    members = [each["value"] if isinstance(each, dict) and "value" in each else each for each in listed]
     if options is not None and len(shown := flow(members)) <= _MAX_MADE:
         if _suggest_type(word) == "array":
             return f"write `type: array` and `items: {{enum: {shown}}}` for it and `{options}`"
