@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from optio.compiler.conversions.schema_words import WORDS
 from optio.compiler.diagnostics import Diagnostic, Fix
 from optio.compiler.param_schema import patterns
 from optio.compiler.param_schema.contradictions import check_contradictions
 from optio.compiler.param_schema.declared import declared_parameters
 from optio.compiler.param_schema.expected_type import keyword_form
-from optio.compiler.param_schema.keywords import WORDS, suggest_format
+from optio.compiler.param_schema.keywords import suggest_format
 from optio.compiler.param_schema.patterns import Pattern
 from optio.compiler.param_schema.references import check_references
 from optio.compiler.param_schema.self_check import check_own_values

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from optio.compiler.checks.params import ROUTE
+from optio.compiler.conversions.schema_words import WORDS
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters
-from optio.compiler.param_schema.keywords import WORDS, subschemas, suggest_format, suggest_keyword
+from optio.compiler.param_schema.keywords import subschemas, suggest_format, suggest_keyword
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.compiler.yaml.scalars import single_quoted

@@ -775,7 +775,7 @@ def _parameter(given: Any) -> dict[str, Any]:
 
 def _keywords(given: dict[Any, Any], kind: str) -> dict[str, Any]:
     """Return the other keywords of JSON Schema that a description of a parameter has, under their right names."""
-    from optio.compiler.param_schema.keywords import WORDS, is_sound, translate_keyword
+    from optio.compiler.conversions.schema_words import WORDS, is_sound, translate_keyword
 
     found: dict[str, Any] = {}
     for key, inner in given.items():

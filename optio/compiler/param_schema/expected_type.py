@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from optio.compiler.param_schema.keywords import BY_NAME, IN_LIST, ONE
+from optio.compiler.conversions.schema_words import BY_NAME, IN_LIST, ONE
 from optio.compiler.validation import LIST, MAPPING, SWITCH, TEXT
 from optio.model.route import Route, value_at
 

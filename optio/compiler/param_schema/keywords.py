@@ -4,50 +4,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from optio.compiler.conversions.schema_words import BY_NAME, IN_LIST, ONE, WORDS, is_sound, translate_keyword
 from optio.compiler.suggest import suggest
-from optio.model.params import SchemaError, validator
 from optio.model.route import Route
 
-# Words under which a schema holds further schemas: by name, in a list, or one.
-BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
-IN_LIST = ("allOf", "anyOf", "oneOf", "prefixItems")
-ONE = (
-    "items",
-    "contains",
-    "additionalProperties",
-    "propertyNames",
-    "not",
-    "if",
-    "then",
-    "else",
-    "unevaluatedProperties",
-    "unevaluatedItems",
-)
 _HOLDING = {word: how for how in (BY_NAME, IN_LIST, ONE) for word in how}
-WORDS = frozenset(
-    {
-        *BY_NAME,
-        *IN_LIST,
-        *ONE,
-        *("$schema", "$id", "$ref", "$anchor", "$dynamicRef", "$dynamicAnchor", "$vocabulary", "$comment"),
-        *("type", "enum", "const", "multipleOf", "maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum", "maxLength"),
-        *("minLength", "pattern", "maxItems", "minItems", "uniqueItems", "maxContains", "minContains", "maxProperties"),
-        *("minProperties", "required", "dependentRequired", "title", "description", "default", "deprecated", "readOnly"),
-        *("writeOnly", "examples", "format", "contentEncoding", "contentMediaType", "contentSchema"),
-    }
-)
-# Keywords under the names of other systems.
-_FOREIGN_KEYWORDS = {
-    **dict.fromkeys(("options", "choices", "values", "allowed", "allowedvalues", "validvalues", "oneof", "in"), "enum"),
-    **dict.fromkeys(("choice", "suggestions", "permittedvalues", "acceptedvalues", "enumvalues"), "enum"),
-    **dict.fromkeys(("regex", "regexp", "match", "matches", "allowedpattern", "validationregex", "validator"), "pattern"),
-    **dict.fromkeys(("maxchars", "maxcharacters", "maxlen"), "maxLength"),
-    **dict.fromkeys(("minchars", "mincharacters", "minlen"), "minLength"),
-    **dict.fromkeys(("minvalue", "lowerbound", "gte", "ge"), "minimum"),
-    **dict.fromkeys(("maxvalue", "upperbound", "lte", "le"), "maximum"),
-    **dict.fromkeys(("step", "increment"), "multipleOf"),
-    **dict.fromkeys(("defaultvalue", "initial", "fallback"), "default"),
-}
 # Formats under other names, including letter patterns such as `yyyy-MM-dd`.
 _FOREIGN_FORMATS = {
     **dict.fromkeys(("datetime", "timestamp", "iso8601", "iso-8601", "date_time", "isodate"), "date-time"),
@@ -57,8 +18,6 @@ _FOREIGN_FORMATS = {
     **dict.fromkeys(("ip", "ipaddress", "ip-address"), "ipv4"),
     **dict.fromkeys(("domain", "host", "fqdn"), "hostname"),
 }
-# The ending that completes `max` and `min` to a keyword, by type.
-_BOUNDED = {"string": "Length", "array": "Items", "object": "Properties", "integer": "imum", "number": "imum"}
 
 
 def subschemas(schema: Any, route: Route) -> Iterator[tuple[Route, dict[str, Any]]]:
@@ -92,13 +51,6 @@ def suggest_keyword(word: str, sub: dict[str, Any]) -> str | None:
     return (called if called not in sub else None) or suggest(word, WORDS)
 
 
-def translate_keyword(word: str, kind: str) -> str | None:
-    """Return the keyword that another system calls by this word, for a value of the type `kind`: `max` is `maxLength` or
-    `maximum`."""
-    bound = _BOUNDED.get(kind) if word in ("max", "min") else None
-    return word + bound if bound is not None else _FOREIGN_KEYWORDS.get(re.sub(r"[_-]", "", word).lower())
-
-
 def suggest_format(word: str) -> str | None:
     """Return the format that another system calls by this word, or that a common pattern describes."""
     folded = word.lower()
@@ -120,15 +72,6 @@ def repair_keywords(schema: dict[str, Any]) -> dict[str, Any]:
             wrong.setdefault(id(sub), {})[word] = meant
     repair: dict[str, Any] = _repaired(schema, wrong) if wrong else schema
     return repair if repair is schema or is_sound(repair) else schema
-
-
-def is_sound(schema: dict[str, Any]) -> bool:
-    """Return True if the schema is a valid JSON Schema, whose patterns compile and whose references exist."""
-    try:
-        validator(schema)
-    except (SchemaError, ValueError):
-        return False
-    return True
 
 
 def _repaired(value: Any, wrong: dict[int, dict[str, str]]) -> Any:

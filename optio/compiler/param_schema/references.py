@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
+from optio.compiler.conversions.schema_words import WORDS
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.param_schema.keywords import WORDS, suggest_keyword
+from optio.compiler.param_schema.keywords import suggest_keyword
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.model.route import Route
