@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from optio.model.pool import StartKind
 
@@ -141,6 +141,13 @@ class Outcome:
     infrastructure: bool = False
 
 
+class Lease(NamedTuple):
+    """The right of a run's owner to write for its attempt, until another worker claims the run."""
+
+    run_id: str
+    fence: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One requested execution of a task, as the store keeps it. `params` have their defaults filled in; `meter` is the total of
@@ -179,6 +186,11 @@ class Run:
     traceparent: str | None = None
     priority: int = 0
     dedupe_key: str | None = None
+
+    @property
+    def lease(self) -> Lease:
+        """Return what a write for the run's attempt must carry."""
+        return Lease(self.id, self.fence)
 
     @property
     def duration_s(self) -> float | None:

@@ -274,7 +274,7 @@ class Worker:
                 "run %s is leased to this worker, but nothing executes it: giving it back", run_id, extra={"run_id": run_id}
             )
             with contextlib.suppress(LeaseLost):
-                self._services.store.drop(run_id, self._services.store.run(run_id).fence)
+                self._services.store.drop(self._services.store.run(run_id).lease)
             self._wake.set()
         return idle - before
 

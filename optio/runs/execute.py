@@ -174,7 +174,7 @@ class Execution:
             return
         handle.close(remove=False)
         self._left.wait(_RETRY_PAUSE_S)
-        self._durably(lambda: self._parts.store.drop(self.run.id, self.run.fence))
+        self._durably(lambda: self._parts.store.drop(self.run.lease))
         self._parts.broker.tell(Topic.QUEUE)
 
     def _durably(self, change: Callable[[], T]) -> T:
@@ -219,7 +219,7 @@ class Execution:
 
     def _look_for_cancel(self) -> None:
         self._changed = False
-        self._cancelled |= self._durably(lambda: self._parts.store.cancel_requested(self.run.id, self.run.fence))
+        self._cancelled |= self._durably(lambda: self._parts.store.cancel_requested(self.run.lease))
 
     def _adopt(self) -> Handle | None:
         handle = self._durably(lambda: self._parts.executor.find(self.run.id, self.run.attempt))
@@ -283,7 +283,7 @@ class Execution:
         again = delay.reason in (known, self._claim.deferred)
         lines = [] if again else [log_line(LogKind.SYSTEM, f"not begun yet: {why.message}", datetime.now(UTC))]
         run, store = self.run, self._parts.store
-        self._cursor = self._durably(lambda: store.explain(run.id, run.fence, run.attempt, why, lines))
+        self._cursor = self._durably(lambda: store.explain(run.lease, why, lines))
         self._parts.broker.tell(Topic.RUN, run.id)
 
     def _launch(self, task: CompiledTask, runtime: Runtime) -> Launch:
@@ -337,7 +337,7 @@ class Execution:
 
         def append(lines: list[LogLine]) -> int:
             store, began = self._parts.store, self._since_began()
-            return store.append_log(run.id, run.fence, run.attempt, lines, offsets, meter, after=after, began=began)
+            return store.append_log(run.lease, lines, offsets, meter, after=after, began=began)
 
         def change() -> int:
             try:
@@ -371,7 +371,7 @@ class Execution:
         began = self._since_began()
         if began is not None and began.ago.total_seconds() >= after:
             try:
-                noted = self._parts.store.agent_started(self.run.id, self.run.fence, began)
+                noted = self._parts.store.agent_started(self.run.lease, began)
             except StoreUnavailable:
                 return  # stored with the next lines, or when the store is back
             self._began = None
@@ -387,7 +387,7 @@ class Execution:
         pod, noted = handle.pod(), self._noted_pod
         if pod is None or (noted is not None and noted[0] == pod and not (noted[1].done() and noted[1].exception())):
             return
-        self._noted_pod = pod, self._parts.store.note_pod(self.run.id, self.run.fence, pod)
+        self._noted_pod = pod, self._parts.store.note_pod(self.run.lease, pod)
         self._parts.broker.tell(Topic.RUN, self.run.id)
 
     def _follow(self, handle: Handle, task: CompiledTask, runtime: Runtime) -> bool:
@@ -568,7 +568,7 @@ class Execution:
         why = self._fit_delay(delay)
         words = "" if self._delay is not None else f"not begun: {why.message}; "
         line = log_line(LogKind.SYSTEM, f"{words}the run waits in the queue until there is room", datetime.now(UTC))
-        run = self._durably(lambda: self._kept(lambda: self._parts.store.give_back(self.run.id, self.run.fence, why, [line])))
+        run = self._durably(lambda: self._kept(lambda: self._parts.store.give_back(self.run.lease, why, [line])))
         if run.state is not RunState.QUEUED:
             self._tell_of_the_end(run, run.reason, Meter())
             return
@@ -613,8 +613,7 @@ class Execution:
         mine = self.run
         return self._kept(
             lambda: self._parts.store.finish(
-                mine.id,
-                mine.fence,
+                mine.lease,
                 outcome,
                 meter,
                 None if ended is None else ended.code,

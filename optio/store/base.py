@@ -2,7 +2,7 @@
 values that go in and out. A function names the part it needs in its signature.
 
 Every operation is one transaction. An accepted change is durable when its method returns (or its future resolves). Every change
-of a claimed run carries the claim's fence; an older fence raises LeaseLost and changes nothing. Times are aware UTC; leases
+of a claimed run carries its `Lease`; one with an older fence raises LeaseLost and changes nothing. Times are aware UTC; leases
 expire by the store's own clock. Any method may raise StoreUnavailable: then nothing was changed, except for its subclass
 CommitUnknown, which leaves that open.
 """
@@ -16,7 +16,7 @@ from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import Pool
 from optio.model.registry import CompiledTask, Registry
 from optio.model.room import Delay, Shortage
-from optio.model.run import AgentPod, Attempt, Event, LogLine, Meter, Outcome, Page, Run
+from optio.model.run import AgentPod, Attempt, Event, Lease, LogLine, Meter, Outcome, Page, Run
 from optio.store.values import (
     EVERY_DELIVERY,
     NO_LIMIT,
@@ -342,26 +342,24 @@ class RunReader(LocalReads, Protocol):
 
 
 class AttemptStore(Protocol):
-    """Stores what the owner of a claimed run writes; each write carries the claim's fence. Used by an execution."""
+    """Stores what the owner of a claimed run writes; each write carries its lease. Used by an execution."""
 
-    def cancel_requested(self, run_id: str, fence: int) -> bool:
+    def cancel_requested(self, lease: Lease) -> bool:
         """Return whether the cancellation of this claimed run was requested."""
         ...
 
-    def agent_started(self, run_id: str, fence: int, began: AgentStart) -> Future[None]:
+    def agent_started(self, lease: Lease, began: AgentStart) -> Future[None]:
         """Record when and how the agent started; callers need not wait for the future."""
         ...
 
-    def note_pod(self, run_id: str, fence: int, pod: AgentPod) -> Future[None]:
+    def note_pod(self, lease: Lease, pod: AgentPod) -> Future[None]:
         """Record the pod of the attempt; callers need not wait for the future. Nothing is recorded for another owner's
         attempt."""
         ...
 
     def append_log(
         self,
-        run_id: str,
-        fence: int,
-        attempt: int,
+        lease: Lease,
         lines: Sequence[LogLine],
         offsets: Mapping[str, int],
         meter: Meter,
@@ -374,12 +372,12 @@ class AttemptStore(Protocol):
         the agent started, where that is not recorded yet."""
         ...
 
-    def explain(self, run_id: str, fence: int, attempt: int, why: Delay, lines: Sequence[LogLine]) -> int:
+    def explain(self, lease: Lease, why: Delay, lines: Sequence[LogLine]) -> int:
         """Record why the agent of a claimed run has not started yet, as the run's reason and message until it does, and as log
         lines, in one commit; return the last cursor."""
         ...
 
-    def give_back(self, run_id: str, fence: int, why: Delay, lines: Sequence[LogLine]) -> Run:
+    def give_back(self, lease: Lease, why: Delay, lines: Sequence[LogLine]) -> Run:
         """Queue a claimed run again in its old position, because there is no room where its agent was to run.
 
         The attempt counts neither as a retry nor as a start; only its number is used up. The task is short of room then (see
@@ -391,8 +389,7 @@ class AttemptStore(Protocol):
 
     def finish(
         self,
-        run_id: str,
-        fence: int,
+        lease: Lease,
         outcome: Outcome,
         meter: Meter,
         exit_code: int | None,
@@ -405,7 +402,7 @@ class AttemptStore(Protocol):
         before. `decide` chooses between retry and failure; `began` is as in `append_log`."""
         ...
 
-    def drop(self, run_id: str, fence: int) -> None:
+    def drop(self, lease: Lease) -> None:
         """End the lease of one run, so that it is adopted at once by any worker, its present owner included."""
         ...
 

@@ -104,7 +104,7 @@ def test_what_has_an_idempotency_key_is_done_alone_and_right(store: Store) -> No
 
 def finish(claim: Claim, outcome: Outcome = OK, **changes: Any) -> Finish:
     given = {"exit_code": 0, "signal": None, "decide": give_up, "meter": Meter(), **changes}
-    return Finish(run_id=claim.run.id, fence=claim.run.fence, outcome=outcome, **given)
+    return Finish(lease=claim.run.lease, outcome=outcome, **given)
 
 
 def finished(store: Store, *finishes: Finish) -> list[Run | None]:

@@ -13,7 +13,7 @@ import pytest
 from optio.errors import LeaseLost
 from optio.model.pool import COLD, PROCESS, WARM
 from optio.model.retry import GiveUp, RetryAt
-from optio.model.run import TRANSITIONS, AgentPod, Meter, Outcome, Run, RunState, Usage
+from optio.model.run import TRANSITIONS, AgentPod, Lease, Meter, Outcome, Run, RunState, Usage
 from optio.store.base import Store
 from optio.store.values import AdmissionView, AgentStart, Claim, RunFilter
 from tests.store.build import (
@@ -236,7 +236,7 @@ def test_released_leases_are_taken_up_at_once(store: Store, clock: Clock, step: 
 
 NOW = AgentStart(timedelta(0))
 WRITES: dict[str, Callable[[Store, Claim], object]] = {
-    "agent_started": lambda store, claim: store.agent_started(claim.run.id, claim.run.fence, NOW).result(),
+    "agent_started": lambda store, claim: store.agent_started(claim.run.lease, NOW).result(),
     "append_log": lambda store, claim: say(store, claim, "late"),
     "finish ok": lambda store, claim: end(store, claim),
     "finish failed": lambda store, claim: end(store, claim, BAD),
@@ -271,10 +271,10 @@ def test_an_old_fence_changes_nothing(store: Store, clock: Clock, write: str, lo
 def test_the_agents_start_is_noted_once(store: Store, clock: Clock) -> None:
     claim = claimed(store)
     began = clock.move(seconds=1)
-    store.agent_started(claim.run.id, claim.run.fence, NOW).result()
+    store.agent_started(claim.run.lease, NOW).result()
     clock.move(seconds=1)
 
-    store.agent_started(claim.run.id, claim.run.fence, NOW).result()
+    store.agent_started(claim.run.lease, NOW).result()
 
     assert store.attempts(claim.run.id)[0].agent_started_at == began
 
@@ -284,9 +284,9 @@ def test_the_agents_start_comes_with_whatever_is_kept_first(store: Store, clock:
     ago, began = AgentStart(timedelta(seconds=2)), clock.at + timedelta(seconds=3)
     clock.move(seconds=5)
 
-    store.append_log(early.run.id, early.run.fence, 1, [], {}, Meter(), began=ago)
+    store.append_log(early.run.lease, [], {}, Meter(), began=ago)
     for claim, span in ((late, ago), (early, NOW)):
-        store.finish(claim.run.id, claim.run.fence, OK, Meter(), 0, None, give_up, began=span)
+        store.finish(claim.run.lease, OK, Meter(), 0, None, give_up, began=span)
 
     assert [store.attempts(claim.run.id)[0].agent_started_at for claim in (early, late)] == [began, began]
 
@@ -297,10 +297,10 @@ def test_an_attempt_keeps_its_pod_from_before_its_agent_begins(store: Store, wri
     without, known = AgentPod("runs", "optio-1"), AgentPod("runs", "optio-1", "node-3")
 
     for pod in (without, known):
-        store.note_pod(claim.run.id, claim.run.fence, pod).result()
+        store.note_pod(claim.run.lease, pod).result()
         assert [attempt.pod for attempt in store.attempts(claim.run.id)] == [pod]
     WRITES[write](store, claim)
-    store.note_pod(process.run.id, process.run.fence + 1, known).result()
+    store.note_pod(Lease(process.run.id, process.run.fence + 1), known).result()
 
     assert [attempt.pod for attempt in store.attempts(claim.run.id)] == [known]
     assert [attempt.pod for attempt in store.attempts(process.run.id)] == [None]
@@ -308,10 +308,10 @@ def test_an_attempt_keeps_its_pod_from_before_its_agent_begins(store: Store, wri
 
 def test_each_attempt_of_a_run_has_a_pod_of_its_own(store: Store) -> None:
     first = claimed(store)
-    store.note_pod(first.run.id, first.run.fence, AgentPod("runs", "optio-1", "a")).result()
+    store.note_pod(first.run.lease, AgentPod("runs", "optio-1", "a")).result()
     end(store, first, BAD, decide=at_once)
     (second,) = store.claim("w", LEASE, everything)
-    store.note_pod(second.run.id, second.run.fence, AgentPod("runs", "optio-2")).result()
+    store.note_pod(second.run.lease, AgentPod("runs", "optio-2")).result()
 
     pods = [attempt.pod for attempt in store.attempts(first.run.id)]
 
@@ -326,13 +326,9 @@ def starting(store: Store) -> Claim:
 
 
 BEGINS: dict[str, Callable[[Store, Claim, AgentStart], object]] = {
-    "agent_started": lambda store, claim, began: store.agent_started(claim.run.id, claim.run.fence, began).result(),
-    "append_log": lambda store, claim, began: store.append_log(
-        claim.run.id, claim.run.fence, claim.run.attempt, [], {}, Meter(), began=began
-    ),
-    "finish": lambda store, claim, began: store.finish(
-        claim.run.id, claim.run.fence, OK, Meter(), 0, None, give_up, began=began
-    ),
+    "agent_started": lambda store, claim, began: store.agent_started(claim.run.lease, began).result(),
+    "append_log": lambda store, claim, began: store.append_log(claim.run.lease, [], {}, Meter(), began=began),
+    "finish": lambda store, claim, began: store.finish(claim.run.lease, OK, Meter(), 0, None, give_up, began=began),
 }
 
 
@@ -376,7 +372,7 @@ def test_a_process_that_is_asked_to_end_has_not_started_once_more(store: Store) 
     claim = claimed(store)
     store.cancel(claim.run.id, "me")
 
-    store.finish(claim.run.id, claim.run.fence, OK, Meter(), 0, None, give_up, began=AgentStart(timedelta(0), COLD))
+    store.finish(claim.run.lease, OK, Meter(), 0, None, give_up, began=AgentStart(timedelta(0), COLD))
 
     assert [event.reason for event in store.events(claim.run.id)] == ["manual", "started", "cancelled"]
 
@@ -399,7 +395,7 @@ def test_a_run_that_is_tried_again_has_started_when_its_first_agent_did(store: S
     (again,) = store.claim("w", LEASE, everything, reason="starting")
     clock.move(seconds=5)
 
-    ended = store.finish(again.run.id, again.run.fence, OK, Meter(), 0, None, give_up, began=AgentStart(timedelta(0), WARM))
+    ended = store.finish(again.run.lease, OK, Meter(), 0, None, give_up, began=AgentStart(timedelta(0), WARM))
 
     assert ended == store.run(claim.run.id)
     assert ended.started_at == began
@@ -510,7 +506,7 @@ def test_the_history_of_a_run_is_numbered_without_gaps_and_follows_the_table(sto
 def test_a_dropped_run_is_taken_up_at_once_by_anyone_its_owner_too(store: Store, clock: Clock) -> None:
     mine, other = claimed(store, "one"), claimed(store, "one")
 
-    store.drop(mine.run.id, mine.run.fence)
+    store.drop(mine.run.lease)
     kept = store.renew("one", LEASE)
 
     assert kept == {other.run.id: False}
@@ -518,7 +514,7 @@ def test_a_dropped_run_is_taken_up_at_once_by_anyone_its_owner_too(store: Store,
     (again,) = store.adopt("one", LEASE, 9)
     assert (again.run.id, again.run.attempt, again.run.fence) == (mine.run.id, 1, 2)
     with pytest.raises(LeaseLost):
-        store.drop(mine.run.id, mine.run.fence)
+        store.drop(mine.run.lease)
 
 
 def test_a_claim_knows_what_earlier_attempts_have_cost_until_somebody_retries_by_hand(store: Store, clock: Clock) -> None:

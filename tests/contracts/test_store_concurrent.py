@@ -14,7 +14,7 @@ import pytest
 
 from optio.errors import Conflict, LeaseLost, NotFound
 from optio.model.registry import Registry
-from optio.model.run import Meter, Outcome, Run, RunState
+from optio.model.run import Lease, Meter, Outcome, Run, RunState
 from optio.store.base import Store
 from optio.store.values import Claim, Firing, IdempotencyKey, RunFilter, ScheduleRow, SlotVerdict
 from tests.store.build import (
@@ -283,7 +283,7 @@ def test_an_adoption_that_meets_the_end_leaves_the_run_to_one_of_both(
 
         if isinstance(ended, LeaseLost):
             (taken,) = adopted
-            assert (taken.run.id, taken.run.fence, taken.adopted) == (claim.run.id, claim.run.fence + 1, True)
+            assert (taken.run.lease, taken.adopted) == (Lease(claim.run.id, claim.run.fence + 1), True)
             assert new.run(claim.run.id).state is RunState.RUNNING
             end(new, taken)
         else:
@@ -351,12 +351,12 @@ def test_a_retry_by_hand_that_comes_twice_queues_the_run_once(stores: Stores, ra
 
 def test_lines_that_are_sent_again_after_an_unknown_commit_are_kept_once(store: Store) -> None:
     claim = claimed(store)
-    run, attempt = claim.run, claim.run.attempt
+    run = claim.run
     assert claim.last_line == 0
 
     def append(*texts: str, after: int) -> int:
         lines = [line(text) for text in texts]
-        return store.append_log(run.id, run.fence, attempt, lines, {"stdout": after}, Meter(), after=after)
+        return store.append_log(run.lease, lines, {"stdout": after}, Meter(), after=after)
 
     first = [append("a", "b", after=0) for _ in range(2)]
     second = [append("c", after=2) for _ in range(3)]

@@ -17,13 +17,9 @@ POOL = Pool(key="a1", tasks=("t", "u"), size=3, ready=2, starting=1, problem="ü
 
 # However the first word of it comes.
 NOTES: dict[str, Callable[[Store, Claim, AgentStart], object]] = {
-    "agent_started": lambda store, claim, began: store.agent_started(claim.run.id, claim.run.fence, began).result(10),
-    "append_log": lambda store, claim, began: store.append_log(
-        claim.run.id, claim.run.fence, claim.run.attempt, [line("x")], {}, Meter(), began=began
-    ),
-    "finish": lambda store, claim, began: store.finish(
-        claim.run.id, claim.run.fence, OK, Meter(), 0, None, give_up, began=began
-    ),
+    "agent_started": lambda store, claim, began: store.agent_started(claim.run.lease, began).result(10),
+    "append_log": lambda store, claim, began: store.append_log(claim.run.lease, [line("x")], {}, Meter(), began=began),
+    "finish": lambda store, claim, began: store.finish(claim.run.lease, OK, Meter(), 0, None, give_up, began=began),
 }
 
 
@@ -60,12 +56,12 @@ def test_what_is_said_first_of_a_beginning_stands(store: Store, clock: Clock, fi
 
 def test_each_attempt_of_a_run_keeps_its_own_beginning(store: Store, clock: Clock) -> None:
     claim = claimed(store)
-    store.agent_started(claim.run.id, claim.run.fence, AgentStart(AGO, WARM)).result(10)
+    store.agent_started(claim.run.lease, AgentStart(AGO, WARM)).result(10)
     end(store, claim, BAD, decide=at_once)
     clock.move(seconds=1)
     (again,) = store.claim("w", LEASE, lambda view: [claim.run.id])
 
-    store.finish(again.run.id, again.run.fence, OK, Meter(), 0, None, give_up, began=AgentStart(timedelta(0), COLD))
+    store.finish(again.run.lease, OK, Meter(), 0, None, give_up, began=AgentStart(timedelta(0), COLD))
 
     assert [attempt.began for attempt in store.attempts(claim.run.id)] == [WARM, COLD]
 
@@ -80,7 +76,7 @@ def test_ends_that_are_written_together_keep_each_its_beginning(store: Store, cl
 
     finishes = [
         Finish(
-            run_id=claim.run.id, fence=claim.run.fence, outcome=OK, meter=Meter(), exit_code=0, signal=None, decide=give_up,
+            lease=claim.run.lease, outcome=OK, meter=Meter(), exit_code=0, signal=None, decide=give_up,
             began=AgentStart(AGO, how),
         )
         for claim, how in zip(claims, hows, strict=True)
@@ -108,7 +104,7 @@ def test_starts_are_given_newest_first_within_their_span_and_number(store: Store
     for number in range(4):
         claim = claimed(store, of=task(f"T{number % 2}"))
         began.append(clock.move(seconds=10))
-        store.agent_started(claim.run.id, claim.run.fence, AgentStart(timedelta(0), WARM if number else COLD)).result(10)
+        store.agent_started(claim.run.lease, AgentStart(timedelta(0), WARM if number else COLD)).result(10)
 
     found = store.placed_starts(began[0])
 
@@ -124,7 +120,7 @@ def test_a_clock_that_was_set_back_makes_no_wait_negative(store: Store, clock: C
     claim = claimed(store)
     clock.move(hours=-1)
 
-    store.agent_started(claim.run.id, claim.run.fence, AgentStart(timedelta(0), COLD)).result(10)
+    store.agent_started(claim.run.lease, AgentStart(timedelta(0), COLD)).result(10)
 
     assert [start.waited for start in store.placed_starts(clock.at - timedelta(hours=9))] == [timedelta(0)]
 
@@ -132,7 +128,7 @@ def test_a_clock_that_was_set_back_makes_no_wait_negative(store: Store, clock: C
 def test_a_deleted_run_leaves_no_beginning(store: Store, clock: Clock) -> None:
     claims = [claimed(store), claimed(store)]
     for claim in claims:
-        store.agent_started(claim.run.id, claim.run.fence, AgentStart(timedelta(0), COLD)).result(10)
+        store.agent_started(claim.run.lease, AgentStart(timedelta(0), COLD)).result(10)
         end(store, claim)
     start = clock.at - timedelta(hours=1)
 
@@ -219,7 +215,7 @@ def test_every_attempt_that_was_claimed_is_an_arrival(store: Store, clock: Clock
     clock.move(minutes=1)
     ended = claimed(store, of=task("Ended"))
     clock.move(seconds=2)
-    store.agent_started(ended.run.id, ended.run.fence, AgentStart(timedelta(0))).result(10)
+    store.agent_started(ended.run.lease, AgentStart(timedelta(0))).result(10)
     clock.move(seconds=3)
     end(store, ended)
     again = claimed(store, of=task("Again"))

@@ -180,7 +180,7 @@ def test_log_lines_come_back_byte_for_byte(store: Store) -> None:
     claim = claimed(store)
     odd = bytes(range(256))
 
-    store.append_log(claim.run.id, claim.run.fence, 1, [replace(line(""), data=odd)], {}, Meter())
+    store.append_log(claim.run.lease, [replace(line(""), data=odd)], {}, Meter())
 
     assert store.log(claim.run.id)[0].data == odd
 

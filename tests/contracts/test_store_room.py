@@ -29,11 +29,11 @@ def one(store: Store) -> Claim:
 
 
 def give_back(store: Store, claim: Claim, why: Delay = FULL) -> Run:
-    return store.give_back(claim.run.id, claim.run.fence, why, [line(why.message)])
+    return store.give_back(claim.run.lease, why, [line(why.message)])
 
 
 def begin(store: Store, claim: Claim) -> None:
-    store.agent_started(claim.run.id, claim.run.fence, AgentStart(timedelta(0), COLD)).result(10)
+    store.agent_started(claim.run.lease, AgentStart(timedelta(0), COLD)).result(10)
 
 
 def test_a_run_that_is_given_back_is_queued_as_before_and_nothing_is_used_up(store: Store, clock: Clock) -> None:
@@ -67,7 +67,7 @@ def test_an_older_fence_gives_nothing_back(store: Store, clock: Clock) -> None:
     with pytest.raises(LeaseLost):
         give_back(store, claim)
     with pytest.raises(LeaseLost):
-        store.explain(claim.run.id, claim.run.fence, 1, FULL, [])
+        store.explain(claim.run.lease, FULL, [])
 
     assert store.run(claim.run.id).owner == "other"
     assert store.shortages() == []
@@ -78,7 +78,7 @@ def test_why_an_agent_has_not_begun_stands_on_the_run_until_it_does(store: Store
     claim = one(store)
     assert claim.run.reason == "starting"
 
-    cursor = store.explain(claim.run.id, claim.run.fence, 1, FULL, [line("no room")])
+    cursor = store.explain(claim.run.lease, FULL, [line("no room")])
 
     run = store.run(claim.run.id)
     assert (cursor, run.state, run.reason, run.message) == (1, RunState.RUNNING, "quota", FULL.message)
@@ -93,7 +93,7 @@ def test_a_reason_never_hides_that_the_runs_end_was_asked_for(store: Store) -> N
     claim = one(store)
     store.cancel(claim.run.id, "ann")
 
-    store.explain(claim.run.id, claim.run.fence, 1, FULL, [])
+    store.explain(claim.run.lease, FULL, [])
     begin(store, claim)
 
     assert store.run(claim.run.id).reason == "cancelling"
@@ -286,7 +286,7 @@ def test_a_process_that_begins_costs_no_look_at_shortages(store: Store, clock: C
     clock.move(seconds=60)
     trial = one(store)
 
-    store.agent_started(trial.run.id, trial.run.fence, AgentStart(timedelta(0), PROCESS)).result(10)
+    store.agent_started(trial.run.lease, AgentStart(timedelta(0), PROCESS)).result(10)
 
     assert [shortage.begun for shortage in store.shortages()] == [0]
 

@@ -131,7 +131,7 @@ def test_a_retry_that_was_queued_with_nothing_left_begins_no_agent(services: Ser
     first = claim(services, run_id)
     meter = Meter(cost=Decimal("1.00"))
     # As a version decides for which a budget is an attempt's.
-    services.store.finish(run_id, first.run.fence, FAILED, meter, 1, None, lambda *_: RetryAt(NOW))
+    services.store.finish(first.run.lease, FAILED, meter, 1, None, lambda *_: RetryAt(NOW))
     execution(services, run_id)()
     run = services.store.run(run_id)
 

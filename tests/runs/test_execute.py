@@ -17,7 +17,7 @@ import pytest
 
 from optio.broker.base import Topic
 from optio.errors import Conflict, LeaseLost, StoreUnavailable
-from optio.model.run import LogKind, LogLine, Meter, RunState
+from optio.model.run import Lease, LogKind, LogLine, Meter, RunState
 from optio.runs.blame import MAX_READ_CRASHES
 from optio.runs.execute import Execution
 from optio.runtimes.command import Command
@@ -256,7 +256,7 @@ def test_an_execution_whose_lease_was_taken_writes_nothing_more_and_leaves_the_a
     assert log_of(services, run_id, LogKind.OUTPUT) == [b"one", b"two"]
     assert services.store.run(run_id).state is RunState.CANCELLED
     with pytest.raises(LeaseLost):
-        services.store.append_log(run_id, 1, 1, [], {}, Meter())
+        services.store.append_log(Lease(run_id, 1), [], {}, Meter())
 
 
 class Unreliable:
@@ -342,7 +342,7 @@ def suspect(services: Services, source: str) -> tuple[str, Execution, threading.
     first.leave()
     thread.join(20)
     run = services.store.run(run_id)
-    services.store.append_log(run_id, run.fence, 1, [], {"stdout": 6, "readCrashes": 2}, Meter())
+    services.store.append_log(run.lease, [], {"stdout": 6, "readCrashes": 2}, Meter())
     (adopted,) = services.store.adopt("second", timedelta(seconds=30), 5)
     parts = services.parts()
     parts.suspects.acquire()

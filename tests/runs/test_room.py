@@ -12,7 +12,7 @@ from optio.errors import LaunchFailed
 from optio.executors.base import Executor, Exit, Launch, LaunchArrival
 from optio.model.pool import COLD
 from optio.model.room import Delay
-from optio.model.run import LogKind, RunState
+from optio.model.run import Lease, LogKind, RunState
 from optio.runs.execute import Execution
 from optio.telemetry.base import Claimed, Fact, Finished, GivenBack, Started, Telemetry
 from optio.wiring import Services
@@ -89,9 +89,9 @@ def execute(services: Services, *handles: Held, before: Any = None) -> tuple[str
     said: list[str] = []
     explain = services.store.explain
 
-    def counted(run_id: str, fence: int, attempt: int, why: Delay, lines: Any) -> int:
+    def counted(lease: Lease, why: Delay, lines: Any) -> int:
         said.append(why.reason)
-        return explain(run_id, fence, attempt, why, lines)
+        return explain(lease, why, lines)
 
     place: Any = Place(services.executor, *handles)
     services.store.explain = counted  # type: ignore[method-assign]

@@ -148,7 +148,7 @@ def test_a_worker_keeps_pools_of_the_tasks_in_its_scope_alone(services: Services
 def give_back(services: Services, why: Delay = FULL, place: str = "here") -> str:
     """Let the oldest run of `Plain` find no room; its id."""
     (claim,) = services.store.claim("w", timedelta(seconds=30), at_most(1), place=place, reason="starting")
-    services.store.give_back(claim.run.id, claim.run.fence, why, [])
+    services.store.give_back(claim.run.lease, why, [])
     return claim.run.id
 
 

@@ -168,13 +168,11 @@ class Writer:
     def log(self, *texts: str) -> int:
         lines = [LogLine(kind=LogKind.OUTPUT, data=text.encode(), at=datetime.now(UTC)) for text in texts]
         run = self.claim.run
-        last = self.services.store.append_log(self.id, run.fence, run.attempt, lines, {}, Meter())
+        last = self.services.store.append_log(run.lease, lines, {}, Meter())
         self.services.broker.tell(Topic.RUN, self.id)
         return last
 
     def end(self, *, ok: bool = True) -> None:
         outcome = Outcome(ok=ok, reason="completed" if ok else "agent-failed", message="")
-        self.services.store.finish(
-            self.id, self.claim.run.fence, outcome, Meter(), 0, None, lambda *_: GiveUp("the test ends it")
-        )
+        self.services.store.finish(self.claim.run.lease, outcome, Meter(), 0, None, lambda *_: GiveUp("the test ends it"))
         self.services.broker.tell(Topic.RUN, self.id)

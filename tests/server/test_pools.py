@@ -32,7 +32,7 @@ def begin(api: Api, task_id: str, how: str, waited: float) -> None:
     (claim,) = api.services.store.claim("w", timedelta(minutes=5), lambda view: [run_id])
     attempt = api.services.store.attempts(run_id)[0]
     ago = api.services.store.now() - attempt.started_at - timedelta(seconds=waited)
-    api.services.store.agent_started(run_id, claim.run.fence, AgentStart(ago, how)).result(10)
+    api.services.store.agent_started(claim.run.lease, AgentStart(ago, how)).result(10)
 
 
 def test_pools_are_shown_as_they_were_told_with_the_starts_of_their_tasks(api: Api) -> None:

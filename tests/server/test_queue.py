@@ -55,7 +55,7 @@ def claim(api: Api) -> list[Claim]:
 def finish(api: Api) -> None:
     for each in claim(api):
         outcome = Outcome(ok=True, reason="ok")
-        api.services.store.finish(each.run.id, each.run.fence, outcome, Meter(), 0, None, lambda *_: GiveUp("no"))
+        api.services.store.finish(each.run.lease, outcome, Meter(), 0, None, lambda *_: GiveUp("no"))
 
 
 def waits(api: Api, run_id: str) -> dict[str, Any]:

@@ -100,7 +100,7 @@ BAD = Outcome(ok=False, reason="exit_code", message="exit code 1", again=True, t
 
 def end(store: Store, claim: Claim, outcome: Outcome = OK, meter: Meter | None = None, decide: Any = give_up) -> Run:
     """End the attempt of a claim."""
-    return store.finish(claim.run.id, claim.run.fence, outcome, meter or Meter(), 0 if outcome.ok else 1, None, decide)
+    return store.finish(claim.run.lease, outcome, meter or Meter(), 0 if outcome.ok else 1, None, decide)
 
 
 def line(text: str, at: datetime = START) -> LogLine:
@@ -111,4 +111,4 @@ def line(text: str, at: datetime = START) -> LogLine:
 def say(store: Store, claim: Claim, *texts: str, meter: Meter | None = None) -> int:
     """Append lines to the log of a claimed run."""
     lines = [line(text) for text in texts]
-    return store.append_log(claim.run.id, claim.run.fence, claim.run.attempt, lines, {"stdout": 7}, meter or Meter())
+    return store.append_log(claim.run.lease, lines, {"stdout": 7}, meter or Meter())

@@ -286,14 +286,14 @@ class StoreMachine(RuleBasedStateMachine):
         why, lines = Delay(reason=reason, message="full", patience=span), [line("no room")]
         if not self._mine(claim):
             with pytest.raises(LeaseLost):
-                self.store.give_back(claim.run.id, claim.run.fence, why, lines)
+                self.store.give_back(claim.run.lease, why, lines)
             return
         if model.attempt in model.begun:
             with pytest.raises(Conflict):
-                self.store.give_back(claim.run.id, claim.run.fence, why, lines)
+                self.store.give_back(claim.run.lease, why, lines)
             return
 
-        run = self.store.give_back(claim.run.id, claim.run.fence, why, lines)
+        run = self.store.give_back(claim.run.lease, why, lines)
 
         self.touched.add(claim.run.id)
         again = model.tries == reason
@@ -342,9 +342,9 @@ class StoreMachine(RuleBasedStateMachine):
         began = None if how is None else AgentStart(timedelta(seconds=1), how)
         if not self._mine(claim):
             with pytest.raises(LeaseLost):
-                self.store.finish(claim.run.id, claim.run.fence, outcome, Meter(), 0, None, decide, began=began)
+                self.store.finish(claim.run.lease, outcome, Meter(), 0, None, decide, began=began)
             return
-        self.store.finish(claim.run.id, claim.run.fence, outcome, Meter(), 0, None, decide, began=began)
+        self.store.finish(claim.run.lease, outcome, Meter(), 0, None, decide, began=began)
         if how is not None:
             model.begun.setdefault(model.attempt, how)
 
@@ -371,9 +371,9 @@ class StoreMachine(RuleBasedStateMachine):
         model, began = self.runs[claim.run.id], AgentStart(timedelta(seconds=1), how)
         if not self._mine(claim):
             with pytest.raises(LeaseLost):
-                self.store.agent_started(claim.run.id, claim.run.fence, began).result(10)
+                self.store.agent_started(claim.run.lease, began).result(10)
             return
-        self.store.agent_started(claim.run.id, claim.run.fence, began).result(10)
+        self.store.agent_started(claim.run.lease, began).result(10)
 
         model.begun.setdefault(model.attempt, how)
         self.touched.add(claim.run.id)

@@ -779,7 +779,7 @@ def test_operations_that_fail_in_a_commit_harm_no_other(opened: Open) -> None:
     with one_batch(store):
         futures: list[Future[Any]] = [store.accept(run) for run in (new_run(), taken, taken, new_run(prompt="\udfff"))]
         futures += [store.accept(new_run(prompt="a\0b")), store._engine.write(fail)]
-        futures += [store.agent_started(done.run.id, done.run.fence, AgentStart(timedelta(0))), store.accept(new_run())]
+        futures += [store.agent_started(done.run.lease, AgentStart(timedelta(0))), store.accept(new_run())]
 
     kinds = [type(future.exception(20)) for future in futures]
     assert kinds == [type(None), type(None), Conflict, Invalid, Invalid, RuntimeError, LeaseLost, type(None)]

@@ -214,7 +214,7 @@ def test_a_worker_that_finds_its_run_repeated_elsewhere_ends_what_it_has_left_of
         impatient = on.cluster.store()
         (claim,) = eventually(lambda: adopted(impatient), within=20, what="the run being given up")
         lost = Outcome(ok=False, reason="lost")
-        impatient.finish(run_id, claim.run.fence, lost, Meter(), None, None, lambda *_: GiveUp("its machine is gone"))
+        impatient.finish(claim.run.lease, lost, Meter(), None, None, lambda *_: GiveUp("its machine is gone"))
         impatient.close()
         first.thaw()
 

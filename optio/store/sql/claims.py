@@ -14,7 +14,7 @@ from optio.model.namespace import WorkerScope
 from optio.model.pool import PROCESS
 from optio.model.retry import GiveUp, RetryAt
 from optio.model.room import Delay
-from optio.model.run import LogLine, Meter, Outcome, Run, RunChange, RunState, Usage
+from optio.model.run import Lease, LogLine, Meter, Outcome, Run, RunChange, RunState, Usage
 from optio.model.text import format_duration
 from optio.store.sql import dedupe, events, namespaces, pools, queue, quotas, shortages
 from optio.store.sql.events import StateChange
@@ -259,10 +259,10 @@ def release(tx: Transaction, worker: str) -> int:
     )
 
 
-def drop(tx: Transaction, run_id: str, fence: int) -> None:
+def drop(tx: Transaction, lease: Lease) -> None:
     """End the lease of one run (`Store.drop`). Its owner is cleared, so that a renewal cannot revive the lease."""
-    _owned(tx, run_id, fence)
-    tx.run("UPDATE runs SET lease_until = :now, owner = '' WHERE id = :id", {"id": run_id, "now": tx.now})
+    _owned(tx, lease)
+    tx.run("UPDATE runs SET lease_until = :now, owner = '' WHERE id = :id", {"id": lease.run_id, "now": tx.now})
 
 
 def owners(tx: Transaction) -> set[str]:
@@ -282,25 +282,23 @@ def next_due(tx: Transaction) -> timedelta | None:
     return timedelta(microseconds=min(times) - tx.now) if times else None
 
 
-def cancel_requested(tx: Transaction, run_id: str, fence: int) -> bool:
+def cancel_requested(tx: Transaction, lease: Lease) -> bool:
     """Return whether an owned run's cancellation was requested (`Store.cancel_requested`); raise LeaseLost for an old fence."""
-    row = tx.one("SELECT fence, cancel_requested FROM runs WHERE id = :id", {"id": run_id})
-    return row is not None and row["fence"] == fence and bool(row["cancel_requested"])
+    row = tx.one("SELECT fence, cancel_requested FROM runs WHERE id = :id", {"id": lease.run_id})
+    return row is not None and row["fence"] == lease.fence and bool(row["cancel_requested"])
 
 
-def agent_started(tx: Transaction, run_id: str, fence: int, began: AgentStart) -> None:
+def agent_started(tx: Transaction, lease: Lease, began: AgentStart) -> None:
     """Record the start of an agent (`Store.agent_started`); raise LeaseLost for an old fence."""
     if began.how != PROCESS:
-        _note_begun(tx, [(_owned(tx, run_id, fence), began)])
-    if not tx.run(_AGENT_STARTED, {"at": _ago(tx, began), "id": run_id, "fence": fence}):
-        _owned(tx, run_id, fence)
+        _note_begun(tx, [(_owned(tx, lease), began)])
+    if not tx.run(_AGENT_STARTED, {"at": _ago(tx, began), "id": lease.run_id, "fence": lease.fence}):
+        _owned(tx, lease)
 
 
 def append_log(
     tx: Transaction,
-    run_id: str,
-    fence: int,
-    attempt: int,
+    lease: Lease,
     lines: Sequence[LogLine],
     offsets: Mapping[str, int],
     meter: Meter,
@@ -308,18 +306,18 @@ def append_log(
     began: AgentStart | None = None,
 ) -> int:
     """Store log lines, read offsets and usage of an owned run (`Store.append_log`)."""
-    row = _owned(tx, run_id, fence)
+    row = _owned(tx, lease)
     last: int = row["last_line"]
     if lines and after is not None and last != after:
         return last  # the previous call was committed, though its caller could not know
-    last = _append(tx, run_id, last, attempt, lines)
+    last = _append(tx, row, lines)
     _note_begun(tx, [(row, began)])
     tx.run(
         "UPDATE attempts SET offsets = :offsets, usage = :usage, turns = :turns, tool_calls = :tool_calls, cost = :cost, "
         "cost_source = :cost_source, agent_started_at = COALESCE(agent_started_at, :began) "
         "WHERE run_id = :id AND number = :number",
         {
-            "offsets": dump_json(dict(offsets)), "id": run_id, "number": attempt, "began": _ago(tx, began),
+            "offsets": dump_json(dict(offsets)), "id": row["id"], "number": row["attempt"], "began": _ago(tx, began),
             **meter_columns(meter),
         },
     )  # fmt: skip
@@ -354,16 +352,16 @@ def _with_start(row: Row, start: Mapping[str, Any] | None) -> Row:
     return {**dict(row), "started_at": row["started_at"] or start["began"], "last_event": start["event"]}
 
 
-def explain(tx: Transaction, run_id: str, fence: int, attempt: int, why: Delay, lines: Sequence[LogLine]) -> int:
+def explain(tx: Transaction, lease: Lease, why: Delay, lines: Sequence[LogLine]) -> int:
     """Record why an owned run's agent has not started (`Store.explain`)."""
-    row = _owned(tx, run_id, fence)
-    tx.run(_EXPLAIN, {"id": run_id, "reason": why.reason, "message": why.message})
-    return _append(tx, run_id, row["last_line"], attempt, lines)
+    row = _owned(tx, lease)
+    tx.run(_EXPLAIN, {"id": lease.run_id, "reason": why.reason, "message": why.message})
+    return _append(tx, row, lines)
 
 
-def give_back(tx: Transaction, run_id: str, fence: int, why: Delay, lines: Sequence[LogLine]) -> Run:
+def give_back(tx: Transaction, lease: Lease, why: Delay, lines: Sequence[LogLine]) -> Run:
     """Queue an owned run again that found no room (`Store.give_back`)."""
-    row = _owned(tx, run_id, fence)
+    row, run_id = _owned(tx, lease), lease.run_id
     own = {"id": run_id, "number": row["attempt"], "task_id": row["task_id"]}
     attempt = tx.one(_ATTEMPT, own)
     if attempt["agent_started_at"] is not None:
@@ -372,10 +370,9 @@ def give_back(tx: Transaction, run_id: str, fence: int, why: Delay, lines: Seque
     patient_until = shortages.note(tx, place, row, why, attempt["started_at"])
     over = patient_until is not None and to_micros(patient_until) <= tx.now
     if over or row["cancel_requested"] or dedupe.successor_of(tx, row) is not None:
-        _append(tx, run_id, row["last_line"], row["attempt"], lines)
+        _append(tx, row, lines)
         end = Finish(
-            run_id=run_id,
-            fence=fence,
+            lease=lease,
             outcome=Outcome(ok=False, reason=why.reason, message=why.message, again=True),
             meter=Meter(),
             exit_code=None,
@@ -393,7 +390,7 @@ def give_back(tx: Transaction, run_id: str, fence: int, why: Delay, lines: Seque
         events.revert_last_event(tx, move)
     else:
         events.change_states(tx, [move])
-        _append(tx, run_id, row["last_line"], row["attempt"], lines)
+        _append(tx, row, lines)
     return _to_ended(move, RunState.QUEUED)
 
 
@@ -401,22 +398,23 @@ def _decide(why: Delay, now: datetime, *, over: bool) -> RetryAt | GiveUp:
     return GiveUp(f"waited for {format_duration(why.patience)}") if over and why.patience is not None else RetryAt(now)
 
 
-def _append(tx: Transaction, run_id: str, last: int, attempt: int, lines: Sequence[LogLine]) -> int:
-    """Insert log lines after the cursor `last`; return the cursor of the last of them."""
+def _append(tx: Transaction, row: Row, lines: Sequence[LogLine]) -> int:
+    """Insert log lines of an attempt after those that its run has; return the cursor of the last of them."""
+    last: int = row["last_line"]
     if not lines:
         return last
     tx.many(
         "INSERT INTO log_lines (run_id, seq, attempt, kind, at, data) VALUES (:run_id, :seq, :attempt, :kind, :at, :data)",
         [
             {
-                "run_id": run_id, "seq": last + place, "attempt": attempt, "kind": line.kind.value,
+                "run_id": row["id"], "seq": last + place, "attempt": row["attempt"], "kind": line.kind.value,
                 "at": to_micros(line.at), "data": line.data,
             }
             for place, line in enumerate(lines, 1)
         ],
     )  # fmt: skip
     last += len(lines)
-    tx.run("UPDATE runs SET last_line = :last WHERE id = :id", {"last": last, "id": run_id})
+    tx.run("UPDATE runs SET last_line = :last WHERE id = :id", {"last": last, "id": row["id"]})
     return last
 
 
@@ -425,8 +423,7 @@ class Finish:
     """The operation of `Store.finish`. It gives the run as it is then, or None when the attempt no longer belongs to its
     owner."""
 
-    run_id: str
-    fence: int
+    lease: Lease
     outcome: Outcome
     meter: Meter
     exit_code: int | None
@@ -441,18 +438,18 @@ class Finish:
         """Finish an attempt that is known to belong to its owner."""
         run = self(tx)
         if run is None:
-            raise LeaseLost(self.run_id)
+            raise LeaseLost(self.lease.run_id)
         return run
 
     @staticmethod
     def together(tx: Transaction, finishes: "Sequence[Finish]") -> list[Run | None]:
         """Finish several attempts with as many statements as one takes."""
-        lot = BulkRows("id text", [{"id": run_id} for run_id in {each.run_id for each in finishes}])
+        lot = BulkRows("id text", [{"id": run_id} for run_id in {each.lease.run_id for each in finishes}])
         held = {row["id"]: row for row in tx.hold_all(_ENDING, lot=lot)}
         mine: dict[int, tuple[Finish, Row]] = {}
         for place, each in enumerate(finishes):
-            if _is_owned(held.get(each.run_id), each.fence):
-                row = held.pop(each.run_id)  # a second end of the same attempt finds it gone
+            if _is_owned(held.get(each.lease.run_id), each.lease.fence):
+                row = held.pop(each.lease.run_id)  # a second end of the same attempt finds it gone
                 mine[place] = each._as_requested(row), row
         rows = _note_begun(tx, [(row, each.began) for each, row in mine.values()])
         mine = {place: (each, row) for (place, (each, _)), row in zip(mine.items(), rows, strict=True)}
@@ -474,7 +471,7 @@ class Finish:
     def _attempt(self, tx: Transaction, row: Row) -> dict[str, Any]:
         outcome = self.outcome
         return {
-            "id": self.run_id, "number": row["attempt"], "ok": int(outcome.ok), "reason": outcome.reason,
+            "id": self.lease.run_id, "number": row["attempt"], "ok": int(outcome.ok), "reason": outcome.reason,
             "message": outcome.message, "exit_code": self.exit_code, "signal": self.signal, "text": outcome.text,
             "now": tx.now, "began": _ago(tx, self.began), **meter_columns(self.meter),
         }  # fmt: skip
@@ -534,10 +531,10 @@ def _totals(tx: Transaction, run: Row, last: Meter) -> dict[str, Any]:
     return meter_columns(total)
 
 
-def _owned(tx: Transaction, run_id: str, fence: int) -> Any:
-    row = tx.hold(_OWNED, {"id": run_id})
-    if not _is_owned(row, fence):
-        raise LeaseLost(run_id)
+def _owned(tx: Transaction, lease: Lease) -> Any:
+    row = tx.hold(_OWNED, {"id": lease.run_id})
+    if not _is_owned(row, lease.fence):
+        raise LeaseLost(lease.run_id)
     return row
 
 

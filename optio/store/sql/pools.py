@@ -9,7 +9,7 @@ from typing import Any
 
 from optio.model.pool import PROCESS, Pool
 from optio.model.registry import CompiledTask
-from optio.model.run import AgentPod
+from optio.model.run import AgentPod, Lease
 from optio.store.sql.transaction import Transaction, dump_json, from_micros, to_micros
 from optio.store.values import AgentStart, ClaimedAttempt, PlacedStart, PooledTasks, PoolReport
 
@@ -92,9 +92,9 @@ def note_begun(tx: Transaction, beginnings: Sequence[tuple[str, int, AgentStart 
     tx.lot(_BEGUN, _BEGUN_OF, rows)
 
 
-def note_pod(tx: Transaction, run_id: str, fence: int, pod: AgentPod) -> None:
+def note_pod(tx: Transaction, lease: Lease, pod: AgentPod) -> None:
     """Record the pod of an attempt (`Store.note_pod`)."""
-    tx.run(_NOTE_POD, {"id": run_id, "fence": fence, "namespace": pod.namespace, "pod": pod.name, "node": pod.node})
+    tx.run(_NOTE_POD, {"id": lease.run_id, "fence": lease.fence, "namespace": pod.namespace, "pod": pod.name, "node": pod.node})
 
 
 def starts(tx: Transaction, since: datetime, most: int) -> list[PlacedStart]:

@@ -12,7 +12,7 @@ from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import Pool
 from optio.model.registry import CompiledTask, Registry
 from optio.model.room import Delay, Shortage
-from optio.model.run import AgentPod, Attempt, Event, LogLine, Meter, Outcome, Page, Run
+from optio.model.run import AgentPod, Attempt, Event, Lease, LogLine, Meter, Outcome, Page, Run
 from optio.store import values
 from optio.store.sql import (
     audit,
@@ -221,8 +221,8 @@ class SqlStore:
     def namespaces(self) -> dict[str, str]:
         return self._engine.peek(namespaces.every)
 
-    def drop(self, run_id: str, fence: int) -> None:
-        self._engine.change(lambda tx: claims.drop(tx, run_id, fence))
+    def drop(self, lease: Lease) -> None:
+        self._engine.change(lambda tx: claims.drop(tx, lease))
 
     def owners(self) -> set[str]:
         return self._engine.peek(claims.owners)
@@ -233,20 +233,18 @@ class SqlStore:
     def next_due(self) -> timedelta | None:
         return self._engine.peek(claims.next_due)
 
-    def cancel_requested(self, run_id: str, fence: int) -> bool:
-        return self._engine.peek(lambda tx: claims.cancel_requested(tx, run_id, fence))
+    def cancel_requested(self, lease: Lease) -> bool:
+        return self._engine.peek(lambda tx: claims.cancel_requested(tx, lease))
 
-    def agent_started(self, run_id: str, fence: int, began: values.AgentStart) -> Future[None]:
-        return self._engine.write(lambda tx: claims.agent_started(tx, run_id, fence, began))
+    def agent_started(self, lease: Lease, began: values.AgentStart) -> Future[None]:
+        return self._engine.write(lambda tx: claims.agent_started(tx, lease, began))
 
-    def note_pod(self, run_id: str, fence: int, pod: AgentPod) -> Future[None]:
-        return self._engine.write(lambda tx: places.note_pod(tx, run_id, fence, pod))
+    def note_pod(self, lease: Lease, pod: AgentPod) -> Future[None]:
+        return self._engine.write(lambda tx: places.note_pod(tx, lease, pod))
 
     def append_log(
         self,
-        run_id: str,
-        fence: int,
-        attempt: int,
+        lease: Lease,
         lines: Sequence[LogLine],
         offsets: Mapping[str, int],
         meter: Meter,
@@ -257,23 +255,22 @@ class SqlStore:
         return self._engine.change(
             DiskLimited(
                 DiskUse.HALF if lines else DiskUse.ALL,
-                lambda tx: claims.append_log(tx, run_id, fence, attempt, lines, offsets, meter, after, began),
+                lambda tx: claims.append_log(tx, lease, lines, offsets, meter, after, began),
             )
         )
 
-    def explain(self, run_id: str, fence: int, attempt: int, why: Delay, lines: Sequence[LogLine]) -> int:
-        return self._engine.change(DiskLimited(DiskUse.HALF, lambda tx: claims.explain(tx, run_id, fence, attempt, why, lines)))
+    def explain(self, lease: Lease, why: Delay, lines: Sequence[LogLine]) -> int:
+        return self._engine.change(DiskLimited(DiskUse.HALF, lambda tx: claims.explain(tx, lease, why, lines)))
 
-    def give_back(self, run_id: str, fence: int, why: Delay, lines: Sequence[LogLine]) -> Run:
-        return self._engine.change(lambda tx: claims.give_back(tx, run_id, fence, why, lines))
+    def give_back(self, lease: Lease, why: Delay, lines: Sequence[LogLine]) -> Run:
+        return self._engine.change(lambda tx: claims.give_back(tx, lease, why, lines))
 
     def shortages(self) -> list[Shortage]:
         return self._engine.peek(shortages.every)
 
     def finish(
         self,
-        run_id: str,
-        fence: int,
+        lease: Lease,
         outcome: Outcome,
         meter: Meter,
         exit_code: int | None,
@@ -283,12 +280,12 @@ class SqlStore:
         began: values.AgentStart | None = None,
     ) -> Run:
         finish = claims.Finish(
-            run_id=run_id, fence=fence, outcome=outcome, meter=meter, exit_code=exit_code, signal=signal, decide=decide,
+            lease=lease, outcome=outcome, meter=meter, exit_code=exit_code, signal=signal, decide=decide,
             began=began,
         )  # fmt: skip
         ended = self._engine.write(finish).result()
         if ended is None:
-            raise LeaseLost(run_id)
+            raise LeaseLost(lease.run_id)
         return ended
 
     def cancel(self, run_id: str, actor: str) -> Run:
