@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from optio.cli import FAILED, OK
-from optio.cli.shared import flags, render_run
+from optio.cli.shared import flags, output, render_run
 from optio.cli.shared.time_arg import parse_time
 from optio.errors import SettingsError, StoreFull
 from optio.processes.retention import retention_of
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     triggers = verbs.add_parser("triggers", help="slots of schedules, webhook deliveries, and the runs they started")
     triggers.add_argument("--since", default="24h", metavar="TIME", help="24h, 7d, or 2026-01-05T08:00:00Z (default: 24h)")
     triggers.add_argument("--task", help="only of this task")
-    triggers.add_argument("--json", action="store_true", help="for programs")
+    output.add_arguments(triggers, (output.TABLE, output.JSON, output.YAML))
     flags.add_setting_flags(triggers, "data_dir")
 
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         report = audit(store, since=since, task_id=args.task, keep=retention_of(settings))
     finally:
         store.close()
-    print(render_run.as_json(document(report)) if args.json else text(report))
+    output.show(args.output, document(report), lambda: text(report))
     return FAILED if report.unexplained else OK
 
 
@@ -76,7 +76,7 @@ def text(report: AuditReport) -> str:
         if tally.slots or tally.deliveries or tally.runs
     ]
     if rows:
-        lines += ["", render_run.table(["TASK", "SLOTS", "DELIVERIES", "RUNS BY"], rows)]
+        lines += ["", output.table(["TASK", "SLOTS", "DELIVERIES", "RUNS BY"], rows)]
     if report.pending_since is not None and report.until - report.pending_since > MISSED_AFTER:
         lines += ["", f"slots wait for a scheduler since {_time_text(report.pending_since)} UTC: is `optio scheduler` running?"]
     if not report.unexplained:

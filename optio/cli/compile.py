@@ -5,7 +5,7 @@ from pathlib import Path
 
 from optio.check_cache.parallel_compile import compile_in_parallel
 from optio.cli import FAILED, OK, print_error
-from optio.cli.shared import flags, render_run
+from optio.cli.shared import flags, output
 from optio.compiler.report import render_concise, render_summary
 from optio.compiler.source_tree import DirectoryTree
 from optio.errors import SettingsError
@@ -45,7 +45,7 @@ def document(registry: Registry) -> dict[str, object]:
 def _table(registry: Registry) -> str:
     rows = [[t.id, t.digest[:19], f"{t.origin.path}:{t.origin.line}", _triggers(t)] for t in registry.tasks.values()]
     count = "1 task" if len(rows) == 1 else f"{len(rows)} tasks"
-    return render_run.table(["TASK", "DIGEST", "FILE", "TRIGGERS"], rows) + f"\n\n{count}, generation {registry.digest}"
+    return output.table(["TASK", "DIGEST", "FILE", "TRIGGERS"], rows) + f"\n\n{count}, generation {registry.digest}"
 
 
 def _triggers(task: CompiledTask) -> str:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from optio.cli import FAILED, OK, USAGE
-from optio.cli.shared import flags, render_probe, render_run
+from optio.cli.shared import flags, output, render_probe
 from optio.errors import SettingsError, StoreUnavailable
 from optio.model.probe_result import ERROR
 from optio.model.probe_result import OK as GOOD
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs.add_parser("recover", help="recover what can be saved after SQLite's log was damaged; keeps a copy of the log")
     for sub in verbs.choices.values():
         flags.add_setting_flags(sub, "data_dir")
-        sub.add_argument("--json", action="store_true", help="for programs")
+        output.add_arguments(sub, (output.TABLE, output.JSON, output.YAML))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,19 +39,19 @@ def run(args: argparse.Namespace) -> int:
             wait = parse_duration(args.wait).total_seconds() if args.wait else 0.0
         except ValueError as err:
             raise SettingsError(f"--wait: {err}") from err
-        return _migrate(settings, wait, as_json=args.json)
+        return _migrate(settings, wait, format=args.output)
     if args.verb == "check":
-        return _check(settings, as_json=args.json)
+        return _check(settings, format=args.output)
     if args.verb == "recover":
-        return _recover(settings, as_json=args.json)
-    return _backup(settings, args.file, as_json=args.json)
+        return _recover(settings, format=args.output)
+    return _backup(settings, args.file, format=args.output)
 
 
-def _migrate(settings: Settings, wait: float, *, as_json: bool) -> int:
+def _migrate(settings: Settings, wait: float, *, format: str) -> int:
     known = len(migrations())
 
     def tell(step: Migration) -> None:
-        if not as_json:
+        if format == output.TABLE:
             print(f"step {step.version} of {known} ...", flush=True)
 
     store = _open_migrated(settings, wait)
@@ -60,8 +60,8 @@ def _migrate(settings: Settings, wait: float, *, as_json: bool) -> int:
         taken = store.migrate(tell)
     finally:
         store.close()
-    if as_json:
-        print(render_run.as_json({"taken": taken, "version": known}))
+    if format != output.TABLE:
+        print(output.document(format, {"taken": taken, "version": known}))
     elif taken:
         print(f"the schema has version {known} now; the migration took {time.monotonic() - began:.1f} s")
     else:
@@ -82,27 +82,27 @@ def _open_migrated(settings: Settings, wait: float) -> Store:
             time.sleep(1.0)
 
 
-def _check(settings: Settings, *, as_json: bool) -> int:
+def _check(settings: Settings, *, format: str) -> int:
     found = []
     for each in examine_store(settings, thorough=True):
         found.append(each)
-        if not as_json:
+        if format == output.TABLE:
             print("\n".join(render_probe.lines([each])), flush=True)
-    if as_json:
-        print(render_run.as_json(render_probe.as_json(found)))
+    if format != output.TABLE:
+        print(output.document(format, render_probe.as_json(found)))
     statuses = {each.status for each in found}
     return USAGE if ERROR in statuses else OK if statuses == {GOOD} else FAILED
 
 
-def _recover(settings: Settings, *, as_json: bool) -> int:
+def _recover(settings: Settings, *, format: str) -> int:
     if settings.database is None:
         raise SettingsError("`optio db recover` is for SQLite; PostgreSQL recovers by itself when it starts")
     done = recover(settings)
     if done is None:
-        print(render_run.as_json({"lostCommits": 0}) if as_json else "the log is sound: nothing to do")
+        output.show(format, {"lostCommits": 0}, lambda: "the log is sound: nothing to do")
         return OK
-    if as_json:
-        print(render_run.as_json({"lostCommits": done.lost_commits, "copy": str(done.copy)}))
+    if format != output.TABLE:
+        print(output.document(format, {"lostCommits": done.lost_commits, "copy": str(done.copy)}))
     elif done.lost_commits:
         print(f"the database is usable again, without up to {done.lost_commits} commits; the damaged log is {done.copy}")
         print(
@@ -113,15 +113,15 @@ def _recover(settings: Settings, *, as_json: bool) -> int:
     return FAILED if done.lost_commits else OK
 
 
-def _backup(settings: Settings, file: Path, *, as_json: bool) -> int:
+def _backup(settings: Settings, file: Path, *, format: str) -> int:
     if settings.database is None:
         command = shlex.join(backup_command(settings, str(file)))
         raise SettingsError(
             f"back up PostgreSQL with its own program, which asks for the password or reads PGPASSWORD: {command}"
         )
     size = backup(settings, file)
-    if as_json:
-        print(render_run.as_json({"file": str(file), "bytes": size}))
+    if format != output.TABLE:
+        print(output.document(format, {"file": str(file), "bytes": size}))
     else:
         print(f"{file}: {size:,} bytes; keep a copy of {settings.secrets} with it")
     return OK

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from optio import private_files, wiring
 from optio.cli import FAILED, OK
-from optio.cli.shared import client, dev_token, flags, render_probe, render_run
+from optio.cli.shared import client, dev_token, flags, output, render_probe
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import MAX_FILE_BYTES, DirectoryTree
 from optio.errors import LaunchFailed, NotFound, SettingsError, StoreMismatch, StoreUnavailable
@@ -40,7 +40,7 @@ _MIN_WATCHES, _MIN_INSTANCES = 8192, 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="checks and settings as JSON")
+    output.add_arguments(parser, (output.TABLE, output.JSON, output.YAML))
     parser.add_argument(
         "--cluster", action="store_true", help="check the cluster too: permissions, pod security, network policies"
     )
@@ -53,22 +53,19 @@ def run(args: argparse.Namespace) -> int:
     settings = flags.read_settings(args)
     checks = [check for look in (*CHECKS, *([_thorough_cluster] if args.cluster else [])) for check in look(settings)]
     settings_rows = settings.shown()
-    if args.json:
+    if output.is_document(args):
         keys = ("name", "value", "origin", "help")
-        print(
-            render_run.as_json(
-                {
-                    "version": __version__,
-                    "checks": render_probe.as_json(checks),
-                    "settings": [dict(zip(keys, row, strict=True)) for row in settings_rows],
-                }
-            )
-        )
+        found = {
+            "version": __version__,
+            "checks": render_probe.as_json(checks),
+            "settings": [dict(zip(keys, row, strict=True)) for row in settings_rows],
+        }
+        print(output.document(args.output, found))
     else:
         print(f"optio {__version__}\n")
         for line in render_probe.lines(checks):
             print(line)
-        print("\n" + render_run.table(["SETTING", "VALUE", "FROM"], [row[:3] for row in settings_rows]))
+        print("\n" + output.table(["SETTING", output.Column("VALUE", free=True), "FROM"], [row[:3] for row in settings_rows]))
     return FAILED if any(check.status == "error" for check in checks) else OK
 
 

@@ -8,9 +8,10 @@ import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from optio.cli import OK, print_error
-from optio.cli.shared import client, flags, ids, render_run
+from optio.cli.shared import client, flags, ids, output
 from optio.cli.shared.time_arg import time_range
 from optio.errors import SettingsError
 from optio.model.trigger import WebhookConfig
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     send.add_argument("--event", help="event name to send, such as push")
     send.add_argument("--delivery", help="delivery id; by default a new one")
     send.add_argument("-w", "--wait", action="store_true", help="stream the run's log and wait for its end")
-    send.add_argument("--json", action="store_true", help="for programs")
+    output.add_arguments(send)
     flags.add_setting_flags(send, "data_dir", "secrets_dir")
     client.add_arguments(send)
     listing = verbs.add_parser("list", help="deliveries with their verdicts, newest first")
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--until", metavar="TIME", help="only up to then")
     listing.add_argument("-n", "--limit", type=flags.page_limit, default=20, help="maximum number, up to 200 (default: 20)")
     listing.add_argument("--cursor", help="continue where an earlier list ended")
-    listing.add_argument("--json", action="store_true", help="for programs")
+    output.add_arguments(listing)
     client.add_arguments(listing)
     _add_replay(verbs.add_parser("replay", help="judge deliveries again, by the served tasks or those of a revision"))
     _add_capture(verbs.add_parser("capture", help="turn a delivery into a test of its task, with secrets redacted"))
@@ -56,7 +57,7 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--yes", action="store_true", help="start the runs, instead of only judging")
     parser.add_argument("--again", action="store_true", help="with --yes: also if the delivery has a run already")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    output.add_arguments(parser)
     flags.add_setting_flags(parser, "tasks")
     client.add_arguments(parser)
 
@@ -90,25 +91,38 @@ def _list(server: client.Client, args: argparse.Namespace) -> int:
     since, until = time_range(args, datetime.now(UTC))
     query = {name: getattr(args, name) for name in ("task", "path", "verdict", "limit", "cursor")}
     found = server.request("GET", "/api/deliveries", query={**query, "since": since, "until": until})
-    if args.json:
-        print(render_run.as_json(found))
-        return OK
-    rows = [
-        [
-            item["id"],
-            item["path"],
-            item["taskId"],
-            item["verdict"],
-            item["receivedAt"][:19].replace("T", " "),
-            item["runId"] or "-",
-        ]
-        for item in found["items"]
-    ]
-    header = ["DELIVERY", "PATH", "TASK", "VERDICT", "RECEIVED (UTC)", "RUN"]
-    print(render_run.table(header, rows) if rows else "no deliveries")
-    if found["next"]:
-        print(f"more: --cursor {found['next']}")
+    output.show(
+        args.output, found, lambda: _table(found, wide=args.output == output.WIDE), (item["id"] for item in found["items"])
+    )
     return OK
+
+
+_COLUMNS = (
+    "DELIVERY",
+    output.Column("PATH", free=True),
+    "TASK",
+    "VERDICT",
+    output.Column("RECEIVED (UTC)", drop=1),
+    output.Column("RUN", drop=2),
+    output.Column("STATUS", right=True, wide=True),
+    output.Column("REPEATS", right=True, wide=True),
+    output.Column("REPLAYS", right=True, wide=True),
+    output.Column("KEY", wide=True),
+    output.Column("DETAIL", wide=True),
+)
+
+
+def _table(found: dict[str, Any], *, wide: bool) -> str:
+    if not found["items"]:
+        return "no deliveries"
+    more = [f"more: --cursor {found['next']}"] if found["next"] else []
+    return "\n".join([output.table(_COLUMNS, [_row(item) for item in found["items"]], wide=wide), *more])
+
+
+def _row(item: dict[str, Any]) -> list[str]:
+    received = output.time_cell(item["receivedAt"])
+    row = [item["id"], item["path"], item["taskId"], item["verdict"], received, item["runId"] or "-"]
+    return row + [output.compact(item[name]) for name in ("status", "repeats", "replays", "key", "detail")]
 
 
 def _send(args: argparse.Namespace) -> int:
@@ -141,14 +155,14 @@ def _send(args: argparse.Namespace) -> int:
             raise SettingsError(f"the secret `{config.secret.name}` cannot be used: {err}") from err
     answer = server.request("POST", f"/api/hooks/{client.quoted(config.path)}", raw=body, headers=headers)
     if "challenge" in answer:
-        print(render_run.as_json(answer) if args.json else "200: no run, the challenge was answered")
+        output.show(args.output, answer, lambda: "200: no run, the challenge was answered")
         return OK
     if args.wait and answer["runId"]:
-        return follow(server, answer["runId"], as_json=args.json)
+        return follow(server, answer["runId"], format=args.output)
     what = f"run {answer['runId']}" if answer["runId"] else "no run, the webhook's `events` or `when` filtered this delivery"
     if answer.get("reason"):
         print_error(f"nothing new was started: {answer['reason']}")
-    print(render_run.as_json(answer) if args.json else f"202 {answer['status']}: {what}")
+    output.show(args.output, answer, lambda: f"202 {answer['status']}: {what}", [answer["runId"]] if answer["runId"] else ())
     return OK
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from optio.cli import OK
-from optio.cli.shared import client, flags, render_run
+from optio.cli.shared import client, flags, output, render_run
 from optio.cli.shared.time_arg import parse_time
 from optio.errors import SettingsError
 from optio.model.text import format_roughly
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_common_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_const", const=True, help="for programs")
+    output.add_arguments(parser)
     client.add_arguments(parser)
 
 
@@ -69,11 +69,11 @@ def run(args: argparse.Namespace) -> int:
             raise SettingsError("--since is for `optio pool`: the plan takes --days")
         query = {"task": args.task, "days": args.days, "target": args.target, "limit": args.limit}
         found = client.Client(flags.read_settings(args)).request("GET", "/api/pools/plan", query=query)
-        print(render_run.as_json(found) if args.json else plan_text(found))
+        output.show(args.output, found, lambda: plan_text(found), (item["taskId"] for item in found["items"]))
         return OK
     query = {"since": _since(args.since)}
     found = client.Client(flags.read_settings(args)).request("GET", "/api/pools", query=query)
-    print(render_run.as_json(found) if args.json else text(found))
+    output.show(args.output, found, lambda: text(found), (item["pool"] for item in found["items"] if item["pool"]))
     return OK
 
 
@@ -92,7 +92,13 @@ def text(found: dict[str, Any]) -> str:
     if not found["items"]:
         return "\n".join(["no task keeps pods ready: none sets `warmPoolSize`", *_silence_lines(found), *_waiting_lines(found)])
     places = len({item["place"] for item in found["items"]}) > 1 and len(found["reports"]) > 1
-    header = ["POOL", "TASKS", "SIZE", "READY", "STARTING", "WARM", "COLD", "WAIT P50", "P99", "PROBLEM"]
+    numbers = ("SIZE", "READY", "STARTING", "WARM", "COLD", "WAIT P50", "P99")
+    header: list[output.Column] = [
+        output.Column("POOL"),
+        output.Column("TASKS", free=True),
+        *(output.Column(each, right=True) for each in numbers),
+        output.Column("PROBLEM", free=True),
+    ]
     rows = [
         [
             item["pool"] or "-",
@@ -109,11 +115,11 @@ def text(found: dict[str, Any]) -> str:
         for item in found["items"]
     ]
     if places:
-        header.insert(1, "PLACE")
+        header.insert(1, output.Column("PLACE"))
         for row, item in zip(rows, found["items"], strict=True):
             row.insert(1, item["place"] or "-")
     lines = [
-        render_run.table(header, rows),
+        output.table(header, rows),
         f"starts since {found['since'][:16].replace('T', ' ')} UTC: warm ones found a pod ready",
     ]
     return "\n".join([*lines, *_silence_lines(found), *_waiting_lines(found)])
@@ -201,8 +207,9 @@ def _task(item: dict[str, Any]) -> Iterator[str]:
         ]
         for each in item["sizes"]
     ]
-    header = ["SIZE", "WARM", "WAIT P50", "P99", "IDLE H/DAY", "CPU-H/DAY", "GIB-H/DAY", ""]
-    yield "\n".join(f"  {line}" for line in render_run.table(header, rows).splitlines())
+    numbers = ("SIZE", "WARM", "WAIT P50", "P99", "IDLE H/DAY", "CPU-H/DAY", "GIB-H/DAY")
+    header = [*(output.Column(each, right=True) for each in numbers), output.Column("")]
+    yield "\n".join(f"  {line}" for line in output.table(header, rows).splitlines())
 
 
 def _figure(value: float | None) -> str:

@@ -5,7 +5,7 @@ import argparse
 from collections import Counter
 
 from optio.cli import OK
-from optio.cli.shared import flags, render_run
+from optio.cli.shared import flags, output
 from optio.processes.retention import retention_of
 from optio.store.values import RetentionPolicy
 from optio.wiring import open_store
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--dry-run", action="store_true", help="only count what would be deleted")
     how.add_argument("--yes", action="store_true", help="delete it")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    output.add_arguments(parser, (output.TABLE, output.JSON, output.YAML))
     flags.add_setting_flags(parser, "data_dir", "keep_runs", "keep_logs", "keep_deliveries")
 
 
@@ -44,8 +44,9 @@ def run(args: argparse.Namespace) -> int:
                 counts[kind] += count
     finally:
         store.close()
-    if args.json:
-        print(render_run.as_json({"dryRun": args.dry_run, "counts": {_key(kind): counts[kind] for kind in _KIND_TEXTS}}))
+    if output.is_document(args):
+        done = {"dryRun": args.dry_run, "counts": {_key(kind): counts[kind] for kind in _KIND_TEXTS}}
+        print(output.document(args.output, done))
         return OK
     said = [f"{counts[kind]:>9,} {words}" for kind, words in _KIND_TEXTS.items() if counts[kind]]
     print(

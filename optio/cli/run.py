@@ -6,7 +6,7 @@ import sys
 from typing import Any, TextIO
 
 from optio.cli import FAILED, INTERRUPTED, OK
-from optio.cli.shared import client, flags, render_run
+from optio.cli.shared import client, flags, output, render_run
 from optio.errors import SettingsError
 
 
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_parameters(parser)
     parser.add_argument("-w", "--wait", action="store_true", help="stream the log and wait for the end")
     parser.add_argument("--key", help="idempotency key: the same key starts one run")
-    parser.add_argument("--json", action="store_true", help="print the run as JSON")
+    output.add_arguments(parser)
     client.add_arguments(parser)
 
 
@@ -33,20 +33,19 @@ def run(args: argparse.Namespace) -> int:
     started = server.request("POST", f"/api/tasks/{client.quoted(args.task)}/runs", body=body, headers=headers)
     if not args.wait:
         same = " (started before with the same key)" if started.get("duplicate") else ""
-        print(
-            render_run.as_json(started) if args.json else f"run {started['runId']} {render_run.state(started['state'])}{same}"
-        )
+        text = f"run {started['runId']} {render_run.state(started['state'])}{same}"
+        output.show(args.output, started, lambda: text, [started["runId"]])
         return OK
-    if not args.json:
+    if args.output not in (output.JSON, output.YAML, output.NAME):
         print(f"run {started['runId']} of {started['taskId']}", file=sys.stderr)
-    return follow(server, started["runId"], as_json=args.json)
+    return follow(server, started["runId"], format=args.output)
 
 
 def follow(
     server: client.Client,
     run_id: str,
     *,
-    as_json: bool = False,
+    format: str = output.TABLE,
     raw: bool = False,
     after: int = 0,
     notes: TextIO | None = None,
@@ -56,7 +55,7 @@ def follow(
     notes = notes or sys.stderr
     try:
         for name, data in server.events(f"/api/workflow-runs/{client.quoted(run_id)}/logs", after=after):
-            if name == "line" and not as_json:
+            if name == "line" and format in (output.TABLE, output.WIDE):
                 print(render_run.line(data, raw=raw), flush=True, file=notes if data["kind"] == "system" else sys.stdout)
             if name == "end":
                 break
@@ -65,8 +64,8 @@ def follow(
         print(f"\nthe run goes on: {cure}", file=sys.stderr)
         return INTERRUPTED
     ended = server.request("GET", f"/api/workflow-runs/{client.quoted(run_id)}")
-    if as_json:
-        print(render_run.as_json(ended))
+    if format not in (output.TABLE, output.WIDE):
+        output.show(format, ended, str, [ended["id"]])
     else:
         sys.stdout.flush()
         print(render_run.outcome(ended), file=sys.stderr)

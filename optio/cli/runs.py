@@ -3,11 +3,12 @@
 import argparse
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from optio.cli import OK
 from optio.cli.run import follow
-from optio.cli.shared import client, flags, ids, render_run
+from optio.cli.shared import client, flags, ids, output, render_run
 from optio.errors import SettingsError
 from optio.model.run import RunState
 
@@ -35,7 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("--raw", action="store_true", help="text as the agent wrote it, control characters too")
             sub.add_argument("--attempt", type=int, help="only this attempt")
     for sub in verbs.choices.values():
-        sub.add_argument("--json", action="store_true", help="for programs")
+        # A log has lines, not names.
+        output.add_arguments(
+            sub, output.FORMATS if sub is not verbs.choices["logs"] else (output.TABLE, output.JSON, output.YAML)
+        )
         client.add_arguments(sub)
 
 
@@ -52,55 +56,79 @@ def run(args: argparse.Namespace) -> int:
         return _logs(server, path, args)
     if args.verb in ("cancel", "retry"):
         found = server.request("POST", f"{path}/{args.verb}")
-        print(render_run.as_json(found) if args.json else render_run.outcome(found))
+        output.show(args.output, found, lambda: render_run.outcome(found), [found["id"]])
         return OK
     found = server.request("GET", path)
-    if args.json:
-        print(render_run.as_json(found))
-    elif args.verb == "why":
-        print(_reason_text(found))
-    else:
-        print(_details(found))
+    output.show(args.output, found, lambda: (_reason_text if args.verb == "why" else _details)(found), [found["id"]])
     return OK
 
 
 def _list(server: client.Client, args: argparse.Namespace) -> int:
     query = {"task": args.task, "state": args.state, "limit": args.limit, "cursor": args.cursor}
     found = server.request("GET", "/api/runs", query=query)
-    if args.json:
-        print(render_run.as_json(found))
-        return OK
-    rows = [
-        [
-            item["id"],
-            item["taskId"],
-            item["state"],
-            item["reason"],
-            item["trigger"],
-            item["createdAt"][:19].replace("T", " "),
-            "" if item["durationMs"] is None else f"{item['durationMs'] / 1000:.1f} s",
-            "" if item["costUsd"] is None else f"${item['costUsd']}",
-        ]
-        for item in found["items"]
-    ]
-    print(
-        render_run.table(["RUN", "TASK", "STATE", "REASON", "TRIGGER", "CREATED (UTC)", "TOOK", "COST"], rows)
-        if rows
-        else "no runs"
+    output.show(
+        args.output, found, lambda: _table(found, wide=args.output == output.WIDE), (item["id"] for item in found["items"])
     )
-    if found["next"]:
-        print(f"more: --cursor {found['next']}")
     return OK
+
+
+_COLUMNS = (
+    "RUN",
+    "TASK",
+    "STATE",
+    output.Column("REASON", free=True),
+    output.Column("TRIGGER", drop=2),
+    output.Column("CREATED (UTC)", drop=1),
+    output.Column("TOOK", right=True, drop=3),
+    output.Column("COST", right=True, drop=4),
+    output.Column("ATTEMPT", right=True, wide=True),
+    output.Column("TURNS", right=True, wide=True),
+    output.Column("TOKENS", right=True, wide=True),
+    output.Column("STARTED (UTC)", wide=True),
+    output.Column("ENDED (UTC)", wide=True),
+    output.Column("DEFINITION", wide=True),
+    output.Column("MESSAGE", wide=True),
+)
+
+
+def _table(found: dict[str, Any], *, wide: bool) -> str:
+    if not found["items"]:
+        return "no runs"
+    more = [f"more: --cursor {found['next']}"] if found["next"] else []
+    return "\n".join([output.table(_COLUMNS, [_row(item) for item in found["items"]], wide=wide), *more])
+
+
+def _row(item: dict[str, Any]) -> list[str]:
+    return [
+        item["id"],
+        item["taskId"],
+        item["state"],
+        item["reason"],
+        item["trigger"],
+        output.time_cell(item["createdAt"]),
+        "" if item["durationMs"] is None else f"{item['durationMs'] / 1000:.1f} s",
+        "" if item["costUsd"] is None else f"${item['costUsd']}",
+        str(item["attempt"]),
+        output.compact(item["turns"]),
+        f"{item['tokens']:,}" if item["tokens"] else "",
+        output.time_cell(item["startedAt"]),
+        output.time_cell(item["endedAt"]),
+        item["definition"],
+        item["message"],
+    ]
 
 
 def _logs(server: client.Client, path: str, args: argparse.Namespace) -> int:
     if args.follow:
-        return follow(server, args.run, as_json=args.json, raw=args.raw, notes=sys.stdout)
+        return follow(server, args.run, format=args.output, raw=args.raw, notes=sys.stdout)
     after = 0
     while True:
         page = server.request("GET", f"{path}/logs", query={"after": after, "attempt": args.attempt})
         for item in page["items"]:
-            print(render_run.as_json(item) if args.json else render_run.line(item, raw=args.raw))
+            if args.output == output.YAML:
+                print(output.document(args.output, [item]))  # one list, whatever the number of pages
+            else:
+                output.show(args.output, item, partial(render_run.line, item, raw=args.raw))
         if not page["items"]:
             return OK
         after = page["next"]

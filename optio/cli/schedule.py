@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from optio.cli import FAILED, OK, print_error
-from optio.cli.shared import flags, render_run, tree_calendar
+from optio.cli.shared import flags, output, render_run, tree_calendar
 from optio.compiler.diagnostics import Severity
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.report import render_concise
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--past", action="store_true", help="past slots instead, each with its run, or the reason why it has none"
     )
     tree_calendar.add_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    output.add_arguments(parser)
     flags.add_setting_flags(parser, "tasks")
     flags.add_setting_flags(parser, "url", "token")
 
@@ -70,17 +70,17 @@ def run(args: argparse.Namespace) -> int:
     wanted = [(task, task.spec.schedule) for task in chosen if task.spec.schedule is not None]
     now = datetime.now(UTC)
     span = tree_calendar.parse_range(args, {trigger.config.timezone for _, trigger in wanted}, now) if args.calendar else None
-    if span is not None and (wanted or args.json):
+    names = [task.id for task, _ in wanted]
+    if span is not None and (wanted or output.is_document(args)):
         from optio.cli.shared.render_calendar import text as calendar_text
 
         found = tree_calendar.build_calendar(
             [task for task, _ in wanted], span, settings.max_workflow_concurrent, compilation.diagnostics
         )
-        print(render_run.as_json(tree_calendar.document(found)) if args.json else calendar_text(found, grid=args.grid))
-    elif args.json:
-        print(render_run.as_json([document(*each, now, args.count) for each in wanted]))
-    elif wanted:
-        print("\n\n".join(text(*each, now, args.count) for each in wanted))
+        output.show(args.output, tree_calendar.document(found), lambda: calendar_text(found, grid=args.grid), names)
+    elif wanted or output.is_document(args):
+        coming = [document(*each, now, args.count) for each in wanted]
+        output.show(args.output, coming, lambda: "\n\n".join(text(*each, now, args.count) for each in wanted), names)
     if not wanted:
         print_error(f"`{args.task}` has no schedule" if args.task else "no task has a schedule")
         return FAILED if args.task or errors else OK

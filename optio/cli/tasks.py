@@ -5,8 +5,7 @@ import argparse
 from typing import Any
 
 from optio.cli import FAILED, OK
-from optio.cli.shared import client, flags, render_run
-from optio.compiler.yaml.emit import dump
+from optio.cli.shared import client, flags, output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for sub in (pause, resume):
         sub.add_argument("task", help="the task's id")
     for sub in verbs.choices.values():
-        sub.add_argument("--json", action="store_true", help="for programs")
+        output.add_arguments(sub, default=output.YAML if sub is shown else output.TABLE)
         client.add_arguments(sub)
 
 
@@ -33,48 +32,78 @@ def run(args: argparse.Namespace) -> int:
     server = client.Client(flags.read_settings(args))
     if args.verb == "list":
         found = server.request("GET", "/api/tasks")
-        print(render_run.as_json(found) if args.json else _table(found["items"]))
+        wide = args.output == output.WIDE
+        output.show(args.output, found, lambda: _table(found["items"], wide=wide), (item["id"] for item in found["items"]))
         return OK
     if args.verb == "show":
         path = f"/api/tasks/{client.quoted(args.task)}" if args.task else f"/api/definitions/{client.quoted(args.digest)}"
         found = server.request("GET", path)
-        print(render_run.as_json(found) if args.json else dump(found), end="\n" if args.json else "")
+        output.show(args.output, found, lambda: output.document(output.YAML, found), [found["id"]])
         return OK
     if args.verb == "release":
-        return _release(server, args.digest, args.json)
+        return _release(server, args.digest, args.output)
     body = {"reason": args.reason} if args.verb == "pause" else None
     found = server.request("POST", f"/api/tasks/{client.quoted(args.task)}/{args.verb}", body=body)
-    if args.json:
-        print(render_run.as_json(found))
-    elif args.verb == "pause":
-        print(f"{args.task} is paused: `optio tasks resume {args.task}` ends it")
-    else:
-        print(f"{args.task} is not paused")
+    paused = f"is paused: `optio tasks resume {args.task}` ends it" if args.verb == "pause" else "is not paused"
+    output.show(args.output, found, lambda: f"{args.task} {paused}", [args.task])
     return OK
 
 
-def _release(server: client.Client, digest: str | None, as_json: bool) -> int:
+def _release(server: client.Client, digest: str | None, format: str) -> int:
     if digest is not None:
         done = server.request("POST", "/api/registry/removal/release", body={"digest": digest})
-        print(render_run.as_json(done) if as_json else f"{done['count']} tasks are removed, {done['served']} are served")
+        output.show(format, done, lambda: f"{done['count']} tasks are removed, {done['served']} are served", [digest])
         return OK
     removal = server.request("GET", "/api/registry").get("removal")
-    if as_json:
-        print(render_run.as_json(removal))
-    elif removal is None:
-        print("no removal is held")
-    else:
-        print(f"{removal['count']} of {removal['total']} tasks are held since {removal['since']}, their files were deleted:")
-        print("\n".join(f"  {task_id}" for task_id in removal["tasks"]))
-        if removal["count"] > len(removal["tasks"]):
-            print(f"  and {removal['count'] - len(removal['tasks'])} more")
-        print(f"restore the files, or run `{removal['release']}` to remove the tasks")
+    output.show(format, removal, lambda: _removal_text(removal), removal["tasks"] if removal else ())
     return OK if removal is None else FAILED
 
 
-def _table(tasks: list[dict[str, Any]]) -> str:
-    rows = [[task["id"], task["name"], _state(task), str(task["priority"]), str(task["maxConcurrent"])] for task in tasks]
-    return render_run.table(["TASK", "NAME", "STATE", "PRIORITY", "AT ONCE"], rows) if rows else "no tasks"
+def _removal_text(removal: dict[str, Any] | None) -> str:
+    if removal is None:
+        return "no removal is held"
+    lines = [f"{removal['count']} of {removal['total']} tasks are held since {removal['since']}, their files were deleted:"]
+    lines += [f"  {task_id}" for task_id in removal["tasks"]]
+    if removal["count"] > len(removal["tasks"]):
+        lines.append(f"  and {removal['count'] - len(removal['tasks'])} more")
+    return "\n".join([*lines, f"restore the files, or run `{removal['release']}` to remove the tasks"])
+
+
+_COLUMNS = (
+    "TASK",
+    output.Column("NAME", free=True),
+    output.Column("STATE", free=True),
+    output.Column("PRIORITY", right=True, drop=1),
+    output.Column("AT ONCE", right=True, drop=2),
+    output.Column("TRIGGERS", wide=True),
+    output.Column("RUNTIME", wide=True),
+    output.Column("MODEL", wide=True),
+    output.Column("OWNER", wide=True),
+    output.Column("NAMESPACE", wide=True),
+    output.Column("FILE", wide=True),
+    output.Column("DEFINITION", wide=True),
+)
+
+
+def _table(tasks: list[dict[str, Any]], *, wide: bool = False) -> str:
+    return output.table(_COLUMNS, [_row(task) for task in tasks], wide=wide) if tasks else "no tasks"
+
+
+def _row(task: dict[str, Any]) -> list[str]:
+    return [
+        task["id"],
+        task["name"],
+        _state(task),
+        str(task["priority"]),
+        str(task["maxConcurrent"]),
+        ", ".join(trigger["type"] for trigger in task["triggers"]),
+        task["agentRuntime"],
+        output.compact(task.get("model")),
+        output.compact(task.get("owner")),
+        output.compact(task.get("namespace")),
+        f"{task['origin']['path']}:{task['origin']['line']}",
+        task["digest"],
+    ]
 
 
 def _state(task: dict[str, Any]) -> str:

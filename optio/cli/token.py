@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from optio.cli import OK
-from optio.cli.shared import flags, ids, render_run
+from optio.cli.shared import flags, ids, output
 from optio.errors import Conflict, SettingsError
 from optio.model.text import parse_duration
 from optio.server.auth import ROLES, token_hash
@@ -17,7 +17,15 @@ from optio.wiring import open_store
 
 _KEYS = ("id", "role", "label", "state", "createdAt", "expiresAt", "lastUsedAt")
 _STRONG_TOKEN = re.compile(r"[A-Za-z0-9._-]{32,200}", re.ASCII)
-_TITLES = ["ID", "ROLE", "LABEL", "STATE", "CREATED", "EXPIRES", "LAST USED"]
+_COLUMNS = (
+    "ID",
+    "ROLE",
+    output.Column("LABEL", free=True),
+    "STATE",
+    output.Column("CREATED", drop=2),
+    output.Column("EXPIRES", drop=1),
+    output.Column("LAST USED", drop=3),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     revoke.add_argument("id", help="the token's id, or its unique beginning")
     for sub in verbs.choices.values():
         flags.add_setting_flags(sub, "data_dir")
-        sub.add_argument("--json", action="store_true", help="for programs")
+        output.add_arguments(sub)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,28 +58,28 @@ def run(args: argparse.Namespace) -> int:
             except ValueError as err:
                 raise SettingsError(f"--expires: {err}") from err
             if args.from_file is not None:
-                print(_create_known(store, args.from_file, args.role, args.label, expires, as_json=args.json))
+                _create_known(store, args.from_file, args.role, args.label, expires, args.output)
                 return OK
             secret = "optio_" + secrets.token_urlsafe(32)
             token = store.add_token("tok_" + secrets.token_hex(6), token_hash(secret), args.role, args.label, expires)
-            print(render_run.as_json({"id": token.id, "role": token.role, "token": secret}) if args.json else secret)
+            made = {"id": token.id, "role": token.role, "token": secret}
+            output.show(args.output, made, lambda: secret, [token.id])
         elif args.verb == "revoke":
             token_id = ids.token_id(store.tokens(), args.id)
             store.revoke_token(token_id)
-            print(f"{token_id} is revoked")
+            output.show(args.output, {"id": token_id, "state": "revoked"}, lambda: f"{token_id} is revoked", [token_id])
         else:
             rows = [_row(token) for token in store.tokens()]
-            if args.json:
-                print(render_run.as_json([dict(zip(_KEYS, row, strict=True)) for row in rows]))
-            else:
-                cells = [[cell or "-" for cell in row] for row in rows]
-                print(render_run.table(_TITLES, cells) if rows else "no tokens")
+            cells = [[cell or "-" for cell in row] for row in rows]
+            text = output.table(_COLUMNS, cells, wide=args.output == output.WIDE) if rows else "no tokens"
+            found = [dict(zip(_KEYS, row, strict=True)) for row in rows]
+            output.show(args.output, found, lambda: text, (str(each["id"]) for each in found))
     finally:
         store.close()
     return OK
 
 
-def _create_known(store: TokenStore, file: Path, role: str, label: str, expires: datetime | None, *, as_json: bool) -> str:
+def _create_known(store: TokenStore, file: Path, role: str, label: str, expires: datetime | None, format: str) -> None:
     """Create the token of a file unless it exists, so that many processes can do it at each start. The token is not printed."""
     try:
         secret = file.read_text(encoding="utf-8").strip()
@@ -92,9 +100,8 @@ def _create_known(store: TokenStore, file: Path, role: str, label: str, expires:
         raise SettingsError(f"--from-file: the token in {file} is revoked or expired ({id}): write a new one")
     if token.role != role:
         raise SettingsError(f"--from-file: the token in {file} already has the role {token.role} ({id}): write another token")
-    return (
-        render_run.as_json({"id": id, "role": role, "made": made}) if as_json else f"{id} {'is created' if made else 'exists'}"
-    )
+    text = f"{id} {'is created' if made else 'exists'}"
+    output.show(format, {"id": id, "role": role, "made": made}, lambda: text, [id])
 
 
 def _row(token: Token) -> list[str | None]:

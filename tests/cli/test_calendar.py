@@ -249,7 +249,7 @@ def test_the_limit_is_the_settings(tree: Path, capsys: pytest.CaptureFixture[str
     [
         (["--calendar", "--past"], "--past has no effect with --calendar"),
         (["--calendar", "-n", "3"], "-n has no effect with --calendar"),
-        (["--calendar", "--grid", "--json"], "leave out --grid or --json"),
+        (["--calendar", "--grid", "--json"], "leave out --grid or `-o json`"),
         (["--grid"], "--grid is for --calendar"),
         (["--from", "2026-01-01"], "--from is for --calendar"),
         (["--days", "3"], "--days is for --calendar"),

@@ -29,8 +29,8 @@ UNTOLD = {**ITEM, "pool": None, "place": None, "tasks": ["a", "b", "c", "d"], "r
 
 def test_pools_are_a_table() -> None:
     assert text(FOUND).splitlines() == [
-        "POOL  TASKS           SIZE  READY  STARTING  WARM  COLD  WAIT P50  P99    PROBLEM",
-        "4f2a  review, triage  3     2      1         40    2     84 ms     2.4 s  no node has room for more",
+        "POOL  TASKS           SIZE  READY  STARTING  WARM  COLD  WAIT P50    P99  PROBLEM",
+        "4f2a  review, triage     3      2         1    40     2     84 ms  2.4 s  no node has room for more",
         "starts since 2026-01-04 12:00 UTC: warm ones found a pod ready",
     ]
 
@@ -93,12 +93,12 @@ def test_a_plan_has_every_size_with_what_comes_of_it() -> None:
         "review: warmPoolSize: 3 instead of 1",
         "  100.0 % of the starts are warm with 3",
         "  starts of 7 days: 504 measured; a pod is replaced in 8 s",
-        "  SIZE  WARM     WAIT P50  P99    IDLE H/DAY  CPU-H/DAY  GIB-H/DAY",
-        "  0     0.0 %    8 s       20 s   0.0         0.0        0.0",
-        "  1     33.3 %   8 s       20 s   23.9        12.0       47.9       <- now",
-        "  2     66.7 %   84 ms     20 s   47.9        23.9       95.8",
-        "  3     100.0 %  84 ms     84 ms  71.8        35.9       143.7      <- proposed",
-        "  4     100.0 %  84 ms     84 ms  95.8        47.9       191.7",
+        "  SIZE     WARM  WAIT P50    P99  IDLE H/DAY  CPU-H/DAY  GIB-H/DAY",
+        "     0    0.0 %       8 s   20 s         0.0        0.0        0.0",
+        "     1   33.3 %       8 s   20 s        23.9       12.0       47.9  <- now",
+        "     2   66.7 %     84 ms   20 s        47.9       23.9       95.8",
+        "     3  100.0 %     84 ms  84 ms        71.8       35.9      143.7  <- proposed",
+        "     4  100.0 %     84 ms  84 ms        95.8       47.9      191.7",
     ]
 
 

@@ -53,10 +53,6 @@ def test_no_text_can_drive_the_terminal(text: str, shown: str) -> None:
     assert render_run.safe(text) == shown
 
 
-def test_a_table_is_as_wide_as_its_longest_cell() -> None:
-    assert render_run.table(["A", "LONG"], [["wide cell", "x"], ["", "y"]]) == "A          LONG\nwide cell  x\n           y"
-
-
 def test_a_label_says_what_a_line_is() -> None:
     assert render_run.line({"kind": "tool", "text": "Bash"}) == " tool | Bash"
     assert render_run.line({"kind": "output", "text": "x"}) == "x"

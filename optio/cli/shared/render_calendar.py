@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import groupby, pairwise
 from zoneinfo import ZoneInfo
 
-from optio.cli.shared import render_run
+from optio.cli.shared.output import table
 from optio.cli.shared.tree_calendar import CalendarRange, TreeCalendar
 from optio.scheduling.calendar import CalendarRow, ClockChangeNight, Day, Fire, TimedTask
 from optio.scheduling.dst import DstEffect
@@ -238,7 +238,7 @@ def _crowd_lines(found: TreeCalendar) -> Iterator[str]:
     yield f"  with these minutes it would be {herd.then} at most, not {herd.most}:"
     yield from (
         "    " + line
-        for line in render_run.table(
+        for line in table(
             ("task", "cronExpression", "instead of"), [(m.task_id, f'"{m.new}"', f'"{m.old}"') for m in herd.moves]
         ).splitlines()
     )

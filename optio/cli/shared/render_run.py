@@ -1,10 +1,9 @@
-"""Runs, log lines and tables as text for a terminal. Text from outside is escaped, so that it cannot drive the terminal."""
+"""Runs and log lines as text for a terminal. Text from outside is escaped, so that it cannot drive the terminal."""
 
 import json
 import os
 import re
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
@@ -34,13 +33,6 @@ def line(entry: dict[str, Any], *, raw: bool = False) -> str:
     if raw or label is None:
         return str(text)
     return coloured(f"{label:>5} | ", "2") + text
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows in columns as wide as their longest cell."""
-    cells = [list(header), *[[safe(cell) for cell in row] for row in rows]]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells)
 
 
 def as_json(value: Any) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from optio.cli import FAILED, OK, print_error
-from optio.cli.shared import client, flags, ids, render_run
+from optio.cli.shared import client, flags, ids, output, render_run
 from optio.cli.shared.time_arg import time_range
 from optio.compiler.diagnostics import Severity
 from optio.compiler.pipeline import compile_tree
@@ -43,10 +43,9 @@ def run(args: argparse.Namespace) -> int:
         ask = lambda key: _judge_on_server(server, key, start=args.yes, again=args.again)  # noqa: E731
     found = [_judge_safely(ask, key) for key in _delivery_ids(server, args)]
     shown = [item for item in found if not args.diff or item.get("differs") or item.get("error")]
-    if args.json:
-        print(render_run.as_json(shown))
-    else:
-        print("\n".join([*(text(item, with_diff=args.diff) for item in shown), summary(found, started=args.yes)]))
+    lines = (text(item, with_diff=args.diff) for item in shown)
+    said = lambda: "\n".join([*lines, summary(found, started=args.yes)])  # noqa: E731 - only where text is asked for
+    output.show(args.output, shown, said, (item["deliveryId"] for item in shown))
     return FAILED if broken or any(item.get("error") for item in found) else OK
 
 

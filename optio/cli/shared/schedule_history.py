@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from optio.cli import OK
-from optio.cli.shared import client, flags, render_run
+from optio.cli.shared import client, flags, output
 from optio.errors import SettingsError
 
 
@@ -26,10 +26,10 @@ def print_history(args: argparse.Namespace) -> int:
     }
     ids = [args.task] if args.task is not None else sorted(zones)
     rows = {task_id: list(islice(_slots(server, task_id), args.count)) for task_id in ids}
-    if args.json:
-        print(render_run.as_json([{"taskId": task_id, "slots": slots} for task_id, slots in rows.items()]))
-    elif rows:
-        print("\n\n".join(text(task_id, zones.get(task_id, "UTC"), slots) for task_id, slots in rows.items()))
+    if rows or output.is_document(args):
+        past = [{"taskId": task_id, "slots": slots} for task_id, slots in rows.items()]
+        said = lambda: "\n\n".join(text(id, zones.get(id, "UTC"), slots) for id, slots in rows.items())  # noqa: E731
+        output.show(args.output, past, said, rows)
     else:
         print("no task has a schedule", file=sys.stderr)
     return OK

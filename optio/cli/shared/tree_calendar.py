@@ -80,8 +80,8 @@ def check_flags(args: argparse.Namespace) -> None:
         for name, given in (("--past", args.past), ("-n", args.count is not None)):
             if given:
                 raise SettingsError(f"{name} has no effect with --calendar: give --from, --to or --days")
-        if args.grid and args.json:
-            raise SettingsError("--grid draws text: leave out --grid or --json")
+        if args.grid and args.output not in ("table", "wide"):
+            raise SettingsError(f"--grid draws text: leave out --grid or `-o {args.output}`")
         return
     flags = (("grid", args.grid or None), ("from", args.first), ("to", args.last), ("days", args.days), ("zone", args.zone))
     for name, given in flags:
