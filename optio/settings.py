@@ -224,7 +224,7 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "kube_image": Setting(None, str, "image of agents whose task names none"),
     "kube_egress": Setting(
-        None, str, "the egress proxy, as `SERVICE.NAMESPACE.svc:PORT`: with it the network of every pod is closed, see below"
+        None, str, "the egress proxy, as `SERVICE.NAMESPACE.svc:PORT`: with it the network of every pod is closed"
     ),
     "kube_egress_image": Setting(None, str, "image of the gate that waits in each pod until its network policy is in place"),
     "egress_key": Setting(None, str, "key that workers and the egress proxy share"),
@@ -244,7 +244,7 @@ SETTINGS: Mapping[str, Setting] = {
     "pod_template": Setting(
         None,
         Path,
-        "file with additions to every pod: pull secrets, tolerations, affinity, priority, labels, volumes; see Pods",
+        "file with additions to every pod: pull secrets, tolerations, affinity, priority, labels, volumes",
     ),
     "pod_warm_age": Setting("1h", _span, "age at which a waiting warm pod is replaced"),
     "pod_warm_limit": Setting("20", _count, "most warm pods of all tasks together"),

@@ -1,54 +1,87 @@
-"""README.md and the other pages say what the code does: blocks compile and run, tables are complete."""
+"""The README and the pages say what the code does: blocks run or compile, tables are complete, sentences are short.
 
+`docs/design` has its own tests in test_design_docs.py, and the built site in test_docs_site.py.
+"""
+
+import argparse
+import ast
+import configparser
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import yaml
 
 from optio import wiring
 from optio.cli import COMMANDS
+from optio.cli.shared.parser import CommandParser
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import MemoryTree
+from optio.model.policy import Allow, Ceilings, Fleet, PolicySpec
 from optio.model.senders import SENDERS, InHeader
 from optio.model.spec import names_of
-from optio.model.task import Environment, TaskSpec
+from optio.model.task import Amounts, Environment, Network, Resources, TaskSpec
 from optio.model.trigger import ScheduleConfig, WebhookConfig
-from optio.settings import SETTINGS, Settings
+from optio.settings import SETTINGS, Settings, unknown_variables
+from tests.stub_model import StubModel
 from tests.support import ROOT, Dev, eventually
 
-README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "examples").glob("*/README.md"))]
+DOCS = ROOT / "docs"
+WRITTEN = [
+    ROOT / "README.md",
+    *sorted(DOCS.glob("*.md")),
+    *(page for folder in ("guides", "tasks", "operating", "reference") for page in sorted((DOCS / folder).glob("*.md"))),
+]
+PAGES = [*WRITTEN, *sorted((ROOT / "examples").glob("*/README.md"))]
+GUIDES = sorted((DOCS / "guides").glob("*.md"))
+MAX_WORDS = 30
+MAX_README_BYTES = 6_000
+# These need Docker, a cluster, root or a sender: their commands are compiled, and not run.
+NOT_RUN = {
+    *("README.md", "docs/guides/compose.md", "docs/guides/cluster.md", "docs/guides/systemd.md"),
+    *("docs/reference/events.md", "docs/reference/http.md", "docs/reference/signatures.md", "docs/operating/audit.md"),
+}
+CLAUDE = ROOT / ".tools" / "node_modules" / ".bin" / "claude"
 
 
 class Block(NamedTuple):
-    """A fenced block: its language, text and the page with the line where it begins."""
+    """A fenced block: its language, the file that its title names, its text, and the page with the line where it begins."""
 
     language: str
+    title: str
     text: str
-    place: str
+    page: str
+    line: int
+
+    @property
+    def place(self) -> str:
+        return f"{self.page}:{self.line}"
 
 
 def blocks() -> Iterator[Block]:
     for page in PAGES:
         text = page.read_text()
-        for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S):
+        for found in re.finditer(r'^```(\w*)(?: title="([^"]+)")?\n(.*?)^```$', text, re.M | re.S):
             line = text[: found.start()].count("\n") + 1
-            yield Block(found[1], found[2], f"{page.relative_to(ROOT)}:{line}")
+            yield Block(found[1], found[2] or "", found[3], str(page.relative_to(ROOT)), line)
 
 
-def section(title: str) -> str:
-    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+def page(name: str) -> str:
+    return (DOCS / name).read_text()
 
 
-def rows(title: str) -> list[list[str]]:
-    """Cells of a section's tables, without their heads."""
-    lines = [line for line in section(title).splitlines() if line.startswith("| ")]
+def rows(text: str) -> list[list[str]]:
+    """Cells of all tables of a page, with their heads."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
@@ -56,16 +89,48 @@ def names(text: str) -> set[str]:
     return set(re.findall(r"`([^`]+)`", text))
 
 
+def of(language: str) -> list[Block]:
+    return [block for block in BLOCKS if block.language == language]
+
+
+def place(block: Block) -> str:
+    return block.place
+
+
 BLOCKS = list(blocks())
-QUICKSTART = [block for block in BLOCKS if block.text in section("Quickstart")]
 
 
-YAML = [block for block in BLOCKS if block.language == "yaml"]
-TEMPLATES = [block for block in YAML if block.text.startswith("metadata:\n")]
+# Blocks that compile
 
 
-@pytest.mark.parametrize("block", TEMPLATES, ids=lambda block: block.place)
-def test_a_template_of_pods_can_be_used(block: Block, tmp_path: Path) -> None:
+def of_another_system(block: Block) -> bool:
+    """Return whether a YAML block is a file of something else: rules of Prometheus, a CI, a CronJob, a DAG."""
+    return bool(block.title) and not block.title.startswith("tasks.d/")
+
+
+TASKS = [block for block in of("yaml") if not of_another_system(block)]
+
+
+@pytest.mark.parametrize("block", [b for b in TASKS if "extends:" not in b.text], ids=place)
+def test_a_task_file_compiles_without_a_finding(block: Block) -> None:
+    name = block.title.removeprefix("tasks.d/") or ("_policy.yaml" if "type: policy" in block.text else "task.yaml")
+    beside = {b.title.removeprefix("tasks.d/"): b.text for b in BLOCKS if b.page == block.page and b.language == "json"}
+    compilation = compile_tree(MemoryTree({**beside, name: block.text}))
+
+    assert [d.message for d in compilation.diagnostics] == []
+    assert len(compilation.registry.tasks) == (0 if re.search(r"type: (policy|template)|^_", f"{name}\n{block.text}") else 1)
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_task_files_of_a_page_compile_together(page: Path) -> None:
+    found = [b for b in BLOCKS if b.page == str(page.relative_to(ROOT)) and b.title.startswith("tasks.d/")]
+    compilation = compile_tree(MemoryTree({b.title.removeprefix("tasks.d/"): b.text for b in found if "policy" not in b.title}))
+
+    assert [d.message for d in compilation.diagnostics if d.severity == "error"] == []
+
+
+def test_a_template_of_pods_can_be_used(tmp_path: Path) -> None:
+    (block,) = [block for block in BLOCKS if block.title == "pod-template.yaml"]
     (tmp_path / "template.yaml").write_text(block.text)
 
     made = wiring.pod_settings(Settings.load({"OPTIO_POD_TEMPLATE": str(tmp_path / "template.yaml")})).template
@@ -73,93 +138,334 @@ def test_a_template_of_pods_can_be_used(block: Block, tmp_path: Path) -> None:
     assert (bool(made.labels), bool(made.spec), bool(made.mounts)) == (True, True, True)
 
 
-@pytest.mark.parametrize("block", [b for b in YAML if b not in TEMPLATES], ids=lambda block: block.place)
-def test_a_yaml_block_compiles_without_a_finding(block: Block) -> None:
-    policy = "type: policy" in block.text
-    compilation = compile_tree(MemoryTree({"_policy.yaml" if policy else "task.yaml": block.text}))
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.title.endswith("rules.yml")], ids=place)
+def test_a_rule_of_prometheus_asks_for_metrics_and_labels_that_exist(block: Block) -> None:
+    table = names(page("operating/metrics.md"))
+    labels = {"task", "state", "reason", "verdict", "part", "trigger", "runtime", "kind", "how", "pool", "outcome"}
 
-    assert [d.message for d in compilation.diagnostics] == []
-    assert len(compilation.registry.tasks) == (0 if policy else 1)
+    for group in yaml.safe_load(block.text)["groups"]:
+        for rule in group["rules"]:
+            assert set(re.findall(r"optio_\w+", rule["expr"])) <= table, rule["alert"]
+            assert set(re.findall(r"(\w+)=~?\"", rule["expr"])) <= labels
+            assert rule["annotations"]["summary"]
+            assert rule["expr"].count("(") == rule["expr"].count(")")
+
+
+@pytest.mark.parametrize("block", [b for b in of("yaml") if of_another_system(b)], ids=place)
+def test_a_file_of_another_system_is_yaml_and_its_commands_exist(block: Block) -> None:
+    document = yaml.safe_load(block.text)
+
+    assert isinstance(document, dict)
+    for line in re.findall(r"^ *- (optio .*)$", block.text, re.M):
+        parse(shlex.split(line.partition(" > ")[0]))
+
+
+@pytest.mark.parametrize("block", of("json"), ids=place)
+def test_json_is_json(block: Block) -> None:
+    json.loads(block.text)
+
+
+@pytest.mark.parametrize("block", of("python"), ids=place)
+def test_python_is_python(block: Block) -> None:
+    ast.parse(block.text)
+
+
+@pytest.mark.parametrize("block", of("toml"), ids=place)
+def test_toml_is_toml_and_starts_a_command(block: Block) -> None:
+    server = tomllib.loads(block.text)["language-server"]["optio"]
+
+    parse([server["command"], *server["args"]])
+
+
+@pytest.mark.parametrize("block", of("lua"), ids=place)
+def test_an_editor_starts_a_command_that_exists(block: Block) -> None:
+    (command,) = re.findall(r"cmd = \{([^}]*)\}", block.text)
+
+    parse([word.strip(" '") for word in command.split(",")])
+
+
+@pytest.mark.parametrize("block", of("caddyfile"), ids=place)
+def test_a_proxy_leads_webhooks_to_the_port_of_the_server(block: Block) -> None:
+    assert "handle /api/hooks/* {" in block.text
+    assert f"reverse_proxy 127.0.0.1:{SETTINGS['port'].default}\n" in block.text
+    assert block.text.count("{") == block.text.count("}")
+
+
+@pytest.mark.parametrize("block", of("ini"), ids=place)
+def test_a_unit_starts_a_command_and_an_environment_has_settings_only(block: Block) -> None:
+    if block.title.endswith(".env"):
+        variables = dict(line.split("=", 1) for line in block.text.splitlines())
+        assert list(unknown_variables(variables)) == []
+        Settings.load(variables)
+        return
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.read_string(block.text)
+    program, *arguments = shlex.split(unit["Service"]["ExecStart"])
+    assert program.endswith("/optio")
+    parse(["optio", *arguments])
+    assert block.title == f"/etc/systemd/system/optio-{arguments[0]}.service"
 
 
 def test_every_block_is_of_a_kind_that_is_tried() -> None:
-    assert {block.language for block in BLOCKS} == {"yaml", "sh", "text"}
+    assert {block.language for block in BLOCKS} == {
+        *("yaml", "sh", "text", "json", "python", "toml", "lua", "caddyfile", "ini"),
+    }
 
 
-@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "text"], ids=lambda block: block.place)
+# Commands
+
+
+def parse(words: list[str]) -> None:
+    """Parse a command line of `optio` with its own parser. Raises AssertionError if that refuses it."""
+    name = words[1]
+    assert name in COMMANDS, words
+    command = import_module(f"optio.cli.{COMMANDS[name][0]}")
+    parser = CommandParser(prog=f"optio {name}")
+    command.add_arguments(parser)
+    try:
+        parser.parse_args(words[2:])
+    except SystemExit as err:
+        raise AssertionError(f"refused: {words}") from err
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """Yield the command lines of `optio` in a shell block."""
+    for line in text.splitlines():
+        for part in re.split(r" && | \|\| | \| |; ", line):
+            words = shlex.split(re.sub(r"\s*(<|>|>>)\s*\S+$", "", part.strip()), comments=True)
+            while words and re.match(r"\w+=", words[0]):
+                words.pop(0)
+            if words[:1] == ["optio"]:
+                yield words
+
+
+@pytest.mark.parametrize("block", of("sh"), ids=place)
+def test_a_shell_block_is_shell_and_its_commands_take_what_they_are_given(block: Block) -> None:
+    subprocess.run(["sh", "-n"], input=block.text, text=True, check=True)
+
+    for words in commands(block.text):
+        parse(words)
+    for path in re.findall(r"examples/\S+", block.text):
+        assert list(ROOT.glob(path)), path
+
+
+def test_a_flag_that_does_not_exist_is_found() -> None:
+    with pytest.raises(AssertionError, match="refused"):
+        parse(["optio", "check", "--nothing"])
+    assert list(commands("A=1 optio check && optio nothing > x")) == [["optio", "check"], ["optio", "nothing"]]
+
+
+# Pages that run
+
+
+class Walk:
+    """A page, done from top to bottom in an empty directory as a reader would: files are written, commands run, and a `text`
+    block is what the commands before it print."""
+
+    def __init__(self, directory: Path, model: StubModel) -> None:
+        self.directory = directory
+        self.dev = Dev(
+            directory,
+            environ={
+                "OPTIO_TASKS": "tasks.d",
+                "OPTIO_DATA_DIR": ".optio",
+                "OPTIO_ANTHROPIC_BASE_URL": model.url,
+                "OPTIO_PROGRAM_CLAUDE_CODE": str(CLAUDE),
+                # What a reader has who sets nothing.
+                "OPTIO_SANDBOX": "landlock",
+            },
+        )
+        self.dev.tasks.rmdir()
+        self.dev.data = directory / ".optio"
+        self.said = ""
+        program = directory / "bin" / "optio"
+        program.parent.mkdir()
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m optio "$@"\n')
+        program.chmod(0o755)
+        self.environ = {**self.dev.environment(), "PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def block(self, block: Block) -> None:
+        if block.title:
+            self.write(block)
+        elif block.language == "sh":
+            self.said = self.shell(block.text)
+        elif block.language == "text" and not is_plan(block):
+            assert self.said.strip() == block.text.strip(), block.place
+
+    def write(self, block: Block) -> None:
+        target = self.directory / block.title
+        target.parent.mkdir(parents=True, exist_ok=True)
+        before = len(self.heard())
+        target.write_text(block.text)
+        if self.process is not None and block.title.startswith("tasks.d/"):
+            eventually(lambda: f" {target.stem}" in self.heard()[before:], what=f"{block.title} to be served")
+
+    def heard(self) -> str:
+        return self.dev.output.read_text() if self.process is not None else ""
+
+    def shell(self, text: str) -> str:
+        done = ""
+        for line in text.splitlines():
+            if line == "optio dev" or line.endswith(" optio dev"):
+                done += self.run(done and "")
+                self.serve(line)
+            else:
+                done += self.run(line) if not self.is_open(text) else ""
+        return self.run(text) if self.is_open(text) else done
+
+    @staticmethod
+    def is_open(text: str) -> bool:
+        """Return whether later lines of a block need variables of earlier ones."""
+        return bool(re.search(r"^\w+=", text, re.M)) and "optio dev" not in text
+
+    def run(self, line: str) -> str:
+        if not line:
+            return ""
+        done = subprocess.run(
+            ["sh", "-ec", line.replace(":8000", f":{self.dev.port}")],
+            cwd=self.directory,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def serve(self, line: str) -> None:
+        with self.dev.output.open("ab") as out:
+            self.process = subprocess.Popen(
+                ["sh", "-ec", line.replace("optio dev", "exec optio dev")],
+                cwd=self.directory,
+                env=self.environ,
+                stdout=out,
+                stderr=out,
+            )
+        self.dev.process = self.process
+        eventually(self.dev._answers, within=60, what="`optio dev` to answer")
+
+    def close(self) -> None:
+        self.dev.stop()
+
+
+def is_plan(block: Block) -> bool:
+    return bool(re.match(r"\d+ tasks? (changed|added|removed)", block.text))
+
+
+@pytest.fixture
+def model() -> Iterator[StubModel]:
+    with StubModel() as running:
+        yield running
+
+
+RUN = [path for path in WRITTEN if str(path.relative_to(ROOT)) not in NOT_RUN and f"{path.relative_to(ROOT)}" in {
+    block.page for block in of("sh")
+}]  # fmt: skip
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_page_works_as_it_is_written(page: Path, tmp_path: Path, model: StubModel) -> None:
+    assert CLAUDE.exists(), f"{CLAUDE} is missing: run tests/setup.sh, which installs it"
+    walk = Walk(tmp_path, model)
+    try:
+        for block in BLOCKS:
+            if block.page == str(page.relative_to(ROOT)) and ".venv/bin/pip" not in block.text:
+                walk.block(block)
+    finally:
+        walk.close()
+
+
+def test_most_pages_with_commands_are_run() -> None:
+    assert len(RUN) >= 12
+
+
+def test_a_page_whose_output_differs_is_found(tmp_path: Path, model: StubModel) -> None:
+    walk = Walk(tmp_path, model)
+    walk.block(Block("sh", "", "echo right\n", "x.md", 1))
+    walk.block(Block("text", "", "right\n", "x.md", 2))
+
+    with pytest.raises(AssertionError):
+        walk.block(Block("text", "", "wrong\n", "x.md", 3))
+    with pytest.raises(AssertionError):
+        walk.block(Block("sh", "", "false\n", "x.md", 4))
+
+
+@pytest.mark.parametrize("block", [b for b in of("text") if is_plan(b)], ids=place)
 def test_a_plan_is_shown_as_it_is_printed(block: Block) -> None:
     plans = (path.read_text() for path in (ROOT / "tests" / "plan" / "changes").glob("*/expected.txt"))
 
     assert any(plan.startswith(block.text) for plan in plans)
 
 
-@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "sh"], ids=lambda block: block.place)
-def test_commands_in_a_shell_block_exist_and_so_do_the_files_they_name(block: Block) -> None:
-    for line in block.text.splitlines():
-        if line.startswith("optio "):
-            assert line.split()[1] in COMMANDS, line
-        for path in re.findall(r"examples/\S+", line):
-            assert (ROOT / path).exists(), line
+def test_the_commands_that_install_use_what_is_there() -> None:
+    (block,) = [b for b in of("sh") if b.page == "docs/quickstart.md" and "pip install" in b.text]
+    script = (ROOT / ".ci" / "run").read_text()
+
+    assert block.text.splitlines() == [
+        "python3 -m venv .venv",
+        ".venv/bin/pip install -q --require-hashes -r requirements.lock",
+        ".venv/bin/pip install -q --no-deps --no-build-isolation -e .",
+    ]
+    assert (ROOT / "requirements.lock").exists()
+    assert "bash tests/setup.sh\n" in script
+    assert ".venv/bin/pytest -q --durations=15 --all" in script
 
 
-def test_the_quickstart_works_as_it_is_written(tmp_path: Path) -> None:
-    dev = Dev(tmp_path)
-    dev.tasks.rmdir()
-    dev.data = tmp_path / ".optio"
-    said = {}
-    (tmp_path / "bin").mkdir()
-    program = tmp_path / "bin" / "optio"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m optio "$@"\n')
-    program.chmod(0o755)
-    environ = {**dev.environment(), "PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-    try:
-        for block in QUICKSTART:
-            if block.language == "yaml":
-                dev.write(block.text.splitlines()[0].removeprefix("# tasks.d/"), block.text)
-                eventually(lambda: "+ greet" in dev.output.read_text(), what="`+ greet`")
-                continue
-            for line in block.text.splitlines():
-                if line == "optio dev":
-                    dev.start()
-                    continue
-                done = subprocess.run(
-                    ["sh", "-ec", line.replace(":8000", f":{dev.port}")],
-                    cwd=tmp_path,
-                    env=environ,
-                    capture_output=True,
-                    text=True,
-                    timeout=60,
-                )
-                assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-                said[line] = done.stdout
-    finally:
-        dev.stop()
-    assert said["optio run hello -p WHO=you --wait"] == "Hello, you!\n"
-    (listed,) = (text for line, text in said.items() if line.startswith("curl "))
-    assert [task["id"] for task in json.loads(listed)["items"]] == ["hello"]
-    assert said['optio render greet -p WHO=ada -p TITLE="a title"'] == "ada opened a title"
-    assert said["optio hook send issues payload.json --wait"] == "ada opened Coupons compare too slowly\n"
+def test_no_page_installs_the_other_project_called_optio() -> None:
+    for path in PAGES:
+        assert not re.search(r"pip install (-\S+ )*['\"]?optio(?!-taskrunner)\b", path.read_text()), path
 
 
-def test_every_setting_stands_in_the_table_with_its_default_and_meaning() -> None:
-    documented = [row for row in rows("Settings") if row[0].startswith("`OPTIO_")]
+# Tables
 
-    assert documented == [
+
+def test_every_setting_stands_in_a_table_with_its_default_and_meaning() -> None:
+    found = [row for row in rows(page("operating/settings.md")) if len(row) == 3 and row[0].startswith("`OPTIO_")]
+
+    assert sorted(found) == sorted(
         [f"`OPTIO_{name.upper()}`", f"`{setting.default}`" if setting.default else "", setting.help]
         for name, setting in SETTINGS.items()
+    )
+
+
+def test_every_key_of_a_task_file_has_a_row() -> None:
+    first = {name for row in rows(page("tasks/keys.md")) for name in names(row[0])}
+    keys = [
+        *names_of(TaskSpec),
+        *(f"environment.{key}" for key in names_of(Environment)),
+        *(f"environment.network.{key}" for key in names_of(Network)),
+        *(f"environment.resources.{key}" for key in names_of(Resources)),
+        *names_of(ScheduleConfig),
+        *names_of(WebhookConfig),
     ]
 
+    assert [key for key in keys if key not in first] == []
+    assert names_of(Amounts) == ["cpu", "memory"]
 
-def test_every_key_of_a_task_file_stands_in_the_tables() -> None:
-    tables = " ".join(" ".join(row) for row in rows("Task files"))
 
-    for model in (TaskSpec, Environment, ScheduleConfig, WebhookConfig):
-        for key in names_of(model):
-            assert re.search(rf"[`{{.]{key}[`:.]", tables), f"{model.__name__}.{key}"
+def test_a_default_in_the_table_of_keys_is_that_of_the_schema() -> None:
+    schema = json.loads((ROOT / "schemas" / "task.schema.json").read_text())
+    properties = {**schema["properties"], **schema["$defs"]["ScheduleConfig"]["properties"]}
+    properties.update(schema["$defs"]["WebhookConfig"]["properties"])
+    table = {key: row[2] for row in rows(page("tasks/keys.md")) if len(row) == 4 for key in names(row[0])}
+    wanted = {key: value["default"] for key, value in properties.items() if "default" in value}
+
+    assert len(wanted) > 10
+    for key, default in wanted.items():
+        assert table[key] == f"`{json.dumps(default).strip(chr(34))}`", key
+
+
+def test_every_key_of_a_policy_has_a_row() -> None:
+    table = {key: row[1] for row in rows(page("tasks/templates-and-policy.md")) if len(row) == 2 for key in names(row[0])}
+
+    assert set(names_of(PolicySpec)) <= set(table)
+    for key, model in (("ceilings", Ceilings), ("fleet", Fleet), ("allow", Allow)):
+        assert names(table[key]) == set(names_of(model)), key
 
 
 def test_every_scheme_stands_in_the_table_with_its_header_event_and_delivery_id() -> None:
-    table = {row[0].strip("`"): row[1:] for row in rows("Task files") if len(row) == 4}
+    table = {row[0].strip("`"): row[1:] for row in rows(page("reference/signatures.md")) if len(row) == 4}
 
     for scheme, sender in SENDERS.items():
         signature, event, delivery = table[scheme]
@@ -170,14 +476,21 @@ def test_every_scheme_stands_in_the_table_with_its_header_event_and_delivery_id(
     assert set(SENDERS) <= set(table)
 
 
-def test_every_command_stands_in_the_table() -> None:
-    documented = {name.split()[1] for row in rows("Command line") for name in names(row[0]) if name.startswith("optio ")}
+def test_every_command_and_every_verb_stands_in_the_table() -> None:
+    documented = {tuple(name.split()[1:3]) for row in rows(page("reference/cli.md")) for name in names(row[0])}
+    wanted = set()
+    for name, (module, _) in COMMANDS.items():
+        parser = CommandParser(prog=name)
+        import_module(f"optio.cli.{module}").add_arguments(parser)
+        verbs = [verb for each in parser._actions if isinstance(each, argparse._SubParsersAction) for verb in each.choices]
+        wanted |= {(name, verb) for verb in verbs} or {(name,)}
 
-    assert documented == set(COMMANDS)
+    assert {words[0] for words in documented if words} >= set(COMMANDS)
+    assert [words for words in sorted(wanted) if not any(shown[: len(words)] == words for shown in documented)] == []
 
 
 def test_every_route_stands_in_the_table() -> None:
-    table = " ".join(row[0] for row in rows("HTTP"))
+    table = " ".join(row[0] for row in rows(page("reference/http.md")))
     sources = "".join(path.read_text() for path in (ROOT / "optio" / "server").rglob("*.py"))
     routes = re.findall(r"@(?:get|post|patch|delete)\(\s*\"([^\"]+)\"", sources)
 
@@ -190,16 +503,66 @@ def test_every_route_stands_in_the_table() -> None:
         assert f" {path}`" in table or f"`{short}`" in table, route
 
 
-def test_the_set_up_commands_use_what_is_there() -> None:
-    first, second = re.findall(r"^    (.*)$", section("Set up"), re.M)
+def test_every_variable_of_a_program_has_a_row() -> None:
+    files = ("runs/execute.py", "runtimes/command.py", "executors/process.py")
+    sources = "".join((ROOT / "optio" / name).read_text() for name in files)
+    settings = {f"OPTIO_{name.upper()}" for name in SETTINGS}
+    given = set(re.findall(r"\"(OPTIO_\w+)\"(?::|\]|,)", sources)) - settings
+    table = {name for row in rows(page("tasks/command.md")) for name in names(row[0])}
 
-    assert first.startswith("python3 -m venv .venv && ")
-    assert first.endswith(" && .venv/bin/optio dev")
-    assert "--require-hashes -r requirements.lock" in first
-    assert second == "bash tests/setup.sh && .venv/bin/pytest --all"
-    script = (ROOT / ".ci" / "run").read_text()
-    assert "bash tests/setup.sh\n" in script
-    assert ".venv/bin/pytest -q --durations=15 --all" in script
+    assert given == {name for name in table if name.startswith("OPTIO_")}
+    assert len(given) >= 8
+
+
+def test_every_exit_code_of_the_contract_is_that_of_the_code() -> None:
+    from optio.runtimes.command import _EXITS
+
+    for name in ("tasks/command.md", "reference/exit-codes.md"):
+        table = {code: row for row in rows(page(name)) for code in re.findall(r"\b\d+\b", row[0])}
+        for code, (reason, again) in _EXITS.items():
+            assert f"`{reason}`" in table[str(code)][1], (name, code)
+            assert table[str(code)][2] == ("yes" if again else "no"), (name, code)
+
+
+# Language
+
+
+def sentences(text: str) -> Iterator[str]:
+    """Yield the sentences of a page, without code, tables and addresses."""
+    text = re.sub(r"^```.*?^```$|<!--.*?-->", "", text, flags=re.M | re.S)
+    text = re.sub(r"^\|.*$", "", text, flags=re.M)
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    text = re.sub(r"`[^`]*`", "code", text)
+    # A heading and an item of a list are paragraphs of their own.
+    text = re.sub(r"^ *(#+|[-*]|\d+\.) (.*)$", r"\n\2", re.sub(r"^(#+ .*)$", r"\1\n", text, flags=re.M), flags=re.M)
+    for paragraph in re.split(r"\n\s*\n", text):
+        yield from (each for each in re.split(r"(?<=[.!?])[\"*)]*\s+", " ".join(paragraph.split())) if each)
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_sentence_is_longer_than_thirty_words(page: Path) -> None:
+    assert [each for each in sentences(page.read_text()) if len(each.split()) > MAX_WORDS] == []
+
+
+def test_a_long_sentence_is_found_across_lines_and_in_a_list() -> None:
+    long = " ".join(["word"] * 20)
+
+    assert max(len(each.split()) for each in sentences(f"# Head\n- {long}\n  {long}. Short.")) == 40
+    assert max(len(each.split()) for each in sentences(f"{long}.\n{long}.\n- {long}\n\n| {long} | {long} |")) == 20
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.stem)
+def test_a_guide_speaks_to_you(guide: Path) -> None:
+    assert len(re.findall(r"\b[Yy]our?\b", guide.read_text())) >= 3
+
+
+def test_the_readme_is_short_and_leads_to_the_pages() -> None:
+    readme = (ROOT / "README.md").read_text()
+
+    assert len(readme.encode()) <= MAX_README_BYTES
+    assert {"docs/index.md", "docs/quickstart.md", "docs/tasks/keys.md", "docs/operating/settings.md"} <= set(
+        re.findall(r"\]\(([^)#]+)", readme)
+    )
 
 
 def test_every_story_in_the_table_is_a_test() -> None:
@@ -211,9 +574,3 @@ def test_every_story_in_the_table_is_a_test() -> None:
         source = (ROOT / "tests" / "stories" / f"{module}.py").read_text()
         for story in stories.split(", "):
             assert story.strip(".") in source, f"{module}: {story}"
-
-
-def test_links_inside_the_readme_lead_somewhere() -> None:
-    headings = {re.sub(r"[^a-z0-9 -]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.*)$", README, re.M)}
-
-    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= headings

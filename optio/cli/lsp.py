@@ -1,6 +1,6 @@
 """Serve an editor on standard input and output: findings while you type, fixes, hover, completion.
 
-Your editor starts this command. To set it up, see "Editors" in the README. To check files yourself, use `optio check`.
+Your editor starts this command. To set it up, see docs/guides/editors.md. To check files yourself, use `optio check`.
 """
 
 import argparse

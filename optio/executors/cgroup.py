@@ -124,7 +124,7 @@ class Cgroups:
             yield ProbeResult("cgroup", "ok", f"{versions}: environment.resources of processes are applied")
         elif processes is not None:
             yield ProbeResult(
-                "cgroup", "warning", f"OPTIO_ATTEMPT_PROCESSES is not applied: {self.problem}", "see README, Sandbox"
+                "cgroup", "warning", f"OPTIO_ATTEMPT_PROCESSES is not applied: {self.problem}", "see docs/operating/security.md"
             )
         else:
             yield ProbeResult("cgroup", "ok", f"none: environment.resources of processes are not applied: {self.problem}")

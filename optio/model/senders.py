@@ -1,7 +1,7 @@
 """Webhook senders: how each one signs, names the event and numbers its deliveries. A table without behaviour.
 
 `optio.runs.signature` verifies and signs by it. `optio check`, `optio hook`, `optio test` and the JSON Schema read it too: a
-new sender is a new row here, a value of `trigger.Scheme`, and a row in README's table.
+new sender is a new row here, a value of `trigger.Scheme`, and a row in `docs/reference/signatures.md`.
 
 A signature is an HMAC-SHA256, keyed by the secret, over the parts of `signed` and then the body. The one exception is GitLab's
 secret token, where the header carries the secret itself.
