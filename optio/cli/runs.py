@@ -8,7 +8,7 @@ from typing import Any
 
 from optio.cli import OK
 from optio.cli.run import follow
-from optio.cli.shared import client, flags, ids, output, render_run
+from optio.cli.shared import client, flags, ids, output, render_run, run_list
 from optio.errors import SettingsError
 from optio.model.run import RunState
 
@@ -17,11 +17,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     listing = verbs.add_parser("list", help="newest runs first")
     listing.add_argument("--task", help="only of this task")
+    listing.add_argument("--trigger", choices=["manual", "schedule", "webhook"], help="only started by this trigger")
+    listing.add_argument("--since", metavar="TIME", help="only created since then: 2h, 7d, or 2026-01-05T08:00:00Z")
+    listing.add_argument("--until", metavar="TIME", help="only created up to then")
     listing.add_argument("--state", choices=[state.value for state in RunState], help="only in this state")
     listing.add_argument(
         "-n", "--limit", type=flags.page_limit, default=20, help="maximum number of runs, up to 200 (default: 20)"
     )
     listing.add_argument("--cursor", help="continue where an earlier list ended")
+    listing.add_argument(
+        "-w", "--watch", action="store_true", help="go on until Ctrl-C: redraw on a terminal, else print changes"
+    )
     for verb, summary in (
         ("show", "everything about a run"),
         ("logs", "its log"),
@@ -47,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb and return its exit code."""
     server = client.Client(flags.read_settings(args))
     if args.verb == "list":
-        return _list(server, args)
+        return run_list.print_list(server, args)
     if args.verb == "logs" and args.follow and args.attempt is not None:
         raise SettingsError("--follow shows every attempt: leave out --attempt")
     args.run = ids.run_id(server, args.run)
@@ -61,61 +67,6 @@ def run(args: argparse.Namespace) -> int:
     found = server.request("GET", path)
     output.show(args.output, found, lambda: (_reason_text if args.verb == "why" else _details)(found), [found["id"]])
     return OK
-
-
-def _list(server: client.Client, args: argparse.Namespace) -> int:
-    query = {"task": args.task, "state": args.state, "limit": args.limit, "cursor": args.cursor}
-    found = server.request("GET", "/api/runs", query=query)
-    output.show(
-        args.output, found, lambda: _table(found, wide=args.output == output.WIDE), (item["id"] for item in found["items"])
-    )
-    return OK
-
-
-_COLUMNS = (
-    "RUN",
-    "TASK",
-    "STATE",
-    output.Column("REASON", free=True),
-    output.Column("TRIGGER", drop=2),
-    output.Column("CREATED (UTC)", drop=1),
-    output.Column("TOOK", right=True, drop=3),
-    output.Column("COST", right=True, drop=4),
-    output.Column("ATTEMPT", right=True, wide=True),
-    output.Column("TURNS", right=True, wide=True),
-    output.Column("TOKENS", right=True, wide=True),
-    output.Column("STARTED (UTC)", wide=True),
-    output.Column("ENDED (UTC)", wide=True),
-    output.Column("DEFINITION", wide=True),
-    output.Column("MESSAGE", wide=True),
-)
-
-
-def _table(found: dict[str, Any], *, wide: bool) -> str:
-    if not found["items"]:
-        return "no runs"
-    more = [f"more: --cursor {found['next']}"] if found["next"] else []
-    return "\n".join([output.table(_COLUMNS, [_row(item) for item in found["items"]], wide=wide), *more])
-
-
-def _row(item: dict[str, Any]) -> list[str]:
-    return [
-        item["id"],
-        item["taskId"],
-        item["state"],
-        item["reason"],
-        item["trigger"],
-        output.time_cell(item["createdAt"]),
-        "" if item["durationMs"] is None else f"{item['durationMs'] / 1000:.1f} s",
-        "" if item["costUsd"] is None else f"${item['costUsd']}",
-        str(item["attempt"]),
-        output.compact(item["turns"]),
-        f"{item['tokens']:,}" if item["tokens"] else "",
-        output.time_cell(item["startedAt"]),
-        output.time_cell(item["endedAt"]),
-        item["definition"],
-        item["message"],
-    ]
 
 
 def _logs(server: client.Client, path: str, args: argparse.Namespace) -> int:

@@ -1,6 +1,8 @@
 """`run` and `runs` against a real server."""
 
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -196,3 +198,62 @@ def test_output_into_a_closed_pipe_is_no_error(served: Dev) -> None:
     )
 
     assert done.stderr == b""
+
+
+def test_runs_are_listed_by_trigger_and_time(served: Dev) -> None:
+    run_id = started(served, "echo")
+
+    def names(*flags: str) -> list[str]:
+        return served.cli("runs", "list", "-o", "name", *flags).stdout.split()
+
+    assert names("--since", "1h", "--trigger", "manual", "-n", "1") == [run_id]
+    assert names("--until", "1h") == names("--since", "1h", "--trigger", "schedule") == []
+    refused = served.cli("runs", "list", "--since", "1h", "--until", "2h")
+    assert (refused.returncode, refused.stderr) == (2, "optio runs: --since is later than --until\n")
+
+
+def watching(served: Dev, *flags: str, stdout: int = subprocess.PIPE) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "optio", "runs", "list", "--watch", *flags],
+        cwd=ROOT,
+        env=served.environment(),
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_watched_list_prints_each_change_into_a_pipe_until_it_is_interrupted(served: Dev) -> None:
+    served.until_ended(started(served, "failing"))
+    watch = watching(served, "--task", "failing", "-n", "3")
+    assert watch.stdout is not None
+    assert watch.stdout.readline().split()[:3] == ["RUN", "TASK", "STATE"]
+    assert "  failed  " in watch.stdout.readline()
+
+    run_id = started(served, "failing")
+    lines = [next(line for line in watch.stdout if line.startswith(run_id))]
+    while "  failed  " not in lines[-1]:
+        lines.append(watch.stdout.readline())
+
+    watch.send_signal(signal.SIGINT)
+    _, said = watch.communicate(timeout=20)
+    assert all(line.startswith(f"{run_id}  failing  ") for line in lines)
+    assert (watch.returncode, said) == (130, "")
+
+
+def test_a_watched_list_is_redrawn_on_a_terminal(served: Dev) -> None:
+    served.until_ended(started(served, "failing"))
+    controlling, terminal = pty.openpty()
+    watch = watching(served, "--task", "failing", "-n", "1", stdout=terminal)
+    os.close(terminal)
+
+    drawn = b""
+    while drawn.count(b"\x1b[H") < 2:
+        drawn += os.read(controlling, 65536)
+    watch.send_signal(signal.SIGINT)
+    watch.communicate(timeout=20)
+    os.close(controlling)
+
+    assert watch.returncode == 130
+    assert drawn.startswith(b"\x1b[2J\x1b[H")
+    assert drawn.count(b"until Ctrl-C") == drawn.count(b"RUN ") == 2

@@ -1,0 +1,135 @@
+"""`optio runs list`: a page of runs, and with `--watch` the same page again and again, or what changes on it."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from optio.cli import OK, print_error
+from optio.cli.shared import client, output
+from optio.cli.shared.time_arg import time_range
+from optio.errors import SettingsError
+
+_WATCH_INTERVAL_S = 1.0
+# Homes the cursor; ends a line, and the screen, without what stood there before.
+_HOME, _END_OF_LINE, _END_OF_SCREEN = "\x1b[H", "\x1b[K\n", "\x1b[J"
+_CLEAR = "\x1b[2J"
+
+_COLUMNS = (
+    "RUN",
+    "TASK",
+    "STATE",
+    output.Column("REASON", free=True),
+    output.Column("TRIGGER", drop=2),
+    output.Column("CREATED (UTC)", drop=1),
+    output.Column("TOOK", right=True, drop=3),
+    output.Column("COST", right=True, drop=4),
+    output.Column("ATTEMPT", right=True, wide=True),
+    output.Column("TURNS", right=True, wide=True),
+    output.Column("TOKENS", right=True, wide=True),
+    output.Column("STARTED (UTC)", wide=True),
+    output.Column("ENDED (UTC)", wide=True),
+    output.Column("DEFINITION", wide=True),
+    output.Column("MESSAGE", wide=True),
+)
+
+
+def text(found: Mapping[str, Any], *, wide: bool = False) -> str:
+    """Return a page of runs as a table, with the flag that continues it."""
+    if not found["items"]:
+        return "no runs"
+    more = [f"more: --cursor {found['next']}"] if found["next"] else []
+    return "\n".join([output.table(_COLUMNS, [_row(item) for item in found["items"]], wide=wide), *more])
+
+
+def _row(item: dict[str, Any]) -> list[str]:
+    return [
+        item["id"],
+        item["taskId"],
+        item["state"],
+        item["reason"],
+        item["trigger"],
+        output.time_cell(item["createdAt"]),
+        "" if item["durationMs"] is None else f"{item['durationMs'] / 1000:.1f} s",
+        "" if item["costUsd"] is None else f"${item['costUsd']}",
+        str(item["attempt"]),
+        output.compact(item["turns"]),
+        f"{item['tokens']:,}" if item["tokens"] else "",
+        output.time_cell(item["startedAt"]),
+        output.time_cell(item["endedAt"]),
+        item["definition"],
+        item["message"],
+    ]
+
+
+def print_list(server: client.Client, args: argparse.Namespace) -> int:
+    """Print the page that the flags ask for. With `--watch` it ends by Ctrl-C only; raises SettingsError for a bad range."""
+    if args.watch and args.cursor is not None:
+        raise SettingsError("--watch follows the newest runs: leave out --cursor")
+    if args.watch:
+        _watch(server, args)
+    found = _page(server, args)
+    said = lambda: text(found, wide=args.output == output.WIDE)  # noqa: E731 - only where text is asked for
+    output.show(args.output, found, said, (item["id"] for item in found["items"]))
+    return OK
+
+
+def _page(server: client.Client, args: argparse.Namespace) -> dict[str, Any]:
+    since, until = time_range(args, datetime.now(UTC))
+    query = {name: getattr(args, name) for name in ("task", "state", "trigger", "limit", "cursor")}
+    found: dict[str, Any] = server.request("GET", "/api/runs", query={**query, "since": since, "until": until})
+    return found
+
+
+def _watch(server: client.Client, args: argparse.Namespace) -> None:
+    """Ask once a second. A server that is away is reported once and waited for, unless the first request finds none."""
+    is_text = args.output in (output.TABLE, output.WIDE)
+    draw = _draw if is_text and sys.stdout.isatty() else _print_changes
+    found = _page(server, args)
+    known: dict[str, Any] = {}
+    away = False
+    while True:
+        draw(found, known, args)
+        sys.stdout.flush()
+        time.sleep(_WATCH_INTERVAL_S)
+        try:
+            found = _page(server, args)
+            away = False
+        except client.ServerRefused as err:
+            if err.status not in (0, 503):
+                raise
+            if not away:
+                print_error(f"optio runs: {err}: still watching")
+            away = True
+
+
+def _draw(found: Mapping[str, Any], known: dict[str, Any], args: argparse.Namespace) -> None:
+    if not known:
+        print(_CLEAR, end="")
+        known["drawn"] = True
+    lines = text({**found, "next": None}, wide=args.output == output.WIDE).splitlines()
+    lines = [f"{datetime.now(UTC):%H:%M:%S} UTC, until Ctrl-C", "", *lines]
+    print(_HOME + _END_OF_LINE.join(lines[: os.get_terminal_size().lines - 1]) + _END_OF_LINE + _END_OF_SCREEN, end="")
+
+
+def _print_changes(found: Mapping[str, Any], known: dict[str, Any], args: argparse.Namespace) -> None:
+    """Print the runs that are new or have changed, oldest first, so that the newest news is the last line."""
+    first = not known
+    known["header"] = None
+    changed = []
+    for item in reversed(found["items"]):
+        facts = (item["state"], item["reason"], item["message"], item["attempt"])
+        if known.get(item["id"]) != facts:
+            known[item["id"]] = facts
+            changed.append(item)
+    if args.output in (output.TABLE, output.WIDE):
+        lines = output.table(_COLUMNS, [_row(item) for item in changed], wide=args.output == output.WIDE).splitlines()
+        print("".join(f"{line}\n" for line in lines[0 if first else 1 :]), end="")
+        return
+    for item in changed:
+        # One list, whatever the number of changes, if it is YAML.
+        value: Any = [item] if args.output == output.YAML else item
+        output.show(args.output, value, str, [item["id"]])
