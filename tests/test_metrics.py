@@ -378,6 +378,19 @@ def test_idle_connections_keep_nobody_out_for_long(probe: tuple[Services, int], 
             sock.close()
 
 
+def test_the_metrics_port_listens_on_the_address_of_the_settings_only(tmp_path: Path) -> None:
+    port = free_port()
+    with opened(tmp_path, {"OPTIO_METRICS_PORT": str(port), "OPTIO_METRICS_HOST": "127.0.0.2"}) as services:
+        made = MetricsServer(services.settings)
+        made.attach(services)
+        made.start()
+        try:
+            with socket.create_connection(("127.0.0.2", port), timeout=10), pytest.raises(ConnectionRefusedError):
+                ask(port, "/healthz")
+        finally:
+            made.stop()
+
+
 def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -22,6 +22,7 @@ from optio.executors.process import ProcessExecutor
 from optio.executors.sandbox import Sandbox, SandboxOptions
 from optio.model.task import Environment, Network
 from tests.executors.support import Ended, launch, run, shell
+from tests.runs.support import opened
 
 PYTHON = "/usr/bin/python3"
 USER = 60_123
@@ -224,9 +225,9 @@ def test_a_setting_may_name_a_file(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_path_to_write_that_holds_the_data_directory_is_refused(tmp_path: Path) -> None:
-    for opened in (tmp_path, tmp_path / "data", tmp_path / "data" / "secrets"):
+    for path in (tmp_path, tmp_path / "data", tmp_path / "data" / "secrets"):
         with pytest.raises(SettingsError, match=r"OPTIO_SANDBOX_WRITE: .* which no agent may write"):
-            Sandbox(SandboxOptions(kind="landlock", write=[opened], hidden=[tmp_path / "data"]))
+            Sandbox(SandboxOptions(kind="landlock", write=[path], hidden=[tmp_path / "data"]))
 
 
 @pytest.mark.parametrize("kind", CONFINED)
@@ -279,6 +280,20 @@ def test_a_list_of_hosts_closes_all_other_ports(tmp_path: Path) -> None:
 
     assert said == {"listed": (b"connected\n", False), "other": (b"", True), "none": (b"", True)}
     assert notes[-1] == "network: TCP connections to port 9 only; hosts are not told apart, and UDP is not restricted"
+
+
+def test_without_a_list_of_hosts_the_ports_of_the_settings_are_open_and_no_others(tmp_path: Path) -> None:
+    connect = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1]))); print('connected')"
+    said = {}
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        for name, ports in (("listed", f"9,{port}"), ("other", "9"), ("none", None)):
+            environ = {"OPTIO_SANDBOX": "landlock"} | ({} if ports is None else {"OPTIO_SANDBOX_PORTS": ports})
+            with opened(tmp_path, environ) as services:
+                ended = run(services.executor, launch(PYTHON, "-c", connect, str(port), run_id=name))
+            said[name] = (ended.stdout, b"PermissionError" in ended.stderr)
+
+    assert said == {"listed": (b"connected\n", False), "other": (b"", True), "none": (b"connected\n", False)}
 
 
 def test_with_bubblewrap_no_network_is_none_and_the_list_of_processes_is_its_own(tmp_path: Path) -> None:

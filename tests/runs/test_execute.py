@@ -45,6 +45,13 @@ def odd() -> str:
     return f"60.{random.randrange(10**12):012}"
 
 
+def test_a_run_whose_task_names_no_time_limit_has_that_of_the_settings(tmp_path: Path) -> None:
+    with opened(tmp_path, {"OPTIO_DEFAULT_TIMEOUT": "1s"}) as here:
+        run = execute(here, command_task("sleep 10"))
+
+    assert (run.state, run.reason) == (RunState.FAILED, "timeout")
+
+
 def test_a_run_has_its_output_log_and_meter(services: Services) -> None:
     source = """
 print("hello")

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -28,6 +29,18 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 def test_our_own_names_are_answered(api: Api, host: str) -> None:
     assert api.get("/healthz", Host=host).status == 200
     assert api.get("/healthz", **{"Host": "localhost", "X-Forwarded-Host": host}).status == 200
+
+
+def test_the_server_listens_on_the_address_of_the_settings_and_answers_to_it(tmp_path: Path) -> None:
+    with listen(Settings.load({"OPTIO_HOST": "127.0.0.2", "OPTIO_PORT": "0"})) as listening:
+        assert listening.getsockname()[0] == "127.0.0.2"
+    everywhere = Api(tmp_path, environ={"OPTIO_HOST": "0.0.0.0"})
+    try:
+        answers = {host: everywhere.get("/healthz", Host=host).status for host in ("0.0.0.0", "127.0.0.2")}
+    finally:
+        everywhere.close()
+
+    assert answers == {"0.0.0.0": 200, "127.0.0.2": 400}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from optio.store.sql.store import SqlStore
 from optio.store.sqlite.examine import backup, examine
 from optio.store.sqlite.sqlite_store import open_store
 from optio.store.values import Claim, RetentionPolicy, RunFilter
+from tests.runs.support import opened
 from tests.store.build import LEASE, claimed, end, everything, new_run, queued, say
 from tests.support import ROOT, eventually
 
@@ -187,6 +188,7 @@ from pathlib import Path
 from optio.errors import StoreUnavailable
 from optio.store.values import RunFilter
 from optio.store.sqlite.sqlite_store import open_store
+from tests.runs.support import opened
 from tests.store.build import new_run
 
 store = open_store(Path(sys.argv[1]))
@@ -338,6 +340,11 @@ def test_a_full_disk_is_no_reason_not_to_start(disk: Path) -> None:
         assert not any(count for _, count in store.prune(RetentionPolicy()))
         ballast.unlink()
         assert store.accept(new_run()).result(10).first
+
+
+def test_the_reserve_has_the_size_of_the_settings(tmp_path: Path) -> None:
+    with opened(tmp_path, {"OPTIO_RESERVE_BYTES": "4096"}):
+        assert (tmp_path / "data" / "optio.db-reserve").stat().st_size == 4096
 
 
 def test_a_process_that_starts_on_a_full_disk_refuses_until_there_is_room_for_the_reserve(disk: Path) -> None:

@@ -87,6 +87,39 @@ def test_all_that_a_template_says_is_in_a_pod_and_the_rest_of_the_pod_is_as_with
     assert without(pod, settings.template) == manifest.attempt_pod(launch("/bin/true"), plain, "5f2c", "w")
 
 
+def test_each_setting_of_pods_reaches_the_pod() -> None:
+    environ = {
+        "OPTIO_EXECUTOR": "kubernetes",
+        "OPTIO_KUBE_NAMESPACE": "agents",
+        "OPTIO_KUBE_INSTALL": "acme",
+        "OPTIO_KUBE_IMAGE": "agent:2",
+        "OPTIO_POD_CPU": "3",
+        "OPTIO_POD_MEMORY": "5Gi",
+        "OPTIO_POD_CPU_REQUEST": "300m",
+        "OPTIO_POD_MEMORY_REQUEST": "500Mi",
+        "OPTIO_POD_DISK": "7Gi",
+        "OPTIO_POD_NODE_SELECTOR": "pool=a,zone=b",
+        "OPTIO_POD_RUNTIME_CLASS": "gvisor",
+        "OPTIO_POD_WARM_AGE": "2h",
+        "OPTIO_POD_WARM_LIMIT": "9",
+        "OPTIO_ORPHAN_TIMEOUT": "20m",
+    }
+
+    settings = wiring.pod_settings(Settings.load(environ))
+    pod = manifest.attempt_pod(launch("/bin/true"), settings, "5f2c", "w")
+
+    meta, spec = pod["metadata"], pod["spec"]
+    assert (meta["namespace"], meta["labels"]["optio.dev/install"]) == ("agents", "acme")
+    (agent,) = spec["containers"]
+    assert agent["image"] == "agent:2"
+    assert agent["resources"]["limits"] == {"cpu": "3", "memory": "5Gi", "ephemeral-storage": "7Gi"}
+    assert (agent["resources"]["requests"]["cpu"], agent["resources"]["requests"]["memory"]) == ("300m", "500Mi")
+    assert {each["emptyDir"]["sizeLimit"] for each in spec["volumes"] if "medium" not in each["emptyDir"]} == {"7Gi"}
+    assert (spec["nodeSelector"], spec["runtimeClassName"]) == ({"pool": "a", "zone": "b"}, "gvisor")
+    # For the pool, and for attempts that were given up.
+    assert (settings.warm_age_s, settings.warm_most, settings.orphan_s) == (7200.0, 9, 1200.0)
+
+
 def test_a_pod_that_waits_has_the_template_too_and_one_of_another_template_is_of_another_kind(tmp_path: Path) -> None:
     texts = ("metadata: {labels: {team: a}}", "metadata: {annotations: {team: a}}", "spec: {priorityClassName: low}", WHOLE)
     known = [SETTINGS, *(read(tmp_path, text) for text in texts)]
