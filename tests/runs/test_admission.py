@@ -350,6 +350,15 @@ def test_the_places_ahead_are_counted_without_gaps(situation: tuple[AdmissionVie
             assert [hold.position for hold in held] == list(range(1, len(held) + 1))
 
 
+def test_a_queue_of_equal_keys_that_ends_leaves_the_other_slots_to_lower_priorities() -> None:
+    queue = [waiting(1, "a", priority=1, key="X"), waiting(2, "a", priority=1, key="X"), waiting(3, "b")]
+
+    admission = decide(view(queue), max_running=9)
+
+    assert admission.starts == ["r1", "r3"]
+    assert {run_id: hold.reason for run_id, hold in admission.holds.items()} == {"r2": "same_key"}
+
+
 def test_behind_the_total_limit_the_tasks_take_turns_too() -> None:
     queue = [*(waiting(seq, "many", 9) for seq in range(4)), *(waiting(seq, "few", 9) for seq in range(4, 7))]
 
@@ -503,6 +512,17 @@ def test_a_task_without_room_holds_up_nobody_else(situation: tuple[AdmissionView
 
     tasks = {each.run_id: each.task_id for each in seen.waiting}
     assert {run_id for run_id in admission.starts if tasks[run_id] not in short_of_room} == set(alone.starts)
+
+
+@pytest.mark.parametrize(("ago", "started"), [(timedelta(), []), (MIN_TRY_INTERVAL / 2, []), (MIN_TRY_INTERVAL, ["r2"])])
+def test_a_try_without_room_holds_back_the_tries_of_other_tasks_for_a_moment(ago: timedelta, started: list[str]) -> None:
+    def full(task: str, at: datetime, due: datetime) -> Shortage:
+        return Shortage(task_id=task, place="here", reason="quota", message="full", since=NOW - HOUR, at=at, due=due)
+
+    shortages = [full("a", NOW - ago, NOW + MINUTE), full("b", NOW - MINUTE, NOW - MINUTE)]
+    queue = [waiting(1, "a"), waiting(2, "b")]
+
+    assert starts(view(queue, shortages=shortages), max_running=9) == started
 
 
 def test_why_a_run_waits_for_room_says_what_is_full_and_when_the_next_try_is() -> None:
