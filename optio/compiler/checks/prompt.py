@@ -270,6 +270,10 @@ def _syntax(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnosti
     sources = sources_of(task)
 
     def almost(found: re.Match[str]) -> Diagnostic:
+        variable = re.fullmatch(r"\$?\{\{\s*(?:env|vars)\.(\w+)\s*\}\}", found[0])
+        if variable is not None and variable[1] in task.spec.environment.env:
+            hint = f"write the value itself, or `${variable[1]}` between backquotes: the agent can read the variable"
+            return _literal(task, found, hint)
         word, hint = _read_braces(found[0], known, sources)
         if word is None:
             return _literal(task, found, hint)

@@ -41,6 +41,7 @@ _OFFSET = re.compile(r"(?i:UTC|GMT)?(?P<sign>[+-])(?P<hours>[0-9]{1,2})(?::?(?P<
 # The days of the month on which the first to fourth of a weekday falls.
 _WEEKS = ("1-7", "8-14", "15-21", "22-28")
 # Words of other systems for a start without a time.
+_NEVER = frozenset({"none", "null", "never", "off", "disabled", "manual", "false", "once", "no"})
 _NO_TIMES = ("@once", "@reboot", "@none", "@never", "@manual", "@startup", "@continuous")
 # Templates that other systems fill in when a run begins.
 _FILLED = r"\$?\{\{[^{}\n]{1,100}\}\}|\{%[^%{}\n]{1,100}%\}|\$\{[^{}\n]{1,100}\}|\$\([^()\n]{1,100}\)"
@@ -116,6 +117,8 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
                 hint = "delete this trigger: a schedule repeats, and `optio run` or a request starts the task without it"
             return task.at("OPT301", f"`{expression}` is not a schedule", route, hint=hint)
         hint = f"write `{write}`" if write else f"{_FIELDS}: `0 9 * * 1`"
+        if write is None and expression.strip().lower() in _NEVER:
+            hint = "delete this trigger: a task without a schedule starts by `optio run` or by a request"
         if write is None and len(words) == len(RANGES) - 1 and suggest_cron(f"'{expression} *'") is not None:
             hint = f"write `{expression} *` for every day of the week; the fields are {_FIELDS}"
         message = f"`{expression}` has {len(words)} field{'s' if len(words) != 1 else ''}, not 5"

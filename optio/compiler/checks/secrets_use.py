@@ -30,6 +30,13 @@ _IN_TEXT = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))|\{\{([A-Za-z_]\w
 _EXPRESSION = re.compile(
     r"\$\{\{\s{0,9}(?:secrets\.(\w{1,200})|[^{}\n]{0,200}?)\s{0,9}\}\}|\{\{\s{0,9}secrets\.(\w{1,200})\s{0,9}\}\}", re.ASCII
 )
+# Expressions of Airflow, Argo, Kestra and Prefect. Others (`{{.State}}`) belong to programs that fill them in themselves.
+_OF_WORKFLOWS = re.compile(
+    r"\{\{-?\s{0,9}(?:(?P<date>(?:prev_|next_|yesterday_|tomorrow_)?(?:ds|ts)(?:_nodash)?|execution_date|logical_date|data_interval_\w{3,5}"
+    r"|macros\.\w{1,30}|now\(\))|(?:var|conn|params|inputs|workflow|outputs|flow|execution|taskrun|trigger|steps|dag_run)"
+    r"\.(?P<name>[\w.-]{1,100}))[^{}\n]{0,100}\}\}",
+    re.ASCII,
+)
 # Text that a shell would expand, as the whole value or at the beginning of a path.
 _SHELLS_WORD = re.compile(r"\$(?:\{[A-Z_][A-Z0-9_]*\}|[A-Z_][A-Z0-9_]*)(?:/\S*)?|\$\([^()]*\)", re.ASCII)
 # Words in names of secrets that do not tell the purpose of the secret.
@@ -65,11 +72,39 @@ def _in_commands(task: ResolvedTask) -> Iterator[Diagnostic]:
                 yield task.at("OPT504", message, route, hint=hint, span=task.document.find(route, each.text))
             elif (unknown := _unknown(task, route, each, known)) is not None:
                 yield unknown
+    yield from _templates(task)
     for route, text in _command(task):
         yield from _expressions(task, route, text)
         for each in shell.unset_variables(text):
             if (unknown := _unknown(task, route, each, known)) is not None:
                 yield unknown
+
+
+def _templates(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Report `{{ ds }}` or `{{ inputs.file }}` in a command, unless single quotes keep it from the shell."""
+    from optio.compiler.checks import shell
+
+    command, known = task.spec.command, declared_parameters(task)
+    places: list[tuple[Route, str]] = [(("command",), command)] if isinstance(command, str) else []
+    places += [(("command", index), text) for index, text in enumerate(command if isinstance(command, list) else ())]
+    places += [
+        (("environment", "setupCommands", index), text) for index, text in enumerate(task.spec.environment.setup_commands)
+    ]
+    for route, text in places:
+        found = _OF_WORKFLOWS.search(text) if "{{" in text else None
+        is_shells = route[0] == "environment" or len(route) == 1
+        if found is None or (is_shells and shell.is_in_ranges(shell.single_quoted_ranges(text), found.start())):
+            continue
+        name = (found["name"] or "").rpartition(".")[2]
+        hint = "write the value itself"
+        if found["date"]:
+            hint = "write `$(date +%F)`" + (
+                ", and the command as one text, which a shell runs" if route[1:] and route[0] == "command" else ""
+            )
+        elif route[0] == "command" and known is not None and name in known.properties:
+            hint = f"let the program read `{name}` from the JSON file that `OPTIO_PARAMS_FILE` names"
+        message = f"`{found[0]}` is not filled in: a command has no placeholders"
+        yield task.at("OPT504", message, route, hint=hint, span=task.document.find(route, found[0]))
 
 
 def _command(task: ResolvedTask) -> Iterator[tuple[Route, str]]:
@@ -131,7 +166,9 @@ def _to_fill_in(task: ResolvedTask, name: str, text: str) -> tuple[str, str] | N
     if name in secrets:
         as_secret = f"delete {line}: the run has the secret `{name}` anyway"
     if expression := _EXPRESSION.search(text):
-        return expression[0], as_secret if any(expression.groups()) else "write the value itself"
+        return expression[0], as_secret if any(expression.groups()) or SECRET_NAME.search(name) else "write the value itself"
+    if template := _OF_WORKFLOWS.search(text):
+        return template[0], as_secret if SECRET_NAME.search(name) else "write the value itself"
     for found in _IN_TEXT.finditer(text):
         meant = found[1] or found[2] or found[3]
         if meant in secrets or SECRET_NAME.search(meant):

@@ -24,13 +24,24 @@ _FIELDS = (
     "jsonpath",
     "value1",
 )
-_OPERATORS = ("operator", "comparator", "op", "operation", "comparison", "type")
+_OPERATORS = ("operator", "comparator", "op", "operation", "comparison", "condition", "type")
 _VALUES = ("value", "values", "equals", "eq", "right", "rhs", "in", "oneof", "value2")
 _SIGNS = {
     **dict.fromkeys(("!=", "ne", "neq", "notequal", "notequals", "isnot", "notin", "not"), "!="),
     **{word: sign for sign, words in {">": "> gt greaterthan", ">=": ">= gte", "<": "< lt lessthan", "<=": "<= lte"}.items()
        for word in words.split()},
 }  # fmt: skip
+# Operators on a text, with the pattern that a path is searched for, and whether the test is denied.
+_SEARCHED = {
+    **dict.fromkeys(("contains", "includes", "textcontains", "stringcontains", "like"), ("{}", "")),
+    **dict.fromkeys(("notcontains", "doesnotcontain", "textdoesnotcontain", "excludes"), ("{}", "!")),
+    **dict.fromkeys(("startswith", "beginswith", "textstartswith", "prefix"), ("^{}", "")),
+    **dict.fromkeys(("endswith", "textendswith", "suffix"), ("{}$", "")),
+}
+_PRESENT = {
+    **dict.fromkeys(("exists", "isset", "isnotempty", "notempty", "isnotnull", "present"), ""),
+    **dict.fromkeys(("doesnotexist", "notexists", "isempty", "empty", "isnull", "absent"), "!"),
+}
 _MAX_DEPTH, _MAX_TESTS = 6, 12
 _ALL, _ANY = " && ", " || "
 
@@ -150,15 +161,27 @@ def _triple(value: dict[Any, Any]) -> str | None:
     folded = {str(key).lower(): inner for key, inner in value.items()}
     field = next((folded[name] for name in _FIELDS if isinstance(folded.get(name), str)), None)
     told = next((folded[name] for name in _VALUES if name in folded), None)
-    if field is None or told is None or isinstance(told, dict):
+    word = re.sub(r"[_\s-]", "", str(next((folded[name] for name in _OPERATORS if name in folded), ""))).lower()
+    if field is None or (told is None and word not in _PRESENT) or isinstance(told, dict):
         return None
     steps = re.sub(r"^(?:\$\.|@\.|\.)?(?:(?:body|payload|data|event)\.)?", "", field.strip("{}= "))
     if not re.fullmatch(r"[\w-]+(?:\.[\w-]+)*", steps):
         return None
-    word = re.sub(r"[_\s-]", "", str(next((folded[name] for name in _OPERATORS if name in folded), ""))).lower()
+    if word in _PRESENT:
+        return f"{_PRESENT[word]}{_step('@', steps.split('.'))}"
+    if word in _SEARCHED:
+        return _searched(_step("@", steps.split(".")), told, *_SEARCHED[word])
     sign = _SIGNS.get(word, "==")
     tests = [_test(_step("@", steps.split(".")), sign, each) for each in (told if isinstance(told, list) else [told])]
     return _joined(tests, _ALL if sign == "!=" else _ANY)
+
+
+def _searched(path: str, told: Any, pattern: str, sign: str) -> str | None:
+    listed = told if isinstance(told, list) else [told]
+    if not all(isinstance(each, str) and re.fullmatch(r"[^'\"\\^]{1,200}", each) for each in listed):
+        return None
+    literals = [re.sub(r"[.+*?()\[\]{}|$]", lambda found: f"[{found[0]}]", each) for each in listed]
+    return _joined([f"{sign}search({path}, '{pattern.format(each)}')" for each in literals], _ALL if sign else _ANY)
 
 
 def _step(path: str, steps: list[str]) -> str:

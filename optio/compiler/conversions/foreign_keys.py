@@ -32,7 +32,7 @@ from optio.compiler.conversions.key_table import (
     names_at,
 )
 from optio.compiler.conversions.known_keys import SECRET_NAME, TRIGGERS, fold_key, key_places, known_keys, model_at
-from optio.compiler.conversions.suggest_text import convert_to_mapping, convert_to_text
+from optio.compiler.conversions.suggest_text import convert_to_mapping, convert_to_text, parsed
 from optio.compiler.payloads.github_fields import NAMES
 from optio.compiler.source import SourceFile
 from optio.compiler.suggest import suggest
@@ -53,6 +53,13 @@ _NEW_TRIGGERS = {
     "webhook": {"path": "my-path", "secret": "{name: NAME}"},
 }
 _NO_POD = "no pod of a run stays unless `keepFailed` says so: delete this line"
+# Proofs of a sender that are sent as they are, and so are no signatures.
+_PASSWORDS = r"(?:http)?(?:basic|header|bearer|jwt|apikey|token|query|digest)(?:auth|token)?|none"
+_SIGNED = (
+    "a sender proves itself by a signature, and by no password or token: write `scheme: hmac` if it can sign, or delete this "
+    "line and write `unsigned: true` in the place of `secret`"
+)
+_ANYBODY = "delete this line, and write `unsigned: true` in the place of `secret`"
 _PROMPTED = (
     "a task with a prompt starts its agent, and no other program: put what comes first into `environment.setupCommands`, and "
     "delete this line"
@@ -207,7 +214,11 @@ def _of_clock(root: Any, route: Route) -> KeyCure | None:
     if route[-1] != first:
         return KeyCure(f"delete it: `cronExpression: {made}`, in the place of `{first}`, has the same meaning")
     entry = f"cronExpression: {made}"
-    return KeyCure(f"write `{entry}`" + "".join(f", and delete `{each}`" for each in others), "cronExpression", entry=entry)
+    return KeyCure(
+        f"write `{entry}`" + (f", and delete {' and '.join(f'`{each}`' for each in others)}" if others else ""),
+        "cronExpression",
+        entry=entry,
+    )
 
 
 def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
@@ -226,8 +237,12 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
             KeyRow(TASK, row.names, "environment.image", partial(_made, image)) if image else KeyRow(TASK, "", advice=PLACED)
         )
         row, base = placed, ()
+    if row.advice == WORDS and isinstance(value, list) and all(isinstance(each, dict) for each in value):
+        value = {each.get("key", each.get("name")): each.get("value") for each in value}
     if row.advice == WORDS and isinstance(value, dict) and (named := values.owner_in(value)) is not None:
         row, base = KeyRow(TASK, row.names, "owner", partial(_made, named)), ()
+    if row.convert is values.scheme and re.fullmatch(_PASSWORDS, fold_key(str(value))):
+        return KeyCure(_SIGNED if fold_key(str(value)) != "none" else _ANYBODY)
     if row.advice.startswith("write `dedupe:") and isinstance(value, str) and re.search(r"\{\{\w+\}\}", value):
         row, base = KeyRow(TASK, row.names, "dedupe", partial(_made, flow({"key": value}))), ()
     if "runson" in row.names.split() and fold_key(str(route[-1])) in _RUNNERS and not re.search(r"[/:@]", str(value)):
@@ -267,7 +282,7 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
         return KeyCure(f"write `{last}:`{after}", last)
     beside = value_at(root, where)
     if last == "when" and here and text is not None and isinstance(beside, dict) and isinstance(beside.get("when"), str):
-        new = filter_in(text)
+        new = parsed(text)
         both = " && ".join(f"({each})" if "||" in each else each for each in (beside["when"], new))
         return KeyCure(f"write `when: {flow(both)}`, and delete this line")
     if row.ours == "paramsSchema" and isinstance(beside, dict) and isinstance(beside.get("paramsSchema"), dict) and text:
@@ -302,12 +317,6 @@ def _has_form(key: str, value: Any) -> bool:
     if key == "triggers":
         return isinstance(value, list) and bool(value) and all(isinstance(e, dict) and e.get("type") in TRIGGERS for e in value)
     return key == "paramsSchema" and isinstance(value, dict) and isinstance(value.get("properties"), dict)
-
-
-def filter_in(text: str) -> str:
-    """The filter that a YAML text on one line holds."""
-    document, _ = parse(SourceFile("", f"it: {text}\n".encode()))
-    return str(document.value["it"]) if document is not None else text
 
 
 def _more_parameters(root: Any, value: Any) -> str:

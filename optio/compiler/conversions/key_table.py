@@ -19,7 +19,7 @@ TRIGGER, SCHEDULE, WEBHOOK, MANUAL, TEST = "trigger", "schedule", "webhook", "ma
 CLOCK = (
     "times time at timeofday runat hour hours minute minutes days day weekdays weekday dayofweek daysofweek dow "
     "on frequency repeat "
-    "recurrence"
+    "recurrence every triggeronweekends weekends"
 )
 
 
@@ -639,7 +639,7 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(
         SCHEDULE,
         "cron spec calendars calendar intervals everyweekday crontab schedule schedules expression scheduleinterval "
-        "interval expr rule pattern cronstring every rrule "
+        "interval expr rule pattern cronstring rrule "
         "oncalendar scheduleexpression cronschedule cronspec onunitactivesec onbootsec "
         "onactivesec startinterval startcalendarinterval",
         "cronExpression", to.cron,
@@ -730,7 +730,7 @@ ROWS: tuple[KeyRow, ...] = (
         "secret", to.secret,
     ),
     KeyRow(WEBHOOK, "oldsecret secretold secondarysecret", "previousSecret", to.secret),
-    KeyRow(WEBHOOK, "header signaturename hmacheader", "signatureHeader", to.text),
+    KeyRow(WEBHOOK, "header headername signaturename hmacheader", "signatureHeader", to.text),
     KeyRow(WEBHOOK, "idempotencyheader idheader deliveryid", "deliveryHeader", to.text),
     KeyRow(WEBHOOK, "branch branches refs ref", advice=_ON_FILTER),
     KeyRow(WEBHOOK, "branchesignore", advice="write `when: \"@.ref != 'refs/heads/main'\"`"),

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from optio.compiler.conversions import values as to
+from optio.compiler.source import SourceFile
+from optio.compiler.yaml.document import parse
 from optio.compiler.yaml.emit import flow
 from optio.model.route import Route
 
@@ -46,6 +48,13 @@ def convert_to_text(route: Route, value: Any) -> str | None:
         found = _host(value)
     elif route[-1:] == ("image",):
         found = _image(value)
+    elif route[-1:] == ("when",) and not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
+        made = to.condition(value)
+        found = None if made is None else parsed(made)
+    elif route[-1:] == ("cronExpression",):
+        found = _cron(value)
+    elif route == ("promptTemplate",) and _is_conversation(value):
+        found = "\n\n".join(each["content"].strip() for each in value)
     elif isinstance(value, list) and route[-1] in _JOINED and all(isinstance(each, str) for each in value):
         several = len(value) > 1 and route[-1] == "when"
         found = _JOINED[str(route[-1])].join(f"({each})" if several and "||" in each else each for each in value)
@@ -56,6 +65,30 @@ def convert_to_text(route: Route, value: Any) -> str | None:
     return str(found).strip()
 
 
+def _cron(value: Any) -> str | None:
+    """Return the expression of a list with one schedule, of several at the same minute, or of a mapping with a start."""
+    listed = value if isinstance(value, list) else [value]
+    texts = [to.cron(each) for each in listed]
+    if any(text is None for text in texts):
+        made = (
+            to.clock({re.sub(r"[_-]", "", str(key)).lower(): inner for key, inner in value.items()})
+            if isinstance(value, dict)
+            else None
+        )
+        return None if made is None else made.strip('"')
+    fields = [str(text).strip('"').split() for text in texts]
+    if len(fields) == 1:
+        return " ".join(fields[0])
+    alike = {(minute, *days) for minute, _, *days in fields} if all(len(each) == _FIELDS for each in fields) else set()
+    hours = sorted({int(each[1]) for each in fields if each[1].isdigit()}) if len(alike) == 1 else []
+    return " ".join([fields[0][0], ",".join(map(str, hours)), *fields[0][2:]]) if len(hours) == len(fields) else None
+
+
+def _is_conversation(value: Any) -> bool:
+    """Return True for a list of messages, each with its role and its text."""
+    return isinstance(value, list) and all(isinstance(each, dict) and isinstance(each.get("content"), str) for each in value)
+
+
 def convert_to_mapping(route: Route, value: Any) -> str | None:
     """Return the mapping, as YAML on one line, that a text, a number or a list stands for at this route, or None."""
     if route[-1:] == ("config",) and isinstance(value, str) and (expression := to.cron(value)) is not None:
@@ -64,6 +97,12 @@ def convert_to_mapping(route: Route, value: Any) -> str | None:
         return to.named_values(value)
     convert = _MAPPINGS.get(route)
     return None if convert is None else convert(value)
+
+
+def parsed(text: str) -> str:
+    """Return the text that a YAML scalar on one line stands for."""
+    document, _ = parse(SourceFile("", f"it: {text}\n".encode()))
+    return str(document.value["it"]) if document is not None else text
 
 
 def _command(value: Any) -> str | None:

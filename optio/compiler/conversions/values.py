@@ -268,6 +268,10 @@ def clock(parts: Mapping[str, Any]) -> str | None:
     days = first(
         "days", "day", "weekdays", "weekday", "dayofweek", "daysofweek", "dow", "on", "frequency", "repeat", "recurrence"
     )
+    days = first("every") if days is None else days
+    if first("triggeronweekends", "weekends") is False and str(days or "daily") in ("day", "daily"):
+        days = "weekdays"
+    days = "daily" if days == "day" else days
     named = [str(day) for day in (days if isinstance(days, list) else [days or "daily"])]
     meant = cron_from_words(f"{' and '.join(named)} at {at}") if isinstance(at, str) else None
     return None if meant is None else f'"{meant}"'

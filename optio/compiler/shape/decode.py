@@ -85,10 +85,13 @@ def _suggested_place(document: Document | MergedDocument, misfit: ValidationIssu
     if misfit.kind != "unknown":
         return None
     what = explain_unknown_key(document.value, misfit.route)
-    written = re.search(r"`([^`]+)`( at the top of the file)?", what.hint)
+    written = re.search(r"`([^`]+)`(?:( at the top of the file)| below `([^`]+)`)?", what.hint)
     if what.meant is None and written is None:
         return None
     word = what.meant or (written[1].partition(":")[0] if written else "")
+    if written and written[3]:
+        steps = re.findall(r"\w+", written[3])
+        return (*(int(step) if step.isdigit() else step for step in steps), word)
     return (word,) if written and written[2] else (*misfit.route[:-1], word)
 
 

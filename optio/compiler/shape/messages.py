@@ -27,6 +27,7 @@ from optio.model.text import slug
 # The hint, alone or with the value that a fix writes; None where only an example can be given.
 _Cure = str | tuple[str, str] | None
 _SECRETS = ("secret", "previousSecret")
+_ONE_SCHEDULE = "a task has one schedule, so write one file for each of the others, with `extends:` for the common keys"
 # Placeholders for secrets in documentation.
 _PLACEHOLDER = r"(?i)\A(?:change[-_ ]?me|(?:my|your|the)[-_ ].*|secret|password|token|todo|x{3,}|<.*>|\[.*\]|\W*)\Z|\.{3}"
 _MONEY = 'write the amount as text with at most four decimals, such as "2.50"'
@@ -224,6 +225,13 @@ def _bad_money(found: _Finding) -> Diagnostic:
         return found.at("OPT610", "`budgetUsd` is a mapping: money is text in quotes", hint)
     written = found.written or (value if isinstance(value, str) else "")
     meant = suggest_amount(written)
+    if (
+        rate := re.search(r"(?i)(\d+(?:[.,]\d{1,2})?)\D{0,6}(?:/|\bper|\ba|\beach)\s*(day|month|week|year|mo\b)", written)
+    ) is not None:
+        key = {"day": "dayUsd", "mo": "monthUsd", "month": "monthUsd"}.get(rate[2].lower())
+        limit = f'; for all runs together write `ceilings: {{{key}: "{suggest_amount(rate[1])}"}}` in `{POLICY}`' if key else ""
+        hint = f'a budget is for one run: write `budgetUsd: "1.00"`, or another amount{limit}'
+        return found.at("OPT610", "`budgetUsd` is not a valid amount of money", hint)
     hint, write = (_MONEY, None) if meant is None else (f'write "{meant}"', f'"{meant}"')
     if type(value) in (int, float) and meant is not None:
         message = "`budgetUsd` is a number: money is text in quotes"
@@ -496,9 +504,14 @@ def _wrong_type(found: _Finding) -> Diagnostic:
 
 
 def _for_text(found: _Finding) -> _Cure:
+    from optio.compiler.conversions.suggest_text import convert_to_text
+
     value, written = found.value, found.written
     if found.route[:2] == ("environment", "secrets") and isinstance(value, dict) and (secret := _only_name(value)) is not None:
         return f"write `{secret}` alone: its value is set for the server"
+    if found.last == "cronExpression" and isinstance(value, list) and len(value) > 1:
+        first = convert_to_text(found.route, value[:1])
+        return f"write `{first}`: {_ONE_SCHEDULE}" if first else _ONE_SCHEDULE
     if found.last == "cronExpression" and type(value) is int:
         from optio.compiler.conversions.values import cron
 
@@ -522,6 +535,11 @@ def _for_whole(found: _Finding) -> _Cure:
     if number is not None:
         quoted = isinstance(value, str) and value.strip() not in ("", written)
         return f"{'remove the quotes:' if quoted else 'write'} {number}", str(number)
+    if found.route == ("maxRetries",) and isinstance(value, dict):
+        from optio.compiler.conversions.values import retries
+
+        if (count := retries(value)) is not None:
+            return f"write {count}: the first attempt is not a retry"
     if found.route == ("priority",) and (rank := _RANKS.get(word)) is not None:
         return f"write {rank}: the highest of -100 to 100 starts first"
     return None if (whole := _whole(value)) is None else f"write {whole}"
@@ -646,6 +664,10 @@ def _converted(found: _Finding) -> tuple[str, Fix | None] | None:
         file = next((value[key] for key in ("file", "path", "promptFile", "ref", "from", "$ref") if key in value), None)
         if isinstance(file, str):
             return f"write `promptFile: {flow(file)}` for it, and the path from this file on", None
+    if route == ("environment", "env") and isinstance(value, list) and (named := _variables(value)) is not None:
+        return named, None
+    if route[:2] == ("environment", "setupCommands") and isinstance(value, dict) and isinstance(value.get("uses"), str):
+        return _action(value), None
     if wanted == TEXT and isinstance(value, (list, dict)):
         if route[:2] == ("environment", "env") and isinstance(value, dict) and not _REFERENCES.isdisjoint(value):
             return f"delete it, and add `{route[-1]}` to `environment.secrets`", None
@@ -673,6 +695,39 @@ def _converted(found: _Finding) -> tuple[str, Fix | None] | None:
     one_line = span.start.line == span.end.line and (found.written is None or wanted != TEXT)
     alone = one_line and (found.is_flow or not isinstance(value, (list, dict)))
     return hint, found.document.rewritten(route, written, safe=False) if alone else None
+
+
+def _variables(value: list[Any]) -> str | None:
+    """Return the cure for a pod's list of variables, of which some take their value from a secret."""
+    from optio.compiler.conversions.values import mapping_of_texts
+
+    taken = [each for each in value if isinstance(each, dict) and not _REFERENCES.isdisjoint(each)]
+    names = [str(each.get("name")) for each in taken]
+    if not taken or not all(re.fullmatch(r"[A-Z][A-Z0-9_]{0,99}", name) for name in names):
+        return None
+    plain = [each for each in value if each not in taken]
+    written = mapping_of_texts(plain) if plain else "{}"
+    if written is None or len(written) > _MAX_MADE:
+        return None
+    more = f"add `{', '.join(names)}` to `environment.secrets`"
+    return f"write `env: {written}`, and {more}" if plain else f"delete it, and {more}"
+
+
+def _action(step: dict[Any, Any]) -> str:
+    """Return the cure for a step of GitHub Actions that uses an action: a run has none."""
+    name = str(step["uses"]).partition("@")[0]
+    inputs = step.get("with")
+    version = (
+        next((each for key, each in inputs.items() if str(key).endswith("-version")), None)
+        if isinstance(inputs, dict)
+        else None
+    )
+    images = {"actions/setup-node": "node", "actions/setup-python": "python", "actions/setup-go": "golang"}
+    if name == "actions/checkout":
+        return "write `git clone --depth 1 https://github.com/OWNER/REPOSITORY`: a run begins with an empty directory"
+    if name in images:
+        return f"delete it, and write `image: '{images[name]}:{version or 'VERSION'}'` below `environment`"
+    return "write the shell command that does the same, or delete it: a run has no actions"
 
 
 def _holds_secrets(value: Any) -> bool:
