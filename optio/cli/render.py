@@ -5,8 +5,7 @@ import json
 import sys
 
 from optio.cli import FAILED, OK, print_error
-from optio.cli.run import add_parameters, parameters
-from optio.cli.shared import flags, render_run
+from optio.cli.shared import flags, render_run, run_params
 from optio.compiler.diagnostics import Severity
 from optio.compiler.layers import Bases, value_origins
 from optio.compiler.pipeline import Compilation, TreePolicy, compile_file, compile_tree
@@ -23,7 +22,7 @@ from optio.runs.submit import prepare_run
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", help="the task's id, or its file in the task directory")
-    add_parameters(parser)
+    run_params.add_arguments(parser)
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="task, effective parameters and prompt as JSON")
     how.add_argument(
@@ -38,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     root = flags.read_settings(args).tasks
     if not root.is_dir():
         raise SettingsError(f"there is no task directory `{root}`: create it with `optio init`, or name another with --tasks")
-    given = parameters(args.param, args.param_json)
+    given = run_params.read_parameters(args)
     if args.explain and given:
         raise SettingsError("--explain shows the task, not a run of it: leave out -p")
     compilation = compile_tree(DirectoryTree(root))
@@ -54,7 +53,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         made = prepare_run(task, given, new_id="", trigger="manual", actor="")
     except Invalid as err:
-        lines = [str(err), *(f"  {p.pointer.removeprefix('/params/')}: {p.message}" for p in err.problems)]
+        lines = [
+            str(err),
+            *(f"  {p.pointer.removeprefix('/params/')}: {p.message}{f' ({p.hint})' if p.hint else ''}" for p in err.problems),
+        ]
         print_error("optio render: " + "\n".join(lines))
         return FAILED
     if args.json:

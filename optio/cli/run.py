@@ -1,35 +1,27 @@
 """Start a run of a task on the server. With --wait, stream its log and exit with its outcome."""
 
 import argparse
-import json
 import sys
-from typing import Any, TextIO
+from typing import TextIO
 
 from optio.cli import FAILED, INTERRUPTED, OK
-from optio.cli.shared import client, flags, output, render_run
-from optio.errors import SettingsError
+from optio.cli.shared import client, flags, output, render_run, run_params
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", help="the task's id")
-    add_parameters(parser)
+    run_params.add_arguments(parser)
     parser.add_argument("-w", "--wait", action="store_true", help="stream the log and wait for the end")
     parser.add_argument("--key", help="idempotency key: the same key starts one run")
     output.add_arguments(parser)
     client.add_arguments(parser)
 
 
-def add_parameters(parser: argparse.ArgumentParser) -> None:
-    """Add -p and -P, whose values `parameters` reads. `optio render` takes them too."""
-    parser.add_argument("-p", "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter, as text")
-    parser.add_argument("-P", "--param-json", action="append", default=[], metavar="NAME=JSON", help="a parameter, as JSON")
-
-
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns 0 if the run was accepted; with --wait, if it completed."""
     server = client.Client(flags.read_settings(args))
     headers = {"Idempotency-Key": args.key} if args.key else {}
-    body = {"params": parameters(args.param, args.param_json)}
+    body = {"params": run_params.read_parameters(args)}
     started = server.request("POST", f"/api/tasks/{client.quoted(args.task)}/runs", body=body, headers=headers)
     if not args.wait:
         same = " (started before with the same key)" if started.get("duplicate") else ""
@@ -70,22 +62,3 @@ def follow(
         sys.stdout.flush()
         print(render_run.outcome(ended), file=sys.stderr)
     return OK if ended["state"] == "completed" else FAILED
-
-
-def parameters(texts: list[str], documents: list[str]) -> dict[str, Any]:
-    """Return the parameters of `NAME=VALUE` texts and `NAME=JSON` documents; raises SettingsError for malformed or repeated
-    ones."""
-    found: dict[str, Any] = {}
-    for entry, is_json in [(text, False) for text in texts] + [(document, True) for document in documents]:
-        name, separator, value = entry.partition("=")
-        if not separator or not name:
-            raise SettingsError(f"invalid parameter `{entry}`: write NAME=VALUE")
-        if name in found:
-            raise SettingsError(f"the parameter `{name}` is given twice")
-        try:
-            found[name] = json.loads(value) if is_json else value
-        except ValueError as err:
-            raise SettingsError(f"the value of `{name}` is not valid JSON: {err}") from err
-        except RecursionError as err:
-            raise SettingsError(f"the value of `{name}` is nested deeper than 100 levels") from err
-    return found

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Validator = Draft202012Validator
 
 MAX_PATTERN_BYTES = 1 << 20
+# The longest names that are compared with a misspelt one, and the most that a hint lists.
+MAX_SUGGESTED_LENGTH, _MAX_LISTED = 100, 10
 
 # The formats that the validator asserts; it ignores all others.
 FORMATS = frozenset(
@@ -95,8 +97,26 @@ def apply_defaults(schema: Mapping[str, Any] | None, given: Mapping[str, Any]) -
 
 def params_problems(schema: Mapping[str, Any] | None, params: Mapping[str, Any], *, at: Route = ("params",)) -> list[Problem]:
     """Return one Problem for each fault, with a JSON pointer that begins with `at`; an empty list when the parameters fit the
-    schema."""
-    return [Problem(pointer(at + route), message, code) for route, message, code in iter_faults(schema, params)]
+    schema. The hint for an unknown parameter is the declared one that was probably meant."""
+    return [
+        Problem(pointer(at + route), message, code, hint=_declared(schema, route) if code == "additionalProperties" else None)
+        for route, message, code in iter_faults(schema, params)
+    ]
+
+
+def _declared(schema: Mapping[str, Any] | None, route: Route) -> str | None:
+    """Return a hint for an unknown parameter: the declared name that is nearest to it, else all of them if they are few."""
+    from difflib import get_close_matches  # imported only for a mistake
+
+    properties = (schema or {}).get("properties")
+    if len(route) != 1 or not isinstance(properties, Mapping):
+        return None
+    names = {name.casefold(): name for name in properties if len(name) <= MAX_SUGGESTED_LENGTH}
+    near = get_close_matches(str(route[0])[:MAX_SUGGESTED_LENGTH].casefold(), names, n=1)
+    if near:
+        return f"did you mean `{names[near[0]]}`?"
+    few = 0 < len(names) == len(properties) <= _MAX_LISTED
+    return f"the task has {', '.join(f'`{name}`' for name in names.values())}" if few else None
 
 
 def iter_faults(schema: Mapping[str, Any] | None, params: Mapping[str, Any]) -> Iterator[tuple[Route, str, str | None]]:

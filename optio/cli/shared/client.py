@@ -112,7 +112,9 @@ def _problem(err: urllib.error.HTTPError) -> str:
     try:
         document = json.loads(err.read())
         lines = [str(document.get("detail") or document.get("title"))]
-        lines += [f"  {e.get('pointer', '')}: {e.get('message', '')}" for e in document.get("errors", [])]
+        for error in document.get("errors", []):
+            hint = f" ({error['hint']})" if error.get("hint") else ""
+            lines.append(f"  {error.get('pointer', '')}: {error.get('message', '')}{hint}")
     except (ValueError, AttributeError):
         return f"the server answered {err.code} {err.reason}"
     return "\n".join(lines)
