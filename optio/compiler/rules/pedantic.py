@@ -41,11 +41,11 @@ def _signed(more: str) -> str:
 
 def _mapped(path: str) -> str:
     """Return a task whose prompt has the value at this path of a delivery."""
-    schema = "{WHAT: {type: string, maxLength: 200}}, required: [WHAT], additionalProperties: false"
     config = f"{{path: hello, secret: {{name: S}}, replayWindow: 10m, paramMapping: {{WHAT: {path}}}}}"
     return (
         _without("triggers", f"triggers:\n  - type: webhook\n    config: {config}\nstartLimit: {{count: 50, per: 24h}}\n")
-        + f"promptTemplate: Report on {{{{WHAT}}}}\nparamsSchema: {{type: object, properties: {schema}}}\n"
+        + "promptTemplate: Report on {{WHAT}}\nparamsSchema:\n  type: object\n  properties:\n"
+        + "    WHAT: {type: string, maxLength: 200}\n  required: [WHAT]\n  additionalProperties: false\n"
     )
 
 
