@@ -43,3 +43,19 @@ def test_without_a_schema_any_parameters_are_taken(optio: Dev) -> None:
     run = optio.until_ended(started(optio, task, {"ANY": [1, None], "OTHER": True}))
 
     assert (run["state"], run["output"]) == ("completed", "[1,null]")
+
+
+def test_an_agent_gets_the_prompt_of_a_file_and_what_its_task_inherits(optio: Dev) -> None:
+    optio.write("team/prompts/greet.md", "Hello {{WHO}}, from a file.\n")
+    optio.write("team/_defaults.yaml", "environment: {env: {PLACE: defaults, FROM: defaults}}\n")
+    optio.write("team/base.yaml", "type: template\nname: Base\nagentRuntime: command\nenvironment: {env: {FROM: template}}\n")
+    optio.write(
+        "team/inheriting.yaml",
+        "name: Inheriting\nextends: base.yaml\npromptFile: prompts/greet.md\n"
+        'command: cat; echo "$PLACE $FROM $OWN"\nenvironment: {env: {OWN: task}}\n',
+    )
+    optio.until_served("inheriting")
+
+    run = optio.until_ended(started(optio, "inheriting", {"WHO": "you"}))
+
+    assert (run["state"], run["output"]) == ("completed", "Hello you, from a file.\ndefaults template task")
