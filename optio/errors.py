@@ -1,4 +1,4 @@
-"""The errors that Optio raises on purpose. The server maps them to HTTP answers, the CLI to exit codes.
+"""The errors that Optio raises on purpose, and one table of what they are outside: `answer_to` gives HTTP status and exit code.
 
     OptioError
     ├── NotFound            no task, run, hook or definition has this id
@@ -10,7 +10,8 @@
     ├── Unauthorized        no credential, or an unknown one
     ├── Forbidden           the credential's role does not allow it
     ├── TooManyRequests     a rate window is full
-    │   └── QueueFull       too many runs are queued already
+    │   ├── QueueFull       too many runs are queued already
+    │   └── TooManyUnsigned one address sends too many requests without a valid signature
     ├── WritesDenied        the API may not change task files here
     ├── StoreUnavailable    the database cannot be reached, is locked, full or read-only
     │   ├── CommitUnknown   the connection ended during a commit
@@ -26,6 +27,7 @@ A mistake in a task file is a `Diagnostic`, never an exception.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,13 @@ class QueueFull(TooManyRequests):
     """The queue holds `OPTIO_MAX_QUEUED` runs, so no further trigger is accepted; `retry_after` says when to try again."""
 
 
+class TooManyUnsigned(TooManyRequests):
+    """A client has sent too many requests whose signature is missing or wrong."""
+
+    def __init__(self, retry_after: timedelta) -> None:
+        super().__init__("too many requests whose signature is missing or wrong", retry_after)
+
+
 class WritesDenied(OptioError):
     """The API may not change task files here; `document` is the YAML to commit instead, `path` its place in the tree."""
 
@@ -151,3 +160,39 @@ class LaunchFailed(OptioError):
 
 class SettingsError(OptioError):
     """A setting, flag or argument that cannot be used; the text names it and its value."""
+
+
+class Answer(NamedTuple):
+    """An error outside of Python: HTTP status and title of a problem, verdict on a webhook request, and exit code of a
+    command."""
+
+    status: int
+    title: str
+    verdict: str = "error"
+    exit_code: int = 1
+
+
+_UNKNOWN = Answer(500, "Internal error")
+# The nearest base class counts.
+_ANSWERS: dict[type[BaseException], Answer] = {
+    NotFound: Answer(404, "Not found", "unknown"),
+    Conflict: Answer(409, "Conflict", "conflict"),
+    Duplicate: Answer(409, "Conflict", "duplicate"),
+    WritesDenied: Answer(409, "Writes are denied here"),
+    Invalid: Answer(422, "Invalid", "invalid"),
+    Malformed: Answer(400, "Bad request", "unreadable"),
+    Unsupported: Answer(415, "Unsupported", "unsupported"),
+    Unauthorized: Answer(401, "Not authenticated", "unsigned"),
+    Forbidden: Answer(403, "Forbidden"),
+    TooManyRequests: Answer(429, "Too many requests", "rate"),
+    QueueFull: Answer(429, "Too many requests", "full"),
+    TooManyUnsigned: Answer(429, "Too many requests", "unsigned_rate"),
+    StoreUnavailable: Answer(503, "The store is unavailable", "unavailable", exit_code=2),
+    StoreMismatch: Answer(503, "The store is unavailable", exit_code=2),
+    SettingsError: _UNKNOWN._replace(exit_code=2),
+}
+
+
+def answer_to(error: OptioError) -> Answer:
+    """Return the entry of the error's class, or of its nearest base class that has one."""
+    return next((_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS), _UNKNOWN)

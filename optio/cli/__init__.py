@@ -100,7 +100,7 @@ def _command(argv: list[str]) -> int:
 
 
 def _run(name: str, arguments: list[str]) -> int:
-    from optio.errors import OptioError, SettingsError, StoreMismatch, StoreUnavailable
+    from optio.errors import OptioError, answer_to
 
     module, summary = COMMANDS[name]
     try:
@@ -118,12 +118,9 @@ def _run(name: str, arguments: list[str]) -> int:
     command.add_arguments(parser)
     try:
         code: int = command.run(parser.parse_args(arguments))
-    except (SettingsError, StoreMismatch, StoreUnavailable) as err:
-        print_error(f"optio {name}: {err}")
-        return USAGE
     except OptioError as err:
         print_error(f"optio {name}: {err}")
-        return FAILED
+        return answer_to(err).exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as err:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from optio.errors import Invalid, Malformed, Unsupported
+from optio.errors import Invalid, Malformed, Unsupported, answer_to
 from optio.model import json_body as payload
 from optio.model import mapping
 from optio.model.registry import CompiledTask, Registry
@@ -78,11 +78,10 @@ def _filter_reason(config: WebhookConfig, header: Header, document: Any) -> str 
 
 def refusal(err: Malformed | Invalid) -> tuple[str, int, str]:
     """Return verdict, HTTP status and detail for an error that `decide_start` raises."""
-    if isinstance(err, Unsupported):
-        return "unsupported", 415, str(err)
-    if isinstance(err, Malformed):
-        return "unreadable", 400, str(err)
-    return "invalid", 422, ("; ".join(f"{p.pointer} {p.message}" for p in err.problems) or str(err))[:_MAX_DETAIL_LENGTH]
+    answer, detail = answer_to(err), str(err)
+    if isinstance(err, Invalid):
+        detail = ("; ".join(f"{p.pointer} {p.message}" for p in err.problems) or detail)[:_MAX_DETAIL_LENGTH]
+    return answer.verdict, answer.status, detail
 
 
 def kept_header_lookup(headers: Mapping[str, str]) -> Header:

@@ -1,5 +1,5 @@
-"""Mapping of errors to RFC 9457 problems, in one table. An error that is not in it is a bug: it is logged, and answered without
-details."""
+"""Errors as RFC 9457 problems, by the table in `optio.errors`. An error that is not in it is a bug: it is logged, and answered
+without details."""
 
 import logging
 import math
@@ -16,19 +16,6 @@ from optio.errors import OptioError, Problem
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 
-STATUS: dict[type[OptioError], tuple[int, str]] = {
-    errors.NotFound: (404, "Not found"),
-    errors.Conflict: (409, "Conflict"),
-    errors.WritesDenied: (409, "Writes are denied here"),
-    errors.Invalid: (422, "Invalid"),
-    errors.Malformed: (400, "Bad request"),
-    errors.Unsupported: (415, "Unsupported"),
-    errors.Unauthorized: (401, "Not authenticated"),
-    errors.Forbidden: (403, "Forbidden"),
-    errors.TooManyRequests: (429, "Too many requests"),
-    errors.StoreUnavailable: (503, "The store is unavailable"),
-    errors.StoreMismatch: (503, "The store is unavailable"),
-}
 _TITLES = {400: "Bad request", 404: "Not found", 405: "Method not allowed", 413: "Too large", 415: "Unsupported"}
 # Space comes back when somebody frees it.
 _DISK_RETRY_S = "10"
@@ -67,7 +54,7 @@ def describe_error(error: OptioError) -> tuple[int, dict[str, str], dict[str, An
         status, title = error.status, error.title
         headers = dict(error.headers)
     else:
-        status, title = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), (500, "Internal error"))
+        status, title, *_ = errors.answer_to(error)
     detail = str(error)
     if isinstance(error, errors.TooManyRequests):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after.total_seconds())))

@@ -10,7 +10,7 @@ import logging
 import re
 import time
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -28,8 +28,9 @@ from optio.errors import (
     QueueFull,
     StoreUnavailable,
     TooManyRequests,
+    TooManyUnsigned,
     Unauthorized,
-    Unsupported,
+    answer_to,
 )
 from optio.limits.strangers import StrangerLimit
 from optio.model.json_body import decode
@@ -55,26 +56,6 @@ _MAX_HEADERS = 64
 _MAX_UNPROVED_KEPT = 10
 # A larger body is handled in a thread, so that other requests need not wait.
 _MAX_INLINE_BYTES = 32_768
-
-
-class TooManyUnsigned(TooManyRequests):
-    """Raised when a client has sent too many requests whose signature is missing or wrong."""
-
-
-# More specific errors first.
-_REFUSALS: dict[type[OptioError], str] = {
-    NotFound: "unknown",
-    TooManyUnsigned: "unsigned_rate",
-    QueueFull: "full",
-    TooManyRequests: "rate",
-    Unauthorized: "unsigned",
-    Duplicate: "duplicate",
-    Conflict: "conflict",
-    Invalid: "invalid",
-    Unsupported: "unsupported",
-    Malformed: "unreadable",
-    StoreUnavailable: "unavailable",
-}
 # These get no row among the deliveries, and are only counted.
 _COUNTED = ("rate", "unsigned_rate")
 _STATUSES = {405: "method", 413: "too_large"}
@@ -204,7 +185,7 @@ class _WebhookRequest:
             return
         wait = self.hooks.limit.wait(self.config.path, self.client)
         if wait is not None:
-            raise _too_many_unsigned(wait)
+            raise TooManyUnsigned(wait)
 
     async def answer(self, body: bytes) -> dict[str, Any]:
         self.body, self.sha256 = body, signature.sha256(body)
@@ -273,7 +254,7 @@ class _WebhookRequest:
             log.error("webhook %s: %s", config.path, fault)
         wait = await self.hooks.limit.hit(config.path, self.client)
         if wait is not None:
-            raise _too_many_unsigned(wait)
+            raise TooManyUnsigned(wait)
         verdict, detail = doubt
         self._reject(verdict, 401, detail if keys else "; ".join(faults), proved=False)
         raise Unauthorized("the signature is missing or wrong")
@@ -330,10 +311,6 @@ def _client(scope: Scope) -> str:
     return "" if client is None else client[0]
 
 
-def _too_many_unsigned(wait: timedelta) -> TooManyUnsigned:
-    return TooManyUnsigned("too many requests whose signature is missing or wrong", wait)
-
-
 def _answered(content: dict[str, Any]) -> str:
     """Return the verdict, for metrics, on a request that was answered by 202."""
     if "challenge" in content:
@@ -347,7 +324,7 @@ def _verdict(err: OptioError) -> str:
     """Return the verdict, for metrics, on a request that was refused."""
     if isinstance(err, HttpProblem):
         return _STATUSES.get(err.status, "error")
-    return next((word for kind, word in _REFUSALS.items() if isinstance(err, kind)), "error")
+    return answer_to(err).verdict
 
 
 def _log_failure(future: Any) -> None:
