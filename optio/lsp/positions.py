@@ -8,7 +8,6 @@ from optio.compiler.source import Position
 
 _BOM = "\ufeff"
 _BREAKS = ("\r\n", "\r")
-UNITS = ("utf-8", "utf-16", "utf-32")
 
 
 class DocumentLines:

@@ -163,7 +163,7 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Fo
         weight=_weight(old, new, outlook.new_month_usd) if up else EffectWeight.INFO,
         before=was,
         after=now,
-        lines=tuple(_spend_breakdown(before, after, new)),
+        lines=tuple(_spend_breakdown(after, new)),
         route=("startLimit",) if new.month.lacks == "startLimit" else ("budgetUsd",),
     )
 
@@ -198,7 +198,7 @@ def _weight(old: TaskSpend, new: TaskSpend, most: Decimal) -> EffectWeight:
     return EffectWeight.DANGER if new.bound >= limit else EffectWeight.NOTICE
 
 
-def _spend_breakdown(before: CompiledTask | None, task: CompiledTask | None, new: TaskSpend) -> Iterator[str]:
+def _spend_breakdown(task: CompiledTask | None, new: TaskSpend) -> Iterator[str]:
     """Yield the lines that explain the worst case."""
     if task is None or new.month.is_nothing:
         return

@@ -139,14 +139,6 @@ def sha256(body: bytes) -> str:
     return digest.hexdigest()
 
 
-def covers_time(config: WebhookConfig, header: Header) -> bool:
-    """Return whether the signature of this request, if it verifies, covers a time stamp, so that it cannot be replayed for
-    long."""
-    sender = sender_of(config)
-    rows = [sender] if sender.signing is None else [sender, sender.signing]
-    return any(row.timestamp is not None and timestamp_of(row, header) is not None for row in rows)
-
-
 def why_unproved(keys: Sequence[SigningKey], body: bytes, header: Header, now: float) -> tuple[str, str] | None:
     """Return verdict and detail for a request whose sender is not proved, or None if a key fits and the time is right."""
     # Every key is tried: the time that it takes does not depend on which one fits.

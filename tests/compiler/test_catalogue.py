@@ -8,9 +8,10 @@ import pytest
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.rules import changes
-from optio.compiler.rules.codes import RULES, example_files
+from optio.compiler.rules.codes import RULES
 from optio.compiler.rules.rule import Rule
 from optio.compiler.source_tree import MemoryTree
+from tests.examples_of_rules import example_files
 
 WITH_EXAMPLES = [rule for rule in RULES.values() if rule.wrong]
 CASES = Path(__file__).parents[1] / "cases"

@@ -11,9 +11,10 @@ import pytest
 
 from optio.cli import explain, schema
 from optio.compiler.json_schema import task_schema
-from optio.compiler.rules.codes import RULES, example_files
+from optio.compiler.rules.codes import RULES
 from optio.compiler.source import SourceFile
 from optio.compiler.yaml.document import parse
+from tests.examples_of_rules import example_files
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from optio.compiler.payloads import query_fast_path
 from optio.compiler.pipeline import Compilation, compile_tree
 from optio.compiler.report import render_concise, render_full, render_json
-from optio.compiler.rules.codes import RULES, example_files
+from optio.compiler.rules.codes import RULES
 from optio.compiler.source_tree import MemoryTree
 from optio.model.mapping import compile_path, compile_when
+from tests.examples_of_rules import example_files
 
 CASES = Path(__file__).parents[1] / "cases"
 TEXTS = [data for rule in RULES.values() for data in example_files(rule.right).values()]

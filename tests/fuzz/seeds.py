@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from optio.compiler.rules.codes import RULES, example_files
+from optio.compiler.rules.codes import RULES
 from tests.corpus.corpus import clean_files, companions, mistakes
+from tests.examples_of_rules import example_files
 from tests.fuzz.mutations import damaged
 
 CASES = Path(__file__).parents[1] / "cases"

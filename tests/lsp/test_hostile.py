@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optio.compiler.rules.codes import RULES, example_files
+from optio.compiler.rules.codes import RULES
 from optio.lsp.actions import diagnostic_actions, fix_all
 from optio.lsp.complete import complete
 from optio.lsp.hover import hover
@@ -17,6 +17,7 @@ from optio.lsp.pages import OpenPage
 from optio.lsp.positions import DocumentLines
 from optio.lsp.symbols import symbols
 from optio.lsp.trees import LspOptions, TaskTree
+from tests.examples_of_rules import example_files
 from tests.lsp.opened import FILES, TASK
 
 NOW = datetime(2026, 10, 23, 12, tzinfo=UTC)

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.compiler.source import Position, position_at
-from optio.lsp.positions import UNITS, DocumentLines
+from optio.lsp.positions import DocumentLines
 
 PIECES = st.sampled_from(["a", " ", "\n", "\r", "\r\n", "é", "€", "😀", "\u2028", "\x85", "\ufeff"])
+UNITS = ("utf-8", "utf-16", "utf-32")
 TEXTS = st.lists(PIECES, max_size=30).map("".join)
 
 

@@ -1,5 +1,6 @@
 """Slugs, durations, money."""
 
+import re
 from datetime import timedelta
 from decimal import Decimal
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.model.text import SLUG, format_duration, format_roughly, parse_duration, parse_money, slug
+from optio.model.text import format_duration, format_roughly, parse_duration, parse_money, slug
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_a_slug_is_lower_case_with_single_dashes(name: str, expected: str) -> No
 def test_a_slug_is_empty_or_well_formed_and_its_own_slug(name: str) -> None:
     found = slug(name)
 
-    assert not found or SLUG.fullmatch(found)
+    assert not found or re.fullmatch("[a-z0-9]+(?:-[a-z0-9]+)*", found)
     assert slug(found) == found
 
 

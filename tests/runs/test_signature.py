@@ -222,7 +222,6 @@ def test_no_text_in_a_header_or_a_body_raises(hook: WebhookConfig, text: str, mo
         signature.delivery_id(hook, header, body)
         signature.event_name(hook, header, {"type": more, "event": text})
         signature.challenge(hook, {"type": "url_verification", "challenge": text})
-        signature.covers_time(hook, header)
 
 
 @pytest.mark.parametrize(
@@ -308,16 +307,6 @@ def test_the_secrets_of_a_tree_that_verify_nothing_are_found_with_their_webhook(
         ("short", "SHORT", "it has 1 byte, and `optio` needs 8 or more"),
         ("short", "EMPTY", "it has 0 bytes, and `optio` needs 8 or more"),
     ]
-
-
-def test_whether_a_signature_covers_a_time_stamp_depends_on_the_scheme_and_for_some_on_the_request() -> None:
-    stamped = {scheme: signature.sign(config(scheme), STANDARD, BODY, delivery="d", now=1_700_000_000) for scheme in SENDERS}
-    covering = {scheme for scheme, headers in stamped.items() if signature.covers_time(config(scheme), reader(headers))}
-    token = signature.sign(config("gitlab"), "choose-your-own", BODY, delivery="d", now=1_700_000_000)
-
-    assert covering == {"optio", "gitlab", "slack", "stripe", "standard-webhooks"}
-    assert not signature.covers_time(config("gitlab"), reader(token))
-    assert not signature.covers_time(config("optio"), reader({"X-Optio-Signature": "00"}))
 
 
 @pytest.mark.parametrize(
