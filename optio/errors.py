@@ -27,7 +27,7 @@ A mistake in a task file is a `Diagnostic`, never an exception.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +162,30 @@ class SettingsError(OptioError):
     """A setting, flag or argument that cannot be used; the text names it and its value."""
 
 
+# The verdict on a refused webhook request, as stored and counted.
+RefusalVerdict = Literal[
+    "unknown",  # no webhook has this path
+    "conflict",  # its id came before with another body
+    "duplicate",  # another run holds the business key (without a refusal: the request was joined to that run)
+    "invalid",  # the body does not give the task's parameters
+    "unreadable",  # the body is not JSON
+    "unsupported",  # the body declares itself as something else
+    "unsigned",  # the signature is missing or wrong
+    "rate",  # beyond the rate of the path
+    "unsigned_rate",  # beyond the limits of requests without a valid signature
+    "full",  # the queue has too many runs
+    "unavailable",  # the store cannot be used
+    "error",  # anything else
+]
+
+
 class Answer(NamedTuple):
     """An error outside of Python: HTTP status and title of a problem, verdict on a webhook request, and exit code of a
     command."""
 
     status: int
     title: str
-    verdict: str = "error"
+    verdict: RefusalVerdict = "error"
     exit_code: int = 1
 
 

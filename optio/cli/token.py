@@ -12,7 +12,7 @@ from optio.errors import Conflict, SettingsError
 from optio.model.text import parse_duration
 from optio.server.auth import ROLES, token_hash
 from optio.store.base import TokenStore
-from optio.store.values import Token
+from optio.store.values import Role, Token
 from optio.wiring import open_store
 
 _KEYS = ("id", "role", "label", "state", "createdAt", "expiresAt", "lastUsedAt")
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     return OK
 
 
-def _create_known(store: TokenStore, file: Path, role: str, label: str, expires: datetime | None, format: str) -> None:
+def _create_known(store: TokenStore, file: Path, role: Role, label: str, expires: datetime | None, format: str) -> None:
     """Create the token of a file unless it exists, so that many processes can do it at each start. The token is not printed."""
     try:
         secret = file.read_text(encoding="utf-8").strip()

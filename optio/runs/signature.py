@@ -12,7 +12,7 @@ import hmac
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from optio.errors import Malformed
 from optio.model import json_body as payload
@@ -139,7 +139,9 @@ def sha256(body: bytes) -> str:
     return digest.hexdigest()
 
 
-def why_unproved(keys: Sequence[SigningKey], body: bytes, header: Header, now: float) -> tuple[str, str] | None:
+def why_unproved(
+    keys: Sequence[SigningKey], body: bytes, header: Header, now: float
+) -> tuple[Literal["unsigned", "stale"], str] | None:
     """Return verdict and detail for a request whose sender is not proved, or None if a key fits and the time is right."""
     # Every key is tried: the time that it takes does not depend on which one fits.
     fits = [each for each in keys if verifies(each, body, header)]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from optio.errors import Invalid, Malformed, Unsupported, answer_to
+from optio.errors import Invalid, Malformed, RefusalVerdict, Unsupported, answer_to
 from optio.model import json_body as payload
 from optio.model import mapping
 from optio.model.registry import CompiledTask, Registry
@@ -76,7 +76,7 @@ def _filter_reason(config: WebhookConfig, header: Header, document: Any) -> str 
     return None if config.when is None or mapping.compile_when(config.when).holds(document) else FILTERED
 
 
-def refusal(err: Malformed | Invalid) -> tuple[str, int, str]:
+def refusal(err: Malformed | Invalid) -> tuple[RefusalVerdict, int, str]:
     """Return verdict, HTTP status and detail for an error that `decide_start` raises."""
     answer, detail = answer_to(err), str(err)
     if isinstance(err, Invalid):

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
@@ -16,16 +16,17 @@ from litestar.handlers import BaseRouteHandler
 from optio.errors import Forbidden, Invalid, OptioError, Problem, Unauthorized
 from optio.server.loop_bridge import read_small
 from optio.store.base import TokenStore
+from optio.store.values import Role
 
 log = logging.getLogger(__name__)
-ROLES = ("viewer", "operator", "admin")
-PUBLIC = "public"
+ROLES: tuple[Role, ...] = get_args(Role)
+PUBLIC: Final = "public"
 _MAX_TOKEN_LENGTH = 512
 _TOUCH_PERIOD_S = 60.0
 Headers = Iterable[tuple[bytes, bytes]]
 
 
-def role(name: str) -> dict[str, Any]:
+def role(name: Role | Literal["public"]) -> dict[str, Any]:
     """Return the `opt=` of a handler that needs this role. A handler without it needs `admin`."""
     return {"role": name}
 
@@ -41,7 +42,7 @@ class Actor:
     with its process."""
 
     name: str
-    role: str
+    role: Role
     token: str | None
 
 
@@ -57,7 +58,7 @@ class AccessControl:
         self._touched: dict[str, float] = {}
         self._touching: set[asyncio.Future[None]] = set()
 
-    async def admit(self, headers: Headers, needed: str) -> Actor:
+    async def admit(self, headers: Headers, needed: Role) -> Actor:
         """Return the actor of a request. Raises Unauthorized, or Forbidden if its role is lower than `needed`."""
         actor = await self._identify(headers)
         if ROLES.index(actor.role) < ROLES.index(needed):

@@ -42,7 +42,7 @@ from optio.server.dependencies import Hub
 from optio.server.http_guard import send_answer
 from optio.server.loop_bridge import LoopBridge
 from optio.server.problems import HttpProblem
-from optio.store.values import Accepted, NewDelivery, NewRun
+from optio.store.values import Accepted, DeliveryVerdict, NewDelivery, NewRun
 from optio.telemetry.base import Delivered, Queued
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,9 @@ class _WebhookRequest:
         self.began = datetime.now(UTC)
         self.key: str | None = None
 
-    def delivery(self, verdict: str, status: int, detail: str | None = None, *, keep_body: bool = True) -> NewDelivery:
+    def delivery(
+        self, verdict: DeliveryVerdict, status: int, detail: str | None = None, *, keep_body: bool = True
+    ) -> NewDelivery:
         return NewDelivery(
             id=self.hub.new_id(),
             path=self.config.path,
@@ -295,7 +297,7 @@ class _WebhookRequest:
         self._reject(*webhook_decision.refusal(err))
         raise err
 
-    def _reject(self, verdict: str, status: int, detail: str, *, proved: bool = True) -> None:
+    def _reject(self, verdict: DeliveryVerdict, status: int, detail: str, *, proved: bool = True) -> None:
         """Store a refused request without delaying its sender. Only a proved sender may fill the disk with bodies."""
         proved = proved and self.config.secret is not None
         if not proved and not self.hooks.may_keep(self.config.path):

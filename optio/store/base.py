@@ -51,6 +51,7 @@ from optio.store.values import (
     Refusals,
     RemovalRow,
     RetentionPolicy,
+    Role,
     Room,
     RunFilter,
     ScheduleRow,
@@ -541,7 +542,7 @@ class AuditStore(Clock, GenerationReader, RefusalReader, ScheduleReader, Protoco
 class TokenStore(LocalReads, Protocol):
     """Stores API tokens, with hashes in place of their secrets."""
 
-    def add_token(self, token_id: str, secret_sha256: str, role: str, label: str, expires_at: datetime | None) -> Token:
+    def add_token(self, token_id: str, secret_sha256: str, role: Role, label: str, expires_at: datetime | None) -> Token:
         """Store a token by the hash of its secret, and return it."""
         ...
 

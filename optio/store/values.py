@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
+from optio.errors import RefusalVerdict
 from optio.model.money import ZERO_USD
 from optio.model.pool import PROCESS, Pool, StartKind
 from optio.model.registry import CompiledTask, Registry
@@ -42,6 +43,23 @@ class ReplayGuard:
     window: timedelta
 
 
+# The verdict on a webhook request.
+DeliveryVerdict = (
+    RefusalVerdict
+    | Literal[
+        "accepted",  # it started a run
+        "filtered",  # the task wants no run for it
+        "stale",  # its time stamp is too old or too new
+    ]
+)
+# The roles of API tokens, each of which may do all that those before it may.
+Role = Literal[
+    "viewer",  # reads
+    "operator",  # starts, cancels and retries runs, and reads the bodies of deliveries
+    "admin",  # changes tasks
+]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewDelivery:
     """A webhook request as received. `key` is the sender's delivery id; `body` is stored only when the signature was valid.
@@ -54,7 +72,7 @@ class NewDelivery:
     headers: Mapping[str, str]
     body: bytes | None
     body_sha256: str
-    verdict: str
+    verdict: DeliveryVerdict
     status: int
     detail: str | None = None
     guard: ReplayGuard | None = None
@@ -74,7 +92,7 @@ class Delivery:
     headers: Mapping[str, str]
     body: bytes | None
     body_sha256: str
-    verdict: str
+    verdict: DeliveryVerdict
     status: int
     detail: str | None
     run_id: str | None
@@ -478,7 +496,7 @@ class Token:
     """An API token without its secret part, which the store holds as a hash only."""
 
     id: str
-    role: str
+    role: Role
     label: str
     created_at: datetime
     expires_at: datetime | None

@@ -9,7 +9,7 @@ from optio.model.run import Page
 from optio.store.sql import replay_guards
 from optio.store.sql.records import cursor_after, cursor_seq, id_range, page_size, to_delivery
 from optio.store.sql.transaction import Row, Transaction, dump_json, to_micros
-from optio.store.values import Accepted, Delivery, DeliveryFilter, NewDelivery
+from optio.store.values import Accepted, Delivery, DeliveryFilter, DeliveryVerdict, NewDelivery
 
 _COLUMNS = (
     "id, seq, path, task_id, delivery_key, received_at, headers, body, body_sha256, verdict, status, detail, run_id, "
@@ -139,7 +139,7 @@ def _count_again(tx: Transaction, first: Delivery | None, row: dict[str, Any]) -
     return Accepted(first.run_id, first=False, duplicate=first.verdict == "duplicate")
 
 
-def settle(tx: Transaction, delivery_id: str, verdict: str, status: int, run_id: str) -> None:
+def settle(tx: Transaction, delivery_id: str, verdict: DeliveryVerdict, status: int, run_id: str) -> None:
     """Record the outcome of a delivery that was inserted in this transaction."""
     tx.run(
         "UPDATE deliveries SET verdict = :verdict, status = :status, run_id = :run_id WHERE id = :id",

@@ -388,7 +388,9 @@ class SqlStore:
     def fire(self, firing: values.Firing) -> Future[list[str]]:
         return self._engine.write(schedules.FireSchedule(firing))
 
-    def add_token(self, token_id: str, secret_sha256: str, role: str, label: str, expires_at: datetime | None) -> values.Token:
+    def add_token(
+        self, token_id: str, secret_sha256: str, role: values.Role, label: str, expires_at: datetime | None
+    ) -> values.Token:
         return self._engine.change(lambda tx: tokens.add(tx, token_id, secret_sha256, role, label, expires_at))
 
     def token(self, secret_sha256: str) -> values.Token | None:

@@ -5,10 +5,10 @@ from datetime import datetime
 from optio.errors import NotFound
 from optio.store.sql.records import to_token
 from optio.store.sql.transaction import Transaction, to_micros
-from optio.store.values import Token
+from optio.store.values import Role, Token
 
 
-def add(tx: Transaction, token_id: str, secret_sha256: str, role: str, label: str, expires_at: datetime | None) -> Token:
+def add(tx: Transaction, token_id: str, secret_sha256: str, role: Role, label: str, expires_at: datetime | None) -> Token:
     """Store a token (`Store.add_token`)."""
     tx.run(
         "INSERT INTO tokens (id, secret_sha256, role, label, created_at, expires_at) "
