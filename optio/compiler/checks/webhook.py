@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from itertools import dropwhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, parameter_names
@@ -15,6 +15,9 @@ from optio.compiler.yaml.emit import flow
 from optio.compiler.yaml.scalars import single_quoted
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
+
+if TYPE_CHECKING:  # the library of paths is loaded for a path that is not plain
+    from optio.model.mapping import PathSyntax
 
 MAX_PATH_LENGTH = 64
 _MAX_NAMES = 5
@@ -221,31 +224,9 @@ def _source(
     if isinstance(source, dict) and set(source) == {"literal"}:
         return
     if not isinstance(source, str):
-        hint = "write a JSONPath such as `$.repository.name`, or `{literal: VALUE}`"
-        only = next(iter(source.values())) if isinstance(source, dict) and len(source) == 1 else None
-        if isinstance(source, dict) and (leaf := _path_inside(source)) is not None:
-            only = leaf
-        if isinstance(only, str) and query_fast_path.is_path(only):
-            hint = f"write `{name}: {_short(only)}`"
-        elif only is not None and next(iter(source)) in ("value", "const", "default", "static", "constant"):
-            hint = f"write `{{literal: {_short(flow(only))}}}`"
-        elif isinstance(source, (bool, int, float)):
-            hint = f"write `{{literal: {flow(source)}}}`"
-        if isinstance(source, list) and source and isinstance(source[0], str) and query_fast_path.is_path(source[0]):
-            hint = f"write `{name}: {_short(source[0])}`: a parameter has one path"
-        yield task.at("OPT409", f"`{name}` is not mapped to a JSONPath", route, hint=hint)
+        yield task.at("OPT409", f"`{name}` is not mapped to a JSONPath", route, hint=_path_or_literal(name, source))
     elif not source.startswith("$"):
-        from optio.compiler.payloads.queries import suggest_query_path
-
-        rooted = suggest_query_path(source)
-        text = source if re.fullmatch(r"[\w./-][\w./ -]*", source) else single_quoted(source)
-        hint = f"write `{_short(rooted or '$.path.in.the.body')}` for a path, `{{literal: {_short(text)}}}` for the text"
-        write = rooted if rooted is not None and ("." in source or source.endswith("]")) else None
-        if source in _values(known, name):
-            hint, write = f"write `{{literal: {_short(text)}}}`", None
-        elif rooted is not None and "{{" in source:
-            hint = f"write `{_short(rooted)}`"
-        yield task.at("OPT409", f"`{_short(source)}` does not begin with `$`", route, hint=hint, value=write, safe=False)
+        yield _without_root(task, route, source, known)
     elif source == "$" and known is not None and not _takes_bodies(known.properties.get(name)):
         message = f"`$` is the whole body, but `{name}` takes a single value: every delivery would be refused"
         yield task.at("OPT412", message, route, hint="map a field of it, such as `$.repository.name`")
@@ -255,51 +236,81 @@ def _source(
         try:
             path = compile_path(source)
         except PathSyntax as err:
-            span = task.document.inside(route, err.index, err.index + 1)
-            from optio.compiler.payloads.queries import explain_query_error, first_alternative, suggest_query_path
-
-            first = first_alternative(source)
-            better = _with_brackets(source, err.index) or suggest_query_path(first or source)
-            if better is None and first is not None and query_fast_path.is_path(first):
-                better = first
-            if better is not None and scheme == "github":
-                from optio.compiler.payloads import github
-
-                better = github.suggest_github_path(github.steps_of(better)) or better
-            fix = (
-                None
-                if better is None or first is not None
-                else task.document.rewritten(route, task.document.restyled(route, better), safe=False)
-            )
-            hint = f"write `{better}`" if better is not None else _path_hint(source)
-            if better is not None and first is not None and not re.search(r"[|?]", source):
-                hint += ": nothing is computed; describe in the prompt what to do with it"
-            elif better is not None and first is not None:
-                hint += (
-                    f": a parameter has one path, and `default` under `paramsSchema.properties.{name}` for where it is missing"
-                )
-            yield task.at(
-                "OPT407", f"`{_short(source)}`: {explain_query_error(source, err)}", route, span=span, hint=hint, fix=fix
-            )
+            yield _bad_query(task, route, source, err, scheme)
             return
         if not path.singular and known is not None and not _takes_lists(known.properties.get(name)):
-            hint = "name one value, with `[0]` for the first of a list, or give the parameter `type: array`"
-            if (whole := _without_descent(task, route, source)) is not None:
-                hint = f"write the whole path, such as `{_short(whole)}`, or give the parameter `type: array`"
-            if "[-1:]" in source:
-                hint = f"write `{_short(source.replace('[-1:]', '[-1]'))}`"
-            if "[?" in source:
-                place = _short(re.sub(r"\[\?.*\]", "[0]", source))
-                hint = (
-                    f"a filter gives a list: give the parameter `type: array`, or name the item by its place, as in `{place}`"
-                )
-            cut = re.fullmatch(rf"({query_fast_path.PATH})\[-?\d*:-?\d*(?::\d*)?\]", source)
-            if cut is not None:
-                hint = f"write `{cut[1]}`: a path cannot take part of a text; for an item of a list write `{cut[1]}[0]`"
-            yield task.at("OPT408", f"`{_short(source)}` gives a list", route, hint=hint)
+            yield task.at("OPT408", f"`{_short(source)}` gives a list", route, hint=_one_value_hint(task, source))
 
 
-def _without_descent(task: ResolvedTask, route: Route, source: str) -> str | None:
+def _path_or_literal(name: str, source: Any) -> str:
+    """Return the hint for a value that is neither a path nor `{literal: VALUE}`."""
+    if isinstance(source, (bool, int, float)):
+        return f"write `{{literal: {flow(source)}}}`"
+    if isinstance(source, list) and source and isinstance(source[0], str) and query_fast_path.is_path(source[0]):
+        return f"write `{name}: {_short(source[0])}`: a parameter has one path"
+    if isinstance(source, dict):
+        only = next(iter(source.values())) if len(source) == 1 else None
+        if (leaf := _path_inside(source)) is not None:
+            only = leaf
+        if isinstance(only, str) and query_fast_path.is_path(only):
+            return f"write `{name}: {_short(only)}`"
+        if only is not None and next(iter(source)) in ("value", "const", "default", "static", "constant"):
+            return f"write `{{literal: {_short(flow(only))}}}`"
+    return "write a JSONPath such as `$.repository.name`, or `{literal: VALUE}`"
+
+
+def _without_root(task: ResolvedTask, route: Route, source: str, known: DeclaredParameters | None) -> Diagnostic:
+    from optio.compiler.payloads.queries import suggest_query_path
+
+    rooted = suggest_query_path(source)
+    text = source if re.fullmatch(r"[\w./-][\w./ -]*", source) else single_quoted(source)
+    hint = f"write `{_short(rooted or '$.path.in.the.body')}` for a path, `{{literal: {_short(text)}}}` for the text"
+    write = rooted if rooted is not None and ("." in source or source.endswith("]")) else None
+    if source in _values(known, str(route[-1])):
+        hint, write = f"write `{{literal: {_short(text)}}}`", None
+    elif rooted is not None and "{{" in source:
+        hint = f"write `{_short(rooted)}`"
+    return task.at("OPT409", f"`{_short(source)}` does not begin with `$`", route, hint=hint, value=write, safe=False)
+
+
+def _bad_query(task: ResolvedTask, route: Route, source: str, err: "PathSyntax", scheme: str) -> Diagnostic:
+    from optio.compiler.payloads.queries import explain_query_error, first_alternative, suggest_query_path
+
+    first = first_alternative(source)
+    better = _with_brackets(source, err.index) or suggest_query_path(first or source)
+    if better is None and first is not None and query_fast_path.is_path(first):
+        better = first
+    if better is not None and scheme == "github":
+        from optio.compiler.payloads import github
+
+        better = github.suggest_github_path(github.steps_of(better)) or better
+    fix = None
+    hint = f"write `{better}`" if better is not None else _path_hint(source)
+    if better is not None and first is None:
+        fix = task.document.rewritten(route, task.document.restyled(route, better), safe=False)
+    elif better is not None and re.search(r"[|?]", source):
+        hint += f": a parameter has one path, and `default` under `paramsSchema.properties.{route[-1]}` for where it is missing"
+    elif better is not None:
+        hint += ": nothing is computed; describe in the prompt what to do with it"
+    span = task.document.inside(route, err.index, err.index + 1)
+    return task.at("OPT407", f"`{_short(source)}`: {explain_query_error(source, err)}", route, span=span, hint=hint, fix=fix)
+
+
+def _one_value_hint(task: ResolvedTask, source: str) -> str:
+    cut = re.fullmatch(rf"({query_fast_path.PATH})\[-?\d*:-?\d*(?::\d*)?\]", source)
+    if cut is not None:
+        return f"write `{cut[1]}`: a path cannot take part of a text; for an item of a list write `{cut[1]}[0]`"
+    if "[?" in source:
+        place = _short(re.sub(r"\[\?.*\]", "[0]", source))
+        return f"a filter gives a list: give the parameter `type: array`, or name the item by its place, as in `{place}`"
+    if "[-1:]" in source:
+        return f"write `{_short(source.replace('[-1:]', '[-1]'))}`"
+    if (whole := _without_descent(task, source)) is not None:
+        return f"write the whole path, such as `{_short(whole)}`, or give the parameter `type: array`"
+    return "name one value, with `[0]` for the first of a list, or give the parameter `type: array`"
+
+
+def _without_descent(task: ResolvedTask, source: str) -> str | None:
     """Return the path of one value for a path such as `$..id`: below the place that the webhook's other queries name most."""
     found = re.fullmatch(rf"({query_fast_path.PATH})\.\.([A-Za-z_]\w*)", source)
     config = next((each.config for each in task.spec.triggers if isinstance(each, WebhookTrigger)), None)
