@@ -22,6 +22,8 @@ _OUTWARD = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+[^)#\s]+)(?:#[^)\s]*)?\)")
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """Return the text of a page with its generated parts, and without links that leave `docs/`."""
+    if page.file.src_uri.startswith("design/"):
+        page.meta["search"] = {"boost": 0.2}  # behind the manual, which has the same words
     folder = posixpath.dirname(posixpath.join("docs", page.file.src_uri))
     return _PART.sub(lambda found: "\n".join(PARTS[found[1]]()), inward(markdown, folder))
 
