@@ -16,6 +16,7 @@ from optio.errors import SettingsError
 from optio.processes.retention import Retention
 from optio.processes.scheduler import Scheduler
 from optio.processes.worker import Worker
+from optio.server.routes.docs import is_built
 from optio.settings import Settings
 from optio.telemetry.logs import Unblocked
 from optio.tree.reload import Reloader
@@ -74,8 +75,9 @@ async def _dev(services: Services, sock: socket.socket, token: str) -> None:
     await reloader.load()
     # Output redirected to a file or log collector must not contain the token.
     query, after = (f"?token={token}", "") if sys.stdout.isatty() else ("", f"\n  token {dev_token.token_file(settings)}")
+    docs = f"\n  docs  {url}/docs" if is_built(settings) else ""
     print(
-        f"\n  API   {url}/api/tasks{query}\n  docs  {url}/schema{query}{after}\n"
+        f"\n  API   {url}/api/tasks{query}\n  spec  {url}/schema{query}{docs}{after}\n"
         "  run   optio run TASK -p NAME=VALUE --wait\n  stop  Ctrl-C\n",
         flush=True,
     )

@@ -15,6 +15,7 @@ from optio.errors import NotFound
 from optio.server.auth import PUBLIC, role
 from optio.server.dependencies import Hub
 from optio.server.problems import HttpProblem
+from optio.settings import Settings
 
 BUILT = Path(__file__).parent.parent / "site"
 HOW_TO_BUILD = (
@@ -45,13 +46,13 @@ class DocsController(Controller):
     @get("/docs", opt=role(PUBLIC))
     async def front(self, hub: NamedDependency[Hub]) -> Response[None]:
         """Redirect to the first page."""
-        await asyncio.to_thread(_read, site(hub), "index.html")
+        await asyncio.to_thread(_read, site(hub.services.settings), "index.html")
         return Response(None, status_code=307, headers={"location": "/docs/index.html"})
 
     @get("/docs/{path:path}", opt=role(PUBLIC))
     async def file(self, path: FromPath[str], hub: NamedDependency[Hub]) -> Response[bytes]:
         """Return a page, or a file that pages load."""
-        data = await asyncio.to_thread(_read, site(hub), path.lstrip("/"))
+        data = await asyncio.to_thread(_read, site(hub.services.settings), path.lstrip("/"))
         suffix = Path(path).suffix
         headers = {"cache-control": _CACHED}
         if suffix == ".html":
@@ -59,9 +60,14 @@ class DocsController(Controller):
         return Response(data, media_type=_TYPES.get(suffix, "application/octet-stream"), headers=headers)
 
 
-def site(hub: Hub) -> Path:
-    """Return the directory of the built pages."""
-    return hub.services.settings.docs or BUILT
+def site(settings: Settings) -> Path:
+    """Return the directory of the built pages, whether or not it exists."""
+    return settings.docs or BUILT
+
+
+def is_built(settings: Settings) -> bool:
+    """Return whether there are pages to show."""
+    return (site(settings) / "index.html").is_file()
 
 
 def policy(page: bytes) -> str:
