@@ -359,6 +359,13 @@ def test_a_queue_of_equal_keys_that_ends_leaves_the_other_slots_to_lower_priorit
     assert {run_id: hold.reason for run_id, hold in admission.holds.items()} == {"r2": "same_key"}
 
 
+def test_a_claim_ends_where_a_task_may_have_more_runs_than_it_was_shown() -> None:
+    """A store shows as many runs of a task as its own limit leaves: behind two of one key there may be a third."""
+    queue = [waiting(1, "a", priority=1, key="X"), waiting(2, "a", priority=1, key="X"), waiting(3, "b")]
+
+    assert starts(view(queue, heads=4), max_running=9) == ["r1"]
+
+
 def test_behind_the_total_limit_the_tasks_take_turns_too() -> None:
     queue = [*(waiting(seq, "many", 9) for seq in range(4)), *(waiting(seq, "few", 9) for seq in range(4, 7))]
 
