@@ -36,6 +36,7 @@ TESTS = {
     "optio/compiler/edits/edit_yaml.py": ["tests/compiler/test_edit_yaml.py"],
     "optio/store/sql/claims.py": [
         "tests/contracts/test_store_claims.py",
+        "tests/contracts/test_store_namespaces.py",
         "tests/contracts/test_store.py",
         "tests/contracts/test_store_room.py",
     ],
@@ -74,7 +75,8 @@ class Site(NamedTuple):
 
 
 def sites(source: str) -> list[Site]:
-    """List what can be changed. Docstrings, annotations and log calls stay as they are."""
+    """List what can be changed. Docstrings, annotations and log calls stay as they are; so do the flags of data classes, sizes of
+    caches and imports for type checkers, which change no result."""
     tree = ast.parse(source)
     kept = {id(part) for node in ast.walk(tree) for root in _kept(node) for part in ast.walk(root)}
     nodes = [(index, node) for index, node in enumerate(ast.walk(tree)) if id(node) not in kept]
@@ -108,7 +110,10 @@ def _kept(node: ast.AST) -> Iterator[ast.AST]:
             yield first
     notes = (getattr(node, name, None) for name in ("annotation", "returns"))
     yield from (note for note in notes if isinstance(note, ast.AST))
-    if isinstance(node, ast.Expr) and re.match(r"(log|logger|logging)\.", ast.unparse(node)):
+    decorators = getattr(node, "decorator_list", ())
+    yield from (each for each in decorators if re.match(r"(dataclass|lru_cache)\b", ast.unparse(each)))
+    checked = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    if checked or (isinstance(node, ast.Expr) and re.match(r"(log|logger|logging)\.", ast.unparse(node))):
         yield node
 
 

@@ -38,6 +38,25 @@ def test_each_mutant_is_a_module_that_differs_in_one_place() -> None:
         compile(broken.text, "broken.py", "exec")
 
 
+def test_the_flags_of_a_data_class_the_size_of_a_cache_and_imports_for_types_stay() -> None:
+    source = """
+if TYPE_CHECKING:
+    check(1)
+
+@dataclass(frozen=True)
+class A:
+    size: int = 3
+
+@lru_cache(maxsize=9)
+def f(): ...
+
+@limited(7)
+def g(): ...
+"""
+
+    assert changes(source) == {"`3` -> `4`", "`7` -> `8`"}
+
+
 @pytest.mark.parametrize(("test", "killed"), [("assert twice(2) == 4", True), ("assert twice(0) == 0", False)])
 def test_a_mutant_is_killed_by_a_test_that_fails(test: str, killed: bool, tmp_path: Path) -> None:
     source = "def twice(n):\n    return n * 2\n"
