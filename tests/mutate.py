@@ -75,8 +75,8 @@ class Site(NamedTuple):
 
 
 def sites(source: str) -> list[Site]:
-    """List what can be changed. Docstrings, annotations and log calls stay as they are; so do the flags of data classes, sizes of
-    caches and imports for type checkers, which change no result."""
+    """List what can be changed. Docstrings, annotations and log calls stay as they are; so do the flags of data classes, sizes
+    of caches and imports for type checkers, which change no result."""
     tree = ast.parse(source)
     kept = {id(part) for node in ast.walk(tree) for root in _kept(node) for part in ast.walk(root)}
     nodes = [(index, node) for index, node in enumerate(ast.walk(tree)) if id(node) not in kept]

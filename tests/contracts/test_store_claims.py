@@ -483,7 +483,8 @@ def test_a_cancel_that_came_first_wins(store: Store, outcome: Outcome, decide: o
         RunState.CANCELLED, "cancelled", "cancelled by eve", False,
     )  # fmt: skip
     assert run.meter.cost == Decimal("0.5")
-    assert store.attempts(run.id)[0].reason == "cancelled"
+    (attempt,) = store.attempts(run.id)
+    assert (attempt.ok, attempt.reason) == (False, "cancelled")
 
 
 def test_the_history_of_a_run_is_numbered_without_gaps_and_follows_the_table(store: Store, clock: Clock) -> None:
