@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+import prometheus_client
 import pytest
 import yaml
 
@@ -32,6 +33,7 @@ from optio.model.spec import names_of
 from optio.model.task import Amounts, Environment, Network, Resources, TaskSpec
 from optio.model.trigger import ScheduleConfig, WebhookConfig
 from optio.settings import SETTINGS, Settings, unknown_variables
+from optio.telemetry.metrics import Metrics
 from tests.stub_model import StubModel
 from tests.support import ROOT, Dev, eventually
 
@@ -138,15 +140,43 @@ def test_a_template_of_pods_can_be_used(tmp_path: Path) -> None:
     assert (bool(made.labels), bool(made.spec), bool(made.mounts)) == (True, True, True)
 
 
+def metrics() -> dict[str, set[str]]:
+    """Every metric with its labels: counters and histograms as they are made, gauges as the source names them."""
+    found: dict[str, set[str]] = {}
+    for each in Metrics().registry._collector_to_names:
+        if isinstance(each, prometheus_client.metrics.MetricWrapperBase):
+            suffix = "_total" if isinstance(each, prometheus_client.Counter) else ""
+            found[each._name + suffix] = set(each._labelnames)
+    for path in (ROOT / "optio").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Gauge":
+                suffix = "_total" if any(keyword.arg == "counts" for keyword in node.keywords) else ""
+                labels = node.args[3] if len(node.args) > 3 else ast.Dict()
+                keys = [ast.literal_eval(key) for key in getattr(labels, "keys", []) if key is not None]
+                found.setdefault(f"optio_{ast.literal_eval(node.args[0])}{suffix}", set()).update(keys)
+    # Their labels are made before the call.
+    found["optio_generation_info"], found["optio_build_info"] = {"digest", "commit"}, {"version", "python"}
+    return found
+
+
+def test_every_metric_has_a_row_with_its_labels() -> None:
+    table = {row[0].strip("`"): set(filter(None, row[1].split(", "))) for row in rows(page("operating/metrics.md"))}
+    del table["metric"]
+
+    assert table == metrics()
+
+
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.title.endswith("rules.yml")], ids=place)
 def test_a_rule_of_prometheus_asks_for_metrics_and_labels_that_exist(block: Block) -> None:
-    table = names(page("operating/metrics.md"))
-    labels = {"task", "state", "reason", "verdict", "part", "trigger", "runtime", "kind", "how", "pool", "outcome"}
+    known = metrics()
 
     for group in yaml.safe_load(block.text)["groups"]:
         for rule in group["rules"]:
-            assert set(re.findall(r"optio_\w+", rule["expr"])) <= table, rule["alert"]
-            assert set(re.findall(r"(\w+)=~?\"", rule["expr"])) <= labels
+            asked = re.findall(r"(optio_\w+)(?:\{([^}]*)\})?", rule["expr"])
+            for name, filters in asked:
+                assert set(re.findall(r"(\w+)=", filters)) <= known[name], rule["alert"]
+            for labels in re.findall(r"by \(([^)]*)\)", rule["expr"]):
+                assert set(labels.split(", ")) <= known[asked[0][0]], rule["alert"]
             assert rule["annotations"]["summary"]
             assert rule["expr"].count("(") == rule["expr"].count(")")
 

@@ -1,5 +1,7 @@
 """The documentation site: it builds without a warning, loads nothing from elsewhere, and has what the hook generates."""
 
+import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -7,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from optio.cli import COMMANDS
+from optio.compiler.rules.codes import RULES
 from tests.support import ROOT
 
 # What a browser loads by itself, unlike a link that a person follows.
@@ -40,3 +44,37 @@ def test_a_page_that_loads_a_script_from_another_host_is_found() -> None:
     assert LOADED.findall('<script src="https://cdn.example.com/x.js">')
     assert LOADED.findall('<link rel="stylesheet" href="//cdn.example.com/x.css">')
     assert not LOADED.findall('<a href="https://example.com/">')
+
+
+def test_every_rule_has_a_section_that_a_link_can_name(site: Path) -> None:
+    page = (site / "reference" / "rules.html").read_text()
+
+    assert re.findall(r'<h3 id="(opt\d+)">', page) == [code.lower() for code in RULES]
+
+
+def test_every_command_has_its_options(site: Path) -> None:
+    page = re.sub(r"<[^>]+>", "", (site / "reference" / "cli.html").read_text())
+
+    for name in COMMANDS:
+        assert f"usage: optio {name}" in page, name
+    assert "usage: optio runs logs" in page
+
+
+def test_a_search_finds_the_manual_before_the_design(site: Path) -> None:
+    documents = json.loads((site / "search" / "search_index.json").read_text())["docs"]
+    design = [each for each in documents if each["location"].startswith("design/")]
+
+    assert {each.get("boost") for each in design} == {0.2}
+    assert {each.get("boost") for each in documents if each not in design} == {None}
+
+
+def test_a_link_out_of_the_pages_becomes_the_name_of_the_file() -> None:
+    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "_build" / "hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+
+    assert hooks.inward("see [SECURITY.md](../../SECURITY.md#x)", "docs/operating") == "see `SECURITY.md`"
+    assert hooks.inward("[how](../CONTRIBUTING.md)", "docs") == "how (`CONTRIBUTING.md` in the repository)"
+    assert hooks.inward("[keys](../tasks/keys.md#tests)", "docs/guides") == "[keys](../tasks/keys.md#tests)"
