@@ -9,33 +9,36 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-# name -> (module, help)
+# name -> (module, help), in the order of the overview
 COMMANDS = {
     "init": ("init", "write a first task into a directory"),
     "dev": ("dev", "serve a task directory on this machine, with hot reload"),
+    "doctor": ("doctor", "check this installation and its settings"),
+    "version": ("version", "print the version"),
     "check": ("check", "report every mistake in task files"),
-    "compile": ("compile", "print the registry that task files compile to"),
+    "test": ("test", "run the tests of task files, offline"),
     "plan": ("plan", "show what a change to task files will do"),
+    "render": ("render", "print the prompt of a task with its parameters filled in"),
+    "schedule": ("schedule", "print when scheduled tasks fire next"),
+    "compile": ("compile", "print the registry that task files compile to"),
     "explain": ("explain", "explain a diagnostic code"),
     "schema": ("schema", "print the JSON Schema of task files"),
     "lsp": ("lsp", "serve an editor: findings, fixes, hover, completion"),
-    "test": ("test", "run the tests of task files, offline"),
-    "render": ("render", "print the prompt of a task with its parameters filled in"),
-    "schedule": ("schedule", "print when scheduled tasks fire next"),
     "run": ("run", "start a run of a task"),
     "runs": ("runs", "list, show, follow, cancel and retry runs"),
     "tasks": ("tasks", "list tasks, pause and resume them, remove held ones"),
+    "hook": ("hook", "post, list, replay and capture webhook deliveries"),
     "pool": ("pool", "show the pods kept ready for runs; plan how many"),
-    "hook": ("hook", "post, replay and capture webhook deliveries"),
     "server": ("server", "serve the API"),
     "worker": ("worker", "execute runs"),
     "scheduler": ("scheduler", "fire schedules"),
+    "token": ("token", "create, list and revoke API tokens"),
+    "db": ("db", "migrate, check and back up the database"),
     "prune": ("prune", "delete what is older than its retention setting"),
     "audit": ("audit", "check that no slot, delivery or run was lost or doubled"),
-    "db": ("db", "migrate, check and back up the database"),
-    "token": ("token", "create, list and revoke API tokens"),
-    "doctor": ("doctor", "check this installation and its settings"),
 }
+# The first command of each group of the overview.
+GROUPS = {"init": "Start here", "check": "Write and check", "run": "Run and look", "server": "Serve", "token": "Operate"}
 
 # Errors of writing to standard output: closed pipe, full disk, quota, I/O error.
 _UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
@@ -80,6 +83,8 @@ def invoke(argv: list[str]) -> int:
 
 
 def _command(argv: list[str]) -> int:
+    if len(argv) > 1 and argv[0] == "help":
+        argv = [*argv[1:], "--help"]
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(_overview())
         return OK if argv else USAGE
@@ -152,15 +157,8 @@ def print_error(text: str) -> None:
 
 def _overview() -> str:
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: optio COMMAND [...]",
-            "",
-            "Agent tasks as code.",
-            "",
-            *lines,
-            "",
-            "`optio COMMAND --help` describes a command.",
-        ]
-    )
+    lines = ["usage: optio COMMAND [...]", "", "Agent tasks as code."]
+    for name, (_, summary) in COMMANDS.items():
+        lines += ["", f"{GROUPS[name]}:"] if name in GROUPS else []
+        lines.append(f"  {name:<{width}}  {summary}")
+    return "\n".join([*lines, "", "`optio COMMAND --help` describes a command, with examples."])

@@ -20,9 +20,12 @@ class CommandParser(argparse.ArgumentParser):
         return super().format_usage()
 
     def format_help(self) -> str:
-        """Measure the terminal, and fill its lines."""
+        """Measure the terminal, fill its lines, and add the examples."""
+        from optio.cli.shared.examples import examples_of
+
         self._measure()
-        return super().format_help()
+        examples = [f"  {line}" for line in examples_of(self.prog)]
+        return super().format_help() + ("\n".join(["", "examples:", *examples, ""]) if examples else "")
 
     def _measure(self) -> None:
         if self.formatter_class is _WITHOUT_TERMINAL:

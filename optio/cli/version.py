@@ -1,0 +1,19 @@
+"""Print the version of this installation."""
+
+import argparse
+import platform
+
+from optio.cli import OK
+from optio.cli.shared import output
+from optio.version import __version__
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    output.add_arguments(parser, (output.TABLE, output.JSON, output.YAML))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command. Returns 0."""
+    found = {"version": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    output.show(args.output, found, lambda: f"optio {__version__}")
+    return OK
