@@ -36,8 +36,10 @@ def _taken_from_nothing(task: ResolvedTask, document: MergedDocument) -> Iterato
 
 def _never_silent(task: ResolvedTask) -> Iterator[Diagnostic]:
     stall, whole = task.spec.stall_span, task.spec.timeout_span
+    # An agent has a limit of silence of its own, which a longer one takes away. A program has none.
     if (
-        stall is not None
+        task.spec.agent_runtime == "command"
+        and stall is not None
         and whole is not None
         and stall >= whole
         and task.is_known(("stallTimeout",))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from optio.compiler.checks.params import ROUTE
+from optio.compiler.checks.prompt import sources_of
 from optio.compiler.conversions.schema_words import WORDS
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters
@@ -142,7 +143,10 @@ def _twice(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Di
 
 
 def _secrets(task: ResolvedTask, known: DeclaredParameters, used: set[str]) -> Iterator[Diagnostic]:
+    sent = set(sources_of(task).values())  # another value with each delivery, such as the token of one answer in a form
     for name, sub in known.properties.items():
+        if name in sent:
+            continue
         hidden = isinstance(sub, dict) and sub.get("format") == "password"
         if name in used and (hidden or _SECRET.search(name)):
             hint = "name it under `environment.secrets`, where it is kept out of logs, prompts and the database"

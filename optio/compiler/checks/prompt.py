@@ -12,7 +12,7 @@ from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.compiler.text_hygiene import check_invisible
 from optio.model.prompt import PLACEHOLDER, placeholders
-from optio.model.trigger import Trigger
+from optio.model.trigger import Trigger, WebhookTrigger
 
 MAX_PROMPT_BYTES = 256 * 1024
 # `{{ NAME }}`, `{{a-b}}`, `{{a.b}}`, `${{ a.b }}`, `{{$.a.b}}`, `{{#if x}}`, and `{{NAME` or `{{NAME}` that is not closed.
@@ -139,7 +139,8 @@ def _names(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic
         return task.in_prompt("OPT201", message, *used[name].span(), hint=hint, write=write, safe=False)
 
     named = (name for name in used if name in known.properties)
-    yield from report_first((name for name in named if name not in known.required and not known.has_default(name)), unset)
+    optional = (name for name in named if name not in known.required and not known.has_default(name))
+    yield from report_first((name for name in optional if not _always_sent(task, known, name)), unset)
     secrets = task.spec.environment.secrets  # reported by `secrets_use`
     given = parameters_of_triggers(task) if known.closed else set()  # reported as an error by the trigger's check
     others = [name for name in used if name not in known.properties and name not in secrets and name not in given]
@@ -158,6 +159,13 @@ def _only_unused(task: ResolvedTask, known: DeclaredParameters) -> str | None:
     used = set(placeholders(task.prompt))
     left = [name for name in known.properties if name not in used]
     return left[0] if len(left) == 1 and len(used - set(known.properties)) == 1 else None
+
+
+def _always_sent(task: ResolvedTask, known: DeclaredParameters, name: str) -> bool:
+    """Return whether the task is started by webhooks alone, each of which sends the parameter, if only as null."""
+    kinds = known.properties[name].get("type") if isinstance(known.properties[name], dict) else None
+    hooks = [each for each in task.spec.triggers if isinstance(each, WebhookTrigger) and name in _mapping(each)]
+    return isinstance(kinds, list) and "null" in kinds and 0 < len(hooks) == len(task.spec.triggers)
 
 
 def parameters_of_triggers(task: ResolvedTask) -> set[str]:

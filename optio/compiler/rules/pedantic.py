@@ -81,8 +81,7 @@ RULES = (
     ),
     Rule(
         "OPT414", "untrusted-prompt", INFO, "text from a stranger reaches the prompt",
-        "An agent may follow instructions in the text that it reads. A signature proves who sent the delivery, not who wrote "
-        "the text. OPT516 tells the case in which the agent has a secret and an open network, too.",
+        "An agent may follow instructions in the text that it reads, and a signature does not prove who wrote it.",
         _mapped("$.issue.title"), _mapped("$.repository.name"),
         strict=ERROR, pedantic=True,
     ),
