@@ -40,7 +40,7 @@ LEFT_OUT = {
         "runs/test_blame.py", "runs/test_room.py", "contracts/test_executors.py", "check_cache/test_process_pool.py",
         "testing/test_as_served.py",
         "testing/test_hostile.py", "test_logging.py", "lsp/test_server.py", "test_examples.py", "test_thin_slice.py",
-        "test_private_files.py", "test_tracing.py", "test_metrics.py",
+        "test_private_files.py", "test_tracing.py", "test_metrics.py", "test_docs_run.py",
     ),
     "start PostgreSQL or Redis": ("broker", "store", "limits/test_redis.py"),
     "run a real agent CLI": ("runtimes/test_real_claude_code.py",),

@@ -1,22 +1,19 @@
-"""The README and the pages say what the code does: blocks run or compile, tables are complete, sentences are short.
+"""The README and the pages say what the code does: blocks compile, tables are complete, sentences are short.
 
-`docs/design` has its own tests in test_design_docs.py, and the built site in test_docs_site.py.
+`test_docs_run.py` runs the pages, `test_docs_site.py` builds them; `test_design_docs.py` is for `docs/design`.
 """
 
 import argparse
 import ast
 import configparser
 import json
-import os
 import re
 import shlex
 import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
 
 import prometheus_client
 import pytest
@@ -34,72 +31,12 @@ from optio.model.task import Amounts, Environment, Network, Resources, TaskSpec
 from optio.model.trigger import ScheduleConfig, WebhookConfig
 from optio.settings import SETTINGS, Settings, unknown_variables
 from optio.telemetry.metrics import Metrics
-from tests.stub_model import StubModel
-from tests.support import ROOT, Dev, eventually
+from tests.pages import BLOCKS, DOCS, PAGES, WRITTEN, Block, is_plan, names, of, page, place, rows
+from tests.support import ROOT
 
-DOCS = ROOT / "docs"
-WRITTEN = [
-    ROOT / "README.md",
-    *sorted(DOCS.glob("*.md")),
-    *(page for folder in ("guides", "tasks", "operating", "reference") for page in sorted((DOCS / folder).glob("*.md"))),
-]
-PAGES = [*WRITTEN, *sorted((ROOT / "examples").glob("*/README.md"))]
 GUIDES = sorted((DOCS / "guides").glob("*.md"))
 MAX_WORDS = 30
 MAX_README_BYTES = 6_000
-# These need Docker, a cluster, root or a sender: their commands are compiled, and not run.
-NOT_RUN = {
-    *("README.md", "docs/guides/compose.md", "docs/guides/cluster.md", "docs/guides/systemd.md"),
-    *("docs/reference/events.md", "docs/reference/http.md", "docs/reference/signatures.md", "docs/operating/audit.md"),
-}
-CLAUDE = ROOT / ".tools" / "node_modules" / ".bin" / "claude"
-
-
-class Block(NamedTuple):
-    """A fenced block: its language, the file that its title names, its text, and the page with the line where it begins."""
-
-    language: str
-    title: str
-    text: str
-    page: str
-    line: int
-
-    @property
-    def place(self) -> str:
-        return f"{self.page}:{self.line}"
-
-
-def blocks() -> Iterator[Block]:
-    for page in PAGES:
-        text = page.read_text()
-        for found in re.finditer(r'^```(\w*)(?: title="([^"]+)")?\n(.*?)^```$', text, re.M | re.S):
-            line = text[: found.start()].count("\n") + 1
-            yield Block(found[1], found[2] or "", found[3], str(page.relative_to(ROOT)), line)
-
-
-def page(name: str) -> str:
-    return (DOCS / name).read_text()
-
-
-def rows(text: str) -> list[list[str]]:
-    """Cells of all tables of a page, with their heads."""
-    lines = [line for line in text.splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
-
-
-def names(text: str) -> set[str]:
-    return set(re.findall(r"`([^`]+)`", text))
-
-
-def of(language: str) -> list[Block]:
-    return [block for block in BLOCKS if block.language == language]
-
-
-def place(block: Block) -> str:
-    return block.place
-
-
-BLOCKS = list(blocks())
 
 
 # Blocks that compile
@@ -283,142 +220,6 @@ def test_a_flag_that_does_not_exist_is_found() -> None:
     with pytest.raises(AssertionError, match="refused"):
         parse(["optio", "check", "--nothing"])
     assert list(commands("A=1 optio check && optio nothing > x")) == [["optio", "check"], ["optio", "nothing"]]
-
-
-# Pages that run
-
-
-class Walk:
-    """A page, done from top to bottom in an empty directory as a reader would: files are written, commands run, and a `text`
-    block is what the commands before it print."""
-
-    def __init__(self, directory: Path, model: StubModel) -> None:
-        self.directory = directory
-        self.dev = Dev(
-            directory,
-            environ={
-                "OPTIO_TASKS": "tasks.d",
-                "OPTIO_DATA_DIR": ".optio",
-                "OPTIO_ANTHROPIC_BASE_URL": model.url,
-                "OPTIO_PROGRAM_CLAUDE_CODE": str(CLAUDE),
-                # What a reader has who sets nothing.
-                "OPTIO_SANDBOX": "landlock",
-            },
-        )
-        self.dev.tasks.rmdir()
-        self.dev.data = directory / ".optio"
-        self.said = ""
-        program = directory / "bin" / "optio"
-        program.parent.mkdir()
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m optio "$@"\n')
-        program.chmod(0o755)
-        self.environ = {**self.dev.environment(), "PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def block(self, block: Block) -> None:
-        if block.title:
-            self.write(block)
-        elif block.language == "sh":
-            self.said = self.shell(block.text)
-        elif block.language == "text" and not is_plan(block):
-            assert self.said.strip() == block.text.strip(), block.place
-
-    def write(self, block: Block) -> None:
-        target = self.directory / block.title
-        target.parent.mkdir(parents=True, exist_ok=True)
-        before = len(self.heard())
-        target.write_text(block.text)
-        if self.process is not None and block.title.startswith("tasks.d/"):
-            eventually(lambda: f" {target.stem}" in self.heard()[before:], what=f"{block.title} to be served")
-
-    def heard(self) -> str:
-        return self.dev.output.read_text() if self.process is not None else ""
-
-    def shell(self, text: str) -> str:
-        done = ""
-        for line in text.splitlines():
-            if line == "optio dev" or line.endswith(" optio dev"):
-                done += self.run(done and "")
-                self.serve(line)
-            else:
-                done += self.run(line) if not self.is_open(text) else ""
-        return self.run(text) if self.is_open(text) else done
-
-    @staticmethod
-    def is_open(text: str) -> bool:
-        """Return whether later lines of a block need variables of earlier ones."""
-        return bool(re.search(r"^\w+=", text, re.M)) and "optio dev" not in text
-
-    def run(self, line: str) -> str:
-        if not line:
-            return ""
-        done = subprocess.run(
-            ["sh", "-ec", line.replace(":8000", f":{self.dev.port}")],
-            cwd=self.directory,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-        return done.stdout
-
-    def serve(self, line: str) -> None:
-        with self.dev.output.open("ab") as out:
-            self.process = subprocess.Popen(
-                ["sh", "-ec", line.replace("optio dev", "exec optio dev")],
-                cwd=self.directory,
-                env=self.environ,
-                stdout=out,
-                stderr=out,
-            )
-        self.dev.process = self.process
-        eventually(self.dev._answers, within=60, what="`optio dev` to answer")
-
-    def close(self) -> None:
-        self.dev.stop()
-
-
-def is_plan(block: Block) -> bool:
-    return bool(re.match(r"\d+ tasks? (changed|added|removed)", block.text))
-
-
-@pytest.fixture
-def model() -> Iterator[StubModel]:
-    with StubModel() as running:
-        yield running
-
-
-RUN = [path for path in WRITTEN if str(path.relative_to(ROOT)) not in NOT_RUN and f"{path.relative_to(ROOT)}" in {
-    block.page for block in of("sh")
-}]  # fmt: skip
-
-
-@pytest.mark.parametrize("page", RUN, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_page_works_as_it_is_written(page: Path, tmp_path: Path, model: StubModel) -> None:
-    assert CLAUDE.exists(), f"{CLAUDE} is missing: run tests/setup.sh, which installs it"
-    walk = Walk(tmp_path, model)
-    try:
-        for block in BLOCKS:
-            if block.page == str(page.relative_to(ROOT)) and ".venv/bin/pip" not in block.text:
-                walk.block(block)
-    finally:
-        walk.close()
-
-
-def test_most_pages_with_commands_are_run() -> None:
-    assert len(RUN) >= 12
-
-
-def test_a_page_whose_output_differs_is_found(tmp_path: Path, model: StubModel) -> None:
-    walk = Walk(tmp_path, model)
-    walk.block(Block("sh", "", "echo right\n", "x.md", 1))
-    walk.block(Block("text", "", "right\n", "x.md", 2))
-
-    with pytest.raises(AssertionError):
-        walk.block(Block("text", "", "wrong\n", "x.md", 3))
-    with pytest.raises(AssertionError):
-        walk.block(Block("sh", "", "false\n", "x.md", 4))
 
 
 @pytest.mark.parametrize("block", [b for b in of("text") if is_plan(b)], ids=place)
