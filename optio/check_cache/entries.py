@@ -148,13 +148,19 @@ class _RecordingTree:
 
 
 def pack_entries(kept: Mapping[str, CacheEntry]) -> bytes:
-    """Encode entries for a pipe or the disk. Entries with text that is not valid Unicode, such as an odd file name, are left
-    out."""
+    """Encode entries for the disk, without those that hold text that is not valid Unicode, such as an odd file name."""
     encoder = msgspec.msgpack.Encoder(enc_hook=_pack_range)
+
+    def is_encodable(item: tuple[str, CacheEntry]) -> bool:
+        try:
+            return bool(encoder.encode(item))
+        except UnicodeEncodeError:
+            return False
+
     try:
         return encoder.encode(kept)
     except UnicodeEncodeError:
-        return encoder.encode({path: each for path, each in kept.items() if _is_encodable(encoder, path, each)})
+        return encoder.encode(dict(filter(is_encodable, kept.items())))
 
 
 def unpack_entries(data: bytes) -> dict[str, CacheEntry]:
@@ -163,14 +169,6 @@ def unpack_entries(data: bytes) -> dict[str, CacheEntry]:
         return _DECODER.decode(data)
     except msgspec.DecodeError as err:
         raise ValueError(str(err)) from err
-
-
-def _is_encodable(encoder: msgspec.msgpack.Encoder, path: str, kept: CacheEntry) -> bool:
-    try:
-        encoder.encode((path, kept))
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _pack_range(value: Any) -> Any:

@@ -22,34 +22,26 @@ class FileStamps:
         self._root = os.path.realpath(root)
         self._fresh = clock() - TICK_NS
         self._known: dict[str, Stamp | None] = dict.fromkeys(without)
-        self._directories: dict[str, str | None] = {}
+        self._places: dict[str, str | None] = {}
 
     def of(self, path: str) -> Stamp | None:
         """Return the stamp of a file, or None when it proves nothing: not a regular file, behind a symbolic link, or changed
         just now."""
-        try:
-            return self._known[path]
-        except KeyError:
-            sign = self._known[path] = self._taken(path)
-            return sign
+        if path not in self._known:
+            self._known[path] = self._take(path)
+        return self._known[path]
 
-    def _taken(self, path: str) -> Stamp | None:
+    def _take(self, path: str) -> Stamp | None:
         directory, _, name = path.rpartition("/")
+        if directory not in self._places:
+            full = os.path.join(self._root, directory) if directory else self._root
+            # None behind a link, whose target may change while the file does not.
+            self._places[directory] = full if os.path.realpath(full) == full else None
+        place = self._places[directory]
         try:
-            place = self._directories[directory]
-        except KeyError:
-            place = self._directories[directory] = self._plain(directory)
-        if place is None:
-            return None
-        try:
-            status = os.lstat(place + name)
+            status = None if place is None else os.lstat(f"{place}/{name}")
         except (OSError, ValueError):
             return None
-        if not stat.S_ISREG(status.st_mode) or max(status.st_mtime_ns, status.st_ctime_ns) > self._fresh:
+        if status is None or not stat.S_ISREG(status.st_mode) or max(status.st_mtime_ns, status.st_ctime_ns) > self._fresh:
             return None
         return stamp_of(status)
-
-    def _plain(self, directory: str) -> str | None:
-        """Return the prefix of its files' names; None behind a link, whose target may change while the file does not."""
-        full = os.path.join(self._root, directory) if directory else self._root
-        return full.rstrip("/") + "/" if os.path.realpath(full) == full else None

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from optio.check_cache.cache_file import CacheDirectory
 from optio.check_cache.cache_key import cache_key
-from optio.check_cache.entries import CachedChecker, CacheEntry, pack_entries, unpack_entries
+from optio.check_cache.entries import CachedChecker, CacheEntry
 from optio.check_cache.file_stamps import FileStamps
 from optio.check_cache.options import CheckOptions
 from optio.check_cache.process_pool import map_in_forks
@@ -36,20 +36,15 @@ def check_changed(
     open_questions = [path for path in paths if path not in now]
 
     def answered(share: Sequence[str]) -> dict[str, CacheEntry]:
-        return {path: _renew_entry(maker, path, before.get(path)) or maker.make(path) for path in share}
+        return {path: (path in before and maker.renewed(path, before[path])) or maker.make(path) for path in share}
 
-    for part in map_in_forks(open_questions, how.jobs_for(len(open_questions)), answered, pack_entries, unpack_entries):
+    for part in map_in_forks(open_questions, how.jobs_for(len(open_questions)), answered):
         now |= part
-    now |= answered([path for path in paths if path not in now])  # entries that could not be encoded
     unkept = None if store is not None or how.place is None else "the versions of the installed libraries are unknown"
     stays = now if not typed else {path: each for path, each in now.items() if not each.is_of(typed)}
     if store is not None and (not stays.keys().isdisjoint(open_questions) or (whole and not typed and len(before) > len(now))):
         unkept = store.save(root, stays if whole and not typed else before | stays)
     return CheckedFiles([now[path].verdict(path) for path in paths], maker.levels, unkept)
-
-
-def _renew_entry(maker: CachedChecker, path: str, kept: CacheEntry | None) -> CacheEntry | None:
-    return None if kept is None else maker.renewed(path, kept)
 
 
 def _open_cache(how: CheckOptions) -> CacheDirectory | None:

@@ -1,9 +1,7 @@
 """`compile_tree` in several processes, for trees with many files: the same compilation, sooner. The server uses it at start."""
 
-import pickle
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from optio.check_cache.options import CheckOptions
 from optio.check_cache.process_pool import map_in_forks
@@ -23,14 +21,6 @@ def compile_in_parallel(tree: SourceTree, how: CheckOptions = _DEFAULT_OPTIONS) 
         # The resolved task is not needed here, and can be as large as its file.
         return [replace(compile_file(path, tree, bases, policy), task=None) for path in share]
 
-    parts = map_in_forks(paths, how.jobs_for(len(paths)), made, pickle.dumps, _unpickle)
+    parts = map_in_forks(paths, how.jobs_for(len(paths)), made)
     files = {file.path: file for part in parts for file in part}
     return assemble((files[path] for path in paths), levels=policy.levels)
-
-
-def _unpickle(data: bytes) -> Any:
-    """Decode what a fork of this process sent; raises ValueError for bytes that are cut off."""
-    try:
-        return pickle.loads(data)  # noqa: S301 - from a fork of this process
-    except (pickle.UnpicklingError, EOFError) as err:
-        raise ValueError(str(err)) from err

@@ -1,4 +1,4 @@
-"""Share work among forked processes: each gets every nth item and sends its result as bytes through a pipe.
+"""Share work among forked processes: each gets every nth item and sends its result through a pipe.
 
 A fork shares everything read and loaded before it, so it costs a few milliseconds. If a child is killed or cannot be started,
 the parent does its share: a missing process costs time, never results.
@@ -6,6 +6,7 @@ the parent does its share: a missing process costs time, never results.
 
 import contextlib
 import os
+import pickle
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
@@ -19,15 +20,8 @@ class _Child(NamedTuple):
     share: Sequence[str]
 
 
-def map_in_forks(
-    items: Sequence[str],
-    jobs: int,
-    work: Callable[[Sequence[str]], T],
-    send: Callable[[T], bytes],
-    receive: Callable[[bytes], T],
-) -> list[T]:
-    """Return the results of all shares, in no particular order. `send` encodes a result in the child, `receive` decodes it in
-    the parent and raises ValueError for bytes that are cut off."""
+def map_in_forks(items: Sequence[str], jobs: int, work: Callable[[Sequence[str]], T]) -> list[T]:
+    """Return the results of all shares, in no particular order."""
     children: list[_Child] = []
     mine: list[Sequence[str]] = [items[0::jobs]]
     try:
@@ -35,7 +29,7 @@ def map_in_forks(
             share = items[number::jobs]
             try:
                 with _sigint_blocked():  # a signal between fork and append would leave a child that no one reaps
-                    children.append(_fork_child(share, work, send))
+                    children.append(_fork_child(share, work))
             except OSError:  # no more processes, or no more open files
                 mine.append(share)
         done = [work(share) for share in mine]
@@ -45,8 +39,8 @@ def map_in_forks(
             del children[0]
             _reap(child.pid)
             try:
-                done.append(receive(data))
-            except ValueError:
+                done.append(pickle.loads(data))  # noqa: S301 - from a fork of this process
+            except (pickle.UnpicklingError, EOFError):  # cut off
                 done.append(work(child.share))
         return done
     finally:
@@ -67,7 +61,7 @@ def _sigint_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _fork_child(share: Sequence[str], work: Callable[[Sequence[str]], T], send: Callable[[T], bytes]) -> _Child:
+def _fork_child(share: Sequence[str], work: Callable[[Sequence[str]], object]) -> _Child:
     ours, theirs = os.pipe()
     try:
         pid = os.fork()
@@ -83,7 +77,7 @@ def _fork_child(share: Sequence[str], work: Callable[[Sequence[str]], T], send: 
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         os.close(ours)
         with os.fdopen(theirs, "wb") as pipe:
-            pipe.write(send(work(share)))
+            pickle.dump(work(share), pipe, pickle.HIGHEST_PROTOCOL)
     finally:
         os._exit(0)  # the child must not run the parent's exit handlers or flush its buffers
 

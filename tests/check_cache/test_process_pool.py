@@ -12,28 +12,17 @@ from optio.check_cache.process_pool import map_in_forks
 ITEMS = [f"{n}" for n in range(11)]
 
 
-def send(result: list[str]) -> bytes:
-    return "\n".join([*result, "end"]).encode()
-
-
-def receive(data: bytes) -> list[str]:
-    *result, end = data.decode().split("\n")
-    if end != "end":
-        raise ValueError(data)
-    return result
-
-
 def flat(parts: list[list[str]]) -> list[str]:
     return sorted((item for part in parts for item in part), key=int)
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 3, 11, 20])
 def test_every_item_is_done_once(jobs: int) -> None:
-    assert flat(map_in_forks(ITEMS, jobs, list, send, receive)) == ITEMS
+    assert flat(map_in_forks(ITEMS, jobs, list)) == ITEMS
 
 
 def test_shares_are_done_by_other_processes() -> None:
-    pids = map_in_forks(ITEMS, 3, lambda share: [str(os.getpid())], send, receive)
+    pids = map_in_forks(ITEMS, 3, lambda share: [str(os.getpid())])
 
     assert len({pid for (pid,) in pids}) == 3
 
@@ -47,7 +36,7 @@ def test_the_share_of_a_killed_process_is_done_by_its_parent(number: int) -> Non
             os.kill(os.getpid(), number)
         return list(share)
 
-    assert flat(map_in_forks(ITEMS, 3, work, send, receive)) == ITEMS
+    assert flat(map_in_forks(ITEMS, 3, work)) == ITEMS
 
 
 def test_a_mistake_in_another_process_is_one_of_the_parent() -> None:
@@ -57,7 +46,7 @@ def test_a_mistake_in_another_process_is_one_of_the_parent() -> None:
         return list(share)
 
     with pytest.raises(ZeroDivisionError):
-        map_in_forks(ITEMS, 3, work, send, receive)
+        map_in_forks(ITEMS, 3, work)
 
 
 def test_where_no_process_can_be_started_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +56,7 @@ def test_where_no_process_can_be_started_there_is_one(monkeypatch: pytest.Monkey
     before = len(os.listdir("/proc/self/fd"))
     monkeypatch.setattr(os, "fork", refused)
 
-    assert flat(map_in_forks(ITEMS, 4, list, send, receive)) == ITEMS
+    assert flat(map_in_forks(ITEMS, 4, list)) == ITEMS
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -84,7 +73,7 @@ def test_nothing_goes_on_when_somebody_has_lost_patience(tmp_path: Path) -> None
 
     pids: list[int] = []
     with pytest.raises(KeyboardInterrupt):
-        map_in_forks(ITEMS, 3, work, send, receive)
+        map_in_forks(ITEMS, 3, work)
 
     assert len(pids) == 2
     for pid in pids:
@@ -109,7 +98,7 @@ def test_a_process_that_is_being_started_is_ended_with_the_others(monkeypatch: p
 
     monkeypatch.setattr(os, "fork", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        map_in_forks(ITEMS, 3, work, send, receive)
+        map_in_forks(ITEMS, 3, work)
 
     assert len(pids) == 1
     with pytest.raises(ProcessLookupError):
@@ -119,6 +108,6 @@ def test_a_process_that_is_being_started_is_ended_with_the_others(monkeypatch: p
 def test_who_ignores_the_end_of_children_gets_their_results() -> None:
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
-        assert flat(map_in_forks(ITEMS, 3, list, send, receive)) == ITEMS
+        assert flat(map_in_forks(ITEMS, 3, list)) == ITEMS
     finally:
         signal.signal(signal.SIGCHLD, before)
