@@ -127,6 +127,25 @@ def test_it_also_ends_when_the_worker_is_gone(executor: ProcessExecutor, tmp_pat
     handle.close(remove=True)
 
 
+@pytest.mark.parametrize("sent", [b"\0\0", b"\0\0\0\4", b"\0\0\0\4full", b"\0\0\0\4full" + bytes(7) + b"\4cut"])
+def test_a_launch_that_is_cut_with_its_worker_takes_no_fork_server_with_it(
+    executor: ProcessExecutor, tmp_path: Path, token: str, sent: bytes
+) -> None:
+    handle = executor.start(shell(DAEMON.format(token=token) + f" echo ready; exec sleep {token}"))
+    eventually(lambda: len(living(token)) >= 3 and b"ready" in read(handle, "stdout"), what="the daemon")
+    server = server_of(executor)
+    assert executor._server is not None
+    executor._server._connection.sendall(sent)
+    executor.close()
+
+    os.kill(supervisor_of(executor, tmp_path, "run-1"), signal.SIGKILL)
+
+    # Who else would end a daemon of a supervisor that was killed?
+    eventually(lambda: living(token) == [], what="the end of the daemon")
+    eventually(lambda: start_time(server) is None, what="the end of the fork server, which has no more to do")
+    handle.close(remove=True)
+
+
 def test_an_agent_dies_with_its_supervisor_where_no_fork_server_is_left(
     executor: ProcessExecutor, tmp_path: Path, token: str
 ) -> None:

@@ -152,3 +152,24 @@ def test_half_a_character_is_a_fault() -> None:
     assert [message for _, message in found({"properties": {"A": {"enum": ["x"]}}}, {"A": "\ud800"})] == [
         "contain a lone surrogate, which is not a character"
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "hint"),
+    [
+        (["FOCUS_AREAS"], {"focus_area": 1}, "did you mean `FOCUS_AREAS`?"),
+        (["A", "B"], {"zzz": 1}, "the task has `A`, `B`"),
+        ([f"N{n}" for n in range(10)], {"zzz": 1}, "the task has " + ", ".join(f"`N{n}`" for n in range(10))),
+        ([f"N{n}" for n in range(11)], {"zzz": 1}, None),
+        ([], {"zzz": 1}, None),
+        # The names of the task are no help inside one of its parameters.
+        (["OPTIONS"], {"OPTIONS": {"OPTION": 1}}, None),
+    ],
+)
+def test_an_unknown_parameter_is_told_with_those_that_the_task_has(
+    names: list[str], given: dict[str, Any], hint: str | None
+) -> None:
+    closed = {"additionalProperties": False, "properties": {}}
+    schema = {**closed, "properties": dict.fromkeys(names, closed)}
+
+    assert [problem.hint for problem in params_problems(schema, given) if problem.code == "additionalProperties"] == [hint]
