@@ -226,45 +226,16 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
     value = value_at(root, route)
     if len(route) == 1 and row.ours not in root and _has_form(row.ours, value):
         return KeyCure(f"write `{row.ours}:`", row.ours)
-    if row.ours == "environment.keepFailed" or row.ours == "keepFailed":
-        row = row if values.seconds(value) is not None or value not in (0, "0") else KeyRow(row.level, "", advice=_NO_POD)
-    if row.advice is KEY and (named := values.secrets_in(value)) is not None:
-        row, base = KeyRow(TASK, row.names, "environment.secrets", partial(_made, named)), ()
-    if row.convert is values.runtime and isinstance(value, dict) and not {"id", "name", "type", "engine"} & set(value):
-        # The value describes the machine, not the agent.
-        image = values.image(value.get("docker", value if "image" in value else None))
-        placed = (
-            KeyRow(TASK, row.names, "environment.image", partial(_made, image)) if image else KeyRow(TASK, "", advice=PLACED)
-        )
-        row, base = placed, ()
-    if row.advice == WORDS and isinstance(value, list) and all(isinstance(each, dict) for each in value):
-        value = {each.get("key", each.get("name")): each.get("value") for each in value}
-    if row.advice == WORDS and isinstance(value, dict) and (named := values.owner_in(value)) is not None:
-        row, base = KeyRow(TASK, row.names, "owner", partial(_made, named)), ()
-    if row.convert is values.scheme and re.fullmatch(_PASSWORDS, fold_key(str(value))):
-        return KeyCure(_SIGNED if fold_key(str(value)) != "none" else _ANYBODY)
-    if row.advice.startswith("write `dedupe:") and isinstance(value, str) and re.search(r"\{\{\w+\}\}", value):
-        row, base = KeyRow(TASK, row.names, "dedupe", partial(_made, flow({"key": value}))), ()
-    if "runson" in row.names.split() and fold_key(str(route[-1])) in _RUNNERS and not re.search(r"[/:@]", str(value)):
-        row = KeyRow(row.level, "", advice=PLACED)
     if row.advice.startswith("a condition belongs") and (made := values.condition(value)) is not None:
         listed = value_at(root, ("triggers",))
         if any(isinstance(each, dict) and each.get("type") == WEBHOOK for each in (listed if isinstance(listed, list) else ())):
             return _in_trigger(root, route, KeyRow(TASK, "", "webhook:when", partial(_made, made)), WEBHOOK, "when")
+    if row.convert is values.scheme and re.fullmatch(_PASSWORDS, fold_key(str(value))):
+        return KeyCure(_SIGNED if fold_key(str(value)) != "none" else _ANYBODY)
+    row, base = _by_value(route, row, base, value)
     if not row.ours:
         return KeyCure(NOTIFY if _is_address(value) else _joined(root, base, row.advice))
-    is_program = isinstance(root, dict) and _is_program(root) and not _PREPARES.search(fold_key(str(route[-1])))
-    if row.ours == "environment.setupCommands" and is_program and isinstance(value, list) and (script := values.script(value)):
-        row = KeyRow(row.level, row.names, "command", partial(_made, script))
-    elif row.ours == "environment.setupCommands" and is_program and not isinstance(value, list):
-        row = KeyRow(row.level, row.names, "command", values.unchanged)
-    if row.ours.rpartition(":")[2] == "when" and row.convert in (values.unchanged, values.condition) and isinstance(value, str):
-        from optio.compiler.payloads.queries import suggest_filter
-
-        meant = suggest_filter(value, str(value_at(root, (*base, "scheme")) or "github"))
-        row = row._replace(convert=values.unchanged if meant is None else partial(_made, flow(meant)))
-    if row.ours == "maxConcurrent" and isinstance(value, dict) and (made := values.exclusive(value)) is not None:
-        row = row._replace(ours="dedupe", convert=partial(_made, made))
+    row = _by_use(root, route, row, base, value)
     after = f": {row.advice}" if row.advice else ""
     if row.convert is values.seconds and type(value) is int and "sec" not in fold_key(str(route[-1])):
         after += f"; or `{row.ours.rpartition('.')[2].lstrip('/^')}: {value}m`, if that counts minutes"
@@ -276,40 +247,82 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
     if not last.startswith("/"):
         where = base[:-1] if last.startswith("^") else base
     where, last = (*where, *steps[:-1]), steps[-1]
-    here = where == route[:-1]
-    text, is_valid = _valid(model_at(root, where), last, value_at(root, route), _shown(row, root, route))
-    if here and last not in value_at(root, where) and row.convert is values.unchanged and is_valid:
+    text, is_valid = _valid(model_at(root, where), last, value, _shown(row, root, route))
+    if where == route[:-1] and last not in value_at(root, where) and row.convert is values.unchanged and is_valid:
         return KeyCure(f"write `{last}:`{after}", last)
-    beside = value_at(root, where)
+    if (merged := _merged(root, route, row, (*where, last), text)) is not None:
+        return KeyCure(merged)
+    entry = f"{last}: {text or ('...' if row.convert is values.unchanged else EXAMPLES.get(last, '...'))}"
+    while where and not isinstance(value_at(root, where), dict):
+        entry, where = f"{where[-1]}: {{{entry}}}", where[:-1]
+    if where != route[:-1]:
+        return KeyCure(f"write `{entry}` {_at(route, where)}{after}")
+    meant = entry.partition(":")[0]
+    # Without a converted value the old one would be the next error below the new key.
+    is_other = text is None and (isinstance(value, (dict, list)) or row.convert is not values.unchanged)
+    is_free = text is not None and is_valid and meant not in value_at(root, where)
+    return KeyCure(f"write `{entry}`{after}", None if is_other else meant, entry=entry if is_free else None)
+
+
+def _by_value(route: Route, row: KeyRow, base: Route, value: Any) -> tuple[KeyRow, Route]:
+    """Return the row and the base that the value calls for, where other systems give one key values of several kinds."""
+    if row.ours in ("environment.keepFailed", "keepFailed") and values.seconds(value) is None and value in (0, "0"):
+        return KeyRow(row.level, "", advice=_NO_POD), base
+    if row.advice is KEY and (named := values.secrets_in(value)) is not None:
+        return KeyRow(TASK, row.names, "environment.secrets", partial(_made, named)), ()
+    if row.convert is values.runtime and isinstance(value, dict) and not {"id", "name", "type", "engine"} & set(value):
+        # The value describes the machine, not the agent.
+        image = values.image(value.get("docker", value if "image" in value else None))
+        placed = KeyRow(TASK, "", advice=PLACED)
+        return KeyRow(TASK, row.names, "environment.image", partial(_made, image)) if image else placed, ()
+    if row.advice == WORDS and isinstance(value, list) and all(isinstance(each, dict) for each in value):
+        value = {each.get("key", each.get("name")): each.get("value") for each in value}
+    if row.advice == WORDS and isinstance(value, dict) and (named := values.owner_in(value)) is not None:
+        return KeyRow(TASK, row.names, "owner", partial(_made, named)), ()
+    if row.advice.startswith("write `dedupe:") and isinstance(value, str) and re.search(r"\{\{\w+\}\}", value):
+        return KeyRow(TASK, row.names, "dedupe", partial(_made, flow({"key": value}))), ()
+    if "runson" in row.names.split() and fold_key(str(route[-1])) in _RUNNERS and not re.search(r"[/:@]", str(value)):
+        return KeyRow(row.level, "", advice=PLACED), base
+    return row, base
+
+
+def _by_use(root: Any, route: Route, row: KeyRow, base: Route, value: Any) -> KeyRow:
+    """Return the row that the task's other keys call for: commands of a program, a filter in its sender's words, an exclusive
+    run."""
+    if row.ours == "environment.setupCommands":
+        if isinstance(root, dict) and _is_program(root) and not _PREPARES.search(fold_key(str(route[-1]))):
+            if not isinstance(value, list):
+                return KeyRow(row.level, row.names, "command", values.unchanged)
+            if script := values.script(value):
+                return KeyRow(row.level, row.names, "command", partial(_made, script))
+    elif (
+        row.ours.rpartition(":")[2] == "when" and row.convert in (values.unchanged, values.condition) and isinstance(value, str)
+    ):
+        from optio.compiler.payloads.queries import suggest_filter
+
+        meant = suggest_filter(value, str(value_at(root, (*base, "scheme")) or "github"))
+        return row._replace(convert=values.unchanged if meant is None else partial(_made, flow(meant)))
+    elif row.ours == "maxConcurrent" and isinstance(value, dict) and (made := values.exclusive(value)) is not None:
+        return row._replace(ours="dedupe", convert=partial(_made, made))
+    return row
+
+
+def _merged(root: Any, route: Route, row: KeyRow, place: Route, text: str | None) -> str | None:
+    """Return the hint for a value whose key is there already, or is made together with a key beside it; None if neither."""
+    value, last, beside = value_at(root, route), place[-1], value_at(root, place[:-1])
+    here = place[:-1] == route[:-1]
     if last == "when" and here and text is not None and isinstance(beside, dict) and isinstance(beside.get("when"), str):
         new = parsed(text)
         both = " && ".join(f"({each})" if "||" in each else each for each in (beside["when"], new))
-        return KeyCure(f"write `when: {flow(both)}`, and delete this line")
+        return f"write `when: {flow(both)}`, and delete this line"
     if row.ours == "paramsSchema" and isinstance(beside, dict) and isinstance(beside.get("paramsSchema"), dict) and text:
-        return KeyCure(_more_parameters(root, value))
-    if (
-        row.ours == "command"
-        and here
-        and fold_key(str(route[-1])) in ("args", "argv", "arguments")
-        and (whole := _with(beside, value))
-    ):
-        return KeyCure(f"write `command: {whole}`, and delete this line")
+        return _more_parameters(root, value)
+    is_argument = row.ours == "command" and here and fold_key(str(route[-1])) in ("args", "argv", "arguments")
+    if is_argument and (whole := _with(beside, value)):
+        return f"write `command: {whole}`, and delete this line"
     if isinstance(beside, dict) and last in beside:
-        return KeyCure(_instead(last, text, beside[last], "" if here else _at(route, where)))
-    entry = f"{last}: {text or ('...' if row.convert is values.unchanged else EXAMPLES.get(last, '...'))}"
-    place = where
-    while place and not isinstance(value_at(root, place), dict):
-        entry, place = f"{place[-1]}: {{{entry}}}", place[:-1]
-    meant = entry.partition(":")[0]
-    if place == route[:-1]:
-        # Without a converted value the old one would be the next error below the new key.
-        is_other = text is None and (isinstance(value, (dict, list)) or row.convert is not values.unchanged)
-        return KeyCure(
-            f"write `{entry}`{after}",
-            None if is_other else meant,
-            entry=entry if text is not None and is_valid and meant not in value_at(root, place) else None,
-        )
-    return KeyCure(f"write `{entry}` {_at(route, place)}{after}")
+        return _instead(str(last), text, beside[last], "" if here else _at(route, place[:-1]))
+    return None
 
 
 def _has_form(key: str, value: Any) -> bool:
