@@ -14,6 +14,7 @@ COMMANDS = {
     "init": ("init", "write a first task into a directory"),
     "dev": ("dev", "serve a task directory on this machine, with hot reload"),
     "doctor": ("doctor", "check this installation and its settings"),
+    "completion": ("completion", "complete commands, flags and ids in your shell"),
     "version": ("version", "print the version"),
     "check": ("check", "report every mistake in task files"),
     "test": ("test", "run the tests of task files, offline"),
@@ -93,6 +94,9 @@ def _command(argv: list[str]) -> int:
 
         print(f"optio {__version__}")
         return OK
+    if argv[0] == "__complete":
+        completed: int = import_module("optio.cli.shared.complete").print_candidates(argv[1:])
+        return completed
     name = argv[0]
     if name not in COMMANDS:
         from difflib import get_close_matches

@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 class Client:
     """Requests to one server, with the token of the settings or of the `optio dev` that runs here. Raises SettingsError."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, timeout_s: float = 60) -> None:
+        self._timeout_s = timeout_s
         self.base = settings.server_url
         # A proxy from the environment would see the token, and cannot reach this machine's loopback.
         proxies = [urllib.request.ProxyHandler({})] if urllib.parse.urlsplit(self.base).hostname in LOOPBACK else []
@@ -89,7 +90,7 @@ class Client:
         for name, value in {"Content-Type": "application/json", **self._headers, **headers}.items():
             request.add_header(name, value)
         try:
-            response: http.client.HTTPResponse = self._opener.open(request, timeout=60)
+            response: http.client.HTTPResponse = self._opener.open(request, timeout=self._timeout_s)
         except urllib.error.HTTPError as err:
             raise ServerRefused(err.code, _problem(err)) from err
         except urllib.error.URLError as err:

@@ -8,6 +8,7 @@ EXAMPLES = (
     ("optio init billing", "the same in the directory billing/"),
     ("optio dev", "serve tasks.d/ with hot reload"),
     ("optio dev --max-workflow-concurrent 2", "two runs at the same time, at most"),
+    ("optio completion bash > optio.bash", "then, in ~/.bashrc: source optio.bash"),
     ("optio check", "every mistake in tasks.d/, with its cure"),
     ("optio check --diff", "what `optio check --fix` would change"),
     ("optio check --strict --format sarif tasks.d > optio.sarif", "for code scanning"),
