@@ -142,7 +142,7 @@ def of_optio(args: argparse.Namespace, directory: Path, *, socket: bool) -> tupl
         for _ in range(args.lines // BATCH):
             now = datetime.now(UTC)
             lines = [LogLine(kind=LogKind.OUTPUT, data=b"x" * 80, at=now)] * BATCH
-            services.store.append_log(run_id, claim.run.fence, claim.run.attempt, lines, {}, Meter())
+            services.store.append_log(claim.run.lease, lines, {}, Meter())
             services.broker.tell(Topic.RUN, run_id)
         committed = time.monotonic() - begun
         return float(client.communicate()[0]) - wall, committed
