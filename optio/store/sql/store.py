@@ -1,18 +1,21 @@
-"""SqlStore: the store's interface, implemented by binding each operation to a driver's transactions."""
+"""SqlStore: the store's interface, implemented by binding each operation to a driver's transactions.
+
+In the body of the class `removals` is the module until the method of that name is defined, so such a method stands last.
+"""
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from optio.errors import LeaseLost
 from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import Pool
 from optio.model.registry import CompiledTask, Registry
-from optio.model.room import Delay, Shortage
-from optio.model.run import AgentPod, Attempt, Event, Lease, LogLine, Meter, Outcome, Page, Run
+from optio.model.room import Delay
+from optio.model.run import Lease, LogLine, Meter, Outcome, Page, Run
 from optio.store import values
 from optio.store.sql import (
     audit,
@@ -42,9 +45,27 @@ from optio.store.sql.health_engine import HealthEngine
 from optio.store.sql.schema import Migration
 from optio.store.sql.transaction import Transaction, from_micros, to_micros
 
+P = ParamSpec("P")
 T = TypeVar("T")
 _MAX_CACHED_DEFINITIONS = 1024
 _TRUST_DEFINITION_S = 3600.0
+
+
+# Methods of the store that are one operation in a transaction of that kind, with the operation's parameters.
+def _peek(operation: Callable[Concatenate[Transaction, P], T]) -> Callable[Concatenate["SqlStore", P], T]:
+    return lambda store, /, *args, **kwargs: store._engine.peek(lambda tx: operation(tx, *args, **kwargs))
+
+
+def _read(operation: Callable[Concatenate[Transaction, P], T]) -> Callable[Concatenate["SqlStore", P], T]:
+    return lambda store, /, *args, **kwargs: store._engine.read(lambda tx: operation(tx, *args, **kwargs))
+
+
+def _change(operation: Callable[Concatenate[Transaction, P], T]) -> Callable[Concatenate["SqlStore", P], T]:
+    return lambda store, /, *args, **kwargs: store._engine.change(lambda tx: operation(tx, *args, **kwargs))
+
+
+def _write(operation: Callable[Concatenate[Transaction, P], T]) -> Callable[Concatenate["SqlStore", P], Future[T]]:
+    return lambda store, /, *args, **kwargs: store._engine.write(lambda tx: operation(tx, *args, **kwargs))
 
 
 class SqlStore:
@@ -69,41 +90,22 @@ class SqlStore:
         self._kept.update((task.digest, now) for task in new.tasks.values())
         return made
 
-    def generation(self) -> values.GenerationRow | None:
-        return self._engine.peek(registry.newest)
-
-    def newest_generation(self) -> int:
-        return self._engine.peek(places.newest)
-
-    def served_definitions(self) -> dict[str, CompiledTask]:
-        return self._engine.peek(registry.served_definitions)
-
-    def note_server(self, server: str, generation: int, in_sync: bool) -> None:
-        self._engine.change(lambda tx: servers.note(tx, server, generation, in_sync))
-
-    def forget_server(self, server: str) -> None:
-        self._engine.change(lambda tx: servers.forget(tx, server))
-
-    def servers(self) -> list[values.ServerRow]:
-        return self._engine.peek(servers.list_present)
+    generation = _peek(registry.newest)
+    newest_generation = _peek(places.newest)
+    served_definitions = _peek(registry.served_definitions)
+    note_server = _change(servers.note)
+    forget_server = _change(servers.forget)
+    servers = _peek(servers.list_present)
 
     def definition(self, digest: str) -> CompiledTask:
         return self._definition(digest)
 
-    def _read_definition(self, digest: str) -> CompiledTask:
-        return self._engine.peek(lambda tx: registry.definition(tx, digest))
+    _read_definition = _peek(registry.definition)
 
-    def removals(self) -> dict[str, values.RemovalRow]:
-        return self._engine.peek(removals.every)
-
-    def hold_removals(self, task_ids: Collection[str]) -> dict[str, values.RemovalRow]:
-        return self._engine.change(lambda tx: removals.hold(tx, task_ids))
-
-    def release_removals(self, task_ids: Collection[str], actor: str) -> None:
-        self._engine.change(lambda tx: removals.release(tx, task_ids, actor))
-
-    def drop_removals(self, task_ids: Collection[str]) -> None:
-        self._engine.change(lambda tx: removals.drop(tx, task_ids))
+    hold_removals = _change(removals.hold)
+    release_removals = _change(removals.release)
+    drop_removals = _change(removals.drop)
+    removals = _peek(removals.every)
 
     def accept(
         self, run: values.NewRun, *, delivery: values.NewDelivery | None = None, once: values.IdempotencyKey | None = None
@@ -123,8 +125,7 @@ class SqlStore:
         row, guard = deliveries.columns(delivery, None), replay_guards.columns(delivery, None)
         return self._engine.write(DiskLimited(DiskUse.NOTHING, lambda tx: deliveries.record(tx, row, guard)))
 
-    def known_delivery(self, task_id: str, key: str) -> values.Delivery | None:
-        return self._engine.peek(lambda tx: deliveries.find_known(tx, task_id, key))
+    known_delivery = _peek(deliveries.find_known)
 
     def count_repeat(self, delivery_id: str) -> Future[None]:
         return self._engine.write(lambda tx: tx.counts.repeats.update([delivery_id]))
@@ -143,31 +144,22 @@ class SqlStore:
     ) -> list[values.Refusals]:
         return self._engine.peek(lambda tx: request_counts.refusals(tx, since, until, task_id, path, verdict))
 
-    def delivery(self, delivery_id: str) -> values.Delivery:
-        return self._engine.peek(lambda tx: deliveries.get(tx, delivery_id))
+    delivery = _peek(deliveries.get)
 
     def deliveries(
         self, where: values.DeliveryFilter = values.EVERY_DELIVERY, *, cursor: str | None = None, limit: int = 50
     ) -> Page:
         return self._engine.read(lambda tx: deliveries.page(tx, where, cursor, limit))
 
-    def recall(self, key: values.IdempotencyKey) -> str | None:
-        return self._engine.peek(lambda tx: idempotency.recall(tx, key))
+    recall = _peek(idempotency.recall)
 
     def remember(self, key: values.IdempotencyKey, result: str) -> None:
         self._engine.change(DiskLimited(DiskUse.NOTHING, lambda tx: idempotency.take(tx, key, result)))
 
-    def pause(self, task_id: str, reason: str, actor: str) -> values.Pause:
-        return self._engine.change(lambda tx: pauses.pause(tx, task_id, reason, actor))
-
-    def resume(self, task_id: str) -> values.Pause | None:
-        return self._engine.change(lambda tx: pauses.resume(tx, task_id))
-
-    def pauses(self) -> dict[str, values.Pause]:
-        return self._engine.peek(pauses.every)
-
-    def admission(self) -> values.AdmissionView:
-        return self._engine.read(queue.everything)
+    pause = _change(pauses.pause)
+    resume = _change(pauses.resume)
+    pauses = _peek(pauses.every)
+    admission = _read(queue.everything)
 
     def claim(
         self,
@@ -206,41 +198,18 @@ class SqlStore:
             return []
         return self._engine.change(lambda tx: claims.adopt(tx, worker, lease, most, place, scope, orphaned))
 
-    def renew(self, worker: str, lease: timedelta) -> dict[str, bool]:
-        return self._engine.change(lambda tx: claims.renew(tx, worker, lease))
-
-    def release(self, worker: str) -> int:
-        return self._engine.change(lambda tx: claims.release(tx, worker))
-
-    def note_worker(self, worker: str, scope: WorkerScope) -> None:
-        self._engine.change(lambda tx: namespaces.note_worker(tx, worker, scope))
-
-    def served_namespaces(self) -> Collection[str] | None:
-        return self._engine.peek(namespaces.served)
-
-    def namespaces(self) -> dict[str, str]:
-        return self._engine.peek(namespaces.every)
-
-    def drop(self, lease: Lease) -> None:
-        self._engine.change(lambda tx: claims.drop(tx, lease))
-
-    def owners(self) -> set[str]:
-        return self._engine.peek(claims.owners)
-
-    def running_attempts(self) -> dict[str, int]:
-        return self._engine.peek(claims.running_attempts)
-
-    def next_due(self) -> timedelta | None:
-        return self._engine.peek(claims.next_due)
-
-    def cancel_requested(self, lease: Lease) -> bool:
-        return self._engine.peek(lambda tx: claims.cancel_requested(tx, lease))
-
-    def agent_started(self, lease: Lease, began: values.AgentStart) -> Future[None]:
-        return self._engine.write(lambda tx: claims.agent_started(tx, lease, began))
-
-    def note_pod(self, lease: Lease, pod: AgentPod) -> Future[None]:
-        return self._engine.write(lambda tx: places.note_pod(tx, lease, pod))
+    renew = _change(claims.renew)
+    release = _change(claims.release)
+    note_worker = _change(namespaces.note_worker)
+    served_namespaces = _peek(namespaces.served)
+    namespaces = _peek(namespaces.every)
+    drop = _change(claims.drop)
+    owners = _peek(claims.owners)
+    running_attempts = _peek(claims.running_attempts)
+    next_due = _peek(claims.next_due)
+    cancel_requested = _peek(claims.cancel_requested)
+    agent_started = _write(claims.agent_started)
+    note_pod = _write(places.note_pod)
 
     def append_log(
         self,
@@ -262,11 +231,8 @@ class SqlStore:
     def explain(self, lease: Lease, why: Delay, lines: Sequence[LogLine]) -> int:
         return self._engine.change(DiskLimited(DiskUse.HALF, lambda tx: claims.explain(tx, lease, why, lines)))
 
-    def give_back(self, lease: Lease, why: Delay, lines: Sequence[LogLine]) -> Run:
-        return self._engine.change(lambda tx: claims.give_back(tx, lease, why, lines))
-
-    def shortages(self) -> list[Shortage]:
-        return self._engine.peek(shortages.every)
+    give_back = _change(claims.give_back)
+    shortages = _peek(shortages.every)
 
     def finish(
         self,
@@ -288,35 +254,25 @@ class SqlStore:
             raise LeaseLost(lease.run_id)
         return ended
 
-    def cancel(self, run_id: str, actor: str) -> Run:
-        return self._engine.change(lambda tx: runs.cancel(tx, run_id, actor))
+    cancel = _change(runs.cancel)
 
     def retry(self, run_id: str, actor: str) -> Run:
         return self._engine.change(DiskLimited(DiskUse.NOTHING, lambda tx: runs.retry(tx, run_id, actor)))
 
-    def run(self, run_id: str) -> Run:
-        return self._engine.peek(lambda tx: runs.get(tx, run_id))
+    run = _peek(runs.get)
+    prompt = _peek(runs.prompt)
 
-    def prompt(self, run_id: str) -> str:
-        return self._engine.peek(lambda tx: runs.prompt(tx, run_id))
+    attempts = _peek(runs.attempts)
+    events = _peek(runs.history)
 
     def runs(self, where: values.RunFilter, *, cursor: str | None = None, limit: int = 50) -> Page:
         return self._engine.peek(lambda tx: runs.page(tx, where, cursor, limit))
 
-    def attempts(self, run_id: str) -> list[Attempt]:
-        return self._engine.peek(lambda tx: runs.attempts(tx, run_id))
-
-    def events(self, run_id: str) -> list[Event]:
-        return self._engine.peek(lambda tx: runs.history(tx, run_id))
-
     def log(self, run_id: str, *, after: int = 0, limit: int = 1000, attempt: int | None = None) -> list[LogLine]:
         return self._engine.peek(lambda tx: runs.log(tx, run_id, after, limit, attempt))
 
-    def schedules(self) -> dict[str, values.ScheduleRow]:
-        return self._engine.peek(schedules.every)
-
-    def unscheduled_generation(self) -> list[values.GenerationRow]:
-        return self._engine.peek(registry.unscheduled_generation)
+    schedules = _peek(schedules.every)
+    unscheduled_generation = _peek(registry.unscheduled_generation)
 
     def schedule_generation(
         self,
@@ -340,8 +296,7 @@ class SqlStore:
     def keep_pools(self, place: str, pools: Sequence[Pool]) -> None:
         self._engine.change(DiskLimited(DiskUse.HALF, lambda tx: places.keep(tx, place, pools)))
 
-    def pool_reports(self) -> list[values.PoolReport]:
-        return self._engine.peek(places.reports)
+    pool_reports = _peek(places.reports)
 
     def placed_starts(self, since: datetime, most: int = 100_000) -> list[values.PlacedStart]:
         return self._engine.peek(lambda tx: places.starts(tx, since, most))
@@ -388,28 +343,16 @@ class SqlStore:
     def fire(self, firing: values.Firing) -> Future[list[str]]:
         return self._engine.write(schedules.FireSchedule(firing))
 
-    def add_token(
-        self, token_id: str, secret_sha256: str, role: values.Role, label: str, expires_at: datetime | None
-    ) -> values.Token:
-        return self._engine.change(lambda tx: tokens.add(tx, token_id, secret_sha256, role, label, expires_at))
-
-    def token(self, secret_sha256: str) -> values.Token | None:
-        return self._engine.peek(lambda tx: tokens.living(tx, secret_sha256))
-
-    def tokens(self) -> list[values.Token]:
-        return self._engine.peek(tokens.every)
-
-    def revoke_token(self, token_id: str) -> None:
-        self._engine.change(lambda tx: tokens.revoke(tx, token_id))
-
-    def touch_token(self, token_id: str) -> None:
-        self._engine.change(lambda tx: tokens.touch(tx, token_id))
+    add_token = _change(tokens.add)
+    token = _peek(tokens.living)
+    revoke_token = _change(tokens.revoke)
+    touch_token = _change(tokens.touch)
+    tokens = _peek(tokens.every)
 
     def now(self) -> datetime:
         return self._engine.peek(lambda tx: from_micros(tx.now))
 
-    def prunable(self, keep: values.RetentionPolicy) -> dict[str, int]:
-        return self._engine.read(lambda tx: retention.prunable(tx, keep))
+    prunable = _read(retention.prunable)
 
     def prune(self, keep: values.RetentionPolicy) -> Iterator[tuple[values.PrunedKind, int]]:
         return retention.prune(self._engine, keep)
@@ -417,17 +360,10 @@ class SqlStore:
     def delete_run(self, run_id: str) -> None:
         retention.delete_run(self._engine, run_id)
 
-    def acquire_job_lease(self, chore: str, owner: str, every: timedelta, lease: timedelta) -> bool:
-        return self._engine.change(lambda tx: job_leases.take(tx, chore, owner, every, lease))
-
-    def renew_job_lease(self, chore: str, owner: str, lease: timedelta) -> bool:
-        return self._engine.change(lambda tx: job_leases.hold(tx, chore, owner, lease))
-
-    def release_job_lease(self, chore: str, owner: str) -> None:
-        self._engine.change(lambda tx: job_leases.end(tx, chore, owner))
-
-    def depths(self) -> list[values.QueueDepth]:
-        return self._engine.peek(queue_depth.every)
+    acquire_job_lease = _change(job_leases.take)
+    renew_job_lease = _change(job_leases.hold)
+    release_job_lease = _change(job_leases.end)
+    depths = _peek(queue_depth.every)
 
     def watch(self, failed: Callable[[], None]) -> None:
         self._engine = HealthEngine(self._engine, failed)
