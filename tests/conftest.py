@@ -46,6 +46,8 @@ LEFT_OUT = {
     "run a real agent CLI": ("runtimes/test_real_claude_code.py",),
     "compile thousands of files": ("corpus", "fuzz", "compiler/test_hostile.py", "compiler/test_hostile_command.py"),
 }  # fmt: skip
+# Where few tests take long: they begin first where several processes share all tests, so that none of them comes last.
+LONG = ("stories", "executors", "processes", "runs", "store", "contracts", "tree", "deploy", "lsp", "server", "cli")
 # Fixtures of the tests that are left out one by one.
 SERVERS = {"postgres_server", "redis_server", "scripted_model", "standin", "dev"}
 TESTS = Path(__file__).parent
@@ -70,8 +72,10 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """The quick tests share all cores; all tests, and those of a path that is named, run one by one."""
-    return os.cpu_count() or 1 if _is_quick(config) else 0
+    """The quick tests share all cores; so do all tests, which wait for processes of their own half of the time. Those of a path
+    that is named run one by one."""
+    cores = os.cpu_count() or 1
+    return cores if _is_quick(config) else cores * 3 // 2 if config.option.all else 0
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -87,6 +91,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = {item for item in items if _needs_a_server(item)}
         config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
+    order = {TESTS / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: min((order[above] for above in item.path.parents if above in order), default=len(LONG)))
     for item in items:
         if "pods" in item.nodeid or "standin" in item.nodeid:
             item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))

@@ -70,13 +70,16 @@ def _migrate(settings: Settings, wait: float, *, format: str) -> int:
 
 
 def _open_migrated(settings: Settings, wait: float) -> Store:
-    """Open the database, retrying until `wait` seconds have passed: in a new deployment it may start after this command."""
-    end = time.monotonic() + wait
+    """Open the database, retrying until `wait` seconds after the first try: in a new deployment it may start after this
+    command."""
+    end: float | None = None
     while True:
         try:
             return open_store(settings, migrated=False)
         except StoreUnavailable as err:
-            if time.monotonic() >= end:
+            now = time.monotonic()
+            end = now + wait if end is None else end
+            if now >= end:
                 raise
             print(f"optio: waiting: {err}", file=sys.stderr, flush=True)
             time.sleep(1.0)

@@ -140,7 +140,7 @@ def takeover(on: Stage, runs: list[str]) -> list[float]:
     return list(took.values())
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_another_machine_name_takes_over_with_the_lease_and_the_same_agents_go_on(tmp_path: Path) -> None:
     with stage(tmp_path, SAME_PLACE, OPTIO_LEASE="3s") as on:
         runs = [on.begin() for _ in range(5)]
@@ -166,7 +166,7 @@ def test_another_machine_name_takes_over_with_the_lease_and_the_same_agents_go_o
         assert on.sampler.excess == []
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_run_is_repeated_on_another_machine_only_when_its_agent_is_dead(tmp_path: Path) -> None:
     with stage(tmp_path, APART, OPTIO_LEASE="1s", OPTIO_ORPHAN_TIMEOUT="9s") as on:
         run_id = on.begin()
@@ -202,7 +202,7 @@ def adopted(store: Store) -> list[Claim]:
         return []
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_worker_that_finds_its_run_repeated_elsewhere_ends_what_it_has_left_of_it(tmp_path: Path) -> None:
     with stage(tmp_path, APART, OPTIO_LEASE="1s", OPTIO_ORPHAN_TIMEOUT="1h") as on:
         run_id = on.begin()
@@ -223,7 +223,7 @@ def test_a_worker_that_finds_its_run_repeated_elsewhere_ends_what_it_has_left_of
         assert (on.run(run_id).reason, on.run(run_id).attempt) == ("lost", 1)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_worker_that_is_told_to_stop_hands_its_five_runs_over_at_once_also_without_redis(tmp_path: Path) -> None:
     with stage(tmp_path, SAME_PLACE, OPTIO_LEASE="60s") as on:
         first, second = on.cluster.workers
@@ -245,7 +245,7 @@ def test_a_worker_that_is_told_to_stop_hands_its_five_runs_over_at_once_also_wit
         assert on.sampler.excess == []
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_parts_that_are_told_to_stop_while_the_database_is_frozen_end_in_time_and_harm_nothing(tmp_path: Path) -> None:
     with stage(tmp_path, SAME_PLACE, schedulers=2, OPTIO_LEASE="3s") as on:
         first, second = on.cluster.workers

@@ -144,7 +144,7 @@ def pods(team: Team, place: Place) -> list[Any]:
         return api.pods(f"{manifest.INSTALL}={place.environ['OPTIO_KUBE_INSTALL']}")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_an_account_of_one_team_may_do_nothing_in_the_namespace_of_another(teams: dict[str, Team]) -> None:
     a, b = teams["a"], teams["b"]
 
