@@ -52,6 +52,20 @@ def test_a_run_whose_task_names_no_time_limit_has_that_of_the_settings(tmp_path:
     assert (run.state, run.reason) == (RunState.FAILED, "timeout")
 
 
+def test_a_notification_alone_makes_a_running_execution_see_that_it_is_cancelled(services: Services) -> None:
+    run_id = accept(services, command_task("echo begun; sleep 60"))
+    made = execution(services, run_id)  # no worker renews its lease, by which it would hear of the cancel later
+    running = threading.Thread(target=made)
+    running.start()
+    eventually(lambda: log_of(services, run_id, LogKind.OUTPUT), what="the agent")
+
+    services.store.cancel(run_id, "eve")
+    made.look()
+    running.join(20)
+
+    assert services.store.run(run_id).state is RunState.CANCELLED
+
+
 def test_a_run_has_its_output_log_and_meter(services: Services) -> None:
     source = """
 print("hello")
