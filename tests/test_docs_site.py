@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -62,6 +63,25 @@ def test_a_page_that_loads_a_script_from_another_host_is_found() -> None:
     assert LOADED.findall('<script src="https://cdn.example.com/x.js">')
     assert LOADED.findall('<link rel="stylesheet" href="//cdn.example.com/x.css">')
     assert not LOADED.findall('<a href="https://example.com/">')
+
+
+def test_every_link_of_the_built_pages_leads_to_a_file_and_a_place_in_it(site: Path) -> None:
+    pages = {path: path.read_text() for path in sorted(site.rglob("*.html")) if path.name != "404.html"}
+    places = {path: set(re.findall(r'\bid="?([^"\s>]+)', text)) for path, text in pages.items()}
+    links = [
+        (path, *found) for path, text in pages.items() for found in re.findall(r'(?:href|src)="([^"#]*)(?:#([^"]*))?"', text)
+    ]
+    broken = []
+    for path, address, anchor in links:
+        if ":" in address:
+            continue  # another host, or an image that stands in the page
+        target = (path.parent / unquote(address)).resolve() if address else path
+        target = target / "index.html" if target.is_dir() else target
+        if not target.is_file() or (anchor and target in places and unquote(anchor) not in places[target]):
+            broken.append(f"{path.relative_to(site)}: {address}#{anchor}")
+
+    assert len(links) > 1_000
+    assert broken == []
 
 
 def test_every_rule_has_a_section_that_a_link_can_name(site: Path) -> None:
