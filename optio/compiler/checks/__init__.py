@@ -71,6 +71,10 @@ def _for_some(task: ResolvedTask) -> Iterator[Check]:
         from optio.compiler.checks import arguments
 
         yield arguments.check
+    if environment.network is not None:
+        from optio.compiler.checks import needed_hosts
+
+        yield needed_hosts.check
     if hooks:
         from optio.compiler.checks import scheme
 

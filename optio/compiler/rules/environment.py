@@ -1,4 +1,4 @@
-"""Rules OPT502 to OPT526, OPT607, OPT613 and OPT713: the environment of the agent, and the limits of the policy."""
+"""Rules OPT502 to OPT527, OPT607, OPT613 and OPT713: the environment of the agent, and the limits of the policy."""
 
 from optio.compiler.rules.rule import ERROR, WARNING, Rule
 
@@ -72,8 +72,8 @@ RULES = (
     Rule(
         "OPT511", "bad-host", ERROR, "an invalid host name or network in `egress`",
         "An entry that cannot be enforced must not look as if it were.",
-        "environment:\n  network: {egress: [https://api.github.com/]}\n",
-        "environment:\n  network: {egress: [api.github.com]}\n",
+        "environment:\n  network: {egress: [api.anthropic.com, https://api.github.com/]}\n",
+        "environment:\n  network: {egress: [api.anthropic.com, api.github.com]}\n",
     ),
     Rule(
         "OPT513", "resources", ERROR, "an invalid amount of cpu or memory",
@@ -118,10 +118,10 @@ RULES = (
         "OPT524", "not-isolated", ERROR, "the executor does not apply what the policy demands",
         "A policy that lists images or hosts demands that they are applied. A process would use others, so its runs are "
         "refused.",
-        "# file: task.yaml\nenvironment: {network: {egress: [api.github.com]}}\n"
-        "# file: _policy.yaml\n---\ntype: policy\nallow: {egress: [api.github.com]}\n",
-        "# file: task.yaml\nenvironment: {network: {egress: [api.github.com]}}\n"
-        "# file: _policy.yaml\n---\ntype: policy\nexecutor: kubernetes\nallow: {egress: [api.github.com]}\n",
+        "# file: task.yaml\nenvironment: {network: {egress: [api.anthropic.com]}}\n"
+        "# file: _policy.yaml\n---\ntype: policy\nallow: {egress: [api.anthropic.com]}\n",
+        "# file: task.yaml\nenvironment: {network: {egress: [api.anthropic.com]}}\n"
+        "# file: _policy.yaml\n---\ntype: policy\nexecutor: kubernetes\nallow: {egress: [api.anthropic.com]}\n",
         by_executor=True,
     ),
     Rule(
@@ -129,6 +129,14 @@ RULES = (
         "A list is a program and its arguments. No shell reads them, so `>` and `$NAME` reach the program unchanged.",
         'agentRuntime: command\ncommand: [make, report, ">", report.txt]\n',
         "agentRuntime: command\ncommand: 'make report > report.txt'\n",
+    ),
+    Rule(
+        "OPT527", "uncovered-host", WARNING, "`egress` does not cover a host that the task names",
+        "With a list, a run reaches only the hosts on it: the install, the call or the model fails. `*.example.com` does not "
+        "cover `example.com`.",
+        "environment:\n  setupCommands: [pip install sqlfluff==3.3.0]\n  network: {egress: [api.anthropic.com]}\n",
+        "environment:\n  setupCommands: [pip install sqlfluff==3.3.0]\n"
+        "  network: {egress: [api.anthropic.com, pypi.org, files.pythonhosted.org]}\n",
     ),
     Rule(
         "OPT607", "model-runtime", WARNING, "a model that the agent's service does not offer",

@@ -30,7 +30,7 @@ def _herd(minute: Callable[[int], int]) -> str:
 
 
 def _setting_up(command: str) -> str:
-    network = "  secrets: [ANTHROPIC_API_KEY]\n  network: {egress: [pypi.org]}\n"
+    network = "  secrets: [ANTHROPIC_API_KEY]\n  network: {egress: [api.anthropic.com, pypi.org, files.pythonhosted.org]}\n"
     return _without("environment", f"environment:\n  setupCommands: [{command}]\n{network}")
 
 

@@ -1,0 +1,176 @@
+"""Check that `environment.network.egress` covers the hosts that the task itself names: addresses in its commands and
+variables, the registries of its package managers, and the model of Claude Code. What an agent or a program chooses at run time
+is not known here. `run` calls it only for tasks with such a list."""
+
+import re
+from collections.abc import Iterator
+from ipaddress import ip_network
+from typing import NamedTuple
+
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.resolved_task import ResolvedTask
+from optio.model import egress
+from optio.model.egress import Block, Entry
+from optio.model.route import Route
+
+ROUTE: Route = ("environment", "network", "egress")
+_READ: tuple[Route, ...] = (ROUTE, ("environment", "env"), ("environment", "secrets"), ("environment", "setupCommands"))
+_MODEL = "api.anthropic.com"
+# Names that point Claude Code to another service, or to a gateway.
+_OTHER_SERVICE = re.compile(r"ANTHROPIC_\w*BASE_URL|CLAUDE_CODE_USE_\w+|ANTHROPIC_(?:FOUNDRY|VERTEX|BEDROCK)\w*|HTTPS?_PROXY")
+_URL = re.compile(
+    r"(?<![\w.@/<|(:])(?:git\+)?https://(?:[^\s/@\"'`<>]{1,200}@)?([\w.-]+|\[[0-9a-fA-F:]+\])(?::(\d+))?(?=[/?#\s\"'`;&|)]|\Z)"
+)
+_LOCAL = re.compile(
+    r"localhost|127\..*|\[::1\]|[\w-]+|.*\.(?:svc|localhost|invalid|test)(?:\..*)?|(?:www\.)?example\.(?:com|org|net)"
+)
+# Variables whose address is a name for something, and is not opened.
+_IDENTIFIER = re.compile(r"AUDIENCE|ISSUER|LINK|NAMESPACE|ORIGIN|REALM|REFERER|SCOPE|SCHEMA|HTTP_REFERER|TITLE|HOMEPAGE")
+_NOT_OPENED = re.compile(r"\s*(?:echo|printf|#)")
+_AT = r"(?:^|[;&|(\n]|\b(?:sudo|then|do|exec|time)\s)\s*(?:\w+=\S*\s+)*"
+_PIP = r"(?:python3?\s+-m\s+)?pip3?\s+(?:-\S+\s+)*(?:install|download)|uv\s+(?:pip\s+(?:install|sync)|sync|add)"
+_PIP += r"|uv\s+tool\s+(?:install|run)|uvx|pipx\s+(?:install|run)"
+_NPM = r"npm\s+(?:ci|install|i|add|exec)|npx|pnpm\s+(?:i|install|add|dlx)"
+
+
+class _Program(NamedTuple):
+    """A package manager: how it is called, the hosts that it needs, hosts that serve it as well, and the options and variables
+    that name other ones."""
+
+    called: re.Pattern[str]
+    hosts: tuple[str, ...]
+    also: tuple[str, ...]
+    otherwise: re.Pattern[str]
+
+
+_NO_NETWORK = r"--no-index|--offline|--help|--version"
+_NPMS = re.compile(rf"--registry\b|--no(?:-install)?\b|(?i:npm_config_\w+|yarn_\w*registry\w*)|{_NO_NETWORK}")
+_PROGRAMS = (
+    _Program(
+        re.compile(rf"{_AT}({_PIP})(?![\w-])([^;&|\n]*)"),
+        ("pypi.org", "files.pythonhosted.org"),
+        (),
+        re.compile(rf"--(?:default-)?index(?:-url)?\b|\s-i\s|\b(?:PIP|UV)_\w*(?:INDEX|CONFIG)|{_NO_NETWORK}"),
+    ),
+    _Program(re.compile(rf"{_AT}({_NPM})(?![\w-])([^;&|\n]*)"), ("registry.npmjs.org",), ("registry.yarnpkg.com",), _NPMS),
+    _Program(
+        re.compile(rf"{_AT}(yarn(?:\s+(?:install|add|dlx)(?![\w-]))?)(?:(?<=yarn)\s*(?=[;&|\n]|\Z)|(?<!yarn)[^;&|\n]*)"),
+        ("registry.yarnpkg.com",),
+        ("registry.npmjs.org",),
+        _NPMS,
+    ),
+    _Program(
+        re.compile(rf"{_AT}(apt(?:-get)?\s+(?:-\S+\s+)*(?:install|update))(?![\w-])([^;&|\n]*)"),
+        ("deb.debian.org:80",),
+        ("deb.debian.org", "archive.ubuntu.com:80", "archive.ubuntu.com", "ports.ubuntu.com:80"),
+        re.compile(rf"{_NO_NETWORK}|\s\./"),
+    ),
+)
+_PUBLIC = frozenset({_MODEL, *(host for program in _PROGRAMS for host in (*program.hosts, *program.also))})
+# A host of this kind may be a registry of the author's own, to which a file of the image points the programs.
+_REGISTRY = re.compile(
+    r"(?:^|[.-])(?:registry|npm|pypi|devpi|artifactory|nexus|mirrors?|proxy|packages|pkgs|apt|deb|jfrog|verdaccio)(?:[.-]|$)"
+)
+_MAX_SHOWN = 150
+
+
+def check(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Report the hosts that the list lacks, in one finding at the list, with the list to write."""
+    network = task.spec.environment.network
+    if network is None or not all(task.is_known(route) for route in _READ):
+        return
+    try:
+        entries = [egress.parse(entry) for entry in network.egress]
+    except egress.BadEntry:
+        return  # `environment` has reported it, and nobody knows which host was meant
+    lacking: dict[str, str] = {}
+    for needed, why in _needed(task, entries):
+        if needed not in lacking and not any(_covers(entry, needed) for entry in entries):
+            lacking[needed] = why
+    if not lacking:
+        return
+    whys = dict.fromkeys(lacking.values())
+    facts = [f"{_names([host for host in lacking if lacking[host] == why])}, which {why} needs" for why in whys]
+    message = f"`egress` lacks {'; and '.join(facts)}"
+    below = next((host for host in lacking for entry in entries if str(entry) == f"*.{host}"), None)
+    if below is not None:
+        message += f": `*.{below}` stands only for the names below it"
+    from optio.compiler.yaml.emit import flow  # imported only for a file with a mistake
+
+    whole = f"egress: {flow([*network.egress, *lacking])}"
+    hint = f"write `{whole}`" if len(whole) <= _MAX_SHOWN else f"add {_names(list(lacking))} to the list"
+    yield task.at("OPT527", message, ROUTE, key=True, hint=hint)
+
+
+def _names(hosts: list[str]) -> str:
+    return " and ".join(f"`{host}`" for host in hosts)
+
+
+def _needed(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[str, str]]:
+    """Yield each host, with a port other than 443, and what needs it."""
+    spec, environment = task.spec, task.spec.environment
+    names = [*environment.env, *environment.secrets]
+    if (
+        spec.agent_runtime == "claude-code"
+        and task.is_known(("agentRuntime",))
+        and not any(_OTHER_SERVICE.fullmatch(name) for name in names)
+    ):
+        yield _MODEL, "Claude Code"
+    commands = list(environment.setup_commands)
+    if spec.command is not None:
+        commands.append(spec.command if isinstance(spec.command, str) else " ".join(spec.command))
+    own = any(_REGISTRY.search(str(entry)) and str(entry) not in _PUBLIC for entry in entries)
+    for text in commands:
+        for line in text.splitlines() if "://" in text else ():
+            for found in _URL.finditer(line):
+                if not _NOT_OPENED.match(line) and _is_argument(line, found.start()):
+                    yield from _host(found)
+        for program in _PROGRAMS:
+            call = program.called.search(text)
+            if call is None or program.otherwise.search(f"{call[0]} {' '.join(names)}"):
+                continue
+            if any(_covers(entry, host) for entry in entries for host in program.also) or (
+                own and not any(_covers(entry, host) for entry in entries for host in program.hosts)
+            ):
+                continue
+            yield from ((host, f"`{' '.join(call[1].split())}`") for host in program.hosts)
+    for name, text in environment.env.items():
+        whole = _URL.match(text)
+        if whole is not None and not _IDENTIFIER.search(name):
+            yield from ((host, f"`{name}`") for host, _ in _host(whole))
+
+
+def _is_argument(line: str, at: int) -> bool:
+    """Return True if the address begins a word of the command, and is no part of a quoted sentence or of JSON."""
+    before = line[:at]
+    opened = before.rstrip("\"'")
+    if opened.rstrip().endswith((":", ",", "[", "{")):
+        return False
+    return before != opened or (before.count('"') % 2 == 0 and before.count("'") % 2 == 0)
+
+
+def _host(found: re.Match[str]) -> Iterator[tuple[str, str]]:
+    name, port = found[1].lower().rstrip("."), found[2]
+    if _LOCAL.fullmatch(name):
+        return
+    try:
+        entry = egress.parse(f"{name}:{port or egress.HTTPS_PORT}")
+    except egress.BadEntry:
+        return
+    yield str(entry), f"`https://{found[1]}`"
+
+
+def _covers(entry: Entry, needed: str) -> bool:
+    """Return True if an entry opens the host. A network may contain what a name stands for, but no public
+    registry."""
+    other = egress.parse(needed)
+    if entry.port != other.port:
+        return False
+    if isinstance(entry, Block):
+        network = ip_network(entry.network)
+        if isinstance(other, Block):
+            return ip_network(other.network).network_address in network
+        return network.prefixlen == 0 or needed not in _PUBLIC
+    if isinstance(other, Block):
+        return False
+    return other.name.endswith(entry.name[1:]) if entry.name.startswith("*.") else other.name == entry.name
