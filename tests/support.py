@@ -70,7 +70,7 @@ def command_task(command: list[str] | str, name: str = "Job", extra: str = "") -
     return compiled(COMMAND_TASK.format(name=name, command=json.dumps(command)) + extra)
 
 
-def eventually(look: Callable[[], T], *, within: float = 20.0, what: str = "the condition") -> T:
+def eventually(look: Callable[[], T], *, within: float = 60.0, what: str = "the condition") -> T:
     """The first truthy result of `look`."""
     limit = time.monotonic() + within
     while time.monotonic() < limit:
@@ -214,7 +214,7 @@ class Dev:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, *, within: float = 20.0) -> int:
+    def stop(self, *, within: float = 60.0) -> int:
         """SIGTERM; the exit code."""
         if self.process is None:
             return 0

@@ -35,7 +35,7 @@ class Worker:
         self.heard.append((topic, key))
         self.broker.ready(True)
 
-    def hears(self, topic: Topic, key: str, *, within: float = 20.0) -> None:
+    def hears(self, topic: Topic, key: str, *, within: float = 60.0) -> None:
         eventually(lambda: (topic, key) in self.heard, within=within, what=f"{topic} {key} being told")
 
 

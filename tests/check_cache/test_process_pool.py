@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -89,7 +90,8 @@ def test_a_process_that_is_being_started_is_ended_with_the_others(monkeypatch: p
         pid = fork()
         if pid:
             pids.append(pid)
-            os.kill(os.getpid(), signal.SIGINT)
+            # Of this thread: the command line has no other, and one that waits would take the signal of a process.
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)
         return pid
 
     def work(share: Sequence[str]) -> list[str]:

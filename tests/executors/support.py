@@ -52,7 +52,7 @@ def read(handle: Handle, stream: str) -> bytes:
     return data
 
 
-def until_ended(handle: Handle, *, within: float = 20.0) -> Ended:
+def until_ended(handle: Handle, *, within: float = 60.0) -> Ended:
     """Wait as a worker does, then read everything."""
 
     def look() -> Exit | None:
@@ -64,7 +64,7 @@ def until_ended(handle: Handle, *, within: float = 20.0) -> Ended:
     return Ended(ended, read(handle, "stdout"), read(handle, "stderr"), read(handle, "result"))
 
 
-def run(executor: Executor, what: Launch, *, within: float = 20.0) -> Ended:
+def run(executor: Executor, what: Launch, *, within: float = 60.0) -> Ended:
     """Start it, wait for its end, let go."""
     handle = executor.start(what)
     try:
