@@ -291,8 +291,11 @@ _SECRET = ("token", "egress_key")
 _FROM_FILE = ("database_url", "redis_url", "token", "egress_key")
 # Up to the last `@`, so that a password with an unencoded `/` or `@` is masked too.
 _CREDENTIALS = re.compile(r"//.*@")
-# Variables that are not settings: those of runs, and the one that shows tracebacks.
-_OTHER_VARIABLES = {"OPTIO_DEBUG", "OPTIO_RUN_ID", "OPTIO_TASK_ID", "OPTIO_ATTEMPT", "OPTIO_DEADLINE", "OPTIO_RESULT_FILE"}
+# Variables that are not settings: those of the command line, and those of runs.
+_OTHER_VARIABLES = {
+    *("OPTIO_DEBUG", "OPTIO_CONTEXT"),
+    *("OPTIO_RUN_ID", "OPTIO_TASK_ID", "OPTIO_ATTEMPT", "OPTIO_DEADLINE", "OPTIO_RESULT_FILE"),
+}
 
 
 def unknown_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:

@@ -188,6 +188,7 @@ class Dev:
             "OPTIO_DATA_DIR": str(self.data),
             "OPTIO_PORT": str(self.port),
             "OPTIO_DEBUG": "1",
+            "XDG_CONFIG_HOME": str(self.directory / "config"),
             **open_sandbox(self.environ),
             **self.environ,
         }

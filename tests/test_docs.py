@@ -21,6 +21,7 @@ import yaml
 
 from optio import wiring
 from optio.cli import COMMANDS
+from optio.cli.shared.contexts import read_contexts
 from optio.cli.shared.parser import CommandParser
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import MemoryTree
@@ -137,11 +138,26 @@ def test_python_is_python(block: Block) -> None:
     ast.parse(block.text)
 
 
-@pytest.mark.parametrize("block", of("toml"), ids=place)
+CONTEXTS = [block for block in of("toml") if "[contexts." in block.text]
+
+
+@pytest.mark.parametrize("block", [block for block in of("toml") if block not in CONTEXTS], ids=place)
 def test_toml_is_toml_and_starts_a_command(block: Block) -> None:
     server = tomllib.loads(block.text)["language-server"]["optio"]
 
     parse([server["command"], *server["args"]])
+
+
+@pytest.mark.parametrize("block", CONTEXTS, ids=place)
+def test_contexts_can_be_read(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "optio").mkdir()
+    (tmp_path / "optio" / "config.toml").write_text(block.text)
+
+    found = read_contexts()
+
+    assert found.default in found.by_name
 
 
 @pytest.mark.parametrize("block", of("lua"), ids=place)

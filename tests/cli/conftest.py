@@ -66,7 +66,7 @@ class Shell:
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("OPTIO_")}
-        return {**clean, "PYTHONPATH": str(ROOT), **(more or {})}
+        return {**clean, "PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(self.directory / "config"), **(more or {})}
 
     def __call__(
         self, *arguments: str, environ: Mapping[str, str] | None = None, stdin: str | None = None

@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from optio.cli.shared import dev_token, flags
+from optio.cli.shared import contexts, dev_token, flags
 from optio.errors import OptioError
 from optio.settings import LOOPBACK, Settings
 
@@ -23,8 +23,9 @@ class ServerRefused(OptioError):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags for the server's URL and token."""
+    """Add the flags for the server's URL and token, and for both by name."""
     flags.add_setting_flags(parser, "url", "token")
+    contexts.add_arguments(parser)
 
 
 class Client:

@@ -141,9 +141,11 @@ class _Line:
         return client.Client(self._settings(), timeout_s=_SERVER_TIMEOUT_S).request("GET", path, query=query)
 
     def _settings(self) -> Any:
+        from optio.cli.shared.contexts import apply
         from optio.settings import SETTINGS, Settings
 
-        return Settings.load(flags={name: value for name, value in self.values.items() if name in SETTINGS})
+        settings = Settings.load(flags={name: value for name, value in self.values.items() if name in SETTINGS})
+        return apply(settings, self.values.get("context"), run_commands=False)
 
     def tasks(self, current: str) -> Iterator[Candidate]:
         """Yield the ids of tasks: of the server for commands that talk to one, else of the task directory."""
@@ -205,6 +207,13 @@ class _Line:
         finally:
             store.close()
 
+    def contexts(self, current: str) -> Iterator[Candidate]:
+        """Yield the names of contexts, with their URLs."""
+        from optio.cli.shared.contexts import LOCAL, read_contexts
+
+        yield from ((each.name, each.url) for each in read_contexts().by_name.values())
+        yield LOCAL, "the server of this machine"
+
     def rules(self, current: str) -> Iterator[Candidate]:
         """Yield the codes of the compiler's rules."""
         from optio.compiler.rules.codes import RULES
@@ -235,6 +244,7 @@ _SOURCES: Mapping[str, Callable[[_Line, str], Iterator[Candidate]]] = {
     "param_json": _Line.params,
     "id": _Line.tokens,
     "code": _Line.rules,
+    "context": _Line.contexts,
     "path": _Line.path_or_webhook,
 }
 # Values that nothing can be known of; all others are paths.

@@ -24,7 +24,13 @@ def read_settings(args: argparse.Namespace, defaults: Mapping[str, str] | None =
         if meant is not None:
             print(f"optio: unknown setting {name} is ignored: did you mean {meant}?", file=sys.stderr)
     flags = {name: value for name, value in vars(args).items() if name in SETTINGS}
-    return Settings.load(flags=flags, defaults=defaults)
+    settings = Settings.load(flags=flags, defaults=defaults)
+    if not hasattr(args, "context"):
+        return settings
+    # Imported here: only commands that talk to a server have contexts.
+    from optio.cli.shared.contexts import apply
+
+    return apply(settings, args.context)
 
 
 def page_limit(text: str) -> int:

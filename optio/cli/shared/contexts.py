@@ -1,0 +1,324 @@
+"""Contexts: names for servers, with the token for each, so that you need not repeat `--url` and `--token`.
+
+They stand in `optio.toml`, or below `[tool.optio]` in `pyproject.toml`, in the working directory or above it; in `config.toml`
+of the user's configuration directory; and in `logins.json` beside that, which `optio login` writes. A flag goes before a
+variable, and both go before a file.
+
+Whoever can write into a repository can write a project's file. So it may name no command, and no token outside of its
+directory.
+The token of a login is sent to the URL that it was given for, and to no other.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from optio import private_files
+from optio.errors import SettingsError
+from optio.settings import SETTINGS, Settings
+
+# The server on OPTIO_HOST and OPTIO_PORT, whatever the files say.
+LOCAL = "local"
+_VARIABLE = "OPTIO_CONTEXT"
+_KEYS = ("url", "token_file", "token_command")
+_COMMAND_TIMEOUT_S = 60
+_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A named server. `origin` is the file that names it; its token comes from a file, a command or a login."""
+
+    name: str
+    url: str
+    origin: Path
+    token_file: Path | None = None
+    token_command: tuple[str, ...] | None = None
+    login: str | None = None
+
+    @property
+    def token_from(self) -> str | None:
+        """Return where the token comes from, never the token."""
+        if self.token_file is not None:
+            return "file"
+        return "command" if self.token_command else "login" if self.login else None
+
+
+class Contexts(NamedTuple):
+    """All contexts by name, the nearest file first, and the default with the file that sets it."""
+
+    by_name: Mapping[str, Context]
+    default: str | None
+    default_origin: Path | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--context`, which `flags.read_settings` applies."""
+    parser.add_argument("--context", metavar="NAME", help="the server to talk to, by its name in optio.toml or `optio context`")
+
+
+def apply(settings: Settings, name: str | None, *, run_commands: bool = True) -> Settings:
+    """Return the settings with URL and token of the chosen context, unless flags or variables set them; raises SettingsError.
+    Without `run_commands`, a context whose token comes from a command has none."""
+    chosen = name or os.environ.get(_VARIABLE)
+    if chosen == LOCAL:
+        return settings
+    found = read_contexts()
+    context = None
+    if chosen is not None:
+        context = _named(found, chosen, "--context" if name else _VARIABLE)
+        if name and settings.origins["url"] == "--url" and not _same(settings.url, context.url):
+            raise SettingsError("--context and --url name different servers: leave one out")
+    elif found.default is not None and settings.origins["host"] == settings.origins["port"] == "default":
+        context = _named(found, found.default, f"{found.default_origin}: default_context")
+    if context is None:
+        # The token that was given for this URL.
+        context = next((each for each in found.by_name.values() if each.login and _same(each.url, settings.server_url)), None)
+        if context is None:
+            return settings
+    return _with(settings, context, run_commands=run_commands)
+
+
+def _with(settings: Settings, context: Context, *, run_commands: bool) -> Settings:
+    origin = f"context {context.name}"
+    origins = dict(settings.origins)
+    if settings.url is None:
+        settings = replace(settings, url=context.url)
+        origins["url"] = origin
+    elif not _same(settings.url, context.url):
+        return settings  # its token is for another server
+    if settings.token is None:
+        token = _token(context, run_commands=run_commands)
+        settings = replace(settings, token=token)
+        origins["token"] = origin if token else origins["token"]
+    return replace(settings, origins=origins)
+
+
+def _same(one: str | None, other: str) -> bool:
+    return one is not None and one.rstrip("/") == other.rstrip("/")
+
+
+def _named(found: Contexts, name: str, origin: str) -> Context:
+    if name in found.by_name:
+        return found.by_name[name]
+    from optio.compiler.suggest import suggest
+
+    meant = suggest(name, found.by_name)
+    known = ", ".join(f"`{each}`" for each in found.by_name)
+    cure = f"did you mean `{meant}`?" if meant else f"there are {known}" if known else "`optio login URL` makes one"
+    raise SettingsError(f"{origin}: unknown context `{name}`: {cure}")
+
+
+# Files
+
+
+def directory() -> Path:
+    """Return the directory of your own configuration."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "optio"
+
+
+def read_contexts() -> Contexts:
+    """Read all files; raises SettingsError for one that cannot be used."""
+    by_name: dict[str, Context] = {}
+    default: tuple[str, Path] | None = None
+    logins = read_logins()
+    for path, table, is_project in _tables():
+        for context in _contexts(path, table, is_project=is_project):
+            if context.token_from is None:
+                given = next((each["token"] for each in logins["contexts"].values() if _same(each["url"], context.url)), None)
+                context = replace(context, login=given)
+            by_name.setdefault(context.name, context)
+        named = table.get("default_context")
+        if named is not None and not isinstance(named, str):
+            raise SettingsError(f"{path}: default_context must be the name of a context")
+        if named is not None and default is None:
+            default = named, path
+    for name, each in logins["contexts"].items():
+        by_name.setdefault(name, Context(name, each["url"], logins_file(), login=each["token"]))
+    if default is None and logins["default"] is not None:
+        default = logins["default"], logins_file()
+    return Contexts(by_name, *(default or (None, None)))
+
+
+def _tables() -> Iterator[tuple[Path, Mapping[str, Any], bool]]:
+    """Yield each file with settings of the command line, its table, and whether it belongs to a project."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        own = _table(folder / "optio.toml")
+        if own is None:
+            whole = _table(folder / "pyproject.toml")
+            tool = (whole or {}).get("tool", {})
+            own = tool.get("optio") if isinstance(tool, dict) else None
+            path = folder / "pyproject.toml"
+        else:
+            path = folder / "optio.toml"
+        if isinstance(own, dict):
+            _refuse_stranger(path)
+            yield path, own, True
+            break
+    mine = directory() / "config.toml"
+    table = _table(mine)
+    if table is not None:
+        yield mine, table, False
+
+
+def _table(path: Path) -> dict[str, Any] | None:
+    """Return a TOML file's content; None if there is none."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES)
+    except (FileNotFoundError, NotADirectoryError, PermissionError, IsADirectoryError):
+        return None
+    if path.name == "pyproject.toml" and b"optio" not in data:
+        return None
+    import tomllib  # only where there is a file
+
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except ValueError as err:
+        raise SettingsError(f"{path} is not valid TOML: {err}") from err
+
+
+def _refuse_stranger(path: Path) -> None:
+    owner = path.stat().st_uid
+    if os.geteuid() not in (0, owner) and owner != 0:
+        raise SettingsError(
+            f"{path} belongs to another user, who could choose your server: copy it, or use `--context {LOCAL}`"
+        )
+
+
+def _contexts(path: Path, table: Mapping[str, Any], *, is_project: bool) -> Iterator[Context]:
+    found = table.get("contexts", {})
+    if not isinstance(found, dict) or not all(isinstance(each, dict) for each in found.values()):
+        raise SettingsError(f'{path}: contexts must be tables, such as `[contexts.prod]` with `url = "https://..."`')
+    for name, each in found.items():
+        where = f"{path}: contexts.{name}"
+        for key in each:
+            if key not in _KEYS:
+                raise SettingsError(f"{where}: unknown key `{key}`: write {', '.join(_KEYS[:-1])} or {_KEYS[-1]}")
+        if name == LOCAL:
+            raise SettingsError(f"{where}: `{LOCAL}` stands for the server of this machine: choose another name")
+        if "token_file" in each and "token_command" in each:
+            raise SettingsError(f"{where}: give token_file or token_command, not both")
+        try:
+            url = SETTINGS["url"].read(each["url"])
+        except (KeyError, ValueError, TypeError) as err:
+            raise SettingsError(f"{where}: url must be a URL that begins with http:// or https://") from err
+        file = _token_file(where, path, each.get("token_file"), is_project=is_project)
+        command = _token_command(where, each.get("token_command"), is_project=is_project)
+        yield Context(name, url, path, token_file=file, token_command=command)
+
+
+def _token_file(where: str, path: Path, text: Any, *, is_project: bool) -> Path | None:
+    if text is None:
+        return None
+    if not isinstance(text, str) or not text:
+        raise SettingsError(f"{where}: token_file must be a path")
+    file = path.parent / Path(text).expanduser()
+    if is_project and not file.resolve().is_relative_to(path.parent.resolve()):
+        raise SettingsError(
+            f"{where}: the token_file of a project must lie in its directory, or a repository could send any of your files to "
+            f"its server: use `optio login`, or name it in {directory() / 'config.toml'}"
+        )
+    return file
+
+
+def _token_command(where: str, value: Any, *, is_project: bool) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if is_project:
+        raise SettingsError(
+            f"{where}: a project may not name a token_command, which would run whatever the repository says: put it into "
+            f"{directory() / 'config.toml'}"
+        )
+    if isinstance(value, str):
+        import shlex
+
+        value = shlex.split(value)
+    if not isinstance(value, list) or not value or not all(isinstance(word, str) for word in value):
+        raise SettingsError(f"{where}: token_command must be a command, as a text or a list of words")
+    return tuple(value)
+
+
+# Tokens
+
+
+def _token(context: Context, *, run_commands: bool) -> str | None:
+    """Return the token of a context; raises SettingsError, without any of the token's text."""
+    if context.token_file is not None:
+        what = f"the token file {context.token_file} of the context `{context.name}`"
+        try:
+            text = context.token_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as err:
+            reason = err.strerror if isinstance(err, OSError) else "it is not text"
+            raise SettingsError(f"{what} cannot be read: {reason}") from err
+        others = private_files.readers(context.token_file)
+        if others is not None:
+            print(f"optio: {what} can be read by {others}: run `chmod 600 {context.token_file}`", file=sys.stderr)
+        return _usable(text, what)
+    if context.token_command and run_commands:
+        return _usable(_output(context), f"what the token command of the context `{context.name}` prints")
+    return context.login
+
+
+def _usable(text: str, what: str) -> str:
+    try:
+        return str(SETTINGS["token"].read(text))
+    except ValueError as err:
+        raise SettingsError(f"{what} is not a token: it must be one line of ASCII without blanks") from err
+
+
+def _output(context: Context) -> str:
+    import subprocess
+
+    words = context.token_command or ()
+    what = f"the token command of the context `{context.name}`, `{words[0]}`,"
+    try:
+        done = subprocess.run(words, stdout=subprocess.PIPE, timeout=_COMMAND_TIMEOUT_S, check=False)
+    except OSError as err:
+        raise SettingsError(f"{what} cannot be run: {err.strerror}") from err
+    except subprocess.TimeoutExpired as err:
+        raise SettingsError(f"{what} did not end within {_COMMAND_TIMEOUT_S} s") from err
+    if done.returncode:
+        raise SettingsError(f"{what} failed with exit code {done.returncode}")
+    return done.stdout.decode("utf-8", "replace").strip()
+
+
+# Logins
+
+
+def logins_file() -> Path:
+    """Return the path of the file that `optio login` writes."""
+    return directory() / "logins.json"
+
+
+def read_logins() -> dict[str, Any]:
+    """Return `contexts` (URL and token by name) and `default`; raises SettingsError for a damaged file."""
+    path = logins_file()
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return {"contexts": {}, "default": None}
+    except OSError as err:
+        raise SettingsError(f"{path} cannot be read: {err.strerror}") from err
+    try:
+        found = json.loads(data)
+        return {"contexts": {name: {"url": each["url"], "token": each["token"]} for name, each in found["contexts"].items()},
+                "default": found.get("default")}  # fmt: skip
+    except (ValueError, TypeError, KeyError, AttributeError) as err:
+        raise SettingsError(f"{path} is damaged: delete it, and log in again") from err
+
+
+def write_logins(logins: Mapping[str, Any]) -> None:
+    """Replace the file by one that only you can read; raises SettingsError."""
+    path = logins_file()
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_files.write(path, json.dumps(logins, indent=2).encode() + b"\n")
+    except OSError as err:
+        raise SettingsError(f"{path} cannot be written: {err.strerror}") from err
