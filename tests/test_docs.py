@@ -25,6 +25,7 @@ from optio.cli.shared.contexts import read_contexts
 from optio.cli.shared.parser import CommandParser
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import MemoryTree
+from optio.model import prices
 from optio.model.policy import Allow, Ceilings, Fleet, PolicySpec
 from optio.model.senders import SENDERS, InHeader
 from optio.model.spec import names_of
@@ -359,6 +360,10 @@ def test_every_variable_of_a_program_has_a_row() -> None:
 
     assert given == {name for name in table if name.startswith("OPTIO_")}
     assert len(given) >= 8
+
+
+def test_the_price_of_the_longest_call_is_that_of_the_list() -> None:
+    assert f"(${prices.max_call_cost('claude-sonnet-4-5')} with Claude Sonnet 4.5)" in page("tasks/limits.md")
 
 
 def test_every_exit_code_of_the_contract_is_that_of_the_code() -> None:
