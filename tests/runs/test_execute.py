@@ -62,8 +62,11 @@ def test_a_notification_alone_makes_a_running_execution_see_that_it_is_cancelled
     services.store.cancel(run_id, "eve")
     made.look()
     running.join(20)
+    heard = not running.is_alive()
+    made.cancel()
+    running.join(20)
 
-    assert services.store.run(run_id).state is RunState.CANCELLED
+    assert (heard, services.store.run(run_id).state) == (True, RunState.CANCELLED)
 
 
 def test_a_run_has_its_output_log_and_meter(services: Services) -> None:
