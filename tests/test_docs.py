@@ -31,6 +31,8 @@ from optio.model.senders import SENDERS, InHeader
 from optio.model.spec import names_of
 from optio.model.task import Amounts, Environment, Network, Resources, TaskSpec
 from optio.model.trigger import ScheduleConfig, WebhookConfig
+from optio.runtimes.base import BY_STATUS, HOPELESS
+from optio.runtimes.command import _EXITS
 from optio.settings import SETTINGS, Settings, unknown_variables
 from optio.telemetry.metrics import Metrics
 from tests.pages import BLOCKS, DOCS, PAGES, WRITTEN, Block, is_plan, names, of, page, place, rows
@@ -362,13 +364,32 @@ def test_every_variable_of_a_program_has_a_row() -> None:
     assert len(given) >= 8
 
 
+def reasons() -> set[str]:
+    """Reasons as the code gives them: to outcomes, ends, delays, holds and failed launches, and from its tables."""
+    found = {reason for reason, _ in (*BY_STATUS.values(), *_EXITS.values())} | HOPELESS
+    for part in ("runs", "runtimes", "executors", "model", "store"):
+        for path in (ROOT / "optio" / part).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                    name, words = node.func.id, [each.value for each in node.keywords if each.arg == "reason"]
+                    words += node.args[:1] if name in ("LaunchFailed", "Hold") else []
+                    if name in ("Outcome", "Exit", "Delay", "Hold", "GiveUp", "LaunchFailed"):
+                        found |= {str(each.value) for each in words if isinstance(each, ast.Constant) and each.value}
+    return found
+
+
+def test_every_reason_has_a_row() -> None:
+    table = {name for row in rows(page("reference/reasons.md")) for name in names(row[0])} | {"supervisor_killed", "ok"}
+
+    assert len(reasons()) > 40
+    assert sorted(reasons() - table) == []
+
+
 def test_the_price_of_the_longest_call_is_that_of_the_list() -> None:
     assert f"(${prices.max_call_cost('claude-sonnet-4-5')} with Claude Sonnet 4.5)" in page("tasks/limits.md")
 
 
 def test_every_exit_code_of_the_contract_is_that_of_the_code() -> None:
-    from optio.runtimes.command import _EXITS
-
     for name in ("tasks/command.md", "reference/exit-codes.md"):
         table = {code: row for row in rows(page(name)) for code in re.findall(r"\b\d+\b", row[0])}
         for code, (reason, again) in _EXITS.items():
