@@ -129,7 +129,12 @@ def _run(name: str, arguments: list[str]) -> int:
     parser = CommandParser(prog=f"optio {name}", description=command.__doc__ or summary)
     command.add_arguments(parser)
     try:
-        code: int = command.run(parser.parse_args(arguments))
+        args = parser.parse_args(arguments)
+        if not getattr(args, "pager", False):
+            return int(command.run(args))
+        from optio.cli.shared.terminal import run_paged
+
+        return run_paged(command.run, args)
     except OptioError as err:
         print_error(f"optio {name}: {err}")
         return answer_to(err).exit_code
@@ -142,7 +147,6 @@ def _run(name: str, arguments: list[str]) -> int:
             print_error(f"optio {name}: a path is too long: `{str(err.filename)[:60]}...`")
             return USAGE
         return _report_bug(name, err)
-    return code
 
 
 def _report_bug(name: str, err: Exception) -> int:

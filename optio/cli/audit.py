@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from optio.cli import FAILED, OK
-from optio.cli.shared import flags, output, render_run
+from optio.cli.shared import flags, output, render_run, terminal
 from optio.cli.shared.time_arg import parse_time
 from optio.errors import SettingsError, StoreFull
 from optio.processes.retention import retention_of
@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     triggers.add_argument("--task", help="only of this task")
     output.add_arguments(triggers, (output.TABLE, output.JSON, output.YAML))
     flags.add_setting_flags(triggers, "data_dir")
+    terminal.add_arguments(triggers)
 
 
 def run(args: argparse.Namespace) -> int:

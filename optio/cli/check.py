@@ -5,6 +5,7 @@ file takes about as long as starting Python and loading the YAML parser.
 """
 
 import argparse
+import contextlib
 import io
 import os
 import sys
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING
 from optio.cli import print_error
 
 if TYPE_CHECKING:  # the command line is read before the compiler is loaded
+    from contextlib import AbstractContextManager
+
     from optio.check_cache.check import CheckResult
     from optio.check_cache.options import CheckOptions
     from optio.compiler.diagnostics import Diagnostic
@@ -76,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
     sources: Sources = {}
     files = tasks = unfixed = 0
     for root, only in _roots(paths, default).items():
-        checked, undone = _check_root(root, only, given, args)
+        with _progress(root):
+            checked, undone = _check_root(root, only, given, args)
         files, tasks, unfixed = files + len(checked.paths), tasks + checked.tasks, unfixed + undone
         found += _with_display_paths(checked.diagnostics, root)
         sources |= {_display_path(root, each.path): (root, each.path) for each in checked.diagnostics}
@@ -95,6 +99,14 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print_exchange(found, files, tasks, seen, args.format)
     return FOUND if unfixed or any(d.severity == "error" for d in found) else CLEAN
+
+
+def _progress(root: Path) -> "AbstractContextManager[object]":
+    if not sys.stderr.isatty():
+        return contextlib.nullcontext()
+    from optio.cli.shared.terminal import progress
+
+    return progress(f"checking {os.path.join(root, '')}")
 
 
 def _usage_error(args: argparse.Namespace, paths: list[str]) -> str | None:
@@ -252,8 +264,9 @@ def _print_text(found: "list[Diagnostic]", files: int, tasks: int, paths: list[s
 
     shown = found[:_MAX_SHOWN]
     if form == "full":
-        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        lines = report.render_full(shown, excerpt, colour=colour)
+        from optio.cli.shared.terminal import wants_colour
+
+        lines = report.render_full(shown, excerpt, colour=wants_colour())
     else:
         lines = report.render_concise(shown)
     sys.stdout.writelines(line + "\n" for line in lines)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from optio.cli import FAILED, OK, USAGE
-from optio.cli.shared import flags, output, render_probe
+from optio.cli.shared import flags, output, render_probe, terminal
 from optio.errors import SettingsError, StoreUnavailable
 from optio.model.probe_result import ERROR
 from optio.model.probe_result import OK as GOOD
@@ -51,13 +51,16 @@ def _migrate(settings: Settings, wait: float, *, format: str) -> int:
     known = len(migrations())
 
     def tell(step: Migration) -> None:
+        shown.clear()
+        shown.what = f"migrating, step {step.version} of {known}"
         if format == output.TABLE:
             print(f"step {step.version} of {known} ...", flush=True)
 
     store = _open_migrated(settings, wait)
     began = time.monotonic()
     try:
-        taken = store.migrate(tell)
+        with terminal.progress("migrating") as shown:
+            taken = store.migrate(tell)
     finally:
         store.close()
     if format != output.TABLE:
@@ -122,7 +125,8 @@ def _backup(settings: Settings, file: Path, *, format: str) -> int:
         raise SettingsError(
             f"back up PostgreSQL with its own program, which asks for the password or reads PGPASSWORD: {command}"
         )
-    size = backup(settings, file)
+    with terminal.progress(f"copying {settings.database}"):
+        size = backup(settings, file)
     if format != output.TABLE:
         print(output.document(format, {"file": str(file), "bytes": size}))
     else:

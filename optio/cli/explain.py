@@ -5,6 +5,7 @@ import io
 import sys
 
 from optio.cli import print_error
+from optio.cli.shared import terminal
 
 SUMMARY = "explain a rule, or list all of them"
 
@@ -12,6 +13,7 @@ SUMMARY = "explain a rule, or list all of them"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = SUMMARY
     parser.add_argument("code", nargs="?", metavar="CODE", help="a code or name, such as OPT101 or unknown-key; none lists all")
+    terminal.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from optio.cli import OK, print_error
-from optio.cli.shared import client, flags, ids, output
+from optio.cli.shared import client, flags, ids, output, terminal
 from optio.cli.shared.time_arg import time_range
 from optio.errors import SettingsError
 from optio.model.trigger import WebhookConfig
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--cursor", help="continue where an earlier list ended")
     output.add_arguments(listing)
     client.add_arguments(listing)
+    terminal.add_arguments(listing)
     _add_replay(verbs.add_parser("replay", help="judge deliveries again, by the served tasks or those of a revision"))
     _add_capture(verbs.add_parser("capture", help="turn a delivery into a test of its task, with secrets redacted"))
 
@@ -60,6 +61,7 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
     output.add_arguments(parser)
     flags.add_setting_flags(parser, "tasks")
     client.add_arguments(parser)
+    terminal.add_arguments(parser)
 
 
 def _add_capture(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from optio.cli import FAILED, OK, print_error
-from optio.cli.shared import flags, render_run
+from optio.cli.shared import contexts, flags, render_run, terminal
 from optio.cli.shared.client import Client
 from optio.cli.shared.plan_inputs import PlanInputs, read_directories, read_revisions, read_served
 from optio.cli.shared.served_tree import fetch_history
@@ -59,6 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--history", action="store_true", help=history)
     flags.add_setting_flags(parser, "tasks")
     flags.add_setting_flags(parser, "url", "token")
+    contexts.add_arguments(parser)
+    terminal.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,7 +70,12 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join(_kinds()))
         return OK
     _check_kinds(args.fail_on)
-    settings = flags.read_settings(args)
+    settings = flags.read_settings(args, with_context=args.server or args.history)
+    with terminal.progress("comparing task files") as doing:
+        return _plan(args, settings, doing)
+
+
+def _plan(args: argparse.Namespace, settings: Settings, doing: terminal.Progress) -> int:
     sides = _read_sides(args, settings)
     outlook = Forecast(now=datetime.now(UTC).replace(second=0, microsecond=0))
     for each, name in zip((sides.after, sides.before), reversed(sides.names), strict=True):
@@ -84,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
     found = plan_diagnostics(plan, sides.tree, gate=sides.gate, busy=busy, allow_prune=args.allow_prune)
     found = apply_severities(found, policies[0].rules, pedantic=True) if policies else found
     refused = [each for each in found if each.severity is Severity.ERROR]
+    doing.clear()
     sys.stdout.writelines(_output_lines(plan, found, args, sides, failing))
     for line in _reasons(failing, refused, sides):
         print_error(line)
@@ -110,7 +118,7 @@ def _read_sides(args: argparse.Namespace, settings: Settings) -> PlanInputs:
     what, root = args.what, settings.tasks
     if len(what) > 2:
         raise SettingsError("give BASE..HEAD, BASE, or two directories")
-    for name in ("url", "token"):
+    for name in ("url", "token", "context"):
         if getattr(args, name) is not None and not (args.server or args.history):
             raise SettingsError(f"--{name} needs --server or --history")
     if args.server and what:

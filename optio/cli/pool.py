@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from optio.cli import OK
-from optio.cli.shared import client, flags, output, render_run
+from optio.cli.shared import client, flags, output, render_run, terminal
 from optio.cli.shared.time_arg import parse_time
 from optio.errors import SettingsError
 from optio.model.text import format_roughly
@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_common_flags(parser: argparse.ArgumentParser) -> None:
     output.add_arguments(parser)
+    terminal.add_arguments(parser)
     client.add_arguments(parser)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from optio.cli import OK
 from optio.cli.run import follow
-from optio.cli.shared import client, flags, ids, output, render_run, run_list
+from optio.cli.shared import client, flags, ids, output, render_run, run_list, terminal
 from optio.errors import SettingsError
 from optio.model.run import RunState
 
@@ -47,6 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub, output.FORMATS if sub is not verbs.choices["logs"] else (output.TABLE, output.JSON, output.YAML)
         )
         client.add_arguments(sub)
+        if sub not in (verbs.choices["cancel"], verbs.choices["retry"]):
+            terminal.add_arguments(sub)
 
 
 def run(args: argparse.Namespace) -> int:

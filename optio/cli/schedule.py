@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from optio.cli import FAILED, OK, print_error
-from optio.cli.shared import flags, output, render_run, tree_calendar
+from optio.cli.shared import client, flags, output, render_run, terminal, tree_calendar
 from optio.compiler.diagnostics import Severity
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.report import render_concise
@@ -34,8 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     tree_calendar.add_arguments(parser)
     output.add_arguments(parser)
+    terminal.add_arguments(parser)
     flags.add_setting_flags(parser, "tasks")
-    flags.add_setting_flags(parser, "url", "token")
+    client.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,10 +48,10 @@ def run(args: argparse.Namespace) -> int:
         from optio.cli.shared.schedule_history import print_history
 
         return print_history(args)
-    for name in ("url", "token"):
+    for name in ("url", "token", "context"):
         if getattr(args, name) is not None:
             raise SettingsError(f"--{name} is for --past: the next fires are read from the task directory")
-    settings = flags.read_settings(args)
+    settings = flags.read_settings(args, with_context=False)
     root = settings.tasks
     if not root.is_dir():
         raise SettingsError(f"there is no task directory `{root}`: create it with `optio init`, or name another with --tasks")

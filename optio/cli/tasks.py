@@ -5,7 +5,7 @@ import argparse
 from typing import Any
 
 from optio.cli import FAILED, OK
-from optio.cli.shared import client, flags, output
+from optio.cli.shared import client, flags, output, terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for sub in verbs.choices.values():
         output.add_arguments(sub, default=output.YAML if sub is shown else output.TABLE)
         client.add_arguments(sub)
+    for name in ("list", "show"):
+        terminal.add_arguments(verbs.choices[name])
 
 
 def run(args: argparse.Namespace) -> int:

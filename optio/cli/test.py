@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from optio.cli import FAILED, OK, print_error
-from optio.cli.shared import flags, render_run, write_file
+from optio.cli.shared import flags, render_run, terminal, write_file
 from optio.cli.shared.render_tests import TreeResults, document, text
 from optio.compiler.report import render_concise
 from optio.compiler.source_tree import SUFFIXES, DirectoryTree
@@ -43,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "junit" and args.coverage:
         raise SettingsError("JUnit's XML has no place for coverage: leave out --coverage, or --format junit")
     wanted = _selections(args.what, flags.read_settings(args).tasks)
-    done = [TreeResults(root, each.names, *_run_tree(root, each, args)) for root, each in wanted.items()]
+    with terminal.progress("running the tests"):
+        done = [TreeResults(root, each.names, *_run_tree(root, each, args)) for root, each in wanted.items()]
     errors = [error for each in done for error in each.errors()]
     if errors:
         print_error("\n".join(render_concise(errors)))

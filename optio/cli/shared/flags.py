@@ -18,14 +18,17 @@ def add_setting_flags(parser: argparse.ArgumentParser, *names: str) -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar=name.upper(), help=setting.help)
 
 
-def read_settings(args: argparse.Namespace, defaults: Mapping[str, str] | None = None) -> Settings:
-    """Return the settings with the command's flags; raises SettingsError. Warns about variables that look misspelt."""
+def read_settings(
+    args: argparse.Namespace, defaults: Mapping[str, str] | None = None, *, with_context: bool = True
+) -> Settings:
+    """Return the settings with the command's flags, and the context of a command that has `--context`; raises SettingsError.
+    Warns about variables that look misspelt."""
     for name, meant in unknown_variables(os.environ):
         if meant is not None:
             print(f"optio: unknown setting {name} is ignored: did you mean {meant}?", file=sys.stderr)
     flags = {name: value for name, value in vars(args).items() if name in SETTINGS}
     settings = Settings.load(flags=flags, defaults=defaults)
-    if not hasattr(args, "context"):
+    if not with_context or not hasattr(args, "context"):
         return settings
     # Imported here: only commands that talk to a server have contexts.
     from optio.cli.shared.contexts import apply

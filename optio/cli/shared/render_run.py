@@ -1,10 +1,10 @@
 """Runs and log lines as text for a terminal. Text from outside is escaped, so that it cannot drive the terminal."""
 
 import json
-import os
 import re
-import sys
 from typing import Any
+
+from optio.cli.shared.terminal import wants_colour
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
 _COLOURS = {"completed": "32", "failed": "31", "cancelled": "33", "running": "36", "queued": "34"}
@@ -12,8 +12,8 @@ _LABELS = {"tool": "tool", "tool-result": "  =>", "stderr": "err", "system": "op
 
 
 def coloured(text: str, style: str) -> str:
-    """Return the text in an ANSI style on a terminal; plain when piped or with NO_COLOR."""
-    return f"\x1b[{style}m{text}\x1b[0m" if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else text
+    """Return the text in an ANSI style where colours are wanted, else as it is."""
+    return f"\x1b[{style}m{text}\x1b[0m" if wants_colour() else text
 
 
 def state(name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from optio.cli import FAILED, OK, print_error
-from optio.cli.shared import client, flags, ids, output, render_run
+from optio.cli.shared import client, flags, ids, output, render_run, terminal
 from optio.cli.shared.time_arg import time_range
 from optio.compiler.diagnostics import Severity
 from optio.compiler.pipeline import compile_tree
@@ -41,7 +41,12 @@ def run(args: argparse.Namespace) -> int:
         ask: Judge = lambda key: _judge_here(server, registry, key)  # noqa: E731 - one of two ways
     else:
         ask = lambda key: _judge_on_server(server, key, start=args.yes, again=args.again)  # noqa: E731
-    found = [_judge_safely(ask, key) for key in _delivery_ids(server, args)]
+    with terminal.progress("asking for deliveries") as doing:
+        found = []
+        keys = _delivery_ids(server, args)
+        for number, key in enumerate(keys, 1):
+            doing.what = f"judging deliveries, {number:,} of {len(keys):,}"
+            found.append(_judge_safely(ask, key))
     shown = [item for item in found if not args.diff or item.get("differs") or item.get("error")]
     lines = (text(item, with_diff=args.diff) for item in shown)
     said = lambda: "\n".join([*lines, summary(found, started=args.yes)])  # noqa: E731 - only where text is asked for

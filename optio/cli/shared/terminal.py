@@ -1,0 +1,183 @@
+"""The terminal that a command writes to: whether it gets colour, a pager for long output, and progress on standard error.
+
+`optio check` imports this for its colours, so libraries are imported where they are needed.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    import subprocess
+
+_QUIET_S, _INTERVAL_S = 1.0, 0.5
+
+
+def wants_colour(stream: TextIO | None = None) -> bool:
+    """Return whether to write colours to a stream, standard output by default. NO_COLOR goes before FORCE_COLOR and
+    CLICOLOR_FORCE, and these go before the question whether it is a terminal that knows colours."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if any(os.environ.get(name, "0") not in ("", "0") for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
+        return True
+    return os.environ.get("TERM") != "dumb" and (stream or sys.stdout).isatty()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--no-pager` to a command whose output is paged on a terminal."""
+    default = argparse.SUPPRESS if parser.argument_default is argparse.SUPPRESS else True
+    parser.add_argument(
+        "--no-pager",
+        dest="pager",
+        action="store_false",
+        default=default,
+        help="do not page output longer than the screen",
+    )
+
+
+class _Pager:
+    """Standard output that goes to `$PAGER` as soon as it is longer than the screen."""
+
+    encoding, errors = "utf-8", "backslashreplace"
+
+    def __init__(self, terminal: TextIO, command: list[str], height: int) -> None:
+        self._terminal, self._command, self._left = terminal, command, height - 1
+        self._held: list[str] = []
+        self._process: subprocess.Popen[str] | None = None
+        self._pipe: IO[str] | None = None
+
+    def write(self, text: str) -> int:
+        if self._pipe is not None:
+            self._pipe.write(text)
+            return len(text)
+        self._held.append(text)
+        self._left -= text.count("\n")
+        if self._left < 0:
+            self._start()
+        return len(text)
+
+    def writelines(self, lines: Iterator[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        if self._pipe is not None:
+            self._pipe.flush()
+
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._terminal.fileno()
+
+    def _start(self) -> None:
+        import subprocess
+
+        environ = {"LESS": "FRX", "LV": "-c", **os.environ}
+        try:
+            process = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, env=environ, encoding="utf-8", errors="backslashreplace"
+            )
+        except OSError:  # it cannot be run: no pager
+            self._left = sys.maxsize
+            return
+        self._process, self._pipe = process, process.stdin
+        held, self._held = "".join(self._held), []
+        self.write(held)
+
+    def close(self) -> None:
+        """Write what fits the screen, or wait until the pager ends. Ctrl-C belongs to the pager."""
+        if self._process is None or self._pipe is None:
+            self._terminal.write("".join(self._held))
+            self._terminal.flush()
+            return
+        with suppress(OSError):
+            self._pipe.close()
+        while True:
+            with suppress(KeyboardInterrupt):
+                self._process.wait()
+                return
+
+
+def run_paged(run: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+    """Run a command and return its exit code. Its output is paged if it has `--no-pager`, that is not given, and it writes to a
+    terminal. Output that goes on until somebody ends it is not paged; a pager that is left before the end is success."""
+    endless = any(getattr(args, name, False) for name in ("watch", "follow"))
+    words = _command() if getattr(args, "pager", False) and not endless and sys.stdout.isatty() else []
+    if not words:
+        return run(args)
+    terminal, pager = sys.stdout, _Pager(sys.stdout, words, os.get_terminal_size(sys.stdout.fileno()).lines or 24)
+    sys.stdout = pager
+    try:
+        code = run(args)
+        pager.flush()
+    except BrokenPipeError:
+        return 0
+    finally:
+        sys.stdout = terminal
+        pager.close()
+    return code
+
+
+def _command() -> list[str]:
+    import shlex
+    import shutil
+
+    text = os.environ.get("PAGER")
+    with suppress(ValueError):
+        words = shlex.split("less" if text is None else text)
+        if words and words != ["cat"] and os.environ.get("TERM") != "dumb" and shutil.which(words[0]):
+            return words
+    return []
+
+
+class Progress:
+    """One line on standard error that says what goes on, and for how long already."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self._drawn = False
+
+    def draw(self, seconds: float) -> None:
+        """Write the line in the place of the one before."""
+        # By the descriptor: a fork must not inherit a lock of the stream.
+        os.write(sys.stderr.fileno(), f"\r\x1b[K{self.what} ... {seconds:.0f} s".encode(errors="backslashreplace"))
+        self._drawn = True
+
+    def clear(self) -> None:
+        """Remove the line, before something else is written."""
+        if self._drawn:
+            os.write(sys.stderr.fileno(), b"\r\x1b[K")
+            self._drawn = False
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Progress]:
+    """Show what goes on if the block lasts longer than a second and standard error is a terminal. Set `what` as it goes on."""
+    shown = Progress(what)
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield shown
+        return
+    import threading
+    import time
+
+    ended = threading.Event()
+    began = time.monotonic()
+
+    def tell() -> None:
+        pause = _QUIET_S
+        while not ended.wait(pause):
+            shown.draw(time.monotonic() - began)
+            pause = _INTERVAL_S
+
+    teller = threading.Thread(target=tell, name="progress", daemon=True)
+    teller.start()
+    try:
+        yield shown
+    finally:
+        ended.set()
+        teller.join()
+        shown.clear()
