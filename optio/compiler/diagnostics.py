@@ -161,7 +161,9 @@ def apply_severities(found: Sequence[Diagnostic], levels: Mapping[str, str], *, 
     for each in found:
         level = levels.get(each.code)
         if level is None:
-            if advised or not _rule(each.code).pedantic:
+            rule = _rule(each.code)
+            # One that is raised above the catalogue does not depend on the policy.
+            if advised or not rule.pedantic or each.severity != rule.severity:
                 done.append(each)
         elif level != "off":
             done.append(replace(each, severity=Severity(level)))

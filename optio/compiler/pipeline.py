@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from optio.compiler import checks, text_hygiene
+from optio.compiler.checks import models
 from optio.compiler.checks.across import check_across
 from optio.compiler.diagnostics import (
     Diagnostic,
@@ -253,6 +254,10 @@ def compile_file(
     said, compiled = (policy.facts if path == POLICY else None), None
     if task is not None:
         demands = policy.demands(task)
+        if executor == "kubernetes" or POD in demands:
+            # A pod has no login of its own, so what is advice elsewhere is a warning here.
+            found = [each for each in found if each.code != "OPT525"]
+            found += [replace(each, severity=Severity.WARNING) for each in models.check_credential(task)]
         said = task_facts(task, pedantic=pedantic, executor=executor, priced=policy.facts is not None, demands=demands)
         compiled = emit(task, demands, policy.namespace(path))
         if task.samples and not samples:

@@ -62,8 +62,8 @@ def test_what_the_policy_does_not_allow_is_an_error(policy: str, task: str, mess
         ('ceilings: {budgetUsd: "5.00", maxTurns: 20}', 'budgetUsd: "4.99"\nmaxTurns: 20\n'),
         ("ceilings: {timeout: 1h}", "timeout: 60m\n"),
         (
-            "allow: {models: ['claude-*'], egress: ['*.acme.com'], secrets: []}",
-            "model: claude-x\nenvironment: {network: {egress: [a.acme.com]}}\n",
+            "allow: {models: ['claude-*'], egress: ['*.acme.com', api.anthropic.com], secrets: []}",
+            "model: claude-x\nenvironment: {network: {egress: [a.acme.com, api.anthropic.com]}}\n",
         ),
         ("require: [description]", "description: Says hello\n"),
         ("failOn: [danger, money-up]", ""),
@@ -201,3 +201,12 @@ def test_a_moved_file_and_another_policy_are_noticed() -> None:
     )
 
     assert [compiler.compile(MemoryTree(tree)).registry.tasks["a"].namespace for tree in trees] == ["runs-a", "runs-b", "other"]
+
+
+def test_a_pod_without_a_credential_is_a_warning_without_being_asked() -> None:
+    task = TASK + "environment: {secrets: [GH_TOKEN]}\n"
+
+    assert [line for line in found("executor: kubernetes", task) if "OPT525" in line] == [
+        "task.yaml:4 warning OPT525 no credential: Claude Code cannot reach its model"
+    ]
+    assert found("allow: {runtimes: [claude-code]}", task) == []

@@ -18,6 +18,9 @@ from optio.model.trigger import WebhookConfig, WebhookTrigger
 _MAX_QUESTIONS = 100
 _WITH_REFS = frozenset({"push", "Push Hook", "Tag Push Hook"})
 # A name directly below `$`. None exists: in a filter `$` is a list with the payload as its only item.
+# A path and a quoted text with an order between them. The text is masked.
+_TEXT_ORDER = re.compile(r"(?P<path>@(?:\.\w+|\['_+'\]|\[-?\d+\])*)\s*(?:<=?|>=?)\s*(?P<value>'_+'|\"_+\")")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 _ROOTED = re.compile(r"\$(?=\.\w|\[['\"])")
 
 
@@ -40,6 +43,8 @@ def _one(task: ResolvedTask, route: Route, config: WebhookConfig, text: str) -> 
     yield from _rooted(task, route, text)
     questions = list(islice(questions_of(text), _MAX_QUESTIONS))
     yield from _contradiction(task, route, text, questions)
+    if _TEXT_ORDER.search(masked_text(text)):
+        yield from _quoted_numbers(task, route, text)
     if config.scheme in ("github", "gitea", "gitlab"):
         yield from _short_ref(task, route, config, questions)
     around = [] if task.samples else list(_around(task, route, config, questions))
@@ -50,6 +55,28 @@ def _one(task: ResolvedTask, route: Route, config: WebhookConfig, text: str) -> 
         yield from github_filters.check(task, route, config, [] if around else questions)
     elif task.samples:
         yield from _unsent(task, route, questions)
+
+
+def _quoted_numbers(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
+    """Report `@.total > '100000'`: a number and a text have no order, and texts are compared letter by letter."""
+    for found in _TEXT_ORDER.finditer(masked_text(text)):
+        value = text[found.start("value") + 1 : found.end("value") - 1]
+        path = text[slice(*found.span("path"))]
+        if not _NUMBER.fullmatch(value) or _is_text_in_samples(task, query_fast_path.steps(path)):
+            continue
+        start, end = found.span()
+        meant = f"{text[start : found.start('value')]}{value}"
+        message = f"`{text[start:end]}` never holds for a number: in quotes it is compared with a text"
+        better = f"{text[:start]}{meant}{text[end:]}"
+        span = task.document.inside(route, start, end)
+        yield task.at("OPT426", message, route, hint=f"write `{meant}`", span=span, value=better, safe=False)
+
+
+def _is_text_in_samples(task: ResolvedTask, steps: tuple[str, ...]) -> bool:
+    values = [sample.payload for sample in task.samples]
+    for step in steps:
+        values = [value[step] for value in values if isinstance(value, dict) and step in value]
+    return any(isinstance(value, str) for value in values)
 
 
 def _short_ref(task: ResolvedTask, route: Route, config: WebhookConfig, questions: list[Question]) -> Iterator[Diagnostic]:

@@ -18,6 +18,7 @@ _MAKERS = (
     ("OpenAI", ("gpt", "chatgpt", "codex", "o1", "o3", "o4")),
     ("Google", ("gemini",)),
 )
+_CREDENTIAL = re.compile(r"ANTHROPIC_|CLAUDE_CODE_(?:OAUTH_TOKEN|USE_)|AWS_")
 # Aliases that Claude Code resolves itself, in any case.
 _ALIASES = ("sonnet", "opus", "haiku", "default", "opusplan")
 # Anthropic's model names need a family.
@@ -91,3 +92,18 @@ def _spelled(model: str) -> str:
     if family is not None and re.search(r"^(?:sonnet|opus|haiku)-?[0-9]|[0-9]\.[0-9]", name):
         return family[0]
     return re.sub(r"^(gpt|gemini)(?=[0-9])", r"\1-", name)
+
+
+def check_credential(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Report a `claude-code` task without a credential for its model, and without a variable that may name another service. The
+    pipeline calls it for pods, and `pedantic` for every executor."""
+    environment = task.spec.environment
+    known = all(task.is_known(route) for route in (("agentRuntime",), ("environment", "secrets"), ("environment", "env")))
+    named = [*environment.secrets, *environment.env]
+    if task.spec.agent_runtime == "claude-code" and known and not any(_CREDENTIAL.match(name) for name in named):
+        message = "no credential: Claude Code cannot reach its model"
+        secrets = ", ".join(["ANTHROPIC_API_KEY", *environment.secrets])
+        hint = f"add `environment: {{secrets: [{secrets}]}}`, or another credential of Claude Code"
+        if environment.secrets:
+            hint = f"write `secrets: [{secrets}]`, or add another credential of Claude Code"
+        yield task.at("OPT525", message, ("environment", "secrets"), key=True, hint=hint)

@@ -18,6 +18,8 @@ _READ: tuple[Route, ...] = (ROUTE, ("environment", "env"), ("environment", "secr
 _MODEL = "api.anthropic.com"
 # Names that point Claude Code to another service, or to a gateway.
 _OTHER_SERVICE = re.compile(r"ANTHROPIC_\w*BASE_URL|CLAUDE_CODE_USE_\w+|ANTHROPIC_(?:FOUNDRY|VERTEX|BEDROCK)\w*|HTTPS?_PROXY")
+# A listed host that may serve the model: the server can point all agents to it (OPTIO_ANTHROPIC_BASE_URL).
+_GATEWAY = re.compile(r"(?:^|[.-])(?:ai|anthropic|bedrock[\w-]*|claude|gateway|litellm|llm|models?|proxy)(?:[.-])")
 _URL = re.compile(
     r"(?<![\w.@/<|(:])(?:git\+)?https://(?:[^\s/@\"'`<>]{1,200}@)?([\w.-]+|\[[0-9a-fA-F:]+\])(?::(\d+))?(?=[/?#\s\"'`;&|)]|\Z)"
 )
@@ -114,6 +116,7 @@ def _needed(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[str, str
         spec.agent_runtime == "claude-code"
         and task.is_known(("agentRuntime",))
         and not any(_OTHER_SERVICE.fullmatch(name) for name in names)
+        and not any(_GATEWAY.search(str(entry)) for entry in entries)
     ):
         yield _MODEL, "Claude Code"
     commands = list(environment.setup_commands)

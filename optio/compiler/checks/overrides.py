@@ -1,12 +1,14 @@
-"""Report values without effect: `null` for a key that nothing below sets, a `stallTimeout` longer than `timeout`, and an empty
-list of events."""
+"""Report values without effect: `null` for a key that nothing below sets, a `stallTimeout` longer than `timeout`, an empty list
+of events, a variable that is a secret as well, a previous secret that is the new one, and `maxCatchUp` beside another `misfire`
+than `all`."""
 
 from collections.abc import Iterator
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.layers import MergedDocument
 from optio.compiler.resolved_task import ResolvedTask
-from optio.model.trigger import WebhookTrigger
+from optio.model.route import Route
+from optio.model.trigger import ScheduleConfig, ScheduleTrigger, WebhookConfig, WebhookTrigger
 
 # Below these keys, null is an ordinary value.
 _FREE = ("paramsSchema", "triggers", "tests")
@@ -17,11 +19,39 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if isinstance(task.document, MergedDocument):
         yield from _taken_from_nothing(task, task.document)
     yield from _never_silent(task)
+    ahead, secrets = task.spec.environment.setup_ahead, set(task.spec.environment.secrets)
+    # Commands that run ahead of a run have the variable, and no secret.
+    for name in task.spec.environment.env if secrets and not ahead else ():
+        if name in secrets and "$" not in (text := task.spec.environment.env[name]) and "{{" not in text:
+            variable: Route = ("environment", "env", name)
+            message = f"`{name}` is also a secret of this task, whose value takes the place of this one"
+            hint = "delete it here, or from `environment.secrets` if this is the value that runs need"
+            yield task.at("OPT615", message, variable, key=True, hint=hint)
     for index, trigger in enumerate(task.spec.triggers):
-        route = ("triggers", index, "config")
+        route: Route = ("triggers", index, "config")
         if isinstance(trigger, WebhookTrigger) and trigger.config.events == [] and task.is_known((*route, "events")):
             hint = "list the events that start a run, or delete the key for all of them"
             yield task.at("OPT105", "`events` is empty: no delivery starts a run", (*route, "events"), hint=hint)
+        if isinstance(trigger, WebhookTrigger):
+            yield from _same_secret(task, (*route, "previousSecret"), trigger.config)
+        elif isinstance(trigger, ScheduleTrigger):
+            yield from _no_catch_up(task, route, trigger.config)
+
+
+def _same_secret(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
+    if config.previous_secret is not None and config.previous_secret == config.secret and task.is_known(route):
+        message = f"`previousSecret` names the same secret as `secret`, `{config.previous_secret.name}`: the old one is refused"
+        hint = f"keep the old value under another name, such as `{config.previous_secret.name}_OLD`, or delete `previousSecret`"
+        yield task.at("OPT615", message, (*route, "name"), hint=hint)
+
+
+def _no_catch_up(task: ResolvedTask, route: Route, config: ScheduleConfig) -> Iterator[Diagnostic]:
+    place: Route = (*route, "maxCatchUp")
+    document, written = task.document.written(place)
+    if config.misfire != "all" and document.has(written) and task.is_known(place) and task.is_known((*route, "misfire")):
+        default = "" if task.document.written((*route, "misfire"))[0].has((*route, "misfire")) else ", the default"
+        message = f"`maxCatchUp` has no effect with `misfire: {config.misfire}`{default}"
+        yield task.at("OPT615", message, place, key=True, hint="write `misfire: all`, or delete it")
 
 
 def _taken_from_nothing(task: ResolvedTask, document: MergedDocument) -> Iterator[Diagnostic]:
@@ -45,5 +75,6 @@ def _never_silent(task: ResolvedTask) -> Iterator[Diagnostic]:
         and task.is_known(("stallTimeout",))
         and task.is_known(("timeout",))
     ):
-        message = f"`stallTimeout: {task.spec.stall_timeout}` has no effect: `timeout` ends the attempt earlier"
+        when = "at the same time" if stall == whole else "earlier"
+        message = f"`stallTimeout: {task.spec.stall_timeout}` has no effect: `timeout` ends the attempt {when}"
         yield task.at("OPT614", message, ("stallTimeout",), hint="write less than `timeout`, or delete it")

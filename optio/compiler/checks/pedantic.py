@@ -4,7 +4,7 @@ timeout, an owner or a pinned image. Nothing here runs unless `pedantic` is aske
 import re
 from collections.abc import Iterator
 
-from optio.compiler.checks import pinned, secrets_use, untrusted_input
+from optio.compiler.checks import models, pinned, secrets_use, untrusted_input
 from optio.compiler.diagnostics import Diagnostic, Fix
 from optio.compiler.edits import fix_edits
 from optio.compiler.param_schema.declared import declared_parameters
@@ -18,7 +18,6 @@ _URL = re.compile(
     r"(?:^|[._'\"])(?:[a-z]*_)?(?:url|uri|href|link|webhook)['\"\]]*$|[a-z](?:Url|URL|Uri|URI|Link)['\"\]]*$", re.ASCII
 )
 _PEOPLES_URL = re.compile(r"\.(?:homepage|blog|target_url|details_url|environment_url|log_url)$")
-_CREDENTIAL = re.compile(r"ANTHROPIC_|CLAUDE_CODE_(?:OAUTH_TOKEN|USE_)|AWS_")
 _DATED = re.compile(r"\d{6,8}|-\d{4}-\d{2}-\d{2}|@\d|latest-\d")
 
 
@@ -57,10 +56,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         message = f"{spec.max_concurrent} concurrent runs, and the default for all tasks together is {MAX_WORKFLOW_CONCURRENT}"
         hint = f"write {MAX_WORKFLOW_CONCURRENT}, or raise OPTIO_MAX_WORKFLOW_CONCURRENT on the server"
         yield task.at("OPT604", message, ("maxConcurrent",), hint=hint)
-    if spec.agent_runtime == "claude-code" and not _signs_in(task):
-        message = "no credential: Claude Code cannot reach its model"
-        hint = "add `environment: {secrets: [ANTHROPIC_API_KEY]}`, or another credential of Claude Code"
-        yield task.at("OPT525", message, secrets_use.SECRETS, key=True, hint=hint)
+    yield from models.check_credential(task)
     yield from _environment(task)
     yield from secrets_use.check_unused(task)
     yield from pinned.check(task)
@@ -73,12 +69,6 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             yield from _webhook(task, ("triggers", index, "config"), trigger.config)
             yield from _urls(task, ("triggers", index, "config", "paramMapping"), trigger.config)
             yield from untrusted_input.check_prompt(task, ("triggers", index, "config", "paramMapping"))
-
-
-def _signs_in(task: ResolvedTask) -> bool:
-    """Return True if the run has a credential for its model, or a variable that may name another service."""
-    named = [*task.spec.environment.secrets, *task.spec.environment.env]
-    return not task.is_known(("environment",)) or any(_CREDENTIAL.match(name) for name in named)
 
 
 def _added(task: ResolvedTask, text: str) -> Fix | None:

@@ -66,17 +66,21 @@ def _in_commands(task: ResolvedTask) -> Iterator[Diagnostic]:
         route: Route = ("environment", "setupCommands", index)
         yield from _expressions(task, route, text)
         for each in shell.unset_variables(text):
-            if each.name in secrets and environment.setup_ahead and not each.guarded:
+            if each.name in secrets - set(environment.env) and environment.setup_ahead and not each.guarded:
                 message = f"`{each.text}` is empty here: with `setupAhead` commands run before any run, without its secrets"
                 hint = "delete `setupAhead`, or let the agent do the steps that need the secret"
                 yield task.at("OPT504", message, route, hint=hint, span=task.document.find(route, each.text))
             elif (unknown := _unknown(task, route, each, known)) is not None:
                 yield unknown
     yield from _templates(task)
+    given = declared_parameters(task)
+    parameters = set(given.properties) - known if given is not None else set()
     for route, text in _command(task):
         yield from _expressions(task, route, text)
         for each in shell.unset_variables(text):
-            if (unknown := _unknown(task, route, each, known)) is not None:
+            if each.name in parameters and not each.guarded:
+                yield _parameter(task, route, each, text)
+            elif (unknown := _unknown(task, route, each, known)) is not None:
                 yield unknown
 
 
@@ -145,6 +149,17 @@ def _unknown(task: ResolvedTask, route: Route, each: "Variable", known: set[str]
     message = f"`{each.text}` is neither a secret nor a variable of this task"
     span = task.document.find(route, each.text)
     return task.at("OPT504", message, route, hint=hint, span=span)
+
+
+def _parameter(task: ResolvedTask, route: Route, each: "Variable", text: str) -> Diagnostic:
+    hint = f'write `$(jq -r .{each.name} "$OPTIO_PARAMS_FILE")`, or let the program read the JSON object in that file'
+    if task.prompt.strip() == f"{{{{{each.name}}}}}":
+        read = re.search(r"\bread\s+(?:-\w+\s+)*([A-Za-z_]\w*)", text)
+        hint = (
+            f"write `${read[1]}`, which `read` takes from standard input" if read else f"{hint}; it is also the standard input"
+        )
+    message = f"`{each.text}` is empty: a parameter is not a variable of the command"
+    return task.at("OPT504", message, route, hint=hint, span=task.document.find(route, each.text))
 
 
 def _in_variables(task: ResolvedTask) -> Iterator[Diagnostic]:

@@ -110,7 +110,7 @@ RULES = (
         "OPT523", "not-applied", WARNING, "an image, a network, resources or `keepFailed` that the executor does not apply",
         "A process runs in this machine's system: at most its network ports are closed, and resource limits need a cgroup.",
         "environment: {image: ghcr.io/acme/agent:1.4}\n",
-        "# file: task.yaml\nenvironment: {image: ghcr.io/acme/agent:1.4}\n"
+        "# file: task.yaml\nenvironment: {image: ghcr.io/acme/agent:1.4, secrets: [ANTHROPIC_API_KEY]}\n"
         "# file: _policy.yaml\n---\ntype: policy\nexecutor: kubernetes\n",
         by_executor=True,
     ),
@@ -120,7 +120,7 @@ RULES = (
         "refused.",
         "# file: task.yaml\nenvironment: {network: {egress: [api.anthropic.com]}}\n"
         "# file: _policy.yaml\n---\ntype: policy\nallow: {egress: [api.anthropic.com]}\n",
-        "# file: task.yaml\nenvironment: {network: {egress: [api.anthropic.com]}}\n"
+        "# file: task.yaml\nenvironment: {secrets: [ANTHROPIC_API_KEY], network: {egress: [api.anthropic.com]}}\n"
         "# file: _policy.yaml\n---\ntype: policy\nexecutor: kubernetes\nallow: {egress: [api.anthropic.com]}\n",
         by_executor=True,
     ),

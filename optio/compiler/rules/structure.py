@@ -144,6 +144,13 @@ RULES = (
         "timeout: 20m\nstallTimeout: 30m\n",
     ),
     Rule(
+        "OPT615", "no-effect", WARNING, "a value that another one takes the place of",
+        "A secret replaces a variable of its name, `maxCatchUp` counts only with `misfire: all`, and a previous secret that is "
+        "the new one accepts nothing more.",
+        "triggers:\n  - type: schedule\n    config: {cronExpression: '0 5 * * *', misfire: last, maxCatchUp: 24}\n",
+        "triggers:\n  - type: schedule\n    config: {cronExpression: '0 5 * * *', misfire: all, maxCatchUp: 24}\n",
+    ),
+    Rule(
         "OPT610", "bad-money", ERROR, "an invalid amount of money",
         "Binary fractions cannot hold most amounts, so write money as text with at most four decimals.",
         "budgetUsd: 2.50\n",
