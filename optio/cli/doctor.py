@@ -14,7 +14,7 @@ from pathlib import Path
 
 from optio import private_files, wiring
 from optio.cli import FAILED, OK
-from optio.cli.shared import client, dev_token, flags, output, render_probe
+from optio.cli.shared import client, dev_token, flags, output, render_probe, terminal
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import MAX_FILE_BYTES, DirectoryTree
 from optio.errors import LaunchFailed, NotFound, SettingsError, StoreMismatch, StoreUnavailable
@@ -44,14 +44,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cluster", action="store_true", help="check the cluster too: permissions, pod security, network policies"
     )
+    parser.add_argument("-v", "--verbose", action="store_true", help="a line for everything that was examined")
     flags.add_setting_flags(parser, "tasks", "data_dir", "secrets_dir", "host", "port")
     client.add_arguments(parser)
+    terminal.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the checks. Returns 1 if one of them found an error, which would keep Optio from working, else 0."""
     settings = flags.read_settings(args)
-    checks = [check for look in (*CHECKS, *([_thorough_cluster] if args.cluster else [])) for check in look(settings)]
+    with terminal.progress("examining this installation"):
+        checks = [check for look in (*CHECKS, *([_thorough_cluster] if args.cluster else [])) for check in look(settings)]
     settings_rows = settings.shown()
     if output.is_document(args):
         keys = ("name", "value", "origin", "help")
@@ -63,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         print(output.document(args.output, found))
     else:
         print(f"optio {__version__}\n")
-        for line in render_probe.lines(checks):
+        for line in render_probe.lines(checks) if args.verbose else render_probe.groups(checks):
             print(line)
         print("\n" + output.table(["SETTING", output.Column("VALUE", free=True), "FROM"], [row[:3] for row in settings_rows]))
     return FAILED if any(check.status == "error" for check in checks) else OK
@@ -101,7 +104,9 @@ def _libraries(settings: Settings) -> Iterator[Check]:
 def _environment(settings: Settings) -> Iterator[Check]:
     for name, meant in unknown_variables(os.environ):
         hint = f"did you mean {meant}?" if meant else "unset it"
-        yield Check(name="settings", status="warning", detail=f"unknown setting {name} is ignored", hint=hint)
+        command = f'export {meant}="${name}"; unset {name}' if meant else f"unset {name}"
+        detail = f"unknown setting {name} is ignored"
+        yield Check(name="settings", status="warning", detail=detail, hint=hint, command=command)
     if settings.max_body_bytes < MAX_FILE_BYTES:
         limit = f"{settings.max_body_bytes:,} bytes"
         detail = f"deliveries of more than {limit} are refused, though `optio test` passes samples up to 1 MiB"
@@ -116,7 +121,8 @@ def _telemetry(settings: Settings) -> Iterator[Check]:
         if are_traces_enabled(os.environ):
             yield _extra("tracing", "optio.telemetry.tracing", "traces are sent to OTEL_EXPORTER_OTLP_ENDPOINT")
     except ValueError as err:
-        yield Check(name="tracing", status="warning", detail=str(err), hint="set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf")
+        hint = "export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
+        yield Check(name="tracing", status="warning", detail=str(err), hint=hint)
 
 
 def _extra(name: str, module: str, works: str) -> Check:
@@ -137,6 +143,7 @@ def _data_dir(settings: Settings) -> Iterator[Check]:
             status="error",
             detail=f"{directory} cannot be written",
             hint="give a writable directory with --data-dir or OPTIO_DATA_DIR",
+            command='export OPTIO_DATA_DIR="$HOME/.local/share/optio"',
         )
         return
     yield Check(name="data", status="ok", detail=f"{directory}, {'writable' if directory.exists() else 'not created yet'}")
@@ -173,7 +180,7 @@ def _redis(settings: Settings) -> Iterator[Check]:
 def _thorough_cluster(settings: Settings) -> Iterator[Check]:
     if settings.executor != "kubernetes":
         detail = f"OPTIO_EXECUTOR is {settings.executor}, so runs are not pods"
-        yield Check(name="cluster", status="warning", detail=detail, hint="set OPTIO_EXECUTOR=kubernetes")
+        yield Check(name="cluster", status="warning", detail=detail, hint="export OPTIO_EXECUTOR=kubernetes")
     yield from _run_probe("cluster", wiring.examine_cluster(settings))
 
 
@@ -278,6 +285,7 @@ def _namespaces(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[C
 def _isolation(places: Executor, tasks: Sequence[CompiledTask]) -> Iterator[Check]:
     """Check for isolation that tasks request or the policy demands, and that the executor does not apply."""
     cure = "set OPTIO_EXECUTOR=kubernetes to run agents as pods"
+    command = "export OPTIO_EXECUTOR=kubernetes"
     users: dict[tuple[bool, str], list[str]] = {}
     for task in tasks:
         for name in isolation.requested_isolation(task):
@@ -287,7 +295,8 @@ def _isolation(places: Executor, tasks: Sequence[CompiledTask]) -> Iterator[Chec
         detail = f"{text}, which the policy demands: runs of" if demanded else f"{text} of"
         status: ProbeStatus = "error" if demanded else "warning"
         suffix = " are refused" if demanded else ""
-        yield Check(name="isolation", status=status, detail=f"{detail} {', '.join(names)}{suffix}", hint=cure)
+        detail = f"{detail} {', '.join(names)}{suffix}"
+        yield Check(name="isolation", status=status, detail=detail, hint=cure, command=command)
 
 
 def _secrets(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Check]:
@@ -299,7 +308,9 @@ def _secrets(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Chec
     for name, ids in sorted(users.items()):
         if secrets.get(name) is None:
             detail = f"{name} has no value, but is used by {', '.join(ids)}"
-            yield Check(name="secret", status="warning", detail=detail, hint=secrets.where(name))
+            file = shlex.quote(str(settings.secrets / name))
+            command = f"mkdir -p {shlex.quote(str(settings.secrets))} && printf %s 'THE VALUE' > {file} && chmod 600 {file}"
+            yield Check(name="secret", status="warning", detail=detail, hint=secrets.where(name), command=command)
     for path, name, fault in unusable_secrets(tasks, secrets.get):
         detail = f"{name} cannot verify the webhook {path}: {fault}"
         hint = "give it a long random value, such as of `openssl rand -hex 32`, and give the sender the same one"
@@ -396,17 +407,21 @@ def _server(settings: Settings) -> Iterator[Check]:
         return
     except client.ServerRefused as err:
         if err.status != 0:
-            hint = "give a token with --token or OPTIO_TOKEN" if err.status in (401, 403) else None
+            hint = "give a token with --token or OPTIO_TOKEN, or log in" if err.status in (401, 403) else None
             detail = f"{settings.server_url} answers {err.status}: {err}"
-            yield Check(name="server", status="warning" if hint else "error", detail=detail, hint=hint)
+            command = f"optio login {settings.server_url}" if hint else None
+            yield Check(name="server", status="warning" if hint else "error", detail=detail, hint=hint, command=command)
             return
     except (ValueError, KeyError, TypeError):
         detail = f"something that is not Optio answers at {settings.server_url}"
-        yield Check(name="server", status="error", detail=detail, hint="choose another port with --port or OPTIO_PORT")
+        hint = "choose another port with --port or OPTIO_PORT"
+        yield Check(name="server", status="error", detail=detail, hint=hint, command=f"export OPTIO_PORT={_free_port()}")
         return
     if settings.url is not None:
-        hint = "start it, or unset OPTIO_URL"
-        yield Check(name="server", status="error", detail=f"no server answers at {settings.server_url}", hint=hint)
+        where = settings.origins["url"]
+        unset = "unset OPTIO_URL" if where == "OPTIO_URL" else "use `--context local`"
+        detail = f"no server answers at {settings.server_url} ({where})"
+        yield Check(name="server", status="error", detail=detail, hint=f"start it, or {unset}", command="optio dev")
         return
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as sock:
@@ -415,9 +430,16 @@ def _server(settings: Settings) -> Iterator[Check]:
             sock.bind((settings.host, settings.port))
         except OSError as err:
             detail = f"{settings.host}:{settings.port} cannot be used to listen: {err.strerror}"
-            yield Check(name="server", status="error", detail=detail, hint="choose another with --port or OPTIO_PORT")
+            hint = "choose another with --port or OPTIO_PORT"
+            yield Check(name="server", status="error", detail=detail, hint=hint, command=f"export OPTIO_PORT={_free_port()}")
             return
     yield Check(name="server", status="ok", detail=f"not running; {settings.host}:{settings.port} is free for `optio dev`")
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 def _inotify(settings: Settings) -> Iterator[Check]:
@@ -431,7 +453,7 @@ def _inotify(settings: Settings) -> Iterator[Check]:
             return
     detail = f"{limits['max_user_watches']:,} watches, {limits['max_user_instances']:,} instances"
     few = limits["max_user_watches"] < _MIN_WATCHES or limits["max_user_instances"] < _MIN_INSTANCES
-    hint = f"sysctl fs.inotify.max_user_watches={_MIN_WATCHES * 8} fs.inotify.max_user_instances={_MIN_INSTANCES * 8}"
+    hint = f"sysctl -w fs.inotify.max_user_watches={_MIN_WATCHES * 8} fs.inotify.max_user_instances={_MIN_INSTANCES * 8}"
     yield Check(name="inotify", status="warning" if few else "ok", detail=detail, hint=hint if few else None)
 
 

@@ -12,9 +12,11 @@ ERROR: Final = "error"  # it does not work
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """The result of one check. `status` is `ok`, `warning` or `error`; `hint` is the cure, for people."""
+    """The result of one check. `status` is `ok`, `warning` or `error`; `hint` is the cure, for people, and `command` what to
+    type for it, if that does not stand in the hint."""
 
     name: str
     status: ProbeStatus
     detail: str
     hint: str | None = None
+    command: str | None = None

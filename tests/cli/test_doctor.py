@@ -2,6 +2,7 @@
 
 import json
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +211,38 @@ def test_telemetry_that_is_wanted_is_looked_at(shell: Shell) -> None:
     assert [both[name][0]["status"] for name in ("metrics", "tracing")] == ["ok", "ok"]
     assert missing["tracing"][0]["hint"] == how_to_install("tracing")
     assert "asks for grpc" in other["tracing"][0]["detail"]
+
+
+def test_errors_come_first_then_warnings_and_what_is_fine_is_one_line(shell: Shell) -> None:
+    shell.write("tasks.d/needy.yaml", NEEDY)
+    shell.write("tasks.d/broken.yaml", "name: Broken\n")
+
+    done = shell("doctor", "--port", "0", environ={"OPTIO_PROT": "1"})
+    verbose = shell("doctor", "--port", "0", "-v").stdout
+
+    said = done.stdout.partition("\nSETTING")[0]
+    errors, warnings, fine = (
+        said.index("Fix this first:\nFAIL  tasks"),
+        said.index("Then look at this:\nwarn"),
+        said.index("\nok  "),
+    )
+    assert errors < warnings < fine
+    assert said.count("\nok  ") == 1
+    assert {"python", "yaml", "database"} <= {*said[fine:].replace(",", "").split()}
+    assert "\nok    python        3." in verbose
+
+
+def test_each_cure_has_the_command_to_type(shell: Shell) -> None:
+    shell.write("tasks.d/needy.yaml", NEEDY)
+    shell.write("tasks.d/broken.yaml", "name: Broken\n")
+    (shell.directory / ".optio").mkdir(mode=0o755)
+
+    said = shell("doctor", "--port", "0", environ={"OPTIO_PROT": "1"}).stdout
+    _, found = looked_at(shell, OPTIO_PROT="1")
+
+    assert f"{'':18}  -> `optio check tasks.d` lists them\n{'':18}  $ optio check tasks.d\n" in said
+    assert found["settings"][0]["command"] == 'export OPTIO_PORT="$OPTIO_PROT"; unset OPTIO_PROT'
+    (secret,) = [each for each in found["secret"] if "A_KEY" in each["detail"]]
+    subprocess.run(["/bin/sh", "-c", secret["command"]], cwd=shell.directory, check=True)
+    _, cured = looked_at(shell)
+    assert not [each for each in cured["secret"] if "A_KEY" in each["detail"]]

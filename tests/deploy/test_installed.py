@@ -193,7 +193,7 @@ def test_nobody_but_the_worker_has_a_token_of_the_cluster(optio: Installed) -> N
 
 @pytest.mark.timeout(120)
 def test_the_doctor_in_the_workers_pod_finds_nothing_wrong_with_the_cluster(optio: Installed) -> None:
-    said = optio.cli("doctor", "--cluster").partition("\nSETTING")[0]
+    said = optio.cli("doctor", "--cluster", "-v").partition("\nSETTING")[0]
 
     print(f"\n{said}")
     for line in (
