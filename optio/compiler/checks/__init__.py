@@ -83,6 +83,10 @@ def _for_some(task: ResolvedTask) -> Iterator[Check]:
         from optio.compiler.checks import filters
 
         yield filters.check
+    if any(hook.config.scheme == "gitlab" for hook in hooks):
+        from optio.compiler.checks import gitlab
+
+        yield gitlab.check
     if any(hook.config.scheme == "github" for hook in hooks):
         from optio.compiler.checks import github
 

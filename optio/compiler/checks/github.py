@@ -4,10 +4,9 @@ fields that GitHub may send as null. The fields come from `optio.compiler.payloa
 import re
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
 
 from optio.compiler.diagnostics import Diagnostic, Fix
-from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters
+from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, declared_types
 from optio.compiler.payloads.github import _USUAL, WORDS, explain_missing_path, fields_of, steps_of, type_of
 from optio.compiler.payloads.github_fields import ACTIONS, ALWAYS, EVENTS, NAMES
 from optio.compiler.resolved_task import ResolvedTask
@@ -111,7 +110,7 @@ def _one(
         return
     kind, null, above = type_of(steps)
     sub = known.properties.get(str(route[-1]))
-    taken = _taken(sub)
+    taken = declared_types(sub)
     if kind is None or taken is None:
         return
     name, when = str(route[-1]), config.when or ""
@@ -138,11 +137,3 @@ def _one(
         message = f"`{parent}` may be null, so `{name}` is missing: such a delivery is refused"
         hint = f'give `{name}` a default, or leave such deliveries out: `when: "@{parent[1:]} != null"`'
         yield task.at("OPT412", message, route, hint=hint)
-
-
-def _taken(sub: Any) -> list[str] | None:
-    """Return the types that a parameter accepts, or None where its schema does not restrict them."""
-    types = sub.get("type") if isinstance(sub, dict) else None
-    if isinstance(types, str):
-        return [types]
-    return [str(each) for each in types] if isinstance(types, list) and types else None

@@ -37,6 +37,17 @@ _DAYS_OF_MONTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _MONDAY_TO_FRIDAY = re.compile(
     r"(?i)\bmon(?:day)?s?\s*(?:-|\u2013|to|through|till|until)\s*fri|\bweekdays?\b|\b(?:working|business) days?\b"
 )
+_OTHER_DAYS = re.compile(
+    r"(?i)\b(?:previous|preceding|last|past|yesterday|day before|weekends?|sat(?:urday)?s?|sun(?:day)?s?)\b"
+)
+# Days that people write for Monday to Friday who count from another day.
+_NEAR_WEEKDAYS = {
+    "2-6": "from Tuesday to Saturday",
+    "2,3,4,5,6": "from Tuesday to Saturday",
+    "0-4": "from Sunday to Thursday",
+    "0,1,2,3,4": "from Sunday to Thursday",
+    "1-7": "on every day",
+}
 _DAY, _MINUTE = timedelta(days=1), timedelta(minutes=1)
 # With more slots, overlapping runs do not matter.
 _MAX_SLOTS = 50
@@ -132,12 +143,20 @@ def _other_days(task: ResolvedTask, route: Route, expression: str, fields: list[
             message = f"`{expression}` does not fire in {_months(lacking)}: no day {days}"
             hint = f"write `{' '.join([*fields[:2], 'L', *fields[3:]])}` for the last day of each month"
             yield task.at("OPT319", message, route, hint=hint, span=field_span(task, route, expression, 2))
-    if weekdays == "2-6" and _MONDAY_TO_FRIDAY.search(_said_beside(task, route)):
-        message = f"`{expression}` fires from Tuesday to Saturday: 0 and 7 are Sunday, 1 is Monday"
+    fires_on = _NEAR_WEEKDAYS.get(weekdays)
+    if fires_on is not None and (_MONDAY_TO_FRIDAY.search(_said_beside(task, route)) or _says_weekdays(task)):
+        message = f"`{expression}` fires {fires_on}: 0 and 7 are Sunday, 1 is Monday"
         hint = f"write `{' '.join([*fields[:4], '1-5'])}` for Monday to Friday"
         better = " ".join([*fields[:4], "1-5"])
         span = field_span(task, route, expression, 4)
         yield task.at("OPT319", message, route, hint=hint, span=span, value=better, safe=False)
+
+
+def _says_weekdays(task: ResolvedTask) -> bool:
+    """Return True if the task's texts speak of Monday to Friday, and not of a day before or of the weekend, which may explain
+    other days."""
+    text = f"{task.spec.name}\n{task.spec.description}\n{task.prompt}"
+    return _MONDAY_TO_FRIDAY.search(text) is not None and _OTHER_DAYS.search(text) is None
 
 
 def _months(numbers: list[int]) -> str:

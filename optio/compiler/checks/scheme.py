@@ -2,6 +2,7 @@
 github` would never be accepted."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Literal
 
@@ -37,7 +38,7 @@ _IN_SLACK = {
     "message.mpim": "mpim",
     "message.app_home": "app_home",
 }
-# The most common events; there are hundreds.
+# The most common events; `payloads.stripe_events` has all.
 _IN_STRIPE = (
     *("charge.succeeded", "charge.failed", "charge.captured", "charge.refunded", "charge.updated", "charge.dispute.created"),
     *("charge.dispute.closed", "checkout.session.completed", "checkout.session.expired", "customer.created"),
@@ -47,6 +48,17 @@ _IN_STRIPE = (
     *("payment_intent.succeeded", "payment_intent.payment_failed", "payment_intent.canceled", "payment_method.attached"),
     *("payout.paid", "payout.failed", "refund.created", "refund.updated", "setup_intent.succeeded", "account.updated"),
 )
+# Words that people write for those at the end of Stripe's names.
+_STRIPE_WORDS = {
+    **dict.fromkeys(("cancelled", "canceled", "removed", "ended"), ("canceled", "deleted")),
+    **dict.fromkeys(("success", "successful", "succeed", "completed", "complete"), ("succeeded", "completed")),
+    **dict.fromkeys(("failure", "fail", "declined"), ("failed",)),
+    **dict.fromkeys(("create", "new"), ("created",)),
+    **dict.fromkeys(("update", "changed"), ("updated",)),
+    "delete": ("deleted",),
+    "refund": ("refunded",),
+}
+MAX_SLIP = 2
 _IN_PAGERDUTY = (
     *("incident.triggered", "incident.acknowledged", "incident.unacknowledged", "incident.resolved", "incident.reopened"),
     *("incident.reassigned", "incident.escalated", "incident.delegated", "incident.annotated", "incident.priority_updated"),
@@ -208,13 +220,41 @@ def _event_cure(scheme: Scheme, event: str) -> str | None:
     """Return the correct name for an event that is close to one of the sender's."""
     if scheme == "slack" and (kind := _IN_SLACK.get(event)) is not None:
         return f"write `message`, and `when: \"@.event.channel_type == '{kind}'\"`: Slack's subscriptions name both in one"
-    if scheme == "stripe" and "." not in event:
-        folded = {name.replace(".", "_"): name for name in _IN_STRIPE}
-        near = suggest(event, folded)
-        return f"did you mean `{folded[near]}`?" if near else "write it with its dots, such as `charge.refunded`"
+    if scheme == "slack" and event == "event_callback":
+        return "write the type of the event in it (`$.event.type`), such as `app_mention` or `message`"
+    if scheme == "slack" and event == "url_verification":
+        return "delete it: the server answers this request itself; name what Slack sends later, such as `app_mention`"
+    if scheme == "stripe" and event not in _IN_STRIPE:
+        return _stripe_cure(event)
     if scheme == "pagerduty" and event not in _IN_PAGERDUTY and (near := suggest(event, _IN_PAGERDUTY)) is not None:
         return f"did you mean `{near}`?"
     return None
+
+
+def _stripe_cure(event: str) -> str | None:
+    """Return the correct name for an event of Stripe. A name that resembles none is left alone, because Stripe may have added
+    it since."""
+    from optio.compiler.payloads import stripe_events
+
+    if "." not in event:
+        folded = {name.replace(".", "_"): name for name in stripe_events.names()}
+        near = suggest(event, folded)
+        return f"did you mean `{folded[near]}`?" if near else "write it with its dots, such as `charge.refunded`"
+    name, _, word = event.rpartition(".")
+    words = stripe_events.words_of().get(name, ())
+    if word in words or event.startswith(("v1.", "v2.")):
+        return None
+    wanted = (word, *_STRIPE_WORDS.get(word, ()))
+    meant = next((each for want in wanted for each in words if want in (each, *each.split("_"))), None)
+    if meant is not None:
+        return f"did you mean `{name}.{meant}`?"
+    near = suggest(event, stripe_events.names())
+    return f"did you mean `{near}`?" if near and _is_slip(event, near) else None
+
+
+def _is_slip(given: str, meant: str) -> bool:
+    """Return True if the names differ in their letters by a slip of the keyboard, and not in a word."""
+    return abs(len(given) - len(meant)) <= MAX_SLIP and sum((Counter(given) - Counter(meant)).values()) <= MAX_SLIP
 
 
 def _guess_sender(event: str) -> Literal["github", "gitlab", "bitbucket"] | None:

@@ -67,3 +67,11 @@ def parameter_names(task: ResolvedTask, known: DeclaredParameters) -> set[str] |
         return None
     names = set(known.properties)
     return names if known.closed else names | set(placeholders(task.prompt))
+
+
+def declared_types(sub: Any) -> list[str] | None:
+    """Return the types that a parameter accepts, or None where its schema does not restrict them."""
+    types = sub.get("type") if isinstance(sub, dict) else None
+    if isinstance(types, str):
+        return [types]
+    return [str(each) for each in types] if isinstance(types, list) and types else None
