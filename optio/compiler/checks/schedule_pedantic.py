@@ -38,7 +38,8 @@ _MONDAY_TO_FRIDAY = re.compile(
     r"(?i)\bmon(?:day)?s?\s*(?:-|\u2013|to|through|till|until)\s*fri|\bweekdays?\b|\b(?:working|business) days?\b"
 )
 _OTHER_DAYS = re.compile(
-    r"(?i)\b(?:previous|preceding|last|past|yesterday|day before|weekends?|sat(?:urday)?s?|sun(?:day)?s?)\b"
+    r"(?i)\b(?:previous|preceding|last (?:working|business|week)|yesterday|day before"
+    r"|weekends?|sat(?:urday)?s?|sun(?:day)?s?)\b"
 )
 # Days that people write for Monday to Friday who count from another day.
 _NEAR_WEEKDAYS = {
