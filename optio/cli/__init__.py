@@ -102,10 +102,8 @@ def _command(argv: list[str]) -> int:
         return completed
     name = argv[0]
     if name not in COMMANDS:
-        from difflib import get_close_matches
-
-        meant = get_close_matches(name, COMMANDS, n=1)
-        print_error(f"optio: unknown command `{name}`" + (f": did you mean `{meant[0]}`?" if meant else ""))
+        meant = import_module("optio.cli.shared.unknown_command").suggest_command(argv)
+        print_error(f"optio: unknown {'option' if name.startswith('-') else 'command'} `{name}`" + (meant and f": {meant}"))
         print_error("`optio --help` lists the commands")
         return USAGE
     return _run(name, argv[1:])

@@ -116,12 +116,24 @@ def _usage_error(args: argparse.Namespace, paths: list[str]) -> str | None:
         return "give a PATH or --stdin-filename, not both"
     missing = next((path for path in paths if not os.path.exists(path)), None)
     if missing is not None and not args.stdin_filename:
-        return f"`{missing}` does not exist" + ("" if args.paths else " (give a PATH, or set OPTIO_TASKS)")
+        return f"`{missing}` does not exist" + (_near_path(missing) if args.paths else " (give a PATH, or set OPTIO_TASKS)")
     if args.unsafe_fixes and not (args.fix or args.diff):
         return "--unsafe-fixes does nothing by itself: add --fix or --diff"
     if args.diff and args.format != "full":
         return f"--diff prints a patch: leave out --format {args.format}"
     return None
+
+
+def _near_path(missing: str) -> str:
+    """Return the name beside a missing path that was probably meant, as the end of a sentence."""
+    from difflib import get_close_matches
+
+    parent, name = os.path.split(missing.rstrip("/"))
+    with contextlib.suppress(OSError):
+        near = get_close_matches(name, os.listdir(parent or "."), n=1)
+        if near:
+            return f": did you mean `{os.path.join(parent, near[0])}`?"
+    return ""
 
 
 def _roots(paths: list[str], default: str) -> "dict[Path, list[str] | None]":

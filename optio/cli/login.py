@@ -26,7 +26,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         url = SETTINGS["url"].read(args.url).rstrip("/")
     except ValueError as err:
-        raise SettingsError(f"invalid URL `{args.url}`: it must be {err}") from err
+        should = f"write https://{args.url}" if "://" not in args.url else f"it must be {err}"
+        raise SettingsError(f"invalid URL `{args.url}`: {should}") from err
     parts = urlsplit(url)
     name = args.context or parts.hostname or ""
     if name == contexts.LOCAL:

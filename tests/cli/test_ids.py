@@ -57,7 +57,7 @@ def test_an_ambiguous_beginning_names_the_runs_it_may_mean_and_touches_none(serv
     ("text", "said"),
     [
         ("ffffffff", "no run `ffffffff` (`optio runs list` lists them)"),
-        ("lost", "no run `lost` (`optio runs list` lists them)"),
+        ("lost", "no run `lost` (`lost@latest` is the newest of a task, `optio runs list` lists them)"),
         ("slowly@latest", "no run `slowly@latest` (task `slowly` has none)"),
     ],
 )

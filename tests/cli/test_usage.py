@@ -244,3 +244,33 @@ def test_a_connection_that_breaks_is_no_bug_of_ours(shell: Shell, answer: bytes)
     assert done.returncode == 1
     assert done.stderr.startswith(f"optio runs: the connection to {url} broke: ")
     assert "try again" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("rnu", "optio: unknown command `rnu`: did you mean `run`?"),
+        ("logs hello", "optio: unknown command `logs`: did you mean `optio runs logs`?"),
+        ("validate", "unknown command `validate`: did you mean `optio check`?"),
+        (
+            "--context prod runs list",
+            "unknown option `--context`: options stand behind the command, as in `optio runs",
+        ),
+        ("runs lst", "(choose from 'list', 'show', 'logs', 'cancel', 'retry', 'why'): did you mean `list`?"),
+        ("runs list --sate failed", "optio runs list: unrecognized arguments: --sate failed: did you mean `--state`?"),
+        ("runs list --state fialed", ": did you mean `failed`?"),
+        ("runs list echo", "optio runs list: unrecognized arguments: echo: write `--task echo`"),
+        ("run echo --param-file x", "did you mean `--params-file`?"),
+        ("schedule --task echo", "unrecognized arguments: --task: write its value without `--task`"),
+        ("runs logs echo -o jsn", "did you mean `json`?"),
+        ("check task.d", "optio check: `task.d` does not exist: did you mean `tasks.d`?"),
+        ("login optio.example.org", "invalid URL `optio.example.org`: write https://optio.example.org"),
+    ],
+)
+def test_a_slip_is_answered_by_what_was_meant(shell: Shell, line: str, said: str) -> None:
+    shell.write(*HELLO)
+
+    done = shell(*line.split())
+
+    assert_usage(done, said)
+    assert len(done.stderr.splitlines()) <= 2

@@ -49,7 +49,8 @@ def _resolve(server: client.Client, kind: Kind, text: str) -> str:
         return str(found[0]["id"])
     beginning = text.lower()
     if not _BEGINNING.fullmatch(beginning):
-        raise NotFound(kind.name, text, kind.cure)
+        task = f"`{text}@latest` is the newest of a task, " if re.fullmatch(r"[a-z0-9-]{1,64}", text, re.ASCII) else ""
+        raise NotFound(kind.name, text, f"{task}{kind.cure}")
     listed = server.request("GET", kind.path, query={"id": beginning, "limit": _MAX_CANDIDATES + 1})["items"]
     rows = [[item["id"], *(str(item[name]) for name in kind.members)] for item in listed if item["id"].startswith(beginning)]
     return pick(kind.name, kind.cure, text, rows)

@@ -1,11 +1,14 @@
-"""The argument parser of all commands: flags are never abbreviated, and error messages escape control characters."""
+"""The argument parser of all commands: flags are never abbreviated, and an error says what was probably meant."""
 
 import argparse
+import re
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
 # `add_argument` makes a formatter, too. One that asks for the terminal's width loads `shutil` and all its compression.
 _WITHOUT_TERMINAL = partial(argparse.HelpFormatter, width=78)
+_CHOICE = re.compile(r"(argument .*: invalid choice: )'(.*)' \(choose from (.*)\)", re.S)
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -13,6 +16,19 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, **how: Any) -> None:
         super().__init__(**how, allow_abbrev=False, formatter_class=_WITHOUT_TERMINAL)
+
+    def parse_args(  # type: ignore[override] # one form of those that the library's stub lists
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """Return the arguments. Words that are left over are an error of the verb, not of the command."""
+        found, left = self.parse_known_args(args, namespace)
+        if left:
+            parser = self
+            for action in self._actions:
+                if isinstance(action, argparse._SubParsersAction) and getattr(found, action.dest, None) in action.choices:
+                    parser = action.choices[getattr(found, action.dest)]
+            parser.error(f"unrecognized arguments: {' '.join(left)}")
+        return found
 
     def format_usage(self) -> str:
         """Measure the terminal, and fill its lines."""
@@ -32,10 +48,34 @@ class CommandParser(argparse.ArgumentParser):
             self.formatter_class = argparse.HelpFormatter
 
     def error(self, message: str) -> NoReturn:
-        """Print the message and exit with 2."""
+        """Print the message, what was probably meant, and where help is; exit with 2."""
         from optio.cli.shared.render_run import safe
 
+        cure = self._cure(message)
+        self.exit(2, safe(f"{self.prog}: {message}{cure and ': ' + cure}\n`{self.prog} --help` describes it\n"))
+
+    def _cure(self, message: str) -> str:
+        """Return what was probably meant, or nothing."""
+        choice = _CHOICE.fullmatch(message)
+        if choice is not None:
+            return _suggest(choice[2], re.findall(r"'([^']*)'", choice[3]))
         words = message.removeprefix("unrecognized arguments: ")
-        if words != message and "=" in words and not words.startswith("-") and "-p" in self._option_string_actions:
-            message = f"{message}: write `-p` before a parameter, such as `-p {words.split()[0]}`"
-        super().error(safe(message))
+        if words == message or not words:
+            return ""
+        first = words.split()[0]
+        flags = self._option_string_actions
+        if "=" in first and not first.startswith("-") and "-p" in flags:
+            return f"write `-p` before a parameter, such as `-p {first}`"
+        if first.startswith("-"):
+            flag = first.partition("=")[0]
+            if any(action.dest == flag.lstrip("-") for action in self._actions if not action.option_strings):
+                return f"write its value without `{flag}`"
+            return _suggest(flag, flags)
+        return f"write `--task {first}`" if "--task" in flags else ""
+
+
+def _suggest(word: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches  # imported only for a mistake
+
+    near = get_close_matches(word[:100], list(known), n=1)
+    return f"did you mean `{near[0]}`?" if near else ""

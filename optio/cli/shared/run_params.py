@@ -42,8 +42,8 @@ def read_parameters(args: argparse.Namespace) -> dict[str, Any]:
     for name, value, origin in _all(args):
         if name in found:
             other = origins[name]
-            both = f"by {other} twice" if other == origin else f"twice, by {other} and by {origin}"
-            raise SettingsError(f"the parameter `{name}` is given {both}: leave one out")
+            both = other if other == origin else f"{other} and by {origin}"
+            raise SettingsError(f"the parameter `{name}` is given twice, by {both}: leave one out")
         found[name], origins[name] = value, origin
     return found
 
