@@ -1,4 +1,4 @@
-"""What somebody probably meant who typed a command that does not exist: a slip of the fingers, or the word of another tool."""
+"""Suggestions for a command that does not exist: a slip of the fingers, or the word of another tool."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
