@@ -254,7 +254,7 @@ def compile_file(
     said, compiled = (policy.facts if path == POLICY else None), None
     if task is not None:
         demands = policy.demands(task)
-        if executor == "kubernetes" or POD in demands:
+        if (executor == "kubernetes" or POD in demands) and not any(each.code == "OPT004" for each in found):
             # A pod has no login of its own, so what is advice elsewhere is a warning here.
             found = [each for each in found if each.code != "OPT525"]
             found += [replace(each, severity=Severity.WARNING) for each in models.check_credential(task)]

@@ -16,6 +16,8 @@ _SHELL = re.compile(r"(?:ba|da|z|k|a|fi)?sh|pwsh|cmd")
 _SIGN = re.compile(r"&&|\|\|?|;|&|[0-9]?>>?(?:&[0-9])?|<")
 # Programs that read such signs themselves, or that run a command given in their arguments.
 _OWN = frozenset({"find", "expr", "test", "[", "jq", "awk", "xargs", "env", "ssh", "docker", "kubectl", "watch", "su", "sudo"})
+# Text that only a shell reads: in a list it would reach the program unchanged.
+_SYNTAX = re.compile(r"\$[A-Za-z_({]|[|;<>`]|&&|\s&\s*\Z|(?:^|\s)~/|(?:^|\s)\w+=\S*\s")
 _MAX_SHOWN = 150
 
 
@@ -26,7 +28,12 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         return
     program = command[0].split()
     if len(program) > 1 and len(command) == 1 and (command[0][0] not in "/." or program[1].startswith("-")):
-        hint = f"write `command: {flow([*_split(command[0]), *command[1:]])}`"
+        hint = f"write `command: {flow(_split(command[0]))}`"
+        if _SYNTAX.search(command[0]):
+            whole = flow(command[0])
+            hint = f"write it without the brackets, as one text that a shell runs: `command: {whole}`"
+            if len(whole) > _MAX_SHOWN or "\n" in command[0]:
+                hint = "write it without the brackets, as one text that a shell runs"
         yield task.at(
             "OPT526", f"`{command[0]}` is one word of a list, and would be the name of the program", ("command", 0), hint=hint
         )
@@ -51,13 +58,22 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             message = f"`{word}` is not filled in: a list runs without a shell"
         else:
             continue
-        line = " ".join(each if _SIGN.fullmatch(each) or each == word else shlex.quote(each) for each in command)
+        line = " ".join(_shell_word(each) for each in command)
         short = len(line) <= _MAX_SHOWN and "\n" not in line and "{{" not in line
         hint = (
             f"write one text, which a shell runs: `command: {_quoted(line)}`" if short else "write one text, which a shell runs"
         )
         yield task.at("OPT526", message, ("command", index), hint=hint)
         return
+
+
+def _shell_word(word: str) -> str:
+    """Return an argument as a shell reads it back, with its variables filled in."""
+    if _SIGN.fullmatch(word) or word.startswith("~/"):
+        return word
+    if "$" in word:
+        return word if re.fullmatch(r"[\w$]+", word) else '"' + re.sub(r'(["\\`])', r"\\\1", word) + '"'
+    return shlex.quote(word)
 
 
 def _split(line: str) -> list[str]:

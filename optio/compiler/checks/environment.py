@@ -75,6 +75,10 @@ def _resources(task: ResolvedTask, resources: Resources) -> Iterator[Diagnostic]
             message = f"the request of {key} is {request}, more than its limit of {limit}"
             name = key if short else f"limits.{key}"
             hint = f"write {limit} or less, or raise `{name}`"
+            if not short:  # both are written side by side
+                less, more = (f'"{each}"' if re.fullmatch(r"[0-9.]+", each) else each for each in (limit, request))
+                both = f"`requests.{key}: {less}` and `limits.{key}: {more}`"
+                hint = f"exchange the two: write {both}; or {hint}"
             yield task.at("OPT513", message, ("environment", "resources", "requests", key), hint=hint)
 
 

@@ -67,7 +67,7 @@ _SENT_HEADER = re.compile(r"(?i)x-[\w-]*(?:event|delivery|signature|hook|topic|r
 _ROOTS = frozenset({"github", "event", "trigger", "body"})
 _SENT_BY = dict.fromkeys(("slack", "pagerduty", "standard-webhooks", "hmac"), ("event",))
 # The part of the webhook URL before the path.
-_ADDRESS = r"(?i)\A(?:https?://[^/]*)?/*(?:api/+hooks/+)?"
+_ADDRESS = r"(?i)\A(?:https?://[^/]*)?/*(?:(?:api/+)?(?:web)?hooks?(?:-test)?/+)?"
 _SECRET_IN_URL = re.compile(r"[?&#].*=|(?:token|secret|apikey|api-key|password|signature)[=:]", re.IGNORECASE)
 
 
@@ -104,7 +104,7 @@ def _path(task: ResolvedTask, route: Route, path: str) -> Iterator[Diagnostic]:
         if len(path) > MAX_PATH_LENGTH:
             fact, better = f"the path has {len(path)} characters", re.sub(_ADDRESS, "", path)[:MAX_PATH_LENGTH]
         else:
-            repeats = _PATH.fullmatch(re.sub(_ADDRESS, "", path))
+            repeats = _PATH.fullmatch(re.sub(_ADDRESS, "", path)) and ("/hooks/" in f"/{path}" or "://" in path)
             fault = "repeats the address before it" if repeats else "has characters that change in a URL"
             fact, better = f"the path `{path}` {fault}", path
         better = re.sub(r"[^a-z0-9]+", "-", re.sub(_ADDRESS, "", better).lower()).strip("-")

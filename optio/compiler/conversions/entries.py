@@ -202,5 +202,7 @@ def declaration_hint(root: Any, name: str, value: Any = None, *, default: bool =
 
 def always_set_hint(name: str, schema: Any) -> str:
     """Return the hint that makes a parameter have a value in every run: require it, or give it a default."""
-    default = fitting_value(schema) or "..."
+    types = schema.get("type") if isinstance(schema, dict) else None
+    # A value that may be null has null where nothing was said.
+    default = "null" if isinstance(types, list) and "null" in types else fitting_value(schema) or "..."
     return f"add `default: {default}` below `paramsSchema.properties.{name}`, or list `{name}` under `required`"

@@ -13,6 +13,11 @@ _ALL = frozenset({"inherit", "inherited", "all", "*", "true", "yes"})
 _NAMED = re.compile(
     r"secrets\.([A-Z][A-Z0-9_]{0,99})\b|\$\{?([A-Z][A-Z0-9_]{0,99})\b|\b([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)\b", re.ASCII
 )
+# Programs that sign in by a variable of their own.
+_OF_PROGRAMS = (
+    ("GH_TOKEN", re.compile(r"(?:^|[\s`;&|(])gh (?:api|pr|issue|release|repo|run|search|workflow|label|gist)\b")),
+    ("GITLAB_TOKEN", re.compile(r"(?:^|[\s`;&|(])glab (?:api|mr|issue|release|repo|ci)\b")),
+)
 _AGENTS_KEYS = {"claude-code": "ANTHROPIC_API_KEY", "codex": "CODEX_API_KEY", "gemini": "GEMINI_API_KEY"}
 _MAX_NAMES, _MAX_LENGTH = 12, 100_000
 
@@ -32,6 +37,7 @@ def used_secrets(root: Any) -> list[str]:
     own = _AGENTS_KEYS.get(str(value_at(root, ("agentRuntime",))))
     found = list(dict.fromkeys([*([own] if own is not None else []), *copied]))
     for text in _texts(root):
+        found += [name for name, called in _OF_PROGRAMS if called.search(text) and name not in known and name not in found]
         for match in _NAMED.finditer(text[:_MAX_LENGTH]):
             name = next(filter(None, match.groups()))
             if (match[1] or SECRET_NAME.search(name)) and name not in known and name not in found:

@@ -15,7 +15,7 @@ from optio.compiler.conversions.quantities import suggest_amount, suggest_durati
 from optio.compiler.payloads.github_fields import NAMES
 from optio.compiler.yaml.emit import flow
 from optio.model.text import format_duration, parse_duration
-from optio.model.trigger import Scheme
+from optio.model.trigger import ManualConfig, ScheduleConfig, Scheme, WebhookConfig
 
 EXAMPLE_CRON = '"0 9 * * 1"'
 Conversion = Callable[[Any], str | None]
@@ -82,7 +82,9 @@ def github_event(word: str) -> str | None:
 
 
 def triggers(value: Any) -> str | None:
-    """Return triggers for the `on:` of a GitHub workflow, or for names alone."""
+    """Return triggers for a mapping by their types, for the `on:` of a GitHub workflow, or for names alone."""
+    if isinstance(value, dict) and value and (own := [_own_trigger(*each) for each in value.items()]) and all(own):
+        return f"[{', '.join(each for each in own if each)}]"
     named = (
         {str(each): None for each in value}
         if isinstance(value, list)
@@ -109,6 +111,22 @@ def triggers(value: Any) -> str | None:
             f"{{type: webhook, config: {{path: my-path, scheme: github, events: {events}, secret: {{name: NAME}}{filtered}}}}}"
         )
     return f"[{', '.join(made)}]" if made else None
+
+
+def _own_trigger(kind: Any, inner: Any) -> str | None:
+    """Return the trigger that stands below its type in a mapping, or None if it is not in the form of Optio."""
+    if inner in (None, True, {}):
+        return "{type: manual}" if kind == "manual" else None
+    model = {"manual": ManualConfig, "schedule": ScheduleConfig, "webhook": WebhookConfig}.get(str(kind))
+    if model is None or not isinstance(inner, dict):
+        return None
+    fields = set(model.__struct_encode_fields__)
+    beside = {key: inner[key] for key in ("enabled",) if key in inner}
+    config = inner["config"] if set(inner) <= {"type", "enabled", "config"} and "config" in inner else inner
+    if not isinstance(config, dict) or not {*config} - {"type", "enabled"} <= fields:
+        return None
+    made = {key: each for key, each in config.items() if key not in ("type", "enabled")}
+    return flow({"type": kind, **beside, **({"config": made} if made else {})})
 
 
 # Top-level fields of events, and the path of the branch that `branches` refers to.
@@ -240,6 +258,8 @@ def cron(value: Any) -> str | None:
     """Return a cron expression: of a list the first one, and of an interval the equivalent."""
     if (every := _every(value)) is not None:
         return every
+    if isinstance(value, dict) and (interval := _interval_of_n8n(value.get("interval"))) is not None:
+        return interval
     found = _scalar(value, ("cron", "cronExpression", "schedule", "schedules", "expression", "start"))
     if isinstance(found, str) and (meant := suggest_cron(found)) is not None and meant.zone is None:
         return f'"{meant.expression}"'
@@ -275,6 +295,31 @@ def clock(parts: Mapping[str, Any]) -> str | None:
     named = [str(day) for day in (days if isinstance(days, list) else [days or "daily"])]
     meant = cron_from_words(f"{' and '.join(named)} at {at}") if isinstance(at, str) else None
     return None if meant is None else f'"{meant}"'
+
+
+def _interval_of_n8n(value: Any) -> str | None:
+    """Return a cron expression for `[{field: minutes, minutesInterval: 15}]`, as n8n writes an interval."""
+    each = value[0] if isinstance(value, list) and len(value) == 1 else None
+    if not isinstance(each, dict):
+        return None
+    field = each.get("field", "days")
+    if field == "cronExpression":
+        return cron(each.get("expression"))
+    step, hour, minute = each.get(f"{field}Interval", 1), each.get("triggerAtHour", 0), each.get("triggerAtMinute", 0)
+    if not all(type(part) is int for part in (step, hour, minute)):
+        return None
+    if field == "minutes":
+        return _every(f"{step}m")
+    if field == "hours" and 0 < step < 24 and 24 % step == 0:
+        return f'"{minute} {"*" if step == 1 else f"*/{step}"} * * *"'
+    days = each.get("triggerAtDay", [0])
+    if field == "weeks" and step == 1 and isinstance(days, list) and days and all(type(day) is int for day in days):
+        return f'"{minute} {hour} * * {",".join(map(str, days))}"'
+    if field == "days" and step == 1:
+        return f'"{minute} {hour} * * *"'
+    if field == "months" and step == 1 and type(each.get("triggerAtDayOfMonth", 1)) is int:
+        return f'"{minute} {hour} {each.get("triggerAtDayOfMonth", 1)} * *"'
+    return None
 
 
 def _every(value: Any) -> str | None:

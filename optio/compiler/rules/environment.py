@@ -132,8 +132,7 @@ RULES = (
     ),
     Rule(
         "OPT527", "uncovered-host", WARNING, "`egress` does not cover a host that the task names",
-        "With a list, a run reaches only the hosts on it: the install, the call or the model fails. `*.example.com` does not "
-        "cover `example.com`.",
+        "A run reaches only the listed hosts: the install, the call or the model fails. `*.a.com` does not cover `a.com`.",
         "environment:\n  setupCommands: [pip install sqlfluff==3.3.0]\n  network: {egress: [api.anthropic.com]}\n",
         "environment:\n  setupCommands: [pip install sqlfluff==3.3.0]\n"
         "  network: {egress: [api.anthropic.com, pypi.org, files.pythonhosted.org]}\n",

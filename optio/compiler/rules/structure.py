@@ -145,8 +145,7 @@ RULES = (
     ),
     Rule(
         "OPT615", "no-effect", WARNING, "a value that another one takes the place of",
-        "A secret replaces a variable of its name, `maxCatchUp` counts only with `misfire: all`, and a previous secret that is "
-        "the new one accepts nothing more.",
+        "A secret replaces its variable, `misfire` decides about `maxCatchUp`, and two equal secrets are one.",
         "triggers:\n  - type: schedule\n    config: {cronExpression: '0 5 * * *', misfire: last, maxCatchUp: 24}\n",
         "triggers:\n  - type: schedule\n    config: {cronExpression: '0 5 * * *', misfire: all, maxCatchUp: 24}\n",
     ),

@@ -683,6 +683,8 @@ def _converted(found: _Finding) -> tuple[str, Fix | None] | None:
         written = convert_to_mapping(route, value)
     elif route == ("triggers",) and isinstance(value, (dict, str)):
         written = triggers(value)
+        if written is not None and any(match_tokens(written)):
+            written = None
     elif wanted == LIST and isinstance(value, str) and re.search(r"[\n,|]|;\s", value.strip()):
         commands = route[-1:] in (("setupCommands",), ("command",))
         parts = value.split("\n") if commands else re.split(r"[\n,|]|;\s", value)

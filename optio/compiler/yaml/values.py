@@ -17,6 +17,9 @@ _NUMERIC = frozenset("0123456789+-.")
 _NUL_ESCAPE = re.compile(r"\\(?:0|x00|u0000|U00000000)")
 
 
+_MAX_MOVED = 4
+
+
 class Values(NamedTuple):
     """The document's value, and the routes of unquoted texts that YAML 1.1 readers read differently."""
 
@@ -156,10 +159,21 @@ class Builder:
         self.found.append(
             diagnostic(
                 "OPT004", f"`{key.value}` appears twice", path=self._path, span=span_of(key, self._text),
-                hint=f"first at {first.start.line}:{first.start.column}: keep one",
+                hint=f"first at {first.start.line}:{first.start.column}: {self._one_of(node, key)}",
                 related=(Related("first here", self._path, first),),
             )
         )  # fmt: skip
+
+    def _one_of(self, node: Node, key: Node) -> str:
+        """Return the cure for a key that stands twice: two mappings without a common key were meant as one."""
+        again = next((value for each, value in node.value if each is key), None)
+        first = next((value for each, value in node.value if each.value == key.value and each is not key), None)
+        if again is None or first is None or again.id != "mapping" or first.id != "mapping" or not again.value:
+            return "keep one"
+        own, more = ([str(each.value) for each, _ in mapping.value] for mapping in (first, again))
+        if set(own) & set(more) or len(more) > _MAX_MOVED:
+            return "keep one"
+        return f"move {' and '.join(f'`{name}`' for name in more)} below it, and delete this line"
 
     def _report(self, code: str, message: str, node: Node, hint: str, *, at_tag: bool = False) -> None:
         if self._is_told(code, node):
