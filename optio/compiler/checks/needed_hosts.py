@@ -16,19 +16,18 @@ from optio.model.route import Route
 ROUTE: Route = ("environment", "network", "egress")
 _READ: tuple[Route, ...] = (ROUTE, ("environment", "env"), ("environment", "secrets"), ("environment", "setupCommands"))
 _MODEL = "api.anthropic.com"
+# All patterns are texts, because most tasks need none of them: `re` compiles one where it is used first.
 # Names that point Claude Code to another service, or to a gateway.
-_OTHER_SERVICE = re.compile(r"ANTHROPIC_\w*BASE_URL|CLAUDE_CODE_USE_\w+|ANTHROPIC_(?:FOUNDRY|VERTEX|BEDROCK)\w*|HTTPS?_PROXY")
+_OTHER_SERVICE = r"ANTHROPIC_\w*BASE_URL|CLAUDE_CODE_USE_\w+|ANTHROPIC_(?:FOUNDRY|VERTEX|BEDROCK)\w*|HTTPS?_PROXY"
 # A listed host that may serve the model: the server can point all agents to it (OPTIO_ANTHROPIC_BASE_URL).
-_GATEWAY = re.compile(r"(?:^|[.-])(?:ai|anthropic|bedrock[\w-]*|claude|gateway|litellm|llm|models?|proxy)(?:[.-])")
-_URL = re.compile(
+_GATEWAY = r"(?:^|[.-])(?:ai|anthropic|bedrock[\w-]*|claude|gateway|litellm|llm|models?|proxy)[.:-]"
+_URL = (
     r"(?<![\w.@/<|(:])(?:git\+)?https://(?:[^\s/@\"'`<>]{1,200}@)?([\w.-]+|\[[0-9a-fA-F:]+\])(?::(\d+))?(?=[/?#\s\"'`;&|)]|\Z)"
 )
-_LOCAL = re.compile(
-    r"localhost|127\..*|\[::1\]|[\w-]+|.*\.(?:svc|localhost|invalid|test)(?:\..*)?|(?:www\.)?example\.(?:com|org|net)"
-)
+_LOCAL = r"localhost|127\..*|\[::1\]|[\w-]+|.*\.(?:svc|localhost|invalid|test)(?:\..*)?|(?:www\.)?example\.(?:com|org|net)"
 # Variables whose address is a name for something, and is not opened.
-_IDENTIFIER = re.compile(r"AUDIENCE|ISSUER|LINK|NAMESPACE|ORIGIN|REALM|REFERER|SCOPE|SCHEMA|HTTP_REFERER|TITLE|HOMEPAGE")
-_NOT_OPENED = re.compile(r"\s*(?:echo|printf|#)")
+_IDENTIFIER = r"AUDIENCE|ISSUER|LINK|NAMESPACE|ORIGIN|REALM|REFERER|SCOPE|SCHEMA|HTTP_REFERER|TITLE|HOMEPAGE"
+_NOT_OPENED = r"\s*(?:echo|printf|#)"
 _AT = r"(?:^|[;&|(\n]|\b(?:sudo|then|do|exec|time)\s)\s*(?:\w+=\S*\s+)*"
 _PIP = r"(?:python3?\s+-m\s+)?pip3?\s+(?:-\S+\s+)*(?:install|download)|uv\s+(?:pip\s+(?:install|sync)|sync|add)"
 _PIP += r"|uv\s+tool\s+(?:install|run)|uvx|pipx\s+(?:install|run)"
@@ -39,38 +38,39 @@ class _Program(NamedTuple):
     """A package manager: how it is called, the hosts that it needs, hosts that serve it as well, and the options and variables
     that name other ones."""
 
-    called: re.Pattern[str]
+    called: str
     hosts: tuple[str, ...]
     also: tuple[str, ...]
-    otherwise: re.Pattern[str]
+    otherwise: str
 
 
+_MANAGER = r"pip|uv|npx|npm|yarn|apt"
 _NO_NETWORK = r"--no-index|--offline|--help|--version"
-_NPMS = re.compile(rf"--registry\b|--no(?:-install)?\b|(?i:npm_config_\w+|yarn_\w*registry\w*)|{_NO_NETWORK}")
+_NPMS = rf"--registry\b|--no(?:-install)?\b|(?i:npm_config_\w+|yarn_\w*registry\w*)|{_NO_NETWORK}"
 _PROGRAMS = (
     _Program(
-        re.compile(rf"{_AT}({_PIP})(?![\w-])([^;&|\n]*)"),
+        rf"{_AT}({_PIP})(?![\w-])([^;&|\n]*)",
         ("pypi.org", "files.pythonhosted.org"),
         (),
-        re.compile(rf"--(?:default-)?index(?:-url)?\b|\s-i\s|\b(?:PIP|UV)_\w*(?:INDEX|CONFIG)|{_NO_NETWORK}"),
+        rf"--(?:default-)?index(?:-url)?\b|\s-i\s|\b(?:PIP|UV)_\w*(?:INDEX|CONFIG)|{_NO_NETWORK}",
     ),
-    _Program(re.compile(rf"{_AT}({_NPM})(?![\w-])([^;&|\n]*)"), ("registry.npmjs.org",), ("registry.yarnpkg.com",), _NPMS),
+    _Program(rf"{_AT}({_NPM})(?![\w-])([^;&|\n]*)", ("registry.npmjs.org",), ("registry.yarnpkg.com",), _NPMS),
     _Program(
-        re.compile(rf"{_AT}(yarn(?:\s+(?:install|add|dlx)(?![\w-]))?)(?:(?<=yarn)\s*(?=[;&|\n]|\Z)|(?<!yarn)[^;&|\n]*)"),
+        rf"{_AT}(yarn(?:\s+(?:install|add|dlx)(?![\w-]))?)(?:(?<=yarn)\s*(?=[;&|\n]|\Z)|(?<!yarn)[^;&|\n]*)",
         ("registry.yarnpkg.com",),
         ("registry.npmjs.org",),
         _NPMS,
     ),
     _Program(
-        re.compile(rf"{_AT}(apt(?:-get)?\s+(?:-\S+\s+)*(?:install|update))(?![\w-])([^;&|\n]*)"),
+        rf"{_AT}(apt(?:-get)?\s+(?:-\S+\s+)*(?:install|update))(?![\w-])([^;&|\n]*)",
         ("deb.debian.org:80",),
         ("deb.debian.org", "archive.ubuntu.com:80", "archive.ubuntu.com", "ports.ubuntu.com:80"),
-        re.compile(rf"{_NO_NETWORK}|\s\./"),
+        rf"{_NO_NETWORK}|\s\./",
     ),
 )
 _PUBLIC = frozenset({_MODEL, *(host for program in _PROGRAMS for host in (*program.hosts, *program.also))})
 # A host of this kind may be a registry of the author's own, to which a file of the image points the programs.
-_REGISTRY = re.compile(
+_REGISTRY = (
     r"(?:^|[.-])(?:registry|npm|pypi|devpi|artifactory|nexus|mirrors?|proxy|packages|pkgs|apt|deb|jfrog|verdaccio)(?:[.-]|$)"
 )
 _MAX_SHOWN = 150
@@ -115,22 +115,25 @@ def _needed(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[str, str
     if (
         spec.agent_runtime == "claude-code"
         and task.is_known(("agentRuntime",))
-        and not any(_OTHER_SERVICE.fullmatch(name) for name in names)
-        and not any(_GATEWAY.search(str(entry)) for entry in entries)
+        and not any(_covers(entry, _MODEL) for entry in entries)
+        and not any(re.fullmatch(_OTHER_SERVICE, name) for name in names)
+        and not any(re.search(_GATEWAY, str(entry)) for entry in entries)
     ):
         yield _MODEL, "Claude Code"
     commands = list(environment.setup_commands)
     if spec.command is not None:
-        commands.append(spec.command if isinstance(spec.command, str) else " ".join(spec.command))
-    own = any(_REGISTRY.search(str(entry)) and str(entry) not in _PUBLIC for entry in entries)
+        parts = [spec.command] if isinstance(spec.command, str) else spec.command
+        # A list may hold a whole script, for `sh -c`.
+        commands += [" ".join(parts), *(part for part in parts[1:] if " " in part)]
+    own = any(re.search(_REGISTRY, str(entry)) and str(entry) not in _PUBLIC for entry in entries)
     for text in commands:
         for line in text.splitlines() if "://" in text else ():
-            for found in _URL.finditer(line):
-                if not _NOT_OPENED.match(line) and _is_argument(line, found.start()):
+            for found in re.finditer(_URL, line):
+                if not re.match(_NOT_OPENED, line) and _is_argument(line, found.start()):
                     yield from _host(found)
-        for program in _PROGRAMS:
-            call = program.called.search(text)
-            if call is None or program.otherwise.search(f"{call[0]} {' '.join(names)}"):
+        for program in _PROGRAMS if re.search(_MANAGER, text) else ():
+            call = re.search(program.called, text)
+            if call is None or re.search(program.otherwise, f"{call[0]} {' '.join(names)}"):
                 continue
             if any(_covers(entry, host) for entry in entries for host in program.also) or (
                 own and not any(_covers(entry, host) for entry in entries for host in program.hosts)
@@ -138,8 +141,8 @@ def _needed(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[str, str
                 continue
             yield from ((host, f"`{' '.join(call[1].split())}`") for host in program.hosts)
     for name, text in environment.env.items():
-        whole = _URL.match(text)
-        if whole is not None and not _IDENTIFIER.search(name):
+        whole = re.match(_URL, text) if "://" in text else None
+        if whole is not None and not re.search(_IDENTIFIER, name):
             yield from ((host, f"`{name}`") for host, _ in _host(whole))
 
 
@@ -154,7 +157,7 @@ def _is_argument(line: str, at: int) -> bool:
 
 def _host(found: re.Match[str]) -> Iterator[tuple[str, str]]:
     name, port = found[1].lower().rstrip("."), found[2]
-    if _LOCAL.fullmatch(name):
+    if re.fullmatch(_LOCAL, name):
         return
     try:
         entry = egress.parse(f"{name}:{port or egress.HTTPS_PORT}")
