@@ -31,7 +31,7 @@ _COLUMNS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     create = verbs.add_parser("create", help="create a token and print it")
-    create.add_argument("--role", choices=ROLES, required=True)
+    create.add_argument("--role", choices=ROLES, required=True, help="what it may do: read, also start runs, or everything")
     create.add_argument("--label", default="", help="what it is for")
     create.add_argument("--expires", metavar="DURATION", help="such as 720h; by default it does not expire")
     create.add_argument(
@@ -45,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     revoke.add_argument("id", help="the token's id, or its unique beginning")
     for sub in verbs.choices.values():
         flags.add_setting_flags(sub, "data_dir")
-        output.add_arguments(sub)
+        # The name of a new token alone would lose its secret.
+        output.add_arguments(sub, (output.TABLE, output.JSON, output.YAML) if sub is create else output.FORMATS)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -75,3 +75,11 @@ def test_migrate_waits_for_a_database_that_is_not_there_yet(shell: Shell) -> Non
     assert "waiting" not in at_once.stderr
     assert "--wait: invalid duration `soon`" in wrong.stderr
     assert "secret-word" not in done.stderr
+
+
+def test_a_new_token_is_not_printed_without_its_secret(shell: Shell) -> None:
+    done = shell("token", "create", "--role", "viewer", "-o", "name")
+
+    assert done.returncode == 2
+    assert "invalid choice: 'name'" in done.stderr
+    assert ids(shell) == []

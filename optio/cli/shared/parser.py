@@ -11,11 +11,20 @@ _WITHOUT_TERMINAL = partial(argparse.HelpFormatter, width=78)
 _CHOICE = re.compile(r"(argument .*: invalid choice: )'(.*)' \(choose from (.*)\)", re.S)
 
 
+class _Verbs(argparse._SubParsersAction):  # type: ignore[type-arg]
+    """The verbs of a command. Each is described by its line in the help of the command, unless it has more to say."""
+
+    def add_parser(self, name: str, **how: Any) -> Any:
+        words = how.get("help", "")
+        return super().add_parser(name, **{"description": words[:1].upper() + words[1:] + ".", **how})
+
+
 class CommandParser(argparse.ArgumentParser):
     """An ArgumentParser with these rules. Its subparsers are of this class too."""
 
     def __init__(self, **how: Any) -> None:
         super().__init__(**how, allow_abbrev=False, formatter_class=_WITHOUT_TERMINAL)
+        self.register("action", "parsers", _Verbs)
 
     def parse_args(  # type: ignore[override] # one form of those that the library's stub lists
         self, args: Sequence[str] | None = None, namespace: Any = None
