@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from optio.cli.shared import contexts
+from optio.errors import SettingsError
 from tests.cli.conftest import Shell
 from tests.support import Dev
 
@@ -243,3 +245,21 @@ def test_the_default_is_chosen_by_name_and_local_is_this_machine(shell: Shell, o
     assert used.stdout == "commands talk to `b` from now on\n"
     assert "unknown context `c`: there are `a`, `b`, `local`" in unknown.stderr
     assert "no server answers at http://127.0.0.1:" in local.stderr
+
+
+def test_a_user_without_a_home_has_no_contexts_and_no_relative_path_is_one(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(uid: int) -> object:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setenv("XDG_CONFIG_HOME", "relative")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    monkeypatch.chdir(shell.directory)
+    shell.write("relative/optio/config.toml", 'default_context = "a"\ncontexts.a.url = "http://x"\n')
+    shell.write("~/.config/optio/config.toml", 'default_context = "a"\ncontexts.a.url = "http://x"\n')
+
+    assert contexts.read_contexts() == ({}, None, None)
+    with pytest.raises(SettingsError, match="set XDG_CONFIG_HOME to an absolute path"):
+        contexts.write_logins({})

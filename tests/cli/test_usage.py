@@ -274,3 +274,14 @@ def test_a_slip_is_answered_by_what_was_meant(shell: Shell, line: str, said: str
 
     assert_usage(done, said)
     assert len(done.stderr.splitlines()) <= 2
+
+
+def test_a_working_directory_that_is_gone_is_named(shell: Shell) -> None:
+    (shell.directory / "gone").mkdir()
+    line = f'cd gone && rmdir "$PWD" && exec "{sys.executable}" -m optio runs list'
+
+    done = subprocess.run(
+        ["/bin/sh", "-c", line], cwd=shell.directory, env=shell.environment(), capture_output=True, text=True, timeout=60
+    )
+
+    assert_usage(done, "optio runs: the working directory does not exist any more: change to another one")

@@ -118,8 +118,12 @@ def _named(found: Contexts, name: str, origin: str) -> Context:
 
 
 def directory() -> Path:
-    """Return the directory of your own configuration."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "optio"
+    """Return the directory of the user's configuration; raises SettingsError for a user without a home."""
+    # A relative path would be one of the working directory, which is anybody's.
+    for base in (os.environ.get("XDG_CONFIG_HOME", ""), os.path.expanduser("~/.config")):
+        if os.path.isabs(base):
+            return Path(base) / "optio"
+    raise SettingsError("this user has no home directory: set XDG_CONFIG_HOME to an absolute path")
 
 
 def read_contexts() -> Contexts:
@@ -161,7 +165,10 @@ def _tables() -> Iterator[tuple[Path, Mapping[str, Any], bool]]:
             _refuse_stranger(path)
             yield path, own, True
             break
-    mine = directory() / "config.toml"
+    try:
+        mine = directory() / "config.toml"
+    except SettingsError:
+        return  # no home, no file
     table = _table(mine)
     if table is not None:
         yield mine, table, False
@@ -299,11 +306,15 @@ def logins_file() -> Path:
 
 def read_logins() -> dict[str, Any]:
     """Return `contexts` (URL and token by name) and `default`; raises SettingsError for a damaged file."""
-    path = logins_file()
+    none: dict[str, Any] = {"contexts": {}, "default": None}
+    try:
+        path = logins_file()
+    except SettingsError:
+        return none
     try:
         data = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return {"contexts": {}, "default": None}
+    except (FileNotFoundError, NotADirectoryError, PermissionError):  # of a user who took another one's HOME along
+        return none
     except OSError as err:
         raise SettingsError(f"{path} cannot be read: {err.strerror}") from err
     try:
