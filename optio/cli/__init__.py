@@ -144,7 +144,7 @@ def _run(name: str, arguments: list[str]) -> int:
         if isinstance(err, OSError) and err.errno == errno.ENAMETOOLONG:  # wherever the command line names a file
             print_error(f"optio {name}: a path is too long: `{str(err.filename)[:60]}...`")
             return USAGE
-        if isinstance(err, FileNotFoundError) and not os.path.exists("."):
+        if isinstance(err, FileNotFoundError) and err.filename is None:  # of `getcwd`, which has no argument
             print_error(f"optio {name}: the working directory does not exist any more: change to another one")
             return USAGE
         return _report_bug(name, err)
