@@ -33,7 +33,9 @@ def run(args: argparse.Namespace) -> int:
     found = RULES.get(sure or "")
     if found is None:
         near = near or suggest(wanted.lower(), names)
-        print_error(f"optio explain: no rule `{wanted}`" + (f": did you mean `{near}`?" if near else ""))
+        print_error(
+            f"optio explain: no rule `{wanted}`" + (f": did you mean `{near}`?" if near else ": `optio explain` lists them")
+        )
         return 2
     strict = f"; {found.strict} with --strict" if found.strict and found.strict != found.severity else ""
     asked = "; only with --strict or --verbose, or where the policy names it" if found.pedantic else ""

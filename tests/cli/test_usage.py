@@ -256,6 +256,7 @@ def test_a_connection_that_breaks_is_no_bug_of_ours(shell: Shell, answer: bytes)
             "--context prod runs list",
             "unknown option `--context`: options stand behind the command, as in `optio runs",
         ),
+        ("runs", "required: VERB: write one of `list`, `show`, `logs`, `cancel`, `retry`, `why`"),
         ("runs lst", "(choose from 'list', 'show', 'logs', 'cancel', 'retry', 'why'): did you mean `list`?"),
         ("runs list --sate failed", "optio runs list: unrecognized arguments: --sate failed: did you mean `--state`?"),
         ("runs list --state fialed", ": did you mean `failed`?"),

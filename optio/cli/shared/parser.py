@@ -68,6 +68,9 @@ class CommandParser(argparse.ArgumentParser):
         choice = _CHOICE.fullmatch(message)
         if choice is not None:
             return _suggest(choice[2], re.findall(r"'([^']*)'", choice[3]))
+        if message.endswith("are required: VERB"):
+            verbs = (action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction))
+            return f"write one of {', '.join(f'`{verb}`' for each in verbs for verb in each)}"
         words = message.removeprefix("unrecognized arguments: ")
         if words == message or not words:
             return ""
