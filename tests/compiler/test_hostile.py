@@ -1,5 +1,6 @@
 """Input that is made to hurt is refused in a moment, and opens no file and no socket."""
 
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -186,3 +187,13 @@ def test_nested_quantifiers_cost_nothing_to_compile_and_run(pattern: str) -> Non
 
     with within(1.0):
         assert codes(SCHEMA + f"  properties: {{A: {wrong}}}\n") == {"OPT207", "OPT210"}
+
+
+@pytest.mark.parametrize(
+    "command", ["pip\n" + "\n" * 60_000, "pip " + ";a=" * 20_000, "pip " + "-a " * 20_000, "https://a.b " * 5_000]
+)
+def test_a_command_beside_a_list_of_hosts_is_read_in_a_moment(command: str) -> None:
+    task = f"name: A\nagentRuntime: command\ncommand: {json.dumps(command)}\nenvironment: {{network: {{egress: [a.b]}}}}\n"
+
+    with within(3):
+        assert codes(task) == set()

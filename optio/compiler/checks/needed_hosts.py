@@ -28,10 +28,12 @@ _LOCAL = r"localhost|127\..*|\[::1\]|[\w-]+|.*\.(?:svc|localhost|invalid|test)(?
 # Variables whose address is a name for something, and is not opened.
 _IDENTIFIER = r"AUDIENCE|ISSUER|LINK|NAMESPACE|ORIGIN|REALM|REFERER|SCOPE|SCHEMA|HTTP_REFERER|TITLE|HOMEPAGE"
 _NOT_OPENED = r"\s*(?:echo|printf|#)"
-_AT = r"(?:^|[;&|(\n]|\b(?:sudo|then|do|exec|time)\s)\s*(?:\w+=\S*\s+)*"
-_PIP = r"(?:python3?\s+-m\s+)?pip3?\s+(?:-\S+\s+)*(?:install|download)|uv\s+(?:pip\s+(?:install|sync)|sync|add)"
-_PIP += r"|uv\s+tool\s+(?:install|run)|uvx|pipx\s+(?:install|run)"
-_NPM = r"npm\s+(?:ci|install|i|add|exec)|npx|pnpm\s+(?:i|install|add|dlx)"
+# Repetitions are bounded: a hostile command of 128 KiB must not take long.
+_AT = r"(?:^|[;&|(\n]|\b(?:sudo|then|do|exec|time)\s)[ \t]{0,80}(?:\w{1,80}=\S{0,200}[ \t]{1,9}){0,9}"
+_PIP = r"(?:python3?\s{1,9}-m\s{1,9})?pip3?\s{1,9}(?:-\S{1,80}\s{1,9}){0,9}(?:install|download)"
+_PIP += r"|uv\s{1,9}(?:pip\s{1,9}(?:install|sync)|sync|add)"
+_PIP += r"|uv\s{1,9}tool\s{1,9}(?:install|run)|uvx|pipx\s{1,9}(?:install|run)"
+_NPM = r"npm\s{1,9}(?:ci|install|i|add|exec)|npx|pnpm\s{1,9}(?:i|install|add|dlx)"
 
 
 class _Program(NamedTuple):
@@ -56,13 +58,13 @@ _PROGRAMS = (
     ),
     _Program(rf"{_AT}({_NPM})(?![\w-])([^;&|\n]*)", ("registry.npmjs.org",), ("registry.yarnpkg.com",), _NPMS),
     _Program(
-        rf"{_AT}(yarn(?:\s+(?:install|add|dlx)(?![\w-]))?)(?:(?<=yarn)\s*(?=[;&|\n]|\Z)|(?<!yarn)[^;&|\n]*)",
+        rf"{_AT}(yarn(?:\s{{1,9}}(?:install|add|dlx)(?![\w-]))?)(?:(?<=yarn)\s*(?=[;&|\n]|\Z)|(?<!yarn)[^;&|\n]*)",
         ("registry.yarnpkg.com",),
         ("registry.npmjs.org",),
         _NPMS,
     ),
     _Program(
-        rf"{_AT}(apt(?:-get)?\s+(?:-\S+\s+)*(?:install|update))(?![\w-])([^;&|\n]*)",
+        rf"{_AT}(apt(?:-get)?\s{{1,9}}(?:-\S{{1,80}}\s{{1,9}}){{0,9}}(?:install|update))(?![\w-])([^;&|\n]*)",
         ("deb.debian.org:80",),
         ("deb.debian.org", "archive.ubuntu.com:80", "archive.ubuntu.com", "ports.ubuntu.com:80"),
         rf"{_NO_NETWORK}|\s\./",
