@@ -72,10 +72,9 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """The quick tests share all cores; so do all tests, which wait for processes of their own half of the time. Those of a path
-    that is named run one by one."""
-    cores = os.cpu_count() or 1
-    return cores if _is_quick(config) else cores * 3 // 2 if config.option.all else 0
+    """The quick tests share all cores; all tests, and those of a path that is named, run one by one. With `-n 3` all tests take
+    less than half of the time, and those that measure how soon something happens have less of the machine."""
+    return os.cpu_count() or 1 if _is_quick(config) else 0
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
