@@ -126,9 +126,10 @@ def _temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests see only the settings that they make."""
+    """Tests see only the settings that they make, and no repository but the one that they are in: git exports `GIT_DIR` to what
+    it runs."""
     for name in list(os.environ):
-        if name.startswith("OPTIO_"):
+        if name.startswith("OPTIO_") or name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
             monkeypatch.delenv(name)
 
 

@@ -70,7 +70,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     directory.mkdir()
     monkeypatch.chdir(directory)
     git("init", "-q", "-b", "main")
-    commit(report=TASK, _policy="type: policy\nexecutor: kubernetes\nfailOn: [danger]\n")
+    commit(report=TASK, _policy="type: policy\nexecutor: kubernetes\nfailOn: [danger]\nrules: {OPT525: 'off'}\n")
     git("checkout", "-qb", "feature")
     commit(report=OPEN)
     merge()
