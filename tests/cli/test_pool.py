@@ -201,4 +201,4 @@ def test_what_cannot_be_honoured_is_wrong_usage(arguments: list[str], capsys: py
         code = int(str(err.code))
 
     assert code == 2
-    assert capsys.readouterr().err.startswith(("usage", "optio pool: --"))
+    assert capsys.readouterr().err.startswith("optio pool")

@@ -264,7 +264,7 @@ def test_an_end_whose_output_was_lost_in_a_power_cut_is_no_end(executor: Process
 
 
 def test_an_attempt_that_is_no_longer_young_is_not_looked_at_before_something_happens(executor: ProcessExecutor) -> None:
-    handle = executor.start(shell("sleep 1.5; echo said; sleep 0.5"))
+    handle = executor.start(shell("sleep 1.5; echo said; sleep 3"))
     looks, heard = 0, False
 
     while handle.exit() is None:

@@ -161,7 +161,7 @@ def test_another_machine_name_takes_over_with_the_lease_and_the_same_agents_go_o
         for pid in supervisors(on):
             os.kill(pid, signal.SIGKILL)
         eventually(
-            lambda: {on.run(run_id).attempt for run_id in runs} == {2}, within=SOON_S, what="every slot being used again"
+            lambda: {on.run(run_id).attempt for run_id in runs} == {2}, within=4 * SOON_S, what="every slot being used again"
         )
         assert on.sampler.excess == []
 
