@@ -469,3 +469,13 @@ def test_a_key_without_which_there_is_no_task_is_not_deleted() -> None:
     text = "name: A\nagentRuntime: claude-code\npromptTemplate:\n"
 
     assert written(text, unsafe=True) == text
+
+
+def test_a_mapping_with_a_comment_in_it_is_not_replaced_by_its_only_value() -> None:
+    text = "name: A\nagentRuntime:\n  value: gemini%s\npromptTemplate: x\n"
+
+    def mended(comment: str) -> dict[str, bytes]:
+        return dict(fix_tree(MemoryTree({"a.yaml": text % comment}), unsafe=True).files)
+
+    assert mended("") == {"a.yaml": b"name: A\nagentRuntime:\n  gemini\npromptTemplate: x\n"}
+    assert mended("  # the pilot starts in spring") == {}

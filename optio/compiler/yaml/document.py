@@ -188,14 +188,22 @@ class Document:
 
     def rewritten(self, route: Route, text: str, *, safe: bool = True) -> Fix | None:
         """Return the fix that replaces the value at the route by `text`. Returns None for an absent value, for block texts
-        below `|` or `>`, and for an anchored value, which others share."""
+        below `|` or `>`, for a mapping or list with a comment in it, and for an anchored value, which others share."""
         place = self._place(route)
         if place is None or (place.node.id == "scalar" and place.node.style in ("|", ">")):
             return None
         span = self.span(route)
+        if place.node.id != "scalar" and self._has_comment(span):
+            return None
         if self.text.startswith("&", place.node.start_mark.index) and span == span_of(place.node, self.text):
             return None
         return Fix.write(text, span, safe=safe)
+
+    def _has_comment(self, span: Span) -> bool:
+        """Return whether a comment may be in the text at a span. Quotes are not looked at."""
+        lines = self.text.split("\n")[span.start.line - 1 : span.end.line]
+        lines[-1] = lines[-1][: span.end.column - 1]
+        return any(" #" in line for line in lines)
 
     def _text(self, route: Route) -> str | None:
         place = self._place(route)
