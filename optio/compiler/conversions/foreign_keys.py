@@ -276,7 +276,7 @@ def _by_value(route: Route, row: KeyRow, base: Route, value: Any) -> tuple[KeyRo
         placed = KeyRow(TASK, "", advice=PLACED)
         return KeyRow(TASK, row.names, "environment.image", partial(_made, image)) if image else placed, ()
     if row.advice == WORDS and isinstance(value, list) and all(isinstance(each, dict) for each in value):
-        value = {each.get("key", each.get("name")): each.get("value") for each in value}
+        value = {str(each.get("key", each.get("name"))): each.get("value") for each in value}
     if row.advice == WORDS and isinstance(value, dict) and (named := values.owner_in(value)) is not None:
         return KeyRow(TASK, row.names, "owner", partial(_made, named)), ()
     if row.advice.startswith("write `dedupe:") and isinstance(value, str) and re.search(r"\{\{\w+\}\}", value):
