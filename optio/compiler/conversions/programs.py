@@ -141,7 +141,7 @@ def _joined(front: list[str], more: Any, *, is_script: bool = False) -> list[str
         if is_script and len(front) == 1 and _INTERPRETER.fullmatch(last) and re.search(r"\s", more):
             return [*front, _RUNS_TEXT.get(last.rpartition("/")[2], "-c"), more]
         return [*front, *_words(more)]
-    words = [_word(each) for each in more]
+    words = [_word(each) for each in (more if isinstance(more, list) else [more])]
     if words[: len(front)] == front:
         return words
     return [*front, words[0] if len(words) == 1 else shlex.join(words)] if last in _BEFORE_TEXT else [*front, *words]

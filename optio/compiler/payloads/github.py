@@ -171,7 +171,7 @@ def explain_missing_path(source: str, steps: tuple[str, ...], config: WebhookCon
     if below[:1] == ("event_name",) or (not below and steps[-1] == "event"):
         asked = ", ".join(config.events or ["issues"])
         return MissingPath(where, f"delete it: the event's name is in a header, and `events: [{asked}]` selects it")
-    if below != steps and below[0] in tops:
+    if below and below != steps and below[0] in tops:
         meant = f"$.{'.'.join(below)}"
     else:
         inner = ((top, KINDS[""].get(top, "").strip("@?")) for top in sorted(tops))
