@@ -25,13 +25,16 @@ class Listener:
 
     def __init__(self) -> None:
         self.tokens: list[str | None] = []
-        tokens = self.tokens
+        self.redirect: str | None = None
+        listener = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                tokens.append(self.headers.get("Authorization"))
+                listener.tokens.append(self.headers.get("Authorization"))
                 body = b'{"items": [], "next": null}'
-                self.send_response(200)
+                self.send_response(302 if listener.redirect else 200)
+                if listener.redirect:
+                    self.send_header("Location", listener.redirect)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -112,6 +115,33 @@ def test_a_token_of_a_context_is_not_sent_to_another_server(shell: Shell, one: L
     shell(*LIST)
 
     assert two.tokens == [None, None, None]
+
+
+@pytest.mark.parametrize("chosen", [[], ["--context", "a"]])
+def test_no_token_of_a_variable_or_flag_is_sent_where_only_a_repository_says_so(
+    shell: Shell, one: Listener, chosen: list[str]
+) -> None:
+    shell.write("optio.toml", f'default_context = "a"\ncontexts.a.url = "{one.url}"\n')
+
+    by_variable = shell(*LIST, *chosen, environ={"OPTIO_TOKEN": SECRET})
+    by_flag = shell(*LIST, *chosen, "--token", SECRET)
+    meant = shell(*LIST, *chosen, environ={"OPTIO_TOKEN": SECRET, "OPTIO_URL": one.url})
+
+    for refused, name in ((by_variable, "OPTIO_TOKEN"), (by_flag, "--token")):
+        assert refused.returncode == 2
+        assert f"names the server {one.url}, and {name} may be meant for another: set OPTIO_URL too" in refused.stderr
+        assert SECRET not in refused.stderr
+    assert (meant.returncode, one.tokens) == (0, [f"Bearer {SECRET}"])
+
+
+def test_a_token_does_not_follow_a_redirect(shell: Shell, one: Listener, two: Listener) -> None:
+    two.redirect = f"{one.url}/api/runs"
+
+    done = shell(*LIST, "--url", two.url, environ={"OPTIO_TOKEN": SECRET})
+
+    assert done.returncode == 1
+    assert done.stderr == f"optio runs: the server answered 302 and names {one.url}/api/runs: if you trust it, give --url\n"
+    assert (two.tokens, one.tokens) == ([f"Bearer {SECRET}"], [])
 
 
 def test_a_token_comes_from_a_file_or_a_command_of_your_own_configuration(shell: Shell, one: Listener) -> None:

@@ -28,6 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     contexts.add_arguments(parser)
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Refuses redirects: the library would send the token along, also to another host. The API has none."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
 class Client:
     """Requests to one server, with the token of the settings or of the `optio dev` that runs here. Raises SettingsError."""
 
@@ -36,7 +43,7 @@ class Client:
         self.base = settings.server_url
         # A proxy from the environment would see the token, and cannot reach this machine's loopback.
         proxies = [urllib.request.ProxyHandler({})] if urllib.parse.urlsplit(self.base).hostname in LOOPBACK else []
-        self._opener = urllib.request.build_opener(*proxies)
+        self._opener = urllib.request.build_opener(_NoRedirect(), *proxies)
         token = settings.token or dev_token.find(settings)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
@@ -111,13 +118,17 @@ def quoted(part: str) -> str:
 
 
 def _problem(err: urllib.error.HTTPError) -> str:
+    if 300 <= err.code < 400:
+        return (
+            f"the server answered {err.code} and names {err.headers.get('Location', 'no address')}: if you trust it, give --url"
+        )
     try:
         document = json.loads(err.read())
-        lines = [str(document.get("detail") or document.get("title"))]
+        lines = [str(document.get("detail") or document["title"])]
         for error in document.get("errors", []):
             hint = f" ({error['hint']})" if error.get("hint") else ""
             lines.append(f"  {error.get('pointer', '')}: {error.get('message', '')}{hint}")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, KeyError):
         return f"the server answered {err.code} {err.reason}"
     return "\n".join(lines)
 

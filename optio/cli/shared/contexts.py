@@ -5,8 +5,8 @@ of the user's configuration directory; and in `logins.json` beside that, which `
 variable, and both go before a file.
 
 Whoever can write into a repository can write a project's file. So it may name no command, and no token outside of its
-directory.
-The token of a login is sent to the URL that it was given for, and to no other.
+directory, and no token of a flag or variable is sent to a URL that only such a file names. The token of a login is sent to the
+URL that it was given for, and to no other.
 """
 
 import argparse
@@ -40,6 +40,7 @@ class Context:
     token_file: Path | None = None
     token_command: tuple[str, ...] | None = None
     login: str | None = None
+    is_project: bool = False
 
     @property
     def token_from(self) -> str | None:
@@ -88,6 +89,11 @@ def _with(settings: Settings, context: Context, *, run_commands: bool) -> Settin
     origin = f"context {context.name}"
     origins = dict(settings.origins)
     if settings.url is None:
+        if context.is_project and settings.token is not None:
+            raise SettingsError(
+                f"{context.origin} names the server {context.url}, and {origins['token']} may be meant for another: "
+                f"set OPTIO_URL too, or run `optio login {context.url}` and leave {origins['token']} out"
+            )
         settings = replace(settings, url=context.url)
         origins["url"] = origin
     elif not _same(settings.url, context.url):
@@ -218,7 +224,7 @@ def _contexts(path: Path, table: Mapping[str, Any], *, is_project: bool) -> Iter
             raise SettingsError(f"{where}: url must be a URL that begins with http:// or https://") from err
         file = _token_file(where, path, each.get("token_file"), is_project=is_project)
         command = _token_command(where, each.get("token_command"), is_project=is_project)
-        yield Context(name, url, path, token_file=file, token_command=command)
+        yield Context(name, url, path, token_file=file, token_command=command, is_project=is_project)
 
 
 def _token_file(where: str, path: Path, text: Any, *, is_project: bool) -> Path | None:
