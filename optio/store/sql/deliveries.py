@@ -7,8 +7,8 @@ from typing import Any
 from optio.errors import Conflict, NotFound
 from optio.model.run import Page
 from optio.store.sql import replay_guards
-from optio.store.sql.records import cursor_after, cursor_seq, id_range, page_size, to_delivery
-from optio.store.sql.transaction import Row, Transaction, dump_json, to_micros
+from optio.store.sql.records import cursor_after, narrow, page_size, to_delivery
+from optio.store.sql.transaction import Row, Transaction, dump_json
 from optio.store.values import Accepted, Delivery, DeliveryFilter, DeliveryVerdict, NewDelivery
 
 _COLUMNS = (
@@ -195,21 +195,7 @@ def page(tx: Transaction, where: DeliveryFilter, cursor: str | None, limit: int)
     params: dict[str, Any] = {"limit": limit + 1}
     conditions = [f"{column} = :{column}" for column in ("task_id", "path", "verdict") if getattr(where, column) is not None]
     params.update({column: getattr(where, column) for column in ("task_id", "path", "verdict")})
-    for name, bound in (("since", where.since), ("until", where.until)):
-        if bound is not None:
-            conditions += _BOUNDS[name]
-            params[name] = to_micros(bound)
-    before = "seq < :before"
-    if where.id_prefix is not None:
-        # Ids begin with their time, so their own order is newest first, too. `IS TRUE` keeps other indexes out.
-        conditions = [f"({condition}) IS TRUE" for condition in conditions]
-        before = "id < (SELECT earlier.id FROM deliveries earlier WHERE earlier.seq = :before)"
-        between = id_range(where.id_prefix)
-        conditions.append("1 = 0" if between is None else "id >= :low AND id <= :high")
-        params["low"], params["high"] = between or ("", "")
-    if cursor is not None:
-        conditions.append(before)
-        params["before"] = cursor_seq(cursor)
+    conditions = narrow("deliveries", conditions, params, where, _BOUNDS, cursor)
     if tx.lateral:
         tx.one(_WALK)
     rows = tx.all(_page_of(tx, where, conditions, params), params)

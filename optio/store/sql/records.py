@@ -1,15 +1,16 @@
-"""Conversion of database rows into the values of `model` and `store.base`, and page cursors."""
+"""Conversion of database rows into the values of `model` and `store.base`, and the conditions and cursors of pages."""
 
 import base64
 import json
 import re
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from optio.errors import Invalid, Problem
 from optio.model.run import AgentPod, Attempt, CostSource, Event, LogKind, LogLine, Meter, Run, RunState, Usage
-from optio.store.sql.transaction import Row, from_micros, optional_from_micros
-from optio.store.values import Delivery, Token
+from optio.store.sql.transaction import Row, from_micros, optional_from_micros, to_micros
+from optio.store.values import Delivery, DeliveryFilter, RunFilter, Token
 
 # Without the prompt, which may be large and is needed by the worker only.
 RUN_COLUMNS = (
@@ -182,7 +183,35 @@ def page_size(limit: int) -> int:
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
-def id_range(prefix: str) -> tuple[str, str] | None:
+def narrow(
+    table: str,
+    conditions: list[str],
+    params: dict[str, Any],
+    where: RunFilter | DeliveryFilter,
+    bounds: Mapping[str, Sequence[str]],
+    cursor: str | None,
+) -> list[str]:
+    """Return the conditions of a page together with those of its period (`bounds` has them by `since` and `until`), of the
+    beginning of ids, and of the cursor, and add their parameters. A page by ids is in the order of ids."""
+    for name, bound in (("since", where.since), ("until", where.until)):
+        if bound is not None:
+            conditions = [*conditions, *bounds[name]]
+            params[name] = to_micros(bound)
+    before = "seq < :before"
+    if where.id_prefix is not None:
+        # Ids begin with their time, so their own order is newest first, too. `IS TRUE` keeps other indexes out.
+        between = _id_range(where.id_prefix)
+        of_ids = "1 = 0" if between is None else "id >= :low AND id <= :high"
+        conditions = [*(f"({condition}) IS TRUE" for condition in conditions), of_ids]
+        params["low"], params["high"] = between or ("", "")
+        before = f"id < (SELECT earlier.id FROM {table} earlier WHERE earlier.seq = :before)"  # noqa: S608
+    if cursor is not None:
+        conditions = [*conditions, before]
+        params["before"] = cursor_seq(cursor)
+    return conditions
+
+
+def _id_range(prefix: str) -> tuple[str, str] | None:
     """Return the lowest and the highest UUID that begin with a prefix, for a range over an index; None if no UUID does. Both
     are whole, because the order of texts of one shape is the same under every collation."""
     low, high = (prefix + "-".join(digit * n for n in (8, 4, 4, 4, 12))[len(prefix) :] for digit in "0f")

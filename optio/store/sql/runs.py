@@ -13,8 +13,7 @@ from optio.store.sql.records import (
     ATTEMPTS,
     RUN_COLUMNS,
     cursor_after,
-    cursor_seq,
-    id_range,
+    narrow,
     page_size,
     to_attempt,
     to_event,
@@ -318,21 +317,8 @@ def page(tx: Transaction, where: RunFilter, cursor: str | None, limit: int) -> P
     if where.trigger is not None:
         conditions.append("run_trigger = :trigger")
         params["trigger"] = where.trigger
-    for name, bound in (("since", where.since), ("until", where.until)):
-        if bound is not None:
-            conditions += _BOUNDS[name]
-            params[name] = to_micros(bound)
-    before = "seq < :before"
-    if where.id_prefix is not None:
-        # Ids begin with their time, so their own order is newest first, too. `IS TRUE` keeps other indexes out.
-        conditions = [f"({condition}) IS TRUE" for condition in conditions]
-        order, before = "id", "id < (SELECT earlier.id FROM runs earlier WHERE earlier.seq = :before)"
-        between = id_range(where.id_prefix)
-        conditions.append("1 = 0" if between is None else "id >= :low AND id <= :high")
-        params["low"], params["high"] = between or ("", "")
-    if cursor is not None:
-        conditions.append(before)
-        params["before"] = cursor_seq(cursor)
+    order = order if where.id_prefix is None else "id"
+    conditions = narrow("runs", conditions, params, where, _BOUNDS, cursor)
     rows = tx.all(
         f"SELECT {RUN_COLUMNS} FROM runs WHERE {' AND '.join(conditions)} ORDER BY {order} DESC LIMIT :limit",  # noqa: S608
         params,
