@@ -81,7 +81,11 @@ class Watched:
         return found and found.prompt
 
     def until(self, condition: Callable[[], object], what: str = "the tree to be served") -> None:
-        eventually(condition, what=what)
+        """Until the condition holds and the news has what is served: a registry is served before it is told."""
+        eventually(lambda: condition() and self._is_told(), what=what)
+
+    def _is_told(self) -> bool:
+        return bool(self.news) and self.news[-1].registry.digest == self.live.current.registry.digest
 
     def until_equal(self) -> None:
         """Until what is served is what the tree holds."""
