@@ -1,0 +1,299 @@
+"""`deploy/systemd/`: systemd reads the units, their commands run as they are written, and only good commits are taken over."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from optio.settings import Settings, unknown_variables
+from tests.pages import page
+from tests.support import COMMAND_TASK, ROOT, Dev, eventually, free_port
+
+UNITS = ROOT / "deploy" / "systemd"
+SERVICES = sorted(path.name for path in UNITS.glob("*.service"))
+DAEMONS = ("server", "scheduler", "worker")
+# systemd before 254 does not know it, and says so.
+NEWER = "Unknown key 'DelegateSubgroup' in section [Service], ignoring."
+# The exposure that `systemd-analyze security` may find, of 100. A bare service has 92.
+MAX_EXPOSURE = {"optio-worker.service": 36}
+
+
+def entries(name: str, key: str) -> list[str]:
+    """Values of a key in a unit, from top to bottom."""
+    return re.findall(rf"^{key}=(.*)$", (UNITS / name).read_text(), re.M)
+
+
+def environment(name: str) -> dict[str, str]:
+    return dict(word.split("=", 1) for line in entries(name, "Environment") for word in shlex.split(line))
+
+
+def env_file() -> dict[str, str]:
+    return dict(line.split("=", 1) for line in (UNITS / "optio.env").read_text().splitlines())
+
+
+@pytest.fixture
+def opt(tmp_path: Path) -> Path:
+    """A directory as the guide makes /opt/optio, with the program where units look for it."""
+    home = tmp_path / "opt"
+    program = home / ".venv" / "bin" / "optio"
+    program.parent.mkdir(parents=True)
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m optio "$@"\n')
+    program.chmod(0o755)
+    (home / "deploy").mkdir()
+    (home / "deploy" / "systemd").symlink_to(UNITS)
+    (home / "docs").symlink_to(ROOT / "docs")
+    return home
+
+
+# The units
+
+
+def test_systemd_reads_every_unit_without_a_complaint(opt: Path, tmp_path: Path) -> None:
+    places = []
+    for unit in [*UNITS.glob("*.service"), *UNITS.glob("*.timer")]:
+        places.append(tmp_path / unit.name)
+        places[-1].write_text(unit.read_text().replace("/opt/optio", str(opt)))
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", *places], capture_output=True, text=True, timeout=60)
+
+    assert len(places) == 5
+    assert [line for line in done.stderr.splitlines() if "optio" in line and NEWER not in line] == []
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_key_that_systemd_does_not_know_is_found(tmp_path: Path) -> None:
+    unit = tmp_path / "optio-x.service"
+    unit.write_text("[Service]\nExecStart=/bin/true\nProtectSytem=strict\n")
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, timeout=60)
+
+    assert "optio-x.service:3: Unknown key" in done.stderr
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_confined(name: str) -> None:
+    most = MAX_EXPOSURE.get(name, 15)
+    words = ["systemd-analyze", "security", "--offline=true", f"--threshold={most}", "--no-pager", str(UNITS / name)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0, done.stdout[-200:] + done.stderr
+    assert entries(name, "NoNewPrivileges") == ["yes"]
+    assert entries(name, "ProtectSystem") == ["strict"]
+    assert entries(name, "CapabilityBoundingSet") == [""]
+
+
+def test_a_worker_leaves_its_agents_alone_and_may_make_groups() -> None:
+    name = "optio-worker.service"
+
+    assert entries(name, "KillMode") == ["process"]
+    assert entries(name, "Delegate") == ["yes"]
+    assert entries(name, "DelegateSubgroup") == ["optio-worker"]
+    for key in ("PrivateTmp", "ProtectControlGroups", "RestrictNamespaces", "MemoryDenyWriteExecute"):
+        assert entries(name, key) == [], key
+
+
+def test_settings_exist_and_ports_differ() -> None:
+    ports = set()
+    for name in SERVICES:
+        variables = {key: value for key, value in environment(name).items() if key.startswith("OPTIO_")}
+        variables.pop("OPTIO_CACHE_DIR", None)  # no setting: `optio check` alone reads it
+        assert list(unknown_variables(variables)) == []
+        ports.add(variables.get("OPTIO_METRICS_PORT"))
+    assert ports == {"9464", "9465", "9466", None}
+    assert list(unknown_variables(env_file())) == []
+    assert Settings.load(env_file()).tasks == Path("/var/lib/optio-tasks/repository/tasks.d")
+    assert entries("secrets.conf", "LoadCredential") == ["ANTHROPIC_API_KEY:/etc/optio/secrets/ANTHROPIC_API_KEY"]
+    assert entries("secrets.conf", "Environment") == ["OPTIO_SECRETS_DIR=%d"]
+
+
+def test_the_guide_installs_every_file_and_has_no_second_copy() -> None:
+    guide = page("guides/systemd.md")
+
+    for path in UNITS.iterdir():
+        assert path.name == "update-tasks" or re.search(rf"install .*\b{re.escape(path.name)}\b", guide), path.name
+    assert "ExecStart" not in guide
+    for name in SERVICES:
+        for directory in entries(name, "StateDirectory"):
+            assert f"/var/lib/{directory}\n" in guide, directory
+        for user in entries(name, "User"):
+            assert re.search(rf"useradd .* {user}\n", guide), user
+
+
+# The commands, as systemd would start them
+
+
+def test_the_three_services_run_a_task_together(opt: Path, tmp_path: Path) -> None:
+    dev = Dev(tmp_path, command="server")
+    (dev.tasks / "job.yaml").write_text(COMMAND_TASK.format(name="Job", command='["/bin/sh", "-c", "echo $KEY"]') + SECRET)
+    (tmp_path / "credentials").mkdir()
+    (tmp_path / "credentials" / "KEY").write_text("a-secret-value")
+    ports = {name: str(free_port()) for name in DAEMONS}
+    processes = []
+    token = made_token(opt, dev)
+    try:
+        for name in DAEMONS:
+            unit = f"optio-{name}.service"
+            (line,) = entries(unit, "ExecStart")
+            known = {
+                **environment(unit),
+                **environment("secrets.conf"),
+                **env_file(),
+                **{key: dev.environment()[key] for key in ("OPTIO_TASKS", "OPTIO_DATA_DIR", "OPTIO_PORT")},
+                "OPTIO_METRICS_PORT": ports[name],
+            }
+            known["OPTIO_SECRETS_DIR"] = known["OPTIO_SECRETS_DIR"].replace("%d", str(tmp_path / "credentials"))
+            with (tmp_path / f"{name}.log").open("wb") as log:
+                argv = shlex.split(line.replace("/opt/optio", str(opt)))
+                processes.append(
+                    subprocess.Popen(argv, cwd="/", env={"PYTHONPATH": str(ROOT), **known}, stdout=log, stderr=log)
+                )
+        dev._token = token
+        eventually(lambda: all(answers(dev, port) for port in ports.values()), what="three services that are ready")
+        run = dev.until_ended(dev.post("/api/tasks/job/runs").json["runId"])
+        log_lines = [line["text"] for line in dev.get(f"/api/workflow-runs/{run['id']}/logs").json["items"]]
+    finally:
+        for process in processes:
+            process.terminate()
+        codes = [process.wait(30) for process in processes]
+
+    assert run["state"] == "completed"
+    assert "***" in log_lines, "the secret's value, masked"
+    assert codes == [0, 0, 0]
+
+
+SECRET = "environment: {secrets: [KEY]}\n"
+
+
+def made_token(opt: Path, dev: Dev) -> str:
+    words = [str(opt / ".venv" / "bin" / "optio"), "token", "create", "--role", "admin", "--label", "first"]
+    return subprocess.run(words, env=dev.environment(), capture_output=True, text=True, check=True).stdout.strip()
+
+
+def answers(dev: Dev, port: str) -> bool:
+    url, dev.url = dev.url, f"http://127.0.0.1:{port}"
+    try:
+        return dev.get("/readyz").status == 200
+    except OSError:
+        return False
+    finally:
+        dev.url = url
+
+
+# The task files
+
+
+GOOD = COMMAND_TASK.format(name="Job", command='"true"')
+
+
+class Clones:
+    """A repository of task files, and the clone that `update-tasks` brings on."""
+
+    def __init__(self, directory: Path, opt: Path) -> None:
+        self.upstream, self.clone = directory / "upstream", directory / "repository"
+        self.environ = {
+            "PATH": f"{opt / '.venv' / 'bin'}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "HOME": str(directory),
+            "OPTIO_CACHE_DIR": str(directory / "cache"),
+            **{f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+        }
+        (self.upstream / "tasks.d").mkdir(parents=True)
+        self.git(self.upstream, "init", "-q", "-b", "main")
+        self.commit("job.yaml", GOOD)
+        self.git(directory, "clone", "-q", str(self.upstream), str(self.clone))
+
+    def git(self, place: Path, *words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=place, env=self.environ, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    def commit(self, name: str, text: str) -> str:
+        (self.upstream / "tasks.d" / name).write_text(text)
+        self.git(self.upstream, "add", "-A")
+        self.git(self.upstream, "commit", "-q", "-m", name)
+        return self.git(self.upstream, "rev-parse", "HEAD")
+
+    def update(self) -> subprocess.CompletedProcess[str]:
+        (line,) = entries("optio-tasks.service", "ExecStart")
+        words = shlex.split(line.replace("/opt/optio/deploy/systemd", str(UNITS)))
+        assert words[1:] == ["/var/lib/optio-tasks/repository/tasks.d"]
+        words[1] = str(self.clone / "tasks.d")
+        return subprocess.run(words, cwd="/", env=self.environ, capture_output=True, text=True, timeout=120)
+
+    @property
+    def head(self) -> str:
+        assert self.git(self.clone, "status", "--porcelain") == ""
+        return self.git(self.clone, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def clones(tmp_path: Path, opt: Path) -> Clones:
+    return Clones(tmp_path, opt)
+
+
+def test_a_good_commit_is_taken_over_once(clones: Clones) -> None:
+    new = clones.commit("second.yaml", GOOD.replace("Job", "Second"))
+    first, second = clones.update(), clones.update()
+
+    assert first.returncode == 0, first.stderr
+    assert clones.head == new
+    assert f"the task files are at {new}" in first.stdout
+    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+
+
+def test_a_commit_with_an_error_is_refused_until_it_is_mended(clones: Clones) -> None:
+    before = clones.head
+    bad = clones.commit("second.yaml", GOOD.replace("Job", "Second") + "nothing: 1\n")
+    refused = clones.update()
+
+    assert refused.returncode == 1
+    assert "tasks.d/second.yaml:6:1: error" in refused.stderr
+    assert f"refused {bad}: `optio check` found errors; the task files stay at {before}" in refused.stderr
+    assert clones.head == before
+
+    mended = clones.commit("second.yaml", GOOD.replace("Job", "Second"))
+    assert clones.update().returncode == 0
+    assert clones.head == mended
+
+
+def test_a_file_that_archives_leave_out_is_checked_too(clones: Clones) -> None:
+    before = clones.head
+    (clones.upstream / ".gitattributes").write_text("tasks.d/second.yaml export-ignore\n")
+    clones.commit("second.yaml", "nothing: 1\n")
+
+    assert clones.update().returncode == 1
+    assert clones.head == before
+
+
+def test_a_branch_that_was_rewritten_is_refused(clones: Clones) -> None:
+    clones.commit("second.yaml", GOOD.replace("Job", "Second"))
+    clones.update()
+    before = clones.head
+    clones.git(clones.upstream, "reset", "-q", "--hard", "HEAD~1")
+    clones.commit("third.yaml", GOOD.replace("Job", "Third"))
+    refused = clones.update()
+
+    assert refused.returncode == 1
+    assert "it does not follow the commit that is here" in refused.stderr
+    assert clones.head == before
+
+
+def test_a_commit_without_the_task_directory_is_refused(clones: Clones) -> None:
+    before = clones.head
+    clones.git(clones.upstream, "mv", "tasks.d", "elsewhere")
+    clones.git(clones.upstream, "commit", "-q", "-m", "moved")
+
+    assert clones.update().returncode == 1
+    assert clones.head == before
+
+
+def test_a_change_by_hand_is_kept_and_said(clones: Clones) -> None:
+    clones.commit("job.yaml", GOOD.replace("hello", "hello you"))
+    (clones.clone / "tasks.d" / "job.yaml").write_text(GOOD.replace("hello", "by hand"))
+    refused = clones.update()
+
+    assert refused.returncode == 1
+    assert "files here were changed by hand" in refused.stderr
+    assert "by hand" in (clones.clone / "tasks.d" / "job.yaml").read_text()
