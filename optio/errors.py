@@ -19,6 +19,7 @@
     ├── StoreMismatch       the database was written by a newer Optio
     ├── LeaseLost           another worker has taken the run over
     ├── LaunchFailed        an agent process could not be started
+    ├── SecretUnavailable   the program that reads secrets gave no answer
     └── SettingsError       a setting, flag or argument cannot be used
 
 A mistake in a task file is a `Diagnostic`, never an exception.
@@ -158,6 +159,11 @@ class LaunchFailed(OptioError):
         super().__init__(message)
 
 
+class SecretUnavailable(OptioError):
+    """The value of a secret cannot be read now, because the program that reads it (`OPTIO_SECRET_COMMAND`) gave no answer. The
+    text holds what that program complained about, with known values masked."""
+
+
 class SettingsError(OptioError):
     """A setting, flag or argument that cannot be used; the text names it and its value."""
 
@@ -174,7 +180,7 @@ RefusalVerdict = Literal[
     "rate",  # beyond the rate of the path
     "unsigned_rate",  # beyond the limits of requests without a valid signature
     "full",  # the queue has too many runs
-    "unavailable",  # the store cannot be used
+    "unavailable",  # the store cannot be used, or a secret cannot be read
     "error",  # anything else
 ]
 
@@ -206,6 +212,7 @@ _ANSWERS: dict[type[BaseException], Answer] = {
     TooManyUnsigned: Answer(429, "Too many requests", "unsigned_rate"),
     StoreUnavailable: Answer(503, "The store is unavailable", "unavailable", exit_code=2),
     StoreMismatch: Answer(503, "The store is unavailable", exit_code=2),
+    SecretUnavailable: Answer(503, "A secret cannot be read", "unavailable"),
     SettingsError: _UNKNOWN._replace(exit_code=2),
 }
 

@@ -3,6 +3,7 @@ defaults. Used by all commands of the CLI and by `optio.wiring`."""
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
@@ -44,6 +45,23 @@ def _port(text: str) -> int:
 
 def _span(text: str) -> timedelta:
     return parse_duration(text)
+
+
+def _short_span(text: str) -> timedelta:
+    span = parse_duration(text)
+    if not timedelta(0) < span <= timedelta(minutes=1):
+        raise ValueError("a span of a minute at most, such as 10s")
+    return span
+
+
+def _command(text: str) -> str:
+    try:
+        words = shlex.split(text)
+    except ValueError as err:
+        raise ValueError("a program and its arguments, with quotes that are closed") from err
+    if not words or "\0" in text:
+        raise ValueError("a program and its arguments")
+    return text
 
 
 def _keep(text: str) -> timedelta:
@@ -270,6 +288,13 @@ SETTINGS: Mapping[str, Setting] = {
         "the API changes task `files`, or refuses to (`deny`); `optio dev` uses `files`",
     ),
     "secrets_dir": Setting(None, Path, "a file for each secret; by default `secrets` in the data directory"),
+    "secret_command": Setting(
+        None,
+        _command,
+        "program, with arguments, that prints a secret which is neither a variable nor a file; its last argument is the name",
+    ),
+    "secret_timeout": Setting("10s", _short_span, "how long that program may take, a minute at most"),
+    "secret_cache": Setting("60s", _span, "how long its values are used before it is asked again"),
     "docs": Setting(None, Path, "directory of the built documentation, served at `/docs`; by default the one in the package"),
     "lease": Setting("10s", _span, "time without a renewal after which another worker takes a worker's runs over"),
     "default_timeout": Setting("1h", _span, "time limit of a run whose task names none"),
@@ -358,6 +383,9 @@ class Settings:
     max_body_bytes: int
     writes: str
     secrets_dir: Path | None
+    secret_command: str | None
+    secret_timeout: timedelta
+    secret_cache: timedelta
     docs: Path | None
     lease: timedelta
     default_timeout: timedelta

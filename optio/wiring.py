@@ -3,6 +3,7 @@ settings. Optional drivers are imported here and nowhere else."""
 
 import logging
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,7 +22,9 @@ from optio.limits.local import LocalRateWindow
 from optio.model.probe_result import ProbeResult
 from optio.runs.execute import ExecutionContext
 from optio.runtimes import RUNTIMES
-from optio.secrets import LocalSecrets, Secrets
+from optio.secrets.base import Secrets
+from optio.secrets.command import SecretCommand
+from optio.secrets.local import LocalSecrets
 from optio.settings import Settings
 from optio.store.base import Store
 from optio.store.sqlite import examine as sqlite_examine
@@ -97,6 +100,19 @@ def _narrow_secrets(settings: Settings) -> None:
         wide = [str(path) for path in sorted(settings.secrets.iterdir()) if not private_files.narrow(path)]
         if wide:
             log.warning("other users may read or write %s: let their owner run `chmod 600` on them", ", ".join(wide))
+
+
+def secrets(settings: Settings) -> LocalSecrets:
+    """Return the secrets of this machine; raise SettingsError when the program that reads them cannot be executed."""
+    command = None
+    if settings.secret_command is not None:
+        command = SecretCommand(
+            shlex.split(settings.secret_command),
+            timeout_s=settings.secret_timeout.total_seconds(),
+            cache_s=settings.secret_cache.total_seconds(),
+            environ=os.environ,
+        )
+    return LocalSecrets(settings.secrets, os.environ, command)
 
 
 def open_store(settings: Settings, *, migrated: bool | None = None) -> Store:
@@ -319,6 +335,7 @@ def build(settings: Settings, part: str = "dev") -> Services:
     """Open all services; raise StoreUnavailable or StoreMismatch. `part` names this process in traces."""
     data_directory(settings)
     _narrow_secrets(settings)
+    opened_secrets = secrets(settings)
     store = open_store(settings)
     telemetry, metrics = _telemetry(part)
     store.watch(lambda: telemetry.tell(PartFailed("store")))
@@ -338,7 +355,7 @@ def build(settings: Settings, part: str = "dev") -> Services:
         broker=broker,
         rate=rate,
         executor=executor(settings),
-        secrets=LocalSecrets(settings.secrets, os.environ),
+        secrets=opened_secrets,
         telemetry=telemetry,
         metrics=metrics,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from optio import private_files
-from optio.secrets import LocalSecrets
+from optio.secrets.local import LocalSecrets
 from optio.settings import Settings
 from optio.store.sqlite import examine, sqlite_store
 from optio.wiring import build

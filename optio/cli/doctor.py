@@ -7,6 +7,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -17,7 +18,7 @@ from optio.cli import FAILED, OK
 from optio.cli.shared import client, dev_token, flags, output, render_probe, terminal
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import MAX_FILE_BYTES, DirectoryTree
-from optio.errors import LaunchFailed, NotFound, SettingsError, StoreMismatch, StoreUnavailable
+from optio.errors import LaunchFailed, NotFound, SecretUnavailable, SettingsError, StoreMismatch, StoreUnavailable
 from optio.executors.base import Executor
 from optio.model import isolation, untrusted
 from optio.model.probe_result import ProbeResult as Check
@@ -27,7 +28,8 @@ from optio.plan.words import pluralize
 from optio.runs import admission
 from optio.runs.signature import unusable_secrets
 from optio.runtimes import RUNTIMES
-from optio.secrets import LocalSecrets, secret_names
+from optio.secrets.base import secret_names
+from optio.secrets.local import LocalSecrets
 from optio.settings import Settings, unknown_variables
 from optio.store.base import Store
 from optio.telemetry.base import are_traces_enabled
@@ -36,6 +38,8 @@ from optio.version import __version__, how_to_install
 _VERSION_TIMEOUT_S = 15
 # Servers named in a hint.
 _MAX_NAMED = 3
+# The name that the program of secrets is asked for where no task names any.
+_UNUSED_NAME = "OPTIO_DOCTOR"
 _MIN_WATCHES, _MIN_INSTANCES = 8192, 64
 
 
@@ -304,7 +308,17 @@ def _secrets(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Chec
     for task in tasks:
         for name in secret_names(task):
             users.setdefault(name, []).append(task.id)
-    secrets = LocalSecrets(settings.secrets, os.environ)
+    try:
+        secrets = wiring.secrets(settings)
+    except SettingsError as err:
+        yield Check(name="secret", status="error", detail=str(err))
+        return
+    try:
+        yield from _secret_command(settings, secrets, list(users))
+    except SecretUnavailable as err:
+        hint = "run OPTIO_SECRET_COMMAND with the name of a secret as its last argument, and read what it prints"
+        yield Check(name="secret", status="error", detail=str(err), hint=hint)
+        return
     for name, ids in sorted(users.items()):
         if secrets.get(name) is None:
             detail = f"{name} has no value, but is used by {', '.join(ids)}"
@@ -318,6 +332,20 @@ def _secrets(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Chec
     given = sum(secrets.get(name) is not None for name in users)
     if given:
         yield Check(name="secret", status="ok", detail=f"{given} of {len(users)} named secrets have a value")
+
+
+def _secret_command(settings: Settings, secrets: LocalSecrets, names: Sequence[str]) -> Iterator[Check]:
+    """Check that the program that reads secrets gives an answer for each name that tasks use, or for a name that nobody uses.
+    Raises SecretUnavailable."""
+    asked = [name for name in names if not secrets.is_at_hand(name)]
+    began = time.monotonic()
+    found = [secrets.get(name) for name in asked or ([_UNUSED_NAME] if settings.secret_command is not None else [])]
+    if found:
+        words = (
+            f"{sum(value is not None for value in found)} of {len(asked)} values" if asked else "no secret is asked of it now"
+        )
+        detail = f"OPTIO_SECRET_COMMAND answers: {words}, {time.monotonic() - began:.1f} s"
+        yield Check(name="secret", status="ok", detail=detail)
 
 
 def _agents(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Check]:

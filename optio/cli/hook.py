@@ -2,7 +2,6 @@
 test."""
 
 import argparse
-import os
 import sys
 import time
 import uuid
@@ -16,7 +15,7 @@ from optio.cli.shared.time_arg import time_range
 from optio.errors import SettingsError
 from optio.model.trigger import WebhookConfig
 from optio.runs.signature import UnusableSecret, delivery_header, event_header, event_place, sign
-from optio.secrets import LocalSecrets
+from optio.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -145,12 +144,7 @@ def _send(args: argparse.Namespace) -> int:
     if config.secret is None and args.secret is not None:
         raise SettingsError(f"the webhook `{config.path}` is unsigned: --secret would sign nothing")
     if config.secret is not None:
-        secrets = LocalSecrets(settings.secrets, os.environ)
-        secret = args.secret or secrets.get(config.secret.name)
-        if secret is None:
-            raise SettingsError(
-                f"no value for the secret `{config.secret.name}`: give --secret, or {secrets.where(config.secret.name)}"
-            )
+        secret = args.secret or _secret(settings, config.secret.name)
         try:
             headers |= sign(config, secret, body, delivery=delivery, now=time.time())
         except UnusableSecret as err:
@@ -166,6 +160,17 @@ def _send(args: argparse.Namespace) -> int:
         print_error(f"nothing new was started: {answer['reason']}")
     output.show(args.output, answer, lambda: f"202 {answer['status']}: {what}", [answer["runId"]] if answer["runId"] else ())
     return OK
+
+
+def _secret(settings: Settings, name: str) -> str:
+    """Return the local value of a secret. Raises SettingsError, SecretUnavailable."""
+    from optio.wiring import secrets
+
+    source = secrets(settings)
+    value = source.get(name)
+    if value is None:
+        raise SettingsError(f"no value for the secret `{name}`: give --secret, or {source.where(name)}")
+    return value
 
 
 def _event_headers(config: WebhookConfig, args: argparse.Namespace) -> dict[str, str]:

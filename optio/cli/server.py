@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import socket
+from functools import partial
 
 from optio.cli import OK
 from optio.cli.shared import flags
@@ -13,6 +14,7 @@ from optio.compiler.diagnostics import Severity
 from optio.errors import SettingsError, StoreUnavailable
 from optio.processes.metrics_server import MetricsServer, StartingApi
 from optio.runs.signature import unusable_secrets
+from optio.secrets.base import value_at_hand
 from optio.settings import Settings
 from optio.tree.reload import Reloader, log_news
 from optio.tree.served import ServedRegistry, Snapshot, server_name
@@ -120,7 +122,9 @@ class _SecretsLog:
         self._known: set[tuple[str, str, str]] = set()
 
     def log(self, snapshot: Snapshot) -> None:
-        found = set(unusable_secrets(snapshot.registry.tasks.values(), self._services.secrets.get))
+        # Nothing waits here for a program: its values are examined when a delivery comes.
+        get = partial(value_at_hand, self._services.secrets)
+        found = set(unusable_secrets(snapshot.registry.tasks.values(), get))
         for path, name, fault in sorted(found - self._known):
             log.error("webhook %s: the secret %s cannot be used: %s", path, name, fault)
         self._known = found

@@ -16,6 +16,8 @@ DELAY_AFTER_RUN_END = timedelta(seconds=2)
 MIN_TRY_INTERVAL = timedelta(seconds=2)
 # A shortage is over when this many runs of the task have begun since.
 STARTS_TO_END_SHORTAGE = 6
+# The reason of a run whose secrets cannot be read now. It waits as if there were no room for it.
+SECRET_SOURCE = "secret_source"  # noqa: S105 - a word
 # A try that lasts longer has found room, and waits for something else, such as its image.
 MAX_TRY_DURATION = timedelta(seconds=60)
 
@@ -28,6 +30,11 @@ class Delay:
     reason: str
     message: str
     patience: timedelta | None = None
+
+    @property
+    def ends_help(self) -> bool:
+        """Return whether the end of another run may end this delay: not where waiting helps little, or where no room lacks."""
+        return self.patience is None and self.reason != SECRET_SOURCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ GLOBAL_RULE = "OPTIO_MAX_WORKFLOW_CONCURRENT"
 @dataclass(frozen=True, slots=True)
 class Hold:
     """The reason why a run waits: `paused`, `no_worker`, `delayed`, `same_key`, `start_limit`, `task_limit`, `no_room`,
-    `priority` or `global_limit`.
+    `secret_source`, `priority` or `global_limit`.
 
     `ahead` counts the runs that go first: those of its task if the task as a whole is held, else those of all tasks that are
     not held. `rule` is the setting that holds the run, as it is written in its file. `occupied_by` are the runs that use it up.
@@ -289,7 +289,8 @@ class _AdmissionQueue:
         elif shortage.is_due(self._view.now):
             then = "the next try is due now, or when that of another task has ended"
         for ahead, waiting in enumerate(queue):
-            yield waiting.run_id, Hold("no_room", f"{shortage.message}; {then}", ahead, None, (), None if ahead else due)
+            reason = room.SECRET_SOURCE if shortage.reason == room.SECRET_SOURCE else "no_room"
+            yield waiting.run_id, Hold(reason, f"{shortage.message}; {then}", ahead, None, (), None if ahead else due)
 
     def _in_line(self, max_running: int) -> Iterator[tuple[str, Hold]]:
         """Yield the runs that only the total limit holds, in the order in which they would get slots if nothing else

@@ -8,7 +8,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -16,21 +16,21 @@ from decimal import Decimal
 from typing import TypeVar
 
 from optio.broker.base import Broker, Topic
-from optio.errors import LaunchFailed, LeaseLost, StoreFull, StoreUnavailable
+from optio.errors import LaunchFailed, LeaseLost, SecretUnavailable, StoreFull, StoreUnavailable
 from optio.executors.base import Executor, Exit, Handle, Launch, LaunchArrival
 from optio.model import retry
 from optio.model.isolation import NAMESPACE
+from optio.model.mask import Masker
 from optio.model.money import ZERO_USD, is_spent
 from optio.model.registry import CompiledTask
-from optio.model.room import Delay
+from optio.model.room import SECRET_SOURCE, Delay
 from optio.model.run import AgentPod, Attempt, LogKind, LogLine, Meter, Outcome, Run, RunState
 from optio.model.task import Environment
 from optio.runs.blame import MAX_START_PAUSE_S, ReadTrial, Turn, without_counts
-from optio.runs.mask import Masker
 from optio.runs.output import truncate_line
 from optio.runs.reading import Reading
 from optio.runtimes.base import OutputReader, ProcessEnd, Runtime, log_line
-from optio.secrets import Secrets
+from optio.secrets.base import Secrets
 from optio.store.base import ExecutionStore
 from optio.store.values import AgentStart, Claim
 from optio.telemetry.base import SILENT, Claimed, Finished, GivenBack, Started, Telemetry, log_context
@@ -246,6 +246,9 @@ class Execution:
             return None
         try:
             handle = self._parts.executor.start(self._launch(task, runtime))
+        except SecretUnavailable as err:
+            self._give_back(Delay(reason=SECRET_SOURCE, message=str(err)), "its secrets can be read")
+            return None
         except LaunchFailed as err:
             again = err.temporary
             self._fail(Outcome(ok=False, reason=err.reason, message=str(err), again=again, infrastructure=again))
@@ -364,7 +367,11 @@ class Execution:
 
     def _since_began(self) -> AgentStart | None:
         begun = self._began
-        return None if begun is None else AgentStart(timedelta(seconds=time.monotonic() - begun.at), begun.how)
+        return (
+            None
+            if begun is None
+            else AgentStart(timedelta(seconds=time.monotonic() - begun.at), begun.how, tried=self._claim.tries)
+        )
 
     def _note_began(self, after: float) -> None:
         """Record the beginning of the agent, unless it was recorded with its output within `after` seconds."""
@@ -407,8 +414,7 @@ class Execution:
             adopted=self._claim.adopted,
         )
         if self._claim.adopted:
-            values = [self._parts.secrets.get(name) for name in task.spec.environment.secrets]
-            self._mask = self._masker(task.spec.environment, (value for value in values if value is not None))
+            self._mask = self._masker(task.spec.environment, self._known_secrets(handle, task.spec.environment.secrets))
         if trial.is_suspect:
             log.warning("run %s: the last worker died while it read its output (%d in a row)", self.run.id, trial.count)
             self._left.wait(random.uniform(0.0, MAX_START_PAUSE_S))  # noqa: S311
@@ -416,6 +422,25 @@ class Execution:
             return self._read(reading, task)
         finally:
             turn.end()
+
+    def _known_secrets(self, handle: Handle, names: Sequence[str]) -> list[str]:
+        """Return the values of the agent's secrets. While they cannot be read, no line of its output can be masked, so none is
+        stored; a cancelled agent is stopped all the same. Raises _WorkerLeft."""
+        problem = ""
+        while True:
+            try:
+                values = [self._parts.secrets.get(name) for name in names]
+                return [value for value in values if value is not None]
+            except SecretUnavailable as err:
+                if str(err) != problem:
+                    problem = str(err)
+                    log.warning("run %s: its output waits: %s", self.run.id, problem)
+            if self._changed:
+                self._look_for_cancel()
+            if self._cancelled:
+                handle.stop()
+            if self._left.wait(_RETRY_PAUSE_S):
+                raise _WorkerLeft
 
     def _read(self, reading: Reading, task: CompiledTask) -> bool:
         while not self._left.is_set():
@@ -563,16 +588,17 @@ class Execution:
             return reader.stop() or interrupted
         return reader.outcome(ProcessEnd(code=ended.code, signal=ended.signal, phase=ended.phase, error=ended.error))
 
-    def _give_back(self, delay: Delay) -> None:
-        """Return the run to the queue because there is no room for its agent, so that another run can use the slot."""
+    def _give_back(self, delay: Delay, until: str = "there is room") -> None:
+        """Return the run to the queue because its agent cannot start for now, so that another run can use the slot. `until`
+        completes the line in its log."""
         why = self._fit_delay(delay)
         words = "" if self._delay is not None else f"not begun: {why.message}; "
-        line = log_line(LogKind.SYSTEM, f"{words}the run waits in the queue until there is room", datetime.now(UTC))
+        line = log_line(LogKind.SYSTEM, f"{words}the run waits in the queue until {until}", datetime.now(UTC))
         run = self._durably(lambda: self._kept(lambda: self._parts.store.give_back(self.run.lease, why, [line])))
         if run.state is not RunState.QUEUED:
             self._tell_of_the_end(run, run.reason, Meter())
             return
-        log.info("run %s waits for room (%s)", run.id, why.reason, extra={"event": "run_given_back", "run_id": run.id})
+        log.info("run %s waits until %s (%s)", run.id, until, why.reason, extra={"event": "run_given_back", "run_id": run.id})
         self._freed()
         self._parts.broker.tell(Topic.RUN, run.id)
         self._parts.telemetry.tell(GivenBack(run, why.reason))

@@ -19,6 +19,8 @@ MEDIA_TYPE = "application/problem+json"
 _TITLES = {400: "Bad request", 404: "Not found", 405: "Method not allowed", 413: "Too large", 415: "Unsupported"}
 # Space comes back when somebody frees it.
 _DISK_RETRY_S = "10"
+# As long as a failure of the program that reads secrets is remembered.
+_UNREADABLE_RETRY_S = "5"
 _WHOLE = "internal error: see the server's log"
 
 
@@ -67,6 +69,10 @@ def describe_error(error: OptioError) -> tuple[int, dict[str, str], dict[str, An
         elif isinstance(error, errors.StoreFull):
             headers["Retry-After"] = _DISK_RETRY_S
             detail = "the disk is full, so no new runs are accepted: nothing was changed, try again later"
+    elif isinstance(error, errors.SecretUnavailable):
+        headers["Retry-After"] = _UNREADABLE_RETRY_S
+        log.error("%s", error)
+        detail = "a secret cannot be read now: nothing was changed, try again later"
     elif isinstance(error, errors.Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
     elif isinstance(error, errors.Duplicate):

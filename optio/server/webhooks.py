@@ -26,6 +26,7 @@ from optio.errors import (
     NotFound,
     OptioError,
     QueueFull,
+    SecretUnavailable,
     StoreUnavailable,
     TooManyRequests,
     TooManyUnsigned,
@@ -71,6 +72,7 @@ class WebhookReceiver:
         self._strangers: Counter[str] = Counter()
         self.limit = StrangerLimit()
         self._new: list[Queued] = []
+        self._asked: dict[str, asyncio.Task[str | None]] = {}
         self.landing = LoopBridge()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,6 +124,23 @@ class WebhookReceiver:
             self._minute, self._strangers = minute, Counter()
         self._strangers[path] += 1
         return self._strangers[path] <= _MAX_UNPROVED_KEPT
+
+    async def secret(self, name: str) -> str | None:
+        """Return the value of a secret. Requests that come while a program is asked for it wait together, on one thread.
+        Raises SecretUnavailable."""
+        secrets = self._hub.services.secrets
+        if secrets.is_at_hand(name):
+            return secrets.get(name)
+        asked = self._asked.get(name)
+        if asked is None:
+            asked = self._asked[name] = asyncio.create_task(asyncio.to_thread(secrets.get, name))
+            asked.add_done_callback(lambda done: self._forget(name, done))
+        return await asyncio.shield(asked)
+
+    def _forget(self, name: str, asked: "asyncio.Task[str | None]") -> None:
+        del self._asked[name]
+        if not asked.cancelled():
+            asked.exception()  # raised by those who wait, who may all have left
 
     def tell(self, run: Queued) -> None:
         """Notify workers and metrics of new runs, once for all runs that are committed together."""
@@ -239,15 +258,22 @@ class _WebhookRequest:
         if config.secret is None:
             return
         keys, faults = [], []
+        unavailable: SecretUnavailable | None = None
         for name in [config.secret.name] + ([config.previous_secret.name] if config.previous_secret else []):
-            value = self.hub.services.secrets.get(name)
             try:
+                value = await self.hooks.secret(name)
                 keys += [] if value is None else [signature.signing_key(config, value)]
+            except SecretUnavailable as err:
+                unavailable = err
             except signature.UnusableSecret as err:
                 faults.append(f"the secret `{name}` cannot be used: {err}")
         doubt = signature.why_unproved(keys, self.body, self.header, time.time())
         if doubt is None:
             return
+        if unavailable is not None:
+            # The sender may be the right one, and is to send it again.
+            self._reject("unavailable", 503, str(unavailable), proved=False)
+            raise unavailable
         if not keys and not faults:
             where = self.hub.services.secrets.where(config.secret.name)
             faults.append(f"the secret `{config.secret.name}` has no value: {where}")

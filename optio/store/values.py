@@ -269,10 +269,17 @@ class Claim:
 @dataclass(frozen=True, slots=True)
 class AgentStart:
     """The start of an attempt's agent: how long ago it was, by this machine's clock, and how: as a `process`, or in a `cold` or
-    `warm` pod."""
+    `warm` pod. `tried` says that its task was short of room when the run was claimed."""
 
     ago: timedelta
     how: StartKind = PROCESS
+    tried: bool = False
+
+    @property
+    def is_noted(self) -> bool:
+        """Return whether more is recorded of this start than its time. Of a process, which starts as soon as its run is
+        claimed, that is so only where it tells that a shortage may be over."""
+        return self.how != PROCESS or self.tried
 
 
 class PlacedStart(NamedTuple):

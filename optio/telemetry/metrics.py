@@ -67,7 +67,7 @@ class Metrics:
         self._runs = counter("runs", "runs that ended", "task", "trigger", "state", "reason")
         self._attempts = counter("attempts", "attempts that ended", "task", "runtime", "outcome")
         self._retries = counter("retries", "attempts that are followed by another", "task", "kind")
-        self._given_back = counter("no_room", "claimed runs that found no room, and wait in the queue again", "task", "reason")
+        self._given_back = counter("no_room", "claimed runs that found no room or no secrets, and wait again", "task", "reason")
         self._wait = histogram("queue_wait_seconds", "from due to claimed", _WAIT_BUCKETS_S, "task")
         self._start = histogram("start_latency_seconds", "from claimed to the agent's process", _START_BUCKETS_S, "runtime")
         self._starts = counter("starts", "agents that started: as a process, or in a cold or warm pod", "task", "how")

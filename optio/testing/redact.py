@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from optio.compiler.token_shapes import match_tokens
+from optio.model.mask import MASK, Masker
 from optio.model.route import Route
-from optio.runs.mask import MASK, Masker
 
 REDACTED = "REDACTED"
 # The last word of a name whose value is a credential: `access_token`, `clientSecret`, `X-Api-Key`.

@@ -30,7 +30,7 @@ from optio.model.route import Route, pointer
 from optio.model.text import slug
 from optio.model.trigger import WebhookConfig
 from optio.runs import signature
-from optio.secrets import Secrets
+from optio.secrets.base import Secrets
 from optio.tree.scan import MissingDirectory, scan_directory
 
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -246,7 +246,7 @@ class TaskFileWriter:
             names = ", ".join(f"`{name}` ({self._secrets.where(name)})" for name in taken.values)
             message = "this server does not write task files (OPTIO_WRITES): commit this document"
             raise WritesDenied(message + (f", and set the secret {names}" if names else ""), path=path, document=after.decode())
-        former = {name: self._secrets.get(name) for name in taken.values}
+        former = {name: self._secrets.stored(name) for name in taken.values}
         try:
             for name, value in taken.values.items():
                 with _describe_os_error(self._root):

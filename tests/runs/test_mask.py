@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from optio.executors.process import ProcessExecutor
 from optio.executors.sandbox import SandboxOptions
+from optio.model.mask import MIN_VALUE_LENGTH, Masker
 from optio.model.run import LogKind
 from optio.model.task import Environment
 from optio.runs.execute import Execution
-from optio.runs.mask import MIN_VALUE_LENGTH, Masker
 from tests.executors.support import living
 from tests.runs.support import accept, claim, execute, log_of, opened
 from tests.support import command_task, eventually

@@ -13,7 +13,7 @@ from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import DirectoryTree
 from optio.errors import Conflict, Invalid, StoreUnavailable
 from optio.model.registry import Registry
-from optio.secrets import LocalSecrets
+from optio.secrets.local import LocalSecrets
 from optio.tree.writer import TaskFileWriter, merge
 
 SMALL = {"name": "Small", "agentRuntime": "codex", "promptTemplate": "Say hello"}

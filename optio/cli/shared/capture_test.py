@@ -2,10 +2,10 @@
 
 import argparse
 import base64
-import os
 from pathlib import Path
 from typing import Any
 
+from optio import wiring
 from optio.cli import FAILED, OK
 from optio.cli.shared import apply_fixes, client, flags, ids, render_run, write_file
 from optio.compiler.diagnostics import Severity
@@ -18,7 +18,7 @@ from optio.compiler.suggest import suggest
 from optio.compiler.yaml.emit import dump
 from optio.errors import Conflict, Invalid, Malformed, SettingsError
 from optio.model.registry import CompiledTask, Registry
-from optio.secrets import LocalSecrets, secret_names
+from optio.secrets.base import secret_names
 from optio.testing.capture import CapturedTest, add_test, capture_delivery
 from optio.testing.redact import Redactor
 from optio.testing.run import run_tests as run_tests
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         raise Conflict("the body of this delivery is not stored: its sender was not verified, or its retention has ended")
     tree = DirectoryTree(root)
     task = _task(compile_tree(tree).registry, kept["path"], args.task)
-    secrets = LocalSecrets(settings.secrets, os.environ)
+    secrets = wiring.secrets(settings)
     redact = Redactor([value for name in secret_names(task) if (value := secrets.get(name))], args.redact_emails)
     assert task.spec.webhook is not None  # noqa: S101 - `_task` looked
     try:

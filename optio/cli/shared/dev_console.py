@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 
 from optio.broker.base import Topic
 from optio.cli.shared import render_run
@@ -15,7 +16,7 @@ from optio.model.run import Run, RunState
 from optio.runs.signature import unusable_secrets
 from optio.runtimes import RUNTIMES
 from optio.scheduling import cron
-from optio.secrets import secret_names
+from optio.secrets.base import secret_names, value_at_hand
 from optio.server import serializers
 from optio.tree.reload import name_some
 from optio.tree.served import Snapshot
@@ -97,9 +98,10 @@ class TreeNews:
         users: dict[str, list[str]] = {}
         for task in tasks:
             for name in secret_names(task):
-                if secrets.get(name) is None:
+                # Nothing waits here for a program: a run is told if it gives no value.
+                if secrets.is_at_hand(name) and secrets.get(name) is None:
                     users.setdefault(f"the secret {name} has no value: {secrets.where(name)}", []).append(task.id)
-            for _, name, fault in unusable_secrets([task], secrets.get):
+            for _, name, fault in unusable_secrets([task], partial(value_at_hand, secrets)):
                 users.setdefault(f"the webhook secret {name} cannot be used: {fault}", []).append(task.id)
             runtime = RUNTIMES.get(task.spec.agent_runtime)
             if runtime is not None and runtime.program:

@@ -11,7 +11,6 @@ from typing import Any
 
 from optio.errors import Conflict, LeaseLost
 from optio.model.namespace import WorkerScope
-from optio.model.pool import PROCESS
 from optio.model.retry import GiveUp, RetryAt
 from optio.model.room import Delay
 from optio.model.run import Lease, LogLine, Meter, Outcome, Run, RunChange, RunState, Usage
@@ -290,7 +289,7 @@ def cancel_requested(tx: Transaction, lease: Lease) -> bool:
 
 def agent_started(tx: Transaction, lease: Lease, began: AgentStart) -> None:
     """Record the start of an agent (`Store.agent_started`); raise LeaseLost for an old fence."""
-    if began.how != PROCESS:
+    if began.is_noted:
         _note_begun(tx, [(_owned(tx, lease), began)])
     if not tx.run(_AGENT_STARTED, {"at": _ago(tx, began), "id": lease.run_id, "fence": lease.fence}):
         _owned(tx, lease)
@@ -330,7 +329,7 @@ def _note_begun(tx: Transaction, beginnings: Sequence[tuple[Row, AgentStart | No
     begun = [
         (row, began)
         for row, began in beginnings
-        if began is not None and began.how != PROCESS and not pools.has_begun(tx, row["id"], row["attempt"])
+        if began is not None and began.is_noted and not pools.has_begun(tx, row["id"], row["attempt"])
     ]
     if not begun:
         return [row for row, _ in beginnings]

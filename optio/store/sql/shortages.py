@@ -81,7 +81,7 @@ def note(tx: Transaction, place: str, run: Row, why: Delay, claimed_at: int) -> 
     """Record that a run, claimed at this time, found no room. Return when its patience ends; None if it waits without end."""
     key: dict[str, Any] = {"place": place, "task_id": run["task_id"]}
     known = tx.hold(_OF, key)
-    ends_help = int(why.patience is None)
+    ends_help = int(why.ends_help)
     # Runs claimed together find no room together, so only a run claimed since then counts as a further try.
     news = known is None or claimed_at > known["at"]
     same = known is not None and (known["reason"], known["ends_help"]) == (why.reason, ends_help)

@@ -33,8 +33,8 @@ from optio.executors.pods.network import (
     variables,
 )
 from optio.model.egress import METADATA, as_text, parse
+from optio.model.mask import MIN_VALUE_LENGTH, Masker
 from optio.model.task import Network
-from optio.runs.mask import MIN_VALUE_LENGTH, Masker
 from tests.executors.pods.image import program
 
 GOLDEN = Path(__file__).parent / "golden"

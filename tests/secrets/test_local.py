@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from optio.errors import Invalid
-from optio.secrets import LocalSecrets
+from optio.secrets.local import LocalSecrets
 from tests.support import eventually
 
 

@@ -1,0 +1,47 @@
+"""Secrets by name: what a source of values offers, and which names a task needs."""
+
+import re
+from typing import Protocol
+
+from optio.model.registry import CompiledTask
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+
+def secret_names(task: CompiledTask) -> list[str]:
+    """Return the names of the secrets that a task needs, for its runs and for its webhook's signatures, each once."""
+    names = list(task.spec.environment.secrets)
+    if task.spec.webhook is not None:
+        config = task.spec.webhook.config
+        names += [ref.name for ref in (config.secret, config.previous_secret) if ref is not None]
+    return list(dict.fromkeys(names))
+
+
+def value_at_hand(secrets: "Secrets", name: str) -> str | None:
+    """Return the value, or None where there is none or a program would have to be asked for it."""
+    return secrets.get(name) if secrets.is_at_hand(name) else None
+
+
+class Secrets(Protocol):
+    """A source of secret values. `LocalSecrets` is the one implementation."""
+
+    def get(self, name: str) -> str | None:
+        """Return the value, or None when there is none. May wait for a program; raise SecretUnavailable when that gives no
+        answer."""
+        ...
+
+    def is_at_hand(self, name: str) -> bool:
+        """Return whether `get` answers without waiting for a program."""
+        ...
+
+    def put(self, name: str, value: str) -> None:
+        """Store a value; raise Invalid when the name is malformed."""
+        ...
+
+    def stored(self, name: str) -> str | None:
+        """Return the value as `put` stored it, whatever other sources say; None when none is stored."""
+        ...
+
+    def where(self, name: str) -> str:
+        """Return a sentence that tells a person how to set this secret."""
+        ...

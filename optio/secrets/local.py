@@ -1,0 +1,66 @@
+"""Secrets of this machine: from the environment, from files in a directory, and from a program of the operator."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from optio import private_files
+from optio.errors import Invalid
+from optio.secrets.base import NAME
+from optio.secrets.command import SecretCommand
+
+PREFIX = "OPTIO_SECRET_"
+# These variables are settings, though they begin like secrets.
+SETTINGS = ("COMMAND", "CACHE", "TIMEOUT")
+# Files are read again after this time, so a changed value takes effect then.
+_CACHE_S = 1.0
+
+
+class LocalSecrets:
+    """Reads `OPTIO_SECRET_<NAME>` first, then a file per secret in a directory, the form of a mounted Kubernetes Secret. What
+    neither has is asked of the program, if there is one."""
+
+    def __init__(self, directory: Path, environ: Mapping[str, str], command: SecretCommand | None = None) -> None:
+        self._directory, self._command = directory, command
+        named = {name.removeprefix(PREFIX): value for name, value in environ.items() if name.startswith(PREFIX)}
+        self._environ = {name: value for name, value in named.items() if name not in SETTINGS}
+        self._read: dict[str, tuple[float, str]] = {}
+
+    def get(self, name: str) -> str | None:
+        """Return the value. One final newline of a file, or of what the program prints, is not part of it."""
+        if not NAME.fullmatch(name):
+            return None
+        value = self._environ.get(name)
+        value = self.stored(name) if value is None else value
+        return self._command.get(name) if value is None and self._command is not None else value
+
+    def is_at_hand(self, name: str) -> bool:
+        if self._command is None or not NAME.fullmatch(name) or name in self._environ or self._command.is_at_hand(name):
+            return True
+        return self.stored(name) is not None
+
+    def stored(self, name: str) -> str | None:
+        if not NAME.fullmatch(name):
+            return None
+        # Asked for with every webhook, so a file is read at most once a second.
+        now = time.monotonic()
+        known = self._read.get(name)
+        if known is None or now - known[0] > _CACHE_S:
+            try:
+                value = (self._directory / name).read_text(encoding="utf-8").removesuffix("\n")
+            except (OSError, UnicodeDecodeError):
+                self._read.pop(name, None)
+                return None
+            known = self._read[name] = now, value
+        return known[1]
+
+    def put(self, name: str, value: str) -> None:
+        if not NAME.fullmatch(name):
+            raise Invalid(f"invalid secret name `{name}`: use letters, digits and `_`")
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_files.write(self._directory / name, value.encode())
+        self._read.pop(name, None)
+
+    def where(self, name: str) -> str:
+        command = "" if self._command is None else f", or let {self._command.program} (OPTIO_SECRET_COMMAND) print it"
+        return f"set {PREFIX}{name}, or write the value to {self._directory / name}{command}"
