@@ -48,6 +48,8 @@ LEFT_OUT = {
 }  # fmt: skip
 # Where few tests take long: they begin first where several processes share all tests, so that none of them comes last.
 LONG = ("stories", "executors", "processes", "runs", "store", "contracts", "tree", "deploy", "lsp", "server", "cli")
+# Many real processes, and how soon they do something: their tests are marked `alone`, and have the machine to themselves in CI.
+ALONE = ("stories", "processes")
 # Fixtures of the tests that are left out one by one.
 SERVERS = {"postgres_server", "redis_server", "scripted_model", "standin", "dev"}
 TESTS = Path(__file__).parent
@@ -72,8 +74,8 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """The quick tests share all cores; all tests, and those of a path that is named, run one by one. With `-n 3` all tests take
-    less than half of the time, and those that measure how soon something happens have less of the machine."""
+    """The quick tests share all cores; all tests, and those of a path that is named, run one by one: those that measure how
+    soon something happens would have less of the machine. `.ci/tests` lets the others share it."""
     return os.cpu_count() or 1 if _is_quick(config) else 0
 
 
@@ -83,6 +85,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if _is_quick(config) and collection_path in left_out else None
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave single tests out that need a server. A connection to the cluster that is being opened when its executor closes is
     left to the garbage collector by asyncio."""
@@ -92,7 +95,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
     order = {TESTS / name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: min((order[above] for above in item.path.parents if above in order), default=len(LONG)))
+    alone = {TESTS / name for name in ALONE}
     for item in items:
+        if alone & {item.path, *item.path.parents}:
+            item.add_marker(pytest.mark.alone)
         if "pods" in item.nodeid or "standin" in item.nodeid:
             item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
 

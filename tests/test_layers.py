@@ -72,10 +72,12 @@ def imports() -> Iterator[Import]:
     """Every import, also those inside functions."""
     for name, path in modules():
         for node in ast.walk(ast.parse(path.read_text())):
-            place = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+            if not isinstance(node, ast.Import | ast.ImportFrom):
+                continue
+            place = f"{path.relative_to(ROOT)}:{node.lineno}"
             if isinstance(node, ast.Import):
                 yield from (Import(name, alias.name, place) for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
+            else:
                 assert node.module is not None, f"{place}: relative import"
                 assert node.level == 0, f"{place}: relative import"
                 for alias in node.names:
