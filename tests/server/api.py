@@ -86,7 +86,8 @@ class Api:
 
     def close(self) -> None:
         self.server.end()
-        self._thread.join(20)
+        self._thread.join(60)
+        assert not self._thread.is_alive(), "the server does not end"
         self._socket.close()
         self.services.close()
 
