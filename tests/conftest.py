@@ -4,6 +4,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave files and directories out."""
-    left_out = {TESTS / name for names in LEFT_OUT.values() for name in names}
-    return True if _is_quick(config) and collection_path in left_out else None
+    left_out = tuple(name for names in LEFT_OUT.values() for name in names)
+    return True if _is_quick(config) and _place(collection_path, left_out) < len(left_out) else None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -93,14 +94,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = {item for item in items if _needs_a_server(item)}
         config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
-    order = {TESTS / name: place for place, name in enumerate(LONG)}
-    items.sort(key=lambda item: min((order[above] for above in item.path.parents if above in order), default=len(LONG)))
-    alone = {TESTS / name for name in ALONE}
+    items.sort(key=lambda item: _place(item.path, LONG))
     for item in items:
-        if alone & {item.path, *item.path.parents}:
+        if _place(item.path, ALONE) < len(ALONE):
             item.add_marker(pytest.mark.alone)
         if "pods" in item.nodeid or "standin" in item.nodeid:
             item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
+
+
+@cache
+def _place(path: Path, names: tuple[str, ...]) -> int:
+    """Which of the names, a file or a directory, the path is or is below; their number if none."""
+    above = {path, *path.parents}
+    return next((place for place, name in enumerate(names) if TESTS / name in above), len(names))
 
 
 def _needs_a_server(item: pytest.Item) -> bool:

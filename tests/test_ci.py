@@ -1,5 +1,6 @@
 """The tests of `.ci/run`: each runs once, and one that fails has a second try."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -27,18 +28,9 @@ ONCE = """
 def test_first_{0}():
     assert times("first_{0}") > 1
 """
-ALWAYS = """
-def test_always():
-    assert times("always") == 0
-"""
 SHARED = """
 def test_shared():
     assert times("shared") == 1
-"""
-ALONE_ONE = """
-@pytest.mark.alone
-def test_alone():
-    assert times("alone") == 1
 """
 
 
@@ -54,24 +46,19 @@ def ci(tmp_path: Path) -> Path:
 
 def run(ci: Path, *tests: str) -> subprocess.CompletedProcess[str]:
     (ci / "test_it.py").write_text(HEAD + "".join(tests))
-    return subprocess.run([ci / ".ci" / "tests", "test_it.py"], text=True, capture_output=True)
-
-
-def test_each_test_runs_in_one_of_the_two_parts(ci: Path) -> None:
-    done = run(ci, SHARED, ALONE_ONE)
-
-    assert done.returncode == 0, done.stdout
-    assert (ci / "ran").read_text() == "shared side by side\nalone one by one\n"
+    environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin,pytest_timeout"}
+    return subprocess.run([ci / ".ci" / "tests", "test_it.py"], text=True, capture_output=True, env=environ)
 
 
 def test_what_is_marked_is_there() -> None:
     assert [name for name in ALONE if not (TESTS / name).exists()] == []
 
 
-def test_a_test_that_fails_once_is_called_unsteady(ci: Path) -> None:
-    done = run(ci, "\n@pytest.mark.alone", ONCE.format(1), SHARED)
+def test_each_test_runs_in_one_of_two_parts_and_one_that_fails_and_then_passes_is_called_unsteady(ci: Path) -> None:
+    done = run(ci, SHARED, "\n@pytest.mark.alone", ONCE.format(1))
 
     assert done.returncode == 0, done.stdout
+    assert (ci / "ran").read_text().splitlines() == ["shared side by side", "first_1 one by one", "first_1 one by one"]
     assert done.stdout.endswith(
         "== UNSTEADY: 1 tests failed, and passed the second time. Find out why, and mend them:\ntest_it.py::test_first_1\n"
     )
@@ -84,23 +71,9 @@ def test_more_than_three_unsteady_tests_fail(ci: Path) -> None:
     assert "== FAILED: 4 tests, more than may be unsteady\n" in done.stdout
 
 
-def test_a_test_that_fails_twice_fails(ci: Path) -> None:
-    done = run(ci, ALWAYS, ONCE.format(1))
-
-    assert done.returncode == 1
-    assert "UNSTEADY" not in done.stdout
-    assert (ci / "ran").read_text().count("always one by one") == 1
-
-
-def test_a_file_that_cannot_be_read_fails(ci: Path) -> None:
-    done = run(ci, SHARED, "\nimport nothing_of_this_name\n")
-
-    assert done.returncode == 1
-    assert "UNSTEADY" not in done.stdout
-
-
-def test_a_test_that_kills_its_process_fails(ci: Path) -> None:
-    done = run(ci, "\ndef test_it():\n    os._exit(1)\n")
+@pytest.mark.parametrize("fault", ["def test_always(): assert 0", "import nothing_of_this_name", "def test_end(): os._exit(1)"])
+def test_a_fault_that_is_there_again_fails(ci: Path, fault: str) -> None:
+    done = run(ci, ONCE.format(1), f"\n{fault}\n")
 
     assert done.returncode == 1
     assert "UNSTEADY" not in done.stdout

@@ -70,6 +70,7 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 def imports() -> Iterator[Import]:
     """Every import, also those inside functions."""
+    names = {f"optio.{name}" for name, _ in modules()}
     for name, path in modules():
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Import | ast.ImportFrom):
@@ -82,9 +83,7 @@ def imports() -> Iterator[Import]:
                 assert node.level == 0, f"{place}: relative import"
                 for alias in node.names:
                     whole = f"{node.module}.{alias.name}"
-                    is_module = (ROOT / Path(*whole.split("."))).with_suffix(".py").exists()
-                    is_package = (ROOT / Path(*whole.split("."))).is_dir()
-                    yield Import(name, whole if is_module or is_package else node.module, place)
+                    yield Import(name, whole if whole in names else node.module, place)
 
 
 def ranks(package: ModuleType) -> dict[str, int]:
