@@ -185,34 +185,64 @@ RefusalVerdict = Literal[
 ]
 
 
+# The type of a problem (RFC 9457), which clients may rely on: `urn:optio:problem:TYPE`.
+ProblemType = Literal[
+    "malformed",  # the request cannot be read
+    "bad-host",  # the server does not serve this host name
+    "unauthorized",  # the token or signature is missing, unknown, expired or revoked
+    "forbidden",  # the token's role is not sufficient, or the request comes from a page of another site
+    "not-found",  # no object has this id
+    "method-not-allowed",  # the path does not have this method
+    "too-slow",  # the body took too long
+    "conflict",  # the present state does not allow it
+    "duplicate",  # another run holds the business key: `runId` names it
+    "writes-denied",  # the API may not change files here: `document` is the YAML to commit
+    "stale-task",  # the task has another digest than `If-Match` names
+    "too-large",  # the body is too large
+    "unsupported",  # the body is not JSON, or is compressed
+    "invalid",  # the request does not fit: `errors` has one entry for each fault
+    "rate-limited",  # too many requests: see `Retry-After`
+    "too-many-unsigned",  # too many requests without a valid signature: see `Retry-After`
+    "queue-full",  # too many runs are queued: see `Retry-After`
+    "store-unavailable",  # the database cannot be used, and nothing was changed
+    "commit-unknown",  # it is unknown whether the change was stored: send the request again with its key
+    "store-full",  # the disk is full, and nothing was changed
+    "secret-unavailable",  # a secret cannot be read now, and nothing was changed
+    "internal",  # a bug: see the server's log
+]
+
+
 class Answer(NamedTuple):
-    """An error outside of Python: HTTP status and title of a problem, verdict on a webhook request, and exit code of a
+    """An error outside of Python: HTTP status, title and type of a problem, verdict on a webhook request, and exit code of a
     command."""
 
     status: int
     title: str
+    type: ProblemType
     verdict: RefusalVerdict = "error"
     exit_code: int = 1
 
 
-_UNKNOWN = Answer(500, "Internal error")
+_UNKNOWN = Answer(500, "Internal error", "internal")
 # The nearest base class counts.
 _ANSWERS: dict[type[BaseException], Answer] = {
-    NotFound: Answer(404, "Not found", "unknown"),
-    Conflict: Answer(409, "Conflict", "conflict"),
-    Duplicate: Answer(409, "Conflict", "duplicate"),
-    WritesDenied: Answer(409, "Writes are denied here"),
-    Invalid: Answer(422, "Invalid", "invalid"),
-    Malformed: Answer(400, "Bad request", "unreadable"),
-    Unsupported: Answer(415, "Unsupported", "unsupported"),
-    Unauthorized: Answer(401, "Not authenticated", "unsigned"),
-    Forbidden: Answer(403, "Forbidden"),
-    TooManyRequests: Answer(429, "Too many requests", "rate"),
-    QueueFull: Answer(429, "Too many requests", "full"),
-    TooManyUnsigned: Answer(429, "Too many requests", "unsigned_rate"),
-    StoreUnavailable: Answer(503, "The store is unavailable", "unavailable", exit_code=2),
-    StoreMismatch: Answer(503, "The store is unavailable", exit_code=2),
-    SecretUnavailable: Answer(503, "A secret cannot be read", "unavailable"),
+    NotFound: Answer(404, "Not found", "not-found", "unknown"),
+    Conflict: Answer(409, "Conflict", "conflict", "conflict"),
+    Duplicate: Answer(409, "Conflict", "duplicate", "duplicate"),
+    WritesDenied: Answer(409, "Writes are denied here", "writes-denied"),
+    Invalid: Answer(422, "Invalid", "invalid", "invalid"),
+    Malformed: Answer(400, "Bad request", "malformed", "unreadable"),
+    Unsupported: Answer(415, "Unsupported", "unsupported", "unsupported"),
+    Unauthorized: Answer(401, "Not authenticated", "unauthorized", "unsigned"),
+    Forbidden: Answer(403, "Forbidden", "forbidden"),
+    TooManyRequests: Answer(429, "Too many requests", "rate-limited", "rate"),
+    QueueFull: Answer(429, "Too many requests", "queue-full", "full"),
+    TooManyUnsigned: Answer(429, "Too many requests", "too-many-unsigned", "unsigned_rate"),
+    StoreUnavailable: Answer(503, "The store is unavailable", "store-unavailable", "unavailable", exit_code=2),
+    CommitUnknown: Answer(503, "The store is unavailable", "commit-unknown", "unavailable", exit_code=2),
+    StoreFull: Answer(503, "The store is unavailable", "store-full", "unavailable", exit_code=2),
+    StoreMismatch: Answer(503, "The store is unavailable", "store-unavailable", exit_code=2),
+    SecretUnavailable: Answer(503, "A secret cannot be read", "secret-unavailable", "unavailable"),
     SettingsError: _UNKNOWN._replace(exit_code=2),
 }
 
@@ -220,3 +250,8 @@ _ANSWERS: dict[type[BaseException], Answer] = {
 def answer_to(error: OptioError) -> Answer:
     """Return the entry of the error's class, or of its nearest base class that has one."""
     return next((_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS), _UNKNOWN)
+
+
+def problem_statuses() -> dict[ProblemType, int]:
+    """Return the HTTP status of each type that an error of this module has."""
+    return {answer.type: answer.status for answer in _ANSWERS.values()}

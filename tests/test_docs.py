@@ -33,6 +33,7 @@ from optio.model.task import Amounts, Environment, Network, Resources, TaskSpec
 from optio.model.trigger import ScheduleConfig, WebhookConfig
 from optio.runtimes.base import BY_STATUS, HOPELESS
 from optio.runtimes.command import _EXITS
+from optio.server.problems import STATUSES
 from optio.settings import SETTINGS, Settings, unknown_variables
 from optio.telemetry.metrics import Metrics
 from tests.pages import BLOCKS, DOCS, PAGES, WRITTEN, Block, is_plan, names, of, page, place, rows
@@ -105,6 +106,12 @@ def test_every_metric_has_a_row_with_its_labels() -> None:
     del table["metric"]
 
     assert table == metrics()
+
+
+def test_every_type_of_problem_has_a_row_with_its_status() -> None:
+    table = {row[0].strip("`"): int(row[1]) for row in rows(page("reference/http.md")) if row[1].isdigit()}
+
+    assert table == STATUSES
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.title.endswith("rules.yml")], ids=place)
@@ -343,8 +350,8 @@ def test_every_route_stands_in_the_table() -> None:
 
     assert len(routes) > 10
     for route in routes:
-        path = (
-            re.sub(r"\{\w+:str\}", "{id}", route).replace("{path:path}", "{path}").replace("triggers/{id}", "triggers/{type}")
+        path = re.sub(r"\{path:\w+\}|\{\w+:str\}", lambda found: "{path}" if "{path" in found[0] else "{id}", route).replace(
+            "triggers/{id}", "triggers/{type}"
         )
         short = "..." + path[path.rindex("/") :]
         assert f" {path}`" in table or f"`{short}`" in table, route

@@ -16,7 +16,7 @@ from optio.errors import SettingsError, StoreFull
 from optio.processes.retention import retention_of
 from optio.runs.audit import MAX_FINDINGS, AuditFinding, AuditReport, audit
 from optio.runs.schedule import MISSED_AFTER
-from optio.server.serializers import at
+from optio.server.serializers import at, at_if_known
 from optio.wiring import open_store
 
 
@@ -57,10 +57,10 @@ def document(report: AuditReport) -> dict[str, Any]:
             {"taskId": task_id, "slots": dict(tally.slots), "deliveries": dict(tally.deliveries), "runs": dict(tally.runs)}
             for task_id, tally in sorted(report.tasks.items())
         ],
-        "pendingSince": at(report.pending_since),
+        "pendingSince": at_if_known(report.pending_since),
         "unexplained": report.unexplained,
         "findings": [
-            {"kind": each.kind, "taskId": each.task_id, "id": each.id, "at": at(each.at), "message": each.message}
+            {"kind": each.kind, "taskId": each.task_id, "id": each.id, "at": at_if_known(each.at), "message": each.message}
             for each in report.findings
         ],
         "notes": report.notes,

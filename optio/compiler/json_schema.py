@@ -100,7 +100,7 @@ def _of(model: type[Spec], *modules: object) -> Schema:
 
 
 def _describe(part: Schema, name: str, model: type[Spec]) -> None:
-    documented = _docstrings(model)
+    documented = field_texts(model)
     for field in keys_of(model):
         key = field.written
         found = part["properties"][key]
@@ -157,8 +157,8 @@ def _models(*modules: object) -> dict[str, type[Spec]]:
     return {m.__name__: m for m in members if isinstance(m, type) and issubclass(m, Spec) and m is not Spec}
 
 
-def _docstrings(model: type[Spec]) -> dict[str, str]:
-    """Return the docstring below each field of a class, by field name."""
+def field_texts(model: type) -> dict[str, str]:
+    """Return the text below each attribute that a class itself declares, by its name."""
     (definition,) = ast.parse(inspect.getsource(model)).body
     assert isinstance(definition, ast.ClassDef)  # noqa: S101 - the source of a class is a class
     texts: dict[str, str] = {}

@@ -6,10 +6,14 @@ from decimal import Decimal
 from typing import Final, Literal
 
 # How an attempt's agent started.
-StartKind = Literal["process", "cold", "warm"]
-PROCESS: Final = "process"  # as a process on the worker's machine
-COLD: Final = "cold"  # in a pod that was made for the attempt
-WARM: Final = "warm"  # in a pod that stood ready
+StartKind = Literal[
+    "process",  # as a process on the worker's machine
+    "cold",  # in a pod that was made for the attempt
+    "warm",  # in a pod that stood ready
+]
+PROCESS: Final = "process"
+COLD: Final = "cold"
+WARM: Final = "warm"
 _UNITS = {
     "": Decimal(1), "m": Decimal("0.001"), "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9), "T": Decimal(10**12),
     "P": Decimal(10**15), "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40),

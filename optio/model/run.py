@@ -9,8 +9,12 @@ from typing import Any, Literal, NamedTuple
 
 from optio.model.pool import StartKind
 
-# The origin of a run: a person or program through the API or CLI, a slot of its schedule, or a delivery to its webhook.
-RunTrigger = Literal["manual", "schedule", "webhook"]
+# The origin of a run.
+RunTrigger = Literal[
+    "manual",  # a person or program, through the API or the CLI
+    "schedule",  # a slot of its schedule
+    "webhook",  # a delivery to its webhook
+]
 
 
 class RunState(StrEnum):
@@ -255,7 +259,7 @@ class LogKind(StrEnum):
     TOOL = "tool"  # a tool call
     RESULT = "tool-result"  # a tool's answer
     OUTPUT = "output"  # raw standard output
-    STDERR = "stderr"
+    STDERR = "stderr"  # raw standard error
     SYSTEM = "system"  # Optio's own messages
 
 

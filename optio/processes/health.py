@@ -4,6 +4,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from optio.errors import OptioError, StoreFull
 from optio.telemetry.base import Gauge
@@ -25,7 +26,7 @@ class Health:
         """Return the HTTP status: 503 with problems, else 200."""
         return 503 if self.problems else 200
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Any]:
         """Return the body of the answer, with one word for the state and all sentences."""
         word = "unavailable" if self.problems else "degraded" if self.degraded else "ok"
         return {"status": word, "problems": [*self.problems, *self.degraded]}

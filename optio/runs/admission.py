@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Literal
 
 from optio.model import room
 from optio.model.room import Shortage
@@ -24,17 +25,31 @@ from optio.store.values import NO_LIMIT, AdmissionView, Pause, QueuedRun, Quota
 GLOBAL_RULE = "OPTIO_MAX_WORKFLOW_CONCURRENT"
 
 
+# The reason why a queued run waits.
+HoldReason = Literal[
+    "paused",  # somebody paused the task
+    "no_worker",  # no worker serves its namespace
+    "delayed",  # its next attempt comes later
+    "same_key",  # a run with the same business key is active
+    "start_limit",  # `startLimit` is used up
+    "task_limit",  # `maxConcurrent` runs of the task are active
+    "no_room",  # the cluster has no room
+    "secret_source",  # its secrets cannot be read now
+    "priority",  # only runs of higher priority may start
+    "global_limit",  # `OPTIO_MAX_WORKFLOW_CONCURRENT` runs are active
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The reason why a run waits: `paused`, `no_worker`, `delayed`, `same_key`, `start_limit`, `task_limit`, `no_room`,
-    `secret_source`, `priority` or `global_limit`.
+    """The reason why a run waits, in a word and in a message.
 
     `ahead` counts the runs that go first: those of its task if the task as a whole is held, else those of all tasks that are
     not held. `rule` is the setting that holds the run, as it is written in its file. `occupied_by` are the runs that use it up.
     `earliest` is the earliest possible start, if that is known.
     """
 
-    reason: str
+    reason: HoldReason
     message: str
     ahead: int = 0
     rule: str | None = None
@@ -289,7 +304,7 @@ class _AdmissionQueue:
         elif shortage.is_due(self._view.now):
             then = "the next try is due now, or when that of another task has ended"
         for ahead, waiting in enumerate(queue):
-            reason = room.SECRET_SOURCE if shortage.reason == room.SECRET_SOURCE else "no_room"
+            reason: HoldReason = "secret_source" if shortage.reason == room.SECRET_SOURCE else "no_room"
             yield waiting.run_id, Hold(reason, f"{shortage.message}; {then}", ahead, None, (), None if ahead else due)
 
     def _in_line(self, max_running: int) -> Iterator[tuple[str, Hold]]:

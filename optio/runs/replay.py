@@ -5,7 +5,9 @@ import difflib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+from optio.store.values import DeliveryVerdict
 
 # Of a longer prompt, only so many characters are compared line by line.
 _MAX_COMPARED_CHARACTERS = 200_000
@@ -13,12 +15,23 @@ _MAX_COMPARED_CHARACTERS = 200_000
 _STARTS = ("accepted", "duplicate")
 
 
+# The verdict of a decision about a delivery.
+DecisionVerdict = (
+    DeliveryVerdict
+    | Literal[
+        "absent",  # no task that is served now has its path
+    ]
+)
+# A part of two decisions that is not the same.
+Difference = Literal["task", "verdict", "detail", "params", "prompt"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryDecision:
     """The decision about a delivery, then or now. Parameters and prompt are None without a run, or if the run was deleted by
     retention."""
 
-    verdict: str
+    verdict: DecisionVerdict
     detail: str | None = None
     task_id: str | None = None
     definition: str | None = None
@@ -31,10 +44,10 @@ class DeliveryDecision:
         return self.verdict in _STARTS
 
 
-def differences(then: DeliveryDecision, now: DeliveryDecision) -> list[str]:
+def differences(then: DeliveryDecision, now: DeliveryDecision) -> list[Difference]:
     """Return which of `task`, `verdict`, `detail`, `params` and `prompt` differ. The last two are compared only if both
     decisions have a run whose prompt is known."""
-    found = []
+    found: list[Difference] = []
     if then.task_id is not None and now.task_id is not None and then.task_id != now.task_id:
         found.append("task")
     if then.verdict != now.verdict and not (then.starts and now.starts):
@@ -42,7 +55,8 @@ def differences(then: DeliveryDecision, now: DeliveryDecision) -> list[str]:
     elif not now.starts and (then.detail or None) != (now.detail or None):
         found.append("detail")
     if then.prompt is not None and now.prompt is not None:
-        found += [name for name in ("params", "prompt") if getattr(then, name) != getattr(now, name)]
+        found += ["params"] if then.params != now.params else []
+        found += ["prompt"] if then.prompt != now.prompt else []
     return found
 
 

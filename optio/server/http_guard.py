@@ -73,9 +73,7 @@ async def send_answer(scope: Scope, send: Send, status: int, headers: list[tuple
 
 
 def _bad_host(header: str) -> OptioError:
-    return HttpProblem(
-        400, "Bad request", f"{header} names a host that this server does not serve: add it to OPTIO_ALLOWED_HOSTS"
-    )
+    return HttpProblem("bad-host", f"{header} names a host that this server does not serve: add it to OPTIO_ALLOWED_HOSTS")
 
 
 def _name(host: bytes) -> str:

@@ -54,13 +54,11 @@ async def read_body(headers: Iterable[tuple[bytes, bytes]], receive: Receive, li
                 if not message["more_body"]:
                     return parts[0] if len(parts) == 1 else b"".join(parts)
     except TimeoutError as err:
-        raise HttpProblem(
-            408, "Too slow", f"the body was incomplete after {BODY_TIMEOUT_S:.0f} s", {"Connection": "close"}
-        ) from err
+        raise HttpProblem("too-slow", f"the body was incomplete after {BODY_TIMEOUT_S:.0f} s", {"Connection": "close"}) from err
 
 
 def _too_large(limit: int) -> HttpProblem:
-    return HttpProblem(413, "Too large", f"the body is larger than {limit:,} bytes")
+    return HttpProblem("too-large", f"the body is larger than {limit:,} bytes")
 
 
 def parse_object(data: bytes) -> dict[str, Any]:

@@ -6,7 +6,6 @@ token is in the Authorization header as everywhere, because addresses are writte
 """
 
 import asyncio
-import json
 import logging
 import re
 from contextlib import aclosing, suppress
@@ -17,9 +16,10 @@ from litestar.types import Receive, Scope, Send, WebSocketSendEvent
 from optio.errors import Invalid, NotFound, OptioError, Problem, Unauthorized
 from optio.server import problems
 from optio.server.auth import Actor
+from optio.server.bodies import EndMessage
 from optio.server.dependencies import Hub
 from optio.server.http_guard import send_answer
-from optio.server.routes.logs import batches
+from optio.server.routes.logs import batches, encode_end
 
 log = logging.getLogger(__name__)
 _PATH = re.compile(r"/ws/workflow-runs/([^/]+)/logs")
@@ -69,8 +69,7 @@ class Sockets:
                     for line in batch.lines:
                         await send(_text(b'{"type":"line",' + line.data[1:]))
                     if batch.ended is not None:
-                        end = {"type": "end", "state": batch.ended.state.value, "reason": batch.ended.reason}
-                        await send(_text(json.dumps(end).encode()))
+                        await send(_text(encode_end(EndMessage, batch.ended)))
                         return 1000, "the run has ended"
         except Unauthorized as err:
             return 4401, str(err)

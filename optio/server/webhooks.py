@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 from litestar.types import Receive, Scope, Send
+from msgspec import UNSET
 
 from optio.broker.base import announce_queued
 from optio.errors import (
@@ -39,6 +40,7 @@ from optio.model.registry import CompiledTask
 from optio.model.trigger import WebhookConfig
 from optio.runs import replay_guard, signature, webhook_decision
 from optio.server import problems, request_body
+from optio.server.bodies import Body, ChallengeBody, WebhookAnswerBody
 from optio.server.dependencies import Hub
 from optio.server.http_guard import send_answer
 from optio.server.loop_bridge import LoopBridge
@@ -61,6 +63,7 @@ _MAX_INLINE_BYTES = 32_768
 _COUNTED = ("rate", "unsigned_rate")
 _STATUSES = {405: "method", 413: "too_large"}
 _encode = msgspec.json.Encoder().encode
+HookAnswer = WebhookAnswerBody | ChallengeBody
 
 
 class WebhookReceiver:
@@ -77,9 +80,10 @@ class WebhookReceiver:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start a run. The answer has its id at once; the run executes asynchronously."""
+        content: Body
         try:
-            content = await self._receive(scope, receive)
-            status, verdict = 202 if "status" in content else 200, _answered(content)
+            content = answer = await self._receive(scope, receive)
+            status, verdict = 200 if isinstance(content, ChallengeBody) else 202, _answered(answer)
         except request_body.ClientGone:
             return
         except OptioError as err:
@@ -89,7 +93,7 @@ class WebhookReceiver:
         except Exception:
             log.exception("webhook %s failed", scope["path"])
             verdict = "error"
-            status, content = 500, problems.problem_document(500, "Internal error", "internal error: see the server's log")
+            status, content = 500, problems.internal()
         data = _encode(content)
         kind = b"application/json" if status < 300 else problems.MEDIA_TYPE.encode()
         await send_answer(scope, send, status, [(b"content-type", kind), (b"content-length", b"%d" % len(data))], data)
@@ -103,10 +107,10 @@ class WebhookReceiver:
         if task is not None and task.spec.webhook is not None and verdict in _COUNTED:
             self._hub.refusals.count(task.spec.webhook.config.path, verdict, task.id)
 
-    async def _receive(self, scope: Scope, receive: Receive) -> dict[str, Any]:
+    async def _receive(self, scope: Scope, receive: Receive) -> HookAnswer:
         path = scope["path"].removeprefix(PREFIX)
         if scope["method"] != "POST":  # type: ignore[typeddict-item]
-            raise HttpProblem(405, "Method not allowed", "method not allowed", {"Allow": "POST"})
+            raise HttpProblem("method-not-allowed", "method not allowed", {"Allow": "POST"})
         snapshot = self._hub.live.current
         task = snapshot.registry.hooks.get(path)
         if task is None or task.spec.webhook is None:
@@ -208,7 +212,7 @@ class _WebhookRequest:
         if wait is not None:
             raise TooManyUnsigned(wait)
 
-    async def answer(self, body: bytes) -> dict[str, Any]:
+    async def answer(self, body: bytes) -> HookAnswer:
         self.body, self.sha256 = body, signature.sha256(body)
         await self._authenticate()
         await self._use_rate()
@@ -233,7 +237,7 @@ class _WebhookRequest:
                     raise Duplicate(accepted.run_id)
             elif verdict == webhook_decision.CHALLENGED:
                 await self.hooks.landing.wait(store.record_delivery(self.delivery("filtered", 200, verdict)))
-                return {"challenge": signature.challenge(self.config, decode(self.body))}
+                return ChallengeBody(challenge=signature.challenge(self.config, decode(self.body)) or "")
             else:
                 accepted = await self.hooks.landing.wait(store.record_delivery(self.delivery("filtered", 202, verdict)))
         except Duplicate:
@@ -241,10 +245,9 @@ class _WebhookRequest:
         except Conflict as err:
             self._reject("conflict", 409, str(err))
             raise
-        content = _accepted(accepted)
-        if accepted.replay_of is not None:
-            content["reason"] = replay_guard.replay_reason(self.config, self.header, accepted.replay_of)
-        return content
+        if accepted.replay_of is None:
+            return _accepted(accepted)
+        return _accepted(accepted, replay_guard.replay_reason(self.config, self.header, accepted.replay_of))
 
     async def _use_rate(self) -> None:
         """Count the request in the rate window of its path. Only proved senders are counted, so that others cannot use the
@@ -307,7 +310,7 @@ class _WebhookRequest:
             generation=self.generation,
         )
 
-    async def _again(self, err: Malformed | Invalid | QueueFull) -> dict[str, Any]:
+    async def _again(self, err: Malformed | Invalid | QueueFull) -> WebhookAnswerBody:
         """Return the answer of an earlier delivery with the same id. Otherwise raise the error, and store it unless it is the
         server's own."""
         if self.key is not None:
@@ -339,13 +342,13 @@ def _client(scope: Scope) -> str:
     return "" if client is None else client[0]
 
 
-def _answered(content: dict[str, Any]) -> str:
-    """Return the verdict, for metrics, on a request that was answered by 202."""
-    if "challenge" in content:
+def _answered(content: HookAnswer) -> str:
+    """Return the verdict, for metrics, on a request that was not refused."""
+    if isinstance(content, ChallengeBody):
         return "filtered"
-    if "reason" in content:
+    if content.reason is not UNSET:
         return "replayed"
-    return "repeated" if content.get("duplicate") and content["status"] != "duplicate" else str(content["status"])
+    return "repeated" if content.duplicate is True and content.status != "duplicate" else content.status
 
 
 def _verdict(err: OptioError) -> str:
@@ -363,13 +366,14 @@ def _log_failure(future: Any) -> None:
         log.error("a webhook request could not be recorded", exc_info=error)
 
 
-def _accepted(accepted: Accepted) -> dict[str, Any]:
+def _accepted(accepted: Accepted, reason: str | None = None) -> WebhookAnswerBody:
     """Return the body of the answer. `runId` is null for a filtered delivery, and names the existing run for a duplicate."""
-    status = "filtered" if accepted.run_id is None else "duplicate" if accepted.duplicate else "accepted"
-    content: dict[str, Any] = {"runId": accepted.run_id, "status": status}
-    if not accepted.first:
-        content["duplicate"] = True
-    return content
+    return WebhookAnswerBody(
+        run_id=accepted.run_id,
+        status="filtered" if accepted.run_id is None else "duplicate" if accepted.duplicate else "accepted",
+        duplicate=UNSET if accepted.first else True,
+        reason=reason or UNSET,
+    )
 
 
 def _headers_to_keep(headers: list[tuple[bytes, bytes]], signed: str) -> dict[str, str]:

@@ -112,7 +112,7 @@ class Refusals:
     `last` are the minutes of the first and last."""
 
     path: str
-    verdict: str
+    verdict: RefusalVerdict
     task_id: str
     requests: int
     first: datetime
@@ -326,14 +326,15 @@ class ScheduleRow:
     next_fire: datetime | None
 
 
-# The outcome of a slot:
-# fired       it started a run
-# missed      no scheduler was there in time, and `misfire` does not start it
-# overlap     a run of the task was active, and `overlap: skip`
-# invalid     its parameters do not fit the task's schema
-# duplicate   another run holds the business key
-# superseded  an edit ended its schedule before it fired
-SlotOutcome = Literal["fired", "missed", "overlap", "invalid", "duplicate", "superseded"]
+# The outcome of a slot.
+SlotOutcome = Literal[
+    "fired",  # it started a run
+    "missed",  # no scheduler was there in time, and `misfire` does not start it
+    "overlap",  # a run of the task was active, and `overlap: skip`
+    "invalid",  # its parameters do not fit the task's schema
+    "duplicate",  # another run holds the business key
+    "superseded",  # an edit ended its schedule before it fired
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from optio.runs import signature, webhook_decision
 from optio.runs.replay import DeliveryDecision
 from optio.runs.submit import prepare_run
 from optio.scheduling import cron
-from optio.store.values import NewRun
+from optio.store.values import DeliveryVerdict, NewRun
 
 # The time at which a test's delivery arrives.
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
@@ -61,7 +61,7 @@ def try_example(task: CompiledTask, example: Example, body: bytes | None = None)
     return Trial(replace(here, verdict=verdict, detail=detail), came=came)
 
 
-def _trigger(task: CompiledTask, example: Example, body: bytes | None) -> NewRun | tuple[str, str]:
+def _trigger(task: CompiledTask, example: Example, body: bytes | None) -> NewRun | tuple[DeliveryVerdict, str]:
     """Return the run, or (verdict, detail) if none would start."""
     if example.webhook is not None:
         if task.spec.webhook is None or body is None:
@@ -76,7 +76,7 @@ def _trigger(task: CompiledTask, example: Example, body: bytes | None) -> NewRun
     return prepare_run(task, example.params, new_id="", trigger="manual", actor="")
 
 
-def _deliver(task: CompiledTask, config: WebhookConfig, example: Example, body: bytes) -> NewRun | tuple[str, str]:
+def _deliver(task: CompiledTask, config: WebhookConfig, example: Example, body: bytes) -> NewRun | tuple[DeliveryVerdict, str]:
     headers = {"content-type": "application/json"}
     kind, now = example.signature or "valid", NOW.timestamp()
     if config.secret is not None and kind != "missing":

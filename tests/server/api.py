@@ -26,6 +26,7 @@ from optio.store.values import Claim, RunFilter
 from optio.tree.reload import Reloader
 from optio.tree.served import ServedRegistry
 from optio.wiring import Services, build
+from tests.server import contract
 from tests.support import Answer, eventually
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str | bytes]]
@@ -124,9 +125,11 @@ class Api:
                 connection.putheader("Content-Length", str(len(data)))
             connection.endheaders(data)
             response = connection.getresponse()
-            return Answer(response.status, dict(response.getheaders()), response.read())
+            answer = Answer(response.status, dict(response.getheaders()), response.read())
         finally:
             connection.close()
+        assert method == "HEAD" or (broken := contract.breach(method, path, answer)) is None, broken
+        return answer
 
     def get(self, path: str, **headers: str) -> Answer:
         return self.request("GET", path, headers=headers)

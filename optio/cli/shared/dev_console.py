@@ -185,7 +185,7 @@ class RunNews:
             due = run.not_before.astimezone().strftime("%H:%M:%S")
             self._print(run, f"{render_run.state('queued')} again for {due} ({run.reason})")
         else:
-            self._print(run, f"{render_run.outcome(serializers.run(run)).removeprefix(f'run {run.id} ')}")
+            self._print(run, f"{render_run.outcome(serializers.to_json(serializers.run(run))).removeprefix(f'run {run.id} ')}")
 
     def _print(self, run: Run, text: str) -> None:
         print(f"{_time()}  {run.task_id}  {text}  {self._url}/api/workflow-runs/{run.id}", flush=True)

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 
 from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
+from msgspec import UNSET, structs
 
 from optio.errors import Conflict, Forbidden, Invalid, NotFound, Problem
 from optio.model.route import pointer
@@ -15,9 +17,10 @@ from optio.runs import webhook_decision
 from optio.runs.replay import DeliveryDecision
 from optio.server import request_body, serializers
 from optio.server.auth import ROLES, role
+from optio.server.bodies import DeliveryDetailsBody, DeliveryPageBody, ReplayBody, ReplayOptions
 from optio.server.dependencies import Hub
 from optio.server.routes.runs import Beginning, refuse_unknown, require_zone
-from optio.store.values import Delivery, DeliveryFilter, IdempotencyKey
+from optio.store.values import Delivery, DeliveryFilter, DeliveryVerdict, IdempotencyKey
 
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most deliveries in the answer")]
 # `body` itself is a reserved name of the framework.
@@ -31,18 +34,18 @@ class DeliveryController(Controller):
     tags = ("webhooks",)
 
     @get("/api/deliveries", opt=role("viewer"))
-    async def deliveries(
+    async def list_deliveries(
         self,
         hub: NamedDependency[Hub],
         task: FromQuery[str | None] = None,
         path: FromQuery[str | None] = None,
-        verdict: FromQuery[str | None] = None,
+        verdict: FromQuery[DeliveryVerdict | None] = None,
         beginning: Beginning = None,
         since: FromQuery[datetime | None] = None,
         until: FromQuery[datetime | None] = None,
         cursor: FromQuery[str | None] = None,
         limit: Limit = 50,
-    ) -> dict[str, Any]:
+    ) -> DeliveryPageBody:
         """List webhook requests, newest first, with the verdict on each. `id` is the beginning of an id. `since` and `until`
         are times with a time zone. `refused` sums up the requests of that period, by default the last 24 hours, that were
         refused without a row of their own."""
@@ -63,30 +66,39 @@ class DeliveryController(Controller):
             path=path,
             verdict=verdict,
         )
-        page = serializers.page(found, [serializers.delivery(item) for item in found.items])
-        return {**page, "refused": [serializers.refusals(each) for each in refused]}
+        return serializers.delivery_page(found, refused)
 
     @get("/api/deliveries/{delivery_id:str}", opt=role("viewer"))
-    async def delivery(
+    async def get_delivery(
         self,
         delivery_id: FromPath[str],
         request: Request[Any, Any, Any],
         hub: NamedDependency[Hub],
         form: Form = "text",
-    ) -> dict[str, Any]:
+    ) -> DeliveryDetailsBody:
         """Show one request with its body as text, or, for operators, in base64, which preserves every byte."""
         found = await asyncio.to_thread(hub.services.store.delivery, delivery_id)
-        shown = serializers.delivery(found)
         if form == "text":
-            return {**shown, "body": None if found.body is None else found.body.decode("utf-8", "backslashreplace")}
+            text = None if found.body is None else found.body.decode("utf-8", "backslashreplace")
+            return serializers.delivery_details(found, body=text)
         if ROLES.index(request.state.who.role) < ROLES.index("operator"):
             raise Forbidden("a body in base64 needs the role operator")
-        return {**shown, "bodyBase64": None if found.body is None else base64.b64encode(found.body).decode()}
+        return serializers.delivery_details(
+            found, body_base64=None if found.body is None else base64.b64encode(found.body).decode()
+        )
 
-    @post("/api/deliveries/{delivery_id:str}/replay", status_code=200, opt=role("operator"))
-    async def replay(
+    @post(
+        "/api/deliveries/{delivery_id:str}/replay",
+        status_code=200,
+        opt=role("operator"),
+        body=ReplayOptions,
+        examples=[{"dryRun": True}, {"again": True}],
+        responses={202: ResponseSpec(ReplayBody, description="A run was started", generate_examples=False)},
+        problems=("conflict", "duplicate", "queue-full"),
+    )
+    async def replay_delivery(
         self, delivery_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
-    ) -> Response[dict[str, Any]]:
+    ) -> Response[ReplayBody]:
         """Decide a stored delivery again, by the tasks that are served now, show the earlier decision beside it, and start the
         resulting run: 202, with `runId`. With `{"dryRun": true}` nothing is started. A delivery that already has a run starts
         another only with `{"again": true}`. A delivery is replayed once per definition, whoever asks and however often."""
@@ -115,11 +127,11 @@ class DeliveryController(Controller):
         before = None if once is None else await asyncio.to_thread(hub.services.store.recall, once)
         shown = serializers.replay(kept, then, now, before)
         if dry_run or run is None or once is None:
-            return Response({**shown, "runId": None}, status_code=200)
+            return Response(shown, status_code=200)
         if kept.run_id is not None and not again:
             raise Conflict(f'the delivery has run {kept.run_id} already: `{{"again": true}}` starts another')
         accepted = await hub.start(run, once, began)
-        content = {**shown, "runId": accepted.run_id, **({"duplicate": True} if accepted.duplicate else {})}
+        content = structs.replace(shown, run_id=accepted.run_id, duplicate=accepted.duplicate or UNSET)
         return Response(content, status_code=202 if accepted.first else 200)
 
 

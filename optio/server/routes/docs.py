@@ -85,7 +85,7 @@ def _read(root: Path, path: str) -> bytes:
     none."""
     base = root.resolve()
     if not (base / "index.html").is_file():
-        raise HttpProblem(404, "Not found", HOW_TO_BUILD)
+        raise HttpProblem("not-found", HOW_TO_BUILD)
     target = (base / path).resolve()
     if not target.is_relative_to(base) or not target.is_file():
         raise NotFound("page", path[:200])

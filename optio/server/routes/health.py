@@ -3,16 +3,17 @@ tree."""
 
 import time
 from dataclasses import replace
-from typing import Any
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 
 from optio.model import isolation
 from optio.model.drift import DRIFT_GRACE_S
 from optio.processes import health
 from optio.server import serializers
 from optio.server.auth import PUBLIC, role
+from optio.server.bodies import DiagnosticListBody, HealthBody, RegistryBody
 from optio.server.dependencies import Hub
 from optio.server.loop_bridge import read_small
 from optio.version import __version__
@@ -23,14 +24,19 @@ class HealthController(Controller):
 
     tags = ("health",)
 
-    @get("/healthz", opt=role(PUBLIC))
-    async def alive(self, hub: NamedDependency[Hub]) -> Response[dict[str, Any]]:
+    @get(
+        "/healthz",
+        opt=role(PUBLIC),
+        responses={503: ResponseSpec(HealthBody, description="Not alive", generate_examples=False)},
+    )
+    async def get_health(self, hub: NamedDependency[Hub]) -> Response[HealthBody]:
         """Tell whether the process answers and its loops run."""
-        found = health.alive(hub.services)
-        return Response(found.to_json(), status_code=found.status)
+        return _answer(health.alive(hub.services))
 
-    @get("/readyz", opt=role(PUBLIC))
-    async def ready(self, hub: NamedDependency[Hub]) -> Response[dict[str, Any]]:
+    @get(
+        "/readyz", opt=role(PUBLIC), responses={503: ResponseSpec(HealthBody, description="Not ready", generate_examples=False)}
+    )
+    async def get_readiness(self, hub: NamedDependency[Hub]) -> Response[HealthBody]:
         """Tell whether the store can be used and a generation is served. `degraded` means that the server works, but slower or
         with looser limits."""
         found = await read_small(hub.services.store, health.ready, hub.services)
@@ -43,10 +49,10 @@ class HealthController(Controller):
             found = replace(found, degraded=(*found.degraded, snapshot.drift.summary))
         if snapshot.generation is None:
             found = replace(found, problems=(*found.problems, "no generation is served yet"))
-        return Response(found.to_json(), status_code=found.status)
+        return _answer(found)
 
     @get("/api/registry", opt=role("viewer"))
-    async def registry(self, hub: NamedDependency[Hub]) -> dict[str, Any]:
+    async def get_registry(self, hub: NamedDependency[Hub]) -> RegistryBody:
         """Show the generation that all servers serve: its digest, the digest of each task, the held removal, if there is one,
         and which parts of a task's environment this installation's executor does not apply. `drift` says how the directory of
         the answering server differs from the generation, `servers` what each server serves."""
@@ -55,23 +61,27 @@ class HealthController(Controller):
             task.id: hub.services.executor.not_applied(isolation.requested_isolation(task))
             for task in snapshot.registry.tasks.values()
         }
-        return {
+        return RegistryBody(
             **serializers.generation(snapshot.generation),
-            "stale": sorted(snapshot.kept),
-            "removal": serializers.removal(snapshot.removal),
-            "drift": serializers.drift(snapshot.drift),
-            "servers": [serializers.server(row) for row in await read_small(hub.services.store, hub.services.store.servers)],
-            "notApplied": {task_id: texts for task_id, texts in notes.items() if texts},
-            "version": __version__,
-        }
+            stale=sorted(snapshot.kept),
+            removal=serializers.removal(snapshot.removal),
+            drift=serializers.drift(snapshot.drift),
+            servers=[serializers.server(row) for row in await read_small(hub.services.store, hub.services.store.servers)],
+            not_applied={task_id: texts for task_id, texts in notes.items() if texts},
+            version=__version__,
+        )
 
     @get("/api/diagnostics", opt=role("viewer"))
-    async def diagnostics(self, hub: NamedDependency[Hub]) -> dict[str, Any]:
+    async def list_diagnostics(self, hub: NamedDependency[Hub]) -> DiagnosticListBody:
         """List the compiler's diagnostics for the tree on disk, and the tasks that are served by an older definition."""
         snapshot = hub.live.current
-        return {
-            "diagnostics": [diagnostic.to_json() for diagnostic in snapshot.diagnostics],
-            "stale": sorted(snapshot.kept),
-            "removal": serializers.removal(snapshot.removal),
-            "files": snapshot.files,
-        }
+        return DiagnosticListBody(
+            diagnostics=[serializers.diagnostic(diagnostic) for diagnostic in snapshot.diagnostics],
+            stale=sorted(snapshot.kept),
+            removal=serializers.removal(snapshot.removal),
+            files=snapshot.files,
+        )
+
+
+def _answer(found: health.Health) -> Response[HealthBody]:
+    return Response(HealthBody(**found.to_json()), status_code=found.status)

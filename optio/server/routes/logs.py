@@ -5,21 +5,24 @@ every line once, wherever and however the connection broke.
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from functools import partial
 from typing import Annotated, Any, Literal
 
+import msgspec
 from litestar import Controller, Request, Response, get
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
 
 from optio.errors import Invalid, OptioError, Problem, Unauthorized
+from optio.model.run import Run
 from optio.server import serializers
 from optio.server.auth import Actor, role
+from optio.server.bodies import LogEndBody, LogPageBody
 from optio.server.dependencies import Hub
 from optio.server.log_fanout import BATCH_LINES, LineBatch
 
@@ -36,8 +39,13 @@ class LogController(Controller):
 
     tags = ("logs",)
 
-    @get("/api/workflow-runs/{run_id:str}/logs", opt=role("viewer"))
-    async def logs(
+    @get(
+        "/api/workflow-runs/{run_id:str}/logs",
+        opt=role("viewer"),
+        responses={200: ResponseSpec(LogPageBody, description="The log", generate_examples=False)},
+        media=("text/plain", "text/event-stream"),
+    )
+    async def get_log(
         self,
         run_id: FromPath[str],
         request: Request[Any, Any, Any],
@@ -46,7 +54,7 @@ class LogController(Controller):
         limit: Lines = 1000,
         attempt: Number = None,
         format: FromQuery[Literal["json", "text"]] = "json",
-    ) -> Response[Any] | Stream:
+    ) -> Response[LogPageBody] | Stream:
         """Return the log from a cursor on. `format=text` exports it whole; `Accept: text/event-stream` follows it live."""
         run = await asyncio.to_thread(hub.services.store.run, run_id)
         if "text/event-stream" in request.headers.get("accept", ""):
@@ -59,7 +67,7 @@ class LogController(Controller):
             return Stream(_export(hub, run.id, after, attempt), media_type="text/plain", headers=headers)
         lines = await asyncio.to_thread(hub.services.store.log, run_id, after=after, limit=limit, attempt=attempt)
         last = lines[-1].seq if lines else after
-        return Response({"items": [serializers.line(line) for line in lines], "next": last, "state": run.state.value})
+        return Response(LogPageBody(items=[serializers.line(line) for line in lines], next=last, state=run.state))
 
 
 async def batches(hub: Hub, actor: Actor, run_id: str, after: int) -> AsyncGenerator[LineBatch, None]:
@@ -75,6 +83,11 @@ async def batches(hub: Hub, actor: Actor, run_id: str, after: int) -> AsyncGener
             yield batch
 
 
+def encode_end(kind: type[LogEndBody], run: Run) -> bytes:
+    """Return the last message of a live log."""
+    return msgspec.json.format(msgspec.json.encode(kind(state=run.state, reason=run.reason)), indent=0)
+
+
 async def _events(hub: Hub, actor: Actor, run_id: str, after: int) -> AsyncIterator[bytes]:
     yield b"retry: 1000\n\n"
     try:
@@ -83,8 +96,7 @@ async def _events(hub: Hub, actor: Actor, run_id: str, after: int) -> AsyncItera
                 if batch.lines:
                     yield b"".join(b"event: line\nid: %d\ndata: %b\n\n" % (line.seq, line.data) for line in batch.lines)
                 elif batch.ended is not None:
-                    end = {"state": batch.ended.state.value, "reason": batch.ended.reason}
-                    yield f"event: end\ndata: {json.dumps(end)}\n\n".encode()
+                    yield b"event: end\ndata: %b\n\n" % encode_end(LogEndBody, batch.ended)
                 else:
                     yield b": still here\n\n"
     except OptioError as err:

@@ -24,12 +24,12 @@ class MetricsController(Controller):
     tags = ("health",)
 
     @get("/metrics", opt=role("viewer"), media_type="text/plain")
-    async def show(self, request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> Response[bytes]:
+    async def get_metrics(self, request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> Response[bytes]:
         """Return metrics in the Prometheus text format. Gauges of waiting and running runs, and of the generation, are the same
         in every server."""
         metrics = hub.services.metrics
         if metrics is None:
-            raise HttpProblem(404, "Not found", MISSING)
+            raise HttpProblem("not-found", MISSING)
         # Off the loop: the store is asked.
         text, media_type = await asyncio.to_thread(metrics.text, request.headers.get("accept", ""))
         return Response(text, media_type=media_type)

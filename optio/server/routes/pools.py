@@ -23,6 +23,19 @@ from optio.runs.pool_sizing import Demand, PoolSizeOption, StartTimes
 from optio.scheduling import cron
 from optio.server import serializers
 from optio.server.auth import role
+from optio.server.bodies import (
+    PoolBody,
+    PoolListBody,
+    PoolPlanBody,
+    PoolPlanItemBody,
+    PoolReportBody,
+    PoolSizeBody,
+    ShortageBody,
+    SizeWaitsBody,
+    SlowStartBody,
+    UnservedBody,
+    WaitsBody,
+)
 from optio.server.dependencies import Hub
 from optio.settings import Settings
 from optio.store.base import AuditStore
@@ -52,7 +65,7 @@ class PoolController(Controller):
     tags = ("pools",)
 
     @get("/api/pools", opt=role("viewer"))
-    async def pools(self, hub: NamedDependency[Hub], since: FromQuery[datetime | None] = None) -> dict[str, Any]:
+    async def list_pools(self, hub: NamedDependency[Hub], since: FromQuery[datetime | None] = None) -> PoolListBody:
         """List the pools as their keeper last reported them, each with the starts of its tasks since then (by default, of one
         day): `warm` if a pod was ready, `cold` if it had to be made, with the time from claim to agent. `reports` gives the
         time of the report. Tasks that want a pool which nobody has reported come last, without `pool`. `shortages` are tasks
@@ -62,20 +75,20 @@ class PoolController(Controller):
         return await asyncio.to_thread(_pools, hub, since)
 
     @get("/api/pools/plan", opt=role("viewer"))
-    async def plan(
+    async def plan_pools(
         self,
         hub: NamedDependency[Hub],
         task: FromQuery[str | None] = None,
         days: Days = 7,
         target: Target = 0.95,
         limit: Limit = 50,
-    ) -> dict[str, Any]:
+    ) -> PoolPlanBody:
         """Compare sizes of the pools by replaying the starts of the last days and the coming slots of the schedule. The answer
         has tasks with a pool, a schedule or starts, those with a pool first; `left` counts the others."""
         return await asyncio.to_thread(_plan, hub, task, timedelta(days=days), target, limit)
 
 
-def _pools(hub: Hub, since: datetime | None) -> dict[str, Any]:
+def _pools(hub: Hub, since: datetime | None) -> PoolListBody:
     store = hub.services.store
     now = store.now()
     since = since or now - _SINCE
@@ -90,21 +103,22 @@ def _pools(hub: Hub, since: datetime | None) -> dict[str, Any]:
     served = hub.live.current.registry.tasks.values()
     untold = (task for task in served if task.spec.warm_pool_size and task.id not in told)
     items += [_unreported_item(task, paused.get(task.id), by_task) for task in untold]
-    return {
-        "since": serializers.at(starts[-1].at if len(starts) == _MAX_STARTS else since),
-        "until": serializers.at(now),
-        "executor": hub.services.settings.executor,
-        "reports": [
-            {"place": report.place, "at": serializers.at(report.at), "ageSeconds": _age(report, now)} for report in reports
+    return PoolListBody(
+        since=serializers.at(starts[-1].at if len(starts) == _MAX_STARTS else since),
+        until=serializers.at(now),
+        executor=hub.services.settings.executor,
+        reports=[
+            PoolReportBody(place=report.place, at=serializers.at(report.at), age_seconds=_age(report, now))
+            for report in reports
         ],
-        "items": items,
-        "unserved": list(_unserved(hub)),
-        "shortages": [_shortage(shortage, now) for shortage in store.shortages() if not shortage.begun],
-        "startingSlowly": [_slow(run) for run in running.items if run.reason not in _USUAL],
-    }
+        items=items,
+        unserved=list(_unserved(hub)),
+        shortages=[_shortage(shortage, now) for shortage in store.shortages() if not shortage.begun],
+        starting_slowly=[_slow(run) for run in running.items if run.reason not in _USUAL],
+    )
 
 
-def _unserved(hub: Hub) -> Iterator[dict[str, Any]]:
+def _unserved(hub: Hub) -> Iterator[UnservedBody]:
     """Yield the namespaces of tasks whose runs no worker takes."""
     store = hub.services.store
     namespaces, served = store.namespaces(), store.served_namespaces()
@@ -116,69 +130,69 @@ def _unserved(hub: Hub) -> Iterator[dict[str, Any]]:
         tasks.setdefault(task.namespace or "", []).append(task.id)
     for namespace in sorted({*tasks, *(each for each in waiting if waiting[each])}):
         if not admission.is_served(namespace, served):
-            yield {
-                "namespace": namespace or None,
-                "tasks": tasks.get(namespace, []),
-                "waiting": waiting[namespace],
-                "message": admission.unserved(namespace),
-            }
+            yield UnservedBody(
+                namespace=namespace or None,
+                tasks=tasks.get(namespace, []),
+                waiting=waiting[namespace],
+                message=admission.unserved(namespace),
+            )
 
 
-def _shortage(shortage: Shortage, now: datetime) -> dict[str, Any]:
-    return {
-        "taskId": shortage.task_id,
-        "place": shortage.place,
-        "reason": shortage.reason,
-        "message": shortage.message,
-        "since": serializers.at(shortage.since),
-        "nextTryAt": serializers.at(max(shortage.due, now)),
-    }
+def _shortage(shortage: Shortage, now: datetime) -> ShortageBody:
+    return ShortageBody(
+        task_id=shortage.task_id,
+        place=shortage.place,
+        reason=shortage.reason,
+        message=shortage.message,
+        since=serializers.at(shortage.since),
+        next_try_at=serializers.at(max(shortage.due, now)),
+    )
 
 
-def _slow(run: Run) -> dict[str, Any]:
-    return {"runId": run.id, "taskId": run.task_id, "reason": run.reason, "message": run.message}
+def _slow(run: Run) -> SlowStartBody:
+    return SlowStartBody(run_id=run.id, task_id=run.task_id, reason=run.reason, message=run.message)
 
 
 def _age(report: PoolReport, now: datetime) -> float:
     return round(max(0.0, (now - report.at).total_seconds()), 1)
 
 
-def _item(report: PoolReport, pool: Pool, by_task: Mapping[str, list[PlacedStart]]) -> dict[str, Any]:
-    return {
-        "pool": pool.key,
-        "place": report.place,
-        "tasks": list(pool.tasks),
-        "size": pool.size,
-        "ready": pool.ready,
-        "starting": pool.starting,
-        "problem": pool.problem,
+def _item(report: PoolReport, pool: Pool, by_task: Mapping[str, list[PlacedStart]]) -> PoolBody:
+    return PoolBody(
+        pool=pool.key,
+        place=report.place,
+        tasks=list(pool.tasks),
+        size=pool.size,
+        ready=pool.ready,
+        starting=pool.starting,
+        problem=pool.problem,
         **_starts([start for task_id in pool.tasks for start in by_task.get(task_id, ())]),
-    }
+    )
 
 
-def _unreported_item(task: CompiledTask, paused: Pause | None, by_task: Mapping[str, list[PlacedStart]]) -> dict[str, Any]:
+def _unreported_item(task: CompiledTask, paused: Pause | None, by_task: Mapping[str, list[PlacedStart]]) -> PoolBody:
     """Return the entry of a pool that a task file asks for, but that no keeper has reported."""
     problem = "" if task.spec.enabled else "the task is not enabled"
     if paused is not None:
         problem = "the task is paused"
-    return {
-        "pool": None,
-        "place": None,
-        "tasks": [task.id],
-        "size": task.spec.warm_pool_size,
-        "ready": 0,
-        "starting": 0,
-        "problem": problem,
+    return PoolBody(
+        pool=None,
+        place=None,
+        tasks=[task.id],
+        size=task.spec.warm_pool_size,
+        ready=0,
+        starting=0,
+        problem=problem,
         **_starts(by_task.get(task.id, ())),
-    }
+    )
 
 
 def _starts(starts: Sequence[PlacedStart]) -> dict[str, Any]:
     found = pool_sizing.summarize_waits(starts)
     return {
-        "warmStarts": sum(start.how == WARM for start in starts),
-        "coldStarts": sum(start.how == COLD for start in starts),
-        "waitMs": {"p50": _ms(found.p50), "p90": _ms(found.p90), "p99": _ms(found.p99)},
+        "warm_starts": sum(start.how == WARM for start in starts),
+        "cold_starts": sum(start.how == COLD for start in starts),
+        "wait_ms": WaitsBody(p50=_ms(found.p50), p90=_ms(found.p90), p99=_ms(found.p99)),
     }
 
 
@@ -189,7 +203,7 @@ def _ms(seconds: float | None) -> int | None:
 # The plan
 
 
-def _plan(hub: Hub, task_id: str | None, span: timedelta, target: float, limit: int) -> dict[str, Any]:
+def _plan(hub: Hub, task_id: str | None, span: timedelta, target: float, limit: int) -> PoolPlanBody:
     registry, store = hub.live.current.registry, hub.services.store
     served = {task_id: registry.task(task_id)} if task_id is not None else registry.tasks
     now = store.now()
@@ -213,14 +227,14 @@ def _plan(hub: Hub, task_id: str | None, span: timedelta, target: float, limit: 
         demand = _demand(task, mine, since if short else now - span, now, slots)
         known = pool_sizing.start_times_of(task.id, samples, [each.took for each in mine if each.took is not None])
         items.append(_plan_item(task, demand, known, target, hub.services.settings, shared.get(task.id)))
-    return {
-        "until": serializers.at(now),
-        "days": span / timedelta(days=1),
-        "measuredSince": serializers.at(since),
-        "target": target,
-        "items": items,
-        "left": max(0, len(wanted) - limit),
-    }
+    return PoolPlanBody(
+        until=serializers.at(now),
+        days=span / timedelta(days=1),
+        measured_since=serializers.at(since),
+        target=target,
+        items=items,
+        left=max(0, len(wanted) - limit),
+    )
 
 
 def _is_relevant(task: CompiledTask, by_task: Mapping[str, list[ClaimedAttempt]]) -> bool:
@@ -270,7 +284,7 @@ def _demand(task: CompiledTask, arrivals: Sequence[ClaimedAttempt], since: datet
 
 def _plan_item(
     task: CompiledTask, demand: Demand, known: StartTimes, target: float, settings: Settings, pool: Pool | None
-) -> dict[str, Any]:
+) -> PoolPlanItemBody:
     current = task.spec.warm_pool_size
     plan = pool_sizing.propose_size(demand, known, current=current, target=target, largest=task.spec.max_concurrent)
     asked = task.spec.environment.resources
@@ -278,31 +292,31 @@ def _plan_item(
     requests, limits = (asked.requests or Amounts(), asked.limit) if asked else (Amounts(), Amounts())
     cpu, _ = request_and_limit((requests.cpu, limits.cpu), (settings.pod_cpu_request, settings.pod_cpu))
     memory, _ = request_and_limit((requests.memory, limits.memory), (settings.pod_memory_request, settings.pod_memory))
-    return {
-        "taskId": task.id,
-        "current": current,
-        "proposed": plan.proposed,
-        "why": plan.why,
-        "days": round(demand.span_s / 86400, 6),
-        "measuredStarts": len(demand.measured),
-        "scheduledStarts": len(demand.scheduled),
-        "refillSeconds": round(known.refill_s, 3),
-        "runSeconds": round(known.run_s, 3),
-        "assumed": list(known.assumed),
-        "sharedWith": [] if pool is None else [each for each in pool.tasks if each != task.id],
-        "cpu": cpu,
-        "memory": memory,
-        "sizes": [_size(option, cpu, memory) for option in plan.options],
-    }
+    return PoolPlanItemBody(
+        task_id=task.id,
+        current=current,
+        proposed=plan.proposed,
+        why=plan.why,
+        days=round(demand.span_s / 86400, 6),
+        measured_starts=len(demand.measured),
+        scheduled_starts=len(demand.scheduled),
+        refill_seconds=round(known.refill_s, 3),
+        run_seconds=round(known.run_s, 3),
+        assumed=list(known.assumed),
+        shared_with=[] if pool is None else [each for each in pool.tasks if each != task.id],
+        cpu=cpu,
+        memory=memory,
+        sizes=[_size(option, cpu, memory) for option in plan.options],
+    )
 
 
-def _size(option: PoolSizeOption, cpu: str, memory: str) -> dict[str, Any]:
+def _size(option: PoolSizeOption, cpu: str, memory: str) -> PoolSizeBody:
     cores, room = parse_quantity(cpu), parse_quantity(memory)
-    return {
-        "size": option.size,
-        "warmShare": round(option.share, 4),
-        "waitMs": {"p50": _ms(option.wait_p50), "p99": _ms(option.wait_p99)},
-        "idleHoursPerDay": round(option.idle_h, 2),
-        "cpuHoursPerDay": None if cores is None else round(option.idle_h * float(cores), 2),
-        "memoryGibHoursPerDay": None if room is None else round(option.idle_h * float(room) / 2**30, 2),
-    }
+    return PoolSizeBody(
+        size=option.size,
+        warm_share=round(option.share, 4),
+        wait_ms=SizeWaitsBody(p50=_ms(option.wait_p50), p99=_ms(option.wait_p99)),
+        idle_hours_per_day=round(option.idle_h, 2),
+        cpu_hours_per_day=None if cores is None else round(option.idle_h * float(cores), 2),
+        memory_gib_hours_per_day=None if room is None else round(option.idle_h * float(room) / 2**30, 2),
+    )

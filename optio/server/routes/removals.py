@@ -13,6 +13,7 @@ from optio.errors import Conflict, Invalid, Problem
 from optio.model.removal import removal_digest
 from optio.server import request_body
 from optio.server.auth import role
+from optio.server.bodies import ReleasedBody, ReleaseRemoval
 from optio.server.dependencies import Hub
 from optio.server.routes.runs import refuse_unknown
 
@@ -24,8 +25,15 @@ class RemovalController(Controller):
 
     tags = ("tasks",)
 
-    @post("/api/registry/removal/release", status_code=200, opt=role("admin"))
-    async def release(self, request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> dict[str, Any]:
+    @post(
+        "/api/registry/removal/release",
+        status_code=200,
+        opt=role("admin"),
+        body=ReleaseRemoval,
+        examples=[{"digest": "5d0c1f9a77e2"}],
+        problems=("conflict",),
+    )
+    async def release_removal(self, request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> ReleasedBody:
         """Remove the held tasks, in every server of this database. `digest` is that of `removal` in `GET /api/registry`: if
         the held tasks are others by now, nothing is removed and the answer is 409."""
         document = request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes))
@@ -38,7 +46,7 @@ class RemovalController(Controller):
             task_ids = await _find(hub, digest)
             await release(hub, task_ids, request.state.actor)
             served = len(hub.live.current.registry.tasks)
-            return {"digest": digest, "count": len(task_ids), "tasks": task_ids, "served": served}
+            return ReleasedBody(digest=digest, count=len(task_ids), tasks=task_ids, served=served)
 
 
 async def _find(hub: Hub, digest: str) -> list[str]:

@@ -4,21 +4,23 @@ import asyncio
 import hashlib
 import logging
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from litestar import Controller, Request, Response, delete, get, post
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.broker.base import Topic, announce_queued
 from optio.errors import Invalid, Problem
 from optio.model.route import pointer
-from optio.model.run import Run, RunState
+from optio.model.run import Run, RunState, RunTrigger
 from optio.runs import admission
 from optio.runs.admission import Hold
 from optio.runs.submit import prepare_run
 from optio.server import request_body, serializers
 from optio.server.auth import role
+from optio.server.bodies import RunDetailsBody, RunPageBody, StartedRunBody, StartRun
 from optio.server.dependencies import Hub
 from optio.store.values import IdempotencyKey, RunFilter
 from optio.telemetry.base import Withdrawn
@@ -41,10 +43,19 @@ class RunController(Controller):
 
     tags = ("runs",)
 
-    @post("/api/tasks/{task_id:str}/runs", status_code=202, opt=role("operator"))
-    async def start(
+    @post(
+        "/api/tasks/{task_id:str}/runs",
+        status_code=202,
+        opt=role("operator"),
+        body=StartRun,
+        examples=[{"params": {"REPO_NAME": "optio", "FOCUS_AREAS": "CVEs, outdated packages"}}, {}],
+        responses={200: ResponseSpec(StartedRunBody, description="The earlier run of this key", generate_examples=False)},
+        problems=("conflict", "duplicate", "queue-full"),
+        idempotent=True,
+    )
+    async def start_run(
         self, task_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
-    ) -> Response[dict[str, Any]]:
+    ) -> Response[StartedRunBody]:
         """Start a run by hand. An empty body, `{}` and `{"params": null}` all mean: no parameters. The same `Idempotency-Key`
         with the same body returns the same run, with status 200 instead of 202. A run with the same business key (the task's
         `dedupe`) is returned likewise, with `duplicate`, or named by a 409, as the task says."""
@@ -73,33 +84,33 @@ class RunController(Controller):
         return _started(found, first=accepted.first, duplicate=accepted.duplicate)
 
     @get("/api/tasks/{task_id:str}/runs", opt=role("viewer"))
-    async def of_task(
+    async def list_task_runs(
         self,
         task_id: FromPath[str],
         hub: NamedDependency[Hub],
         state_name: State = None,
         cursor: FromQuery[str | None] = None,
         limit: Limit = 50,
-    ) -> dict[str, Any]:
+    ) -> RunPageBody:
         """List the runs of one task, newest first. A task that is gone still has its runs."""
         listed = await _page(hub, RunFilter(task_id=task_id, state=state_name), cursor, limit)
-        if not listed["items"]:
+        if not listed.items:
             hub.live.current.registry.task(task_id)
         return listed
 
     @get("/api/runs", opt=role("viewer"))
-    async def every(
+    async def list_runs(
         self,
         hub: NamedDependency[Hub],
         task: FromQuery[str | None] = None,
         state_name: State = None,
-        trigger: FromQuery[Literal["manual", "schedule", "webhook"] | None] = None,
+        trigger: FromQuery[RunTrigger | None] = None,
         beginning: Beginning = None,
         since: FromQuery[datetime | None] = None,
         until: FromQuery[datetime | None] = None,
         cursor: FromQuery[str | None] = None,
         limit: Limit = 50,
-    ) -> dict[str, Any]:
+    ) -> RunPageBody:
         """List the runs of all tasks, newest first. `id` is the beginning of an id. `since` and `until` bound the time of
         creation; both are times with a time zone."""
         where = RunFilter(
@@ -113,12 +124,14 @@ class RunController(Controller):
         return await _page(hub, where, cursor, limit)
 
     @get("/api/workflow-runs/{run_id:str}", opt=role("viewer"))
-    async def show(self, run_id: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
+    async def get_run(self, run_id: FromPath[str], hub: NamedDependency[Hub]) -> RunDetailsBody:
         """Show a run with its attempts, events, output, cost and tokens."""
         return await asyncio.to_thread(_details, hub, run_id)
 
-    @post("/api/workflow-runs/{run_id:str}/retry", status_code=202, opt=role("operator"))
-    async def retry(self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> dict[str, Any]:
+    @post("/api/workflow-runs/{run_id:str}/retry", status_code=202, opt=role("operator"), problems=("conflict", "duplicate"))
+    async def retry_run(
+        self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
+    ) -> StartedRunBody:
         """Start a failed run again, at once, with its original definition and parameters, all its retries and its whole
         budget."""
         refuse_unknown(request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes)))
@@ -126,10 +139,12 @@ class RunController(Controller):
         hub.services.broker.tell(Topic.RUN, run_id)
         task = hub.live.current.registry.tasks.get(run.task_id)
         announce_queued(hub.services.broker, [(run_id, None if task is None else task.namespace)])
-        return {"runId": run.id, **serializers.run(run)}
+        return serializers.started_run(run)
 
-    @post("/api/workflow-runs/{run_id:str}/cancel", status_code=202, opt=role("operator"))
-    async def cancel(self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> dict[str, Any]:
+    @post("/api/workflow-runs/{run_id:str}/cancel", status_code=202, opt=role("operator"), problems=("conflict",))
+    async def cancel_run(
+        self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
+    ) -> StartedRunBody:
         """Cancel a queued run, or stop a running one with every process it started."""
         refuse_unknown(request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes)))
         run = await asyncio.to_thread(hub.services.store.cancel, run_id, request.state.actor)
@@ -137,10 +152,10 @@ class RunController(Controller):
         hub.services.broker.tell(Topic.RUN, run_id)
         if run.state is RunState.CANCELLED:
             hub.services.telemetry.tell(Withdrawn(run))
-        return {"runId": run.id, **serializers.run(run)}
+        return serializers.started_run(run)
 
-    @delete("/api/workflow-runs/{run_id:str}", opt=role("admin"))
-    async def forget(self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> None:
+    @delete("/api/workflow-runs/{run_id:str}", opt=role("admin"), problems=("conflict",))
+    async def delete_run(self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> None:
         """Delete a run that has ended, with its attempts, events and log. While it is queued or running the answer is 409."""
         await asyncio.to_thread(hub.services.store.delete_run, run_id)
         log.info("run %s was deleted by %s", run_id, request.state.actor, extra={"event": "run_deleted", "run_id": run_id})
@@ -163,7 +178,7 @@ def require_zone(name: str, at: datetime | None) -> datetime | None:
     return at
 
 
-def _details(hub: Hub, run_id: str) -> dict[str, Any]:
+def _details(hub: Hub, run_id: str) -> RunDetailsBody:
     store = hub.services.store
     run = store.run(run_id)
     hold: Hold | None = None
@@ -173,16 +188,15 @@ def _details(hub: Hub, run_id: str) -> dict[str, Any]:
     return serializers.run_details(run, store.attempts(run_id), store.events(run_id), store.prompt(run_id), hold)
 
 
-async def _page(hub: Hub, where: RunFilter, cursor: str | None, limit: int) -> dict[str, Any]:
-    found = await asyncio.to_thread(hub.services.store.runs, where, cursor=cursor, limit=limit)
-    return serializers.page(found, [serializers.run(item) for item in found.items])
+async def _page(hub: Hub, where: RunFilter, cursor: str | None, limit: int) -> RunPageBody:
+    return serializers.run_page(await asyncio.to_thread(hub.services.store.runs, where, cursor=cursor, limit=limit))
 
 
-def _started(run: Run, *, first: bool, duplicate: bool = False) -> Response[dict[str, Any]]:
+def _started(run: Run, *, first: bool, duplicate: bool = False) -> Response[StartedRunBody]:
     headers = {"Location": f"/api/workflow-runs/{run.id}"}
     if not first and not duplicate:
         headers["Idempotency-Replayed"] = "true"
-    content = {"runId": run.id, **serializers.run(run), **({"duplicate": True} if duplicate else {})}
+    content = serializers.started_run(run, duplicate=duplicate)
     return Response(content, status_code=202 if first else 200, headers=headers)
 
 

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any
 
+import msgspec
 from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.broker.base import Topic
@@ -16,6 +17,23 @@ from optio.model import isolation
 from optio.model.registry import CompiledTask, Registry
 from optio.server import request_body, serializers
 from optio.server.auth import role
+from optio.server.bodies import (
+    MAX_REASON_LENGTH,
+    DefinitionBody,
+    NewTask,
+    NewTrigger,
+    PausedTaskBody,
+    PauseTask,
+    SlotPageBody,
+    TaskBody,
+    TaskPageBody,
+    TaskPatch,
+    TriggerBody,
+    TriggerListBody,
+    WarningBody,
+    WrittenTaskBody,
+    WrittenTriggerBody,
+)
 from optio.server.dependencies import Hub
 from optio.server.loop_bridge import read_small
 from optio.server.problems import HttpProblem
@@ -25,10 +43,38 @@ from optio.store.values import IdempotencyKey, Pause, RunFilter
 from optio.tree.served import Snapshot
 from optio.tree.writer import StaleTask, WriteResult
 
-MAX_REASON_LENGTH = 500
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most slots in the answer")]
-Answer = Response[dict[str, Any]]
 Incoming = Request[Any, Any, Any]
+REPLAYED = "The earlier result of this key"
+# The problems of a change of a task that exists.
+_CHANGE = ("conflict", "writes-denied", "stale-task", "secret-unavailable")
+# The examples of the documentation.
+_TASK = {
+    "type": "standalone",
+    "name": "Weekly Security Report",
+    "description": "Scans dependencies and generates a vulnerability summary",
+    "agentRuntime": "claude-code",
+    "model": "sonnet",
+    "promptTemplate": (
+        "Analyze the dependency list for {{REPO_NAME}} and produce a security report. Focus on: {{FOCUS_AREAS}}"
+    ),
+    "paramsSchema": {
+        "type": "object",
+        "properties": {
+            "REPO_NAME": {"type": "string"},
+            "FOCUS_AREAS": {"type": "string", "default": "CVEs, outdated packages, license issues"},
+        },
+        "required": ["REPO_NAME"],
+    },
+    "maxTurns": 20,
+    "maxRetries": 2,
+    "maxConcurrent": 1,
+}
+_SCHEDULE = {"type": "schedule", "config": {"cronExpression": "0 9 * * 1", "paramMapping": {"REPO_NAME": "optio"}}}
+_WEBHOOK = {
+    "type": "webhook",
+    "config": {"path": "security-scan", "secret": "whsec_...", "paramMapping": {"REPO_NAME": "$.repository.name"}},
+}
 
 
 class TaskController(Controller):
@@ -37,14 +83,23 @@ class TaskController(Controller):
     tags = ("tasks",)
 
     @get("/api/tasks", opt=role("viewer"))
-    async def every(self, hub: NamedDependency[Hub]) -> dict[str, Any]:
+    async def list_tasks(self, hub: NamedDependency[Hub]) -> TaskPageBody:
         """List all tasks of the served generation."""
         snapshot, pauses = hub.live.current, await _pauses(hub)
-        items = hub.task_list.encoded(snapshot, pauses)
-        return {"items": items, "next": None, "generation": snapshot.number}
+        items: Any = hub.task_list.encoded(snapshot, pauses)
+        return TaskPageBody(items=items, next=None, generation=snapshot.number)
 
-    @post("/api/tasks", status_code=201, opt=role("admin"))
-    async def create(self, request: Incoming, hub: NamedDependency[Hub]) -> Answer:
+    @post(
+        "/api/tasks",
+        status_code=201,
+        opt=role("admin"),
+        body=NewTask,
+        examples=[_TASK],
+        responses={200: ResponseSpec(WrittenTaskBody, description=REPLAYED, generate_examples=False)},
+        problems=("conflict", "writes-denied", "secret-unavailable"),
+        idempotent=True,
+    )
+    async def create_task(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[WrittenTaskBody]:
         """Write a file for a new task, and serve it. Compiler warnings are listed under `warnings`. The same `Idempotency-Key`
         with the same body returns the first answer again, with status 200."""
         document, once = await _received(request, hub, "tasks")
@@ -59,7 +114,7 @@ class TaskController(Controller):
             return await _first_answer(hub, once) or await _written(hub, write, once, _task_answer(await _pauses(hub)))
 
     @get("/api/tasks/{task_id:str}", opt=role("viewer"))
-    async def show(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> Answer:
+    async def get_task(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> Response[TaskBody]:
         """Show one task. Its `ETag` is its digest: send it as `If-Match` with a change."""
         snapshot = hub.live.current
         task = snapshot.registry.task(task_id)
@@ -67,13 +122,21 @@ class TaskController(Controller):
         return Response(serializers.task(task, snapshot, paused), headers={"ETag": f'"{task.digest}"'})
 
     @get("/api/definitions/{digest:str}", opt=role("viewer"))
-    async def definition(self, digest: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
+    async def get_definition(self, digest: FromPath[str], hub: NamedDependency[Hub]) -> DefinitionBody:
         """Show the definition with this digest, whether it is still served or not. A run names its definition under
         `definition`."""
         return serializers.definition(await asyncio.to_thread(hub.services.store.definition, digest))
 
-    @patch("/api/tasks/{task_id:str}", opt=role("admin"))
-    async def change(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Answer:
+    @patch(
+        "/api/tasks/{task_id:str}",
+        opt=role("admin"),
+        body=TaskPatch,
+        examples=[{"maxTurns": 10, "description": None}],
+        problems=_CHANGE,
+    )
+    async def update_task(
+        self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
+    ) -> Response[WrittenTaskBody]:
         """Change the task's file by a JSON Merge Patch (RFC 7396): members replace those of the file, null removes them."""
         document, _ = await _received(request, hub, None)
         digests = _digests(request)
@@ -82,8 +145,8 @@ class TaskController(Controller):
             answer = _task_answer(await _pauses(hub))
             return await _written(hub, lambda: hub.files.patch(task, document, digests), None, answer, status=200)
 
-    @delete("/api/tasks/{task_id:str}", status_code=204, opt=role("admin"))
-    async def remove(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> None:
+    @delete("/api/tasks/{task_id:str}", status_code=204, opt=role("admin"), problems=_CHANGE)
+    async def delete_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> None:
         """Delete the task's file. Its triggers end at once; queued and running runs finish with the definition they have. If
         the file is already gone and the removal is held, the task is released."""
         digests = _digests(request)
@@ -91,7 +154,7 @@ class TaskController(Controller):
             task = hub.live.current.registry.task(task_id)
             if task_id in hub.live.current.held:
                 if digests is not None and task.digest not in digests and "*" not in digests:
-                    raise HttpProblem(412, "Precondition failed", f"the task `{task_id}` has the digest {task.digest} now")
+                    raise HttpProblem("stale-task", f"the task `{task_id}` has the digest {task.digest} now")
                 await release(hub, (task_id,), request.state.actor)
             else:
                 await _done(hub, lambda: hub.files.delete(task, digests))
@@ -99,8 +162,14 @@ class TaskController(Controller):
                 with contextlib.suppress(StoreUnavailable):
                     await asyncio.to_thread(hub.services.store.release_removals, [task_id], request.state.actor)
 
-    @post("/api/tasks/{task_id:str}/pause", status_code=200, opt=role("operator"))
-    async def pause(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> dict[str, Any]:
+    @post(
+        "/api/tasks/{task_id:str}/pause",
+        status_code=200,
+        opt=role("operator"),
+        body=PauseTask,
+        examples=[{"reason": "the API is down"}, {}],
+    )
+    async def pause_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> PausedTaskBody:
         """Pause a task until it is resumed: triggers are accepted, new runs wait, running ones continue. A pause outlasts
         restarts and edits. `{"reason": "..."}` is shown to everybody who asks why a run waits."""
         document = request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes))
@@ -117,46 +186,59 @@ class TaskController(Controller):
             if not page.items:
                 hub.live.current.registry.task(task_id)
         paused = await asyncio.to_thread(store.pause, task_id, reason, request.state.actor)
-        return {"id": task_id, "paused": serializers.pause(paused)}
+        return PausedTaskBody(id=task_id, paused=serializers.pause(paused))
 
     @post("/api/tasks/{task_id:str}/resume", status_code=200, opt=role("operator"))
-    async def resume(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> dict[str, Any]:
+    async def resume_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> PausedTaskBody:
         """End the task's pause: runs that wait for nothing else start at once."""
         refuse_unknown(request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes)))
         ended = await asyncio.to_thread(hub.services.store.resume, task_id)
         if ended is None:
             hub.live.current.registry.task(task_id)
         hub.services.broker.tell(Topic.QUEUE)
-        return {"id": task_id, "paused": None}
+        return PausedTaskBody(id=task_id, paused=None)
 
     @get("/api/tasks/{task_id:str}/triggers", opt=role("viewer"))
-    async def triggers(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
+    async def list_triggers(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> TriggerListBody:
         """List the triggers of a task, at most one of each type."""
-        return {"items": serializers.triggers(hub.live.current.registry.task(task_id)), "next": None}
+        return TriggerListBody(items=serializers.triggers(hub.live.current.registry.task(task_id)), next=None)
 
     @get("/api/tasks/{task_id:str}/slots", opt=role("viewer"))
-    async def slots(
+    async def list_slots(
         self,
         task_id: FromPath[str],
         hub: NamedDependency[Hub],
         cursor: FromQuery[str | None] = None,
         limit: Limit = 50,
-    ) -> dict[str, Any]:
+    ) -> SlotPageBody:
         """List the times of the task's schedule, newest first, each with the run that it started, or why it started none. Where
         many were missed in a row, the older ones are one item with their number. A task that is gone still has its slots."""
         found = await asyncio.to_thread(hub.services.store.slots, task_id, cursor=cursor, limit=limit)
         if not found.items and cursor is None:
             hub.live.current.registry.task(task_id)
-        return serializers.page(found, [serializers.slot(item) for item in found.items])
+        return serializers.slot_page(found)
 
-    @post("/api/tasks/{task_id:str}/triggers", status_code=201, opt=role("admin"))
-    async def add_trigger(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Answer:
+    @post(
+        "/api/tasks/{task_id:str}/triggers",
+        status_code=201,
+        opt=role("admin"),
+        body=NewTrigger,
+        examples=[_SCHEDULE, _WEBHOOK],
+        responses={
+            200: ResponseSpec(WrittenTriggerBody, description=REPLAYED, generate_examples=False)  # type: ignore[arg-type]
+        },
+        problems=("conflict", "writes-denied", "secret-unavailable"),
+        idempotent=True,
+    )
+    async def add_trigger(
+        self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
+    ) -> Response[WrittenTriggerBody]:
         """Add a trigger to the task. A webhook's `secret` may be sent as text: it is stored separately, its name goes into the
         file, and no answer ever contains it. `Idempotency-Key` works as for tasks."""
         document, once = await _received(request, hub, f"triggers:{task_id}")
         kind = str(document.get("type"))
 
-        def answer(snapshot: Snapshot, written: WriteResult) -> tuple[str, str, dict[str, Any]]:
+        def answer(snapshot: Snapshot, written: WriteResult) -> tuple[str, str, Any]:
             task = snapshot.registry.task(task_id)
             return f"/api/tasks/{task_id}/triggers/{kind}", task.digest, _trigger(task, kind)
 
@@ -168,12 +250,13 @@ class TaskController(Controller):
             return await _written(hub, lambda: hub.files.add_trigger(task, document), once, answer)
 
     @get("/api/tasks/{task_id:str}/triggers/{kind:str}", opt=role("viewer"))
-    async def trigger(self, task_id: FromPath[str], kind: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
+    async def get_trigger(self, task_id: FromPath[str], kind: FromPath[str], hub: NamedDependency[Hub]) -> TriggerBody:
         """Show the trigger of this type."""
-        return _trigger(hub.live.current.registry.task(task_id), kind)
+        found: TriggerBody = _trigger(hub.live.current.registry.task(task_id), kind)
+        return found
 
-    @delete("/api/tasks/{task_id:str}/triggers/{kind:str}", status_code=204, opt=role("admin"))
-    async def remove_trigger(
+    @delete("/api/tasks/{task_id:str}/triggers/{kind:str}", status_code=204, opt=role("admin"), problems=_CHANGE)
+    async def delete_trigger(
         self, task_id: FromPath[str], kind: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
     ) -> None:
         """Remove the trigger of this type from the task's file."""
@@ -192,8 +275,9 @@ def _with_file(hub: Hub, task_id: str) -> CompiledTask:
     return task
 
 
-def _trigger(task: CompiledTask, kind: str) -> dict[str, Any]:
-    found = next((trigger for trigger in serializers.triggers(task) if trigger["type"] == kind), None)
+def _trigger(task: CompiledTask, kind: str) -> Any:
+    shown: list[Any] = [*serializers.triggers(task)]
+    found = next((trigger for trigger in shown if trigger["type"] == kind), None)
     if found is None:
         raise NotFound("trigger", kind)
     return found
@@ -205,11 +289,11 @@ async def _received(request: Incoming, hub: Hub, scope: str | None) -> tuple[dic
     return request_body.parse_object(body), once
 
 
-async def _first_answer(hub: Hub, once: IdempotencyKey | None) -> Answer | None:
+async def _first_answer(hub: Hub, once: IdempotencyKey | None) -> Response[Any] | None:
     known = None if once is None else await asyncio.to_thread(hub.services.store.recall, once)
     if known is None:
         return None
-    kept = json.loads(known)
+    kept = msgspec.json.decode(known)
     return Response(kept["content"], status_code=200, headers=kept["headers"])
 
 
@@ -217,8 +301,8 @@ async def _pauses(hub: Hub) -> dict[str, Pause]:
     return await read_small(hub.services.store, hub.services.store.pauses)
 
 
-def _task_answer(pauses: Mapping[str, Pause]) -> Callable[[Snapshot, WriteResult], tuple[str, str, dict[str, Any]]]:
-    def answer(snapshot: Snapshot, written: WriteResult) -> tuple[str, str, dict[str, Any]]:
+def _task_answer(pauses: Mapping[str, Pause]) -> Callable[[Snapshot, WriteResult], tuple[str, str, Any]]:
+    def answer(snapshot: Snapshot, written: WriteResult) -> tuple[str, str, Any]:
         task = snapshot.registry.task(written.task_id)
         return f"/api/tasks/{task.id}", task.digest, serializers.task(task, snapshot, pauses.get(task.id))
 
@@ -229,17 +313,17 @@ async def _written(
     hub: Hub,
     write: Callable[[], WriteResult],
     once: IdempotencyKey | None,
-    answer: Callable[[Snapshot, WriteResult], tuple[str, str, dict[str, Any]]],
+    answer: Callable[[Snapshot, WriteResult], tuple[str, str, Any]],
     *,
     status: int = 201,
-) -> Answer:
+) -> Response[Any]:
     """Write a file, serve the result, and answer with what is served then."""
     written = await _done(hub, write)
     location, digest, content = answer(hub.live.current, written)
     content = {**content, "warnings": [_warning(problem) for problem in (*written.warnings, *_not_applied(hub, written))]}
     headers = {"ETag": f'"{digest}"', **({"Location": location} if status == 201 else {})}
     if once is not None:
-        kept = json.dumps({"content": content, "headers": headers})
+        kept = msgspec.json.encode({"content": content, "headers": headers}).decode()
         await asyncio.to_thread(hub.services.store.remember, once, kept)
     return Response(content, status_code=status, headers=headers)
 
@@ -253,7 +337,7 @@ async def _done(hub: Hub, write: Callable[[], WriteResult]) -> WriteResult:
     try:
         written = await asyncio.to_thread(write)
     except StaleTask as err:
-        raise HttpProblem(412, "Precondition failed", str(err)) from err
+        raise HttpProblem("stale-task", str(err)) from err
     try:
         await hub.reload([written.path])
     except StoreUnavailable as err:
@@ -275,8 +359,8 @@ def _not_applied(hub: Hub, written: WriteResult) -> list[Problem]:
     ]
 
 
-def _warning(problem: Problem) -> dict[str, Any]:
-    return {"pointer": problem.pointer, "message": problem.message, "code": problem.code, "hint": problem.hint}
+def _warning(problem: Problem) -> WarningBody:
+    return WarningBody(pointer=problem.pointer, message=problem.message, code=problem.code, hint=problem.hint)
 
 
 def _digests(request: Incoming) -> Collection[str] | None:
