@@ -54,8 +54,9 @@ class Walk:
         self.said = ""
         program = directory / "bin" / "optio"
         program.parent.mkdir()
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m optio "$@"\n')
-        program.chmod(0o755)
+        for name, arguments in (("optio", " -m optio"), ("python", "")):
+            program.with_name(name).write_text(f'#!/bin/sh\nexec {sys.executable}{arguments} "$@"\n')
+            program.with_name(name).chmod(0o755)
         self.environ = {**self.dev.environment(), "PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
 
     def prepare(self) -> None:
