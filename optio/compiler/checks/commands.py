@@ -13,7 +13,11 @@ _FETCH = r"(?:curl|wget)\b[^|;&\n]*"
 _SHELL = r"(?:sudo\s+(?:-\S+\s+)*)?(?:/(?:usr/)?bin/)?(?:ba|da|z|k|a)?sh\b"
 _PIPED = re.compile(rf"{_FETCH}\|\s*{_SHELL}|{_SHELL}\s+<\(\s*{_FETCH}|{_SHELL}\s+-c\s+[\"']?\$\(\s*{_FETCH}")
 _PLAIN = re.compile(r"\bhttp://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])")
-_LOCAL = re.compile(r"localhost|127\.\d+\.\d+\.\d+|\[::1\]|[A-Za-z0-9-]+|.*\.(?:svc|local|internal|localhost)(?:\..*)?")
+# Names and addresses that no public network routes: many services there have no certificate.
+_LOCAL = re.compile(
+    r"localhost|(?:127|10|192\.168|172\.(?:1[6-9]|2\d|3[01]))(?:\.\d+){2,3}|\[::1\]|\[f[cd].*\]|[A-Za-z0-9-]+"
+    r"|.*\.(?:svc|local|internal|localhost)(?:\..*)?"
+)
 # Commands that only change the shell that they run in.
 _FORGOTTEN = re.compile(r"(cd|export|source|\.|set|alias|unset|umask|ulimit)\s[^;&|\n]*")
 _HINTS = {

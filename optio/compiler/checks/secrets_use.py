@@ -5,13 +5,13 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from optio.compiler.checks.prompt import code_ranges
 from optio.compiler.checks.untrusted_input import untrusted_parameters
 from optio.compiler.conversions.known_keys import SECRET_NAME
 from optio.compiler.diagnostics import Diagnostic, report_first
 from optio.compiler.param_schema.declared import declared_parameters
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
+from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route
 
 if TYPE_CHECKING:
@@ -196,24 +196,16 @@ def _to_fill_in(task: ResolvedTask, name: str, text: str) -> tuple[str, str] | N
 
 
 def _in_prompt(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Report expressions in the prompt. Between backquotes a variable belongs to a command that the agent may run."""
+    """Report placeholders that name a secret. `$NAME` is right: it names the variable that the agent has."""
     if not (task.is_known(("promptTemplate",)) and task.is_known(("promptFile",))) or task.spec.agent_runtime == "command":
         return
-    from optio.compiler.checks.shell import is_in_ranges
-
     known = declared_parameters(task)
-    parameters = set(known.properties) if known is not None else set()
-    quoted = code_ranges(task.prompt)
-    secrets = set(task.spec.environment.secrets)
-    for found in _IN_TEXT.finditer(task.prompt):
-        name = found[1] or found[2] or found[3]
-        if name not in secrets or (found[3] and name in parameters):
-            continue
-        if found[3] is None and is_in_ranges(quoted, found.start()):
-            continue
-        message = f"`{found[0]}` is not filled in: secrets never go into the prompt"
-        hint = f"name the variable for the agent to use, between backquotes: `${name}`"
-        yield task.in_prompt("OPT505", message, *found.span(), hint=hint)
+    secrets = set(task.spec.environment.secrets).difference(known.properties if known is not None else ())
+    for found in PLACEHOLDER.finditer(task.prompt):
+        if found[1] in secrets:
+            message = f"`{found[0]}` is not filled in: secrets never go into the prompt"
+            hint = f"name the variable for the agent to use: `${found[1]}`"
+            yield task.in_prompt("OPT505", message, *found.span(), hint=hint, write=f"${found[1]}", safe=False)
 
 
 def _three_together(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -250,7 +242,7 @@ def check_unused(task: ResolvedTask) -> Iterator[Diagnostic]:
             yield task.at("OPT514", message, route, hint="delete it here: only the server needs it")
         elif task.spec.agent_runtime != "command" and name not in RUNTIME_KEYS and not _is_mentioned(name, told):
             message = f"nothing in this task names `{name}`"
-            hint = f"delete it, or mention it in the prompt, between backquotes: `${name}`"
+            hint = f"delete it, or mention it in the prompt: `${name}`"
             yield task.at("OPT514", message, route, hint=hint)
 
 

@@ -37,7 +37,7 @@ KINDS: dict[str, dict[str, str]] = {
         "draft": "boolean", "prerelease": "boolean", "html_url": "string", "author": "@user", "assets": "array",
     },
     "workflow_run": {
-        "id": "integer", "name": "string?", "head_branch": "string?", "head_sha": "string", "event": "string",
+        "id": "integer", "name": "string", "head_branch": "string", "head_sha": "string", "event": "string",
         "status": "string", "conclusion": "string?", "run_number": "integer", "run_attempt": "integer",
         "workflow_id": "integer", "html_url": "string", "path": "string", "display_title": "string", "actor": "@user",
         "pull_requests": "array",

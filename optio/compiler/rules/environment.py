@@ -37,11 +37,11 @@ RULES = (
         strict=ERROR,
     ),
     Rule(
-        "OPT505", "secret-in-prompt", WARNING, "a secret in the prompt as if it were filled in",
+        "OPT505", "secret-in-prompt", WARNING, "a placeholder for a secret in the prompt",
         "Prompts are stored, shown and sent to a model, so secrets are never filled in there. The agent has the secret as a "
         "variable.",
+        'promptTemplate: Sign in with {{WIKI_TOKEN}} and list the pages\nenvironment: {secrets: [WIKI_TOKEN]}\n',
         'promptTemplate: Sign in with $WIKI_TOKEN and list the pages\nenvironment: {secrets: [WIKI_TOKEN]}\n',
-        'promptTemplate: List the pages; `$WIKI_TOKEN` signs in\nenvironment: {secrets: [WIKI_TOKEN]}\n',
         strict=ERROR,
     ),
     Rule(
@@ -88,7 +88,7 @@ RULES = (
         strict=ERROR,
     ),
     Rule(
-        "OPT518", "plain-http", WARNING, "plain http to another machine",
+        "OPT518", "plain-http", WARNING, "plain http to a public address",
         "Anyone on the way can read and change what is sent.",
         "environment:\n  env: {API: http://api.example.com/v1}\n",
         "environment:\n  env: {API: https://api.example.com/v1, NEAR: http://localhost:8080}\n",
