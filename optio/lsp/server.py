@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lsprotocol import types as lsp
+from pygls.exceptions import JsonRpcInternalError
 from pygls.lsp.server import LanguageServer
 
 from optio.compiler.diagnostics import Diagnostic
@@ -89,7 +90,9 @@ class EditorConnection(LanguageServer):
         self.window_show_message(lsp.ShowMessageParams(type=lsp.MessageType.Warning, message=message))
 
     def report_server_error(self, error: Exception, source: Any) -> None:
-        """Log an internal error in the editor and go on."""
+        """Log an internal error in the editor and go on. A message that could not be sent is no reason for another one."""
+        if source is JsonRpcInternalError:
+            return
         message = f"a bug in Optio, or of the editor: {type(error).__name__}: {error}"
         self.window_log_message(lsp.LogMessageParams(type=lsp.MessageType.Error, message=message))
 

@@ -14,7 +14,7 @@ from typing import Any
 from tests.support import ROOT
 
 Message = dict[str, Any]
-WAIT = 15.0
+WAIT = 60.0
 CAPABILITIES: Message = {
     "window": {"workDoneProgress": True},
     "workspace": {

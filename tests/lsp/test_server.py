@@ -87,6 +87,14 @@ def test_columns_count_as_the_editor_asked(folder: Path, encoding: str, column: 
         assert end["character"] == column
 
 
+def test_a_server_whose_editor_leaves_while_it_reads_a_tree_fails_once_to_say_that_it_has_read_it(folder: Path) -> None:
+    with Editor(folder) as editor:
+        uri = editor.open("tasks.d/one.yaml", GOOD + "maxTurn: 3\n")
+        editor.until(lambda: editor.told(uri))
+
+    assert b"".join(editor.errors).count(b"Error sending data") <= 1
+
+
 def test_utf16_is_what_an_editor_gets_that_asks_for_nothing(editor: Editor) -> None:
     assert editor.capabilities["positionEncoding"] == "utf-16"
 
