@@ -81,6 +81,7 @@ class Editor:
         finally:
             if self.process.poll() is None:
                 self.process.kill()
+                self.process.wait()
             for reader in self._readers:
                 reader.join(WAIT)
 

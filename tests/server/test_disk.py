@@ -124,6 +124,8 @@ def test_nothing_is_accepted_while_the_data_directory_is_gone(dev: Dev) -> None:
     dev.write("quick.yaml", COMMAND_TASK.format(name="Quick", command='["true"]'))
     dev.until_served("quick")
     run_ids = [accepted(dev, "quick") for _ in range(5)]
+    for run_id in run_ids:
+        dev.until_ended(run_id)  # an attempt that begins makes its own directory, and those above it
     aside = dev.directory / "aside"
     dev.data.rename(aside)
 
