@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--since", metavar="TIME", help="only created since then: 2h, 7d, or 2026-01-05T08:00:00Z")
     listing.add_argument("--until", metavar="TIME", help="only created up to then")
     listing.add_argument("--state", choices=[state.value for state in RunState], help="only in this state")
+    listing.add_argument("--reason", help="only in a state for this reason, such as oom")
     listing.add_argument(
         "-n", "--limit", type=flags.page_limit, default=20, help="maximum number of runs, up to 200 (default: 20)"
     )

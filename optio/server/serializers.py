@@ -1,6 +1,6 @@
 """The answers of the API: functions from domain values to the types of `optio.server.bodies`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -37,6 +37,7 @@ from optio.server.bodies import (
     SlotPageBody,
     StartedRunBody,
     TaskBody,
+    TaskPageBody,
     TriggerBody,
     UsageBody,
     WaitingBody,
@@ -228,6 +229,17 @@ def task(value: CompiledTask, snapshot: Snapshot, paused: Pause | None) -> TaskB
         "links": {"self": f"/api/tasks/{value.id}", "runs": f"/api/tasks/{value.id}/runs"},
     }
     return cast("TaskBody", document)
+
+
+def task_page(snapshot: Snapshot, pauses: Mapping[str, Pause], *, after: str, limit: int | None) -> TaskPageBody:
+    """Return the tasks whose ids come after a cursor, which is the id of a task."""
+    ids = [task_id for task_id in sorted(snapshot.registry.tasks) if task_id > after]
+    shown = ids[:limit]
+    return TaskPageBody(
+        items=[task(snapshot.registry.tasks[task_id], snapshot, pauses.get(task_id)) for task_id in shown],
+        next=shown[-1] if len(shown) < len(ids) else None,
+        generation=snapshot.number,
+    )
 
 
 def pause(value: Pause | None) -> PauseBody | None:

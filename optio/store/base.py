@@ -19,6 +19,7 @@ from optio.model.room import Delay, Shortage
 from optio.model.run import AgentPod, Attempt, Event, Lease, LogLine, Meter, Outcome, Page, Run
 from optio.store.values import (
     EVERY_DELIVERY,
+    EVERY_SLOT,
     NO_LIMIT,
     ORPHAN_TIMEOUT,
     Accepted,
@@ -56,6 +57,7 @@ from optio.store.values import (
     RunFilter,
     ScheduleRow,
     ServerRow,
+    SlotFilter,
     Token,
     unlimited_room,
 )
@@ -456,7 +458,7 @@ class ScheduleStore(Clock, ScheduleReader, Protocol):
         again."""
         ...
 
-    def slots(self, task_id: str, *, cursor: str | None = None, limit: int = 50) -> Page:
+    def slots(self, task_id: str, where: SlotFilter = EVERY_SLOT, *, cursor: str | None = None, limit: int = 50) -> Page:
         """Return the outcomes of the task's slots, newest first, at most 1,000 a page. Raise Invalid for a forged cursor."""
         ...
 

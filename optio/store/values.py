@@ -379,6 +379,18 @@ class SlotRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SlotFilter:
+    """A filter for lists of slots; all given conditions must hold. `since` and `until` bound the slot itself, inclusive."""
+
+    verdict: SlotOutcome | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+EVERY_SLOT = SlotFilter()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditedSlot:
     """A slot, or a range of skipped ones, beside the run that it names: whether that run exists, and whether it was started by
     this slot. A run that a person deleted counts as existing."""
@@ -520,6 +532,7 @@ class RunFilter:
     task_id: str | None = None
     state: RunState | None = None
     trigger: str | None = None
+    reason: str | None = None
     id_prefix: str | None = None
     since: datetime | None = None
     until: datetime | None = None

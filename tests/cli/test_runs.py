@@ -208,6 +208,9 @@ def test_runs_are_listed_by_trigger_and_time(served: Dev) -> None:
 
     assert names("--since", "1h", "--trigger", "manual", "-n", "1") == [run_id]
     assert names("--until", "1h") == names("--since", "1h", "--trigger", "schedule") == []
+    assert names("--reason", "never") == []
+    reason = served.get(f"/api/workflow-runs/{run_id}").json["reason"]
+    assert run_id in names("--reason", reason)
     refused = served.cli("runs", "list", "--since", "1h", "--until", "2h")
     assert (refused.returncode, refused.stderr) == (2, "optio runs: --since is later than --until\n")
 

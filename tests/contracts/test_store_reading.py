@@ -323,6 +323,35 @@ def test_a_list_by_the_beginning_of_an_id_goes_on_from_its_cursor(store: Store) 
         assert cursor is None
 
 
+def test_runs_are_found_by_their_reason_whatever_state_they_are_in(store: Store, clock: Clock) -> None:
+    failed = []
+    for _ in range(3):
+        claim = claimed(store)
+        failed.append(claim.run.id)
+        end(store, claim, replace(BAD, reason="oom"))
+        clock.move(hours=1)
+    end(store, claimed(store))
+    running = claimed(store).run
+    waiting = [queued(store), queued(store, trigger="webhook")]
+
+    def ids(reason: str, **where: object) -> list[str]:
+        found: list[str] = []
+        cursor = None
+        while True:
+            page = store.runs(RunFilter(reason=reason, **where), cursor=cursor, limit=2)  # type: ignore[arg-type]
+            found += [run.id for run in page.items]
+            cursor = page.next
+            if cursor is None:
+                return found
+
+    assert ids("oom") == ids("oom", task_id="job") == ids("oom", state=RunState.FAILED) == failed[::-1]
+    assert ids("oom", since=START + timedelta(minutes=30), until=START + timedelta(minutes=90)) == [failed[1]]
+    assert ids("oom", id_prefix="run-") == ids("oom", state=RunState.QUEUED) == ids("never") == []
+    assert ids(running.reason) == [running.id]
+    assert ids("manual") == [waiting[0]]
+    assert ids("webhook", trigger="webhook", state=RunState.QUEUED) == [waiting[1]]
+
+
 def test_runs_of_a_span_of_time_are_found_with_every_other_condition(store: Store, clock: Clock) -> None:
     one, two = task("One"), task("Two")
     serve(store, one, two)

@@ -14,7 +14,7 @@ from optio.errors import Conflict, Invalid
 from optio.model.registry import CompiledTask
 from optio.model.run import RunState
 from optio.store.base import Store
-from optio.store.values import ClosedSchedule, Firing, RunFilter, ScheduleRow, SkippedSlots, SlotRow, SlotVerdict
+from optio.store.values import ClosedSchedule, Firing, RunFilter, ScheduleRow, SkippedSlots, SlotFilter, SlotRow, SlotVerdict
 from tests.store.build import LEASE, START, Clock, end, everything, new_run, queued, serve, task
 
 MINUTE = timedelta(minutes=1)
@@ -395,6 +395,15 @@ def test_slots_are_listed_newest_first_and_paged(scheduled: Store) -> None:
         (START - 99 * MINUTE, START - 10 * MINUTE, None),
     ]
     assert {row.at for row in rows} == {START}
+
+    def narrowed(**where: Any) -> list[tuple[datetime, datetime]]:
+        return [(row.first, row.last) for row in scheduled.slots("job", SlotFilter(**where), limit=3).items]
+
+    assert narrowed(until=START + MINUTE, since=START) == [(START + MINUTE, START + MINUTE), (START, START)]
+    # A range belongs to each span that it overlaps.
+    assert narrowed(since=START - 9 * MINUTE, until=START - 8 * MINUTE) == [(START - 9 * MINUTE, START - MINUTE)]
+    assert narrowed(verdict="missed")[0] == (START - 9 * MINUTE, START - MINUTE)
+    assert narrowed(verdict="overlap") == []
     assert scheduled.slots("other").items == []
     with pytest.raises(Invalid):
         scheduled.slots("job", cursor="forged")

@@ -42,3 +42,18 @@ def test_the_list_shows_each_change_at_once(api: Api) -> None:
     api.serve_task(JOB.replace("hello", "good bye"))
     assert [task["promptTemplate"] for task in api.get("/api/tasks").json["items"]] == ["good bye", "hello"]
     assert api.get("/api/tasks").json["items"][0] == api.get("/api/tasks/job").json
+
+
+def test_the_list_has_pages_for_those_who_ask(api: Api) -> None:
+    for name in ("b", "a", "c"):
+        api.serve_task(JOB.replace("Job", name.upper()), name)
+
+    pages, query = [], "?limit=3"
+    while query:
+        page = api.get(f"/api/tasks{query}").json
+        pages.append([task["id"] for task in page["items"]])
+        query = page["next"] and f"?limit=3&cursor={page['next']}"
+
+    assert pages == [["a", "b", "c"], ["job"]]
+    assert api.get("/api/tasks?cursor=b").json["items"] == api.get("/api/tasks").json["items"][2:]
+    assert api.get("/api/tasks?limit=0").status == 422

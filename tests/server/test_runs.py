@@ -176,6 +176,23 @@ def test_filters_hold_together(api: Api) -> None:
     assert none == []
 
 
+def test_the_runs_of_a_task_have_the_filters_of_the_list_of_all(api: Api) -> None:
+    gone, kept = (api.post("/api/tasks/job/runs").json["runId"] for _ in range(2))
+    api.post(f"/api/workflow-runs/{gone}/cancel")
+
+    def ids(query: str) -> list[str]:
+        both = [api.get(f"{path}{query}").json["items"] for path in ("/api/tasks/job/runs?", "/api/runs?task=job&")]
+        assert both[0] == both[1]
+        return [item["id"] for item in both[0]]
+
+    assert ids("reason=cancelled&limit=1") == [gone]
+    assert ids(f"reason=manual&trigger=manual&id={kept}&since=2026-01-05T08:00:00Z") == [kept]
+    assert ids("reason=cancelled&since=2026-01-05T08:00:00Z&state=cancelled&limit=1") == [gone]
+    # The first page of an empty list asks whether there is such a task.
+    assert api.get("/api/tasks/job/runs?reason=oom").json == {"items": [], "next": None}
+    assert api.get("/api/tasks/nothing/runs?reason=oom").status == 404
+
+
 BAD_QUERIES = [
     ("limit=0", "/limit"),
     ("limit=-1", "/limit"),

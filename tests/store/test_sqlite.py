@@ -540,6 +540,8 @@ class _Statements:
         RunFilter(since=START, task_id="one"),
         RunFilter(until=START, state=RunState.FAILED),
         RunFilter(since=START, trigger="manual"),
+        RunFilter(reason="oom", state=RunState.FAILED),
+        RunFilter(reason="oom", task_id="one", state=RunState.FAILED, until=START),
     ],
 )
 def test_a_page_of_runs_is_read_along_an_index_and_not_sorted(tmp_path: Path, where: RunFilter) -> None:
@@ -552,3 +554,20 @@ def test_a_page_of_runs_is_read_along_an_index_and_not_sorted(tmp_path: Path, wh
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", params)]
 
     assert [step for step in plan if step.startswith("SCAN") or "TEMP B-TREE" in step] == []
+
+
+def test_a_page_of_runs_with_a_reason_is_read_along_the_index_of_reasons_and_of_the_runs_that_go_on(tmp_path: Path) -> None:
+    open_store(tmp_path / "optio.db").close()
+    statements = _Statements()
+    runs.page(statements, RunFilter(reason="oom"), None, 20)  # type: ignore[arg-type]
+
+    with closing(sqlite3.connect(tmp_path / "optio.db")) as connection:
+        ((sql, params),) = statements.asked
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", params)]
+
+    # What goes on is few, and read whole by the index that has nothing else.
+    assert [step for step in plan if "runs" in step] == [
+        "SEARCH runs USING INDEX runs_by_reason (reason=?)",
+        "SCAN runs USING INDEX runs_queued",
+        "SCAN runs USING INDEX runs_running",
+    ]

@@ -79,7 +79,7 @@ def print_list(server: client.Client, args: argparse.Namespace) -> int:
 
 def _page(server: client.Client, args: argparse.Namespace) -> dict[str, Any]:
     since, until = time_range(args, datetime.now(UTC))
-    query = {name: getattr(args, name) for name in ("task", "state", "trigger", "limit", "cursor")}
+    query = {name: getattr(args, name) for name in ("task", "state", "trigger", "reason", "limit", "cursor")}
     found: dict[str, Any] = server.request("GET", "/api/runs", query={**query, "since": since, "until": until})
     return found
 

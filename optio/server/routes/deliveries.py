@@ -19,7 +19,7 @@ from optio.server import request_body, serializers
 from optio.server.auth import ROLES, role
 from optio.server.bodies import DeliveryDetailsBody, DeliveryPageBody, ReplayBody, ReplayOptions
 from optio.server.dependencies import Hub
-from optio.server.routes.runs import Beginning, refuse_unknown, require_zone
+from optio.server.routes.runs import Beginning, Since, Until, refuse_unknown, require_zone
 from optio.store.values import Delivery, DeliveryFilter, DeliveryVerdict, IdempotencyKey
 
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most deliveries in the answer")]
@@ -41,8 +41,8 @@ class DeliveryController(Controller):
         path: FromQuery[str | None] = None,
         verdict: FromQuery[DeliveryVerdict | None] = None,
         beginning: Beginning = None,
-        since: FromQuery[datetime | None] = None,
-        until: FromQuery[datetime | None] = None,
+        since: Since = None,
+        until: Until = None,
         cursor: FromQuery[str | None] = None,
         limit: Limit = 50,
     ) -> DeliveryPageBody:

@@ -35,6 +35,9 @@ Beginning = Annotated[
         name="id", max_length=36, description="only those whose id begins so, newest ids first; a whole id is a beginning, too"
     ),
 ]
+Reason = Annotated[str | None, QueryParameter(max_length=100, description="only those in a state for this reason")]
+Since = Annotated[datetime | None, QueryParameter(description="only those since then, with a time zone")]
+Until = Annotated[datetime | None, QueryParameter(description="only those up to then, with a time zone")]
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most runs in the answer")]
 
 
@@ -89,11 +92,17 @@ class RunController(Controller):
         task_id: FromPath[str],
         hub: NamedDependency[Hub],
         state_name: State = None,
+        trigger: FromQuery[RunTrigger | None] = None,
+        reason: Reason = None,
+        beginning: Beginning = None,
+        since: Since = None,
+        until: Until = None,
         cursor: FromQuery[str | None] = None,
         limit: Limit = 50,
     ) -> RunPageBody:
         """List the runs of one task, newest first. A task that is gone still has its runs."""
-        listed = await _page(hub, RunFilter(task_id=task_id, state=state_name), cursor, limit)
+        where = _filter(task_id, state_name, trigger, reason, beginning, since, until)
+        listed = await _page(hub, where, cursor, limit)
         if not listed.items:
             hub.live.current.registry.task(task_id)
         return listed
@@ -105,23 +114,16 @@ class RunController(Controller):
         task: FromQuery[str | None] = None,
         state_name: State = None,
         trigger: FromQuery[RunTrigger | None] = None,
+        reason: Reason = None,
         beginning: Beginning = None,
-        since: FromQuery[datetime | None] = None,
-        until: FromQuery[datetime | None] = None,
+        since: Since = None,
+        until: Until = None,
         cursor: FromQuery[str | None] = None,
         limit: Limit = 50,
     ) -> RunPageBody:
         """List the runs of all tasks, newest first. `id` is the beginning of an id. `since` and `until` bound the time of
         creation; both are times with a time zone."""
-        where = RunFilter(
-            task_id=task,
-            state=state_name,
-            trigger=trigger,
-            id_prefix=None if beginning is None else beginning.lower(),
-            since=require_zone("since", since),
-            until=require_zone("until", until),
-        )
-        return await _page(hub, where, cursor, limit)
+        return await _page(hub, _filter(task, state_name, trigger, reason, beginning, since, until), cursor, limit)
 
     @get("/api/workflow-runs/{run_id:str}", opt=role("viewer"))
     async def get_run(self, run_id: FromPath[str], hub: NamedDependency[Hub]) -> RunDetailsBody:
@@ -186,6 +188,26 @@ def _details(hub: Hub, run_id: str) -> RunDetailsBody:
         most = hub.services.settings.max_workflow_concurrent
         hold = admission.decide(store.admission(), max_running=most).holds.get(run_id)
     return serializers.run_details(run, store.attempts(run_id), store.events(run_id), store.prompt(run_id), hold)
+
+
+def _filter(
+    task_id: str | None,
+    state: RunState | None,
+    trigger: RunTrigger | None,
+    reason: str | None,
+    beginning: str | None,
+    since: datetime | None,
+    until: datetime | None,
+) -> RunFilter:
+    return RunFilter(
+        task_id=task_id,
+        state=state,
+        trigger=trigger,
+        reason=reason,
+        id_prefix=None if beginning is None else beginning.lower(),
+        since=require_zone("since", since),
+        until=require_zone("until", until),
+    )
 
 
 async def _page(hub: Hub, where: RunFilter, cursor: str | None, limit: int) -> RunPageBody:

@@ -38,11 +38,12 @@ from optio.server.dependencies import Hub
 from optio.server.loop_bridge import read_small
 from optio.server.problems import HttpProblem
 from optio.server.routes.removals import release
-from optio.server.routes.runs import idempotency_of, refuse_unknown
-from optio.store.values import IdempotencyKey, Pause, RunFilter
+from optio.server.routes.runs import Since, Until, idempotency_of, refuse_unknown, require_zone
+from optio.store.values import IdempotencyKey, Pause, RunFilter, SlotFilter, SlotOutcome
 from optio.tree.served import Snapshot
 from optio.tree.writer import StaleTask, WriteResult
 
+TaskLimit = Annotated[int | None, QueryParameter(ge=1, le=1000, description="most tasks in the answer")]
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most slots in the answer")]
 Incoming = Request[Any, Any, Any]
 REPLAYED = "The earlier result of this key"
@@ -83,9 +84,13 @@ class TaskController(Controller):
     tags = ("tasks",)
 
     @get("/api/tasks", opt=role("viewer"))
-    async def list_tasks(self, hub: NamedDependency[Hub]) -> TaskPageBody:
-        """List all tasks of the served generation."""
+    async def list_tasks(
+        self, hub: NamedDependency[Hub], cursor: FromQuery[str | None] = None, limit: TaskLimit = None
+    ) -> TaskPageBody:
+        """List the tasks of the served generation, by id: all of them, unless `limit` asks for a page."""
         snapshot, pauses = hub.live.current, await _pauses(hub)
+        if cursor is not None or limit is not None:
+            return serializers.task_page(snapshot, pauses, after=cursor or "", limit=limit)
         items: Any = hub.task_list.encoded(snapshot, pauses)
         return TaskPageBody(items=items, next=None, generation=snapshot.number)
 
@@ -208,12 +213,16 @@ class TaskController(Controller):
         self,
         task_id: FromPath[str],
         hub: NamedDependency[Hub],
+        verdict: FromQuery[SlotOutcome | None] = None,
+        since: Since = None,
+        until: Until = None,
         cursor: FromQuery[str | None] = None,
         limit: Limit = 50,
     ) -> SlotPageBody:
         """List the times of the task's schedule, newest first, each with the run that it started, or why it started none. Where
         many were missed in a row, the older ones are one item with their number. A task that is gone still has its slots."""
-        found = await asyncio.to_thread(hub.services.store.slots, task_id, cursor=cursor, limit=limit)
+        where = SlotFilter(verdict=verdict, since=require_zone("since", since), until=require_zone("until", until))
+        found = await asyncio.to_thread(hub.services.store.slots, task_id, where, cursor=cursor, limit=limit)
         if not found.items and cursor is None:
             hub.live.current.registry.task(task_id)
         return serializers.slot_page(found)

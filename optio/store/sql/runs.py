@@ -55,6 +55,15 @@ _BOUNDS = {
         "seq <= (SELECT seq FROM runs WHERE created_at <= :until + 1000000 ORDER BY created_at DESC, seq DESC LIMIT 1)",
     ),
 }
+# Literals, not parameters: a partial index is used only where its condition appears literally. Runs that have not ended are
+# few: they are sorted, not read in the order of an index.
+_ENDED = ("ended_at IS NOT NULL", "seq")
+_OF_STATE = {
+    state: (f"state = '{state.value}' AND ended_at IS NOT NULL", "seq")
+    if state.terminal
+    else (f"state = '{state.value}'", "+seq")
+    for state in RunState
+}
 # The most log lines in one answer.
 MAX_LOG_LINES = 10_000
 _LAST_CURSOR = 2**62
@@ -299,30 +308,33 @@ def prompt(tx: Transaction, run_id: str) -> str:
 
 def page(tx: Transaction, where: RunFilter, cursor: str | None, limit: int) -> Page:
     """Return a page of runs, newest first (`Store.runs`)."""
-    conditions = ["1 = 1"]
     limit = page_size(limit)
     params: dict[str, Any] = {"limit": limit + 1}
-    if where.task_id is not None:
-        conditions.append("task_id = :task_id")
-        params["task_id"] = where.task_id
-    order = "seq"
+    conditions = []
+    for name, column in (("task_id", "task_id"), ("trigger", "run_trigger"), ("reason", "reason")):
+        value = getattr(where, name)
+        if value is not None:
+            conditions.append(f"{column} = :{name}")
+            params[name] = value
     if where.state is not None:
-        # A literal, not a parameter: a partial index is used only where its condition appears literally. Runs that have not
-        # ended are few: they are sorted, not read in the order of an index.
-        conditions.append(f"state = '{where.state.value}'")
-        if where.state.terminal:
-            conditions.append("ended_at IS NOT NULL")
-        else:
-            order = "+seq"
-    if where.trigger is not None:
-        conditions.append("run_trigger = :trigger")
-        params["trigger"] = where.trigger
-    order = order if where.id_prefix is None else "id"
-    conditions = narrow("runs", conditions, params, where, _BOUNDS, cursor)
-    rows = tx.all(
-        f"SELECT {RUN_COLUMNS} FROM runs WHERE {' AND '.join(conditions)} ORDER BY {order} DESC LIMIT :limit",  # noqa: S608
-        params,
-    )
+        parts = [_OF_STATE[where.state]]
+    elif where.reason is not None and where.id_prefix is None:
+        # Each part has an index of its own.
+        parts = [_ENDED, _OF_STATE[RunState.QUEUED], _OF_STATE[RunState.RUNNING]]
+    else:
+        parts = [("1 = 1", "seq")]
+    selects = []
+    for condition, order in parts:
+        narrowed = narrow("runs", [condition, *conditions], params, where, _BOUNDS, cursor)
+        selects.append(
+            f"SELECT {RUN_COLUMNS} FROM runs WHERE {' AND '.join(narrowed)} "  # noqa: S608
+            f"ORDER BY {order if where.id_prefix is None else 'id'} DESC LIMIT :limit"
+        )
+    sql = selects[0]
+    if len(selects) > 1:
+        each = (f"SELECT * FROM ({select}) AS part{place}" for place, select in enumerate(selects))  # noqa: S608
+        sql = " UNION ALL ".join(each) + " ORDER BY seq DESC LIMIT :limit"
+    rows = tx.all(sql, params)
     more = len(rows) > limit
     items = [to_run(row) for row in rows[:limit]]
     return Page(items=items, next=cursor_after(items[-1].seq) if more else None)

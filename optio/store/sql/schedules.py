@@ -12,7 +12,7 @@ from optio.store.sql import runs
 from optio.store.sql.group_commit import DiskUse
 from optio.store.sql.records import cursor_after, cursor_seq, page_size
 from optio.store.sql.transaction import BulkRows, Row, Transaction, from_micros, optional_from_micros, to_micros
-from optio.store.values import ClosedSchedule, Firing, ScheduleRow, SkippedSlots, SlotRow, SlotVerdict
+from optio.store.values import ClosedSchedule, Firing, ScheduleRow, SkippedSlots, SlotFilter, SlotRow, SlotVerdict
 
 # Nothing is inserted for a definition that is not served, nor for a slot that has a verdict: in a row of its own, or because
 # the schedule has gone on to a later one.
@@ -291,20 +291,33 @@ class _FiringRows:
             _ = lot.text
 
 
-def slots(tx: Transaction, task_id: str, cursor: str | None, limit: int) -> Page:
+_SLOT_PAGE = (
+    "SELECT slot AS first_slot, slot AS last_slot, 1 AS slots, verdict, run_id, at FROM slots "
+    "WHERE task_id = :task_id AND slot < :before AND slot >= :since AND slot <= :until{} ORDER BY slot DESC LIMIT :limit"
+)
+_RANGE_PAGE = (
+    "SELECT first_slot, last_slot, slots, verdict, NULL AS run_id, at FROM skipped_slots "
+    "WHERE task_id = :task_id AND last_slot < :before AND last_slot >= :since AND first_slot <= :until{} "
+    "ORDER BY last_slot DESC LIMIT :limit"
+)
+
+
+def slots(tx: Transaction, task_id: str, where: SlotFilter, cursor: str | None, limit: int) -> Page:
     """Return a page of a task's slots, newest first (`Store.slots`)."""
     limit = page_size(limit)
-    names = {"task_id": task_id, "before": 2**62 if cursor is None else cursor_seq(cursor), "limit": limit + 1}
-    single = tx.all(
-        "SELECT slot AS first_slot, slot AS last_slot, 1 AS slots, verdict, run_id, at FROM slots "
-        "WHERE task_id = :task_id AND slot < :before ORDER BY slot DESC LIMIT :limit",
-        names,
-    )
-    ranges = tx.all(
-        "SELECT first_slot, last_slot, slots, verdict, NULL AS run_id, at FROM skipped_slots "
-        "WHERE task_id = :task_id AND last_slot < :before ORDER BY last_slot DESC LIMIT :limit",
-        names,
-    )
+    names: dict[str, Any] = {
+        "task_id": task_id,
+        "before": 2**62 if cursor is None else cursor_seq(cursor),
+        "limit": limit + 1,
+        "since": 0 if where.since is None else to_micros(where.since),
+        "until": 2**62 if where.until is None else to_micros(where.until),
+    }
+    of_verdict = ""
+    if where.verdict is not None:
+        of_verdict = " AND verdict = :verdict"
+        names["verdict"] = where.verdict
+    single = tx.all(_SLOT_PAGE.format(of_verdict), names)
+    ranges = tx.all(_RANGE_PAGE.format(of_verdict), names)
     rows = sorted([*single, *ranges], key=lambda row: -row["last_slot"])
     items = [_to_slot(row) for row in rows[:limit]]
     return Page(items=items, next=cursor_after(to_micros(items[-1].last)) if len(rows) > limit else None)

@@ -333,8 +333,10 @@ class SqlStore:
     ) -> values.AuditPage[values.AuditedRun] | None:
         return self._engine.read(lambda tx: audit.runs(tx, span, task_id, before, limit))
 
-    def slots(self, task_id: str, *, cursor: str | None = None, limit: int = 50) -> Page:
-        return self._engine.read(lambda tx: schedules.slots(tx, task_id, cursor, limit))
+    def slots(
+        self, task_id: str, where: values.SlotFilter = values.EVERY_SLOT, *, cursor: str | None = None, limit: int = 50
+    ) -> Page:
+        return self._engine.read(lambda tx: schedules.slots(tx, task_id, where, cursor, limit))
 
     def ready(self, firings: Sequence[values.Firing]) -> Callable[[], Future[list[list[str] | Exception]]]:
         operation = schedules.FireSchedules([schedules.FireSchedule(each) for each in firings])
