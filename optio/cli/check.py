@@ -248,7 +248,7 @@ def _print_exchange(found: "list[Diagnostic]", files: int, tasks: int, checked: 
     if form == "json":
         print(report.render_json(found, files=files, tasks=tasks))
     elif form == "sarif":
-        print(exchange.sarif(found))
+        print(exchange.sarif(found, manual=exchange.manual_url(os.environ)))
     elif form == "junit":
         print(exchange.junit(found, checked))
     else:

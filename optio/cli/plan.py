@@ -166,7 +166,12 @@ def _output_lines(
         shown = _with_display_paths(
             [*sides.after.errors, *(each for each in found if args.verbose or each.code != "OPT809")], sides
         )
-        yield from (line + "\n" for line in ([exchange.sarif(shown)] if args.format == "sarif" else exchange.github(shown)))
+        log = (
+            [exchange.sarif(shown, manual=exchange.manual_url(os.environ))]
+            if args.format == "sarif"
+            else exchange.github(shown)
+        )
+        yield from (line + "\n" for line in log)
 
 
 def _paint(text: str, style: str) -> str:

@@ -2,7 +2,7 @@
 check --format` and, for JUnit, by `optio test`."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, tostring
 
@@ -20,26 +20,41 @@ _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO
 _NO_XML = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF], "\ufffd")
 
 
-def sarif(diagnostics: Sequence[Diagnostic]) -> str:
-    """Return a SARIF 2.1.0 log with one run, the rules that occur in it, and the safe fixes."""
+def sarif(diagnostics: Sequence[Diagnostic], *, manual: str | None = None) -> str:
+    """Return a SARIF 2.1.0 log with one run, the rules that occur in it, and the safe fixes. `manual` is the address of the
+    built pages, to which each rule then links."""
     codes = sorted({d.code for d in diagnostics})
     driver = {
         "name": "optio",
         "version": __version__,
-        "rules": [_rule(RULES[code]) for code in codes],
+        **({} if manual is None else {"informationUri": f"{manual}/"}),
+        "rules": [_rule(RULES[code], manual) for code in codes],
     }
     results = [_result(d, codes.index(d.code)) for d in diagnostics]
     run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
     return json.dumps({"$schema": _SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=False)
 
 
-def _rule(rule: Rule) -> dict[str, object]:
+def manual_url(environ: Mapping[str, str]) -> str | None:
+    """Return the address of the pages that the server of `OPTIO_URL` shows; None where that is not set."""
+    url = environ.get("OPTIO_URL", "").rstrip("/")
+    return f"{url}/docs" if url else None
+
+
+def _rule(rule: Rule, manual: str | None) -> dict[str, object]:
+    link = {} if manual is None else {"helpUri": f"{manual}/reference/rules/#{rule.code.lower()}"}
+    examples = [("Wrong", rule.wrong), ("Right", rule.right)] if rule.wrong else []
+    blocks = [f"{heading}:\n\n````yaml\n{text.rstrip()}\n````" for heading, text in examples]
     return {
         "id": rule.code,
         "name": "".join(word.capitalize() for word in rule.name.split("-")),
         "shortDescription": {"text": rule.title},
         "fullDescription": {"text": rule.why},
-        "help": {"text": f"{rule.why}\n\nWrong:\n{rule.wrong}\nRight:\n{rule.right}" if rule.wrong else rule.why},
+        "help": {
+            "text": "\n\n".join([rule.why, *(f"{heading}:\n{text.rstrip()}" for heading, text in examples)]),
+            "markdown": "\n\n".join([rule.why, *blocks]),
+        },
+        **link,
         "defaultConfiguration": {"level": _LEVELS[Severity(rule.severity)]},
     }
 

@@ -4,9 +4,13 @@ import json
 from xml.etree.ElementTree import fromstring
 
 from optio.compiler.diagnostics import Diagnostic, apply_strict
-from optio.compiler.exchange import github, junit, sarif
+from optio.compiler.edits.text_edits import BOM
+from optio.compiler.exchange import github, junit, manual_url, sarif
+from optio.compiler.fixes import fix_tree
 from optio.compiler.pipeline import compile_tree
+from optio.compiler.rules.codes import RULES
 from optio.compiler.source_tree import MemoryTree
+from tests.support import ROOT
 
 FILES = {
     "a.yaml": "name: A\nagentRuntime: claude-code\npromptTemplate: Say\nmax_turns: 3\nmaxRetrie: 1\n",
@@ -51,6 +55,72 @@ def test_sarif_offers_the_fixes_that_are_safe_and_no_others() -> None:
         ],
     }
     assert set(fixes) == {"OPT111", "OPT203"}
+
+
+def offset(text: str, line: int, column: int) -> int:
+    return sum(len(each) + 1 for each in text.split("\n")[: line - 1]) + column - 1
+
+
+def apply_fixes(text: str, log: str) -> str:
+    """What another program makes of the fixes in a log: all that do not overlap, from the last to the first."""
+    taken: list[list[tuple[int, int, str]]] = []
+    for result in json.loads(log)["runs"][0]["results"]:
+        for fix in result.get("fixes", ()):
+            (change,) = fix["artifactChanges"]
+            assert change["artifactLocation"] == {"uri": "a.yaml"}
+            edits = [
+                (
+                    offset(text, region["startLine"], region["startColumn"]),
+                    offset(text, region["endLine"], region["endColumn"]),
+                    each["insertedContent"]["text"],
+                )
+                for each in change["replacements"]
+                for region in [each["deletedRegion"]]
+            ]
+            others = [each for other in taken if other != edits for each in other]
+            if not any((a < d and c < b) or a == c for a, b, _ in edits for c, d, _ in others):
+                taken.append(edits)
+    for begin, end, new in sorted({edit for edits in taken for edit in edits}, reverse=True):
+        text = text[:begin] + new + text[end:]
+    return text
+
+
+def test_the_fixes_of_sarif_make_the_same_text_as_those_of_the_command_line() -> None:
+    compared = 0
+    for path in sorted((ROOT / "tests" / "cases").glob("*/*.yaml")):
+        data = path.read_bytes()
+        done = fix_tree(MemoryTree({"a.yaml": data}), unsafe=False)
+        # A fix that would bring an error is left out by the command line alone, which tries it.
+        if not done.count or done.left_out or data.startswith(BOM.encode()):
+            continue
+        for ending in ("\n", "\r\n"):
+            text, before = data.decode().replace("\n", ending), ""
+            while text != before:
+                before, found = text, compile_tree(MemoryTree({"a.yaml": text})).diagnostics
+                text = apply_fixes(text, sarif(found))
+            # A line that a fix brings ends as its own text says.
+            assert text.replace("\r\n", "\n") == done.files["a.yaml"].decode(), path
+        compared += 1
+
+    assert compared >= 40
+
+
+def test_sarif_links_each_rule_to_the_pages_of_a_server_where_one_is_known() -> None:
+    def links(environ: dict[str, str]) -> set[str | None]:
+        (run,) = json.loads(sarif(FOUND, manual=manual_url(environ)))["runs"]
+        return {rule.get("helpUri") for rule in run["tool"]["driver"]["rules"] if rule["id"] == "OPT203"}
+
+    (run,) = json.loads(sarif(FOUND, manual="https://optio.example.com/docs"))["runs"]
+    assert run["tool"]["driver"]["informationUri"] == "https://optio.example.com/docs/"
+    assert links({}) == {None}
+    assert links({"OPTIO_URL": "https://optio.example.com/"}) == {"https://optio.example.com/docs/reference/rules/#opt203"}
+
+
+def test_sarif_explains_a_rule_with_its_examples() -> None:
+    (rule,) = [each for each in json.loads(sarif(FOUND))["runs"][0]["tool"]["driver"]["rules"] if each["id"] == "OPT111"]
+
+    assert rule["help"]["text"].startswith(f"{RULES['OPT111'].why}\n\nWrong:\n{RULES['OPT111'].wrong.rstrip()}\n\nRight:\n")
+    assert rule["help"]["markdown"].count("````yaml\n") == 2
 
 
 def test_sarif_leads_to_the_other_place_and_has_the_severity_that_was_asked_for() -> None:
