@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -82,6 +83,7 @@ def test_a_template_of_pods_can_be_used(tmp_path: Path) -> None:
     assert (bool(made.labels), bool(made.spec), bool(made.mounts)) == (True, True, True)
 
 
+@cache
 def metrics() -> dict[str, set[str]]:
     """Every metric with its labels: counters and histograms as they are made, gauges as the source names them."""
     found: dict[str, set[str]] = {}

@@ -225,6 +225,7 @@ def test_a_server_shows_what_waits_and_what_it_serves(api: Api) -> None:
         api.live.current.registry.digest
     ]
     assert samples["optio_part_up", (("part", "store"),)] == 1
+    assert samples["optio_degraded", ()] == 0
     withdrawn = (("reason", "cancelled"), ("state", "cancelled"), ("task", "open"), ("trigger", "manual"))
     assert samples["optio_runs_total", withdrawn] == 1
     assert not any(writer.id in str(labels) for _, labels in samples)

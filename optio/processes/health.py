@@ -2,6 +2,7 @@
 `/metrics`."""
 
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -49,12 +50,15 @@ def ready(services: Services) -> Health:
         # Anyone may ask, so details are only in the log.
         log.warning("not ready: %s", err)
         problems.append("the store cannot be used")
-    degraded = []
+    return Health(tuple(problems), tuple(slower(services)))
+
+
+def slower(services: Services) -> Iterator[str]:
+    """Yield the reasons for which the process works slower, or with looser limits."""
     if services.broker.problem() is not None:
-        degraded.append("Redis is unavailable: runs are started by polling, and live logs lag")
+        yield "Redis is unavailable: runs are started by polling, and live logs lag"
     if services.rate.problem() is not None:
-        degraded.append("Redis is unavailable: each server counts webhook requests by itself")
-    return Health(tuple(problems), tuple(degraded))
+        yield "Redis is unavailable: each server counts webhook requests by itself"
 
 
 def readings(services: Services) -> Iterator[Gauge]:
@@ -62,3 +66,9 @@ def readings(services: Services) -> Iterator[Gauge]:
     for part, source in (("broker", services.broker), ("rate", services.rate)):
         yield Gauge("part_up", "whether a part can be used", source.problem() is None, {"part": part})
     yield Gauge("loops_late", "loops that do not run", len(services.pulses.late()))
+    try:
+        disk = os.statvfs(services.settings.data_dir)
+    except OSError:
+        return
+    yield Gauge("disk_free_bytes", "what may still be written where the data directory lies", disk.f_bavail * disk.f_frsize)
+    yield Gauge("disk_size_bytes", "the size of that disk", disk.f_blocks * disk.f_frsize)

@@ -53,7 +53,7 @@ def create_app(
     rest = create_rest(hub)
     if services.metrics is not None:
         services.metrics.add(lambda: store_samples(services.store, live))
-        services.metrics.add(lambda: registry_samples(live))
+        services.metrics.add(lambda: registry_samples(services, live))
     hosts = {*LOOPBACK, services.settings.host, *services.settings.allowed_hosts}
     front: ASGIApp = RequestDeadline(_Front(rest, WebhookReceiver(hub), Sockets(hub)))
     return HttpGuard(front if dev_token is None else BrowserAccess(front, dev_token), hosts)

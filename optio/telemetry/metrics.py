@@ -112,6 +112,8 @@ class Metrics:
             case Started(run, runtime, after, how):
                 self._start.labels(runtime).observe(max(0.0, after))
                 self._starts.labels(run.task_id, how).inc()
+                # Shown as 0 while the agent runs: Prometheus counts no increase of a series that begins with its first value.
+                self._cost.labels(run.task_id, runtime)
             case Finished():
                 self._attempt(fact)
             case GivenBack(run, reason):

@@ -49,6 +49,7 @@ def test_a_held_removal_is_shown_with_its_first_tasks_and_its_command(files: Api
     assert (ready.status, ready.json["status"]) == (200, "degraded")
     assert removal["release"] in ready.json["problems"][0]
     assert "job-0" not in ready.body.decode()
+    assert b"\noptio_degraded 1.0\n" in files.get("/metrics").body
 
 
 def test_without_a_held_removal_it_is_null(api: Api) -> None:

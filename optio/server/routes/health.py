@@ -2,6 +2,7 @@
 tree."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 from litestar import Controller, Response, get
@@ -16,7 +17,18 @@ from optio.server.auth import PUBLIC, role
 from optio.server.bodies import DiagnosticListBody, HealthBody, RegistryBody
 from optio.server.dependencies import Hub
 from optio.server.loop_bridge import read_small
+from optio.tree.served import Snapshot
 from optio.version import __version__
+
+
+def tree_faults(snapshot: Snapshot) -> Iterator[str]:
+    """Yield the reasons for which a server that serves this is degraded."""
+    if snapshot.removal is not None:
+        yield snapshot.removal.summary
+    if snapshot.unreadable:
+        yield "the task directory cannot be read: nothing in it is taken up"
+    if snapshot.drift is not None and time.monotonic() - snapshot.drift.since > DRIFT_GRACE_S:
+        yield snapshot.drift.summary
 
 
 class HealthController(Controller):
@@ -41,12 +53,7 @@ class HealthController(Controller):
         with looser limits."""
         found = await read_small(hub.services.store, health.ready, hub.services)
         snapshot = hub.live.current
-        if snapshot.removal is not None:
-            found = replace(found, degraded=(*found.degraded, snapshot.removal.summary))
-        if snapshot.unreadable:
-            found = replace(found, degraded=(*found.degraded, "the task directory cannot be read: nothing in it is taken up"))
-        if snapshot.drift is not None and time.monotonic() - snapshot.drift.since > DRIFT_GRACE_S:
-            found = replace(found, degraded=(*found.degraded, snapshot.drift.summary))
+        found = replace(found, degraded=(*found.degraded, *tree_faults(snapshot)))
         if snapshot.generation is None:
             found = replace(found, problems=(*found.problems, "no generation is served yet"))
         return _answer(found)

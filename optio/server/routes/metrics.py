@@ -9,13 +9,16 @@ from litestar import Controller, Request, Response, get
 from litestar.di import NamedDependency
 
 from optio.errors import OptioError
+from optio.processes.health import slower
 from optio.server.auth import role
 from optio.server.dependencies import Hub
 from optio.server.problems import HttpProblem
+from optio.server.routes.health import tree_faults
 from optio.store.base import QueueStore
 from optio.store.values import QueueDepth
 from optio.telemetry.base import MISSING, Gauge
 from optio.tree.served import ServedRegistry
+from optio.wiring import Services
 
 
 class MetricsController(Controller):
@@ -53,9 +56,15 @@ def store_samples(store: QueueStore, live: ServedRegistry) -> Iterator[Gauge]:
         yield Gauge("queue_oldest_seconds", "age of the oldest queued run", age, {"task": task_id})
 
 
-def registry_samples(live: ServedRegistry) -> Iterator[Gauge]:
-    """Yield gauges of the registry: the generation that this server serves, and how many tasks are stale or held."""
+def registry_samples(services: Services, live: ServedRegistry) -> Iterator[Gauge]:
+    """Yield gauges of the registry: the generation that this server serves, how many tasks are stale or held, what a run may
+    cost, and the reasons for which the server is degraded."""
     current = live.current
+    reasons = [*slower(services), *tree_faults(current)]
+    yield Gauge("degraded", "reasons for which this server works slower, or with looser limits", len(reasons))
+    for task_id, task in current.registry.tasks.items():
+        if task.spec.budget is not None:
+            yield Gauge("task_budget_usd", "US dollars that a run may cost", float(task.spec.budget), {"task": task_id})
     if current.generation is not None:
         row = current.generation
         labels = {"digest": row.digest, "commit": row.commit or ""}
