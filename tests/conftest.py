@@ -49,8 +49,12 @@ LEFT_OUT = {
 }  # fmt: skip
 # Where few tests take long: they begin first where several processes share all tests, so that none of them comes last.
 LONG = ("stories", "executors", "processes", "runs", "store", "contracts", "tree", "deploy", "lsp", "server", "cli")
-# Many real processes, and how soon they do something: their tests are marked `alone`, and have the machine to themselves in CI.
-ALONE = ("stories", "processes")
+# What is killed and frozen, and how soon others go on: these are marked `alone`, and have the machine to themselves in CI.
+ALONE = (
+    *("stories/test_backlog.py", "stories/test_crash.py", "stories/test_crash_points.py", "stories/test_disk.py"),
+    *("stories/test_ledger.py", "stories/test_reload_under_load.py", "stories/test_rolling.py", "stories/test_schedulers.py"),
+    *("stories/test_takeover.py", "processes/test_worker.py"),
+)
 # Fixtures of the tests that are left out one by one.
 SERVERS = {"postgres_server", "redis_server", "scripted_model", "standin", "dev"}
 TESTS = Path(__file__).parent
