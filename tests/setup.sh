@@ -56,4 +56,14 @@ if [ "$installed" != "$claude_version" ]; then
     mkdir -p .tools
     npm install --silent --no-audit --no-fund --no-save --prefix .tools "@anthropic-ai/claude-code@$claude_version" >/dev/null
 fi
+
+# What makes and checks clients of the API in TypeScript, and the schema of AsyncAPI.
+clients="openapi-typescript@7.13.0 typescript@5.9.3 @asyncapi/specs@6.11.1"
+if [ "$(cat .tools/clients/.installed 2>/dev/null)" != "$clients" ]; then
+    say "installing $clients"
+    mkdir -p .tools/clients
+    # shellcheck disable=SC2086
+    npm install --silent --no-audit --no-fund --no-save --prefix .tools/clients $clients >/dev/null
+    printf '%s\n' "$clients" >.tools/clients/.installed
+fi
 say "ready"

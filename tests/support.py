@@ -26,6 +26,8 @@ from optio.model.registry import CompiledTask
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
 CLAUDE = ROOT / ".tools" / "node_modules" / ".bin" / "claude"
+# What tests/setup.sh installs for generated clients and schemas.
+NODE_TOOLS = ROOT / ".tools" / "clients" / "node_modules"
 """The real Claude Code CLI, as `tests/setup.sh` installs it."""
 
 # The task as the document that this project implements creates it.

@@ -24,7 +24,7 @@ from litestar.routes import HTTPRoute
 from litestar.types import Method
 
 from optio.errors import ProblemType
-from optio.server import schemas
+from optio.server import asyncapi, schemas
 from optio.server.auth import PUBLIC, role
 from optio.server.bodies import ChallengeBody, WebhookAnswerBody
 from optio.server.problems import MEDIA_TYPE, STATUSES
@@ -210,6 +210,11 @@ class _Yaml(YamlRenderPlugin):
         return super().render(request, _document(request, openapi_schema))
 
 
+class _AsyncApi(OpenAPIRenderPlugin):
+    def render(self, request: Request[Any, Any, Any], openapi_schema: Document) -> bytes:
+        return self.render_json(request, asyncapi.document())
+
+
 class _OperationsPage(OpenAPIRenderPlugin):
     """A page that lists every operation, without scripts."""
 
@@ -226,7 +231,8 @@ class _OperationsPage(OpenAPIRenderPlugin):
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Optio API</title></head><body>
 <h1>Optio API</h1>
-<p>OpenAPI 3.1: <a href="/schema/openapi.json">openapi.json</a>, <a href="/schema/openapi.yaml">openapi.yaml</a></p>
+<p>OpenAPI 3.1: <a href="/schema/openapi.json">openapi.json</a>, <a href="/schema/openapi.yaml">openapi.yaml</a>;
+AsyncAPI 3.0 of live logs: <a href="/schema/asyncapi.json">asyncapi.json</a></p>
 <table>
 ROWS
 </table>
@@ -247,6 +253,7 @@ def config() -> OpenAPIConfig:
             _OperationsPage(path="/"),
             _Json(path="/openapi.json", media_type="application/vnd.oai.openapi+json"),  # type: ignore[arg-type]
             _Yaml(),
+            _AsyncApi(path="/asyncapi.json", media_type="application/vnd.aai.asyncapi+json"),  # type: ignore[arg-type]
         ],
         openapi_router=Router(path="/schema", route_handlers=[], opt=role("viewer"), include_in_schema=False),
     )

@@ -103,8 +103,12 @@ def _vocabulary(name: str) -> Schema:
     if isinstance(defined, type):
         text = inspect.cleandoc(defined.__doc__ or "").replace("\n", " ")
     described = "\n".join([text, "", *(f"- `{word}`: {meanings[word]}" for word in words if word in meanings)]).strip()
-    prefix = problems.URN if name == "ProblemType" else ""
-    return {"title": name, "type": "string", "enum": [prefix + word for word in words], "description": described}
+    found = {"title": name, "type": "string", "enum": words, "description": described}
+    if name == "ProblemType":
+        # Generated clients name their constants by the words.
+        found["enum"] = [problems.URN + word for word in words]
+        found["x-enum-varnames"] = [word.replace("-", "_").upper() for word in words]
+    return found
 
 
 def _words(name: str) -> Iterator[str]:

@@ -53,7 +53,7 @@ TABLE = {
     **{
         f"{method} /schema{page}": "viewer"
         for method in ("GET", "OPTIONS")
-        for page in ("", "/{}", "/openapi.json", "/openapi.yaml", "/openapi.yml")
+        for page in ("", "/{}", "/openapi.json", "/openapi.yaml", "/openapi.yml", "/asyncapi.json")
     },
 }
 ROLES = ["viewer", "operator", "admin"]
