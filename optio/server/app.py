@@ -25,7 +25,7 @@ from optio.server.routes.deliveries import DeliveryController
 from optio.server.routes.docs import DocsController
 from optio.server.routes.health import HealthController
 from optio.server.routes.logs import LogController
-from optio.server.routes.metrics import MetricsController, registry_samples, store_samples
+from optio.server.routes.metrics import MetricsController, health_samples, registry_samples, store_samples
 from optio.server.routes.pools import PoolController
 from optio.server.routes.removals import RemovalController
 from optio.server.routes.runs import RunController
@@ -53,7 +53,8 @@ def create_app(
     rest = create_rest(hub)
     if services.metrics is not None:
         services.metrics.add(lambda: store_samples(services.store, live))
-        services.metrics.add(lambda: registry_samples(services, live))
+        services.metrics.add(lambda: registry_samples(live))
+        services.metrics.add(lambda: health_samples(services, live))
     hosts = {*LOOPBACK, services.settings.host, *services.settings.allowed_hosts}
     front: ASGIApp = RequestDeadline(_Front(rest, WebhookReceiver(hub), Sockets(hub)))
     return HttpGuard(front if dev_token is None else BrowserAccess(front, dev_token), hosts)

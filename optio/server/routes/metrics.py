@@ -56,12 +56,16 @@ def store_samples(store: QueueStore, live: ServedRegistry) -> Iterator[Gauge]:
         yield Gauge("queue_oldest_seconds", "age of the oldest queued run", age, {"task": task_id})
 
 
-def registry_samples(services: Services, live: ServedRegistry) -> Iterator[Gauge]:
-    """Yield gauges of the registry: the generation that this server serves, how many tasks are stale or held, what a run may
-    cost, and the reasons for which the server is degraded."""
-    current = live.current
-    reasons = [*slower(services), *tree_faults(current)]
+def health_samples(services: Services, live: ServedRegistry) -> Iterator[Gauge]:
+    """Yield a gauge of the reasons for which `/readyz` says `degraded`."""
+    reasons = [*slower(services), *tree_faults(live.current)]
     yield Gauge("degraded", "reasons for which this server works slower, or with looser limits", len(reasons))
+
+
+def registry_samples(live: ServedRegistry) -> Iterator[Gauge]:
+    """Yield gauges of the registry: the generation that this server serves, how many tasks are stale or held, and what a run
+    may cost."""
+    current = live.current
     for task_id, task in current.registry.tasks.items():
         if task.spec.budget is not None:
             yield Gauge("task_budget_usd", "US dollars that a run may cost", float(task.spec.budget), {"task": task_id})
