@@ -1,5 +1,6 @@
 """Real servers that tests start, stop, kill and freeze: PostgreSQL and Redis, from Debian's packages, on free ports."""
 
+import atexit
 import contextlib
 import itertools
 import os
@@ -83,6 +84,8 @@ class _Server(ABC):
 class PostgresServer(_Server):
     """A cluster of its own. `fsync=False` is quick and safe against all but the machine's own death."""
 
+    _empty: Path | None = None  # made once: each server begins with a copy
+
     def __init__(self, *, fsync: bool = False, settings: Mapping[str, str] | None = None) -> None:
         super().__init__()
         self._bin = _postgres_programs()
@@ -97,9 +100,14 @@ class PostgresServer(_Server):
         if os.getuid() == 0:
             self._as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
             shutil.chown(self.directory, "postgres", "postgres")
-        self._command(
-            [str(self._bin / "initdb"), "-D", str(self._data), "-U", "optio", "-A", "trust", "-E", "UTF8", "--no-sync"],
-        )
+        if PostgresServer._empty is None:
+            PostgresServer._empty = Path(tempfile.mkdtemp(prefix="optio-empty-"))
+            atexit.register(shutil.rmtree, PostgresServer._empty, ignore_errors=True)
+            if self._as_user:
+                shutil.chown(PostgresServer._empty, "postgres", "postgres")
+            options = ["-U", "optio", "-A", "trust", "-E", "UTF8", "--no-sync"]
+            self._command([str(self._bin / "initdb"), "-D", str(PostgresServer._empty), *options])
+        self._command(["cp", "-a", str(PostgresServer._empty), str(self._data)])
 
     def _command(self, argv: list[str]) -> None:
         done = subprocess.run(
