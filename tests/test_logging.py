@@ -5,6 +5,7 @@ import fcntl
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from typing import Any
 import pytest
 
 from optio.telemetry.base import log_context
-from optio.telemetry.logs import MAX_WAITING_BYTES, JsonFormatter, LogHandler, Outlet, TextFormatter
+from optio.telemetry.logs import _FIELDS, MAX_WAITING_BYTES, JsonFormatter, LogHandler, Outlet, TextFormatter
+from tests.pages import of, page, rows
 from tests.runs.support import accept, done, opened
 from tests.support import COMMAND_TASK, ROOT, Dev, command_task, eventually
 
@@ -129,20 +131,54 @@ def test_arguments_that_do_not_fit_their_message_cost_the_line_and_nothing_else(
 # Real processes
 
 
-def test_every_line_about_a_run_carries_its_id(tmp_path: Path) -> None:
+# Parts of a line that differ from one run to the next.
+VARYING = (
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "TIME"),
+    (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"), "RUN"),
+    (re.compile(r'"[^"/]+/[0-9a-f]{12}/\d+:\d+:\d+"'), '"WORKER"'),
+)
+
+
+def normalised(line: str) -> str:
+    for pattern, instead in VARYING:
+        line = pattern.sub(instead, line)
+    return line
+
+
+def test_a_line_about_a_run_is_the_one_that_the_page_shows(tmp_path: Path) -> None:
     dev = Dev(tmp_path, environ={"OPTIO_LOG_FORMAT": "json", "OPTIO_DEBUG": "1"})
-    dev.write("job.yaml", COMMAND_TASK.format(name="Job", command='"true"'))
+    dev.write("report.yaml", COMMAND_TASK.format(name="Nightly Report", command='"true"'))
     dev.start()
     try:
-        run_id = dev.post("/api/tasks/job/runs").json["runId"]
+        run_id = dev.post("/api/tasks/nightly-report/runs").json["runId"]
         dev.until_ended(run_id)
-        entries = [json.loads(line) for line in dev.output.read_text().splitlines() if line.startswith("{")]
+        lines = eventually(lambda: [line for line in dev.output.read_text().splitlines() if '"run_finished"' in line])
     finally:
         dev.stop()
 
-    finished = [entry for entry in entries if entry.get("event") == "run_finished"]
-    assert [(entry["run_id"], entry["task_id"]) for entry in finished] == [(run_id, "job")]
-    assert finished[0]["worker"]
+    (example,) = [block.text.strip() for block in of("json") if block.page == "docs/operating/logs.md"]
+    assert len(lines) == 1
+    assert json.loads(lines[0])["run_id"] == run_id
+    assert normalised(lines[0]) == normalised(example)
+    assert normalised(example).count("RUN") == 2
+
+
+def test_the_page_has_every_field_and_every_event() -> None:
+    tables = rows(page("operating/logs.md"))
+    events = set()
+    for path in (ROOT / "optio").rglob("*.py"):
+        events |= set(re.findall(r'extra(?:=| = )\{"event": "(\w+)"', path.read_text()))
+    try:
+        raise ValueError
+    except ValueError:
+        made = record("x", **dict.fromkeys(_FIELDS, "x"))
+        made.exc_info = sys.exc_info()
+
+    assert len(events) > 5
+    assert {row[0].strip("`") for row in tables if len(row) == 3} - {"field"} == {
+        *json.loads(JsonFormatter().format(made)),
+        *events,
+    }
 
 
 def test_a_format_that_is_none_is_refused(tmp_path: Path) -> None:

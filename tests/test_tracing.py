@@ -13,11 +13,15 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 
 from optio.model import trace
+from optio.telemetry import tracing
 from optio.telemetry.base import Queued, are_traces_enabled
 from optio.telemetry.tracing import Tracing
-from tests.support import COMMAND_TASK, ROOT, Dev, eventually, free_port
+from tests.pages import page, rows
+from tests.stub_model import StubModel
+from tests.support import CLAUDE, COMMAND_TASK, ROOT, Dev, eventually, free_port
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 OTHER, THIRD = "1" * 32, "2" * 32
@@ -178,6 +182,77 @@ def test_a_run_without_a_trace_gets_one_and_failures_show(traced: Dev, collector
     for name in ("run", "attempt 1", "agent 1"):
         assert spans[name][1].status.code == 2, name
     assert spans["run"][1].status.message.startswith("exit_code: ")
+
+
+AGENT = """\
+name: Agent
+agentRuntime: claude-code
+model: claude-sonnet-4-5-stub-tool
+promptTemplate: Look
+maxRetries: 0
+environment: {secrets: [ANTHROPIC_API_KEY]}
+"""
+
+
+def test_the_span_of_an_agent_has_the_attributes_of_the_conventions(
+    tmp_path: Path, collector: Collector, scripted_model: StubModel
+) -> None:
+    settings = {
+        "OPTIO_ANTHROPIC_BASE_URL": scripted_model.url,
+        "OPTIO_PROGRAM_CLAUDE_CODE": str(CLAUDE),
+        "OPTIO_SANDBOX": "landlock",
+        "OPTIO_SECRET_ANTHROPIC_API_KEY": "sk-secret",
+    }
+    dev = Dev(tmp_path, environ=environment(collector.url, **settings))
+    dev.write("agent.yaml", AGENT)
+    dev.start()
+    try:
+        run_id = dev.post("/api/tasks/agent/runs").json["runId"]
+        run = dev.until_ended(run_id)
+        _, span, attributes = collector.until(trace.trace_id(run_id), "run", "agent 1")["agent 1"]
+    finally:
+        dev.stop()
+    usage = run["usage"]
+
+    assert run["state"] == "completed"
+    assert {name: value for name, value in attributes.items() if name.startswith("gen_ai.")} == {
+        "gen_ai.operation.name": "invoke_agent",
+        "gen_ai.agent.name": "agent",
+        "gen_ai.provider.name": "anthropic",
+        "gen_ai.request.model": "claude-sonnet-4-5-stub-tool",
+        "gen_ai.usage.input_tokens": usage["fresh"] + usage["cached"] + usage["cacheWrite"],
+        "gen_ai.usage.output_tokens": usage["output"],
+        "gen_ai.usage.cache_read.input_tokens": usage["cached"],
+        "gen_ai.usage.cache_creation.input_tokens": usage["cacheWrite"],
+        "gen_ai.usage.reasoning.output_tokens": usage["reasoning"],
+    }
+    assert attributes["gen_ai.usage.input_tokens"] > 0
+    assert "error.type" not in attributes
+    assert "Look" not in str(span)
+
+
+def test_a_program_has_them_as_far_as_it_reports_tokens(traced: Dev, collector: Collector) -> None:
+    found = {}
+    for task_id in ("traced", "failing"):
+        run_id = traced.post(f"/api/tasks/{task_id}/runs").json["runId"]
+        traced.until_ended(run_id)
+        found[task_id] = collector.until(trace.trace_id(run_id), "run", "agent 1")["agent 1"][2]
+
+    assert (found["traced"]["gen_ai.operation.name"], found["traced"]["gen_ai.usage.input_tokens"]) == ("invoke_agent", 7)
+    assert not {"gen_ai.provider.name", "gen_ai.request.model", "error.type"} & set(found["traced"])
+    assert found["failing"]["error.type"] == "exit_code"
+    assert not [name for name in found["failing"] if name.startswith("gen_ai.")]
+
+
+def test_the_page_names_each_attribute_as_the_conventions_do() -> None:
+    table = {row[0].strip("`") for row in rows(page("operating/metrics.md")) if len(row) == 2} - {"attribute"}
+    source = Path(tracing.__file__).read_text()
+    known = {value for name, value in vars(gen_ai_attributes).items() if name.startswith("GEN_AI_")} | {"error.type"}
+
+    assert table <= known
+    assert len(table) == 10
+    for name in table:
+        assert name.removeprefix("gen_ai.usage.") in source, name
 
 
 def test_an_attempt_that_changes_its_worker_is_one_span(tmp_path: Path, collector: Collector, gate: Path) -> None:

@@ -102,7 +102,7 @@ class Execution:
         self._changed = False
         self._left = threading.Event()
         self._mask = _NOTHING
-        self._runtime = ""
+        self._runtime, self._model = "", ""
         self._budget: Decimal | None = None
         self._born = time.monotonic()
         self._began: LaunchArrival | None = None  # when and how the agent did, until that is kept
@@ -194,6 +194,7 @@ class Execution:
         store = self._parts.store
         task = self._durably(lambda: store.definition(self.run.digest))
         self._runtime, self._budget = task.spec.agent_runtime, task.spec.budget
+        self._model = task.spec.model or ""
         runtime = self._parts.runtimes.get(self._runtime)
         if runtime is None:
             known = ", ".join(self._parts.runtimes)
@@ -633,7 +634,7 @@ class Execution:
         self._freed()
         self._parts.broker.tell(Topic.RUN, run.id)
         self._tell_of_the_claim()
-        self._parts.telemetry.tell(Finished(run, self.run, self._runtime, reason, meter, self._kept_attempt))
+        self._parts.telemetry.tell(Finished(run, self.run, self._runtime, self._model, reason, meter, self._kept_attempt))
 
     def _end(self, outcome: Outcome, meter: Meter, ended: Exit | None) -> Run:
         mine = self.run

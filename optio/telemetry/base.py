@@ -69,12 +69,13 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """An attempt ended. `claimed` is the run before, `run` the run after it; `meter` is what the attempt used. `attempt` asks
-    the store for the attempt's own times, and may raise."""
+    """An attempt ended. `claimed` is the run before, `run` the run after it; `meter` is what the attempt used. `model` is empty
+    for a task that names none. `attempt` asks the store for the attempt's own times, and may raise."""
 
     run: Run
     claimed: Run
     runtime: str
+    model: str
     reason: str
     meter: Meter
     attempt: Callable[[], Attempt | None]

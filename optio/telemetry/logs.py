@@ -25,7 +25,7 @@ MAX_WAITING_BYTES = 4 << 20
 _MAX_LINE_LENGTH = 32_768
 # The time for waiting lines when the process ends.
 _FLUSH_TIMEOUT_S = 1.0
-_FIELDS = ("event", "run_id", "task_id", "worker")
+_FIELDS = ("event", "run_id", "task_id", "reason", "worker")
 # Control and invisible characters, line ends of every kind, and lone surrogates.
 _HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _SECRETS = (

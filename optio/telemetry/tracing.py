@@ -4,7 +4,9 @@
 
 Spans are made when something ends, from times that the store has recorded, and their ids follow from the run's id. So they are
 complete even when one worker began an attempt and another ended it. A thread of its own sends them; spans that cannot be sent
-are dropped and counted.
+are dropped and counted. The span `agent` has OpenTelemetry's attributes of an agent's invocation, by which backends find it.
+
+Source: https://github.com/open-telemetry/semantic-conventions/blob/v1.41.0/docs/gen-ai/gen-ai-agent-spans.md
 """
 
 import logging
@@ -24,12 +26,14 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from optio.model import trace
-from optio.model.run import Run, RunState
+from optio.model.run import Attempt, Run, RunState
 from optio.telemetry.base import Fact, Finished, Gauge, Queued, Withdrawn
 from optio.version import __version__
 
 log = logging.getLogger(__name__)
 Attributes = dict[str, str | int | float]
+# Whose model a runtime speaks to. `command` runs any program, so nobody knows.
+_PROVIDERS = {"claude-code": "anthropic"}
 # The time for spans that wait to be sent when the process ends.
 _FLUSH_TIMEOUT_S = 2.0
 # The most spans that wait to be sent; the library silently drops further ones.
@@ -109,7 +113,14 @@ class Tracing:
         make(f"attempt {number}", "run", attempt.started_at, attempt.ended_at, {**labels, **used}, failed=failed)
         if attempt.agent_started_at is not None:
             began = min(attempt.agent_started_at, attempt.ended_at)
-            make(f"agent {number}", f"attempt {number}", began, attempt.ended_at, {**labels, **used}, failed=failed)
+            make(
+                f"agent {number}",
+                f"attempt {number}",
+                began,
+                attempt.ended_at,
+                {**labels, **used, **_gen_ai(fact, attempt)},
+                failed=failed,
+            )
         if run.state is not RunState.QUEUED:
             self._run(run)
 
@@ -249,6 +260,26 @@ class _ReportingExporter(SpanExporter):
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         return self._exporter.force_flush(timeout_millis)
+
+
+def _gen_ai(fact: Finished, attempt: Attempt) -> Attributes:
+    """Return the attributes of an invocation of an agent: none for a program that used no model."""
+    usage, provider = attempt.meter.usage, _PROVIDERS.get(fact.runtime)
+    found: Attributes = {} if attempt.ok else {"error.type": attempt.reason or "_OTHER"}
+    if provider is None and not usage.total:
+        return found
+    tokens = {
+        # The input counts what was read from a cache and written to it, too.
+        "input_tokens": usage.fresh + usage.cached + usage.cache_write,
+        "output_tokens": usage.output,
+        "cache_read.input_tokens": usage.cached,
+        "cache_creation.input_tokens": usage.cache_write,
+        "reasoning.output_tokens": usage.reasoning,
+    }
+    found |= {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": fact.run.task_id}
+    found |= {f"gen_ai.usage.{name}": count for name, count in tokens.items()}
+    named = {"gen_ai.provider.name": provider, "gen_ai.request.model": fact.model}
+    return found | {name: value for name, value in named.items() if value}
 
 
 def _labels(run: Run) -> Attributes:
