@@ -202,7 +202,7 @@ def test_a_drop_in_of_systemd_sets_what_exists(block: Block) -> None:
 
 def test_every_block_is_of_a_kind_that_is_tried() -> None:
     assert {block.language for block in BLOCKS} == {
-        *("yaml", "sh", "text", "json", "python", "toml", "lua", "caddyfile", "ini"),
+        *("yaml", "sh", "text", "json", "python", "ts", "toml", "lua", "caddyfile", "ini"),
     }
 
 

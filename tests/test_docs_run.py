@@ -11,7 +11,7 @@ import pytest
 
 from tests.pages import BLOCKS, Block, is_plan, of, place
 from tests.stub_model import StubModel
-from tests.support import CLAUDE, ROOT, Dev, eventually
+from tests.support import CLAUDE, NODE_TOOLS, ROOT, Dev, eventually
 
 # These need Docker, a cluster, or root: test_docs.py parses their commands.
 NOT_RUN = {"README.md", "docs/operating/alerts.md", *(f"docs/guides/{name}.md" for name in ("compose", "cluster", "systemd"))}
@@ -54,9 +54,11 @@ class Walk:
         self.said = ""
         program = directory / "bin" / "optio"
         program.parent.mkdir()
-        for name, arguments in (("optio", " -m optio"), ("python", "")):
+        programs = {"optio": " -m optio", "python": "", "openapi-python-client": " -m openapi_python_client"}
+        for name, arguments in programs.items():
             program.with_name(name).write_text(f'#!/bin/sh\nexec {sys.executable}{arguments} "$@"\n')
             program.with_name(name).chmod(0o755)
+        (directory / "node_modules").symlink_to(NODE_TOOLS)
         self.environ = {**self.dev.environment(), "PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
 
     def prepare(self) -> None:
