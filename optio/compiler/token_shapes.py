@@ -22,6 +22,13 @@ _TOKENS = (
     ("k_live_", "a Stripe key", r"[rs]k_live_[A-Za-z0-9]{20,}"),
     ("whsec_", "a webhook secret", r"whsec_[A-Za-z0-9+/=]{24,}"),
     ("npm_", "an npm token", r"npm_[A-Za-z0-9]{36}\b"),
+    ("ntn_", "a Notion token", r"\bntn_[A-Za-z0-9]{30,}"),
+    ("hf_", "a Hugging Face token", r"\bhf_[A-Za-z0-9]{30,}\b"),
+    ("SG.", "a SendGrid key", r"\bSG\.[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]{30,}"),
+    ("shp", "a Shopify token", r"\bshp(?:at|ca|pa|ss)_[a-f0-9]{32}\b"),
+    ("lin_api_", "a Linear key", r"\blin_api_[A-Za-z0-9]{30,}"),
+    ("glsa_", "a Grafana token", r"\bglsa_[A-Za-z0-9_]{30,}"),
+    ("pypi-", "a PyPI token", r"\bpypi-AgEI[A-Za-z0-9_-]{50,}"),
     ("PRIVATE KEY", "a private key", r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----"),
     ("://", "a URL with a password", r"://[^\s/:@'\"{}$]{1,200}:[^\s/@'\"{}$]{1,200}@"),
 )

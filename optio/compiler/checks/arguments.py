@@ -39,6 +39,11 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         )
         return
     words = [posixpath.basename(word) for word in command]
+    if len(command) == 2 and _SHELL.fullmatch(words[0]) and " " in command[1].strip() and not command[1].startswith("-"):
+        message = f"`{words[0]}` reads `{command[1]}` as the name of a script"
+        hint = f"write `command: {flow([command[0], '-c', command[1]])}`"
+        yield task.at("OPT526", message, ("command", 1), hint=hint)
+        return
     if words[0] in _OWN or any(_SHELL.fullmatch(word) for word in words[:3]):
         return
     given = declared_parameters(task)

@@ -3,11 +3,13 @@ of events, a variable that is a secret as well, a previous secret that is the ne
 than `all`."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.layers import MergedDocument
 from optio.compiler.resolved_task import ResolvedTask
 from optio.model.route import Route
+from optio.model.text import format_duration
 from optio.model.trigger import ScheduleConfig, ScheduleTrigger, WebhookConfig, WebhookTrigger
 
 # Below these keys, null is an ordinary value.
@@ -66,15 +68,14 @@ def _taken_from_nothing(task: ResolvedTask, document: MergedDocument) -> Iterato
 
 def _never_silent(task: ResolvedTask) -> Iterator[Diagnostic]:
     stall, whole = task.spec.stall_span, task.spec.timeout_span
-    # An agent has a limit of silence of its own, which a longer one takes away. A program has none.
-    if (
-        task.spec.agent_runtime == "command"
-        and stall is not None
-        and whole is not None
-        and stall >= whole
-        and task.is_known(("stallTimeout",))
-        and task.is_known(("timeout",))
-    ):
+    if stall is None or whole is None or not (task.is_known(("stallTimeout",)) and task.is_known(("timeout",))):
+        return
+    # An agent has a limit of silence of its own, which one as long as `timeout` takes away. A program has none.
+    is_agent = task.spec.agent_runtime != "command"
+    if stall > whole or (stall == whole and not is_agent):
         when = "at the same time" if stall == whole else "earlier"
         message = f"`stallTimeout: {task.spec.stall_timeout}` has no effect: `timeout` ends the attempt {when}"
-        yield task.at("OPT614", message, ("stallTimeout",), hint="write less than `timeout`, or delete it")
+        quarter = timedelta(seconds=max(whole.total_seconds() // 4, 1))
+        other = f"write `{task.spec.timeout}` for no limit of silence" if is_agent else "delete it"
+        hint = f"write less than `timeout`, such as `{format_duration(quarter)}`, or {other}"
+        yield task.at("OPT614", message, ("stallTimeout",), hint=hint)

@@ -7,6 +7,8 @@ from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.token_shapes import find_tokens, match_tokens
 
+# A token of this length is no word.
+_LONG_TOKEN = 20
 _NAMES_SECRET = re.compile(r"(?:^|_)(?:PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|SECRET_?KEY|AUTH_?TOKEN)$")
 # What documentation and tests write in a password's place, and what names one.
 _NO_SECRET = re.compile(
@@ -28,7 +30,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield from find_tokens(path, text)
     for name, value in task.spec.environment.env.items():
         route = ("environment", "env", name)
-        if _NAMES_SECRET.search(name) and _is_secret(value) and not any(match_tokens(value)):
+        named = _NAMES_SECRET.search(name) or (name.endswith("TOKEN") and len(value) >= _LONG_TOKEN)
+        if named and _is_secret(value) and not any(match_tokens(value)):
             hint = f"rotate it: it has been exposed; then delete the line, and add `{name}` to `environment.secrets`"
             yield task.at("OPT503", f"`{name}` holds a secret in plain text", route, key=True, hint=hint)
     if task.prompt_path is not None:

@@ -41,6 +41,18 @@ _OTHER_DAYS = re.compile(
     r"(?i)\b(?:previous|preceding|last (?:working|business|week)|yesterday|day before"
     r"|weekends?|sat(?:urday)?s?|sun(?:day)?s?)\b"
 )
+_NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_NUMBER = rf"(?P<number>\d{{1,2}}|{'|'.join(_NUMBERS)}|fifteen|twenty|thirty)"
+_INTERVAL = rf"(?i)\b(?:every|each) (?:{_NUMBER} (?P<unit>min(?:ute)?|hour)s?|half[ -](?:an )?hour)\b|\bhalf-?hourly\b"
+# Words for a schedule that fires once in each hour or day, of which the interval may tell something else.
+_ONCE = (
+    r"(?i)\b(?:hourly|daily|nightly|weekly|monthly|(?:once|one) (?:an?|per)|(?:every|each) (?:hour|day|morning|evening|night|week))\b"
+    r"|\d:\d\d|\b\d{1,2} ?[ap]m\b"
+)
+_OFFSET = (
+    rf"(?i)(?<!etc/)\b(?:UTC|GMT) ?(?P<sign>[+-]|\u2212) ?0?(?P<hours>\d{{1,2}})(?![\d:.])(?::00)?"
+    rf"|\b{_NUMBER} hours? (?P<way>ahead|east|behind|west)\b"
+)
 # Days that people write for Monday to Friday who count from another day.
 _NEAR_WEEKDAYS = {
     "2-6": "from Tuesday to Saturday",
@@ -77,6 +89,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield from _overlap(task, route, trigger, fields)
         yield from _rare(task, route, trigger.config.cron_expression, fields)
         yield from _other_days(task, route, trigger.config.cron_expression, fields)
+        yield from _other_interval(task, route, trigger.config.cron_expression, fields)
+        yield from _other_sign(task, (*route[:-1], "timezone"), trigger.config.timezone)
         yield from _odd_nights(task, route, trigger.config, fields)
 
 
@@ -158,6 +172,48 @@ def _says_weekdays(task: ResolvedTask) -> bool:
     other days."""
     text = f"{task.spec.name}\n{task.spec.description}\n{task.prompt}"
     return _MONDAY_TO_FRIDAY.search(text) is not None and _OTHER_DAYS.search(text) is None
+
+
+def _other_interval(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
+    """Report `30 * * * *` beside "every 30 minutes": a number alone names one minute or hour."""
+    if fields[2:] != ["*", "*", "*"] or not fields[0].isdigit() or not (fields[1] == "*" or fields[1].isdigit()):
+        return
+    text = _about(task, route)
+    said = re.search(_INTERVAL, text)
+    if said is None or re.search(_ONCE, text):
+        return
+    number = _as_number(said["number"]) if said["number"] else 30
+    index, size = (1, 24) if (said["unit"] or "").lower() == "hour" else (0, 60)
+    if fields[index] != str(number) or size % number or (index == 0 and fields[1] != "*"):
+        return
+    better = " ".join([*fields[:index], f"*/{number}", *fields[index + 1 :]])
+    message = f"`{expression}` fires once in each {_AROUND[index]}, at {_NAMES[index]} {number}, not {said[0].lower()}"
+    span = field_span(task, route, expression, index)
+    yield task.at("OPT319", message, route, hint=f"write `{better}`", span=span, value=better, safe=False)
+
+
+def _other_sign(task: ResolvedTask, route: Route, zone: str) -> Iterator[Diagnostic]:
+    """Report `Etc/GMT+2` beside "UTC+2": the names of these zones have the opposite sign."""
+    named = re.fullmatch(r"Etc/GMT([+-])(\d{1,2})", zone)
+    said = re.search(_OFFSET, _about(task, route)) if named is not None and task.is_known(route) else None
+    if named is None or said is None or _as_number(said["hours"] or said["number"]) != int(named[2]):
+        return
+    ahead = said["sign"] == "+" or (said["way"] or "").lower() in ("ahead", "east")
+    if ahead != (named[1] == "+"):
+        return
+    better = f"Etc/GMT{'-' if ahead else '+'}{named[2]}"
+    message = f"`{zone}` is {named[2]} h {'behind' if ahead else 'ahead of'} UTC: the sign in these names is reversed"
+    yield task.at("OPT319", message, route, hint=f"write `{better}`", value=better, safe=False)
+
+
+def _about(task: ResolvedTask, route: Route) -> str:
+    """Return what the file says about a schedule in its name, its description and the comments beside the key."""
+    return f"{task.spec.name}\n{task.spec.description}\n{_said_beside(task, route)}"
+
+
+def _as_number(word: str) -> int:
+    more = {"fifteen": 15, "twenty": 20, "thirty": 30}
+    return int(word) if word.isdigit() else more.get(word.lower()) or _NUMBERS.index(word.lower()) + 1
 
 
 def _months(numbers: list[int]) -> str:

@@ -30,11 +30,14 @@ _IN_TEXT = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))|\{\{([A-Za-z_]\w
 _EXPRESSION = re.compile(
     r"\$\{\{\s{0,9}(?:secrets\.(\w{1,200})|[^{}\n]{0,200}?)\s{0,9}\}\}|\{\{\s{0,9}secrets\.(\w{1,200})\s{0,9}\}\}", re.ASCII
 )
-# Expressions of Airflow, Argo, Kestra and Prefect. Others (`{{.State}}`) belong to programs that fill them in themselves.
+# Expressions of Airflow, Argo, Kestra, Prefect, Tekton and Terraform. Others (`{{.State}}`, `${project.version}`) belong to
+# programs that fill them in themselves.
 _OF_WORKFLOWS = re.compile(
     r"\{\{-?\s{0,9}(?:(?P<date>(?:prev_|next_|yesterday_|tomorrow_)?(?:ds|ts)(?:_nodash)?|execution_date|logical_date|data_interval_\w{3,5}"
     r"|macros\.\w{1,30}|now\(\))|(?:var|conn|params|inputs|workflow|outputs|flow|execution|taskrun|trigger|steps|dag_run)"
-    r"\.(?P<name>[\w.-]{1,100}))[^{}\n]{0,100}\}\}",
+    r"\.(?P<name>[\w.-]{1,100}))[^{}\n]{0,100}\}\}"
+    r"|\$(?:\((?:params|tasks\.\w{1,50}\.results|inputs|parameters)|\{(?:var|local|module|data|each|params|inputs|parameters|secrets))"
+    r"\.(?P<other>[\w.-]{1,100})[)}]",
     re.ASCII,
 )
 # Text that a shell would expand, as the whole value or at the beginning of a path.
@@ -95,11 +98,11 @@ def _templates(task: ResolvedTask) -> Iterator[Diagnostic]:
         (("environment", "setupCommands", index), text) for index, text in enumerate(task.spec.environment.setup_commands)
     ]
     for route, text in places:
-        found = _OF_WORKFLOWS.search(text) if "{{" in text else None
+        found = _OF_WORKFLOWS.search(text) if "{{" in text or "$" in text else None
         is_shells = route[0] == "environment" or len(route) == 1
         if found is None or (is_shells and shell.is_in_ranges(shell.single_quoted_ranges(text), found.start())):
             continue
-        name = (found["name"] or "").rpartition(".")[2]
+        name = (found["name"] or found["other"] or "").rpartition(".")[2]
         hint = "write the value itself"
         if found["date"]:
             hint = "write `$(date +%F)`" + (
@@ -107,6 +110,7 @@ def _templates(task: ResolvedTask) -> Iterator[Diagnostic]:
             )
         elif route[0] == "command" and known is not None and name in known.properties:
             hint = f"let the program read `{name}` from the JSON file that `OPTIO_PARAMS_FILE` names"
+            hint += ", or from standard input" if task.prompt.strip() == f"{{{{{name}}}}}" else ""
         message = f"`{found[0]}` is not filled in: a command has no placeholders"
         yield task.at("OPT504", message, route, hint=hint, span=task.document.find(route, found[0]))
 

@@ -139,9 +139,9 @@ RULES = (
     ),
     Rule(
         "OPT614", "stall-after-timeout", WARNING, "`stallTimeout` is not shorter than `timeout`",
-        "`timeout` ends an attempt before `stallTimeout` can apply. An agent has a limit of its own, which a longer one lifts.",
+        "`timeout` ends an attempt before `stallTimeout` can apply. An agent has a limit of its own, which an equal one lifts.",
         "agentRuntime: command\ncommand: [make]\ntimeout: 20m\nstallTimeout: 30m\n",
-        "timeout: 20m\nstallTimeout: 30m\n",
+        "timeout: 20m\nstallTimeout: 20m\n",
     ),
     Rule(
         "OPT615", "no-effect", WARNING, "a value that another one takes the place of",
