@@ -16,6 +16,8 @@ from optio.model.route import Route
 KEY: Route = ("dedupe", "key")
 # A path into a payload, or a shell variable.
 _DOLLAR = r"(?a)\$(?:\.[\w.]*\w|([A-Za-z_]\w*))"
+# The end of a name or of a path that tells one thing from another.
+_IDENTIFIES = r"(?i)(?:^|[._ ])(?:i?id|number|key|sha|uuid|guid)(?:$| )"
 WINDOW: Route = ("dedupe", "window")
 
 
@@ -58,13 +60,19 @@ def _placeholders(task: ResolvedTask, key: str, known: DeclaredParameters) -> It
     names, sources = parameter_names(task, known), sources_of(task)
     used = list(dict.fromkeys(found[1] for found in PLACEHOLDER.finditer(key)))
 
+    def identifiers(near: list[str]) -> list[str]:
+        """Return the parameters outside the key that are numbers or names of one thing, by their name or their path."""
+        paths = {name: source for source, name in sources.items()}
+        both = ((name, f"{name} {paths.get(name, '')}") for name in near if name not in used)
+        return [name for name, words in both if re.search(_IDENTIFIES, words)]
+
     def unknown(name: str) -> Diagnostic:
         from optio.compiler.conversions.entries import declaration_hint  # imported only for a file with a mistake
 
         near = sorted(names or ())
         meant = next((each for each in near if each.casefold() == name.casefold()), None) or suggest(name, near)
         hint = f"did you mean `{{{{{meant}}}}}`?" if meant else declaration_hint(task.document.value, name, default=True)
-        if meant is None and (likely := suggest_by_parts(name, near) or (near[0] if len(near) == 1 else None)) is not None:
+        if meant is None and (likely := suggest_by_parts(name, near) or _only(near) or _only(identifiers(near))) is not None:
             hint = f"did you mean `{{{{{likely}}}}}`? else {hint}"
         return at("OPT227", f"`{{{{{name}}}}}` in the key names no parameter", f"{{{{{name}}}}}", hint)
 
@@ -102,6 +110,10 @@ def _placeholders(task: ResolvedTask, key: str, known: DeclaredParameters) -> It
     others = chain(singles, _dollars(key, known))
     apart = [found for found in others if not any(each.start() <= found.start() < each.end() for each in almost)]
     yield from report_first((found[0] for found in (*almost, *apart)), no_placeholder)
+
+
+def _only(names: list[str]) -> str | None:
+    return names[0] if len(names) == 1 else None
 
 
 def _mapped(written: str, sources: dict[str, str]) -> str | None:

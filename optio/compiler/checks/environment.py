@@ -77,8 +77,7 @@ def _resources(task: ResolvedTask, resources: Resources) -> Iterator[Diagnostic]
             hint = f"write {limit} or less, or raise `{name}`"
             if not short:  # both are written side by side
                 less, more = (f'"{each}"' if re.fullmatch(r"[0-9.]+", each) else each for each in (limit, request))
-                both = f"`requests.{key}: {less}` and `limits.{key}: {more}`"
-                hint = f"exchange the two: write {both}; or {hint}"
+                hint = f"write `requests.{key}: {less}` or less; if the two were exchanged, write `{name}: {more}`, too"
             yield task.at("OPT513", message, ("environment", "resources", "requests", key), hint=hint)
 
 

@@ -101,8 +101,11 @@ def check_credential(task: ResolvedTask) -> Iterator[Diagnostic]:
     known = all(task.is_known(route) for route in (("agentRuntime",), ("environment", "secrets"), ("environment", "env")))
     named = [*environment.secrets, *environment.env]
     if task.spec.agent_runtime == "claude-code" and known and not any(_CREDENTIAL.match(name) for name in named):
+        from optio.compiler.checks.secrets_use import of_other_agents  # imported only for a file with a mistake
+
         message = "no credential: Claude Code cannot reach its model"
-        secrets = ", ".join(["ANTHROPIC_API_KEY", *environment.secrets])
+        others = of_other_agents(task)
+        secrets = ", ".join(["ANTHROPIC_API_KEY", *(name for name in environment.secrets if name not in others)])
         hint = f"add `environment: {{secrets: [{secrets}]}}`, or another credential of Claude Code"
         if environment.secrets:
             hint = f"write `secrets: [{secrets}]`, or add another credential of Claude Code"

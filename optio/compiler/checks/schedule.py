@@ -100,6 +100,7 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
         hint = f"write `{meant.expression}`, and `timezone: {meant.zone}` beside it"
         return task.at("OPT301", f"`{expression}` holds a time zone", route, hint=hint)
     write = meant.expression if meant is not None else None
+    most = ": a schedule fires once a minute at most" if re.search(r"(?i)\d ?s(?:ec\w*)?\b|\bsec", expression) else ""
     if field is None:
         if len(words) in (6, 7):
             hint = f"a schedule has 5: {_FIELDS}"
@@ -108,7 +109,7 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
         if expression.strip().startswith("@"):
             if write is not None:
                 message = f"`{expression}` is not a schedule that Optio supports"
-                return task.at("OPT301", message, route, hint=f"write `{write}`", value=write, safe=False)
+                return task.at("OPT301", message, route, hint=f"write `{write}`{most}", value=write, safe=False)
             named = next((f"@{word}" for word in _WORDS if word[:3] in expression.lower()), None)
             hint = (
                 f"write `{named}`" if named else "write `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`, or five fields"
@@ -116,7 +117,7 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
             if expression.strip().lower() in _NO_TIMES:
                 hint = "delete this trigger: a schedule repeats, and `optio run` or a request starts the task without it"
             return task.at("OPT301", f"`{expression}` is not a schedule", route, hint=hint)
-        hint = f"write `{write}`" if write else f"{_FIELDS}: `0 9 * * 1`"
+        hint = f"write `{write}`{most}" if write else f"{_FIELDS}: `0 9 * * 1`"
         if write is None and expression.strip().lower() in _NEVER:
             hint = "delete this trigger: a task without a schedule starts by `optio run` or by a request"
         if write is None and len(words) == len(RANGES) - 1 and suggest_cron(f"'{expression} *'") is not None:

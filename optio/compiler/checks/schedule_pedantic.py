@@ -46,11 +46,11 @@ _NUMBER = rf"(?P<number>\d{{1,2}}|{'|'.join(_NUMBERS)}|fifteen|twenty|thirty)"
 _INTERVAL = rf"(?i)\b(?:every|each) (?:{_NUMBER} (?P<unit>min(?:ute)?|hour)s?|half[ -](?:an )?hour)\b|\bhalf-?hourly\b"
 # Words for a schedule that fires once in each hour or day, of which the interval may tell something else.
 _ONCE = (
-    r"(?i)\b(?:hourly|daily|nightly|weekly|monthly|(?:once|one) (?:an?|per)|(?:every|each) (?:hour|day|morning|evening|night|week))\b"
-    r"|\d:\d\d|\b\d{1,2} ?[ap]m\b"
+    r"(?i)\b(?:hourly|daily|nightly|weekly|monthly|(?:once|one) (?:an?|per))\b"
+    r"|\b(?:every|each) (?:hour|day|morning|evening|night|week)\b|\d:\d\d|\b\d{1,2} ?[ap]m\b"
 )
 _OFFSET = (
-    rf"(?i)(?<!etc/)\b(?:UTC|GMT) ?(?P<sign>[+-]|\u2212) ?0?(?P<hours>\d{{1,2}})(?![\d:.])(?::00)?"
+    rf"(?i)(?<!etc/)\b(?:UTC|GMT) ?(?P<sign>[+-]|\u2212) ?0?(?P<hours>\d{{1,2}})(?::00)?(?![:.]?\d)"
     rf"|\b{_NUMBER} hours? (?P<way>ahead|east|behind|west)\b"
 )
 # Days that people write for Monday to Friday who count from another day.

@@ -178,7 +178,7 @@ def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator
         return
     read = place.name if isinstance(place, InHeader) else place.path
     for index, event in enumerate(config.events or ()):
-        if (cure := _event_cure(config.scheme, event)) is not None:
+        if (cure := _event_cure(config, event)) is not None:
             yield task.at(
                 "OPT420", f"`{event}` is not an event of {SENDERS[config.scheme].name}", (*route, "events", index), hint=cure
             )
@@ -216,10 +216,16 @@ def _pattern(task: ResolvedTask, route: Route, event: str, alone: bool, place: S
     )
 
 
-def _event_cure(scheme: Scheme, event: str) -> str | None:
+def _event_cure(config: WebhookConfig, event: str) -> str | None:
     """Return the correct name for an event that is close to one of the sender's."""
+    scheme = config.scheme
     if scheme == "slack" and (kind := _IN_SLACK.get(event)) is not None:
-        return f"write `message`, and `when: \"@.event.channel_type == '{kind}'\"`: Slack's subscriptions name both in one"
+        test = f"@.event.channel_type == '{kind}'"
+        if config.when is not None and "event.channel" in config.when:
+            return "write `message`: the filter names the channel, and Slack's subscriptions its kind"
+        if config.when is not None:
+            test = f"({config.when}) && {test}" if "||" in config.when else f"{config.when} && {test}"
+        return f'write `message`, and `when: "{test}"`: Slack\'s subscriptions name both in one'
     if scheme == "slack" and event == "event_callback":
         return "write the type of the event in it (`$.event.type`), such as `app_mention` or `message`"
     if scheme == "slack" and event == "url_verification":

@@ -250,6 +250,12 @@ def check_unused(task: ResolvedTask) -> Iterator[Diagnostic]:
             yield task.at("OPT514", message, route, hint=hint)
 
 
+def of_other_agents(task: ResolvedTask) -> set[str]:
+    """Return the credentials of agents among the task's secrets that nothing in the task mentions."""
+    told = {word for text in _texts(task) for name in re.findall(r"\w+", text.casefold()) for word in (name, *name.split("_"))}
+    return {name for name in task.spec.environment.secrets if name in RUNTIME_KEYS and not _is_mentioned(name, told)}
+
+
 def _is_mentioned(name: str, told: set[str]) -> bool:
     """Return True if the words mention the secret or its service: "Slack" for `SLACK_TOKEN`."""
     words = {word for word in name.casefold().split("_") if len(word) > 1}

@@ -16,14 +16,16 @@ _NAMES = {name: name[:3].upper() for name in (*_DAYS, *_MONTHS)}
 # Schedule words of other cron implementations.
 _WORDS = {"@midnight": "@daily", "@annually": "@yearly", "@every_minute": "* * * * *", "@workday": "0 9 * * 1-5"}
 _EVERY = re.compile(r"@every\s+(\d{1,3})([smhd])", re.IGNORECASE)
+# Neighbours that change places in other orders of the fields: hour and minute, month and day.
+_NEIGHBOURS = (1, 3)
 _ZONE = re.compile(r"(?:CRON_)?TZ=(\S+)\s+", re.IGNORECASE)
 _ZONE_BEHIND = re.compile(r"((?:\S+\s+){4}\S+)\s+(UTC|[A-Z][A-Za-z]+/[A-Za-z_/]+)")
 # What a system's crontab has behind the fields.
 _USER = re.compile(r"root|www-data|nobody|[a-z][a-z0-9_-]{2,15}")
 _WRAPPED = re.compile(r"cron\((.*)\)", re.IGNORECASE)
-_RATE = re.compile(r"rate\((\d{1,3})\s+(minute|hour|day)s?\)", re.IGNORECASE)
+_RATE = re.compile(r"rate\((\d{1,3})\s+(second|minute|hour|day)s?\)", re.IGNORECASE)
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d)")
-_UNITS = {"m": "minute", "h": "hour", "d": "day"}
+_UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
 
 
 # Days in two letters, English and German.
@@ -66,7 +68,7 @@ def suggest_cron(text: str) -> SuggestedCron | None:
         rest = chosen
     wrapped, rate, clock = _WRAPPED.fullmatch(rest), _RATE.fullmatch(rest), _CLOCK.fullmatch(rest)
     if (every := _EVERY.fullmatch(rest)) is not None:
-        rate = _RATE.fullmatch(f"rate({every[1]} {_UNITS.get(every[2].lower(), 'second')})")
+        rate = _RATE.fullmatch(f"rate({every[1]} {_UNITS[every[2].lower()]})")
     if rate is not None:
         tries = [each for each in [each_nth(int(rate[1]), rate[2][0].lower())] if each is not None]
     elif clock is not None:
@@ -87,6 +89,7 @@ def suggest_cron(text: str) -> SuggestedCron | None:
         from_one = wrapped is not None or "?" in words or len(words) == 7
         tries = [" ".join([*map(_field, each[:-1]), _weekday(each[-1], from_one)]) for each in fields if each]
         tries += [_unwrapped(each) for each in tries]
+        tries += [exchanged for each in tries for at in _NEIGHBOURS if (exchanged := _exchanged(each, at)) is not None]
     better = next((each for each in tries if each != written and _is_sound(each)), None)
     return None if better is None else SuggestedCron(better, zone[1] if zone else None)
 
@@ -103,6 +106,18 @@ def _chosen(text: str) -> str | None:
         word = re.sub(r"\bH(?=/)", "*", re.sub(r"(\d{1,2})~\d{0,2}", r"\1", word))
         made.append(re.sub(r"\bH\b|~\d{0,2}", number, word))
     return " ".join(made)
+
+
+def _exchanged(expression: str, at: int) -> str | None:
+    """Return the expression with a field exchanged for the one before it, if it only fits there: `8 30 * * *`."""
+    words = expression.split()
+    low, high, _ = _BOUNDS[at]
+    # An hour of 24 is midnight.
+    if len(words) != len(_BOUNDS) or not words[at].isdigit() or int(words[at]) <= high + (at == 1):
+        return None
+    if not words[at - 1].isdigit() or not low <= int(words[at - 1]) <= high:
+        return None
+    return " ".join([*words[: at - 1], words[at], words[at - 1], *words[at + 1 :]])
 
 
 def _unwrapped(expression: str) -> str:

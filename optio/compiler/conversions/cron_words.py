@@ -17,7 +17,7 @@ _CLOCK = re.compile(
 _OF_MONTH = re.compile(
     r"\b(?:on )?(?:the )?(?P<day>[12]?\d|3[01]|first)(?:st|nd|rd|th|)(?: day)? of (?:every|each|the) month\b"
 )
-_INTERVAL = re.compile(r"(?:every|each|once an?|once per|per)? ?(\d{1,3})? ?(min(?:ute)?|hour|hr|h|m|day|d)s?")
+_INTERVAL = re.compile(r"(?:every|each|once an?|once per|per)? ?(\d{1,3})? ?(sec(?:ond)?|min(?:ute)?|hour|hr|h|m|s|day|d)s?")
 _ISO = re.compile(r"(?:R\d*/)?(?:[^/]*/)?P(?:(\d{1,3})D|T(\d{1,3})([HM]))", re.IGNORECASE)
 _SYSTEMD = re.compile(
     rf"(?:(?P<days>{_DAY}(?:(?:\.\.|-|,){_DAY})*) )?(?:\*-\*-(?P<day>\*|\d{{1,2}}) )?"
@@ -78,7 +78,10 @@ def _at(found: re.Match[str]) -> str:
 
 
 def each_nth(count: int, unit: str) -> str | None:
-    """Return the expression for every n-th minute or hour, or every day, if five fields can say it without an uneven gap."""
+    """Return the expression for every n-th minute or hour, or every day, if five fields can say it without an uneven gap. For
+    seconds it is every minute, the most that a schedule can fire."""
+    if unit == "s":
+        return "* * * * *" if count <= _EVERY["m"][0] else None
     whole, form = _EVERY[unit]
     if unit in ("m", "h") and count == whole:
         return "0 * * * *" if unit == "m" else "0 0 * * *"

@@ -113,8 +113,11 @@ def hint_for_value(schema: Any, value: Any = None, left_out: Any = ...) -> str |
     if shown is None:
         return None
     if isinstance(listed, list) and 1 < len(listed) <= _MAX_LISTED and len(flow(listed)) <= _MAX_SHOWN:
-        others = ", ".join(other for each in listed if (other := flow(each)) != shown)
-        return f"write `{shown}`; allowed, too: {others}"
+        if value is not None and _is_made(schema, value, shown):
+            others = ", ".join(other for each in listed if (other := flow(each)) != shown)
+            return f"write `{shown}`; allowed, too: {others}"
+        *most, last = dict.fromkeys(f"`{flow(each)}`" for each in listed)
+        return f"write {', '.join(most)} or {last}" if most else f"write {last}"
     return (
         f"write `{shown}`"
         if value is not None and _is_made(schema, value, shown)

@@ -4,6 +4,7 @@ becomes `a:b`. Imported only for a file with a value of the wrong type."""
 import re
 import shlex
 from collections.abc import Callable
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from optio.compiler.conversions import values as to
@@ -137,6 +138,24 @@ def _host(value: Any) -> str | None:
         return None
     host = to.bare_host(host)
     return host if port is None or isinstance(port, (list, dict)) or str(port) == "443" else f"{host}:{port}"
+
+
+def with_port(host: str, value: Any, root: Any) -> str:
+    """Return the host or network of a rule without ports, which opens all of them, with the port of the only such address that
+    the task names: `10.0.0.0/8` becomes `10.0.0.0/8:9090` beside `http://10.1.2.3:9090`."""
+    given = [value, *(value.get("to", ()) if isinstance(value.get("to"), list) else ())] if isinstance(value, dict) else []
+    if not given or ":" in host or any(key in each for each in given if isinstance(each, dict) for key in ("port", "ports")):
+        return host
+    named = re.findall(r"//(?:[^\s/@'\"]{1,100}@)?([\w.-]{1,255}):(\d{1,5})\b", str(root))
+    ports = {port for address, port in named if _is_in(address, host)}
+    return f"{host}:{ports.pop()}" if len(ports) == 1 and ports != {"443"} else host
+
+
+def _is_in(address: str, host: str) -> bool:
+    try:
+        return ip_address(address) in ip_network(host, strict=False)
+    except ValueError:
+        return address == host or (host.startswith("*.") and address.endswith(host[1:]))
 
 
 def _image(value: Any) -> str | None:

@@ -40,6 +40,14 @@ _SAME = {
 }
 
 
+# Fields of GitHub's GraphQL and of `gh --json`, and those of a delivery.
+_GRAPHQL = {
+    "nameWithOwner": "full_name", "databaseId": "id", "headRefName": "head.ref", "baseRefName": "base.ref",
+    "headRefOid": "head.sha", "baseRefOid": "base.sha", "author": "user", "isDraft": "draft", "isPrivate": "private",
+    "bodyText": "body", "permalink": "html_url", "primaryLanguage": "language", "defaultBranchRef": "default_branch",
+}  # fmt: skip
+
+
 WORDS = {"integer": "an integer", "boolean": "true or false", "string": "a string", "array": "a list", "object": "an object"}
 
 
@@ -94,6 +102,8 @@ def suggest_github_path(steps: tuple[str, ...]) -> str | None:
             below = steps[index + 1 :]
             if further is None or step in further or not all(name.isidentifier() for name in below):
                 return None
+            if (other := _GRAPHQL.get(step)) is not None and (first := known.get(other.partition(".")[0])) is not None:
+                return ".".join(("$", *steps[:index], other, *(below if other in known and first.startswith("@") else ())))
             # A kind with fields is an object.
             objects = [name for name, its in known.items() if its.startswith("@")]
             meant = suggest(step, objects if below else [*known, *further])

@@ -653,7 +653,7 @@ def _whole(value: Any) -> str | None:
 
 def _converted(found: _Finding) -> tuple[str, Fix | None] | None:
     """Return the hint made of the value in another form, and a fix where the value is on one line."""
-    from optio.compiler.conversions.suggest_text import convert_to_mapping, convert_to_text
+    from optio.compiler.conversions.suggest_text import convert_to_mapping, convert_to_text, with_port
     from optio.compiler.conversions.values import program, triggers
     from optio.compiler.token_shapes import match_tokens
     from optio.compiler.yaml.emit import flow
@@ -672,6 +672,8 @@ def _converted(found: _Finding) -> tuple[str, Fix | None] | None:
         if route[:2] == ("environment", "env") and isinstance(value, dict) and not _REFERENCES.isdisjoint(value):
             return f"delete it, and add `{route[-1]}` to `environment.secrets`", None
         meant = convert_to_text(route, value)
+        if meant is not None and "egress" in route:
+            meant = with_port(meant, value, found.document.value)
         if meant is not None and "\n" in meant:
             return f"write `{route[-1]}: |`, with its text below it", None
         written = None if meant is None or any(match_tokens(meant)) else flow(meant)

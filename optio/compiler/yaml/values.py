@@ -17,6 +17,8 @@ _NUMERIC = frozenset("0123456789+-.")
 _NUL_ESCAPE = re.compile(r"\\(?:0|x00|u0000|U00000000)")
 
 
+# Tags by which other systems fetch a value from elsewhere.
+_REFERS = r"!(?i:reference|include\w*|import\w*|ref|sub|getatt|join|vault|secret|env\w*|file|var)"
 _MAX_MOVED = 4
 
 
@@ -50,9 +52,9 @@ class Builder:
 
     def _value(self, node: Any, depth: int) -> Any:
         if node.tag is not None:
-            self._report(
-                "OPT007", f"the tag `{short_tag(node.tag)}`", node, "remove it: nothing is executed or included", at_tag=True
-            )
+            tag = short_tag(node.tag)
+            does = "write the value itself" if re.fullmatch(_REFERS, tag) else "remove it"
+            self._report("OPT007", f"the tag `{tag}`", node, f"{does}: nothing is executed or included", at_tag=True)
         if node.id == "scalar":
             text: str = node.value
             if node.style:
