@@ -125,8 +125,7 @@ RULES = (
     ),
     Rule(
         "OPT319", "cron-other-times", WARNING, "a schedule that fires at other times than it reads",
-        "Some of the named months lack the day, or the task's name, description or comment says another interval, other "
-        "weekdays (Quartz counts from 1 for Sunday) or another offset (`Etc/GMT+2` is two hours behind UTC).",
+        "A named month lacks the day, or the name, description or comment of the task says another interval, weekday or offset.",
         _schedule('cronExpression: "0 9 31 3,6,9,12 *"'),
         _schedule('cronExpression: "0 9 30 3,6,9,12 *"'),
     ),
