@@ -125,7 +125,7 @@ RULES = (
     ),
     Rule(
         "OPT319", "cron-other-times", WARNING, "a schedule that fires at other times than it reads",
-        "A named month lacks the day, or the name, description or comment of the task says another interval, weekday or offset.",
+        "A month lacks the day, or the name, description or comment of the task says another interval, day or offset.",
         _schedule('cronExpression: "0 9 31 3,6,9,12 *"'),
         _schedule('cronExpression: "0 9 30 3,6,9,12 *"'),
     ),

@@ -53,7 +53,7 @@ class Builder:
     def _value(self, node: Any, depth: int) -> Any:
         if node.tag is not None:
             tag = short_tag(node.tag)
-            does = "write the value itself" if re.fullmatch(_REFERS, tag) else "remove it"
+            does = "remove it" + (", and write the value itself" if re.fullmatch(_REFERS, tag) else "")
             self._report("OPT007", f"the tag `{tag}`", node, f"{does}: nothing is executed or included", at_tag=True)
         if node.id == "scalar":
             text: str = node.value
