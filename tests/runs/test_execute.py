@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import random
 import re
 import sqlite3
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from optio.broker.base import Topic
-from optio.errors import Conflict, LeaseLost, StoreUnavailable
+from optio.errors import Conflict, LeaseLost, StoreFull, StoreUnavailable
 from optio.model.run import Lease, LogKind, LogLine, Meter, RunState
 from optio.runs.blame import MAX_READ_CRASHES
 from optio.runs.execute import Execution
@@ -307,6 +308,56 @@ def test_a_store_that_is_away_for_a_while_costs_no_run_and_no_line(services: Ser
 
     assert run.state is RunState.COMPLETED
     assert log_of(services, run.id, LogKind.OUTPUT) == [str(n).encode() for n in range(1, 2001)]
+
+
+class Full:
+    """A store whose disk has no room for lines of logs, for some seconds from the first that is refused."""
+
+    def __init__(self, store: Any, seconds: float) -> None:
+        self._store, self._seconds = store, seconds
+        self.refused: list[float] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def append_log(self, lease: Lease, lines: list[LogLine], *more: Any, **named: Any) -> int:
+        now = time.monotonic()
+        if lines and now - (self.refused or [now])[0] <= self._seconds:
+            self.refused.append(now)
+            raise StoreFull("the disk is full")
+        last: int = self._store.append_log(lease, lines, *more, **named)
+        return last
+
+
+@pytest.mark.parametrize(("full_s", "kept"), [(0.2, [b"one"]), (math.inf, [])])
+def test_a_full_disk_gets_some_time_before_an_agent_that_has_ended_loses_its_log_for_its_end(
+    services: Services, monkeypatch: pytest.MonkeyPatch, full_s: float, kept: list[bytes]
+) -> None:
+    monkeypatch.setattr("optio.runs.execute._RETRY_PAUSE_S", 0.05)
+    monkeypatch.setattr("optio.runs.execute._FULL_PATIENCE_S", 0.5)
+    store = Full(services.store, full_s)
+
+    run = execute(services, command_task("echo one"), store=store)
+
+    assert run.state is RunState.COMPLETED
+    assert log_of(services, run.id, LogKind.OUTPUT) == kept
+    assert (store.refused[-1] - store.refused[0] > 0.5) is (not kept)
+
+
+def test_a_full_disk_costs_no_line_of_an_agent_that_runs(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("optio.runs.execute._RETRY_PAUSE_S", 0.05)
+    monkeypatch.setattr("optio.runs.execute._FULL_PATIENCE_S", 0.0)
+    run_id = accept(services, command_task(f"echo one; sleep {odd()}"))
+    following = execution(services, run_id, store=Full(services.store, 0.5))
+    thread = threading.Thread(target=following)
+    thread.start()
+
+    eventually(lambda: log_of(services, run_id, LogKind.OUTPUT) == [b"one"], what="the line")
+
+    services.store.cancel(run_id, "me")
+    following.cancel()
+    thread.join(30)
+    assert services.store.run(run_id).state is RunState.CANCELLED
 
 
 class Broken(Command):
