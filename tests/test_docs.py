@@ -455,3 +455,21 @@ def test_every_story_in_the_table_is_a_test() -> None:
         source = (ROOT / "tests" / "stories" / f"{module}.py").read_text()
         for story in stories.split(", "):
             assert story.strip(".") in source, f"{module}: {story}"
+
+
+def test_the_page_of_upgrades_names_every_image_of_others() -> None:
+    named: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "deploy").rglob("*")):
+        if path.name == "Dockerfile" or path.suffix in (".yaml", ".yml"):
+            for image in re.findall(r"^(?: *image: |ARG BASE=|FROM )([a-z0-9./-]+:[\w.-]+)", path.read_text(), re.M):
+                if not image.startswith("optio"):
+                    named.setdefault(image, set()).add(str(path.relative_to(ROOT)))
+
+    told: dict[str, set[str]] = {}
+    for images, files, _ in (row for row in rows(page("operating/upgrade.md")) if len(row) == 3):
+        for image in names(images):
+            told.setdefault(image, set()).update(names(files))
+
+    assert named.keys() == told.keys()
+    for image, files in named.items():
+        assert {each for each in files if not any(each.startswith(known) for known in told[image])} == set(), image
