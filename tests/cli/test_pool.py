@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import to_builtins
 
 from optio.cli import invoke
 from optio.cli.pool import plan_text, seconds, text
@@ -84,7 +85,8 @@ def planned(**more: Any) -> dict[str, Any]:
     return {
         "taskId": "review", "current": 1, "proposed": found.proposed, "why": found.why, "days": 7.0, "measuredStarts": 504,
         "scheduledStarts": 0, "refillSeconds": known.refill_s, "runSeconds": 600.0, "assumed": [], "sharedWith": [],
-        "cpu": "500m", "memory": "2Gi", "sizes": [pools._size(each, "500m", "2Gi") for each in found.options], **more,
+        "cpu": "500m", "memory": "2Gi", "sizes": to_builtins([pools._size(each, "500m", "2Gi") for each in found.options]),
+        **more,
     }  # fmt: skip
 
 
