@@ -17,6 +17,7 @@ from optio.model.defaults import MAX_WORKFLOW_CONCURRENT
 from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import parse_quantity
 from optio.model.removal_limit import DEFAULT_REMOVAL_LIMIT, RemovalLimit
+from optio.model.runtimes import DECLARED
 from optio.model.text import parse_duration
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -300,6 +301,10 @@ SETTINGS: Mapping[str, Setting] = {
     "default_timeout": Setting("1h", _span, "time limit of a run whose task names none"),
     "anthropic_base_url": Setting(None, _http, "endpoint for Claude Code, such as a gateway"),
     "program_claude_code": Setting(None, str, "path of the Claude Code program, if it is not on PATH as `claude`"),
+    "endpoint_codex": Setting(None, _http, "endpoint for Codex, such as a gateway; it speaks OpenAI's Responses"),
+    "program_codex": Setting(None, str, "path of the Codex program, if it is not on PATH as `codex`"),
+    "endpoint_opencode": Setting(None, _http, "endpoint for the provider of an OpenCode task's model, such as a gateway"),
+    "program_opencode": Setting(None, str, "path of the OpenCode program, if it is not on PATH as `opencode`"),
     "log_format": Setting("text", _choice("text", "json"), "format of the service's own log on standard error"),
     "metrics_port": Setting(
         "0", _port, "port of each process for `/metrics`, `/healthz` and `/readyz`, without a token; 0 disables it"
@@ -391,6 +396,10 @@ class Settings:
     default_timeout: timedelta
     anthropic_base_url: str | None
     program_claude_code: str | None
+    endpoint_codex: str | None
+    program_codex: str | None
+    endpoint_opencode: str | None
+    program_opencode: str | None
     log_format: str
     metrics_port: int
     metrics_host: str
@@ -475,6 +484,21 @@ class Settings:
         if self.database_url is not None:
             return Path(self.database_url.removeprefix("sqlite:///"))
         return self.data_dir / "optio.db"
+
+    @property
+    def programs(self) -> dict[str, str]:
+        """Return the configured program of each runtime that has one."""
+        return self._by_runtime("program_{}")
+
+    @property
+    def endpoints(self) -> dict[str, str]:
+        """Return the configured endpoint of each runtime that has one."""
+        own = {"claude-code": self.anthropic_base_url} if self.anthropic_base_url else {}
+        return self._by_runtime("endpoint_{}") | own
+
+    def _by_runtime(self, field: str) -> dict[str, str]:
+        found = {name: getattr(self, field.format(name.replace("-", "_")), None) for name in DECLARED}
+        return {name: value for name, value in found.items() if value}
 
     @property
     def pod_namespace(self) -> str:

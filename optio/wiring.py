@@ -15,7 +15,7 @@ from optio.broker.base import Broker
 from optio.broker.local import LocalBroker
 from optio.errors import SettingsError, StoreFull, StoreUnavailable
 from optio.executors.base import Executor
-from optio.executors.process import INSTALL, ProcessExecutor
+from optio.executors.process import ProcessExecutor
 from optio.executors.sandbox import SandboxOptions
 from optio.limits.base import RateWindow
 from optio.limits.local import LocalRateWindow
@@ -56,7 +56,6 @@ class Services:
 
     def parts(self) -> ExecutionContext:
         """Return the services that executions need, in the form that `optio.runs` takes."""
-        base_url = self.settings.anthropic_base_url
         return ExecutionContext(
             store=self.store,
             broker=self.broker,
@@ -65,7 +64,7 @@ class Services:
             secrets=self.secrets,
             default_timeout=self.settings.default_timeout,
             orphan_timeout=self.settings.orphan_timeout,
-            base_env={"claude-code": {"ANTHROPIC_BASE_URL": base_url} if base_url else {}},
+            endpoints=self.settings.endpoints,
             telemetry=self.telemetry,
         )
 
@@ -188,20 +187,18 @@ def _extra(name: str, setting: str) -> Iterator[None]:
 
 def executor(settings: Settings) -> Executor:
     """Return the executor that runs agents: as processes, or as pods."""
-    programs = {"claude-code": settings.program_claude_code} if settings.program_claude_code else {}
     if settings.executor == "process":
         attempts = settings.data_dir / "attempts"
         return ProcessExecutor(
             attempts,
-            programs,
+            settings.programs,
             sandbox=_sandbox(settings),
             disk_quota=settings.attempt_disk,
             processes=settings.attempt_processes,
         )
     with _extra("kubernetes", "OPTIO_EXECUTOR=kubernetes"):
         from optio.executors.pods.executor import PodExecutor
-    names = {runtime: program for runtime, (program, _) in INSTALL.items()}
-    return PodExecutor(pod_settings(settings), names | programs, start_s=settings.pod_start.total_seconds())
+    return PodExecutor(pod_settings(settings), settings.programs, start_s=settings.pod_start.total_seconds())
 
 
 def _sandbox(settings: Settings) -> SandboxOptions:

@@ -4,6 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 claude_version=2.1.331
+codex_version=0.169.0
+opencode_version=1.18.33
 uv_version=0.13.9
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -49,13 +51,23 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     printf '%s\n' "$wanted" >"$stamp"
 fi
 
-# The agent CLI that the tests run for real, against a model of their own.
-installed=$(sed -n 's/^ *"version": "\(.*\)",*$/\1/p' .tools/node_modules/@anthropic-ai/claude-code/package.json 2>/dev/null || true)
-if [ "$installed" != "$claude_version" ]; then
-    say "installing Claude Code $claude_version"
-    mkdir -p .tools
-    npm install --silent --no-audit --no-fund --no-save --prefix .tools "@anthropic-ai/claude-code@$claude_version" >/dev/null
-fi
+# The agent CLIs that the tests run for real, against a model of their own. Each has a directory of its own, because npm removes
+# from one what the next command does not name.
+agent() { # DIRECTORY PACKAGE VERSION
+    local installed
+    installed=$(sed -n 's/^ *"version": "\(.*\)",*$/\1/p' "$1/node_modules/$2/package.json" 2>/dev/null || true)
+    [ "$installed" != "$3" ] || return 0
+    say "installing $2 $3"
+    mkdir -p "$1"
+    npm install --silent --no-audit --no-fund --no-save --prefix "$1" "$2@$3" >/dev/null
+}
+case "$(uname -m)" in aarch64) opencode=opencode-linux-arm64 ;; *) opencode=opencode-linux-x64-baseline ;; esac
+agent .tools @anthropic-ai/claude-code "$claude_version"
+agent .tools/codex @openai/codex "$codex_version"
+agent .tools/opencode "$opencode" "$opencode_version"
+mkdir -p .tools/bin
+ln -sf ../codex/node_modules/.bin/codex .tools/bin/codex
+ln -sf "../opencode/node_modules/$opencode/bin/opencode" .tools/bin/opencode
 
 # What makes and checks clients of the API in TypeScript, and the schema of AsyncAPI.
 clients="openapi-typescript@7.13.0 typescript@5.9.3 @asyncapi/specs@6.11.1"

@@ -28,6 +28,7 @@ from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import MemoryTree
 from optio.model import prices
 from optio.model.policy import Allow, Ceilings, Fleet, PolicySpec
+from optio.model.runtimes import DECLARED
 from optio.model.senders import SENDERS, InHeader
 from optio.model.spec import names_of
 from optio.model.task import Amounts, Environment, Network, Resources, TaskSpec
@@ -276,6 +277,26 @@ def test_no_page_installs_the_other_project_called_optio() -> None:
 
 
 # Tables
+
+
+_ENFORCERS = {"cli": "the agent", "meter": "Optio, by its meter", "report": "Optio, if the program reports"}
+
+
+def test_the_table_of_agents_is_what_the_runtimes_declare() -> None:
+    found = {row[1].strip("`"): row for row in rows(page("tasks/agents.md")) if len(row) == 6 and row[0] != "agent"}
+    limits = {row[0].strip("`"): row for row in rows(page("tasks/agents.md")) if len(row) == 4 and row[0] != "agent"}
+
+    assert set(found) == set(limits) == set(DECLARED)
+    for name, runtime in DECLARED.items():
+        title, _, *others, key = found[name]
+        program = runtime.program
+        assert title == runtime.title
+        assert others == (["", "", ""] if program is None else [f"`{program.name}`", f"`{program.package}`", program.tested])
+        assert key == f"`{runtime.service.key}`" if runtime.service is not None else "`" not in key
+        _, turns, budget, cost = limits[name]
+        assert turns.startswith(_ENFORCERS[runtime.capabilities.max_turns])
+        assert budget.startswith(_ENFORCERS[runtime.capabilities.budget])
+        assert (cost == "its own figure") == runtime.capabilities.tells_cost
 
 
 def test_every_setting_stands_in_a_table_with_its_default_and_meaning() -> None:

@@ -24,10 +24,10 @@ from optio.model import isolation, untrusted
 from optio.model.probe_result import ProbeResult as Check
 from optio.model.probe_result import ProbeStatus
 from optio.model.registry import CompiledTask
+from optio.model.runtimes import DECLARED
 from optio.plan.words import pluralize
 from optio.runs import admission
 from optio.runs.signature import unusable_secrets
-from optio.runtimes import RUNTIMES
 from optio.secrets.base import secret_names
 from optio.secrets.local import LocalSecrets
 from optio.settings import Settings, unknown_variables
@@ -361,8 +361,8 @@ def _agents(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Check
             return  # the agents' programs are in their images
         yield from places.examine()
         yield from _untrusted_input(tasks)
-        for name, runtime in RUNTIMES.items():
-            if not runtime.program:
+        for name, agent in DECLARED.items():
+            if agent.program is None:
                 continue
             needed = any(task.spec.agent_runtime == name for task in tasks)
             try:

@@ -2,6 +2,7 @@
 adopt an attempt. Used by `executors.process`."""
 
 import contextlib
+import glob
 import json
 import math
 import os
@@ -21,6 +22,8 @@ from optio.model.room import Delay
 
 # Without inotify (no watches left) output is polled at this interval, in seconds.
 _POLL_S = 0.05
+# The session file of an agent is not watched, but read so often: most of what it tells comes with a line of output.
+_SIDE_POLL_S = 0.5
 # A younger attempt is polled every few milliseconds: most short ones end before a watch would pay off, and giving
 # one back takes the kernel longer than a short program runs.
 _YOUNG_S = 0.1
@@ -32,8 +35,11 @@ _FILES = (
     "control/exit.json",
     "control/started",
     "control/cgroup",
+    "control/side",
     "home/.optio-params.json",
 )
+# Streams from files that the agent itself writes.
+_OF_AGENT = frozenset({"result", "side"})
 _DIRECTORIES = ("control", "result", "home", "tmp", "work", "")
 # Room for the supervisor's last word: numbers and plain words. After it the file has the attempt's limits.
 EXIT_BYTES = 512
@@ -55,6 +61,7 @@ class ProcessHandle:
         self._results = f"{base}/result" if has_results else f"{control}/result"
         self._paths = {"stdout": f"{control}/stdout", "stderr": f"{control}/stderr", "result": f"{self._results}/result.jsonl"}
         self._open: dict[str, int] = {}
+        self._side = _side_of(control)
         self._watched = False  # its supervisor was seen alive from here
         self._overdue_at, self._grace, self._holds_signals = limits or limits_of(control)
         self._overdue_as: str | None = None
@@ -69,21 +76,31 @@ class ProcessHandle:
         return None if marker is None else open_pidfd(*marker)
 
     def read(self, stream: str, offset: int, limit: int) -> bytes:
-        """Return bytes of a stream. The agent may replace the result file by anything, so only a regular file is read."""
+        """Return bytes of a stream. The agent may replace its own files by anything, so only a regular file is read."""
         descriptor = self._open.get(stream)
         if descriptor is not None:
             return os.pread(descriptor, limit, offset)
+        if stream == "side" and not self._find_side():
+            return b""
         try:
             descriptor = os.open(self._paths[stream], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return b""
-        if stream != "result" and stat.S_ISREG(os.fstat(descriptor).st_mode):
+        if stream not in _OF_AGENT and stat.S_ISREG(os.fstat(descriptor).st_mode):
             self._open[stream] = descriptor
             return os.pread(descriptor, limit, offset)
         try:
             return os.pread(descriptor, limit, offset) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
         finally:
             os.close(descriptor)
+
+    def _find_side(self) -> bool:
+        """Return whether the agent has a session file. It is looked for until there is one."""
+        if self._side is not None and "side" not in self._paths:
+            found = next(iter(sorted(glob.iglob(f"{glob.escape(f'{self._base}/home')}/{self._side}"))), None)
+            if found is not None:
+                self._paths["side"] = found
+        return "side" in self._paths
 
     def settled(self) -> bool:
         return True
@@ -97,6 +114,8 @@ class ProcessHandle:
             timeout = min(timeout, _YOUNG_POLL_S)
         elif self._inotify.fd is None:
             timeout = min(timeout, _POLL_S)
+        elif self._side is not None:
+            timeout = min(timeout, _SIDE_POLL_S)
         poll = select.poll()
         changes = None if self._inotify is None else self._inotify.fd
         for descriptor in (self._pidfd, self._wake, changes):
@@ -257,6 +276,19 @@ def marker_of(control: str) -> tuple[int, int] | None:
         pid, start = os.readlink(f"{control}/started").split(":")
         return int(pid), int(start)
     except (OSError, ValueError):
+        return None
+
+
+def keep_side(control: str, pattern: str) -> None:
+    """Keep the pattern of the agent's session file for whoever adopts the attempt. Raises OSError."""
+    with contextlib.suppress(FileExistsError):
+        os.symlink(pattern, f"{control}/side")
+
+
+def _side_of(control: str) -> str | None:
+    try:
+        return os.readlink(f"{control}/side")
+    except OSError:
         return None
 
 

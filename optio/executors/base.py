@@ -11,14 +11,15 @@ from optio.model.room import Delay
 from optio.model.run import AgentPod
 from optio.model.task import Environment
 
-STREAMS = ("stdout", "stderr", "result")
+STREAMS = ("stdout", "stderr", "result", "side")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """A launch of one attempt, with everything that it needs. `files` are written below HOME (mode 0600) before anything
-    starts; `file_env` names environment variables that hold the absolute path of one of them. `env` is the whole environment,
-    except PATH, HOME, TMPDIR and the like, which the executor sets.
+    starts; `file_env` names environment variables that hold the absolute path of one of them. `side` is a pattern below HOME
+    for the file in which the agent keeps its session: the first that exists is read as the stream `side`. `env` is the whole
+    environment, except PATH, HOME, TMPDIR and the like, which the executor sets.
 
     `leased_at` is when the lease was requested, by `Executor.clock`. Whatever becomes of its worker, the agent ends by itself
     before `orphan_s` seconds have passed without a renewal (see `Store.adopt`). `setup_env` are the variables of the set-up
@@ -33,6 +34,7 @@ class Launch:
     env: Mapping[str, str]
     files: Mapping[str, bytes] = field(default_factory=dict)
     file_env: Mapping[str, str] = field(default_factory=dict)
+    side: str | None = None
     setup: tuple[str, ...] = ()
     setup_env: Mapping[str, str] | None = None
     environment: Environment | None = None

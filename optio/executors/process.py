@@ -30,6 +30,7 @@ from optio.executors.attempt import (
     AttemptLimits,
     ProcessHandle,
     delete_attempt,
+    keep_side,
     kill_marked,
     marker_of,
     open_pidfd,
@@ -41,6 +42,7 @@ from optio.executors.sandbox import Sandbox, SandboxOptions
 from optio.model import isolation
 from optio.model.pool import Pool
 from optio.model.probe_result import ProbeResult
+from optio.model.runtimes import DECLARED, Program
 from optio.model.task import Environment
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
@@ -61,15 +63,6 @@ _TOMBSTONE_AGE_S = 86_400.0
 # more than this part to end in good order.
 _ORPHAN_SHARE = 0.9
 _ORPHAN_GRACE_SHARE = 0.25
-INSTALL = {
-    "claude-code": ("claude", "npm install -g @anthropic-ai/claude-code"),
-    "codex": ("codex", "npm install -g @openai/codex"),
-    "copilot": ("copilot", "npm install -g @github/copilot"),
-    "gemini": ("gemini", "npm install -g @google/gemini-cli"),
-    "opencode": ("opencode", "npm install -g opencode-ai"),
-}
-# An npm shim is not the program: the native binary lies in a package beside it (`agent ends, shim ends` is not promised).
-_NATIVE = {"claude-code": "claude-code-linux-{arch}/claude"}
 _ARCH = {"x86_64": "x64", "aarch64": "arm64"}
 
 
@@ -116,14 +109,16 @@ class ProcessExecutor:
         return uptime()
 
     def program(self, runtime: str) -> str:
-        name, install = INSTALL[runtime]
+        program = DECLARED[runtime].program
+        if program is None:
+            raise ValueError(f"the runtime {runtime} has no program of its own")
         setting = "OPTIO_PROGRAM_" + runtime.upper().replace("-", "_")
         configured = self._programs.get(runtime)
-        found = shutil.which(configured or name)
+        found = shutil.which(configured or program.name)
         if found is None:
-            where = f"{setting}={configured} is not a program" if configured else f"`{name}` is not on PATH"
-            raise LaunchFailed("runtime_missing", f"{where}: install it with `{install}`, or set {setting} to its path")
-        return _native(runtime, found)
+            where = f"{setting}={configured} is not a program" if configured else f"`{program.name}` is not on PATH"
+            raise LaunchFailed("runtime_missing", f"{where}: install it with `{program.install}`, or set {setting} to its path")
+        return _native(program, found)
 
     def start(self, launch: Launch) -> Handle:
         directory = self._directory(launch.run_id, launch.attempt)
@@ -137,6 +132,8 @@ class ProcessExecutor:
             overdue = uptime() + launch.timeout_s + launch.grace_s + OVERDUE_S
             limits = AttemptLimits(overdue, launch.grace_s, self.sandbox.holds_signals)
             reserve_exit(control, limits)
+            if launch.side is not None:
+                keep_side(control, launch.side)
             for name, data in launch.files.items():
                 _write_private(directory / "home" / name, data)
         except OSError as err:
@@ -376,16 +373,17 @@ def _changed_at(path: str) -> float:
         return 0.0
 
 
-def _native(runtime: str, found: str) -> str:
-    template = _NATIVE.get(runtime)
-    if template is None:
-        return found
-    relative = template.format(arch=_ARCH.get(os.uname().machine, os.uname().machine))
-    # .../@anthropic-ai/claude-code/bin/claude.exe -> .../@anthropic-ai/claude-code-linux-x64/claude
+def _native(program: Program, found: str) -> str:
+    """Return the native program that npm installed beside the launcher, or the launcher if there is none."""
+    machine = os.uname().machine
+    arch = _ARCH.get(machine, machine)
+    # .../node_modules/@anthropic-ai/claude-code/bin/claude.exe -> .../node_modules/@anthropic-ai/claude-code-linux-x64/claude
     for parent in list(Path(os.path.realpath(found)).parents)[:4]:
-        for folder in (parent, parent / "node_modules" / "@anthropic-ai"):
-            if (folder / relative).is_file():
-                return str(folder / relative)
+        for folder in (parent, parent / "node_modules"):
+            for native in program.natives:
+                path = folder / native.format(arch=arch, machine=machine)
+                if path.is_file():
+                    return str(path)
     return found
 
 

@@ -29,7 +29,7 @@ from optio.model.task import Environment
 from optio.runs.blame import MAX_START_PAUSE_S, ReadTrial, Turn, without_counts
 from optio.runs.output import truncate_line
 from optio.runs.reading import Reading
-from optio.runtimes.base import OutputReader, ProcessEnd, Runtime, log_line
+from optio.runtimes.base import AttemptContext, OutputReader, ProcessEnd, Runtime, log_line
 from optio.secrets.base import Secrets
 from optio.store.base import ExecutionStore
 from optio.store.values import AgentStart, Claim
@@ -53,8 +53,8 @@ _NOTHING = Masker(())
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionContext:
-    """The collaborators and settings of an execution. `base_env` maps a runtime to variables for each of its agents (endpoints
-    set by the operator). `suspects` is held by the one execution that reads the output of a suspect (see `runs.blame`)."""
+    """The collaborators and settings of an execution. `endpoints` maps a runtime to the model service that
+    the operator set for it. `suspects` is held by the one execution that reads the output of a suspect (see `runs.blame`)."""
 
     store: ExecutionStore
     broker: Broker
@@ -63,7 +63,7 @@ class ExecutionContext:
     secrets: Secrets
     default_timeout: timedelta
     orphan_timeout: timedelta
-    base_env: Mapping[str, Mapping[str, str]]
+    endpoints: Mapping[str, str]
     telemetry: Telemetry = SILENT
     suspects: threading.Lock = field(default_factory=threading.Lock)
 
@@ -299,8 +299,13 @@ class Execution:
                 raise LaunchFailed("secret_missing", f"the secret `{name}` has no value: {self._parts.secrets.where(name)}")
             values[name] = value
         self._mask = self._masker(spec.environment, values.values())
-        program = self._parts.executor.program(runtime.name) if runtime.program else ""
-        call = runtime.invoke(task, self._claim.prompt, run.params, program, self._claim.spent)
+        agent = runtime.declaration
+        context = AttemptContext(
+            program="" if agent.program is None else self._parts.executor.program(agent.name),
+            endpoint=self._parts.endpoints.get(agent.name),
+            spent=self._claim.spent,
+        )
+        call = runtime.invoke(task, self._claim.prompt, run.params, context)
         timeout = spec.timeout_span or self._parts.default_timeout
         deadline = datetime.now(UTC) + timeout
         return Launch(
@@ -310,7 +315,6 @@ class Execution:
             stdin=call.stdin,
             env={
                 **call.env,
-                **self._parts.base_env.get(runtime.name, {}),
                 **self._parts.telemetry.environment(run),
                 **spec.environment.env,
                 **values,
@@ -321,10 +325,11 @@ class Execution:
             },
             files=call.files,
             file_env=call.file_env,
+            side=runtime.side,
             setup=tuple(spec.environment.setup_commands),
             setup_env=spec.environment.env if spec.environment.setup_ahead else None,
             environment=spec.environment,
-            runtime_program=runtime.program,
+            runtime_program=agent.program is not None,
             warm=spec.warm_pool_size > 0,
             timeout_s=timeout.total_seconds(),
             orphan_s=self._parts.orphan_timeout.total_seconds(),

@@ -11,12 +11,13 @@ from typing import Any, Protocol
 from optio.model.money import ZERO_USD, dollars
 from optio.model.registry import CompiledTask
 from optio.model.run import LogKind, LogLine, Meter, Outcome
+from optio.model.runtimes import Declaration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invocation:
     """The call of an agent: program and arguments, standard input, variables and files, without the task's own environment and
-    secrets."""
+    secrets. `files` are paths below HOME; `file_env` names variables that hold the absolute path of one of them."""
 
     argv: tuple[str, ...]
     stdin: bytes
@@ -33,6 +34,16 @@ class ProcessEnd:
     signal: int | None
     phase: str = "agent"
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptContext:
+    """The circumstances of one attempt: the program's path, the endpoint of its model service if an operator set one, and what
+    earlier attempts of the run have spent of its budget."""
+
+    program: str = ""
+    endpoint: str | None = None
+    spent: Decimal = ZERO_USD
 
 
 class OutputReader(Protocol):
@@ -81,21 +92,19 @@ class OutputReader(Protocol):
 
 
 class Runtime(Protocol):
-    """An agent CLI. `program` says whether the executor has to find an executable; `stall` is the limit of silence."""
+    """An agent CLI, as `declaration` describes it. `side` is a pattern below HOME for the file in which the CLI keeps its
+    session: its reader gets that as the stream `side`. `stall` is the limit of silence."""
 
-    name: str
-    program: bool
+    declaration: Declaration
+    side: str | None
     stall: timedelta | None
 
-    def invoke(
-        self, task: CompiledTask, prompt: str, params: Mapping[str, Any], program: str, spent: Decimal = ZERO_USD
-    ) -> Invocation:
-        """Return how to call the agent. `spent` is the cost of earlier attempts of the run: the agent may spend the rest of the
-        budget."""
+    def invoke(self, task: CompiledTask, prompt: str, params: Mapping[str, Any], context: AttemptContext) -> Invocation:
+        """Return how to call the agent."""
         ...
 
     def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> OutputReader:
-        """Return a fresh reader for one attempt; `spent` as for `invoke`."""
+        """Return a fresh reader for one attempt. Earlier attempts of the run have `spent` a part of its budget."""
         ...
 
 
@@ -114,6 +123,19 @@ def over_limits(task: CompiledTask, meter: Meter, spent: Decimal) -> Outcome | N
     if turns is not None and meter.turns is not None and meter.turns > turns:
         return Outcome(ok=False, reason="max_turns", message=f"stopped after {turns} turns")
     return None
+
+
+def end_text(ended: ProcessEnd) -> str:
+    """Return how a process ended in words: `exit code 1`, `signal 9`."""
+    return f"exit code {ended.code}" if ended.code is not None else f"signal {ended.signal}"
+
+
+def no_result(ended: ProcessEnd, said: str, *, began: bool) -> Outcome:
+    """Return the outcome of an agent that printed no terminal event: it did not begin at all, for the reason that it `said`, or
+    it broke off."""
+    if not began and ended.code not in (0, None):
+        return Outcome(ok=False, reason="config", message=said or f"exit code {ended.code} before the first event")
+    return Outcome(ok=False, reason="no_result", message=f"ended with {end_text(ended)} and no result event", again=True)
 
 
 def common_outcome(ended: ProcessEnd) -> Outcome | None:
@@ -159,18 +181,6 @@ _SLASH = re.compile(r"\s*/")
 def guard_slash(prompt: str) -> str:
     """Return the prompt, with a fixed line in front if it begins with `/`, which some CLIs would take for a command."""
     return f"The task is:\n{prompt}" if _SLASH.match(prompt) else prompt
-
-
-def token_count(value: Any) -> int | None:
-    """Return a token count as an agent reports it, or None for anything but a whole number from zero up."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**12:
-        return None
-    return value
-
-
-def reject_constant(name: str) -> Any:
-    """Raise ValueError for NaN and Infinity; pass it to `json.loads` as `parse_constant`."""
-    raise ValueError(f"{name} is not JSON")
 
 
 # Reasons that a second attempt cannot change, whoever reports them.

@@ -1,8 +1,6 @@
 """The Claude Code runtime: `claude -p --output-format stream-json`. It meters usage live from the event stream, and takes the
 result event for the final word."""
 
-import json
-from collections import deque
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -12,21 +10,32 @@ from optio.model import prices
 from optio.model.money import ZERO_USD, remaining_budget
 from optio.model.registry import CompiledTask
 from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
+from optio.model.runtimes import DECLARED
 from optio.runtimes.base import (
+    AttemptContext,
     Invocation,
     ProcessEnd,
     common_outcome,
+    end_text,
     guard_slash,
     log_line,
+    no_result,
     over_limits,
     reason_of_status,
-    reject_constant,
+)
+from optio.runtimes.json_events import (
+    MAX_JSON_LINE_BYTES,
+    LastTexts,
+    as_dict,
+    as_dicts,
+    as_list,
+    compact,
+    event_of,
+    first_line,
+    money,
     token_count,
 )
 
-MAX_JSON_LINE_BYTES = 4 << 20
-# Of what the agent says before it has a result, the last texts that fit are kept.
-MAX_TEXT_BYTES = 64 * 1024
 _ENV = {
     "CLAUDE_CODE_MAX_RETRIES": "4",
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
@@ -51,24 +60,23 @@ _SUBTYPES = {
 class ClaudeCode:
     """The runtime `claude-code`: its command line, its variables, and a reader of its event stream."""
 
-    name = "claude-code"
-    program = True
+    declaration = DECLARED["claude-code"]
+    side: str | None = None
     stall: timedelta | None = timedelta(minutes=10)
 
-    def invoke(
-        self, task: CompiledTask, prompt: str, params: Mapping[str, Any], program: str, spent: Decimal = ZERO_USD
-    ) -> Invocation:
+    def invoke(self, task: CompiledTask, prompt: str, params: Mapping[str, Any], context: AttemptContext) -> Invocation:
         spec = task.spec
-        argv = [program, "-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages"]
+        argv = [context.program, "-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages"]
         argv += ["--dangerously-skip-permissions", "--setting-sources", "", "--strict-mcp-config"]
         if spec.model is not None:
             argv += ["--model", spec.model]
         if spec.max_turns is not None:
             argv += ["--max-turns", str(spec.max_turns)]
-        budget = remaining_budget(spec, spent)
+        budget = remaining_budget(spec, context.spent)
         if budget:
             argv += ["--max-budget-usd", f"{budget:f}"]
-        return Invocation(argv=tuple(argv), stdin=guard_slash(prompt).encode("utf-8", "replace"), env=_ENV)
+        env = _ENV if context.endpoint is None else _ENV | {"ANTHROPIC_BASE_URL": context.endpoint}
+        return Invocation(argv=tuple(argv), stdin=guard_slash(prompt).encode("utf-8", "replace"), env=env)
 
     def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> "ClaudeReader":
         return ClaudeReader(task, spent)
@@ -83,8 +91,7 @@ class ClaudeReader:
     def __init__(self, task: CompiledTask, spent: Decimal) -> None:
         self._task = task
         self._spent = spent
-        self._said: deque[str] = deque()
-        self._said_size = 0
+        self._said = LastTexts()
         self._calls: list[tuple[str, Usage | None]] = []
         self._open: dict[str | None, int] = {}
         self._turns = 0
@@ -99,7 +106,7 @@ class ClaudeReader:
         if stream == "stderr":
             self._stderr = (self._stderr + data + b"\n")[-4096:]
             return [LogLine(kind=LogKind.STDERR, data=data, at=at)]
-        event = _event(data)
+        event = event_of(data)
         if event is None:
             return [LogLine(kind=LogKind.OUTPUT, data=data, at=at)] if data.strip() else []
         return [log_line(kind, text, at) for kind, text in self._read(event)]
@@ -109,14 +116,14 @@ class ClaudeReader:
         kind = event.get("type")
         if kind == "stream_event":
             parent = event.get("parent_tool_use_id")
-            yield from self._stream(_dict(event.get("event")), None if parent is None else str(parent))
+            yield from self._stream(as_dict(event.get("event")), None if parent is None else str(parent))
         elif kind == "assistant":
             yield from self._assistant(event)
         elif kind == "user":
             yield from _tool_results(event)
         elif kind == "result":
             self._result = event
-            if any(_usage(_dict(entry), _CLI) is None for entry in _dict(event.get("modelUsage")).values()):
+            if any(_usage(as_dict(entry), _CLI) is None for entry in as_dict(event.get("modelUsage")).values()):
                 yield LogKind.SYSTEM, _DOUBTFUL
         elif kind == "system":
             yield from self._system(event)
@@ -126,11 +133,11 @@ class ClaudeReader:
         but take no turns."""
         if event.get("type") == "message_start":
             self._open[parent] = len(self._calls)
-            self._calls.append((str(_dict(event.get("message")).get("model")), None))
+            self._calls.append((str(as_dict(event.get("message")).get("model")), None))
         elif event.get("type") == "message_delta" and parent in self._open:
             place = self._open[parent]
             model, before = self._calls[place]
-            used = _usage(_dict(event.get("usage")), _API)
+            used = _usage(as_dict(event.get("usage")), _API)
             if used is None:
                 yield LogKind.SYSTEM, _DOUBTFUL
             self._calls[place] = (model, used or before or Usage())
@@ -139,25 +146,19 @@ class ClaudeReader:
     def _assistant(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
         if event.get("error") == "authentication_failed":
             self._no_login = True
-        for block in _list(_dict(event.get("message")).get("content")):
+        for block in as_dicts(as_dict(event.get("message")).get("content")):
             if block.get("type") == "text":
                 text = str(block.get("text", ""))
                 if event.get("parent_tool_use_id") is None:
-                    self._keep(text)
+                    self._said.add(text)
                 yield LogKind.TEXT, text
             elif block.get("type") == "tool_use":
                 self._tools += 1
-                yield LogKind.TOOL, f"{block.get('name')} {_compact(block.get('input'))}"
-
-    def _keep(self, text: str) -> None:
-        self._said.append(text)
-        self._said_size += len(text)
-        while len(self._said) > 1 and self._said_size - len(self._said[0]) >= MAX_TEXT_BYTES:
-            self._said_size -= len(self._said.popleft())
+                yield LogKind.TOOL, f"{block.get('name')} {compact(block.get('input'))}"
 
     @property
     def text(self) -> str | None:
-        return "\n\n".join(self._said) or None
+        return self._said.joined
 
     def _system(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
         subtype = event.get("subtype")
@@ -172,18 +173,18 @@ class ClaudeReader:
             status = event.get("error_status") or event.get("error")
             yield LogKind.SYSTEM, f"model API error {status}: try {event.get('attempt')} of {event.get('max_retries')}"
         elif subtype == "permission_denied":
-            yield LogKind.SYSTEM, f"permission denied: {_compact(event)}"
+            yield LogKind.SYSTEM, f"permission denied: {compact(event)}"
 
     @property
     def meter(self) -> Meter:
-        if self._result is not None and _dict(self._result.get("modelUsage")):
+        if self._result is not None and as_dict(self._result.get("modelUsage")):
             return self._final_meter(self._result)
         spent = [(model, used) for model, used in self._calls if used is not None]
         costs = [prices.cost(model, used) for model, used in spent]
         known = [cost for cost in costs if cost is not None]
         whole = len(known) == len(costs) and costs
         # Nothing used, nothing paid: if the API refused every call, the cost is zero, not unknown.
-        reported = _money(self._result.get("total_cost_usd")) if self._result is not None and not spent else None
+        reported = money(self._result.get("total_cost_usd")) if self._result is not None and not spent else None
         return Meter(
             usage=sum((used for _, used in spent), Usage()),
             turns=self._turns or (token_count(self._result.get("num_turns")) if self._result else None) or 0,
@@ -195,13 +196,13 @@ class ClaudeReader:
     def _final_meter(self, result: dict[str, Any]) -> Meter:
         """Return the meter of the result event. It reads `modelUsage`, because `usage` lacks the last call of a budget stop."""
         usage, cost, source = Usage(), Decimal(0), CostSource.CLI
-        for model, raw in _dict(result.get("modelUsage")).items():
-            entry = _dict(raw)
+        for model, raw in as_dict(result.get("modelUsage")).items():
+            entry = as_dict(raw)
             used = _usage(entry, _CLI)
             if used is None:
                 continue
             usage += used
-            figure = _money(entry.get("costUSD"))
+            figure = money(entry.get("costUSD"))
             if entry.get("costBasis") != "list" or figure is None:
                 # The CLI invents a price for a model it does not know.
                 known = prices.cost(model, used)
@@ -235,26 +236,21 @@ class ClaudeReader:
         if result is None:
             return self._no_result(ended)
         text = result.get("result")
-        text = text if isinstance(text, str) else "; ".join(str(e) for e in _strings(result.get("errors")))
+        text = text if isinstance(text, str) else "; ".join(str(e) for e in as_list(result.get("errors")))
         reason, again = _reason(result)
         if reason == "ok" and ended.code != 0:
-            how = f"exit code {ended.code}" if ended.code is not None else f"signal {ended.signal}"
-            return Outcome(
-                ok=False, reason="no_result", message=f"reported success, then ended with {how}", again=True, text=text
-            )
+            message = f"reported success, then ended with {end_text(ended)}"
+            return Outcome(ok=False, reason="no_result", message=message, again=True, text=text)
         if reason != "ok":
             wait = self._wait_s if reason in ("rate_limit", "overloaded") else 0.0
-            return Outcome(ok=False, reason=reason, message=_first_line(text), again=again, not_before_s=wait)
+            return Outcome(ok=False, reason=reason, message=first_line(text), again=again, not_before_s=wait)
         return Outcome(ok=True, reason="ok", text=text, output=result.get("structured_output"))
 
     def _no_result(self, ended: ProcessEnd) -> Outcome:
-        said = _first_line(self._stderr.decode("utf-8", "replace"))
+        said = first_line(self._stderr.decode("utf-8", "replace"))
         if "root/sudo privileges" in said:
             said += ": choose an OPTIO_SANDBOX, or run the worker as a user of its own"
-        if not self._began and ended.code not in (0, None):
-            return Outcome(ok=False, reason="config", message=said or f"exit code {ended.code} before the first event")
-        how = f"exit code {ended.code}" if ended.code is not None else f"signal {ended.signal}"
-        return Outcome(ok=False, reason="no_result", message=f"ended with {how} and no result event", again=True)
+        return no_result(ended, said, began=self._began)
 
 
 def _reason(result: dict[str, Any]) -> tuple[str, bool]:
@@ -308,46 +304,9 @@ def _usage(raw: dict[str, Any], names: Mapping[str, str]) -> Usage | None:
     return Usage(**believed) if len(believed) == len(numbers) else None
 
 
-def _event(data: bytes) -> dict[str, Any] | None:
-    if not data.startswith(b"{") or len(data) > MAX_JSON_LINE_BYTES:
-        return None
-    try:
-        event = json.loads(data, parse_constant=reject_constant)
-    except (ValueError, RecursionError):
-        return None
-    return event if isinstance(event, dict) and "type" in event else None
-
-
 def _tool_results(event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
-    for block in _list(_dict(event.get("message")).get("content")):
+    for block in as_dicts(as_dict(event.get("message")).get("content")):
         if block.get("type") == "tool_result":
             content = block.get("content")
-            parts = [content] if isinstance(content, str) else [str(part.get("text", "")) for part in _list(content)]
+            parts = [content] if isinstance(content, str) else [str(part.get("text", "")) for part in as_dicts(content)]
             yield LogKind.RESULT, ("error: " if block.get("is_error") else "") + "\n".join(parts)
-
-
-def _money(value: Any) -> Decimal | None:
-    """Return a finite, non-negative amount, or None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
-        return None
-    return Decimal(repr(value))
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _strings(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")

@@ -13,16 +13,17 @@ from optio.model import prices
 from optio.model.money import ZERO_USD, remaining_budget
 from optio.model.registry import CompiledTask
 from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
+from optio.model.runtimes import DECLARED
 from optio.runtimes.base import (
     HOPELESS,
+    AttemptContext,
     Invocation,
     ProcessEnd,
     common_outcome,
     log_line,
     over_limits,
-    reject_constant,
-    token_count,
 )
+from optio.runtimes.json_events import reject_constant, token_count
 
 TAIL_BYTES = 64 * 1024
 MAX_RESULT_LINE_BYTES = 1 << 20
@@ -47,19 +48,17 @@ _REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
 class Command:
     """The runtime `command`: `command: [program, argument, ...]`, or one text that `/bin/sh -c` runs."""
 
-    name = "command"
-    program = False
+    declaration = DECLARED["command"]
+    side: str | None = None
     stall: timedelta | None = None
 
-    def invoke(
-        self, task: CompiledTask, prompt: str, params: Mapping[str, Any], program: str, spent: Decimal = ZERO_USD
-    ) -> Invocation:
+    def invoke(self, task: CompiledTask, prompt: str, params: Mapping[str, Any], context: AttemptContext) -> Invocation:
         command = task.spec.command
         argv = ("/bin/sh", "-c", command) if isinstance(command, str) else tuple(command or ())
         env = {}
         if task.spec.max_turns is not None:
             env["OPTIO_MAX_TURNS"] = str(task.spec.max_turns)
-        budget = remaining_budget(task.spec, spent)
+        budget = remaining_budget(task.spec, context.spent)
         if budget is not None:
             env["OPTIO_BUDGET_USD"] = f"{budget:f}"
         return Invocation(

@@ -486,6 +486,42 @@ def test_a_result_file_that_is_something_else_is_not_read(executor: Executor, re
     assert (ended.result, ended.stdout, ended.exit.code) == (b"", b"done\n", 0)
 
 
+SIDE = ".agent/*/session-*.jsonl"
+
+
+def test_the_session_file_of_an_agent_is_read_while_it_runs_and_by_whoever_finds_it(executor: Executor, place: Place) -> None:
+    source = 'mkdir -p ~/.agent/1; F=~/.agent/1/session-1.jsonl; printf "one\\r\\n" >> $F; read x < go; printf "two" >> $F'
+    handle = executor.start(shell(source, side=SIDE, setup=("mkfifo go",)))
+
+    seen = eventually(lambda: read(handle, "side"))
+    handle.close(remove=False)
+    another = place.executor()
+    found = another.find("run", 1)
+    assert found is not None
+    again = eventually(lambda: read(found, "side"))
+    place.inside(executor, "echo > go")
+    until_ended(found)
+    whole = read(found, "side")
+    found.close(remove=True)
+    another.close()
+
+    assert (seen, again, whole) == (b"one\r\n", b"one\r\n", b"one\r\ntwo")
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["ln -s /etc/passwd session-1.jsonl", "mkfifo session-1.jsonl", "mkdir session-1.jsonl", "echo x > other.jsonl"],
+    ids=["link", "pipe", "directory", "other name"],
+)
+def test_a_session_file_that_is_something_else_is_not_read(executor: Executor, other: str) -> None:
+    handle = executor.start(shell(f"mkdir -p ~/.agent/a; cd ~/.agent/a; {other}; echo done", side=SIDE))
+    ended = until_ended(handle)
+    found = read(handle, "side")
+    handle.close(remove=True)
+
+    assert (found, ended.stdout, ended.exit.code) == (b"", b"done\n", 0)
+
+
 def test_files_are_private_below_home_and_named_by_variables(executor: Executor) -> None:
     source = 'import os, sys; p = os.environ["WHERE"]; print(oct(os.stat(p).st_mode & 0o777), open(p).read(), p)'
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from optio.executors.pods import manifest
-from optio.executors.process import INSTALL
+from optio.model.runtimes import DECLARED
 from tests.support import ROOT
 
 FOLDER = ROOT / "deploy" / "images" / "agent"
@@ -48,7 +48,7 @@ def locked(cli: str) -> dict[str, dict[str, Any]]:
 
 
 def test_there_is_a_target_for_every_runtime_with_a_cli_and_one_with_all() -> None:
-    assert set(CLIS) == set(INSTALL)
+    assert {name for name, runtime in DECLARED.items() if runtime.program is not None} <= set(CLIS)
     for cli in CLIS:
         assert STAGES[cli][0] == "tools"
         assert f"COPY --from={cli}-files /out /" in STAGES[cli]
@@ -56,9 +56,11 @@ def test_there_is_a_target_for_every_runtime_with_a_cli_and_one_with_all() -> No
     assert list(STAGES)[-1] == "all", "what is built when no target is named"
 
 
-@pytest.mark.parametrize("cli", CLIS)
+@pytest.mark.parametrize("cli", [cli for cli in CLIS if cli in DECLARED])
 def test_a_cli_has_the_name_on_path_that_its_runtime_calls_it_by(cli: str) -> None:
-    program = re.escape(INSTALL[cli][0])
+    wanted = DECLARED[cli].program
+    assert wanted is not None
+    program = re.escape(wanted.name)
 
     assert any(re.search(rf"/out/usr/local/bin/{program}\b", line) for line in STAGES[f"{cli}-files"])
 

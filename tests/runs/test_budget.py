@@ -15,6 +15,7 @@ from optio.model.money import dollars, is_spent, remaining_budget
 from optio.model.retry import GiveUp, RetryAt, decide_retry
 from optio.model.run import LogKind, Meter, Outcome, Run, RunState
 from optio.runs.execute import Execution
+from optio.runtimes.base import AttemptContext
 from optio.runtimes.command import Command
 from optio.wiring import Services
 from tests.runs.support import accept, claim, execute, execution, log_of
@@ -46,7 +47,7 @@ def test_attempts_spend_the_budget_and_one_call_at_most(
     for costs, is_lost in attempts:
         rest = remaining_budget(task.spec, spent)
         assert rest is not None
-        assert Command().invoke(task, "", {}, "", spent).env["OPTIO_BUDGET_USD"] == f"{rest:f}"
+        assert Command().invoke(task, "", {}, AttemptContext(spent=spent)).env["OPTIO_BUDGET_USD"] == f"{rest:f}"
         made, outcome = attempt(task, costs, spent, LOST if is_lost else FAILED)
         spent += made
         decision = decide_retry(run, outcome, now=NOW, jitter=0, budget=task.spec.budget, spent=spent)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.model.run import CostSource, LogKind, LogLine, Outcome, Usage
-from optio.runtimes.base import ProcessEnd
+from optio.runtimes.base import AttemptContext, ProcessEnd
 from optio.runtimes.claude_code import ClaudeCode, ClaudeReader
 from tests.support import compiled
 
@@ -139,64 +139,6 @@ def test_an_overloaded_api_is_not_asked_again_before_the_pause_that_it_named(nam
     assert 1.0 <= found.not_before_s < 2.0
 
 
-# Derived: what a broken pipe, a killed process or a lying text can do
-
-
-def test_a_last_line_that_is_cut_in_half_is_no_result() -> None:
-    *lines, last = recorded("plain")
-
-    found = outcome([*lines, last[: len(last) // 2]])
-
-    assert (found.ok, found.reason, found.again) == (False, "no_result", True)
-
-
-def test_a_missing_last_line_is_no_result_even_with_exit_zero() -> None:
-    found = outcome(recorded("plain")[:-1])
-
-    assert (found.ok, found.reason, found.again) == (False, "no_result", True)
-
-
-def test_usage_is_kept_when_it_was_stopped() -> None:
-    reader, _ = read(recorded("late-500")[:10])
-
-    assert reader.meter.usage.output == 40
-    assert reader.outcome(ProcessEnd(code=143, signal=None)).reason == "no_result"
-
-
-@pytest.mark.parametrize(
-    "noise",
-    [
-        b"plain text",
-        b"\0",
-        b'{"type": "of tomorrow"}',
-        b"[1]",
-        b'"text"',
-        b"{",
-        b'{"no": "type"}',
-        b"{" * 100_000,
-        b"\xff\xfe",
-        b"",
-    ],
-)
-@pytest.mark.parametrize("place", [0, 3, -1])
-def test_noise_between_the_events_changes_nothing(noise: bytes, place: int) -> None:
-    lines = recorded("tool")
-
-    reader, _ = read([*lines[:place], noise, *lines[place:]])
-
-    assert reader.outcome(ProcessEnd(code=0, signal=None)) == outcome(lines)
-    assert reader.meter == read(lines)[0].meter
-
-
-def test_success_with_a_bad_exit_code_has_failed() -> None:
-    assert [outcome(recorded("plain"), code=1).ok, outcome(recorded("plain"), code=None, signal=9).ok] == [False, False]
-
-
-@pytest.mark.parametrize("name", [name for name, row in GOLDEN.items() if row[1] != "ok"])
-def test_a_failure_with_exit_zero_has_failed(name: str) -> None:
-    assert not outcome(recorded(name), code=0).ok
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -284,7 +226,8 @@ def test_what_earlier_attempts_have_spent_counts() -> None:
     stop = reader.stop()
     assert stop is not None
     assert (stop.reason, stop.message) == ("budget", "stopped at $2.00848 of $2.00")
-    assert ("--max-budget-usd", "0.0001") in pairwise(ClaudeCode().invoke(task, "hi", {}, "claude", Decimal("1.9999")).argv)
+    context = AttemptContext(program="claude", spent=Decimal("1.9999"))
+    assert ("--max-budget-usd", "0.0001") in pairwise(ClaudeCode().invoke(task, "hi", {}, context).argv)
 
 
 def test_what_the_agent_has_said_is_known_before_its_result() -> None:
@@ -359,12 +302,12 @@ def test_no_json_whatsoever_breaks_the_reader(values: list[Any]) -> None:
 
 @pytest.mark.parametrize("prompt", ["/cost", "  /compact now", "\n/clear", "/etc is a directory"])
 def test_a_prompt_that_begins_with_a_slash_is_no_command(prompt: str) -> None:
-    assert ClaudeCode().invoke(TASK, prompt, {}, "claude").stdin.decode() == f"The task is:\n{prompt}"
+    assert ClaudeCode().invoke(TASK, prompt, {}, AttemptContext(program="claude")).stdin.decode() == f"The task is:\n{prompt}"
 
 
 @pytest.mark.parametrize("prompt", ["--flag", "a/b", "@/etc/passwd", "x" * 200_000, "Zoë $(id) `id`\r\n "])
 def test_any_other_prompt_goes_in_byte_for_byte_and_not_by_an_argument(prompt: str) -> None:
-    call = ClaudeCode().invoke(TASK, prompt, {}, "claude")
+    call = ClaudeCode().invoke(TASK, prompt, {}, AttemptContext(program="claude"))
 
     assert call.stdin == prompt.encode()
     assert not any(prompt in argument for argument in call.argv)
@@ -377,7 +320,7 @@ def test_limits_and_model_are_handed_to_the_program() -> None:
         "maxTurns: 7\nbudgetUsd: '2.50'\n"
     )
 
-    argv = ClaudeCode().invoke(task, "hi", {}, "/bin/claude").argv
+    argv = ClaudeCode().invoke(task, "hi", {}, AttemptContext(program="/bin/claude")).argv
 
     assert argv[:2] == ("/bin/claude", "-p")
     assert {("--model", "opus"), ("--max-turns", "7"), ("--max-budget-usd", "2.50"), ("--setting-sources", "")} <= set(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.model.run import CostSource, Outcome, Usage
-from optio.runtimes.base import ProcessEnd
+from optio.runtimes.base import AttemptContext, ProcessEnd
 from optio.runtimes.command import MAX_WARNINGS, Command, CommandReader
 from tests.support import command_task
 
@@ -197,13 +197,13 @@ def test_what_earlier_attempts_have_spent_counts() -> None:
 def test_limits_are_told_to_the_program() -> None:
     task = command_task(["prog", "--x"], extra='budgetUsd: "1.50"\nmaxTurns: 3\n')
 
-    call = Command().invoke(task, "the prompt", {"A": "ä"}, "")
+    call = Command().invoke(task, "the prompt", {"A": "ä"}, AttemptContext())
 
     assert (call.argv, call.stdin) == (("prog", "--x"), b"the prompt")
     assert call.env == {"OPTIO_BUDGET_USD": "1.50", "OPTIO_MAX_TURNS": "3"}
     assert json.loads(call.files[call.file_env["OPTIO_PARAMS_FILE"]]) == {"A": "ä"}
-    assert Command().invoke(task, "", {}, "", Decimal("1.0125")).env["OPTIO_BUDGET_USD"] == "0.4875"
-    assert Command().invoke(command_task("a | b"), "", {}, "").argv == ("/bin/sh", "-c", "a | b")
+    assert Command().invoke(task, "", {}, AttemptContext(spent=Decimal("1.0125"))).env["OPTIO_BUDGET_USD"] == "0.4875"
+    assert Command().invoke(command_task("a | b"), "", {}, AttemptContext()).argv == ("/bin/sh", "-c", "a | b")
 
 
 @given(st.lists(st.binary(max_size=60)), st.integers(0, 255))

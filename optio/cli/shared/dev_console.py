@@ -13,8 +13,8 @@ from optio.errors import LaunchFailed, OptioError
 from optio.model import isolation
 from optio.model.registry import CompiledTask
 from optio.model.run import Run, RunState
+from optio.model.runtimes import DECLARED
 from optio.runs.signature import unusable_secrets
-from optio.runtimes import RUNTIMES
 from optio.scheduling import cron
 from optio.secrets.base import secret_names, value_at_hand
 from optio.server import serializers
@@ -103,10 +103,10 @@ class TreeNews:
                     users.setdefault(f"the secret {name} has no value: {secrets.where(name)}", []).append(task.id)
             for _, name, fault in unusable_secrets([task], partial(value_at_hand, secrets)):
                 users.setdefault(f"the webhook secret {name} cannot be used: {fault}", []).append(task.id)
-            runtime = RUNTIMES.get(task.spec.agent_runtime)
-            if runtime is not None and runtime.program:
+            agent = DECLARED.get(task.spec.agent_runtime)
+            if agent is not None and agent.program is not None:
                 try:
-                    self._services.executor.program(runtime.name)
+                    self._services.executor.program(agent.name)
                 except LaunchFailed as err:
                     users.setdefault(str(err), []).append(task.id)
             for note in self._services.executor.not_applied(isolation.requested_isolation(task)):

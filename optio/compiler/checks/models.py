@@ -4,11 +4,11 @@ mistakes are reported: another maker's model, and names close to a known one."""
 import re
 from collections.abc import Iterator
 
-from optio.compiler.checks.runtime import RUNNABLE
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.model.prompt import PLACEHOLDER
+from optio.model.runtimes import DECLARED
 
 # The name becomes a command-line argument of the agent, and must not look like an option.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+\[\]-]{0,255}")
@@ -18,17 +18,10 @@ _MAKERS = (
     ("OpenAI", ("gpt", "chatgpt", "codex", "o1", "o3", "o4")),
     ("Google", ("gemini",)),
 )
-_CREDENTIAL = re.compile(r"ANTHROPIC_|CLAUDE_CODE_(?:OAUTH_TOKEN|USE_)|AWS_")
 # Aliases that Claude Code resolves itself, in any case.
 _ALIASES = ("sonnet", "opus", "haiku", "default", "opusplan")
 # Anthropic's model names need a family.
 _UNNAMED = r"(?i)claude(?:[-_ ]?v?[3-9](?:[.-][0-9])?)?(?:[-_]?latest)?"
-# Agents that offer the models of one maker only, with examples of valid names.
-_OFFERED = {
-    "claude-code": ("Anthropic", (*_ALIASES, "claude-sonnet-4-5", "claude-opus-4-5")),
-    "codex": ("OpenAI", ("gpt-5", "gpt-5-codex")),
-    "gemini": ("Google", ("gemini-2.5-pro", "gemini-2.5-flash")),
-}
 # A variable with such a name points the agent to another service, with its own model names.
 _ELSEWHERE = ("BASE_URL", "API_BASE", "ENDPOINT", "_USE_BEDROCK", "_USE_VERTEX", "_USE_FOUNDRY")
 
@@ -51,12 +44,12 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         hint = "write a name such as `sonnet`: letters, digits and, behind the first, `.`, `_`, `-`, `:`, `/`, `@` and `+`"
         yield task.at("OPT105", "`model` is not a valid model name", ("model",), hint=hint)
         return
-    offered = _OFFERED.get(spec.agent_runtime)
-    if offered is None:
+    runtime = DECLARED.get(spec.agent_runtime)
+    if runtime is None or runtime.service is None:
         return
     if not (task.is_known(("model",)) and task.is_known(("agentRuntime",))):
         return
-    maker, examples = offered
+    maker, examples = runtime.service.maker, runtime.service.models
     if spec.model in examples or (maker == "Anthropic" and spec.model.lower() in _ALIASES):
         return
     known = next((name for name, begins in _MAKERS if spec.model.lower().startswith(begins)), None)
@@ -71,10 +64,10 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             message = f"`{spec.agent_runtime}` knows no model `{spec.model}`"
             yield task.at("OPT607", message, ("model",), hint=f"did you mean `{spelled}`?", value=spelled, safe=False)
     elif known is not None:
-        runtime = next((name for name, (its, _) in _OFFERED.items() if its == known), None)
+        its = next((each.name for each in DECLARED.values() if each.service is not None and each.service.maker == known), None)
         message = f"`{spec.model}` is a model of {known}, and `{spec.agent_runtime}` asks {maker}"
         hint = f"write a model of {maker} such as `{examples[0]}`"
-        hint += f", or `agentRuntime: {runtime}`" if runtime in RUNNABLE else ""
+        hint += f", or `agentRuntime: {its}`" if its is not None else ""
         yield task.at("OPT607", message, ("model",), hint=hint)
     elif (meant := suggest(spec.model.lower(), examples)) is not None:
         message = f"`{spec.agent_runtime}` knows no model `{spec.model}`"
@@ -95,18 +88,21 @@ def _spelled(model: str) -> str:
 
 
 def check_credential(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Report a `claude-code` task without a credential for its model, and without a variable that may name another service. The
-    pipeline calls it for pods, and `pedantic` for every executor."""
+    """Report a task without a credential for the model service of its agent, and without a variable that may name another
+    service. The pipeline calls it for pods, and `pedantic` for every executor."""
     environment = task.spec.environment
+    runtime = DECLARED.get(task.spec.agent_runtime)
+    if runtime is None or runtime.service is None:
+        return
     known = all(task.is_known(route) for route in (("agentRuntime",), ("environment", "secrets"), ("environment", "env")))
     named = [*environment.secrets, *environment.env]
-    if task.spec.agent_runtime == "claude-code" and known and not any(_CREDENTIAL.match(name) for name in named):
+    if known and not any(re.match(runtime.service.credentials, name) for name in named):
         from optio.compiler.checks.secrets_use import of_other_agents  # imported only for a file with a mistake
 
-        message = "no credential: Claude Code cannot reach its model"
+        message = f"no credential: {runtime.title} cannot reach its model"
         others = of_other_agents(task)
-        secrets = ", ".join(["ANTHROPIC_API_KEY", *(name for name in environment.secrets if name not in others)])
-        hint = f"add `environment: {{secrets: [{secrets}]}}`, or another credential of Claude Code"
+        secrets = ", ".join([runtime.service.key, *(name for name in environment.secrets if name not in others)])
+        hint = f"add `environment: {{secrets: [{secrets}]}}`, or another credential of {runtime.title}"
         if environment.secrets:
-            hint = f"write `secrets: [{secrets}]`, or add another credential of Claude Code"
+            hint = f"write `secrets: [{secrets}]`, or add another credential of {runtime.title}"
         yield task.at("OPT525", message, ("environment", "secrets"), key=True, hint=hint)

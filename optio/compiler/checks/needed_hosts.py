@@ -12,13 +12,12 @@ from optio.compiler.resolved_task import ResolvedTask
 from optio.model import egress
 from optio.model.egress import Block, Entry
 from optio.model.route import Route
+from optio.model.runtimes import DECLARED
 
 ROUTE: Route = ("environment", "network", "egress")
 _READ: tuple[Route, ...] = (ROUTE, ("environment", "env"), ("environment", "secrets"), ("environment", "setupCommands"))
-_MODEL = "api.anthropic.com"
 # All patterns are texts, because most tasks need none of them: `re` compiles one where it is used first.
-# Names that point Claude Code to another service, or to a gateway.
-_OTHER_SERVICE = r"ANTHROPIC_\w*BASE_URL|CLAUDE_CODE_USE_\w+|ANTHROPIC_(?:FOUNDRY|VERTEX|BEDROCK)\w*|HTTPS?_PROXY"
+_PROXY = r"HTTPS?_PROXY"
 # A listed host that may serve the model: the server can point all agents to it (OPTIO_ANTHROPIC_BASE_URL).
 _GATEWAY = r"(?:^|[.-])(?:ai|anthropic|bedrock[\w-]*|claude|gateway|litellm|llm|models?|proxy)[.:-]"
 _URL = (
@@ -36,7 +35,7 @@ _PIP += r"|uv\s{1,9}tool\s{1,9}(?:install|run)|uvx|pipx\s{1,9}(?:install|run)"
 _NPM = r"npm\s{1,9}(?:ci|install|i|add|exec)|npx|pnpm\s{1,9}(?:i|install|add|dlx)"
 
 
-class _Program(NamedTuple):
+class _PackageManager(NamedTuple):
     """A package manager: how it is called, the hosts that it needs, hosts that serve it as well, and the options and variables
     that name other ones."""
 
@@ -50,27 +49,27 @@ _MANAGER = r"pip|uv|npx|npm|yarn|apt"
 _NO_NETWORK = r"--no-index|--offline|--help|--version"
 _NPMS = rf"--registry\b|--no(?:-install)?\b|(?i:npm_config_\w+|yarn_\w*registry\w*)|{_NO_NETWORK}"
 _PROGRAMS = (
-    _Program(
+    _PackageManager(
         rf"{_AT}({_PIP})(?![\w-])([^;&|\n]*)",
         ("pypi.org", "files.pythonhosted.org"),
         (),
         rf"--(?:default-)?index(?:-url)?\b|\s-i\s|\b(?:PIP|UV)_\w*(?:INDEX|CONFIG)|{_NO_NETWORK}",
     ),
-    _Program(rf"{_AT}({_NPM})(?![\w-])([^;&|\n]*)", ("registry.npmjs.org",), ("registry.yarnpkg.com",), _NPMS),
-    _Program(
+    _PackageManager(rf"{_AT}({_NPM})(?![\w-])([^;&|\n]*)", ("registry.npmjs.org",), ("registry.yarnpkg.com",), _NPMS),
+    _PackageManager(
         rf"{_AT}(yarn(?:\s{{1,9}}(?:install|add|dlx)(?![\w-]))?)(?:(?<=yarn)\s*(?=[;&|\n]|\Z)|(?<!yarn)[^;&|\n]*)",
         ("registry.yarnpkg.com",),
         ("registry.npmjs.org",),
         _NPMS,
     ),
-    _Program(
+    _PackageManager(
         rf"{_AT}(apt(?:-get)?\s{{1,9}}(?:-\S{{1,80}}\s{{1,9}}){{0,9}}(?:install|update))(?![\w-])([^;&|\n]*)",
         ("deb.debian.org:80",),
         ("deb.debian.org", "archive.ubuntu.com:80", "archive.ubuntu.com", "ports.ubuntu.com:80"),
         rf"{_NO_NETWORK}|\s\./",
     ),
 )
-_PUBLIC = frozenset({_MODEL, *(host for program in _PROGRAMS for host in (*program.hosts, *program.also))})
+_PUBLIC = frozenset({*(host for program in _PROGRAMS for host in (*program.hosts, *program.also))})
 # A host of this kind may be a registry of the author's own, to which a file of the image points the programs.
 _REGISTRY = (
     r"(?:^|[.-])(?:registry|npm|pypi|devpi|artifactory|nexus|mirrors?|proxy|packages|pkgs|apt|deb|jfrog|verdaccio)(?:[.-]|$)"
@@ -114,14 +113,16 @@ def _needed(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[str, str
     """Yield each host, with a port other than 443, and what needs it."""
     spec, environment = task.spec, task.spec.environment
     names = [*environment.env, *environment.secrets]
+    runtime = DECLARED.get(spec.agent_runtime)
     if (
-        spec.agent_runtime == "claude-code"
+        runtime is not None
+        and runtime.service is not None
         and task.is_known(("agentRuntime",))
-        and not any(_covers(entry, _MODEL) for entry in entries)
-        and not any(re.fullmatch(_OTHER_SERVICE, name) for name in names)
+        and not any(_covers(entry, runtime.service.host) for entry in entries)
+        and not any(re.fullmatch(f"{runtime.service.elsewhere}|{_PROXY}", name) for name in names)
         and not any(re.search(_GATEWAY, str(entry)) for entry in entries)
     ):
-        yield _MODEL, "Claude Code"
+        yield runtime.service.host, runtime.title
     commands = list(environment.setup_commands)
     if spec.command is not None:
         parts = [spec.command] if isinstance(spec.command, str) else spec.command

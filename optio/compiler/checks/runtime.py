@@ -4,9 +4,7 @@ from collections.abc import Iterator
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
-
-# The runtimes that a worker of this version can run.
-RUNNABLE = ("claude-code", "command")
+from optio.model.runtimes import DECLARED
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -28,12 +26,13 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         elif spec.agent_runtime == "command" and spec.model is not None and task.document.path_at(("model",)) == task.path:
             hint = "delete it, and pass the model to the program by an argument or a variable"
             yield task.at("OPT118", "`model` has no effect with `agentRuntime: command`", ("model",), key=True, hint=hint)
-        elif spec.agent_runtime not in RUNNABLE:
+        elif spec.agent_runtime not in DECLARED:
+            *others, last = (f"`{name}`" for name in DECLARED)
             yield task.at(
                 "OPT119",
                 f"`{spec.agent_runtime}` cannot be run yet",
                 ("agentRuntime",),
-                hint="its runs fail at once: write `claude-code` or `command`, or wait for a version that supports it",
+                hint=f"its runs fail at once: write {', '.join(others)} or {last}, or wait for a version that supports it",
             )
     if isinstance(spec.command, str) and not spec.command.strip():
         yield task.at("OPT106", "`command` is blank", ("command",), hint="write `[program, argument]`")

@@ -109,7 +109,7 @@ RULES = (
     Rule(
         "OPT119", "runtime-not-yet", WARNING, "a runtime that this version cannot run",
         "The file is valid and is served, but each of its runs fails with `runtime_unavailable`.",
-        "agentRuntime: codex\n",
+        "agentRuntime: gemini\n",
         "agentRuntime: claude-code\n",
     ),
     Rule(

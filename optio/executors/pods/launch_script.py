@@ -150,7 +150,7 @@ def _script(launch: Launch, orphan_s: float, way_out: Mapping[str, str]) -> str:
     return (
         f"TIMEOUT={launch.timeout_s:.3f} GRACE={launch.grace_s:.3f}\n"
         f"ORPHAN_TICK={orphan_s * _ORPHAN_TICK:.3f} ORPHAN_GRACE={min(launch.grace_s, orphan_s * _ORPHAN_GRACE_SHARE):.3f}\n"
-        f"KEEP={kept_s(launch)}\n"
+        f"KEEP={kept_s(launch)} SIDE={shlex.quote('' if launch.side is None else f'home/{launch.side}')}\n"
         + (
             preparation(launch.setup, variables)
             if launch.setup_env is None

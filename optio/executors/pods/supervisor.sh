@@ -1,9 +1,10 @@
 # The first process of a pod that runs one attempt. It needs a POSIX shell and of the image's utilities these few:
-# cat dd grep head mkdir mkfifo mv od rm sleep tail wc. What can be done before a launch is here is done before: an agent waits for
+# cat dd grep head ln mkdir mkfifo mv od rm sleep tail wc. What can be done before a launch is here is done before: an agent waits for
 # each process that is made after it.
 #
 # What it prints is the pod's log, in frames: `MARK STREAM OFFSET LENGTH`, a newline, so many bytes of that stream, a newline.
-# Streams: `o` output, `e` errors and `r` results of the agent, from its files; `s` what happened here, `x` how it ended (JSON).
+# Streams: `o` output, `e` errors, `r` results and `d` session of the agent, from its files; `s` what happened here, `x` how it
+# ended (JSON).
 # A capital letter says that the bytes are in hexadecimal, which LENGTH counts: container runtimes take the \r from a \r\n.
 umask 077
 mark=$OPTIO_MARK ahead=${OPTIO_AHEAD-} idle=${OPTIO_IDLE-} gate=${OPTIO_GATE-}
@@ -53,7 +54,7 @@ if [ -n "$idle" ]; then
 fi
 cr=$(printf '\r')
 brief=0.05 short=0.1 long=0.2
-at_o=0 at_e=0 at_r=0 results=no stopped= ended=
+at_o=0 at_e=0 at_r=0 at_d=0 results=no sides=no stopped= ended=
 : >>stderr
 : >renewed
 # Blocks without a tick of the clock until a launch is here, however long that takes.
@@ -100,6 +101,12 @@ pump_all() {
         exec 5<result/result.jsonl && results=yes
     fi
     if [ $results = yes ] && grown r result/result.jsonl && pump r R <&5; then moved=0; fi
+    if [ $sides = no ] && [ -n "$SIDE" ]; then
+        # shellcheck disable=SC2086 # a pattern
+        for side in $SIDE; do break; done
+        if [ -s "$side" ] && [ -f "$side" ] && [ ! -h "$side" ]; then ln "$side" side && exec 6<side && sides=yes; fi
+    fi
+    if [ $sides = yes ] && grown d side && pump d D <&6; then moved=0; fi
     return $moved
 }
 
@@ -130,7 +137,7 @@ trap orphan USR2
     fi
     if [ $code = 0 ] && [ ! -f stopping ]; then
         phase=agent
-        agent <private/stdin >>stdout 2>>stderr 3<&- 4<&- 5<&- 9<&- &
+        agent <private/stdin >>stdout 2>>stderr 3<&- 4<&- 5<&- 6<&- 9<&- &
         while :; do
             wait $!
             code=$?

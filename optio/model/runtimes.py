@@ -1,0 +1,134 @@
+"""The agent CLIs that there are, as data: how each is found and installed, the service of its models, and who enforces its
+limits. The compiler, the executors, `doctor` and the manual read it; `optio.runtimes` runs them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """The executable of an agent CLI: its name on PATH, the npm package that installs it, and the version that the tests run.
+
+    `natives` are the places of the native program below `node_modules`, with `{arch}` (`x64`, `arm64`) or
+    `{machine}` (`x86_64`, `aarch64`) for the processor. npm
+    puts a launcher on PATH, which ends before the agent does and passes no signals on.
+    """
+
+    name: str
+    package: str
+    tested: str
+    natives: tuple[str, ...] = ()
+
+    @property
+    def install(self) -> str:
+        """Return the command that installs the program."""
+        return f"npm install -g {self.package}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelService:
+    """The service that an agent CLI asks by itself: the maker of its models with examples of their names, its host, and how the
+    CLI signs in.
+
+    `key` is the variable of the usual credential. Two regular expressions are for names of variables: `credentials`, matched at
+    the beginning, for all by which the CLI may sign in, and `elsewhere`, for a whole name, for those that point it to another
+    service.
+    """
+
+    maker: str
+    models: tuple[str, ...]
+    host: str
+    key: str
+    credentials: str
+    elsewhere: str
+
+
+# Who ends a run at a limit: the CLI itself; Optio, after the model call that exceeds it; or Optio by what a program reports.
+Enforcer = Literal["cli", "meter", "report"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """The abilities of an agent CLI: who enforces `maxTurns` and `budgetUsd`, and whether it tells its cost itself."""
+
+    max_turns: Enforcer
+    budget: Enforcer
+    tells_cost: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """The facts of a runtime. `title` is its name for people. `program` is None where a task names its own; `service` is None
+    where the agent asks whichever service it is told."""
+
+    name: str
+    title: str
+    program: Program | None
+    service: ModelService | None
+    capabilities: Capabilities
+
+
+DECLARED: Mapping[str, Declaration] = {
+    each.name: each
+    for each in (
+        Declaration(
+            name="claude-code",
+            title="Claude Code",
+            program=Program(
+                name="claude",
+                package="@anthropic-ai/claude-code",
+                tested="2.1.331",
+                natives=("@anthropic-ai/claude-code-linux-{arch}/claude",),
+            ),
+            service=ModelService(
+                maker="Anthropic",
+                models=("sonnet", "opus", "haiku", "default", "opusplan", "claude-sonnet-4-5", "claude-opus-4-5"),
+                host="api.anthropic.com",
+                key="ANTHROPIC_API_KEY",
+                credentials=r"ANTHROPIC_|CLAUDE_CODE_(?:OAUTH_TOKEN|USE_)|AWS_",
+                elsewhere=r"ANTHROPIC_\w*BASE_URL|CLAUDE_CODE_USE_\w+|ANTHROPIC_(?:FOUNDRY|VERTEX|BEDROCK)\w*",
+            ),
+            capabilities=Capabilities(max_turns="cli", budget="cli", tells_cost=True),
+        ),
+        Declaration(
+            name="codex",
+            title="Codex",
+            program=Program(
+                name="codex",
+                package="@openai/codex",
+                tested="0.169.0",
+                natives=("@openai/codex-linux-{arch}/vendor/{machine}-unknown-linux-musl/bin/codex",),
+            ),
+            service=ModelService(
+                maker="OpenAI",
+                models=("gpt-5", "gpt-5-codex"),
+                host="api.openai.com",
+                key="OPENAI_API_KEY",
+                credentials=r"(?:CODEX|OPENAI)_API_KEY$",
+                elsewhere=r"OPENAI_BASE_URL",
+            ),
+            capabilities=Capabilities(max_turns="meter", budget="meter", tells_cost=False),
+        ),
+        Declaration(
+            name="opencode",
+            title="OpenCode",
+            program=Program(
+                name="opencode",
+                package="opencode-ai",
+                tested="1.18.33",
+                # The first runs on processors without AVX2 as well, and is as quick.
+                natives=("opencode-linux-{arch}-baseline/bin/opencode", "opencode-linux-{arch}/bin/opencode"),
+            ),
+            service=None,
+            capabilities=Capabilities(max_turns="meter", budget="meter", tells_cost=True),
+        ),
+        Declaration(
+            name="command",
+            title="a program of your own",
+            program=None,
+            service=None,
+            capabilities=Capabilities(max_turns="report", budget="report", tells_cost=True),
+        ),
+    )
+}

@@ -1,0 +1,266 @@
+"""The Codex runtime: `codex exec --json`. Its events say whether it succeeded; the usage of each model call is in its session
+file, the side stream."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from optio.model import prices
+from optio.model.money import ZERO_USD
+from optio.model.registry import CompiledTask
+from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
+from optio.model.runtimes import DECLARED
+from optio.runtimes.base import (
+    AttemptContext,
+    Invocation,
+    ProcessEnd,
+    common_outcome,
+    end_text,
+    log_line,
+    no_result,
+    over_limits,
+    reason_of_status,
+)
+from optio.runtimes.json_events import (
+    MAX_JSON_LINE_BYTES,
+    LastTexts,
+    as_dict,
+    compact,
+    event_of,
+    first_line,
+    token_count,
+)
+
+# The built-in provider cannot be changed, tries a websocket first and repeats a failed call up to 30 times.
+_CONFIG = """\
+model_provider = "optio"
+project_doc_max_bytes = 0
+check_for_update_on_startup = false
+[analytics]
+enabled = false
+[features]
+plugins = false
+[shell_environment_policy]
+ignore_default_excludes = false
+[model_providers.optio]
+name = "optio"
+base_url = {url}
+env_key = {key}
+wire_api = "responses"
+request_max_retries = 2
+stream_max_retries = 2
+stream_idle_timeout_ms = 120000
+"""
+_URL = "https://api.openai.com/v1"
+_KEY, _OTHER_KEY = "CODEX_API_KEY", "OPENAI_API_KEY"
+# Without a connection Codex says so and tries for ever.
+_MAX_RECONNECTS = 10
+_STATUS = re.compile(r"(?:unexpected status|last status:) (\d{3})")
+# What a failed turn says, in Codex's own words -> (reason, whether a second attempt can help).
+_FAILURES = (
+    ("experiencing high demand", "server_error", True),
+    ("Quota exceeded", "quota", False),
+    ("ran out of room in the model's context window", "context_overflow", False),
+    ("reason: content_filter", "refusal", False),
+    ("reason: max_output_tokens", "truncated", False),
+    ("stream disconnected", "network", True),
+    ("Missing environment variable", "auth", False),
+)
+_CODES = {"context_length_exceeded": "context_overflow", "insufficient_quota": "quota", "model_not_found": "model_not_found"}
+_DOUBTFUL = "usage was ignored because it is not a whole number, or negative"
+_TOOLS = {"command_execution": "command", "file_change": "changes", "web_search": "query"}
+
+
+class Codex:
+    """The runtime `codex`: its command line, its configuration, and a reader of its events and its session file."""
+
+    declaration = DECLARED["codex"]
+    side: str | None = ".codex/sessions/*/*/*/rollout-*.jsonl"
+    stall: timedelta | None = timedelta(minutes=10)
+
+    def invoke(self, task: CompiledTask, prompt: str, params: Mapping[str, Any], context: AttemptContext) -> Invocation:
+        environment = task.spec.environment
+        argv = [context.program, "exec", "--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
+        if task.spec.model is not None:
+            argv += ["-m", task.spec.model]
+        key = _KEY if _KEY in (*environment.secrets, *environment.env) else _OTHER_KEY
+        config = _CONFIG.format(url=json.dumps(context.endpoint or _URL), key=json.dumps(key))
+        return Invocation(
+            argv=(*argv, "-"), stdin=prompt.encode("utf-8", "replace"), files={".codex/config.toml": config.encode()}
+        )
+
+    def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> "CodexReader":
+        return CodexReader(task, spent)
+
+
+class CodexReader:
+    """A reader of Codex's events. A prompt is one turn of Codex, whatever it takes; model calls are counted by the records of
+    the session file, and without that file the usage is known only at the end of a turn that succeeded."""
+
+    plain = frozenset({"stderr"})
+    longest = MAX_JSON_LINE_BYTES
+
+    def __init__(self, task: CompiledTask, spent: Decimal) -> None:
+        self._task = task
+        self._spent = spent
+        self._said = LastTexts()
+        self._answer: str | None = None
+        self._items: set[str] = set()
+        self._calls: list[Usage] = []
+        self._goes_on = False
+        self._total: Usage | None = None
+        self._completed = False
+        self._failure: str | None = None
+        self._began = False
+        self._reconnects = 0
+        self._last_error = ""
+        self._stderr = b""
+
+    def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
+        if stream == "stderr":
+            self._stderr = (self._stderr + data + b"\n")[-4096:]
+            return [LogLine(kind=LogKind.STDERR, data=data, at=at)]
+        event = event_of(data)
+        if stream == "side":
+            return [] if event is None else [log_line(LogKind.SYSTEM, text, at) for text in self._record(event)]
+        if event is None:
+            return [LogLine(kind=LogKind.OUTPUT, data=data, at=at)] if data.strip() else []
+        return [log_line(kind, text, at) for kind, text in self._read(event)]
+
+    def _record(self, event: dict[str, Any]) -> Iterator[str]:
+        """Meter a model call from the session file. What the model answered stands before its usage."""
+        payload = as_dict(event.get("payload"))
+        if event.get("type") == "response_item":
+            self._goes_on = str(payload.get("type")).endswith("_call")
+        elif event.get("type") == "token_usage_record":
+            used = _usage(as_dict(payload.get("usage")))
+            if used is None:
+                yield _DOUBTFUL
+            self._calls.append(used or Usage())
+
+    def _read(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
+        kind = event.get("type")
+        if kind in ("item.started", "item.completed"):
+            yield from self._item(as_dict(event.get("item")), done=kind == "item.completed")
+        elif kind == "error":
+            self._last_error = str(event.get("message"))
+            self._reconnects += 1
+            yield LogKind.SYSTEM, self._last_error
+        elif kind == "turn.started":
+            self._began = True
+        elif kind == "turn.completed":
+            self._completed, self._total = True, _usage(as_dict(event.get("usage")))
+            if self._total is None:
+                yield LogKind.SYSTEM, _DOUBTFUL
+        elif kind == "turn.failed":
+            self._failure = str(as_dict(event.get("error")).get("message"))
+
+    def _item(self, item: dict[str, Any], *, done: bool) -> Iterator[tuple[LogKind, str]]:
+        kind = str(item.get("type"))
+        self._reconnects = 0
+        if kind == "error":
+            if done:  # only a warning
+                yield LogKind.SYSTEM, str(item.get("message"))
+        elif kind == "agent_message":
+            if done:
+                self._answer = str(item.get("text", ""))
+                self._said.add(self._answer)
+                yield LogKind.TEXT, self._answer
+        elif kind in _TOOLS or kind == "mcp_tool_call":
+            yield from self._tool(item, kind, done=done)
+
+    def _tool(self, item: dict[str, Any], kind: str, *, done: bool) -> Iterator[tuple[LogKind, str]]:
+        name = f"{item.get('server')}.{item.get('tool')}" if kind == "mcp_tool_call" else kind
+        if str(item.get("id")) not in self._items:
+            self._items.add(str(item.get("id")))
+            value = item.get("arguments" if kind == "mcp_tool_call" else _TOOLS[kind])
+            yield LogKind.TOOL, f"{name} {compact(value)}"
+        if done:
+            failed = item.get("status") == "failed" or item.get("exit_code") not in (None, 0)
+            answer = item.get("aggregated_output", item.get("error") or item.get("result"))
+            text = answer.rstrip("\n") if isinstance(answer, str) else "" if answer is None else compact(answer)
+            yield LogKind.RESULT, f"error: {text}" if failed else text
+
+    @property
+    def meter(self) -> Meter:
+        """Return the usage, unknown (zero, without a cost) for a turn that failed before its session file was read."""
+        usage = self._total if self._total is not None else sum(self._calls, Usage())
+        known = self._total is not None or bool(self._calls)
+        cost = prices.cost(self._task.spec.model or "", usage) if known else None
+        return Meter(
+            usage=usage,
+            turns=len(self._calls) if known else None,
+            tool_calls=len(self._items),
+            cost=cost,
+            cost_source=None if cost is None else CostSource.PRICES,
+        )
+
+    @property
+    def text(self) -> str | None:
+        return self._said.joined
+
+    def stop(self) -> Outcome | None:
+        if self._completed or self._failure is not None:
+            return None
+        status = _STATUS.search(self._last_error) if self._reconnects else None
+        if status is not None and status[1] in ("401", "403"):
+            return Outcome(ok=False, reason="auth", message=first_line(self._last_error))
+        if self._reconnects > _MAX_RECONNECTS:
+            return Outcome(ok=False, reason="network", message=first_line(self._last_error), again=True)
+        most = self._task.spec.max_turns
+        if most is not None and len(self._calls) >= most + (not self._goes_on):
+            # After a tool call it would call the model once more, and a call that has begun is paid.
+            return Outcome(ok=False, reason="max_turns", message=f"stopped after {most} turns")
+        return over_limits(self._task, self.meter, self._spent)
+
+    def closing(self, at: datetime) -> list[LogLine]:
+        """Return a warning of a budget that could not be enforced, since nobody knows the model's price."""
+        if self._task.spec.budget is None or self.meter.cost is not None:
+            return []
+        text = f"budgetUsd could not be enforced: no price is known for the model {self._task.spec.model or 'of Codex'}"
+        return [log_line(LogKind.SYSTEM, text, at)]
+
+    def outcome(self, ended: ProcessEnd) -> Outcome:
+        early = common_outcome(ended)
+        if early is not None:
+            return early
+        if self._failure is not None:
+            reason, again, message = _reason(self._failure)
+            return Outcome(ok=False, reason=reason, message=first_line(message), again=again)
+        if not self._completed:
+            return no_result(ended, first_line(self._stderr.decode("utf-8", "replace")), began=self._began)
+        if ended.code != 0:
+            message = f"reported success, then ended with {end_text(ended)}"
+            return Outcome(ok=False, reason="no_result", message=message, again=True, text=self._answer)
+        return Outcome(ok=True, reason="ok", text=self._answer or "")
+
+
+def _reason(message: str) -> tuple[str, bool, str]:
+    """Return (reason, again, message) by Codex's own words for a failed turn, never the model's. The body of a refused request
+    stands in the message as JSON."""
+    status = _STATUS.search(message)
+    if status is not None:
+        return *reason_of_status(int(status[1])), message
+    found = next(((reason, again) for words, reason, again in _FAILURES if words in message), None)
+    if found is not None:
+        return *found, message
+    try:
+        error = as_dict(as_dict(json.loads(message)).get("error"))
+    except ValueError:
+        return "no_result", True, message
+    reason = _CODES.get(str(error.get("code")), "bad_request")
+    return reason, False, str(error.get("message") or message)
+
+
+def _usage(raw: dict[str, Any]) -> Usage | None:
+    """Return the usage, or None if one of its numbers is not plausible. Codex counts cached tokens as input."""
+    names = ("input_tokens", "cached_input_tokens", "cache_write_input_tokens", "output_tokens", "reasoning_output_tokens")
+    numbers = [0 if raw.get(name) is None else token_count(raw[name]) for name in names]
+    believed = [number for number in numbers if number is not None]
+    if len(believed) != len(numbers) or believed[1] > believed[0]:
+        return None
+    read, cached, cache_write, output, reasoning = believed
+    return Usage(fresh=read - cached, cached=cached, cache_write=cache_write, output=output, reasoning=reasoning)

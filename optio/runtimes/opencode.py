@@ -1,0 +1,274 @@
+"""The OpenCode runtime: `opencode run --format json`. It has no limits of its own, so Optio meters each model call; the last
+`step_finish` and the exit code say whether it succeeded."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from optio.model import prices
+from optio.model.money import ZERO_USD
+from optio.model.registry import CompiledTask
+from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
+from optio.model.runtimes import DECLARED
+from optio.runtimes.base import (
+    AttemptContext,
+    Invocation,
+    ProcessEnd,
+    common_outcome,
+    end_text,
+    log_line,
+    no_result,
+    over_limits,
+    reason_of_status,
+)
+from optio.runtimes.json_events import (
+    MAX_JSON_LINE_BYTES,
+    LastTexts,
+    as_dict,
+    compact,
+    event_of,
+    first_line,
+    money,
+    token_count,
+)
+
+_ENV = {
+    "OPENCODE_DISABLE_AUTOUPDATE": "1",
+    "OPENCODE_DISABLE_CLAUDE_CODE": "1",
+    "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
+    "OPENCODE_DISABLE_MODELS_FETCH": "1",
+    "OPENCODE_DISABLE_PROJECT_CONFIG": "1",
+    "OPENCODE_PURE": "1",
+    "npm_config_offline": "true",
+}
+_CONFIG = ".optio-opencode.json"
+# Providers whose protocol and credential OpenCode knows by itself. Any other one is taken to speak OpenAI's chat completions.
+_KNOWN_PROVIDERS = frozenset({"anthropic", "openai", "google"})
+# An answer that is no answer, such as a page of HTML, is a step of no tokens, and OpenCode asks again for ever.
+_MAX_EMPTY_STEPS = 3
+# error name -> (reason, whether a second attempt can help)
+_ERRORS = {
+    "ContextOverflowError": ("context_overflow", False),
+    "ContentFilterError": ("refusal", False),
+    "MessageOutputLengthError": ("truncated", False),
+    "ProviderAuthError": ("auth", False),
+}
+
+
+class OpenCode:
+    """The runtime `opencode`: its command line, its configuration, and a reader of its events. `model` is `PROVIDER/MODEL`."""
+
+    declaration = DECLARED["opencode"]
+    side: str | None = None
+    stall: timedelta | None = timedelta(minutes=10)
+
+    def invoke(self, task: CompiledTask, prompt: str, params: Mapping[str, Any], context: AttemptContext) -> Invocation:
+        argv = [context.program, "run", "--format", "json", "--thinking", "--auto"]
+        # Without a title OpenCode asks the model for one, which costs a call that no event tells of.
+        argv += ["--title", "run"]
+        if task.spec.model is not None:
+            argv += ["-m", task.spec.model]
+        config = {"permission": "allow", "share": "disabled", "autoupdate": False}
+        if context.endpoint is not None:
+            config |= {"provider": _provider(task.spec.model or "", context.endpoint)}
+        return Invocation(
+            argv=tuple(argv),
+            stdin=prompt.encode("utf-8", "replace"),
+            env=_ENV,
+            files={_CONFIG: json.dumps(config).encode()},
+            file_env={"OPENCODE_CONFIG": _CONFIG},
+        )
+
+    def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> "OpenCodeReader":
+        return OpenCodeReader(task, spent)
+
+
+def _provider(model: str, endpoint: str) -> dict[str, Any]:
+    """Return the configuration of the model's provider with this endpoint. A provider that OpenCode does not know takes its key
+    from `<PROVIDER>_API_KEY`."""
+    provider, _, name = model.partition("/")
+    entry: dict[str, Any] = {"options": {"baseURL": endpoint}, "models": {name: {}}}
+    if provider not in _KNOWN_PROVIDERS:
+        variable = "".join(c if c.isalnum() else "_" for c in provider).upper() + "_API_KEY"
+        entry["npm"] = "@ai-sdk/openai-compatible"
+        entry["options"]["apiKey"] = f"{{env:{variable}}}"
+        entry["models"] = {name: {"name": name}}
+    return {provider: entry}
+
+
+class OpenCodeReader:
+    """A reader of OpenCode's events. Each model call is a step, and `step_finish` has its usage and cost."""
+
+    plain = frozenset({"stderr"})
+    longest = MAX_JSON_LINE_BYTES
+
+    def __init__(self, task: CompiledTask, spent: Decimal) -> None:
+        self._task = task
+        self._spent = spent
+        self._model = (task.spec.model or "").partition("/")[2]
+        self._said = LastTexts()
+        self._last = LastTexts()  # of the last step
+        self._usage = Usage()
+        self._cost = Decimal(0)
+        self._source = CostSource.CLI
+        self._unpriced = False
+        self._steps = 0
+        self._empty = 0
+        self._tools = 0
+        self._denied = False
+        self._began = False
+        self._finish: str | None = None
+        self._error: dict[str, Any] | None = None
+        self._stderr = b""
+
+    def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
+        if stream == "stderr":
+            self._stderr = (self._stderr + data + b"\n")[-4096:]
+            return [LogLine(kind=LogKind.STDERR, data=data, at=at)]
+        event = event_of(data)
+        if event is None:
+            return [LogLine(kind=LogKind.OUTPUT, data=data, at=at)] if data.strip() else []
+        return [log_line(kind, text, at) for kind, text in self._read(event)]
+
+    def _read(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
+        kind, part = event.get("type"), as_dict(event.get("part"))
+        if kind == "step_start":
+            self._began, self._last, self._finish, self._denied = True, LastTexts(), None, False
+        elif kind == "text":
+            text = str(part.get("text", ""))
+            self._said.add(text)
+            self._last.add(text)
+            yield LogKind.TEXT, text
+        elif kind == "tool_use":
+            yield from self._tool(part)
+        elif kind == "step_finish":
+            yield from self._step(part)
+        elif kind == "error":
+            self._error = as_dict(event.get("error"))
+            yield LogKind.SYSTEM, f"{self._error.get('name')}: {_message(self._error)}"
+
+    def _tool(self, part: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
+        """Log a tool call, which is told once it has ended."""
+        self._tools += 1
+        state = as_dict(part.get("state"))
+        failed = state.get("status") == "error"
+        self._denied |= failed
+        yield LogKind.TOOL, f"{part.get('tool')} {compact(state.get('input'))}"
+        answer = str((state.get("error") if failed else state.get("output")) or "").rstrip("\n")
+        yield LogKind.RESULT, f"error: {answer}" if failed else answer
+
+    def _step(self, part: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
+        self._finish = str(part.get("reason"))
+        used = _usage(as_dict(part.get("tokens")))
+        if used is None:
+            yield LogKind.SYSTEM, "usage was ignored because it is not a whole number, or negative"
+            used = Usage()
+        if used == Usage():
+            self._empty += 1
+            return
+        self._empty = 0
+        self._steps += 1
+        self._usage += used
+        cost = money(part.get("cost"))
+        if not cost:  # OpenCode knows no price of this model
+            self._source = CostSource.PRICES
+            cost = prices.cost(self._model, used)
+        self._unpriced |= cost is None
+        self._cost += cost or Decimal(0)
+
+    @property
+    def meter(self) -> Meter:
+        known = not self._unpriced
+        return Meter(
+            usage=self._usage,
+            turns=self._steps,
+            tool_calls=self._tools,
+            cost=self._cost.normalize() + Decimal(0) if known else None,
+            cost_source=self._source if known else None,
+        )
+
+    @property
+    def text(self) -> str | None:
+        return self._said.joined
+
+    def stop(self) -> Outcome | None:
+        if self._empty >= _MAX_EMPTY_STEPS:
+            message = f"the model's answer was empty {_MAX_EMPTY_STEPS} times in a row: does the endpoint speak its protocol?"
+            return Outcome(ok=False, reason="network", message=message, again=True)
+        most = self._task.spec.max_turns
+        if most is not None and self._steps >= most and self._finish == "tool-calls":
+            # It would call the model once more, and a call that has begun is paid.
+            return Outcome(ok=False, reason="max_turns", message=f"stopped after {most} turns")
+        return over_limits(self._task, self.meter, self._spent)
+
+    def closing(self, at: datetime) -> list[LogLine]:
+        """Return a warning of a budget that could not be enforced, since nobody knows the model's price."""
+        if self._task.spec.budget is None or not self._unpriced:
+            return []
+        text = f"budgetUsd could not be enforced: no price is known for the model {self._task.spec.model}"
+        return [log_line(LogKind.SYSTEM, text, at)]
+
+    def outcome(self, ended: ProcessEnd) -> Outcome:
+        early = common_outcome(ended)
+        if early is not None:
+            return early
+        if self._error is not None:
+            reason, again = _reason(self._error)
+            return Outcome(
+                ok=False,
+                reason=reason,
+                message=first_line(_message(self._error)),
+                again=again,
+                not_before_s=_wait_s(self._error) if reason in ("rate_limit", "overloaded") else 0.0,
+            )
+        if self._finish == "length":
+            return Outcome(ok=False, reason="truncated", message="the answer was cut off by its token limit")
+        if self._finish == "tool-calls" and self._denied and ended.code == 0:
+            return Outcome(ok=False, reason="denied", message="it ended at a tool call that failed, without an answer")
+        text = self._last.joined or ""
+        if self._finish != "stop":
+            return no_result(ended, first_line(self._stderr.decode("utf-8", "replace")), began=self._began)
+        if ended.code != 0:
+            message = f"reported success, then ended with {end_text(ended)}"
+            return Outcome(ok=False, reason="no_result", message=message, again=True, text=text)
+        return Outcome(ok=True, reason="ok", text=text)
+
+
+def _message(error: dict[str, Any]) -> str:
+    return str(as_dict(error.get("data")).get("message") or error.get("name") or "")
+
+
+def _reason(error: dict[str, Any]) -> tuple[str, bool]:
+    """Return (reason, again) by the error's own fields."""
+    data, name = as_dict(error.get("data")), str(error.get("name"))
+    status = data.get("statusCode")
+    if name in _ERRORS:
+        return _ERRORS[name]
+    if isinstance(status, int) and not isinstance(status, bool):
+        # The provider's own error body, not the model's words.
+        body = str(data.get("responseBody") or "")
+        return ("quota", False) if "insufficient_quota" in body or "redit balance" in body else reason_of_status(status)
+    if name == "APIError" or "timed out" in _message(error):
+        return "network", True
+    return "config", False
+
+
+def _wait_s(error: dict[str, Any]) -> float:
+    """Return the seconds of a `Retry-After` header, or 0."""
+    text = str(as_dict(as_dict(error.get("data")).get("responseHeaders")).get("retry-after") or "")
+    return float(text) if text.isascii() and text.isdigit() and len(text) < 7 else 0.0
+
+
+def _usage(tokens: dict[str, Any]) -> Usage | None:
+    """Return the usage of a step, or None if one of its numbers is not plausible. OpenCode does not count reasoning as
+    output."""
+    cache = as_dict(tokens.get("cache"))
+    raw = (tokens.get("input"), cache.get("read"), cache.get("write"), tokens.get("output"), tokens.get("reasoning"))
+    numbers = [0 if each is None else token_count(each) for each in raw]
+    believed = [number for number in numbers if number is not None]
+    if len(believed) != len(numbers):
+        return None
+    fresh, cached, cache_write, output, reasoning = believed
+    return Usage(fresh=fresh, cached=cached, cache_write=cache_write, output=output + reasoning, reasoning=reasoning)

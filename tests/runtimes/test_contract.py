@@ -1,0 +1,228 @@
+"""What holds for every runtime with an agent CLI: recordings of the real program, and what broken pipes, killed processes and
+lying texts make of them."""
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from optio.model import task as task_model
+from optio.model.run import LogKind, LogLine, Outcome, Usage
+from optio.model.runtimes import DECLARED
+from optio.runtimes import RUNTIMES
+from optio.runtimes.base import AttemptContext, OutputReader, ProcessEnd
+from optio.settings import SETTINGS
+from tests.support import compiled
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+HELLO = "Hello from the stub model."
+AGENTS = [name for name, agent in DECLARED.items() if agent.program is not None]
+FAILURES = ["error-400", "error-401", "error-403", "error-404", "error-429", "error-500", "error-529", "late-500", "cut"]
+SUCCESSES = ["plain", "tool", "tool-fail", "think"]
+
+
+def recorded(agent: str, name: str) -> list[bytes]:
+    path = Path(__file__).parent / agent.replace("-", "_") / f"{name}.ndjson"
+    return path.read_bytes().splitlines()
+
+
+def task(agent: str, extra: str = "") -> Any:
+    head = f"type: standalone\nname: Job\nagentRuntime: {agent}\nmodel: any/claude-sonnet-4-5\n"
+    return compiled(f"{head}promptTemplate: hi\n{extra}")
+
+
+def read(agent: str, lines: list[bytes], side: Sequence[bytes] = ()) -> tuple[OutputReader, list[LogLine]]:
+    reader = RUNTIMES[agent].reader(task(agent))
+    for data in side:
+        reader.line("side", data, NOW)
+    return reader, [line for data in lines for line in reader.line("stdout", data, NOW)]
+
+
+def side_of(agent: str, name: str) -> list[bytes]:
+    """The session file of a recording, for agents that have one."""
+    return [] if RUNTIMES[agent].side is None else recorded(agent, f"{name}.side")
+
+
+def outcome(agent: str, lines: list[bytes], code: int | None = 0, signal: int | None = None) -> Outcome:
+    return read(agent, lines)[0].outcome(ProcessEnd(code=code, signal=signal))
+
+
+def test_every_runtime_that_a_file_may_name_is_known_by_its_name_alone() -> None:
+    assert set(DECLARED) <= set(get_args(task_model.Runtime))
+    assert {name: runtime.declaration for name, runtime in RUNTIMES.items()} == dict(DECLARED)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_an_operator_can_name_the_program_of_every_runtime_and_its_endpoint(agent: str) -> None:
+    variable = agent.replace("-", "_")
+
+    assert f"program_{variable}" in SETTINGS
+    assert f"endpoint_{variable}" in SETTINGS or agent == "claude-code"
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("name", SUCCESSES)
+def test_success_needs_exit_zero(agent: str, name: str) -> None:
+    lines = recorded(agent, name)
+
+    assert outcome(agent, lines).ok
+    assert not outcome(agent, lines, code=1).ok
+    assert not outcome(agent, lines, code=None, signal=9).ok
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failure_is_one_whatever_the_exit_code_says(agent: str, name: str) -> None:
+    failed = outcome(agent, recorded(agent, name), code=1)
+
+    assert not failed.ok
+    assert not outcome(agent, recorded(agent, name), code=0).ok
+    assert failed.message
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_what_was_served_is_metered(agent: str) -> None:
+    once, twice = (read(agent, recorded(agent, name), side_of(agent, name))[0].meter for name in ("plain", "tool"))
+
+    assert (once.usage, once.turns, once.tool_calls) == (Usage(fresh=1200, cached=300, output=40), 1, 0)
+    assert (twice.usage, twice.turns, twice.tool_calls) == (Usage(fresh=2400, cached=600, output=80), 2, 1)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_last_line_that_is_cut_in_half_or_missing_is_no_result(agent: str) -> None:
+    *lines, last = recorded(agent, "plain")
+
+    for cut in ([*lines, last[: len(last) // 2]], lines):
+        for code in (0, 143):
+            found = outcome(agent, cut, code=code)
+            assert (found.ok, found.reason, found.again) == (False, "no_result", True)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_usage_is_kept_when_it_was_stopped(agent: str) -> None:
+    reader, _ = read(agent, recorded(agent, "late-500")[:-1], side_of(agent, "late-500"))
+
+    assert reader.meter.usage.output == 40
+    assert reader.outcome(ProcessEnd(code=143, signal=None)).reason == "no_result"
+
+
+NOISE = [
+    b"plain text",
+    b"\0",
+    b'{"type": "of tomorrow"}',
+    b"[1]",
+    b'"text"',
+    b"{",
+    b'{"no": "type"}',
+    b"{" * 9_999,
+    b"\xff",
+    b"",
+]
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("noise", NOISE)
+def test_noise_between_the_events_changes_nothing(agent: str, noise: bytes) -> None:
+    lines = recorded(agent, "tool")
+
+    for place in (0, 3, -1):
+        reader, _ = read(agent, [*lines[:place], noise, *lines[place:]])
+
+        assert reader.outcome(ProcessEnd(code=0, signal=None)) == outcome(agent, lines)
+        assert reader.meter == read(agent, lines)[0].meter
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("text", ["401 rate limit exceeded", '{"type":"result","is_error":true}', "API Error: 500", "refusal"])
+def test_what_the_model_says_decides_nothing(agent: str, text: str) -> None:
+    said = json.dumps(text)[1:-1].encode()
+    lines = [line.replace(HELLO.encode(), said) for line in recorded(agent, "plain")]
+
+    found = outcome(agent, lines)
+
+    assert (found.ok, found.reason, found.text) == (True, "ok", text)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("number", [b"-1", b"1.5", b"1000000000000000", b"true", b'"7"', b"[1]"])
+def test_numbers_that_cannot_be_are_said_and_not_believed(agent: str, number: bytes) -> None:
+    lines = [re.sub(rb":\s?1[25]00\b", b":" + number, line) for line in recorded(agent, "plain")]
+
+    reader, said = read(agent, lines)
+
+    assert reader.meter.usage.fresh == 0
+    assert any(b"ignored" in line.data for line in said)
+    assert reader.outcome(ProcessEnd(code=0, signal=None)).ok
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_what_the_agent_has_said_is_known_before_it_ends(agent: str) -> None:
+    reader, lines = read(agent, recorded(agent, "plain")[:-1])
+
+    assert reader.text == HELLO
+    assert [line.text for line in lines if line.kind is LogKind.TEXT] == [HELLO]
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_program_that_ends_before_its_first_event_is_wrongly_configured(agent: str) -> None:
+    reader = RUNTIMES[agent].reader(task(agent))
+    reader.line("stderr", b"error: unknown option", NOW)
+
+    found = reader.outcome(ProcessEnd(code=1, signal=None))
+
+    assert (found.ok, found.reason, found.message) == (False, "config", "error: unknown option")
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_the_prompt_goes_in_by_standard_input_and_no_secret_by_an_argument(agent: str) -> None:
+    prompt = "--flag $HOME `id` \r\n é \n"
+
+    call = RUNTIMES[agent].invoke(task(agent), prompt, {}, AttemptContext(program="/bin/agent", endpoint="http://model:1"))
+
+    assert call.stdin == prompt.encode()
+    assert call.argv[0] == "/bin/agent"
+    assert not any(prompt.strip() in argument for argument in call.argv)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_the_endpoint_of_the_operator_reaches_the_program(agent: str) -> None:
+    def all_of(endpoint: str | None) -> bytes:
+        call = RUNTIMES[agent].invoke(task(agent), "hi", {}, AttemptContext(program="agent", endpoint=endpoint))
+        return b" ".join([*(value.encode() for value in call.env.values()), *call.files.values()])
+
+    assert b"http://model:1" in all_of("http://model:1")
+    assert b"http://model:1" not in all_of(None)
+
+
+EVENTS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["part", "item", "error", "data", "usage", "message", "tokens", "cache", "state", "event"]),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=15,
+)
+TYPES = ["step_start", "step_finish", "text", "tool_use", "error", "item.completed", "turn.failed", "result", "assistant"]
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@given(st.lists(st.tuples(st.sampled_from(TYPES), EVENTS), max_size=6))
+def test_no_json_whatsoever_breaks_the_reader(agent: str, values: list[tuple[str, Any]]) -> None:
+    events = [{"type": kind, **(value if isinstance(value, dict) else {"part": value})} for kind, value in values]
+
+    reader, _ = read(agent, [json.dumps(event).encode() for event in events])
+
+    reader.stop()
+    reader.closing(NOW)
+    assert reader.meter.usage.output >= 0
+    assert isinstance(reader.outcome(ProcessEnd(code=0, signal=None)).ok, bool)
