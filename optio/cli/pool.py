@@ -9,6 +9,7 @@ from optio.cli import OK
 from optio.cli.shared import client, flags, output, render_run, terminal
 from optio.cli.shared.time_arg import parse_time
 from optio.errors import SettingsError
+from optio.model.room import SECRET_SOURCE
 from optio.model.text import format_roughly
 
 # A worker reports every half minute.
@@ -133,7 +134,8 @@ def _waiting_lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"{render_run.safe(each['message'])} ({tasks}; runs that wait: {each['waiting']})"
     for each in found.get("shortages", ()):
         since = f"since {each['since'][:19].replace('T', ' ')} UTC"
-        yield f"no room for task {each['taskId']} {since}: {render_run.safe(each['message'])} [{each['reason']}]"
+        lack = "its secrets cannot be read" if each["reason"] == SECRET_SOURCE else "there is no room"
+        yield f"task {each['taskId']} waits {since}, because {lack}: {render_run.safe(each['message'])} [{each['reason']}]"
     for each in found.get("startingSlowly", ()):
         message = render_run.safe(each["message"])
         yield f"run {each['runId']} of task {each['taskId']} has not begun: {message} [{each['reason']}]"

@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 
 from optio.errors import LeaseLost
-from optio.model.pool import COLD, PROCESS
+from optio.model.pool import COLD, PROCESS, StartKind
 from optio.model.retry import RetryAt
-from optio.model.room import DELAY_AFTER_RUN_END, FIRST_PAUSE, Delay
+from optio.model.room import DELAY_AFTER_RUN_END, FIRST_PAUSE, SECRET_SOURCE, Delay
 from optio.model.run import Meter, Outcome, Run, RunState
 from optio.store.base import Store
 from optio.store.values import AgentStart, Claim, RunFilter
@@ -209,6 +209,45 @@ def test_a_try_whose_worker_died_is_tried_again_by_another(store: Store, clock: 
     begin(store, again)
     assert end(store, again).state is RunState.COMPLETED
     assert [attempt.number for attempt in store.attempts(run_id)] == [2, 3]
+
+
+def test_a_run_whose_secrets_cannot_be_read_waits_without_end_and_for_no_other_run(store: Store, clock: Clock) -> None:
+    short, free = task("Short"), task("Free")
+    serve(store, short, free)
+    run_id, other = queued(store, short), queued(store, free)
+    ended, refused = sorted(claims(store), key=lambda claim: claim.run.id == run_id)
+    for _ in range(20):
+        assert give_back(store, refused, Delay(reason=SECRET_SOURCE, message="away")).state is RunState.QUEUED
+        clock.move(seconds=60)
+        (refused,) = claims(store)
+    give_back(store, refused, Delay(reason=SECRET_SOURCE, message="away"))
+    begin(store, ended)
+    end(store, ended)
+
+    clock.move(seconds=59)
+    assert (ended.run.id, claims(store)) == (other, [])
+    clock.move(seconds=1)
+    assert one(store).run.id == run_id
+
+
+@pytest.mark.parametrize("how", [PROCESS, COLD])
+def test_agents_that_began_end_a_shortage_however_they_run(store: Store, clock: Clock, how: StartKind) -> None:
+    serve(store, task("Job", "maxConcurrent: 99\n"))
+    for _ in range(8):
+        queued(store)
+    refused, *others = claims(store, 2)
+    give_back(store, refused)
+    for claim in others:
+        store.drop(claim.run.lease)
+    clock.move(seconds=60)
+
+    while store.shortages():
+        clock.move(seconds=1)
+        for claim in claims(store, 99):
+            assert claim.tries
+            store.agent_started(claim.run.lease, AgentStart(timedelta(0), how, tried=True)).result(10)
+
+    assert store.shortages() == []
 
 
 def test_a_shortage_is_one_of_its_place_alone(store: Store, clock: Clock) -> None:

@@ -14,7 +14,7 @@ from optio.executors.base import WarmDemand
 from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import Pool
 from optio.model.registry import CompiledTask
-from optio.model.room import Delay
+from optio.model.room import SECRET_SOURCE, Delay
 from optio.runs.warm_pool_demand import WarmPoolSync
 from optio.store.base import Store
 from optio.wiring import Services
@@ -173,7 +173,14 @@ def test_idle_places_make_way_while_a_run_waits_for_room_and_a_minute_longer(ser
     assert [pool.problem for pool in report.pools] == ["it makes way for runs that wait for room"]
 
 
-@pytest.mark.parametrize(("why", "place"), [(NEVER, "here"), (FULL, "elsewhere")], ids=["no node could", "elsewhere"])
+UNREADABLE = Delay(reason=SECRET_SOURCE, message="the secret cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("why", "place"),
+    [(NEVER, "here"), (FULL, "elsewhere"), (UNREADABLE, "here")],
+    ids=["no node could", "elsewhere", "no room lacks"],
+)
 def test_idle_places_stay_where_their_room_is_of_no_use_to_the_run_that_waits(
     services: Services, bench: Bench, why: Delay, place: str
 ) -> None:

@@ -68,8 +68,19 @@ def test_a_value_that_is_changed_in_its_file_counts_soon(tmp_path: Path) -> None
     assert eventually(lambda: secrets.get("KEY") == "after", within=10)
 
 
+def test_a_file_that_is_new_or_gone_counts_soon(tmp_path: Path) -> None:
+    secrets = LocalSecrets(tmp_path, {})
+    assert secrets.get("KEY") is None
+
+    (tmp_path / "KEY").write_text("new")
+    assert eventually(lambda: secrets.get("KEY") == "new", within=10)
+    (tmp_path / "KEY").unlink()
+    assert eventually(lambda: secrets.get("KEY") is None, within=10)
+
+
 def test_a_value_that_is_put_counts_at_once(tmp_path: Path) -> None:
     secrets = LocalSecrets(tmp_path, {})
+    assert secrets.get("KEY") is None
     secrets.put("KEY", "before")
     assert secrets.get("KEY") == "before"
 
