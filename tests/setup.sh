@@ -7,6 +7,7 @@ claude_version=2.1.331
 codex_version=0.169.0
 opencode_version=1.18.33
 uv_version=0.13.9
+vscode_client_version=9.0.1
 
 say() { printf 'setup: %s\n' "$*"; }
 
@@ -77,5 +78,12 @@ if [ "$(cat .tools/clients/.installed 2>/dev/null)" != "$clients" ]; then
     # shellcheck disable=SC2086
     npm install --silent --no-audit --no-fund --no-save --prefix .tools/clients $clients >/dev/null
     printf '%s\n' "$clients" >.tools/clients/.installed
+fi
+# The client library of the extension for Visual Studio Code; in a directory of its own, since npm removes what it was not asked for.
+installed=$(sed -n 's/^[[:space:]]*"version": "\(.*\)",*$/\1/p' .tools/editor/node_modules/vscode-languageclient/package.json 2>/dev/null || true)
+if [ "$installed" != "$vscode_client_version" ]; then
+    say "installing vscode-languageclient $vscode_client_version"
+    mkdir -p .tools/editor
+    npm install --silent --no-audit --no-fund --no-save --prefix .tools/editor "vscode-languageclient@$vscode_client_version" >/dev/null
 fi
 say "ready"

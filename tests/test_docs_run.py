@@ -13,8 +13,12 @@ from tests.pages import BLOCKS, Block, is_plan, of, place
 from tests.stub_model import StubModel
 from tests.support import CLAUDE, NODE_TOOLS, ROOT, Dev, eventually
 
-# These need Docker, a cluster, or root: test_docs.py parses their commands.
-NOT_RUN = {"README.md", "docs/operating/alerts.md", *(f"docs/guides/{name}.md" for name in ("compose", "cluster", "systemd"))}
+# These need Docker, a cluster, an editor, or root: test_docs.py parses their commands.
+NOT_RUN = {
+    "README.md",
+    "docs/operating/alerts.md",
+    *(f"docs/guides/{name}.md" for name in ("compose", "cluster", "editors", "systemd")),
+}
 # These speak of a server that is there.
 SERVED = {f"docs/{name}.md" for name in ("reference/events", "reference/http", "reference/signatures", "operating/audit")}
 RUN = sorted({block.page for block in of("sh") if block.page.startswith("docs/")} - NOT_RUN)

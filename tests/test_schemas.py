@@ -31,6 +31,14 @@ def test_a_schema_is_one(kind: str) -> None:
     assert jsonschema_rs.meta.is_valid(json.loads(SCHEMAS[kind]()))
 
 
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_a_schema_is_named_by_the_id_that_the_guide_has(kind: str) -> None:
+    name = json.loads(SCHEMAS[kind]())["$id"]
+
+    assert name == f"https://www.schemastore.org/optio-{kind}.json"
+    assert f"optio-{kind}.json" in (ROOT / "docs" / "guides" / "editors.md").read_text()
+
+
 def kind_of(path: Path) -> str:
     return path.stem.removeprefix("_") if path.stem in ("_policy", "_defaults") else "task"
 

@@ -220,5 +220,11 @@ def _without_unused(schema: Schema) -> Schema:
 
 def _written(title: str, schema: Schema) -> str:
     definitions = schema.pop("$defs")
-    whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **schema, "$defs": definitions}
+    # The id names the schema wherever it lies; it is the one that SchemaStore, whose catalogue editors read, would give it.
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"https://www.schemastore.org/{title.lower().replace(' ', '-')}.json",
+        "title": title,
+    }
+    whole = {**head, **schema, "$defs": definitions}
     return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
