@@ -2,12 +2,10 @@
 limits. The compiler, the executors, `doctor` and the manual read it; `optio.runtimes` runs them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
+class Program(NamedTuple):
     """The executable of an agent CLI: its name on PATH, the npm package that installs it, and the version that the tests run.
 
     `natives` are the places of the native program below `node_modules`, with `{arch}` (`x64`, `arm64`) or
@@ -26,8 +24,7 @@ class Program:
         return f"npm install -g {self.package}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelService:
+class ModelService(NamedTuple):
     """The service that an agent CLI asks by itself: the maker of its models with examples of their names, its host, and how the
     CLI signs in.
 
@@ -48,8 +45,7 @@ class ModelService:
 Enforcer = Literal["cli", "meter", "report"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capabilities:
+class Capabilities(NamedTuple):
     """The abilities of an agent CLI: who enforces `maxTurns` and `budgetUsd`, and whether it tells its cost itself."""
 
     max_turns: Enforcer
@@ -57,8 +53,7 @@ class Capabilities:
     tells_cost: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declaration:
+class Declaration(NamedTuple):
     """The facts of a runtime. `title` is its name for people. `program` is None where a task names its own; `service` is None
     where the agent asks whichever service it is told."""
 
