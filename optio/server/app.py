@@ -2,15 +2,16 @@
 effects."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from litestar import Litestar
+from litestar import Litestar, Request, Response
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.typing import FieldDefinition
 
 from optio.broker.base import Topic
 from optio.errors import OptioError
@@ -103,8 +104,27 @@ def create_rest(hub: Hub) -> Litestar:
     for route in app.routes:
         if isinstance(route, HTTPRoute):
             for handler, parameters in route.route_handler_map.values():
-                handler.opt["query"] = {each.field_name: each.field_alias for each in parameters.expected_query_params}
+                known = {each.field_name: each.field_alias for each in parameters.expected_query_params}
+                kinds = handler.parsed_fn_signature.parameters
+                handler.opt["query"] = known
+                handler.opt["texts"] = {alias for name, alias in known.items() if _takes_text(kinds[name])}
+            if len(route.methods) > 1:
+                # The framework's own answer knows only the first method of a path.
+                route.route_handler_map["OPTIONS"][0].before_request = _answer_options(route.methods)
     return app
+
+
+def _takes_text(parameter: FieldDefinition) -> bool:
+    return any(each.annotation is str for each in (parameter, *parameter.inner_types))
+
+
+def _answer_options(methods: Iterable[str]) -> Callable[[Request[Any, Any, Any]], Awaitable[Response[None]]]:
+    allow = ", ".join(sorted(methods))
+
+    async def answer(request: Request[Any, Any, Any]) -> Response[None]:
+        return Response(None, status_code=204, headers={"Allow": allow})
+
+    return answer
 
 
 class _Front:

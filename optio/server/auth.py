@@ -118,10 +118,14 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
         known = set(handler.opt.get("query", {}).values())
         problems = []
         for name in connection.query_params:
+            values = connection.query_params.getall(name)
             if name not in known:
                 hint = ("known are " + ", ".join(sorted(known))) if known else None
                 problems.append(Problem(f"/{name}", "is unknown", hint=hint))
-            elif len(connection.query_params.getall(name)) > 1:
+            elif len(values) > 1:
                 problems.append(Problem(f"/{name}", "occurs more than once"))
+            elif values[0] == "null" and name not in handler.opt["texts"]:
+                # The framework would read it as a parameter that is not there.
+                problems.append(Problem(f"/{name}", "must be given with a value, or be left out"))
         if problems:
             raise Invalid("invalid request parameters", problems)

@@ -466,7 +466,7 @@ TaskPatch.__doc__ = "A JSON Merge Patch (RFC 7396) of a task's file: members rep
 class PauseTask(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A pause to be set."""
 
-    reason: Annotated[str, Meta(max_length=MAX_REASON_LENGTH)] | None = None
+    reason: Annotated[str, Meta(max_length=MAX_REASON_LENGTH, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")] | None = None
     """A line of text that is shown to everybody who asks why a run waits."""
 
 

@@ -150,7 +150,10 @@ def _complete(path: str, method: str, operation: Document, handler: HTTPRouteHan
     if "body" in handler.opt:
         examples = {f"example{n}": {"value": each} for n, each in enumerate(handler.opt["examples"], 1)}
         content = {"schema": schemas.of(handler.opt["body"]), "examples": examples}
-        operation["requestBody"] = {"content": {"application/json": content}, "required": False}
+        operation["requestBody"] = {
+            "content": {"application/json": content},
+            "required": bool(handler.opt.get("body_required")),
+        }
     if handler.opt.get("idempotent"):
         parameters.append(_KEY)
     if "stale-task" in handler.opt.get("problems", ()):

@@ -19,7 +19,7 @@ from optio.server import request_body, serializers
 from optio.server.auth import ROLES, role
 from optio.server.bodies import DeliveryDetailsBody, DeliveryPageBody, ReplayBody, ReplayOptions
 from optio.server.dependencies import Hub
-from optio.server.routes.runs import Beginning, Since, Until, refuse_unknown, require_zone
+from optio.server.routes.runs import Beginning, Cursor, Since, Until, refuse_unknown, require_zone
 from optio.store.values import Delivery, DeliveryFilter, DeliveryVerdict, IdempotencyKey
 
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most deliveries in the answer")]
@@ -43,7 +43,7 @@ class DeliveryController(Controller):
         beginning: Beginning = None,
         since: Since = None,
         until: Until = None,
-        cursor: FromQuery[str | None] = None,
+        cursor: Cursor = None,
         limit: Limit = 50,
     ) -> DeliveryPageBody:
         """List webhook requests, newest first, with the verdict on each. `id` is the beginning of an id. `since` and `until`

@@ -74,7 +74,7 @@ class PoolController(Controller):
             raise Invalid("invalid request parameters", [Problem("/since", "needs a time zone, such as `Z` at its end")])
         return await asyncio.to_thread(_pools, hub, since)
 
-    @get("/api/pools/plan", opt=role("viewer"))
+    @get("/api/pools/plan", opt=role("viewer"), problems=("not-found",))
     async def plan_pools(
         self,
         hub: NamedDependency[Hub],

@@ -31,6 +31,7 @@ class RemovalController(Controller):
         opt=role("admin"),
         body=ReleaseRemoval,
         examples=[{"digest": "5d0c1f9a77e2"}],
+        body_required=True,
         problems=("conflict",),
     )
     async def release_removal(self, request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> ReleasedBody:

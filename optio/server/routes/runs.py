@@ -35,6 +35,7 @@ Beginning = Annotated[
         name="id", max_length=36, description="only those whose id begins so, newest ids first; a whole id is a beginning, too"
     ),
 ]
+Cursor = Annotated[str | None, QueryParameter(min_length=1, description="the `next` of the page before")]
 Reason = Annotated[str | None, QueryParameter(max_length=100, description="only those in a state for this reason")]
 Since = Annotated[datetime | None, QueryParameter(description="only those since then, with a time zone")]
 Until = Annotated[datetime | None, QueryParameter(description="only those up to then, with a time zone")]
@@ -97,7 +98,7 @@ class RunController(Controller):
         beginning: Beginning = None,
         since: Since = None,
         until: Until = None,
-        cursor: FromQuery[str | None] = None,
+        cursor: Cursor = None,
         limit: Limit = 50,
     ) -> RunPageBody:
         """List the runs of one task, newest first. A task that is gone still has its runs."""
@@ -118,7 +119,7 @@ class RunController(Controller):
         beginning: Beginning = None,
         since: Since = None,
         until: Until = None,
-        cursor: FromQuery[str | None] = None,
+        cursor: Cursor = None,
         limit: Limit = 50,
     ) -> RunPageBody:
         """List the runs of all tasks, newest first. `id` is the beginning of an id. `since` and `until` bound the time of

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any
 
@@ -38,7 +39,7 @@ from optio.server.dependencies import Hub
 from optio.server.loop_bridge import read_small
 from optio.server.problems import HttpProblem
 from optio.server.routes.removals import release
-from optio.server.routes.runs import Since, Until, idempotency_of, refuse_unknown, require_zone
+from optio.server.routes.runs import Cursor, Since, Until, idempotency_of, refuse_unknown, require_zone
 from optio.store.values import IdempotencyKey, Pause, RunFilter, SlotFilter, SlotOutcome
 from optio.tree.served import Snapshot
 from optio.tree.writer import StaleTask, WriteResult
@@ -84,9 +85,7 @@ class TaskController(Controller):
     tags = ("tasks",)
 
     @get("/api/tasks", opt=role("viewer"))
-    async def list_tasks(
-        self, hub: NamedDependency[Hub], cursor: FromQuery[str | None] = None, limit: TaskLimit = None
-    ) -> TaskPageBody:
+    async def list_tasks(self, hub: NamedDependency[Hub], cursor: Cursor = None, limit: TaskLimit = None) -> TaskPageBody:
         """List the tasks of the served generation, by id: all of them, unless `limit` asks for a page."""
         snapshot, pauses = hub.live.current, await _pauses(hub)
         if cursor is not None or limit is not None:
@@ -100,6 +99,7 @@ class TaskController(Controller):
         opt=role("admin"),
         body=NewTask,
         examples=[_TASK],
+        body_required=True,
         responses={200: ResponseSpec(WrittenTaskBody, description=REPLAYED, generate_examples=False)},
         problems=("conflict", "writes-denied", "secret-unavailable"),
         idempotent=True,
@@ -216,7 +216,7 @@ class TaskController(Controller):
         verdict: FromQuery[SlotOutcome | None] = None,
         since: Since = None,
         until: Until = None,
-        cursor: FromQuery[str | None] = None,
+        cursor: Cursor = None,
         limit: Limit = 50,
     ) -> SlotPageBody:
         """List the times of the task's schedule, newest first, each with the run that it started, or why it started none. Where
@@ -233,6 +233,7 @@ class TaskController(Controller):
         opt=role("admin"),
         body=NewTrigger,
         examples=[_SCHEDULE, _WEBHOOK],
+        body_required=True,
         responses={
             200: ResponseSpec(WrittenTriggerBody, description=REPLAYED, generate_examples=False)  # type: ignore[arg-type]
         },
@@ -377,7 +378,7 @@ def _digests(request: Incoming) -> Collection[str] | None:
     given = request.headers.get("if-match")
     if given is None:
         return None
-    digests = {one.strip().removeprefix("W/").strip('"') for one in given.split(",")}
-    if not all(digests):
+    digests = {one.strip().removeprefix("W/") for one in given.split(",")}
+    if not all(re.fullmatch(r'[*]|"[^"]+"', one) for one in digests):
         raise Invalid('If-Match must be `*` or digests in double quotes: `"sha256:..."`')
-    return digests
+    return {one.strip('"') for one in digests}
