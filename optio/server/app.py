@@ -4,6 +4,7 @@ effects."""
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 from litestar import Litestar, Request, Response
@@ -107,15 +108,16 @@ def create_rest(hub: Hub) -> Litestar:
                 known = {each.field_name: each.field_alias for each in parameters.expected_query_params}
                 kinds = handler.parsed_fn_signature.parameters
                 handler.opt["query"] = known
-                handler.opt["texts"] = {alias for name, alias in known.items() if _takes_text(kinds[name])}
+                handler.opt["texts"] = {alias for name, alias in known.items() if _takes(str, kinds[name])}
+                handler.opt["times"] = {alias for name, alias in known.items() if _takes(datetime, kinds[name])}
             if len(route.methods) > 1:
                 # The framework's own answer knows only the first method of a path.
                 route.route_handler_map["OPTIONS"][0].before_request = _answer_options(route.methods)
     return app
 
 
-def _takes_text(parameter: FieldDefinition) -> bool:
-    return any(each.annotation is str for each in (parameter, *parameter.inner_types))
+def _takes(kind: type, parameter: FieldDefinition) -> bool:
+    return any(each.annotation is kind for each in (parameter, *parameter.inner_types))
 
 
 def _answer_options(methods: Iterable[str]) -> Callable[[Request[Any, Any, Any]], Awaitable[Response[None]]]:

@@ -5,6 +5,7 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 ROLES: tuple[Role, ...] = get_args(Role)
 PUBLIC: Final = "public"
 _MAX_TOKEN_LENGTH = 512
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TOUCH_PERIOD_S = 60.0
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -127,5 +129,8 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
             elif values[0] == "null" and name not in handler.opt["texts"]:
                 # The framework would read it as a parameter that is not there.
                 problems.append(Problem(f"/{name}", "must be given with a value, or be left out"))
+            elif name in handler.opt["times"] and not _DATE.match(values[0]):
+                # The framework would read a number as seconds since 1970.
+                problems.append(Problem(f"/{name}", "must be a time, such as `2026-01-05T08:00:00Z`"))
         if problems:
             raise Invalid("invalid request parameters", problems)

@@ -59,7 +59,6 @@ _RETRY_AFTER = {"Retry-After": {"description": "Seconds until the next try", "sc
 _EVERYWHERE: set[ProblemType] = {"bad-host", "forbidden", "invalid", "store-unavailable"}
 _OF_BODIES: set[ProblemType] = {"malformed", "too-slow", "too-large", "unsupported"}
 _OF_WRITES: set[ProblemType] = {"commit-unknown", "store-full"}
-_Header = Annotated[str | None, HeaderParameter(pattern="^[!-~]+$")]
 
 
 class WebhookDocument(Controller):
@@ -73,6 +72,7 @@ class WebhookDocument(Controller):
         opt=role(PUBLIC),
         body=Any,
         examples=[{"repository": {"name": "optio"}}],
+        body_required=True,
         responses={
             200: ResponseSpec(
                 ChallengeBody,
@@ -93,9 +93,9 @@ class WebhookDocument(Controller):
     async def receive_webhook(
         self,
         path: FromPath[str],
-        signature: Annotated[_Header, HeaderParameter(name="X-Optio-Signature")] = None,
-        timestamp: Annotated[_Header, HeaderParameter(name="X-Optio-Timestamp")] = None,
-        delivery: Annotated[_Header, HeaderParameter(name="X-Optio-Delivery")] = None,
+        signature: Annotated[str | None, HeaderParameter(name="X-Optio-Signature")] = None,
+        timestamp: Annotated[str | None, HeaderParameter(name="X-Optio-Timestamp")] = None,
+        delivery: Annotated[str | None, HeaderParameter(name="X-Optio-Delivery")] = None,
     ) -> WebhookAnswerBody:
         """Start a run by webhook. The answer has the run's id at once; the run executes asynchronously. The request is signed
         over the raw body by the scheme that the task names: by default `X-Optio-Signature: <hex>` or `sha256=<hex>`, an

@@ -167,7 +167,7 @@ def _tidied(part: Any, named: dict[frozenset[str], str]) -> Any:
         return [_tidied(item, named) for item in part]
     if not isinstance(part, dict):
         return part
-    if "schema" in part and part.get("in") == "query":
+    if "schema" in part and part.get("in") in ("query", "header"):
         # A parameter cannot be null: it is left out.
         part = {**part, "schema": _without_null(part["schema"])}
         part["schema"].pop("description", None)

@@ -121,6 +121,21 @@ def test_a_path_has_one_spelling(api: Api, path: str, method: str) -> None:
     assert answer.json["status"] == answer.status
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/api/tasks/job", ["DELETE", "GET", "OPTIONS", "PATCH"]),
+        ("/api/tasks/job/runs", ["GET", "OPTIONS", "POST"]),
+        ("/healthz", ["GET", "OPTIONS"]),
+    ],
+)
+def test_options_names_every_method_of_a_path(api: Api, path: str, methods: list[str]) -> None:
+    answer = api.request("OPTIONS", path)
+
+    assert answer.status == 204
+    assert answer.headers["allow"].split(", ") == methods
+
+
 @pytest.mark.parametrize("method", ["PUT", "TRACE", "PROPFIND", "HEAD", "LOCK"])
 def test_another_method_is_answered_by_405_and_what_is_allowed(api: Api, method: str) -> None:
     answer = api.request(method, "/api/runs")

@@ -165,6 +165,15 @@ def test_pages_hold_every_run_once_newest_first(api: Api) -> None:
     assert len(seen) == len(set(seen))
 
 
+def test_null_is_a_text_where_texts_are_taken_and_refused_everywhere_else(api: Api) -> None:
+    api.post("/api/tasks/job/runs")
+
+    assert api.get("/api/runs?task=null").json["items"] == api.get("/api/runs?reason=null").json["items"] == []
+    for query in ("state", "trigger", "limit", "since"):
+        refused = api.get(f"/api/runs?{query}=null")
+        assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, f"/{query}")
+
+
 def test_filters_hold_together(api: Api) -> None:
     run_id = api.post("/api/tasks/job/runs").json["runId"]
     api.post(f"/api/workflow-runs/{run_id}/cancel")
@@ -209,6 +218,12 @@ BAD_QUERIES = [
     ("stat=failed", "/stat"),
     ("sort=id", "/sort"),
     ("offset=-1", "/offset"),
+    # Each would be read as if it were not there, or as seconds since 1970.
+    ("limit=null", "/limit"),
+    ("since=null", "/since"),
+    ("until=2026", "/until"),
+    ("since=0.5", "/since"),
+    ("until=2026-01-05", "/until"),
 ]
 
 

@@ -314,9 +314,10 @@ def test_a_change_meant_for_another_version_is_refused(files: Api) -> None:
     first = files.request("PATCH", "/api/tasks/small", {"maxTurns": 5}, headers={"If-Match": seen})
     second = files.request("PATCH", "/api/tasks/small", {"maxTurns": 6}, headers={"If-Match": seen})
     third = files.request("DELETE", "/api/tasks/small", headers={"If-Match": seen})
+    bare = files.request("DELETE", "/api/tasks/small", headers={"If-Match": first.json["digest"]})
     fourth = files.request("DELETE", "/api/tasks/small", headers={"If-Match": f'"x", {first.headers["etag"]}'})
 
-    assert [a.status for a in (first, second, third, fourth)] == [200, 412, 412, 204]
+    assert [a.status for a in (first, second, third, bare, fourth)] == [200, 412, 412, 422, 204]
 
 
 def test_a_deleted_task_is_gone_with_its_file_and_its_hook(files: Api) -> None:
