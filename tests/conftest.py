@@ -15,6 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from optio.settings import Settings
 from optio.wiring import Services, build
 from tests.executors.pods.standin import StandIn
+from tests.secrets.vault import Vault, serving
 from tests.servers import PostgresServer, RedisServer
 from tests.stub_model import StubModel
 from tests.support import CLAUDE, Dev
@@ -158,6 +159,13 @@ def services(tmp_path: Path) -> Iterator[Services]:
     made = build(Settings.load({"OPTIO_DATA_DIR": str(tmp_path / "data"), "OPTIO_TASKS": str(tmp_path / "tasks.d")}))
     yield made
     made.close()
+
+
+@pytest.fixture
+def vault() -> Iterator[Vault]:
+    """A vault on this machine."""
+    with serving() as served:
+        yield served
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from tests.executors.pods.conftest import Make
 from tests.executors.pods.place import CLUSTER, NAMESPACE, settings, waiting_pod
 from tests.executors.support import launch, python, read, run, shell, until_ended
 from tests.runs.support import accept, done, execute, execution, log_of, opened, working
+from tests.secrets.vault import PROGRAM, Vault
 from tests.support import command_task, eventually
 
 
@@ -282,6 +283,26 @@ def test_a_pod_of_somebody_else_is_never_touched(make: Make, install: str) -> No
     assert (ended.reason, ended.temporary, found) == ("foreign_pod", False, None)
     assert after is not None
     assert (after["metadata"]["uid"], "deletionTimestamp" in after["metadata"]) == (uid, False)
+
+
+def test_a_secret_of_a_program_goes_the_way_of_a_launch_and_a_pod_waits_for_it(
+    tmp_path: Path, install: str, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in vault.environ.items():
+        monkeypatch.setenv(name, value)
+    vault.values["API_KEY"], vault.status = "value-of-the-vault", 503
+    asks = {"OPTIO_SECRET_COMMAND": str(PROGRAM), "OPTIO_SECRET_CACHE": "1s"}
+    with opened(tmp_path, settings(tmp_path, install) | asks) as services, working(services):
+        script = 'printf "it is %s " "$API_KEY"; printf %s "$API_KEY" | sha256sum'
+        run_id = accept(services, command_task(script, extra="environment: {secrets: [API_KEY]}\n"))
+        eventually(lambda: services.store.run(run_id).reason == "secret_source", within=60, what="the run in the queue")
+        assert services.executor.attempts() == []
+        vault.status = 200
+        run = done(services, run_id, within=120)
+        said = log_of(services, run_id, LogKind.OUTPUT)
+
+    digest = hashlib.sha256(b"value-of-the-vault").hexdigest()
+    assert (run.state, said) == ("completed", [f"it is *** {digest}  -".encode()])
 
 
 def test_nothing_of_a_launch_stands_in_the_pod(make: Make, install: str) -> None:
