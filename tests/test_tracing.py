@@ -244,6 +244,22 @@ def test_a_program_has_them_as_far_as_it_reports_tokens(traced: Dev, collector: 
     assert not [name for name in found["failing"] if name.startswith("gen_ai.")]
 
 
+@pytest.mark.parametrize(
+    ("runtime", "model", "provider"),
+    [
+        ("claude-code", "sonnet", "anthropic"),
+        ("codex", "", "openai"),
+        ("opencode", "anthropic/claude-sonnet-4-5", "anthropic"),
+        ("opencode", "google/gemini-3-pro", "gcp.gemini"),
+        ("opencode", "", None),
+        ("command", "", None),
+    ],
+)
+def test_a_provider_is_named_as_the_conventions_name_it(runtime: str, model: str, provider: str | None) -> None:
+    assert tracing.provider_of(runtime, model) == provider
+    assert provider is None or provider in {each.value for each in gen_ai_attributes.GenAiProviderNameValues}
+
+
 def test_the_page_names_each_attribute_as_the_conventions_do() -> None:
     table = {row[0].strip("`") for row in rows(page("operating/metrics.md")) if len(row) == 2} - {"attribute"}
     source = Path(tracing.__file__).read_text()

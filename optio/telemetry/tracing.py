@@ -32,8 +32,8 @@ from optio.version import __version__
 
 log = logging.getLogger(__name__)
 Attributes = dict[str, str | int | float]
-# Whose model a runtime speaks to. `command` runs any program, so nobody knows.
-_PROVIDERS = {"claude-code": "anthropic"}
+# Whose model a runtime speaks to, in the words of the conventions.
+_PROVIDERS = {"claude-code": "anthropic", "codex": "openai", "gemini": "gcp.gemini"}
 # The time for spans that wait to be sent when the process ends.
 _FLUSH_TIMEOUT_S = 2.0
 # The most spans that wait to be sent; the library silently drops further ones.
@@ -262,9 +262,17 @@ class _ReportingExporter(SpanExporter):
         return self._exporter.force_flush(timeout_millis)
 
 
+def provider_of(runtime: str, model: str) -> str | None:
+    """Return the name of the provider of a model; None where the runtime speaks to many and the model names none."""
+    if runtime == "opencode":
+        provider, slash, _ = model.partition("/")
+        return {"google": "gcp.gemini"}.get(provider, provider) if slash else None
+    return _PROVIDERS.get(runtime)
+
+
 def _gen_ai(fact: Finished, attempt: Attempt) -> Attributes:
     """Return the attributes of an invocation of an agent: none for a program that used no model."""
-    usage, provider = attempt.meter.usage, _PROVIDERS.get(fact.runtime)
+    usage, provider = attempt.meter.usage, provider_of(fact.runtime, fact.model)
     found: Attributes = {} if attempt.ok else {"error.type": attempt.reason or "_OTHER"}
     if provider is None and not usage.total:
         return found

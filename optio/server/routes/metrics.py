@@ -26,7 +26,7 @@ class MetricsController(Controller):
 
     tags = ("health",)
 
-    @get("/metrics", opt=role("viewer"), media_type="text/plain")
+    @get("/metrics", opt=role("viewer"), media_type="text/plain", media=("application/openmetrics-text",))
     async def get_metrics(self, request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> Response[bytes]:
         """Return metrics in the Prometheus text format. Gauges of waiting and running runs, and of the generation, are the same
         in every server."""
