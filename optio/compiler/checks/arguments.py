@@ -18,6 +18,8 @@ _SIGN = re.compile(r"&&|\|\|?|;|&|[0-9]?>>?(?:&[0-9])?|<")
 _OWN = frozenset({"find", "expr", "test", "[", "jq", "awk", "xargs", "env", "ssh", "docker", "kubectl", "watch", "su", "sudo"})
 # Text that only a shell reads: in a list it would reach the program unchanged.
 _SYNTAX = re.compile(r"\$[A-Za-z_({]|[|;<>`]|&&|\s&\s*\Z|(?:^|\s)~/|(?:^|\s)\w+=\S*\s")
+# A long option with its value behind a blank. Short ones may have it in the same argument.
+_OPTION = r"--[A-Za-z][\w-]* [^\s$-]\S*"
 _MAX_SHOWN = 150
 
 
@@ -49,6 +51,11 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     given = declared_parameters(task)
     params = set(given.properties) if given is not None else set()
     known = {*task.spec.environment.env, *task.spec.environment.secrets, "HOME"}
+    if (index := next((at for at, word in enumerate(command) if at and re.fullmatch(_OPTION, word)), None)) is not None:
+        message = f"`{command[index]}` is one argument of `{words[0]}`: its option and its value are two"
+        hint = f"write `command: {flow([*command[:index], *command[index].split(), *command[index + 1 :]])}`"
+        yield task.at("OPT526", message, ("command", index), hint=hint)
+        return
     for index, word in enumerate(command[1:], start=1):
         if _SIGN.fullmatch(word):
             message = f"`{word}` is an argument of `{words[0]}`: a list runs without a shell"

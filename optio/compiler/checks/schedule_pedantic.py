@@ -8,6 +8,7 @@ from functools import lru_cache
 from itertools import islice
 
 from optio.compiler.checks.schedule import field_span
+from optio.compiler.checks.schedule_texts import find_contradictions
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
 from optio.model.route import Route
@@ -34,33 +35,6 @@ _ENDS = {
     "twice": "it fires both times",
 }
 _DAYS_OF_MONTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-_MONDAY_TO_FRIDAY = re.compile(
-    r"(?i)\bmon(?:day)?s?\s*(?:-|\u2013|to|through|till|until)\s*fri|\bweekdays?\b|\b(?:working|business) days?\b"
-)
-_OTHER_DAYS = re.compile(
-    r"(?i)\b(?:previous|preceding|last (?:working|business|week)|yesterday|day before"
-    r"|weekends?|sat(?:urday)?s?|sun(?:day)?s?)\b"
-)
-_NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-_NUMBER = rf"(?P<number>\d{{1,2}}|{'|'.join(_NUMBERS)}|fifteen|twenty|thirty)"
-_INTERVAL = rf"(?i)\b(?:every|each) (?:{_NUMBER} (?P<unit>min(?:ute)?|hour)s?|half[ -](?:an )?hour)\b|\bhalf-?hourly\b"
-# Words for a schedule that fires once in each hour or day, of which the interval may tell something else.
-_ONCE = (
-    r"(?i)\b(?:hourly|daily|nightly|weekly|monthly|(?:once|one) (?:an?|per))\b"
-    r"|\b(?:every|each) (?:hour|day|morning|evening|night|week)\b|\d:\d\d|\b\d{1,2} ?[ap]m\b"
-)
-_OFFSET = (
-    rf"(?i)(?<!etc/)\b(?:UTC|GMT) ?(?P<sign>[+-]|\u2212) ?0?(?P<hours>\d{{1,2}})(?::00)?(?![:.]?\d)"
-    rf"|\b{_NUMBER} hours? (?P<way>ahead|east|behind|west)\b"
-)
-# Days that people write for Monday to Friday who count from another day.
-_NEAR_WEEKDAYS = {
-    "2-6": "from Tuesday to Saturday",
-    "2,3,4,5,6": "from Tuesday to Saturday",
-    "0-4": "from Sunday to Thursday",
-    "0,1,2,3,4": "from Sunday to Thursday",
-    "1-7": "on every day",
-}
 _DAY, _MINUTE = timedelta(days=1), timedelta(minutes=1)
 # With more slots, overlapping runs do not matter.
 _MAX_SLOTS = 50
@@ -88,9 +62,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield from _dialect(task, route, trigger.config.cron_expression, fields)
         yield from _overlap(task, route, trigger, fields)
         yield from _rare(task, route, trigger.config.cron_expression, fields)
-        yield from _other_days(task, route, trigger.config.cron_expression, fields)
-        yield from _other_interval(task, route, trigger.config.cron_expression, fields)
-        yield from _other_sign(task, (*route[:-1], "timezone"), trigger.config.timezone)
+        yield from _lacking_days(task, route, trigger.config.cron_expression, fields)
+        yield from find_contradictions(task, route, trigger.config, fields)
         yield from _odd_nights(task, route, trigger.config, fields)
 
 
@@ -148,9 +121,9 @@ def _each_minute(task: ResolvedTask, route: Route, expression: str, fields: list
     yield task.at("OPT318", message, route, hint=hint, span=field_span(task, route, expression, 0))
 
 
-def _other_days(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
-    """Report a day that some of the named months lack, and weekdays counted from 1 for Sunday beside a comment on them."""
-    days, months, weekdays = fields[2:]
+def _lacking_days(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
+    """Report a day that some of the named months lack."""
+    days, months = fields[2:4]
     if days in ("29", "30", "31") and re.fullmatch(r"\d{1,2}(?:,\d{1,2})+", months):
         named = [int(month) for month in months.split(",")]
         lacking = [month for month in named if _DAYS_OF_MONTHS[month - 1] < int(days)]
@@ -158,77 +131,10 @@ def _other_days(task: ResolvedTask, route: Route, expression: str, fields: list[
             message = f"`{expression}` does not fire in {_months(lacking)}: no day {days}"
             hint = f"write `{' '.join([*fields[:2], 'L', *fields[3:]])}` for the last day of each month"
             yield task.at("OPT319", message, route, hint=hint, span=field_span(task, route, expression, 2))
-    fires_on = _NEAR_WEEKDAYS.get(weekdays)
-    if fires_on is not None and (_MONDAY_TO_FRIDAY.search(_said_beside(task, route)) or _says_weekdays(task)):
-        message = f"`{expression}` fires {fires_on}: 0 and 7 are Sunday, 1 is Monday"
-        hint = f"write `{' '.join([*fields[:4], '1-5'])}` for Monday to Friday"
-        better = " ".join([*fields[:4], "1-5"])
-        span = field_span(task, route, expression, 4)
-        yield task.at("OPT319", message, route, hint=hint, span=span, value=better, safe=False)
-
-
-def _says_weekdays(task: ResolvedTask) -> bool:
-    """Return True if the task's texts speak of Monday to Friday, and not of a day before or of the weekend, which may explain
-    other days."""
-    text = f"{task.spec.name}\n{task.spec.description}\n{task.prompt}"
-    return _MONDAY_TO_FRIDAY.search(text) is not None and _OTHER_DAYS.search(text) is None
-
-
-def _other_interval(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
-    """Report `30 * * * *` beside "every 30 minutes": a number alone names one minute or hour."""
-    if fields[2:] != ["*", "*", "*"] or not fields[0].isdigit() or not (fields[1] == "*" or fields[1].isdigit()):
-        return
-    text = _about(task, route)
-    said = re.search(_INTERVAL, text)
-    if said is None or re.search(_ONCE, text):
-        return
-    number = _as_number(said["number"]) if said["number"] else 30
-    index, size = (1, 24) if (said["unit"] or "").lower() == "hour" else (0, 60)
-    if fields[index] != str(number) or size % number or (index == 0 and fields[1] != "*"):
-        return
-    better = " ".join([*fields[:index], f"*/{number}", *fields[index + 1 :]])
-    message = f"`{expression}` fires once in each {_AROUND[index]}, at {_NAMES[index]} {number}, not {said[0].lower()}"
-    span = field_span(task, route, expression, index)
-    yield task.at("OPT319", message, route, hint=f"write `{better}`", span=span, value=better, safe=False)
-
-
-def _other_sign(task: ResolvedTask, route: Route, zone: str) -> Iterator[Diagnostic]:
-    """Report `Etc/GMT+2` beside "UTC+2": the names of these zones have the opposite sign."""
-    named = re.fullmatch(r"Etc/GMT([+-])(\d{1,2})", zone)
-    said = re.search(_OFFSET, _about(task, route)) if named is not None and task.is_known(route) else None
-    if named is None or said is None or _as_number(said["hours"] or said["number"]) != int(named[2]):
-        return
-    ahead = said["sign"] == "+" or (said["way"] or "").lower() in ("ahead", "east")
-    if ahead != (named[1] == "+"):
-        return
-    better = f"Etc/GMT{'-' if ahead else '+'}{named[2]}"
-    message = f"`{zone}` is {named[2]} h {'behind' if ahead else 'ahead of'} UTC: the sign in these names is reversed"
-    yield task.at("OPT319", message, route, hint=f"write `{better}`", value=better, safe=False)
-
-
-def _about(task: ResolvedTask, route: Route) -> str:
-    """Return what the file says about a schedule in its name, its description and the comments beside the key."""
-    return f"{task.spec.name}\n{task.spec.description}\n{_said_beside(task, route)}"
-
-
-def _as_number(word: str) -> int:
-    more = {"fifteen": 15, "twenty": 20, "thirty": 30}
-    return int(word) if word.isdigit() else more.get(word.lower()) or _NUMBERS.index(word.lower()) + 1
 
 
 def _months(numbers: list[int]) -> str:
     return " and ".join(datetime(2024, month, 1, tzinfo=UTC).strftime("%B") for month in numbers)
-
-
-def _said_beside(task: ResolvedTask, route: Route) -> str:
-    """Return the comments on the schedule's line and right above it."""
-    text = dict(task.document.texts).get(task.document.path_at(route), "")
-    lines, at = text.split("\n"), task.span(route).start.line - 1
-    comments = [lines[at].partition(" #")[2]] if at < len(lines) else []
-    while at > 0 and lines[at - 1].lstrip().startswith("#"):
-        at -= 1
-        comments.append(lines[at])
-    return "\n".join(comments)
 
 
 def _uneven(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:

@@ -1,0 +1,174 @@
+"""Compare a schedule with what the task says about it: its name, its description, and comments beside it. A time, interval, day
+or offset that is named there and contradicts the expression by a usual slip is reported. `schedule_pedantic` calls it for
+expressions that parse."""
+
+import re
+from collections.abc import Iterator
+
+from optio.compiler.checks.schedule import field_span
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.resolved_task import ResolvedTask
+from optio.model.route import Route
+from optio.model.trigger import ScheduleConfig
+
+# All patterns are texts: `re` compiles one where it is used first.
+_MONDAY_TO_FRIDAY = (
+    r"(?i)\bmon(?:day)?s?\s*(?:-|\u2013|to|through|till|until)\s*fri|\bweekdays?\b|\b(?:working|business) days?\b"
+)
+_OTHER_DAYS = (
+    r"(?i)\b(?:previous|preceding|last (?:working|business|week)|yesterday|day before"
+    r"|weekends?|sat(?:urday)?s?|sun(?:day)?s?)\b"
+)
+# Days that people write for Monday to Friday who count from another day.
+_NEAR_WEEKDAYS = {
+    "2-6": "from Tuesday to Saturday",
+    "2,3,4,5,6": "from Tuesday to Saturday",
+    "0-4": "from Sunday to Thursday",
+    "0,1,2,3,4": "from Sunday to Thursday",
+    "1-7": "on every day",
+}
+_DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
+_A_DAY = rf"(?i)\b({'|'.join(_DAYS)})s?\b"
+_EACH_WEEK = rf"(?i)\b(?:every|each) ({'|'.join(_DAYS)})\b"
+_EACH_MONTH = (
+    r"(?i)\b(?:monthly|(?:every|each) month|(?:once|first|1st|last|day) (?:day )?(?:of|in|a|per) (?:the |each |every )?month)\b"
+)
+_EACH_DAY = r"(?i)\b(?:daily|nightly|(?:every|each) (?:day|morning|evening|night))\b"
+_NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_NUMBER = rf"(?P<number>\d{{1,2}}|{'|'.join(_NUMBERS)}|fifteen|twenty|thirty)"
+_INTERVAL = rf"(?i)\b(?:every|each) (?:{_NUMBER} (?P<unit>min(?:ute)?|hour)s?|half[ -](?:an )?hour)\b|\bhalf-?hourly\b"
+_CLOCK = r"(?i)(?<![\d:.])(\d{1,2}):([0-5]\d)(?![\d:])(?: ?([ap])\.?m\b)?|(?<![\d:.])(1[0-2]|[1-9]) ?([ap])\.?m\b"
+_ZONE = r"\b(?:UTC|GMT|[A-Z]{1,4}T)\b"
+# Words for a schedule that fires once in each hour or day, of which the interval may tell something else.
+_ONCE = (
+    r"(?i)\b(?:hourly|daily|nightly|weekly|monthly|(?:once|one) (?:an?|per))\b"
+    r"|\b(?:every|each) (?:hour|day|morning|evening|night|week)\b|\d:\d\d|\b\d{1,2} ?[ap]m\b"
+)
+_OFFSET = (
+    rf"(?i)(?<!etc/)\b(?:UTC|GMT) ?(?P<sign>[+-]|\u2212) ?0?(?P<hours>\d{{1,2}})(?::00)?(?![:.]?\d)"
+    rf"|\b{_NUMBER} hours? (?P<way>ahead|east|behind|west)\b"
+)
+_HALF_A_DAY = 12
+
+
+def find_contradictions(task: ResolvedTask, route: Route, config: ScheduleConfig, fields: list[str]) -> Iterator[Diagnostic]:
+    """Report one contradiction between the texts and the expression, and one between the texts and the zone."""
+    expression, beside = config.cron_expression, _said_beside(task, route)
+    about = f"{task.spec.name}\n{task.spec.description}\n{beside}"
+    found = (
+        _weekdays(fields, beside, f"{task.spec.name}\n{task.spec.description}\n{task.prompt}")
+        or _interval(fields, about)
+        or _time(fields, about)
+        or _day(fields, about, beside)
+        or _month(fields, about)
+    )
+    if found is not None:
+        index, value, fires = found
+        better = " ".join([*fields[:index], value, *fields[index + len(value.split()) :]])
+        message = f"`{expression}` fires {fires}"
+        span = field_span(task, route, expression, index)
+        yield task.at("OPT319", message, route, hint=f"write `{better}`", span=span, value=better, safe=False)
+    yield from _other_sign(task, (*route[:-1], "timezone"), config.timezone)
+
+
+# The first field to change, what to write there and behind it, and how the expression fires now.
+_Found = tuple[int, str, str] | None
+
+
+def _weekdays(fields: list[str], beside: str, texts: str) -> _Found:
+    """Find weekdays counted as Quartz does beside a text on Monday to Friday that speaks of no day before and of no weekend."""
+    fires_on = _NEAR_WEEKDAYS.get(fields[4])
+    if fires_on is None:
+        return None
+    said = re.search(_MONDAY_TO_FRIDAY, texts) is not None and re.search(_OTHER_DAYS, texts) is None
+    if not said and re.search(_MONDAY_TO_FRIDAY, beside) is None:
+        return None
+    return 4, "1-5", f"{fires_on}, not from Monday to Friday: 0 and 7 are Sunday, 1 is Monday"
+
+
+def _interval(fields: list[str], about: str) -> _Found:
+    """Find `30 * * * *` beside "every 30 minutes": a number alone names one minute or hour."""
+    if fields[2:] != ["*", "*", "*"] or not fields[0].isdigit() or not (fields[1] == "*" or fields[1].isdigit()):
+        return None
+    said = re.search(_INTERVAL, about)
+    if said is None or re.search(_ONCE, about):
+        return None
+    number = _as_number(said["number"]) if said["number"] else 30
+    index, size, name, around = (1, 24, "hour", "day") if (said["unit"] or "").lower() == "hour" else (0, 60, "minute", "hour")
+    if not number or fields[index] != str(number) or size % number or (index == 0 and fields[1] != "*"):
+        return None
+    return index, f"*/{number}", f"once in each {around}, at {name} {number}, not {said[0].lower()}"
+
+
+def _time(fields: list[str], about: str) -> _Found:
+    """Find `0 6 * * *` beside "at 18:00", and `8 20 * * *` beside "at 8:20". A zone in the text may explain another hour."""
+    if not (fields[0].isdigit() and fields[1].isdigit()) or re.search(_ZONE, about):
+        return None
+    times = {_hour_and_minute(found) for found in re.finditer(_CLOCK, about)}
+    minute, hour = int(fields[0]), int(fields[1])
+    if len(times) != 1 or (wanted := times.pop()) == (hour, minute):
+        return None
+    is_half = minute == wanted[1] and abs(hour - wanted[0]) == _HALF_A_DAY
+    if not is_half and (minute, hour) != wanted:
+        return None
+    return 0, f"{wanted[1]} {wanted[0]}", f"at {hour:02}:{minute:02}, not at {wanted[0]:02}:{wanted[1]:02}"
+
+
+def _hour_and_minute(found: re.Match[str]) -> tuple[int, int]:
+    hour, half = int(found[1] or found[4]), (found[3] or found[5] or "").lower()
+    return (hour % _HALF_A_DAY + (_HALF_A_DAY if half == "p" else 0) if half else hour), int(found[2] or 0)
+
+
+def _day(fields: list[str], about: str, beside: str) -> _Found:
+    """Find a weekday counted from 1 for Sunday, and a day of the month, beside one named weekday."""
+    named = {day.lower() for day in re.findall(_A_DAY, about)}
+    if len(named) != 1 or fields[3] != "*":
+        return None
+    day = _DAYS.index(named.pop())
+    each_week = re.search(_EACH_WEEK, about) is not None
+    if fields[2] == "*" and fields[4] == str(day + 1) and (each_week or re.search(_A_DAY, beside)):
+        return 4, str(day), f"on {_DAYS[(day + 1) % 7].capitalize()}: 0 and 7 are Sunday, 1 is Monday"
+    if fields[2].isdigit() and fields[4] == "*" and each_week:
+        return 2, f"* * {day}", f"on day {fields[2]} of each month, not each {_DAYS[day].capitalize()}"
+    return None
+
+
+def _month(fields: list[str], about: str) -> _Found:
+    """Find `0 6 * 1 *` beside "monthly": the fourth field names a month, in which it fires on each day."""
+    if fields[2] != "*" or fields[4] != "*" or not fields[3].isdigit():
+        return None
+    if re.search(_EACH_MONTH, about) is None or re.search(_EACH_DAY, about):
+        return None
+    return 2, f"{fields[3]} *", f"on every day of month {fields[3]}, and in no other month"
+
+
+def _other_sign(task: ResolvedTask, route: Route, zone: str) -> Iterator[Diagnostic]:
+    """Report `Etc/GMT+2` beside "UTC+2": the names of these zones have the opposite sign."""
+    named = re.fullmatch(r"Etc/GMT([+-])(\d{1,2})", zone)
+    if named is None or not task.is_known(route):
+        return
+    said = re.search(_OFFSET, f"{task.spec.name}\n{task.spec.description}\n{_said_beside(task, route)}")
+    if said is None or _as_number(said["hours"] or said["number"]) != int(named[2]):
+        return
+    ahead = said["sign"] == "+" or (said["way"] or "").lower() in ("ahead", "east")
+    if ahead != (named[1] == "+"):
+        return
+    better = f"Etc/GMT{'-' if ahead else '+'}{named[2]}"
+    message = f"`{zone}` is {named[2]} h {'behind' if ahead else 'ahead of'} UTC: the sign in these names is reversed"
+    yield task.at("OPT319", message, route, hint=f"write `{better}`", value=better, safe=False)
+
+
+def _as_number(word: str) -> int:
+    more = {"fifteen": 15, "twenty": 20, "thirty": 30}
+    return int(word) if word.isdigit() else more.get(word.lower()) or _NUMBERS.index(word.lower()) + 1
+
+
+def _said_beside(task: ResolvedTask, route: Route) -> str:
+    """Return the comments on the schedule's line and right above it."""
+    text = dict(task.document.texts).get(task.document.path_at(route), "")
+    lines, at = text.split("\n"), task.span(route).start.line - 1
+    comments = [lines[at].partition(" #")[2]] if at < len(lines) else []
+    while at > 0 and lines[at - 1].lstrip().startswith("#"):
+        at -= 1
+        comments.append(lines[at])
+    return "\n".join(comments)
