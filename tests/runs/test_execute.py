@@ -668,6 +668,28 @@ def test_an_attempt_that_fills_its_quota_ends_with_the_setting_that_bounds_it(tm
     assert ended.message.startswith("it wrote more than OPTIO_ATTEMPT_DISK allows")
 
 
+def test_an_agent_that_says_nothing_has_a_log_if_it_fails_or_goes_on_and_none_if_it_soon_does_well(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("optio.runs.execute._OPENING_S", 60.0)
+    well = execute(services, command_task("true"))
+    failed = execute(services, command_task("exit 3", extra="maxRetries: 0\n"))
+    monkeypatch.setattr("optio.runs.execute._OPENING_S", 0.0)
+    run_id = accept(services, command_task(f"sleep {odd()}"))
+    going_on = execution(services, run_id)
+    thread = threading.Thread(target=going_on)
+    thread.start()
+
+    begins = eventually(lambda: log_of(services, run_id, LogKind.SYSTEM), what="the first line of its log")
+
+    services.store.cancel(run_id, "me")
+    going_on.cancel()
+    thread.join(30)
+    assert log_of(services, well.id, LogKind.SYSTEM) == []
+    assert log_of(services, failed.id, LogKind.SYSTEM)[: len(begins)] == begins
+    assert begins
+
+
 def test_each_log_begins_with_what_confines_the_agent_and_a_refusal_names_what_opens_more(
     services: Services, tmp_path: Path
 ) -> None:
