@@ -7,7 +7,9 @@ The schemas are draft 2020-12 with keywords of editors that the standard ignores
 import ast
 import inspect
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from msgspec.json import schema_components
@@ -159,8 +161,7 @@ def _models(*modules: object) -> dict[str, type[Spec]]:
 
 def field_texts(model: type) -> dict[str, str]:
     """Return the text below each attribute that a class itself declares, by its name."""
-    (definition,) = ast.parse(inspect.getsource(model)).body
-    assert isinstance(definition, ast.ClassDef)  # noqa: S101 - the source of a class is a class
+    definition = class_definitions(model.__module__)[model.__name__]
     texts: dict[str, str] = {}
     for field, text in zip(definition.body, definition.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
@@ -168,6 +169,13 @@ def field_texts(model: type) -> dict[str, str]:
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
                 texts[field.target.id] = value.value
     return texts
+
+
+@lru_cache(maxsize=8)
+def class_definitions(module: str) -> Mapping[str, ast.ClassDef]:
+    """Return the syntax of the classes of an imported module, by name. `inspect.getsource` of a class would parse it again."""
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
 def _tidy(schema: Any) -> None:

@@ -59,8 +59,9 @@ def of(kind: Any) -> Schema:
     return schema
 
 
+@cache
 def components() -> dict[str, Schema]:
-    """Return the schema of each body, and of what they consist of, by name; `tidy` names and completes them."""
+    """Return the schema of each body, and of what they consist of, by name; `tidy` names and completes a copy of them."""
     models = {name: kind for module in (trigger, example, task, bodies) for name, kind in structs(module)}
     _, found = schema_components(dict(structs(bodies)).values(), ref_template=_REFERENCE)
     for name, schema in found.items():
@@ -118,14 +119,16 @@ def _words(name: str) -> Iterator[str]:
 
 
 @cache
-def _source(module: ModuleType) -> str:
-    return inspect.getsource(module)
+def _source(module: ModuleType) -> tuple[list[str], dict[str, ast.stmt]]:
+    """Return the lines of a module, and its statements by the names that they define."""
+    text = inspect.getsource(module)
+    return text.splitlines(), {name: node for node in ast.parse(text).body for name in _names(node)}
 
 
 def _meanings(name: str) -> tuple[str, dict[str, str]]:
     """Return the comment above a vocabulary, and the comment beside each of its values, those of vocabularies in it too."""
-    lines = _source(_VOCABULARIES[name]).splitlines()
-    (node,) = [node for node in ast.parse("\n".join(lines)).body if name in _names(node)]
+    lines, statements = _source(_VOCABULARIES[name])
+    node = statements[name]
     found: dict[str, str] = {}
     for part in ast.walk(node):
         if isinstance(part, ast.Name) and part.id in _VOCABULARIES and part.id != name:
