@@ -46,7 +46,8 @@ def ci(tmp_path: Path) -> Path:
 
 def run(ci: Path, *tests: str) -> subprocess.CompletedProcess[str]:
     (ci / "test_it.py").write_text(HEAD + "".join(tests))
-    environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin,pytest_timeout"}
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # of a worker of our own
+    environ = {**outside, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin,pytest_timeout"}
     return subprocess.run([ci / ".ci" / "tests", "test_it.py"], text=True, capture_output=True, env=environ)
 
 

@@ -686,7 +686,7 @@ def test_an_agent_that_its_node_could_not_tell_of_while_the_api_server_was_away_
     assert found is not None
     ended = until_ended(found, within=60)
     found.close(remove=True)
-    assert (ended.exit.code, ended.stdout) == (0, b"ready\ndone\n")
+    assert (ended.exit.code, ended.exit.reason, ended.exit.message, ended.stdout) == (0, None, "", b"ready\ndone\n")
 
 
 QUOTA = "pods is forbidden: exceeded quota: small, requested: pods=1, used: pods=1, limited: pods=1"
