@@ -70,12 +70,11 @@ def _never_silent(task: ResolvedTask) -> Iterator[Diagnostic]:
     stall, whole = task.spec.stall_span, task.spec.timeout_span
     if stall is None or whole is None or not (task.is_known(("stallTimeout",)) and task.is_known(("timeout",))):
         return
-    # An agent has a limit of silence of its own, which one as long as `timeout` takes away. A program has none.
-    is_agent = task.spec.agent_runtime != "command"
-    if stall > whole or (stall == whole and not is_agent):
-        when = "at the same time" if stall == whole else "earlier"
-        message = f"`stallTimeout: {task.spec.stall_timeout}` has no effect: `timeout` ends the attempt {when}"
+    # One as long as `timeout` says that silence has no limit, which takes away the one that an agent has.
+    if stall > whole:
+        message = f"`stallTimeout: {task.spec.stall_timeout}` has no effect: `timeout` ends the attempt earlier"
         quarter = timedelta(seconds=max(whole.total_seconds() // 4, 1))
-        other = f"write `{task.spec.timeout}` for no limit of silence" if is_agent else "delete it"
-        hint = f"write less than `timeout`, such as `{format_duration(quarter)}`, or {other}"
+        hint = (
+            f"write less than `timeout`, such as `{format_duration(quarter)}`, or `{task.spec.timeout}` for no limit of silence"
+        )
         yield task.at("OPT614", message, ("stallTimeout",), hint=hint)

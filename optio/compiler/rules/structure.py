@@ -138,7 +138,7 @@ RULES = (
         "# file: task.yaml\nextends: base.yaml\n# file: base.yaml\n---\ntype: template\nmaxTurns: 20\n",
     ),
     Rule(
-        "OPT614", "stall-after-timeout", WARNING, "`stallTimeout` is not shorter than `timeout`",
+        "OPT614", "stall-after-timeout", WARNING, "`stallTimeout` is longer than `timeout`",
         "`timeout` ends an attempt before `stallTimeout` can apply. An agent has a limit of its own, which an equal one lifts.",
         "agentRuntime: command\ncommand: [make]\ntimeout: 20m\nstallTimeout: 30m\n",
         "timeout: 20m\nstallTimeout: 20m\n",
