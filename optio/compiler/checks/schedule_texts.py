@@ -11,7 +11,7 @@ from optio.compiler.resolved_task import ResolvedTask
 from optio.model.route import Route
 from optio.model.trigger import ScheduleConfig
 
-# All patterns are texts: `re` compiles one where it is used first.
+# All patterns are texts, which `re` compiles where one is used first: most tasks say nothing that needs them.
 _MONDAY_TO_FRIDAY = (
     r"(?i)\bmon(?:day)?s?\s*(?:-|\u2013|to|through|till|until)\s*fri|\bweekdays?\b|\b(?:working|business) days?\b"
 )
@@ -55,13 +55,15 @@ def find_contradictions(task: ResolvedTask, route: Route, config: ScheduleConfig
     """Report one contradiction between the texts and the expression, and one between the texts and the zone."""
     expression, beside = config.cron_expression, _said_beside(task, route)
     about = f"{task.spec.name}\n{task.spec.description}\n{beside}"
-    found = (
-        _weekdays(fields, beside, f"{task.spec.name}\n{task.spec.description}\n{task.prompt}")
-        or _interval(fields, about)
-        or _time(fields, about)
-        or _day(fields, about, beside)
-        or _month(fields, about)
-    )
+    words = about.lower()
+    found = _weekdays(fields, beside, f"{task.spec.name}\n{task.spec.description}\n{task.prompt}")
+    if found is None and ("every" in words or "each" in words or "half" in words):
+        found = _interval(fields, about)
+    if found is None and (":" in words or "am" in words or "pm" in words or ".m" in words):
+        found = _time(fields, about)
+    if found is None and "day" in words:
+        found = _day(fields, about, beside)
+    found = found or _month(fields, about)
     if found is not None:
         index, value, fires = found
         better = " ".join([*fields[:index], value, *fields[index + len(value.split()) :]])
@@ -102,7 +104,7 @@ def _interval(fields: list[str], about: str) -> _Found:
 
 def _time(fields: list[str], about: str) -> _Found:
     """Find `0 6 * * *` beside "at 18:00", and `8 20 * * *` beside "at 8:20". A zone in the text may explain another hour."""
-    if not (fields[0].isdigit() and fields[1].isdigit()) or re.search(_ZONE, about):
+    if not (fields[0].isdigit() and fields[1].isdigit()) or re.search(r"\d", about) is None or re.search(_ZONE, about):
         return None
     times = {_hour_and_minute(found) for found in re.finditer(_CLOCK, about)}
     minute, hour = int(fields[0]), int(fields[1])
@@ -121,8 +123,10 @@ def _hour_and_minute(found: re.Match[str]) -> tuple[int, int]:
 
 def _day(fields: list[str], about: str, beside: str) -> _Found:
     """Find a weekday counted from 1 for Sunday, and a day of the month, beside one named weekday."""
+    if fields[3] != "*" or "*" not in (fields[2], fields[4]) or fields[2] == fields[4]:
+        return None
     named = {day.lower() for day in re.findall(_A_DAY, about)}
-    if len(named) != 1 or fields[3] != "*":
+    if len(named) != 1:
         return None
     day = _DAYS.index(named.pop())
     each_week = re.search(_EACH_WEEK, about) is not None
