@@ -23,7 +23,7 @@ from optio.executors.pods.manifest import PodSettings
 from optio.executors.process import ProcessExecutor
 from optio.executors.sandbox import SandboxOptions
 from tests.executors.pods.place import CLUSTER, NAMESPACE, STANDIN
-from tests.executors.support import launch, living, python, read, run, shell, until_ended
+from tests.executors.support import RUN, launch, living, python, read, run, shell, until_ended
 from tests.support import ROOT, eventually
 
 LONGEST_ENVIRONMENT_STRING = 131_071
@@ -61,7 +61,7 @@ class Place:
 
 def processes(path: Path, sandbox: str | None = None) -> Place:
     def inside(executor: Executor, line: str) -> None:
-        subprocess.run(["/bin/sh", "-c", line], cwd=path / "attempts" / "run-1" / "work", check=True)
+        subprocess.run(["/bin/sh", "-c", line], cwd=path / "attempts" / f"{RUN}-1" / "work", check=True)
 
     options = f"sandbox=SandboxOptions(kind={sandbox!r})"
     code = f"ProcessExecutor(Path({str(path / 'attempts')!r}), {options})"
@@ -84,7 +84,7 @@ def pods(path: Path, image: str | None = CLUSTER, pace: float = 10) -> Place:
 
     def inside(executor: Executor, line: str) -> None:
         assert isinstance(executor, PodExecutor)
-        name = manifest.name_of(install, "run", 1)
+        name = manifest.name_of(install, RUN, 1)
         command = ["/bin/sh", "-c", f"cd /optio/work && {line}"]
         code, said = executor._call(lambda: executor._cluster.run(name, manifest.CONTAINER, command))
         assert code in (0, 137), said  # its last act may be what ends the pod, and us with it
@@ -298,7 +298,7 @@ def test_an_agent_whose_lease_nobody_renews_ends_before_others_may_repeat_its_ru
     eventually(lambda: not living(token), what="the end of the agent")
     ended_at = executor.clock()
     another = place.executor()
-    found = another.find("run", 1)
+    found = another.find(RUN, 1)
     assert found is not None
     ended = until_ended(found)
     found.close(remove=True)
@@ -313,7 +313,7 @@ def test_an_agent_whose_lease_is_renewed_by_any_handle_lives_on(executor: Execut
     handle = executor.start(shell(f"echo ready; sleep {token}", orphan_s=orphan_s, timeout_s=300.0, leased_at=executor.clock()))
     started(handle)
     handle.renewed(executor.clock())
-    found = executor.find("run", 1)
+    found = executor.find(RUN, 1)
     assert found is not None
 
     for _ in range(40):
@@ -496,7 +496,7 @@ def test_the_session_file_of_an_agent_is_read_while_it_runs_and_by_whoever_finds
     seen = eventually(lambda: read(handle, "side"))
     handle.close(remove=False)
     another = place.executor()
-    found = another.find("run", 1)
+    found = another.find(RUN, 1)
     assert found is not None
     again = eventually(lambda: read(found, "side"))
     place.inside(executor, "echo > go")
@@ -591,7 +591,7 @@ time.sleep(60)
     assert worker.stdout.read() == b""
     worker.stdout.close()
 
-    found = executor.find("run", 1)
+    found = executor.find(RUN, 1)
     assert found is not None
     started(found, b"one")
     still_running = found.exit() is None
@@ -620,7 +620,7 @@ def test_removing_an_attempt_ends_what_still_runs_of_it(executor: Executor, plac
     started(handle)
     handle.close(remove=False)
 
-    executor.remove("run", 1)
+    executor.remove(RUN, 1)
 
     assert place.none_left(token)
 

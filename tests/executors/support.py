@@ -11,8 +11,11 @@ from optio.executors.base import Executor, Exit, Handle, Launch
 from optio.executors.procfs import uptime
 from tests.support import eventually
 
+# The run of a test. Whoever removes an attempt kills what has its run's names, so no two processes of tests may share them.
+RUN = os.environ.setdefault("TESTS_STARTED_BY", str(os.getpid())) + os.environ.get("PYTEST_XDIST_WORKER", "run")
 
-def launch(*argv: str, run_id: str = "run", attempt: int = 1, **changes: Any) -> Launch:
+
+def launch(*argv: str, run_id: str = RUN, attempt: int = 1, **changes: Any) -> Launch:
     """A launch of a program, with the marks that every run's environment has."""
     env: Mapping[str, str] = changes.pop("env", {})
     marks = {"OPTIO_RUN_ID": run_id, "OPTIO_ATTEMPT": str(attempt)}

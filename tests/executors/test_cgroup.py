@@ -15,7 +15,7 @@ from optio.executors import cgroup
 from optio.executors.cgroup import Cgroups, ParentGroup, find_parents, limits_of
 from optio.executors.process import ProcessExecutor
 from optio.model.task import Environment, Resources
-from tests.executors.support import launch, living, python, read, run, shell, until_ended
+from tests.executors.support import RUN, launch, living, python, read, run, shell, until_ended
 from tests.executors.test_process import server_of, supervisor_of
 from tests.support import eventually
 
@@ -126,9 +126,9 @@ def test_an_attempts_limits_are_written_and_its_group_is_named_in_its_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = unit(tmp_path)
-    base = tmp_path / "attempts" / "run-1"
+    base = tmp_path / "attempts" / f"{RUN}-1"
     (base / "control").mkdir(parents=True)
-    group = tmp_path / "worker.service" / f"{found._prefix}-run-1"
+    group = tmp_path / "worker.service" / f"{found._prefix}-{RUN}-1"
     group.mkdir()
     for name in ("memory.max", "memory.oom.group", "cpu.max", "pids.max"):
         (group / name).write_text("")
@@ -191,7 +191,7 @@ def test_a_link_that_an_agent_has_changed_ends_no_other_group(tmp_path: Path) ->
     other.mkdir()
     os.symlink(f"{other}\n{tmp_path}", tmp_path / "cgroup")
 
-    cgroup.remove_groups(str(tmp_path), "run-1")
+    cgroup.remove_groups(str(tmp_path), f"{RUN}-1")
 
     assert other.exists()
 
@@ -257,7 +257,7 @@ def test_the_limit_of_cpu_is_the_kernels(executor: ProcessExecutor) -> None:
     handle = executor.start(shell("echo ready; sleep 60", environment=SMALL))
     eventually(lambda: b"ready" in read(handle, "stdout"), what="the program")
     parent = executor._cgroups._parents["cpu"]
-    group = parent.path / f"{executor._cgroups._prefix}-run-1"
+    group = parent.path / f"{executor._cgroups._prefix}-{RUN}-1"
     written = (group / ("cpu.max" if parent.version == 2 else "cpu.cfs_quota_us")).read_text().split()[0]
     inside = (group / "cgroup.procs").read_text().split()
     handle.stop()
@@ -271,7 +271,7 @@ def test_the_limit_of_cpu_is_the_kernels(executor: ProcessExecutor) -> None:
 @real
 def test_under_a_sandbox_an_agent_can_neither_leave_its_group_nor_raise_its_limits(executor: ProcessExecutor) -> None:
     parent = executor._cgroups._parents["pids"].path
-    group = parent / f"{executor._cgroups._prefix}-run-1"
+    group = parent / f"{executor._cgroups._prefix}-{RUN}-1"
     writes = (
         f"echo 0 > {parent}/cgroup.procs; echo 4000 > {group}/pids.max; rmdir {group}; mkdir {group}/more; cat {group}/pids.max"
     )
@@ -294,7 +294,7 @@ def test_the_group_is_gone_with_all_in_it_after_the_supervisor_was_killed(
     before = groups_of(executor)
     assert handle.exit() is None
 
-    supervisor = supervisor_of(executor, tmp_path, "run-1")
+    supervisor = supervisor_of(executor, tmp_path, f"{RUN}-1")
     if server_too:  # then nobody is left who knows the daemon but its group
         os.kill(server_of(executor), signal.SIGKILL)
     os.kill(supervisor, signal.SIGKILL)
@@ -330,13 +330,13 @@ def test_two_executors_beside_each_other_have_groups_of_their_own(tmp_path: Path
 
 @real
 def test_an_attempt_that_never_began_leaves_no_group(executor: ProcessExecutor, tmp_path: Path) -> None:
-    base = tmp_path / "attempts" / "run-1"
+    base = tmp_path / "attempts" / f"{RUN}-1"
     (base / "control").mkdir(parents=True)
     executor._cgroups.launch(base, SMALL.resources, 40)
     before = groups_of(executor)
 
     assert before != []
-    assert executor.find("run", 1) is None
+    assert executor.find(RUN, 1) is None
     assert groups_of(executor) == []
 
 
@@ -411,8 +411,8 @@ def test_a_group_of_version_2_is_ended_by_its_file(v2_unit: tuple[Path, str], tm
     eventually(lambda: len((group / "cgroup.procs").read_text().split()) >= 2, what="the group's processes")
     os.symlink(str(group), tmp_path / "cgroup")
 
-    cgroup.remove_groups(str(tmp_path), "run-1")
+    cgroup.remove_groups(str(tmp_path), f"{RUN}-1")
 
     assert sleeping.wait(10) == -signal.SIGKILL
-    cgroup.remove_groups(str(tmp_path), "run-1")
+    cgroup.remove_groups(str(tmp_path), f"{RUN}-1")
     assert not group.exists()

@@ -13,7 +13,7 @@ from optio.executors.attempt import EXIT_BYTES
 from optio.executors.process import ProcessExecutor
 from optio.executors.procfs import start_time
 from optio.executors.sandbox import SandboxOptions
-from tests.executors.support import living, python, read, run, shell, until_ended
+from tests.executors.support import RUN, living, python, read, run, shell, until_ended
 from tests.executors.test_process import server_of, supervisor_of
 from tests.support import eventually
 
@@ -50,7 +50,7 @@ DAEMON = "setsid env -i /bin/sh -c 'sleep {token} & sleep {token}' > /dev/null 2
 
 def test_a_forged_end_is_not_believed_while_the_supervisor_lives(open_executor: ProcessExecutor, tmp_path: Path) -> None:
     forged = '{"phase": "agent", "code": 0, "signal": null, "stopped_by": null, "error": null, "sizes": {}}'
-    control = tmp_path / "attempts" / "run-1" / "control"
+    control = tmp_path / "attempts" / f"{RUN}-1" / "control"
     source = f"printf '%s' '{forged}' > {control}/forged; mv {control}/forged {control}/exit.json; echo done; sleep 0.5; exit 7"
     handle = open_executor.start(shell(source))
     eventually(lambda: b"done" in read(handle, "stdout"), what="the forgery")
@@ -64,7 +64,7 @@ def test_a_forged_end_is_not_believed_while_the_supervisor_lives(open_executor: 
 
 def test_under_a_sandbox_the_end_cannot_be_forged(tmp_path: Path) -> None:
     executor = ProcessExecutor(tmp_path / "attempts", sandbox=SandboxOptions(kind="landlock"))
-    control = tmp_path / "attempts" / "run-1" / "control"
+    control = tmp_path / "attempts" / f"{RUN}-1" / "control"
     ended = run(executor, shell(f"echo x > {control}/exit.json; rm {control}/started; touch {control}/new; exit 7"))
     executor.close()
 
@@ -86,7 +86,7 @@ def test_a_daemon_with_an_empty_environment_ends_when_the_supervisor_is_killed(
     eventually(lambda: len(living(token)) >= 3 and b"ready" in read(handle, "stdout"), what="the daemon")
     assert handle.exit() is None
 
-    os.kill(supervisor_of(executor, tmp_path, "run-1"), signal.SIGKILL)
+    os.kill(supervisor_of(executor, tmp_path, f"{RUN}-1"), signal.SIGKILL)
     ended = until_ended(handle)
     handle.close(remove=True)
 
@@ -121,7 +121,7 @@ def test_it_also_ends_when_the_worker_is_gone(executor: ProcessExecutor, tmp_pat
     eventually(lambda: len(living(token)) >= 3 and b"ready" in read(handle, "stdout"), what="the daemon")
     executor.close()
 
-    os.kill(supervisor_of(executor, tmp_path, "run-1"), signal.SIGKILL)
+    os.kill(supervisor_of(executor, tmp_path, f"{RUN}-1"), signal.SIGKILL)
 
     eventually(lambda: living(token) == [], what="the end of the daemon")
     handle.close(remove=True)
@@ -138,7 +138,7 @@ def test_a_launch_that_is_cut_with_its_worker_takes_no_fork_server_with_it(
     executor._server._connection.sendall(sent)
     executor.close()
 
-    os.kill(supervisor_of(executor, tmp_path, "run-1"), signal.SIGKILL)
+    os.kill(supervisor_of(executor, tmp_path, f"{RUN}-1"), signal.SIGKILL)
 
     # Who else would end a daemon of a supervisor that was killed?
     eventually(lambda: living(token) == [], what="the end of the daemon")
@@ -153,7 +153,7 @@ def test_an_agent_dies_with_its_supervisor_where_no_fork_server_is_left(
     eventually(lambda: b"ready" in read(handle, "stdout"), what="the agent")
     os.kill(server_of(executor), signal.SIGKILL)
 
-    os.kill(supervisor_of(executor, tmp_path, "run-1"), signal.SIGKILL)
+    os.kill(supervisor_of(executor, tmp_path, f"{RUN}-1"), signal.SIGKILL)
 
     eventually(lambda: living(token) == [], what="the end of the agent")
     handle.close(remove=True)
@@ -218,7 +218,7 @@ def test_a_stopped_supervisor_escapes_neither_time_limit_nor_stop(
     source = DAEMON.format(token=token) + f" echo ready; exec sleep {token}"
     handle = executor.start(shell(source, timeout_s=timeout, grace_s=1.0))
     eventually(lambda: len(living(token)) >= 3 and b"ready" in read(handle, "stdout"), what="the daemon")
-    os.kill(supervisor_of(executor, tmp_path, "run-1"), signal.SIGSTOP)
+    os.kill(supervisor_of(executor, tmp_path, f"{RUN}-1"), signal.SIGSTOP)
     if how == "stop":
         handle.stop()
 
@@ -234,10 +234,10 @@ def test_whoever_adopts_an_attempt_whose_supervisor_was_stopped_knows_its_limit(
 ) -> None:
     started = executor.start(shell(f"exec sleep {token}", timeout_s=2.0, grace_s=1.0))
     eventually(lambda: living(token), what="the agent")
-    os.kill(supervisor_of(executor, tmp_path, "run-1"), signal.SIGSTOP)
+    os.kill(supervisor_of(executor, tmp_path, f"{RUN}-1"), signal.SIGSTOP)
     started.close(remove=False)
 
-    found = executor.find("run", 1)
+    found = executor.find(RUN, 1)
     assert found is not None
     ended = until_ended(found, within=LONGEST_END)
     found.close(remove=True)
@@ -276,7 +276,7 @@ def test_a_program_that_prints_without_end_is_ended_at_its_quota(tmp_path: Path)
 
 def test_the_end_of_an_attempt_needs_no_room(executor: ProcessExecutor, tmp_path: Path) -> None:
     handle = executor.start(shell("echo said; sleep 0.3; exit 3"))
-    last_word = tmp_path / "attempts" / "run-1" / "control" / "exit.json"
+    last_word = tmp_path / "attempts" / f"{RUN}-1" / "control" / "exit.json"
     eventually(lambda: b"said" in read(handle, "stdout"), what="the agent")
     blocks, inode = last_word.stat().st_blocks, last_word.stat().st_ino
     ended = until_ended(handle)
@@ -290,7 +290,7 @@ def test_the_end_of_an_attempt_needs_no_room(executor: ProcessExecutor, tmp_path
 def test_an_end_that_was_written_in_half_is_none(executor: ProcessExecutor, tmp_path: Path) -> None:
     handle = executor.start(shell("echo said"))
     until_ended(handle)
-    last_word = tmp_path / "attempts" / "run-1" / "control" / "exit.json"
+    last_word = tmp_path / "attempts" / f"{RUN}-1" / "control" / "exit.json"
     last_word.write_bytes(last_word.read_bytes()[:20].ljust(EXIT_BYTES, b"\0"))
 
     ended = until_ended(handle)
@@ -314,7 +314,7 @@ time.sleep(60)
 """
     handle = open_executor.start(python(source))
     eventually(lambda: b"ready" in read(handle, "stdout"), within=60, what="the bomb")
-    os.kill(supervisor_of(open_executor, tmp_path, "run-1"), signal.SIGKILL)
+    os.kill(supervisor_of(open_executor, tmp_path, f"{RUN}-1"), signal.SIGKILL)
     until_ended(handle)
     before = time.monotonic()
     eventually(lambda: living(token) == [], within=60, what="the end of all")

@@ -17,7 +17,7 @@ from optio.executors.process import ProcessExecutor
 from optio.executors.procfs import start_time
 from optio.executors.supervisor import _EndConditions
 from optio.model.task import Amounts, Environment, Resources
-from tests.executors.support import launch, living, python, read, run, shell, until_ended
+from tests.executors.support import RUN, launch, living, python, read, run, shell, until_ended
 from tests.support import eventually
 
 
@@ -55,7 +55,7 @@ def test_when_the_supervisor_is_killed_everything_it_watched_is_killed_and_the_a
     eventually(lambda: living(token) and b"ready" in read(handle, "stdout"))
     time.sleep(0.2)
 
-    os.kill(supervisor_of(executor, tmp_path, "run-1"), signal.SIGKILL)
+    os.kill(supervisor_of(executor, tmp_path, f"{RUN}-1"), signal.SIGKILL)
     ended = until_ended(handle)
     handle.close(remove=True)
 
@@ -82,7 +82,7 @@ def test_a_stream_that_cannot_be_opened_ends_its_attempt_and_leaves_nothing_open
 
     run(executor, shell("true", run_id="before"))
     before = descriptors()
-    (tmp_path / "attempts" / "run-1" / "control" / "stderr").mkdir(parents=True)
+    (tmp_path / "attempts" / f"{RUN}-1" / "control" / "stderr").mkdir(parents=True)
     ended = run(executor, shell("echo never")).exit
     after = run(executor, shell("echo ok", run_id="after"))
     assert (ended.phase, ended.code, ended.error) == ("setup", None, "EISDIR")
@@ -93,7 +93,7 @@ def test_a_launch_of_what_has_begun_opens_nothing_that_the_agent_may_have_put_th
     executor: ProcessExecutor, tmp_path: Path
 ) -> None:
     first = executor.start(shell("sleep 30"))
-    control = tmp_path / "attempts" / "run-1" / "control"
+    control = tmp_path / "attempts" / f"{RUN}-1" / "control"
     eventually(lambda: (control / "started").is_symlink(), what="the marker")
     (control / "stdout").unlink()
     os.mkfifo(control / "stdout")  # to open it would wait for a reader
@@ -255,7 +255,7 @@ def test_an_end_whose_output_was_lost_in_a_power_cut_is_no_end(executor: Process
     handle = executor.start(shell("echo precious"))
     until_ended(handle)
 
-    os.truncate(tmp_path / "attempts" / "run-1" / "control" / "stdout", 3)
+    os.truncate(tmp_path / "attempts" / f"{RUN}-1" / "control" / "stdout", 3)
     ended = handle.exit()
     handle.close(remove=True)
 

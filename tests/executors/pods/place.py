@@ -8,7 +8,7 @@ from typing import Any
 from optio.executors.pods import manifest
 from optio.executors.pods.manifest import PodSettings
 from tests.executors.pods import standin
-from tests.executors.support import launch
+from tests.executors.support import RUN, launch
 
 NAMESPACE = os.environ.get("OPTIO_TEST_NAMESPACE", "optio-test")
 CLUSTER = os.environ.get("OPTIO_TEST_IMAGE") if os.environ.get("KUBECONFIG") else None
@@ -33,7 +33,7 @@ def settings(directory: Path, install: str, **more: str) -> dict[str, str]:
     }
 
 
-def waiting_pod(install: str, run_id: str = "run", attempt: int = 1) -> dict[str, Any]:
+def waiting_pod(install: str, run_id: str = RUN, attempt: int = 1) -> dict[str, Any]:
     """A pod of an attempt that no node takes."""
     wanted = PodSettings(namespace=NAMESPACE, install=install, image="none", node_selector={"optio.dev/none": "x"})
     return manifest.attempt_pod(launch("/bin/true", run_id=run_id, attempt=attempt), wanted, "mark", "nobody")

@@ -18,7 +18,7 @@ from optio.runs.execute import Execution
 from tests.executors.pods.api import Api
 from tests.executors.pods.conftest import Make
 from tests.executors.pods.place import CLUSTER, NAMESPACE, settings, waiting_pod
-from tests.executors.support import launch, python, read, run, shell, until_ended
+from tests.executors.support import RUN, launch, python, read, run, shell, until_ended
 from tests.runs.support import accept, done, execute, execution, log_of, opened, working
 from tests.secrets.vault import PROGRAM, Vault
 from tests.support import command_task, eventually
@@ -27,7 +27,7 @@ from tests.support import command_task, eventually
 def test_output_that_the_kubelet_has_thrown_away_is_taken_from_the_agents_own_file(make: Make, install: str) -> None:
     line, count = b"\0\xff" + b"x" * 1000 + b"\n", 12_000
     source = f"import sys; [sys.stdout.buffer.write({line!r}) for _ in range({count})]; sys.stdout.flush(); open('go').read()"
-    name = manifest.name_of(install, "run", 1)
+    name = manifest.name_of(install, RUN, 1)
     handle = make(memory="256Mi", cpu="500m").start(python(source, setup=("mkfifo go",), timeout_s=600.0))
     eventually(lambda: handle.spool.sizes["stdout"] == len(line) * count, within=180, what="all of the output")  # type: ignore[attr-defined]
     handle.close(remove=False)
@@ -35,7 +35,7 @@ def test_output_that_the_kubelet_has_thrown_away_is_taken_from_the_agents_own_fi
         eventually(lambda: api.has_rotated_log(name), within=180, what="a log that lacks its beginning")
 
     another = make()
-    found = another.find("run", 1)
+    found = another.find(RUN, 1)
     assert found is not None
     eventually(lambda: found.spool.sizes["stdout"] == len(line) * count, within=180, what="all of the output")  # type: ignore[attr-defined]
     another._call(lambda: another._cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", "echo >/optio/work/go"]))
@@ -50,7 +50,7 @@ def test_a_pod_that_is_deleted_by_hand_ends_its_attempt(make: Make) -> None:
     handle = executor.start(shell("trap '' TERM; echo ready; while :; do sleep 1; done", grace_s=1.0))
     eventually(lambda: read(handle, "stdout"), what="the agent")
 
-    executor.remove("run", 1)
+    executor.remove(RUN, 1)
     ended = until_ended(handle, within=60).exit
     handle.close(remove=True)
 
@@ -63,7 +63,7 @@ def test_a_pod_is_named_before_it_has_a_node(make: Make, install: str) -> None:
 
     pod = eventually(handle.pod, within=60, what="the pod")
 
-    assert (pod.namespace, pod.name, pod.node) == (NAMESPACE, manifest.name_of(install, "run", 1), None)
+    assert (pod.namespace, pod.name, pod.node) == (NAMESPACE, manifest.name_of(install, RUN, 1), None)
     handle.stop()
     until_ended(handle)
     handle.close(remove=True)
@@ -196,10 +196,10 @@ def test_the_pod_of_a_failed_run_stays_for_a_look_without_its_secrets(make: Make
     handle = executor.start(what)
     ended = until_ended(handle, within=60)
 
-    stay = executor.keep("run", 1, 60.0)
+    stay = executor.keep(RUN, 1, 60.0)
     handle.close(remove=False)
 
-    name = manifest.name_of(install, "run", 1)
+    name = manifest.name_of(install, RUN, 1)
     look = "cat work/note /proc/1/environ; for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; done; ls -A private"
     code, seen = executor._call(lambda: executor._cluster.run(name, "agent", ["/bin/sh", "-c", f"cd /optio; {look}"]))
     assert ended.exit.code == 3
@@ -208,16 +208,16 @@ def test_the_pod_of_a_failed_run_stays_for_a_look_without_its_secrets(make: Make
     assert (code, b"from the agent" in seen, secret.encode() in seen, b"stdin" in seen) == (0, True, False, False)
     assert b"sleep 600" not in seen
     assert (executor.attempts(), make().attempts()) == ([], [])
-    executor.remove("run", 1)
+    executor.remove(RUN, 1)
     eventually(lambda: executor._call(lambda: executor._cluster.pod(name)) is None, within=60, what="the end of the pod")
 
 
 def test_a_pod_that_stayed_for_long_enough_is_taken_away_by_whoever_looks_next(make: Make, install: str) -> None:
-    executor, name = make(), manifest.name_of(install, "run", 1)
+    executor, name = make(), manifest.name_of(install, RUN, 1)
     handle = executor.start(shell("exit 3", environment=KEPT))
     until_ended(handle, within=60)
 
-    executor.keep("run", 1, 2.0)
+    executor.keep(RUN, 1, 2.0)
     executor.close()
 
     another = make()
@@ -229,10 +229,10 @@ def test_a_pod_that_stayed_for_long_enough_is_taken_away_by_whoever_looks_next(m
 
 
 def test_a_pod_that_stays_ends_by_itself(make: Make, install: str) -> None:
-    executor, name = make(), manifest.name_of(install, "run", 1)
+    executor, name = make(), manifest.name_of(install, RUN, 1)
     handle = executor.start(shell("exit 3", environment=Environment.of({"keepFailed": "2s"})))
     until_ended(handle, within=60)
-    executor.keep("run", 1, 3600.0)
+    executor.keep(RUN, 1, 3600.0)
 
     def phase() -> str:
         found = executor._call(lambda: executor._cluster.pod(name))
@@ -275,8 +275,8 @@ def test_a_pod_of_somebody_else_is_never_touched(make: Make, install: str) -> No
     name, uid = made["metadata"]["name"], made["metadata"]["uid"]
 
     ended = run(executor, launch("/bin/true")).exit
-    found = executor.find("run", 1)
-    executor.remove("run", 1)
+    found = executor.find(RUN, 1)
+    executor.remove(RUN, 1)
     after = executor._call(lambda: executor._cluster.pod(name))
     executor._call(lambda: executor._cluster.delete(name, uid, 0))
 
@@ -313,9 +313,9 @@ def test_nothing_of_a_launch_stands_in_the_pod(make: Make, install: str) -> None
     )
     eventually(lambda: read(handle, "stdout"), what="the agent")
 
-    text = str(executor._call(lambda: executor._cluster.pod(manifest.name_of(install, "run", 1))))
+    text = str(executor._call(lambda: executor._cluster.pod(manifest.name_of(install, RUN, 1))))
     command = ["/bin/sh", "-c", "tr '\\0' '\\n' </proc/1/environ; tr '\\0' ' ' </proc/[0-9]*/cmdline; ls /optio"]
-    _, seen = executor._call(lambda: executor._cluster.run(manifest.name_of(install, "run", 1), manifest.CONTAINER, command))
+    _, seen = executor._call(lambda: executor._cluster.run(manifest.name_of(install, RUN, 1), manifest.CONTAINER, command))
     handle.stop()
     until_ended(handle)
     handle.close(remove=True)
@@ -331,7 +331,7 @@ def test_an_attempt_that_has_just_begun_is_found_before_its_node_has_told_that_i
     handle = executor.start(shell("echo ready; sleep 3; echo done"))
     eventually(handle.begun, within=60, what="the beginning")
 
-    found = another.find("run", 1)
+    found = another.find(RUN, 1)
     handle.close(remove=False)
 
     assert found is not None

@@ -13,7 +13,7 @@ from optio.model.task import Environment
 from tests.executors.pods.api import Api
 from tests.executors.pods.conftest import Make
 from tests.executors.pods.place import IMAGE, NAMESPACE
-from tests.executors.support import python, read, run, shell, until_ended
+from tests.executors.support import RUN, python, read, run, shell, until_ended
 from tests.support import eventually
 
 
@@ -103,7 +103,7 @@ def test_a_template_of_the_operator_holds_for_pods_that_are_made_and_for_those_t
 
 
 def test_output_is_whole_and_in_order_that_an_agent_prints_while_the_kubelet_rotates_its_log(make: Make, install: str) -> None:
-    name, count = manifest.name_of(install, "run", 1), 200_000
+    name, count = manifest.name_of(install, RUN, 1), 200_000
     # A tenth of it in lines that travel in hexadecimal. In all more than two logs of the size that the kubelet allows.
     source = f"""
         import sys, time

@@ -30,7 +30,7 @@ from tests.executors.pods.api import Api, Pod
 from tests.executors.pods.faults import FaultProxy
 from tests.executors.pods.kubelet import FakeKubelet
 from tests.executors.pods.place import CLUSTER, IMAGE, NAMESPACE
-from tests.executors.support import launch, python, read, run, shell, until_ended
+from tests.executors.support import RUN, launch, python, read, run, shell, until_ended
 from tests.support import eventually
 
 Make = Callable[..., Executor]
@@ -108,7 +108,7 @@ def pods(api: Api, install: str) -> Callable[[], list[Pod]]:
 @pytest.fixture
 def name(install: str) -> str:
     """Of the pod of the first attempt at `run`."""
-    return manifest.name_of(install, "run", 1)
+    return manifest.name_of(install, RUN, 1)
 
 
 def ready(handle: Handle, word: bytes = b"ready") -> None:
@@ -432,7 +432,7 @@ def test_an_agent_that_ends_while_no_worker_looks_is_found_with_all_it_said(make
     executor.close()
     eventually(lambda: (api.pod(name) or {})["status"]["phase"] in ("Succeeded", "Failed"), what="the end of the agent")
 
-    found = make().find("run", 1)
+    found = make().find(RUN, 1)
     assert found is not None
     ended = until_ended(found)
     found.close(remove=True)
@@ -500,7 +500,7 @@ def test_an_attempt_on_a_node_that_is_lost_is_not_given_up_by_another_worker_bef
     found: Handle | None = None
     while time.monotonic() < began + 120:
         with contextlib.suppress(StoreUnavailable):  # a worker asks again
-            found = another.find("run", 1)
+            found = another.find(RUN, 1)
             break
     ended = None if found is None else until_ended(found, within=60).exit
     took = time.monotonic() - began
@@ -663,7 +663,7 @@ def test_that_a_pod_has_no_launch_is_also_true_when_the_first_who_found_it_out_w
     dead.close(remove=False)
     lost = proxy.rule(LOOK, once_told=True, **fault)
 
-    found = make().find("run", 1)
+    found = make().find(RUN, 1)
 
     assert (lost.hits, found) == (1, None)
     eventually(lambda: pods() == [], what="the end of the pod")
@@ -680,7 +680,7 @@ def test_an_agent_that_its_node_could_not_tell_of_while_the_api_server_was_away_
     api.container(name, "Pending", {"waiting": {"reason": "ContainerCreating"}})
     away = proxy.rule(LOOK, refuse=True, times=5)
 
-    found = make().find("run", 1)
+    found = make().find(RUN, 1)
 
     assert (away.hits > 1, found is not None) == (True, True)
     assert found is not None
@@ -699,7 +699,7 @@ def test_an_attempt_without_a_pod_is_given_up_also_while_the_quota_takes_no_pod(
     late, another = make(), make()
     proxy.rule(MAKING, status=403, message=QUOTA, times=None)
 
-    found = another.find("run", 1)
+    found = another.find(RUN, 1)
     proxy.clear()
     handle = late.start(shell("echo ran"))
     ended = until_ended(handle)
@@ -795,7 +795,7 @@ def test_output_that_a_rotated_log_lacks_is_asked_for_again_while_its_pod_lives(
     broken = proxy.rule(COPY, times=3, **fault)
 
     another = make()
-    found = another.find("run", 1)
+    found = another.find(RUN, 1)
     assert found is not None
     eventually(lambda: found.spool.sizes["stdout"] == size, within=120, what="all of the output")  # type: ignore[attr-defined]
     data = b"".join(found.read("stdout", at, 1 << 20) for at in range(0, size, 1 << 20))

@@ -17,7 +17,7 @@ from optio.executors.pods.manifest import PodSettings
 from optio.model.pool import Pool
 from optio.model.task import Environment
 from tests.executors.pods.place import IMAGE, NAMESPACE
-from tests.executors.support import Ended, read, shell, until_ended
+from tests.executors.support import RUN, Ended, read, shell, until_ended
 from tests.support import eventually
 
 Make = Callable[..., PodExecutor]
@@ -142,13 +142,13 @@ def test_an_attempt_in_a_warm_pod_is_found_again(make: Make) -> None:
     assert how(handle) == "warm"
     handle.close(remove=False)
 
-    found = another.find("run", 1)
+    found = another.find(RUN, 1)
     assert found is not None
     name = next(iter(names(another, manifest.ATTEMPT_ROLE)))
     another._call(lambda: another._cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", "echo >/optio/work/go"]))
 
     assert ended(found).stdout == b"ready\ndone\n"
-    another.remove("run", 1)
+    another.remove(RUN, 1)
     eventually(lambda: another.attempts() == [], within=60, what="the end of all that has the attempt's name")
 
 
@@ -156,13 +156,13 @@ def test_an_attempt_that_was_given_up_takes_no_pod_any_more(make: Make) -> None:
     late, another = make(), make()
     filled(late, 1)
 
-    assert another.find("run", 1) is None
+    assert another.find(RUN, 1) is None
     handle = late.start(warm("echo ran"))
     first = ended(handle)
 
     assert (first.exit.lost, first.stdout, handle.begun()) == (True, b"", None)
     assert names(late, manifest.ATTEMPT_ROLE) == set()
-    another.remove("run", 1)
+    another.remove(RUN, 1)
 
 
 def test_a_pod_that_was_taken_but_not_launched_is_given_up_with_its_attempt(make: Make) -> None:
@@ -173,9 +173,9 @@ def test_a_pod_that_was_taken_but_not_launched_is_given_up_with_its_attempt(make
     claimed = executor._call(lambda: executor._pools.take(known, warm("echo ran")))
     assert claimed is not None
 
-    assert another.find("run", 1) is None
+    assert another.find(RUN, 1) is None
     eventually(lambda: names(another, manifest.ATTEMPT_ROLE) == set(), within=60, what="the end of the pod")
-    another.remove("run", 1)
+    another.remove(RUN, 1)
 
 
 def test_a_launch_that_comes_to_a_pod_after_it_was_given_up_ends_at_once(make: Make) -> None:

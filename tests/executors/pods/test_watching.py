@@ -18,7 +18,7 @@ from optio.model.task import Environment
 from tests.executors.pods.api import Api
 from tests.executors.pods.faults import FaultProxy
 from tests.executors.pods.place import CLUSTER, IMAGE, NAMESPACE, waiting_pod
-from tests.executors.support import read, shell, until_ended
+from tests.executors.support import RUN, read, shell, until_ended
 from tests.support import eventually
 
 PLAIN = Environment()
@@ -84,7 +84,7 @@ def test_a_worker_is_told_of_the_pods_that_it_follows_and_of_no_others(make: Mak
     handle.close(remove=True)
 
     assert ended.exit.code == 0
-    assert busy.labels(manifest.RUN) == {"run"}
+    assert busy.labels(manifest.RUN) == {RUN}
     assert idle.told == []
 
 
@@ -94,13 +94,13 @@ def test_of_a_run_that_another_worker_takes_over_that_one_is_told(make: Make) ->
     eventually(lambda: read(handle, "stdout"), within=60, what="the agent")
     handle.close(remove=False)
 
-    found = second.executor.find("run", 1)
+    found = second.executor.find(RUN, 1)
     assert found is not None
     ended = until_ended(found, within=60)
     found.close(remove=True)
 
     assert (ended.exit.code, ended.stdout) == (0, b"ready\ndone\n")
-    assert second.labels(manifest.RUN) == {"run"}
+    assert second.labels(manifest.RUN) == {RUN}
     assert [each["type"] for each in first.told][-1] == "DELETED"
 
 
@@ -139,7 +139,7 @@ def test_who_has_set_which_field_of_a_warm_pod_is_not_sent_with_it(make: Make) -
     until_ended(handle, within=60)
     handle.close(remove=True)
 
-    mine = [each["object"] for each in keeper.told if each["object"]["metadata"]["labels"].get(manifest.RUN) == "run"]
+    mine = [each["object"] for each in keeper.told if each["object"]["metadata"]["labels"].get(manifest.RUN) == RUN]
     assert mine
     assert not [each for each in mine if each["metadata"].get("managedFields")]
 
