@@ -1,8 +1,8 @@
 """The OpenAPI 3.1 document. Litestar derives the operations from the handlers, msgspec the schemas from `optio.server.bodies`.
 
 Added here are what handlers declare beside their types: request bodies that are read raw (`body`), problems (`problems`),
-repeatable requests (`idempotent`) and further forms of an answer (`media`). The pages load nothing from elsewhere, so they work
-without internet.
+repeatable requests (`idempotent`), headers of answers (`answers_with`) and further forms of an answer (`media`). The pages load
+nothing from elsewhere, so they work without internet.
 """
 
 import json
@@ -105,6 +105,14 @@ class WebhookDocument(Controller):
         raise NotImplementedError
 
 
+# Headers of answers, which handlers name under `answers_with`.
+_HEADERS = {
+    "ETag": "The digest of the task, for `If-Match`",
+    "Location": "The path of what was made",
+    "Idempotency-Replayed": "`true` where an earlier request with this key decided the answer",
+}
+
+
 def complete_document(document: Document, app: Litestar) -> Document:
     """Return Litestar's document with schemas, request bodies, problems and security added."""
     webhooks = Litestar([WebhookDocument], openapi_config=config())
@@ -164,6 +172,10 @@ def _complete(path: str, method: str, operation: Document, handler: HTTPRouteHan
         kind = response.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", "").rpartition("/")[2]
         if kind and response["description"] in _GENERIC:
             response["description"] = components[kind]["description"]
+        if response.get("content") and handler.opt.get("answers_with"):
+            response["headers"] = {
+                name: {"description": _HEADERS[name], "schema": {"type": "string"}} for name in handler.opt["answers_with"]
+            }
     # The framework's own error schema is not used by this API.
     responses.pop("400", None)
     by_status = defaultdict(list)

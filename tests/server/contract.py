@@ -74,6 +74,10 @@ def breach(method: str, path: str, answer: Answer) -> str | None:
     problems = re.findall(r"`([\w-]+)`", response["description"])
     if "$ref" in response:
         response = document()["components"]["responses"][response["$ref"].rpartition("/")[2]]
+    unsaid = {"etag", "location", "idempotency-replayed"} & {name.lower() for name in answer.headers}
+    unsaid -= {name.lower() for name in response.get("headers", ())}
+    if unsaid:
+        return f"{where} has headers that are not documented: {sorted(unsaid)}"
     if not answer.body:
         return f"{where} has no body" if response.get("content") else None
     kind = next(value for name, value in answer.headers.items() if name.lower() == "content-type").partition(";")[0]

@@ -56,6 +56,7 @@ class RunController(Controller):
         responses={200: ResponseSpec(StartedRunBody, description="The earlier run of this key", generate_examples=False)},
         problems=("conflict", "duplicate", "queue-full"),
         idempotent=True,
+        answers_with=("Location", "Idempotency-Replayed"),
     )
     async def start_run(
         self, task_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]

@@ -103,6 +103,7 @@ class TaskController(Controller):
         responses={200: ResponseSpec(WrittenTaskBody, description=REPLAYED, generate_examples=False)},
         problems=("conflict", "writes-denied", "secret-unavailable"),
         idempotent=True,
+        answers_with=("ETag", "Location"),
     )
     async def create_task(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[WrittenTaskBody]:
         """Write a file for a new task, and serve it. Compiler warnings are listed under `warnings`. The same `Idempotency-Key`
@@ -118,7 +119,7 @@ class TaskController(Controller):
         async with hub.turn:
             return await _first_answer(hub, once) or await _written(hub, write, once, _task_answer(await _pauses(hub)))
 
-    @get("/api/tasks/{task_id:str}", opt=role("viewer"))
+    @get("/api/tasks/{task_id:str}", opt=role("viewer"), answers_with=("ETag",))
     async def get_task(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> Response[TaskBody]:
         """Show one task. Its `ETag` is its digest: send it as `If-Match` with a change."""
         snapshot = hub.live.current
@@ -138,6 +139,7 @@ class TaskController(Controller):
         body=TaskPatch,
         examples=[{"maxTurns": 10, "description": None}],
         problems=_CHANGE,
+        answers_with=("ETag",),
     )
     async def update_task(
         self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
@@ -239,6 +241,7 @@ class TaskController(Controller):
         },
         problems=("conflict", "writes-denied", "secret-unavailable"),
         idempotent=True,
+        answers_with=("ETag", "Location"),
     )
     async def add_trigger(
         self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
