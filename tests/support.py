@@ -4,6 +4,7 @@ import contextlib
 import encodings.idna  # noqa: F401 - `as_nobody` cannot load it: Python may lie where only root reads
 import json
 import os
+import random
 import signal
 import socket
 import sqlite3
@@ -98,11 +99,12 @@ def _stands(pid: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A port that nobody listens on now, of those that the kernel gives no connection: it is free when a server comes back."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_768)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 def as_nobody(ask: Callable[[], T]) -> T:
