@@ -35,9 +35,10 @@ def suggest_file(tree: SourceTree, path: str, name: str) -> str | None:
 
 def suggest_template(found: Diagnostic, paths: Iterable[str]) -> Diagnostic:
     """Return the finding about a missing template with a hint that names the most similar YAML file of the tree."""
-    beside = posixpath.dirname(found.path) or "."
+    # `relpath` asks for the working directory, which may be gone, unless both paths begin at the root.
+    beside = posixpath.join("/", posixpath.dirname(found.path))
     name = found.message.split("`")[1]
-    near = suggest(name, [posixpath.relpath(each, beside) for each in paths if each != found.path])
+    near = suggest(name, [posixpath.relpath(posixpath.join("/", each), beside) for each in paths if each != found.path])
     return found if near is None else replace(found, hint=f"did you mean `{near}`?")
 
 

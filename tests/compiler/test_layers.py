@@ -1,5 +1,7 @@
 """Templates and defaults: what a task takes from them, and who is told of what."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -284,3 +286,15 @@ def test_a_task_that_becomes_a_template_is_not_waited_for() -> None:
     )
 
     assert compiler.unserved(done) == {"_defaults.yaml": None, "b.yaml": "b"}
+
+
+def test_a_missing_template_is_suggested_where_the_working_directory_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.rmdir(tmp_path)
+
+    task = TASK.encode() + b"extends: ../shared/bases.yaml\n"
+    found = compile_tree(MemoryTree({"team/a.yaml": task, "shared/base.yaml": BASE.encode()})).diagnostics
+
+    assert [d.hint for d in found if d.route == ("extends",)] == ["did you mean `../shared/base.yaml`?"]
