@@ -37,7 +37,7 @@ _EACH_DAY = r"(?i)\b(?:daily|nightly|(?:every|each) (?:day|morning|evening|night
 _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _NUMBER = rf"(?P<number>\d{{1,2}}|{'|'.join(_NUMBERS)}|fifteen|twenty|thirty)"
 _INTERVAL = rf"(?i)\b(?:every|each) (?:{_NUMBER} (?P<unit>min(?:ute)?|hour)s?|half[ -](?:an )?hour)\b|\bhalf-?hourly\b"
-_CLOCK = r"(?i)(?<![\d:.])(\d{1,2}):([0-5]\d)(?![\d:])(?: ?([ap])\.?m\b)?|(?<![\d:.])(1[0-2]|[1-9]) ?([ap])\.?m\b"
+_CLOCK = r"(?i)(?<![\d:.])([01]?\d|2[0-3]):([0-5]\d)(?![\d:])(?: ?([ap])\.?m\b)?|(?<![\d:.])(1[0-2]|[1-9]) ?([ap])\.?m\b"
 _ZONE = r"\b(?:UTC|GMT|[A-Z]{1,4}T)\b"
 # Words for a schedule that fires once in each hour or day, of which the interval may tell something else.
 _ONCE = (
