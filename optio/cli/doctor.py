@@ -369,7 +369,8 @@ def _agents(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Check
                 program = places.program(name)
             except LaunchFailed as err:
                 fact, _, cure = str(err).partition(": ")
-                yield Check(name=name, status="error" if needed else "warning", detail=fact, hint=cure or None)
+                if needed:
+                    yield Check(name=name, status="error", detail=fact, hint=cure or None)
                 continue
             version = _version(program)
             if version is None:

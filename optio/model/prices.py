@@ -45,6 +45,11 @@ def _price(model: str) -> Price | None:
     return PRICES[max(known, key=len)] if known else None
 
 
+def is_listed(model: str) -> bool:
+    """Return whether the table has the model."""
+    return _price(model) is not None
+
+
 def max_call_cost(model: str) -> Decimal | None:
     """Return the most that one call costs: a full window, all of it new to the cache, and the longest answer. For an alias such
     as `sonnet` this is the dearest model that it may stand for; None for models outside the table."""

@@ -34,6 +34,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 ("agentRuntime",),
                 hint=f"its runs fail at once: write {', '.join(others)} or {last}, or wait for a version that supports it",
             )
+    yield from _check_budget(task)
     if isinstance(spec.command, str) and not spec.command.strip():
         yield task.at("OPT106", "`command` is blank", ("command",), hint="write `[program, argument]`")
     elif spec.command == []:
@@ -46,3 +47,21 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             key=True,
             hint="delete `connections`, or leave it empty",
         )
+
+
+def _check_budget(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Report a budget for an agent that does not tell its cost, with a model of unknown price."""
+    spec = task.spec
+    agent = DECLARED.get(spec.agent_runtime)
+    if spec.budget is None or agent is None or agent.capabilities.tells_cost:
+        return
+    if not all(task.is_known((key,)) for key in ("agentRuntime", "model", "budgetUsd")):
+        return
+    from optio.model import prices  # imported only for such an agent
+
+    if spec.model is None or not prices.is_listed(spec.model):
+        model = "its own model" if spec.model is None else f"`{spec.model}`"
+        message = f"no price of {model} is known, and {agent.title} does not tell its cost"
+        limit = "" if spec.max_turns is not None else ": add `maxTurns: 20`"
+        hint = f"a run is limited by `maxTurns` and `timeout` alone{limit}"
+        yield task.at("OPT616", message, ("budgetUsd",), key=True, hint=hint)

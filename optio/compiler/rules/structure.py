@@ -150,6 +150,12 @@ RULES = (
         "triggers:\n  - type: schedule\n    config: {cronExpression: '0 5 * * *', misfire: all, maxCatchUp: 24}\n",
     ),
     Rule(
+        "OPT616", "no-price", WARNING, "a budget that nobody can enforce",
+        "The agent does not tell its cost, and Optio has no list price of its model. A limit of turns and time still holds.",
+        'agentRuntime: codex\nmodel: gpt-5-codex\nbudgetUsd: "2.50"\n',
+        "agentRuntime: codex\nmodel: gpt-5-codex\nmaxTurns: 20\n",
+    ),
+    Rule(
         "OPT610", "bad-money", ERROR, "an invalid amount of money",
         "Binary fractions cannot hold most amounts, so write money as text with at most four decimals.",
         "budgetUsd: 2.50\n",
