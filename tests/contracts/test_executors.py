@@ -402,6 +402,7 @@ def test_no_process_is_left_whatever_it_started_and_however_it_ends(
     assert not ended.exit.lost
 
 
+@pytest.mark.alone  # for some seconds nobody else on the machine can start a process or a thread
 def test_children_that_fork_without_end_are_ended_too(executor: Executor, place: Place, token: str) -> None:
     source = f"""
 import os, sys, time
@@ -423,6 +424,7 @@ time.sleep(0.2)
     assert place.none_left(token)
 
 
+@pytest.mark.alone  # for some seconds nobody else on the machine can start a process or a thread
 def test_orphans_that_die_without_pause_do_not_hold_back_the_time_limit(executor: Executor) -> None:
     ended = run(executor, shell("while :; do (true &) ; done", timeout_s=0.5), within=15)
 

@@ -235,12 +235,14 @@ def test_prometheus_answers_a_query_of_the_dashboard(watched: Prometheus, query:
 
 
 def test_the_first_failed_run_raises_its_alert(watched: Prometheus) -> None:
-    found = eventually(lambda: watched.ask("alerts")["alerts"], what="an alert")
+    def failed() -> list[Any]:
+        # Others may come as well: of a disk of this machine that is nearly full.
+        return [each for each in watched.ask("alerts")["alerts"] if each["labels"]["alertname"] == "OptioRunFailed"]
 
-    assert [(each["labels"]["alertname"], each["labels"]["task"], each["state"]) for each in found] == [
-        ("OptioRunFailed", "badly", "firing")
-    ]
-    assert found[0]["annotations"]["summary"] == "A run of badly failed: exit_code"
+    (found,) = eventually(failed, what="the alert")
+
+    assert (found["labels"]["task"], found["state"]) == ("badly", "firing")
+    assert found["annotations"]["summary"] == "A run of badly failed: exit_code"
 
 
 # The cluster

@@ -299,6 +299,7 @@ def test_an_end_that_was_written_in_half_is_none(executor: ProcessExecutor, tmp_
     assert ended.exit.lost
 
 
+@pytest.mark.alone  # for some seconds nobody else on the machine can start a process or a thread
 def test_a_fork_bomb_does_not_outlive_a_supervisor_that_is_killed(
     open_executor: ProcessExecutor, tmp_path: Path, token: str
 ) -> None:

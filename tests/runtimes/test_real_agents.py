@@ -99,7 +99,6 @@ def run(services: Services, agent: str, scenario: str, extra: str = "", prompt: 
 SCENARIOS: dict[str, tuple[str, str, int]] = {
     "tool-3": ("ok", DONE, 3),
     "error-401": ("auth", "", 0),
-    "late-500": ("server_error", "", 1),
 }
 
 
