@@ -49,6 +49,8 @@ _NO_LOGIN = (
     "the run has no credential that the model's API takes: name ANTHROPIC_API_KEY in the task's `environment.secrets` "
     "and give that secret its value"
 )
+# The CLI's own words where it has no credential at all. It goes on to advise a command that nobody can give to it.
+_LOGGED_OUT = "Not logged in"
 _DOUBTFUL = "usage was ignored because it is not a whole number, or negative"
 _SUBTYPES = {
     "error_max_turns": "max_turns",
@@ -243,7 +245,8 @@ class ClaudeReader:
             return Outcome(ok=False, reason="no_result", message=message, again=True, text=text)
         if reason != "ok":
             wait = self._wait_s if reason in ("rate_limit", "overloaded") else 0.0
-            return Outcome(ok=False, reason=reason, message=first_line(text), again=again, not_before_s=wait)
+            message = _NO_LOGIN if _LOGGED_OUT in text else first_line(text)
+            return Outcome(ok=False, reason=reason, message=message, again=again, not_before_s=wait)
         return Outcome(ok=True, reason="ok", text=text, output=result.get("structured_output"))
 
     def _no_result(self, ended: ProcessEnd) -> Outcome:
@@ -275,7 +278,7 @@ def _reason(result: dict[str, Any]) -> tuple[str, bool]:
     if isinstance(status, int) and not isinstance(status, bool):
         # The credit text arrives as a 400: the provider's own error body, not the model's words.
         return ("quota", False) if status == 400 and "redit balance is too low" in text else reason_of_status(status)
-    if "Not logged in" in text:
+    if _LOGGED_OUT in text:
         return "auth", False
     if result.get("api_error") == "connection_failed" or terminal == "api_error":
         return "network", True

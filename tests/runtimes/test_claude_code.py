@@ -194,6 +194,12 @@ def test_the_result_s_own_fields_name_the_reason(fields: dict[str, Any], reason:
     assert outcome(changed("plain", **fields), code=1).reason == reason
 
 
+def test_a_run_without_a_credential_is_told_how_to_name_one_also_when_it_has_ended_by_itself() -> None:
+    found = outcome(changed("plain", is_error=True, result="Not logged in · Please run /login"), code=1)
+
+    assert (found.reason, "ANTHROPIC_API_KEY" in found.message, "/login" in found.message) == ("auth", True, False)
+
+
 def test_a_refused_credential_ends_the_run_at_its_first_sign() -> None:
     first = next(n for n, line in enumerate(recorded("error-401")) if b"api_retry" in line)
     reader, _ = read(recorded("error-401")[: first + 1])
