@@ -64,7 +64,7 @@ environment:
   setupCommands: ["pip install pip-audit==2.9.0"]
   env: {{LOG_LEVEL: info}}
   secrets: [ANTHROPIC_API_KEY]
-  network: {{egress: [api.anthropic.com, api.github.com]}}
+  network: {{egress: [api.anthropic.com, api.github.com, pypi.org, files.pythonhosted.org]}}
   resources: {{cpu: "1", memory: 2Gi}}
 triggers:
   - type: manual

@@ -170,6 +170,8 @@ def _as_number(word: str) -> int:
 def _said_beside(task: ResolvedTask, route: Route) -> str:
     """Return the comments on the schedule's line and right above it."""
     text = dict(task.document.texts).get(task.document.path_at(route), "")
+    if "#" not in text:
+        return ""
     lines, at = text.split("\n"), task.span(route).start.line - 1
     comments = [lines[at].partition(" #")[2]] if at < len(lines) else []
     while at > 0 and lines[at - 1].lstrip().startswith("#"):
