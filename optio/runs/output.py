@@ -20,8 +20,11 @@ MAX_LOG_LINE_BYTES = 64 * 1024
 # The size of the log that is kept of an attempt. Each line counts for more than its bytes, as it does in the database.
 MAX_LOG_BYTES = 50_000_000
 _LINE_COST_BYTES = 100
-# A program's result file is read up to this size.
+# The files that the agent itself writes are read up to these sizes: one with a hole in it may claim any size. The supervisor of
+# a pod has the same limits.
 MAX_RESULT_BYTES = 16 << 20
+MAX_SIDE_BYTES = 256 << 20
+_LIMITS = {"result": MAX_RESULT_BYTES, "side": MAX_SIDE_BYTES}
 
 
 class Output:
@@ -92,8 +95,8 @@ class Output:
         return found
 
     def _read(self, stream: str, offset: int, limit: int) -> bytes:
-        if stream == "result":
-            limit = min(limit, MAX_RESULT_BYTES - offset)
+        if stream in _LIMITS:
+            limit = min(limit, _LIMITS[stream] - offset)
         return self._handle.read(stream, offset, limit) if limit > 0 else b""
 
     def _feed(self, stream: str, data: bytes, now: datetime, found: list[LogLine]) -> None:

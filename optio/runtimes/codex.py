@@ -109,7 +109,8 @@ class CodexReader:
         self._said = LastTexts()
         self._answer: str | None = None
         self._items: set[str] = set()
-        self._calls: list[Usage] = []
+        self._calls = 0
+        self._used = Usage()
         self._goes_on = False
         self._total: Usage | None = None
         self._completed = False
@@ -139,7 +140,8 @@ class CodexReader:
             used = _usage(as_dict(payload.get("usage")))
             if used is None:
                 yield _DOUBTFUL
-            self._calls.append(used or Usage())
+            self._calls += 1
+            self._used += used or Usage()
 
     def _read(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
         kind = event.get("type")
@@ -187,12 +189,12 @@ class CodexReader:
     @property
     def meter(self) -> Meter:
         """Return the usage, unknown (zero, without a cost) for a turn that failed before its session file was read."""
-        usage = self._total if self._total is not None else sum(self._calls, Usage())
-        known = self._total is not None or bool(self._calls)
+        usage = self._used if self._total is None else self._total
+        known = self._total is not None or self._calls > 0
         cost = prices.cost(self._task.spec.model or "", usage) if known else None
         return Meter(
             usage=usage,
-            turns=len(self._calls) if known else None,
+            turns=self._calls if known else None,
             tool_calls=len(self._items),
             cost=cost,
             cost_source=None if cost is None else CostSource.PRICES,
@@ -211,7 +213,7 @@ class CodexReader:
         if self._reconnects > _MAX_RECONNECTS:
             return Outcome(ok=False, reason="network", message=first_line(self._last_error), again=True)
         most = self._task.spec.max_turns
-        if most is not None and len(self._calls) >= most + (not self._goes_on):
+        if most is not None and self._calls >= most + (not self._goes_on):
             # After a tool call it would call the model once more, and a call that has begun is paid.
             return Outcome(ok=False, reason="max_turns", message=f"stopped after {most} turns")
         return over_limits(self._task, self.meter, self._spent)

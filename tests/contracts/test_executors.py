@@ -10,18 +10,21 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from optio.errors import LaunchFailed
-from optio.executors.base import Executor, Handle
+from optio.executors.base import Executor, Exit, Handle
 from optio.executors.pods import manifest
 from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.manifest import PodSettings
 from optio.executors.process import ProcessExecutor
 from optio.executors.sandbox import SandboxOptions
+from optio.model.run import LogLine
+from optio.runs.output import Output
 from tests.executors.pods.place import CLUSTER, NAMESPACE, STANDIN
 from tests.executors.support import RUN, launch, living, python, read, run, shell, until_ended
 from tests.support import ROOT, eventually
@@ -522,6 +525,44 @@ def test_a_session_file_that_is_something_else_is_not_read(executor: Executor, o
     handle.close(remove=True)
 
     assert (found, ended.stdout, ended.exit.code) == (b"", b"done\n", 0)
+
+
+class Silent:
+    """A reader for which no line of an agent's own files has a meaning."""
+
+    plain = frozenset({"stdout", "stderr", "result", "side"})
+
+    def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
+        return []
+
+
+@pytest.mark.parametrize("stream", ["result", "side"])
+def test_a_file_of_the_agents_own_that_claims_a_terabyte_is_read_to_its_limit(executor: Executor, stream: str) -> None:
+    file = {"result": "$OPTIO_RESULT_FILE", "side": "$HOME/.agent/1/session-1.jsonl"}[stream]
+    handle = executor.start(
+        shell(f'mkdir -p ~/.agent/1; truncate -s 1T "{file}" || truncate -s 4G "{file}" || exit 9; echo done', side=SIDE)
+    )
+    output = Output(handle, Silent(), {})  # type: ignore[arg-type]
+
+    ended = until_ended_reading(handle, output)
+
+    assert (ended.code, output.offsets["stdout"]) == (0, 5)
+
+
+def until_ended_reading(handle: Handle, output: Output) -> Exit:
+    """Read as a worker does, to the end of every stream."""
+
+    def look() -> Exit | None:
+        output.take()
+        found = handle.exit()
+        if found is None:
+            handle.wait(0.1)
+        return found
+
+    ended = eventually(look, within=100, what="the end of the attempt")
+    eventually(lambda: (output.take(), output.drained)[1], within=100, what="the end of every stream")
+    handle.close(remove=True)
+    return ended
 
 
 def test_files_are_private_below_home_and_named_by_variables(executor: Executor) -> None:

@@ -96,17 +96,17 @@ pump_all() {
     moved=1
     if [ -s stdout ] && grown o stdout && pump o O <&3; then moved=0; fi
     if [ -s stderr ] && grown e stderr && pump e E <&4; then moved=0; fi
-    # The agent may put anything in this file's place.
+    # The agent may put anything in this file's place, and give it any size.
     if [ $results = no ] && [ -s result/result.jsonl ] && [ -f result/result.jsonl ] && [ ! -h result/result.jsonl ]; then
         exec 5<result/result.jsonl && results=yes
     fi
-    if [ $results = yes ] && grown r result/result.jsonl && pump r R <&5; then moved=0; fi
+    if [ $results = yes ] && [ $at_r -lt 16777216 ] && grown r result/result.jsonl && pump r R <&5; then moved=0; fi
     if [ $sides = no ] && [ -n "$SIDE" ]; then
         # shellcheck disable=SC2086 # a pattern
         for side in $SIDE; do break; done
         if [ -s "$side" ] && [ -f "$side" ] && [ ! -h "$side" ]; then ln "$side" side && exec 6<side && sides=yes; fi
     fi
-    if [ $sides = yes ] && grown d side && pump d D <&6; then moved=0; fi
+    if [ $sides = yes ] && [ $at_d -lt 268435456 ] && grown d side && pump d D <&6; then moved=0; fi
     return $moved
 }
 
