@@ -16,21 +16,16 @@ from optio.runtimes.base import (
     Invocation,
     ProcessEnd,
     common_outcome,
-    end_text,
     guard_slash,
-    log_line,
-    no_result,
     over_limits,
     reason_of_status,
 )
+from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader
 from optio.runtimes.json_events import (
-    MAX_JSON_LINE_BYTES,
-    LastTexts,
     as_dict,
     as_dicts,
     as_list,
     compact,
-    event_of,
     first_line,
     money,
     token_count,
@@ -51,7 +46,6 @@ _NO_LOGIN = (
 )
 # The CLI's own words where it has no credential at all. It goes on to advise a command that nobody can give to it.
 _LOGGED_OUT = "Not logged in"
-_DOUBTFUL = "usage was ignored because it is not a whole number, or negative"
 _SUBTYPES = {
     "error_max_turns": "max_turns",
     "error_max_budget_usd": "budget",
@@ -84,34 +78,18 @@ class ClaudeCode:
         return ClaudeReader(task, spent)
 
 
-class ClaudeReader:
+class ClaudeReader(EventReader):
     """A reader of the event stream. Each model call begins with `message_start`; its `message_delta` has the final usage."""
 
-    plain = frozenset({"stderr"})
-    longest = MAX_JSON_LINE_BYTES
-
     def __init__(self, task: CompiledTask, spent: Decimal) -> None:
-        self._task = task
-        self._spent = spent
-        self._said = LastTexts()
+        super().__init__(task, spent)
         self._calls: list[tuple[str, Usage | None]] = []
         self._open: dict[str | None, int] = {}
         self._turns = 0
-        self._began = False
         self._tools = 0
         self._result: dict[str, Any] | None = None
         self._no_login = False
-        self._stderr = b""
         self._wait_s = 0.0
-
-    def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
-        if stream == "stderr":
-            self._stderr = (self._stderr + data + b"\n")[-4096:]
-            return [LogLine(kind=LogKind.STDERR, data=data, at=at)]
-        event = event_of(data)
-        if event is None:
-            return [LogLine(kind=LogKind.OUTPUT, data=data, at=at)] if data.strip() else []
-        return [log_line(kind, text, at) for kind, text in self._read(event)]
 
     def _read(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
         self._began = True
@@ -126,7 +104,7 @@ class ClaudeReader:
         elif kind == "result":
             self._result = event
             if any(_usage(as_dict(entry), _CLI) is None for entry in as_dict(event.get("modelUsage")).values()):
-                yield LogKind.SYSTEM, _DOUBTFUL
+                yield LogKind.SYSTEM, DOUBTFUL_USAGE
         elif kind == "system":
             yield from self._system(event)
 
@@ -141,7 +119,7 @@ class ClaudeReader:
             model, before = self._calls[place]
             used = _usage(as_dict(event.get("usage")), _API)
             if used is None:
-                yield LogKind.SYSTEM, _DOUBTFUL
+                yield LogKind.SYSTEM, DOUBTFUL_USAGE
             self._calls[place] = (model, used or before or Usage())
             self._turns += parent is None and before is None
 
@@ -157,10 +135,6 @@ class ClaudeReader:
             elif block.get("type") == "tool_use":
                 self._tools += 1
                 yield LogKind.TOOL, f"{block.get('name')} {compact(block.get('input'))}"
-
-    @property
-    def text(self) -> str | None:
-        return self._said.joined
 
     def _system(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
         subtype = event.get("subtype")
@@ -240,20 +214,16 @@ class ClaudeReader:
         text = result.get("result")
         text = text if isinstance(text, str) else "; ".join(str(e) for e in as_list(result.get("errors")))
         reason, again = _reason(result)
-        if reason == "ok" and ended.code != 0:
-            message = f"reported success, then ended with {end_text(ended)}"
-            return Outcome(ok=False, reason="no_result", message=message, again=True, text=text)
         if reason != "ok":
             wait = self._wait_s if reason in ("rate_limit", "overloaded") else 0.0
             message = _NO_LOGIN if _LOGGED_OUT in text else first_line(text)
             return Outcome(ok=False, reason=reason, message=message, again=again, not_before_s=wait)
-        return Outcome(ok=True, reason="ok", text=text, output=result.get("structured_output"))
+        return self._success(ended, text, result.get("structured_output"))
 
-    def _no_result(self, ended: ProcessEnd) -> Outcome:
-        said = first_line(self._stderr.decode("utf-8", "replace"))
-        if "root/sudo privileges" in said:
-            said += ": choose an OPTIO_SANDBOX, or run the worker as a user of its own"
-        return no_result(ended, said, began=self._began)
+    def _complaint(self) -> str:
+        said = super()._complaint()
+        cure = ": choose an OPTIO_SANDBOX, or run the worker as a user of its own"
+        return said + cure if "root/sudo privileges" in said else said
 
 
 def _reason(result: dict[str, Any]) -> tuple[str, bool]:

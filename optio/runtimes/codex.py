@@ -18,18 +18,14 @@ from optio.runtimes.base import (
     Invocation,
     ProcessEnd,
     common_outcome,
-    end_text,
     log_line,
-    no_result,
     over_limits,
     reason_of_status,
 )
+from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader
 from optio.runtimes.json_events import (
-    MAX_JSON_LINE_BYTES,
-    LastTexts,
     as_dict,
     compact,
-    event_of,
     first_line,
     token_count,
 )
@@ -70,7 +66,6 @@ _FAILURES = (
     ("Missing environment variable", "auth", False),
 )
 _CODES = {"context_length_exceeded": "context_overflow", "insufficient_quota": "quota", "model_not_found": "model_not_found"}
-_DOUBTFUL = "usage was ignored because it is not a whole number, or negative"
 _TOOLS = {"command_execution": "command", "file_change": "changes", "web_search": "query"}
 
 
@@ -96,17 +91,12 @@ class Codex:
         return CodexReader(task, spent)
 
 
-class CodexReader:
+class CodexReader(EventReader):
     """A reader of Codex's events. A prompt is one turn of Codex, whatever it takes; model calls are counted by the records of
     the session file, and without that file the usage is known only at the end of a turn that succeeded."""
 
-    plain = frozenset({"stderr"})
-    longest = MAX_JSON_LINE_BYTES
-
     def __init__(self, task: CompiledTask, spent: Decimal) -> None:
-        self._task = task
-        self._spent = spent
-        self._said = LastTexts()
+        super().__init__(task, spent)
         self._answer: str | None = None
         self._items: set[str] = set()
         self._calls = 0
@@ -115,23 +105,10 @@ class CodexReader:
         self._total: Usage | None = None
         self._completed = False
         self._failure: str | None = None
-        self._began = False
         self._reconnects = 0
         self._last_error = ""
-        self._stderr = b""
 
-    def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
-        if stream == "stderr":
-            self._stderr = (self._stderr + data + b"\n")[-4096:]
-            return [LogLine(kind=LogKind.STDERR, data=data, at=at)]
-        event = event_of(data)
-        if stream == "side":
-            return [] if event is None else [log_line(LogKind.SYSTEM, text, at) for text in self._record(event)]
-        if event is None:
-            return [LogLine(kind=LogKind.OUTPUT, data=data, at=at)] if data.strip() else []
-        return [log_line(kind, text, at) for kind, text in self._read(event)]
-
-    def _record(self, event: dict[str, Any]) -> Iterator[str]:
+    def _read_side(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
         """Meter a model call from the session file. What the model answered stands before its usage."""
         payload = as_dict(event.get("payload"))
         if event.get("type") == "response_item":
@@ -139,7 +116,7 @@ class CodexReader:
         elif event.get("type") == "token_usage_record":
             used = _usage(as_dict(payload.get("usage")))
             if used is None:
-                yield _DOUBTFUL
+                yield LogKind.SYSTEM, DOUBTFUL_USAGE
             self._calls += 1
             self._used += used or Usage()
 
@@ -156,7 +133,7 @@ class CodexReader:
         elif kind == "turn.completed":
             self._completed, self._total = True, _usage(as_dict(event.get("usage")))
             if self._total is None:
-                yield LogKind.SYSTEM, _DOUBTFUL
+                yield LogKind.SYSTEM, DOUBTFUL_USAGE
         elif kind == "turn.failed":
             self._failure = str(as_dict(event.get("error")).get("message"))
 
@@ -200,10 +177,6 @@ class CodexReader:
             cost_source=None if cost is None else CostSource.PRICES,
         )
 
-    @property
-    def text(self) -> str | None:
-        return self._said.joined
-
     def stop(self) -> Outcome | None:
         if self._completed or self._failure is not None:
             return None
@@ -233,11 +206,8 @@ class CodexReader:
             reason, again, message = _reason(self._failure)
             return Outcome(ok=False, reason=reason, message=first_line(message), again=again)
         if not self._completed:
-            return no_result(ended, first_line(self._stderr.decode("utf-8", "replace")), began=self._began)
-        if ended.code != 0:
-            message = f"reported success, then ended with {end_text(ended)}"
-            return Outcome(ok=False, reason="no_result", message=message, again=True, text=self._answer)
-        return Outcome(ok=True, reason="ok", text=self._answer or "")
+            return self._no_result(ended)
+        return self._success(ended, self._answer or "")
 
 
 def _reason(message: str) -> tuple[str, bool, str]:

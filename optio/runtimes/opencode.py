@@ -17,18 +17,15 @@ from optio.runtimes.base import (
     Invocation,
     ProcessEnd,
     common_outcome,
-    end_text,
     log_line,
-    no_result,
     over_limits,
     reason_of_status,
 )
+from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader
 from optio.runtimes.json_events import (
-    MAX_JSON_LINE_BYTES,
     LastTexts,
     as_dict,
     compact,
-    event_of,
     first_line,
     money,
     token_count,
@@ -98,17 +95,12 @@ def _provider(model: str, endpoint: str) -> dict[str, Any]:
     return {provider: entry}
 
 
-class OpenCodeReader:
+class OpenCodeReader(EventReader):
     """A reader of OpenCode's events. Each model call is a step, and `step_finish` has its usage and cost."""
 
-    plain = frozenset({"stderr"})
-    longest = MAX_JSON_LINE_BYTES
-
     def __init__(self, task: CompiledTask, spent: Decimal) -> None:
-        self._task = task
-        self._spent = spent
+        super().__init__(task, spent)
         self._model = (task.spec.model or "").partition("/")[2]
-        self._said = LastTexts()
         self._last = LastTexts()  # of the last step
         self._usage = Usage()
         self._cost = Decimal(0)
@@ -118,19 +110,8 @@ class OpenCodeReader:
         self._empty = 0
         self._tools = 0
         self._denied = False
-        self._began = False
         self._finish: str | None = None
         self._error: dict[str, Any] | None = None
-        self._stderr = b""
-
-    def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
-        if stream == "stderr":
-            self._stderr = (self._stderr + data + b"\n")[-4096:]
-            return [LogLine(kind=LogKind.STDERR, data=data, at=at)]
-        event = event_of(data)
-        if event is None:
-            return [LogLine(kind=LogKind.OUTPUT, data=data, at=at)] if data.strip() else []
-        return [log_line(kind, text, at) for kind, text in self._read(event)]
 
     def _read(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
         kind, part = event.get("type"), as_dict(event.get("part"))
@@ -163,7 +144,7 @@ class OpenCodeReader:
         self._finish = str(part.get("reason"))
         used = _usage(as_dict(part.get("tokens")))
         if used is None:
-            yield LogKind.SYSTEM, "usage was ignored because it is not a whole number, or negative"
+            yield LogKind.SYSTEM, DOUBTFUL_USAGE
             used = Usage()
         if used == Usage():
             self._empty += 1
@@ -188,10 +169,6 @@ class OpenCodeReader:
             cost=self._cost.normalize() + Decimal(0) if known else None,
             cost_source=self._source if known else None,
         )
-
-    @property
-    def text(self) -> str | None:
-        return self._said.joined
 
     def stop(self) -> Outcome | None:
         if self._empty >= _MAX_EMPTY_STEPS:
@@ -227,13 +204,9 @@ class OpenCodeReader:
             return Outcome(ok=False, reason="truncated", message="the answer was cut off by its token limit")
         if self._finish == "tool-calls" and self._denied and ended.code == 0:
             return Outcome(ok=False, reason="denied", message="it ended at a tool call that failed, without an answer")
-        text = self._last.joined or ""
         if self._finish != "stop":
-            return no_result(ended, first_line(self._stderr.decode("utf-8", "replace")), began=self._began)
-        if ended.code != 0:
-            message = f"reported success, then ended with {end_text(ended)}"
-            return Outcome(ok=False, reason="no_result", message=message, again=True, text=text)
-        return Outcome(ok=True, reason="ok", text=text)
+            return self._no_result(ended)
+        return self._success(ended, self._last.joined or "")
 
 
 def _message(error: dict[str, Any]) -> str:

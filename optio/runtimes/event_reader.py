@@ -1,0 +1,67 @@
+"""The reader that is common to agent CLIs that print events as lines of JSON. It keeps the end of standard error, passes on what
+is no event, and remembers what the agent has said."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from optio.model.registry import CompiledTask
+from optio.model.run import LogKind, LogLine, Outcome
+from optio.runtimes.base import ProcessEnd, end_text, log_line, no_result
+from optio.runtimes.json_events import MAX_JSON_LINE_BYTES, LastTexts, event_of, first_line
+
+DOUBTFUL_USAGE = "usage was ignored because it is not a whole number, or negative"
+_STDERR_BYTES = 4096
+
+
+class EventReader(ABC):
+    """A reader of one attempt's events. `_began` says whether the agent has printed one that only a started agent prints."""
+
+    plain = frozenset({"stderr"})
+    longest = MAX_JSON_LINE_BYTES
+
+    def __init__(self, task: CompiledTask, spent: Decimal) -> None:
+        self._task = task
+        self._spent = spent
+        self._said = LastTexts()
+        self._began = False
+        self._stderr = b""
+
+    def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
+        if stream == "stderr":
+            self._stderr = (self._stderr + data + b"\n")[-_STDERR_BYTES:]
+            return [LogLine(kind=LogKind.STDERR, data=data, at=at)]
+        event = event_of(data)
+        if stream == "side":
+            return [] if event is None else [log_line(kind, text, at) for kind, text in self._read_side(event)]
+        if event is None:
+            return [LogLine(kind=LogKind.OUTPUT, data=data, at=at)] if data.strip() else []
+        return [log_line(kind, text, at) for kind, text in self._read(event)]
+
+    @abstractmethod
+    def _read(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
+        """Take in an event, and yield what the log shows of it."""
+
+    def _read_side(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
+        """Take in an entry of the session file, and yield what the log shows of it."""
+        yield from ()
+
+    @property
+    def text(self) -> str | None:
+        return self._said.joined
+
+    def _complaint(self) -> str:
+        """Return the first line of what is kept of standard error."""
+        return first_line(self._stderr.decode("utf-8", "replace"))
+
+    def _no_result(self, ended: ProcessEnd) -> Outcome:
+        return no_result(ended, self._complaint(), began=self._began)
+
+    def _success(self, ended: ProcessEnd, text: str, output: Any = None) -> Outcome:
+        """Return the outcome of an agent that reported success: its exit code may say otherwise."""
+        if ended.code != 0:
+            message = f"reported success, then ended with {end_text(ended)}"
+            return Outcome(ok=False, reason="no_result", message=message, again=True, text=text)
+        return Outcome(ok=True, reason="ok", text=text, output=output)
