@@ -36,6 +36,7 @@ _FILES = (
     "control/started",
     "control/cgroup",
     "control/side",
+    "control/session",
     "home/.optio-params.json",
 )
 # Streams from files that the agent itself writes.
@@ -95,11 +96,21 @@ class ProcessHandle:
             os.close(descriptor)
 
     def _find_side(self) -> bool:
-        """Return whether the agent has a session file. It is looked for until there is one."""
+        """Return whether the agent has a session file. It is looked for until there is one, which is then kept by a link: a
+        worker that adopts the attempt reads the same, whatever the agent has put beside it."""
         if self._side is not None and "side" not in self._paths:
-            found = next(iter(sorted(glob.iglob(f"{glob.escape(f'{self._base}/home')}/{self._side}"))), None)
-            if found is not None:
-                self._paths["side"] = found
+            kept = f"{self._control}/session"
+            if not os.path.lexists(kept):
+                found = sorted(glob.iglob(f"{glob.escape(f'{self._base}/home')}/{self._side}"))
+                if not found:
+                    return False
+                try:
+                    os.link(found[0], kept, follow_symlinks=False)
+                except FileExistsError:
+                    pass
+                except OSError:
+                    kept = found[0]  # no file, or a file system without links
+            self._paths["side"] = kept
         return "side" in self._paths
 
     def settled(self) -> bool:

@@ -1,5 +1,5 @@
-"""The reader that is common to agent CLIs that print events as lines of JSON. It keeps the end of standard error, passes on what
-is no event, and remembers what the agent has said."""
+"""The reader that is common to agent CLIs that print events as lines of JSON. It keeps the end of standard error, passes on
+what is no event, and remembers what the agent has said."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator

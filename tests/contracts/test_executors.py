@@ -513,6 +513,27 @@ def test_the_session_file_of_an_agent_is_read_while_it_runs_and_by_whoever_finds
     assert (seen, again, whole) == (b"one\r\n", b"one\r\n", b"one\r\ntwo")
 
 
+def test_whoever_finds_an_attempt_reads_the_session_file_that_was_read_before(executor: Executor, place: Place) -> None:
+    source = (
+        "mkdir -p ~/.agent/1; cd ~/.agent/1; echo true > session-1.jsonl; read x < ~/../work/go; echo false > session-0.jsonl"
+    )
+    handle = executor.start(shell(f"{source}; rm session-1.jsonl; echo done", side=SIDE, setup=("mkfifo go",)))
+    seen = eventually(lambda: read(handle, "side"))
+    place.inside(executor, "echo > go")
+    eventually(lambda: read(handle, "stdout"), what="the end of the agent")
+    handle.close(remove=False)
+
+    another = place.executor()
+    found = another.find(RUN, 1)
+    assert found is not None
+    until_ended(found)
+    again = read(found, "side")
+    found.close(remove=True)
+    another.close()
+
+    assert (seen, again) == (b"true\n", b"true\n")
+
+
 @pytest.mark.parametrize(
     "other",
     ["ln -s /etc/passwd session-1.jsonl", "mkfifo session-1.jsonl", "mkdir session-1.jsonl", "echo x > other.jsonl"],
