@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from optio import private_files
@@ -13,7 +12,7 @@ from optio.secrets.command import SecretCommand
 PREFIX = "OPTIO_SECRET_"
 # These variables are settings, though they begin like secrets.
 SETTINGS = ("COMMAND", "CACHE", "TIMEOUT")
-# Files are looked for again after this time, so a new or changed value takes effect then.
+# Files are read again after this time, so a changed value takes effect then.
 _CACHE_S = 1.0
 
 
@@ -25,7 +24,7 @@ class LocalSecrets:
         self._directory, self._command = directory, command
         named = {name.removeprefix(PREFIX): value for name, value in environ.items() if name.startswith(PREFIX)}
         self._environ = {name: value for name, value in named.items() if name not in SETTINGS}
-        self._read: dict[str, tuple[float, str | None]] = {}
+        self._read: dict[str, tuple[float, str]] = {}
 
     def get(self, name: str) -> str | None:
         """Return the value. One final newline of a file, or of what the program prints, is not part of it."""
@@ -43,15 +42,19 @@ class LocalSecrets:
     def stored(self, name: str) -> str | None:
         if not NAME.fullmatch(name):
             return None
-        # Asked for with every webhook, so a file is read at most once a second.
+        # Asked for with every webhook, so a file is read at most once a second. One that is not there is looked for each time:
+        # people write it and post at once.
         now = time.monotonic()
         known = self._read.get(name)
-        if known is None or now - known[0] > _CACHE_S:
-            value = None
-            with suppress(OSError, UnicodeDecodeError):
-                value = (self._directory / name).read_text(encoding="utf-8").removesuffix("\n")
-            known = self._read[name] = now, value
-        return known[1]
+        if known is not None and now - known[0] <= _CACHE_S:
+            return known[1]
+        try:
+            value = (self._directory / name).read_text(encoding="utf-8").removesuffix("\n")
+        except (OSError, UnicodeDecodeError):
+            self._read.pop(name, None)
+            return None
+        self._read[name] = now, value
+        return value
 
     def put(self, name: str, value: str) -> None:
         if not NAME.fullmatch(name):
