@@ -211,8 +211,9 @@ class Executor(Protocol):
         proxy."""
         ...
 
-    def refusal_hint(self, line: bytes) -> str | None:
-        """Return a hint for the run's log, if a line that an agent printed says that something was refused to it."""
+    def refusal_hint(self, line: bytes, environment: Environment) -> str | None:
+        """Return a hint for the run's log, if a line that an agent printed says that something was refused to it, in the
+        `environment` of its task."""
         ...
 
     def examine(self) -> Iterable[ProbeResult]:

@@ -229,8 +229,8 @@ class ProcessExecutor:
         """Return nothing: a process gets only what its launch says."""
         return ()
 
-    def refusal_hint(self, line: bytes) -> str | None:
-        return self.sandbox.refusal_hint(line)
+    def refusal_hint(self, line: bytes, environment: Environment) -> str | None:
+        return self.sandbox.refusal_hint(line, environment)
 
     def examine(self) -> Iterable[ProbeResult]:
         yield from self.sandbox.examine()

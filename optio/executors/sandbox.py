@@ -36,6 +36,8 @@ _SHARED = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - programs write there 
 _BESIDE_BIN = ("lib", "lib64", "libexec", "include", "share", "pyvenv.cfg")
 _OWN = ("home", "tmp", "work", "result")
 _BWRAP_CURE = "install it (`apt install bubblewrap`), or choose OPTIO_SANDBOX=landlock"
+_NOT_CONNECTED = ("unable to connect", "failed to connect", "could not connect", "couldn't connect", "connection refused")
+_NOT_CONNECTED += ("connect eacces", "connectionerror", "connecterror")
 REFUSALS = ("permission denied", "operation not permitted", "eacces", "read-only file system")
 
 
@@ -132,11 +134,16 @@ class Sandbox:
         if environment is not None and environment.network is not None:
             yield from self._network_notes(environment)
 
-    def refusal_hint(self, line: bytes) -> str | None:
+    def refusal_hint(self, line: bytes, environment: Environment | None = None) -> str | None:
         """Return a hint if a line of a program says that something was refused to it, else None."""
         if self.kind == "none":
             return None
         text = line[:4096].decode("utf-8", "replace").lower()
+        if any(words in text for words in _NOT_CONNECTED) and (opened := self._opened_ports(environment)) is not None:
+            named = environment is not None and environment.network is not None
+            place = "`environment.network.egress` of the task" if named else "OPTIO_SANDBOX_PORTS"
+            entry = "HOST:PORT" if named else "the port"
+            return f"a connection failed, perhaps by the sandbox ({self.kind}), which opens {opened}; add {entry} to {place}"
         if not any(word in text for word in REFUSALS):
             return None
         return (
@@ -182,6 +189,13 @@ class Sandbox:
         else:
             listed = ", ".join(map(str, sorted(ports)))
             yield f"network: TCP connections to port {listed} only; hosts are not told apart, and UDP is not restricted"
+
+    def _opened_ports(self, environment: Environment | None) -> str | None:
+        """Return in words the only TCP ports that an agent may connect to, or None if all are open."""
+        ports = self._allowed_ports(environment)
+        if ports is None or (self._abi < landlock.NETWORK_SINCE and not (self.kind == "bwrap" and not ports)):
+            return None
+        return f"TCP port {', '.join(map(str, sorted(ports)))} only" if ports else "no TCP port"
 
     def _allowed_ports(self, environment: Environment | None) -> set[int] | None:
         network = None if environment is None else environment.network

@@ -19,9 +19,10 @@ APPLIED: Mapping[str, frozenset[str]] = {"process": frozenset(), "kubernetes": f
 
 
 DEPENDS: Mapping[tuple[str, str], str] = {
-    ("process", "resources"): "applied by the process executor only where its worker has a cgroup"
+    ("process", "network"): "applied by the process executor only to TCP ports, not to hosts",
+    ("process", "resources"): "applied by the process executor only where its worker has a cgroup",
 }
-"""What an executor applies on some machines only, as `optio check` says it: there the machine is not known."""
+"""What an executor applies in part or on some machines only, as `optio check` says it: there the machine is not known."""
 
 
 def requested_keys(environment: Environment) -> list[str]:
@@ -50,7 +51,11 @@ def not_applied(executor: str, names: Iterable[str]) -> list[str]:
 
 def notes(executor: str, names: Iterable[str], reasons: Mapping[str, str] | None = None) -> list[str]:
     """Return one sentence for each name that an executor does not apply, with the reasons that are known, for people."""
-    what = {POD: "run agents in pods", NAMESPACE: "apply the policy's `namespaces`"}
+    what = {
+        POD: "run agents in pods",
+        "network": "apply the hosts of environment.network",
+        NAMESPACE: "apply the policy's `namespaces`",
+    }
     why = {name: f": {reason}" for name, reason in (reasons or {}).items()}
     return [
         f"the {executor} executor does not {what.get(name, f'apply environment.{name}')}{why.get(name, '')}"

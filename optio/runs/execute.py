@@ -498,7 +498,7 @@ class Execution:
         if not reading.is_open and (lines or is_silent or (outcome is not None and not outcome.ok)):
             reading.is_open = True
             lines = [*self._opening(task, reading.handle), *lines]
-        if not reading.is_hinted and (hint := self._refusal_hint(lines)):
+        if not reading.is_hinted and (hint := self._refusal_hint(lines, task.spec.environment)):
             reading.is_hinted = True
             lines.append(log_line(LogKind.SYSTEM, hint, datetime.now(UTC)))
         meter = reading.reader.meter
@@ -546,8 +546,9 @@ class Execution:
         self._stays = stay is not None and stay.is_kept
         return [] if stay is None else [log_line(LogKind.SYSTEM, stay.told, now)]
 
-    def _refusal_hint(self, lines: list[LogLine]) -> str | None:
-        return next((hint for line in lines if (hint := self._parts.executor.refusal_hint(line.data))), None)
+    def _refusal_hint(self, lines: list[LogLine], environment: Environment) -> str | None:
+        hint = self._parts.executor.refusal_hint
+        return next((said for line in lines if (said := hint(line.data, environment))), None)
 
     def _store_count(self, reading: Reading) -> None:
         if reading.trial.is_changed:

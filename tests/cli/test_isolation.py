@@ -71,9 +71,9 @@ def test_what_is_not_applied_is_said_where_a_task_is_made_changed_served_and_sho
     resources = ["/environment/resources"] if Cgroups(Path("/")).problem else []
     assert [w["pointer"] for w in changed["warnings"] if w["code"] == "OPT523"] == ["/environment/image", *resources]
     assert [w for w in mended["warnings"] if w["code"] == "OPT523"] == []
-    assert served == {"echo": ["the process executor does not apply environment.network"]}
+    assert served == {"echo": ["the process executor does not apply the hosts of environment.network"]}
     assert [(c["status"], c["detail"]) for c in doctor if c["name"] == "isolation"] == [
-        ("warning", "the process executor does not apply environment.network of echo")
+        ("warning", "the process executor does not apply the hosts of environment.network of echo")
     ]
     assert f"made: {NOTE}" in dev.output.read_text()
 
@@ -88,7 +88,8 @@ def test_doctor_says_that_runs_are_refused(shell: Shell) -> None:
     assert [(c["status"], c["detail"]) for c in found] == [
         (
             "error",
-            "the process executor does not apply environment.network, which the policy demands: runs of echo are refused",
+            "the process executor does not apply the hosts of environment.network, which the policy demands: "
+            "runs of echo are refused",
         )
     ]
     assert done.returncode == 1
@@ -97,12 +98,17 @@ def test_doctor_says_that_runs_are_refused(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("policy", "executor", "code", "words"),
     [
-        ("", "", 0, "warning: `environment.network` is not applied by the process executor"),
+        ("", "", 0, "warning: `environment.network` is applied by the process executor only to TCP ports"),
         ("", "process", 0, "OPT523"),
         ("", "kubernetes", 0, ""),
         (PODS, "", 0, ""),
         (PODS, "process", 0, ""),
-        (LISTED, "", 1, "error: `environment.network` is not applied by the process executor, and the policy demands it"),
+        (
+            LISTED,
+            "",
+            1,
+            "error: `environment.network` is applied by the process executor only to TCP ports, not to hosts, and the",
+        ),
         (LISTED, "kubernetes", 0, ""),
         (PODS + "allow: {egress: [api.github.com]}\n", "", 0, ""),
         ('type: policy\nrules: {OPT523: "off"}\n', "", 0, ""),
@@ -118,7 +124,7 @@ def test_check_says_what_is_not_applied(shell: Shell, policy: str, executor: str
     done = shell("check", "--format", "concise", path, environ={"OPTIO_EXECUTOR": executor})
 
     assert (done.returncode, words in done.stdout) == (code, True), done.stdout + done.stderr
-    assert bool(words) is ("not applied" in done.stdout)
+    assert bool(words) is ("by the process executor" in done.stdout)
 
 
 def test_check_says_on_what_it_depends_whether_resources_are_applied(shell: Shell) -> None:

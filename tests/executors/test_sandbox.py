@@ -387,6 +387,24 @@ def test_the_first_line_that_tells_of_a_refusal_brings_the_setting(tmp_path: Pat
     assert Sandbox(SandboxOptions(kind="none")).refusal_hint(b"Permission denied") is None
 
 
+def test_a_connection_that_a_list_of_hosts_refuses_brings_the_key_to_change(tmp_path: Path) -> None:
+    executor = ProcessExecutor(tmp_path / "data", sandbox=SandboxOptions(kind="landlock", ports=[8443]))
+    listed = Environment(network=Network(egress=["127.0.0.1:8443"]))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        ended = run(executor, launch("/usr/bin/curl", "-sS", f"http://127.0.0.1:{port}/", environment=listed))
+    executor.close()
+
+    line = ended.stderr
+    of_the_task = executor.refusal_hint(line, listed) or ""
+    of_the_setting = executor.refusal_hint(line, Environment()) or ""
+
+    assert "opens TCP port 8443 only; add HOST:PORT to `environment.network.egress` of the task" in of_the_task, line
+    assert "add the port to OPTIO_SANDBOX_PORTS" in of_the_setting
+    assert Sandbox(SandboxOptions(kind="landlock")).refusal_hint(line, Environment()) is None
+    assert "8443" in (executor.refusal_hint(b"API Error: Unable to connect to API (EACCES)", listed) or "")
+
+
 @pytest.fixture(autouse=True)
 def _nothing_left() -> Iterator[None]:
     """No process of the ordinary user's outlives its test."""

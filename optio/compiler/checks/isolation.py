@@ -22,6 +22,5 @@ def check(claims: Sequence[TaskFacts], executor: str) -> Iterator[Diagnostic]:
             fact = depends or f"not applied by the {executor} executor"
             message = f"`environment.{key}` is {fact}{why}"
             code = "OPT524" if demanded else "OPT523"
-            yield diagnostic(
-                code, message, path=claim.path, span=place.span, route=place.route, hint=delegate if depends else cure
-            )
+            hint = delegate if key == "resources" and depends else cure
+            yield diagnostic(code, message, path=claim.path, span=place.span, route=place.route, hint=hint)

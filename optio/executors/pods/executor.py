@@ -213,7 +213,7 @@ class PodExecutor:
         except LaunchFailed:  # no pod with such a list is ever made
             return ()
 
-    def refusal_hint(self, line: bytes) -> str | None:
+    def refusal_hint(self, line: bytes, environment: Environment) -> str | None:
         """Return None: refusals in pods are the same for all tasks, and documented."""
         return None
 
