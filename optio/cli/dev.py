@@ -16,6 +16,7 @@ from optio.errors import SettingsError
 from optio.processes.retention import Retention
 from optio.processes.scheduler import Scheduler
 from optio.processes.worker import Worker
+from optio.server import webhooks
 from optio.server.routes.docs import is_built
 from optio.settings import Settings
 from optio.telemetry.logs import Unblocked
@@ -34,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     settings = flags.read_settings(args, defaults={"writes": "files"})
     # Runs and reloads are printed to standard output; the log is for failures.
     log_to_stderr(settings, logging.INFO if os.environ.get("OPTIO_DEBUG") else logging.WARNING)
+    # Whoever tries a webhook sees here why it starts nothing.
+    logging.getLogger(webhooks.__name__).setLevel(logging.DEBUG)
     # A paused terminal (Ctrl-S) must not stop the server.
     before, sys.stdout = sys.stdout, (shown := Unblocked(sys.stdout.fileno(), sys.stdout.encoding))
     try:

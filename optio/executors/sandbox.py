@@ -36,8 +36,10 @@ _SHARED = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - programs write there 
 _BESIDE_BIN = ("lib", "lib64", "libexec", "include", "share", "pyvenv.cfg")
 _OWN = ("home", "tmp", "work", "result")
 _BWRAP_CURE = "install it (`apt install bubblewrap`), or choose OPTIO_SANDBOX=landlock"
-_NOT_CONNECTED = ("unable to connect", "failed to connect", "could not connect", "couldn't connect", "connection refused")
-_NOT_CONNECTED += ("connect eacces", "connectionerror", "connecterror")
+_NOT_CONNECTED = (
+    *("unable to connect", "failed to connect", "could not connect", "couldn't connect", "connection refused"),
+    *("connect eacces", "connectionerror", "connecterror"),
+)
 REFUSALS = ("permission denied", "operation not permitted", "eacces", "read-only file system")
 
 

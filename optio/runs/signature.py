@@ -146,7 +146,14 @@ def why_unproved(
     # Every key is tried: the time that it takes does not depend on which one fits.
     fits = [each for each in keys if verifies(each, body, header)]
     if not fits:
-        return "unsigned", "the signature is missing or wrong"
+        names = dict.fromkeys(each.sender.header for each in keys)
+        came = [name for name in names if header(name.lower())]
+        if not came:
+            return "unsigned", f"the request has no signature: the header `{'` or `'.join(names)}` is missing"
+        return (
+            "unsigned",
+            f"the signature in `{'` and `'.join(came)}` does not fit: the sender has another secret, or the body was changed",
+        )
     if not any(is_fresh(each.sender, header, now) for each in fits):
         return "stale", "the time stamp is too old or too new"
     return None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from optio.errors import Invalid, Malformed, RefusalVerdict, Unsupported, answer_to
+from optio.errors import Invalid, Malformed, Problem, RefusalVerdict, Unsupported, answer_to
 from optio.model import json_body as payload
 from optio.model import mapping
 from optio.model.registry import CompiledTask, Registry
@@ -51,16 +51,28 @@ def decide_start(
         params = document if mapped is None else mapping.from_payload(mapped, document)
     except mapping.MappingFailed as err:
         raise Invalid(str(err)) from err
-    return prepare_run(
-        task,
-        params,
-        new_id=new_id,
-        trigger="webhook",
-        actor=actor,
-        delivery_id=delivery_id,
-        traceparent=next(iter(header("traceparent")), None),
-        generation=generation,
-    )
+    try:
+        return prepare_run(
+            task,
+            params,
+            new_id=new_id,
+            trigger="webhook",
+            actor=actor,
+            delivery_id=delivery_id,
+            traceparent=next(iter(header("traceparent")), None),
+            generation=generation,
+        )
+    except Invalid as err:
+        raise Invalid(str(err), [_with_path(each, mapped or {}, params) for each in err.problems]) from err
+
+
+def _with_path(problem: Problem, mapped: Mapping[str, Any], params: Any) -> Problem:
+    """Return the problem, with the query of the mapping that found nothing where a parameter is missing for that reason."""
+    name = problem.pointer.removeprefix("/params/").replace("~1", "/").replace("~0", "~")
+    query = mapped.get(name)
+    if not isinstance(query, str) or name in params or problem.hint is not None:
+        return problem
+    return replace(problem, hint=f"`{query}` finds nothing in the payload")
 
 
 def _filter_reason(config: WebhookConfig, header: Header, document: Any) -> str | None:
@@ -80,7 +92,8 @@ def refusal(err: Malformed | Invalid) -> tuple[RefusalVerdict, int, str]:
     """Return verdict, HTTP status and detail for an error that `decide_start` raises."""
     answer, detail = answer_to(err), str(err)
     if isinstance(err, Invalid):
-        detail = ("; ".join(f"{p.pointer} {p.message}" for p in err.problems) or detail)[:_MAX_DETAIL_LENGTH]
+        said = (f"{p.pointer} {p.message}" + (f": {p.hint}" if p.hint else "") for p in err.problems)
+        detail = ("; ".join(said) or detail)[:_MAX_DETAIL_LENGTH]
     return answer.verdict, answer.status, detail
 
 

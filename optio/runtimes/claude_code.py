@@ -1,6 +1,7 @@
 """The Claude Code runtime: `claude -p --output-format stream-json`. It meters usage live from the event stream, and takes the
 result event for the final word."""
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -198,8 +199,16 @@ class ClaudeReader(EventReader):
         if self._result is not None:
             return None
         if self._no_login:
-            return Outcome(ok=False, reason="auth", message=_NO_LOGIN)
+            return Outcome(ok=False, reason="auth", message=self._refused_login())
         return over_limits(self._task, self.meter, self._spent)
+
+    def _refused_login(self) -> str:
+        service = DECLARED["claude-code"].service
+        secrets = self._task.spec.environment.secrets
+        named = [name for name in secrets if service is not None and re.match(service.credentials, name)]
+        if not named:
+            return _NO_LOGIN
+        return f"the model's API refused the credential of the run: give the secret {' or '.join(named)} a valid value"
 
     def closing(self, at: datetime) -> list[LogLine]:
         return []

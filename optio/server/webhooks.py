@@ -61,6 +61,7 @@ _MAX_UNPROVED_KEPT = 10
 _MAX_INLINE_BYTES = 32_768
 # These get no row among the deliveries, and are only counted.
 _COUNTED = ("rate", "unsigned_rate")
+_FORM = "application/x-www-form-urlencoded"
 _STATUSES = {405: "method", 413: "too_large"}
 _encode = msgspec.json.Encoder().encode
 HookAnswer = WebhookAnswerBody | ChallengeBody
@@ -114,6 +115,8 @@ class WebhookReceiver:
         snapshot = self._hub.live.current
         task = snapshot.registry.hooks.get(path)
         if task is None or task.spec.webhook is None:
+            # At this level because strangers choose it; `optio dev` shows it.
+            log.debug("webhook %s: not found (404): no task has this path", path[:200])
             raise NotFound("webhook", path[:200])
         config, headers = task.spec.webhook.config, list(scope["headers"])
         receipt = _WebhookRequest(self, self._hub, task, config, headers, _client(scope), snapshot.number)
@@ -240,6 +243,7 @@ class _WebhookRequest:
                 return ChallengeBody(challenge=signature.challenge(self.config, decode(self.body)) or "")
             else:
                 accepted = await self.hooks.landing.wait(store.record_delivery(self.delivery("filtered", 202, verdict)))
+                log.debug("webhook %s: filtered (202): %s", self.config.path, verdict)
         except Duplicate:
             raise  # that is what its delivery says already
         except Conflict as err:
@@ -287,6 +291,8 @@ class _WebhookRequest:
         if wait is not None:
             raise TooManyUnsigned(wait)
         verdict, detail = doubt
+        if any(value.startswith(_FORM) for value in self.header("content-type")):
+            detail += "; the body is a form: let the sender post `application/json`"
         self._reject(verdict, 401, detail if keys else "; ".join(faults), proved=False)
         raise Unauthorized("the signature is missing or wrong")
 
@@ -333,6 +339,7 @@ class _WebhookRequest:
             self.hub.refusals.count(self.config.path, verdict, self.task.id)
             return
         rejected = self.delivery(verdict, status, detail[:2000], keep_body=proved)
+        log.info("webhook %s: %s (%d): %s", self.config.path, verdict, status, rejected.detail)
         self.hub.services.store.record_delivery(rejected).add_done_callback(_log_failure)
 
 

@@ -1,10 +1,14 @@
 """What `optio dev` says and refuses."""
 
+import hmac
+import json
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +21,21 @@ from optio.wiring import Services
 from tests.cli.conftest import ECHO, FAILING, Shell
 from tests.runs.support import execute
 from tests.support import ROOT, Dev, command_task, eventually, free_port
+
+SIGNED = """\
+name: Signed
+agentRuntime: command
+command: ["true"]
+paramsSchema: {type: object, properties: {TITLE: {type: string}}, required: [TITLE], additionalProperties: false}
+triggers:
+  - type: webhook
+    config:
+      path: signed
+      scheme: github
+      secret: {name: SIGNED_SECRET}
+      events: [issues]
+      paramMapping: {TITLE: $.issue.title}
+"""
 
 
 def said(dev: Dev) -> str:
@@ -89,6 +108,39 @@ def test_runs_are_told_with_their_end_reason_and_address(dev: Dev) -> None:
         text = until_said(dev, words)
         (line,) = [line for line in text.splitlines() if words in line]
         assert line.endswith(f"{dev.url}/api/workflow-runs/{run_id}")
+
+
+def test_a_webhook_that_starts_nothing_is_told_with_the_reason(dev: Dev) -> None:
+    (dev.data / "secrets").mkdir(mode=0o700)
+    (dev.data / "secrets" / "SIGNED_SECRET").write_text("the secret of Optio")
+    dev.write("signed.yaml", SIGNED)
+    dev.until_served("signed")
+    body, header = json.dumps({"action": "opened", "issue": {"title": "Slow"}}).encode(), "X-Hub-Signature-256"
+
+    def post(path: str, secret: str, body: bytes = body, **headers: str) -> int:
+        signature = "sha256=" + hmac.new(secret.encode(), body, "sha256").hexdigest()
+        sent = {header: signature, "Content-Type": "application/json", "X-GitHub-Event": "issues"} | headers
+        request = urllib.request.Request(f"{dev.url}/api/hooks/{path}", body, sent)
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as err:
+            return err.code
+
+    assert post("singed", "the secret of Optio") == 404
+    assert post("signed", "the secret of the sender") == 401
+    assert post("signed", "another", b"payload=x", **{"Content-Type": "application/x-www-form-urlencoded"}) == 401
+    assert post("signed", "the secret of Optio", **{"X-GitHub-Event": "issue_comment"}) == 202
+    assert post("signed", "the secret of Optio", b"{}") == 422
+
+    until_said(
+        dev,
+        "webhook singed: not found (404): no task has this path",
+        f"webhook signed: unsigned (401): the signature in `{header}` does not fit: the sender has another secret, or the body",
+        "the body is a form: let the sender post `application/json`",
+        "webhook signed: filtered (202): the event is `issue_comment`, and `events` has issues",
+        "webhook signed: invalid (422): /params/TITLE is required and has no default: `$.issue.title` finds nothing",
+    )
 
 
 def test_dev_stops_with_its_code_and_without_a_word_of_trouble(dev: Dev) -> None:

@@ -149,7 +149,9 @@ def test_a_request_of_standard_webhooks_without_one_of_its_headers_is_unsigned(l
 
     assert signature.why_unproved(keys, BODY, reader(headers), now) is None
     without = {name: value for name, value in headers.items() if name != lost}
-    assert signature.why_unproved(keys, BODY, reader(without), now) == ("unsigned", "the signature is missing or wrong")
+    verdict, why = signature.why_unproved(keys, BODY, reader(without), now) or ("", "")
+    assert verdict == "unsigned"
+    assert why.startswith("the request has no signature" if lost == "webhook-signature" else "the signature in"), why
 
 
 @pytest.mark.parametrize("signed", [b"msg_1..", b"msg_1.", b"."])

@@ -208,6 +208,14 @@ def test_a_refused_credential_ends_the_run_at_its_first_sign() -> None:
 
     assert stop is not None
     assert (stop.reason, stop.again) == ("auth", False)
+    assert "name ANTHROPIC_API_KEY" in stop.message
+    named = compiled(
+        "type: standalone\nname: Job\nagentRuntime: claude-code\npromptTemplate: hi\n"
+        "environment: {secrets: [FORGE_TOKEN, ANTHROPIC_API_KEY]}\n"
+    )
+    given = read(recorded("error-401")[: first + 1], named)[0].stop()
+    assert given is not None
+    assert given.message.endswith("give the secret ANTHROPIC_API_KEY a valid value")
     assert read(recorded("error-429")[:-1])[0].stop() is None
 
 
