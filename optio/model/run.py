@@ -7,6 +7,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
+from optio.model.agent_event import AgentEvent
 from optio.model.pool import StartKind
 
 # The origin of a run.
@@ -256,8 +257,10 @@ class LogKind(StrEnum):
     """The kinds of log lines."""
 
     TEXT = "text"  # the agent's own messages
+    THOUGHT = "thought"  # the agent's words to itself
     TOOL = "tool"  # a tool call
     RESULT = "tool-result"  # a tool's answer
+    TURN = "turn"  # the end of a model call, with its usage
     OUTPUT = "output"  # raw standard output
     STDERR = "stderr"  # raw standard error
     SYSTEM = "system"  # Optio's own messages
@@ -265,13 +268,16 @@ class LogKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
-    """One log line, as bytes without the newline. `seq` is its cursor in the run, counted over all attempts."""
+    """One log line, as bytes without the newline. `seq` is its cursor in the run, counted over all attempts. `turn` is the
+    number of the model call to which it belongs, counted in its attempt."""
 
     kind: LogKind
     data: bytes
     at: datetime
     attempt: int = 0
     seq: int = 0
+    turn: int | None = None
+    event: AgentEvent | None = None
 
     @property
     def text(self) -> str:

@@ -27,7 +27,7 @@ from optio.model.room import SECRET_SOURCE, Delay
 from optio.model.run import AgentPod, Attempt, LogKind, LogLine, Meter, Outcome, Run, RunState
 from optio.model.task import Environment
 from optio.runs.blame import MAX_START_PAUSE_S, ReadTrial, Turn, without_counts
-from optio.runs.output import truncate_line
+from optio.runs.output import kept
 from optio.runs.reading import Reading
 from optio.runtimes.base import AttemptContext, OutputReader, ProcessEnd, Runtime, log_line
 from optio.secrets.base import Secrets
@@ -341,7 +341,7 @@ class Execution:
         return Masker(values) if values else _NOTHING
 
     def _keep(self, lines: list[LogLine], offsets: Mapping[str, int], meter: Meter) -> None:
-        masked = [replace(line, data=truncate_line(self._mask(line.data))) for line in lines]
+        masked = [kept(line, self._mask) for line in lines]
         run, after = self.run, self._cursor
 
         def append(lines: list[LogLine]) -> int:

@@ -5,9 +5,12 @@ had. Lines that the previous worker has stored are not returned again.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from optio.executors.base import STREAMS, Handle
+from optio.model import agent_event
+from optio.model.mask import Masker
 from optio.model.run import LogKind, LogLine
 from optio.runs.lines import LineSplitter
 from optio.runtimes.base import OutputReader, log_line
@@ -117,15 +120,22 @@ class Output:
                 self._dropped_lines += 1
                 self._dropped_bytes += len(each.data) + 1
                 continue
-            self._size += _LINE_COST_BYTES + min(len(each.data), MAX_LOG_LINE_BYTES)
+            # The input of a tool stands in the text and in the event.
+            copies = 2 if each.kind is LogKind.TOOL else 1
+            self._size += _LINE_COST_BYTES + copies * min(len(each.data), MAX_LOG_LINE_BYTES)
             if end > self._kept.get(stream, 0):
                 found.append(each)
                 if self._size > MAX_LOG_BYTES:
                     found.append(log_line(LogKind.SYSTEM, "the log of this attempt is full: further output is not kept", now))
 
 
-def truncate_line(line: bytes) -> bytes:
-    """Return a line cut to the length that the log keeps, with a note of how many bytes were cut."""
-    if len(line) <= MAX_LOG_LINE_BYTES:
-        return line
-    return line[:MAX_LOG_LINE_BYTES] + f"... [{len(line) - MAX_LOG_LINE_BYTES:,} bytes cut]".encode()
+def kept(line: LogLine, mask: Masker) -> LogLine:
+    """Return a line as the log keeps it: secrets are masked, then it is cut, with a note of how many bytes were."""
+    event = None if line.event is None else agent_event.masked(line.event, mask)
+    return replace(line, data=_cut(mask(line.data)), event=event)
+
+
+def _cut(data: bytes) -> bytes:
+    if len(data) <= MAX_LOG_LINE_BYTES:
+        return data
+    return data[:MAX_LOG_LINE_BYTES] + f"... [{len(data) - MAX_LOG_LINE_BYTES:,} bytes cut]".encode()

@@ -10,7 +10,7 @@ from typing import Any
 from optio.model import prices
 from optio.model.money import ZERO_USD, remaining_budget
 from optio.model.registry import CompiledTask
-from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
+from optio.model.run import CostSource, LogLine, Meter, Outcome, Usage
 from optio.model.runtimes import DECLARED
 from optio.runtimes.base import (
     AttemptContext,
@@ -21,6 +21,7 @@ from optio.runtimes.base import (
     over_limits,
     reason_of_status,
 )
+from optio.runtimes.entries import Entry, notice, retry, said, thought, tool_call, tool_result, turn
 from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader
 from optio.runtimes.json_events import (
     as_dict,
@@ -92,7 +93,7 @@ class ClaudeReader(EventReader):
         self._no_login = False
         self._wait_s = 0.0
 
-    def _read(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
+    def _read(self, event: dict[str, Any]) -> Iterator[Entry]:
         self._began = True
         kind = event.get("type")
         if kind == "stream_event":
@@ -105,14 +106,15 @@ class ClaudeReader(EventReader):
         elif kind == "result":
             self._result = event
             if any(_usage(as_dict(entry), _CLI) is None for entry in as_dict(event.get("modelUsage")).values()):
-                yield LogKind.SYSTEM, DOUBTFUL_USAGE
+                yield notice(DOUBTFUL_USAGE)
         elif kind == "system":
             yield from self._system(event)
 
-    def _stream(self, event: dict[str, Any], parent: str | None) -> Iterator[tuple[LogKind, str]]:
+    def _stream(self, event: dict[str, Any], parent: str | None) -> Iterator[Entry]:
         """Meter a model call. It counts when its usage arrives, because a call that broke off is made again. Subagents spend,
         but take no turns."""
         if event.get("type") == "message_start":
+            self._turn = self._turns + 1 if parent is None else self._turn
             self._open[parent] = len(self._calls)
             self._calls.append((str(as_dict(event.get("message")).get("model")), None))
         elif event.get("type") == "message_delta" and parent in self._open:
@@ -120,11 +122,15 @@ class ClaudeReader(EventReader):
             model, before = self._calls[place]
             used = _usage(as_dict(event.get("usage")), _API)
             if used is None:
-                yield LogKind.SYSTEM, DOUBTFUL_USAGE
+                yield notice(DOUBTFUL_USAGE)
             self._calls[place] = (model, used or before or Usage())
             self._turns += parent is None and before is None
+        elif event.get("type") == "message_stop" and parent in self._open:
+            model, final = self._calls[self._open.pop(parent)]
+            if final is not None:
+                yield turn(self._turn, model, final, prices.cost(model, final), subagent=parent is not None)
 
-    def _assistant(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
+    def _assistant(self, event: dict[str, Any]) -> Iterator[Entry]:
         if event.get("error") == "authentication_failed":
             self._no_login = True
         for block in as_dicts(as_dict(event.get("message")).get("content")):
@@ -132,25 +138,28 @@ class ClaudeReader(EventReader):
                 text = str(block.get("text", ""))
                 if event.get("parent_tool_use_id") is None:
                     self._said.add(text)
-                yield LogKind.TEXT, text
+                yield said(text)
+            elif block.get("type") == "thinking" and block.get("thinking"):
+                yield thought(str(block["thinking"]))
             elif block.get("type") == "tool_use":
                 self._tools += 1
-                yield LogKind.TOOL, f"{block.get('name')} {compact(block.get('input'))}"
+                yield _tool_call(block)
 
-    def _system(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
+    def _system(self, event: dict[str, Any]) -> Iterator[Entry]:
         subtype = event.get("subtype")
         if subtype == "init":
-            yield LogKind.SYSTEM, f"claude-code {event.get('claude_code_version', '')} with model {event.get('model')}"
+            yield notice(f"claude-code {event.get('claude_code_version', '')} with model {event.get('model')}")
         elif subtype == "api_retry":
             if event.get("error") == "authentication_failed":
                 self._no_login = True
             delay = event.get("retry_delay_ms")
             if isinstance(delay, (int, float)) and not isinstance(delay, bool) and 0 <= delay < 1e8:
                 self._wait_s = delay / 1000
-            status = event.get("error_status") or event.get("error")
-            yield LogKind.SYSTEM, f"model API error {status}: try {event.get('attempt')} of {event.get('max_retries')}"
+            status, attempt = event.get("error_status"), event.get("attempt")
+            text = f"model API error {status or event.get('error')}: try {attempt} of {event.get('max_retries')}"
+            yield retry(text, status=status, attempt=attempt, delay_s=self._wait_s)
         elif subtype == "permission_denied":
-            yield LogKind.SYSTEM, f"permission denied: {compact(event)}"
+            yield notice(f"permission denied: {compact(event)}")
 
     @property
     def meter(self) -> Meter:
@@ -286,9 +295,19 @@ def _usage(raw: dict[str, Any], names: Mapping[str, str]) -> Usage | None:
     return Usage(**believed) if len(believed) == len(numbers) else None
 
 
-def _tool_results(event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
+def _tool_results(event: dict[str, Any]) -> Iterator[Entry]:
     for block in as_dicts(as_dict(event.get("message")).get("content")):
         if block.get("type") == "tool_result":
             content = block.get("content")
             parts = [content] if isinstance(content, str) else [str(part.get("text", "")) for part in as_dicts(content)]
-            yield LogKind.RESULT, ("error: " if block.get("is_error") else "") + "\n".join(parts)
+            yield tool_result(block.get("tool_use_id"), "\n".join(parts), ok=not block.get("is_error"))
+
+
+def _tool_call(block: dict[str, Any]) -> Entry:
+    """Return the call of a tool; `mcp__SERVER__TOOL` is one that an MCP server brings."""
+    name = str(block.get("name"))
+    prefix, _, rest = name.partition("__")
+    server, _, tool = rest.partition("__")
+    if prefix == "mcp" and tool:
+        return tool_call(block.get("id"), tool, block.get("input"), server=server)
+    return tool_call(block.get("id"), name, block.get("input"))

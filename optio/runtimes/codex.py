@@ -22,6 +22,7 @@ from optio.runtimes.base import (
     over_limits,
     reason_of_status,
 )
+from optio.runtimes.entries import Entry, notice, retry, said, thought, tool_call, tool_result, turn
 from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader
 from optio.runtimes.json_events import (
     as_dict,
@@ -99,6 +100,8 @@ class CodexReader(EventReader):
         super().__init__(task, spent)
         self._answer: str | None = None
         self._items: set[str] = set()
+        self._open: set[str] = set()
+        self._answered = False
         self._calls = 0
         self._used = Usage()
         self._goes_on = False
@@ -108,7 +111,7 @@ class CodexReader(EventReader):
         self._reconnects = 0
         self._last_error = ""
 
-    def _read_side(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
+    def _read_side(self, event: dict[str, Any]) -> Iterator[Entry]:
         """Meter a model call from the session file. What the model answered stands before its usage."""
         payload = as_dict(event.get("payload"))
         if event.get("type") == "response_item":
@@ -116,52 +119,72 @@ class CodexReader(EventReader):
         elif event.get("type") == "token_usage_record":
             used = _usage(as_dict(payload.get("usage")))
             if used is None:
-                yield LogKind.SYSTEM, DOUBTFUL_USAGE
+                yield notice(DOUBTFUL_USAGE)
             self._calls += 1
             self._used += used or Usage()
+            model = self._task.spec.model or ""
+            yield turn(self._calls, model, used or Usage(), prices.cost(model, used or Usage()))
 
-    def _read(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
+    def _read(self, event: dict[str, Any]) -> Iterator[Entry]:
         kind = event.get("type")
         if kind in ("item.started", "item.completed"):
             yield from self._item(as_dict(event.get("item")), done=kind == "item.completed")
         elif kind == "error":
             self._last_error = str(event.get("message"))
             self._reconnects += 1
-            yield LogKind.SYSTEM, self._last_error
+            yield retry(self._last_error, attempt=self._reconnects)
         elif kind == "turn.started":
-            self._began = True
+            self._began, self._turn = True, 1
         elif kind == "turn.completed":
             self._completed, self._total = True, _usage(as_dict(event.get("usage")))
             if self._total is None:
-                yield LogKind.SYSTEM, DOUBTFUL_USAGE
+                yield notice(DOUBTFUL_USAGE)
         elif kind == "turn.failed":
             self._failure = str(as_dict(event.get("error")).get("message"))
 
-    def _item(self, item: dict[str, Any], *, done: bool) -> Iterator[tuple[LogKind, str]]:
+    def _item(self, item: dict[str, Any], *, done: bool) -> Iterator[Entry]:
         kind = str(item.get("type"))
         self._reconnects = 0
         if kind == "error":
             if done:  # only a warning
-                yield LogKind.SYSTEM, str(item.get("message"))
+                yield notice(str(item.get("message")))
+            return
+        self._count_turn(str(item.get("id")))
+        if kind == "reasoning" and done:
+            yield thought(str(item.get("text", "")))
         elif kind == "agent_message":
             if done:
                 self._answer = str(item.get("text", ""))
                 self._said.add(self._answer)
-                yield LogKind.TEXT, self._answer
+                yield said(self._answer)
         elif kind in _TOOLS or kind == "mcp_tool_call":
             yield from self._tool(item, kind, done=done)
 
-    def _tool(self, item: dict[str, Any], kind: str, *, done: bool) -> Iterator[tuple[LogKind, str]]:
-        name = f"{item.get('server')}.{item.get('tool')}" if kind == "mcp_tool_call" else kind
-        if str(item.get("id")) not in self._items:
-            self._items.add(str(item.get("id")))
-            value = item.get("arguments" if kind == "mcp_tool_call" else _TOOLS[kind])
-            yield LogKind.TOOL, f"{name} {compact(value)}"
+    def _count_turn(self, item_id: str) -> None:
+        """Count a model call by its items: the first one after the results of all tool calls is of a new call. The session file
+        has its own count, but nothing says which lines here belong to which record there."""
+        if item_id in self._items:
+            return
+        if self._answered and not self._open:
+            self._turn, self._answered = self._turn + 1, False
+
+    def _tool(self, item: dict[str, Any], kind: str, *, done: bool) -> Iterator[Entry]:
+        is_mcp = kind == "mcp_tool_call"
+        item_id = str(item.get("id"))
+        if item_id not in self._items:
+            self._items.add(item_id)
+            self._open.add(item_id)
+            if is_mcp:
+                yield tool_call(item_id, str(item.get("tool")), item.get("arguments"), server=str(item.get("server")))
+            else:
+                yield tool_call(item_id, kind, item.get(_TOOLS[kind]))
         if done:
-            failed = item.get("status") == "failed" or item.get("exit_code") not in (None, 0)
+            self._open.discard(item_id)
+            self._answered = True
+            code = item.get("exit_code")
             answer = item.get("aggregated_output", item.get("error") or item.get("result"))
             text = answer.rstrip("\n") if isinstance(answer, str) else "" if answer is None else compact(answer)
-            yield LogKind.RESULT, f"error: {text}" if failed else text
+            yield tool_result(item_id, text, ok=item.get("status") != "failed" and code in (None, 0), exit_code=code)
 
     @property
     def meter(self) -> Meter:

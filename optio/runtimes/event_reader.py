@@ -9,7 +9,8 @@ from typing import Any
 
 from optio.model.registry import CompiledTask
 from optio.model.run import LogKind, LogLine, Outcome
-from optio.runtimes.base import ProcessEnd, end_text, log_line, no_result
+from optio.runtimes.base import ProcessEnd, end_text, no_result
+from optio.runtimes.entries import Entry
 from optio.runtimes.json_events import MAX_JSON_LINE_BYTES, LastTexts, event_of, first_line
 
 DOUBTFUL_USAGE = "usage was ignored because it is not a whole number, or negative"
@@ -17,7 +18,8 @@ _STDERR_BYTES = 4096
 
 
 class EventReader(ABC):
-    """A reader of one attempt's events. `_began` says whether the agent has printed one that only a started agent prints."""
+    """A reader of one attempt's events. `_began` says whether the agent has printed one that only a started agent prints, and
+    `_turn` is the number of the model call whose events are read."""
 
     plain = frozenset({"stderr"})
     longest = MAX_JSON_LINE_BYTES
@@ -27,6 +29,7 @@ class EventReader(ABC):
         self._spent = spent
         self._said = LastTexts()
         self._began = False
+        self._turn = 0
         self._stderr = b""
 
     def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
@@ -34,17 +37,21 @@ class EventReader(ABC):
             self._stderr = (self._stderr + data + b"\n")[-_STDERR_BYTES:]
             return [LogLine(kind=LogKind.STDERR, data=data, at=at)]
         event = event_of(data)
-        if stream == "side":
-            return [] if event is None else [log_line(kind, text, at) for kind, text in self._read_side(event)]
         if event is None:
-            return [LogLine(kind=LogKind.OUTPUT, data=data, at=at)] if data.strip() else []
-        return [log_line(kind, text, at) for kind, text in self._read(event)]
+            return [LogLine(kind=LogKind.OUTPUT, data=data, at=at)] if stream != "side" and data.strip() else []
+        entries = self._read_side(event) if stream == "side" else self._read(event)
+        return [self._line(entry, at) for entry in entries]
+
+    def _line(self, entry: Entry, at: datetime) -> LogLine:
+        turn = entry.turn or self._turn or None
+        data = entry.text.encode("utf-8", "replace")
+        return LogLine(kind=entry.kind, data=data, at=at, turn=turn, event=entry.event)
 
     @abstractmethod
-    def _read(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
+    def _read(self, event: dict[str, Any]) -> Iterator[Entry]:
         """Take in an event, and yield what the log shows of it."""
 
-    def _read_side(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
+    def _read_side(self, event: dict[str, Any]) -> Iterator[Entry]:
         """Take in an entry of the session file, and yield what the log shows of it."""
         yield from ()
 

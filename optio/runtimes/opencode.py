@@ -21,11 +21,11 @@ from optio.runtimes.base import (
     over_limits,
     reason_of_status,
 )
+from optio.runtimes.entries import Entry, notice, said, thought, tool_call, tool_result, turn
 from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader
 from optio.runtimes.json_events import (
     LastTexts,
     as_dict,
-    compact,
     first_line,
     money,
     token_count,
@@ -113,38 +113,43 @@ class OpenCodeReader(EventReader):
         self._finish: str | None = None
         self._error: dict[str, Any] | None = None
 
-    def _read(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
+    def _read(self, event: dict[str, Any]) -> Iterator[Entry]:
         kind, part = event.get("type"), as_dict(event.get("part"))
         if kind == "step_start":
             self._began, self._last, self._finish, self._denied = True, LastTexts(), None, False
+            self._turn = self._steps + 1
         elif kind == "text":
             text = str(part.get("text", ""))
             self._said.add(text)
             self._last.add(text)
-            yield LogKind.TEXT, text
+            yield said(text)
+        elif kind == "reasoning":
+            yield thought(str(part.get("text", "")))
         elif kind == "tool_use":
             yield from self._tool(part)
         elif kind == "step_finish":
             yield from self._step(part)
         elif kind == "error":
             self._error = as_dict(event.get("error"))
-            yield LogKind.SYSTEM, f"{self._error.get('name')}: {_message(self._error)}"
+            yield notice(f"{self._error.get('name')}: {_message(self._error)}")
 
-    def _tool(self, part: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
+    def _tool(self, part: dict[str, Any]) -> Iterator[Entry]:
         """Log a tool call, which is told once it has ended."""
         self._tools += 1
         state = as_dict(part.get("state"))
         failed = state.get("status") == "error"
         self._denied |= failed
-        yield LogKind.TOOL, f"{part.get('tool')} {compact(state.get('input'))}"
+        call_id = part.get("callID")
+        yield tool_call(call_id, str(part.get("tool")), state.get("input"))
         answer = str((state.get("error") if failed else state.get("output")) or "").rstrip("\n")
-        yield LogKind.RESULT, f"error: {answer}" if failed else answer
+        code = as_dict(state.get("metadata")).get("exit")
+        yield tool_result(call_id, answer, ok=not failed and code in (None, 0), exit_code=code)
 
-    def _step(self, part: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
+    def _step(self, part: dict[str, Any]) -> Iterator[Entry]:
         self._finish = str(part.get("reason"))
         used = _usage(as_dict(part.get("tokens")))
         if used is None:
-            yield LogKind.SYSTEM, DOUBTFUL_USAGE
+            yield notice(DOUBTFUL_USAGE)
             used = Usage()
         if used == Usage():
             self._empty += 1
@@ -158,6 +163,7 @@ class OpenCodeReader(EventReader):
             cost = prices.cost(self._model, used)
         self._unpriced |= cost is None
         self._cost += cost or Decimal(0)
+        yield turn(self._steps, self._model, used, cost)
 
     @property
     def meter(self) -> Meter:

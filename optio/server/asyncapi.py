@@ -52,7 +52,7 @@ def document() -> Document:
                 | {"bindings": {"http": {"method": "GET", "query": _AFTER}}},
             },
             "components": {
-                "schemas": schemas.components(),
+                "schemas": _named_by_property(schemas.components()),
                 "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
             },
         }
@@ -66,6 +66,18 @@ def _channel(address: str, text: str, messages: dict[str, type]) -> Document:
         "parameters": {"runId": {"description": "The id of the run"}},
         "messages": {name: {"name": name, "payload": schemas.of(kind)} for name, kind in messages.items()},
     }
+
+
+def _named_by_property(part: Any) -> Any:
+    """Return a schema with the property alone where OpenAPI also maps its values: AsyncAPI knows `discriminator` as a name."""
+    if isinstance(part, list):
+        return [_named_by_property(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    found = {key: _named_by_property(value) for key, value in part.items()}
+    if isinstance(part.get("discriminator"), dict):
+        found["discriminator"] = part["discriminator"]["propertyName"]
+    return found
 
 
 def _operation(channel: str, text: str) -> Document:

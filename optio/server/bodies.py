@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, field
 
 from optio.errors import RefusalVerdict
+from optio.model.agent_event import AgentEvent
 from optio.model.pool import StartKind
 from optio.model.run import CostSource, LogKind, RunState, RunTrigger
 from optio.model.spec import keys_of
@@ -262,12 +263,16 @@ class LogLineBody(Body, frozen=True, kw_only=True):
     """The cursor of the line: numbers grow within a run."""
     attempt: int
     """The number of the attempt."""
+    turn: int | None
+    """The number of the agent's model call in this attempt, if the line belongs to one."""
     kind: LogKind
     """The kind of the line."""
     at: Time
     """When Optio read the line."""
     text: str
     """The line, with secrets masked as `***`."""
+    event: AgentEvent | None
+    """What the agent did, as data: for tool calls, their results, the ends of model calls, and retries."""
 
 
 class LogPageBody(Body, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ from msgspec.json import schema_components
 
 from optio import errors
 from optio.compiler.json_schema import field_texts
-from optio.model import example, pool, run, task, trigger
+from optio.model import agent_event, example, pool, run, task, trigger
 from optio.model.spec import portable
 from optio.runs import admission, replay
 from optio.server import bodies, problems
@@ -40,6 +40,7 @@ _VOCABULARIES: dict[str, ModuleType] = {
     "RunTrigger": run,
     "CostSource": run,
     "LogKind": run,
+    "ToolKind": agent_event,
     "StartKind": pool,
 }
 # What Litestar writes out though it is the default.
@@ -62,7 +63,7 @@ def of(kind: Any) -> Schema:
 @cache
 def components() -> dict[str, Schema]:
     """Return the schema of each body, and of what they consist of, by name; `tidy` names and completes a copy of them."""
-    models = {name: kind for module in (trigger, example, task, bodies) for name, kind in structs(module)}
+    models = {name: kind for module in (trigger, example, task, agent_event, bodies) for name, kind in structs(module)}
     _, found = schema_components(dict(structs(bodies)).values(), ref_template=_REFERENCE)
     for name, schema in found.items():
         for key, text in _texts(models[name]) if name in models else ():

@@ -189,7 +189,15 @@ def _event(value: Event) -> EventBody:
 
 def line(value: LogLine) -> LogLineBody:
     """Return one log line; its `seq` is the cursor that continues after it."""
-    return LogLineBody(seq=value.seq, attempt=value.attempt, kind=value.kind, at=at(value.at), text=value.text)
+    return LogLineBody(
+        seq=value.seq,
+        attempt=value.attempt,
+        turn=value.turn,
+        kind=value.kind,
+        at=at(value.at),
+        text=value.text,
+        event=value.event,
+    )
 
 
 def run_page(value: Page) -> RunPageBody:

@@ -55,5 +55,6 @@ def test_no_text_can_drive_the_terminal(text: str, shown: str) -> None:
 
 def test_a_label_says_what_a_line_is() -> None:
     assert render_run.line({"kind": "tool", "text": "Bash"}) == " tool | Bash"
+    assert render_run.line({"kind": "thought", "text": "Hm"}) == "  ... | Hm"
     assert render_run.line({"kind": "output", "text": "x"}) == "x"
     assert render_run.line({"kind": "tool", "text": "\x1b"}, raw=True) == "\x1b"

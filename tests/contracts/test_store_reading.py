@@ -10,6 +10,7 @@ from decimal import Decimal
 import pytest
 
 from optio.errors import Conflict, Invalid, NotFound, StoreUnavailable
+from optio.model.agent_event import Retry, ToolCall, ToolKind, ToolResult, TurnEnd
 from optio.model.run import Meter, RunState, Usage
 from optio.store.base import Store
 from optio.store.values import DeliveryFilter, NewRun, RunFilter
@@ -183,6 +184,18 @@ def test_log_lines_come_back_byte_for_byte(store: Store) -> None:
     store.append_log(claim.run.lease, [replace(line(""), data=odd)], {}, Meter())
 
     assert store.log(claim.run.id)[0].data == odd
+
+
+def test_log_lines_come_back_with_what_the_agent_did(store: Store) -> None:
+    claim = claimed(store)
+    end = TurnEnd(model="m", fresh=1, cached=2, cache_write=3, output=4, reasoning=0, cost_usd="0.1")
+    call = ToolCall(id="1", name="Bash", kind=ToolKind.EXECUTE, input={"command": "ls", "of": [1, None, "\u0000"]})
+    events = [end, call, ToolResult(id="1", ok=False, size=9, exit_code=3), Retry(status=429, attempt=1, delay_ms=5), None]
+
+    store.append_log(claim.run.lease, [replace(line(""), turn=7, event=event) for event in events], {}, Meter())
+
+    assert [each.event for each in store.log(claim.run.id)] == events
+    assert {each.turn for each in store.log(claim.run.id)} == {7}
 
 
 def test_deliveries_are_paged_newest_first_without_their_bodies(store: Store) -> None:

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from optio.model.mask import Masker
 from optio.model.run import LogKind, LogLine
 from optio.runs import output
-from optio.runs.output import Output, truncate_line
+from optio.runs.output import Output, kept
 from optio.runtimes.command import Command
 from tests.support import command_task
 
@@ -128,9 +129,9 @@ def test_one_look_is_bounded_whatever_is_there() -> None:
     assert len(looks) > 5
 
 
-@pytest.mark.parametrize(("size", "kept"), [(0, 0), (65_536, 65_536), (65_537, 65_536)])
-def test_a_line_of_the_log_is_cut_at_64_kib(size: int, kept: int) -> None:
-    line = truncate_line(b"x" * size)
+@pytest.mark.parametrize(("size", "rest"), [(0, 0), (65_536, 65_536), (65_537, 65_536)])
+def test_a_line_of_the_log_is_cut_at_64_kib(size: int, rest: int) -> None:
+    line = kept(LogLine(kind=LogKind.OUTPUT, data=b"x" * size, at=NOW), Masker(())).data
 
-    assert line[:kept] == b"x" * kept
-    assert line[kept:] == (b"" if size == kept else b"... [1 bytes cut]")
+    assert line[:rest] == b"x" * rest
+    assert line[rest:] == (b"" if size == rest else b"... [1 bytes cut]")

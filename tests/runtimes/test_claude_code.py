@@ -115,8 +115,10 @@ def test_the_log_shows_what_people_want_to_see_and_nothing_twice() -> None:
     assert [(line.kind, line.data) for line in lines] == [
         (LogKind.SYSTEM, b"claude-code 2.1.331 with model stub-tool"),
         (LogKind.TOOL, b'Bash {"command": "echo hi"}'),
+        (LogKind.TURN, b"turn 1: read 1,500 tokens (300 from the cache), wrote 40"),
         (LogKind.RESULT, b"hi"),
         (LogKind.TEXT, DONE.encode()),
+        (LogKind.TURN, b"turn 2: read 1,500 tokens (300 from the cache), wrote 40"),
     ]
 
 
@@ -127,7 +129,7 @@ def test_thousands_of_partial_messages_make_no_line_each() -> None:
 
     reader, said = read(lines)
 
-    assert len(said) == 2
+    assert [line.kind for line in said] == [LogKind.SYSTEM, LogKind.TEXT, LogKind.TURN]
     assert reader.meter.usage.output == 40
 
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.model import task as task_model
+from optio.model.agent_event import ToolCall, ToolKind, ToolResult, TurnEnd
 from optio.model.run import LogKind, LogLine, Outcome, Usage
 from optio.model.runtimes import DECLARED
 from optio.runtimes import RUNTIMES
@@ -92,6 +93,37 @@ def test_what_was_served_is_metered(agent: str) -> None:
 
     assert (once.usage, once.turns, once.tool_calls) == (Usage(fresh=1200, cached=300, output=40), 1, 0)
     assert (twice.usage, twice.turns, twice.tool_calls) == (Usage(fresh=2400, cached=600, output=80), 2, 1)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize(("name", "ok"), [("tool", True), ("tool-fail", False)])
+def test_a_tool_call_is_found_again_by_its_id_in_its_result(agent: str, name: str, ok: bool) -> None:
+    _, lines = read(agent, recorded(agent, name))
+    (call,) = (line for line in lines if isinstance(line.event, ToolCall))
+    (result,) = (line for line in lines if isinstance(line.event, ToolResult))
+
+    assert isinstance(call.event, ToolCall)
+    assert isinstance(result.event, ToolResult)
+    assert call.event.kind is ToolKind.EXECUTE
+    assert "echo" in str(call.event.input)
+    assert call.event.name in call.text
+    assert (result.event.id, result.event.ok) == (call.event.id, ok)
+    assert result.event.size == len(result.text.removeprefix("error: "))
+    assert [line.turn for line in lines if line.kind in (LogKind.TOOL, LogKind.RESULT, LogKind.TEXT)] == [1, 1, 2]
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("name", ["plain", "tool", "think", "late-500"])
+def test_the_ends_of_model_calls_add_up_to_what_was_used(agent: str, name: str) -> None:
+    reader = RUNTIMES[agent].reader(task(agent))
+    streams = [("side", data) for data in side_of(agent, name)] + [("stdout", data) for data in recorded(agent, name)]
+    lines = [line for stream, data in streams for line in reader.line(stream, data, NOW)]
+    ends = [(line.turn, line.event) for line in lines if isinstance(line.event, TurnEnd)]
+
+    assert [number for number, _ in ends] == list(range(1, len(ends) + 1))
+    assert len(ends) == reader.meter.turns
+    assert sum(end.fresh + end.cached + end.output for _, end in ends) == reader.meter.usage.total
+    assert [line.kind for line in lines if line.text == "Thinking first."] == [LogKind.THOUGHT] * (name == "think")
 
 
 @pytest.mark.parametrize("agent", AGENTS)

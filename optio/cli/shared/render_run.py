@@ -8,7 +8,7 @@ from optio.cli.shared.terminal import wants_colour
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
 _COLOURS = {"completed": "32", "failed": "31", "cancelled": "33", "running": "36", "queued": "34"}
-_LABELS = {"tool": "tool", "tool-result": "  =>", "stderr": "err", "system": "optio"}
+_LABELS = {"thought": "...", "tool": "tool", "tool-result": "  =>", "turn": "turn", "stderr": "err", "system": "optio"}
 
 
 def coloured(text: str, style: str) -> str:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from optio.errors import Conflict, LeaseLost
+from optio.model import agent_event
 from optio.model.namespace import WorkerScope
 from optio.model.retry import GiveUp, RetryAt
 from optio.model.room import Delay
@@ -402,16 +403,24 @@ def _append(tx: Transaction, row: Row, lines: Sequence[LogLine]) -> int:
     last: int = row["last_line"]
     if not lines:
         return last
+    places = list(enumerate(lines, last + 1))
     tx.many(
         "INSERT INTO log_lines (run_id, seq, attempt, kind, at, data) VALUES (:run_id, :seq, :attempt, :kind, :at, :data)",
         [
             {
-                "run_id": row["id"], "seq": last + place, "attempt": row["attempt"], "kind": line.kind.value,
+                "run_id": row["id"], "seq": seq, "attempt": row["attempt"], "kind": line.kind.value,
                 "at": to_micros(line.at), "data": line.data,
             }
-            for place, line in enumerate(lines, 1)
+            for seq, line in places
         ],
     )  # fmt: skip
+    done = [
+        {"run_id": row["id"], "seq": seq, "turn": line.turn, "event": line.event and agent_event.encode(line.event)}
+        for seq, line in places
+        if line.turn is not None or line.event is not None
+    ]
+    if done:
+        tx.many("INSERT INTO agent_events (run_id, seq, turn, event) VALUES (:run_id, :seq, :turn, :event)", done)
     last += len(lines)
     tx.run("UPDATE runs SET last_line = :last WHERE id = :id", {"last": last, "id": row["id"]})
     return last

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from optio.errors import Invalid, Problem
+from optio.model import agent_event
 from optio.model.run import AgentPod, Attempt, CostSource, Event, LogKind, LogLine, Meter, Run, RunState, Usage
 from optio.store.sql.transaction import Row, from_micros, optional_from_micros, to_micros
 from optio.store.values import Delivery, DeliveryFilter, RunFilter, Token
@@ -133,7 +134,13 @@ def to_event(row: Row) -> Event:
 def to_line(row: Row) -> LogLine:
     """Return the log line of a row of `log_lines`."""
     return LogLine(
-        kind=LogKind(row["kind"]), data=row["data"], at=from_micros(row["at"]), attempt=row["attempt"], seq=row["seq"]
+        kind=LogKind(row["kind"]),
+        data=row["data"],
+        at=from_micros(row["at"]),
+        attempt=row["attempt"],
+        seq=row["seq"],
+        turn=row["turn"],
+        event=None if row["event"] is None else agent_event.decode(row["event"]),
     )
 
 

@@ -35,6 +35,7 @@ _HELD = "SELECT id, task_id, dedupe_key, state, ended_at FROM runs WHERE id = :i
 # A run that still holds a business key stays, although its retention is over.
 _STANDS = "SELECT 1 FROM dedupe WHERE task_id = :task_id AND dedupe_key = :key AND run_id = :id AND until > :now"
 _LINES = "DELETE FROM log_lines WHERE run_id = :id AND seq < :upto"
+_AGENT_EVENTS = "DELETE FROM agent_events WHERE run_id = :id AND seq < :upto"
 _FIRST_LINE = "SELECT MIN(seq) AS first FROM log_lines WHERE run_id = :id"
 
 _OLD_DELIVERIES = """
@@ -204,11 +205,15 @@ def _stands(tx: Transaction, row: Any) -> bool:
 
 def _delete_lines(tx: Transaction, run_id: str, most: int) -> int:
     first = tx.one(_FIRST_LINE, {"id": run_id})["first"]
-    return 0 if first is None else tx.run(_LINES, {"id": run_id, "upto": first + most})
+    if first is None:
+        return 0
+    part = {"id": run_id, "upto": first + most}
+    tx.run(_AGENT_EVENTS, part)
+    return tx.run(_LINES, part)
 
 
 def _delete(tx: Transaction, run_id: str) -> None:
-    for table in ("attempts", "begun", "attempt_pods", "events", "runs"):
+    for table in ("attempts", "begun", "attempt_pods", "agent_events", "events", "runs"):
         column = "id" if table == "runs" else "run_id"
         tx.run(f"DELETE FROM {table} WHERE {column} = :id", {"id": run_id})  # noqa: S608 - names are ours
 

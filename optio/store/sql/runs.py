@@ -350,11 +350,17 @@ def history(tx: Transaction, run_id: str) -> list[Event]:
     return [to_event(row) for row in tx.all("SELECT * FROM events WHERE run_id = :id ORDER BY seq", {"id": run_id})]
 
 
+_LOG = (
+    "SELECT l.seq, l.attempt, l.kind, l.at, l.data, e.turn, e.event FROM log_lines l "
+    "LEFT JOIN agent_events e ON e.run_id = l.run_id AND e.seq = l.seq WHERE l.run_id = :id AND l.seq > :after"
+)
+
+
 def log(tx: Transaction, run_id: str, after: int, limit: int, attempt: int | None) -> list[LogLine]:
     """Return log lines in the order of their cursor (`Store.log`)."""
-    sql = "SELECT * FROM log_lines WHERE run_id = :id AND seq > :after"
+    sql = _LOG
     params: dict[str, Any] = {"id": run_id, "after": min(after, _LAST_CURSOR), "limit": max(1, min(limit, MAX_LOG_LINES))}
     if attempt is not None:
-        sql += " AND attempt = :attempt"
+        sql += " AND l.attempt = :attempt"
         params["attempt"] = attempt
-    return [to_line(row) for row in tx.all(sql + " ORDER BY seq LIMIT :limit", params)]
+    return [to_line(row) for row in tx.all(sql + " ORDER BY l.seq LIMIT :limit", params)]
