@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 
 claude_version=2.1.331
 codex_version=0.169.0
+copilot_version=1.0.102
 opencode_version=1.18.33
 uv_version=0.13.9
 vscode_client_version=9.0.1
@@ -63,11 +64,14 @@ agent() { # DIRECTORY PACKAGE VERSION
     npm install --silent --no-audit --no-fund --no-save --prefix "$1" "$2@$3" >/dev/null
 }
 case "$(uname -m)" in aarch64) opencode=opencode-linux-arm64 ;; *) opencode=opencode-linux-x64-baseline ;; esac
+case "$(uname -m)" in aarch64) copilot=@github/copilot-linux-arm64 ;; *) copilot=@github/copilot-linux-x64 ;; esac
 agent .tools @anthropic-ai/claude-code "$claude_version"
 agent .tools/codex @openai/codex "$codex_version"
+agent .tools/copilot "$copilot" "$copilot_version"
 agent .tools/opencode "$opencode" "$opencode_version"
 mkdir -p .tools/bin
 ln -sf ../codex/node_modules/.bin/codex .tools/bin/codex
+ln -sf "../copilot/node_modules/$copilot/copilot" .tools/bin/copilot
 ln -sf "../opencode/node_modules/$opencode/bin/opencode" .tools/bin/opencode
 
 # What makes and checks clients of the API in TypeScript, and the schema of AsyncAPI.

@@ -252,6 +252,7 @@ def test_a_program_has_them_as_far_as_it_reports_tokens(traced: Dev, collector: 
         ("opencode", "anthropic/claude-sonnet-4-5", "anthropic"),
         ("opencode", "google/gemini-3-pro", "gcp.gemini"),
         ("opencode", "", None),
+        ("copilot", "claude-sonnet-4-5", None),
         ("command", "", None),
     ],
 )

@@ -55,13 +55,15 @@ class Capabilities(NamedTuple):
 
 class Declaration(NamedTuple):
     """The facts of a runtime. `title` is its name for people. `program` is None where a task names its own; `service` is None
-    where the agent asks whichever service it is told."""
+    where the agent asks whichever service it is told. A run is refused if one of its secrets has fewer characters than
+    `shortest_secret`."""
 
     name: str
     title: str
     program: Program | None
     service: ModelService | None
     capabilities: Capabilities
+    shortest_secret: int = 0
 
 
 DECLARED: Mapping[str, Declaration] = {
@@ -104,6 +106,20 @@ DECLARED: Mapping[str, Declaration] = {
                 elsewhere=r"OPENAI_BASE_URL",
             ),
             capabilities=Capabilities(max_turns="meter", budget="meter", tells_cost=False),
+        ),
+        Declaration(
+            name="copilot",
+            title="Copilot",
+            program=Program(
+                name="copilot",
+                package="@github/copilot",
+                tested="1.0.102",
+                natives=("@github/copilot-linux-{arch}/copilot",),
+            ),
+            service=None,
+            capabilities=Capabilities(max_turns="meter", budget="meter", tells_cost=False),
+            # It replaces the value of its key wherever that stands in its events, in the names of their fields too.
+            shortest_secret=8,
         ),
         Declaration(
             name="opencode",

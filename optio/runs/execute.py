@@ -300,6 +300,10 @@ class Execution:
             values[name] = value
         self._mask = self._masker(spec.environment, values.values())
         agent = runtime.declaration
+        short = next((name for name, value in values.items() if len(value) < agent.shortest_secret), None)
+        if short is not None:
+            why = f"{agent.title} masks it in all that it prints: set one of {agent.shortest_secret} characters or more"
+            raise LaunchFailed("config", f"the value of the secret `{short}` is too short: {why}")
         context = AttemptContext(
             program="" if agent.program is None else self._parts.executor.program(agent.name),
             endpoint=self._parts.endpoints.get(agent.name),

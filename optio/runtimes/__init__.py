@@ -13,6 +13,7 @@ from optio.runtimes.base import Runtime
 _CLASSES = {
     "claude-code": ("optio.runtimes.claude_code", "ClaudeCode"),
     "codex": ("optio.runtimes.codex", "Codex"),
+    "copilot": ("optio.runtimes.copilot", "Copilot"),
     "opencode": ("optio.runtimes.opencode", "OpenCode"),
     "command": ("optio.runtimes.command", "Command"),
 }

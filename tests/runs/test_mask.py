@@ -23,7 +23,7 @@ from optio.model.task import Environment
 from optio.runs.execute import Execution
 from tests.executors.support import living
 from tests.runs.support import accept, claim, execute, log_of, opened
-from tests.support import command_task, eventually
+from tests.support import command_task, compiled, eventually
 
 SECRET = 'sk-"quoted"/plus+&sign=äöü-0123456789'
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\nAQEFAASCBKcwggSjAgEAAoIB\n-----END PRIVATE KEY-----\n"
@@ -232,6 +232,16 @@ def test_a_missing_secret_fails_before_anything_starts_and_says_how_it_is_set(tm
         assert (run.state, run.reason, run.attempt) == ("failed", "secret_missing", 1)
         assert "set OPTIO_SECRET_API_KEY, or write the value to" in run.message
         assert not (tmp_path / "ran").exists()
+
+
+def test_a_secret_that_would_tear_up_the_output_of_an_agent_is_refused_before_it_starts(tmp_path: Any) -> None:
+    needy = "environment: {secrets: [LONG, SHORT]}\npromptTemplate: hi\nmaxRetries: 3\n"
+    task = compiled(f"type: standalone\nname: Job\nagentRuntime: copilot\n{needy}")
+    with opened(tmp_path, {"OPTIO_SECRET_LONG": "8-of-it!", "OPTIO_SECRET_SHORT": "7-of-it"}) as services:
+        run = execute(services, task)
+
+    assert (run.state, run.reason, run.attempt) == ("failed", "config", 1)
+    assert run.message.startswith("the value of the secret `SHORT` is too short: Copilot masks it in all that it prints: set ")
 
 
 def test_a_secret_that_no_environment_can_hold_is_a_reason_without_the_value(tmp_path: Any) -> None:

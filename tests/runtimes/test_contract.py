@@ -40,9 +40,8 @@ def task(agent: str, extra: str = "") -> Any:
 
 def read(agent: str, lines: list[bytes], side: Sequence[bytes] = ()) -> tuple[OutputReader, list[LogLine]]:
     reader = RUNTIMES[agent].reader(task(agent))
-    for data in side:
-        reader.line("side", data, NOW)
-    return reader, [line for data in lines for line in reader.line("stdout", data, NOW)]
+    streams = {"side": side, "stdout": lines}
+    return reader, [line for name, stream in streams.items() for data in stream for line in reader.line(name, data, NOW)]
 
 
 def side_of(agent: str, name: str) -> list[bytes]:
@@ -184,9 +183,12 @@ def test_what_the_model_says_decides_nothing(agent: str, text: str) -> None:
 @pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.parametrize("number", [b"-1", b"1.5", b"1000000000000000", b"true", b'"7"', b"[1]"])
 def test_numbers_that_cannot_be_are_said_and_not_believed(agent: str, number: bytes) -> None:
-    lines = [re.sub(rb":\s?1[25]00\b", b":" + number, line) for line in recorded(agent, "plain")]
+    lines, side = (
+        [re.sub(rb":\s?1[25]00\b", b":" + number, line) for line in stream]
+        for stream in (recorded(agent, "plain"), side_of(agent, "plain"))
+    )
 
-    reader, said = read(agent, lines)
+    reader, said = read(agent, lines, side)
 
     assert reader.meter.usage.fresh == 0
     assert any(b"ignored" in line.data for line in said)

@@ -20,9 +20,9 @@ from tests.executors.support import living
 from tests.runs.support import accept, claim, execute, log_of, opened
 from tests.support import ROOT, compiled, eventually
 
-PROGRAMS = {agent: ROOT / ".tools" / "bin" / agent for agent in ("codex", "opencode")}
+PROGRAMS = {agent: ROOT / ".tools" / "bin" / agent for agent in ("codex", "copilot", "opencode")}
 AGENTS = list(PROGRAMS)
-KEYS = {"codex": "CODEX_API_KEY", "opencode": "STUB_API_KEY"}
+KEYS = {"codex": "CODEX_API_KEY", "copilot": "COPILOT_PROVIDER_API_KEY", "opencode": "STUB_API_KEY"}
 KEY = "sk-test-canary-0123456789"
 DONE = "The command has run. Done."
 TASK = """\
@@ -147,7 +147,8 @@ def test_a_budget_stops_the_run_within_one_model_call(services: Services, model:
     assert (ended.state, ended.reason) == (RunState.FAILED, "budget"), ended.message
     assert ended.meter.cost is not None
     assert Decimal("2.00") < ended.meter.cost <= Decimal("2.00") + call
-    assert len(model.requests()) <= 3
+    # Copilot asks for a summary of so long a conversation too, beside its next call.
+    assert len([each for each in model.requests() if "summary" not in each["prompt"]]) <= 3
 
 
 @pytest.mark.parametrize("agent", AGENTS)

@@ -71,7 +71,7 @@ def test_a_secret_reaches_the_run_that_names_it_and_nobody_else(optio: Dev, agen
 
 
 def test_a_runtime_that_is_not_there_yet_fails_at_once_with_its_reason(optio: Dev) -> None:
-    optio.write("later.yaml", 'type: standalone\nname: Later\nagentRuntime: copilot\npromptTemplate: "x"\n')
+    optio.write("later.yaml", 'type: standalone\nname: Later\nagentRuntime: gemini\npromptTemplate: "x"\n')
     optio.until_served("later")
 
     run = optio.until_ended(started(optio, "later"))
