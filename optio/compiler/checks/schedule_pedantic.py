@@ -35,7 +35,7 @@ _ENDS = {
     "twice": "it fires both times",
 }
 _DAYS_OF_MONTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-_DAY, _MINUTE = timedelta(days=1), timedelta(minutes=1)
+_MONTH, _DAY, _MINUTE = timedelta(days=30), timedelta(days=1), timedelta(minutes=1)
 # With more slots, overlapping runs do not matter.
 _MAX_SLOTS = 50
 # No zone changes its clocks by more in one night.
@@ -61,6 +61,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield from _uneven(task, route, trigger.config.cron_expression, fields)
         yield from _dialect(task, route, trigger.config.cron_expression, fields)
         yield from _overlap(task, route, trigger, fields)
+        yield from _start_limit(task, route, trigger)
         yield from _rare(task, route, trigger.config.cron_expression, fields)
         yield from _lacking_days(task, route, trigger.config.cron_expression, fields)
         yield from find_contradictions(task, route, trigger.config, fields)
@@ -195,6 +196,20 @@ def _overlap(task: ResolvedTask, route: Route, trigger: ScheduleTrigger, fields:
         message = f"fires {slots + 1} times in {_words(gap)} at times, but {runs}"
     raised = f", or `maxConcurrent: {enough}`" if enough is not None else ", or fewer fires"
     yield task.at("OPT314", message, route, hint=f"write `overlap: skip`, a shorter `timeout`{raised}")
+
+
+def _start_limit(task: ResolvedTask, route: Route, trigger: ScheduleTrigger) -> Iterator[Diagnostic]:
+    """Report schedules that fire more often than `startLimit` lets runs start, month after month."""
+    limit, config = task.spec.start_limit, trigger.config
+    if limit is None or config.overlap == "skip" or not task.is_known(("startLimit",)):
+        return
+    from optio.scheduling.max_fires import max_fires
+
+    # UTC, because a night that repeats an hour adds fires once a year, and the queue empties again.
+    fires, starts = max_fires(config.cron_expression, "UTC", _MONTH.days), -(-_MONTH // limit.window) * limit.count
+    if fires > starts:
+        message = f"fires {fires} times in 30 days, but `startLimit` allows {starts} starts: runs queue up"
+        yield task.at("OPT324", message, route, hint="raise `startLimit`, write `overlap: skip`, or let it fire less often")
 
 
 def _rare(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:

@@ -148,6 +148,12 @@ RULES = (
         'triggers:\n  - type: schedule\n    config: {cronExpression: "0 9 * * 1", paramMapping: {}}\n',
     ),
     Rule(
+        "OPT324", "limit-below-fires", WARNING, "a schedule that fires more often than `startLimit` allows",
+        "The runs wait in the queue, which grows as long as the schedule fires.",
+        "startLimit: {count: 10, per: 24h}\n" + _schedule('cronExpression: "0 * * * *"'),
+        "startLimit: {count: 24, per: 24h}\n" + _schedule('cronExpression: "0 * * * *"'),
+    ),
+    Rule(
         "OPT603", "worst-case", ERROR, "triggers may spend more in 24 hours than the policy allows",
         "Each run counts with its whole budget plus one model call, on days when the clocks change as well.",
         _capped('dayUsd: "5.00"', "*/30 9-17 * * *"), _capped('dayUsd: "5.00"', "0 9 * * *"),
