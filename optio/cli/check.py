@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     change = parser.add_mutually_exclusive_group()
     change.add_argument("--stdin-filename", metavar="PATH", help=name)
     change.add_argument("--fix", action="store_true", help="apply the safe fixes")
-    change.add_argument("--diff", action="store_true", help="print what --fix would change, without changing it")
+    parser.add_argument("--diff", action="store_true", help="print what --fix would change, without changing it")
     parser.add_argument(
         "--unsafe-fixes", action="store_true", help="with --fix or --diff: guesses too; review what they changed"
     )
@@ -119,6 +119,8 @@ def _usage_error(args: argparse.Namespace, paths: list[str]) -> str | None:
         return f"`{missing}` does not exist" + (_near_path(missing) if args.paths else " (give a PATH, or set OPTIO_TASKS)")
     if args.unsafe_fixes and not (args.fix or args.diff):
         return "--unsafe-fixes does nothing by itself: add --fix or --diff"
+    if args.diff and args.stdin_filename:
+        return "give --stdin-filename or --diff, not both"
     if args.diff and args.format != "full":
         return f"--diff prints a patch: leave out --format {args.format}"
     return None

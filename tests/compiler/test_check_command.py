@@ -170,6 +170,17 @@ def test_a_diff_is_a_patch_and_changes_nothing(capsys: pytest.CaptureFixture[str
     assert (run("--diff"), capsys.readouterr().out) == (0, "")
 
 
+def test_a_diff_of_fixes_that_are_also_asked_for_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    before = GOOD.format("A") + "max_turns: 1\n"
+    write("tasks.d/a.yaml", before)
+
+    assert run("--fix", "--diff") == 1
+    assert "+maxTurns: 1" in capsys.readouterr().out
+    assert Path("tasks.d/a.yaml").read_text() == before
+    assert run("--diff", "--stdin-filename", "a.yaml") == 2
+    assert "give --stdin-filename or --diff, not both" in capsys.readouterr().err
+
+
 def test_a_file_on_standard_input_is_checked_in_its_tree(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
