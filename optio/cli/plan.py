@@ -156,7 +156,7 @@ def _output_lines(
 ) -> Iterator[str]:
     if args.format == "markdown":
         errors = [*sides.after.errors, *(each for each in found if each.severity is Severity.ERROR)]
-        yield markdown.render_markdown(plan, sides.seen, _with_display_paths(errors, sides))
+        yield markdown.render_markdown(plan, sides.seen, _with_display_paths(errors, sides), failing)
     elif args.format == "json":
         text = json.dumps(_document(plan, found, sides, failing), indent=2, ensure_ascii=False)
         yield "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) + "\n"

@@ -27,12 +27,16 @@ _NOT_PLAIN = re.compile(r"[a-f]{7,}|\d+[.)]", re.IGNORECASE)
 _FOOTER_LENGTH = 400
 
 
-def render_markdown(plan: Plan, seen: DisplayPath, errors: Sequence[Diagnostic] = ()) -> str:
-    """Return the summary, the errors that make the plan fail, a table, and each task's effects, folded. Drops diffs and then
-    tasks that would exceed GitHub's limit on comments, and says so."""
+def render_markdown(
+    plan: Plan, seen: DisplayPath, errors: Sequence[Diagnostic] = (), failing: Sequence[tuple[str, Effect]] = ()
+) -> str:
+    """Return the summary, the errors and effects that make the plan fail, a table, and each task's effects, folded. Drops diffs
+    and then tasks that would exceed GitHub's limit on comments, and says so."""
     parts = [f"### {plan.summary}"]
     if errors:
         parts.append("\n".join(_errors(errors)))
+    if failing:
+        parts.append("\n".join(_failing(failing)))
     if not plan.changes and not plan.policy:
         return "\n\n".join(parts) + "\n"
     if plan.changes:
@@ -63,6 +67,18 @@ def _errors(errors: Sequence[Diagnostic]) -> Iterator[str]:
         yield f"- :x: {code(where)} {prose(each.message)}{hint} {code(f'{each.code} {each.rule}')}"
     if len(errors) > _MAX_ERRORS:
         yield f"- ... and {pluralize(len(errors) - _MAX_ERRORS, 'error')} more: `optio check` shows all"
+
+
+def _failing(failing: Sequence[tuple[str, Effect]]) -> Iterator[str]:
+    """Yield the tasks, each with the kinds of its effects that `failOn` lists."""
+    kinds: dict[str, dict[str, None]] = {}
+    for task, effect in failing:
+        kinds.setdefault(task, {})[effect.kind] = None
+    yield f":x: {pluralize(len(failing), 'effect')} listed in {code('failOn')}:\n"
+    for task, names in list(kinds.items())[:_MAX_ERRORS]:
+        yield f"- {code(task) if task else 'the policy'}: {', '.join(names)}"
+    if len(kinds) > _MAX_ERRORS:
+        yield f"- ... and {pluralize(len(kinds) - _MAX_ERRORS, 'task')} more"
 
 
 def _table(plan: Plan, seen: DisplayPath) -> Iterator[str]:

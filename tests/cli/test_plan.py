@@ -188,6 +188,17 @@ def test_an_effect_that_is_named_fails(repository: Path, plan: Plan) -> None:
         assert "report: egress-opened: reaches *.example.com, which it did not" in err
 
 
+def test_a_comment_says_what_the_gate_stops(repository: Path, plan: Plan) -> None:
+    write({"report.yaml": OPEN})
+
+    assert "failOn" not in plan("--format", "markdown")[1]
+    commit(_policy="type: policy\nfailOn: [danger]\n")
+    code, out, _ = plan("HEAD~1", "--format", "markdown")
+
+    assert code == 1
+    assert "\n\n:x: 1 effect listed in `failOn`:\n\n- `report`: egress-opened\n\n| |" in out
+
+
 def test_a_change_does_not_loosen_its_own_gate(repository: Path, plan: Plan) -> None:
     commit(_policy="type: policy\nfailOn: [danger]\n")
     write({"report.yaml": OPEN, "_policy.yaml": "type: policy\n"})
