@@ -1,4 +1,5 @@
-"""The action for GitHub and the job for GitLab: their steps, run in a repository, with a stand-in for GitHub's own program."""
+"""The action for GitHub, the job for GitLab and the workflow for Gitea: their steps, run in a repository, with a stand-in for
+GitHub's own program and for the API of Gitea."""
 
 import json
 import os
@@ -6,8 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -24,6 +28,7 @@ def read(path: str) -> Any:
 ACTION: dict[str, Any] = read("deploy/github/action.yml")
 WORKFLOW: dict[str, Any] = read("examples/pull-request/optio.yml")
 GITLAB: dict[str, Any] = read("deploy/gitlab/optio-check.yml")
+GITEA: dict[str, Any] = read("deploy/gitea/optio.yml")
 STEPS = {step["name"]: step for step in ACTION["runs"]["steps"] if "name" in step}
 # It notes what it is asked, and knows the comments that stand in a file.
 GH = """#!/bin/sh
@@ -209,7 +214,7 @@ def test_the_lock_of_the_action_has_the_libraries_of_the_compiler_in_the_version
     assert pinned("deploy/check.lock") <= pinned("requirements.lock")
 
 
-@pytest.mark.parametrize("text", ["deploy/github/action.yml", "examples/pull-request/optio.yml"])
+@pytest.mark.parametrize("text", ["deploy/github/action.yml", "deploy/gitea/optio.yml", "examples/pull-request/optio.yml"])
 def test_other_actions_are_used_by_the_hash_of_a_version(text: str) -> None:
     found = re.findall(r"^ *-? *uses: (.+)$", (ROOT / text).read_text(), re.M)
 
@@ -299,3 +304,69 @@ def test_the_job_for_gitlab_needs_to_be_told_where_optio_is(job: Job, tmp_path: 
 
     assert done.returncode != 0
     assert "OPTIO_SOURCE: set this variable of the project" in done.stderr
+
+
+class Forge(BaseHTTPRequestHandler):
+    """The comments of a pull request, as Gitea's API keeps them."""
+
+    comments: ClassVar[dict[int, str]]
+
+    def do_GET(self) -> None:
+        self.reply([{"id": number, "body": body} for number, body in self.comments.items()])
+
+    def do_POST(self) -> None:
+        self.keep(len(self.comments) + 1)
+
+    def do_PATCH(self) -> None:
+        self.keep(int(self.path.rpartition("/")[2]))
+
+    def keep(self, number: int) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["body"]
+        if self.headers["Authorization"] == "token a-token" and "/api/v1/repos/a/b/issues/" in self.path:
+            self.comments[number] = body
+        self.reply({"id": number})
+
+    def reply(self, answer: object) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def forge() -> Iterator[str]:
+    Forge.comments = {1: "looks good"}
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Forge)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/api/v1"
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_workflow_for_gitea_fails_and_keeps_one_comment(job: Job, tmp_path: Path, forge: str) -> None:
+    checkout, install, *steps = GITEA["jobs"]["plan"]["steps"]
+    git("clone", "-q", "--branch", "feature", str(job.directory), str(tmp_path / "clone"))
+    names = {"GITHUB_API_URL": forge, "GITHUB_REPOSITORY": "a/b", "GITHUB_BASE_REF": "main"}
+    values = {"github.token": "a-token", "github.event.pull_request.number": "7"}
+
+    def codes() -> list[int]:
+        found = []
+        for step in steps:
+            given = {
+                name: re.sub(r"\$\{\{ (\S+) \}\}", lambda at: values[at[1]], text) for name, text in step.get("env", {}).items()
+            }
+            words = ["bash", "-e", "-c", step["run"]]
+            found.append(subprocess.run(words, cwd=tmp_path / "clone", env=job.environ | names | given, timeout=240).returncode)
+        return found
+
+    assert codes() == [0, 0, 1, 0]
+    assert Forge.comments[2].startswith("<!-- optio plan -->\n### 1 task changed;")
+    assert ":x: 1 effect listed in `failOn`" in Forge.comments[2]
+    git("-C", str(tmp_path / "clone"), "reset", "-q", "--hard", "origin/main")
+    assert codes() == [0, 0, 0, 0]
+    assert Forge.comments == {1: "looks good", 2: "<!-- optio plan -->\n### no effect\n"}
+    assert checkout["with"] == {"fetch-depth": "0", "persist-credentials": "false"}
+    assert '"optio-taskrunner @ $SOURCE"' in install["run"]
+    assert all("${{" not in step["run"] for step in (install, *steps))
