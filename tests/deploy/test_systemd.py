@@ -181,6 +181,38 @@ def answers(dev: Dev, port: str) -> bool:
         dev.url = url
 
 
+# Commands as the worker
+
+# They print what they are asked for, as systemd's own programs would see it.
+STAND_INS = {
+    "systemctl": f"#!/bin/sh\ncat {UNITS}/optio-worker.service {UNITS}/secrets.conf\n",
+    "systemd-run": '#!/bin/sh\nprintf "%s\\n" "$@"\n',
+}
+
+
+def test_a_command_as_the_worker_has_its_user_settings_and_secrets(tmp_path: Path) -> None:
+    for name, text in STAND_INS.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "OPTIO_TOKEN": "x"}
+    words = [str(UNITS / "optio-as-worker"), "token", "create", "--label", "two words"]
+    done = subprocess.run(words, env=environ, cwd="/", capture_output=True, text=True, check=True, timeout=60)
+
+    lines = done.stdout.splitlines()
+    (unit,) = [line.removeprefix("--unit=") for line in lines if line.startswith("--unit=")]
+    assert lines[-5:] == ["/opt/optio/.venv/bin/optio", "token", "create", "--label", "two words"]
+    assert set(lines) > {
+        "--property=User=optio",
+        "--property=UMask=0077",
+        "--property=EnvironmentFile=/etc/optio/optio.env",
+        "--property=Environment=PATH=/opt/optio/.venv/bin:/usr/local/bin:/usr/bin:/bin",
+        f"--property=Environment=OPTIO_SECRETS_DIR=/run/credentials/{unit}.service",
+        "--property=LoadCredential=ANTHROPIC_API_KEY:/etc/optio/secrets/ANTHROPIC_API_KEY",
+        "--setenv=OPTIO_TOKEN",
+    }
+    assert "x" not in lines
+
+
 # The task files
 
 
