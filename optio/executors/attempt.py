@@ -22,7 +22,7 @@ from optio.model.room import Delay
 
 # Without inotify (no watches left) output is polled at this interval, in seconds.
 _POLL_S = 0.05
-# The session file of an agent is not watched, but read so often: most of what it tells comes with a line of output.
+# The session file of an agent is looked for so often, until there is one to watch.
 _SIDE_POLL_S = 0.5
 # A younger attempt is polled every few milliseconds: most short ones end before a watch would pay off, and giving
 # one back takes the kernel longer than a short program runs.
@@ -111,6 +111,8 @@ class ProcessHandle:
                 except OSError:
                     kept = found[0]  # no file, or a file system without links
             self._paths["side"] = kept
+            if self._inotify is not None:
+                self._inotify.watch(kept)
         return "side" in self._paths
 
     def settled(self) -> bool:
@@ -125,7 +127,7 @@ class ProcessHandle:
             timeout = min(timeout, _YOUNG_POLL_S)
         elif self._inotify.fd is None:
             timeout = min(timeout, _POLL_S)
-        elif self._side is not None:
+        elif self._side is not None and "side" not in self._paths:
             timeout = min(timeout, _SIDE_POLL_S)
         poll = select.poll()
         changes = None if self._inotify is None else self._inotify.fd
@@ -143,6 +145,8 @@ class ProcessHandle:
         self._inotify = Inotify()
         self._inotify.watch(self._control)
         self._inotify.watch(self._results)
+        if "side" in self._paths:
+            self._inotify.watch(self._paths["side"])
 
     def renewed(self, at: float) -> None:
         """Set the marker's time to that of the renewal. This needs no room on a disk that may be full."""

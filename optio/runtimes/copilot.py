@@ -85,6 +85,7 @@ class CopilotReader(EventReader):
         self._goes_on = False
         self._finish: str | None = None
         self._failed_call: dict[str, Any] = {}
+        self._is_broken_off = False  # a model call was, which its provider may bill
         self._error: dict[str, Any] | None = None
         self._interrupted = False
         self._exit_code: int | None = None  # of the terminal event
@@ -129,6 +130,7 @@ class CopilotReader(EventReader):
             yield from self._tool_result(data)
         elif kind == "model.call_failure":
             self._failed_call = data
+            self._is_broken_off |= data.get("statusCode") is None
             yield _failed(data)
         elif kind == "session.error":
             self._error = data
@@ -178,8 +180,9 @@ class CopilotReader(EventReader):
 
     @property
     def meter(self) -> Meter:
-        """Return the usage. It is unknown (zero, without turns and cost) if the model has answered and no record says so."""
-        known = self._calls > 0 or not self._answered
+        """Return the usage. It is unknown (zero, without turns and cost) if there is no record of a call that was answered or
+        broken off."""
+        known = self._calls > 0 or not (self._answered or self._is_broken_off)
         cost = None if self._unpriced or not known else self._cost
         return Meter(
             usage=self._used,

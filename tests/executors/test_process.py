@@ -169,6 +169,26 @@ def test_with_inotify_a_wait_ends_when_there_is_output(executor: ProcessExecutor
     assert waited < 20
 
 
+def test_with_inotify_a_wait_ends_when_the_session_file_grows(executor: ProcessExecutor) -> None:
+    source = "mkdir ~/s; echo one > ~/s/session; read x < go; echo two >> ~/s/session; sleep 60"
+    handle = executor.start(shell(source, side="s/session", setup=("mkfifo go",)))
+    eventually(lambda: handle.wait(0.01) or b"one" in read(handle, "side"), what="the session file")
+    while handle._inotify is None or handle._inotify.fd is None:  # type: ignore[attr-defined]
+        handle.wait(0.01)
+    handle.wait(0.01)  # what came before
+
+    (Path(handle._base) / "work" / "go").write_text("\n")  # type: ignore[attr-defined]
+    before = time.monotonic()
+    while read(handle, "side") != b"one\ntwo\n" and time.monotonic() - before < 40:
+        handle.wait(40.0)
+    waited = time.monotonic() - before
+    handle.stop()
+    until_ended(handle)
+    handle.close(remove=True)
+
+    assert waited < 20
+
+
 def test_the_secrets_of_a_launch_are_in_no_argument_and_no_file(executor: ProcessExecutor, tmp_path: Path) -> None:
     secret = f"canary-{uuid.uuid4().hex}"
     handle = executor.start(shell("echo ready; sleep 60", env={"KEY": secret}, stdin=secret.encode()))

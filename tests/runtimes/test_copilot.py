@@ -19,8 +19,8 @@ RECORDINGS = Path(__file__).parent / "copilot"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HELLO, DONE = "Hello from the stub model.", "The command has run. Done."
 RETRIED = "Failed to get response from the AI model; retried 5 times"
-# recording -> exit code, reason, again, text or message begins, fresh, cached, output, turns, tools
-GOLDEN: dict[str, tuple[int, str, bool, str, int, int, int, int, int]] = {
+# recording -> exit code, reason, again, text or message begins, fresh, cached, output, turns, tools; None: nobody knows
+GOLDEN: dict[str, tuple[int, str, bool, str, int, int, int, int | None, int]] = {
     "plain": (0, "ok", False, HELLO, 1200, 300, 40, 1, 0),
     "think": (0, "ok", False, HELLO, 1200, 300, 64, 1, 0),
     "json": (0, "ok", False, '{"status"', 1200, 300, 40, 1, 0),
@@ -37,8 +37,8 @@ GOLDEN: dict[str, tuple[int, str, bool, str, int, int, int, int, int]] = {
     "error-500": (1, "server_error", True, RETRIED, 0, 0, 0, 0, 0),
     "error-529": (1, "overloaded", True, RETRIED, 0, 0, 0, 0, 0),
     "late-500": (1, "server_error", True, RETRIED, 1200, 300, 40, 1, 1),
-    "cut": (1, "network", True, RETRIED, 0, 0, 0, 0, 0),
-    "garbage": (1, "network", True, RETRIED, 0, 0, 0, 0, 0),
+    "cut": (1, "network", True, RETRIED, 0, 0, 0, None, 0),
+    "garbage": (1, "network", True, RETRIED, 0, 0, 0, None, 0),
     "truncated": (0, "truncated", False, "the answer was cut off by its token limit", 3600, 900, 120, 3, 0),
     "refusal": (0, "refusal", False, "I cannot help with that.", 1200, 300, 40, 1, 0),
 }
@@ -107,9 +107,10 @@ def test_a_cost_is_by_the_list_price_of_the_model_that_answered_and_without_one_
 
 def test_usage_that_no_record_tells_is_unknown_and_that_of_no_answer_is_none() -> None:
     unrecorded = read([line for line in recorded("plain") if line[0] == "stdout"]).meter
-    refused = read(recorded("error-400")).meter
+    refused, broken_off = read(recorded("error-400")).meter, read(recorded("cut")).meter
 
     assert (unrecorded.usage, unrecorded.turns, unrecorded.cost) == (Usage(), None, None)
+    assert (broken_off.usage, broken_off.turns, broken_off.cost) == (Usage(), None, None)
     assert (refused.usage, refused.turns, refused.cost) == (Usage(), 0, 0)
 
 
