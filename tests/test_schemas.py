@@ -71,6 +71,32 @@ def test_nothing_takes_away_what_a_template_says() -> None:
     assert not fits("task", {"name": None})
 
 
+@pytest.mark.parametrize("kind", ["task", "defaults"])
+@pytest.mark.parametrize(
+    "below",
+    [
+        {"environment": None},
+        {"startLimit": None},
+        {"dedupe": None},
+        {"environment": {"image": None, "setupCommands": None, "setupAhead": None, "secrets": None, "keepFailed": None}},
+        {"environment": {"env": None, "network": None, "resources": None}},
+        {"environment": {"env": {"LOG_LEVEL": None}, "network": {"egress": None}}},
+        {"environment": {"resources": {"cpu": None, "memory": None, "requests": None, "limits": {"cpu": None}}}},
+    ],
+    ids=json.dumps,
+)
+def test_nothing_takes_away_a_mapping_and_what_is_in_it(kind: str, below: dict[str, Any]) -> None:
+    own = {"name": "A"} if kind == "task" else {}
+
+    assert fits(kind, {**own, **below})
+
+
+def test_nothing_is_no_part_of_a_mapping_that_is_replaced_as_a_whole() -> None:
+    assert not fits("task", {"name": "A", "startLimit": {"count": 1, "per": None}})
+    assert not fits("task", {"name": "A", "dedupe": {"key": "{{A}}", "window": None}})
+    assert not fits("task", {"name": "A", "triggers": [{"type": "manual", "enabled": None}]})
+
+
 def test_a_policy_knows_each_rule_and_leaves_errors_errors() -> None:
     assert fits("policy", {"type": "policy", "ceilings": {"budgetUsd": "5.00"}, "rules": {"OPT202": "off"}})
     assert not fits("policy", {"type": "policy", "rules": {"OPT101": "off"}})

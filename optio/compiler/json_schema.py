@@ -25,6 +25,10 @@ from optio.model.task import TaskSpec
 
 Schema = dict[str, Any]
 
+# Mappings that a template or the defaults may set, and those of them that a task replaces as a whole.
+_REMOVABLE = ("Environment", "Network", "Resources", "Amounts", "StartLimit", "Dedupe")
+_WHOLE = ("StartLimit", "Dedupe")
+
 
 def task_schema() -> str:
     """Return the text of `schemas/task.schema.json`, for tasks and for the templates that they extend."""
@@ -82,6 +86,13 @@ def _task() -> Schema:
     schema["$defs"]["Environment"]["defaultSnippets"] = words.ENVIRONMENT
     for key in properties.keys() - {"name", "type"}:
         _or_nothing(properties[key])
+    for name in _REMOVABLE:
+        definition = schema["$defs"][name]
+        _or_nothing(definition)
+        if name not in _WHOLE:
+            for part in definition["properties"].values():
+                _or_nothing(part)
+    _or_nothing(schema["$defs"]["Environment"]["properties"]["env"]["additionalProperties"])
     _mark(schema)
     return schema
 
@@ -125,8 +136,7 @@ def _describe(part: Schema, name: str, model: type[Spec]) -> None:
 
 
 def _or_nothing(found: Schema) -> None:
-    """Allow `null`, which removes what a template or the defaults set. Mappings are left out, because editors complete them
-    worse with it."""
+    """Allow `null`, which removes what a template or the defaults set. A reference stays as it is: its definition allows it."""
     if isinstance(found.get("type"), str) and "enum" not in found:
         found["type"] = [found["type"], "null"]
     elif "anyOf" in found:

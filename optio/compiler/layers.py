@@ -192,6 +192,16 @@ def inherited_values(document: Document) -> dict[str, Any]:
     return {key: value for key, value in document.value.items() if key not in left_out}
 
 
+def is_removal(document: Document, route: Route) -> bool:
+    """Return True if a template or defaults have `null` at this route to remove what is below them."""
+    return _can_remove(route) and value_at(document.value, route) is None
+
+
+def _can_remove(route: Route) -> bool:
+    """Return True for a key of the task or below `environment`; in other mappings `null` is a value or a mistake."""
+    return (len(route) == 1 or route[:1] == ("environment",)) and not any(isinstance(step, int) for step in route)
+
+
 def merge_layers(document: Document, below: Sequence[Document]) -> "Document | MergedDocument":
     """Return the task merged with everything below it, or the document itself where nothing is below."""
     if not below or not isinstance(document.value, dict):
@@ -237,6 +247,8 @@ class MergedDocument:
                 if route != _VARIABLES or not layer.plain(here):
                     done[key] = value
                 self.vain.append(here)
+            elif value is None and _can_remove(here):
+                continue  # a template or defaults, and nothing is below
             elif isinstance(value, dict) and here not in _REPLACED_WHOLE:
                 weaker = done.get(key)
                 done[key] = self._over(weaker if isinstance(weaker, dict) else {}, value, layer, here)

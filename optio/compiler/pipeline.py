@@ -29,6 +29,7 @@ from optio.compiler.layers import (
     check_base_keys,
     inherited_values,
     is_base,
+    is_removal,
     merge_layers,
     read_layers,
     suggest_base_name,
@@ -312,6 +313,7 @@ def _base_result(source: SourceFile, document: Document, found: list[Diagnostic]
     bare = replace(document, value=inherited_values(document)) if isinstance(document.value, dict) else document
     _, more = decode_task(bare)
     more = [d for d in more if d.code != "OPT102" or len(d.route) > 1]
+    more = [d for d in more if d.code in ("OPT101", "OPT102") or not is_removal(document, d.route)]
     return _with_text_checks(
         source, document, found, [*check_base_keys(document), *more, *find_tokens(document.path, document.text)]
     )

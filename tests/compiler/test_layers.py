@@ -88,6 +88,32 @@ def test_null_takes_away_and_a_prompt_takes_away_the_other_kind() -> None:
     assert (made.budget_usd, made.params_schema, made.prompt_template, made.prompt_file) == (None, None, None, "p.md")
 
 
+@pytest.mark.parametrize(
+    "removal",
+    ["environment: null", "environment: {env: null}", "environment: {env: {LEVEL: null}}", "maxConcurrent: null"],
+)
+@pytest.mark.parametrize(
+    "above", ["environment: {env: {LEVEL: debug}}\nmaxConcurrent: 3\n", "owner: us\n"], ids=["set", "unset"]
+)
+def test_null_in_nearer_defaults_takes_away_what_farther_ones_say(removal: str, above: str) -> None:
+    files = {"_defaults.yaml": above, "team/_defaults.yaml": f"{removal}\n", "team/task.yaml": TASK}
+
+    assert found(files) == []
+    made, plain = spec(files, "team/task.yaml"), spec({"task.yaml": TASK})
+    if "environment" in removal:
+        assert made.environment == plain.environment
+    else:
+        assert made.max_concurrent == plain.max_concurrent
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["modle: null", "environment: {imag: null}", "startLimit: {count: null, per: 1h}", "environment: {setupCommands: [null]}"],
+)
+def test_null_in_defaults_where_it_takes_nothing_away_is_an_error(text: str) -> None:
+    assert [each for each in found({"_defaults.yaml": f"{text}\n", "task.yaml": TASK}) if each.startswith("_defaults.yaml:1:")]
+
+
 def test_defaults_hold_below_their_directory_the_nearest_first_and_templates_win_over_them() -> None:
     files = {
         "_defaults.yaml": "maxTurns: 1\ntimeout: 1m\nmaxRetries: 0\n",
