@@ -305,6 +305,8 @@ SETTINGS: Mapping[str, Setting] = {
     "program_codex": Setting(None, str, "path of the Codex program, if it is not on PATH as `codex`"),
     "endpoint_copilot": Setting(None, _http, "endpoint for Copilot instead of GitHub; it speaks OpenAI's chat completions"),
     "program_copilot": Setting(None, str, "path of the Copilot program, if it is not on PATH as `copilot`"),
+    "endpoint_gemini": Setting(None, _http, "endpoint for Gemini, such as a gateway; it speaks Google's `generateContent`"),
+    "program_gemini": Setting(None, str, "path of the Gemini program, if it is not on PATH as `gemini`"),
     "endpoint_opencode": Setting(None, _http, "endpoint for the provider of an OpenCode task's model, such as a gateway"),
     "program_opencode": Setting(None, str, "path of the OpenCode program, if it is not on PATH as `opencode`"),
     "log_format": Setting("text", _choice("text", "json"), "format of the service's own log on standard error"),
@@ -402,6 +404,8 @@ class Settings:
     program_codex: str | None
     endpoint_copilot: str | None
     program_copilot: str | None
+    endpoint_gemini: str | None
+    program_gemini: str | None
     endpoint_opencode: str | None
     program_opencode: str | None
     log_format: str

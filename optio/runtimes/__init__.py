@@ -14,6 +14,7 @@ _CLASSES = {
     "claude-code": ("optio.runtimes.claude_code", "ClaudeCode"),
     "codex": ("optio.runtimes.codex", "Codex"),
     "copilot": ("optio.runtimes.copilot", "Copilot"),
+    "gemini": ("optio.runtimes.gemini", "Gemini"),
     "opencode": ("optio.runtimes.opencode", "OpenCode"),
     "command": ("optio.runtimes.command", "Command"),
 }

@@ -261,6 +261,18 @@ def test_an_npm_shim_is_replaced_by_the_native_program_beside_it(tmp_path: Path)
     assert Path(found) in natives
 
 
+def test_a_program_that_npm_linked_is_called_where_it_lies_since_a_sandbox_opens_its_packages_alone(tmp_path: Path) -> None:
+    program = tmp_path / "lib" / "node_modules" / "@google" / "gemini-cli" / "gemini.js"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/usr/bin/env node\n")
+    program.chmod(0o755)
+    (tmp_path / "bin").mkdir()
+    link = tmp_path / "bin" / "gemini"
+    link.symlink_to(program)
+
+    assert ProcessExecutor(tmp_path, {"gemini": str(link)}).program("gemini") == str(program)
+
+
 def test_the_first_launch_finds_a_server_that_was_prepared(executor: ProcessExecutor) -> None:
     executor.prepare()
     executor.prepare()

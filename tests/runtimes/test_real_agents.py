@@ -20,9 +20,16 @@ from tests.executors.support import living
 from tests.runs.support import accept, claim, execute, log_of, opened
 from tests.support import ROOT, compiled, eventually
 
-PROGRAMS = {agent: ROOT / ".tools" / "bin" / agent for agent in ("codex", "copilot", "opencode")}
+PROGRAMS = {agent: ROOT / ".tools" / "bin" / agent for agent in ("codex", "copilot", "gemini", "opencode")}
 AGENTS = list(PROGRAMS)
-KEYS = {"codex": "CODEX_API_KEY", "copilot": "COPILOT_PROVIDER_API_KEY", "opencode": "STUB_API_KEY"}
+KEYS = {
+    "codex": "CODEX_API_KEY",
+    "copilot": "COPILOT_PROVIDER_API_KEY",
+    "gemini": "GEMINI_API_KEY",
+    "opencode": "STUB_API_KEY",
+}
+# Gemini puts the version of the protocol behind an endpoint by itself.
+VERSIONS = {"gemini": ""}
 KEY = "sk-test-canary-0123456789"
 DONE = "The command has run. Done."
 TASK = """\
@@ -56,6 +63,10 @@ class Model:
         return sum(each["answer"]["usage"][name] for each in self.requests() if (each.get("answer") or {}).get("usage"))
 
 
+def endpoint(model: Model, agent: str) -> str:
+    return model.url + VERSIONS.get(agent, "/v1")
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Model]:
     command = [sys.executable, str(ROOT / "tests" / "model_server.py"), "0"]
@@ -76,7 +87,7 @@ def services(tmp_path: Path, model: Model) -> Iterator[Services]:
     environ = {f"OPTIO_SECRET_{key}": KEY for key in KEYS.values()}
     for agent, program in PROGRAMS.items():
         assert program.exists(), f"{program} is missing: run tests/setup.sh, which installs it"
-        environ |= {f"OPTIO_PROGRAM_{agent.upper()}": str(program), f"OPTIO_ENDPOINT_{agent.upper()}": f"{model.url}/v1"}
+        environ |= {f"OPTIO_PROGRAM_{agent.upper()}": str(program), f"OPTIO_ENDPOINT_{agent.upper()}": endpoint(model, agent)}
     with opened(tmp_path, environ) as made:
         yield made
 
@@ -181,7 +192,7 @@ def test_a_cancelled_run_leaves_no_process(services: Services, model: Model, age
 def test_it_works_in_each_sandbox(tmp_path: Path, model: Model, agent: str, sandbox: str) -> None:
     environ = {
         f"OPTIO_PROGRAM_{agent.upper()}": str(PROGRAMS[agent]),
-        f"OPTIO_ENDPOINT_{agent.upper()}": f"{model.url}/v1",
+        f"OPTIO_ENDPOINT_{agent.upper()}": endpoint(model, agent),
         f"OPTIO_SECRET_{KEYS[agent]}": KEY,
         "OPTIO_SANDBOX": sandbox,
     }

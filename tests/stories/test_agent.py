@@ -70,15 +70,6 @@ def test_a_secret_reaches_the_run_that_names_it_and_nobody_else(optio: Dev, agen
         assert SECRET not in answer
 
 
-def test_a_runtime_that_is_not_there_yet_fails_at_once_with_its_reason(optio: Dev) -> None:
-    optio.write("later.yaml", 'type: standalone\nname: Later\nagentRuntime: gemini\npromptTemplate: "x"\n')
-    optio.until_served("later")
-
-    run = optio.until_ended(started(optio, "later"))
-
-    assert (run["state"], run["reason"], run["attempt"]) == ("failed", "runtime_unavailable", 1)
-
-
 def test_an_agent_without_a_credential_is_told_how_a_task_gets_one(optio: Dev) -> None:
     """The document's own task names no secret."""
     optio.post("/api/tasks", {**SEED, "name": "Keyless", "maxRetries": 0})

@@ -1,4 +1,4 @@
-"""Check `agentRuntime`: `command` belongs to its own runtime, and some runtimes and all connections are not supported yet."""
+"""Check `agentRuntime`: `command` belongs to its own runtime, and connections are not supported yet."""
 
 from collections.abc import Iterator
 
@@ -26,14 +26,6 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         elif spec.agent_runtime == "command" and spec.model is not None and task.document.path_at(("model",)) == task.path:
             hint = "delete it, and pass the model to the program by an argument or a variable"
             yield task.at("OPT118", "`model` has no effect with `agentRuntime: command`", ("model",), key=True, hint=hint)
-        elif spec.agent_runtime not in DECLARED:
-            *others, last = (f"`{name}`" for name in DECLARED)
-            yield task.at(
-                "OPT119",
-                f"`{spec.agent_runtime}` cannot be run yet",
-                ("agentRuntime",),
-                hint=f"its runs fail at once: write {', '.join(others)} or {last}, or wait for a version that supports it",
-            )
     yield from _check_budget(task)
     if isinstance(spec.command, str) and not spec.command.strip():
         yield task.at("OPT106", "`command` is blank", ("command",), hint="write `[program, argument]`")

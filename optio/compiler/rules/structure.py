@@ -107,12 +107,6 @@ RULES = (
         "agentRuntime: command\ncommand: [cat]\n",
     ),
     Rule(
-        "OPT119", "runtime-not-yet", WARNING, "a runtime that this version cannot run",
-        "The file is valid and is served, but each of its runs fails with `runtime_unavailable`.",
-        "agentRuntime: gemini\n",
-        "agentRuntime: claude-code\n",
-    ),
-    Rule(
         "OPT120", "not-inherited", ERROR, "a key that a template or defaults cannot set",
         "Each task needs its own: two tasks with the same name or webhook would conflict.",
         "# file: _defaults.yaml\n---\nname: All\n",

@@ -1,0 +1,312 @@
+"""The Gemini runtime: Google's Gemini CLI, `gemini --output-format stream-json`. Its events say whether it succeeded; the usage
+of each model call is in its session file, the side stream."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from optio.model import prices
+from optio.model.money import ZERO_USD
+from optio.model.registry import CompiledTask
+from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
+from optio.model.runtimes import DECLARED
+from optio.runtimes.base import (
+    AttemptContext,
+    Invocation,
+    ProcessEnd,
+    common_outcome,
+    log_line,
+    over_limits,
+    reason_of_status,
+)
+from optio.runtimes.entries import Entry, notice, said, thought, tool_call, tool_result, turn
+from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader
+from optio.runtimes.json_events import (
+    MAX_TEXT_BYTES,
+    as_dict,
+    as_dicts,
+    compact,
+    first_line,
+    token_count,
+)
+
+_ENV = {"GEMINI_CLI_NO_RELAUNCH": "true", "GEMINI_TELEMETRY_ENABLED": "false"}
+# Always set, since Gemini would take another one from an `.env` file of the working directory, and send it the key.
+_URL = "https://generativelanguage.googleapis.com"
+# The text behind a command goes to the model as it is. In any other prompt Gemini puts the text of a file in the place of `@`
+# and its name, and one that begins with `/` may be a command of the working directory.
+_COMMAND = "optio-task"
+_COMMAND_FILE = f'prompt = "The task follows the name of this command:"\ndescription = "{_COMMAND}"\n'
+_GUARDED = re.compile(r"\s*/|[^@]*@")
+# By itself it asks the model 10 times, for more than three minutes.
+_MAX_ATTEMPTS = 3
+_LOOP = "Loop detected"
+_STATUS = re.compile(r'"code":\s*(\d{3})\b')
+# Words of the error body of Google's API, which say more than its status -> (reason, whether a second attempt can help).
+_BODIES = (
+    ("API key not valid", "auth", False),
+    ("input token count", "context_overflow", False),
+    ("is not found for API version", "model_not_found", False),
+)
+# What a failed run says, in Gemini's own words -> the same.
+_FAILURES = (
+    ("exhausted your daily quota", "quota", False),
+    ("request a quota increase", "rate_limit", True),
+    ("exhausted your capacity", "overloaded", True),
+    ("returned an empty response", "empty", True),
+    ("reasoning thoughts but no final response", "empty", True),
+    ("exceeded the token limit", "truncated", False),
+    ("response was blocked", "refusal", False),
+    ("terminated", "network", True),
+    ("Incomplete JSON", "network", True),
+    ("fetch failed", "network", True),
+)
+_TYPES = {
+    "FatalTurnLimitedError": "max_turns",
+    "FatalAuthenticationError": "auth",
+    "FatalConfigError": "config",
+    "FatalInputError": "config",
+}
+# Lines of standard error that every run begins with.
+_NOISE = ("Warning: ", "YOLO mode is enabled", "Ripgrep is not available", "[STARTUP]")
+_NO_KEY = 41  # its exit code
+
+
+class Gemini:
+    """The runtime `gemini`: its command line, its settings, and a reader of its events and its session file."""
+
+    declaration = DECLARED["gemini"]
+    side: str | None = ".gemini/tmp/*/chats/session-*.jsonl"
+    stall: timedelta | None = timedelta(minutes=10)
+
+    def invoke(self, task: CompiledTask, prompt: str, params: Mapping[str, Any], context: AttemptContext) -> Invocation:
+        argv = [context.program, "--output-format", "stream-json", "--approval-mode", "yolo", "--skip-trust"]
+        if task.spec.model is not None:
+            argv += ["-m", task.spec.model]
+        files = {".gemini/settings.json": json.dumps(_settings(task)).encode()}
+        if _GUARDED.match(prompt):
+            files[f".gemini/commands/{_COMMAND}.toml"] = _COMMAND_FILE.encode()
+            prompt = f"/{_COMMAND} {prompt}"
+        return Invocation(
+            argv=tuple(argv),
+            stdin=prompt.encode("utf-8", "replace"),
+            env={**_ENV, "GOOGLE_GEMINI_BASE_URL": context.endpoint or _URL},
+            files=files,
+        )
+
+    def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> "GeminiReader":
+        return GeminiReader(task, spent)
+
+
+def _settings(task: CompiledTask) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        "security": {"auth": {"selectedType": "gemini-api-key"}, "environmentVariableRedaction": {"enabled": True}},
+        "privacy": {"usageStatisticsEnabled": False},
+        "general": {"maxAttempts": _MAX_ATTEMPTS, "enableAutoUpdate": False, "enableAutoUpdateNotification": False},
+        "advanced": {"ignoreLocalEnv": True},
+        "hooksConfig": {"enabled": False},
+    }
+    if task.spec.max_turns is not None:
+        settings["model"] = {"maxSessionTurns": task.spec.max_turns}
+    if task.spec.budget is not None:
+        # The model calls of a subagent are in another file, which nobody reads while they are made.
+        settings["tools"] = {"exclude": ["invoke_agent"]}
+    return settings
+
+
+class GeminiReader(EventReader):
+    """A reader of Gemini's events. Model calls are counted by the answers in the session file; the final figures are those of
+    the last event, which has the calls of subagents and tools, too."""
+
+    def __init__(self, task: CompiledTask, spent: Decimal) -> None:
+        super().__init__(task, spent)
+        self._answer: list[str] = []  # since the last tool call
+        self._pending = ""  # of that, what the log does not have yet
+        self._tools: set[str] = set()
+        self._open: set[str] = set()  # tool calls without a result
+        self._answered = False
+        self._calls: dict[str, tuple[str, Usage]] = {}
+        self._totals: dict[str, Usage] | None = None
+        self._status: str | None = None
+        self._failure = ""
+        self._failure_type = ""
+        self._looped = False
+
+    def _read_side(self, event: dict[str, Any]) -> Iterator[Entry]:
+        """Meter a model call from the session file, which repeats the entry of an answer when its tools have run."""
+        tokens, call = as_dict(event.get("tokens")), str(event.get("id"))
+        if event.get("type") != "gemini" or not tokens or call in self._calls:
+            return
+        used = _usage(tokens, "input", "cached", "output", "thoughts")
+        if used is None:
+            yield notice(DOUBTFUL_USAGE)
+            used = Usage()
+        model = str(event.get("model"))
+        self._calls[call] = (model, used)
+        number = len(self._calls)
+        for each in as_dicts(event.get("thoughts")):
+            text = "\n".join(str(each[key]) for key in ("subject", "description") if each.get(key))
+            yield thought(text)._replace(turn=number)
+        yield turn(number, model, used, prices.cost(model, used))
+
+    def _read(self, event: dict[str, Any]) -> Iterator[Entry]:
+        kind = event.get("type")
+        if kind == "message":
+            if event.get("role") == "assistant":
+                self._count_turn()
+                yield from self._delta(str(event.get("content", "")))
+            return
+        if kind in ("tool_use", "error", "result"):
+            yield from self._told()
+        if kind == "init":
+            self._began, self._turn = True, 1
+        elif kind == "tool_use":
+            self._count_turn()
+            yield self._tool_call(event)
+        elif kind == "tool_result":
+            yield self._tool_result(event)
+        elif kind == "error":
+            self._failure = str(event.get("message"))
+            self._looped |= self._failure.startswith(_LOOP)
+            yield notice(self._failure)
+        elif kind == "result":
+            yield from self._end(event)
+
+    def _count_turn(self) -> None:
+        """Count a model call by its events: the first one after the results of all tool calls is of a new call."""
+        if self._answered and not self._open:
+            self._turn, self._answered = self._turn + 1, False
+
+    def _tool_call(self, event: dict[str, Any]) -> Entry:
+        call_id = str(event.get("tool_id"))
+        self._answer = []
+        self._tools.add(call_id)
+        self._open.add(call_id)
+        return tool_call(call_id, str(event.get("tool_name")), event.get("parameters"))
+
+    def _tool_result(self, event: dict[str, Any]) -> Entry:
+        """Return the result of a tool call. Of a command that failed, Gemini tells neither that nor its exit code."""
+        call_id = str(event.get("tool_id"))
+        self._open.discard(call_id)
+        self._answered = True
+        output = event.get("output", as_dict(event.get("error")).get("message"))
+        text = output.rstrip("\n") if isinstance(output, str) else "" if output is None else compact(output)
+        return tool_result(call_id, text, ok=event.get("status") != "error")
+
+    def _delta(self, text: str) -> Iterator[Entry]:
+        """Take in a part of an answer. The log gets the parts of an answer as one."""
+        self._answer.append(text)
+        self._pending += text
+        if len(self._pending) >= MAX_TEXT_BYTES:
+            yield from self._told()
+
+    def _told(self) -> Iterator[Entry]:
+        if self._pending:
+            text, self._pending = self._pending, ""
+            self._said.add(text)
+            yield said(text)
+
+    def _end(self, event: dict[str, Any]) -> Iterator[Entry]:
+        self._status = str(event.get("status"))
+        error = as_dict(event.get("error"))
+        self._failure = str(error.get("message") or self._failure)
+        self._failure_type = str(error.get("type"))
+        self._totals = _totals(as_dict(event.get("stats")))
+        if self._totals is None:
+            yield notice(DOUBTFUL_USAGE)
+
+    @property
+    def text(self) -> str | None:
+        return "\n\n".join(text for text in (self._said.joined, self._pending) if text) or None
+
+    @property
+    def meter(self) -> Meter:
+        """Return the usage, unknown (zero, without a cost) for an agent of which no answer is known."""
+        used = list(self._calls.values())
+        if self._totals:
+            used = list(self._totals.items())
+        costs = [prices.cost(model, usage) for model, usage in used]
+        known = [cost for cost in costs if cost is not None]
+        cost = sum(known, ZERO_USD) if known and len(known) == len(costs) else None
+        return Meter(
+            usage=sum((usage for _, usage in used), Usage()),
+            turns=len(self._calls) if self._calls else None,
+            tool_calls=len(self._tools),
+            cost=cost,
+            cost_source=None if cost is None else CostSource.PRICES,
+        )
+
+    def stop(self) -> Outcome | None:
+        return None if self._status is not None else over_limits(self._task, self.meter, self._spent)
+
+    def closing(self, at: datetime) -> list[LogLine]:
+        """Return the last words, and a warning of a budget that could not be enforced, since nobody knows the model's price."""
+        lines = [self._line(entry, at) for entry in self._told()]
+        if self._task.spec.budget is not None and self.meter.cost is None:
+            text = f"budgetUsd could not be enforced: no price is known for the model {self._task.spec.model or 'of Gemini'}"
+            lines.append(log_line(LogKind.SYSTEM, text, at))
+        return lines
+
+    def outcome(self, ended: ProcessEnd) -> Outcome:
+        early = common_outcome(ended)
+        if early is not None:
+            return early
+        if self._status is None:
+            if not self._began and ended.code == _NO_KEY:
+                return Outcome(ok=False, reason="auth", message=self._complaint())
+            return self._no_result(ended)
+        if self._looped:
+            return Outcome(ok=False, reason="loop", message="it repeated the same tool call or text, and stopped itself")
+        if self._status != "success":
+            reason, again = _reason(self._failure_type, self._failure)
+            message = first_line(self._failure) or "an error without a message"
+            if reason == "max_turns":
+                message = f"stopped after {self._task.spec.max_turns} turns"
+            return Outcome(ok=False, reason=reason, message=message, again=again)
+        return self._success(ended, "".join(self._answer))
+
+    def _complaint(self) -> str:
+        lines = self._stderr.decode("utf-8", "replace").splitlines()
+        return next((line.strip() for line in lines if line.strip() and not line.startswith(_NOISE)), "")
+
+
+def _reason(kind: str, message: str) -> tuple[str, bool]:
+    """Return (reason, again) by Gemini's own words for a failed run and the error body of the model's API, never by the
+    model's."""
+    if kind in _TYPES:
+        return _TYPES[kind], False
+    status = _STATUS.search(message)
+    for words, reason, again in _BODIES if status is not None else (*_BODIES, *_FAILURES):
+        if words in message:
+            return reason, again
+    return ("no_result", True) if status is None else reason_of_status(int(status[1]))
+
+
+def _totals(stats: dict[str, Any]) -> dict[str, Usage] | None:
+    """Return the usage of each model, or None if one of the numbers is not plausible. Here output is without reasoning, which
+    is what the total has beside it."""
+    found: dict[str, Usage] = {}
+    for model, raw in as_dict(stats.get("models")).items():
+        figures = as_dict(raw)
+        used = _usage(figures, "input_tokens", "cached", "output_tokens")
+        total = token_count(figures.get("total_tokens"))
+        if used is None or total is None:
+            return None
+        reasoning = max(0, total - used.fresh - used.cached - used.output)
+        if total:
+            found[model] = Usage(fresh=used.fresh, cached=used.cached, output=used.output + reasoning, reasoning=reasoning)
+    return found
+
+
+def _usage(raw: dict[str, Any], read: str, cached: str, output: str, reasoning: str = "") -> Usage | None:
+    """Return the usage by the names of its numbers, or None if one is not plausible. Gemini counts cached tokens as input, and
+    reasoning not as output."""
+    numbers = [0 if raw.get(name) is None else token_count(raw[name]) for name in (read, cached, output, reasoning)]
+    believed = [number for number in numbers if number is not None]
+    if len(believed) != len(numbers) or believed[1] > believed[0]:
+        return None
+    fresh_and_cached, from_cache, written, thought = believed
+    return Usage(fresh=fresh_and_cached - from_cache, cached=from_cache, output=written + thought, reasoning=thought)

@@ -1,0 +1,255 @@
+"""What Gemini prints and keeps -> log, usage, outcome. The recordings are of version 0.61.0; of its session file only the
+answers of the model."""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from optio.model.run import CostSource, LogKind, Usage
+from optio.runtimes.base import AttemptContext, ProcessEnd
+from optio.runtimes.gemini import Gemini, GeminiReader
+from tests.support import compiled
+
+RECORDINGS = Path(__file__).parent / "gemini"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+HELLO, DONE = "Hello from the stub model.", "The command has run. Done."
+# recording -> exit code, reason, again, text or message begins, fresh, cached, output, turns, tools; None: it kept no answer
+GOLDEN: dict[str, tuple[int, str, bool, str, int, int, int, int | None, int]] = {
+    "plain": (0, "ok", False, HELLO, 1200, 300, 40, 1, 0),
+    "think": (0, "ok", False, HELLO, 1200, 300, 64, 1, 0),
+    "json": (0, "ok", False, '{"status"', 1200, 300, 40, 1, 0),
+    "tool": (0, "ok", False, DONE, 2400, 600, 80, 2, 1),
+    "tool-3": (0, "ok", False, DONE, 4800, 1200, 160, 4, 3),
+    "tool-fail": (0, "ok", False, DONE, 2400, 600, 80, 2, 1),
+    "flaky-429": (0, "ok", False, HELLO, 1200, 300, 40, 1, 0),
+    # It asks three times.
+    "empty": (0, "empty", True, "The model returned an empty response", 3600, 900, 0, None, 0),
+    "error-400": (144, "bad_request", False, "[API Error: ", 0, 0, 0, None, 0),
+    "error-401": (145, "auth", False, "[API Error: ", 0, 0, 0, None, 0),
+    "error-403": (147, "auth", False, "[API Error: ", 0, 0, 0, None, 0),
+    # Of a 404 it passes on the text alone, without the status.
+    "error-404": (1, "no_result", True, "[API Error: ", 0, 0, 0, None, 0),
+    "error-429": (173, "rate_limit", True, "[API Error: stub: scripted failure 429]", 0, 0, 0, None, 0),
+    "error-500": (244, "server_error", True, "[API Error: ", 0, 0, 0, None, 0),
+    "error-529": (17, "overloaded", True, "[API Error: ", 0, 0, 0, None, 0),
+    "late-500": (244, "server_error", True, "[API Error: ", 1200, 300, 40, 1, 1),
+    "cut": (1, "network", True, "[API Error: terminated]", 0, 0, 0, None, 0),
+    "garbage": (1, "network", True, "[API Error: Incomplete JSON", 0, 0, 0, None, 0),
+    "max-turns": (53, "max_turns", False, "stopped after 3 turns", 3600, 900, 120, 3, 3),
+    # Two calls that it broke off are in no figure of it.
+    "loop": (0, "loop", False, "it repeated the same", 4800, 1200, 160, 4, 4),
+    # Gemini tells of neither that it is no answer.
+    "truncated": (0, "ok", False, "Hello", 1200, 300, 40, 1, 0),
+    "refusal": (0, "ok", False, "I cannot help with that.", 1200, 300, 40, 1, 0),
+}
+
+
+def recorded(name: str) -> list[tuple[str, bytes]]:
+    side = RECORDINGS / f"{name}.side.ndjson"
+    kept = side.read_bytes().splitlines() if side.exists() else []
+    printed = (RECORDINGS / f"{name}.ndjson").read_bytes().splitlines()
+    return [*(("side", line) for line in kept), *(("stdout", line) for line in printed)]
+
+
+def task(extra: str = "", model: str = "gemini-2.5-pro") -> Any:
+    return compiled(f"type: standalone\nname: Job\nagentRuntime: gemini\nmodel: {model}\npromptTemplate: hi\n{extra}")
+
+
+def read(lines: list[tuple[str, bytes]], of: Any = None) -> GeminiReader:
+    reader = Gemini().reader(of or task())
+    for stream, line in lines:
+        reader.line(stream, line, NOW)
+    return reader
+
+
+def event(stream: str = "stdout", **fields: Any) -> tuple[str, bytes]:
+    return stream, json.dumps(fields).encode()
+
+
+def answer(call: str, tokens: int = 100, **fields: Any) -> tuple[str, bytes]:
+    """What the session file has of a model call."""
+    used = {"input": tokens, "output": 1, "cached": 0, "thoughts": 0, "tool": 0, "total": tokens + 1}
+    return event("side", id=call, type="gemini", tokens=used, model="claude-sonnet-4-5", **fields)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_each_recording_has_its_outcome_and_usage(name: str) -> None:
+    code, reason, again, words, fresh, cached, output, turns, tools = GOLDEN[name]
+
+    reader = read(recorded(name), task("maxTurns: 3\n"))
+    found = reader.outcome(ProcessEnd(code=code, signal=None))
+
+    assert (found.ok, found.reason, found.again) == (reason == "ok", reason, again)
+    assert ((found.text if found.ok else found.message) or "").startswith(words)
+    usage = reader.meter.usage
+    assert (usage.fresh, usage.cached, usage.cache_write, usage.output) == (fresh, cached, 0, output)
+    assert (reader.meter.turns, reader.meter.tool_calls) == (turns, tools)
+
+
+def test_every_recording_is_in_the_table() -> None:
+    assert {path.stem for path in RECORDINGS.glob("*.ndjson") if not path.stem.endswith(".side")} == set(GOLDEN)
+
+
+def test_reasoning_is_part_of_the_output_while_it_runs_and_at_its_end() -> None:
+    lines = recorded("think")
+
+    assert [read(part).meter.usage for part in (lines[:-1], lines)] == [
+        Usage(fresh=1200, cached=300, output=64, reasoning=24)
+    ] * 2
+
+
+def test_a_cost_is_by_the_list_price_of_the_model_that_answered_and_without_one_unknown() -> None:
+    call = answer("a", 1_000_000)
+    other = event("side", id="b", type="gemini", tokens={"input": 1}, model="gemini-2.5-flash")
+
+    known, partly, nothing = (read(lines).meter for lines in ([call], [call, other], recorded("error-500")))
+
+    assert (known.cost, known.cost_source) == (Decimal("3.000015"), CostSource.PRICES)
+    assert (partly.cost, partly.cost_source) == (None, None)
+    assert (nothing.cost, nothing.turns, nothing.usage) == (None, None, Usage())
+
+
+def test_an_answer_that_the_session_file_repeats_is_counted_once() -> None:
+    meter = read([answer("a"), answer("a", toolCalls=[]), answer("b")]).meter
+
+    assert (meter.turns, meter.usage.fresh) == (2, 200)
+
+
+def test_the_last_event_has_the_calls_of_subagents_too() -> None:
+    figures = {"input_tokens": 900, "cached": 0, "output_tokens": 9, "total_tokens": 909}
+    end = event(type="result", status="success", stats={"models": {"gemini-2.5-pro": figures, "gemini-2.5-flash": figures}})
+
+    assert read([answer("a"), end]).meter.usage == Usage(fresh=1800, output=18)
+
+
+def test_a_budget_that_cannot_be_enforced_is_said() -> None:
+    *_, line = read(recorded("plain"), task('budgetUsd: "1.00"\n')).closing(NOW)
+
+    assert line.text == "budgetUsd could not be enforced: no price is known for the model gemini-2.5-pro"
+
+
+def test_a_budget_stops_it_while_it_runs_and_not_after_its_last_event() -> None:
+    limited = task('budgetUsd: "0.01"\n')
+    end = event(type="result", status="success", stats={})
+
+    found = [read([answer("a", tokens), *more], limited).stop() for tokens, more in ((3_000, []), (4_000, []), (4_000, [end]))]
+
+    assert [getattr(stop, "reason", None) for stop in found] == [None, "budget", None]
+
+
+def test_its_own_limit_of_turns_is_set_and_held_against_settings_of_the_working_directory() -> None:
+    limited = task("maxTurns: 2\n")
+    calls = [answer("a"), answer("b"), answer("c")]
+
+    settings = json.loads(Gemini().invoke(limited, "hi", {}, AttemptContext()).files[".gemini/settings.json"])
+
+    assert settings["model"] == {"maxSessionTurns": 2}
+    assert [getattr(read(lines, limited).stop(), "reason", None) for lines in (calls[:2], calls)] == [None, "max_turns"]
+
+
+def test_it_has_subagents_only_without_a_budget() -> None:
+    free, limited = (
+        json.loads(Gemini().invoke(of, "hi", {}, AttemptContext()).files[".gemini/settings.json"])
+        for of in (task(), task('budgetUsd: "1.00"\n'))
+    )
+
+    assert "tools" not in free
+    assert limited["tools"] == {"exclude": ["invoke_agent"]}
+
+
+@pytest.mark.parametrize("prompt", ["/help", " \n/memory add x", "write to a@note.txt", "@src", "x\n@y"])
+def test_a_prompt_that_gemini_would_change_goes_through_a_command_of_our_own(prompt: str) -> None:
+    call = Gemini().invoke(task(), prompt, {}, AttemptContext())
+
+    assert call.stdin.decode() == f"/optio-task {prompt}"
+    assert ".gemini/commands/optio-task.toml" in call.files
+
+
+@pytest.mark.parametrize("prompt", ["say hello", "a/b", "-m x", ""])
+def test_any_other_prompt_goes_in_as_it_is(prompt: str) -> None:
+    call = Gemini().invoke(task(), prompt, {}, AttemptContext())
+
+    assert call.stdin.decode() == prompt
+    assert list(call.files) == [".gemini/settings.json"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "reason"),
+    [
+        ("unknown", '[API Error: {"error":{"code":400,"message":"API key not valid. Please pass a valid API key."}}]', "auth"),
+        ("unknown", '[API Error: {"error":{"code":400,"message":"The input token count (9) exceeds 8"}}]', "context_overflow"),
+        ("unknown", '[API Error: {"error":{"code":503,"message":"terminated"}}]', "overloaded"),
+        ("unknown", "[API Error: models/x is not found for API version v1beta]", "model_not_found"),
+        ("unknown", "[API Error: You have exhausted your daily quota on this model.]", "quota"),
+        ("unknown", "[API Error: exception TypeError: fetch failed sending request]", "network"),
+        ("unknown", "The model response was blocked due to safety settings.", "refusal"),
+        ("unknown", "Model response was truncated because it exceeded the token limit.", "truncated"),
+        ("FatalAuthenticationError", "code 7", "auth"),
+        ("unknown", "something of tomorrow", "no_result"),
+    ],
+)
+def test_the_words_of_gemini_name_the_reason(kind: str, message: str, reason: str) -> None:
+    end = event(type="result", status="error", error={"type": kind, "message": message}, stats={})
+
+    found = read([end]).outcome(ProcessEnd(code=1, signal=None))
+
+    assert (found.ok, found.reason) == (False, reason)
+
+
+def test_without_a_key_the_reason_is_that_and_the_message_is_its_own() -> None:
+    reader = read([("stderr", b"YOLO mode is enabled. All tool calls"), ("stderr", b"When using Gemini API, you must specify")])
+
+    found = reader.outcome(ProcessEnd(code=41, signal=None))
+
+    assert (found.ok, found.reason, found.message) == (False, "auth", "When using Gemini API, you must specify")
+
+
+def test_a_run_that_was_ended_by_a_signal_is_no_success_though_its_exit_code_is_zero() -> None:
+    found = read(recorded("tool")[:-1]).outcome(ProcessEnd(code=0, signal=None))
+
+    assert (found.ok, found.reason) == (False, "no_result")
+
+
+def test_the_log_shows_calls_answers_and_words_as_one() -> None:
+    reader = Gemini().reader(task())
+    lines = [*recorded("tool-fail"), *recorded("plain")]
+    shown = [line for stream, data in lines for line in reader.line(stream, data, NOW)]
+
+    assert [(line.kind, line.text) for line in shown if line.kind is not LogKind.TURN] == [
+        (LogKind.TOOL, 'run_shell_command {"command": "echo oops >&2; exit 3"}'),
+        (LogKind.RESULT, "oops"),
+        (LogKind.TEXT, DONE),
+        (LogKind.TEXT, HELLO),
+    ]
+
+
+def test_a_tool_that_failed_is_said() -> None:
+    (line,) = (
+        Gemini()
+        .reader(task())
+        .line(*event(type="tool_result", tool_id="a", status="error", error={"type": "x", "message": "no such tool"}), NOW)
+    )
+
+    assert (line.kind, line.text) == (LogKind.RESULT, "error: no such tool")
+
+
+def test_words_that_no_event_has_ended_are_in_the_log_at_the_end() -> None:
+    reader = read([event(type="message", role="assistant", content="half an ans", delta=True)])
+
+    assert reader.text == "half an ans"
+    assert [line.text for line in reader.closing(NOW)] == ["half an ans"]
+
+
+def test_it_asks_no_other_host_by_itself_and_takes_no_endpoint_from_the_working_directory() -> None:
+    call = Gemini().invoke(task(), "hi", {}, AttemptContext(program="gemini"))
+
+    settings = json.loads(call.files[".gemini/settings.json"])
+    assert settings["privacy"] == {"usageStatisticsEnabled": False}
+    assert settings["general"]["enableAutoUpdate"] is False
+    assert settings["advanced"] == {"ignoreLocalEnv": True}
+    assert call.env["GEMINI_TELEMETRY_ENABLED"] == "false"
+    assert call.env["GOOGLE_GEMINI_BASE_URL"] == "https://generativelanguage.googleapis.com"
