@@ -129,11 +129,13 @@ class CopilotReader(EventReader):
         elif kind == "tool.execution_complete":
             yield from self._tool_result(data)
         elif kind == "model.call_failure":
-            self._failed_call = data
+            if is_main:
+                self._failed_call = data
             self._is_broken_off |= data.get("statusCode") is None
             yield _failed(data)
         elif kind == "session.error":
-            self._error = data
+            if is_main:
+                self._error = data
             yield notice(str(data.get("message")))
         elif kind == "session.warning":
             yield notice(str(data.get("message")))

@@ -40,6 +40,8 @@ GOLDEN: dict[str, tuple[int, str, bool, str, int, int, int, int | None, int]] = 
     "cut": (1, "network", True, RETRIED, 0, 0, 0, None, 0),
     "garbage": (1, "network", True, RETRIED, 0, 0, 0, None, 0),
     "truncated": (0, "truncated", False, "the answer was cut off by its token limit", 3600, 900, 120, 3, 0),
+    "subagent": (0, "ok", False, "main answer", 2600, 620, 90, 4, 2),
+    "subagent-failed": (0, "ok", False, "main answer", 2400, 600, 80, 2, 1),
     "refusal": (0, "refusal", False, "I cannot help with that.", 1200, 300, 40, 1, 0),
 }
 # Models whose name Copilot was given; the recordings are of none that has a price.
