@@ -309,6 +309,7 @@ SETTINGS: Mapping[str, Setting] = {
     "program_gemini": Setting(None, str, "path of the Gemini program, if it is not on PATH as `gemini`"),
     "endpoint_opencode": Setting(None, _http, "endpoint for the provider of an OpenCode task's model, such as a gateway"),
     "program_opencode": Setting(None, str, "path of the OpenCode program, if it is not on PATH as `opencode`"),
+    "prices": Setting(None, Path, "file of model prices that count before those that Optio brings"),
     "log_format": Setting("text", _choice("text", "json"), "format of the service's own log on standard error"),
     "metrics_port": Setting(
         "0", _port, "port of each process for `/metrics`, `/healthz` and `/readyz`, without a token; 0 disables it"
@@ -408,6 +409,7 @@ class Settings:
     program_gemini: str | None
     endpoint_opencode: str | None
     program_opencode: str | None
+    prices: Path | None
     log_format: str
     metrics_port: int
     metrics_host: str

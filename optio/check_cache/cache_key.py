@@ -1,5 +1,5 @@
 """A digest of everything findings depend on besides the task files: Optio's own source, the versions of the libraries and of
-Python, and the time zone database. A cache written under another digest is never read."""
+Python, the time zone database, and the operator's prices of models. A cache written under another digest is never read."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1]
 # All code that the result of a check depends on.
 SOURCES = ("scheduling", "model", "compiler", "check_cache")
-MODULES = ("errors.py", "tree/scan.py")
+MODULES = ("errors.py", "tree/scan.py", "model/prices.json")
 LIBRARIES = frozenset({"pyyaml", "jsonschema_rs", "jsonpath_rfc9535", "google_re2", "cronsim", "msgspec"})
 _ZONES = ("tzdata.zi", "+VERSION", "leapseconds")
 
@@ -33,6 +33,8 @@ def cache_key() -> bytes | None:
             data = path.read_bytes()
             digest.update(f"\n{path.relative_to(PACKAGE)} {len(data)}\n".encode())
             digest.update(data)
+        if os.environ.get("OPTIO_PRICES"):
+            digest.update(Path(os.environ["OPTIO_PRICES"]).read_bytes())
     except OSError:
         return None
     return digest.digest()

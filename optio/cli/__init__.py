@@ -128,6 +128,8 @@ def _run(name: str, arguments: list[str]) -> int:
     command.add_arguments(parser)
     try:
         args = parser.parse_args(arguments)
+        if os.environ.get("OPTIO_PRICES"):
+            import_module("optio.cli.shared.price_file").use(os.environ["OPTIO_PRICES"])
         if not getattr(args, "pager", False):
             return int(command.run(args))
         from optio.cli.shared.terminal import run_paged

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC, date, datetime
 from importlib import import_module
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import MAX_FILE_BYTES, DirectoryTree
 from optio.errors import LaunchFailed, NotFound, SecretUnavailable, SettingsError, StoreMismatch, StoreUnavailable
 from optio.executors.base import Executor
-from optio.model import isolation, untrusted
+from optio.model import isolation, prices, untrusted
 from optio.model.probe_result import ProbeResult as Check
 from optio.model.probe_result import ProbeStatus
 from optio.model.registry import CompiledTask
@@ -40,6 +41,8 @@ _VERSION_TIMEOUT_S = 15
 _MAX_NAMED = 3
 # The name that the program of secrets is asked for where no task names any.
 _UNUSED_NAME = "OPTIO_DOCTOR"
+# Prices change a few times a year.
+_OLD_PRICE_DAYS = 180
 _MIN_WATCHES, _MIN_INSTANCES = 8192, 64
 
 
@@ -223,8 +226,28 @@ def _tasks(settings: Settings) -> Iterator[Check]:
             yield Check(name="tasks", status="ok", detail=f"{settings.tasks}: {pluralize(len(tasks), 'task')}, no errors")
     yield from _secrets(settings, tasks)
     yield from _agents(settings, tasks)
+    yield from _prices(tasks, datetime.now(UTC).date())
     if settings.executor == "kubernetes" and any(task.namespace for task in tasks):
         yield from _namespaces(settings, tasks)
+
+
+def _prices(tasks: Sequence[CompiledTask], today: date) -> Iterator[Check]:
+    """Check that the prices of the tasks' models are known and new, for tasks whose cost Optio computes."""
+    models = {
+        task.spec.model for task in tasks if task.spec.model and not DECLARED[task.spec.agent_runtime].capabilities.tells_cost
+    }
+    old = []
+    for model in sorted(models):
+        price = prices.find(model)
+        if price is not None and (days := (today - price.as_of).days) > _OLD_PRICE_DAYS:
+            old.append(f"{model} is of {price.as_of} ({days} days ago)")
+    known = prices.price_list().values()
+    if old:
+        hint = "compare it with the maker's list, and give the price of today with OPTIO_PRICES"
+        yield Check(name="prices", status="warning", detail=f"the price of {', '.join(old)}", hint=hint)
+    else:
+        first, last = min(each.as_of for each in known), max(each.as_of for each in known)
+        yield Check(name="prices", status="ok", detail=f"{len(known)} models, of {first} to {last}")
 
 
 def _is_server(settings: Settings) -> bool:

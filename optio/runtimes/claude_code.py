@@ -191,7 +191,7 @@ class ClaudeReader(EventReader):
             figure = money(entry.get("costUSD"))
             if entry.get("costBasis") != "list" or figure is None:
                 # The CLI invents a price for a model it does not know.
-                known = prices.cost(model, used)
+                known = prices.cost_of_calls(model, used)
                 source = CostSource.PRICES if known is not None else CostSource.ESTIMATE
                 figure = known if known is not None else figure or Decimal(0)
             cost += figure

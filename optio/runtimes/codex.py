@@ -98,12 +98,14 @@ class CodexReader(EventReader):
 
     def __init__(self, task: CompiledTask, spent: Decimal) -> None:
         super().__init__(task, spent)
+        self._model = task.spec.model or ""
         self._answer: str | None = None
         self._items: set[str] = set()
         self._open: set[str] = set()
         self._answered = False
         self._calls = 0
         self._used = Usage()
+        self._cost = ZERO_USD
         self._goes_on = False
         self._total: Usage | None = None
         self._completed = False
@@ -122,8 +124,9 @@ class CodexReader(EventReader):
                 yield notice(DOUBTFUL_USAGE)
             self._calls += 1
             self._used += used or Usage()
-            model = self._task.spec.model or ""
-            yield turn(self._calls, model, used or Usage(), prices.cost(model, used or Usage()))
+            cost = prices.cost(self._model, used or Usage())
+            self._cost += cost or ZERO_USD
+            yield turn(self._calls, self._model, used or Usage(), cost)
 
     def _read(self, event: dict[str, Any]) -> Iterator[Entry]:
         kind = event.get("type")
@@ -191,7 +194,9 @@ class CodexReader(EventReader):
         """Return the usage, unknown (zero, without a cost) for a turn that failed before its session file was read."""
         usage = self._used if self._total is None else self._total
         known = self._total is not None or self._calls > 0
-        cost = prices.cost(self._task.spec.model or "", usage) if known else None
+        cost = prices.cost_of_calls(self._model, usage) if known else None
+        if cost is not None and usage == self._used:
+            cost = self._cost
         return Meter(
             usage=usage,
             turns=self._calls if known else None,

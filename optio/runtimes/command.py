@@ -153,7 +153,7 @@ class CommandReader:
     @property
     def meter(self) -> Meter:
         """Return what the result file reported. Usage without a cost is priced by the table, if that knows the model."""
-        listed = {model: prices.cost(model, used) for model, used in self._usage.items() if model not in self._costs}
+        listed = {model: prices.cost_of_calls(model, used) for model, used in self._usage.items() if model not in self._costs}
         priced = {model: cost for model, cost in listed.items() if cost is not None}
         costs = [*self._costs.values(), *priced.values()]
         return Meter(

@@ -3,6 +3,7 @@
 import json
 import socket
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,21 @@ def test_an_agent_that_a_task_needs_and_that_is_missing_is_an_error(shell: Shell
     (check,) = found["claude-code"]
     assert (code, check["status"]) == (1, "error")
     assert "npm install" in check["hint"]
+
+
+def test_an_old_price_of_a_model_that_a_task_names_is_told_until_the_operator_gives_one(shell: Shell) -> None:
+    shell.write("tasks.d/echo.yaml", ECHO)
+    _, plain = looked_at(shell)
+    shell.write("tasks.d/judge.yaml", "name: Judge\nagentRuntime: codex\nmodel: gpt-5\npromptTemplate: hi\n")
+    price = {"input": "1", "cached": "0.1", "output": "9", "contextTokens": 400_000, "maxOutputTokens": 1000}
+    entry = {**price, "asOf": datetime.now(UTC).date().isoformat()}
+    shell.write("prices.json", json.dumps({"models": {"gpt-5": entry}}))
+
+    _, old = looked_at(shell)
+    _, new = looked_at(shell, OPTIO_PRICES=str(shell.directory / "prices.json"))
+
+    assert [check["status"] for check in plain["prices"] + old["prices"] + new["prices"]] == ["ok", "warning", "ok"]
+    assert old["prices"][0]["detail"].startswith("the price of gpt-5 is of 2025-12-01 (")
 
 
 def test_the_version_of_an_agent_is_asked_for(shell: Shell) -> None:

@@ -40,7 +40,7 @@ def test_what_costs_nothing_never_spends_a_budget_of_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("model", "call"),
-    [("claude-sonnet-4-5-20250929", "1.23"), ("haiku", "0.41"), ("gpt-5", None), (None, None)],
+    [("claude-sonnet-4-5-20250929", "1.23"), ("haiku", "0.41"), ("gpt-5", "1.780"), ("own", None), (None, None)],
 )
 def test_a_run_may_cost_one_call_more_than_its_budget_where_the_price_is_known(model: str | None, call: str | None) -> None:
     asked = spec(model=model)

@@ -50,7 +50,7 @@ def recorded(name: str) -> list[tuple[str, bytes]]:
     return [*(("side", line) for line in kept), *(("stdout", line) for line in printed)]
 
 
-def task(extra: str = "", model: str = "gpt-5-codex") -> Any:
+def task(extra: str = "", model: str = "our-own-model") -> Any:
     return compiled(f"type: standalone\nname: Job\nagentRuntime: codex\nmodel: {model}\npromptTemplate: hi\n{extra}")
 
 
@@ -93,7 +93,7 @@ def test_every_recording_is_in_the_table() -> None:
 
 
 def test_a_cost_is_by_list_price_and_without_a_price_or_a_record_unknown() -> None:
-    listed, unlisted = (read(recorded("plain"), task(model=model)).meter for model in ("claude-sonnet-4-5", "gpt-5-codex"))
+    listed, unlisted = (read(recorded("plain"), task(model=model)).meter for model in ("claude-sonnet-4-5", "our-own-model"))
     unrecorded = read(recorded("error-500"), task(model="claude-sonnet-4-5")).meter
 
     assert (listed.cost, listed.cost_source) == (Decimal("0.00429"), CostSource.PRICES)
@@ -104,7 +104,7 @@ def test_a_cost_is_by_list_price_and_without_a_price_or_a_record_unknown() -> No
 def test_a_budget_that_cannot_be_enforced_is_said() -> None:
     (line,) = read(recorded("plain"), task('budgetUsd: "1.00"\n')).closing(NOW)
 
-    assert line.text == "budgetUsd could not be enforced: no price is known for the model gpt-5-codex"
+    assert line.text == "budgetUsd could not be enforced: no price is known for the model our-own-model"
 
 
 def test_it_is_stopped_before_the_call_that_its_turns_forbid_and_not_after_its_last_answer() -> None:
@@ -206,4 +206,4 @@ def test_its_provider_is_our_own_with_the_key_that_the_task_names(secret: str, k
         'http://m/"v1',
         key,
     )
-    assert invocation.argv[-3:] == ("-m", "gpt-5-codex", "-")
+    assert invocation.argv[-3:] == ("-m", "our-own-model", "-")

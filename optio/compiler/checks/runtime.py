@@ -54,6 +54,7 @@ def _check_budget(task: ResolvedTask) -> Iterator[Diagnostic]:
     if spec.model is None or not prices.is_listed(spec.model):
         model = "its own model" if spec.model is None else f"`{spec.model}`"
         message = f"no price of {model} is known, and {agent.title} does not tell its cost"
+        cure = "name one with `model`" if spec.model is None else "give its price in a file with OPTIO_PRICES"
         limit = "" if spec.max_turns is not None else ": add `maxTurns: 20`"
-        hint = f"a run is limited by `maxTurns` and `timeout` alone{limit}"
+        hint = f"{cure}, or let `maxTurns` and `timeout` limit a run{limit}"
         yield task.at("OPT616", message, ("budgetUsd",), key=True, hint=hint)

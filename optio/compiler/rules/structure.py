@@ -145,9 +145,9 @@ RULES = (
     ),
     Rule(
         "OPT616", "no-price", WARNING, "a budget that nobody can enforce",
-        "The agent does not tell its cost, and Optio has no list price of its model. A limit of turns and time still holds.",
-        'agentRuntime: codex\nmodel: gpt-5-codex\nbudgetUsd: "2.50"\n',
-        "agentRuntime: codex\nmodel: gpt-5-codex\nmaxTurns: 20\n",
+        "The agent does not tell its cost, and Optio has no price of its model. A limit of turns and time still holds.",
+        'agentRuntime: codex\nmodel: our-own-model\nbudgetUsd: "2.50"\n',
+        "agentRuntime: codex\nmodel: our-own-model\nmaxTurns: 20\n",
     ),
     Rule(
         "OPT610", "bad-money", ERROR, "an invalid amount of money",
