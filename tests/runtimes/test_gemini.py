@@ -104,7 +104,7 @@ def test_reasoning_is_part_of_the_output_while_it_runs_and_at_its_end() -> None:
 
 def test_a_cost_is_by_the_list_price_of_the_model_that_answered_and_without_one_unknown() -> None:
     call = answer("a", 1_000_000)
-    other = event("side", id="b", type="gemini", tokens={"input": 1}, model="gemini-2.5-flash")
+    other = event("side", id="b", type="gemini", tokens={"input": 1}, model="our-own-model")
 
     known, partly, nothing = (read(lines).meter for lines in ([call], [call, other], recorded("error-500")))
 
