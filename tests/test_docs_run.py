@@ -17,6 +17,7 @@ from tests.support import CLAUDE, NODE_TOOLS, ROOT, Dev, eventually
 NOT_RUN = {
     "README.md",
     "docs/operating/alerts.md",
+    "docs/operating/upgrade.md",
     *(f"docs/guides/{name}.md" for name in ("compose", "cluster", "editors", "systemd")),
 }
 # These speak of a server that is there.

@@ -25,6 +25,7 @@ from optio.telemetry.metrics import MAX_REASONS, Metrics
 from optio.wiring import Services
 from tests.runs.support import accept, claim, done, execute, opened, working
 from tests.server.api import JOB, Api
+from tests.store.build import BAD, OK, end
 from tests.support import COMMAND_TASK, ROOT, Answer, Dev, command_task, compiled, eventually, free_port
 
 HOOK = JOB + "triggers: [{type: webhook, config: {path: job, secret: {name: METRICS_SECRET}}}]\n"
@@ -229,6 +230,20 @@ def test_a_server_shows_what_waits_and_what_it_serves(api: Api) -> None:
     withdrawn = (("reason", "cancelled"), ("state", "cancelled"), ("task", "open"), ("trigger", "manual"))
     assert samples["optio_runs_total", withdrawn] == 1
     assert not any(writer.id in str(labels) for _, labels in samples)
+
+
+def test_a_server_shows_when_a_schedule_last_did_well_and_badly_also_after_its_worker_has_gone(api: Api) -> None:
+    api.serve_task(JOB.replace("name: Job", "name: Nightly") + SCHEDULE, "nightly")
+    ends: dict[str, float] = {}
+    for task_id, outcome in (("nightly", BAD), ("nightly", OK), ("job", OK)):
+        ended = end(api.services.store, api.started(task_id).claim, outcome)
+        assert ended.ended_at is not None
+        ends.setdefault(ended.state.value, ended.ended_at.timestamp())
+
+    samples = parsed(api.get("/metrics").body)
+
+    found = {labels: at for (name, labels), at in samples.items() if name == "optio_schedule_last_end_timestamp_seconds"}
+    assert found == {(("state", state), ("task", "nightly")): pytest.approx(at, abs=0.001) for state, at in ends.items()}
 
 
 def test_metrics_are_for_those_who_may_look(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ GLOBAL_RULE = "OPTIO_MAX_WORKFLOW_CONCURRENT"
 # The reason why a queued run waits.
 HoldReason = Literal[
     "paused",  # somebody paused the task
-    "no_worker",  # no worker serves its namespace
+    "no_worker",  # no worker runs, or none serves its namespace
     "delayed",  # its next attempt comes later
     "same_key",  # a run with the same business key is active
     "start_limit",  # `startLimit` is used up
@@ -89,6 +89,14 @@ def decide(view: AdmissionView, *, max_running: int) -> Admission:
         started += line.start(max_running)
         holds |= line.holds(max_running)
     return Admission(starts=started, holds=holds)
+
+
+def hold_of(run_id: str, view: AdmissionView, *, max_running: int) -> Hold | None:
+    """Return the reason why a queued run waits, or None if a worker is about to take it."""
+    decision = decide(view, max_running=max_running)
+    if run_id in decision.starts and view.served is not None and not view.served:
+        return Hold("no_worker", "no worker is running: start one with `optio worker`")
+    return decision.holds.get(run_id)
 
 
 def _by_namespace(view: AdmissionView) -> Iterator[tuple[str, AdmissionView]]:

@@ -41,6 +41,7 @@ from optio.store.values import (
     Firing,
     GenerationRow,
     IdempotencyKey,
+    LastEnd,
     NewDelivery,
     NewRun,
     Pause,
@@ -313,6 +314,10 @@ class QueueStore(Clock, ObstacleReader, Protocol):
 
     def depths(self) -> list[QueueDepth]:
         """Return the queue depth of every task that has queued or running runs."""
+        ...
+
+    def last_ends(self) -> list[LastEnd]:
+        """Return when the newest completed and the newest failed run of each served task ended, as far as they are kept."""
         ...
 
 

@@ -568,6 +568,15 @@ class QueueDepth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LastEnd:
+    """The end of the newest run of a task that is in this state."""
+
+    task_id: str
+    state: RunState
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryFilter:
     """A filter for lists of deliveries; all given conditions must hold. `id_prefix` is the beginning of an id in lower case;
     `since` and `until` are inclusive."""

@@ -266,7 +266,10 @@ def test_a_backup_overwrites_nothing_and_leaves_nothing_half_done(shell: Here) -
 def test_a_backup_of_nothing_is_refused(shell: Here) -> None:
     done = shell("db", "backup", "copy.db")
 
-    assert (done.returncode, done.stderr) == (2, "optio db: there is no database .optio/optio.db\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "optio db: there is no database .optio/optio.db: set OPTIO_DATA_DIR as your services have it\n",
+    )
     assert list(shell.directory.iterdir()) == []
 
 

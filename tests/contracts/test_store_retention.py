@@ -14,7 +14,22 @@ from optio.model.run import RunState
 from optio.store.base import Store
 from optio.store.sql import retention
 from optio.store.values import DEDUPE_MEMORY, Firing, IdempotencyKey, RetentionPolicy, RunFilter, ScheduleRow, SlotVerdict
-from tests.store.build import BAD, LEASE, START, Clock, claimed, delivery, end, everything, new_run, queued, say, serve, task
+from tests.store.build import (
+    BAD,
+    LEASE,
+    OK,
+    START,
+    Clock,
+    claimed,
+    delivery,
+    end,
+    everything,
+    new_run,
+    queued,
+    say,
+    serve,
+    task,
+)
 
 DAY = timedelta(days=1)
 MONTH = RetentionPolicy(runs=30 * DAY)
@@ -477,3 +492,17 @@ def test_depths_tell_what_waits_and_runs_of_each_task(store: Store, clock: Clock
     found = {depth.task_id: (depth.queued, depth.running, depth.oldest) for depth in store.depths()}
 
     assert found == {"first": (2, 0, began), "second": (0, 1, None)}
+
+
+def test_last_ends_tell_when_the_newest_run_of_each_state_ended(store: Store, clock: Clock) -> None:
+    nightly, never = task("Nightly"), task("Never")
+    serve(store, nightly, never)
+    ends = []
+    for outcome in (BAD, OK, OK):
+        clock.move(seconds=60)
+        end(store, claimed(store, of=nightly), outcome)
+        ends.append(clock.at)
+
+    found = [(end.task_id, end.state, end.at) for end in store.last_ends()]
+
+    assert found == [("nightly", RunState.COMPLETED, ends[2]), ("nightly", RunState.FAILED, ends[0])]

@@ -27,6 +27,7 @@ PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 # What Grafana puts in the place of its variables.
 VARIABLES = {"$task": ".*", "$__rate_interval": "2m"}
 QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
+YEARLY = "triggers: [{type: schedule, config: {cronExpression: '@yearly'}}]\n"
 SPENDS = """
 import json, os
 with open(os.environ["OPTIO_RESULT_FILE"], "a") as file:
@@ -186,7 +187,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     dev.write(
         "well.yaml", COMMAND_TASK.format(name="Well", command=json.dumps(["python3", "-c", SPENDS])) + 'budgetUsd: "1.00"\n'
     )
-    dev.write("badly.yaml", COMMAND_TASK.format(name="Badly", command='["/bin/false"]') + "maxRetries: 0\n")
+    dev.write("badly.yaml", COMMAND_TASK.format(name="Badly", command='["/bin/false"]') + f"maxRetries: 0\n{YEARLY}")
     dev.start()
     prometheus = None
     try:
@@ -234,15 +235,22 @@ def test_prometheus_answers_a_query_of_the_dashboard(watched: Prometheus, query:
         assert answer["result"], query
 
 
-def test_the_first_failed_run_raises_its_alert(watched: Prometheus) -> None:
+@pytest.mark.parametrize(
+    ("alert", "summary"),
+    [
+        ("OptioRunFailed", "A run of badly failed: exit_code"),
+        ("OptioScheduleFails", "The last run of badly, which has a schedule, failed"),
+    ],
+)
+def test_the_first_failed_run_raises_its_alert(watched: Prometheus, alert: str, summary: str) -> None:
     def failed() -> list[Any]:
         # Others may come as well: of a disk of this machine that is nearly full.
-        return [each for each in watched.ask("alerts")["alerts"] if each["labels"]["alertname"] == "OptioRunFailed"]
+        return [each for each in watched.ask("alerts")["alerts"] if each["labels"]["alertname"] == alert]
 
     (found,) = eventually(failed, what="the alert")
 
     assert (found["labels"]["task"], found["state"]) == ("badly", "firing")
-    assert found["annotations"]["summary"] == "A run of badly failed: exit_code"
+    assert found["annotations"]["summary"] == summary
 
 
 # The cluster

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.model.room import MIN_TRY_INTERVAL, Shortage
-from optio.runs.admission import Admission, Hold, decide, starts
+from optio.runs.admission import Admission, Hold, decide, hold_of, starts
 from optio.store.values import AdmissionView, Pause, QueuedRun, Quota, RunningRun
 
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
@@ -595,6 +596,14 @@ def test_where_no_worker_is_known_only_tasks_with_a_namespace_are_said_to_have_n
     admission = decide(view([waiting(1, "a"), waiting(2, "c")], namespaces=TEAMS, served=()), max_running=9)
 
     assert (admission.starts, list(admission.holds)) == (["r2"], ["r1"])
+
+
+def test_a_run_that_could_start_waits_for_a_worker_where_none_is_known() -> None:
+    def reason(served: Collection[str] | None, most: int = 9) -> str | None:
+        hold = hold_of("r1", view([waiting(1, "c")], {"other": 1}, served=served), max_running=most)
+        return None if hold is None else hold.reason
+
+    assert (reason(()), reason({""}), reason(None), reason((), most=1)) == ("no_worker", None, None, "global_limit")
 
 
 def test_a_pause_comes_before_a_missing_worker() -> None:

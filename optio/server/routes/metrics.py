@@ -39,21 +39,31 @@ class MetricsController(Controller):
 
 
 def store_samples(store: QueueStore, live: ServedRegistry) -> Iterator[Gauge]:
-    """Yield gauges of the store: waiting and running runs by task, including tasks that are no longer served."""
+    """Yield gauges of the store: waiting and running runs by task, including tasks that are no longer served, and the last ends
+    of tasks with a schedule. A process loses its counts when it ends; these stay."""
     up = {"part": "store"}
+    tasks = live.current.registry.tasks
+    scheduled = {task_id for task_id, task in tasks.items() if task.spec.schedule is not None}
     try:
         depths = {depth.task_id: depth for depth in store.depths()}
+        ends = store.last_ends() if scheduled else []
     except OptioError:
         yield Gauge("part_up", "whether a part can be used", 0, up)
         return
     yield Gauge("part_up", "whether a part can be used", 1, up)
     now = datetime.now(UTC)
-    for task_id in sorted({*depths, *live.current.registry.tasks}):
+    for task_id in sorted({*depths, *tasks}):
         depth = depths.get(task_id) or QueueDepth(task_id=task_id, queued=0, running=0, oldest=None)
         for state, count in (("queued", depth.queued), ("running", depth.running)):
             yield Gauge("queue_runs", "runs that have not ended", count, {"task": task_id, "state": state})
         age = 0.0 if depth.oldest is None else max(0.0, (now - depth.oldest).total_seconds())
         yield Gauge("queue_oldest_seconds", "age of the oldest queued run", age, {"task": task_id})
+    for end in ends:
+        if end.task_id in scheduled:
+            at, state = end.at.timestamp(), end.state.value
+            yield Gauge(
+                "schedule_last_end_timestamp_seconds", "end of the newest such run", at, {"task": end.task_id, "state": state}
+            )
 
 
 def health_samples(services: Services, live: ServedRegistry) -> Iterator[Gauge]:

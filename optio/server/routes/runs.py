@@ -188,7 +188,7 @@ def _details(hub: Hub, run_id: str) -> RunDetailsBody:
     hold: Hold | None = None
     if run.state is RunState.QUEUED:
         most = hub.services.settings.max_workflow_concurrent
-        hold = admission.decide(store.admission(), max_running=most).holds.get(run_id)
+        hold = admission.hold_of(run_id, store.admission(), max_running=most)
     return serializers.run_details(run, store.attempts(run_id), store.events(run_id), store.prompt(run_id), hold)
 
 

@@ -1,7 +1,9 @@
-"""Queue depths: how many runs of each task are queued and running, read from the small indexes of runs that have not ended."""
+"""Figures of each task for the metrics: its queue depth, read from the small indexes of runs that have not ended, and its last
+ends, one look into an index each."""
 
-from optio.store.sql.transaction import Transaction, optional_from_micros
-from optio.store.values import QueueDepth
+from optio.model.run import RunState
+from optio.store.sql.transaction import Transaction, from_micros, optional_from_micros
+from optio.store.values import LastEnd, QueueDepth
 
 _DEPTHS = """
 SELECT n.task_id, n.queued, n.running, r.queued_at AS oldest FROM (
@@ -12,6 +14,16 @@ SELECT n.task_id, n.queued, n.running, r.queued_at AS oldest FROM (
     ) each_state GROUP BY task_id
 ) n LEFT JOIN runs r ON r.seq = n.first
 ORDER BY n.task_id
+"""
+
+_LAST_ENDS = """
+SELECT task_id, state, ended_at FROM (
+    SELECT t.task_id, s.state, (
+        SELECT r.ended_at FROM runs r WHERE r.task_id = t.task_id AND r.state = s.state AND r.ended_at IS NOT NULL
+        ORDER BY r.seq DESC LIMIT 1
+    ) AS ended_at
+    FROM tasks t CROSS JOIN (SELECT 'completed' AS state UNION ALL SELECT 'failed') s
+) each_state WHERE ended_at IS NOT NULL ORDER BY task_id, state
 """
 
 
@@ -25,4 +37,12 @@ def every(tx: Transaction) -> list[QueueDepth]:
             oldest=optional_from_micros(row["oldest"]),
         )
         for row in tx.all(_DEPTHS)
+    ]
+
+
+def last_ends(tx: Transaction) -> list[LastEnd]:
+    """Return when the newest completed and failed run of each served task ended (`Store.last_ends`)."""
+    return [
+        LastEnd(task_id=row["task_id"], state=RunState(row["state"]), at=from_micros(row["ended_at"]))
+        for row in tx.all(_LAST_ENDS)
     ]

@@ -366,6 +366,7 @@ class SqlStore:
     renew_job_lease = _change(job_leases.hold)
     release_job_lease = _change(job_leases.end)
     depths = _peek(queue_depth.every)
+    last_ends = _read(queue_depth.last_ends)
 
     def watch(self, failed: Callable[[], None]) -> None:
         self._engine = HealthEngine(self._engine, failed)

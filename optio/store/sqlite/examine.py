@@ -178,7 +178,7 @@ def backup(path: Path, target: Path) -> int:
     """Write a copy of the database as it is at one moment, while others write, and return its size in bytes. Nothing is
     overwritten, and an interrupted backup leaves nothing under this name. Raise SettingsError and StoreUnavailable."""
     if not path.exists():
-        raise StoreUnavailable(f"there is no database {path}")
+        raise StoreUnavailable(f"there is no database {path}: set OPTIO_DATA_DIR as your services have it")
     refuse_damage(path)
     if target.exists() or target.is_symlink():
         raise SettingsError(f"{target} exists already and is not overwritten: give another name")
