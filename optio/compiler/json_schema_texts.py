@@ -3,6 +3,7 @@ and snippets that an editor may insert. Data only; `json_schema` reads it."""
 
 from typing import Any
 
+from optio.model.runtimes import DECLARED
 from optio.model.senders import SENDERS
 
 EXAMPLES: dict[str, dict[str, list[Any]]] = {
@@ -116,19 +117,11 @@ PATTERNS: dict[str, dict[str, tuple[str, str]]] = {
     "Fleet": {"dayUsd": _MONEY, "monthUsd": _MONEY},
 }
 
-_RUNTIMES = {
-    "claude-code": "Claude Code",
-    "codex": "Codex CLI",
-    "copilot": "GitHub Copilot CLI",
-    "gemini": "Gemini CLI",
-    "opencode": "opencode",
-    "command": "your own program, named by `command:`",
-}
 MEANINGS: dict[str, dict[str, dict[str, str]]] = {
     "TaskSpec": {
         "apiVersion": {"optio/v1": "the only version there is"},
         "type": {"standalone": "a task", "template": "not a task: values for tasks that name it under `extends:`"},
-        "agentRuntime": _RUNTIMES,
+        "agentRuntime": {name: runtime.title for name, runtime in DECLARED.items()},
     },
     "Dedupe": {
         "onDuplicate": {

@@ -3,16 +3,20 @@ Class and attribute texts below become the JSON Schema and editor hovers."""
 
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta, field
 
 from optio.model import text
 from optio.model.example import Example
+from optio.model.runtimes import DECLARED
 from optio.model.spec import NOT_BLANK, Count, Duration, EnvName, Money, Positive, SecretName, Spec, Text
 from optio.model.trigger import ScheduleTrigger, Trigger, WebhookTrigger
 
-Runtime = Literal["claude-code", "codex", "copilot", "gemini", "opencode", "command"]
+if TYPE_CHECKING:
+    Runtime = str
+else:
+    Runtime = Literal[tuple(DECLARED)]
 DEFAULT_MAX_CONCURRENT = 2
 DEFAULT_MAX_RETRIES = 1
 

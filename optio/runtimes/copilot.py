@@ -40,6 +40,10 @@ _ERRORS = {
     "rate_limit": ("rate_limit", True),
     "context_limit": ("context_overflow", False),
 }
+_NO_CREDENTIAL = (
+    "the run has no credential: name COPILOT_GITHUB_TOKEN in the task's `environment.secrets`, or COPILOT_PROVIDER_API_KEY "
+    "and an endpoint in COPILOT_PROVIDER_BASE_URL"
+)
 _TOO_LONG = ("exceeds the model's prompt budget", "rejected the prompt as too long")
 # In the provider's own words, which Copilot passes on: an account without credit, whatever the status is.
 _NO_CREDIT = re.compile(r"insufficient_quota|credit balance|billing")
@@ -216,9 +220,9 @@ class CopilotReader(EventReader):
             return early
         if self._exit_code is None:
             found = self._no_result(ended)
-            if not self._began and "No authentication information" in found.message:
-                return Outcome(ok=False, reason="auth", message=found.message)
-            return found
+            if self._began or "No authentication information" not in found.message:
+                return found
+            return Outcome(ok=False, reason="auth", message=_NO_CREDENTIAL)
         if self._error is not None:
             reason, again = _reason(self._error, self._failed_call)
             return Outcome(ok=False, reason=reason, message=first_line(str(self._error.get("message"))), again=again)

@@ -23,7 +23,7 @@ def test_a_key_tells_what_it_is_for_what_may_stand_there_and_what_holds_otherwis
         "How often a failed run is tried again, after 5 s, 10 s, 20 s and so on, while some of its budget is left."
         "\n\nDefault: `1`"
     )
-    assert "- `codex`: Codex CLI" in shown(tmp_path, pointed("agentRuntime"))
+    assert "- `opencode`: OpenCode" in shown(tmp_path, pointed("agentRuntime"))
     assert shown(tmp_path, pointed("claude-code")) == "`claude-code`: Claude Code"
 
 
