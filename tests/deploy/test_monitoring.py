@@ -1,11 +1,16 @@
 """`deploy/monitoring/`: Prometheus takes rules and queries, they ask for what servers show, and a failed run raises its alert.
 
-Prometheus is Debian's; a Grafana is not started here.
+Prometheus is Debian's. A Grafana is not started here: its own types read the dashboard.
 """
 
+import copy
+import enum
+import importlib
 import json
 import re
 import subprocess
+import types
+import typing
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -111,6 +116,87 @@ def test_a_query_asks_for_metrics_and_labels_that_exist(query: str) -> None:
 
 
 # The dashboard
+
+
+def misfits(value: Any, kind: Any, where: str) -> Iterator[str]:
+    """What is no value of this type; its unions have at most one member that is a class of Grafana's."""
+    arguments = typing.get_args(kind)
+    match typing.get_origin(kind) or kind:
+        case typing.Union | types.UnionType:
+            found = [list(misfits(value, each, where)) for each in arguments]
+            yield from [] if [] in found else max(found, key=len)
+        case typing.Literal:
+            yield from [] if value in arguments else [f"{where}: {value!r}"]
+        case type() as plain if issubclass(plain, enum.Enum):
+            yield from [] if value in list(plain) else [f"{where}: {value!r} is no {plain.__name__}"]
+        case type() as plain if plain is float:
+            yield from [] if isinstance(value, (int, float)) else [f"{where}: {value!r} is no number"]
+        case type() as plain if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
+            yield f"{where}: {value!r} is no {plain.__name__}"
+        case _ if isinstance(value, list) and arguments:
+            for index, each in enumerate(value):
+                yield from misfits(each, arguments[0], f"{where}[{index}]")
+        case _ if isinstance(value, dict) and arguments:
+            for name, each in value.items():
+                yield from misfits(each, arguments[1], f"{where}.{name}")
+        case _ if hasattr(value, "to_json"):
+            for name, each in typing.get_type_hints(type(value)).items():
+                if getattr(value, name, None) is not None:
+                    yield from misfits(getattr(value, name), each, f"{where}.{name}")
+
+
+def read_by_grafana(document: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What Grafana's types keep of a dashboard, and what they say of its values."""
+    models, plugins, encoder = (
+        importlib.import_module(f"grafana_foundation_sdk.{name}") for name in ("models.dashboard", "cog.plugins", "cog.encoder")
+    )
+    plugins.register_default_plugins()
+    read = models.Dashboard.from_json(copy.deepcopy(document))
+    return json.loads(encoder.JSONEncoder().encode(read)), list(misfits(read, models.Dashboard, "dashboard"))
+
+
+def lost(before: Any, after: Any, where: str = "") -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for name, value in before.items():
+            yield from lost(value, after[name], f"{where}/{name}") if name in after else [f"{where}/{name}"]
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for index, value in enumerate(before):
+            yield from lost(value, after[index], f"{where}/{index}")
+    elif before != after:
+        yield where
+
+
+def test_grafana_knows_every_key_of_the_dashboard_and_its_type() -> None:
+    kept, wrong = read_by_grafana(DASHBOARD)
+
+    assert list(lost(DASHBOARD, kept)) == []
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        (("titel",), "x", "/titel"),
+        (("panels", 1, "optionss"), {}, "/panels/1/optionss"),
+        (("panels", 1, "fieldConfig", "defaults", "unitt"), "s", "/panels/1/fieldConfig/defaults/unitt"),
+        (("panels", 1, "options", "colour"), "red", "/panels/1/options/colour"),
+        (("panels", 1, "targets", 0, "exprr"), "up", "/panels/1/targets/0/exprr"),
+        (("panels", 1, "gridPos", "w"), "wide", "panels[1].grid_pos.w: 'wide' is no int"),
+        (("panels", 1, "title"), 7, "panels[1].title: 7 is no str"),
+        (("time", "from"), 6, "dashboard.time.from_val: 6 is no str"),
+    ],
+)
+def test_grafana_finds_a_mistake_in_a_dashboard(path: tuple[str | int, ...], value: object, says: str) -> None:
+    broken = copy.deepcopy(DASHBOARD)
+    *way, last = path
+    place: Any = broken
+    for step in way:
+        place = place[step]
+    place[last] = value
+
+    kept, wrong = read_by_grafana(broken)
+
+    assert any(says in each for each in [*lost(broken, kept), *wrong])
 
 
 def test_the_dashboard_has_what_grafana_needs_of_it() -> None:
