@@ -61,7 +61,9 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             message = f"`{word}` is an argument of `{words[0]}`: a list runs without a shell"
         elif param := next((each.name for each in unset_variables(word) if each.name in params - known), None):
             message = f"`{word}` is not filled in: parameters are filled into the prompt only"
-            hint = f"let the program read `{param}` from the JSON file that `OPTIO_PARAMS_FILE` names"
+            option = command[index - 1] if index > 1 and re.fullmatch(r"--?[A-Za-z][\w-]*", command[index - 1]) else None
+            delete = f"delete `{option}` and `{word}`" if option else f"delete `{word}`"
+            hint = f"{delete}, and let the program read `{param}` from the JSON file that `OPTIO_PARAMS_FILE` names"
             yield task.at("OPT526", message, ("command", index), hint=hint)
             return
         elif word.startswith("~/") or any(

@@ -20,6 +20,7 @@ from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.compiler.yaml.emit import flow
 from optio.model.params import SchemaError, iter_schema_faults, validator
+from optio.model.prompt import placeholders
 from optio.model.route import Route, value_at
 
 ROUTE: Route = ("paramsSchema",)
@@ -262,6 +263,15 @@ def _suggest_type(word: str) -> str | None:
     return _FOREIGN_TYPES.get(word.lower()) or suggest(word.lower(), TYPES)
 
 
+def _renamed(task: ResolvedTask, schema: dict[str, Any]) -> str | None:
+    """Return the parameter that a required name without a declaration stands for: the only one that the prompt uses and that a
+    run may lack."""
+    required, used = schema.get("required", []), placeholders(task.prompt)
+    optional = (name for name in schema.get("properties", {}) if name not in required)
+    left = [name for name in optional if name in used and "default" not in str(schema["properties"][name])]
+    return left[0] if len(left) == 1 else None
+
+
 def _names(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
     properties = schema.get("properties", {})
     seen: dict[str, str] = {}
@@ -276,10 +286,13 @@ def _names(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
             yield task.at("OPT226", f"`{name}` is a name that programs reserve", route, key=True, hint=hint)
     if any(word in schema for word in ("allOf", "anyOf", "oneOf", "$ref", "patternProperties", "if")):
         return
-    absent = ((index, name) for index, name in enumerate(schema.get("required", [])) if name not in properties)
+    absent = [(index, name) for index, name in enumerate(schema.get("required", [])) if name not in properties]
+    renamed = _renamed(task, schema) if len(absent) == 1 else None
     for index, name in absent:
         from optio.compiler.conversions.entries import declaration_hint  # imported only for a file with a mistake
 
         meant = suggest(name, properties)
         hint = f"did you mean `{meant}`?" if meant else f"{declaration_hint({'paramsSchema': schema}, name)}, or delete it here"
+        if meant is None and renamed is not None and name not in placeholders(task.prompt):
+            hint = f"write `{renamed}`, which is declared and not required, or {hint}"
         yield task.at("OPT209", f"required `{name}` is not declared", (*ROUTE, "required", index), hint=hint)

@@ -41,6 +41,8 @@ _CHECKED = re.compile(r"(?i)(?:custom_?)?(?:validat|constrain|rules?\Z|condition
 _IN_QUOTES = re.compile(
     r"(?:regex|regexp|regex_?match(?:es)?|match(?:es)?|re\.match|pattern|test)\W{1,3}\s*r?(['\"/])(\^?.{1,200}?)\1"
 )
+# Parameters that hold what a person asks for.
+_ASKED = r"(?i)(?:\A|_)(?:ask|instructions?|message|prompt|query|questions?|request|task)\Z"
 _SECRET = re.compile(r"(?:^|_)(?:TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|PRIVATE_?KEY|CREDENTIALS?)(?:$|_)", re.IGNORECASE)
 
 
@@ -192,6 +194,8 @@ def _owned(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic
     if task.spec.agent_runtime == "command" or not task.is_known(("agentRuntime",)):
         return  # the prompt is the input of a program
     only = PLACEHOLDER.fullmatch(task.prompt.strip())
+    if only is not None and task.spec.webhook is None and re.search(_ASKED, only[1]):
+        return  # a person who may start the task asks, as in a chat
     if only is not None and only[1] in known.properties and task.is_known(task.prompt_route):
         hint = f"write the instructions, with `{only[0]}` where it belongs"
         yield task.at("OPT219", "the caller decides the whole prompt", task.prompt_route, key=True, hint=hint)

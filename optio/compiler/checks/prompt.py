@@ -140,7 +140,8 @@ def _names(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic
 
     named = (name for name in used if name in known.properties)
     optional = (name for name in named if name not in known.required and not known.has_default(name))
-    yield from report_first((name for name in optional if not _always_sent(task, known, name)), unset)
+    if not known.undeclared:  # one of them may be this parameter by another name
+        yield from report_first((name for name in optional if not _always_sent(task, known, name)), unset)
     secrets = task.spec.environment.secrets  # reported by `secrets_use`
     given = parameters_of_triggers(task) if known.closed else set()  # reported as an error by the trigger's check
     others = [name for name in used if name not in known.properties and name not in secrets and name not in given]

@@ -57,10 +57,11 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         fields = expand(trigger.config.cron_expression).split()
         yield from _long_step(task, route, trigger.config.cron_expression, fields)
         yield from _half_step(task, route, trigger.config.cron_expression, fields)
-        yield from _each_minute(task, route, trigger.config.cron_expression, fields)
+        each_minute = list(_each_minute(task, route, trigger.config.cron_expression, fields))
+        yield from each_minute
         yield from _uneven(task, route, trigger.config.cron_expression, fields)
         yield from _dialect(task, route, trigger.config.cron_expression, fields)
-        yield from _overlap(task, route, trigger, fields)
+        yield from () if each_minute else _overlap(task, route, trigger, fields)
         yield from _start_limit(task, route, trigger)
         yield from _rare(task, route, trigger.config.cron_expression, fields)
         yield from _lacking_days(task, route, trigger.config.cron_expression, fields)
@@ -116,9 +117,9 @@ def _each_minute(task: ResolvedTask, route: Route, expression: str, fields: list
 
     count = len(minutes_of_day(expression))
     message = f"`{expression}` fires {count:,} times a day: each minute of hour {fields[1]}"
-    hint = (
-        f"write `{' '.join(['0', *fields[1:]])}` for once an hour, or `{' '.join(['*/15', *fields[1:]])}` if that is intended"
-    )
+    once, often = (" ".join([minute, *fields[1:]]) for minute in ("0", "*/15"))
+    where = "that hour" if fields[1].isdigit() else "each of these hours"
+    hint = f"write `{once}` for one run in {where}, or `{often}` for four"
     yield task.at("OPT318", message, route, hint=hint, span=field_span(task, route, expression, 0))
 
 

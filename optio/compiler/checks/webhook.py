@@ -23,6 +23,7 @@ MAX_PATH_LENGTH = 64
 _MAX_NAMES = 5
 RESERVED_PATHS = frozenset({"health", "sync"})
 _PATH = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 # Names that other systems put around a payload, and senders that do have a field of that name.
 _PATH_KEYS = frozenset(
     {"datakey", "path", "jsonpath", "json_path", "expr", "expression", "field", "key", "from", "source", "src"}
@@ -86,8 +87,14 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             if trigger.config.param_mapping is not None:
                 yield from _mapping(task, (*route, "paramMapping"), trigger.config, known)
             elif known is not None and known.properties and task.is_known((*route, "paramMapping")):
+                if any(sample.verdict == "accepted" for sample in task.samples):
+                    continue  # a payload of the tests shows that the body is meant, and `samples` reports one that does not fit
                 names = known.missing({}) or list(known.properties)[:1]
-                hint = f"add `paramMapping: {{{', '.join(f'{name}: $.path.in.the.body' for name in names[:_MAX_NAMES])}}}`"
+                # A sender of the author's own may send the parameters themselves; others have no field of such a name.
+                own = trigger.config.scheme in ("optio", "hmac") and all(map(_PLAIN_NAME.fullmatch, names))
+                paths = (f"{name}: $.{name if own else 'path.in.the.body'}" for name in names[:_MAX_NAMES])
+                hint = f"add `paramMapping: {{{', '.join(paths)}}}`"
+                hint += ", or the paths by which the sender names them" if own else ""
                 yield task.at("OPT417", "the whole body becomes the parameters", route, key=True, hint=hint)
 
 

@@ -725,11 +725,9 @@ def clone(value: Any) -> str | None:
 
 def secret(value: Any) -> str | None:
     """Return a secret reference by the secret's name."""
-    from optio.compiler.conversions.known_keys import suggest_secret_name
+    from optio.compiler.conversions.known_keys import suggest_referred_secret
 
-    while isinstance(value, dict) and value:
-        value = value.get("name", next(iter(value.values())))
-    name = suggest_secret_name(value)
+    name = suggest_referred_secret(value)
     return None if name is None else flow({"name": name})
 
 

@@ -14,6 +14,7 @@ _MEANT = (
     (r"(?i)\s+or\s+|\s*(?<!\|)\|(?!\|)\s*", " || "),
     (r"(?i)\s+is\s+not\s+", " != "),
     (r"(?i)\s+is\s+", " == "),
+    (r"(?i)\bnot\s+(@(?:\.\w+)+)(?=\s*(?:$|&&|\|\||\)))", r"\1 == false"),
     (r"(?i)\bnot\s+", "!"),
     (r"@{2,}", "@"),
     (r"<>|!==", "!="),
@@ -84,7 +85,8 @@ _PATTERNS = {
 }
 # A path alone: elsewhere it tests for true, and here only for presence.
 _FLAG = re.compile(
-    r"(^|&&|\|\||\()(\s*)(!?)\s*((?:github\.event|\$json\.body|\$json|body|payload|event)(?:\.\w+)+)(?=\s*(?:$|&&|\|\||\)))"
+    r"(^|&&|\|\||\(|\band\b|\bor\b)(\s*)(!?|not\s)\s*((?:github\.event|\$json\.body|\$json|body|payload|event|@)(?:\.\w+)+)"
+    r"(?=\s*(?:$|&&|\|\||\)|\band\b|\bor\b))"
 )
 # A JSON Pointer, or a path with its signs.
 _LAST = re.compile(r"\[\(?\s*(?:@\.)?length(?:\(\))?\s*-\s*1\s*\)?\]|\[last\(\)\]|\[\$\]|\.last\(\)|\.at\(-1\)|\[-1:\]")
@@ -211,10 +213,11 @@ def _flagged(found: re.Match[str]) -> str:
 
     before, blank, no, path = found.groups()
     kind, null, _ = type_of(tuple(_rooted(path)[2:].split(".")))
-    place = f"{before}{blank}{no}{_rooted(path)}"
+    place = f"{before}{blank}{'!' if no else ''}{_rooted(path)}"
     if kind == "boolean":
         return f"{before}{blank}{_rooted(path)} == {'false' if no else 'true'}"
-    if kind == "object" or _rooted(path) == "@.issue.pull_request":  # only issues that are pull requests have this field
+    # Only issues that are pull requests have the field `pull_request`.
+    if null or kind == "object" or _rooted(path) == "@.issue.pull_request":
         return f"{before}{blank}{_rooted(path)} {'==' if no else '!='} null" if null else place
     return found[0]
 

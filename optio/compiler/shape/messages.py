@@ -245,6 +245,8 @@ def _bad_duration(found: _Finding) -> Diagnostic:
     or_none = ", or `none`" if found.last == "replayWindow" else ""
     if re.fullmatch(r"[0.,\s]*0[a-z\s]*", str(value), re.IGNORECASE):
         return found.at(code, f"`{name}` must be more than 0", "write `20m`, or another time" + or_none)
+    if or_none and (value is False or str(value).strip().lower() in _OFF):
+        return found.at(code, f"`{name}` is not a valid duration", "write `none`", write="none", safe=False)
     meant = suggest_duration(value) if isinstance(value, str) else None
     if isinstance(value, (dict, list)) or (isinstance(value, str) and "(" in value):
         from optio.compiler.conversions.values import seconds

@@ -3,7 +3,7 @@
 import re
 from typing import Any, NamedTuple
 
-from optio.compiler.conversions.known_keys import fold_key, known_keys, suggest_secret_name
+from optio.compiler.conversions.known_keys import fold_key, known_keys, suggest_referred_secret
 from optio.compiler.suggest import rank_by_likeness, suggest
 from optio.model.route import Route, show, value_at
 
@@ -92,7 +92,7 @@ def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
         hint = (
             ("delete it: a secret is referred to by its name only")
             if "name" in beside
-            else f"write `name: {_named(beside[key])}`"
+            else f"write `name: {suggest_referred_secret(beside[key]) or 'NAME'}`"
         )
         return UnknownKey("OPT101", f"unknown key `{name}`", hint)
     inward = len(route) == 3 and route[0] == "triggers" and key in known_keys(root, (*route[:-1], "config"))
@@ -126,13 +126,6 @@ def _nothing(key: str, known: list[str]) -> str:
     few = known if len(known) <= _MAX_LISTED else rank_by_likeness(key, known, _MAX_LIKELY)
     there = f"allowed here {'is' if len(few) == 1 else 'are'} {'' if few is known else 'among others '}{', '.join(few)}"
     return f"Optio has no such key: delete it, and mention it in the prompt if the agent should know; {there}"
-
-
-def _named(value: Any) -> str:
-    """Return the secret's name in another system's notation for a reference."""
-    while isinstance(value, dict) and value:
-        value = value.get("name", next(iter(value.values())))
-    return suggest_secret_name(value) or "NAME"
 
 
 def _joined(root: Any, route: Route, known: list[str]) -> str | None:
