@@ -89,9 +89,12 @@ def _logs(server: client.Client, path: str, args: argparse.Namespace) -> int:
 
 
 def _reason_text(run: dict[str, Any]) -> str:
-    if run["waiting"]:
-        return "\n".join(_waiting_lines(run["waiting"], run["queuedAt"]))
     last = run["events"][-1]
+    if run["waiting"]:
+        lines = list(_waiting_lines(run["waiting"], run["queuedAt"]))
+        if last["from"] == "running":
+            lines.append(f"before    {last['reason']}: {render_run.safe(last['message'])}")
+        return "\n".join(lines)
     if run["state"] == "running" and run["message"]:
         what = f"running since {last['at']}, not begun yet: {render_run.safe(run['message'])} [{run['reason']}]"
     else:

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from tests.cli.conftest import FAILING
 from tests.support import ROOT, Dev, eventually
 
 
@@ -154,6 +155,19 @@ def test_why_names_the_limit_that_holds_a_run(served: Dev) -> None:
     assert [done.returncode for done in cancelled] == [0, 0]
     assert served.until_ended(first)["state"] == "cancelled"
     assert served.until_ended(second)["state"] == "cancelled"
+
+
+def test_why_a_retry_waits_names_what_ended_the_attempt_before(served: Dev) -> None:
+    served.write("again.yaml", FAILING.replace("name: Failing", "name: Again").replace("maxRetries: 0", "maxRetries: 3"))
+    served.until_served("again")
+    run_id = served.post("/api/tasks/again/runs").json["runId"]
+
+    why = eventually(
+        lambda: (said := served.cli("runs", "why", run_id).stdout) * ("[delayed]" in said), what="a retry that waits"
+    )
+
+    assert why.splitlines()[-1] == "before    exit_code: exit code 3"
+    served.post(f"/api/workflow-runs/{run_id}/cancel")
 
 
 def test_why_of_an_ended_run_names_its_reason(served: Dev) -> None:
