@@ -157,3 +157,26 @@ DECLARED: Mapping[str, Declaration] = {
         ),
     )
 }
+
+
+def _provider(runtime: str, *keys: str) -> ModelService:
+    service = DECLARED[runtime].service
+    assert service is not None  # noqa: S101
+    # Variables that begin with OPENCODE_ give it other settings and logins.
+    return service._replace(key=keys[0], credentials=f"(?:{'|'.join(keys)})$|OPENCODE_", elsewhere=r"\w+_BASE_URL|OPENCODE_\w+")
+
+
+# The services of the providers whose protocol and credential OpenCode knows by itself. `model` names one before its slash.
+PROVIDERS: Mapping[str, ModelService] = {
+    "anthropic": _provider("claude-code", "ANTHROPIC_API_KEY"),
+    "openai": _provider("codex", "OPENAI_API_KEY"),
+    "google": _provider("gemini", "GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GENERATIVE_AI_API_KEY"),
+}
+
+
+def service_of(runtime: str, model: str | None) -> ModelService | None:
+    """Return the service that an agent asks by itself, for OpenCode by the provider of its model; None where none is known."""
+    if runtime == "opencode":
+        return PROVIDERS.get((model or "").partition("/")[0])
+    declared = DECLARED.get(runtime)
+    return None if declared is None else declared.service

@@ -1,7 +1,6 @@
 """The Gemini runtime: Google's Gemini CLI, `gemini --output-format stream-json`. Its events say whether it succeeded; the usage
 of each model call is in its session file, the side stream."""
 
-import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -45,7 +44,6 @@ _GUARDED = re.compile(r"\s*/|[^@]*@")
 # By itself it asks the model 10 times, for more than three minutes.
 _MAX_ATTEMPTS = 3
 _LOOP = "Loop detected"
-_API_ERROR = re.compile(r"\[API Error: (.*)\]", re.DOTALL)
 _STATUS = re.compile(r'"code":\s*(\d{3})\b')
 # Words of the error body of Google's API, which say more than its status -> (reason, whether a second attempt can help).
 _BODIES = (
@@ -264,7 +262,7 @@ class GeminiReader(EventReader):
             return Outcome(ok=False, reason="loop", message="it repeated the same tool call or text, and stopped itself")
         if self._status != "success":
             reason, again = _reason(self._failure_type, self._failure)
-            message = _message(self._failure) or "an error without a message"
+            message = first_line(self._failure) or "an error without a message"
             if reason == "max_turns":
                 message = f"stopped after {self._task.spec.max_turns} turns"
             return Outcome(ok=False, reason=reason, message=message, again=again)
@@ -273,15 +271,6 @@ class GeminiReader(EventReader):
     def _complaint(self) -> str:
         lines = self._stderr.decode("utf-8", "replace").splitlines()
         return next((line.strip() for line in lines if line.strip() and not line.startswith(_NOISE)), "")
-
-
-def _message(failure: str) -> str:
-    """Return the first line of a failure: of an API error the message in its body."""
-    error = _API_ERROR.match(failure)
-    text = failure if error is None else error[1]
-    with contextlib.suppress(ValueError, KeyError, RecursionError):  # its body is no JSON
-        text = str(as_dict(as_dict(json.loads(text)).get("error"))["message"])
-    return first_line(text)
 
 
 def _reason(kind: str, message: str) -> tuple[str, bool]:

@@ -11,7 +11,7 @@ from optio.model import prices
 from optio.model.money import ZERO_USD
 from optio.model.registry import CompiledTask
 from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
-from optio.model.runtimes import DECLARED
+from optio.model.runtimes import DECLARED, PROVIDERS
 from optio.runtimes.base import (
     AttemptContext,
     Invocation,
@@ -41,8 +41,6 @@ _ENV = {
     "npm_config_offline": "true",
 }
 _CONFIG = ".optio-opencode.json"
-# Providers whose protocol and credential OpenCode knows by itself. Any other one is taken to speak OpenAI's chat completions.
-_KNOWN_PROVIDERS = frozenset({"anthropic", "openai", "google"})
 # An answer that is no answer, such as a page of HTML, is a step of no tokens, and OpenCode asks again for ever.
 _MAX_EMPTY_STEPS = 3
 # error name -> (reason, whether a second attempt can help)
@@ -83,11 +81,11 @@ class OpenCode:
 
 
 def _provider(model: str, endpoint: str) -> dict[str, Any]:
-    """Return the configuration of the model's provider with this endpoint. A provider that OpenCode does not know takes its key
-    from `<PROVIDER>_API_KEY`."""
+    """Return the configuration of the model's provider with this endpoint. A provider that OpenCode does not know is taken
+    to speak OpenAI's chat completions, and takes its key from `<PROVIDER>_API_KEY`."""
     provider, _, name = model.partition("/")
     entry: dict[str, Any] = {"options": {"baseURL": endpoint}, "models": {name: {}}}
-    if provider not in _KNOWN_PROVIDERS:
+    if provider not in PROVIDERS:
         variable = "".join(c if c.isalnum() else "_" for c in provider).upper() + "_API_KEY"
         entry["npm"] = "@ai-sdk/openai-compatible"
         entry["options"]["apiKey"] = f"{{env:{variable}}}"

@@ -8,7 +8,7 @@ from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.model.prompt import PLACEHOLDER
-from optio.model.runtimes import DECLARED
+from optio.model.runtimes import DECLARED, service_of
 
 # The name becomes a command-line argument of the agent, and must not look like an option.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+\[\]-]{0,255}")
@@ -91,18 +91,19 @@ def check_credential(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report a task without a credential for the model service of its agent, and without a variable that may name another
     service. The pipeline calls it for pods, and `pedantic` for every executor."""
     environment = task.spec.environment
-    runtime = DECLARED.get(task.spec.agent_runtime)
-    if runtime is None or runtime.service is None:
+    service = service_of(task.spec.agent_runtime, task.spec.model)
+    if service is None:
         return
     known = all(task.is_known(route) for route in (("agentRuntime",), ("environment", "secrets"), ("environment", "env")))
     named = [*environment.secrets, *environment.env]
-    if known and not any(re.match(runtime.service.credentials, name) for name in named):
+    if known and not any(re.match(service.credentials, name) for name in named):
         from optio.compiler.checks.secrets_use import of_other_agents  # imported only for a file with a mistake
 
-        message = f"no credential: {runtime.title} cannot reach its model"
+        title = DECLARED[task.spec.agent_runtime].title
+        message = f"no credential: {title} cannot reach its model"
         others = of_other_agents(task)
-        secrets = ", ".join([runtime.service.key, *(name for name in environment.secrets if name not in others)])
-        hint = f"add `environment: {{secrets: [{secrets}]}}`, or another credential of {runtime.title}"
+        secrets = ", ".join([service.key, *(name for name in environment.secrets if name not in others)])
+        hint = f"add `environment: {{secrets: [{secrets}]}}`, or another credential of {title}"
         if environment.secrets:
-            hint = f"write `secrets: [{secrets}]`, or add another credential of {runtime.title}"
+            hint = f"write `secrets: [{secrets}]`, or add another credential of {title}"
         yield task.at("OPT525", message, ("environment", "secrets"), key=True, hint=hint)

@@ -1,6 +1,6 @@
 """Check that `environment.network.egress` covers the hosts that the task itself names: addresses in its commands and
-variables, the registries of its package managers, and the model of Claude Code. What an agent or a program chooses at run time
-is not known here. `run` calls it only for tasks with such a list."""
+variables, the registries of its package managers, and the model service of its agent. What an agent or a program chooses at
+run time is not known here. `run` calls it only for tasks with such a list."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from optio.compiler.resolved_task import ResolvedTask
 from optio.model import egress
 from optio.model.egress import Block, Entry
 from optio.model.route import Route
-from optio.model.runtimes import DECLARED
+from optio.model.runtimes import DECLARED, service_of
 
 ROUTE: Route = ("environment", "network", "egress")
 _READ: tuple[Route, ...] = (ROUTE, ("environment", "env"), ("environment", "secrets"), ("environment", "setupCommands"))
@@ -113,16 +113,15 @@ def _needed(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[str, str
     """Yield each host, with a port other than 443, and what needs it."""
     spec, environment = task.spec, task.spec.environment
     names = [*environment.env, *environment.secrets]
-    runtime = DECLARED.get(spec.agent_runtime)
+    service = service_of(spec.agent_runtime, spec.model)
     if (
-        runtime is not None
-        and runtime.service is not None
+        service is not None
         and task.is_known(("agentRuntime",))
-        and not any(_covers(entry, runtime.service.host) for entry in entries)
-        and not any(re.fullmatch(f"{runtime.service.elsewhere}|{_PROXY}", name) for name in names)
+        and not any(_covers(entry, service.host) for entry in entries)
+        and not any(re.fullmatch(f"{service.elsewhere}|{_PROXY}", name) for name in names)
         and not any(re.search(_GATEWAY, str(entry)) for entry in entries)
     ):
-        yield runtime.service.host, runtime.title
+        yield service.host, DECLARED[spec.agent_runtime].title
     commands = list(environment.setup_commands)
     if spec.command is not None:
         parts = [spec.command] if isinstance(spec.command, str) else spec.command
