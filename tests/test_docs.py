@@ -28,7 +28,7 @@ from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import MemoryTree
 from optio.model import prices
 from optio.model.policy import Allow, Ceilings, Fleet, PolicySpec
-from optio.model.runtimes import DECLARED
+from optio.model.runtimes import DECLARED, PROVIDERS
 from optio.model.senders import SENDERS, InHeader
 from optio.model.spec import names_of
 from optio.model.task import Amounts, Environment, Network, Resources, TaskSpec
@@ -302,6 +302,20 @@ def test_the_table_of_agents_is_what_the_runtimes_declare() -> None:
         assert (cost == "its own figure") == runtime.capabilities.tells_cost
 
 
+def test_the_table_of_hosts_and_secrets_is_what_the_check_knows() -> None:
+    table = {row[0]: row[1:] for row in rows(page("tasks/agents.md").partition("## Hosts and secrets")[2])}
+    services = {f"`{name}`": runtime.service for name, runtime in DECLARED.items()}
+    services |= {f"`opencode` with `{name}/...`": service for name, service in PROVIDERS.items()}
+
+    assert len(services) > 7
+    for name, service in services.items():
+        if service is not None:
+            host, secrets = table[name]
+            assert host == f"`{service.host}`", name
+            assert service.key in names(secrets), name
+            assert [each for each in names(secrets) if not re.match(service.credentials, each)] == [], name
+
+
 def test_every_setting_stands_in_a_table_with_its_default_and_meaning() -> None:
     found = [row for row in rows(page("operating/settings.md")) if len(row) == 3 and row[0].startswith("`OPTIO_")]
 
@@ -418,7 +432,10 @@ def test_every_reason_has_a_row() -> None:
 
 
 def test_the_price_of_the_longest_call_is_that_of_the_list() -> None:
-    assert f"(${prices.max_call_cost('claude-sonnet-4-5')} with Claude Sonnet 4.5)" in page("tasks/limits.md")
+    cost = prices.max_call_cost("sonnet")
+
+    assert f"(${cost} with `sonnet`" in page("tasks/limits.md")
+    assert f"one call of the model at ${cost}\n" in page("guides/pull-requests.md")
 
 
 def test_every_exit_code_of_the_contract_is_that_of_the_code() -> None:

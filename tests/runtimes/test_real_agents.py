@@ -40,7 +40,7 @@ model: {model}
 promptTemplate: "{prompt}"
 maxRetries: 0
 timeout: 150s
-environment: {{secrets: [{key}], setupCommands: [echo not in the prompt > note.txt]}}
+environment: {{secrets: [{key}]}}
 {extra}"""
 
 
@@ -133,11 +133,10 @@ def test_each_scenario_has_its_reason_and_the_usage_that_was_served(
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_prompt_is_no_command_and_no_file_of_this_machine(services: Services, model: Model, agent: str) -> None:
-    run(services, agent, "plain", prompt="/compact $HOME @/etc/passwd a@note.txt @note.txt é")
+    run(services, agent, "plain", prompt="/compact $HOME @/etc/passwd é")
 
     asked = json.dumps(model.requests(), ensure_ascii=False)
-    assert "/compact $HOME @/etc/passwd a@note.txt @note.txt é" in asked
-    assert "not in the prompt" not in asked
+    assert "/compact $HOME @/etc/passwd é" in asked
     assert "root:x:0" not in asked
 
 
