@@ -70,6 +70,9 @@ _TYPES = {
     "FatalConfigError": "config",
     "FatalInputError": "config",
 }
+# The end of what the model is told about a command that failed. Its own output stands before that, and is not searched.
+_EXIT_CODE = re.compile(r"\nExit Code: (\d+)\n(?:[A-Z][\w ]+: [^\n]*\n)*</untrusted_context>\s*\Z")
+_END_CHARACTERS = 500
 # Lines of standard error that every run begins with.
 _NOISE = ("Warning: ", "YOLO mode is enabled", "Ripgrep is not available", "[STARTUP]")
 _NO_KEY = 41  # its exit code
@@ -128,6 +131,7 @@ class GeminiReader(EventReader):
         self._tools: set[str] = set()
         self._open: set[str] = set()  # tool calls without a result
         self._answered = False
+        self._failed: set[str] = set()
         self._calls: dict[str, tuple[str, Usage]] = {}
         self._totals: dict[str, Usage] | None = None
         self._status: str | None = None
@@ -138,7 +142,10 @@ class GeminiReader(EventReader):
     def _read_side(self, event: dict[str, Any]) -> Iterator[Entry]:
         """Meter a model call from the session file, which repeats the entry of an answer when its tools have run."""
         tokens, call = as_dict(event.get("tokens")), str(event.get("id"))
-        if event.get("type") != "gemini" or not tokens or call in self._calls:
+        if event.get("type") != "gemini":
+            return
+        yield from self._exit_codes(event)
+        if not tokens or call in self._calls:
             return
         used = _usage(tokens, "input", "cached", "output", "thoughts")
         if used is None:
@@ -151,6 +158,17 @@ class GeminiReader(EventReader):
             text = "\n".join(str(each[key]) for key in ("subject", "description") if each.get(key))
             yield thought(text)._replace(turn=number)
         yield turn(number, model, used, prices.cost(model, used))
+
+    def _exit_codes(self, event: dict[str, Any]) -> Iterator[Entry]:
+        """Tell of each command that failed, once. The event of its result says that it succeeded."""
+        for each in as_dicts(event.get("toolCalls")):
+            call_id = str(each.get("id"))
+            for part in as_dicts(each.get("result")):
+                told = as_dict(as_dict(part.get("functionResponse")).get("response")).get("output")
+                code = _EXIT_CODE.search(told[-_END_CHARACTERS:]) if isinstance(told, str) else None
+                if code is not None and call_id not in self._failed:
+                    self._failed.add(call_id)
+                    yield notice(f"{each.get('name')} ended with exit code {code[1]}")
 
     def _read(self, event: dict[str, Any]) -> Iterator[Entry]:
         kind = event.get("type")
@@ -188,7 +206,7 @@ class GeminiReader(EventReader):
         return tool_call(call_id, str(event.get("tool_name")), event.get("parameters"))
 
     def _tool_result(self, event: dict[str, Any]) -> Entry:
-        """Return the result of a tool call. Of a command that failed, Gemini tells neither that nor its exit code."""
+        """Return the result of a tool call. That a command failed, the session file alone tells."""
         call_id = str(event.get("tool_id"))
         self._open.discard(call_id)
         self._answered = True

@@ -220,11 +220,24 @@ def test_the_log_shows_calls_answers_and_words_as_one() -> None:
     shown = [line for stream, data in lines for line in reader.line(stream, data, NOW)]
 
     assert [(line.kind, line.text) for line in shown if line.kind is not LogKind.TURN] == [
+        (LogKind.SYSTEM, "run_shell_command ended with exit code 3"),
         (LogKind.TOOL, 'run_shell_command {"command": "echo oops >&2; exit 3"}'),
         (LogKind.RESULT, "oops"),
         (LogKind.TEXT, DONE),
         (LogKind.TEXT, HELLO),
     ]
+
+
+def test_what_a_command_prints_is_not_its_exit_code() -> None:
+    def shown(output: str) -> list[str]:
+        response = {
+            "functionResponse": {"response": {"output": f"<untrusted_context>\nOutput: {output}\n</untrusted_context>"}}
+        }
+        entry = answer("a", toolCalls=[{"id": "b", "name": "run_shell_command", "result": [response]}])
+        return [line.text for line in Gemini().reader(task()).line(*entry, NOW) if line.kind is LogKind.SYSTEM]
+
+    assert shown("Exit Code: 1\nend") == []
+    assert shown("x\nExit Code: 2\nProcess Group PGID: 7") == ["run_shell_command ended with exit code 2"]
 
 
 def test_a_tool_that_failed_is_said() -> None:
