@@ -372,6 +372,12 @@ def test_every_scheme_stands_in_the_table_with_its_header_event_and_delivery_id(
     assert set(SENDERS) <= set(table)
 
 
+def test_the_schemes_whose_signatures_can_be_stale_are_named() -> None:
+    (said,) = re.findall(r"Only\s+(.*?)\s+have a time stamp", page("tasks/testing.md"), re.S)
+
+    assert names(said) == {scheme for scheme, sender in SENDERS.items() if sender.can_be_stale}
+
+
 def test_every_command_and_every_verb_stands_in_the_table() -> None:
     documented = {tuple(name.split()[1:3]) for row in rows(page("reference/cli.md")) for name in names(row[0])}
     wanted = set()
