@@ -132,7 +132,9 @@ class GeminiReader(EventReader):
         self._open: set[str] = set()  # tool calls without a result
         self._answered = False
         self._failed: set[str] = set()
-        self._calls: dict[str, tuple[str, Usage]] = {}
+        self._calls: set[str] = set()  # of the session file, as are the next two
+        self._used: dict[str, Usage] = {}  # by model
+        self._cost: Decimal | None = ZERO_USD
         self._totals: dict[str, Usage] | None = None
         self._status: str | None = None
         self._failure = ""
@@ -148,16 +150,19 @@ class GeminiReader(EventReader):
         if not tokens or call in self._calls:
             return
         used = _usage(tokens, "input", "cached", "output", "thoughts")
+        model = str(event.get("model"))
+        cost = None if used is None else prices.cost(model, used)
         if used is None:
             yield notice(DOUBTFUL_USAGE)
             used = Usage()
-        model = str(event.get("model"))
-        self._calls[call] = (model, used)
+        self._calls.add(call)
+        self._used[model] = self._used.get(model, Usage()) + used
+        self._cost = None if self._cost is None or cost is None else self._cost + cost
         number = len(self._calls)
         for each in as_dicts(event.get("thoughts")):
             text = "\n".join(str(each[key]) for key in ("subject", "description") if each.get(key))
             yield thought(text)._replace(turn=number)
-        yield turn(number, model, used, prices.cost(model, used))
+        yield turn(number, model, used, cost)
 
     def _exit_codes(self, event: dict[str, Any]) -> Iterator[Entry]:
         """Tell of each command that failed, once. The event of its result says that it succeeded."""
@@ -243,19 +248,28 @@ class GeminiReader(EventReader):
     @property
     def meter(self) -> Meter:
         """Return the usage, unknown (zero, without a cost) for an agent of which no answer is known."""
-        used = list(self._calls.values())
-        if self._totals:
-            used = list(self._totals.items())
-        costs = [prices.cost(model, usage) for model, usage in used]
-        known = [cost for cost in costs if cost is not None]
-        cost = sum(known, ZERO_USD) if known and len(known) == len(costs) else None
+        usage = sum((self._totals or self._used).values(), Usage())
+        known = usage != Usage() or bool(self._calls)
+        cost = self._full_cost() if known else None
         return Meter(
-            usage=sum((usage for _, usage in used), Usage()),
+            usage=usage,
             turns=len(self._calls) if self._calls else None,
             tool_calls=len(self._tools),
             cost=cost,
             cost_source=None if cost is None else CostSource.PRICES,
         )
+
+    def _full_cost(self) -> Decimal | None:
+        """Return the cost of the calls in the session file, each by itself, and of what the totals have beyond them; None if
+        one has no price."""
+        totals, cost, used = self._totals or {}, self._cost, self._used
+        if totals and not used.keys() <= totals.keys():  # the answers name their models otherwise
+            cost, used = ZERO_USD, {}
+        for model, total in totals.items():
+            beyond = _beyond(total, used.get(model, Usage()))
+            added = ZERO_USD if beyond == Usage() else prices.cost_of_calls(model, beyond)
+            cost = None if cost is None or added is None else cost + added
+        return cost
 
     def stop(self) -> Outcome | None:
         return None if self._status is not None else over_limits(self._task, self.meter, self._spent)
@@ -264,7 +278,9 @@ class GeminiReader(EventReader):
         """Return the last words, and a warning of a budget that could not be enforced, since nobody knows the model's price."""
         lines = [self._line(entry, at) for entry in self._told()]
         if self._task.spec.budget is not None and self.meter.cost is None:
-            text = f"budgetUsd could not be enforced: no price is known for the model {self._task.spec.model or 'of Gemini'}"
+            unpriced = [model for model in (self._totals or self._used) if not prices.is_listed(model)]
+            name = ", ".join(unpriced) or self._task.spec.model or "of Gemini"
+            text = f"budgetUsd could not be enforced: no price is known for the model {name}"
             lines.append(log_line(LogKind.SYSTEM, text, at))
         return lines
 
@@ -317,6 +333,16 @@ def _totals(stats: dict[str, Any]) -> dict[str, Usage] | None:
         if total:
             found[model] = Usage(fresh=used.fresh, cached=used.cached, output=used.output + reasoning, reasoning=reasoning)
     return found
+
+
+def _beyond(total: Usage, part: Usage) -> Usage:
+    """Return what a total has and a part of it has not."""
+    return Usage(
+        fresh=max(0, total.fresh - part.fresh),
+        cached=max(0, total.cached - part.cached),
+        output=max(0, total.output - part.output),
+        reasoning=max(0, total.reasoning - part.reasoning),
+    )
 
 
 def _usage(raw: dict[str, Any], read: str, cached: str, output: str, reasoning: str = "") -> Usage | None:

@@ -126,10 +126,34 @@ def test_the_last_event_has_the_calls_of_subagents_too() -> None:
     assert read([answer("a"), end]).meter.usage == Usage(fresh=1800, output=18)
 
 
+def test_each_call_has_its_own_price_and_calls_beyond_the_session_file_are_added() -> None:
+    def figures(tokens: int) -> dict[str, int]:
+        return {"input_tokens": tokens, "cached": 0, "output_tokens": 0, "total_tokens": tokens}
+
+    tokens = {"input": 150_000, "output": 0, "cached": 0}
+    calls = [event("side", id=call, type="gemini", tokens=tokens, model="gemini-2.5-pro") for call in "ab"]
+    ends = [
+        event(type="result", status="success", stats={"models": models})
+        for models in (
+            {"gemini-2.5-pro": figures(300_000)},
+            {"gemini-2.5-pro": figures(300_000), "gemini-2.5-flash": figures(100_000)},
+            {"gemini-2.5-pro-001": figures(300_000)},
+        )
+    ]
+
+    # None of them is a long call, though they are one together.
+    assert [read([*calls, *more]).meter.cost for more in ([], *([end] for end in ends))] == [
+        Decimal("0.375"),
+        Decimal("0.375"),
+        Decimal("0.405"),
+        None,
+    ]
+
+
 def test_a_budget_that_cannot_be_enforced_is_said() -> None:
     *_, line = read(recorded("plain"), task('budgetUsd: "1.00"\n')).closing(NOW)
 
-    assert line.text == "budgetUsd could not be enforced: no price is known for the model gemini-2.5-pro"
+    assert line.text == "budgetUsd could not be enforced: no price is known for the model stub-plain"
 
 
 def test_a_budget_stops_it_while_it_runs_and_not_after_its_last_event() -> None:
