@@ -1,5 +1,5 @@
 """Check set-up commands and environment variables: downloads that are run unseen, plain `http://`, commands whose effect ends
-with their own shell (`cd`, `export`), and variable names that Optio sets itself."""
+with their own shell (`cd`, `export`), commands that need root, and variable names that Optio sets itself."""
 
 import re
 from collections.abc import Iterator
@@ -24,6 +24,12 @@ _HINTS = {
     "cd": "put it before the command that needs it: `cd DIRECTORY && COMMAND`",
     "export": "set it under `environment.env`",
 }
+# Repetitions are bounded: a hostile command of 128 KiB must not take long.
+_NEEDS_ROOT = re.compile(
+    r"(?:^|[;&|(\n])[ \t]{0,80}(?:(?:then|do|exec)[ \t]{1,9})?(?:\w{1,80}=\S{0,200}[ \t]{1,9}){0,9}"
+    r"(sudo|(?:apt|apt-get|apk|dnf|yum|microdnf|zypper)[ \t]{1,9}(?:-\S{1,80}[ \t]{1,9}){0,9}"
+    r"(?:install|add|update|upgrade))(?![\w-])"
+)
 # Optio sets the first ones for every run; the linker loads the others into every program.
 _RESERVED = frozenset({"HOME", "TMPDIR", "LD_PRELOAD", "LD_AUDIT"})
 
@@ -36,6 +42,12 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     ]
     for route, text in places:
         yield from _shell(task, route, text)
+        rooted = _NEEDS_ROOT.search(text)
+        if rooted is not None:
+            message, hint = f"`{rooted[1]}` fails: no command of a run is root", "put what it installs into the image"
+            if rooted[1] == "sudo":
+                hint = "delete `sudo`, or put what needs it into the image"
+            yield task.at("OPT528", message, route, hint=hint, span=task.document.find(route, rooted[1]))
         piped = _PIPED.search(text)
         if piped is not None:
             hint = "fetch it to a file, check its sha256sum, then run it"

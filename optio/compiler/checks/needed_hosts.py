@@ -45,7 +45,7 @@ class _PackageManager(NamedTuple):
     otherwise: str
 
 
-_MANAGER = r"pip|uv|npx|npm|yarn|apt"
+_MANAGER = r"pip|uv|npx|npm|yarn"
 _NO_NETWORK = r"--no-index|--offline|--help|--version"
 _NPMS = rf"--registry\b|--no(?:-install)?\b|(?i:npm_config_\w+|yarn_\w*registry\w*)|{_NO_NETWORK}"
 _PROGRAMS = (
@@ -61,12 +61,6 @@ _PROGRAMS = (
         ("registry.yarnpkg.com",),
         ("registry.npmjs.org",),
         _NPMS,
-    ),
-    _PackageManager(
-        rf"{_AT}(apt(?:-get)?\s{{1,9}}(?:-\S{{1,80}}\s{{1,9}}){{0,9}}(?:install|update))(?![\w-])([^;&|\n]*)",
-        ("deb.debian.org:80",),
-        ("deb.debian.org", "archive.ubuntu.com:80", "archive.ubuntu.com", "ports.ubuntu.com:80"),
-        rf"{_NO_NETWORK}|\s\./",
     ),
 )
 _PUBLIC = frozenset({*(host for program in _PROGRAMS for host in (*program.hosts, *program.also))})

@@ -76,6 +76,7 @@ _FILES = (
     "a run begins with an empty directory: fetch what it needs by a command in `environment.setupCommands`, and "
     "delete this line"
 )
+_IMAGE = "no command of a run is root: put system packages into the image, and delete this line"
 _NO_NAME = "a trigger has no name: write a comment, `# what it is for`, and delete this line"
 _NO_RIGHTS = "a run gets no rights on its machine: put the tools into the image, and delete this line"
 _NO_ENV_FILE = (
@@ -542,7 +543,7 @@ ROWS: tuple[KeyRow, ...] = (
         "egress allowedhosts alloweddomains hosts domains allowlist firewall networkpolicy internet allow allowed",
         "network.egress", to.hosts,
     ),
-    KeyRow(ENVIRONMENT, "apt aptpackages systempackages aptget", "setupCommands", to.packages("apt-get install -y")),
+    KeyRow(ENVIRONMENT, "apt aptpackages systempackages aptget", advice=_IMAGE),
     KeyRow(ENVIRONMENT, "pip pippackages pipinstall pythonpackages", "setupCommands", to.packages("pip install")),
     KeyRow(ENVIRONMENT, "npm npmpackages npminstall", "setupCommands", to.packages("npm install -g")),
     KeyRow(ENVIRONMENT, "python pythonversion", "image", to.version_of("python")),

@@ -1,4 +1,4 @@
-"""Rules OPT502 to OPT527, OPT607, OPT613 and OPT713: the environment of the agent, and the limits of the policy."""
+"""Rules OPT502 to OPT528, OPT607, OPT613 and OPT713: the environment of the agent, and the limits of the policy."""
 
 from optio.compiler.rules.rule import ERROR, WARNING, Rule
 
@@ -66,8 +66,8 @@ RULES = (
     Rule(
         "OPT509", "setup-syntax", ERROR, "a set-up command that no shell can read",
         "The command would fail in each run, after its pod was started. Each entry of the list is a complete command.",
-        'environment:\n  setupCommands: ["apt-get update &&", "apt-get install -y jq"]\n',
-        'environment:\n  setupCommands: ["apt-get update && apt-get install -y jq"]\n',
+        'environment:\n  setupCommands: ["cd app &&", "npm ci"]\n',
+        'environment:\n  setupCommands: ["cd app && npm ci"]\n',
     ),
     Rule(
         "OPT511", "bad-host", ERROR, "an invalid host name or network in `egress`",
@@ -136,6 +136,12 @@ RULES = (
         "environment:\n  setupCommands: [pip install sqlfluff==3.3.0]\n  network: {egress: [api.anthropic.com]}\n",
         "environment:\n  setupCommands: [pip install sqlfluff==3.3.0]\n"
         "  network: {egress: [api.anthropic.com, pypi.org, files.pythonhosted.org]}\n",
+    ),
+    Rule(
+        "OPT528", "needs-root", WARNING, "a set-up command that needs root",
+        "No command of a run is root, and all but its own directories is read-only, so the command fails in each run.",
+        'environment:\n  setupCommands: ["apt-get update && apt-get install -y jq"]\n',
+        "environment:\n  setupCommands: [pip install jq==1.11.0]\n",
     ),
     Rule(
         "OPT607", "model-runtime", WARNING, "a model that the agent's service does not offer",
