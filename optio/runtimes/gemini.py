@@ -111,6 +111,7 @@ def _settings(task: CompiledTask) -> dict[str, Any]:
         "general": {"maxAttempts": _MAX_ATTEMPTS, "enableAutoUpdate": False, "enableAutoUpdateNotification": False},
         "advanced": {"ignoreLocalEnv": True},
         "hooksConfig": {"enabled": False},
+        "ui": {"showCompatibilityWarnings": False},
     }
     if task.spec.max_turns is not None:
         settings["model"] = {"maxSessionTurns": task.spec.max_turns}
