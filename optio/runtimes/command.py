@@ -86,6 +86,7 @@ class CommandReader:
         self._costs: dict[str, Decimal] = {}
         self._result: dict[str, Any] | None = None
         self._warnings = 0
+        self._complaint = b""
 
     @property
     def plain(self) -> frozenset[str]:
@@ -98,6 +99,7 @@ class CommandReader:
             problem = self._report(data)
             return [log_line(LogKind.SYSTEM, f"result file: {problem}", at)] if problem and self._warn() else []
         if stream == "stderr":
+            self._complaint = data.strip() or self._complaint
             return [LogLine(kind=LogKind.STDERR, data=data, at=at)]
         self._tail.append(data)
         self._tail_size += len(data) + 1
@@ -200,7 +202,9 @@ class CommandReader:
         wait = result.get("retryAfterS")
         seconds = float(wait) if isinstance(wait, (int, float)) and not isinstance(wait, bool) and 0 <= wait < 1e6 else 0.0
         ending = f"exit code {ended.code}" if ended.code is not None else f"killed by signal {ended.signal}"
-        message = f"{ending}: {text}" if text and reason == "exit_code" else text or ending
+        # The last line of standard error is the reason, as a rule, for whoever asks why.
+        said = self._complaint.decode("utf-8", "replace")
+        message = f"{ending}: {text or said}" if (text or said) and reason == "exit_code" else text or ending
         return Outcome(ok=False, reason=reason, message=message, again=again, not_before_s=seconds, text=text or self._output())
 
     def _output(self) -> str:

@@ -53,6 +53,19 @@ def test_each_exit_code_has_its_reason(code: int | None, signal: int | None, rea
     assert (found.ok, found.reason, found.again) == (False, reason, again)
 
 
+def test_a_failed_program_is_explained_by_the_last_line_of_its_standard_error() -> None:
+    made = reader()
+    for line in (b"trying", b"curl: (22) The requested URL returned error: 403", b""):
+        made.line("stderr", line, NOW)
+
+    assert (
+        made.outcome(ProcessEnd(code=22, signal=None)).message
+        == "exit code 22: curl: (22) The requested URL returned error: 403"
+    )
+    made.line("result", json.dumps(error(text="the forge refused the comment")).encode(), NOW)
+    assert made.outcome(ProcessEnd(code=22, signal=None)).message == "exit code 22: the forge refused the comment"
+
+
 OK = {"type": "result", "status": "ok", "text": "fine"}
 
 
