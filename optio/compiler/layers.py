@@ -28,6 +28,8 @@ _BASE_NAMES = {
 # Keys about the file itself, which others do not inherit.
 _OF_ITSELF = frozenset({"type", "apiVersion", "extends"})
 _NOT_IN_TEMPLATES = ("id", "name", "tests")
+# Keys that together make a task of a file.
+_RUNS = frozenset({"name", "agentRuntime", "triggers"})
 NOT_IN_DEFAULTS = (*_NOT_IN_TEMPLATES, "extends", "triggers", "type")
 # Mappings that are replaced as a whole, because a part of one has no meaning.
 _REPLACED_WHOLE: tuple[Route, ...] = (("dedupe",), ("startLimit",))
@@ -176,6 +178,11 @@ def resolve_path(path: str, name: str) -> str:
 def check_base_keys(document: Document) -> Iterator[Diagnostic]:
     """Report keys of a template or of defaults that each task must write itself, such as `name`."""
     template = _is_template(document)
+    if template and set(document.value) >= _RUNS:
+        hint = "write `type: standalone` if it is a task; if tasks extend it, delete `name`, and write it into them"
+        message, span = "a template is not a task, and this one has its own `name` and `triggers`", document.span(("type",))
+        yield diagnostic("OPT120", message, path=document.path, span=span, route=("type",), hint=hint)
+        return
     for key in _NOT_IN_TEMPLATES if template else NOT_IN_DEFAULTS:
         if isinstance(document.value, dict) and key in document.value:
             where = "a template" if template else "defaults"

@@ -5,9 +5,8 @@ Disabled triggers are tested as if they were on, so that tests show whether a tr
 
 import json
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
-from zoneinfo import ZoneInfo
 
 from optio.compiler.checks.filter_questions import questions_of
 from optio.compiler.diagnostics import shorten
@@ -20,7 +19,7 @@ from optio.model.trigger import ScheduleConfig, WebhookConfig
 from optio.runs import signature, webhook_decision
 from optio.runs.replay import DeliveryDecision
 from optio.runs.submit import prepare_run
-from optio.scheduling import cron
+from optio.scheduling.slots import NoSlot, find_slot
 from optio.store.values import DeliveryVerdict, NewRun
 
 # The time at which a test's delivery arrives.
@@ -29,7 +28,6 @@ NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 _SECRET, _ANOTHER = "whsec_b3B0aW8gdGVzdHMgc2lnbiB3aXRoIHRoaXM=", "whsec_c29tZWJvZHkgZWxzZSBzaWducyB3aXRoIHRoYXQ="
 _DELIVERY = "optio-test"
 _MAX_VALUES_SHOWN = 10
-_SECOND = timedelta(seconds=1)
 
 
 class ImpossibleTest(Exception):
@@ -109,17 +107,8 @@ def _filter_values(task: CompiledTask, body: bytes) -> str | None:
 
 def slot_of(config: ScheduleConfig, example: Example) -> datetime:
     """Return the slot in UTC that the test names; raises ImpossibleTest when the schedule has none at that time."""
-    zone, at = ZoneInfo(config.timezone), example.slot
-    # When the clocks go back, a local time occurs twice.
-    times = [at.replace(tzinfo=zone, fold=fold) for fold in (0, 1)] if at.tzinfo is None else [at]
-    for time in times:
-        slot = time.astimezone(UTC)
-        if cron.next_fire(config.cron_expression, config.timezone, slot - _SECOND) == slot:
-            return slot
-    # For a local time that the clocks skip, the two readings differ; the earlier moment finds the next fire.
-    first = min(time.astimezone(UTC) for time in times)
-    coming = cron.next_fire(config.cron_expression, config.timezone, first)
-    then = "there is none later" if coming is None else f"the next is {coming.astimezone(zone):%Y-%m-%dT%H:%M, a %A}"
-    if at.tzinfo is None and first.astimezone(zone).replace(tzinfo=None) != at:
-        then = f"the clocks skip {at:%H:%M} then, and {then}"
-    raise ImpossibleTest(f"`{config.cron_expression}` ({config.timezone}) does not fire at `{example.schedule}`: {then}")
+    try:
+        return find_slot(config.cron_expression, config.timezone, example.slot)
+    except NoSlot as err:
+        where = f"`{config.cron_expression}` ({config.timezone}) does not fire at `{example.schedule}`"
+        raise ImpossibleTest(f"{where}: {err}") from None

@@ -2,12 +2,14 @@
 are run elsewhere, by `optio test`."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
 from optio.model.example import Example
 from optio.model.route import Route, show
 from optio.model.senders import SENDERS
+from optio.model.trigger import ScheduleTrigger
 
 _KINDS = ("webhook", "schedule", "params")
 # The server may refuse a request by these headers and its own name, before it looks up a task.
@@ -54,10 +56,12 @@ def _trigger(task: ResolvedTask, route: Route, example: Example, kind: str) -> I
             yield task.at("OPT425", message, (*route, "headers", name), hint=f"delete `{name}`", key=True)
     if kind == "schedule":
         try:
-            example.slot  # noqa: B018 - it raises
+            at = example.slot
         except ValueError as err:
             message = f"`{example.schedule}` is not a valid time" + (f": {err}" if "years" in str(err) else "")
             yield task.at("OPT425", message, (*route, kind), hint="write it as `2026-03-30T07:00`, in the schedule's own zone")
+        else:
+            yield from _no_slot(task, (*route, kind), at)
     if kind == "webhook" and example.signature is not None and task.spec.webhook is not None:
         config = task.spec.webhook.config
         if config.unsigned and config.secret is None:
@@ -66,6 +70,22 @@ def _trigger(task: ResolvedTask, route: Route, example: Example, kind: str) -> I
         elif example.signature == "stale" and not SENDERS[config.scheme].can_be_stale:
             message = f"`stale` is impossible: signatures of `scheme: {config.scheme}` have no time stamp"
             yield task.at("OPT425", message, (*route, "signature"), hint="write `missing` or `wrong`")
+
+
+def _no_slot(task: ResolvedTask, route: Route, at: datetime) -> Iterator[Diagnostic]:
+    """Report a test of a time at which the schedule does not fire."""
+    config = next(trigger.config for trigger in task.spec.triggers if isinstance(trigger, ScheduleTrigger))
+    from optio.scheduling.slots import NoSlot, find_slot
+
+    try:
+        find_slot(config.cron_expression, config.timezone, at)
+    except NoSlot as err:
+        message = f"`{config.cron_expression}` ({config.timezone}) does not fire then: {err}"
+        value = None if err.coming is None else f"{err.coming:%Y-%m-%dT%H:%M}"
+        hint = "write a time at which it fires" + (f", such as `{value}`" if value else "")
+        yield task.at("OPT425", message, route, hint=hint, value=value, safe=False)
+    except (KeyError, ValueError, OSError):
+        return  # an expression or a zone that `schedule` reports
 
 
 def _expectation(task: ResolvedTask, route: Route, example: Example, kind: str) -> Iterator[Diagnostic]:

@@ -20,6 +20,9 @@ _WITH_REFS = frozenset({"push", "Push Hook", "Tag Push Hook"})
 # A name directly below `$`. None exists: in a filter `$` is a list with the payload as its only item.
 # A path and a quoted text with an order between them. The text is masked.
 _TEXT_ORDER = re.compile(r"(?P<path>@(?:\.\w+|\['_+'\]|\[-?\d+\])*)\s*(?:<=?|>=?)\s*(?P<value>'_+'|\"_+\")")
+_MATCH = r"(?<!\w)match\(\s*(?P<path>@(?:\.\w+)+)\s*,\s*'(?P<pattern>[^'\\]{1,200})'\s*\)"
+# No text that is worth a pattern ends with one of these.
+_SEPARATORS = "/:"
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 _ROOTED = re.compile(r"\$(?=\.\w|\[['\"])")
 
@@ -45,6 +48,8 @@ def _one(task: ResolvedTask, route: Route, config: WebhookConfig, text: str) -> 
     yield from _contradiction(task, route, text, questions)
     if _TEXT_ORDER.search(masked_text(text)):
         yield from _quoted_numbers(task, route, text)
+    if "match(" in text:
+        yield from _partial_match(task, route, config, text)
     if config.scheme in ("github", "gitea", "gitlab"):
         yield from _short_ref(task, route, config, questions)
     around = [] if task.samples else list(_around(task, route, config, questions))
@@ -77,6 +82,37 @@ def _is_text_in_samples(task: ResolvedTask, steps: tuple[str, ...]) -> bool:
     for step in steps:
         values = [value[step] for value in values if isinstance(value, dict) and step in value]
     return any(isinstance(value, str) for value in values)
+
+
+def _partial_match(task: ResolvedTask, route: Route, config: WebhookConfig, text: str) -> Iterator[Diagnostic]:
+    """Report `match(@.ref, 'refs/heads/release/')`: `match` compares the whole text, and this is a part of one."""
+    for found in re.finditer(_MATCH, text):
+        path, pattern = found["path"], found["pattern"]
+        if (meant := _whole_pattern(path, pattern, config)) is None:
+            continue
+        start, end = found.span()
+        message = f"`match` compares the whole text, and `{pattern}` is a part of one"
+        span, better = task.document.inside(route, start, end), f"{text[:start]}{meant}{text[end:]}"
+        yield task.at("OPT426", message, route, hint=f"write `{meant}`", span=span, value=better, safe=False)
+
+
+def _whole_pattern(path: str, pattern: str, config: WebhookConfig) -> str | None:
+    """Return the test that a pattern for a part of a text means, or None for a pattern that may fit a whole text."""
+    begins, ends = pattern.startswith("^"), pattern.endswith("$")
+    bare = pattern[begins : len(pattern) - ends]
+    if not bare or "|" in re.sub(r"\([^()]*\)", "", bare):
+        return None
+    short = path == "@.ref" and config.scheme in ("github", "gitea", "gitlab") and set(config.events or ("push",)) <= _WITH_REFS
+    if short and (named := re.match(r"[\w/-]+", bare)) and not f"{named[0]}/".startswith("refs/"):
+        kind = "tags" if re.match(r"v\b|v?[0-9\[]", bare) else "heads"
+        return f"match({path}, 'refs/{kind}/{bare}{'.*' if bare[-1] in _SEPARATORS else ''}')"
+    if bare[-1] in _SEPARATORS and not ends and not bare.startswith(".*"):
+        return f"match({path}, '{bare}.*')"
+    if begins and not ends and not bare.endswith((".*", ".+", ")", "]")):
+        return f"search({path}, '^{bare}')"
+    if ends and not begins and not bare.startswith((".*", ".+", "(", "[")):
+        return f"search({path}, '{bare}$')"
+    return None
 
 
 def _short_ref(task: ResolvedTask, route: Route, config: WebhookConfig, questions: list[Question]) -> Iterator[Diagnostic]:

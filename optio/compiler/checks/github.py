@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
+from optio.compiler.checks.scheme import foreign_sender
 from optio.compiler.diagnostics import Diagnostic, Fix
 from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, declared_types
 from optio.compiler.payloads.github import _USUAL, WORDS, explain_missing_path, fields_of, steps_of, type_of
@@ -63,8 +64,8 @@ def _and_when(config: WebhookConfig, test: str) -> str:
 def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
     events = config.events or []
     for index, event in enumerate(events):
-        if event in NAMES:
-            continue
+        if event in NAMES or foreign_sender("github", event) is not None:
+            continue  # `scheme` reports another sender's event
         at, message = (*route, index), f"`{event}` is not an event of GitHub, so no delivery matches"
         name, action = _split_event(event)
         if action is not None:

@@ -18,6 +18,15 @@ _MAKERS = (
     ("OpenAI", ("gpt", "chatgpt", "codex", "o1", "o3", "o4")),
     ("Google", ("gemini",)),
 )
+# OpenCode's provider of a model, by the beginning of its name.
+_PROVIDERS = (
+    ("anthropic", ("claude",)),
+    ("openai", ("gpt", "chatgpt", "codex", "o1", "o3", "o4")),
+    ("google", ("gemini",)),
+    ("mistral", ("mistral", "codestral", "devstral", "magistral")),
+    ("deepseek", ("deepseek",)),
+    ("xai", ("grok",)),
+)
 # Aliases that Claude Code resolves itself, in any case.
 _ALIASES = ("sonnet", "opus", "haiku", "default", "opusplan")
 # Anthropic's model names need a family.
@@ -45,9 +54,13 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield task.at("OPT105", "`model` is not a valid model name", ("model",), hint=hint)
         return
     runtime = DECLARED.get(spec.agent_runtime)
-    if runtime is None or runtime.service is None:
-        return
     if not (task.is_known(("model",)) and task.is_known(("agentRuntime",))):
+        return
+    if spec.agent_runtime == "opencode" and "/" not in spec.model:
+        message, value = f"`{spec.model}` names no provider: OpenCode takes `PROVIDER/MODEL`", _with_provider(task, spec.model)
+        hint = f"write `{value}`" if value else "write its provider before it, as in `anthropic/claude-sonnet-4-5`"
+        yield task.at("OPT607", message, ("model",), hint=hint, value=value, safe=False)
+    if runtime is None or runtime.service is None:
         return
     maker, examples = runtime.service.maker, runtime.service.models
     if spec.model in examples or (maker == "Anthropic" and spec.model.lower() in _ALIASES):
@@ -72,6 +85,14 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     elif (meant := suggest(spec.model.lower(), examples)) is not None:
         message = f"`{spec.agent_runtime}` knows no model `{spec.model}`"
         yield task.at("OPT607", message, ("model",), hint=f"did you mean `{meant}`?", value=meant, safe=False)
+
+
+def _with_provider(task: ResolvedTask, model: str) -> str | None:
+    """Return a model's name with OpenCode's provider before it, which is its maker. A task with the key of another provider may
+    mean that one, which has names of its own."""
+    name = {"sonnet": "claude-sonnet-4-5", "opus": "claude-opus-4-5", "haiku": "claude-haiku-4-5"}.get(model, _spelled(model))
+    maker = next((provider for provider, begins in _PROVIDERS if name.lower().startswith(begins)), None)
+    return None if maker is None or "OPENROUTER_API_KEY" in task.spec.environment.secrets else f"{maker}/{name}"
 
 
 def _spelled(model: str) -> str:

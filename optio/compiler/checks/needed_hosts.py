@@ -26,6 +26,18 @@ _URL = (
 _LOCAL = r"localhost|127\..*|\[::1\]|[\w-]+|.*\.(?:svc|localhost|invalid|test)(?:\..*)?|(?:www\.)?example\.(?:com|org|net)"
 # Variables whose address is a name for something, and is not opened.
 _IDENTIFIER = r"AUDIENCE|ISSUER|LINK|NAMESPACE|ORIGIN|REALM|REFERER|SCOPE|SCHEMA|HTTP_REFERER|TITLE|HOMEPAGE"
+# Variables whose host is the program's own.
+_LISTENS = r"VIRTUAL|LISTEN|BIND|SERVER|LOCAL|APP_|WEB_|(?:^|_)HTTP_|^HOST"
+# The usual ports of services, by the beginning of their variables and by the schemes of their addresses.
+_PORTS = {
+    **dict.fromkeys(("pg", "postgres", "postgresql"), "5432"),
+    **dict.fromkeys(("redis", "rediss"), "6379"),
+    "mysql": "3306",
+    "mongodb": "27017",
+    "amqp": "5672",
+    "amqps": "5671",
+}
+_ADDRESS = rf"({'|'.join(_PORTS)})://(?:[^\s/@]{{1,200}}@)?([\w.-]+)(?::(\d{{1,5}}))?(?=[/?\s]|\Z)"
 _NOT_OPENED = r"\s*(?:echo|printf|#)"
 # Repetitions are bounded: a hostile command of 128 KiB must not take long.
 _AT = r"(?:^|[;&|(\n]|\b(?:sudo|then|do|exec|time)\s)[ \t]{0,80}(?:\w{1,80}=\S{0,200}[ \t]{1,9}){0,9}"
@@ -94,9 +106,26 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         message += f": `*.{below}` stands only for the names below it"
     from optio.compiler.yaml.emit import flow  # imported only for a file with a mistake
 
-    whole = f"egress: {flow([*network.egress, *lacking])}"
+    listed, added = list(network.egress), list(lacking)
+    for host in lacking:
+        for text in listed:
+            there = _on_port(text, host)
+            if isinstance(there, Block) and _covers(there, host):
+                listed[listed.index(text)] = str(there)
+                added.remove(host)
+                message += f": `{text}` opens port 443 only"
+                break
+    whole = f"egress: {flow([*listed, *added])}"
     hint = f"write `{whole}`" if len(whole) <= _MAX_SHOWN else f"add {_names(list(lacking))} to the list"
     yield task.at("OPT527", message, ROUTE, key=True, hint=hint)
+
+
+def _on_port(text: str, needed: str) -> Entry | None:
+    """Return an entry without a port with the port of the needed host, or None for an entry with its own."""
+    port = egress.parse(needed).port
+    if re.search(r":\d{1,5}\Z", text) or port == egress.HTTPS_PORT:
+        return None
+    return egress.parse(f"{text}:{port}")
 
 
 def _names(hosts: list[str]) -> str:
@@ -136,10 +165,38 @@ def _needed(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[str, str
             ):
                 continue
             yield from ((host, f"`{' '.join(call[1].split())}`") for host in program.hosts)
+    yield from _services(environment.env, entries)
     for name, text in environment.env.items():
         whole = re.match(_URL, text) if "://" in text else None
         if whole is not None and not re.search(_IDENTIFIER, name):
             yield from ((host, f"`{name}`") for host, _ in _host(whole))
+
+
+def _services(variables: dict[str, str], entries: list[Entry]) -> Iterator[tuple[str, str]]:
+    """Yield the hosts of services other than websites: of pairs of variables such as `PGHOST` and `PGPORT`, and of addresses
+    such as `redis://cache.example.com`."""
+    for name, text in variables.items():
+        if (called := re.fullmatch(r"(\w*?)HOST(?:NAME)?", name)) is not None and not re.search(_LISTENS, name):
+            host, port, usual = text, variables.get(f"{called[1]}PORT"), _PORTS.get(called[1].rstrip("_").lower())
+        elif (address := re.match(_ADDRESS, text)) is not None:
+            host, port, usual = address[2], address[3], _PORTS[address[1]]
+        else:
+            continue
+        if ":" in host or re.fullmatch(_LOCAL, host.lower()):
+            continue
+        try:
+            there = egress.parse(f"{host}:{port or usual or egress.HTTPS_PORT}")
+            # Without a port in the task, the program may have another one than the usual.
+            others = [] if port else [entry for entry in entries if entry.port != egress.HTTPS_PORT and _is_at(entry, host)]
+        except egress.BadEntry:
+            continue
+        if (port or usual) and not others:
+            yield (f"{host.lower()}:{there.port}" if there.port != egress.HTTPS_PORT else host.lower()), f"`{name}`"
+
+
+def _is_at(entry: Entry, host: str) -> bool:
+    """Return True if an entry opens some port of the host."""
+    return _covers(entry, f"{host}:{entry.port}")
 
 
 def _is_argument(line: str, at: int) -> bool:

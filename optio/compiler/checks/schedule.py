@@ -46,6 +46,8 @@ _NO_TIMES = ("@once", "@reboot", "@none", "@never", "@manual", "@startup", "@con
 # Templates that other systems fill in when a run begins.
 _FILLED = r"\$?\{\{[^{}\n]{1,100}\}\}|\{%[^%{}\n]{1,100}%\}|\$\{[^{}\n]{1,100}\}|\$\([^()\n]{1,100}\)"
 _WORDS = ("hourly", "daily", "weekly", "monthly", "yearly")
+# Values of a hint for a parameter whose schema and tests name none.
+_STANDS_FOR_ANY = ("hello", "example-value", "acme/shop", "a", "A1", "main")
 _SECONDS = r"\s*[0-9*/,-]+(?:\s+[0-9*/,?A-Z-]+){5}\s*\Z"
 
 
@@ -236,6 +238,8 @@ def _missing(task: ResolvedTask, route: Route, name: str) -> Diagnostic:
     # Several of them share one `paramMapping`.
     is_only = known is not None and known.missing({}) == [name] and value_at(task.document.value, route) is None
     hint = f"add `paramMapping: {{{entry}}}`" if is_only else f"add `{entry}` under `paramMapping`"
+    if shown in _STANDS_FOR_ANY:
+        hint += f", with your own value in the place of `{shown}`"
     return task.at("OPT308", f"the schedule gives no value for `{name}`", (*route, name), key=True, hint=hint)
 
 

@@ -209,8 +209,10 @@ def _start_limit(task: ResolvedTask, route: Route, trigger: ScheduleTrigger) -> 
     # UTC, because a night that repeats an hour adds fires once a year, and the queue empties again.
     fires, starts = max_fires(config.cron_expression, "UTC", _MONTH.days), -(-_MONTH // limit.window) * limit.count
     if fires > starts:
-        message = f"fires {fires} times in 30 days, but `startLimit` allows {starts} starts: runs queue up"
-        yield task.at("OPT324", message, route, hint="raise `startLimit`, write `overlap: skip`, or let it fire less often")
+        message = f"the schedule fires {fires} times in 30 days, but `startLimit` allows {starts} starts: runs queue up"
+        enough = f"startLimit: {{count: {-(-fires * limit.window // _MONTH)}, per: {limit.per}}}"
+        hint = f"write `{enough}` or more, `overlap: skip`, or let it fire less often"
+        yield task.at("OPT324", message, ("startLimit",), key=True, hint=hint)
 
 
 def _rare(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:

@@ -4,6 +4,7 @@ expressions that parse."""
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from optio.compiler.checks.schedule import field_span
 from optio.compiler.diagnostics import Diagnostic
@@ -49,6 +50,7 @@ _OFFSET = (
     rf"|\b{_NUMBER} hours? (?P<way>ahead|east|behind|west)\b"
 )
 _HALF_A_DAY = 12
+_WINTER, _SUMMER = datetime(2024, 1, 15, tzinfo=UTC), datetime(2024, 7, 15, tzinfo=UTC)
 
 
 def find_contradictions(task: ResolvedTask, route: Route, config: ScheduleConfig, fields: list[str]) -> Iterator[Diagnostic]:
@@ -151,7 +153,13 @@ def _other_sign(task: ResolvedTask, route: Route, zone: str) -> Iterator[Diagnos
     named = re.fullmatch(r"Etc/GMT([+-])(\d{1,2})", zone)
     if named is None or not task.is_known(route):
         return
-    said = re.search(_OFFSET, f"{task.spec.name}\n{task.spec.description}\n{_said_beside(task, route)}")
+    about = f"{task.spec.name}\n{task.spec.description}\n{_said_beside(task, route)}"
+    said = re.search(_OFFSET, about)
+    if said is None and (there := _place_of_other_sign(zone, about)) is not None:
+        place, better = there
+        message = f"`{zone}` is {named[2]} h {'behind' if named[1] == '+' else 'ahead of'} UTC, and {place} is not"
+        yield task.at("OPT319", message, route, hint=f"write `{better}`", value=better, safe=False)
+        return
     if said is None or _as_number(said["hours"] or said["number"]) != int(named[2]):
         return
     ahead = said["sign"] == "+" or (said["way"] or "").lower() in ("ahead", "east")
@@ -160,6 +168,24 @@ def _other_sign(task: ResolvedTask, route: Route, zone: str) -> Iterator[Diagnos
     better = f"Etc/GMT{'-' if ahead else '+'}{named[2]}"
     message = f"`{zone}` is {named[2]} h {'behind' if ahead else 'ahead of'} UTC: the sign in these names is reversed"
     yield task.at("OPT319", message, route, hint=f"write `{better}`", value=better, safe=False)
+
+
+def _place_of_other_sign(zone: str, about: str) -> tuple[str, str] | None:
+    """Return a city that the texts name, and its zone, if its clocks show in winter or summer what the zone of the opposite
+    sign shows."""
+    from zoneinfo import ZoneInfo, available_timezones
+
+    from optio.compiler.checks.zone_names import zone_of_city
+
+    cities = {name.rpartition("/")[2]: name for name in sorted(available_timezones()) if "/" in name and "Etc/" not in name}
+    offset = _WINTER.astimezone(ZoneInfo(zone)).utcoffset()
+    for word in re.findall(r"\b[A-Z][a-z]+(?:[ _][A-Z][a-z]+)?", about):
+        names = (word.replace(" ", "_"), word.split(" ")[0])
+        there = next((found for name in names if (found := cities.get(name) or zone_of_city(name))), None)
+        offsets = [] if there is None else [at.astimezone(ZoneInfo(there)).utcoffset() for at in (_WINTER, _SUMMER)]
+        if there is not None and offset is not None and offset not in offsets and -offset in offsets:
+            return word, there
+    return None
 
 
 def _as_number(word: str) -> int:

@@ -9,7 +9,7 @@ from typing import Literal
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
-from optio.model.route import Route
+from optio.model.route import Route, value_at
 from optio.model.senders import SENDERS, InBody, InHeader, Source, sender_of
 from optio.model.trigger import Scheme, WebhookConfig, WebhookTrigger
 
@@ -38,6 +38,7 @@ _IN_SLACK = {
     "message.mpim": "mpim",
     "message.app_home": "app_home",
 }
+_OF_SLACK_ALONE = ("app_mention", "event_callback", "reaction_added", "app_home_opened", "team_join", "url_verification")
 # The most common events; `payloads.stripe_events` has all.
 _IN_STRIPE = (
     *("charge.succeeded", "charge.failed", "charge.captured", "charge.refunded", "charge.updated", "charge.dispute.created"),
@@ -68,6 +69,8 @@ _IN_PAGERDUTY = (
     *("incident.workflow.started", "incident.workflow.completed", "incident.custom_field_values.updated"),
     *("service.created", "service.updated", "service.deleted", "service.custom_field_values.updated", "pagey.ping"),
 )
+# Events of senders that name them in the body, where other senders of such a scheme have none of that name.
+_OWN_EVENTS: dict[Scheme, tuple[str, ...]] = {"stripe": _IN_STRIPE, "pagerduty": _IN_PAGERDUTY, "slack": _OF_SLACK_ALONE}
 # Sender names that are unambiguous in a path.
 _IN_PATH = re.compile(r"(?:^|-)(github|gitlab|gitea|stripe|pagerduty)(?:-|$)")
 # The scheme of a sender by its signature header, if no other sender uses that header.
@@ -75,12 +78,17 @@ _OWN_HEADERS: dict[str, Scheme] = {
     **{sender.header.lower(): scheme for scheme, sender in SENDERS.items() if scheme not in ("hmac", "optio")},
     **dict.fromkeys(("x-forgejo-signature", "x-gogs-signature"), "gitea"),
 }
+_HEADER_KEYS = ("signatureHeader", "eventHeader", "deliveryHeader")
 # Signature headers that no scheme supports, with the reason.
 _UNREAD = {
     "x-zm-signature": "Zoom signs a time stamp together with the body",
     "calendly-webhook-signature": "Calendly signs a time stamp together with the body",
     "x-twilio-signature": "Twilio signs its URL, with SHA-1",
     "svix-signature": "Svix signs as Standard Webhooks does, with headers of other names",
+    "x-zendesk-webhook-signature": "Zendesk signs a time stamp together with the body",
+    "x-trello-webhook": "Trello signs its URL together with the body, with SHA-1",
+    "x-mandrill-signature": "Mandrill signs its URL, with SHA-1",
+    "x-vercel-signature": "Vercel signs with SHA-1",
 }
 # Signature headers with base64 signatures.
 _BASE64 = {
@@ -89,6 +97,7 @@ _BASE64 = {
     "typeform-signature": "Typeform",
     "heroku-webhook-hmac-sha256": "Heroku",
     "x-line-signature": "LINE",
+    "x-twitter-webhooks-signature": "X",
 }
 
 
@@ -129,9 +138,24 @@ def _signature(task: ResolvedTask, route: Route, config: WebhookConfig) -> Itera
     elif owner is not None and owner != scheme:
         message = f"`{config.signature_header}` is the header of {SENDERS[owner].name}, which `scheme: {scheme}` does not read"
         yield task.at("OPT420", message, place, hint=f"write `scheme: {owner}`, and delete `signatureHeader`")
+    elif scheme == "hmac" and header == "x-hub-signature" and any(_is_githubs(name) for name in _headers(config)):
+        message = "GitHub's `X-Hub-Signature` is SHA-1, which no scheme reads: every delivery would be refused"
+        named = [key for key, name in zip(_HEADER_KEYS, _headers(config), strict=True) if name is not None]
+        *most, last = (f"`{key}`" for key in named)
+        hint = f"write `scheme: github`, and delete {', '.join(most)} and {last}"
+        yield task.at("OPT420", message, place, hint=hint)
     elif scheme == "hmac" and header in _BASE64 and config.signature_encoding == "hex":
         message = f"the signature of {_BASE64[header]} is base64, but hex is expected"
         yield task.at("OPT420", message, place, hint="add `signatureEncoding: base64`")
+
+
+def _headers(config: WebhookConfig) -> tuple[str | None, ...]:
+    return config.signature_header, config.event_header, config.delivery_header
+
+
+def _is_githubs(name: str | None) -> bool:
+    """Return True for a header such as `X-GitHub-Event`. Others, such as Bitbucket, send an `X-Hub-Signature` of SHA-256."""
+    return name is not None and name.lower().startswith("x-github-")
 
 
 def _path(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
@@ -174,7 +198,7 @@ def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator
     if pattern is not None and config.events:
         yield _pattern(task, (*route, "events", pattern), config.events[pattern], len(config.events) == 1, place)
         return
-    if config.scheme in ("hmac", "github") or place is None:
+    if config.scheme == "hmac" or place is None:
         return
     read = place.name if isinstance(place, InHeader) else place.path
     for index, event in enumerate(config.events or ()):
@@ -184,7 +208,8 @@ def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator
             )
             return
     for index, event in enumerate(config.events or ()):
-        if config.scheme == "gitlab":
+        foreign = foreign_sender(config.scheme, event)
+        if config.scheme == "gitlab" and foreign in (None, "github"):
             if not re.fullmatch(_GITLAB_EVENT, event):
                 made = f"{event.replace('_', ' ').replace(' events', '').title()} Hook"
                 named = _IN_GITLAB.get(event) or suggest(made, GITLAB_HOOKS) or "Push Hook"
@@ -192,14 +217,17 @@ def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator
                 yield task.at("OPT420", message, (*route, "events", index), hint=f"did you mean `{named}`?")
                 return
             continue
-        meant = _guess_sender(event)
-        if meant is None or (meant, config.scheme) == ("github", "gitea"):
+        if (meant := foreign) is None:
             continue
         sender, hint = "Bitbucket", "write `scheme: hmac`, `signatureHeader: X-Hub-Signature` and `eventHeader: X-Event-Key`"
         if meant != "bitbucket":
             sender, hint = SENDERS[meant].name, f"write `scheme: {meant}`"
         message = f"`{event}` is an event of {sender}, but `scheme: {config.scheme}` reads the event from `{read}`"
-        yield task.at("OPT420", message, (*route, "events", index), hint=hint)
+        written = all(foreign_sender(config.scheme, each) == meant for each in config.events or ())
+        at: Route = (*route, "scheme")
+        if not written or value_at(task.document.value, at) is None:
+            at = (*route, "events", index)
+        yield task.at("OPT420", message, at, hint=hint)
         return
 
 
@@ -261,6 +289,15 @@ def _stripe_cure(event: str) -> str | None:
 def _is_slip(given: str, meant: str) -> bool:
     """Return True if the names differ in their letters by a slip of the keyboard, and not in a word."""
     return abs(len(given) - len(meant)) <= MAX_SLIP and sum((Counter(given) - Counter(meant)).values()) <= MAX_SLIP
+
+
+def foreign_sender(scheme: Scheme, event: str) -> Scheme | Literal["bitbucket"] | None:
+    """Return the other sender that alone uses this event name, or None. Where programs of the author's own may sign (`optio`,
+    `hmac`, `standard-webhooks`), a name such as `invoice.paid` may be their own."""
+    meant: Scheme | Literal["bitbucket"] | None = _guess_sender(event)
+    if meant is None and scheme not in ("optio", "hmac", "standard-webhooks"):
+        meant = next((sender for sender, events in _OWN_EVENTS.items() if event in events), None)
+    return None if meant == scheme or (meant, scheme) == ("github", "gitea") else meant
 
 
 def _guess_sender(event: str) -> Literal["github", "gitlab", "bitbucket"] | None:

@@ -45,6 +45,11 @@ _OF_WORKFLOWS = re.compile(
 _SHELLS_WORD = re.compile(r"\$(?:\{[A-Z_][A-Z0-9_]*\}|[A-Z_][A-Z0-9_]*)(?:/\S*)?|\$\([^()]*\)", re.ASCII)
 # Words in names of secrets that do not tell the purpose of the secret.
 _ANY_SECRET = frozenset({"token", "key", "api", "secret", "url", "webhook", "access", "id", "password", "auth", "my", "user"})
+# Variables that hold an address with a secret in it.
+_HIDDEN_ADDRESS = (
+    r"(?:^|_)(?:WEBHOOK(?:_UR[IL])?|DSN|CONNECTION_STRING"
+    r"|(?:DATABASE|DB|POSTGRES|MYSQL|MONGO(?:DB)?|REDIS|AMQP|BROKER)_UR[IL])\Z"
+)
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ash", "/bin/sh", "/bin/bash", "/usr/bin/bash"})
 
 
@@ -148,7 +153,7 @@ def _unknown(task: ResolvedTask, route: Route, each: "Variable", known: set[str]
     if each.name in known or each.guarded or each.name in RUNTIME_KEYS or each.name.startswith("OPTIO_"):
         return None
     meant = suggest(each.name, known)
-    if meant is None and not SECRET_NAME.search(each.name):
+    if meant is None and not SECRET_NAME.search(each.name) and not re.search(_HIDDEN_ADDRESS, each.name):
         return None  # the image may provide it
     hint = f"did you mean `${meant}`?" if meant else f"add `{each.name}` to `environment.secrets`"
     message = f"`{each.text}` is neither a secret nor a variable of this task"

@@ -65,6 +65,13 @@ _BELOW: dict[str, tuple[tuple[str, ...], frozenset[str], frozenset[str]]] = {
 }  # fmt: skip
 # Headers that senders of webhooks set; those of mails stand in bodies, too.
 _SENT_HEADER = re.compile(r"(?i)x-[\w-]*(?:event|delivery|signature|hook|topic|request-id)[\w-]*|user-agent")
+# Senders whose every body is known to have no such field, and what people look for in the headers.
+_USUAL_FIELDS = {
+    **dict.fromkeys(("github", "gitea"), "sender.login"), "gitlab": "user_username", "slack": "event.user",
+    "stripe": "data.object.customer", "pagerduty": "event.agent.summary",
+}  # fmt: skip
+# Fields of Slack's commands and buttons, which are forms and no JSON.
+_OF_FORMS = r"[@$]\.(command|response_url|trigger_id|user_name|channel_name|team_domain|payload|actions)\b"
 _ROOTS = frozenset({"github", "event", "trigger", "body"})
 _SENT_BY = dict.fromkeys(("slack", "pagerduty", "standard-webhooks", "hmac"), ("event",))
 # The part of the webhook URL before the path.
@@ -83,6 +90,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 yield from _when(task, (*route, "when"), trigger.config.when, trigger.config.scheme)
             if trigger.config.event_path is not None:
                 yield from _event_path(task, (*route, "eventPath"), trigger.config.event_path, trigger.config.scheme)
+            if trigger.config.scheme == "slack" and not task.samples:
+                yield from _slack_form(task, route, trigger.config)
             known = declared_parameters(task)
             if trigger.config.param_mapping is not None:
                 yield from _mapping(task, (*route, "paramMapping"), trigger.config, known)
@@ -335,7 +344,7 @@ def _without_descent(task: ResolvedTask, source: str) -> str | None:
 def _around(task: ResolvedTask, route: Route, source: str, scheme: str) -> Iterator[Diagnostic]:
     """Report roots that other systems put around the body (`$.body.issue`): a delivery has no such level."""
     steps = query_fast_path.steps(source)
-    if task.samples or scheme == "github" or (found := unsent_root(steps, scheme)) is None:
+    if task.samples or (scheme == "github" and steps[:1] != ("headers",)) or (found := unsent_root(steps, scheme)) is None:
         return
     if steps == ("body",) and scheme in ("optio", "hmac", "standard-webhooks"):
         return  # a literal text, which may look like that
@@ -347,8 +356,9 @@ def _around(task: ResolvedTask, route: Route, source: str, scheme: str) -> Itera
 def unsent_root(steps: tuple[str, ...], scheme: str, root: str = "$") -> tuple[str, str | None] | None:
     """Return the hint and the path that is meant, for a path whose first step is a level that other systems put around the
     body, or None for other paths. `root` is `$`, or `@` in a filter."""
-    if len(steps) == 2 and steps[0] == "headers" and _SENT_HEADER.fullmatch(steps[1]):
-        return f"name a field of the body, such as `{root}.title`: a delivery's headers are not part of it", None
+    if len(steps) == 2 and steps[0] == "headers" and (scheme in _USUAL_FIELDS or _SENT_HEADER.fullmatch(steps[1])):
+        field = f"{root}.{_USUAL_FIELDS.get(scheme, 'title')}"
+        return f"name a field of the body, such as `{field}`: a delivery's headers are not part of it", None
     if not steps or steps[0] not in _ROOTS or steps[0] in _SENT_BY.get(scheme, ()):
         return None
     rest = list(dropwhile(lambda step: step in {*_ROOTS, "payload"}, steps))
@@ -381,6 +391,24 @@ def _sent_elsewhere(task: ResolvedTask, route: Route, source: str, config: Webho
     if meant is not None:
         message = f"`{_short(source)}` finds nothing in a delivery of {_SENDERS_NAMES[scheme]}"
         yield task.at("OPT413", message, route, hint=f"write `{meant}`", value=meant, safe=False)
+
+
+def _slack_form(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
+    """Report the first field of a slash command or button, in the filter or the mapping: only Slack's events are JSON."""
+    mapping = {name: source for name, source in (config.param_mapping or {}).items() if isinstance(source, str)}
+    places = [("when",)] * (config.when is not None) + [("paramMapping", name) for name in mapping]
+    for place in places:
+        text = config.when or "" if place == ("when",) else mapping[place[-1]]
+        if (found := re.search(_OF_FORMS, text)) is None or not task.is_known((*route, *place)):
+            continue
+        write = "write `events: [app_mention]` in the place of `when`" if config.when else "write `events: [app_mention]`"
+        name = next((name for name, source in mapping.items() if source == "$.text"), place[-1])
+        name = name if name != "when" else next(iter(mapping), "TEXT")
+        message = f"`{found[0]}` finds nothing: commands and buttons of Slack are forms, of which none is accepted"
+        hint = f"let people mention the app: {write}, and map `{name}: $.event.text`"
+        span = task.document.inside((*route, *place), *found.span())
+        yield task.at("OPT413", message, (*route, *place), hint=hint, span=span)
+        return
 
 
 def _below(scheme: str, steps: tuple[str, ...]) -> str | None:

@@ -139,7 +139,7 @@ RULES = (
     ),
     Rule(
         "OPT615", "no-effect", WARNING, "a value that another one takes the place of",
-        "A secret replaces its variable, `misfire` decides about `maxCatchUp`, and two equal secrets are one.",
+        "A secret replaces its variable, `misfire` decides about `maxCatchUp`, and exit code 78 about `maxRetries`.",
         "triggers:\n  - type: schedule\n    config: {cronExpression: '0 5 * * *', misfire: last, maxCatchUp: 24}\n",
         "triggers:\n  - type: schedule\n    config: {cronExpression: '0 5 * * *', misfire: all, maxCatchUp: 24}\n",
     ),

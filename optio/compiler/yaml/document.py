@@ -13,7 +13,7 @@ import yaml
 from yaml._yaml import CParser
 
 from optio.compiler.diagnostics import Diagnostic, Fix, diagnostic
-from optio.compiler.source import Position, SourceFile, Span, position_at
+from optio.compiler.source import Position, SourceFile, Span, position_at, span_at
 from optio.compiler.yaml.encoding import decode
 from optio.compiler.yaml.limits import DocumentTooLarge, refuse_bombs
 from optio.compiler.yaml.nodes import PROPERTIES, Node, alias_inside, child, span_of
@@ -251,7 +251,8 @@ def parse(file: SourceFile) -> tuple[Document | None, list[Diagnostic]]:
     if not nodes:
         return None, [diagnostic("OPT018", "the file holds no task", path=file.path, hint=_EMPTY_HINT)]
     if len(nodes) > 1:
-        span = span_of(nodes[1], text)
+        marker = text.rfind("\n---", 0, nodes[1].start_mark.index) + 1
+        span = span_at(text, marker, marker + 3) if marker else span_of(nodes[1], text)
         hint = "move it into its own file: each file holds one task"
         return None, [diagnostic("OPT013", "a second document", path=file.path, span=span, hint=hint)]
     root = nodes[0]
