@@ -83,7 +83,7 @@ def _no_slot(task: ResolvedTask, route: Route, at: datetime) -> Iterator[Diagnos
         message = f"`{config.cron_expression}` ({config.timezone}) does not fire then: {err}"
         value = None if err.coming is None else f"{err.coming:%Y-%m-%dT%H:%M}"
         hint = "write a time at which it fires" + (f", such as `{value}`" if value else "")
-        yield task.at("OPT425", message, route, hint=hint, value=value, safe=False)
+        yield task.at("OPT428", message, route, hint=hint, value=value, safe=False)
     except (KeyError, ValueError, OSError):
         return  # an expression or a zone that `schedule` reports
 

@@ -139,7 +139,7 @@ def _signature(task: ResolvedTask, route: Route, config: WebhookConfig) -> Itera
         message = f"`{config.signature_header}` is the header of {SENDERS[owner].name}, which `scheme: {scheme}` does not read"
         yield task.at("OPT420", message, place, hint=f"write `scheme: {owner}`, and delete `signatureHeader`")
     elif scheme == "hmac" and header == "x-hub-signature" and any(_is_githubs(name) for name in _headers(config)):
-        message = "GitHub's `X-Hub-Signature` is SHA-1, which no scheme reads: every delivery would be refused"
+        message = "`X-Hub-Signature` of GitHub is SHA-1, which no scheme reads: every delivery would be refused"
         named = [key for key, name in zip(_HEADER_KEYS, _headers(config), strict=True) if name is not None]
         *most, last = (f"`{key}`" for key in named)
         hint = f"write `scheme: github`, and delete {', '.join(most)} and {last}"

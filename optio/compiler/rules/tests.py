@@ -1,11 +1,12 @@
-"""Rule OPT425: a task's own tests."""
+"""Rules OPT425 and OPT428: a task's own tests."""
 
-from optio.compiler.rules.rule import ERROR, Rule
+from optio.compiler.rules.rule import ERROR, WARNING, Rule
 
 _TASK = (
     "promptTemplate: Report on {{REPO}}\nparamsSchema:\n  type: object\n  additionalProperties: false\n"
     "  properties:\n    REPO: {type: string, maxLength: 200}\n  required: [REPO]\ntests:\n"
 )
+_MONDAYS = 'triggers:\n  - type: schedule\n    config: {cronExpression: "0 9 * * 1"}\n'
 
 RULES = (
     Rule(
@@ -13,5 +14,12 @@ RULES = (
         "The test would always fail or always pass, whatever the task does.",
         _TASK + "  - params: {}\n    expect: {verdict: invalid, params: {REPO: hello}}\n",
         _TASK + "  - params: {}\n    expect: {verdict: invalid, error: /params/REPO}\n",
+    ),
+    Rule(
+        "OPT428", "test-without-fire", WARNING, "a test at a time at which the schedule does not fire",
+        "`optio test` cannot run it. The time is in the schedule's own zone, unless it has an offset.",
+        _MONDAYS + "tests:\n  - schedule: 2026-07-07T09:00\n    expect: {promptContains: hello}\n",
+        _MONDAYS + "tests:\n  - schedule: 2026-07-06T09:00\n    expect: {promptContains: hello}\n",
+        strict=ERROR,
     ),
 )  # fmt: skip
