@@ -157,13 +157,21 @@ def test_python_is_python(block: Block) -> None:
 
 
 CONTEXTS = [block for block in of("toml") if "[contexts." in block.text]
+ENTRY_POINTS = [block for block in of("toml") if "[project.entry-points" in block.text]
 
 
-@pytest.mark.parametrize("block", [block for block in of("toml") if block not in CONTEXTS], ids=place)
+@pytest.mark.parametrize("block", [block for block in of("toml") if block not in CONTEXTS + ENTRY_POINTS], ids=place)
 def test_toml_is_toml_and_starts_a_command(block: Block) -> None:
     server = tomllib.loads(block.text)["language-server"]["optio"]
 
     parse([server["command"], *server["args"]])
+
+
+def test_a_package_names_its_runtime_as_the_one_that_the_tests_install() -> None:
+    shown = [tomllib.loads(block.text)["project"]["entry-points"] for block in ENTRY_POINTS]
+    installed = tomllib.loads((ROOT / "tests/data/acme-runtime/pyproject.toml").read_text())["project"]["entry-points"]
+
+    assert shown == [installed]
 
 
 @pytest.mark.parametrize("block", CONTEXTS, ids=place)

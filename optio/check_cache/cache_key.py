@@ -47,7 +47,7 @@ def _sources() -> Iterator[Path]:
 
 
 def _versions() -> Iterator[tuple[str, str]]:
-    """Yield name and version of each installed library from the names of its metadata directories. `importlib.metadata` is
+    """Yield name and version of each installed package from the names of its metadata directories. `importlib.metadata` is
     slower."""
     for place in sys.path:
         try:
@@ -57,9 +57,8 @@ def _versions() -> Iterator[tuple[str, str]]:
         for entry in sorted(names):
             name, _, version = entry.partition("-")
             if version.endswith((".dist-info", ".egg-info")):
-                normal = re.sub(r"[-_.]+", "_", name).lower()
-                if normal in LIBRARIES or normal == "tzdata":
-                    yield normal, version
+                # All of them, as any may bring a runtime.
+                yield re.sub(r"[-_.]+", "_", name).lower(), version
 
 
 def _zones() -> Iterator[str]:

@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime
 from importlib import import_module
 from pathlib import Path
 
-from optio import private_files, wiring
+from optio import plugins, private_files, wiring
 from optio.cli import FAILED, OK
 from optio.cli.shared import client, dev_token, flags, output, render_probe, terminal
 from optio.compiler.pipeline import compile_tree
@@ -25,7 +25,7 @@ from optio.model import isolation, prices, untrusted
 from optio.model.probe_result import ProbeResult as Check
 from optio.model.probe_result import ProbeStatus
 from optio.model.registry import CompiledTask
-from optio.model.runtimes import DECLARED
+from optio.model.runtimes import DECLARED, declaration_of, known_names
 from optio.plan.words import pluralize
 from optio.runs import admission
 from optio.runs.signature import unusable_secrets
@@ -226,16 +226,34 @@ def _tasks(settings: Settings) -> Iterator[Check]:
             yield Check(name="tasks", status="ok", detail=f"{settings.tasks}: {pluralize(len(tasks), 'task')}, no errors")
     yield from _secrets(settings, tasks)
     yield from _agents(settings, tasks)
+    yield from _plugins()
     yield from _prices(tasks, datetime.now(UTC).date())
     if settings.executor == "kubernetes" and any(task.namespace for task in tasks):
         yield from _namespaces(settings, tasks)
 
 
+def _plugins() -> Iterator[Check]:
+    for name in plugins.names():
+        if name in DECLARED:
+            hint = "rename the entry point of that package, or uninstall it"
+            yield Check(
+                name=name, status="warning", detail=f"the plug-in `{name}` is not used: Optio brings `{name}`", hint=hint
+            )
+            continue
+        try:
+            plugins.load(name)
+        except plugins.BrokenPlugin as err:
+            hint = "install another version of it, or uninstall it"
+            yield Check(name=name, status="warning", detail=str(err), hint=hint)
+
+
 def _prices(tasks: Sequence[CompiledTask], today: date) -> Iterator[Check]:
     """Check that the prices of the tasks' models are known and new, for tasks whose cost Optio computes."""
-    models = {
-        task.spec.model for task in tasks if task.spec.model and not DECLARED[task.spec.agent_runtime].capabilities.tells_cost
-    }
+    models = set()
+    for task in tasks:
+        agent = declaration_of(task.spec.agent_runtime)
+        if agent is not None and not agent.capabilities.tells_cost and task.spec.model is not None:
+            models.add(task.spec.model)
     old = []
     for model in sorted(models):
         price = prices.find(model)
@@ -384,8 +402,9 @@ def _agents(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Check
             return  # the agents' programs are in their images
         yield from places.examine()
         yield from _untrusted_input(tasks)
-        for name, agent in DECLARED.items():
-            if agent.program is None:
+        for name in known_names():
+            agent = declaration_of(name)
+            if agent is None or agent.program is None:
                 continue
             needed = any(task.spec.agent_runtime == name for task in tasks)
             try:

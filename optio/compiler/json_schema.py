@@ -20,6 +20,7 @@ from optio.compiler.rules.codes import RULES
 from optio.compiler.rules.rule import Rule
 from optio.model import example, policy, task, trigger
 from optio.model.policy import EFFECTS, PolicySpec
+from optio.model.runtimes import declaration_of, known_names
 from optio.model.spec import NOT_BLANK, Spec, keys_of, portable
 from optio.model.task import TaskSpec
 
@@ -52,6 +53,7 @@ def defaults_schema() -> str:
 def policy_schema() -> str:
     """Return the text of `schemas/policy.schema.json`, for the keys allowed in `_policy.yaml`."""
     schema = _of(PolicySpec, policy)
+    schema["$defs"]["Allow"]["properties"]["runtimes"]["items"] |= _choice(_runtimes())
     schema["properties"]["failOn"]["items"] = {"type": "string", "enum": list(EFFECTS)}
     kept = schema["properties"]["rules"]
     schema["properties"]["rules"] = {
@@ -126,6 +128,8 @@ def _describe(part: Schema, name: str, model: type[Spec]) -> None:
             found["examples"] = words.EXAMPLES[name][key]
         if key in words.SNIPPETS.get(name, {}):
             found["defaultSnippets"] = words.SNIPPETS[name][key]
+        if field.annotation == task.Runtime:
+            found |= _choice(_runtimes())
         if key in words.MEANINGS.get(name, {}):
             found.pop("const", None)
             found |= _choice(words.MEANINGS[name][key])
@@ -141,6 +145,12 @@ def _or_nothing(found: Schema) -> None:
         found["type"] = [found["type"], "null"]
     elif "anyOf" in found:
         found["anyOf"].append({"type": "null"})
+
+
+def _runtimes() -> dict[str, str]:
+    """Return what each runtime runs. A plug-in that cannot be loaded has a title of its own: its name."""
+    found = {name: declaration_of(name) for name in known_names()}
+    return {name: name if agent is None else agent.title for name, agent in found.items()}
 
 
 def _choice(meanings: dict[str, str]) -> Schema:

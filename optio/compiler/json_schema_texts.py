@@ -3,7 +3,6 @@ and snippets that an editor may insert. Data only; `json_schema` reads it."""
 
 from typing import Any
 
-from optio.model.runtimes import DECLARED
 from optio.model.senders import SENDERS
 
 EXAMPLES: dict[str, dict[str, list[Any]]] = {
@@ -121,7 +120,6 @@ MEANINGS: dict[str, dict[str, dict[str, str]]] = {
     "TaskSpec": {
         "apiVersion": {"optio/v1": "the only version there is"},
         "type": {"standalone": "a task", "template": "not a task: values for tasks that name it under `extends:`"},
-        "agentRuntime": {name: runtime.title for name, runtime in DECLARED.items()},
     },
     "Dedupe": {
         "onDuplicate": {

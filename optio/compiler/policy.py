@@ -15,6 +15,7 @@ from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.compiler.validation import LIST, WHOLE, ValidationIssue, find_issues
 from optio.compiler.yaml.document import Document
+from optio.model import runtimes
 from optio.model.isolation import POD, requested_keys
 from optio.model.policy import EFFECTS, Allow, Ceilings, Fleet, PolicySpec
 from optio.model.route import Route, show
@@ -39,6 +40,8 @@ def read_policy(document: Document) -> tuple[PolicySpec | None, list[Diagnostic]
     try:
         spec = PolicySpec.of(document.value)
     except ValueError:
+        spec = None
+    if spec is None or not all(runtimes.is_known(name) for name in spec.allow.runtimes or ()):
         return None, [_wrong(document, misfit) for misfit in find_issues(document.value, PolicySpec)]
     found = [*_effects(document, spec), *_rules(document, spec)]
     return (None if found else spec), found

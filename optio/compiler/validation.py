@@ -96,7 +96,10 @@ def _of_union(value: Any, members: tuple[Any, ...], route: Route) -> Iterator[Va
 
 
 def _of_bounds(value: Any, wanted: Any, bounds: Meta, route: Route) -> Iterator[ValidationIssue]:
-    if type(value) is not wanted:
+    if bounds.extra is not None:
+        if value not in (words := bounds.extra["words"]()):
+            yield ValidationIssue("word", route, value, words)
+    elif type(value) is not wanted:
         yield ValidationIssue("type", route, value, _NAMES[wanted])
     elif bounds.pattern is not None and not re.search(bounds.pattern, value):
         yield ValidationIssue("blank" if bounds.pattern == NOT_BLANK else "pattern", route, value, bounds.pattern)

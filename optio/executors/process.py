@@ -42,7 +42,7 @@ from optio.executors.sandbox import Sandbox, SandboxOptions
 from optio.model import isolation
 from optio.model.pool import Pool
 from optio.model.probe_result import ProbeResult
-from optio.model.runtimes import DECLARED, Program
+from optio.model.runtimes import Program, declaration_of
 from optio.model.task import Environment
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
@@ -109,9 +109,10 @@ class ProcessExecutor:
         return uptime()
 
     def program(self, runtime: str) -> str:
-        program = DECLARED[runtime].program
-        if program is None:
+        agent = declaration_of(runtime)
+        if agent is None or agent.program is None:
             raise ValueError(f"the runtime {runtime} has no program of its own")
+        program = agent.program
         setting = "OPTIO_PROGRAM_" + runtime.upper().replace("-", "_")
         configured = self._programs.get(runtime)
         found = shutil.which(configured or program.name)

@@ -4,6 +4,8 @@ limits. The compiler, the executors, `doctor` and the manual read it; `optio.run
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+from optio import plugins
+
 
 class Program(NamedTuple):
     """The executable of an agent CLI: its name on PATH, the npm package that installs it, and the version that the tests run.
@@ -28,12 +30,13 @@ class ModelService(NamedTuple):
     """The service that an agent CLI asks by itself: the maker of its models with examples of their names, its host, and how the
     CLI signs in.
 
-    `key` is the variable of the usual credential. Two regular expressions are for names of variables: `credentials`, matched at
-    the beginning, for all by which the CLI may sign in, and `elsewhere`, for a whole name, for those that point it to another
-    service.
+    `provider` is its name in traces, after OpenTelemetry's conventions, and `key` the variable of the usual credential. Two
+    regular expressions are for names of variables: `credentials`, matched at the beginning, for all by which the CLI may sign
+    in, and `elsewhere`, for a whole name, for those that point it to another service.
     """
 
     maker: str
+    provider: str
     models: tuple[str, ...]
     host: str
     key: str
@@ -80,6 +83,7 @@ DECLARED: Mapping[str, Declaration] = {
             ),
             service=ModelService(
                 maker="Anthropic",
+                provider="anthropic",
                 models=("sonnet", "opus", "haiku", "default", "opusplan", "claude-sonnet-4-5", "claude-opus-4-5"),
                 host="api.anthropic.com",
                 key="ANTHROPIC_API_KEY",
@@ -99,6 +103,7 @@ DECLARED: Mapping[str, Declaration] = {
             ),
             service=ModelService(
                 maker="OpenAI",
+                provider="openai",
                 models=("gpt-5", "gpt-5-codex"),
                 host="api.openai.com",
                 key="OPENAI_API_KEY",
@@ -127,6 +132,7 @@ DECLARED: Mapping[str, Declaration] = {
             program=Program(name="gemini", package="@google/gemini-cli", tested="0.61.0"),
             service=ModelService(
                 maker="Google",
+                provider="gcp.gemini",
                 models=("gemini-2.5-pro", "gemini-2.5-flash"),
                 host="generativelanguage.googleapis.com",
                 key="GEMINI_API_KEY",
@@ -178,5 +184,26 @@ def service_of(runtime: str, model: str | None) -> ModelService | None:
     """Return the service that an agent asks by itself, for OpenCode by the provider of its model; None where none is known."""
     if runtime == "opencode":
         return PROVIDERS.get((model or "").partition("/")[0])
-    declared = DECLARED.get(runtime)
-    return None if declared is None else declared.service
+    agent = declaration_of(runtime)
+    return None if agent is None else agent.service
+
+
+def is_known(name: str) -> bool:
+    """Return whether Optio or an installed package brings a runtime of this name."""
+    return name in DECLARED or name in plugins.names()
+
+
+def known_names() -> tuple[str, ...]:
+    """Return the names of all runtimes, those of installed packages at the end."""
+    return (*DECLARED, *(name for name in plugins.names() if name not in DECLARED))
+
+
+def declaration_of(name: str) -> Declaration | None:
+    """Return the facts of a runtime; None for one that is unknown or cannot be loaded."""
+    if name in DECLARED or name not in plugins.names():
+        return DECLARED.get(name)
+    try:
+        declaration: Declaration = plugins.load(name).declaration
+    except plugins.BrokenPlugin:
+        return None
+    return declaration

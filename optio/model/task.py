@@ -3,20 +3,17 @@ Class and attribute texts below become the JSON Schema and editor hovers."""
 
 from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
-from optio.model import text
+from optio.model import runtimes, text
 from optio.model.example import Example
-from optio.model.runtimes import DECLARED
 from optio.model.spec import NOT_BLANK, Count, Duration, EnvName, Money, Positive, SecretName, Spec, Text
 from optio.model.trigger import ScheduleTrigger, Trigger, WebhookTrigger
 
-if TYPE_CHECKING:
-    Runtime = str
-else:
-    Runtime = Literal[tuple(DECLARED)]
+# A name that `runtimes.is_known`: which ones those are depends on what is installed.
+Runtime = Annotated[str, Meta(extra={"words": runtimes.known_names})]
 DEFAULT_MAX_CONCURRENT = 2
 DEFAULT_MAX_RETRIES = 1
 

@@ -26,6 +26,7 @@ from optio.model.registry import CompiledTask
 from optio.model.room import SECRET_SOURCE, Delay
 from optio.model.run import AgentPod, Attempt, LogKind, LogLine, Meter, Outcome, Run, RunState
 from optio.model.task import Environment
+from optio.plugins import BrokenPlugin
 from optio.runs.blame import MAX_START_PAUSE_S, ReadTrial, Turn, without_counts
 from optio.runs.output import kept
 from optio.runs.reading import Reading
@@ -195,10 +196,12 @@ class Execution:
         task = self._durably(lambda: store.definition(self.run.digest))
         self._runtime, self._budget = task.spec.agent_runtime, task.spec.budget
         self._model = task.spec.model or ""
-        runtime = self._parts.runtimes.get(self._runtime)
-        if runtime is None:
+        try:
+            runtime = self._parts.runtimes[self._runtime]
+        except (KeyError, BrokenPlugin) as err:
             known = ", ".join(self._parts.runtimes)
-            message = f"the runtime `{task.spec.agent_runtime}` is not available in this version: use one of {known}"
+            message = f"the runtime `{self._runtime}` is not installed where this worker runs: use one of {known}"
+            message = str(err) if isinstance(err, BrokenPlugin) else message
             self._finish(Outcome(ok=False, reason="runtime_unavailable", message=message), Meter(), None)
             return
         # Read after this execution can be notified: a cancel is either seen here or announced later.

@@ -27,13 +27,12 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status,
 
 from optio.model import trace
 from optio.model.run import Attempt, Run, RunState
+from optio.model.runtimes import declaration_of
 from optio.telemetry.base import Fact, Finished, Gauge, Queued, Withdrawn
 from optio.version import __version__
 
 log = logging.getLogger(__name__)
 Attributes = dict[str, str | int | float]
-# Whose model a runtime speaks to, in the words of the conventions.
-_PROVIDERS = {"claude-code": "anthropic", "codex": "openai", "gemini": "gcp.gemini"}
 # The time for spans that wait to be sent when the process ends.
 _FLUSH_TIMEOUT_S = 2.0
 # The most spans that wait to be sent; the library silently drops further ones.
@@ -264,10 +263,11 @@ class _ReportingExporter(SpanExporter):
 
 def provider_of(runtime: str, model: str) -> str | None:
     """Return the name of the provider of a model; None where the runtime speaks to many and the model names none."""
-    if runtime == "opencode":
-        provider, slash, _ = model.partition("/")
-        return {"google": "gcp.gemini"}.get(provider, provider) if slash else None
-    return _PROVIDERS.get(runtime)
+    agent = declaration_of(runtime)
+    if agent is not None and agent.service is not None:
+        return agent.service.provider
+    provider, slash, _ = model.partition("/")
+    return {"google": "gcp.gemini"}.get(provider, provider) if slash else None
 
 
 def _gen_ai(fact: Finished, attempt: Attempt) -> Attributes:

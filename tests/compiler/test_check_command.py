@@ -345,6 +345,7 @@ def test_only_the_compiler_is_loaded() -> None:
         "optio.compiler",
         "optio.model",
         "optio.scheduling",
+        "optio.plugins",
         "optio.errors",
         "optio.check_cache.check",
         "optio.check_cache.options",

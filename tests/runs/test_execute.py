@@ -158,13 +158,13 @@ def test_a_limit_that_nothing_was_reported_for_is_said_in_the_log(services: Serv
     assert b"maxTurns could not be enforced" in said
 
 
-def test_a_runtime_that_does_not_exist_yet_is_refused_with_a_reason(services: Services) -> None:
+def test_a_runtime_that_is_not_installed_is_refused_with_a_reason(services: Services) -> None:
     task = compiled("type: standalone\nname: T\nagentRuntime: command\ncommand: [x]\npromptTemplate: hi\n")
 
     run = execute(services, task, runtimes={"claude-code": Command()})
 
     assert (run.state, run.reason, run.attempt) == (RunState.FAILED, "runtime_unavailable", 1)
-    assert "`command` is not available in this version: use one of claude-code" in run.message
+    assert "`command` is not installed where this worker runs: use one of claude-code" in run.message
 
 
 def test_a_program_that_is_missing_is_not_tried_again(services: Services) -> None:

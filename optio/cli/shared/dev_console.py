@@ -13,7 +13,7 @@ from optio.errors import LaunchFailed, OptioError
 from optio.model import isolation
 from optio.model.registry import CompiledTask
 from optio.model.run import Run, RunState
-from optio.model.runtimes import DECLARED
+from optio.model.runtimes import declaration_of
 from optio.runs.signature import unusable_secrets
 from optio.scheduling import cron
 from optio.secrets.base import secret_names, value_at_hand
@@ -103,7 +103,7 @@ class TreeNews:
                     users.setdefault(f"the secret {name} has no value: {secrets.where(name)}", []).append(task.id)
             for _, name, fault in unusable_secrets([task], partial(value_at_hand, secrets)):
                 users.setdefault(f"the webhook secret {name} cannot be used: {fault}", []).append(task.id)
-            agent = DECLARED.get(task.spec.agent_runtime)
+            agent = declaration_of(task.spec.agent_runtime)
             if agent is not None and agent.program is not None:
                 try:
                     self._services.executor.program(agent.name)

@@ -8,7 +8,7 @@ from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.model.prompt import PLACEHOLDER
-from optio.model.runtimes import DECLARED, service_of
+from optio.model.runtimes import DECLARED, declaration_of, service_of
 
 # The name becomes a command-line argument of the agent, and must not look like an option.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+\[\]-]{0,255}")
@@ -53,7 +53,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         hint = "write a name such as `sonnet`: letters, digits and, behind the first, `.`, `_`, `-`, `:`, `/`, `@` and `+`"
         yield task.at("OPT105", "`model` is not a valid model name", ("model",), hint=hint)
         return
-    runtime = DECLARED.get(spec.agent_runtime)
+    runtime = declaration_of(spec.agent_runtime)
     if not (task.is_known(("model",)) and task.is_known(("agentRuntime",))):
         return
     if spec.agent_runtime == "opencode" and "/" not in spec.model:
@@ -120,7 +120,8 @@ def check_credential(task: ResolvedTask) -> Iterator[Diagnostic]:
     if known and not any(re.match(service.credentials, name) for name in named):
         from optio.compiler.checks.secrets_use import of_other_agents  # imported only for a file with a mistake
 
-        title = DECLARED[task.spec.agent_runtime].title
+        agent = declaration_of(task.spec.agent_runtime)
+        title = task.spec.agent_runtime if agent is None else agent.title
         message = f"no credential: {title} cannot reach its model"
         others = of_other_agents(task)
         secrets = ", ".join([service.key, *(name for name in environment.secrets if name not in others)])

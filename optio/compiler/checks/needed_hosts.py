@@ -12,7 +12,7 @@ from optio.compiler.resolved_task import ResolvedTask
 from optio.model import egress
 from optio.model.egress import Block, Entry
 from optio.model.route import Route
-from optio.model.runtimes import DECLARED, service_of
+from optio.model.runtimes import declaration_of, service_of
 
 ROUTE: Route = ("environment", "network", "egress")
 _READ: tuple[Route, ...] = (ROUTE, ("environment", "env"), ("environment", "secrets"), ("environment", "setupCommands"))
@@ -144,7 +144,8 @@ def _needed(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[str, str
         and not any(re.fullmatch(f"{service.elsewhere}|{_PROXY}", name) for name in names)
         and not any(re.search(_GATEWAY, str(entry)) for entry in entries)
     ):
-        yield service.host, DECLARED[spec.agent_runtime].title
+        agent = declaration_of(spec.agent_runtime)
+        yield service.host, spec.agent_runtime if agent is None else agent.title
     commands = list(environment.setup_commands)
     if spec.command is not None:
         parts = [spec.command] if isinstance(spec.command, str) else spec.command

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator
 
+from optio import plugins
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
-from optio.model.runtimes import DECLARED
+from optio.model.runtimes import DECLARED, declaration_of
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report combinations of `agentRuntime`, `command`, `model` and `connections` that cannot run."""
     spec = task.spec
     if task.is_known(("agentRuntime",)):
+        if spec.agent_runtime not in DECLARED:
+            yield from _check_plugin(task)
         if spec.agent_runtime == "command" and spec.command is None and task.is_known(("command",)):
             yield task.at(
                 "OPT118",
@@ -41,10 +44,18 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         )
 
 
+def _check_plugin(task: ResolvedTask) -> Iterator[Diagnostic]:
+    try:
+        plugins.load(task.spec.agent_runtime)
+    except plugins.BrokenPlugin as err:
+        hint = f"install another version of it, or use one of {', '.join(DECLARED)}"
+        yield task.at("OPT104", str(err), ("agentRuntime",), hint=hint)
+
+
 def _check_budget(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report a budget for an agent that does not tell its cost, with a model of unknown price."""
     spec = task.spec
-    agent = DECLARED.get(spec.agent_runtime)
+    agent = declaration_of(spec.agent_runtime)
     if spec.budget is None or agent is None or agent.capabilities.tells_cost:
         return
     if not all(task.is_known((key,)) for key in ("agentRuntime", "model", "budgetUsd")):

@@ -8,6 +8,7 @@ from typing import Any
 from optio.compiler.conversions.known_keys import SECRET_NAME
 from optio.compiler.yaml.emit import flow
 from optio.model.route import value_at
+from optio.model.runtimes import DECLARED
 
 _ALL = frozenset({"inherit", "inherited", "all", "*", "true", "yes"})
 _NAMED = re.compile(
@@ -18,7 +19,6 @@ _OF_PROGRAMS = (
     ("GH_TOKEN", re.compile(r"(?:^|[\s`;&|(])gh (?:api|pr|issue|release|repo|run|search|workflow|label|gist)\b")),
     ("GITLAB_TOKEN", re.compile(r"(?:^|[\s`;&|(])glab (?:api|mr|issue|release|repo|ci)\b")),
 )
-_AGENTS_KEYS = {"claude-code": "ANTHROPIC_API_KEY", "codex": "CODEX_API_KEY", "gemini": "GEMINI_API_KEY"}
 _MAX_NAMES, _MAX_LENGTH = 12, 100_000
 
 
@@ -34,8 +34,9 @@ def used_secrets(root: Any) -> list[str]:
     known = {*_keys(root, "environment", "env"), *_keys(root, "paramsSchema", "properties")}
     variables = value_at(root, ("environment", "env"))
     copied = [name for name, text in variables.items() if _is_reference(text)] if isinstance(variables, dict) else []
-    own = _AGENTS_KEYS.get(str(value_at(root, ("agentRuntime",))))
-    found = list(dict.fromkeys([*([own] if own is not None else []), *copied]))
+    agent = DECLARED.get(str(value_at(root, ("agentRuntime",))))
+    own = [] if agent is None or agent.service is None else [agent.service.key]
+    found = list(dict.fromkeys([*own, *copied]))
     for text in _texts(root):
         found += [name for name, called in _OF_PROGRAMS if called.search(text) and name not in known and name not in found]
         for match in _NAMED.finditer(text[:_MAX_LENGTH]):

@@ -11,6 +11,7 @@ from optio.compiler.shape.unknown_keys import explain_unknown_key
 from optio.compiler.validation import TEXT, IssueKind, ValidationIssue, find_issues
 from optio.compiler.yaml.document import Document
 from optio.compiler.yaml.scalars import yaml_1_1_reading
+from optio.model import runtimes
 from optio.model.route import Route, value_at
 from optio.model.task import TaskSpec
 
@@ -36,6 +37,8 @@ def decode_task(document: Document | MergedDocument) -> tuple[DecodedTask | None
     try:
         spec = TaskSpec.of(document.value)
     except ValueError:
+        return _read_broken(document)
+    if not runtimes.is_known(spec.agent_runtime):
         return _read_broken(document)
     if not document.odd:
         return DecodedTask(spec), []

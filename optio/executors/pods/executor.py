@@ -38,7 +38,7 @@ from optio.executors.procfs import uptime
 from optio.model import isolation
 from optio.model.pool import Pool
 from optio.model.probe_result import ProbeResult
-from optio.model.runtimes import DECLARED
+from optio.model.runtimes import declaration_of
 from optio.model.task import Environment
 
 T = TypeVar("T")
@@ -136,8 +136,8 @@ class PodExecutor:
 
     def program(self, runtime: str) -> str:
         """Return the name of the program, which is looked up on the image's PATH when the agent starts."""
-        program = DECLARED[runtime].program
-        return self._programs.get(runtime) or (program.name if program is not None else "")
+        agent = declaration_of(runtime)
+        return self._programs.get(runtime) or (agent.program.name if agent is not None and agent.program is not None else "")
 
     def start(self, launch: Launch) -> Handle:
         """Start a launch. The loop makes the pod: an error there is the end of the attempt."""
