@@ -1,11 +1,15 @@
 """The pages work as they are written: each is done from top to bottom in an empty directory, as its reader would do it."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -142,6 +146,60 @@ def test_a_page_works_as_it_is_written(page: str, walk: Walk) -> None:
         # The commands that install are compared with the lock file by test_docs.py.
         if block.page == page and ".venv/bin/pip" not in block.text:
             walk.do(block)
+
+
+class Forge(BaseHTTPRequestHandler):
+    """A forge that takes comments of one token."""
+
+    seen: ClassVar[list[tuple[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        known = self.headers["Authorization"] == "Bearer forge-token-1"
+        if known:
+            self.seen.append((self.path, body))
+        answer = json.dumps(body if known else {"message": "the token may not write comments"}).encode()
+        self.send_response(201 if known else 403)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+
+def test_the_comment_of_the_page_reaches_a_forge_and_a_refused_one_fails_the_run(walk: Walk, scripted_model: StubModel) -> None:
+    task, payload, _ = (b for b in BLOCKS if b.page == "docs/guides/answer-on-issue.md" and b.title.startswith("tasks.d/"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Forge) as forge:
+        threading.Thread(target=forge.serve_forever, daemon=True).start()
+        api, model = f"http://127.0.0.1:{forge.server_port}", scripted_model.url
+        text = task.text.replace("env: {", f'env: {{ANTHROPIC_BASE_URL: "{model}", ').replace("https://api.github.com", api)
+        opened = json.dumps([each.removeprefix("http://") for each in (model, api)])
+        text = text.replace("[api.anthropic.com, api.github.com]", opened)
+        walk.write(task._replace(text=text))
+        walk.write(payload)
+        walk.environ |= {
+            "PATH": f"{CLAUDE.parent}:{walk.environ['PATH']}",
+            "OPTIO_SANDBOX_READ": str(CLAUDE.parent.parent.resolve()),
+        }
+        put = "printf %s {} > .optio/secrets/{}\n".format
+        walk.shell(
+            "install -d -m 700 .optio .optio/secrets\n"
+            + put("choose-your-own", "GITHUB_ISSUES_SECRET")
+            + put("sk-ant-1234567890", "ANTHROPIC_API_KEY")
+            + put("forge-token-1", "FORGE_TOKEN")
+            + "optio dev\n"
+        )
+        walk.shell("optio hook send issue-triage tasks.d/opened.json --event issues --wait\n")
+        (path, comment), cost = Forge.seen.pop(), json.loads(walk.shell("optio runs show @latest --json\n"))["costUsd"]
+
+        walk.shell(put("forge-token-2", "FORGE_TOKEN"))
+        with pytest.raises(AssertionError, match="403"):
+            walk.shell("optio hook replay @latest --yes --again >/dev/null\noptio runs logs @latest -f\nfalse\n")
+        forge.shutdown()
+
+    assert path == "/repos/acme/storefront/issues/7/comments"
+    assert list(comment) == ["body"]
+    assert comment["body"]
+    assert float(cost) > 0
+    assert Forge.seen == []
 
 
 def test_most_pages_with_commands_are_run() -> None:
