@@ -286,7 +286,7 @@ SETTINGS: Mapping[str, Setting] = {
     "writes": Setting(
         "deny",
         _choice("files", "deny"),
-        "the API changes task `files`, or refuses to (`deny`); `optio dev` uses `files`",
+        "whether the API may change task files: `files` or `deny`; `optio dev` uses `files`",
     ),
     "secrets_dir": Setting(None, Path, "a file for each secret; by default `secrets` in the data directory"),
     "secret_command": Setting(

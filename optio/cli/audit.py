@@ -22,7 +22,7 @@ from optio.wiring import open_store
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    triggers = verbs.add_parser("triggers", help="slots of schedules, webhook deliveries, and the runs they started")
+    triggers = verbs.add_parser("triggers", help="check slots of schedules, webhook deliveries, and the runs they started")
     triggers.add_argument("--since", default="24h", metavar="TIME", help="24h, 7d, or 2026-01-05T08:00:00Z (default: 24h)")
     triggers.add_argument("--task", help="only of this task")
     output.add_arguments(triggers, (output.TABLE, output.JSON, output.YAML))

@@ -36,7 +36,7 @@ _MAX_INPUT_BYTES = (1 << 20) + 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags. Written by hand, not as settings, because reading settings would load more than the check itself."""
-    parser.description = SUMMARY
+    parser.description = "Report every mistake in the task files, with its place and its cure."
     parser.add_argument("paths", nargs="*", metavar="PATH", help="files or directories (default: $OPTIO_TASKS, or tasks.d)")
     parser.add_argument("--format", choices=FORMATS, default="full", help="how findings are printed (default: full)")
     parser.add_argument("--strict", action="store_true", help="ask what a pedantic reviewer would: some warnings become errors")

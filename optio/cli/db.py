@@ -22,9 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     migrate = verbs.add_parser("migrate", help="upgrade the schema to this version of Optio; other processes can keep running")
     migrate.add_argument("--wait", metavar="DURATION", help="how long to retry while the database is missing: `2m`")
-    verbs.add_parser("check", help="exit code 0: usable, 1: usable with warnings, 2: unusable")
+    verbs.add_parser("check", help="check the database; exit code 0: usable, 1: usable with warnings, 2: unusable")
     keep = verbs.add_parser("backup", help="copy an SQLite database while it is in use; never overwrites")
-    keep.add_argument("file", type=Path)
+    keep.add_argument("file", type=Path, metavar="FILE", help="the copy, a file that does not exist yet")
     verbs.add_parser("recover", help="recover what can be saved after SQLite's log was damaged; keeps a copy of the log")
     for sub in verbs.choices.values():
         flags.add_setting_flags(sub, "data_dir")

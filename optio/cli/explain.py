@@ -11,7 +11,7 @@ SUMMARY = "explain a rule, or list all of them"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = SUMMARY
+    parser.description = "Explain a rule with a wrong and a right example, or list all rules."
     parser.add_argument("code", nargs="?", metavar="CODE", help="a code or name, such as OPT101 or unknown-key; none lists all")
     terminal.add_arguments(parser)
 

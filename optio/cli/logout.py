@@ -8,7 +8,7 @@ from optio.errors import SettingsError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--context", metavar="NAME", help="the context to forget (default: the default one)")
+    parser.add_argument("--context", metavar="NAME", help="the context to forget (default: the one that commands use)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -20,7 +20,8 @@ _MAX_NAMED = 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of both forms; without a verb the pools are shown."""
     _add_common_flags(parser)
-    parser.add_argument("--since", default=None, metavar="TIME", help="count starts since: 24h, 7d, 2026-01-05T08:00:00Z (24h)")
+    since = "count starts since then: 24h, 7d, or 2026-01-05T08:00:00Z (default: 24h)"
+    parser.add_argument("--since", default=None, metavar="TIME", help=since)
     verbs = parser.add_subparsers(dest="verb", metavar="plan")
     plan = verbs.add_parser(
         "plan",

@@ -21,7 +21,7 @@ from optio.runs.submit import prepare_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("task", help="the task's id, or its file in the task directory")
+    parser.add_argument("task", metavar="TASK", help="the task's id, or its file in the task directory")
     run_params.add_arguments(parser)
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="task, effective parameters and prompt as JSON")

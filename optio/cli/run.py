@@ -9,10 +9,10 @@ from optio.cli.shared import client, flags, output, render_run, run_params
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("task", help="the task's id")
+    parser.add_argument("task", metavar="TASK", help="the task's id")
     run_params.add_arguments(parser)
     parser.add_argument("-w", "--wait", action="store_true", help="stream the log and wait for the end")
-    parser.add_argument("--key", help="idempotency key: the same key starts one run")
+    parser.add_argument("--key", help="idempotency key: the same command with the same key starts no second run")
     output.add_arguments(parser)
     client.add_arguments(parser)
 

@@ -15,7 +15,7 @@ from optio.model.run import RunState
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    listing = verbs.add_parser("list", help="runs, newest first")
+    listing = verbs.add_parser("list", help="list runs, newest first")
     listing.add_argument("--task", help="only of this task")
     listing.add_argument("--trigger", choices=["manual", "schedule", "webhook"], help="only started by this trigger")
     listing.add_argument("--since", metavar="TIME", help="only created since then: 2h, 7d, or 2026-01-05T08:00:00Z")
@@ -30,16 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-w", "--watch", action="store_true", help="go on until Ctrl-C: redraw on a terminal, else print changes"
     )
     for verb, summary in (
-        ("show", "everything about a run: parameters, events, attempts, output"),
-        ("logs", "the log of a run"),
-        ("cancel", "stop a run, or let a queued one never start"),
+        ("show", "show everything about a run: parameters, events, attempts, output"),
+        ("logs", "print the log of a run"),
+        ("cancel", "stop a running run, or keep a queued one from starting"),
         ("retry", "start a failed run again, with its parameters"),
-        ("why", "why a run waits, or how it ended"),
+        ("why", "say why a run waits, or how it ended"),
     ):
         sub = verbs.add_parser(verb, help=summary)
-        sub.add_argument("run", help=f"its {ids.HELP}")
+        sub.add_argument("run", metavar="RUN", help=f"its {ids.HELP}")
         if verb == "logs":
-            sub.add_argument("-f", "--follow", action="store_true", help="until the run has ended")
+            sub.add_argument("-f", "--follow", action="store_true", help="go on until the run has ended")
             sub.add_argument("--raw", action="store_true", help="text as the agent wrote it, control characters too")
             sub.add_argument("--attempt", type=int, help="only this attempt")
     for sub in verbs.choices.values():

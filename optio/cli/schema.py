@@ -13,7 +13,7 @@ SUMMARY = "print or write the JSON Schemas of task files"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from optio.compiler.json_schema import SCHEMAS
 
-    parser.description = SUMMARY
+    parser.description = "Print the JSON Schema of task files, or write all schemas for your editor."
     kinds = ", ".join(f"`{kind}`" for kind in SCHEMAS)
     parser.add_argument("kind", nargs="?", choices=SCHEMAS, metavar="KIND", help=f"what is printed: {kinds} (default: task)")
     where = parser.add_mutually_exclusive_group()

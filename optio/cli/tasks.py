@@ -10,18 +10,18 @@ from optio.cli.shared import client, flags, output, terminal
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    verbs.add_parser("list", help="every task, and whether it is paused")
-    shown = verbs.add_parser("show", help="a served task, or the definition with a digest, as YAML")
+    verbs.add_parser("list", help="list every task, and whether it is paused")
+    shown = verbs.add_parser("show", help="print a served task, or the definition with a digest, as YAML")
     which = shown.add_mutually_exclusive_group(required=True)
-    which.add_argument("task", nargs="?", help="the task's id")
+    which.add_argument("task", nargs="?", metavar="TASK", help="the task's id")
     which.add_argument("--digest", help="digest of a definition, as `optio runs show` prints it: sha256:...")
     pause = verbs.add_parser("pause", help="start no more runs of a task: queued runs wait, running ones go on")
     pause.add_argument("--reason", default="", help="shown to everyone who asks why a run waits")
-    resume = verbs.add_parser("resume", help="end a pause")
+    resume = verbs.add_parser("resume", help="end a pause: queued runs may start again")
     release = verbs.add_parser("release", help="remove held tasks, whose files were deleted; without a digest, list them")
-    release.add_argument("digest", nargs="?", help="digest of the held removal, from the list")
+    release.add_argument("digest", nargs="?", metavar="DIGEST", help="digest of the held removal, from the list")
     for sub in (pause, resume):
-        sub.add_argument("task", help="the task's id")
+        sub.add_argument("task", metavar="TASK", help="the task's id")
     for sub in verbs.choices.values():
         output.add_arguments(sub, default=output.YAML if sub is shown else output.TABLE)
         client.add_arguments(sub)

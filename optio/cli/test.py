@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", dest="name", metavar="TEXT", help="only tests with this text in their name")
     parser.add_argument("--update", action="store_true", help="write changed prompts to their snapshot files")
     parser.add_argument("--coverage", action="store_true", help="list the mappings, filters and defaults that no test covers")
-    parser.add_argument("--min-coverage", type=_percent, metavar="PERCENT", help="fail below it; prints --coverage")
+    parser.add_argument("--min-coverage", type=_percent, metavar="PERCENT", help="fail if tests cover less; with --coverage")
     parser.add_argument("--format", choices=FORMATS, default="text", help="how results are printed (default: text)")
     flags.add_setting_flags(parser, "tasks")
 

@@ -40,9 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="use the token in this file; do nothing if it exists already",
     )
-    verbs.add_parser("list", help="every token, without its secret")
+    verbs.add_parser("list", help="list every token, without its secret")
     revoke = verbs.add_parser("revoke", help="revoke a token at once")
-    revoke.add_argument("id", help="the token's id, or its unique beginning")
+    revoke.add_argument("id", metavar="ID", help="the token's id, or its unique beginning")
     for sub in verbs.choices.values():
         flags.add_setting_flags(sub, "data_dir")
         # The name of a new token alone would lose its secret.
