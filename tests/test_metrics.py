@@ -293,6 +293,7 @@ def test_without_the_library_all_works_and_the_metrics_say_what_to_install(tmp_p
     assert answer.status == 404
     assert "pip install '.[metrics]'" in answer.json["detail"]
     assert (other.status, other.body) == (404, f"{MISSING}\n".encode())
+    assert f"OPTIO_METRICS_PORT shows health alone: {MISSING}" in dev.output.read_text()
 
 
 def test_telemetry_that_fails_is_told_once_and_goes_no_further(caplog: pytest.LogCaptureFixture) -> None:

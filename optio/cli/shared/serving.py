@@ -26,8 +26,11 @@ from optio.server.log_fanout import LogFanout
 from optio.server.transport import GatheringTransport
 from optio.settings import Settings
 from optio.telemetry import logs
+from optio.telemetry.base import MISSING
 from optio.tree.served import ServedRegistry
 from optio.wiring import Services
+
+log = logging.getLogger(__name__)
 
 # Time for open requests at shutdown; live logs are disconnected at once.
 GRACE_TIMEOUT_S = 3
@@ -68,6 +71,8 @@ def attach_health(services: Services, probe: MetricsServer | None) -> None:
         services.metrics.add(lambda: health.readings(services))
     if probe is not None:
         probe.attach(services)
+        if services.metrics is None:
+            log.warning("OPTIO_METRICS_PORT shows health alone: %s", MISSING)
 
 
 def limit_shutdown() -> None:
