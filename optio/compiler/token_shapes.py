@@ -19,7 +19,7 @@ _TOKENS = (
     ("AKIA", "an AWS access key", r"AKIA[0-9A-Z]{16}\b"),
     ("AIza", "a Google API key", r"AIza[0-9A-Za-z_-]{35}\b"),
     ("xox", "a Slack token", r"xox[abprs]-[A-Za-z0-9-]{20,}"),
-    ("k_live_", "a Stripe key", r"[rs]k_live_[A-Za-z0-9]{20,}"),
+    ("k_live_", "a Stripe key", r"(?<![A-Za-z0-9])[rs]k_live_[A-Za-z0-9]{20,}"),
     ("whsec_", "a webhook secret", r"whsec_[A-Za-z0-9+/=]{24,}"),
     ("npm_", "an npm token", r"npm_[A-Za-z0-9]{36}\b"),
     ("ntn_", "a Notion token", r"\bntn_[A-Za-z0-9]{30,}"),

@@ -44,9 +44,12 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield from _shell(task, route, text)
         rooted = _NEEDS_ROOT.search(text)
         if rooted is not None:
-            message, hint = f"`{rooted[1]}` fails: no command of a run is root", "put what it installs into the image"
+            message, hint = (
+                f"`{rooted[1]}` fails: no command of a run is root",
+                "put what it installs into the image (`environment.image`), and delete it here",
+            )
             if rooted[1] == "sudo":
-                hint = "delete `sudo`, or put what needs it into the image"
+                hint = "delete `sudo`, or put what needs it into the image and delete the command here"
             yield task.at("OPT528", message, route, hint=hint, span=task.document.find(route, rooted[1]))
         piped = _PIPED.search(text)
         if piped is not None:

@@ -52,7 +52,10 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 def _same_secret(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
     if config.previous_secret is not None and config.previous_secret == config.secret and task.is_known(route):
         message = f"`previousSecret` names the same secret as `secret`, `{config.previous_secret.name}`: the old one is refused"
-        hint = f"keep the old value under another name, such as `{config.previous_secret.name}_OLD`, or delete `previousSecret`"
+        name = config.previous_secret.name
+        old = name.removesuffix("_2").removesuffix("_V2").removesuffix("_NEW")
+        old = old if old != name else f"{name}_OLD"
+        hint = f"keep the old value under another name, such as `{old}`, or delete `previousSecret`"
         yield task.at("OPT615", message, (*route, "name"), hint=hint)
 
 
