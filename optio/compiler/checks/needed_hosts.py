@@ -177,9 +177,10 @@ def _services(variables: dict[str, str], entries: list[Entry]) -> Iterator[tuple
     """Yield the hosts of services other than websites: of pairs of variables such as `PGHOST` and `PGPORT`, and of addresses
     such as `redis://cache.example.com`."""
     for name, text in variables.items():
-        if (called := re.fullmatch(r"(\w*?)HOST(?:NAME)?", name)) is not None and not re.search(_LISTENS, name):
+        called = re.fullmatch(r"(\w*?)HOST(?:NAME)?", name) if "HOST" in name else None
+        if called is not None and not re.search(_LISTENS, name):
             host, port, usual = text, variables.get(f"{called[1]}PORT"), _PORTS.get(called[1].rstrip("_").lower())
-        elif (address := re.match(_ADDRESS, text)) is not None:
+        elif "://" in text and (address := re.match(_ADDRESS, text)) is not None:
             host, port, usual = address[2], address[3], _PORTS[address[1]]
         else:
             continue
