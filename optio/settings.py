@@ -89,6 +89,13 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def _secret_names(text: str) -> tuple[str, ...]:
+    names = _names(text)
+    if not all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", name) for name in names):
+        raise ValueError("names of secrets, such as `ANTHROPIC_API_KEY`, separated by commas, and not their values")
+    return names
+
+
 def _label(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", text):
         raise ValueError("up to 63 lower-case letters, digits and `-` that begin and end with a letter or digit")
@@ -288,6 +295,11 @@ SETTINGS: Mapping[str, Setting] = {
         _choice("files", "deny"),
         "whether the API may change task files: `files` or `deny`; `optio dev` uses `files`",
     ),
+    "credentials": Setting(
+        "",
+        _secret_names,
+        "names of secrets by which agents sign in whose task names none, such as `ANTHROPIC_API_KEY`",
+    ),
     "secrets_dir": Setting(None, Path, "a file for each secret; by default `secrets` in the data directory"),
     "secret_command": Setting(
         None,
@@ -392,6 +404,7 @@ class Settings:
     webhook_rate_per_minute: int
     max_body_bytes: int
     writes: str
+    credentials: tuple[str, ...]
     secrets_dir: Path | None
     secret_command: str | None
     secret_timeout: timedelta

@@ -65,6 +65,7 @@ class Services:
             default_timeout=self.settings.default_timeout,
             orphan_timeout=self.settings.orphan_timeout,
             endpoints=self.settings.endpoints,
+            credentials=self.settings.credentials,
             telemetry=self.telemetry,
         )
 

@@ -347,7 +347,7 @@ def _isolation(places: Executor, tasks: Sequence[CompiledTask]) -> Iterator[Chec
 def _secrets(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Check]:
     users: dict[str, list[str]] = {}
     for task in tasks:
-        for name in secret_names(task):
+        for name in secret_names(task, settings.credentials):
             users.setdefault(name, []).append(task.id)
     try:
         secrets = wiring.secrets(settings)

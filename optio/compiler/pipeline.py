@@ -42,6 +42,7 @@ from optio.compiler.source_tree import MISSING_HINT, SourceTree, Unreadable
 from optio.compiler.suggest import suggestion_budget
 from optio.compiler.token_shapes import find_tokens
 from optio.compiler.yaml.document import Document, parse
+from optio.model.credential import lacks_credential
 from optio.model.isolation import POD, not_applied
 from optio.model.registry import CompiledTask, Registry
 
@@ -118,6 +119,12 @@ class TreePolicy:
         from optio.compiler.policy import demands
 
         return demands(task, self._spec)
+
+    def allowed_secrets(self, task: ResolvedTask) -> tuple[str, ...] | None:
+        """Return the patterns for secrets that a run gets by itself: those of the policy, for a task that may get one."""
+        if self._spec is None or self._spec.allow.secrets is None or not lacks_credential(task.spec):
+            return None
+        return tuple(self._spec.allow.secrets)
 
     def namespace(self, path: str) -> str | None:
         """Return the Kubernetes namespace that the policy assigns to the task in this file, or None."""
@@ -260,7 +267,7 @@ def compile_file(
             found = [each for each in found if each.code != "OPT525"]
             found += [replace(each, severity=Severity.WARNING) for each in models.check_credential(task)]
         said = task_facts(task, pedantic=pedantic, executor=executor, priced=policy.facts is not None, demands=demands)
-        compiled = emit(task, demands, policy.namespace(path))
+        compiled = emit(task, demands, policy.namespace(path), policy.allowed_secrets(task))
         if task.samples and not samples:
             task = replace(task, samples=())
     comments, more = find_ignores(document)

@@ -38,8 +38,9 @@ class Origin:
 class CompiledTask:
     """A task with all defaults, templates and prompt files resolved; a run needs nothing else of the tree.
 
-    By the policy, `isolation` names what an executor must apply to run it, and `namespace` is the Kubernetes namespace of its
-    pods. The digest covers all but the origin.
+    By the policy, `isolation` names what an executor must apply to run it, `namespace` is the Kubernetes namespace of its pods,
+    and `allowed_secrets` are the patterns that a secret must fit which a run gets though the task does not name it; None allows
+    all. The digest covers all but the origin.
     """
 
     id: str
@@ -48,6 +49,7 @@ class CompiledTask:
     origin: Origin
     isolation: tuple[str, ...] = ()
     namespace: str | None = None
+    allowed_secrets: tuple[str, ...] | None = None
 
     @cached_property
     def document(self) -> dict[str, Any]:
@@ -63,7 +65,8 @@ class CompiledTask:
             spec["environment"].pop("keepFailed", None)
         isolation = {"isolation": list(self.isolation)} if self.isolation else {}
         namespace = {} if self.namespace is None else {"namespace": self.namespace}
-        return {"id": self.id, "spec": spec, "prompt": self.prompt, **isolation, **namespace}
+        allowed = {} if self.allowed_secrets is None else {"allowedSecrets": list(self.allowed_secrets)}
+        return {"id": self.id, "spec": spec, "prompt": self.prompt, **isolation, **namespace, **allowed}
 
     @cached_property
     def digest(self) -> str:
@@ -86,6 +89,7 @@ class CompiledTask:
             origin=Origin(**origin),
             isolation=tuple(data.get("isolation", ())),
             namespace=data.get("namespace"),
+            allowed_secrets=None if data.get("allowedSecrets") is None else tuple(data["allowedSecrets"]),
         )
         if "digest" in data:
             task.__dict__["digest"] = data["digest"]

@@ -19,6 +19,7 @@ from optio.broker.base import Broker, Topic
 from optio.errors import LaunchFailed, LeaseLost, SecretUnavailable, StoreFull, StoreUnavailable
 from optio.executors.base import Executor, Exit, Handle, Launch, LaunchArrival
 from optio.model import retry
+from optio.model.credential import default_credential
 from optio.model.isolation import NAMESPACE
 from optio.model.mask import Masker
 from optio.model.money import ZERO_USD, is_spent
@@ -31,7 +32,7 @@ from optio.runs.blame import MAX_START_PAUSE_S, ReadTrial, Turn, without_counts
 from optio.runs.output import kept
 from optio.runs.reading import Reading
 from optio.runtimes.base import AttemptContext, OutputReader, ProcessEnd, Runtime, log_line
-from optio.secrets.base import Secrets
+from optio.secrets.base import Secrets, run_secrets
 from optio.store.base import ExecutionStore
 from optio.store.values import AgentStart, Claim
 from optio.telemetry.base import SILENT, Claimed, Finished, GivenBack, Started, Telemetry, log_context
@@ -54,8 +55,9 @@ _NOTHING = Masker(())
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionContext:
-    """The collaborators and settings of an execution. `endpoints` maps a runtime to the model service that
-    the operator set for it. `suspects` is held by the one execution that reads the output of a suspect (see `runs.blame`)."""
+    """The collaborators and settings of an execution. `endpoints` maps a runtime to the model service that the operator set for
+    it, and `credentials` are the operator's secrets for agents whose task names none. `suspects` is held by the one execution
+    that reads the output of a suspect (see `runs.blame`)."""
 
     store: ExecutionStore
     broker: Broker
@@ -65,6 +67,7 @@ class ExecutionContext:
     default_timeout: timedelta
     orphan_timeout: timedelta
     endpoints: Mapping[str, str]
+    credentials: Sequence[str] = ()
     telemetry: Telemetry = SILENT
     suspects: threading.Lock = field(default_factory=threading.Lock)
 
@@ -296,7 +299,7 @@ class Execution:
     def _launch(self, task: CompiledTask, runtime: Runtime) -> Launch:
         run, spec = self.run, task.spec
         values: dict[str, str] = {}
-        for name in spec.environment.secrets:
+        for name in run_secrets(task, self._parts.credentials):
             value = self._parts.secrets.get(name)
             if value is None:
                 raise LaunchFailed("secret_missing", f"the secret `{name}` has no value: {self._parts.secrets.where(name)}")
@@ -427,7 +430,9 @@ class Execution:
             adopted=self._claim.adopted,
         )
         if self._claim.adopted:
-            self._mask = self._masker(task.spec.environment, self._known_secrets(handle, task.spec.environment.secrets))
+            self._mask = self._masker(
+                task.spec.environment, self._known_secrets(handle, run_secrets(task, self._parts.credentials))
+            )
         if trial.is_suspect:
             log.warning("run %s: the last worker died while it read its output (%d in a row)", self.run.id, trial.count)
             self._left.wait(random.uniform(0.0, MAX_START_PAUSE_S))  # noqa: S311
@@ -538,7 +543,9 @@ class Execution:
         executor = self._parts.executor
         namespace = () if task.namespace is None else (NAMESPACE,)
         texts = adopted or [*executor.notes(task.spec.environment), *executor.not_applied(namespace)]
-        pod = handle.pod()
+        pod, default = handle.pod(), default_credential(task, self._parts.credentials)
+        if default is not None and not adopted:
+            texts.append(f"the agent signs in by {default}, which the operator offers (OPTIO_CREDENTIALS)")
         return [log_line(LogKind.SYSTEM, text, datetime.now(UTC)) for text in (*texts, *([] if pod is None else [str(pod)]))]
 
     def _let_stay(self, environment: Environment, outcome: Outcome, meter: Meter) -> list[LogLine]:

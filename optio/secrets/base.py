@@ -1,16 +1,25 @@
 """Secrets by name: what a source of values offers, and which names a task needs."""
 
 import re
+from collections.abc import Sequence
 from typing import Protocol
 
+from optio.model.credential import default_credential
 from optio.model.registry import CompiledTask
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
-def secret_names(task: CompiledTask) -> list[str]:
+def run_secrets(task: CompiledTask, credentials: Sequence[str]) -> list[str]:
+    """Return the names of the secrets that a run gets: those of its task, and one of the operator's `credentials` for an agent
+    whose task names none."""
+    default = default_credential(task, credentials)
+    return [*task.spec.environment.secrets, *([] if default is None else [default])]
+
+
+def secret_names(task: CompiledTask, credentials: Sequence[str] = ()) -> list[str]:
     """Return the names of the secrets that a task needs, for its runs and for its webhook's signatures, each once."""
-    names = list(task.spec.environment.secrets)
+    names = run_secrets(task, credentials)
     if task.spec.webhook is not None:
         config = task.spec.webhook.config
         names += [ref.name for ref in (config.secret, config.previous_secret) if ref is not None]

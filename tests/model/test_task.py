@@ -56,7 +56,6 @@ def test_the_seeds_defaults_hold() -> None:
         {"budgetUsd": "2,50"},
         {"timeout": 20},
         {"timeout": "soon"},
-        {"agentRuntime": "Claude"},
         {"type": "repo"},
         {"maxRetries": -1},
         {"maxConcurrent": 0},

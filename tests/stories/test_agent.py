@@ -3,11 +3,13 @@
 import json
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from tests.stories.conftest import SECRET, started
-from tests.support import SEED, Dev
+from tests.stub_model import TEXT, StubModel
+from tests.support import CLAUDE, SEED, Dev, eventually
 
 AGENT = """\
 type: standalone
@@ -78,3 +80,34 @@ def test_an_agent_without_a_credential_is_told_how_a_task_gets_one(optio: Dev) -
 
     assert (run["state"], run["reason"]) == ("failed", "auth")
     assert "ANTHROPIC_API_KEY" in run["message"]
+
+
+def test_a_task_that_names_no_credential_runs_by_the_one_that_the_operator_offers(
+    tmp_path: Path, scripted_model: StubModel
+) -> None:
+    """The document's own task, as it stands; a policy of the tree has the last word."""
+    dev = Dev(
+        tmp_path,
+        environ={
+            "OPTIO_PROGRAM_CLAUDE_CODE": str(CLAUDE),
+            "OPTIO_ANTHROPIC_BASE_URL": scripted_model.url,
+            "OPTIO_SANDBOX": "landlock",
+            "OPTIO_CREDENTIALS": "OPENAI_API_KEY, ANTHROPIC_API_KEY",
+            "OPTIO_SECRET_ANTHROPIC_API_KEY": "sk-ant-story-0123",
+        },
+    )
+    dev.start()
+    try:
+        dev.post("/api/tasks", {**SEED, "model": "stub-plain", "maxRetries": 0})
+        task_id = dev.get("/api/tasks").json["items"][0]["id"]
+        run = dev.until_ended(started(dev, task_id, {"REPO_NAME": "optio"}), within=60)
+        log = [line["text"] for line in dev.get(f"/api/workflow-runs/{run['id']}/logs").json["items"]]
+        dev.write("_policy.yaml", "type: policy\nallow: {secrets: [TEAM_*]}\n")
+        eventually(lambda: dev.get("/api/registry").json["generation"] > 2, what="the policy to count")
+        refused = dev.until_ended(started(dev, task_id, {"REPO_NAME": "optio"}), within=60)
+    finally:
+        dev.stop()
+
+    assert (run["state"], run["output"]) == ("completed", TEXT)
+    assert "the agent signs in by ANTHROPIC_API_KEY, which the operator offers (OPTIO_CREDENTIALS)" in log
+    assert (refused["state"], refused["reason"]) == ("failed", "auth")

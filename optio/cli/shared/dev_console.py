@@ -97,7 +97,7 @@ class TreeNews:
         secrets = self._services.secrets
         users: dict[str, list[str]] = {}
         for task in tasks:
-            for name in secret_names(task):
+            for name in secret_names(task, self._services.settings.credentials):
                 # Nothing waits here for a program: a run is told if it gives no value.
                 if secrets.is_at_hand(name) and secrets.get(name) is None:
                     users.setdefault(f"the secret {name} has no value: {secrets.where(name)}", []).append(task.id)
