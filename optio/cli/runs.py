@@ -109,9 +109,18 @@ def _started_at(attempt: dict[str, Any]) -> str:
 
 
 def _pod_lines(attempt: dict[str, Any]) -> Iterator[str]:
-    """Yield the pod and node of an attempt; nothing for a process."""
+    """Yield the pod, node and image of an attempt; nothing for a process."""
     if attempt.get("pod"):
-        yield f"pod  {attempt['namespace']}/{attempt['pod']} on {attempt['node'] or 'no node yet'}"
+        image = f", image {attempt['image']}" if attempt.get("image") else ""
+        yield f"pod  {attempt['namespace']}/{attempt['pod']} on {attempt['node'] or 'no node yet'}{image}"
+
+
+def _agent_lines(attempt: dict[str, Any]) -> Iterator[str]:
+    """Yield what the agent told of itself, and the machine of a process; nothing where neither is known."""
+    words = {"agentVersion": "version", "model": "model", "session": "session", "machine": "on"}
+    known = [f"{word} {render_run.safe(attempt[key])}" for key, word in words.items() if attempt.get(key)]
+    if known:
+        yield f"agent  {', '.join(known)}"
 
 
 def _waiting_lines(waiting: dict[str, Any], since: str) -> Iterator[str]:
@@ -140,7 +149,7 @@ def _details(run: dict[str, Any]) -> str:
         began = f"  ({a['began']} pod)" if a.get("began") in ("cold", "warm") else ""
         ended = f"{a['reason'] or 'running'}  {render_run.safe(a['message'] or '')}{cost}".rstrip()
         lines.append(f"  {a['number']}  {_started_at(a)}{began}  {ended}")
-        lines += [f"     {text}" for text in _pod_lines(a)]
+        lines += [f"     {text}" for text in (*_pod_lines(a), *_agent_lines(a))]
     if run["output"]:
         lines += ["output", *[f"  {render_run.safe(text)}" for text in run["output"].splitlines()]]
     return "\n".join(lines)

@@ -207,20 +207,36 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class AgentPod:
-    """The Kubernetes pod of an attempt; `node` is None until the cluster has scheduled it."""
+    """The Kubernetes pod of an attempt; `node` is None until the cluster has scheduled it, and `image`, the digest of the
+    agent's image as the node resolved it, until the node has it."""
 
     namespace: str
     name: str
     node: str | None = None
+    image: str | None = None
 
     def __str__(self) -> str:
         return f"pod {self.namespace}/{self.name}" + (f" on {self.node}" if self.node else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AgentIdentity:
+    """The agent of an attempt as its events tell it: the version of its CLI, the id of its session, and the model that answered
+    last. `machine` is the host name of its process. Each is None where it is not known."""
+
+    version: str | None = None
+    session: str | None = None
+    model: str | None = None
+    machine: str | None = None
+
+
+UNKNOWN_AGENT = AgentIdentity()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One try at a run, with its own log, cost and end. `began` says how its agent started: as a `process`, or in a `cold` or
-    `warm` pod. `pod` is None for processes."""
+    `warm` pod. `pod` is None for processes, and `agent` tells nothing before the end."""
 
     run_id: str
     number: int
@@ -237,6 +253,7 @@ class Attempt:
     text: str | None
     meter: Meter
     pod: AgentPod | None = None
+    agent: AgentIdentity = UNKNOWN_AGENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ carries the run's fence, so a worker that lost its lease cannot change anything.
 
 import logging
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,13 +26,13 @@ from optio.model.mask import Masker
 from optio.model.money import ZERO_USD, is_spent
 from optio.model.registry import CompiledTask
 from optio.model.room import SECRET_SOURCE, Delay
-from optio.model.run import AgentPod, Attempt, LogKind, LogLine, Meter, Outcome, Run, RunState
+from optio.model.run import UNKNOWN_AGENT, AgentIdentity, AgentPod, Attempt, LogKind, LogLine, Meter, Outcome, Run, RunState
 from optio.model.task import Environment
 from optio.plugins import BrokenPlugin
 from optio.runs.blame import MAX_START_PAUSE_S, ReadTrial, Turn, without_counts
 from optio.runs.output import kept
 from optio.runs.reading import Reading
-from optio.runtimes.base import AttemptContext, OutputReader, ProcessEnd, Runtime, log_line
+from optio.runtimes.base import AttemptContext, IdentifyingReader, OutputReader, ProcessEnd, Runtime, log_line
 from optio.secrets.base import Secrets, run_secrets
 from optio.store.base import ExecutionStore
 from optio.store.values import AgentStart, Claim
@@ -501,7 +502,7 @@ class Execution:
         lines += self._reason_of(outcome)
         lines += self._let_stay(task.spec.environment, outcome, reader.meter)
         self._log(reading, lines, task, outcome)
-        self._finish(outcome, reader.meter, ended, longest=reader.longest)
+        self._finish(outcome, reader.meter, ended, longest=reader.longest, agent=self._identity(reader, reading.handle))
 
     def _log(self, reading: Reading, lines: list[LogLine], task: CompiledTask, outcome: Outcome | None = None) -> None:
         """Keep what came, with the log's first lines before it and the executor's explanation of a refusal behind it."""
@@ -642,9 +643,25 @@ class Execution:
             self._keep(lines, self._claim.offsets, self.run.meter)
         self._finish(outcome, self.run.meter, None)
 
-    def _finish(self, outcome: Outcome, meter: Meter, ended: Exit | None, *, longest: int = 0) -> None:
+    def _identity(self, reader: OutputReader, handle: Handle) -> AgentIdentity:
+        """Return what the agent told of itself, masked like all that it prints, with the machine of a process. A pod names its
+        node."""
+        told = reader.identity if isinstance(reader, IdentifyingReader) else UNKNOWN_AGENT
+        version, session, model = (name and self._mask.text(name) for name in (told.version, told.session, told.model))
+        machine = socket.gethostname() if handle.pod() is None else None
+        return AgentIdentity(version=version, session=session, model=model, machine=machine)
+
+    def _finish(
+        self,
+        outcome: Outcome,
+        meter: Meter,
+        ended: Exit | None,
+        *,
+        longest: int = 0,
+        agent: AgentIdentity = UNKNOWN_AGENT,
+    ) -> None:
         outcome = self._fit(outcome, longest)
-        run = self._durably(lambda: self._end(outcome, meter, ended))
+        run = self._durably(lambda: self._end(outcome, meter, ended, agent))
         self._tell_of_the_end(run, outcome.reason, meter)
 
     def _tell_of_the_end(self, run: Run, reason: str, meter: Meter) -> None:
@@ -656,7 +673,7 @@ class Execution:
         self._tell_of_the_claim()
         self._parts.telemetry.tell(Finished(run, self.run, self._runtime, self._model, reason, meter, self._kept_attempt))
 
-    def _end(self, outcome: Outcome, meter: Meter, ended: Exit | None) -> Run:
+    def _end(self, outcome: Outcome, meter: Meter, ended: Exit | None, agent: AgentIdentity) -> Run:
         mine = self.run
         return self._kept(
             lambda: self._parts.store.finish(
@@ -667,6 +684,7 @@ class Execution:
                 None if ended is None else ended.signal,
                 lambda run, outcome, now: self._decide(run, outcome, now, meter, jitter=random.random()),  # noqa: S311
                 began=self._since_began(),
+                agent=agent,
             )
         )
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from optio.model.money import ZERO_USD, dollars
 from optio.model.registry import CompiledTask
-from optio.model.run import LogKind, LogLine, Meter, Outcome
+from optio.model.run import AgentIdentity, LogKind, LogLine, Meter, Outcome
 from optio.model.runtimes import Declaration
 
 
@@ -88,6 +88,16 @@ class OutputReader(Protocol):
     def outcome(self, ended: ProcessEnd) -> Outcome:
         """Return the outcome, decided by the terminal event and the exit code, never by searching the text. The worse of the
         two wins."""
+        ...
+
+
+@runtime_checkable
+class IdentifyingReader(Protocol):
+    """A reader that also tells which agent printed the output. An `OutputReader` need not be one."""
+
+    @property
+    def identity(self) -> AgentIdentity:
+        """Return what the agent has told of itself so far; its `machine` is left to the caller."""
         ...
 
 

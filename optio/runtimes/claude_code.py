@@ -116,7 +116,10 @@ class ClaudeReader(EventReader):
         if event.get("type") == "message_start":
             self._turn = self._turns + 1 if parent is None else self._turn
             self._open[parent] = len(self._calls)
-            self._calls.append((str(as_dict(event.get("message")).get("model")), None))
+            model = as_dict(event.get("message")).get("model")
+            self._calls.append((str(model), None))
+            if parent is None:
+                self._identify(model=model)
         elif event.get("type") == "message_delta" and parent in self._open:
             place = self._open[parent]
             model, before = self._calls[place]
@@ -148,6 +151,7 @@ class ClaudeReader(EventReader):
     def _system(self, event: dict[str, Any]) -> Iterator[Entry]:
         subtype = event.get("subtype")
         if subtype == "init":
+            self._identify(version=event.get("claude_code_version"), session=event.get("session_id"), model=event.get("model"))
             yield notice(f"claude-code {event.get('claude_code_version', '')} with model {event.get('model')}")
         elif subtype == "api_retry":
             if event.get("error") == "authentication_failed":

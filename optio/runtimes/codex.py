@@ -116,7 +116,11 @@ class CodexReader(EventReader):
     def _read_side(self, event: dict[str, Any]) -> Iterator[Entry]:
         """Meter a model call from the session file. What the model answered stands before its usage."""
         payload = as_dict(event.get("payload"))
-        if event.get("type") == "response_item":
+        if event.get("type") == "session_meta":
+            self._identify(version=payload.get("cli_version"))
+        elif event.get("type") == "turn_context":
+            self._identify(model=payload.get("model"))
+        elif event.get("type") == "response_item":
             self._goes_on = str(payload.get("type")).endswith("_call")
         elif event.get("type") == "token_usage_record":
             used = _usage(as_dict(payload.get("usage")))
@@ -136,6 +140,8 @@ class CodexReader(EventReader):
             self._last_error = str(event.get("message"))
             self._reconnects += 1
             yield retry(self._last_error, attempt=self._reconnects)
+        elif kind == "thread.started":
+            self._identify(session=event.get("thread_id"))
         elif kind == "turn.started":
             self._began, self._turn = True, 1
         elif kind == "turn.completed":

@@ -96,9 +96,13 @@ class CopilotReader(EventReader):
 
     def _read_side(self, event: dict[str, Any]) -> Iterator[Entry]:
         kind, data = event.get("type"), as_dict(event.get("data"))
-        if kind == "session.usage_record":
+        if kind == "session.start":
+            self._identify(version=data.get("copilotVersion"), session=data.get("sessionId"))
+        elif kind == "session.usage_record":
             record = as_dict(data.get("usage"))
             aside = record.get("interactionType") in _ASIDE
+            if not aside:
+                self._identify(model=record.get("model"))
             self._calls += 1
             self._goes_on = aside or record.get("numToolCalls") not in (None, 0)
             if not aside:
@@ -144,6 +148,7 @@ class CopilotReader(EventReader):
         elif kind == "session.warning":
             yield notice(str(data.get("message")))
         elif kind == "result":
+            self._identify(session=event.get("sessionId"))
             self._exit_code = code if isinstance(code := event.get("exitCode"), int) else 1
         else:
             self._note(kind, data, is_main=is_main)

@@ -3,23 +3,25 @@ what is no event, and remembers what the agent has said."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from optio.model.registry import CompiledTask
-from optio.model.run import LogKind, LogLine, Outcome
+from optio.model.run import AgentIdentity, LogKind, LogLine, Outcome
 from optio.runtimes.base import ProcessEnd, end_text, no_result
 from optio.runtimes.entries import Entry
 from optio.runtimes.json_events import MAX_JSON_LINE_BYTES, LastTexts, event_of, first_line
 
 DOUBTFUL_USAGE = "usage was ignored because it is not a whole number, or negative"
 _STDERR_BYTES = 4096
+_MAX_NAME_LENGTH = 200
 
 
 class EventReader(ABC):
-    """A reader of one attempt's events. `_began` says whether the agent has printed one that only a started agent prints, and
-    `_turn` is the number of the model call whose events are read."""
+    """A reader of one attempt's events. `identity` is what the agent has told of itself, `_began` says whether it has printed
+    an event that only a started agent prints, and `_turn` is the number of the model call whose events are read."""
 
     plain = frozenset({"stderr"})
     longest = MAX_JSON_LINE_BYTES
@@ -27,6 +29,7 @@ class EventReader(ABC):
     def __init__(self, task: CompiledTask, spent: Decimal) -> None:
         self._task = task
         self._spent = spent
+        self.identity = AgentIdentity()
         self._said = LastTexts()
         self._began = False
         self._turn = 0
@@ -54,6 +57,16 @@ class EventReader(ABC):
     def _read_side(self, event: dict[str, Any]) -> Iterator[Entry]:
         """Take in an entry of the session file, and yield what the log shows of it."""
         yield from ()
+
+    def _identify(self, *, version: Any = None, session: Any = None, model: Any = None) -> None:
+        """Remember what the agent tells of itself. Anything but a short printable text counts as not told."""
+        told = {"version": version, "session": session, "model": model}
+        names = {
+            key: name
+            for key, name in told.items()
+            if isinstance(name, str) and 0 < len(name) <= _MAX_NAME_LENGTH and name.isprintable()
+        }
+        self.identity = replace(self.identity, **names)
 
     @property
     def text(self) -> str | None:

@@ -156,6 +156,7 @@ class GeminiReader(EventReader):
         if used is None:
             yield notice(DOUBTFUL_USAGE)
             used = Usage()
+        self._identify(model=event.get("model"))
         self._calls.add(call)
         self._used[model] = self._used.get(model, Usage()) + used
         self._cost = None if self._cost is None or cost is None else self._cost + cost
@@ -187,6 +188,7 @@ class GeminiReader(EventReader):
             yield from self._told()
         if kind == "init":
             self._began, self._turn = True, 1
+            self._identify(session=event.get("session_id"), model=event.get("model"))
         elif kind == "tool_use":
             self._count_turn()
             yield self._tool_call(event)

@@ -113,6 +113,7 @@ class OpenCodeReader(EventReader):
 
     def _read(self, event: dict[str, Any]) -> Iterator[Entry]:
         kind, part = event.get("type"), as_dict(event.get("part"))
+        self._identify(session=event.get("sessionID"))
         if kind == "step_start":
             self._began, self._last, self._finish, self._denied = True, LastTexts(), None, False
             self._turn = self._steps + 1

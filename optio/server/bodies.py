@@ -164,6 +164,16 @@ class AttemptBody(Body, frozen=True, kw_only=True):
     """The Kubernetes namespace of its pod."""
     node: str | None
     """The node of its pod."""
+    image: str | None
+    """The digest of its pod's image, as the node resolved it."""
+    machine: str | None
+    """The host name of its process, once it has ended; null for a pod, which has a node."""
+    agent_version: str | None
+    """The version of the agent's CLI, as it tells it, once the attempt has ended."""
+    session: str | None
+    """The id of the agent's session, as it tells it, once the attempt has ended."""
+    model: str | None
+    """The model that answered last, as the agent tells it, once the attempt has ended."""
     ended_at: Time | None
     """When it ended."""
     ok: bool | None

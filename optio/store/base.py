@@ -16,7 +16,7 @@ from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import Pool
 from optio.model.registry import CompiledTask, Registry
 from optio.model.room import Delay, Shortage
-from optio.model.run import AgentPod, Attempt, Event, Lease, LogLine, Meter, Outcome, Page, Run
+from optio.model.run import UNKNOWN_AGENT, AgentIdentity, AgentPod, Attempt, Event, Lease, LogLine, Meter, Outcome, Page, Run
 from optio.store.values import (
     EVERY_DELIVERY,
     EVERY_SLOT,
@@ -405,9 +405,11 @@ class AttemptStore(Protocol):
         decide: Decide,
         *,
         began: AgentStart | None = None,
+        agent: AgentIdentity = UNKNOWN_AGENT,
     ) -> Run:
         """End the attempt and its lease: the run is completed, failed, queued again, or cancelled where that was requested
-        before. `decide` chooses between retry and failure; `began` is as in `append_log`."""
+        before. `decide` chooses between retry and failure; `began` is as in `append_log`, and `agent` is what is known of the
+        agent then."""
         ...
 
     def drop(self, lease: Lease) -> None:

@@ -155,6 +155,25 @@ def test_a_run_says_which_pod_and_node_an_attempt_has(node: str | None) -> None:
     assert _reason_text(shown).splitlines()[1:] == [f"pod  runs/optio-1 on {node or 'no node yet'}"]
 
 
+def test_a_run_says_what_its_agent_told_and_where_it_ran() -> None:
+    attempt = {"number": 1, "startedAt": "T", "began": "process", "reason": "ok", "message": "", "costUsd": None}
+    told = {"agentVersion": "2.1\x1b[31m", "model": "sonnet", "session": "s-1", "machine": "host-1"}
+    pod = {"pod": "optio-1", "namespace": "runs", "node": "node-3", "image": "agents@sha256:d1"}
+    shown = {
+        "id": "r", "state": "completed", "reason": "ok", "message": "", "durationMs": None, "turns": None, "tokens": 0,
+        "costUsd": None, "taskId": "t", "definition": "d", "trigger": "manual", "params": {}, "events": [],
+        "attempts": [attempt | told, attempt | pod | {"session": "s-2"}], "output": None,
+    }  # fmt: skip
+
+    assert _details(shown).splitlines()[-5:] == [
+        "  1  T  ok",
+        "     agent  version 2.1\\x1b[31m, model sonnet, session s-1, on host-1",
+        "  1  T  ok",
+        "     pod  runs/optio-1 on node-3, image agents@sha256:d1",
+        "     agent  session s-2",
+    ]
+
+
 # The commands
 
 

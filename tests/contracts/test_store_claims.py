@@ -13,7 +13,7 @@ import pytest
 from optio.errors import LeaseLost
 from optio.model.pool import COLD, PROCESS, WARM
 from optio.model.retry import GiveUp, RetryAt
-from optio.model.run import TRANSITIONS, AgentPod, Lease, Meter, Outcome, Run, RunState, Usage
+from optio.model.run import TRANSITIONS, AgentIdentity, AgentPod, Lease, Meter, Outcome, Run, RunState, Usage
 from optio.store.base import Store
 from optio.store.values import AdmissionView, AgentStart, Claim, RunFilter
 from tests.store.build import (
@@ -294,9 +294,9 @@ def test_the_agents_start_comes_with_whatever_is_kept_first(store: Store, clock:
 @pytest.mark.parametrize("write", WRITES)
 def test_an_attempt_keeps_its_pod_from_before_its_agent_begins(store: Store, write: str) -> None:
     claim, process = claimed(store), claimed(store)
-    without, known = AgentPod("runs", "optio-1"), AgentPod("runs", "optio-1", "node-3")
+    without, known = AgentPod("runs", "optio-1"), AgentPod("runs", "optio-1", "node-3", "agents@sha256:d1")
 
-    for pod in (without, known):
+    for pod in (without, AgentPod("runs", "optio-1", "node-3"), known):
         store.note_pod(claim.run.lease, pod).result()
         assert [attempt.pod for attempt in store.attempts(claim.run.id)] == [pod]
     WRITES[write](store, claim)
@@ -316,6 +316,19 @@ def test_each_attempt_of_a_run_has_a_pod_of_its_own(store: Store) -> None:
     pods = [attempt.pod for attempt in store.attempts(first.run.id)]
 
     assert pods == [AgentPod("runs", "optio-1", "a"), AgentPod("runs", "optio-2")]
+
+
+def test_each_attempt_keeps_what_its_agent_told_and_its_machine(store: Store) -> None:
+    told = AgentIdentity(version="2.1.331", session="s-1", model="sonnet", machine="host-1")
+    first = claimed(store)
+    store.finish(first.run.lease, BAD, Meter(), 1, None, at_once, agent=told)
+    (second,) = store.claim("w", LEASE, everything)
+    store.finish(second.run.lease, OK, Meter(), 0, None, give_up, agent=AgentIdentity(session="s-2"))
+    silent = claimed(store)
+    store.finish(silent.run.lease, OK, Meter(), 0, None, give_up)
+
+    assert [each.agent for each in store.attempts(first.run.id)] == [told, AgentIdentity(session="s-2")]
+    assert [each.agent for each in store.attempts(silent.run.id)] == [AgentIdentity()]
 
 
 def starting(store: Store) -> Claim:

@@ -17,6 +17,7 @@ from optio.model.run import LogKind, LogLine, Outcome, Usage
 from optio.model.runtimes import DECLARED
 from optio.runtimes import RUNTIMES
 from optio.runtimes.base import AttemptContext, OutputReader, ProcessEnd
+from optio.runtimes.event_reader import EventReader
 from optio.settings import SETTINGS
 from tests.support import compiled
 
@@ -90,6 +91,46 @@ def test_what_was_served_is_metered(agent: str) -> None:
 
     assert (once.usage, once.turns, once.tool_calls) == (Usage(fresh=1200, cached=300, output=40), 1, 0)
     assert (twice.usage, twice.turns, twice.tool_calls) == (Usage(fresh=2400, cached=600, output=80), 2, 1)
+
+
+# What each CLI tells of itself besides, in lines that the recordings lack.
+TOLD = {
+    "claude-code": (
+        "stdout",
+        b'{"type":"system","subtype":"init","session_id":"s-1","claude_code_version":"2.1.331"}',
+        "2.1.331",
+    ),
+    "codex": ("side", b'{"type":"session_meta","payload":{"id":"s-1","cli_version":"0.169.0"}}', "0.169.0"),
+    "copilot": ("side", b'{"type":"session.start","data":{"sessionId":"s-1","copilotVersion":"1.0.102"}}', "1.0.102"),
+    "gemini": ("side", b'{"sessionId":"s-1"}', None),
+    "opencode": ("side", b"", None),
+}
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_reader_tells_which_version_session_and_model_it_was(agent: str) -> None:
+    stream, line, version = TOLD[agent]
+    reader = RUNTIMES[agent].reader(task(agent))
+    for name, lines in ((stream, [line]), ("side", side_of(agent, "tool")), ("stdout", recorded(agent, "tool"))):
+        for data in lines:
+            reader.line(name, data, NOW)
+
+    assert isinstance(reader, EventReader)
+    assert reader.identity.version == version
+    assert reader.identity.model == {"codex": None, "opencode": None}.get(agent, "stub-tool")
+    assert reader.identity.session
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("told", ["null", "7", '""', '"a\\u0000b"', '"' + "x" * 201 + '"', '"\\ud800"'])
+def test_a_session_that_is_no_short_text_counts_as_not_told(agent: str, told: str) -> None:
+    reader = RUNTIMES[agent].reader(task(agent))
+    for key in ("session_id", "thread_id", "sessionID", "sessionId"):
+        for kind in ("system", "thread.started", "result", "init", "step_start"):
+            reader.line("stdout", f'{{"type":"{kind}","subtype":"init","{key}":{told}}}'.encode(), NOW)
+
+    assert isinstance(reader, EventReader)
+    assert reader.identity.session is None
 
 
 @pytest.mark.parametrize("agent", AGENTS)

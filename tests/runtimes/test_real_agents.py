@@ -1,6 +1,7 @@
 """The real agent CLIs beside Claude Code, against a scripted model: their outcome, usage and limits, and what they leave."""
 
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -129,6 +130,19 @@ def test_each_scenario_has_its_reason_and_the_usage_that_was_served(
     assert (usage.fresh, usage.cached, usage.output) == tuple(model.served(name) for name in ("fresh", "cached", "output"))
     assert ended.meter.tool_calls == tools
     assert KEY not in str(ended) + str(log_of(services, ended.id))
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_run_says_which_session_of_which_version_on_which_machine_it_was(services: Services, agent: str) -> None:
+    run_id = run(services, agent, "plain").id
+    (attempt,) = services.store.attempts(run_id)
+    told = attempt.agent
+
+    # OpenCode's events tell no version and no model, and Gemini's no version.
+    assert (told.version is not None) == (agent in ("codex", "copilot"))
+    assert told.model == (None if agent == "opencode" else "stub-plain")
+    assert told.session
+    assert told.machine == socket.gethostname()
 
 
 @pytest.mark.parametrize("agent", AGENTS)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from optio.executors.base import Exit, LaunchArrival
-from optio.executors.pods import exit_status, manifest
+from optio.executors.pods import exit_status, informer, manifest
 from optio.executors.pods.informer import Pod
 from optio.executors.pods.spool import Spool
 from optio.model.pool import StartKind
@@ -86,7 +86,8 @@ class PodHandle:
         meta = found["metadata"]
         self.name, self.uid = meta["name"], meta["uid"]
         self._memory = manifest.memory_of(found)
-        known, self._pod = self._pod, AgentPod(meta["namespace"], meta["name"], found["spec"].get("nodeName"))
+        image = informer.container(found.get("status") or {}).get("imageID") or (None if self._pod is None else self._pod.image)
+        known, self._pod = self._pod, AgentPod(meta["namespace"], meta["name"], found["spec"].get("nodeName"), image)
         if self._pod != known:
             self.wake()
 

@@ -129,6 +129,9 @@ class PodLogReader:
         while (left := limit - time.monotonic()) > 0:
             moved, status = self._informer.moved(handle.name), self._informer.status(handle.name)
             if is_agent_running(status) or exit_status.of_status(status) is not None:
+                found = self._informer.pods.get(handle.name)
+                if found is not None and found["metadata"].get("uid") == handle.uid:
+                    handle.take(found)  # only now does it tell the digest of its image
                 return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):

@@ -4,7 +4,7 @@ fence, and fails with LeaseLost when another worker has taken the run over."""
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,7 +14,7 @@ from optio.model import agent_event
 from optio.model.namespace import WorkerScope
 from optio.model.retry import GiveUp, RetryAt
 from optio.model.room import Delay
-from optio.model.run import Lease, LogLine, Meter, Outcome, Run, RunChange, RunState, Usage
+from optio.model.run import UNKNOWN_AGENT, AgentIdentity, Lease, LogLine, Meter, Outcome, Run, RunChange, RunState, Usage
 from optio.model.text import format_duration
 from optio.store.sql import dedupe, events, namespaces, pools, queue, quotas, shortages
 from optio.store.sql.events import StateChange
@@ -84,6 +84,11 @@ _ENDED_COLUMNS = (
     "id text, number bigint, ok bigint, reason text, message text, exit_code bigint, signal bigint, text text, usage text, "
     "turns bigint, tool_calls bigint, cost text, cost_source text, now bigint, began bigint"
 )
+_AGENTS = """
+INSERT INTO attempt_agents (run_id, number, version, session, model, machine)
+SELECT lot.id, lot.number, lot.version, lot.session, lot.model, lot.machine FROM lot WHERE TRUE ON CONFLICT DO NOTHING
+"""
+_AGENTS_COLUMNS = "id text, number bigint, version text, session text, model text, machine text"
 # The columns that the end of an attempt may set in its run.
 _CHANGING = (
     "owner", "lease_until", "cancel_requested", "usage", "turns", "tool_calls", "cost", "cost_source", "result_text",
@@ -438,6 +443,7 @@ class Finish:
     signal: int | None
     decide: Decide
     began: AgentStart | None = None
+    agent: AgentIdentity = UNKNOWN_AGENT
 
     def __call__(self, tx: Transaction) -> Run | None:
         return self.together(tx, [self])[0]
@@ -462,6 +468,10 @@ class Finish:
         rows = _note_begun(tx, [(row, each.began) for each, row in mine.values()])
         mine = {place: (each, row) for (place, (each, _)), row in zip(mine.items(), rows, strict=True)}
         tx.lot(_ENDED, _ENDED_COLUMNS, [each._attempt(tx, row) for each, row in mine.values()])
+        known = [(each, row) for each, row in mine.values() if each.agent != UNKNOWN_AGENT]
+        tx.lot(
+            _AGENTS, _AGENTS_COLUMNS, [{"id": row["id"], "number": row["attempt"], **asdict(each.agent)} for each, row in known]
+        )
         moves = [each._move(tx, row) for each, row in mine.values()]
         states = events.change_states(tx, moves)
         for move in moves:

@@ -31,10 +31,11 @@ WHERE TRUE ON CONFLICT (run_id, number) DO NOTHING
 _BEGUN_OF = "id text, number bigint, how text, began bigint"
 _BEGAN_AT = "SELECT agent_started_at FROM attempts WHERE run_id = :id AND number = :number"
 _NOTE_POD = """
-INSERT INTO attempt_pods (run_id, number, namespace, pod, node)
-SELECT id, attempt, CAST(:namespace AS TEXT), CAST(:pod AS TEXT), CAST(:node AS TEXT) FROM runs
+INSERT INTO attempt_pods (run_id, number, namespace, pod, node, image)
+SELECT id, attempt, CAST(:namespace AS TEXT), CAST(:pod AS TEXT), CAST(:node AS TEXT), CAST(:image AS TEXT) FROM runs
 WHERE id = :id AND state = 'running' AND fence = :fence
-ON CONFLICT (run_id, number) DO UPDATE SET namespace = excluded.namespace, pod = excluded.pod, node = excluded.node
+ON CONFLICT (run_id, number) DO UPDATE SET namespace = excluded.namespace, pod = excluded.pod, node = excluded.node,
+    image = excluded.image
 """
 _STARTS = """
 SELECT task_id, how, at, waited FROM begun WHERE at > :since ORDER BY at DESC LIMIT :most
@@ -94,7 +95,8 @@ def note_begun(tx: Transaction, beginnings: Sequence[tuple[str, int, AgentStart 
 
 def note_pod(tx: Transaction, lease: Lease, pod: AgentPod) -> None:
     """Record the pod of an attempt (`Store.note_pod`)."""
-    tx.run(_NOTE_POD, {"id": lease.run_id, "fence": lease.fence, "namespace": pod.namespace, "pod": pod.name, "node": pod.node})
+    own = {"id": lease.run_id, "fence": lease.fence}
+    tx.run(_NOTE_POD, {**own, "namespace": pod.namespace, "pod": pod.name, "node": pod.node, "image": pod.image})
 
 
 def starts(tx: Transaction, since: datetime, most: int) -> list[PlacedStart]:

@@ -15,7 +15,7 @@ from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import Pool
 from optio.model.registry import CompiledTask, Registry
 from optio.model.room import Delay
-from optio.model.run import Lease, LogLine, Meter, Outcome, Page, Run
+from optio.model.run import UNKNOWN_AGENT, AgentIdentity, Lease, LogLine, Meter, Outcome, Page, Run
 from optio.store import values
 from optio.store.sql import (
     audit,
@@ -244,10 +244,11 @@ class SqlStore:
         decide: values.Decide,
         *,
         began: values.AgentStart | None = None,
+        agent: AgentIdentity = UNKNOWN_AGENT,
     ) -> Run:
         finish = claims.Finish(
             lease=lease, outcome=outcome, meter=meter, exit_code=exit_code, signal=signal, decide=decide,
-            began=began,
+            began=began, agent=agent,
         )  # fmt: skip
         ended = self._engine.write(finish).result()
         if ended is None:

@@ -12,7 +12,7 @@ import pytest
 from optio.executors.pods import launch_script, manifest
 from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.informer import is_agent_running
-from optio.model.run import LogKind
+from optio.model.run import AgentIdentity, LogKind
 from optio.model.task import Environment
 from optio.runs.execute import Execution
 from tests.executors.pods.api import Api
@@ -69,7 +69,7 @@ def test_a_pod_is_named_before_it_has_a_node(make: Make, install: str) -> None:
     handle.close(remove=True)
 
 
-def test_a_run_says_in_which_pod_it_is_and_on_which_node(tmp_path: Path, install: str) -> None:
+def test_a_run_says_in_which_pod_it_is_on_which_node_and_of_which_image(tmp_path: Path, install: str) -> None:
     with opened(tmp_path, settings(tmp_path, install)) as services:
         task = command_task("echo one; sleep 3; echo two")
         run_id = accept(services, task)
@@ -77,7 +77,9 @@ def test_a_run_says_in_which_pod_it_is_and_on_which_node(tmp_path: Path, install
         thread = threading.Thread(target=first)
         thread.start()
         eventually(lambda: log_of(services, run_id, LogKind.OUTPUT), within=60, what="the first line")
-        (while_it_runs,) = services.store.attempts(run_id)
+        (while_it_runs,) = eventually(
+            lambda: [each for each in services.store.attempts(run_id) if each.pod and each.pod.image], what="the image's digest"
+        )
         first.leave()
         thread.join()
         services.store.release("tester")
@@ -89,6 +91,8 @@ def test_a_run_says_in_which_pod_it_is_and_on_which_node(tmp_path: Path, install
     assert attempt.pod is not None
     assert (attempt.pod.namespace, attempt.pod.name) == (NAMESPACE, manifest.name_of(install, run_id, 1))
     assert attempt.pod.node
+    assert "sha256:" in str(attempt.pod.image)
+    assert attempt.agent == AgentIdentity()
     assert while_it_runs.pod == attempt.pod
     assert said == [str(attempt.pod).encode(), b"found again by second", str(attempt.pod).encode()]
 

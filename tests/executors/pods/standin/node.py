@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import shlex
 import signal
@@ -203,7 +204,7 @@ class Node:
         said = {
             "name": "agent",
             "image": IMAGE,
-            "imageID": "",
+            "imageID": f"{IMAGE}@sha256:{hashlib.sha256(IMAGE.encode()).hexdigest()}" if state.get("waiting") is None else "",
             "restartCount": 0,
             "ready": ready,
             "started": ready,
