@@ -54,6 +54,18 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 yield from _one(task, (*route, name), source, steps, trigger.config, known)
 
 
+def type_mismatch(task: ResolvedTask, route: Route, wanted: str, source: str, kind: str) -> Diagnostic:
+    """Return the finding for a mapping that never gives a value of the declared type: at that type where the path is the one
+    that the parameter is named after (`NUMBER: $.issue.number`), and at the path where another may be meant."""
+    name, last = str(route[-1]), source.rpartition(".")[2]
+    place: Route = ("paramsSchema", "properties", name, "type")
+    if last in ("number", "iid") or last.replace("_", "").lower() in name.replace("_", "").lower():
+        message = f"`{name}` takes {wanted}, and `{source}` is {WORDS[kind]}: every delivery would be refused"
+        return task.at("OPT412", message, place, hint=f"write `type: {kind}`", value=kind, safe=False)
+    message = f"`{source}` is {WORDS[kind]}, and `{name}` takes {wanted}: every delivery would be refused"
+    return task.at("OPT412", message, route, hint=f"write `type: {kind}` under `paramsSchema.properties.{name}`")
+
+
 def _and_when(config: WebhookConfig, test: str) -> str:
     """Return the end of a hint that says which condition to write beside an event, given the filter that is there."""
     if config.when is None:
@@ -117,12 +129,13 @@ def _one(
     name, when = str(route[-1]), config.when or ""
     if kind not in taken and not (kind == "integer" and "number" in taken):
         wanted = " or ".join(WORDS.get(each, each) for each in taken)
-        message = f"`{source}` is {WORDS[kind]}, and `{name}` takes {wanted}: every delivery would be refused"
-        hint = f"write `type: {kind}` under `paramsSchema.properties.{name}`"
         if kind == "object" and (fields := fields_of(steps)):
+            message = f"`{source}` is {WORDS[kind]}, and `{name}` takes {wanted}: every delivery would be refused"
             usual = (name for name in (*_NAMING, *_USUAL, *fields) if fields.get(name, "").rstrip("?") in taken)
             hint = f"map a field of it, such as `{source}.{next(usual, next(iter(fields)))}`"
-        yield task.at("OPT412", message, route, hint=hint)
+            yield task.at("OPT412", message, route, hint=hint)
+        else:
+            yield type_mismatch(task, route, wanted, source, kind)
     elif null and "null" not in taken and source.lstrip("$") not in when:
         message = f"`{source}` may be null, and `{name}` takes {WORDS[kind]}: such a delivery is refused"
         hint = f'write `type: [{kind}, "null"]`, or leave such deliveries out: `when: "@{source[1:]} != null"`'

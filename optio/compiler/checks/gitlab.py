@@ -4,6 +4,7 @@ fields are those that GitLab documents for its webhook events."""
 import re
 from collections.abc import Iterator
 
+from optio.compiler.checks.github import type_mismatch
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.param_schema.declared import declared_parameters, declared_types
 from optio.compiler.resolved_task import ResolvedTask
@@ -40,6 +41,4 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             ):
                 continue
             wanted = _WORDS.get(taken[0], taken[0])
-            message = f"`{source}` is an integer, and `{name}` takes {wanted}: every delivery would be refused"
-            hint = f"write `type: integer` under `paramsSchema.properties.{name}`"
-            yield task.at("OPT412", message, (*route, name), hint=hint)
+            yield type_mismatch(task, (*route, name), wanted, source, "integer")

@@ -117,7 +117,11 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 break
     whole = f"egress: {flow([*listed, *added])}"
     hint = f"write `{whole}`" if len(whole) <= _MAX_SHOWN else f"add {_names(list(lacking))} to the list"
-    yield task.at("OPT527", message, ROUTE, key=True, hint=hint)
+    if below is not None and len(lacking) == 1:
+        entry = next(index for index, each in enumerate(entries) if str(each) == f"*.{below}")
+        yield task.at("OPT527", message, (*ROUTE, entry), hint=hint)
+    else:
+        yield task.at("OPT527", message, ROUTE, key=True, hint=hint)
 
 
 def _on_port(text: str, needed: str) -> Entry | None:

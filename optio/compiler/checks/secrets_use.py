@@ -76,9 +76,9 @@ def _in_commands(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield from _expressions(task, route, text)
         for each in shell.unset_variables(text):
             if each.name in secrets - set(environment.env) and environment.setup_ahead and not each.guarded:
-                message = f"`{each.text}` is empty here: with `setupAhead` commands run before any run, without its secrets"
-                hint = "delete `setupAhead`, or let the agent do the steps that need the secret"
-                yield task.at("OPT504", message, route, hint=hint, span=task.document.find(route, each.text))
+                message = f"`setupAhead` runs the commands before any run, without its secrets: `{each.text}` is empty"
+                hint = "delete it, or let the agent do the steps that need the secret"
+                yield task.at("OPT504", message, ("environment", "setupAhead"), key=True, hint=hint)
             elif (unknown := _unknown(task, route, each, known)) is not None:
                 yield unknown
     yield from _templates(task)
