@@ -133,5 +133,8 @@ def test_parameters_are_judged_as_on_a_server(dev: Dev, params: dict[str, Any]) 
         run = dev.get(f"/api/workflow-runs/{answer.json['runId']}").json
         assert (got.verdict, got.params, got.prompt) == ("accepted", run["params"], run["prompt"])
     else:
-        reasons = "; ".join(f"{each['pointer']} {each['message']}" for each in answer.json["errors"])
+        reasons = "; ".join(
+            f"{each['pointer']} {each['message']}" + (f": {each['hint']}" if "hint" in each else "")
+            for each in answer.json["errors"]
+        )
         assert (answer.status, got.verdict, got.detail) == (422, "invalid", reasons)
