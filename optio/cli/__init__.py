@@ -26,6 +26,7 @@ COMMANDS = {
     "schema": ("schema", "print the JSON Schema of task files"),
     "lsp": ("lsp", "serve an editor: findings, fixes, hover, completion"),
     "run": ("run", "start a run of a task"),
+    "rerun": ("rerun", "start a run that has ended again, as a new run"),
     "runs": ("runs", "list, show, follow, cancel and retry runs"),
     "tasks": ("tasks", "list tasks, pause and resume them, remove held ones"),
     "hook": ("hook", "post, list, replay and capture webhook deliveries"),

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 from optio.cli import FAILED, INTERRUPTED, OK
 from optio.cli.shared import client, flags, output, render_run, run_params
@@ -23,14 +23,19 @@ def run(args: argparse.Namespace) -> int:
     headers = {"Idempotency-Key": args.key} if args.key else {}
     body = {"params": run_params.read_parameters(args)}
     started = server.request("POST", f"/api/tasks/{client.quoted(args.task)}/runs", body=body, headers=headers)
-    if not args.wait:
+    return show_started(server, started, wait=args.wait, format=args.output)
+
+
+def show_started(server: client.Client, started: dict[str, Any], *, wait: bool, format: str) -> int:
+    """Print a run that was started, or follow it to its end; return the exit code."""
+    if not wait:
         same = " (started before with the same key)" if started.get("duplicate") else ""
         text = f"run {started['runId']} {render_run.state(started['state'])}{same}"
-        output.show(args.output, started, lambda: text, [started["runId"]])
+        output.show(format, started, lambda: text, [started["runId"]])
         return OK
-    if args.output not in (output.JSON, output.YAML, output.NAME):
+    if format not in (output.JSON, output.YAML, output.NAME):
         print(f"run {started['runId']} of {started['taskId']}", file=sys.stderr)
-    return follow(server, started["runId"], format=args.output)
+    return follow(server, started["runId"], format=format)
 
 
 def follow(

@@ -35,9 +35,10 @@ def prepare_run(
     delivery_id: str | None = None,
     traceparent: str | None = None,
     generation: int | None = None,
+    message: str = "",
 ) -> NewRun:
     """Return a run of this task that a store can accept. Raises Invalid with one problem per parameter, with pointers that
-    start at `at`. `generation` is the one that `task` belongs to."""
+    start at `at`. `generation` is the one that `task` belongs to, and `message` is that of the run's first event."""
     if given is not None and not isinstance(given, Mapping):
         raise Invalid("the parameters are not an object", [Problem(pointer(at), "must be object")])
     unsendable = list(_unsendable(given or {}, at))
@@ -62,6 +63,7 @@ def prepare_run(
         traceparent=trace.clean(traceparent),
         dedupe_key=_business_key(task, effective, at),
         generation=generation,
+        message=message,
     )
 
 

@@ -263,6 +263,13 @@ class StartRun(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The parameters, by the task's `paramsSchema`."""
 
 
+class RerunRun(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A run that is started again, as a new run."""
+
+    current: bool = False
+    """Whether it runs the task as it is served now; else it runs the definition that the earlier run had."""
+
+
 # Logs
 
 

@@ -19,7 +19,8 @@ from optio.model.run import Outcome, Run, RunState, RunTrigger
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
     """A run to be queued. `params` have their defaults filled in, `prompt` is rendered, and `dedupe_key` is the value of the
-    task's `dedupe` key. `generation` is the one that defined the task when the run was made."""
+    task's `dedupe` key. `generation` is the one that defined the task when the run was made, and `message` is that of the run's
+    first event."""
 
     id: str
     task: CompiledTask
@@ -32,6 +33,7 @@ class NewRun:
     traceparent: str | None = None
     dedupe_key: str | None = None
     generation: int | None = None
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,7 @@ def test_commands_verbs_flags_and_choices_are_completed(alone: Tried, name: str)
     complete = getattr(alone, name)
 
     assert sorted(complete("optio ru")) == ["run", "runs"]
+    assert complete("optio rer") == ["rerun"]
     assert complete("optio runs li") == ["list"]
     assert sorted(complete("optio runs list --t")) == ["--task", "--token", "--trigger"]
     assert complete("optio runs list --state f") == ["failed"]

@@ -190,6 +190,22 @@ def test_retry_queues_a_failed_run_again_and_refuses_a_completed_one(served: Dev
     assert "completed" in refused.stderr
 
 
+def test_rerun_starts_a_new_run_of_one_that_has_ended_and_refuses_others(served: Dev) -> None:
+    failed = started(served, "failing")
+    served.until_ended(failed)
+
+    again = served.cli("rerun", failed, "-o", "name")
+    waited = served.cli("rerun", "failing@latest", "--current", "--wait")
+    refused = served.cli("rerun", "00000000-0000-7000-8000-000000000000")
+
+    new = again.stdout.strip()
+    assert (again.returncode, new != failed) == (0, True)
+    assert served.until_ended(new)["events"][0]["message"] == f"rerun of {failed}"
+    assert served.until_ended(failed)["attempt"] == 1
+    assert (waited.returncode, refused.returncode) == (1, 1)
+    assert "no run `00000000-0000-7000-8000-000000000000`" in refused.stderr
+
+
 def test_following_a_run_that_has_ended_prints_all_of_it(served: Dev) -> None:
     run_id = started(served, "failing")
     served.until_ended(run_id)

@@ -153,11 +153,11 @@ class Api:
 
     # A run without a worker
 
-    def started(self, task_id: str = "job") -> "Writer":
+    def started(self, task_id: str = "job", params: Mapping[str, Any] | None = None) -> "Writer":
         """A running run whose log the test writes. Runs that wait are cancelled: they would be claimed first."""
         for waiting in self.services.store.runs(RunFilter(task_id=task_id, state=RunState.QUEUED), limit=200).items:
             self.services.store.cancel(waiting.id, "test")
-        run_id = self.post(f"/api/tasks/{task_id}/runs").json["runId"]
+        run_id = self.post(f"/api/tasks/{task_id}/runs", {"params": params}).json["runId"]
         (claim,) = self.services.store.claim("test", LEASE, lambda view: [w.run_id for w in view.waiting if w.run_id == run_id])
         return Writer(self.services, claim)
 

@@ -46,6 +46,7 @@ TABLE = {
     "GET /api/workflow-runs/{}/logs": "viewer",
     "POST /api/workflow-runs/{}/cancel": "operator",
     "POST /api/workflow-runs/{}/retry": "operator",
+    "POST /api/workflow-runs/{}/rerun": "operator",
     "GET /api/deliveries": "viewer",
     "GET /api/deliveries/{}": "viewer",
     "POST /api/deliveries/{}/replay": "operator",

@@ -307,6 +307,74 @@ def test_a_failed_run_is_retried(api: Api) -> None:
     assert (answer.status, answer.json["state"]) == (202, "queued")
 
 
+GREETING = """\
+type: standalone
+name: Greeting
+agentRuntime: command
+command: "true"
+promptTemplate: "Greet {{WHO}}"
+paramsSchema:
+  type: object
+  properties: {WHO: {type: string}}
+  required: [WHO]
+  additionalProperties: false
+"""
+
+
+@pytest.mark.parametrize("ok", [True, False])
+def test_a_run_that_has_ended_is_run_again_as_a_new_one_that_names_it(api: Api, ok: bool) -> None:
+    api.serve_task(GREETING, "greeting")
+    writer = api.started("greeting", params={"WHO": "you"})
+    writer.end(ok=ok)
+    api.serve_task(GREETING.replace("Greet ", "Welcome "), "greeting")
+
+    own = api.post(f"/api/workflow-runs/{writer.id}/rerun")
+    current = api.post(f"/api/workflow-runs/{writer.id}/rerun", {"current": True})
+
+    earlier, *new = (
+        api.get(f"/api/workflow-runs/{each}").json for each in (writer.id, own.json["runId"], current.json["runId"])
+    )
+    assert (own.status, own.headers["location"]) == (202, f"/api/workflow-runs/{own.json['runId']}")
+    assert [each["prompt"] for each in new] == ["Greet you", "Welcome you"]
+    assert [each["definition"] == earlier["definition"] for each in new] == [True, False]
+    assert [(each["state"], each["trigger"], each["params"]) for each in new] == [("queued", "manual", {"WHO": "you"})] * 2
+    assert [each["events"][0]["message"] for each in new] == [f"rerun of {writer.id}"] * 2
+    assert api.get(f"/api/workflow-runs/{writer.id}").json == earlier
+
+
+def test_a_rerun_that_cannot_be_is_refused_with_its_reason(api: Api) -> None:
+    api.serve_task(GREETING.replace("Greeting", "Passing"), "passing")
+    writer = api.started("passing", params={"WHO": "you"})
+    writer.end()
+    queued = api.post("/api/tasks/passing/runs", {"params": {"WHO": "you"}}).json["runId"]
+    path = f"/api/workflow-runs/{writer.id}/rerun"
+
+    waits = api.post(f"/api/workflow-runs/{queued}/rerun")
+    api.serve_task(GREETING.replace("Greeting", "Passing").replace("WHO", "NAME"), "passing")
+    misfit = api.post(path, {"current": True})
+    unknown, untyped = api.post(path, {"definition": "x"}), api.post(path, {"current": "yes"})
+    (api.tasks / "passing.yaml").unlink()
+    api.serve_task(JOB)
+    gone = api.post(path)
+
+    assert (waits.status, waits.json["detail"]) == (409, "the run is queued: rerun it when it has ended")
+    assert (misfit.status, misfit.json["type"]) == (422, "urn:optio:problem:invalid")
+    assert {error["pointer"] for error in misfit.json["errors"]} == {"/params/WHO", "/params/NAME"}
+    assert [each.json["errors"][0]["pointer"] for each in (unknown, untyped)] == ["/definition", "/current"]
+    assert (gone.status, "`passing` is not served any more" in gone.json["detail"]) == (409, True)
+    assert api.post("/api/workflow-runs/nothing/rerun").status == 404
+
+
+def test_a_rerun_with_one_idempotency_key_starts_one_run(api: Api) -> None:
+    writer = api.started()
+    writer.end()
+
+    first, again = (api.post(f"/api/workflow-runs/{writer.id}/rerun", Idempotency_Key="once more") for _ in range(2))
+
+    assert (first.status, again.status) == (202, 200)
+    assert first.json["runId"] == again.json["runId"]
+
+
 @pytest.mark.parametrize("verb", ["cancel", "retry"])
 def test_control_takes_no_options(api: Api, verb: str) -> None:
     run_id = api.post("/api/tasks/job/runs").json["runId"]

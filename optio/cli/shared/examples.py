@@ -32,6 +32,7 @@ EXAMPLES = (
     ("optio run hello -p WHO=you --wait", "start a run and follow its log"),
     ("optio run hello --params-file params.yaml", "parameters from a file"),
     ("optio run hello -p WHO=@name.txt -o name", "the text of a file; print the run's id alone"),
+    ("optio rerun hello@latest --current", "run a task's newest run again, as the task is now"),
     ("optio runs list --since 2h --state failed", "failures of the last two hours"),
     ("optio runs logs -f @latest", "follow the newest run"),
     ("optio runs why hello@latest", "why a task's newest run waits, or how it ended"),

@@ -11,7 +11,7 @@ _WORDS = {
     **dict.fromkeys(("logs", "log", "tail"), "runs logs"),
     **dict.fromkeys(("ps", "history"), "runs list"),
     **dict.fromkeys(("cancel", "stop", "kill"), "runs cancel"),
-    **dict.fromkeys(("retry", "rerun"), "runs retry"),
+    "retry": "runs retry",
     **dict.fromkeys(("show", "describe", "inspect"), "runs show"),
     "why": "runs why",
     **dict.fromkeys(("list", "ls", "get"), "tasks list"),

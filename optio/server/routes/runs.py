@@ -1,4 +1,4 @@
-"""Routes of runs: start, list, show, cancel, retry and delete. A run is called a workflow run in URLs."""
+"""Routes of runs: start, list, show, cancel, retry, rerun and delete. A run is called a workflow run in URLs."""
 
 import asyncio
 import hashlib
@@ -12,7 +12,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.broker.base import Topic, announce_queued
-from optio.errors import Invalid, Problem
+from optio.errors import Conflict, Invalid, Problem
 from optio.model.route import pointer
 from optio.model.run import Run, RunState, RunTrigger
 from optio.runs import admission
@@ -20,7 +20,7 @@ from optio.runs.admission import Hold
 from optio.runs.submit import prepare_run
 from optio.server import request_body, serializers
 from optio.server.auth import role
-from optio.server.bodies import RunDetailsBody, RunPageBody, StartedRunBody, StartRun
+from optio.server.bodies import RerunRun, RunDetailsBody, RunPageBody, StartedRunBody, StartRun
 from optio.server.dependencies import Hub
 from optio.store.values import IdempotencyKey, RunFilter
 from optio.telemetry.base import Withdrawn
@@ -144,6 +144,58 @@ class RunController(Controller):
         task = hub.live.current.registry.tasks.get(run.task_id)
         announce_queued(hub.services.broker, [(run_id, None if task is None else task.namespace)])
         return serializers.started_run(run)
+
+    @post(
+        "/api/workflow-runs/{run_id:str}/rerun",
+        status_code=202,
+        opt=role("operator"),
+        body=RerunRun,
+        examples=[{}, {"current": True}],
+        responses={200: ResponseSpec(StartedRunBody, description="The earlier run of this key", generate_examples=False)},
+        problems=("conflict", "duplicate", "queue-full"),
+        idempotent=True,
+        answers_with=("Location", "Idempotency-Replayed"),
+    )
+    async def rerun_run(
+        self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
+    ) -> Response[StartedRunBody]:
+        """Start a run that has ended again, as a new run with the same parameters. It runs the definition of the earlier run,
+        with `{"current": true}` the task as it is served now. Its first event names the earlier run. While the earlier run is
+        queued or running, and when its task is not served any more, the answer is 409. Business keys and `Idempotency-Key`
+        count as for any run."""
+        began = datetime.now(UTC)
+        body = await request_body.read_raw(request, hub.services.settings.max_body_bytes)
+        document = request_body.parse_object(body)
+        refuse_unknown(document, "current")
+        current = document.get("current", False)
+        if not isinstance(current, bool):
+            raise Invalid("invalid request", [Problem("/current", "must be true or false")])
+        once = idempotency_of(request, f"rerun:{run_id}", body)
+        store = hub.services.store
+        known = None if once is None else await asyncio.to_thread(store.recall, once)
+        if known is not None:
+            return _started(await asyncio.to_thread(store.run, known), first=False)
+        earlier = await asyncio.to_thread(store.run, run_id)
+        if not earlier.state.terminal:
+            raise Conflict(f"the run is {earlier.state}: rerun it when it has ended")
+        snapshot = hub.live.current
+        served = snapshot.registry.tasks.get(earlier.task_id)
+        if served is None:
+            raise Conflict(f"the task `{earlier.task_id}` is not served any more: add its file again, then rerun")
+        task = served if current else await asyncio.to_thread(store.definition, earlier.digest)
+        run = prepare_run(
+            task,
+            earlier.params,
+            new_id=hub.new_id(),
+            trigger="manual",
+            actor=request.state.actor,
+            traceparent=request.headers.get("traceparent"),
+            generation=snapshot.number if task.digest == served.digest else earlier.generation,
+            message=f"rerun of {run_id}",
+        )
+        accepted = await hub.start(run, once, began)
+        found = await asyncio.to_thread(store.run, accepted.run_id or run.id)
+        return _started(found, first=accepted.first, duplicate=accepted.duplicate)
 
     @post("/api/workflow-runs/{run_id:str}/cancel", status_code=202, opt=role("operator"), problems=("conflict",))
     async def cancel_run(

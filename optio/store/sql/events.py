@@ -30,9 +30,9 @@ _TEXTS = {
 }  # fmt: skip
 
 
-def record_creation(tx: Transaction, run_id: str, trigger: str, actor: str) -> None:
+def record_creation(tx: Transaction, run_id: str, trigger: str, actor: str, message: str = "") -> None:
     """Insert the first event of a run: queued, with its trigger as the reason."""
-    tx.run(_INSERT, _first(tx, run_id, trigger, actor))
+    tx.run(_INSERT, _first(tx, run_id, trigger, actor, message))
 
 
 def creation_rows(born: Iterable[tuple[str, str, str]]) -> BulkRows:
@@ -47,10 +47,10 @@ def record_creations(tx: Transaction, births: BulkRows) -> None:
     tx.bulk_run(_CREATED, births, {"now": tx.now})
 
 
-def _first(tx: Transaction, run_id: str, trigger: str, actor: str) -> dict[str, Any]:
+def _first(tx: Transaction, run_id: str, trigger: str, actor: str, message: str) -> dict[str, Any]:
     return {
         "run_id": run_id, "seq": 1, "from_state": None, "to_state": RunState.QUEUED.value,
-        "reason": trigger, "message": "", "actor": actor, "at": tx.now,
+        "reason": trigger, "message": message, "actor": actor, "at": tx.now,
     }  # fmt: skip
 
 

@@ -75,7 +75,7 @@ class Accept:
     """The operation of `Store.accept`. Rows are made in its constructor, on the caller's thread; the transaction only has to
     run the statements."""
 
-    __slots__ = ("_actor", "_business", "_guard", "_key", "_received", "_row", "_task")
+    __slots__ = ("_actor", "_business", "_guard", "_key", "_message", "_received", "_row", "_task")
     disk_use = DiskUse.NOTHING
     independent = True  # nothing else can refer to the run before the commit
 
@@ -87,6 +87,7 @@ class Accept:
         self._key = key
         self._business = business_key(run)
         self._actor = run.actor
+        self._message = run.message
 
     def __call__(self, tx: Transaction) -> Accepted:
         """Accept one request."""
@@ -105,7 +106,7 @@ class Accept:
             superseded = taken.superseded
         if self._task is not None:
             put_definition(tx, self._task)
-        insert(tx, self._row, self._actor)
+        insert(tx, self._row, self._actor, self._message)
         return Accepted(self._row["id"], first=True, superseded=superseded)
 
     def _duplicate(self, tx: Transaction, business: dedupe.DedupeKey, run_id: str) -> Accepted:
@@ -196,11 +197,11 @@ def business_key(run: NewRun) -> dedupe.DedupeKey | None:
     return dedupe.DedupeKey(task_id=run.task.id, key=run.dedupe_key, rule=rule, run_id=run.id, actor=run.actor)
 
 
-def insert(tx: Transaction, row: dict[str, Any], actor: str) -> None:
+def insert(tx: Transaction, row: dict[str, Any], actor: str, message: str = "") -> None:
     """Insert a queued run and its first event; its definition must be stored already."""
     row["now"] = tx.now
     tx.run(_INSERT, row)
-    events.record_creation(tx, row["id"], row["trigger"], actor)
+    events.record_creation(tx, row["id"], row["trigger"], actor, message)
 
 
 class BulkRuns:
