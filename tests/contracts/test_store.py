@@ -108,6 +108,13 @@ def test_an_accepted_run_is_there_with_all_that_was_asked_for(stores: Callable[[
     assert (born.seq, born.from_state, born.to_state, born.reason, born.actor) == (1, None, RunState.QUEUED, "webhook", "hook")
 
 
+@pytest.mark.parametrize("message", ["", "rerun of run-1"])
+def test_the_first_event_of_a_run_has_the_message_that_it_was_given(store: Store, message: str) -> None:
+    (born,) = store.events(queued(store, message=message))
+
+    assert born.message == message
+
+
 def test_a_run_may_be_accepted_before_any_tree_was_served(store: Store) -> None:
     assert store.run(queued(store)).generation is None
 

@@ -5,6 +5,7 @@ import json
 import math
 import random
 import re
+import socket
 import sqlite3
 import threading
 import time
@@ -18,7 +19,7 @@ import pytest
 
 from optio.broker.base import Topic
 from optio.errors import Conflict, LeaseLost, StoreFull, StoreUnavailable
-from optio.model.run import Lease, LogKind, LogLine, Meter, RunState
+from optio.model.run import AgentIdentity, Lease, LogKind, LogLine, Meter, RunState
 from optio.runs.blame import MAX_READ_CRASHES
 from optio.runs.execute import Execution
 from optio.runtimes.command import Command
@@ -83,6 +84,24 @@ report(type="result", status="ok", text="fine", output={"n": 1})
     assert (run.state, run.reason, run.text, run.output) == (RunState.COMPLETED, "ok", "fine", {"n": 1})
     assert (run.meter.usage.fresh, run.meter.usage.output, run.meter.turns, run.meter.cost) == (10, 5, 1, Decimal("0.0100"))
     assert sorted(log_of(services, run.id, LogKind.OUTPUT, LogKind.STDERR)) == [b"hello", b"oh"]
+
+
+def test_what_an_agent_tells_of_itself_is_kept_masked_and_with_its_machine(tmp_path: Path) -> None:
+    key, program = "sk-test-canary-0123456789", tmp_path / "codex"
+    program.write_text(f'#!/bin/sh\necho \'{{"type":"thread.started","thread_id":"s-{key}"}}\'\n')
+    program.chmod(0o755)
+    environ = {"OPTIO_PROGRAM_CODEX": str(program), "OPTIO_SECRET_CODEX_API_KEY": key}
+    head = "type: standalone\nname: Job\nagentRuntime: codex\nmodel: gpt-5\npromptTemplate: hi\nmaxRetries: 0\n"
+    with opened(tmp_path, environ) as here:
+        talks = execute(here, compiled(f"{head}environment: {{secrets: [CODEX_API_KEY]}}\n"))
+        silent = execute(here, command_task("true"))
+        told, nothing = (here.store.attempts(run.id)[0].agent for run in (talks, silent))
+
+    assert nothing == AgentIdentity(machine=socket.gethostname())
+    assert told.session is not None
+    assert told == replace(nothing, session=told.session)
+    assert told.session.startswith("s-")
+    assert key not in told.session
 
 
 def test_what_an_attempt_left_on_disk_is_gone_at_its_end(services: Services) -> None:

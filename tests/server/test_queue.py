@@ -169,6 +169,20 @@ def test_a_rejected_run_names_the_one_that_stands_for_its_key(api: Api) -> None:
     assert start(api, Idempotency_Key="two").status == 202
 
 
+def test_a_rerun_with_a_key_that_a_run_stands_for_is_that_run_or_refused(api: Api) -> None:
+    ended = start(review(api)).json["runId"]
+    finish(api)
+    path = f"/api/workflow-runs/{ended}/rerun"
+
+    first, second = api.post(path), api.post(path)
+    review(api, ", onDuplicate: reject")
+    refused = api.post(path, {"current": True})
+
+    assert (first.status, first.json["dedupeKey"]) == (202, "acme/app#7")
+    assert (second.status, second.json["runId"], second.json["duplicate"]) == (200, first.json["runId"], True)
+    assert (refused.status, refused.json["detail"]) == (409, f"run {first.json['runId']} has the same key")
+
+
 def test_a_replaced_run_says_by_which(api: Api) -> None:
     first, second = start(review(api, ", onDuplicate: replace")), start(api)
 
