@@ -23,15 +23,22 @@ def names() -> tuple[str, ...]:
 def load(name: str) -> Any:
     """Return the runtime of this name, an object of the plug-in's class; raise BrokenPlugin."""
     entry = _entry_points()[name]
-    package = "its package" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
     try:
         runtime = entry.load()()
         problem = _problem(runtime, name)
     except Exception as err:
         problem = f"{type(err).__name__}: {err}"
     if problem is not None:
-        raise BrokenPlugin(f"the runtime `{name}` of {package} cannot be loaded: {problem}")
+        raise BrokenPlugin(f"the runtime `{name}` of {package_of(name)} cannot be loaded: {problem}")
     return runtime
+
+
+def package_of(name: str) -> str:
+    """Return the package that brings this runtime, with its version, in words."""
+    entry = _entry_points().get(name)
+    if entry is None:
+        return "Optio"
+    return "its package" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
 
 
 def _problem(runtime: Any, name: str) -> str | None:

@@ -32,6 +32,7 @@ from optio.plugins import BrokenPlugin
 from optio.runs.blame import MAX_START_PAUSE_S, ReadTrial, Turn, without_counts
 from optio.runs.output import kept
 from optio.runs.reading import Reading
+from optio.runs.runtime_guard import GuardedReader, invoke
 from optio.runtimes.base import AttemptContext, IdentifyingReader, OutputReader, ProcessEnd, Runtime, log_line
 from optio.secrets.base import Secrets, run_secrets
 from optio.store.base import ExecutionStore
@@ -316,7 +317,7 @@ class Execution:
             endpoint=self._parts.endpoints.get(agent.name),
             spent=self._claim.spent,
         )
-        call = runtime.invoke(task, self._claim.prompt, run.params, context)
+        call = invoke(runtime, task, self._claim.prompt, run.params, context)
         timeout = spec.timeout_span or self._parts.default_timeout
         deadline = datetime.now(UTC) + timeout
         return Launch(
@@ -422,7 +423,7 @@ class Execution:
         turn = Turn(self._parts.suspects)
         reading = Reading(
             handle,
-            runtime.reader(task, self._claim.spent),
+            GuardedReader(runtime, task, self._claim.spent),
             trial,
             turn,
             offsets=without_counts(self._claim.offsets),
@@ -496,13 +497,16 @@ class Execution:
             self._give_back(ended.no_room)
             return
         lines += reading.output.rest(ended.sizes)
+        # The outcome comes last: it says so if the reader has failed at one of these.
+        meter, longest, text = reader.meter, reader.longest, reader.text
+        agent = self._identity(reader, reading.handle)
         outcome = self._outcome(ended, reader, reading.stopped)
         if outcome.text is None and not outcome.ok:
-            outcome = replace(outcome, text=reader.text or None)
+            outcome = replace(outcome, text=text or None)
         lines += self._reason_of(outcome)
-        lines += self._let_stay(task.spec.environment, outcome, reader.meter)
+        lines += self._let_stay(task.spec.environment, outcome, meter)
         self._log(reading, lines, task, outcome)
-        self._finish(outcome, reader.meter, ended, longest=reader.longest, agent=self._identity(reader, reading.handle))
+        self._finish(outcome, meter, ended, longest=longest, agent=agent)
 
     def _log(self, reading: Reading, lines: list[LogLine], task: CompiledTask, outcome: Outcome | None = None) -> None:
         """Keep what came, with the log's first lines before it and the executor's explanation of a refusal behind it."""

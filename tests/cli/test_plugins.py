@@ -155,5 +155,9 @@ def test_a_reader_that_raises_ends_its_run_and_nothing_else(installed: Path, tmp
     finally:
         process.stop()
 
-    assert (ask["state"], ask["reason"]) == ("failed", "worker_crash")
+    assert (ask["state"], ask["reason"], ask["attempt"]) == ("failed", "runtime_failed", 1)
+    assert ask["message"].startswith(
+        "the runtime `acme` of acme-runtime 1.0 failed while it read the agent's output, in `line`: "
+    )
+    assert "OSError: no licence" in ask["message"]
     assert echo["state"] == "completed"

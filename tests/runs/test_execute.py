@@ -9,7 +9,6 @@ import socket
 import sqlite3
 import threading
 import time
-from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -22,6 +21,7 @@ from optio.errors import Conflict, LeaseLost, StoreFull, StoreUnavailable
 from optio.model.run import AgentIdentity, Lease, LogKind, LogLine, Meter, RunState
 from optio.runs.blame import MAX_READ_CRASHES
 from optio.runs.execute import Execution
+from optio.runs.lines import LineSplitter
 from optio.runtimes.command import Command
 from optio.store.values import Claim
 from optio.wiring import Services
@@ -379,47 +379,45 @@ def test_a_full_disk_costs_no_line_of_an_agent_that_runs(services: Services, mon
     assert services.store.run(run_id).state is RunState.CANCELLED
 
 
-class Broken(Command):
-    """A runtime with a mistake of ours."""
+class BrokenExecutor:
+    """An executor with a mistake of ours."""
 
-    def invoke(self, *_: Any) -> Any:
+    def __init__(self, executor: Any) -> None:
+        self._executor = executor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._executor, name)
+
+    def start(self, launch: Any) -> Any:
         raise RuntimeError("a mistake of ours")
 
 
 def test_a_mistake_of_ours_ends_the_attempt_with_its_reason_and_not_the_budget_of_retries(services: Services) -> None:
-    run = execute(services, command_task("true", extra="maxRetries: 0\n"), runtimes={"command": Broken()})
+    executor = BrokenExecutor(services.parts().executor)
+    run = execute(services, command_task("true", extra="maxRetries: 0\n"), executor=executor)
 
     assert (run.state, run.reason, run.infrastructure_retries, run.retries) == (RunState.QUEUED, "worker_error", 1, 0)
     assert "a mistake of ours" in run.message
 
 
-class BrokenReader(Command):
-    """A runtime whose reader fails at one line."""
-
-    def reader(self, task: Any, spent: Any) -> Any:
-        reader = super().reader(task, spent)
-        read = reader.line
-
-        def line(stream: str, data: bytes, at: Any) -> list[LogLine]:
-            if data == b"poison":
-                raise RuntimeError("a mistake of ours")
-            return read(stream, data, at)
-
-        reader.line = line  # type: ignore[method-assign]
-        return reader
-
-
 def test_a_run_that_fails_its_workers_again_and_again_is_ended(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    def feed(self: LineSplitter, data: bytes) -> Any:
+        if b"poison" in data:
+            raise RuntimeError("a mistake of ours")
+        return split(self, data)
+
     monkeypatch.setattr("optio.runs.execute._RETRY_PAUSE_S", 0.0)
+    split = LineSplitter.feed
+    monkeypatch.setattr(LineSplitter, "feed", feed)
     token = odd()
     run_id = accept(services, command_task(f"echo fine; sleep 0.2; echo poison; sleep {token}", extra="maxRetries: 0\n"))
-    execution(services, run_id, runtimes={"command": BrokenReader()})()
+    execution(services, run_id)()
     adoptions = 0
 
     while not services.store.run(run_id).state.terminal and adoptions < 20:
         (adopted,) = services.store.adopt("tester", timedelta(seconds=30), 5)
         adoptions += 1
-        Execution(adopted, replace(services.parts(), runtimes={"command": BrokenReader()}), "tester")()
+        Execution(adopted, services.parts(), "tester")()
     run = services.store.run(run_id)
 
     assert (run.state, run.reason, adoptions) == (RunState.FAILED, "worker_crash", MAX_READ_CRASHES + 1)

@@ -1,0 +1,177 @@
+"""A guard around a runtime's own code, which may be of another package: whatever it raises or returns fails its run alone, at
+once, with the reason `runtime_failed`. Used by `runs.execute`.
+
+Without it an exception of a reader would be taken for a failure of the worker, which leaves the agent to other workers: they
+would read the same line and fail in the same way.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from optio.errors import LaunchFailed
+from optio.model.registry import CompiledTask
+from optio.model.run import UNKNOWN_AGENT, AgentIdentity, LogKind, LogLine, Meter, Outcome
+from optio.plugins import package_of
+from optio.runtimes.base import AttemptContext, Invocation, OutputReader, ProcessEnd, Runtime
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+REASON = "runtime_failed"
+# A plug-in that calls `sys.exit` would end the thread of its run without a word.
+_RAISED = (Exception, SystemExit)
+_NO_OUTCOME = Outcome(ok=False, reason=REASON)
+_LOGGED_AS_IS: Mapping[str, LogKind] = {"stdout": LogKind.OUTPUT, "stderr": LogKind.STDERR}
+
+
+def invoke(runtime: Runtime, task: CompiledTask, prompt: str, params: Mapping[str, Any], context: AttemptContext) -> Invocation:
+    """Return how to call the agent. Raises LaunchFailed if the runtime's `invoke` raises or returns something else."""
+    try:
+        call = runtime.invoke(task, prompt, params, context)
+        _expect_invocation(call)
+    except MemoryError:
+        raise
+    except _RAISED as err:
+        raise LaunchFailed(REASON, _message(runtime, "prepared the call of its agent", err)) from err
+    return call
+
+
+class GuardedReader:
+    """A runtime's reader that never raises. After its first failure the runtime's code is not called again: `stop` and
+    `outcome` return the failure, the meter stays as it was, and output is logged as it is."""
+
+    def __init__(self, runtime: Runtime, task: CompiledTask, spent: Decimal) -> None:
+        self._runtime = runtime
+        self._failure: Outcome | None = None
+        self._meter = Meter()
+        self._identity = UNKNOWN_AGENT
+        self._reader: OutputReader
+        self._reader = self._ask("reader", lambda: runtime.reader(task, spent), object, None)  # type: ignore[assignment]
+
+    @property
+    def plain(self) -> frozenset[str]:
+        return self._ask("plain", lambda: self._reader.plain, frozenset, frozenset(_LOGGED_AS_IS))
+
+    @property
+    def longest(self) -> int:
+        return self._ask("longest", lambda: self._reader.longest, int, 0)
+
+    def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
+        if self._failure is None:
+            try:
+                found = self._reader.line(stream, data, at)
+                _expect_lines(found)
+            except MemoryError:
+                raise
+            except _RAISED as err:
+                self._fail("line", err)
+            else:
+                return found
+        kind = _LOGGED_AS_IS.get(stream)
+        return [] if kind is None else [LogLine(kind=kind, data=data, at=at)]
+
+    @property
+    def meter(self) -> Meter:
+        self._meter = self._ask("meter", lambda: self._reader.meter, Meter, self._meter)
+        return self._meter
+
+    @property
+    def text(self) -> str | None:
+        return self._ask("text", lambda: self._reader.text, (str, type(None)), None)
+
+    @property
+    def identity(self) -> AgentIdentity:
+        def identity() -> AgentIdentity:
+            found: AgentIdentity = getattr(self._reader, "identity", UNKNOWN_AGENT)
+            if not all(each is None or isinstance(each, str) for each in (found.version, found.session, found.model)):
+                raise TypeError("the value has a part that is no text")
+            return found
+
+        self._identity = self._ask("identity", identity, AgentIdentity, self._identity)
+        return self._identity
+
+    def stop(self) -> Outcome | None:
+        def stopped() -> Outcome | None:
+            found = self._reader.stop()
+            if found is not None:
+                _expect_outcome(found)
+            return found
+
+        found = self._ask("stop", stopped, object, None)
+        return self._failure or found
+
+    def closing(self, at: datetime) -> list[LogLine]:
+        def lines() -> list[LogLine]:
+            found = self._reader.closing(at)
+            _expect_lines(found)
+            return found
+
+        return self._ask("closing", lines, list, [])
+
+    def outcome(self, ended: ProcessEnd) -> Outcome:
+        def outcome() -> Outcome:
+            found = self._reader.outcome(ended)
+            _expect_outcome(found)
+            return found
+
+        found = self._ask("outcome", outcome, Outcome, _NO_OUTCOME)
+        return self._failure or found
+
+    def _ask(self, name: str, call: Callable[[], T], kind: type | tuple[type, ...], otherwise: T) -> T:
+        """Return what the runtime's code returns; after a failure, what takes its place."""
+        if self._failure is None:
+            try:
+                found = call()
+                if not isinstance(found, kind):
+                    raise TypeError(f"the value is of the type {type(found).__name__}")
+            except MemoryError:
+                raise
+            except _RAISED as err:
+                self._fail(name, err)
+            else:
+                return found
+        return otherwise
+
+    def _fail(self, name: str, err: BaseException) -> None:
+        message = _message(self._runtime, f"read the agent's output, in `{name}`", err)
+        log.error("%s", message, exc_info=err)
+        self._failure = Outcome(ok=False, reason=REASON, message=message)
+
+
+def _message(runtime: Runtime, doing: str, err: BaseException) -> str:
+    name = runtime.declaration.name
+    words = " ".join(str(err).split())
+    said = f"{type(err).__name__}: {words}" if words else type(err).__name__
+    return f"the runtime `{name}` of {package_of(name)} failed while it {doing}: {said}"
+
+
+def _expect_lines(found: Any) -> None:
+    if not isinstance(found, list) or not all(isinstance(each, LogLine) for each in found):
+        raise TypeError("the value is not a list of log lines")
+
+
+def _expect_outcome(found: Any) -> None:
+    if not isinstance(found, Outcome) or not isinstance(found.reason, str) or not isinstance(found.message, str):
+        raise TypeError("the value is not an outcome with a reason and a message")
+    json.dumps(found.output)
+
+
+def _expect_invocation(call: Any) -> None:
+    if not isinstance(call, Invocation):
+        raise TypeError(f"the value is of the type {type(call).__name__}")
+    for name, kind, values in (
+        ("argv", str, call.argv),
+        ("stdin", bytes, (call.stdin,)),
+        ("env", str, (*call.env, *call.env.values())),
+        ("files", str, call.files),
+        ("files", bytes, call.files.values()),
+        ("file_env", str, (*call.file_env, *call.file_env.values())),
+    ):
+        wrong = next((each for each in values if not isinstance(each, kind)), None)
+        if wrong is not None:
+            raise TypeError(f"`{name}` has a value of the type {type(wrong).__name__}, not {kind.__name__}")
+    if not call.argv:
+        raise TypeError("`argv` is empty")
