@@ -530,7 +530,7 @@ class Execution:
         if self._changed:
             self._look_for_cancel()
         if reading.stopped is None and not self._cancelled:
-            reading.stopped = reading.reader.stop() or reading.silence.stalled()
+            reading.stopped = reading.reader.stop() or reading.stalled()
         if (reading.stopped is not None or self._cancelled) and not reading.is_stop_asked:
             reading.is_stop_asked = True
             reading.handle.stop()

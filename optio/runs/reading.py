@@ -14,6 +14,7 @@ from optio.model.run import LogLine, Meter, Outcome
 from optio.runs.blame import ReadTrial, Turn
 from optio.runs.output import Output
 from optio.runtimes.base import OutputReader
+from optio.runtimes.json_events import first_line
 
 # Output that comes faster than this is gathered into one commit.
 GATHER_S = 0.02
@@ -51,6 +52,7 @@ class Reading:
         self.is_hinted = adopted
         self.is_stop_asked = False
         self._is_settled = False
+        self._last_line: LogLine | None = None
 
     @property
     def is_over(self) -> bool:
@@ -79,6 +81,7 @@ class Reading:
     def take(self) -> list[LogLine]:
         """Take what came since the last round, and end the trial of an adopted attempt when its reader has survived it."""
         lines = self.output.take()
+        self._last_line = lines[-1] if lines else self._last_line
         if self.output.moved:
             self.silence.end()
         if self.trial.is_open and not self.is_over:
@@ -87,6 +90,19 @@ class Reading:
             else:
                 self.trial.end_part()
         return lines
+
+    def stalled(self) -> Outcome | None:
+        """Return the outcome of an attempt whose silence has lasted to the limit, with its last words; None while it has
+        not."""
+        quiet = self.silence.reached()
+        if quiet is None:
+            return None
+        last = "" if self._last_line is None else first_line(self._last_line.text)
+        message = (
+            f"no output for {int(quiet)} s, the limit of `stallTimeout`: it may wait for an endpoint that does not answer."
+        )
+        # Not cut here: secrets are masked before.
+        return Outcome(ok=False, reason="stalled", message=f"{message} The last line was: {last}" if last else message)
 
 
 class Silence:
@@ -112,12 +128,10 @@ class Silence:
         """Return the seconds since the measuring began."""
         return time.monotonic() - self._began
 
-    def stalled(self) -> Outcome | None:
-        """Return the outcome of an attempt whose silence has lasted to the limit; None while it has not."""
+    def reached(self) -> float | None:
+        """Return the seconds of silence once they have reached the limit; None before."""
         quiet = time.monotonic() - self._moved
-        if self._limit is None or quiet < self._limit:
-            return None
-        return Outcome(ok=False, reason="stalled", message=f"no output for {int(quiet)} s")
+        return None if self._limit is None or quiet < self._limit else quiet
 
     def patience(self) -> float:
         """Return the seconds to wait for output: until the stall limit, and never so long that a lost wake-up matters."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from optio.model.money import ZERO_USD, dollars
 from optio.model.registry import CompiledTask
 from optio.model.run import AgentIdentity, LogKind, LogLine, Meter, Outcome
-from optio.model.runtimes import Declaration
+from optio.model.runtimes import Declaration, Program
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,12 +140,25 @@ def end_text(ended: ProcessEnd) -> str:
     return f"exit code {ended.code}" if ended.code is not None else f"signal {ended.signal}"
 
 
-def no_result(ended: ProcessEnd, said: str, *, began: bool) -> Outcome:
+def no_result(ended: ProcessEnd, said: str, *, began: bool, printed: str = "", program: Program | None = None) -> Outcome:
     """Return the outcome of an agent that printed no terminal event: it did not begin at all, for the reason that it `said`, or
-    it broke off."""
+    it broke off. `printed` is the first line of its output."""
     if not began and ended.code not in (0, None):
         return Outcome(ok=False, reason="config", message=said or f"exit code {ended.code} before the first event")
-    return Outcome(ok=False, reason="no_result", message=f"ended with {end_text(ended)} and no result event", again=True)
+    message = f"ended with {end_text(ended)} and no result event"
+    if not began and ended.code == 0:
+        message = "ended with exit code 0 and no event that Optio knows"
+        if program is not None:
+            message += f": compare `{program.name} --version` with {program.tested}, which Optio is tested with"
+        message += f". It printed: {printed}" if printed else ". It printed nothing"
+    return Outcome(ok=False, reason="no_result", message=message, again=True)
+
+
+_NOT_FOUND = "the program was not found, or it is a script and the interpreter in its first line was not found"
+_NOT_EXECUTABLE = {
+    "EACCES": ": its file permissions do not allow it",
+    "ENOEXEC": ": it is for another processor, or a script whose first line names no interpreter",
+}
 
 
 def common_outcome(ended: ProcessEnd) -> Outcome | None:
@@ -154,13 +167,14 @@ def common_outcome(ended: ProcessEnd) -> Outcome | None:
     if ended.phase == "setup":
         return Outcome(ok=False, reason="setup", message=f"a set-up command failed with exit code {ended.code}", again=True)
     if ended.error == "ENOENT":
-        return Outcome(ok=False, reason="command_not_found", message="the program was not found")
+        return Outcome(ok=False, reason="command_not_found", message=_NOT_FOUND)
     if ended.error == "E2BIG":
         return Outcome(
             ok=False, reason="environment", message="the environment and the arguments are too large for this machine"
         )
     if ended.error is not None:
-        return Outcome(ok=False, reason="not_executable", message=f"the program cannot be executed ({ended.error})")
+        cause = _NOT_EXECUTABLE.get(ended.error, "")
+        return Outcome(ok=False, reason="not_executable", message=f"the program cannot be executed ({ended.error}){cause}")
     return None
 
 

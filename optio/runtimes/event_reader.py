@@ -10,6 +10,7 @@ from typing import Any
 
 from optio.model.registry import CompiledTask
 from optio.model.run import AgentIdentity, LogKind, LogLine, Outcome
+from optio.model.runtimes import declaration_of
 from optio.runtimes.base import ProcessEnd, end_text, no_result
 from optio.runtimes.entries import Entry
 from optio.runtimes.json_events import MAX_JSON_LINE_BYTES, LastTexts, event_of, first_line
@@ -17,6 +18,8 @@ from optio.runtimes.json_events import MAX_JSON_LINE_BYTES, LastTexts, event_of,
 DOUBTFUL_USAGE = "usage was ignored because it is not a whole number, or negative"
 _STDERR_BYTES = 4096
 _MAX_NAME_LENGTH = 200
+# A longer line is not quoted: a cut could leave a part of a secret, which nobody masks.
+_MAX_QUOTED_BYTES = 4096
 
 
 class EventReader(ABC):
@@ -34,16 +37,24 @@ class EventReader(ABC):
         self._began = False
         self._turn = 0
         self._stderr = b""
+        self._printed: bytes | None = None
 
     def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
         if stream == "stderr":
-            self._stderr = (self._stderr + data + b"\n")[-_STDERR_BYTES:]
+            self._keep_stderr(data)
             return [LogLine(kind=LogKind.STDERR, data=data, at=at)]
+        if self._printed is None and stream == "stdout" and data.strip():
+            self._printed = data if len(data) <= _MAX_QUOTED_BYTES else f"a line of {len(data):,} bytes".encode()
         event = event_of(data)
         if event is None:
             return [LogLine(kind=LogKind.OUTPUT, data=data, at=at)] if stream != "side" and data.strip() else []
         entries = self._read_side(event) if stream == "side" else self._read(event)
         return [self._line(entry, at) for entry in entries]
+
+    def _keep_stderr(self, data: bytes) -> None:
+        """Keep the end of standard error, in whole lines: half of a secret would not be masked."""
+        kept = self._stderr + data + b"\n"
+        self._stderr = kept if len(kept) <= _STDERR_BYTES else kept[-_STDERR_BYTES:].partition(b"\n")[2]
 
     def _line(self, entry: Entry, at: datetime) -> LogLine:
         turn = entry.turn or self._turn or None
@@ -77,7 +88,11 @@ class EventReader(ABC):
         return first_line(self._stderr.decode("utf-8", "replace"))
 
     def _no_result(self, ended: ProcessEnd) -> Outcome:
-        return no_result(ended, self._complaint(), began=self._began)
+        declared = declaration_of(self._task.spec.agent_runtime)
+        program = None if declared is None else declared.program
+        text = (self._printed or b"").decode("utf-8", "replace").strip()
+        printed = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+        return no_result(ended, self._complaint(), began=self._began, printed=printed, program=program)
 
     def _success(self, ended: ProcessEnd, text: str, output: Any = None) -> Outcome:
         """Return the outcome of an agent that reported success: its exit code may say otherwise."""

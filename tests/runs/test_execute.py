@@ -145,6 +145,10 @@ def test_a_silent_agent_is_stopped_and_one_that_speaks_is_not(services: Services
     speaks = execute(services, command_task("for i in $(seq 25); do sleep 0.1; echo $i; done", extra="stallTimeout: 2s\n"))
 
     assert (silent.state, silent.reason) == (RunState.FAILED, "stalled")
+    assert silent.message.startswith(
+        "no output for 1 s, the limit of `stallTimeout`: it may wait for an endpoint that does not answer. "
+    )
+    assert "The last line was: one" in silent.message
     assert speaks.state is RunState.COMPLETED
 
 

@@ -258,6 +258,58 @@ def test_a_program_that_ends_before_its_first_event_is_wrongly_configured(agent:
 
 
 @pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([b"", b"<!doctype html>", b"<body>Sign in"], "It printed: <!doctype html>"),
+        ([b"Usage: \x1b[1magent\x1b[0m"], "It printed: Usage: \ufffd[1magent\ufffd[0m"),
+        ([b"\xff" * 5000], "It printed: a line of 5,000 bytes"),
+        ([], "It printed nothing"),
+    ],
+)
+def test_a_program_that_ends_well_without_an_event_is_told_by_what_it_printed(
+    agent: str, lines: list[bytes], said: str
+) -> None:
+    found = outcome(agent, lines)
+
+    assert (found.ok, found.reason) == (False, "no_result")
+    program = DECLARED[agent].program
+    assert program is not None
+    assert f"`{program.name} --version` with {program.tested}" in found.message
+    assert found.message.endswith(said)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_no_half_of_a_line_of_standard_error_is_quoted(agent: str) -> None:
+    reader = RUNTIMES[agent].reader(task(agent))
+    for line in (b"a-secret " * 400, b"b-secret " * 100, b"the cause"):
+        reader.line("stderr", line, NOW)
+
+    found = reader.outcome(ProcessEnd(code=1, signal=None))
+
+    assert found.message.startswith("b-secret b-secret")
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize(
+    ("error", "reason", "words"),
+    [
+        ("ENOENT", "command_not_found", "the interpreter in its first line was not found"),
+        ("ENOEXEC", "not_executable", "another processor"),
+        ("EACCES", "not_executable", "permissions"),
+        ("ELOOP", "not_executable", "(ELOOP)"),
+    ],
+)
+def test_a_program_that_cannot_be_started_is_told_with_the_usual_cause(agent: str, error: str, reason: str, words: str) -> None:
+    reader = RUNTIMES[agent].reader(task(agent))
+
+    found = reader.outcome(ProcessEnd(code=126, signal=None, error=error))
+
+    assert (found.reason, found.again) == (reason, False)
+    assert words in found.message
+
+
+@pytest.mark.parametrize("agent", AGENTS)
 def test_the_prompt_goes_in_by_standard_input_and_no_secret_by_an_argument(agent: str) -> None:
     prompt = "--flag $HOME `id` \r\n é \n"
 
