@@ -42,6 +42,7 @@ _FILES = (
 # Streams from files that the agent itself writes.
 _OF_AGENT = frozenset({"result", "side"})
 _DIRECTORIES = ("control", "result", "home", "tmp", "work", "")
+_PLACE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Room for the supervisor's last word: numbers and plain words. After it the file has the attempt's limits.
 EXIT_BYTES = 512
 _LIMITS_BYTES = 64
@@ -96,20 +97,17 @@ class ProcessHandle:
             os.close(descriptor)
 
     def _find_side(self) -> bool:
-        """Return whether the agent has a session file. It is looked for until there is one, which is then kept by a link: a
-        worker that adopts the attempt reads the same, whatever the agent has put beside it."""
+        """Return whether the agent has a session file. It is looked for until there is one, a regular file, which is then kept
+        by a link: a worker that adopts the attempt reads the same, whatever the agent has put beside it."""
         if self._side is not None and "side" not in self._paths:
             kept = f"{self._control}/session"
             if not os.path.lexists(kept):
-                found = sorted(glob.iglob(f"{glob.escape(f'{self._base}/home')}/{self._side}"))
-                if not found:
+                home = f"{self._base}/home"
+                found = sorted(glob.iglob(f"{glob.escape(home)}/{self._side}"))
+                linked = _link_below(home, os.path.relpath(found[0], home), kept) if found else None
+                if linked is None:
                     return False
-                try:
-                    os.link(found[0], kept, follow_symlinks=False)
-                except FileExistsError:
-                    pass
-                except OSError:
-                    kept = found[0]  # no file, or a file system without links
+                kept = linked
             self._paths["side"] = kept
             if self._inotify is not None:
                 self._inotify.watch(kept)
@@ -255,6 +253,33 @@ class ProcessHandle:
         if remove:
             cgroup.remove_groups(self._control, self._base.name)
             delete_attempt(self._base)
+
+
+def _link_below(top: str, path: str, target: str) -> str | None:
+    """Link a regular file below a directory to another name. Return the name by which it is found, or None for anything else.
+
+    No symbolic link is followed on the way: the agent may have made one to a directory that only this process may read.
+    """
+    *parents, name = path.split("/")
+    place = os.open(top, _PLACE)
+    try:
+        for each in parents:
+            below = os.open(each, _PLACE, dir_fd=place)
+            os.close(place)
+            place = below
+        if not stat.S_ISREG(os.stat(name, dir_fd=place, follow_symlinks=False).st_mode):
+            return None
+        try:
+            os.link(name, target, src_dir_fd=place, follow_symlinks=False)
+        except FileExistsError:
+            return target
+        except OSError:
+            return f"{top}/{path}"  # a file system without links
+    except OSError:
+        return None
+    finally:
+        os.close(place)
+    return target
 
 
 def delete_attempt(base: Path) -> None:

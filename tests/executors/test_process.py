@@ -233,6 +233,29 @@ def test_a_directory_that_cannot_be_made_is_a_reason_and_can_be_tried_again(tmp_
     assert (caught.value.reason, caught.value.temporary) == ("disk", True)
 
 
+@pytest.mark.parametrize(
+    "before",
+    ["ln -s {private} s", "mkdir s; ln -s {private}/session s", "mkdir s; mkfifo s/session", "mkdir -p s/session"],
+)
+def test_a_session_file_is_a_file_of_the_agent_and_no_link_is_followed_to_it(
+    executor: ProcessExecutor, tmp_path: Path, before: str
+) -> None:
+    private = tmp_path / "private"
+    private.mkdir()
+    (private / "session").write_text("of somebody else")
+    source = f"cd; mkfifo go; {before.format(private=private)}; echo made; read _ <go; rm -rf s; mkdir s; echo mine >s/session"
+    handle = executor.start(shell(source, side="s/session"))
+    try:
+        eventually(lambda: read(handle, "stdout") == b"made\n", what="what stands in its place")
+
+        assert read(handle, "side") == b""
+        (Path(handle._base) / "home" / "go").write_text("\n")  # type: ignore[attr-defined]
+        until_ended(handle)
+        assert read(handle, "side") == b"mine\n"
+    finally:
+        handle.close(remove=True)
+
+
 def test_a_program_that_is_missing_is_said_with_its_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
