@@ -12,6 +12,9 @@ from optio.model.run import AgentPod
 from optio.model.task import Environment
 
 STREAMS = ("stdout", "stderr", "result", "side")
+# Of each stream so many bytes are read: what the agent writes may have a hole in it and claim any size. The supervisor of a pod
+# has the same limits. Output may be twenty times what its log keeps, and needs room where the worker of a pod copies it.
+MAX_STREAM_BYTES: Mapping[str, int] = {"stdout": 1 << 30, "stderr": 1 << 30, "result": 16 << 20, "side": 256 << 20}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from optio.executors.base import STREAMS, Handle
+from optio.executors.base import MAX_STREAM_BYTES, STREAMS, Handle
 from optio.model import agent_event
 from optio.model.mask import Masker
 from optio.model.run import LogKind, LogLine
@@ -23,11 +23,6 @@ MAX_LOG_LINE_BYTES = 64 * 1024
 # The size of the log that is kept of an attempt. Each line counts for more than its bytes, as it does in the database.
 MAX_LOG_BYTES = 50_000_000
 _LINE_COST_BYTES = 100
-# The files that the agent itself writes are read up to these sizes: one with a hole in it may claim any size. The supervisor of
-# a pod has the same limits.
-MAX_RESULT_BYTES = 16 << 20
-MAX_SIDE_BYTES = 256 << 20
-_LIMITS = {"result": MAX_RESULT_BYTES, "side": MAX_SIDE_BYTES}
 
 
 class Output:
@@ -88,6 +83,9 @@ class Output:
         for stream, lines in self._lines.items():
             for line, end in lines.rest():
                 self._line(stream, line, end, now, found)
+            if lines.read >= MAX_STREAM_BYTES[stream]:
+                text = f"{stream} is read up to byte {lines.read:,}: what comes after it is left out"
+                found.append(log_line(LogKind.SYSTEM, text, now))
             if sizes.get(stream, lines.read) < lines.read:
                 text = f"the program has cut its {stream}, which was read up to byte {lines.read:,}: later lines may be missing"
                 found.append(log_line(LogKind.SYSTEM, text, now))
@@ -98,8 +96,7 @@ class Output:
         return found
 
     def _read(self, stream: str, offset: int, limit: int) -> bytes:
-        if stream in _LIMITS:
-            limit = min(limit, _LIMITS[stream] - offset)
+        limit = min(limit, MAX_STREAM_BYTES[stream] - offset)
         return self._handle.read(stream, offset, limit) if limit > 0 else b""
 
     def _feed(self, stream: str, data: bytes, now: datetime, found: list[LogLine]) -> None:

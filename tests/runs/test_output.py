@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from optio.executors.base import STREAMS
 from optio.model.mask import Masker
 from optio.model.run import LogKind, LogLine
 from optio.runs import output
@@ -135,3 +136,19 @@ def test_a_line_of_the_log_is_cut_at_64_kib(size: int, rest: int) -> None:
 
     assert line[:rest] == b"x" * rest
     assert line[rest:] == (b"" if size == rest else b"... [1 bytes cut]")
+
+
+def test_streams_are_read_up_to_a_limit_and_the_log_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "MAX_STREAM_BYTES", dict.fromkeys(STREAMS, 100_000))
+    memory = Memory({"stdout": b"one\n" + b"\0" * 300_000, "stderr": b"two\n"})
+    memory.write(1.0)
+    reading = Output(memory, Command().reader(TASK), {})  # type: ignore[arg-type]
+
+    lines: list[LogLine] = []
+    while not reading.drained:
+        lines += reading.take()
+    lines += reading.rest({"stdout": 300_004, "stderr": 4})
+
+    assert b"".join(by_kind(lines)[LogKind.OUTPUT]).startswith(b"one")
+    assert by_kind(lines)[LogKind.SYSTEM] == [b"stdout is read up to byte 100,000: what comes after it is left out"]
+    assert reading.offsets["stdout"] == 100_000

@@ -13,6 +13,9 @@ from optio.model.pool import StartKind
 from optio.model.room import Delay
 from optio.model.run import AgentPod
 
+# Of the channel of the launch so much is taken: it knows no limit of a stream.
+_MAX_HEARD_BYTES = 1 << 20
+
 
 class PodHandle:
     """The handle of an attempt in a pod. `ask` passes on the worker's requests: `stop`, `renew`, `close` or `remove`."""
@@ -97,7 +100,9 @@ class PodHandle:
         self.wake()
 
     def hear(self, data: bytes) -> None:
-        """Record output that comes sooner than by the log, from its first byte on."""
+        """Record output that comes sooner than by the log, from its first byte on. The log brings what is too much."""
+        if self._heard >= _MAX_HEARD_BYTES:
+            return
         at, have = self._heard, self.spool.sizes["stdout"]
         self._heard += len(data)
         if self._heard > have:

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeVar
 
-from optio.executors.base import Exit
+from optio.executors.base import MAX_STREAM_BYTES, Exit
 from optio.executors.pods import exit_status
 from optio.executors.pods import manifest as pod
 from optio.executors.pods.cluster import Cluster, Refused, Unreachable
@@ -241,6 +241,6 @@ class PodLogReader:
             path = f"{CONTROL}/{file}"
             command = ["/bin/sh", "-c", f"[ -h {path} ] || [ ! -f {path} ] || wc -c <{path}"]
             _, said = await self._cluster.run(handle.name, pod.CONTAINER, command)
-            await self._copied(handle, stream, int(said.strip() or b"0"))
+            await self._copied(handle, stream, min(int(said.strip() or b"0"), MAX_STREAM_BYTES[stream]))
         code, _ = await self._cluster.run(handle.name, pod.CONTAINER, ["/bin/sh", "-c", f"[ -f {CONTROL}/stdout ]"])
         return code == 0

@@ -94,9 +94,10 @@ pump() {
 }
 pump_all() {
     moved=1
-    if [ -s stdout ] && grown o stdout && pump o O <&3; then moved=0; fi
-    if [ -s stderr ] && grown e stderr && pump e E <&4; then moved=0; fi
-    # The agent may put anything in this file's place, and give it any size.
+    # The agent may give its files any size: `MAX_STREAM_BYTES`.
+    if [ $at_o -lt 1073741824 ] && [ -s stdout ] && grown o stdout && pump o O <&3; then moved=0; fi
+    if [ $at_e -lt 1073741824 ] && [ -s stderr ] && grown e stderr && pump e E <&4; then moved=0; fi
+    # The agent may put anything in this file's place.
     if [ $results = no ] && [ -s result/result.jsonl ] && [ -f result/result.jsonl ] && [ ! -h result/result.jsonl ]; then
         exec 5<result/result.jsonl && results=yes
     fi

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from optio.executors.pods import launch_script, manifest
+from optio.executors.base import MAX_STREAM_BYTES
+from optio.executors.pods import handle, launch_script, manifest, script
 from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.informer import is_agent_running
 from optio.model.run import AgentIdentity, LogKind
@@ -43,6 +44,22 @@ def test_output_that_the_kubelet_has_thrown_away_is_taken_from_the_agents_own_fi
     found.close(remove=True)
 
     assert hashlib.sha256(ended.stdout).digest() == hashlib.sha256(line * count).digest()
+
+
+def test_of_output_that_claims_any_size_a_part_is_copied(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    supervising = script.supervising()
+    for name, stream in (("o", "stdout"), ("e", "stderr"), ("r", "result"), ("d", "side")):
+        assert f"[ $at_{name} -lt {MAX_STREAM_BYTES[stream]} ]" in supervising
+    small = supervising.replace(f" {MAX_STREAM_BYTES['stdout']} ", " 600000 ")
+    monkeypatch.setattr(script, "supervising", lambda: small)
+    monkeypatch.setattr(handle, "_MAX_HEARD_BYTES", 600_000)
+
+    ended = run(make(), shell("echo one; echo two >&2; truncate -s 1T /optio/stdout /optio/stderr"), within=60)
+
+    assert ended.exit.code == 0
+    for output, first in ((ended.stdout, b"one\n"), (ended.stderr, b"two\n")):
+        assert output.startswith(first)
+        assert 600_000 <= len(output) < 600_000 + 262_144, ended.exit
 
 
 def test_a_pod_that_is_deleted_by_hand_ends_its_attempt(make: Make) -> None:
