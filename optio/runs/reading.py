@@ -14,7 +14,6 @@ from optio.model.run import LogLine, Meter, Outcome
 from optio.runs.blame import ReadTrial, Turn
 from optio.runs.output import Output
 from optio.runtimes.base import OutputReader
-from optio.runtimes.json_events import first_line
 
 # Output that comes faster than this is gathered into one commit.
 GATHER_S = 0.02
@@ -97,7 +96,7 @@ class Reading:
         quiet = self.silence.reached()
         if quiet is None:
             return None
-        last = "" if self._last_line is None else first_line(self._last_line.text)
+        last = "" if self._last_line is None else self._last_line.text.strip().partition("\n")[0]
         message = (
             f"no output for {int(quiet)} s, the limit of `stallTimeout`: it may wait for an endpoint that does not answer."
         )

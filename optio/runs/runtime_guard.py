@@ -87,7 +87,7 @@ class GuardedReader:
         def identity() -> AgentIdentity:
             found: AgentIdentity = getattr(self._reader, "identity", UNKNOWN_AGENT)
             if not all(each is None or isinstance(each, str) for each in (found.version, found.session, found.model)):
-                raise TypeError("the value has a part that is no text")
+                raise TypeError("the value has a part that is not a text")
             return found
 
         self._identity = self._ask("identity", identity, AgentIdentity, self._identity)
