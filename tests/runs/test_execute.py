@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
