@@ -294,16 +294,15 @@ _ENFORCERS = {"cli": "the agent", "meter": "Optio, by its meter", "report": "Opt
 
 
 def test_the_table_of_agents_is_what_the_runtimes_declare() -> None:
-    found = {row[1].strip("`"): row for row in rows(page("tasks/agents.md")) if len(row) == 6 and row[0] != "agent"}
+    found = {row[1].strip("`"): row for row in rows(page("tasks/agents.md")) if len(row) == 5 and row[0] != "agent"}
     limits = {row[0].strip("`"): row for row in rows(page("tasks/agents.md")) if len(row) == 4 and row[0] != "agent"}
 
     assert set(found) == set(limits) == set(DECLARED)
     for name, runtime in DECLARED.items():
-        title, _, *others, key = found[name]
+        title, _, *others = found[name]
         program = runtime.program
         assert title == runtime.title
         assert others == (["", "", ""] if program is None else [f"`{program.name}`", f"`{program.package}`", program.tested])
-        assert key == f"`{runtime.service.key}`" if runtime.service is not None else "`" not in key
         _, turns, budget, cost = limits[name]
         assert turns.startswith(_ENFORCERS[runtime.capabilities.max_turns])
         assert budget.startswith(_ENFORCERS[runtime.capabilities.budget])
