@@ -23,6 +23,7 @@ MAX_LOG_LINE_BYTES = 64 * 1024
 # The size of the log that is kept of an attempt. Each line counts for more than its bytes, as it does in the database.
 MAX_LOG_BYTES = 50_000_000
 _LINE_COST_BYTES = 100
+_UNLOGGED = frozenset({"result", "side"})
 
 
 class Output:
@@ -101,7 +102,11 @@ class Output:
 
     def _feed(self, stream: str, data: bytes, now: datetime, found: list[LogLine]) -> None:
         lines = self._lines[stream]
-        if (self._size > MAX_LOG_BYTES or stream == "result") and stream in self._reader.plain:
+        if stream in _UNLOGGED and not data.strip(b"\n"):
+            # Line breaks alone, which may be millions: they mean nothing here.
+            for line, _ in lines.block(data):
+                self._reader.line(stream, line, now)
+        elif (self._size > MAX_LOG_BYTES or stream == "result") and stream in self._reader.plain:
             for line, _ in lines.block(data):
                 self._reader.line(stream, line, now)
                 if stream != "result":

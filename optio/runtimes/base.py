@@ -135,6 +135,18 @@ def over_limits(task: CompiledTask, meter: Meter, spent: Decimal) -> Outcome | N
     return None
 
 
+def unenforced(task: CompiledTask, meter: Meter, agent: str, *, is_metered: bool) -> list[str]:
+    """Return a sentence for each limit of the task that could not be enforced. Without `is_metered`, the agent's session file
+    had no usage of the model calls that it made."""
+    budget, turns = task.spec.budget, task.spec.max_turns
+    limits = [name for name, limit in (("budgetUsd", budget), ("maxTurns", turns)) if limit is not None]
+    if not is_metered:
+        return [f"{name} could not be enforced: no usage was found in the session file of {agent}" for name in limits]
+    if budget is None or meter.cost is not None:
+        return []
+    return [f"budgetUsd could not be enforced: no price is known for the model {task.spec.model or f'of {agent}'}"]
+
+
 def end_text(ended: ProcessEnd) -> str:
     """Return how a process ended in words: `exit code 1`, `signal 9`."""
     return f"exit code {ended.code}" if ended.code is not None else f"signal {ended.signal}"

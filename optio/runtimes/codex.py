@@ -21,6 +21,7 @@ from optio.runtimes.base import (
     log_line,
     over_limits,
     reason_of_status,
+    unenforced,
 )
 from optio.runtimes.entries import Entry, notice, retry, said, thought, tool_call, tool_result, turn
 from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader
@@ -53,8 +54,8 @@ stream_idle_timeout_ms = 120000
 """
 _URL = "https://api.openai.com/v1"
 _KEY, _OTHER_KEY = "CODEX_API_KEY", "OPENAI_API_KEY"
-# Without a connection Codex says so and tries for ever.
-_MAX_RECONNECTS = 10
+# Without a connection Codex says so and tries for ever, at longer and longer intervals: this many take about a minute.
+_MAX_RECONNECTS = 4
 _STATUS = re.compile(r"(?:unexpected status|last status:) (\d{3})")
 # What a failed turn says, in Codex's own words -> (reason, whether a second attempt can help).
 _FAILURES = (
@@ -205,7 +206,8 @@ class CodexReader(EventReader):
             cost = self._cost
         return Meter(
             usage=usage,
-            turns=self._calls if known else None,
+            # Zero would be wrong: the answer came, and the session file has no call.
+            turns=self._calls or None,
             tool_calls=len(self._items),
             cost=cost,
             cost_source=None if cost is None else CostSource.PRICES,
@@ -226,11 +228,10 @@ class CodexReader(EventReader):
         return over_limits(self._task, self.meter, self._spent)
 
     def closing(self, at: datetime) -> list[LogLine]:
-        """Return a warning of a budget that could not be enforced, since nobody knows the model's price."""
-        if self._task.spec.budget is None or self.meter.cost is not None:
-            return []
-        text = f"budgetUsd could not be enforced: no price is known for the model {self._task.spec.model or 'of Codex'}"
-        return [log_line(LogKind.SYSTEM, text, at)]
+        """Return a warning of each limit that could not be enforced, with its cause."""
+        metered = self._calls > 0 or self._total is None
+        texts = unenforced(self._task, self.meter, "Codex", is_metered=metered)
+        return [log_line(LogKind.SYSTEM, text, at) for text in texts]
 
     def outcome(self, ended: ProcessEnd) -> Outcome:
         early = common_outcome(ended)

@@ -21,6 +21,7 @@ from optio.runtimes.base import (
     log_line,
     over_limits,
     reason_of_status,
+    unenforced,
 )
 from optio.runtimes.entries import Entry, notice, retry, said, thought, tool_call, tool_result, turn
 from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader
@@ -213,11 +214,10 @@ class CopilotReader(EventReader):
         return over_limits(self._task, self.meter, self._spent)
 
     def closing(self, at: datetime) -> list[LogLine]:
-        """Return a warning of a budget that could not be enforced, since nobody knows the model's price."""
-        if self._task.spec.budget is None or self.meter.cost is not None:
-            return []
-        text = f"budgetUsd could not be enforced: no price is known for the model {self._task.spec.model or 'of Copilot'}"
-        return [log_line(LogKind.SYSTEM, text, at)]
+        """Return a warning of each limit that could not be enforced, with its cause."""
+        metered = self._calls > 0 or not (self._answered or self._is_broken_off)
+        texts = unenforced(self._task, self.meter, "Copilot", is_metered=metered)
+        return [log_line(LogKind.SYSTEM, text, at) for text in texts]
 
     def outcome(self, ended: ProcessEnd) -> Outcome:
         early = common_outcome(ended)

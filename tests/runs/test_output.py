@@ -152,3 +152,32 @@ def test_streams_are_read_up_to_a_limit_and_the_log_says_so(monkeypatch: pytest.
     assert b"".join(by_kind(lines)[LogKind.OUTPUT]).startswith(b"one")
     assert by_kind(lines)[LogKind.SYSTEM] == [b"stdout is read up to byte 100,000: what comes after it is left out"]
     assert reading.offsets["stdout"] == 100_000
+
+
+@pytest.mark.parametrize("stream", ["result", "side"])
+def test_line_breaks_alone_are_read_as_one_line_and_hide_nothing(stream: str) -> None:
+    turn = b'{"type": "turn"}'
+    memory = Memory({stream: turn + b"\n" * 1_000_000 + turn + b"\n"})
+    memory.write(1.0)
+    counted = Counted()
+    reading = Output(memory, counted, {})  # type: ignore[arg-type]
+
+    while not reading.drained:
+        reading.take()
+
+    assert counted.calls < 150_000
+    assert counted.turns == [turn, turn]
+
+
+class Counted:
+    """A reader that counts what it is asked to read."""
+
+    plain: frozenset[str] = frozenset()
+
+    def __init__(self) -> None:
+        self.calls, self.turns = 0, list[bytes]()
+
+    def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
+        self.calls += 1
+        self.turns += [data.strip()] if data.strip() else []
+        return []

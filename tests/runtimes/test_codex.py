@@ -143,11 +143,11 @@ def test_an_endpoint_that_never_answers_is_given_up_after_some_tries_in_a_row() 
     waiting = event(type="error", message="Reconnecting... waiting for network")
     item = event(type="item.completed", item={"type": "agent_message", "text": "x"})
 
-    stop = read([waiting] * 11).stop()
+    stop = read([waiting] * 5).stop()
 
     assert stop is not None
     assert (stop.reason, stop.again, stop.message) == ("network", True, "Reconnecting... waiting for network")
-    assert read([*[waiting] * 10, item, *[waiting] * 10]).stop() is None
+    assert read([*[waiting] * 4, item, *[waiting] * 4]).stop() is None
 
 
 @pytest.mark.parametrize(

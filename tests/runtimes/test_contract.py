@@ -133,6 +133,22 @@ def test_a_session_that_is_no_short_text_counts_as_not_told(agent: str, told: st
     assert reader.identity.session is None
 
 
+@pytest.mark.parametrize("agent", ["codex", "copilot"])
+def test_without_its_session_file_the_limits_that_could_not_be_enforced_are_named(agent: str) -> None:
+    limited = task(agent, 'maxTurns: 3\nbudgetUsd: "1.00"\n')
+    said = {}
+    for name, side in (("with", side_of(agent, "tool")), ("without", [])):
+        reader = RUNTIMES[agent].reader(limited)
+        for stream, lines in (("side", side), ("stdout", recorded(agent, "tool"))):
+            for line in lines:
+                reader.line(stream, line, NOW)
+        said[name] = [line.text for line in reader.closing(NOW) if "session file" in line.text]
+
+    assert reader.meter.turns is None
+    assert said["with"] == []
+    assert [text.partition(" ")[0] for text in said["without"]] == ["budgetUsd", "maxTurns"]
+
+
 @pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.parametrize(("name", "ok"), [("tool", True), ("tool-fail", False)])
 def test_a_tool_call_is_found_again_by_its_id_in_its_result(agent: str, name: str, ok: bool) -> None:
