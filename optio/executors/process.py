@@ -117,8 +117,9 @@ class ProcessExecutor:
         configured = self._programs.get(runtime)
         found = shutil.which(configured or program.name)
         if found is None:
-            where = f"{setting}={configured} is not a program" if configured else f"`{program.name}` is not on PATH"
-            raise LaunchFailed("runtime_missing", f"{where}: install it with `{program.install}`, or set {setting} to its path")
+            named = f"{setting}={configured}"
+            why = f"{named} {_why_no_program(configured)}" if configured else f"`{program.name}` is not on PATH"
+            raise LaunchFailed("runtime_missing", f"{why}: install it with `{program.install}`, or set {setting} to its path")
         return _native(program, found)
 
     def start(self, launch: Launch) -> Handle:
@@ -372,6 +373,12 @@ def _changed_at(path: str) -> float:
         return os.lstat(path).st_mtime
     except OSError:
         return 0.0
+
+
+def _why_no_program(path: str) -> str:
+    if os.path.isdir(path):
+        return "is a directory"
+    return "is not executable for this user" if os.path.isfile(path) else "is not there"
 
 
 def _native(program: Program, found: str) -> str:

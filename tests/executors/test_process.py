@@ -261,8 +261,10 @@ def test_a_program_that_is_missing_is_said_with_its_cure(tmp_path: Path, monkeyp
 
     with pytest.raises(LaunchFailed, match="npm install -g @anthropic-ai/claude-code") as unset:
         ProcessExecutor(tmp_path).program("claude-code")
-    with pytest.raises(LaunchFailed, match="OPTIO_PROGRAM_CLAUDE_CODE=/no/claude is not a program"):
-        ProcessExecutor(tmp_path, {"claude-code": "/no/claude"}).program("claude-code")
+    (tmp_path / "claude").touch(mode=0o644)
+    for path, why in (("/no/claude", "is not there"), (tmp_path, "is a directory"), (tmp_path / "claude", "is not executable")):
+        with pytest.raises(LaunchFailed, match=f"OPTIO_PROGRAM_CLAUDE_CODE={path} {why}"):
+            ProcessExecutor(tmp_path, {"claude-code": str(path)}).program("claude-code")
 
     assert unset.value.reason == "runtime_missing"
 
