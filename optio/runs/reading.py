@@ -97,11 +97,9 @@ class Reading:
         if quiet is None:
             return None
         last = "" if self._last_line is None else self._last_line.text.strip().partition("\n")[0]
-        message = (
-            f"no output for {int(quiet)} s, the limit of `stallTimeout`: it may wait for an endpoint that does not answer."
-        )
+        message = f"no output for {int(quiet)} s, the limit of `stallTimeout`: it may wait for an endpoint that does not answer"
         # Not cut here: secrets are masked before.
-        return Outcome(ok=False, reason="stalled", message=f"{message} The last line was: {last}" if last else message)
+        return Outcome(ok=False, reason="stalled", message=f"{message}. The last line was: {last}" if last else message)
 
 
 class Silence:
