@@ -48,6 +48,7 @@ _NO_LOGIN = (
 )
 # The CLI's own words where it has no credential at all. It goes on to advise a command that nobody can give to it.
 _LOGGED_OUT = "Not logged in"
+_KINDS = ("stream_event", "assistant", "user", "result", "system")
 _SUBTYPES = {
     "error_max_turns": "max_turns",
     "error_max_budget_usd": "budget",
@@ -94,8 +95,8 @@ class ClaudeReader(EventReader):
         self._wait_s = 0.0
 
     def _read(self, event: dict[str, Any]) -> Iterator[Entry]:
-        self._began = True
         kind = event.get("type")
+        self._began |= kind in _KINDS
         if kind == "stream_event":
             parent = event.get("parent_tool_use_id")
             yield from self._stream(as_dict(event.get("event")), None if parent is None else str(parent))

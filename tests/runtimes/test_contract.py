@@ -280,6 +280,7 @@ def test_a_program_that_ends_before_its_first_event_is_wrongly_configured(agent:
         ([b"", b"<!doctype html>", b"<body>Sign in"], "It printed: <!doctype html>"),
         ([b"Usage: \x1b[1magent\x1b[0m"], "It printed: Usage: \ufffd[1magent\ufffd[0m"),
         ([b"\xff" * 5000], "It printed: a line of 5,000 bytes"),
+        ([b'{"type": "of tomorrow"}'], 'It printed: {"type": "of tomorrow"}'),
         ([], "It printed nothing"),
     ],
 )
