@@ -3,6 +3,7 @@
 import argparse
 import os
 import platform
+import re
 import shlex
 import socket
 import subprocess
@@ -418,6 +419,10 @@ def _agents(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Check
             if version is None:
                 detail, hint = f"{program} does not answer to --version", "install it again"
                 yield Check(name=name, status="error" if needed else "warning", detail=detail, hint=hint)
+            elif needed and _is_older(version, agent.program.tested):
+                detail = f"{version}, {program}, is older than {agent.program.tested}, which Optio is tested with"
+                hint = f"update it with `{agent.program.install}`; with an old Node.js, npm takes an old version"
+                yield Check(name=name, status="warning", detail=detail, hint=hint)
             else:
                 yield Check(name=name, status="ok", detail=f"{version}, {program}")
     finally:
@@ -454,6 +459,13 @@ def _version(program: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.decode("utf-8", "replace").strip().partition("\n")[0][:80]
+
+
+def _is_older(told: str, tested: str) -> bool:
+    """Return whether a program tells a version below the tested one; False if it tells none."""
+    found = [re.search(r"\d+(?:\.\d+)+", text) for text in (told, tested)]
+    numbers = [[int(part) for part in each[0].split(".")] for each in found if each is not None]
+    return len(numbers) == 2 and numbers[0] < numbers[1]
 
 
 def _server(settings: Settings) -> Iterator[Check]:

@@ -110,6 +110,20 @@ def test_the_version_of_an_agent_is_asked_for(shell: Shell) -> None:
     assert found["claude-code"][0]["detail"].startswith("9.9.9 (Agent)")
 
 
+@pytest.mark.parametrize(
+    ("told", "status"), [("2.1.197 (Claude Code)", "warning"), ("2.1.999", "ok"), ("10.0.0", "ok"), ("nightly", "ok")]
+)
+def test_an_agent_that_a_task_needs_and_that_is_older_than_the_tested_one_is_told(shell: Shell, told: str, status: str) -> None:
+    program = shell.write("bin/agent", f"#!/bin/sh\necho '{told}'\n")
+    program.chmod(0o755)
+    shell.write("tasks.d/ask.yaml", "name: Ask\nagentRuntime: claude-code\npromptTemplate: hi\n")
+
+    _, found = looked_at(shell, OPTIO_PROGRAM_CLAUDE_CODE=str(program))
+
+    assert found["claude-code"][0]["status"] == status
+    assert status == "ok" or "npm install -g @anthropic-ai/claude-code" in found["claude-code"][0]["hint"]
+
+
 def test_broken_task_files_are_an_error(shell: Shell) -> None:
     shell.write("tasks.d/echo.yaml", "nothing: right\n")
 
