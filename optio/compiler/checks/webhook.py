@@ -413,7 +413,9 @@ def _slack_form(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iter
 
 def _below(scheme: str, steps: tuple[str, ...]) -> str | None:
     """Return the path below the sender's own levels, for steps that leave out one of them or name another in its place."""
-    place, names, others = _BELOW.get(scheme, ((), frozenset(), frozenset()))
+    if scheme not in _BELOW:
+        return None
+    place, names, others = _BELOW[scheme]
     rest = tuple(dropwhile(lambda step: step in place or step in others, steps))
     left_out = steps[: len(steps) - len(rest)]
     is_meant = bool(left_out) and (left_out == place[1:] or not others.isdisjoint(left_out))
