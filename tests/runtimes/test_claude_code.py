@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from optio.model.run import CostSource, LogKind, LogLine, Outcome, Usage
 from optio.runtimes.base import AttemptContext, ProcessEnd
 from optio.runtimes.claude_code import ClaudeCode, ClaudeReader
+from tests.runtimes.recordings import assert_told
 from tests.support import compiled
 
 RECORDINGS = Path(__file__).parent / "claude_code"
@@ -69,16 +70,7 @@ GOLDEN: dict[str, tuple[int, str, bool, str, int, int, int, int, int]] = {
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_each_recording_has_its_outcome_and_usage(name: str) -> None:
-    code, reason, again, words, fresh, cached, output, turns, tools = GOLDEN[name]
-
-    reader, _ = read(recorded(name))
-    found = reader.outcome(ProcessEnd(code=code, signal=None))
-
-    assert (found.ok, found.reason, found.again) == (reason == "ok", reason, again)
-    assert ((found.text if found.ok else found.message) or "").startswith(words)
-    usage = reader.meter.usage
-    assert (usage.fresh, usage.cached, usage.cache_write, usage.output) == (fresh, cached, 0, output)
-    assert (reader.meter.turns, reader.meter.tool_calls) == (turns, tools)
+    assert_told(read(recorded(name))[0], GOLDEN[name])
 
 
 def test_every_recording_is_in_the_table() -> None:

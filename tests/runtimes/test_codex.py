@@ -13,6 +13,8 @@ import pytest
 from optio.model.run import CostSource, LogKind, Usage
 from optio.runtimes.base import AttemptContext, ProcessEnd
 from optio.runtimes.codex import Codex, CodexReader
+from tests.runtimes import recordings
+from tests.runtimes.recordings import assert_told, feed
 from tests.support import compiled
 
 RECORDINGS = Path(__file__).parent / "codex"
@@ -44,10 +46,7 @@ GOLDEN: dict[str, tuple[int, str, bool, str, int, int, int, int | None, int]] = 
 
 
 def recorded(name: str) -> list[tuple[str, bytes]]:
-    side = RECORDINGS / f"{name}.side.ndjson"
-    kept = side.read_bytes().splitlines() if side.exists() else []
-    printed = (RECORDINGS / f"{name}.ndjson").read_bytes().splitlines()
-    return [*(("side", line) for line in kept), *(("stdout", line) for line in printed)]
+    return recordings.recorded(RECORDINGS, name)
 
 
 def task(extra: str = "", model: str = "our-own-model") -> Any:
@@ -55,10 +54,7 @@ def task(extra: str = "", model: str = "our-own-model") -> Any:
 
 
 def read(lines: list[tuple[str, bytes]], of: Any = None) -> CodexReader:
-    reader = Codex().reader(of or task())
-    for stream, line in lines:
-        reader.line(stream, line, NOW)
-    return reader
+    return feed(Codex().reader(of or task()), lines)
 
 
 def event(stream: str = "stdout", **fields: Any) -> tuple[str, bytes]:
@@ -76,20 +72,11 @@ def call(answer: str, tokens: int = 100) -> list[tuple[str, bytes]]:
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_each_recording_has_its_outcome_and_usage(name: str) -> None:
-    code, reason, again, words, fresh, cached, output, turns, tools = GOLDEN[name]
-
-    reader = read(recorded(name))
-    found = reader.outcome(ProcessEnd(code=code, signal=None))
-
-    assert (found.ok, found.reason, found.again) == (reason == "ok", reason, again)
-    assert ((found.text if found.ok else found.message) or "").startswith(words)
-    usage = reader.meter.usage
-    assert (usage.fresh, usage.cached, usage.cache_write, usage.output) == (fresh, cached, 0, output)
-    assert (reader.meter.turns, reader.meter.tool_calls) == (turns, tools)
+    assert_told(read(recorded(name)), GOLDEN[name])
 
 
 def test_every_recording_is_in_the_table() -> None:
-    assert {path.stem for path in RECORDINGS.glob("*.ndjson") if not path.stem.endswith(".side")} == set(GOLDEN)
+    assert recordings.names(RECORDINGS) == set(GOLDEN)
 
 
 def test_a_cost_is_by_list_price_and_without_a_price_or_a_record_unknown() -> None:

@@ -12,6 +12,8 @@ import pytest
 from optio.model.run import CostSource, LogKind, Usage
 from optio.runtimes.base import AttemptContext, ProcessEnd
 from optio.runtimes.gemini import Gemini, GeminiReader
+from tests.runtimes import recordings
+from tests.runtimes.recordings import assert_told, feed
 from tests.support import compiled
 
 RECORDINGS = Path(__file__).parent / "gemini"
@@ -49,10 +51,7 @@ GOLDEN: dict[str, tuple[int, str, bool, str, int, int, int, int | None, int]] = 
 
 
 def recorded(name: str) -> list[tuple[str, bytes]]:
-    side = RECORDINGS / f"{name}.side.ndjson"
-    kept = side.read_bytes().splitlines() if side.exists() else []
-    printed = (RECORDINGS / f"{name}.ndjson").read_bytes().splitlines()
-    return [*(("side", line) for line in kept), *(("stdout", line) for line in printed)]
+    return recordings.recorded(RECORDINGS, name)
 
 
 def task(extra: str = "", model: str = "gemini-2.5-pro") -> Any:
@@ -60,10 +59,7 @@ def task(extra: str = "", model: str = "gemini-2.5-pro") -> Any:
 
 
 def read(lines: list[tuple[str, bytes]], of: Any = None) -> GeminiReader:
-    reader = Gemini().reader(of or task())
-    for stream, line in lines:
-        reader.line(stream, line, NOW)
-    return reader
+    return feed(Gemini().reader(of or task()), lines)
 
 
 def event(stream: str = "stdout", **fields: Any) -> tuple[str, bytes]:
@@ -78,20 +74,11 @@ def answer(call: str, tokens: int = 100, **fields: Any) -> tuple[str, bytes]:
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_each_recording_has_its_outcome_and_usage(name: str) -> None:
-    code, reason, again, words, fresh, cached, output, turns, tools = GOLDEN[name]
-
-    reader = read(recorded(name), task("maxTurns: 3\n"))
-    found = reader.outcome(ProcessEnd(code=code, signal=None))
-
-    assert (found.ok, found.reason, found.again) == (reason == "ok", reason, again)
-    assert ((found.text if found.ok else found.message) or "").startswith(words)
-    usage = reader.meter.usage
-    assert (usage.fresh, usage.cached, usage.cache_write, usage.output) == (fresh, cached, 0, output)
-    assert (reader.meter.turns, reader.meter.tool_calls) == (turns, tools)
+    assert_told(read(recorded(name), task("maxTurns: 3\n")), GOLDEN[name])
 
 
 def test_every_recording_is_in_the_table() -> None:
-    assert {path.stem for path in RECORDINGS.glob("*.ndjson") if not path.stem.endswith(".side")} == set(GOLDEN)
+    assert recordings.names(RECORDINGS) == set(GOLDEN)
 
 
 def test_reasoning_is_part_of_the_output_while_it_runs_and_at_its_end() -> None:

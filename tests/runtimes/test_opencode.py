@@ -11,6 +11,7 @@ import pytest
 from optio.model.run import CostSource, LogKind
 from optio.runtimes.base import AttemptContext, ProcessEnd
 from optio.runtimes.opencode import OpenCode, OpenCodeReader
+from tests.runtimes.recordings import assert_told
 from tests.support import compiled
 
 RECORDINGS = Path(__file__).parent / "opencode"
@@ -62,16 +63,7 @@ def step(reason: str, tokens: int) -> bytes:
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_each_recording_has_its_outcome_and_usage(name: str) -> None:
-    code, reason, again, words, fresh, cached, output, turns, tools = GOLDEN[name]
-
-    reader = read(recorded(name))
-    found = reader.outcome(ProcessEnd(code=code, signal=None))
-
-    assert (found.ok, found.reason, found.again) == (reason == "ok", reason, again)
-    assert ((found.text if found.ok else found.message) or "").startswith(words)
-    usage = reader.meter.usage
-    assert (usage.fresh, usage.cached, usage.cache_write, usage.output) == (fresh, cached, 0, output)
-    assert (reader.meter.turns, reader.meter.tool_calls) == (turns, tools)
+    assert_told(read(recorded(name)), GOLDEN[name])
 
 
 def test_every_recording_is_in_the_table() -> None:

@@ -1,0 +1,41 @@
+"""Recordings of agent CLIs, and what a reader must make of one."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from optio.runtimes.base import OutputReader, ProcessEnd
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+R = TypeVar("R", bound=OutputReader)
+# Exit code; reason, again and the beginning of the outcome's words; fresh, cached and output tokens; turns and tool calls.
+Row = tuple[int, str, bool, str, int, int, int, int | None, int]
+
+
+def recorded(directory: Path, name: str) -> list[tuple[str, bytes]]:
+    """The lines of the session file, if the agent has one, then those that it printed, each with its stream."""
+    side = directory / f"{name}.side.ndjson"
+    kept = side.read_bytes().splitlines() if side.exists() else []
+    printed = (directory / f"{name}.ndjson").read_bytes().splitlines()
+    return [*(("side", line) for line in kept), *(("stdout", line) for line in printed)]
+
+
+def names(directory: Path) -> set[str]:
+    return {path.stem for path in directory.glob("*.ndjson") if not path.stem.endswith(".side")}
+
+
+def feed(reader: R, lines: list[tuple[str, bytes]]) -> R:
+    for stream, line in lines:
+        reader.line(stream, line, NOW)
+    return reader
+
+
+def assert_told(reader: OutputReader, row: Row) -> None:
+    code, reason, again, words, fresh, cached, output, turns, tools = row
+    found = reader.outcome(ProcessEnd(code=code, signal=None))
+
+    assert (found.ok, found.reason, found.again) == (reason == "ok", reason, again)
+    assert ((found.text if found.ok else found.message) or "").startswith(words)
+    usage = reader.meter.usage
+    assert (usage.fresh, usage.cached, usage.cache_write, usage.output) == (fresh, cached, 0, output)
+    assert (reader.meter.turns, reader.meter.tool_calls) == (turns, tools)
