@@ -17,7 +17,6 @@ from optio.model.run import RunState
 from optio.runs import admission
 from optio.store.base import Store
 from optio.store.sql import claims, dedupe, namespaces, queue
-from optio.store.sql.transaction import Transaction
 from optio.store.values import (
     Accepted,
     Claim,
@@ -44,6 +43,7 @@ from tests.store.build import (
     new_run,
     queued,
     serve,
+    sql,
     task,
 )
 
@@ -60,19 +60,6 @@ def asked(store: Store, of: CompiledTask, key: str = "K", **more: Any) -> Accept
     """What becomes of a run that is asked for with this key."""
     accepting = {name: more.pop(name) for name in ("delivery", "once") if name in more}
     return store.accept(new_run(of, dedupe_key=key, **more), **accepting).result(20)
-
-
-def sql(store: Store, statement: str, **params: Any) -> list[Any]:
-    """Rows of a statement, whatever the driver."""
-    engine = store._engine  # type: ignore[attr-defined]
-
-    def operation(tx: Transaction) -> list[Any]:
-        if statement.split(None, 1)[0] in ("SELECT", "EXPLAIN"):
-            return tx.all(statement, params)
-        tx.run(statement, params)
-        return []
-
-    return list(engine.change(operation))
 
 
 def started(store: Store, most: int = 99) -> list[str]:

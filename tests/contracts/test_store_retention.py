@@ -4,13 +4,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from optio.errors import Conflict, NotFound, OptioError
+from optio.model.agent_event import ToolResult
 from optio.model.registry import Registry
-from optio.model.run import RunState
+from optio.model.run import Meter, RunState
 from optio.store.base import Store
 from optio.store.sql import retention
 from optio.store.values import DEDUPE_MEMORY, Firing, IdempotencyKey, RetentionPolicy, RunFilter, ScheduleRow, SlotVerdict
@@ -24,10 +26,12 @@ from tests.store.build import (
     delivery,
     end,
     everything,
+    line,
     new_run,
     queued,
     say,
     serve,
+    sql,
     task,
 )
 
@@ -126,6 +130,20 @@ def test_logs_may_go_before_their_runs(store: Store, clock: Clock) -> None:
     clock.move(days=8)
     assert pruned(store, keep) == {"log_lines": 2}
     assert store.log(young) == []
+
+
+@pytest.mark.parametrize("keep", [RetentionPolicy(logs=7 * DAY), RetentionPolicy(runs=7 * DAY)])
+def test_what_an_agent_did_goes_with_the_lines_that_say_it(store: Store, clock: Clock, keep: RetentionPolicy) -> None:
+    claim = claimed(store)
+    event = ToolResult(id="1", ok=True, size=1)
+    store.append_log(claim.run.lease, [replace(line("x"), turn=1, event=event) for _ in range(3)], {}, Meter())
+    end(store, claim)
+    assert sql(store, "SELECT COUNT(*) AS n FROM agent_events")[0]["n"] == 3
+    clock.move(days=8)
+
+    pruned(store, keep)
+
+    assert sql(store, "SELECT COUNT(*) AS n FROM agent_events")[0]["n"] == 0
 
 
 def test_logs_go_though_runs_are_kept_for_ever(store: Store, clock: Clock) -> None:

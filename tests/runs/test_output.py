@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from optio.executors.base import STREAMS
+from optio.model.agent_event import ToolCall, ToolKind
 from optio.model.mask import Masker
 from optio.model.run import LogKind, LogLine
 from optio.runs import output
@@ -128,6 +130,13 @@ def test_one_look_is_bounded_whatever_is_there() -> None:
 
     assert max(looks) <= 65_536 + output.MAX_LINES
     assert len(looks) > 5
+
+
+def test_a_secret_is_in_neither_the_text_nor_the_event_of_a_line() -> None:
+    event = ToolCall(id="1", name="Bash", kind=ToolKind.EXECUTE, input={"command": "echo s3cret-value"})
+    line = kept(LogLine(kind=LogKind.TOOL, data=b"Bash s3cret-value", at=NOW, event=event), Masker(["s3cret-value"]))
+
+    assert (line.data, line.event) == (b"Bash ***", replace(event, input={"command": "echo ***"}))
 
 
 @pytest.mark.parametrize(("size", "rest"), [(0, 0), (65_536, 65_536), (65_537, 65_536)])

@@ -10,6 +10,7 @@ from optio.model.retry import GiveUp, RetryAt
 from optio.model.run import LogKind, LogLine, Meter, Outcome, Run
 from optio.runs import admission
 from optio.store.base import Store
+from optio.store.sql.transaction import Transaction
 from optio.store.values import AdmissionView, Admit, Claim, NewDelivery, NewRun
 from tests.support import command_task
 
@@ -112,3 +113,16 @@ def say(store: Store, claim: Claim, *texts: str, meter: Meter | None = None) -> 
     """Append lines to the log of a claimed run."""
     lines = [line(text) for text in texts]
     return store.append_log(claim.run.lease, lines, {"stdout": 7}, meter or Meter())
+
+
+def sql(store: Store, statement: str, **params: Any) -> list[Any]:
+    """Rows of a statement, whatever the driver."""
+    engine = store._engine  # type: ignore[attr-defined]
+
+    def operation(tx: Transaction) -> list[Any]:
+        if statement.split(None, 1)[0] in ("SELECT", "EXPLAIN"):
+            return tx.all(statement, params)
+        tx.run(statement, params)
+        return []
+
+    return list(engine.change(operation))
