@@ -463,7 +463,8 @@ class Settings:
             try:
                 values[name] = None if text is None else setting.read(text)
             except ValueError as err:
-                hidden = origin.endswith("_FILE") or name in _SECRET
+                # Whoever mistakes names for values gives a key.
+                hidden = origin.endswith("_FILE") or name in (*_SECRET, "credentials")
                 shown = "its content" if hidden else f"`{_CREDENTIALS.sub('//***@', text or '')}`"
                 raise SettingsError(f"{origin}: {shown} cannot be used: it must be {err}") from err
             origins[name] = origin

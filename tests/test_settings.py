@@ -221,3 +221,10 @@ def test_a_worker_of_processes_has_no_namespace_of_a_team() -> None:
         Settings.load({"OPTIO_TEAM_NAMESPACE": "runs-a"})
     with pytest.raises(SettingsError, match=r"^OPTIO_TEAM_NAMESPACE: `Runs_A` cannot be used"):
         Settings.load({"OPTIO_EXECUTOR": "kubernetes", "OPTIO_TEAM_NAMESPACE": "Runs_A"})
+
+
+def test_a_key_that_is_given_in_the_place_of_its_name_is_not_shown() -> None:
+    with pytest.raises(SettingsError, match="names of secrets") as caught:
+        Settings.load({"OPTIO_CREDENTIALS": "sk-ant-123"})
+
+    assert "sk-ant-123" not in str(caught.value)
