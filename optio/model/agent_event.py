@@ -15,6 +15,8 @@ from optio.model.mask import Masker
 # Longer texts of an input are cut.
 MAX_INPUT_BYTES = 64 * 1024
 _MAX_TEXT = 4096
+# Ids and names are short; an agent may print others.
+_MAX_NAME = 500
 
 
 class ToolKind(StrEnum):
@@ -112,7 +114,8 @@ def masked(event: AgentEvent, mask: Masker) -> AgentEvent:
     """Return the event with secrets masked, then cut to a size that the log keeps."""
     found = {name: getattr(event, name) for name in event.__struct_fields__}
     texts = {name: mask.json(value) for name, value in found.items() if not isinstance(value, (Enum, int, type(None)))}
-    event = msgspec.structs.replace(event, **texts)
+    names = {name: value[:_MAX_NAME] for name, value in texts.items() if name != "input" and isinstance(value, str)}
+    event = msgspec.structs.replace(event, **{**texts, **names})
     if isinstance(event, ToolCall) and len(_encode(event.input)) > MAX_INPUT_BYTES:
         event = msgspec.structs.replace(event, input=_cut_texts(event.input))
         if len(_encode(event.input)) > MAX_INPUT_BYTES:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from optio.model.agent_event import MAX_INPUT_BYTES, ToolCall, ToolKind, ToolResult, decode, encode, masked
+from optio.model.agent_event import MAX_INPUT_BYTES, AgentEvent, ToolCall, ToolKind, ToolResult, decode, encode, masked
 from optio.model.mask import Masker
 
 SECRET = "s3cret-value-of-a-token"
@@ -37,6 +37,14 @@ def test_an_input_that_stays_too_large_is_left_out(value: Any) -> None:
     assert isinstance(found, ToolCall)
     assert found.input is None
     assert len(encode(found)) < MAX_INPUT_BYTES
+
+
+@pytest.mark.parametrize(
+    "event",
+    [call(None, name="n" * 1_000_000), ToolResult(id="i" * 1_000_000, ok=True, size=1)],
+)
+def test_ids_and_names_of_any_length_take_little_room(event: AgentEvent) -> None:
+    assert len(encode(masked(event, Masker(())))) < 1_000
 
 
 @pytest.mark.parametrize("value", ["\ud800", {"a": float("inf")}, [[[]]] * 3, "\0", 10**30, -1.5])
