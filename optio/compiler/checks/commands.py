@@ -1,5 +1,5 @@
 """Check set-up commands and environment variables: downloads that are run unseen, plain `http://`, commands whose effect ends
-with their own shell (`cd`, `export`), commands that need root, and variable names that Optio sets itself."""
+with their own shell (`cd`, `export`), commands that need root, git over SSH, and variable names that Optio sets itself."""
 
 import re
 from collections.abc import Iterator
@@ -30,6 +30,11 @@ _NEEDS_ROOT = re.compile(
     r"(sudo|(?:apt|apt-get|apk|dnf|yum|microdnf|zypper)[ \t]{1,9}(?:-\S{1,80}[ \t]{1,9}){0,9}"
     r"(?:install|add|update|upgrade))(?![\w-])"
 )
+# `git@HOST:PATH` and `[git+]ssh://[USER@]HOST/PATH` in a command with the word `git`.
+_SSH_ADDRESS = re.compile(
+    r"(?<!\S)[\"']?((git\+)?(?:ssh://(?:[\w.-]{1,80}@)?|git@)([\w.-]{1,253})(?::\d{1,5}/|[:/])([^\s\"';&|)]{1,500}))"
+)
+_SSH_SETUP = re.compile(r"\.ssh\b|\bssh-(?:add|agent|keyscan)\b|GIT_SSH|\.insteadOf\b")
 # Optio sets the first ones for every run; the linker loads the others into every program.
 _RESERVED = frozenset({"HOME", "TMPDIR", "LD_PRELOAD", "LD_AUDIT"})
 
@@ -51,10 +56,13 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             if rooted[1] == "sudo":
                 hint = "delete `sudo`, or put what needs it into the image and delete the command here"
             yield task.at("OPT528", message, route, hint=hint, span=task.document.find(route, rooted[1]))
+        yield from _over_ssh(task, route, text)
         piped = _PIPED.search(text)
         if piped is not None:
             hint = "fetch it to a file, check its sha256sum, then run it"
             yield task.at("OPT508", "a download is run without a check", route, hint=hint, span=_span(task, route, piped))
+    if isinstance(task.spec.command, str):
+        yield from _over_ssh(task, ("command",), task.spec.command)
     for name in environment.env:
         route = ("environment", "env", name)
         if name in _RESERVED or name.startswith("OPTIO_"):
@@ -72,6 +80,20 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 message = f"`{plain[0]}` is not encrypted: anyone on the way can read and change it"
                 yield task.at("OPT518", message, route, hint=f"write `https{plain[0][4:]}`", span=_span(task, route, plain))
                 break
+
+
+def _over_ssh(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
+    """Report git over SSH, unless the task does anything about keys."""
+    found = _SSH_ADDRESS.search(text) if "git" in text else None
+    if found is None:
+        return
+    environment = task.spec.environment
+    if any(_SSH_SETUP.search(each) for each in (*environment.setup_commands, *environment.env, *environment.secrets)):
+        return
+    address = f"{found[2] or ''}https://{found[3]}/{found[4]}"
+    hint = f"write `{address}`; a private repository needs a token under `environment.secrets`"
+    span = task.document.inside(route, found.start(1), found.end(1))
+    yield task.at("OPT529", f"`{found[1]}` needs an SSH key, and a run has none", route, hint=hint, span=span)
 
 
 def _shell(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:

@@ -1,4 +1,4 @@
-"""Rules OPT502 to OPT528, OPT607, OPT613 and OPT713: the environment of the agent, and the limits of the policy."""
+"""Rules OPT502 to OPT529, OPT607, OPT613 and OPT713: the environment of the agent, and the limits of the policy."""
 
 from optio.compiler.rules.rule import ERROR, WARNING, Rule
 
@@ -142,6 +142,12 @@ RULES = (
         "No command of a run is root, and all but its own directories is read-only, so the command fails in each run.",
         'environment:\n  setupCommands: ["apt-get update && apt-get install -y jq"]\n',
         "environment:\n  setupCommands: [pip install jq==1.11.0]\n",
+    ),
+    Rule(
+        "OPT529", "no-ssh-key", WARNING, "a git address over SSH without a key",
+        "The home directory of a run is new: it has no SSH key and knows no host, so git cannot sign in there.",
+        'environment:\n  setupCommands: ["git clone git@github.com:acme/site.git"]\n',
+        'environment:\n  setupCommands: ["git clone https://github.com/acme/site.git"]\n',
     ),
     Rule(
         "OPT607", "model-runtime", WARNING, "a model that the agent's service does not offer",
