@@ -27,8 +27,8 @@ from optio.model.task import TaskSpec
 Schema = dict[str, Any]
 
 # Mappings that a template or the defaults may set, and those of them that a task replaces as a whole.
-_REMOVABLE = ("Environment", "Network", "Resources", "Amounts", "StartLimit", "Dedupe")
-_WHOLE = ("StartLimit", "Dedupe")
+_REMOVABLE = ("Environment", "Network", "Resources", "Amounts", "StartLimit", "Dedupe", "ResultSpec")
+_WHOLE = ("StartLimit", "Dedupe", "ResultSpec")
 
 
 def task_schema() -> str:

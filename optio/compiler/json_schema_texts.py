@@ -5,6 +5,7 @@ from typing import Any
 
 from optio.model.senders import SENDERS
 
+_RESULT = {"type": "object", "properties": {"summary": {"type": "string"}}, "required": ["summary"]}
 EXAMPLES: dict[str, dict[str, list[Any]]] = {
     "TaskSpec": {
         "name": ["Weekly Security Report"],
@@ -25,6 +26,7 @@ EXAMPLES: dict[str, dict[str, list[Any]]] = {
                 "additionalProperties": False,
             }
         ],
+        "result": [{"schema": _RESULT}],
         "maxTurns": [20],
         "maxRetries": [2],
         "maxConcurrent": [2],
@@ -44,6 +46,7 @@ EXAMPLES: dict[str, dict[str, list[Any]]] = {
         "secrets": [["ANTHROPIC_API_KEY"]],
         "keepFailed": ["30m"],
     },
+    "ResultSpec": {"schema": [_RESULT]},
     "StartLimit": {"count": [10], "per": ["1h"]},
     "Dedupe": {"key": ["{{REPO}}#{{PR}}"], "window": ["10m"]},
     "Network": {"egress": [["api.anthropic.com", "10.0.0.0/8"]]},
@@ -173,6 +176,8 @@ _PARAMS = {
     "additionalProperties": False,
 }
 
+_ANSWER = {"type": "object", "properties": {"${1:summary}": {"type": "${2:string}"}}, "required": ["${1:summary}"]}
+
 
 def _snippet(label: str, body: Any) -> dict[str, Any]:
     return {"label": label, "body": body}
@@ -186,6 +191,7 @@ TRIGGERS = [
 SNIPPETS: dict[str, dict[str, list[dict[str, Any]]]] = {
     "TaskSpec": {
         "paramsSchema": [_snippet("one parameter", _PARAMS)],
+        "result": [_snippet("a result with one key", {"schema": _ANSWER})],
         "startLimit": [_snippet("ten starts an hour", {"count": "^${1:10}", "per": "${2:1h}"})],
         "dedupe": [_snippet("one run for a key", {"key": "${1:{{REPO\\}\\}}"})],
         "tests": [

@@ -32,7 +32,7 @@ _NOT_IN_TEMPLATES = ("id", "name", "tests")
 _RUNS = frozenset({"name", "agentRuntime", "triggers"})
 NOT_IN_DEFAULTS = (*_NOT_IN_TEMPLATES, "extends", "triggers", "type")
 # Mappings that are replaced as a whole, because a part of one has no meaning.
-_REPLACED_WHOLE: tuple[Route, ...] = (("dedupe",), ("startLimit",))
+_REPLACED_WHOLE: tuple[Route, ...] = (("dedupe",), ("result",), ("startLimit",))
 _UNION: Route = ("paramsSchema", "required")
 # Variables are never null, so an unquoted `null` that removes nothing is dropped.
 _VARIABLES: Route = ("environment", "env")

@@ -57,6 +57,7 @@ class EffectKind(StrEnum):
     RUNTIME_CHANGED = "runtime-changed", "another agent"
     MODEL_CHANGED = "model-changed", "another model"
     COMMAND_CHANGED = "command-changed", "another program, or other arguments"
+    RESULT_CHANGED = "result-changed", "other results of a run are valid"
 
     BUDGET_CHANGED = "budget-changed", "the most that one run may cost"
     TURNS_CHANGED = "turns-changed", "the most turns of an agent"

@@ -63,6 +63,8 @@ class CompiledTask:
             spec["environment"].pop("setupAhead", None)
         if self.spec.environment.keep_failed is None:
             spec["environment"].pop("keepFailed", None)
+        if self.spec.result is None:
+            spec.pop("result", None)
         isolation = {"isolation": list(self.isolation)} if self.isolation else {}
         namespace = {} if self.namespace is None else {"namespace": self.namespace}
         allowed = {} if self.allowed_secrets is None else {"allowedSecrets": list(self.allowed_secrets)}

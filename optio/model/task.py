@@ -111,6 +111,15 @@ class Dedupe(Spec, frozen=True, kw_only=True):
         return None if self.window is None else text.parse_duration(self.window)
 
 
+class ResultSpec(Spec, frozen=True, kw_only=True):
+    """The result that a run must yield."""
+
+    schema: dict[str, Any]
+    """JSON Schema 2020-12 of the result. An agent is told it; a program finds it in the file OPTIO_RESULT_SCHEMA_FILE."""
+    required: bool = True
+    """Whether a run fails that yields no result. A result that does not fit the schema fails it in any case."""
+
+
 class TaskSpec(Spec, frozen=True, kw_only=True):
     """A task as its file states it."""
 
@@ -142,6 +151,8 @@ class TaskSpec(Spec, frozen=True, kw_only=True):
     """A file with the prompt, relative to this file; use it instead of `promptTemplate`."""
     params_schema: dict[str, Any] | None = None
     """JSON Schema 2020-12 of the parameters. Defaults are filled in, then all are validated, before a run is queued."""
+    result: ResultSpec | None = None
+    """The result that a run must yield. By default anything is a result."""
     max_turns: Positive | None = None
     """The most turns an agent may take."""
     budget_usd: Money | None = None

@@ -5,8 +5,8 @@ from datetime import timedelta
 from shlex import join
 
 from optio.model.effect import EffectKind, EffectWeight
-from optio.model.registry import CompiledTask
-from optio.model.task import Dedupe, StartLimit, TaskSpec
+from optio.model.registry import CompiledTask, canonical
+from optio.model.task import Dedupe, ResultSpec, StartLimit, TaskSpec
 from optio.model.text import format_duration
 from optio.plan.effect import Effect
 from optio.plan.lines import diff_size, line_diff
@@ -69,10 +69,17 @@ def _dedupe_text(dedupe: Dedupe | None) -> str:
     return f"`{dedupe.key}` {window}, {dedupe.on_duplicate}"
 
 
+def _result_text(result: ResultSpec | None) -> str:
+    if result is None:
+        return "anything"
+    return f"`{canonical(result.schema)}`" + ("" if result.required else " or none")
+
+
 _ROWS: tuple[tuple[EffectKind, str, str, Callable[[TaskSpec], str]], ...] = (
     (EffectKind.RUNTIME_CHANGED, "agentRuntime", "runtime", lambda spec: spec.agent_runtime),
     (EffectKind.MODEL_CHANGED, "model", "model", _model_text),
     (EffectKind.COMMAND_CHANGED, "command", "command", _command_text),
+    (EffectKind.RESULT_CHANGED, "result", "result of a run", lambda spec: _result_text(spec.result)),
     (EffectKind.BUDGET_CHANGED, "budgetUsd", "budget of a run", _budget_text),
     (EffectKind.TURNS_CHANGED, "maxTurns", "turns of an agent", _turns_text),
     (

@@ -117,6 +117,10 @@ BOMBS: dict[str, tuple[str, str | bytes]] = {
     "twenty thousand placeholders": ("OPT201", PROMPT + numbered("  {{X#}}\n", 20_000) + CLOSED),
     "twenty thousand wrong placeholders": ("OPT203", PROMPT + numbered("  {{ X# }}\n", 20_000)),
     "braces without end": ("OPT203", PROMPT + "  " + "{{a" * 60_000 + "\n"),
+    "the schema of a result, longer than a prompt should be": (
+        "OPT105",
+        BASE + "result: {schema: {properties: {" + numbered("P#: {type: string}", 3_000, ", ") + "}}}\n",
+    ),
     "a doubling chain of references": ("OPT214", OPEN + "  $defs:\n" + DOUBLING + "    n700: {$ref: '#/$defs/n0'}\n"),
     "a long circle of references": ("OPT214", OPEN + "  $defs:\n" + CIRCLE),
     "twenty thousand alternatives": ("OPT212", SCHEMA + f"  properties: {{A: {{type: string, pattern: '{ALTERNATIVES}'}}}}\n"),

@@ -108,3 +108,8 @@ def test_a_key_that_older_versions_do_not_know_stands_in_a_definition_only_where
     assert {"startLimit", "dedupe"} & set(silent.document["spec"]) == set()
     assert CompiledTask.from_json(silent.to_json()).spec.priority == 0
     assert CompiledTask.from_json(loud.to_json()).spec.priority == 3
+
+
+def test_a_task_without_a_result_reads_as_it_did_before_there_were_any() -> None:
+    assert "result" not in command_task(["a"]).document["spec"]
+    assert command_task(["a"], "A", "result: {schema: {}}\n").document["spec"]["result"] == {"schema": {}, "required": True}

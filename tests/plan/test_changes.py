@@ -57,6 +57,7 @@ KINDS = {
     "a-program-becomes-an-agent": "command-changed egress-closed model-changed money-up prompt-changed runtime-changed",
     "a-program-without-a-budget": "egress-opened fires-changed task-added",
     "a-prompt": "prompt-changed",
+    "a-result": "result-changed",
     "a-prompt-moved-into-a-file": "",
     "a-schedule-switched-off": "fires-changed",
     "a-schedule-taken-away": "fires-changed",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from optio.model.registry import CompiledTask, Origin
 from optio.model.spec import Spec, names_of
-from optio.model.task import Amounts, Dedupe, Environment, Network, Resources, StartLimit, TaskSpec
+from optio.model.task import Amounts, Dedupe, Environment, Network, Resources, ResultSpec, StartLimit, TaskSpec
 from optio.model.trigger import ScheduleConfig, ScheduleTrigger, SecretRef, WebhookConfig, WebhookTrigger
 from optio.plan.effect import Forecast
 from optio.plan.effects import between
@@ -43,6 +43,9 @@ OTHER: dict[str, Any] = {
     "model": "opus",
     "command": ["cat"],
     "paramsSchema": {"type": "object", "required": ["A"]},
+    "result": {"schema": {"type": "object"}},
+    "result.schema": {"type": "array"},
+    "result.required": False,
     "maxTurns": 3,
     "budgetUsd": "2.00",
     "maxConcurrent": 1,
@@ -105,6 +108,7 @@ IMPLIED = {"triggers.1.config.unsigned", "triggers.0.type", "triggers.1.type", "
 BEFORE: dict[str, Any] = {
     "startLimit": {"count": 1, "per": "1h"},
     "dedupe": {"key": "{{A}}"},
+    "result": {"schema": {"type": "object"}},
     "environment.resources": {},
     "environment.resources.requests": {"cpu": "100m"},
     "environment.resources.limits": {"cpu": "2"},
@@ -118,6 +122,7 @@ def keys() -> Iterator[str]:
         ("environment.", Environment),
         ("environment.network.", Network),
         ("environment.resources.", Resources),
+        ("result.", ResultSpec),
         ("environment.resources.requests.", Amounts),
         ("environment.resources.limits.", Amounts),
         ("startLimit.", StartLimit),
@@ -184,6 +189,7 @@ BEYOND: dict[str, tuple[Any, Any]] = {
     "triggers.1.config.events": ([f"e{n:02}" for n in range(30)], [f"e{n:02}" for n in range(31)]),
     "connections": ([f"c{n:02}" for n in range(30)], [f"c{n:02}" for n in range(31)]),
     "environment.network.egress": ([], [f"h{n:02}.example.com" for n in range(31)]),
+    "result": ({"schema": {"pattern": LONG + "1"}}, {"schema": {"pattern": LONG + "2"}}),
     "paramsSchema": ({"properties": {"A": {"pattern": LONG + "1"}}}, {"properties": {"A": {"pattern": LONG + "2"}}}),
 }
 

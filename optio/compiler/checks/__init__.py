@@ -75,6 +75,10 @@ def _for_some(task: ResolvedTask) -> Iterator[Check]:
         from optio.compiler.checks import needed_hosts
 
         yield needed_hosts.check
+    if task.spec.result is not None:
+        from optio.compiler.checks import result
+
+        yield result.check
     if hooks:
         from optio.compiler.checks import scheme
 

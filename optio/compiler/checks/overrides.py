@@ -20,7 +20,7 @@ _FINAL_EXIT = (
     r"[^\n#]{0,500}\|\|[ \t]*(?:\{[^}\n]{0,200})?(?P<exit>exit[ \t]+(?P<code>64|78))\b"
 )
 # Below these keys, null is an ordinary value.
-_FREE = ("paramsSchema", "triggers", "tests")
+_FREE = ("paramsSchema", "result", "triggers", "tests")
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:

@@ -60,41 +60,16 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             "OPT206", f"the root of `paramsSchema` has type `{schema['type']}`", (*ROUTE, "type"), hint="write `type: object`"
         )
         return
-    if schema.get("$schema", DIALECT) not in (DIALECT, DIALECT + "#"):
-        message, hint = "only JSON Schema 2020-12 is supported", f"write `{DIALECT}`, or delete it"
-        yield task.at("OPT205", message, (*ROUTE, "$schema"), hint=hint)
-        return
-    found = patterns.patterns_in(schema)
-    bad = [
-        *check_references(task, schema),
-        *patterns.check_total_work(task, ROUTE, found),
-        *patterns.check_slashes(task, ROUTE, found),
-    ]
+    bad = list(check_validity(task, ROUTE, schema))
     yield from bad
     if bad:
-        return
-    try:
-        validator(schema, patterns.pattern_size_limit(found))
-    except SchemaError:
-        yield from _invalid(task, schema, found)
-        return
-    except (ValueError, UnicodeError):
-        yield task.at(
-            "OPT205",
-            "`paramsSchema` holds a value that JSON cannot express",
-            ROUTE,
-            key=True,
-            hint="use text, numbers, lists and mappings",
-        )
         return
     if "type" not in schema:
         yield task.at("OPT206", "the root of `paramsSchema` has no type", ROUTE, key=True, hint=_typed(schema))
     known = declared_parameters(task)
     meant = schema if known is None or known.schema is None else known.schema
     yield from _names(task, meant)
-    unfit = list(check_contradictions(task, schema))
-    yield from unfit
-    yield from check_own_values(task, ROUTE, schema, {each.route[:-1] for each in unfit})
+    yield from check_values(task, ROUTE, schema)
     if isinstance(value_at(meant, ("properties", "additionalProperties")), bool):
         yield _too_deep(task, "OPT215", (*ROUTE, "properties", "additionalProperties"))
     elif meant.get("properties") and "additionalProperties" not in meant and "unevaluatedProperties" not in meant:
@@ -110,13 +85,44 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         )
 
 
-def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -> Iterator[Diagnostic]:
+def check_validity(task: ResolvedTask, at: Route, schema: dict[str, Any]) -> Iterator[Diagnostic]:
+    """Report why the schema at a route cannot be used: it is not valid, or needs too much work. Nothing for a usable one."""
+    if schema.get("$schema", DIALECT) not in (DIALECT, DIALECT + "#"):
+        message, hint = "only JSON Schema 2020-12 is supported", f"write `{DIALECT}`, or delete it"
+        yield task.at("OPT205", message, (*at, "$schema"), hint=hint)
+        return
+    found = patterns.patterns_in(schema)
+    bad = [
+        *check_references(task, at, schema),
+        *patterns.check_total_work(task, at, found),
+        *patterns.check_slashes(task, at, found),
+    ]
+    yield from bad
+    if bad:
+        return
+    try:
+        validator(schema, patterns.pattern_size_limit(found))
+    except SchemaError:
+        yield from _invalid(task, at, schema, found)
+    except (ValueError, UnicodeError):
+        message = f"`{at[-1]}` holds a value that JSON cannot express"
+        yield task.at("OPT205", message, at, key=True, hint="use text, numbers, lists and mappings")
+
+
+def check_values(task: ResolvedTask, at: Route, schema: dict[str, Any]) -> Iterator[Diagnostic]:
+    """Report parts of a valid schema that no value fits, and values in it that do not fit."""
+    unfit = list(check_contradictions(task, at, schema))
+    yield from unfit
+    yield from check_own_values(task, at, schema, {each.route[:-1] for each in unfit})
+
+
+def _invalid(task: ResolvedTask, at: Route, schema: dict[str, Any], found: list[Pattern]) -> Iterator[Diagnostic]:
     wrong = patterns.invalid_patterns(found)
-    yield from patterns.explain_patterns(task, ROUTE, wrong, len(found))
+    yield from patterns.explain_patterns(task, at, wrong, len(found))
     for place, keyword, message in iter_schema_faults(schema, patterns.pattern_size_limit(found)):
         if any(place == p[: len(place)] for p in wrong):
             continue
-        route: Route = ROUTE + place
+        route: Route = at + place
         word = place[-1] if place else ""
         value = value_at(schema, place)
         if place[-2:-1] in (("oneOf",), ("anyOf",)) and isinstance(value, (str, int)) and not isinstance(value, bool):
@@ -153,7 +159,7 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -
             listed = (
                 [part.strip() for part in re.split(r"[,|\n]|;\s", value)] if word == "enum" and isinstance(value, str) else []
             )
-            made = _keyword(schema, place, value)
+            made = _keyword(at, schema, place, value)
             hint = (
                 made
                 if made is not None
@@ -161,8 +167,8 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -
                 if listed
                 else keyword_form(route) or "see json-schema.org for the form of this keyword"
             )
-            fix = _required(task, place) if word == "required" and isinstance(value, bool) else None
-            yield task.at("OPT205", f"`{word or 'paramsSchema'}` {message}", route, hint=hint, fix=fix)
+            fix = _required(task, at + place) if word == "required" and isinstance(value, bool) else None
+            yield task.at("OPT205", f"`{word or at[-1]}` {message}", route, hint=hint, fix=fix)
 
 
 def _members(word: str, sub: dict[str, Any]) -> str | None:
@@ -179,7 +185,7 @@ def _members(word: str, sub: dict[str, Any]) -> str | None:
     return None if inner is None else f"write `type: array`, and `items: {{type: {inner}}}` beside it"
 
 
-def _keyword(schema: dict[str, Any], place: Route, value: Any) -> str | None:
+def _keyword(at: Route, schema: dict[str, Any], place: Route, value: Any) -> str | None:
     """Return the hint for a keyword whose value has another type, with a value derived from the wrong one, or None."""
     word, beside = str(place[-1]) if place else "", value_at(schema, place[:-1])
     if word in ("exclusiveMinimum", "exclusiveMaximum") and isinstance(value, bool):
@@ -217,7 +223,7 @@ def _keyword(schema: dict[str, Any], place: Route, value: Any) -> str | None:
             inner = properties_of(value)
             return None if inner is None else f"write `properties: {inner}`"
         made = schema_with(value, beside)
-        return None if made is None else f"write `paramsSchema: {made}`"
+        return None if made is None else f"write `{at[-1]}: {made}`"
     return None
 
 
@@ -226,7 +232,7 @@ def _required(task: ResolvedTask, place: Route) -> Fix | None:
     deleted."""
     from optio.compiler.edits.edit_yaml import CannotEdit, plan_edits  # imported only for a file with a mistake
 
-    own, there = task.document.written(ROUTE + place)
+    own, there = task.document.written(place)
     if place[-3:-2] != ("properties",) or not own.has(there):
         return None
     wanted = copy.deepcopy(own.value)

@@ -51,10 +51,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     known = declared_parameters(task)
     if known is None or known.schema is None:
         return
-    for route, sub in subschemas(task.spec.params_schema, ROUTE):
-        yield from _words(task, route, sub)
-        yield from _twice(task, route, sub)
-        yield from _format(task, route, sub)
+    yield from check_keywords(task, ROUTE, task.spec.params_schema)
     used = set(placeholders(task.prompt))
     yield from _secrets(task, known, used)
     yield from _defaults(task, known)
@@ -63,7 +60,15 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     yield from _owned(task, known)
 
 
-def _words(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
+def check_keywords(task: ResolvedTask, at: Route, schema: Any) -> Iterator[Diagnostic]:
+    """Report keywords, formats and doubled values that have no effect, in the schema at a route and in those inside it."""
+    for route, sub in subschemas(schema, at):
+        yield from _words(task, at, route, sub)
+        yield from _twice(task, route, sub)
+        yield from _format(task, route, sub)
+
+
+def _words(task: ResolvedTask, at: Route, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
     for word in sub:
         meant = suggest_keyword(word, sub)
         if meant is None and word not in WORDS and (hint := _checked(word, sub[word])) is not None:
@@ -74,13 +79,13 @@ def _words(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Di
             hint = _ADVICE.get(word) or f"did you mean `{meant}`? a keyword of your own begins with `x-`"
             message = f"`{word}` is not a keyword of JSON Schema and has no effect"
             yield task.at("OPT221", message, (*route, word), key=True, hint=hint, write=write, safe=False)
-        elif route == ROUTE and word not in WORDS and "properties" not in sub and _are_parameters(sub[word]):
+        elif route == at and word not in WORDS and "properties" not in sub and _are_parameters(sub[word]):
             message = f"`{word}` is not a keyword of JSON Schema and has no effect"
-            hint = "write `properties`, with the parameters below it"
+            hint = "write `properties`, with the parameters below it" if at == ROUTE else "write `properties`"
             yield task.at("OPT221", message, (*route, word), key=True, hint=hint, write="properties", safe=False)
-        elif route == ROUTE and word not in WORDS and isinstance(sub[word], dict) and {"type", "enum"} & set(sub[word]):
+        elif route == at and word not in WORDS and isinstance(sub[word], dict) and {"type", "enum"} & set(sub[word]):
             message = f"`{word}` is not a keyword of JSON Schema and has no effect"
-            hint = "write it below `properties:` if it is a parameter"
+            hint = f"write it below `properties:` if it is a {'parameter' if at == ROUTE else 'key of the result'}"
             yield task.at("OPT221", message, (*route, word), key=True, hint=hint)
 
 

@@ -87,7 +87,10 @@ _NO_SERVICE = "a run ends by itself and accepts no connections: delete this line
 _KEPT = "the server decides how long runs are kept (`OPTIO_KEEP_RUNS`): delete this line"
 PLACED = "a task does not choose where its pod runs: set `OPTIO_POD_TEMPLATE` for the worker, and delete this line"
 WORDS = "a task has no labels: use `owner`, `description` and the file's directory, and delete this line"
-_OUTPUT = "the agent's last message is the result of the run: say in the prompt what to write, and delete this line"
+_OUTPUT = (
+    "the agent's last message is the result of the run: say in the prompt what to write, or declare `result: {schema: ...}`, "
+    "and delete this line"
+)
 _DATES = (
     "a schedule has no first or last day: write `enabled: false` in the trigger while it must not fire, and delete this line"
 )
@@ -283,7 +286,7 @@ ROWS: tuple[KeyRow, ...] = (
     ),
     KeyRow(
         TASK,
-        "safeoutputs secretmasking outputs output outputformat outputschema artifacts artifact results xcompush "
+        "safeoutputs secretmasking outputs output outputformat artifacts artifact results xcompush "
         "persistresult lasttext archivelogs artifactrepositoryref saveexecutionprogress",
         advice=_OUTPUT,
     ),
@@ -438,6 +441,7 @@ ROWS: tuple[KeyRow, ...] = (
         "argumentschema parameter enforceparameterschema",
         "paramsSchema", to.schema,
     ),
+    KeyRow(TASK, "outputschema resultschema responseschema returnschema outputjsonschema jsonschema", "result.schema"),
     KeyRow(TASK, "variables vars var values context userdata", "paramsSchema", to.schema),
     KeyRow(
         TASK,

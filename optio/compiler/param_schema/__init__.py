@@ -1,2 +1,3 @@
-"""Examine the JSON Schema that an author writes under `paramsSchema`: what it declares, and what is wrong with it. The checks
-of parameters, prompts and webhooks use these modules; they report findings only where they are called `check_...`."""
+"""Examine the JSON Schemas that an author writes under `paramsSchema` and `result`: what they declare, and what is wrong with
+them. The checks of parameters, results, prompts and webhooks use these modules; they report findings only where they are called
+`check_...`."""

@@ -21,9 +21,8 @@ _BOUNDS = (
 WORDS = frozenset({"enum", "not", *(word for low, high, _ in _BOUNDS for word in (low, high))})
 
 
-def check_contradictions(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
-    """Report at most one contradiction for each parameter, and one for the schema itself."""
-    route: Route = ("paramsSchema",)
+def check_contradictions(task: ResolvedTask, route: Route, schema: dict[str, Any]) -> Iterator[Diagnostic]:
+    """Report at most one contradiction for each property of the schema at a route, and one for the schema itself."""
     yield from _one(task, route, schema)
     for name, sub in schema.get("properties", {}).items():
         place = (*route, "properties", name)

@@ -7,6 +7,8 @@ from optio.compiler.validation import LIST, MAPPING, SWITCH, TEXT
 from optio.model.route import Route, value_at
 
 NUMBER = "a number"
+# The places of a task file that hold a JSON Schema.
+SCHEMAS: tuple[Route, ...] = (("paramsSchema",), ("result", "schema"))
 # Examples of keywords.
 _FORMS = {
     "properties": "{NAME: {type: string}}",
@@ -37,14 +39,15 @@ def keyword_form(route: Route) -> str | None:
     """Return an example of how a schema keyword is written, or None."""
     word = str(route[-1])
     if word == "required" and "properties" in route:
-        return f"delete it here, and name the parameter under `required: [{route[-2]}]` beside `properties:`"
+        return f"delete it here, and name it under `required: [{route[-2]}]` beside `properties:`"
     return f"write it as in `{word}: {_FORMS[word]}`" if word in _FORMS else None
 
 
 def expected_type(root: Any, route: Route) -> str | None:
     """Return the expected type at a route, in the words of `validation`, or `NUMBER`; None where any type is allowed."""
-    if route[:1] == ("paramsSchema",):
-        return _of_schema(value_at(root, route[:1]), route[1:])
+    for at in SCHEMAS:
+        if route[: len(at)] == at:
+            return _of_schema(value_at(root, at), route[len(at) :])
     names = route[route.index("paramMapping") + 1 :] if "paramMapping" in route else ()
     if route[:1] == ("tests",) and "params" in route:
         names = route[route.index("params") + 1 :]

@@ -11,7 +11,6 @@ from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.model.route import Route
 
-ROUTE: Route = ("paramsSchema",)
 MAX_EXPANSIONS = 10_000
 _REFS = ("$ref", "$dynamicRef")
 # These apply to the same value, so a reference through them does not advance in the input.
@@ -30,7 +29,7 @@ MAX_INPUT_DEPTH = 64
 _COUNT_CEILING = 10**9
 
 
-def check_references(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
+def check_references(task: ResolvedTask, at: Route, schema: dict[str, Any]) -> Iterator[Diagnostic]:
     """Report broken and circular references, and schemas that expand too far. Nothing is fetched."""
     if not any(word in text for word in _REFS for _, text in task.document.texts):
         return
@@ -41,23 +40,23 @@ def check_references(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Dia
         if walk.resolve(ref) is None:
             broken.setdefault(ref, []).append(route)
     if broken:
-        yield from _misspelt(task, schema, walk, broken)
-        yield from _broken(task, schema, broken)
+        yield from _misspelt(task, at, schema, walk, broken)
+        yield from _broken(task, at, schema, broken)
         return
     circle = walk.circle([ref for _, ref in places])
     if circle is not None:
         route, ref = next((route, ref) for route, ref in places if ref == circle)
-        yield task.at("OPT214", f"`{ref}` refers back to itself without consuming any input", ROUTE + route, hint="delete it")
+        yield task.at("OPT214", f"`{ref}` refers back to itself without consuming any input", at + route, hint="delete it")
         return
     if walk.expansions() > MAX_EXPANSIONS:
         route, ref = places[0]
         yield task.at(
-            "OPT214", f"references expand to more than {MAX_EXPANSIONS:,} schemas", ROUTE + route, hint="write the schema out"
+            "OPT214", f"references expand to more than {MAX_EXPANSIONS:,} schemas", at + route, hint="write the schema out"
         )
 
 
 def _misspelt(
-    task: ResolvedTask, schema: dict[str, Any], walk: "_ReferenceGraph", broken: dict[str, list[Route]]
+    task: ResolvedTask, at: Route, schema: dict[str, Any], walk: "_ReferenceGraph", broken: dict[str, list[Route]]
 ) -> Iterator[Diagnostic]:
     """Report a misspelt `$defs`, and remove from `broken` the references that fail because of it."""
     for word in (word for word in schema if word not in WORDS):
@@ -73,10 +72,10 @@ def _misspelt(
             lead = f" and {others} more reference{'s'[: others > 1]} lead" if others else " leads"
             message = f"`{word}` is not a keyword of JSON Schema: `{into[0]}`{lead} nowhere"
             hint = f"did you mean `{meant}`?"
-            yield task.at("OPT214", message, (*ROUTE, word), key=True, hint=hint, write=meant, safe=False)
+            yield task.at("OPT214", message, (*at, word), key=True, hint=hint, write=meant, safe=False)
 
 
-def _broken(task: ResolvedTask, schema: dict[str, Any], broken: dict[str, list[Route]]) -> Iterator[Diagnostic]:
+def _broken(task: ResolvedTask, at: Route, schema: dict[str, Any], broken: dict[str, list[Route]]) -> Iterator[Diagnostic]:
     """Report each missing target once, at the first reference to it."""
     known = [f"#/{word}/{name}" for word in ("$defs", "definitions") for name in _names(schema.get(word))]
     for ref, routes in broken.items():
@@ -86,7 +85,7 @@ def _broken(task: ResolvedTask, schema: dict[str, Any], broken: dict[str, list[R
             message += f", here and at {others} more place{'s'[: others > 1]}"
         meant = suggest(ref, known)
         hint = f"did you mean `{meant}`?" if meant else "put the schema under `$defs` and write `#/$defs/NAME`"
-        yield task.at("OPT214", message, ROUTE + routes[0], hint=hint)
+        yield task.at("OPT214", message, at + routes[0], hint=hint)
 
 
 def _names(definitions: Any) -> list[str]:

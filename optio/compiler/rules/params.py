@@ -16,7 +16,7 @@ def _hook(path: str) -> str:
 
 RULES = (
     Rule(
-        "OPT205", "invalid-schema", ERROR, "`paramsSchema` is not a valid JSON Schema",
+        "OPT205", "invalid-schema", ERROR, "`paramsSchema` or `result.schema` is not a valid JSON Schema",
         "A keyword with a wrong value would silently check nothing.",
         _with("{type: strin}"),
         _with("{type: string}"),
@@ -40,8 +40,8 @@ RULES = (
         _with('{type: string, enum: [low, high, "3"]}'),
     ),
     Rule(
-        "OPT209", "required-undeclared", ERROR, "`required` names a parameter that is not declared",
-        "Callers cannot give it, so no run could start.",
+        "OPT209", "required-undeclared", ERROR, "`required` names a key that is not declared",
+        "Callers cannot give such a parameter, so no run could start. A result that should have it needs a declaration, too.",
         _with("{type: string}", "required: [A, B]"),
         _with("{type: string}", "required: [A]"),
     ),
@@ -53,7 +53,7 @@ RULES = (
     ),
     Rule(
         "OPT211", "unsatisfiable", ERROR, "a schema that no value fits",
-        "Every run would be refused.",
+        "Every run would be refused or fail.",
         _with("{type: integer, minimum: 10, maximum: 1}"),
         _with("{type: integer, minimum: 1, maximum: 10}"),
     ),

@@ -13,7 +13,7 @@ from optio.compiler.conversions.quantities import number_in, suggest_amount, sug
 from optio.compiler.conversions.suggest_words import explain_choices, suggest_allowed_word
 from optio.compiler.diagnostics import Diagnostic, Edit, Fix, diagnostic
 from optio.compiler.layers import POLICY, MergedDocument
-from optio.compiler.param_schema.expected_type import NUMBER, expected_type, keyword_form
+from optio.compiler.param_schema.expected_type import NUMBER, SCHEMAS, expected_type, keyword_form
 from optio.compiler.shape.unknown_keys import explain_unknown_key
 from optio.compiler.source import Span
 from optio.compiler.suggest import suggest
@@ -334,7 +334,7 @@ def odd_scalar(
 
 def _is_free(route: Route) -> bool:
     """Return True if the author's schema, and not the model, decides what may stand here."""
-    return route[:1] in (("paramsSchema",), ("tests",)) or "paramMapping" in route
+    return any(route[: len(at)] == at for at in (*SCHEMAS, ("tests",))) or "paramMapping" in route
 
 
 def _is_parted(document: Document | MergedDocument, index: int) -> bool:

@@ -4,6 +4,7 @@ import re
 from typing import Any, NamedTuple
 
 from optio.compiler.conversions.known_keys import fold_key, known_keys, suggest_referred_secret
+from optio.compiler.conversions.schema_words import WORDS
 from optio.compiler.suggest import rank_by_likeness, suggest
 from optio.model.route import Route, show, value_at
 
@@ -104,6 +105,8 @@ def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
             ("OPT322", "is beside `config`, and is read only inside it") if key == "paramMapping" else ("OPT101", "")
         )
         return UnknownKey(code, f"`{name}` {message}" if message else f"unknown key `{name}`", hint, into=into)
+    if route[:-1] == ("result",) and key in WORDS:
+        return UnknownKey("OPT101", f"unknown key `{name}`", "move it below `schema`")
     if (joined := _joined(root, route, known)) is not None:
         return UnknownKey("OPT101", f"unknown key `{name}`", f"write a blank behind the colon: `{joined}`", entry=joined)
     if (text := _outdented(root, route)) is not None:
