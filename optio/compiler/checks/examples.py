@@ -74,7 +74,9 @@ def _trigger(task: ResolvedTask, route: Route, example: Example, kind: str) -> I
 
 def _no_slot(task: ResolvedTask, route: Route, at: datetime) -> Iterator[Diagnostic]:
     """Report a test of a time at which the schedule does not fire."""
-    config = next(trigger.config for trigger in task.spec.triggers if isinstance(trigger, ScheduleTrigger))
+    config = next((trigger.config for trigger in task.spec.triggers if isinstance(trigger, ScheduleTrigger)), None)
+    if config is None:
+        return  # the trigger was wrong and has been reported
     from optio.scheduling.slots import NoSlot, find_slot
 
     try:
