@@ -68,7 +68,7 @@ SCENARIOS: dict[str, str] = {
     "garbage": "status 200 and a body that is neither JSON nor an event stream",
     "error-CODE": "every request fails with that HTTP status (400-599)",
     "flaky-CODE": "the first two such requests fail with CODE, then as plain",
-    "late-CODE": "one shell call, then every request fails with CODE",
+    "late-CODE": "one shell call, then every request fails with CODE, until POST /_stub/heal",
 }
 
 _STUB = re.compile(r"(?:^|[-/_.:])stub-")
@@ -144,6 +144,7 @@ class Request:
     stream: bool
     tools: Sequence[Tool]
     results: int  #: tool results after the last text that the user wrote
+    history: int  #: tool results of the whole conversation
     prompt: str  #: the last text that the user wrote
     schema: Json | None = None  #: the JSON Schema that the answer must satisfy
     deferred: str = ""  #: an MCP tool that is named but must be searched for first
@@ -159,6 +160,7 @@ class State:
         self._attempts: dict[str, int] = {}
         self._serial = 0
         self._lock = threading.Lock()
+        self.is_healed = False
 
     def record(self, entry: Json) -> None:
         """Show the request at once, before it is answered."""
@@ -193,6 +195,7 @@ class State:
             self.requests.clear()
             self._attempts.clear()
             self._serial = 0
+            self.is_healed = False
 
 
 def scenario_of(model: str, default: str) -> str:
@@ -205,7 +208,7 @@ def scenario_of(model: str, default: str) -> str:
 def play(scenario: str, request: Request, state: State) -> Reply | Failure | None:
     """The answer to one request, or None for the 'garbage' scenario."""
     kind, _, argument = scenario.partition("-")
-    if kind == "error" or (kind == "late" and request.results):
+    if kind == "error" or (kind == "late" and request.history and not state.is_healed):
         return Failure(int(argument))
     if kind == "flaky" and state.attempt(f"{request.protocol}:{request.model}") <= FLAKY_FAILURES:
         return Failure(int(argument))
@@ -253,7 +256,7 @@ def _play_json(request: Request, state: State) -> Reply:
 
 
 def _play_tool(kind: str, argument: str, request: Request, state: State) -> Reply:
-    wanted = int(argument) if argument.isdigit() else 1
+    wanted = int(argument) if argument.isdigit() and kind == "tool" else 1
     endless = kind in ("loop", "costly")
     if request.results >= wanted and not endless:
         return Reply((TOOL_DONE_TEXT,))
@@ -382,7 +385,7 @@ def _texts(content: Any) -> list[str]:
 
 
 def read_messages(body: Json) -> Request:
-    results, prompt, searched = 0, "", False
+    results, history, prompt, searched = 0, 0, "", False
     called: dict[str, str] = {}  # tool_use id -> tool name
     for message in body.get("messages", []):
         content = message.get("content")
@@ -392,7 +395,8 @@ def read_messages(body: Json) -> Request:
             continue
         if found := [called.get(b["tool_use_id"]) for b in blocks if b.get("type") == "tool_result"]:
             searched = searched or SEARCH_TOOL in found
-            results += sum(name != SEARCH_TOOL for name in found)
+            count = sum(name != SEARCH_TOOL for name in found)
+            results, history = results + count, history + count
         elif texts := _texts(content):
             results, prompt, searched = 0, texts[-1], False
     tools = [Tool(t["name"], t.get("input_schema", {})) for t in body.get("tools") or [] if "name" in t]
@@ -405,6 +409,7 @@ def read_messages(body: Json) -> Request:
         stream=bool(body.get("stream")),
         tools=tools,
         results=results,
+        history=history,
         prompt=prompt,
         schema=output.get("schema"),
         deferred=deferred,
@@ -412,10 +417,10 @@ def read_messages(body: Json) -> Request:
 
 
 def read_chat(body: Json) -> Request:
-    results, prompt = 0, ""
+    results, history, prompt = 0, 0, ""
     for message in body.get("messages", []):
         if message.get("role") == "tool":
-            results += 1
+            results, history = results + 1, history + 1
         elif message.get("role") == "user":
             texts = _texts(message.get("content"))
             results, prompt = 0, texts[-1] if texts else ""
@@ -428,19 +433,20 @@ def read_chat(body: Json) -> Request:
         stream=bool(body.get("stream")),
         tools=tools,
         results=results,
+        history=history,
         prompt=prompt,
         schema=wanted.get("schema"),
     )
 
 
 def read_responses(body: Json) -> Request:
-    results, prompt = 0, ""
+    results, history, prompt = 0, 0, ""
     items = body.get("input", [])
     if isinstance(items, str):
         items = [{"role": "user", "content": items}]
     for item in items:
         if str(item.get("type", "")).endswith("_call_output"):
-            results += 1
+            results, history = results + 1, history + 1
         elif item.get("role") == "user":
             texts = _texts(item.get("content"))
             results, prompt = 0, texts[-1] if texts else ""
@@ -455,6 +461,7 @@ def read_responses(body: Json) -> Request:
         stream=bool(body.get("stream")),
         tools=tools,
         results=results,
+        history=history,
         prompt=prompt,
         schema=wanted.get("schema"),
     )
@@ -473,14 +480,14 @@ def _responses_tools(tools: list[Json]) -> Iterator[Tool]:
 
 
 def read_gemini(body: Json, model: str, *, stream: bool) -> Request:
-    results, prompt = 0, ""
+    results, history, prompt = 0, 0, ""
     for content in body.get("contents", []):
         if content.get("role", "user") != "user":
             continue
         parts = content.get("parts") or []
         found = [p for p in parts if "functionResponse" in p]
         if found:
-            results += len(found)
+            results, history = results + len(found), history + len(found)
         elif texts := _texts(parts):
             results, prompt = 0, texts[-1]
     tools = []
@@ -495,6 +502,7 @@ def read_gemini(body: Json, model: str, *, stream: bool) -> Request:
         stream=stream,
         tools=tools,
         results=results,
+        history=history,
         prompt=prompt,
         schema=wanted.get("responseJsonSchema") or wanted.get("responseSchema"),
     )
@@ -903,6 +911,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         path = unquote(urlsplit(self.path).path)
+        if path == "/_stub/heal":
+            self.state.is_healed = True
+            self._send_json(200, {})
+            return
         try:
             body = json.loads(self._read_body() or b"{}")
         except ValueError:
@@ -945,6 +957,7 @@ class Handler(BaseHTTPRequestHandler):
             "stream": request.stream,
             "tools": [tool.name for tool in request.tools],
             "results": request.results,
+            "history": request.history,
             "prompt": request.prompt[-2000:],
             "prompt_chars": len(request.prompt),
             "headers": {name: self.headers[name] for name in names if name in self.headers},
