@@ -82,6 +82,16 @@ class Usage:
             reasoning=self.reasoning + other.reasoning,
         )
 
+    def beyond(self, part: "Usage") -> "Usage":
+        """Return what this usage has and a part of it has not; no number is below zero."""
+        return Usage(
+            fresh=max(0, self.fresh - part.fresh),
+            cached=max(0, self.cached - part.cached),
+            cache_write=max(0, self.cache_write - part.cache_write),
+            output=max(0, self.output - part.output),
+            reasoning=max(0, self.reasoning - part.reasoning),
+        )
+
     @property
     def total(self) -> int:
         """Return all tokens, each counted once: reasoning tokens are part of the output."""

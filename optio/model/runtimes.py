@@ -49,11 +49,13 @@ Enforcer = Literal["cli", "meter", "report"]
 
 
 class Capabilities(NamedTuple):
-    """The abilities of an agent CLI: who enforces `maxTurns` and `budgetUsd`, and whether it tells its cost itself."""
+    """The abilities of an agent CLI: who enforces `maxTurns` and `budgetUsd`, whether it tells its cost itself, and whether a
+    new process can `resume` the session of one that broke off (see `AttemptContext.session`)."""
 
     max_turns: Enforcer
     budget: Enforcer
     tells_cost: bool
+    resume: bool = False
 
 
 class Declaration(NamedTuple):
@@ -90,7 +92,7 @@ DECLARED: Mapping[str, Declaration] = {
                 credentials=r"ANTHROPIC_|CLAUDE_CODE_(?:OAUTH_TOKEN|USE_)|AWS_",
                 elsewhere=r"ANTHROPIC_\w*BASE_URL|CLAUDE_CODE_USE_\w+|ANTHROPIC_(?:FOUNDRY|VERTEX|BEDROCK)\w*",
             ),
-            capabilities=Capabilities(max_turns="cli", budget="cli", tells_cost=True),
+            capabilities=Capabilities(max_turns="cli", budget="cli", tells_cost=True, resume=True),
         ),
         Declaration(
             name="codex",
@@ -110,7 +112,7 @@ DECLARED: Mapping[str, Declaration] = {
                 credentials=r"(?:CODEX|OPENAI)_API_KEY$",
                 elsewhere=r"OPENAI_BASE_URL",
             ),
-            capabilities=Capabilities(max_turns="meter", budget="meter", tells_cost=False),
+            capabilities=Capabilities(max_turns="meter", budget="meter", tells_cost=False, resume=True),
         ),
         Declaration(
             name="copilot",
@@ -122,7 +124,7 @@ DECLARED: Mapping[str, Declaration] = {
                 natives=("@github/copilot-linux-{arch}/copilot",),
             ),
             service=None,
-            capabilities=Capabilities(max_turns="meter", budget="meter", tells_cost=False),
+            capabilities=Capabilities(max_turns="meter", budget="meter", tells_cost=False, resume=True),
             # It replaces the value of its key wherever that stands in its events, in the names of their fields too.
             shortest_secret=8,
         ),
@@ -139,7 +141,9 @@ DECLARED: Mapping[str, Declaration] = {
                 credentials=r"GEMINI_API_KEY$",
                 elsewhere=r"GOOGLE_GEMINI_BASE_URL",
             ),
-            capabilities=Capabilities(max_turns="cli", budget="meter", tells_cost=False),
+            # In a session that it continues, Gemini 0.61 sends each tool result twice. Google's API refuses that (status 400:
+            # "the number of function response parts is equal to the number of function call parts").
+            capabilities=Capabilities(max_turns="cli", budget="meter", tells_cost=False, resume=False),
         ),
         Declaration(
             name="opencode",
@@ -152,7 +156,7 @@ DECLARED: Mapping[str, Declaration] = {
                 natives=("opencode-linux-{arch}-baseline/bin/opencode", "opencode-linux-{arch}/bin/opencode"),
             ),
             service=None,
-            capabilities=Capabilities(max_turns="meter", budget="meter", tells_cost=True),
+            capabilities=Capabilities(max_turns="meter", budget="meter", tells_cost=True, resume=True),
         ),
         Declaration(
             name="command",

@@ -39,11 +39,13 @@ class ProcessEnd:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptContext:
     """The circumstances of one attempt: the program's path, the endpoint of its model service if an operator set one, and what
-    earlier attempts of the run have spent of its budget."""
+    earlier attempts of the run have spent of its budget. `session` is the id of the agent's session that this attempt
+    continues, in the same HOME and working directory; None for a new session."""
 
     program: str = ""
     endpoint: str | None = None
     spent: Decimal = ZERO_USD
+    session: str | None = None
 
 
 class OutputReader(Protocol):
@@ -110,11 +112,12 @@ class Runtime(Protocol):
     stall: timedelta | None
 
     def invoke(self, task: CompiledTask, prompt: str, params: Mapping[str, Any], context: AttemptContext) -> Invocation:
-        """Return how to call the agent."""
+        """Return how to call the agent. `context.session` is set only if the declaration says that it can `resume`."""
         ...
 
     def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> OutputReader:
-        """Return a fresh reader for one attempt. Earlier attempts of the run have `spent` a part of its budget."""
+        """Return a fresh reader for one attempt. Earlier attempts of the run have `spent` a part of its budget. The meter of an
+        attempt that continues a session counts its own model calls alone."""
         ...
 
 

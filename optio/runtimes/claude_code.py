@@ -71,9 +71,12 @@ class ClaudeCode:
             argv += ["--model", spec.model]
         if spec.max_turns is not None:
             argv += ["--max-turns", str(spec.max_turns)]
-        budget = remaining_budget(spec, context.spent)
+        # The CLI counts what a session that it continues has cost before.
+        budget = remaining_budget(spec, context.spent) if context.session is None else spec.budget
         if budget:
             argv += ["--max-budget-usd", f"{budget:f}"]
+        if context.session is not None:
+            argv += ["--resume", context.session]
         env = _ENV if context.endpoint is None else _ENV | {"ANTHROPIC_BASE_URL": context.endpoint}
         return Invocation(argv=tuple(argv), stdin=guard_slash(prompt).encode("utf-8", "replace"), env=env)
 
@@ -168,14 +171,18 @@ class ClaudeReader(EventReader):
 
     @property
     def meter(self) -> Meter:
-        if self._result is not None and as_dict(self._result.get("modelUsage")):
-            return self._final_meter(self._result)
+        own = self._own_usage()
+        if self._result is not None and own:
+            return self._final_meter(self._result, own)
         spent = [(model, used) for model, used in self._calls if used is not None]
         costs = [prices.cost(model, used) for model, used in spent]
         known = [cost for cost in costs if cost is not None]
         whole = len(known) == len(costs) and costs
-        # Nothing used, nothing paid: if the API refused every call, the cost is zero, not unknown.
-        reported = money(self._result.get("total_cost_usd")) if self._result is not None and not spent else None
+        # Nothing used, nothing paid: if the API refused every call, the cost is zero, not unknown. The CLI's own figure would
+        # include what a continued session has cost before.
+        reported = None
+        if self._result is not None and not spent:
+            reported = ZERO_USD if own == {} else money(self._result.get("total_cost_usd"))
         return Meter(
             usage=sum((used for _, used in spent), Usage()),
             turns=self._turns or (token_count(self._result.get("num_turns")) if self._result else None) or 0,
@@ -184,10 +191,19 @@ class ClaudeReader(EventReader):
             cost_source=CostSource.PRICES if whole else None if reported is None else CostSource.CLI,
         )
 
-    def _final_meter(self, result: dict[str, Any]) -> Meter:
-        """Return the meter of the result event. It reads `modelUsage`, because `usage` lacks the last call of a budget stop."""
+    def _own_usage(self) -> dict[str, Any] | None:
+        """Return the usage of this process by model, as the result event has it; None if there is none. `modelUsage` includes
+        all that a continued session has used before; older versions have nothing else. `usage` lacks the last call of a budget
+        stop."""
+        if self._result is None:
+            return None
+        since = self._result.get("model_usage_since_last_result")
+        return since if isinstance(since, dict) else as_dict(self._result.get("modelUsage")) or None
+
+    def _final_meter(self, result: dict[str, Any], own: dict[str, Any]) -> Meter:
+        """Return the meter of the result event."""
         usage, cost, source = Usage(), Decimal(0), CostSource.CLI
-        for model, raw in as_dict(result.get("modelUsage")).items():
+        for model, raw in own.items():
             entry = as_dict(raw)
             used = _usage(entry, _CLI)
             if used is None:

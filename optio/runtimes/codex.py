@@ -80,9 +80,12 @@ class Codex:
 
     def invoke(self, task: CompiledTask, prompt: str, params: Mapping[str, Any], context: AttemptContext) -> Invocation:
         environment = task.spec.environment
-        argv = [context.program, "exec", "--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
+        argv = [context.program, "exec", *(() if context.session is None else ("resume",))]
+        argv += ["--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
         if task.spec.model is not None:
             argv += ["-m", task.spec.model]
+        if context.session is not None:
+            argv.append(context.session)
         key = _KEY if _KEY in (*environment.secrets, *environment.env) else _OTHER_KEY
         config = _CONFIG.format(url=json.dumps(context.endpoint or _URL), key=json.dumps(key))
         return Invocation(
@@ -106,6 +109,7 @@ class CodexReader(EventReader):
         self._answered = False
         self._calls = 0
         self._used = Usage()
+        self._before = Usage()  # of the session, before this process continued it
         self._cost = ZERO_USD
         self._goes_on = False
         self._total: Usage | None = None
@@ -127,6 +131,9 @@ class CodexReader(EventReader):
             used = _usage(as_dict(payload.get("usage")))
             if used is None:
                 yield notice(DOUBTFUL_USAGE)
+            thread = _usage(as_dict(payload.get("thread_token_usage")))
+            if self._calls == 0 and thread is not None:
+                self._before = thread.beyond(used or Usage())
             self._calls += 1
             self._used += used or Usage()
             cost = prices.cost(self._model, used or Usage())
@@ -199,7 +206,7 @@ class CodexReader(EventReader):
     @property
     def meter(self) -> Meter:
         """Return the usage, unknown (zero, without a cost) for a turn that failed before its session file was read."""
-        usage = self._used if self._total is None else self._total
+        usage = self._used if self._total is None else self._total.beyond(self._before)
         known = self._total is not None or self._calls > 0
         cost = prices.cost_of_calls(self._model, usage) if known else None
         if cost is not None and usage == self._used:

@@ -73,6 +73,17 @@ class RuntimeContract:
         assert prompt.encode() in (call.stdin, *call.files.values())
         assert not any(prompt.strip() in argument for argument in call.argv), "arguments are seen by every user of a machine"
 
+    def test_a_session_is_continued_if_the_declaration_says_so(self) -> None:
+        if not self.runtime.declaration.capabilities.resume:
+            return
+        new, again = (
+            self.runtime.invoke(self._task(), "go on", {}, AttemptContext(program="/bin/agent", session=session))
+            for session in (None, "session-0123")
+        )
+        assert any("session-0123" in argument for argument in again.argv)
+        assert not any("session-0123" in argument for argument in new.argv)
+        assert again.stdin == new.stdin
+
     def test_each_recording_has_its_outcome(self) -> None:
         for recording in self.recordings:
             found = self._outcome(recording, recording.code)

@@ -63,12 +63,13 @@ class Copilot:
     def invoke(self, task: CompiledTask, prompt: str, params: Mapping[str, Any], context: AttemptContext) -> Invocation:
         environment = task.spec.environment
         model = () if task.spec.model is None else ("--model", task.spec.model)
+        session = () if context.session is None else (f"--resume={context.session}",)
         env = {} if context.endpoint is None else {_ENDPOINT: context.endpoint}
         if _ENDPOINT in (*env, *environment.env, *environment.secrets):
             # It asks that service alone, and nothing of GitHub's.
             env["COPILOT_OFFLINE"] = "true"
         stdin = guard_slash(prompt).encode("utf-8", "replace")
-        return Invocation(argv=(context.program, *_FLAGS, *model), stdin=stdin, env=env)
+        return Invocation(argv=(context.program, *_FLAGS, *model, *session), stdin=stdin, env=env)
 
     def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> "CopilotReader":
         return CopilotReader(task, spent)

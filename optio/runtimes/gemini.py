@@ -269,7 +269,7 @@ class GeminiReader(EventReader):
         if totals and not used.keys() <= totals.keys():  # the answers name their models otherwise
             cost, used = ZERO_USD, {}
         for model, total in totals.items():
-            beyond = _beyond(total, used.get(model, Usage()))
+            beyond = total.beyond(used.get(model, Usage()))
             added = ZERO_USD if beyond == Usage() else prices.cost_of_calls(model, beyond)
             cost = None if cost is None or added is None else cost + added
         return cost
@@ -336,16 +336,6 @@ def _totals(stats: dict[str, Any]) -> dict[str, Usage] | None:
         if total:
             found[model] = Usage(fresh=used.fresh, cached=used.cached, output=used.output + reasoning, reasoning=reasoning)
     return found
-
-
-def _beyond(total: Usage, part: Usage) -> Usage:
-    """Return what a total has and a part of it has not."""
-    return Usage(
-        fresh=max(0, total.fresh - part.fresh),
-        cached=max(0, total.cached - part.cached),
-        output=max(0, total.output - part.output),
-        reasoning=max(0, total.reasoning - part.reasoning),
-    )
 
 
 def _usage(raw: dict[str, Any], read: str, cached: str, output: str, reasoning: str = "") -> Usage | None:

@@ -65,6 +65,8 @@ class OpenCode:
         argv += ["--title", "run"]
         if task.spec.model is not None:
             argv += ["-m", task.spec.model]
+        if context.session is not None:
+            argv += ["--session", context.session]
         config = {"permission": "allow", "share": "disabled", "autoupdate": False}
         if context.endpoint is not None:
             config |= {"provider": _provider(task.spec.model or "", context.endpoint)}

@@ -64,6 +64,8 @@ GOLDEN: dict[str, tuple[int, str, bool, str, int, int, int, int, int]] = {
     "refusal": (1, "refusal", False, "API Error: stub-refusal's safeguards flagged", 2400, 600, 80, 2, 0),
     "max-turns": (1, "max_turns", False, "Reached maximum number of turns (2)", 2400, 600, 80, 2, 2),
     "max-budget": (1, "budget", False, "Reached maximum budget ($2)", 20000, 0, 200000, 2, 2),
+    # It went on after a tool call of another process, which `modelUsage` includes.
+    "continued": (0, "ok", False, DONE, 1200, 300, 40, 1, 0),
     "slash-command": (0, "config", False, "Estimated cost", 0, 0, 0, 0, 0),
 }
 

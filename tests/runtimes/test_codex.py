@@ -28,6 +28,8 @@ GOLDEN: dict[str, tuple[int, str, bool, str, int, int, int, int | None, int]] = 
     "tool": (0, "ok", False, DONE, 2400, 600, 80, 2, 1),
     "tool-3": (0, "ok", False, DONE, 4800, 1200, 160, 4, 3),
     "tool-fail": (0, "ok", False, DONE, 2400, 600, 80, 2, 1),
+    # After a tool call of another process, which the usage of `turn.completed` includes.
+    "continued": (0, "ok", False, DONE, 2400, 600, 80, 2, 1),
     "flaky-429": (0, "ok", False, HELLO, 1200, 300, 40, 1, 0),
     "empty": (0, "ok", False, "", 1200, 300, 0, 1, 0),
     "error-400": (1, "bad_request", False, "stub: scripted failure 400", 0, 0, 0, None, 0),
