@@ -13,7 +13,7 @@ from optio.executors.base import Exit, Handle
 from optio.model.run import LogLine, Meter, Outcome
 from optio.runs.blame import ReadTrial, Turn
 from optio.runs.output import Output
-from optio.runtimes.base import OutputReader
+from optio.runs.runtime_guard import GuardedReader
 
 # Output that comes faster than this is gathered into one commit.
 GATHER_S = 0.02
@@ -31,7 +31,7 @@ class Reading:
     def __init__(
         self,
         handle: Handle,
-        reader: OutputReader,
+        reader: GuardedReader,
         trial: ReadTrial,
         turn: Turn,
         *,
@@ -81,7 +81,8 @@ class Reading:
         """Take what came since the last round, and end the trial of an adopted attempt when its reader has survived it."""
         lines = self.output.take()
         self._last_line = lines[-1] if lines else self._last_line
-        if self.output.moved:
+        # An agent that only says that it calls its model again, which some do for ever, gets nowhere.
+        if self.output.moved and not self.reader.is_retrying:
             self.silence.end()
         if self.trial.is_open and not self.is_over:
             if self.output.caught_up and (lines or (self.output.drained and self._is_settled)):
@@ -97,7 +98,8 @@ class Reading:
         if quiet is None:
             return None
         last = "" if self._last_line is None else self._last_line.text.strip().partition("\n")[0]
-        message = f"no output for {int(quiet)} s, the limit of `stallTimeout`: it may wait for an endpoint that does not answer"
+        what = "output but of failed model calls" if self.reader.is_retrying else "output"
+        message = f"no {what} for {int(quiet)} s, the limit of `stallTimeout`: it may wait for an endpoint that does not answer"
         # Not cut here: secrets are masked before.
         return Outcome(ok=False, reason="stalled", message=f"{message}. The last line was: {last}" if last else message)
 

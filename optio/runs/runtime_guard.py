@@ -93,6 +93,10 @@ class GuardedReader:
         self._identity = self._ask("identity", identity, AgentIdentity, self._identity)
         return self._identity
 
+    @property
+    def is_retrying(self) -> bool:
+        return self._ask("is_retrying", lambda: getattr(self._reader, "is_retrying", False), bool, False)
+
     def stop(self) -> Outcome | None:
         def stopped() -> Outcome | None:
             found = self._reader.stop()

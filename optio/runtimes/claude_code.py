@@ -100,6 +100,7 @@ class ClaudeReader(EventReader):
     def _read(self, event: dict[str, Any]) -> Iterator[Entry]:
         kind = event.get("type")
         self._began |= kind in _KINDS
+        self.is_retrying &= kind != "stream_event"
         if kind == "stream_event":
             parent = event.get("parent_tool_use_id")
             yield from self._stream(as_dict(event.get("event")), None if parent is None else str(parent))
@@ -143,7 +144,8 @@ class ClaudeReader(EventReader):
         for block in as_dicts(as_dict(event.get("message")).get("content")):
             if block.get("type") == "text":
                 text = str(block.get("text", ""))
-                if event.get("parent_tool_use_id") is None:
+                # An error of the API comes as words of a model that does not exist.
+                if event.get("parent_tool_use_id") is None and as_dict(event.get("message")).get("model") != "<synthetic>":
                     self._said.add(text)
                 yield said(text)
             elif block.get("type") == "thinking" and block.get("thinking"):
@@ -158,6 +160,7 @@ class ClaudeReader(EventReader):
             self._identify(version=event.get("claude_code_version"), session=event.get("session_id"), model=event.get("model"))
             yield notice(f"claude-code {event.get('claude_code_version', '')} with model {event.get('model')}")
         elif subtype == "api_retry":
+            self.is_retrying = True
             if event.get("error") == "authentication_failed":
                 self._no_login = True
             delay = event.get("retry_delay_ms")

@@ -204,6 +204,10 @@ class CodexReader(EventReader):
             yield tool_result(item_id, text, ok=item.get("status") != "failed" and code in (None, 0), exit_code=code)
 
     @property
+    def is_retrying(self) -> bool:  # type: ignore[override]
+        return self._reconnects > 0
+
+    @property
     def meter(self) -> Meter:
         """Return the usage, unknown (zero, without a cost) for a turn that failed before its session file was read."""
         usage = self._used if self._total is None else self._total.beyond(self._before)

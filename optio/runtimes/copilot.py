@@ -48,6 +48,8 @@ _NO_CREDENTIAL = (
 _TOO_LONG = ("exceeds the model's prompt budget", "rejected the prompt as too long")
 # In the provider's own words, which Copilot passes on: an account without credit, whatever the status is.
 _NO_CREDIT = re.compile(r"insufficient_quota|credit balance|billing")
+# Events that a model has begun to answer, by how their names begin.
+_ANSWERS = ("assistant.message", "assistant.reasoning", "assistant.streaming", "assistant.tool_call", "tool.")
 # Model calls that answer somebody else than the task.
 _ASIDE = frozenset(f"conversation-{each}" for each in ("subagent", "sampling", "background", "compaction"))
 _SHELL_END = re.compile(r"\n?<shellId: \d+ completed with exit code -?\d+>\s*\Z")
@@ -130,6 +132,7 @@ class CopilotReader(EventReader):
     def _read(self, event: dict[str, Any]) -> Iterator[Entry]:
         kind, data = event.get("type"), as_dict(event.get("data"))
         is_main = event.get("agentId") is None
+        self.is_retrying &= not str(kind).startswith(_ANSWERS)
         if kind == "assistant.message":
             yield from self._message(data, is_main=is_main)
         elif kind == "assistant.reasoning":
@@ -140,7 +143,7 @@ class CopilotReader(EventReader):
             yield from self._tool_result(data)
         elif kind == "model.call_failure":
             if is_main:
-                self._failed_call = data
+                self._failed_call, self.is_retrying = data, True
             self._is_broken_off |= data.get("statusCode") is None
             yield _failed(data)
         elif kind == "session.error":

@@ -24,10 +24,12 @@ _MAX_QUOTED_BYTES = 4096
 
 class EventReader(ABC):
     """A reader of one attempt's events. `identity` is what the agent has told of itself, `_began` says whether it has printed
-    an event that only a started agent prints, and `_turn` is the number of the model call whose events are read."""
+    an event that only a started agent prints, and `_turn` is the number of the model call whose events are read. `is_retrying`
+    says that the last model call failed and no other has been answered since."""
 
     plain = frozenset({"stderr"})
     longest = MAX_JSON_LINE_BYTES
+    is_retrying = False
 
     def __init__(self, task: CompiledTask, spent: Decimal) -> None:
         self._task = task

@@ -76,6 +76,8 @@ _END_CHARACTERS = 500
 # Lines of standard error that every run begins with.
 _NOISE = ("Warning: ", "YOLO mode is enabled", "Ripgrep is not available", "[STARTUP]")
 _NO_KEY = 41  # its exit code
+# Of a 404 its events have no status, but the report on standard error ends with it.
+_REPORTED_STATUS = re.compile(r"^  code: (\d{3}),?$", re.MULTILINE)
 
 
 class Gemini:
@@ -298,7 +300,7 @@ class GeminiReader(EventReader):
         if self._looped:
             return Outcome(ok=False, reason="loop", message="it repeated the same tool call or text, and stopped itself")
         if self._status != "success":
-            reason, again = _reason(self._failure_type, self._failure)
+            reason, again = _reason(self._failure_type, self._failure, self._stderr.decode("utf-8", "replace"))
             message = first_line(self._failure) or "an error without a message"
             if reason == "max_turns":
                 message = f"stopped after {self._task.spec.max_turns} turns"
@@ -310,7 +312,7 @@ class GeminiReader(EventReader):
         return next((line.strip() for line in lines if line.strip() and not line.startswith(_NOISE)), "")
 
 
-def _reason(kind: str, message: str) -> tuple[str, bool]:
+def _reason(kind: str, message: str, stderr: str) -> tuple[str, bool]:
     """Return (reason, again) by Gemini's own words for a failed run and the error body of the model's API, never by the
     model's."""
     if kind in _TYPES:
@@ -319,6 +321,7 @@ def _reason(kind: str, message: str) -> tuple[str, bool]:
     for words, reason, again in _BODIES if status is not None else (*_BODIES, *_FAILURES):
         if words in message:
             return reason, again
+    status = status or _REPORTED_STATUS.search(stderr)
     return ("no_result", True) if status is None else reason_of_status(int(status[1]))
 
 

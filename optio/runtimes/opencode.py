@@ -168,10 +168,13 @@ class OpenCodeReader(EventReader):
 
     @property
     def meter(self) -> Meter:
-        known = not self._unpriced
+        """Return the usage. It is unknown (zero, without turns and cost) if the only model calls broke off: a provider may bill
+        them."""
+        told = self._steps > 0 or self._error is None or _reason(self._error)[0] != "network"
+        known = told and not self._unpriced
         return Meter(
             usage=self._usage,
-            turns=self._steps,
+            turns=self._steps if told else None,
             tool_calls=self._tools,
             cost=self._cost.normalize() + Decimal(0) if known else None,
             cost_source=self._source if known else None,

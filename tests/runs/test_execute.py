@@ -153,6 +153,19 @@ def test_a_silent_agent_is_stopped_and_one_that_speaks_is_not(services: Services
     assert speaks.state is RunState.COMPLETED
 
 
+def test_an_agent_that_only_repeats_a_failed_model_call_counts_as_silent(tmp_path: Path) -> None:
+    program, event = tmp_path / "codex", json.dumps({"type": "error", "message": "Reconnecting... waiting for network"})
+    program.write_text(f"#!/bin/sh\nwhile echo '{event}'; do sleep 0.6; done\n")
+    program.chmod(0o755)
+    task = "name: Job\nagentRuntime: codex\npromptTemplate: hi\nmaxRetries: 0\nstallTimeout: 1s\n"
+    with opened(tmp_path, {"OPTIO_PROGRAM_CODEX": str(program)}) as here:
+        run = execute(here, compiled(task))
+
+    assert (run.state, run.reason) == (RunState.FAILED, "stalled"), run.message
+    assert run.message.startswith("no output but of failed model calls for 1 s, the limit of `stallTimeout`")
+    assert "The last line was: Reconnecting... waiting for network" in run.message
+
+
 @pytest.mark.parametrize(
     ("limit", "loop", "reason"),
     [

@@ -107,6 +107,24 @@ TOLD = {
 }
 
 
+@pytest.mark.parametrize("agent", ["claude-code", "codex", "copilot"])
+def test_a_reader_tells_whether_the_agent_only_repeats_a_failed_model_call(agent: str) -> None:
+    def after_each_line(*names: str) -> list[bool]:
+        reader, found = RUNTIMES[agent].reader(task(agent)), []
+        assert isinstance(reader, EventReader)
+        for data in (line for name in names for line in recorded(agent, name)):
+            reader.line("stdout", data, NOW)
+            found.append(reader.is_retrying)
+        return found
+
+    failing = after_each_line("error-500")
+    assert failing == sorted(failing)
+    assert [failing[0], failing[-3]] == [False, True]
+    # Another attempt of the agent, which is answered.
+    assert not after_each_line("error-500", "tool")[-1]
+    assert not any(after_each_line("tool"))
+
+
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_reader_tells_which_version_session_and_model_it_was(agent: str) -> None:
     stream, line, version = TOLD[agent]

@@ -33,7 +33,7 @@ GOLDEN: dict[str, tuple[int, str, bool, str, int, int, int, int | None, int]] = 
     "error-400": (144, "bad_request", False, "[API Error: ", 0, 0, 0, None, 0),
     "error-401": (145, "auth", False, "[API Error: ", 0, 0, 0, None, 0),
     "error-403": (147, "auth", False, "[API Error: ", 0, 0, 0, None, 0),
-    # Of a 404 it passes on the text alone, without the status.
+    # Of a 404 its events pass on the text alone, without the status.
     "error-404": (1, "no_result", True, "[API Error: ", 0, 0, 0, None, 0),
     "error-429": (173, "rate_limit", True, "[API Error: stub: scripted failure 429]", 0, 0, 0, None, 0),
     "error-500": (244, "server_error", True, "[API Error: ", 0, 0, 0, None, 0),
@@ -209,6 +209,14 @@ def test_the_words_of_gemini_name_the_reason(kind: str, message: str, reason: st
     found = read([end]).outcome(ProcessEnd(code=1, signal=None))
 
     assert (found.ok, found.reason) == (False, reason)
+
+
+def test_the_report_on_standard_error_has_the_status_that_the_events_lack() -> None:
+    report = [("stderr", line) for line in (b"... ModelNotFoundError: it is not here", b"    at retry {", b"  code: 404", b"}")]
+
+    found = read([*report, *recorded("error-404")]).outcome(ProcessEnd(code=1, signal=None))
+
+    assert (found.reason, found.again) == ("model_not_found", False)
 
 
 def test_without_a_key_the_reason_is_that_and_the_message_is_its_own() -> None:

@@ -35,7 +35,7 @@ GOLDEN: dict[str, tuple[int, str, bool, str, int, int, int, int, int]] = {
     "error-500": (1, "server_error", True, "stub: scripted failure 500", 0, 0, 0, 0, 0),
     "error-529": (1, "overloaded", True, "stub: scripted failure 529", 0, 0, 0, 0, 0),
     "late-500": (1, "server_error", True, "stub: scripted failure 500", 1200, 300, 40, 1, 1),
-    "cut": (1, "network", True, "", 0, 0, 0, 0, 0),
+    "cut": (1, "network", True, "", 0, 0, 0, None, 0),
     "truncated": (0, "truncated", False, "the answer was cut off by its token limit", 1200, 300, 40, 1, 0),
     "refusal": (1, "refusal", False, "The response was blocked", 1200, 300, 40, 1, 0),
 }
