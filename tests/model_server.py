@@ -850,6 +850,7 @@ def _describe(answer: Reply | Failure | None) -> Json:
         "status": 200,
         "text": "".join(answer.chunks)[:2000],
         "tool": answer.tool.name if answer.tool else None,
+        "call": answer.tool.call_id if answer.tool else None,
         "stop": answer.stop,
         "cut": answer.cut,
         "usage": dataclasses.asdict(answer.usage),

@@ -1,0 +1,91 @@
+"""The real agent CLIs, as `tests/setup.sh` installs them, on a scripted model: settings, task files and the server."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optio.model.registry import CompiledTask
+from tests.support import CLAUDE, ROOT, compiled
+
+PROGRAMS = {
+    "claude-code": CLAUDE,
+    **{agent: ROOT / ".tools" / "bin" / agent for agent in ("codex", "copilot", "gemini", "opencode")},
+}
+AGENTS = list(PROGRAMS)
+KEYS = {
+    "claude-code": "ANTHROPIC_API_KEY",
+    "codex": "CODEX_API_KEY",
+    "copilot": "COPILOT_PROVIDER_API_KEY",
+    "gemini": "GEMINI_API_KEY",
+    "opencode": "STUB_API_KEY",
+}
+KEY = "sk-test-canary-0123456789"
+DONE = "The command has run. Done."
+# Claude Code and Gemini put the version of the protocol behind an endpoint by themselves.
+_VERSIONS = {"claude-code": "", "gemini": ""}
+_TASK = """\
+type: standalone
+name: "{name}"
+agentRuntime: {agent}
+model: {model}
+promptTemplate: "{prompt}"
+timeout: 200s
+environment: {{secrets: [{key}], env: {env}}}
+{extra}"""
+
+
+@dataclass
+class Model:
+    """A running model server. It plays the scenario that a model is named after."""
+
+    url: str
+
+    def requests(self) -> list[dict[str, Any]]:
+        with urllib.request.urlopen(f"{self.url}/_stub/requests") as answer:
+            found: list[dict[str, Any]] = json.load(answer)["requests"]
+        return found
+
+    def reset(self) -> None:
+        urllib.request.urlopen(urllib.request.Request(f"{self.url}/_stub/requests", method="DELETE")).close()
+
+
+@contextlib.contextmanager
+def model_server() -> Iterator[Model]:
+    command = [sys.executable, str(ROOT / "tests" / "model_server.py"), "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield Model(process.stdout.readline().split()[-1])
+        finally:
+            process.kill()
+
+
+def environ_of(url: str) -> dict[str, str]:
+    """Settings of Optio by which each agent is found and asks the model at this address."""
+    found = {f"OPTIO_SECRET_{key}": KEY for key in KEYS.values()}
+    for agent, program in PROGRAMS.items():
+        assert program.exists(), f"{program} is missing: run tests/setup.sh, which installs it"
+        name = agent.upper().replace("-", "_")
+        endpoint = "OPTIO_ANTHROPIC_BASE_URL" if agent == "claude-code" else f"OPTIO_ENDPOINT_{name}"
+        found |= {f"OPTIO_PROGRAM_{name}": str(program), endpoint: url + _VERSIONS.get(agent, "/v1")}
+    return found
+
+
+def task(agent: str, model: str, extra: str = "maxRetries: 0\n", prompt: str = "hello", **env: str) -> CompiledTask:
+    """A task of an agent, named after its model. OpenCode wants the provider in front of that."""
+    called = f"stub/{model}" if agent == "opencode" else model
+    words = {"name": f"{agent} {model}", "agent": agent, "key": KEYS[agent], "model": called, "prompt": prompt}
+    return compiled(_TASK.format(**words, extra=extra, env=json.dumps(env)))
+
+
+def unpacked(directory: Path) -> Path:
+    """Copilot's package cache. Without one it unpacks 235 MB into each new home directory."""
+    env = {"COPILOT_PKG_CACHE_HOME": str(directory), "COPILOT_SEA_EXTRACT_ONLY": "1", "HOME": str(directory)}
+    subprocess.run([PROGRAMS["copilot"]], env=env, check=True, capture_output=True)
+    return directory

@@ -1,0 +1,257 @@
+"""Each real agent CLI in each scenario of the scripted model, run as a worker runs an attempt: its outcome, reason, text,
+usage, cost and tool calls are those of what the model served.
+
+`CELLS` says what is right of each scenario, and `OTHERWISE` where an agent differs, with the cause. All cells run side by side,
+those that wait longest for retries first, so that they take less than four minutes on two cores.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from optio.model import prices
+from optio.model.agent_event import ToolCall, ToolResult
+from optio.model.run import Attempt, LogLine, Run, RunState, Usage
+from optio.runs.execute import Execution
+from optio.wiring import Services
+from tests.model_server import JSON_ANSWER, PLAIN_TEXT
+from tests.runs.support import accept, claim, opened
+from tests.runtimes.real_agents import AGENTS, DONE, KEY, Model, environ_of, model_server, task, unpacked
+from tests.support import free_port
+
+
+class Told(Enum):
+    """What a run says about its usage."""
+
+    ALL = "what the model served, and its cost"
+    UNKNOWN = "nothing: no tokens, and no cost either, which would be wrong as 0"
+    PART = "at most what the model served"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The right end of a scenario. `again` says that another attempt may help. `text` is how the text begins, all of it for a
+    success; `tools` has for each tool call whether it succeeded."""
+
+    reason: str = "ok"
+    again: bool = False
+    text: str = ""
+    tools: tuple[bool, ...] = ()
+    usage: Told = Told.ALL
+
+
+HELLO = Cell(text=PLAIN_TEXT)
+RAN = Cell(text=DONE)
+CELLS: Mapping[str, Cell] = {
+    "plain": HELLO,
+    "think": HELLO,
+    "json": Cell(text=str(JSON_ANSWER).replace("'", '"')),
+    "long": Cell(text="".join(f"Line {i:05d} of the long scripted answer of the stub.\n" for i in range(400))),
+    "tool": replace(RAN, tools=(True,)),
+    "tool-fail": replace(RAN, tools=(False,)),
+    "tool-3": replace(RAN, tools=(True, True, True)),
+    "error-400": Cell("bad_request"),
+    "error-401": Cell("auth"),
+    "error-404": Cell("model_not_found"),
+    "error-429": Cell("rate_limit", again=True),
+    "error-500": Cell("server_error", again=True),
+    "error-529": Cell("overloaded", again=True),
+    "flaky-429": HELLO,
+    # A failed run has the usage of the calls before its failure.
+    "late-500": Cell("server_error", again=True, tools=(True,)),
+    # A provider may bill an answer that broke off, and nobody tells the agent how much.
+    "cut": Cell("network", again=True, usage=Told.UNKNOWN),
+    "garbage": Cell("network", again=True),
+    "empty": Cell(),
+    "truncated": Cell("truncated", text=PLAIN_TEXT[:10]),
+    "refusal": Cell("refusal", text="I cannot help with that."),
+}
+# Codex has no usage of a failed turn but in its session file, and Gemini none of a run without an answer.
+NO_ANSWER = {name: replace(cell, usage=Told.UNKNOWN) for name, cell in CELLS.items() if name.startswith(("error", "garbage"))}
+OTHERWISE: Mapping[str, Mapping[str, Cell]] = {
+    "claude-code": {
+        # It is stopped at its first try, before its last event, which has the usage.
+        "error-401": replace(CELLS["error-401"], usage=Told.UNKNOWN),
+        # Its figures may have a part of the last of the answers that broke off.
+        "cut": replace(CELLS["cut"], usage=Told.PART),
+    },
+    "codex": {
+        **NO_ANSWER,
+        # It asks three times, and its session file has none of the answers.
+        "refusal": replace(CELLS["refusal"], usage=Told.UNKNOWN),
+    },
+    "copilot": {
+        # A page is an answer that broke off.
+        "garbage": NO_ANSWER["garbage"],
+        "empty": Cell("no_result", again=True),
+    },
+    "gemini": {
+        **NO_ANSWER,
+        "empty": Cell("empty", again=True),
+        # Its events say that a command succeeded, whatever its exit code. A line of the log has that.
+        "tool-fail": replace(CELLS["tool-fail"], tools=(True,)),
+        # Neither its events nor its session file tell these from an answer. The manual says so.
+        "truncated": replace(CELLS["truncated"], reason="ok"),
+        "refusal": replace(CELLS["refusal"], reason="ok"),
+    },
+    "opencode": {},
+}
+# Endpoints without a model behind them, and the scenario that is played there.
+LIFELESS = {"refused": "plain", "page": "garbage", "silent": "slow-900"}
+STALL = timedelta(seconds=15)
+MAX_END = STALL + timedelta(seconds=15)
+# Those that the agents repeat longest begin first.
+SLOWEST = ("late-500", "error-500", "cut", "silent", "refused", "error-529", "error-429", "garbage", "flaky-429")
+SIDE_BY_SIDE = 6
+
+
+class Ended(NamedTuple):
+    """The end of a cell's run, with its one attempt, its log, and the processes that it left."""
+
+    run: Run
+    attempt: Attempt
+    log: list[LogLine]
+    left: list[int]
+
+
+class Matrix:
+    """All cells, as they run."""
+
+    def __init__(self, model: Model, cells: Mapping[tuple[str, str], Future[Ended]]) -> None:
+        self.model = model
+        self._cells = cells
+
+    def ended(self, agent: str, scenario: str) -> Ended:
+        return self._cells[agent, scenario].result()
+
+    def answers(self, agent: str, scenario: str) -> list[dict[str, Any]]:
+        """What the model answered to an agent in a scenario."""
+        asked = [each for each in self.model.requests() if each.get("model") == model_of(agent, scenario)]
+        return [each["answer"] for each in asked if each.get("answer")]
+
+
+def model_of(agent: str, scenario: str) -> str:
+    """A model with a list price, whose name says whose cell it is and what it plays."""
+    return f"claude-sonnet-4-5-{agent}-{scenario}-stub-{LIFELESS.get(scenario, scenario)}"
+
+
+@pytest.fixture(scope="module")
+def matrix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
+    """The cells of the tests that are selected, all begun."""
+    wanted = {
+        (item.callspec.params["agent"], item.callspec.params["scenario"])
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.module is request.module and "scenario" in item.callspec.params
+    }
+    order = sorted(wanted, key=lambda cell: (cell[1] not in SLOWEST, cell[0] != "opencode", cell))
+    cache = unpacked(tmp_path_factory.mktemp("copilot"))
+    with (
+        model_server() as model,
+        opened(tmp_path_factory.mktemp("matrix"), environ_of(model.url) | {"OPTIO_SANDBOX_READ": str(cache)}) as services,
+        opened(tmp_path_factory.mktemp("refused"), environ_of(f"http://127.0.0.1:{free_port()}")) as refused,
+        ThreadPoolExecutor(SIDE_BY_SIDE) as pool,
+    ):
+        places = {"refused": refused}
+        yield Matrix(model, {cell: pool.submit(execute, places.get(cell[1], services), *cell, cache) for cell in order})
+        pool.shutdown(cancel_futures=True)
+
+
+def execute(services: Services, agent: str, scenario: str, cache: Path) -> Ended:
+    """One attempt, as a worker makes it."""
+    stall = f"stallTimeout: {STALL.total_seconds():.0f}s\n" if scenario in LIFELESS else ""
+    env = {"COPILOT_PKG_CACHE_HOME": str(cache)} if agent == "copilot" and scenario != "refused" else {}
+    run_id = accept(services, task(agent, model_of(agent, scenario), "maxRetries: 1\n" + stall, **env))
+    Execution(claim(services, run_id), services.parts(), "tester")()
+    (attempt,) = services.store.attempts(run_id)
+    log: list[LogLine] = []
+    while page := services.store.log(run_id, after=log[-1].seq if log else 0, limit=1000):
+        log += page
+    return Ended(services.store.run(run_id), attempt, log, processes_of(run_id))
+
+
+def processes_of(run_id: str) -> list[int]:
+    """Processes that have the run in their environment, as all that an agent starts."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            environ = Path(f"/proc/{entry}/environ").read_bytes()
+        except OSError:
+            continue
+        if f"OPTIO_RUN_ID={run_id}".encode() in environ.split(b"\0"):
+            found.append(int(entry))
+    return found
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("scenario", CELLS)
+@pytest.mark.timeout(480)
+def test_what_a_run_says_is_what_the_model_served(matrix: Matrix, agent: str, scenario: str) -> None:
+    right = OTHERWISE[agent].get(scenario, CELLS[scenario])
+
+    run, attempt, log, left = matrix.ended(agent, scenario)
+    answers = matrix.answers(agent, scenario)
+
+    state = RunState.COMPLETED if right.reason == "ok" else RunState.QUEUED if right.again else RunState.FAILED
+    assert (run.state, attempt.reason) == (state, right.reason), attempt.message
+    assert attempt.ok or attempt.message
+    text = attempt.text or ""
+    assert text == right.text if attempt.ok else text.startswith(right.text), text
+    assert_usage(attempt, right.usage, answers, agent)
+    calls = [line.event for line in log if isinstance(line.event, ToolCall)]
+    results = [line.event for line in log if isinstance(line.event, ToolResult)]
+    assert [result.ok for result in results] == list(right.tools)
+    assert [result.id for result in results] == [call.id for call in calls]
+    assert len({call.id for call in calls}) == attempt.meter.tool_calls == len(calls)
+    if agent not in ("codex", "gemini"):  # they give calls ids of their own
+        assert [call.id for call in calls] == [answer["call"] for answer in answers if answer.get("call")]
+    if scenario == "tool-fail":
+        assert any(result.exit_code == 3 for result in results) or "exit code 3" in words_of(log).lower()
+    assert ("Thinking first." in words_of(log)) == (scenario == "think")
+    assert KEY not in str(run) + str(attempt) + words_of(log)
+    assert left == []
+
+
+def assert_usage(attempt: Attempt, told: Told, answers: list[dict[str, Any]], agent: str) -> None:
+    used, cost = attempt.meter.usage, attempt.meter.cost
+    served = [answer["usage"] for answer in answers if answer.get("usage")]
+    if told is Told.UNKNOWN:
+        assert (used, cost) == (Usage(), None)
+        return
+    totals = {name: sum(usage[name] for usage in served) for name in ("fresh", "cached", "output", "reasoning")}
+    if agent == "claude-code":  # its protocol has no count of reasoning
+        totals["reasoning"] = 0
+    total = Usage(**totals)
+    if told is Told.PART:
+        assert used.total <= total.total
+    else:
+        assert (used, cost) == (total, prices.cost_of_calls("claude-sonnet-4-5", total) if served else Decimal(0))
+
+
+def words_of(log: list[LogLine]) -> str:
+    return "\n".join(line.text for line in log)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("scenario", LIFELESS)
+@pytest.mark.timeout(480)
+def test_an_endpoint_without_a_model_ends_the_run_soon_after_its_stall_timeout(
+    matrix: Matrix, agent: str, scenario: str
+) -> None:
+    ended = matrix.ended(agent, scenario)
+    attempt = ended.attempt
+
+    assert attempt.agent_started_at is not None
+    assert attempt.ended_at is not None
+    seconds = (attempt.ended_at - attempt.agent_started_at).total_seconds()
+    print(f"{agent} {scenario}: {attempt.reason} after {seconds:.1f} s")
+    assert attempt.reason in ("network", "stalled"), attempt.message
+    assert seconds < MAX_END.total_seconds()
+    assert ended.left == []
