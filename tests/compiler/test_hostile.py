@@ -119,7 +119,7 @@ BOMBS: dict[str, tuple[str, str | bytes]] = {
     "braces without end": ("OPT203", PROMPT + "  " + "{{a" * 60_000 + "\n"),
     "the schema of a result, longer than a prompt should be": (
         "OPT105",
-        BASE + "result: {schema: {properties: {" + numbered("P#: {type: string}", 3_000, ", ") + "}}}\n",
+        BASE + "result: {schema: {properties: {" + numbered(f"P#: {{description: {'x' * 100}}}", 600, ", ") + "}}}\n",
     ),
     "a doubling chain of references": ("OPT214", OPEN + "  $defs:\n" + DOUBLING + "    n700: {$ref: '#/$defs/n0'}\n"),
     "a long circle of references": ("OPT214", OPEN + "  $defs:\n" + CIRCLE),
