@@ -28,12 +28,13 @@ from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import MemoryTree
 from optio.model import prices
 from optio.model.policy import Allow, Ceilings, Fleet, PolicySpec
+from optio.model.retry import HOPELESS
 from optio.model.runtimes import DECLARED, PROVIDERS
 from optio.model.senders import SENDERS, InHeader
 from optio.model.spec import names_of
 from optio.model.task import Amounts, Environment, Network, Resources, TaskSpec
 from optio.model.trigger import ScheduleConfig, WebhookConfig
-from optio.runtimes.base import BY_STATUS, HOPELESS
+from optio.runtimes.base import BY_STATUS
 from optio.runtimes.command import _EXITS
 from optio.server.problems import STATUSES
 from optio.settings import SETTINGS, Settings, unknown_variables

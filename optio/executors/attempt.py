@@ -38,6 +38,7 @@ _FILES = (
     "control/side",
     "control/session",
     "home/.optio-params.json",
+    "home/.optio-result-schema.json",
 )
 # Streams from files that the agent itself writes.
 _OF_AGENT = frozenset({"result", "side"})

@@ -119,9 +119,9 @@ def _declared(schema: Mapping[str, Any] | None, route: Route) -> str | None:
     return f"the task has {', '.join(f'`{name}`' for name in names.values())}" if few else None
 
 
-def iter_faults(schema: Mapping[str, Any] | None, params: Mapping[str, Any]) -> Iterator[tuple[Route, str, str | None]]:
-    """Yield route into the parameters, sentence and schema keyword of each fault. No sentence contains a value of the
-    sender."""
+def iter_faults(schema: Mapping[str, Any] | None, params: Any) -> Iterator[tuple[Route, str, str | None]]:
+    """Yield route into the parameters, sentence and schema keyword of each fault. No sentence contains a value of the sender.
+    Any JSON value may take the place of the parameters."""
     nuls = [(route, "contains a NUL character", None) for route in _find_nuls(params)]
     if schema is None or nuls:
         yield from nuls

@@ -13,6 +13,11 @@ MAX_DELAY = timedelta(minutes=10)
 MAX_FLOOR = timedelta(days=1)
 # A machine that loses every attempt must not repeat it for ever.
 MAX_INFRASTRUCTURE_RETRIES = 5
+# Reasons that a second attempt cannot change, whoever reports them.
+HOPELESS = frozenset(
+    {"auth", "quota", "context_overflow", "model_not_found", "bad_request", "refusal", "truncated", "loop", "denied", "config"}
+    | {"budget", "max_turns", "cancelled", "timeout", "stalled"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from optio.model.run import UNKNOWN_AGENT, AgentIdentity, AgentPod, Attempt, Log
 from optio.model.task import Environment
 from optio.plugins import BrokenPlugin
 from optio.runs.blame import MAX_START_PAUSE_S, ReadTrial, Turn, without_counts
+from optio.runs.declared_result import judge_result
 from optio.runs.output import kept
 from optio.runs.reading import Reading
 from optio.runs.runtime_guard import GuardedReader, invoke
@@ -501,6 +502,7 @@ class Execution:
         meter, longest, text = reader.meter, reader.longest, reader.text
         agent = self._identity(reader, reading.handle)
         outcome = self._outcome(ended, reader, reading.stopped)
+        outcome = judge_result(task, outcome, reader.file.report, meter, self._mask.text)
         if outcome.text is None and not outcome.ok:
             outcome = replace(outcome, text=text or None)
         lines += self._reason_of(outcome)

@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 
 from optio.errors import LaunchFailed
 from optio.model.registry import CompiledTask
+from optio.model.result_file import ResultFile
 from optio.model.run import UNKNOWN_AGENT, AgentIdentity, LogKind, LogLine, Meter, Outcome
 from optio.plugins import package_of
-from optio.runtimes.base import AttemptContext, Invocation, OutputReader, ProcessEnd, Runtime
+from optio.runtimes.base import AttemptContext, Invocation, OutputReader, ProcessEnd, Runtime, log_line
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ def invoke(runtime: Runtime, task: CompiledTask, prompt: str, params: Mapping[st
 
 class GuardedReader:
     """A runtime's reader that never raises. After its first failure the runtime's code is not called again: `stop` and
-    `outcome` return the failure, the meter stays as it was, and output is logged as it is."""
+    `outcome` return the failure, the meter stays as it was, and output is logged as it is. `file` is what the result file says,
+    also for runtimes that do not read it."""
 
     def __init__(self, runtime: Runtime, task: CompiledTask, spent: Decimal) -> None:
         self._runtime = runtime
@@ -50,16 +52,24 @@ class GuardedReader:
         self._identity = UNKNOWN_AGENT
         self._reader: OutputReader
         self._reader = self._ask("reader", lambda: runtime.reader(task, spent), object, None)  # type: ignore[assignment]
+        theirs = self._ask("file", lambda: getattr(self._reader, "file", None), object, None)
+        self._reads_file = isinstance(theirs, ResultFile)
+        self.file: ResultFile = theirs if isinstance(theirs, ResultFile) else ResultFile()
 
     @property
     def plain(self) -> frozenset[str]:
-        return self._ask("plain", lambda: self._reader.plain, frozenset, frozenset(_LOGGED_AS_IS))
+        found = self._ask("plain", lambda: self._reader.plain, frozenset, frozenset(_LOGGED_AS_IS))
+        return found | {"result"} if self.file.is_given_up else found
 
     @property
     def longest(self) -> int:
         return self._ask("longest", lambda: self._reader.longest, int, 0)
 
     def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
+        problem = self.file.line(data) if stream == "result" and not self._reads_file else None
+        return [*self._line(stream, data, at), *([] if problem is None else [log_line(LogKind.SYSTEM, problem, at)])]
+
+    def _line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
         if self._failure is None:
             try:
                 found = self._reader.line(stream, data, at)
@@ -113,7 +123,10 @@ class GuardedReader:
             _expect_lines(found)
             return found
 
-        return self._ask("closing", lines, list, [])
+        none: list[LogLine] = []
+        found = self._ask("closing", lines, list, none)
+        own = [] if self._reads_file else self.file.closing()
+        return [*found, *(log_line(LogKind.SYSTEM, text, at) for text in own)]
 
     def outcome(self, ended: ProcessEnd) -> Outcome:
         def outcome() -> Outcome:

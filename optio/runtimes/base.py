@@ -220,10 +220,3 @@ _SLASH = re.compile(r"\s*/")
 def guard_slash(prompt: str) -> str:
     """Return the prompt, with a fixed line in front if it begins with `/`, which some CLIs would take for a command."""
     return f"The task is:\n{prompt}" if _SLASH.match(prompt) else prompt
-
-
-# Reasons that a second attempt cannot change, whoever reports them.
-HOPELESS = frozenset(
-    {"auth", "quota", "context_overflow", "model_not_found", "bad_request", "refusal", "truncated", "loop", "denied", "config"}
-    | {"budget", "max_turns", "cancelled", "timeout", "stalled"}
-)

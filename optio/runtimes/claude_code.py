@@ -52,7 +52,7 @@ _KINDS = ("stream_event", "assistant", "user", "result", "system")
 _SUBTYPES = {
     "error_max_turns": "max_turns",
     "error_max_budget_usd": "budget",
-    "error_max_structured_output_retries": "schema",
+    "error_max_structured_output_retries": "result_invalid",
 }
 
 

@@ -2,7 +2,6 @@
 the file OPTIO_RESULT_FILE."""
 
 import json
-import re
 from collections import deque
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -12,24 +11,13 @@ from typing import Any
 from optio.model import prices
 from optio.model.money import ZERO_USD, remaining_budget
 from optio.model.registry import CompiledTask
+from optio.model.result_file import MAX_LINE_BYTES, UNKNOWN_TYPE, ResultFile
 from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
 from optio.model.runtimes import DECLARED
-from optio.runtimes.base import (
-    HOPELESS,
-    AttemptContext,
-    Invocation,
-    ProcessEnd,
-    common_outcome,
-    log_line,
-    over_limits,
-)
-from optio.runtimes.json_events import reject_constant, token_count
+from optio.runtimes.base import AttemptContext, Invocation, ProcessEnd, common_outcome, log_line, over_limits
+from optio.runtimes.json_events import token_count
 
 TAIL_BYTES = 64 * 1024
-MAX_RESULT_LINE_BYTES = 1 << 20
-MAX_WARNINGS = 20
-# A file with more invalid lines than this is not a result file: the rest is ignored.
-MAX_IGNORED_LINES = 1000
 EX_TEMPFAIL, EX_NOPERM, EX_USAGE, EX_CONFIG = 75, 77, 64, 78
 _FIELDS = {"input": "fresh", "cached": "cached", "cacheWrite": "cache_write", "output": "output", "reasoning": "reasoning"}
 # exit code -> (reason, whether a second attempt can help); other codes are `exit_N`.
@@ -41,8 +29,8 @@ _EXITS = {
     126: ("not_executable", False),
     127: ("command_not_found", False),
 }
+_PARAMS, _SCHEMA = ".optio-params.json", ".optio-result-schema.json"
 _PLAIN = frozenset({"stdout", "stderr"})
-_REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 class Command:
@@ -61,12 +49,15 @@ class Command:
         budget = remaining_budget(task.spec, context.spent)
         if budget is not None:
             env["OPTIO_BUDGET_USD"] = f"{budget:f}"
+        files, file_env = {_PARAMS: dict(params)}, {"OPTIO_PARAMS_FILE": _PARAMS}
+        if task.spec.result is not None:
+            files[_SCHEMA], file_env["OPTIO_RESULT_SCHEMA_FILE"] = task.spec.result.schema, _SCHEMA
         return Invocation(
             argv=argv,
             stdin=prompt.encode("utf-8", "replace"),
             env=env,
-            files={".optio-params.json": json.dumps(dict(params), ensure_ascii=False).encode("utf-8", "replace")},
-            file_env={"OPTIO_PARAMS_FILE": ".optio-params.json"},
+            files={name: json.dumps(content, ensure_ascii=False).encode("utf-8", "replace") for name, content in files.items()},
+            file_env=file_env,
         )
 
     def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> "CommandReader":
@@ -84,20 +75,17 @@ class CommandReader:
         self._turns: int | None = None
         self._usage: dict[str, Usage] = {}
         self._costs: dict[str, Decimal] = {}
-        self._result: dict[str, Any] | None = None
-        self._warnings = 0
+        self.file = ResultFile(self._take)
         self._complaint = b""
 
     @property
     def plain(self) -> frozenset[str]:
-        return _PLAIN if self._warnings < MAX_IGNORED_LINES else _PLAIN | {"result"}
+        return _PLAIN | {"result"} if self.file.is_given_up else _PLAIN
 
     def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
         if stream == "result":
-            if self._warnings >= MAX_IGNORED_LINES:
-                return []
-            problem = self._report(data)
-            return [log_line(LogKind.SYSTEM, f"result file: {problem}", at)] if problem and self._warn() else []
+            problem = self.file.line(data)
+            return [] if problem is None else [log_line(LogKind.SYSTEM, problem, at)]
         if stream == "stderr":
             self._complaint = data.strip() or self._complaint
             return [LogLine(kind=LogKind.STDERR, data=data, at=at)]
@@ -109,32 +97,14 @@ class CommandReader:
 
     @property
     def longest(self) -> int:
-        return MAX_RESULT_LINE_BYTES if isinstance((self._result or {}).get("text"), str) else TAIL_BYTES
+        return TAIL_BYTES if self._reported() is None else MAX_LINE_BYTES
 
-    def _warn(self) -> bool:
-        self._warnings += 1
-        return self._warnings <= MAX_WARNINGS
-
-    def _report(self, data: bytes) -> str | None:
-        """Take in a line of the result file. Return a sentence about what was ignored, or None."""
-        if len(data) > MAX_RESULT_LINE_BYTES:
-            return "a line of more than 1 MiB was ignored"
-        if not data.strip():
-            return None
-        try:
-            entry = json.loads(data, parse_constant=reject_constant)
-        except (ValueError, RecursionError):
-            return "a line was ignored because it is not JSON"
-        kind = entry.get("type") if isinstance(entry, dict) else None
-        if kind == "turn":
+    def _take(self, entry: dict[str, Any]) -> str | None:
+        """Take in a line of the result file that is not a result."""
+        if entry.get("type") == "turn":
             self._turns = (self._turns or 0) + 1
-        elif kind == "usage":
-            return self._take_usage(entry)
-        elif kind == "result" and entry.get("status") in ("ok", "error"):
-            self._result = entry
-        else:
-            return "a line of an unknown type was ignored"
-        return None
+            return None
+        return self._take_usage(entry) if entry.get("type") == "usage" else UNKNOWN_TYPE
 
     def _take_usage(self, entry: dict[str, Any]) -> str | None:
         model = entry.get("model", "")
@@ -171,10 +141,7 @@ class CommandReader:
     def closing(self, at: datetime) -> list[LogLine]:
         """Return lines that count what was ignored, and that warn of limits for which the program reported nothing."""
         spec, meter = self._task.spec, self.meter
-        lines = []
-        if self._warnings > MAX_WARNINGS:
-            rest = "" if self._warnings < MAX_IGNORED_LINES else ", and all that came after them"
-            lines.append(f"result file: {self._warnings - MAX_WARNINGS:,} more lines were ignored{rest}")
+        lines = self.file.closing()
         if spec.budget is not None and meter.cost is None:
             lines.append("budgetUsd could not be enforced: the program reported no cost to OPTIO_RESULT_FILE")
         if spec.max_turns is not None and meter.turns is None:
@@ -185,22 +152,17 @@ class CommandReader:
         early = common_outcome(ended)
         if early is not None:
             return early
-        result = self._result or {}
+        report = self.file.report
         text = self._reported()
-        failed = result.get("status") == "error"
-        if ended.code == 0 and not failed:
-            return Outcome(ok=True, reason="ok", text=self.text, output=result.get("output"))
+        failed = report if report is not None and report.status == "error" else None
+        if ended.code == 0 and failed is None:
+            return Outcome(ok=True, reason="ok", text=self.text, output=None if report is None else report.output)
         reason, again = _exit_reason(ended) if ended.code != 0 else ("failed", True)
-        reported = result.get("reason")
-        if reason in ("failed", "temporary", "exit_code"):
-            fixed = reason == "temporary"
-            if failed and isinstance(reported, str) and _REASON.fullmatch(reported):
-                reason = reported
-                again = fixed or reported not in HOPELESS
-            if failed and isinstance(result.get("retryable"), bool) and not fixed:
-                again = result["retryable"]
-        wait = result.get("retryAfterS")
-        seconds = float(wait) if isinstance(wait, (int, float)) and not isinstance(wait, bool) and 0 <= wait < 1e6 else 0.0
+        if failed is not None and reason in ("failed", "exit_code"):
+            reason, again = failed.why_failed(reason, again=again)
+        elif failed is not None and reason == "temporary":
+            reason = failed.reason or reason
+        seconds = 0.0 if report is None else report.wait_s
         ending = f"exit code {ended.code}" if ended.code is not None else f"killed by signal {ended.signal}"
         # The last line of standard error is the reason, as a rule, for whoever asks why.
         said = self._complaint.decode("utf-8", "replace")
@@ -211,8 +173,7 @@ class CommandReader:
         return b"\n".join(self._tail).decode("utf-8", "replace")
 
     def _reported(self) -> str | None:
-        text = (self._result or {}).get("text")
-        return text if isinstance(text, str) else None
+        return None if self.file.report is None else self.file.report.text
 
     @property
     def text(self) -> str:

@@ -120,6 +120,13 @@ class RuntimeContract:
         assert not reader.outcome(ProcessEnd(code=None, signal=9)).ok
         reader.closing(_NOW)
 
+    def test_the_result_file_is_not_taken_for_what_the_program_printed(self) -> None:
+        for recording in self._successes() if self.tells_end else ():
+            reader = self.runtime.reader(self._task())
+            for data in recording.streams.stdout.splitlines():
+                reader.line("result", data, _NOW)
+            assert not reader.outcome(_DONE).ok, recording.name
+
     def test_usage_grows_while_it_is_read_and_is_that_of_the_recording(self) -> None:
         for recording in self.recordings:
             reader = self.runtime.reader(self._task())

@@ -271,6 +271,8 @@ def _reason(error: dict[str, Any], failed_call: dict[str, Any]) -> tuple[str, bo
         return reason_of_status(status)
     if kind in _ERRORS:
         return _ERRORS[kind]
+    if message.startswith("No response was returned"):
+        return "unproductive", True
     return ("network" if failed_call.get("failureKind") == "transport" else "no_result"), True
 
 

@@ -45,6 +45,8 @@ class EventReader(ABC):
         if stream == "stderr":
             self._keep_stderr(data)
             return [LogLine(kind=LogKind.STDERR, data=data, at=at)]
+        if stream == "result":  # not the CLI's own words: `runs.runtime_guard` reads it
+            return []
         if self._printed is None and stream == "stdout" and data.strip():
             self._printed = data if len(data) <= _MAX_QUOTED_BYTES else f"a line of {len(data):,} bytes".encode()
         event = event_of(data)

@@ -178,7 +178,7 @@ def test_a_credit_that_is_used_up_is_a_quota_and_not_a_bad_request() -> None:
         ({"terminal_reason": "prompt_too_long", "is_error": True}, "context_overflow"),
         ({"terminal_reason": "blocking_limit", "is_error": True}, "context_overflow"),
         ({"subtype": "error_during_execution", "terminal_reason": "aborted_tools", "is_error": True}, "cancelled"),
-        ({"subtype": "error_max_structured_output_retries", "is_error": True}, "schema"),
+        ({"subtype": "error_max_structured_output_retries", "is_error": True}, "result_invalid"),
         ({"is_error": True, "result": "Not logged in · Please run /login"}, "auth"),
         ({"is_error": True, "subtype": "of tomorrow", "terminal_reason": None}, "no_result"),
         ({"is_error": True, "api_error_status": 413}, "context_overflow"),

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from optio.model.result_file import MAX_WARNINGS
 from optio.model.run import CostSource, Outcome, Usage
 from optio.runtimes.base import AttemptContext, ProcessEnd
-from optio.runtimes.command import MAX_WARNINGS, Command, CommandReader
+from optio.runtimes.command import Command, CommandReader
 from tests.support import command_task
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

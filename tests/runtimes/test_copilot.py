@@ -30,7 +30,7 @@ GOLDEN: dict[str, tuple[int, str, bool, str, int, int, int, int | None, int]] = 
     "tool-3": (0, "ok", False, DONE, 4800, 1200, 160, 4, 3),
     "tool-fail": (0, "ok", False, DONE, 2400, 600, 80, 2, 1),
     "flaky-429": (0, "ok", False, HELLO, 1200, 300, 40, 1, 0),
-    "empty": (1, "no_result", True, "No response was returned.", 1200, 300, 0, 1, 0),
+    "empty": (1, "unproductive", True, "No response was returned.", 1200, 300, 0, 1, 0),
     "error-400": (1, "bad_request", False, "400 stub: scripted failure 400", 0, 0, 0, 0, 0),
     "error-401": (1, "auth", False, "Authentication failed with provider", 0, 0, 0, 0, 0),
     "error-403": (1, "auth", False, "Authentication failed with provider", 0, 0, 0, 0, 0),

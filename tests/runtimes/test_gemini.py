@@ -29,7 +29,7 @@ GOLDEN: dict[str, tuple[int, str, bool, str, int, int, int, int | None, int]] = 
     "tool-fail": (0, "ok", False, DONE, 2400, 600, 80, 2, 1),
     "flaky-429": (0, "ok", False, HELLO, 1200, 300, 40, 1, 0),
     # It asks three times.
-    "empty": (0, "empty", True, "The model returned an empty response", 3600, 900, 0, None, 0),
+    "empty": (0, "unproductive", True, "The model returned an empty response", 3600, 900, 0, None, 0),
     "error-400": (144, "bad_request", False, "[API Error: ", 0, 0, 0, None, 0),
     "error-401": (145, "auth", False, "[API Error: ", 0, 0, 0, None, 0),
     "error-403": (147, "auth", False, "[API Error: ", 0, 0, 0, None, 0),
