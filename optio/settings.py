@@ -343,6 +343,8 @@ _OTHER_VARIABLES = {
     *("OPTIO_DEBUG", "OPTIO_CONTEXT"),
     *("OPTIO_RUN_ID", "OPTIO_TASK_ID", "OPTIO_ATTEMPT", "OPTIO_DEADLINE", "OPTIO_RESULT_FILE"),
 }
+# What one would expect beside the settings of other agents.
+_EXPECTED = {"OPTIO_ENDPOINT_CLAUDE_CODE": "OPTIO_ANTHROPIC_BASE_URL"}
 
 
 def unknown_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
@@ -350,7 +352,8 @@ def unknown_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str | N
     known = {f"OPTIO_{name.upper()}" for name in SETTINGS} | {f"OPTIO_{name.upper()}_FILE" for name in _FROM_FILE}
     for name in sorted(environ):
         if name.startswith("OPTIO_") and not name.startswith("OPTIO_SECRET_") and name not in known | _OTHER_VARIABLES:
-            yield name, next(iter(get_close_matches(name, known, n=1, cutoff=0.85)), None)
+            near = next(iter(get_close_matches(name, known, n=1, cutoff=0.85)), None)
+            yield name, _EXPECTED.get(name, near)
 
 
 _PROCESS_ONLY = ("sandbox", "sandbox_read", "sandbox_write", "sandbox_ports", "attempt_disk", "attempt_processes")

@@ -147,6 +147,12 @@ def test_variables_that_are_no_settings_are_found() -> None:
     assert list(unknown_variables(environ)) == [("OPTIO_COLOUR", None), ("OPTIO_PROT", "OPTIO_PORT")]
 
 
+def test_the_endpoint_of_claude_code_is_found_under_the_name_that_one_expects() -> None:
+    expected = "OPTIO_ENDPOINT_CLAUDE_CODE"
+
+    assert list(unknown_variables({expected: "x"})) == [(expected, "OPTIO_ANTHROPIC_BASE_URL")]
+
+
 @pytest.mark.parametrize("name", ["database_url", "redis_url", "token"])
 def test_a_value_that_holds_a_credential_may_stand_in_a_file(tmp_path: Path, name: str) -> None:
     value = {"database_url": "postgresql://u:p@h/d", "redis_url": "redis://:p@h:6379/0", "token": "t"}[name]
