@@ -35,7 +35,10 @@ _FILES = (
     "control/exit.json",
     "control/started",
     "control/cgroup",
+    "control/program",
     "control/side",
+    "control/side-from",
+    "control/continues",
     "control/session",
     "home/.optio-params.json",
     "home/.optio-result-schema.json",
@@ -64,7 +67,12 @@ class ProcessHandle:
         self._results = f"{base}/result" if has_results else f"{control}/result"
         self._paths = {"stdout": f"{control}/stdout", "stderr": f"{control}/stderr", "result": f"{self._results}/result.jsonl"}
         self._open: dict[str, int] = {}
-        self._side = _side_of(control)
+        self._side = link_of(f"{control}/side")
+        # The attempt whose HOME this one uses, and where its own part of the session file begins.
+        continues = _number_of(f"{control}/continues")
+        session = base if continues is None else base.with_name(f"{base.name.rpartition('-')[0]}-{continues}")
+        self._home = f"{session}/home"
+        self._side_from = _number_of(f"{control}/side-from") or 0
         self._watched = False  # its supervisor was seen alive from here
         self._overdue_at, self._grace, self._holds_signals = limits or limits_of(control)
         self._overdue_as: str | None = None
@@ -80,6 +88,7 @@ class ProcessHandle:
 
     def read(self, stream: str, offset: int, limit: int) -> bytes:
         """Return bytes of a stream. The agent may replace its own files by anything, so only a regular file is read."""
+        offset += self._side_from if stream == "side" else 0
         descriptor = self._open.get(stream)
         if descriptor is not None:
             return os.pread(descriptor, limit, offset)
@@ -103,9 +112,7 @@ class ProcessHandle:
         if self._side is not None and "side" not in self._paths:
             kept = f"{self._control}/session"
             if not os.path.lexists(kept):
-                home = f"{self._base}/home"
-                found = sorted(glob.iglob(f"{glob.escape(home)}/{self._side}"))
-                linked = _link_below(home, os.path.relpath(found[0], home), kept) if found else None
+                linked = _link_session(self._home, self._side, kept)
                 if linked is None:
                     return False
                 kept = linked
@@ -256,6 +263,26 @@ class ProcessHandle:
             delete_attempt(self._base)
 
 
+def continue_session(control: str, session: str, attempt: int, side: str | None) -> None:
+    """Let an attempt use the HOME and the working directory of an ended one, and read that one's session file from where it
+    ends now. What else the ended attempt has left is deleted. Raises OSError."""
+    keep_link(f"{control}/continues", str(attempt))
+    if side is not None and not os.path.lexists(f"{control}/side-from"):
+        linked = _link_session(f"{session}/home", side, f"{control}/session")
+        keep_link(f"{control}/side-from", str(0 if linked is None else os.stat(linked, follow_symlinks=False).st_size))
+    for name in ("stdout", "stderr", "session"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{session}/control/{name}")
+    for name in ("tmp", "result"):
+        delete_attempt(Path(session, name))
+
+
+def _link_session(home: str, side: str, target: str) -> str | None:
+    """Link the agent's session file to another name; see `_link_below`. Return None if there is none."""
+    found = sorted(glob.iglob(f"{glob.escape(home)}/{side}"))
+    return _link_below(home, os.path.relpath(found[0], home), target) if found else None
+
+
 def _link_below(top: str, path: str, target: str) -> str | None:
     """Link a regular file below a directory to another name. Return the name by which it is found, or None for anything else.
 
@@ -320,17 +347,23 @@ def marker_of(control: str) -> tuple[int, int] | None:
         return None
 
 
-def keep_side(control: str, pattern: str) -> None:
-    """Keep the pattern of the agent's session file for whoever adopts the attempt. Raises OSError."""
+def keep_link(path: str, text: str) -> None:
+    """Keep a short text as a link for whoever adopts the attempt, unless it is kept already. Raises OSError."""
     with contextlib.suppress(FileExistsError):
-        os.symlink(pattern, f"{control}/side")
+        os.symlink(text, path)
 
 
-def _side_of(control: str) -> str | None:
+def link_of(path: str) -> str | None:
+    """Return the text of a link that `keep_link` made, or None."""
     try:
-        return os.readlink(f"{control}/side")
+        return os.readlink(path)
     except OSError:
         return None
+
+
+def _number_of(path: str) -> int | None:
+    text = link_of(path)
+    return int(text) if text is not None and text.isascii() and text.isdigit() else None
 
 
 class AttemptLimits(NamedTuple):

@@ -27,7 +27,8 @@ class Launch:
     `leased_at` is when the lease was requested, by `Executor.clock`. Whatever becomes of its worker, the agent ends by itself
     before `orphan_s` seconds have passed without a renewal (see `Store.adopt`). `setup_env` are the variables of the set-up
     commands, if these must not get the agent's. With `runtime_program` the first of `argv` is an agent CLI that the executor
-    found, not the task's own choice. `warm` says that a pod may be ready for it (see `WarmDemand`).
+    found, not the task's own choice. `warm` says that a pod may be ready for it (see `WarmDemand`). `continues` is the ended
+    attempt of the run whose HOME and working directory are used again, where they are (see `Executor.can_continue`).
     """
 
     run_id: str
@@ -43,6 +44,7 @@ class Launch:
     environment: Environment | None = None
     runtime_program: bool = False
     warm: bool = False
+    continues: int | None = None
     timeout_s: float
     grace_s: float = 10.0
     orphan_s: float
@@ -169,6 +171,11 @@ class Executor(Protocol):
 
     def start(self, launch: Launch) -> Handle:
         """Start a launch. Raises LaunchFailed. Starting the same (run, attempt) twice starts it once."""
+        ...
+
+    def can_continue(self, run_id: str, attempt: int, program: str) -> bool:
+        """Return whether HOME and the working directory of an ended attempt are still here, and `program` is the same as it
+        had. If not, an attempt that comes after it begins anew."""
         ...
 
     def find(self, run_id: str, attempt: int) -> Handle | None:

@@ -2,7 +2,8 @@
 
 The files of an attempt are in `attempts/<run>-<attempt>/`: `home`, `tmp`, `work` and `result` belong to the agent, `control`
 holds its output, the marker `started` and `exit.json`. Everything is found again by its name, so a worker can die at any
-moment.
+moment. An attempt that continues the session of another one uses that one's `home` and `work`, where they are: agent CLIs find
+a session by its working directory, and the conversation is full of paths.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import secrets
 import shutil
 import signal
 import socket
+import stat
 import struct
 import subprocess
 import sys
@@ -29,9 +31,11 @@ from optio.executors.attempt import (
     OVERDUE_S,
     AttemptLimits,
     ProcessHandle,
+    continue_session,
     delete_attempt,
-    keep_side,
+    keep_link,
     kill_marked,
+    link_of,
     marker_of,
     open_pidfd,
     reserve_exit,
@@ -126,27 +130,32 @@ class ProcessExecutor:
         directory = self._directory(launch.run_id, launch.attempt)
         base = str(directory)
         control = f"{base}/control"
-        environment = self._environment(launch, base)
-        bare = environment if launch.setup_env is None else {**self._fixed(base), **launch.setup_env}
+        session = base if launch.continues is None else str(self._directory(launch.run_id, launch.continues))
+        environment = self._environment(launch, base, session)
+        bare = environment if launch.setup_env is None else {**self._fixed(base, session), **launch.setup_env}
         execve.check_launch(launch.argv, environment)
         try:
             _make_directories(base)
             overdue = uptime() + launch.timeout_s + launch.grace_s + OVERDUE_S
             limits = AttemptLimits(overdue, launch.grace_s, self.sandbox.holds_signals)
             reserve_exit(control, limits)
+            if launch.runtime_program and (program := _identify(launch.argv[0])) is not None:
+                keep_link(f"{control}/program", program)
             if launch.side is not None:
-                keep_side(control, launch.side)
+                keep_link(f"{control}/side", launch.side)
+            if launch.continues is not None:
+                continue_session(control, session, launch.continues, launch.side)
             for name, data in launch.files.items():
-                _write_private(directory / "home" / name, data)
+                _write_private(Path(session, "home", name), data)
         except OSError as err:
             raise LaunchFailed("disk", f"the attempt's directory cannot be made: {err}", temporary=True) from err
         groups = self._make_groups(directory, launch.environment)
         orphan_grace = min(launch.grace_s, launch.orphan_s * _ORPHAN_GRACE_SHARE)
         program = launch.argv[0] if launch.runtime_program else None
         header = {
-            "base": base,
+            "roots": [base] if session == base else [base, session],
             "control": control,
-            "cwd": f"{base}/work",
+            "cwd": f"{session}/work",
             "argv": list(launch.argv),
             "env": environment,
             "setup": list(launch.setup),
@@ -157,11 +166,23 @@ class ProcessExecutor:
             "orphaned": launch.orphan_s * _ORPHAN_SHARE - orphan_grace,
             "orphan_grace": orphan_grace,
             "disk": self._disk_quota,
-            **self.sandbox.launch(base, launch.argv, launch.environment, program),
+            **self.sandbox.launch(base, session, launch.argv, launch.environment, program),
             **groups,
         }
         pid = self._fork(marshal.dumps(header), launch.stdin)
         return ProcessHandle(directory, pid, limits)
+
+    def can_continue(self, run_id: str, attempt: int, program: str) -> bool:
+        base = str(self._directory(run_id, attempt))
+        marker = marker_of(f"{base}/control")
+        if marker is not None and (pidfd := open_pidfd(*marker)) is not None:
+            os.close(pidfd)
+            return False
+        try:
+            is_whole = all(stat.S_ISDIR(os.lstat(f"{base}/{name}").st_mode) for name in ("home", "work"))
+        except OSError:
+            return False
+        return is_whole and link_of(f"{base}/control/program") == (_identify(program) or "")
 
     def find(self, run_id: str, attempt: int) -> Handle | None:
         """Return the handle of an attempt, or leave a tombstone as its marker, so that a supervisor that comes late does
@@ -251,22 +272,22 @@ class ProcessExecutor:
         except OSError as err:
             raise LaunchFailed("cgroup", f"the attempt's cgroup cannot be made: {err}", temporary=True) from err
 
-    def _fixed(self, base: str) -> dict[str, str]:
+    def _fixed(self, base: str, session: str) -> dict[str, str]:
         return {
             "PATH": os.environ.get("PATH", os.defpath),
-            "HOME": f"{base}/home",
+            "HOME": f"{session}/home",
             "TMPDIR": f"{base}/tmp",  # noqa: S108
             "LANG": "C.UTF-8",
             "TERM": "dumb",
             "NO_COLOR": "1",
         }
 
-    def _environment(self, launch: Launch, base: str) -> dict[str, str]:
+    def _environment(self, launch: Launch, base: str, session: str) -> dict[str, str]:
         return {
-            **self._fixed(base),
+            **self._fixed(base, session),
             **self.sandbox.variables(),
             **launch.env,
-            **{name: f"{base}/home/{path}" for name, path in launch.file_env.items()},
+            **{name: f"{session}/home/{path}" for name, path in launch.file_env.items()},
             "OPTIO_RESULT_FILE": f"{base}/result/result.jsonl",
         }
 
@@ -395,6 +416,15 @@ def _native(program: Program, found: str) -> str:
                 if path.is_file():
                     return str(path)
     return str(real) if "node_modules" in real.parts else found
+
+
+def _identify(program: str) -> str | None:
+    """Return a text that changes when a program is replaced; None for a program that is not there."""
+    try:
+        found = os.stat(program)
+    except OSError:
+        return None
+    return f"{found.st_size}:{found.st_mtime_ns}:{program}"
 
 
 def _make_directories(base: str) -> None:

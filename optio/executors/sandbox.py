@@ -34,7 +34,7 @@ _DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "
 _SHARED = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - programs write there without asking
 # Beside a directory of programs on PATH: what those of a virtual environment, of Node's or of Conda's need.
 _BESIDE_BIN = ("lib", "lib64", "libexec", "include", "share", "pyvenv.cfg")
-_OWN = ("home", "tmp", "work", "result")
+_OF_SESSION, _OF_ATTEMPT = ("home", "work"), ("tmp", "result")
 _BWRAP_CURE = "install it (`apt install bubblewrap`), or choose OPTIO_SANDBOX=landlock"
 _NOT_CONNECTED = (
     *("unable to connect", "failed to connect", "could not connect", "couldn't connect", "connection refused"),
@@ -91,22 +91,22 @@ class Sandbox:
         self.capabilities = landlock.closing_capabilities() if self.kind == "landlock" else ()
 
     def launch(
-        self, base: str, argv: Sequence[str], environment: Environment | None = None, program: str | None = None
+        self, base: str, session: str, argv: Sequence[str], environment: Environment | None = None, program: str | None = None
     ) -> dict[str, Any]:
         """Return fields for the supervisor's header: `sandbox`, a ruleset, and `wrap`, the words in front of the agent's own.
-        `program` is the agent CLI of a runtime, which may be read wherever it lies. Raises LaunchFailed for a program that the
-        sandbox closes."""
+        `base` is the attempt's directory; HOME and the working directory are in `session`. `program` is the agent CLI of a
+        runtime, which may be read wherever it lies. Raises LaunchFailed for a program that the sandbox closes."""
         if self.kind == "none":
             return {"sandbox": None, "wrap": []}
         read = [] if program is None else list(_program_files(program))
-        own = [f"{base}/{name}" for name in _OWN]
+        own = [*(f"{session}/{name}" for name in _OF_SESSION), *(f"{base}/{name}" for name in _OF_ATTEMPT)]
         self._check_program(argv[0], read, own)
         ports = self._allowed_ports(environment)
         if self.kind == "bwrap":
             offline = ports is not None and not ports
             # The abstract sockets of other programs are in the network that it shares.
             rules = landlock.ruleset(self._abi, None, None if offline else ports)
-            wrap = self._bwrap_arguments([*self._read, *read], own, f"{base}/work", offline=offline)
+            wrap = self._bwrap_arguments([*self._read, *read], own, f"{session}/work", offline=offline)
             return {"sandbox": rules if any(rules["attr"]) else None, "wrap": wrap}
         streams = [f"{base}/control/{name}" for name in ("stdout", "stderr")]
         paths = self._rules + landlock.rules(self._abi, read=read, write=own, append=streams)

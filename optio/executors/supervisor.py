@@ -303,7 +303,7 @@ class _EndConditions:
         self._patience: float = launch["orphaned"]
         self._marker = f"{launch['control']}/started"
         self._orphan_at: float = launch["leased_at"] + self._patience
-        self._disk = _DiskQuota(launch["base"], launch["disk"])
+        self._disk = _DiskQuota(launch["roots"], launch["disk"])
 
     def _read_marker(self) -> None:
         try:
@@ -328,11 +328,11 @@ class _EndConditions:
 
 
 class _DiskQuota:
-    """The disk limits of an attempt: a quota in bytes, and a floor. While the disk has less free space than the floor (a
-    sixteenth of it, at most 256 MiB), attempts that fill it are ended."""
+    """The disk limits of an attempt, whose files are below `roots`: a quota in bytes, and a floor. While the disk has less free
+    space than the floor (a sixteenth of it, at most 256 MiB), attempts that fill it are ended."""
 
-    def __init__(self, base: str, quota: int) -> None:
-        self._base = base
+    def __init__(self, roots: list[str], quota: int) -> None:
+        self._roots = roots
         self._quota = quota
         self._next = time.monotonic() + DISK_EVERY_S
         self._next_usage = time.monotonic() + DISK_USAGE_EVERY_S
@@ -346,12 +346,12 @@ class _DiskQuota:
         if now < self._next:
             return None
         self._next = now + DISK_EVERY_S
-        disk = os.statvfs(self._base)
+        disk = os.statvfs(self._roots[0])
         floor = min(256 << 20, disk.f_blocks * disk.f_frsize // 16)
         nearly_full = disk.f_bavail * disk.f_frsize < floor
         if not nearly_full and now < self._next_usage:
             return None
-        usage = _usage(self._base)
+        usage = sum(map(_usage, self._roots))
         took = time.monotonic() - now
         self._next = max(self._next, now + took / DISK_SHARE)
         self._next_usage = now + max(DISK_USAGE_EVERY_S, took / DISK_SHARE)

@@ -728,3 +728,39 @@ def _zombies() -> list[str]:
     for _ in range(5):
         ours |= {entry for entry, fields in stats if fields[1] in ours}
     return [entry for entry, fields in stats if fields[0] == "Z" and entry in ours]
+
+
+def test_an_attempt_can_go_on_in_the_home_and_working_directory_of_an_ended_one(executor: Executor, place: Place) -> None:
+    begin = (
+        "pwd; echo $HOME; echo kept > $HOME/note; echo kept > note; echo one > $HOME/session; echo old > $TMPDIR/x; echo ready"
+    )
+    go_on = "pwd; echo $HOME; cat $HOME/note note; ls $TMPDIR; echo two >> $HOME/session; echo result > $OPTIO_RESULT_FILE"
+    first = executor.start(shell(f"{begin}; sleep 0.5", side="session", runtime_program=True))
+    started(first)
+    living_before = executor.can_continue(RUN, 1, "/bin/sh")
+    ended = until_ended(first)
+    first.close(remove=False)
+
+    assert not living_before, "its first attempt still ran"
+    assert not executor.can_continue(RUN, 7, "/bin/sh"), "there was no such attempt"
+    assert not executor.can_continue(RUN, 1, "/bin/cat"), "its program is another one"
+    if isinstance(executor, PodExecutor):
+        assert not executor.can_continue(RUN, 1, "/bin/sh"), "its home has gone with its pod"
+        return
+    assert executor.can_continue(RUN, 1, "/bin/sh")
+    second = executor.start(shell(go_on, attempt=2, continues=1, side="session", runtime_program=True))
+    continued = until_ended(second)
+
+    work, home, _ = ended.stdout.splitlines()
+    assert continued.stdout.splitlines() == [work, home, b"kept", b"kept"], continued.stderr
+    assert continued.result == b"result\n"
+    assert read(second, "side") == b"two\n", "the first attempt has read the rest"
+    found = executor.find(RUN, 2)
+    assert found is not None
+    assert read(found, "side") == b"two\n"
+    found.close(remove=False)
+    second.close(remove=True)
+    assert executor.attempts() == [(RUN, 1)], "another attempt may go on there"
+    assert executor.can_continue(RUN, 1, "/bin/sh")
+    executor.remove(RUN, 1)
+    assert executor.attempts() == []

@@ -15,7 +15,7 @@ from optio.executors import inotify
 from optio.executors.cgroup import limits_of
 from optio.executors.process import ProcessExecutor
 from optio.executors.procfs import start_time
-from optio.executors.supervisor import _EndConditions
+from optio.executors.supervisor import _DiskQuota, _EndConditions
 from optio.model.task import Amounts, Environment, Resources
 from tests.executors.support import RUN, launch, living, python, read, run, shell, until_ended
 from tests.support import eventually
@@ -110,13 +110,26 @@ def test_a_launch_of_what_has_begun_opens_nothing_that_the_agent_may_have_put_th
 def test_a_supervisor_asks_again_when_the_first_of_its_limits_may_be_reached(
     tmp_path: Path, timeout: float, orphaned: float, disk: float
 ) -> None:
-    launch = {"timeout": timeout, "orphaned": orphaned, "control": str(tmp_path), "base": str(tmp_path), "disk": 1 << 20}
+    launch = {"timeout": timeout, "orphaned": orphaned, "control": str(tmp_path), "roots": [str(tmp_path)], "disk": 1 << 20}
 
     conditions = _EndConditions({**launch, "leased_at": time.clock_gettime(time.CLOCK_BOOTTIME)})
     conditions._disk._next = time.monotonic() + disk  # as after a look at many files, which is not repeated soon
 
     assert 8.0 < conditions.left() <= 9.0
     assert conditions.reached() is None
+
+
+def test_the_quota_counts_the_files_of_a_session_that_goes_on(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"x" * (3 << 20))
+    found = []
+    for roots in (["second"], ["second", "first"]):
+        disk = _DiskQuota([str(tmp_path / name) for name in roots], 5 << 20)
+        disk._next = disk._next_usage = 0.0
+        found.append(disk.reached())
+
+    assert found == [None, "disk_quota"]
 
 
 def test_attempts_outlive_the_fork_server(executor: ProcessExecutor) -> None:

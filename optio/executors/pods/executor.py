@@ -146,6 +146,10 @@ class PodExecutor:
         wanted = pod.attempt_pod(launch, settings, secrets.token_hex(8), self._me)
         return self._call(lambda: self._begin(launch, settings, wanted))
 
+    def can_continue(self, run_id: str, attempt: int, program: str) -> bool:
+        """Return False: the agent's HOME goes with its pod."""
+        return False
+
     def find(self, run_id: str, attempt: int) -> Handle | None:
         try:
             return self._call(lambda: self._found(run_id, attempt), _FIND_S + _PATIENCE_S)
