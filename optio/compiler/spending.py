@@ -10,6 +10,7 @@ from optio.compiler.layers import POLICY
 from optio.compiler.resolved_task import ResolvedTask
 from optio.model.money import DAY, MONTH, ZERO_USD, WorstCase, max_call_usd, max_catch_up_fires, max_run_usd, worst_case
 from optio.model.policy import Ceilings
+from optio.model.route import Route
 from optio.model.text import parse_money
 from optio.model.trigger import ScheduleTrigger
 
@@ -70,10 +71,12 @@ def check(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
         length = _LENGTHS[place][1]
         if spent.lacks is not None:
             message = f"without `{spent.lacks}` the spending of the task's triggers {length} has no limit: {_allowed(key, cap)}"
-            yield task.at(code, message, (spent.lacks,), key=True, hint=_cure(task, most, place))
+            yield task.at(code, message, (spent.lacks,), key=True, hint=_cure(task, most, place, spent)[1])
         elif spent.usd is not None and spent.usd > most:
             message = f"the task's triggers may spend {dollars(spent.usd)} {length}, but {_allowed(key, cap)}"
-            yield task.at(code, f"{message}: {_account(task, found, place)}", ("budgetUsd",), hint=_cure(task, most, place))
+            message = f"{message}: {_account(task, found, place)}"
+            route, hint = _cure(task, most, place, spent)
+            yield task.at(code, message, route, hint=hint)
 
 
 def _allowed(key: str, cap: str) -> str:
@@ -101,16 +104,24 @@ def _clocks(schedule: ScheduleTrigger | None, fires: int, place: int) -> str:
     return f" ({even[place]:,} without a change of clocks)"
 
 
-def _cure(task: ResolvedTask, most: Decimal, place: int) -> str:
-    """Return the hint, with the number of starts that the policy's amount pays for."""
+def _cure(task: ResolvedTask, most: Decimal, place: int, spent: WorstCase) -> tuple[Route, str]:
+    """Return the route of the value to change, and the hint: the number of starts if the amount pays for one a day, else the
+    budget."""
     run = max_run_usd(task.spec)
     if run is None:
-        return 'add `budgetUsd: "1.00"`, or what a run may cost'
+        return ("budgetUsd",), 'add `budgetUsd: "1.00"`, or what a run may cost'
     days = _LENGTHS[place][0].days
     count = min(int(most / (run * days)), _MAX_STARTS) if run else 0
-    if count:
-        return f"write `startLimit: {{count: {count}, per: 24h}}`, a smaller `budgetUsd`, or ask the owner of `{POLICY}`"
-    return f"write a smaller `budgetUsd`, start it less often, or ask the owner of `{POLICY}`"
+    if not count:
+        return ("budgetUsd",), f"write a smaller `budgetUsd`, start it less often, or ask the owner of `{POLICY}`"
+    hint = f"write `startLimit: {{count: {count}, per: 24h}}`, a smaller `budgetUsd`, or ask the owner of `{POLICY}`"
+    schedule = next((index for index, each in enumerate(task.spec.triggers) if isinstance(each, ScheduleTrigger)), None)
+    if spent.limited:
+        return ("startLimit", "count"), hint
+    if schedule is None or max_catch_up_fires(task.spec, 1):
+        return ("budgetUsd",), hint
+    often = f"let it fire at most {f'{count} times' if count > 1 else 'once'} in 24 hours"
+    return ("triggers", schedule, "config", "cronExpression"), f"{often}, {hint}"
 
 
 def dollars(amount: Decimal) -> str:

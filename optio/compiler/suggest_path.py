@@ -7,6 +7,7 @@ from dataclasses import replace
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.source_tree import SourceTree, Unreadable
 from optio.compiler.suggest import suggest
+from optio.model.text import slug
 
 _DIRECTORIES = (
     "",
@@ -38,8 +39,15 @@ def suggest_template(found: Diagnostic, paths: Iterable[str]) -> Diagnostic:
     # `relpath` asks for the working directory, which may be gone, unless both paths begin at the root.
     beside = posixpath.join("/", posixpath.dirname(found.path))
     name = found.message.split("`")[1]
-    near = suggest(name, [posixpath.relpath(posixpath.join("/", each), beside) for each in paths if each != found.path])
+    known = [posixpath.relpath(posixpath.join("/", each), beside) for each in paths if each != found.path]
+    same = [each for each in known if _stem(each) == _stem(name)]
+    near = same[0] if len(same) == 1 else suggest(name, known)
     return found if near is None else replace(found, hint=f"did you mean `{near}`?")
+
+
+def _stem(path: str) -> str:
+    """Return a file's name without its suffix, in the form in which names of tasks become ids."""
+    return slug(posixpath.splitext(posixpath.basename(path))[0])
 
 
 def _tries(name: str) -> Iterator[str]:

@@ -26,6 +26,8 @@ _WORDS = {
 }
 # No process runs in less memory, and no node has more cores.
 _MIN_MEMORY_BYTES, _MAX_CORES = 1 << 20, 1_000
+# A smaller number without a unit is meant as gibibytes.
+_MIN_MEBIBYTES = 64
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -52,12 +54,14 @@ def amounts(resources: Resources | None) -> Iterator[tuple[Route, str, str]]:
 
 
 def _resources(task: ResolvedTask, resources: Resources) -> Iterator[Diagnostic]:
+    wrong_amounts = set[tuple[str, str]]()
     for route, key, value in amounts(resources):
         wrong = None if PLACEHOLDER.search(value) else _bad_quantity(key, value)
         if wrong is not None:
             number = value.removesuffix("m")
             meant = f"{number}Mi" if key == "memory" and value != number and number.isdigit() else None
             yield task.at("OPT513", wrong[0], route, hint=wrong[1], value=meant, safe=False)
+            wrong_amounts.add((key, value))
     if resources.requests is None and resources.limits is None:
         return
     requests, limits = resources.requests or Amounts(), resources.limits or Amounts()
@@ -71,7 +75,9 @@ def _resources(task: ResolvedTask, resources: Resources) -> Iterator[Diagnostic]
             own = next((each for each in forms if task.document.path_at(each) == task.path), forms[0])
             yield task.at("OPT513", message, own, key=True, hint=hint)
         request, limit = getattr(requests, key), short or long
-        if request is not None and limit is not None and _exceeds(request, limit):
+        if request is None or limit is None or not wrong_amounts.isdisjoint(((key, request), (key, limit))):
+            continue
+        if _exceeds(request, limit):
             message = f"the request of {key} is {request}, more than its limit of {limit}"
             name = key if short else f"limits.{key}"
             hint = f"write {limit} or less, or raise `{name}`"
@@ -102,8 +108,11 @@ def _bad_quantity(key: str, value: str) -> tuple[str, str] | None:
         return f"`{value}` is {amount:,.0f} cores", 'write "1" for a core, 500m for half of one'
     if key == "memory" and amount < _MIN_MEMORY_BYTES:
         number = value.rstrip("m")
-        fact = f"{number} thousandths of a byte" if value != number else f"{amount:,.0f} bytes"
-        return f"`{value}` of memory is {fact}", f"write {number}Mi or {number}Gi" if number.isdigit() else "write 512Mi"
+        if not number.isdigit():
+            return f"`{value}` of memory is less than a mebibyte", "write 512Mi"
+        if value != number:
+            return f"`{value}` of memory is {number} thousandths of a byte", f"write {number}Mi"
+        return f"`{value}` of memory is {amount:,.0f} bytes", f"write {number}{'Gi' if amount < _MIN_MEBIBYTES else 'Mi'}"
     return None
 
 
@@ -141,6 +150,7 @@ def _bad_image(task: ResolvedTask, image: str) -> Diagnostic:
 
 def _egress(task: ResolvedTask, entries: list[str]) -> Iterator[Diagnostic]:
     # Imported here: most tasks have no such list.
+    from optio.compiler.yaml.emit import flow
     from optio.model import egress
 
     route: Route = ("environment", "network", "egress")
@@ -154,6 +164,12 @@ def _egress(task: ResolvedTask, entries: list[str]) -> Iterator[Diagnostic]:
         try:
             good.append(egress.parse(entry))
         except egress.BadEntry as err:
+            if len(parts := re.split(r"[,;\s]+", entry.strip(" ,;"))) > 1:
+                whole = flow([*entries[:index], *parts, *entries[index + 1 :]])
+                yield task.at(
+                    "OPT511", f"`{entry}` is several entries in one", (*route, index), hint=f"write `egress: {whole}`"
+                )
+                continue
             yield task.at("OPT511", str(err), (*route, index), hint=err.hint, value=err.meant, safe=False)
     size = len(egress.as_text(good))
     if size > egress.MAX_LIST_LENGTH:

@@ -2,14 +2,20 @@
 are run elsewhere, by `optio test`."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
+from optio.compiler.checks.schedule import PLACES
 from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.param_schema.declared import declared_parameters
 from optio.compiler.resolved_task import ResolvedTask
+from optio.compiler.yaml.emit import flow
 from optio.model.example import Example
-from optio.model.route import Route, show
+from optio.model.params import apply_defaults
+from optio.model.route import Route, show, value_at
 from optio.model.senders import SENDERS
-from optio.model.trigger import ScheduleTrigger
+from optio.model.trigger import ScheduleConfig, ScheduleTrigger, WebhookConfig
 
 _KINDS = ("webhook", "schedule", "params")
 # The server may refuse a request by these headers and its own name, before it looks up a task.
@@ -62,32 +68,70 @@ def _trigger(task: ResolvedTask, route: Route, example: Example, kind: str) -> I
             yield task.at("OPT425", message, (*route, kind), hint="write it as `2026-03-30T07:00`, in the schedule's own zone")
         else:
             yield from _no_slot(task, (*route, kind), at)
-    if kind == "webhook" and example.signature is not None and task.spec.webhook is not None:
-        config = task.spec.webhook.config
-        if config.unsigned and config.secret is None:
+    if kind == "webhook" and task.spec.webhook is not None:
+        yield from _signature(task, route, example, task.spec.webhook.config)
+
+
+def _signature(task: ResolvedTask, route: Route, example: Example, config: WebhookConfig) -> Iterator[Diagnostic]:
+    """Report a signature that the webhook does not have, and a verdict that the signature excludes."""
+    given, word, sender = example.signature, example.expect.word, SENDERS[config.scheme]
+    only = {"missing": "unsigned", "wrong": "unsigned", "stale": "stale"}.get(given or "")
+    if config.unsigned and config.secret is None:
+        if given is not None:
             message, hint = "`signature` has no effect: the webhook is not signed", "delete `signature`"
             yield task.at("OPT425", message, (*route, "signature"), hint=hint, key=True)
-        elif example.signature == "stale" and not SENDERS[config.scheme].can_be_stale:
-            message = f"`stale` is impossible: signatures of `scheme: {config.scheme}` have no time stamp"
-            yield task.at("OPT425", message, (*route, "signature"), hint="write `missing` or `wrong`")
+    elif given == "stale" and not sender.can_be_stale:
+        message = f"`stale` is impossible: signatures of `scheme: {config.scheme}` have no time stamp"
+        hint = "write `missing` or `wrong`, and `expect: {verdict: unsigned}`"
+        yield task.at("OPT425", message, (*route, "signature"), hint=hint)
+    elif config.secret is None or example.headers or (given == "stale" and sender.timestamp is None):
+        return  # headers of the test itself may carry a signature
+    elif only is not None and word != only:
+        place = ("expect", "verdict") if example.expect.verdict is not None else ("signature",)
+        hint = f"write `verdict: {only}`" + (", or delete `signature`" if word == "accepted" else "")
+        yield task.at("OPT425", f"`{word}` is impossible: the signature is {given}", (*route, *place), hint=hint)
+    elif only is None and word in ("unsigned", "stale"):
+        hint = f"add `signature: {'missing' if word == 'unsigned' else word}` beside `webhook`"
+        yield task.at("OPT425", f"`{word}` is impossible: the signature is valid", (*route, "expect", "verdict"), hint=hint)
 
 
 def _no_slot(task: ResolvedTask, route: Route, at: datetime) -> Iterator[Diagnostic]:
     """Report a test of a time at which the schedule does not fire."""
-    config = next((trigger.config for trigger in task.spec.triggers if isinstance(trigger, ScheduleTrigger)), None)
-    if config is None:
+    index = next((i for i, each in enumerate(task.spec.triggers) if isinstance(each, ScheduleTrigger)), None)
+    if index is None or task.spec.schedule is None:
         return  # the trigger was wrong and has been reported
+    config = task.spec.schedule.config
     from optio.scheduling.slots import NoSlot, find_slot
 
     try:
         find_slot(config.cron_expression, config.timezone, at)
     except NoSlot as err:
+        at_config: Route = ("triggers", index, "config")
+        if value_at(task.document.value, (*at_config, "timezone")) is None and (zone := _zone_meant(config, at)) is not None:
+            message = (
+                f"`{config.cron_expression}` in UTC does not fire at `{at.isoformat('T', 'minutes')}`, which a test expects"
+            )
+            hint = f"add `timezone: {zone}` beside it, or another zone with this offset"
+            yield task.at("OPT428", message, (*at_config, "cronExpression"), hint=hint)
+            return
         message = f"`{config.cron_expression}` ({config.timezone}) does not fire then: {err}"
         value = None if err.coming is None else f"{err.coming:%Y-%m-%dT%H:%M}"
         hint = "write a time at which it fires" + (f", such as `{value}`" if value else "")
         yield task.at("OPT428", message, route, hint=hint, value=value, safe=False)
     except (KeyError, ValueError, OSError):
         return  # an expression or a zone that `schedule` reports
+
+
+def _zone_meant(config: ScheduleConfig, at: datetime) -> str | None:
+    """Return a zone in which the schedule fires at the time, if its clocks have the offset of the time then."""
+    from optio.scheduling.slots import NoSlot, find_slot
+
+    for name in PLACES.values() if at.tzinfo is not None else ():
+        with suppress(NoSlot, KeyError, ValueError, OSError):
+            if at.astimezone(ZoneInfo(name)).utcoffset() == at.utcoffset():
+                find_slot(config.cron_expression, name, at)
+                return name
+    return None
 
 
 def _expectation(task: ResolvedTask, route: Route, example: Example, kind: str) -> Iterator[Diagnostic]:
@@ -102,8 +146,29 @@ def _expectation(task: ResolvedTask, route: Route, example: Example, kind: str) 
         if isinstance(text, str) and not text.strip():
             message, hint = f"`{show((*route, key))}` is blank", f"write a part of the {part}, or delete the key"
             yield task.at("OPT106", message, (*route, key), hint=hint)
+    yield from _all_params(task, (*route, "params"), example)
     for key, name in _OF_RUNS:
         given = getattr(expected, name)
         if expected.word != "accepted" and given not in (None, []):
             message = f"`{key}` has no effect with the verdict `{expected.word}`: no run starts"
             yield task.at("OPT425", message, (*route, key), hint=f"delete `{key}`", key=True)
+
+
+def _all_params(task: ResolvedTask, route: Route, example: Example) -> Iterator[Diagnostic]:
+    """Report parameters that each run has and the expected ones lack, such as those with a default."""
+    expected, known, mapping = example.expect.params, declared_parameters(task), None
+    if expected is None or example.expect.word != "accepted" or known is None:
+        return
+    given, schedule = example.params or {}, task.spec.schedule
+    if example.schedule is not None and schedule is not None:
+        given = schedule.config.param_mapping
+    if example.webhook is not None and task.spec.webhook is not None:
+        mapping = task.spec.webhook.config.param_mapping or {}
+    actual = apply_defaults(known.schema, given)
+    lacking = [name for name in actual if name not in expected]
+    if lacking:
+        name = lacking[0]
+        entry = f"{name}: {'...' if mapping is not None and name in mapping else flow(actual[name])}"
+        message = f"`params` lacks `{name}`, which each run of this test has"
+        hint = f"add `{entry}`: all parameters count, with their defaults"
+        yield task.at("OPT429", message, route, key=True, hint=hint)

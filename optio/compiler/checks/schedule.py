@@ -31,7 +31,7 @@ ABBREVIATIONS = {
 # Names whose zone depends on the machine.
 MACHINE_ZONES = frozenset({"localtime", "posixrules", "Factory"})
 # The place that is usually meant by an offset, which is its winter offset.
-_PLACES = {
+PLACES = {
     "-8:00": "America/Los_Angeles", "-7:00": "America/Denver", "-6:00": "America/Chicago", "-5:00": "America/New_York",
     "-4:00": "America/Halifax", "-3:00": "America/Sao_Paulo", "+2:00": "Europe/Berlin", "+3:00": "Europe/Istanbul",
     "+4:00": "Asia/Dubai", "+5:00": "Asia/Karachi", "+5:30": "Asia/Kolkata", "+7:00": "Asia/Bangkok", "+8:00": "Asia/Singapore",
@@ -96,6 +96,7 @@ def _either(fields: list[str]) -> str:
 
 def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | None, never: bool, message: str) -> Diagnostic:
     from optio.compiler.conversions.cron_suggestions import suggest_cron  # imported only for a file with a mistake
+    from optio.compiler.conversions.quantities import CURLY
 
     words, meant = expression.split(), suggest_cron(expression)
     if meant is not None and meant.zone is not None:
@@ -151,6 +152,8 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
         others_stay = all(a == b for index, (a, b) in enumerate(zip(words, write.split(), strict=True)) if index != field)
         hint = f"write `{write.split()[field] if others_stay else write}`"
     message = f"bad {RANGES[field].split(' is ')[0]} `{words[field]}`"
+    if expression[0] in CURLY:
+        message = f"`{expression}` holds typographic quotes, which are part of the value"
     return task.at("OPT301", message, route, span=span, hint=hint, value=write, safe=False)
 
 
@@ -210,7 +213,7 @@ def _suggest_zone(name: str) -> tuple[str, str | None]:
         # Etc/GMT zones have the opposite sign.
         fixed = f"Etc/GMT{'-' if offset['sign'] == '+' else '+'}{hours}"
         known = not minutes and fixed in zones
-        place = _PLACES.get(f"{offset['sign']}{hours}:{minutes:02}", "Europe/Berlin")
+        place = PLACES.get(f"{offset['sign']}{hours}:{minutes:02}", "Europe/Berlin")
         return f"name a place, such as `{place}`" + (f"; a zone that never changes is `{fixed}`" if known else ""), None
     from optio.compiler.checks.zone_names import zone_of_city, zone_of_windows_name  # imported only for a file with a mistake
 
@@ -266,6 +269,8 @@ def _refused(
                 yield task.at(
                     "OPT310", f"`{place[0]}` {message}", route + place, key=True, hint=_declare(task, place[0], mapping)
                 )
+        elif str(mapping.get(str(place[0]))).startswith("$."):
+            yield task.at("OPT309", f"`{show(place)}` {message}", route + place, hint=_no_payload(known, str(place[0])))
         elif place[0] in mapping:
             meant = _member(known, place, mapping[place[0]]) if word == "enum" else None
             hint = f"did you mean `{meant}`?" if meant else _fitting(known, place, mapping, word)
@@ -311,6 +316,10 @@ def _instance(known: DeclaredParameters, name: str) -> str:
     return "" if shown is None else f", such as `{name}: {shown}`"
 
 
+def _no_payload(known: DeclaredParameters, name: str) -> str:
+    return f"write the value itself{_instance(known, name)}: a schedule has no payload"
+
+
 def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterator[Diagnostic]:
     known = declared_parameters(task)
     if known is None or not task.is_known(route):
@@ -333,10 +342,13 @@ def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterat
         if name not in meant_by_typo:
             yield _missing(task, route, name)
     told = meant_by_typo.union(unknown, missing, known.undeclared)
-    yield from _refused(task, route, mapping, known, told, open_names=names is None)
+    refused = list(_refused(task, route, mapping, known, told, open_names=names is None))
+    yield from refused
     for name, value in mapping.items():
         if isinstance(value, str) and value.startswith("$."):
-            hint = f"write the value itself{_instance(known, name)}: a schedule has no payload"
+            if (*route, name) in [each.route for each in refused]:
+                continue
+            hint = _no_payload(known, name)
             yield task.at("OPT311", f"`{name}` is the text `{value}`, not a path", (*route, name), hint=hint)
         elif isinstance(value, str) and not {"{", "("}.isdisjoint(value) and (found := re.search(_FILLED, value)):
             hint = (

@@ -78,9 +78,12 @@ def _long_step(task: ResolvedTask, route: Route, expression: str, fields: list[s
         message = f"a step of {shown} is longer than the {_AROUND[index]}: it fires {_FIRST[index]} of each"
         first = "1" if index in (2, 3) else "0"
         hint = f"write `{' '.join([*fields[:index], first, *fields[index + 1 :]])}` if that is intended"
-        hours = int(step) // 60
-        if index == 0 and int(step) == hours * 60 and hours > 1 and 24 % hours == 0 and fields[1] == "*":
-            hint = f"write `{' '.join(['0', f'*/{hours}' if hours < 24 else '0', *fields[2:]])}` for every {hours} hours"
+        hours = next((n for n in (1, 2, 3, 4, 6, 8, 12, 24) if int(step) <= n * 60), None)
+        if index == 0 and hours is not None and fields[1] == "*":
+            each = ("*", "0")[hours == 24] if hours in (1, 24) else f"*/{hours}"
+            hint = f"write `{' '.join(['0', each, *fields[2:]])}` for every {f'{hours} hours' if hours > 1 else 'hour'}"
+            if int(step) != hours * 60:
+                hint += f", or `{' '.join(['0', *fields[1:]])}` for every hour: no schedule fires every {shown} minutes"
         elif index < len(_NAMES):
             hint += f"; no schedule fires every {shown} {_NAMES[index]}s"
         yield task.at("OPT317", message, route, hint=hint, span=field_span(task, route, expression, index))

@@ -155,7 +155,9 @@ def _unknown(task: ResolvedTask, route: Route, each: "Variable", known: set[str]
     meant = suggest(each.name, known)
     if meant is None and not SECRET_NAME.search(each.name) and not re.search(_HIDDEN_ADDRESS, each.name):
         return None  # the image may provide it
-    hint = f"did you mean `${meant}`?" if meant else f"add `{each.name}` to `environment.secrets`"
+    hint = f"add `{each.name}` to `environment.secrets`"
+    if meant is not None:
+        hint = f"did you mean `${meant}`? If not, {hint}"
     message = f"`{each.text}` is neither a secret nor a variable of this task"
     span = task.document.find(route, each.text)
     return task.at("OPT504", message, route, hint=hint, span=span)

@@ -57,6 +57,9 @@ def _budget(path: str, cap: SpendCap, place: int, tasks: Iterable[TaskFacts]) ->
             f"but the policy allows at most ${cap.most} (`{show(route)}`)"
         )
         hint = f"begin with {shares}: a smaller `budgetUsd`, a `startLimit`, or fewer fires"
+        if spent[first[-1]] > most:
+            least = f"`{first[-1]}` ({dollars(spent[first[-1]])})"
+            hint = f'write `{route[-1]}: "{total:f}"` or more: not even {least} alone fits into it'
         yield diagnostic("OPT708", message, path=path, span=span, route=route, hint=hint)
 
 

@@ -255,7 +255,7 @@ def _source(
             yield _bad_query(task, route, source, err, scheme)
             return
         if not path.singular and known is not None and not _takes_lists(known.properties.get(name)):
-            yield task.at("OPT408", f"`{_short(source)}` gives a list", route, hint=_one_value_hint(task, source))
+            yield task.at("OPT408", f"`{_short(source)}` gives a list", route, hint=_one_value_hint(task, name, source))
 
 
 def _path_or_literal(name: str, source: Any) -> str:
@@ -312,7 +312,7 @@ def _bad_query(task: ResolvedTask, route: Route, source: str, err: "PathSyntax",
     return task.at("OPT407", f"`{_short(source)}`: {explain_query_error(source, err)}", route, span=span, hint=hint, fix=fix)
 
 
-def _one_value_hint(task: ResolvedTask, source: str) -> str:
+def _one_value_hint(task: ResolvedTask, name: str, source: str) -> str:
     cut = re.fullmatch(rf"({query_fast_path.PATH})\[-?\d*:-?\d*(?::\d*)?\]", source)
     if cut is not None:
         return f"write `{cut[1]}`: a path cannot take part of a text; for an item of a list write `{cut[1]}[0]`"
@@ -323,6 +323,10 @@ def _one_value_hint(task: ResolvedTask, source: str) -> str:
         return f"write `{_short(source.replace('[-1:]', '[-1]'))}`"
     if (whole := _without_descent(task, source)) is not None:
         return f"write the whole path, such as `{_short(whole)}`, or give the parameter `type: array`"
+    if name.lower().endswith("s"):
+        return (
+            f"write `type: array` under `paramsSchema.properties.{name}`, or name one value, with `[0]` for the first of a list"
+        )
     return "name one value, with `[0]` for the first of a list, or give the parameter `type: array`"
 
 

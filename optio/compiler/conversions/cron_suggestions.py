@@ -6,6 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 from optio.compiler.conversions.cron_words import cron_from_words, each_nth
+from optio.compiler.conversions.quantities import CURLY
 
 _DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 _MONTHS = (
@@ -57,7 +58,7 @@ def suggest_cron(text: str) -> SuggestedCron | None:
     words. Returns None if it is something else."""
     if len(text) > _MAX_LENGTH:
         return None
-    written, text = text, re.sub(r"\*(?=\*)", "* ", text.strip(" \t\n'\"`"))
+    written, text = text, re.sub(r"\*(?=\*)", "* ", text.strip(f" \t\n'\"`{CURLY}"))
     if text.lower() in _WORDS:
         return SuggestedCron(_WORDS[text.lower()])
     zone = _ZONE.match(text)

@@ -375,6 +375,14 @@ def _in_trigger(root: Any, route: Route, row: KeyRow, kind: str, last: str) -> K
     listed = triggers if isinstance(triggers, list) else []
     index = next((i for i, each in enumerate(listed) if isinstance(each, dict) and each.get("type") == kind), None)
     if index is None:
+        rows = (
+            (each, find_row(TASK, fold_key(str(each))))
+            for each in root
+            if kind == SCHEDULE and last != "cronExpression" and not listed
+        )
+        whole = next((each for each, other in rows if other is not None and other.ours == f"{kind}:cronExpression"), route[-1])
+        if whole != route[-1]:
+            return KeyCure(f"write `{last}: {text}` in the `config` of the trigger that takes the place of `{whole}`{more}")
         form = _new_trigger(kind, last, text)
         if listed:
             return KeyCure(f"write `- {form}` below `triggers`{more}")

@@ -8,7 +8,7 @@ from optio.model.text import format_duration, parse_duration, parse_money
 
 _MAX_LENGTH = 40
 # Typographic quotes, which YAML reads as letters.
-_CURLY = "\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
+CURLY = "\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
 _DIGITS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBERS = {
     **{word: str(number) for number, word in enumerate(_DIGITS, start=1)},
@@ -30,7 +30,7 @@ _WHOLE = re.compile(r"[-+]?[0-9]{1,12}(?:\.0*)?|[0-9]{1,3}(?:\.0)?[eE]\+?[0-9]")
 
 def suggest_amount(written: str) -> str | None:
     """Return the digits of an amount such as `$5`, `5 USD`, `1,000.50` or `5,00`, or None."""
-    text = re.sub(rf"(?i)(?:us)?\s*\$|usd|dollars?|[\s{_CURLY}]", "", written) if len(written) <= _MAX_LENGTH else ""
+    text = re.sub(rf"(?i)(?:us)?\s*\$|usd|dollars?|[\s{CURLY}]", "", written) if len(written) <= _MAX_LENGTH else ""
     if (cents := re.fullmatch(r"([0-9]{1,6})(?:cents?|ct|¢)", text, re.IGNORECASE)) is not None:
         text = f"{int(cents[1]) / 100:.2f}"
     text = re.sub(r",(?=[0-9]{3}(?:[.,]|\Z))", "", text).replace(",", ".")
@@ -44,7 +44,7 @@ def suggest_amount(written: str) -> str | None:
 
 def suggest_duration(written: str) -> str | None:
     """Return `1d`, `90 minutes`, `1.5h` or `PT20M` in hours, minutes and seconds, or None."""
-    text = re.sub(r"(?i)\APT?|(?<=D)T|\band\b", "", written.strip(f"{_CURLY} \t\n"))
+    text = re.sub(r"(?i)\APT?|(?<=D)T|\band\b", "", written.strip(f"{CURLY} \t\n"))
     text = re.sub(r"(?i)milli(?:second)?s?\b", "ms", text)
     if re.search(r"(?i)\bmonth|\d\s*mo\b", text):
         return None

@@ -1,4 +1,4 @@
-"""Rules OPT425 and OPT428: a task's own tests."""
+"""Rules OPT425, OPT428 and OPT429: a task's own tests."""
 
 from optio.compiler.rules.rule import ERROR, WARNING, Rule
 
@@ -20,6 +20,13 @@ RULES = (
         "`optio test` cannot run it. The time is in the schedule's own zone, unless it has an offset.",
         _MONDAYS + "tests:\n  - schedule: 2026-07-07T09:00\n    expect: {promptContains: hello}\n",
         _MONDAYS + "tests:\n  - schedule: 2026-07-06T09:00\n    expect: {promptContains: hello}\n",
+        strict=ERROR,
+    ),
+    Rule(
+        "OPT429", "partial-params", WARNING, "a test whose `params` lack a parameter that each run has",
+        "`optio test` compares all parameters of the run, with their defaults, so the test fails.",
+        _TASK + "  - params: {REPO: hello}\n    expect: {params: {}}\n",
+        _TASK + "  - params: {REPO: hello}\n    expect: {params: {REPO: hello}}\n",
         strict=ERROR,
     ),
 )  # fmt: skip

@@ -62,6 +62,8 @@ def _read_broken(document: Document | MergedDocument) -> tuple[DecodedTask | Non
     reported = set(readings)
     # A misspelt key is one mistake, not a key too many and a key too few.
     meant = {place for misfit in wrong[:_MAX_ERRORS] if (place := _suggested_place(document, misfit))}
+    # Nor is a key missing that stands too deep, in a mapping such as `spec:`.
+    meant |= {(key,) for route in strange if len(route) == 1 for key in _keys_below(document.value, route)}
     reported |= {misfit.route for misfit in wrong if misfit.kind == "missing" and misfit.route in meant}
     if at.keys() & {("type",), ("extends",)} or ("extends",) in meant:
         # The type of the document or its template is unknown, so missing keys cannot be determined.
@@ -81,6 +83,12 @@ def _read_broken(document: Document | MergedDocument) -> tuple[DecodedTask | Non
     if later or not isinstance(document.value, dict):
         return None, found
     return _drop_wrong_values(document.value, list(at), frozenset(readings) | meant), found
+
+
+def _keys_below(root: Any, route: Route) -> list[str]:
+    """Return the keys of a mapping that the mapping around it lacks."""
+    value, around = value_at(root, route), value_at(root, route[:-1])
+    return [str(key) for key in value if key not in around] if isinstance(value, dict) else []
 
 
 def _suggested_place(document: Document | MergedDocument, misfit: ValidationIssue) -> Route | None:

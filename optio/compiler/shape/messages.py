@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from optio.compiler.conversions.entries import as_entry, example_hint, repair_text
@@ -22,7 +23,7 @@ from optio.compiler.yaml.document import Document
 from optio.compiler.yaml.scalars import decimal, single_quoted
 from optio.model.route import Route, show, value_at
 from optio.model.spec import portable
-from optio.model.text import slug
+from optio.model.text import format_duration, slug
 
 # The hint, alone or with the value that a fix writes; None where only an example can be given.
 _Cure = str | tuple[str, str] | None
@@ -71,6 +72,8 @@ _ALLOWED_TRIGGERS = f"allowed: {', '.join(_TRIGGER_FORMS)}"
 _MAX_NAMES = 5
 # Smaller numbers are unlikely to be bytes of memory.
 _MIN_MEMORY_BYTES, _MIN_MEBIBYTES = 1 << 20, 64
+# Larger numbers are unlikely to be minutes.
+_MIN_SECONDS = 300
 _MAX_MADE, _MAX_ID = 200, 80
 _ENV_NAME = "use letters, digits and underscores, no digit first"
 # The name of a secret in words. Other texts in its place may be the secret itself and are not shown.
@@ -261,6 +264,8 @@ def _bad_duration(found: _Finding) -> Diagnostic:
         hint = f"write `{meant}`" + (": days are not supported" if re.search("[0-9] *[dw]", str(value), re.IGNORECASE) else "")
     elif re.fullmatch(r"[1-9][0-9]{0,5}", str(value)):
         hint = f"write `{value}s` for seconds or `{value}m` for minutes"
+        if int(value) >= _MIN_SECONDS:
+            hint = f"write `{format_duration(timedelta(seconds=int(value)))}` for {value} seconds; minutes would be `{value}m`"
     write = None if meant is None else found.document.restyled(route, meant)
     return found.at(code, f"`{name}` is not a valid duration", hint, write=write, safe=False)
 
@@ -354,7 +359,7 @@ def _bad_trigger(found: _Finding) -> Diagnostic:
     if "type" not in value:
         missing = found.at("OPT102", f"`{found.name}.type` is missing", _missing_type(found, value))
         return replace(missing, route=(*route, "type"))
-    from optio.compiler.conversions.values import github_event
+    from optio.compiler.conversions.values import github_event, triggers
 
     allowed, word, write = _ALLOWED_TRIGGERS, str(value["type"]), None
     if (event := github_event(word)) is not None:
@@ -365,6 +370,11 @@ def _bad_trigger(found: _Finding) -> Diagnostic:
     else:
         write = suggest_trigger(word)
         hint = f"did you mean `{write}`?" if write else allowed
+        made = (
+            triggers({"schedule": value}) if write == "schedule" and {"cron", "expression", "schedule"} & set(value) else None
+        )
+        if made is not None and len(made) <= _MAX_MADE:
+            hint, write = f"write `- {made[1:-1]}`", None
     return found.at("OPT321", f"unknown trigger `{word}`", hint, place=(*route, "type"), write=write, safe=False)
 
 
@@ -520,7 +530,7 @@ def _for_text(found: _Finding) -> _Cure:
         if (every := cron(value)) is not None:
             return f"write `{every}`", every
     if found.last == "memory" and type(value) is int and 0 < value < _MIN_MEMORY_BYTES:
-        return f"write {value}Mi or {value}Gi" if value < _MIN_MEBIBYTES else f"write {value}Mi"
+        return f"write {value}{'Gi' if value < _MIN_MEBIBYTES else 'Mi'}"
     return None if written is None else (f'put quotes around it: "{written}"', f'"{written}"')
 
 

@@ -55,7 +55,7 @@ def resolve(document: Document | MergedDocument, shape: DecodedTask, tree: Sourc
     elif (
         spec.prompt_template is None
         and spec.agent_runtime != "command"
-        and not _any_gap(gaps, "promptTemplate", "promptFile")
+        and not _any_gap(gaps, "promptTemplate", "promptFile", "command")
         and not (spec.command is not None and _any_gap(gaps, "agentRuntime"))
     ):
         hint = "add `promptTemplate: |` and the prompt below it, or `promptFile:`"

@@ -38,6 +38,12 @@ _NEVER = frozenset(
 )
 
 
+# Keys that stand only at the top of a task.
+_OF_TASKS = frozenset(
+    {"agentRuntime", "promptTemplate", "promptFile", "paramsSchema", "budgetUsd", "maxTurns", "maxConcurrent"}
+)
+
+
 # Letters that look like Latin letters, with the Latin letter.
 _LOOKALIKES = str.maketrans(
     "\u0430\u0441\u0435\u043e\u0440\u0445\u0443\u0456\u0458\u0455\u04bb\u0501\u051b\u0261\u03bf\u03b1\u03c1\u03bd\u0131\u0410\u0412\u0421\u0415\u041d\u0406\u0408\u041a\u041c\u041e\u0420\u0422\u0425\u0405\u0391\u0392\u0395\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a7\u0396",
@@ -112,6 +118,9 @@ def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
     if (text := _outdented(root, route)) is not None:
         hint = f"indent this line like the lines above it: it belongs to `{text}`"
         return UnknownKey("OPT101", f"unknown key `{name}`", hint)
+    inner = value_at(root, route)
+    if len(route) == 1 and isinstance(inner, dict) and not _OF_TASKS.isdisjoint(inner):
+        return UnknownKey("OPT101", f"unknown key `{name}`", "move the keys below it to the top of the file")
     from optio.compiler.conversions.foreign_keys import explain_foreign_key  # imported only for a file with a mistake
 
     cure = explain_foreign_key(root, route)
