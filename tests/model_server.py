@@ -40,6 +40,7 @@ Json = dict[str, Any]
 
 PLAIN_TEXT = "Hello from the stub model."
 TOOL_COMMAND = "echo hi"
+TOOL_COMMANDS = {"fail": "echo oops >&2; exit 3", "env": "env"}
 TOOL_DONE_TEXT = "The command has run. Done."
 MCP_TOOL = "stub_echo"
 MCP_TEXT = "ping"
@@ -51,6 +52,7 @@ SCENARIOS: dict[str, str] = {
     "plain": "one short text answer",
     "tool": f"one shell call ({TOOL_COMMAND!r}), then a text answer",
     "tool-fail": "one shell call that exits with status 3, then a text answer",
+    "tool-env": "one shell call that prints its variables, then a text answer",
     "tool-N": "N shell calls, one a turn, then a text answer",
     "loop": "a shell call on every turn, each after a second, for ever (turn limits)",
     "mcp": f"one call of the MCP tool {MCP_TOOL!r}, then a text answer",
@@ -74,7 +76,7 @@ SCENARIOS: dict[str, str] = {
 _STUB = re.compile(r"(?:^|[-/_.:])stub-")
 _SCENARIO = re.compile(
     _STUB.pattern + r"("
-    r"tool-fail|tool-\d+|tool|plain|loop|mcp|long-\d+|long|slow-\d+(?:\.\d+)?"
+    r"tool-fail|tool-env|tool-\d+|tool|plain|loop|mcp|long-\d+|long|slow-\d+(?:\.\d+)?"
     r"|drip-\d+(?:\.\d+)?|json|costly|think|empty|truncated|refusal|cut|garbage"
     r"|error-[45]\d\d|flaky-[45]\d\d|late-[45]\d\d)$"
 )
@@ -263,8 +265,8 @@ def _play_tool(kind: str, argument: str, request: Request, state: State) -> Repl
     number = state.serial()
     if kind == "mcp":
         call = _mcp_call(request, number)
-    elif argument == "fail":
-        call = _shell_call(request.tools, "echo oops >&2; exit 3", number)
+    elif argument in TOOL_COMMANDS:
+        call = _shell_call(request.tools, TOOL_COMMANDS[argument], number)
     else:
         call = _shell_call(request.tools, TOOL_COMMAND, number)
     if call is None:  # a side request (title, summary) that offers no such tool

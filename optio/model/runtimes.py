@@ -30,18 +30,24 @@ class ModelService(NamedTuple):
     """The service that an agent CLI asks by itself: the maker of its models with examples of their names, its host, and how the
     CLI signs in.
 
-    `provider` is its name in traces, after OpenTelemetry's conventions, and `key` the variable of the usual credential. Two
-    regular expressions are for names of variables: `credentials`, matched at the beginning, for all by which the CLI may sign
-    in, and `elsewhere`, for a whole name, for those that point it to another service.
+    `provider` is its name in traces, after OpenTelemetry's conventions, and `keys` are the variables of an API key,
+    the usual one first. Two regular expressions are for names of variables: `credentials`, matched at the
+    beginning, for all by which the CLI may sign in, and `elsewhere`, for a whole name, for those that point it to another
+    service.
     """
 
     maker: str
     provider: str
     models: tuple[str, ...]
     host: str
-    key: str
+    keys: tuple[str, ...]
     credentials: str
     elsewhere: str
+
+    @property
+    def key(self) -> str:
+        """Return the variable of the usual credential."""
+        return self.keys[0]
 
 
 # Who ends a run at a limit: the CLI itself; Optio, after the model call that exceeds it; or Optio by what a program reports.
@@ -88,7 +94,7 @@ DECLARED: Mapping[str, Declaration] = {
                 provider="anthropic",
                 models=("sonnet", "opus", "haiku", "default", "opusplan", "claude-sonnet-4-5", "claude-opus-4-5"),
                 host="api.anthropic.com",
-                key="ANTHROPIC_API_KEY",
+                keys=("ANTHROPIC_API_KEY",),
                 credentials=r"ANTHROPIC_|CLAUDE_CODE_(?:OAUTH_TOKEN|USE_)|AWS_",
                 elsewhere=r"ANTHROPIC_\w*BASE_URL|CLAUDE_CODE_USE_\w+|ANTHROPIC_(?:FOUNDRY|VERTEX|BEDROCK)\w*",
             ),
@@ -108,7 +114,7 @@ DECLARED: Mapping[str, Declaration] = {
                 provider="openai",
                 models=("gpt-5", "gpt-5-codex"),
                 host="api.openai.com",
-                key="OPENAI_API_KEY",
+                keys=("OPENAI_API_KEY",),
                 credentials=r"(?:CODEX|OPENAI)_API_KEY$",
                 elsewhere=r"OPENAI_BASE_URL",
             ),
@@ -137,7 +143,7 @@ DECLARED: Mapping[str, Declaration] = {
                 provider="gcp.gemini",
                 models=("gemini-2.5-pro", "gemini-2.5-flash"),
                 host="generativelanguage.googleapis.com",
-                key="GEMINI_API_KEY",
+                keys=("GEMINI_API_KEY",),
                 credentials=r"GEMINI_API_KEY$",
                 elsewhere=r"GOOGLE_GEMINI_BASE_URL",
             ),
@@ -173,7 +179,7 @@ def _provider(runtime: str, *keys: str) -> ModelService:
     service = DECLARED[runtime].service
     assert service is not None  # noqa: S101
     # Variables that begin with OPENCODE_ give it other settings and logins.
-    return service._replace(key=keys[0], credentials=f"(?:{'|'.join(keys)})$|OPENCODE_", elsewhere=r"\w+_BASE_URL|OPENCODE_\w+")
+    return service._replace(keys=keys, credentials=f"(?:{'|'.join(keys)})$|OPENCODE_", elsewhere=r"\w+_BASE_URL|OPENCODE_\w+")
 
 
 # The services of the providers whose protocol and credential OpenCode knows by itself. `model` names one before its slash.

@@ -2,7 +2,7 @@
 runtime; an executor runs its program."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -119,6 +119,18 @@ class Runtime(Protocol):
         """Return a fresh reader for one attempt. Earlier attempts of the run have `spent` a part of its budget. The meter of an
         attempt that continues a session counts its own model calls alone."""
         ...
+
+
+_NO_KEYS = ".optio-no-keys.sh"
+
+
+def hide_keys(task: CompiledTask, script: str, keys: Iterable[str]) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Return (files, file_env) of an invocation that take variables away from the agent's commands. `script` is the variable
+    that names a file which their shell runs first; a task that sets it hides nothing."""
+    if script in task.spec.environment.env:
+        return {}, {}
+    # A name may be none that a shell can unset.
+    return {_NO_KEYS: f"unset {' '.join(keys)} 2>/dev/null || :\n".encode()}, {script: _NO_KEYS}
 
 
 def log_line(kind: LogKind, text: str, at: datetime) -> LogLine:

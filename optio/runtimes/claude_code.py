@@ -18,6 +18,7 @@ from optio.runtimes.base import (
     ProcessEnd,
     common_outcome,
     guard_slash,
+    hide_keys,
     over_limits,
     reason_of_status,
 )
@@ -42,6 +43,7 @@ _ENV = {
     "DISABLE_ERROR_REPORTING": "1",
     "MCP_TIMEOUT": "10000",
 }
+_KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
 _NO_LOGIN = (
     "the run has no credential that the model's API takes: name ANTHROPIC_API_KEY in the task's `environment.secrets` "
     "and give that secret its value"
@@ -77,8 +79,15 @@ class ClaudeCode:
             argv += ["--max-budget-usd", f"{budget:f}"]
         if context.session is not None:
             argv += ["--resume", context.session]
+        files, file_env = hide_keys(task, "CLAUDE_ENV_FILE", _KEYS)
         env = _ENV if context.endpoint is None else _ENV | {"ANTHROPIC_BASE_URL": context.endpoint}
-        return Invocation(argv=tuple(argv), stdin=guard_slash(prompt).encode("utf-8", "replace"), env=env)
+        return Invocation(
+            argv=tuple(argv),
+            stdin=guard_slash(prompt).encode("utf-8", "replace"),
+            env=env,
+            files=files,
+            file_env=file_env,
+        )
 
     def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> "ClaudeReader":
         return ClaudeReader(task, spent)

@@ -17,6 +17,7 @@ from optio.runtimes.base import (
     Invocation,
     ProcessEnd,
     common_outcome,
+    hide_keys,
     log_line,
     over_limits,
     reason_of_status,
@@ -67,6 +68,7 @@ class OpenCode:
             argv += ["-m", task.spec.model]
         if context.session is not None:
             argv += ["--session", context.session]
+        files, file_env = hide_keys(task, "BASH_ENV", _keys(task.spec.model))
         config = {"permission": "allow", "share": "disabled", "autoupdate": False}
         if context.endpoint is not None:
             config |= {"provider": _provider(task.spec.model or "", context.endpoint)}
@@ -74,23 +76,33 @@ class OpenCode:
             argv=tuple(argv),
             stdin=prompt.encode("utf-8", "replace"),
             env=_ENV,
-            files={_CONFIG: json.dumps(config).encode()},
-            file_env={"OPENCODE_CONFIG": _CONFIG},
+            files={**files, _CONFIG: json.dumps(config).encode()},
+            file_env={**file_env, "OPENCODE_CONFIG": _CONFIG},
         )
 
     def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> "OpenCodeReader":
         return OpenCodeReader(task, spent)
 
 
+def _keys(model: str | None) -> tuple[str, ...]:
+    """Return the variables that may hold the key of the model's provider: `<PROVIDER>_API_KEY` for one that is not listed.
+    Without a model OpenCode takes one of a provider that it has a key for."""
+    if model is None:
+        return tuple(key for service in PROVIDERS.values() for key in service.keys)
+    provider = model.partition("/")[0]
+    if provider in PROVIDERS:
+        return PROVIDERS[provider].keys
+    return ("".join(c if c.isalnum() else "_" for c in provider).upper() + "_API_KEY",)
+
+
 def _provider(model: str, endpoint: str) -> dict[str, Any]:
     """Return the configuration of the model's provider with this endpoint. A provider that OpenCode does not know is taken
-    to speak OpenAI's chat completions, and takes its key from `<PROVIDER>_API_KEY`."""
+    to speak OpenAI's chat completions."""
     provider, _, name = model.partition("/")
     entry: dict[str, Any] = {"options": {"baseURL": endpoint}, "models": {name: {}}}
     if provider not in PROVIDERS:
-        variable = "".join(c if c.isalnum() else "_" for c in provider).upper() + "_API_KEY"
         entry["npm"] = "@ai-sdk/openai-compatible"
-        entry["options"]["apiKey"] = f"{{env:{variable}}}"
+        entry["options"]["apiKey"] = f"{{env:{_keys(model)[0]}}}"
         entry["models"] = {name: {"name": name}}
     return {provider: entry}
 

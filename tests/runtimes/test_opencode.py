@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from optio.model.run import CostSource, LogKind
-from optio.runtimes.base import AttemptContext, ProcessEnd
+from optio.runtimes.base import AttemptContext, Invocation, ProcessEnd
 from optio.runtimes.opencode import OpenCode, OpenCodeReader
 from tests.runtimes.recordings import assert_told
 from tests.support import compiled
@@ -178,9 +178,30 @@ def test_the_log_shows_calls_answers_and_words() -> None:
 def test_an_endpoint_becomes_that_of_the_model_s_provider(model: str, provider: dict[str, Any]) -> None:
     call = OpenCode().invoke(task(model=model), "hi", {}, AttemptContext(program="opencode", endpoint="http://m"))
 
-    (config,) = (json.loads(content) for content in call.files.values())
-    assert config["provider"] == provider
+    assert config_of(call)["provider"] == provider
     assert call.argv[-2:] == ("-m", model)
-    assert "provider" not in json.loads(
-        next(iter(OpenCode().invoke(task(model=model), "hi", {}, AttemptContext()).files.values()))
-    )
+    assert "provider" not in config_of(OpenCode().invoke(task(model=model), "hi", {}, AttemptContext()))
+
+
+def config_of(call: Invocation) -> Any:
+    return json.loads(call.files[call.file_env["OPENCODE_CONFIG"]])
+
+
+@pytest.mark.parametrize(
+    ("model", "keys"),
+    [
+        ("anthropic/claude-sonnet-4-5", "ANTHROPIC_API_KEY"),
+        ("google/gemini-2.5-pro", "GEMINI_API_KEY GOOGLE_API_KEY GOOGLE_GENERATIVE_AI_API_KEY"),
+        ("my-gateway/some/model", "MY_GATEWAY_API_KEY"),
+    ],
+)
+def test_its_commands_do_not_have_the_key_of_its_model(model: str, keys: str) -> None:
+    call = OpenCode().invoke(task(model=model), "hi", {}, AttemptContext())
+
+    assert call.files[call.file_env["BASH_ENV"]].decode().startswith(f"unset {keys} 2>")
+
+
+def test_a_task_that_has_a_script_for_bash_itself_keeps_it() -> None:
+    call = OpenCode().invoke(task("environment: {env: {BASH_ENV: /dev/null}}\n"), "hi", {}, AttemptContext())
+
+    assert "BASH_ENV" not in call.file_env

@@ -17,7 +17,7 @@ from optio.runs.execute import Execution
 from optio.wiring import Services
 from tests.executors.support import living
 from tests.runs.support import accept, claim, execute, log_of, opened
-from tests.runtimes.real_agents import AGENTS, DONE, Model, environ_of, model_server, task
+from tests.runtimes.real_agents import AGENTS, DONE, KEYS, Model, environ_of, model_server, task
 from tests.support import eventually
 
 
@@ -139,3 +139,14 @@ def test_the_second_attempt_gets_what_the_first_one_left(services: Services, mon
     assert call is not None
     assert ended.meter.cost is not None
     assert Decimal("0.0060") < ended.meter.cost <= Decimal("0.0060") + call
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_the_variables_of_the_agents_commands_have_no_key_of_the_model(services: Services, model: Model, agent: str) -> None:
+    ended = run(services, agent, "tool-env")
+    (printed,) = log_of(services, ended.id, LogKind.RESULT)
+
+    assert ended.state is RunState.COMPLETED
+    assert b"HOME=" in printed
+    assert f"{KEYS[agent]}=".encode() not in printed
+    assert b"canary" not in printed
