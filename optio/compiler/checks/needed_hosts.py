@@ -48,27 +48,31 @@ _NPM = r"npm\s{1,9}(?:ci|install|i|add|exec)|npx|pnpm\s{1,9}(?:i|install|add|dlx
 
 
 class _PackageManager(NamedTuple):
-    """A package manager: how it is called, the hosts that it needs, hosts that serve it as well, and the options and variables
-    that name other ones."""
+    """A package manager: words of which each call has one, how it is called, the hosts that it needs, hosts that serve it as
+    well, and the options and variables that name other ones."""
 
+    words: tuple[str, ...]
     called: str
     hosts: tuple[str, ...]
     also: tuple[str, ...]
     otherwise: str
 
 
-_MANAGER = r"pip|uv|npx|npm|yarn"
 _NO_NETWORK = r"--no-index|--offline|--help|--version"
 _NPMS = rf"--registry\b|--no(?:-install)?\b|(?i:npm_config_\w+|yarn_\w*registry\w*)|{_NO_NETWORK}"
 _PROGRAMS = (
     _PackageManager(
+        ("pip", "uv"),
         rf"{_AT}({_PIP})(?![\w-])([^;&|\n]*)",
         ("pypi.org", "files.pythonhosted.org"),
         (),
         rf"--(?:default-)?index(?:-url)?\b|\s-i\s|\b(?:PIP|UV)_\w*(?:INDEX|CONFIG)|{_NO_NETWORK}",
     ),
-    _PackageManager(rf"{_AT}({_NPM})(?![\w-])([^;&|\n]*)", ("registry.npmjs.org",), ("registry.yarnpkg.com",), _NPMS),
     _PackageManager(
+        ("npm", "npx"), rf"{_AT}({_NPM})(?![\w-])([^;&|\n]*)", ("registry.npmjs.org",), ("registry.yarnpkg.com",), _NPMS
+    ),
+    _PackageManager(
+        ("yarn",),
         rf"{_AT}(yarn(?:\s{{1,9}}(?:install|add|dlx)(?![\w-]))?)(?:(?<=yarn)\s*(?=[;&|\n]|\Z)|(?<!yarn)[^;&|\n]*)",
         ("registry.yarnpkg.com",),
         ("registry.npmjs.org",),
@@ -94,7 +98,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         return  # `environment` has reported it, and nobody knows which host was meant
     lacking: dict[str, str] = {}
     for needed, why in _needed(task, entries):
-        if needed not in lacking and not any(_covers(entry, needed) for entry in entries):
+        if needed not in lacking and not _is_open(entries, needed):
             lacking[needed] = why
     if not lacking:
         return
@@ -110,7 +114,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     for host in lacking:
         for text in listed:
             there = _on_port(text, host)
-            if isinstance(there, Block) and _covers(there, host):
+            if isinstance(there, Block) and _is_open([there], host):
                 listed[listed.index(text)] = str(there)
                 added.remove(host)
                 message += f": `{text}` opens port 443 only"
@@ -144,7 +148,7 @@ def _needed(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[str, str
     if (
         service is not None
         and task.is_known(("agentRuntime",))
-        and not any(_covers(entry, service.host) for entry in entries)
+        and not _is_open(entries, service.host)
         and not any(re.fullmatch(f"{service.elsewhere}|{_PROXY}", name) for name in names)
         and not any(re.search(_GATEWAY, str(entry)) for entry in entries)
     ):
@@ -155,18 +159,19 @@ def _needed(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[str, str
         parts = [spec.command] if isinstance(spec.command, str) else spec.command
         # A list may hold a whole script, for `sh -c`.
         commands += [" ".join(parts), *(part for part in parts[1:] if " " in part)]
-    own = any(re.search(_REGISTRY, str(entry)) and str(entry) not in _PUBLIC for entry in entries)
+    # Most lists have the hosts of the programs that the commands call.
+    programs = [each for each in _PROGRAMS if commands and not all(_is_open(entries, host) for host in each.hosts)]
     for text in commands:
         for line in text.splitlines() if "://" in text else ():
             for found in re.finditer(_URL, line):
                 if not re.match(_NOT_OPENED, line) and _is_argument(line, found.start()):
                     yield from _host(found)
-        for program in _PROGRAMS if re.search(_MANAGER, text) else ():
-            call = re.search(program.called, text)
+        for program in programs:
+            call = re.search(program.called, text) if any(word in text for word in program.words) else None
             if call is None or re.search(program.otherwise, f"{call[0]} {' '.join(names)}"):
                 continue
-            if any(_covers(entry, host) for entry in entries for host in program.also) or (
-                own and not any(_covers(entry, host) for entry in entries for host in program.hosts)
+            if any(_is_open(entries, host) for host in program.also) or (
+                not any(_is_open(entries, host) for host in program.hosts) and _has_own_registry(entries)
             ):
                 continue
             yield from ((host, f"`{' '.join(call[1].split())}`") for host in program.hosts)
@@ -175,6 +180,10 @@ def _needed(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[str, str
         whole = re.match(_URL, text) if "://" in text else None
         if whole is not None and not re.search(_IDENTIFIER, name):
             yield from ((host, f"`{name}`") for host, _ in _host(whole))
+
+
+def _has_own_registry(entries: list[Entry]) -> bool:
+    return any(re.search(_REGISTRY, str(entry)) and str(entry) not in _PUBLIC for entry in entries)
 
 
 def _services(variables: dict[str, str], entries: list[Entry]) -> Iterator[tuple[str, str]]:
@@ -202,7 +211,7 @@ def _services(variables: dict[str, str], entries: list[Entry]) -> Iterator[tuple
 
 def _is_at(entry: Entry, host: str) -> bool:
     """Return True if an entry opens some port of the host."""
-    return _covers(entry, f"{host}:{entry.port}")
+    return _is_open([entry], f"{host}:{entry.port}")
 
 
 def _is_argument(line: str, at: int) -> bool:
@@ -225,10 +234,14 @@ def _host(found: re.Match[str]) -> Iterator[tuple[str, str]]:
     yield str(entry), f"`https://{found[1]}`"
 
 
-def _covers(entry: Entry, needed: str) -> bool:
-    """Return True if an entry opens the host. A network may contain what a name stands for, but no public
+def _is_open(entries: list[Entry], needed: str) -> bool:
+    """Return True if one of the entries opens the host. A network may contain what a name stands for, but no public
     registry."""
     other = egress.parse(needed)
+    return other in entries or any(_covers(entry, other, needed) for entry in entries)
+
+
+def _covers(entry: Entry, other: Entry, needed: str) -> bool:
     if entry.port != other.port:
         return False
     if isinstance(entry, Block):

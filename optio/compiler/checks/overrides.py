@@ -61,8 +61,8 @@ def _same_secret(task: ResolvedTask, route: Route, config: WebhookConfig) -> Ite
 
 def _no_catch_up(task: ResolvedTask, route: Route, config: ScheduleConfig) -> Iterator[Diagnostic]:
     place: Route = (*route, "maxCatchUp")
-    document, written = task.document.written(place)
-    if config.misfire != "all" and document.has(written) and task.is_known(place) and task.is_known((*route, "misfire")):
+    is_written = config.misfire != "all" and "maxCatchUp" in (value_at(task.document.value, route) or {})
+    if is_written and task.is_known(place) and task.is_known((*route, "misfire")):
         default = "" if task.document.written((*route, "misfire"))[0].has((*route, "misfire")) else ", the default"
         message = f"`maxCatchUp` has no effect with `misfire: {config.misfire}`{default}"
         yield task.at("OPT615", message, place, key=True, hint="write `misfire: all`, or delete it")

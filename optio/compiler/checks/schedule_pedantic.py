@@ -18,6 +18,8 @@ from optio.model.trigger import ScheduleConfig, ScheduleTrigger
 # Number of values of a field. A step that does not divide it leaves an uneven gap at the end.
 _SIZES = (60, 24)
 _NAMES = ("minute", "hour")
+# Signs that not every cron supports.
+_DIALECT = frozenset("LW#?@")
 # With a longer step, only the field's first value is left.
 _MAX_STEPS = (59, 23, 30, 11, 6)
 _FIRST = ("at minute 0", "at hour 0", "on day 1", "in month 1", "on day 0")
@@ -50,21 +52,25 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             continue
         from optio.scheduling.cron import CronError, check_expression, expand
 
+        expression = trigger.config.cron_expression
         try:
-            check_expression(trigger.config.cron_expression)
+            check_expression(expression)
         except CronError:
             continue
-        fields = expand(trigger.config.cron_expression).split()
-        yield from _long_step(task, route, trigger.config.cron_expression, fields)
-        yield from _half_step(task, route, trigger.config.cron_expression, fields)
-        each_minute = list(_each_minute(task, route, trigger.config.cron_expression, fields))
+        fields, has_step = expand(expression).split(), "/" in expression
+        if has_step:
+            yield from _long_step(task, route, expression, fields)
+            yield from _half_step(task, route, expression, fields)
+        each_minute = list(_each_minute(task, route, expression, fields))
         yield from each_minute
-        yield from _uneven(task, route, trigger.config.cron_expression, fields)
-        yield from _dialect(task, route, trigger.config.cron_expression, fields)
+        if has_step:
+            yield from _uneven(task, route, expression, fields)
+        if not _DIALECT.isdisjoint(expression):
+            yield from _dialect(task, route, expression, fields)
         yield from () if each_minute else _overlap(task, route, trigger, fields)
         yield from _start_limit(task, route, trigger)
-        yield from _rare(task, route, trigger.config.cron_expression, fields)
-        yield from _lacking_days(task, route, trigger.config.cron_expression, fields)
+        yield from _rare(task, route, expression, fields)
+        yield from _lacking_days(task, route, expression, fields)
         yield from find_contradictions(task, route, trigger.config, fields)
         yield from _odd_nights(task, route, trigger.config, fields)
 

@@ -58,7 +58,9 @@ def find_contradictions(task: ResolvedTask, route: Route, config: ScheduleConfig
     expression, beside = config.cron_expression, _said_beside(task, route)
     about = f"{task.spec.name}\n{task.spec.description}\n{beside}"
     words = about.lower()
-    found = _weekdays(fields, beside, f"{task.spec.name}\n{task.spec.description}\n{task.prompt}")
+    found = None
+    if fields[4] in _NEAR_WEEKDAYS:
+        found = _weekdays(fields, beside, f"{task.spec.name}\n{task.spec.description}\n{task.prompt}")
     if found is None and ("every" in words or "each" in words or "half" in words):
         found = _interval(fields, about)
     if found is None and (":" in words or "am" in words or "pm" in words or ".m" in words):
@@ -72,7 +74,8 @@ def find_contradictions(task: ResolvedTask, route: Route, config: ScheduleConfig
         message = f"`{expression}` fires {fires}"
         span = field_span(task, route, expression, index)
         yield task.at("OPT319", message, route, hint=f"write `{better}`", span=span, value=better, safe=False)
-    yield from _other_sign(task, (*route[:-1], "timezone"), config.timezone)
+    if config.timezone.startswith("Etc/GMT"):
+        yield from _other_sign(task, (*route[:-1], "timezone"), config.timezone)
 
 
 # The first field to change, what to write there and behind it, and how the expression fires now.
@@ -81,13 +84,10 @@ _Found = tuple[int, str, str] | None
 
 def _weekdays(fields: list[str], beside: str, texts: str) -> _Found:
     """Find weekdays counted as Quartz does beside a text on Monday to Friday that speaks of no day before and of no weekend."""
-    fires_on = _NEAR_WEEKDAYS.get(fields[4])
-    if fires_on is None:
-        return None
     said = re.search(_MONDAY_TO_FRIDAY, texts) is not None and re.search(_OTHER_DAYS, texts) is None
     if not said and re.search(_MONDAY_TO_FRIDAY, beside) is None:
         return None
-    return 4, "1-5", f"{fires_on}, not from Monday to Friday: 0 and 7 are Sunday, 1 is Monday"
+    return 4, "1-5", f"{_NEAR_WEEKDAYS[fields[4]]}, not from Monday to Friday: 0 and 7 are Sunday, 1 is Monday"
 
 
 def _interval(fields: list[str], about: str) -> _Found:
@@ -196,7 +196,12 @@ def _as_number(word: str) -> int:
 def _said_beside(task: ResolvedTask, route: Route) -> str:
     """Return the comments on the schedule's line and right above it."""
     text = dict(task.document.texts).get(task.document.path_at(route), "")
-    if "#" not in text:
+    head = 0
+    while text.startswith("#", head):
+        head = text.find("\n", head) + 1 or len(text)
+    # Many files have comments at the top alone; the schedule is further down, unless the first line below
+    first = text[head : text.find("\n", head)]
+    if "#" not in text[head:] and "[" not in first and "&" not in first:
         return ""
     lines, at = text.split("\n"), task.span(route).start.line - 1
     comments = [lines[at].partition(" #")[2]] if at < len(lines) else []

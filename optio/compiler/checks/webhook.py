@@ -108,7 +108,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _path(task: ResolvedTask, route: Route, path: str) -> Iterator[Diagnostic]:
-    if len(path) <= MAX_PATH_LENGTH and _SECRET_IN_URL.search(path):
+    is_sound = len(path) <= MAX_PATH_LENGTH and _PATH.fullmatch(path) is not None
+    if not is_sound and len(path) <= MAX_PATH_LENGTH and _SECRET_IN_URL.search(path):
         bare = re.sub(_ADDRESS, "", re.split(r"[?&#]", path)[0])
         hint = f"write `{bare}`, and sign" if _PATH.fullmatch(bare) else "sign"
         yield task.at(
@@ -116,7 +117,7 @@ def _path(task: ResolvedTask, route: Route, path: str) -> Iterator[Diagnostic]:
         )
     elif path in RESERVED_PATHS:
         yield task.at("OPT401", f"the path `{path}` is reserved", route, hint=f"write another one, such as `{path}-webhook`")
-    elif not _PATH.fullmatch(path) or len(path) > MAX_PATH_LENGTH:
+    elif not is_sound:
         if len(path) > MAX_PATH_LENGTH:
             fact, better = f"the path has {len(path)} characters", re.sub(_ADDRESS, "", path)[:MAX_PATH_LENGTH]
         else:
@@ -179,9 +180,12 @@ def _when(task: ResolvedTask, route: Route, text: str, scheme: str) -> Iterator[
 def _event_path(task: ResolvedTask, route: Route, source: str, scheme: str) -> Iterator[Diagnostic]:
     faults = list(_source(task, route, source, None, scheme))
     yield from faults
-    if not faults and query_fast_path.is_path(source):
-        yield from _around(task, route, source, scheme)
-    elif not faults:
+    if faults:
+        return
+    if query_fast_path.is_path(source):
+        if not task.samples:
+            yield from _around(task, route, source, query_fast_path.steps(source), scheme)
+    else:
         from optio.model.mapping import compile_path
 
         if not compile_path(source).singular:
@@ -203,11 +207,15 @@ def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Dec
     if turned:
         mapping = {name: source for name, source in mapping.items() if name not in turned}
         unknown = [name for name in unknown if name not in turned]
+    is_scheme_known = task.is_known((*route[:-1], "scheme"))
     for name, source in mapping.items():
-        yield from _source(task, (*route, name), source, known, config.scheme)
-        if isinstance(source, str) and query_fast_path.is_path(source) and task.is_known((*route[:-1], "scheme")):
-            yield from _around(task, (*route, name), source, config.scheme)
-            yield from _sent_elsewhere(task, (*route, name), source, config)
+        is_plain = isinstance(source, str) and query_fast_path.is_path(source)
+        if not is_plain or source == "$":
+            yield from _source(task, (*route, name), source, known, config.scheme)
+        if is_plain and is_scheme_known and not task.samples:
+            steps = query_fast_path.steps(source)
+            yield from _around(task, (*route, name), source, steps, config.scheme)
+            yield from _sent_elsewhere(task, (*route, name), source, steps, config)
     if known is None:
         return
     absent = [name for name in known.missing(mapping) if name not in turned.values()]
@@ -345,10 +353,9 @@ def _without_descent(task: ResolvedTask, source: str) -> str | None:
     return f"{place}.{found[2]}"
 
 
-def _around(task: ResolvedTask, route: Route, source: str, scheme: str) -> Iterator[Diagnostic]:
+def _around(task: ResolvedTask, route: Route, source: str, steps: tuple[str, ...], scheme: str) -> Iterator[Diagnostic]:
     """Report roots that other systems put around the body (`$.body.issue`): a delivery has no such level."""
-    steps = query_fast_path.steps(source)
-    if task.samples or (scheme == "github" and steps[:1] != ("headers",)) or (found := unsent_root(steps, scheme)) is None:
+    if (scheme == "github" and steps[:1] != ("headers",)) or (found := unsent_root(steps, scheme)) is None:
         return
     if steps == ("body",) and scheme in ("optio", "hmac", "standard-webhooks"):
         return  # a literal text, which may look like that
@@ -384,11 +391,13 @@ def _path_inside(source: dict[Any, Any]) -> str | None:
     return None
 
 
-def _sent_elsewhere(task: ResolvedTask, route: Route, source: str, config: WebhookConfig) -> Iterator[Diagnostic]:
+def _sent_elsewhere(
+    task: ResolvedTask, route: Route, source: str, steps: tuple[str, ...], config: WebhookConfig
+) -> Iterator[Diagnostic]:
     """Report a path that another sender's payloads have, where this sender has the same elsewhere."""
-    steps, scheme = query_fast_path.steps(source), config.scheme
+    scheme = config.scheme
     # Of Slack, only events are known: its commands are sent in another form.
-    if task.samples or not steps or (scheme == "slack" and config.events is None):
+    if scheme not in _SENDERS_NAMES or not steps or (scheme == "slack" and config.events is None):
         return
     meant = _ELSEWHERE.get(scheme, {}).get(".".join(steps))
     meant = f"$.{meant}" if meant is not None else _below(scheme, steps)

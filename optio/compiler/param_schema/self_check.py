@@ -23,6 +23,9 @@ _WITH_UNIT = r"\s*(-?\d+(?:\.\d+)?)\s*[A-Za-z%$€]{1,10}\s*"
 _SWITCHES = {**dict.fromkeys(("true", "yes", "on"), "true"), **dict.fromkeys(("false", "no", "off"), "false")}
 _FORMS = {"date": "2026-01-31", "date-time": "2026-01-31T09:00:00Z", "time": "09:00:00Z", "duration": "PT1H"}
 _HOLD = frozenset({"default", "const", "enum", "examples"})
+# The types and keywords of a schema whose values are compared without a validator: making one takes longer than all else here.
+_PLAIN_TYPES = {"string": str, "boolean": bool, "array": list, "object": dict}
+_PLAIN_WORDS = frozenset({"type", "title", "description", "maxLength"})
 
 
 class _HeldValue(NamedTuple):
@@ -88,7 +91,16 @@ def _parts(task: ResolvedTask, route: Route, sub: dict[str, Any], left_out: Iter
         known = [each for each in held if not any(gap[: len(each.place)] == each.place for gap in task.gaps)]
         if known:
             drop = {*without, *left_out, "examples", "default", "$id", "$anchor"}
-            yield _SchemaValues(sub, {word: value for word, value in sub.items() if word not in drop}, known)
+            bare = {word: value for word, value in sub.items() if word not in drop}
+            if not all(_fits_plainly(bare, each.value) for each in known):
+                yield _SchemaValues(sub, bare, known)
+
+
+def _fits_plainly(schema: dict[str, Any], value: Any) -> bool:
+    """Return True if a value fits a valid schema that restricts only its type and length. False says nothing."""
+    if not schema.keys() <= _PLAIN_WORDS or type(value) is not _PLAIN_TYPES.get(str(schema.get("type"))):
+        return False
+    return not isinstance(value, str) or len(value) <= schema.get("maxLength", len(value))
 
 
 def _wrong(parts: list[_SchemaValues]) -> Iterator[_WrongValue]:

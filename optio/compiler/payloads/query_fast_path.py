@@ -25,4 +25,6 @@ def is_filter(text: str) -> bool:
 
 def steps(path: str) -> tuple[str, ...]:
     """Return the names and indices of a path that has nothing else, as texts."""
+    if "[" not in path:
+        return tuple(path.split(".")[1:])
     return tuple(next(filter(None, found), "") for found in _STEP.findall(path))

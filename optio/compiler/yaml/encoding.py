@@ -8,8 +8,10 @@ from optio.compiler.diagnostics import Diagnostic, diagnostic, report_first
 from optio.compiler.source import Position, SourceFile, Span, position_at, span_at
 
 MAX_BYTES = 1 << 20
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
-_CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7})(?=[ \n]|\Z)", re.MULTILINE)
+# Texts, which `re` compiles where one is used first: most files have plain bytes alone.
+_CONTROL = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]"
+_PLAIN_BYTES = bytes((*b"\t\n", *range(0x20, 0x7F)))
+_CONFLICT = r"(?m)^(?:<{7}|>{7}|\|{7})(?=[ \n]|\Z)"
 # Longer marks first, because one begins like a shorter one.
 _OTHER_MARKS = {
     b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"
@@ -25,7 +27,7 @@ def decode(file: SourceFile) -> tuple[str | None, list[Diagnostic]]:
     except UnicodeDecodeError as err:
         return None, [_bad_encoding(file, err)]
     text = _normal(text)
-    found = list(_bad_characters(file.path, text))
+    found = list(_bad_characters(file, text))
     return (None if found else text), found
 
 
@@ -50,17 +52,18 @@ def _bad_encoding(file: SourceFile, err: UnicodeDecodeError) -> Diagnostic:
     )
 
 
-def _bad_characters(path: str, text: str) -> Iterator[Diagnostic]:
-    if _CONTROL.search(text):
+def _bad_characters(file: SourceFile, text: str) -> Iterator[Diagnostic]:
+    path = file.path
+    if file.data.translate(None, _PLAIN_BYTES) and re.search(_CONTROL, text):
 
         def tell(bad: re.Match[str]) -> Diagnostic:
             message = f"control character U+{ord(bad[0]):04X}"
             hint = "delete it; inside double quotes it can be written as an escape"
             return diagnostic("OPT015", message, path=path, span=span_at(text, bad.start(), bad.end()), hint=hint)
 
-        yield from report_first(_CONTROL.finditer(text), tell)
+        yield from report_first(re.finditer(_CONTROL, text), tell)
     if "<<<<<<<" in text or ">>>>>>>" in text:
-        marker = _CONFLICT.search(text)
+        marker = re.search(_CONFLICT, text)
         if marker:
             yield diagnostic(
                 "OPT022",

@@ -8,8 +8,7 @@ import re
 from typing import Any
 
 _INT = re.compile(r"[-+]?[0-9]+")
-_OCT = re.compile(r"0o[0-7]+")
-_HEX = re.compile(r"0x[0-9a-fA-F]+")
+_OCT, _HEX = r"0o[0-7]+", r"0x[0-9a-fA-F]+"
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _MAX_NUMBER_LENGTH = 4_000
 WORDS: dict[str, Any] = {
@@ -25,15 +24,16 @@ SWITCHES: dict[str, bool] = {
     for spelled in (word, word.capitalize(), word.upper())
 }
 # YAML 1.1 and YAML 1.2 readers read each of these differently.
-_YAML_1_1_READINGS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?"), "a number in base 60"),
-    (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:(?:[Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}.*)?"), "a date"),
-    (re.compile(r"[-+]?0[0-7_]+"), "an octal number"),
-    (re.compile(r"[-+]?0[0-9]+"), "a text"),
-    (re.compile(r"0o[0-7]+"), "a text"),
-    (re.compile(r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]*_[0-9a-fA-F_]*|[1-9][0-9_]*_[0-9_]*)"), "a number"),
-    (re.compile(r"[-+]?[0-9][0-9_]*_[0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?"), "a number"),
-)
+_YAML_1_1_READINGS = {
+    r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?": "a number in base 60",
+    r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:(?:[Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}.*)?": "a date",
+    r"[-+]?0[0-7_]+": "an octal number",
+    r"[-+]?0[0-9]+": "a text",
+    r"0o[0-7]+": "a text",
+    r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]*_[0-9a-fA-F_]*|[1-9][0-9_]*_[0-9_]*)": "a number",
+    r"[-+]?[0-9][0-9_]*_[0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?": "a number",
+}
+_ONE_TO_NINE, _SIGNS = frozenset("123456789"), frozenset(":-_")
 
 
 def scalar(text: str) -> Any:
@@ -46,9 +46,9 @@ def scalar(text: str) -> Any:
             return int(text) if len(text) < _MAX_NUMBER_LENGTH else text
         if _FLOAT.fullmatch(text):
             return float(text)
-        if _OCT.fullmatch(text):
+        if first == "0" and re.fullmatch(_OCT, text):
             return int(text[2:], 8)
-        if _HEX.fullmatch(text):
+        if first == "0" and re.fullmatch(_HEX, text):
             return int(text[2:], 16) if len(text) < _MAX_NUMBER_LENGTH else text
     return text
 
@@ -57,9 +57,10 @@ def yaml_1_1_reading(text: str) -> str | None:
     """Return how a YAML 1.1 reader reads this unquoted text, if it differs from YAML 1.2, or None."""
     if text in SWITCHES:
         return "true" if SWITCHES[text] else "false"
-    if (text.isdecimal() and text[0] != "0") or text.lstrip("+-") in ("0", ""):
+    # Numbers and amounts such as `20m`: without one of these signs, only texts that begin with 0, + or - are read in two ways.
+    if (text[:1] in _ONE_TO_NINE and _SIGNS.isdisjoint(text)) or text.lstrip("+-") in ("0", ""):
         return None
-    return next((reading for pattern, reading in _YAML_1_1_READINGS if pattern.fullmatch(text)), None)
+    return next((reading for pattern, reading in _YAML_1_1_READINGS.items() if re.fullmatch(pattern, text)), None)
 
 
 def decimal(text: str) -> str | None:

@@ -14,7 +14,9 @@ from optio.model.route import Route
 
 MAX_DEPTH = 64
 _NUMERIC = frozenset("0123456789+-.")
-_NUL_ESCAPE = re.compile(r"\\(?:0|x00|u0000|U00000000)")
+# Keys without quotes that may be a mistake: by their text, and by its beginning.
+_ODD_KEYS, _ODD_BEGINNINGS = WORDS.keys() | SWITCHES.keys(), _NUMERIC.union(BLANKS)
+_NUL_ESCAPE = r"\\(?:0|x00|u0000|U00000000)"
 
 
 # Tags by which other systems fetch a value from elsewhere.
@@ -46,7 +48,7 @@ class Builder:
         if self._fatal:
             return None
         odd = dict(self._odd_routes()) if self._odd else {}
-        if _NUL_ESCAPE.search(self._text):
+        if "\\" in self._text and re.search(_NUL_ESCAPE, self._text):
             self._find_nuls()
         return Values(value, odd)
 
@@ -89,7 +91,7 @@ class Builder:
                 if name == "<<":
                     merges.append(value)
                     continue
-                if name in WORDS or name in SWITCHES or name[0] in _NUMERIC or name[0] in BLANKS:
+                if name in _ODD_KEYS or name[0] in _ODD_BEGINNINGS:
                     self._check_key(key, depth)
             if key.tag is not None:
                 self._report("OPT007", f"the tag `{short_tag(key.tag)}`", key, "remove it", at_tag=True)
