@@ -11,6 +11,9 @@ The reply is chosen by the model name: "stub-tool" plays the scenario "tool",
 and so does any name that ends in "-stub-tool".  Answers are deterministic: the
 same request to a fresh server always gives the same text and token counts.
 
+After POST /_stub/hold conversations wait in their middle, which is before the
+answer to a second tool result, or within a "drip", until POST /_stub/go.
+
 The same port also offers a one-tool MCP server (POST /mcp, streamable HTTP),
 and "server.py --mcp-stdio" offers it over stdin and stdout.
 
@@ -163,6 +166,21 @@ class State:
         self._serial = 0
         self._lock = threading.Lock()
         self.is_healed = False
+        self._going = threading.Event()
+        self._going.set()
+
+    def hold(self, is_held: bool) -> None:
+        """From now on, make conversations wait in their middle, or let them go on."""
+        if is_held:
+            self._going.clear()
+        else:
+            self._going.set()
+
+    def middle(self, entry: Json) -> None:
+        """Wait here while conversations are held. The request's entry says so."""
+        if not self._going.is_set():
+            entry["held"] = True
+            self._going.wait()
 
     def record(self, entry: Json) -> None:
         """Show the request at once, before it is answered."""
@@ -198,6 +216,7 @@ class State:
             self._attempts.clear()
             self._serial = 0
             self.is_healed = False
+        self._going.set()
 
 
 def scenario_of(model: str, default: str) -> str:
@@ -918,6 +937,10 @@ class Handler(BaseHTTPRequestHandler):
             self.state.is_healed = True
             self._send_json(200, {})
             return
+        if path in ("/_stub/hold", "/_stub/go"):
+            self.state.hold(path.endswith("hold"))
+            self._send_json(200, {})
+            return
         try:
             body = json.loads(self._read_body() or b"{}")
         except ValueError:
@@ -967,6 +990,8 @@ class Handler(BaseHTTPRequestHandler):
             "limits": {key: body[key] for key in body if re.search("max.*tokens", key)},
         }
         self.state.record(entry)
+        if request.results == 2:
+            self.state.middle(entry)
         answer = play(scenario, request, self.state)
         self.state.answered(entry, _describe(answer))
         if answer is None:
@@ -975,13 +1000,13 @@ class Handler(BaseHTTPRequestHandler):
             extra = {"retry-after": "1"} if answer.status in (429, 503, 529) else {}
             self._send_json(answer.status, error_body(request.protocol, answer.status), extra)
         elif request.stream:
-            self._stream(request, answer)
+            self._stream(request, answer, entry)
         elif answer.cut:
             self.close_connection = True
         else:
             self._send_json(200, PROTOCOLS[request.protocol].body(request, answer))
 
-    def _stream(self, request: Request, reply: Reply) -> None:
+    def _stream(self, request: Request, reply: Reply, entry: Json) -> None:
         protocol = PROTOCOLS[request.protocol]
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
@@ -991,7 +1016,9 @@ class Handler(BaseHTTPRequestHandler):
         events = list(protocol.events(request, reply))
         if reply.cut:
             events = events[: max(1, len(events) // 2)]
-        for name, payload in events:
+        for number, (name, payload) in enumerate(events):
+            if reply.delay and number == len(events) // 2:
+                self.state.middle(entry)
             head = f"event: {name}\n" if name else ""
             self._chunk(f"{head}data: {json.dumps(payload)}\n\n")
             if reply.delay:

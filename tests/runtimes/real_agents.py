@@ -54,6 +54,13 @@ class Model:
     def reset(self) -> None:
         urllib.request.urlopen(urllib.request.Request(f"{self.url}/_stub/requests", method="DELETE")).close()
 
+    def hold(self) -> None:
+        """Make conversations wait in their middle: before the answer to a second tool result, or within a slow stream."""
+        urllib.request.urlopen(f"{self.url}/_stub/hold", data=b"").close()
+
+    def release(self) -> None:
+        urllib.request.urlopen(f"{self.url}/_stub/go", data=b"").close()
+
 
 @contextlib.contextmanager
 def model_server() -> Iterator[Model]:

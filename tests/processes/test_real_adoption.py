@@ -1,0 +1,122 @@
+"""The real agent CLIs under workers that die in the middle of their runs: in the end a run tells what it tells when no worker
+dies. All agents run side by side."""
+
+import contextlib
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pytest
+
+from optio.model.agent_event import AgentEvent, ToolCall, ToolResult
+from optio.model.run import LogKind, LogLine, Meter
+from optio.wiring import Services
+from tests.processes.test_worker import Process
+from tests.runs.support import accept, log_of, opened
+from tests.runtimes.real_agents import AGENTS, Model, environ_of, model_server, task, unpacked
+from tests.support import eventually
+
+Cell = tuple[str, str]
+CELLS: list[Cell] = [(agent, scenario) for scenario in ("tool-3", "drip-0.1") for agent in AGENTS]
+Lines = tuple[tuple[str, str, AgentEvent | None], ...]
+
+
+class Told(NamedTuple):
+    """A run as it is told in the end, without times and ids of the agent's session. Turns are apart: some agents tell them in
+    another file than the rest, and nothing orders the two."""
+
+    state: str
+    reason: str
+    text: str | None
+    attempt: int
+    meter: Meter
+    turns: Lines
+    lines: Lines
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[Cell, Told], dict[Cell, Told]]:
+    """The runs of a worker that nobody disturbed, and those whose workers were killed."""
+    cache = unpacked(tmp_path_factory.mktemp("copilot"))
+    with model_server() as model:
+        calm, killed = (run_all(model, tmp_path_factory.mktemp("runs"), cache, kills=kills) for kills in (False, True))
+    return calm, killed
+
+
+def run_all(model: Model, directory: Path, cache: Path, *, kills: bool) -> dict[Cell, Told]:
+    environ = environ_of(model.url) | {"OPTIO_SANDBOX_READ": str(cache), "OPTIO_MAX_WORKFLOW_CONCURRENT": str(len(CELLS))}
+    model.reset()
+    with opened(directory, environ) as services, contextlib.ExitStack() as stack:
+
+        def start() -> Process:
+            worker = Process(directory, **environ)
+            stack.callback(worker.kill)
+            return worker
+
+        runs = {}
+        for agent, scenario in CELLS:
+            env = {"COPILOT_PKG_CACHE_HOME": str(cache)} if agent == "copilot" else {}
+            runs[agent, scenario] = accept(services, task(agent, f"claude-sonnet-4-5-stub-{scenario}", **env))
+        if kills:
+            model.hold()
+            first = start()
+            eventually(lambda: sum("held" in each for each in model.requests()) == len(CELLS), within=120, what="their middle")
+            first.kill()
+            second = start()
+            eventually(lambda: all(is_adopted(services, each) for each in runs.values()), within=60, what="each adoption")
+            # What is left of the runs goes by while the second one dies, and when nobody lives.
+            model.release()
+            eventually(lambda: len(last_requests(model)) > len(AGENTS), within=60, what="the first of the last answers")
+            second.kill()
+            eventually(lambda: len(last_requests(model)) == len(CELLS), within=60, what="all of the last answers")
+        start()
+        eventually(
+            lambda: all(services.store.run(each).state.terminal for each in runs.values()),
+            within=180,
+            what="the end of all runs",
+        )
+        return {cell: told_of(services, run_id) for cell, run_id in runs.items()}
+
+
+def is_adopted(services: Services, run_id: str) -> bool:
+    return any(line.startswith(b"found again") for line in log_of(services, run_id, LogKind.SYSTEM))
+
+
+def last_requests(model: Model) -> list[object]:
+    """Those whose answer ends a conversation."""
+    return [each for each in model.requests() if each.get("scenario") == "drip-0.1" or each.get("results") == 3]
+
+
+def told_of(services: Services, run_id: str) -> Told:
+    run = services.store.run(run_id)
+    log: list[LogLine] = []
+    while page := services.store.log(run_id, after=log[-1].seq if log else 0, limit=1000):
+        log += page
+    calls = [line.event.id for line in log if isinstance(line.event, ToolCall)]
+
+    def lines(*, turns: bool) -> Lines:
+        found = []
+        for line in log:
+            # Gemini says on standard error how its own start was measured, or not.
+            if line.kind is LogKind.SYSTEM or line.text.startswith("[STARTUP]") or (line.kind is LogKind.TURN) != turns:
+                continue
+            event = line.event
+            if isinstance(event, ToolCall | ToolResult):
+                event = msgspec.structs.replace(event, id=f"call {calls.index(event.id)}")
+            found.append((line.kind, line.text, event))
+        return tuple(found)
+
+    return Told(run.state, run.reason, run.text, run.attempt, run.meter, lines(turns=True), lines(turns=False))
+
+
+@pytest.mark.parametrize(("agent", "scenario"), CELLS)
+@pytest.mark.timeout(480)
+def test_a_run_whose_workers_are_killed_tells_what_an_undisturbed_one_tells(
+    told: tuple[dict[Cell, Told], dict[Cell, Told]], agent: str, scenario: str
+) -> None:
+    calm, killed = (each[agent, scenario] for each in told)
+
+    print(agent, scenario, killed.meter, f"{len(killed.turns)} turns, {len(killed.lines)} other lines")
+    assert (calm.state, calm.reason, calm.attempt) == ("completed", "ok", 1)
+    assert len(calm.turns) == calm.meter.turns == (4 if scenario == "tool-3" else 1)
+    assert killed._asdict() == calm._asdict()
