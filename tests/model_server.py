@@ -43,7 +43,9 @@ Json = dict[str, Any]
 
 PLAIN_TEXT = "Hello from the stub model."
 TOOL_COMMAND = "echo hi"
-TOOL_COMMANDS = {"fail": "echo oops >&2; exit 3", "env": "env"}
+#: What Optio's prompts ask for if there is nothing to do.
+IDLE_COMMAND = """echo '{"type": "result", "status": "no_work", "text": "WHY"}' >> "$OPTIO_RESULT_FILE\""""
+TOOL_COMMANDS = {"fail": "echo oops >&2; exit 3", "env": "env", "idle": IDLE_COMMAND}
 TOOL_DONE_TEXT = "The command has run. Done."
 MCP_TOOL = "stub_echo"
 MCP_TEXT = "ping"
@@ -56,6 +58,7 @@ SCENARIOS: dict[str, str] = {
     "tool": f"one shell call ({TOOL_COMMAND!r}), then a text answer",
     "tool-fail": "one shell call that exits with status 3, then a text answer",
     "tool-env": "one shell call that prints its variables, then a text answer",
+    "tool-idle": "one shell call that reports to Optio that there was nothing to do, then a text answer",
     "tool-N": "N shell calls, one a turn, then a text answer",
     "loop": "a shell call on every turn, each after a second, for ever (turn limits)",
     "mcp": f"one call of the MCP tool {MCP_TOOL!r}, then a text answer",
@@ -79,7 +82,7 @@ SCENARIOS: dict[str, str] = {
 _STUB = re.compile(r"(?:^|[-/_.:])stub-")
 _SCENARIO = re.compile(
     _STUB.pattern + r"("
-    r"tool-fail|tool-env|tool-\d+|tool|plain|loop|mcp|long-\d+|long|slow-\d+(?:\.\d+)?"
+    r"tool-fail|tool-env|tool-idle|tool-\d+|tool|plain|loop|mcp|long-\d+|long|slow-\d+(?:\.\d+)?"
     r"|drip-\d+(?:\.\d+)?|json|costly|think|empty|truncated|refusal|cut|garbage"
     r"|error-[45]\d\d|flaky-[45]\d\d|late-[45]\d\d)$"
 )

@@ -310,6 +310,14 @@ def test_the_table_of_agents_is_what_the_runtimes_declare() -> None:
         assert (cost == "its own figure") == runtime.capabilities.tells_cost
 
 
+def test_the_table_of_schemas_is_what_the_runtimes_declare() -> None:
+    told = {name: row[1] for row in rows(page("tasks/results.md")) if len(row) == 2 for name in names(row[0])}
+
+    for name, runtime in DECLARED.items():
+        own = "in the prompt" if runtime.program is not None else "in the file"
+        assert told[name].startswith(own if runtime.capabilities.schema is None else "by its option"), name
+
+
 def test_the_table_of_hosts_and_secrets_is_what_the_check_knows() -> None:
     table = {row[0]: row[1:] for row in rows(page("tasks/agents.md").partition("## Hosts and secrets")[2])}
     services = {f"`{name}`": runtime.service for name, runtime in DECLARED.items()}

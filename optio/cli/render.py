@@ -15,6 +15,7 @@ from optio.compiler.suggest import suggest
 from optio.errors import Invalid, SettingsError
 from optio.model.prompt import placeholders
 from optio.model.registry import CompiledTask
+from optio.model.result import with_instructions
 from optio.model.route import show as name_of
 from optio.model.route import value_at
 from optio.runs.submit import prepare_run
@@ -59,11 +60,12 @@ def run(args: argparse.Namespace) -> int:
         ]
         print_error("optio render: " + "\n".join(lines))
         return FAILED
+    prompt = with_instructions(made.prompt, task.spec)
     if args.json:
-        print(render_run.as_json({"taskId": task.id, "digest": task.digest, "params": made.params, "prompt": made.prompt}))
+        print(render_run.as_json({"taskId": task.id, "digest": task.digest, "params": made.params, "prompt": prompt}))
         return OK
     sys.stdout.flush()
-    sys.stdout.buffer.write(made.prompt.encode("utf-8", "surrogatepass"))
+    sys.stdout.buffer.write(prompt.encode("utf-8", "surrogatepass"))
     sys.stdout.buffer.flush()
     left = [name for name in placeholders(task.prompt) if name not in made.params]
     if left:

@@ -20,7 +20,8 @@ MAX_STREAM_BYTES: Mapping[str, int] = {"stdout": 1 << 30, "stderr": 1 << 30, "re
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """A launch of one attempt, with everything that it needs. `files` are written below HOME (mode 0600) before anything
-    starts; `file_env` names environment variables that hold the absolute path of one of them. `side` is a pattern below HOME
+    starts; `file_env` names environment variables that hold the absolute path of one of them, and `file_options` options that
+    take one, at the end of `argv`. `side` is a pattern below HOME
     for the file in which the agent keeps its session: the first that exists is read as the stream `side`. `env` is the whole
     environment, except PATH, HOME, TMPDIR and the like, which the executor sets.
 
@@ -38,6 +39,7 @@ class Launch:
     env: Mapping[str, str]
     files: Mapping[str, bytes] = field(default_factory=dict)
     file_env: Mapping[str, str] = field(default_factory=dict)
+    file_options: Mapping[str, str] = field(default_factory=dict)
     side: str | None = None
     setup: tuple[str, ...] = ()
     setup_env: Mapping[str, str] | None = None
@@ -49,6 +51,10 @@ class Launch:
     grace_s: float = 10.0
     orphan_s: float
     leased_at: float
+
+    def arguments(self, home: str) -> tuple[str, ...]:
+        """Return the program and its arguments for an agent with this HOME."""
+        return (*self.argv, *(each for name, path in self.file_options.items() for each in (name, f"{home}/{path}")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

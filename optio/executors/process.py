@@ -156,7 +156,7 @@ class ProcessExecutor:
             "roots": [base] if session == base else [base, session],
             "control": control,
             "cwd": f"{session}/work",
-            "argv": list(launch.argv),
+            "argv": list(launch.arguments(f"{session}/home")),
             "env": environment,
             "setup": list(launch.setup),
             "setup_env": bare,

@@ -54,14 +54,20 @@ class ModelService(NamedTuple):
 Enforcer = Literal["cli", "meter", "report"]
 
 
+# The JSON Schemas to which an agent CLI holds its answer: those of common keywords, or those that OpenAI calls strict.
+SchemaKind = Literal["common", "strict"]
+
+
 class Capabilities(NamedTuple):
-    """The abilities of an agent CLI: who enforces `maxTurns` and `budgetUsd`, whether it tells its cost itself, and whether a
-    new process can `resume` the session of one that broke off (see `AttemptContext.session`)."""
+    """The abilities of an agent CLI: who enforces `maxTurns` and `budgetUsd`, whether it tells its cost itself, whether a new
+    process can `resume` the session of one that broke off (see `AttemptContext.session`), and which `schema` for its answer it
+    takes, if any."""
 
     max_turns: Enforcer
     budget: Enforcer
     tells_cost: bool
     resume: bool = False
+    schema: SchemaKind | None = None
 
 
 class Declaration(NamedTuple):
@@ -98,7 +104,7 @@ DECLARED: Mapping[str, Declaration] = {
                 credentials=r"ANTHROPIC_|CLAUDE_CODE_(?:OAUTH_TOKEN|USE_)|AWS_",
                 elsewhere=r"ANTHROPIC_\w*BASE_URL|CLAUDE_CODE_USE_\w+|ANTHROPIC_(?:FOUNDRY|VERTEX|BEDROCK)\w*",
             ),
-            capabilities=Capabilities(max_turns="cli", budget="cli", tells_cost=True, resume=True),
+            capabilities=Capabilities(max_turns="cli", budget="cli", tells_cost=True, resume=True, schema="common"),
         ),
         Declaration(
             name="codex",
@@ -118,7 +124,7 @@ DECLARED: Mapping[str, Declaration] = {
                 credentials=r"(?:CODEX|OPENAI)_API_KEY$",
                 elsewhere=r"OPENAI_BASE_URL",
             ),
-            capabilities=Capabilities(max_turns="meter", budget="meter", tells_cost=False, resume=True),
+            capabilities=Capabilities(max_turns="meter", budget="meter", tells_cost=False, resume=True, schema="strict"),
         ),
         Declaration(
             name="copilot",

@@ -25,6 +25,7 @@ from optio.model.isolation import NAMESPACE
 from optio.model.mask import Masker
 from optio.model.money import ZERO_USD, is_spent
 from optio.model.registry import CompiledTask
+from optio.model.result import with_instructions
 from optio.model.room import SECRET_SOURCE, Delay
 from optio.model.run import UNKNOWN_AGENT, AgentIdentity, AgentPod, Attempt, LogKind, LogLine, Meter, Outcome, Run, RunState
 from optio.model.task import Environment
@@ -318,7 +319,7 @@ class Execution:
             endpoint=self._parts.endpoints.get(agent.name),
             spent=self._claim.spent,
         )
-        call = invoke(runtime, task, self._claim.prompt, run.params, context)
+        call = invoke(runtime, task, with_instructions(self._claim.prompt, spec), run.params, context)
         timeout = spec.timeout_span or self._parts.default_timeout
         deadline = datetime.now(UTC) + timeout
         return Launch(
@@ -338,6 +339,7 @@ class Execution:
             },
             files=call.files,
             file_env=call.file_env,
+            file_options=call.file_options,
             side=runtime.side,
             setup=tuple(spec.environment.setup_commands),
             setup_env=spec.environment.env if spec.environment.setup_ahead else None,

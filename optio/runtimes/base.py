@@ -17,13 +17,15 @@ from optio.model.runtimes import Declaration, Program
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invocation:
     """The call of an agent: program and arguments, standard input, variables and files, without the task's own environment and
-    secrets. `files` are paths below HOME; `file_env` names variables that hold the absolute path of one of them."""
+    secrets. `files` are paths below HOME; `file_env` names variables that hold the absolute path of one of them, and
+    `file_options` are options that take one, at the end of the arguments."""
 
     argv: tuple[str, ...]
     stdin: bytes
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     file_env: Mapping[str, str] = field(default_factory=dict)
+    file_options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any
 from optio.model import prices
 from optio.model.money import ZERO_USD, remaining_budget
 from optio.model.registry import CompiledTask
+from optio.model.result import schema_for_cli
 from optio.model.run import CostSource, LogLine, Meter, Outcome, Usage
 from optio.model.runtimes import DECLARED
 from optio.runtimes.base import (
@@ -77,6 +78,9 @@ class ClaudeCode:
         budget = remaining_budget(spec, context.spent) if context.session is None else spec.budget
         if budget:
             argv += ["--max-budget-usd", f"{budget:f}"]
+        schema = schema_for_cli(spec)
+        if schema is not None:
+            argv += ["--json-schema", compact(schema)]
         if context.session is not None:
             argv += ["--resume", context.session]
         files, file_env = hide_keys(task, "CLAUDE_ENV_FILE", _KEYS)

@@ -11,6 +11,7 @@ from typing import Any
 from optio.model import prices
 from optio.model.money import ZERO_USD
 from optio.model.registry import CompiledTask
+from optio.model.result import schema_for_cli
 from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
 from optio.model.runtimes import DECLARED
 from optio.runtimes.base import (
@@ -52,6 +53,7 @@ request_max_retries = 2
 stream_max_retries = 2
 stream_idle_timeout_ms = 120000
 """
+_SCHEMA = ".codex/result.schema.json"
 _URL = "https://api.openai.com/v1"
 _KEY, _OTHER_KEY = "CODEX_API_KEY", "OPENAI_API_KEY"
 # Without a connection Codex says so and tries for ever, at longer and longer intervals: this many take about a minute.
@@ -88,8 +90,14 @@ class Codex:
             argv.append(context.session)
         key = _KEY if _KEY in (*environment.secrets, *environment.env) else _OTHER_KEY
         config = _CONFIG.format(url=json.dumps(context.endpoint or _URL), key=json.dumps(key))
+        files, schema = {".codex/config.toml": config.encode()}, schema_for_cli(task.spec)
+        if schema is not None:
+            files[_SCHEMA] = compact(schema).encode("utf-8", "replace")
         return Invocation(
-            argv=(*argv, "-"), stdin=prompt.encode("utf-8", "replace"), files={".codex/config.toml": config.encode()}
+            argv=(*argv, "-"),
+            stdin=prompt.encode("utf-8", "replace"),
+            files=files,
+            file_options={} if schema is None else {"--output-schema": _SCHEMA},
         )
 
     def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> "CodexReader":

@@ -70,7 +70,7 @@ CELLS: Mapping[str, Cell] = {
     # A provider may bill an answer that broke off, and nobody tells the agent how much.
     "cut": Cell("network", again=True, usage=Told.UNKNOWN),
     "garbage": Cell("network", again=True),
-    "empty": Cell(),
+    "empty": Cell("unproductive", again=True),
     "truncated": Cell("truncated", text=PLAIN_TEXT[:10]),
     "refusal": Cell("refusal", text="I cannot help with that."),
 }
@@ -91,11 +91,9 @@ OTHERWISE: Mapping[str, Mapping[str, Cell]] = {
     "copilot": {
         # A page is an answer that broke off.
         "garbage": NO_ANSWER["garbage"],
-        "empty": Cell("no_result", again=True),
     },
     "gemini": {
         **NO_ANSWER,
-        "empty": Cell("empty", again=True),
         # Its events say that a command succeeded, whatever its exit code. A line of the log has that.
         "tool-fail": replace(CELLS["tool-fail"], tools=(True,)),
         # Neither its events nor its session file tell these from an answer. The manual says so.

@@ -146,7 +146,7 @@ def _entering(name: str, variables: Mapping[str, str]) -> str:
 
 def _script(launch: Launch, orphan_s: float, way_out: Mapping[str, str]) -> str:
     variables = environment(launch, way_out)
-    argv = " ".join(map(shlex.quote, launch.argv))
+    argv = " ".join(map(shlex.quote, launch.arguments(HOME)))
     return (
         f"TIMEOUT={launch.timeout_s:.3f} GRACE={launch.grace_s:.3f}\n"
         f"ORPHAN_TICK={orphan_s * _ORPHAN_TICK:.3f} ORPHAN_GRACE={min(launch.grace_s, orphan_s * _ORPHAN_GRACE_SHARE):.3f}\n"
