@@ -190,7 +190,7 @@ def processes_of(run_id: str) -> list[int]:
 
 @pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.parametrize("scenario", CELLS)
-@pytest.mark.timeout(480)
+@pytest.mark.timeout(900)
 def test_what_a_run_says_is_what_the_model_served(matrix: Matrix, agent: str, scenario: str) -> None:
     right = OTHERWISE[agent].get(scenario, CELLS[scenario])
 
@@ -239,7 +239,7 @@ def words_of(log: list[LogLine]) -> str:
 
 @pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.parametrize("scenario", LIFELESS)
-@pytest.mark.timeout(480)
+@pytest.mark.timeout(900)
 def test_an_endpoint_without_a_model_ends_the_run_soon_after_its_stall_timeout(
     matrix: Matrix, agent: str, scenario: str
 ) -> None:
