@@ -83,7 +83,7 @@ _OPTIO_STAMP, _SLACK_STAMP, _STRIPE_STAMP = (
     InSignature("t"),
 )
 _STANDARD_ID, _STANDARD_STAMP = InHeader("webhook-id"), InHeader("webhook-timestamp")
-_RETRIED = InHeader("Idempotency-Key")
+RETRIED = InHeader("Idempotency-Key")
 
 _STANDARD = Sender(
     name="Standard Webhooks",
@@ -112,7 +112,7 @@ SENDERS: Mapping[Scheme, Sender] = {
         timestamp=_OPTIO_STAMP,
         may_omit_timestamp=True,
         event=(InHeader("X-Optio-Event"),),
-        delivery=(InHeader("X-Optio-Delivery"), _RETRIED),
+        delivery=(InHeader("X-Optio-Delivery"), RETRIED),
     ),
     "github": Sender(
         name="GitHub",
@@ -129,7 +129,7 @@ SENDERS: Mapping[Scheme, Sender] = {
         encoding="token",
         event=_GITLAB_EVENT,
         # `X-Gitlab-Event-UUID` is not unique: webhooks that cause each other share it.
-        delivery=(_RETRIED,),
+        delivery=(RETRIED,),
         signing=replace(_STANDARD, name="GitLab", event=_GITLAB_EVENT),
     ),
     "gitea": Sender(
@@ -178,7 +178,7 @@ SENDERS: Mapping[Scheme, Sender] = {
         prefixes=("sha256=", ""),
         # Only for tasks that an earlier version compiled: `events` needs `eventHeader` or `eventPath` now.
         event=(InHeader("X-Optio-Event"),),
-        delivery=(_RETRIED,),
+        delivery=(RETRIED,),
     ),
 }
 

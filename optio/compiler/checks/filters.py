@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from optio.compiler.checks.filter_questions import PATH, Question, is_in_samples, masked_text, questions_of, unsent_diagnostic
-from optio.compiler.checks.webhook import unsent_root
+from optio.compiler.checks.webhook import SENDERS_NAMES, path_elsewhere, unsent_root
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.payloads import query_fast_path
 from optio.compiler.resolved_task import ResolvedTask
@@ -163,6 +163,11 @@ def _around(task: ResolvedTask, route: Route, config: WebhookConfig, questions: 
         steps, on_github = question.steps, config.scheme == "github"
         # GitHub's own fields are known: `github_filters` names a closer one.
         is_other = len(steps) < 2 or question.path[0] != "@" or (on_github and steps[0] != "headers")
+        elsewhere = path_elsewhere(steps, config) if question.path[0] == "@" and question.asked != "absent" else None
+        if elsewhere is not None:
+            where = f"in a delivery of {SENDERS_NAMES[config.scheme]}"
+            yield unsent_diagnostic(task, route, question, where, f"write `@{elsewhere[1:]}`", elsewhere)
+            continue
         found = None if is_other else unsent_root(steps, config.scheme, "@")
         if found is not None:
             hint, meant = found

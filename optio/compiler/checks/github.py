@@ -5,11 +5,12 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
+from optio.compiler.checks.filter_questions import questions_of
 from optio.compiler.checks.scheme import foreign_sender
 from optio.compiler.diagnostics import Diagnostic, Fix
 from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, declared_types
-from optio.compiler.payloads.github import _USUAL, WORDS, explain_missing_path, fields_of, steps_of, type_of
-from optio.compiler.payloads.github_fields import ACTIONS, ALWAYS, EVENTS, NAMES
+from optio.compiler.payloads.github import _USUAL, WORDS, explain_missing_path, fields_of, steps_of, top_fields, type_of
+from optio.compiler.payloads.github_fields import ACTIONS, ACTIONS_OF, ALWAYS, EVENTS, NAMES
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.model.route import Route
@@ -140,14 +141,30 @@ def _one(
         message = f"`{source}` may be null, and `{name}` takes {WORDS[kind]}: such a delivery is refused"
         hint = f'write `type: [{kind}, "null"]`, or leave such deliveries out: `when: "@{source[1:]} != null"`'
         yield task.at("OPT412", message, route, hint=hint)
-    elif name not in known.required or known.has_default(name) or when:
+    elif name not in known.required or known.has_default(name):
         return
-    elif without := [event for event in config.events or () if steps[0] not in (*EVENTS.get(event, steps), *ALWAYS)]:
+    elif without := [event for event in config.events or () if not _has(event, steps, when) and _may_start(event, when)]:
         message = f"`{source}` is in no delivery of `{without[0]}`, so `{name}` is missing: such a delivery is refused"
         hint = f"give `{name}` a default, or leave `{without[0]}` out of `events`, and give it its own task"
         yield task.at("OPT412", message, route, hint=hint)
-    elif above is not None:
+    elif above is not None and not when:
         parent = "$." + ".".join(steps[:above])
         message = f"`{parent}` may be null, so `{name}` is missing: such a delivery is refused"
         hint = f'give `{name}` a default, or leave such deliveries out: `when: "@{parent[1:]} != null"`'
         yield task.at("OPT412", message, route, hint=hint)
+
+
+def _has(event: str, steps: tuple[str, ...], when: str) -> bool:
+    """Return True if deliveries of an event have the path's first level, or might; a filter may choose those that do."""
+    known = top_fields(event) if when and event in EVENTS else EVENTS.get(event)
+    return known is None or steps[0] in known or steps[0] in ALWAYS
+
+
+def _may_start(event: str, when: str) -> bool:
+    """Return True if nothing in a filter excludes the event: it asks for levels that the event has, and for one of its
+    actions."""
+    questions = list(questions_of(when))
+    actions = {question.value for question in questions if question.steps == ("action",) and question.asked == "=="}
+    return all(
+        each.asked != "absent" and each.steps and each.path[0] == "@" and _has(event, each.steps, when) for each in questions
+    ) and (not actions or not ACTIONS_OF.get(event, actions).isdisjoint(actions))

@@ -10,7 +10,7 @@ from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.model.route import Route, value_at
-from optio.model.senders import SENDERS, InBody, InHeader, Source, sender_of
+from optio.model.senders import RETRIED, SENDERS, InBody, InHeader, Source, sender_of
 from optio.model.trigger import Scheme, WebhookConfig, WebhookTrigger
 
 # Event names that only GitHub and Gitea use.
@@ -90,6 +90,16 @@ _UNREAD = {
     "x-mandrill-signature": "Mandrill signs its URL, with SHA-1",
     "x-vercel-signature": "Vercel signs with SHA-1",
 }
+# Headers with the event or the number of a delivery that one sender sets, with its signature header.
+_SIGNED_IN = {
+    "sentry-hook-resource": ("Sentry", "Sentry-Hook-Signature"),
+    **dict.fromkeys(("linear-event", "linear-delivery"), ("Linear", "Linear-Signature")),
+    **dict.fromkeys(("x-shopify-topic", "x-shopify-webhook-id"), ("Shopify", "X-Shopify-Hmac-Sha256")),
+    **dict.fromkeys(("x-wc-webhook-topic", "x-wc-webhook-delivery-id"), ("WooCommerce", "X-WC-Webhook-Signature")),
+    "x-event-key": ("Bitbucket", "X-Hub-Signature"),
+    "x-atlassian-webhook-identifier": ("Jira", "X-Hub-Signature"),
+}
+_WITH_HEADERS: tuple[Scheme, ...] = ("github", "gitlab", "gitea")
 # Signature headers with base64 signatures.
 _BASE64 = {
     "x-shopify-hmac-sha256": "Shopify",
@@ -144,9 +154,34 @@ def _signature(task: ResolvedTask, route: Route, config: WebhookConfig) -> Itera
         *most, last = (f"`{key}`" for key in named)
         hint = f"write `scheme: github`, and delete {', '.join(most)} and {last}"
         yield task.at("OPT420", message, place, hint=hint)
+    elif scheme == "hmac" and not header and task.is_known(place) and (found := _by_other_headers(config)) is not None:
+        key, signer, hint = found
+        message = (
+            f"`scheme: hmac` reads `{SENDERS[scheme].header}` without `signatureHeader`, and {signer} signs in another header"
+        )
+        yield task.at("OPT420", message, (*route, key), hint=hint)
     elif scheme == "hmac" and header in _BASE64 and config.signature_encoding == "hex":
         message = f"the signature of {_BASE64[header]} is base64, but hex is expected"
         yield task.at("OPT420", message, place, hint="add `signatureEncoding: base64`")
+
+
+def _by_other_headers(config: WebhookConfig) -> tuple[str, str, str] | None:
+    """Return the key of a header that only one sender sets, the sender, and the hint how to read its signature."""
+    for key, name in (("eventHeader", config.event_header), ("deliveryHeader", config.delivery_header)):
+        known = _SIGNED_IN.get((name or "").lower())
+        if known is not None:
+            signer, header = known
+            base64 = (
+                ", and `signatureEncoding: base64`" if header.lower() in _BASE64 and config.signature_encoding == "hex" else ""
+            )
+            return key, signer, f"add `signatureHeader: {header}`{base64}"
+        for other in _WITH_HEADERS:
+            row = SENDERS[other]
+            if name is not None and name.lower() in {
+                place.name.lower() for place in (*row.event, *row.delivery) if isinstance(place, InHeader) and place != RETRIED
+            }:
+                return key, row.name, f"write `scheme: {other}`, and delete `{key}`"
+    return None
 
 
 def _headers(config: WebhookConfig) -> tuple[str | None, ...]:

@@ -28,7 +28,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _PATH_KEYS = frozenset(
     {"datakey", "path", "jsonpath", "json_path", "expr", "expression", "field", "key", "from", "source", "src"}
 )
-_SENDERS_NAMES = {"gitlab": "GitLab", "slack": "Slack", "stripe": "Stripe", "pagerduty": "PagerDuty"}
+SENDERS_NAMES = {"gitlab": "GitLab", "slack": "Slack", "stripe": "Stripe", "pagerduty": "PagerDuty"}
 # What GitHub has, and where GitLab has it.
 _ELSEWHERE: dict[str, dict[str, str]] = {
     "gitlab": {
@@ -41,6 +41,14 @@ _ELSEWHERE: dict[str, dict[str, str]] = {
         "action": "object_attributes.action", "comment.body": "object_attributes.note",
     },
 }  # fmt: skip
+# GitLab's name for the object of an event, which stands in `object_attributes` of that event's own payloads.
+_OWN_OBJECTS = {
+    "Merge Request Hook": "merge_request", "Issue Hook": "issue", "Confidential Issue Hook": "issue", "Note Hook": "note",
+    "Confidential Note Hook": "note", "Pipeline Hook": "pipeline", "Wiki Page Hook": "wiki_page", "Milestone Hook": "milestone",
+    "Feature Flag Hook": "feature_flag",
+}  # fmt: skip
+# Events of GitLab whose `action` stands beside the object.
+_WITH_ACTION = frozenset({"Release Hook", "Milestone Hook", "Resource Access Token Hook"})
 # The levels below which a sender has what happened, names that stand only there, and levels that its older or other deliveries
 # have instead.
 _BELOW: dict[str, tuple[tuple[str, ...], frozenset[str], frozenset[str]]] = {
@@ -395,15 +403,27 @@ def _sent_elsewhere(
     task: ResolvedTask, route: Route, source: str, steps: tuple[str, ...], config: WebhookConfig
 ) -> Iterator[Diagnostic]:
     """Report a path that another sender's payloads have, where this sender has the same elsewhere."""
-    scheme = config.scheme
-    # Of Slack, only events are known: its commands are sent in another form.
-    if scheme not in _SENDERS_NAMES or not steps or (scheme == "slack" and config.events is None):
-        return
-    meant = _ELSEWHERE.get(scheme, {}).get(".".join(steps))
-    meant = f"$.{meant}" if meant is not None else _below(scheme, steps)
+    meant = path_elsewhere(steps, config)
     if meant is not None:
-        message = f"`{_short(source)}` finds nothing in a delivery of {_SENDERS_NAMES[scheme]}"
+        message = f"`{_short(source)}` finds nothing in a delivery of {SENDERS_NAMES[config.scheme]}"
         yield task.at("OPT413", message, route, hint=f"write `{meant}`", value=meant, safe=False)
+
+
+def path_elsewhere(steps: tuple[str, ...], config: WebhookConfig) -> str | None:
+    """Return the path at which the sender has what these steps name in other payloads, or None."""
+    scheme, events = config.scheme, config.events or []
+    # Of Slack, only events are known: its commands are sent in another form.
+    if scheme not in SENDERS_NAMES or not steps or (scheme == "slack" and not events):
+        return None
+    if scheme == "gitlab":
+        if len(steps) > 1 and events and all(_OWN_OBJECTS.get(event) == steps[0] for event in events):
+            return ".".join(("$.object_attributes", *steps[1:]))
+        if steps == ("action",) and (not events or not _WITH_ACTION.isdisjoint(events)):
+            return None
+    meant = _ELSEWHERE.get(scheme, {}).get(".".join(steps))
+    if meant is None and any(event.startswith(("v1.", "v2.")) for event in events):
+        return None  # Stripe's thin events have no such levels
+    return f"$.{meant}" if meant is not None else _below(scheme, steps)
 
 
 def _slack_form(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
@@ -432,6 +452,8 @@ def _below(scheme: str, steps: tuple[str, ...]) -> str | None:
     rest = tuple(dropwhile(lambda step: step in place or step in others, steps))
     left_out = steps[: len(steps) - len(rest)]
     is_meant = bool(left_out) and (left_out == place[1:] or not others.isdisjoint(left_out))
+    if scheme == "stripe" and left_out == ("data",):
+        is_meant = rest[:1] != ("previous_attributes",)
     if not rest or steps[: len(place)] == place or not (is_meant or rest[0] in names):
         return None
     return "$" + "".join(

@@ -152,7 +152,10 @@ RULES = (
     Rule(
         "OPT427", "no-event-source", ERROR, "`events` with `scheme: hmac`, and no place that names the event",
         "Each sender names its events in its own header or in the body. Without that place, no delivery would ever match.",
-        _webhook(_SIGNED + "\nscheme: hmac\nevents: [issue]"),
-        _webhook(_SIGNED + "\nscheme: hmac\nevents: [issue]\neventHeader: Sentry-Hook-Resource"),
+        _webhook(_SIGNED + "\nscheme: hmac\nsignatureHeader: Sentry-Hook-Signature\nevents: [issue]"),
+        _webhook(
+            _SIGNED + "\nscheme: hmac\nsignatureHeader: Sentry-Hook-Signature\nevents: [issue]\n"
+            "eventHeader: Sentry-Hook-Resource"
+        ),
     ),
 )  # fmt: skip
