@@ -179,9 +179,9 @@ class Executor(Protocol):
         """Start a launch. Raises LaunchFailed. Starting the same (run, attempt) twice starts it once."""
         ...
 
-    def can_continue(self, run_id: str, attempt: int, program: str) -> bool:
-        """Return whether HOME and the working directory of an ended attempt are still here, and `program` is the same as it
-        had. If not, an attempt that comes after it begins anew."""
+    def can_continue(self, run_id: str, attempt: int, program: str | None = None) -> bool:
+        """Return whether HOME and the working directory of an ended attempt are still here, and `program`, if given, is the
+        same as it had. If not, an attempt that comes after it begins anew."""
         ...
 
     def find(self, run_id: str, attempt: int) -> Handle | None:

@@ -139,8 +139,8 @@ class ProcessExecutor:
             overdue = uptime() + launch.timeout_s + launch.grace_s + OVERDUE_S
             limits = AttemptLimits(overdue, launch.grace_s, self.sandbox.holds_signals)
             reserve_exit(control, limits)
-            if launch.runtime_program and (program := _identify(launch.argv[0])) is not None:
-                keep_link(f"{control}/program", program)
+            if launch.runtime_program and (identity := _identify(launch.argv[0])) is not None:
+                keep_link(f"{control}/program", identity)
             if launch.side is not None:
                 keep_link(f"{control}/side", launch.side)
             if launch.continues is not None:
@@ -172,7 +172,7 @@ class ProcessExecutor:
         pid = self._fork(marshal.dumps(header), launch.stdin)
         return ProcessHandle(directory, pid, limits)
 
-    def can_continue(self, run_id: str, attempt: int, program: str) -> bool:
+    def can_continue(self, run_id: str, attempt: int, program: str | None = None) -> bool:
         base = str(self._directory(run_id, attempt))
         marker = marker_of(f"{base}/control")
         if marker is not None and (pidfd := open_pidfd(*marker)) is not None:
@@ -182,7 +182,7 @@ class ProcessExecutor:
             is_whole = all(stat.S_ISDIR(os.lstat(f"{base}/{name}").st_mode) for name in ("home", "work"))
         except OSError:
             return False
-        return is_whole and link_of(f"{base}/control/program") == (_identify(program) or "")
+        return is_whole and (program is None or link_of(f"{base}/control/program") == (_identify(program) or ""))
 
     def find(self, run_id: str, attempt: int) -> Handle | None:
         """Return the handle of an attempt, or leave a tombstone as its marker, so that a supervisor that comes late does

@@ -246,7 +246,8 @@ UNKNOWN_AGENT = AgentIdentity()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One try at a run, with its own log, cost and end. `began` says how its agent started: as a `process`, or in a `cold` or
-    `warm` pod. `pod` is None for processes, and `agent` tells nothing before the end."""
+    `warm` pod. `pod` is None for processes, and `agent` tells nothing before the end. `continues` is the attempt whose agent
+    session it continues."""
 
     run_id: str
     number: int
@@ -264,6 +265,7 @@ class Attempt:
     meter: Meter
     pod: AgentPod | None = None
     agent: AgentIdentity = UNKNOWN_AGENT
+    continues: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,8 @@ from optio.broker.base import Topic
 from optio.errors import LeaseLost, NotFound, OptioError
 from optio.executors.procfs import machine, start_time
 from optio.model.pool import Pool
-from optio.model.run import RunState
+from optio.model.run import Run, RunState
+from optio.model.session import used_directory
 from optio.runs import admission
 from optio.runs.execute import Execution
 from optio.runs.warm_pool_demand import WarmPoolSync
@@ -339,8 +340,15 @@ class Worker:
                 continue
             # The database is an older copy that was put back: who claims this attempt will find it.
             to_come = attempt > run.attempt and not run.state.terminal
-            if not to_come and (run.state is not RunState.RUNNING or attempt < run.attempt):
+            is_over = not to_come and (run.state is not RunState.RUNNING or attempt < run.attempt)
+            if is_over and not self._session_may_go_on(run, attempt):
                 executor.remove(run_id, attempt)
+
+    def _session_may_go_on(self, run: Run, attempt: int) -> bool:
+        """Return whether a further attempt of the run is, or may be, in HOME and the working directory of this one."""
+        if run.state.terminal or not self._services.executor.can_continue(run.id, attempt):
+            return False
+        return used_directory(run, self._services.store.attempts(run.id)) == attempt
 
     def _tell_of_a_stranger(self, name: str) -> None:
         """Log an unknown attempt once and leave it alone. Another database may have used this directory, or this one was

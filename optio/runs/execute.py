@@ -28,6 +28,8 @@ from optio.model.registry import CompiledTask
 from optio.model.result import with_instructions
 from optio.model.room import SECRET_SOURCE, Delay
 from optio.model.run import UNKNOWN_AGENT, AgentIdentity, AgentPod, Attempt, LogKind, LogLine, Meter, Outcome, Run, RunState
+from optio.model.runtimes import declaration_of
+from optio.model.session import REFUSED, Session, interrupted_session, prompt_to_go_on, used_directory
 from optio.model.task import Environment
 from optio.plugins import BrokenPlugin
 from optio.runs.blame import MAX_START_PAUSE_S, ReadTrial, Turn, without_counts
@@ -116,6 +118,9 @@ class Execution:
         self._began: LaunchArrival | None = None  # when and how the agent did, until that is kept
         self._told = False
         self._stays = False  # the remains of the attempt are kept
+        self._session: Session | None = None  # that this worker let the attempt continue
+        self._new_session = ""  # why no session is continued
+        self._kept_directory: int | None = None  # the attempt in whose directory a session is that the next one may continue
         self._noted_pod: tuple[AgentPod, Future[None]] | None = None
         self._claimed_fact = claimed
         self._delay: Delay | None = None  # the last one that was recorded, and when
@@ -226,7 +231,7 @@ class Execution:
         finally:
             with self._handle_lock:
                 self._handle = None
-            handle.close(remove=finished and not self._stays)
+            handle.close(remove=finished and not self._stays and self._kept_directory != self.run.attempt)
 
     def _look_for_cancel(self) -> None:
         self._changed = False
@@ -256,7 +261,11 @@ class Execution:
             self._finish(Outcome(ok=False, reason="not_isolated", message=message), Meter(), None)
             return None
         try:
-            handle = self._parts.executor.start(self._launch(task, runtime))
+            launch = self._launch(task, runtime, self._session_to_continue(runtime))
+            if self._session is not None:
+                continued = self._session.last
+                self._durably(lambda: self._parts.store.note_continued(self.run.lease, continued))
+            handle = self._parts.executor.start(launch)
         except SecretUnavailable as err:
             self._give_back(Delay(reason=SECRET_SOURCE, message=str(err)), "its secrets can be read")
             return None
@@ -265,6 +274,22 @@ class Execution:
             self._fail(Outcome(ok=False, reason=err.reason, message=str(err), again=again, infrastructure=again))
             return None
         return handle
+
+    def _session_to_continue(self, runtime: Runtime) -> Session | None:
+        """Return the agent's session in which this attempt goes on, if it can. A retry by hand begins anew. Raises
+        LaunchFailed."""
+        run, declared = self.run, runtime.declaration
+        if not declared.capabilities.resume or declared.program is None or not run.retries + run.infrastructure_retries:
+            return None
+        attempts = self._durably(lambda: self._parts.store.attempts(run.id))
+        found = interrupted_session([each for each in attempts if each.number < run.attempt])
+        if found is not None:
+            executor = self._parts.executor
+            if executor.can_continue(run.id, found.first, executor.program(declared.name)):
+                self._session = found
+            else:
+                self._new_session = f"begins anew: the session of attempt {found.last} cannot be continued here"
+        return self._session
 
     def _has_just_begun(self, handle: Handle) -> bool:
         begun = None if self._told else handle.begun()
@@ -300,7 +325,7 @@ class Execution:
         self._cursor = self._durably(lambda: store.explain(run.lease, why, lines))
         self._parts.broker.tell(Topic.RUN, run.id)
 
-    def _launch(self, task: CompiledTask, runtime: Runtime) -> Launch:
+    def _launch(self, task: CompiledTask, runtime: Runtime, session: Session | None) -> Launch:
         run, spec = self.run, task.spec
         values: dict[str, str] = {}
         for name in run_secrets(task, self._parts.credentials):
@@ -318,8 +343,10 @@ class Execution:
             program="" if agent.program is None else self._parts.executor.program(agent.name),
             endpoint=self._parts.endpoints.get(agent.name),
             spent=self._claim.spent,
+            session=None if session is None else session.id,
         )
-        call = invoke(runtime, task, with_instructions(self._claim.prompt, spec), run.params, context)
+        prompt = with_instructions(self._claim.prompt, spec) if session is None else prompt_to_go_on(session)
+        call = invoke(runtime, task, prompt, run.params, context)
         timeout = spec.timeout_span or self._parts.default_timeout
         deadline = datetime.now(UTC) + timeout
         return Launch(
@@ -341,11 +368,13 @@ class Execution:
             file_env=call.file_env,
             file_options=call.file_options,
             side=runtime.side,
-            setup=tuple(spec.environment.setup_commands),
+            # Whatever set-up commands made is in the working directory of the session already.
+            setup=tuple(spec.environment.setup_commands) if session is None else (),
             setup_env=spec.environment.env if spec.environment.setup_ahead else None,
             environment=spec.environment,
             runtime_program=agent.program is not None,
             warm=spec.warm_pool_size > 0,
+            continues=None if session is None else session.first,
             timeout_s=timeout.total_seconds(),
             orphan_s=self._parts.orphan_timeout.total_seconds(),
             leased_at=self._leased_at,
@@ -505,12 +534,24 @@ class Execution:
         agent = self._identity(reader, reading.handle)
         outcome = self._outcome(ended, reader, reading.stopped)
         outcome = judge_result(task, outcome, reader.file.report, meter, self._mask.text)
+        outcome = self._without_session(outcome, meter)
         if outcome.text is None and not outcome.ok:
             outcome = replace(outcome, text=text or None)
         lines += self._reason_of(outcome)
         lines += self._let_stay(task.spec.environment, outcome, meter)
         self._log(reading, lines, task, outcome)
         self._finish(outcome, meter, ended, longest=longest, agent=agent)
+
+    def _without_session(self, outcome: Outcome, meter: Meter) -> Outcome:
+        """Return the outcome, or that the agent could not continue its session: the next attempt begins anew, and that is no
+        retry of the task's."""
+        if outcome.ok or outcome.reason not in ("config", "no_result") or meter.usage.total or meter.tool_calls:
+            return outcome
+        mine = self._kept_attempt() if self.run.attempt > 1 else None
+        if mine is None or mine.continues is None:
+            return outcome
+        message = f"the session of attempt {mine.continues} could not be continued: {outcome.message}"
+        return Outcome(ok=False, reason=REFUSED, message=message, again=True, infrastructure=True)
 
     def _log(self, reading: Reading, lines: list[LogLine], task: CompiledTask, outcome: Outcome | None = None) -> None:
         """Keep what came, with the log's first lines before it and the executor's explanation of a refusal behind it."""
@@ -551,11 +592,18 @@ class Execution:
         adopted = [f"found again by {self._worker}"] if self._claim.adopted else None
         executor = self._parts.executor
         namespace = () if task.namespace is None else (NAMESPACE,)
-        texts = adopted or [*executor.notes(task.spec.environment), *executor.not_applied(namespace)]
+        texts = adopted or [*executor.notes(task.spec.environment), *executor.not_applied(namespace), *self._session_notes()]
         pod, default = handle.pod(), default_credential(task, self._parts.credentials)
         if default is not None and not adopted:
             texts.append(f"the agent signs in by {default}, which the operator offers (OPTIO_CREDENTIALS)")
         return [log_line(LogKind.SYSTEM, text, datetime.now(UTC)) for text in (*texts, *([] if pod is None else [str(pod)]))]
+
+    def _session_notes(self) -> list[str]:
+        session = self._session
+        if session is None:
+            return [self._new_session] if self._new_session else []
+        calls = "1 tool call" if session.tool_calls == 1 else f"{session.tool_calls} tool calls"
+        return [f"continues the session of attempt {session.last}, which had made {calls}"]
 
     def _let_stay(self, environment: Environment, outcome: Outcome, meter: Meter) -> list[LogLine]:
         """Keep what the last attempt of a failed run left, if the task has `keepFailed`; return lines for the log that say
@@ -670,7 +718,22 @@ class Execution:
     ) -> None:
         outcome = self._fit(outcome, longest)
         run = self._durably(lambda: self._end(outcome, meter, ended, agent))
+        left = self._leave_session(run)
         self._tell_of_the_end(run, outcome.reason, meter)
+        if left is not None:
+            self._parts.executor.remove(run.id, left)
+
+    def _leave_session(self, run: Run) -> int | None:
+        """Decide whose directory the next attempt of the run may need, and return the one that nobody needs any more."""
+        agent = declaration_of(self._runtime)
+        can_go_on = run.state is RunState.QUEUED and agent is not None and agent.capabilities.resume
+        if run.attempt == 1 and not can_go_on:
+            return None
+        attempts = self._durably(lambda: self._parts.store.attempts(run.id))
+        before, after = used_directory(self.run, attempts), used_directory(run, attempts) if can_go_on else None
+        if after is not None and self._parts.executor.can_continue(run.id, after):
+            self._kept_directory = after
+        return None if before == self._kept_directory else before
 
     def _tell_of_the_end(self, run: Run, reason: str, meter: Meter) -> None:
         extra = {"event": "run_finished", "run_id": run.id, "task_id": run.task_id, "reason": run.reason}

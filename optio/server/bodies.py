@@ -174,6 +174,8 @@ class AttemptBody(Body, frozen=True, kw_only=True):
     """The id of the agent's session, as it tells it, once the attempt has ended."""
     model: str | None
     """The model that answered last, as the agent tells it, once the attempt has ended."""
+    continues: int | None
+    """The attempt whose agent session it continues; null if it began a session of its own."""
     ended_at: Time | None
     """When it ended."""
     ok: bool | None

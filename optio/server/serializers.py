@@ -169,6 +169,7 @@ def _attempt(value: Attempt) -> AttemptBody:
         agent_version=value.agent.version,
         session=value.agent.session,
         model=value.agent.model,
+        continues=value.continues,
         ended_at=at_if_known(value.ended_at),
         ok=value.ok,
         reason=value.reason,

@@ -360,6 +360,11 @@ class AttemptStore(Protocol):
         """Record when and how the agent started; callers need not wait for the future."""
         ...
 
+    def note_continued(self, lease: Lease, attempt: int) -> None:
+        """Record that the attempt continues the agent session of an ended one of the same run. To be called before the agent
+        starts, so that nobody takes the files of that session for remains."""
+        ...
+
     def note_pod(self, lease: Lease, pod: AgentPod) -> Future[None]:
         """Record the pod of the attempt; callers need not wait for the future. Nothing is recorded for another owner's
         attempt."""

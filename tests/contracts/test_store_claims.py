@@ -331,6 +331,18 @@ def test_each_attempt_keeps_what_its_agent_told_and_its_machine(store: Store) ->
     assert [each.agent for each in store.attempts(silent.run.id)] == [AgentIdentity()]
 
 
+def test_an_attempt_says_whose_session_it_continues_and_only_its_owner_says_it(store: Store) -> None:
+    first = claimed(store)
+    end(store, first, BAD, decide=at_once)
+    (second,) = store.claim("w", LEASE, everything)
+    for _ in range(2):  # a worker that does not know whether the store has taken it in
+        store.note_continued(second.run.lease, 1)
+
+    with pytest.raises(LeaseLost):
+        store.note_continued(first.run.lease, 1)
+    assert [each.continues for each in store.attempts(first.run.id)] == [None, 1]
+
+
 def starting(store: Store) -> Claim:
     """A claimed run whose agent gets a place of its own."""
     run_id = queued(store)

@@ -146,7 +146,7 @@ class PodExecutor:
         wanted = pod.attempt_pod(launch, settings, secrets.token_hex(8), self._me)
         return self._call(lambda: self._begin(launch, settings, wanted))
 
-    def can_continue(self, run_id: str, attempt: int, program: str) -> bool:
+    def can_continue(self, run_id: str, attempt: int, program: str | None = None) -> bool:
         """Return False: the agent's HOME goes with its pod."""
         return False
 

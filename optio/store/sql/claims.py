@@ -301,6 +301,15 @@ def agent_started(tx: Transaction, lease: Lease, began: AgentStart) -> None:
         _owned(tx, lease)
 
 
+def note_continued(tx: Transaction, lease: Lease, attempt: int) -> None:
+    """Record whose session an owned run's attempt continues (`Store.note_continued`); raise LeaseLost for an old fence."""
+    row = _owned(tx, lease)
+    tx.run(
+        "INSERT INTO continued_attempts (run_id, number, continues) VALUES (:id, :number, :continues) ON CONFLICT DO NOTHING",
+        {"id": lease.run_id, "number": row["attempt"], "continues": attempt},
+    )
+
+
 def append_log(
     tx: Transaction,
     lease: Lease,

@@ -23,10 +23,12 @@ RUN_COLUMNS = (
 # A started attempt without a row in `begun` began as a process.
 ATTEMPTS = (
     "SELECT a.*, CASE WHEN a.agent_started_at IS NOT NULL THEN COALESCE(b.how, 'process') END AS how, "
-    "p.namespace AS pod_namespace, p.pod, p.node, p.image, g.version, g.session, g.model, g.machine FROM attempts a "
+    "p.namespace AS pod_namespace, p.pod, p.node, p.image, g.version, g.session, g.model, g.machine, c.continues "
+    "FROM attempts a "
     "LEFT JOIN begun b ON b.run_id = a.run_id AND b.number = a.number "
     "LEFT JOIN attempt_pods p ON p.run_id = a.run_id AND p.number = a.number "
-    "LEFT JOIN attempt_agents g ON g.run_id = a.run_id AND g.number = a.number WHERE a.run_id = :id ORDER BY a.number"
+    "LEFT JOIN attempt_agents g ON g.run_id = a.run_id AND g.number = a.number "
+    "LEFT JOIN continued_attempts c ON c.run_id = a.run_id AND c.number = a.number WHERE a.run_id = :id ORDER BY a.number"
 )
 _MAX_INT32 = 2**31 - 1
 
@@ -116,6 +118,7 @@ def to_attempt(row: Row) -> Attempt:
         meter=to_meter(row),
         pod=None if row["pod"] is None else AgentPod(row["pod_namespace"], row["pod"], row["node"], row["image"]),
         agent=AgentIdentity(version=row["version"], session=row["session"], model=row["model"], machine=row["machine"]),
+        continues=row["continues"],
     )
 
 

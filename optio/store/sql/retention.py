@@ -213,7 +213,16 @@ def _delete_lines(tx: Transaction, run_id: str, most: int) -> int:
 
 
 def _delete(tx: Transaction, run_id: str) -> None:
-    for table in ("attempts", "begun", "attempt_pods", "attempt_agents", "agent_events", "events", "runs"):
+    for table in (
+        "attempts",
+        "begun",
+        "attempt_pods",
+        "attempt_agents",
+        "continued_attempts",
+        "agent_events",
+        "events",
+        "runs",
+    ):
         column = "id" if table == "runs" else "run_id"
         tx.run(f"DELETE FROM {table} WHERE {column} = :id", {"id": run_id})  # noqa: S608 - names are ours
 

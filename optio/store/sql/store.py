@@ -231,6 +231,7 @@ class SqlStore:
     def explain(self, lease: Lease, why: Delay, lines: Sequence[LogLine]) -> int:
         return self._engine.change(DiskLimited(DiskUse.HALF, lambda tx: claims.explain(tx, lease, why, lines)))
 
+    note_continued = _change(claims.note_continued)
     give_back = _change(claims.give_back)
     shortages = _peek(shortages.every)
 
