@@ -43,6 +43,11 @@ def wanted(cli: str) -> dict[str, str]:
     return {**package.get("dependencies", {}), **package.get("optionalDependencies", {})}
 
 
+def version_of(entry: str) -> str:
+    """The version of a package, without the machine that its name may have behind it."""
+    return entry.rpartition("@")[2].partition("-")[0]
+
+
 def locked(cli: str) -> dict[str, dict[str, Any]]:
     return {name: entry for name, entry in read(cli, "package-lock.json")["packages"].items() if name}
 
@@ -85,11 +90,24 @@ def test_a_lock_file_has_all_that_is_wanted_with_its_digest_and_no_address(cli: 
     assert "://" not in (FOLDER / cli / "package-lock.json").read_text()
 
 
-def test_claude_code_is_the_one_that_is_tested() -> None:
-    tested = re.search(r"^claude_version=(\S+)$", (ROOT / "tests" / "setup.sh").read_text(), re.M)
+@pytest.mark.parametrize("cli", CLIS)
+def test_a_cli_is_of_the_version_that_the_tests_run(cli: str) -> None:
+    program = DECLARED[cli].program
+    installed = dict(re.findall(r"^(\w+)_version=(\S+)$", (ROOT / "tests" / "setup.sh").read_text(), re.M))
 
-    assert tested is not None
-    assert set(wanted("claude-code").values()) == {tested[1]}
+    assert program is not None
+    versions = {version_of(each) for name, each in wanted(cli).items() if not name.startswith("node-")}
+    assert versions == {program.tested} == {installed[cli.partition("-")[0]]}
+
+
+def test_gemini_has_the_node_that_it_wants_and_that_the_tests_run_it_by() -> None:
+    installed = re.search(r"^gemini_node_version=(\S+)$", (ROOT / "tests" / "setup.sh").read_text(), re.M)
+    wants = re.fullmatch(r">=(\d+)", locked("gemini")["node_modules/@google/gemini-cli"]["engines"]["node"])
+
+    assert installed is not None
+    assert wants is not None
+    assert {each for name, each in wanted("gemini").items() if name.startswith("node-")} == {installed[1]}
+    assert int(installed[1].partition(".")[0]) >= int(wants[1])
 
 
 @pytest.mark.parametrize("target", [*CLIS, "all"])
@@ -123,6 +141,5 @@ def test_the_page_beside_it_names_the_versions_that_are_in_it() -> None:
     page = (Path(FOLDER) / "README.md").read_text()
 
     for cli in CLIS:
-        version = next(iter(v for n, v in wanted(cli).items() if not n.startswith("node-"))).rpartition("@")[2]
-        plain = version.partition("-")[0]
+        plain = version_of(next(iter(v for n, v in wanted(cli).items() if not n.startswith("node-"))))
         assert re.search(rf"^\| `{cli}` \| {re.escape(plain)} \|", page, re.M), (cli, plain)

@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ agentRuntime: {agent}
 model: {model}
 promptTemplate: "{prompt}"
 timeout: 200s
-environment: {{secrets: [{key}], env: {env}}}
+environment: {{secrets: [{key}], env: {env}, network: {network}}}
 {extra}"""
 
 
@@ -67,8 +67,8 @@ class Model:
 
 
 @contextlib.contextmanager
-def model_server() -> Iterator[Model]:
-    command = [sys.executable, str(ROOT / "tests" / "model_server.py"), "0"]
+def model_server(host: str = "127.0.0.1") -> Iterator[Model]:
+    command = [sys.executable, str(ROOT / "tests" / "model_server.py"), "--host", host, "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         try:
@@ -77,22 +77,47 @@ def model_server() -> Iterator[Model]:
             process.kill()
 
 
-def environ_of(url: str) -> dict[str, str]:
-    """Settings of Optio by which each agent is found and asks the model at this address."""
+def endpoints_of(url: str) -> dict[str, str]:
+    """Settings of Optio by which each agent asks the model at this address, with the secrets for that."""
     found = {f"OPTIO_SECRET_{key}": KEY for key in KEYS.values()}
-    for agent, program in PROGRAMS.items():
-        assert program.exists(), f"{program} is missing: run tests/setup.sh, which installs it"
-        name = agent.upper().replace("-", "_")
-        endpoint = "OPTIO_ANTHROPIC_BASE_URL" if agent == "claude-code" else f"OPTIO_ENDPOINT_{name}"
-        found |= {f"OPTIO_PROGRAM_{name}": str(program), endpoint: url + _VERSIONS.get(agent, "/v1")}
+    for agent in AGENTS:
+        endpoint = "OPTIO_ANTHROPIC_BASE_URL" if agent == "claude-code" else f"OPTIO_ENDPOINT_{agent.upper()}"
+        found[endpoint] = url + _VERSIONS.get(agent, "/v1")
     return found
 
 
+def environ_of(url: str) -> dict[str, str]:
+    """The same, and by which each agent is found on this machine."""
+    for program in PROGRAMS.values():
+        assert program.exists(), f"{program} is missing: run tests/setup.sh, which installs it"
+    programs = {f"OPTIO_PROGRAM_{agent.upper().replace('-', '_')}": str(program) for agent, program in PROGRAMS.items()}
+    return {**endpoints_of(url), **programs}
+
+
+def task_text(
+    agent: str,
+    model: str,
+    extra: str = "maxRetries: 0\n",
+    prompt: str = "hello",
+    *,
+    egress: list[str] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> str:
+    """The file of a task of an agent, named after its model. OpenCode wants the provider in front of that."""
+    return _TASK.format(
+        name=f"{agent} {model}",
+        agent=agent,
+        key=KEYS[agent],
+        model=f"stub/{model}" if agent == "opencode" else model,
+        prompt=prompt,
+        env=json.dumps(env or {}),
+        network=json.dumps(None if egress is None else {"egress": egress}),
+        extra=extra,
+    )
+
+
 def task(agent: str, model: str, extra: str = "maxRetries: 0\n", prompt: str = "hello", **env: str) -> CompiledTask:
-    """A task of an agent, named after its model. OpenCode wants the provider in front of that."""
-    called = f"stub/{model}" if agent == "opencode" else model
-    words = {"name": f"{agent} {model}", "agent": agent, "key": KEYS[agent], "model": called, "prompt": prompt}
-    return compiled(_TASK.format(**words, extra=extra, env=json.dumps(env)))
+    return compiled(task_text(agent, model, extra, prompt, env=env))
 
 
 def unpacked(directory: Path) -> Path:
