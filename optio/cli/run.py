@@ -66,4 +66,6 @@ def follow(
     else:
         sys.stdout.flush()
         print(render_run.outcome(ended), file=sys.stderr)
+        if ended["result"] is not None:
+            print(f"result {render_run.as_json(ended['result'])}", file=sys.stderr)
     return OK if ended["state"] == "completed" else FAILED

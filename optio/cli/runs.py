@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -152,4 +153,6 @@ def _details(run: dict[str, Any]) -> str:
         lines += [f"     {text}" for text in (*_pod_lines(a), *_agent_lines(a))]
     if run["output"]:
         lines += ["output", *[f"  {render_run.safe(text)}" for text in run["output"].splitlines()]]
+    if run.get("result") is not None:
+        lines += ["result", textwrap.indent(render_run.as_json(run["result"]), "  ")]
     return "\n".join(lines)

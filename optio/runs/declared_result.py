@@ -55,11 +55,13 @@ def judge_result(
     if value is None and is_program:
         problem = "the program wrote no `result` line with an `output` to OPTIO_RESULT_FILE"
     elif value is None and answer.strip():
+        part = _json_part(answer)
         try:
-            value = json_body.decode(_json_part(answer).encode("utf-8", "surrogatepass"), "the answer")
+            value = json_body.decode(part.encode("utf-8", "surrogatepass"), "the answer")
         except Malformed as err:
             if task.spec.result.required:
-                return _failed(outcome, "result_invalid", f"{err}. It begins with: {_beginning(mask(answer))}")
+                why = str(err) if part.startswith(("{", "[")) else "the answer is not JSON"
+                return _failed(outcome, "result_invalid", f"{why}. It begins with: {_beginning(mask(answer))}")
     if value is None:
         missing = problem or "the agent gave no answer"
         return _failed(outcome, "result_missing", missing) if task.spec.result.required else outcome

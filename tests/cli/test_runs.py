@@ -6,6 +6,8 @@ import pty
 import signal
 import subprocess
 import sys
+import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -290,3 +292,38 @@ def test_a_watched_list_is_redrawn_on_a_terminal(served: Dev) -> None:
     assert watch.returncode == 130
     assert drawn.startswith(b"\x1b[2J\x1b[H")
     assert drawn.count(b"until Ctrl-C") == drawn.count(b"RUN ") == 2
+
+
+REPORTING = """\
+type: standalone
+name: Reporting
+agentRuntime: command
+command:
+  - python3
+  - -c
+  - |
+    import json, os
+    line = {"type": "result", "status": "ok", "output": {"labels": ["b\\ag"]}}
+    open(os.environ["OPTIO_RESULT_FILE"], "a").write(json.dumps(line))
+    print("words")
+promptTemplate: "x"
+result: {schema: {type: object, required: [labels], properties: {labels: {type: array}}}}
+"""
+
+
+def test_the_result_of_a_run_is_printed(tmp_path: Path) -> None:
+    here = Dev(tmp_path)
+    here.write("reporting.yaml", REPORTING)
+    here.start()
+    try:
+        done = here.cli("run", "reporting", "--wait")
+        shown = here.cli("runs", "show", "reporting@latest")
+        found = json.loads(here.cli("runs", "show", "reporting@latest", "--json").stdout)
+    finally:
+        here.stop()
+
+    assert found["result"] == {"labels": ["b\ag"]}
+    result = '{\n  "labels": [\n    "b\\u0007g"\n  ]\n}'
+    assert done.stdout.splitlines()[-1] == "words"
+    assert done.stderr.endswith(f"\nresult {result}\n")
+    assert shown.stdout.endswith("\nresult\n" + textwrap.indent(result, "  ") + "\n")

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from optio.runs.runtime_guard import GuardedReader
 from optio.runtimes import RUNTIMES
 from optio.runtimes.base import ProcessEnd
 from optio.wiring import Services
-from tests.runs.support import execute, log_of
+from tests.runs.support import execute, log_of, opened
 from tests.support import command_task
 
 SCHEMA = {
@@ -77,7 +78,7 @@ def test_another_answer_is_invalid_and_stays_to_be_read(answer: str) -> None:
     found = judged(answer)
 
     assert (found.ok, found.reason, found.again, found.text, found.output) == (False, "result_invalid", True, answer, None)
-    assert found.message.startswith("the answer is n")
+    assert found.message.startswith("the answer is not JSON. It" if answer[0] not in "[{" else "the answer is n")
     assert len(found.message) < 300
 
 
@@ -267,3 +268,49 @@ def test_a_program_finds_the_schema_in_a_file(services: Services) -> None:
 
     assert json.loads(log_of(services, run.id, LogKind.OUTPUT)[0]) == SCHEMA
     assert plain.text == "none"
+
+
+# An agent that replaces its result file by what hurts a reader.
+
+AGENT = """\
+#!/bin/sh
+cat > /dev/null
+cd "$(dirname "$OPTIO_RESULT_FILE")"
+{trick}
+printf '%s\\n' '{{"type": "thread.started", "thread_id": "t"}}' '{{"type": "turn.started"}}'
+printf '%s\\n' '{{"type": "item.completed", "item": {{"id": "0", "type": "agent_message", "text": "{answer}"}}}}'
+printf '%s\\n' '{{"type": "turn.completed", "usage": {{}}}}'
+"""
+TRICKS = {
+    "a pipe": "mkfifo result.jsonl",
+    "a link to another file": "echo '{line}' > $HOME/other; ln -s $HOME/other result.jsonl",
+    "a directory": "mkdir result.jsonl",
+    "a gigabyte of nothing": "truncate -s 1G result.jsonl",
+    "a line that never ends": "printf '%s' '{line}' | tr -d '}}' > result.jsonl; head -c 20000000 /dev/zero >> result.jsonl",
+    "no text": "printf '\\377\\376\\n' > result.jsonl",
+    "a deep list": "head -c 900000 /dev/zero | tr '\\0' '[' > result.jsonl",
+    "no file": "true",
+}
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_the_answer_counts_beside_a_file_that_cannot_be_read(tmp_path: Path, trick: str) -> None:
+    program = tmp_path / "codex"
+    wrong = json.dumps({"type": "result", "status": "ok", "output": {"labels": ["other"]}})
+    program.write_text(AGENT.format(trick=TRICKS[trick].replace("{line}", wrong), answer=GOOD.replace('"', '\\"')))
+    program.chmod(0o700)
+    environ = {"OPTIO_PROGRAM_CODEX": str(program), "OPTIO_SANDBOX_READ": str(tmp_path), "OPTIO_DATA_DIR": str(tmp_path / "d")}
+    with opened(tmp_path, environ) as services:
+        run = execute(services, task())
+
+    assert (run.state, run.reason, run.output) == (RunState.COMPLETED, "ok", LABELS), run.message
+
+
+def test_a_result_that_is_written_twice_or_before_noise_is_the_last_that_is_valid(services: Services) -> None:
+    written = [{"type": "result", "status": "ok", "output": {"labels": [name]}} for name in ("first", "last")]
+    lines = "; ".join(f"printf '%s\\n' '{json.dumps(entry)}' '{{' >> $OPTIO_RESULT_FILE" for entry in written)
+    declared = command_task(lines)
+
+    run = execute(services, replace(declared, spec=declared.spec.replace(result=task().spec.result)))
+
+    assert run.output == {"labels": ["last"]}

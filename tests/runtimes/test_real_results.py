@@ -60,7 +60,7 @@ def test_prose_is_no_result(services: Services, agent: str) -> None:
     run = execute(services, task(agent, "stub-plain", declared(OWN)))
 
     assert (run.state, run.reason, run.text) == (RunState.FAILED, "result_invalid", PLAIN_TEXT)
-    assert run.message.startswith("the answer is not JSON: ")
+    assert run.message.startswith(f"the answer is not JSON. It begins with: {PLAIN_TEXT}")
 
 
 @pytest.mark.parametrize("agent", AGENTS)
