@@ -586,13 +586,15 @@ def until_ended_reading(handle: Handle, output: Output) -> Exit:
     return ended
 
 
-def test_files_are_private_below_home_and_named_by_variables(executor: Executor) -> None:
-    source = 'import os, sys; p = os.environ["WHERE"]; print(oct(os.stat(p).st_mode & 0o777), open(p).read(), p)'
+def test_files_are_private_below_home_and_named_by_variables_and_options(executor: Executor) -> None:
+    source = 'import os, sys; p = os.environ["WHERE"]; print(oct(os.stat(p).st_mode & 0o777), open(p).read(), p, *sys.argv[1:])'
+    name = "deep/er/f.json"
 
-    ended = run(executor, python(source, files={"deep/er/f.json": b"{}"}, file_env={"WHERE": "deep/er/f.json"}))
+    ended = run(executor, python(source, files={name: b"{}"}, file_env={"WHERE": name}, file_options={"--in": name}))
 
-    mode, text, path = ended.stdout.decode().split()
+    mode, text, path, *options = ended.stdout.decode().split()
     assert (mode, text, path.endswith("/home/deep/er/f.json")) == ("0o600", "{}", True)
+    assert options == ["--in", path]
 
 
 def test_starting_the_same_attempt_twice_starts_it_once(executor: Executor) -> None:
