@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from decimal import ROUND_UP, Decimal
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +25,7 @@ from optio import wiring
 from optio.cli import COMMANDS
 from optio.cli.shared.contexts import read_contexts
 from optio.cli.shared.parser import CommandParser
+from optio.compiler.checks.scheme import SIGNED_IN
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import MemoryTree
 from optio.model import prices
@@ -458,6 +460,25 @@ def test_the_price_of_the_longest_call_is_that_of_the_list() -> None:
 
     assert f"(${cost} with `sonnet`" in page("tasks/limits.md")
     assert f"one call of the model at ${cost}\n" in page("guides/pull-requests.md")
+
+
+def test_the_table_of_calls_has_the_figure_of_each_model_with_a_price() -> None:
+    table = {
+        name: row[1] for row in rows(page("tasks/agents.md")) if len(row) == 2 and row[1][:1] == "$" for name in names(row[0])
+    }
+
+    assert {name.replace(".", "-") for name in table} == {*prices.price_list(), "sonnet", "opus", "haiku"}
+    for name, figure in table.items():
+        assert figure == f"${(prices.max_call_cost(name) or Decimal(0)).quantize(Decimal('0.01'), ROUND_UP)}", name
+
+
+def test_the_senders_with_their_own_headers_are_those_that_the_check_knows() -> None:
+    part = page("reference/signatures.md").partition("### Senders with")[2].partition("\n## ")[0]
+    table = {row[0]: {each.rpartition(" ")[2].lower() for cell in row for each in names(cell)} for row in rows(part)}
+
+    for header, (sender, signature) in SIGNED_IN.items():
+        if sender != "WooCommerce":
+            assert {header, signature.lower()} <= table[sender], sender
 
 
 def test_every_exit_code_of_the_contract_is_that_of_the_code() -> None:

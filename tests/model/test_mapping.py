@@ -127,13 +127,18 @@ def test_a_payload_that_is_too_deep_is_an_error_of_its_own() -> None:
         ("!@.missing", True),
         ("@.labels[?@ == 'bug']", True),
         ("search(@.title, 'fix')", True),
+        ("search(@.title, '^fix')", False),
+        ("search(@.title, 'fix$')", True),
+        ("search(@.title, '(?i)FIX')", True),
+        ("search(@.lines, 'one.two')", False),
+        ("search(@.title, '(')", False),
         ("length(@.labels) == 2", True),
         ("@.action == 'opened' || @.missing", True),
         ("$[0].action == 'opened'", True),
     ],
 )
 def test_a_filter_is_about_the_payload(text: str, holds: bool) -> None:
-    payload = {"action": "opened", "draft": False, "count": 3, "labels": ["bug", "ui"], "title": "a fix"}
+    payload = {"action": "opened", "draft": False, "count": 3, "labels": ["bug", "ui"], "title": "a fix", "lines": "one\ntwo"}
 
     assert compile_when(text).holds(payload) is holds
 

@@ -91,7 +91,7 @@ _UNREAD = {
     "x-vercel-signature": "Vercel signs with SHA-1",
 }
 # Headers with the event or the number of a delivery that one sender sets, with its signature header.
-_SIGNED_IN = {
+SIGNED_IN = {
     "sentry-hook-resource": ("Sentry", "Sentry-Hook-Signature"),
     **dict.fromkeys(("linear-event", "linear-delivery"), ("Linear", "Linear-Signature")),
     **dict.fromkeys(("x-shopify-topic", "x-shopify-webhook-id"), ("Shopify", "X-Shopify-Hmac-Sha256")),
@@ -168,7 +168,7 @@ def _signature(task: ResolvedTask, route: Route, config: WebhookConfig) -> Itera
 def _by_other_headers(config: WebhookConfig) -> tuple[str, str, str] | None:
     """Return the key of a header that only one sender sets, the sender, and the hint how to read its signature."""
     for key, name in (("eventHeader", config.event_header), ("deliveryHeader", config.delivery_header)):
-        known = _SIGNED_IN.get((name or "").lower())
+        known = SIGNED_IN.get((name or "").lower())
         if known is not None:
             signer, header = known
             base64 = (
