@@ -18,9 +18,9 @@ from optio.compiler.yaml.nodes import Node
 
 MAX_CODES = 1_000
 _PREFIX = "optio:"
-_COMMENT = re.compile(r"#[ \t]*optio:[ \t]*(?P<word>[\w-]*)(?P<codes>\[[^\]\n]*\])?[ \t]*(?P<reason>[^\n]*)")
+_COMMENT = r"#[ \t]*optio:[ \t]*(?P<word>[\w-]*)(?P<codes>\[[^\]\n]*\])?[ \t]*(?P<reason>[^\n]*)"
 _CODE = re.compile(r"[^\s,\[\]]+")
-_COMMENT_LINE = re.compile(r"[ \t]*(#.*)?")
+_COMMENT_LINE = r"[ \t]*(#.*)?"
 
 
 class IgnoredCode(NamedTuple):
@@ -71,7 +71,7 @@ def _ignores(document: Document) -> Iterator[IgnoreComment]:
     scalars = _ScalarRanges(document.root, text)
     lines = text.split("\n")
     below = 0  # the line that the comments above it speak of
-    for match in _COMMENT.finditer(text):
+    for match in re.finditer(_COMMENT, text):
         if scalars.hold(match.start()):
             continue
         span = span_at(text, match.start(), match.end())
@@ -82,7 +82,7 @@ def _ignores(document: Document) -> Iterator[IgnoreComment]:
         if not before.strip():
             whole = Span(Position(line, 1), Position(line + 1, 1) if line < len(lines) else span.end)
             if below <= line:
-                after = (n for n in range(line + 1, len(lines) + 1) if not _COMMENT_LINE.fullmatch(lines[n - 1]))
+                after = (n for n in range(line + 1, len(lines) + 1) if not re.fullmatch(_COMMENT_LINE, lines[n - 1]))
                 below = next(after, len(lines) + 1)
             line = below if below <= len(lines) else line
         covered = range(line, max(line, scalars.last_line(line)) + 1)

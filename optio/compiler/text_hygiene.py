@@ -22,7 +22,7 @@ _INVISIBLE = (
     "|(?<![\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])[\U000e0100-\U000e01ef]"
 )
 # A comment that begins like a number, a channel or a colour, behind a value: `#12`, `#general`, `#ff0000`.
-_CUT = re.compile(r"^[^\n#]*[^\s#'\"\[{,:|>-][ \t]+(#(?:[A-Za-z0-9_]|\$?\{\{?\w)[^\n]*)$", re.MULTILINE)
+_CUT = r"(?m)^[^\n#]*[^\s#'\"\[{,:|>-][ \t]+(#(?:[A-Za-z0-9_]|\$?\{\{?\w)[^\n]*)$"
 _PROMPT: Route = ("promptTemplate",)
 # Required keys, and the type of the document: a blank one must be filled in, not deleted.
 _NEEDED = ("type", "name", "agentRuntime", "promptTemplate")
@@ -180,7 +180,7 @@ def _overridden(
 
 def _cut(document: Document) -> Iterator[Diagnostic]:
     text = document.text
-    cut = list(_CUT.finditer(text))
+    cut = list(re.finditer(_CUT, text))
     if not cut:
         return
     nodes = [node for _, node in walk(document.root, ())]

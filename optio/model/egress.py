@@ -34,7 +34,7 @@ _NAME = re.compile(rf"(?:\*\.)?(?=.{{1,253}}\Z)(?:{_LABEL}\.)*{_LABEL}")
 # Programs read such a name as an address: 127.1, 0x7f000001.
 _NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 _ADDRESS = re.compile(r"[0-9a-fA-F.:]+(?:/[0-9.]+)?")
-_PORT = re.compile(r"[1-9][0-9]{0,4}")
+_PORT = r"[1-9][0-9]{0,4}"
 _SCHEMES = {"http": ":80", "https": "", "": ""}
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
@@ -146,7 +146,7 @@ def _contains(network: ipaddress.IPv4Network | ipaddress.IPv6Network, address: s
 def _number(text: str, port: str | None) -> int:
     if port is None:
         return HTTPS_PORT
-    if not _PORT.fullmatch(port) or int(port) > 65535:
+    if not re.fullmatch(_PORT, port) or int(port) > 65535:
         several = re.match(r"[0-9]+(?=[-,])", port)
         hint = "write `host:8443`; without a port it is 443"
         if port.lower() in _SCHEMES and port:

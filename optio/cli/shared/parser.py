@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 # `add_argument` makes a formatter, too. One that asks for the terminal's width loads `shutil` and all its compression.
 _WITHOUT_TERMINAL = partial(argparse.HelpFormatter, width=78)
-_CHOICE = re.compile(r"(argument .*: invalid choice: )'(.*)' \(choose from (.*)\)", re.S)
+_CHOICE = r"(?s)(argument .*: invalid choice: )'(.*)' \(choose from (.*)\)"
 
 
 class _Verbs(argparse._SubParsersAction):  # type: ignore[type-arg]
@@ -65,7 +65,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def _cure(self, message: str) -> str:
         """Return what was probably meant, or nothing."""
-        choice = _CHOICE.fullmatch(message)
+        choice = re.fullmatch(_CHOICE, message)
         if choice is not None:
             return _suggest(choice[2], re.findall(r"'([^']*)'", choice[3]))
         if message.endswith("are required: VERB"):

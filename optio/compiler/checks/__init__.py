@@ -83,18 +83,19 @@ def _for_some(task: ResolvedTask) -> Iterator[Check]:
         from optio.compiler.checks import scheme
 
         yield scheme.check
-    if any(hook.config.when is not None for hook in hooks):
-        from optio.compiler.checks import filters
+        if any(hook.config.when is not None for hook in hooks):
+            from optio.compiler.checks import filters
 
-        yield filters.check
-    if any(hook.config.scheme == "gitlab" for hook in hooks):
-        from optio.compiler.checks import gitlab
+            yield filters.check
+        schemes = {hook.config.scheme for hook in hooks}
+        if "gitlab" in schemes:
+            from optio.compiler.checks import gitlab
 
-        yield gitlab.check
-    if any(hook.config.scheme == "github" for hook in hooks):
-        from optio.compiler.checks import github
+            yield gitlab.check
+        if "github" in schemes:
+            from optio.compiler.checks import github
 
-        yield github.check
+            yield github.check
 
 
 def run(task: ResolvedTask, *, pedantic: bool = False) -> list[Diagnostic]:

@@ -9,12 +9,13 @@ from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.source import Span
 from optio.model.route import Route
 
+# Patterns are texts, which `re` compiles where one is used first: most commands hold none of their words.
 _FETCH = r"(?:curl|wget)\b[^|;&\n]*"
 _SHELL = r"(?:sudo\s+(?:-\S+\s+)*)?(?:/(?:usr/)?bin/)?(?:ba|da|z|k|a)?sh\b"
-_PIPED = re.compile(rf"{_FETCH}\|\s*{_SHELL}|{_SHELL}\s+<\(\s*{_FETCH}|{_SHELL}\s+-c\s+[\"']?\$\(\s*{_FETCH}")
-_PLAIN = re.compile(r"\bhttp://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])")
+_PIPED = rf"{_FETCH}\|\s*{_SHELL}|{_SHELL}\s+<\(\s*{_FETCH}|{_SHELL}\s+-c\s+[\"']?\$\(\s*{_FETCH}"
+_PLAIN = r"\bhttp://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])"
 # Names and addresses that no public network routes: many services there have no certificate.
-_LOCAL = re.compile(
+_LOCAL = (
     r"localhost|(?:127|10|192\.168|172\.(?:1[6-9]|2\d|3[01]))(?:\.\d+){2,3}|\[::1\]|\[f[cd].*\]|[A-Za-z0-9-]+"
     r"|.*\.(?:svc|local|internal|localhost)(?:\..*)?"
 )
@@ -25,16 +26,15 @@ _HINTS = {
     "export": "set it under `environment.env`",
 }
 # Repetitions are bounded: a hostile command of 128 KiB must not take long.
-_NEEDS_ROOT = re.compile(
+_NEEDS_ROOT = (
     r"(?:^|[;&|(\n])[ \t]{0,80}(?:(?:then|do|exec)[ \t]{1,9})?(?:\w{1,80}=\S{0,200}[ \t]{1,9}){0,9}"
     r"(sudo|(?:apt|apt-get|apk|dnf|yum|microdnf|zypper)[ \t]{1,9}(?:-\S{1,80}[ \t]{1,9}){0,9}"
     r"(?:install|add|update|upgrade))(?![\w-])"
 )
+_ROOTS_WORDS = ("sudo", "apt", "apk", "dnf", "yum", "zypper")
 # `git@HOST:PATH` and `[git+]ssh://[USER@]HOST/PATH` in a command with the word `git`.
-_SSH_ADDRESS = re.compile(
-    r"(?<!\S)[\"']?((git\+)?(?:ssh://(?:[\w.-]{1,80}@)?|git@)([\w.-]{1,253})(?::\d{1,5}/|[:/])([^\s\"';&|)]{1,500}))"
-)
-_SSH_SETUP = re.compile(r"\.ssh\b|\bssh-(?:add|agent|keyscan)\b|GIT_SSH|\.insteadOf\b")
+_SSH_ADDRESS = r"(?<!\S)[\"']?((git\+)?(?:ssh://(?:[\w.-]{1,80}@)?|git@)([\w.-]{1,253})(?::\d{1,5}/|[:/])([^\s\"';&|)]{1,500}))"
+_SSH_SETUP = r"\.ssh\b|\bssh-(?:add|agent|keyscan)\b|GIT_SSH|\.insteadOf\b"
 # Optio sets the first ones for every run; the linker loads the others into every program.
 _RESERVED = frozenset({"HOME", "TMPDIR", "LD_PRELOAD", "LD_AUDIT"})
 
@@ -47,7 +47,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     ]
     for route, text in places:
         yield from _shell(task, route, text)
-        rooted = _NEEDS_ROOT.search(text)
+        rooted = re.search(_NEEDS_ROOT, text) if any(word in text for word in _ROOTS_WORDS) else None
         if rooted is not None:
             message, hint = (
                 f"`{rooted[1]}` fails: no command of a run is root",
@@ -57,7 +57,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 hint = "delete `sudo`, or put what needs it into the image and delete the command here"
             yield task.at("OPT528", message, route, hint=hint, span=task.document.find(route, rooted[1]))
         yield from _over_ssh(task, route, text)
-        piped = _PIPED.search(text)
+        piped = re.search(_PIPED, text) if "curl" in text or "wget" in text else None
         if piped is not None:
             hint = "fetch it to a file, check its sha256sum, then run it"
             yield task.at("OPT508", "a download is run without a check", route, hint=hint, span=_span(task, route, piped))
@@ -75,8 +75,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             )
     places += [(("environment", "env", name), text) for name, text in environment.env.items()]
     for route, text in places:
-        for plain in _PLAIN.finditer(text) if "http://" in text else ():
-            if not _LOCAL.fullmatch(plain[1]):
+        for plain in re.finditer(_PLAIN, text) if "http://" in text else ():
+            if not re.fullmatch(_LOCAL, plain[1]):
                 message = f"`{plain[0]}` is not encrypted: anyone on the way can read and change it"
                 yield task.at("OPT518", message, route, hint=f"write `https{plain[0][4:]}`", span=_span(task, route, plain))
                 break
@@ -84,11 +84,11 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def _over_ssh(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
     """Report git over SSH, unless the task does anything about keys."""
-    found = _SSH_ADDRESS.search(text) if "git" in text else None
+    found = re.search(_SSH_ADDRESS, text) if "git" in text else None
     if found is None:
         return
     environment = task.spec.environment
-    if any(_SSH_SETUP.search(each) for each in (*environment.setup_commands, *environment.env, *environment.secrets)):
+    if any(re.search(_SSH_SETUP, each) for each in (*environment.setup_commands, *environment.env, *environment.secrets)):
         return
     address = f"{found[2] or ''}https://{found[3]}/{found[4]}"
     hint = f"write `{address}`; a private repository needs a token under `environment.secrets`"

@@ -44,7 +44,7 @@ _FOREIGN_TYPES = {
     **dict.fromkeys(("toggle", "checkbox", "switch", "yesno"), "boolean"),
 }
 # `string[]`, `list(string)` and `array<int>` of other languages.
-_LISTED = re.compile(r"(?i)(?P<of>\w+)\[\]|\[\](?P<go>\w+)|(?:list|array|set|sequence|vector)\s*[(\[<]\s*(?P<in>\w+)\s*[)\]>]")
+_LISTED = r"(?i)(?P<of>\w+)\[\]|\[\](?P<go>\w+)|(?:list|array|set|sequence|vector)\s*[(\[<]\s*(?P<in>\w+)\s*[)\]>]"
 _OPTIONS = ("options", "choices", "values", "allowed", "enum_values", "allowedValues")
 _MAX_MADE, _MAX_TYPE = 200, 60
 RESERVED = frozenset({"__proto__", "constructor", "prototype"})
@@ -180,7 +180,7 @@ def _members(word: str, sub: dict[str, Any]) -> str | None:
         if _suggest_type(word) == "array":
             return f"write `type: array` and `items: {{enum: {shown}}}` for it and `{options}`"
         return f"write `type: string` and `enum: {shown}` for it and `{options}`"
-    found = _LISTED.fullmatch(word.strip()[:_MAX_TYPE])
+    found = re.fullmatch(_LISTED, word.strip()[:_MAX_TYPE])
     inner = _suggest_type(next(filter(None, found.groups()))) if found is not None else None
     return None if inner is None else f"write `type: array`, and `items: {{type: {inner}}}` beside it"
 

@@ -37,10 +37,8 @@ _ADVICE = {
     ),
 }
 # Other systems' words for checks that JSON Schema expresses by keywords.
-_CHECKED = re.compile(r"(?i)(?:custom_?)?(?:validat|constrain|rules?\Z|conditions?\Z|check)\w{0,10}")
-_IN_QUOTES = re.compile(
-    r"(?:regex|regexp|regex_?match(?:es)?|match(?:es)?|re\.match|pattern|test)\W{1,3}\s*r?(['\"/])(\^?.{1,200}?)\1"
-)
+_CHECKED = r"(?i)(?:custom_?)?(?:validat|constrain|rules?\Z|conditions?\Z|check)\w{0,10}"
+_IN_QUOTES = r"(?:regex|regexp|regex_?match(?:es)?|match(?:es)?|re\.match|pattern|test)\W{1,3}\s*r?(['\"/])(\^?.{1,200}?)\1"
 # Parameters that hold what a person asks for.
 _ASKED = r"(?i)(?:\A|_)(?:ask|instructions?|message|prompt|query|questions?|request|task)\Z"
 _SECRET = re.compile(r"(?:^|_)(?:TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|PRIVATE_?KEY|CREDENTIALS?)(?:$|_)", re.IGNORECASE)
@@ -64,12 +62,16 @@ def check_keywords(task: ResolvedTask, at: Route, schema: Any) -> Iterator[Diagn
     """Report keywords, formats and doubled values that have no effect, in the schema at a route and in those inside it."""
     for route, sub in subschemas(schema, at):
         yield from _words(task, at, route, sub)
-        yield from _twice(task, route, sub)
-        yield from _format(task, route, sub)
+        if "enum" in sub or "required" in sub:
+            yield from _twice(task, route, sub)
+        if "format" in sub:
+            yield from _format(task, route, sub)
 
 
 def _words(task: ResolvedTask, at: Route, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
     for word in sub:
+        if word in WORDS and word not in _ADVICE:
+            continue
         meant = suggest_keyword(word, sub)
         if meant is None and word not in WORDS and (hint := _checked(word, sub[word])) is not None:
             message = f"`{word}` is not a keyword of JSON Schema and has no effect"
@@ -97,14 +99,14 @@ def _checked(word: str, value: Any) -> str | None:
         and [type(each) for each in value] in ([int, int], [float, float])
     ):
         return f"write `minimum: {value[0]}` and `maximum: {value[1]}`"
-    if not _CHECKED.fullmatch(word):
+    if not re.fullmatch(_CHECKED, word):
         return None
     if isinstance(value, list) and value and isinstance(value[0], dict):
         value = value[0]
     if isinstance(value, str) and value.startswith("^"):
         return f"write `pattern: {single_quoted(value)}`"
     inside = value if isinstance(value, dict) else {}
-    found = _IN_QUOTES.search(str(inside.get("condition", value)))
+    found = re.search(_IN_QUOTES, str(inside.get("condition", value)))
     inner = next((inside[key] for key in ("regex", "pattern") if isinstance(inside.get(key), str)), None)
     pattern = inner or (found[2] if found is not None else None)
     if pattern is None:

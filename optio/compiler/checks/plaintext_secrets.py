@@ -11,7 +11,7 @@ from optio.compiler.token_shapes import find_tokens, match_tokens
 _LONG_TOKEN = 20
 _NAMES_SECRET = re.compile(r"(?:^|_)(?:PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|SECRET_?KEY|AUTH_?TOKEN)$")
 # What documentation and tests write in a password's place, and what names one.
-_NO_SECRET = re.compile(
+_ORDINARY = (
     r"(?i)change[-_ ]?me|example|dummy|placeholder|postgres|password|secret|test|none|null|local|your[-_ ]|todo|xxx"
     r"|[/\\$<>{}\s]"
 )
@@ -21,7 +21,7 @@ _MIN_LENGTH = 8
 def _is_secret(value: str) -> bool:
     """Return whether a value looks chosen to be hard to guess: letters and digits of some length, and no word for a blank."""
     mixed = re.search(r"[A-Za-z]", value) is not None and re.search(r"[0-9]", value) is not None
-    return len(value) >= _MIN_LENGTH and mixed and _NO_SECRET.search(value) is None
+    return len(value) >= _MIN_LENGTH and mixed and re.search(_ORDINARY, value) is None
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:

@@ -22,7 +22,7 @@ ALMOST_PLACEHOLDER = (
     r"|[A-Za-z0-9_]{1,60}(?![A-Za-z0-9_])\}?)"
 )
 # Syntax of other template languages. It may be meant literally, unless it names a parameter.
-_TEMPLATED = re.compile(r"\{%[^%{}\n]{1,200}%\}")
+_TEMPLATED = r"\{%[^%{}\n]{1,200}%\}"
 _SHELLS = r"(?<![\\$\w])\$([A-Za-z_][A-Za-z0-9_]*)(?![A-Za-z0-9_({\[])"
 # Any other text between the braces: a path, a filter, an expression.
 _BRACED = r"\$?\{\{(?![A-Za-z0-9_]+\}\})(?=[^{}]{0,200}[^{}\s])[^{}]{1,200}\}\}"
@@ -302,8 +302,9 @@ def _syntax(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnosti
         return _mark(task, found, found[1])
 
     yield from report_first(almost_placeholders(task.prompt, known.properties), almost)
-    conditions = (found for found in _TEMPLATED.finditer(task.prompt) if _words(found) & set(known.properties))
-    yield from report_first(conditions, templated)
+    if "{%" in task.prompt:
+        conditions = (found for found in re.finditer(_TEMPLATED, task.prompt) if _words(found) & set(known.properties))
+        yield from report_first(conditions, templated)
     secrets = {*task.spec.environment.secrets, *task.spec.environment.env}
     quoted = code_ranges(task.prompt) if "$" in task.prompt else []
     dollars = re.finditer(_SHELLS, task.prompt) if "$" in task.prompt else iter(())
@@ -324,7 +325,7 @@ def _unused(task: ResolvedTask, known: DeclaredParameters, told_of: set[str]) ->
     passed_over = known.undeclared | told_of | {suggest(name, declared_names) for name in strange}
     if "{" in task.prompt:
         almost = list(almost_placeholders(task.prompt, known.properties))
-        passed_over = passed_over.union(*map(_words, chain(almost, _TEMPLATED.finditer(task.prompt))))
+        passed_over = passed_over.union(*map(_words, chain(almost, re.finditer(_TEMPLATED, task.prompt))))
         passed_over |= {parameter_of_path(each[0].strip("${} \t"), known) for each in almost}
         passed_over |= {name for source, name in sources_of(task).items() if source in task.prompt}
     for name, sub in known.properties.items():

@@ -37,7 +37,7 @@ PLACES = {
     "+4:00": "Asia/Dubai", "+5:00": "Asia/Karachi", "+5:30": "Asia/Kolkata", "+7:00": "Asia/Bangkok", "+8:00": "Asia/Singapore",
     "+9:00": "Asia/Tokyo", "+10:00": "Australia/Sydney", "+12:00": "Pacific/Auckland",
 }  # fmt: skip
-_OFFSET = re.compile(r"(?i:UTC|GMT)?(?P<sign>[+-])(?P<hours>[0-9]{1,2})(?::?(?P<minutes>[0-9]{2}))?")
+_OFFSET = r"(?i:UTC|GMT)?(?P<sign>[+-])(?P<hours>[0-9]{1,2})(?::?(?P<minutes>[0-9]{2}))?"
 # The days of the month on which the first to fourth of a weekday falls.
 _WEEKS = ("1-7", "8-14", "15-21", "22-28")
 # Words of other systems for a start without a time.
@@ -206,7 +206,7 @@ def _zone(task: ResolvedTask, route: Route, name: str) -> Iterator[Diagnostic]:
 def _suggest_zone(name: str) -> tuple[str, str | None]:
     """Return the hint for an unknown zone, and the zone name if the hint proposes exactly one."""
     zones = available_timezones() - MACHINE_ZONES
-    if offset := _OFFSET.fullmatch(name):
+    if offset := re.fullmatch(_OFFSET, name):
         hours, minutes = int(offset["hours"]), int(offset["minutes"] or 0)
         if not (hours or minutes):
             return "write `UTC`", "UTC"
@@ -336,12 +336,11 @@ def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterat
         write = meant if meant not in mapping else None
         message = f"`{name}` is not a parameter of this task"
         yield task.at("OPT310", message, (*route, name), key=True, hint=hint, write=write, safe=False)
-    missing = known.missing(mapping)
     meant_by_typo = {suggest(name, names or ()) for name in unknown} | ({paired} if paired is not None else set())
-    for name in missing:
+    for name in absent:
         if name not in meant_by_typo:
             yield _missing(task, route, name)
-    told = meant_by_typo.union(unknown, missing, known.undeclared)
+    told = meant_by_typo.union(unknown, absent, known.undeclared)
     refused = list(_refused(task, route, mapping, known, told, open_names=names is None))
     yield from refused
     for name, value in mapping.items():

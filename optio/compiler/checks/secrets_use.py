@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from optio.compiler.checks.untrusted_input import untrusted_parameters
-from optio.compiler.conversions.known_keys import SECRET_NAME
+from optio.compiler.conversions.known_keys import CREDENTIAL_NAME
 from optio.compiler.diagnostics import Diagnostic, report_first
 from optio.compiler.param_schema.declared import declared_parameters
 from optio.compiler.resolved_task import ResolvedTask
@@ -26,23 +26,20 @@ RUNTIME_KEYS = frozenset(
         "GOOGLE_GENERATIVE_AI_API_KEY",
     }
 )
-_IN_TEXT = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))|\{\{([A-Za-z_]\w*)\}\}", re.ASCII)
+_IN_TEXT = r"(?a)\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))|\{\{([A-Za-z_]\w*)\}\}"
 # Expressions of GitHub Actions, which Optio does not fill in.
-_EXPRESSION = re.compile(
-    r"\$\{\{\s{0,9}(?:secrets\.(\w{1,200})|[^{}\n]{0,200}?)\s{0,9}\}\}|\{\{\s{0,9}secrets\.(\w{1,200})\s{0,9}\}\}", re.ASCII
-)
+_EXPRESSION = r"(?a)\$\{\{\s{0,9}(?:secrets\.(\w{1,200})|[^{}\n]{0,200}?)\s{0,9}\}\}|\{\{\s{0,9}secrets\.(\w{1,200})\s{0,9}\}\}"
 # Expressions of Airflow, Argo, Kestra, Prefect, Tekton and Terraform. Others (`{{.State}}`, `${project.version}`) belong to
 # programs that fill them in themselves.
-_OF_WORKFLOWS = re.compile(
-    r"\{\{-?\s{0,9}(?:(?P<date>(?:prev_|next_|yesterday_|tomorrow_)?(?:ds|ts)(?:_nodash)?|execution_date|logical_date|data_interval_\w{3,5}"
+_OF_WORKFLOWS = (
+    r"(?a)\{\{-?\s{0,9}(?:(?P<date>(?:prev_|next_|yesterday_|tomorrow_)?(?:ds|ts)(?:_nodash)?|execution_date|logical_date|data_interval_\w{3,5}"
     r"|macros\.\w{1,30}|now\(\))|(?:var|conn|params|inputs|workflow|outputs|flow|execution|taskrun|trigger|steps|dag_run)"
     r"\.(?P<name>[\w.-]{1,100}))[^{}\n]{0,100}\}\}"
     r"|\$(?:\((?:params|tasks\.\w{1,50}\.results|inputs|parameters)|\{(?:var|local|module|data|each|params|inputs|parameters|secrets))"
-    r"\.(?P<other>[\w.-]{1,100})[)}]",
-    re.ASCII,
+    r"\.(?P<other>[\w.-]{1,100})[)}]"
 )
 # Text that a shell would expand, as the whole value or at the beginning of a path.
-_SHELLS_WORD = re.compile(r"\$(?:\{[A-Z_][A-Z0-9_]*\}|[A-Z_][A-Z0-9_]*)(?:/\S*)?|\$\([^()]*\)", re.ASCII)
+_SHELLS_WORD = r"(?a)\$(?:\{[A-Z_][A-Z0-9_]*\}|[A-Z_][A-Z0-9_]*)(?:/\S*)?|\$\([^()]*\)"
 # Words in names of secrets that do not tell the purpose of the secret.
 _ANY_SECRET = frozenset({"token", "key", "api", "secret", "url", "webhook", "access", "id", "password", "auth", "my", "user"})
 # Variables that hold an address with a secret in it.
@@ -104,7 +101,7 @@ def _templates(task: ResolvedTask) -> Iterator[Diagnostic]:
         (("environment", "setupCommands", index), text) for index, text in enumerate(task.spec.environment.setup_commands)
     ]
     for route, text in places:
-        found = _OF_WORKFLOWS.search(text) if "{{" in text or "$" in text else None
+        found = re.search(_OF_WORKFLOWS, text) if "{{" in text or "$" in text else None
         is_shells = route[0] == "environment" or len(route) == 1
         if found is None or (is_shells and shell.is_in_ranges(shell.single_quoted_ranges(text), found.start())):
             continue
@@ -145,7 +142,7 @@ def _expressions(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagno
     if "{{" in text:
         quoted = shell.single_quoted_ranges(text)
         yield from report_first(
-            (found for found in _EXPRESSION.finditer(text) if not shell.is_in_ranges(quoted, found.start())), tell
+            (found for found in re.finditer(_EXPRESSION, text) if not shell.is_in_ranges(quoted, found.start())), tell
         )
 
 
@@ -153,7 +150,7 @@ def _unknown(task: ResolvedTask, route: Route, each: "Variable", known: set[str]
     if each.name in known or each.guarded or each.name in RUNTIME_KEYS or each.name.startswith("OPTIO_"):
         return None
     meant = suggest(each.name, known)
-    if meant is None and not SECRET_NAME.search(each.name) and not re.search(_HIDDEN_ADDRESS, each.name):
+    if meant is None and not re.search(CREDENTIAL_NAME, each.name) and not re.search(_HIDDEN_ADDRESS, each.name):
         return None  # the image may provide it
     hint = f"add `{each.name}` to `environment.secrets`"
     if meant is not None:
@@ -192,17 +189,18 @@ def _to_fill_in(task: ResolvedTask, name: str, text: str) -> tuple[str, str] | N
     as_secret = f"delete {line}, and add `{name}` to `environment.secrets`"
     if name in secrets:
         as_secret = f"delete {line}: the run has the secret `{name}` anyway"
-    if expression := _EXPRESSION.search(text):
-        return expression[0], as_secret if any(expression.groups()) or SECRET_NAME.search(name) else "write the value itself"
-    if template := _OF_WORKFLOWS.search(text):
-        return template[0], as_secret if SECRET_NAME.search(name) else "write the value itself"
-    for found in _IN_TEXT.finditer(text):
+    is_named_so = re.search(CREDENTIAL_NAME, name) is not None
+    if expression := re.search(_EXPRESSION, text):
+        return expression[0], as_secret if is_named_so or any(expression.groups()) else "write the value itself"
+    if template := re.search(_OF_WORKFLOWS, text):
+        return template[0], as_secret if is_named_so else "write the value itself"
+    for found in re.finditer(_IN_TEXT, text):
         meant = found[1] or found[2] or found[3]
-        if meant in secrets or SECRET_NAME.search(meant):
+        if meant in secrets or re.search(CREDENTIAL_NAME, meant):
             return found[0], as_secret
         if found[3] and known is not None and meant in known.properties:
             return found[0], f"delete {line}, or write the value itself: parameters are filled into the prompt only"
-    if _SHELLS_WORD.fullmatch(text):
+    if re.fullmatch(_SHELLS_WORD, text):
         return text, "write the value itself"
     return None
 

@@ -6,11 +6,9 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-_VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)([^}]*)\})", re.ASCII)
-_SET = re.compile(
-    r"(?:^|[\s;&|(])(?:(?:export|local|readonly|declare|for|read|typeset)\s+(?:-\w+\s+)*)?([A-Za-z_]\w*)(?==|\s+in\b)", re.ASCII
-)
-_READ = re.compile(r"\b(?:read|export|unset)\s+(?:-\w+\s+)*([A-Za-z_][\w \t]*)", re.ASCII)
+_VARIABLE = r"(?a)\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)([^}]*)\})"
+_SET = r"(?a)(?:^|[\s;&|(])(?:(?:export|local|readonly|declare|for|read|typeset)\s+(?:-\w+\s+)*)?([A-Za-z_]\w*)(?==|\s+in\b)"
+_READ = r"(?a)\b(?:read|export|unset)\s+(?:-\w+\s+)*([A-Za-z_][\w \t]*)"
 _JOINED = re.compile(r"(&&|\|\||\|)\s*$")
 _BEGINS = re.compile(r"\s*(&&|\|\||\||;)")
 # Linux limits an argument to this length, so longer commands are wrong anyway.
@@ -41,9 +39,9 @@ def unset_variables(text: str) -> Iterator[Variable]:
     """Yield the variables that the command expands and does not set itself, each once."""
     if "$" not in text or len(text) > _MAX_COMMAND_LENGTH:
         return
-    own = set(_SET.findall(text)) | {name for names in _READ.findall(text) for name in names.split()}
+    own = set(re.findall(_SET, text)) | {name for names in re.findall(_READ, text) for name in names.split()}
     single = single_quoted_ranges(text)
-    for found in _VARIABLE.finditer(text):
+    for found in re.finditer(_VARIABLE, text):
         name = found[1] or found[2]
         if name not in own and not is_in_ranges(single, found.start()) and not _escaped(text, found.start()):
             own.add(name)

@@ -23,7 +23,7 @@ MAX_PATH_LENGTH = 64
 _MAX_NAMES = 5
 RESERVED_PATHS = frozenset({"health", "sync"})
 _PATH = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
-_PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_PLAIN_NAME = r"(?a)[A-Za-z_]\w*"
 # Names that other systems put around a payload, and senders that do have a field of that name.
 _PATH_KEYS = frozenset(
     {"datakey", "path", "jsonpath", "json_path", "expr", "expression", "field", "key", "from", "source", "src"}
@@ -72,7 +72,7 @@ _BELOW: dict[str, tuple[tuple[str, ...], frozenset[str], frozenset[str]]] = {
     ),
 }  # fmt: skip
 # Headers that senders of webhooks set; those of mails stand in bodies, too.
-_SENT_HEADER = re.compile(r"(?i)x-[\w-]*(?:event|delivery|signature|hook|topic|request-id)[\w-]*|user-agent")
+_SENT_HEADER = r"(?i)x-[\w-]*(?:event|delivery|signature|hook|topic|request-id)[\w-]*|user-agent"
 # Senders whose every body is known to have no such field, and what people look for in the headers.
 _USUAL_FIELDS = {
     **dict.fromkeys(("github", "gitea"), "sender.login"), "gitlab": "user_username", "slack": "event.user",
@@ -84,7 +84,7 @@ _ROOTS = frozenset({"github", "event", "trigger", "body"})
 _SENT_BY = dict.fromkeys(("slack", "pagerduty", "standard-webhooks", "hmac"), ("event",))
 # The part of the webhook URL before the path.
 _ADDRESS = r"(?i)\A(?:https?://[^/]*)?/*(?:(?:api/+)?(?:web)?hooks?(?:-test)?/+)?"
-_SECRET_IN_URL = re.compile(r"[?&#].*=|(?:token|secret|apikey|api-key|password|signature)[=:]", re.IGNORECASE)
+_PROOF_IN_URL = r"(?i)[?&#].*=|(?:token|secret|apikey|api-key|password|signature)[=:]"
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -108,7 +108,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                     continue  # a payload of the tests shows that the body is meant, and `samples` reports one that does not fit
                 names = known.missing({}) or list(known.properties)[:1]
                 # A sender of the author's own may send the parameters themselves; others have no field of such a name.
-                own = trigger.config.scheme in ("optio", "hmac") and all(map(_PLAIN_NAME.fullmatch, names))
+                own = trigger.config.scheme in ("optio", "hmac") and all(re.fullmatch(_PLAIN_NAME, name) for name in names)
                 paths = (f"{name}: $.{name if own else 'path.in.the.body'}" for name in names[:_MAX_NAMES])
                 hint = f"add `paramMapping: {{{', '.join(paths)}}}`"
                 hint += ", or the paths by which the sender names them" if own else ""
@@ -117,7 +117,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def _path(task: ResolvedTask, route: Route, path: str) -> Iterator[Diagnostic]:
     is_sound = len(path) <= MAX_PATH_LENGTH and _PATH.fullmatch(path) is not None
-    if not is_sound and len(path) <= MAX_PATH_LENGTH and _SECRET_IN_URL.search(path):
+    if not is_sound and len(path) <= MAX_PATH_LENGTH and re.search(_PROOF_IN_URL, path):
         bare = re.sub(_ADDRESS, "", re.split(r"[?&#]", path)[0])
         hint = f"write `{bare}`, and sign" if _PATH.fullmatch(bare) else "sign"
         yield task.at(
@@ -375,7 +375,7 @@ def _around(task: ResolvedTask, route: Route, source: str, steps: tuple[str, ...
 def unsent_root(steps: tuple[str, ...], scheme: str, root: str = "$") -> tuple[str, str | None] | None:
     """Return the hint and the path that is meant, for a path whose first step is a level that other systems put around the
     body, or None for other paths. `root` is `$`, or `@` in a filter."""
-    if len(steps) == 2 and steps[0] == "headers" and (scheme in _USUAL_FIELDS or _SENT_HEADER.fullmatch(steps[1])):
+    if len(steps) == 2 and steps[0] == "headers" and (scheme in _USUAL_FIELDS or re.fullmatch(_SENT_HEADER, steps[1])):
         field = f"{root}.{_USUAL_FIELDS.get(scheme, 'title')}"
         return f"name a field of the body, such as `{field}`: a delivery's headers are not part of it", None
     if not steps or steps[0] not in _ROOTS or steps[0] in _SENT_BY.get(scheme, ()):

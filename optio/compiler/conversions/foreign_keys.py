@@ -31,7 +31,7 @@ from optio.compiler.conversions.key_table import (
     find_row,
     names_at,
 )
-from optio.compiler.conversions.known_keys import SECRET_NAME, TRIGGERS, fold_key, key_places, known_keys, model_at
+from optio.compiler.conversions.known_keys import CREDENTIAL_NAME, TRIGGERS, fold_key, key_places, known_keys, model_at
 from optio.compiler.conversions.suggest_text import convert_to_mapping, convert_to_text, parsed
 from optio.compiler.payloads.github_fields import NAMES
 from optio.compiler.source import SourceFile
@@ -460,7 +460,7 @@ _ADDED = ("secrets", "env", "setupCommands", "egress", "events", "paramMapping")
 def _variable(root: Any, route: Route) -> KeyCure:
     """Return the cure for an environment variable that stands beside `env` instead of inside it."""
     key, value = str(route[-1]), value_at(root, route)
-    if SECRET_NAME.search(key) or isinstance(value, (dict, list)):
+    if re.search(CREDENTIAL_NAME, key) or isinstance(value, (dict, list)):
         return _cure(root, route, KeyRow(ENVIRONMENT, "", "secrets", partial(_made, f"[{key}]")), route[:-1])
     listed = [each for each in value_at(root, route[:-1]) if re.fullmatch(r"[A-Z][A-Z0-9_]*", each)]
     made = values.mapping_of_texts({key: value})

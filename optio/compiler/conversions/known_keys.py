@@ -23,10 +23,9 @@ _TRIGGER_STEMS = (
     *(("schedule", "schedule"), ("cron", "schedule"), ("timer", "schedule"), ("webhook", "webhook"), ("http", "webhook")),
     *(("github", "webhook"), ("dispatch", "manual"), ("manual", "manual")),
 )
-_SECRET_NAMED = re.compile(
-    r"\$\{\{ *secrets\.([A-Za-z_]\w{0,99}) *\}\}|(?:env:)?\$\{?([A-Za-z_]\w{0,99})\}?"
-    r"|(?:env:)?([A-Z][A-Z0-9]{1,30}(?:_[A-Z0-9]{1,30}){1,8})",
-    re.ASCII,
+_NAMED_VARIABLE = (
+    r"(?a)\$\{\{ *secrets\.([A-Za-z_]\w{0,99}) *\}\}|(?:env:)?\$\{?([A-Za-z_]\w{0,99})\}?"
+    r"|(?:env:)?([A-Z][A-Z0-9]{1,30}(?:_[A-Z0-9]{1,30}){1,8})"
 )
 
 
@@ -40,7 +39,7 @@ def suggest_trigger(word: str) -> str | None:
 def suggest_secret_name(text: Any) -> str | None:
     """Return the secret's name in a text such as `${{ secrets.NAME }}`, `$NAME` or `NAME`. Returns None for other texts, which
     may be a secret themselves."""
-    named = _SECRET_NAMED.fullmatch(text) if isinstance(text, str) else None
+    named = re.fullmatch(_NAMED_VARIABLE, text) if isinstance(text, str) else None
     return named and next(filter(None, named.groups()))
 
 
@@ -114,6 +113,4 @@ def fold_key(key: str) -> str:
     return re.sub(r"[_\-\s]", "", key).lower()
 
 
-SECRET_NAME = re.compile(
-    r"(?:^|_)(?:TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIALS?)(?:$|_)", re.IGNORECASE
-)
+CREDENTIAL_NAME = r"(?i)(?:^|_)(?:TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIALS?)(?:$|_)"

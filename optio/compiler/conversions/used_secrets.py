@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from optio.compiler.conversions.known_keys import SECRET_NAME
+from optio.compiler.conversions.known_keys import CREDENTIAL_NAME
 from optio.compiler.yaml.emit import flow
 from optio.model.route import value_at
 from optio.model.runtimes import DECLARED
@@ -41,7 +41,7 @@ def used_secrets(root: Any) -> list[str]:
         found += [name for name, called in _OF_PROGRAMS if called.search(text) and name not in known and name not in found]
         for match in _NAMED.finditer(text[:_MAX_LENGTH]):
             name = next(filter(None, match.groups()))
-            if (match[1] or SECRET_NAME.search(name)) and name not in known and name not in found:
+            if (match[1] or re.search(CREDENTIAL_NAME, name)) and name not in known and name not in found:
                 found.append(name)
     return found[:_MAX_NAMES]
 

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from optio.compiler.conversions.cron_suggestions import suggest_cron
 from optio.compiler.conversions.cron_words import cron_from_words
 from optio.compiler.conversions.ecosystems import ECOSYSTEMS
-from optio.compiler.conversions.known_keys import SECRET_NAME
+from optio.compiler.conversions.known_keys import CREDENTIAL_NAME
 from optio.compiler.conversions.quantities import suggest_amount, suggest_duration, suggest_whole_number
 from optio.compiler.payloads.github_fields import NAMES
 from optio.compiler.yaml.emit import flow
@@ -487,7 +487,7 @@ def mapping_of_texts(value: Any) -> str | None:
             pairs[name] = pairs_value
         else:
             return None
-    if any(SECRET_NAME.search(key) for key in pairs):
+    if any(re.search(CREDENTIAL_NAME, key) for key in pairs):
         return None  # a possible secret is not repeated
     written = {key: _plain(inner) for key, inner in pairs.items() if not isinstance(inner, (dict, list))}
     return flow(written) if written else None
@@ -504,7 +504,7 @@ def named_values(value: list[Any]) -> str | None:
         if name is not None and told is None:
             return None
         pairs.update(item if name is None else {name: told})
-    return flow(pairs) if pairs and not any(SECRET_NAME.search(str(key)) for key in pairs) else None
+    return flow(pairs) if pairs and not any(re.search(CREDENTIAL_NAME, str(key)) for key in pairs) else None
 
 
 def commands(value: Any) -> str | None:

@@ -14,7 +14,7 @@ from optio.model.route import Route
 
 # Characters times classes, because the engine walks a pattern once for each class in it. Takes a fifth of a second.
 MAX_WORK = 320_000
-_CLASS = re.compile(r"\\[wWsSdDc]")
+_CLASS = r"\\[wWsSdDc]"
 _MAX_TOTAL_BYTES = 16 << 20
 # Patterns of the allowed length without repetitions stay below this size.
 _MAX_PATTERN_BYTES = 64 << 20
@@ -27,7 +27,7 @@ _UNSUPPORTED = {
 _AHEAD = r"\(\?(?P<sign>[=!])(?P<inner>(?:[^()\\[\]]|\\.|\[(?:[^\]\\]|\\.)+\]|\((?:[^()\\]|\\.)*\))+)\)"
 # A pattern literal of JavaScript or Ruby; no text can precede `^` or follow `$`.
 _LITERAL = r"(?s)/(\^.*|.*\$)/[a-z]{0,6}"
-_REPEATED = re.compile(r"\{(\d+)(?:,(\d*))?\}")
+_REPEATED = r"\{(\d+)(?:,(\d*))?\}"
 
 Pattern = tuple[Route, bool, str]
 
@@ -61,7 +61,7 @@ def check_total_work(task: ResolvedTask, at: Route, found: list[Pattern]) -> Ite
     place, key, worst = max(found, key=lambda each: _work(each[2]))
     if _work(worst) > MAX_WORK:
         message = (
-            f"`{worst}` is too long for its {len(_CLASS.findall(worst)):,} classes such as `\\w`: {len(worst):,} characters"
+            f"`{worst}` is too long for its {len(re.findall(_CLASS, worst)):,} classes such as `\\w`: {len(worst):,} characters"
         )
     else:
         message = f"`{worst}` is the longest of {len(different):,} patterns, which have too many classes such as `\\w` together"
@@ -83,7 +83,7 @@ def check_slashes(task: ResolvedTask, at: Route, found: list[Pattern]) -> Iterat
 
 
 def _work(pattern: str) -> int:
-    return len(pattern) * len(_CLASS.findall(pattern))
+    return len(pattern) * len(re.findall(_CLASS, pattern))
 
 
 def invalid_patterns(found: list[Pattern]) -> dict[Route, Pattern]:
@@ -114,7 +114,7 @@ def _wrong_with(pattern: str, count: int) -> tuple[str, str, tuple[int, int]]:
             hint = _without_look_ahead(pattern) or "write only the allowed characters, such as `^[a-z]+$`"
             return f"uses {name}, which Optio's patterns do not support", hint, found.span()
     whole = (0, len(pattern))
-    once = _REPEATED.sub(_once, pattern)
+    once = re.sub(_REPEATED, _once, pattern)
     if not _compiles(once, _MAX_PATTERN_BYTES):
         return (
             "is not a valid pattern",

@@ -4,7 +4,7 @@ import re
 
 _NAME = r"\.[A-Za-z_][A-Za-z0-9_]{0,60}"
 _TEXT = r"'[A-Za-z0-9_.:/@ -]{1,60}'|\"[A-Za-z0-9_.:/@ -]{1,60}\""
-_STEP = re.compile(r"\.(\w+)|\[(?:(-?[0-9]+)|'([^']*)'|\"([^\"]*)\")\]", re.ASCII)
+_STEP = r"(?a)\.(\w+)|\[(?:(-?[0-9]+)|'([^']*)'|\"([^\"]*)\")\]"
 _NUMBER = r"0|-?[1-9][0-9]{0,8}"
 # Names and indices only, so the path yields a single value.
 PATH = rf"\$(?:{_NAME}|\[(?:{_NUMBER}|{_TEXT})\]){{0,20}}"
@@ -27,4 +27,4 @@ def steps(path: str) -> tuple[str, ...]:
     """Return the names and indices of a path that has nothing else, as texts."""
     if "[" not in path:
         return tuple(path.split(".")[1:])
-    return tuple(next(filter(None, found), "") for found in _STEP.findall(path))
+    return tuple(next(filter(None, found), "") for found in re.findall(_STEP, path))

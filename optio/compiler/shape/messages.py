@@ -748,11 +748,13 @@ def _action(step: dict[Any, Any]) -> str:
 
 def _holds_secrets(value: Any) -> bool:
     """Return True if the value may be a secret, by its shape or its keys, and must not be shown."""
-    from optio.compiler.conversions.known_keys import SECRET_NAME
+    from optio.compiler.conversions.known_keys import CREDENTIAL_NAME
     from optio.compiler.token_shapes import match_tokens
 
     text = json.dumps(value, default=str)
-    return any(match_tokens(text)) or any(SECRET_NAME.search(name.upper()) for name in re.findall(r'"([^"]*)"\s*:', text))
+    return any(match_tokens(text)) or any(
+        re.search(CREDENTIAL_NAME, name.upper()) for name in re.findall(r'"([^"]*)"\s*:', text)
+    )
 
 
 def _only_trigger(value: Any) -> str | None:

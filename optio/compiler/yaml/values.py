@@ -14,8 +14,9 @@ from optio.model.route import Route
 
 MAX_DEPTH = 64
 _NUMERIC = frozenset("0123456789+-.")
-# Keys without quotes that may be a mistake: by their text, and by its beginning.
+# Keys without quotes that may be a mistake: by their text, and by its beginning; and the beginnings of values that are no text.
 _ODD_KEYS, _ODD_BEGINNINGS = WORDS.keys() | SWITCHES.keys(), _NUMERIC.union(BLANKS)
+_ODD_VALUES = _NUMERIC.union(word[0] for word in _ODD_KEYS if word)
 _NUL_ESCAPE = r"\\(?:0|x00|u0000|U00000000)"
 
 
@@ -59,7 +60,7 @@ class Builder:
             self._report("OPT007", f"the tag `{tag}`", node, f"{does}: nothing is executed or included", at_tag=True)
         if node.id == "scalar":
             text: str = node.value
-            if node.style:
+            if node.style or (text and text[0] not in _ODD_VALUES):
                 return text
             if text in WORDS:
                 return WORDS[text]
