@@ -30,6 +30,7 @@ from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import MemoryTree
 from optio.model import prices
 from optio.model.policy import Allow, Ceilings, Fleet, PolicySpec
+from optio.model.prompt import MAX_PROMPT_LENGTH
 from optio.model.retry import HOPELESS
 from optio.model.runtimes import DECLARED, PROVIDERS
 from optio.model.senders import SENDERS, InHeader
@@ -310,6 +311,20 @@ def test_the_table_of_agents_is_what_the_runtimes_declare() -> None:
         assert turns.startswith(_ENFORCERS[runtime.capabilities.max_turns])
         assert budget.startswith(_ENFORCERS[runtime.capabilities.budget])
         assert (cost == "its own figure") == runtime.capabilities.tells_cost
+
+
+def test_the_table_of_prompts_is_what_the_runtimes_declare() -> None:
+    prompts = page("tasks/agents.md").partition("## Prompts")[2].partition("## Limits")[0]
+    told = {row[0].strip("`"): row[1:] for row in rows(prompts) if len(row) == 3 and row[0] != "agent"}
+    words = {"command": "commands", "mention": "files"}
+
+    assert set(told) == set(DECLARED)
+    for name, runtime in DECLARED.items():
+        traits = runtime.prompt
+        limits = {"characters": traits.max_characters, "bytes": traits.max_bytes}
+        longest = "".join(f"{limit:,} {unit}" for unit, limit in limits.items() if limit is not None)
+        assert told[name] == [longest, ", ".join(words[each] for each in traits.misreads)], name
+    assert f"more than {MAX_PROMPT_LENGTH:,}\ncharacters" in prompts
 
 
 def test_the_table_of_schemas_is_what_the_runtimes_declare() -> None:

@@ -16,8 +16,7 @@ from optio.lsp.pages import OpenPage
 from optio.model import money
 from optio.model.mapping import MappingFailed, PathSyntax, compile_path
 from optio.model.params import apply_defaults
-from optio.model.prompt import length, placeholders, render
-from optio.runs.submit import MAX_PROMPT_LENGTH
+from optio.model.prompt import MAX_PROMPT_LENGTH, length, placeholders, render
 from optio.scheduling import cron, max_fires
 from optio.scheduling.calendar import fires
 from optio.testing.trial import ImpossibleTest, try_example

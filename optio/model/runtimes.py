@@ -56,6 +56,28 @@ Enforcer = Literal["cli", "meter", "report"]
 
 # The JSON Schemas to which an agent CLI holds its answer: those of common keywords, or those that OpenAI calls strict.
 SchemaKind = Literal["common", "strict"]
+# What an agent CLI does not pass on as text: a prompt that begins with `/` is a command to it, and `@path` stands for the text
+# of a file. Its runtime prevents both.
+Misreading = Literal["command", "mention"]
+
+
+class PromptTraits(NamedTuple):
+    """The longest prompt that an agent CLI takes, in characters or in bytes of UTF-8, None where no limit is known, and what it
+    misreads in a prompt that it is given as it is. A run with a longer prompt is refused before it exists."""
+
+    max_characters: int | None = None
+    max_bytes: int | None = None
+    misreads: tuple[Misreading, ...] = ()
+
+    def why_too_long(self, prompt: str) -> str | None:
+        """Return the limit that the prompt exceeds, in words; None if it exceeds none."""
+        if self.max_characters is not None and len(prompt) > self.max_characters:
+            return f"{len(prompt):,} characters, more than {self.max_characters:,}"
+        # No character has more than four bytes.
+        if self.max_bytes is not None and 4 * len(prompt) > self.max_bytes:
+            size = len(prompt.encode("utf-8", "surrogatepass"))
+            return f"{size:,} bytes, more than {self.max_bytes:,}" if size > self.max_bytes else None
+        return None
 
 
 class Capabilities(NamedTuple):
@@ -72,8 +94,8 @@ class Capabilities(NamedTuple):
 
 class Declaration(NamedTuple):
     """The facts of a runtime. `title` is its name for people. `program` is None where a task names its own; `service` is None
-    where the agent asks whichever service it is told. A run is refused if one of its secrets has fewer characters than
-    `shortest_secret`."""
+    where the agent asks whichever service it is told. `prompt` says which prompts it takes. A run is refused if one of its
+    secrets has fewer characters than `shortest_secret`."""
 
     name: str
     title: str
@@ -81,6 +103,7 @@ class Declaration(NamedTuple):
     service: ModelService | None
     capabilities: Capabilities
     shortest_secret: int = 0
+    prompt: PromptTraits = PromptTraits()
 
 
 DECLARED: Mapping[str, Declaration] = {
@@ -105,6 +128,7 @@ DECLARED: Mapping[str, Declaration] = {
                 elsewhere=r"ANTHROPIC_\w*BASE_URL|CLAUDE_CODE_USE_\w+|ANTHROPIC_(?:FOUNDRY|VERTEX|BEDROCK)\w*",
             ),
             capabilities=Capabilities(max_turns="cli", budget="cli", tells_cost=True, resume=True, schema="common"),
+            prompt=PromptTraits(misreads=("command", "mention")),
         ),
         Declaration(
             name="codex",
@@ -125,6 +149,7 @@ DECLARED: Mapping[str, Declaration] = {
                 elsewhere=r"OPENAI_BASE_URL",
             ),
             capabilities=Capabilities(max_turns="meter", budget="meter", tells_cost=False, resume=True, schema="strict"),
+            prompt=PromptTraits(max_characters=1 << 20),
         ),
         Declaration(
             name="copilot",
@@ -139,6 +164,8 @@ DECLARED: Mapping[str, Declaration] = {
             capabilities=Capabilities(max_turns="meter", budget="meter", tells_cost=False, resume=True),
             # It replaces the value of its key wherever that stands in its events, in the names of their fields too.
             shortest_secret=8,
+            # Its limit is the model's window, 128,000 tokens for a model that it does not know: those cannot be counted here.
+            prompt=PromptTraits(misreads=("command",)),
         ),
         Declaration(
             name="gemini",
@@ -156,6 +183,8 @@ DECLARED: Mapping[str, Declaration] = {
             # In a session that it continues, Gemini 0.61 sends each tool result twice. Google's API refuses that (status 400:
             # "the number of function response parts is equal to the number of function call parts").
             capabilities=Capabilities(max_turns="cli", budget="meter", tells_cost=False, resume=False),
+            # It cuts a longer one off, and ends well without asking the model.
+            prompt=PromptTraits(max_bytes=8 << 20, misreads=("command", "mention")),
         ),
         Declaration(
             name="opencode",

@@ -10,17 +10,22 @@ from typing import Any
 from optio.errors import Invalid, Problem
 from optio.model import params as schema
 from optio.model import trace
-from optio.model.prompt import length, placeholders, render
+from optio.model.prompt import MAX_PROMPT_LENGTH, length, placeholders, render
 from optio.model.registry import CompiledTask
+from optio.model.result import with_instructions
 from optio.model.route import Route, pointer
 from optio.model.run import RunTrigger
+from optio.model.runtimes import declaration_of
 from optio.store.values import NewRun
 
-MAX_PROMPT_LENGTH = 1 << 20
 # A business key of up to so many bytes is stored as it is, a longer one as its digest.
 MAX_KEY_BYTES = 200
 _MAX_DEPTH = 100
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# A byte order mark is no text, and some agents remove it as they do blanks.
+_BOM = "\ufeff"
+_BLANK = re.compile(rf"[\s{_BOM}]*")
+_SHORTER = "give the agent a file or a URL to read"
 
 
 def prepare_run(
@@ -48,9 +53,13 @@ def prepare_run(
     problems = schema.params_problems(task.spec.params_schema, effective, at=at)
     if problems:
         raise Invalid(f"the parameters do not fit the task `{task.id}`", problems)
-    prompt = _render("prompt", task.prompt, effective)
-    if task.prompt and not prompt.strip():
+    prompt = _render("prompt", task.prompt, effective, _SHORTER).lstrip(_BOM)
+    if task.prompt and _BLANK.fullmatch(prompt):
         raise Invalid("the rendered prompt is blank")
+    agent = declaration_of(task.spec.agent_runtime)
+    if agent is not None and (too_long := agent.prompt.why_too_long(with_instructions(prompt, task.spec))) is not None:
+        told = "" if task.spec.result is None else " with what the agent is told about its result"
+        raise Invalid(f"the rendered prompt{told} has {too_long}, the most that {agent.title} takes: {_SHORTER}")
     return NewRun(
         id=new_id,
         task=task,
@@ -76,16 +85,16 @@ def _business_key(task: CompiledTask, params: Mapping[str, Any], at: Route) -> s
     if missing:
         problems = [Problem(pointer((*at, name)), "is needed for the task's `dedupe.key`") for name in missing]
         raise Invalid(f"the parameters do not fit the task `{task.id}`", problems)
-    key = _render("`dedupe.key`", task.spec.dedupe.key, params)
+    key = _render("`dedupe.key`", task.spec.dedupe.key, params, "make it of shorter parameters")
     data = key.encode()
     return key if len(data) <= MAX_KEY_BYTES else "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def _render(what: str, text: str, params: Mapping[str, Any]) -> str:
+def _render(what: str, text: str, params: Mapping[str, Any], cure: str) -> str:
     """Render a text, after checking its length: a short template may name a long value many times. Raises Invalid."""
     count = length(text, params)
     if count > MAX_PROMPT_LENGTH:
-        raise Invalid(f"the rendered {what} has {count:,} characters, more than {MAX_PROMPT_LENGTH:,}")
+        raise Invalid(f"the rendered {what} has {count:,} characters, more than {MAX_PROMPT_LENGTH:,}: {cure}")
     return render(text, params)
 
 

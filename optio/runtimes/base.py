@@ -228,9 +228,15 @@ def reason_of_status(status: int) -> tuple[str, bool]:
     return ("server_error", True) if status >= 500 else ("bad_request", False)
 
 
-_SLASH = re.compile(r"\s*/")
+# What JavaScript trims, which most of the CLIs are written in: a byte order mark is a blank to it.
+_COMMAND = re.compile(r"[\s\ufeff]*/")
+
+
+def is_command(prompt: str) -> bool:
+    """Return whether some CLIs would take the prompt for a command, because it begins with `/`."""
+    return _COMMAND.match(prompt) is not None
 
 
 def guard_slash(prompt: str) -> str:
-    """Return the prompt, with a fixed line in front if it begins with `/`, which some CLIs would take for a command."""
-    return f"The task is:\n{prompt}" if _SLASH.match(prompt) else prompt
+    """Return the prompt, with a fixed line in front if it would be taken for a command."""
+    return f"The task is:\n{prompt}" if is_command(prompt) else prompt

@@ -18,6 +18,7 @@ from optio.runtimes.base import (
     Invocation,
     ProcessEnd,
     common_outcome,
+    is_command,
     log_line,
     over_limits,
     reason_of_status,
@@ -40,7 +41,6 @@ _URL = "https://generativelanguage.googleapis.com"
 # and its name, and one that begins with `/` may be a command of the working directory.
 _COMMAND = "optio-task"
 _COMMAND_FILE = f'prompt = "The task follows the name of this command:"\ndescription = "{_COMMAND}"\n'
-_GUARDED = re.compile(r"\s*/|[^@]*@")
 # By itself it asks the model 10 times, for more than three minutes.
 _MAX_ATTEMPTS = 3
 _LOOP = "Loop detected"
@@ -92,7 +92,7 @@ class Gemini:
         if task.spec.model is not None:
             argv += ["-m", task.spec.model]
         files = {".gemini/settings.json": json.dumps(_settings(task)).encode()}
-        if _GUARDED.match(prompt):
+        if "@" in prompt or is_command(prompt):
             files[f".gemini/commands/{_COMMAND}.toml"] = _COMMAND_FILE.encode()
             prompt = f"/{_COMMAND} {prompt}"
         return Invocation(

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from optio.model.prompt import MAX_PROMPT_LENGTH
 from optio.model.run import LogKind, Run, RunState
 from optio.runs.execute import Execution
 from optio.wiring import Services
 from tests.executors.support import living
+from tests.model_server import PLAIN_TEXT
 from tests.runs.support import accept, claim, execute, log_of, opened
 from tests.runtimes.real_agents import AGENTS, DONE, KEYS, Model, environ_of, model_server, task
 from tests.support import eventually
@@ -57,12 +59,24 @@ def test_a_run_says_which_session_of_which_version_on_which_machine_it_was(servi
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_a_prompt_is_no_command_and_no_file_of_this_machine(services: Services, model: Model, agent: str) -> None:
-    run(services, agent, "plain", prompt="/compact $HOME @/etc/passwd é")
+@pytest.mark.parametrize("blanks", ["", " \\uFEFF\\n"], ids=["first", "after a byte order mark"])
+def test_a_prompt_is_no_command_and_no_file_of_this_machine(services: Services, model: Model, agent: str, blanks: str) -> None:
+    run(services, agent, "plain", prompt=f"{blanks}/compact $HOME @/etc/passwd é")
 
     asked = json.dumps(model.requests(), ensure_ascii=False)
     assert "/compact $HOME @/etc/passwd é" in asked
     assert "root:x:0" not in asked
+
+
+@pytest.mark.parametrize("agent", [agent for agent in AGENTS if agent != "copilot"])
+def test_the_longest_prompt_that_optio_takes_reaches_the_model_whole(services: Services, model: Model, agent: str) -> None:
+    longest = ("The quick brown fox jumps over the lazy dog @ home. " * 30_000)[:MAX_PROMPT_LENGTH]
+    ended = execute(services, task(agent, "stub-plain", prompt="{{TEXT}}"), {"TEXT": longest})
+
+    assert (ended.state, ended.text) == (RunState.COMPLETED, PLAIN_TEXT), ended.message
+    (asked,) = model.requests()
+    assert asked["prompt"].endswith(longest.strip()[-1500:])
+    assert asked["prompt_chars"] in range(MAX_PROMPT_LENGTH - 1, MAX_PROMPT_LENGTH + 100)
 
 
 @pytest.mark.parametrize("agent", AGENTS)

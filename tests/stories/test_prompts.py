@@ -1,7 +1,10 @@
 """Prompt templates and parameters."""
 
+import json
+
 from tests.stories.conftest import echo_task, started
-from tests.support import Dev
+from tests.stories.test_webhooks import send, signature
+from tests.support import Dev, eventually
 
 TICKETS = "Summarize the latest {{COUNT}} support tickets for {{TEAM}}.\\nOutput as markdown."
 SCHEMA = (
@@ -34,6 +37,23 @@ def test_parameters_are_validated_before_a_run_exists(optio: Dev) -> None:
 
     assert answer.status == 422
     assert {error["pointer"] for error in answer.json["errors"]} == {"/params/COUNT", "/params/TEAM"}
+    assert optio.get(f"/api/tasks/{task}/runs").json["items"] == []
+
+
+def test_a_prompt_that_comes_out_too_long_is_refused_with_the_limit_before_a_run_exists(optio: Dev) -> None:
+    hook = "triggers: [{type: webhook, config: {path: longest, secret: {name: STORY_SECRET}}}]\n"
+    task = echo_task(optio, "Longest", "{{A}}{{A}}", hook)
+    why = "the rendered prompt has 1,200,000 characters, more than 1,048,576: give the agent a file or a URL to read"
+    params = {"A": "x" * 600_000}
+    body = json.dumps(params).encode()
+
+    by_hand = optio.post(f"/api/tasks/{task}/runs", {"params": params})
+    by_hook = send(optio, "longest", body, **{"X-Optio-Signature": signature(body)})
+
+    assert (by_hand.status, by_hand.json["detail"]) == (422, why)
+    assert (by_hook.status, by_hook.json["detail"]) == (422, why)
+    (delivery,) = eventually(lambda: optio.get("/api/deliveries?path=longest").json["items"], what="the delivery")
+    assert (delivery["verdict"], delivery["detail"]) == ("invalid", why)
     assert optio.get(f"/api/tasks/{task}/runs").json["items"] == []
 
 

@@ -56,6 +56,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         return
     if task.prompt_path is not None and not task.prompt.strip():
         yield task.at("OPT106", f"`{task.spec.prompt_file}` is empty", task.prompt_route, hint="write the prompt into it")
+    if task.prompt_path is not None and (nul := task.prompt.find("\0")) >= 0:
+        yield task.in_prompt("OPT015", "a NUL character", nul, nul + 1, hint="delete it: agents cannot handle it")
     if task.prompt_path is not None and not task.prompt.isascii():
         yield from check_invisible(task.prompt_path, task.prompt)
     known = declared_parameters(task)
