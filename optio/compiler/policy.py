@@ -7,7 +7,7 @@ from typing import Any
 
 from optio.compiler import spending
 from optio.compiler.checks.namespaces import pattern_of
-from optio.compiler.conversions.quantities import number_in, suggest_amount, suggest_duration
+from optio.compiler.conversions.quantities import number_in, suggest_amount, suggest_duration, unit_hint
 from optio.compiler.diagnostics import Diagnostic, diagnostic
 from optio.compiler.facts import SpendCap, TaskFacts, ValuePlace
 from optio.compiler.layers import POLICY
@@ -68,7 +68,7 @@ def _wrong(document: Document, misfit: ValidationIssue) -> Diagnostic:
     elif misfit.kind == "type" and misfit.wanted == LIST and isinstance(misfit.value, str):
         hint = f"write a list: [{misfit.value}]"
     elif route[-1:] in (("timeout",), ("keepFailed",)) and type(misfit.value) is int:
-        hint = f"write `{misfit.value}s` for seconds or `{misfit.value}m` for minutes"
+        hint = unit_hint(misfit.value)
     elif misfit.kind == "type":
         hint = _form(misfit)
     elif route[:1] == ("namespaces",) and misfit.kind == "blank":

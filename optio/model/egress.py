@@ -193,7 +193,8 @@ def _smallest_network(first: str, last: str) -> str | None:
 
 
 def _suggestion(name: str, port: str | None) -> str | None:
-    plain = name.removesuffix(".") if name.isascii() else _ascii(name)
+    bare = re.sub(r"\A[^\w*]+|[^\w]+\Z", "", name)
+    plain = bare if bare.isascii() else _ascii(bare)
     if plain is None or plain == name or not _NAME.fullmatch(plain) or _NUMBER.fullmatch(plain):
         return None
     return plain if port is None else f"{plain}:{port}"

@@ -25,6 +25,7 @@ _HINTS = {
     "cd": "put it before the command that needs it: `cd DIRECTORY && COMMAND`",
     "export": "set it under `environment.env`",
 }
+_MAX_JOINED = 100
 # Repetitions are bounded: a hostile command of 128 KiB must not take long.
 _NEEDS_ROOT = (
     r"(?:^|[;&|(\n])[ \t]{0,80}(?:(?:then|do|exec)[ \t]{1,9})?(?:\w{1,80}=\S{0,200}[ \t]{1,9}){0,9}"
@@ -107,6 +108,9 @@ def _shell(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
     forgotten = _FORGOTTEN.fullmatch(text.strip())
     if forgotten is not None:
         hint = _HINTS.get(forgotten[1], "put it before the command that needs it, joined by `&&`")
+        following = task.spec.environment.setup_commands[int(route[-1]) + 1 :][:1]
+        if forgotten[1] == "cd" and following and len(following[0]) <= _MAX_JOINED and "\n" not in following[0]:
+            hint = f"write both as one command: `{text.strip()} && {following[0]}`"
         yield task.at("OPT520", f"`{forgotten[1]}` has no effect on later commands: each has its own shell", route, hint=hint)
 
 

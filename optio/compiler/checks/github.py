@@ -145,7 +145,7 @@ def _one(
         return
     elif without := [event for event in config.events or () if not _has(event, steps, when) and _may_start(event, when)]:
         message = f"`{source}` is in no delivery of `{without[0]}`, so `{name}` is missing: such a delivery is refused"
-        hint = f"give `{name}` a default, or leave `{without[0]}` out of `events`, and give it its own task"
+        hint = f"leave `{without[0]}` out of `events`, and give it its own task, or give `{name}` a default"
         yield task.at("OPT412", message, route, hint=hint)
     elif above is not None and not when:
         parent = "$." + ".".join(steps[:above])

@@ -22,6 +22,8 @@ _NUMBERS = {
     "sixty": "60",
     "ninety": "90",
 }
+# Larger numbers without a unit are unlikely to be minutes.
+_MIN_SECONDS, _MAX_SECONDS = 300, 10**6
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _PART = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(ms|[smhdw])[a-z]*[\s,]*", re.IGNORECASE | re.ASCII)
 _AMOUNT = r"(?:0|[1-9][0-9]*)\.[0-9]{1,4}"
@@ -59,6 +61,13 @@ def suggest_duration(written: str) -> str | None:
         return meant if parse_duration(meant) else None
     except (ValueError, OverflowError):
         return None
+
+
+def unit_hint(number: int) -> str:
+    """Return the hint for a duration without a unit."""
+    if not _MIN_SECONDS <= number < _MAX_SECONDS:
+        return f"write `{number}s` for seconds or `{number}m` for minutes"
+    return f"write `{format_duration(timedelta(seconds=number))}` for {number} seconds; minutes would be `{number}m`"
 
 
 def suggest_whole_number(written: str) -> int | None:

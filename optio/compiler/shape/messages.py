@@ -5,12 +5,18 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any
 
 from optio.compiler.conversions.entries import as_entry, example_hint, repair_text
 from optio.compiler.conversions.known_keys import TRIGGERS, known_keys, suggest_secret_name, suggest_trigger
-from optio.compiler.conversions.quantities import number_in, suggest_amount, suggest_duration, suggest_whole_number
+from optio.compiler.conversions.quantities import (
+    CURLY,
+    number_in,
+    suggest_amount,
+    suggest_duration,
+    suggest_whole_number,
+    unit_hint,
+)
 from optio.compiler.conversions.suggest_words import explain_choices, suggest_allowed_word
 from optio.compiler.diagnostics import Diagnostic, Edit, Fix, diagnostic
 from optio.compiler.layers import POLICY, MergedDocument
@@ -23,7 +29,7 @@ from optio.compiler.yaml.document import Document
 from optio.compiler.yaml.scalars import decimal, single_quoted
 from optio.model.route import Route, show, value_at
 from optio.model.spec import portable
-from optio.model.text import format_duration, slug
+from optio.model.text import slug
 
 # The hint, alone or with the value that a fix writes; None where only an example can be given.
 _Cure = str | tuple[str, str] | None
@@ -72,8 +78,6 @@ _ALLOWED_TRIGGERS = f"allowed: {', '.join(_TRIGGER_FORMS)}"
 _MAX_NAMES = 5
 # Smaller numbers are unlikely to be bytes of memory.
 _MIN_MEMORY_BYTES, _MIN_MEBIBYTES = 1 << 20, 64
-# Larger numbers are unlikely to be minutes.
-_MIN_SECONDS = 300
 _MAX_MADE, _MAX_ID = 200, 80
 _ENV_NAME = "use letters, digits and underscores, no digit first"
 # The name of a secret in words. Other texts in its place may be the secret itself and are not shown.
@@ -263,9 +267,7 @@ def _bad_duration(found: _Finding) -> Diagnostic:
     if meant is not None:
         hint = f"write `{meant}`" + (": days are not supported" if re.search("[0-9] *[dw]", str(value), re.IGNORECASE) else "")
     elif re.fullmatch(r"[1-9][0-9]{0,5}", str(value)):
-        hint = f"write `{value}s` for seconds or `{value}m` for minutes"
-        if int(value) >= _MIN_SECONDS:
-            hint = f"write `{format_duration(timedelta(seconds=int(value)))}` for {value} seconds; minutes would be `{value}m`"
+        hint = unit_hint(int(value))
     write = None if meant is None else found.document.restyled(route, meant)
     return found.at(code, f"`{name}` is not a valid duration", hint, write=write, safe=False)
 
@@ -460,7 +462,8 @@ def _bad_pattern(found: _Finding) -> Diagnostic:
         return found.at("OPT506", f"{shown} is not a valid name of an environment variable", hint, key=True)
     if route[:2] == ("environment", "secrets") or last == "name":
         # The value may be the secret itself, so name the place only.
-        given = None if re.fullmatch(r"[A-Za-z0-9_]+", value) else suggest_secret_name(value)
+        bare = value.strip(CURLY)
+        given = None if re.fullmatch(r"[A-Za-z0-9_]+", value) else suggest_secret_name(bare) or bare
         given = given if given and re.fullmatch(r"[A-Z]+(?:_[A-Z0-9]+)+", given) else None
         meant = given or (repair_text(value, pattern) if re.fullmatch(_SECRETS_NAME, value) else None)
         hint = f"write `{meant.upper()}`" if meant else f"{_ENV_NAME}: `API_TOKEN`"
