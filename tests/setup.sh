@@ -28,6 +28,8 @@ command -v bwrap >/dev/null || missing+=(bubblewrap)
 command -v systemd-analyze >/dev/null || missing+=(systemd)
 command -v promtool >/dev/null || missing+=(prometheus)
 command -v git >/dev/null || missing+=(git)
+# The dashboard is used in a browser.
+command -v chromium >/dev/null || missing+=(chromium)
 # Completion is tried in each shell that it is for.
 command -v zsh >/dev/null || missing+=(zsh)
 command -v fish >/dev/null || missing+=(fish)

@@ -25,6 +25,7 @@ HOMES = {
     "re2": ("model.jsonpath",),
     "cronsim": ("scheduling.cron",),
     "litestar": ("server",),
+    "minijinja": ("server.pages.rendering",),
     "pygls": ("lsp.server", "lsp.wire"),
     "lsprotocol": ("lsp.server", "lsp.answers", "lsp.wire"),
     "httpx2": ("executors.pods.cluster", "executors.pods.exec"),

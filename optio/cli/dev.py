@@ -80,7 +80,7 @@ async def _dev(services: Services, sock: socket.socket, token: str) -> None:
     query, after = (f"?token={token}", "") if sys.stdout.isatty() else ("", f"\n  token {dev_token.token_file(settings)}")
     docs = f"\n  docs  {url}/docs" if is_built(settings) else ""
     print(
-        f"\n  API   {url}/api/tasks{query}\n  spec  {url}/schema{query}{docs}{after}\n"
+        f"\n  open  {url}/{query}\n  API   {url}/api/tasks{query}\n  spec  {url}/schema{query}{docs}{after}\n"
         "  run   optio run TASK -p NAME=VALUE --wait\n  stop  Ctrl-C\n",
         flush=True,
     )

@@ -23,6 +23,10 @@ from optio.server.dependencies import Hub
 from optio.server.http_guard import HttpGuard
 from optio.server.in_time import RequestDeadline
 from optio.server.log_fanout import LogFanout
+from optio.server.pages.login import LoginController
+from optio.server.pages.runs import RunPages
+from optio.server.pages.static_files import StaticController
+from optio.server.pages.tasks import TaskPages
 from optio.server.routes.deliveries import DeliveryController
 from optio.server.routes.docs import DocsController
 from optio.server.routes.health import HealthController
@@ -59,7 +63,7 @@ def create_app(
         services.metrics.add(lambda: health_samples(services, live))
     hosts = {*LOOPBACK, services.settings.host, *services.settings.allowed_hosts}
     front: ASGIApp = RequestDeadline(_Front(rest, WebhookReceiver(hub), Sockets(hub)))
-    return HttpGuard(front if dev_token is None else BrowserAccess(front, dev_token), hosts)
+    return HttpGuard(BrowserAccess(front, dev_token), hosts)
 
 
 def create_rest(hub: Hub) -> Litestar:
@@ -87,6 +91,10 @@ def create_rest(hub: Hub) -> Litestar:
             HealthController,
             MetricsController,
             DocsController,
+            LoginController,
+            TaskPages,
+            RunPages,
+            StaticController,
         ],
         dependencies={"hub": Provide(lambda: hub, sync_to_thread=False)},
         guards=[guard],

@@ -57,6 +57,7 @@ class AccessControl:
     def __init__(self, store: TokenStore, *, dev_token: str | None = None) -> None:
         self._store = store
         self._dev = None if dev_token is None else token_hash(dev_token)
+        self._for_browsers = "" if dev_token is None else "; in a browser, open the link that `optio dev` printed"
         self._touched: dict[str, float] = {}
         self._touching: set[asyncio.Future[None]] = set()
 
@@ -74,8 +75,7 @@ class AccessControl:
     async def _identify(self, headers: Headers) -> Actor:
         values = [value for name, value in headers if name == b"authorization"]
         if len(values) != 1:
-            browser = "; in a browser, open the link that `optio dev` printed" if self._dev is not None else ""
-            raise Unauthorized(f"send one `Authorization: Bearer <token>` header{browser}")
+            raise Unauthorized(f"send one `Authorization: Bearer <token>` header{self._for_browsers}")
         scheme, _, secret = values[0].decode("latin-1").partition(" ")
         if scheme.lower() != "bearer" or not secret.isascii() or not 0 < len(secret) <= _MAX_TOKEN_LENGTH:
             raise Unauthorized("send `Authorization: Bearer <token>`")
@@ -84,7 +84,7 @@ class AccessControl:
             return Actor("local", "admin", None)
         token = await read_small(self._store, self._store.token, digest)
         if token is None:
-            raise Unauthorized("this token is not known, has expired, or was revoked")
+            raise Unauthorized(f"this token is not known, has expired, or was revoked{self._for_browsers}")
         self._touch(token.id)
         return Actor(f"token:{token.label or token.id}", token.role, digest)
 

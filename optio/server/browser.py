@@ -1,21 +1,22 @@
-"""Access for browsers: a link with `?token=`, then a cookie. Installed by `optio dev` alone, between `HttpGuard` and the
-routes.
+"""Access for browsers: a cookie that stands for the Authorization header, which a browser cannot send with a page. Installed
+between `HttpGuard` and the routes; the rest of the server knows bearer tokens only.
 
-A browser cannot send an Authorization header with the page that it opens. The link that `optio dev` prints carries the token
-once; the answer sets a cookie and redirects to the same address without the token. After that, the cookie stands for the
-header, so that the rest of the server knows bearer tokens only.
+The page `/login` sets the cookie. With `optio dev`, so does a link with `?token=`: the answer redirects to the same address
+without the token.
 
 The cookie counts only for requests of this server's own pages, or of the person who typed the address. `SameSite=Strict` is not
 enough for that: it lets pages of every other port of this host in. `HttpGuard` has refused other hosts and origins before.
 """
 
 import hmac
+from urllib.parse import quote, unquote_to_bytes
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from optio.errors import Forbidden, Unauthorized
 from optio.server import problems
 from optio.server.http_guard import send_answer
+from optio.settings import LOOPBACK
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 # What a browser says of a page of this server, and of an address that a person typed or a link outside of the browser.
@@ -23,10 +24,10 @@ _OWN_SITE, _NO_SITE = b"same-origin", b"none"
 
 
 class BrowserAccess:
-    """ASGI middleware that turns the link and the cookie of one token into an Authorization header."""
+    """ASGI middleware that turns the cookie, and the link of `optio dev` with `dev_token`, into an Authorization header."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self._app, self._token = app, token
+    def __init__(self, app: ASGIApp, dev_token: str | None) -> None:
+        self._app, self._dev_token = app, dev_token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Redirect a link with a token, let a cookie stand for a header, or pass on."""
@@ -34,11 +35,11 @@ class BrowserAccess:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        if _method(scope) in ("GET", "HEAD") and _tokens(scope):
-            await self._enter(scope, headers, send)
+        if self._dev_token is not None and _method(scope) in ("GET", "HEAD") and _tokens(scope):
+            await self._enter(self._dev_token, scope, send)
             return
         cookie = None if b"authorization" in headers else _cookie(headers)
-        if cookie is None or not self._is_valid(cookie):
+        if not cookie:
             await self._app(scope, receive, send)
         elif not _is_own_page(scope, headers):
             refusal = Forbidden("the browser's cookie is valid for this server's own pages only: send an Authorization header")
@@ -47,9 +48,9 @@ class BrowserAccess:
             pair = (b"authorization", b"Bearer " + cookie)
             await self._app({**scope, "headers": [*scope["headers"], pair]}, receive, send)  # type: ignore[arg-type]
 
-    async def _enter(self, scope: Scope, headers: dict[bytes, bytes], send: Send) -> None:
+    async def _enter(self, dev_token: str, scope: Scope, send: Send) -> None:
         tokens = _tokens(scope)
-        if len(tokens) != 1 or not self._is_valid(tokens[0]):
+        if len(tokens) != 1 or not hmac.compare_digest(tokens[0], dev_token.encode()):
             refusal = Unauthorized(
                 "this link belongs to an `optio dev` that has ended: open the link that the running one printed"
             )
@@ -57,12 +58,19 @@ class BrowserAccess:
             return
         rest = b"&".join(part for part in scope["query_string"].split(b"&") if not part.startswith(b"token="))
         path = scope.get("raw_path") or scope["path"].encode()
-        cookie = b"%b=%b; Path=/; HttpOnly; SameSite=Strict" % (_cookie_name(headers), tokens[0])
         location = path + (b"?" + rest if rest else b"")
-        await send_answer(scope, send, 303, [(b"location", location), (b"set-cookie", cookie), (b"content-length", b"0")], b"")
+        setting = cookie(scope, dev_token).encode()
+        await send_answer(scope, send, 303, [(b"location", location), (b"set-cookie", setting), (b"content-length", b"0")], b"")
 
-    def _is_valid(self, token: bytes) -> bool:
-        return hmac.compare_digest(token, self._token.encode())
+
+def cookie(scope: Scope, token: str | None) -> str:
+    """Return the value of the `Set-Cookie` header that keeps a token, or that deletes it. Off this machine the cookie is sent
+    over HTTPS only."""
+    headers = dict(scope["headers"])
+    host = headers[b"host"].decode("latin-1").rpartition(":")[0] or headers[b"host"].decode("latin-1")
+    secure = "" if host.strip("[]").lower() in LOOPBACK else "; Secure"
+    ends = "; Max-Age=0" if token is None else ""
+    return f"{_cookie_name(headers).decode()}={quote(token or '')}; Path=/; HttpOnly; SameSite=Strict{secure}{ends}"
 
 
 def _method(scope: Scope) -> str:
@@ -81,9 +89,9 @@ def _cookie_name(headers: dict[bytes, bytes]) -> bytes:
 
 
 def _cookie(headers: dict[bytes, bytes]) -> bytes | None:
-    """Return the value of the cookie, or None. Cookies of other servers on this host may have any form."""
+    """Return the token in the cookie, or None. Cookies of other servers on this host may have any form."""
     pairs = (pair.strip().partition(b"=") for pair in headers.get(b"cookie", b"").split(b";"))
-    return next((value for name, _, value in pairs if name == _cookie_name(headers)), None)
+    return next((unquote_to_bytes(value) for name, _, value in pairs if name == _cookie_name(headers)), None)
 
 
 def _is_own_page(scope: Scope, headers: dict[bytes, bytes]) -> bool:

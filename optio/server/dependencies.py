@@ -8,6 +8,7 @@ from datetime import datetime
 
 from optio.broker.base import Topic, announce_queued
 from optio.errors import Duplicate, OptioError
+from optio.model.run import Run, RunState
 from optio.server.auth import AccessControl
 from optio.server.listing import TaskList
 from optio.server.log_fanout import LogFanout
@@ -58,6 +59,23 @@ class Hub:
         if accepted.first:
             self.services.telemetry.tell(Queued(run_id, run.task.id, run.trigger, began, run.traceparent))
         return accepted
+
+    async def retry(self, run_id: str, actor: str) -> Run:
+        """Queue a failed run again, and tell the workers. Raises NotFound, Conflict and Duplicate."""
+        run = await asyncio.to_thread(self.services.store.retry, run_id, actor)
+        self.services.broker.tell(Topic.RUN, run_id)
+        task = self.live.current.registry.tasks.get(run.task_id)
+        announce_queued(self.services.broker, [(run_id, None if task is None else task.namespace)])
+        return run
+
+    async def cancel(self, run_id: str, actor: str) -> Run:
+        """Cancel a queued run, or let its worker stop a running one. Raises NotFound and Conflict."""
+        run = await asyncio.to_thread(self.services.store.cancel, run_id, actor)
+        self.services.broker.tell(Topic.CANCEL, run_id)
+        self.services.broker.tell(Topic.RUN, run_id)
+        if run.state is RunState.CANCELLED:
+            self.services.telemetry.tell(Withdrawn(run))
+        return run
 
     async def withdraw(self, run_id: str | None) -> None:
         """Notify others of a queued run that was cancelled in favour of a newer one; None means that there was none."""

@@ -11,7 +11,6 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from optio.broker.base import Topic, announce_queued
 from optio.errors import Conflict, Invalid, Problem
 from optio.model.route import pointer
 from optio.model.run import Run, RunState, RunTrigger
@@ -23,7 +22,6 @@ from optio.server.auth import role
 from optio.server.bodies import RerunRun, RunDetailsBody, RunPageBody, StartedRunBody, StartRun
 from optio.server.dependencies import Hub
 from optio.store.values import IdempotencyKey, RunFilter
-from optio.telemetry.base import Withdrawn
 
 log = logging.getLogger(__name__)
 
@@ -139,11 +137,7 @@ class RunController(Controller):
         """Start a failed run again, at once, with its original definition and parameters, all its retries and its whole
         budget."""
         refuse_unknown(request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes)))
-        run = await asyncio.to_thread(hub.services.store.retry, run_id, request.state.actor)
-        hub.services.broker.tell(Topic.RUN, run_id)
-        task = hub.live.current.registry.tasks.get(run.task_id)
-        announce_queued(hub.services.broker, [(run_id, None if task is None else task.namespace)])
-        return serializers.started_run(run)
+        return serializers.started_run(await hub.retry(run_id, request.state.actor))
 
     @post(
         "/api/workflow-runs/{run_id:str}/rerun",
@@ -203,12 +197,7 @@ class RunController(Controller):
     ) -> StartedRunBody:
         """Cancel a queued run, or stop a running one with every process it started."""
         refuse_unknown(request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes)))
-        run = await asyncio.to_thread(hub.services.store.cancel, run_id, request.state.actor)
-        hub.services.broker.tell(Topic.CANCEL, run_id)
-        hub.services.broker.tell(Topic.RUN, run_id)
-        if run.state is RunState.CANCELLED:
-            hub.services.telemetry.tell(Withdrawn(run))
-        return serializers.started_run(run)
+        return serializers.started_run(await hub.cancel(run_id, request.state.actor))
 
     @delete("/api/workflow-runs/{run_id:str}", opt=role("admin"), problems=("conflict",))
     async def delete_run(self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> None:

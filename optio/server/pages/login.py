@@ -1,0 +1,61 @@
+"""Login of browsers by an API token: the page, the cookie, and its end. `server.browser` turns the cookie into the header that
+the rest of the server knows."""
+
+from typing import Any
+from urllib.parse import parse_qsl
+
+from litestar import Controller, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromQuery
+
+from optio.errors import OptioError, Unauthorized
+from optio.server import browser
+from optio.server.auth import PUBLIC, role
+from optio.server.dependencies import Hub
+from optio.server.pages.rendering import HANDLERS, LOGIN, Incoming, page, redirect
+from optio.server.request_body import ClientGone, read_body
+
+_MAX_FORM_BYTES = 1 << 20
+
+
+class LoginController(Controller):
+    """Routes of `/login` and `/logout`."""
+
+    include_in_schema = False
+    exception_handlers = HANDLERS
+
+    @get(LOGIN, opt=role(PUBLIC))
+    async def show_login(self, request: Incoming, next: FromQuery[str] = "/") -> Response[str]:
+        """Show the form."""
+        return page(request, "login.html", next=_local(next), problem=None)
+
+    @post(LOGIN, status_code=303, opt=role(PUBLIC))
+    async def login(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
+        """Keep a valid token in the cookie, and lead back to where the reader wanted to go."""
+        form = await read_form(request)
+        target, token = _local(form.get("next", "/")), form.get("token", "").strip()
+        try:
+            await hub.gate.admit([(b"authorization", b"Bearer " + token.encode("ascii", "replace"))], "viewer")
+        except Unauthorized as err:
+            return page(request, "login.html", status=401, next=target, problem=str(err) if token else "enter a token")
+        return redirect(target, {"set-cookie": browser.cookie(request.scope, token)})
+
+    @post("/logout", status_code=303, opt=role(PUBLIC))
+    async def logout(self, request: Incoming) -> Response[None]:
+        """Delete the cookie. The token itself stays valid."""
+        return redirect(LOGIN, {"set-cookie": browser.cookie(request.scope, None)})
+
+
+async def read_form(request: Incoming) -> dict[str, str]:
+    """Return the fields of a form. Raises OptioError for a body that is too large or breaks off."""
+    try:
+        data = await read_body(request.scope["headers"], request.receive, _MAX_FORM_BYTES)
+    except ClientGone as err:
+        raise OptioError("the form ended too early") from err
+    return dict(parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True))
+
+
+def _local(target: str) -> str:
+    """Return the target if it is a path of this server, else the first page."""
+    is_path = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable()
+    return target if is_path and target != LOGIN else "/"

@@ -1,0 +1,99 @@
+"""Pages as HTML: the templates, the words for times and amounts, and what an error looks like. Everything that a template shows
+is escaped."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from minijinja import Environment, load_from_path
+
+from optio.errors import OptioError, Unauthorized
+from optio.server import problems
+from optio.server.serializers import at
+
+HERE = Path(__file__).parent
+STATIC = HERE / "static"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'; trusted-types optio; require-trusted-types-for 'script'"
+)
+LOGIN = "/login"
+Incoming = Request[Any, Any, Any]
+# A state has a sign of its own, so that nobody depends on its colour.
+_SIGNS = {"completed": "✓", "failed": "✕", "running": "▶", "queued": "…", "cancelled": "⊘"}
+
+
+def page(request: Incoming, template: str, *, status: int = 200, **values: Any) -> Response[str]:
+    """Return a page. Templates know `who` (name and role of the reader, or None), `path` and `now`, beside `values`."""
+    who = request.scope["state"].get("who")
+    html = _environment.render_template(template, who=who, path=request.url.path, now=datetime.now(UTC), **values)
+    # Without a referrer a browser sends forms with the origin `null`, which is refused.
+    headers = {"content-security-policy": POLICY, "referrer-policy": "same-origin"}
+    return Response(html, status_code=status, media_type="text/html", headers=headers)
+
+
+def redirect(location: str, headers: Mapping[str, str] | None = None) -> Response[None]:
+    """Return a redirection that is followed by GET."""
+    return Response(None, status_code=303, headers={"location": location, **(headers or {})})
+
+
+def on_optio_error(request: Incoming, error: OptioError) -> Response[Any]:
+    """Answer an error as a page; a reader who is not signed in is led to the login, and back."""
+    if isinstance(error, Unauthorized):
+        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return redirect(LOGIN if here == "/" or request.method != "GET" else f"{LOGIN}?next={quote(here)}")
+    _, headers, document = problems.describe_error(error)
+    return _error_page(request, document, headers)
+
+
+def on_http_exception(request: Incoming, error: HTTPException) -> Response[Any]:
+    """Answer a refusal of the framework as a page."""
+    return _error_page(request, problems.on_http_exception(request, error).content, {})
+
+
+def on_bug(request: Incoming, error: Exception) -> Response[Any]:
+    """Answer an unexpected error as a page, without its details."""
+    return _error_page(request, problems.on_bug(request, error).content, {})
+
+
+HANDLERS: dict[int | type[Exception], Any] = {OptioError: on_optio_error, HTTPException: on_http_exception, Exception: on_bug}
+
+
+def _error_page(request: Incoming, document: Any, headers: Mapping[str, str]) -> Response[str]:
+    answer = page(request, "error.html", status=document.status, problem=document)
+    kept = {name: value for name, value in headers.items() if name != "WWW-Authenticate"}
+    answer.headers.update(kept)
+    return answer
+
+
+def _when(moment: datetime | None) -> str:
+    return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _took(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _usd(amount: Any) -> str:
+    return "" if amount is None else f"${amount:.4f}"
+
+
+def _build() -> Environment:
+    environment = Environment(loader=load_from_path([HERE / "templates"]), auto_escape_callback=lambda name: True)
+    filters: dict[str, Any] = {"when": _when, "iso": at, "took": _took, "usd": _usd, "sign": _SIGNS.get, "count": "{:,}".format}
+    for name, function in filters.items():
+        environment.add_filter(name, function)
+    return environment
+
+
+_environment = _build()

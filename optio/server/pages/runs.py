@@ -1,0 +1,121 @@
+"""Pages of runs: the list, and one run as a conversation, a log, its prompt, its events and its attempts."""
+
+import asyncio
+import json
+from typing import Annotated, Any, Literal
+
+from litestar import Controller, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, QueryParameter
+
+from optio.model.run import Run, RunState
+from optio.runs import admission
+from optio.server.auth import role
+from optio.server.dependencies import Hub
+from optio.server.pages import transcript
+from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
+from optio.store.values import RunFilter
+
+_PAGE = 50
+# The lines of a log on one page, and those from which the conversation is made.
+_LINES = 1000
+_TRANSCRIPT_LINES = 5000
+Tab = Literal["transcript", "log", "prompt", "events", "attempts"]
+# `state` itself is a reserved name of the framework.
+State = Annotated[Literal["", "queued", "running", "completed", "failed", "cancelled"], QueryParameter(name="state")]
+Word = Annotated[str, QueryParameter(max_length=200)]
+Position = Annotated[int | None, QueryParameter(ge=0, le=2**53)]
+
+
+class RunPages(Controller):
+    """Routes of `/runs`."""
+
+    include_in_schema = False
+    exception_handlers = HANDLERS
+
+    @get("/runs", opt=role("viewer"))
+    async def runs_page(
+        self,
+        request: Incoming,
+        hub: NamedDependency[Hub],
+        task: Word = "",
+        state_name: State = "",
+        reason: Word = "",
+        cursor: Word = "",
+    ) -> Response[str]:
+        """Show the runs of all tasks, newest first, or those that fit the filters."""
+        where = RunFilter(task_id=task or None, state=RunState(state_name) if state_name else None, reason=reason or None)
+        found = await asyncio.to_thread(hub.services.store.runs, where, cursor=cursor or None, limit=_PAGE)
+        filters = {"task": task, "state": state_name, "reason": reason}
+        return page(request, "runs.html", runs=found.items, next=found.next, filters=filters, states=list(RunState))
+
+    @get("/runs/{run_id:str}", opt=role("viewer"))
+    async def run_page(
+        self,
+        run_id: FromPath[str],
+        request: Incoming,
+        hub: NamedDependency[Hub],
+        tab: FromQuery[Tab] = "transcript",
+        after: Position = None,
+    ) -> Response[str]:
+        """Show one run. The log is shown from its end, or from the line after a cursor."""
+        values = await asyncio.to_thread(_read, hub, run_id, tab, after)
+        return page(request, "run.html", tab=tab, tabs=Tab.__args__, after=after, **values)  # type: ignore[attr-defined]
+
+    @post("/runs/{run_id:str}/cancel", status_code=303, opt=role("operator"))
+    async def cancel_on_page(self, run_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[None]:
+        """Cancel the run."""
+        await hub.cancel(run_id, request.state.actor)
+        return redirect(f"/runs/{run_id}")
+
+    @post("/runs/{run_id:str}/retry", status_code=303, opt=role("operator"))
+    async def retry_on_page(self, run_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[None]:
+        """Start the failed run again."""
+        await hub.retry(run_id, request.state.actor)
+        return redirect(f"/runs/{run_id}")
+
+
+def _read(hub: Hub, run_id: str, tab: Tab, after: int | None) -> dict[str, Any]:
+    store = hub.services.store
+    run = store.run(run_id)
+    attempts = store.attempts(run_id)
+    values: dict[str, Any] = {
+        "run": run,
+        "attempts": attempts,
+        "hold": _hold(hub, run),
+        "last": 0,
+        "is_open": not run.state.terminal,
+    }
+    if tab in ("transcript", "log"):
+        most = _LINES if tab == "log" else _TRANSCRIPT_LINES
+        first = after if after is not None else max(0, _last_line(hub, run_id) - most)
+        lines = store.log(run_id, after=first, limit=most)
+        values |= {"lines": lines, "first": first, "last": lines[-1].seq if lines else first, "most": most}
+        if tab == "transcript":
+            values["turns"] = transcript.turns(lines)
+    elif tab == "prompt":
+        values |= {"prompt": store.prompt(run_id), "params": json.dumps(dict(run.params), indent=2, ensure_ascii=False)}
+    elif tab == "events":
+        values["events"] = store.events(run_id)
+    values["result"] = None if run.output is None else json.dumps(run.output, indent=2, ensure_ascii=False)
+    return values
+
+
+def _hold(hub: Hub, run: Run) -> admission.Hold | None:
+    if run.state is not RunState.QUEUED:
+        return None
+    view = hub.services.store.admission()
+    return admission.hold_of(run.id, view, max_running=hub.services.settings.max_workflow_concurrent)
+
+
+def _last_line(hub: Hub, run_id: str) -> int:
+    """Return the cursor of the last line of a log, found in steps: lines are numbered without gaps."""
+    store = hub.services.store
+    low, step = 0, 1
+    while store.log(run_id, after=low + step - 1, limit=1):
+        low, step = low + step, 2 * step
+    while step > 1:
+        step //= 2
+        if store.log(run_id, after=low + step - 1, limit=1):
+            low += step
+    return low

@@ -1,0 +1,260 @@
+"""Pages of tasks: the list, one task, and the form that starts a run of it."""
+
+import asyncio
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Annotated, Any
+
+from litestar import Controller, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, QueryParameter
+
+from optio.broker.base import Topic
+from optio.errors import Duplicate, Invalid
+from optio.model.money import dollars
+from optio.model.registry import CompiledTask
+from optio.model.run import Run
+from optio.runs.submit import prepare_run
+from optio.scheduling import cron
+from optio.server.auth import role
+from optio.server.bodies import MAX_REASON_LENGTH
+from optio.server.dependencies import Hub
+from optio.server.pages.login import read_form
+from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
+from optio.store.values import Pause, RunFilter
+
+_PAGE = 50
+# How many of a task's last runs the list shows as signs.
+_LAST_RUNS = 10
+_NEXT_FIRES = 5
+_KINDS = {"string": "text", "boolean": "boolean", "integer": "number", "number": "number"}
+Search = Annotated[str, QueryParameter(name="q", max_length=200)]
+After = Annotated[str, QueryParameter(name="after", max_length=200)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """A task in the list. `fire` is the next time of its schedule."""
+
+    task: CompiledTask
+    paused: Pause | None
+    stale: bool
+    runs: Sequence[Run]
+    fire: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Field:
+    """A parameter in the form, with the text that stands in it and what is wrong with that."""
+
+    name: str
+    kind: str
+    value: str
+    choices: Sequence[str]
+    required: bool
+    note: str
+    problem: str
+
+
+class TaskPages(Controller):
+    """Routes of `/tasks`."""
+
+    include_in_schema = False
+    exception_handlers = HANDLERS
+
+    @get("/", opt=role("viewer"))
+    async def front(self) -> Response[None]:
+        """Lead to the tasks."""
+        return redirect("/tasks")
+
+    @get("/tasks", opt=role("viewer"))
+    async def tasks_page(
+        self, request: Incoming, hub: NamedDependency[Hub], search: Search = "", after: After = ""
+    ) -> Response[str]:
+        """Show the served tasks by id, those with the searched words in id, name, owner or description."""
+        snapshot, words = hub.live.current, search.lower().split()
+        found = [task for task_id, task in sorted(snapshot.registry.tasks.items()) if task_id > after and _has(task, words)]
+        rows = await asyncio.to_thread(_rows, hub, found[:_PAGE])
+        more = rows[-1].task.id if len(found) > _PAGE else None
+        return page(request, "tasks.html", rows=rows, q=search, more=more, snapshot=snapshot)
+
+    @get("/tasks/{task_id:str}", opt=role("viewer"))
+    async def task_page(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
+        """Show one task: its state, limits, triggers, last runs, and its definition."""
+        snapshot = hub.live.current
+        task = snapshot.registry.task(task_id)
+        store = hub.services.store
+        pauses = await asyncio.to_thread(store.pauses)
+        runs = await asyncio.to_thread(store.runs, RunFilter(task_id=task_id), limit=20)
+        return page(
+            request,
+            "task.html",
+            task=task,
+            paused=pauses.get(task_id),
+            stale=task_id in snapshot.kept,
+            held=task_id in snapshot.held,
+            fires=_fires(task, _NEXT_FIRES),
+            words=None if task.spec.schedule is None else cron.explain(task.spec.schedule.config.cron_expression),
+            runs=runs.items,
+            definition=json.dumps(task.document["spec"], indent=2, ensure_ascii=False),
+            prompt=task.prompt,
+        )
+
+    @post("/tasks/{task_id:str}/pause", status_code=303, opt=role("operator"))
+    async def pause_on_page(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[None]:
+        """Start no more runs of the task for now."""
+        reason = (await read_form(request)).get("reason", "")
+        hub.live.current.registry.task(task_id)
+        kept = "".join(each for each in reason if each.isprintable())[:MAX_REASON_LENGTH]
+        await asyncio.to_thread(hub.services.store.pause, task_id, kept, request.state.actor)
+        return redirect(f"/tasks/{task_id}")
+
+    @post("/tasks/{task_id:str}/resume", status_code=303, opt=role("operator"))
+    async def resume_on_page(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> Response[None]:
+        """End the pause of the task."""
+        hub.live.current.registry.task(task_id)
+        await asyncio.to_thread(hub.services.store.resume, task_id)
+        hub.services.broker.tell(Topic.QUEUE)
+        return redirect(f"/tasks/{task_id}")
+
+    @get("/tasks/{task_id:str}/run", opt=role("operator"))
+    async def run_form(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
+        """Show the form that starts a run."""
+        task = hub.live.current.registry.task(task_id)
+        return _form_page(request, task, _fields(task, None, {}))
+
+    @post("/tasks/{task_id:str}/run", status_code=303, opt=role("operator"))
+    async def submit_run_form(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
+        """Start a run and lead to it; or show its prompt, or the form again with what is wrong in it."""
+        began = datetime.now(UTC)
+        form = await read_form(request)
+        snapshot = hub.live.current
+        task = snapshot.registry.task(task_id)
+        params, unread = _params(task, form)
+        if unread:
+            return _form_page(request, task, _fields(task, form, unread), status=422)
+        try:
+            run = prepare_run(
+                task,
+                params,
+                new_id=hub.new_id(),
+                trigger="manual",
+                actor=request.state.actor,
+                at=(),
+                generation=snapshot.number,
+            )
+        except Invalid as err:
+            wrong = {each.pointer.split("/")[1] if "/" in each.pointer else "": each.message for each in err.problems}
+            return _form_page(request, task, _fields(task, form, wrong), status=422, problem=wrong.get("") or str(err))
+        if form.get("act") == "preview":
+            return _form_page(request, task, _fields(task, form, {}), prompt=run.prompt, command=_command(task_id, params))
+        try:
+            accepted = await hub.start(run, None, began)
+        except Duplicate as err:
+            return redirect(f"/runs/{err.run_id}")
+        return redirect(f"/runs/{accepted.run_id or run.id}")
+
+
+def _has(task: CompiledTask, words: Sequence[str]) -> bool:
+    spec = task.spec
+    text = f"{task.id} {spec.name} {spec.owner or ''} {spec.description or ''}".lower() if words else ""
+    return all(word in text for word in words)
+
+
+def _rows(hub: Hub, tasks: Sequence[CompiledTask]) -> list[_Row]:
+    store, snapshot = hub.services.store, hub.live.current
+    pauses = store.pauses()
+    return [
+        _Row(
+            task=task,
+            paused=pauses.get(task.id),
+            stale=task.id in snapshot.kept,
+            runs=store.runs(RunFilter(task_id=task.id), limit=_LAST_RUNS).items[::-1],
+            fire=next(iter(_fires(task, 1)), None),
+        )
+        for task in tasks
+    ]
+
+
+def _fires(task: CompiledTask, most: int) -> list[datetime]:
+    trigger = task.spec.schedule
+    if trigger is None or not trigger.enabled or not task.spec.enabled:
+        return []
+    return list(islice(cron.fires(trigger.config.cron_expression, trigger.config.timezone, datetime.now(UTC)), most))
+
+
+def _form_page(
+    request: Incoming, task: CompiledTask, fields: Sequence[_Field], *, status: int = 200, **values: Any
+) -> Response[str]:
+    budget = None if task.spec.budget is None else dollars(task.spec.budget)
+    known = {"prompt": None, "command": None, "problem": None, **values}
+    return page(request, "run_form.html", status=status, task=task, fields=fields, budget=budget, **known)
+
+
+def _schemas(task: CompiledTask) -> Mapping[str, Any]:
+    properties = (task.spec.params_schema or {}).get("properties")
+    return properties if isinstance(properties, dict) else {}
+
+
+def _kind(schema: Any) -> str:
+    """Return how a parameter is entered: `text`, `choice`, or any other value as JSON."""
+    if not isinstance(schema, dict):
+        return "json"
+    if isinstance(schema.get("enum"), list) and all(isinstance(each, str) for each in schema["enum"]):
+        return "choice"
+    return _KINDS.get(str(schema.get("type")), "json")
+
+
+def _fields(task: CompiledTask, form: Mapping[str, str] | None, problems: Mapping[str, str]) -> list[_Field]:
+    required = (task.spec.params_schema or {}).get("required") or []
+    return [_field(name, schema, name in required, form, problems.get(name, "")) for name, schema in _schemas(task).items()]
+
+
+def _field(name: str, schema: Any, required: bool, form: Mapping[str, str] | None, problem: str) -> _Field:
+    kind = _kind(schema)
+    known = schema if isinstance(schema, dict) else {}
+    default = known.get("default")
+    text = "" if default is None else default if kind in ("text", "choice") else json.dumps(default, ensure_ascii=False)
+    choices = known["enum"] if kind == "choice" else ["true", "false"] if kind == "boolean" else []
+    return _Field(
+        name=name,
+        kind=kind,
+        value=text if form is None else form.get(f"p.{name}", ""),
+        choices=choices,
+        required=required,
+        note=str(known.get("description", "")),
+        problem=problem,
+    )
+
+
+def _params(task: CompiledTask, form: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the parameters that the form gives, and what could not be read. An empty field is not given."""
+    params: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    for name, schema in _schemas(task).items():
+        text = form.get(f"p.{name}", "").replace("\r\n", "\n")
+        if not text:
+            continue
+        if _kind(schema) in ("text", "choice"):
+            params[name] = text
+            continue
+        try:
+            params[name] = json.loads(text)
+        except (ValueError, RecursionError):
+            problems[name] = "must be JSON: a number, true, a text in quotes, a list or an object"
+    return params, problems
+
+
+def _command(task_id: str, params: Mapping[str, Any]) -> str:
+    """Return the command that starts the same run."""
+    words = ["optio", "run", task_id, "--wait"]
+    for name, value in params.items():
+        if isinstance(value, str):
+            words += ["-p", f"{name}={'@' if value.startswith('@') else ''}{value}"]
+        else:
+            words += ["-P", f"{name}={json.dumps(value, ensure_ascii=False)}"]
+    return shlex.join(words)

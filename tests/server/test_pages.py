@@ -1,0 +1,344 @@
+"""The pages of the dashboard over HTTP, as a browser without scripts uses them."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from html import unescape
+from html.parser import HTMLParser
+from urllib.parse import urlencode
+
+import pytest
+
+from optio.model.agent_event import ToolCall, ToolKind, ToolResult, TurnEnd
+from optio.model.run import LogKind, LogLine, Run
+from optio.server.pages.transcript import turns
+from optio.store.values import RunFilter
+from tests.server.api import Api
+from tests.support import Answer
+
+HOST = "localhost:8000"
+HOSTILE = '<img src=x onerror="alert(1)">'
+TASK = f"""\
+name: Report
+description: {HOSTILE!r}
+agentRuntime: command
+command: "true"
+promptTemplate: "Look at {{{{REPO}}}}, {{{{N}}}}"
+paramsSchema:
+  type: object
+  properties:
+    REPO: {{type: string, default: storefront, maxLength: 100}}
+    N: {{type: integer, minimum: 1}}
+    MODE: {{type: string, enum: [fast, slow]}}
+    LABELS: {{type: array, items: {{type: string}}}}
+  required: [N]
+  additionalProperties: false
+maxConcurrent: 1000
+triggers:
+  - {{type: schedule, config: {{cronExpression: "0 9 * * 1", timezone: Europe/Berlin, paramMapping: {{N: 1}}}}}}
+"""
+
+
+@pytest.fixture
+def api(served: Callable[..., Api]) -> Api:
+    made = served(dev_token=None)
+    made.serve_task(TASK, "report")
+    return made
+
+
+class Browser:
+    """A browser that is signed in with a role's token, by the form."""
+
+    def __init__(self, api: Api, role: str) -> None:
+        self.api = api
+        self.cookie = ""
+        self.token = api.token(role)
+        answer = self.submit("/login", token=self.token, next="/tasks")
+        assert (answer.status, answer.headers["location"]) == (303, "/tasks")
+        self.cookie = answer.headers["set-cookie"].partition(";")[0]
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self._send("GET", path, b"", {"Sec-Fetch-Site": "same-origin", **headers})
+
+    def submit(self, path: str, /, **form: str) -> Answer:
+        headers = {"Origin": f"http://{HOST}", "Sec-Fetch-Site": "same-origin"}
+        return self._send("POST", path, urlencode(form).encode(), headers)
+
+    def _send(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        kind = {"Content-Type": "application/x-www-form-urlencoded"} if method == "POST" else {}
+        sent = {"Host": HOST, "Cookie": self.cookie, **kind, **headers}
+        return self.api.request(method, path, raw=body, headers=sent)
+
+
+def html(answer: Answer) -> str:
+    """The page with its references to characters replaced, in which addresses can be looked for."""
+    return unescape(answer.body.decode())
+
+
+def text_of(answer: Answer) -> str:
+    """What a page shows, without its tags."""
+    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", answer.body.decode())))
+
+
+class Tags(HTMLParser):
+    """The tags of a page with their attributes, as a browser reads them."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(answer.body.decode())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def every_run(api: Api) -> list[Run]:
+    return api.services.store.runs(RunFilter(), limit=200).items
+
+
+# Login
+
+
+def test_a_reader_without_a_login_is_led_to_it_and_back(api: Api) -> None:
+    answer = api.get("/runs?task=report")
+
+    assert (answer.status, answer.headers["location"]) == (303, "/login?next=/runs%3Ftask%3Dreport")
+    assert 'value="/runs?task=report"' in html(api.get(answer.headers["location"]))
+
+
+@pytest.mark.parametrize("target", ["//evil.example", "https://evil.example", "/\\evil.example", "", "/login"])
+def test_a_login_leads_to_no_other_place_than_this_server(api: Api, target: str) -> None:
+    browser = Browser(api, "viewer")
+
+    assert browser.submit("/login", token=browser.token, next=target).headers["location"] == "/"
+
+
+@pytest.mark.parametrize("token", ["", "nothing", "x" * 600, "ünknown"])
+def test_a_wrong_token_is_refused_in_the_form_and_sets_nothing(api: Api, token: str) -> None:
+    answer = Browser(api, "viewer").submit("/login", token=token, next="/runs")
+
+    assert answer.status == 401
+    assert "set-cookie" not in answer.headers
+    assert 'role="alert"' in answer.body.decode()
+
+
+def test_the_cookie_is_for_this_server_and_off_this_machine_for_https_alone(served: Callable[..., Api]) -> None:
+    made = served(dev_token=None, environ={"OPTIO_ALLOWED_HOSTS": "optio.example"})
+    form = urlencode({"token": made.token("viewer")}).encode()
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+
+    near = made.request("POST", "/login", raw=form, headers={"Host": "localhost:8000", **kind}).headers["set-cookie"]
+    far = made.request("POST", "/login", raw=form, headers={"Host": "optio.example", **kind}).headers["set-cookie"]
+
+    assert near.endswith("; Path=/; HttpOnly; SameSite=Strict")
+    assert far.endswith("; Path=/; HttpOnly; SameSite=Strict; Secure")
+
+
+def test_signing_out_deletes_the_cookie_and_a_revoked_token_ends_the_login(api: Api) -> None:
+    browser = Browser(api, "viewer")
+    (token,) = api.services.store.tokens()
+
+    gone = browser.submit("/logout")
+    api.services.store.revoke_token(token.id)
+
+    assert "Max-Age=0" in gone.headers["set-cookie"]
+    assert browser.get("/tasks").headers["location"].startswith("/login")
+
+
+def test_a_page_of_another_site_cannot_act_with_the_login(api: Api) -> None:
+    browser = Browser(api, "admin")
+    path, body = "/tasks/report/run", b"p.N=1&act=run"
+
+    foreign = browser._send("POST", path, body, {"Origin": "http://evil.example"})
+    port = browser._send("POST", path, body, {"Origin": "http://localhost:9000", "Sec-Fetch-Site": "same-site"})
+    bare = browser._send("POST", path, body, {})
+
+    assert [foreign.status, port.status, bare.status] == [403, 403, 403]
+    assert every_run(api) == []
+
+
+# Pages
+
+
+def test_every_page_has_a_strict_policy_and_shows_markup_as_text(api: Api) -> None:
+    browser = Browser(api, "operator")
+    started = browser.submit("/tasks/report/run", **{"p.N": "1", "p.REPO": HOSTILE, "act": "run"}).headers["location"]
+
+    pages = ["/tasks", "/tasks/report", "/tasks/report/run", "/runs", started, "/login", "/runs/nothing"]
+    pages += [f"{started}?tab={tab}" for tab in ("log", "prompt", "events", "attempts")]
+    answers = [browser.get(path) for path in pages]
+
+    for path, answer in zip(pages, answers, strict=True):
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'"), path
+        assert "unsafe" not in policy, path
+        tags = Tags(answer).found
+        assert not {"img", "style", "iframe", "object"} & {tag for tag, _ in tags}, path
+        assert [name for _, attrs in tags for name in attrs if name == "style" or name.startswith("on")] == [], path
+        assert [attrs["src"] for tag, attrs in tags if tag == "script"] == ["/static/live.js"] * path.startswith(started), path
+    assert HOSTILE in text_of(answers[1])
+
+
+def test_tasks_are_found_by_their_words_and_listed_by_pages(api: Api) -> None:
+    for number in range(60):
+        (api.tasks / f"more-{number:02}.yaml").write_text(TASK.replace("name: Report", f"name: More {number:02}"))
+    api.serve_task(TASK, "report")
+    browser = Browser(api, "viewer")
+
+    first = browser.get("/tasks")
+    (more,) = re.findall(r'rel="next" href="([^"]*)"', html(first))
+    second = browser.get(more)
+
+    assert [f"More {number}" in text_of(first) for number in (49, 50)] == [True, False]
+    assert [f"More {number}" in text_of(second) for number in (49, 50)] == [False, True]
+    assert "More 37" in text_of(browser.get("/tasks?q=more+37"))
+    assert "Report" not in text_of(browser.get("/tasks?q=more+37"))
+    assert "No task fits" in text_of(browser.get("/tasks?q=nothing"))
+
+
+def test_a_run_is_started_by_the_form_and_cancelled_on_its_page(api: Api) -> None:
+    browser = Browser(api, "operator")
+
+    started = browser.submit("/tasks/report/run", **{"p.N": "3", "p.REPO": "a\r\nb", "p.LABELS": '["x"]', "act": "run"})
+    run = api.services.store.run(started.headers["location"].rpartition("/")[2])
+    queued = text_of(browser.get(started.headers["location"]))
+    cancelled = browser.submit(f"/runs/{run.id}/cancel")
+
+    assert run.params == {"REPO": "a\nb", "N": 3, "LABELS": ["x"]}
+    assert "no worker is running" in queued
+    assert cancelled.headers["location"] == f"/runs/{run.id}"
+    assert api.services.store.run(run.id).state == "cancelled"
+    assert "cancelled" in text_of(browser.get("/runs?state=cancelled"))
+    assert browser.submit(f"/runs/{run.id}/cancel").status == 409
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ({"p.N": ""}, "N is required"),
+        ({"p.N": "0"}, "N is less than 1"),
+        ({"p.N": "three"}, "N must be JSON"),
+        ({"p.N": "1", "p.LABELS": "[1]"}, "LABELS must be a string"),
+    ],
+)
+def test_a_mistake_in_the_form_is_said_beside_its_field_and_nothing_typed_is_lost(
+    api: Api, form: dict[str, str], said: str
+) -> None:
+    answer = Browser(api, "operator").submit("/tasks/report/run", **{"p.REPO": "kept words", **form, "act": "run"})
+
+    assert answer.status == 422
+    assert said in text_of(answer)
+    assert "kept words" in answer.body.decode()
+    assert every_run(api) == []
+
+
+def test_the_preview_shows_the_prompt_and_the_command_and_starts_nothing(api: Api) -> None:
+    answer = Browser(api, "operator").submit("/tasks/report/run", **{"p.N": "2", "p.REPO": "it's", "act": "preview"})
+
+    assert "Look at it's, 2" in text_of(answer)
+    assert "optio run report --wait -p" in text_of(answer)
+    assert every_run(api) == []
+
+
+def test_a_pause_is_set_and_ended_on_the_task_s_page(api: Api) -> None:
+    browser = Browser(api, "operator")
+
+    browser.submit("/tasks/report/pause", reason="the API is down")
+    paused = text_of(browser.get("/tasks/report"))
+    browser.submit("/tasks/report/resume")
+
+    assert "the API is down" in paused
+    assert "Paused by token:operator" in paused
+    assert "Paused by" not in text_of(browser.get("/tasks/report"))
+
+
+def test_a_failed_run_opens_with_its_reason_and_is_retried_by_a_button(api: Api) -> None:
+    api.credentials = {"Authorization": f"Bearer {api.token('admin')}"}
+    run = api.started("report", {"N": 1})
+    run.log("first", HOSTILE)
+    run.end(ok=False)
+    browser = Browser(api, "operator")
+
+    failed = browser.get(f"/runs/{run.id}")
+    retried = browser.submit(f"/runs/{run.id}/retry")
+
+    assert "agent-failed" in text_of(failed)
+    assert ["/retry" in html(each) for each in (failed, Browser(api, "viewer").get(f"/runs/{run.id}"))] == [True, False]
+    assert retried.status == 303
+    assert api.services.store.run(run.id).state == "queued"
+
+
+def test_a_long_log_is_read_from_its_end_and_by_pages_without_a_gap(api: Api) -> None:
+    api.credentials = {"Authorization": f"Bearer {api.token('admin')}"}
+    run = api.started("report", {"N": 1})
+    run.log(*(f"line {number}" for number in range(1, 2501)))
+    browser = Browser(api, "viewer")
+
+    end = browser.get(f"/runs/{run.id}?tab=log")
+    older = browser.get(f"/runs/{run.id}?tab=log&after=500")
+
+    assert re.findall(r'<li value="(\d+)"', html(end)) == [str(number) for number in range(1501, 2501)]
+    assert f"/runs/{run.id}?tab=log&after=500" in html(end)
+    assert re.findall(r'<li value="(\d+)"', html(older)) == [str(number) for number in range(501, 1501)]
+
+
+def test_an_unknown_page_and_a_misspelt_filter_are_said_as_a_page(api: Api) -> None:
+    browser = Browser(api, "viewer")
+
+    assert browser.get("/tasks/nothing").status == browser.get("/runs/nothing").status == 404
+    assert "Not found" in text_of(browser.get("/tasks/nothing"))
+    wrong = browser.get("/runs?stat=failed")
+    assert (wrong.status, "stat is unknown" in text_of(wrong).replace("/", "")) == (422, True)
+
+
+@pytest.mark.parametrize("name", ["nothing.css", "..%2fapp.py", "optio.py"])
+def test_no_other_file_is_given_out(api: Api, name: str) -> None:
+    assert api.get(f"/static/{name}").status == 404
+    assert api.get("/static/optio.css").headers["content-type"].startswith("text/css")
+
+
+# The conversation
+
+
+def line(seq: int, text: str, kind: LogKind = LogKind.TEXT, **more: object) -> LogLine:
+    return LogLine(kind=kind, data=text.encode(), at=datetime.now(UTC), seq=seq, **more)  # type: ignore[arg-type]
+
+
+def test_results_of_parallel_calls_stand_with_their_calls() -> None:
+    call = [ToolCall(id=each, name="Bash", kind=ToolKind.EXECUTE, input={"command": f"run {each}"}) for each in "ab"]
+    found = turns(
+        [
+            line(1, "I look", attempt=1, turn=1),
+            *(line(2, "call", LogKind.TOOL, attempt=1, turn=1, event=each) for each in call),
+            line(4, "said b", LogKind.RESULT, attempt=1, turn=1, event=ToolResult(id="b", ok=False, size=6, exit_code=3)),
+            line(5, "said a", LogKind.RESULT, attempt=1, turn=2, event=ToolResult(id="a", ok=True, size=6)),
+            line(6, "done", attempt=1, turn=2),
+        ]
+    )
+
+    assert [turn.number for turn in found] == [1, 2]
+    first = [(each.gist, each.text, each.ok, each.exit_code) for each in found[0].blocks[1:]]
+    assert first == [("run a", "said a", True, None), ("run b", "said b", False, 3)]
+    assert [each.text for each in found[1].blocks] == ["done"]
+
+
+def test_an_edit_is_shown_as_a_difference_and_a_turn_has_its_usage() -> None:
+    edit = {"file_path": "a.py", "old_string": "one\ntwo", "new_string": "one\nthree"}
+    used = TurnEnd(model="m", fresh=1, cached=2, cache_write=3, output=4, reasoning=0, cost_usd="0.1")
+    (turn,) = turns(
+        [
+            line(
+                1, "Edit", LogKind.TOOL, attempt=1, turn=1, event=ToolCall(id="a", name="Edit", kind=ToolKind.EDIT, input=edit)
+            ),
+            line(2, "turn 1", LogKind.TURN, attempt=1, turn=1, event=used),
+        ]
+    )
+
+    assert turn.blocks[0].diff == [" one", "-two", "+three"]
+    assert turn.end is used
+
+
+def test_a_result_without_its_call_is_kept() -> None:
+    (turn,) = turns([line(1, "late", LogKind.RESULT, attempt=1, turn=3, event=ToolResult(id="x", ok=True, size=4))])
+
+    assert [(each.kind, each.text) for each in turn.blocks] == [("tool-result", "late")]
