@@ -194,10 +194,10 @@ class ClaudeReader(EventReader):
         costs = [prices.cost(model, used) for model, used in spent]
         known = [cost for cost in costs if cost is not None]
         whole = len(known) == len(costs) and costs
-        # Nothing used, nothing paid: if the API refused every call, the cost is zero, not unknown. The CLI's own figure would
-        # include what a continued session has cost before.
+        # Nothing used, nothing paid: if the API refused every call, the cost is zero. If they broke off, it is unknown.
+        # The CLI's own figure would include what a continued session has cost before.
         reported = None
-        if self._result is not None and not spent:
+        if self._result is not None and not spent and _reason(self._result)[0] != "network":
             reported = ZERO_USD if own == {} else money(self._result.get("total_cost_usd"))
         return Meter(
             usage=sum((used for _, used in spent), Usage()),

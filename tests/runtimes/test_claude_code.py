@@ -94,6 +94,10 @@ def test_a_cost_says_where_it_comes_from(name: str, cost: str, source: CostSourc
     assert (meter.cost, meter.cost_source) == (Decimal(cost), source)
 
 
+def test_the_cost_of_calls_that_all_broke_off_is_unknown_and_that_of_refused_ones_zero() -> None:
+    assert [read(recorded(name))[0].meter.cost for name in ("garbage", "error-500")] == [None, Decimal(0)]
+
+
 def test_usage_and_cost_are_known_while_it_runs() -> None:
     *lines, _ = recorded("listed-price")
 
@@ -245,7 +249,8 @@ def test_what_the_agent_has_said_is_known_before_its_result() -> None:
 
     assert said
     assert read(recorded("think")[:-1])[0].text == said
-    assert read(recorded("max-budget"))[0].text is None
+    # An error of the API is worded by the CLI.
+    assert [read(recorded(name))[0].text for name in ("max-budget", "error-500")] == [None, None]
 
 
 def test_of_much_that_the_agent_has_said_the_end_is_known() -> None:

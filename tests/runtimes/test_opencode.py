@@ -156,6 +156,10 @@ def test_the_log_shows_calls_answers_and_words() -> None:
     ]
 
 
+def test_the_cost_of_calls_that_all_broke_off_is_unknown_and_that_of_refused_ones_zero() -> None:
+    assert [read(recorded(name)).meter.cost for name in ("cut", "error-500")] == [None, Decimal(0)]
+
+
 @pytest.mark.parametrize(
     ("model", "provider"),
     [

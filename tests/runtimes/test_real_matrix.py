@@ -33,13 +33,13 @@ class Told(Enum):
 
     ALL = "what the model served, and its cost"
     UNKNOWN = "nothing: no tokens, and no cost either, which would be wrong as 0"
-    PART = "at most what the model served"
+    PART = "a part of what the model served, or nothing"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The right end of a scenario. `again` says that another attempt may help. `text` is how the text begins, all of it for a
-    success; `tools` has for each tool call whether it succeeded."""
+    """The right end of a scenario. `again` says that another attempt may help. `text` is the whole text, of a failed run its
+    beginning; `tools` has for each tool call whether it succeeded."""
 
     reason: str = "ok"
     again: bool = False
@@ -68,7 +68,7 @@ CELLS: Mapping[str, Cell] = {
     # A failed run has the usage of the calls before its failure.
     "late-500": Cell("server_error", again=True, tools=(True,)),
     # A provider may bill an answer that broke off, and nobody tells the agent how much.
-    "cut": Cell("network", again=True, usage=Told.UNKNOWN),
+    "cut": Cell("network", again=True, text=PLAIN_TEXT, usage=Told.UNKNOWN),
     "garbage": Cell("network", again=True),
     "empty": Cell("unproductive", again=True),
     "truncated": Cell("truncated", text=PLAIN_TEXT[:10]),
@@ -80,8 +80,9 @@ OTHERWISE: Mapping[str, Mapping[str, Cell]] = {
     "claude-code": {
         # It is stopped at its first try, before its last event, which has the usage.
         "error-401": replace(CELLS["error-401"], usage=Told.UNKNOWN),
-        # Its figures may have a part of the last of the answers that broke off.
+        # Its figures may have a part of the last of the answers that broke off. A page is one to it.
         "cut": replace(CELLS["cut"], usage=Told.PART),
+        "garbage": NO_ANSWER["garbage"],
     },
     "codex": {
         **NO_ANSWER,
@@ -196,12 +197,14 @@ def test_what_a_run_says_is_what_the_model_served(matrix: Matrix, agent: str, sc
 
     run, attempt, log, left = matrix.ended(agent, scenario)
     answers = matrix.answers(agent, scenario)
+    print(said(agent, scenario, attempt))
 
     state = RunState.COMPLETED if right.reason == "ok" else RunState.QUEUED if right.again else RunState.FAILED
     assert (run.state, attempt.reason) == (state, right.reason), attempt.message
     assert attempt.ok or attempt.message
     text = attempt.text or ""
-    assert text == right.text if attempt.ok else text.startswith(right.text), text
+    assert right.text.startswith(text) if scenario == "cut" else text.startswith(right.text), text
+    assert text == right.text or (not attempt.ok and right.text), text
     assert_usage(attempt, right.usage, answers, agent)
     calls = [line.event for line in log if isinstance(line.event, ToolCall)]
     results = [line.event for line in log if isinstance(line.event, ToolResult)]
@@ -220,7 +223,7 @@ def test_what_a_run_says_is_what_the_model_served(matrix: Matrix, agent: str, sc
 def assert_usage(attempt: Attempt, told: Told, answers: list[dict[str, Any]], agent: str) -> None:
     used, cost = attempt.meter.usage, attempt.meter.cost
     served = [answer["usage"] for answer in answers if answer.get("usage")]
-    if told is Told.UNKNOWN:
+    if told is Told.UNKNOWN or (told is Told.PART and used == Usage()):
         assert (used, cost) == (Usage(), None)
         return
     totals = {name: sum(usage[name] for usage in served) for name in ("fresh", "cached", "output", "reasoning")}
@@ -244,12 +247,22 @@ def test_an_endpoint_without_a_model_ends_the_run_soon_after_its_stall_timeout(
     matrix: Matrix, agent: str, scenario: str
 ) -> None:
     ended = matrix.ended(agent, scenario)
-    attempt = ended.attempt
 
+    print(said(agent, scenario, ended.attempt))
+    assert ended.attempt.reason in ("network", "stalled"), ended.attempt.message
+    assert seconds(ended.attempt) < MAX_END.total_seconds()
+    assert ended.left == []
+
+
+def said(agent: str, scenario: str, attempt: Attempt) -> str:
+    """A line for people, which `pytest -rP` shows."""
+    used, meter = attempt.meter.usage, attempt.meter
+    tokens = f"{used.fresh}/{used.cached}/{used.output}/{used.reasoning} tokens, ${meter.cost}, {meter.tool_calls} tools"
+    return f"{agent} {scenario}: {attempt.reason}, {tokens}, {seconds(attempt):.1f} s"
+
+
+def seconds(attempt: Attempt) -> float:
+    """How long the agent ran."""
     assert attempt.agent_started_at is not None
     assert attempt.ended_at is not None
-    seconds = (attempt.ended_at - attempt.agent_started_at).total_seconds()
-    print(f"{agent} {scenario}: {attempt.reason} after {seconds:.1f} s")
-    assert attempt.reason in ("network", "stalled"), attempt.message
-    assert seconds < MAX_END.total_seconds()
-    assert ended.left == []
+    return (attempt.ended_at - attempt.agent_started_at).total_seconds()
