@@ -100,7 +100,7 @@ def test_it_passes_the_public_contract(installed: Path, tmp_path: Path) -> None:
         text=True,
     )
 
-    assert "11 passed" in done.stdout, done.stdout
+    assert "13 passed" in done.stdout, done.stdout
 
 
 @pytest.fixture
