@@ -89,7 +89,7 @@ type: template
 agentRuntime: claude-code
 maxTurns: 20
 budgetUsd: "2.50"
-environment: {network: {egress: [api.anthropic.com]}}
+environment: {secrets: [ANTHROPIC_API_KEY], network: {egress: [api.anthropic.com]}}
 """
 EXTENDING = """\
 name: Dependency Update {n}
