@@ -563,6 +563,8 @@ def _for_whole(found: _Finding) -> _Cure:
 def _for_switch(found: _Finding) -> _Cure:
     if isinstance(found.value, str) and (word := found.value.lower()) in ("true", "false"):
         return f"remove the quotes: {word}", word
+    if found.route == ("result", "required") and isinstance(found.value, list):
+        return "move it below `schema`"
     word = str(found.value).strip().lower()
     meant = "false" if word in _OFF else "true" if word in _ON else None
     return f"write {meant}" if meant else "write `true` or `false`"
