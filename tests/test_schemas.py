@@ -126,3 +126,12 @@ def test_examples_and_defaults_fit_where_they_stand() -> None:
             schema = jsonschema_rs.Draft202012Validator({**sub, "$defs": whole["$defs"]})
             for value in (*sub.get("examples", []), *([sub["default"]] if "default" in sub else [])):
                 assert schema.is_valid(value), f"{key}: {value}"
+
+
+def test_editors_complete_the_keywords_of_a_result_and_of_its_keys() -> None:
+    schema = json.loads(task_schema())["$defs"]["ResultSpec"]["properties"]["schema"]
+    inner = schema["properties"]["properties"]["additionalProperties"]["properties"]
+
+    assert {"type", "properties", "required", "items", "enum"} <= set(schema["properties"])
+    assert {"type", "items", "maxLength"} <= set(inner)
+    assert "default" not in {*schema["properties"], *inner}, "defaults are not filled in"

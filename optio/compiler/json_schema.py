@@ -81,6 +81,7 @@ def _task() -> Schema:
     kind.pop("const", None)
     kind |= _choice(words.MEANINGS["TaskSpec"]["type"])
     properties["paramsSchema"] |= {key: value for key, value in words.parameters().items() if value}
+    schema["$defs"]["ResultSpec"]["properties"]["schema"] |= words.result()
     properties["triggers"]["items"] = {
         "oneOf": properties["triggers"]["items"]["anyOf"],
         "defaultSnippets": words.TRIGGERS,

@@ -266,3 +266,18 @@ def parameters() -> dict[str, Any]:
             },
         },
     }
+
+
+def result() -> dict[str, Any]:
+    """Return a JSON Schema for what stands below `result.schema`, for completion only, as `parameters` does."""
+    texts = {**_PARAMETER, "type": ("The type of the value.", {"examples": list(TYPES)}), "description": ("What it means.", {})}
+    one = {key: {"description": text, **more} for key, (text, more) in texts.items() if key != "default"}
+    whole = {
+        "properties": {
+            "description": "The keys of the result, by name.",
+            "additionalProperties": {"description": "The schema of this key.", "properties": one},
+        },
+        "required": {"description": "The keys that a result must have.", "examples": [["summary"]]},
+        "additionalProperties": {"description": "`false`: a result with other keys is refused.", "examples": [False]},
+    }
+    return {"properties": {**one, **whole}}
