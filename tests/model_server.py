@@ -66,6 +66,7 @@ SCENARIOS: dict[str, str] = {
     "long-N": "one answer of N chunks",
     "slow-S": "waits S seconds before the first byte, then as plain",
     "drip-S": "as plain, but S seconds between any two chunks",
+    "mend": "a text, and JSON once it is told that its result does not fit",
     "json": "a JSON object (through the tool StructuredOutput where offered)",
     "costly": "as loop, but 100,000 output tokens a turn (budget limits)",
     "think": "a reasoning block, then a text answer",
@@ -83,7 +84,7 @@ _STUB = re.compile(r"(?:^|[-/_.:])stub-")
 _SCENARIO = re.compile(
     _STUB.pattern + r"("
     r"tool-fail|tool-env|tool-idle|tool-\d+|tool|plain|loop|mcp|long-\d+|long|slow-\d+(?:\.\d+)?"
-    r"|drip-\d+(?:\.\d+)?|json|costly|think|empty|truncated|refusal|cut|garbage"
+    r"|drip-\d+(?:\.\d+)?|json|mend|costly|think|empty|truncated|refusal|cut|garbage"
     r"|error-[45]\d\d|flaky-[45]\d\d|late-[45]\d\d)$"
 )
 
@@ -242,7 +243,7 @@ def play(scenario: str, request: Request, state: State) -> Reply | Failure | Non
         time.sleep(float(argument or 1))
     if kind in ("tool", "loop", "costly", "mcp", "late"):
         return _play_tool(kind, argument, request, state)
-    if kind == "json":
+    if kind == "json" or (kind == "mend" and "does not fit" in request.prompt):
         return _play_json(request, state)
     return _play_text(kind, argument, request)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Literal
 
 from optio.model.money import ZERO_USD, dollars, is_spent
 from optio.model.run import Outcome, Run
@@ -20,11 +21,16 @@ HOPELESS = frozenset(
 )
 
 
+# Whether the agent can be told once, in its session, what is wrong with its result; or has been told.
+Repair = Literal["possible", "made"]
+
+
 @dataclass(frozen=True, slots=True)
 class RetryAt:
-    """The decision to queue the run again, not before `at`."""
+    """The decision to queue the run again, not before `at`; one that does not count leaves the run all its retries."""
 
     at: datetime
+    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +43,34 @@ class GiveUp:
 
 
 def decide_retry(
-    run: Run, outcome: Outcome, *, now: datetime, jitter: float, budget: Decimal | None = None, spent: Decimal = ZERO_USD
+    run: Run,
+    outcome: Outcome,
+    *,
+    now: datetime,
+    jitter: float,
+    budget: Decimal | None = None,
+    spent: Decimal = ZERO_USD,
+    repair: Repair | None = None,
 ) -> RetryAt | GiveUp:
     """Return when a failed attempt is tried again: 5 s * 2^n, at most 10 min, plus up to a quarter of it (`jitter` in 0..1).
     The agent's own Retry-After is a floor.
 
     Infrastructure failures, which are no fault of the task, are repeated at once the first time and then with the same delays.
-    Nothing is repeated once the run's attempts, this one included, have `spent` its `budget`.
+    Nothing is repeated once the run's attempts, this one included, have `spent` its `budget`. A repair of the result follows at
+    once and costs no retry; after it there is no other.
     """
     if not outcome.again:
         return GiveUp("another try would not help")
+    if repair == "made":
+        return GiveUp("the agent was told so, and did not mend it")
     if outcome.infrastructure and run.infrastructure_retries >= MAX_INFRASTRUCTURE_RETRIES:
         return GiveUp(f"lost {run.infrastructure_retries} times")
-    if not outcome.infrastructure and run.retries >= run.max_retries:
+    if repair is None and not outcome.infrastructure and run.retries >= run.max_retries:
         return GiveUp("no retries left" if run.max_retries else "the task allows no retries")
     if budget is not None and is_spent(budget, spent):
         return GiveUp(f"no retry: {dollars(spent)} of the run's budget of {dollars(budget)} is spent", reason="budget")
+    if repair == "possible":
+        return RetryAt(now, counts=False)
     if outcome.infrastructure:
         before = run.infrastructure_retries - 1
         return RetryAt(now if before < 0 else now + _delay(before, jitter))

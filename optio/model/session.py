@@ -1,5 +1,6 @@
-"""Sessions of agents: whether a further attempt goes on in the conversation that the last one broke off. Pure; `runs.execute`
-asks before it starts an agent and after one has ended, and `processes.worker` before it removes files.
+"""Sessions of agents: whether a further attempt goes on in the conversation that the last one broke off, or that ended with a
+result which does not fit. Pure; `runs.execute` asks before it starts an agent and after one has ended, and `processes.worker`
+before it removes files.
 
 An attempt continues the session of the attempt before it, in whose HOME and working directory it runs. These stay in the
 directory of the first attempt of the session, however many go on there.
@@ -13,6 +14,8 @@ from optio.model.run import Attempt, Run, RunState
 
 # How an attempt ends that was interrupted. After any other failure the conversation itself may be at fault.
 INTERRUPTED = frozenset({"network", "overloaded", "rate_limit", "server_error", "lost", "stalled"})
+# How an attempt ends whose agent may be told what is wrong with its result, once in a run.
+UNFIT = frozenset({"result_invalid", "result_missing"})
 # The reason of an attempt whose agent could not go on.
 REFUSED = "session_refused"
 # It becomes an argument of the agent's CLI, and the agent may have chosen it.
@@ -21,25 +24,28 @@ _SESSION_ID = re.compile(r"[A-Za-z0-9][\w-]{5,99}\Z", re.ASCII)
 
 class Session(NamedTuple):
     """A session in which the next attempt may go on: its id, the attempt whose directory it is in, the attempt that it
-    continues, why that one ended, and how many tool calls it has had."""
+    continues, why that one ended, by a word and for people, and how many tool calls it has had."""
 
     id: str
     first: int
     last: int
     reason: str
+    message: str
     tool_calls: int
 
 
-def interrupted_session(attempts: Sequence[Attempt]) -> Session | None:
+def session_to_continue(attempts: Sequence[Attempt]) -> Session | None:
     """Return the session that these attempts of a run, oldest first, leave to the next one; None if that begins anew.
 
     Attempts whose agent never began are passed over. An agent that had no answer from its model yet has nothing to go on with,
     and some CLIs keep not even the prompt then.
     """
     begun = [each for each in attempts if each.agent_started_at is not None or each.agent.session is not None]
-    if not begun or begun[-1].ended_at is None or begun[-1].reason not in INTERRUPTED:
+    last = begun[-1] if begun else None
+    if last is None or last.ended_at is None:
         return None
-    last = begun[-1]
+    if last.reason not in INTERRUPTED and (last.reason not in UNFIT or was_repaired(attempts)):
+        return None
     session = _attempts_of_session(last, {each.number: each for each in attempts})
     # An agent that goes on and dies at once has not told its session again.
     session_id = next((each.agent.session for each in session if each.agent.session is not None), "")
@@ -50,6 +56,7 @@ def interrupted_session(attempts: Sequence[Attempt]) -> Session | None:
         first=session[-1].number,
         last=last.number,
         reason=last.reason or "",
+        message=last.message or "",
         tool_calls=sum(each.meter.tool_calls for each in session),
     )
 
@@ -67,7 +74,7 @@ def used_directory(run: Run, attempts: Sequence[Attempt]) -> int | None:
             return None
     # A running attempt whose agent has not begun may be about to continue the session. The attempts may be newer than the run.
     newest = run.attempt if run.state is RunState.QUEUED else run.attempt - 1
-    session = interrupted_session([each for each in attempts if each.number <= newest])
+    session = session_to_continue([each for each in attempts if each.number <= newest])
     return None if session is None else session.first
 
 
@@ -79,6 +86,14 @@ def _attempts_of_session(last: Attempt, by_number: dict[int, Attempt]) -> list[A
     return found
 
 
+def was_repaired(attempts: Sequence[Attempt]) -> bool:
+    """Return whether one of these attempts of a run was there to mend the result of another."""
+    unfit = {each.number for each in attempts if each.reason in UNFIT}
+    return any(each.continues in unfit for each in attempts)
+
+
 def prompt_to_go_on(session: Session) -> str:
     """Return what the agent is told in a session that goes on."""
+    if session.reason in UNFIT:
+        return f"Your result does not fit: {session.message.rstrip('.')}. Give the whole result again, as you were asked to."
     return f"Your last answer was interrupted ({session.reason.replace('_', ' ')}). Go on with the task."

@@ -29,7 +29,7 @@ from optio.model.result import with_instructions
 from optio.model.room import SECRET_SOURCE, Delay
 from optio.model.run import UNKNOWN_AGENT, AgentIdentity, AgentPod, Attempt, LogKind, LogLine, Meter, Outcome, Run, RunState
 from optio.model.runtimes import declaration_of
-from optio.model.session import REFUSED, Session, interrupted_session, prompt_to_go_on, used_directory
+from optio.model.session import REFUSED, UNFIT, Session, prompt_to_go_on, session_to_continue, used_directory, was_repaired
 from optio.model.task import Environment
 from optio.plugins import BrokenPlugin
 from optio.runs.blame import MAX_START_PAUSE_S, ReadTrial, Turn, without_counts
@@ -119,6 +119,7 @@ class Execution:
         self._told = False
         self._stays = False  # the remains of the attempt are kept
         self._session: Session | None = None  # that this worker let the attempt continue
+        self._repair: retry.Repair | None = None
         self._new_session = ""  # why no session is continued
         self._kept_directory: int | None = None  # the attempt in whose directory a session is that the next one may continue
         self._noted_pod: tuple[AgentPod, Future[None]] | None = None
@@ -276,14 +277,14 @@ class Execution:
         return handle
 
     def _session_to_continue(self, runtime: Runtime) -> Session | None:
-        """Return the agent's session in which this attempt goes on, if it can. A retry by hand begins anew. Raises
-        LaunchFailed."""
+        """Return the agent's session in which this attempt goes on, if it can. A retry by hand begins anew: it finds no files.
+        Raises LaunchFailed."""
         run, declared = self.run, runtime.declaration
-        if not declared.capabilities.resume or declared.program is None or not run.retries + run.infrastructure_retries:
+        if not declared.capabilities.resume or declared.program is None or run.attempt == 1:
             return None
         attempts = self._durably(lambda: self._parts.store.attempts(run.id))
-        found = interrupted_session([each for each in attempts if each.number < run.attempt])
-        if found is not None:
+        found = session_to_continue([each for each in attempts if each.number < run.attempt])
+        if found is not None and (found.reason in UNFIT or run.retries + run.infrastructure_retries):
             executor = self._parts.executor
             if executor.can_continue(run.id, found.first, executor.program(declared.name)):
                 self._session = found
@@ -537,10 +538,23 @@ class Execution:
         outcome = self._without_session(outcome, meter)
         if outcome.text is None and not outcome.ok:
             outcome = replace(outcome, text=text or None)
+        self._repair = self._repair_of(outcome, meter, agent)
         lines += self._reason_of(outcome)
         lines += self._let_stay(task.spec.environment, outcome, meter)
         self._log(reading, lines, task, outcome)
         self._finish(outcome, meter, ended, longest=longest, agent=agent)
+
+    def _repair_of(self, outcome: Outcome, meter: Meter, agent: AgentIdentity) -> retry.Repair | None:
+        """Return whether the agent can be told in its session what is wrong with its result, or was told already."""
+        declared = declaration_of(self._runtime)
+        if outcome.reason not in UNFIT or declared is None or not declared.capabilities.resume:
+            return None
+        *before, mine = self._durably(lambda: self._parts.store.attempts(self.run.id))
+        if was_repaired([*before, mine]):
+            return "made"
+        ended = replace(mine, ended_at=datetime.now(UTC), reason=outcome.reason, meter=meter, agent=agent)
+        session = session_to_continue([*before, ended])
+        return "possible" if session is not None and self._parts.executor.can_continue(self.run.id, session.first) else None
 
     def _without_session(self, outcome: Outcome, meter: Meter) -> Outcome:
         """Return the outcome, or that the agent could not continue its session: the next attempt begins anew, and that is no
@@ -603,7 +617,8 @@ class Execution:
         if session is None:
             return [self._new_session] if self._new_session else []
         calls = "1 tool call" if session.tool_calls == 1 else f"{session.tool_calls} tool calls"
-        return [f"continues the session of attempt {session.last}, which had made {calls}"]
+        why = ", to mend its result" if session.reason in UNFIT else ""
+        return [f"continues the session of attempt {session.last}, which had made {calls}{why}"]
 
     def _let_stay(self, environment: Environment, outcome: Outcome, meter: Meter) -> list[LogLine]:
         """Keep what the last attempt of a failed run left, if the task has `keepFailed`; return lines for the log that say
@@ -763,7 +778,7 @@ class Execution:
         self, run: Run, outcome: Outcome, now: datetime, meter: Meter, *, jitter: float
     ) -> retry.RetryAt | retry.GiveUp:
         spent = self._claim.spent + (meter.cost or ZERO_USD)
-        return retry.decide_retry(run, outcome, now=now, jitter=jitter, budget=self._budget, spent=spent)
+        return retry.decide_retry(run, outcome, now=now, jitter=jitter, budget=self._budget, spent=spent, repair=self._repair)
 
     def _kept(self, end: Callable[[], Run]) -> Run:
         try:

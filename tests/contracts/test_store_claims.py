@@ -331,6 +331,13 @@ def test_each_attempt_keeps_what_its_agent_told_and_its_machine(store: Store) ->
     assert [each.agent for each in store.attempts(silent.run.id)] == [AgentIdentity()]
 
 
+def test_a_retry_that_does_not_count_leaves_the_run_its_retries(store: Store) -> None:
+    for counts in (False, True):
+        run_id = claimed(store).run
+        ended = store.finish(run_id.lease, BAD, Meter(), 1, None, lambda *_: RetryAt(store.now(), counts=counts))  # noqa: B023
+        assert (ended.state, ended.retries) == (RunState.QUEUED, counts)
+
+
 def test_an_attempt_says_whose_session_it_continues_and_only_its_owner_says_it(store: Store) -> None:
     first = claimed(store)
     end(store, first, BAD, decide=at_once)

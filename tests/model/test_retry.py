@@ -49,6 +49,16 @@ def test_the_agents_own_time_is_a_floor_within_reason(asked: float, seconds: flo
     assert decide_retry(run(), outcome, now=NOW, jitter=0) == RetryAt(NOW + timedelta(seconds=seconds))
 
 
+def test_a_result_is_mended_once_at_once_without_a_retry_and_within_the_budget() -> None:
+    unfit, last = replace(AGAIN, reason="result_invalid"), run(max_retries=2, retries=2)
+    budget = {"budget": Decimal(1), "spent": Decimal(1)}
+
+    assert decide_retry(last, unfit, now=NOW, jitter=1, repair="possible") == RetryAt(NOW, counts=False)
+    assert isinstance(decide_retry(last, unfit, now=NOW, jitter=1, repair="possible", **budget), GiveUp)
+    told = GiveUp("the agent was told so, and did not mend it")
+    assert decide_retry(run(), unfit, now=NOW, jitter=1, repair="made") == told, "though it has retries"
+
+
 @pytest.mark.parametrize("outcome", [AGAIN, OURS])
 def test_nothing_is_tried_again_once_the_budget_is_spent(outcome: Outcome) -> None:
     budget = Decimal("2.00")

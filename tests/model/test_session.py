@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from optio.model.run import AgentIdentity, Attempt, Meter, Run, RunState, Usage
-from optio.model.session import INTERRUPTED, interrupted_session, prompt_to_go_on, used_directory
+from optio.model.session import INTERRUPTED, prompt_to_go_on, session_to_continue, used_directory
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SESSION = "0200b349-6eea-425d-a52c-f4801d1ff326"
@@ -36,7 +36,7 @@ def run(state: RunState, number: int) -> Run:
 
 @pytest.mark.parametrize("reason", [*sorted(INTERRUPTED), "ok", "config", "timeout", "no_result", "session_refused"])
 def test_a_session_goes_on_after_an_interruption_and_after_nothing_else(reason: str) -> None:
-    found = interrupted_session([attempt(1, reason)])
+    found = session_to_continue([attempt(1, reason)])
 
     assert (found is not None) == (reason in INTERRUPTED)
 
@@ -53,13 +53,13 @@ def test_a_session_goes_on_after_an_interruption_and_after_nothing_else(reason: 
     ],
 )
 def test_without_a_plain_id_an_answer_of_the_model_and_an_end_there_is_no_session_to_continue(changes: dict[str, Any]) -> None:
-    assert interrupted_session([attempt(1, **changes)]) is None
+    assert session_to_continue([attempt(1, **changes)]) is None
 
 
 def test_a_session_is_in_the_directory_of_its_first_attempt_however_many_go_on() -> None:
     attempts = [attempt(1), attempt(2), attempt(3, continues=2), attempt(4, meter=Meter(tool_calls=2), continues=3)]
 
-    found = interrupted_session(attempts)
+    found = session_to_continue(attempts)
 
     assert found is not None
     assert (found.first, found.last, found.tool_calls) == (2, 4, 4)
@@ -67,19 +67,35 @@ def test_a_session_is_in_the_directory_of_its_first_attempt_however_many_go_on()
 
 
 def test_attempts_whose_agent_never_began_are_passed_over() -> None:
-    found = interrupted_session([attempt(1), replace(never_began(2), continues=1), never_began(3)])
+    found = session_to_continue([attempt(1), replace(never_began(2), continues=1), never_began(3)])
 
     assert found is not None
     assert (found.first, found.last) == (1, 1)
-    assert interrupted_session([attempt(1), attempt(2, "no_result"), never_began(3)]) is None
-    assert interrupted_session([]) is None
+    assert session_to_continue([attempt(1), attempt(2, "no_result"), never_began(3)]) is None
+    assert session_to_continue([]) is None
 
 
 def test_an_agent_that_goes_on_and_dies_at_once_leaves_the_session_as_it_was() -> None:
-    found = interrupted_session([attempt(1), attempt(2, "lost", Meter(), continues=1, agent=AgentIdentity())])
+    found = session_to_continue([attempt(1), attempt(2, "lost", Meter(), continues=1, agent=AgentIdentity())])
 
     assert found is not None
     assert (found.id, found.first, found.last) == (SESSION, 1, 2)
+
+
+def test_a_result_that_does_not_fit_is_mended_once_in_a_run_and_in_words_that_say_what_is_wrong() -> None:
+    unfit = attempt(1, "result_invalid", message="/items/3 must be a string")
+    again = attempt(2, "result_invalid", continues=1)
+    interrupted = attempt(2, "network", continues=1)
+
+    found = session_to_continue([unfit])
+
+    assert found is not None
+    words = "Your result does not fit: /items/3 must be a string. Give the whole result again, as you were asked to."
+    assert prompt_to_go_on(found) == words
+    assert session_to_continue([attempt(1), replace(unfit, number=2, continues=1)]) is not None
+    assert session_to_continue([unfit, again]) is None
+    assert session_to_continue([unfit, interrupted]) is not None
+    assert session_to_continue([unfit, interrupted, replace(again, number=3, continues=2)]) is None
 
 
 RUNNING, QUEUED, FAILED = RunState.RUNNING, RunState.QUEUED, RunState.FAILED

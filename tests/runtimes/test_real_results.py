@@ -10,8 +10,10 @@ import pytest
 from optio.model.registry import CompiledTask
 from optio.model.result import schema_for_cli, with_instructions
 from optio.model.run import Run, RunState
+from optio.model.runtimes import DECLARED
+from optio.wiring import Services
 from tests.model_server import IDLE_COMMAND, JSON_ANSWER, PLAIN_TEXT
-from tests.runs.support import execute, opened
+from tests.runs.support import accept, execution, opened
 from tests.runtimes.real_agents import AGENTS, environ_of, model_server, task, unpacked
 
 SCHEMA = {
@@ -24,6 +26,7 @@ SCHEMA = {
 OWN = {**SCHEMA, "$comment": "as others call it", "patternProperties": {}}
 OTHER = {**OWN, "properties": {"status": {"type": "string"}, "items": {"type": "array", "items": {"type": "string"}}}}
 HOLDS = {"claude-code", "codex"}
+GO_ON = [agent for agent in AGENTS if DECLARED[agent].capabilities.resume]
 
 
 # The model that each agent asks, and the schema that its task declares.
@@ -31,6 +34,7 @@ CASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "fits": ("fits-stub-json", SCHEMA),
     "fits, asked by the prompt": ("told-stub-json", OWN),
     "prose": ("stub-plain", OWN),
+    "mended": ("stub-mend", OWN),
     "of another form": ("other-stub-json", OTHER),
     "no work": ("stub-tool-idle", SCHEMA),
 }
@@ -47,8 +51,16 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
         opened(tmp_path_factory.mktemp("results"), environ_of(model.url) | {"OPTIO_SANDBOX_READ": str(cache)}) as services,
         ThreadPoolExecutor(SIDE_BY_SIDE) as pool,
     ):
-        yield {(agent, case): pool.submit(execute, services, asked(agent, case)) for case in CASES for agent in AGENTS}
+        yield {(agent, case): pool.submit(run_to_its_end, services, asked(agent, case)) for case in CASES for agent in AGENTS}
         pool.shutdown(cancel_futures=True)
+
+
+def run_to_its_end(services: Services, asked: CompiledTask) -> Run:
+    """All attempts of a run, of which each further one may begin at once."""
+    run_id = accept(services, asked)
+    while not (run := services.store.run(run_id)).state.terminal:
+        execution(services, run_id)()
+    return run
 
 
 def asked(agent: str, case: str) -> CompiledTask:
@@ -70,11 +82,20 @@ def test_a_result_that_fits_is_the_output_of_the_run(runs: Runs, agent: str) -> 
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_prose_is_no_result(runs: Runs, agent: str) -> None:
+def test_prose_is_no_result_and_the_agent_is_told_so_once_in_its_session(runs: Runs, agent: str) -> None:
     run = runs[agent, "prose"].result()
 
     assert (run.state, run.reason, run.text) == (RunState.FAILED, "result_invalid", PLAIN_TEXT)
     assert run.message.startswith(f"the answer is not JSON. It begins with: {PLAIN_TEXT}")
+    assert (run.attempt, run.retries) == (2 if agent in GO_ON else 1, 0)
+    assert run.meter.usage.total == 1540 * run.attempt, "one model call each"
+
+
+@pytest.mark.parametrize("agent", GO_ON)
+def test_an_agent_that_is_told_what_is_wrong_mends_its_result(runs: Runs, agent: str) -> None:
+    run = runs[agent, "mended"].result()
+
+    assert (run.state, run.reason, run.output, run.attempt) == (RunState.COMPLETED, "ok", JSON_ANSWER, 2), run.message
 
 
 @pytest.mark.parametrize("agent", AGENTS)

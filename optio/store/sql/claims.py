@@ -523,7 +523,7 @@ class Finish:
             if isinstance(decision, RetryAt):
                 change = RunChange.RETRY
                 counter = "infrastructure_retries" if outcome.infrastructure else "retries"
-                columns |= {"not_before": to_micros(decision.at), "queued_at": tx.now, counter: row[counter] + 1}
+                columns |= {"not_before": to_micros(decision.at), "queued_at": tx.now, counter: row[counter] + decision.counts}
             else:
                 change = RunChange.FAIL
                 columns["result_text"] = outcome.text
