@@ -152,10 +152,11 @@ def matrix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     }
     order = sorted(wanted, key=lambda cell: (cell[1] not in SLOWEST, cell[0] != "opencode", cell))
     cache = unpacked(tmp_path_factory.mktemp("copilot"))
+    readable = {"OPTIO_SANDBOX_READ": str(cache)}
     with (
         model_server() as model,
-        opened(tmp_path_factory.mktemp("matrix"), environ_of(model.url) | {"OPTIO_SANDBOX_READ": str(cache)}) as services,
-        opened(tmp_path_factory.mktemp("refused"), environ_of(f"http://127.0.0.1:{free_port()}")) as refused,
+        opened(tmp_path_factory.mktemp("matrix"), environ_of(model.url) | readable) as services,
+        opened(tmp_path_factory.mktemp("refused"), environ_of(f"http://127.0.0.1:{free_port()}") | readable) as refused,
         ThreadPoolExecutor(SIDE_BY_SIDE) as pool,
     ):
         places = {"refused": refused}
@@ -166,7 +167,7 @@ def matrix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def execute(services: Services, agent: str, scenario: str, cache: Path) -> Ended:
     """One attempt, as a worker makes it."""
     stall = f"stallTimeout: {STALL.total_seconds():.0f}s\n" if scenario in LIFELESS else ""
-    env = {"COPILOT_PKG_CACHE_HOME": str(cache)} if agent == "copilot" and scenario != "refused" else {}
+    env = {"COPILOT_PKG_CACHE_HOME": str(cache)} if agent == "copilot" else {}
     run_id = accept(services, task(agent, model_of(agent, scenario), "maxRetries: 1\n" + stall, **env))
     Execution(claim(services, run_id), services.parts(), "tester")()
     (attempt,) = services.store.attempts(run_id)
