@@ -274,7 +274,8 @@ def continue_session(control: str, session: str, attempt: int, side: str | None)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{session}/control/{name}")
     for name in ("tmp", "result"):
-        delete_attempt(Path(session, name))
+        # Not as an attempt, whose files are deleted by their names: links of the agent could stand on the way to them.
+        _delete_tree(Path(session, name))
 
 
 def _link_session(home: str, side: str, target: str) -> str | None:
@@ -312,8 +313,11 @@ def _link_below(top: str, path: str, target: str) -> str | None:
 
 def delete_attempt(base: Path) -> None:
     """Delete the files of an attempt, even if the agent has taken away rights of its own directories."""
-    if _delete_bare(str(base)):
-        return
+    if not _delete_bare(str(base)):
+        _delete_tree(base)
+
+
+def _delete_tree(base: Path) -> None:
     shutil.rmtree(base, ignore_errors=True)
     if base.exists():
         for folder, _, _ in os.walk(base):

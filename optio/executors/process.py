@@ -146,7 +146,7 @@ class ProcessExecutor:
             if launch.continues is not None:
                 continue_session(control, session, launch.continues, launch.side)
             for name, data in launch.files.items():
-                _write_private(Path(session, "home", name), data)
+                _write_private(f"{session}/home", name, data)
         except OSError as err:
             raise LaunchFailed("disk", f"the attempt's directory cannot be made: {err}", temporary=True) from err
         groups = self._make_groups(directory, launch.environment)
@@ -437,12 +437,22 @@ def _make_directories(base: str) -> None:
             os.makedirs(base + name, 0o700)
 
 
-def _write_private(path: Path, data: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+def _write_private(top: str, name: str, data: bytes) -> None:
+    """Write a file below a directory. An agent may have been at work there before, so no link on the way is followed, and what
+    stands in the file's place is taken away. Raises OSError."""
+    *parents, last = Path(name).parts
+    directory = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        descriptor = os.open(path, flags, 0o600)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, flags, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+        for parent in parents:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(parent, 0o700, dir_fd=directory)
+            inner = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+            os.close(directory)
+            directory = inner
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(last, dir_fd=directory)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        with os.fdopen(os.open(last, flags, 0o600, dir_fd=directory), "wb") as file:
+            file.write(data)
+    finally:
+        os.close(directory)

@@ -132,6 +132,56 @@ def test_the_quota_counts_the_files_of_a_session_that_goes_on(tmp_path: Path) ->
     assert found == [None, "disk_quota"]
 
 
+@pytest.mark.parametrize(
+    ("left", "fails"),
+    [
+        ("ln -s {outside} $HOME/.agent", True),
+        ("mkdir $HOME/.agent; ln -s {outside}/config $HOME/.agent/config", False),
+        ("mkdir $HOME/.agent; mkfifo $HOME/.agent/config", False),
+        ("mkdir -p $HOME/.agent/config", True),
+        ("touch $HOME/.agent", True),
+    ],
+)
+def test_what_an_agent_left_in_its_home_leads_no_file_of_the_next_attempt_elsewhere(
+    executor: ProcessExecutor, tmp_path: Path, left: str, fails: bool
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "config").write_text("before")
+    first = executor.start(shell(left.format(outside=outside)))
+    until_ended(first)
+    first.close(remove=False)
+    second = launch("/bin/true", attempt=2, continues=1, files={".agent/config": b"after"})
+
+    if fails:
+        with pytest.raises(LaunchFailed):
+            executor.start(second)
+    else:
+        handle = executor.start(second)
+        until_ended(handle)
+        handle.close(remove=True)
+
+    assert (outside / "config").read_text() == "before"
+    assert sorted(os.listdir(outside)) == ["config"]
+
+
+def test_links_in_what_an_ended_attempt_leaves_let_nothing_of_another_one_be_deleted(executor: ProcessExecutor) -> None:
+    other = executor.start(shell("echo kept", run_id=f"{RUN}o"))
+    until_ended(other)
+    control = Path(other._base, "control")  # type: ignore[attr-defined]
+    first = executor.start(shell(f"ln -s {control} $TMPDIR/control"))
+    until_ended(first)
+    first.close(remove=False)
+
+    second = executor.start(shell("true", attempt=2, continues=1))
+    until_ended(second)
+
+    assert read(other, "stdout") == b"kept\n"
+    assert {"exit.json", "started", "stdout"} <= set(os.listdir(control))
+    for handle in (second, other):
+        handle.close(remove=True)
+
+
 def test_attempts_outlive_the_fork_server(executor: ProcessExecutor) -> None:
     handle = executor.start(shell("echo ready; sleep 0.5; echo done; exit 6"))
     eventually(lambda: b"ready" in read(handle, "stdout"))
