@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -289,6 +290,16 @@ def test_an_unknown_page_and_a_misspelt_filter_are_said_as_a_page(api: Api) -> N
     assert "Not found" in text_of(browser.get("/tasks/nothing"))
     wrong = browser.get("/runs?stat=failed")
     assert (wrong.status, "stat is unknown" in text_of(wrong).replace("/", "")) == (422, True)
+
+
+def test_the_documentation_is_linked_where_it_is_built(served: Callable[..., Api], tmp_path: Path) -> None:
+    built = tmp_path / "built"
+    built.mkdir()
+    (built / "index.html").write_text("x")
+
+    there, not_there = (served(dev_token=None, environ={"OPTIO_DOCS": str(path)}) for path in (built, tmp_path / "nothing"))
+
+    assert ['href="/docs"' in html(each.get("/login")) for each in (there, not_there)] == [True, False]
 
 
 @pytest.mark.parametrize("name", ["nothing.css", "..%2fapp.py", "optio.py"])

@@ -13,6 +13,7 @@ from minijinja import Environment, load_from_path
 
 from optio.errors import OptioError, Unauthorized
 from optio.server import problems
+from optio.server.routes.docs import is_built
 from optio.server.serializers import at
 
 HERE = Path(__file__).parent
@@ -28,9 +29,11 @@ _SIGNS = {"completed": "✓", "failed": "✕", "running": "▶", "queued": "…"
 
 
 def page(request: Incoming, template: str, *, status: int = 200, **values: Any) -> Response[str]:
-    """Return a page. Templates know `who` (name and role of the reader, or None), `path` and `now`, beside `values`."""
+    """Return a page. Templates know `who` (name and role of the reader, or None), `path`, and whether there are `docs`, beside
+    `values`."""
     who = request.scope["state"].get("who")
-    html = _environment.render_template(template, who=who, path=request.url.path, now=datetime.now(UTC), **values)
+    docs = is_built(request.app.state.hub.services.settings)
+    html = _environment.render_template(template, who=who, path=request.url.path, docs=docs, **values)
     # Without a referrer a browser sends forms with the origin `null`, which is refused.
     headers = {"content-security-policy": POLICY, "referrer-policy": "same-origin"}
     return Response(html, status_code=status, media_type="text/html", headers=headers)
