@@ -283,6 +283,22 @@ def test_a_long_log_is_read_from_its_end_and_by_pages_without_a_gap(api: Api) ->
     assert re.findall(r'<li value="(\d+)"', html(older)) == [str(number) for number in range(501, 1501)]
 
 
+def test_a_log_of_huge_lines_makes_no_huge_page(api: Api) -> None:
+    api.credentials = {"Authorization": f"Bearer {api.token('admin')}"}
+    run = api.started("report", {"N": 1})
+    for number in range(20):
+        run.log(*(f"{number} {letter * 60_000}" for letter in "abcdefghij"))
+    browser = Browser(api, "viewer")
+
+    end, beginning = (browser.get(f"/runs/{run.id}?tab=log{more}") for more in ("", "&after=0"))
+    shown = [re.findall(r'<li value="(\d+)"', html(each)) for each in (end, beginning)]
+
+    assert max(len(each.body) for each in (end, beginning, browser.get(f"/runs/{run.id}"))) < 3 << 20
+    assert [shown[0][-1], shown[1][0]] == ["200", "1"]
+    assert f"after={shown[1][-1]}" in html(beginning)
+    assert "bytes more: download the log" in text_of(end)
+
+
 def test_an_unknown_page_and_a_misspelt_filter_are_said_as_a_page(api: Api) -> None:
     browser = Browser(api, "viewer")
 

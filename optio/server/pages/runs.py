@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from optio.model.run import Run, RunState
+from optio.model.run import LogLine, Run, RunState
 from optio.runs import admission
 from optio.server.auth import role
 from optio.server.dependencies import Hub
@@ -20,6 +22,9 @@ _PAGE = 50
 # The lines of a log on one page, and those from which the conversation is made.
 _LINES = 1000
 _TRANSCRIPT_LINES = 5000
+# A page shows no more of a log, and no more of a line.
+_MAX_SHOWN_BYTES = 2 << 20
+_MAX_LINE_BYTES = 16 << 10
 Tab = Literal["transcript", "log", "prompt", "events", "attempts"]
 # `state` itself is a reserved name of the framework.
 State = Annotated[Literal["", "queued", "running", "completed", "failed", "cancelled"], QueryParameter(name="state")]
@@ -89,8 +94,11 @@ def _read(hub: Hub, run_id: str, tab: Tab, after: int | None) -> dict[str, Any]:
     if tab in ("transcript", "log"):
         most = _LINES if tab == "log" else _TRANSCRIPT_LINES
         first = after if after is not None else max(0, _last_line(hub, run_id) - most)
-        lines = store.log(run_id, after=first, limit=most)
-        values |= {"lines": lines, "first": first, "last": lines[-1].seq if lines else first, "most": most}
+        found = store.log(run_id, after=first, limit=most)
+        lines = _fit(found, from_end=after is None)
+        first, last = (lines[0].seq - 1, lines[-1].seq) if lines else (first, first)
+        more = after is not None and (len(found) == most or len(lines) < len(found))
+        values |= {"lines": lines, "first": first, "last": last, "most": most, "more": more}
         if tab == "transcript":
             values["turns"] = transcript.turns(lines)
     elif tab == "prompt":
@@ -106,6 +114,22 @@ def _hold(hub: Hub, run: Run) -> admission.Hold | None:
         return None
     view = hub.services.store.admission()
     return admission.hold_of(run.id, view, max_running=hub.services.settings.max_workflow_concurrent)
+
+
+def _fit(lines: Sequence[LogLine], *, from_end: bool) -> list[LogLine]:
+    """Return as many of the lines as a page shows, the last or the first ones, with long ones cut."""
+    kept: list[LogLine] = []
+    size = 0
+    for line in reversed(lines) if from_end else lines:
+        # In full: what is cut here may be in the data of a tool call once more.
+        size += len(line.data)
+        rest = len(line.data) - _MAX_LINE_BYTES
+        if rest > 0:
+            line = replace(line, data=line.data[:_MAX_LINE_BYTES] + f" ... [{rest:,} bytes more: download the log]".encode())
+        if kept and size > _MAX_SHOWN_BYTES:
+            break
+        kept.append(line)
+    return kept[::-1] if from_end else kept
 
 
 def _last_line(hub: Hub, run_id: str) -> int:
