@@ -37,7 +37,7 @@ from optio.runs.declared_result import judge_result
 from optio.runs.output import kept
 from optio.runs.reading import Reading
 from optio.runs.runtime_guard import GuardedReader, invoke
-from optio.runtimes.base import AttemptContext, IdentifyingReader, OutputReader, ProcessEnd, Runtime, log_line
+from optio.runtimes.base import AttemptContext, OutputReader, ProcessEnd, Runtime, log_line
 from optio.secrets.base import Secrets, run_secrets
 from optio.store.base import ExecutionStore
 from optio.store.values import AgentStart, Claim
@@ -714,10 +714,10 @@ class Execution:
             self._keep(lines, self._claim.offsets, self.run.meter)
         self._finish(outcome, self.run.meter, None)
 
-    def _identity(self, reader: OutputReader, handle: Handle) -> AgentIdentity:
+    def _identity(self, reader: GuardedReader, handle: Handle) -> AgentIdentity:
         """Return what the agent told of itself, masked like all that it prints, with the machine of a process. A pod names its
         node."""
-        told = reader.identity if isinstance(reader, IdentifyingReader) else UNKNOWN_AGENT
+        told = reader.identity
         version, session, model = (name and self._mask.text(name) for name in (told.version, told.session, told.model))
         machine = socket.gethostname() if handle.pod() is None else None
         return AgentIdentity(version=version, session=session, model=model, machine=machine)

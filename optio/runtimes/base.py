@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from optio.model.money import ZERO_USD, dollars
 from optio.model.registry import CompiledTask
-from optio.model.run import AgentIdentity, LogKind, LogLine, Meter, Outcome
+from optio.model.run import LogKind, LogLine, Meter, Outcome
 from optio.model.runtimes import Declaration, Program
 
 
@@ -53,7 +53,8 @@ class AttemptContext:
 class OutputReader(Protocol):
     """A parser of one attempt's output, line by line, from its beginning.
 
-    Texts are returned whole. The caller masks secrets first and cuts afterwards, so that no half of a secret remains.
+    Texts are returned whole. The caller masks secrets first and cuts afterwards, so that no half of a secret remains. A reader
+    may also have `identity` (an `AgentIdentity`, whose `machine` is left to the caller) and `is_retrying`.
     """
 
     @property
@@ -92,16 +93,6 @@ class OutputReader(Protocol):
     def outcome(self, ended: ProcessEnd) -> Outcome:
         """Return the outcome, decided by the terminal event and the exit code, never by searching the text. The worse of the
         two wins."""
-        ...
-
-
-@runtime_checkable
-class IdentifyingReader(Protocol):
-    """A reader that also tells which agent printed the output. An `OutputReader` need not be one."""
-
-    @property
-    def identity(self) -> AgentIdentity:
-        """Return what the agent has told of itself so far; its `machine` is left to the caller."""
         ...
 
 
