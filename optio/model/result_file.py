@@ -1,6 +1,7 @@
 """The file OPTIO_RESULT_FILE, in which a program or an agent reports: lines of JSON, of which the last valid `result` counts.
 The `command` runtime takes further types of lines; `runs.runtime_guard` reads the file of all other runtimes."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -81,8 +82,8 @@ class ResultFile:
         if not data.strip():
             return None
         try:
-            entry = json_body.decode(data)
-        except Malformed:
+            entry = _decode(data)
+        except (Malformed, ValueError, RecursionError):
             return "a line was ignored because it is not JSON"
         if not isinstance(entry, dict):
             return UNKNOWN_TYPE
@@ -98,3 +99,13 @@ class ResultFile:
             return []
         rest = ", and all that came after them" if self.is_given_up else ""
         return [f"result file: {self._ignored - MAX_WARNINGS:,} more lines were ignored{rest}"]
+
+
+def _decode(data: bytes) -> Any:
+    """Return the value of a line. Half a character, as a program leaves that cuts its texts, does not hide what it reports."""
+    try:
+        return json_body.decode(data)
+    except Malformed:
+        if b"\\u" not in data:
+            raise
+    return json_body.decode(json.dumps(json.loads(data), ensure_ascii=False).encode("utf-8", "replace"))

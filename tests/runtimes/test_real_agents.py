@@ -141,18 +141,19 @@ def test_claude_code_as_root_without_a_sandbox_says_what_it_wants(tmp_path: Path
 
 def test_the_second_attempt_gets_what_the_first_one_left(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("optio.model.retry.FIRST_DELAY", timedelta(0))
-    limits = 'maxRetries: 1\nbudgetUsd: "0.0060"\n'
-    one = task("claude-code", "claude-sonnet-4-5-stub-late-500", limits, CLAUDE_CODE_MAX_RETRIES="1")
+    # Two calls an attempt; what is left is less than one.
+    limits = 'maxRetries: 1\nbudgetUsd: "0.0090"\n'
+    one = task("claude-code", "claude-sonnet-4-5-stub-empty", limits)
     first = execute(services, one)
-    call = first.meter.cost
+    spent = first.meter.cost
     Execution(claim(services, first.id), services.parts(), "tester")()
     ended = services.store.run(first.id)
 
-    assert (first.state, first.reason) == (RunState.QUEUED, "server_error")
+    assert (first.state, first.reason) == (RunState.QUEUED, "unproductive")
     assert (ended.state, ended.reason, ended.attempt) == (RunState.FAILED, "budget", 2)
-    assert call is not None
+    assert spent is not None
     assert ended.meter.cost is not None
-    assert Decimal("0.0060") < ended.meter.cost <= Decimal("0.0060") + call
+    assert Decimal("0.0090") < ended.meter.cost <= Decimal("0.0090") + spent / 2
 
 
 @pytest.mark.parametrize("agent", AGENTS)

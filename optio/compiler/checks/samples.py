@@ -38,7 +38,10 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         payloads = {sample.path: sample.payload for sample in task.samples}
         wanted = [sample for sample in task.samples if sample.verdict == "accepted"]
         lost = {
-            n: p for n, p in paths.items() if wanted and p.singular and not any(p.values(each) for each in payloads.values())
+            name: path
+            for name, path in paths.items()
+            if wanted and path.singular and not any(path.values(each) for each in payloads.values())
+            if not _is_left_to_default(task, name, known)
         }
         if lost:
             there = sorted({path for payload in payloads.values() for path in paths_of(payload)})
@@ -63,6 +66,15 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def _is_source(source: Any) -> bool:
     return isinstance(source, str) or (isinstance(source, dict) and set(source) == {"literal"})
+
+
+def _is_left_to_default(task: ResolvedTask, name: str, known: DeclaredParameters) -> bool:
+    """Return whether a test expects the default of a parameter that its sample leaves out."""
+    schema = known.properties.get(name)
+    if not isinstance(schema, dict) or "default" not in schema:
+        return False
+    expected = (each.expect.params or {} for each in task.spec.tests if each.webhook is not None)
+    return any(name in params and params[name] == schema["default"] for params in expected)
 
 
 def _lost(task: ResolvedTask, route: Route, text: str, names: list[str], there: list[str]) -> Diagnostic:
