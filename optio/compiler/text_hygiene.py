@@ -154,27 +154,30 @@ def _merges(document: Document) -> Iterator[Diagnostic]:
     for route, node in walk(document.root, ()):
         if node.id != "mapping":
             continue
-        own = {key.value: key for key, _ in node.value if key.id == "scalar" and not (key.value == "<<" and not key.style)}
+        # Keys below a `<<` replace what it merges, as everybody expects; those above it do not look so.
+        above: dict[str, Node] = {}
         merged: dict[str, Node] = {}
         for key, value in node.value:
             if key.id == "scalar" and key.value == "<<" and not key.style:
                 for part in value.value if value.id == "sequence" else [value]:
-                    yield from _overridden(document, route, part, own, merged)
+                    yield from _overridden(document, route, part, above, merged)
+            elif key.id == "scalar":
+                above[key.value] = key
 
 
 def _overridden(
-    document: Document, route: Route, part: Node, own: dict[str, Node], merged: dict[str, Node]
+    document: Document, route: Route, part: Node, above: dict[str, Node], merged: dict[str, Node]
 ) -> Iterator[Diagnostic]:
     for key, _ in part.value if part.id == "mapping" else ():
         if key.id != "scalar":
             continue
-        winner = own.get(key.value) or merged.setdefault(key.value, key)
+        winner = above.get(key.value) or merged.setdefault(key.value, key)
         if winner is not key:
             span = span_of(winner, document.text)
             there = span_of(key, document.text)
             message = f"`{show((*route, key.value))}` is also merged from line {there.start.line}, and this one wins"
             related = (Related("and here", document.path, there),)
-            hint = "delete one of them, or ignore this if the exception is intended"
+            hint = "write it below `<<` if it replaces the merged value" if key.value in above else "delete one of them"
             yield diagnostic("OPT012", message, path=document.path, span=span, hint=hint, related=related)
 
 

@@ -73,9 +73,9 @@ RULES = (
     ),
     Rule(
         "OPT012", "merge-key", WARNING, "a merged value is overridden",
-        "The nearest of two values for one key wins, and YAML readers do not agree which one that is.",
+        "A key of the mapping itself wins over a merged one wherever it stands. Above `<<`, it looks as if it did not.",
+        "environment:\n  env:\n    LEVEL: debug\n    <<: {LEVEL: info}\n",
         "environment:\n  env:\n    <<: {LEVEL: info}\n    LEVEL: debug\n",
-        "environment:\n  env:\n    <<: {LEVEL: info}\n    COLOUR: never\n",
     ),
     Rule(
         "OPT013", "empty-document", ERROR, "more than one document in a file",
