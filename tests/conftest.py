@@ -34,6 +34,7 @@ for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
 
 
+REAL_AGENTS = tuple(f"runtimes/test_real_{name}.py" for name in ("matrix", "agents", "results", "sessions"))
 # What `pytest` leaves out when it is asked for nothing, by what its tests do. `pytest --all` runs everything, and a path that
 # is named runs all that is below it.
 LEFT_OUT = {
@@ -45,12 +46,12 @@ LEFT_OUT = {
         "test_private_files.py", "test_tracing.py", "test_metrics.py", "test_docs_run.py",
     ),
     "start PostgreSQL or Redis": ("broker", "store", "limits/test_redis.py"),
-    "run a real agent CLI": ("runtimes/test_real_agents.py", "runtimes/test_real_matrix.py"),
+    "run a real agent CLI": REAL_AGENTS,
     "compile thousands of files": ("corpus", "fuzz", "compiler/test_hostile.py", "compiler/test_hostile_command.py"),
 }  # fmt: skip
 # Where few tests take long: they begin first where several processes share all tests, so that none of them comes last.
 LONG = (
-    *("stories", "runtimes/test_real_matrix.py", "runtimes/test_real_agents.py", "executors", "processes", "runs", "store"),
+    *("stories", *REAL_AGENTS, "executors", "processes", "runs", "store"),
     *("contracts", "tree", "deploy", "lsp", "server", "cli"),
 )
 # What is killed and frozen, and how soon others go on: these are marked `alone`, and have the machine to themselves in CI.
