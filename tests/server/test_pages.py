@@ -123,6 +123,25 @@ def test_a_wrong_token_is_refused_in_the_form_and_sets_nothing(api: Api, token: 
     assert 'role="alert"' in answer.body.decode()
 
 
+def test_a_stranger_s_form_of_many_fields_or_bytes_is_refused_at_once(api: Api) -> None:
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+
+    many = api.request("POST", "/login", raw=b"a&" * 500_000, headers=kind)
+    large = api.request("POST", "/login", raw=b"token=" + b"x" * (1 << 20), headers=kind)
+
+    assert (many.status, large.status) == (400, 413)
+    assert "more than 1,000 fields" in text_of(many)
+
+
+def test_a_form_that_breaks_off_harms_nothing(api: Api) -> None:
+    head = b"POST /login HTTP/1.1\r\nHost: localhost:8000\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+
+    answer = api.talk(head + b"Content-Length: 99\r\n\r\ntoken=")
+
+    assert b" 500 " not in answer
+    assert api.get("/login").status == 200
+
+
 def test_the_cookie_is_for_this_server_and_off_this_machine_for_https_alone(served: Callable[..., Api]) -> None:
     made = served(dev_token=None, environ={"OPTIO_ALLOWED_HOSTS": "optio.example"})
     form = urlencode({"token": made.token("viewer")}).encode()

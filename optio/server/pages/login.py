@@ -8,7 +8,7 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
-from optio.errors import OptioError, Unauthorized
+from optio.errors import Malformed, Unauthorized
 from optio.server import browser
 from optio.server.auth import PUBLIC, role
 from optio.server.dependencies import Hub
@@ -16,6 +16,7 @@ from optio.server.pages.rendering import HANDLERS, LOGIN, Incoming, page, redire
 from optio.server.request_body import ClientGone, read_body
 
 _MAX_FORM_BYTES = 1 << 20
+_MAX_FIELDS = 1000
 
 
 class LoginController(Controller):
@@ -47,12 +48,16 @@ class LoginController(Controller):
 
 
 async def read_form(request: Incoming) -> dict[str, str]:
-    """Return the fields of a form. Raises OptioError for a body that is too large or breaks off."""
+    """Return the fields of a form. Raises HttpProblem 413 for a body that is too large, and Malformed for one that breaks off
+    or has too many fields: strangers may send one, and each field takes time."""
     try:
         data = await read_body(request.scope["headers"], request.receive, _MAX_FORM_BYTES)
     except ClientGone as err:
-        raise OptioError("the form ended too early") from err
-    return dict(parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True))
+        raise Malformed("the form ended too early") from err
+    try:
+        return dict(parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_MAX_FIELDS))
+    except ValueError as err:
+        raise Malformed(f"the form has more than {_MAX_FIELDS:,} fields") from err
 
 
 def _local(target: str) -> str:
