@@ -1,6 +1,6 @@
 """JSON Schemas of the bodies of the API, for the OpenAPI and AsyncAPI documents.
 
-msgspec derives them from the classes of `optio.server.bodies`. Added are the texts below their attributes, and closed
+msgspec derives them from the classes of `BODIES`. Added are the texts below their attributes, and closed
 vocabularies as schemas of their own, with the meaning of each value: the comment beside it in the source.
 """
 
@@ -22,10 +22,12 @@ from optio.compiler.json_schema import field_texts
 from optio.model import agent_event, example, pool, run, task, trigger
 from optio.model.spec import portable
 from optio.runs import admission, replay
-from optio.server import bodies, problems
+from optio.server import bodies, delivery_bodies, problems
 from optio.store import values
 
 Schema = dict[str, Any]
+# The modules that define bodies.
+BODIES = (bodies, delivery_bodies)
 _REFERENCE = "#/components/schemas/{name}"
 # Closed vocabularies, and the modules that define them.
 _VOCABULARIES: dict[str, ModuleType] = {
@@ -63,8 +65,9 @@ def of(kind: Any) -> Schema:
 @cache
 def components() -> dict[str, Schema]:
     """Return the schema of each body, and of what they consist of, by name; `tidy` names and completes a copy of them."""
-    models = {name: kind for module in (trigger, example, task, agent_event, bodies) for name, kind in structs(module)}
-    _, found = schema_components(dict(structs(bodies)).values(), ref_template=_REFERENCE)
+    models = {name: kind for module in (trigger, example, task, agent_event, *BODIES) for name, kind in structs(module)}
+    kinds = [kind for module in BODIES for _, kind in structs(module)]
+    _, found = schema_components(kinds, ref_template=_REFERENCE)
     for name, schema in found.items():
         for key, text in _texts(models[name]) if name in models else ():
             schema["properties"][key]["description"] = text

@@ -15,19 +15,13 @@ from optio.runs.admission import Hold
 from optio.runs.replay import DeliveryDecision, diff, differences
 from optio.server.bodies import (
     AttemptBody,
-    DecisionBody,
     DefinitionBody,
-    DeliveryBody,
-    DeliveryDetailsBody,
-    DeliveryPageBody,
     DiagnosticBody,
     DriftBody,
     EventBody,
     LogLineBody,
     PauseBody,
-    RefusalsBody,
     RemovalBody,
-    ReplayBody,
     RunBody,
     RunDetailsBody,
     RunLinksBody,
@@ -41,6 +35,14 @@ from optio.server.bodies import (
     TriggerBody,
     UsageBody,
     WaitingBody,
+)
+from optio.server.delivery_bodies import (
+    DecisionBody,
+    DeliveryBody,
+    DeliveryDetailsBody,
+    DeliveryPageBody,
+    RefusalsBody,
+    ReplayBody,
 )
 from optio.store.values import Delivery, GenerationRow, Pause, Refusals, ServerRow, SlotRow
 from optio.tree.served import Snapshot

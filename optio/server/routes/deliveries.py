@@ -17,7 +17,7 @@ from optio.runs import webhook_decision
 from optio.runs.replay import DeliveryDecision
 from optio.server import request_body, serializers
 from optio.server.auth import ROLES, role
-from optio.server.bodies import DeliveryDetailsBody, DeliveryPageBody, ReplayBody, ReplayOptions
+from optio.server.delivery_bodies import DeliveryDetailsBody, DeliveryPageBody, ReplayBody, ReplayOptions
 from optio.server.dependencies import Hub
 from optio.server.routes.runs import Beginning, Cursor, Since, Until, refuse_unknown, require_zone
 from optio.store.values import Delivery, DeliveryFilter, DeliveryVerdict, IdempotencyKey
