@@ -105,4 +105,13 @@ if [ "$installed" != "$vscode_client_version" ]; then
     mkdir -p .tools/editor
     npm install --silent --no-audit --no-fund --no-save --prefix .tools/editor "vscode-languageclient@$vscode_client_version" >/dev/null
 fi
+# What makes the files that pages load from other projects.
+pages=$(cat optio/server/pages/build/package-lock.json | sha256sum)
+if [ "$(cat .tools/pages/.installed 2>/dev/null)" != "$pages" ]; then
+    say "installing what builds the pages' files"
+    mkdir -p .tools/pages
+    cp optio/server/pages/build/package.json optio/server/pages/build/package-lock.json .tools/pages/
+    (cd .tools/pages && npm ci --silent --no-audit --no-fund --ignore-scripts >/dev/null)
+    printf '%s\n' "$pages" >.tools/pages/.installed
+fi
 say "ready"

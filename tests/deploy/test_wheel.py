@@ -61,6 +61,8 @@ def test_it_has_the_types_the_licence_and_nothing_of_the_tests(wheel: Path) -> N
     assert wheel.name == f"{DISTRIBUTION.replace('-', '_')}-{__version__}-py3-none-any.whl"
     assert "optio/py.typed" in names
     assert any(name.endswith("/licenses/LICENSE") for name in names)
+    assert "optio/server/pages/static/vendor/licences.txt" in names
+    assert [name for name in names if name.startswith("optio/server/pages/build/")] == []
     assert {name.split("/")[0] for name in names} == {"optio", f"{DISTRIBUTION.replace('-', '_')}-{__version__}.dist-info"}
 
 

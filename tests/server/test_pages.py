@@ -1,5 +1,6 @@
 """The pages of the dashboard over HTTP, as a browser without scripts uses them."""
 
+import gzip
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -195,7 +196,8 @@ def test_every_page_has_a_strict_policy_and_shows_markup_as_text(api: Api) -> No
         tags = Tags(answer).found
         assert not {"img", "style", "iframe", "object"} & {tag for tag, _ in tags}, path
         assert [name for _, attrs in tags for name in attrs if name == "style" or name.startswith("on")] == [], path
-        assert [attrs["src"] for tag, attrs in tags if tag == "script"] == ["/static/live.js"] * path.startswith(started), path
+        scripts = [str(attrs["src"]).rpartition("/")[2] for tag, attrs in tags if tag == "script"]
+        assert scripts == ["live.js"] * path.startswith(started), path
     assert HOSTILE in text_of(answers[1])
 
 
@@ -337,10 +339,29 @@ def test_the_documentation_is_linked_where_it_is_built(served: Callable[..., Api
     assert ['href="/docs"' in html(each.get("/login")) for each in (there, not_there)] == [True, False]
 
 
-@pytest.mark.parametrize("name", ["nothing.css", "..%2fapp.py", "optio.py"])
+@pytest.mark.parametrize("name", ["nothing.css", "..%2fapp.py", "optio.py", "vendor", "vendor/../live.js"])
 def test_no_other_file_is_given_out(api: Api, name: str) -> None:
     assert api.get(f"/static/{name}").status == 404
     assert api.get("/static/optio.css").headers["content-type"].startswith("text/css")
+
+
+def test_a_page_s_files_are_kept_until_one_of_them_changes(api: Api) -> None:
+    (address,) = re.findall(r'href="(/static/[^"]*/optio.css)"', html(api.get("/login")))
+
+    named, bare, older = (api.get(path) for path in (address, "/static/optio.css", "/static/0123456789abcdef/optio.css"))
+
+    assert ["immutable" in each.headers["cache-control"] for each in (named, bare, older)] == [True, False, False]
+    assert named.body == bare.body == older.body
+    assert api.get(address.replace("optio.css", "vendor/idiomorph.js")).headers["content-type"].startswith("text/javascript")
+
+
+def test_a_file_is_compressed_for_a_browser_that_takes_it(api: Api) -> None:
+    plain = api.get("/static/vendor/codemirror.js")
+    packed = api.request("GET", "/static/vendor/codemirror.js", headers={"Accept-Encoding": "gzip, br"})
+
+    assert packed.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(packed.body) == plain.body
+    assert len(packed.body) < 140_000
 
 
 # The conversation

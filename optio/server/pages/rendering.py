@@ -1,8 +1,10 @@
 """Pages as HTML: the templates, the words for times and amounts, and what an error looks like. Everything that a template shows
 is escaped."""
 
+import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,14 +31,24 @@ _SIGNS = {"completed": "✓", "failed": "✕", "running": "▶", "queued": "…"
 
 
 def page(request: Incoming, template: str, *, status: int = 200, **values: Any) -> Response[str]:
-    """Return a page. Templates know `who` (name and role of the reader, or None), `path`, and whether there are `docs`, beside
-    `values`."""
+    """Return a page. Templates know `who` (name and role of the reader, or None), `path`, the address of `static` files, and
+    whether there are `docs`, beside `values`."""
     who = request.scope["state"].get("who")
     docs = is_built(request.app.state.hub.services.settings)
-    html = _environment.render_template(template, who=who, path=request.url.path, docs=docs, **values)
+    static = f"/static/{static_digest()}"
+    html = _environment.render_template(template, who=who, path=request.url.path, docs=docs, static=static, **values)
     # Without a referrer a browser sends forms with the origin `null`, which is refused.
     headers = {"content-security-policy": POLICY, "referrer-policy": "same-origin"}
     return Response(html, status_code=status, media_type="text/html", headers=headers)
+
+
+@cache
+def static_digest() -> str:
+    """Return the digest of all static files of this version, as it stands in their addresses."""
+    found = hashlib.sha256()
+    for path in sorted(each for each in STATIC.rglob("*") if each.is_file()):
+        found.update(path.relative_to(STATIC).as_posix().encode() + b"\0" + path.read_bytes())
+    return found.hexdigest()[:16]
 
 
 def redirect(location: str, headers: Mapping[str, str] | None = None) -> Response[None]:
