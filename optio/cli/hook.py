@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_replay(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("delivery", nargs="?", metavar="DELIVERY", help=f"the {ids.HELP} of one delivery")
+    parser.add_argument("delivery", nargs="?", metavar="DELIVERY", help=f"one delivery: its {ids.HELP}")
     parser.add_argument("--since", metavar="TIME", help="all since then instead: 2h, 7d, or 2026-01-05T08:00:00Z")
     parser.add_argument("--until", metavar="TIME", help="with --since: up to then")
     parser.add_argument("--path", help="with --since: only of this webhook")

@@ -149,5 +149,8 @@ class _Front:
             await self._sockets(scope, receive, send)
         elif kind == "http" and scope["path"].startswith(PREFIX):
             await self._webhooks(scope, receive, send)
+        elif kind == "http" and scope.get("method") == "HEAD" and not scope["path"].startswith("/api/"):
+            # Pages only: a stream of the API would not end. The HTTP server leaves the body out.
+            await self._rest({**scope, "method": "GET"}, receive, send)  # type: ignore[arg-type]
         else:
             await self._rest(scope, receive, send)

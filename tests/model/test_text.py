@@ -22,6 +22,8 @@ from optio.model.text import format_duration, format_roughly, parse_duration, pa
         ("v1.2.3", "v1-2-3"),
         ("a--b__c", "a-b-c"),
         ("\uff21\uff22", "ab"),
+        ("Gro\u00dfe \u00c6nderung", "grosse-aenderung"),
+        ("\u2103", "c"),
     ],
 )
 def test_a_slug_is_lower_case_with_single_dashes(name: str, expected: str) -> None:

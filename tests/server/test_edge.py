@@ -145,6 +145,14 @@ def test_another_method_is_answered_by_405_and_what_is_allowed(api: Api, method:
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/login", "/static/live.js"])
+def test_a_monitor_or_browser_may_ask_for_the_head_of_a_page(api: Api, path: str) -> None:
+    answer, whole = api.request("HEAD", path), api.get(path)
+
+    assert (answer.status, answer.body) == (200, b"")
+    assert answer.headers["content-length"] == whole.headers["content-length"]
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/api/tasks", "/api/nothing", "/api/hooks/nothing", "/schema"])
 def test_every_answer_has_the_security_headers(api: Api, path: str) -> None:
     headers = api.get(path).headers
