@@ -3,12 +3,14 @@ of each model call is in its session file, the side stream."""
 
 import json
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from optio.model import prices
+from optio.model.agent_event import ToolResult
 from optio.model.money import ZERO_USD
 from optio.model.registry import CompiledTask
 from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
@@ -70,9 +72,14 @@ _TYPES = {
     "FatalConfigError": "config",
     "FatalInputError": "config",
 }
+_SHELL = "run_shell_command"
 # The end of what the model is told about a command that failed. Its own output stands before that, and is not searched.
-_EXIT_CODE = re.compile(r"\nExit Code: (\d+)\n(?:[A-Z][\w ]+: [^\n]*\n)*</untrusted_context>\s*\Z")
+_FAILED = re.compile(r"\n(?:Exit Code: (\d+)|Signal: \w+)\n(?:[A-Z][\w ]+: [^\n]*\n)*</untrusted_context>\s*\Z")
 _END_CHARACTERS = 500
+# The beginning, where it was too slow for Gemini. Before the output of any other command stands `Output:`.
+_TOO_SLOW = re.compile(r"\s*<untrusted_context>\s*Command was automatically cancelled ")
+# So many entries wait for the session file to tell whether a command failed.
+_MAX_WAITING = 200
 # Lines of standard error that every run begins with.
 _NOISE = ("Warning: ", "YOLO mode is enabled", "Ripgrep is not available", "[STARTUP]")
 _NO_KEY = 41  # its exit code
@@ -131,10 +138,11 @@ class GeminiReader(EventReader):
         super().__init__(task, spent)
         self._answer: list[str] = []  # since the last tool call
         self._pending = ""  # of that, what the log does not have yet
-        self._tools: set[str] = set()
+        self._tools: dict[str, str] = {}  # the name of each, by the id of the call
         self._open: set[str] = set()  # tool calls without a result
         self._answered = False
-        self._failed: set[str] = set()
+        self._waiting: deque[tuple[Entry, str]] = deque()  # behind the result of a command, whose id is the second
+        self._ends: dict[str, tuple[bool, int | None]] = {}  # of commands, by the session file: ok, exit code
         self._calls: set[str] = set()  # of the session file, as are the next two
         self._used: dict[str, Usage] = {}  # by model
         self._cost: Decimal | None = ZERO_USD
@@ -149,7 +157,7 @@ class GeminiReader(EventReader):
         tokens, call = as_dict(event.get("tokens")), str(event.get("id"))
         if event.get("type") != "gemini":
             return
-        yield from self._exit_codes(event)
+        yield from self._command_ends(event)
         if not tokens or call in self._calls:
             return
         used = _usage(tokens, "input", "cached", "output", "thoughts")
@@ -168,18 +176,34 @@ class GeminiReader(EventReader):
             yield thought(text)._replace(turn=number)
         yield turn(number, model, used, cost)
 
-    def _exit_codes(self, event: dict[str, Any]) -> Iterator[Entry]:
-        """Tell of each command that failed, once. The event of its result says that it succeeded."""
+    def _command_ends(self, event: dict[str, Any]) -> Iterator[Entry]:
+        """Take in how commands ended, and yield what has waited for that. The events say that each of them succeeded."""
         for each in as_dicts(event.get("toolCalls")):
-            call_id = str(each.get("id"))
             for part in as_dicts(each.get("result")):
                 told = as_dict(as_dict(part.get("functionResponse")).get("response")).get("output")
-                code = _EXIT_CODE.search(told[-_END_CHARACTERS:]) if isinstance(told, str) else None
-                if code is not None and call_id not in self._failed:
-                    self._failed.add(call_id)
-                    yield notice(f"{each.get('name')} ended with exit code {code[1]}")
+                if each.get("name") == _SHELL and isinstance(told, str):
+                    failed = _FAILED.search(told[-_END_CHARACTERS:])
+                    code = int(failed[1]) if failed is not None and failed[1] is not None else None
+                    self._ends[str(each.get("id"))] = (failed is None and _TOO_SLOW.match(told) is None, code)
+        yield from self._no_longer_waiting()
+
+    def _no_longer_waiting(self, at_most: int = _MAX_WAITING) -> Iterator[Entry]:
+        """Yield the entries whose turn it is: those in front of the first command whose end is not known yet."""
+        while self._waiting:
+            entry, call_id = self._waiting[0]
+            if call_id and call_id not in self._ends and len(self._waiting) <= at_most:
+                return
+            self._waiting.popleft()
+            ok, code = self._ends.get(call_id, (True, None))
+            yield entry if ok else tool_result(call_id, entry.text, ok=False, exit_code=code)._replace(turn=entry.turn)
 
     def _read(self, event: dict[str, Any]) -> Iterator[Entry]:
+        for entry in self._entries(event):
+            call_id = entry.event.id if isinstance(entry.event, ToolResult) and entry.event.ok else ""
+            self._waiting.append((entry._replace(turn=self._turn), call_id if self._tools.get(call_id) == _SHELL else ""))
+        yield from self._no_longer_waiting()
+
+    def _entries(self, event: dict[str, Any]) -> Iterator[Entry]:
         kind = event.get("type")
         if kind == "message":
             if event.get("role") == "assistant":
@@ -211,12 +235,11 @@ class GeminiReader(EventReader):
     def _tool_call(self, event: dict[str, Any]) -> Entry:
         call_id = str(event.get("tool_id"))
         self._answer = []
-        self._tools.add(call_id)
+        self._tools[call_id] = name = str(event.get("tool_name"))
         self._open.add(call_id)
-        return tool_call(call_id, str(event.get("tool_name")), event.get("parameters"))
+        return tool_call(call_id, name, event.get("parameters"))
 
     def _tool_result(self, event: dict[str, Any]) -> Entry:
-        """Return the result of a tool call. That a command failed, the session file alone tells."""
         call_id = str(event.get("tool_id"))
         self._open.discard(call_id)
         self._answered = True
@@ -281,7 +304,7 @@ class GeminiReader(EventReader):
 
     def closing(self, at: datetime) -> list[LogLine]:
         """Return the last words, and a warning of a budget that could not be enforced, since nobody knows the model's price."""
-        lines = [self._line(entry, at) for entry in self._told()]
+        lines = [self._line(entry, at) for entry in (*self._no_longer_waiting(at_most=0), *self._told())]
         if self._task.spec.budget is not None and self.meter.cost is None:
             unpriced = [model for model in (self._totals or self._used) if not prices.is_listed(model)]
             name = ", ".join(unpriced) or self._task.spec.model or "of Gemini"

@@ -170,7 +170,7 @@ def test_without_its_session_file_the_limits_that_could_not_be_enforced_are_name
 @pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.parametrize(("name", "ok"), [("tool", True), ("tool-fail", False)])
 def test_a_tool_call_is_found_again_by_its_id_in_its_result(agent: str, name: str, ok: bool) -> None:
-    _, lines = read(agent, recorded(agent, name))
+    _, lines = read(agent, recorded(agent, name), side_of(agent, name))
     (call,) = (line for line in lines if isinstance(line.event, ToolCall))
     (result,) = (line for line in lines if isinstance(line.event, ToolResult))
 
@@ -179,8 +179,7 @@ def test_a_tool_call_is_found_again_by_its_id_in_its_result(agent: str, name: st
     assert call.event.kind is ToolKind.EXECUTE
     assert "echo" in str(call.event.input)
     assert call.event.name in call.text
-    # Of a command that fails, Gemini's events tell nothing.
-    assert (result.event.id, result.event.ok) == (call.event.id, ok or agent == "gemini")
+    assert (result.event.id, result.event.ok) == (call.event.id, ok)
     assert result.event.size == len(result.text.removeprefix("error: "))
     assert [line.turn for line in lines if line.kind in (LogKind.TOOL, LogKind.RESULT, LogKind.TEXT)] == [1, 1, 2]
 

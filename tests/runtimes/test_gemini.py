@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from optio.model.agent_event import ToolResult
 from optio.model.run import CostSource, LogKind, Usage
 from optio.runtimes.base import AttemptContext, ProcessEnd
 from optio.runtimes.gemini import Gemini, GeminiReader
@@ -233,30 +234,77 @@ def test_a_run_that_was_ended_by_a_signal_is_no_success_though_its_exit_code_is_
     assert (found.ok, found.reason) == (False, "no_result")
 
 
-def test_the_log_shows_calls_answers_and_words_as_one() -> None:
+def shown(lines: list[tuple[str, bytes]]) -> list[tuple[LogKind, str]]:
+    """The log but for the ends of model calls."""
     reader = Gemini().reader(task())
-    lines = [*recorded("tool-fail"), *recorded("plain")]
-    shown = [line for stream, data in lines for line in reader.line(stream, data, NOW)]
+    log = [line for stream, data in lines for line in reader.line(stream, data, NOW)]
+    return [(line.kind, line.text) for line in log if line.kind is not LogKind.TURN]
 
-    assert [(line.kind, line.text) for line in shown if line.kind is not LogKind.TURN] == [
-        (LogKind.SYSTEM, "run_shell_command ended with exit code 3"),
+
+def test_the_log_shows_calls_answers_and_words_as_one() -> None:
+    assert shown([*recorded("tool-fail"), *recorded("plain")]) == [
         (LogKind.TOOL, 'run_shell_command {"command": "echo oops >&2; exit 3"}'),
-        (LogKind.RESULT, "oops"),
+        (LogKind.RESULT, "error: oops"),
         (LogKind.TEXT, DONE),
         (LogKind.TEXT, HELLO),
     ]
 
 
-def test_what_a_command_prints_is_not_its_exit_code() -> None:
-    def shown(output: str) -> list[str]:
-        response = {
-            "functionResponse": {"response": {"output": f"<untrusted_context>\nOutput: {output}\n</untrusted_context>"}}
-        }
-        entry = answer("a", toolCalls=[{"id": "b", "name": "run_shell_command", "result": [response]}])
-        return [line.text for line in Gemini().reader(task()).line(*entry, NOW) if line.kind is LogKind.SYSTEM]
+def command(call: str = "a", output: str = "") -> tuple[tuple[str, bytes], tuple[str, bytes], tuple[str, bytes]]:
+    """A command's call and result, and what the session file has of them."""
+    told = [{"functionResponse": {"response": {"output": f"<untrusted_context>\n{output}\n</untrusted_context>"}}}]
+    return (
+        event(type="tool_use", tool_id=call, tool_name="run_shell_command", parameters={}),
+        event(type="tool_result", tool_id=call, status="success", output="shown"),
+        answer("1", toolCalls=[{"id": call, "name": "run_shell_command", "result": told}]),
+    )
 
-    assert shown("Exit Code: 1\nend") == []
-    assert shown("x\nExit Code: 2\nProcess Group PGID: 7") == ["run_shell_command ended with exit code 2"]
+
+@pytest.mark.parametrize(
+    ("output", "ok", "code"),
+    [
+        ("Output: x", True, None),
+        ("Output: Exit Code: 1\nend", True, None),
+        ("Output: Command was automatically cancelled because", True, None),
+        ("Output: x\nExit Code: 2\nProcess Group PGID: 7", False, 2),
+        ("Output: (empty)\nSignal: 9\nProcess Group PGID: 7", False, None),
+        ("Command was automatically cancelled because it exceeded the timeout of 5.0 minutes without output.", False, None),
+    ],
+)
+def test_whether_a_command_failed_is_what_the_model_is_told_of_it_and_not_what_it_prints(
+    output: str, ok: bool, code: int | None
+) -> None:
+    reader = read(list(command(output=output)[:2]))
+    (result,) = (line.event for line in reader.line(*command(output=output)[2], NOW) if line.kind is LogKind.RESULT)
+
+    assert isinstance(result, ToolResult)
+    assert (result.ok, result.exit_code, result.size) == (ok, code, len("shown"))
+
+
+def test_the_log_waits_for_the_session_file_and_keeps_its_order() -> None:
+    (first, result, told), (second, *others) = command("a", "Output: x\nExit Code: 2"), command("b", "Output: y")
+    lines = [first, second, result, others[0], event(type="error", message="on")]
+
+    assert shown(lines) == [(LogKind.TOOL, "run_shell_command {}")] * 2
+    assert shown([*lines, others[1]])[2:] == []
+    assert shown([*lines, others[1], told])[2:] == [
+        (LogKind.RESULT, "error: shown"),
+        (LogKind.RESULT, "shown"),
+        (LogKind.SYSTEM, "on"),
+    ]
+
+
+def test_without_a_session_file_the_log_waits_no_longer_than_for_some_hundred_lines_and_the_end() -> None:
+    call, result, _ = command()
+    more = [event(type="error", message=f"{number}") for number in range(300)]
+
+    assert len(shown([call, result, *more[:150]])) == 1
+    assert shown([call, result, *more])[:3] == [
+        (LogKind.TOOL, "run_shell_command {}"),
+        (LogKind.RESULT, "shown"),
+        (LogKind.SYSTEM, "0"),
+    ]
+    assert [line.text for line in read([call, result, more[0]]).closing(NOW)] == ["shown", "0"]
 
 
 def test_a_tool_that_failed_is_said() -> None:

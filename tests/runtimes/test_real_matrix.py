@@ -95,8 +95,6 @@ OTHERWISE: Mapping[str, Mapping[str, Cell]] = {
     },
     "gemini": {
         **NO_ANSWER,
-        # Its events say that a command succeeded, whatever its exit code. A line of the log has that.
-        "tool-fail": replace(CELLS["tool-fail"], tools=(True,)),
         # Neither its events nor its session file tell these from an answer. The manual says so.
         "truncated": replace(CELLS["truncated"], reason="ok"),
         "refusal": replace(CELLS["refusal"], reason="ok"),
