@@ -72,11 +72,13 @@ def create_rest(hub: Hub) -> Litestar:
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         hub.feed.bind(asyncio.get_running_loop())
-        unsubscribe = hub.services.broker.subscribe(hub.feed.hint, (Topic.RUN,))
+        listeners = (hub.feed.hint, hub.changes.hint)
+        unsubscribe = [hub.services.broker.subscribe(each, (Topic.RUN,)) for each in listeners]
         try:
             yield
         finally:
-            unsubscribe()
+            for each in unsubscribe:
+                each()
             await hub.refusals.close()
             await hub.services.rate.close()
 

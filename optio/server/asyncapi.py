@@ -1,11 +1,23 @@
-"""The AsyncAPI 3.0 document of live logs: what WebSockets and server-sent events carry. Its messages are the types of
-`optio.server.bodies` that these are encoded from."""
+"""The AsyncAPI 3.0 document of live logs and live pages: what WebSockets and server-sent events carry. Its messages are the
+types of `optio.server.bodies` and `live_bodies` that these are encoded from."""
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
 from optio.server import schemas
 from optio.server.bodies import EndMessage, LineMessage, LogEndBody, LogLineBody
+from optio.server.live_bodies import (
+    DropMessage,
+    FollowMessage,
+    LinesMessage,
+    LogEndMessage,
+    PingMessage,
+    PongMessage,
+    RefusedMessage,
+    RunsMessage,
+    WatchMessage,
+)
 from optio.version import __version__
 
 Document = dict[str, Any]
@@ -18,6 +30,18 @@ _CLOSE_CODES = (
     "stops, 1013 the log could not be read now, 4401 the token has expired or was revoked. After 1012 and 1013, reconnect with "
     "your cursor."
 )
+_LIVE_CLOSE_CODES = (
+    "The close code says why the socket ended: 1003 a message that does not fit, 1011 a bug, 1012 the server stops, 1013 the "
+    "store could not be read now, 4401 the token has expired or was revoked. After 1012 and 1013, reconnect with your cursors."
+)
+_FROM_CLIENT = {"follow": FollowMessage, "watch": WatchMessage, "drop": DropMessage, "ping": PingMessage}
+_TO_CLIENT = {
+    "lines": LinesMessage,
+    "end": LogEndMessage,
+    "runs": RunsMessage,
+    "refused": RefusedMessage,
+    "pong": PongMessage,
+}
 
 
 @cache
@@ -29,10 +53,16 @@ def document() -> Document:
             "info": {
                 "title": "Optio",
                 "version": __version__,
-                "description": "Live logs of runs. Each line comes once and in order.",
+                "description": "Live logs of runs, and changes of runs. Each line comes once and in order.",
             },
             "defaultContentType": "application/json",
             "channels": {
+                "live": {
+                    "address": "/ws/live",
+                    "description": "Logs and changes of runs through one WebSocket. You send what you follow. "
+                    + _LIVE_CLOSE_CODES,
+                    "messages": _messages({**_FROM_CLIENT, **_TO_CLIENT}),
+                },
                 "socket": _channel(
                     "/ws/workflow-runs/{runId}/logs",
                     f"The log of a run as a WebSocket, which only sends. {_CLOSE_CODES}",
@@ -47,6 +77,8 @@ def document() -> Document:
                 ),
             },
             "operations": {
+                "receiveSubscriptions": _operation("live", "Receive what a client follows", "receive", _FROM_CLIENT),
+                "sendLive": _operation("live", "Send what a client follows", "send", _TO_CLIENT),
                 "sendLog": _operation("socket", "Send a log through a WebSocket"),
                 "sendLogEvents": _operation("events", "Send a log as server-sent events")
                 | {"bindings": {"http": {"method": "GET", "query": _AFTER}}},
@@ -64,8 +96,12 @@ def _channel(address: str, text: str, messages: dict[str, type]) -> Document:
         "address": address,
         "description": text,
         "parameters": {"runId": {"description": "The id of the run"}},
-        "messages": {name: {"name": name, "payload": schemas.of(kind)} for name, kind in messages.items()},
+        "messages": _messages(messages),
     }
+
+
+def _messages(messages: dict[str, type]) -> Document:
+    return {name: {"name": name, "payload": schemas.of(kind)} for name, kind in messages.items()}
 
 
 def _named_by_property(part: Any) -> Any:
@@ -80,10 +116,12 @@ def _named_by_property(part: Any) -> Any:
     return found
 
 
-def _operation(channel: str, text: str) -> Document:
+def _operation(channel: str, text: str, action: str = "send", messages: Iterable[str] | None = None) -> Document:
+    some = {} if messages is None else {"messages": [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in messages]}
     return {
-        "action": "send",
+        "action": action,
         "channel": {"$ref": f"#/channels/{channel}"},
+        **some,
         "summary": text,
         "security": [{"$ref": "#/components/securitySchemes/bearer"}],
     }

@@ -14,6 +14,7 @@ from optio.server.listing import TaskList
 from optio.server.log_fanout import LogFanout
 from optio.server.queue_limit import QueueLimit
 from optio.server.refusals import RefusalCounter
+from optio.server.run_fanout import RunFanout
 from optio.store.values import Accepted, IdempotencyKey, NewRun
 from optio.telemetry.base import Queued, Withdrawn
 from optio.tree.served import ServedRegistry
@@ -33,6 +34,7 @@ class Hub:
     new_id: Callable[[], str]
     # Held for a write to the tree, from reading the task to the answer: one request at a time.
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    changes: RunFanout = field(default_factory=RunFanout)
     task_list: TaskList = field(default_factory=TaskList)
     files: TaskFileWriter = field(init=False)
     backlog: QueueLimit = field(init=False)
@@ -56,6 +58,7 @@ class Hub:
             raise Duplicate(run_id)
         await self.withdraw(accepted.superseded)
         announce_queued(self.services.broker, [(run_id, run.task.namespace)])
+        self.changes.hint(Topic.RUN, run_id)
         if accepted.first:
             self.services.telemetry.tell(Queued(run_id, run.task.id, run.trigger, began, run.traceparent))
         return accepted

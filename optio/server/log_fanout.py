@@ -51,7 +51,8 @@ class LogFanout:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tails: dict[str, _Tail] = {}
-        self._closing = False
+        # Set when the server stops.
+        self.stopping = asyncio.Event()
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Set the loop on which the readers live."""
@@ -70,7 +71,7 @@ class LogFanout:
 
     def close(self) -> None:
         """End all streams; clients come back with their cursors, to another server."""
-        self._closing = True
+        self.stopping.set()
         for tail in self._tails.values():
             tail.wake()
 
@@ -84,7 +85,7 @@ class LogFanout:
         quiet = asyncio.get_running_loop().time()
         most = BATCH_LINES
         try:
-            while not self._closing:
+            while not self.stopping.is_set():
                 # Read together, before the store is asked: lines that arrive after that set this event.
                 bell, stale, ended = tail.bell, tail.stale, tail.ended
                 lines = tail.since(after)

@@ -1,7 +1,7 @@
-"""Live logs by WebSocket: `WS /ws/workflow-runs/{id}/logs` sends messages `{"type": "line", ...}`, then `{"type": "end",
-"state": ...}`.
+"""WebSockets: `WS /ws/live` for pages (see `live_socket`), and `WS /ws/workflow-runs/{id}/logs`, which sends one log as
+messages `{"type": "line", ...}`, then `{"type": "end", "state": ...}`.
 
-Plain ASGI: errors are answered over HTTP, before the handshake, by the same problems as everywhere. The socket only sends. Its
+Plain ASGI: errors are answered over HTTP, before the handshake, by the same problems as everywhere. The
 token is in the Authorization header as everywhere, because addresses are written into too many logs.
 """
 
@@ -11,7 +11,7 @@ import re
 from contextlib import aclosing, suppress
 from urllib.parse import parse_qsl
 
-from litestar.types import Receive, Scope, Send, WebSocketSendEvent
+from litestar.types import Receive, Scope, Send, WebSocketAcceptEvent, WebSocketSendEvent
 
 from optio.errors import Invalid, NotFound, OptioError, Problem, Unauthorized
 from optio.server import problems
@@ -19,11 +19,13 @@ from optio.server.auth import Actor
 from optio.server.bodies import EndMessage
 from optio.server.dependencies import Hub
 from optio.server.http_guard import send_answer
+from optio.server.live_socket import Close, LiveSocket
 from optio.server.routes.logs import batches, encode_end
 
 log = logging.getLogger(__name__)
 _PATH = re.compile(r"/ws/workflow-runs/([^/]+)/logs")
-Close = tuple[int, str]
+_LIVE = "/ws/live"
+_ACCEPT: WebSocketAcceptEvent = {"type": "websocket.accept", "subprotocol": None, "headers": []}
 
 
 class Sockets:
@@ -33,9 +35,12 @@ class Sockets:
         self._hub = hub
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Follow one log until it ends, the client leaves or the server stops."""
+        """Serve a connection until its log ends, the client leaves or the server stops."""
         await receive()
         try:
+            if scope["path"] == _LIVE:
+                await self._live(scope, receive, send)
+                return
             found = _PATH.fullmatch(scope["path"])
             if found is None:
                 raise NotFound("page", scope["path"][:200])
@@ -46,8 +51,18 @@ class Sockets:
             await send_answer(scope, send, *problems.raw(err))
             return
         with suppress(OSError):  # the client has gone
-            await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
+            await send(_ACCEPT)
             code, reason = await self._until_closed(actor, run_id, after, receive, send)
+            await send({"type": "websocket.close", "code": code, "reason": reason})
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a page. Raises OptioError before the handshake."""
+        if scope["query_string"]:
+            raise Invalid("invalid request parameters", [Problem("", "this address has no parameters: send messages")])
+        actor = await self._hub.gate.admit(scope["headers"], "viewer")
+        with suppress(OSError):  # the client has gone
+            await send(_ACCEPT)
+            code, reason = await LiveSocket(self._hub, actor, receive, send).run()
             await send({"type": "websocket.close", "code": code, "reason": reason})
 
     async def _until_closed(self, actor: Actor, run_id: str, after: int, receive: Receive, send: Send) -> Close:
