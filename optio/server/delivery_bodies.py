@@ -5,6 +5,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from optio.errors import RefusalVerdict
+from optio.runs.delivery_gates import GateName, GateOutcome
 from optio.runs.replay import DecisionVerdict, Difference
 from optio.server.bodies import Body, Cursor, Time
 from optio.store.values import DeliveryVerdict
@@ -37,9 +38,20 @@ class DeliveryBody(Body, frozen=True, kw_only=True):
     """Its headers, without credentials."""
 
 
-class DeliveryDetailsBody(DeliveryBody, frozen=True, kw_only=True):
-    """A webhook request as it came."""
+class GateBody(Body, frozen=True, kw_only=True):
+    """A step that a webhook request took."""
 
+    name: GateName
+    outcome: GateOutcome
+    detail: str
+    """The same for people; empty where there is nothing to say."""
+
+
+class DeliveryDetailsBody(DeliveryBody, frozen=True, kw_only=True):
+    """A webhook request as it came, and the gates that it passed."""
+
+    gates: list[GateBody]
+    """The steps of the decision, in order."""
     body: str | UnsetType | None = UNSET
     """The body as text, where it is stored."""
     body_base64: str | UnsetType | None = UNSET
@@ -112,3 +124,20 @@ class ReplayBody(Body, frozen=True, kw_only=True):
     """The run that this replay started."""
     duplicate: bool | UnsetType = UNSET
     """True where an earlier run stands for the same business key."""
+
+
+class DeliveryTestBody(Body, frozen=True, kw_only=True):
+    """A test of a task, made of a webhook request."""
+
+    task_id: str
+    """The task that has the webhook now."""
+    file: str
+    """The file of the task, relative to the tree."""
+    tests: str
+    """The YAML of the test, to be added to that file."""
+    payload_file: str
+    """The file to write the payload to, relative to the tree."""
+    payload: str
+    """The redacted payload."""
+    redacted: list[str]
+    """The redacted places, and what stood there."""

@@ -21,7 +21,7 @@ from optio import errors
 from optio.compiler.json_schema import field_texts
 from optio.model import agent_event, example, pool, run, task, trigger
 from optio.model.spec import portable
-from optio.runs import admission, replay
+from optio.runs import admission, delivery_gates, replay
 from optio.server import bodies, delivery_bodies, live_bodies, problems
 from optio.store import values
 
@@ -36,6 +36,8 @@ _VOCABULARIES: dict[str, ModuleType] = {
     "DeliveryVerdict": values,
     "DecisionVerdict": replay,
     "Difference": replay,
+    "GateName": delivery_gates,
+    "GateOutcome": delivery_gates,
     "SlotOutcome": values,
     "HoldReason": admission,
     "RunState": run,

@@ -12,6 +12,7 @@ from optio.model.registry import CompiledTask
 from optio.model.removal import HeldRemoval
 from optio.model.run import Attempt, Event, LogLine, Meter, Page, Run, RunState
 from optio.runs.admission import Hold
+from optio.runs.delivery_gates import Gate
 from optio.runs.replay import DeliveryDecision, diff, differences
 from optio.server.bodies import (
     AttemptBody,
@@ -41,6 +42,7 @@ from optio.server.delivery_bodies import (
     DeliveryBody,
     DeliveryDetailsBody,
     DeliveryPageBody,
+    GateBody,
     RefusalsBody,
     ReplayBody,
 )
@@ -359,9 +361,10 @@ def delivery(value: Delivery) -> DeliveryBody:
     )
 
 
-def delivery_details(value: Delivery, **body: Any) -> DeliveryDetailsBody:
-    """Return a webhook request with its body under one of its two keys."""
-    return DeliveryDetailsBody(**_members(delivery(value)), **body)
+def delivery_details(value: Delivery, gates: Sequence[Gate], **body: Any) -> DeliveryDetailsBody:
+    """Return a webhook request with its gates, and its body under one of its two keys."""
+    steps = [GateBody(name=each.name, outcome=each.outcome, detail=each.detail) for each in gates]
+    return DeliveryDetailsBody(**_members(delivery(value)), gates=steps, **body)
 
 
 def delivery_page(value: Page, refused: Sequence[Refusals]) -> DeliveryPageBody:

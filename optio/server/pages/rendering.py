@@ -28,6 +28,14 @@ LOGIN = "/login"
 Incoming = Request[Any, Any, Any]
 # A state has a sign of its own, so that nobody depends on its colour.
 _SIGNS = {"completed": "✓", "failed": "✕", "running": "▶", "queued": "…", "cancelled": "⊘"}
+_VERDICTS = {"accepted": ("✓", "good"), "filtered": ("⊘", "wait"), "duplicate": ("=", "wait"), "absent": ("⊘", "wait")}
+_GATES = {
+    "passed": ("✓", "good"),
+    "stopped": ("✕", "bad"),
+    "waiting": ("…", "wait"),
+    "unreached": ("·", "none"),
+    "unknown": ("?", "wait"),
+}
 
 
 def page(request: Incoming, template: str, *, status: int = 200, **values: Any) -> Response[str]:
@@ -106,6 +114,9 @@ def _usd(amount: Any) -> str:
 def _build() -> Environment:
     environment = Environment(loader=load_from_path([HERE / "templates"]), auto_escape_callback=lambda name: True)
     filters: dict[str, Any] = {"when": _when, "iso": at, "took": _took, "usd": _usd, "sign": _SIGNS.get, "count": "{:,}".format}
+    for name, table in (("verdict", _VERDICTS), ("gate", _GATES)):
+        filters[f"{name}_sign"] = lambda word, table=table: table.get(word, ("✕", "bad"))[0]
+        filters[f"{name}_class"] = lambda word, table=table: table.get(word, ("✕", "bad"))[1]
     for name, function in filters.items():
         environment.add_filter(name, function)
     return environment
