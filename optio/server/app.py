@@ -30,6 +30,7 @@ from optio.server.pages.static_files import StaticController
 from optio.server.pages.tasks import TaskPages
 from optio.server.routes.deliveries import DeliveryController
 from optio.server.routes.docs import DocsController
+from optio.server.routes.drafts import DraftController
 from optio.server.routes.health import HealthController
 from optio.server.routes.logs import LogController
 from optio.server.routes.metrics import MetricsController, health_samples, registry_samples, store_samples
@@ -88,6 +89,7 @@ def create_rest(hub: Hub) -> Litestar:
             TaskController,
             RunController,
             LogController,
+            DraftController,
             DeliveryController,
             PoolController,
             RemovalController,

@@ -195,7 +195,7 @@ def _problems(path: str, method: str, handler: HTTPRouteHandler) -> list[Problem
         found.add("unauthorized")
     if "{" in path:
         found.add("not-found")
-    if method in ("post", "patch"):
+    if method in ("post", "put", "patch"):
         found |= _OF_BODIES
     if method != "get":
         found |= _OF_WRITES

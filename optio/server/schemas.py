@@ -19,15 +19,15 @@ from msgspec.json import schema_components
 
 from optio import errors
 from optio.compiler.json_schema import field_texts
-from optio.model import agent_event, example, pool, run, task, trigger
+from optio.model import agent_event, effect, example, pool, run, task, trigger
 from optio.model.spec import portable
 from optio.runs import admission, delivery_gates, replay
-from optio.server import bodies, delivery_bodies, live_bodies, problems
+from optio.server import bodies, delivery_bodies, draft_bodies, live_bodies, problems
 from optio.store import values
 
 Schema = dict[str, Any]
 # The modules that define bodies.
-BODIES = (bodies, delivery_bodies, live_bodies)
+BODIES = (bodies, delivery_bodies, draft_bodies, live_bodies)
 _REFERENCE = "#/components/schemas/{name}"
 # Closed vocabularies, and the modules that define them.
 _VOCABULARIES: dict[str, ModuleType] = {
@@ -46,6 +46,8 @@ _VOCABULARIES: dict[str, ModuleType] = {
     "LogKind": run,
     "ToolKind": agent_event,
     "StartKind": pool,
+    "EffectKind": effect,
+    "EffectWeight": effect,
 }
 # What Litestar writes out though it is the default.
 _FLAGS = {"deprecated", "allowEmptyValue", "allowReserved"}

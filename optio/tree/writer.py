@@ -75,6 +75,13 @@ class _RequestBody:
         return pointer(tuple(kept))
 
 
+class _WholeText(_RequestBody):
+    """The text of a file as the body of a request: positions of diagnostics are positions in the file."""
+
+    def pointer(self, route: Route) -> str:
+        return pointer(route)
+
+
 @dataclass(slots=True)
 class _ExtractedSecrets:
     """Literal secrets from a request: the values go to the secret store, their names into the file."""
@@ -82,6 +89,19 @@ class _ExtractedSecrets:
     values: dict[str, str] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
     warnings: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFile:
+    """A task file as it is on disk."""
+
+    path: str
+    data: bytes
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 digest of its bytes."""
+        return f"sha256:{hashlib.sha256(self.data).hexdigest()}"
 
 
 class TaskFileWriter:
@@ -95,7 +115,7 @@ class TaskFileWriter:
     def create(self, body: Mapping[str, Any], served: Registry) -> WriteResult:
         """Write a file for a new task. Raises Conflict if the task or the file exists."""
         wanted = dict(body)
-        task_id = _id_of(wanted)
+        task_id = id_of(wanted)
         path = f"{task_id or 'task'}.yaml"
         with self._turn():
             if task_id in served.tasks:
@@ -150,6 +170,51 @@ class TaskFileWriter:
             value["triggers"] = kept
 
         return self._edit(task, change, _RequestBody({}), digests)
+
+    def enable_trigger(self, task: CompiledTask, kind: str, enabled: bool, digests: Collection[str] | None) -> WriteResult:
+        """Turn a trigger on or off. Raises NotFound if there is none of that type."""
+
+        def change(value: dict[str, Any]) -> None:
+            triggers = value.get("triggers") or []
+            if not any(isinstance(t, dict) and t.get("type") == kind for t in triggers):
+                raise NotFound("trigger", kind)
+            value["triggers"] = [
+                _with_state(t, enabled) if isinstance(t, dict) and t.get("type") == kind else t for t in triggers
+            ]
+
+        return self._edit(task, change, _RequestBody({}), digests)
+
+    def read_file(self, task: CompiledTask) -> TaskFile:
+        """Return the file of a task as it is on disk. Raises Conflict if it cannot be edited there."""
+        path = task.origin.path
+        return TaskFile(path, self._read(path))
+
+    def create_file(self, task_id: str, text: str, served: Registry) -> WriteResult:
+        """Write the text as the file of a new task. Raises Conflict if the task or the file exists."""
+        if _ID.fullmatch(task_id) is None or len(task_id) > _MAX_ID_LENGTH:
+            hint = "use a-z, 0-9 and single dashes"
+            raise Invalid("the task has no usable id", [Problem("/id", f"`{task_id[:80]}` cannot be an id", hint=hint)])
+        path, data = f"{task_id}.yaml", text.encode("utf-8", "surrogatepass")
+        with self._turn():
+            if task_id in served.tasks or os.path.lexists(self._root / path):
+                raise Conflict(f"the task `{task_id}`, or its file `{path}`, exists already: choose another name, or edit it")
+            warnings = self._check_text(task_id, path, data, self._compile({}))
+            self._apply(path, None, data, _ExtractedSecrets())
+        return WriteResult(task_id=task_id, path=path, warnings=warnings)
+
+    def replace_file(self, task: CompiledTask, text: str, seen: Collection[str] | None) -> WriteResult:
+        """Write the text as the task's file. With `seen`, raises StaleTask unless the digest of the file is one of them."""
+        data = text.encode("utf-8", "surrogatepass")
+        with self._turn():
+            base = self._compile({})
+            path = _current_task(base, task).origin.path
+            before = TaskFile(path, self._read(path))
+            if seen is not None and before.digest not in seen and "*" not in seen:
+                raise StaleTask(f"the file `{path}` has been changed: its digest is {before.digest} now")
+            warnings = self._check_text(task.id, path, data, base)
+            if data != before.data:
+                self._apply(path, before.data, data, _ExtractedSecrets())
+        return WriteResult(task_id=task.id, path=path, warnings=warnings)
 
     def delete(self, task: CompiledTask, digests: Collection[str] | None) -> WriteResult:
         """Delete the task's file. With `digests`, raises StaleTask unless the task's digest is one of them."""
@@ -206,9 +271,21 @@ class TaskFileWriter:
         signs = {path: sign for path, sign in now.stamps.items() if path not in now.racy and path not in changes}
         return self._compiler.compile(OverlayTree(DirectoryTree(self._root), changes), signs)
 
-    def _check(self, path: str, data: bytes, body: _RequestBody, base: Compilation) -> tuple[Problem, ...]:
-        """Return warnings about the changed tree. Raises Invalid with errors that the tree did not have before."""
-        known = {(d.path, d.code, d.message) for d in base.diagnostics}
+    def _check_text(self, task_id: str, path: str, data: bytes, base: Compilation) -> tuple[Problem, ...]:
+        """Return warnings about the tree with this text. Raises Invalid with its errors, and if it gives another task."""
+        warnings = self._check(path, data, _WholeText(None), base, only_new=False)
+        document = _document(path, data)
+        if (meant := id_of(document.value)) != task_id:
+            hint = f"write `id: {task_id}`" if meant is not None else "write a `name`"
+            raise Invalid("a task keeps its id", [Problem("/id", f"would be `{meant or ''}`", hint=hint)])
+        return warnings
+
+    def _check(
+        self, path: str, data: bytes, body: _RequestBody, base: Compilation, *, only_new: bool = True
+    ) -> tuple[Problem, ...]:
+        """Return warnings about the changed tree. Raises Invalid with errors that the tree did not have before, or without
+        `only_new` with all of this file."""
+        known = {(d.path, d.code, d.message) for d in base.diagnostics if only_new or d.path != path}
         found = [d for d in self._compile({path: data}).diagnostics if (d.path, d.code, d.message) not in known]
         errors = [d for d in found if d.severity is Severity.ERROR]
         taken = next((d for d in errors if d.code == "OPT701"), None)
@@ -321,7 +398,14 @@ def merge(value: Any, patch: Any) -> Any:
     return merged
 
 
-def _id_of(document: Mapping[str, Any]) -> str | None:
+def _with_state(trigger: dict[str, Any], enabled: bool) -> dict[str, Any]:
+    """Return a trigger that is on or off. The default is not written."""
+    rest = {key: value for key, value in trigger.items() if key != "enabled"}
+    return rest if enabled else {**rest, "enabled": False}
+
+
+def id_of(document: Mapping[str, Any]) -> str | None:
+    """Return the id that a task file gives its task, or None if it gives none that can be used."""
     given, name = document.get("id"), document.get("name")
     found = given if isinstance(given, str) else slug(name) if isinstance(name, str) else ""
     return found if _ID.fullmatch(found) and len(found) <= _MAX_ID_LENGTH else None
@@ -373,7 +457,7 @@ def _refuse_moves(task: CompiledTask, before: Mapping[str, Any], wanted: Mapping
     if "promptTemplate" in wanted and "promptTemplate" not in before and "promptFile" in wanted:
         hint = f"change `{wanted['promptFile']}`, or send `promptFile: null` with it"
         raise Invalid("the prompt is in a file of its own", [Problem("/promptTemplate", "stands in `promptFile`", hint=hint)])
-    meant = _id_of(wanted)
+    meant = id_of(wanted)
     if meant is not None and meant != task.id:
         key = "/id" if "id" in wanted else "/name"
         hint = f"send `id: {task.id}` with the new name" if key == "/name" else "create a new task and delete this one"
@@ -384,7 +468,8 @@ def _problem(diagnostic: Diagnostic, path: str, body: _RequestBody) -> Problem:
     if diagnostic.path != path:
         return Problem("", f"{diagnostic.path}: {diagnostic.message}", diagnostic.code, diagnostic.hint)
     place = body.pointer(diagnostic.route)
-    where = "" if place or not diagnostic.route or not body.at else f"line {diagnostic.span.start.line}: "
+    is_seen = isinstance(body, _WholeText) or not (place or not diagnostic.route or not body.at)
+    where = f"line {diagnostic.span.start.line}: " if is_seen else ""
     return Problem(place, where + diagnostic.message, diagnostic.code, diagnostic.hint)
 
 

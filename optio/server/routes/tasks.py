@@ -1,21 +1,19 @@
 """Routes of tasks: read them as they are served, change their files, pause them, and list what their schedules did."""
 
 import asyncio
-import contextlib
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Controller, Request, Response, delete, get, patch, post
+from litestar import Controller, Request, Response, delete, get, patch, post, put
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.broker.base import Topic
-from optio.errors import Conflict, Invalid, NotFound, Problem, StoreUnavailable
-from optio.model import isolation
-from optio.model.registry import CompiledTask, Registry
+from optio.errors import Invalid, NotFound, Problem
+from optio.model.registry import CompiledTask
 from optio.server import request_body, serializers
 from optio.server.auth import role
 from optio.server.bodies import (
@@ -36,13 +34,14 @@ from optio.server.bodies import (
     WrittenTriggerBody,
 )
 from optio.server.dependencies import Hub
+from optio.server.draft_bodies import TaskFileBody, TriggerPatch, WriteTaskFile
 from optio.server.loop_bridge import read_small
-from optio.server.problems import HttpProblem
-from optio.server.routes.removals import release
+from optio.server.routes.drafts import text_of
 from optio.server.routes.runs import Cursor, Since, Until, idempotency_of, refuse_unknown, require_zone
+from optio.server.task_changes import delete_task, filed_tasks, put_text, warnings_of, with_file, write_file
 from optio.store.values import IdempotencyKey, Pause, RunFilter, SlotFilter, SlotOutcome
 from optio.tree.served import Snapshot
-from optio.tree.writer import StaleTask, WriteResult
+from optio.tree.writer import TaskFile, WriteResult
 
 TaskLimit = Annotated[int | None, QueryParameter(ge=1, le=1000, description="most tasks in the answer")]
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most slots in the answer")]
@@ -111,10 +110,7 @@ class TaskController(Controller):
         document, once = await _received(request, hub, "tasks")
 
         def write() -> WriteResult:
-            snapshot = hub.live.current
-            # A new file for a held task brings the task back.
-            filed = {task.id: task for task in snapshot.registry.tasks.values() if task.id not in snapshot.held}
-            return hub.files.create(document, Registry.of(filed))
+            return hub.files.create(document, filed_tasks(hub.live.current))
 
         async with hub.turn:
             return await _first_answer(hub, once) or await _written(hub, write, once, _task_answer(await _pauses(hub)))
@@ -148,7 +144,7 @@ class TaskController(Controller):
         document, _ = await _received(request, hub, None)
         digests = _digests(request)
         async with hub.turn:
-            task = _with_file(hub, task_id)
+            task = with_file(hub, task_id)
             answer = _task_answer(await _pauses(hub))
             return await _written(hub, lambda: hub.files.patch(task, document, digests), None, answer, status=200)
 
@@ -156,18 +152,7 @@ class TaskController(Controller):
     async def delete_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> None:
         """Delete the task's file. Its triggers end at once; queued and running runs finish with the definition they have. If
         the file is already gone and the removal is held, the task is released."""
-        digests = _digests(request)
-        async with hub.turn:
-            task = hub.live.current.registry.task(task_id)
-            if task_id in hub.live.current.held:
-                if digests is not None and task.digest not in digests and "*" not in digests:
-                    raise HttpProblem("stale-task", f"the task `{task_id}` has the digest {task.digest} now")
-                await release(hub, (task_id,), request.state.actor)
-            else:
-                await _done(hub, lambda: hub.files.delete(task, digests))
-                # Other servers of this tree see the file disappear, and must not hold its task, which is gone here in any case.
-                with contextlib.suppress(StoreUnavailable):
-                    await asyncio.to_thread(hub.services.store.release_removals, [task_id], request.state.actor)
+        await delete_task(hub, task_id, _digests(request), request.state.actor)
 
     @post(
         "/api/tasks/{task_id:str}/pause",
@@ -259,7 +244,7 @@ class TaskController(Controller):
             known = await _first_answer(hub, once)
             if known is not None:
                 return known
-            task = _with_file(hub, task_id)
+            task = with_file(hub, task_id)
             return await _written(hub, lambda: hub.files.add_trigger(task, document), once, answer)
 
     @get("/api/tasks/{task_id:str}/triggers/{kind:str}", opt=role("viewer"))
@@ -268,6 +253,68 @@ class TaskController(Controller):
         found: TriggerBody = _trigger(hub.live.current.registry.task(task_id), kind)
         return found
 
+    @patch(
+        "/api/tasks/{task_id:str}/triggers/{kind:str}",
+        opt=role("admin"),
+        body=TriggerPatch,
+        examples=[{"enabled": False}],
+        problems=_CHANGE,
+        answers_with=("ETag",),
+    )
+    async def enable_trigger(
+        self, task_id: FromPath[str], kind: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
+    ) -> Response[WrittenTriggerBody]:
+        """Turn the trigger of this type on or off, in the task's file."""
+        document, _ = await _received(request, hub, None)
+        refuse_unknown(document, "enabled")
+        enabled = document.get("enabled")
+        if not isinstance(enabled, bool):
+            raise Invalid("invalid trigger", [Problem("/enabled", "must be true or false")])
+        digests = _digests(request)
+
+        def answer(snapshot: Snapshot, written: WriteResult) -> tuple[str, str, Any]:
+            task = snapshot.registry.task(task_id)
+            return "", task.digest, _trigger(task, kind)
+
+        async with hub.turn:
+            task = with_file(hub, task_id)
+            return await _written(hub, lambda: hub.files.enable_trigger(task, kind, enabled, digests), None, answer, status=200)
+
+    @get("/api/tasks/{task_id:str}/file", opt=role("viewer"), answers_with=("ETag",))
+    async def get_task_file(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> Response[TaskFileBody]:
+        """Show the file of a task as it is on disk. Its `ETag` is the digest of its bytes: send it as `If-Match` with a new
+        text."""
+        file = await asyncio.to_thread(hub.files.read_file, with_file(hub, task_id))
+        body = TaskFileBody(path=file.path, text=file.data.decode("utf-8", "replace"), digest=file.digest)
+        return Response(body, headers={"ETag": f'"{file.digest}"'})
+
+    @put(
+        "/api/tasks/{task_id:str}/file",
+        opt=role("admin"),
+        body=WriteTaskFile,
+        examples=[{"text": "name: Hello\nagentRuntime: claude-code\npromptTemplate: Say hello\n"}],
+        body_required=True,
+        responses={201: ResponseSpec(WrittenTaskBody, description="The new task", generate_examples=False)},
+        problems=_CHANGE,
+        answers_with=("ETag",),
+    )
+    async def put_task_file(
+        self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
+    ) -> Response[WrittenTaskBody]:
+        """Write a text as the task's file, of a new task too, and serve it. It must give the task this id. With `If-Match` the
+        file must have that digest."""
+        document, _ = await _received(request, hub, None)
+        text = text_of(document)
+        digests = _digests(request)
+        async with hub.turn:
+            is_new = task_id not in hub.live.current.registry.tasks
+            answer = _task_answer(await _pauses(hub))
+            written = await put_text(hub, task_id, text, digests)
+            _, _, shown = answer(hub.live.current, written)
+        content: Any = {**shown, "warnings": [_warning(problem) for problem in warnings_of(hub, written)]}
+        digest = TaskFile(written.path, text.encode()).digest
+        return Response(content, status_code=201 if is_new else 200, headers={"ETag": f'"{digest}"'})
+
     @delete("/api/tasks/{task_id:str}/triggers/{kind:str}", status_code=204, opt=role("admin"), problems=_CHANGE)
     async def delete_trigger(
         self, task_id: FromPath[str], kind: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
@@ -275,17 +322,8 @@ class TaskController(Controller):
         """Remove the trigger of this type from the task's file."""
         digests = _digests(request)
         async with hub.turn:
-            task = _with_file(hub, task_id)
-            await _done(hub, lambda: hub.files.remove_trigger(task, kind, digests))
-
-
-def _with_file(hub: Hub, task_id: str) -> CompiledTask:
-    """Return a task whose file can be changed. Raises NotFound, and Conflict for a held task, which has no file."""
-    task = hub.live.current.registry.task(task_id)
-    if task_id in hub.live.current.held:
-        cure = f"put it back, or remove the task with DELETE /api/tasks/{task_id}"
-        raise Conflict(f"the file of the task `{task_id}` is gone (`{task.origin.path}`) and its removal is held: {cure}")
-    return task
+            task = with_file(hub, task_id)
+            await write_file(hub, lambda: hub.files.remove_trigger(task, kind, digests))
 
 
 def _trigger(task: CompiledTask, kind: str) -> Any:
@@ -331,45 +369,14 @@ async def _written(
     status: int = 201,
 ) -> Response[Any]:
     """Write a file, serve the result, and answer with what is served then."""
-    written = await _done(hub, write)
+    written = await write_file(hub, write)
     location, digest, content = answer(hub.live.current, written)
-    content = {**content, "warnings": [_warning(problem) for problem in (*written.warnings, *_not_applied(hub, written))]}
+    content = {**content, "warnings": [_warning(problem) for problem in warnings_of(hub, written)]}
     headers = {"ETag": f'"{digest}"', **({"Location": location} if status == 201 else {})}
     if once is not None:
         kept = msgspec.json.encode({"content": content, "headers": headers}).decode()
         await asyncio.to_thread(hub.services.store.remember, once, kept)
     return Response(content, status_code=status, headers=headers)
-
-
-async def _done(hub: Hub, write: Callable[[], WriteResult]) -> WriteResult:
-    # If the store is unavailable, the file would be written but not served.
-    await asyncio.to_thread(hub.services.store.check)
-    drift = hub.live.current.drift
-    if drift is not None:
-        raise Conflict(f"{drift.summary}: {drift.cure}; or change the task through a server that is in sync")
-    try:
-        written = await asyncio.to_thread(write)
-    except StaleTask as err:
-        raise HttpProblem("stale-task", str(err)) from err
-    try:
-        await hub.reload([written.path])
-    except StoreUnavailable as err:
-        raise StoreUnavailable(f"`{written.path}` is written, and will be served as soon as the store is back: {err}") from err
-    if hub.live.current.drift is not None:
-        raise Conflict(
-            f"`{written.path}` is written but not served, because another server was faster: {hub.live.current.drift.cure}"
-        )
-    return written
-
-
-def _not_applied(hub: Hub, written: WriteResult) -> list[Problem]:
-    """Return a warning for each part of the task's environment that this installation's executor does not apply."""
-    task = hub.live.current.registry.tasks[written.task_id]
-    return [
-        Problem(f"/environment/{name}", text, code="OPT523", hint="set OPTIO_EXECUTOR=kubernetes to run agents as pods")
-        for name in isolation.requested_keys(task.spec.environment)
-        for text in hub.services.executor.not_applied([name])
-    ]
 
 
 def _warning(problem: Problem) -> WarningBody:
