@@ -298,8 +298,23 @@ class LogPageBody(Body, frozen=True, kw_only=True):
     items: list[LogLineBody]
     next: int
     """The cursor that continues it."""
+    last: int
+    """The cursor of the last line of the whole log."""
     state: RunState
     """The state of the run: a log of a run that has ended is complete."""
+
+
+class LogSearchBody(Body, frozen=True, kw_only=True):
+    """The lines of a log that fit a search."""
+
+    matches: list[int]
+    """The cursors of the first of them."""
+    count: int
+    """How many there are up to `searched`."""
+    searched: int
+    """The cursor of the last line that was looked at. A search ends before the end of a huge log: go on from here."""
+    last: int
+    """The cursor of the last line of the whole log."""
 
 
 class LogEndBody(Body, frozen=True, kw_only=True):

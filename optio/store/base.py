@@ -344,8 +344,21 @@ class RunReader(LocalReads, Protocol):
         """Return the state changes of a run, oldest first; empty for an unknown run."""
         ...
 
-    def log(self, run_id: str, *, after: int = 0, limit: int = 1000, attempt: int | None = None) -> list[LogLine]:
-        """Return log lines with a cursor greater than `after`, in order, at most `limit` of them, of one attempt or of all."""
+    def log(
+        self, run_id: str, *, after: int = 0, before: int | None = None, limit: int = 1000, attempt: int | None = None
+    ) -> list[LogLine]:
+        """Return log lines with a cursor greater than `after`, in order, at most `limit` of them, of one attempt or of all.
+        With `before`, the last ones that have a smaller cursor than that."""
+        ...
+
+    def last_line(self, run_id: str) -> int:
+        """Return the cursor of the last log line of a run, 0 without any. Lines are numbered from 1 without gaps."""
+        ...
+
+    def search_log(self, run_id: str, *, after: int = 0, until: int, text: str = "", errors: bool = False) -> list[int]:
+        """Return the cursors in (after, until] of log lines that contain a text, ASCII letters in either case. `errors` means
+        lines of standard error and failed tool results only. It reads every line of the range, so callers keep that small. Text
+        behind a NUL in its line may be missed."""
         ...
 
 

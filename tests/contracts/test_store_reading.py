@@ -11,7 +11,7 @@ import pytest
 
 from optio.errors import Conflict, Invalid, NotFound, StoreUnavailable
 from optio.model.agent_event import Retry, ToolCall, ToolKind, ToolResult, TurnEnd
-from optio.model.run import Meter, RunState, Usage
+from optio.model.run import LogKind, Meter, RunState, Usage
 from optio.store.base import Store
 from optio.store.values import DeliveryFilter, NewRun, RunFilter
 from tests.store.build import (
@@ -175,6 +175,63 @@ def test_the_log_goes_on_from_any_cursor_over_all_attempts(store: Store) -> None
     assert store.log(claim.run.id, after=1, limit=1) == lines[1:2]
     assert store.log(claim.run.id, attempt=2) == lines[2:]
     assert store.log(claim.run.id, after=3) == store.log(claim.run.id, after=2**80) == store.log("nobody") == []
+
+
+def test_the_log_is_read_backwards_from_a_cursor_and_its_end_is_known(store: Store) -> None:
+    claim = claimed(store)
+    assert store.last_line(claim.run.id) == 0
+    say(store, claim, *"abcdef")
+
+    def texts(**where: int) -> str:
+        return "".join(each.text for each in store.log(claim.run.id, **where))
+
+    assert store.last_line(claim.run.id) == 6
+    assert texts(before=5, limit=2) == "cd"
+    assert texts(before=5, after=3, limit=5) == "d"
+    assert texts(before=2**80, limit=3) == "def"
+    assert texts(before=1) == texts(before=0) == ""
+    assert texts(before=4, attempt=1) == "abc"
+    assert store.last_line("nobody") == 0
+
+
+def test_a_log_is_searched_for_texts_whatever_bytes_its_lines_have(store: Store) -> None:
+    claim = claimed(store)
+    lines = ["Error: no", "100% done", "an error_here", "Größe error", "a\\b", "no match", "!bang", "zero"]
+    data = [*(each.encode() for each in lines), b"\xff\xfe error \x80", "ÄRGER".encode()]
+    store.append_log(claim.run.lease, [replace(line(""), data=each) for each in data], {}, Meter())
+
+    def found(text: str, after: int = 0, until: int = 2**80) -> list[int]:
+        return store.search_log(claim.run.id, after=after, until=until, text=text)
+
+    assert found("error") == found("ERROR") == [1, 3, 4, 9]
+    assert found("error", after=1, until=4) == [3, 4]
+    assert found("0%") == [2]
+    assert found("r_h") == [3]
+    assert found("%") == [2]
+    assert found("Größe") == found("größe") == [4]
+    assert found("a\\b") == [5]
+    assert found("!") == [7]
+    assert found("nothing") == []
+    assert found("") == list(range(1, 11))
+    assert store.search_log("nobody", until=9, text="error") == []
+
+
+def test_the_errors_of_a_log_are_its_standard_error_and_failed_tool_results(store: Store) -> None:
+    claim = claimed(store)
+    result = replace(line("out"), kind=LogKind.RESULT)
+    lines = [
+        line("error"),
+        replace(line("bad"), kind=LogKind.STDERR),
+        replace(result, event=ToolResult(id='"ok":false', ok=True, size=1, exit_code=None)),
+        replace(result, event=ToolResult(id="2", ok=False, size=1, exit_code=3)),
+        replace(
+            line("call"), kind=LogKind.TOOL, event=ToolCall(id="3", name="Bash", kind=ToolKind.EXECUTE, input={"ok": False})
+        ),
+    ]
+    store.append_log(claim.run.lease, lines, {}, Meter())
+
+    assert store.search_log(claim.run.id, until=9, errors=True) == [2, 4]
+    assert store.search_log(claim.run.id, until=9, errors=True, text="OUT") == [4]
 
 
 def test_log_lines_come_back_byte_for_byte(store: Store) -> None:

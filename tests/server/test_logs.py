@@ -65,7 +65,54 @@ def test_a_log_is_read_from_a_cursor_in_steps(api: Api) -> None:
     beyond = api.get(f"{url}?after=1000").json
 
     assert [line["text"] for line in first["items"] + rest["items"]] == texts(5)
-    assert beyond == {"items": [], "next": 1000, "state": "running"}
+    assert beyond == {"items": [], "next": 1000, "last": 5, "state": "running"}
+
+
+def test_a_log_is_read_backwards_by_pages(api: Api) -> None:
+    writer = api.started()
+    writer.log(*texts(5))
+
+    page = api.get(f"/api/workflow-runs/{writer.id}/logs?before=5&limit=2").json
+
+    assert [line["seq"] for line in page["items"]] == [3, 4]
+    assert (page["next"], page["last"]) == (4, 5)
+
+
+def test_a_log_is_exported_as_json_lines(api: Api) -> None:
+    writer = api.started()
+    writer.log(*texts(1_200))
+
+    answer = api.get(f"/api/workflow-runs/{writer.id}/logs?format=jsonl&after=2")
+
+    assert answer.headers["content-type"].startswith("application/jsonl")
+    assert [json.loads(line)["text"] for line in answer.body.splitlines()] == texts(1_200)[2:]
+
+
+def test_a_search_finds_lines_from_a_cursor_on_and_counts_them(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("optio.server.routes.logs.SEARCH_LINES", 7)
+    writer = api.started()
+    writer.log(*("a needle" if number % 10 == 0 else "hay" for number in range(1, 101)))
+    url = f"/api/workflow-runs/{writer.id}/logs/search"
+
+    assert api.get(f"{url}?q=NEEDLE&limit=3").json == {"matches": [10, 20, 30], "count": 10, "searched": 100, "last": 100}
+    assert api.get(f"{url}?q=needle&after=80").json["matches"] == [90, 100]
+    assert api.get(f"{url}?q=needle&errors=true").json["count"] == 0
+    assert api.get(f"{url}?q=%25&after=5000").json == {"matches": [], "count": 0, "searched": 100, "last": 100}
+    assert api.get("/api/workflow-runs/nothing/logs/search?q=x").status == 404
+    assert api.get(f"{url}?q={'x' * 201}").status == 422
+
+
+def test_a_search_of_a_huge_log_says_how_far_it_came(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("optio.server.routes.logs.SEARCH_S", 0.0)
+    writer = api.started()
+    writer.log(*texts(5))
+
+    assert api.get(f"/api/workflow-runs/{writer.id}/logs/search?q=1").json == {
+        "matches": [],
+        "count": 0,
+        "searched": 0,
+        "last": 5,
+    }
 
 
 def test_a_log_is_exported_byte_for_byte(api: Api) -> None:
@@ -89,6 +136,8 @@ def test_a_log_is_exported_byte_for_byte(api: Api) -> None:
         ("limit=1000000000", "/limit"),
         ("attempt=0", "/attempt"),
         ("format=xml", "/format"),
+        ("format=text&before=3", "/before"),
+        ("before=-1", "/before"),
         ("from=3", "/from"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Routes of logs: paged, exported as text, and live by server-sent events. A cursor is the last `seq` that the reader has.
+"""Routes of logs: paged, searched, exported whole, and live by server-sent events. A cursor is the last `seq` of the reader.
 
 Lines are read from the store only; notifications say when there are more. So a reader that comes back with its cursor gets
 every line once, wherever and however the connection broke.
@@ -6,7 +6,7 @@ every line once, wherever and however the connection broke.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -19,18 +19,27 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
 
 from optio.errors import Invalid, OptioError, Problem, Unauthorized
-from optio.model.run import Run
+from optio.model.run import LogLine, Run
 from optio.server import serializers
 from optio.server.auth import Actor, role
-from optio.server.bodies import LogEndBody, LogPageBody
+from optio.server.bodies import LogEndBody, LogPageBody, LogSearchBody
 from optio.server.dependencies import Hub
 from optio.server.log_fanout import BATCH_LINES, LineBatch
 
 log = logging.getLogger(__name__)
 # A revoked token ends its streams after so many seconds, or at the next keep-alive.
 CHECK_S = 20.0
+# How many lines one statement of a search reads, and how long a search goes on.
+SEARCH_LINES = 50_000
+SEARCH_S = 3.0
 Cursor = Annotated[int, QueryParameter(ge=0, le=2**53, description="the last `seq` that you have")]
 Lines = Annotated[int, QueryParameter(ge=1, le=5000, description="most lines in the answer")]
+Before = Annotated[
+    int | None, QueryParameter(ge=0, le=2**53, description="the last lines before this `seq`, instead of the next ones")
+]
+Text = Annotated[str, QueryParameter(name="q", max_length=200, description="a text that the lines contain")]
+Errors = Annotated[bool, QueryParameter(description="only lines of standard error and failed tool results")]
+Matches = Annotated[int, QueryParameter(ge=1, le=10_000, description="most cursors in the answer")]
 Number = Annotated[int | None, QueryParameter(ge=1, le=2**31, description="only this attempt")]
 
 
@@ -43,7 +52,7 @@ class LogController(Controller):
         "/api/workflow-runs/{run_id:str}/logs",
         opt=role("viewer"),
         responses={200: ResponseSpec(LogPageBody, description="The log", generate_examples=False)},
-        media=("text/plain", "text/event-stream"),
+        media=("text/plain", "application/jsonl", "text/event-stream"),
     )
     async def get_log(
         self,
@@ -51,23 +60,55 @@ class LogController(Controller):
         request: Request[Any, Any, Any],
         hub: NamedDependency[Hub],
         after: Cursor = 0,
+        before: Before = None,
         limit: Lines = 1000,
         attempt: Number = None,
-        format: FromQuery[Literal["json", "text"]] = "json",
+        format: FromQuery[Literal["json", "text", "jsonl"]] = "json",
     ) -> Response[LogPageBody] | Stream:
-        """Return the log from a cursor on. `format=text` exports it whole; `Accept: text/event-stream` follows it live."""
-        run = await asyncio.to_thread(hub.services.store.run, run_id)
+        """Return the log from a cursor on, or the lines before one. `format=text` exports it whole, `format=jsonl`
+        as a JSON object a line; `Accept: text/event-stream` follows it live."""
+        store = hub.services.store
+        run = await asyncio.to_thread(store.run, run_id)
+        if before is not None and (format != "json" or "text/event-stream" in request.headers.get("accept", "")):
+            raise Invalid("only pages go backwards", [Problem("/before", "is for pages of the log alone")])
         if "text/event-stream" in request.headers.get("accept", ""):
             if attempt is not None or format != "json":
                 raise Invalid("a live log has every attempt, as events", [Problem("/attempt", "cannot be followed")])
             events = _events(hub, request.state.who, run.id, _cursor(request, after))
             return Stream(events, media_type="text/event-stream")
-        if format == "text":
-            headers = {"Content-Disposition": f'attachment; filename="{run.id}.log"'}
-            return Stream(_export(hub, run.id, after, attempt), media_type="text/plain", headers=headers)
-        lines = await asyncio.to_thread(hub.services.store.log, run_id, after=after, limit=limit, attempt=attempt)
-        last = lines[-1].seq if lines else after
-        return Response(LogPageBody(items=[serializers.line(line) for line in lines], next=last, state=run.state))
+        if format != "json":
+            ending, kind, encode = _EXPORTS[format]
+            headers = {"Content-Disposition": f'attachment; filename="{run.id}.{ending}"'}
+            return Stream(_export(hub, run.id, after, attempt, encode), media_type=kind, headers=headers)
+        lines = await asyncio.to_thread(store.log, run_id, after=after, before=before, limit=limit, attempt=attempt)
+        following = lines[-1].seq if lines else after
+        last = await asyncio.to_thread(store.last_line, run_id)
+        items = [serializers.line(line) for line in lines]
+        return Response(LogPageBody(items=items, next=following, last=last, state=run.state))
+
+    @get("/api/workflow-runs/{run_id:str}/logs/search", opt=role("viewer"))
+    async def search_log(
+        self,
+        run_id: FromPath[str],
+        hub: NamedDependency[Hub],
+        text: Text = "",
+        errors: Errors = False,
+        after: Cursor = 0,
+        limit: Matches = 1000,
+    ) -> LogSearchBody:
+        """Find lines of a log after a cursor. ASCII letters fit in either case."""
+        store = hub.services.store
+        await asyncio.to_thread(store.run, run_id)
+        last = await asyncio.to_thread(store.last_line, run_id)
+        searched, count, matches = min(after, last), 0, list[int]()
+        end = asyncio.get_running_loop().time() + SEARCH_S
+        async with hub.searches:
+            while searched < last and asyncio.get_running_loop().time() < end:
+                until = min(searched + SEARCH_LINES, last)
+                found = await asyncio.to_thread(store.search_log, run_id, after=searched, until=until, text=text, errors=errors)
+                matches += found[: limit - len(matches)]
+                count, searched = count + len(found), until
+        return LogSearchBody(matches=matches, count=count, searched=searched, last=last)
 
 
 async def batches(hub: Hub, actor: Actor, run_id: str, after: int) -> AsyncGenerator[LineBatch, None]:
@@ -104,12 +145,20 @@ async def _events(hub: Hub, actor: Actor, run_id: str, after: int) -> AsyncItera
         log.info("the live log of run %s ends early: %s", run_id, err, extra={"run_id": run_id})
 
 
-async def _export(hub: Hub, run_id: str, after: int, attempt: int | None) -> AsyncIterator[bytes]:
-    """Yield every line as its own bytes, each ended by a newline."""
+_EXPORTS: dict[str, tuple[str, str, Callable[[LogLine], bytes]]] = {
+    "text": ("log", "text/plain", lambda line: line.data),
+    "jsonl": ("jsonl", "application/jsonl", lambda line: msgspec.json.encode(serializers.line(line))),
+}
+
+
+async def _export(
+    hub: Hub, run_id: str, after: int, attempt: int | None, encode: Callable[[LogLine], bytes]
+) -> AsyncIterator[bytes]:
+    """Yield every line in its encoding, each ended by a newline."""
     read = partial(hub.services.store.log, run_id, limit=BATCH_LINES, attempt=attempt)
     while lines := await asyncio.to_thread(read, after=after):
         after = lines[-1].seq
-        yield b"".join(line.data + b"\n" for line in lines)
+        yield b"".join(encode(line) + b"\n" for line in lines)
 
 
 def _cursor(request: Request[Any, Any, Any], after: int) -> int:

@@ -66,6 +66,8 @@ class _PostgresTransaction:
     """An open transaction on one connection, or a single statement without one."""
 
     lateral = True
+    # As text in which bytes above 127 are escapes: a line may be no UTF-8.
+    matches = "encode({column}, 'escape') ILIKE encode({pattern}, 'escape') ESCAPE '!'"
 
     def __init__(self, connection: Connection, now: Callable[[], int]) -> None:
         self._connection = connection

@@ -357,11 +357,42 @@ _LOG = (
 )
 
 
-def log(tx: Transaction, run_id: str, after: int, limit: int, attempt: int | None) -> list[LogLine]:
+def log(tx: Transaction, run_id: str, after: int, before: int | None, limit: int, attempt: int | None) -> list[LogLine]:
     """Return log lines in the order of their cursor (`Store.log`)."""
-    sql = _LOG
+    sql, order = _LOG, "l.seq"
     params: dict[str, Any] = {"id": run_id, "after": min(after, _LAST_CURSOR), "limit": max(1, min(limit, MAX_LOG_LINES))}
+    if before is not None:
+        sql, order = sql + " AND l.seq < :before", "l.seq DESC"
+        params["before"] = min(before, _LAST_CURSOR)
     if attempt is not None:
         sql += " AND l.attempt = :attempt"
         params["attempt"] = attempt
-    return [to_line(row) for row in tx.all(sql + " ORDER BY l.seq LIMIT :limit", params)]
+    found = [to_line(row) for row in tx.all(f"{sql} ORDER BY {order} LIMIT :limit", params)]
+    return found if before is None else found[::-1]
+
+
+def last_line(tx: Transaction, run_id: str) -> int:
+    """Return the cursor of the last line (`Store.last_line`)."""
+    row = tx.one("SELECT seq FROM log_lines WHERE run_id = :id ORDER BY seq DESC LIMIT 1", {"id": run_id})
+    return 0 if row is None else row["seq"]
+
+
+_FAILED_RESULT = b'%"ok":false%'
+_ERRORS = (
+    "(l.kind = 'stderr' OR (l.kind = 'tool-result' AND EXISTS "
+    "(SELECT 1 FROM agent_events e WHERE e.run_id = l.run_id AND e.seq = l.seq AND {failed})))"
+)
+
+
+def search_log(tx: Transaction, run_id: str, after: int, until: int, text: str, errors: bool) -> list[int]:
+    """Return the cursors of lines that fit (`Store.search_log`)."""
+    conditions = ["l.run_id = :id AND l.seq > :after AND l.seq <= :until"]
+    params: dict[str, Any] = {"id": run_id, "after": min(after, _LAST_CURSOR), "until": min(until, _LAST_CURSOR)}
+    if text:
+        conditions.append(tx.matches.format(column="l.data", pattern=":text"))
+        params["text"] = b"%" + re.sub(rb"[%_!]", rb"!\g<0>", text.encode("utf-8", "replace")) + b"%"
+    if errors:
+        conditions.append(_ERRORS.format(failed=tx.matches.format(column="e.event", pattern=":failed")))
+        params["failed"] = _FAILED_RESULT
+    sql = f"SELECT l.seq FROM log_lines l WHERE {' AND '.join(conditions)} ORDER BY l.seq"  # noqa: S608
+    return [row["seq"] for row in tx.all(sql, params)]

@@ -263,6 +263,7 @@ class SqlStore:
 
     run = _peek(runs.get)
     prompt = _peek(runs.prompt)
+    last_line = _peek(runs.last_line)
 
     attempts = _peek(runs.attempts)
     events = _peek(runs.history)
@@ -270,8 +271,13 @@ class SqlStore:
     def runs(self, where: values.RunFilter, *, cursor: str | None = None, limit: int = 50) -> Page:
         return self._engine.peek(lambda tx: runs.page(tx, where, cursor, limit))
 
-    def log(self, run_id: str, *, after: int = 0, limit: int = 1000, attempt: int | None = None) -> list[LogLine]:
-        return self._engine.peek(lambda tx: runs.log(tx, run_id, after, limit, attempt))
+    def log(
+        self, run_id: str, *, after: int = 0, before: int | None = None, limit: int = 1000, attempt: int | None = None
+    ) -> list[LogLine]:
+        return self._engine.peek(lambda tx: runs.log(tx, run_id, after, before, limit, attempt))
+
+    def search_log(self, run_id: str, *, after: int = 0, until: int, text: str = "", errors: bool = False) -> list[int]:
+        return self._engine.peek(lambda tx: runs.search_log(tx, run_id, after, until, text, errors))
 
     schedules = _peek(schedules.every)
     unscheduled_generation = _peek(registry.unscheduled_generation)

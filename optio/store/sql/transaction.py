@@ -71,7 +71,10 @@ class Transaction(Protocol):
     """An open transaction. Statements use the SQL that both databases share."""
 
     counts: RequestCounts
-    lateral: bool  # whether the database has LATERAL joins; the only difference between the two dialects
+    # The two differences between the dialects: whether the database has LATERAL joins, and a condition of a column of bytes and
+    # a pattern of LIKE in bytes, with `!` before its wildcards that stand for themselves. ASCII letters fit in either case.
+    lateral: bool
+    matches: str
 
     @property
     def now(self) -> int:

@@ -75,6 +75,7 @@ class _SqliteTransaction:
     """An open transaction on one connection."""
 
     lateral = False
+    matches = "CAST({column} AS TEXT) LIKE CAST({pattern} AS TEXT) ESCAPE '!'"
 
     def __init__(self, connection: sqlite3.Connection, now: int) -> None:
         self._execute = connection.execute
