@@ -338,7 +338,8 @@ class _ForkServer:
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             start_new_session=True,
-            env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
+            # A symbol that is resolved late, after the fork, is resolved again for each attempt, and copies pages there.
+            env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "LD_BIND_NOW": "1"},
         )
         theirs.close()
         self._starter: subprocess.Popen[bytes] | None = starter

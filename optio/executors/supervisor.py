@@ -469,7 +469,8 @@ def _spawn(
             if ruleset is not None:
                 _confine(ruleset)
             argv = launch["wrap"] + argv
-            os.execvpe(argv[0], argv, launch["env"])  # noqa: S606 - no shell is the point
+            execute = os.execve if "/" in argv[0] else os.execvpe
+            execute(argv[0], argv, launch["env"])
         except OSError as failure:
             os.write(writer, _name_of(failure).encode())
         except ValueError:
