@@ -24,6 +24,7 @@ from optio.server.http_guard import HttpGuard
 from optio.server.in_time import RequestDeadline
 from optio.server.log_fanout import LogFanout
 from optio.server.pages.deliveries import DeliveryPages
+from optio.server.pages.health import HealthPages
 from optio.server.pages.login import LoginController
 from optio.server.pages.runs import RunPages
 from optio.server.pages.static_files import StaticController
@@ -100,6 +101,7 @@ def create_rest(hub: Hub) -> Litestar:
             TaskPages,
             RunPages,
             DeliveryPages,
+            HealthPages,
             StaticController,
         ],
         dependencies={"hub": Provide(lambda: hub, sync_to_thread=False)},

@@ -42,6 +42,7 @@ from optio.store.values import (
     GenerationRow,
     IdempotencyKey,
     LastEnd,
+    LiveParts,
     NewDelivery,
     NewRun,
     Pause,
@@ -287,6 +288,10 @@ class QueueStore(Clock, ObstacleReader, Protocol):
     def note_worker(self, worker: str, scope: WorkerScope) -> None:
         """Record that a worker is alive and takes runs in this scope. It counts as gone after 30 seconds without another
         record."""
+        ...
+
+    def live_parts(self) -> LiveParts:
+        """Return the workers, periodic jobs and the next slot of all schedules, for people who look at the installation."""
         ...
 
     def served_namespaces(self) -> Collection[str] | None:

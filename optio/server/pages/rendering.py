@@ -16,6 +16,7 @@ from minijinja import Environment, load_from_path
 from optio.errors import OptioError, Unauthorized
 from optio.server import problems
 from optio.server.routes.docs import is_built
+from optio.server.routes.health import warnings_of
 from optio.server.serializers import at
 
 HERE = Path(__file__).parent
@@ -39,12 +40,14 @@ _GATES = {
 
 
 def page(request: Incoming, template: str, *, status: int = 200, **values: Any) -> Response[str]:
-    """Return a page. Templates know `who` (name and role of the reader, or None), `path`, the address of `static` files, and
-    whether there are `docs`, beside `values`."""
+    """Return a page. Templates know `who` (name and role of the reader, or None), `path`, the address of `static` files,
+    whether there are `docs`, and `warnings` about the installation, beside `values`."""
     who = request.scope["state"].get("who")
     docs = is_built(request.app.state.hub.services.settings)
     static = f"/static/{static_digest()}"
-    html = _environment.render_template(template, who=who, path=request.url.path, docs=docs, static=static, **values)
+    warnings = () if who is None else list(warnings_of(request.app.state.hub))
+    shown = {"who": who, "path": request.url.path, "docs": docs, "static": static, "warnings": warnings}
+    html = _environment.render_template(template, **shown, **values)
     # Without a referrer a browser sends forms with the origin `null`, which is refused.
     headers = {"content-security-policy": POLICY, "referrer-policy": "same-origin"}
     return Response(html, status_code=status, media_type="text/html", headers=headers)
@@ -93,6 +96,16 @@ def _error_page(request: Incoming, document: Any, headers: Mapping[str, str]) ->
     return answer
 
 
+def _age(moment: str, now: str) -> str:
+    """Return how long ago a time of the API was, or how far ahead it is."""
+    seconds = (datetime.fromisoformat(now) - datetime.fromisoformat(moment)).total_seconds()
+    return f"{_span(seconds)} ago" if seconds >= 0 else f"in {_span(-seconds)}"
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"
+
+
 def _when(moment: datetime | None) -> str:
     return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
@@ -113,7 +126,16 @@ def _usd(amount: Any) -> str:
 
 def _build() -> Environment:
     environment = Environment(loader=load_from_path([HERE / "templates"]), auto_escape_callback=lambda name: True)
-    filters: dict[str, Any] = {"when": _when, "iso": at, "took": _took, "usd": _usd, "sign": _SIGNS.get, "count": "{:,}".format}
+    filters: dict[str, Any] = {
+        "when": _when,
+        "iso": at,
+        "took": _took,
+        "usd": _usd,
+        "sign": _SIGNS.get,
+        "count": "{:,}".format,
+        "age": _age,
+        "moment": datetime.fromisoformat,
+    }
     for name, table in (("verdict", _VERDICTS), ("gate", _GATES)):
         filters[f"{name}_sign"] = lambda word, table=table: table.get(word, ("✕", "bad"))[0]
         filters[f"{name}_class"] = lambda word, table=table: table.get(word, ("✕", "bad"))[1]

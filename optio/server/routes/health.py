@@ -1,14 +1,19 @@
 """Routes of health and of the served registry: liveness, readiness, the generation that is served, and the diagnostics of the
 tree."""
 
+import asyncio
+import platform
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 
+from optio.compiler.diagnostics import Diagnostic, Severity
+from optio.errors import OptioError
 from optio.model import isolation
 from optio.model.drift import DRIFT_GRACE_S
 from optio.processes import health
@@ -16,9 +21,22 @@ from optio.server import serializers
 from optio.server.auth import PUBLIC, role
 from optio.server.bodies import DiagnosticListBody, HealthBody, RegistryBody
 from optio.server.dependencies import Hub
+from optio.server.health_bodies import (
+    InstallationBody,
+    JobBody,
+    PartBody,
+    ScheduleStateBody,
+    SettingBody,
+    SettingListBody,
+    WorkerBody,
+)
 from optio.server.loop_bridge import read_small
+from optio.store.values import GenerationRow, LiveParts, ServerRow
 from optio.tree.served import Snapshot
 from optio.version import __version__
+
+# A slot or a generation that waits for longer than this waits for a scheduler that does not run.
+_SCHEDULER_GRACE = timedelta(seconds=30)
 
 
 def tree_faults(snapshot: Snapshot) -> Iterator[str]:
@@ -31,8 +49,35 @@ def tree_faults(snapshot: Snapshot) -> Iterator[str]:
         yield snapshot.drift.summary
 
 
+def warnings_of(hub: Hub) -> Iterator[str]:
+    """Yield a sentence for each thing that is wrong with the tree or a service while the server works, without asking the
+    store."""
+    files = _broken_files(hub.live.current.diagnostics)
+    if files:
+        yield f"{files} {'file has' if files == 1 else 'files have'} errors: last good definitions are served"
+    yield from tree_faults(hub.live.current)
+    yield from health.slower(hub.services)
+
+
+class _BrokenFiles:
+    """The number of files that have errors, counted once for each check of the tree."""
+
+    def __init__(self) -> None:
+        self._known: tuple[tuple[Diagnostic, ...], int] = ((), 0)
+
+    def __call__(self, diagnostics: tuple[Diagnostic, ...]) -> int:
+        known, count = self._known
+        if known is not diagnostics:
+            count = len({each.path for each in diagnostics if each.severity is Severity.ERROR})
+            self._known = (diagnostics, count)
+        return count
+
+
+_broken_files = _BrokenFiles()
+
+
 class HealthController(Controller):
-    """Routes of `/healthz`, `/readyz`, `/api/registry` and `/api/diagnostics`."""
+    """Routes of `/healthz`, `/readyz`, `/api/health`, `/api/settings`, `/api/registry` and `/api/diagnostics`."""
 
     tags = ("health",)
 
@@ -57,6 +102,17 @@ class HealthController(Controller):
         if snapshot.generation is None:
             found = replace(found, problems=(*found.problems, "no generation is served yet"))
         return _answer(found)
+
+    @get("/api/health", opt=role("viewer"))
+    async def get_installation(self, hub: NamedDependency[Hub]) -> InstallationBody:
+        """Show the parts of the installation: servers, workers with their leases, the work of the schedulers, periodic jobs,
+        database and broker, with everything that is wrong."""
+        return await asyncio.to_thread(read_installation, hub)
+
+    @get("/api/settings", opt=role("admin"))
+    async def list_settings(self, hub: NamedDependency[Hub]) -> SettingListBody:
+        """List the settings of the answering server, each with its origin. Secrets are masked."""
+        return list_server_settings(hub)
 
     @get("/api/registry", opt=role("viewer"))
     async def get_registry(self, hub: NamedDependency[Hub]) -> RegistryBody:
@@ -88,6 +144,83 @@ class HealthController(Controller):
             removal=serializers.removal(snapshot.removal),
             files=snapshot.files,
         )
+
+
+def read_installation(hub: Hub) -> InstallationBody:
+    """Return the health of the installation. A database that cannot be read is a problem of the answer, not an error."""
+    services, snapshot = hub.services, hub.live.current
+    found = health.ready(services)
+    servers: list[ServerRow] = []
+    parts, generation = LiveParts(now=datetime.now(UTC), workers=(), jobs=(), next_fire=None), None
+    unreadable = None
+    try:
+        servers, parts, generation = services.store.servers(), services.store.live_parts(), services.store.generation()
+    except OptioError as err:
+        unreadable = str(err)
+    schedules = None if unreadable is not None else _schedule_state(generation, parts)
+    degraded = list(warnings_of(hub))
+    if schedules is not None and schedules.overdue:
+        degraded.append("no scheduler seems to run: slots of schedules wait")
+    if unreadable is None and not any(worker.seen_at for worker in parts.workers):
+        degraded.append("no worker is running: runs wait")
+    problems = [*found.problems, *([] if snapshot.generation is not None else ["no generation is served yet"])]
+    return InstallationBody(
+        **replace(found, problems=tuple(problems), degraded=tuple(degraded)).to_json(),
+        at=serializers.at(parts.now),
+        servers=[serializers.server(row) for row in servers],
+        workers=[
+            WorkerBody(
+                worker=row.worker,
+                namespace=row.namespace,
+                seen_at=serializers.at_if_known(row.seen_at),
+                running=row.running,
+                lease_until=serializers.at_if_known(row.lease_until),
+            )
+            for row in parts.workers
+        ],
+        schedules=schedules,
+        jobs=[
+            JobBody(
+                job=row.job,
+                owner=row.owner,
+                lease_until=serializers.at_if_known(row.lease_until),
+                ended_at=serializers.at_if_known(row.ended_at),
+            )
+            for row in parts.jobs
+        ],
+        parts=list(_parts(hub, unreadable)),
+        executor=services.settings.executor,
+        versions={"optio": __version__, "python": platform.python_version()},
+    )
+
+
+def _schedule_state(generation: GenerationRow | None, parts: LiveParts) -> ScheduleStateBody:
+    adopted = None if generation is None else generation.scheduled_at
+    late = parts.now - _SCHEDULER_GRACE
+    unadopted = generation is not None and adopted is None and generation.activated_at < late
+    return ScheduleStateBody(
+        generation=None if generation is None else generation.id,
+        adopted_at=serializers.at_if_known(adopted),
+        next_fire=serializers.at_if_known(parts.next_fire),
+        overdue=unadopted or (parts.next_fire is not None and parts.next_fire < late),
+    )
+
+
+def _parts(hub: Hub, unreadable: str | None) -> Iterator[PartBody]:
+    services = hub.services
+    database = "SQLite" if services.settings.database is not None else "PostgreSQL"
+    shared = "in this machine" if services.settings.redis_url is None else "Redis"
+    yield PartBody(part="database", kind=database, problem=unreadable)
+    yield PartBody(part="broker", kind=shared, problem=services.broker.problem())
+    yield PartBody(part="rate limits", kind=shared, problem=services.rate.problem())
+
+
+def list_server_settings(hub: Hub) -> SettingListBody:
+    """Return the settings of this server, in the order of the manual."""
+    rows = hub.services.settings.shown()
+    return SettingListBody(
+        items=[SettingBody(name=name, value=value, origin=origin, help=text) for name, value, origin, text in rows]
+    )
 
 
 def _answer(found: health.Health) -> Response[HealthBody]:

@@ -72,7 +72,7 @@ class PoolController(Controller):
         whose runs wait for room, and `startingSlowly` are runs whose agents have not begun yet, each with the reason."""
         if since is not None and since.tzinfo is None:
             raise Invalid("invalid request parameters", [Problem("/since", "needs a time zone, such as `Z` at its end")])
-        return await asyncio.to_thread(_pools, hub, since)
+        return await asyncio.to_thread(read_pools, hub, since)
 
     @get("/api/pools/plan", opt=role("viewer"), problems=("not-found",))
     async def plan_pools(
@@ -88,7 +88,8 @@ class PoolController(Controller):
         return await asyncio.to_thread(_plan, hub, task, timedelta(days=days), target, limit)
 
 
-def _pools(hub: Hub, since: datetime | None) -> PoolListBody:
+def read_pools(hub: Hub, since: datetime | None) -> PoolListBody:
+    """Return the pools, and what holds starts up; `since` is a day ago by default."""
     store = hub.services.store
     now = store.now()
     since = since or now - _SINCE

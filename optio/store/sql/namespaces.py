@@ -53,7 +53,7 @@ def every(tx: Transaction) -> dict[str, str]:
 def note_worker(tx: Transaction, worker: str, scope: WorkerScope) -> None:
     """Record that a worker is alive, with its scope (`Store.note_worker`)."""
     tx.run(_NOTE, {"worker": worker, "namespace": scope.namespace, "now": tx.now})
-    tx.run("DELETE FROM workers WHERE NOT (at BETWEEN :gone AND :ahead)", _alive(tx))
+    tx.run("DELETE FROM workers WHERE NOT (at BETWEEN :gone AND :ahead)", alive_bounds(tx))
 
 
 def forget_worker(tx: Transaction, worker: str) -> None:
@@ -63,12 +63,12 @@ def forget_worker(tx: Transaction, worker: str) -> None:
 
 def served(tx: Transaction) -> frozenset[str] | None:
     """Return the namespaces that live workers serve (`Store.served_namespaces`)."""
-    rows = tx.all("SELECT DISTINCT namespace FROM workers WHERE at BETWEEN :gone AND :ahead", _alive(tx))
+    rows = tx.all("SELECT DISTINCT namespace FROM workers WHERE at BETWEEN :gone AND :ahead", alive_bounds(tx))
     found = {row["namespace"] for row in rows}
     return None if None in found else frozenset(found)
 
 
-def _alive(tx: Transaction) -> dict[str, int]:
+def alive_bounds(tx: Transaction) -> dict[str, int]:
     """Return the bounds of live records; times too far ahead were written before the clock was set back."""
     return {"gone": tx.now - _us(_GONE_AFTER), "ahead": tx.now + _us(_GONE_AFTER)}
 

@@ -23,6 +23,7 @@ from optio.store.sql import (
     deliveries,
     idempotency,
     job_leases,
+    live_parts,
     namespaces,
     pauses,
     queue,
@@ -201,6 +202,7 @@ class SqlStore:
     renew = _change(claims.renew)
     release = _change(claims.release)
     note_worker = _change(namespaces.note_worker)
+    live_parts = _read(live_parts.read)
     served_namespaces = _peek(namespaces.served)
     namespaces = _peek(namespaces.every)
     drop = _change(claims.drop)
