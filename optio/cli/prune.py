@@ -19,6 +19,7 @@ _KIND_TEXTS = {
     "slots": "slots of schedules",
     "generations": "generations",
     "definitions": "definitions",
+    "sessions": "sessions that ended",
 }
 
 

@@ -1,4 +1,5 @@
-"""Create, list and revoke API tokens. A token is shown once, when it is created; the database keeps only its hash."""
+"""Create, list and revoke API tokens, and list and revoke sessions of people who signed in at a provider. A token is shown
+once, when it is created; the database keeps only its hash."""
 
 import argparse
 import re
@@ -15,10 +16,11 @@ from optio.store.base import TokenStore
 from optio.store.values import Role, Token
 from optio.wiring import open_store
 
-_KEYS = ("id", "role", "label", "state", "createdAt", "expiresAt", "lastUsedAt")
+_KEYS = ("id", "kind", "role", "label", "state", "createdAt", "expiresAt", "lastUsedAt")
 _STRONG_TOKEN = re.compile(r"[A-Za-z0-9._-]{32,200}", re.ASCII)
 _COLUMNS = (
     "ID",
+    output.Column("KIND", drop=4),
     "ROLE",
     output.Column("LABEL", free=True),
     "STATE",
@@ -40,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="use the token in this file; do nothing if it exists already",
     )
-    verbs.add_parser("list", help="list every token, without its secret")
-    revoke = verbs.add_parser("revoke", help="revoke a token at once")
+    verbs.add_parser("list", help="list every token and session, without its secret")
+    revoke = verbs.add_parser("revoke", help="revoke a token, or end a session, at once")
     revoke.add_argument("id", metavar="ID", help="the token's id, or its unique beginning")
     for sub in verbs.choices.values():
         flags.add_setting_flags(sub, "data_dir")
@@ -111,4 +113,4 @@ def _row(token: Token) -> list[str | None]:
     state = "revoked" if token.revoked_at else "expired" if over else "living"
     ats = (token.created_at, token.expires_at, token.last_used_at)
     times = [None if at is None else at.isoformat(timespec="seconds") for at in ats]
-    return [token.id, token.role, token.label, state, *times]
+    return [token.id, "session" if token.is_session else "token", token.role, token.label, state, *times]

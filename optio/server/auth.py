@@ -8,13 +8,14 @@ import logging
 import re
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from optio.errors import Forbidden, Invalid, OptioError, Problem, Unauthorized
+from optio.errors import Forbidden, Invalid, NotFound, OptioError, Problem, Unauthorized
 from optio.server.loop_bridge import read_small
 from optio.store.base import TokenStore
 from optio.store.values import Role
@@ -72,6 +73,17 @@ class AccessControl:
         """Return whether the actor's token is still valid. Long streams ask now and then."""
         return actor.token is None or await read_small(self._store, self._store.token, actor.token) is not None
 
+    async def end_session(self, headers: Headers) -> None:
+        """Revoke the session of a request. A request with an API token, or with nothing that is valid, changes nothing."""
+        try:
+            actor = await self._identify(headers)
+        except Unauthorized:
+            return
+        found = None if actor.token is None else await read_small(self._store, self._store.token, actor.token)
+        if found is not None and found.is_session:
+            with suppress(NotFound):  # another request revoked it
+                await asyncio.to_thread(self._store.revoke_token, found.id)
+
     async def _identify(self, headers: Headers) -> Actor:
         values = [value for name, value in headers if name == b"authorization"]
         if len(values) != 1:
@@ -86,7 +98,8 @@ class AccessControl:
         if token is None:
             raise Unauthorized(f"this token is not known, has expired, or was revoked{self._for_browsers}")
         self._touch(token.id)
-        return Actor(f"token:{token.label or token.id}", token.role, digest)
+        kind = "user" if token.is_session else "token"
+        return Actor(f"{kind}:{token.label or token.id}", token.role, digest)
 
     def _touch(self, token_id: str) -> None:
         """Record the use of a token, at most once a minute, without delaying the request."""

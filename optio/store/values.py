@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from optio.errors import RefusalVerdict
 from optio.model.money import ZERO_USD
@@ -54,6 +54,8 @@ DeliveryVerdict = (
         "stale",  # its time stamp is too old or too new
     ]
 )
+# The beginning of the ids of sessions, which are tokens otherwise.
+SESSION_PREFIX: Final = "ses_"
 # The roles of API tokens, each of which may do all that those before it may.
 Role = Literal[
     "viewer",  # reads
@@ -549,7 +551,7 @@ class LiveParts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """An API token without its secret part, which the store holds as a hash only."""
+    """An API token, or the session of a browser, without its secret part, which the store holds as a hash only."""
 
     id: str
     role: Role
@@ -558,6 +560,11 @@ class Token:
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+
+    @property
+    def is_session(self) -> bool:
+        """Return whether it is the session of a person who signed in at an identity provider; `label` is the person's name."""
+        return self.id.startswith(SESSION_PREFIX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -579,8 +586,8 @@ DEDUPE_MEMORY = timedelta(days=7)
 
 
 # The kinds of rows that retention deletes, as metrics and `optio prune` name them. `counts` are repeats and refusals of webhook
-# requests, `keys` are idempotency and business keys and replay guards.
-PrunedKind = Literal["runs", "log_lines", "deliveries", "counts", "keys", "slots", "generations", "definitions"]
+# requests, `keys` are idempotency and business keys and replay guards, `sessions` those of browsers.
+PrunedKind = Literal["runs", "log_lines", "deliveries", "counts", "keys", "slots", "generations", "definitions", "sessions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

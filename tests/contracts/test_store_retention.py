@@ -241,6 +241,20 @@ def test_old_slots_go_and_young_ones_still_do_not_fire_twice(store: Store, clock
     assert fire(20 * DAY) == []
 
 
+def test_sessions_go_a_week_after_their_end_and_tokens_stay(store: Store, clock: Clock) -> None:
+    for token_id in ("ses_a", "tok_a"):
+        store.add_token(token_id, token_id, "viewer", "ada", store.now() + DAY)
+
+    assert [store.token(each) is None for each in ("ses_a", "tok_a")] == [False, False]
+    clock.move(days=7)
+    assert (store.prunable(RetentionPolicy())["sessions"], pruned(store, RetentionPolicy())) == (0, {})
+    clock.move(days=2)
+
+    assert store.prunable(RetentionPolicy())["sessions"] == 1
+    assert pruned(store, RetentionPolicy()) == {"sessions": 1}
+    assert [each.id for each in store.tokens()] == ["tok_a"]
+
+
 def test_generations_and_definitions_that_nobody_needs_go_the_others_stay(store: Store, clock: Clock) -> None:
     def generation(name: str) -> str:
         """Serve one version of the task, taken up by the schedulers; its definition."""

@@ -42,8 +42,9 @@ class LoginController(Controller):
         return redirect(target, {"set-cookie": browser.cookie(request.scope, token)})
 
     @post("/logout", status_code=303, opt=role(PUBLIC))
-    async def logout(self, request: Incoming) -> Response[None]:
-        """Delete the cookie. The token itself stays valid."""
+    async def logout(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[None]:
+        """Delete the cookie, and end a session of a provider. An API token stays valid."""
+        await hub.gate.end_session(request.scope["headers"])
         return redirect(LOGIN, {"set-cookie": browser.cookie(request.scope, None)})
 
 

@@ -16,7 +16,7 @@ from optio.store.sql import audit, dedupe, job_leases
 from optio.store.sql.engine import Engine
 from optio.store.sql.registry import UNTAKEN
 from optio.store.sql.transaction import Transaction
-from optio.store.values import DEDUPE_MEMORY, PrunedKind, RetentionPolicy
+from optio.store.values import DEDUPE_MEMORY, SESSION_PREFIX, PrunedKind, RetentionPolicy
 
 # The most rows that one transaction deletes.
 ROWS_PER_TRANSACTION = 500
@@ -55,6 +55,9 @@ _REPEATS = (
     "DELETE FROM delivery_repeats WHERE delivery_id IN (SELECT p.delivery_id FROM delivery_repeats p WHERE p.at < :before "
     "AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.id = p.delivery_id) LIMIT :most)"
 )
+# Sessions that ended are shown by `optio token list` for a while.
+_OLD_SESSIONS = f"FROM tokens WHERE substr(id, 1, {len(SESSION_PREFIX)}) = '{SESSION_PREFIX}' AND expires_at < :before"
+_SESSIONS = f"DELETE FROM tokens WHERE id IN (SELECT id {_OLD_SESSIONS} LIMIT :most)"  # noqa: S608
 _REFUSALS = (
     "DELETE FROM refused_requests WHERE (minute, path, verdict) IN "
     "(SELECT minute, path, verdict FROM refused_requests WHERE minute < :before ORDER BY minute LIMIT :most)"
@@ -139,6 +142,7 @@ def prune(engine: Engine, keep: RetentionPolicy) -> Iterator[tuple[PrunedKind, i
     yield from _repeat(engine, "keys", _KEYS, cutoffs.keys)
     yield from _prune_business_keys(engine)
     yield from _repeat(engine, "keys", _GUARDS, cutoffs.guards)
+    yield from _repeat(engine, "sessions", _SESSIONS, cutoffs.keys)
     yield from _repeat(engine, "slots", _SLOTS, cutoffs.slots)
     if cutoffs.slots is not None:
         before = cutoffs.slots
@@ -337,6 +341,7 @@ def prunable(tx: Transaction, keep: RetentionPolicy) -> dict[str, int]:
     keys = tx.one("SELECT COUNT(*) AS n FROM once WHERE at < :before", {"before": cutoffs.keys})
     guards = tx.one("SELECT COUNT(*) AS n FROM replay_guards WHERE until <= :before", {"before": cutoffs.guards})
     found["keys"] = keys["n"] + guards["n"]
+    found["sessions"] = tx.one(f"SELECT COUNT(*) AS n {_OLD_SESSIONS}", {"before": cutoffs.keys})["n"]
     return found
 
 
