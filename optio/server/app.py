@@ -23,6 +23,7 @@ from optio.server.dependencies import Hub
 from optio.server.http_guard import HttpGuard
 from optio.server.in_time import RequestDeadline
 from optio.server.log_fanout import LogFanout
+from optio.server.pages.changes import ChangePages
 from optio.server.pages.deliveries import DeliveryPages
 from optio.server.pages.health import HealthPages
 from optio.server.pages.login import LoginController
@@ -32,6 +33,7 @@ from optio.server.pages.tasks import TaskPages
 from optio.server.routes.deliveries import DeliveryController
 from optio.server.routes.docs import DocsController
 from optio.server.routes.drafts import DraftController
+from optio.server.routes.generations import GenerationController
 from optio.server.routes.health import HealthController
 from optio.server.routes.logs import LogController
 from optio.server.routes.metrics import MetricsController, health_samples, registry_samples, store_samples
@@ -95,12 +97,14 @@ def create_rest(hub: Hub) -> Litestar:
             PoolController,
             RemovalController,
             HealthController,
+            GenerationController,
             MetricsController,
             DocsController,
             LoginController,
             TaskPages,
             RunPages,
             DeliveryPages,
+            ChangePages,
             HealthPages,
             StaticController,
         ],

@@ -10,6 +10,7 @@ from optio.broker.base import Topic, announce_queued
 from optio.errors import Duplicate, OptioError
 from optio.model.run import Run, RunState
 from optio.server.auth import AccessControl
+from optio.server.generation_history import GenerationHistory
 from optio.server.listing import TaskList
 from optio.server.log_fanout import LogFanout
 from optio.server.queue_limit import QueueLimit
@@ -41,6 +42,7 @@ class Hub:
     files: TaskFileWriter = field(init=False)
     backlog: QueueLimit = field(init=False)
     refusals: RefusalCounter = field(init=False)
+    history: GenerationHistory = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the writer of task files from the settings."""
@@ -49,6 +51,7 @@ class Hub:
         files = TaskFileWriter(settings.tasks, self.services.secrets, deny=settings.writes != "files", lock=lock)
         object.__setattr__(self, "files", files)
         object.__setattr__(self, "refusals", RefusalCounter(self.services.store))
+        object.__setattr__(self, "history", GenerationHistory(self.services.store))
         object.__setattr__(self, "backlog", QueueLimit(self.services.store, settings.max_queued))
 
     async def start(self, run: NewRun, once: IdempotencyKey | None, began: datetime) -> Accepted:

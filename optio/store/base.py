@@ -39,6 +39,7 @@ from optio.store.values import (
     Delivery,
     DeliveryFilter,
     Firing,
+    GenerationHead,
     GenerationRow,
     IdempotencyKey,
     LastEnd,
@@ -103,7 +104,23 @@ class GenerationReader(Protocol):
         ...
 
 
-class RegistryStore(GenerationReader, Protocol):
+class HistoryReader(GenerationReader, Protocol):
+    """Reads the generations that were served, for people who look at changes."""
+
+    def generation_heads(self, before: int, limit: int) -> list[GenerationHead]:
+        """Return generations with an id below `before`, newest first, at most `limit`."""
+        ...
+
+    def generation_tasks(self, generation: int) -> dict[str, str]:
+        """Return the digest of each task of a generation, by id; raise NotFound."""
+        ...
+
+    def count_accepted(self, since: datetime, until: datetime, most: int) -> int:
+        """Return how many stored runs were accepted in [since, until), at most `most`."""
+        ...
+
+
+class RegistryStore(HistoryReader, Protocol):
     """Stores generations, records of live servers, and held removals. Used by the served tree."""
 
     def activate(

@@ -496,6 +496,17 @@ class GenerationRow:
     scheduled_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationHead:
+    """A generation that was served, without its tasks, of which there may be many."""
+
+    id: int
+    digest: str
+    commit: str | None
+    activated_at: datetime
+    scheduled_at: datetime | None
+
+
 @dataclass(frozen=True, slots=True)
 class Activated:
     """The generation that the next one must follow (0: none), with its registry if this server knows it, which saves reading it

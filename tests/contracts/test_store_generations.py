@@ -2,14 +2,15 @@
 
 import random
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
-from optio.errors import Conflict
+from optio.errors import Conflict, NotFound
 from optio.model.registry import CompiledTask, Registry
 from optio.store.base import Store
 from optio.store.values import Activated, ServerRow
-from tests.store.build import Clock, new_run, task
+from tests.store.build import Clock, new_run, queued, task
 
 
 def registry(*tasks: CompiledTask) -> Registry:
@@ -92,3 +93,22 @@ def test_a_run_says_the_generation_that_it_was_accepted_by(store: Store) -> None
     accepted = store.accept(new_run(generation=first.id)).result(10)
 
     assert store.run(str(accepted.run_id)).generation == first.id
+
+
+def test_generations_are_read_newest_first_with_their_tasks_and_the_runs_of_a_time(store: Store, clock: Clock) -> None:
+    one, two = versions("Job")
+    first = store.activate(registry(one), "abc")
+    clock.move(seconds=10)
+    second = store.activate(registry(two), None)
+    for _ in range(3):
+        queued(store, two)
+    end = second.activated_at + timedelta(seconds=1)
+
+    assert [(head.id, head.commit) for head in store.generation_heads(2**62, 9)] == [(second.id, None), (first.id, "abc")]
+    assert [head.id for head in store.generation_heads(second.id, 9)] == [first.id]
+    assert [head.id for head in store.generation_heads(2**62, 1)] == [second.id]
+    assert store.generation_tasks(first.id) == {"job": one.digest}
+    assert [store.count_accepted(second.activated_at, end, most) for most in (2, 9)] == [2, 3]
+    assert store.count_accepted(first.activated_at, second.activated_at, 9) == 0
+    with pytest.raises(NotFound):
+        store.generation_tasks(second.id + 1)

@@ -25,7 +25,7 @@ OPERATIONS = {
     "deleteTrigger", "startRun", "listTaskRuns", "listRuns", "getRun",
     "deleteRun", "cancelRun", "retryRun", "rerunRun", "getLog", "searchLog", "receiveWebhook", "listDeliveries", "getDelivery",
     "getDeliveryTest", "replayDelivery", "listPools", "planPools", "getRegistry", "releaseRemoval", "listDiagnostics",
-    "getInstallation", "listSettings", "getHealth", "getReadiness", "getMetrics",
+    "listGenerations", "getGeneration", "getInstallation", "listSettings", "getHealth", "getReadiness", "getMetrics",
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from optio.model.registry import CompiledTask, Registry
 from optio.store.sql import namespaces, servers
 from optio.store.sql.runs import put_definitions
 from optio.store.sql.transaction import Row, Transaction, dump_json, from_micros, optional_from_micros
-from optio.store.values import Activated, GenerationRow
+from optio.store.values import Activated, GenerationHead, GenerationRow
 
 log = logging.getLogger(__name__)
 _SERVED = "SELECT task_id, digest, max_concurrent, priority, start_limit, start_window FROM tasks"
@@ -27,6 +27,7 @@ GENERATION = (
     "(SELECT at FROM taken_up WHERE generation_id = generations.id) AS scheduled_at FROM generations"
 )
 _NEWEST = GENERATION.replace(" tasks,", "") + " ORDER BY id DESC LIMIT 1"
+_HEADS = GENERATION.replace(" tasks,", "") + " WHERE id < :before ORDER BY id DESC LIMIT :limit"
 _INSERT = "INSERT INTO generations (digest, commit_id, activated_at, tasks) VALUES (:digest, :commit, :now, :tasks)"
 _DEFINITIONS = "SELECT d.digest, d.document FROM tasks t JOIN definitions d ON d.digest = t.digest"
 # Schedulers adopt generations in order.
@@ -119,6 +120,30 @@ def to_generation(row: Row, tasks: Mapping[str, str] | None = None) -> Generatio
         tasks=json.loads(row["tasks"]) if tasks is None else tasks,
         scheduled_at=optional_from_micros(row["scheduled_at"]),
     )
+
+
+def list_heads(tx: Transaction, before: int, limit: int) -> list[GenerationHead]:
+    """Return generations older than `before`, newest first (`Store.generation_heads`)."""
+    rows = tx.all(_HEADS, {"before": before, "limit": limit})
+    return [
+        GenerationHead(
+            id=row["id"],
+            digest=row["digest"],
+            commit=row["commit_id"],
+            activated_at=from_micros(row["activated_at"]),
+            scheduled_at=optional_from_micros(row["scheduled_at"]),
+        )
+        for row in rows
+    ]
+
+
+def tasks_of(tx: Transaction, generation: int) -> dict[str, str]:
+    """Return the digests of a generation's tasks (`Store.generation_tasks`); raise NotFound."""
+    row = tx.one("SELECT tasks FROM generations WHERE id = :id", {"id": generation})
+    if row is None:
+        raise NotFound("generation", str(generation))
+    found: dict[str, str] = json.loads(row["tasks"])
+    return found
 
 
 def definition(tx: Transaction, digest: str) -> CompiledTask:

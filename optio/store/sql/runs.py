@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from optio.errors import Conflict, NotFound
@@ -55,6 +56,10 @@ _BOUNDS = {
         "seq <= (SELECT seq FROM runs WHERE created_at <= :until + 1000000 ORDER BY created_at DESC, seq DESC LIMIT 1)",
     ),
 }
+_COUNT_ACCEPTED = """
+SELECT COUNT(*) AS runs
+FROM (SELECT 1 FROM runs WHERE created_at >= :since AND created_at < :until ORDER BY created_at LIMIT :most) AS some
+"""
 # Literals, not parameters: a partial index is used only where its condition appears literally. Runs that have not ended are
 # few: they are sorted, not read in the order of an index.
 _ENDED = ("ended_at IS NOT NULL", "seq")
@@ -396,3 +401,10 @@ def search_log(tx: Transaction, run_id: str, after: int, until: int, text: str, 
         params["failed"] = _FAILED_RESULT
     sql = f"SELECT l.seq FROM log_lines l WHERE {' AND '.join(conditions)} ORDER BY l.seq"  # noqa: S608
     return [row["seq"] for row in tx.all(sql, params)]
+
+
+def count_accepted(tx: Transaction, since: datetime, until: datetime, most: int) -> int:
+    """Count the runs that were accepted in a span, up to a number (`Store.count_accepted`)."""
+    values = {"since": to_micros(since), "until": to_micros(until), "most": most}
+    row = tx.one(_COUNT_ACCEPTED, values)
+    return 0 if row is None else int(row["runs"])

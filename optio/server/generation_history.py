@@ -1,0 +1,173 @@
+"""The history of what was served: which tasks each generation added, changed and removed, and what that did.
+
+Generations and definitions never change, so everything that is computed of them is kept. Used by the API and the pages.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from optio.errors import NotFound
+from optio.model.registry import CompiledTask, Registry
+from optio.plan.compare import Plan, compare_sides
+from optio.plan.effect import Forecast
+from optio.plan.side import Side
+from optio.store.base import Store
+from optio.store.values import GenerationHead
+
+# A generation that changes more tasks, as the first one does, is compared in part.
+MAX_COMPARED = 200
+# Runs of one generation are counted so far.
+MAX_COUNTED = 1_000
+_MAX_PLANS = 32
+_NO_LIMIT = 2**62
+_FAR = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskChanges:
+    """The sorted ids of the tasks that a generation added, changed and removed, and how many it has."""
+
+    added: Sequence[str]
+    changed: Sequence[str]
+    removed: Sequence[str]
+    tasks: int
+
+    def kind_of(self, task_id: str) -> str | None:
+        """Return `added`, `changed` or `removed`; None for a task that stayed as it was."""
+        kinds = (("added", self.added), ("changed", self.changed), ("removed", self.removed))
+        return next((kind for kind, ids in kinds if task_id in ids), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedGeneration:
+    """A generation with its changes: None where the one before it is no longer stored. `until` is when the next one was
+    served, `runs` how many were accepted meanwhile, up to MAX_COUNTED."""
+
+    head: GenerationHead
+    changes: TaskChanges | None
+    until: datetime | None
+    runs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationDifference:
+    """The effects of a generation, against the one `before` it. `left` tasks changed too, and were not compared; `lost` are
+    those whose definitions can no longer be read."""
+
+    before: GenerationHead | None
+    plan: Plan
+    left: int
+    lost: Sequence[str]
+
+
+class GenerationHistory:
+    """Reads generations, newest first. Any thread may use it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._changes: dict[int, TaskChanges] = {}
+        self._lock = threading.Lock()
+        self._plan = lru_cache(_MAX_PLANS)(self._compare)
+
+    def page(self, cursor: int | None, limit: int) -> tuple[list[ServedGeneration], int | None]:
+        """Return generations older than the cursor, and the cursor of the next page."""
+        heads = self._store.generation_heads(_NO_LIMIT if cursor is None else cursor, limit + 1)
+        newer = None if cursor is None else self._head_after(cursor - 1)
+        found = []
+        tasks: dict[int, Mapping[str, str]] = {}
+        for place, head in enumerate(heads[:limit]):
+            older = heads[place + 1] if place + 1 < len(heads) else None
+            found.append(self._served(head, older, newer, tasks))
+            newer = head
+        return found, heads[limit - 1].id if len(heads) > limit else None
+
+    def get(self, number: int) -> ServedGeneration:
+        """Return one generation; raise NotFound."""
+        head, older = self._pair(number)
+        return self._served(head, older, self._head_after(number), {})
+
+    def difference(self, number: int) -> GenerationDifference:
+        """Return what a generation did, as `optio plan` tells it; raise NotFound. Schedules are simulated from the time at
+        which it was served."""
+        self._pair(number)
+        return self._plan(number)
+
+    def _pair(self, number: int) -> tuple[GenerationHead, GenerationHead | None]:
+        heads = self._store.generation_heads(number + 1, 2)
+        if not heads or heads[0].id != number:
+            raise NotFound("generation", str(number))
+        return heads[0], heads[1] if len(heads) > 1 else None
+
+    def _head_after(self, number: int) -> GenerationHead | None:
+        """Return the generation that followed. Numbers have few gaps."""
+        step = 1
+        newest = self._store.newest_generation()
+        while number < newest:
+            found = self._store.generation_heads(number + step + 1, step)
+            later = [head for head in found if head.id > number]
+            if later:
+                return later[-1]
+            step *= 2
+        return None
+
+    def _served(
+        self,
+        head: GenerationHead,
+        older: GenerationHead | None,
+        newer: GenerationHead | None,
+        tasks: dict[int, Mapping[str, str]],
+    ) -> ServedGeneration:
+        until = None if newer is None else newer.activated_at
+        runs = self._store.count_accepted(head.activated_at, until or _FAR, MAX_COUNTED)
+        return ServedGeneration(head=head, changes=self._changes_of(head, older, tasks), until=until, runs=runs)
+
+    def _changes_of(
+        self, head: GenerationHead, older: GenerationHead | None, tasks: dict[int, Mapping[str, str]]
+    ) -> TaskChanges | None:
+        with self._lock:
+            known = self._changes.get(head.id)
+        if known is None and (older is not None or head.id == 1):
+            known = changes_between({} if older is None else self._tasks(older.id, tasks), self._tasks(head.id, tasks))
+            with self._lock:
+                self._changes[head.id] = known
+        return known
+
+    def _tasks(self, number: int, known: dict[int, Mapping[str, str]]) -> Mapping[str, str]:
+        if number not in known:
+            known[number] = self._store.generation_tasks(number)
+        return known[number]
+
+    def _compare(self, number: int) -> GenerationDifference:
+        head, older = self._pair(number)
+        new, old = self._store.generation_tasks(number), {} if older is None else self._store.generation_tasks(older.id)
+        changes = changes_between(old, new)
+        wanted = sorted({*changes.added, *changes.changed, *changes.removed})
+        lost: list[str] = []
+        before, after = (self._side(each, wanted[:MAX_COMPARED], lost) for each in (old, new))
+        outlook = Forecast(now=head.activated_at.replace(second=0, microsecond=0))
+        left = max(0, len(wanted) - MAX_COMPARED)
+        return GenerationDifference(before=older, plan=compare_sides(before, after, outlook), left=left, lost=lost)
+
+    def _side(self, tasks: Mapping[str, str], wanted: Sequence[str], lost: list[str]) -> Side:
+        found: dict[str, CompiledTask] = {}
+        for task_id in wanted:
+            if task_id in tasks:
+                try:
+                    found[task_id] = self._store.definition(tasks[task_id])
+                except (NotFound, ValueError, LookupError):
+                    # Retention deletes old ones, and a newer version may have written one that this one cannot read.
+                    lost.append(task_id)
+        return Side(registry=Registry.of(found))
+
+
+def changes_between(before: Mapping[str, str], after: Mapping[str, str]) -> TaskChanges:
+    """Return the changes from one set of tasks, by id and digest, to another."""
+    return TaskChanges(
+        added=tuple(sorted(after.keys() - before.keys())),
+        changed=tuple(sorted(each for each in after.keys() & before.keys() if after[each] != before[each])),
+        removed=tuple(sorted(before.keys() - after.keys())),
+        tasks=len(after),
+    )

@@ -1,0 +1,35 @@
+"""Pages of changes: the generations that were served, and what one of them did."""
+
+import asyncio
+from typing import Annotated
+
+from litestar import Controller, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, QueryParameter
+
+from optio.server.auth import role
+from optio.server.dependencies import Hub
+from optio.server.generation_history import MAX_COUNTED
+from optio.server.pages.rendering import HANDLERS, Incoming, page
+from optio.server.routes.generations import read_generation, read_generations
+
+_PAGE = 20
+Cursor = Annotated[str, QueryParameter(max_length=40)]
+
+
+class ChangePages(Controller):
+    """Routes of `/changes`."""
+
+    include_in_schema = False
+    exception_handlers = HANDLERS
+
+    @get("/changes", opt=role("viewer"))
+    async def changes_page(self, request: Incoming, hub: NamedDependency[Hub], cursor: Cursor = "") -> Response[str]:
+        """Show the generations that were served, newest first."""
+        found = await asyncio.to_thread(read_generations, hub, cursor or None, _PAGE)
+        return page(request, "changes.html", found=found, most=MAX_COUNTED)
+
+    @get("/changes/{number:str}", opt=role("viewer"))
+    async def change_page(self, number: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
+        """Show what one generation did."""
+        return page(request, "change.html", made=await asyncio.to_thread(read_generation, hub, number), most=MAX_COUNTED)
