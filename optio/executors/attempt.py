@@ -38,13 +38,17 @@ _FILES = (
     "control/program",
     "control/side",
     "control/side-from",
+    "control/telemetry",
     "control/continues",
     "control/session",
+    "control/session-telemetry",
     "home/.optio-params.json",
     "home/.optio-result-schema.json",
 )
 # Streams from files that the agent itself writes.
-_OF_AGENT = frozenset({"result", "side"})
+_OF_AGENT = frozenset({"result", "side", "telemetry"})
+# Those whose files are looked for below HOME, with the name below `control` by which the first that is found stays.
+_FOUND = {"side": "session", "telemetry": "session-telemetry"}
 _DIRECTORIES = ("control", "result", "home", "tmp", "work", "")
 _PLACE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Room for the supervisor's last word: numbers and plain words. After it the file has the attempt's limits.
@@ -67,7 +71,8 @@ class ProcessHandle:
         self._results = f"{base}/result" if has_results else f"{control}/result"
         self._paths = {"stdout": f"{control}/stdout", "stderr": f"{control}/stderr", "result": f"{self._results}/result.jsonl"}
         self._open: dict[str, int] = {}
-        self._side = link_of(f"{control}/side")
+        patterns = {stream: link_of(f"{control}/{stream}") for stream in _FOUND}
+        self._missing = {stream: pattern for stream, pattern in patterns.items() if pattern is not None}
         # The attempt whose HOME this one uses, and where its own part of the session file begins.
         continues = _number_of(f"{control}/continues")
         session = base if continues is None else base.with_name(f"{base.name.rpartition('-')[0]}-{continues}")
@@ -92,7 +97,7 @@ class ProcessHandle:
         descriptor = self._open.get(stream)
         if descriptor is not None:
             return os.pread(descriptor, limit, offset)
-        if stream == "side" and not self._find_side():
+        if stream in _FOUND and not self._find(stream):
             return b""
         try:
             descriptor = os.open(self._paths[stream], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -106,20 +111,21 @@ class ProcessHandle:
         finally:
             os.close(descriptor)
 
-    def _find_side(self) -> bool:
-        """Return whether the agent has a session file. It is looked for until there is one, a regular file, which is then kept
-        by a link: a worker that adopts the attempt reads the same, whatever the agent has put beside it."""
-        if self._side is not None and "side" not in self._paths:
-            kept = f"{self._control}/session"
+    def _find(self, stream: str) -> bool:
+        """Return whether the agent has this file. It is looked for until there is one, a regular file, which is then kept by a
+        link: a worker that adopts the attempt reads the same, whatever the agent has put beside it."""
+        if stream in self._missing:
+            kept = f"{self._control}/{_FOUND[stream]}"
             if not os.path.lexists(kept):
-                linked = _link_session(self._home, self._side, kept)
+                linked = _link_session(self._home, self._missing[stream], kept)
                 if linked is None:
                     return False
                 kept = linked
-            self._paths["side"] = kept
+            del self._missing[stream]
+            self._paths[stream] = kept
             if self._inotify is not None:
                 self._inotify.watch(kept)
-        return "side" in self._paths
+        return stream in self._paths
 
     def settled(self) -> bool:
         return True
@@ -133,7 +139,7 @@ class ProcessHandle:
             timeout = min(timeout, _YOUNG_POLL_S)
         elif self._inotify.fd is None:
             timeout = min(timeout, _POLL_S)
-        elif self._side is not None and "side" not in self._paths:
+        elif self._missing:
             timeout = min(timeout, _SIDE_POLL_S)
         poll = select.poll()
         changes = None if self._inotify is None else self._inotify.fd
@@ -151,8 +157,9 @@ class ProcessHandle:
         self._inotify = Inotify()
         self._inotify.watch(self._control)
         self._inotify.watch(self._results)
-        if "side" in self._paths:
-            self._inotify.watch(self._paths["side"])
+        for stream in _FOUND:
+            if stream in self._paths:
+                self._inotify.watch(self._paths[stream])
 
     def renewed(self, at: float) -> None:
         """Set the marker's time to that of the renewal. This needs no room on a disk that may be full."""
@@ -270,7 +277,7 @@ def continue_session(control: str, session: str, attempt: int, side: str | None)
     if side is not None and not os.path.lexists(f"{control}/side-from"):
         linked = _link_session(f"{session}/home", side, f"{control}/session")
         keep_link(f"{control}/side-from", str(0 if linked is None else os.stat(linked, follow_symlinks=False).st_size))
-    for name in ("stdout", "stderr", "session"):
+    for name in ("stdout", "stderr", *_FOUND.values()):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{session}/control/{name}")
     for name in ("tmp", "result"):

@@ -11,19 +11,26 @@ from optio.model.room import Delay
 from optio.model.run import AgentPod
 from optio.model.task import Environment
 
-STREAMS = ("stdout", "stderr", "result", "side")
+STREAMS = ("stdout", "stderr", "result", "side", "telemetry")
 # Of each stream so many bytes are read: what the agent writes may have a hole in it and claim any size. The supervisor of a pod
 # has the same limits. Output may be twenty times what its log keeps, and needs room where the worker of a pod copies it.
-MAX_STREAM_BYTES: Mapping[str, int] = {"stdout": 1 << 30, "stderr": 1 << 30, "result": 16 << 20, "side": 256 << 20}
+MAX_STREAM_BYTES: Mapping[str, int] = {
+    "stdout": 1 << 30,
+    "stderr": 1 << 30,
+    "result": 16 << 20,
+    "side": 256 << 20,
+    "telemetry": 256 << 20,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """A launch of one attempt, with everything that it needs. `files` are written below HOME (mode 0600) before anything
     starts; `file_env` names environment variables that hold the absolute path of one of them, and `file_options` options that
-    take one, at the end of `argv`. `side` is a pattern below HOME
-    for the file in which the agent keeps its session: the first that exists is read as the stream `side`. `env` is the whole
-    environment, except PATH, HOME, TMPDIR and the like, which the executor sets.
+    take one, at the end of `argv`. `side` is a pattern below HOME for the file in which the agent keeps its session: the first
+    that exists is read as the stream `side`. `telemetry` is one of `files`, empty at first, which the agent appends to: it is
+    read as the stream `telemetry`. `env` is the whole environment, except PATH, HOME, TMPDIR and the like, which the executor
+    sets.
 
     `leased_at` is when the lease was requested, by `Executor.clock`. Whatever becomes of its worker, the agent ends by itself
     before `orphan_s` seconds have passed without a renewal (see `Store.adopt`). `setup_env` are the variables of the set-up
@@ -41,6 +48,7 @@ class Launch:
     file_env: Mapping[str, str] = field(default_factory=dict)
     file_options: Mapping[str, str] = field(default_factory=dict)
     side: str | None = None
+    telemetry: str | None = None
     setup: tuple[str, ...] = ()
     setup_env: Mapping[str, str] | None = None
     environment: Environment | None = None

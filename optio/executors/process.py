@@ -143,6 +143,8 @@ class ProcessExecutor:
                 keep_link(f"{control}/program", identity)
             if launch.side is not None:
                 keep_link(f"{control}/side", launch.side)
+            if launch.telemetry is not None:
+                keep_link(f"{control}/telemetry", launch.telemetry)
             if launch.continues is not None:
                 continue_session(control, session, launch.continues, launch.side)
             for name, data in launch.files.items():

@@ -369,6 +369,7 @@ class Execution:
             file_env=call.file_env,
             file_options=call.file_options,
             side=runtime.side,
+            telemetry=call.telemetry,
             # Whatever set-up commands made is in the working directory of the session already.
             setup=tuple(spec.environment.setup_commands) if session is None else (),
             setup_env=spec.environment.env if spec.environment.setup_ahead else None,

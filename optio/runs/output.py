@@ -23,7 +23,7 @@ MAX_LOG_LINE_BYTES = 64 * 1024
 # The size of the log that is kept of an attempt. Each line counts for more than its bytes, as it does in the database.
 MAX_LOG_BYTES = 50_000_000
 _LINE_COST_BYTES = 100
-_UNLOGGED = frozenset({"result", "side"})
+_UNLOGGED = frozenset({"result", "side", "telemetry"})
 
 
 class Output:
@@ -35,6 +35,7 @@ class Output:
         self._size = 0
         self._dropped_lines = self._dropped_bytes = 0
         self.moved = False  # the last `take` found something
+        self.heard = False  # and it was not telemetry alone, which a program may write by the clock while it waits
         self.drained = False  # the last `take` reached the end of every stream
 
     @property
@@ -55,7 +56,7 @@ class Output:
     def take(self) -> list[LogLine]:
         """Return the lines that came since the last call, up to a limit. No new line is returned before it has caught up."""
         found: list[LogLine] = []
-        self.moved, self.drained = False, True
+        self.moved, self.heard, self.drained = False, False, True
         now = datetime.now(UTC)
         behind = not self.caught_up
         for stream, lines in self._lines.items():
@@ -68,6 +69,7 @@ class Output:
                 if not data:
                     break
                 self.moved = True
+                self.heard |= stream != "telemetry"
                 self._feed(stream, data, now, found)
             else:
                 self.drained = False

@@ -82,7 +82,7 @@ class Reading:
         lines = self.output.take()
         self._last_line = lines[-1] if lines else self._last_line
         # An agent that only says that it calls its model again, which some do for ever, gets nowhere.
-        if self.output.moved and not self.reader.is_retrying:
+        if self.output.heard and not self.reader.is_retrying:
             self.silence.end()
         if self.trial.is_open and not self.is_over:
             if self.output.caught_up and (lines or (self.output.drained and self._is_settled)):

@@ -18,7 +18,8 @@ from optio.model.runtimes import Declaration, Program
 class Invocation:
     """The call of an agent: program and arguments, standard input, variables and files, without the task's own environment and
     secrets. `files` are paths below HOME; `file_env` names variables that hold the absolute path of one of them, and
-    `file_options` are options that take one, at the end of the arguments."""
+    `file_options` are options that take one, at the end of the arguments. `telemetry` is an empty one, to which the CLI appends
+    its telemetry: its reader gets that as the stream `telemetry`."""
 
     argv: tuple[str, ...]
     stdin: bytes
@@ -26,6 +27,7 @@ class Invocation:
     files: Mapping[str, bytes] = field(default_factory=dict)
     file_env: Mapping[str, str] = field(default_factory=dict)
     file_options: Mapping[str, str] = field(default_factory=dict)
+    telemetry: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,10 +29,12 @@ _NOISE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Streams:
-    """The streams of a recording. `side` is the session file, for a runtime that names one."""
+    """The streams of a recording. `side` is the session file, for a runtime that names one, `telemetry` the file that its
+    invocation names."""
 
     stdout: bytes
     side: bytes = b""
+    telemetry: bytes = b""
     stderr: bytes = b""
     result: bytes = b""
 
@@ -114,7 +116,7 @@ class RuntimeContract:
 
     def test_nothing_that_a_program_writes_stops_the_reader(self) -> None:
         reader = self.runtime.reader(self._task())
-        for stream in ("stdout", "stderr", "result", "side"):
+        for stream in ("stdout", "stderr", "result", "side", "telemetry"):
             for noise in (*_NOISE, b"x" * 5_000_000):
                 reader.line(stream, noise, _NOW)
         assert not reader.outcome(ProcessEnd(code=None, signal=9)).ok
@@ -131,7 +133,7 @@ class RuntimeContract:
         for recording in self.recordings:
             reader = self.runtime.reader(self._task())
             seen = 0
-            for stream in ("side", "result", "stdout"):
+            for stream in ("side", "telemetry", "result", "stdout"):
                 for data in getattr(recording.streams, stream).splitlines():
                     reader.line(stream, data, _NOW)
                     assert reader.meter.usage.total >= seen, recording.name
@@ -160,7 +162,7 @@ class RuntimeContract:
 
     def _read(self, recording: Recording, lines: Sequence[bytes]) -> tuple[OutputReader, list[LogLine]]:
         reader = self.runtime.reader(self._task())
-        for stream in ("side", "result", "stderr"):
+        for stream in ("side", "telemetry", "result", "stderr"):
             for data in getattr(recording.streams, stream).splitlines():
                 reader.line(stream, data, _NOW)
         return reader, [line for data in lines for line in reader.line("stdout", data, _NOW)]

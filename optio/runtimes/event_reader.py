@@ -47,6 +47,8 @@ class EventReader(ABC):
             return [LogLine(kind=LogKind.STDERR, data=data, at=at)]
         if stream == "result":  # not the CLI's own words: `runs.runtime_guard` reads it
             return []
+        if stream == "telemetry":
+            return [self._line(entry, at) for entry in self._read_telemetry(data)]
         if self._printed is None and stream == "stdout" and data.strip():
             self._printed = data if len(data) <= _MAX_QUOTED_BYTES else f"a line of {len(data):,} bytes".encode()
         event = event_of(data)
@@ -71,6 +73,10 @@ class EventReader(ABC):
 
     def _read_side(self, event: dict[str, Any]) -> Iterator[Entry]:
         """Take in an entry of the session file, and yield what the log shows of it."""
+        yield from ()
+
+    def _read_telemetry(self, data: bytes) -> Iterator[Entry]:
+        """Take in a line of the telemetry, and yield what the log shows of it."""
         yield from ()
 
     def _identify(self, *, version: Any = None, session: Any = None, model: Any = None) -> None:

@@ -1,5 +1,6 @@
-"""The Gemini runtime: Google's Gemini CLI, `gemini --output-format stream-json`. Its events say whether it succeeded; the usage
-of each model call is in its session file, the side stream."""
+"""The Gemini runtime: Google's Gemini CLI, `gemini --output-format stream-json`. Its events say whether it succeeded. The usage
+of each model call, and whether a command failed, are in its session file, the side stream. Whether an answer was cut off or
+refused is in its telemetry."""
 
 import json
 import re
@@ -20,6 +21,7 @@ from optio.runtimes.base import (
     Invocation,
     ProcessEnd,
     common_outcome,
+    hide_keys,
     is_command,
     log_line,
     over_limits,
@@ -31,12 +33,32 @@ from optio.runtimes.json_events import (
     MAX_TEXT_BYTES,
     as_dict,
     as_dicts,
+    as_list,
     compact,
     first_line,
     token_count,
 )
 
-_ENV = {"GEMINI_CLI_NO_RELAUNCH": "true", "GEMINI_TELEMETRY_ENABLED": "false"}
+# Set, since they win over the settings of the working directory: to a file alone, and without prompts.
+_TO_A_FILE = {
+    "GEMINI_TELEMETRY_ENABLED": "true",
+    "GEMINI_TELEMETRY_TARGET": "local",
+    "GEMINI_TELEMETRY_LOG_PROMPTS": "false",
+    "GEMINI_TELEMETRY_TRACES_ENABLED": "false",
+    "GEMINI_TELEMETRY_USE_COLLECTOR": "false",
+    "GEMINI_TELEMETRY_USE_CLI_AUTH": "false",
+}
+_NOWHERE = {"GEMINI_TELEMETRY_ENABLED": "false"}
+_TELEMETRY = ".gemini/telemetry.json"
+# By itself it writes its system prompt and its tools three times a call, 150 kB: with these, 9 kB. They are of OpenTelemetry,
+# and not for the programs that the agent's commands run.
+_SHORT_TELEMETRY = {
+    "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "300",
+    "OTEL_TRACES_SAMPLER": "always_off",
+    "OTEL_NODE_RESOURCE_DETECTORS": "none",
+}
+_ANSWER = b'"gemini_cli.api_response"'
+_MAX_TELEMETRY_BYTES = 256 * 1024
 # Always set, since Gemini would take another one from an `.env` file of the working directory, and send it the key.
 _URL = "https://generativelanguage.googleapis.com"
 # The text behind a command goes to the model as it is. In any other prompt Gemini puts the text of a file in the place of `@`
@@ -72,6 +94,7 @@ _TYPES = {
     "FatalConfigError": "config",
     "FatalInputError": "config",
 }
+_UNKNOWN_FINISH = "its telemetry does not say how the answer ended: it may have been cut off or refused"
 _SHELL = "run_shell_command"
 # The end of what the model is told about a command that failed. Its own output stands before that, and is not searched.
 _FAILED = re.compile(r"\n(?:Exit Code: (\d+)|Signal: \w+)\n(?:[A-Z][\w ]+: [^\n]*\n)*</untrusted_context>\s*\Z")
@@ -81,7 +104,7 @@ _TOO_SLOW = re.compile(r"\s*<untrusted_context>\s*Command was automatically canc
 # So many entries wait for the session file to tell whether a command failed.
 _MAX_WAITING = 200
 # Lines of standard error that every run begins with.
-_NOISE = ("Warning: ", "YOLO mode is enabled", "Ripgrep is not available", "[STARTUP]")
+_NOISE = ("Warning: ", "YOLO mode is enabled", "Ripgrep is not available", "[STARTUP]", "The 'metricReader' option")
 _NO_KEY = 41  # its exit code
 # Of a 404 its events have no status, but the report on standard error ends with it.
 _REPORTED_STATUS = re.compile(r"^  code: (\d{3}),?$", re.MULTILINE)
@@ -98,15 +121,24 @@ class Gemini:
         argv = [context.program, "--output-format", "stream-json", "--approval-mode", "yolo", "--skip-trust"]
         if task.spec.model is not None:
             argv += ["-m", task.spec.model]
-        files = {".gemini/settings.json": json.dumps(_settings(task)).encode()}
+        environment = task.spec.environment
+        env = {"GEMINI_CLI_NO_RELAUNCH": "true", "GOOGLE_GEMINI_BASE_URL": context.endpoint or _URL}
+        files, file_env = {".gemini/settings.json": json.dumps(_settings(task)).encode()}, dict[str, str]()
+        is_ours = not any(name.startswith("GEMINI_TELEMETRY_") for name in (*environment.env, *environment.secrets))
+        if is_ours:
+            hidden, file_env = hide_keys(task, "BASH_ENV", _SHORT_TELEMETRY)
+            files |= {**hidden, _TELEMETRY: b""}
+            file_env["GEMINI_TELEMETRY_OUTFILE"] = _TELEMETRY
         if "@" in prompt or is_command(prompt):
             files[f".gemini/commands/{_COMMAND}.toml"] = _COMMAND_FILE.encode()
             prompt = f"/{_COMMAND} {prompt}"
         return Invocation(
             argv=tuple(argv),
             stdin=prompt.encode("utf-8", "replace"),
-            env={**_ENV, "GOOGLE_GEMINI_BASE_URL": context.endpoint or _URL},
+            env=env | (_TO_A_FILE | _SHORT_TELEMETRY if is_ours else _NOWHERE),
             files=files,
+            file_env=file_env,
+            telemetry=_TELEMETRY if is_ours else None,
         )
 
     def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> "GeminiReader":
@@ -151,6 +183,8 @@ class GeminiReader(EventReader):
         self._failure = ""
         self._failure_type = ""
         self._looped = False
+        self._entry = bytearray()  # of the telemetry, as far as it is read
+        self._finish: str | None = None  # of the last answer to the main agent, by the telemetry
 
     def _read_side(self, event: dict[str, Any]) -> Iterator[Entry]:
         """Meter a model call from the session file, which repeats the entry of an answer when its tools have run."""
@@ -196,6 +230,28 @@ class GeminiReader(EventReader):
             self._waiting.popleft()
             ok, code = self._ends.get(call_id, (True, None))
             yield entry if ok else tool_result(call_id, entry.text, ok=False, exit_code=code)._replace(turn=entry.turn)
+
+    def _read_telemetry(self, data: bytes) -> Iterator[Entry]:
+        """Take in a line of an entry, an object of many lines: the first and the last of them are braces alone."""
+        if data == b"{":
+            self._entry.clear()
+        if len(self._entry) < _MAX_TELEMETRY_BYTES:
+            self._entry += data
+        if data != b"}":
+            return
+        text = bytes(self._entry)
+        self._entry.clear()
+        if _ANSWER in text:
+            self._finish_of(text)
+        yield from ()
+
+    def _finish_of(self, entry: bytes) -> None:
+        try:
+            told = as_dict(as_dict(json.loads(entry)).get("attributes"))
+        except (ValueError, RecursionError):
+            return
+        if told.get("event.name") == "gemini_cli.api_response" and told.get("role") == "main":
+            self._finish = next(iter(as_list(told.get("finish_reasons"))[-1:]), None)
 
     def _read(self, event: dict[str, Any]) -> Iterator[Entry]:
         for entry in self._entries(event):
@@ -303,8 +359,11 @@ class GeminiReader(EventReader):
         return None if self._status is not None else over_limits(self._task, self.meter, self._spent)
 
     def closing(self, at: datetime) -> list[LogLine]:
-        """Return the last words, and a warning of a budget that could not be enforced, since nobody knows the model's price."""
+        """Return the last words, and what could not be enforced or known: a budget without a price of the model, and the end of
+        the answer without telemetry."""
         lines = [self._line(entry, at) for entry in (*self._no_longer_waiting(at_most=0), *self._told())]
+        if self._status == "success" and self._finish is None:
+            lines.append(log_line(LogKind.SYSTEM, _UNKNOWN_FINISH, at))
         if self._task.spec.budget is not None and self.meter.cost is None:
             unpriced = [model for model in (self._totals or self._used) if not prices.is_listed(model)]
             name = ", ".join(unpriced) or self._task.spec.model or "of Gemini"
@@ -328,7 +387,12 @@ class GeminiReader(EventReader):
             if reason == "max_turns":
                 message = f"stopped after {self._task.spec.max_turns} turns"
             return Outcome(ok=False, reason=reason, message=message, again=again)
-        return self._success(ended, "".join(self._answer))
+        answer = "".join(self._answer)
+        if self._finish == "length":
+            return Outcome(ok=False, reason="truncated", message="the answer was cut off by its token limit")
+        if self._finish == "content_filter":
+            return Outcome(ok=False, reason="refusal", message=first_line(answer) or "the model refused to answer")
+        return self._success(ended, answer)
 
     def _complaint(self) -> str:
         lines = self._stderr.decode("utf-8", "replace").splitlines()

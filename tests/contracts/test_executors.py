@@ -513,6 +513,44 @@ def test_the_session_file_of_an_agent_is_read_while_it_runs_and_by_whoever_finds
     assert (seen, again, whole) == (b"one\r\n", b"one\r\n", b"one\r\ntwo")
 
 
+TELEMETRY = ".agent/telemetry"
+
+
+def test_telemetry_is_read_beside_the_session_file_and_by_whoever_finds_it(executor: Executor, place: Place) -> None:
+    source = "cd ~/.agent; mkdir 1; echo session > 1/session-1.jsonl; echo one >> telemetry; read x < ~/../work/go"
+    source = f"{source}; rm telemetry; mkfifo telemetry; echo done"
+    files = {TELEMETRY: b""}
+    handle = executor.start(shell(source, side=SIDE, telemetry=TELEMETRY, files=files, setup=("mkfifo go",)))
+
+    seen = eventually(lambda: read(handle, "telemetry"))
+    handle.close(remove=False)
+    another = place.executor()
+    found = another.find(RUN, 1)
+    assert found is not None
+    place.inside(executor, "echo > go")
+    until_ended(found)
+    again, session = read(found, "telemetry"), read(found, "side")
+    found.close(remove=True)
+    another.close()
+
+    assert (seen, again, session) == (b"one\n", b"one\n", b"session\n")
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["ln -s /etc/passwd telemetry", "mkfifo telemetry", "mkdir telemetry", "true"],
+    ids=["link", "pipe", "directory", "removed"],
+)
+def test_telemetry_that_is_something_else_is_not_read(executor: Executor, other: str) -> None:
+    replaced = f"cd ~/.agent && rm telemetry && {other}"
+    handle = executor.start(shell("echo done", setup=(replaced,), telemetry=TELEMETRY, files={TELEMETRY: b""}))
+    ended = until_ended(handle)
+    found = read(handle, "telemetry")
+    handle.close(remove=True)
+
+    assert (found, ended.stdout, ended.exit.code) == (b"", b"done\n", 0)
+
+
 def test_whoever_finds_an_attempt_reads_the_session_file_that_was_read_before(executor: Executor, place: Place) -> None:
     source = (
         "mkdir -p ~/.agent/1; cd ~/.agent/1; echo true > session-1.jsonl; read x < ~/../work/go; echo false > session-0.jsonl"
@@ -551,18 +589,21 @@ def test_a_session_file_that_is_something_else_is_not_read(executor: Executor, o
 class Silent:
     """A reader for which no line of an agent's own files has a meaning."""
 
-    plain = frozenset({"stdout", "stderr", "result", "side"})
+    plain = frozenset({"stdout", "stderr", "result", "side", "telemetry"})
 
     def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
         return []
 
 
-@pytest.mark.parametrize("stream", ["result", "side"])
+@pytest.mark.parametrize("stream", ["result", "side", "telemetry"])
 def test_a_file_of_the_agents_own_that_claims_a_terabyte_is_read_to_its_limit(executor: Executor, stream: str) -> None:
-    file = {"result": "$OPTIO_RESULT_FILE", "side": "$HOME/.agent/1/session-1.jsonl"}[stream]
-    handle = executor.start(
-        shell(f'mkdir -p ~/.agent/1; truncate -s 1T "{file}" || truncate -s 4G "{file}" || exit 9; echo done', side=SIDE)
-    )
+    file = {
+        "result": "$OPTIO_RESULT_FILE",
+        "side": "$HOME/.agent/1/session-1.jsonl",
+        "telemetry": f"$HOME/{TELEMETRY}",
+    }[stream]
+    source = f'mkdir -p ~/.agent/1; truncate -s 1T "{file}" || truncate -s 4G "{file}" || exit 9; echo done'
+    handle = executor.start(shell(source, side=SIDE, telemetry=TELEMETRY, files={TELEMETRY: b""}))
     output = Output(handle, Silent(), {})  # type: ignore[arg-type]
 
     ended = until_ended_reading(handle, output)

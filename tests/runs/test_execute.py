@@ -166,6 +166,17 @@ def test_an_agent_that_only_repeats_a_failed_model_call_counts_as_silent(tmp_pat
     assert "The last line was: Reconnecting... waiting for network" in run.message
 
 
+def test_an_agent_that_only_writes_telemetry_counts_as_silent(tmp_path: Path) -> None:
+    program = tmp_path / "gemini"
+    program.write_text('#!/bin/sh\nwhile echo "{}" >>"$GEMINI_TELEMETRY_OUTFILE"; do sleep 0.2; done\n')
+    program.chmod(0o755)
+    task = "name: Job\nagentRuntime: gemini\npromptTemplate: hi\nmaxRetries: 0\nstallTimeout: 1s\ntimeout: 20s\n"
+    with opened(tmp_path, {"OPTIO_PROGRAM_GEMINI": str(program)}) as here:
+        run = execute(here, compiled(task))
+
+    assert (run.state, run.reason) == (RunState.FAILED, "stalled"), run.message
+
+
 @pytest.mark.parametrize(
     ("limit", "loop", "reason"),
     [

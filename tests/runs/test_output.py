@@ -163,7 +163,7 @@ def test_streams_are_read_up_to_a_limit_and_the_log_says_so(monkeypatch: pytest.
     assert reading.offsets["stdout"] == 100_000
 
 
-@pytest.mark.parametrize("stream", ["result", "side"])
+@pytest.mark.parametrize("stream", ["result", "side", "telemetry"])
 def test_line_breaks_alone_are_read_as_one_line_and_hide_nothing(stream: str) -> None:
     turn = b'{"type": "turn"}'
     memory = Memory({stream: turn + b"\n" * 1_000_000 + turn + b"\n"})

@@ -13,11 +13,10 @@ Row = tuple[int, str, bool, str, int, int, int, int | None, int]
 
 
 def recorded(directory: Path, name: str) -> list[tuple[str, bytes]]:
-    """The lines of the session file, if the agent has one, then those that it printed, each with its stream."""
-    side = directory / f"{name}.side.ndjson"
-    kept = side.read_bytes().splitlines() if side.exists() else []
-    printed = (directory / f"{name}.ndjson").read_bytes().splitlines()
-    return [*(("side", line) for line in kept), *(("stdout", line) for line in printed)]
+    """The lines of its files, for agents that have such, then those that it printed, each with its stream."""
+    files = {"side": f"{name}.side.ndjson", "telemetry": f"{name}.telemetry.json", "stdout": f"{name}.ndjson"}
+    found = {stream: directory / file for stream, file in files.items() if stream == "stdout" or (directory / file).exists()}
+    return [(stream, line) for stream, path in found.items() for line in path.read_bytes().splitlines()]
 
 
 def names(directory: Path) -> set[str]:

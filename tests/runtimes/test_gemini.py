@@ -1,5 +1,5 @@
-"""What Gemini prints and keeps -> log, usage, outcome. The recordings are of version 0.61.0; of its session file only the
-answers of the model."""
+"""What Gemini prints and keeps -> log, usage, outcome. The recordings are of version 0.61.0; of its session file and its
+telemetry only the answers of the model."""
 
 import json
 from datetime import UTC, datetime
@@ -45,9 +45,8 @@ GOLDEN: dict[str, tuple[int, str, bool, str, int, int, int, int | None, int]] = 
     "max-turns": (53, "max_turns", False, "stopped after 3 turns", 3600, 900, 120, 3, 3),
     # Two calls that it broke off are in no figure of it.
     "loop": (0, "loop", False, "it repeated the same", 4800, 1200, 160, 4, 4),
-    # Gemini tells of neither that it is no answer.
-    "truncated": (0, "ok", False, "Hello", 1200, 300, 40, 1, 0),
-    "refusal": (0, "ok", False, "I cannot help with that.", 1200, 300, 40, 1, 0),
+    "truncated": (0, "truncated", False, "the answer was cut off", 1200, 300, 40, 1, 0),
+    "refusal": (0, "refusal", False, "I cannot help with that.", 1200, 300, 40, 1, 0),
 }
 
 
@@ -186,7 +185,7 @@ def test_any_other_prompt_goes_in_as_it_is(prompt: str) -> None:
     call = Gemini().invoke(task(), prompt, {}, AttemptContext())
 
     assert call.stdin.decode() == prompt
-    assert list(call.files) == [".gemini/settings.json"]
+    assert ".gemini/commands/optio-task.toml" not in call.files
 
 
 @pytest.mark.parametrize(
@@ -324,6 +323,53 @@ def test_words_that_no_event_has_ended_are_in_the_log_at_the_end() -> None:
     assert [line.text for line in reader.closing(NOW)] == ["half an ans"]
 
 
+def test_a_task_may_send_the_telemetry_where_it_wants() -> None:
+    own = 'environment: {env: {GEMINI_TELEMETRY_ENABLED: "true", GEMINI_TELEMETRY_OTLP_ENDPOINT: "http://collector:4317"}}\n'
+    call = Gemini().invoke(task(own), "hi", {}, AttemptContext())
+
+    assert call.telemetry is None
+    assert (call.file_env, list(call.files)) == ({}, [".gemini/settings.json"])
+    assert not [name for name in call.env if name.startswith("OTEL_")]
+
+
+def entry(*reasons: Any, **attributes: Any) -> list[tuple[str, bytes]]:
+    """An entry of the telemetry, for an answer to the main agent."""
+    told = {"event.name": "gemini_cli.api_response", "role": "main", "finish_reasons": reasons} | attributes
+    return [("telemetry", line) for line in json.dumps({"attributes": told}, indent=2).encode().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("entries", "reason"),
+    [
+        ([*entry("length"), *entry("stop")], "ok"),
+        ([*entry("stop"), *entry("length")], "truncated"),
+        ([*entry("stop"), *entry("length"), *entry("stop", role="subagent")], "truncated"),
+        ([*entry("stop"), *entry("length", role="utility_compressor")], "ok"),
+        ([*entry("stop"), *entry("length", **{"event.name": "other"}, told="gemini_cli.api_response")], "ok"),
+        ([*entry("stop"), *entry("content_filter")], "refusal"),
+        ([*entry("length")[:-1]], "ok"),
+        ([("telemetry", b"{"), ("telemetry", b"x" * 300_000), *entry("length")[1:], *entry("stop")], "ok"),
+        (
+            [*entry("length"), ("telemetry", b"{"), ("telemetry", b'"gemini_cli.api_response"'), ("telemetry", b"}")],
+            "truncated",
+        ),
+        ([*entry(7), *entry(None), *entry({})], "ok"),
+    ],
+)
+def test_the_last_answer_to_the_main_agent_says_how_it_ended(entries: list[tuple[str, bytes]], reason: str) -> None:
+    found = read([*recorded("plain"), *entries]).outcome(ProcessEnd(code=0, signal=None))
+
+    assert (found.ok, found.reason) == (reason == "ok", reason)
+
+
+def test_without_telemetry_the_log_says_that_an_end_is_not_known() -> None:
+    def said(stream: str) -> list[str]:
+        return [line.text for line in read([line for line in recorded("tool") if line[0] != stream]).closing(NOW)]
+
+    assert said("none") == []
+    assert said("telemetry") == ["its telemetry does not say how the answer ended: it may have been cut off or refused"]
+
+
 def test_it_asks_no_other_host_by_itself_and_takes_no_endpoint_from_the_working_directory() -> None:
     call = Gemini().invoke(task(), "hi", {}, AttemptContext(program="gemini"))
 
@@ -331,5 +377,7 @@ def test_it_asks_no_other_host_by_itself_and_takes_no_endpoint_from_the_working_
     assert settings["privacy"] == {"usageStatisticsEnabled": False}
     assert settings["general"]["enableAutoUpdate"] is False
     assert settings["advanced"] == {"ignoreLocalEnv": True}
-    assert call.env["GEMINI_TELEMETRY_ENABLED"] == "false"
+    assert (call.env["GEMINI_TELEMETRY_TARGET"], call.env["GEMINI_TELEMETRY_USE_COLLECTOR"]) == ("local", "false")
+    assert call.file_env["GEMINI_TELEMETRY_OUTFILE"] == call.telemetry
+    assert call.files[call.telemetry or ""] == b""
     assert call.env["GOOGLE_GEMINI_BASE_URL"] == "https://generativelanguage.googleapis.com"

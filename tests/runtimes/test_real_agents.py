@@ -165,3 +165,4 @@ def test_the_variables_of_the_agents_commands_have_no_key_of_the_model(services:
     assert b"HOME=" in printed
     assert f"{KEYS[agent]}=".encode() not in printed
     assert b"canary" not in printed
+    assert b"OTEL_" not in printed

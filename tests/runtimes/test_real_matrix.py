@@ -95,9 +95,6 @@ OTHERWISE: Mapping[str, Mapping[str, Cell]] = {
     },
     "gemini": {
         **NO_ANSWER,
-        # Neither its events nor its session file tell these from an answer. The manual says so.
-        "truncated": replace(CELLS["truncated"], reason="ok"),
-        "refusal": replace(CELLS["refusal"], reason="ok"),
     },
     "opencode": {},
 }

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-STREAMS = {b"o": "stdout", b"e": "stderr", b"r": "result", b"d": "side", b"s": "said", b"x": "end"}
+STREAMS = {b"o": "stdout", b"e": "stderr", b"r": "result", b"d": "side", b"t": "telemetry", b"s": "said", b"x": "end"}
 # Longer than any head can be.
 _MAX_HEAD_BYTES = 128
 
@@ -23,7 +23,7 @@ class Frames:
     rotates it may miss lines, and would take the head of another frame for output. The next offset shows what is missing."""
 
     def __init__(self, mark: str) -> None:
-        self._head = re.compile(rb"^" + re.escape(mark.encode()) + rb" ([oerdsxOERD]) (\d+) (\d{1,7})\n", re.MULTILINE)
+        self._head = re.compile(rb"^" + re.escape(mark.encode()) + rb" ([oerdtsxOERDT]) (\d+) (\d{1,7})\n", re.MULTILINE)
         self._sign = f"\n{mark} ".encode()
         self._buffer = b""
 
@@ -46,7 +46,7 @@ class Frames:
     def rest(self) -> Iterator[Piece]:
         """Yield the beginning of a last frame whose writer ended before it was complete."""
         head = self._head.match(self._buffer)
-        if head is not None and head[1] in (b"o", b"e", b"r", b"d") and head.end() < len(self._buffer):
+        if head is not None and head[1] in (b"o", b"e", b"r", b"d", b"t") and head.end() < len(self._buffer):
             yield _piece(head, self._buffer[head.end() :])
 
     def _has_head(self, begin: int, end: int) -> bool:

@@ -144,13 +144,17 @@ def _entering(name: str, variables: Mapping[str, str]) -> str:
     return f"{name}() {{\n    cd {CONTROL}/work\n    unset {_FOREIGN}\n{exports}}}\n"
 
 
+def _below_home(path: str | None) -> str:
+    return shlex.quote("" if path is None else f"home/{path}")
+
+
 def _script(launch: Launch, orphan_s: float, way_out: Mapping[str, str]) -> str:
     variables = environment(launch, way_out)
     argv = " ".join(map(shlex.quote, launch.arguments(HOME)))
     return (
         f"TIMEOUT={launch.timeout_s:.3f} GRACE={launch.grace_s:.3f}\n"
         f"ORPHAN_TICK={orphan_s * _ORPHAN_TICK:.3f} ORPHAN_GRACE={min(launch.grace_s, orphan_s * _ORPHAN_GRACE_SHARE):.3f}\n"
-        f"KEEP={kept_s(launch)} SIDE={shlex.quote('' if launch.side is None else f'home/{launch.side}')}\n"
+        f"KEEP={kept_s(launch)} SIDE={_below_home(launch.side)} TELEMETRY={_below_home(launch.telemetry)}\n"
         + (
             preparation(launch.setup, variables)
             if launch.setup_env is None

@@ -34,7 +34,7 @@ _FILL_S = 30.0
 # before what is missing counts as lost.
 _READ_S = 300.0
 _COPIED_AT_ONCE = 4 << 20
-_FILES = {"stdout": "stdout", "stderr": "stderr", "result": "result/result.jsonl", "side": "side"}
+_FILES = {"stdout": "stdout", "stderr": "stderr", "result": "result/result.jsonl", "side": "side", "telemetry": "telemetry"}
 _GONE = Exit(code=None, signal=None, reason="deleted", message="the pod was deleted", temporary=True)
 _LOG_LOST = Exit(code=None, signal=None, reason="log_lost", message="the pod's log could not be read", temporary=True)
 _UNLAUNCHED = Exit(code=None, signal=None, reason="launch", message="the pod took no launch", temporary=True)

@@ -3,8 +3,8 @@
 # each process that is made after it.
 #
 # What it prints is the pod's log, in frames: `MARK STREAM OFFSET LENGTH`, a newline, so many bytes of that stream, a newline.
-# Streams: `o` output, `e` errors, `r` results and `d` session of the agent, from its files; `s` what happened here, `x` how it
-# ended (JSON).
+# Streams: `o` output, `e` errors, `r` results, `d` session and `t` telemetry of the agent, from its files; `s` what happened
+# here, `x` how it ended (JSON).
 # A capital letter says that the bytes are in hexadecimal, which LENGTH counts: container runtimes take the \r from a \r\n.
 umask 077
 mark=$OPTIO_MARK ahead=${OPTIO_AHEAD-} idle=${OPTIO_IDLE-} gate=${OPTIO_GATE-}
@@ -54,7 +54,7 @@ if [ -n "$idle" ]; then
 fi
 cr=$(printf '\r')
 brief=0.05 short=0.1 long=0.2
-at_o=0 at_e=0 at_r=0 at_d=0 results=no sides=no stopped= ended=
+at_o=0 at_e=0 at_r=0 at_d=0 at_t=0 results=no sides=no telemetries=no stopped= ended=
 : >>stderr
 : >renewed
 # Blocks without a tick of the clock until a launch is here, however long that takes.
@@ -108,6 +108,10 @@ pump_all() {
         if [ -s "$side" ] && [ -f "$side" ] && [ ! -h "$side" ]; then ln "$side" side && exec 6<side && sides=yes; fi
     fi
     if [ $sides = yes ] && [ $at_d -lt 268435456 ] && grown d side && pump d D <&6; then moved=0; fi
+    if [ $telemetries = no ] && [ -n "$TELEMETRY" ] && [ -s "$TELEMETRY" ] && [ -f "$TELEMETRY" ] && [ ! -h "$TELEMETRY" ]; then
+        ln "$TELEMETRY" telemetry && exec 7<telemetry && telemetries=yes
+    fi
+    if [ $telemetries = yes ] && [ $at_t -lt 268435456 ] && grown t telemetry && pump t T <&7; then moved=0; fi
     return $moved
 }
 
@@ -138,7 +142,7 @@ trap orphan USR2
     fi
     if [ $code = 0 ] && [ ! -f stopping ]; then
         phase=agent
-        agent <private/stdin >>stdout 2>>stderr 3<&- 4<&- 5<&- 6<&- 9<&- &
+        agent <private/stdin >>stdout 2>>stderr 3<&- 4<&- 5<&- 6<&- 7<&- 9<&- &
         while :; do
             wait $!
             code=$?

@@ -48,7 +48,7 @@ def test_output_that_the_kubelet_has_thrown_away_is_taken_from_the_agents_own_fi
 
 def test_of_output_that_claims_any_size_a_part_is_copied(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     supervising = script.supervising()
-    for name, stream in (("o", "stdout"), ("e", "stderr"), ("r", "result"), ("d", "side")):
+    for name, stream in (("o", "stdout"), ("e", "stderr"), ("r", "result"), ("d", "side"), ("t", "telemetry")):
         assert f"[ $at_{name} -lt {MAX_STREAM_BYTES[stream]} ]" in supervising
     small = supervising.replace(f" {MAX_STREAM_BYTES['stdout']} ", " 600000 ")
     monkeypatch.setattr(script, "supervising", lambda: small)

@@ -11,7 +11,7 @@ MARK = "5f2c"
 names = {name: letter for letter, name in STREAMS.items()}
 # Output that looks like our own is the worst that an agent can print, but it does not know the mark.
 outputs = st.one_of(st.binary(min_size=1, max_size=200), st.sampled_from([b"\n", b"o 0 5\nhello\n", b"5f2d o 0 3\nabc\n"]))
-logs = st.lists(st.tuples(st.sampled_from(["stdout", "stderr", "result", "said"]), outputs), max_size=12)
+logs = st.lists(st.tuples(st.sampled_from(["stdout", "stderr", "result", "telemetry", "said"]), outputs), max_size=12)
 
 
 def written(log: Sequence[tuple[str, bytes]]) -> bytes:
@@ -40,7 +40,7 @@ def read(text: bytes, sizes: Sequence[int]) -> list[Piece]:
 def test_streams_come_out_byte_for_byte_however_the_log_arrives(log: list[tuple[str, bytes]], sizes: list[int]) -> None:
     pieces = read(written(log), sizes)
 
-    for stream in ("stdout", "stderr", "result"):
+    for stream in ("stdout", "stderr", "result", "telemetry"):
         whole = b"".join(data for name, data in log if name == stream)
         got = b""
         for piece in pieces:
