@@ -89,7 +89,7 @@ def worst_case(spec: TaskSpec, *, fires: int, over: timedelta) -> WorstCase:
     called = spec.enabled and spec.webhook is not None and spec.webhook.enabled
     runs = fires + max_catch_up_fires(spec, fires) if scheduled else 0
     limited = False
-    if spec.start_limit is not None and (runs or called):
+    if spec.start_limit is not None:
         # The limit holds in every window, so this many starts fit into the time; a retry is a start like any other.
         most = spec.start_limit.count * -(-over // spec.start_limit.window)
         limited = called or most < runs

@@ -4,8 +4,20 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import yaml
 
-from optio.model.money import DAY, MONTH, ZERO_USD, dollars, is_spent, max_call_usd, max_run_usd, remaining_budget, worst_case
+from optio.model.money import (
+    DAY,
+    MONTH,
+    PROPOSED_TEXT,
+    ZERO_USD,
+    dollars,
+    is_spent,
+    max_call_usd,
+    max_run_usd,
+    remaining_budget,
+    worst_case,
+)
 from optio.model.task import TaskSpec
 
 PLAIN = {"name": "Report", "agentRuntime": "claude-code", "promptTemplate": "x", "budgetUsd": "2.00"}
@@ -73,6 +85,18 @@ def test_without_a_budget_there_is_no_bound_but_where_nothing_starts() -> None:
     assert worst_case(spec(budgetUsd=None, triggers=[WEBHOOK]), fires=0, over=DAY).lacks == "budgetUsd"
     assert worst_case(spec(budgetUsd=None), fires=0, over=DAY).is_nothing
     assert worst_case(spec(enabled=False, triggers=[SCHEDULE, WEBHOOK]), fires=1, over=DAY).is_nothing
+    assert worst_case(spec(triggers=[{**SCHEDULE, "enabled": False}]), fires=1, over=DAY).is_nothing
+    assert not worst_case(spec(triggers=[SCHEDULE]), fires=1, over=DAY).is_nothing
+
+
+def test_a_webhook_that_no_schedule_joins_starts_as_many_runs_a_month_as_thirty_days_let() -> None:
+    worst = worst_case(spec(triggers=[WEBHOOK], startLimit={"count": 5, "per": "24h"}), fires=0, over=MONTH)
+
+    assert (worst.runs, worst.usd, worst.limited) == (150, Decimal(300), True)
+
+
+def test_the_limit_that_is_proposed_for_a_webhook_is_one_that_a_file_may_have() -> None:
+    assert yaml.safe_load(PROPOSED_TEXT) == {"startLimit": {"count": 50, "per": "24h"}}
 
 
 @pytest.mark.parametrize(("count", "runs", "limited"), [(2, 2, True), (3, 3, False), (4, 3, False), (None, 3, False)])
