@@ -58,7 +58,7 @@ _BOUNDS = {
 }
 _COUNT_ACCEPTED = """
 SELECT COUNT(*) AS runs
-FROM (SELECT 1 FROM runs WHERE created_at >= :since AND created_at < :until ORDER BY created_at LIMIT :most) AS some
+FROM (SELECT 1 FROM runs WHERE created_at >= :since AND created_at < :until ORDER BY created_at LIMIT :most) AS counted
 """
 # Literals, not parameters: a partial index is used only where its condition appears literally. Runs that have not ended are
 # few: they are sorted, not read in the order of an index.
