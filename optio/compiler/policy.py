@@ -1,6 +1,7 @@
 """Read `_policy.yaml` at the top of the tree, and check each task against it. The check applies to the final task, after
 templates and defaults, so no file can opt out."""
 
+import re
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -213,11 +214,21 @@ def _allowed(task: ResolvedTask, allow: Allow) -> Iterator[Diagnostic]:
                 yield _refused(task, (*route, index), host, allow.egress)
     for index, name in enumerate(environment.secrets if allow.secrets is not None else ()):
         if not _fits(name, allow.secrets or ()):
-            yield _refused(task, ("environment", "secrets", index), name, allow.secrets or ())
+            yield _refused(task, ("environment", "secrets", index), name, allow.secrets or (), _named_secret(task, name, allow))
 
 
-def _refused(task: ResolvedTask, route: Route, asked: str, allowed: Sequence[str]) -> Diagnostic:
+def _named_secret(task: ResolvedTask, name: str, allow: Allow) -> str | None:
+    """Return the only allowed secret that the task's texts name and that has all words of the refused name."""
+    texts = (task.prompt, str(task.spec.command), *task.spec.environment.setup_commands)
+    words = {word for text in texts for word in re.findall(r"\$\{?([A-Z][A-Z0-9_]{2,60})", text)}
+    fits = {word for word in words if _fits(word, allow.secrets or ()) and set(name.split("_")) <= set(word.split("_"))}
+    return fits.pop() if len(fits) == 1 else None
+
+
+def _refused(task: ResolvedTask, route: Route, asked: str, allowed: Sequence[str], meant: str | None = None) -> Diagnostic:
     hint = f"allowed: {', '.join(allowed) or 'none'}; or ask the owner of `{POLICY}`"
+    if meant is not None:
+        hint = f"did you mean `{meant}`, which the task names? {hint}"
     return task.at("OPT519", f"the policy does not allow `{asked}`", route, hint=hint)
 
 

@@ -193,7 +193,9 @@ def _smallest_network(first: str, last: str) -> str | None:
 
 
 def _suggestion(name: str, port: str | None) -> str | None:
-    bare = re.sub(r"\A[^\w*]+|[^\w]+\Z", "", name)
+    bare = re.sub(r"\A[^\w*]+|[^\w]+\Z", "", name.rpartition("@")[2])
+    if name.startswith(".") and _NAME.fullmatch(bare):  # every name below it, as in lists of proxies
+        bare = f"*.{bare}"
     plain = bare if bare.isascii() else _ascii(bare)
     if plain is None or plain == name or not _NAME.fullmatch(plain) or _NUMBER.fullmatch(plain):
         return None

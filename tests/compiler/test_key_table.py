@@ -20,6 +20,7 @@ PLACES: dict[str, Route] = {
     "task": (), "environment": ("environment",), "network": ("environment", "network"), "startLimit": ("startLimit",),
     "resources": ("environment", "resources"), "dedupe": ("dedupe",), "trigger": ("triggers", 0), "tests": ("tests", 0),
     "schedule": ("triggers", 0, "config"), "webhook": ("triggers", 0, "config"), "manual": ("triggers", 0, "config"),
+    "expect": ("tests", 0, "expect"),
 }  # fmt: skip
 ROW_IDS = [f"{row.level} {row.names.partition(' ')[0]}" for row in ROWS]
 
@@ -46,7 +47,7 @@ def test_a_row_leads_to_a_key_that_is_there_or_says_what_to_do(row: KeyRow) -> N
     base = PLACES[row.level]
     base = base[:-1] if row.ours.startswith("^") else base
     *above, name = row.ours.lstrip("^").split(".")
-    assert name in known_keys(root_of(row.level), (*base, *above)) or name == "expect" or row.level == "tests"
+    assert name in known_keys(root_of(row.level), (*base, *above)) or name == "expect" or row.level in ("tests", "expect")
 
 
 def test_a_name_stands_once_at_its_level() -> None:

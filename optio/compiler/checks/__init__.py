@@ -67,7 +67,7 @@ def _for_some(task: ResolvedTask) -> Iterator[Check]:
         from optio.compiler.checks import secrets_use
 
         yield secrets_use.check
-    if isinstance(task.spec.command, list) and not set(" $&|;<>~").isdisjoint("".join(task.spec.command)):
+    if isinstance(task.spec.command, list):
         from optio.compiler.checks import arguments
 
         yield arguments.check

@@ -19,6 +19,14 @@ _OWN = frozenset({"find", "expr", "test", "[", "jq", "awk", "xargs", "env", "ssh
 # Text that only a shell reads: in a list it would reach the program unchanged.
 _SYNTAX = re.compile(r"\$[A-Za-z_({]|[|;<>`]|&&|\s&\s*\Z|(?:^|\s)~/|(?:^|\s)\w+=\S*\s")
 # A long option with its value behind a blank. Short ones may have it in the same argument.
+# Commands of the shell itself.
+_BUILTINS = frozenset({"cd", "export", "source", ".", "set", "alias", "unset", "ulimit", "umask", "exec", "eval"})
+# Programs that take names of files, and no patterns.
+_TAKE_FILES = frozenset(
+    {"ls", "cat", "rm", "cp", "mv", "tar", "gzip", "zip", "wc", "chmod", "chown", "head", "tail", "sort", "du", "touch", "sed"}
+)
+_INTERPRETER = r"(?:python|node|ruby|perl|bash|sh|deno|bun|php|Rscript)[0-9.]*"
+_SCRIPT = r"(?:[\w-]+/)*[\w-]+\.(?:py|sh|js|mjs|ts|rb|pl|php|R)"
 _OPTION = r"--[A-Za-z][\w-]* [^\s$-]\S*"
 _MAX_SHOWN = 150
 
@@ -41,6 +49,15 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         )
         return
     words = [posixpath.basename(word) for word in command]
+    if (found := _program(command) or _script(command)) is not None:
+        place, message, hint = found
+        yield task.at("OPT526", message, ("command", place), hint=hint)
+        return
+    if not task.spec.environment.setup_commands and (relative := _relative(command)) is not None:
+        message = f"`{command[relative]}` is not in the working directory, which is empty at first"
+        hint = f"write its whole path in the image or on the machine, such as `/opt/{command[relative].removeprefix('./')}`"
+        yield task.at("OPT526", message, ("command", relative), hint=hint)
+        return
     if len(command) == 2 and _SHELL.fullmatch(words[0]) and " " in command[1].strip() and not command[1].startswith("-"):
         message = f"`{words[0]}` reads `{command[1]}` as the name of a script"
         hint = f"write `command: {flow([command[0], '-c', command[1]])}`"
@@ -66,6 +83,17 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             hint = f"{delete}, and let the program read `{param}` from the JSON file that `OPTIO_PARAMS_FILE` names"
             yield task.at("OPT526", message, ("command", index), hint=hint)
             return
+        elif re.search(r"\$\((?![\w-]*\.|[A-Z_]+\))|`[^`]+`", word):
+            message = f"`{word}` is not filled in: a list runs without a shell"
+        elif words[0] in _TAKE_FILES and re.fullmatch(r"[\w./-]*[*?][\w.*?/-]*", word):
+            message = f"`{word}` is the name of one file for `{words[0]}`: only a shell finds the files"
+        elif re.search(r"\S (?:&&|\|\|?|;) \S", word) and not word.startswith("-"):
+            message = f"`{word}` is one argument of `{words[0]}`: a list runs without a shell"
+        elif len(word) > 2 and word[0] == word[-1] and word[0] in "'\"" and word.count(word[0]) == 2:
+            message = f"the quotes of `{word}` are part of the argument: a list runs without a shell"
+            bare = flow([*command[:index], word[1:-1], *command[index + 1 :]])
+            yield task.at("OPT526", message, ("command", index), hint=f"write `command: {bare}`")
+            return
         elif word.startswith("~/") or any(
             each.name in known or each.name.startswith("OPTIO_") for each in unset_variables(word)
         ):
@@ -81,10 +109,56 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         return
 
 
+def _program(command: list[str]) -> tuple[int, str, str] | None:
+    """Return place, message and hint for a first word that is no program."""
+    program, whole = command[0], " ".join(_shell_word(word) for word in command)
+    if program in _BUILTINS:
+        rest = "" if len(command) > 2 else " && COMMAND"
+        return (
+            0,
+            f"`{program}` is a command of the shell, and no program",
+            f"write one text: `command: {_quoted(whole + rest)}`",
+        )
+    if program == "sudo":
+        better = flow(command[1:])
+        return 0, "`sudo` fails: no command of a run is root", f"write `command: {better}`, if it needs no root"
+    if program.startswith("~/"):
+        return 0, f"`{program}` is not a program: no shell fills in `~`", "write its whole path, such as `/opt/bin/sync`"
+    if (assigned := re.fullmatch(r"([A-Za-z_]\w*)=(\S*)", program)) is not None:
+        better = flow(command[1:]) if command[1:] else "[PROGRAM]"
+        hint = f"write `command: {better}`, and `environment: {{env: {{{assigned[1]}: {flow(assigned[2])}}}}}`"
+        return 0, f"`{program}` is a variable, and would be the name of the program", hint
+    return None
+
+
+def _script(command: list[str]) -> tuple[int, str, str] | None:
+    """Return place, message and hint for words behind `sh -c SCRIPT`, which the script does not read."""
+    if len(command) < 4 or command[1] != "-c" or not _SHELL.fullmatch(posixpath.basename(command[0])):
+        return None
+    script, more = command[2], command[3:]
+    if re.search(r"\$[0-9@*#{]", script):
+        return None
+    sign = " " if script.strip() == script and not more[0][:1].isalpha() else " && "
+    better = flow([*command[:2], script + sign + (" ".join(more) if sign == " " else " && ".join(more))])
+    return 3, f"`{more[0]}` is not a part of the script, which is the one word behind `-c`", f"write `command: {better}`"
+
+
+def _relative(command: list[str]) -> int | None:
+    """Return the place of a program or script that is looked for in the working directory."""
+    if command[0].startswith(("./", "../")):
+        return 0
+    is_script = len(command) > 1 and re.fullmatch(_INTERPRETER, command[0]) and re.fullmatch(_SCRIPT, command[1])
+    return 1 if is_script else None
+
+
 def _shell_word(word: str) -> str:
     """Return an argument as a shell reads it back, with its variables filled in."""
-    if _SIGN.fullmatch(word) or word.startswith("~/"):
+    if _SIGN.fullmatch(word) or word.startswith("~/") or re.fullmatch(r"[\w./-]*[*?][\w.*?/-]*", word):
         return word
+    if re.search(r"\S (?:&&|\|\|?|;) \S", word):
+        return word
+    if re.fullmatch(r"[\w=./-]*(?:`[^`\"]+`|\$\([^()\"]+\))", word):
+        return f'"{word}"'
     if "$" in word:
         return word if re.fullmatch(r"[\w$]+", word) else '"' + re.sub(r'(["\\`])', r"\\\1", word) + '"'
     return shlex.quote(word)

@@ -48,15 +48,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     ]
     for route, text in places:
         yield from _shell(task, route, text)
-        rooted = re.search(_NEEDS_ROOT, text) if any(word in text for word in _ROOTS_WORDS) else None
-        if rooted is not None:
-            message, hint = (
-                f"`{rooted[1]}` fails: no command of a run is root",
-                "put what it installs into the image (`environment.image`), and delete it here",
-            )
-            if rooted[1] == "sudo":
-                hint = "delete `sudo`, or put what needs it into the image and delete the command here"
-            yield task.at("OPT528", message, route, hint=hint, span=task.document.find(route, rooted[1]))
+        yield from _rooted(task, route, text)
         yield from _over_ssh(task, route, text)
         piped = re.search(_PIPED, text) if "curl" in text or "wget" in text else None
         if piped is not None:
@@ -64,6 +56,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             yield task.at("OPT508", "a download is run without a check", route, hint=hint, span=_span(task, route, piped))
     if isinstance(task.spec.command, str):
         yield from _over_ssh(task, ("command",), task.spec.command)
+        yield from _rooted(task, ("command",), task.spec.command)
     for name in environment.env:
         route = ("environment", "env", name)
         if name in _RESERVED or name.startswith("OPTIO_"):
@@ -81,6 +74,16 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 message = f"`{plain[0]}` is not encrypted: anyone on the way can read and change it"
                 yield task.at("OPT518", message, route, hint=f"write `https{plain[0][4:]}`", span=_span(task, route, plain))
                 break
+
+
+def _rooted(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
+    rooted = re.search(_NEEDS_ROOT, text) if any(word in text for word in _ROOTS_WORDS) else None
+    if rooted is not None:
+        message = f"`{rooted[1]}` fails: no command of a run is root"
+        hint = "put what it installs into the image (`environment.image`), and delete it here"
+        if rooted[1] == "sudo":
+            hint = "delete `sudo`, or put what needs it into the image and delete the command here"
+        yield task.at("OPT528", message, route, hint=hint, span=task.document.find(route, rooted[1]))
 
 
 def _over_ssh(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:

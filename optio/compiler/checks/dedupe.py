@@ -12,12 +12,16 @@ from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest, suggest_by_parts
 from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route
+from optio.model.text import format_duration, parse_duration
+from optio.model.trigger import ScheduleConfig
 
 KEY: Route = ("dedupe", "key")
 # A path into a payload, or a shell variable.
 _DOLLAR = r"(?a)\$(?:\.[\w.]*\w|([A-Za-z_]\w*))"
 # The end of a name or of a path that tells one thing from another.
 _IDENTIFIES = r"(?i)(?:^|[._ ])(?:i?id|number|key|sha|uuid|guid)(?:$| )"
+# A value below which numbers count anew.
+_PLACE = r"(?i)(?:^|[._ ])(?:repo|repository|full_name|project|workspace|tenant|org)(?:$|[ _])|path_with_namespace"
 WINDOW: Route = ("dedupe", "window")
 
 
@@ -30,10 +34,30 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if rule.window is not None and rule.on_duplicate == "replace":
         hint = "delete `window`, or write `onDuplicate: join`"
         yield task.at("OPT229", "`window` has no effect with `onDuplicate: replace`", WINDOW, key=True, hint=hint)
+    elif rule.window is not None and task.spec.schedule is not None:
+        yield from _past_the_next_fire(task, rule.key, rule.window, task.spec.schedule.config)
     yield from _constant(task, rule.key)
     known = declared_parameters(task)
     if known is not None:
         yield from _placeholders(task, rule.key, known)
+
+
+def _past_the_next_fire(task: ResolvedTask, key: str, written: str, config: ScheduleConfig) -> Iterator[Diagnostic]:
+    """Report a window that is still open when the schedule fires next: its parameters are constant, and so is its key."""
+    if PLACEHOLDER.search(key) is None or not task.is_known(WINDOW):
+        return  # a key without placeholders is reported as such
+    from optio.compiler.checks.schedule_pedantic import shortest_gap
+    from optio.scheduling.cron import CronError
+
+    try:
+        gap, window = shortest_gap(config.cron_expression, "UTC", 1), parse_duration(written)
+    except (CronError, ValueError):
+        return  # reported by `schedule`
+    if window >= gap:
+        each = format_duration(gap)
+        message = f"all fires of the schedule have one key, which `window: {written}` holds past the next fire, {each} later"
+        hint = f"write less than {each}, such as `window: {format_duration(gap / 2)}`, or delete it"
+        yield task.at("OPT232", message, WINDOW, hint=hint)
 
 
 def _constant(task: ResolvedTask, key: str) -> Iterator[Diagnostic]:
@@ -45,7 +69,15 @@ def _constant(task: ResolvedTask, key: str) -> Iterator[Diagnostic]:
         return
     names = sorted(parameter_names(task, known) or ()) if known is not None else []
     word = next((name for name in names if name.casefold() in map(str.casefold, re.findall(r"\w+", key))), None)
-    hint = f'write `key: "{{{{{word or next(iter(names), "NAME")}}}}}"`' + ", with the values that make two runs the same"
+    paths = {name: source for source, name in sources_of(task).items()}
+    things = [name for name in names if re.search(_IDENTIFIES, f"{name} {paths.get(name, '')}")]
+    places = [name for name in names if re.search(_PLACE, f"{name} {paths.get(name, '')}")]
+    things = things or [name for name in names if name not in places]
+    named = [word] if word is not None else list(dict.fromkeys([*places[:1], *things[:1]])) or ["NAME"]
+    if word is not None and word in things[:1] and places:
+        named = list(dict.fromkeys([*places[:1], word]))
+    shown = "#".join(f"{{{{{name}}}}}" for name in named)
+    hint = f'write `key: "{shown}"`' + ", with the values that make two runs the same"
     if word is None:
         hint += "; for one run at a time write `maxConcurrent: 1` instead of `dedupe`"
     yield task.at(

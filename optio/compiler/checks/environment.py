@@ -25,7 +25,7 @@ _WORDS = {
     **dict.fromkeys(("none", "deny", "nothing"), "write `egress: []`"),
 }
 # No process runs in less memory, and no node has more cores.
-_MIN_MEMORY_BYTES, _MAX_CORES = 1 << 20, 1_000
+_MIN_MEMORY_BYTES, _MAX_CORES = 1 << 20, 256
 # A smaller number without a unit is meant as gibibytes.
 _MIN_MEBIBYTES = 64
 
@@ -105,7 +105,8 @@ def _bad_quantity(key: str, value: str) -> tuple[str, str] | None:
             return f"`{value}` is not a valid amount of {key}", f"write {near}"
         return f"`{value}` is not a valid amount of {key}", 'write "1" or 500m' if key == "cpu" else "write 2Gi or 512Mi"
     if key == "cpu" and amount > _MAX_CORES:
-        return f"`{value}` is {amount:,.0f} cores", 'write "1" for a core, 500m for half of one'
+        thousandths = f"write {value}m for as many thousandths of a core" if re.fullmatch(r"\d{3,4}", value) else ""
+        return f"`{value}` is {amount:,.0f} cores", thousandths or 'write "1" for a core, 500m for half of one'
     if key == "memory" and amount < _MIN_MEMORY_BYTES:
         number = value.rstrip("m")
         if not number.isdigit():
@@ -118,13 +119,24 @@ def _bad_quantity(key: str, value: str) -> tuple[str, str] | None:
 
 def _suggest_quantity(key: str, value: str) -> str | None:
     """Return `250 millicores`, `2 cores`, `2GB` or `512 MB` in the notation of Kubernetes, and None for anything else."""
+    if key == "cpu" and (share := re.fullmatch(r"\s*(\d{1,5})\s*%\s*", value)) is not None:
+        return f"{int(share[1]) * 10}m" if int(share[1]) % 100 else f'"{int(share[1]) // 100}"'
     found = re.fullmatch(r"\s*(\d{1,6}(?:\.\d{1,3})?)\s*([A-Za-z]+)\s*", value)
     if found is None:
         return None
     number, unit = found[1], found[2].lower()
     if key == "cpu":
-        return f"{number}m" if unit.startswith("milli") else f'"{number}"' if re.fullmatch(r"v?cpus?|cores?", unit) else None
-    short = {"m": "Mi", "mb": "Mi", "mib": "Mi", "megabytes": "Mi", "g": "Gi", "gb": "Gi", "gib": "Gi", "gigabytes": "Gi"}
+        return (
+            f"{number}m"
+            if unit == "m" or unit.startswith("milli")
+            else f'"{number}"'
+            if re.fullmatch(r"v?cpus?|cores?", unit)
+            else None
+        )
+    short = {
+        **dict.fromkeys(("m", "mb", "mib", "mi", "megabytes"), "Mi"),
+        **dict.fromkeys(("g", "gb", "gib", "gi", "gigabytes"), "Gi"),
+    }
     return f"{number}{short[unit]}" if unit in short else None
 
 

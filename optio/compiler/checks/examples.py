@@ -4,19 +4,22 @@ are run elsewhere, by `optio test`."""
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from optio.compiler.checks.schedule import PLACES
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.param_schema.declared import declared_parameters
+from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, declared_types, parameter_names
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.yaml.emit import flow
 from optio.model.example import Example
 from optio.model.params import apply_defaults
 from optio.model.route import Route, show, value_at
-from optio.model.senders import SENDERS
+from optio.model.senders import SENDERS, InHeader, sender_of
 from optio.model.trigger import ScheduleConfig, ScheduleTrigger, WebhookConfig
 
+_MAX_SHOWN = 80
+_TYPES: dict[str, type | tuple[type, ...]] = {"string": str, "integer": int, "number": (int, float), "boolean": bool}
 _KINDS = ("webhook", "schedule", "params")
 # The server may refuse a request by these headers and its own name, before it looks up a task.
 _OF_THE_SERVER = frozenset({"host", "origin", "x-forwarded-host"})
@@ -43,6 +46,10 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         else:
             yield from _trigger(task, route, example, kinds[0])
             yield from _expectation(task, (*route, "expect"), example, kinds[0])
+            if kinds[0] == "webhook" and example.signature in (None, "valid"):
+                from optio.compiler.checks import example_deliveries  # most tasks have no such test
+
+                yield from example_deliveries.check_delivery(task, route, example)
 
 
 def _trigger(task: ResolvedTask, route: Route, example: Example, kind: str) -> Iterator[Diagnostic]:
@@ -84,8 +91,8 @@ def _signature(task: ResolvedTask, route: Route, example: Example, config: Webho
         message = f"`stale` is impossible: signatures of `scheme: {config.scheme}` have no time stamp"
         hint = "write `missing` or `wrong`, and `expect: {verdict: unsigned}`"
         yield task.at("OPT425", message, (*route, "signature"), hint=hint)
-    elif config.secret is None or example.headers or (given == "stale" and sender.timestamp is None):
-        return  # headers of the test itself may carry a signature
+    elif config.secret is None or _is_signed_by_hand(example, config) or (given == "stale" and sender.timestamp is None):
+        return
     elif only is not None and word != only:
         place = ("expect", "verdict") if example.expect.verdict is not None else ("signature",)
         hint = f"write `verdict: {only}`" + (", or delete `signature`" if word == "accepted" else "")
@@ -93,6 +100,14 @@ def _signature(task: ResolvedTask, route: Route, example: Example, config: Webho
     elif only is None and word in ("unsigned", "stale"):
         hint = f"add `signature: {'missing' if word == 'unsigned' else word}` beside `webhook`"
         yield task.at("OPT425", f"`{word}` is impossible: the signature is valid", (*route, "expect", "verdict"), hint=hint)
+
+
+def _is_signed_by_hand(example: Example, config: WebhookConfig) -> bool:
+    """Return True if the test's own headers carry a signature, or a part of what is signed."""
+    row = sender_of(config)
+    signed = {each.name.lower() for each in row.signed if isinstance(each, InHeader)}
+    signed |= {row.header.lower(), *(() if row.signing is None else (row.signing.header.lower(),))}
+    return any(name.lower() in signed for name in example.headers)
 
 
 def _no_slot(task: ResolvedTask, route: Route, at: datetime) -> Iterator[Diagnostic]:
@@ -114,12 +129,31 @@ def _no_slot(task: ResolvedTask, route: Route, at: datetime) -> Iterator[Diagnos
             hint = f"add `timezone: {zone}` beside it, or another zone with this offset"
             yield task.at("OPT428", message, (*at_config, "cronExpression"), hint=hint)
             return
+        if (swapped := _swapped(config, at)) is not None:
+            message = f"`{config.cron_expression}` does not fire at `{at.isoformat('T', 'minutes')}`, which a test expects"
+            hint = f"write `{swapped}`: the minute stands before the hour"
+            place = (*at_config, "cronExpression")
+            yield task.at("OPT428", message, place, hint=hint, value=swapped, safe=False)
+            return
         message = f"`{config.cron_expression}` ({config.timezone}) does not fire then: {err}"
         value = None if err.coming is None else f"{err.coming:%Y-%m-%dT%H:%M}"
         hint = "write a time at which it fires" + (f", such as `{value}`" if value else "")
         yield task.at("OPT428", message, route, hint=hint, value=value, safe=False)
     except (KeyError, ValueError, OSError):
         return  # an expression or a zone that `schedule` reports
+
+
+def _swapped(config: ScheduleConfig, at: datetime) -> str | None:
+    """Return the expression with minute and hour exchanged, if it fires at the time of the test."""
+    from optio.scheduling.slots import NoSlot, find_slot
+
+    fields = config.cron_expression.split()
+    better = " ".join([fields[1], fields[0], *fields[2:]]) if len(fields) > 1 else ""
+    with suppress(NoSlot, KeyError, ValueError, OSError):
+        if fields[0] != fields[1] and fields[0].isdigit() and fields[1].isdigit():
+            find_slot(better, config.timezone, at)
+            return better
+    return None
 
 
 def _zone_meant(config: ScheduleConfig, at: datetime) -> str | None:
@@ -166,9 +200,51 @@ def _all_params(task: ResolvedTask, route: Route, example: Example) -> Iterator[
         mapping = task.spec.webhook.config.param_mapping or {}
     actual = apply_defaults(known.schema, given)
     lacking = [name for name in actual if name not in expected]
+    names = parameter_names(task, known)
+    unknown = [name for name in expected if names is not None and name not in names and name not in actual]
+    if unknown:
+        message = f"no run has `{unknown[0]}`, which is not a parameter of this task"
+        yield task.at("OPT429", message, (*route, unknown[0]), key=True, hint="delete it here, or declare it as a parameter")
+    else:
+        yield from _other_values(task, route, expected, _actual(task, route, actual, mapping), known)
     if lacking:
         name = lacking[0]
         entry = f"{name}: {'...' if mapping is not None and name in mapping else flow(actual[name])}"
         message = f"`params` lacks `{name}`, which each run of this test has"
         hint = f"add `{entry}`: all parameters count, with their defaults"
         yield task.at("OPT429", message, route, key=True, hint=hint)
+
+
+def _actual(task: ResolvedTask, route: Route, actual: dict[str, Any], mapping: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the values of the run that are known: for a webhook, literals and what simple paths find in the payload."""
+    if mapping is None:
+        return actual
+    from optio.compiler.checks.example_deliveries import has_value, value_of
+    from optio.compiler.payloads import query_fast_path
+
+    sample = next((each for each in task.samples if each.route == (*route[:2], "webhook")), None)
+    found: dict[str, Any] = {}
+    for name, source in mapping.items():
+        if isinstance(source, dict) and "literal" in source:
+            found[name] = source["literal"]
+        elif sample is not None and isinstance(source, str) and query_fast_path.is_path(source):
+            value = value_of(sample.payload, query_fast_path.steps(source))
+            found |= {name: value} if has_value(value) else {}
+    return found
+
+
+def _other_values(
+    task: ResolvedTask, route: Route, expected: dict[str, Any], actual: dict[str, Any], known: DeclaredParameters
+) -> Iterator[Diagnostic]:
+    """Report the first expected value that differs from the one that the run has."""
+    for name, value in expected.items():
+        if name not in actual or (actual[name] == value and isinstance(actual[name], bool) == isinstance(value, bool)):
+            continue
+        taken = declared_types(known.properties.get(name))
+        if taken is not None and taken[0] in _TYPES and not isinstance(actual[name], _TYPES[taken[0]]):
+            return  # the value itself is reported
+        shown = flow(actual[name])
+        if len(shown) <= _MAX_SHOWN:
+            message = f"`{name}` is `{shown}` in this run"
+            yield task.at("OPT429", message, (*route, name), hint=f"write `{name}: {shown}`, or change what gives it")
+        return

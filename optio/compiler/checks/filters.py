@@ -20,6 +20,8 @@ _WITH_REFS = frozenset({"push", "Push Hook", "Tag Push Hook"})
 # A name directly below `$`. None exists: in a filter `$` is a list with the payload as its only item.
 # A path and a quoted text with an order between them. The text is masked.
 _TEXT_ORDER = re.compile(r"(?P<path>@(?:\.\w+|\['_+'\]|\[-?\d+\])*)\s*(?:<=?|>=?)\s*(?P<value>'_+'|\"_+\")")
+_QUOTED_COUNT = re.compile(r"(?<!\w)(?P<function>length|count)\([^()]*\)\s*(?:[=!<>]=|[<>])\s*(?P<value>'_+'|\"_+\")")
+_SLASHED = r"(?<!\w)(?:search|match)\(\s*@[^,()]{1,200},\s*'(?P<pattern>/(?P<inner>[^'/\\]{1,200})/(?P<flags>[a-z]{0,3}))'\s*\)"
 _MATCH = r"(?<!\w)match\(\s*(?P<path>@(?:\.\w+)+)\s*,\s*'(?P<pattern>[^'\\]{1,200})'\s*\)"
 # No text that is worth a pattern ends with one of these.
 _SEPARATORS = "/:"
@@ -48,10 +50,18 @@ def _one(task: ResolvedTask, route: Route, config: WebhookConfig, text: str) -> 
     yield from _contradiction(task, route, text, questions)
     if _TEXT_ORDER.search(masked_text(text)):
         yield from _quoted_numbers(task, route, text)
+    if _QUOTED_COUNT.search(masked_text(text)):
+        yield from _quoted_counts(task, route, text)
+    if "search(" in text or "match(" in text:
+        yield from _slashes(task, route, text)
     if "match(" in text:
         yield from _partial_match(task, route, config, text)
     if config.scheme in ("github", "gitea", "gitlab"):
         yield from _short_ref(task, route, config, questions)
+    if any(isinstance(question.value, str) for question in questions):
+        from optio.compiler.checks import sender_filters
+
+        yield from sender_filters.check(task, route, config, questions)
     around = [] if task.samples else list(_around(task, route, config, questions))
     yield from around
     if config.scheme == "github":
@@ -75,6 +85,29 @@ def _quoted_numbers(task: ResolvedTask, route: Route, text: str) -> Iterator[Dia
         better = f"{text[:start]}{meant}{text[end:]}"
         span = task.document.inside(route, start, end)
         yield task.at("OPT426", message, route, hint=f"write `{meant}`", span=span, value=better, safe=False)
+
+
+def _quoted_counts(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
+    """Report `length(@.commits) > '20'`: what `length` and `count` give is a number."""
+    for found in _QUOTED_COUNT.finditer(masked_text(text)):
+        value = text[found.start("value") + 1 : found.end("value") - 1]
+        if not _NUMBER.fullmatch(value):
+            continue
+        start, end = found.span()
+        meant = f"{text[start : found.start('value')]}{value}"
+        message = f"`{found['function']}` gives a number, and never the text `'{value}'`"
+        better, span = f"{text[:start]}{meant}{text[end:]}", task.document.inside(route, start, end)
+        yield task.at("OPT426", message, route, hint=f"write `{meant}`", span=span, value=better, safe=False)
+
+
+def _slashes(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
+    """Report `search(@.title, '/bug/i')`: patterns stand without slashes, and flags in the pattern."""
+    for found in re.finditer(_SLASHED, text):
+        start, end = found.span("pattern")
+        meant = f"(?i){found['inner']}" if "i" in found["flags"] else found["inner"]
+        message = f"`{found['pattern']}` stands between slashes, as in another language: here they are part of the pattern"
+        better, span = f"{text[:start]}{meant}{text[end:]}", task.document.inside(route, start, end)
+        yield task.at("OPT426", message, route, hint=f"write `'{meant}'`", span=span, value=better, safe=False)
 
 
 def _is_text_in_samples(task: ResolvedTask, steps: tuple[str, ...]) -> bool:

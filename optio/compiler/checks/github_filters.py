@@ -6,8 +6,8 @@ from typing import Any
 
 from optio.compiler.checks.filter_questions import Question, is_in_samples, unsent_diagnostic
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.payloads.github import WORDS, explain_missing_path, fields_of, type_of
-from optio.compiler.payloads.github_fields import ACTIONS, ACTIONS_OF, EVENTS, ITEMS, KINDS, WORDS_OF
+from optio.compiler.payloads.github import WORDS, explain_missing_path, fields_of, kind_of, type_of
+from optio.compiler.payloads.github_fields import ACTIONS, ACTIONS_OF, EVENTS, ITEMS, WORDS_OF
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.model.route import Route
@@ -26,6 +26,9 @@ _FOREIGN_WORDS = {
     **dict.fromkeys(("opened", "reopened"), "open"), **dict.fromkeys(("running", "started"), "in_progress"),
     **dict.fromkeys(("done", "finished"), "completed"), "canceled": "cancelled", "bots": "Bot", "human": "User",
 }  # fmt: skip
+
+
+_WITH_WORDS = frozenset(field for _, field in WORDS_OF)
 
 
 def check(task: ResolvedTask, route: Route, config: WebhookConfig, questions: list[Question]) -> Iterator[Diagnostic]:
@@ -65,11 +68,9 @@ def _same(question: Question, config: WebhookConfig) -> tuple[str, str] | None:
 def _no_word(question: Question) -> tuple[str, str] | None:
     """Report a value outside the few words that the field can hold, such as a `state` of `opened`."""
     *above, field = question.steps
-    kind = ""
-    for step in above:
-        kind = KINDS.get(kind, {}).get(step, "").strip("@?")
-        if not kind:
-            return None
+    if field not in _WITH_WORDS:
+        return None
+    kind = kind_of(tuple(above))
     words, given = WORDS_OF.get((kind, field)), question.value
     if words is None or not isinstance(given, str) or given in words:
         return None
@@ -101,6 +102,10 @@ def _always(question: Question, config: WebhookConfig) -> tuple[str, str] | None
 def _unlike(question: Question) -> tuple[str, str] | None:
     """Report a comparison of values of different types, such as a number with a text."""
     path, steps, given = question.path, question.steps, _type(question.value)
+    if steps == ("issue", "pull_request") and given == "boolean":
+        is_there = question.value == (question.asked == "==")
+        message = f"`{path}` is an object in a pull request and missing elsewhere, and never `{_literal(question.value)}`"
+        return message, f"write `{'' if is_there else '!'}{path}`"
     never = f"and never {'the text ' if given == 'string' else ''}`{_literal(question.value)}`"
     field = ITEMS.get(steps[-2]) if len(steps) > 1 and steps[-1].lstrip("-").isdigit() else None
     if field is not None and type_of(steps[:-1])[0] == "array":
@@ -150,6 +155,10 @@ def _instead(question: Question, kind: str) -> str:
     if kind == "object":
         fields = fields_of(question.steps)
         field = next((each for each in ("login", "name", "full_name", "ref", "number") if each in fields), next(iter(fields)))
+        if fields[field].rstrip("?") == _type(question.value):
+            return (
+                f"write `{question.path}.{field} {question.asked} {_literal(question.value)}`, or compare another field of it"
+            )
         return f"compare a field of it, such as `{question.path}.{field}`"
     return f"write `{question.path} {question.asked} '{text.lower()}'`"
 

@@ -4,10 +4,12 @@ mistakes are reported: another maker's model, and names close to a known one."""
 import re
 from collections.abc import Iterator
 
+from optio.compiler.checks.plaintext_secrets import is_secret
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.model.prompt import PLACEHOLDER
+from optio.model.route import Route
 from optio.model.runtimes import DECLARED, declaration_of, service_of
 
 # The name becomes a command-line argument of the agent, and must not look like an option.
@@ -33,12 +35,29 @@ _ALIASES = ("sonnet", "opus", "haiku", "default", "opusplan")
 _UNNAMED = r"(?i)claude(?:[-_ ]?v?[3-9](?:[.-][0-9])?)?(?:[-_]?latest)?"
 # A variable with such a name points the agent to another service, with its own model names.
 _ELSEWHERE = ("BASE_URL", "API_BASE", "ENDPOINT", "_USE_BEDROCK", "_USE_VERTEX", "_USE_FOUNDRY")
+# Names that begin like a credential and are none.
+_NO_CREDENTIAL = r"ANTHROPIC_(?:KEY|TOKEN|API|APIKEY|API_TOKEN|LOG|\w*MODEL\w*)|OPENCODE_\w*(?:KEY|TOKEN)"
+# Other providers of OpenCode, whose key is `<PROVIDER>_API_KEY`.
+_MAX_SLIP = 2
+# What people write for the kinds of service that Copilot knows.
+_KINDS_OF_COPILOT = {
+    **{kind: kind for kind in ("openai", "azure", "anthropic")},
+    **dict.fromkeys(("claude", "anthropic-messages"), "anthropic"),
+    **dict.fromkeys(("openai-compatible", "openai_compatible", "gpt", "chat"), "openai"),
+    **dict.fromkeys(("azure-openai", "azureopenai"), "azure"),
+}
+_KEYED_PROVIDERS = frozenset({"openrouter", "groq", "mistral", "deepseek", "xai"})
+_ANY_PROVIDER = ("anthropic", "openai", "google", *sorted(_KEYED_PROVIDERS))
+# Anthropic's models as Amazon Bedrock and Google's Vertex AI name them.
+_CLOUD_NAME = r"(?:[a-z]{2,6}\.)?anthropic\.(claude-[a-z0-9-]+?)(?:-20\d{6})?(?:-v\d(?::\d)?)?|(claude-[a-z0-9-]+?)@\d{8}"
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report a model that the agent's service cannot have. Unknown names pass, and so does every name where a variable sends
     the agent to another service."""
     spec = task.spec
+    if spec.agent_runtime == "copilot" and task.is_known(("agentRuntime",)):
+        yield from _service_of_copilot(task)
     if spec.model is None or PLACEHOLDER.search(spec.model):
         return
     if not _NAME.fullmatch(spec.model):
@@ -60,6 +79,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         message, value = f"`{spec.model}` names no provider: OpenCode takes `PROVIDER/MODEL`", _with_provider(task, spec.model)
         hint = f"write `{value}`" if value else "write its provider before it, as in `anthropic/claude-sonnet-4-5`"
         yield task.at("OPT607", message, ("model",), hint=hint, value=value, safe=False)
+    if spec.agent_runtime == "opencode":
+        yield from _provider_of(task, spec.model)
     if runtime is None or runtime.service is None:
         return
     maker, examples = runtime.service.maker, runtime.service.models
@@ -77,14 +98,66 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             message = f"`{spec.agent_runtime}` knows no model `{spec.model}`"
             yield task.at("OPT607", message, ("model",), hint=f"did you mean `{spelled}`?", value=spelled, safe=False)
     elif known is not None:
-        its = next((each.name for each in DECLARED.values() if each.service is not None and each.service.maker == known), None)
+        its = _agent_of(spec.model)
         message = f"`{spec.model}` is a model of {known}, and `{spec.agent_runtime}` asks {maker}"
         hint = f"write a model of {maker} such as `{examples[0]}`"
-        hint += f", or `agentRuntime: {its}`" if its is not None else ""
+        if its is not None and _has_key(task, its):
+            hint = f"write `agentRuntime: {its}`, whose credential the task has, or a model of {maker} with its own credential"
+        elif its is not None:
+            hint += f", or `agentRuntime: {its}`"
         yield task.at("OPT607", message, ("model",), hint=hint)
-    elif (meant := suggest(spec.model.lower(), examples)) is not None:
+    elif maker == "Anthropic" and (cloud := re.fullmatch(_CLOUD_NAME, spec.model)) is not None:
+        meant = cloud[1] or cloud[2]
+        message = f"`{spec.model}` is the name of another cloud, and `{spec.agent_runtime}` asks Anthropic"
+        yield task.at("OPT607", message, ("model",), hint=f"write `{meant}`", value=meant, safe=False)
+    elif (meant := _priced_like(spec.model, maker) or suggest(spec.model.lower(), examples)) is not None:
         message = f"`{spec.agent_runtime}` knows no model `{spec.model}`"
         yield task.at("OPT607", message, ("model",), hint=f"did you mean `{meant}`?", value=meant, safe=False)
+
+
+def _priced_like(model: str, maker: str) -> str | None:
+    """Return the first model of Google that a short name such as `flash` stands for."""
+    short = {"flash": "gemini-2.5-flash", "pro": "gemini-2.5-pro", "flash-lite": "gemini-2.5-flash-lite"}
+    return short.get(model.lower().removeprefix("2.5-")) if maker == "Google" else None
+
+
+def _provider_of(task: ResolvedTask, model: str) -> Iterator[Diagnostic]:
+    """Report OpenCode's `antropic/...`, and a model beside the provider of another maker."""
+    provider, slash, name = model.partition("/")
+    if not slash or any(each.endswith(_ELSEWHERE) for each in task.spec.environment.env):
+        return
+    maker = next((each for each, begins in _PROVIDERS if name.lower().startswith(begins)), None)
+    if provider in ("anthropic", "openai", "google"):
+        if maker is not None and maker != provider:
+            message = f"`{name}` is a model of another provider than `{provider}`"
+            better = f"{maker}/{name}"
+            yield task.at("OPT607", message, ("model",), hint=f"write `{better}`", value=better, safe=False)
+    elif provider not in _ANY_PROVIDER:
+        meant = suggest(provider.lower(), _ANY_PROVIDER)
+        if meant is not None and abs(len(meant) - len(provider)) <= _MAX_SLIP:
+            better = f"{meant}/{name}"
+            message = f"`opencode` knows no provider `{provider}`"
+            yield task.at("OPT607", message, ("model",), hint=f"did you mean `{better}`?", value=better, safe=False)
+
+
+def _service_of_copilot(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Report variables of Copilot's model service that do not fit each other."""
+    env = task.spec.environment.env
+    address, kind = env.get("COPILOT_PROVIDER_BASE_URL"), env.get("COPILOT_PROVIDER_TYPE")
+    route: Route = ("environment", "env", "COPILOT_PROVIDER_BASE_URL")
+    if kind is not None and (meant := _KINDS_OF_COPILOT.get(kind.lower(), kind)) != kind:
+        message = f"`COPILOT_PROVIDER_TYPE` is `{kind}`, which Copilot does not know"
+        hint = f"write `{meant}`"
+        yield task.at("OPT607", message, ("environment", "env", "COPILOT_PROVIDER_TYPE"), hint=hint, value=meant, safe=False)
+    if address is None:
+        return
+    if "//api.anthropic.com" in address and kind is None:
+        message = "`copilot` takes the service to speak OpenAI's chat completions, and Anthropic's does not"
+        yield task.at("OPT607", message, route, key=True, hint="add `COPILOT_PROVIDER_TYPE: anthropic` beside it")
+    if task.spec.model is None:
+        message = "`copilot` asks this service for a model that the task does not name"
+        example = "claude-sonnet-4-5" if kind == "anthropic" else "gpt-5"
+        yield task.at("OPT607", message, route, key=True, hint=f"add `model: {example}` to the task, or another name")
 
 
 def _with_provider(task: ResolvedTask, model: str) -> str | None:
@@ -100,10 +173,17 @@ def _spelled(model: str) -> str:
     alone (`sonnet`) where the version is not recognised."""
     name = model.lower()
     family = re.search(r"sonnet|opus|haiku", name)
+    # A date has eight digits.
+    dated = re.fullmatch(r"(claude-(?:sonnet|opus|haiku)(?:-[0-9]){1,2})-20(?:\d{2,5}|\d{7,9}|[\d-]{8})", name)
+    if dated is not None:
+        return dated[1]
     exact = re.fullmatch(r"(?:claude-)?(sonnet|opus|haiku)-?([0-9])[.-]([0-9].*)", name)
     if exact is not None:
         return f"claude-{exact[1]}-{exact[2]}-{exact[3]}"
-    if family is not None and re.search(r"^(?:sonnet|opus|haiku)-?[0-9]|[0-9]\.[0-9]", name):
+    turned = re.fullmatch(r"claude-([4-9])(?:-([0-9]))?-(sonnet|opus|haiku)((?:-20\d{6})?)", name)
+    if turned is not None:
+        return "-".join(filter(None, ("claude", turned[3], turned[1], turned[2]))) + turned[4]
+    if family is not None and re.search(r"^(?:sonnet|opus|haiku)-?[0-9]|[0-9]\.[0-9]|^claude-[a-z]+-latest$", name):
         return family[0]
     return re.sub(r"^(gpt|gemini)(?=[0-9])", r"\1-", name)
 
@@ -111,21 +191,91 @@ def _spelled(model: str) -> str:
 def check_credential(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report a task without a credential for the model service of its agent, and without a variable that may name another
     service. The pipeline calls it for pods, and `pedantic` for every executor."""
-    environment = task.spec.environment
-    service = service_of(task.spec.agent_runtime, task.spec.model)
-    if service is None:
-        return
+    environment, runtime = task.spec.environment, task.spec.agent_runtime
+    named = {*environment.secrets, *environment.env}
+    wanted = _wanted_credential(task, named)
     known = all(task.is_known(route) for route in (("agentRuntime",), ("environment", "secrets"), ("environment", "env")))
-    named = [*environment.secrets, *environment.env]
-    if known and not any(re.match(service.credentials, name) for name in named):
-        from optio.compiler.checks.secrets_use import of_other_agents  # imported only for a file with a mistake
+    if wanted is None or not known or _is_signed_in_elsewhere(task):
+        return
+    key, credentials = wanted
+    fitting = [name for name in named if re.match(credentials, name) and not re.fullmatch(_NO_CREDENTIAL, name)]
+    from optio.compiler.checks.secrets_use import (
+        RUNTIME_KEYS,
+        of_other_agents,
+    )  # imported only for a few agents or a file with a mistake
 
-        agent = declaration_of(task.spec.agent_runtime)
-        title = task.spec.agent_runtime if agent is None else agent.title
-        message = f"no credential: {title} cannot reach its model"
-        others = of_other_agents(task)
-        secrets = ", ".join([service.key, *(name for name in environment.secrets if name not in others)])
-        hint = f"add `environment: {{secrets: [{secrets}]}}`, or another credential of {title}"
-        if environment.secrets:
-            hint = f"write `secrets: [{secrets}]`, or add another credential of {title}"
-        yield task.at("OPT525", message, ("environment", "secrets"), key=True, hint=hint)
+    agent = declaration_of(runtime)
+    title = runtime if agent is None else agent.title
+    if fitting:
+        yield from _written_out(task, fitting, title)
+        return
+    message = f"no credential: {title} cannot reach its model"
+    others = of_other_agents(task) | {name for name in environment.secrets if _is_meant(name, key, title)}
+    if runtime == "copilot":  # its variables name the service of another agent, and not that agent's key
+        others |= RUNTIME_KEYS - {key}
+        others |= {name for name in ("GITHUB_TOKEN", "GH_TOKEN") if key == "COPILOT_GITHUB_TOKEN" and name not in task.prompt}
+    secrets = ", ".join([key, *(name for name in environment.secrets if name not in others)])
+    hint = f"add `environment: {{secrets: [{secrets}]}}`, or another credential of {title}"
+    if environment.secrets:
+        hint = f"write `secrets: [{secrets}]`, or add another credential of {title}"
+    yield task.at("OPT525", message, ("environment", "secrets"), key=True, hint=hint)
+
+
+def _wanted_credential(task: ResolvedTask, named: set[str]) -> tuple[str, str] | None:
+    """Return the variable of the agent's usual credential, and a pattern for all that it takes; None where none is known."""
+    spec = task.spec
+    service = service_of(spec.agent_runtime, spec.model)
+    if service is not None:
+        return service.key, service.credentials
+    if spec.agent_runtime == "opencode":
+        provider = (spec.model or "").partition("/")[0]
+        key = f"{provider.upper()}_API_KEY"
+        return (key, f"{key}$|OPENCODE_") if provider in _KEYED_PROVIDERS else None
+    if spec.agent_runtime == "copilot":
+        at = spec.environment.env.get("COPILOT_PROVIDER_BASE_URL")
+        is_githubs = at is None and not named.isdisjoint(("GITHUB_TOKEN", "GH_TOKEN"))
+        if at is None or re.match(r"https://[\w-]+\.(?!svc\b|local\b|internal\b)", at):
+            key = "COPILOT_GITHUB_TOKEN" if is_githubs else "COPILOT_PROVIDER_API_KEY"
+            return key, r"COPILOT_(?:PROVIDER_(?:API_KEY|BEARER_TOKEN)|GITHUB_TOKEN)$"
+    return None
+
+
+def _is_signed_in_elsewhere(task: ResolvedTask) -> bool:
+    """Return True if the model belongs to another agent, whose credential the task has: then the agent is the mistake."""
+    its, agent = _agent_of(task.spec.model or ""), declaration_of(task.spec.agent_runtime)
+    if its is None or agent is None or agent.service is None:
+        return False
+    return its != task.spec.agent_runtime and _has_key(task, its)
+
+
+def _agent_of(model: str) -> str | None:
+    """Return the agent that asks the maker of a model, by the beginning of the model's name."""
+    maker = next((name for name, begins in _MAKERS if model.lower().startswith(begins)), None)
+    found = (each.name for each in DECLARED.values() if each.service is not None and each.service.maker == maker)
+    return next(found, None) if maker is not None else None
+
+
+def _has_key(task: ResolvedTask, agent: str) -> bool:
+    service = DECLARED[agent].service
+    return service is not None and any(re.match(service.credentials, name) for name in task.spec.environment.secrets)
+
+
+def _written_out(task: ResolvedTask, fitting: list[str], title: str) -> Iterator[Diagnostic]:
+    """Report a credential that only stands under `env`, with a word in its place such as `my-key`."""
+    env, secrets = task.spec.environment.env, task.spec.environment.secrets
+    if any(name in secrets or not name.endswith(("_KEY", "_TOKEN")) for name in fitting) or len(fitting) > 1:
+        return
+    name = fitting[0]
+    value = env[name]
+    if any(each.endswith(_ELSEWHERE) for each in env) or not re.fullmatch(r"[\w.<>-]{0,40}", value) or is_secret(value):
+        return
+    message = f"`{name}` is the text `{value}`: {title} cannot reach its model"
+    listed = ", ".join([name, *secrets])
+    hint = f"delete the line, and write `secrets: [{listed}]` under `environment`: its value goes into the secrets directory"
+    yield task.at("OPT525", message, ("environment", "env", name), hint=hint)
+
+
+def _is_meant(name: str, key: str, title: str) -> bool:
+    """Return True if the name of a secret is a misspelling of the credential, such as `CLAUDE_API_KEY`."""
+    words = {title.partition(" ")[0].upper(), key.partition("_")[0]}
+    return name.upper() == key or re.fullmatch(rf"(?i)(?:{'|'.join(sorted(words))})_?(?:API_?)?(?:KEY|TOKEN)", name) is not None

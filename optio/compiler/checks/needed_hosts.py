@@ -20,6 +20,10 @@ _READ: tuple[Route, ...] = (ROUTE, ("environment", "env"), ("environment", "secr
 _PROXY = r"HTTPS?_PROXY"
 # A listed host that may serve the model: the server can point all agents to it (OPTIO_ANTHROPIC_BASE_URL).
 _GATEWAY = r"(?:^|[.-])(?:ai|anthropic|bedrock[\w-]*|claude|gateway|litellm|llm|models?|proxy)[.:-]"
+# Names in a pod or in its cluster.
+_PRIVATE = r"(?:^|\.)localhost\Z|\.svc(?:\.cluster\.local)?\Z|\.cluster\.local\Z"
+# Hosts of the makers that serve people, and no model.
+_OF_PEOPLE = r"(?:[\w-]+\.)?claude\.(?:ai|com)|(?:www\.|console\.)?anthropic\.com|(?:www\.|platform\.)?openai\.com"
 _URL = (
     r"(?<![\w.@/<|(:])(?:git\+)?https://(?:[^\s/@\"'`<>]{1,200}@)?([\w.-]+|\[[0-9a-fA-F:]+\])(?::(\d+))?(?=[/?#\s\"'`;&|)]|\Z)"
 )
@@ -105,7 +109,14 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     except egress.BadEntry:
         return  # `environment` has reported it, and nobody knows which host was meant
     lacking: dict[str, str] = {}
+    for index, each in enumerate(entries):
+        if isinstance(each, Host) and re.search(_PRIVATE, each.name):
+            message = f"`{each.name}` is a name of a private address, which no list opens: the proxy of pods refuses it"
+            hint = "write the address or its network, such as `10.96.0.0/12:8080`, or delete it"
+            yield task.at("OPT527", message, (*ROUTE, index), hint=hint)
+    needs: set[str] = set()
     for needed, why in _needed(task, entries):
+        needs.add(needed)
         if needed not in lacking and not _is_open(entries, needed):
             lacking[needed] = why
     if not lacking:
@@ -118,7 +129,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         message += f": `*.{below}` stands only for the names below it"
     from optio.compiler.yaml.emit import flow  # imported only for a file with a mistake
 
-    listed, added = list(network.egress), list(lacking)
+    listed, added, at = list(network.egress), list(lacking), None
     for host in lacking:
         for text in listed:
             there = _on_port(text, host)
@@ -127,11 +138,19 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 added.remove(host)
                 message += f": `{text}` opens port 443 only"
                 break
+            if isinstance(there, Host) and str(there) == host and text not in needs:
+                # Nothing needs the host at 443.
+                at, listed[listed.index(text)] = listed.index(text), host
+                added.remove(host)
+                message += f": `{text}` opens port 443 only"
+                break
     whole = f"egress: {flow([*listed, *added])}"
     hint = f"write `{whole}`" if len(whole) <= _MAX_SHOWN else f"add {_names(list(lacking))} to the list"
     if below is not None and len(lacking) == 1:
         entry = next(index for index, each in enumerate(entries) if str(each) == f"*.{below}")
         yield task.at("OPT527", message, (*ROUTE, entry), hint=hint)
+    elif at is not None and len(lacking) == 1:
+        yield task.at("OPT527", message, (*ROUTE, at), hint=hint)
     else:
         yield task.at("OPT527", message, ROUTE, key=True, hint=hint)
 
@@ -158,7 +177,7 @@ def _needed(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[str, str
         and task.is_known(("agentRuntime",))
         and not _is_open(entries, service.host)
         and not any(re.fullmatch(f"{service.elsewhere}|{_PROXY}", name) for name in names)
-        and not any(re.search(_GATEWAY, str(entry)) for entry in entries)
+        and not any(re.search(_GATEWAY, str(entry)) and not re.fullmatch(_OF_PEOPLE, str(entry)) for entry in entries)
     ):
         agent = declaration_of(spec.agent_runtime)
         yield service.host, spec.agent_runtime if agent is None else agent.title

@@ -139,6 +139,8 @@ def _invalid(task: ResolvedTask, at: Route, schema: dict[str, Any], found: list[
         elif word == "type" and isinstance(value, str):
             meant = _suggest_type(value)
             hint = f"did you mean `{meant}`?" if meant else "allowed: " + ", ".join(TYPES)
+            if value.lower() in ("enum", "select", "choice") and isinstance(value_at(schema, (*place[:-1], "enum")), list):
+                meant, hint = None, "delete it: `enum` alone says which values fit"
             if value.lower() in ("any", "mixed", "dynamic"):
                 hint = "delete it: without a type any value fits"
             several = [_suggest_type(part) for part in re.split(r"\s*(?:[,|/]|\bor\b)\s*", value[:_MAX_TYPE])]
@@ -188,6 +190,10 @@ def _members(word: str, sub: dict[str, Any]) -> str | None:
 def _keyword(at: Route, schema: dict[str, Any], place: Route, value: Any) -> str | None:
     """Return the hint for a keyword whose value has another type, with a value derived from the wrong one, or None."""
     word, beside = str(place[-1]) if place else "", value_at(schema, place[:-1])
+    if word == "type" and isinstance(value, list):
+        types = [each if each in TYPES else _suggest_type(each) for each in value if isinstance(each, str)]
+        if len(types) == len(value) and all(types):
+            return f"write `type: {flow(types)}`"
     if word in ("exclusiveMinimum", "exclusiveMaximum") and isinstance(value, bool):
         plain = word.replace("exclusiveM", "m")
         bound = beside.get(plain) if isinstance(beside, dict) else None

@@ -39,6 +39,29 @@ _ADVICE = {
 # Other systems' words for checks that JSON Schema expresses by keywords.
 _CHECKED = r"(?i)(?:custom_?)?(?:validat|constrain|rules?\Z|conditions?\Z|check)\w{0,10}"
 _IN_QUOTES = r"(?:regex|regexp|regex_?match(?:es)?|match(?:es)?|re\.match|pattern|test)\W{1,3}\s*r?(['\"/])(\^?.{1,200}?)\1"
+_NUMERIC = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
+_TEXTUAL = frozenset({"minLength", "maxLength", "pattern"})
+_LISTED = frozenset({"minItems", "maxItems", "uniqueItems", "items", "prefixItems", "contains"})
+_KEYED = frozenset({"minProperties", "maxProperties"})
+# The keywords without effect on values of a type.
+_OF_OTHERS = {
+    "string": _NUMERIC | _LISTED | _KEYED,
+    **dict.fromkeys(("integer", "number"), _TEXTUAL | _LISTED | _KEYED),
+    "boolean": _NUMERIC | _TEXTUAL | _LISTED | _KEYED,
+    "array": _NUMERIC | _TEXTUAL | _KEYED,
+    "object": _NUMERIC | _TEXTUAL | _LISTED,
+}
+_IN_ITS_PLACE = {
+    **{("string", f"{end}imum"): f"{end}Length" for end in ("min", "max")},
+    **{("string", f"{end}Items"): f"{end}Length" for end in ("min", "max")},
+    **{("array", f"{end}{what}"): f"{end}Items" for end in ("min", "max") for what in ("Length", "imum", "Properties")},
+    **{("object", f"{end}{what}"): f"{end}Properties" for end in ("min", "max") for what in ("Length", "imum", "Items")},
+}
+_WITH_ARTICLE = {"string": "a string", "integer": "an integer", "number": "a number", "boolean": "true or false"}
+_WITH_ARTICLE |= {"array": "a list", "object": "an object"}
+_MAX_DIGITS = 15
+# A pattern of plain characters and repeated classes without `^` and `$`, as one writes for a whole text.
+_NO_ENDS = r"(?:\[[^\[\]]+\](?:[+*]|\{\d*,?\d*\})?|\\[dw.-](?:[+*]|\{\d*,?\d*\})?|[\w/#:@_-])+(?<=[+*}])"
 # Parameters that hold what a person asks for.
 _ASKED = r"(?i)(?:\A|_)(?:ask|instructions?|message|prompt|query|questions?|request|task)\Z"
 _SECRET = re.compile(r"(?:^|_)(?:TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|PRIVATE_?KEY|CREDENTIALS?)(?:$|_)", re.IGNORECASE)
@@ -66,6 +89,13 @@ def check_keywords(task: ResolvedTask, at: Route, schema: Any) -> Iterator[Diagn
             yield from _twice(task, route, sub)
         if "format" in sub:
             yield from _format(task, route, sub)
+        if isinstance(kind := sub.get("type"), str) and not sub.keys().isdisjoint(_OF_OTHERS.get(kind, ())):
+            yield from _of_another_type(task, route, sub, kind)
+        if isinstance(pattern := sub.get("pattern"), str) and re.fullmatch(_NO_ENDS, pattern) and "enum" not in sub:
+            message = f"`{pattern}` is found in any longer text, too: a pattern need not match the whole"
+            better = f"^{pattern}$"
+            hint = f"write `{better}`"
+            yield task.at("OPT233", message, (*route, "pattern"), hint=hint, value=better, safe=False)
 
 
 def _words(task: ResolvedTask, at: Route, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
@@ -89,6 +119,20 @@ def _words(task: ResolvedTask, at: Route, route: Route, sub: dict[str, Any]) -> 
             message = f"`{word}` is not a keyword of JSON Schema and has no effect"
             hint = f"write it below `properties:` if it is a {'parameter' if at == ROUTE else 'key of the result'}"
             yield task.at("OPT221", message, (*route, word), key=True, hint=hint)
+
+
+def _of_another_type(task: ResolvedTask, route: Route, sub: dict[str, Any], kind: str) -> Iterator[Diagnostic]:
+    """Report the first keyword that restricts values of another type only, such as `maxLength` of an integer."""
+    word = next(each for each in sub if each in _OF_OTHERS[kind])
+    meant = _IN_ITS_PLACE.get((kind, word))
+    hint = f"write `{meant}`" if meant is not None and meant not in sub else "delete it, or correct the type"
+    if kind == "string" and word in _NUMERIC:
+        hint = "write `type: integer` for a number" + (f", or `{meant}` for the length of the text" if meant else "")
+    elif kind in ("integer", "number") and word in ("maxLength", "minLength") and isinstance(sub[word], int) and sub[word] > 0:
+        digits = min(sub[word], _MAX_DIGITS)
+        hint = f"write `maximum: {10**digits - 1}`" if word == "maxLength" else f"write `minimum: {10 ** (digits - 1)}`"
+    message = f"`{word}` has no effect on {_WITH_ARTICLE.get(kind, kind)}"
+    yield task.at("OPT221", message, (*route, word), key=True, hint=hint)
 
 
 def _checked(word: str, value: Any) -> str | None:

@@ -18,7 +18,7 @@ _ORDINARY = (
 _MIN_LENGTH = 8
 
 
-def _is_secret(value: str) -> bool:
+def is_secret(value: str) -> bool:
     """Return whether a value looks chosen to be hard to guess: letters and digits of some length, and no word for a blank."""
     mixed = re.search(r"[A-Za-z]", value) is not None and re.search(r"[0-9]", value) is not None
     return len(value) >= _MIN_LENGTH and mixed and re.search(_ORDINARY, value) is None
@@ -31,7 +31,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     for name, value in task.spec.environment.env.items():
         route = ("environment", "env", name)
         named = _NAMES_SECRET.search(name) or (name.endswith("TOKEN") and len(value) >= _LONG_TOKEN)
-        if named and _is_secret(value) and not any(match_tokens(value)):
+        if named and is_secret(value) and not any(match_tokens(value)):
             hint = f"rotate it: it has been exposed; then delete the line, and add `{name}` to `environment.secrets`"
             yield task.at("OPT503", f"`{name}` holds a secret in plain text", route, key=True, hint=hint)
     if task.prompt_path is not None:

@@ -25,7 +25,13 @@ ABBREVIATIONS = {
     "EST": "America/New_York", "EDT": "America/New_York", "EST5EDT": "America/New_York", "ET": "America/New_York",
     "HST": "Pacific/Honolulu", "BST": "Europe/London", "IST": "Asia/Kolkata", "JST": "Asia/Tokyo", "AEST": "Australia/Sydney",
     "CET": "Europe/Berlin", "CEST": "Europe/Berlin", "MET": "Europe/Berlin", "MEZ": "Europe/Berlin", "EET": "Europe/Athens",
-    "WET": "Europe/Lisbon", "Z": "UTC", "utc": "UTC",
+    "WET": "Europe/Lisbon", "WEST": "Europe/Lisbon", "EEST": "Europe/Athens", "MSK": "Europe/Moscow", "TRT": "Europe/Istanbul",
+    "CT": "America/Chicago", "MT": "America/Denver", "AKST": "America/Anchorage", "BRT": "America/Sao_Paulo",
+    "ART": "America/Buenos_Aires", "SAST": "Africa/Johannesburg", "EAT": "Africa/Nairobi", "WAT": "Africa/Lagos",
+    "GST": "Asia/Dubai", "PKT": "Asia/Karachi", "NPT": "Asia/Kathmandu", "ICT": "Asia/Bangkok", "WIB": "Asia/Jakarta",
+    "SGT": "Asia/Singapore", "HKT": "Asia/Hong_Kong", "PHT": "Asia/Manila", "KST": "Asia/Seoul", "AEDT": "Australia/Sydney",
+    "AWST": "Australia/Perth", "ACST": "Australia/Adelaide", "NZST": "Pacific/Auckland", "NZDT": "Pacific/Auckland",
+    "AoE": "Etc/GMT+12", "Z": "UTC", "utc": "UTC",
 }  # fmt: skip
 
 # Names whose zone depends on the machine.
@@ -146,6 +152,10 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
         if words[field] == "?"
         else _in_range(words, field)
     )
+    if field == 2 and re.fullmatch(r"L-\d{1,2}", words[field], re.IGNORECASE):
+        hint = (
+            "write `L`, the last day itself, or a day that each month has, such as `28`: days before the last cannot be counted"
+        )
     if field == 2 and (near := re.fullmatch(r"(\d{1,2})W", words[field], re.IGNORECASE)):
         hint = f"write `{near[1]}`, the day itself: the nearest weekday cannot be expressed"
     if write is not None:
@@ -166,7 +176,7 @@ def _in_range(words: list[str], field: int) -> str:
     if not words[field].isdigit():
         return f"{RANGES[field]}, as in `{' '.join([*words[:field], ('0', '9', '1', '1', '1')[field], *words[field + 1 :]])}`"
     meant = {"24": "0"}.get(words[field]) if field == 1 else "0" if field == 0 else None
-    meant = meant or ("59", "23", "28", "12", "0")[field]
+    meant = meant or ("1" if field in (2, 3) and int(words[field]) == 0 else ("59", "23", "28", "12", "0")[field])
     return f"{RANGES[field]}: write `{meant}`, or another one"
 
 
@@ -206,7 +216,7 @@ def _zone(task: ResolvedTask, route: Route, name: str) -> Iterator[Diagnostic]:
 def _suggest_zone(name: str) -> tuple[str, str | None]:
     """Return the hint for an unknown zone, and the zone name if the hint proposes exactly one."""
     zones = available_timezones() - MACHINE_ZONES
-    if offset := re.fullmatch(_OFFSET, name):
+    if offset := re.fullmatch(_OFFSET, name.removeprefix("Etc/")):
         hours, minutes = int(offset["hours"]), int(offset["minutes"] or 0)
         if not (hours or minutes):
             return "write `UTC`", "UTC"

@@ -135,8 +135,8 @@ def _each_minute(task: ResolvedTask, route: Route, expression: str, fields: list
 def _lacking_days(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
     """Report a day that some of the named months lack."""
     days, months = fields[2:4]
-    if days in ("29", "30", "31") and re.fullmatch(r"\d{1,2}(?:,\d{1,2})+", months):
-        named = [int(month) for month in months.split(",")]
+    if days in ("29", "30", "31") and fields[4] == "*" and (months == "*" or re.fullmatch(r"\d{1,2}(?:,\d{1,2})+", months)):
+        named = [int(month) for month in months.split(",")] if months != "*" else list(range(1, 13))
         lacking = [month for month in named if _DAYS_OF_MONTHS[month - 1] < int(days)]
         if lacking and len(lacking) < len(named):
             message = f"`{expression}` does not fire in {_months(lacking)}: no day {days}"
@@ -145,7 +145,8 @@ def _lacking_days(task: ResolvedTask, route: Route, expression: str, fields: lis
 
 
 def _months(numbers: list[int]) -> str:
-    return " and ".join(datetime(2024, month, 1, tzinfo=UTC).strftime("%B") for month in numbers)
+    *most, last = (datetime(2024, month, 1, tzinfo=UTC).strftime("%B") for month in numbers)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _uneven(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
@@ -191,11 +192,11 @@ def _overlap(task: ResolvedTask, route: Route, trigger: ScheduleTrigger, fields:
     if slots > _MAX_SLOTS or _least_gap(fields[0], fields[1], slots) - _MAX_CLOCK_CHANGE >= timeout:
         return
     try:
-        gap = _gap(config.cron_expression, config.timezone, slots)
+        gap = shortest_gap(config.cron_expression, config.timezone, slots)
         if gap >= timeout:
             return
         enough = next(
-            (n for n in range(slots, _MAX_SLOTS) if _gap(config.cron_expression, config.timezone, n) >= timeout), None
+            (n for n in range(slots, _MAX_SLOTS) if shortest_gap(config.cron_expression, config.timezone, n) >= timeout), None
         )
     except (KeyError, ValueError, OSError):  # an invalid zone is reported by `schedule`
         return
@@ -211,16 +212,17 @@ def _overlap(task: ResolvedTask, route: Route, trigger: ScheduleTrigger, fields:
 def _start_limit(task: ResolvedTask, route: Route, trigger: ScheduleTrigger) -> Iterator[Diagnostic]:
     """Report schedules that fire more often than `startLimit` lets runs start, month after month."""
     limit, config = task.spec.start_limit, trigger.config
-    if limit is None or config.overlap == "skip" or not task.is_known(("startLimit",)):
+    if limit is None or not task.is_known(("startLimit",)):
         return
     from optio.scheduling.max_fires import max_fires
 
     # UTC, because a night that repeats an hour adds fires once a year, and the queue empties again.
     fires, starts = max_fires(config.cron_expression, "UTC", _MONTH.days), -(-_MONTH // limit.window) * limit.count
     if fires > starts:
-        message = f"the schedule fires {fires} times in 30 days, but `startLimit` allows {starts} starts: runs queue up"
+        ends = "slots are left out" if config.overlap == "skip" else "runs queue up"
+        message = f"the schedule fires {fires} times in 30 days, but `startLimit` allows {starts} starts: {ends}"
         enough = f"startLimit: {{count: {-(-fires * limit.window // _MONTH)}, per: {limit.per}}}"
-        hint = f"write `{enough}` or more, `overlap: skip`, or let it fire less often"
+        hint = f"write `{enough}` or more, or let it fire less often"
         yield task.at("OPT324", message, ("startLimit",), key=True, hint=hint)
 
 
@@ -237,7 +239,7 @@ def _rare(task: ResolvedTask, route: Route, expression: str, fields: list[str]) 
     )
     hint = "keep it if that is intended"
     if fields[2] == "29" and fields[4] == "*":
-        hint = f"`{' '.join([*fields[:2], '28', *fields[3:]])}` fires each year; {hint}"
+        hint = f"write `{' '.join([*fields[:2], 'L', *fields[3:]])}` for the last day of the month in each year, or {hint}"
     yield task.at("OPT315", message, route, hint=hint)
 
 
@@ -287,7 +289,7 @@ def _even(fields: list[str], zone: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _gap(expression: str, zone: str, fires_on: int) -> timedelta:
+def shortest_gap(expression: str, zone: str, fires_on: int) -> timedelta:
     """Return the shortest time between a fire and the one `fires_on` later, within the first fires of the schedule."""
     from optio.scheduling.cron import fires
 
@@ -297,7 +299,7 @@ def _gap(expression: str, zone: str, fires_on: int) -> timedelta:
 
 @lru_cache(maxsize=4096)
 def _least_gap(minute: str, hour: str, fires_on: int) -> timedelta:
-    """Return a cheap lower bound of `_gap`: the same time if every day counted and no clock changed."""
+    """Return a cheap lower bound of `shortest_gap`: the same time if every day counted and no clock changed."""
     from optio.scheduling.cron import minutes_of_day
 
     times = minutes_of_day(f"{minute} {hour} * * *")

@@ -120,6 +120,11 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             found = [] if trigger.config.secret is None else list(_signature(task, route, trigger.config))
             found += _event_place(task, route, trigger.config)
             found += _events(task, route, trigger.config)
+            if trigger.config.scheme == "hmac" and not found:
+                from optio.compiler.checks import hmac_senders  # few tasks have such a webhook
+
+                found += hmac_senders.check(task, route, trigger.config)
+            found = found or list(_delivery(task, route, trigger.config))
             yield from found or (() if trigger.config.secret is None else _path(task, route, trigger.config))
 
 
@@ -191,6 +196,17 @@ def _headers(config: WebhookConfig) -> tuple[str | None, ...]:
 def _is_githubs(name: str | None) -> bool:
     """Return True for a header such as `X-GitHub-Event`. Others, such as Bitbucket, send an `X-Hub-Signature` of SHA-256."""
     return name is not None and name.lower().startswith("x-github-")
+
+
+def _delivery(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
+    """Report a header with the event that is taken for the number of a delivery: all but the first would be repetitions."""
+    named = (config.delivery_header or "").lower()
+    if named and any(isinstance(place, InHeader) and place.name.lower() == named for place in sender_of(config).event):
+        right = next((place for place in SENDERS[config.scheme].delivery if isinstance(place, InHeader)), RETRIED)
+        message = f"`{config.delivery_header}` names the event: all deliveries of one event would count as one"
+        hint = "delete it" if config.scheme != "hmac" else f"write the header with the delivery's number, or `{right.name}`"
+        hint += "" if config.scheme == "hmac" else f": Optio reads `{right.name}` by itself"
+        yield task.at("OPT420", message, (*route, "deliveryHeader"), hint=hint)
 
 
 def _path(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:

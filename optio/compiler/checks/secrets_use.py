@@ -13,6 +13,7 @@ from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route
+from optio.model.trigger import WebhookTrigger
 
 if TYPE_CHECKING:
     from optio.compiler.checks.shell import Variable
@@ -58,6 +59,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     yield from _in_variables(task)
     if task.spec.environment.secrets:
         yield from _in_prompt(task)
+        yield from _of_the_server(task)
         yield from _three_together(task)
 
 
@@ -218,6 +220,25 @@ def _in_prompt(task: ResolvedTask) -> Iterator[Diagnostic]:
             yield task.in_prompt("OPT505", message, *found.span(), hint=hint, write=f"${found[1]}", safe=False)
 
 
+def _of_the_server(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Report a secret by which a sender signs and that the agent gets, too: it could forge deliveries, or the sender could use
+    the key of a model."""
+    for index, trigger in enumerate(task.spec.triggers):
+        config = trigger.config if isinstance(trigger, WebhookTrigger) else None
+        for key, ref in () if config is None else (("secret", config.secret), ("previousSecret", config.previous_secret)):
+            if ref is None or ref.name not in task.spec.environment.secrets:
+                continue
+            if ref.name in RUNTIME_KEYS:
+                own = f"{re.sub(r'[^A-Z0-9]', '_', config.path.upper() if config is not None else '')}_SECRET"
+                message = f"`{ref.name}` is the key of the agent's model, and the sender would know it"
+                hint = f"write a secret that only signs, such as `{key}: {{name: {own}}}`"
+                yield task.at("OPT530", message, ("triggers", index, "config", key, "name"), hint=hint)
+            elif not any(re.search(rf"\$\{{?{ref.name}\b", text) for text in (*_texts(task), str(task.spec.command))):
+                message = f"`{ref.name}` signs the webhook's deliveries, and the agent gets it, too"
+                place = (*SECRETS, task.spec.environment.secrets.index(ref.name))
+                yield task.at("OPT530", message, place, hint="delete it here: only the server needs it")
+
+
 def _three_together(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report a task with untrusted text in its prompt, secrets, and egress to anywhere. Any two of the three are harmless."""
     own = [(i, name) for i, name in enumerate(task.spec.environment.secrets) if name not in RUNTIME_KEYS]
@@ -240,17 +261,14 @@ def can_send_anywhere(task: ResolvedTask) -> bool:
 
 
 def check_unused(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Report secrets that nothing in the task mentions, and secrets that only the server needs. Part of the pedantic checks."""
+    """Report secrets that nothing in the task mentions. Part of the pedantic checks."""
     webhook = task.spec.webhook
     refs = (webhook.config.secret, webhook.config.previous_secret) if webhook is not None else ()
-    signing = {ref.name for ref in refs if ref is not None}
+    signing = {ref.name for ref in refs if ref is not None}  # reported by `_of_the_server`
     told = {word for text in _texts(task) for name in re.findall(r"\w+", text.casefold()) for word in (name, *name.split("_"))}
     for index, name in enumerate(task.spec.environment.secrets):
         route = (*SECRETS, index)
-        if name in signing:
-            message = f"`{name}` signs the webhook's deliveries, and the agent gets it, too"
-            yield task.at("OPT514", message, route, hint="delete it here: only the server needs it")
-        elif task.spec.agent_runtime != "command" and name not in RUNTIME_KEYS and not _is_mentioned(name, told):
+        if task.spec.agent_runtime != "command" and name not in RUNTIME_KEYS | signing and not _is_mentioned(name, told):
             message = f"nothing in this task names `{name}`"
             hint = f"delete it, or mention it in the prompt: `${name}`"
             yield task.at("OPT514", message, route, hint=hint)

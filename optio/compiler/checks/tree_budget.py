@@ -56,10 +56,11 @@ def _budget(path: str, cap: SpendCap, place: int, tasks: Iterable[TaskFacts]) ->
             f"all triggers together may spend {dollars(total)} {_LENGTHS[place]}, "
             f"but the policy allows at most ${cap.most} (`{show(route)}`)"
         )
-        hint = f"begin with {shares}: a smaller `budgetUsd`, a `startLimit`, or fewer fires"
+        enough = f'write `{route[-1]}: "{total:f}"` or more'
+        hint = f"begin with {shares}: a smaller `budgetUsd`, a `startLimit`, or fewer fires; or {enough}"
         if spent[first[-1]] > most:
             least = f"`{first[-1]}` ({dollars(spent[first[-1]])})"
-            hint = f'write `{route[-1]}: "{total:f}"` or more: not even {least} alone fits into it'
+            hint = f"{enough}: not even {least} alone fits into it"
         yield diagnostic("OPT708", message, path=path, span=span, route=route, hint=hint)
 
 

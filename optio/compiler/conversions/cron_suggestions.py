@@ -78,6 +78,8 @@ def suggest_cron(text: str) -> SuggestedCron | None:
         tries = [said]
     else:
         words = _LOOSE.sub(lambda found: "," if found[1] else "-", wrapped[1] if wrapped else rest).split()
+        if len(words) == 5 and words[1] == "*" and _CLOCK.fullmatch(words[0]) is not None:
+            del words[1]
         if len(words) == 4 and (clock := _CLOCK.fullmatch(words[0])) is not None:
             words = [str(int(clock[2])), str(int(clock[1])), *words[1:]]
         fields = [words]
@@ -89,6 +91,7 @@ def suggest_cron(text: str) -> SuggestedCron | None:
             fields += [words[:5]] if len(words) == 6 and (_YEAR.fullmatch(words[5]) or _USER.fullmatch(words[5])) else []
         from_one = wrapped is not None or "?" in words or len(words) == 7
         tries = [" ".join([*map(_field, each[:-1]), _weekday(each[-1], from_one)]) for each in fields if each]
+        tries += [_repaired(each) for each in tries]
         tries += [_unwrapped(each) for each in tries]
         tries += [exchanged for each in tries for at in _NEIGHBOURS if (exchanged := _exchanged(each, at)) is not None]
     better = next((each for each in tries if each != written and _is_sound(each)), None)
@@ -119,6 +122,21 @@ def _exchanged(expression: str, at: int) -> str | None:
     if not words[at - 1].isdigit() or not low <= int(words[at - 1]) <= high:
         return None
     return " ".join([*words[: at - 1], words[at], words[at - 1], *words[at + 1 :]])
+
+
+def _repaired(expression: str) -> str:
+    """Return the expression without signs at the end of a field, with `5L` for `5#L`, and with ranges that end within the
+    field: `0-59` for `0-60`."""
+    words = [re.sub(r"(?<=.)[,;.]+\Z", "", word) for word in expression.split()]
+    for at, (word, (first, last, _)) in enumerate(zip(words, _BOUNDS, strict=False)):
+        if (found := re.fullmatch(r"(\d{1,2})-(\d{1,2})(/\d{1,2})?", word)) is not None and int(found[1]) <= last:
+            begin, end, step = int(found[1]), int(found[2]), found[3] or ""
+            if end == last + 1 + (at == len(_BOUNDS) - 1):
+                words[at] = f"{begin}-{last}{step}"
+            elif at == 1 and end > last and not step:
+                words[at] = f"{begin}-{last},{first}-{end - last - 1}"
+    words[-1] = re.sub(r"\A([0-7])#L\Z|\AL([0-7])\Z", lambda found: f"{found[1] or found[2]}L", words[-1])
+    return " ".join(words)
 
 
 def _unwrapped(expression: str) -> str:

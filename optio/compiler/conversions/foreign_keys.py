@@ -13,6 +13,7 @@ from optio.compiler.conversions.key_table import (
     DEDUPE,
     ENVIRONMENT,
     EXAMPLES,
+    EXPECT,
     KEY,
     LIMIT,
     NETWORK,
@@ -138,7 +139,7 @@ def explain_foreign_key(root: Any, route: Route) -> KeyCure | None:
 def level_of(root: Any, parent: Route) -> str:
     """Return the level of the table (`key_table`) that a mapping belongs to, such as `environment`."""
     if parent[:1] == ("tests",):
-        return TEST
+        return EXPECT if parent[-1] == "expect" else TEST
     if parent[:1] == ("triggers",) and len(parent) == 3:
         return str(value_at(root, (*parent[:-1], "type")))
     return TRIGGER if parent[:1] == ("triggers",) and len(parent) == 2 else _LEVELS.get(parent, "")

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from optio.compiler.conversions import values as to
 
 TASK, ENVIRONMENT, NETWORK, RESOURCES, LIMIT, DEDUPE = "task", "environment", "network", "resources", "startLimit", "dedupe"
-TRIGGER, SCHEDULE, WEBHOOK, MANUAL, TEST = "trigger", "schedule", "webhook", "manual", "tests"
+TRIGGER, SCHEDULE, WEBHOOK, MANUAL = "trigger", "schedule", "webhook", "manual"
+TEST, EXPECT = "tests", "expect"
 
 # Keys that together say when a schedule fires; Optio uses five cron fields.
 CLOCK = (
@@ -784,6 +785,11 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(TEST, "expected then want assert asserts expectation output should", "expect", to.unchanged),
     KeyRow(TEST, "at time cron when", "schedule", to.unchanged),
     KeyRow(TEST, "description title label id", "name", to.unchanged),
+    KeyRow(EXPECT, "status state result outcome decision code statuscode", "verdict", to.text),
+    KeyRow(EXPECT, "parameters inputs values param args", "params", to.unchanged),
+    KeyRow(EXPECT, "contains includes prompthas promptincludes promptmatches output text", "promptContains", to.text),
+    KeyRow(EXPECT, "reason message errors errorcontains", "error", to.text),
+    KeyRow(EXPECT, "snapshot promptfile golden", "prompt", to.unchanged),
 )  # fmt: skip
 # Other keys, by a part of their name; tried last.
 STEMS: tuple[KeyStem, ...] = (

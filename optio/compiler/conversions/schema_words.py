@@ -38,7 +38,7 @@ _FOREIGN_KEYWORDS = {
     **dict.fromkeys(("options", "choices", "values", "allowed", "allowedvalues", "validvalues", "oneof", "in"), "enum"),
     **dict.fromkeys(("choice", "suggestions", "permittedvalues", "acceptedvalues", "enumvalues"), "enum"),
     **dict.fromkeys(("regex", "regexp", "match", "matches", "allowedpattern", "validationregex", "validator"), "pattern"),
-    **dict.fromkeys(("maxchars", "maxcharacters", "maxlen"), "maxLength"),
+    **dict.fromkeys(("maxchars", "maxcharacters", "maxlen", "length", "maxsize", "size"), "maxLength"),
     **dict.fromkeys(("minchars", "mincharacters", "minlen"), "minLength"),
     **dict.fromkeys(("minvalue", "lowerbound", "gte", "ge"), "minimum"),
     **dict.fromkeys(("maxvalue", "upperbound", "lte", "le"), "maximum"),

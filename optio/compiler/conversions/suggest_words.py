@@ -66,6 +66,19 @@ _WORDS: dict[str, dict[str, str] | dict[str, str | tuple[str]]] = {
     "onDuplicate": _ON_DUPLICATE,
     "agentRuntime": _RUNTIMES,
     "scheme": _SCHEMES,
+    "verdict": {
+        **dict.fromkeys(("ignored", "ignore", "skipped", "skip", "dropped", "discarded", "nomatch"), "filtered"),
+        **dict.fromkeys(("ok", "success", "pass", "passed", "started", "queued", "run", "true", "202", "200"), "accepted"),
+        **dict.fromkeys(("rejected", "refused", "badrequest", "error", "failed", "fail", "false", "422", "400"), "invalid"),
+        **dict.fromkeys(("unauthorized", "unauthorised", "forbidden", "denied", "401", "403", "badsignature"), "unsigned"),
+        **dict.fromkeys(("expired", "old", "replayed", "tooold"), "stale"),
+    },
+    "signature": {
+        **dict.fromkeys(("invalid", "bad", "false", "tampered", "incorrect", "forged", "mismatch"), "wrong"),
+        **dict.fromkeys(("none", "absent", "unsigned", "no", "off", "without"), "missing"),
+        **dict.fromkeys(("expired", "old", "outdated"), "stale"),
+        **dict.fromkeys(("ok", "correct", "true", "right", "yes"), "valid"),
+    },
     "signatureEncoding": {**dict.fromkeys(("sha256", "hexdigest", "hexadecimal", "base16"), "hex"), "b64": "base64"},
 }
 _CHOICES = {

@@ -105,6 +105,15 @@ def explain_patterns(task: ResolvedTask, at: Route, wrong: dict[Route, Pattern],
     return report_first(wrong.values(), tell)
 
 
+def _closed(pattern: str) -> str | None:
+    """Return the hint for signs of Python's patterns, and for one bracket that is not closed."""
+    tries = [re.sub(r"\\Z", "$", re.sub(r"\\A", "^", pattern)), re.sub(r"\(\?<(?=[A-Za-z])", "(?P<", pattern)]
+    for sign in "])}":
+        tries += [re.sub(r"([+*?]\$?|\$)\Z", rf"{sign}\1", pattern, count=1), f"{pattern}{sign}"]
+    better = next((each for each in tries if each != pattern and _compiles(each, _MAX_PATTERN_BYTES)), None)
+    return None if better is None else f"write `{better}`, or a backslash before a literal sign"
+
+
 def _wrong_with(pattern: str, count: int) -> tuple[str, str, tuple[int, int]]:
     """Return message, hint and range for an invalid pattern. The engine matches in linear time, so look-ahead, look-behind and
     back-references do not exist."""
@@ -118,7 +127,7 @@ def _wrong_with(pattern: str, count: int) -> tuple[str, str, tuple[int, int]]:
     if not _compiles(once, _MAX_PATTERN_BYTES):
         return (
             "is not a valid pattern",
-            ("close each bracket, and write a backslash before a literal sign: `\\(`"),
+            _closed(pattern) or "close each bracket, and write a backslash before a literal sign: `\\(`",
             whole,
         )
     if _compiles(pattern, MAX_PATTERN_BYTES):

@@ -44,12 +44,13 @@ KINDS: dict[str, dict[str, str]] = {
     },
     "organization": {"login": "string", "id": "integer", "description": "string?"},
     "installation": {"id": "integer"},
+    "label": {"id": "integer", "name": "string", "color": "string", "default": "boolean", "description": "string?"},
     "": {
         "action": "string", "number": "integer", "ref": "string", "before": "string", "after": "string", "created": "boolean",
         "deleted": "boolean", "forced": "boolean", "base_ref": "string?", "compare": "string", "commits": "array",
         "head_commit": "@commit?", "pusher": "@pusher", "repository": "@repository", "sender": "@user", "issue": "@issue",
         "comment": "@comment", "pull_request": "@pull_request", "release": "@release", "workflow_run": "@workflow_run",
-        "organization": "@organization", "installation": "@installation",
+        "organization": "@organization", "installation": "@installation", "label": "@label",
     },
 }  # fmt: skip
 # Top-level fields of the event's deliveries. Hooks of organizations, enterprises and apps add one field.
@@ -136,6 +137,9 @@ FURTHER: dict[str, tuple[str, ...]] = {
             has_repository_projects hooks_url html_url is_verified issues_url location members_url name node_id
             public_members_url public_repos repos_url type updated_at url
         """,
+        "label": """
+            node_id url
+        """,
         "installation": """
             access_tokens_url account app_id app_slug client_id created_at events has_multiple_single_files html_url node_id
             permissions repositories_url repository_selection single_file_name single_file_paths suspended_at suspended_by
@@ -177,6 +181,24 @@ WORDS_OF: dict[tuple[str, str], frozenset[str]] = {
     ("issue", "state"): frozenset({"open", "closed"}),
     ("issue", "state_reason"): frozenset({"completed", "reopened", "not_planned", "duplicate"}),
     ("pull_request", "state"): frozenset({"open", "closed"}),
+    ("review", "state"): frozenset({"approved", "changes_requested", "commented", "dismissed", "pending"}),
+    **dict.fromkeys(
+        (("check_run", "status"), ("check_suite", "status")),
+        frozenset({"queued", "in_progress", "completed", "requested", "waiting", "pending"}),
+    ),
+    **dict.fromkeys(
+        (("check_run", "conclusion"), ("check_suite", "conclusion")),
+        frozenset(
+            {
+                *("success", "failure", "neutral", "cancelled", "timed_out", "action_required", "stale", "skipped"),
+                "startup_failure",
+            }
+        ),
+    ),
+    ("deployment_status", "state"): frozenset(
+        {"error", "failure", "inactive", "in_progress", "pending", "queued", "success", "waiting"}
+    ),
+    ("", "ref_type"): frozenset({"branch", "tag"}),
     ("repository", "visibility"): frozenset({"public", "private", "internal"}),
     ("workflow_run", "status"): frozenset({"requested", "in_progress", "completed", "queued", "pending", "waiting"}),
     ("workflow_run", "conclusion"): frozenset(

@@ -1,4 +1,4 @@
-"""Rules OPT227 to OPT230: the deduplication key."""
+"""Rules OPT227 to OPT230 and OPT232: the deduplication key."""
 
 from optio.compiler.rules.rule import ERROR, WARNING, Rule
 
@@ -10,6 +10,13 @@ _HEAD = (
 _OPTIONAL = (
     "promptTemplate: Review {{REPO}}\n"
     "paramsSchema:\n  type: object\n  properties: {REPO: {type: string}, PR: {type: integer}}\n"
+)
+
+_SHOP = (
+    "promptTemplate: Check {{SHOP}}\n"
+    "paramsSchema:\n  type: object\n  properties: {SHOP: {type: string, maxLength: 20}}\n"
+    "  required: [SHOP]\n  additionalProperties: false\n"
+    "triggers:\n  - type: schedule\n    config: {cronExpression: '0 * * * *', paramMapping: {SHOP: de}}\n"
 )
 
 RULES = (
@@ -37,5 +44,12 @@ RULES = (
         "Every run has the same key: while one is queued or running, all others count as its duplicates.",
         _HEAD + "dedupe: {key: review}\n",
         _HEAD + 'dedupe: {key: "review {{PR}}"}\n',
+    ),
+    Rule(
+        "OPT232", "dedupe-schedule", WARNING, "a `dedupe.window` that a schedule fires in again",
+        "A schedule has the same parameters at each fire, and so the same key: a fire within the window starts no run.",
+        _SHOP + "dedupe: {key: '{{SHOP}}', window: 24h}\n",
+        _SHOP + "dedupe: {key: '{{SHOP}}', window: 30m}\n",
+        strict=ERROR,
     ),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Rules OPT502 to OPT529, OPT607, OPT613 and OPT713: the environment of the agent, and the limits of the policy."""
+"""Rules OPT502 to OPT530, OPT607, OPT613 and OPT713: the environment of the agent, and the limits of the policy."""
 
 from optio.compiler.rules.rule import ERROR, WARNING, Rule
 
@@ -12,6 +12,13 @@ def _trio(network: str) -> str:
         f"environment:\n  secrets: [ANTHROPIC_API_KEY, GITHUB_TOKEN]\n{network}"
         "triggers:\n  - type: webhook\n    config:\n      path: issues\n      secret: {name: HOOK_SECRET}\n"
         f"      paramMapping:\n        TITLE: $.issue.title  {ignored}\n"
+    )
+
+
+def _signed(secrets: str) -> str:
+    return (
+        f"environment: {{secrets: {secrets}}}\n"
+        "triggers:\n  - type: webhook\n    config: {path: scan, secret: {name: HOOK_SECRET}, paramMapping: {}}\n"
     )
 
 
@@ -148,6 +155,12 @@ RULES = (
         "The home directory of a run is new: it has no SSH key and knows no host, so git cannot sign in there.",
         'environment:\n  setupCommands: ["git clone git@github.com:acme/site.git"]\n',
         'environment:\n  setupCommands: ["git clone https://github.com/acme/site.git"]\n',
+    ),
+    Rule(
+        "OPT530", "shared-secret", WARNING, "a webhook's secret that the agent gets, too",
+        "Only the server verifies deliveries. Anyone who has the secret can forge them, and its sender knows whatever it is.",
+        _signed("[ANTHROPIC_API_KEY, HOOK_SECRET]"),
+        _signed("[ANTHROPIC_API_KEY]"),
     ),
     Rule(
         "OPT607", "model-runtime", WARNING, "a model that the agent's service does not offer",

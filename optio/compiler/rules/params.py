@@ -93,10 +93,16 @@ RULES = (
         strict=ERROR,
     ),
     Rule(
-        "OPT221", "unknown-keyword", WARNING, "a keyword or a format that JSON Schema does not know",
-        "Unknown keywords are ignored, so values that it should forbid are allowed.",
+        "OPT221", "unknown-keyword", WARNING, "a keyword or a format without effect",
+        "Unknown keywords and those of another type are ignored, so values that they should forbid are allowed.",
         _with("{type: string, maxLenght: 20}"),
         _with("{type: string, maxLength: 20, x-shown-as: Name}"),
+    ),
+    Rule(
+        "OPT233", "open-pattern", WARNING, "a pattern for a whole text without `^` and `$`",
+        "A pattern may match any part of a text: `[a-z]+` is found in every text that has a letter.",
+        _with("{type: string, maxLength: 40, pattern: '[a-z]+/[a-z]+'}"),
+        _with("{type: string, maxLength: 40, pattern: '^[a-z]+/[a-z]+$'}"),
     ),
     Rule(
         "OPT222", "format-not-asserted", INFO, "a format that is not checked",

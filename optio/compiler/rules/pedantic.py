@@ -122,7 +122,7 @@ RULES = (
     ),
     Rule(
         "OPT514", "unused-secret", INFO, "a secret that the task does not use",
-        "An agent cannot leak a secret that it does not have. Anyone who has a signing secret can forge deliveries.",
+        "An agent cannot leak a secret that it does not have.",
         _without("environment", "environment:\n" + _OWN.replace("[ANTHROPIC_API_KEY]", "[ANTHROPIC_API_KEY, WIKI_TOKEN]")),
         _without("environment", "environment:\n" + _OWN),
         strict=WARNING, pedantic=True,

@@ -100,7 +100,7 @@ RULES = (
         "timeout: 5m\nmaxConcurrent: 1\n" + _schedule('cronExpression: "*/10 * * * *"'),
     ),
     Rule(
-        "OPT315", "far-future", INFO, "a schedule that pauses for more than a year",
+        "OPT315", "far-future", WARNING, "a schedule that pauses for more than a year",
         "Mistakes in it show only when it fires, long after it was written.",
         _schedule('cronExpression: "0 0 29 2 *"'),
         _schedule('cronExpression: "0 0 28 2 *"'),

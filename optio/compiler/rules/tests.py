@@ -1,4 +1,4 @@
-"""Rules OPT425, OPT428 and OPT429: a task's own tests."""
+"""Rules OPT425 and OPT428 to OPT430: a task's own tests."""
 
 from optio.compiler.rules.rule import ERROR, WARNING, Rule
 
@@ -7,6 +7,11 @@ _TASK = (
     "  properties:\n    REPO: {type: string, maxLength: 200}\n  required: [REPO]\ntests:\n"
 )
 _MONDAYS = 'triggers:\n  - type: schedule\n    config: {cronExpression: "0 9 * * 1"}\n'
+_PUSHES = (
+    "# file: task.yaml\n"
+    "triggers:\n  - type: webhook\n    config: {path: push, scheme: github, secret: {name: HOOK_SECRET}, events: [push]}\n"
+)
+_PUSH = '# file: push.json\n{"ref": "refs/heads/main"}\n'
 
 RULES = (
     Rule(
@@ -23,10 +28,18 @@ RULES = (
         strict=ERROR,
     ),
     Rule(
-        "OPT429", "partial-params", WARNING, "a test whose `params` lack a parameter that each run has",
+        "OPT429", "partial-params", WARNING, "a test whose `params` are not those of its run",
         "`optio test` compares all parameters of the run, with their defaults, so the test fails.",
         _TASK + "  - params: {REPO: hello}\n    expect: {params: {}}\n",
         _TASK + "  - params: {REPO: hello}\n    expect: {params: {REPO: hello}}\n",
+        strict=ERROR,
+    ),
+    Rule(
+        "OPT430", "filtered-test", WARNING, "a test that expects a run of a delivery that is filtered",
+        "`events` reads the event from a header or from the payload, and `when` reads the payload, so the test fails.",
+        _PUSHES + "tests:\n  - webhook: push.json\n    expect: {promptContains: hello}\n" + _PUSH,
+        _PUSHES + "tests:\n  - webhook: push.json\n    headers: {X-GitHub-Event: push}\n"
+        "    expect: {promptContains: hello}\n" + _PUSH,
         strict=ERROR,
     ),
 )  # fmt: skip

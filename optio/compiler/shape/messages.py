@@ -77,7 +77,7 @@ _CONFIGS = {kind: form.partition(", ")[2][:-1] for kind, form in _TRIGGER_FORMS.
 _ALLOWED_TRIGGERS = f"allowed: {', '.join(_TRIGGER_FORMS)}"
 _MAX_NAMES = 5
 # Smaller numbers are unlikely to be bytes of memory.
-_MIN_MEMORY_BYTES, _MIN_MEBIBYTES = 1 << 20, 64
+_MIN_MEMORY_BYTES, _MIN_MEBIBYTES, _MAX_CORES = 1 << 20, 64, 256
 _MAX_MADE, _MAX_ID = 200, 80
 _ENV_NAME = "use letters, digits and underscores, no digit first"
 # The name of a secret in words. Other texts in its place may be the secret itself and are not shown.
@@ -534,6 +534,8 @@ def _for_text(found: _Finding) -> _Cure:
             return f"write `{every}`", every
     if found.last == "memory" and type(value) is int and 0 < value < _MIN_MEMORY_BYTES:
         return f"write {value}{'Gi' if value < _MIN_MEBIBYTES else 'Mi'}"
+    if found.last == "cpu" and type(value) is int and (value == 0 or value > _MAX_CORES):
+        return f"write {value or 500}m"
     return None if written is None else (f'put quotes around it: "{written}"', f'"{written}"')
 
 

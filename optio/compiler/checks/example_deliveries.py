@@ -1,0 +1,120 @@
+"""Compare the deliveries of a task's own tests with its webhook: a test that expects a run needs an event and a payload that
+`events` and `when` let through. `examples` calls it for tests of a webhook."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from optio.compiler.checks.filter_questions import Question, masked_text, questions_of
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.payloads import query_fast_path
+from optio.compiler.resolved_task import ResolvedTask
+from optio.model.example import Example
+from optio.model.route import Route
+from optio.model.senders import InBody, InHeader, Source, sender_of
+from optio.model.trigger import WebhookConfig, WebhookTrigger
+
+_NOTHING = object()
+
+
+def check_delivery(task: ResolvedTask, route: Route, example: Example) -> Iterator[Diagnostic]:
+    """Report one reason for which the delivery of a test that expects a run starts none."""
+    index = next((i for i, each in enumerate(task.spec.triggers) if isinstance(each, WebhookTrigger)), None)
+    if index is None or task.spec.webhook is None or example.expect.word != "accepted":
+        return
+    config, place = task.spec.webhook.config, ("triggers", index, "config")
+    sample = next((each for each in task.samples if each.route == (*route, "webhook")), None)
+    if config.events and all(task.is_known((*place, key)) for key in ("events", "scheme", "eventHeader", "eventPath")):
+        found = list(_event(task, route, place, example, config, _NOTHING if sample is None else sample.payload))
+        if found:
+            yield from found
+            return
+    if sample is not None and config.when is not None and task.is_known((*place, "when")):
+        for question in _conditions(config.when):
+            value = value_of(sample.payload, question.steps)
+            if value is not _NOTHING and type(value) is type(question.value) and value != question.value:
+                message = f"`when` filters this delivery: `{question.path}` is `{_shown(value)}` in `{sample.path}`"
+                hint = f"write `{_shown(question.value)}` there, take another payload, or expect `{{verdict: filtered}}`"
+                yield task.at("OPT430", message, (*route, "webhook"), hint=hint)
+                return
+
+
+def value_of(payload: Any, steps: tuple[str, ...]) -> Any:
+    """Return the value at the steps of a payload, and `_NOTHING` where it has none."""
+    for step in steps:
+        if isinstance(payload, dict) and step in payload:
+            payload = payload[step]
+        elif isinstance(payload, list) and re.fullmatch("[0-9]{1,9}", step) and int(step) < len(payload):
+            payload = payload[int(step)]
+        else:
+            return _NOTHING
+    return payload
+
+
+def has_value(value: Any) -> bool:
+    """Return True if `value_of` found a value, `None` included."""
+    return value is not _NOTHING
+
+
+def _conditions(text: str) -> list[Question]:
+    """Return the comparisons of a filter that must all hold; none of a filter with other signs than `&&`."""
+    masked = masked_text(text)
+    if not {"|", "!", "(", "?", "<", ">"}.isdisjoint(masked):
+        return []
+    return [each for each in questions_of(text) if each.asked == "==" and each.path[0] == "@" and each.value is not None]
+
+
+def _event(
+    task: ResolvedTask, route: Route, place: Route, example: Example, config: WebhookConfig, payload: Any
+) -> Iterator[Diagnostic]:
+    """Report a delivery whose event is missing or not among those that start a run."""
+    events, sources = config.events or [], sender_of(config).event
+    headers = {name.lower(): value for name, value in example.headers.items()}
+    read = (_read(source, headers, payload) for source in sources)
+    event = next((each for each in read if isinstance(each, str)), None)
+    if event in events or not sources or _is_reported(task, place, config):
+        return
+    source = sources[0]
+    if isinstance(source, InHeader):
+        entry = f"{source.name}: {events[0]}"
+        if event is None:
+            message = f"the delivery has no `{source.name}`, by which `events` would let it through"
+            yield task.at("OPT430", message, (*route, "webhook"), key=True, hint=f"add `headers: {{{entry}}}` beside `webhook`")
+        else:
+            name = next(each for each in example.headers if each.lower() == source.name.lower())
+            message = f"`events` filters this delivery: its event is `{event}`"
+            hint = f"write `{entry}`, or expect `{{verdict: filtered}}`"
+            yield task.at("OPT430", message, (*route, "headers", name), hint=hint)
+        return
+    if payload is _NOTHING:
+        return
+    shown = "nothing" if event is None else f"`{event}`"
+    message = f"`events` filters this delivery: `{source.path}` is {shown} in it"
+    hint = f"take a payload in which it is `{events[0]}`, or expect `{{verdict: filtered}}`"
+    at: Route = (*route, "webhook")
+    if config.event_path is not None:
+        named = next((name for name, value in example.headers.items() if value in events), None)
+        other = next((key for key, value in payload.items() if value in events), None) if isinstance(payload, dict) else None
+        if named is not None or other is not None:
+            at = (*place, "eventPath")
+            hint = f"write `eventPath: $.{other}`" if named is None else f"write `eventHeader: {named}` in its place"
+            hint += f", which names `{example.headers[named] if named is not None else payload[other]}`"
+    yield task.at("OPT430", message, at, hint=hint)
+
+
+def _is_reported(task: ResolvedTask, place: Route, config: WebhookConfig) -> bool:
+    """Return True if the events themselves are wrong, or the place where they are read."""
+    from optio.compiler.checks import github, scheme  # imported only for a file with a mistake
+
+    found = [*scheme.check(task), *(github.check(task) if config.scheme == "github" else ())]
+    return any(each.code in ("OPT420", "OPT427") and each.route[:3] == place for each in found)
+
+
+def _read(source: Source, headers: dict[str, str], payload: Any) -> Any:
+    if isinstance(source, InBody):
+        return value_of(payload, query_fast_path.steps(source.path)) if query_fast_path.is_path(source.path) else None
+    return headers.get(source.name.lower())
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else {True: "true", False: "false", None: "null"}.get(value, str(value))
