@@ -96,6 +96,8 @@ def test_a_search_finds_lines_from_a_cursor_on_and_counts_them(api: Api, monkeyp
 
     assert api.get(f"{url}?q=NEEDLE&limit=3").json == {"matches": [10, 20, 30], "count": 10, "searched": 100, "last": 100}
     assert api.get(f"{url}?q=needle&after=80").json["matches"] == [90, 100]
+    first = api.get(f"{url}?q=needle&after=11&limit=1&count=false").json
+    assert (first["matches"], first["searched"] < 40) == ([20], True)
     assert api.get(f"{url}?q=needle&errors=true").json["count"] == 0
     assert api.get(f"{url}?q=%25&after=5000").json == {"matches": [], "count": 0, "searched": 100, "last": 100}
     assert api.get("/api/workflow-runs/nothing/logs/search?q=x").status == 404

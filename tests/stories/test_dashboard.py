@@ -86,10 +86,10 @@ def test_a_run_is_started_watched_live_and_shows_no_markup_of_its_agent(dev: Dev
     start(page, dev, 10)
     page.get_by_role("link", name="Log", exact=True).click()
 
-    expect(page.locator("#log")).to_contain_text("line 3")
-    expect(page.get_by_role("status")).to_have_text("live")
+    expect(page.locator("#viewer")).to_contain_text("line 3")
+    expect(page.locator("#live-state")).to_have_text("live")
     expect(page.locator("h1")).to_contain_text("completed")
-    texts = page.locator("#log li.output code").all_inner_texts()
+    texts = page.locator("#viewer .row.output code").all_inner_texts()
 
     assert texts == [*(f"line {number}" for number in range(1, 11)), HOSTILE]
     assert page.locator("#live img").count() == 0
@@ -108,26 +108,30 @@ def test_a_run_is_cancelled_on_its_page(dev: Dev, page: Page) -> None:
 def test_a_page_that_is_open_while_the_server_restarts_has_each_line_once(dev: Dev, page: Page) -> None:
     start(page, dev, 60)
     page.get_by_role("link", name="Log", exact=True).click()
-    expect(page.locator("#log")).to_contain_text("line 3")
+    expect(page.locator("#viewer")).to_contain_text("line 3")
     dev.kill()
-    expect(page.get_by_role("status")).to_have_text("reconnecting")
+    expect(page.locator("#live-state")).to_have_text("reconnecting")
     dev.start()
 
-    expect(page.get_by_role("status")).to_have_text("live")
+    expect(page.locator("#live-state")).to_have_text("live")
     expect(page.locator("h1")).to_contain_text("completed")
-    texts = page.locator("#log li.output code").all_inner_texts()
+    expect(page.locator("#viewer")).to_contain_text(HOSTILE)
+    page.locator("#viewer .view").press("Home")
+    expect(page.locator("#viewer .row code", has_text="line 1").first).to_be_visible()
+    lines = page.evaluate("[...document.getElementById('viewer').viewer.cache.values()].sort((a, b) => a.seq - b.seq)")
+    texts = [each["text"] for each in lines if each["kind"] == "output"]
 
     assert texts == [*(f"line {number}" for number in range(1, 61)), HOSTILE]
 
 
 def test_a_login_that_ends_is_said_on_the_page_of_a_run(dev: Dev, page: Page) -> None:
     start(page, dev, 300)
-    expect(page.get_by_role("status")).to_have_text("live")
+    expect(page.locator("#live-state")).to_have_text("live")
     dev.kill()
     page.context.clear_cookies()
     dev.start()
 
-    expect(page.get_by_role("status")).to_have_text("signed out")
+    expect(page.locator("#live-state")).to_have_text("signed out")
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -10,7 +11,7 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from optio.model.run import LogLine, Run, RunState
+from optio.model.run import LogKind, LogLine, Run, RunState
 from optio.runs import admission
 from optio.server.auth import role
 from optio.server.dependencies import Hub
@@ -19,9 +20,8 @@ from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
 from optio.store.values import RunFilter
 
 _PAGE = 50
-# The lines of a log on one page, and those from which the conversation is made.
+# The lines of a log on one page.
 _LINES = 1000
-_TRANSCRIPT_LINES = 5000
 # A page shows no more of a log, and no more of a line.
 _MAX_SHOWN_BYTES = 2 << 20
 _MAX_LINE_BYTES = 16 << 10
@@ -62,10 +62,12 @@ class RunPages(Controller):
         hub: NamedDependency[Hub],
         tab: FromQuery[Tab] = "transcript",
         after: Position = None,
+        before: Position = None,
     ) -> Response[str]:
-        """Show one run. The log is shown from its end, or from the line after a cursor."""
-        values = await asyncio.to_thread(_read, hub, run_id, tab, after)
-        return page(request, "run.html", tab=tab, tabs=Tab.__args__, after=after, **values)  # type: ignore[attr-defined]
+        """Show one run. Log and transcript are shown from their end, from the line after a cursor, or up to the line before
+        one."""
+        values = await asyncio.to_thread(_read, hub, run_id, tab, after, before)
+        return page(request, "run.html", tab=tab, tabs=Tab.__args__, **values)  # type: ignore[attr-defined]
 
     @post("/runs/{run_id:str}/cancel", status_code=303, opt=role("operator"))
     async def cancel_on_page(self, run_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[None]:
@@ -80,7 +82,7 @@ class RunPages(Controller):
         return redirect(f"/runs/{run_id}")
 
 
-def _read(hub: Hub, run_id: str, tab: Tab, after: int | None) -> dict[str, Any]:
+def _read(hub: Hub, run_id: str, tab: Tab, after: int | None, before: int | None) -> dict[str, Any]:
     store = hub.services.store
     run = store.run(run_id)
     attempts = store.attempts(run_id)
@@ -88,19 +90,23 @@ def _read(hub: Hub, run_id: str, tab: Tab, after: int | None) -> dict[str, Any]:
         "run": run,
         "attempts": attempts,
         "hold": _hold(hub, run),
-        "last": 0,
         "is_open": not run.state.terminal,
     }
-    if tab in ("transcript", "log"):
-        most = _LINES if tab == "log" else _TRANSCRIPT_LINES
-        first = after if after is not None else max(0, _last_line(hub, run_id) - most)
-        found = store.log(run_id, after=first, limit=most)
-        lines = _fit(found, from_end=after is None)
+    if tab == "log":
+        end = store.last_line(run_id)
+        first = max(0, end - _LINES) if after is None else after
+        lines = _fit(store.log(run_id, after=first, limit=_LINES), from_end=after is None)
         first, last = (lines[0].seq - 1, lines[-1].seq) if lines else (first, first)
-        more = after is not None and (len(found) == most or len(lines) < len(found))
-        values |= {"lines": lines, "first": first, "last": last, "most": most, "more": more}
-        if tab == "transcript":
-            values["turns"] = transcript.turns(lines)
+        starts = json.dumps([(each.number, _first_line(hub, run_id, each.number, end)) for each in attempts])
+        values |= {"lines": lines, "first": first, "last": last, "most": _LINES, "end": end, "starts": starts}
+    elif tab == "transcript":
+        end = store.last_line(run_id)
+        window = transcript.read_window(store, run_id, before=before, after=after)
+        lines = _fit(window, from_end=after is None)
+        if len(lines) < len(window) and after is None:
+            lines = transcript.without_first_part(lines)
+        first, last = (lines[0].seq - 1, lines[-1].seq) if lines else (0, end)
+        values |= {"turns": transcript.turns(lines), "first": first, "last": last, "is_last": last >= end}
     elif tab == "prompt":
         values |= {"prompt": store.prompt(run_id), "params": json.dumps(dict(run.params), indent=2, ensure_ascii=False)}
     elif tab == "events":
@@ -121,8 +127,8 @@ def _fit(lines: Sequence[LogLine], *, from_end: bool) -> list[LogLine]:
     kept: list[LogLine] = []
     size = 0
     for line in reversed(lines) if from_end else lines:
-        # In full: what is cut here may be in the data of a tool call once more.
-        size += len(line.data)
+        # A tool call in full: what is cut here is in its data once more.
+        size += len(line.data) if line.kind is LogKind.TOOL else min(len(line.data), _MAX_LINE_BYTES)
         rest = len(line.data) - _MAX_LINE_BYTES
         if rest > 0:
             line = replace(line, data=line.data[:_MAX_LINE_BYTES] + f" ... [{rest:,} bytes more: download the log]".encode())
@@ -132,14 +138,10 @@ def _fit(lines: Sequence[LogLine], *, from_end: bool) -> list[LogLine]:
     return kept[::-1] if from_end else kept
 
 
-def _last_line(hub: Hub, run_id: str) -> int:
-    """Return the cursor of the last line of a log, found in steps: lines are numbered without gaps."""
-    store = hub.services.store
-    low, step = 0, 1
-    while store.log(run_id, after=low + step - 1, limit=1):
-        low, step = low + step, 2 * step
-    while step > 1:
-        step //= 2
-        if store.log(run_id, after=low + step - 1, limit=1):
-            low += step
-    return low
+def _first_line(hub: Hub, run_id: str, attempt: int, end: int) -> int:
+    """Return the cursor of the first line of an attempt, or of the next one, found by halves: attempts follow each other."""
+
+    def attempt_of(seq: int) -> int:
+        return hub.services.store.log(run_id, after=seq - 1, limit=1)[0].attempt
+
+    return 1 if attempt == 1 else bisect_left(range(1, end + 1), attempt, key=attempt_of) + 1

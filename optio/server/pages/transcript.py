@@ -1,28 +1,36 @@
-"""The log of an agent as a conversation: what it said, and its tool calls, each with its result. Pure."""
+"""The log of an agent as a conversation: what it said, and its tool calls, each with its result."""
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from optio.model.agent_event import Retry, ToolCall, ToolResult, TurnEnd
 from optio.model.run import LogKind, LogLine
+from optio.store.base import RunReader
 
 # Neighbouring lines of these kinds are one block.
 _PROSE = frozenset({LogKind.TEXT, LogKind.THOUGHT, LogKind.OUTPUT, LogKind.STDERR, LogKind.SYSTEM})
 # The first of these members of a tool's input says what a call is about.
 _GISTS = ("command", "cmd", "file_path", "filePath", "path", "pattern", "query", "url", "description", "prompt")
 _MAX_GIST = 160
+# A window has so many turns at most, and no more lines or bytes than these.
+_TURNS = 40
+_LINES = 2000
+_BYTES = 1 << 20
+_STEP = 500
 # The names under which agents pass the text before and after an edit.
 _BEFORE, _AFTER = ("old_string", "oldString", "old_str"), ("new_string", "newString", "new_str")
 
 
 @dataclass(slots=True, kw_only=True)
 class TranscriptBlock:
-    """Some lines of one kind, or a tool call. `ok` is None while the result is not there; `diff` is what an edit changes."""
+    """Some lines of one kind, or a tool call; `seq` is its first line. `ok` is None while the result is not there; `diff` is
+    what an edit changes."""
 
     kind: str
+    seq: int
     text: str = ""
     name: str = ""
     gist: str = ""
@@ -38,8 +46,44 @@ class TranscriptTurn:
 
     attempt: int
     number: int | None
+    seq: int
     blocks: list[TranscriptBlock] = field(default_factory=list)
     end: TurnEnd | None = None
+
+
+def read_window(store: RunReader, run_id: str, *, before: int | None = None, after: int | None = None) -> Sequence[LogLine]:
+    """Return the lines of some whole turns: the first ones after a cursor, or the last ones before one or of all. A turn that
+    is too long for a window is cut."""
+    if after is not None:
+        lines = store.log(run_id, after=after, limit=_LINES)
+        starts = [place for place in _starts(lines) if place]
+        return lines[: starts[_TURNS - 1]] if len(starts) >= _TURNS else lines
+    found: list[LogLine] = []
+    size, edge = 0, store.last_line(run_id) + 1 if before is None else before
+    while edge > 1 and size < _BYTES and len(found) < _LINES and len(_starts(found)) <= _TURNS:
+        part = store.log(run_id, before=edge, limit=_STEP)
+        if not part:
+            break
+        found, edge = part + found, part[0].seq
+        size += sum(len(line.data) for line in part)
+    starts = _starts(found)[-_TURNS:]
+    # What is before the first turn of a window belongs to another turn, unless the log begins with it.
+    return found[starts[0] :] if (starts and edge > 1) or len(starts) == _TURNS else found
+
+
+def without_first_part(lines: list[LogLine]) -> list[LogLine]:
+    """Leave out what is before the first turn that begins in these lines."""
+    return lines[next(iter(_starts(lines)), 0) :]
+
+
+def _starts(lines: Sequence[LogLine]) -> list[int]:
+    """Return the places at which a turn begins."""
+    found, turn = [], None
+    for place, line in enumerate(lines):
+        if line.turn is not None and (line.attempt, line.turn) != turn:
+            turn = line.attempt, line.turn
+            found.append(place)
+    return found
 
 
 def turns(lines: Iterable[LogLine]) -> list[TranscriptTurn]:
@@ -54,28 +98,29 @@ def turns(lines: Iterable[LogLine]) -> list[TranscriptTurn]:
             continue
         turn = found[-1] if found else None
         if turn is None or turn.attempt != line.attempt or (line.turn is not None and turn.number != line.turn):
-            turn = TranscriptTurn(attempt=line.attempt, number=line.turn)
+            turn = TranscriptTurn(attempt=line.attempt, number=line.turn, seq=line.seq)
             found.append(turn)
         if isinstance(event, TurnEnd):
             turn.end = event
         elif isinstance(event, ToolCall):
-            block = _call(event)
+            block = _call(event, line.seq)
             calls[line.attempt, event.id] = block
             turn.blocks.append(block)
         elif turn.blocks and turn.blocks[-1].kind == line.kind and line.kind in _PROSE and not isinstance(event, Retry):
             turn.blocks[-1].text += "\n" + line.text
         else:
-            turn.blocks.append(TranscriptBlock(kind=line.kind, text=line.text))
+            turn.blocks.append(TranscriptBlock(kind=line.kind, seq=line.seq, text=line.text))
     return found
 
 
-def _call(event: ToolCall) -> TranscriptBlock:
+def _call(event: ToolCall, seq: int) -> TranscriptBlock:
     given = event.input if isinstance(event.input, dict) else {}
     gist = next((given[name] for name in _GISTS if isinstance(given.get(name), str)), "")
     gist = gist.partition("\n")[0]
     name = event.name if event.server is None else f"{event.server}: {event.name}"
     return TranscriptBlock(
         kind="call",
+        seq=seq,
         name=name,
         gist=gist if len(gist) <= _MAX_GIST else gist[:_MAX_GIST] + "…",
         input=json.dumps(event.input, indent=2, ensure_ascii=False),

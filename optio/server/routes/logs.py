@@ -40,6 +40,9 @@ Before = Annotated[
 Text = Annotated[str, QueryParameter(name="q", max_length=200, description="a text that the lines contain")]
 Errors = Annotated[bool, QueryParameter(description="only lines of standard error and failed tool results")]
 Matches = Annotated[int, QueryParameter(ge=1, le=10_000, description="most cursors in the answer")]
+CountAll = Annotated[
+    bool, QueryParameter(name="count", description="whether to count all: without it, a search ends with `limit` matches")
+]
 Number = Annotated[int | None, QueryParameter(ge=1, le=2**31, description="only this attempt")]
 
 
@@ -95,19 +98,24 @@ class LogController(Controller):
         errors: Errors = False,
         after: Cursor = 0,
         limit: Matches = 1000,
+        count_all: CountAll = True,
     ) -> LogSearchBody:
         """Find lines of a log after a cursor. ASCII letters fit in either case."""
         store = hub.services.store
         await asyncio.to_thread(store.run, run_id)
         last = await asyncio.to_thread(store.last_line, run_id)
         searched, count, matches = min(after, last), 0, list[int]()
+        # The first lines that fit are often near.
+        lines = SEARCH_LINES // 16 + 1
         end = asyncio.get_running_loop().time() + SEARCH_S
         async with hub.searches:
             while searched < last and asyncio.get_running_loop().time() < end:
-                until = min(searched + SEARCH_LINES, last)
+                until = min(searched + lines, last)
                 found = await asyncio.to_thread(store.search_log, run_id, after=searched, until=until, text=text, errors=errors)
                 matches += found[: limit - len(matches)]
-                count, searched = count + len(found), until
+                count, searched, lines = count + len(found), until, min(2 * lines, SEARCH_LINES)
+                if len(matches) == limit and not count_all:
+                    break
         return LogSearchBody(matches=matches, count=count, searched=searched, last=last)
 
 

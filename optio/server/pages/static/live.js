@@ -1,76 +1,199 @@
-// Keeps the page of a run up to date while the run lasts: new lines of its log, and the rest of the page when it changes.
-const MOST_ROWS = 5000;
-const REFRESH_MS = 1000;
+// Keeps a page up to date through one WebSocket: it follows logs, and where runs change, the parts of the page that show them
+// are fetched again and changed in place. Nothing is followed while the tab is hidden.
+import { Idiomorph } from "./vendor/idiomorph.js";
+
+const PING_MS = 5000;
 const LONGEST_PAUSE_MS = 10000;
+const REFRESH_MS = 700;
 const policy = window.trustedTypes?.createPolicy("optio", { createHTML: (text) => text });
-let last = 0;
-let pause = 500;
+const subscriptions = new Map();
+let socket = null;
+let pause = 250;
+let retry = 0;
+let pinged = 0;
 let refreshing = null;
+let again = false;
+let leaving = false;
 
-const part = () => document.getElementById("live");
-const tell = (text) => { const place = document.getElementById("live-state"); if (place) place.textContent = text; };
-
-function append(line) {
-  const list = document.getElementById("log");
-  if (!list || "part" in part().dataset) return;
-  const follows = window.innerHeight + window.scrollY >= document.body.scrollHeight - 40;
-  const row = document.createElement("li");
-  row.value = line.seq;
-  row.className = line.kind;
-  const kind = document.createElement("span");
-  kind.className = "kind";
-  kind.textContent = line.kind;
-  const code = document.createElement("code");
-  code.textContent = line.text;
-  row.append(kind, code);
-  list.append(row);
-  while (list.children.length > MOST_ROWS) list.firstChild.remove();
-  if (follows) window.scrollTo(0, document.body.scrollHeight);
+function tell(text, ms = "") {
+  const place = document.getElementById("live-state");
+  if (!place || (place.textContent === text && !ms)) return;
+  if (place.textContent !== text) place.textContent = text;
+  place.dataset.state = text;
+  document.getElementById("live-ms").textContent = ms;
 }
 
-// The server's own page, in which everything is escaped: only its changed part takes the place of the old one.
-async function refresh() {
-  const answer = await fetch(location.href, { headers: { accept: "text/html" } });
-  if (!answer.ok) return;
-  const html = await answer.text();
-  const page = new DOMParser().parseFromString(policy ? policy.createHTML(html) : html, "text/html");
-  const fresh = page.getElementById("live");
-  if (!fresh) return;
-  const folds = [...part().querySelectorAll("details")].map((each) => each.open);
-  fresh.querySelectorAll("details").forEach((each, index) => { if (folds[index]) each.open = true; });
-  document.title = page.title;
-  part().replaceWith(fresh);
+function send(id, sub) {
+  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ id, ...sub.ask() }));
 }
 
-function refreshSoon() {
-  refreshing ??= setTimeout(async () => { refreshing = null; await refresh().catch(() => {}); tell("live"); }, REFRESH_MS);
-}
-
-function follow() {
-  const address = new URL(`/ws/workflow-runs/${part().dataset.run}/logs?after=${last}`, location.href);
-  address.protocol = address.protocol.replace("http", "ws");
-  const socket = new WebSocket(address);
-  let ended = false;
-  socket.onopen = () => { pause = 500; tell("live"); };
-  socket.onmessage = ({ data }) => {
-    const message = JSON.parse(data);
-    if (message.type === "end") { ended = true; clearTimeout(refreshing); refresh().then(() => tell("ended")); return; }
-    last = message.seq;
-    if (part().dataset.tab === "log") append(message); else refreshSoon();
+// `ask` makes the message that subscribes, again after each reconnect; `on` gets the messages for it. Returns what ends it.
+export function subscribe(ask, on) {
+  const id = `s${subscribe.count = (subscribe.count ?? 0) + 1}`;
+  const sub = { ask, on };
+  subscriptions.set(id, sub);
+  if (socket) send(id, sub); else connect();
+  return () => {
+    if (subscriptions.delete(id)) send(id, { ask: () => ({ type: "drop" }) });
+    if (!subscriptions.size) { socket?.close(); tell(""); }
   };
-  socket.onclose = ({ code }) => {
-    if (ended || code === 1000) return;
-    if (code === 4401) { tell("signed out"); return; }
+}
+
+function connect() {
+  if (socket || document.hidden || !subscriptions.size || leaving) return;
+  clearTimeout(retry);
+  const address = new URL("/ws/live", location.href);
+  address.protocol = address.protocol.replace("http", "ws");
+  const mine = socket = new WebSocket(address);
+  mine.onopen = () => {
+    pause = 250;
+    tell("live");
+    subscriptions.forEach((sub, id) => send(id, sub));
+    ping();
+  };
+  mine.onmessage = ({ data }) => {
+    const message = JSON.parse(data);
+    if (message.type === "pong") {
+      tell("live", ` · ${Math.round(performance.now() - pinged)} ms`);
+      pinged = 0;
+    } else {
+      const sub = subscriptions.get(message.id);
+      // What ends at the server is not asked for again.
+      if (message.type === "end" || message.type === "refused") subscriptions.delete(message.id);
+      sub?.on(message);
+    }
+  };
+  mine.onclose = ({ code }) => {
+    if (socket !== mine) return;
+    socket = null;
+    pinged = 0;
+    if (code === 4401) { signedOut(); return; }
+    if (document.hidden || !subscriptions.size) return;
     tell("reconnecting");
-    setTimeout(reconnect, pause);
+    clearTimeout(retry);
+    retry = setTimeout(reconnect, pause * (0.75 + Math.random() / 2));
     pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
   };
 }
 
-// A socket that is refused does not say why; the page itself leads to the login when that is over.
-async function reconnect() {
-  const answer = await fetch(location.href, { redirect: "manual" }).catch(() => null);
-  if (answer?.type === "opaqueredirect") tell("signed out"); else follow();
+function ping() {
+  if (socket?.readyState !== WebSocket.OPEN) return;
+  // A connection that is gone says nothing.
+  if (pinged) { const gone = socket; gone.onclose({ code: 1006 }); gone.close(); return; }
+  pinged = performance.now();
+  socket.send('{"type":"ping"}');
 }
 
-if (part() && "open" in part().dataset) { last = Number(part().dataset.last); follow(); }
+// A socket that is refused does not say why; the page itself leads to the login when that is over.
+async function reconnect() {
+  const answer = await fetch(location.href, { method: "HEAD", redirect: "manual" }).catch(() => null);
+  if (answer?.type === "opaqueredirect") signedOut(); else connect();
+}
+
+function signedOut() {
+  tell("signed out");
+  leaving = true;
+}
+
+function disconnect() {
+  const old = socket;
+  socket = null;
+  pinged = 0;
+  clearTimeout(retry);
+  old?.close();
+}
+
+document.addEventListener("visibilitychange", () => { if (document.hidden) disconnect(); else connect(); });
+window.addEventListener("pagehide", disconnect);
+window.addEventListener("pageshow", (event) => { if (event.persisted) connect(); });
+setInterval(ping, PING_MS);
+
+// What a person has typed, chosen or folded stays as it is, and so do parts that a script has made (`data-own`).
+const callbacks = {
+  beforeNodeMorphed: (old) => !(old instanceof Element && (old.matches("input, select, textarea") || "own" in old.dataset)),
+  beforeAttributeUpdated: (name, node) => !(name === "open" && node.matches("details, dialog")),
+  beforeNodeRemoved: (node) => !(node instanceof Element && "own" in node.dataset),
+};
+const morph = (old, fresh) => Idiomorph.morph(old, fresh, { callbacks, ignoreActiveValue: true });
+
+// A list keeps its rows where they are: known ones change in place, and new ones wait behind a button.
+function changeRows(old, page) {
+  const fresh = page.getElementById(old.id);
+  const rows = new Map([...fresh.querySelectorAll("[id^='run-']")].map((row) => [row.id, row]));
+  for (const row of old.querySelectorAll("[id^='run-']")) {
+    const now = rows.get(row.id);
+    row.classList.toggle("stale", !now);
+    if (now && row.outerHTML !== now.outerHTML) morph(row, now);
+    rows.delete(row.id);
+  }
+  const first = old.querySelector("[id^='run-']");
+  // Ids begin with their time; what is older than the first row has only come up from the next page.
+  const count = [...rows.keys()].filter((id) => !first || id > first.id).length;
+  let pill = document.getElementById("pill");
+  if (!count) { pill?.remove(); return; }
+  if (!pill) {
+    pill = document.createElement("button");
+    pill.id = "pill";
+    pill.className = "pill";
+    pill.onclick = () => location.reload();
+    pill.dataset.own = "";
+    pill.setAttribute("role", "status");
+    old.before(pill);
+  }
+  const more = count >= old.querySelectorAll("[id^='run-']").length && first ? "+" : "";
+  pill.textContent = `${count}${more} new ${count === 1 ? "run" : "runs"}`;
+}
+
+// The server's own page, in which everything is escaped: only its changed parts take the place of the old ones.
+async function refresh() {
+  const answer = await fetch(location.href, { headers: { accept: "text/html" }, redirect: "manual" });
+  if (answer.type === "opaqueredirect") { signedOut(); return; }
+  if (!answer.ok) return;
+  const html = await answer.text();
+  const page = new DOMParser().parseFromString(policy ? policy.createHTML(html) : html, "text/html");
+  document.title = page.title;
+  for (const old of document.querySelectorAll("[data-live]")) {
+    const fresh = page.getElementById(old.id);
+    if (!fresh) continue;
+    if ("rows" in old.dataset) changeRows(old, page); else morph(old, fresh);
+  }
+  document.dispatchEvent(new Event("morphed"));
+}
+
+export function refreshSoon() {
+  if (refreshing) { again = true; return; }
+  refreshing = setTimeout(async () => {
+    again = false;
+    await refresh().catch(() => {});
+    refreshing = null;
+    if (again) refreshSoon();
+  }, REFRESH_MS);
+}
+
+// Follows a log from a cursor, past the ends of its attempts: a run that is retried goes on.
+export function follow(run, after, on) {
+  let ended = true;
+  const start = () => {
+    ended = false;
+    subscribe(() => ({ type: "follow", run, after }), (message) => {
+      if (message.lines) after = message.lines.at(-1).seq; else ended = true;
+      on(message);
+    });
+  };
+  document.addEventListener("runs", ({ detail: { runs, missed } }) => {
+    const mine = runs.find((each) => each.id === run);
+    if (ended && (mine ? ["queued", "running"].includes(mine.state) : missed)) start();
+  });
+  start();
+}
+
+// `data-live` marks a part that shows runs: all of them, or those of one `data-task` or `data-run`.
+for (const part of document.querySelectorAll("[data-live]")) {
+  const { task, run } = part.dataset;
+  subscribe(() => ({ type: "watch", ...(task ? { task } : {}) }), ({ runs = [], missed }) => {
+    document.dispatchEvent(new CustomEvent("runs", { detail: { runs, missed } }));
+    if (missed || runs.some((each) => !run || each.id === run)) refreshSoon();
+  });
+}
+// A conversation gets new turns with each line of its log.
+for (const part of document.querySelectorAll("[data-turns]")) follow(part.dataset.turns, Number(part.dataset.last), refreshSoon);
