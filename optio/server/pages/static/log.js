@@ -100,7 +100,7 @@ class Viewer {
     return low;
   }
   get inView() { return Math.max(1, this.view.clientHeight / ROW); }
-  get maxTop() { return Math.max(0, this.total - Math.floor(this.inView)); }
+  get maxTop() { return Math.max(0, this.total - this.inView); }
   get height() { return Math.min(this.total * ROW, MAX_HEIGHT); }
   get scaled() { return this.total * ROW > MAX_HEIGHT; }
 
@@ -117,10 +117,12 @@ class Viewer {
   scrolled() {
     const at = this.view.scrollTop;
     if (Math.abs(at - this.set) < 1) return;
+    const up = at < this.set;
     this.set = at;
     const room = Math.max(1, this.height - this.view.clientHeight);
     this.top = Math.min(this.maxTop, this.scaled ? at / room * this.maxTop : at / ROW);
-    this.setFollow(this.open && !this.errors && this.top >= this.maxTop - 0.5);
+    // Lines that have come meanwhile are no reason to stop: a person who scrolls up is.
+    if (up || !this.following) this.setFollow(this.open && !this.errors && this.top >= this.maxTop - 0.5);
     this.draw();
   }
   wheeled(event) {
