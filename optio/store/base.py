@@ -9,7 +9,7 @@ CommitUnknown, which leaves that open.
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
 from optio.model.namespace import ALL_TASKS, WorkerScope
@@ -17,6 +17,7 @@ from optio.model.pool import Pool
 from optio.model.registry import CompiledTask, Registry
 from optio.model.room import Delay, Shortage
 from optio.model.run import UNKNOWN_AGENT, AgentIdentity, AgentPod, Attempt, Event, Lease, LogLine, Meter, Outcome, Page, Run
+from optio.model.run_totals import RunTotals
 from optio.store.values import (
     EVERY_DELIVERY,
     EVERY_SLOT,
@@ -384,6 +385,24 @@ class RunReader(LocalReads, Protocol):
         ...
 
 
+class TotalsReader(Protocol):
+    """Reads the totals of each task and day (UTC), which are counted as runs end, in the same transactions."""
+
+    def totals(self, task_ids: Sequence[str], since: date) -> dict[str, RunTotals]:
+        """Return the totals of these tasks from a day on, by id. Tasks without any are left out."""
+        ...
+
+    def totals_by_task(self, since: date) -> dict[str, RunTotals]:
+        """Return the totals of all tasks from a day on, without durations. This reads a row for each task and day: keep the
+        answer for a while."""
+        ...
+
+    def totals_by_day(self, since: date, task_ids: Sequence[str] | None) -> dict[date, dict[str, RunTotals]]:
+        """Return the totals of each day, without durations: those of these tasks by id, or, for None, the sum of all tasks
+        under `""`, for which the caution of `totals_by_task` holds."""
+        ...
+
+
 class AttemptStore(Protocol):
     """Stores what the owner of a claimed run writes; each write carries its lease. Used by an execution."""
 
@@ -649,6 +668,7 @@ class Store(
     QueueStore,
     AttemptStore,
     ControlStore,
+    TotalsReader,
     ScheduleStore,
     PoolStore,
     AuditStore,

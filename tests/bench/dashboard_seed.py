@@ -20,6 +20,8 @@ from optio.model.run import LogKind, LogLine, Meter
 from optio.processes.scheduler import new_id
 from optio.server.auth import token_hash
 from optio.settings import Settings
+from optio.store.postgres import postgres_store
+from optio.store.sql import schema
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction, to_micros
 from optio.store.values import NewRun
@@ -107,7 +109,7 @@ SELECT {id}, t.task_id, 'Task ' || task, t.digest, 1,
     '{{"REPO":"acme/widgets"}}', 'Look at the dependencies of acme/widgets', 2, 1, 1, 1,
     created, created, created, created + 1000000, created + 1000000 + seconds * 1000000,
     CASE WHEN fate < 88 THEN 'Nothing found.' END, 12, 7,
-    '{{"fresh":' || price || ',"cached":' || price * 6 || ',"cacheWrite":0,"output":' || price / 4 || ',"reasoning":0}}',
+    '{{"fresh":' || price || ',"cached":' || (price * 6) || ',"cacheWrite":0,"output":' || (price / 4) || ',"reasoning":0}}',
     '0.' || price, CASE WHEN i % 3 = 0 THEN 'prices' ELSE 'cli' END, 2
 FROM plain JOIN tasks t ON t.task_id = 'task-' || task ORDER BY i
 """
@@ -165,6 +167,8 @@ def fill(seed: Seed) -> None:
     _write_tasks(seed)
     services = build(Settings.load(seed.environ()))
     store = services.store
+    if seed.url is not None:  # statements of a minute are no trouble here
+        store = postgres_store.open_store(seed.url, patience=600)
     assert isinstance(store, SqlStore)
     for role, secret in TOKENS.items():
         store.add_token(f"tok_bench_{role}", token_hash(secret), role, role, None)  # type: ignore[arg-type]
@@ -183,6 +187,7 @@ def fill(seed: Seed) -> None:
     _fill_queue(store, snapshot.registry, seed)
     _say("statistics of the database")
     _change(store, "ANALYZE")
+    store.close()
     services.close()
     _say("done")
 
@@ -217,6 +222,7 @@ def _write_tasks(seed: Seed) -> None:
 
 
 def _insert_runs(store: SqlStore, seed: Seed) -> None:
+    """Insert runs that have ended, and count them as the migration counts those of a database from before."""
     now = to_micros(store.now())
     step = DAYS * 86_400_000_000 // max(1, seed.runs)
     begin = now - (seed.runs + 1) * step
@@ -235,6 +241,8 @@ def _insert_runs(store: SqlStore, seed: Seed) -> None:
         span = {"after": after, "upto": _last_seq(store)}
         _change(store, _ATTEMPTS, span)
         _change(store, _EVENTS, span)
+    for statement in list(schema.statements(schema.migrations()[19].script, "sqlite" if store.local else "postgres"))[2:]:
+        _change(store, statement)
 
 
 def _last_seq(store: SqlStore) -> int:

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,13 +27,14 @@ from optio.errors import Conflict, LeaseLost
 from optio.model.pool import COLD, PROCESS, WARM
 from optio.model.retry import GiveUp, RetryAt
 from optio.model.room import MIN_TRY_INTERVAL, Delay, Shortage
-from optio.model.run import TRANSITIONS, Meter, Outcome, Run, RunState
+from optio.model.run import TRANSITIONS, CostSource, Meter, Outcome, Run, RunState, Usage
 from optio.runs import schedule
 from optio.store.base import Store
 from optio.store.postgres import postgres_store
 from optio.store.sqlite import sqlite_store
 from optio.store.values import AgentStart, Claim, IdempotencyKey, RunFilter
 from tests.servers import PostgresServer
+from tests.store import totals
 from tests.store.build import LEASE, Clock, at_most, delivery, fresh, line, new_run, say, serve, task
 
 GLOBAL = 4
@@ -344,7 +346,9 @@ class StoreMachine(RuleBasedStateMachine):
             with pytest.raises(LeaseLost):
                 self.store.finish(claim.run.lease, outcome, Meter(), 0, None, decide, began=began)
             return
-        self.store.finish(claim.run.lease, outcome, Meter(), 0, None, decide, began=began)
+        usage = Usage(fresh=number, output=1)
+        meter = Meter(usage=usage, cost=Decimal(number) / 1000, cost_source=CostSource.CLI) if number % 3 else Meter()
+        self.store.finish(claim.run.lease, outcome, meter, 0, None, decide, began=began)
         if how is not None:
             model.begun.setdefault(model.attempt, how)
 
@@ -497,6 +501,7 @@ class StoreMachine(RuleBasedStateMachine):
             fired = Counter(run.slot for run in kept if run.slot is not None)
             assert set(fired.values()) <= {1}
             assert {slot for slot, verdict in self.slots.items() if verdict == "fired"} == set(fired)
+            assert totals.stored(self.store) == totals.computed(self.store)
         finally:
             self.store.close()
             self.end()

@@ -27,7 +27,7 @@ from optio.store.sql.bulk import run_batch
 from optio.store.sql.group_commit import QueuedWrite, WriteQueue, is_divisible, split_batch
 from optio.store.sql.schema import Migration, SchemaState, migrations, pending
 from optio.store.sql.store import SqlStore
-from optio.store.sql.transaction import BYTES, BulkRows, RequestCounts, Transaction
+from optio.store.sql.transaction import BYTES, BulkRows, Transaction, TransactionCounts
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -73,7 +73,7 @@ class _PostgresTransaction:
         self._connection = connection
         self._clock = now
         self._now: int | None = None
-        self.counts = RequestCounts()
+        self.counts = TransactionCounts()
 
     @property
     def now(self) -> int:

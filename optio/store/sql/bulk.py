@@ -1,11 +1,10 @@
-"""Running a batch: the operations of one group commit, with those of a kind run together and all request counts written
-last."""
+"""Running a batch: the operations of one group commit, with those of a kind run together and all counts written last."""
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
-from optio.store.sql import request_counts
+from optio.store.sql import daily_totals, request_counts
 from optio.store.sql.transaction import Transaction
 
 
@@ -27,4 +26,5 @@ def run_batch(tx: Transaction, operations: Sequence[Callable[[Transaction], Any]
             results = [operations[place](tx) for place in same]
         found.update(zip(same, results, strict=True))
     request_counts.write(tx)
+    daily_totals.write(tx)
     return [found[place] for place in range(len(operations))]

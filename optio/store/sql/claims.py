@@ -16,7 +16,7 @@ from optio.model.retry import GiveUp, RetryAt
 from optio.model.room import Delay
 from optio.model.run import UNKNOWN_AGENT, AgentIdentity, Lease, LogLine, Meter, Outcome, Run, RunChange, RunState, Usage
 from optio.model.text import format_duration
-from optio.store.sql import dedupe, events, namespaces, pools, queue, quotas, shortages
+from optio.store.sql import daily_totals, dedupe, events, namespaces, pools, queue, quotas, shortages
 from optio.store.sql.events import StateChange
 from optio.store.sql.records import ATTEMPTS, RUN_COLUMNS, meter_columns, to_attempt, to_meter, to_run
 from optio.store.sql.transaction import BulkRows, Row, Transaction, dump_json, from_micros, to_micros
@@ -483,6 +483,8 @@ class Finish:
         )
         moves = [each._move(tx, row) for each, row in mine.values()]
         states = events.change_states(tx, moves)
+        for each, row in mine.values():
+            daily_totals.count_attempt(tx, row, each.meter)
         for move in moves:
             if move.change is not RunChange.RETRY:
                 dedupe.release(tx, move.row)

@@ -27,7 +27,7 @@ _NEXT = (
     "UPDATE dedupe SET run_id = :run_id, until = :until WHERE task_id = :task_id AND dedupe_key = :key AND run_id = :standing"
 )
 _FORGET = "DELETE FROM dedupe WHERE task_id = :task_id AND dedupe_key = :key AND run_id = :run_id"
-_WAITS = "SELECT id, state, fence, last_event FROM runs WHERE id = :id"
+_WAITS = "SELECT id, task_id, state, fence, last_event, started_at, ended_at FROM runs WHERE id = :id"
 _OVER = """
 SELECT d.task_id, d.dedupe_key AS key, d.run_id FROM dedupe d LEFT JOIN runs r ON r.id = d.run_id
 WHERE d.until <= :now AND (r.state IS NULL OR r.state NOT IN ('queued', 'running')) LIMIT :most

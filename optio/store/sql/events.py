@@ -7,6 +7,7 @@ from typing import Any
 
 from optio.errors import Conflict
 from optio.model.run import RunChange, RunState, next_state
+from optio.store.sql import daily_totals
 from optio.store.sql.transaction import BulkRows, Row, Transaction
 
 _INSERT = (
@@ -135,6 +136,9 @@ def change_states(tx: Transaction, moves: Sequence[StateChange]) -> list[RunStat
     if changed != len(moves):
         raise Conflict("the run changed at the same moment: try again")
     tx.bulk_run(_CHANGED, BulkRows(_CHANGED_COLUMNS, rows), {"now": tx.now})
+    for move, state in zip(moves, states, strict=True):
+        if state.terminal or move.change is RunChange.RETRY_BY_HAND:
+            daily_totals.count_state(tx, move.row, state, move.columns["ended_at"])
     return states
 
 

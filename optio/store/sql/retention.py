@@ -12,7 +12,7 @@ from typing import Any
 
 from optio.errors import Conflict, NotFound
 from optio.model.run import RunState
-from optio.store.sql import audit, dedupe, job_leases
+from optio.store.sql import audit, daily_totals, dedupe, job_leases
 from optio.store.sql.engine import Engine
 from optio.store.sql.registry import UNTAKEN
 from optio.store.sql.transaction import Transaction
@@ -113,6 +113,7 @@ class _Cutoffs:
     slots: int | None
     keys: int
     guards: int
+    totals: int
 
 
 def _cutoffs(tx: Transaction, keep: RetentionPolicy) -> _Cutoffs:
@@ -126,6 +127,7 @@ def _cutoffs(tx: Transaction, keep: RetentionPolicy) -> _Cutoffs:
         slots=before(keep.runs, DEDUPE_MEMORY),
         keys=tx.now - DEDUPE_MEMORY // timedelta(microseconds=1),
         guards=tx.now,
+        totals=daily_totals.day_of(tx.now) - daily_totals.KEPT_DAYS,
     )
 
 
@@ -143,6 +145,8 @@ def prune(engine: Engine, keep: RetentionPolicy) -> Iterator[tuple[PrunedKind, i
     yield from _prune_business_keys(engine)
     yield from _repeat(engine, "keys", _GUARDS, cutoffs.guards)
     yield from _repeat(engine, "sessions", _SESSIONS, cutoffs.keys)
+    for sql in daily_totals.PRUNE:
+        yield from _repeat(engine, "counts", sql, cutoffs.totals)
     yield from _repeat(engine, "slots", _SLOTS, cutoffs.slots)
     if cutoffs.slots is not None:
         before = cutoffs.slots

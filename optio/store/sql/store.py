@@ -20,6 +20,7 @@ from optio.store import values
 from optio.store.sql import (
     audit,
     claims,
+    daily_totals,
     deliveries,
     idempotency,
     job_leases,
@@ -380,6 +381,9 @@ class SqlStore:
     release_job_lease = _change(job_leases.end)
     depths = _peek(queue_depth.every)
     last_ends = _read(queue_depth.last_ends)
+    totals = _peek(daily_totals.of_tasks)
+    totals_by_task = _peek(daily_totals.by_task)
+    totals_by_day = _peek(daily_totals.by_day)
 
     def watch(self, failed: Callable[[], None]) -> None:
         self._engine = HealthEngine(self._engine, failed)

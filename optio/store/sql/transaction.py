@@ -59,18 +59,21 @@ class BulkRows:
 
 
 @dataclass
-class RequestCounts:
-    """Webhook requests that the operations of a transaction have counted, for `request_counts` to write at its end."""
+class TransactionCounts:
+    """Counts of the operations of a transaction, which are written at its end: webhook requests for `request_counts`, and ended
+    runs and attempts for `daily_totals`."""
 
     repeats: Counter[str] = field(default_factory=Counter)  # by delivery: those with its id and its body
     replays: Counter[str] = field(default_factory=Counter)  # by delivery: those with its signed body under another id
     refusals: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # by path, verdict and task id
+    totals: dict[tuple[str, int], Counter[str]] = field(default_factory=dict)  # by task and day: columns of `daily_totals`
+    durations: Counter[tuple[str, int, int]] = field(default_factory=Counter)  # by task, day and bucket: completed runs
 
 
 class Transaction(Protocol):
     """An open transaction. Statements use the SQL that both databases share."""
 
-    counts: RequestCounts
+    counts: TransactionCounts
     # The two differences between the dialects: whether the database has LATERAL joins, and a condition of a column of bytes and
     # a pattern of LIKE in bytes, with `!` before its wildcards that stand for themselves. ASCII letters fit in either case.
     lateral: bool

@@ -26,7 +26,7 @@ from optio.store.sql.bulk import run_batch
 from optio.store.sql.group_commit import DiskUse, QueuedWrite, WriteQueue, disk_use, is_divisible, split_batch
 from optio.store.sql.schema import Migration, SchemaState, migrations, pending
 from optio.store.sql.store import SqlStore
-from optio.store.sql.transaction import BulkRows, RequestCounts, Transaction
+from optio.store.sql.transaction import BulkRows, Transaction, TransactionCounts
 from optio.store.sqlite.disk_reserve import DiskReserve
 from optio.store.sqlite.files import DatabaseFiles, FileState
 from optio.store.sqlite.mounts import shared_mount_type
@@ -81,7 +81,7 @@ class _SqliteTransaction:
         self._execute = connection.execute
         self.connection = connection
         self.now = now
-        self.counts = RequestCounts()
+        self.counts = TransactionCounts()
 
     def one(self, sql: str, params: Mapping[str, Any] | None = None) -> Any:
         return self._execute(sql, params or ()).fetchone()
