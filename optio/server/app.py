@@ -29,6 +29,7 @@ from optio.server.pages.health import HealthPages
 from optio.server.pages.login import LoginController
 from optio.server.pages.runs import RunPages
 from optio.server.pages.static_files import StaticController
+from optio.server.pages.task_editing import TaskEditingPages
 from optio.server.pages.tasks import TaskPages
 from optio.server.routes.deliveries import DeliveryController
 from optio.server.routes.docs import DocsController
@@ -102,6 +103,7 @@ def create_rest(hub: Hub) -> Litestar:
             DocsController,
             LoginController,
             TaskPages,
+            TaskEditingPages,
             RunPages,
             DeliveryPages,
             ChangePages,

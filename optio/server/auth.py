@@ -127,7 +127,13 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     needed = handler.opt.get("role", "admin")
     if needed != PUBLIC:
         gate: AccessControl = connection.app.state.hub.gate
-        actor = await gate.admit(connection.scope["headers"], needed)
+        try:
+            actor = await gate.admit(connection.scope["headers"], needed)
+        except Unauthorized:
+            # A page may save what somebody typed into its form.
+            if "keep_form" in handler.opt:
+                connection.state.kept_form = await handler.opt["keep_form"](connection)
+            raise
         connection.state.who, connection.state.actor = actor, actor.name
     if connection.scope["query_string"]:
         known = set(handler.opt.get("query", {}).values())

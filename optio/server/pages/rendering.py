@@ -68,8 +68,12 @@ def redirect(location: str, headers: Mapping[str, str] | None = None) -> Respons
 
 
 def on_optio_error(request: Incoming, error: OptioError) -> Response[Any]:
-    """Answer an error as a page; a reader who is not signed in is led to the login, and back."""
+    """Answer an error as a page; a reader who is not signed in is led to the login, and back, with the form that was sent."""
     if isinstance(error, Unauthorized):
+        kept = request.scope["state"].get("kept_form")
+        if kept is not None:
+            said = "Your login has ended. What you typed is kept: sign in to go on."
+            return page(request, "login.html", status=401, next="/", problem=said, kept=kept)
         here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return redirect(LOGIN if here == "/" or request.method != "GET" else f"{LOGIN}?next={quote(here)}")
     _, headers, document = problems.describe_error(error)

@@ -23,7 +23,7 @@ from optio.scheduling import cron
 from optio.server.auth import role
 from optio.server.bodies import MAX_REASON_LENGTH
 from optio.server.dependencies import Hub
-from optio.server.pages.login import read_form
+from optio.server.pages.login import keep_form, read_form
 from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
 from optio.store.values import Pause, RunFilter
 
@@ -127,7 +127,7 @@ class TaskPages(Controller):
         task = hub.live.current.registry.task(task_id)
         return _form_page(request, task, _fields(task, None, {}))
 
-    @post("/tasks/{task_id:str}/run", status_code=303, opt=role("operator"))
+    @post("/tasks/{task_id:str}/run", status_code=303, opt={**role("operator"), "keep_form": keep_form})
     async def submit_run_form(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
         """Start a run and lead to it; or show its prompt, or the form again with what is wrong in it."""
         began = datetime.now(UTC)
@@ -150,7 +150,7 @@ class TaskPages(Controller):
         except Invalid as err:
             wrong = {each.pointer.split("/")[1] if "/" in each.pointer else "": each.message for each in err.problems}
             return _form_page(request, task, _fields(task, form, wrong), status=422, problem=wrong.get("") or str(err))
-        if form.get("act") == "preview":
+        if form.get("act", "run") != "run":
             return _form_page(request, task, _fields(task, form, {}), prompt=run.prompt, command=_command(task_id, params))
         try:
             accepted = await hub.start(run, None, began)

@@ -15,6 +15,7 @@ from optio.server.auth import role
 from optio.server.dependencies import Hub
 from optio.server.draft_bodies import CheckDraft, DraftBody, DraftEffectBody
 from optio.server.routes.runs import refuse_unknown
+from optio.server.task_changes import filed_tasks
 from optio.tree.drafts import Draft, check_draft
 
 
@@ -63,10 +64,10 @@ class DraftController(Controller):
 
 async def check_text(hub: Hub, text: str, task_id: str | None) -> Draft:
     """Return the draft of a new task, or of the file of a task. Raises NotFound."""
-    served = hub.live.current.registry
-    task = None if task_id is None else served.task(task_id)
+    snapshot = hub.live.current
+    task = None if task_id is None else snapshot.registry.task(task_id)
     root = hub.services.settings.tasks
-    return await asyncio.to_thread(check_draft, root, text, served, datetime.now(UTC), task)
+    return await asyncio.to_thread(check_draft, root, text, filed_tasks(snapshot), datetime.now(UTC), task)
 
 
 def text_of(document: Mapping[str, Any]) -> str:
