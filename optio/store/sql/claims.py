@@ -3,8 +3,8 @@ fence, and fails with LeaseLost when another worker has taken the run over."""
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -169,20 +169,26 @@ def _start(
         if row["task_id"] in seen.quotas:
             quotas.count_start(tx, row["task_id"], row["id"], seen.quotas[row["task_id"]])
     short = {shortage.task_id for shortage in seen.shortages}
-    deferred = {
-        row["id"]: row["reason"] for row in rows if row["task_id"] in short and _was_given_back(tx, row["id"], row["attempt"])
-    }
-    return [
-        replace(_to_claimed(move, state), deferred=deferred.get(move.row["id"], ""), tries=move.row["task_id"] in short)
-        for move, state in zip(moves, states, strict=True)
-    ]
+    return [_to_claimed(tx, move, state, short) for move, state in zip(moves, states, strict=True)]
 
 
-def _to_claimed(move: StateChange, state: RunState) -> Claim:
-    row = move.row
-    changed = {**dict(row), **move.columns, "state": state.value, "reason": move.reason, "message": move.message}
-    run = replace(to_run(changed), meter=Meter())
-    return Claim(run, row["prompt"], adopted=False, offsets={}, last_line=row["last_line"], spent=_spent(row))
+def _to_claimed(tx: Transaction, move: StateChange, state: RunState, short: Set[str]) -> Claim:
+    row, tries = move.row, move.row["task_id"] in short
+    return Claim(
+        to_run(_changed(move, state), Meter()),
+        row["prompt"],
+        adopted=False,
+        offsets={},
+        last_line=row["last_line"],
+        spent=_spent(row),
+        deferred=row["reason"] if tries and _was_given_back(tx, row["id"], row["attempt"]) else "",
+        tries=tries,
+    )
+
+
+def _changed(move: StateChange, state: RunState) -> Row:
+    """Return the row of a run as it is after a change."""
+    return {**dict(move.row), **move.columns, "state": state.value, "reason": move.reason, "message": move.message}
 
 
 def _spent(row: Row) -> Decimal:
@@ -237,7 +243,7 @@ def _adopt_one(tx: Transaction, run_id: str) -> Claim:
         "SELECT offsets, usage, turns, tool_calls, cost, cost_source FROM attempts WHERE run_id = :id AND number = :number",
         {"id": run_id, "number": row["attempt"]},
     )
-    run = replace(to_run(row), meter=to_meter(attempt))
+    run = to_run(row, to_meter(attempt))
     offsets = json.loads(attempt["offsets"])
     return Claim(run, row["prompt"], adopted=True, offsets=offsets, last_line=row["last_line"], spent=_spent(row))
 
@@ -477,10 +483,8 @@ class Finish:
         rows = _note_begun(tx, [(row, each.began) for each, row in mine.values()])
         mine = {place: (each, row) for (place, (each, _)), row in zip(mine.items(), rows, strict=True)}
         tx.lot(_ENDED, _ENDED_COLUMNS, [each._attempt(tx, row) for each, row in mine.values()])
-        known = [(each, row) for each, row in mine.values() if each.agent != UNKNOWN_AGENT]
-        tx.lot(
-            _AGENTS, _AGENTS_COLUMNS, [{"id": row["id"], "number": row["attempt"], **asdict(each.agent)} for each, row in known]
-        )
+        known = [each._agent(row) for each, row in mine.values() if each.agent != UNKNOWN_AGENT]
+        tx.lot(_AGENTS, _AGENTS_COLUMNS, known)
         moves = [each._move(tx, row) for each, row in mine.values()]
         states = events.change_states(tx, moves)
         for each, row in mine.values():
@@ -496,6 +500,13 @@ class Finish:
         if not row["cancel_requested"]:
             return self
         return replace(self, outcome=Outcome(ok=False, reason="cancelled", message=row["message"], text=self.outcome.text))
+
+    def _agent(self, row: Row) -> dict[str, Any]:
+        agent = self.agent
+        return {
+            "id": row["id"], "number": row["attempt"], "version": agent.version, "session": agent.session,
+            "model": agent.model, "machine": agent.machine,
+        }  # fmt: skip
 
     def _attempt(self, tx: Transaction, row: Row) -> dict[str, Any]:
         outcome = self.outcome
@@ -538,7 +549,7 @@ class Finish:
 
 
 def _to_ended(move: StateChange, state: RunState) -> Run:
-    return to_run({**dict(move.row), **move.columns, "state": state.value, "reason": move.reason, "message": move.message})
+    return to_run(_changed(move, state))
 
 
 def _totals(tx: Transaction, run: Row, last: Meter) -> dict[str, Any]:

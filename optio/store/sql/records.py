@@ -10,7 +10,7 @@ from typing import Any
 from optio.errors import Invalid, Problem
 from optio.model import agent_event
 from optio.model.run import AgentIdentity, AgentPod, Attempt, CostSource, Event, LogKind, LogLine, Meter, Run, RunState, Usage
-from optio.store.sql.transaction import Row, from_micros, optional_from_micros, to_micros
+from optio.store.sql.transaction import Row, dump_json, from_micros, optional_from_micros, to_micros
 from optio.store.values import Delivery, DeliveryFilter, RunFilter, Token
 
 # Without the prompt, which may be large and is needed by the worker only.
@@ -51,7 +51,7 @@ def to_meter(row: Row) -> Meter:
 def meter_columns(meter: Meter) -> dict[str, Any]:
     """Return a usage as statement parameters, the inverse of `to_meter`."""
     return {
-        "usage": json.dumps(meter.usage.to_json()),
+        "usage": dump_json(meter.usage.to_json()),
         # An agent may report anything; these columns hold 31 bits.
         "turns": None if meter.turns is None else min(meter.turns, _MAX_INT32),
         "tool_calls": min(meter.tool_calls, _MAX_INT32),
@@ -60,8 +60,8 @@ def meter_columns(meter: Meter) -> dict[str, Any]:
     }
 
 
-def to_run(row: Row) -> Run:
-    """Return the run of a row with `RUN_COLUMNS`, which leaves the prompt out."""
+def to_run(row: Row, meter: Meter | None = None) -> Run:
+    """Return the run of a row with `RUN_COLUMNS`, which leaves the prompt out, with another usage than the row's if given."""
     return Run(
         id=row["id"],
         seq=row["seq"],
@@ -92,7 +92,7 @@ def to_run(row: Row) -> Run:
         ended_at=optional_from_micros(row["ended_at"]),
         text=row["result_text"],
         output=_loads(row["result_json"]),
-        meter=to_meter(row),
+        meter=meter or to_meter(row),
         traceparent=row["traceparent"],
         priority=row["priority"],
         dedupe_key=row["dedupe_key"],

@@ -25,6 +25,11 @@ def dump_json(value: Any) -> str:
 BYTES = "bytea"
 
 
+def column_names(columns: str) -> list[str]:
+    """Return the names in a list of columns with their types."""
+    return [column.split()[0] for column in columns.split(",")]
+
+
 class BulkRows:
     """Rows for one statement, which reads them `FROM lot`, a table with the given columns (`id text, at bigint, body bytea`).
     Rows may have further keys. Their encoding for the database is computed once, and can be asked for ahead of the transaction.
@@ -32,7 +37,6 @@ class BulkRows:
 
     def __init__(self, columns: str, rows: Sequence[Row]) -> None:
         self.columns, self.rows = columns, rows
-        self.names = [column.split()[0] for column in columns.split(",")]
 
     @property
     def text(self) -> str:
@@ -46,7 +50,8 @@ class BulkRows:
 
     @cached_property
     def _made(self) -> tuple[str, bytes]:
-        values = [{name: row[name] for name in self.names} for row in self.rows]
+        names = column_names(self.columns)
+        values = [{name: row[name] for name in names} for row in self.rows]
         parts: list[bytes] = []
         begin = 1
         for name in (column.split()[0] for column in self.columns.split(",") if column.endswith(BYTES)):

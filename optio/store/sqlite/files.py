@@ -46,7 +46,7 @@ class DatabaseFiles:
 
     def state(self) -> FileState:
         """Compare the files with those that were recorded; this takes some microseconds."""
-        found = tuple(_identity(path) for path in self._paths)
+        found = tuple(map(_identity, self._paths))
         if found == self._recorded:
             return FileState.INTACT
         (database, wal, shm), (first, first_wal, first_shm) = found, self._recorded

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +27,7 @@ from optio.store.sql.bulk import run_batch
 from optio.store.sql.group_commit import DiskUse, QueuedWrite, WriteQueue, disk_use, is_divisible, split_batch
 from optio.store.sql.schema import Migration, SchemaState, migrations, pending
 from optio.store.sql.store import SqlStore
-from optio.store.sql.transaction import BulkRows, Transaction, TransactionCounts
+from optio.store.sql.transaction import BulkRows, Transaction, TransactionCounts, column_names
 from optio.store.sqlite.disk_reserve import DiskReserve
 from optio.store.sqlite.files import DatabaseFiles, FileState
 from optio.store.sqlite.mounts import shared_mount_type
@@ -94,7 +95,7 @@ class _SqliteTransaction:
     def hold_all(self, sql: str, params: Mapping[str, Any] | None = None, lot: BulkRows | None = None) -> list[Any]:
         if lot is None:
             return self.all(sql, params)
-        sql = _with_bulk_rows(sql, lot)
+        sql = _with_bulk_rows(sql, lot.columns)
         return [found for row in lot.rows for found in self.all(sql, {**row, **(params or {})})]
 
     def run(self, sql: str, params: Mapping[str, Any] | None = None) -> int:
@@ -109,7 +110,7 @@ class _SqliteTransaction:
     def bulk_run(self, sql: str, lot: BulkRows, params: Mapping[str, Any] | None = None) -> int:
         # One by one: there are no round trips to save here.
         rows = lot.rows if params is None else [{**row, **params} for row in lot.rows]
-        return self.many(_with_bulk_rows(sql, lot), rows)
+        return self.many(_with_bulk_rows(sql, lot.columns), rows)
 
     def end(self) -> None:
         """End a reading transaction."""
@@ -523,8 +524,9 @@ def _disk_full(path: Path) -> StoreFull:
     return StoreFull(f"the disk of {path} is full: new runs are refused until there is space, running ones go on")
 
 
-def _with_bulk_rows(sql: str, lot: BulkRows) -> str:
-    names = ", ".join(f":{name} AS {name}" for name in lot.names)
+@lru_cache(256)
+def _with_bulk_rows(sql: str, columns: str) -> str:
+    names = ", ".join(f":{name} AS {name}" for name in column_names(columns))
     return sql.replace("FROM lot", f"FROM (SELECT {names}) AS lot")
 
 
