@@ -51,6 +51,7 @@ DISK_EVERY_S, DISK_USAGE_EVERY_S, DISK_SHARE = 0.5, 10.0, 0.02
 # A cgroup can be removed a moment after its last process was reaped; what is left is removed by the worker.
 REMOVE_GROUP_ATTEMPTS = 50
 _libc = ctypes.CDLL(None, use_errno=True)
+_setrlimit = _libc.setrlimit  # found by its name once, not in each agent's process
 # `_libc.syscall` for three numbers, a structure and flags: with its types known a call takes a third of the time.
 _add_rule = _libc["syscall"]
 _add_rule.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_long)
@@ -463,7 +464,7 @@ def _spawn(
                 os.dup2(source, target)
             os.umask(0o077)
             os.chdir(launch["cwd"])
-            _libc.setrlimit(RLIMIT_FSIZE, limit)
+            _setrlimit(RLIMIT_FSIZE, limit)
             for group in launch["groups"]:
                 _write_into(f"{group}/cgroup.procs", b"0")
             if ruleset is not None:
