@@ -11,6 +11,7 @@ import shutil
 import signal
 import stat
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,22 +29,13 @@ _SIDE_POLL_S = 0.5
 # one back takes the kernel longer than a short program runs.
 _YOUNG_S = 0.1
 _YOUNG_POLL_S = 0.005
-# The files of every attempt, innermost first: deleted without listing directories, unless the agent has left something.
+# The files of an attempt that left nothing of its own, innermost first: deleted without listing directories.
 _FILES = (
     "control/stdout",
     "control/stderr",
     "control/exit.json",
     "control/started",
-    "control/cgroup",
-    "control/program",
-    "control/side",
-    "control/side-from",
-    "control/telemetry",
-    "control/continues",
-    "control/session",
-    "control/session-telemetry",
     "home/.optio-params.json",
-    "home/.optio-result-schema.json",
 )
 # Streams from files that the agent itself writes.
 _OF_AGENT = frozenset({"result", "side", "telemetry"})
@@ -63,29 +55,29 @@ class ProcessHandle:
     """The handle of a local attempt. The supervisor is not a child of this process: a pidfd waits for it, and cannot refer to
     another process by mistake."""
 
-    def __init__(self, base: Path, pid: int | None = None, limits: "AttemptLimits | None" = None) -> None:
+    def __init__(self, base: Path, started: "StartedAttempt | None" = None) -> None:
         self._base = base
         self._control = control = f"{base}/control"
         # Attempts that an older version began have their result below `control`.
-        has_results = pid is not None or os.path.isdir(f"{base}/result")
+        has_results = started is not None or os.path.isdir(f"{base}/result")
         self._results = f"{base}/result" if has_results else f"{control}/result"
         self._paths = {"stdout": f"{control}/stdout", "stderr": f"{control}/stderr", "result": f"{self._results}/result.jsonl"}
         self._open: dict[str, int] = {}
-        patterns = {stream: link_of(f"{control}/{stream}") for stream in _FOUND}
-        self._missing = {stream: pattern for stream, pattern in patterns.items() if pattern is not None}
+        known = started or _read_started(control)
+        self._missing = {stream: pattern for stream, pattern in known.patterns.items() if pattern is not None}
         # The attempt whose HOME this one uses, and where its own part of the session file begins.
-        continues = _number_of(f"{control}/continues")
-        session = base if continues is None else base.with_name(f"{base.name.rpartition('-')[0]}-{continues}")
-        self._home = f"{session}/home"
-        self._side_from = _number_of(f"{control}/side-from") or 0
+        self._home, self._side_from = f"{base}/home", 0
+        if known.continues is not None:
+            self._home = str(base.with_name(f"{base.name.rpartition('-')[0]}-{known.continues}") / "home")
+            self._side_from = _number_of(f"{control}/side-from") or 0
         self._watched = False  # its supervisor was seen alive from here
-        self._overdue_at, self._grace, self._holds_signals = limits or limits_of(control)
+        self._overdue_at, self._grace, self._holds_signals = known.limits
         self._overdue_as: str | None = None
-        self._pidfd = self._marked() if pid is None else open_pidfd(pid)
+        self._pidfd = known.pidfd
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._inotify: Inotify | None = None
         self._born = time.monotonic()
-        self._begun = None if pid is None else LaunchArrival(self._born, "process")
+        self._begun = None if started is None else LaunchArrival(self._born, "process")
 
     def _marked(self) -> int | None:
         marker = marker_of(self._control)
@@ -338,10 +330,9 @@ def _delete_tree(base: Path) -> None:
 
 def _delete_bare(base: str) -> bool:
     """Delete an attempt that holds only the executor's own files. Return whether it was one."""
-    for name in _FILES:
-        with contextlib.suppress(OSError):
-            os.unlink(f"{base}/{name}")
     try:
+        for name in _FILES:
+            os.unlink(f"{base}/{name}")
         for name in _DIRECTORIES:
             os.rmdir(f"{base}/{name}")
     except OSError:
@@ -384,6 +375,23 @@ class AttemptLimits(NamedTuple):
     overdue: float
     grace: float
     holds_signals: bool
+
+
+class StartedAttempt(NamedTuple):
+    """A started attempt as its handle has to know it: a pidfd of its supervisor, if that lives, its limits, the patterns of
+    files that are looked for below HOME, by stream, and `Launch.continues`."""
+
+    pidfd: int | None
+    limits: AttemptLimits
+    patterns: Mapping[str, str | None]
+    continues: int | None
+
+
+def _read_started(control: str) -> StartedAttempt:
+    marker = marker_of(control)
+    pidfd = None if marker is None else open_pidfd(*marker)
+    patterns = {stream: link_of(f"{control}/{stream}") for stream in _FOUND}
+    return StartedAttempt(pidfd, limits_of(control), patterns, _number_of(f"{control}/continues"))
 
 
 def reserve_exit(control: str, limits: AttemptLimits) -> None:

@@ -12,9 +12,10 @@ _MAX_STRING_BYTES = 131_072
 def check_launch(argv: Sequence[str], environment: Mapping[str, str]) -> None:
     """Raise LaunchFailed with the name of what is wrong. Values may be secrets, so messages hold only names and lengths."""
     for name, value in environment.items():
-        if "\0" in value or "\0" in name:
+        entry = f"{name}={value}"
+        if "\0" in entry:
             raise LaunchFailed("environment", f"the environment variable {name!r} holds a NUL character")
-        if _size(name) + _size(value) + 2 > _MAX_STRING_BYTES:
+        if _size(entry) >= _MAX_STRING_BYTES:
             raise LaunchFailed(
                 "environment",
                 f"`{name}` in the environment is longer than {_MAX_STRING_BYTES - 1:,} bytes: large values go into parameters",

@@ -31,6 +31,7 @@ from optio.executors.attempt import (
     OVERDUE_S,
     AttemptLimits,
     ProcessHandle,
+    StartedAttempt,
     continue_session,
     delete_attempt,
     keep_link,
@@ -172,7 +173,8 @@ class ProcessExecutor:
             **groups,
         }
         pid = self._fork(marshal.dumps(header), launch.stdin)
-        return ProcessHandle(directory, pid, limits)
+        patterns = {"side": launch.side, "telemetry": launch.telemetry}
+        return ProcessHandle(directory, StartedAttempt(open_pidfd(pid), limits, patterns, launch.continues))
 
     def can_continue(self, run_id: str, attempt: int, program: str | None = None) -> bool:
         base = str(self._directory(run_id, attempt))
@@ -443,7 +445,7 @@ def _make_directories(base: str) -> None:
 def _write_private(top: str, name: str, data: bytes) -> None:
     """Write a file below a directory. An agent may have been at work there before, so no link on the way is followed, and what
     stands in the file's place is taken away. Raises OSError."""
-    *parents, last = Path(name).parts
+    *parents, last = [part for part in name.split("/") if part]
     directory = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         for parent in parents:

@@ -427,8 +427,8 @@ class Execution:
 
     def _note_began(self, after: float) -> None:
         """Record the beginning of the agent, unless it was recorded with its output within `after` seconds."""
-        began = self._since_began()
-        if began is not None and began.ago.total_seconds() >= after:
+        began = self._since_began() if self._began is not None and time.monotonic() - self._began.at >= after else None
+        if began is not None:
             try:
                 noted = self._parts.store.agent_started(self.run.lease, began)
             except StoreUnavailable:
@@ -571,8 +571,7 @@ class Execution:
     def _log(self, reading: Reading, lines: list[LogLine], task: CompiledTask, outcome: Outcome | None = None) -> None:
         """Keep what came, with the log's first lines before it and the executor's explanation of a refusal behind it."""
         # A short run that says nothing and does well needs no log: a commit for it alone would double its cost.
-        is_silent = reading.silence.age > _OPENING_S and (self._told or self._claim.adopted)
-        if not reading.is_open and (lines or is_silent or (outcome is not None and not outcome.ok)):
+        if not reading.is_open and (lines or self._is_silent(reading) or (outcome is not None and not outcome.ok)):
             reading.is_open = True
             lines = [*self._opening(task, reading.handle), *lines]
         if not reading.is_hinted and (hint := self._refusal_hint(lines, task.spec.environment)):
@@ -582,6 +581,9 @@ class Execution:
         if lines or reading.trial.is_changed or (meter != reading.kept and outcome is None):
             reading.kept = meter
             self._keep(lines, {**reading.output.offsets, **reading.trial.entry()}, meter)
+
+    def _is_silent(self, reading: Reading) -> bool:
+        return reading.silence.age > _OPENING_S and (self._told or self._claim.adopted)
 
     def _stop_if_due(self, reading: Reading) -> None:
         """Ask the agent to stop, once, where a limit is met or somebody asked for the run's end."""

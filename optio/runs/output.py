@@ -30,7 +30,8 @@ class Output:
     """A reader of a handle's streams that feeds the runtime's reader and returns log lines."""
 
     def __init__(self, handle: Handle, reader: OutputReader, kept: Mapping[str, int]) -> None:
-        self._handle, self._reader, self._kept = handle, reader, kept
+        self._handle, self._reader = handle, reader
+        self._kept = {stream: kept[stream] for stream in STREAMS if stream in kept}
         self._lines = {stream: LineSplitter() for stream in STREAMS}
         self._size = 0
         self._dropped_lines = self._dropped_bytes = 0
@@ -47,7 +48,7 @@ class Output:
     @property
     def caught_up(self) -> bool:
         """Return whether everything that a previous worker has stored was read again."""
-        return all(lines.read >= self._kept.get(stream, 0) for stream, lines in self._lines.items())
+        return all(self._lines[stream].read >= offset for stream, offset in self._kept.items())
 
     def has_unread(self) -> bool:
         """Return whether `take` would find anything now."""

@@ -75,6 +75,7 @@ class CommandReader:
         self._turns: int | None = None
         self._usage: dict[str, Usage] = {}
         self._costs: dict[str, Decimal] = {}
+        self._meter: Meter | None = Meter()  # None after a line that may have changed it
         self.file = ResultFile(self._take)
         self._complaint = b""
 
@@ -101,6 +102,7 @@ class CommandReader:
 
     def _take(self, entry: dict[str, Any]) -> str | None:
         """Take in a line of the result file that is not a result."""
+        self._meter = None
         if entry.get("type") == "turn":
             self._turns = (self._turns or 0) + 1
             return None
@@ -125,6 +127,10 @@ class CommandReader:
     @property
     def meter(self) -> Meter:
         """Return what the result file reported. Usage without a cost is priced by the table, if that knows the model."""
+        self._meter = self._meter or self._add_up()
+        return self._meter
+
+    def _add_up(self) -> Meter:
         listed = {model: prices.cost_of_calls(model, used) for model, used in self._usage.items() if model not in self._costs}
         priced = {model: cost for model, cost in listed.items() if cost is not None}
         costs = [*self._costs.values(), *priced.values()]
