@@ -180,9 +180,7 @@ DECLARED: Mapping[str, Declaration] = {
                 credentials=r"GEMINI_API_KEY$",
                 elsewhere=r"GOOGLE_GEMINI_BASE_URL",
             ),
-            # In a session that it continues, Gemini 0.61 sends each tool result twice. Google's API refuses that (status 400:
-            # "the number of function response parts is equal to the number of function call parts").
-            capabilities=Capabilities(max_turns="cli", budget="meter", tells_cost=False, resume=False),
+            capabilities=Capabilities(max_turns="cli", budget="meter", tells_cost=False, resume=True),
             # It cuts a longer one off, and ends well without asking the model.
             prompt=PromptTraits(max_bytes=8 << 20, misreads=("command", "mention")),
         ),

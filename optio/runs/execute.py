@@ -371,7 +371,7 @@ class Execution:
             side=runtime.side,
             telemetry=call.telemetry,
             # Whatever set-up commands made is in the working directory of the session already.
-            setup=tuple(spec.environment.setup_commands) if session is None else (),
+            setup=(*(spec.environment.setup_commands if session is None else ()), *call.setup),
             setup_env=spec.environment.env if spec.environment.setup_ahead else None,
             environment=spec.environment,
             runtime_program=agent.program is not None,
@@ -560,7 +560,8 @@ class Execution:
     def _without_session(self, outcome: Outcome, meter: Meter) -> Outcome:
         """Return the outcome, or that the agent could not continue its session: the next attempt begins anew, and that is no
         retry of the task's."""
-        if outcome.ok or outcome.reason not in ("config", "no_result") or meter.usage.total or meter.tool_calls:
+        refused = outcome.reason in ("config", "no_result", "bad_request")
+        if outcome.ok or not refused or meter.usage.total or meter.tool_calls:
             return outcome
         mine = self._kept_attempt() if self.run.attempt > 1 else None
         if mine is None or mine.continues is None:

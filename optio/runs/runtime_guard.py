@@ -187,6 +187,7 @@ def _expect_invocation(call: Any) -> None:
         ("files", bytes, call.files.values()),
         ("file_env", str, (*call.file_env, *call.file_env.values())),
         ("file_options", str, (*call.file_options, *call.file_options.values())),
+        ("setup", str, call.setup),
         ("telemetry", str, () if call.telemetry is None else (call.telemetry,)),
     ):
         wrong = next((each for each in values if not isinstance(each, kind)), None)

@@ -19,7 +19,8 @@ class Invocation:
     """The call of an agent: program and arguments, standard input, variables and files, without the task's own environment and
     secrets. `files` are paths below HOME; `file_env` names variables that hold the absolute path of one of them, and
     `file_options` are options that take one, at the end of the arguments. `telemetry` is an empty one, to which the CLI appends
-    its telemetry: its reader gets that as the stream `telemetry`."""
+    its telemetry: its reader gets that as the stream `telemetry`. `setup` are shell commands that run before the agent, as the
+    set-up commands of a task do."""
 
     argv: tuple[str, ...]
     stdin: bytes
@@ -28,6 +29,7 @@ class Invocation:
     file_env: Mapping[str, str] = field(default_factory=dict)
     file_options: Mapping[str, str] = field(default_factory=dict)
     telemetry: str | None = None
+    setup: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,8 +63,18 @@ _MAX_TELEMETRY_BYTES = 256 * 1024
 _URL = "https://generativelanguage.googleapis.com"
 # The text behind a command goes to the model as it is. In any other prompt Gemini puts the text of a file in the place of `@`
 # and its name, and one that begins with `/` may be a command of the working directory.
+# A message that begins so is left out of a session that is continued.
+_NOT_KEPT = ("?", "<session_context>", "<hook_context>")
 _COMMAND = "optio-task"
 _COMMAND_FILE = f'prompt = "The task follows the name of this command:"\ndescription = "{_COMMAND}"\n'
+# Gemini 0.61 keeps each tool result twice, with its call and as a message, and sends both when it continues a session, which
+# Google's API refuses. A later entry with the id of the message takes its place.
+_RESULTS_ONCE = r"""for each in "$HOME"/.gemini/tmp/*/chats/session-*.jsonl; do
+    [ -f "$each" ] || continue
+    message='^{"id":"[^"]*","timestamp":"[^"]*","type":"user","content":\[{"functionResponse":'
+    entries=$(sed -n "/$message/s/\"user\",.*/\"info\",\"content\":\"\"}/p" "$each")
+    [ -z "$entries" ] || printf '\n%s\n' "$entries" >>"$each"
+done"""
 # By itself it asks the model 10 times, for more than three minutes.
 _MAX_ATTEMPTS = 3
 _LOOP = "Loop detected"
@@ -121,6 +131,8 @@ class Gemini:
         argv = [context.program, "--output-format", "stream-json", "--approval-mode", "yolo", "--skip-trust"]
         if task.spec.model is not None:
             argv += ["-m", task.spec.model]
+        if context.session is not None:
+            argv += ["--resume", context.session]
         environment = task.spec.environment
         env = {"GEMINI_CLI_NO_RELAUNCH": "true", "GOOGLE_GEMINI_BASE_URL": context.endpoint or _URL}
         files, file_env = {".gemini/settings.json": json.dumps(_settings(task)).encode()}, dict[str, str]()
@@ -129,7 +141,7 @@ class Gemini:
             hidden, file_env = hide_keys(task, "BASH_ENV", _SHORT_TELEMETRY)
             files |= {**hidden, _TELEMETRY: b""}
             file_env["GEMINI_TELEMETRY_OUTFILE"] = _TELEMETRY
-        if "@" in prompt or is_command(prompt):
+        if "@" in prompt or is_command(prompt) or prompt.lstrip().startswith(_NOT_KEPT):
             files[f".gemini/commands/{_COMMAND}.toml"] = _COMMAND_FILE.encode()
             prompt = f"/{_COMMAND} {prompt}"
         return Invocation(
@@ -139,6 +151,7 @@ class Gemini:
             files=files,
             file_env=file_env,
             telemetry=_TELEMETRY if is_ours else None,
+            setup=() if context.session is None else (_RESULTS_ONCE,),
         )
 
     def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> "GeminiReader":

@@ -2,6 +2,7 @@
 telemetry only the answers of the model."""
 
 import json
+import subprocess
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -172,7 +173,7 @@ def test_it_has_subagents_only_without_a_budget() -> None:
     assert limited["tools"] == {"exclude": ["invoke_agent"]}
 
 
-@pytest.mark.parametrize("prompt", ["/help", " \n/memory add x", "write to a@note.txt", "@src", "x\n@y"])
+@pytest.mark.parametrize("prompt", ["/help", " \n/memory add x", "write to a@note.txt", "@src", "x\n@y", " ?"])
 def test_a_prompt_that_gemini_would_change_goes_through_a_command_of_our_own(prompt: str) -> None:
     call = Gemini().invoke(task(), prompt, {}, AttemptContext())
 
@@ -321,6 +322,29 @@ def test_words_that_no_event_has_ended_are_in_the_log_at_the_end() -> None:
 
     assert reader.text == "half an ans"
     assert [line.text for line in reader.closing(NOW)] == ["half an ans"]
+
+
+def test_in_a_session_that_it_continues_each_tool_result_is_once(tmp_path: Path) -> None:
+    (command,) = Gemini().invoke(task(), "go on", {}, AttemptContext(session="session-0123")).setup
+    assert Gemini().invoke(task(), "hi", {}, AttemptContext()).setup == ()
+    result = (
+        '{"id":"b-2","timestamp":"2026","type":"user","content":[{"functionResponse":{"response":{"output":"\\"user\\","}}}]}'
+    )
+    kept = [
+        '{"id":"a-1","timestamp":"2026","type":"user","content":[{"text":"hello"}]}',
+        '{"$set":{"messages":[{"id":"c-3","timestamp":"2026","type":"user","content":[{"functionResponse":{}}]}]}}',
+        result,
+        '{"id":"half',
+    ]
+    session = tmp_path / ".gemini" / "tmp" / "work" / "chats" / "session-1.jsonl"
+
+    subprocess.run(["/bin/sh", "-ec", command], env={"HOME": str(tmp_path)}, check=True)
+    session.parent.mkdir(parents=True)
+    session.write_text("\n".join(kept))
+    subprocess.run(["/bin/sh", "-ec", command], env={"HOME": str(tmp_path)}, check=True)
+
+    added = '{"id":"b-2","timestamp":"2026","type":"info","content":""}'
+    assert session.read_text() == "\n".join([*kept, added, ""])
 
 
 def test_a_task_may_send_the_telemetry_where_it_wants() -> None:

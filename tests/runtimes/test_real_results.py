@@ -10,7 +10,6 @@ import pytest
 from optio.model.registry import CompiledTask
 from optio.model.result import schema_for_cli, with_instructions
 from optio.model.run import Run, RunState
-from optio.model.runtimes import DECLARED
 from optio.wiring import Services
 from tests.model_server import IDLE_COMMAND, JSON_ANSWER, PLAIN_TEXT
 from tests.runs.support import accept, execution, opened
@@ -26,7 +25,6 @@ SCHEMA = {
 OWN = {**SCHEMA, "$comment": "as others call it", "patternProperties": {}}
 OTHER = {**OWN, "properties": {"status": {"type": "string"}, "items": {"type": "array", "items": {"type": "string"}}}}
 HOLDS = {"claude-code", "codex"}
-GO_ON = [agent for agent in AGENTS if DECLARED[agent].capabilities.resume]
 
 
 # The model that each agent asks, and the schema that its task declares.
@@ -87,11 +85,11 @@ def test_prose_is_no_result_and_the_agent_is_told_so_once_in_its_session(runs: R
 
     assert (run.state, run.reason, run.text) == (RunState.FAILED, "result_invalid", PLAIN_TEXT)
     assert run.message.startswith(f"the answer is not JSON. It begins with: {PLAIN_TEXT}")
-    assert (run.attempt, run.retries) == (2 if agent in GO_ON else 1, 0)
+    assert (run.attempt, run.retries) == (2, 0)
     assert run.meter.usage.total == 1540 * run.attempt, "one model call each"
 
 
-@pytest.mark.parametrize("agent", GO_ON)
+@pytest.mark.parametrize("agent", AGENTS)
 def test_an_agent_that_is_told_what_is_wrong_mends_its_result(runs: Runs, agent: str) -> None:
     run = runs[agent, "mended"].result()
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from optio.model.run import LogKind, Run, RunState
-from optio.model.runtimes import DECLARED
 from optio.wiring import Services
 from tests.runs.support import accept, done, log_of, opened, working
 from tests.runtimes.real_agents import AGENTS, DONE, Model, environ_of, model_server, task, unpacked
@@ -56,19 +55,14 @@ def test_a_retry_goes_on_where_the_agent_broke_off_and_all_usage_is_counted_once
         ended = dict(zip(AGENTS, ran, strict=True))
 
     for agent, (run, asked) in ended.items():
-        goes_on = DECLARED[agent].capabilities.resume
         first, second = services.store.attempts(run.id)
         assert (run.state, run.text) == (RunState.COMPLETED, DONE), (agent, run.message)
-        assert (first.reason, second.continues) == (
-            "server_error" if STATUS[agent] == 500 else "overloaded",
-            1 if goes_on else None,
-        ), agent
+        assert (first.reason, second.continues) == ("server_error" if STATUS[agent] == 500 else "overloaded", 1), agent
         requests = models[agent].requests()
-        assert requests[asked]["history"] == (1 if goes_on else 0), agent
+        assert requests[asked]["history"] == 1, agent
         told = [line.decode() for line in log_of(services, run.id, LogKind.SYSTEM)]
-        assert ("continues the session of attempt 1, which had made 1 tool call" in told) == goes_on, agent
-        if goes_on:
-            assert (first.agent.session, first.agent.machine) == (second.agent.session, second.agent.machine), agent
+        assert "continues the session of attempt 1, which had made 1 tool call" in told, agent
+        assert (first.agent.session, first.agent.machine) == (second.agent.session, second.agent.machine), agent
         usage = run.meter.usage
         answers = [each["answer"].get("usage") or {} for each in requests]
         served = tuple(sum(each.get(name, 0) for each in answers) for name in ("fresh", "cached", "output"))
