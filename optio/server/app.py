@@ -41,6 +41,7 @@ from optio.server.routes.metrics import MetricsController, health_samples, regis
 from optio.server.routes.pools import PoolController
 from optio.server.routes.removals import RemovalController
 from optio.server.routes.runs import RunController
+from optio.server.routes.search import SearchController
 from optio.server.routes.tasks import TaskController
 from optio.server.sockets import Sockets
 from optio.server.webhooks import PREFIX, WebhookReceiver
@@ -92,6 +93,7 @@ def create_rest(hub: Hub) -> Litestar:
         route_handlers=[
             TaskController,
             RunController,
+            SearchController,
             LogController,
             DraftController,
             DeliveryController,

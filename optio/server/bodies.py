@@ -337,6 +337,35 @@ class EndMessage(LogEndBody, frozen=True, kw_only=True, tag_field="type", tag="e
 # Tasks
 
 
+class FoundTaskBody(Body, frozen=True, kw_only=True):
+    """A task that a search found."""
+
+    id: str
+    """Its id."""
+    name: str
+    """Its name."""
+
+
+class FoundRunBody(Body, frozen=True, kw_only=True):
+    """A run that a search found."""
+
+    id: str
+    """Its id."""
+    task_id: str
+    """The id of its task."""
+    state: RunState
+    """The state of the run."""
+
+
+class FoundBody(Body, frozen=True, kw_only=True):
+    """Tasks and runs that a search found, at most eight of each."""
+
+    tasks: list[FoundTaskBody]
+    """Tasks, those with the words in their id or name first."""
+    runs: list[FoundRunBody]
+    """Runs, newest first."""
+
+
 class OriginBody(Body, frozen=True, kw_only=True):
     """The place of a task in the tree."""
 

@@ -298,3 +298,16 @@ def test_the_poll_ends_with_the_last_watcher(api: Api, connect: Connect, monkeyp
     eventually(lambda: len(polls) > 3, what="polls")
     live.connection.close()
     eventually(lambda: not (count := len(polls)) or (time.sleep(0.2), len(polls) == count)[1], what="the polls to end")
+
+
+def test_tasks_are_found_by_words_and_runs_by_the_beginning_of_their_id(api: Api) -> None:
+    for number in range(12):
+        api.serve_task(JOB.replace("name: Job", f"name: Report {number}\ndescription: of the job"), f"report-{number}")
+    run_id = api.post("/api/tasks/job/runs").json["runId"]
+
+    found = api.get("/api/search?q=JOB").json
+    assert [each["id"] for each in found["tasks"]] == ["job", *(f"report-{each}" for each in (0, 1, 10, 11, 2, 3, 4))]
+    assert found["runs"] == []
+    assert api.get(f"/api/search?q={run_id[:10].upper()}").json["runs"] == [{"id": run_id, "taskId": "job", "state": "queued"}]
+    assert api.get("/api/search?q=nothing+here").json == {"tasks": [], "runs": []}
+    assert api.get("/api/search?q=").status == 422

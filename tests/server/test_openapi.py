@@ -23,7 +23,8 @@ OPERATIONS = {
     "listTasks", "createTask", "getTask", "updateTask", "deleteTask", "pauseTask", "resumeTask", "getDefinition", "listSlots",
     "getTaskFile", "putTaskFile", "checkDraft", "enableTrigger", "listTriggers", "addTrigger", "getTrigger",
     "deleteTrigger", "startRun", "listTaskRuns", "listRuns", "getRun",
-    "deleteRun", "cancelRun", "retryRun", "rerunRun", "getLog", "searchLog", "receiveWebhook", "listDeliveries", "getDelivery",
+    "deleteRun", "cancelRun", "retryRun", "rerunRun", "getLog", "searchLog", "find",
+    "receiveWebhook", "listDeliveries", "getDelivery",
     "getDeliveryTest", "replayDelivery", "listPools", "planPools", "getRegistry", "releaseRemoval", "listDiagnostics",
     "listGenerations", "getGeneration", "getInstallation", "listSettings", "getHealth", "getReadiness", "getMetrics",
 }  # fmt: skip

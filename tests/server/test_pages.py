@@ -197,7 +197,7 @@ def test_every_page_has_a_strict_policy_and_shows_markup_as_text(api: Api) -> No
         assert not {"img", "style", "iframe", "object"} & {tag for tag, _ in tags}, path
         assert [name for _, attrs in tags for name in attrs if name == "style" or name.startswith("on")] == [], path
         scripts = [str(attrs["src"]).rpartition("/")[2] for tag, attrs in tags if tag == "script"]
-        assert scripts == ([] if path == "/login" else ["live.js", *["log.js"] * path.endswith("=log")]), path
+        assert scripts == ["theme.js", *["live.js", "keys.js"] * (path != "/login"), *["log.js"] * path.endswith("=log")], path
     assert HOSTILE in text_of(answers[1])
 
 

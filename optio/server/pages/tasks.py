@@ -25,6 +25,7 @@ from optio.server.bodies import MAX_REASON_LENGTH
 from optio.server.dependencies import Hub
 from optio.server.pages.login import keep_form, read_form
 from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
+from optio.server.routes.search import has_words
 from optio.store.values import Pause, RunFilter
 
 _PAGE = 50
@@ -77,7 +78,9 @@ class TaskPages(Controller):
     ) -> Response[str]:
         """Show the served tasks by id, those with the searched words in id, name, owner or description."""
         snapshot, words = hub.live.current, search.lower().split()
-        found = [task for task_id, task in sorted(snapshot.registry.tasks.items()) if task_id > after and _has(task, words)]
+        found = [
+            task for task_id, task in sorted(snapshot.registry.tasks.items()) if task_id > after and has_words(task, words)
+        ]
         rows = await asyncio.to_thread(_rows, hub, found[:_PAGE])
         more = rows[-1].task.id if len(found) > _PAGE else None
         return page(request, "tasks.html", rows=rows, q=search, more=more, snapshot=snapshot)
@@ -157,12 +160,6 @@ class TaskPages(Controller):
         except Duplicate as err:
             return redirect(f"/runs/{err.run_id}")
         return redirect(f"/runs/{accepted.run_id or run.id}")
-
-
-def _has(task: CompiledTask, words: Sequence[str]) -> bool:
-    spec = task.spec
-    text = f"{task.id} {spec.name} {spec.owner or ''} {spec.description or ''}".lower() if words else ""
-    return all(word in text for word in words)
 
 
 def _rows(hub: Hub, tasks: Sequence[CompiledTask]) -> list[_Row]:

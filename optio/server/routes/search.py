@@ -1,0 +1,51 @@
+"""The route that finds tasks and runs by a few typed letters, for the palette of the dashboard."""
+
+import asyncio
+import re
+from typing import Annotated
+
+from litestar import Controller, get
+from litestar.di import NamedDependency
+from litestar.params import QueryParameter
+
+from optio.model.registry import CompiledTask
+from optio.model.run import Run
+from optio.server.auth import role
+from optio.server.bodies import FoundBody, FoundRunBody, FoundTaskBody
+from optio.server.dependencies import Hub
+from optio.store.values import RunFilter
+
+_MAX_FOUND = 8
+_RUN_ID = re.compile(r"[0-9a-f-]{4,36}")
+Words = Annotated[
+    str, QueryParameter(name="q", min_length=1, max_length=200, description="words of tasks, or the beginning of a run id")
+]
+
+
+class SearchController(Controller):
+    """Routes of `/api/search`."""
+
+    tags = ("tasks",)
+
+    @get("/api/search", opt=role("viewer"))
+    async def find(self, hub: NamedDependency[Hub], text: Words) -> FoundBody:
+        """Find served tasks with these words in id, name, owner or description, and runs whose id begins so."""
+        words = text.lower().split()
+        tasks = (task for _, task in sorted(hub.live.current.registry.tasks.items()) if has_words(task, words))
+        # Those whose id or name has the words come first.
+        found = sorted(tasks, key=lambda task: not all(word in f"{task.id} {task.spec.name}".lower() for word in words))
+        runs: list[Run] = []
+        if _RUN_ID.fullmatch(text.strip().lower()):
+            where = RunFilter(id_prefix=text.strip().lower())
+            runs = (await asyncio.to_thread(hub.services.store.runs, where, limit=_MAX_FOUND)).items
+        return FoundBody(
+            tasks=[FoundTaskBody(id=task.id, name=task.spec.name) for task in found[:_MAX_FOUND]],
+            runs=[FoundRunBody(id=run.id, task_id=run.task_id, state=run.state) for run in runs],
+        )
+
+
+def has_words(task: CompiledTask, words: list[str]) -> bool:
+    """Return whether a task has all words, in lower case, in its id, name, owner or description."""
+    spec = task.spec
+    text = f"{task.id} {spec.name} {spec.owner or ''} {spec.description or ''}".lower() if words else ""
+    return all(word in text for word in words)
