@@ -23,6 +23,7 @@ from optio.server.dependencies import Hub
 from optio.server.http_guard import HttpGuard
 from optio.server.in_time import RequestDeadline
 from optio.server.log_fanout import LogFanout
+from optio.server.pages.calendar import CalendarPages
 from optio.server.pages.changes import ChangePages
 from optio.server.pages.deliveries import DeliveryPages
 from optio.server.pages.health import HealthPages
@@ -31,6 +32,7 @@ from optio.server.pages.runs import RunPages
 from optio.server.pages.static_files import StaticController
 from optio.server.pages.task_editing import TaskEditingPages
 from optio.server.pages.tasks import TaskPages
+from optio.server.routes.calendar import CalendarController
 from optio.server.routes.deliveries import DeliveryController
 from optio.server.routes.docs import DocsController
 from optio.server.routes.drafts import DraftController
@@ -100,6 +102,7 @@ def create_rest(hub: Hub) -> Litestar:
             PoolController,
             RemovalController,
             HealthController,
+            CalendarController,
             GenerationController,
             MetricsController,
             DocsController,
@@ -109,6 +112,7 @@ def create_rest(hub: Hub) -> Litestar:
             RunPages,
             DeliveryPages,
             ChangePages,
+            CalendarPages,
             HealthPages,
             StaticController,
         ],

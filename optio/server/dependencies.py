@@ -10,6 +10,7 @@ from optio.broker.base import Topic, announce_queued
 from optio.errors import Duplicate, OptioError
 from optio.model.run import Run, RunState
 from optio.server.auth import AccessControl
+from optio.server.fire_calendar import FireCalendar, PastSlots
 from optio.server.generation_history import GenerationHistory
 from optio.server.listing import TaskList
 from optio.server.log_fanout import LogFanout
@@ -43,6 +44,8 @@ class Hub:
     backlog: QueueLimit = field(init=False)
     refusals: RefusalCounter = field(init=False)
     history: GenerationHistory = field(init=False)
+    calendar: FireCalendar = field(init=False)
+    past_slots: PastSlots = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the writer of task files from the settings."""
@@ -52,6 +55,8 @@ class Hub:
         object.__setattr__(self, "files", files)
         object.__setattr__(self, "refusals", RefusalCounter(self.services.store))
         object.__setattr__(self, "history", GenerationHistory(self.services.store))
+        object.__setattr__(self, "calendar", FireCalendar(settings.max_workflow_concurrent))
+        object.__setattr__(self, "past_slots", PastSlots(self.services.store))
         object.__setattr__(self, "backlog", QueueLimit(self.services.store, settings.max_queued))
 
     async def start(self, run: NewRun, once: IdempotencyKey | None, began: datetime) -> Accepted:

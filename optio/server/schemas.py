@@ -22,12 +22,21 @@ from optio.compiler.json_schema import field_texts
 from optio.model import agent_event, effect, example, pool, run, task, trigger
 from optio.model.spec import portable
 from optio.runs import admission, delivery_gates, replay
-from optio.server import bodies, change_bodies, delivery_bodies, draft_bodies, health_bodies, live_bodies, problems
+from optio.server import (
+    bodies,
+    calendar_bodies,
+    change_bodies,
+    delivery_bodies,
+    draft_bodies,
+    health_bodies,
+    live_bodies,
+    problems,
+)
 from optio.store import values
 
 Schema = dict[str, Any]
 # The modules that define bodies.
-BODIES = (bodies, change_bodies, delivery_bodies, draft_bodies, health_bodies, live_bodies)
+BODIES = (bodies, calendar_bodies, change_bodies, delivery_bodies, draft_bodies, health_bodies, live_bodies)
 _REFERENCE = "#/components/schemas/{name}"
 # Closed vocabularies, and the modules that define them.
 _VOCABULARIES: dict[str, ModuleType] = {

@@ -61,6 +61,7 @@ from optio.store.values import (
     RunFilter,
     ScheduleRow,
     ServerRow,
+    SlotCounts,
     SlotFilter,
     Token,
     unlimited_room,
@@ -526,6 +527,10 @@ class ScheduleStore(Clock, ScheduleReader, Protocol):
 
     def slots(self, task_id: str, where: SlotFilter = EVERY_SLOT, *, cursor: str | None = None, limit: int = 50) -> Page:
         """Return the outcomes of the task's slots, newest first, at most 1,000 a page. Raise Invalid for a forged cursor."""
+        ...
+
+    def slot_counts(self, since: datetime, until: datetime) -> SlotCounts:
+        """Return how the slots of served tasks in [since, until) ended. It reads all of them."""
         ...
 
     def ready(self, firings: Sequence[Firing]) -> Callable[[], Future[list[list[str] | Exception]]]:

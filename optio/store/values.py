@@ -395,6 +395,16 @@ EVERY_SLOT = SlotFilter()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SlotCounts:
+    """The outcomes of the slots of served tasks in a span: (hours since its begin, outcome, number), and the ranges of slots
+    that were skipped together. All slots before `settled` have an outcome; None where no schedule is stored."""
+
+    hours: Sequence[tuple[int, SlotOutcome, int]]
+    skipped: Sequence[SkippedSlots]
+    settled: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditedSlot:
     """A slot, or a range of skipped ones, beside the run that it names: whether that run exists, and whether it was started by
     this slot. A run that a person deleted counts as existing."""

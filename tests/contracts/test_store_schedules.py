@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from optio.errors import Conflict, Invalid
-from optio.model.registry import CompiledTask
+from optio.model.registry import CompiledTask, Registry
 from optio.model.run import RunState
 from optio.store.base import Store
 from optio.store.values import ClosedSchedule, Firing, RunFilter, ScheduleRow, SkippedSlots, SlotFilter, SlotRow, SlotVerdict
@@ -420,3 +420,24 @@ def test_older_slots_are_counted_once_by_two_schedulers(stores: Callable[[], Sto
 
     ranges = [row.count for row in both[0].slots("job").items if row.first != row.last]
     assert ranges == [9]
+
+
+def test_outcomes_of_slots_are_counted_by_hour_for_tasks_that_are_served(store: Store) -> None:
+    serve(store, task())
+    begin = store.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=5)
+    store.change_schedules([ScheduleRow(task_id="job", fingerprint="x", next_fire=begin)], [])
+    slots = [SlotVerdict(slot=begin + timedelta(minutes=each), verdict="missed") for each in (0, 59, 60)]
+    skipped = SkippedSlots(first=begin - timedelta(hours=2), last=begin - timedelta(hours=1), count=9, verdict="missed")
+    later = begin + timedelta(hours=2)
+    store.fire(Firing(task_id="job", digest=task().digest, verdicts=slots, runs=[], next_fire=later, skipped=skipped)).result(
+        10
+    )
+
+    whole = store.slot_counts(begin - timedelta(hours=2), later)
+    part = store.slot_counts(begin + timedelta(minutes=30), begin + timedelta(minutes=60))
+
+    assert sorted(whole.hours) == [(2, "missed", 2), (3, "missed", 1)]
+    assert (whole.skipped, whole.settled) == ([skipped], later)
+    assert (part.hours, part.skipped) == ([(0, "missed", 1)], [])
+    store.activate(Registry.of({}), None)
+    assert store.slot_counts(begin, later).hours == []

@@ -26,6 +26,7 @@ OPERATIONS = {
     "deleteRun", "cancelRun", "retryRun", "rerunRun", "getLog", "searchLog", "find",
     "receiveWebhook", "listDeliveries", "getDelivery",
     "getDeliveryTest", "replayDelivery", "listPools", "planPools", "getRegistry", "releaseRemoval", "listDiagnostics",
+    "getCalendar", "listFires",
     "listGenerations", "getGeneration", "getInstallation", "listSettings", "getHealth", "getReadiness", "getMetrics",
 }  # fmt: skip
 

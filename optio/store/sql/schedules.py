@@ -12,7 +12,7 @@ from optio.store.sql import runs
 from optio.store.sql.group_commit import DiskUse
 from optio.store.sql.records import cursor_after, cursor_seq, page_size
 from optio.store.sql.transaction import BulkRows, Row, Transaction, from_micros, optional_from_micros, to_micros
-from optio.store.values import ClosedSchedule, Firing, ScheduleRow, SkippedSlots, SlotFilter, SlotRow, SlotVerdict
+from optio.store.values import ClosedSchedule, Firing, ScheduleRow, SkippedSlots, SlotCounts, SlotFilter, SlotRow, SlotVerdict
 
 # Nothing is inserted for a definition that is not served, nor for a slot that has a verdict: in a row of its own, or because
 # the schedule has gone on to a later one.
@@ -384,4 +384,33 @@ def _to_slot(row: Row) -> SlotRow:
         verdict=row["verdict"],
         run_id=row["run_id"],
         at=from_micros(row["at"]),
+    )
+
+
+_COUNTS = """
+SELECT (s.slot - :since) / 3600000000 AS hour, s.verdict AS verdict, COUNT(*) AS slots
+FROM tasks t JOIN slots s ON s.task_id = t.task_id AND s.slot >= :since AND s.slot < :until GROUP BY 1, 2
+"""
+_RANGES_IN = """
+SELECT k.first_slot, k.last_slot, k.slots, k.verdict FROM skipped_slots k JOIN tasks t ON t.task_id = k.task_id
+WHERE k.last_slot >= :since AND k.first_slot < :until ORDER BY k.first_slot
+"""
+
+
+def count_slots(tx: Transaction, since: datetime, until: datetime) -> SlotCounts:
+    """Count the outcomes of slots in a span (`Store.slot_counts`)."""
+    bounds = {"since": to_micros(since), "until": to_micros(until)}
+    settled = tx.one("SELECT MIN(next_fire) AS at FROM schedules")
+    return SlotCounts(
+        hours=[(row["hour"], row["verdict"], row["slots"]) for row in tx.all(_COUNTS, bounds)],
+        skipped=[
+            SkippedSlots(
+                first=from_micros(row["first_slot"]),
+                last=from_micros(row["last_slot"]),
+                count=None if row["slots"] == _UNCOUNTED else row["slots"],
+                verdict=row["verdict"],
+            )
+            for row in tx.all(_RANGES_IN, bounds)
+        ],
+        settled=None if settled is None else optional_from_micros(settled["at"]),
     )

@@ -285,6 +285,7 @@ class SqlStore:
     def search_log(self, run_id: str, *, after: int = 0, until: int, text: str = "", errors: bool = False) -> list[int]:
         return self._engine.peek(lambda tx: runs.search_log(tx, run_id, after, until, text, errors))
 
+    slot_counts = _peek(schedules.count_slots)
     schedules = _peek(schedules.every)
     unscheduled_generation = _peek(registry.unscheduled_generation)
 

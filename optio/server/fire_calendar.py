@@ -1,0 +1,321 @@
+"""The calendar of what is served: fires, crowded minutes and the worst cost of each day, and the coming fires one by one.
+
+A generation never changes, so a day is computed once for each generation and zone, and kept. Used by the API and the pages.
+"""
+
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from itertools import groupby
+from zoneinfo import ZoneInfo
+
+from optio.model.money import DAY, ZERO_USD, max_run_usd
+from optio.model.registry import CompiledTask, Registry
+from optio.scheduling.calendar import ClockChangeNight, TimedTask, clock_change_nights, dst_note
+from optio.scheduling.day_fires import ScheduleShape, by_zone, day_pattern, minutes_between, shape_of
+from optio.scheduling.zone_transitions import clock_changes
+from optio.store.base import ScheduleStore
+from optio.store.values import SkippedSlots
+
+_MINUTE, _SECOND = timedelta(minutes=1), timedelta(seconds=1)
+_HOURS = 24
+# Days that are kept: a year, in a few zones.
+_MAX_DAYS = 2_000
+# Tasks that a clock change names.
+_MAX_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalendarDay:
+    """A day on the clocks of a zone, from `begin` to `end`.
+
+    `hours` are the fires by the hour that the clocks show. `crowded` counts the minutes in which more than `limit` runs start,
+    and `most` is the highest number of starts in a minute. `worst_usd` is the most that its fires may spend, without the
+    `unbounded` fires of agents that have no budget.
+    """
+
+    date: date
+    begin: datetime
+    end: datetime
+    hours: Sequence[int]
+    tasks: int
+    crowded: int
+    most: int
+    worst_usd: Decimal
+    unbounded: int
+    nights: Sequence[ClockChangeNight]
+
+    @property
+    def fires(self) -> int:
+        """Return how many fires the day has."""
+        return sum(self.hours)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComingFire:
+    """One fire of a task, in UTC and on the clock of its schedule; `note` says what a clock change did to it."""
+
+    at: datetime
+    local: datetime
+    task_id: str
+    zone: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFires:
+    """The fires of one task on a day: their number, and the first times."""
+
+    task: CompiledTask
+    count: int
+    first: Sequence[datetime]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Schedules:
+    """The enabled schedules of a registry, those with the same expression and zone together."""
+
+    registry: Registry
+    shapes: dict[str, list[ScheduleShape]]
+    tasks: dict[tuple[str, str], list[CompiledTask]]
+    usd: dict[tuple[str, str], Decimal]
+    limited: dict[tuple[str, str], list[CompiledTask]]
+    unbounded: dict[tuple[str, str], int]
+
+    @property
+    def zones(self) -> list[str]:
+        return sorted(self.shapes)
+
+
+class FireCalendar:
+    """Computes days of what is served, and keeps them. Any thread may use it; `limit` is the number of runs that may start at
+    once."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._schedules = _take_apart(Registry())
+        self._days: OrderedDict[tuple[str, date], CalendarDay] = OrderedDict()
+        # Most days of a month are alike.
+        self._like: dict[Hashable, CalendarDay] = {}
+
+    def zones(self, registry: Registry) -> list[str]:
+        """Return the zones of enabled schedules, sorted."""
+        return self._current(registry).zones
+
+    def day(self, registry: Registry, zone: str, on: date) -> CalendarDay:
+        """Return a day on the clocks of a zone."""
+        schedules = self._current(registry)
+        with self._lock:
+            known = self._days.get((zone, on)) if schedules is self._schedules else None
+            if known is not None:
+                self._days.move_to_end((zone, on))
+                return known
+        begin, end = day_bounds(zone, on)
+        pattern = None if end - begin != DAY else day_pattern(schedules.shapes, begin, end)
+        like = None if pattern is None else self._like.get((schedules.registry.digest, pattern))
+        if like is not None:
+            made = replace(like, date=on, begin=begin, end=end)
+        else:
+            made = _compute_day(schedules, zone, on, self._limit)
+        with self._lock:
+            if pattern is not None and like is None:
+                self._like[schedules.registry.digest, pattern] = made
+            if schedules is self._schedules:
+                self._days[zone, on] = made
+                if len(self._days) > _MAX_DAYS:
+                    self._days.popitem(last=False)
+        return made
+
+    def tasks_of_day(self, registry: Registry, zone: str, on: date, most_times: int) -> list[TaskFires]:
+        """Return the tasks that fire on a day, in the order of their first fires."""
+        schedules, (begin, end) = self._current(registry), day_bounds(zone, on)
+        found: dict[tuple[str, str], list[int]] = {}
+        for shape, at in minutes_between(schedules.shapes, begin, end):
+            found.setdefault((shape.expression, shape.zone), []).extend(at)
+        ordered = sorted(found.items(), key=lambda each: each[1][0])
+        return [
+            TaskFires(task=task, count=len(at), first=[begin + _MINUTE * each for each in at[:most_times]])
+            for key, at in ordered
+            for task in schedules.tasks[key]
+        ]
+
+    def coming(self, registry: Registry, since: datetime, until: datetime, limit: int) -> tuple[list[ComingFire], bool]:
+        """Return the fires in (since, until], in order, at most `limit` of them, and whether there are more."""
+        schedules = self._current(registry)
+        found: list[ComingFire] = []
+        for fire in _fires(schedules, since, until):
+            if len(found) == limit:
+                return found, True
+            found.append(fire)
+        return found, False
+
+    def _current(self, registry: Registry) -> _Schedules:
+        schedules = self._schedules
+        if schedules.registry is registry:
+            return schedules
+        fresh = _take_apart(registry)
+        with self._lock:
+            self._schedules = fresh
+            self._days.clear()
+            self._like.clear()
+        return fresh
+
+
+class PastSlots:
+    """Counts what became of past slots, by day. Days that are over, and whose slots all have an outcome, are kept. Any thread
+    may use it."""
+
+    def __init__(self, store: ScheduleStore) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._days: OrderedDict[tuple[str, date], Mapping[str, int]] = OrderedDict()
+
+    def outcomes(self, zone: str, days: Sequence[date], now: datetime) -> dict[date, Mapping[str, int]]:
+        """Return the number of slots by outcome of the days that have begun; ranges of skipped slots that were not counted add
+        one each. `days` follow each other."""
+        with self._lock:
+            found = {day: self._days[zone, day] for day in days if (zone, day) in self._days}
+        left = [day for day in days if day not in found and day_bounds(zone, day)[0] < now]
+        if not left:
+            return found
+        begin, until = day_bounds(zone, left[0])[0], min(day_bounds(zone, left[-1])[1], now + _MINUTE)
+        counts = self._store.slot_counts(begin, until)
+        for day in left:
+            first, last = day_bounds(zone, day)
+            mine: Counter[str] = Counter()
+            for hour, outcome, number in counts.hours:
+                if first <= begin + timedelta(hours=hour) < last:
+                    mine[outcome] += number
+            for skipped in counts.skipped:
+                if skipped.first < last and skipped.last >= first:
+                    mine[skipped.verdict] += _part(skipped, first, last)
+            found[day] = mine
+            if counts.settled is not None and last <= min(counts.settled, now):
+                self._keep(zone, day, mine)
+        return found
+
+    def _keep(self, zone: str, day: date, counts: Mapping[str, int]) -> None:
+        with self._lock:
+            self._days[zone, day] = counts
+            if len(self._days) > _MAX_DAYS:
+                self._days.popitem(last=False)
+
+
+def _part(skipped: SkippedSlots, first: datetime, last: datetime) -> int:
+    """Return about how many slots of a range lie in a day: ranges hold their number only."""
+    if skipped.count is None or skipped.first == skipped.last:
+        return skipped.count or 1
+    share = (min(skipped.last, last) - max(skipped.first, first)) / (skipped.last - skipped.first)
+    return max(1, round(skipped.count * share))
+
+
+def day_bounds(zone: str, on: date) -> tuple[datetime, datetime]:
+    """Return the first moment of a day, and of the next one, in UTC; later than midnight where the clocks skip that."""
+    place = ZoneInfo(zone)
+    first, last = (datetime.combine(each, time(), place).astimezone(UTC) for each in (on, on + timedelta(days=1)))
+    return first, last
+
+
+def _take_apart(registry: Registry) -> _Schedules:
+    tasks: dict[tuple[str, str], list[CompiledTask]] = {}
+    for task in registry.tasks.values():
+        trigger = task.spec.schedule
+        if trigger is not None and trigger.enabled and task.spec.enabled:
+            tasks.setdefault((trigger.config.cron_expression, trigger.config.timezone), []).append(task)
+    usd, limited, unbounded = {}, {}, {}
+    for key, mine in tasks.items():
+        free = [task for task in mine if task.spec.start_limit is None]
+        usd[key] = sum((max_run_usd(task.spec) or ZERO_USD for task in free), ZERO_USD)
+        limited[key] = [task for task in mine if task.spec.start_limit is not None and task.spec.budget is not None]
+        unbounded[key] = sum(task.spec.budget is None and task.spec.agent_runtime != "command" for task in mine)
+    return _Schedules(
+        registry=registry,
+        shapes=by_zone(shape_of(*key) for key in tasks),
+        tasks=tasks,
+        usd=usd,
+        limited=limited,
+        unbounded=unbounded,
+    )
+
+
+def _compute_day(schedules: _Schedules, zone: str, on: date, limit: int) -> CalendarDay:
+    begin, end = day_bounds(zone, on)
+    load = [0] * ((end - begin) // _MINUTE)
+    counts: Counter[tuple[str, str]] = Counter()
+    for shape, at in minutes_between(schedules.shapes, begin, end):
+        key = (shape.expression, shape.zone)
+        number = len(schedules.tasks[key])
+        counts[key] += len(at)
+        for minute in at:
+            load[minute] += number
+    worst, unbounded = ZERO_USD, 0
+    for key, count in counts.items():
+        worst += schedules.usd[key] * count + sum(_limited_usd(task, count) for task in schedules.limited[key])
+        unbounded += schedules.unbounded[key] * count
+    hours = [0] * _HOURS
+    for hour, number in zip(_clock_hours(zone, begin, len(load)), load, strict=True):
+        hours[hour] += number
+    nights: list[ClockChangeNight] = []
+    if any(True for each in {zone, *schedules.zones} for _ in clock_changes(each, begin - _SECOND, end - _SECOND)):
+        timed = [TimedTask(task.id, *key) for key, mine in schedules.tasks.items() for task in mine[:_MAX_NAMED]]
+        nights = clock_change_nights(timed, begin - _SECOND, end - _SECOND)
+        if zone not in schedules.shapes:
+            nights += [ClockChangeNight(zone, each, ()) for each in clock_changes(zone, begin - _SECOND, end - _SECOND)]
+    return CalendarDay(
+        date=on,
+        begin=begin,
+        end=end,
+        hours=hours,
+        tasks=sum(len(schedules.tasks[key]) for key in counts),
+        crowded=sum(number > limit for number in load),
+        most=max(load, default=0),
+        worst_usd=worst,
+        unbounded=unbounded,
+        nights=nights,
+    )
+
+
+def _limited_usd(task: CompiledTask, count: int) -> Decimal:
+    """Return the most that so many fires of a task may spend in a day, with its start limit."""
+    limit = task.spec.start_limit
+    most = count if limit is None else min(count, limit.count * -(-DAY // limit.window))
+    return (max_run_usd(task.spec) or ZERO_USD) * most
+
+
+def _clock_hours(zone: str, begin: datetime, minutes: int) -> Iterator[int]:
+    """Yield the hour that the clocks of a zone show in each minute of a day."""
+    if minutes == 60 * _HOURS:
+        yield from (hour for hour in range(_HOURS) for _ in range(60))
+        return
+    place = ZoneInfo(zone)
+    yield from ((begin + _MINUTE * minute).astimezone(place).hour for minute in range(minutes))
+
+
+def _fires(schedules: _Schedules, since: datetime, until: datetime) -> Iterator[ComingFire]:
+    """Yield the fires in (since, until], in order, computed a day at a time."""
+    begin, last = since.replace(second=0, microsecond=0) + _MINUTE, until.replace(second=0, microsecond=0) + _MINUTE
+    while begin < last:
+        end = min(begin + DAY, last)
+        at: list[tuple[int, str, str]] = []
+        for shape, minutes in minutes_between(schedules.shapes, begin, end):
+            at += [(minute, shape.expression, shape.zone) for minute in minutes]
+        at.sort()
+        for minute, same in groupby(at, key=lambda each: each[0]):
+            moment = begin + _MINUTE * minute
+            keys = [(expression, zone) for _, expression, zone in same]
+            fires = sorted((task.id, *key) for key in keys for task in schedules.tasks[key])
+            for task_id, expression, zone in fires:
+                local = moment.astimezone(ZoneInfo(zone))
+                yield ComingFire(
+                    at=moment, local=local, task_id=task_id, zone=zone, note=_note(expression, zone, local, begin, end)
+                )
+        begin = end
+
+
+def _note(expression: str, zone: str, local: datetime, begin: datetime, end: datetime) -> str:
+    near = any(True for _ in clock_changes(zone, begin - DAY, end + DAY))
+    return dst_note(expression, local) if near else ""

@@ -1,0 +1,136 @@
+"""The page of the calendar: a month, a week or a day of what is served."""
+
+import asyncio
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from litestar import Controller, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, QueryParameter
+
+from optio.model.money import dollars
+from optio.server.auth import role
+from optio.server.calendar_bodies import CalendarDayBody
+from optio.server.dependencies import Hub
+from optio.server.pages.rendering import HANDLERS, Incoming, page
+from optio.server.routes.calendar import check_zone, parse_day, read_calendar, today
+
+View = Literal["month", "week", "day"]
+Zone = Annotated[str, QueryParameter(max_length=60)]
+On = Annotated[str, QueryParameter(max_length=10)]
+_WEEK = 7
+# Shades of a cell, by its share of the fullest one.
+_SHADES = 4
+_MAX_TASKS = 300
+_MAX_TIMES = 6
+_EDGES = (date(1970, 2, 1), date(2999, 11, 1))
+
+
+class CalendarPages(Controller):
+    """The route of `/calendar`."""
+
+    include_in_schema = False
+    exception_handlers = HANDLERS
+
+    @get("/calendar", opt=role("viewer"))
+    async def calendar_page(
+        self, request: Incoming, hub: NamedDependency[Hub], view: FromQuery[View] = "month", on: On = "", zone: Zone = ""
+    ) -> Response[str]:
+        """Show a month, a week or a day of the schedules that are served now."""
+        zones = await asyncio.to_thread(hub.calendar.zones, hub.live.current.registry)
+        place = zone.strip() or (zones[0] if len(zones) == 1 else "UTC")
+        check_zone(place)
+        now = today(place)
+        day = min(max(parse_day("on", on), _EDGES[0]), _EDGES[1]) if on else now
+        first, count = _span(view, day)
+        found = await asyncio.to_thread(read_calendar, hub, place, first, count)
+        values: dict[str, Any] = {
+            "weeks": _weeks(found.days, view, day, now),
+            "before": _step(view, day, -1),
+            "after": _step(view, day, 1),
+            "title": _title(view, day, first),
+            "hours": [f"{hour:02}" for hour in range(24)],
+            "total": dollars(sum((Decimal(each.worst_usd) for each in found.days if _is_of(each, view, day)), Decimal(0))),
+            "rows": await asyncio.to_thread(_rows, hub, place, day) if view == "day" else None,
+        }
+        shown: dict[str, Any] = {
+            "view": view,
+            "views": ("month", "week", "day"),
+            "on": day,
+            "today": now,
+            "zone": place,
+            "zones": zones,
+        }
+        return page(request, "calendar.html", found=found, **shown, **values)
+
+
+def _span(view: View, day: date) -> tuple[date, int]:
+    """Return the first day to show, and the number of days: whole weeks from Monday on, or the day."""
+    if view == "day":
+        return day, 1
+    if view == "week":
+        return day - timedelta(days=day.weekday()), _WEEK
+    first = day.replace(day=1)
+    monday = first - timedelta(days=first.weekday())
+    last = _step("month", day, 1).replace(day=1) - timedelta(days=1)
+    return monday, -(-((last - monday).days + 1) // _WEEK) * _WEEK
+
+
+def _step(view: View, day: date, by: int) -> date:
+    if view != "month":
+        return day + timedelta(days=by * (_WEEK if view == "week" else 1))
+    month = day.year * 12 + day.month - 1 + by
+    return date(month // 12, month % 12 + 1, 1)
+
+
+def _title(view: View, day: date, first: date) -> str:
+    if view == "month":
+        return f"{day:%B %Y}"
+    return f"Week of {first:%d %B %Y}" if view == "week" else f"{day:%A, %d %B %Y}"
+
+
+def _is_of(each: CalendarDayBody, view: View, day: date) -> bool:
+    """Return whether a shown day belongs to the month; weeks and days are whole."""
+    return view != "month" or date.fromisoformat(each.date).month == day.month
+
+
+def _weeks(days: list[CalendarDayBody], view: View, day: date, now: date) -> list[list[dict[str, Any]]]:
+    fullest = max((each.fires for each in days), default=0)
+    busiest = max((hour for each in days for hour in each.hours), default=0)
+    cells = [
+        {
+            "day": each,
+            "number": date.fromisoformat(each.date).day,
+            "name": f"{date.fromisoformat(each.date):%a %d}",
+            "shade": _shade(each.fires, fullest),
+            "hours": [(number, _shade(number, busiest)) for number in each.hours],
+            "worst": dollars(Decimal(each.worst_usd)),
+            "missed": each.outcomes.get("missed", 0),
+            "is_now": each.date == now.isoformat(),
+            "is_of": _is_of(each, view, day),
+        }
+        for each in days
+    ]
+    return [cells[place : place + _WEEK] for place in range(0, len(cells), _WEEK)]
+
+
+def _shade(number: int, most: int) -> int:
+    return 0 if not number else max(1, -(-number * _SHADES // most))
+
+
+def _rows(hub: Hub, zone: str, day: date) -> dict[str, Any]:
+    place = ZoneInfo(zone)
+    found = hub.calendar.tasks_of_day(hub.live.current.registry, zone, day, _MAX_TIMES)
+    rows = [
+        {
+            "task": each.task,
+            "count": each.count,
+            "times": [f"{at.astimezone(place):%H:%M}" for at in each.first],
+            "expression": each.task.spec.schedule.config.cron_expression if each.task.spec.schedule else "",
+            "zone": each.task.spec.schedule.config.timezone if each.task.spec.schedule else "",
+        }
+        for each in found[:_MAX_TASKS]
+    ]
+    return {"items": rows, "left": len(found) - len(rows)}
