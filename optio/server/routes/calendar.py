@@ -107,7 +107,7 @@ def parse_day(name: str, text: str) -> date:
 def check_zone(zone: str) -> None:
     """Raise Invalid for a zone that is not known."""
     if zone not in _zones():
-        problem = Problem("/zone", "is no time zone", hint="write `Europe/Berlin`, or `UTC`")
+        problem = Problem("/zone", "must be a time zone", hint="write `Europe/Berlin`, or `UTC`")
         raise Invalid("invalid request parameters", [problem])
 
 
