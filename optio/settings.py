@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 from urllib.parse import parse_qsl, urlsplit
 
 from optio.errors import SettingsError
@@ -19,8 +19,13 @@ from optio.model.pool import parse_quantity
 from optio.model.removal_limit import DEFAULT_REMOVAL_LIMIT, RemovalLimit
 from optio.model.runtimes import DECLARED
 from optio.model.text import parse_duration
+from optio.store.values import Role
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_ROLES: tuple[Role, ...] = get_args(Role)
+# A group's name may have commas and equals signs, as in LDAP: an entry ends with its role.
+_ROLE_WITHIN = re.compile(rf"=\s*({'|'.join(_ROLES)})\b")
+_GROUP_ROLE = re.compile(rf"\s*(\S.*?)\s*=\s*({'|'.join(_ROLES)})\s*(?:,\s*|\Z)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +194,52 @@ def _http(text: str) -> str:
     return text
 
 
+def _issuer(text: str) -> str:
+    wanted = "a URL that begins with https://, such as `https://login.example.com/realms/acme` (http:// only on this machine)"
+    try:
+        url = urlsplit(_http(text))
+    except ValueError as err:
+        raise ValueError(wanted) from err
+    if url.scheme != "https" and url.hostname not in LOOPBACK:
+        raise ValueError(wanted)
+    if not url.hostname or url.username is not None or url.query or url.fragment:
+        raise ValueError(f"{wanted}, without a name, a query or a fragment")
+    return text
+
+
+def _group_roles(text: str) -> Mapping[str, Role]:
+    roles: dict[str, Role] = {}
+    place = 0
+    while place < len(text):
+        entry = _GROUP_ROLE.match(text, place)
+        if entry is None or entry[1] in roles or _ROLE_WITHIN.search(entry[1]):
+            raise ValueError(f"`GROUP=ROLE`, separated by commas, each group once; roles are {', '.join(_ROLES)}")
+        roles[entry[1]] = cast(Role, entry[2])
+        place = entry.end()
+    return roles
+
+
+def _scopes(text: str) -> tuple[str, ...]:
+    scopes = _names(text)
+    if "openid" not in scopes or not all(re.fullmatch(r"[!#-\[\]-~]+", scope) for scope in scopes):
+        raise ValueError("scopes separated by commas, `openid` among them")
+    return scopes
+
+
+def _domains(text: str) -> tuple[str, ...]:
+    domains = tuple(domain.lower() for domain in _names(text))
+    if not all(re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", domain) for domain in domains):
+        raise ValueError("domains of e-mail addresses, such as `example.com`, separated by commas")
+    return domains
+
+
+def _session(text: str) -> timedelta:
+    span = _keep(text)
+    if not timedelta(minutes=1) <= span <= timedelta(days=30):
+        raise ValueError("a span from 1m to 30d, such as 12h")
+    return span
+
+
 def _token(text: str) -> str:
     if not re.fullmatch(r"[!-~]+", text):
         raise ValueError("a token, which has no blanks and is ASCII")
@@ -220,6 +271,16 @@ SETTINGS: Mapping[str, Setting] = {
     "host": Setting("127.0.0.1", str, "address to listen on"),
     "port": Setting("8000", _port, "port to listen on"),
     "allowed_hosts": Setting("", _names, "further names allowed in the Host header, separated by commas"),
+    "oidc_issuer": Setting(None, _issuer, "OpenID provider by which people sign in to the dashboard, such as a Keycloak realm"),
+    "oidc_client_id": Setting(None, str, "the name of this server at the provider"),
+    "oidc_client_secret": Setting(None, str, "its secret there"),
+    "oidc_roles": Setting(
+        None, _group_roles, "`GROUP=ROLE`, separated by commas: who may enter; of several groups the highest role counts"
+    ),
+    "oidc_claim": Setting("groups", str, "claim with a person's groups, or its path, such as `realm_access.roles`"),
+    "oidc_scopes": Setting("openid,profile,email", _scopes, "scopes that are asked for, separated by commas"),
+    "oidc_domains": Setting("", _domains, "domains of verified e-mail addresses that may enter; by default all"),
+    "oidc_session": Setting("12h", _session, "how long a person stays signed in, 30d at most"),
     "executor": Setting(
         "process", _choice("process", "kubernetes"), "where agents run: processes here, or pods of a cluster (`kubernetes`)"
     ),
@@ -333,9 +394,10 @@ SETTINGS: Mapping[str, Setting] = {
     "url": Setting(None, _http, "server that the command line talks to; by default the one on OPTIO_HOST and OPTIO_PORT"),
     "token": Setting(None, _token, "API token that the command line sends"),
 }
-_SECRET = ("token", "egress_key")
+_SECRET = ("token", "egress_key", "oidc_client_secret")
 # Settings with a credential may be read from a file that `<VARIABLE>_FILE` names.
-_FROM_FILE = ("database_url", "redis_url", "token", "egress_key")
+_FROM_FILE = ("database_url", "redis_url", "token", "egress_key", "oidc_client_secret")
+_OIDC_REQUIRED = ("oidc_issuer", "oidc_client_id", "oidc_client_secret", "oidc_roles")
 # Up to the last `@`, so that a password with an unencoded `/` or `@` is masked too.
 _CREDENTIALS = re.compile(r"//.*@")
 # Variables that are not settings: those of the command line, and those of runs.
@@ -374,6 +436,14 @@ class Settings:
     host: str
     port: int
     allowed_hosts: tuple[str, ...]
+    oidc_issuer: str | None
+    oidc_client_id: str | None
+    oidc_client_secret: str | None
+    oidc_roles: Mapping[str, Role] | None
+    oidc_claim: str
+    oidc_scopes: tuple[str, ...]
+    oidc_domains: tuple[str, ...]
+    oidc_session: timedelta
     executor: str
     sandbox: str | None
     sandbox_read: tuple[str, ...]
@@ -486,6 +556,12 @@ class Settings:
             raise SettingsError(
                 "OPTIO_TEAM_NAMESPACE: applies to OPTIO_EXECUTOR=kubernetes only, since processes have no namespace: unset it"
             )
+        given = [origins[name] for name in SETTINGS if name.startswith("oidc_") and origins[name] != "default"]
+        lacking = [f"OPTIO_{name.upper()}" for name in _OIDC_REQUIRED if values[name] is None]
+        if given and lacking:
+            raise SettingsError(
+                f"{', '.join(given)}: people can sign in only if {', '.join(lacking)} is set too: set or unset all"
+            )
         for name in ("pod_cpu", "pod_memory"):
             request = f"{name}_request"
             least, most = (parse_quantity(values[each]) or 0 for each in (request, name))
@@ -586,6 +662,8 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, tuple):
         return ",".join(value)
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={each}" for name, each in value.items())
     if isinstance(value, timedelta):
         return f"{value.total_seconds():.0f}s"
     return _CREDENTIALS.sub("//***@", str(value))

@@ -17,6 +17,7 @@ from optio.errors import SettingsError, StoreFull, StoreUnavailable
 from optio.executors.base import Executor
 from optio.executors.process import ProcessExecutor
 from optio.executors.sandbox import SandboxOptions
+from optio.identity.base import IdentityProvider
 from optio.limits.base import RateWindow
 from optio.limits.local import LocalRateWindow
 from optio.model.probe_result import ProbeResult
@@ -184,6 +185,22 @@ def _extra(name: str, setting: str) -> Iterator[None]:
         yield
     except ImportError as err:
         raise SettingsError(f"{setting} needs a library that is not installed ({err}): {how_to_install(name)}") from err
+
+
+def identity(settings: Settings) -> IdentityProvider | None:
+    """Return the provider by which people sign in, if one is set. Raise SettingsError when its library is not installed."""
+    if settings.oidc_issuer is None:
+        return None
+    with _extra("oidc", settings.origins["oidc_issuer"]):
+        from optio.identity.oidc import OpenIdProvider
+    return OpenIdProvider(
+        settings.oidc_issuer,
+        settings.oidc_client_id or "",
+        settings.oidc_client_secret or "",
+        claim=settings.oidc_claim,
+        scopes=settings.oidc_scopes,
+        domains=settings.oidc_domains,
+    )
 
 
 def executor(settings: Settings) -> Executor:

@@ -28,7 +28,8 @@ HOMES = {
     "minijinja": ("server.pages.rendering",),
     "pygls": ("lsp.server", "lsp.wire"),
     "lsprotocol": ("lsp.server", "lsp.answers", "lsp.wire"),
-    "httpx2": ("executors.pods.cluster", "executors.pods.exec"),
+    "httpx2": ("executors.pods.cluster", "executors.pods.exec", "identity.oidc"),
+    "jwt": ("identity.oidc",),
     "lightkube": ("executors.pods.cluster",),
     "msgspec": (
         *("model", "compiler.validation", "compiler.json_schema", "check_cache.entries", "server", "store.sql.transaction"),
@@ -174,6 +175,7 @@ def test_drivers_are_picked_by_wiring_alone() -> None:
         "limits.redis",
         "executors.process",
         "executors.pods",
+        "identity.oidc",
         "telemetry.metrics",
         "telemetry.tracing",
     }

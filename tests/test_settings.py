@@ -153,6 +153,61 @@ def test_the_endpoint_of_claude_code_is_found_under_the_name_that_one_expects() 
     assert list(unknown_variables({expected: "x"})) == [(expected, "OPTIO_ANTHROPIC_BASE_URL")]
 
 
+OIDC = {
+    "OPTIO_OIDC_ISSUER": "https://login.example.com/realms/acme",
+    "OPTIO_OIDC_CLIENT_ID": "optio",
+    "OPTIO_OIDC_CLIENT_SECRET": "s3cret",
+    "OPTIO_OIDC_ROLES": "cn=ops,ou=acme=operator, optio admins = admin ,a=b=viewer,",
+}
+
+
+def test_a_provider_is_set_whole_or_not_at_all() -> None:
+    made = Settings.load(OIDC)
+
+    assert made.oidc_roles == {"cn=ops,ou=acme": "operator", "optio admins": "admin", "a=b": "viewer"}
+    assert (made.oidc_scopes, made.oidc_session) == (("openid", "profile", "email"), timedelta(hours=12))
+    assert {row[0]: row[1] for row in made.shown()}["OPTIO_OIDC_CLIENT_SECRET"] == "***"
+    for name in OIDC:
+        lacking = {key: value for key, value in OIDC.items() if key != name}
+        with pytest.raises(SettingsError, match=f"people can sign in only if {name} is set too: set or unset all"):
+            Settings.load(lacking)
+    with pytest.raises(SettingsError, match=r"^OPTIO_OIDC_DOMAINS: people can sign in only if OPTIO_OIDC_ISSUER, "):
+        Settings.load({"OPTIO_OIDC_DOMAINS": "example.com"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("issuer", "http://login.example.com"),
+        ("issuer", "https://"),
+        ("issuer", "https://me@login.example.com"),
+        ("issuer", "https://login.example.com?realm=acme"),
+        ("issuer", "login.example.com"),
+        ("roles", "ops=root"),
+        ("roles", "ops"),
+        ("roles", "=viewer"),
+        ("roles", "ops=viewer,ops=admin"),
+        ("roles", "ops=viewer;others=admin"),
+        ("scopes", "profile,email"),
+        ("scopes", 'openid,"'),
+        ("domains", "@example.com"),
+        ("domains", "localhost"),
+        ("session", "31d"),
+        ("session", "30s"),
+        ("session", "0h"),
+    ],
+)
+def test_a_part_of_a_provider_that_cannot_be_used_is_refused(name: str, value: str) -> None:
+    variable = f"OPTIO_OIDC_{name.upper()}"
+
+    with pytest.raises(SettingsError, match=f"^{variable}: `.*` cannot be used: it must be "):
+        Settings.load({**OIDC, variable: value})
+
+
+def test_a_provider_on_this_machine_needs_no_tls() -> None:
+    assert Settings.load({**OIDC, "OPTIO_OIDC_ISSUER": "http://localhost:9000"}).oidc_issuer == "http://localhost:9000"
+
+
 @pytest.mark.parametrize("name", ["database_url", "redis_url", "token"])
 def test_a_value_that_holds_a_credential_may_stand_in_a_file(tmp_path: Path, name: str) -> None:
     value = {"database_url": "postgresql://u:p@h/d", "redis_url": "redis://:p@h:6379/0", "token": "t"}[name]

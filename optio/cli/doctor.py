@@ -185,6 +185,16 @@ def _redis(settings: Settings) -> Iterator[Check]:
     yield from _run_probe("redis", wiring.examine_broker(settings))
 
 
+def _identity(settings: Settings) -> Iterator[Check]:
+    """Check that people can sign in by their provider, if one is set."""
+    try:
+        provider = wiring.identity(settings)
+    except SettingsError as err:
+        yield Check(name="sign-in", status="error", detail=str(err))
+        return
+    yield from [] if provider is None else provider.examine()
+
+
 def _thorough_cluster(settings: Settings) -> Iterator[Check]:
     if settings.executor != "kubernetes":
         detail = f"OPTIO_EXECUTOR is {settings.executor}, so runs are not pods"
@@ -550,6 +560,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
     _private_files,
     _database,
     _redis,
+    _identity,
     _tasks,
     _server,
 )

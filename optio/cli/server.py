@@ -66,7 +66,7 @@ def _open_when_ready(settings: Settings, sock: socket.socket, probe: MetricsServ
 def _open(settings: Settings) -> tuple[Services, ServedRegistry]:
     services = build(settings, "server")
     try:
-        if not services.store.tokens():
+        if settings.oidc_issuer is None and not services.store.tokens():
             raise SettingsError(
                 "the database has no API token: create one with `optio token create --role admin`, or use `optio dev`"
             )

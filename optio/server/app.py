@@ -14,6 +14,7 @@ from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Receive, Scope, Send
 from litestar.typing import FieldDefinition
 
+from optio import wiring
 from optio.broker.base import Topic
 from optio.errors import OptioError
 from optio.server import openapi, problems
@@ -28,6 +29,7 @@ from optio.server.pages.changes import ChangePages
 from optio.server.pages.deliveries import DeliveryPages
 from optio.server.pages.health import HealthPages
 from optio.server.pages.login import LoginController
+from optio.server.pages.provider_login import ProviderLoginController
 from optio.server.pages.runs import RunPages
 from optio.server.pages.static_files import StaticController
 from optio.server.pages.task_editing import TaskEditingPages
@@ -64,7 +66,15 @@ def create_app(
     """Return the whole application. `dev_token` is an admin's token for this start of `optio dev`, which browsers may keep in a
     cookie."""
     gate = AccessControl(services.store, dev_token=dev_token)
-    hub = Hub(services=services, live=live, gate=gate, feed=feed, reload=reload, new_id=new_id)
+    hub = Hub(
+        services=services,
+        live=live,
+        gate=gate,
+        feed=feed,
+        reload=reload,
+        new_id=new_id,
+        identity=wiring.identity(services.settings),
+    )
     rest = create_rest(hub)
     if services.metrics is not None:
         services.metrics.add(lambda: store_samples(services.store, live))
@@ -107,6 +117,7 @@ def create_rest(hub: Hub) -> Litestar:
             MetricsController,
             DocsController,
             LoginController,
+            ProviderLoginController,
             TaskPages,
             TaskEditingPages,
             RunPages,

@@ -23,6 +23,8 @@ from optio.store.values import Role
 log = logging.getLogger(__name__)
 ROLES: tuple[Role, ...] = get_args(Role)
 PUBLIC: Final = "public"
+# The `opt=` of a handler whose query another server writes, with parameters of its own.
+ANY_QUERY: Final = {"any_query": True}
 _MAX_TOKEN_LENGTH = 512
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TOUCH_PERIOD_S = 60.0
@@ -141,6 +143,8 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
         for name in connection.query_params:
             values = connection.query_params.getall(name)
             if name not in known:
+                if "any_query" in handler.opt:
+                    continue
                 hint = ("known are " + ", ".join(sorted(known))) if known else None
                 problems.append(Problem(f"/{name}", "is unknown", hint=hint))
             elif len(values) > 1:

@@ -21,6 +21,7 @@ from optio.settings import LOOPBACK
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 # What a browser says of a page of this server, and of an address that a person typed or a link outside of the browser.
 _OWN_SITE, _NO_SITE = b"same-origin", b"none"
+CALLBACK = "/login/callback"
 
 
 class BrowserAccess:
@@ -38,7 +39,9 @@ class BrowserAccess:
         if self._dev_token is not None and _method(scope) in ("GET", "HEAD") and _tokens(scope):
             await self._enter(self._dev_token, scope, send)
             return
-        cookie = None if b"authorization" in headers else _cookie(headers)
+        # A browser comes back from its provider, another site, to sign in: whatever session it has does not count there.
+        is_counted = b"authorization" not in headers and scope["path"] != CALLBACK
+        cookie = _cookie(headers) if is_counted else None
         if not cookie:
             await self._app(scope, receive, send)
         elif not _is_own_page(scope, headers):
@@ -66,11 +69,23 @@ class BrowserAccess:
 def cookie(scope: Scope, token: str | None) -> str:
     """Return the value of the `Set-Cookie` header that keeps a token, or that deletes it. Off this machine the cookie is sent
     over HTTPS only."""
-    headers = dict(scope["headers"])
-    host = headers[b"host"].decode("latin-1").rpartition(":")[0] or headers[b"host"].decode("latin-1")
-    secure = "" if host.strip("[]").lower() in LOOPBACK else "; Secure"
+    secure = "" if is_local(scope) else "; Secure"
     ends = "; Max-Age=0" if token is None else ""
-    return f"{_cookie_name(headers).decode()}={quote(token or '')}; Path=/; HttpOnly; SameSite=Strict{secure}{ends}"
+    return (
+        f"{_cookie_name(dict(scope['headers'])).decode()}={quote(token or '')}; Path=/; HttpOnly; SameSite=Strict{secure}{ends}"
+    )
+
+
+def sign_in_cookie_name(scope: Scope) -> str:
+    """Return the name of the cookie of a sign-in at a provider. Off this machine no other host of the domain can set it."""
+    name = _cookie_name(dict(scope["headers"])).decode().replace("optio_", "optio_sign_in_")
+    return name if is_local(scope) else f"__Host-{name}"
+
+
+def is_local(scope: Scope) -> bool:
+    """Return whether the browser is on this machine, by the name that it calls the server."""
+    host = dict(scope["headers"])[b"host"].decode("latin-1")
+    return (host.rpartition(":")[0] or host).strip("[]").lower() in LOOPBACK
 
 
 def _method(scope: Scope) -> str:

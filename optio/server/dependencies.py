@@ -8,6 +8,7 @@ from datetime import datetime
 
 from optio.broker.base import Topic, announce_queued
 from optio.errors import Duplicate, OptioError
+from optio.identity.base import IdentityProvider
 from optio.model.run import Run, RunState
 from optio.server.auth import AccessControl
 from optio.server.fire_calendar import FireCalendar, PastSlots
@@ -34,6 +35,7 @@ class Hub:
     feed: LogFanout
     reload: Callable[[Collection[str]], Awaitable[object]]
     new_id: Callable[[], str]
+    identity: IdentityProvider | None = None
     # Held for a write to the tree, from reading the task to the answer: one request at a time.
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     changes: RunFanout = field(default_factory=RunFanout)

@@ -125,7 +125,9 @@ class Api:
                 connection.putheader("Content-Length", str(len(data)))
             connection.endheaders(data)
             response = connection.getresponse()
-            answer = Answer(response.status, dict(response.getheaders()), response.read())
+            # An answer may set several cookies.
+            found = {name: ", ".join(response.headers.get_all(name, [])) for name in response.headers}
+            answer = Answer(response.status, found, response.read())
         finally:
             connection.close()
         assert method == "HEAD" or (broken := contract.breach(method, path, answer)) is None, broken

@@ -31,6 +31,8 @@ TABLE = {
     "GET /login": "public",
     "POST /login": "public",
     "POST /logout": "public",
+    "GET /login/provider": "public",
+    "GET /login/callback": "public",
     "GET /": "viewer",
     "GET /tasks": "viewer",
     "GET /tasks/{}": "viewer",

@@ -82,4 +82,4 @@ async def read_form(request: Incoming) -> dict[str, str]:
 def local_path(target: str) -> str:
     """Return the target if it is a path of this server, else the first page."""
     is_path = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable()
-    return target if is_path and target != LOGIN else "/"
+    return target if is_path and not target.startswith(LOGIN) else "/"

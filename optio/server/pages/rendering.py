@@ -2,7 +2,7 @@
 is escaped."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from litestar import Request, Response
+from litestar.datastructures import Cookie
 from litestar.exceptions import HTTPException
 from minijinja import Environment, load_from_path
 
@@ -41,12 +42,14 @@ _GATES = {
 
 def page(request: Incoming, template: str, *, status: int = 200, **values: Any) -> Response[str]:
     """Return a page. Templates know `who` (name and role of the reader, or None), `path`, the address of `static` files,
-    whether there are `docs`, and `warnings` about the installation, beside `values`."""
-    who = request.scope["state"].get("who")
-    docs = is_built(request.app.state.hub.services.settings)
+    whether there are `docs`, `warnings` about the installation, and the host of the `provider` by which people sign in, beside
+    `values`."""
+    hub, who = request.app.state.hub, request.scope["state"].get("who")
+    docs = is_built(hub.services.settings)
     static = f"/static/{static_digest()}"
-    warnings = () if who is None else list(warnings_of(request.app.state.hub))
+    warnings = () if who is None else list(warnings_of(hub))
     shown = {"who": who, "path": request.url.path, "docs": docs, "static": static, "warnings": warnings}
+    shown["provider"] = None if hub.identity is None else hub.identity.host
     html = _environment.render_template(template, **shown, **values)
     # Without a referrer a browser sends forms with the origin `null`, which is refused.
     headers = {"content-security-policy": POLICY, "referrer-policy": "same-origin"}
@@ -62,9 +65,11 @@ def static_digest() -> str:
     return found.hexdigest()[:16]
 
 
-def redirect(location: str, headers: Mapping[str, str] | None = None) -> Response[None]:
+def redirect(
+    location: str, headers: Mapping[str, str] | None = None, cookies: Sequence[Cookie] | None = None
+) -> Response[None]:
     """Return a redirection that is followed by GET."""
-    return Response(None, status_code=303, headers={"location": location, **(headers or {})})
+    return Response(None, status_code=303, headers={"location": location, **(headers or {})}, cookies=cookies)
 
 
 def on_optio_error(request: Incoming, error: OptioError) -> Response[Any]:
