@@ -17,6 +17,7 @@ from optio.model.registry import CompiledTask
 from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
 from optio.model.runtimes import DECLARED
 from optio.runtimes.base import (
+    BY_STATUS,
     AttemptContext,
     Invocation,
     ProcessEnd,
@@ -57,7 +58,7 @@ _SHORT_TELEMETRY = {
     "OTEL_TRACES_SAMPLER": "always_off",
     "OTEL_NODE_RESOURCE_DETECTORS": "none",
 }
-_ANSWER = b'"gemini_cli.api_response"'
+_CALL = re.compile(rb'"gemini_cli\.(?:api_response|api_error|network_retry_attempt)"')
 _MAX_TELEMETRY_BYTES = 256 * 1024
 # Always set, since Gemini would take another one from an `.env` file of the working directory, and send it the key.
 _URL = "https://generativelanguage.googleapis.com"
@@ -109,6 +110,8 @@ _SHELL = "run_shell_command"
 # The end of what the model is told about a command that failed. Its own output stands before that, and is not searched.
 _FAILED = re.compile(r"\n(?:Exit Code: (\d+)|Signal: \w+)\n(?:[A-Z][\w ]+: [^\n]*\n)*</untrusted_context>\s*\Z")
 _END_CHARACTERS = 500
+# Reasons of a model call that was refused: it costs nothing.
+_REFUSALS = frozenset(reason for reason, _ in BY_STATUS.values()) | {"server_error"}
 # The beginning, where it was too slow for Gemini. Before the output of any other command stands `Output:`.
 _TOO_SLOW = re.compile(r"\s*<untrusted_context>\s*Command was automatically cancelled ")
 # So many entries wait for the session file to tell whether a command failed.
@@ -197,6 +200,7 @@ class GeminiReader(EventReader):
         self._failure_type = ""
         self._looped = False
         self._entry = bytearray()  # of the telemetry, as far as it is read
+        self._is_broken_off = False  # a model call was, which its provider may bill
         self._finish: str | None = None  # of the last answer to the main agent, by the telemetry
 
     def _read_side(self, event: dict[str, Any]) -> Iterator[Entry]:
@@ -254,17 +258,22 @@ class GeminiReader(EventReader):
             return
         text = bytes(self._entry)
         self._entry.clear()
-        if _ANSWER in text:
-            self._finish_of(text)
+        if _CALL.search(text) is not None:
+            self._read_call(text)
         yield from ()
 
-    def _finish_of(self, entry: bytes) -> None:
+    def _read_call(self, entry: bytes) -> None:
         try:
             told = as_dict(as_dict(json.loads(entry)).get("attributes"))
         except (ValueError, RecursionError):
             return
-        if told.get("event.name") == "gemini_cli.api_response" and told.get("role") == "main":
+        name = str(told.get("event.name")).removeprefix("gemini_cli.")
+        if name == "api_response" and told.get("role") == "main":
             self._finish = next(iter(as_list(told.get("finish_reasons"))[-1:]), None)
+        elif name == "api_error":
+            self._is_broken_off |= not isinstance(told.get("status_code"), int)
+        elif name == "network_retry_attempt":
+            self._is_broken_off |= told.get("error_type") == "INCOMPLETE_JSON"
 
     def _read(self, event: dict[str, Any]) -> Iterator[Entry]:
         for entry in self._entries(event):
@@ -344,13 +353,13 @@ class GeminiReader(EventReader):
 
     @property
     def meter(self) -> Meter:
-        """Return the usage, unknown (zero, without a cost) for an agent of which no answer is known."""
+        """Return the usage. It is unknown (zero, without a cost) if no answer is known, unless all model calls were refused."""
         usage = sum((self._totals or self._used).values(), Usage())
-        known = usage != Usage() or bool(self._calls)
-        cost = self._full_cost() if known else None
+        refused = self._status == "error" and not self._is_broken_off and self._reason()[0] in _REFUSALS
+        cost = self._full_cost() if usage != Usage() or self._calls or refused else None
         return Meter(
             usage=usage,
-            turns=len(self._calls) if self._calls else None,
+            turns=len(self._calls) if self._calls or (refused and usage == Usage()) else None,
             tool_calls=len(self._tools),
             cost=cost,
             cost_source=None if cost is None else CostSource.PRICES,
@@ -395,7 +404,7 @@ class GeminiReader(EventReader):
         if self._looped:
             return Outcome(ok=False, reason="loop", message="it repeated the same tool call or text, and stopped itself")
         if self._status != "success":
-            reason, again = _reason(self._failure_type, self._failure, self._stderr.decode("utf-8", "replace"))
+            reason, again = self._reason()
             message = first_line(self._failure) or "an error without a message"
             if reason == "max_turns":
                 message = f"stopped after {self._task.spec.max_turns} turns"
@@ -406,6 +415,9 @@ class GeminiReader(EventReader):
         if self._finish == "content_filter":
             return Outcome(ok=False, reason="refusal", message=first_line(answer) or "the model refused to answer")
         return self._success(ended, answer)
+
+    def _reason(self) -> tuple[str, bool]:
+        return _reason(self._failure_type, self._failure, self._stderr.decode("utf-8", "replace"))
 
     def _complaint(self) -> str:
         lines = self._stderr.decode("utf-8", "replace").splitlines()

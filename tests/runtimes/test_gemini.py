@@ -32,14 +32,14 @@ GOLDEN: dict[str, tuple[int, str, bool, str, int, int, int, int | None, int]] = 
     "flaky-429": (0, "ok", False, HELLO, 1200, 300, 40, 1, 0),
     # It asks three times.
     "empty": (0, "unproductive", True, "The model returned an empty response", 3600, 900, 0, None, 0),
-    "error-400": (144, "bad_request", False, "[API Error: ", 0, 0, 0, None, 0),
-    "error-401": (145, "auth", False, "[API Error: ", 0, 0, 0, None, 0),
-    "error-403": (147, "auth", False, "[API Error: ", 0, 0, 0, None, 0),
+    "error-400": (144, "bad_request", False, "[API Error: ", 0, 0, 0, 0, 0),
+    "error-401": (145, "auth", False, "[API Error: ", 0, 0, 0, 0, 0),
+    "error-403": (147, "auth", False, "[API Error: ", 0, 0, 0, 0, 0),
     # Of a 404 its events pass on the text alone, without the status.
     "error-404": (1, "no_result", True, "[API Error: ", 0, 0, 0, None, 0),
-    "error-429": (173, "rate_limit", True, "[API Error: stub: scripted failure 429]", 0, 0, 0, None, 0),
-    "error-500": (244, "server_error", True, "[API Error: ", 0, 0, 0, None, 0),
-    "error-529": (17, "overloaded", True, "[API Error: ", 0, 0, 0, None, 0),
+    "error-429": (173, "rate_limit", True, "[API Error: stub: scripted failure 429]", 0, 0, 0, 0, 0),
+    "error-500": (244, "server_error", True, "[API Error: ", 0, 0, 0, 0, 0),
+    "error-529": (17, "overloaded", True, "[API Error: ", 0, 0, 0, 0, 0),
     "late-500": (244, "server_error", True, "[API Error: ", 1200, 300, 40, 1, 1),
     "cut": (1, "network", True, "[API Error: terminated]", 0, 0, 0, None, 0),
     "garbage": (1, "network", True, "[API Error: Incomplete JSON", 0, 0, 0, None, 0),
@@ -94,11 +94,15 @@ def test_a_cost_is_by_the_list_price_of_the_model_that_answered_and_without_one_
     call = answer("a", 1_000_000)
     other = event("side", id="b", type="gemini", tokens={"input": 1}, model="our-own-model")
 
-    known, partly, nothing = (read(lines).meter for lines in ([call], [call, other], recorded("error-500")))
+    retried = telemetry(**{"event.name": "gemini_cli.network_retry_attempt", "error_type": "INCOMPLETE_JSON"})
+    failed = recorded("error-500")
+    known, partly, refused = (read(lines).meter for lines in ([call], [call, other], [*api_error(500), *failed]))
 
     assert (known.cost, known.cost_source) == (Decimal("3.000015"), CostSource.PRICES)
     assert (partly.cost, partly.cost_source) == (None, None)
-    assert (nothing.cost, nothing.turns, nothing.usage) == (None, None, Usage())
+    for nothing in (read([*broken_off, *failed]).meter for broken_off in (api_error(), retried)):
+        assert (nothing.cost, nothing.turns, nothing.usage) == (None, None, Usage())
+    assert (refused.cost, refused.turns, refused.usage) == (Decimal(0), 0, Usage())
 
 
 def test_an_answer_that_the_session_file_repeats_is_counted_once() -> None:
@@ -356,10 +360,19 @@ def test_a_task_may_send_the_telemetry_where_it_wants() -> None:
     assert not [name for name in call.env if name.startswith("OTEL_")]
 
 
+def telemetry(**attributes: Any) -> list[tuple[str, bytes]]:
+    """An entry of the telemetry."""
+    return [("telemetry", line) for line in json.dumps({"attributes": attributes}, indent=2).encode().splitlines()]
+
+
 def entry(*reasons: Any, **attributes: Any) -> list[tuple[str, bytes]]:
-    """An entry of the telemetry, for an answer to the main agent."""
-    told = {"event.name": "gemini_cli.api_response", "role": "main", "finish_reasons": reasons} | attributes
-    return [("telemetry", line) for line in json.dumps({"attributes": told}, indent=2).encode().splitlines()]
+    """An answer to the main agent."""
+    return telemetry(**{"event.name": "gemini_cli.api_response", "role": "main", "finish_reasons": reasons} | attributes)
+
+
+def api_error(status: int | None = None) -> list[tuple[str, bytes]]:
+    """A model call that was refused, or without a status broken off."""
+    return telemetry(**{"event.name": "gemini_cli.api_error"} | ({} if status is None else {"status_code": status}))
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ CELLS: Mapping[str, Cell] = {
     "truncated": Cell("truncated", text=PLAIN_TEXT[:10]),
     "refusal": Cell("refusal", text="I cannot help with that."),
 }
-# Codex has no usage of a failed turn but in its session file, and Gemini none of a run without an answer.
+# Codex has no usage of a failed turn but in its session file.
 NO_ANSWER = {name: replace(cell, usage=Told.UNKNOWN) for name, cell in CELLS.items() if name.startswith(("error", "garbage"))}
 OTHERWISE: Mapping[str, Mapping[str, Cell]] = {
     "claude-code": {
@@ -94,7 +94,8 @@ OTHERWISE: Mapping[str, Mapping[str, Cell]] = {
         "garbage": NO_ANSWER["garbage"],
     },
     "gemini": {
-        **NO_ANSWER,
+        # A page is an answer that broke off.
+        "garbage": NO_ANSWER["garbage"],
     },
     "opencode": {},
 }
