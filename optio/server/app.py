@@ -42,6 +42,7 @@ from optio.server.routes.generations import GenerationController
 from optio.server.routes.health import HealthController
 from optio.server.routes.logs import LogController
 from optio.server.routes.metrics import MetricsController, health_samples, registry_samples, store_samples
+from optio.server.routes.overview import OverviewController
 from optio.server.routes.pools import PoolController
 from optio.server.routes.removals import RemovalController
 from optio.server.routes.runs import RunController
@@ -104,6 +105,7 @@ def create_rest(hub: Hub) -> Litestar:
     app = Litestar(
         route_handlers=[
             TaskController,
+            OverviewController,
             RunController,
             SearchController,
             LogController,

@@ -15,9 +15,12 @@ from optio.server.fire_calendar import FireCalendar, PastSlots
 from optio.server.generation_history import GenerationHistory
 from optio.server.listing import TaskList
 from optio.server.log_fanout import LogFanout
+from optio.server.overview import Overview
 from optio.server.queue_limit import QueueLimit
+from optio.server.recent_totals import RecentTotals
 from optio.server.refusals import RefusalCounter
 from optio.server.run_fanout import RunFanout
+from optio.server.served_policy import ServedPolicy
 from optio.store.values import Accepted, IdempotencyKey, NewRun
 from optio.telemetry.base import Queued, Withdrawn
 from optio.tree.served import ServedRegistry
@@ -45,6 +48,9 @@ class Hub:
     files: TaskFileWriter = field(init=False)
     backlog: QueueLimit = field(init=False)
     refusals: RefusalCounter = field(init=False)
+    totals: RecentTotals = field(init=False)
+    policy: ServedPolicy = field(init=False)
+    overview: Overview = field(init=False)
     history: GenerationHistory = field(init=False)
     calendar: FireCalendar = field(init=False)
     past_slots: PastSlots = field(init=False)
@@ -55,7 +61,11 @@ class Hub:
         lock = settings.data_dir / "writes.lock"
         files = TaskFileWriter(settings.tasks, self.services.secrets, deny=settings.writes != "files", lock=lock)
         object.__setattr__(self, "files", files)
-        object.__setattr__(self, "refusals", RefusalCounter(self.services.store))
+        store = self.services.store
+        object.__setattr__(self, "refusals", RefusalCounter(store))
+        object.__setattr__(self, "totals", RecentTotals(store))
+        object.__setattr__(self, "policy", ServedPolicy(settings.tasks))
+        object.__setattr__(self, "overview", Overview(store, self.totals, self.policy))
         object.__setattr__(self, "history", GenerationHistory(self.services.store))
         object.__setattr__(self, "calendar", FireCalendar(settings.max_workflow_concurrent))
         object.__setattr__(self, "past_slots", PastSlots(self.services.store))

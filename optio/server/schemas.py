@@ -30,13 +30,23 @@ from optio.server import (
     draft_bodies,
     health_bodies,
     live_bodies,
+    overview_bodies,
     problems,
 )
 from optio.store import values
 
 Schema = dict[str, Any]
 # The modules that define bodies.
-BODIES = (bodies, calendar_bodies, change_bodies, delivery_bodies, draft_bodies, health_bodies, live_bodies)
+BODIES = (
+    bodies,
+    calendar_bodies,
+    change_bodies,
+    delivery_bodies,
+    draft_bodies,
+    health_bodies,
+    live_bodies,
+    overview_bodies,
+)
 _REFERENCE = "#/components/schemas/{name}"
 # Closed vocabularies, and the modules that define them.
 _VOCABULARIES: dict[str, ModuleType] = {
@@ -55,6 +65,7 @@ _VOCABULARIES: dict[str, ModuleType] = {
     "LogKind": run,
     "ToolKind": agent_event,
     "StartKind": pool,
+    "TaskState": overview_bodies,
     "EffectKind": effect,
     "EffectWeight": effect,
 }

@@ -44,6 +44,7 @@ from optio.store.values import (
     GenerationRow,
     IdempotencyKey,
     LastEnd,
+    LastRun,
     LiveParts,
     NewDelivery,
     NewRun,
@@ -387,7 +388,16 @@ class RunReader(LocalReads, Protocol):
 
 
 class TotalsReader(Protocol):
-    """Reads the totals of each task and day (UTC), which are counted as runs end, in the same transactions."""
+    """Reads figures of many tasks at once: their last runs, and the totals of each task and day (UTC), which are counted as
+    runs end, in the same transactions."""
+
+    def last_runs(self, task_ids: Sequence[str], most: int) -> dict[str, list[LastRun]]:
+        """Return the newest runs of each of these tasks, newest first. Tasks without any are left out."""
+        ...
+
+    def queued_runs(self, task_ids: Sequence[str]) -> dict[str, int]:
+        """Return the number of queued runs of those of these tasks that have any."""
+        ...
 
     def totals(self, task_ids: Sequence[str], since: date) -> dict[str, RunTotals]:
         """Return the totals of these tasks from a day on, by id. Tasks without any are left out."""

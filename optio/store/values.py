@@ -631,6 +631,16 @@ class QueueDepth:
     oldest: datetime | None
 
 
+class LastRun(NamedTuple):
+    """A run in the list of its task's last ones. `duration_s` is None until it has begun and ended."""
+
+    id: str
+    state: RunState
+    reason: str
+    created_at: datetime
+    duration_s: float | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastEnd:
     """The end of the newest run of a task that is in this state."""

@@ -56,6 +56,7 @@ TABLE = {
     "GET /api/registry": "viewer",
     "GET /api/diagnostics": "viewer",
     "GET /api/tasks": "viewer",
+    "GET /api/overview": "viewer",
     "GET /api/tasks/{}": "viewer",
     "GET /api/tasks/{}/file": "viewer",
     "GET /api/definitions/{}": "viewer",

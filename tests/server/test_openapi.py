@@ -21,7 +21,7 @@ from tests.server.api import JOB, Api
 HOOKED = JOB + "triggers: [{type: webhook, config: {path: job, unsigned: true}}]\n"
 OPERATIONS = {
     "listTasks", "createTask", "getTask", "updateTask", "deleteTask", "pauseTask", "resumeTask", "getDefinition", "listSlots",
-    "getTaskFile", "putTaskFile", "checkDraft", "enableTrigger", "listTriggers", "addTrigger", "getTrigger",
+    "getOverview", "getTaskFile", "putTaskFile", "checkDraft", "enableTrigger", "listTriggers", "addTrigger", "getTrigger",
     "deleteTrigger", "startRun", "listTaskRuns", "listRuns", "getRun",
     "deleteRun", "cancelRun", "retryRun", "rerunRun", "getLog", "searchLog", "find",
     "receiveWebhook", "listDeliveries", "getDelivery",

@@ -4,6 +4,7 @@ is escaped."""
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,31 @@ def _usd(amount: Any) -> str:
     return "" if amount is None else f"${amount:.4f}"
 
 
+def _dollars(amount: Any) -> str:
+    """Return an amount of the API to the cent, small ones exactly enough not to be zero."""
+    if amount is None:
+        return ""
+    value = Decimal(amount)
+    return f"${value:,.2f}" if value >= 1 or not value else f"${value:.4f}"
+
+
+def _about(milliseconds: int | None) -> str:
+    """Return a duration without more digits than are known of it."""
+    if milliseconds is None:
+        return ""
+    seconds = milliseconds / 1000
+    unit, length = ("s", 1) if seconds < 100 else ("min", 60) if seconds < 6000 else ("h", 3600)
+    number = seconds / length
+    return f"{number:.1f} {unit}" if number < 10 else f"{number:.0f} {unit}"
+
+
+def _share(share: float | None) -> str:
+    """Return a share in percent; only what is whole is 100 %."""
+    if share is None:
+        return ""
+    return f"{min(share * 100, 99.9 if share < 1 else 100):.3g} %"
+
+
 def _build() -> Environment:
     environment = Environment(loader=load_from_path([HERE / "templates"]), auto_escape_callback=lambda name: True)
     filters: dict[str, Any] = {
@@ -143,6 +169,9 @@ def _build() -> Environment:
         "sign": _SIGNS.get,
         "count": "{:,}".format,
         "age": _age,
+        "dollars": _dollars,
+        "about": _about,
+        "share": _share,
         "moment": datetime.fromisoformat,
     }
     for name, table in (("verdict", _VERDICTS), ("gate", _GATES)):

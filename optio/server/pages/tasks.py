@@ -7,45 +7,37 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.broker.base import Topic
 from optio.errors import Duplicate, Invalid
 from optio.model.money import dollars
 from optio.model.registry import CompiledTask
-from optio.model.run import Run
 from optio.runs.submit import prepare_run
 from optio.scheduling import cron
 from optio.server.auth import role
 from optio.server.bodies import MAX_REASON_LENGTH
 from optio.server.dependencies import Hub
+from optio.server.overview import TaskFilter
+from optio.server.overview_bodies import TaskOrder, TaskState
+from optio.server.pages import charts
 from optio.server.pages.login import keep_form, read_form
 from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
-from optio.server.routes.search import has_words
-from optio.store.values import Pause, RunFilter
+from optio.store.values import RunFilter
 
 _PAGE = 50
-# How many of a task's last runs the list shows as signs.
-_LAST_RUNS = 10
+_ORDERS: Mapping[TaskOrder, str] = {"id": "Id", "name": "Name", "next": "Next time", "cost": "Cost"}
 _NEXT_FIRES = 5
 _KINDS = {"string": "text", "boolean": "boolean", "integer": "number", "number": "number"}
 Search = Annotated[str, QueryParameter(name="q", max_length=200)]
+# `state` itself is a reserved name of the framework.
+State = Annotated[Literal["", TaskState], QueryParameter(name="state")]
+Word = Annotated[str, QueryParameter(max_length=200)]
 After = Annotated[str, QueryParameter(name="after", max_length=200)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
-    """A task in the list. `fire` is the next time of its schedule."""
-
-    task: CompiledTask
-    paused: Pause | None
-    stale: bool
-    runs: Sequence[Run]
-    fire: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,16 +66,31 @@ class TaskPages(Controller):
 
     @get("/tasks", opt=role("viewer"))
     async def tasks_page(
-        self, request: Incoming, hub: NamedDependency[Hub], search: Search = "", after: After = ""
+        self,
+        request: Incoming,
+        hub: NamedDependency[Hub],
+        search: Search = "",
+        state_name: State = "",
+        owner: Word = "",
+        runtime: Word = "",
+        order: FromQuery[TaskOrder] = "id",
+        after: After = "",
     ) -> Response[str]:
-        """Show the served tasks by id, those with the searched words in id, name, owner or description."""
-        snapshot, words = hub.live.current, search.lower().split()
-        found = [
-            task for task_id, task in sorted(snapshot.registry.tasks.items()) if task_id > after and has_words(task, words)
-        ]
-        rows = await asyncio.to_thread(_rows, hub, found[:_PAGE])
-        more = rows[-1].task.id if len(found) > _PAGE else None
-        return page(request, "tasks.html", rows=rows, q=search, more=more, snapshot=snapshot)
+        """Show the served tasks that fit the filters, in the order of ids, names, next fires or costs."""
+        snapshot = hub.live.current
+        where = TaskFilter(words=search, state=state_name or None, owner=owner or None, runtime=runtime or None)
+        found = await asyncio.to_thread(hub.overview.read, snapshot, where, order=order, cursor=after or None, limit=_PAGE)
+        owners, runtimes = hub.overview.choices(snapshot)
+        return page(
+            request,
+            "tasks.html",
+            found=found,
+            rows=[(task, charts.run_bars(task.last_runs)) for task in found.items],
+            filters={"q": search, "state": state_name, "owner": owner, "runtime": runtime, "order": order},
+            choices={"state": get_args(TaskState), "owner": owners, "runtime": runtimes},
+            orders=_ORDERS,
+            snapshot=snapshot,
+        )
 
     @get("/tasks/{task_id:str}", opt=role("viewer"))
     async def task_page(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
@@ -160,21 +167,6 @@ class TaskPages(Controller):
         except Duplicate as err:
             return redirect(f"/runs/{err.run_id}")
         return redirect(f"/runs/{accepted.run_id or run.id}")
-
-
-def _rows(hub: Hub, tasks: Sequence[CompiledTask]) -> list[_Row]:
-    store, snapshot = hub.services.store, hub.live.current
-    pauses = store.pauses()
-    return [
-        _Row(
-            task=task,
-            paused=pauses.get(task.id),
-            stale=task.id in snapshot.kept,
-            runs=store.runs(RunFilter(task_id=task.id), limit=_LAST_RUNS).items[::-1],
-            fire=next(iter(_fires(task, 1)), None),
-        )
-        for task in tasks
-    ]
 
 
 def _fires(task: CompiledTask, most: int) -> list[datetime]:

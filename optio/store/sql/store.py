@@ -24,6 +24,7 @@ from optio.store.sql import (
     deliveries,
     idempotency,
     job_leases,
+    last_runs,
     live_parts,
     namespaces,
     pauses,
@@ -382,7 +383,9 @@ class SqlStore:
     release_job_lease = _change(job_leases.end)
     depths = _peek(queue_depth.every)
     last_ends = _read(queue_depth.last_ends)
-    totals = _peek(daily_totals.of_tasks)
+    queued_runs = _peek(last_runs.queued_runs)
+    last_runs = _peek(last_runs.last_runs)
+    totals = _read(daily_totals.of_tasks)
     totals_by_task = _peek(daily_totals.by_task)
     totals_by_day = _peek(daily_totals.by_day)
 

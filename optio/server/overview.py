@@ -1,0 +1,248 @@
+"""The overview of tasks: what each is doing, how its last runs ended, and what it cost in 30 days. Used by `GET /api/overview`
+and the page `/tasks`.
+
+A page costs what it shows: figures are read for the tasks on it, and everything that depends on the served definitions alone
+(orders, texts to search, next times, worst cases) is computed once for each generation.
+"""
+
+import threading
+from bisect import bisect_right
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cached_property
+from typing import Literal
+
+from optio.errors import Invalid, Problem
+from optio.model.registry import CompiledTask, Registry
+from optio.model.run_totals import RunTotals
+from optio.plan import money
+from optio.scheduling import cron
+from optio.server.overview_bodies import LastRunBody, OverviewBody, TaskOrder, TaskOverviewBody, TaskState
+from optio.server.recent_totals import RecentTotals, first_day
+from optio.server.serializers import at, at_if_known
+from optio.server.served_policy import ServedPolicy
+from optio.store.base import Store
+from optio.store.values import LastRun, Pause
+from optio.tree.served import Snapshot
+
+DAYS = 30
+LAST_RUNS = 20
+_NO_TOTALS = RunTotals()
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFilter:
+    """A filter for the overview; all given conditions must hold. `words` are searched in id, name, owner and description."""
+
+    words: str = ""
+    state: TaskState | None = None
+    owner: str | None = None
+    runtime: str | None = None
+
+
+class _TaskIndex:
+    """What depends on the tasks of one generation alone."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.ids = sorted(registry.tasks)
+        self._fires: dict[tuple[str, str], datetime | None] = {}
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The ids in the order of names."""
+        tasks = self.registry.tasks
+        return sorted(self.ids, key=lambda task_id: (tasks[task_id].spec.name.casefold(), task_id))
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """What is searched, in lower case."""
+        return {
+            task.id: f"{task.id}\n{task.spec.name}\n{task.spec.owner or ''}\n{task.spec.description or ''}".lower()
+            for task in self.registry.tasks.values()
+        }
+
+    @cached_property
+    def owners(self) -> list[str]:
+        return sorted({task.spec.owner for task in self.registry.tasks.values() if task.spec.owner})
+
+    @cached_property
+    def runtimes(self) -> list[str]:
+        return sorted({task.spec.agent_runtime for task in self.registry.tasks.values()})
+
+    def next_fire(self, task: CompiledTask, now: datetime) -> datetime | None:
+        """Return the next time of a task's schedule. Tasks with one schedule share it, until it is over."""
+        trigger = task.spec.schedule
+        if trigger is None or not trigger.enabled or not task.spec.enabled:
+            return None
+        key = trigger.config.cron_expression, trigger.config.timezone
+        known = self._fires.get(key, _NEVER)
+        if known is not None and (known is _NEVER or known <= now):
+            known = self._fires[key] = cron.next_fire(*key, now)
+        return known
+
+
+class Overview:
+    """The overview of the tasks that a server serves. Threads call it, not the loop."""
+
+    def __init__(self, store: Store, totals: RecentTotals, policy: ServedPolicy) -> None:
+        self._store, self._totals, self._policy = store, totals, policy
+        self._lock = threading.Lock()
+        self._index = _TaskIndex(Registry())
+
+    def choices(self, snapshot: Snapshot) -> tuple[list[str], list[str]]:
+        """Return the owners and the runtimes of all tasks, for filters."""
+        index = self._index_of(snapshot)
+        return index.owners, index.runtimes
+
+    def read(
+        self, snapshot: Snapshot, where: TaskFilter, *, order: TaskOrder = "id", cursor: str | None = None, limit: int = 50
+    ) -> OverviewBody:
+        """Return a page of tasks. Raises Invalid for a cursor of a task that is not there any more, but in the order of ids."""
+        index, pauses, now = self._index_of(snapshot), self._store.pauses(), self._store.now()
+        ids = self._matching(index, snapshot, pauses, where)
+        ids = self._ordered(index, ids, order, now)
+        first = 0 if cursor is None else _after(ids, cursor, order)
+        shown = ids[first : first + limit]
+        more = len(ids) > first + limit
+        return OverviewBody(
+            items=self._bodies([snapshot.registry.tasks[each] for each in shown], index, snapshot, pauses, now),
+            next=shown[-1] if more else None,
+            matching=len(ids),
+            generation=snapshot.number,
+        )
+
+    def _index_of(self, snapshot: Snapshot) -> _TaskIndex:
+        with self._lock:
+            if self._index.registry is not snapshot.registry:
+                self._index = _TaskIndex(snapshot.registry)
+            return self._index
+
+    def _matching(self, index: _TaskIndex, snapshot: Snapshot, pauses: Mapping[str, Pause], where: TaskFilter) -> Sequence[str]:
+        tasks, words = snapshot.registry.tasks, where.words.lower().split()
+        ids: Sequence[str] = index.ids
+        if words:
+            texts = index.texts
+            ids = [each for each in ids if all(word in texts[each] for word in words)]
+        if where.owner is not None:
+            ids = [each for each in ids if tasks[each].spec.owner == where.owner]
+        if where.runtime is not None:
+            ids = [each for each in ids if tasks[each].spec.agent_runtime == where.runtime]
+        if where.state is not None:
+            ids = [each for each in ids if state_of(tasks[each], snapshot, pauses) == where.state]
+        return ids
+
+    def _ordered(self, index: _TaskIndex, ids: Sequence[str], order: TaskOrder, now: datetime) -> Sequence[str]:
+        tasks = index.registry.tasks
+        if order == "name":
+            kept: Collection[str] = set(ids)
+            return index.names if len(ids) == len(index.names) else [each for each in index.names if each in kept]
+        if order == "next":
+            fires = {each: index.next_fire(tasks[each], now) or _NEVER for each in ids}
+            return sorted(ids, key=lambda each: (fires[each], each))
+        if order == "cost":
+            costs = {task_id: totals.cost for task_id, totals in self._totals.of_days(DAYS).by_task.items()}
+            return sorted(ids, key=lambda each: (-costs.get(each, 0), each))
+        return ids
+
+    def _bodies(
+        self,
+        tasks: Sequence[CompiledTask],
+        index: _TaskIndex,
+        snapshot: Snapshot,
+        pauses: Mapping[str, Pause],
+        now: datetime,
+    ) -> list[TaskOverviewBody]:
+        ids = [task.id for task in tasks]
+        if not ids:
+            return []
+        totals = self._store.totals(ids, first_day(now, DAYS))
+        runs, queued = self._store.last_runs(ids, LAST_RUNS), self._store.queued_runs(ids)
+        ceiling = self._policy.task_month_usd
+        return [
+            _body(
+                task,
+                state_of(task, snapshot, pauses),
+                pauses.get(task.id),
+                index.next_fire(task, now),
+                runs.get(task.id, ()),
+                queued.get(task.id, 0),
+                totals.get(task.id, _NO_TOTALS),
+                ceiling,
+            )
+            for task in tasks
+        ]
+
+
+def state_of(task: CompiledTask, snapshot: Snapshot, pauses: Mapping[str, Pause]) -> TaskState:
+    """Return the state of a task: of several that hold, the one that a person set first."""
+    if task.id in pauses:
+        return "paused"
+    if not task.spec.enabled:
+        return "disabled"
+    if task.id in snapshot.kept:
+        return "stale"
+    return "held" if task.id in snapshot.held else "served"
+
+
+def usd_text(amount: Decimal) -> str:
+    """Return an amount of US dollars as the API writes it."""
+    return f"{amount:f}"
+
+
+def _after(ids: Sequence[str], cursor: str, order: TaskOrder) -> int:
+    if order == "id":
+        return bisect_right(ids, cursor)
+    try:
+        return ids.index(cursor) + 1
+    except ValueError:
+        raise Invalid("the cursor is invalid", [Problem("/cursor", "its task is not listed any more: begin again")]) from None
+
+
+def _body(
+    task: CompiledTask,
+    state: TaskState,
+    pause: Pause | None,
+    fire: datetime | None,
+    runs: Sequence[LastRun],
+    queued: int,
+    totals: RunTotals,
+    ceiling: Decimal | None,
+) -> TaskOverviewBody:
+    spec, took, bound = task.spec, totals.duration_s(), money.task_spend(task).bound
+    triggers: list[Literal["schedule", "webhook"]] = []
+    if spec.schedule is not None:
+        triggers.append("schedule")
+    if spec.webhook is not None:
+        triggers.append("webhook")
+    return TaskOverviewBody(
+        id=task.id,
+        name=spec.name,
+        owner=spec.owner,
+        runtime=spec.agent_runtime,
+        state=state,
+        pause_reason=None if pause is None else pause.reason,
+        triggers=triggers,
+        next_fire=at_if_known(fire),
+        queued=queued,
+        last_runs=[
+            LastRunBody(
+                id=run.id,
+                state=run.state,
+                reason=run.reason,
+                created_at=at(run.created_at),
+                duration_ms=None if run.duration_s is None else round(run.duration_s * 1000),
+            )
+            for run in runs
+        ],
+        ended=totals.ended,
+        success=totals.success,
+        median_duration_ms=None if took is None else round(took * 1000),
+        cost_usd=usd_text(totals.cost),
+        unpriced=totals.unpriced,
+        worst_case_usd=None if bound is None else usd_text(bound),
+        ceiling_usd=None if ceiling is None else usd_text(ceiling),
+    )

@@ -1,0 +1,74 @@
+"""The totals of all tasks over some days, kept for a minute: they are read from a row for each task and day, which takes too
+long for every page. While they are read again, the earlier ones are answered. Used by the overview and the costs."""
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from optio.errors import OptioError
+from optio.model.run_totals import RunTotals
+from optio.store.base import Store
+
+log = logging.getLogger(__name__)
+_FRESH_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllTotals:
+    """The totals from `since` to the time of reading, by task and by day, without durations."""
+
+    since: date
+    at: datetime
+    by_task: Mapping[str, RunTotals]
+    by_day: Mapping[date, RunTotals]
+
+
+class RecentTotals:
+    """The cache. Threads call it, not the loop."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._found: dict[int, AllTotals] = {}
+        self._reading: set[int] = set()
+
+    def of_days(self, days: int) -> AllTotals:
+        """Return the totals of the last days, today included, as they were a minute ago at most, or when they were last asked
+        for. Raises StoreUnavailable if there are none yet."""
+        now = self._store.now()
+        with self._lock:
+            found = self._found.get(days)
+            if found is None:
+                return self._read(days, now)
+            is_old = not timedelta(0) <= now - found.at < timedelta(seconds=_FRESH_S)
+            if is_old and days not in self._reading:
+                self._reading.add(days)
+                threading.Thread(target=self._read_again, args=(days, now), name="totals", daemon=True).start()
+        return found
+
+    def _read(self, days: int, now: datetime) -> AllTotals:
+        since = first_day(now, days)
+        by_day = self._store.totals_by_day(since, None)
+        found = AllTotals(
+            since=since,
+            at=now,
+            by_task=self._store.totals_by_task(since),
+            by_day={day: totals[""] for day, totals in by_day.items()},
+        )
+        self._found[days] = found
+        return found
+
+    def _read_again(self, days: int, now: datetime) -> None:
+        try:
+            self._read(days, now)
+        except OptioError as err:
+            log.warning("the totals of tasks could not be read: %s", err)
+        finally:
+            self._reading.discard(days)
+
+
+def first_day(now: datetime, days: int) -> date:
+    """Return the first of so many days, of which today is the last."""
+    return now.date() - timedelta(days=days - 1)
