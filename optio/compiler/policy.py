@@ -225,8 +225,17 @@ def _named_secret(task: ResolvedTask, name: str, allow: Allow) -> str | None:
     return fits.pop() if len(fits) == 1 else None
 
 
+def _is_below(asked: str, allowed: str) -> bool:
+    """Return True if a pattern without `*` names what stands above the value: a registry, a domain, or a family of models."""
+    return asked.startswith((f"{allowed.rstrip('/')}/", f"{allowed}-")) or asked.endswith(f".{allowed}")
+
+
 def _refused(task: ResolvedTask, route: Route, asked: str, allowed: Sequence[str], meant: str | None = None) -> Diagnostic:
     hint = f"allowed: {', '.join(allowed) or 'none'}; or ask the owner of `{POLICY}`"
+    below = next((each for each in allowed if "*" not in each and _is_below(asked, each)), None)
+    if below is not None:
+        star = f"{below}/*" if "/" in below else f"*.{below}" if asked.endswith(f".{below}") else f"{below}*"
+        hint = f"{hint}, who can write `{star}` for what is meant by `{below}`"
     if meant is not None:
         hint = f"did you mean `{meant}`, which the task names? {hint}"
     return task.at("OPT519", f"the policy does not allow `{asked}`", route, hint=hint)

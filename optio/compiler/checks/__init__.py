@@ -63,6 +63,7 @@ def _for_some(task: ResolvedTask) -> Iterator[Check]:
     environment, hooks = task.spec.environment, [t for t in task.spec.triggers if isinstance(t, WebhookTrigger)]
     told = (*environment.setup_commands, *environment.env.values(), str(task.spec.command))
     named = any(hooks or name in task.prompt for name in environment.secrets)
+    named = named or (bool(environment.secrets) and "$" in task.prompt)
     if named or any("$" in text or "{{" in text for text in told):
         from optio.compiler.checks import secrets_use
 

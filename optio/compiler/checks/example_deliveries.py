@@ -20,10 +20,16 @@ _NOTHING = object()
 def check_delivery(task: ResolvedTask, route: Route, example: Example) -> Iterator[Diagnostic]:
     """Report one reason for which the delivery of a test that expects a run starts none."""
     index = next((i for i, each in enumerate(task.spec.triggers) if isinstance(each, WebhookTrigger)), None)
-    if index is None or task.spec.webhook is None or example.expect.word != "accepted":
+    if index is None or task.spec.webhook is None or example.expect.word not in ("accepted", "filtered"):
         return
     config, place = task.spec.webhook.config, ("triggers", index, "config")
     sample = next((each for each in task.samples if each.route == (*route, "webhook")), None)
+    if example.expect.word == "filtered":
+        if sample is not None and _is_let_through(task, place, example, config, sample.payload):
+            message = "this delivery is not filtered: its event and its payload start a run"
+            hint = "write `verdict: accepted`, or another event or payload"
+            yield task.at("OPT430", message, (*route, "expect", "verdict"), hint=hint)
+        return
     if config.events and all(task.is_known((*place, key)) for key in ("events", "scheme", "eventHeader", "eventPath")):
         found = list(_event(task, route, place, example, config, _NOTHING if sample is None else sample.payload))
         if found:
@@ -37,6 +43,24 @@ def check_delivery(task: ResolvedTask, route: Route, example: Example) -> Iterat
                 hint = f"write `{_shown(question.value)}` there, take another payload, or expect `{{verdict: filtered}}`"
                 yield task.at("OPT430", message, (*route, "webhook"), hint=hint)
                 return
+
+
+def _is_let_through(task: ResolvedTask, place: Route, example: Example, config: WebhookConfig, payload: Any) -> bool:
+    """Return True if `events` and a filter of comparisons that must all hold surely let the delivery through."""
+    if not all(task.is_known((*place, key)) for key in ("events", "scheme", "eventHeader", "eventPath", "when")):
+        return False
+    if config.events is not None:
+        headers = {name.lower(): value for name, value in example.headers.items()}
+        read = (_read(source, headers, payload) for source in sender_of(config).event)
+        if next((each for each in read if isinstance(each, str)), None) not in config.events:
+            return False
+    if config.when is None:
+        return True
+    asked = _conditions(config.when)
+    if not asked or len(asked) != len(list(questions_of(config.when))):
+        return False
+    values = [value_of(payload, each.steps) for each in asked]
+    return all(type(value) is type(each.value) and value == each.value for value, each in zip(values, asked, strict=True))
 
 
 def value_of(payload: Any, steps: tuple[str, ...]) -> Any:

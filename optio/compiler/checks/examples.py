@@ -13,7 +13,8 @@ from optio.compiler.param_schema.declared import DeclaredParameters, declared_pa
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.yaml.emit import flow
 from optio.model.example import Example
-from optio.model.params import apply_defaults
+from optio.model.params import apply_defaults, iter_faults
+from optio.model.prompt import placeholders, render
 from optio.model.route import Route, show, value_at
 from optio.model.senders import SENDERS, InHeader, sender_of
 from optio.model.trigger import ScheduleConfig, ScheduleTrigger, WebhookConfig
@@ -46,6 +47,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         else:
             yield from _trigger(task, route, example, kinds[0])
             yield from _expectation(task, (*route, "expect"), example, kinds[0])
+            yield from _other_verdict(task, route, example)
             if kinds[0] == "webhook" and example.signature in (None, "valid"):
                 from optio.compiler.checks import example_deliveries  # most tasks have no such test
 
@@ -188,10 +190,47 @@ def _expectation(task: ResolvedTask, route: Route, example: Example, kind: str) 
             yield task.at("OPT425", message, (*route, key), hint=f"delete `{key}`", key=True)
 
 
+def _other_verdict(task: ResolvedTask, route: Route, example: Example) -> Iterator[Diagnostic]:
+    """Report a run by hand whose parameters fit the schema or not, against what the test expects."""
+    known, word = declared_parameters(task), example.expect.word
+    if example.params is None or known is None or known.undeclared or word not in ("accepted", "invalid"):
+        return
+    fault = next(iter(iter_faults(known.schema, apply_defaults(known.schema, example.params))), None)
+    if word == "accepted" and fault is not None:
+        place, message, _ = fault
+        where = f"`{show(place)}`" if place else "the parameters"
+        hint = "write a value that fits, or `expect: {verdict: invalid}`"
+        at: Route = (*route, "params", *place) if place and place[0] in example.params else (*route, "params")
+        yield task.at("OPT430", f"no run starts: {where} {message}", at, key=at[-1] == "params", hint=hint)
+    elif word == "invalid" and fault is None and all(part.strip() for part in example.expect.reasons):
+        key = "verdict" if example.expect.verdict is not None else "error"
+        message = "these parameters are valid, so a run starts"
+        hint = "write `verdict: accepted`" if key == "verdict" else "delete `error`"
+        yield task.at(
+            "OPT430", message, (*route, "expect", key), key=key == "error", hint=f"{hint}, or a value that does not fit"
+        )
+
+
+def _other_prompt(task: ResolvedTask, route: Route, example: Example, actual: dict[str, Any]) -> Iterator[Diagnostic]:
+    """Report a text that the prompt of the run does not contain, if all of its parameters are known."""
+    if not example.expect.parts or not {*placeholders(task.prompt)} <= {*actual} or not task.is_known(task.prompt_route):
+        return
+    known = declared_parameters(task)
+    if known is None or next(iter(iter_faults(known.schema, apply_defaults(known.schema, actual))), None) is not None:
+        return  # no run starts, as other checks report
+    prompt = render(task.prompt, actual)
+    lost = next((part for part in example.expect.parts if part not in prompt), None)
+    if lost is not None and lost.strip():
+        near = next((line.strip() for line in prompt.splitlines() if lost.casefold() in line.casefold()), None)
+        near = near or next((line.strip() for line in prompt.splitlines() if line.strip()), "")
+        hint = f"write a part of it, such as `{near[:_MAX_SHOWN]}`"
+        yield task.at("OPT430", f"the prompt does not contain `{lost[:_MAX_SHOWN]}`", route, hint=hint)
+
+
 def _all_params(task: ResolvedTask, route: Route, example: Example) -> Iterator[Diagnostic]:
     """Report parameters that each run has and the expected ones lack, such as those with a default."""
     expected, known, mapping = example.expect.params, declared_parameters(task), None
-    if expected is None or example.expect.word != "accepted" or known is None:
+    if example.expect.word != "accepted" or known is None:
         return
     given, schedule = example.params or {}, task.spec.schedule
     if example.schedule is not None and schedule is not None:
@@ -199,6 +238,10 @@ def _all_params(task: ResolvedTask, route: Route, example: Example) -> Iterator[
     if example.webhook is not None and task.spec.webhook is not None:
         mapping = task.spec.webhook.config.param_mapping or {}
     actual = apply_defaults(known.schema, given)
+    there = _actual(task, route, actual, mapping)
+    yield from _other_prompt(task, (*route[:-1], "promptContains"), example, there)
+    if expected is None:
+        return
     lacking = [name for name in actual if name not in expected]
     names = parameter_names(task, known)
     unknown = [name for name in expected if names is not None and name not in names and name not in actual]
@@ -206,7 +249,7 @@ def _all_params(task: ResolvedTask, route: Route, example: Example) -> Iterator[
         message = f"no run has `{unknown[0]}`, which is not a parameter of this task"
         yield task.at("OPT429", message, (*route, unknown[0]), key=True, hint="delete it here, or declare it as a parameter")
     else:
-        yield from _other_values(task, route, expected, _actual(task, route, actual, mapping), known)
+        yield from _other_values(task, route, expected, there, known)
     if lacking:
         name = lacking[0]
         entry = f"{name}: {'...' if mapping is not None and name in mapping else flow(actual[name])}"
@@ -223,7 +266,7 @@ def _actual(task: ResolvedTask, route: Route, actual: dict[str, Any], mapping: d
     from optio.compiler.payloads import query_fast_path
 
     sample = next((each for each in task.samples if each.route == (*route[:2], "webhook")), None)
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {name: value for name, value in actual.items() if name not in mapping} if mapping else {}
     for name, source in mapping.items():
         if isinstance(source, dict) and "literal" in source:
             found[name] = source["literal"]
@@ -244,6 +287,8 @@ def _other_values(
         if taken is not None and taken[0] in _TYPES and not isinstance(actual[name], _TYPES[taken[0]]):
             return  # the value itself is reported
         shown = flow(actual[name])
+        if "{{" in shown:
+            return  # a default with a placeholder is reported
         if len(shown) <= _MAX_SHOWN:
             message = f"`{name}` is `{shown}` in this run"
             yield task.at("OPT429", message, (*route, name), hint=f"write `{name}: {shown}`, or change what gives it")

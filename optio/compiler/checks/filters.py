@@ -22,6 +22,17 @@ _WITH_REFS = frozenset({"push", "Push Hook", "Tag Push Hook"})
 _TEXT_ORDER = re.compile(r"(?P<path>@(?:\.\w+|\['_+'\]|\[-?\d+\])*)\s*(?:<=?|>=?)\s*(?P<value>'_+'|\"_+\")")
 _QUOTED_COUNT = re.compile(r"(?<!\w)(?P<function>length|count)\([^()]*\)\s*(?:[=!<>]=|[<>])\s*(?P<value>'_+'|\"_+\")")
 _SLASHED = r"(?<!\w)(?:search|match)\(\s*@[^,()]{1,200},\s*'(?P<pattern>/(?P<inner>[^'/\\]{1,200})/(?P<flags>[a-z]{0,3}))'\s*\)"
+_PATTERN = r"(?<!\w)(?:search|match)\(\s*@[^,()]{0,200},\s*'(?P<pattern>[^']{1,300})'\s*\)"
+_UNKNOWN_SIGNS = {
+    r"\(\?[=!]": "look-ahead",
+    r"\(\?<[=!]": "look-behind",
+    r"(?<!\\)\\\\?[1-9]": "a back-reference",
+}
+_FORMS = (
+    (r"(?P<path>@(?:\.\w+)+)\s*(?P<sign>[=!]=)\s*(?P<value>'_+')", "glob"),
+    (r"(?<![\w.])(?P<path>@(?:\.\w+)+)\.(?:length|size)(?=\s*(?:[=!<>]=|[<>]))", "length"),
+    (r"(?<!\w)count\(\s*(?P<path>@(?:\.\w+)+)\s*\)(?=\s*(?:[=!<>]=|[<>]))", "count"),
+)
 _MATCH = r"(?<!\w)match\(\s*(?P<path>@(?:\.\w+)+)\s*,\s*'(?P<pattern>[^'\\]{1,200})'\s*\)"
 # No text that is worth a pattern ends with one of these.
 _SEPARATORS = "/:"
@@ -54,6 +65,12 @@ def _one(task: ResolvedTask, route: Route, config: WebhookConfig, text: str) -> 
         yield from _quoted_counts(task, route, text)
     if "search(" in text or "match(" in text:
         yield from _slashes(task, route, text)
+        yield from _bad_patterns(task, route, text)
+    for form, explain in _FORMS:
+        for found in (
+            re.finditer(form, masked_text(text)) if any(word in text for word in ("*'", ".length", ".size", "count(")) else ()
+        ):
+            yield from _form(task, route, text, found, explain)
     if "match(" in text:
         yield from _partial_match(task, route, config, text)
     if config.scheme in ("github", "gitea", "gitlab"):
@@ -108,6 +125,51 @@ def _slashes(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic
         message = f"`{found['pattern']}` stands between slashes, as in another language: here they are part of the pattern"
         better, span = f"{text[:start]}{meant}{text[end:]}", task.document.inside(route, start, end)
         yield task.at("OPT426", message, route, hint=f"write `'{meant}'`", span=span, value=better, safe=False)
+
+
+def _bad_patterns(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
+    """Report a pattern that is not one of RE2, and one for a shell: both match nothing that their author means."""
+    for found in re.finditer(_PATTERN, text):
+        pattern = found["pattern"]
+        why = next((name for sign, name in _UNKNOWN_SIGNS.items() if re.search(sign, pattern)), None)
+        better = re.sub(r"(?<=[/\w-])\*\Z", ".*", pattern) if re.fullmatch(r"(?:refs/)?[\w/.-]*[/\w-]\*", pattern) else None
+        span = task.document.inside(route, *found.span("pattern"))
+        if why is not None:
+            message = f"the pattern `{pattern}` uses {why}, which RE2 does not have: it matches nothing"
+            hint = "write what must not match in a test of its own, such as `!search(@.title, 'wip')`"
+            yield task.at("OPT426", message, route, hint=hint, span=span)
+        elif better is not None:
+            message = f"`*` in the pattern `{pattern}` repeats the sign before it"
+            start, end = found.span("pattern")
+            value = f"{text[:start]}{better}{text[end:]}"
+            yield task.at("OPT426", message, route, hint=f"write `'{better}'`", span=span, value=value, safe=False)
+
+
+def _form(task: ResolvedTask, route: Route, text: str, found: re.Match[str], explain: str) -> Iterator[Diagnostic]:
+    """Report a comparison with a glob, `.length` as a field, and `count` of one value."""
+    start, end = found.span()
+    written, path = text[start:end], found["path"]
+    if explain == "glob":
+        value = text[found.start("value") + 1 : found.end("value") - 1]
+        if not re.fullmatch(r"[\w./-]*[\w./-]\*+", value):
+            return
+        pattern = re.sub(r"\*+\Z", ".*", re.sub(r"[.]", "[.]", value))
+        meant = f"{'!' if found['sign'] == '!=' else ''}match({path}, '{pattern}')"
+        message = f"`{value}` is compared as it is, with its `*`"
+    elif explain == "length":
+        if task.samples and _has_field(task, path, written):
+            return
+        meant, message = f"length({path})", f"`{written}` finds nothing: a list or a text has no such field"
+    else:
+        meant = f"length({path})"
+        message = f"`{written}` is 1 at most: `count` counts what a path finds, and this one finds one value"
+    value = f"{text[:start]}{meant}{text[end:]}"
+    span = task.document.inside(route, start, end)
+    yield task.at("OPT426", message, route, hint=f"write `{meant}`", span=span, value=value, safe=False)
+
+
+def _has_field(task: ResolvedTask, path: str, written: str) -> bool:
+    return is_in_samples(task, query_fast_path.steps(f"{path}.{written.rpartition('.')[2]}"))
 
 
 def _is_text_in_samples(task: ResolvedTask, steps: tuple[str, ...]) -> bool:

@@ -285,6 +285,12 @@ def _syntax(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnosti
         if variable is not None and variable[1] in task.spec.environment.env:
             hint = f"write the value itself, or `${variable[1]}` between backquotes: the agent can read the variable"
             return _literal(task, found, hint)
+        secret = re.fullmatch(r"\$?\{\{-?\s*(?:secrets?|vault)\.(\w+)\s*-?\}\}", found[0])
+        if secret is not None and secret[1] not in known.properties:
+            hint = f"name the variable for the agent to use: `${secret[1]}`"
+            if secret[1] not in task.spec.environment.secrets:
+                hint += f", and add `{secret[1]}` to `environment.secrets`"
+            return _literal(task, found, hint)
         word, hint = _read_braces(found[0], known, sources)
         if word is None:
             return _literal(task, found, hint)

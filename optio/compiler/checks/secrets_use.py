@@ -213,11 +213,24 @@ def _in_prompt(task: ResolvedTask) -> Iterator[Diagnostic]:
         return
     known = declared_parameters(task)
     secrets = set(task.spec.environment.secrets).difference(known.properties if known is not None else ())
+    yield from _ungranted(task)
     for found in PLACEHOLDER.finditer(task.prompt):
         if found[1] in secrets:
             message = f"`{found[0]}` is not filled in: secrets never go into the prompt"
             hint = f"name the variable for the agent to use: `${found[1]}`"
             yield task.in_prompt("OPT505", message, *found.span(), hint=hint, write=f"${found[1]}", safe=False)
+
+
+def _ungranted(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Report `$GITHUB_TOKEN` in a prompt of a task that names secrets, and not this one."""
+    known = {*task.spec.environment.secrets, *task.spec.environment.env}
+    for found in re.finditer(r"(?<![\\$\w])\$\{?([A-Z][A-Z0-9_]{3,60})\b", task.prompt):
+        name = found[1]
+        if name not in known and re.search(CREDENTIAL_NAME, name) and not name.startswith("OPTIO_"):
+            message = f"`${name}` in the prompt is neither a secret nor a variable of this task"
+            hint = f"add `{name}` to `environment.secrets`"
+            yield task.in_prompt("OPT504", message, *found.span(), hint=hint)
+            return
 
 
 def _of_the_server(task: ResolvedTask) -> Iterator[Diagnostic]:

@@ -18,6 +18,10 @@ _PIPELINE = (
     *("manual", "scheduled"),
 )
 _GITLAB: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("", "object_kind"): (
+        *("push", "tag_push", "issue", "note", "merge_request", "wiki_page", "pipeline", "build", "deployment", "release"),
+        *("feature_flag", "emoji", "access_token", "milestone"),
+    ),
     ("Merge Request Hook", "object_attributes.action"): _MERGE_ACTIONS,
     ("Merge Request Hook", "object_attributes.state"): ("opened", "closed", "merged", "locked"),
     ("Issue Hook", "object_attributes.action"): ("open", "close", "reopen", "update"),
@@ -63,11 +67,23 @@ _STRIPE: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("payout.", "data.object.status"): ("paid", "pending", "in_transit", "canceled", "failed"),
     ("refund.", "data.object.status"): ("pending", "requires_action", "succeeded", "failed", "canceled"),
 }
+_LINEAR: Mapping[tuple[str, str], tuple[str, ...]] = {("", "action"): ("create", "update", "remove")}
+_JIRA: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("", "webhookEvent"): (
+        *("jira:issue_created", "jira:issue_updated", "jira:issue_deleted", "comment_created", "comment_updated"),
+        *("comment_deleted", "worklog_created", "worklog_updated", "worklog_deleted", "issuelink_created"),
+        *("issuelink_deleted", "sprint_created", "sprint_started", "sprint_closed", "jira:version_released"),
+    ),
+}
+# The sender of a webhook with `scheme: hmac`, by its signature header.
+_BY_HEADER = {"linear-signature": "linear"}
 _WORDS: Mapping[str, Mapping[tuple[str, str], tuple[str, ...]]] = {
     "gitlab": _GITLAB,
     "gitea": _GITEA,
     "pagerduty": _PAGERDUTY,
     "stripe": _STRIPE,
+    "linear": _LINEAR,
+    "jira": _JIRA,
 }
 # Words of other senders, in the order in which they are tried.
 _MEANT = {
@@ -106,6 +122,8 @@ _KINDS: Mapping[str, str] = {
     "stripe": rf"(?:data\.object\.{_NUMBERS}|created)",
     "pagerduty": r"event\.data\.number",
 }
+# Where a sender names the event in the body.
+_NAMED_BY = {"stripe": "type", "pagerduty": "event.event_type", "slack": "event.type"}
 _BRANCH = r"(?:source_branch|target_branch|default_branch|head\.ref|base\.ref|head_branch|master_branch)"
 
 
@@ -114,7 +132,7 @@ def check(task: ResolvedTask, route: Route, config: WebhookConfig, questions: li
     for question in questions:
         if question.asked not in ("==", "!=") or question.path[0] != "@" or not isinstance(question.value, str):
             continue
-        found = _text(task, question, config) or _branch(question) or _word(question, config)
+        found = _text(task, question, config) or _branch(question, config) or _word(question, config)
         if found is None:
             continue
         message, meant = found
@@ -141,10 +159,11 @@ def _text(task: ResolvedTask, question: Question, config: WebhookConfig) -> tupl
     return None
 
 
-def _branch(question: Question) -> tuple[str, str] | None:
+def _branch(question: Question, config: WebhookConfig) -> tuple[str, str] | None:
     """Return message and cure for a branch that is written as a whole ref."""
     given = str(question.value)
-    if given.startswith("refs/heads/") and re.search(rf"\.{_BRANCH}\Z", question.path):
+    is_pipelines = config.scheme == "gitlab" and question.steps == ("object_attributes", "ref")
+    if given.startswith("refs/heads/") and (is_pipelines or re.search(rf"\.{_BRANCH}\Z", question.path)):
         name = given.removeprefix("refs/heads/")
         return f"`{question.path}` is the name alone, such as `{name}`", f"{question.path} {question.asked} '{name}'"
     return None
@@ -153,8 +172,13 @@ def _branch(question: Question) -> tuple[str, str] | None:
 def _word(question: Question, config: WebhookConfig) -> tuple[str, str] | None:
     """Return message and cure for a word that no event of the webhook has in this field."""
     path, given = ".".join(question.steps), str(question.value)
-    table = _WORDS.get(config.scheme, {})
+    sender = _BY_HEADER.get((config.signature_header or "").lower(), "jira" if path == "webhookEvent" else "")
+    table = _WORDS.get(config.scheme if config.scheme != "hmac" else sender, {})
     events = config.events or [""]
+    if path == _NAMED_BY.get(config.scheme) and config.events and given not in config.events:
+        name = suggest(given, config.events) or config.events[0]
+        message = f"`{question.path}` is the event's name, one of {', '.join(config.events)} here, never `{given}`"
+        return message, f"{question.path} {question.asked} '{name}'"
     fields = [(begins, words) for (begins, field), words in table.items() if field == path]
     lists = [words for event in events for begins, words in fields if event.startswith(begins)]
     known = list(dict.fromkeys(word for words in lists for word in words))

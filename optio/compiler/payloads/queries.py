@@ -28,6 +28,17 @@ _MEANT = (
     (r"(^|&&|\|\||[(!])(\s*)([A-Za-z_][\w.]*)(?=\s*(?:[=!<>]=|[<>]))", r"\1\2@.\3"),
     (r"([=!]=)\s*(?!(?:true|false|null)\b)([A-Za-z_][\w/-]*)(?=\s*(?:$|&&|\|\||\)))", r"\1 '\2'"),
 )
+# Quotes of word processors and of templates, and other forms of whole tests.
+_TYPOGRAPHIC = str.maketrans(dict.fromkeys("\u2018\u2019\u201c\u201d`", "'"))
+_ROOT = r"@?\.?([A-Za-z_]\w*(?:\.\w+)*?)"
+_FORMS = (
+    (r"\s*\?\s*true\s*:\s*false\s*\Z", ""),
+    (rf"(?i)\b(?:exists|isset|has|defined)\(\s*{_ROOT}\s*\)", r"@.\1"),
+    (rf"(?i)(?<!\w)any\(\s*{_ROOT}\s*,\s*@?\.?(\w+)\s*==?\s*('[^']*')\s*\)", r"@.\1[?@.\2 == \3]"),
+    (rf"(?<![\w@.]){_ROOT}\.(?:length|size|count|len)(?:\(\))?(?=\s*[=!<>])", r"length(@.\1)"),
+    (rf"(?i)\b(?:len|size)\(\s*{_ROOT}\s*\)", r"length(@.\1)"),
+    (rf"(?i)\b(?:lower|tolower|lowercase)\(\s*{_ROOT}\s*\)\s*==\s*'([\w -]+)'", r"search(@.\1, '(?i)^\2$')"),
+)
 # Wrappers that other systems put around the payload or a path.
 _AROUND = re.compile(
     r"(?<![\w.])(?:github\.event|\$json\.body|\$json|(?:steps\.)?trigger\.(?:event|outputs)\.body|trigger\.body|body|payload"
@@ -180,7 +191,9 @@ def suggest_filter(text: str, scheme: str) -> str | None:
     """Return the filter in Optio's syntax, if the result parses. GitHub sends no name with a dash."""
     if len(text) > _MAX_LENGTH or _KEPT in text or "event_name" in text:
         return None
-    meant = _OF_CONTEXT.sub(lambda found: "@." + _CONTEXT[found[1]], _BRACES.sub(r"\1", text))
+    meant = _OF_CONTEXT.sub(lambda found: "@." + _CONTEXT[found[1]], _BRACES.sub(r"\1", text.translate(_TYPOGRAPHIC)))
+    for written, right in _FORMS:
+        meant = re.sub(written, right, meant)
     meant = re.sub(r"(^|&&|\|\||[(!])(\s*)\.(?=[A-Za-z_]\w*)", r"\1\2@.", meant)
     meant = re.sub(r"(?<![\w.@$])event\.(?=[A-Za-z_])", "@.", meant) if scheme == "github" else meant
     meant = _GITLAB.sub(lambda found: "@." + _OF_GITLAB[found[1]], meant)

@@ -35,8 +35,8 @@ RULES = (
         strict=ERROR,
     ),
     Rule(
-        "OPT430", "filtered-test", WARNING, "a test that expects a run of a delivery that is filtered",
-        "`events` reads the event from a header or from the payload, and `when` reads the payload, so the test fails.",
+        "OPT430", "other-result", WARNING, "a test that expects another verdict or prompt than it gets",
+        "`optio test` fails. `events` reads the event from a header or from the payload, and `when` reads the payload.",
         _PUSHES + "tests:\n  - webhook: push.json\n    expect: {promptContains: hello}\n" + _PUSH,
         _PUSHES + "tests:\n  - webhook: push.json\n    headers: {X-GitHub-Event: push}\n"
         "    expect: {promptContains: hello}\n" + _PUSH,
