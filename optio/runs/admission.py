@@ -99,6 +99,13 @@ def hold_of(run_id: str, view: AdmissionView, *, max_running: int) -> Hold | Non
     return decision.holds.get(run_id)
 
 
+def hold_of_new(run: QueuedRun, namespace: str, view: AdmissionView, *, max_running: int) -> Hold | None:
+    """Return the reason why a run would wait that was queued now, or None if a worker would take it at once. The view does not
+    have the starts that a `startLimit` has used up while none of the task's runs waits."""
+    namespaces = {**view.namespaces, run.task_id: namespace} if namespace else view.namespaces
+    return hold_of(run.run_id, replace(view, waiting=[*view.waiting, run], namespaces=namespaces), max_running=max_running)
+
+
 def _by_namespace(view: AdmissionView) -> Iterator[tuple[str, AdmissionView]]:
     """Yield the part of the view that each worker sees: one part for each namespace, or the whole view if one worker takes the
     runs of all tasks."""

@@ -33,11 +33,12 @@ from optio.server.pages.provider_login import ProviderLoginController
 from optio.server.pages.runs import RunPages
 from optio.server.pages.static_files import StaticController
 from optio.server.pages.task_editing import TaskEditingPages
+from optio.server.pages.task_triggers import TriggerPages
 from optio.server.pages.tasks import TaskPages
 from optio.server.routes.calendar import CalendarController
 from optio.server.routes.deliveries import DeliveryController
 from optio.server.routes.docs import DocsController
-from optio.server.routes.drafts import DraftController
+from optio.server.routes.drafts import DraftController, ForecastController, TrialController
 from optio.server.routes.generations import GenerationController
 from optio.server.routes.health import HealthController
 from optio.server.routes.logs import LogController
@@ -110,6 +111,8 @@ def create_rest(hub: Hub) -> Litestar:
             SearchController,
             LogController,
             DraftController,
+            TrialController,
+            ForecastController,
             DeliveryController,
             PoolController,
             RemovalController,
@@ -122,6 +125,7 @@ def create_rest(hub: Hub) -> Litestar:
             ProviderLoginController,
             TaskPages,
             TaskEditingPages,
+            TriggerPages,
             RunPages,
             DeliveryPages,
             ChangePages,

@@ -1,7 +1,10 @@
-"""The bodies of the API about the texts of task files: the file as it is, drafts, and what they would do."""
+"""The bodies of the API about the texts of task files (the file as it is, drafts, and what they would do), and about trial
+deliveries."""
+
+from typing import Any
 
 from optio.model.effect import EffectKind, EffectWeight
-from optio.server.bodies import Body, DiagnosticBody
+from optio.server.bodies import Body, DiagnosticBody, Usd, WaitingBody
 
 
 class TaskFileBody(Body, frozen=True, kw_only=True):
@@ -72,3 +75,36 @@ class DraftBody(Body, frozen=True, kw_only=True):
     """The effects in a line; null while the draft has errors."""
     effects: list[DraftEffectBody]
     """What would change if it were written: times, money, secrets, hosts, prompts."""
+
+
+class TrialPayload(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A request that the server signs and delivers to a webhook of its own."""
+
+    payload: dict[str, Any]
+    """The body, as the sender would send it."""
+    event: str | None = None
+    """The event to name; by default the first of the trigger's `events`."""
+
+
+class TrialDeliveryBody(Body, frozen=True, kw_only=True):
+    """The answer of the webhook."""
+
+    status: int
+    """The HTTP status that the sender would get."""
+    verdict: str
+    """The decision: `accepted`, `filtered`, `duplicate`, `challenge` or `refused`."""
+    run_id: str | None
+    """The run that it started, or was joined to."""
+    detail: str | None
+    """Why it was refused or joined."""
+    errors: list[str]
+    """The faults of the parameters that it gave."""
+
+
+class RunForecastBody(Body, frozen=True, kw_only=True):
+    """The cost and the wait that a run of the task would meet if it was started now."""
+
+    max_usd: Usd | None
+    """The most that it may cost with all its attempts: its budget, and one call of the model. Null without a budget."""
+    waiting: WaitingBody | None
+    """Why it would wait; null if a worker would take it at once."""

@@ -133,7 +133,7 @@ def run_details(value: Run, attempts: list[Attempt], events: list[Event], prompt
         prompt=prompt,
         output=value.text,
         result=value.output,
-        waiting=None if hold is None else _waiting(hold),
+        waiting=None if hold is None else waiting(hold),
         attempts=[_attempt(one) for one in attempts],
         events=[_event(one) for one in events],
         links=RunLinksBody(
@@ -145,7 +145,8 @@ def run_details(value: Run, attempts: list[Attempt], events: list[Event], prompt
     )
 
 
-def _waiting(hold: Hold) -> WaitingBody:
+def waiting(hold: Hold) -> WaitingBody:
+    """Return why a run waits."""
     return WaitingBody(
         reason=hold.reason,
         message=hold.message,

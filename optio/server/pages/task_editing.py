@@ -166,6 +166,13 @@ async def _submit(
     return redirect(f"/tasks/{written.task_id}")
 
 
+async def show_commit(request: Incoming, hub: Hub, task_id: str, denied: WritesDenied) -> Response[str]:
+    """Show the changed file of a task with the commands to commit it, for a change that this server may not write."""
+    file = hub.files.read_file(with_file(hub, task_id))
+    state = replace(_fresh(denied.document), task_id=task_id, digest=file.digest)
+    return await _show(request, hub, state, commit=denied)
+
+
 async def _show_conflict(request: Incoming, hub: Hub, draft: _EditState, file: TaskFile) -> Response[str]:
     """Show both versions. The draft goes on from the file as it is now, so a second write replaces it knowingly."""
     theirs = _text(file)

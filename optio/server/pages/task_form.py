@@ -188,7 +188,7 @@ def _put(wanted: dict[str, Any], name: str, value: str, now: Mapping[str, str]) 
     elif name == "params":
         _set(wanted, "paramsSchema", _schema(wanted.get("paramsSchema"), value))
     elif name in ("schedule", "cron", "timezone"):
-        _put_trigger(wanted, "schedule", _schedule(now))
+        _put_trigger(wanted, "schedule", schedule_config(now))
     elif name in ("hookPath", "hookScheme", "hookSecret"):
         _put_trigger(wanted, "webhook", webhook_config(now))
     elif name in _TEXTS or name == "command":
@@ -246,7 +246,8 @@ def _default(text: str, kind: str | None) -> Any:
         return text
 
 
-def _schedule(now: Mapping[str, str]) -> dict[str, Any] | None:
+def schedule_config(now: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the configuration of the schedule in the fields, or None without one."""
     chosen = now.get("schedule", "")
     cron = now.get("cron", "").strip() if chosen == "other" else chosen
     if not chosen:

@@ -15,7 +15,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.broker.base import Topic
 from optio.errors import Duplicate, Invalid
-from optio.model.money import dollars
+from optio.model.money import dollars, max_run_usd
 from optio.model.registry import CompiledTask
 from optio.runs.submit import prepare_run
 from optio.scheduling import cron
@@ -27,6 +27,9 @@ from optio.server.overview_bodies import TaskOrder, TaskState
 from optio.server.pages import charts
 from optio.server.pages.login import keep_form, read_form
 from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
+from optio.server.pages.task_triggers import address_of
+from optio.server.routes.drafts import forecast_wait
+from optio.server.webhooks import PREFIX
 from optio.store.values import RunFilter
 
 _PAGE = 50
@@ -112,6 +115,7 @@ class TaskPages(Controller):
             runs=runs.items,
             definition=json.dumps(task.document["spec"], indent=2, ensure_ascii=False),
             prompt=task.prompt,
+            address=None if task.spec.webhook is None else address_of(request, PREFIX + task.spec.webhook.config.path),
         )
 
     @post("/tasks/{task_id:str}/pause", status_code=303, opt=role("operator"))
@@ -135,7 +139,7 @@ class TaskPages(Controller):
     async def run_form(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
         """Show the form that starts a run."""
         task = hub.live.current.registry.task(task_id)
-        return _form_page(request, task, _fields(task, None, {}))
+        return await _form_page(hub, request, task, _fields(task, None, {}))
 
     @post("/tasks/{task_id:str}/run", status_code=303, opt={**role("operator"), "keep_form": keep_form})
     async def submit_run_form(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
@@ -146,7 +150,7 @@ class TaskPages(Controller):
         task = snapshot.registry.task(task_id)
         params, unread = _params(task, form)
         if unread:
-            return _form_page(request, task, _fields(task, form, unread), status=422)
+            return await _form_page(hub, request, task, _fields(task, form, unread), status=422)
         try:
             run = prepare_run(
                 task,
@@ -159,9 +163,19 @@ class TaskPages(Controller):
             )
         except Invalid as err:
             wrong = {each.pointer.split("/")[1] if "/" in each.pointer else "": each.message for each in err.problems}
-            return _form_page(request, task, _fields(task, form, wrong), status=422, problem=wrong.get("") or str(err))
+            return await _form_page(
+                hub, request, task, _fields(task, form, wrong), status=422, problem=wrong.get("") or str(err)
+            )
         if form.get("act", "run") != "run":
-            return _form_page(request, task, _fields(task, form, {}), prompt=run.prompt, command=_command(task_id, params))
+            return await _form_page(
+                hub,
+                request,
+                task,
+                _fields(task, form, {}),
+                prompt=run.prompt,
+                command=_command(task_id, params),
+                curl=_curl(request, task_id, params),
+            )
         try:
             accepted = await hub.start(run, None, began)
         except Duplicate as err:
@@ -176,11 +190,20 @@ def _fires(task: CompiledTask, most: int) -> list[datetime]:
     return list(islice(cron.fires(trigger.config.cron_expression, trigger.config.timezone, datetime.now(UTC)), most))
 
 
-def _form_page(
-    request: Incoming, task: CompiledTask, fields: Sequence[_Field], *, status: int = 200, **values: Any
+async def _form_page(
+    hub: Hub, request: Incoming, task: CompiledTask, fields: Sequence[_Field], *, status: int = 200, **values: Any
 ) -> Response[str]:
     budget = None if task.spec.budget is None else dollars(task.spec.budget)
-    known = {"prompt": None, "command": None, "problem": None, **values}
+    most = max_run_usd(task.spec)
+    known = {
+        "prompt": None,
+        "command": None,
+        "curl": None,
+        "problem": None,
+        "most": None if most is None or most == task.spec.budget else dollars(most),
+        "hold": await asyncio.to_thread(forecast_wait, hub, task),
+        **values,
+    }
     return page(request, "run_form.html", status=status, task=task, fields=fields, budget=budget, **known)
 
 
@@ -236,6 +259,14 @@ def _params(task: CompiledTask, form: Mapping[str, str]) -> tuple[dict[str, Any]
         except (ValueError, RecursionError):
             problems[name] = "must be JSON: a number, true, a text in quotes, a list or an object"
     return params, problems
+
+
+def _curl(request: Incoming, task_id: str, params: Mapping[str, Any]) -> str:
+    """Return a curl command that starts the same run; it takes the token from `OPTIO_TOKEN`."""
+    address = address_of(request, f"/api/tasks/{task_id}/runs")
+    body = shlex.quote(json.dumps({"params": params}, ensure_ascii=False))
+    headers = '-H "Authorization: Bearer $OPTIO_TOKEN" -H "Content-Type: application/json"'
+    return f"curl -sSf -X POST {shlex.quote(address)} {headers} -d {body}"
 
 
 def _command(task_id: str, params: Mapping[str, Any]) -> str:

@@ -41,6 +41,8 @@ function start() {
   // In a shadow tree CodeMirror makes its style sheets by script, which the page's policy allows; in the document it would not.
   const root = host.attachShadow({ mode: "open" });
   area.before(host);
+  // The page's own keys are not for somebody who types here: outside of the shadow tree, the host looks like no text field.
+  host.addEventListener("keydown", (event) => event.stopPropagation());
   const view = new EditorView({
     parent: root,
     root,
