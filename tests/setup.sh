@@ -8,6 +8,7 @@ codex_version=0.169.0
 copilot_version=1.0.102
 gemini_version=0.61.0
 gemini_node_version=24.21.0
+identity_provider_version=9.13.3
 opencode_version=1.18.33
 uv_version=0.13.9
 vscode_client_version=9.0.1
@@ -88,6 +89,9 @@ exec "$gemini/$node/bin/node" "$gemini/@google/gemini-cli/bundle/gemini.js" "\$@
 END
 chmod 755 "$gemini/gemini"
 ln -sf ../gemini/node_modules/gemini .tools/bin/gemini
+
+# A provider at which people sign in; it runs on the Node of Gemini.
+agent .tools/identity oidc-provider "$identity_provider_version"
 
 # What makes and checks clients of the API in TypeScript, and the schema of AsyncAPI.
 clients="openapi-typescript@7.13.0 typescript@5.9.3 @asyncapi/specs@6.11.1"
