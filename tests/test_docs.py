@@ -31,6 +31,7 @@ from optio.compiler.source_tree import MemoryTree
 from optio.model import prices
 from optio.model.policy import Allow, Ceilings, Fleet, PolicySpec
 from optio.model.prompt import MAX_PROMPT_LENGTH
+from optio.model.reasons import meanings_of
 from optio.model.retry import HOPELESS
 from optio.model.runtimes import DECLARED, PROVIDERS
 from optio.model.senders import SENDERS, InHeader
@@ -468,6 +469,20 @@ def test_every_reason_has_a_row() -> None:
 
     assert len(reasons()) > 40
     assert sorted(reasons() - table) == []
+
+
+def test_the_meanings_of_reasons_are_those_of_the_page() -> None:
+    told = {}
+    for row in rows(page("reference/reasons.md").partition("## A further attempt")[2]):
+        cells = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", cell).strip() for cell in row[1:]]
+        for name in names(row[0]):
+            told.setdefault(name, []).append((cells[0], cells[1] if len(cells) > 1 else ""))
+    good = {"ok", "no_work"}
+
+    assert len(told) > 50
+    assert {name: [(each.meaning, each.cure) for each in meanings_of(name)] for name in told if name not in good} == {
+        name: each for name, each in told.items() if name not in good
+    }
 
 
 def test_the_price_of_the_longest_call_is_that_of_the_list() -> None:

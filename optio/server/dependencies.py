@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from optio.broker.base import Topic, announce_queued
-from optio.errors import Duplicate, OptioError
+from optio.errors import Conflict, Duplicate, OptioError
 from optio.identity.base import IdentityProvider
 from optio.model.run import Run, RunState
+from optio.runs.submit import prepare_run
 from optio.server.auth import AccessControl
 from optio.server.fire_calendar import FireCalendar, PastSlots
 from optio.server.generation_history import GenerationHistory
@@ -92,6 +93,39 @@ class Hub:
         task = self.live.current.registry.tasks.get(run.task_id)
         announce_queued(self.services.broker, [(run_id, None if task is None else task.namespace)])
         return run
+
+    async def rerun(
+        self,
+        run_id: str,
+        actor: str,
+        began: datetime,
+        *,
+        current: bool = False,
+        once: IdempotencyKey | None = None,
+        traceparent: str | None = None,
+    ) -> Accepted:
+        """Start a run that has ended again, as a new run with the same parameters, of the same definition or of the `current`
+        one. Raises NotFound, Conflict, and what `start` raises."""
+        store, snapshot = self.services.store, self.live.current
+        earlier = await asyncio.to_thread(store.run, run_id)
+        if not earlier.state.terminal:
+            raise Conflict(f"the run is {earlier.state}: rerun it when it has ended")
+        served = snapshot.registry.tasks.get(earlier.task_id)
+        if served is None:
+            raise Conflict(f"the task `{earlier.task_id}` is not served any more: add its file again, then rerun")
+        task = served if current else await asyncio.to_thread(store.definition, earlier.digest)
+        run = prepare_run(
+            task,
+            earlier.params,
+            new_id=self.new_id(),
+            trigger="manual",
+            actor=actor,
+            traceparent=traceparent,
+            generation=snapshot.number if task.digest == served.digest else earlier.generation,
+            message=f"rerun of {run_id}",
+        )
+        accepted = await self.start(run, once, began)
+        return replace(accepted, run_id=accepted.run_id or run.id)
 
     async def cancel(self, run_id: str, actor: str) -> Run:
         """Cancel a queued run, or let its worker stop a running one. Raises NotFound and Conflict."""

@@ -13,6 +13,7 @@ from optio.model.removal import HeldRemoval
 from optio.model.run import Attempt, Event, LogLine, Meter, Page, Run, RunState
 from optio.runs.admission import Hold
 from optio.runs.delivery_gates import Gate
+from optio.runs.failure import RunFailure
 from optio.runs.replay import DeliveryDecision, diff, differences
 from optio.server.bodies import (
     AttemptBody,
@@ -22,9 +23,12 @@ from optio.server.bodies import (
     EventBody,
     LogLineBody,
     PauseBody,
+    ReasonMeaningBody,
     RemovalBody,
     RunBody,
     RunDetailsBody,
+    RunDifferenceBody,
+    RunFailureBody,
     RunLinksBody,
     RunPageBody,
     ServerBody,
@@ -195,6 +199,20 @@ def _event(value: Event) -> EventBody:
         message=value.message,
         actor=value.actor,
         at=at(value.at),
+    )
+
+
+def run_failure(run: Run, value: RunFailure) -> RunFailureBody:
+    """Return the explanation of a failed run."""
+    return RunFailureBody(
+        reason=run.reason,
+        message=run.message,
+        meanings=[ReasonMeaningBody(meaning=each.meaning, cure=each.cure) for each in value.meanings],
+        last_call=None if value.last_call is None else line(value.last_call),
+        call_result=None if value.call_result is None else line(value.call_result),
+        lines=[line(each) for each in value.lines],
+        last_good=None if value.last_good is None else value.last_good.id,
+        differences=[RunDifferenceBody(what=each.what, before=each.before, now=each.now) for each in value.differences],
     )
 
 

@@ -24,7 +24,7 @@ OPERATIONS = {
     "getOverview", "getTaskFile", "putTaskFile", "checkDraft", "forecastRun", "tryWebhook", "enableTrigger",
     "listTriggers", "addTrigger", "getTrigger",
     "deleteTrigger", "startRun", "listTaskRuns", "listRuns", "getRun",
-    "deleteRun", "cancelRun", "retryRun", "rerunRun", "getLog", "searchLog", "find",
+    "deleteRun", "cancelRun", "retryRun", "rerunRun", "getLog", "searchLog", "find", "explainFailure",
     "receiveWebhook", "listDeliveries", "getDelivery",
     "getDeliveryTest", "replayDelivery", "listPools", "planPools", "getRegistry", "releaseRemoval", "listDiagnostics",
     "getCalendar", "listFires",

@@ -12,7 +12,8 @@ from urllib.parse import urlencode
 import pytest
 
 from optio.model.agent_event import ToolCall, ToolKind, ToolResult, TurnEnd
-from optio.model.run import LogKind, LogLine, Run
+from optio.model.retry import GiveUp
+from optio.model.run import LogKind, LogLine, Meter, Outcome, Run
 from optio.server.pages.transcript import turns
 from optio.store.values import RunFilter
 from tests.server.api import Api
@@ -288,6 +289,72 @@ def test_a_failed_run_opens_with_its_reason_and_is_retried_by_a_button(api: Api)
     assert ["/retry" in html(each) for each in (failed, Browser(api, "viewer").get(f"/runs/{run.id}"))] == [True, False]
     assert retried.status == 303
     assert api.services.store.run(run.id).state == "queued"
+
+
+def test_a_failed_run_opens_on_why_with_its_cure_and_what_differs_from_the_last_good_one(api: Api) -> None:
+    api.credentials = {"Authorization": f"Bearer {api.token('admin')}"}
+    good = api.started("report", {"N": 1})
+    good.end()
+    api.serve_task(TASK.replace('command: "true"', 'command: "false"'), "report")
+    bad = api.started("report", {"N": 2})
+    bad.log("first", HOSTILE)
+    call = ToolCall(id="a", name="Bash", kind=ToolKind.EXECUTE, input={"command": "make test"})
+    result = ToolResult(id="a", ok=False, size=4, exit_code=2)
+    lines = [line(0, "Bash", LogKind.TOOL, turn=1, event=call), line(0, "no", LogKind.RESULT, turn=1, event=result)]
+    api.services.store.append_log(bad.claim.run.lease, lines, {}, Meter())
+    outcome = Outcome(ok=False, reason="exit_code", message="exit code 2")
+    api.services.store.finish(bad.claim.run.lease, outcome, Meter(), 2, None, lambda *_: GiveUp("the test ends it"))
+
+    shown = text_of(Browser(api, "viewer").get(f"/runs/{bad.id}"))
+    told = api.get(f"/api/workflow-runs/{bad.id}/failure").json
+
+    assert "the program ended with another exit code than 0. What you do: look at its log" in shown
+    assert "Last tool call: Bash make test ✕ failed, exit code 2" in shown
+    assert HOSTILE in shown
+    assert told["lastGood"] == good.id
+    assert [(each["what"], each["before"], each["now"]) for each in told["differences"]] == [
+        ("command", "true", "false"),
+        ("parameter N", "1", "2"),
+    ]
+    assert (told["lastCall"]["event"]["name"], told["callResult"]["event"]["ok"]) == ("Bash", False)
+    assert [each["text"] for each in told["lines"]] == ["first", HOSTILE, "Bash", "no"]
+    assert api.get(f"/api/workflow-runs/{good.id}/failure").status == 409
+
+
+def test_a_run_that_has_ended_is_run_again_by_a_button(api: Api) -> None:
+    api.credentials = {"Authorization": f"Bearer {api.token('admin')}"}
+    run = api.started("report", {"N": 7})
+    browser = Browser(api, "operator")
+
+    assert browser.submit(f"/runs/{run.id}/rerun").status == 409
+    run.end()
+    again = browser.submit(f"/runs/{run.id}/rerun").headers["location"].rpartition("/")[2]
+
+    api.credentials = {}
+    assert again != run.id
+    assert api.services.store.run(again).params["N"] == 7
+    assert Browser(api, "viewer").submit(f"/runs/{run.id}/rerun").status == 403
+
+
+def test_a_transcript_is_read_by_whole_turns(api: Api) -> None:
+    api.credentials = {"Authorization": f"Bearer {api.token('admin')}"}
+    run = api.started("report", {"N": 1})
+    lines = [line(0, f"turn {turn} part {part}", turn=turn) for turn in range(1, 101) for part in range(9)]
+    api.services.store.append_log(run.claim.run.lease, lines, {}, Meter())
+    browser = Browser(api, "viewer")
+
+    def turns_of(query: str) -> list[int]:
+        return [int(each) for each in re.findall(r"<h3>Turn (\d+)", html(browser.get(f"/runs/{run.id}{query}")))]
+
+    def link(query: str, rel: str) -> str:
+        return re.findall(rf'rel="{rel}" href="/runs/{run.id}([^"]*)"', html(browser.get(f"/runs/{run.id}{query}")))[0]
+
+    earlier = link("", "prev")
+    assert turns_of("") == list(range(61, 101))
+    assert turns_of(earlier) == list(range(21, 61))
+    assert turns_of(link(earlier, "prev")) == list(range(1, 21))
+    assert turns_of("?after=0") == list(range(1, 41))
+    assert turns_of(link("?after=0", "next")) == list(range(41, 81))
 
 
 def test_a_long_log_is_read_from_its_end_and_by_pages_without_a_gap(api: Api) -> None:

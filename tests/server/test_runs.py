@@ -48,7 +48,7 @@ def test_a_run_is_started_shown_and_listed_as_the_documentation_says(api: Api) -
     assert shown["params"] == START["params"]
     assert shown["prompt"].endswith("for optio and produce a security report. Focus on: CVEs, outdated packages")
     assert listed[0]["id"] == run_id
-    assert logs == {"items": [], "next": 0, "state": "queued"}
+    assert logs == {"items": [], "next": 0, "last": 0, "state": "queued"}
 
 
 @pytest.mark.parametrize("raw", [None, b"", b"  ", b"{}", b'{"params": null}', b'{"params": {}}'])

@@ -5,14 +5,17 @@ import json
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from optio.errors import Duplicate
 from optio.model.run import LogKind, LogLine, Run, RunState
 from optio.runs import admission
+from optio.runs.failure import explain_failure
 from optio.server.auth import role
 from optio.server.dependencies import Hub
 from optio.server.pages import transcript
@@ -75,6 +78,15 @@ class RunPages(Controller):
         await hub.cancel(run_id, request.state.actor)
         return redirect(f"/runs/{run_id}")
 
+    @post("/runs/{run_id:str}/rerun", status_code=303, opt=role("operator"))
+    async def rerun_on_page(self, run_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[None]:
+        """Start the same again as a new run, and lead to it."""
+        try:
+            accepted = await hub.rerun(run_id, request.state.actor, datetime.now(UTC))
+        except Duplicate as err:
+            return redirect(f"/runs/{err.run_id}")
+        return redirect(f"/runs/{accepted.run_id}")
+
     @post("/runs/{run_id:str}/retry", status_code=303, opt=role("operator"))
     async def retry_on_page(self, run_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[None]:
         """Start the failed run again."""
@@ -92,6 +104,10 @@ def _read(hub: Hub, run_id: str, tab: Tab, after: int | None, before: int | None
         "hold": _hold(hub, run),
         "is_open": not run.state.terminal,
     }
+    if run.state is RunState.FAILED:
+        failure = explain_failure(store, run, attempts)
+        call = None if failure.last_call is None else transcript.turns([failure.last_call])[0].blocks[0]
+        values |= {"failure": failure, "last_lines": _fit(failure.lines, from_end=True), "call": call}
     if tab == "log":
         end = store.last_line(run_id)
         first = max(0, end - _LINES) if after is None else after

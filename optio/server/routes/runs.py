@@ -11,15 +11,16 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from optio.errors import Conflict, Invalid, Problem
+from optio.errors import Invalid, Problem
 from optio.model.route import pointer
 from optio.model.run import Run, RunState, RunTrigger
 from optio.runs import admission
 from optio.runs.admission import Hold
+from optio.runs.failure import explain_failure
 from optio.runs.submit import prepare_run
 from optio.server import request_body, serializers
 from optio.server.auth import role
-from optio.server.bodies import RerunRun, RunDetailsBody, RunPageBody, StartedRunBody, StartRun
+from optio.server.bodies import RerunRun, RunDetailsBody, RunFailureBody, RunPageBody, StartedRunBody, StartRun
 from optio.server.dependencies import Hub
 from optio.store.values import IdempotencyKey, RunFilter
 
@@ -130,6 +131,12 @@ class RunController(Controller):
         """Show a run with its attempts, events, output, cost and tokens."""
         return await asyncio.to_thread(_details, hub, run_id)
 
+    @get("/api/workflow-runs/{run_id:str}/failure", opt=role("viewer"), problems=("conflict",))
+    async def explain_failure(self, run_id: FromPath[str], hub: NamedDependency[Hub]) -> RunFailureBody:
+        """Tell why a run failed: what its reason means, the agent's last tool call and lines, and what differs from the last
+        good run. The answer is 409 for a run that has not failed."""
+        return await asyncio.to_thread(_failure, hub, run_id)
+
     @post("/api/workflow-runs/{run_id:str}/retry", status_code=202, opt=role("operator"), problems=("conflict", "duplicate"))
     async def retry_run(
         self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
@@ -169,26 +176,10 @@ class RunController(Controller):
         known = None if once is None else await asyncio.to_thread(store.recall, once)
         if known is not None:
             return _started(await asyncio.to_thread(store.run, known), first=False)
-        earlier = await asyncio.to_thread(store.run, run_id)
-        if not earlier.state.terminal:
-            raise Conflict(f"the run is {earlier.state}: rerun it when it has ended")
-        snapshot = hub.live.current
-        served = snapshot.registry.tasks.get(earlier.task_id)
-        if served is None:
-            raise Conflict(f"the task `{earlier.task_id}` is not served any more: add its file again, then rerun")
-        task = served if current else await asyncio.to_thread(store.definition, earlier.digest)
-        run = prepare_run(
-            task,
-            earlier.params,
-            new_id=hub.new_id(),
-            trigger="manual",
-            actor=request.state.actor,
-            traceparent=request.headers.get("traceparent"),
-            generation=snapshot.number if task.digest == served.digest else earlier.generation,
-            message=f"rerun of {run_id}",
+        accepted = await hub.rerun(
+            run_id, request.state.actor, began, current=current, once=once, traceparent=request.headers.get("traceparent")
         )
-        accepted = await hub.start(run, once, began)
-        found = await asyncio.to_thread(store.run, accepted.run_id or run.id)
+        found = await asyncio.to_thread(store.run, accepted.run_id or "")
         return _started(found, first=accepted.first, duplicate=accepted.duplicate)
 
     @post("/api/workflow-runs/{run_id:str}/cancel", status_code=202, opt=role("operator"), problems=("conflict",))
@@ -231,6 +222,12 @@ def _details(hub: Hub, run_id: str) -> RunDetailsBody:
         most = hub.services.settings.max_workflow_concurrent
         hold = admission.hold_of(run_id, store.admission(), max_running=most)
     return serializers.run_details(run, store.attempts(run_id), store.events(run_id), store.prompt(run_id), hold)
+
+
+def _failure(hub: Hub, run_id: str) -> RunFailureBody:
+    store = hub.services.store
+    run = store.run(run_id)
+    return serializers.run_failure(run, explain_failure(store, run, store.attempts(run_id)))
 
 
 def _filter(
