@@ -48,6 +48,7 @@ from optio.server.routes.pools import PoolController
 from optio.server.routes.removals import RemovalController
 from optio.server.routes.runs import RunController
 from optio.server.routes.search import SearchController
+from optio.server.routes.task_details import TaskDetailController
 from optio.server.routes.tasks import TaskController
 from optio.server.sockets import Sockets
 from optio.server.webhooks import PREFIX, WebhookReceiver
@@ -107,6 +108,7 @@ def create_rest(hub: Hub) -> Litestar:
         route_handlers=[
             TaskController,
             OverviewController,
+            TaskDetailController,
             RunController,
             SearchController,
             LogController,

@@ -21,7 +21,9 @@ from optio.store.values import GenerationHead
 MAX_COMPARED = 200
 # Runs of one generation are counted so far.
 MAX_COUNTED = 1_000
-_MAX_PLANS = 32
+_MAX_PLANS = 256
+# Generations in which a page looks for the changes of one task.
+_MAX_SCANNED = 100
 _NO_LIMIT = 2**62
 _FAR = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -84,16 +86,33 @@ class GenerationHistory:
             newer = head
         return found, heads[limit - 1].id if len(heads) > limit else None
 
+    def page_of_task(self, task_id: str, cursor: int | None, limit: int) -> tuple[list[ServedGeneration], int | None]:
+        """Return generations that added, changed or removed a task, older than the cursor, and the cursor of the next page. A
+        page may hold fewer than `limit`, as it looks at a bounded number of generations."""
+        heads = self._store.generation_heads(_NO_LIMIT if cursor is None else cursor, _MAX_SCANNED + 1)
+        newer = None if cursor is None else self._head_after(cursor - 1)
+        found: list[ServedGeneration] = []
+        tasks: dict[int, Mapping[str, str]] = {}
+        for place, head in enumerate(heads[:_MAX_SCANNED]):
+            older = heads[place + 1] if place + 1 < len(heads) else None
+            changes = self._changes_of(head, older, tasks)
+            if changes is not None and changes.kind_of(task_id) is not None:
+                found.append(self._served(head, older, newer, tasks))
+            if len(found) == limit and older is not None:
+                return found, head.id
+            newer = head
+        return found, heads[_MAX_SCANNED - 1].id if len(heads) > _MAX_SCANNED else None
+
     def get(self, number: int) -> ServedGeneration:
         """Return one generation; raise NotFound."""
         head, older = self._pair(number)
         return self._served(head, older, self._head_after(number), {})
 
-    def difference(self, number: int) -> GenerationDifference:
-        """Return what a generation did, as `optio plan` tells it; raise NotFound. Schedules are simulated from the time at
-        which it was served."""
+    def difference(self, number: int, task_id: str | None = None) -> GenerationDifference:
+        """Return what a generation did, or did to one task, as `optio plan` tells it; raise NotFound. Schedules are simulated
+        from the time at which it was served."""
         self._pair(number)
-        return self._plan(number)
+        return self._plan(number, task_id)
 
     def _pair(self, number: int) -> tuple[GenerationHead, GenerationHead | None]:
         heads = self._store.generation_heads(number + 1, 2)
@@ -140,11 +159,13 @@ class GenerationHistory:
             known[number] = self._store.generation_tasks(number)
         return known[number]
 
-    def _compare(self, number: int) -> GenerationDifference:
+    def _compare(self, number: int, task_id: str | None) -> GenerationDifference:
         head, older = self._pair(number)
         new, old = self._store.generation_tasks(number), {} if older is None else self._store.generation_tasks(older.id)
         changes = changes_between(old, new)
         wanted = sorted({*changes.added, *changes.changed, *changes.removed})
+        if task_id is not None:
+            wanted = [each for each in wanted if each == task_id]
         lost: list[str] = []
         before, after = (self._side(each, wanted[:MAX_COMPARED], lost) for each in (old, new))
         outlook = Forecast(now=head.activated_at.replace(second=0, microsecond=0))

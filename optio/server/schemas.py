@@ -32,6 +32,7 @@ from optio.server import (
     live_bodies,
     overview_bodies,
     problems,
+    task_detail_bodies,
 )
 from optio.store import values
 
@@ -46,6 +47,7 @@ BODIES = (
     health_bodies,
     live_bodies,
     overview_bodies,
+    task_detail_bodies,
 )
 _REFERENCE = "#/components/schemas/{name}"
 # Closed vocabularies, and the modules that define them.

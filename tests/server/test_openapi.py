@@ -27,7 +27,7 @@ OPERATIONS = {
     "deleteRun", "cancelRun", "retryRun", "rerunRun", "getLog", "searchLog", "find", "explainFailure",
     "receiveWebhook", "listDeliveries", "getDelivery",
     "getDeliveryTest", "replayDelivery", "listPools", "planPools", "getRegistry", "releaseRemoval", "listDiagnostics",
-    "getCalendar", "listFires",
+    "getCalendar", "listFires", "listOrigins", "runTests",
     "listGenerations", "getGeneration", "getInstallation", "listSettings", "getHealth", "getReadiness", "getMetrics",
 }  # fmt: skip
 

@@ -27,6 +27,7 @@ from optio.server.overview_bodies import TaskOrder, TaskState
 from optio.server.pages import charts
 from optio.server.pages.login import keep_form, read_form
 from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
+from optio.server.pages.task_tabs import TABS, Tab, read_tab
 from optio.server.pages.task_triggers import address_of
 from optio.server.routes.drafts import forecast_wait
 from optio.server.webhooks import PREFIX
@@ -41,6 +42,7 @@ Search = Annotated[str, QueryParameter(name="q", max_length=200)]
 State = Annotated[Literal["", TaskState], QueryParameter(name="state")]
 Word = Annotated[str, QueryParameter(max_length=200)]
 After = Annotated[str, QueryParameter(name="after", max_length=200)]
+Cursor = Annotated[str, QueryParameter(max_length=200)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,26 +98,42 @@ class TaskPages(Controller):
         )
 
     @get("/tasks/{task_id:str}", opt=role("viewer"))
-    async def task_page(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
-        """Show one task: its state, limits, triggers, last runs, and its definition."""
+    async def task_page(
+        self,
+        task_id: FromPath[str],
+        request: Incoming,
+        hub: NamedDependency[Hub],
+        tab: FromQuery[Tab] = "overview",
+        cursor: Cursor = "",
+        run: FromQuery[Literal["", "yes"]] = "",
+    ) -> Response[str]:
+        """Show one task: its state, limits, triggers and last runs, or another part of its page. `run` runs its tests."""
         snapshot = hub.live.current
         task = snapshot.registry.task(task_id)
         store = hub.services.store
         pauses = await asyncio.to_thread(store.pauses)
-        runs = await asyncio.to_thread(store.runs, RunFilter(task_id=task_id), limit=20)
+        fires = _fires(task, _NEXT_FIRES)
+        values = await asyncio.to_thread(read_tab, hub, task, tab, cursor or None, fires, run=run == "yes")
+        if tab == "overview":
+            runs = await asyncio.to_thread(store.runs, RunFilter(task_id=task_id), limit=20)
+            values = {
+                "fires": fires,
+                "words": None if task.spec.schedule is None else cron.explain(task.spec.schedule.config.cron_expression),
+                "runs": runs.items,
+                "definition": json.dumps(task.document["spec"], indent=2, ensure_ascii=False),
+                "prompt": task.prompt,
+                "address": None if task.spec.webhook is None else address_of(request, PREFIX + task.spec.webhook.config.path),
+            }
         return page(
             request,
             "task.html",
             task=task,
+            tab=tab,
+            tabs=TABS,
             paused=pauses.get(task_id),
             stale=task_id in snapshot.kept,
             held=task_id in snapshot.held,
-            fires=_fires(task, _NEXT_FIRES),
-            words=None if task.spec.schedule is None else cron.explain(task.spec.schedule.config.cron_expression),
-            runs=runs.items,
-            definition=json.dumps(task.document["spec"], indent=2, ensure_ascii=False),
-            prompt=task.prompt,
-            address=None if task.spec.webhook is None else address_of(request, PREFIX + task.spec.webhook.config.path),
+            **values,
         )
 
     @post("/tasks/{task_id:str}/pause", status_code=303, opt=role("operator"))

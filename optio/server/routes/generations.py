@@ -30,24 +30,32 @@ class GenerationController(Controller):
 
     @get("/api/generations", opt=role("viewer"))
     async def list_generations(
-        self, hub: NamedDependency[Hub], cursor: FromQuery[str | None] = None, limit: Limit = 20
+        self,
+        hub: NamedDependency[Hub],
+        task: FromQuery[str | None] = None,
+        cursor: FromQuery[str | None] = None,
+        limit: Limit = 20,
     ) -> GenerationPageBody:
         """List the generations that were served, newest first: how many tasks each added, changed and removed, and how many
-        runs were accepted meanwhile. `drift` says how the files of the answering server differ from the newest."""
-        return await asyncio.to_thread(read_generations, hub, cursor, limit)
+        runs were accepted meanwhile. With `task`, only those that added, changed or removed it; a page may then hold fewer than
+        `limit`. `drift` says how the files of the answering server differ from the newest."""
+        return await asyncio.to_thread(read_generations, hub, cursor, limit, task)
 
     @get("/api/generations/{number:str}", opt=role("viewer"), problems=("not-found",))
-    async def get_generation(self, number: FromPath[str], hub: NamedDependency[Hub]) -> GenerationDetailsBody:
-        """Show what a generation did, compared with the one before it: times, money, secrets, hosts, prompts, as `optio plan`
-        told it in the pull request."""
-        return await asyncio.to_thread(read_generation, hub, number)
+    async def get_generation(
+        self, number: FromPath[str], hub: NamedDependency[Hub], task: FromQuery[str | None] = None
+    ) -> GenerationDetailsBody:
+        """Show what a generation did, or with `task` what it did to that one, compared with the generation before it: times,
+        money, secrets, hosts, prompts, as `optio plan` told it in the pull request."""
+        return await asyncio.to_thread(read_generation, hub, number, task)
 
 
-def read_generations(hub: Hub, cursor: str | None, limit: int) -> GenerationPageBody:
-    """Return a page of generations. Raises Invalid for a forged cursor."""
+def read_generations(hub: Hub, cursor: str | None, limit: int, task: str | None = None) -> GenerationPageBody:
+    """Return a page of generations, or of those that changed a task. Raises Invalid for a forged cursor."""
     if cursor is not None and not _NUMBER.fullmatch(cursor):
         raise Invalid("invalid request parameters", [Problem("/cursor", "must be a `next` of an earlier page")])
-    found, more = hub.history.page(None if cursor is None else int(cursor), limit)
+    after = None if cursor is None else int(cursor)
+    found, more = hub.history.page(after, limit) if task is None else hub.history.page_of_task(task, after, limit)
     return GenerationPageBody(
         items=[generation_body(each) for each in found],
         next=None if more is None else str(more),
@@ -55,12 +63,12 @@ def read_generations(hub: Hub, cursor: str | None, limit: int) -> GenerationPage
     )
 
 
-def read_generation(hub: Hub, text: str) -> GenerationDetailsBody:
-    """Return one generation, by its number, with its effects. Raises NotFound."""
+def read_generation(hub: Hub, text: str, task: str | None = None) -> GenerationDetailsBody:
+    """Return one generation, by its number, with its effects, or those on one task. Raises NotFound."""
     if not _NUMBER.fullmatch(text):
         raise NotFound("generation", text[:40])
     number = int(text)
-    shown, found = generation_body(hub.history.get(number)), hub.history.difference(number)
+    shown, found = generation_body(hub.history.get(number)), hub.history.difference(number, task)
     return GenerationDetailsBody(
         **structs.asdict(shown),
         before=None if found.before is None else found.before.id,
