@@ -11,6 +11,8 @@ from optio.compiler.payloads import query_fast_path
 from optio.compiler.resolved_task import ResolvedTask
 from optio.model.route import Route
 
+# What other languages call null.
+NOTHING = frozenset({"null", "none", "undefined", "nil"})
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 
 

@@ -5,7 +5,15 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
-from optio.compiler.checks.filter_questions import PATH, Question, is_in_samples, masked_text, questions_of, unsent_diagnostic
+from optio.compiler.checks.filter_questions import (
+    NOTHING,
+    PATH,
+    Question,
+    is_in_samples,
+    masked_text,
+    questions_of,
+    unsent_diagnostic,
+)
 from optio.compiler.checks.webhook import SENDERS_NAMES, path_elsewhere, unsent_root
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.payloads import query_fast_path
@@ -61,21 +69,21 @@ def _one(task: ResolvedTask, route: Route, config: WebhookConfig, text: str) -> 
     yield from _contradiction(task, route, text, questions)
     if _TEXT_ORDER.search(masked_text(text)):
         yield from _quoted_numbers(task, route, text)
-    if _QUOTED_COUNT.search(masked_text(text)):
+    if "length(" in text or "count(" in text:
         yield from _quoted_counts(task, route, text)
     if "search(" in text or "match(" in text:
         yield from _slashes(task, route, text)
         yield from _bad_patterns(task, route, text)
-    for form, explain in _FORMS:
-        for found in (
-            re.finditer(form, masked_text(text)) if any(word in text for word in ("*'", ".length", ".size", "count(")) else ()
-        ):
-            yield from _form(task, route, text, found, explain)
+    if "*" in text or ".length" in text or ".size" in text or "count(" in text:
+        for form, explain in _FORMS:
+            for found in re.finditer(form, masked_text(text)):
+                yield from _form(task, route, text, found, explain)
     if "match(" in text:
         yield from _partial_match(task, route, config, text)
     if config.scheme in ("github", "gitea", "gitlab"):
         yield from _short_ref(task, route, config, questions)
-    if any(isinstance(question.value, str) for question in questions):
+    texts = [question.value for question in questions if isinstance(question.value, str)]
+    if texts and (config.scheme != "github" or any(text.startswith("refs/") or text.lower() in NOTHING for text in texts)):
         from optio.compiler.checks import sender_filters
 
         yield from sender_filters.check(task, route, config, questions)

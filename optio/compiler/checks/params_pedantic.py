@@ -91,7 +91,8 @@ def check_keywords(task: ResolvedTask, at: Route, schema: Any) -> Iterator[Diagn
             yield from _format(task, route, sub)
         if isinstance(kind := sub.get("type"), str) and not sub.keys().isdisjoint(_OF_OTHERS.get(kind, ())):
             yield from _of_another_type(task, route, sub, kind)
-        if isinstance(pattern := sub.get("pattern"), str) and re.fullmatch(_NO_ENDS, pattern) and "enum" not in sub:
+        pattern = sub.get("pattern")
+        if isinstance(pattern, str) and pattern[:1] != "^" and re.fullmatch(_NO_ENDS, pattern) and "enum" not in sub:
             message = f"`{pattern}` is found in any longer text, too: a pattern need not match the whole"
             better = f"^{pattern}$"
             hint = f"write `{better}`"

@@ -5,7 +5,7 @@ it."""
 import re
 from collections.abc import Iterator, Mapping
 
-from optio.compiler.checks.filter_questions import Question, is_in_samples
+from optio.compiler.checks.filter_questions import NOTHING, Question, is_in_samples
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
@@ -147,7 +147,7 @@ def _text(task: ResolvedTask, question: Question, config: WebhookConfig) -> tupl
     if not steps or not _NAMES_BY_AUTHOR.isdisjoint(steps[:-1]) or is_in_samples(task, steps):
         return None
     path, asked = question.path, question.asked
-    if given.lower() in ("null", "none", "undefined", "nil"):
+    if given.lower() in NOTHING:
         return f"`{path}` is compared with the text `{given}`, and not with `null`", f"{path} {asked} null"
     if config.scheme == "github":
         return None
