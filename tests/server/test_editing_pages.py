@@ -70,7 +70,7 @@ def test_a_preset_is_a_task_without_a_warning_and_the_form_shows_it(name: str) -
     found = compile_tree(MemoryTree({"task.yaml": text})).diagnostics
 
     assert [each.message for each in found if each.severity != "info"] == []
-    assert [field.name for field in form_fields(read_fields(text), text) if field.fixed] == ["command"] * (name == "command")
+    assert [field.name for field in form_fields(read_fields(text), text) if field.fixed] == []
 
 
 def test_a_changed_field_changes_its_key_and_leaves_every_other_character() -> None:

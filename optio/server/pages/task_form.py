@@ -7,6 +7,7 @@ YAML.
 
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,11 @@ def read_fields(text: str) -> dict[str, str] | None:
     if document is None or not isinstance(document.value, dict):
         return None
     value = document.value
-    found = {key: _shown(value.get(key)) for key in (*_TEXTS, *_COUNTS, "command")}
+    found = {key: _shown(value.get(key)) for key in (*_TEXTS, *_COUNTS)}
+    command = value.get("command")
+    if isinstance(command, list) and all(isinstance(each, str) for each in command):
+        command = shlex.join(command)
+    found["command"] = _shown(command)
     environment = value.get("environment") or {}
     secrets = environment.get("secrets") if isinstance(environment, dict) else None
     found["secrets"] = _listed(secrets)
@@ -88,7 +93,7 @@ def form_fields(values: Mapping[str, str] | None, text: str) -> list[FormField]:
         ("description", "Description", "line", "", ()),
         ("agentRuntime", "Agent", "choice", "", [(each, "") for each in runtimes.known_names()]),
         ("model", "Model", "suggest", "", list(dict.fromkeys(models))),
-        ("command", "Command", "line", "Only for the agent `command`: the program, which reads the prompt.", ()),
+        ("command", "Command", "line", "Only for the agent `command`: a shell command, which reads the prompt.", ()),
         ("promptTemplate", "Prompt", "text", "{{NAME}} is replaced by the parameter NAME.", ()),
         ("params", "Parameters", "text", "One on a line: NAME, NAME: integer, or NAME = default.", ()),
         ("budgetUsd", "Budget of a run in US dollars", "line", "", ()),

@@ -3,7 +3,7 @@
 import {
   EditorState, EditorView, HighlightStyle, bracketMatching, defaultKeymap, drawSelection, foldGutter, foldKeymap,
   highlightActiveLine, highlightSelectionMatches, highlightSpecialChars, history, historyKeymap, indentOnInput, indentUnit,
-  keymap, lineNumbers, lintGutter, lintKeymap, search, searchKeymap, setDiagnostics, syntaxHighlighting, tags, yaml,
+  keymap, lineNumbers, lintKeymap, search, searchKeymap, setDiagnostics, syntaxHighlighting, tags, yaml,
 } from "./vendor/codemirror.js";
 
 const QUIET_MS = 350;
@@ -25,6 +25,10 @@ const theme = EditorView.theme({
   "&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground": {
     backgroundColor: "color-mix(in srgb, var(--accent) 30%, transparent)",
   },
+  // CodeMirror draws these by images of its own, which the page's policy forbids.
+  ".cm-lintRange": { backgroundImage: "none", textDecoration: "underline wavy 1px", textUnderlineOffset: "3px" },
+  ".cm-lintRange-error": { backgroundImage: "none", textDecorationColor: "var(--bad)" },
+  ".cm-lintRange-warning, .cm-lintRange-info": { backgroundImage: "none", textDecorationColor: "var(--wait)" },
   ".cm-panels, .cm-tooltip": { backgroundColor: "var(--raised)", color: "var(--ink)", borderColor: "var(--line)" },
   ".cm-textfield, .cm-button": { backgroundColor: "var(--ground)", backgroundImage: "none", color: "var(--ink)", borderColor: "var(--line)" },
 });
@@ -49,7 +53,7 @@ function start() {
     state: EditorState.create({
       doc: area.value,
       extensions: [
-        lineNumbers(), foldGutter(), lintGutter(), history(), drawSelection(), indentOnInput(), bracketMatching(), highlightActiveLine(),
+        lineNumbers(), foldGutter(), history(), drawSelection(), indentOnInput(), bracketMatching(), highlightActiveLine(),
         highlightSelectionMatches(), highlightSpecialChars(), search({ top: true }), indentUnit.of("  "), EditorState.tabSize.of(2),
         keymap.of([...defaultKeymap, ...historyKeymap, ...searchKeymap, ...foldKeymap, ...lintKeymap]),
         yaml(), theme, syntaxHighlighting(colours), EditorView.lineWrapping,
