@@ -9,9 +9,11 @@ import base64
 import hashlib
 import hmac
 import ipaddress
+import json
 import logging
 import secrets
 import time
+import unicodedata
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
@@ -325,6 +327,8 @@ class OpenIdProvider:
                     )
                 except (jwt.InvalidSignatureError, jwt.InvalidKeyError, jwt.PyJWKError):
                     continue
+                # Python reads halves of characters from JSON, which no database takes.
+                json.dumps(claims, ensure_ascii=False).encode()
                 return claims
         except jwt.ExpiredSignatureError as err:
             raise self._broken("ID token", "has expired", "the clocks of provider and server must agree") from err
@@ -359,8 +363,7 @@ class OpenIdProvider:
         subject: str = claims["sub"]
         email = claims.get("email")
         verified = email if isinstance(email, str) and claims.get("email_verified") is True else None
-        username = claims.get("preferred_username")
-        name = readable(verified or (username if isinstance(username, str) else "") or subject)
+        name = readable(verified or _username(claims.get("preferred_username"), subject) or subject)
         if self._domains and (verified is None or verified.rpartition("@")[2].lower() not in self._domains):
             allowed = ", ".join(sorted(self._domains))
             cure = f"sign in with a verified e-mail address of {allowed} (OPTIO_OIDC_DOMAINS)"
@@ -374,6 +377,13 @@ class OpenIdProvider:
                 f"your provider sends {where}, and it is not a list of names: its administrator must change it", 403
             )
         return Person(subject=subject, name=name, groups=frozenset(groups))
+
+
+def _username(value: Any, subject: str) -> str:
+    """Return the name that a person chose. One that looks like an address is told from a verified one by the subject."""
+    if not isinstance(value, str):
+        return ""
+    return f"{readable(value, 40)} ({subject})" if "@" in unicodedata.normalize("NFKC", value) else value
 
 
 def _is_safe(address: str, issuer: str) -> bool:

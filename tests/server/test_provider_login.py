@@ -355,7 +355,7 @@ def test_a_key_without_an_id_and_other_algorithms_hold(api: Api, issuer: Issuer)
         ({"groups": "ops"}, "is not a list of names"),
         ({"groups": {"ops": True}}, "is not a list of names"),
         ({"groups": ["ops", 1]}, "is not a list of names"),
-        ({"groups": []}, "ada@example.com is in no group with a role here: ask for a group"),
+        ({"groups": []}, "ada@example.com is in no group with a role here: ask for one"),
         ({"groups": ["OPS", "op", MARKUP]}, "in no group with a role here"),
     ],
 )
@@ -403,11 +403,15 @@ def test_a_name_is_text_of_one_line_that_cannot_turn_around(api: Api, issuer: Is
     assert "<img" not in get(api, "/runs", session_of(answer).partition(";")[0]).body.decode()
 
 
-def test_an_address_that_is_not_verified_is_nobody_s_name(api: Api, issuer: Issuer) -> None:
-    issuer.claims |= {"email": "boss@example.com", "email_verified": False}
+@pytest.mark.parametrize(
+    ("username", "name"),
+    [(None, "ada-1"), ("ada", "ada"), ("boss@example.com", "boss@example.com (ada-1)"), ("boss\uff20a", "boss\uff20a (ada-1)")],
+)
+def test_nobody_goes_by_an_address_that_is_not_verified(api: Api, issuer: Issuer, username: str | None, name: str) -> None:
+    issuer.claims |= {"email": "boss@example.com", "email_verified": False, "preferred_username": username}
 
     assert session_of(sign_in(api, issuer))
-    assert api.services.store.tokens()[0].label == "ada-1"
+    assert api.services.store.tokens()[0].label == name
 
 
 # The browser's part
@@ -520,6 +524,10 @@ TOKENS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no JSON": (lambda c: f"{_part(b'{')}.{_part(b'{')}.", "cannot be read"),
     "a list of claims": (lambda c: jwt.PyJWS().encode(b"[]", KEY, "RS256", {"kid": "k1"}), "cannot be read"),
     "deep claims": (lambda c: jwt.PyJWS().encode(b"[" * 100_000, KEY, "RS256", {"kid": "k1"}), "cannot be read"),
+    "half a character": (
+        lambda c: jwt.PyJWS().encode(json.dumps(c | {"groups": ["ops", "\udc80"]}).encode(), KEY, "RS256", {"kid": "k1"}),
+        "cannot be read",
+    ),
     "infinite claims": (
         lambda c: jwt.PyJWS().encode(json.dumps(c | {"exp": 9}).replace('"exp": 9', '"exp": 1e999').encode(), KEY, "RS256"),
         "cannot be read",

@@ -133,7 +133,7 @@ def test_a_person_without_a_role_is_told_so_and_one_who_turns_back_too(server: D
     page.goto(f"{server.url}/")
     sign_in(page, "mallory")
 
-    expect(page.get_by_role("alert")).to_contain_text("mallory@example.com is in no group with a role here: ask for a group")
+    expect(page.get_by_role("alert")).to_contain_text("mallory@example.com is in no group with a role here: ask for one")
     page.context.clear_cookies()
     page.get_by_role("link", name="Sign in by").click()
     page.get_by_role("link", name="Cancel").click()

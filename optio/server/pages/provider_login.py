@@ -96,7 +96,9 @@ async def _open(hub: Hub, person: Person) -> str:
         log.warning(
             "%s (subject %r) may not sign in: none of %d groups has a role", person.name, person.subject, len(person.groups)
         )
-        cure = "ask for a group that may enter, or let an administrator add yours to OPTIO_OIDC_ROLES"
+        cure = (
+            "ask for one that may enter, let an administrator add yours to OPTIO_OIDC_ROLES, or sign out at your provider first"
+        )
         raise SignInFailed(f"{person.name} is in no group with a role here: {cure}", 403)
     highest: Role = max(roles, key=ROLES.index)
     secret, session_id = "optio_" + secrets.token_urlsafe(32), SESSION_PREFIX + secrets.token_hex(6)
