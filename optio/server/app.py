@@ -30,6 +30,7 @@ from optio.server.pages.deliveries import DeliveryPages
 from optio.server.pages.health import HealthPages
 from optio.server.pages.login import LoginController
 from optio.server.pages.provider_login import ProviderLoginController
+from optio.server.pages.queue import QueuePages
 from optio.server.pages.runs import RunPages
 from optio.server.pages.static_files import StaticController
 from optio.server.pages.task_editing import TaskEditingPages
@@ -45,6 +46,7 @@ from optio.server.routes.logs import LogController
 from optio.server.routes.metrics import MetricsController, health_samples, registry_samples, store_samples
 from optio.server.routes.overview import OverviewController
 from optio.server.routes.pools import PoolController
+from optio.server.routes.queue import QueueController
 from optio.server.routes.removals import RemovalController
 from optio.server.routes.runs import RunController
 from optio.server.routes.search import SearchController
@@ -109,6 +111,7 @@ def create_rest(hub: Hub) -> Litestar:
             TaskController,
             OverviewController,
             TaskDetailController,
+            QueueController,
             RunController,
             SearchController,
             LogController,
@@ -129,6 +132,7 @@ def create_rest(hub: Hub) -> Litestar:
             TaskEditingPages,
             TriggerPages,
             RunPages,
+            QueuePages,
             DeliveryPages,
             ChangePages,
             CalendarPages,

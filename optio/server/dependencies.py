@@ -18,6 +18,7 @@ from optio.server.listing import TaskList
 from optio.server.log_fanout import LogFanout
 from optio.server.overview import Overview
 from optio.server.queue_limit import QueueLimit
+from optio.server.queue_overview import QueueOverview
 from optio.server.recent_totals import RecentTotals
 from optio.server.refusals import RefusalCounter
 from optio.server.run_fanout import RunFanout
@@ -52,6 +53,7 @@ class Hub:
     totals: RecentTotals = field(init=False)
     policy: ServedPolicy = field(init=False)
     overview: Overview = field(init=False)
+    queue: QueueOverview = field(init=False)
     history: GenerationHistory = field(init=False)
     calendar: FireCalendar = field(init=False)
     past_slots: PastSlots = field(init=False)
@@ -67,6 +69,7 @@ class Hub:
         object.__setattr__(self, "totals", RecentTotals(store))
         object.__setattr__(self, "policy", ServedPolicy(settings.tasks))
         object.__setattr__(self, "overview", Overview(store, self.totals, self.policy))
+        object.__setattr__(self, "queue", QueueOverview(store, settings.max_workflow_concurrent))
         object.__setattr__(self, "history", GenerationHistory(self.services.store))
         object.__setattr__(self, "calendar", FireCalendar(settings.max_workflow_concurrent))
         object.__setattr__(self, "past_slots", PastSlots(self.services.store))

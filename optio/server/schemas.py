@@ -32,6 +32,7 @@ from optio.server import (
     live_bodies,
     overview_bodies,
     problems,
+    queue_bodies,
     task_detail_bodies,
 )
 from optio.store import values
@@ -48,6 +49,7 @@ BODIES = (
     live_bodies,
     overview_bodies,
     task_detail_bodies,
+    queue_bodies,
 )
 _REFERENCE = "#/components/schemas/{name}"
 # Closed vocabularies, and the modules that define them.

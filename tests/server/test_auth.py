@@ -62,6 +62,8 @@ TABLE = {
     "GET /api/diagnostics": "viewer",
     "GET /api/tasks": "viewer",
     "GET /api/overview": "viewer",
+    "GET /api/queue": "viewer",
+    "GET /queue": "viewer",
     "GET /api/tasks/{}": "viewer",
     "GET /api/tasks/{}/file": "viewer",
     "GET /api/definitions/{}": "viewer",

@@ -21,7 +21,8 @@ from tests.server.api import JOB, Api
 HOOKED = JOB + "triggers: [{type: webhook, config: {path: job, unsigned: true}}]\n"
 OPERATIONS = {
     "listTasks", "createTask", "getTask", "updateTask", "deleteTask", "pauseTask", "resumeTask", "getDefinition", "listSlots",
-    "getOverview", "getTaskFile", "putTaskFile", "checkDraft", "forecastRun", "tryWebhook", "enableTrigger",
+    "getOverview", "getQueue",
+    "getTaskFile", "putTaskFile", "checkDraft", "forecastRun", "tryWebhook", "enableTrigger",
     "listTriggers", "addTrigger", "getTrigger",
     "deleteTrigger", "startRun", "listTaskRuns", "listRuns", "getRun",
     "deleteRun", "cancelRun", "retryRun", "rerunRun", "getLog", "searchLog", "find", "explainFailure",

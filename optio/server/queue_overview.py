@@ -1,0 +1,131 @@
+"""The whole queue, and why each run in it waits. Used by `GET /api/queue` and the page `/queue`.
+
+One decision answers for all queued runs, so all readers share it for a moment: a second, or five times as long as it took where
+the queue is very long.
+"""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from optio.errors import Invalid, Problem
+from optio.runs import admission
+from optio.runs.admission import Hold, HoldReason
+from optio.server.queue_bodies import QueueBody, QueuedRunBody, QueueGroupBody
+from optio.server.serializers import at, at_if_known
+from optio.store.base import Store
+from optio.store.values import AdmissionView, QueuedRun
+
+_MAX_OCCUPANTS = 10
+_FRESH_S = 1.0
+_SHARE_OF_TIME = 0.2
+_STARTING = Hold("global_limit", "a worker is about to take it")
+_NO_WORKER = Hold("no_worker", "no worker is running: start one with `optio worker`")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decision:
+    view: AdmissionView
+    holds: Mapping[str, Hold]
+    groups: list[QueueGroupBody]
+    until: float
+
+
+class QueueOverview:
+    """The cache of the newest decision. Threads call it, not the loop."""
+
+    def __init__(self, store: Store, max_running: int) -> None:
+        self._store, self._max_running = store, max_running
+        self._lock = threading.Lock()
+        self._known: _Decision | None = None
+
+    def read(
+        self, *, reason: HoldReason | None = None, task_id: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> QueueBody:
+        """Return all groups, and the runs that wait for `reason` (None: for anything), oldest first. Raises Invalid for a
+        cursor that no page gave."""
+        found = self._decision()
+        first = _seq(cursor)
+        waiting = [
+            each
+            for each in found.view.waiting
+            if each.seq > first
+            and (task_id is None or each.task_id == task_id)
+            and (reason is None or _reason(found.holds.get(each.run_id)) == reason)
+        ]
+        return QueueBody(
+            groups=found.groups,
+            items=[_item(each, found.holds.get(each.run_id)) for each in waiting[:limit]],
+            next=str(waiting[limit - 1].seq) if len(waiting) > limit else None,
+            queued=len(found.view.waiting),
+            running=sum(found.view.running.values()),
+            max_running=self._max_running,
+            at=at(found.view.now),
+        )
+
+    def _decision(self) -> _Decision:
+        with self._lock:
+            began = time.monotonic()
+            if self._known is None or began > self._known.until:
+                self._known = self._decide(began)
+            return self._known
+
+    def _decide(self, began: float) -> _Decision:
+        view = self._store.admission()
+        decision = admission.decide(view, max_running=self._max_running)
+        holds = dict(decision.holds)
+        if view.served is not None and not view.served:
+            holds |= dict.fromkeys(decision.starts, _NO_WORKER)
+        groups = _groups(view.waiting, holds)
+        now = time.monotonic()
+        return _Decision(view=view, holds=holds, groups=groups, until=now + max(_FRESH_S, (now - began) / _SHARE_OF_TIME))
+
+
+def _groups(waiting: Sequence[QueuedRun], holds: Mapping[str, Hold]) -> list[QueueGroupBody]:
+    parts: dict[HoldReason | None, list[QueuedRun]] = defaultdict(list)
+    for each in waiting:
+        parts[_reason(holds.get(each.run_id))].append(each)
+    found = []
+    for reason, runs in parts.items():
+        starts = [hold.earliest for each in runs if (hold := holds.get(each.run_id)) is not None and hold.earliest is not None]
+        found.append(
+            QueueGroupBody(
+                reason=reason,
+                runs=len(runs),
+                tasks=len({each.task_id for each in runs}),
+                oldest=at(min(each.queued_at for each in runs)),
+                earliest_start=at_if_known(min(starts, default=None)),
+            )
+        )
+    return sorted(found, key=lambda group: -group.runs)
+
+
+def _reason(hold: Hold | None) -> HoldReason | None:
+    return None if hold is None else hold.reason
+
+
+def _item(run: QueuedRun, hold: Hold | None) -> QueuedRunBody:
+    shown = hold or _STARTING
+    return QueuedRunBody(
+        id=run.run_id,
+        task_id=run.task_id,
+        queued_at=at(run.queued_at),
+        priority=run.priority,
+        reason=_reason(hold),
+        message=shown.message,
+        rule=shown.rule,
+        position=shown.position,
+        earliest_start=at_if_known(shown.earliest),
+        occupied_by=list(shown.occupied_by[:_MAX_OCCUPANTS]),
+        occupied=len(shown.occupied_by),
+    )
+
+
+def _seq(cursor: str | None) -> int:
+    if cursor is None:
+        return -1
+    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:
+        raise Invalid("the cursor is invalid", [Problem("/cursor", "use `next` of the previous page")])
+    return int(cursor)
