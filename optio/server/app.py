@@ -26,6 +26,7 @@ from optio.server.in_time import RequestDeadline
 from optio.server.log_fanout import LogFanout
 from optio.server.pages.calendar import CalendarPages
 from optio.server.pages.changes import ChangePages
+from optio.server.pages.costs import CostPages
 from optio.server.pages.deliveries import DeliveryPages
 from optio.server.pages.health import HealthPages
 from optio.server.pages.login import LoginController
@@ -37,6 +38,7 @@ from optio.server.pages.task_editing import TaskEditingPages
 from optio.server.pages.task_triggers import TriggerPages
 from optio.server.pages.tasks import TaskPages
 from optio.server.routes.calendar import CalendarController
+from optio.server.routes.costs import CostController
 from optio.server.routes.deliveries import DeliveryController
 from optio.server.routes.docs import DocsController
 from optio.server.routes.drafts import DraftController, ForecastController, TrialController
@@ -112,6 +114,7 @@ def create_rest(hub: Hub) -> Litestar:
             OverviewController,
             TaskDetailController,
             QueueController,
+            CostController,
             RunController,
             SearchController,
             LogController,
@@ -133,6 +136,7 @@ def create_rest(hub: Hub) -> Litestar:
             TriggerPages,
             RunPages,
             QueuePages,
+            CostPages,
             DeliveryPages,
             ChangePages,
             CalendarPages,

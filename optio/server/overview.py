@@ -73,6 +73,10 @@ class _TaskIndex:
     def runtimes(self) -> list[str]:
         return sorted({task.spec.agent_runtime for task in self.registry.tasks.values()})
 
+    @cached_property
+    def worst_case(self) -> money.TotalSpend:
+        return money.total_spend(self.registry.tasks.values())
+
     def next_fire(self, task: CompiledTask, now: datetime) -> datetime | None:
         """Return the next time of a task's schedule. Tasks with one schedule share it, until it is over."""
         trigger = task.spec.schedule
@@ -97,6 +101,10 @@ class Overview:
         """Return the owners and the runtimes of all tasks, for filters."""
         index = self._index_of(snapshot)
         return index.owners, index.runtimes
+
+    def worst_case(self, snapshot: Snapshot) -> money.TotalSpend:
+        """Return the most that all triggers together may spend in 30 days, computed once for a generation."""
+        return self._index_of(snapshot).worst_case
 
     def read(
         self, snapshot: Snapshot, where: TaskFilter, *, order: TaskOrder = "id", cursor: str | None = None, limit: int = 50

@@ -26,7 +26,7 @@ _NO_WORKER = Hold("no_worker", "no worker is running: start one with `optio work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Decision:
+class _QueueDecision:
     view: AdmissionView
     holds: Mapping[str, Hold]
     groups: list[QueueGroupBody]
@@ -39,7 +39,7 @@ class QueueOverview:
     def __init__(self, store: Store, max_running: int) -> None:
         self._store, self._max_running = store, max_running
         self._lock = threading.Lock()
-        self._known: _Decision | None = None
+        self._known: _QueueDecision | None = None
 
     def read(
         self, *, reason: HoldReason | None = None, task_id: str | None = None, cursor: str | None = None, limit: int = 50
@@ -65,14 +65,14 @@ class QueueOverview:
             at=at(found.view.now),
         )
 
-    def _decision(self) -> _Decision:
+    def _decision(self) -> _QueueDecision:
         with self._lock:
             began = time.monotonic()
             if self._known is None or began > self._known.until:
                 self._known = self._decide(began)
             return self._known
 
-    def _decide(self, began: float) -> _Decision:
+    def _decide(self, began: float) -> _QueueDecision:
         view = self._store.admission()
         decision = admission.decide(view, max_running=self._max_running)
         holds = dict(decision.holds)
@@ -80,7 +80,7 @@ class QueueOverview:
             holds |= dict.fromkeys(decision.starts, _NO_WORKER)
         groups = _groups(view.waiting, holds)
         now = time.monotonic()
-        return _Decision(view=view, holds=holds, groups=groups, until=now + max(_FRESH_S, (now - began) / _SHARE_OF_TIME))
+        return _QueueDecision(view=view, holds=holds, groups=groups, until=now + max(_FRESH_S, (now - began) / _SHARE_OF_TIME))
 
 
 def _groups(waiting: Sequence[QueuedRun], holds: Mapping[str, Hold]) -> list[QueueGroupBody]:

@@ -21,7 +21,7 @@ from tests.server.api import JOB, Api
 HOOKED = JOB + "triggers: [{type: webhook, config: {path: job, unsigned: true}}]\n"
 OPERATIONS = {
     "listTasks", "createTask", "getTask", "updateTask", "deleteTask", "pauseTask", "resumeTask", "getDefinition", "listSlots",
-    "getOverview", "getQueue",
+    "getOverview", "getQueue", "getCosts",
     "getTaskFile", "putTaskFile", "checkDraft", "forecastRun", "tryWebhook", "enableTrigger",
     "listTriggers", "addTrigger", "getTrigger",
     "deleteTrigger", "startRun", "listTaskRuns", "listRuns", "getRun",

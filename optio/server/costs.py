@@ -1,0 +1,141 @@
+"""The costs of some days: by day and by task, beside the limits of the policy and the worst case of the plan. Used by `GET
+/api/costs`, the page `/costs` and its CSV.
+
+Sums over all tasks are those of `recent_totals`; the rest is read for the tasks that are shown.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from decimal import Decimal
+from typing import Literal
+
+from optio.errors import Invalid, Problem
+from optio.model.run import CostSource
+from optio.model.run_totals import RunTotals
+from optio.plan import money
+from optio.server.cost_bodies import CostsBody, CostSourcesBody, DayCostBody, TaskCostBody
+from optio.server.dependencies import Hub
+from optio.server.overview import DAYS, usd_text
+from optio.server.recent_totals import AllTotals
+from optio.server.serializers import at
+from optio.tree.served import Snapshot
+
+# The spans that may be asked for, in days.
+Span = Literal[7, 30, 90]
+_MAX_DEAREST = 7
+_CENT_MILLIONTH = Decimal("0.000001")
+_COLUMNS = (
+    "task", "name", "runs_ended", "completed", "failed", "cancelled", "attempts", "attempts_without_cost", "cost_usd",
+    "cost_usd_cli", "cost_usd_prices", "cost_usd_estimate", "tokens_fresh", "tokens_cached", "tokens_cache_write",
+    "tokens_output",
+)  # fmt: skip
+
+
+def read_costs(hub: Hub, *, days: Span = 30, cursor: str | None = None, limit: int = 50) -> CostsBody:
+    """Return the costs of so many days and a page of the tasks. Raises Invalid for a cursor that no page gave."""
+    snapshot, found = hub.live.current, hub.totals.of_days(days)
+    ids = _by_cost(found)
+    first = _position(cursor)
+    month = found if days == DAYS else hub.totals.of_days(DAYS)
+    dearest = [task_id for task_id in ids[:_MAX_DEAREST] if found.by_task[task_id].cost]
+    total, worst = _cost(found.by_task), hub.overview.worst_case(snapshot)
+    shown = ids[first : first + limit]
+    return CostsBody(
+        since=found.since.isoformat(),
+        at=at(found.at),
+        cost_usd=usd_text(total),
+        ended=sum(each.ended for each in found.by_task.values()),
+        month_usd=usd_text(_cost(month.by_task)),
+        fleet_ceiling_usd=_usd(hub.policy.fleet_month_usd),
+        task_ceiling_usd=_usd(hub.policy.task_month_usd),
+        worst_case_usd=usd_text(worst.month),
+        unbounded=len(worst.lacking),
+        dearest=dearest,
+        days=list(_days(hub, found, dearest, days)),
+        items=[_task(task_id, found.by_task[task_id], total, snapshot) for task_id in shown],
+        next=str(first + limit) if len(ids) > first + limit else None,
+    )
+
+
+def _by_cost(found: AllTotals) -> list[str]:
+    costs = {task_id: totals.cost for task_id, totals in found.by_task.items()}
+    return sorted(costs, key=lambda task_id: (-costs[task_id], task_id))
+
+
+def _position(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 9:
+        raise Invalid("the cursor is invalid", [Problem("/cursor", "use `next` of the previous page")])
+    return int(cursor)
+
+
+def _cost(totals: Mapping[str, RunTotals]) -> Decimal:
+    return sum((each.cost for each in totals.values()), Decimal(0))
+
+
+def _usd(amount: Decimal | None) -> str | None:
+    return None if amount is None else usd_text(amount)
+
+
+def _days(hub: Hub, found: AllTotals, dearest: Sequence[str], count: int) -> Iterator[DayCostBody]:
+    of_dearest = hub.services.store.totals_by_day(found.since, dearest) if dearest else {}
+    for place in range(count):
+        day = found.since + timedelta(days=place)
+        totals, parts = found.by_day.get(day, RunTotals()), of_dearest.get(day, {})
+        costs = [parts[task_id].cost if task_id in parts else Decimal(0) for task_id in dearest]
+        # The parts may be a minute newer than the sum.
+        whole = max(totals.cost, sum(costs, Decimal(0)))
+        yield DayCostBody(
+            date=day.isoformat(),
+            cost_usd=usd_text(whole),
+            ended=totals.ended,
+            dearest=[usd_text(cost) for cost in costs],
+            others_usd=usd_text(whole - sum(costs, Decimal(0))),
+        )
+
+
+def _task(task_id: str, totals: RunTotals, all_tasks: Decimal, snapshot: Snapshot) -> TaskCostBody:
+    task, cost = snapshot.registry.tasks.get(task_id), totals.cost
+    bound = None if task is None else money.task_spend(task).bound
+    return TaskCostBody(
+        task_id=task_id,
+        name=None if task is None else task.spec.name,
+        ended=totals.ended,
+        attempts=totals.attempts,
+        unpriced=totals.unpriced,
+        cost_usd=usd_text(cost),
+        per_run_usd=usd_text((cost / totals.ended).quantize(_CENT_MILLIONTH)) if totals.ended else None,
+        share=float(cost / all_tasks) if all_tasks else None,
+        tokens=totals.usage.total,
+        cached=totals.cached_share,
+        sources=CostSourcesBody(**{each.value: usd_text(totals.costs.get(each, Decimal(0))) for each in CostSource}),
+        worst_case_usd=_usd(bound),
+    )
+
+
+def costs_csv(hub: Hub, days: Span) -> str:
+    """Return the totals of all tasks over so many days as CSV, the dearest first."""
+    snapshot, found = hub.live.current, hub.totals.of_days(days)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(_COLUMNS)
+    for task_id in _by_cost(found):
+        totals, task = found.by_task[task_id], snapshot.registry.tasks.get(task_id)
+        usage, costs = totals.usage, totals.costs
+        writer.writerow(
+            [
+                _cell(task_id), _cell("" if task is None else task.spec.name), totals.ended, totals.completed, totals.failed,
+                totals.cancelled, totals.attempts, totals.unpriced, usd_text(totals.cost),
+                *(usd_text(costs.get(each, Decimal(0))) for each in CostSource),
+                usage.fresh, usage.cached, usage.cache_write, usage.output,
+            ]
+        )  # fmt: skip
+    return text.getvalue()
+
+
+def _cell(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

@@ -1,0 +1,61 @@
+"""The page of costs, and its CSV."""
+
+import asyncio
+from decimal import Decimal
+from typing import Annotated, Any, get_args
+
+from litestar import Controller, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, QueryParameter
+
+from optio.server.auth import role
+from optio.server.cost_bodies import CostsBody
+from optio.server.costs import Span, costs_csv, read_costs
+from optio.server.dependencies import Hub
+from optio.server.pages import charts
+from optio.server.pages.rendering import HANDLERS, Incoming, page
+
+_PAGE = 50
+Word = Annotated[str, QueryParameter(max_length=200)]
+
+
+class CostPages(Controller):
+    """Routes of `/costs`."""
+
+    include_in_schema = False
+    exception_handlers = HANDLERS
+
+    @get("/costs", opt=role("viewer"))
+    async def costs_page(
+        self, request: Incoming, hub: NamedDependency[Hub], days: FromQuery[Span] = 30, cursor: Word = ""
+    ) -> Response[str]:
+        """Show the costs of some days as bars, and of each task as a table."""
+        found = await asyncio.to_thread(read_costs, hub, days=days, cursor=cursor or None, limit=_PAGE)
+        return page(request, "costs.html", costs=found, days=days, spans=get_args(Span), **_chart(found))
+
+    @get("/costs.csv", opt=role("viewer"))
+    async def costs_as_csv(self, hub: NamedDependency[Hub], days: FromQuery[Span] = 30) -> Response[str]:
+        """Return the table of all tasks as CSV."""
+        text = await asyncio.to_thread(costs_csv, hub, days)
+        name = f'attachment; filename="optio-costs-{days}-days.csv"'
+        return Response(text, media_type="text/csv", headers={"content-disposition": name})
+
+
+def _chart(found: CostsBody) -> dict[str, Any]:
+    amounts = [[*map(Decimal, day.dearest), Decimal(day.others_usd)] for day in found.days]
+    top = charts.round_up(max((sum(each, Decimal(0)) for each in amounts), default=Decimal(0)))
+    step = charts.CHART_WIDTH / max(1, len(found.days))
+    labels = [(round(place * step + step / 2, 1), day.date[5:]) for place, day in enumerate(found.days)]
+    return {
+        "bars": list(zip(found.days, charts.stacked_bars(amounts, top), strict=True)),
+        "series": [*found.dearest, "others"],
+        "top": top,
+        # Seven dates at most, so that none covers another.
+        "labels": labels[:: max(1, -(-len(labels) // 7))],
+        "step": step,
+        "pace": _share(found.month_usd, found.fleet_ceiling_usd),
+    }
+
+
+def _share(part: str, whole: str | None) -> float | None:
+    return None if whole is None or not Decimal(whole) else float(Decimal(part) / Decimal(whole))
