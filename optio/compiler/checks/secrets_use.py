@@ -213,7 +213,8 @@ def _in_prompt(task: ResolvedTask) -> Iterator[Diagnostic]:
         return
     known = declared_parameters(task)
     secrets = set(task.spec.environment.secrets).difference(known.properties if known is not None else ())
-    yield from _ungranted(task)
+    if "$" in task.prompt:
+        yield from _ungranted(task)
     for found in PLACEHOLDER.finditer(task.prompt):
         if found[1] in secrets:
             message = f"`{found[0]}` is not filled in: secrets never go into the prompt"
@@ -236,13 +237,16 @@ def _ungranted(task: ResolvedTask) -> Iterator[Diagnostic]:
 def _of_the_server(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report a secret by which a sender signs and that the agent gets, too: it could forge deliveries, or the sender could use
     the key of a model."""
+    granted = set(task.spec.environment.secrets)
     for index, trigger in enumerate(task.spec.triggers):
-        config = trigger.config if isinstance(trigger, WebhookTrigger) else None
-        for key, ref in () if config is None else (("secret", config.secret), ("previousSecret", config.previous_secret)):
-            if ref is None or ref.name not in task.spec.environment.secrets:
+        if not isinstance(trigger, WebhookTrigger):
+            continue
+        config = trigger.config
+        for key, ref in (("secret", config.secret), ("previousSecret", config.previous_secret)):
+            if ref is None or ref.name not in granted:
                 continue
             if ref.name in RUNTIME_KEYS:
-                own = f"{re.sub(r'[^A-Z0-9]', '_', config.path.upper() if config is not None else '')}_SECRET"
+                own = f"{re.sub(r'[^A-Z0-9]', '_', config.path.upper())}_SECRET"
                 message = f"`{ref.name}` is the key of the agent's model, and the sender would know it"
                 hint = f"write a secret that only signs, such as `{key}: {{name: {own}}}`"
                 yield task.at("OPT530", message, ("triggers", index, "config", key, "name"), hint=hint)
