@@ -27,7 +27,7 @@ class SearchController(Controller):
 
     tags = ("tasks",)
 
-    @get("/api/search", opt=role("viewer"))
+    @get("/api/search", opt=role("viewer"), problems=("malformed",))
     async def find(self, hub: NamedDependency[Hub], text: Words) -> FoundBody:
         """Find served tasks with these words in id, name, owner or description, and runs whose id begins so."""
         words = text.lower().split()
