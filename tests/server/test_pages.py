@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urljoin
 
 import pytest
 
@@ -476,3 +476,43 @@ def test_a_result_without_its_call_is_kept() -> None:
     (turn,) = turns([line(1, "late", LogKind.RESULT, attempt=1, turn=3, event=ToolResult(id="x", ok=True, size=4))])
 
     assert [(each.kind, each.text) for each in turn.blocks] == [("tool-result", "late")]
+
+
+# Weight
+
+
+def weight(api: Api, answer: Answer) -> int:
+    """The bytes of script and style that a page loads, as they are sent to a browser."""
+    waiting = [
+        str(attrs[key])
+        for tag, attrs in Tags(answer).found
+        for key in ("src", "href")
+        if tag in ("script", "link") and key in attrs
+    ]
+    sizes: dict[str, int] = {}
+    while waiting:
+        address = waiting.pop()
+        if address in sizes or not address.endswith((".js", ".css")):
+            continue
+        sent = api.request("GET", address, headers={"Accept-Encoding": "gzip"})
+        assert (sent.status, sent.headers["content-encoding"]) == (200, "gzip"), address
+        sizes[address] = len(sent.body)
+        source = gzip.decompress(sent.body).decode()
+        waiting += [urljoin(address, name) for name in re.findall(r'(?:from|import)\s*\(?"(\./[^"]+)"', source)]
+    return sum(sizes.values())
+
+
+def test_no_page_loads_more_script_and_style_than_it_may(api: Api) -> None:
+    api.credentials = {"Authorization": f"Bearer {api.token('admin')}"}
+    run = api.started("report", {"N": 1})
+    run.log("a line")
+    browser = Browser(api, "admin")
+    pages = re.findall(r'<a href="(/[a-z]+)"', html(browser.get("/tasks")))
+    pages += ["/tasks/report", "/tasks/report/run", f"/runs/{run.id}", f"/runs/{run.id}?tab=log", "/login"]
+
+    weights = {path: weight(api, browser.get(path)) for path in dict.fromkeys(pages)}
+
+    assert len(weights) > 9
+    assert {path: size for path, size in weights.items() if size > (75_000 if "tab=log" in path else 60_000)} == {}
+    # What a page weighs is more than its style alone.
+    assert weights[f"/runs/{run.id}?tab=log"] > weights["/runs"] > weights["/login"] > 1000
