@@ -24,6 +24,7 @@ from optio.server.dependencies import Hub
 from optio.server.http_guard import HttpGuard
 from optio.server.in_time import RequestDeadline
 from optio.server.log_fanout import LogFanout
+from optio.server.pages.bulk_runs import BulkRunPages
 from optio.server.pages.calendar import CalendarPages
 from optio.server.pages.changes import ChangePages
 from optio.server.pages.costs import CostPages
@@ -37,6 +38,7 @@ from optio.server.pages.static_files import StaticController
 from optio.server.pages.task_editing import TaskEditingPages
 from optio.server.pages.task_triggers import TriggerPages
 from optio.server.pages.tasks import TaskPages
+from optio.server.routes.bulk_runs import BulkRunController
 from optio.server.routes.calendar import CalendarController
 from optio.server.routes.costs import CostController
 from optio.server.routes.deliveries import DeliveryController
@@ -113,6 +115,7 @@ def create_rest(hub: Hub) -> Litestar:
             TaskController,
             OverviewController,
             TaskDetailController,
+            BulkRunController,
             QueueController,
             CostController,
             RunController,
@@ -135,6 +138,7 @@ def create_rest(hub: Hub) -> Litestar:
             TaskEditingPages,
             TriggerPages,
             RunPages,
+            BulkRunPages,
             QueuePages,
             CostPages,
             DeliveryPages,

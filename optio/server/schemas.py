@@ -24,6 +24,7 @@ from optio.model.spec import portable
 from optio.runs import admission, delivery_gates, replay
 from optio.server import (
     bodies,
+    bulk_bodies,
     calendar_bodies,
     change_bodies,
     cost_bodies,
@@ -42,6 +43,7 @@ Schema = dict[str, Any]
 # The modules that define bodies.
 BODIES = (
     bodies,
+    bulk_bodies,
     calendar_bodies,
     change_bodies,
     cost_bodies,

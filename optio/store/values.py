@@ -591,7 +591,8 @@ class Token:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
     """A filter for lists of runs; all given conditions must hold. `id_prefix` is the beginning of an id in lower case; `since`
-    and `until` bound the time of creation, inclusive."""
+    and `until` bound the time of creation, inclusive. `min_cost` is in US dollars: no index has costs, so a page of such a list
+    looks at some thousand runs and may be short, or empty, although others follow."""
 
     task_id: str | None = None
     state: RunState | None = None
@@ -600,6 +601,7 @@ class RunFilter:
     id_prefix: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    min_cost: Decimal | None = None
 
 
 # Repeated requests and slots are recognised for this long, whatever the retention policy.

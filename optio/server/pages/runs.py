@@ -6,21 +6,21 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.errors import Duplicate
-from optio.model.run import LogKind, LogLine, Run, RunState
+from optio.model.run import LogKind, LogLine, Run, RunState, RunTrigger
 from optio.runs import admission
 from optio.runs.failure import explain_failure
 from optio.server.auth import role
 from optio.server.dependencies import Hub
 from optio.server.pages import transcript
 from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
-from optio.store.values import RunFilter
+from optio.server.run_filters import filter_of
 
 _PAGE = 50
 # The lines of a log on one page.
@@ -32,6 +32,8 @@ Tab = Literal["transcript", "log", "prompt", "events", "attempts"]
 # `state` itself is a reserved name of the framework.
 State = Annotated[Literal["", "queued", "running", "completed", "failed", "cancelled"], QueryParameter(name="state")]
 Word = Annotated[str, QueryParameter(max_length=200)]
+Cost = Annotated[str, QueryParameter(name="minCost", max_length=20)]
+Beginning = Annotated[str, QueryParameter(name="id", max_length=36)]
 Position = Annotated[int | None, QueryParameter(ge=0, le=2**53)]
 
 
@@ -49,13 +51,30 @@ class RunPages(Controller):
         task: Word = "",
         state_name: State = "",
         reason: Word = "",
+        trigger: Word = "",
+        since: Word = "",
+        until: Word = "",
+        min_cost: Cost = "",
+        beginning: Beginning = "",
         cursor: Word = "",
     ) -> Response[str]:
         """Show the runs of all tasks, newest first, or those that fit the filters."""
-        where = RunFilter(task_id=task or None, state=RunState(state_name) if state_name else None, reason=reason or None)
+        filters = {
+            "task": task, "state": state_name, "reason": reason, "trigger": trigger, "since": since, "until": until,
+            "minCost": min_cost, "id": beginning,
+        }  # fmt: skip
+        where = filter_of(filters)
         found = await asyncio.to_thread(hub.services.store.runs, where, cursor=cursor or None, limit=_PAGE)
-        filters = {"task": task, "state": state_name, "reason": reason}
-        return page(request, "runs.html", runs=found.items, next=found.next, filters=filters, states=list(RunState))
+        return page(
+            request,
+            "runs.html",
+            runs=found.items,
+            next=found.next,
+            filters=filters,
+            states=list(RunState),
+            triggers=get_args(RunTrigger),
+            by_cost=where.min_cost is not None,
+        )
 
     @get("/runs/{run_id:str}", opt=role("viewer"))
     async def run_page(

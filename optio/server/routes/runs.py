@@ -22,6 +22,7 @@ from optio.server import request_body, serializers
 from optio.server.auth import role
 from optio.server.bodies import RerunRun, RunDetailsBody, RunFailureBody, RunPageBody, StartedRunBody, StartRun
 from optio.server.dependencies import Hub
+from optio.server.run_filters import cost_of
 from optio.store.values import IdempotencyKey, RunFilter
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,14 @@ Cursor = Annotated[str | None, QueryParameter(min_length=1, description="the `ne
 Reason = Annotated[str | None, QueryParameter(max_length=100, description="only those in a state for this reason")]
 Since = Annotated[datetime | None, QueryParameter(description="only those since then, with a time zone")]
 Until = Annotated[datetime | None, QueryParameter(description="only those up to then, with a time zone")]
+MinCost = Annotated[
+    str | None,
+    QueryParameter(
+        name="minCost",
+        pattern=r"^[0-9]{1,9}(\.[0-9]{1,4})?$",
+        description="only those with at least this known cost in US dollars; a page may then be short although others follow",
+    ),
+]
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most runs in the answer")]
 
 
@@ -98,11 +107,12 @@ class RunController(Controller):
         beginning: Beginning = None,
         since: Since = None,
         until: Until = None,
+        min_cost: MinCost = None,
         cursor: Cursor = None,
         limit: Limit = 50,
     ) -> RunPageBody:
         """List the runs of one task, newest first. A task that is gone still has its runs."""
-        where = _filter(task_id, state_name, trigger, reason, beginning, since, until)
+        where = _filter(task_id, state_name, trigger, reason, beginning, since, until, min_cost)
         listed = await _page(hub, where, cursor, limit)
         if not listed.items:
             hub.live.current.registry.task(task_id)
@@ -119,12 +129,13 @@ class RunController(Controller):
         beginning: Beginning = None,
         since: Since = None,
         until: Until = None,
+        min_cost: MinCost = None,
         cursor: Cursor = None,
         limit: Limit = 50,
     ) -> RunPageBody:
         """List the runs of all tasks, newest first. `id` is the beginning of an id. `since` and `until` bound the time of
         creation; both are times with a time zone."""
-        return await _page(hub, _filter(task, state_name, trigger, reason, beginning, since, until), cursor, limit)
+        return await _page(hub, _filter(task, state_name, trigger, reason, beginning, since, until, min_cost), cursor, limit)
 
     @get("/api/workflow-runs/{run_id:str}", opt=role("viewer"))
     async def get_run(self, run_id: FromPath[str], hub: NamedDependency[Hub]) -> RunDetailsBody:
@@ -238,6 +249,7 @@ def _filter(
     beginning: str | None,
     since: datetime | None,
     until: datetime | None,
+    min_cost: str | None,
 ) -> RunFilter:
     return RunFilter(
         task_id=task_id,
@@ -247,6 +259,7 @@ def _filter(
         id_prefix=None if beginning is None else beginning.lower(),
         since=require_zone("since", since),
         until=require_zone("until", until),
+        min_cost=cost_of("minCost", min_cost),
     )
 
 

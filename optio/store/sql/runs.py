@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from optio.errors import Conflict, NotFound
@@ -69,6 +70,9 @@ _OF_STATE = {
     else (f"state = '{state.value}'", "+seq")
     for state in RunState
 }
+# A page by cost looks at no more runs.
+_RUNS_LOOKED_AT = 5000
+_BY_SEQ = f"SELECT {RUN_COLUMNS} FROM runs WHERE seq IN ({{list}})"  # noqa: S608
 # The most log lines in one answer.
 MAX_LOG_LINES = 10_000
 _LAST_CURSOR = 2**62
@@ -315,7 +319,18 @@ def prompt(tx: Transaction, run_id: str) -> str:
 def page(tx: Transaction, where: RunFilter, cursor: str | None, limit: int) -> Page:
     """Return a page of runs, newest first (`Store.runs`)."""
     limit = page_size(limit)
-    params: dict[str, Any] = {"limit": limit + 1}
+    if where.min_cost is not None:
+        return _page_by_cost(tx, where, cursor, limit)
+    sql, params = _selection(where, cursor, RUN_COLUMNS)
+    rows = tx.all(sql, {**params, "limit": limit + 1})
+    more = len(rows) > limit
+    items = [to_run(row) for row in rows[:limit]]
+    return Page(items=items, next=cursor_after(items[-1].seq) if more else None)
+
+
+def _selection(where: RunFilter, cursor: str | None, columns: str) -> tuple[str, dict[str, Any]]:
+    """Return the statement for the first `:limit` runs of a page, and its other parameters."""
+    params: dict[str, Any] = {}
     conditions = []
     for name, column in (("task_id", "task_id"), ("trigger", "run_trigger"), ("reason", "reason")):
         value = getattr(where, name)
@@ -333,17 +348,26 @@ def page(tx: Transaction, where: RunFilter, cursor: str | None, limit: int) -> P
     for condition, order in parts:
         narrowed = narrow("runs", [condition, *conditions], params, where, _BOUNDS, cursor)
         selects.append(
-            f"SELECT {RUN_COLUMNS} FROM runs WHERE {' AND '.join(narrowed)} "  # noqa: S608
+            f"SELECT {columns} FROM runs WHERE {' AND '.join(narrowed)} "  # noqa: S608
             f"ORDER BY {order if where.id_prefix is None else 'id'} DESC LIMIT :limit"
         )
-    sql = selects[0]
-    if len(selects) > 1:
-        each = (f"SELECT * FROM ({select}) AS part{place}" for place, select in enumerate(selects))  # noqa: S608
-        sql = " UNION ALL ".join(each) + " ORDER BY seq DESC LIMIT :limit"
-    rows = tx.all(sql, params)
-    more = len(rows) > limit
-    items = [to_run(row) for row in rows[:limit]]
-    return Page(items=items, next=cursor_after(items[-1].seq) if more else None)
+    if len(selects) == 1:
+        return selects[0], params
+    each = (f"SELECT * FROM ({select}) AS part{place}" for place, select in enumerate(selects))  # noqa: S608
+    return " UNION ALL ".join(each) + " ORDER BY seq DESC LIMIT :limit", params
+
+
+def _page_by_cost(tx: Transaction, where: RunFilter, cursor: str | None, limit: int) -> Page:
+    """Return the runs with at least that cost among the next ones of the list, and a cursor behind all that were looked at."""
+    sql, params = _selection(where, cursor, "seq, id, cost")
+    looked = tx.all(sql, {**params, "limit": _RUNS_LOOKED_AT})
+    least = where.min_cost or 0
+    fit = [row["seq"] for row in looked if row["cost"] is not None and Decimal(row["cost"]) >= least]
+    items = [to_run(row) for row in tx.all(_BY_SEQ.format(list=", ".join(map(str, fit[:limit]))))] if fit else []
+    items.sort(key=lambda run: fit.index(run.seq))
+    if len(fit) > limit:
+        return Page(items=items, next=cursor_after(fit[limit - 1]))
+    return Page(items=items, next=cursor_after(looked[-1]["seq"]) if len(looked) == _RUNS_LOOKED_AT else None)
 
 
 def attempts(tx: Transaction, run_id: str) -> list[Attempt]:

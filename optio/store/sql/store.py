@@ -276,7 +276,8 @@ class SqlStore:
     events = _peek(runs.history)
 
     def runs(self, where: values.RunFilter, *, cursor: str | None = None, limit: int = 50) -> Page:
-        return self._engine.peek(lambda tx: runs.page(tx, where, cursor, limit))
+        see = self._engine.peek if where.min_cost is None else self._engine.read
+        return see(lambda tx: runs.page(tx, where, cursor, limit))
 
     def log(
         self, run_id: str, *, after: int = 0, before: int | None = None, limit: int = 1000, attempt: int | None = None

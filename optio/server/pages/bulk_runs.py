@@ -1,0 +1,64 @@
+"""Pages of acts on many runs: what would be done, and what was done."""
+
+import asyncio
+from urllib.parse import urlencode
+
+from litestar import Controller, Response, post
+from litestar.di import NamedDependency
+
+from optio.errors import Invalid, Problem
+from optio.server.auth import role
+from optio.server.bulk_bodies import MAX_BULK_RUNS, BulkAct
+from optio.server.bulk_runs import STATES, BulkPlan, do_bulk, plan_of_filter, plan_of_runs
+from optio.server.dependencies import Hub
+from optio.server.pages.login import read_form
+from optio.server.pages.rendering import HANDLERS, Incoming, page
+from optio.server.run_filters import filter_of
+
+_CHOSEN = "run."
+_FILTERS = ("task", "state", "reason", "trigger", "since", "until", "minCost", "id")
+
+
+class BulkRunPages(Controller):
+    """Routes of `/runs/bulk`."""
+
+    include_in_schema = False
+    exception_handlers = HANDLERS
+
+    @post("/runs/bulk", status_code=200, opt=role("operator"))
+    async def bulk_page(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
+        """Show what an act would be done on: the chosen runs, or all that match the filters. Nothing is done yet."""
+        form = await read_form(request)
+        act, _, scope = form.get("act", "").partition(" ")
+        filters = {name: form[name] for name in _FILTERS if form.get(name)}
+        chosen = [name.removeprefix(_CHOSEN) for name in form if name.startswith(_CHOSEN)]
+        plan = await asyncio.to_thread(_plan, hub, _act(act), chosen, filters if scope == "all" else None)
+        back = "/runs" + (f"?{urlencode(filters)}" if filters else "")
+        return page(request, "bulk.html", plan=plan, back=back, limit=MAX_BULK_RUNS)
+
+    @post("/runs/bulk/confirm", status_code=200, opt=role("operator"))
+    async def confirm_bulk_page(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
+        """Do the act on the runs that were shown, and show on which it was done."""
+        form = await read_form(request)
+        act, runs, back = _act(form.get("act", "")), form.get("runs", "").split(), form.get("back", "")
+        if len(runs) > MAX_BULK_RUNS:
+            raise Invalid("too many runs", [Problem("/runs", f"choose {MAX_BULK_RUNS} at most")])
+        done, refused = await do_bulk(hub, act, runs, request.state.actor)
+        is_ours = back == "/runs" or (back.startswith("/runs?") and back.isprintable())
+        return page(request, "bulk_done.html", act=act, done=done, refused=refused, back=back if is_ours else "/runs")
+
+
+def _act(text: str) -> BulkAct:
+    for act in STATES:
+        if text == act:
+            return act
+    raise Invalid("the form names no act", [Problem("/act", f"must be one of {', '.join(STATES)}")])
+
+
+def _plan(hub: Hub, act: BulkAct, chosen: list[str], filters: dict[str, str] | None) -> BulkPlan:
+    store = hub.services.store
+    if filters is not None:
+        return plan_of_filter(store, act, filter_of(filters))
+    if len(chosen) > MAX_BULK_RUNS:
+        raise Invalid("too many runs", [Problem("/runs", f"choose {MAX_BULK_RUNS} at most")])
+    return plan_of_runs(store, act, chosen)
