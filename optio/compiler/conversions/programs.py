@@ -43,16 +43,16 @@ def explain_program_key(root: Any, route: Route) -> ProgramCure | None:
         return None
     parts = list(_parts(root))
     mine = next((part for part in parts if part.route == route), None)
-    if mine is not None and mine.value in (None, "", []) and root.get("command"):
-        return ProgramCure("delete it: it is empty")
     parts = [part for part in parts if part.value not in (None, "", [])]
-    if mine is None or not all(map(_is_sound, parts)):
+    if mine is not None and mine not in parts and (parts or mine.role != "script"):
+        return ProgramCure("delete it: it is empty")
+    if mine is None or mine not in parts or not all(map(_is_sound, parts)):
         return None
     there = root.get("command")
     if mine.role == "script" and len(parts) == 1 and "command" not in root:
         return None if isinstance(mine.value, list) else ProgramCure("write `command:`")
     made = _merged(parts, there)
-    if made is None:
+    if not made:
         return None
     if made == there:
         return ProgramCure("delete it: `command` says the same")
