@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from itertools import groupby
+from itertools import chain, groupby, islice
 from zoneinfo import ZoneInfo
 
 from optio.model.money import DAY, ZERO_USD, max_run_usd
@@ -130,18 +130,22 @@ class FireCalendar:
                     self._days.popitem(last=False)
         return made
 
-    def tasks_of_day(self, registry: Registry, zone: str, on: date, most_times: int) -> list[TaskFires]:
-        """Return the tasks that fire on a day, in the order of their first fires."""
+    def tasks_of_day(
+        self, registry: Registry, zone: str, on: date, *, most: int, most_times: int
+    ) -> tuple[list[TaskFires], int]:
+        """Return the tasks that fire on a day, in the order of their first fires, at most `most` of them, and the number of
+        all."""
         schedules, (begin, end) = self._current(registry), day_bounds(zone, on)
-        found: dict[tuple[str, str], list[int]] = {}
+        found: dict[tuple[str, str], list[Sequence[int]]] = {}
         for shape, at in minutes_between(schedules.shapes, begin, end):
-            found.setdefault((shape.expression, shape.zone), []).extend(at)
-        ordered = sorted(found.items(), key=lambda each: each[1][0])
-        return [
-            TaskFires(task=task, count=len(at), first=[begin + _MINUTE * each for each in at[:most_times]])
-            for key, at in ordered
-            for task in schedules.tasks[key]
-        ]
+            found.setdefault((shape.expression, shape.zone), []).append(at)
+        tasks = ((key, task) for key in sorted(found, key=lambda each: found[each][0][0]) for task in schedules.tasks[key])
+        shown = []
+        for key, task in islice(tasks, most):
+            minutes = list(islice(chain(*found[key]), most_times))
+            count = sum(map(len, found[key]))
+            shown.append(TaskFires(task=task, count=count, first=[begin + _MINUTE * each for each in minutes]))
+        return shown, sum(len(schedules.tasks[key]) for key in found)
 
     def coming(self, registry: Registry, since: datetime, until: datetime, limit: int) -> tuple[list[ComingFire], bool]:
         """Return the fires in (since, until], in order, at most `limit` of them, and whether there are more."""

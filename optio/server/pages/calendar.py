@@ -122,7 +122,8 @@ def _shade(number: int, most: int) -> int:
 
 def _rows(hub: Hub, zone: str, day: date) -> dict[str, Any]:
     place = ZoneInfo(zone)
-    found = hub.calendar.tasks_of_day(hub.live.current.registry, zone, day, _MAX_TIMES)
+    registry = hub.live.current.registry
+    found, total = hub.calendar.tasks_of_day(registry, zone, day, most=_MAX_TASKS, most_times=_MAX_TIMES)
     rows = [
         {
             "task": each.task,
@@ -131,6 +132,6 @@ def _rows(hub: Hub, zone: str, day: date) -> dict[str, Any]:
             "expression": each.task.spec.schedule.config.cron_expression if each.task.spec.schedule else "",
             "zone": each.task.spec.schedule.config.timezone if each.task.spec.schedule else "",
         }
-        for each in found[:_MAX_TASKS]
+        for each in found
     ]
-    return {"items": rows, "left": len(found) - len(rows)}
+    return {"items": rows, "left": total - len(rows)}
