@@ -478,6 +478,25 @@ def test_a_result_without_its_call_is_kept() -> None:
     assert [(each.kind, each.text) for each in turn.blocks] == [("tool-result", "late")]
 
 
+# Live parts
+
+
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [("/tasks", {"tasks"}), ("/runs", {"runs"}), ("/tasks/report", {"runs"}), ("/queue", {"queue", "queue-size", "groups"})],
+)
+def test_a_list_has_parts_that_change_with_its_runs(api: Api, path: str, parts: set[str]) -> None:
+    browser = Browser(api, "operator")
+    browser.submit("/tasks/report/run", **{"p.N": "1", "act": "run"})
+
+    tags = Tags(browser.get(path)).found
+
+    live = [attrs for _, attrs in tags if "data-live" in attrs]
+    assert {attrs["id"] for attrs in live} == parts
+    # A row is found again by its id.
+    assert any((attrs.get("id") or "").startswith(("run-", "task-", "wait-")) for tag, attrs in tags if tag == "tr")
+
+
 # Weight
 
 

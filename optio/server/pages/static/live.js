@@ -188,11 +188,12 @@ export function follow(run, after, on) {
 }
 
 // `data-live` marks a part that shows runs: all of them, or those of one `data-task` or `data-run`.
-for (const part of document.querySelectorAll("[data-live]")) {
-  const { task, run } = part.dataset;
+const tasks = new Map();
+for (const { dataset: { task = "", run = "" } } of document.querySelectorAll("[data-live]")) tasks.set(task, [...(tasks.get(task) ?? []), run]);
+for (const [task, wanted] of tasks) {
   subscribe(() => ({ type: "watch", ...(task ? { task } : {}) }), ({ runs = [], missed }) => {
     document.dispatchEvent(new CustomEvent("runs", { detail: { runs, missed } }));
-    if (missed || runs.some((each) => !run || each.id === run)) refreshSoon();
+    if (missed || runs.some((each) => wanted.some((run) => !run || run === each.id))) refreshSoon();
   });
 }
 // A conversation gets new turns with each line of its log.
