@@ -105,9 +105,9 @@ def _signature(task: ResolvedTask, route: Route, example: Example, config: Webho
 
 
 def _is_signed_by_hand(example: Example, config: WebhookConfig) -> bool:
-    """Return True if the test's own headers carry a signature, or a part of what is signed."""
+    """Return True if the test's own headers carry a signature, a part of what is signed, or a coding that is refused before."""
     row = sender_of(config)
-    signed = {each.name.lower() for each in row.signed if isinstance(each, InHeader)}
+    signed = {"content-encoding", *(each.name.lower() for each in row.signed if isinstance(each, InHeader))}
     signed |= {row.header.lower(), *(() if row.signing is None else (row.signing.header.lower(),))}
     return any(name.lower() in signed for name in example.headers)
 
