@@ -342,3 +342,15 @@ def test_a_task_that_has_changed_since_the_question_is_not_deleted(api: Api) -> 
 
     assert answer.status == 412
     assert list(tree(api)) == ["small.yaml"]
+
+
+def test_a_file_of_the_largest_size_is_edited_and_a_larger_one_is_refused(api: Api) -> None:
+    browser = Browser(api, "admin")
+    form = fields_of(browser.get("/tasks/small/edit"))
+    most = TEXT + "# é\n" * ((1_000_000 - len(TEXT)) // 5)
+
+    kept = browser.submit("/tasks/small/edit", **{**form, "text": most, "act": "write"})
+    refused = browser.submit("/tasks/small/edit", **{**form, "text": most * 10, "act": "write"})
+
+    assert (kept.status, refused.status) == (303, 413)
+    assert tree(api)["small.yaml"] == most

@@ -66,11 +66,11 @@ async def keep_form(request: Incoming) -> dict[str, str]:
     return {_KEPT_PATH: request.url.path, **{_KEPT + name: value for name, value in form.items()}}
 
 
-async def read_form(request: Incoming) -> dict[str, str]:
+async def read_form(request: Incoming, limit: int = _MAX_FORM_BYTES) -> dict[str, str]:
     """Return the fields of a form. Raises HttpProblem 413 for a body that is too large, and Malformed for one that breaks off
     or has too many fields: strangers may send one, and each field takes time."""
     try:
-        data = await read_body(request.scope["headers"], request.receive, _MAX_FORM_BYTES)
+        data = await read_body(request.scope["headers"], request.receive, limit)
     except ClientGone as err:
         raise Malformed("the form ended too early") from err
     try:

@@ -11,6 +11,7 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
+from optio.compiler.source_tree import MAX_FILE_BYTES
 from optio.errors import Conflict, Forbidden, Invalid, NotFound, OptioError, WritesDenied
 from optio.model.registry import CompiledTask
 from optio.model.run import RunState
@@ -30,6 +31,8 @@ from optio.tree.writer import TaskFile
 
 _FIELD = "f."
 _MAX_COUNTED = 200
+# A form writes many characters of a file as three.
+_MAX_DRAFT_BYTES = 4 * MAX_FILE_BYTES
 Preset = Annotated[str, QueryParameter(name="preset", max_length=100)]
 
 
@@ -70,7 +73,7 @@ class TaskEditingPages(Controller):
     @post("/tasks/new", status_code=200, opt={**role("operator"), "keep_form": keep_form})
     async def submit_new_task(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
         """Show the form again with the YAML, its findings and its effects, or write the task and lead to it."""
-        form = await read_form(request)
+        form = await read_form(request, _MAX_DRAFT_BYTES)
         return await _submit(request, hub, form, _merge(form, None), None)
 
     @get("/tasks/{task_id:str}/edit", opt=role("operator"))
@@ -82,7 +85,7 @@ class TaskEditingPages(Controller):
     @post("/tasks/{task_id:str}/edit", status_code=200, opt={**role("operator"), "keep_form": keep_form})
     async def submit_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
         """Show the form again with the YAML, its findings and its effects, or write the file and lead to the task."""
-        form = await read_form(request)
+        form = await read_form(request, _MAX_DRAFT_BYTES)
         draft = _merge(form, task_id)
         try:
             file = hub.files.read_file(with_file(hub, task_id))
