@@ -14,10 +14,10 @@ MAX_NAME_LENGTH = 100
 class SignInFailed(OptioError):
     """Signing in failed; the text says why, and what the person or an administrator can do. `status` is that of the page: 400
     for a sign-in that cannot go on, 403 for a person who may not enter, 502 for a provider that answers otherwise than it
-    should, and 503 for too many sign-ins at once."""
+    should, and 503 for too many sign-ins at once. `detail` is for administrators, in the log and in `optio doctor`."""
 
-    def __init__(self, message: str, status: int = 502) -> None:
-        self.status = status
+    def __init__(self, message: str, status: int = 502, detail: str = "") -> None:
+        self.status, self.detail = status, detail
         super().__init__(message)
 
 

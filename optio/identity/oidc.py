@@ -28,7 +28,6 @@ from optio.model import json_body
 from optio.model.probe_result import ERROR, OK, WARNING, ProbeResult
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
 DISCOVERY: Final = "/.well-known/openid-configuration"
 # Signatures by a key that the provider alone has: with HS256 whoever knows the client's secret could sign, with `none` anyone.
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
@@ -93,7 +92,6 @@ class OpenIdProvider:
             raise SignInFailed(f"the answer comes from another provider than {self._issuer}: begin again", 400)
         if reply.error:
             said = f"{readable(reply.error)}: {readable(reply.error_description, 200)}".removesuffix(": ")
-            log.warning("the identity provider refused a sign-in: %s", said)
             raise SignInFailed(f"your provider refused ({said}): begin again, or ask its administrator", 403)
         if not reply.code:
             raise SignInFailed("your provider sent no code: begin again", 400)
@@ -111,8 +109,9 @@ class OpenIdProvider:
         try:
             found = asyncio.run(self._examine())
         except SignInFailed as err:
-            hint = "check OPTIO_OIDC_ISSUER, and that this machine reaches it"
-            yield ProbeResult("sign-in", ERROR, f"nobody can sign in by {self._issuer}: {err}", hint)
+            more = f" ({err.detail})" if err.detail else ""
+            hint = "check OPTIO_OIDC_ISSUER, and that this machine reaches it; SSL_CERT_FILE names authorities of your own"
+            yield ProbeResult("sign-in", ERROR, f"nobody can sign in by {self._issuer}: {err}{more}", hint)
             return
         yield from found
 
@@ -154,8 +153,8 @@ class OpenIdProvider:
         except TimeoutError as err:
             raise SignInFailed(f"your provider did not answer within {_TIMEOUT_S:.0f} s: {_TRY_AGAIN}") from err
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError) as err:
-            log.warning("the identity provider %s cannot be asked: %s: %s", self._issuer, type(err).__name__, err)
-            raise SignInFailed(f"your provider cannot be reached: {_TRY_AGAIN}") from err
+            detail = f"{type(err).__name__}: {readable(str(err), 200)}"
+            raise SignInFailed(f"your provider cannot be reached: {_TRY_AGAIN}", detail=detail) from err
         finally:
             self._asking -= 1
 
@@ -182,7 +181,6 @@ class OpenIdProvider:
         return status, found
 
     def _broken(self, what: str, fault: str, cure: str = "") -> SignInFailed:
-        log.warning("the identity provider %s: %s %s", self._issuer, what, fault)
         return SignInFailed(f"your provider's {what} {fault}: {cure or _TRY_AGAIN}")
 
     async def _fetch(
@@ -252,17 +250,14 @@ class OpenIdProvider:
         if status == 200:
             return found
         fault = readable(str(found.get("error", f"status {status}")))
-        log.warning(
-            "the identity provider gave no token: %s: %s", fault, readable(str(found.get("error_description", "")), 200)
-        )
+        detail = readable(str(found.get("error_description", "")), 200)
         if fault == "invalid_client":
             cure = "an administrator must check OPTIO_OIDC_CLIENT_ID and OPTIO_OIDC_CLIENT_SECRET"
-            raise SignInFailed(f"your provider does not know this server ({fault}): {cure}")
+            raise SignInFailed(f"your provider does not know this server ({fault}): {cure}", detail=detail)
         if fault == "invalid_grant":
-            raise SignInFailed(
-                f"your provider does not take the code ({fault}), which holds once and for a short time: begin again", 400
-            )
-        raise SignInFailed(f"your provider gave no token ({fault}): {_TRY_AGAIN}")
+            words = f"your provider does not take the code ({fault}), which holds once and for a short time: begin again"
+            raise SignInFailed(words, 400, detail)
+        raise SignInFailed(f"your provider gave no token ({fault}): {_TRY_AGAIN}", detail=detail)
 
     async def _user_info(
         self, client: httpx2.AsyncClient, metadata: Mapping[str, Any], tokens: Mapping[str, Any], subject: str

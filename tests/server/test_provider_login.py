@@ -4,17 +4,23 @@ import base64
 import hashlib
 import json
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, unquote_plus, urlencode, urlsplit
 
 import jwt
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from optio import wiring
 from optio.identity import oidc
@@ -749,3 +755,34 @@ def test_doctor_asks_the_provider_and_says_what_does_not_fit(issuer: Issuer) -> 
     assert keyless == ("error", f"{issuer.url} has no key that can sign: nobody can sign in")
     assert elsewhere[0][0] == "error"
     assert f"names the issuer {issuer.url}: OPTIO_OIDC_ISSUER must be exactly that" in elsewhere[0][1]
+
+
+def certificate(directory: Path) -> Path:
+    """A file with a key and a certificate of `localhost` that no authority has signed."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, KEY.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+    made = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False).sign(KEY, SHA256())
+    pem = serialization.Encoding.PEM
+    secret = KEY.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path = directory / "pem"
+    path.write_bytes(secret + made.public_bytes(pem))
+    return path
+
+
+def test_tls_holds_by_the_authorities_that_one_trusts(issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pem = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    issuer.server.socket = context.wrap_socket(issuer.server.socket, server_side=True)
+    issuer.url = issuer.url.replace("http://127.0.0.1", "https://localhost")
+
+    strange = examined(issuer)
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    trusted = examined(issuer)
+    issuer.metadata = {"token_endpoint": "http://localhost/token"}
+    leaking = examined(issuer)
+
+    assert [[status for status, _ in found] for found in (strange, trusted, leaking)] == [["error"], ["ok"], ["error"]]
+    assert "CERTIFICATE_VERIFY_FAILED" in strange[0][1]
+    assert "no `token_endpoint` that is an https address" in leaking[0][1]

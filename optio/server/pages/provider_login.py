@@ -83,6 +83,8 @@ def _provider(hub: Hub) -> IdentityProvider:
 
 
 def _failed(request: Incoming, error: SignInFailed, target: str) -> Response[str]:
+    if error.status != 400:  # anybody may make such a request, as often as he likes
+        log.warning("nobody is signed in: %s%s", error, f" ({error.detail})" if error.detail else "")
     problem = f"You are not signed in: {error}."
     return page(request, "login.html", status=error.status, next=target, problem=problem, kept={})
 
@@ -93,13 +95,11 @@ async def _open(hub: Hub, person: Person) -> str:
     settings = hub.services.settings
     roles = [found for group, found in (settings.oidc_roles or {}).items() if group in person.groups]
     if not roles:
-        log.warning(
-            "%s (subject %r) may not sign in: none of %d groups has a role", person.name, person.subject, len(person.groups)
-        )
         cure = (
             "ask for one that may enter, let an administrator add yours to OPTIO_OIDC_ROLES, or sign out at your provider first"
         )
-        raise SignInFailed(f"{person.name} is in no group with a role here: {cure}", 403)
+        detail = f"subject {person.subject!r}, {len(person.groups)} groups"
+        raise SignInFailed(f"{person.name} is in no group with a role here: {cure}", 403, detail)
     highest: Role = max(roles, key=ROLES.index)
     secret, session_id = "optio_" + secrets.token_urlsafe(32), SESSION_PREFIX + secrets.token_hex(6)
     expires = datetime.now(UTC) + settings.oidc_session
