@@ -7,7 +7,7 @@ A page costs what it shows: figures are read for the tasks on it, and everything
 
 import threading
 from bisect import bisect_right
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -20,7 +20,7 @@ from optio.model.run_totals import RunTotals
 from optio.plan import money
 from optio.scheduling import cron
 from optio.server.overview_bodies import LastRunBody, OverviewBody, TaskOrder, TaskOverviewBody, TaskState
-from optio.server.recent_totals import RecentTotals, first_day
+from optio.server.recent_totals import AllTotals, RecentTotals, first_day
 from optio.server.serializers import at, at_if_known
 from optio.server.served_policy import ServedPolicy
 from optio.store.base import Store
@@ -50,6 +50,9 @@ class _TaskIndex:
         self.registry = registry
         self.ids = sorted(registry.tasks)
         self._fires: dict[tuple[str, str], datetime | None] = {}
+        # The orders that change with time, and what each is computed from: the first fire, and the totals.
+        self._by_next: tuple[datetime | None, list[str]] = (None, [])
+        self._by_cost: tuple[AllTotals | None, list[str]] = (None, [])
 
     @cached_property
     def names(self) -> list[str]:
@@ -87,6 +90,25 @@ class _TaskIndex:
         if known is not None and (known is _NEVER or known <= now):
             known = self._fires[key] = cron.next_fire(*key, now)
         return known
+
+    def by_next(self, now: datetime) -> list[str]:
+        """Return all ids in the order of next fires. The order stands until the first of them is over."""
+        until, found = self._by_next
+        if until is None or until <= now:
+            tasks = self.registry.tasks
+            fires = {each: self.next_fire(tasks[each], now) or _NEVER for each in self.ids}
+            found = sorted(self.ids, key=fires.__getitem__)
+            self._by_next = (min(fires.values(), default=_NEVER), found)
+        return found
+
+    def by_cost(self, totals: AllTotals) -> list[str]:
+        """Return all ids in the order of costs, the highest first."""
+        known, found = self._by_cost
+        if known is not totals:
+            costs = {task_id: each.cost for task_id, each in totals.by_task.items()}
+            found = sorted(self.ids, key=lambda each: -costs.get(each, 0))
+            self._by_cost = (totals, found)
+        return found
 
 
 class Overview:
@@ -144,17 +166,18 @@ class Overview:
         return ids
 
     def _ordered(self, index: _TaskIndex, ids: Sequence[str], order: TaskOrder, now: datetime) -> Sequence[str]:
-        tasks = index.registry.tasks
+        if order == "id":
+            return ids
         if order == "name":
-            kept: Collection[str] = set(ids)
-            return index.names if len(ids) == len(index.names) else [each for each in index.names if each in kept]
-        if order == "next":
-            fires = {each: index.next_fire(tasks[each], now) or _NEVER for each in ids}
-            return sorted(ids, key=lambda each: (fires[each], each))
-        if order == "cost":
-            costs = {task_id: totals.cost for task_id, totals in self._totals.of_days(DAYS).by_task.items()}
-            return sorted(ids, key=lambda each: (-costs.get(each, 0), each))
-        return ids
+            found = index.names
+        elif order == "next":
+            found = index.by_next(now)
+        else:
+            found = index.by_cost(self._totals.of_days(DAYS))
+        if len(ids) == len(found):
+            return found
+        kept = frozenset(ids)
+        return [each for each in found if each in kept]
 
     def _bodies(
         self,

@@ -66,7 +66,7 @@ _RUNTIMES = (("claude-code", "sonnet"), ("codex", "gpt-5"), ("gemini", "gemini-2
 _QUEUE = {
     "w-paused": "",
     "w-one": "maxConcurrent: 1\n",
-    "w-limited": "startLimit: {count: 3, per: 168h}\n",
+    "w-limited": "maxConcurrent: 5\nstartLimit: {count: 3, per: 168h}\n",
     "w-keyed": 'dedupe: {key: "{{REPO}}"}\nmaxConcurrent: 10\n',
     "w-many": "maxConcurrent: 50\n",
     "big-log": "",

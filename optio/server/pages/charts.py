@@ -14,9 +14,12 @@ CHART_WIDTH, CHART_HEIGHT = 900, 200
 
 @dataclass(frozen=True, slots=True)
 class RunBar:
-    """The bar of a run: `x`, `y` and `height` from the top left. Longer runs have higher bars, by the logarithm of seconds."""
+    """The bar of a run: `x`, `y` and `height` from the top left, and a title in words. Longer runs have higher bars, by the
+    logarithm of seconds."""
 
-    run: LastRunBody
+    id: str
+    state: str
+    title: str
     x: int
     y: int
     height: int
@@ -28,9 +31,15 @@ def run_bars(runs: Sequence[LastRunBody]) -> list[RunBar]:
     longest = max(spans, default=0.0) or 1.0
     heights = [max(4, round(BAR_HEIGHT * span / longest)) for span in spans]
     return [
-        RunBar(run, place * (BAR_WIDTH + BAR_GAP), 10 + BAR_HEIGHT - height, height)
+        RunBar(run.id, run.state.value, _title(run), place * (BAR_WIDTH + BAR_GAP), 10 + BAR_HEIGHT - height, height)
         for place, (run, height) in enumerate(zip(reversed(runs), heights, strict=True))
     ]
+
+
+def _title(run: LastRunBody) -> str:
+    why = f": {run.reason}" if run.reason not in ("ok", run.state) else ""
+    took = "" if run.duration_ms is None else f", {run.duration_ms / 1000:,.1f} s"
+    return f"{run.state}{why}, {run.created_at[:10]} {run.created_at[11:19]}{took}"
 
 
 @dataclass(frozen=True, slots=True)

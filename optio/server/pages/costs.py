@@ -50,11 +50,16 @@ def _chart(found: CostsBody) -> dict[str, Any]:
         "bars": list(zip(found.days, charts.stacked_bars(amounts, top), strict=True)),
         "series": [*found.dearest, "others"],
         "top": top,
+        "axis": [_axis(top), _axis(top / 2), "$0"],
         # Seven dates at most, so that none covers another.
         "labels": labels[:: max(1, -(-len(labels) // 7))],
         "step": step,
         "pace": _share(found.month_usd, found.fleet_ceiling_usd),
     }
+
+
+def _axis(amount: Decimal) -> str:
+    return f"${amount:,.0f}" if amount >= 5 else f"${amount.normalize():f}"
 
 
 def _share(part: str, whole: str | None) -> float | None:

@@ -21,12 +21,12 @@ REASONS: Mapping[str | None, tuple[str, str]] = {
     "no_worker": ("no worker", "a worker starts that serves their namespace"),
     "delayed": ("delayed", "the time of their next attempt comes"),
     "same_key": ("same key", "the run that has their business key ends"),
-    "start_limit": ("start limit", "starts leave the window of `startLimit`"),
-    "task_limit": ("task limit", "a run of the task ends (`maxConcurrent`)"),
+    "start_limit": ("start limit", "earlier starts leave the window of startLimit"),
+    "task_limit": ("task limit", "a run of the task ends (maxConcurrent)"),
     "no_room": ("no room", "the cluster has room"),
     "secret_source": ("secrets", "their secrets can be read again"),
     "priority": ("priority", "runs of higher priority have started"),
-    "global_limit": ("global limit", "any run ends (`OPTIO_MAX_WORKFLOW_CONCURRENT`)"),
+    "global_limit": ("global limit", "any run ends (OPTIO_MAX_WORKFLOW_CONCURRENT)"),
 }
 Word = Annotated[str, QueryParameter(max_length=200)]
 
