@@ -36,6 +36,7 @@ from optio.server import (
     problems,
     queue_bodies,
     task_detail_bodies,
+    transcript_bodies,
 )
 from optio.store import values
 
@@ -54,6 +55,7 @@ BODIES = (
     overview_bodies,
     task_detail_bodies,
     queue_bodies,
+    transcript_bodies,
 )
 _REFERENCE = "#/components/schemas/{name}"
 # Closed vocabularies, and the modules that define them.

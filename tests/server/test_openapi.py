@@ -25,7 +25,7 @@ OPERATIONS = {
     "getTaskFile", "putTaskFile", "checkDraft", "forecastRun", "tryWebhook", "enableTrigger",
     "listTriggers", "addTrigger", "getTrigger",
     "deleteTrigger", "startRun", "listTaskRuns", "listRuns", "getRun",
-    "deleteRun", "cancelRun", "retryRun", "rerunRun", "getLog", "searchLog", "find", "explainFailure",
+    "deleteRun", "cancelRun", "retryRun", "rerunRun", "getLog", "searchLog", "getTranscript", "find", "explainFailure",
     "receiveWebhook", "listDeliveries", "getDelivery",
     "getDeliveryTest", "replayDelivery", "listPools", "planPools", "getRegistry", "releaseRemoval", "listDiagnostics",
     "getCalendar", "listFires", "listOrigins", "runTests",

@@ -14,7 +14,7 @@ import pytest
 from optio.model.agent_event import ToolCall, ToolKind, ToolResult, TurnEnd
 from optio.model.retry import GiveUp
 from optio.model.run import LogKind, LogLine, Meter, Outcome, Run
-from optio.server.pages.transcript import turns
+from optio.server.transcript import turns
 from optio.store.values import RunFilter
 from tests.server.api import Api
 from tests.support import Answer
@@ -355,6 +355,10 @@ def test_a_transcript_is_read_by_whole_turns(api: Api) -> None:
     assert turns_of(link(earlier, "prev")) == list(range(1, 21))
     assert turns_of("?after=0") == list(range(1, 41))
     assert turns_of(link("?after=0", "next")) == list(range(41, 81))
+    told = api.get(f"/api/workflow-runs/{run.id}/transcript?before=181").json
+    assert [each["number"] for each in told["turns"]] == list(range(1, 21))
+    assert (told["first"], told["last"], told["end"]) == (0, 180, 900)
+    assert told["turns"][0]["blocks"][0]["text"].startswith("turn 1 part 0\nturn 1 part 1")
 
 
 def test_a_long_log_is_read_from_its_end_and_by_pages_without_a_gap(api: Api) -> None:

@@ -3,8 +3,6 @@
 import asyncio
 import json
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, get_args
 
@@ -13,21 +11,18 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.errors import Duplicate
-from optio.model.run import LogKind, LogLine, Run, RunState, RunTrigger
+from optio.model.run import Run, RunState, RunTrigger
 from optio.runs import admission
 from optio.runs.failure import explain_failure
+from optio.server import transcript
 from optio.server.auth import role
 from optio.server.dependencies import Hub
-from optio.server.pages import transcript
 from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
 from optio.server.run_filters import filter_of
 
 _PAGE = 50
 # The lines of a log on one page.
 _LINES = 1000
-# A page shows no more of a log, and no more of a line.
-_MAX_SHOWN_BYTES = 2 << 20
-_MAX_LINE_BYTES = 16 << 10
 Tab = Literal["transcript", "log", "prompt", "events", "attempts"]
 # `state` itself is a reserved name of the framework.
 State = Annotated[Literal["", "queued", "running", "completed", "failed", "cancelled"], QueryParameter(name="state")]
@@ -126,22 +121,17 @@ def _read(hub: Hub, run_id: str, tab: Tab, after: int | None, before: int | None
     if run.state is RunState.FAILED:
         failure = explain_failure(store, run, attempts)
         call = None if failure.last_call is None else transcript.turns([failure.last_call])[0].blocks[0]
-        values |= {"failure": failure, "last_lines": _fit(failure.lines, from_end=True), "call": call}
+        values |= {"failure": failure, "last_lines": transcript.fit(failure.lines, from_end=True), "call": call}
     if tab == "log":
         end = store.last_line(run_id)
         first = max(0, end - _LINES) if after is None else after
-        lines = _fit(store.log(run_id, after=first, limit=_LINES), from_end=after is None)
+        lines = transcript.fit(store.log(run_id, after=first, limit=_LINES), from_end=after is None)
         first, last = (lines[0].seq - 1, lines[-1].seq) if lines else (first, first)
         starts = json.dumps([(each.number, _first_line(hub, run_id, each.number, end)) for each in attempts])
         values |= {"lines": lines, "first": first, "last": last, "most": _LINES, "end": end, "starts": starts}
     elif tab == "transcript":
-        end = store.last_line(run_id)
-        window = transcript.read_window(store, run_id, before=before, after=after)
-        lines = _fit(window, from_end=after is None)
-        if len(lines) < len(window) and after is None:
-            lines = transcript.without_first_part(lines)
-        first, last = (lines[0].seq - 1, lines[-1].seq) if lines else (0, end)
-        values |= {"turns": transcript.turns(lines), "first": first, "last": last, "is_last": last >= end}
+        found = transcript.read(store, run_id, before=before, after=after)
+        values |= {"turns": found.turns, "first": found.first, "last": found.last, "is_last": found.last >= found.end}
     elif tab == "prompt":
         values |= {"prompt": store.prompt(run_id), "params": json.dumps(dict(run.params), indent=2, ensure_ascii=False)}
     elif tab == "events":
@@ -155,22 +145,6 @@ def _hold(hub: Hub, run: Run) -> admission.Hold | None:
         return None
     view = hub.services.store.admission()
     return admission.hold_of(run.id, view, max_running=hub.services.settings.max_workflow_concurrent)
-
-
-def _fit(lines: Sequence[LogLine], *, from_end: bool) -> list[LogLine]:
-    """Return as many of the lines as a page shows, the last or the first ones, with long ones cut."""
-    kept: list[LogLine] = []
-    size = 0
-    for line in reversed(lines) if from_end else lines:
-        # A tool call in full: what is cut here is in its data once more.
-        size += len(line.data) if line.kind is LogKind.TOOL else min(len(line.data), _MAX_LINE_BYTES)
-        rest = len(line.data) - _MAX_LINE_BYTES
-        if rest > 0:
-            line = replace(line, data=line.data[:_MAX_LINE_BYTES] + f" ... [{rest:,} bytes more: download the log]".encode())
-        if kept and size > _MAX_SHOWN_BYTES:
-            break
-        kept.append(line)
-    return kept[::-1] if from_end else kept
 
 
 def _first_line(hub: Hub, run_id: str, attempt: int, end: int) -> int:

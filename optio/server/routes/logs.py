@@ -20,11 +20,12 @@ from litestar.response import Stream
 
 from optio.errors import Invalid, OptioError, Problem, Unauthorized
 from optio.model.run import LogLine, Run
-from optio.server import serializers
+from optio.server import serializers, transcript
 from optio.server.auth import Actor, role
 from optio.server.bodies import LogEndBody, LogPageBody, LogSearchBody
 from optio.server.dependencies import Hub
 from optio.server.log_fanout import BATCH_LINES, LineBatch
+from optio.server.transcript_bodies import TranscriptBody
 
 log = logging.getLogger(__name__)
 # A revoked token ends its streams after so many seconds, or at the next keep-alive.
@@ -43,6 +44,8 @@ Matches = Annotated[int, QueryParameter(ge=1, le=10_000, description="most curso
 CountAll = Annotated[
     bool, QueryParameter(name="count", description="whether to count all: without it, a search ends with `limit` matches")
 ]
+Later = Annotated[int | None, QueryParameter(ge=0, le=2**53, description="the first turns after this `seq`")]
+Earlier = Annotated[int | None, QueryParameter(ge=0, le=2**53, description="the last turns before this `seq`")]
 Number = Annotated[int | None, QueryParameter(ge=1, le=2**31, description="only this attempt")]
 
 
@@ -117,6 +120,15 @@ class LogController(Controller):
                 if len(matches) == limit and not count_all:
                     break
         return LogSearchBody(matches=matches, count=count, searched=searched, last=last)
+
+    @get("/api/workflow-runs/{run_id:str}/transcript", opt=role("viewer"))
+    async def get_transcript(
+        self, run_id: FromPath[str], hub: NamedDependency[Hub], after: Later = None, before: Earlier = None
+    ) -> TranscriptBody:
+        """Return some turns of the conversation: the last ones, or those after or before a cursor."""
+        await asyncio.to_thread(hub.services.store.run, run_id)
+        found = await asyncio.to_thread(transcript.read, hub.services.store, run_id, before=before, after=after)
+        return msgspec.convert(found, TranscriptBody, from_attributes=True)
 
 
 async def batches(hub: Hub, actor: Actor, run_id: str, after: int) -> AsyncGenerator[LineBatch, None]:

@@ -3,7 +3,7 @@
 import difflib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from optio.model.agent_event import Retry, ToolCall, ToolResult, TurnEnd
@@ -20,6 +20,9 @@ _TURNS = 40
 _LINES = 2000
 _BYTES = 1 << 20
 _STEP = 500
+# A page shows no more of a log, and no more of a line.
+_MAX_SHOWN_BYTES = 2 << 20
+_MAX_LINE_BYTES = 16 << 10
 # The names under which agents pass the text before and after an edit.
 _BEFORE, _AFTER = ("old_string", "oldString", "old_str"), ("new_string", "newString", "new_str")
 
@@ -51,15 +54,35 @@ class TranscriptTurn:
     end: TurnEnd | None = None
 
 
-def read_window(store: RunReader, run_id: str, *, before: int | None = None, after: int | None = None) -> Sequence[LogLine]:
-    """Return the lines of some whole turns: the first ones after a cursor, or the last ones before one or of all. A turn that
-    is too long for a window is cut."""
+@dataclass(slots=True, kw_only=True)
+class Transcript:
+    """Some turns, made of the lines after the cursor `first` up to the cursor `last`; `end` is the last line of the log."""
+
+    turns: list[TranscriptTurn]
+    first: int
+    last: int
+    end: int
+
+
+def read(store: RunReader, run_id: str, *, before: int | None = None, after: int | None = None) -> Transcript:
+    """Return some turns: the first ones after a cursor, or the last ones before one or of all."""
+    end = store.last_line(run_id)
+    window = _read_window(store, run_id, end, before, after)
+    lines = fit(window, from_end=after is None)
+    if len(lines) < len(window) and after is None:
+        lines = lines[next(iter(_starts(lines)), 0) :]
+    first, last = (lines[0].seq - 1, lines[-1].seq) if lines else (0, end)
+    return Transcript(turns=turns(lines), first=first, last=last, end=end)
+
+
+def _read_window(store: RunReader, run_id: str, end: int, before: int | None, after: int | None) -> Sequence[LogLine]:
+    """Return the lines of some whole turns; a turn that is too long for a window is cut."""
     if after is not None:
         lines = store.log(run_id, after=after, limit=_LINES)
         starts = [place for place in _starts(lines) if place]
         return lines[: starts[_TURNS - 1]] if len(starts) >= _TURNS else lines
     found: list[LogLine] = []
-    size, edge = 0, store.last_line(run_id) + 1 if before is None else before
+    size, edge = 0, end + 1 if before is None else before
     while edge > 1 and size < _BYTES and len(found) < _LINES and len(_starts(found)) <= _TURNS:
         part = store.log(run_id, before=edge, limit=_STEP)
         if not part:
@@ -71,11 +94,6 @@ def read_window(store: RunReader, run_id: str, *, before: int | None = None, aft
     return found[starts[0] :] if (starts and edge > 1) or len(starts) == _TURNS else found
 
 
-def without_first_part(lines: list[LogLine]) -> list[LogLine]:
-    """Leave out what is before the first turn that begins in these lines."""
-    return lines[next(iter(_starts(lines)), 0) :]
-
-
 def _starts(lines: Sequence[LogLine]) -> list[int]:
     """Return the places at which a turn begins."""
     found, turn = [], None
@@ -84,6 +102,22 @@ def _starts(lines: Sequence[LogLine]) -> list[int]:
             turn = line.attempt, line.turn
             found.append(place)
     return found
+
+
+def fit(lines: Sequence[LogLine], *, from_end: bool) -> list[LogLine]:
+    """Return as many of the lines as a page shows, the last or the first ones, with long ones cut."""
+    kept: list[LogLine] = []
+    size = 0
+    for line in reversed(lines) if from_end else lines:
+        # A tool call in full: what is cut here is in its data once more.
+        size += len(line.data) if line.kind is LogKind.TOOL else min(len(line.data), _MAX_LINE_BYTES)
+        rest = len(line.data) - _MAX_LINE_BYTES
+        if rest > 0:
+            line = replace(line, data=line.data[:_MAX_LINE_BYTES] + f" ... [{rest:,} bytes more: download the log]".encode())
+        if kept and size > _MAX_SHOWN_BYTES:
+            break
+        kept.append(line)
+    return kept[::-1] if from_end else kept
 
 
 def turns(lines: Iterable[LogLine]) -> list[TranscriptTurn]:
