@@ -64,7 +64,7 @@ class CalendarDayBody(Body, frozen=True, kw_only=True):
     """Fires of agents without a budget, which are not in `worstUsd`."""
     clock_changes: list[ClockChangeBody]
     outcomes: dict[str, int]
-    """What became of the slots that are over, such as `fired` and `missed`; empty for coming days."""
+    """The slots that are over and started no run, by their outcome, such as `missed`."""
 
 
 class CalendarBody(Body, frozen=True, kw_only=True):

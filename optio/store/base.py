@@ -540,7 +540,7 @@ class ScheduleStore(Clock, ScheduleReader, Protocol):
         ...
 
     def slot_counts(self, since: datetime, until: datetime) -> SlotCounts:
-        """Return how the slots of served tasks in [since, until) ended. It reads all of them."""
+        """Return why slots of served tasks in [since, until) started no run."""
         ...
 
     def ready(self, firings: Sequence[Firing]) -> Callable[[], Future[list[list[str] | Exception]]]:

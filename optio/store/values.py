@@ -396,8 +396,8 @@ EVERY_SLOT = SlotFilter()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotCounts:
-    """The outcomes of the slots of served tasks in a span: (hours since its begin, outcome, number), and the ranges of slots
-    that were skipped together. All slots before `settled` have an outcome; None where no schedule is stored."""
+    """The slots of served tasks in a span that started no run: (hours since its begin, outcome, number), and the ranges of
+    slots that were skipped together. All slots before `settled` have an outcome; None where no schedule is stored."""
 
     hours: Sequence[tuple[int, SlotOutcome, int]]
     skipped: Sequence[SkippedSlots]

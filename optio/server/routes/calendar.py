@@ -39,8 +39,8 @@ class CalendarController(Controller):
         self, hub: NamedDependency[Hub], first: From = None, days: Days = 7, zone: Zone = "UTC"
     ) -> CalendarBody:
         """Show the days of the calendar: fires by hour, minutes in which more runs start than may run at once, the worst cost,
-        clock changes, and what became of past slots. Fires are those of the schedules that are served now, also for days that
-        are over."""
+        clock changes, and which past slots started no run. Fires are those of the schedules that are served now, also for days
+        that are over."""
         day = today(zone) if first is None else parse_day("from", first)
         return await asyncio.to_thread(read_calendar, hub, zone, day, days)
 

@@ -388,8 +388,8 @@ def _to_slot(row: Row) -> SlotRow:
 
 
 _COUNTS = """
-SELECT (s.slot - :since) / 3600000000 AS hour, s.verdict AS verdict, COUNT(*) AS slots
-FROM tasks t JOIN slots s ON s.task_id = t.task_id AND s.slot >= :since AND s.slot < :until GROUP BY 1, 2
+SELECT (s.slot - :since) / 3600000000 AS hour, s.verdict AS verdict, COUNT(*) AS slots FROM slots s
+WHERE s.verdict <> 'fired' AND s.slot >= :since AND s.slot < :until AND s.task_id IN (SELECT task_id FROM tasks) GROUP BY 1, 2
 """
 _RANGES_IN = """
 SELECT k.first_slot, k.last_slot, k.slots, k.verdict FROM skipped_slots k JOIN tasks t ON t.task_id = k.task_id
@@ -398,7 +398,7 @@ WHERE k.last_slot >= :since AND k.first_slot < :until ORDER BY k.first_slot
 
 
 def count_slots(tx: Transaction, since: datetime, until: datetime) -> SlotCounts:
-    """Count the outcomes of slots in a span (`Store.slot_counts`)."""
+    """Count the outcomes of slots that started no run in a span (`Store.slot_counts`)."""
     bounds = {"since": to_micros(since), "until": to_micros(until)}
     settled = tx.one("SELECT MIN(next_fire) AS at FROM schedules")
     return SlotCounts(
