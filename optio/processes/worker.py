@@ -63,6 +63,8 @@ class Worker:
         self._warming = WarmPoolSync(services.store, services.executor, self._place, self._scope)
         self._noted_at: float | None = None
         self._running: dict[str, tuple[Execution, threading.Thread]] = {}
+        # Runs that a CANCEL named since the last claim began. One of them may be among those that it returns.
+        self._named: set[str] = set()
         self._capacity = services.settings.worker_concurrent or services.settings.max_workflow_concurrent
         # A process begins at once; a pod has to be made, and its agent begins when it runs.
         self._reason = "started" if services.settings.executor == "process" else "starting"
@@ -124,6 +126,8 @@ class Worker:
             return
         with self._lock:
             found = self._running.get(key)
+            if found is None:
+                self._named.add(key)
         if found is not None:
             found[0].look()
 
@@ -138,6 +142,8 @@ class Worker:
             self._wake.clear()
             if self._stopping.is_set():
                 break
+            with self._lock:
+                self._named.clear()
             try:
                 self._note()
                 orphaned = NEVER_ORPHANED
@@ -232,6 +238,8 @@ class Worker:
             before = self._running.get(run_id)
             self._running[run_id] = (execution, thread)
             self._busy.add(run_id)
+            if run_id in self._named:
+                execution.look()
         if before is not None:
             before[0].leave()  # this process was suspended for longer than its own lease
         thread.start()

@@ -217,8 +217,8 @@ class Execution:
             message = str(err) if isinstance(err, BrokenPlugin) else message
             self._finish(Outcome(ok=False, reason="runtime_unavailable", message=message), Meter(), None)
             return
-        # Read after this execution can be notified: a cancel is either seen here or announced later.
-        self._look_for_cancel()
+        if self._changed:
+            self._look_for_cancel()
         handle = self._adopt() if self._claim.adopted else self._start(task, runtime)
         if handle is None:
             return

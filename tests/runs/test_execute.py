@@ -278,15 +278,24 @@ def test_a_queued_run_that_is_cancelled_never_starts(services: Services, tmp_pat
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_run_that_is_cancelled_when_it_was_just_claimed_never_starts(services: Services, tmp_path: Path) -> None:
-    run_id = accept(services, command_task(f"touch {tmp_path / 'ran'}"))
-    claimed = execution(services, run_id)
-    services.store.cancel(run_id, "me")
+def test_a_run_that_is_cancelled_when_it_was_just_claimed_never_starts(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = accept(services, command_task("true"))
+    real = services.store.claim
 
-    claimed()
+    def claim_and_cancel(*arguments: Any, **more: Any) -> list[Claim]:
+        claimed = real(*arguments, **more)
+        for each in claimed:
+            services.store.cancel(each.run.id, "me")
+            services.broker.tell(Topic.CANCEL, each.run.id)
+        return claimed
 
-    assert services.store.run(run_id).state is RunState.CANCELLED
-    assert not (tmp_path / "ran").exists()
+    monkeypatch.setattr(services.store, "claim", claim_and_cancel)
+    with working(services):
+        assert done(services, run_id).state is RunState.CANCELLED
+
+    assert [attempt.agent_started_at for attempt in services.store.attempts(run_id)] == [None]
 
 
 @pytest.mark.parametrize(
