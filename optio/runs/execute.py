@@ -502,6 +502,7 @@ class Execution:
             self._explain(reading.handle)
             if self._has_just_begun(reading.handle):
                 reading.agent_began()
+                self._wait_for_output(reading)  # so soon there is none
             if not reading.poll(self._left.is_set):
                 break
             self._store_count(reading)

@@ -51,10 +51,10 @@ class MistakenCall(Command):
         setattr(self, name, mistake)
 
 
-def failed_of(services: Services, runtime: Command) -> str:
+def failed_of(services: Services, runtime: Command, command: str = "echo hello") -> str:
     """The message of a run of this runtime, which fails at once and is not tried again."""
     before = time.monotonic()
-    run = execute(services, command_task("echo hello", extra="maxRetries: 3\n"), runtimes={"command": runtime})
+    run = execute(services, command_task(command, extra="maxRetries: 3\n"), runtimes={"command": runtime})
 
     assert (run.state, run.reason, run.attempt) == (RunState.FAILED, "runtime_failed", 1)
     assert time.monotonic() - before < 10
@@ -69,7 +69,10 @@ def test_a_reader_that_raises_ends_its_run_with_the_words_of_the_exception(
     error = "OSError" if mistake is refuse else "SystemExit"
     said = f"the runtime `command` of Optio failed while it read the agent's output, in `{name}`: {error}: no licence"
 
-    assert failed_of(services, Mistaken(name, mistake)).startswith(said)
+    # Of an agent that has ended nobody asks whether it is to be stopped.
+    command = "echo hello; exec sleep 60" if name in ("meter", "stop") else "echo hello"
+
+    assert failed_of(services, Mistaken(name, mistake), command).startswith(said)
 
 
 @pytest.mark.parametrize("name", ["line", "longest", "meter", "closing", "outcome"])
