@@ -11,7 +11,7 @@ import shutil
 import signal
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +65,7 @@ class ProcessHandle:
         self._open: dict[str, int] = {}
         known = started or _read_started(control)
         self._missing = {stream: pattern for stream, pattern in known.patterns.items() if pattern is not None}
+        self.streams: Sequence[str] = (*self._paths, *self._missing)
         # The attempt whose HOME this one uses, and where its own part of the session file begins.
         self._home, self._side_from = f"{base}/home", 0
         if known.continues is not None:

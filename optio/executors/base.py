@@ -117,7 +117,10 @@ class KeptAttempt(NamedTuple):
 
 
 class Handle(Protocol):
-    """A started attempt as its worker sees it. Output is read by stream and byte offset, as often as needed."""
+    """A started attempt as its worker sees it. Output is read by stream and byte offset, as often as needed. `streams` are
+    those of `STREAMS` that the attempt may have."""
+
+    streams: Sequence[str]
 
     def read(self, stream: str, offset: int, limit: int) -> bytes:
         """Return at most `limit` bytes from `offset` on; empty if there are no more at the moment."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from optio.executors.base import MAX_STREAM_BYTES, STREAMS, Handle
+from optio.executors.base import MAX_STREAM_BYTES, Handle
 from optio.model import agent_event
 from optio.model.mask import Masker
 from optio.model.run import LogKind, LogLine
@@ -31,8 +31,8 @@ class Output:
 
     def __init__(self, handle: Handle, reader: OutputReader, kept: Mapping[str, int]) -> None:
         self._handle, self._reader = handle, reader
-        self._kept = {stream: kept[stream] for stream in STREAMS if stream in kept}
-        self._lines = {stream: LineSplitter() for stream in STREAMS}
+        self._lines = {stream: LineSplitter() for stream in handle.streams}
+        self._kept = {stream: kept[stream] for stream in self._lines if stream in kept}
         self._size = 0
         self._dropped_lines = self._dropped_bytes = 0
         self.moved = False  # the last `take` found something

@@ -23,6 +23,8 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 class Memory:
     """The streams of an attempt that writes as fast as it is told to."""
 
+    streams = STREAMS
+
     def __init__(self, whole: dict[str, bytes]) -> None:
         self._whole = whole
         self.written = dict.fromkeys(whole, 0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from optio.errors import LaunchFailed
-from optio.executors.base import Executor, Exit, Launch, LaunchArrival
+from optio.executors.base import STREAMS, Executor, Exit, Launch, LaunchArrival
 from optio.model.pool import COLD
 from optio.model.room import Delay
 from optio.model.run import Lease, LogKind, RunState
@@ -25,6 +25,8 @@ IMAGE = Delay(reason="image", message="the image cannot be pulled")
 
 class Held:
     """A grip on an attempt whose place is not made: a delay at each look, and then its end."""
+
+    streams = STREAMS
 
     def __init__(self, delays: Sequence[Delay | None], ended: Exit, *, begins: bool = False) -> None:
         self._delays, self._ended, self._begins = list(delays), ended, begins

@@ -56,6 +56,7 @@ from optio.executors.process import ProcessExecutor
 from optio.model.room import Delay
 
 class Full:
+    streams = ("stdout", "stderr")
     def __init__(self, *_):
         self.at = time.monotonic()
         self.why = Delay(reason="quota", message="the quota is full")

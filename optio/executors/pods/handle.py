@@ -3,9 +3,9 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from optio.executors.base import Exit, LaunchArrival
+from optio.executors.base import STREAMS, Exit, LaunchArrival
 from optio.executors.pods import exit_status, informer, manifest
 from optio.executors.pods.informer import Pod
 from optio.executors.pods.spool import Spool
@@ -19,6 +19,8 @@ _MAX_HEARD_BYTES = 1 << 20
 
 class PodHandle:
     """The handle of an attempt in a pod. `ask` passes on the worker's requests: `stop`, `renew`, `close` or `remove`."""
+
+    streams: Sequence[str] = STREAMS
 
     def __init__(
         self, name: str, run_id: str, attempt: int, ask: Callable[["PodHandle", str], None], *, settled: bool = True
