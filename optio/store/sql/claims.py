@@ -24,12 +24,14 @@ from optio.store.values import AdmissionView, Admit, AgentStart, Claim, Decide, 
 
 # The reason of a run whose agent has started.
 STARTED, _CANCELLING = "started", "cancelling"
-_OVER = "state = 'running' AND (lease_until < :now OR owner = '')"
+_LEASE_OVER = "(lease_until < :now OR owner = '')"
+_OVER = f"state = 'running' AND {_LEASE_OVER}"
 _IN_SCOPE = f"(SELECT {namespaces.IN_SCOPE} FROM (SELECT 1) one LEFT JOIN namespaces n ON n.task_id = runs.task_id)"  # noqa: S608
 # A worker of the agent's place adopts it whatever namespace its task has by now; where no agent is left, the scope decides.
-_ADOPTABLE = f"""{_OVER} AND (place = :place OR (
+# Nearly all leases hold: the CASE keeps SQLite from looking at places first.
+_ADOPTABLE = f"""state = 'running' AND CASE WHEN {_LEASE_OVER} THEN place = :place OR (
     (place = '' OR lease_until < :orphaned OR (place LIKE :directory AND place NOT LIKE :boot)) AND {_IN_SCOPE}
-))"""
+) END"""
 # When the earliest delayed run is due; when the first start leaves the window of a task that has used its start limit up, and
 # has something waiting; when the earliest lease ends; when another try for room is due.
 _NEXT_DUE = f"""
