@@ -6,7 +6,7 @@ Sums over all tasks are those of `recent_totals`; the rest is read for the tasks
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Literal
@@ -36,18 +36,18 @@ _COLUMNS = (
 def read_costs(hub: Hub, *, days: Span = 30, cursor: str | None = None, limit: int = 50) -> CostsBody:
     """Return the costs of so many days and a page of the tasks. Raises Invalid for a cursor that no page gave."""
     snapshot, found = hub.live.current, hub.totals.of_days(days)
-    ids = _by_cost(found)
+    ids = list(found.costs)
     first = _position(cursor)
     month = found if days == DAYS else hub.totals.of_days(DAYS)
-    dearest = [task_id for task_id in ids[:_MAX_DEAREST] if found.by_task[task_id].cost]
-    total, worst = _cost(found.by_task), hub.overview.worst_case(snapshot)
+    dearest = [task_id for task_id in ids[:_MAX_DEAREST] if found.costs[task_id]]
+    total, worst = found.cost, hub.overview.worst_case(snapshot)
     shown = ids[first : first + limit]
     return CostsBody(
         since=found.since.isoformat(),
         at=at(found.at),
         cost_usd=usd_text(total),
-        ended=sum(each.ended for each in found.by_task.values()),
-        month_usd=usd_text(_cost(month.by_task)),
+        ended=found.ended,
+        month_usd=usd_text(month.cost),
         fleet_ceiling_usd=_usd(hub.policy.fleet_month_usd),
         task_ceiling_usd=_usd(hub.policy.task_month_usd),
         worst_case_usd=usd_text(worst.month),
@@ -59,21 +59,12 @@ def read_costs(hub: Hub, *, days: Span = 30, cursor: str | None = None, limit: i
     )
 
 
-def _by_cost(found: AllTotals) -> list[str]:
-    costs = {task_id: totals.cost for task_id, totals in found.by_task.items()}
-    return sorted(costs, key=lambda task_id: (-costs[task_id], task_id))
-
-
 def _position(cursor: str | None) -> int:
     if cursor is None:
         return 0
     if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 9:
         raise Invalid("the cursor is invalid", [Problem("/cursor", "use `next` of the previous page")])
     return int(cursor)
-
-
-def _cost(totals: Mapping[str, RunTotals]) -> Decimal:
-    return sum((each.cost for each in totals.values()), Decimal(0))
 
 
 def _usd(amount: Decimal | None) -> str | None:
@@ -122,7 +113,7 @@ def costs_csv(hub: Hub, days: Span) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(_COLUMNS)
-    for task_id in _by_cost(found):
+    for task_id in found.costs:
         totals, task = found.by_task[task_id], snapshot.registry.tasks.get(task_id)
         usage, costs = totals.usage, totals.costs
         writer.writerow(

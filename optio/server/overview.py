@@ -105,7 +105,7 @@ class _TaskIndex:
         """Return all ids in the order of costs, the highest first."""
         known, found = self._by_cost
         if known is not totals:
-            costs = {task_id: each.cost for task_id, each in totals.by_task.items()}
+            costs = totals.costs
             found = sorted(self.ids, key=lambda each: -costs.get(each, 0))
             self._by_cost = (totals, found)
         return found

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from decimal import Decimal
+from functools import cached_property
 
 from optio.errors import OptioError
 from optio.model.run_totals import RunTotals
@@ -15,14 +17,31 @@ log = logging.getLogger(__name__)
 _FRESH_S = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class AllTotals:
-    """The totals from `since` to the time of reading, by task and by day, without durations."""
+    """The totals from `since` to the time of reading, by task and by day, without durations. What is computed from all tasks is
+    computed once."""
 
     since: date
     at: datetime
     by_task: Mapping[str, RunTotals]
     by_day: Mapping[date, RunTotals]
+
+    @cached_property
+    def costs(self) -> Mapping[str, Decimal]:
+        """The cost of each task, the highest first."""
+        costs = {task_id: totals.cost for task_id, totals in self.by_task.items()}
+        return {task_id: costs[task_id] for task_id in sorted(costs, key=lambda task_id: (-costs[task_id], task_id))}
+
+    @cached_property
+    def cost(self) -> Decimal:
+        """The cost of all tasks."""
+        return sum(self.costs.values(), Decimal(0))
+
+    @cached_property
+    def ended(self) -> int:
+        """The number of runs that ended."""
+        return sum(totals.ended for totals in self.by_task.values())
 
 
 class RecentTotals:
