@@ -497,6 +497,7 @@ def test_a_list_has_parts_that_change_with_its_runs(api: Api, path: str, parts: 
 
     live = [attrs for _, attrs in tags if "data-live" in attrs]
     assert {attrs["id"] for attrs in live} == parts
+    assert [each.get("data-task") for each in live] == ["report" if path == "/tasks/report" else None] * len(live)
     # A row is found again by its id.
     assert any((attrs.get("id") or "").startswith(("run-", "task-", "wait-")) for tag, attrs in tags if tag == "tr")
 
