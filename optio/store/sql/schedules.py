@@ -389,7 +389,8 @@ def _to_slot(row: Row) -> SlotRow:
 
 _COUNTS = """
 SELECT (s.slot - :since) / 3600000000 AS hour, s.verdict AS verdict, COUNT(*) AS slots FROM slots s
-WHERE s.verdict <> 'fired' AND s.slot >= :since AND s.slot < :until AND s.task_id IN (SELECT task_id FROM tasks) GROUP BY 1, 2
+WHERE s.verdict <> 'fired' AND s.slot >= :since AND s.slot < :until
+AND EXISTS (SELECT 1 FROM tasks t WHERE t.task_id = s.task_id) GROUP BY 1, 2
 """
 _RANGES_IN = """
 SELECT k.first_slot, k.last_slot, k.slots, k.verdict FROM skipped_slots k JOIN tasks t ON t.task_id = k.task_id
