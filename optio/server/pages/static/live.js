@@ -134,6 +134,7 @@ function changeRows(old, page) {
   if (!pill) {
     pill = document.createElement("button");
     pill.id = "pill";
+    pill.type = "button"; // it may stand in a form
     pill.className = "pill";
     pill.onclick = () => location.reload();
     pill.dataset.own = "";
