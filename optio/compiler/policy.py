@@ -232,6 +232,8 @@ def _is_below(asked: str, allowed: str) -> bool:
 
 def _refused(task: ResolvedTask, route: Route, asked: str, allowed: Sequence[str], meant: str | None = None) -> Diagnostic:
     hint = f"allowed: {', '.join(allowed) or 'none'}; or ask the owner of `{POLICY}`"
+    if route == ("model",) and asked.isalpha() and any("*" in each for each in allowed):
+        hint = f"write the whole name of the model, because aliases are compared as they stand; {hint}"
     below = next((each for each in allowed if "*" not in each and _is_below(asked, each)), None)
     if below is not None:
         star = f"{below}/*" if "/" in below else f"*.{below}" if asked.endswith(f".{below}") else f"{below}*"

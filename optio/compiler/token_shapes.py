@@ -45,7 +45,8 @@ def _found(path: str, text: str) -> tuple[Diagnostic, ...]:
         kind, found = token
         span = span_at(text, found.start(), found.end())
         named = re.search(r"\b([A-Z][A-Z0-9_]{2,60})['\"]?[:=] {0,9}['\"]?\Z", text[: found.start()][-100:])
-        step = f"delete the line, and add `{named[1]}`" if named else "delete it here, and add its name"
+        gone = "delete `env`" if _is_only_variable(text, found.start(), found.end()) else "delete the line"
+        step = f"{gone}, and add `{named[1]}`" if named else "delete it here, and add its name"
         hint = f"rotate it: it has been exposed; then {step} to `environment.secrets`"
         if "webhook" in kind:
             hint = (
@@ -54,6 +55,14 @@ def _found(path: str, text: str) -> tuple[Diagnostic, ...]:
         return diagnostic("OPT503", f"{kind} in plain text", path=path, span=span, hint=hint)
 
     return tuple(report_first(sorted(match_tokens(text), key=lambda each: each[1].start()), tell))
+
+
+def _is_only_variable(text: str, start: int, end: int) -> bool:
+    """Return whether the line of a token is the only one below `env:`."""
+    above, own = ["", "", *text[max(0, start - 500) : start].splitlines()][-2:]
+    indent = len(own) - len(own.lstrip())
+    following = next(iter(text[end : end + 500].splitlines()[1:]), "")
+    return above.strip() == "env:" and len(following) - len(following.lstrip()) < max(indent, 1)
 
 
 def match_tokens(text: str) -> Iterator[tuple[str, re.Match[str]]]:

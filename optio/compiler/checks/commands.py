@@ -80,7 +80,9 @@ def _rooted(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]
     rooted = re.search(_NEEDS_ROOT, text) if any(word in text for word in _ROOTS_WORDS) else None
     if rooted is not None:
         message = f"`{rooted[1]}` fails: no command of a run is root"
-        hint = "put what it installs into the image (`environment.image`), and delete it here"
+        only = route[-2:-1] == ("setupCommands",) and len(task.spec.environment.setup_commands) == 1
+        gone = "`setupCommands`" if only else "it here"
+        hint = f"put what it installs into the image (`environment.image`), and delete {gone}"
         if rooted[1] == "sudo":
             hint = "delete `sudo`, or put what needs it into the image and delete the command here"
         yield task.at("OPT528", message, route, hint=hint, span=task.document.find(route, rooted[1]))

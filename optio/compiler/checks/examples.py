@@ -133,29 +133,47 @@ def _no_slot(task: ResolvedTask, route: Route, at: datetime) -> Iterator[Diagnos
             return
         if (swapped := _swapped(config, at)) is not None:
             message = f"`{config.cron_expression}` does not fire at `{at.isoformat('T', 'minutes')}`, which a test expects"
-            hint = f"write `{swapped}`: the minute stands before the hour"
+            hint = f"write `{swapped}`: the order is minute, hour, day of the month, month, day of the week"
             place = (*at_config, "cronExpression")
             yield task.at("OPT428", message, place, hint=hint, value=swapped, safe=False)
             return
         message = f"`{config.cron_expression}` ({config.timezone}) does not fire then: {err}"
         value = None if err.coming is None else f"{err.coming:%Y-%m-%dT%H:%M}"
         hint = "write a time at which it fires" + (f", such as `{value}`" if value else "")
+        if at.tzinfo is not None and _fires(config.cron_expression, config.timezone, local := at.replace(tzinfo=None)):
+            there = at.astimezone(ZoneInfo(config.timezone))
+            message = (
+                f"`{at:%H:%M}` with `Z` or an offset is {there:%H:%M} in {config.timezone}: the schedule does not fire then"
+            )
+            value = f"{local:%Y-%m-%dT%H:%M}"
+            hint = f"write `{value}`, without it, for the time in {config.timezone}"
         yield task.at("OPT428", message, route, hint=hint, value=value, safe=False)
     except (KeyError, ValueError, OSError):
         return  # an expression or a zone that `schedule` reports
 
 
 def _swapped(config: ScheduleConfig, at: datetime) -> str | None:
-    """Return the expression with minute and hour exchanged, if it fires at the time of the test."""
+    """Return the expression with two fields exchanged that people confuse, if it fires at the time of the test."""
+    fields = config.cron_expression.split()
+    for one, other in ((0, 1), (3, 4), (2, 3)) if len(fields) == 5 else ():
+        pair = {fields[one], fields[other]}
+        exchanged = list(fields)
+        exchanged[one], exchanged[other] = fields[other], fields[one]
+        # Two numbers, or a number and none.
+        if len(pair) == 2 and all(each.isdigit() or (each == "*" and one) for each in pair):
+            better = " ".join(exchanged)
+            if _fires(better, config.timezone, at):
+                return better
+    return None
+
+
+def _fires(expression: str, timezone: str, at: datetime) -> bool:
     from optio.scheduling.slots import NoSlot, find_slot
 
-    fields = config.cron_expression.split()
-    better = " ".join([fields[1], fields[0], *fields[2:]]) if len(fields) > 1 else ""
     with suppress(NoSlot, KeyError, ValueError, OSError):
-        if fields[0] != fields[1] and fields[0].isdigit() and fields[1].isdigit():
-            find_slot(better, config.timezone, at)
-            return better
-    return None
+        find_slot(expression, timezone, at)
+        return True
+    return False
 
 
 def _zone_meant(config: ScheduleConfig, at: datetime) -> str | None:

@@ -63,9 +63,10 @@ def _no_catch_up(task: ResolvedTask, route: Route, config: ScheduleConfig) -> It
     place: Route = (*route, "maxCatchUp")
     is_written = config.misfire != "all" and "maxCatchUp" in (value_at(task.document.value, route) or {})
     if is_written and task.is_known(place) and task.is_known((*route, "misfire")):
-        default = "" if task.document.written((*route, "misfire"))[0].has((*route, "misfire")) else ", the default"
-        message = f"`maxCatchUp` has no effect with `misfire: {config.misfire}`{default}"
-        yield task.at("OPT615", message, place, key=True, hint="write `misfire: all`, or delete it")
+        is_written = task.document.written((*route, "misfire"))[0].has((*route, "misfire"))
+        message = f"`maxCatchUp` has no effect with `misfire: {config.misfire}`{'' if is_written else ', the default'}"
+        step = "write `misfire: all` there" if is_written else "add `misfire: all` beside it"
+        yield task.at("OPT615", message, place, key=True, hint=f"{step}, or delete it")
 
 
 def _taken_from_nothing(task: ResolvedTask, document: MergedDocument) -> Iterator[Diagnostic]:
@@ -106,6 +107,7 @@ def _never_silent(task: ResolvedTask) -> Iterator[Diagnostic]:
         message = f"`stallTimeout: {task.spec.stall_timeout}` has no effect: `timeout` ends the attempt earlier"
         quarter = timedelta(seconds=max(whole.total_seconds() // 4, 1))
         hint = (
-            f"write less than `timeout`, such as `{format_duration(quarter)}`, or `{task.spec.timeout}` for no limit of silence"
+            f"write less than `timeout`, such as `{format_duration(quarter)}`; if the two were exchanged, write "
+            f"`timeout: {task.spec.stall_timeout}` and `stallTimeout: {task.spec.timeout}`"
         )
         yield task.at("OPT614", message, ("stallTimeout",), hint=hint)

@@ -167,7 +167,7 @@ def _invalid(task: ResolvedTask, at: Route, schema: dict[str, Any], found: list[
                 if made is not None
                 else f"write `enum: {flow(listed)}`"
                 if listed
-                else keyword_form(route) or "see json-schema.org for the form of this keyword"
+                else keyword_form(task.document.value, (*at, *place)) or "see json-schema.org for the form of this keyword"
             )
             fix = _required(task, at + place) if word == "required" and isinstance(value, bool) else None
             yield task.at("OPT205", f"`{word or at[-1]}` {message}", route, hint=hint, fix=fix)

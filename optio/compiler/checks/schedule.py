@@ -195,7 +195,7 @@ def field_span(task: ResolvedTask, route: Route, expression: str, index: int) ->
 def _zone(task: ResolvedTask, route: Route, name: str) -> Iterator[Diagnostic]:
     if name in ABBREVIATIONS:
         meant = ABBREVIATIONS[name]
-        message = f"`{name}` is an abbreviation, not a time zone"
+        message = f"`{name}` is an abbreviation and no place: it does not follow the clocks of one"
         yield task.at("OPT306", message, route, hint=f"did you mean `{meant}`?", value=meant, safe=False)
         return
     variant, _, plain_name = name.partition("/")

@@ -11,7 +11,7 @@ from optio.compiler.checks.schedule import field_span
 from optio.compiler.checks.schedule_texts import find_contradictions
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
-from optio.model.route import Route
+from optio.model.route import Route, value_at
 from optio.model.text import parse_duration
 from optio.model.trigger import ScheduleConfig, ScheduleTrigger
 
@@ -223,6 +223,11 @@ def _start_limit(task: ResolvedTask, route: Route, trigger: ScheduleTrigger) -> 
         message = f"the schedule fires {fires} times in 30 days, but `startLimit` allows {starts} starts: {ends}"
         enough = f"startLimit: {{count: {-(-fires * limit.window // _MONTH)}, per: {limit.per}}}"
         hint = f"write `{enough}` or more, or let it fire less often"
+        yield task.at("OPT324", message, ("startLimit",), key=True, hint=hint)
+    elif fires == starts and value_at(task.document.value, ("maxRetries",)) and task.spec.max_retries:
+        message = "a retry is a start, too, and `startLimit` has none over for it: the next run waits"
+        with_retries = f"startLimit: {{count: {limit.count * (1 + task.spec.max_retries)}, per: {limit.per}}}"
+        hint = f"write `{with_retries}`, or `maxRetries: 0`"
         yield task.at("OPT324", message, ("startLimit",), key=True, hint=hint)
 
 

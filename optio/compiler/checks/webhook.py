@@ -240,7 +240,7 @@ def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Dec
     meant_by_typo = {suggest(name, open_names) for name in unknown} | {paired}
     for name in absent:
         if name not in meant_by_typo:
-            hint = f"add `{name}: $.path.in.the.body`"
+            hint = f"add `{name}:` with its path in the body, such as `$.path`, or give `{name}` a `default`"
             yield task.at("OPT410", f"the webhook gives no value for `{name}`", (*route, name), key=True, hint=hint)
 
 
@@ -368,7 +368,7 @@ def _around(task: ResolvedTask, route: Route, source: str, steps: tuple[str, ...
     if steps == ("body",) and scheme in ("optio", "hmac", "standard-webhooks"):
         return  # a literal text, which may look like that
     hint, meant = found
-    message = f"`{_short(source)}` begins with `{steps[0]}`, which no sender sends"
+    message = f"`{_short(source)}` begins with `{steps[0]}`, which no known sender sends"
     yield task.at("OPT413", message, route, hint=hint, value=meant, safe=False)
 
 

@@ -208,4 +208,5 @@ def always_set_hint(name: str, schema: Any) -> str:
     types = schema.get("type") if isinstance(schema, dict) else None
     # A value that may be null has null where nothing was said.
     default = "null" if isinstance(types, list) and "null" in types else fitting_value(schema) or "..."
-    return f"add `default: {default}` below `paramsSchema.properties.{name}`, or list `{name}` under `required`"
+    below = f"`paramsSchema.properties.{name}`"
+    return f"list `{name}` under `required`, or give it a default below {below}, such as `default: {default}`"

@@ -35,11 +35,13 @@ _KEYWORDS = {
 _MEMBERS = ("default", "const", "enum", "examples")
 
 
-def keyword_form(route: Route) -> str | None:
+def keyword_form(root: Any, route: Route) -> str | None:
     """Return an example of how a schema keyword is written, or None."""
     word = str(route[-1])
     if word == "required" and "properties" in route:
-        return f"delete it here, and name it under `required: [{route[-2]}]` beside `properties:`"
+        there = value_at(root, (*route[:-3], "required"))
+        names = dict.fromkeys(map(str, [*(there if isinstance(there, list) else ()), route[-2]]))
+        return f"delete it here, and write `required: [{', '.join(names)}]` beside `properties:`"
     return f"write it as in `{word}: {_FORMS[word]}`" if word in _FORMS else None
 
 

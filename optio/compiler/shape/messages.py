@@ -50,7 +50,7 @@ _DURATIONS: tuple[Route, ...] = (
 # Cures for 0 and -1 where other systems mean "no limit".
 _NO_LIMIT: dict[Route, str] = {
     ("maxTurns",): "delete it for no limit",
-    ("maxConcurrent",): "`enabled: false` beside it if nothing may start the task",
+    ("maxConcurrent",): "`100` if no limit was meant; to start nothing, write `enabled: false` and delete it",
 }
 _UNBOUNDED = ("unlimited", "infinite", "infinity", "none", "no", "off", "max", "inf")
 # How other systems take a variable's value from a secret.
@@ -322,7 +322,7 @@ def odd_scalar(
         hint = f'write "{amount}"'
         fix = document.rewritten(route, f'"{amount}"', safe=False)
     elif kind in (LIST, MAPPING):
-        hint = (keyword_form(route) if own else None) or f"write {kind}"
+        hint = (keyword_form(document.value, route) if own else None) or f"write {kind}"
     elif kind is None and number is not None and _is_free(route):
         hint = f"write {single_quoted(text)} for the text, {number} for the number"
     elif kind is None and number is not None and type(value_at(document.value, route)) is int:
