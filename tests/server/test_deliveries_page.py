@@ -34,6 +34,15 @@ class Reader(Browser):
             self.api.credentials = kept
 
 
+def foreign_tags(answer: Answer) -> list[tuple[str, dict[str, str | None]]]:
+    """Images, and scripts that are not of this server."""
+    return [
+        (tag, attrs)
+        for tag, attrs in Tags(answer).found
+        if tag == "img" or (tag == "script" and not (attrs.get("src") or "").startswith("/static/"))
+    ]
+
+
 def gates(api: Api, delivery: str) -> list[dict[str, str]]:
     found: list[dict[str, str]] = api.get(f"/api/deliveries/{delivery}").json["gates"]
     return found
@@ -150,7 +159,7 @@ def test_a_hostile_body_breaks_no_page_and_none_is_large(api: Api, body: bytes) 
     for answer in answers:
         assert answer.status in (200, 409), answer.body
         assert len(answer.body) < 300_000
-        assert not {"img", "script"} & {tag for tag, _ in Tags(answer).found}
+        assert foreign_tags(answer) == []
     assert answers[0].status == 200
 
 
