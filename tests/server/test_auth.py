@@ -97,6 +97,7 @@ TABLE = {
     "GET /api/workflow-runs/{}/failure": "viewer",
     "GET /api/search": "viewer",
     "GET /api/workflow-runs/{}/logs/search": "viewer",
+    "GET /api/workflow-runs/{}/transcript": "viewer",
     "GET /api/deliveries/{}/test": "operator",
     "GET /api/health": "viewer",
     "GET /api/calendar": "viewer",
