@@ -141,7 +141,8 @@ function changeRows(old, page) {
     pill.setAttribute("role", "status");
     old.before(pill);
   }
-  const more = count >= old.querySelectorAll("[id^='run-']").length && first ? "+" : "";
+  // Where the whole page is new, the next one may be, too.
+  const more = count === fresh.querySelectorAll("[id^='run-']").length && page.querySelector("a[rel=next]") ? "+" : "";
   pill.textContent = `${count}${more} new ${count === 1 ? "run" : "runs"}`;
 }
 
