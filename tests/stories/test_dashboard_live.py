@@ -61,7 +61,7 @@ def context(api: Api, browser: Browser) -> Iterator[BrowserContext]:
     entry.goto(f"http://localhost:{api.port}/login")
     entry.get_by_label("API token").fill(api.token("admin"))
     entry.get_by_role("button", name="Sign in").click()
-    entry.close()
+    expect(entry).to_have_url(f"http://localhost:{api.port}/tasks")
     yield made
     made.close()
     assert complaints == []
@@ -69,7 +69,7 @@ def context(api: Api, browser: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(context: BrowserContext) -> Page:
-    return context.new_page()
+    return context.pages[0]
 
 
 def at(api: Api, path: str) -> str:
