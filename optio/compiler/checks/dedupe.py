@@ -104,7 +104,8 @@ def _placeholders(task: ResolvedTask, key: str, known: DeclaredParameters) -> It
         near = sorted(names or ())
         meant = next((each for each in near if each.casefold() == name.casefold()), None) or suggest(name, near)
         hint = f"did you mean `{{{{{meant}}}}}`?" if meant else declaration_hint(task.document.value, name, default=True)
-        if meant is None and (likely := suggest_by_parts(name, near) or _only(near) or _only(identifiers(near))) is not None:
+        rest = [each for each in near if each not in used]
+        if meant is None and (likely := suggest_by_parts(name, near) or _only(rest) or _only(identifiers(near))) is not None:
             hint = f"did you mean `{{{{{likely}}}}}`? else {hint}"
         return at("OPT227", f"`{{{{{name}}}}}` in the key names no parameter", f"{{{{{name}}}}}", hint)
 

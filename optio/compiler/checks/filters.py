@@ -44,6 +44,9 @@ _FORMS = (
 _MATCH = r"(?<!\w)match\(\s*(?P<path>@(?:\.\w+)+)\s*,\s*'(?P<pattern>[^'\\]{1,200})'\s*\)"
 # No text that is worth a pattern ends with one of these.
 _SEPARATORS = "/:"
+# Fields that hold sentences, which are more than one word.
+_PROSE = frozenset({"title", "body", "text", "message", "description", "subject", "summary", "content"})
+_NUMBER_ORDER = re.compile(r"(?P<path>@(?:\.\w+|\['_+'\]|\[-?\d+\])*)\s*(?P<sign><=?|>=?)\s*(?P<value>-?\d[\d.]*)")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 _ROOTED = re.compile(r"\$(?=\.\w|\[['\"])")
 
@@ -69,6 +72,8 @@ def _one(task: ResolvedTask, route: Route, config: WebhookConfig, text: str) -> 
     yield from _contradiction(task, route, text, questions)
     if _TEXT_ORDER.search(masked_text(text)):
         yield from _quoted_numbers(task, route, text)
+    if task.samples and _NUMBER_ORDER.search(masked_text(text)):
+        yield from _ordered_texts(task, route, text)
     if "length(" in text or "count(" in text:
         yield from _quoted_counts(task, route, text)
     if "search(" in text or "match(" in text:
@@ -110,6 +115,25 @@ def _quoted_numbers(task: ResolvedTask, route: Route, text: str) -> Iterator[Dia
         better = f"{text[:start]}{meant}{text[end:]}"
         span = task.document.inside(route, start, end)
         yield task.at("OPT426", message, route, hint=f"write `{meant}`", span=span, value=better, safe=False)
+
+
+def _ordered_texts(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
+    """Report `@.total_price >= 1000` where a sample has `"1598.94"`: a text and a number have no order."""
+    for found in _NUMBER_ORDER.finditer(masked_text(text)):
+        path, value = text[slice(*found.span("path"))], found["value"]
+        if not _is_text_in_samples(task, query_fast_path.steps(path)):
+            continue
+        start, end = found.span()
+        message = f"`{path}` is a text in the payload of a test, so `{text[start:end]}` never holds"
+        meant = (
+            f"match({path}, '[0-9]{{{len(value)},}}([.][0-9]+)?')"
+            if re.fullmatch(r"10*", value) and found["sign"] == ">="
+            else None
+        )
+        hint = f"write `{meant}`" if meant else "choose a field that is a number, or map it and let the prompt say what to do"
+        better = f"{text[:start]}{meant}{text[end:]}" if meant else None
+        span = task.document.inside(route, start, end)
+        yield task.at("OPT426", message, route, hint=hint, span=span, value=better, safe=False)
 
 
 def _quoted_counts(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
@@ -213,6 +237,8 @@ def _whole_pattern(path: str, pattern: str, config: WebhookConfig) -> str | None
         return f"match({path}, '{bare}.*')"
     if begins and not ends and not bare.endswith((".*", ".+", ")", "]")):
         return f"search({path}, '^{bare}')"
+    if path.rpartition(".")[2] in _PROSE and re.fullmatch(r"(?:\(\?i\))?\w[\w ]*", pattern):
+        return f"search({path}, '{pattern}')"
     if ends and not begins and not bare.startswith((".*", ".+", "(", "[")):
         return f"search({path}, '{bare}$')"
     return None

@@ -78,7 +78,9 @@ def _is_left_to_default(task: ResolvedTask, name: str, known: DeclaredParameters
 
 
 def _lost(task: ResolvedTask, route: Route, text: str, names: list[str], there: list[str]) -> Diagnostic:
-    meant = suggest(text, there)
+    last = text.rpartition(".")[2]
+    same = [path for path in there if path.rpartition(".")[2] == last]
+    meant = suggest(text, there) or (same[0] if len(same) == 1 else None)
     where = f"`{names[0]}`" if len(names) == 1 else "any sample"
     hint = f"did you mean `{meant}`?" if meant else "find the right path in the sample"
     return task.at("OPT413", f"`{text}` finds nothing in {where}", route, hint=hint)

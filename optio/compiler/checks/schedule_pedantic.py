@@ -224,8 +224,12 @@ def _start_limit(task: ResolvedTask, route: Route, trigger: ScheduleTrigger) -> 
         enough = f"startLimit: {{count: {-(-fires * limit.window // _MONTH)}, per: {limit.per}}}"
         hint = f"write `{enough}` or more, or let it fire less often"
         yield task.at("OPT324", message, ("startLimit",), key=True, hint=hint)
-    elif fires == starts and value_at(task.document.value, ("maxRetries",)) and task.spec.max_retries:
-        message = "a retry is a start, too, and `startLimit` has none over for it: the next run waits"
+    elif (
+        (fires == starts or limit.count <= task.spec.max_retries)
+        and value_at(task.document.value, ("maxRetries",))
+        and task.spec.max_retries
+    ):
+        message = "a retry is a start, too, and `startLimit` has none over for it: it waits, or the next run does"
         with_retries = f"startLimit: {{count: {limit.count * (1 + task.spec.max_retries)}, per: {limit.per}}}"
         hint = f"write `{with_retries}`, or `maxRetries: 0`"
         yield task.at("OPT324", message, ("startLimit",), key=True, hint=hint)
