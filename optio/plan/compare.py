@@ -109,7 +109,7 @@ class Plan:
         """One line for the head of every output, such as `2 tasks changed; worst case $30.00 -> $60.00 (+$30.00)`."""
         errors = [pluralize(self.errors, "error")] if self.errors else []
         if not self.changes and not self.policy:
-            return "; ".join(["no effect", *errors])
+            return "; ".join(["no effect in the files without errors" if errors else "no effect", *errors])
         parts = [self._counted(status) for status in Status if any(each.status is status for each in self.changes)]
         if parts:
             first = next(status for status in Status if any(each.status is status for each in self.changes))

@@ -182,7 +182,8 @@ def _filter_changes(old: WebhookConfig, new: WebhookConfig, route: Route) -> Ite
     other = filters.compare_filters(old.when, new.when)
     if other is None and _event_filter(old) == _event_filter(new):
         return
-    dropped = "every event starts runs" if old.events is not None and new.events is None else None
+    all_start = "every event starts runs" if new.when is None else "events of every name reach the filter"
+    dropped = all_start if old.events is not None and new.events is None else None
     dangers = [each for each in (dropped, None if other is None else other.danger) if each is not None]
     was, now = shorten_pair(_filter_text(old), _filter_text(new))
     yield Effect(

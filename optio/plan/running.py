@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from shlex import join
+from typing import Any
 
 from optio.model.effect import EffectKind, EffectWeight
 from optio.model.registry import CompiledTask, canonical
 from optio.model.task import Dedupe, ResultSpec, StartLimit, TaskSpec
 from optio.model.text import format_duration
+from optio.plan.contract import differences
 from optio.plan.effect import Effect
 from optio.plan.lines import diff_size, line_diff
 from optio.plan.words import amount, shorten_pair
@@ -25,7 +27,8 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
             weight = EffectWeight.INFO if key == "priority" else EffectWeight.NOTICE
             diff = line_diff(_command_lines(old), _command_lines(new), around=1) if key == "command" else ()
             text = f"{what}: {diff_size(diff)}" if diff else f"{what}: {was} -> {now}"
-            yield Effect(kind=kind, text=text, weight=weight, before=was, after=now, route=(key,), diff=diff)
+            lines = _result_lines(old.result, new.result) if key == "result" else ()
+            yield Effect(kind=kind, text=text, weight=weight, before=was, after=now, route=(key,), diff=diff, lines=lines)
 
 
 def _budget_text(spec: TaskSpec) -> str:
@@ -72,7 +75,30 @@ def _dedupe_text(dedupe: Dedupe | None) -> str:
 def _result_text(result: ResultSpec | None) -> str:
     if result is None:
         return "anything"
-    return f"`{canonical(result.schema)}`" + ("" if result.required else " or none")
+    return f"`{canonical(_in_order(result.schema))}`" + ("" if result.required else " or none")
+
+
+def _in_order(schema: Any) -> Any:
+    """Return the schema with lists in order whose order says nothing; what it tells the agent in words stays."""
+    if isinstance(schema, list):
+        return [_in_order(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: _in_order(value) for key, value in schema.items()}
+    for key in ("enum", "required", "type"):
+        if isinstance(found.get(key), list):
+            found[key] = sorted(found[key], key=canonical)
+    if isinstance(found.get("type"), list) and len(found["type"]) == 1:
+        found["type"] = found["type"][0]
+    return found
+
+
+def _result_lines(old: ResultSpec | None, new: ResultSpec | None) -> tuple[str, ...]:
+    """Return what another schema means for results, one line each."""
+    if old is None or new is None:
+        return ()
+    found = differences(old.schema, new.schema)
+    return tuple(f"{each.name or 'the result'}: {each.text.replace('a new parameter', 'a new key')}" for each in found)
 
 
 _ROWS: tuple[tuple[EffectKind, str, str, Callable[[TaskSpec], str]], ...] = (

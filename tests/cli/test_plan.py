@@ -282,7 +282,7 @@ def test_a_new_file_with_errors_is_not_said_to_have_no_effect_alone(repository: 
 
     code, out, err = plan()
 
-    assert (code, out) == (1, "no effect; 4 errors\n")
+    assert (code, out) == (1, "no effect in the files without errors; 4 errors\n")
     assert err.count("tasks.d/new.yaml:") == 4
 
 

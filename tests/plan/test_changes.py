@@ -58,6 +58,7 @@ KINDS = {
     "a-program-without-a-budget": "egress-opened fires-changed task-added",
     "a-prompt": "prompt-changed",
     "a-result": "result-changed",
+    "the-same-result-in-other-words": "",
     "a-prompt-moved-into-a-file": "",
     "a-schedule-switched-off": "fires-changed",
     "a-schedule-taken-away": "fires-changed",
