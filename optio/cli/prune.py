@@ -20,6 +20,7 @@ _KIND_TEXTS = {
     "generations": "generations",
     "definitions": "definitions",
     "sessions": "sessions that ended",
+    "totals": "totals of tasks and days, which are kept for 400 days",
 }
 
 

@@ -609,8 +609,10 @@ DEDUPE_MEMORY = timedelta(days=7)
 
 
 # The kinds of rows that retention deletes, as metrics and `optio prune` name them. `counts` are repeats and refusals of webhook
-# requests, `keys` are idempotency and business keys and replay guards, `sessions` those of browsers.
-PrunedKind = Literal["runs", "log_lines", "deliveries", "counts", "keys", "slots", "generations", "definitions", "sessions"]
+# requests, `keys` are idempotency and business keys and replay guards, `sessions` those of browsers, `totals` those of days.
+PrunedKind = Literal[
+    "runs", "log_lines", "deliveries", "counts", "keys", "slots", "generations", "definitions", "sessions", "totals"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

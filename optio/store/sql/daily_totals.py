@@ -41,17 +41,18 @@ ON CONFLICT (task_id, day, bucket) DO UPDATE SET runs = daily_durations.runs + e
 _WRITE_DURATIONS_OF = "task_id text, day bigint, bucket bigint, runs bigint"
 _SUM = ", ".join(f"SUM({name}) AS {name}" for name in _SUMS)
 # The first part is a skip scan from task to task.
-_PRUNE = """
-WITH RECURSIVE tasks_of (task_id) AS (
-    SELECT MIN(task_id) FROM {table}
-    UNION ALL
-    SELECT (SELECT MIN(s.task_id) FROM {table} s WHERE s.task_id > t.task_id) FROM tasks_of t WHERE t.task_id IS NOT NULL
-)
-DELETE FROM {table} WHERE (task_id, day) IN (
+_PRUNE = """DELETE FROM {table} WHERE (task_id, day) IN (
+    WITH RECURSIVE tasks_of (task_id) AS (
+        SELECT MIN(task_id) FROM {table}
+        UNION ALL
+        SELECT (SELECT MIN(s.task_id) FROM {table} s WHERE s.task_id > t.task_id) FROM tasks_of t WHERE t.task_id IS NOT NULL
+    )
     SELECT s.task_id, s.day FROM tasks_of t JOIN {table} s ON s.task_id = t.task_id AND s.day < :before LIMIT :most
 )
 """
-PRUNE = [_PRUNE.format(table=table) for table in ("daily_totals", "daily_durations")]
+_TABLES = ("daily_totals", "daily_durations")
+PRUNE = [_PRUNE.format(table=table) for table in _TABLES]
+PRUNABLE = " UNION ALL ".join(f"SELECT COUNT(*) AS n FROM {table} WHERE day < :before" for table in _TABLES)  # noqa: S608
 
 
 def day_of(at: int) -> int:

@@ -146,7 +146,7 @@ def prune(engine: Engine, keep: RetentionPolicy) -> Iterator[tuple[PrunedKind, i
     yield from _repeat(engine, "keys", _GUARDS, cutoffs.guards)
     yield from _repeat(engine, "sessions", _SESSIONS, cutoffs.keys)
     for sql in daily_totals.PRUNE:
-        yield from _repeat(engine, "counts", sql, cutoffs.totals)
+        yield from _repeat(engine, "totals", sql, cutoffs.totals)
     yield from _repeat(engine, "slots", _SLOTS, cutoffs.slots)
     if cutoffs.slots is not None:
         before = cutoffs.slots
@@ -345,6 +345,7 @@ def prunable(tx: Transaction, keep: RetentionPolicy) -> dict[str, int]:
     keys = tx.one("SELECT COUNT(*) AS n FROM once WHERE at < :before", {"before": cutoffs.keys})
     guards = tx.one("SELECT COUNT(*) AS n FROM replay_guards WHERE until <= :before", {"before": cutoffs.guards})
     found["keys"] = keys["n"] + guards["n"]
+    found["totals"] = sum(row["n"] for row in tx.all(daily_totals.PRUNABLE, {"before": cutoffs.totals}))
     found["sessions"] = tx.one(f"SELECT COUNT(*) AS n {_OLD_SESSIONS}", {"before": cutoffs.keys})["n"]
     return found
 
