@@ -119,7 +119,7 @@ def test_the_errors_of_a_broken_file_are_told_and_nothing_in_them_breaks_out() -
         compare_sides(compile_side(MemoryTree({})), broken, Forecast(now=NOW)), seen, broken.errors
     )
 
-    assert shown.startswith("### no effect; 1 error\n\n- :x: `a.yaml:4:1` unknown key ")
+    assert shown.startswith("### no effect in the files without errors; 1 error\n\n- :x: `a.yaml:4:1` unknown key ")
     assert shown.endswith("`OPT101 unknown-key`\n")
     assert not re.search(r"@|#1|</", without_code(shown))
 

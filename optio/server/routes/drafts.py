@@ -40,6 +40,7 @@ class DraftController(Controller):
         body=CheckDraft,
         examples=[{"text": "name: Hello\nagentRuntime: claude-code\npromptTemplate: Say hello\n"}],
         body_required=True,
+        problems=("not-found",),
     )
     async def check_draft(self, request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> DraftBody:
         """Check the text of a task file, and list what it would change: times, money, secrets, hosts, prompts. Nothing is
