@@ -154,10 +154,6 @@ def _complete(path: str, method: str, operation: Document, handler: HTTPRouteHan
     if handler.opt["role"] == PUBLIC:
         operation["security"] = []
     parameters = operation.setdefault("parameters", [])
-    for each in parameters:
-        # The framework calls every choice a string.
-        if all(isinstance(value, int) for value in each["schema"].get("enum", ("",))):
-            each["schema"]["type"] = "integer"
     responses = operation["responses"]
     if "body" in handler.opt:
         examples = {f"example{n}": {"value": each} for n, each in enumerate(handler.opt["examples"], 1)}

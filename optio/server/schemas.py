@@ -232,7 +232,7 @@ def _tidied(part: Any, named: dict[frozenset[str], str]) -> Any:
             found[key] = {name.removesuffix("Body"): _tidied(each, named) for name, each in value.items()}
         else:
             found[key] = _tidied(value, named)
-    if "enum" in found:
+    if "enum" in found and not any(isinstance(word, int) for word in found["enum"]):
         found["type"] = "string"
     return found
 
