@@ -205,6 +205,8 @@ def test_a_connection_has_a_limit_of_subscriptions(api: Api, connect: Connect) -
     assert "at most 16" in live.next("refused")["detail"]
     live.ask("drop", id="0")
     live.ask("follow", id="over", run=writer.id)
+    live.ask("ping")
+    live.next("pong")
     writer.log("a")
 
     assert {live.next("lines")["id"] for _ in range(16)} == {*map(str, range(1, 16)), "over"}
