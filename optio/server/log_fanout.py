@@ -104,8 +104,10 @@ class LogFanout:
                 else:
                     now = asyncio.get_running_loop().time()
                     if now - quiet < PING_S:
+                        # `wait_for` of Python 3.11 may swallow a cancellation that comes with the bell.
                         with contextlib.suppress(TimeoutError):
-                            await asyncio.wait_for(bell.wait(), POLL_S)
+                            async with asyncio.timeout(POLL_S):
+                                await bell.wait()
                         tail.mark_stale_if_old()
                         continue
                     yield LineBatch(())

@@ -98,7 +98,8 @@ class RunFanout:
                 self._ready.set()
             await asyncio.sleep(MIN_POLL_S)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._bell.wait(), POLL_S - MIN_POLL_S)
+                async with asyncio.timeout(POLL_S - MIN_POLL_S):
+                    await self._bell.wait()
 
     def _publish(self, found: Iterable[Run]) -> None:
         changed = []

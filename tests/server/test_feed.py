@@ -110,3 +110,26 @@ def test_a_store_that_fails_ends_the_readers_and_not_the_feed(api: Api) -> None:
         return len((await anext(feed.follow(store, writer.id, 0))).lines)  # type: ignore[arg-type]
 
     assert asyncio.run(twice()) == 1
+
+
+@pytest.mark.parametrize("steps", range(5))
+def test_a_reader_that_is_dropped_while_a_line_is_announced_ends(api: Api, steps: int) -> None:
+    writer = api.started()
+
+    async def drop() -> bool:
+        feed = LogFanout()
+        feed.bind(asyncio.get_running_loop())
+        stream = feed.follow(api.services.store, writer.id, 0)
+        reading = asyncio.ensure_future(anext(stream))
+        while not (tail := feed._tails.get(writer.id)) or tail.stale or tail._looking:
+            await asyncio.sleep(0.01)
+        tail.wake()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.wait([reading], timeout=3)
+        ended = reading.done()
+        feed.close()
+        return ended
+
+    assert asyncio.run(drop())
