@@ -11,6 +11,7 @@ from optio.broker.base import Topic
 from optio.server.log_fanout import LogFanout
 from optio.store.base import Store
 from tests.server.api import Api
+from tests.support import eventually
 
 
 class Held:
@@ -121,9 +122,8 @@ def test_a_reader_that_is_dropped_while_a_line_is_announced_ends(api: Api, steps
         feed.bind(asyncio.get_running_loop())
         stream = feed.follow(api.services.store, writer.id, 0)
         reading = asyncio.ensure_future(anext(stream))
-        while not (tail := feed._tails.get(writer.id)) or tail.stale or tail._looking:
-            await asyncio.sleep(0.01)
-        tail.wake()
+        await asyncio.to_thread(eventually, lambda: (tail := feed._tails.get(writer.id)) and not tail.stale)
+        feed._tails[writer.id].wake()
         for _ in range(steps):
             await asyncio.sleep(0)
         reading.cancel()
