@@ -1,13 +1,12 @@
 """The AsyncAPI 3.0 document of live logs and live pages: what WebSockets and server-sent events carry. Its messages are the
-types of `optio.server.bodies` and `live_bodies` that these are encoded from."""
+types of `optio.server.bodies` that these are encoded from."""
 
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
 from optio.server import schemas
-from optio.server.bodies import EndMessage, LineMessage, LogEndBody, LogLineBody
-from optio.server.live_bodies import (
+from optio.server.bodies.live import (
     DropMessage,
     FollowMessage,
     LinesMessage,
@@ -18,6 +17,7 @@ from optio.server.live_bodies import (
     RunsMessage,
     WatchMessage,
 )
+from optio.server.bodies.logs import EndMessage, LineMessage, LogEndBody, LogLineBody
 from optio.version import __version__
 
 Document = dict[str, Any]

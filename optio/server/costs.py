@@ -15,7 +15,7 @@ from optio.errors import Invalid, Problem
 from optio.model.run import CostSource
 from optio.model.run_totals import RunTotals
 from optio.plan import money
-from optio.server.cost_bodies import CostsBody, CostSourcesBody, DayCostBody, TaskCostBody
+from optio.server.bodies.costs import CostsBody, CostSourcesBody, DayCostBody, TaskCostBody
 from optio.server.dependencies import Hub
 from optio.server.overview import DAYS, usd_text
 from optio.server.recent_totals import AllTotals

@@ -15,8 +15,7 @@ from litestar.types import Receive, Send
 
 from optio.errors import NotFound, OptioError
 from optio.server.auth import Actor
-from optio.server.dependencies import Hub
-from optio.server.live_bodies import (
+from optio.server.bodies.live import (
     DropMessage,
     FollowMessage,
     LogEndMessage,
@@ -27,6 +26,7 @@ from optio.server.live_bodies import (
     RunsMessage,
     WatchMessage,
 )
+from optio.server.dependencies import Hub
 from optio.server.log_fanout import EncodedLine
 from optio.server.routes.logs import CHECK_S
 

@@ -19,7 +19,7 @@ from optio.model.registry import CompiledTask, Registry
 from optio.model.run_totals import RunTotals
 from optio.plan import money
 from optio.scheduling import cron
-from optio.server.overview_bodies import LastRunBody, OverviewBody, TaskOrder, TaskOverviewBody, TaskState
+from optio.server.bodies.overview import LastRunBody, OverviewBody, TaskOrder, TaskOverviewBody, TaskState
 from optio.server.recent_totals import AllTotals, RecentTotals, first_day
 from optio.server.serializers import at, at_if_known
 from optio.server.served_policy import ServedPolicy

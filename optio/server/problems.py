@@ -14,7 +14,7 @@ from msgspec import UNSET
 
 from optio import errors
 from optio.errors import OptioError, Problem, ProblemType
-from optio.server.bodies import FaultBody, ProblemBody
+from optio.server.bodies.problems import FaultBody, ProblemBody
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"

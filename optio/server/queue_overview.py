@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from optio.errors import Invalid, Problem
 from optio.runs import admission
 from optio.runs.admission import Hold, HoldReason
-from optio.server.queue_bodies import QueueBody, QueuedRunBody, QueueGroupBody
+from optio.server.bodies.queue import QueueBody, QueuedRunBody, QueueGroupBody
 from optio.server.serializers import at, at_if_known
 from optio.store.base import Store
 from optio.store.values import AdmissionView, QueuedRun

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from enum import EnumType
 from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any, get_args
 
@@ -22,41 +24,15 @@ from optio.compiler.json_schema import field_texts
 from optio.model import agent_event, effect, example, pool, run, task, trigger
 from optio.model.spec import portable
 from optio.runs import admission, delivery_gates, replay
-from optio.server import (
-    bodies,
-    bulk_bodies,
-    calendar_bodies,
-    change_bodies,
-    cost_bodies,
-    delivery_bodies,
-    draft_bodies,
-    health_bodies,
-    live_bodies,
-    overview_bodies,
-    problems,
-    queue_bodies,
-    task_detail_bodies,
-    transcript_bodies,
-)
+from optio.server import bodies, problems
+from optio.server.bodies import overview
+from optio.server.bodies.base import Body
+from optio.server.bodies.tasks import NewTask, TaskPatch
 from optio.store import values
 
 Schema = dict[str, Any]
 # The modules that define bodies.
-BODIES = (
-    bodies,
-    bulk_bodies,
-    calendar_bodies,
-    change_bodies,
-    cost_bodies,
-    delivery_bodies,
-    draft_bodies,
-    health_bodies,
-    live_bodies,
-    overview_bodies,
-    task_detail_bodies,
-    queue_bodies,
-    transcript_bodies,
-)
+BODIES = tuple(import_module(f"{bodies.__name__}.{each.name}") for each in iter_modules(bodies.__path__))
 _REFERENCE = "#/components/schemas/{name}"
 # Closed vocabularies, and the modules that define them.
 _VOCABULARIES: dict[str, ModuleType] = {
@@ -75,7 +51,7 @@ _VOCABULARIES: dict[str, ModuleType] = {
     "LogKind": run,
     "ToolKind": agent_event,
     "StartKind": pool,
-    "TaskState": overview_bodies,
+    "TaskState": overview,
     "EffectKind": effect,
     "EffectWeight": effect,
 }
@@ -116,13 +92,13 @@ def structs(module: ModuleType) -> Iterator[tuple[str, type[Struct]]]:
     """Yield the public types that a module defines, by name."""
     for name, member in vars(module).items():
         is_struct = isinstance(member, type) and issubclass(member, Struct) and member.__module__ == module.__name__
-        if is_struct and not name.startswith("_") and member is not bodies.Body:
+        if is_struct and not name.startswith("_") and member is not Body:
             yield name, member
 
 
 def _texts(model: type[Struct]) -> Iterator[tuple[str, str]]:
     """Yield the text of each key of a model that has one."""
-    sources = [bodies.NewTask, *bodies.NewTask.__mro__] if model is bodies.TaskPatch else model.__mro__
+    sources = [NewTask, *NewTask.__mro__] if model is TaskPatch else model.__mro__
     found: dict[str, str] = {}
     for source in sources:
         if source.__module__.startswith("optio."):

@@ -15,33 +15,7 @@ from optio.runs.admission import Hold
 from optio.runs.delivery_gates import Gate
 from optio.runs.failure import RunFailure
 from optio.runs.replay import DeliveryDecision, diff, differences
-from optio.server.bodies import (
-    AttemptBody,
-    DefinitionBody,
-    DiagnosticBody,
-    DriftBody,
-    EventBody,
-    LogLineBody,
-    PauseBody,
-    ReasonMeaningBody,
-    RemovalBody,
-    RunBody,
-    RunDetailsBody,
-    RunDifferenceBody,
-    RunFailureBody,
-    RunLinksBody,
-    RunPageBody,
-    ServerBody,
-    SlotBody,
-    SlotPageBody,
-    StartedRunBody,
-    TaskBody,
-    TaskPageBody,
-    TriggerBody,
-    UsageBody,
-    WaitingBody,
-)
-from optio.server.delivery_bodies import (
+from optio.server.bodies.deliveries import (
     DecisionBody,
     DeliveryBody,
     DeliveryDetailsBody,
@@ -50,6 +24,22 @@ from optio.server.delivery_bodies import (
     RefusalsBody,
     ReplayBody,
 )
+from optio.server.bodies.diagnostics import DiagnosticBody
+from optio.server.bodies.failure import ReasonMeaningBody, RunDifferenceBody, RunFailureBody
+from optio.server.bodies.logs import LogLineBody
+from optio.server.bodies.registry import DriftBody, RemovalBody, ServerBody
+from optio.server.bodies.runs import (
+    AttemptBody,
+    EventBody,
+    RunBody,
+    RunDetailsBody,
+    RunLinksBody,
+    RunPageBody,
+    StartedRunBody,
+    UsageBody,
+    WaitingBody,
+)
+from optio.server.bodies.tasks import DefinitionBody, PauseBody, SlotBody, SlotPageBody, TaskBody, TaskPageBody, TriggerBody
 from optio.store.values import Delivery, GenerationRow, Pause, Refusals, ServerRow, SlotRow
 from optio.tree.served import Snapshot
 

@@ -16,7 +16,7 @@ from litestar.types import Receive, Scope, Send, WebSocketAcceptEvent, WebSocket
 from optio.errors import Invalid, NotFound, OptioError, Problem, Unauthorized
 from optio.server import problems
 from optio.server.auth import Actor
-from optio.server.bodies import EndMessage
+from optio.server.bodies.logs import EndMessage
 from optio.server.dependencies import Hub
 from optio.server.http_guard import send_answer
 from optio.server.live_socket import Close, LiveSocket

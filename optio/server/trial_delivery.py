@@ -15,8 +15,8 @@ from optio.errors import Conflict, NotFound
 from optio.model.registry import CompiledTask
 from optio.model.trigger import WebhookConfig
 from optio.runs.signature import UnusableSecret, delivery_header, event_header, sign
+from optio.server.bodies.drafts import TrialDeliveryBody
 from optio.server.dependencies import Hub
-from optio.server.draft_bodies import TrialDeliveryBody
 from optio.server.webhooks import PREFIX, WebhookReceiver
 
 # The first value of each type that a parameter may have.

@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 
 from optio.errors import Invalid, Problem
 from optio.server.auth import role
-from optio.server.bulk_bodies import MAX_BULK_RUNS, BulkAct
+from optio.server.bodies.bulk import MAX_BULK_RUNS, BulkAct
 from optio.server.bulk_runs import STATES, BulkPlan, do_bulk, plan_of_filter, plan_of_runs
 from optio.server.dependencies import Hub
 from optio.server.pages.login import read_form

@@ -12,7 +12,7 @@ from litestar.params import FromQuery, QueryParameter
 
 from optio.model.money import dollars
 from optio.server.auth import role
-from optio.server.calendar_bodies import CalendarDayBody
+from optio.server.bodies.calendar import CalendarDayBody
 from optio.server.dependencies import Hub
 from optio.server.pages.rendering import HANDLERS, Incoming, page
 from optio.server.routes.calendar import check_zone, parse_day, read_calendar, today

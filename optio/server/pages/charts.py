@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from optio.server.overview_bodies import LastRunBody
+from optio.server.bodies.overview import LastRunBody
 
 BAR_WIDTH, BAR_GAP, BAR_HEIGHT = 6, 2, 18
 # The chart of days, in units of its view box.

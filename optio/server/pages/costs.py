@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
 from optio.server.auth import role
-from optio.server.cost_bodies import CostsBody
+from optio.server.bodies.costs import CostsBody
 from optio.server.costs import Span, costs_csv, read_costs
 from optio.server.dependencies import Hub
 from optio.server.pages import charts

@@ -13,8 +13,8 @@ from optio.model.registry import CompiledTask
 from optio.model.senders import SENDERS
 from optio.server import problems
 from optio.server.auth import role
+from optio.server.bodies.drafts import TrialDeliveryBody
 from optio.server.dependencies import Hub
-from optio.server.draft_bodies import TrialDeliveryBody
 from optio.server.pages.login import keep_form, read_form
 from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
 from optio.server.pages.task_editing import show_commit

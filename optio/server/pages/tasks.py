@@ -20,10 +20,10 @@ from optio.model.registry import CompiledTask
 from optio.runs.submit import prepare_run
 from optio.scheduling import cron
 from optio.server.auth import role
-from optio.server.bodies import MAX_REASON_LENGTH
+from optio.server.bodies.base import MAX_REASON_LENGTH
+from optio.server.bodies.overview import TaskOrder, TaskState
 from optio.server.dependencies import Hub
 from optio.server.overview import TaskFilter
-from optio.server.overview_bodies import TaskOrder, TaskState
 from optio.server.pages import charts
 from optio.server.pages.login import keep_form, read_form
 from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect

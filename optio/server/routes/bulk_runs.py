@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from optio.errors import Invalid, Problem
 from optio.server import request_body
 from optio.server.auth import role
-from optio.server.bulk_bodies import ActOnRuns, BulkFilter, BulkResultBody
+from optio.server.bodies.bulk import ActOnRuns, BulkFilter, BulkResultBody
 from optio.server.bulk_runs import do_bulk, plan_of_filter, plan_of_runs
 from optio.server.dependencies import Hub
 from optio.server.run_filters import cost_of, time_of

@@ -15,7 +15,7 @@ from optio.errors import Invalid, Problem
 from optio.scheduling.calendar import ClockChangeNight
 from optio.server import serializers
 from optio.server.auth import role
-from optio.server.calendar_bodies import CalendarBody, CalendarDayBody, ClockChangeBody, FireBody, FireListBody
+from optio.server.bodies.calendar import CalendarBody, CalendarDayBody, ClockChangeBody, FireBody, FireListBody
 from optio.server.dependencies import Hub
 from optio.server.fire_calendar import CalendarDay
 from optio.server.routes.runs import Since, Until, require_zone

@@ -25,7 +25,7 @@ from optio.runs.replay import DeliveryDecision
 from optio.secrets.base import secret_names
 from optio.server import request_body, serializers
 from optio.server.auth import ROLES, role
-from optio.server.delivery_bodies import DeliveryDetailsBody, DeliveryPageBody, DeliveryTestBody, ReplayBody, ReplayOptions
+from optio.server.bodies.deliveries import DeliveryDetailsBody, DeliveryPageBody, DeliveryTestBody, ReplayBody, ReplayOptions
 from optio.server.dependencies import Hub
 from optio.server.routes.runs import Beginning, Cursor, Since, Until, refuse_unknown, require_zone
 from optio.store.values import Delivery, DeliveryFilter, DeliveryVerdict, IdempotencyKey, Refusals

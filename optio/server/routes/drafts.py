@@ -17,8 +17,8 @@ from optio.model.route import pointer
 from optio.runs.admission import Hold, hold_of_new
 from optio.server import request_body, serializers
 from optio.server.auth import role
+from optio.server.bodies.drafts import CheckDraft, DraftBody, DraftEffectBody, RunForecastBody, TrialDeliveryBody, TrialPayload
 from optio.server.dependencies import Hub
-from optio.server.draft_bodies import CheckDraft, DraftBody, DraftEffectBody, RunForecastBody, TrialDeliveryBody, TrialPayload
 from optio.server.routes.runs import refuse_unknown
 from optio.server.task_changes import filed_tasks
 from optio.server.trial_delivery import deliver

@@ -15,7 +15,7 @@ from optio.plan.compare import TaskChange
 from optio.plan.effect import Effect
 from optio.server import serializers
 from optio.server.auth import role
-from optio.server.change_bodies import EffectBody, GenerationBody, GenerationDetailsBody, GenerationPageBody, TaskChangeBody
+from optio.server.bodies.changes import EffectBody, GenerationBody, GenerationDetailsBody, GenerationPageBody, TaskChangeBody
 from optio.server.dependencies import Hub
 from optio.server.generation_history import ServedGeneration
 

@@ -19,9 +19,9 @@ from optio.model.drift import DRIFT_GRACE_S
 from optio.processes import health
 from optio.server import serializers
 from optio.server.auth import PUBLIC, role
-from optio.server.bodies import DiagnosticListBody, HealthBody, RegistryBody
-from optio.server.dependencies import Hub
-from optio.server.health_bodies import (
+from optio.server.bodies.diagnostics import DiagnosticListBody
+from optio.server.bodies.health import (
+    HealthBody,
     InstallationBody,
     JobBody,
     PartBody,
@@ -30,6 +30,8 @@ from optio.server.health_bodies import (
     SettingListBody,
     WorkerBody,
 )
+from optio.server.bodies.registry import RegistryBody
+from optio.server.dependencies import Hub
 from optio.server.loop_bridge import read_small
 from optio.store.values import GenerationRow, LiveParts, ServerRow
 from optio.tree.served import Snapshot

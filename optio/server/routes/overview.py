@@ -9,9 +9,9 @@ from litestar.params import FromQuery, QueryParameter
 
 from optio.model.task import Runtime
 from optio.server.auth import role
+from optio.server.bodies.overview import OverviewBody, TaskOrder, TaskState
 from optio.server.dependencies import Hub
 from optio.server.overview import TaskFilter
-from optio.server.overview_bodies import OverviewBody, TaskOrder, TaskState
 from optio.server.routes.runs import Cursor, Limit
 
 Words = Annotated[

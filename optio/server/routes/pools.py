@@ -23,7 +23,7 @@ from optio.runs.pool_sizing import Demand, PoolSizeOption, StartTimes
 from optio.scheduling import cron
 from optio.server import serializers
 from optio.server.auth import role
-from optio.server.bodies import (
+from optio.server.bodies.pools import (
     PoolBody,
     PoolListBody,
     PoolPlanBody,

@@ -8,8 +8,8 @@ from litestar.params import FromQuery
 
 from optio.runs.admission import HoldReason
 from optio.server.auth import role
+from optio.server.bodies.queue import QueueBody
 from optio.server.dependencies import Hub
-from optio.server.queue_bodies import QueueBody
 from optio.server.routes.runs import Cursor, Limit
 
 

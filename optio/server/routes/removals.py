@@ -13,7 +13,7 @@ from optio.errors import Conflict, Invalid, Problem
 from optio.model.removal import removal_digest
 from optio.server import request_body
 from optio.server.auth import role
-from optio.server.bodies import ReleasedBody, ReleaseRemoval
+from optio.server.bodies.registry import ReleasedBody, ReleaseRemoval
 from optio.server.dependencies import Hub
 from optio.server.routes.runs import refuse_unknown
 

@@ -20,7 +20,8 @@ from optio.runs.failure import explain_failure
 from optio.runs.submit import prepare_run
 from optio.server import request_body, serializers
 from optio.server.auth import role
-from optio.server.bodies import RerunRun, RunDetailsBody, RunFailureBody, RunPageBody, StartedRunBody, StartRun
+from optio.server.bodies.failure import RunFailureBody
+from optio.server.bodies.runs import RerunRun, RunDetailsBody, RunPageBody, StartedRunBody, StartRun
 from optio.server.dependencies import Hub
 from optio.server.run_filters import cost_of
 from optio.store.values import IdempotencyKey, RunFilter

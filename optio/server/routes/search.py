@@ -11,7 +11,7 @@ from litestar.params import QueryParameter
 from optio.model.registry import CompiledTask
 from optio.model.run import Run
 from optio.server.auth import role
-from optio.server.bodies import FoundBody, FoundRunBody, FoundTaskBody
+from optio.server.bodies.search import FoundBody, FoundRunBody, FoundTaskBody
 from optio.server.dependencies import Hub
 from optio.store.values import RunFilter
 

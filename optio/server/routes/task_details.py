@@ -14,14 +14,8 @@ from optio.errors import Conflict
 from optio.model.registry import CompiledTask
 from optio.model.route import pointer, value_at
 from optio.server.auth import role
+from optio.server.bodies.task_details import TestFailureBody, TestListBody, TestResultBody, ValueOriginBody, ValueOriginListBody
 from optio.server.dependencies import Hub
-from optio.server.task_detail_bodies import (
-    TestFailureBody,
-    TestListBody,
-    TestResultBody,
-    ValueOriginBody,
-    ValueOriginListBody,
-)
 from optio.testing.run import run_task_tests
 
 MAX_TESTS = 200

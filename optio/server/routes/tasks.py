@@ -16,8 +16,9 @@ from optio.errors import Invalid, NotFound, Problem
 from optio.model.registry import CompiledTask
 from optio.server import request_body, serializers
 from optio.server.auth import role
-from optio.server.bodies import (
-    MAX_REASON_LENGTH,
+from optio.server.bodies.base import MAX_REASON_LENGTH
+from optio.server.bodies.drafts import TaskFileBody, TriggerPatch, WriteTaskFile
+from optio.server.bodies.tasks import (
     DefinitionBody,
     NewTask,
     NewTrigger,
@@ -34,7 +35,6 @@ from optio.server.bodies import (
     WrittenTriggerBody,
 )
 from optio.server.dependencies import Hub
-from optio.server.draft_bodies import TaskFileBody, TriggerPatch, WriteTaskFile
 from optio.server.loop_bridge import read_small
 from optio.server.routes.drafts import text_of
 from optio.server.routes.runs import Cursor, Since, Until, idempotency_of, refuse_unknown, require_zone

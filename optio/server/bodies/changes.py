@@ -3,7 +3,8 @@
 from typing import Literal
 
 from optio.model.effect import EffectKind, EffectWeight
-from optio.server.bodies import Body, Cursor, DriftBody, Time
+from optio.server.bodies.base import Body, Cursor, Time
+from optio.server.bodies.registry import DriftBody
 
 
 class GenerationBody(Body, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from optio.server.bodies import Body
+from optio.server.bodies.base import Body
 
 
 class ValueOriginBody(Body, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """The bodies of transcripts: a log as a conversation. See `optio.server.bodies` for the form of such classes."""
 
 from optio.model.agent_event import TurnEnd
-from optio.server.bodies import Body
+from optio.server.bodies.base import Body
 
 
 class TranscriptBlockBody(Body, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """The bodies of the API about the queue: the runs that wait, and what they wait for."""
 
 from optio.runs.admission import HoldReason
-from optio.server.bodies import Body, Cursor, Time
+from optio.server.bodies.base import Body, Cursor, Time
 
 
 class QueueGroupBody(Body, frozen=True, kw_only=True):

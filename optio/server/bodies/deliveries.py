@@ -7,7 +7,7 @@ from msgspec import UNSET, UnsetType
 from optio.errors import RefusalVerdict
 from optio.runs.delivery_gates import GateName, GateOutcome
 from optio.runs.replay import DecisionVerdict, Difference
-from optio.server.bodies import Body, Cursor, Time
+from optio.server.bodies.base import Body, Cursor, Time
 from optio.store.values import DeliveryVerdict
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from optio.server.bodies import Body, Time, Usd
+from optio.server.bodies.base import Body, Time, Usd
 
 Day = Annotated[str, Meta(extra_json_schema={"format": "date"})]
 

@@ -4,7 +4,9 @@ deliveries."""
 from typing import Any
 
 from optio.model.effect import EffectKind, EffectWeight
-from optio.server.bodies import Body, DiagnosticBody, Usd, WaitingBody
+from optio.server.bodies.base import Body, Usd
+from optio.server.bodies.diagnostics import DiagnosticBody
+from optio.server.bodies.runs import WaitingBody
 
 
 class TaskFileBody(Body, frozen=True, kw_only=True):

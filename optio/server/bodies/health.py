@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from optio.server.bodies import Body, ServerBody, Time
+from optio.server.bodies.base import Body, Time
+from optio.server.bodies.registry import ServerBody
 
 
 class WorkerBody(Body, frozen=True, kw_only=True):
@@ -92,3 +93,11 @@ class SettingListBody(Body, frozen=True, kw_only=True):
     """The settings of the answering server."""
 
     items: list[SettingBody]
+
+
+class HealthBody(Body, frozen=True, kw_only=True):
+    """The health of the process."""
+
+    status: Literal["ok", "degraded", "unavailable"]
+    problems: list[str]
+    """One sentence for each problem."""

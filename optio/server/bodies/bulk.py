@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from optio.model.run import RunState, RunTrigger
-from optio.server.bodies import Body, Time, Usd
+from optio.server.bodies.base import Body, Time, Usd
 
 # The most runs of one act: it must end within the time of a request.
 MAX_BULK_RUNS = 200

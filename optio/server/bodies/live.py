@@ -6,7 +6,8 @@ from typing import Annotated
 from msgspec import Meta
 
 from optio.model.run import RunState
-from optio.server.bodies import Body, LogEndBody, LogLineBody
+from optio.server.bodies.base import Body
+from optio.server.bodies.logs import LogEndBody, LogLineBody
 
 Key = Annotated[str, Meta(min_length=1, max_length=40)]
 MAX_CURSOR = 2**53

@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from optio.model.run import RunState
 from optio.model.task import Runtime
-from optio.server.bodies import Body, Cursor, Time, Usd
+from optio.server.bodies.base import Body, Cursor, Time, Usd
 
 # The state of a task in lists.
 TaskState = Literal[

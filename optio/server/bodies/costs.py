@@ -4,8 +4,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from optio.server.bodies import Body, Cursor, Time, Usd
-from optio.server.overview_bodies import Share
+from optio.server.bodies.base import Body, Cursor, Time, Usd
+from optio.server.bodies.overview import Share
 
 Date = Annotated[str, Meta(extra_json_schema={"format": "date"})]
 

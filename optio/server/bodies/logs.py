@@ -1,0 +1,66 @@
+"""Bodies of logs: lines, pages, matches of a search, and the end."""
+
+from optio.model.agent_event import AgentEvent
+from optio.model.run import LogKind, RunState
+from optio.server.bodies.base import Body, Time
+
+
+class LogLineBody(Body, frozen=True, kw_only=True):
+    """One line of a run's log."""
+
+    seq: int
+    """The cursor of the line: numbers grow within a run."""
+    attempt: int
+    """The number of the attempt."""
+    turn: int | None
+    """The number of the agent's model call in this attempt, if the line belongs to one."""
+    kind: LogKind
+    """The kind of the line."""
+    at: Time
+    """When Optio read the line."""
+    text: str
+    """The line, with secrets masked as `***`."""
+    event: AgentEvent | None
+    """What the agent did, as data: for tool calls, their results, the ends of model calls, and retries."""
+
+
+class LogPageBody(Body, frozen=True, kw_only=True):
+    """A part of a run's log."""
+
+    items: list[LogLineBody]
+    next: int
+    """The cursor that continues it."""
+    last: int
+    """The cursor of the last line of the whole log."""
+    state: RunState
+    """The state of the run: a log of a run that has ended is complete."""
+
+
+class LogSearchBody(Body, frozen=True, kw_only=True):
+    """The lines of a log that fit a search."""
+
+    matches: list[int]
+    """The cursors of the first of them."""
+    count: int
+    """How many there are up to `searched`."""
+    searched: int
+    """The cursor of the last line that was looked at. A search ends before the end of a huge log: go on from here."""
+    last: int
+    """The cursor of the last line of the whole log."""
+
+
+class LogEndBody(Body, frozen=True, kw_only=True):
+    """The end of a live log."""
+
+    state: RunState
+    """The last state of the run."""
+    reason: str
+    """Why it is in this state."""
+
+
+class LineMessage(LogLineBody, frozen=True, kw_only=True, tag_field="type", tag="line"):
+    """A line of a live log."""
+
+
+class EndMessage(LogEndBody, frozen=True, kw_only=True, tag_field="type", tag="end"):
+    """The last message of a live log."""

@@ -1,0 +1,249 @@
+"""Bodies of runs: one run, its attempts and events, pages of runs, and requests that start one."""
+
+from typing import Any
+
+from msgspec import UNSET, UnsetType, field
+
+from optio.model.pool import StartKind
+from optio.model.run import CostSource, RunState, RunTrigger
+from optio.runs.admission import HoldReason
+from optio.server.bodies.base import Body, Cursor, Time, Usd
+
+
+class UsageBody(Body, frozen=True, kw_only=True):
+    """Tokens by sort."""
+
+    fresh: int
+    """Input that was neither read from the cache nor written to it."""
+    cached: int
+    """Input that was read from the cache."""
+    cache_write: int
+    """Input that was written to the cache."""
+    output: int
+    """Output, reasoning included."""
+    reasoning: int
+    """Output that was reasoning."""
+
+
+class RunBody(Body, frozen=True, kw_only=True):
+    """A run in the form of lists."""
+
+    id: str
+    """The id of the run, a UUID that begins with its time."""
+    task_id: str
+    """The id of its task."""
+    task_name: str
+    """The name that its task had when it was accepted."""
+    state: RunState
+    """The state of the run."""
+    reason: str
+    """Why it is in this state: a word from the manual's page of reasons, or one that a program reported."""
+    message: str
+    """The same for people."""
+    trigger: RunTrigger
+    """The origin of the run."""
+    params: dict[str, Any]
+    """Its parameters, defaults included."""
+    attempt: int
+    """The number of the newest attempt; 0 before the first."""
+    max_retries: int
+    """How often it may be tried again."""
+    priority: int
+    """The priority that its task had when it was accepted."""
+    dedupe_key: str | None
+    """Its business key, if the task has one."""
+    cancel_requested: bool
+    """Whether somebody has asked to stop it."""
+    created_at: Time
+    """When it was accepted."""
+    queued_at: Time
+    """When it was queued last."""
+    next_attempt_at: Time | None
+    """The earliest time of the next attempt; null unless it is queued."""
+    started_at: Time | None
+    """When its first agent started."""
+    ended_at: Time | None
+    """When it ended."""
+    duration_ms: int | None
+    """The time from start to end."""
+    cost_usd: Usd | None
+    """The cost of all attempts in US dollars, as far as it is known."""
+    cost_source: CostSource | None
+    """The origin of the cost."""
+    usage: UsageBody
+    """The tokens of all attempts."""
+    tokens: int
+    """All tokens, each counted once."""
+    turns: int | None
+    """The agent's turns, where it reports them."""
+    tool_calls: int
+    """The agent's tool calls."""
+    slot: Time | None
+    """The slot of the schedule that started it."""
+    delivery_id: str | None
+    """The webhook request that started it."""
+    definition: str
+    """The digest of the task's definition that it runs."""
+    generation: int | None
+    """The generation that was served when it was accepted."""
+
+
+class _NamedRun(RunBody, frozen=True):
+    # No keyword, so that it stands before those of `RunBody`.
+    run_id: str
+    """The id of the run, as in `id`."""
+
+
+class StartedRunBody(_NamedRun, frozen=True, kw_only=True):
+    """A run that was started or changed."""
+
+    duplicate: bool | UnsetType = UNSET
+    """True where an earlier run stands for the same business key."""
+
+
+class WaitingBody(Body, frozen=True, kw_only=True):
+    """The reason why a queued run waits."""
+
+    reason: HoldReason
+    """What the run waits for."""
+    message: str
+    """The same for people."""
+    ahead: int
+    """The number of runs that go first."""
+    position: int | None
+    """The position in the queue, from 1; null while it is in no queue."""
+    rule: str | None
+    """The setting that holds it, as it is written."""
+    occupied_by: list[str]
+    """The runs that use this setting up."""
+    earliest_start: Time | None
+    """The earliest possible start, if it is known."""
+
+
+class AttemptBody(Body, frozen=True, kw_only=True):
+    """One try at a run."""
+
+    number: int
+    """Its number, from 1."""
+    worker: str
+    """The worker that took it."""
+    claimed_at: Time
+    """When the worker took it."""
+    started_at: Time | None
+    """When its agent started."""
+    agent_started_at: Time | None
+    """The same as `startedAt`."""
+    began: StartKind | None
+    """How its agent started."""
+    pod: str | None
+    """The name of its pod."""
+    namespace: str | None
+    """The Kubernetes namespace of its pod."""
+    node: str | None
+    """The node of its pod."""
+    image: str | None
+    """The digest of its pod's image, as the node resolved it."""
+    machine: str | None
+    """The host name of its process, once it has ended; null for a pod, which has a node."""
+    agent_version: str | None
+    """The version of the agent's CLI, as it tells it, once the attempt has ended."""
+    session: str | None
+    """The id of the agent's session, as it tells it, once the attempt has ended."""
+    model: str | None
+    """The model that answered last, as the agent tells it, once the attempt has ended."""
+    continues: int | None
+    """The attempt whose agent session it continues; null if it began a session of its own."""
+    ended_at: Time | None
+    """When it ended."""
+    ok: bool | None
+    """Whether it succeeded; null while it runs."""
+    reason: str | None
+    """Why it ended."""
+    message: str | None
+    """The same for people."""
+    exit_code: int | None
+    """The exit code of its process."""
+    signal: int | None
+    """The signal that ended its process."""
+    output: str | None
+    """The agent's last text."""
+    cost_usd: Usd | None
+    """Its cost in US dollars, as far as it is known."""
+    cost_source: CostSource | None
+    """The origin of the cost."""
+    usage: UsageBody
+    """Its tokens."""
+    tokens: int
+    """All its tokens, each counted once."""
+    turns: int | None
+    """The agent's turns, where it reports them."""
+    tool_calls: int
+    """The agent's tool calls."""
+
+
+class EventBody(Body, frozen=True, kw_only=True):
+    """One change of a run's state."""
+
+    seq: int
+    """Its number within the run."""
+    from_state: RunState | None = field(name="from")
+    """The state before; null for the first."""
+    to_state: RunState = field(name="to")
+    """The state after."""
+    reason: str
+    """Why it changed."""
+    message: str
+    """The same for people."""
+    actor: str
+    """The user, worker or scheduler that changed it."""
+    at: Time
+    """When it changed."""
+
+
+class RunLinksBody(Body, frozen=True, kw_only=True):
+    """Paths of what belongs to a run."""
+
+    itself: str = field(name="self")
+    logs: str
+    live: str
+    task: str
+
+
+class RunDetailsBody(RunBody, frozen=True, kw_only=True):
+    """A run with everything that is stored of it but its log."""
+
+    prompt: str
+    """The prompt, with the parameters filled in."""
+    output: str | None
+    """The agent's last text."""
+    result: Any
+    """The result that the agent reported, if it reported one."""
+    waiting: WaitingBody | None
+    """Why it waits; null unless it is queued."""
+    attempts: list[AttemptBody]
+    """Its attempts, oldest first."""
+    events: list[EventBody]
+    """The changes of its state, oldest first."""
+    links: RunLinksBody
+
+
+class RunPageBody(Body, frozen=True, kw_only=True):
+    """A page of runs, newest first."""
+
+    items: list[RunBody]
+    next: Cursor
+    """The `cursor` of the next page; null on the last one."""
+
+
+class StartRun(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A run to be started."""
+
+    params: dict[str, Any] | None = None
+    """The parameters, by the task's `paramsSchema`."""
+
+
+class RerunRun(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A run that is started again, as a new run."""
+
+    current: bool = False
+    """Whether it runs the task as it is served now; else it runs the definition that the earlier run had."""
