@@ -12,17 +12,17 @@ from optio.identity.base import IdentityProvider
 from optio.model.run import Run, RunState
 from optio.runs.submit import prepare_run
 from optio.server.auth import AccessControl
-from optio.server.fire_calendar import FireCalendar, PastSlots
-from optio.server.generation_history import GenerationHistory
 from optio.server.listing import TaskList
 from optio.server.log_fanout import LogFanout
-from optio.server.overview import Overview
 from optio.server.queue_limit import QueueLimit
-from optio.server.queue_overview import QueueOverview
-from optio.server.recent_totals import RecentTotals
+from optio.server.read_models.calendar import FireCalendar, PastSlots
+from optio.server.read_models.generations import GenerationHistory
+from optio.server.read_models.overview import Overview
+from optio.server.read_models.policy import ServedPolicy
+from optio.server.read_models.queue import QueueOverview
+from optio.server.read_models.totals import RecentTotals
 from optio.server.refusals import RefusalCounter
 from optio.server.run_fanout import RunFanout
-from optio.server.served_policy import ServedPolicy
 from optio.store.values import Accepted, IdempotencyKey, NewRun
 from optio.telemetry.base import Queued, Withdrawn
 from optio.tree.served import ServedRegistry

@@ -10,7 +10,7 @@ import pytest
 from optio.model.money import max_run_usd
 from optio.scheduling.calendar import TimedTask, calendar_days, fires_by_schedule
 from optio.scheduling.collisions import count_starts
-from optio.server.fire_calendar import FireCalendar, day_bounds
+from optio.server.read_models.calendar import FireCalendar, day_bounds
 from optio.store.values import Firing, ScheduleRow, SkippedSlots, SlotVerdict
 from tests.server.api import Api
 from tests.server.test_deliveries_page import Reader

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from optio.model.namespace import ALL_TASKS
-from optio.server.queue_overview import QueueOverview
+from optio.server.read_models.queue import QueueOverview
 from tests.server.api import JOB, LEASE, Api
 
 PLAIN = JOB.replace("maxConcurrent: 1000\n", "")

@@ -9,8 +9,8 @@ from litestar.params import FromPath, QueryParameter
 
 from optio.server.auth import role
 from optio.server.dependencies import Hub
-from optio.server.generation_history import MAX_COUNTED
 from optio.server.pages.rendering import HANDLERS, Incoming, page
+from optio.server.read_models.generations import MAX_COUNTED
 from optio.server.routes.generations import read_generation, read_generations
 
 _PAGE = 20

@@ -14,10 +14,10 @@ from optio.errors import Duplicate
 from optio.model.run import Run, RunState, RunTrigger
 from optio.runs import admission
 from optio.runs.failure import explain_failure
-from optio.server import transcript
 from optio.server.auth import role
 from optio.server.dependencies import Hub
 from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
+from optio.server.read_models import transcript
 from optio.server.run_filters import filter_of
 
 _PAGE = 50

@@ -23,12 +23,12 @@ from optio.server.auth import role
 from optio.server.bodies.base import MAX_REASON_LENGTH
 from optio.server.bodies.overview import TaskOrder, TaskState
 from optio.server.dependencies import Hub
-from optio.server.overview import TaskFilter
 from optio.server.pages import charts
 from optio.server.pages.login import keep_form, read_form
 from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
 from optio.server.pages.task_tabs import TABS, Tab, read_tab
 from optio.server.pages.task_triggers import address_of
+from optio.server.read_models.overview import TaskFilter
 from optio.server.routes.drafts import forecast_wait
 from optio.server.webhooks import PREFIX
 from optio.store.values import RunFilter

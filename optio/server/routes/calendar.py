@@ -17,7 +17,7 @@ from optio.server import serializers
 from optio.server.auth import role
 from optio.server.bodies.calendar import CalendarBody, CalendarDayBody, ClockChangeBody, FireBody, FireListBody
 from optio.server.dependencies import Hub
-from optio.server.fire_calendar import CalendarDay
+from optio.server.read_models.calendar import CalendarDay
 from optio.server.routes.runs import Since, Until, require_zone
 
 _YEARS = range(1970, 3000)

@@ -17,7 +17,7 @@ from optio.server import serializers
 from optio.server.auth import role
 from optio.server.bodies.changes import EffectBody, GenerationBody, GenerationDetailsBody, GenerationPageBody, TaskChangeBody
 from optio.server.dependencies import Hub
-from optio.server.generation_history import ServedGeneration
+from optio.server.read_models.generations import ServedGeneration
 
 _NUMBER = re.compile("[0-9]{1,15}")
 Limit = Annotated[int, QueryParameter(ge=1, le=100, description="most generations in the answer")]

@@ -20,12 +20,13 @@ from litestar.response import Stream
 
 from optio.errors import Invalid, OptioError, Problem, Unauthorized
 from optio.model.run import LogLine, Run
-from optio.server import serializers, transcript
+from optio.server import serializers
 from optio.server.auth import Actor, role
 from optio.server.bodies.logs import LogEndBody, LogPageBody, LogSearchBody
 from optio.server.bodies.transcript import TranscriptBody
 from optio.server.dependencies import Hub
 from optio.server.log_fanout import BATCH_LINES, LineBatch
+from optio.server.read_models import transcript
 
 log = logging.getLogger(__name__)
 # A revoked token ends its streams after so many seconds, or at the next keep-alive.

@@ -11,7 +11,7 @@ from optio.model.task import Runtime
 from optio.server.auth import role
 from optio.server.bodies.overview import OverviewBody, TaskOrder, TaskState
 from optio.server.dependencies import Hub
-from optio.server.overview import TaskFilter
+from optio.server.read_models.overview import TaskFilter
 from optio.server.routes.runs import Cursor, Limit
 
 Words = Annotated[

@@ -17,8 +17,8 @@ from optio.model.run_totals import RunTotals
 from optio.plan import money
 from optio.server.bodies.costs import CostsBody, CostSourcesBody, DayCostBody, TaskCostBody
 from optio.server.dependencies import Hub
-from optio.server.overview import DAYS, usd_text
-from optio.server.recent_totals import AllTotals
+from optio.server.read_models.overview import DAYS, usd_text
+from optio.server.read_models.totals import AllTotals
 from optio.server.serializers import at
 from optio.tree.served import Snapshot
 

@@ -20,9 +20,9 @@ from optio.model.run_totals import RunTotals
 from optio.plan import money
 from optio.scheduling import cron
 from optio.server.bodies.overview import LastRunBody, OverviewBody, TaskOrder, TaskOverviewBody, TaskState
-from optio.server.recent_totals import AllTotals, RecentTotals, first_day
+from optio.server.read_models.policy import ServedPolicy
+from optio.server.read_models.totals import AllTotals, RecentTotals, first_day
 from optio.server.serializers import at, at_if_known
-from optio.server.served_policy import ServedPolicy
 from optio.store.base import Store
 from optio.store.values import LastRun, Pause
 from optio.tree.served import Snapshot
