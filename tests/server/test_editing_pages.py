@@ -272,6 +272,19 @@ def test_of_two_people_the_second_sees_both_versions_and_loses_nothing(api: Api)
     assert "What Bob wrote" in tree(api)["small.yaml"]
 
 
+def test_where_writes_are_denied_nobody_is_told_to_commit_over_a_newer_file(served: Callable[..., Api]) -> None:
+    api = served(dev_token=None)
+    api.serve_task(TEXT, "small")
+    browser = Browser(api, "operator")
+    form = fields_of(browser.get("/tasks/small/edit"))
+    (api.tasks / "small.yaml").write_text(TEXT + "# what a pull request added\n")
+
+    answer = browser.submit("/tasks/small/edit", **{**form, "f.promptTemplate": "See {{REPO}}", "act": "write"})
+
+    assert answer.status == 409
+    assert "-# what a pull request added" in text_of(answer)
+
+
 def test_a_task_that_was_deleted_meanwhile_does_not_take_the_text_with_it(api: Api) -> None:
     browser = Browser(api, "admin")
     form = fields_of(browser.get("/tasks/small/edit"))

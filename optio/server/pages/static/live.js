@@ -100,7 +100,8 @@ function disconnect() {
   socket = null;
   pinged = 0;
   clearTimeout(retry);
-  old?.close();
+  // Browsers report one that is closed before it is open.
+  if (old?.readyState === WebSocket.CONNECTING) old.onopen = () => old.close(); else old?.close();
 }
 
 document.addEventListener("visibilitychange", () => { if (document.hidden) disconnect(); else connect(); });
