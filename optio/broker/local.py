@@ -9,6 +9,7 @@ import os
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from optio.broker.listeners import Listeners
 log = logging.getLogger(__name__)
 _MAX_SOCKET_PATH_LENGTH = 100
 _TRIES = 100
+# More than a tick of the clock by which file systems say when a directory changed.
+_TICK_NS = 100_000_000
 
 
 class LocalBroker:
@@ -28,6 +31,8 @@ class LocalBroker:
         self._is_stand_in = self._directory != directory.absolute()
         self._listeners = Listeners()
         self._closing = False
+        # The sockets of the other processes, and when the directory had changed, in nanoseconds, as they were listed.
+        self._peers: tuple[list[str], int] = ([], 0)
         self._name = f"{os.getpid()}-{id(self):x}.sock"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._bind()
@@ -63,21 +68,31 @@ class LocalBroker:
 
     def _send_all(self, message: bytes) -> None:
         try:
-            peers = os.listdir(self._directory)
+            peers = self._find_peers()
         except OSError:
             return
         for peer in peers:
-            if peer != self._name and peer.endswith(".sock"):
-                self._send(self._directory / peer, message)
+            self._send(peer, message)
 
-    def _send(self, path: Path, message: bytes) -> None:
+    def _find_peers(self) -> list[str]:
+        """Return the sockets of the other processes. The directory is listed again when it has changed. Raises OSError."""
+        changed = os.stat(self._directory).st_mtime_ns
+        peers, listed_at = self._peers
+        if changed != listed_at:
+            names = os.listdir(self._directory)
+            peers = [f"{self._directory}/{name}" for name in names if name != self._name and name.endswith(".sock")]
+            # Two changes within one tick of the kernel's clock have the same time.
+            self._peers = peers, changed if time.time_ns() - changed > _TICK_NS else 0
+        return peers
+
+    def _send(self, path: str, message: bytes) -> None:
         try:
-            self._sender.sendto(message, str(path))
+            self._sender.sendto(message, path)
         except OSError as err:
             # A socket that refuses belongs to a process that was killed; the process of a full one will look anyway.
             if err.errno in (errno.ECONNREFUSED, errno.ENOENT):
                 with contextlib.suppress(OSError):
-                    path.unlink()
+                    os.unlink(path)
 
     def subscribe(self, listener: Listener, topics: Collection[Topic]) -> Callable[[], None]:
         return self._listeners.add(listener, topics)

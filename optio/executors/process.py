@@ -454,10 +454,13 @@ def _write_private(top: str, name: str, data: bytes) -> None:
             inner = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
             os.close(directory)
             directory = inner
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(last, dir_fd=directory)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        with os.fdopen(os.open(last, flags, 0o600, dir_fd=directory), "wb") as file:
+        try:
+            descriptor = os.open(last, flags, 0o600, dir_fd=directory)
+        except FileExistsError:
+            os.unlink(last, dir_fd=directory)
+            descriptor = os.open(last, flags, 0o600, dir_fd=directory)
+        with open(descriptor, "wb") as file:
             file.write(data)
     finally:
         os.close(directory)

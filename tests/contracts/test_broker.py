@@ -93,6 +93,23 @@ def test_a_process_that_comes_later_hears_what_is_told_then(another: Installatio
     assert heard == [(Topic.QUEUE, "after")]
 
 
+def test_a_process_that_comes_later_is_found_though_the_sockets_were_listed_long_ago(tmp_path: Path) -> None:
+    made = Installation(lambda: LocalBroker(tmp_path), None)
+    first, early, late = made(), Heard(), Heard()
+    made().subscribe(early, Topic)
+    os.utime(tmp_path, (1, 1))
+    first.tell(Topic.QUEUE, "before")
+    early.wait(1)
+
+    made().subscribe(late, Topic)
+    first.tell(Topic.QUEUE, "after")
+
+    late.wait(1)
+    assert late == [(Topic.QUEUE, "after")]
+    for broker in made.opened:
+        broker.close()
+
+
 def test_whoever_has_unsubscribed_hears_nothing_more(another: Installation) -> None:
     broker, heard, other = another(), Heard(), Heard()
     unsubscribe = broker.subscribe(heard, Topic)
