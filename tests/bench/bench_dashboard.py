@@ -45,6 +45,13 @@ PAGES = (
     "/costs",
     "/costs?days=90",
     "/tasks/{task}",
+    "/tasks/{task}?tab=definition",
+    "/tasks/{task}?tab=triggers",
+    "/tasks/{task}?tab=tests",
+    "/tasks/{task}?tab=changes",
+    "/tasks/{task}/run",
+    "/tasks/{task}/edit",
+    "/tasks/new",
     "/runs",
     "/runs?state=failed",
     "/runs?task={task}",
@@ -58,6 +65,11 @@ PAGES = (
     "/runs/{log}?tab=log",
     "/runs/{log}?tab=log&after=500000",
     "/runs/{transcript}",
+    "/calendar",
+    "/deliveries",
+    "/changes",
+    "/pools",
+    "/health",
 )
 EMPTY = """
 from litestar import Litestar, get
