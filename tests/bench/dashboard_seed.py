@@ -263,18 +263,23 @@ def _start(store: SqlStore, task: CompiledTask, **more: object) -> str:
 def _write_long_log(store: SqlStore, registry: Registry, seed: Seed) -> None:
     run_id = _start(store, registry.task("big-log"))
     (claim,) = store.claim("bench", _LEASE, lambda view: [run_id])
+    insert_lines(store, run_id, seed.lines)
+    end(store, claim, OK)
+
+
+def insert_lines(store: SqlStore, run_id: str, lines: int) -> None:
+    """Give a run without a log so many lines."""
     begin = to_micros(store.now())
     as_bytes = "" if store.local else "convert_to"
-    for first in range(1, seed.lines + 1, _LINES_PER_STATEMENT):
-        last = min(seed.lines, first + _LINES_PER_STATEMENT - 1)
+    for first in range(1, lines + 1, _LINES_PER_STATEMENT):
+        last = min(lines, first + _LINES_PER_STATEMENT - 1)
         sql = _LINES.format(first=f"CAST({first} AS bigint)", last=last, run=run_id, begin=begin, bytes=as_bytes)
         if not store.local:
             sql = sql.replace("% 1000)\n", "% 1000, 'UTF8')\n")
         else:
             sql = sql.replace("    (", "    CAST(", 1).replace("% 1000)\n", "% 1000 AS BLOB)\n")
         _change(store, sql)
-    _change(store, "UPDATE runs SET last_line = :last WHERE id = :id", {"last": seed.lines, "id": run_id})
-    end(store, claim, OK)
+    _change(store, "UPDATE runs SET last_line = :last WHERE id = :id", {"last": lines, "id": run_id})
 
 
 def _write_transcript(store: SqlStore, registry: Registry) -> None:
