@@ -1,6 +1,7 @@
 """Pages of the dashboard on a large store: the time of each page's HTML, beside an empty Litestar page.
 
-    python -m tests.bench.bench_dashboard seed DIR [--tasks 10000] [--runs 1000000] [--lines 1000000] [--database URL]
+    python -m tests.bench.bench_dashboard seed DIR [--tasks 10000] [--runs 1000000] [--lines 1000000] [--deliveries 300000]
+        [--generations 30] [--database URL]
     python -m tests.bench.bench_dashboard serve DIR [--port 8765] [--database URL]
     python -m tests.bench.bench_dashboard measure DIR [--rounds 40] [--only /runs] [--database URL]
     python -m tests.bench.bench_dashboard postgres DIR
@@ -202,12 +203,13 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8765)
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--only", metavar="PATH")
-    for name in ("tasks", "runs", "lines", "waiting"):
+    sizes = ("tasks", "runs", "lines", "deliveries", "waiting", "generations")
+    for name in sizes:
         parser.add_argument(f"--{name}", type=int, default=getattr(Seed(Path()), name))
     args = parser.parse_args()
     directory = args.directory.absolute()
     directory.mkdir(parents=True, exist_ok=True)
-    seed = Seed(directory, args.database, args.tasks, args.runs, args.lines, args.waiting)
+    seed = Seed(directory, args.database, **{name: getattr(args, name) for name in sizes})
     if args.act == "seed":
         fill(seed)
         print(f"python -m tests.bench.bench_dashboard serve {directory}")

@@ -133,6 +133,24 @@ SELECT '{run}', i, 1, 'output', {begin} + i * 1000,
     {bytes}('line ' || i || ' of the log: the quick brown fox reads the log of the agent, and finds ' || (i * 7919) % 1000)
 FROM n
 """
+_AS_UTF8 = {"bytes": "convert_to('", "end": ", 'UTF8')"}
+# Over the days before now; every verdict that a gate can give.
+_DELIVERIES = """
+WITH RECURSIVE n (i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last})
+INSERT INTO deliveries (
+    id, path, task_id, delivery_key, received_at, headers, body, body_sha256, verdict, status, detail, run_id
+)
+SELECT 'delivery-' || i, 'push-' || (i % 20), 'task-' || (1 + i % 100), 'key-' || i, {begin} + i * {step},
+    '{{"content-type": "application/json", "x-github-event": "push", "x-github-delivery": "key-' || i || '"}}',
+    {bytes}{{"ref": "refs/heads/main", "repository": {{"full_name": "acme/widgets"}}, "after": "' || i || '"}}'{end},
+    'digest of ' || i, verdict,
+    CASE WHEN verdict IN ('accepted', 'filtered') THEN 202 WHEN verdict = 'invalid' THEN 422 ELSE 401 END,
+    CASE WHEN verdict = 'invalid' THEN 'REPO is required' END, NULL
+FROM (
+    SELECT i, CASE WHEN i % 10 < 7 THEN 'accepted' WHEN i % 10 < 8 THEN 'filtered' WHEN i % 10 < 9 THEN 'unsigned'
+        ELSE 'invalid' END AS verdict FROM n
+) AS each_one
+"""
 _SAME_KEY = """
 INSERT INTO runs (
     id, task_id, task_name, digest, state, reason, run_trigger, params, prompt, max_concurrent, max_retries, created_at,
@@ -153,7 +171,9 @@ class Seed:
     tasks: int = 10_000
     runs: int = 1_000_000
     lines: int = 1_000_000
+    deliveries: int = 300_000
     waiting: int = 400
+    generations: int = 30
 
     def environ(self) -> dict[str, str]:
         """Return the settings of a process that uses it."""
@@ -174,7 +194,8 @@ def fill(seed: Seed) -> None:
         store.add_token(f"tok_bench_{role}", token_hash(secret), role, role, None)  # type: ignore[arg-type]
     _say("serving them")
     live = ServedRegistry(store)
-    snapshot = asyncio.run(Reloader(seed.directory / "tasks.d", live, services.broker).load())
+    reloader = Reloader(seed.directory / "tasks.d", live, services.broker)
+    snapshot = asyncio.run(reloader.load())
     wrong = [each.to_json() for each in snapshot.diagnostics if each.severity == "error"]
     assert not wrong, wrong[:3]
     _say(f"{seed.runs:,} runs")
@@ -183,6 +204,12 @@ def fill(seed: Seed) -> None:
     _write_long_log(store, snapshot.registry, seed)
     _say("a transcript of 300 turns")
     _write_transcript(store, snapshot.registry)
+    _say(f"{seed.deliveries:,} deliveries")
+    _insert_deliveries(store, seed)
+    _say(f"{seed.generations} generations")
+    for number in range(2, seed.generations + 1):
+        _edit(seed, number)
+        asyncio.run(reloader.load())
     _say("a queue")
     _fill_queue(store, snapshot.registry, seed)
     _say("statistics of the database")
@@ -243,6 +270,23 @@ def _insert_runs(store: SqlStore, seed: Seed) -> None:
         _change(store, _EVENTS, span)
     for statement in list(schema.statements(schema.migrations()[19].script, "sqlite" if store.local else "postgres"))[2:]:
         _change(store, statement)
+
+
+def _insert_deliveries(store: SqlStore, seed: Seed) -> None:
+    step = DAYS * 86_400_000_000 // max(1, seed.deliveries)
+    begin = to_micros(store.now()) - (seed.deliveries + 1) * step
+    parts = {"begin": begin, "step": step, **({"bytes": "CAST('", "end": " AS BLOB)"} if store.local else _AS_UTF8)}
+    for first in range(1, seed.deliveries + 1, _RUNS_PER_STATEMENT):
+        last = min(seed.deliveries, first + _RUNS_PER_STATEMENT - 1)
+        _change(store, _DELIVERIES.format(first=f"CAST({first} AS bigint)", last=last, **parts))
+
+
+def _edit(seed: Seed, number: int) -> None:
+    """Change a few tasks, as a pull request does: a limit, a budget, a prompt, a schedule."""
+    for task in range(number, number + 3):
+        path = seed.directory / f"tasks.d/team-{task % 20}/task-{task}.yaml"
+        text = path.read_text().replace("count: 100", f"count: {100 + number}").replace('"2.50"', f'"{number}.50"')
+        path.write_text(text.replace("Look at the", f"Look again, for the {number}th time, at the"))
 
 
 def _last_seq(store: SqlStore) -> int:
