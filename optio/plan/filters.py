@@ -62,11 +62,19 @@ def _loosened_text(was: Normal, now: Normal, cases: Sequence[Case]) -> str | Non
     ]:
         return f"the condition on {_subjects_text(turned)} is reversed"
     if _is_selective(was) and not _is_selective(now):
-        return "the filter is true for nearly every delivery"
+        return _unselective_text(now)
     if gone := [each for each in old if each not in new] or _dropped_conditions(was, now):
         return f"the condition on {_subjects_text(gone)} is gone"
     free = [each for each in old if _is_needed(was, each, cases) and not _is_needed(now, each, cases)]
     return f"the condition on {_subjects_text(free)} is no longer required" if free and set(old) == set(new) else None
+
+
+def _unselective_text(now: Normal) -> str:
+    """Describe a filter that a usual delivery passes: one that has its fields."""
+    asked = [_condition_parts(atom)[0] for atom, sign in _literals(now) if atom[0] == "exists" and sign]
+    if len(asked) == 1 and _is_selective(now, has_fields=False):
+        return f"every delivery that has {_subjects_text(asked)} passes the filter"
+    return "the filter is true for nearly every delivery"
 
 
 def _dropped_conditions(was: Normal, now: Normal) -> list[Normal]:
@@ -189,9 +197,12 @@ def _subjects(formula: Normal) -> list[Normal]:
     return list(dict.fromkeys(_condition_parts(atom)[0] for atom, _ in _conditions(formula)))
 
 
-def _is_selective(formula: Normal) -> bool:
-    """Return whether the filter asks a usual delivery for more than that fields exist and that values are not certain ones."""
-    usual = {(atom, sign): _is_usual(atom, sign) for atom, sign in _literals(formula)}
+def _is_selective(formula: Normal, *, has_fields: bool = True) -> bool:
+    """Return whether the filter asks a usual delivery for more than that fields exist and that values are not certain ones.
+    `has_fields` says whether a usual delivery has the fields."""
+    usual = {
+        (atom, sign): _is_usual(atom, sign) and (has_fields or atom[0] != "exists") for atom, sign in _literals(formula)
+    }
 
     def holds(part: Normal) -> bool:
         if isinstance(part, bool):

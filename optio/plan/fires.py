@@ -158,10 +158,10 @@ def _fire_text(at: datetime | None, config: ScheduleConfig | None) -> str:
 
 
 def _skipped_times(was: ScheduleConfig | None, now: ScheduleConfig | None, outlook: Forecast) -> Iterator[str]:
-    """Yield a line for the first clock change after the horizon that newly skips a time of the schedule."""
+    """Yield a line for the first clock change of the next year that newly skips a time of the schedule."""
     if now is None:
         return
-    for change in clock_changes(now.timezone, outlook.until, outlook.until + _YEAR):
+    for change in clock_changes(now.timezone, outlook.now, outlook.until + _YEAR):
         found = dst_effect(now.cron_expression, change) if change.skips else None
         if found is None:
             continue

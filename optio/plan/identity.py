@@ -47,7 +47,15 @@ def _identity_changes(before: CompiledTask, after: CompiledTask) -> Iterator[Eff
         was, now = shorten_pair(*(spec.owner or "nobody" for spec in (before.spec, after.spec)))
         text = f"owner: {was} -> {now}"
         yield Effect(kind=EffectKind.OWNER_CHANGED, text=text, before=was, after=now, route=("owner",))
-    if before.spec.enabled and not after.spec.enabled:
-        yield Effect(kind=EffectKind.TASK_DISABLED, text="no trigger starts it now", route=("enabled",))
-    if after.spec.enabled and not before.spec.enabled:
-        yield Effect(kind=EffectKind.TASK_ENABLED, text="its triggers start it again", route=("enabled",))
+    if before.spec.enabled != after.spec.enabled:
+        yield _enabled_changed(after)
+
+
+def _enabled_changed(after: CompiledTask) -> Effect:
+    is_enabled = after.spec.enabled
+    kind = EffectKind.TASK_ENABLED if is_enabled else EffectKind.TASK_DISABLED
+    if after.spec.schedule is None and after.spec.webhook is None:
+        text = "it has no schedule and no webhook: people start it as before"
+        return Effect(kind=kind, text=text, weight=EffectWeight.INFO, route=("enabled",))
+    text = "its triggers start it again" if is_enabled else "no trigger starts it now"
+    return Effect(kind=kind, text=text, route=("enabled",))

@@ -23,8 +23,8 @@ def task(name: str, more: str = "") -> str:
     return TASK.format(name=name) + more
 
 
-def plan(before: dict[str, str], after: dict[str, str]) -> Plan:
-    return compare_sides(compile_side(MemoryTree(before)), compile_side(MemoryTree(after)), Forecast(now=NOW))
+def plan(before: dict[str, str], after: dict[str, str], now: datetime = NOW) -> Plan:
+    return compare_sides(compile_side(MemoryTree(before)), compile_side(MemoryTree(after)), Forecast(now=now))
 
 
 def statuses(before: dict[str, str], after: dict[str, str]) -> list[str]:
@@ -41,6 +41,25 @@ def test_a_broken_task_is_not_removed_though_its_file_has_moved() -> None:
 
 def test_a_broken_task_is_not_added_when_it_is_mended_though_its_file_has_moved() -> None:
     assert statuses({"b.yaml": task("Hello", "x: [\n")}, {"a.yaml": task("Hello")}) == ["mended hello"]
+
+
+def test_the_next_night_of_which_the_clocks_skip_a_time_is_told() -> None:
+    schedule = "triggers: [{{type: schedule, config: {{cronExpression: '30 {hour} * * *', timezone: Europe/Berlin}}}}]\n"
+    before, after = ({"a.yaml": task("A", schedule.format(hour=hour))} for hour in (1, 2))
+
+    (change,) = plan(before, after, datetime(2026, 3, 15, 12, tzinfo=UTC)).changes
+
+    assert "Sun 2026-03-29: the clocks of Europe/Berlin skip 02:30, so it starts at Sun 2026-03-29 03:00 CEST" in [
+        line for effect in change.effects for line in effect.lines
+    ]
+
+
+def test_a_task_without_triggers_that_is_disabled_needs_no_review() -> None:
+    (change,) = plan({"a.yaml": task("A")}, {"a.yaml": task("A", "enabled: false\n")}).changes
+
+    assert [(effect.kind, effect.weight.value, effect.text) for effect in change.effects] == [
+        (EffectKind.TASK_DISABLED, "info", "it has no schedule and no webhook: people start it as before")
+    ]
 
 
 def test_a_broken_template_breaks_what_extends_it_and_nothing_else() -> None:
