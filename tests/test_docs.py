@@ -29,6 +29,7 @@ from optio.compiler.checks.scheme import SIGNED_IN
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import MemoryTree
 from optio.model import prices
+from optio.model.effect import EffectKind
 from optio.model.policy import Allow, Ceilings, Fleet, PolicySpec
 from optio.model.prompt import MAX_PROMPT_LENGTH
 from optio.model.reasons import meanings_of
@@ -469,6 +470,12 @@ def test_every_reason_has_a_row() -> None:
 
     assert len(reasons()) > 40
     assert sorted(reasons() - table) == []
+
+
+def test_every_kind_of_effect_has_a_row() -> None:
+    table = [name for row in rows(page("reference/effects.md")) for name in names(row[0])]
+
+    assert sorted(table) == sorted(EffectKind)
 
 
 def test_the_meanings_of_reasons_are_those_of_the_page() -> None:

@@ -200,9 +200,7 @@ def _subjects(formula: Normal) -> list[Normal]:
 def _is_selective(formula: Normal, *, has_fields: bool = True) -> bool:
     """Return whether the filter asks a usual delivery for more than that fields exist and that values are not certain ones.
     `has_fields` says whether a usual delivery has the fields."""
-    usual = {
-        (atom, sign): _is_usual(atom, sign) and (has_fields or atom[0] != "exists") for atom, sign in _literals(formula)
-    }
+    usual = {(atom, sign): _is_usual(atom, sign) and (has_fields or atom[0] != "exists") for atom, sign in _literals(formula)}
 
     def holds(part: Normal) -> bool:
         if isinstance(part, bool):
