@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.model.room import MIN_TRY_INTERVAL, Shortage
-from optio.runs.admission import Admission, Hold, decide, hold_of, starts
+from optio.runs.admission import Admission, Hold, decide, hold_of, hold_of_new, starts
 from optio.store.values import AdmissionView, Pause, QueuedRun, Quota, RunningRun
 
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
@@ -533,6 +533,17 @@ def test_a_try_without_room_holds_back_the_tries_of_other_tasks_for_a_moment(ago
     assert starts(view(queue, shortages=shortages), max_running=9) == started
 
 
+def test_a_task_whose_runs_wait_for_their_key_takes_no_turn_to_try_for_room() -> None:
+    earlier, later = (
+        Shortage(task_id=task, place="here", reason="quota", message="full", since=NOW - HOUR, at=NOW - MINUTE, due=NOW - due)
+        for task, due in (("a", 2 * MINUTE), ("b", MINUTE))
+    )
+    queue = [waiting(1, "a", key="K"), waiting(2, "b")]
+
+    assert starts(view(queue, {"a": 1}, shortages=[earlier, later]), max_running=9) == ["r2"]
+    assert starts(view(queue, shortages=[earlier, later]), max_running=9) == ["r1"]
+
+
 def test_why_a_run_waits_for_room_says_what_is_full_and_when_the_next_try_is() -> None:
     shortage = Shortage(
         task_id="a", place="here", reason="quota", message="the quota is full", since=NOW, at=NOW - MINUTE, due=NOW + MINUTE
@@ -599,11 +610,22 @@ def test_where_no_worker_is_known_only_tasks_with_a_namespace_are_said_to_have_n
 
 
 def test_a_run_that_could_start_waits_for_a_worker_where_none_is_known() -> None:
-    def reason(served: Collection[str] | None, most: int = 9) -> str | None:
+    def held(served: Collection[str] | None, most: int = 9) -> tuple[str, int | None] | None:
         hold = hold_of("r1", view([waiting(1, "c")], {"other": 1}, served=served), max_running=most)
-        return None if hold is None else hold.reason
+        return None if hold is None else (hold.reason, hold.position)
 
-    assert (reason(()), reason({""}), reason(None), reason((), most=1)) == ("no_worker", None, None, "global_limit")
+    assert [held(()), held({""}), held(None), held((), most=1)] == [("no_worker", 1), None, None, ("global_limit", 1)]
+
+
+def test_a_run_that_is_not_queued_yet_is_told_what_would_hold_it_in_its_own_namespace() -> None:
+    seen = view([waiting(1, "c")], {"c": 1}, namespaces=TEAMS, served={"runs-b", ""})
+
+    def held(task: str, namespace: str) -> tuple[str, int | None] | None:
+        hold = hold_of_new(waiting(9, task), namespace, seen, max_running=1)
+        return None if hold is None else (hold.reason, hold.position)
+
+    assert (held("c", ""), held("new", "")) == (("global_limit", 2), ("global_limit", 1))
+    assert (held("new", "runs-a"), held("new", "runs-b")) == (("no_worker", 1), None)
 
 
 def test_a_pause_comes_before_a_missing_worker() -> None:
