@@ -72,6 +72,20 @@ def test_a_notification_alone_makes_a_running_execution_see_that_it_is_cancelled
     assert (heard, services.store.run(run_id).state) == (True, RunState.CANCELLED)
 
 
+def test_an_agent_that_starts_after_a_renewal_has_the_lease_that_was_renewed(services: Services) -> None:
+    run_id = accept(services, command_task("echo begun; sleep 60"))
+    made = execution(services, run_id)
+    made.renewed(4_000_000.0)
+    running = threading.Thread(target=made)
+    running.start()
+    eventually(lambda: log_of(services, run_id, LogKind.OUTPUT), what="the agent")
+    known = (services.settings.data_dir / "attempts" / f"{run_id}-1" / "control" / "started").lstat().st_mtime
+    made.cancel()
+    running.join(20)
+
+    assert known == 4_000_000.0
+
+
 def test_a_run_has_its_output_log_and_meter(services: Services) -> None:
     source = """
 print("hello")

@@ -250,6 +250,12 @@ def test_a_signed_time_stamp_holds_for_five_minutes(stamp: str, fresh: bool) -> 
     assert signature.is_fresh(SENDERS["stripe"], stripe, 1_700_000_000.0) is fresh
 
 
+def test_only_a_sender_that_need_not_sign_a_time_stamp_may_leave_it_out() -> None:
+    fresh = {name: signature.is_fresh(SENDERS[name], reader({}), 1_700_000_000.0) for name in SENDERS}
+
+    assert {name for name in fresh if not fresh[name]} == {"standard-webhooks", "stripe", "slack"}
+
+
 @pytest.mark.parametrize(
     ("scheme", "secret", "fault"),
     [
