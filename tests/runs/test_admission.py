@@ -420,6 +420,8 @@ def test_a_higher_priority_goes_first_however_much_of_it_runs_and_however_late_i
         "priority: 0",
         "2 runs of a higher priority go first; 5 of 5 runs are running in all",
     )
+    behind_one = decide(view(queue[:1] + queue[2:3], {"other": 1}), max_running=1).holds["r1"]
+    assert behind_one.message == "1 run of a higher priority goes first; 1 of 1 runs are running in all"
 
 
 def test_a_task_that_cannot_start_gives_way_to_lower_priorities() -> None:
@@ -587,11 +589,12 @@ TEAMS = {"a": "runs-a", "a2": "runs-a", "b": "runs-b"}
 
 
 def test_a_run_that_no_worker_takes_says_so_and_how_to_mend_it() -> None:
-    seen = view([waiting(1, "a"), waiting(2, "b"), waiting(3, "c")], namespaces=TEAMS, served={"runs-b", ""})
+    queue = [waiting(1, "a"), waiting(2, "b"), waiting(3, "c"), waiting(4, "a2")]
 
-    admission = decide(seen, max_running=9)
+    admission = decide(view(queue, namespaces=TEAMS, served={"runs-b", ""}), max_running=9)
 
     assert sorted(admission.starts) == ["r2", "r3"]
+    assert admission.holds["r4"].position == 2
     hold = admission.holds["r1"]
     assert (hold.reason, hold.position) == ("no_worker", 1)
     assert hold.message == ("no worker takes runs of the namespace `runs-a`: start one with OPTIO_TEAM_NAMESPACE=runs-a")

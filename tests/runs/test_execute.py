@@ -86,6 +86,26 @@ def test_an_agent_that_starts_after_a_renewal_has_the_lease_that_was_renewed(ser
     assert known == 4_000_000.0
 
 
+def test_readers_are_told_of_a_line_when_the_store_has_it(services: Services, tmp_path: Path) -> None:
+    go, end = tmp_path / "go", tmp_path / "end"
+    wait = "while [ ! -e {} ]; do sleep 0.05; done"
+    run_id = accept(services, command_task(f"echo one; {wait.format(go)}; echo two; {wait.format(end)}"))
+    seen: set[int] = set()
+    leave = services.broker.subscribe(lambda topic, key: seen.add(len(log_of(services, run_id, LogKind.OUTPUT))), [Topic.RUN])
+    made = execution(services, run_id)
+    running = threading.Thread(target=made)
+    running.start()
+    try:
+        eventually(lambda: log_of(services, run_id, LogKind.OUTPUT), what="the first line")
+        go.touch()
+
+        eventually(lambda: 2 in seen, what="the hint about the second line, while the agent runs")
+    finally:
+        leave()
+        end.touch()
+        running.join(20)
+
+
 def test_a_run_has_its_output_log_and_meter(services: Services) -> None:
     source = """
 print("hello")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.model.registry import CompiledTask
-from optio.runs.schedule import MAX_VERDICTS, MISSED_AFTER, ScheduleStep, fingerprint, plan_step, reconcile
+from optio.runs.schedule import MAX_VERDICTS, ScheduleStep, fingerprint, plan_step, reconcile
 from optio.scheduling import cron
 from optio.store.values import ScheduleRow, SkippedSlots
 from tests.support import compiled
@@ -108,7 +108,7 @@ def test_a_moment_too_early_nothing_is_due() -> None:
     assert (fired(result), result.firing.next_fire) == ([], NOON)
 
 
-@pytest.mark.parametrize(("late", "slots"), [(MISSED_AFTER, 2), (MISSED_AFTER + timedelta(microseconds=1), 1)])
+@pytest.mark.parametrize(("late", "slots"), [(MINUTE, 2), (MINUTE + timedelta(microseconds=1), 1)])
 def test_a_slot_is_missed_only_after_a_whole_minute(late: timedelta, slots: int) -> None:
     result = planned(timed(), NOON, NOON + late)
 
@@ -344,6 +344,12 @@ def test_a_kept_schedule_that_nobody_can_read_here_ends_without_a_word() -> None
     unreadable = ScheduleRow(task_id="timed", fingerprint="61 * * * * Mars/Olympus", next_fire=NOON)
 
     changes = reconcile({}, {"timed": unreadable}, NOON + MINUTE)
+
+    assert (changes.drop, changes.closings) == (["timed"], [])
+
+
+def test_a_schedule_without_another_slot_ends_without_a_word() -> None:
+    changes = reconcile({}, {"timed": row(timed(), None)}, NOON)
 
     assert (changes.drop, changes.closings) == (["timed"], [])
 
