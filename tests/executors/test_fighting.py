@@ -159,16 +159,21 @@ def test_an_agent_dies_with_its_supervisor_where_no_fork_server_is_left(
     handle.close(remove=True)
 
 
-# One process waits, and another, deep below and last in the order of kills, watches it.
+# One process waits, and another, deep below and last in the order of kills, watches it. Between them are many that have ended:
+# their kills take time, and no processor from the one that watches.
 WATCH = """
 import os, select, signal, sys
 reader, writer = os.pipe()
 watched = os.fork()
 if not watched:
     signal.pause()
-for _ in range(400):
-    if not os.fork():
-        signal.pause()
+if not os.fork():
+    for _ in range(2000):
+        if not os.fork():
+            os._exit(0)
+    os.write(writer, b".")
+    signal.pause()
+os.read(reader, 1)
 if not os.fork():
     if not os.fork():
         end = os.pidfd_open(watched)
