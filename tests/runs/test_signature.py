@@ -262,6 +262,7 @@ def test_only_a_sender_that_need_not_sign_a_time_stamp_may_leave_it_out() -> Non
         ("standard-webhooks", "whsec_not base64!", "not Base64"),
         ("standard-webhooks", "äöü", "not Base64"),
         ("standard-webhooks", "whsec_A", "not Base64"),
+        ("standard-webhooks", "whsec_AAAAAAAAAAAA-_AAAAAAAAAAAA", "not Base64"),
         ("standard-webhooks", "whsec_", "it has 0 bytes, and `standard-webhooks` needs 16 or more"),
         ("standard-webhooks", "whsec_" + base64.b64encode(bytes(15)).decode(), "15 bytes"),
         ("gitlab", "whsec_", "it has 0 bytes"),
