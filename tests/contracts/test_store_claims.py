@@ -221,6 +221,16 @@ def test_a_renewed_lease_is_not_taken_up_and_tells_of_the_end_that_was_asked_for
     assert store.next_due() == timedelta(seconds=1)
 
 
+def test_a_cancellation_is_told_to_the_owner_of_the_run_alone(store: Store) -> None:
+    lease = claimed(store).run.lease
+    before = store.cancel_requested(lease)
+
+    store.cancel(lease.run_id, "eve")
+
+    asked = [store.cancel_requested(each) for each in (lease, Lease(lease.run_id, 7), Lease("x", lease.fence))]
+    assert (before, asked) == (False, [True, False, False])
+
+
 @pytest.mark.parametrize("step", [timedelta(), timedelta(hours=-2)])
 def test_released_leases_are_taken_up_at_once(store: Store, clock: Clock, step: timedelta) -> None:
     mine, other = claimed(store, "one"), claimed(store, "two")

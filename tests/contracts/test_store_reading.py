@@ -249,8 +249,9 @@ def test_log_lines_come_back_with_what_the_agent_did(store: Store) -> None:
     call = ToolCall(id="1", name="Bash", kind=ToolKind.EXECUTE, input={"command": "ls", "of": [1, None, "\u0000"]})
     events = [end, call, ToolResult(id="1", ok=False, size=9, exit_code=3), Retry(status=429, attempt=1, delay_ms=5), None]
 
-    store.append_log(claim.run.lease, [replace(line(""), turn=7, event=event) for event in events], {}, Meter())
+    last = store.append_log(claim.run.lease, [replace(line(""), turn=7, event=event) for event in events], {}, Meter())
 
+    assert last == 5
     assert [each.event for each in store.log(claim.run.id)] == events
     assert {each.turn for each in store.log(claim.run.id)} == {7}
 

@@ -296,7 +296,7 @@ def next_due(tx: Transaction) -> timedelta | None:
 
 
 def cancel_requested(tx: Transaction, lease: Lease) -> bool:
-    """Return whether an owned run's cancellation was requested (`Store.cancel_requested`); raise LeaseLost for an old fence."""
+    """Return whether an owned run's cancellation was requested (`Store.cancel_requested`); False for an old fence."""
     row = tx.one("SELECT fence, cancel_requested FROM runs WHERE id = :id", {"id": lease.run_id})
     return row is not None and row["fence"] == lease.fence and bool(row["cancel_requested"])
 
