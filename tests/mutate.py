@@ -39,6 +39,7 @@ TESTS = {
         "tests/contracts/test_store_namespaces.py",
         "tests/contracts/test_store.py",
         "tests/contracts/test_store_room.py",
+        "tests/contracts/test_store_reading.py",
     ],
     "optio/server/auth.py": ["tests/server/test_auth.py"],
     "optio/server/http_guard.py": ["tests/server/test_edge.py"],

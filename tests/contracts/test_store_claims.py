@@ -121,6 +121,16 @@ def test_one_claim_takes_all_that_may_start_however_long_the_queue(store: Store)
     assert [claim.run.seq for claim in claims if claim.run.task_id == "wide"] == oldest
 
 
+def test_a_claim_goes_on_to_the_last_run_that_it_has_room_for(store: Store) -> None:
+    wide = task("Wide", "maxConcurrent: 60\n")
+    serve(store, wide)
+    first, _, second, third = (queued(store, wide, dedupe_key=key) for key in ("K", "K", None, None))
+
+    claims = store.claim("w", LEASE, at_most(3), room=lambda running: 3 - running)
+
+    assert [claim.run.id for claim in claims] == [first, second, third]
+
+
 def test_limits_hold_while_many_claim_finish_and_accept(stores: Callable[[], Store]) -> None:
     tasks = [task(f"T{i}", f"maxConcurrent: {limit}\n") for i, limit in enumerate((1, 2, 5))]
     workers = [stores() for _ in range(3)]
@@ -381,7 +391,7 @@ def test_a_run_has_started_when_its_agent_has(store: Store, clock: Clock, begin:
     clock.move(seconds=90)
     began = clock.at - timedelta(seconds=2)
 
-    BEGINS[begin](store, claim, AgentStart(timedelta(seconds=2), COLD))
+    told = BEGINS[begin](store, claim, AgentStart(timedelta(seconds=2), COLD))
 
     run, events = store.run(claim.run.id), store.events(claim.run.id)
     assert (before.reason, before.started_at, claim.run.started_at) == ("starting", None, None)
@@ -389,7 +399,7 @@ def test_a_run_has_started_when_its_agent_has(store: Store, clock: Clock, begin:
     assert [(event.seq, event.reason) for event in events][:3] == [(1, "manual"), (2, "starting"), (3, "started")]
     assert (events[2].from_state, events[2].to_state, events[2].at) == (RunState.RUNNING, RunState.RUNNING, began)
     if begin == "finish":
-        assert (run.duration_s, [event.reason for event in events[3:]]) == (2.0, ["ok"])
+        assert (run.duration_s, [event.reason for event in events[3:]], told) == (2.0, ["ok"], run)
     else:
         assert (run.reason, run.duration_s, events[3:]) == ("started", None, [])
 
