@@ -90,9 +90,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave files and directories out."""
+    """Leave files and directories out: what is not asked for need not be read either."""
     left_out = tuple(name for names in LEFT_OUT.values() for name in names)
-    return True if _is_quick(config) and _place(collection_path, left_out) < len(left_out) else None
+    if _is_quick(config) and _place(collection_path, left_out) < len(left_out):
+        return True
+    is_alone = {"alone": True, "not alone": False}.get(config.option.markexpr)
+    if is_alone is None or not collection_path.is_file():
+        return None
+    return True if (_place(collection_path, ALONE) < len(ALONE)) is not is_alone else None
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -100,8 +101,16 @@ def ranks(package: ModuleType) -> dict[str, int]:
     return found
 
 
-ALL = list(imports())
-OURS = [i for i in ALL if i.imported.split(".")[0] == "optio" and i.imported != "optio"]
+@cache
+def everything() -> tuple[Import, ...]:
+    """Every import, read once: reading takes seconds, so it waits for the first test that asks."""
+    return tuple(imports())
+
+
+@cache
+def ours() -> tuple[Import, ...]:
+    """The imports of the package itself."""
+    return tuple(i for i in everything() if i.imported.split(".")[0] == "optio" and i.imported != "optio")
 
 
 def within(module: str, homes: tuple[str, ...]) -> bool:
@@ -130,7 +139,7 @@ def test_imports_point_to_the_left_only(package: ModuleType, depth: int) -> None
     order = ranks(package)
 
     wrong = []
-    for found in OURS:
+    for found in ours():
         importer = part_of(package, depth, found.importer)
         imported = part_of(package, depth, found.imported.removeprefix("optio."))
         if importer is not None and imported is not None and importer != imported and order[imported] >= order[importer]:
@@ -141,7 +150,7 @@ def test_imports_point_to_the_left_only(package: ModuleType, depth: int) -> None
 
 def test_no_file_imports_itself_by_way_of_others() -> None:
     below: dict[str, set[str]] = {}
-    for found in OURS:
+    for found in ours():
         below.setdefault(found.importer, set()).add(found.imported.partition(".")[2])
 
     # What imports nothing that is left is taken away; what cannot be taken away imports itself in the end.
@@ -156,7 +165,7 @@ def test_use_cases_see_the_seams_only() -> None:
 
     wrong = [
         f"{found.place}: {found.imported}"
-        for found in OURS
+        for found in ours()
         if found.importer.split(".")[0] == "runs"
         and found.imported.split(".")[1] in seams
         and found.imported.split(".")[2:] not in (["base"], ["values"])
@@ -182,7 +191,7 @@ def test_drivers_are_picked_by_wiring_alone() -> None:
 
     wrong = [
         f"{found.place}: {found.imported}"
-        for found in OURS
+        for found in ours()
         if found.imported.partition(".")[2] in drivers
         and found.importer.split(".")[0] not in ("wiring", found.imported.split(".")[1])
         and found.importer != "cli.doctor"  # it looks at the drivers themselves
@@ -193,7 +202,7 @@ def test_drivers_are_picked_by_wiring_alone() -> None:
 
 @pytest.mark.parametrize("library", sorted(HOMES))
 def test_a_library_has_one_home(library: str) -> None:
-    users = [found for found in ALL if found.imported.split(".")[0] == library]
+    users = [found for found in everything() if found.imported.split(".")[0] == library]
 
     strays = [found.place for found in users if not within(found.importer, HOMES[library])]
 
@@ -204,7 +213,7 @@ def test_a_library_has_one_home(library: str) -> None:
 def test_every_library_is_one_we_chose() -> None:
     known = set(sys.stdlib_module_names) | set(HOMES) | {"optio"}
 
-    strangers = [f"{found.place}: {found.imported}" for found in ALL if found.imported.split(".")[0] not in known]
+    strangers = [f"{found.place}: {found.imported}" for found in everything() if found.imported.split(".")[0] not in known]
 
     assert strangers == []
 
@@ -212,7 +221,7 @@ def test_every_library_is_one_we_chose() -> None:
 def test_pure_packages_touch_no_clock_no_chance_and_no_disk() -> None:
     wrong = [
         f"{found.place}: {found.imported}"
-        for found in ALL
+        for found in everything()
         if found.importer.split(".")[0] in PURE
         and found.importer not in READS_FILES
         and found.imported.split(".")[0] in IMPURE
@@ -246,20 +255,20 @@ def reached_from(command: str) -> set[str]:
         reached.add(name)
         packages = [name.rpartition(".")[0]] if "." in name else []
         ahead += packages
-        ahead += [found.imported.partition(".")[2] for found in OURS if found.importer == name]
+        ahead += [found.imported.partition(".")[2] for found in ours() if found.importer == name]
     return reached
 
 
 def test_test_needs_no_server() -> None:
     reached = reached_from("cli.test")
 
-    libraries = {found.imported.split(".")[0] for found in ALL if found.importer in reached}
+    libraries = {found.imported.split(".")[0] for found in everything() if found.importer in reached}
     assert libraries & set(HOMES) <= CORE | {"msgspec"}
 
 
 def test_check_needs_the_core_libraries_only() -> None:
     reached = reached_from("cli.check")
 
-    libraries = {found.imported for found in ALL if found.importer in reached}
+    libraries = {found.imported for found in everything() if found.importer in reached}
     assert {name.split(".")[0] for name in libraries} & set(HOMES) <= CORE
     assert libraries & {"asyncio", "socket", "sqlite3", "logging", "urllib.request", "http.client", "inspect"} == set()
