@@ -2,9 +2,9 @@
 effects."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from litestar import Litestar, Request, Response
@@ -84,32 +84,19 @@ def create_app(
         new_id=new_id,
         identity=wiring.identity(services.settings),
     )
-    rest = create_rest(hub)
     if services.metrics is not None:
         services.metrics.add(lambda: store_samples(services.store, live))
         services.metrics.add(lambda: registry_samples(live))
         services.metrics.add(lambda: health_samples(services, live))
     hosts = {*LOOPBACK, services.settings.host, *services.settings.allowed_hosts}
-    front: ASGIApp = RequestDeadline(_Front(rest, WebhookReceiver(hub), Sockets(hub)))
+    front: ASGIApp = RequestDeadline(_Front(hub, WebhookReceiver(hub), Sockets(hub)))
     return HttpGuard(BrowserAccess(front, dev_token), hosts)
 
 
-def create_rest(hub: Hub) -> Litestar:
-    """Return the Litestar application for everything but webhooks and WebSockets."""
-
-    @asynccontextmanager
-    async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        hub.feed.bind(asyncio.get_running_loop())
-        listeners = (hub.feed.hint, hub.changes.hint)
-        unsubscribe = [hub.services.broker.subscribe(each, (Topic.RUN,)) for each in listeners]
-        try:
-            yield
-        finally:
-            for each in unsubscribe:
-                each()
-            await hub.refusals.close()
-            await hub.services.rate.close()
-
+@cache
+def rest() -> Litestar:
+    """Return the Litestar application for all but webhooks and WebSockets. A process has one, which takes 150 ms to make:
+    each request brings the hub of its server in its state."""
     app = Litestar(
         route_handlers=[
             TaskController,
@@ -147,7 +134,7 @@ def create_rest(hub: Hub) -> Litestar:
             HealthPages,
             StaticController,
         ],
-        dependencies={"hub": Provide(lambda: hub, sync_to_thread=False)},
+        dependencies={"hub": Provide(_hub_of, sync_to_thread=False)},
         guards=[guard],
         exception_handlers={
             OptioError: problems.on_optio_error,
@@ -155,12 +142,10 @@ def create_rest(hub: Hub) -> Litestar:
             Exception: problems.on_bug,
         },
         openapi_config=openapi.config(),
-        lifespan=[lifespan],
         request_max_body_size=None,
         logging_config=None,
         debug=False,
     )
-    app.state.hub = hub
     for route in app.routes:
         if isinstance(route, HTTPRoute):
             for handler, parameters in route.route_handler_map.values():
@@ -173,6 +158,11 @@ def create_rest(hub: Hub) -> Litestar:
                 # The framework's own answer knows only the first method of a path.
                 route.route_handler_map["OPTIONS"][0].before_request = _answer_options(route.methods)
     return app
+
+
+def _hub_of(request: Request[Any, Any, Any]) -> Hub:
+    hub: Hub = request.scope["state"]["hub"]
+    return hub
 
 
 def _takes(kind: type, parameter: FieldDefinition) -> bool:
@@ -191,17 +181,34 @@ def _answer_options(methods: Iterable[str]) -> Callable[[Request[Any, Any, Any]]
 class _Front:
     """The dispatcher that sends each connection to webhooks, WebSockets or the REST application."""
 
-    def __init__(self, rest: ASGIApp, webhooks: ASGIApp, sockets: ASGIApp) -> None:
-        self._rest, self._webhooks, self._sockets = rest, webhooks, sockets
+    def __init__(self, hub: Hub, webhooks: ASGIApp, sockets: ASGIApp) -> None:
+        self._hub, self._rest, self._webhooks, self._sockets = hub, rest(), webhooks, sockets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind: Any = scope["type"]
-        if kind == "websocket":
+        if kind == "lifespan":
+            await self._live(receive, send)
+        elif kind == "websocket":
             await self._sockets(scope, receive, send)
         elif kind == "http" and scope["path"].startswith(PREFIX):
             await self._webhooks(scope, receive, send)
-        elif kind == "http" and scope.get("method") == "HEAD" and not scope["path"].startswith("/api/"):
-            # Pages only: a stream of the API would not end. The HTTP server leaves the body out.
-            await self._rest({**scope, "method": "GET"}, receive, send)  # type: ignore[arg-type]
         else:
-            await self._rest(scope, receive, send)
+            # Pages only: a stream of the API would not end. The HTTP server leaves the body out.
+            page = kind == "http" and scope.get("method") == "HEAD" and not scope["path"].startswith("/api/")
+            state = {**scope.get("state", {}), "hub": self._hub}
+            await self._rest({**scope, "state": state, **({"method": "GET"} if page else {})}, receive, send)  # type: ignore[arg-type]
+
+    async def _live(self, receive: Any, send: Any) -> None:
+        """Follow runs from the server's start until its end."""
+        hub = self._hub
+        await receive()
+        hub.feed.bind(asyncio.get_running_loop())
+        listeners = (hub.feed.hint, hub.changes.hint)
+        unsubscribe = [hub.services.broker.subscribe(each, (Topic.RUN,)) for each in listeners]
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        for each in unsubscribe:
+            each()
+        await hub.refusals.close()
+        await hub.services.rate.close()
+        await send({"type": "lifespan.shutdown.complete"})

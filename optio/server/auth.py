@@ -128,7 +128,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     """
     needed = handler.opt.get("role", "admin")
     if needed != PUBLIC:
-        gate: AccessControl = connection.app.state.hub.gate
+        gate: AccessControl = connection.scope["state"]["hub"].gate
         try:
             actor = await gate.admit(connection.scope["headers"], needed)
         except Unauthorized:

@@ -3,12 +3,11 @@
 import json
 import re
 from functools import cache
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jsonschema_rs
 
-from optio.server.app import create_rest
-from optio.server.dependencies import Hub
+from optio.server.app import rest
 from optio.server.openapi import complete_document
 from tests.support import Answer
 
@@ -16,8 +15,7 @@ from tests.support import Answer
 @cache
 def document() -> dict[str, Any]:
     """The document of this version. Nothing in it depends on an installation."""
-    rest = create_rest(cast(Hub, None))
-    return complete_document(rest.openapi_schema.to_schema(), rest)
+    return complete_document(rest().openapi_schema.to_schema(), rest())
 
 
 class _Path(NamedTuple):

@@ -9,15 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from litestar import Litestar
 from litestar.routes import HTTPRoute
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from optio.server.app import create_rest
-from optio.server.auth import AccessControl, token_hash
-from optio.server.dependencies import Hub
-from optio.server.log_fanout import LogFanout
+from optio.server.app import rest
+from optio.server.auth import token_hash
 from tests.server.api import JOB, Api
 from tests.support import eventually
 
@@ -133,23 +130,12 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     made.close()
 
 
-def routes(api: Api) -> list[str]:
+def routes() -> list[str]:
     """Every method and path of the application, from its own router."""
 
-    async def nothing() -> None: ...
-
-    hub = Hub(
-        services=api.services,
-        live=api.live,
-        gate=AccessControl(api.services.store),
-        feed=LogFanout(),
-        reload=nothing,
-        new_id=lambda: "x",
-    )
-    app: Litestar = create_rest(hub)
     return [
         f"{method} {route.path_format}"
-        for route in app.routes
+        for route in rest().routes
         if isinstance(route, HTTPRoute)
         for method in sorted(route.route_handler_map)
     ]
@@ -178,7 +164,7 @@ def test_every_route_is_open_to_the_documented_roles_and_to_nobody_else(closed: 
     tokens = {name: closed.token(name) for name in ROLES}
     wrong = []
 
-    for route in routes(closed):
+    for route in routes():
         needed = TABLE.get(shape(route), "admin")
         for role, token in {None: None, **tokens}.items():
             allowed = needed == "public" or (role is not None and ROLES.index(role) >= ROLES.index(needed))
@@ -191,7 +177,7 @@ def test_every_route_is_open_to_the_documented_roles_and_to_nobody_else(closed: 
 
 
 def test_every_line_of_the_table_is_a_route(closed: Api) -> None:
-    assert set(TABLE) - {shape(route) for route in routes(closed)} == set()
+    assert set(TABLE) - {shape(route) for route in routes()} == set()
 
 
 @pytest.mark.parametrize("path", ["/ws/workflow-runs/x/logs", "/ws", "/api/nothing", "/metrics/nothing"])

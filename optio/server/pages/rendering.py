@@ -45,7 +45,7 @@ def page(request: Incoming, template: str, *, status: int = 200, **values: Any) 
     """Return a page. Templates know `who` (name and role of the reader, or None), `path`, the address of `static` files,
     whether there are `docs`, `warnings` about the installation, and the host of the `provider` by which people sign in, beside
     `values`."""
-    hub, who = request.app.state.hub, request.scope["state"].get("who")
+    hub, who = request.scope["state"]["hub"], request.scope["state"].get("who")
     docs = is_built(hub.services.settings)
     static = f"/static/{static_digest()}"
     warnings = () if who is None else list(warnings_of(hub))
