@@ -17,6 +17,7 @@ from optio.wiring import Services, build
 from tests.executors.pods.standin import StandIn
 from tests.secrets.vault import Vault, serving
 from tests.servers import PostgresServer, RedisServer
+from tests.store.empty import put_empty_database
 from tests.stub_model import StubModel
 from tests.support import CLAUDE, Dev
 
@@ -162,6 +163,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def services(tmp_path: Path) -> Iterator[Services]:
     """Real services on a fresh data directory: SQLite, local broker, process executor."""
+    put_empty_database(tmp_path / "data" / "optio.db")
     made = build(Settings.load({"OPTIO_DATA_DIR": str(tmp_path / "data"), "OPTIO_TASKS": str(tmp_path / "tasks.d")}))
     yield made
     made.close()

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -85,9 +85,19 @@ class PostgresServer(_Server):
     """A cluster of its own. `fsync=False` is quick and safe against all but the machine's own death."""
 
     _empty: Path | None = None  # made once: each server begins with a copy
+    _REMOVE_ALL = """
+        DO $$ DECLARE name text; BEGIN
+            SET LOCAL session_replication_role = replica;
+            SET LOCAL lock_timeout = '10s';
+            FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND tablename <> 'schema_migrations'
+            LOOP EXECUTE format('DELETE FROM %I', name); END LOOP;
+            FOR name IN SELECT sequencename FROM pg_sequences WHERE schemaname = current_schema()
+            LOOP EXECUTE format('ALTER SEQUENCE %I RESTART', name); END LOOP;
+        END $$"""
 
     def __init__(self, *, fsync: bool = False, settings: Mapping[str, str] | None = None) -> None:
         super().__init__()
+        self._unused: list[str] = []  # migrated, and empty again
         self._bin = _postgres_programs()
         self._data = self.directory / "data"
         durable = {} if fsync else {"fsync": "off", "full_page_writes": "off"}
@@ -156,6 +166,16 @@ class PostgresServer(_Server):
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(f"CREATE SCHEMA {name}")
         return f"{self.url}?options=-csearch_path%3D{name}"
+
+    @contextlib.contextmanager
+    def lent_schema(self) -> Iterator[str]:
+        """A URL on a schema without rows, for tests that change no table itself. It goes from one to the next: to migrate a new
+        one takes 0.2 s."""
+        url = self._unused.pop() if self._unused else self.schema()
+        yield url
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(self._REMOVE_ALL)
+        self._unused.append(url)
 
 
 class RedisServer(_Server):

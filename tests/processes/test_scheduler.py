@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,6 +32,7 @@ from optio.store.sqlite.sqlite_store import open_store
 from optio.store.values import Firing, RunFilter, ScheduleRow, SlotRow
 from optio.wiring import Services, build
 from tests.runs.test_schedule import TASK, changed, off, timed
+from tests.store.empty import put_empty_database
 from tests.support import Dev, eventually, freeze_at_rest
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -55,6 +56,7 @@ def hand() -> Hand:
 
 @pytest.fixture
 def services(tmp_path: Path, hand: Hand) -> Iterator[Services]:
+    put_empty_database(tmp_path / "data" / "optio.db")
     made = build(Settings.load({"OPTIO_DATA_DIR": str(tmp_path / "data"), "OPTIO_TASKS": str(tmp_path / "tasks.d")}))
     made.store.close()
     made = replace(made, store=open_store(tmp_path / "data" / "optio.db", clock=lambda: hand.at.timestamp()))
@@ -67,19 +69,20 @@ def machines(
     request: pytest.FixtureRequest, tmp_path: Path, services: Services, hand: Hand
 ) -> Iterator[Callable[[], Services]]:
     """Each call is another machine with schedulers, all on one database whose clock is set by hand."""
-    opened: list[Store] = []
-    url = request.getfixturevalue("postgres_server").schema() if request.param == "postgres" else ""
+    with ExitStack() as stack:
+        url = ""
+        if request.param == "postgres":
+            url = stack.enter_context(request.getfixturevalue("postgres_server").lent_schema())
 
-    def another() -> Services:
-        if url:
-            opened.append(postgres_store.open_store(url, clock=lambda: hand.at.timestamp()))
-        else:
-            opened.append(open_store(tmp_path / "data" / "optio.db", clock=lambda: hand.at.timestamp()))
-        return replace(services, store=opened[-1])
+        def another() -> Services:
+            made: Store
+            if url:
+                made = postgres_store.open_store(url, clock=lambda: hand.at.timestamp())
+            else:
+                made = open_store(tmp_path / "data" / "optio.db", clock=lambda: hand.at.timestamp())
+            return replace(services, store=stack.enter_context(closing(made)))
 
-    yield another
-    for store in opened:
-        store.close()
+        yield another
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from optio.runs.submit import prepare_run
 from optio.settings import Settings
 from optio.store.values import Claim
 from optio.wiring import Services, build
+from tests.store.empty import put_empty_database
 from tests.support import eventually
 
 
@@ -25,6 +26,7 @@ from tests.support import eventually
 def opened(directory: Path, environ: Mapping[str, str] | None = None) -> Iterator[Services]:
     """Services on a directory, as one more process would have them; `OPTIO_SECRET_*` in `environ` are secrets."""
     environ = {"OPTIO_DATA_DIR": str(directory / "data"), "OPTIO_TASKS": str(directory / "tasks.d"), **(environ or {})}
+    put_empty_database(directory / "data" / "optio.db")
     os.environ.update({name: value for name, value in environ.items() if name.startswith("OPTIO_SECRET_")})
     try:
         made = build(Settings.load(environ))

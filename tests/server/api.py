@@ -27,6 +27,7 @@ from optio.tree.reload import Reloader
 from optio.tree.served import ServedRegistry
 from optio.wiring import Services, build
 from tests.server import contract
+from tests.store.empty import put_empty_database
 from tests.support import Answer, eventually
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str | bytes]]
@@ -62,6 +63,7 @@ class Api:
         settings = {"OPTIO_DATA_DIR": str(directory / "data"), "OPTIO_TASKS": str(directory / "tasks.d"), **(environ or {})}
         self.tasks = directory / "tasks.d"
         self.tasks.mkdir(parents=True, exist_ok=True)
+        put_empty_database(directory / "data" / "optio.db")
         self.services: Services = build(Settings.load(settings))
         self.live = ServedRegistry(self.services.store)
         self.reloader = Reloader(self.tasks, self.live, self.services.broker)
