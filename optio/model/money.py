@@ -27,9 +27,10 @@ _CENT = Decimal("0.01")
 
 
 def dollars(amount: Decimal) -> str:
-    """Return an amount as people write it: `$3.00`, and with all digits where there are more than cents."""
-    exponent = amount.as_tuple().exponent
-    return f"${amount.quantize(_CENT) if isinstance(exponent, int) and exponent > -2 else amount:f}"
+    """Return an amount as people write it: `$3.00`, and with all digits where there are parts of cents."""
+    shown = amount.normalize()
+    exponent = shown.as_tuple().exponent
+    return f"${shown.quantize(_CENT) if isinstance(exponent, int) and exponent > -2 else shown:f}"
 
 
 def remaining_budget(spec: TaskSpec, spent: Decimal) -> Decimal | None:

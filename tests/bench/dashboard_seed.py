@@ -130,7 +130,7 @@ _LINES = """
 WITH RECURSIVE n (i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last})
 INSERT INTO log_lines (run_id, seq, attempt, kind, at, data)
 SELECT '{run}', i, 1, 'output', {begin} + i * 1000,
-    {bytes}('line ' || i || ' of the log: the quick brown fox reads the log of the agent, and finds ' || (i * 7919) % 1000)
+    {bytes}('line ' || i || ' of the log: the quick brown fox reads the log of the agent, and finds ' || ((i * 7919) % 1000))
 FROM n
 """
 _AS_UTF8 = {"bytes": "convert_to('", "end": ", 'UTF8')"}
@@ -319,9 +319,9 @@ def insert_lines(store: SqlStore, run_id: str, lines: int) -> None:
         last = min(lines, first + _LINES_PER_STATEMENT - 1)
         sql = _LINES.format(first=f"CAST({first} AS bigint)", last=last, run=run_id, begin=begin, bytes=as_bytes)
         if not store.local:
-            sql = sql.replace("% 1000)\n", "% 1000, 'UTF8')\n")
+            sql = sql.replace("% 1000))\n", "% 1000), 'UTF8')\n")
         else:
-            sql = sql.replace("    (", "    CAST(", 1).replace("% 1000)\n", "% 1000 AS BLOB)\n")
+            sql = sql.replace("    (", "    CAST(", 1).replace("% 1000))\n", "% 1000) AS BLOB)\n")
         _change(store, sql)
     _change(store, "UPDATE runs SET last_line = :last WHERE id = :id", {"last": lines, "id": run_id})
 

@@ -38,7 +38,10 @@ def test_what_attempts_have_spent_is_not_left(spent: str, rest: str, is_over: bo
     assert is_spent(spec().budget, Decimal(spent)) is is_over
 
 
-@pytest.mark.parametrize(("amount", "text"), [("3.0", "$3.00"), ("2", "$2.00"), ("0.00858", "$0.00858"), ("1E+1", "$10.00")])
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [("3.0", "$3.00"), ("2", "$2.00"), ("4.280", "$4.28"), ("0", "$0.00"), ("0.00858", "$0.00858"), ("1E+1", "$10.00")],
+)
 def test_an_amount_is_written_with_its_cents(amount: str, text: str) -> None:
     assert dollars(Decimal(amount)) == text
 
