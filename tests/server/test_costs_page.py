@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -141,12 +140,3 @@ def test_a_task_that_is_gone_keeps_its_costs(api: Api) -> None:
 
     assert (item["taskId"], item["name"], item["costUsd"]) == ("gone", None, "1")
     assert "not served any more" in api.get("/costs").body.decode()
-
-
-def test_a_viewer_may_read_it(served: Callable[..., Api]) -> None:
-    api = served(dev_token=None)
-    api.serve_task(JOB)
-    as_viewer = {"Authorization": f"Bearer {api.token('viewer')}"}
-
-    assert [api.get(path, **as_viewer).status for path in ("/costs", "/costs.csv", "/api/costs")] == [200, 200, 200]
-    assert api.get("/api/costs").status == 401

@@ -202,15 +202,10 @@ def test_an_unknown_preset_is_said_as_a_page(api: Api) -> None:
     assert Browser(api, "operator").get("/tasks/new?preset=nothing").status == 404
 
 
-def test_only_an_admin_writes_and_a_viewer_sees_no_form(api: Api) -> None:
-    operator = Browser(api, "operator")
-    form = fields_of(operator.get("/tasks/small/edit"))
+def test_only_an_admin_has_the_button_that_writes(api: Api) -> None:
+    pages = [Browser(api, role).get("/tasks/small/edit") for role in ("operator", "admin")]
 
-    assert 'value="write"' not in html(operator.get("/tasks/small/edit"))
-    assert operator.submit("/tasks/small/edit", **{**form, "f.name": "small", "act": "write"}).status == 403
-    assert Browser(api, "viewer").get("/tasks/new").status == 403
-    assert operator.get("/tasks/small/delete").status == 403
-    assert tree(api) == {"small.yaml": TEXT}
+    assert ['value="write"' in html(page) for page in pages] == [False, True]
 
 
 def test_where_writes_are_denied_the_page_shows_what_to_commit(served: Callable[..., Api]) -> None:

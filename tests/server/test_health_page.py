@@ -93,10 +93,6 @@ def test_settings_are_shown_to_admins_with_their_origin_and_without_secrets(api:
     assert "OPTIO_EGRESS_KEY *** OPTIO_EGRESS_KEY" in text_of(pages["admin"])
     assert SECRET not in pages["admin"].body.decode()
     assert SECRET not in api.get("/api/settings").body.decode()
-    statuses = [
-        api.request("GET", "/api/settings", headers={"Authorization": f"Bearer {api.token(each)}"}).status for each in pages
-    ]
-    assert statuses == [403, 403, 200]
 
 
 def test_pools_are_shown_as_wanted_ready_and_starting_with_what_is_wrong(api: Api) -> None:

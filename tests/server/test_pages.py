@@ -167,18 +167,6 @@ def test_signing_out_deletes_the_cookie_and_a_revoked_token_ends_the_login(api: 
     assert browser.get("/tasks").headers["location"].startswith("/login")
 
 
-def test_a_page_of_another_site_cannot_act_with_the_login(api: Api) -> None:
-    browser = Browser(api, "admin")
-    path, body = "/tasks/report/run", b"p.N=1&act=run"
-
-    foreign = browser._send("POST", path, body, {"Origin": "http://evil.example"})
-    port = browser._send("POST", path, body, {"Origin": "http://localhost:9000", "Sec-Fetch-Site": "same-site"})
-    bare = browser._send("POST", path, body, {})
-
-    assert [foreign.status, port.status, bare.status] == [403, 403, 403]
-    assert every_run(api) == []
-
-
 # Pages
 
 
@@ -333,7 +321,6 @@ def test_a_run_that_has_ended_is_run_again_by_a_button(api: Api) -> None:
     api.credentials = {}
     assert again != run.id
     assert api.services.store.run(again).params["N"] == 7
-    assert Browser(api, "viewer").submit(f"/runs/{run.id}/rerun").status == 403
 
 
 def test_a_transcript_is_read_by_whole_turns(api: Api) -> None:

@@ -1,7 +1,6 @@
 """The queue as HTML and as JSON, which say the same: `GET /queue` and `GET /api/queue`."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 from optio.model.namespace import ALL_TASKS
@@ -119,11 +118,3 @@ def test_one_decision_answers_many_readers(api: Api) -> None:
 
     assert [overview.read().queued for _ in range(20)] == [1] * 20
     assert len(asked) <= 2
-
-
-def test_a_viewer_may_read_it(served: Callable[..., Api]) -> None:
-    api = served(dev_token=None)
-    api.serve_task(JOB)
-
-    assert api.get("/queue", Authorization=f"Bearer {api.token('viewer')}").status == 200
-    assert api.get("/api/queue").status == 401

@@ -150,11 +150,9 @@ def test_names_from_files_are_text(api: Api) -> None:
     assert api.get("/tasks?owner=%3Cscript%3E").body.decode().count("<script>") == 0
 
 
-def test_a_viewer_reads_it_and_gets_no_buttons(served: Callable[..., Api]) -> None:
+def test_a_viewer_gets_no_buttons(served: Callable[..., Api]) -> None:
     api = served(dev_token=None)
     api.serve_task(JOB)
     as_viewer = {"Authorization": f"Bearer {api.token('viewer')}"}
 
-    assert api.get("/api/overview", **as_viewer).status == 200
     assert "Run…" not in api.get("/tasks", **as_viewer).body.decode()
-    assert api.get("/api/overview").status == 401

