@@ -3,6 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+axe_version=4.14.1
 claude_version=2.1.331
 codex_version=0.169.0
 copilot_version=1.0.102
@@ -92,6 +93,8 @@ ln -sf ../gemini/node_modules/gemini .tools/bin/gemini
 
 # A provider at which people sign in; it runs on the Node of Gemini.
 agent .tools/identity oidc-provider "$identity_provider_version"
+# What looks at the dashboard's pages for people who use them by a reader of screens.
+agent .tools/axe axe-core "$axe_version"
 
 # What makes and checks clients of the API in TypeScript, and the schema of AsyncAPI.
 clients="openapi-typescript@7.13.0 typescript@5.9.3 @asyncapi/specs@6.11.1"

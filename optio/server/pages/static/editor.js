@@ -57,7 +57,7 @@ function start() {
         highlightSelectionMatches(), highlightSpecialChars(), search({ top: true }), indentUnit.of("  "), EditorState.tabSize.of(2),
         keymap.of([...defaultKeymap, ...historyKeymap, ...searchKeymap, ...foldKeymap, ...lintKeymap]),
         yaml(), theme, syntaxHighlighting(colours), EditorView.lineWrapping,
-        EditorView.contentAttributes.of({ "aria-label": "YAML of the task", spellcheck: "false" }),
+        EditorView.contentAttributes.of({ "aria-label": "YAML of the task", tabindex: "0", spellcheck: "false" }),
         EditorView.updateListener.of((update) => {
           if (!update.docChanged) return;
           area.value = update.state.doc.toString();

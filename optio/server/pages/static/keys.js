@@ -126,6 +126,20 @@ if (palette) {
   }
 }
 
+// What scrolls and has nothing in it to focus is a stop of the Tab key, so that the arrow keys scroll it.
+const scrollers = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const isStop = (target.scrollWidth > target.clientWidth || target.scrollHeight > target.clientHeight) && !$("a, button, input, select", target);
+    if (isStop) target.tabIndex = 0; else target.removeAttribute("tabindex");
+  }
+});
+function watch() {
+  scrollers.disconnect();
+  document.querySelectorAll(".scroll, pre").forEach((each) => scrollers.observe(each));
+}
+document.addEventListener("morphed", watch);
+watch();
+
 const button = $("#theme");
 if (button) {
   const show = () => { button.textContent = { "": "◐", light: "☀", dark: "☾" }[document.documentElement.dataset.theme ?? ""] ?? "◐"; button.title = `Colours: ${document.documentElement.dataset.theme || "as the system has them"}`; };

@@ -1,0 +1,338 @@
+"""The dashboard for everybody: each page for readers of screens, by keyboard alone, enlarged twice, and on a phone."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from optio.model.agent_event import ToolCall, ToolKind, ToolResult, TurnEnd
+from optio.model.namespace import ALL_TASKS
+from optio.model.pool import Pool
+from optio.model.retry import GiveUp
+from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
+from optio.store.values import Firing, ScheduleRow, SlotVerdict
+from tests.server.api import JOB, Api
+from tests.server.test_hooks import GOOD, SECRET, post
+from tests.support import ROOT, eventually
+
+AXE = (ROOT / ".tools" / "axe" / "node_modules" / "axe-core" / "axe.min.js").read_text()
+LONG = "Unbroken" + "0123456789" * 6
+REPORT = f"""\
+name: Report
+description: Looks at each dependency of a repository, and says which of them are too old.
+owner: team-{LONG}
+agentRuntime: claude-code
+model: sonnet
+budgetUsd: "2.50"
+startLimit: {{count: 50, per: 24h}}
+promptTemplate: "Look at {{{{REPO}}}} {{{{N}}}}"
+paramsSchema:
+  type: object
+  properties:
+    REPO: {{type: string, maxLength: 100, description: The repository}}
+    N: {{type: integer, minimum: 1, default: 1}}
+    MODE: {{type: string, enum: [fast, slow]}}
+    LABELS: {{type: array, items: {{type: string}}}}
+  required: [REPO]
+  additionalProperties: false
+triggers:
+  - {{type: schedule, config: {{cronExpression: "*/10 * * * *", timezone: Europe/Berlin, paramMapping: {{REPO: {LONG}}}}}}}
+  - type: webhook
+    config:
+      path: push
+      secret: {{name: PUSH}}
+      when: "@.action != 'closed'"
+      paramMapping: {{REPO: $.repository.name}}
+tests:
+  - {{name: good, webhook: good.json, expect: {{params: {{REPO: optio, N: 1}}}}}}
+  - {{name: bad, params: {{REPO: x}}, expect: {{promptContains: nothing like it}}}}
+"""
+POLICY = """\
+type: policy
+fleet: {monthUsd: "50000.00"}
+ceilings: {budgetUsd: "5.00", monthUsd: "20000.00"}
+"""
+SIZES = {"wide": (1280, 800), "enlarged twice": (640, 400), "phone": (390, 844), "narrow": (320, 640)}
+# How a page is looked at by axe: a size and the colours.
+LOOKS = {"wide": "light", "phone": "dark"}
+expect.set_options(timeout=30_000)
+
+
+class Runs(NamedTuple):
+    """Ids of runs, by what they show."""
+
+    good: str
+    failed: str
+    running: str
+    queued: str
+
+
+def said(text: str, kind: LogKind = LogKind.TEXT, **more: Any) -> LogLine:
+    return LogLine(kind=kind, data=text.encode(), at=datetime.now(UTC), **more)
+
+
+def conversation() -> list[LogLine]:
+    """Two turns: text, a call that fails, an edit, and output of every kind."""
+    command = ToolCall(id="a", name="Bash", kind=ToolKind.EXECUTE, input={"command": f"make {LONG}"})
+    edit = ToolCall(
+        id="b", name="Edit", kind=ToolKind.EDIT, input={"file_path": f"{LONG}.py", "old_string": "one", "new_string": LONG * 3}
+    )
+    end = TurnEnd(model="m", fresh=1000, cached=20, cache_write=3, output=4, reasoning=0, cost_usd="0.01")
+    return [
+        said("I look at the dependencies.", turn=1),
+        said("They might be old.", LogKind.THOUGHT, turn=1),
+        said("Bash", LogKind.TOOL, turn=1, event=command),
+        said(f"no rule to make {LONG}", LogKind.RESULT, turn=1, event=ToolResult(id="a", ok=False, size=9, exit_code=2)),
+        said("turn 1", LogKind.TURN, turn=1, event=end),
+        said("Edit", LogKind.TOOL, turn=2, event=edit),
+        said("ok", LogKind.RESULT, turn=2, event=ToolResult(id="b", ok=True, size=2, exit_code=None)),
+        said("\x1b[31mred\x1b[0m \x1b[32mgreen\x1b[0m \x1b[36mcyan\x1b[0m \x1b[90mdim\x1b[0m " + LONG * 4, LogKind.OUTPUT),
+        said("it does not work", LogKind.STDERR),
+    ]
+
+
+def run(api: Api, *, reason: str | None, task: str = "report") -> str:
+    """A run that has ended, or that goes on without a reason."""
+    made = api.started(task, {"REPO": LONG} if task == "report" else None)
+    store, lease = api.services.store, made.claim.run.lease
+    store.append_log(lease, conversation(), {}, Meter())
+    if reason is not None:
+        meter = Meter(usage=Usage(fresh=120_000, output=4_000), cost=Decimal("1234.5"), cost_source=CostSource.CLI, turns=2)
+        outcome = Outcome(ok=reason == "ok", reason=reason, message="" if reason == "ok" else f"exit code 2 of {LONG}")
+        store.finish(lease, outcome, meter, 2, None, lambda *_: GiveUp("the test ends it"))
+    return made.id
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """A server with something on every page."""
+    environ = {"OPTIO_WRITES": "files", "OPTIO_WEBHOOK_RATE_PER_MINUTE": "1000"}
+    made = Api(tmp_path_factory.mktemp("access"), dev_token=None, environ=environ)
+    made.services.secrets.put("PUSH", SECRET)
+    (made.tasks / "good.json").write_bytes(GOOD)
+    (made.tasks / "_policy.yaml").write_text(POLICY)
+    made.serve_task(JOB.replace("maxConcurrent: 1000", "maxConcurrent: 1"))
+    made.serve_task(REPORT, "report")
+    made.serve_task(REPORT.replace("Look at", "Look twice at"), "report")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def runs(api: Api) -> Runs:
+    api.credentials = {"Authorization": f"Bearer {api.token('admin')}"}
+    found = [run(api, reason=reason) for reason in ("ok", "exit_code", None)]
+    run(api, reason="timeout")
+    run(api, reason=None, task="job")
+    queued = str(api.post("/api/tasks/job/runs", {}).json["runId"])
+    cancelled = str(api.post("/api/tasks/job/runs", {}).json["runId"])
+    api.post(f"/api/workflow-runs/{cancelled}/cancel")
+    store, digest = api.services.store, api.live.current.registry.task("report").digest
+    slot = store.now().replace(second=0, microsecond=0) - timedelta(hours=2)
+    assert (post(api).status, post(api, b'{"action": "closed"}').status) == (202, 202)
+    assert post(api, GOOD, X_Optio_Signature="0" * 64).status == 401
+    eventually(lambda: len(api.get("/api/deliveries").json["items"]) > 1, what="the deliveries")
+    store.change_schedules([ScheduleRow(task_id="report", fingerprint="x", next_fire=slot)], [])
+    missed = [SlotVerdict(slot=slot, verdict="missed")]
+    store.fire(Firing(task_id="report", digest=digest, verdicts=missed, runs=[], next_fire=None)).result(10)
+    store.keep_pools("cluster/a", [Pool(key="p1", tasks=("job",), size=3, ready=1, starting=2, problem=f"no image {LONG}")])
+    store.note_worker("worker-of-the-test", ALL_TASKS)
+    store.pause("job", f"the API is down {LONG}", "test")
+    (api.tasks / "bad.yaml").write_text(f"name: Bad\nnothing{LONG}: 1\n")
+    asyncio.run(api._load())
+    return Runs(*found, queued)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def page(api: Api, runs: Runs, browser: Browser) -> Iterator[Page]:
+    """A page that an admin has signed in to. The runs are there before the browser, which has a loop of its own."""
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 800}, color_scheme="light", base_url=f"http://localhost:{api.port}"
+    )
+    made = context.new_page()
+    made.goto("/login")
+    made.get_by_label("API token").fill(api.token("admin"))
+    made.get_by_role("button", name="Sign in").click()
+    yield made
+    context.close()
+
+
+def press(name: str) -> Callable[[Page], None]:
+    return lambda page: page.get_by_role("button", name=name, exact=True).first.click()
+
+
+def wrong_token(page: Page) -> None:
+    page.get_by_label("API token").fill("nothing")
+    press("Sign in")(page)
+
+
+def first_delivery(rest: str = "") -> Callable[[Page], None]:
+    def act(page: Page) -> None:
+        address = page.locator("a[href^='/deliveries/']").last.get_attribute("href")
+        page.goto(f"{address}{rest}")
+
+    return act
+
+
+def bulk(act: str) -> Callable[[Page], None]:
+    def choose(page: Page) -> None:
+        page.locator("tbody input[type=checkbox]").first.check()
+        press(act)(page)
+
+    return choose
+
+
+def bulk_done(page: Page) -> None:
+    bulk("Retry…")(page)
+    press("Retry 1 run")(page)
+
+
+def broken_draft(page: Page) -> None:
+    editor = page.locator("#editor .cm-content")
+    editor.click()
+    page.keyboard.press("Control+End")
+    page.keyboard.type("maxTurn: 3\nmaxRetries: many\n")
+    expect(page.locator("#findings li").first).to_be_visible()
+
+
+def long_line(page: Page) -> None:
+    page.locator("#viewer .row code").last.click()
+    expect(page.locator("#viewer aside pre").first).to_be_visible()
+
+
+def palette(page: Page) -> None:
+    page.keyboard.press("/")
+    page.keyboard.type("report")
+    expect(page.locator("#palette li").first).to_contain_text("Report")
+
+
+def nothing_found(page: Page) -> None:
+    page.keyboard.press("/")
+    page.keyboard.type("nothing like it")
+    expect(page.locator("#palette .none")).to_be_visible()
+
+
+def help_of_keys(page: Page) -> None:
+    page.keyboard.press("?")
+    expect(page.locator("#keys")).to_be_visible()
+
+
+def unfold(page: Page) -> None:
+    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+
+
+# Every page, as an address and what is done on it; names in braces are those of `Runs`.
+PAGES: dict[str, tuple[str, Callable[[Page], None] | None]] = {
+    "tasks": ("/tasks", None),
+    "tasks, none fits": ("/tasks?q=nothing", None),
+    **{
+        f"task, {tab}": (f"/tasks/report?tab={tab}", unfold)
+        for tab in ("overview", "runs", "definition", "triggers", "changes")
+    },
+    "task, paused": ("/tasks/job", None),
+    "task, tests": ("/tasks/report?tab=tests", None),
+    "task, tests that ran": ("/tasks/report?tab=tests&run=yes", None),
+    "new task": ("/tasks/new", broken_draft),
+    "edit": ("/tasks/report/edit", None),
+    "delete": ("/tasks/report/delete", None),
+    "add a schedule": ("/tasks/job/triggers/add?kind=schedule", press("Add the schedule")),
+    "add a webhook": ("/tasks/job/triggers/add?kind=webhook", None),
+    "trial": ("/tasks/report/trial", press("Sign and send")),
+    "run form": ("/tasks/report/run", press("Run")),
+    "preview": ("/tasks/job/run", press("Preview the prompt")),
+    "runs": ("/runs", None),
+    "runs with filters": ("/runs?task=report&state=failed&minCost=1", None),
+    "bulk": ("/runs?state=queued", bulk("Cancel…")),
+    "bulk, done": ("/runs?state=failed", bulk_done),
+    "run, why": ("/runs/{failed}", unfold),
+    "run, transcript": ("/runs/{running}?tab=transcript", unfold),
+    **{f"run, {tab}": (f"/runs/{{good}}?tab={tab}", None) for tab in ("prompt", "events", "attempts")},
+    "run, log": ("/runs/{running}?tab=log", long_line),
+    "run, queued": ("/runs/{queued}", None),
+    "queue": ("/queue", None),
+    "calendar": ("/calendar", None),
+    "calendar of a week": ("/calendar?view=week&zone=Europe/Berlin&on=2026-10-25", None),
+    "calendar of a day": ("/calendar?view=day&zone=Europe/Berlin&on=2026-10-25", None),
+    "costs": ("/costs?days=90", unfold),
+    "deliveries": ("/deliveries", None),
+    "delivery": ("/deliveries", first_delivery()),
+    "replay": ("/deliveries", first_delivery("/replay")),
+    "test of a delivery": ("/deliveries", first_delivery("/test")),
+    "changes": ("/changes", None),
+    "change": ("/changes/3", unfold),
+    "pools": ("/pools", None),
+    "health": ("/health", unfold),
+    "login": ("/login", wrong_token),
+    "error": ("/runs/nothing", None),
+    "error with details": ("/runs?stat=failed", None),
+    "palette": ("/tasks", palette),
+    "palette, empty": ("/tasks", nothing_found),
+    "keys": ("/runs", help_of_keys),
+}
+
+# What is wider than the page, or cut off by an element that does not scroll. A line of the log viewer is cut: a click shows all
+# of it. The rest names words for readers of screens, and bars, which have a title.
+CUT = """() => {
+  const name = (each) => `${each.tagName.toLowerCase()}.${each.className} ${each.textContent.trim().slice(0, 40)}`;
+  const found = [], root = document.scrollingElement;
+  if (root.scrollWidth > root.clientWidth) found.push(`the page scrolls sideways: ${root.scrollWidth} in ${root.clientWidth}`);
+  for (const each of document.querySelectorAll("body *")) {
+    const isTold = each.matches(".hidden, .skip, #viewer .view *, svg, svg *, input, select, textarea");
+    if (isTold || !each.checkVisibility({ visibilityProperty: true })) continue;
+    const style = getComputedStyle(each);
+    const hides = (value) => ["hidden", "clip"].includes(value);
+    if (hides(style.overflowX) && each.scrollWidth > each.clientWidth + 1) found.push(`cut at the side: ${name(each)}`);
+    if (hides(style.overflowY) && each.scrollHeight > each.clientHeight + 1) found.push(`cut below: ${name(each)}`);
+    const box = each.getBoundingClientRect();
+    const scroller = each.closest(".scroll, pre, dialog, #editor, #viewer");
+    if (!scroller && box.width && (box.right > root.clientWidth + 1 || box.left < -1)) found.push(`outside: ${name(each)}`);
+  }
+  return found.slice(0, 5);
+}"""
+AUDIT = """async () => {
+  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  const { violations } = await axe.run(document, { resultTypes: ["violations"] });
+  const words = (text) => text.replace(/\\s+/g, " ");
+  return violations.flatMap(({ id, impact, nodes }) => nodes.slice(0, 5).map(
+    ({ target, failureSummary }) => [impact, id, target.flat().join(" "), words(failureSummary)]));
+}"""
+
+
+def show(page: Page, name: str, runs: Runs) -> None:
+    path, act = PAGES[name]
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto(path.format(**runs._asdict()))
+    if act is not None:
+        act(page)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_for_readers_of_screens_and_nothing_of_it_is_cut_at_any_size(page: Page, runs: Runs, name: str) -> None:
+    show(page, name, runs)
+    page.evaluate(AXE)
+    found = []
+
+    for size, (width, height) in SIZES.items():
+        page.emulate_media(color_scheme="dark" if size == "phone" else "light")
+        page.set_viewport_size({"width": width, "height": height})
+        found += [f"{size}: {each}" for each in page.evaluate(CUT)]
+        if size in ("wide", "phone"):
+            found += [
+                f"{size}: {rule} ({impact}): {element}: {why}"
+                for impact, rule, element, why in page.evaluate(AUDIT)
+                if impact in ("serious", "critical")
+            ]
+
+    assert not found, "\n".join(found)
