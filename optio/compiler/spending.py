@@ -8,7 +8,17 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.layers import POLICY
 from optio.compiler.resolved_task import ResolvedTask
-from optio.model.money import DAY, MONTH, ZERO_USD, WorstCase, max_call_usd, max_catch_up_fires, max_run_usd, worst_case
+from optio.model.money import (
+    DAY,
+    MONTH,
+    ZERO_USD,
+    WorstCase,
+    dollars,
+    max_call_usd,
+    max_catch_up_fires,
+    max_run_usd,
+    worst_case,
+)
 from optio.model.policy import Ceilings
 from optio.model.route import Route
 from optio.model.text import parse_money
@@ -122,8 +132,3 @@ def _cure(task: ResolvedTask, most: Decimal, place: int, spent: WorstCase) -> tu
         return ("budgetUsd",), hint
     often = f"let it fire at most {f'{count} times' if count > 1 else 'once'} in 24 hours"
     return ("triggers", schedule, "config", "cronExpression"), f"{often}, {hint}"
-
-
-def dollars(amount: Decimal) -> str:
-    """Return an amount as `$1,234.50`, with two decimals or as many as it has."""
-    return f"${amount:,.2f}" if amount == round(amount, 2) else f"${amount:,}"

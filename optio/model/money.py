@@ -11,7 +11,7 @@ missed, which count when they were due; and the cost of broken calls that no age
 
 from dataclasses import dataclass
 from datetime import timedelta
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 
 from optio.model import prices
 from optio.model.task import StartLimit, TaskSpec
@@ -27,10 +27,11 @@ _CENT = Decimal("0.01")
 
 
 def dollars(amount: Decimal) -> str:
-    """Return an amount as people write it: `$3.00`, and with all digits where there are parts of cents."""
-    shown = amount.normalize()
+    """Return an amount as people write it: `$1,234.50`. From a dollar on, parts of a cent are rounded up, because most amounts
+    are the most of something; less than a dollar has all its digits."""
+    shown = amount.quantize(_CENT, ROUND_CEILING) if amount >= 1 else amount.normalize()
     exponent = shown.as_tuple().exponent
-    return f"${shown.quantize(_CENT) if isinstance(exponent, int) and exponent > -2 else shown:f}"
+    return f"${shown.quantize(_CENT) if isinstance(exponent, int) and exponent > -2 else shown:,f}"
 
 
 def remaining_budget(spec: TaskSpec, spent: Decimal) -> Decimal | None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from optio.model.money import dollars
 from optio.model.registry import canonical
 
 MAX_LISTED = 10
@@ -16,10 +17,7 @@ _EDGE_LENGTH, _MIDDLE_LENGTH = 12, 50
 
 def amount(usd: Decimal | None) -> str:
     """Return `$1,234.50`, or `no bound` for None."""
-    if usd is None:
-        return "no bound"
-    cents = usd.quantize(Decimal("0.01"))
-    return f"${cents:,f}" if cents == usd else f"${usd.normalize():,f}"
+    return "no bound" if usd is None else dollars(usd)
 
 
 def quoted(value: Any) -> str:

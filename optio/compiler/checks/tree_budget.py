@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from optio.compiler.diagnostics import Diagnostic, Fix, diagnostic
 from optio.compiler.facts import ScheduleFacts, SpendCap, TaskFacts
 from optio.model.defaults import MAX_WORKFLOW_CONCURRENT
+from optio.model.money import dollars
 from optio.model.route import show
 from optio.model.text import parse_money
 
@@ -44,8 +45,6 @@ def check(claims: Sequence[TaskFacts]) -> Iterator[Diagnostic]:
 
 
 def _budget(path: str, cap: SpendCap, place: int, tasks: Iterable[TaskFacts]) -> Iterator[Diagnostic]:
-    from optio.compiler.spending import dollars
-
     spent = {claim.id: Decimal(usd) for claim in tasks if claim.spend is not None and (usd := claim.spend[place]) is not None}
     total, most = sum(spent.values(), Decimal(0)), parse_money(cap.most)
     span, route = cap.place.span, cap.place.route
