@@ -1,5 +1,6 @@
 """The calendar over HTTP: what it counts is what the schedules fire, also on nights of clock changes, and what was missed."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -166,3 +167,12 @@ def test_a_day_is_computed_anew_for_another_generation(api: Api) -> None:
     assert second.fires == first.fires + 1
     assert calendar.day(before, "UTC", day) == first
     assert datetime(2026, 6, 1, tzinfo=UTC) == first.begin
+
+
+def test_amounts_on_the_page_are_in_cents_and_thousands(api: Api) -> None:
+    api.serve_task(TASK.format(name="dear", cron="*/10 * * * *", zone="UTC").replace("0.50", "100.123"), "dear")
+
+    shown = text_of(Reader(api, "viewer").get("/calendar?view=day&on=2026-10-20&zone=UTC"))
+
+    assert re.search(r"may spend \$\d\d,\d{3}\.\d\d at the worst", shown)
+    assert re.search(r"Worst cost \$\d\d,\d{3}\.\d\d ", shown)

@@ -6,6 +6,8 @@ import re
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from optio.model.retry import GiveUp
 from optio.model.run import CostSource, Meter, Outcome, Usage
 from tests.server.api import JOB, Api
@@ -56,6 +58,15 @@ def test_costs_are_summed_by_task_and_by_day_with_the_dearest_first(api: Api) ->
     today = found["days"][-1]
     assert (today["costUsd"], today["dearest"], today["othersUsd"]) == ("2.25", ["2", "0.25"], "0.00")
     assert all(day["costUsd"] == "0" for day in found["days"][:-1])
+
+
+@pytest.mark.parametrize(
+    ("cost", "top", "half"), [("1234.5", "$2,000", "$1,000"), ("12345", "$20k", "$10k"), ("999999", "$1,000k", "$500k")]
+)
+def test_labels_of_the_chart_have_room_for_large_amounts(api: Api, cost: str, top: str, half: str) -> None:
+    spend(api, "job", cost)
+
+    assert re.findall(r'<text class="axis" [^>]*>([^<]*)<', api.get("/costs").body.decode()) == [top, half, "$0"]
 
 
 def test_the_page_draws_each_day_and_names_prices_and_unknown_costs(api: Api) -> None:

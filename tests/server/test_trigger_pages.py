@@ -166,6 +166,7 @@ def test_where_writes_are_denied_the_page_shows_the_file_to_commit(served: Calla
     answer = browser.submit("/tasks/small/triggers/add", kind="schedule", schedule="0 0 * * *", params="REPO = x")
 
     assert answer.status == 200
+    assert "This server writes no task files" in text_of(browser.get("/tasks/small"))
     assert "git add small.yaml" in text_of(answer)
     assert "cronExpression" in fields_of(answer)["text"]
     assert text(api) == TEXT

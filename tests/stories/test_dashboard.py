@@ -25,7 +25,6 @@ paramsSchema:
 maxRetries: 0
 """
 expect.set_options(timeout=60_000)
-SIZES = {"wide": (1280, 800), "phone": (390, 844)}
 
 
 @pytest.fixture(scope="module")
@@ -132,16 +131,6 @@ def test_a_login_that_ends_is_said_on_the_page_of_a_run(dev: Dev, page: Page) ->
     dev.start()
 
     expect(page.locator("#live-state")).to_have_text("signed out")
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("path", ["/tasks", "/tasks/counter", "/tasks/counter/run", "/runs", "/login"])
-def test_no_page_scrolls_sideways(dev: Dev, page: Page, size: str, path: str) -> None:
-    width, height = SIZES[size]
-    page.set_viewport_size({"width": width, "height": height})
-    page.goto(dev.url + path)
-
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_without_scripts_a_run_is_started_read_and_cancelled(dev: Dev, browser: Browser) -> None:

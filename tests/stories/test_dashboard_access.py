@@ -336,3 +336,121 @@ def test_a_page_is_for_readers_of_screens_and_nothing_of_it_is_cut_at_any_size(p
             ]
 
     assert not found, "\n".join(found)
+
+
+# Where the Tab key leads: every control in the order of the page. A group of radio buttons is one stop, and so is the editor,
+# whose tree is its own.
+STOPS = """() => {
+  const radios = new Set();
+  const isFirst = (each) => each.type !== "radio" || (!radios.has(each.name) && radios.add(each.name));
+  const all = document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex], #editor");
+  window.stops = [...all].filter(
+    (each) => (each.tabIndex >= 0 || each.id === "editor") && !each.disabled && each.type !== "hidden"
+      && each.checkVisibility({ visibilityProperty: true }) && isFirst(each));
+  return window.stops.length;
+}"""
+STOP = """() => {
+  const host = document.activeElement;
+  if (host === document.body) return null;
+  const { outlineStyle, outlineWidth } = getComputedStyle(host.shadowRoot?.querySelector(".cm-editor") ?? host);
+  const box = host.getBoundingClientRect();
+  const isShown = outlineStyle !== "none" && parseFloat(outlineWidth) >= 2;
+  const isInView = box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth;
+  return [window.stops.indexOf(host), isShown && isInView, `${host.tagName} ${host.id} ${host.textContent.slice(0, 30)}`];
+}"""
+WALKED = [
+    "tasks",
+    "task, overview",
+    "task, definition",
+    "new task",
+    "add a schedule",
+    "run form",
+    "runs",
+    "run, why",
+    "run, log",
+    "calendar",
+    "health",
+]
+
+
+@pytest.mark.parametrize("name", WALKED)
+def test_the_tab_key_leads_to_every_control_in_the_order_of_the_page_and_shows_where_it_is(
+    page: Page, runs: Runs, name: str
+) -> None:
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 640, "height": 400})
+    page.goto(PAGES[name][0].format(**runs._asdict()))
+    if name == "new task":
+        expect(page.locator("#editor .cm-content")).to_be_visible()
+    count = page.evaluate(STOPS)
+    places, unseen = [], []
+
+    for _ in range(3 * count):
+        page.keyboard.press("Tab")
+        stop = page.evaluate(STOP)
+        if stop is None:
+            break
+        place, is_seen, text = stop
+        if not places or places[-1] != place:  # a date has several stops of its own
+            places.append(place)
+        if not is_seen:
+            unseen.append(text)
+
+    assert unseen == []
+    assert places == list(range(count))
+
+
+def test_keys_walk_rows_open_them_choose_them_and_lead_to_the_form_of_a_run(api: Api, runs: Runs, page: Page) -> None:
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto("/tasks")
+    for key, task in (("j", "job"), ("j", "report"), ("k", "job")):
+        page.keyboard.press(key)
+        expect(page.locator(f"#task-{task} a").first).to_be_focused()
+    page.keyboard.press("r")
+    expect(page).to_have_url(f"http://localhost:{api.port}/tasks/job/run")
+    for key in ("o", "Enter"):
+        page.goto("/tasks")
+        page.keyboard.press("j")
+        page.keyboard.press(key)
+        expect(page).to_have_url(f"http://localhost:{api.port}/tasks/job")
+
+    page.goto("/runs")
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    expect(page.locator("tbody input[type=checkbox]").first).to_be_checked()
+    row = page.locator("tr.current a.id")
+    for key, dialog in (("?", "#keys"), ("/", "#palette")):
+        page.keyboard.press(key)
+        expect(page.locator(dialog)).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(page.locator(dialog)).to_be_hidden()
+        expect(row).to_be_focused()
+    page.get_by_label("Reason").press_sequentially("jx?/")
+    expect(page.get_by_label("Reason")).to_have_value("jx?/")
+
+
+def test_a_line_of_a_log_is_chosen_and_shown_by_keys(runs: Runs, page: Page) -> None:
+    page.goto(f"/runs/{runs.running}?tab=log")
+    expect(page.locator("#viewer .row code").last).to_have_text("it does not work")
+    page.locator("#viewer .view").focus()
+    for key, line in (("j", "1"), ("j", "2"), ("j", "3"), ("k", "2")):
+        page.keyboard.press(key)
+        expect(page.locator("#viewer .row.current .seq")).to_have_text(line)
+    page.keyboard.press("Enter")
+    expect(page.locator("#viewer aside")).to_contain_text("They might be old.")
+    page.keyboard.press("Escape")
+    expect(page.locator("#viewer aside")).to_be_hidden()
+    expect(page.locator("#viewer .view")).to_be_focused()
+
+
+def test_the_palette_says_which_of_its_entries_enter_opens(api: Api, runs: Runs, page: Page) -> None:
+    page.goto("/runs")
+    page.keyboard.press("/")
+    options, field = page.locator("#palette [role=option]"), page.locator("#palette input")
+    expect(options.first).to_have_text("Tasks page")
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_role("option", name="Runs page", selected=True)).to_be_visible()
+    expect(field).to_have_attribute("aria-activedescendant", "found-1")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"http://localhost:{api.port}/tasks")

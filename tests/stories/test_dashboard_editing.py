@@ -28,7 +28,6 @@ paramsSchema:
 """
 # Tells of what the policy of a page forbids, also where nothing is printed.
 WATCH = "document.addEventListener('securitypolicyviolation', (each) => console.error(each.violatedDirective, each.sample))"
-SIZES = {"wide": (1280, 800), "phone": (390, 844)}
 expect.set_options(timeout=60_000)
 
 
@@ -212,18 +211,6 @@ def test_two_people_who_edit_one_task_both_keep_their_text(dev: Dev, browser: Br
     expect(page.locator("pre.diff").first).to_contain_text("-# of the second person")
     expect(page.locator("#editor .cm-content")).to_contain_text("# of the first person")
     assert (dev.tasks / "echo.yaml").read_text() == before + "# of the second person\n"
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize(
-    "path", ["/tasks/new", "/tasks/echo/edit", "/tasks/echo/delete", "/tasks/echo/triggers/add?kind=webhook"]
-)
-def test_no_page_of_editing_scrolls_sideways(dev: Dev, page: Page, size: str, path: str) -> None:
-    width, height = SIZES[size]
-    page.set_viewport_size({"width": width, "height": height})
-    page.goto(dev.url + path)
-
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_the_editor_s_page_weighs_at_most_260_kb() -> None:

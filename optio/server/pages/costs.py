@@ -59,6 +59,9 @@ def _chart(found: CostsBody) -> dict[str, Any]:
 
 
 def _axis(amount: Decimal) -> str:
+    # The label has room for seven characters.
+    if amount >= 10_000:
+        return f"${amount / 1000:,.0f}k" if amount < 10_000_000 else f"${amount / 1_000_000:,.0f}M"
     return f"${amount:,.0f}" if amount >= 5 else f"${amount.normalize():f}"
 
 

@@ -131,10 +131,10 @@ def _took(seconds: float | None) -> str:
 
 
 def _usd(amount: Any) -> str:
-    return "" if amount is None else f"${amount:.4f}"
+    return "" if amount is None else f"${amount:,.4f}"
 
 
-def _dollars(amount: Any) -> str:
+def dollars(amount: Any) -> str:
     """Return an amount of the API to the cent, small ones exactly enough not to be zero."""
     if amount is None:
         return ""
@@ -169,7 +169,7 @@ def _build() -> Environment:
         "sign": _SIGNS.get,
         "count": "{:,}".format,
         "age": _age,
-        "dollars": _dollars,
+        "dollars": dollars,
         "about": _about,
         "share": _share,
         "moment": datetime.fromisoformat,

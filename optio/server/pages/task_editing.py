@@ -99,7 +99,7 @@ class TaskEditingPages(Controller):
     async def confirm_delete(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
         """Ask whether the task is to be deleted, and say what becomes of its runs, its schedule and its webhook."""
         task = hub.live.current.registry.task(task_id)
-        return page(request, "task_delete.html", task=task, denied=_is_denied(hub), **_left(hub, task))
+        return page(request, "task_delete.html", task=task, denied=is_denied(hub), **_left(hub, task))
 
     @post("/tasks/{task_id:str}/delete", status_code=303, opt=role("admin"))
     async def delete_on_page(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
@@ -148,7 +148,7 @@ async def _submit(
         return await _show(request, hub, draft, checked, status=422)
     if file is not None and file.digest != draft.digest:
         return await _show_conflict(request, hub, draft, file)
-    if not _is_denied(hub) and not _may_write(request):
+    if not is_denied(hub) and not _may_write(request):
         raise Forbidden("writing task files needs the role admin: copy the YAML, and let an admin write it")
     text = draft.text.replace("\n", "\r\n") if file is not None and b"\r\n" in file.data else draft.text
     try:
@@ -214,7 +214,7 @@ async def _show(
         preset=preset,
         commit=commit,
         theirs=theirs,
-        denied=_is_denied(hub),
+        denied=is_denied(hub),
         may_write=_may_write(request),
     )
 
@@ -239,7 +239,8 @@ def _left(hub: Hub, task: CompiledTask) -> dict[str, Any]:
     }
 
 
-def _is_denied(hub: Hub) -> bool:
+def is_denied(hub: Hub) -> bool:
+    """Return whether this server writes no task files."""
     return hub.services.settings.writes != "files"
 
 

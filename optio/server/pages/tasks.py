@@ -26,6 +26,7 @@ from optio.server.dependencies import Hub
 from optio.server.pages import charts
 from optio.server.pages.login import keep_form, read_form
 from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
+from optio.server.pages.task_editing import is_denied
 from optio.server.pages.task_tabs import TABS, Tab, read_tab
 from optio.server.pages.task_triggers import address_of
 from optio.server.read_models.overview import TaskFilter
@@ -133,6 +134,7 @@ class TaskPages(Controller):
             paused=pauses.get(task_id),
             stale=task_id in snapshot.kept,
             held=task_id in snapshot.held,
+            denied=is_denied(hub),
             **values,
         )
 

@@ -90,15 +90,25 @@ async function find() {
     }
   }
   const list = $("#palette ul");
-  list.replaceChildren(...found.map(([name, kind, href]) => {
-    const link = Object.assign(document.createElement("a"), { href, textContent: name });
-    const note = Object.assign(document.createElement("span"), { className: "note", textContent: ` ${kind}` });
-    const entry = document.createElement("li");
-    entry.append(link, note);
+  list.replaceChildren(...found.map(([name, kind, href], place) => {
+    const link = Object.assign(document.createElement("a"), { href, textContent: name, id: `found-${place}`, role: "option", tabIndex: -1 });
+    const entry = Object.assign(document.createElement("li"), { role: "none" });
+    link.append(Object.assign(document.createElement("span"), { className: "note", textContent: ` ${kind}` }));
+    entry.append(link);
     return entry;
   }));
   $("#palette .none").hidden = found.length > 0;
-  list.firstElementChild?.classList.add("current");
+  point(list.firstElementChild);
+}
+
+// The field keeps the focus, and says which entry Enter opens.
+function point(entry) {
+  for (const each of document.querySelectorAll("#palette li")) {
+    each.classList.toggle("current", each === entry);
+    each.firstElementChild.ariaSelected = String(each === entry);
+  }
+  if (entry) $("#palette input").setAttribute("aria-activedescendant", entry.firstElementChild.id);
+  else $("#palette input").removeAttribute("aria-activedescendant");
 }
 
 function choose(event) {
@@ -106,9 +116,8 @@ function choose(event) {
   const at = all.findIndex((each) => each.matches(".current"));
   const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   if (by && all.length) {
-    all[at]?.classList.remove("current");
     const next = all[(at + by + all.length) % all.length];
-    next.classList.add("current");
+    point(next);
     next.scrollIntoView({ block: "nearest" });
   } else if (event.key === "Enter") $("a", all[at] ?? document.createElement("i"))?.click();
   else return;

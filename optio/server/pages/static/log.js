@@ -145,6 +145,16 @@ class Viewer {
     this.remember();
   }
 
+  // Chooses the next or the previous line: a number is no stop of the Tab key, of which there would be as many as lines.
+  pick(by) {
+    if (!this.total) return;
+    const row = Math.min(this.total - 1, Math.max(0, this.current ? this.rowOf(this.current) + by : Math.floor(this.top)));
+    this.current = this.seqOf(row);
+    this.setFollow(false);
+    if (row < this.top) this.go(row); else if (row > this.top + this.inView - 1) this.go(row - this.inView + 1); else this.draw();
+    this.remember();
+  }
+
   // Lines.
 
   keep(line) {
@@ -232,7 +242,7 @@ class Viewer {
   row(seq, line) {
     const code = make("code");
     const node = make("div", { className: `row ${line?.kind ?? "wait"}`, data: { seq } },
-      make("a", { className: "seq", href: `#L=${seq}`, textContent: seq.toLocaleString("en") }), make("span", { className: "kind", textContent: line?.kind ?? "" }), code);
+      make("a", { className: "seq", tabIndex: -1, href: `#L=${seq}`, textContent: seq.toLocaleString("en") }), make("span", { className: "kind", textContent: line?.kind ?? "" }), code);
     node.line = line;
     node.q = this.found.q;
     if (!line) return node;
@@ -333,7 +343,7 @@ class Viewer {
     const acts = {
       PageDown: () => this.by(page), PageUp: () => this.by(-page), " ": () => this.by(event.shiftKey ? -page : page),
       ArrowDown: () => this.by(1), ArrowUp: () => this.by(-1), Home: () => this.begin(), End: () => this.end(),
-      n: () => this.step(1), N: () => this.step(-1), e: () => this.nextError(), f: () => this.end(),
+      j: () => this.pick(1), k: () => this.pick(-1), n: () => this.step(1), N: () => this.step(-1), e: () => this.nextError(), f: () => this.end(),
       Enter: () => { if (this.current) this.show(this.current); }, Escape: () => this.hide(),
       a: () => { if (event.ctrlKey || event.metaKey) this.choose(1, this.last); },
     };
