@@ -41,7 +41,7 @@ TESTS = {
         "tests/contracts/test_store_room.py",
         "tests/contracts/test_store_reading.py",
     ],
-    "optio/server/auth.py": ["tests/server/test_auth.py"],
+    "optio/server/auth.py": ["tests/server/test_auth.py", "tests/server/test_sessions.py", "tests/server/test_browser.py"],
     "optio/server/http_guard.py": ["tests/server/test_edge.py"],
     "optio/executors/supervisor.py": [
         "tests/executors/test_process.py",

@@ -11,7 +11,7 @@ import pytest
 
 from optio.model.retry import GiveUp
 from optio.model.run import CostSource, Meter, Outcome
-from tests.server.api import JOB, Answer, Api
+from tests.server.api import JOB, LEASE, Answer, Api
 
 FAIL = Outcome(ok=False, reason="timeout", message="")
 OK = Outcome(ok=True, reason="ok", message="")
@@ -95,7 +95,8 @@ def test_chosen_runs_are_cancelled_after_a_page_that_names_them(api: Api) -> Non
     assert state(api, first) == "queued"
     assert "only queued and running runs can be cancelled" in page
     assert hidden(page, "runs").split() == [first]
-    assert form(api, "/runs/bulk/confirm", act="cancel", runs=hidden(page, "runs")).status == 200
+    answer = form(api, "/runs/bulk/confirm", act="cancel", runs=f"{first} {first}").body.decode()
+    assert ("1 run cancelled" in answer, "not:" in answer) == (True, False)
     assert [state(api, run_id) for run_id in (done, first, second)] == ["completed", "cancelled", "queued"]
 
 
@@ -160,11 +161,23 @@ def test_a_request_that_says_no_runs_or_no_act_is_refused(api: Api, body: dict[s
 
 def test_more_runs_than_an_act_does_are_told(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("optio.server.bulk_runs.MAX_BULK_RUNS", 2)
-    runs = [start(api) for _ in range(3)]
+    running = api.started().id
+    runs = [running, *(start(api) for _ in range(2))]
+    api.services.store.claim("w", LEASE, lambda view: [runs[2]])
 
     found = api.post("/api/runs/bulk", {"act": "cancel", "where": {}, "dryRun": True}).json
 
     assert (found["runs"], found["more"]) == (runs[:0:-1], True)
+
+
+def test_a_page_acts_on_no_more_runs_than_the_route_does(api: Api) -> None:
+    chosen = {f"run.{number}": "on" for number in range(201)}
+
+    plan = form(api, "/runs/bulk", act="cancel", **chosen)
+    done = form(api, "/runs/bulk/confirm", act="cancel", runs=" ".join(chosen))
+
+    assert (plan.status, done.status) == (422, 422)
+    assert "choose 200 at most" in plan.body.decode()
 
 
 def test_a_page_by_cost_leads_on_behind_what_it_looked_at(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
