@@ -1,6 +1,7 @@
 """Who may do what: every route for every role, malformed credentials, tokens that end."""
 
 import json
+import re
 import sqlite3
 import threading
 import time
@@ -211,8 +212,10 @@ def test_a_query_that_the_route_does_not_know_is_refused(closed: Api, query: str
     answer = closed.get(f"/api/runs?{query}", Authorization=f"Bearer {closed.token('viewer')}")
 
     assert answer.status == (422 if problems else 200)
-    found = [(each["pointer"], each["message"]) for each in answer.json.get("errors", [])]
-    assert sorted(found) == problems
+    errors = answer.json.get("errors", [])
+    assert sorted((each["pointer"], each["message"]) for each in errors) == problems
+    hints = [each["hint"] for each in errors if each["message"] == "is unknown"]
+    assert all(re.match("known are cursor, .*, until$", hint) for hint in hints), hints
 
 
 def test_an_actor_is_named_by_the_label_of_its_token_or_else_by_its_id(closed: Api) -> None:
