@@ -205,6 +205,9 @@ def test_a_token_of_no_possible_length_is_not_looked_up(closed: Api, length: int
         ("task=job&limit=2", []),
         ("taks=job", [("/taks", "is unknown")]),
         ("limit=2&limit=3", [("/limit", "occurs more than once")]),
+        ("limit=null", [("/limit", "must be given with a value, or be left out")]),
+        ("task=null", []),
+        ("since=5", [("/since", "must be a time, such as `2026-01-05T08:00:00Z`")]),
         ("limit=2&limit=3&taks=job", [("/limit", "occurs more than once"), ("/taks", "is unknown")]),
     ],
 )
