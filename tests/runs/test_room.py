@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from optio.broker.base import Topic
 from optio.errors import LaunchFailed
 from optio.executors.base import STREAMS, Executor, Exit, Launch, LaunchArrival
 from optio.model.pool import COLD
@@ -24,12 +25,13 @@ IMAGE = Delay(reason="image", message="the image cannot be pulled")
 
 
 class Held:
-    """A grip on an attempt whose place is not made: a delay at each look, and then its end."""
+    """A grip on an attempt whose place is not made: a delay at each look, and then its end, or an agent that `lasts`."""
 
     streams = STREAMS
 
-    def __init__(self, delays: Sequence[Delay | None], ended: Exit, *, begins: bool = False) -> None:
+    def __init__(self, delays: Sequence[Delay | None], ended: Exit, *, begins: bool = False, lasts: float = 0.0) -> None:
         self._delays, self._ended, self._begins = list(delays), ended, begins
+        self._lasts, self._begun_at = lasts, 0.0
         self.stopped = False
 
     def delay(self) -> Delay | None:
@@ -39,12 +41,15 @@ class Held:
         return None
 
     def begun(self) -> LaunchArrival | None:
-        return LaunchArrival(time.monotonic(), COLD) if self._begins and not self._delays else None
+        if not self._begins or self._delays:
+            return None
+        self._begun_at = time.monotonic()
+        return LaunchArrival(self._begun_at, COLD)
 
     def exit(self) -> Exit | None:
         if self.stopped:
             return Exit(code=None, signal=None, stopped_by="stop")
-        return None if self._delays else self._ended
+        return None if self._delays or time.monotonic() < self._begun_at + self._lasts else self._ended
 
     def settled(self) -> bool:
         return True
@@ -149,7 +154,11 @@ def test_the_log_says_why_a_launch_failed_for_a_while_and_no_secret_of_it(servic
 
 
 def test_it_runs_when_there_is_room_and_its_wait_is_told_once(services: Services) -> None:
-    run_id, facts, _ = execute(services, Held([], NO_ROOM), Held([FULL], NO_ROOM), Held([], DONE, begins=True))
+    told: list[Topic] = []
+    services.broker.subscribe(lambda topic, key: told.append(topic), [Topic.QUEUE])
+
+    handles = Held([], NO_ROOM), Held([FULL], NO_ROOM), Held([], DONE, begins=True, lasts=0.3)
+    run_id, facts, _ = execute(services, *handles, before=lambda taken: told.clear())
 
     run = services.store.run(run_id)
     assert (run.state, run.attempt, len(services.store.attempts(run_id))) == (RunState.COMPLETED, 3, 1)
@@ -158,15 +167,19 @@ def test_it_runs_when_there_is_room_and_its_wait_is_told_once(services: Services
     assert log_of(services, run_id, LogKind.SYSTEM) == [
         b"not begun: the namespace's quota is full; the run waits in the queue until there is room"
     ]
+    # It had tried for all that wait for room: they hear that there is some.
+    assert told == [Topic.QUEUE]
 
 
 def test_each_reason_is_written_once_and_the_agents_beginning_ends_it(services: Services) -> None:
     reworded = replace(FULL, message="the namespace's quota is full: 3 of 3 pods")
     delays = [None, FULL, FULL, reworded, IMAGE, IMAGE, FULL]
+    heard: list[str] = []
+    services.broker.subscribe(lambda _, run_id: heard.append(services.store.run(run_id).reason), [Topic.RUN])
 
     run_id, _, said = execute(services, Held(delays, DONE, begins=True))
 
-    assert said == ["quota", "image", "quota"]
+    assert said == heard[:3] == ["quota", "image", "quota"]
     assert [text.split(b":")[0] for text in log_of(services, run_id, LogKind.SYSTEM)] == [b"not begun yet"] * 3
     assert services.store.run(run_id).state is RunState.COMPLETED
 

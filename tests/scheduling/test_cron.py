@@ -273,6 +273,7 @@ def test_times_are_those_of_a_walk(expression: str, zone: str, begin: int, minut
 
 def test_nobody_counts_for_ever() -> None:
     assert count_fires("* * * * *", "UTC", utc("2000-01-01"), utc("2026-01-01")) is None
+    assert count_fires("0 0 * * *", "UTC", utc("2016-01-01"), utc("2026-01-01")) == 3653
 
 
 # How seldom
