@@ -177,6 +177,7 @@ def test_a_reader_that_takes_nothing_is_told_to_read_again(api: Api, monkeypatch
         '{"type":"watch","id":""}',
         '{"type":"follow","id":"a","run":"b","after":-1}',
         '{"type":"watch","id":"a","task":"' + 4096 * "x" + '"}',
+        '{"type":"ping"}' + 4096 * " ",
     ],
 )
 def test_a_message_that_does_not_fit_ends_the_connection_and_logs_nothing(
@@ -210,6 +211,12 @@ def test_a_connection_has_a_limit_of_subscriptions(api: Api, connect: Connect) -
     writer.log("a")
 
     assert {live.next("lines")["id"] for _ in range(16)} == {*map(str, range(1, 16)), "over"}
+
+    # A log that has ended takes no place.
+    writer.end()
+    assert {live.next("end")["id"] for _ in range(16)} == {*map(str, range(1, 16)), "over"}
+    live.ask("follow", id="later", run=writer.id)
+    assert live.next("lines")["id"] == "later"
 
 
 @pytest.mark.parametrize(
