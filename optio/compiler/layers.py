@@ -171,7 +171,9 @@ def resolve_path(path: str, name: str) -> str:
     A path that leads out of the tree is returned unchanged, and the tree refuses to read it.
     """
     if any(is_hidden(part) for part in name.split("/")):
-        raise Unreadable("OPT115", "is hidden: a part of its path begins with a dot", HIDDEN_HINT)
+        bare = "/".join(part for part in name.split("/") if part != "." and not is_hidden(part))
+        hint = f"move the file, and write `{bare}`: hidden ones, such as the data directory with its secrets, are never read"
+        raise Unreadable("OPT115", "is hidden: a part of its path begins with a dot", hint if "." in bare else HIDDEN_HINT)
     return name if name.startswith(("/", "~")) else posixpath.normpath(posixpath.join(posixpath.dirname(path), name))
 
 

@@ -193,6 +193,8 @@ def _smallest_network(first: str, last: str) -> str | None:
 
 
 def _suggestion(name: str, port: str | None) -> str | None:
+    if (found := re.fullmatch(rf"([0-9a-f:]*:[0-9a-f:]*):({_PORT})", name)) is not None and _network(found[1]) is not None:
+        return f"[{found[1]}]:{found[2]}"
     bare = re.sub(r"\A[^\w*]+|[^\w]+\Z", "", name.rpartition("@")[2])
     if name.startswith(".") and _NAME.fullmatch(bare):  # every name below it, as in lists of proxies
         bare = f"*.{bare}"

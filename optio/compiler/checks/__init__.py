@@ -80,6 +80,10 @@ def _for_some(task: ResolvedTask) -> Iterator[Check]:
         from optio.compiler.checks import result
 
         yield result.check
+    if task.spec.command is not None and (task.spec.result is not None or "OPTIO_RESULT_FILE" in str(task.spec.command)):
+        from optio.compiler.checks import result_lines
+
+        yield result_lines.check
     if hooks:
         from optio.compiler.checks import scheme
 

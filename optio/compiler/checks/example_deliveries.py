@@ -39,10 +39,38 @@ def check_delivery(task: ResolvedTask, route: Route, example: Example) -> Iterat
         for question in _conditions(config.when):
             value = value_of(sample.payload, question.steps)
             if value is not _NOTHING and type(value) is type(question.value) and value != question.value:
+                if config.scheme == "slack" and question.path == "@.type":
+                    return  # `sender_filters` reports it
+                if (other := _elsewhere(sample.payload, question)) is not None:
+                    yield _other_field(task, (*place, "when"), config.when, question, other, _shown(value))
+                    return
                 message = f"`when` filters this delivery: `{question.path}` is `{_shown(value)}` in `{sample.path}`"
                 hint = f"write `{_shown(question.value)}` there, take another payload, or expect `{{verdict: filtered}}`"
                 yield task.at("OPT430", message, (*route, "webhook"), hint=hint)
                 return
+
+
+def _elsewhere(payload: Any, question: Question) -> str | None:
+    """Return the only other path of the payload with the same last name that has the value of the filter, or None."""
+    from optio.compiler.checks.samples import paths_of  # imported only for a file with a mistake
+
+    if not question.steps:
+        return None
+    last, found = question.steps[-1], list[str]()
+    for path in paths_of(payload):
+        if path.endswith(f".{last}") and query_fast_path.is_path(path):
+            value = value_of(payload, query_fast_path.steps(path))
+            if value == question.value and type(value) is type(question.value):
+                found.append(path)
+    return f"@{found[0][1:]}" if len(found) == 1 else None
+
+
+def _other_field(task: ResolvedTask, route: Route, text: str, question: Question, other: str, there: str) -> Diagnostic:
+    meant = f"{other}{text[question.at + len(question.path) : question.end]}"
+    message = f"`{question.path}` is `{there}` in the payload of a test, and `{other}` is `{_shown(question.value)}`"
+    span = task.document.inside(route, question.start, question.end)
+    better = f"{text[: question.start]}{meant}{text[question.end :]}"
+    return task.at("OPT426", message, route, hint=f"write `{meant}`", span=span, value=better, safe=False)
 
 
 def _is_let_through(task: ResolvedTask, place: Route, example: Example, config: WebhookConfig, payload: Any) -> bool:

@@ -65,6 +65,7 @@ _JIRA = _Known(
         *("jira:version_released", "jira:version_created", "jira:version_updated", "board_created", "option_voting_changed"),
     ),
 )
+_ALL = (_LINEAR, _SENTRY, _TYPEFORM, _BITBUCKET, _JIRA)
 _BY_SIGNATURE = {each.header.lower(): each for each in (_LINEAR, _SENTRY, _SHOPIFY, _TYPEFORM)}
 # The header by which a sender names the event, or numbers its deliveries, tells the sender, too.
 _BY_OTHER = {
@@ -107,6 +108,20 @@ def check(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[D
             yield task.at("OPT420", message, (*route, "signatureHeader"), hint=f"write `{sender.header}`")
         return
     yield from _place(task, route, config, sender) if config.events else ()
+
+
+def suggest_place(config: WebhookConfig) -> str | None:
+    """Return the hint with the key that names the event, for a webhook whose headers or events are those of one sender."""
+    sender = _sender(config, {"signatureHeader": (config.signature_header or "").lower(), "eventHeader": ""})
+    if sender is None:
+        named = [each for each in _ALL if any(event in each.events for event in config.events or ())]
+        sender = named[0] if len(named) == 1 else None
+    if sender is None and any(event.startswith("jira:") for event in config.events or ()):
+        sender = _JIRA
+    if sender is None:
+        return None
+    key, value = sender.place
+    return f"add `{key}: {value}`, where {sender.name} names the event"
 
 
 def _sender(config: WebhookConfig, lower: dict[str, str]) -> _Known | None:

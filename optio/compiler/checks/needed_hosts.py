@@ -97,6 +97,8 @@ _REGISTRY = (
     r"(?:^|[.-])(?:registry|npm|pypi|devpi|artifactory|nexus|mirrors?|proxy|packages|pkgs|apt|deb|jfrog|verdaccio)(?:[.-]|$)"
 )
 _MAX_SHOWN = 150
+# An IPv6 address whose last group is the usual port of a service. Without brackets it is a part of the address.
+_PORT_AS_GROUP = r"(?P<address>[0-9a-fA-F:]*:[0-9a-fA-F:]*):(?P<port>80|443|1883|3306|3389|5432|5672|6379|8000|8080|8443|9000|9092|9200)"
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -114,6 +116,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             message = f"`{each.name}` is a name of a private address, which no list opens: the proxy of pods refuses it"
             hint = "write the address or its network, such as `10.96.0.0/12:8080`, or delete it"
             yield task.at("OPT527", message, (*ROUTE, index), hint=hint)
+    yield from _ports_as_groups(task, network.egress)
     needs: set[str] = set()
     for needed, why in _needed(task, entries):
         needs.add(needed)
@@ -153,6 +156,22 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield task.at("OPT527", message, (*ROUTE, at), hint=hint)
     else:
         yield task.at("OPT527", message, ROUTE, key=True, hint=hint)
+
+
+def _ports_as_groups(task: ResolvedTask, listed: list[str]) -> Iterator[Diagnostic]:
+    """Report `2001:db8::5:5432`, which is one address, with port 443."""
+    for index, text in enumerate(listed):
+        found = re.fullmatch(_PORT_AS_GROUP, text)
+        if found is None:
+            continue
+        meant = f"[{found['address']}]:{found['port']}"
+        try:
+            egress.parse(meant)
+        except egress.BadEntry:
+            continue  # the whole text is one full address
+        message = f"`{text}` is one address at port 443: without brackets `:{found['port']}` is a part of it"
+        hint = f'write `"{meant}"`; if it is the address, write `"[{text}]"`'
+        yield task.at("OPT527", message, (*ROUTE, index), hint=hint, value=meant, safe=False)
 
 
 def _on_port(text: str, needed: str) -> Entry | None:

@@ -2,6 +2,7 @@
 fill in (`{NAME}`, `%(NAME)s`, `{% if %}`) is reported where it names a parameter."""
 
 import re
+import sys
 from collections.abc import Collection, Iterator
 from itertools import chain
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 from optio.compiler.diagnostics import Diagnostic, report_first
 from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters
 from optio.compiler.resolved_task import ResolvedTask
+from optio.compiler.source import Position, Span
 from optio.compiler.suggest import suggest
 from optio.compiler.text_hygiene import check_invisible
 from optio.model.prompt import PLACEHOLDER, placeholders
+from optio.model.route import Route
 from optio.model.trigger import Trigger, WebhookTrigger
 
 MAX_PROMPT_BYTES = 256 * 1024
@@ -321,6 +324,15 @@ def _syntax(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnosti
     yield from report_first((found for found in re.finditer(SINGLE, task.prompt) if found[1] in known.properties), single)
 
 
+def _after_prompt(task: ResolvedTask) -> str:
+    """Return what follows the prompt on its last line: a comment there may be a part of the prompt, as `text_hygiene` says."""
+    route: Route = ("promptTemplate",)
+    if task.prompt_path is not None or not task.document.plain(route):
+        return ""
+    end = task.document.span(route).end
+    return task.document.text_at(Span(end, Position(end.line, sys.maxsize)), route) or ""
+
+
 def _unused(task: ResolvedTask, known: DeclaredParameters, told_of: set[str]) -> Iterator[Diagnostic]:
     if task.spec.agent_runtime == "command":
         return  # the program reads parameters from a file
@@ -330,6 +342,7 @@ def _unused(task: ResolvedTask, known: DeclaredParameters, told_of: set[str]) ->
     declared_names = [name for name in known.properties if name not in known.undeclared]
     strange = sorted(used.difference(declared_names) | known.undeclared)
     told_of = told_of | {_only_unused(task, known) or ""}
+    told_of |= set(placeholders(_after_prompt(task)))
     passed_over = known.undeclared | told_of | {suggest(name, declared_names) for name in strange}
     if "{" in task.prompt:
         almost = list(almost_placeholders(task.prompt, known.properties))

@@ -124,6 +124,8 @@ _KINDS: Mapping[str, str] = {
 }
 # Where a sender names the event in the body.
 _NAMED_BY = {"stripe": "type", "pagerduty": "event.event_type", "slack": "event.type"}
+# The outer `type` of what Slack sends to a URL.
+_SLACKS_ENVELOPES = ("event_callback", "url_verification", "app_rate_limited")
 _BRANCH = r"(?:source_branch|target_branch|default_branch|head\.ref|base\.ref|head_branch|master_branch)"
 
 
@@ -179,6 +181,9 @@ def _word(question: Question, config: WebhookConfig) -> tuple[str, str] | None:
         name = suggest(given, config.events) or config.events[0]
         message = f"`{question.path}` is the event's name, one of {', '.join(config.events)} here, never `{given}`"
         return message, f"{question.path} {question.asked} '{name}'"
+    if config.scheme == "slack" and path == "type" and given not in _SLACKS_ENVELOPES:
+        message = f"`{question.path}` is `event_callback` in each event of Slack: the event's own type stands in `event.type`"
+        return message, f"@.event.type {question.asked} '{given}'"
     fields = [(begins, words) for (begins, field), words in table.items() if field == path]
     lists = [words for event in events for begins, words in fields if event.startswith(begins)]
     known = list(dict.fromkeys(word for words in lists for word in words))

@@ -150,6 +150,13 @@ RULES = (
         "agentRuntime: codex\nmodel: our-own-model\nmaxTurns: 20\n",
     ),
     Rule(
+        "OPT617", "result-line", WARNING, "a command that writes no result line, or one that cannot count",
+        "The output of a program is a log. A result is a line of JSON in the file that `OPTIO_RESULT_FILE` names.",
+        "agentRuntime: command\ncommand: echo '{\"type\": \"result\", \"status\": \"done\"}' >> \"$OPTIO_RESULT_FILE\"\n",
+        "agentRuntime: command\ncommand: echo '{\"type\": \"result\", \"status\": \"ok\"}' >> \"$OPTIO_RESULT_FILE\"\n",
+        strict=ERROR,
+    ),
+    Rule(
         "OPT610", "bad-money", ERROR, "an invalid amount of money",
         "Binary fractions cannot hold most amounts, so write money as text with at most four decimals.",
         "budgetUsd: 2.50\n",

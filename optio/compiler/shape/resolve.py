@@ -6,7 +6,7 @@ from optio.compiler.diagnostics import Diagnostic, diagnostic
 from optio.compiler.layers import MergedDocument, missing_hint, resolve_path
 from optio.compiler.resolved_task import ResolvedTask, Sample
 from optio.compiler.shape.decode import DecodedTask
-from optio.compiler.source_tree import SourceTree, Unreadable
+from optio.compiler.source_tree import MISSING_HINT, SourceTree, Unreadable
 from optio.compiler.yaml.document import Document
 from optio.errors import Malformed
 from optio.model.example import Example
@@ -63,6 +63,8 @@ def resolve(document: Document | MergedDocument, shape: DecodedTask, tree: Sourc
     samples: list[Sample] = []
     payloads: dict[str, Any] = {}
     for index, example in enumerate(spec.tests):
+        if example.expect.prompt is not None and example.expect.word == "accepted":
+            found += _snapshot(document, ("tests", index, "expect", "prompt"), example.expect.prompt, tree)
         if example.webhook is None:
             continue
         route: Route = ("tests", index, "webhook")
@@ -81,6 +83,28 @@ def _any_gap(gaps: set[Route], *keys: str) -> bool:
 
 def _prompt_text(data: bytes) -> str:
     return data.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _snapshot(document: Document | MergedDocument, route: Route, name: str, tree: SourceTree) -> list[Diagnostic]:
+    """Report a prompt of a test that names no file: `optio test --update` writes one, unless the text is the prompt itself."""
+    try:
+        tree.read(resolve_path(document.path, name))
+        return []
+    except Unreadable as err:
+        from optio.compiler.yaml.emit import flow  # imported only for a file with a mistake
+
+        is_text = len(name.split()) > 1 or "\n" in name
+        message = f"`{name}` is a text, and `prompt` names a file" if is_text else f"`{name}` {err.message}"
+        if is_text:
+            hint = f"write `promptContains: {flow(name)}`"
+        elif err.hint == MISSING_HINT:
+            from optio.compiler.suggest_path import suggest_file  # imported only for a file with a mistake
+
+            near = suggest_file(tree, document.path, name)
+            hint = f"did you mean `{near}`?" if near else "run `optio test --update`, which writes it"
+        else:
+            hint = err.hint or "name a file beside this one"
+        return [diagnostic("OPT430", message, path=document.path, span=document.span(route), route=route, hint=hint)]
 
 
 def _sample(
