@@ -184,9 +184,7 @@ def _wrong(path: str, comment: IgnoreComment, used: set[str], errors: list[Diagn
             yield diagnostic("OPT709", message, path=path, span=code.span, hint="delete it", fix=_delete(comment, code))
         elif any(each.code == code.name for each in errors):
             message = f"an error cannot be ignored: {code.name} {RULES[code.name].name}"
-            yield diagnostic(
-                "OPT709", message, path=path, span=code.span, hint="correct the mistake: a task with an error is not served"
-            )
+            yield diagnostic("OPT709", message, path=path, span=code.span, hint="correct the mistake, and delete this comment")
     if not comment.reason:
         yield diagnostic(
             "OPT710",

@@ -225,6 +225,10 @@ def _named_secret(task: ResolvedTask, name: str, allow: Allow) -> str | None:
     return fits.pop() if len(fits) == 1 else None
 
 
+# A model that an alias may stand for.
+_WHOLE_NAMES = {"sonnet": "claude-sonnet-4-5", "opus": "claude-opus-4-5", "haiku": "claude-haiku-4-5"}
+
+
 def _is_below(asked: str, allowed: str) -> bool:
     """Return True if a pattern without `*` names what stands above the value: a registry, a domain, or a family of models."""
     return asked.startswith((f"{allowed.rstrip('/')}/", f"{allowed}-")) or asked.endswith(f".{allowed}")
@@ -233,7 +237,9 @@ def _is_below(asked: str, allowed: str) -> bool:
 def _refused(task: ResolvedTask, route: Route, asked: str, allowed: Sequence[str], meant: str | None = None) -> Diagnostic:
     hint = f"allowed: {', '.join(allowed) or 'none'}; or ask the owner of `{POLICY}`"
     if route == ("model",) and asked.isalpha() and any("*" in each for each in allowed):
-        hint = f"write the whole name of the model, because aliases are compared as they stand; {hint}"
+        whole = _WHOLE_NAMES.get(asked)
+        named = f"`{whole}`" if whole is not None and _fits(whole, allowed) else "the whole name of the model"
+        hint = f"write {named}, because aliases are compared as they stand; {hint}, who can add `{asked}` to `models`"
     below = next((each for each in allowed if "*" not in each and _is_below(asked, each)), None)
     if below is not None:
         star = f"{below}/*" if "/" in below else f"*.{below}" if asked.endswith(f".{below}") else f"{below}*"
@@ -251,5 +257,11 @@ def _required(task: ResolvedTask, policy: PolicySpec) -> Iterator[Diagnostic]:
     names = {key.written: key.name for key in keys_of(TaskSpec)}
     for key in policy.require:
         if not getattr(task.spec, names[key]):
-            hint = f"add `{key}:`" if task.document.plain((key,)) is None else f"write a value for `{key}`"
+            hint = f"write a value for `{key}`"
+            if task.document.plain((key,)) is None:
+                from optio.compiler.conversions.entries import as_entry  # imported only for a file with a mistake
+
+                hint = f"add `{as_entry(task.document.value, (key,), task.path)}`, with your own value"
+                if key == "description" and task.spec.extends is not None:
+                    hint += ": that of a template is about the template, and is not inherited"
             yield task.at("OPT713", f"the policy requires `{key}`", (key,), key=True, hint=hint)

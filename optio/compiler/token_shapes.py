@@ -44,7 +44,9 @@ def _found(path: str, text: str) -> tuple[Diagnostic, ...]:
     def tell(token: tuple[str, re.Match[str]]) -> Diagnostic:
         kind, found = token
         span = span_at(text, found.start(), found.end())
-        named = re.search(r"\b([A-Z][A-Z0-9_]{2,60})['\"]?[:=] {0,9}['\"]?\Z", text[: found.start()][-100:])
+        named = re.search(
+            r"\b([A-Z][A-Z0-9_]{2,60})['\"]?[:=] {0,9}['\"]?(?:[a-z][a-z0-9+]{1,20})?\Z", text[: found.start()][-100:]
+        )
         gone = "delete `env`" if _is_only_variable(text, found.start(), found.end()) else "delete the line"
         step = f"{gone}, and add `{named[1]}`" if named else "delete it here, and add its name"
         hint = f"rotate it: it has been exposed; then {step} to `environment.secrets`"

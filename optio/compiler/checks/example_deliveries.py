@@ -2,13 +2,14 @@
 `events` and `when` let through. `examples` calls it for tests of a webhook."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from optio.compiler.checks.filter_questions import Question, masked_text, questions_of
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.payloads import query_fast_path
 from optio.compiler.resolved_task import ResolvedTask
+from optio.compiler.suggest import suggest
 from optio.model.example import Example
 from optio.model.route import Route
 from optio.model.senders import InBody, InHeader, Source, sender_of
@@ -39,8 +40,10 @@ def check_delivery(task: ResolvedTask, route: Route, example: Example) -> Iterat
         for question in _conditions(config.when):
             value = value_of(sample.payload, question.steps)
             if value is not _NOTHING and type(value) is type(question.value) and value != question.value:
-                if config.scheme == "slack" and question.path == "@.type":
-                    return  # `sender_filters` reports it
+                from optio.compiler.checks import filters  # imported only for a file with a mistake
+
+                if any(each.route == (*place, "when") for each in filters.check(task)):
+                    return  # the filter itself is wrong
                 if (other := _elsewhere(sample.payload, question)) is not None:
                     yield _other_field(task, (*place, "when"), config.when, question, other, _shown(value))
                     return
@@ -129,7 +132,15 @@ def _event(
     source = sources[0]
     if isinstance(source, InHeader):
         entry = f"{source.name}: {events[0]}"
-        if event is None:
+        misspelt = None if event is not None else _misspelt(example.headers, source.name, events)
+        if misspelt is not None:
+            message = f"`{misspelt}` is not the header that names the event, so `events` filters this delivery"
+            hint = f"write `{source.name}: {example.headers[misspelt] if example.headers[misspelt] in events else events[0]}`"
+            yield task.at("OPT430", message, (*route, "headers", misspelt), key=True, hint=hint)
+        elif event is None and example.headers:
+            message = f"the delivery has no `{source.name}`, by which `events` would let it through"
+            yield task.at("OPT430", message, (*route, "headers"), key=True, hint=f"add `{entry}` to `headers`")
+        elif event is None:
             message = f"the delivery has no `{source.name}`, by which `events` would let it through"
             yield task.at("OPT430", message, (*route, "webhook"), key=True, hint=f"add `headers: {{{entry}}}` beside `webhook`")
         else:
@@ -152,6 +163,12 @@ def _event(
             hint = f"write `eventPath: $.{other}`" if named is None else f"write `eventHeader: {named}` in its place"
             hint += f", which names `{example.headers[named] if named is not None else payload[other]}`"
     yield task.at("OPT430", message, at, hint=hint)
+
+
+def _misspelt(headers: Mapping[str, str], name: str, events: list[str]) -> str | None:
+    """Return the header of a test that was meant to name the event: by its value, or by a name like the right one."""
+    named = next((each for each, value in headers.items() if value in events), None)
+    return named or next((each for each in headers if suggest(each.lower(), [name.lower()]) is not None), None)
 
 
 def _is_reported(task: ResolvedTask, place: Route, config: WebhookConfig) -> bool:

@@ -98,7 +98,9 @@ _REGISTRY = (
 )
 _MAX_SHOWN = 150
 # An IPv6 address whose last group is the usual port of a service. Without brackets it is a part of the address.
-_PORT_AS_GROUP = r"(?P<address>[0-9a-fA-F:]*:[0-9a-fA-F:]*):(?P<port>80|443|1883|3306|3389|5432|5672|6379|8000|8080|8443|9000|9092|9200)"
+_PORT_AS_GROUP = (
+    r"(?P<address>[0-9a-fA-F:]*:[0-9a-fA-F:]*):(?P<port>80|443|1883|3306|3389|5432|5672|6379|8000|8080|8443|9000|9092|9200)"
+)
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:

@@ -122,7 +122,7 @@ def _names(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic
     def unset(name: str) -> Diagnostic:
         from optio.compiler.conversions.entries import always_set_hint  # imported only for a file with a mistake
 
-        hint = always_set_hint(name, known.properties.get(name))
+        hint = always_set_hint(name, known.properties.get(name), default_only=_is_left_out(task, name))
         message = f"`{used[name][0]}` stays as it is when a run has no `{name}`"
         return task.in_prompt("OPT217", message, *used[name].span(), hint=hint)
 
@@ -322,6 +322,14 @@ def _syntax(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnosti
     shells = (found for found in dollars if found[1] in known.properties and found[1] not in secrets)
     yield from report_first((found for found in shells if not is_inside(quoted, found.start())), single)
     yield from report_first((found for found in re.finditer(SINGLE, task.prompt) if found[1] in known.properties), single)
+
+
+def _is_left_out(task: ResolvedTask, name: str) -> bool:
+    """Return True if the schedule or the webhook gives no value for a parameter."""
+    schedule, webhook = task.spec.schedule, task.spec.webhook
+    mappings = [] if schedule is None else [schedule.config.param_mapping]
+    mappings += [] if webhook is None or webhook.config.param_mapping is None else [webhook.config.param_mapping]
+    return any(name not in mapping for mapping in mappings)
 
 
 def _after_prompt(task: ResolvedTask) -> str:

@@ -26,7 +26,7 @@ _MEANT = {
     **dict.fromkeys(("skip", "skipped", "noop", "no-op", "nothing", "none", "no-work", "nowork", "empty", "idle"), "no_work"),
 }
 # A JSON object in the quotes of an `echo` or `printf`, and what follows in the same statement.
-_LITERAL = re.compile(r"""(?:echo|printf)\s[^'"\n]{0,20}(?P<quote>['"])(?P<json>\{.*?\})(?:\\n)?(?P=quote)(?P<rest>[^\n;]*)""")
+_ECHOED = re.compile(r"""(?:echo|printf)\s[^'"\n]{0,20}(?P<quote>['"])(?P<json>\{.*?\})(?:\\n)?(?P=quote)(?P<rest>[^\n;]*)""")
 _FILLED = re.compile(r"%[-0-9.]*[sdifg]|\$\{\w+\}|\$\w+|\$\([^()]*\)")
 # Commands of the shell, and programs that everybody has and that write no result by themselves.
 _KNOWN = frozenset(
@@ -51,7 +51,7 @@ _MAX_COMMAND_LENGTH, _MAX_SHOWN = 20_000, 200
 _OUTPUT = '{"type": "result", "status": "ok", "output": '
 
 
-class _Line(NamedTuple):
+class _Literal(NamedTuple):
     """A literal line: its value, whether the shell fills in parts of it, and its text in the command, with and
     without the backslashes of double quotes."""
 
@@ -88,8 +88,8 @@ def _script(task: ResolvedTask) -> tuple[Route, str] | None:
     return (("command",), command[0]) if command else None
 
 
-def _lines(text: str) -> Iterator[_Line]:
-    for found in _LITERAL.finditer(text):
+def _lines(text: str) -> Iterator[_Literal]:
+    for found in _ECHOED.finditer(text):
         if _FILE not in found["rest"]:
             continue
         plain = found["json"] if found["quote"] == "'" else re.sub(r"\\([\"\\$`])", r"\1", found["json"])
@@ -102,10 +102,10 @@ def _lines(text: str) -> Iterator[_Line]:
             except ValueError:
                 continue
         if isinstance(value, dict):
-            yield _Line(value, is_filled, found["json"], plain)
+            yield _Literal(value, is_filled, found["json"], plain)
 
 
-def _problem(task: ResolvedTask, line: _Line) -> tuple[str, str] | None:
+def _problem(task: ResolvedTask, line: _Literal) -> tuple[str, str] | None:
     """Return the message and the hint for a line that is ignored or fails the attempt, or None."""
     value = line.value
     if "type" not in value:
@@ -131,7 +131,7 @@ def _problem(task: ResolvedTask, line: _Line) -> tuple[str, str] | None:
     return _bad_output(task, line) if status == "ok" and task.spec.result is not None else None
 
 
-def _bad_output(task: ResolvedTask, line: _Line) -> tuple[str, str] | None:
+def _bad_output(task: ResolvedTask, line: _Literal) -> tuple[str, str] | None:
     """Return the message and the hint for a result without the output that the task declares."""
     value, declared = line.value, task.spec.result
     if declared is None or not task.is_known(("result",)):
@@ -141,7 +141,7 @@ def _bad_output(task: ResolvedTask, line: _Line) -> tuple[str, str] | None:
         if not declared.required and not beside:
             return None
         rest = {key: each for key, each in value.items() if key in _KEYS}
-        hint = _write({**rest, "output": beside or {}}, line) if beside else f"add `\"output\": {_sample(task)}` to the line"
+        hint = _write({**rest, "output": beside or {}}, line) if beside else f'add `"output": {_sample(task)}` to the line'
         return "the declared result stands in `output`, which this line lacks: the attempt fails", hint
     fault = None if line.is_filled else next(iter(iter_faults(declared.schema, value["output"])), None)
     if fault is None:
@@ -150,7 +150,7 @@ def _bad_output(task: ResolvedTask, line: _Line) -> tuple[str, str] | None:
     return f"{where} {fault[1]}: the attempt fails", f"write an output that fits `result.schema`, such as `{_sample(task)}`"
 
 
-def _write(value: dict[str, Any], line: _Line) -> str:
+def _write(value: dict[str, Any], line: _Literal) -> str:
     shown = json.dumps(value, ensure_ascii=False)
     if line.is_filled or len(shown) > _MAX_SHOWN:
         given = {key: each for key, each in value.items() if key not in line.value or line.value[key] != each}
@@ -205,7 +205,7 @@ def _append(task: ResolvedTask, route: Route, last: str) -> str:
         before = _escaped(_OUTPUT) if escaped else _OUTPUT
         return f"write the last line as `{printed['call']}{before}{printed['json']}}}{printed['rest']} {_APPEND}`"
     if re.search(r"\bjq\b", last) and ">" not in last and len(last) <= _MAX_SHOWN:
-        return f"end the last line with `| jq -c '{{type: \"result\", status: \"ok\", output: .}}' {_APPEND}`"
+        return f'end the last line with `| jq -c \'{{type: "result", status: "ok", output: .}}\' {_APPEND}`'
     if isinstance(task.spec.command, list) and route == ("command",):
         return f"write the command as one text, which a shell runs, with `{_APPEND}` behind what makes a result line"
     line = f'{{"type": "result", "status": "ok", "output": {_sample(task)}}}'

@@ -257,7 +257,7 @@ def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator
         return
     read = place.name if isinstance(place, InHeader) else place.path
     for index, event in enumerate(config.events or ()):
-        if (cure := _event_cure(config, event)) is not None:
+        if _guess_sender(event) is None and (cure := _event_cure(config, event)) is not None:
             yield task.at(
                 "OPT420", f"`{event}` is not an event of {SENDERS[config.scheme].name}", (*route, "events", index), hint=cure
             )

@@ -48,6 +48,18 @@ _HIDDEN_ADDRESS = (
     r"(?:^|_)(?:WEBHOOK(?:_UR[IL])?|DSN|CONNECTION_STRING"
     r"|(?:DATABASE|DB|POSTGRES|MYSQL|MONGO(?:DB)?|REDIS|AMQP|BROKER)_UR[IL])\Z"
 )
+# The hosts of services, by a word in the names of their secrets.
+_HOSTS = {
+    **dict.fromkeys(("GITHUB", "GH"), "api.github.com"),
+    **dict.fromkeys(("GITLAB", "GL"), "gitlab.com"),
+    "SLACK": "slack.com",
+    "STRIPE": "api.stripe.com",
+    "LINEAR": "api.linear.app",
+    "NOTION": "api.notion.com",
+    "SENTRY": "sentry.io",
+    "PAGERDUTY": "api.pagerduty.com",
+    "NPM": "registry.npmjs.org",
+}
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ash", "/bin/sh", "/bin/bash", "/usr/bin/bash"})
 
 
@@ -265,8 +277,23 @@ def _three_together(task: ResolvedTask) -> Iterator[Diagnostic]:
     index, name = own[0]
     others = f" (of {len(own)})" if len(own) > 1 else ""
     message = f"the secret `{name}`{others}, an open network and text from strangers (`{words}`) meet in this task"
-    hint = "list the hosts that it needs under `environment.network.egress`, or remove one of the other two"
+    from optio.compiler.yaml.emit import flow  # imported only for a file with a mistake
+
+    hosts = flow(_hosts(task, [each for _, each in own]))
+    hint = f"write `network: {{egress: {hosts}}}` below `environment`, and all hosts that it needs in the list"
     yield task.at("OPT516", message, (*SECRETS, index), hint=hint)
+
+
+def _hosts(task: ResolvedTask, secrets: list[str]) -> list[str]:
+    """Return the hosts of the model, of the services that the secrets are named after, and those that the prompt names."""
+    from optio.model.runtimes import service_of  # imported only for a file with a mistake
+
+    service = service_of(task.spec.agent_runtime, task.spec.model)
+    words = [word for name in secrets for word in name.split("_")]
+    found = [] if service is None else [service.host]
+    found += [_HOSTS[word] for word in words if word in _HOSTS]
+    found += [host.lower() for host in re.findall(r"https://([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)", task.prompt)]
+    return list(dict.fromkeys(found)) or ["api.example.com"]
 
 
 def can_send_anywhere(task: ResolvedTask) -> bool:

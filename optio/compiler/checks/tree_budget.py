@@ -65,11 +65,21 @@ def _budget(path: str, cap: SpendCap, place: int, tasks: Iterable[TaskFacts]) ->
 
 def _unbounded(path: str, cap: SpendCap, tasks: Iterable[TaskFacts]) -> Iterator[Diagnostic]:
     for key, hint in _BOUNDS.items():
-        names = sorted(claim.id for claim in tasks if claim.spend is not None and claim.spend.lacks == key)
+        lacking = [claim for claim in tasks if claim.spend is not None and claim.spend.lacks == key]
+        names = sorted(claim.id for claim in lacking)
         if names:
+            entry, end, rest = hint.partition("`, ")
+            files = _names(sorted(claim.path for claim in lacking))
             each = _names([f"`{name}`" for name in names])
             message = f"{each} {'has' if len(names) == 1 else 'have'} no `{key}`, so the spending of all tasks has no limit"
-            yield diagnostic("OPT708", message, path=path, span=cap.place.span, route=cap.place.route, hint=hint)
+            yield diagnostic(
+                "OPT708",
+                message,
+                path=path,
+                span=cap.place.span,
+                route=cap.place.route,
+                hint=f"{entry}` to {files}, {rest}" if end else hint,
+            )
 
 
 def _names(names: Sequence[str]) -> str:

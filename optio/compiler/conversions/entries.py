@@ -203,10 +203,13 @@ def declaration_hint(root: Any, name: str, value: Any = None, *, default: bool =
     return f"add `{form}` below `paramsSchema.properties`"
 
 
-def always_set_hint(name: str, schema: Any) -> str:
-    """Return the hint that makes a parameter have a value in every run: require it, or give it a default."""
+def always_set_hint(name: str, schema: Any, *, default_only: bool = False) -> str:
+    """Return the hint that makes a parameter have a value in every run: require it, or give it a default. `default_only` says
+    that a trigger gives it no value."""
     types = schema.get("type") if isinstance(schema, dict) else None
     # A value that may be null has null where nothing was said.
     default = "null" if isinstance(types, list) and "null" in types else fitting_value(schema) or "..."
     below = f"`paramsSchema.properties.{name}`"
+    if default_only:
+        return f"give it a default below {below}, such as `default: {default}`: a trigger gives no value for it"
     return f"list `{name}` under `required`, or give it a default below {below}, such as `default: {default}`"

@@ -152,8 +152,8 @@ RULES = (
     Rule(
         "OPT617", "result-line", WARNING, "a command that writes no result line, or one that cannot count",
         "The output of a program is a log. A result is a line of JSON in the file that `OPTIO_RESULT_FILE` names.",
-        "agentRuntime: command\ncommand: echo '{\"type\": \"result\", \"status\": \"done\"}' >> \"$OPTIO_RESULT_FILE\"\n",
-        "agentRuntime: command\ncommand: echo '{\"type\": \"result\", \"status\": \"ok\"}' >> \"$OPTIO_RESULT_FILE\"\n",
+        "agentRuntime: command\ncommand: |\n  echo '{\"type\": \"result\", \"status\": \"done\"}' >> \"$OPTIO_RESULT_FILE\"\n",
+        "agentRuntime: command\ncommand: |\n  echo '{\"type\": \"result\", \"status\": \"ok\"}' >> \"$OPTIO_RESULT_FILE\"\n",
         strict=ERROR,
     ),
     Rule(

@@ -21,7 +21,7 @@ from optio.compiler.conversions.suggest_words import explain_choices, suggest_al
 from optio.compiler.diagnostics import Diagnostic, Edit, Fix, diagnostic
 from optio.compiler.layers import POLICY, MergedDocument
 from optio.compiler.param_schema.expected_type import NUMBER, SCHEMAS, expected_type, keyword_form
-from optio.compiler.shape.unknown_keys import explain_unknown_key
+from optio.compiler.shape.unknown_keys import below_schema, explain_unknown_key
 from optio.compiler.source import Span
 from optio.compiler.suggest import suggest
 from optio.compiler.validation import LIST, MAPPING, SWITCH, TEXT, WHOLE, IssueKind, ValidationIssue
@@ -417,7 +417,10 @@ def _bad_word(found: _Finding) -> Diagnostic:
         if meant is not None:
             return found.at("OPT104", f"`{name}` is {_kind_of(value)}, not text", f"write `{route[-1]}: {meant}`")
     if isinstance(known := suggest_allowed_word(route, value), tuple):
-        return found.at("OPT104", f"`{name}` is `{value}`", known[0])
+        hint = known[0]
+        if route[-1] == "scheme" and value_at(found.document.value, (*route[:-1], "signatureHeader")) is not None:
+            hint = hint.partition(", and `signatureHeader:`")[0]
+        return found.at("OPT104", f"`{name}` is `{value}`", hint)
     named = [word for word in re.findall(r"[a-z-]+", str(value).lower()) if word in allowed]
     meant = known or (named[0] if len(set(named)) == 1 else suggest(str(value).lower(), allowed))
     hint = f"did you mean `{meant}`? " if meant else ""
@@ -566,7 +569,7 @@ def _for_switch(found: _Finding) -> _Cure:
     if isinstance(found.value, str) and (word := found.value.lower()) in ("true", "false"):
         return f"remove the quotes: {word}", word
     if found.route == ("result", "required") and isinstance(found.value, list):
-        return "move it below `schema`"
+        return below_schema(found.document.value)
     word = str(found.value).strip().lower()
     meant = "false" if word in _OFF else "true" if word in _ON else None
     return f"write {meant}" if meant else "write `true` or `false`"

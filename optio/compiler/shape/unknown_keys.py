@@ -112,7 +112,7 @@ def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
         )
         return UnknownKey(code, f"`{name}` {message}" if message else f"unknown key `{name}`", hint, into=into)
     if route[:-1] == ("result",) and key in WORDS:
-        return UnknownKey("OPT101", f"unknown key `{name}`", "move it below `schema`")
+        return UnknownKey("OPT101", f"unknown key `{name}`", below_schema(root))
     if (joined := _joined(root, route, known)) is not None:
         return UnknownKey("OPT101", f"unknown key `{name}`", f"write a blank behind the colon: `{joined}`", entry=joined)
     if (text := _outdented(root, route)) is not None:
@@ -129,6 +129,16 @@ def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
     if cure is not None:
         return UnknownKey("OPT101", f"unknown key `{name}`", cure.hint, cure.meant, cure.into, cure.entry)
     return UnknownKey("OPT101", f"unknown key `{name}`", _nothing(key, known))
+
+
+def below_schema(root: Any) -> str:
+    """Return the hint for keywords of a schema that stand directly below `result`."""
+    beside = value_at(root, ("result",))
+    if isinstance(beside, dict) and "schema" in beside:
+        return "move it below `schema`"
+    keys = [f"`{key}`" for key in beside if key in WORDS] if isinstance(beside, dict) else []
+    *most, last = keys or ["the schema"]
+    return f"write `schema:` below `result:`, and below that {', '.join(most)}{' and ' if most else ''}{last}"
 
 
 def _nothing(key: str, known: list[str]) -> str:
