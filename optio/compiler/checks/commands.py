@@ -32,11 +32,35 @@ _NEEDS_ROOT = (
     r"(sudo|(?:apt|apt-get|apk|dnf|yum|microdnf|zypper)[ \t]{1,9}(?:-\S{1,80}[ \t]{1,9}){0,9}"
     r"(?:install|add|update|upgrade))(?![\w-])"
 )
+_DAEMONS = (
+    r"(?:^|[;&|(\n])[ \t]{0,80}(docker(?:-compose)?|podman|systemctl)[ \t]+"
+    r"(?:compose|build|run|pull|push|up|login|start|restart|enable|exec)\b"
+)
+_DAEMONS_WORDS = ("docker", "podman", "systemctl")
 _ROOTS_WORDS = ("sudo", "apt", "apk", "dnf", "yum", "zypper")
 # `git@HOST:PATH` and `[git+]ssh://[USER@]HOST/PATH` in a command with the word `git`.
 _SSH_ADDRESS = r"(?<!\S)[\"']?((git\+)?(?:ssh://(?:[\w.-]{1,80}@)?|git@)([\w.-]{1,253})(?::\d{1,5}/|[:/])([^\s\"';&|)]{1,500}))"
+_AHEAD: Route = ("environment", "setupAhead")
+_BASH = (
+    r"(?:^|[;&|(\n])[ \t]{0,80}(?:set[ \t]+-\w*o[ \t]+(pipefail)|(source)[ \t]+\S"
+    r"|(?:(?:if|while|!)[ \t]+)?(\[\[)[ \t])"
+)
+_BASHS_WORDS = ("pipefail", "source", "[[")
+# The beginning of a command that reads the files of a project.
+_OF_A_PROJECT = (
+    r"\s*(?:npm (?:ci|install|i|run \w+|test)|pnpm (?:install|i)|yarn(?: install)?|bundle install|make(?: \w+)?"
+    r"|poetry install|uv sync|pip3? install (?:-r [\w./-]+|\.|-e \.)|go (?:build|test|mod download)|cargo (?:build|test)"
+    r"|mvn \w+|composer install)(?=\s*(?:\Z|&&|;|\n))"
+)
+# Commands before it that make no files of a project.
+_MAKES_NOTHING = r"(?:echo|set|export|node|npm config|python3? --version)\b[^;&|]*"
 _SSH_SETUP = r"\.ssh\b|\bssh-(?:add|agent|keyscan)\b|GIT_SSH|\.insteadOf\b"
 # Optio sets the first ones for every run; the linker loads the others into every program.
+# As a secret, a task may have `OPTIO_TOKEN`, by which its program calls a server.
+_SET_BY_OPTIO = (
+    *("OPTIO_SECRET_", "OPTIO_RUN_ID", "OPTIO_TASK_ID", "OPTIO_ATTEMPT", "OPTIO_DEADLINE", "OPTIO_PARAMS_FILE"),
+    *("OPTIO_RESULT_", "OPTIO_BUDGET_USD", "OPTIO_MAX_TURNS"),
+)
 _RESERVED = frozenset({"HOME", "TMPDIR", "LD_PRELOAD", "LD_AUDIT"})
 
 
@@ -46,26 +70,35 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     places: list[tuple[Route, str]] = [
         (("environment", "setupCommands", index), text) for index, text in enumerate(environment.setup_commands)
     ]
+    yield from _nothing_there(task)
+    is_known = task.is_known(("environment", "setupCommands"))
+    if is_known and environment.setup_ahead and not environment.setup_commands and task.document.path_at(_AHEAD) == task.path:
+        message = "`setupAhead` has no effect without `setupCommands`"
+        yield task.at("OPT615", message, _AHEAD, key=True, hint="delete it, or add the commands")
     for route, text in places:
         yield from _shell(task, route, text)
         yield from _rooted(task, route, text)
         yield from _over_ssh(task, route, text)
+        yield from _bash(task, route, text)
+        yield from _out_of_reach(task, route, text)
         piped = re.search(_PIPED, text) if "curl" in text or "wget" in text else None
         if piped is not None:
             hint = "fetch it to a file, check its sha256sum, then run it"
             yield task.at("OPT508", "a download is run without a check", route, hint=hint, span=_span(task, route, piped))
     if isinstance(task.spec.command, str):
         yield from _over_ssh(task, ("command",), task.spec.command)
+        yield from _bash(task, ("command",), task.spec.command)
         yield from _rooted(task, ("command",), task.spec.command)
-    for name in environment.env:
-        route = ("environment", "env", name)
-        if name in _RESERVED or name.startswith("OPTIO_"):
+    names: list[tuple[Route, str]] = [(("environment", "env", name), name) for name in environment.env]
+    names += [(("environment", "secrets", index), name) for index, name in enumerate(environment.secrets)]
+    for route, name in names:
+        if name in _RESERVED or name.startswith("OPTIO_" if route[1] == "env" else _SET_BY_OPTIO):
             yield task.at(
                 "OPT507",
                 f"`{name}` is set by Optio or the system, not by a task",
                 route,
-                key=True,
-                hint="use another name, or delete it",
+                key=route[1] == "env",
+                hint=_other_name(name),
             )
     places += [(("environment", "env", name), text) for name, text in environment.env.items()]
     for route, text in places:
@@ -74,6 +107,40 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 message = f"`{plain[0]}` is not encrypted: anyone on the way can read and change it"
                 yield task.at("OPT518", message, route, hint=f"write `https{plain[0][4:]}`", span=_span(task, route, plain))
                 break
+
+
+def _bash(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
+    """Report words of bash: `/bin/sh` runs the text, which in Debian and Ubuntu is dash."""
+    found = re.search(_BASH, text) if any(word in text for word in _BASHS_WORDS) else None
+    if found is None or (route != ("command",) and _FORGOTTEN.fullmatch(text.strip())):
+        return
+    word = next(filter(None, found.groups()))
+    hint = {
+        "source": "write `.` in its place",
+        "pipefail": "write `set -eu`",
+    }.get(word, "write it for `/bin/sh`, such as `[ ... ]`")
+    if route == ("command",):
+        hint += ", or `command: [bash, -c, ...]` with this text"
+    message = f"`{word}` is of bash, and `/bin/sh` runs this text: in Debian it fails"
+    yield task.at("OPT531", message, route, hint=hint, span=task.document.find(route, word))
+
+
+def _nothing_there(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Report a first command that needs the files of a project. A run begins in an empty directory, without a checkout."""
+    for index, text in enumerate(task.spec.environment.setup_commands):
+        found = re.match(_OF_A_PROJECT, text)
+        if found is not None:
+            message = f"`{found[0]}` finds no project: a run begins in an empty directory"
+            clone = "git clone --depth 1 https://HOST/PATH.git app && cd app"
+            hint = f"clone it in the same command: `{clone} && {found[0].strip()}`"
+            yield task.at("OPT531", message, ("environment", "setupCommands", index), hint=hint)
+        if found is not None or not re.fullmatch(_MAKES_NOTHING, text):
+            return  # an earlier command may have made the files
+
+
+def _other_name(name: str) -> str:
+    bare = name.removeprefix("OPTIO_SECRET_")
+    return f"write `{bare}`: `OPTIO_SECRET_` belongs to the server" if bare != name else "use another name, or delete it"
 
 
 def _rooted(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
@@ -86,6 +153,14 @@ def _rooted(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]
         if rooted[1] == "sudo":
             hint = "delete `sudo`, or put what needs it into the image and delete the command here"
         yield task.at("OPT528", message, route, hint=hint, span=task.document.find(route, rooted[1]))
+
+
+def _out_of_reach(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
+    """Report programs of a machine's daemon, which no run reaches."""
+    if any(word in text for word in _DAEMONS_WORDS) and (found := re.search(_DAEMONS, text)) is not None:
+        message = f"`{found[1]}` fails: a run reaches no daemon of its machine"
+        hint = "delete it, and put what it builds or starts into the image (`environment.image`)"
+        yield task.at("OPT528", message, route, hint=hint, span=task.document.find(route, found[1]))
 
 
 def _over_ssh(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:

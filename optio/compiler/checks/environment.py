@@ -4,6 +4,7 @@ would only show when the pod fails to start are errors here."""
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 from optio.compiler.conversions.ecosystems import ECOSYSTEMS
 from optio.compiler.diagnostics import Diagnostic
@@ -11,6 +12,7 @@ from optio.compiler.resolved_task import ResolvedTask
 from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route
 from optio.model.task import Amounts, Resources
+from optio.model.trigger import WebhookTrigger
 
 MAX_IMAGE_LENGTH = 512
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -36,10 +38,23 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     # Placeholders are reported by `trust`.
     if environment.image is not None and not PLACEHOLDER.search(environment.image) and not _is_image(environment.image):
         yield _bad_image(task, environment.image)
+    hooks = [(index, each.config.events) for index, each in enumerate(task.spec.triggers) if isinstance(each, WebhookTrigger)]
+    lists: list[tuple[Route, list[str]]] = [(("environment", "secrets"), environment.secrets)]
+    lists += [] if environment.network is None else [(("environment", "network", "egress"), environment.network.egress)]
+    lists += [(("triggers", index, "config", "events"), events) for index, events in hooks if events]
+    for route, listed in lists:
+        yield from _twice(task, route, listed)
     if environment.network is not None:
         yield from _egress(task, environment.network.egress)
     if environment.resources is not None:
         yield from _resources(task, environment.resources)
+
+
+def _twice(task: ResolvedTask, route: Route, listed: list[str]) -> Iterator[Diagnostic]:
+    if len(set(listed)) < len(listed):
+        index = next(index for index, each in enumerate(listed) if each in listed[:index])
+        message = f"`{listed[index]}` appears twice in `{route[-1]}`"
+        yield task.at("OPT225", message, (*route, index), hint="delete one of them")
 
 
 def amounts(resources: Resources | None) -> Iterator[tuple[Route, str, str]]:
@@ -152,12 +167,31 @@ def _bad_image(task: ResolvedTask, image: str) -> Diagnostic:
     elif _is_image(tagged := ":".join(image.split())):
         hint = f"write `{tagged}`"
     elif "@" in image:
-        hint = f"a digest is `@sha256:` and 64 hexadecimal digits: write all of it, or a tag: `{image.partition('@')[0]}:1.0`"
+        hint = (
+            f"a digest is `@sha256:` and 64 hexadecimal digits: write all of it, or a tag: `{_tagged(image.partition('@')[0])}`"
+        )
     else:
         filled = re.sub(r"\$\{?\{?[^{}/]*\}*", "ghcr.io/acme", image, count=1).replace("$", "")
         named = filled if filled != image and _is_image(filled) else "ghcr.io/acme/agent:1.4"
         hint = f"write `{named}`, with your registry, name and tag"
     return task.at("OPT502", f"`{image}` is not a valid image reference", ("environment", "image"), hint=hint)
+
+
+def _host_bits(task: ResolvedTask, route: Route, entry: str, parsed: Any) -> Iterator[Diagnostic]:
+    """Report `10.0.0.5/8`: it opens the whole network, whatever stands in the rest of the address."""
+    found = re.fullmatch(r"(\[?)([0-9a-fA-F.:]+)/(\d{1,3})(\]?(?::\d+)?)", entry)
+    network = getattr(parsed, "network", "")
+    whole = network.partition("/")[0]
+    if found is None or not whole or whole.lower() == found[2].lower() or ":" in whole:
+        return
+    port = found[4].removeprefix("]")
+    message = f"`{entry}` opens the whole network `{network}`: the rest of the address has no effect"
+    hint = f"write `{network}{port}`, or `{found[2]}{port}` for the one address"
+    yield task.at("OPT615", message, route, hint=hint)
+
+
+def _tagged(image: str) -> str:
+    return image if ":" in image.rpartition("/")[2] else f"{image}:1.0"
 
 
 def _egress(task: ResolvedTask, entries: list[str]) -> Iterator[Diagnostic]:
@@ -174,7 +208,8 @@ def _egress(task: ResolvedTask, entries: list[str]) -> Iterator[Diagnostic]:
             yield task.at("OPT511", f"`{entry}` is a word of another system, not a host", (*route, index), hint=cure)
             continue
         try:
-            good.append(egress.parse(entry))
+            good.append(parsed := egress.parse(entry))
+            yield from _host_bits(task, (*route, index), entry, parsed)
         except egress.BadEntry as err:
             if len(parts := re.split(r"[,;\s]+", entry.strip(" ,;"))) > 1:
                 whole = flow([*entries[:index], *parts, *entries[index + 1 :]])

@@ -99,6 +99,8 @@ SIGNED_IN = {
     "x-event-key": ("Bitbucket", "X-Hub-Signature"),
     "x-atlassian-webhook-identifier": ("Jira", "X-Hub-Signature"),
 }
+# Schemes whose every delivery differs in what is signed.
+_SIGNED_ID: tuple[Scheme, ...] = ("slack", "stripe", "pagerduty", "standard-webhooks")
 _WITH_HEADERS: tuple[Scheme, ...] = ("github", "gitlab", "gitea")
 # Signature headers with base64 signatures.
 _BASE64 = {
@@ -138,6 +140,9 @@ def _without_effect(task: ResolvedTask, route: Route, config: WebhookConfig) -> 
         "eventHeader": config.event_header,
         "eventPath": config.event_path,
     }
+    if config.replay_window is not None and config.scheme in _SIGNED_ID:
+        message = f"`replayWindow` has no effect with `scheme: {config.scheme}`: what is signed has an id of the delivery"
+        yield task.at("OPT420", message, (*route, "replayWindow"), key=True, hint="delete it")
     for key in (key for key, value in given.items() if value and config.scheme != "hmac"):
         message, hint = f"`{key}` has no effect with `scheme: {config.scheme}`", "delete it, or write `scheme: hmac`"
         yield task.at("OPT420", message, (*route, key), key=True, hint=hint)

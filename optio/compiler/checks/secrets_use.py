@@ -214,6 +214,9 @@ def _to_fill_in(task: ResolvedTask, name: str, text: str) -> tuple[str, str] | N
             return found[0], as_secret
         if found[3] and known is not None and meant in known.properties:
             return found[0], f"delete {line}, or write the value itself: parameters are filled into the prompt only"
+    if name == "PATH" and (own := re.search(r"\$\{?PATH\}?", text)) is not None:
+        whole = text.replace(own[0], "/usr/local/bin:/usr/bin:/bin")
+        return own[0], f"write `PATH: {whole}`"
     if re.fullmatch(_SHELLS_WORD, text):
         return text, "write the value itself"
     return None

@@ -154,6 +154,10 @@ def _path(task: ResolvedTask, route: Route, path: str) -> Iterator[Diagnostic]:
 
 
 def _proof(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
+    for key, secret in (("secret", config.secret), ("previousSecret", config.previous_secret)):
+        if secret is not None and (bare := secret.name.removeprefix("OPTIO_SECRET_")) != secret.name:
+            message = f"`{secret.name}` begins as the server's variable, and the name of the secret stands behind that"
+            yield task.at("OPT504", message, (*route, key, "name"), hint=f"write `{bare}`", value=bare, safe=False)
     if config.unsigned and config.secret is not None:
         yield task.at(
             "OPT108",

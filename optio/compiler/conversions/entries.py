@@ -185,7 +185,7 @@ def _made(schema: dict[str, Any], value: Any) -> Iterator[Any]:
         yield text.strip()
         yield text[: schema["maxLength"]] if isinstance(schema.get("maxLength"), int) else text
         yield from _forms(text)
-    elif kind == "string" and isinstance(value, list) and len(value) == 1:
+    elif kind == "string" and isinstance(value, list) and value:
         yield value[0]
     elif kind == "array":
         parts = re.split(r"\s*[,\n]\s*", value.strip()) if isinstance(value, str) else [value]

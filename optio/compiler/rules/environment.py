@@ -1,4 +1,4 @@
-"""Rules OPT502 to OPT530, OPT607, OPT613 and OPT713: the environment of the agent, and the limits of the policy."""
+"""Rules OPT502 to OPT531, OPT607, OPT613 and OPT713: the environment of the agent, and the limits of the policy."""
 
 from optio.compiler.rules.rule import ERROR, WARNING, Rule
 
@@ -161,6 +161,12 @@ RULES = (
         "Only the server verifies deliveries. Anyone who has the secret can forge them, and its sender knows whatever it is.",
         _signed("[ANTHROPIC_API_KEY, HOOK_SECRET]"),
         _signed("[ANTHROPIC_API_KEY]"),
+    ),
+    Rule(
+        "OPT531", "shell-fails", WARNING, "a command that fails in its shell or its directory",
+        "`/bin/sh` runs a text, which in Debian is not bash. A run begins in an empty directory, without a checkout.",
+        "environment:\n  setupCommands: [npm ci]\n",
+        "environment:\n  setupCommands: [git clone https://github.com/acme/app.git app && cd app && npm ci]\n",
     ),
     Rule(
         "OPT607", "model-runtime", WARNING, "a model that the agent's service does not offer",
