@@ -3,7 +3,7 @@
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -55,12 +55,22 @@ LONG = (
     *("stories", *REAL_AGENTS, "executors", "processes", "runs", "store"),
     *("contracts", "tree", "deploy", "lsp", "server", "cli"),
 )
-# What is killed and frozen, and how soon others go on: these are marked `alone`, and have the machine to themselves in CI.
+# What is killed and frozen at random, and what becomes of it however long it takes: these are marked `heavy`, and CI runs two
+# of them at a time, those that take longest first.
+HEAVY = ("stories/test_ledger.py", "stories/test_crash_points.py", "stories/test_rolling.py", "stories/test_crash.py")
+# How soon others go on: these are marked `alone`, and have the machine to themselves in CI.
 ALONE = (
-    *("stories/test_backlog.py", "stories/test_crash.py", "stories/test_crash_points.py", "stories/test_disk.py"),
-    *("stories/test_ledger.py", "stories/test_reload_under_load.py", "stories/test_rolling.py", "stories/test_schedulers.py"),
+    *("stories/test_backlog.py", "stories/test_disk.py", "stories/test_reload_under_load.py", "stories/test_schedulers.py"),
     *("stories/test_takeover.py", "processes/test_worker.py"),
 )
+# Where single tests are marked so.
+ALONE_IN_PART = ("contracts/test_executors.py", "executors/test_fighting.py")
+# The files of the parts of CI, by what it asks for.
+PARTS: dict[str, Callable[[Path], bool]] = {
+    "not heavy and not alone": lambda path: not _is_of(path, HEAVY + ALONE),
+    "heavy": lambda path: _is_of(path, HEAVY),
+    "alone": lambda path: _is_of(path, ALONE + ALONE_IN_PART),
+}
 # Fixtures of the tests that are left out one by one.
 SERVERS = {"postgres_server", "redis_server", "scripted_model", "standin", "dev"}
 TESTS = Path(__file__).parent
@@ -93,12 +103,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave files and directories out: what is not asked for need not be read either."""
     left_out = tuple(name for names in LEFT_OUT.values() for name in names)
-    if _is_quick(config) and _place(collection_path, left_out) < len(left_out):
+    if _is_quick(config) and _is_of(collection_path, left_out):
         return True
-    is_alone = {"alone": True, "not alone": False}.get(config.option.markexpr)
-    if is_alone is None or not collection_path.is_file():
-        return None
-    return True if (_place(collection_path, ALONE) < len(ALONE)) is not is_alone else None
+    is_in_part = PARTS.get(config.option.markexpr)
+    return True if is_in_part is not None and collection_path.is_file() and not is_in_part(collection_path) else None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -109,9 +117,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = {item for item in items if _needs_a_server(item)}
         config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
-    items.sort(key=lambda item: _place(item.path, LONG))
+    items.sort(key=lambda item: (_place(item.path, LONG), _place(item.path, HEAVY)))
     for item in items:
-        if _place(item.path, ALONE) < len(ALONE):
+        if _is_of(item.path, HEAVY):
+            item.add_marker(pytest.mark.heavy)
+        if _is_of(item.path, ALONE):
             item.add_marker(pytest.mark.alone)
         if "pods" in item.nodeid or "standin" in item.nodeid:
             item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
@@ -122,6 +132,10 @@ def _place(path: Path, names: tuple[str, ...]) -> int:
     """Which of the names, a file or a directory, the path is or is below; their number if none."""
     above = {path, *path.parents}
     return next((place for place, name in enumerate(names) if TESTS / name in above), len(names))
+
+
+def _is_of(path: Path, names: tuple[str, ...]) -> bool:
+    return _place(path, names) < len(names)
 
 
 def _needs_a_server(item: pytest.Item) -> bool:

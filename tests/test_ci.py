@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ALONE, TESTS
+from tests.conftest import ALONE, ALONE_IN_PART, HEAVY, TESTS
 from tests.support import ROOT
 
 HEAD = """
@@ -52,14 +52,21 @@ def run(ci: Path, *tests: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_what_is_marked_is_there() -> None:
-    assert [name for name in ALONE if not (TESTS / name).exists()] == []
+    alone = {
+        path.relative_to(TESTS).as_posix() for path in TESTS.rglob("test_*.py") if "\n@pytest.mark.alone" in path.read_text()
+    }
+
+    assert [name for name in HEAVY + ALONE if not (TESTS / name).exists()] == []
+    assert alone - {"test_ci.py"} == set(ALONE_IN_PART)
 
 
-def test_each_test_runs_in_one_of_two_parts_and_one_that_fails_and_then_passes_is_called_unsteady(ci: Path) -> None:
-    done = run(ci, SHARED, "\n@pytest.mark.alone", ONCE.format(1))
+def test_each_test_runs_in_one_of_three_parts_and_one_that_fails_and_then_passes_is_called_unsteady(ci: Path) -> None:
+    heavy = "\n@pytest.mark.heavy" + SHARED.replace("shared", "heavy")
+    done = run(ci, SHARED, heavy, "\n@pytest.mark.alone", ONCE.format(1))
 
     assert done.returncode == 0, done.stdout
-    assert (ci / "ran").read_text().splitlines() == ["shared side by side", "first_1 one by one", "first_1 one by one"]
+    ran = ["shared side by side", "heavy side by side", "first_1 one by one", "first_1 one by one"]
+    assert (ci / "ran").read_text().splitlines() == ran
     assert done.stdout.endswith(
         "== UNSTEADY: 1 tests failed, and passed the second time. Find out why, and mend them:\ntest_it.py::test_first_1\n"
     )

@@ -157,7 +157,7 @@ def story(directory: Path, triggers: int, kills: int, stops: int, *, sqlite: boo
 
 @pytest.mark.timeout(400)
 def test_on_many_machines_what_is_accepted_runs_once_through_kills_and_freezes_of_everything(tmp_path: Path) -> None:
-    story(tmp_path, 250, 16, 8, sqlite=False)
+    story(tmp_path, 150, 10, 4, sqlite=False)
 
 
 @pytest.mark.timeout(400)

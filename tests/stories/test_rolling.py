@@ -22,7 +22,7 @@ RATE = 6.0
 
 
 class Restarts(threading.Thread):
-    """Restarts one part after the other in good order, as an operator would: the next when the last is there again. Each twice
+    """Restarts one part after the other in good order, as an operator would: the next when the last is there again. Each once
     at least, however slow the machine is."""
 
     def __init__(self, made: Cluster, seconds: float, period: float) -> None:
@@ -36,7 +36,7 @@ class Restarts(threading.Thread):
     def run(self) -> None:
         try:
             began = time.monotonic()
-            while (passed := time.monotonic() - began) < self._seconds or self.done < 2 * len(self._cluster.parts):
+            while (passed := time.monotonic() - began) < self._seconds or self.done < len(self._cluster.parts):
                 for part in self._cluster.parts:
                     self._restart(part)
                 time.sleep(max(0.0, self._period * (1 + passed // self._period) - (time.monotonic() - began)))
@@ -78,12 +78,12 @@ def roll(directory: Path, seconds: float, period: float, seed: int) -> tuple[Ver
 
 @pytest.mark.timeout(600)
 def test_a_rolling_restart_of_everything_under_load_is_noticed_by_nobody(tmp_path: Path) -> None:
-    found, restarts, made = roll(tmp_path, 14, 10, random.randrange(1 << 30))
+    found, restarts, made = roll(tmp_path, 7, 5, random.randrange(1 << 30))
 
     assert found.good, (str(found), found.details, made.fell)
     assert found.seen["repeated attempts"] == 0
     assert restarts.wrong == []
-    assert restarts.done >= 2 * len(made.parts)
+    assert restarts.done >= len(made.parts)
     assert max(restarts.slowest.values()) < 30
     assert made.fell == []
 
