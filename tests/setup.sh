@@ -90,6 +90,15 @@ exec "$gemini/$node/bin/node" "$gemini/@google/gemini-cli/bundle/gemini.js" "\$@
 END
 chmod 755 "$gemini/gemini"
 ln -sf ../gemini/node_modules/gemini .tools/bin/gemini
+# Copilot unpacks 235 MB into each new home, unless they are where a variable says.
+unpacked=$PWD/.tools/copilot/unpacked
+if [ "$(cat "$unpacked/.version" 2>/dev/null)" != "$copilot_version" ]; then
+    say "unpacking Copilot"
+    rm -rf "$unpacked"
+    mkdir "$unpacked"
+    HOME=$unpacked COPILOT_PKG_CACHE_HOME=$unpacked COPILOT_SEA_EXTRACT_ONLY=1 .tools/bin/copilot >/dev/null
+    printf '%s\n' "$copilot_version" >"$unpacked/.version"
+fi
 
 # A provider at which people sign in; it runs on the Node of Gemini.
 agent .tools/identity oidc-provider "$identity_provider_version"

@@ -13,7 +13,7 @@ from optio.model.run import LogKind, LogLine, Meter
 from optio.wiring import Services
 from tests.processes.test_worker import Process
 from tests.runs.support import accept, log_of, opened
-from tests.runtimes.real_agents import AGENTS, Model, environ_of, model_server, task, unpacked
+from tests.runtimes.real_agents import AGENTS, Model, environ_of, model_server, task
 from tests.support import eventually
 
 Cell = tuple[str, str]
@@ -37,14 +37,13 @@ class Told(NamedTuple):
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[Cell, Told], dict[Cell, Told]]:
     """The runs of a worker that nobody disturbed, and those whose workers were killed."""
-    cache = unpacked(tmp_path_factory.mktemp("copilot"))
     with model_server() as model:
-        calm, killed = (run_all(model, tmp_path_factory.mktemp("runs"), cache, kills=kills) for kills in (False, True))
+        calm, killed = (run_all(model, tmp_path_factory.mktemp("runs"), kills=kills) for kills in (False, True))
     return calm, killed
 
 
-def run_all(model: Model, directory: Path, cache: Path, *, kills: bool) -> dict[Cell, Told]:
-    environ = environ_of(model.url) | {"OPTIO_SANDBOX_READ": str(cache), "OPTIO_MAX_WORKFLOW_CONCURRENT": str(len(CELLS))}
+def run_all(model: Model, directory: Path, *, kills: bool) -> dict[Cell, Told]:
+    environ = environ_of(model.url) | {"OPTIO_MAX_WORKFLOW_CONCURRENT": str(len(CELLS))}
     model.reset()
     with opened(directory, environ) as services, contextlib.ExitStack() as stack:
 
@@ -55,8 +54,7 @@ def run_all(model: Model, directory: Path, cache: Path, *, kills: bool) -> dict[
 
         runs = {}
         for agent, scenario in CELLS:
-            env = {"COPILOT_PKG_CACHE_HOME": str(cache)} if agent == "copilot" else {}
-            runs[agent, scenario] = accept(services, task(agent, f"claude-sonnet-4-5-stub-{scenario}", **env))
+            runs[agent, scenario] = accept(services, task(agent, f"claude-sonnet-4-5-stub-{scenario}"))
         if kills:
             model.hold()
             first = start()

@@ -7,7 +7,6 @@ import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from optio.model.registry import CompiledTask
@@ -26,6 +25,8 @@ KEYS = {
     "opencode": "STUB_API_KEY",
 }
 KEY = "sk-test-canary-0123456789"
+# What Copilot else unpacks, 235 MB, into each new home directory.
+UNPACKED = (ROOT / ".tools" / "copilot" / "unpacked").resolve()
 DONE = "The command has run. Done."
 # Claude Code and Gemini put the version of the protocol behind an endpoint by themselves.
 _VERSIONS = {"claude-code": "", "gemini": ""}
@@ -88,10 +89,10 @@ def endpoints_of(url: str) -> dict[str, str]:
 
 def environ_of(url: str) -> dict[str, str]:
     """The same, and by which each agent is found on this machine."""
-    for program in PROGRAMS.values():
+    for program in (*PROGRAMS.values(), UNPACKED):
         assert program.exists(), f"{program} is missing: run tests/setup.sh, which installs it"
     programs = {f"OPTIO_PROGRAM_{agent.upper().replace('-', '_')}": str(program) for agent, program in PROGRAMS.items()}
-    return {**endpoints_of(url), **programs}
+    return {**endpoints_of(url), **programs, "OPTIO_SANDBOX_READ": str(UNPACKED)}
 
 
 def task_text(
@@ -117,11 +118,5 @@ def task_text(
 
 
 def task(agent: str, model: str, extra: str = "maxRetries: 0\n", prompt: str = "hello", **env: str) -> CompiledTask:
-    return compiled(task_text(agent, model, extra, prompt, env=env))
-
-
-def unpacked(directory: Path) -> Path:
-    """Copilot's package cache. Without one it unpacks 235 MB into each new home directory."""
-    env = {"COPILOT_PKG_CACHE_HOME": str(directory), "COPILOT_SEA_EXTRACT_ONLY": "1", "HOME": str(directory)}
-    subprocess.run([PROGRAMS["copilot"]], env=env, check=True, capture_output=True)
-    return directory
+    shared = {"COPILOT_PKG_CACHE_HOME": str(UNPACKED)} if agent == "copilot" else {}
+    return compiled(task_text(agent, model, extra, prompt, env=shared | env))

@@ -19,8 +19,8 @@ from optio.wiring import Services
 from tests.executors.support import living
 from tests.model_server import PLAIN_TEXT
 from tests.runs.support import accept, claim, execute, log_of, opened
-from tests.runtimes.real_agents import AGENTS, DONE, KEYS, Model, environ_of, model_server, task
-from tests.support import eventually
+from tests.runtimes.real_agents import AGENTS, DONE, KEYS, Model, environ_of, model_server, task, task_text
+from tests.support import compiled, eventually
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,12 @@ def test_a_run_says_which_session_of_which_version_on_which_machine_it_was(servi
     assert told.model == (None if agent == "opencode" else "stub-plain")
     assert told.session
     assert told.machine == socket.gethostname()
+
+
+def test_copilot_unpacks_itself_where_nothing_is_unpacked(services: Services) -> None:
+    ended = execute(services, compiled(task_text("copilot", "stub-plain")))
+
+    assert (ended.state, ended.text) == (RunState.COMPLETED, PLAIN_TEXT), ended.message
 
 
 @pytest.mark.parametrize("agent", AGENTS)

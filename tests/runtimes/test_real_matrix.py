@@ -24,7 +24,7 @@ from optio.runs.execute import Execution
 from optio.wiring import Services
 from tests.model_server import JSON_ANSWER, PLAIN_TEXT
 from tests.runs.support import accept, claim, opened
-from tests.runtimes.real_agents import AGENTS, DONE, KEY, Model, environ_of, model_server, task, unpacked
+from tests.runtimes.real_agents import AGENTS, DONE, KEY, Model, environ_of, model_server, task
 from tests.support import free_port
 
 
@@ -147,24 +147,21 @@ def matrix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         if isinstance(item, pytest.Function) and item.module is request.module and "scenario" in item.callspec.params
     }
     order = sorted(wanted, key=lambda cell: (cell[1] not in SLOWEST, cell[0] != "opencode", cell))
-    cache = unpacked(tmp_path_factory.mktemp("copilot"))
-    readable = {"OPTIO_SANDBOX_READ": str(cache)}
     with (
         model_server() as model,
-        opened(tmp_path_factory.mktemp("matrix"), environ_of(model.url) | readable) as services,
-        opened(tmp_path_factory.mktemp("refused"), environ_of(f"http://127.0.0.1:{free_port()}") | readable) as refused,
+        opened(tmp_path_factory.mktemp("matrix"), environ_of(model.url)) as services,
+        opened(tmp_path_factory.mktemp("refused"), environ_of(f"http://127.0.0.1:{free_port()}")) as refused,
         ThreadPoolExecutor(SIDE_BY_SIDE) as pool,
     ):
         places = {"refused": refused}
-        yield Matrix(model, {cell: pool.submit(execute, places.get(cell[1], services), *cell, cache) for cell in order})
+        yield Matrix(model, {cell: pool.submit(execute, places.get(cell[1], services), *cell) for cell in order})
         pool.shutdown(cancel_futures=True)
 
 
-def execute(services: Services, agent: str, scenario: str, cache: Path) -> Ended:
+def execute(services: Services, agent: str, scenario: str) -> Ended:
     """One attempt, as a worker makes it."""
     stall = f"stallTimeout: {STALL.total_seconds():.0f}s\n" if scenario in LIFELESS else ""
-    env = {"COPILOT_PKG_CACHE_HOME": str(cache)} if agent == "copilot" else {}
-    run_id = accept(services, task(agent, model_of(agent, scenario), "maxRetries: 1\n" + stall, **env))
+    run_id = accept(services, task(agent, model_of(agent, scenario), "maxRetries: 1\n" + stall))
     Execution(claim(services, run_id), services.parts(), "tester")()
     (attempt,) = services.store.attempts(run_id)
     log: list[LogLine] = []

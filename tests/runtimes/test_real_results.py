@@ -13,7 +13,7 @@ from optio.model.run import Run, RunState
 from optio.wiring import Services
 from tests.model_server import IDLE_COMMAND, JSON_ANSWER, PLAIN_TEXT
 from tests.runs.support import accept, execution, opened
-from tests.runtimes.real_agents import AGENTS, environ_of, model_server, task, unpacked
+from tests.runtimes.real_agents import AGENTS, environ_of, model_server, task
 
 SCHEMA = {
     "type": "object",
@@ -43,10 +43,9 @@ Runs = Mapping[tuple[str, str], "Future[Run]"]
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     """A run of each case with each agent, all begun."""
-    cache = unpacked(tmp_path_factory.mktemp("copilot"))
     with (
         model_server() as model,
-        opened(tmp_path_factory.mktemp("results"), environ_of(model.url) | {"OPTIO_SANDBOX_READ": str(cache)}) as services,
+        opened(tmp_path_factory.mktemp("results"), environ_of(model.url)) as services,
         ThreadPoolExecutor(SIDE_BY_SIDE) as pool,
     ):
         yield {(agent, case): pool.submit(run_to_its_end, services, asked(agent, case)) for case in CASES for agent in AGENTS}

@@ -10,7 +10,7 @@ import pytest
 from optio.model.run import LogKind, Run, RunState
 from optio.wiring import Services
 from tests.runs.support import accept, done, log_of, opened, working
-from tests.runtimes.real_agents import AGENTS, DONE, Model, environ_of, model_server, task, unpacked
+from tests.runtimes.real_agents import AGENTS, DONE, Model, environ_of, model_server, task
 from tests.support import eventually
 
 # A status after which this CLI does not try for a minute by itself.
@@ -31,14 +31,13 @@ def services(tmp_path: Path, models: dict[str, Model]) -> Iterator[Services]:
         own = environ_of(model.url)
         name = "OPTIO_ANTHROPIC_BASE_URL" if agent == "claude-code" else f"OPTIO_ENDPOINT_{agent.upper()}"
         environ = {**own, **environ, name: own[name]}
-    with opened(tmp_path, environ | {"OPTIO_SANDBOX_READ": str(unpacked(tmp_path / "cache"))}) as made:
+    with opened(tmp_path, environ) as made:
         yield made
 
 
-def interrupted_and_healed(services: Services, model: Model, agent: str, cache: Path) -> tuple[Run, int]:
+def interrupted_and_healed(services: Services, model: Model, agent: str) -> tuple[Run, int]:
     """A run whose first attempt breaks off after a tool call, and how many requests that attempt made."""
-    env = {"CLAUDE_CODE_MAX_RETRIES": "1", "COPILOT_PKG_CACHE_HOME": str(cache)}
-    run_id = accept(services, task(agent, f"stub-late-{STATUS[agent]}", "maxRetries: 1\n", **env))
+    run_id = accept(services, task(agent, f"stub-late-{STATUS[agent]}", "maxRetries: 1\n", CLAUDE_CODE_MAX_RETRIES="1"))
     eventually(lambda: services.store.attempts(run_id)[:1] and services.store.attempts(run_id)[0].ended_at, within=150)
     asked = len(model.requests())
     model.heal()
@@ -49,9 +48,8 @@ def interrupted_and_healed(services: Services, model: Model, agent: str, cache: 
 def test_a_retry_goes_on_where_the_agent_broke_off_and_all_usage_is_counted_once(
     services: Services, models: dict[str, Model], tmp_path: Path
 ) -> None:
-    cache = tmp_path / "cache"
     with working(services), ThreadPoolExecutor(len(AGENTS)) as pool:
-        ran = pool.map(lambda agent: interrupted_and_healed(services, models[agent], agent, cache), AGENTS)
+        ran = pool.map(lambda agent: interrupted_and_healed(services, models[agent], agent), AGENTS)
         ended = dict(zip(AGENTS, ran, strict=True))
 
     for agent, (run, asked) in ended.items():
