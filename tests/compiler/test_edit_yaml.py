@@ -375,6 +375,7 @@ def test_a_value_that_came_by_a_merge_can_be_overridden_and_aliases_elsewhere_do
     after = changed(text, lambda doc: (doc["c"].update(b=2), doc.update(e=6)))
 
     assert after == "a: &x {b: 1}\nc:\n  <<: *x\n  d: 1\n  b: 2\ne: 6\n"
+    assert changed(text, lambda doc: doc["c"].pop("d")) == "a: &x {b: 1}\nc:\n  <<: *x\ne: 5\n"
 
 
 @pytest.mark.parametrize("text", ["a: null", "a: null  # why", "\ufeffa: null  # why", "a: null\n"])

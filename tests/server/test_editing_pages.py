@@ -84,6 +84,14 @@ def test_a_changed_field_changes_its_key_and_leaves_every_other_character() -> N
     )
 
 
+def test_a_changed_webhook_keeps_what_the_form_does_not_show() -> None:
+    config = "    config:\n      path: a\n      secret: {name: S}\n      paramMapping: {REPO: $.repo}\n"
+    text = f"name: A\ntriggers:\n  - type: webhook\n{config}"
+    was = read_fields(text) or {}
+
+    assert apply_fields(text, was, {**was, "hookPath": "b"}) == text.replace("path: a", "path: b")
+
+
 @pytest.mark.parametrize(
     ("lines", "schema"),
     [

@@ -70,7 +70,7 @@ def test_each_preset_of_the_documentation_adds_a_schedule_to_the_file(api: Api, 
 
     answer = browser.submit(
         "/tasks/small/triggers/add",
-        **{**fields_of(form), "schedule": cron, "timezone": "Europe/Berlin", "params": "REPO = optio"},
+        **{**fields_of(form), "schedule": cron, "timezone": "Europe/Berlin", "params": "REPO = optio\nN = 4"},
     )
 
     assert f"{PRESETS[cron]} {cron}" in text_of(form)
@@ -80,7 +80,7 @@ def test_each_preset_of_the_documentation_adds_a_schedule_to_the_file(api: Api, 
     trigger = api.live.current.registry.task("small").spec.schedule
     assert trigger is not None
     assert (trigger.config.cron_expression, trigger.config.timezone) == (cron, "Europe/Berlin")
-    assert trigger.config.param_mapping == {"REPO": "optio"}
+    assert trigger.config.param_mapping == {"REPO": "optio", "N": 4}
 
 
 def test_a_webhook_is_added_with_a_secret_that_no_page_or_file_shows(api: Api) -> None:
@@ -136,15 +136,25 @@ def test_a_trigger_is_disabled_enabled_and_removed_and_the_comments_stay(api: Ap
     browser.submit("/tasks/small/triggers/webhook/disable")
     off, shown = api.request("POST", "/api/hooks/small", raw=b"{}").status, text_of(browser.get("/tasks/small"))
     browser.submit("/tasks/small/triggers/webhook/enable")
+    unknown = browser.submit("/tasks/small/triggers/webhook/explode").status
     on = text(api)
     removed = browser.submit("/tasks/small/triggers/webhook/remove")
 
-    assert (off, on, removed.status) == (404, HOOKED, 303)
+    assert (off, unknown, on, removed.status) == (404, 404, HOOKED, 303)
     assert "Webhook, disabled" in shown
     assert text(api).startswith(TEXT)
     assert api.live.current.registry.task("small").spec.webhook is None
     assert browser.submit("/tasks/small/triggers/webhook/remove").status == 404
-    assert browser.submit("/tasks/small/triggers/webhook/explode").status == 404
+
+
+@pytest.mark.parametrize(("path", "typed"), [("/tasks/small/triggers/add", "params"), ("/tasks/small/trial", "payload")])
+def test_a_login_that_has_ended_keeps_the_form_of_a_trigger(api: Api, path: str, typed: str) -> None:
+    browser = Browser(api, "admin")
+    browser.cookie = ""
+
+    login = browser.submit(path, kind="schedule", **{typed: "typed <b>"})
+
+    assert (login.status, fields_of(login)[f"kept.{typed}"]) == (401, "typed <b>")
 
 
 def test_only_an_admin_sees_what_changes_the_file(api: Api) -> None:
