@@ -10,10 +10,11 @@ from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
+from optio.model.money import dollars
 from optio.server.auth import role
 from optio.server.bodies.calendar import CalendarDayBody
 from optio.server.dependencies import Hub
-from optio.server.pages.rendering import HANDLERS, Incoming, dollars, page
+from optio.server.pages.rendering import HANDLERS, Incoming, page
 from optio.server.routes.calendar import check_zone, parse_day, read_calendar, today
 
 View = Literal["month", "week", "day"]

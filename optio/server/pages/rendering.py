@@ -134,7 +134,7 @@ def _usd(amount: Any) -> str:
     return "" if amount is None else f"${amount:,.4f}"
 
 
-def dollars(amount: Any) -> str:
+def _dollars(amount: Any) -> str:
     """Return an amount of the API to the cent, small ones exactly enough not to be zero."""
     if amount is None:
         return ""
@@ -169,7 +169,7 @@ def _build() -> Environment:
         "sign": _SIGNS.get,
         "count": "{:,}".format,
         "age": _age,
-        "dollars": dollars,
+        "dollars": _dollars,
         "about": _about,
         "share": _share,
         "moment": datetime.fromisoformat,
