@@ -435,6 +435,8 @@ def test_keys_walk_rows_open_them_choose_them_and_lead_to_the_form_of_a_run(api:
 def test_a_line_of_a_log_is_chosen_and_shown_by_keys(runs: Runs, page: Page) -> None:
     page.goto(f"/runs/{runs.running}?tab=log")
     expect(page.locator("#viewer .row code").last).to_have_text("it does not work")
+    tops = page.locator("#viewer .row").evaluate_all("(rows) => rows.map((each) => each.offsetTop)")
+    assert tops == [20 * place for place in range(9)]  # the window is computed with this height
     page.locator("#viewer .view").focus()
     for key, line in (("j", "1"), ("j", "2"), ("j", "3"), ("k", "2")):
         page.keyboard.press(key)
