@@ -5,8 +5,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.support import ROOT
 
 DESIGN = ROOT / "docs" / "design"
@@ -15,10 +13,6 @@ RECORDS = sorted(path for path in INDEX.parent.glob("*.md") if path != INDEX)
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\(([^)#\s]*)(#[^)\s]*)?\)")
 SOURCE = re.compile(r"`((?:optio|tests|deploy)/[\w./-]+(?:\.(?:py|sh|md|yaml)|/))`")
-
-
-def names(pages: list[Path]) -> list[str]:
-    return [str(page.relative_to(ROOT)) for page in pages]
 
 
 def prose(page: Path) -> str:
@@ -40,37 +34,43 @@ def test_the_index_of_decisions_lists_each_record_once_in_order() -> None:
     assert [int(number) for number, _, _ in numbered] == list(range(1, len(numbered) + 1))
 
 
-@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.stem)
-def test_a_decision_says_its_context_what_was_decided_and_what_follows(record: Path) -> None:
-    parts = re.split(r"^## (.*)$", record.read_text(), flags=re.M)
-    headings, texts = parts[1::2], parts[2::2]
+def test_a_decision_says_its_context_what_was_decided_and_what_follows() -> None:
+    for record in RECORDS:
+        parts = re.split(r"^## (.*)$", record.read_text(), flags=re.M)
+        headings, texts = parts[1::2], parts[2::2]
 
-    assert headings[:3] == ["Context", "Decision", "Consequence"]
-    assert headings[3:] in ([], ["Figure"])
-    assert all(text.strip() for text in texts)
-
-
-@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
-def test_a_relative_link_leads_to_a_file_and_a_heading_in_it(page: Path) -> None:
-    for path, anchor in LINK.findall(prose(page)):
-        if ":" in path:
-            continue  # an address
-        target = (page.parent / path).resolve() if path else page
-        assert target.exists(), f"{path} does not exist"
-        if anchor:
-            assert anchor in anchors(target), f"{path}{anchor} is no heading"
+        assert headings[:3] == ["Context", "Decision", "Consequence"], record
+        assert headings[3:] in ([], ["Figure"]), record
+        assert all(text.strip() for text in texts), record
 
 
-@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
-def test_a_file_that_a_page_names_exists(page: Path) -> None:
-    for path in SOURCE.findall(prose(page)):
-        assert (ROOT / path).exists(), path
+def test_a_relative_link_leads_to_a_file_and_a_heading_in_it() -> None:
+    wrong = []
+    for page in PAGES:
+        for path, anchor in LINK.findall(prose(page)):
+            if ":" in path:
+                continue  # an address
+            target = (page.parent / path).resolve() if path else page
+            if not target.exists() or (anchor and anchor not in anchors(target)):
+                wrong.append(f"{page.relative_to(ROOT)}: {path}{anchor}")
+
+    assert wrong == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
-def test_a_function_that_a_page_names_stands_in_the_file_that_it_names(page: Path) -> None:
-    for name, path in re.findall(r"`(\w+(?:\.\w+)?)` in `(optio/[\w/]+\.py)`", " ".join(prose(page).split())):
-        assert name in set(defined(ROOT / path)), f"{name} in {path}"
+def test_a_file_that_a_page_names_exists() -> None:
+    named = {(page.name, path) for page in PAGES for path in SOURCE.findall(prose(page))}
+
+    assert [each for each in sorted(named) if not (ROOT / each[1]).exists()] == []
+
+
+def test_a_function_that_a_page_names_stands_in_the_file_that_it_names() -> None:
+    wrong = []
+    for page in PAGES:
+        for name, path in re.findall(r"`(\w+(?:\.\w+)?)` in `(optio/[\w/]+\.py)`", " ".join(prose(page).split())):
+            if name not in set(defined(ROOT / path)):
+                wrong.append(f"{page.relative_to(ROOT)}: {name} in {path}")
+
+    assert wrong == []
 
 
 def test_the_architecture_answers_a_score_of_questions_each_with_a_file() -> None:

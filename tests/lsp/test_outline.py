@@ -49,15 +49,19 @@ def scalars(text: str) -> dict[Route, int] | None:
     }
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_it_finds_what_the_compiler_finds(path: Path) -> None:
-    text = path.read_bytes().decode().removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    wanted = scalars(text)
-    assert wanted
+def test_it_finds_what_the_compiler_finds() -> None:
+    assert len(FILES) > 900
+    wrong = {}
+    for path in FILES:
+        text = path.read_bytes().decode().removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+        wanted = scalars(text)
 
-    found = {entry.route: entry for entry in entries(text)}
+        found = {entry.route: entry for entry in entries(text)}
 
-    assert {route: found[route].value if route in found else None for route in wanted} == wanted
+        starts = {route: found[route].value if route in found else None for route in wanted or ()}
+        if not wanted or starts != wanted:
+            wrong[f"{path.parent.name}/{path.stem}"] = starts
+    assert wrong == {}
 
 
 KEYS = st.sampled_from(["a", "b", "key", "a b", "x-1", "'q'", '"d"'])

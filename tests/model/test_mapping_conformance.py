@@ -22,19 +22,26 @@ def test_the_suite_is_there() -> None:
     assert (len(RIGHT), len(WRONG)) == (456, 247)
 
 
-@pytest.mark.parametrize("case", RIGHT, ids=lambda case: case["name"])
-def test_a_query_finds_what_the_standard_says(case: dict[str, Any]) -> None:
-    found = compile_path(case["selector"]).values(case["document"])
+def test_each_query_finds_what_the_standard_says() -> None:
+    wrong = {}
+    for case in RIGHT:
+        found = json.dumps(compile_path(case["selector"]).values(case["document"]))
+        if found not in [json.dumps(allowed) for allowed in case.get("results") or [case["result"]]]:
+            wrong[case["name"]] = found
 
-    assert json.dumps(found) in [json.dumps(allowed) for allowed in case.get("results") or [case["result"]]]
+    assert wrong == {}
 
 
-@pytest.mark.parametrize("case", WRONG, ids=lambda case: case["name"])
-def test_what_the_standard_forbids_is_refused_at_a_place_in_the_query(case: dict[str, Any]) -> None:
-    with pytest.raises(PathSyntax) as refused:
-        compile_path(case["selector"])
+def test_what_the_standard_forbids_is_refused_at_a_place_in_the_query() -> None:
+    wrong = {}
+    for case in WRONG:
+        try:
+            wrong[case["name"]] = str(compile_path(case["selector"]))
+        except PathSyntax as err:
+            if not 0 <= err.index <= len(case["selector"]):
+                wrong[case["name"]] = f"at {err.index}"
 
-    assert 0 <= refused.value.index <= len(case["selector"])
+    assert wrong == {}
 
 
 BOUNDS = {
