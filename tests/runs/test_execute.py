@@ -106,6 +106,17 @@ def test_readers_are_told_of_a_line_when_the_store_has_it(services: Services, tm
         running.join(20)
 
 
+def test_an_attempt_whose_worker_died_before_its_agent_began_costs_no_retry(services: Services) -> None:
+    run_id = accept(services, command_task("true", extra="maxRetries: 0\n"))
+    claim(services, run_id, lease=0.0)
+    (adopted,) = services.store.adopt("second", timedelta(seconds=30), 5)
+
+    Execution(adopted, services.parts(), "second")()
+
+    run = services.store.run(run_id)
+    assert (run.state, run.retries, run.infrastructure_retries) == (RunState.QUEUED, 0, 1)
+
+
 def test_a_run_has_its_output_log_and_meter(services: Services) -> None:
     source = """
 print("hello")

@@ -163,6 +163,7 @@ def test_it_runs_when_there_is_room_and_its_wait_is_told_once(services: Services
     run = services.store.run(run_id)
     assert (run.state, run.attempt, len(services.store.attempts(run_id))) == (RunState.COMPLETED, 3, 1)
     assert [type(fact) for fact in facts] == [GivenBack, GivenBack, Claimed, Started, Finished]
+    assert [0 <= fact.after < 60 for fact in facts if isinstance(fact, Started)] == [True]
     # However often it was tried, its log says so once.
     assert log_of(services, run_id, LogKind.SYSTEM) == [
         b"not begun: the namespace's quota is full; the run waits in the queue until there is room"

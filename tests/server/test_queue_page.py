@@ -6,6 +6,7 @@ from typing import Any
 from optio.model.namespace import ALL_TASKS
 from optio.server.read_models.queue import QueueOverview
 from tests.server.api import JOB, LEASE, Api
+from tests.support import eventually
 
 PLAIN = JOB.replace("maxConcurrent: 1000\n", "")
 
@@ -118,3 +119,5 @@ def test_one_decision_answers_many_readers(api: Api) -> None:
 
     assert [overview.read().queued for _ in range(20)] == [1] * 20
     assert len(asked) <= 2
+    start(api, "job")
+    eventually(lambda: overview.read().queued == 2, what="the next decision")
