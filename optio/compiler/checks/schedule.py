@@ -247,11 +247,14 @@ def _missing(task: ResolvedTask, route: Route, name: str) -> Diagnostic:
     known = declared_parameters(task)
     tried = next((each.params[name] for each in task.spec.tests if each.params and name in each.params), None)
     shown = fitting_value(known.properties.get(name), tried) if known is not None else None
+    if known is not None and shown in _STANDS_FOR_ANY:
+        named = f"my-{name.lower().replace('_', '-')}"
+        shown = named if fitting_value(known.properties.get(name), named) == named else shown
     entry = f"{name}: {shown or '...'}"
     # Several of them share one `paramMapping`.
     is_only = known is not None and known.missing({}) == [name] and value_at(task.document.value, route) is None
     hint = f"add `paramMapping: {{{entry}}}`" if is_only else f"add `{entry}` under `paramMapping`"
-    if shown in _STANDS_FOR_ANY:
+    if shown in _STANDS_FOR_ANY or (shown or "").startswith("my-"):
         hint += f", with your own value in the place of `{shown}`"
     return task.at("OPT308", f"the schedule gives no value for `{name}`", (*route, name), key=True, hint=hint)
 
