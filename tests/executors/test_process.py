@@ -15,7 +15,7 @@ from optio.executors import inotify
 from optio.executors.cgroup import limits_of
 from optio.executors.process import ProcessExecutor
 from optio.executors.procfs import start_time
-from optio.executors.supervisor import _DiskQuota, _EndConditions
+from optio.executors.supervisor import _Descriptors, _DiskQuota, _EndConditions
 from optio.model.task import Amounts, Environment, Resources
 from tests.executors.support import RUN, launch, living, python, read, run, shell, until_ended
 from tests.support import eventually
@@ -104,6 +104,15 @@ def test_a_launch_of_what_has_begun_opens_nothing_that_the_agent_may_have_put_th
     for handle in (first, second):
         assert until_ended(handle).exit.stopped_by == "stop"
         handle.close(remove=False)
+
+
+def test_an_agent_whose_ruleset_cannot_be_made_is_not_started_without_one(tmp_path: Path) -> None:
+    refused = {"attr": b"", "paths": [], "ports": []}
+    opened = _Descriptors({"control": str(tmp_path), "sandbox": refused})
+
+    with pytest.raises(OSError, match="landlock"):
+        opened.streams_and_ruleset()
+    opened.close()
 
 
 @pytest.mark.parametrize(("timeout", "orphaned", "disk"), [(9.0, 50.0, 50.0), (50.0, 9.0, 50.0), (50.0, 50.0, 9.0)])
