@@ -103,7 +103,7 @@ def _take(browser: Browser, size: str, colours: str, names: dict[str, str], opti
         if options.every:
             page.screenshot(path=f"{file}-{colours}.png")
         else:
-            page.screenshot(path=f"{file}.jpg", type="jpeg", quality=60)
+            page.screenshot(path=f"{file}.jpg", type="jpeg", quality=45)
     context.close()
     return wrong
 

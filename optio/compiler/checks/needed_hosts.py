@@ -12,7 +12,7 @@ from optio.compiler.resolved_task import ResolvedTask
 from optio.model import egress
 from optio.model.egress import Block, Entry, Host
 from optio.model.route import Route
-from optio.model.runtimes import declaration_of, service_of
+from optio.model.runtimes import PROVIDERS, declaration_of, service_of
 
 ROUTE: Route = ("environment", "network", "egress")
 _READ: tuple[Route, ...] = (ROUTE, ("environment", "env"), ("environment", "secrets"), ("environment", "setupCommands"))
@@ -188,6 +188,12 @@ def _names(hosts: list[str]) -> str:
     return " and ".join(f"`{host}`" for host in hosts)
 
 
+def _may_serve_models(entry: str) -> bool:
+    """Return whether a listed host could be a gateway: its name says so, and it is neither a maker's own nor for people."""
+    own = {service.host for service in PROVIDERS.values()}
+    return bool(re.search(_GATEWAY, entry)) and entry not in own and not re.fullmatch(_OF_PEOPLE, entry)
+
+
 def _needed(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[str, str]]:
     """Yield each host, with a port other than 443, and what needs it."""
     spec, environment = task.spec, task.spec.environment
@@ -198,7 +204,7 @@ def _needed(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[str, str
         and task.is_known(("agentRuntime",))
         and not _is_open(entries, service.host)
         and not any(re.fullmatch(f"{service.elsewhere}|{_PROXY}", name) for name in names)
-        and not any(re.search(_GATEWAY, str(entry)) and not re.fullmatch(_OF_PEOPLE, str(entry)) for entry in entries)
+        and not any(_may_serve_models(str(entry)) for entry in entries)
     ):
         agent = declaration_of(spec.agent_runtime)
         yield service.host, spec.agent_runtime if agent is None else agent.title

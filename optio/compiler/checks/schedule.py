@@ -286,8 +286,15 @@ def _refused(
             yield task.at("OPT309", f"`{show(place)}` {message}", route + place, hint=_no_payload(known, str(place[0])))
         elif place[0] in mapping:
             meant = _member(known, place, mapping[place[0]]) if word == "enum" else None
-            hint = f"did you mean `{meant}`?" if meant else _fitting(known, place, mapping, word)
+            hint = f"did you mean `{meant}`?" if meant else _commented(task, route + place, mapping[place[0]])
+            hint = hint or _fitting(known, place, mapping, word)
             yield task.at("OPT309", f"`{show(place)}` {message}", route + place, hint=hint, value=meant, safe=False)
+
+
+def _commented(task: ResolvedTask, route: Route, value: object) -> str | None:
+    from optio.compiler.shape.messages import hint_for_commented_value  # imported only for a file with a mistake
+
+    return hint_for_commented_value(task.document, route) if value is None else None
 
 
 def _declare(task: ResolvedTask, name: Any, mapping: dict[str, Any]) -> str:

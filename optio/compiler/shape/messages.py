@@ -640,15 +640,21 @@ def _only_name(value: dict[Any, Any]) -> str | None:
     return names[0] if len(value) == 1 and names else None
 
 
-def _hint_for_empty_key(found: _Finding) -> str:
-    """Return the hint for a key without a value, by its siblings."""
-    root, route = found.document.value, found.route
-    own, there = found.document.written(route)
+def hint_for_commented_value(document: Document | MergedDocument, route: Route) -> str | None:
+    """Return the hint for a key whose value is a comment, such as `channel: #sales`; None for another key."""
+    own, there = document.written(route)
     place = own.key_span(there)
     line = own.text.split("\n", place.end.line)[place.end.line - 1][place.end.column - 1 :]
     comment = re.match(r"\s*:\s+(#\S.*)", line)
-    if comment is not None:
-        return f"`#` begins a comment: put quotes around the value: {single_quoted(comment[1].strip())}"
+    return comment and f"`#` begins a comment: put quotes around the value: {single_quoted(comment[1].strip())}"
+
+
+def _hint_for_empty_key(found: _Finding) -> str:
+    """Return the hint for a key without a value, by its siblings."""
+    root, route = found.document.value, found.route
+    commented = hint_for_commented_value(found.document, route)
+    if commented is not None:
+        return commented
     inner = known_keys(root, route)
     below = [key for key in value_at(root, route[:-1]) if key in inner and key not in known_keys(root, route[:-1])]
     if below:
