@@ -50,16 +50,16 @@ def test_what_is_saved_is_loaded(store: CacheDirectory, kept: dict[str, CacheEnt
     assert store.load(tmp_path / "tree") == {}
 
 
-@pytest.mark.parametrize("directory", sorted(p.name for p in CASES.iterdir()))
-def test_the_findings_of_every_rule_are_the_same_when_they_come_back(directory: str, tmp_path: Path) -> None:
-    for case in sorted(p for p in (CASES / directory).iterdir() if p.suffix != ".out"):
+@pytest.mark.parametrize("family", sorted({p.name[:4] for p in CASES.iterdir()}))
+def test_the_findings_of_every_rule_are_the_same_when_they_come_back(family: str, tmp_path: Path) -> None:
+    for case in sorted(p for p in CASES.glob(f"{family}*/*") if p.suffix != ".out"):
         files = [case] if case.is_file() else [p for p in case.rglob("*") if p.is_file()]
         base = case.parent if case.is_file() else case
         tree = MemoryTree({p.relative_to(base).as_posix(): p.read_bytes() for p in files})
         maker = CachedChecker(tree, FileStamps(tmp_path), pedantic=True)
         made = {path: maker.make(path) for path in tree.task_files()}
 
-        assert unpack_entries(pack_entries(made)) == made
+        assert unpack_entries(pack_entries(made)) == made, case
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
