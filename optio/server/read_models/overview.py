@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cached_property
+from itertools import accumulate
 from typing import Literal
 
 from optio.errors import Invalid, Problem
@@ -61,12 +62,27 @@ class _TaskIndex:
         return sorted(self.ids, key=lambda task_id: (tasks[task_id].spec.name.casefold(), task_id))
 
     @cached_property
-    def texts(self) -> dict[str, str]:
-        """What is searched, in lower case."""
-        return {
-            task.id: f"{task.id}\n{task.spec.name}\n{task.spec.owner or ''}\n{task.spec.description or ''}".lower()
-            for task in self.registry.tasks.values()
-        }
+    def _texts(self) -> tuple[str, list[int]]:
+        """What is searched, in lower case: the text of all tasks in the order of ids, and where each begins."""
+        tasks = self.registry.tasks
+        specs = [tasks[each].spec for each in self.ids]
+        texts = [
+            f"{each}\n{spec.name}\n{spec.owner or ''}\n{spec.description or ''}\n".lower()
+            for each, spec in zip(self.ids, specs, strict=True)
+        ]
+        return "".join(texts), list(accumulate(map(len, texts), initial=0))
+
+    def with_word(self, word: str) -> list[str]:
+        """Return the ids of the tasks that have a word, in lower case and without white space. One search through one text
+        takes a tenth of the time of ten thousand."""
+        text, starts = self._texts
+        found = []
+        at = text.find(word)
+        while at >= 0:
+            place = bisect_right(starts, at)
+            found.append(self.ids[place - 1])
+            at = text.find(word, starts[place])
+        return found
 
     @cached_property
     def owners(self) -> list[str]:
@@ -155,8 +171,10 @@ class Overview:
         tasks, words = snapshot.registry.tasks, where.words.lower().split()
         ids: Sequence[str] = index.ids
         if words:
-            texts = index.texts
-            ids = [each for each in ids if all(word in texts[each] for word in words)]
+            ids = index.with_word(words[0])
+            for word in words[1:]:
+                having = frozenset(index.with_word(word))
+                ids = [each for each in ids if each in having]
         if where.owner is not None:
             ids = [each for each in ids if tasks[each].spec.owner == where.owner]
         if where.runtime is not None:
