@@ -16,6 +16,7 @@ from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.compiler.validation import LIST, WHOLE, ValidationIssue, find_issues
 from optio.compiler.yaml.document import Document
+from optio.compiler.yaml.emit import flow
 from optio.model import runtimes
 from optio.model.isolation import POD, requested_keys
 from optio.model.policy import EFFECTS, Allow, Ceilings, Fleet, PolicySpec
@@ -48,6 +49,16 @@ def read_policy(document: Document) -> tuple[PolicySpec | None, list[Diagnostic]
     return (None if found else spec), found
 
 
+def _word(misfit: ValidationIssue) -> str:
+    """Return the cure for a word that is none of the allowed ones."""
+    value, allowed = str(misfit.value), f"allowed: {', '.join(misfit.wanted)}"
+    if misfit.route[0] == "require" and value in names_of(Ceilings):
+        limit = '"5.00"' if value.endswith("Usd") else 3
+        return f"delete it here, and write `ceilings: {{{value}: {limit}}}`, which every task must then set; {allowed}"
+    meant = suggest(value, misfit.wanted)
+    return f"did you mean `{meant}`? {allowed}" if meant else allowed
+
+
 def _wrong(document: Document, misfit: ValidationIssue) -> Diagnostic:
     route, name = misfit.route, show(misfit.route)
     span = document.key_span(route) if misfit.kind == "unknown" else document.span(route)
@@ -62,7 +73,7 @@ def _wrong(document: Document, misfit: ValidationIssue) -> Diagnostic:
         message, hint = f"unknown key `{name}`", hint if meant else f"{hint} of these, or delete it"
         hint = f"write it below {' or '.join(f'`{each}:`' for each in below)}" if below else hint
     elif misfit.kind == "word":
-        hint = f"allowed: {', '.join(misfit.wanted)}"
+        hint = _word(misfit)
     elif route and str(route[-1]).endswith("Usd"):
         meant = suggest_amount(str(misfit.value))
         hint = f'write the amount as text{"" if meant else ", such as"} "{meant or "5.00"}"'
@@ -207,7 +218,10 @@ def _allowed(task: ResolvedTask, allow: Allow) -> Iterator[Diagnostic]:
     if allow.egress is not None:
         route: Route = ("environment", "network", "egress")
         if environment.network is None:
-            hint = f"add `environment: {{network: {{egress: [...]}}}}`; allowed: {', '.join(allow.egress)}"
+            hosts = flow([each for each in allow.egress if "*" not in each] or allow.egress)
+            inner = f"network: {{egress: {hosts}}}"
+            write = f"`{inner}` below `environment`" if "environment" in task.document.value else f"`environment: {{{inner}}}`"
+            hint = f"add {write}, with the hosts that it needs; allowed: {', '.join(allow.egress)}"
             yield task.at("OPT519", "no list of hosts, but the policy allows only some", route[:2], key=True, hint=hint)
         for index, host in enumerate(environment.network.egress if environment.network is not None else ()):
             if not _fits(host, allow.egress):

@@ -3,7 +3,7 @@ are run elsewhere, by `optio test`."""
 
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -147,9 +147,26 @@ def _no_slot(task: ResolvedTask, route: Route, at: datetime) -> Iterator[Diagnos
             )
             value = f"{local:%Y-%m-%dT%H:%M}"
             hint = f"write `{value}`, without it, for the time in {config.timezone}"
+        elif at.tzinfo is not None and (same_day := _fire_of_day(config, at)) is not None:
+            there = at.astimezone(ZoneInfo(config.timezone))
+            message = (
+                f"`{at:%H:%M}` with `Z` or an offset is {there:%H:%M} in {config.timezone}, when the schedule does not fire"
+            )
+            value = f"{same_day:%Y-%m-%dT%H:%M}"
+            hint = f"write `{value}`, a time in {config.timezone}"
         yield task.at("OPT428", message, route, hint=hint, value=value, safe=False)
     except (KeyError, ValueError, OSError):
         return  # an expression or a zone that `schedule` reports
+
+
+def _fire_of_day(config: ScheduleConfig, at: datetime) -> datetime | None:
+    """Return the first fire of the day, on the schedule's clocks, on which a time lies."""
+    from optio.scheduling import cron
+
+    midnight = at.astimezone(ZoneInfo(config.timezone)).replace(hour=0, minute=0, second=0, microsecond=0)
+    found = cron.next_fire(config.cron_expression, config.timezone, midnight - timedelta(seconds=1))
+    local = found and found.astimezone(midnight.tzinfo)
+    return local if local is not None and local.date() == midnight.date() else None
 
 
 def _swapped(config: ScheduleConfig, at: datetime) -> str | None:

@@ -287,6 +287,8 @@ def _refused(
         elif place[0] in mapping:
             meant = _member(known, place, mapping[place[0]]) if word == "enum" else None
             hint = f"did you mean `{meant}`?" if meant else _commented(task, route + place, mapping[place[0]])
+            if hint is None and _filled_part(mapping[place[0]]) is not None:
+                hint = _not_filled(task, known, str(place[0]))
             hint = hint or _fitting(known, place, mapping, word)
             yield task.at("OPT309", f"`{show(place)}` {message}", route + place, hint=hint, value=meant, safe=False)
 
@@ -363,15 +365,28 @@ def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterat
     told = meant_by_typo.union(unknown, absent, known.undeclared)
     refused = list(_refused(task, route, mapping, known, told, open_names=names is None))
     yield from refused
+    at_refused = [each.route for each in refused]
     for name, value in mapping.items():
-        if isinstance(value, str) and value.startswith("$."):
-            if (*route, name) in [each.route for each in refused]:
-                continue
+        if not isinstance(value, str) or (*route, name) in at_refused:
+            continue
+        if value.startswith("$."):
             hint = _no_payload(known, name)
             yield task.at("OPT311", f"`{name}` is the text `{value}`, not a path", (*route, name), hint=hint)
-        elif isinstance(value, str) and not {"{", "("}.isdisjoint(value) and (found := re.search(_FILLED, value)):
-            hint = (
-                f"write the value itself{_instance(known, name)}: a schedule fills nothing in, but the prompt "
-                "can ask the agent for the time"
-            )
-            yield task.at("OPT311", f"`{name}` holds `{found[0]}` as a text, which is not replaced", (*route, name), hint=hint)
+        elif (found := _filled_part(value)) is not None:
+            message = f"`{name}` holds `{found}` as a text, which is not replaced"
+            yield task.at("OPT311", message, (*route, name), hint=_not_filled(task, known, name))
+
+
+def _filled_part(value: object) -> str | None:
+    """Return the part of a text that another system would fill in."""
+    if not isinstance(value, str) or {"{", "("}.isdisjoint(value):
+        return None
+    found = re.search(_FILLED, value)
+    return found and found[0]
+
+
+def _not_filled(task: ResolvedTask, known: DeclaredParameters, name: str) -> str:
+    write = f"write the value itself{_instance(known, name)}: a schedule fills nothing in"
+    if task.spec.agent_runtime == "command":
+        return f"{write}, so a program must find out itself what changes from run to run"
+    return f"{write}, but the prompt can ask the agent for the time"

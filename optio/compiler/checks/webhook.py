@@ -468,6 +468,14 @@ def _constant_body(task: ResolvedTask, route: Route, config: WebhookConfig) -> I
     yield task.at("OPT431", message, at, key=config.replay_window is None, hint=f"{hint}, or a time shorter than its period")
 
 
+# Fields of a slash command, and where an event has the same.
+_IN_EVENTS = {
+    "$.text": "$.event.text",
+    "$.channel_id": "$.event.channel",
+    "$.user_id": "$.event.user",
+}
+
+
 def _slack_form(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
     """Report the first field of a slash command or button, in the filter or the mapping: only Slack's events are JSON."""
     mapping = {name: source for name, source in (config.param_mapping or {}).items() if isinstance(source, str)}
@@ -476,11 +484,15 @@ def _slack_form(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iter
         text = config.when or "" if place == ("when",) else mapping[place[-1]]
         if (found := re.search(_OF_FORMS, text)) is None or not task.is_known((*route, *place)):
             continue
-        write = "write `events: [app_mention]` in the place of `when`" if config.when else "write `events: [app_mention]`"
-        name = next((name for name, source in mapping.items() if source == "$.text"), place[-1])
-        name = name if name != "when" else next(iter(mapping), "TEXT")
+        said = re.search(r"==\s*'/([\w-]+)'", config.when or "")
+        write = "write `events: [app_mention]`"
+        write += f" and `when: \"search(@.event.text, '{said[1]}')\"`" if said else ""
+        write += " in the place of `when`" if config.when else ""
+        moved = {name: _IN_EVENTS[source] for name, source in mapping.items() if source in _IN_EVENTS}
+        moved = moved or {next(iter(mapping), "TEXT"): "$.event.text"}
         message = f"`{found[0]}` finds nothing: commands and buttons of Slack are forms, of which none is accepted"
-        hint = f"let people mention the app: {write}, and map `{name}: $.event.text`"
+        maps = " and ".join(f"`{name}: {source}`" for name, source in moved.items())
+        hint = f"let people mention the app: {write}, and map {maps}"
         span = task.document.inside((*route, *place), *found.span())
         yield task.at("OPT413", message, (*route, *place), hint=hint, span=span)
         return

@@ -8,6 +8,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from optio.compiler.conversions import values as to
+from optio.compiler.conversions.known_keys import suggest_referred_secret
 from optio.compiler.source import SourceFile
 from optio.compiler.yaml.document import parse
 from optio.compiler.yaml.emit import flow
@@ -47,6 +48,8 @@ def convert_to_text(route: Route, value: Any) -> str | None:
         found = _command(value)
     elif "egress" in route:
         found = _host(value)
+    elif route[:2] == ("environment", "secrets") and isinstance(value, dict):
+        found = suggest_referred_secret(value)
     elif route[-1:] == ("image",):
         found = _image(value)
     elif route[-1:] == ("when",) and not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
