@@ -285,7 +285,7 @@ def test_the_commands_that_install_use_what_is_there() -> None:
     ]
     assert (ROOT / "requirements.lock").exists()
     assert "bash tests/setup.sh\n" in script
-    assert "\n.ci/tests " in script
+    assert "\n.ci/tests\n" in script
 
 
 def test_no_page_installs_the_other_project_called_optio() -> None:

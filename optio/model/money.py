@@ -26,10 +26,10 @@ PROPOSED_TEXT = f"startLimit: {{count: {PROPOSED_LIMIT.count}, per: {PROPOSED_LI
 _CENT = Decimal("0.01")
 
 
-def dollars(amount: Decimal) -> str:
+def dollars(amount: Decimal, *, exact: bool = False) -> str:
     """Return an amount as people write it: `$1,234.50`. From a dollar on, parts of a cent are rounded up, because most amounts
-    are the most of something; less than a dollar has all its digits."""
-    shown = amount.quantize(_CENT, ROUND_CEILING) if amount >= 1 else amount.normalize()
+    are the most of something; less than a dollar, or `exact`, has all its digits."""
+    shown = amount.quantize(_CENT, ROUND_CEILING) if amount >= 1 and not exact else amount.normalize()
     exponent = shown.as_tuple().exponent
     return f"${shown.quantize(_CENT) if isinstance(exponent, int) and exponent > -2 else shown:,f}"
 

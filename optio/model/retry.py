@@ -68,7 +68,9 @@ def decide_retry(
     if repair is None and not outcome.infrastructure and run.retries >= run.max_retries:
         return GiveUp("no retries left" if run.max_retries else "the task allows no retries")
     if budget is not None and is_spent(budget, spent):
-        return GiveUp(f"no retry: {dollars(spent)} of the run's budget of {dollars(budget)} is spent", reason="budget")
+        return GiveUp(
+            f"no retry: {dollars(spent, exact=True)} of the run's budget of {dollars(budget)} is spent", reason="budget"
+        )
     if repair == "possible":
         return RetryAt(now, counts=False)
     if outcome.infrastructure:

@@ -140,7 +140,9 @@ def over_limits(task: CompiledTask, meter: Meter, spent: Decimal) -> Outcome | N
     have `spent` a part."""
     budget: Decimal | None = task.spec.budget
     if budget is not None and meter.cost is not None and spent + meter.cost > budget:
-        return Outcome(ok=False, reason="budget", message=f"stopped at {dollars(spent + meter.cost)} of {dollars(budget)}")
+        return Outcome(
+            ok=False, reason="budget", message=f"stopped at {dollars(spent + meter.cost, exact=True)} of {dollars(budget)}"
+        )
     turns = task.spec.max_turns
     if turns is not None and meter.turns is not None and meter.turns > turns:
         return Outcome(ok=False, reason="max_turns", message=f"stopped after {turns} turns")

@@ -418,6 +418,7 @@ def test_keys_walk_rows_open_them_choose_them_and_lead_to_the_form_of_a_run(api:
         expect(page).to_have_url(f"http://localhost:{api.port}/tasks/job")
 
     page.goto("/runs")
+    expect(page.locator("#live-state")).to_contain_text("live")  # rows that changed before that are put in first
     page.keyboard.press("j")
     page.keyboard.press("x")
     expect(page.locator("tbody input[type=checkbox]").first).to_be_checked()
