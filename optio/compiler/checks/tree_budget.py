@@ -27,8 +27,8 @@ _UNTIL = _AFTER + timedelta(days=31)
 _LENGTHS = ("in 24 hours", "in 30 days")
 _MAX_NAMES = 3
 _BOUNDS = {
-    "budgetUsd": 'add `budgetUsd: "1.00"`, the most that a run may cost',
-    "startLimit": "add `startLimit: {count: 50, per: 24h}`, the most runs that webhooks may start within a time",
+    "budgetUsd": ('budgetUsd: "1.00"', "the most that a run may cost"),
+    "startLimit": ("startLimit: {count: 50, per: 24h}", "the most runs that webhooks may start within a time"),
 }
 
 
@@ -64,22 +64,15 @@ def _budget(path: str, cap: SpendCap, place: int, tasks: Iterable[TaskFacts]) ->
 
 
 def _unbounded(path: str, cap: SpendCap, tasks: Iterable[TaskFacts]) -> Iterator[Diagnostic]:
-    for key, hint in _BOUNDS.items():
+    for key, (entry, meaning) in _BOUNDS.items():
         lacking = [claim for claim in tasks if claim.spend is not None and claim.spend.lacks == key]
         names = sorted(claim.id for claim in lacking)
         if names:
-            entry, end, rest = hint.partition("`, ")
             files = _names(sorted(claim.path for claim in lacking))
             each = _names([f"`{name}`" for name in names])
             message = f"{each} {'has' if len(names) == 1 else 'have'} no `{key}`, so the spending of all tasks has no limit"
-            yield diagnostic(
-                "OPT708",
-                message,
-                path=path,
-                span=cap.place.span,
-                route=cap.place.route,
-                hint=f"{entry}` to {files}, {rest}" if end else hint,
-            )
+            hint = f"add `{entry}` to {files}, {meaning}"
+            yield diagnostic("OPT708", message, path=path, span=cap.place.span, route=cap.place.route, hint=hint)
 
 
 def _names(names: Sequence[str]) -> str:
