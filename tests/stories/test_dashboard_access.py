@@ -429,6 +429,9 @@ def test_keys_walk_rows_open_them_choose_them_and_lead_to_the_form_of_a_run(api:
         page.keyboard.press("Escape")
         expect(page.locator(dialog)).to_be_hidden()
         expect(row).to_be_focused()
+    api.post(f"/api/workflow-{(row.get_attribute('href') or '').removeprefix('/')}/cancel")
+    expect(page.locator("tr.current")).to_contain_text("cancelled")
+    expect(row).to_be_focused()
     page.get_by_label("Reason").press_sequentially("jx?/")
     expect(page.get_by_label("Reason")).to_have_value("jx?/")
 

@@ -20,9 +20,11 @@ _MAX_TEXT_LENGTH = 30_000
 def move_keys_into(document: Document, above: Route, keys: list[str], into: str) -> tuple[Edit, ...] | None:
     """Return the edits that move `keys` of the mapping at `above` into its key `into`, which is created if needed. Returns None
     if one of them cannot be moved."""
-    if len(document.text) > _MAX_TEXT_LENGTH:
+    # The document of a template has only the values that tasks inherit, and its other keys must stay in the file.
+    whole = None if len(document.text) > _MAX_TEXT_LENGTH else parse(SourceFile(document.path, document.text.encode()))[0]
+    if whole is None:
         return None
-    wanted = copy.deepcopy(document.value)
+    document, wanted = whole, copy.deepcopy(whole.value)
     beside = value_at(wanted, above)
     inner = {} if beside.get(into) is None else beside[into]
     if not isinstance(inner, dict) or any(key not in beside or key in inner for key in keys):

@@ -20,10 +20,16 @@ function select(item) {
   item.scrollIntoView({ block: item.matches(".turn") ? "start" : "nearest" });
 }
 
+// A part that is brought up to date gets the server's classes, and may get its rows anew.
+document.addEventListener("morphed", () => {
+  if (current && !current.isConnected) current = document.getElementById(current.id);
+  current?.classList.add("current");
+});
+
 function move(by) {
   const all = items();
   if (!all.length) return;
-  const at = all.indexOf(current?.isConnected ? current : current && document.getElementById(current.id));
+  const at = all.indexOf(current);
   select(all[Math.min(all.length - 1, Math.max(0, at < 0 ? (by > 0 ? 0 : all.length - 1) : at + by))]);
 }
 
