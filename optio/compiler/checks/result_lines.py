@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from optio.compiler.checks import shell
+from optio.compiler.checks.params import check_validity
+from optio.compiler.checks.result import ROUTE
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
@@ -134,7 +136,7 @@ def _problem(task: ResolvedTask, line: _Literal) -> tuple[str, str] | None:
 def _bad_output(task: ResolvedTask, line: _Literal) -> tuple[str, str] | None:
     """Return the message and the hint for a result without the output that the task declares."""
     value, declared = line.value, task.spec.result
-    if declared is None or not task.is_known(("result",)):
+    if declared is None or not task.is_known(("result",)) or any(check_validity(task, ROUTE, declared.schema)):
         return None
     if "output" not in value:
         beside = {key: each for key, each in value.items() if key not in _KEYS}
