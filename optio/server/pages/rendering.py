@@ -2,6 +2,7 @@
 is escaped."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -32,6 +33,12 @@ Incoming = Request[Any, Any, Any]
 # A state has a sign of its own, so that nobody depends on its colour.
 _SIGNS = {"completed": "✓", "failed": "✕", "running": "▶", "queued": "…", "cancelled": "⊘"}
 _VERDICTS = {"accepted": ("✓", "good"), "filtered": ("⊘", "wait"), "duplicate": ("=", "wait"), "absent": ("⊘", "wait")}
+# What terminals take for an instruction, complete or cut (ECMA-48), and the signs of other control characters.
+_SEQUENCE = re.compile(
+    r"\x1b(?:\[[0-?]*(?:[ -/]*[@-~])?|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])?|\x9b[0-?]*[@-~]"
+)
+_SIGN_OF_CONTROL = {code: chr(0x2400 + code) for code in range(0x20) if code not in b"\t\n"}
+_SIGN_OF_CONTROL |= dict.fromkeys(range(0x7F, 0xA0), "␡")
 _GATES = {
     "passed": ("✓", "good"),
     "stopped": ("✕", "bad"),
@@ -106,6 +113,11 @@ def _error_page(request: Incoming, document: Any, headers: Mapping[str, str]) ->
     return answer
 
 
+def _plain(text: str) -> str:
+    """Return a text of an agent without what is meant for a terminal, and with other control characters as signs."""
+    return _SEQUENCE.sub("", text).replace("\r\n", "\n").translate(_SIGN_OF_CONTROL)
+
+
 def _age(moment: str, now: str) -> str:
     """Return how long ago a time of the API was, or how far ahead it is."""
     seconds = (datetime.fromisoformat(now) - datetime.fromisoformat(moment)).total_seconds()
@@ -169,6 +181,7 @@ def _build() -> Environment:
         "sign": _SIGNS.get,
         "count": "{:,}".format,
         "age": _age,
+        "plain": _plain,
         "dollars": _dollars,
         "about": _about,
         "share": _share,
