@@ -5,7 +5,7 @@ import json
 from collections import deque
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Any
 
 from optio.model import prices
@@ -15,11 +15,13 @@ from optio.model.result_file import MAX_LINE_BYTES, UNKNOWN_TYPE, ResultFile
 from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
 from optio.model.runtimes import DECLARED
 from optio.runtimes.base import AttemptContext, Invocation, ProcessEnd, common_outcome, log_line, over_limits
-from optio.runtimes.json_events import token_count
+from optio.runtimes.json_events import money, token_count
 
 TAIL_BYTES = 64 * 1024
 EX_TEMPFAIL, EX_NOPERM, EX_USAGE, EX_CONFIG = 75, 77, 64, 78
+_SMALLEST_USD = Decimal("0.000001")
 _FIELDS = {"input": "fresh", "cached": "cached", "cacheWrite": "cache_write", "output": "output", "reasoning": "reasoning"}
+_USAGE_KEYS = ("type", "model", *_FIELDS, "costUsd")
 # exit code -> (reason, whether a second attempt can help); other codes are `exit_N`.
 _EXITS = {
     EX_TEMPFAIL: ("temporary", True),
@@ -119,10 +121,11 @@ class CommandReader:
         if "costUsd" in entry:
             cost = _money(entry["costUsd"])
             if cost is None or cost < self._costs.get(model, Decimal(0)):
-                return "a cost was ignored because it is not decimal text, negative or decreasing"
+                return "a cost was ignored because it is negative, decreasing or not a number"
             self._costs[model] = cost
         self._usage[model] = Usage(**{ours: n or 0 for ours, n in numbers.items()})
-        return None
+        unknown = next((key for key in entry if key not in _USAGE_KEYS), None)
+        return f"usage: `{unknown[:50]}` is ignored, its keys are {', '.join(_USAGE_KEYS[1:])}" if unknown is not None else None
 
     @property
     def meter(self) -> Meter:
@@ -195,11 +198,11 @@ def _exit_reason(ended: ProcessEnd) -> tuple[str, bool]:
 
 
 def _money(value: Any) -> Decimal | None:
-    if not isinstance(value, str) or len(value) > 20:
-        return None
+    """Return an amount that is a number or decimal text, with at most six places, rounded up; None for any other value."""
     try:
-        amount = Decimal(value)
+        amount = Decimal(value) if isinstance(value, str) and len(value) <= 40 else money(value)
     except InvalidOperation:
         return None
-    exponent = amount.as_tuple().exponent
-    return amount if amount.is_finite() and 0 <= amount < 10**9 and isinstance(exponent, int) and exponent >= -4 else None
+    if amount is None or not amount.is_finite() or not 0 <= amount < 10**9:
+        return None
+    return amount.quantize(_SMALLEST_USD, ROUND_CEILING).normalize() + ZERO_USD

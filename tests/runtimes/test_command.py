@@ -127,6 +127,22 @@ def test_usage_is_cumulative_and_the_last_line_of_each_model_counts() -> None:
     assert (meter.cost, meter.cost_source, meter.turns) == (Decimal("0.1250"), CostSource.CLI, 2)
 
 
+@pytest.mark.parametrize(
+    ("cost", "counted"),
+    [
+        (1.5, "1.5"),
+        (2, "2"),
+        ("1.50", "1.5"),
+        (0.0123456, "0.012346"),
+        ("0.00000001", "0.000001"),
+        (1e-9, "0.000001"),
+        (0, "0"),
+    ],
+)
+def test_a_cost_is_text_or_a_number_and_is_never_counted_for_less(cost: Any, counted: str) -> None:
+    assert reader(usage(costUsd=cost)).meter.cost == Decimal(counted)
+
+
 def test_usage_without_a_cost_is_priced_where_the_model_is_known() -> None:
     known = reader(usage(model="claude-sonnet-4-5", input=1_000_000)).meter
     unknown = reader(usage(input=1_000_000)).meter
@@ -139,8 +155,9 @@ def test_usage_without_a_cost_is_priced_where_the_model_is_known() -> None:
     "line",
     [
         usage(input=-1), usage(input=1.0), usage(input="1"), usage(input=True), usage(input=10**12), usage(input=9),
-        usage(input=None), usage(model=7), usage(model="x" * 300), usage(input=11, costUsd=0.5), usage(input=11, costUsd="-1"),
-        usage(input=11, costUsd="NaN"), usage(input=11, costUsd="Infinity"), usage(input=11, costUsd="0.00001"),
+        usage(input=None), usage(model=7), usage(model="x" * 300), usage(input=11, costUsd="-1"), usage(input=11, costUsd=-1),
+        usage(input=11, costUsd="NaN"), usage(input=11, costUsd="Infinity"), usage(input=11, costUsd=True),
+        usage(input=10, cost=1),
         usage(input=11, costUsd="0.01"), usage(input=11, costUsd="1e30"), b'{"type": "usage", "input": NaN}', b"no json", b"[]",
         b"null", b'{"type": "of tomorrow"}', b'"turn"', b"\xff", b"[" * 50_000, b'{"type": "turn"' + b" " * (1 << 20) + b"}",
     ],
