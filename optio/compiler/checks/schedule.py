@@ -54,6 +54,10 @@ _FILLED = r"\$?\{\{[^{}\n]{1,100}\}\}|\{%[^%{}\n]{1,100}%\}|\$\{[^{}\n]{1,100}\}
 _WORDS = ("hourly", "daily", "weekly", "monthly", "yearly")
 # Values of a hint for a parameter whose schema and tests name none.
 _STANDS_FOR_ANY = ("hello", "example-value", "acme/shop", "a", "A1", "main")
+_NO_SUCH_DAYS = (
+    (r"(?i)(?<!\S)L-\d", "that is the last day itself, because days before it cannot be counted"),
+    (r"(?i)\dW(?!\S)", "that is the day itself, because the nearest weekday cannot be expressed"),
+)
 _SECONDS = r"\s*[0-9*/,-]+(?:\s+[0-9*/,?A-Z-]+){5}\s*\Z"
 
 
@@ -109,11 +113,12 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
         hint = f"write `{meant.expression}`, and `timezone: {meant.zone}` beside it"
         return task.at("OPT301", f"`{expression}` holds a time zone", route, hint=hint)
     write = meant.expression if meant is not None else None
+    lost = next((f": {said}" for pattern, said in _NO_SUCH_DAYS if re.search(pattern, expression)), "")
     most = ": a schedule fires once a minute at most" if re.search(r"(?i)\d ?s(?:ec\w*)?\b|\bsec", expression) else ""
     if field is None:
         if len(words) in (6, 7):
             hint = f"a schedule has 5: {_FIELDS}"
-            hint += f"; write `{write}`" if write else "; leave out the seconds" if re.match(_SECONDS, expression) else ""
+            hint += f"; write `{write}`{lost}" if write else "; leave out the seconds" if re.match(_SECONDS, expression) else ""
             return task.at("OPT303", f"`{expression}` has {len(words)} fields", route, hint=hint, value=write, safe=False)
         if expression.strip().startswith("@"):
             if write is not None:
@@ -152,15 +157,9 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
         if words[field] == "?"
         else _in_range(words, field)
     )
-    if field == 2 and re.fullmatch(r"L-\d{1,2}", words[field], re.IGNORECASE):
-        hint = (
-            "write `L`, the last day itself, or a day that each month has, such as `28`: days before the last cannot be counted"
-        )
-    if field == 2 and (near := re.fullmatch(r"(\d{1,2})W", words[field], re.IGNORECASE)):
-        hint = f"write `{near[1]}`, the day itself: the nearest weekday cannot be expressed"
     if write is not None:
         others_stay = all(a == b for index, (a, b) in enumerate(zip(words, write.split(), strict=True)) if index != field)
-        hint = f"write `{write.split()[field] if others_stay else write}`"
+        hint = f"write `{write.split()[field] if others_stay else write}`{lost}"
     message = f"bad {RANGES[field].split(' is ')[0]} `{words[field]}`"
     if expression[0] in CURLY:
         message = f"`{expression}` holds typographic quotes, which are part of the value"

@@ -39,6 +39,9 @@ _ELSEWHERE: dict[str, dict[str, str]] = {
         "pull_request.head.ref": "object_attributes.source_branch", "pull_request.base.ref": "object_attributes.target_branch",
         "pull_request.head.sha": "object_attributes.last_commit.id", "number": "object_attributes.iid",
         "action": "object_attributes.action", "comment.body": "object_attributes.note",
+        "object_attributes.number": "object_attributes.iid", "object_attributes.html_url": "object_attributes.url",
+        "object_attributes.author.username": "user.username", "object_attributes.author.name": "user.name",
+        "head_commit.message": "commits[-1].message", "head_commit.id": "commits[-1].id", "head_commit.url": "commits[-1].url",
     },
 }  # fmt: skip
 # GitLab's name for the object of an event, which stands in `object_attributes` of that event's own payloads.
@@ -47,6 +50,8 @@ _OWN_OBJECTS = {
     "Confidential Note Hook": "note", "Pipeline Hook": "pipeline", "Wiki Page Hook": "wiki_page", "Milestone Hook": "milestone",
     "Feature Flag Hook": "feature_flag",
 }  # fmt: skip
+# Levels of GitLab's deliveries that stand beside `object_attributes`.
+_BESIDE_OBJECTS = ("project", "user", "repository", "changes", "reviewers")
 # Events of GitLab whose `action` stands beside the object.
 _WITH_ACTION = frozenset({"Release Hook", "Milestone Hook", "Resource Access Token Hook"})
 # The levels below which a sender has what happened, names that stand only there, and levels that its older or other deliveries
@@ -70,6 +75,17 @@ _BELOW: dict[str, tuple[tuple[str, ...], frozenset[str], frozenset[str]]] = {
         frozenset({"title", "urgency", "status", "service", "priority", "number", "incident_key", "html_url", "assignees"}),
         frozenset({"incident", "messages", "0"}),
     ),
+}  # fmt: skip
+# Fields of a Stripe object that are ids of others, and names that an object has for what others call otherwise.
+_STRIPE_IDS = frozenset({"customer", "payment_intent", "charge", "invoice", "subscription", "payment_method"})
+_STRIPE_NAMES = {
+    "invoice": {"amount": "amount_due", "customer.email": "customer_email", "customer.name": "customer_name"},
+    "checkout.session": {
+        "amount": "amount_total", "email": "customer_details.email",
+        "customer.email": "customer_details.email", "customer.name": "customer_details.name",
+    },
+    "customer": {f"customer.{name}": name for name in ("id", "email", "name", "metadata")},
+    "charge": {"customer.email": "billing_details.email", "customer.name": "billing_details.name"},
 }  # fmt: skip
 # Headers that senders of webhooks set; those of mails stand in bodies, too.
 _SENT_HEADER = r"(?i)x-[\w-]*(?:event|delivery|signature|hook|topic|request-id)[\w-]*|user-agent"
@@ -290,7 +306,7 @@ def _source(
             yield _bad_query(task, route, source, err, scheme)
             return
         if not path.singular and known is not None and not _takes_lists(known.properties.get(name)):
-            yield task.at("OPT408", f"`{_short(source)}` gives a list", route, hint=_one_value_hint(task, name, source))
+            yield task.at("OPT408", f"`{_short(source)}` gives a list", route, hint=_one_value_hint(task, name, source, scheme))
 
 
 def _path_or_literal(name: str, source: Any) -> str:
@@ -347,7 +363,7 @@ def _bad_query(task: ResolvedTask, route: Route, source: str, err: "PathSyntax",
     return task.at("OPT407", f"`{_short(source)}`: {explain_query_error(source, err)}", route, span=span, hint=hint, fix=fix)
 
 
-def _one_value_hint(task: ResolvedTask, name: str, source: str) -> str:
+def _one_value_hint(task: ResolvedTask, name: str, source: str, scheme: str) -> str:
     cut = re.fullmatch(rf"({query_fast_path.PATH})\[-?\d*:-?\d*(?::\d*)?\]", source)
     if cut is not None:
         return f"write `{cut[1]}`: a path cannot take part of a text; for an item of a list write `{cut[1]}[0]`"
@@ -358,11 +374,18 @@ def _one_value_hint(task: ResolvedTask, name: str, source: str) -> str:
         return f"write `{_short(source.replace('[-1:]', '[-1]'))}`"
     if (whole := _without_descent(task, source)) is not None:
         return f"write the whole path, such as `{_short(whole)}`, or give the parameter `type: array`"
+    one = re.sub(r"\[\*\]|\.\*", "[0]", source)
+    named = f"`{_short(one)}` for the first of the list" if one != source else "one value, with `[0]` for the first of a list"
+    last = re.fullmatch(r"\$\.commits(?:\[\*\]|\.\*)((?:\.[a-z_]+)+)", source)
+    if last is not None and scheme in ("github", "gitlab"):
+        named = f"`{'$.head_commit' if scheme == 'github' else '$.commits[-1]'}{last[1]}` for the last commit"
     if name.lower().endswith("s"):
-        return (
-            f"write `type: array` under `paramsSchema.properties.{name}`, or name one value, with `[0]` for the first of a list"
-        )
-    return "name one value, with `[0]` for the first of a list, or give the parameter `type: array`"
+        return f"write `type: array` under `paramsSchema.properties.{name}`, or name {named}"
+    return (
+        f"write {named}, or give the parameter `type: array`"
+        if "`$" in named
+        else f"name {named}, or give the parameter `type: array`"
+    )
 
 
 def _without_descent(task: ResolvedTask, source: str) -> str | None:
@@ -437,12 +460,26 @@ def path_elsewhere(steps: tuple[str, ...], config: WebhookConfig) -> str | None:
     if scheme == "gitlab":
         if len(steps) > 1 and events and all(_OWN_OBJECTS.get(event) == steps[0] for event in events):
             return ".".join(("$.object_attributes", *steps[1:]))
+        if len(steps) > 1 and steps[0] == "object_attributes" and steps[1] in _BESIDE_OBJECTS:
+            return ".".join(("$", *steps[1:]))
         if steps == ("action",) and (not events or not _WITH_ACTION.isdisjoint(events)):
             return None
+    if scheme == "stripe" and steps[:2] == ("data", "object"):
+        return _of_stripe_object(steps[2:], events)
     meant = _ELSEWHERE.get(scheme, {}).get(".".join(steps))
     if meant is None and any(event.startswith(("v1.", "v2.")) for event in events):
         return None  # Stripe's thin events have no such levels
     return f"$.{meant}" if meant is not None else _below(scheme, steps)
+
+
+def _of_stripe_object(steps: tuple[str, ...], events: list[str]) -> str | None:
+    """Return the path of Stripe's field for one of another object, or below one that is an id: deliveries expand none."""
+    kinds = {event.rpartition(".")[0] for event in events}
+    names = _STRIPE_NAMES.get(kinds.pop(), {}) if len(kinds) == 1 else {}
+    meant = names.get(".".join(steps))
+    if meant is None and len(steps) > 1 and steps[0] in _STRIPE_IDS:
+        meant = steps[0]
+    return None if meant is None else f"$.data.object.{meant}"
 
 
 def _constant_body(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:

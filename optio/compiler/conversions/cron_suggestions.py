@@ -89,8 +89,13 @@ def suggest_cron(text: str) -> SuggestedCron | None:
             # Only fields for seconds or years may be dropped.
             fields = [words[1:6]] if words[0].isdigit() and all(map(_YEAR.fullmatch, words[6:])) else []
             fields += [words[:5]] if len(words) == 6 and (_YEAR.fullmatch(words[5]) or _USER.fullmatch(words[5])) else []
+            # `0 9 * * 1-5 *` read with seconds would be each hour in some months.
+            if words[2:4] == ["*", "*"] and "*" not in words[4]:
+                fields.reverse()
         from_one = wrapped is not None or "?" in words or len(words) == 7
+        fields = [each for each in fields if "?" not in (*each[:2], *each[3:4])]
         tries = [" ".join([*map(_field, each[:-1]), _weekday(each[-1], from_one)]) for each in fields if each]
+        tries += [_without_near_days(each) for each in tries]
         tries += [_repaired(each) for each in tries]
         tries += [_unwrapped(each) for each in tries]
         tries += [exchanged for each in tries for at in _NEIGHBOURS if (exchanged := _exchanged(each, at)) is not None]
@@ -125,8 +130,8 @@ def _exchanged(expression: str, at: int) -> str | None:
 
 
 def _repaired(expression: str) -> str:
-    """Return the expression without signs at the end of a field, with `5L` for `5#L`, and with ranges that end within the
-    field: `0-59` for `0-60`."""
+    """Return the expression without signs at the end of a field, with `5L` for `5#L` and `FRIL`, and with ranges that end
+    within the field: `0-59` for `0-60`."""
     words = [re.sub(r"(?<=.)[,;.]+\Z", "", word) for word in expression.split()]
     for at, (word, (first, last, _)) in enumerate(zip(words, _BOUNDS, strict=False)):
         if (found := re.fullmatch(r"(\d{1,2})-(\d{1,2})(/\d{1,2})?", word)) is not None and int(found[1]) <= last:
@@ -135,8 +140,15 @@ def _repaired(expression: str) -> str:
                 words[at] = f"{begin}-{last}{step}"
             elif at == 1 and end > last and not step:
                 words[at] = f"{begin}-{last},{first}-{end - last - 1}"
-    words[-1] = re.sub(r"\A([0-7])#L\Z|\AL([0-7])\Z", lambda found: f"{found[1] or found[2]}L", words[-1])
+    nth = re.fullmatch(r"(?P<day>[0-7]|[A-Za-z]{3})#?L|L(?P<behind>[0-7])", words[-1], re.IGNORECASE)
+    day = -1 if nth is None else _number(nth["day"] or nth["behind"], 0, _BOUNDS[-1][2])
+    words[-1] = words[-1] if day < 0 else f"{day % 7}L"
     return " ".join(words)
+
+
+def _without_near_days(expression: str) -> str:
+    """Return the expression with the day itself for `15W`, the weekday nearest to it, and `L` for `L-2`."""
+    return re.sub(r"(?i)(?<!\S)(?:(\d{1,2})W|(L)-\d{1,2})(?!\S)", lambda found: found[1] or "L", expression)
 
 
 def _unwrapped(expression: str) -> str:
@@ -168,7 +180,9 @@ def _field(word: str) -> str:
 
 
 def _weekday(word: str, from_one: bool) -> str:
-    """Convert a day of the week. A system that knows `?` or years counts from 1, which is Sunday."""
+    """Convert a day of the week. A system that knows `?` or years counts from 1, which is Sunday; its `L` alone is Saturday."""
+    if from_one:
+        word = re.sub(r"\A([1-7]|[A-Za-z]{3})/", r"\1-7/", "7" if word.upper() == "L" else word)
     named = re.sub(r"(?<![/#\d])[1-7](?!\d)", lambda day: _NAMES[_DAYS[int(day[0]) - 1]], word) if from_one else word
     return _SHORT.sub(lambda day: _TWO_LETTERS.get(day[0].upper(), day[0]), _field(named))
 

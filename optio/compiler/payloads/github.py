@@ -1,5 +1,6 @@
 """Follow paths into GitHub's payloads: the type at the end, whether a step may be null, and suggestions for wrong paths."""
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import dropwhile
 from typing import NamedTuple
@@ -45,6 +46,21 @@ _GRAPHQL = {
     "nameWithOwner": "full_name", "databaseId": "id", "headRefName": "head.ref", "baseRefName": "base.ref",
     "headRefOid": "head.sha", "baseRefOid": "base.sha", "author": "user", "isDraft": "draft", "isPrivate": "private",
     "bodyText": "body", "permalink": "html_url", "primaryLanguage": "language", "defaultBranchRef": "default_branch",
+}  # fmt: skip
+
+
+# Other words for a field, in any object or in those of one kind.
+_OTHER_NAMES = {
+    "repo": ("repository",), "author": ("user",), "actor": ("sender",), "branch": ("ref", "head_branch"),
+    "sha": ("after", "head_sha"), "commit.sha": ("id",), "commit.hash": ("id",), "commit": ("head_commit",),
+    **dict.fromkeys(("text", "content", "description", "summary"), ("body",)), "subject": ("title",), "name": ("title",),
+    "status": ("state",), **dict.fromkeys(("tag", "version"), ("tag_name",)), "label": ("labels[0]",),
+}  # fmt: skip
+# The object that a delivery of an event is about, where it has another name than the event.
+_OWN_OBJECTS = {
+    "issues": "issue", "pull_request_review": "review", **dict.fromkeys(
+        ("issue_comment", "pull_request_review_comment", "commit_comment", "discussion_comment"), "comment"
+    ), **dict.fromkeys(("dependabot_alert", "code_scanning_alert", "secret_scanning_alert"), "alert"), "push": "head_commit",
 }  # fmt: skip
 
 
@@ -114,24 +130,56 @@ def suggest_github_path(steps: tuple[str, ...]) -> str | None:
     return None
 
 
-def _missing_field_reason(steps: tuple[str, ...]) -> str | None:
-    """Return why a path below a known object ends nowhere."""
-    kind = ""
+class MissingPath(NamedTuple):
+    """A path that finds nothing: `where` ("in a push"), the hint, and the path that was probably meant."""
+
+    where: str
+    hint: str
+    meant: str | None = None
+
+
+def _missing_below(steps: tuple[str, ...], tops: tuple[str, ...]) -> MissingPath | None:
+    """Return why a path below a known object or list ends nowhere. `tops` are the levels that each of the events has."""
+    kind, where = "", "in a delivery of GitHub"
     for index, step in enumerate(steps):
+        below, parent = steps[index + 1 :], ".".join(("$", *steps[:index]))
         if kind and step not in KINDS[kind] and step not in FURTHER.get(kind, (step,)):
+            if there := _found_elsewhere(steps[:index], step, below, tops):
+                hint = f"`{parent}` has no `{step}`: write {' or '.join(f'`{path}`' for path in there)}"
+                return MissingPath(where, hint, there[0] if len(there) == 1 else None)
             fields = [name for name in _USUAL if name in KINDS[kind]] or list(KINDS[kind])
-            parent = ".".join(("$", *steps[:index]))
             named = ", ".join(f"`{name}`" for name in fields[:_MAX_SUGGESTED])
-            return f"`{parent}` has {named} and others, but no `{step}`: write an existing one, such as `{parent}.{fields[0]}`"
-        field = KINDS[kind].get(step)
-        below = steps[index + 1 :]
-        if field is None or not field.startswith("@"):
-            if field is not None and field.rstrip("?") in ("string", "integer", "boolean") and below:
-                path = ".".join(("$", *steps[: index + 1]))
-                return f"write `{path}`, which is {WORDS[field.rstrip('?')]} and has no fields"
+            hint = f"`{parent}` has {named} and others, but no `{step}`: write an existing one, such as `{parent}.{fields[0]}`"
+            return MissingPath(where, hint)
+        field = KINDS[kind].get(step, "").rstrip("?")
+        if field == "array" and below and not re.fullmatch(r"-?\d+|length|size|count", below[0]):
+            last = ".".join(("$.head_commit", *below)) if steps[:1] == ("commits",) and kind == "" else None
+            write = f"write `{last}`, which is of the last one" if last else f"write `{parent}.{step}[0].{'.'.join(below)}`"
+            return MissingPath(where, f"`{parent}.{step}` is a list: {write}", last)
+        if not field.startswith("@"):
+            if field in ("string", "integer", "boolean") and below:
+                return MissingPath(where, f"write `{parent}.{step}`, which is {WORDS[field]} and has no fields")
             return None
-        kind = field.strip("@?")
+        kind = field.strip("@")
     return None
+
+
+def _found_elsewhere(above: tuple[str, ...], step: str, below: tuple[str, ...], tops: tuple[str, ...]) -> list[str]:
+    """Return at most two paths of the same deliveries that end in these names or in others with this meaning: in the object
+    above, beside it, at the top, or in an object below it."""
+    kind, found = kind_of(above), list[str]()
+    for name in (step, *_OTHER_NAMES.get(f"{kind}.{step}", ()), *_OTHER_NAMES.get(step, ())):
+        names = (*name.removesuffix("[0]").split("."), *below)
+        tries = [(*above, *names)]
+        tries += [names] if name in tops else []
+        tries += [(*above[:index], *names) for index in range(len(above) - 1, 0, -1)]
+        tries += [(*above, each, *names) for each, its in _fields(kind).items() if its == "@branch"]
+        for each in tries:
+            if name.endswith("[0]") and type_of(each[: len(each) - len(below)])[0] == "array":
+                found.append(".".join(("$", *each)).replace(name[:-3], name))
+            elif type_of(each)[0] is not None:
+                found.append(".".join(("$", *each)))
+    return sorted(dict.fromkeys(found), key=lambda path: path.count("."))[:2]
 
 
 def steps_of(source: str) -> tuple[str, ...]:
@@ -145,14 +193,6 @@ def _is_alike(steps: tuple[str, ...], own: str) -> bool:
     return len(steps) > 1 and kind is not None and kind == type_of(steps)[0]
 
 
-class MissingPath(NamedTuple):
-    """A path that finds nothing: `where` ("in a push"), the hint, and the path that was probably meant."""
-
-    where: str
-    hint: str
-    meant: str | None = None
-
-
 def explain_missing_path(source: str, steps: tuple[str, ...], config: WebhookConfig) -> MissingPath | None:
     """Return why no delivery of the configured events has this path, or None if one has it or the path resembles nothing
     known."""
@@ -164,9 +204,11 @@ def explain_missing_path(source: str, steps: tuple[str, ...], config: WebhookCon
     if steps[0] in ALWAYS or any(top_fields(event) is None for event in events):
         return None
     # Events that are not in the table send issues with more fields.
-    if (config.events or steps[0] != "issue") and (none := _missing_field_reason(steps)) is not None:
-        return MissingPath("in a delivery of GitHub", none)
     tops = {top for event in events for top in top_fields(event) or ()}
+    if config.events or steps[0] != "issue":
+        always = tuple(top for top in tops if all(top in EVENTS.get(event, top_fields(event) or ()) for event in events))
+        if (none := _missing_below(steps, always)) is not None:
+            return none
     if steps[0] in tops or (config.events is None and (steps[0] in KINDS[""] or steps[0] in TOPS)):
         return None
     where = "in a delivery of " + (" or ".join(f"`{event}`" for event in events) if config.events else "GitHub")
@@ -177,6 +219,16 @@ def explain_missing_path(source: str, steps: tuple[str, ...], config: WebhookCon
         same = next((its[event] for event in config.events or () if event in (its := _SAME.get(steps, {}))), None)
         first = f"write `$.{same}`" if same else f"write `{'.'.join(there)}`" if there else "delete it"
         return MissingPath(where, f"{first}, or accept events that have it: {' or '.join(others)}")
+    own = next((_OWN_OBJECTS.get(event, event) for event in config.events or ()), "")
+    if own in tops and kind_of((own,)):
+        found: list[str] = []
+        if steps[0] in (config.events or ()) and type_of((own, *steps[1:]))[0] is not None:
+            found = [".".join(("$", own, *steps[1:]))]
+        elif len(steps) == 1:
+            found = _found_elsewhere((own,), steps[0], (), tuple(tops))
+        if found:
+            hint = " or ".join(f"`{path}`" for path in found)
+            return MissingPath(where, f"did you mean {hint}?", found[0] if len(found) == 1 else None)
     below = tuple(dropwhile(_AROUND.__contains__, steps))
     if below[:1] == ("event_name",) or (not below and steps[-1] == "event"):
         asked = ", ".join(config.events or ["issues"])

@@ -96,7 +96,7 @@ FURTHER: dict[str, tuple[str, ...]] = {
             date email username
         """,
         "commit": """
-            added distinct html_url modified node_id removed sha tree_id url
+            added distinct modified removed tree_id url
         """,
         "author": """
             date email username
