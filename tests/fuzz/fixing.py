@@ -164,7 +164,7 @@ def keeps_comments(path: str, old: bytes, new: bytes, chosen: Iterable[Diagnosti
 
 
 def keeps_values(path: str, old: bytes, new: bytes, found: Iterable[Diagnostic]) -> None:
-    """A value changes, or goes, only at a place that something was found at."""
+    """A value changes, or goes, only at a place that something was found at. An empty list or mapping may be filled."""
     first, _ = parse(SourceFile(path, old))
     last, _ = parse(SourceFile(path, new))
     if first is None or last is None:
@@ -182,7 +182,7 @@ def keeps_values(path: str, old: bytes, new: bytes, found: Iterable[Diagnostic])
             route in now
             and (now[route] == value or now[route] != now[route] or value != value)
             and type(now[route]) is type(value)
-        )
+        ) or (value in ([], {}) and any(len(one) > len(route) and _is_above(route, one) for one in now))
         if same or any(_is_above(one, route) or _is_above(route, one) for one in routes):
             continue
         key, span = first.key_span(route).start, first.span(route)
