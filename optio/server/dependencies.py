@@ -44,8 +44,8 @@ class Hub:
     # Held for a write to the tree, from reading the task to the answer: one request at a time.
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     changes: RunFanout = field(default_factory=RunFanout)
-    # A search of a log keeps a processor busy: two at a time.
-    searches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    # Held for a step of a search of a log, which keeps two processors busy. Several searches take turns.
+    search: asyncio.Lock = field(default_factory=asyncio.Lock)
     task_list: TaskList = field(default_factory=TaskList)
     files: TaskFileWriter = field(init=False)
     backlog: QueueLimit = field(init=False)

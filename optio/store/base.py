@@ -380,10 +380,12 @@ class RunReader(LocalReads, Protocol):
         """Return the cursor of the last log line of a run, 0 without any. Lines are numbered from 1 without gaps."""
         ...
 
-    def search_log(self, run_id: str, *, after: int = 0, until: int, text: str = "", errors: bool = False) -> list[int]:
-        """Return the cursors in (after, until] of log lines that contain a text, ASCII letters in either case. `errors` means
-        lines of standard error and failed tool results only. It reads every line of the range, so callers keep that small. Text
-        behind a NUL in its line may be missed."""
+    def search_log(
+        self, run_id: str, *, after: int = 0, until: int, text: str = "", errors: bool = False, limit: int = 1000
+    ) -> tuple[list[int], int]:
+        """Return the first `limit` cursors in (after, until] of log lines that contain a text, ASCII letters in either case,
+        and the number of all such lines. `errors` means lines of standard error and failed tool results only. It reads every
+        line of the range, so callers keep that small. Text behind a NUL in its line may be missed."""
         ...
 
 

@@ -201,7 +201,9 @@ def test_a_log_is_searched_for_texts_whatever_bytes_its_lines_have(store: Store)
     store.append_log(claim.run.lease, [replace(line(""), data=each) for each in data], {}, Meter())
 
     def found(text: str, after: int = 0, until: int = 2**80) -> list[int]:
-        return store.search_log(claim.run.id, after=after, until=until, text=text)
+        cursors, count = store.search_log(claim.run.id, after=after, until=until, text=text)
+        assert count == len(cursors)
+        return cursors
 
     assert found("error") == found("ERROR") == [1, 3, 4, 9]
     assert found("error", after=1, until=4) == [3, 4]
@@ -213,7 +215,20 @@ def test_a_log_is_searched_for_texts_whatever_bytes_its_lines_have(store: Store)
     assert found("!") == [7]
     assert found("nothing") == []
     assert found("") == list(range(1, 11))
-    assert store.search_log("nobody", until=9, text="error") == []
+    assert store.search_log("nobody", until=9, text="error") == ([], 0)
+
+
+def test_lines_that_fit_beyond_the_limit_of_a_search_are_counted(store: Store) -> None:
+    claim = claimed(store)
+    say(store, claim, *"abacada")
+
+    def found(limit: int, until: int = 9) -> tuple[list[int], int]:
+        return store.search_log(claim.run.id, after=1, until=until, text="A", limit=limit)
+
+    assert found(2) == ([3, 5], 3)
+    assert found(3) == found(9) == ([3, 5, 7], 3)
+    assert found(1, until=5) == ([3], 2)
+    assert found(0) == ([], 3)
 
 
 def test_the_errors_of_a_log_are_its_standard_error_and_failed_tool_results(store: Store) -> None:
@@ -230,8 +245,8 @@ def test_the_errors_of_a_log_are_its_standard_error_and_failed_tool_results(stor
     ]
     store.append_log(claim.run.lease, lines, {}, Meter())
 
-    assert store.search_log(claim.run.id, until=9, errors=True) == [2, 4]
-    assert store.search_log(claim.run.id, until=9, errors=True, text="OUT") == [4]
+    assert store.search_log(claim.run.id, until=9, errors=True) == ([2, 4], 2)
+    assert store.search_log(claim.run.id, until=9, errors=True, text="OUT") == ([4], 1)
 
 
 def test_log_lines_come_back_byte_for_byte(store: Store) -> None:

@@ -31,7 +31,7 @@ from optio.server.read_models import transcript
 log = logging.getLogger(__name__)
 # A revoked token ends its streams after so many seconds, or at the next keep-alive.
 CHECK_S = 20.0
-# How many lines one statement of a search reads, and how long a search goes on.
+# How many lines one statement of a search reads, of two that run side by side, and how long a search goes on.
 SEARCH_LINES = 50_000
 SEARCH_S = 3.0
 Cursor = Annotated[int, QueryParameter(ge=0, le=2**53, description="the last `seq` that you have")]
@@ -112,14 +112,17 @@ class LogController(Controller):
         # The first lines that fit are often near.
         lines = SEARCH_LINES // 16 + 1
         end = asyncio.get_running_loop().time() + SEARCH_S
-        async with hub.searches:
-            while searched < last and asyncio.get_running_loop().time() < end:
-                until = min(searched + lines, last)
-                found = await asyncio.to_thread(store.search_log, run_id, after=searched, until=until, text=text, errors=errors)
-                matches += found[: limit - len(matches)]
-                count, searched, lines = count + len(found), until, min(2 * lines, SEARCH_LINES)
-                if len(matches) == limit and not count_all:
-                    break
+        while searched < last and asyncio.get_running_loop().time() < end:
+            middle, until = min(searched + lines, last), min(searched + 2 * lines, last)
+            find = partial(store.search_log, run_id, text=text, errors=errors, limit=limit - len(matches))
+            async with hub.search:
+                (near, first), (far, second) = await asyncio.gather(
+                    asyncio.to_thread(find, after=searched, until=middle), asyncio.to_thread(find, after=middle, until=until)
+                )
+            matches += (near + far)[: limit - len(matches)]
+            count, searched, lines = count + first + second, until, min(2 * lines, SEARCH_LINES)
+            if len(matches) == limit and not count_all:
+                break
         return LogSearchBody(matches=matches, count=count, searched=searched, last=last)
 
     @get("/api/workflow-runs/{run_id:str}/transcript", opt=role("viewer"))

@@ -413,8 +413,10 @@ _ERRORS = (
 )
 
 
-def search_log(tx: Transaction, run_id: str, after: int, until: int, text: str, errors: bool) -> list[int]:
-    """Return the cursors of lines that fit (`Store.search_log`)."""
+def search_log(
+    tx: Transaction, run_id: str, after: int, until: int, text: str, errors: bool, limit: int
+) -> tuple[list[int], int]:
+    """Return the first cursors of lines that fit, and their number (`Store.search_log`)."""
     conditions = ["l.run_id = :id AND l.seq > :after AND l.seq <= :until"]
     params: dict[str, Any] = {"id": run_id, "after": min(after, _LAST_CURSOR), "until": min(until, _LAST_CURSOR)}
     if text:
@@ -423,8 +425,14 @@ def search_log(tx: Transaction, run_id: str, after: int, until: int, text: str, 
     if errors:
         conditions.append(_ERRORS.format(failed=tx.matches.format(column="e.event", pattern=":failed")))
         params["failed"] = _FAILED_RESULT
-    sql = f"SELECT l.seq FROM log_lines l WHERE {' AND '.join(conditions)} ORDER BY l.seq"  # noqa: S608
-    return [row["seq"] for row in tx.all(sql, params)]
+    fitting = f"FROM log_lines l WHERE {' AND '.join(conditions)}"
+    first = tx.all(f"SELECT l.seq {fitting} ORDER BY l.seq LIMIT :limit", {**params, "limit": limit})
+    cursors = [row["seq"] for row in first]
+    if len(cursors) < limit:
+        return cursors, len(cursors)
+    # A row for Python costs more than a line that is searched, and most lines may fit.
+    rest = tx.one(f"SELECT COUNT(*) AS n {fitting}", {**params, "after": cursors[-1] if cursors else params["after"]})
+    return cursors, len(cursors) + int(rest["n"])
 
 
 def count_accepted(tx: Transaction, since: datetime, until: datetime, most: int) -> int:

@@ -284,8 +284,10 @@ class SqlStore:
     ) -> list[LogLine]:
         return self._engine.peek(lambda tx: runs.log(tx, run_id, after, before, limit, attempt))
 
-    def search_log(self, run_id: str, *, after: int = 0, until: int, text: str = "", errors: bool = False) -> list[int]:
-        return self._engine.peek(lambda tx: runs.search_log(tx, run_id, after, until, text, errors))
+    def search_log(
+        self, run_id: str, *, after: int = 0, until: int, text: str = "", errors: bool = False, limit: int = 1000
+    ) -> tuple[list[int], int]:
+        return self._engine.read(lambda tx: runs.search_log(tx, run_id, after, until, text, errors, limit))
 
     slot_counts = _peek(schedules.count_slots)
     schedules = _peek(schedules.every)
