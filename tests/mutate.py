@@ -32,7 +32,7 @@ TESTS = {
     "optio/runs/schedule.py": ["tests/runs/test_schedule.py", "tests/runs/test_zones.py"],
     "optio/runs/execute.py": ["tests/runs/test_execute.py", "tests/runs/test_room.py", "tests/processes/test_worker.py"],
     "optio/scheduling/cron.py": ["tests/scheduling/test_cron.py", "tests/scheduling/test_calendar.py"],
-    "optio/model/params.py": ["tests/model/test_params.py"],
+    "optio/model/params.py": ["tests/model/test_params.py", "tests/model/test_params_conformance.py"],
     "optio/compiler/edits/edit_yaml.py": ["tests/compiler/test_edit_yaml.py"],
     "optio/store/sql/claims.py": [
         "tests/contracts/test_store_claims.py",

@@ -98,24 +98,24 @@ def apply_defaults(schema: Mapping[str, Any] | None, given: Mapping[str, Any]) -
 def params_problems(schema: Mapping[str, Any] | None, params: Mapping[str, Any], *, at: Route = ("params",)) -> list[Problem]:
     """Return one Problem for each fault, with a JSON pointer that begins with `at`; an empty list when the parameters fit the
     schema. The hint for an unknown parameter is the declared one that was probably meant."""
+    declared = (schema or {}).get("properties", {})
     return [
-        Problem(pointer(at + route), message, code, hint=_declared(schema, route) if code == "additionalProperties" else None)
+        Problem(pointer(at + route), message, code, hint=_hint(declared, route) if code == "additionalProperties" else None)
         for route, message, code in iter_faults(schema, params)
     ]
 
 
-def _declared(schema: Mapping[str, Any] | None, route: Route) -> str | None:
+def _hint(declared: Mapping[str, Any], route: Route) -> str | None:
     """Return a hint for an unknown parameter: the declared name that is nearest to it, else all of them if they are few."""
     from difflib import get_close_matches  # imported only for a mistake
 
-    properties = (schema or {}).get("properties")
-    if len(route) != 1 or not isinstance(properties, Mapping):
+    if len(route) != 1:
         return None
-    names = {name.casefold(): name for name in properties if len(name) <= MAX_SUGGESTED_LENGTH}
-    near = get_close_matches(str(route[0])[:MAX_SUGGESTED_LENGTH].casefold(), names, n=1)
+    names = {name.casefold(): name for name in declared if len(name) <= MAX_SUGGESTED_LENGTH}
+    near = get_close_matches(str(route[0])[:MAX_SUGGESTED_LENGTH].casefold(), names)
     if near:
         return f"did you mean `{names[near[0]]}`?"
-    few = 0 < len(names) == len(properties) <= _MAX_LISTED
+    few = 0 < len(names) == len(declared) <= _MAX_LISTED
     return f"the task has {', '.join(f'`{name}`' for name in names.values())}" if few else None
 
 
@@ -144,7 +144,7 @@ def iter_schema_faults(schema: Mapping[str, Any], largest: int = MAX_PATTERN_BYT
         route = tuple(error.instance_path)
         if route not in seen:
             seen.add(route)
-            yield route, error.kind.name or "schema", describe_error(error)
+            yield route, error.kind.name, describe_error(error)
     if not seen:
         try:
             validator(schema, largest)
@@ -169,16 +169,12 @@ def _explain(error: "ValidationError", route: Route) -> Iterator[tuple[Route, st
     kind: Any = error.kind
     name = type(kind).__name__
     if name == "Required":
-        yield (*route, _unquote(kind.property)), "is required and has no default", "required"
+        yield (*route, kind.property), "is required and has no default", "required"
     elif name in ("AdditionalProperties", "UnevaluatedProperties"):
         for key in kind.unexpected:
             yield (*route, key), "is an unknown key" if route else "is not a parameter of this task", "additionalProperties"
     else:
         yield route, describe_error(error), kind.name
-
-
-def _unquote(value: Any) -> str:
-    return value.strip('"') if isinstance(value, str) else str(value)
 
 
 def _json(value: Any) -> str:
@@ -207,7 +203,7 @@ _SENTENCES: dict[str, Any] = {
     "MaxLength": lambda k: f"is longer than {k.limit} characters",
     "MinLength": lambda k: f"is shorter than {k.limit} characters",
     "Pattern": lambda k: f"does not match the pattern `{k.pattern}`",
-    "Format": lambda k: f"is not a valid {_unquote(k.format)}",
+    "Format": lambda k: f"is not a valid {k.format}",
     "Minimum": lambda k: f"is less than {k.limit}",
     "Maximum": lambda k: f"is more than {k.limit}",
     "ExclusiveMinimum": lambda k: f"must be more than {k.limit}",
@@ -218,7 +214,7 @@ _SENTENCES: dict[str, Any] = {
     "MaxProperties": lambda k: f"has more than {k.limit} keys",
     "UniqueItems": lambda k: "has an item twice",
     "MultipleOf": lambda k: f"is not a multiple of {k.multiple_of}",
-    "Required": lambda k: f"needs the key `{_unquote(k.property)}`",
+    "Required": lambda k: f"needs the key `{k.property}`",
     "AdditionalProperties": lambda k: "has unknown keys: " + ", ".join(f"`{key}`" for key in k.unexpected),
     "FalseSchema": lambda k: "can never be valid: the schema is `false`",
     "AnyOf": lambda k: "fits none of the `anyOf` schemas",

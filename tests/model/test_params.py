@@ -1,11 +1,20 @@
 """Parameters: defaults, faults, and schemas that are made to hurt."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from optio.model.params import SchemaError, apply_defaults, iter_schema_faults, params_problems, validator
+from optio.model import params
+from optio.model.params import (
+    SchemaError,
+    apply_defaults,
+    describe_error,
+    iter_schema_faults,
+    params_problems,
+    validator,
+)
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -52,6 +61,7 @@ def test_every_fault_has_its_own_entry() -> None:
 
 def test_a_missing_parameter_is_named() -> None:
     assert found(SCHEMA, {}) == [("/params/REPO", "is required and has no default")]
+    assert [pointer for pointer, _ in found({"required": ['"A"']}, {})] == ['/params/"A"']
 
 
 def test_pointers_are_escaped() -> None:
@@ -69,6 +79,11 @@ def test_a_value_is_never_repeated() -> None:
 
 def test_a_nul_character_is_refused_without_a_schema_too() -> None:
     assert [p.pointer for p in params_problems(None, {"a": ["x", {"b": "\0"}]})] == ["/params/a/1/b"]
+    assert params_problems(None, {"a": 1}) == []
+
+
+def test_a_nul_character_is_the_only_fault_that_is_named() -> None:
+    assert found(SCHEMA, {"REPO": "\0", "COUNT": 0}) == [("/params/REPO", "contains a NUL character")]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +102,7 @@ def test_hostile_values_are_judged_within_a_second(schema: dict[str, Any], param
     assert time.process_time() - start < 1.0
 
 
-@pytest.mark.parametrize("pattern", ["(?<=a)b", "(?=a)b", r"(a)\1", "(", "a{1,100000}", "(?P<n>a)(?P=n)"])
+@pytest.mark.parametrize("pattern", ["(?<=a)b", "(?=a)b", r"(a)\1", "(", "a{1,20000}", "(?P<n>a)(?P=n)"])
 def test_patterns_that_could_not_run_in_linear_time_are_refused(pattern: str) -> None:
     with pytest.raises(SchemaError):
         validator({"pattern": pattern})
@@ -97,6 +112,31 @@ def test_patterns_that_could_not_run_in_linear_time_are_refused(pattern: str) ->
 def test_references_out_of_the_schema_are_refused(target: str) -> None:
     with pytest.raises(SchemaError):
         validator({"$ref": target})
+
+
+def test_a_schema_beside_the_task_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "any.json").write_text("{}")
+
+    with pytest.raises(SchemaError):
+        validator({"$ref": f"file://{tmp_path}/any.json"})
+
+
+def test_validators_are_kept_for_a_bounded_number_of_schemas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(params, "_VALIDATORS", {})
+    monkeypatch.setattr(params, "_MAX_VALIDATORS", 2)
+    kept = []
+
+    for _ in range(3):
+        validator({})
+        kept.append(len(params._VALIDATORS))
+
+    assert kept == [1, 2, 1]
+
+
+def test_keys_that_a_default_may_not_have_are_named() -> None:
+    (error,) = validator({"properties": {"c": {}}, "additionalProperties": False}).iter_errors({"a": 1, "b": 2})
+
+    assert describe_error(error) == "has unknown keys: `a`, `b`"
 
 
 @pytest.mark.parametrize(
@@ -111,6 +151,8 @@ def test_references_out_of_the_schema_are_refused(target: str) -> None:
         # The meta-schema lets it pass.
         ({"properties": {"A": {"pattern": "(?=a)"}}}, [(("properties", "A", "pattern"), "format", "is not a valid regex")]),
         ({"$ref": "other.json"}, [((), "$ref", "does not fit `$ref`")]),
+        # The reference leads to what is a schema only because of it.
+        ({"other": {"type": 1}, "properties": {"A": {"$ref": "#/other"}}}, [(("other", "type"), "schema", "is not a schema")]),
     ],
 )  # fmt: skip
 def test_each_place_of_a_schema_that_cannot_be_used_is_named_once(schema: dict[str, Any], faults: list[Any]) -> None:
@@ -158,7 +200,10 @@ def test_half_a_character_is_a_fault() -> None:
     ("names", "given", "hint"),
     [
         (["FOCUS_AREAS"], {"focus_area": 1}, "did you mean `FOCUS_AREAS`?"),
+        (["A"], {"zzz": 1}, "the task has `A`"),
         (["A", "B"], {"zzz": 1}, "the task has `A`, `B`"),
+        (["A" * 100], {"A" * 99: 1}, f"did you mean `{'A' * 100}`?"),
+        (["A" * 101], {"A" * 99: 1}, None),
         ([f"N{n}" for n in range(10)], {"zzz": 1}, "the task has " + ", ".join(f"`N{n}`" for n in range(10))),
         ([f"N{n}" for n in range(11)], {"zzz": 1}, None),
         ([], {"zzz": 1}, None),
