@@ -152,7 +152,7 @@ def test_keys_that_a_default_may_not_have_are_named() -> None:
         ({"properties": {"A": {"pattern": "(?=a)"}}}, [(("properties", "A", "pattern"), "format", "is not a valid regex")]),
         ({"$ref": "other.json"}, [((), "$ref", "does not fit `$ref`")]),
         # The reference leads to what is a schema only because of it.
-        ({"other": {"type": 1}, "properties": {"A": {"$ref": "#/other"}}}, [(("other", "type"), "schema", "is not a schema")]),
+        ({"x": {"type": "strin"}, "properties": {"A": {"$ref": "#/x"}}}, [(("x", "type"), "schema", "is not a schema")]),
     ],
 )  # fmt: skip
 def test_each_place_of_a_schema_that_cannot_be_used_is_named_once(schema: dict[str, Any], faults: list[Any]) -> None:
