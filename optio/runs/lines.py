@@ -1,9 +1,25 @@
 """Split the bytes of a growing file into lines, whatever the bytes are. Memory stays bounded however long a line is. Used by
 `runs.output`."""
 
+import re
 from collections.abc import Iterator
 
 MAX_LINE_BYTES = 4 << 20
+_NOTE = re.compile(rb"\.\.\. \[(\d[\d,]*) bytes cut\]\Z")
+_MAX_NOTE_BYTES = 40
+
+
+def cut(data: bytes, limit: int) -> bytes:
+    """Return at most `limit` bytes of a line, with a note of how many were cut. It counts what an earlier note names, too."""
+    if len(data) <= limit:
+        return data
+    note = _NOTE.search(data, len(data) - _MAX_NOTE_BYTES)
+    size = len(data) if note is None else note.start() + int(note[1].replace(b",", b""))
+    return data[:limit] + _note(size - limit)
+
+
+def _note(count: int) -> bytes:
+    return f"... [{count:,} bytes cut]".encode()
 
 
 class LineSplitter:
@@ -56,6 +72,6 @@ class LineSplitter:
     def _take(self) -> bytes:
         line = b"".join(self._parts)
         if self._dropped:
-            line += f"... [{self._dropped:,} bytes cut]".encode()
+            line += _note(self._dropped)
         self._parts, self._size, self._dropped = [], 0, 0
         return line

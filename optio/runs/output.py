@@ -12,7 +12,7 @@ from optio.executors.base import MAX_STREAM_BYTES, Handle
 from optio.model import agent_event
 from optio.model.mask import Masker
 from optio.model.run import LogKind, LogLine
-from optio.runs.lines import LineSplitter
+from optio.runs.lines import LineSplitter, cut
 from optio.runtimes.base import OutputReader, log_line
 
 # For one call of `take`: how much is read of each stream, and about how many lines are returned.
@@ -137,10 +137,4 @@ class Output:
 def kept(line: LogLine, mask: Masker) -> LogLine:
     """Return a line as the log keeps it: secrets are masked, then it is cut, with a note of how many bytes were."""
     event = None if line.event is None else agent_event.masked(line.event, mask)
-    return replace(line, data=_cut(mask(line.data)), event=event)
-
-
-def _cut(data: bytes) -> bytes:
-    if len(data) <= MAX_LOG_LINE_BYTES:
-        return data
-    return data[:MAX_LOG_LINE_BYTES] + f"... [{len(data) - MAX_LOG_LINE_BYTES:,} bytes cut]".encode()
+    return replace(line, data=cut(mask(line.data), MAX_LOG_LINE_BYTES), event=event)

@@ -326,13 +326,13 @@ def test_a_run_that_has_ended_is_run_again_by_a_button(api: Api) -> None:
 def test_what_is_meant_for_a_terminal_is_left_out_of_an_agent_s_text(api: Api) -> None:
     api.credentials = {"Authorization": f"Bearer {api.token('admin')}"}
     run = api.started("report", {"N": 1})
-    said = "\x1b[31;1mred\x1b[0m \x1b]8;;a:b\x07link\x1b]8;;\x07 \x1b[2Jbell\x07\r\n\x1bP1;2q\x1b\\next\x9b1m\tcut\x1b[3"
+    said = "\x1b[31;1mred\x1b[0m \x1b]8;;a:b\x07link\x1b]8;;\x07 \x1b[2J\u202ebell\x07\r\n\x1bP1;2q\x1b\\next\x9b1m\tcut\x1b[3"
     run.log(said)
     outcome = Outcome(ok=False, reason="timeout", text=said)
     api.services.store.finish(run.claim.run.lease, outcome, Meter(), 0, None, lambda *_: GiveUp("the test ends it"))
     page = html(Browser(api, "viewer").get(f"/runs/{run.id}"))
 
-    shown = "red link bell␇\nnext\tcut"
+    shown = "red link [U+202E]bell␇\nnext\tcut"
     assert page.count(shown) == 3  # the last lines, the output and the transcript
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", page)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from optio.broker.base import Topic
 from optio.model.agent_event import ToolCall, ToolKind, ToolResult, TurnEnd
+from optio.model.mask import Masker
 from optio.model.run import LogKind, LogLine, Meter
+from optio.runs.output import kept
 from tests.server.api import JOB, Api, Writer
 
 MILLION = 1_000_000
@@ -28,7 +31,7 @@ HOSTILE = [
     "\x1b]8;;javascript:document.title='owned'\x07a link\x1b]8;;\x07 \x1b[31;1mred\x1b[0m \x1b[2J\x1b[1;1H gone?",
     "user\u202egpj.exe \u2066isolated\u2069 \u200bzero",
     "null \x00 bell \x07 separator \u2028 \ufeff",
-    "x" * 1_000_000,
+    "<b>\x1b[31mred\x1b[0m \u202egpj.exe \x1b]8;;javascript:0\x07link\x1b]8;;\x07 " * 180_000,  # 10 MB
 ]
 expect.set_options(timeout=30_000)
 
@@ -77,7 +80,8 @@ def at(api: Api, path: str) -> str:
 
 
 def append(api: Api, run: Writer, *lines: LogLine) -> None:
-    api.services.store.append_log(run.claim.run.lease, lines, {}, Meter())
+    """Store lines, each as a worker keeps it."""
+    api.services.store.append_log(run.claim.run.lease, [kept(each, Masker(())) for each in lines], {}, Meter())
     api.services.broker.tell(Topic.RUN, run.id)
 
 
@@ -242,8 +246,11 @@ def test_hostile_output_executes_nothing_in_log_and_transcript(api: Api, page: P
     page.goto(at(api, f"/runs/{run.id}?tab=log"))
     expect(page.locator("#viewer .row code").last).to_have_text(HOSTILE[6])
     texts = page.locator("#viewer .row code").all_inner_texts()
+    panel = page.locator("#viewer aside pre").first
     page.locator("#viewer .row").nth(1).click()
-    expect(page.locator("#viewer aside pre").first).to_have_text(HOSTILE[1])
+    expect(panel).to_have_text(HOSTILE[1])
+    page.locator("#viewer .row").nth(10).click()
+    expect(panel).to_contain_text(f"... [{len(HOSTILE[10].encode()) - 65_536:,} bytes cut]")
     page.goto(at(api, f"/runs/{run.id}"))
     expect(page.locator("#live-state")).to_have_text("live")
     append(api, run, *(said(text) for text in HOSTILE))
@@ -251,6 +258,9 @@ def test_hostile_output_executes_nothing_in_log_and_transcript(api: Api, page: P
 
     assert texts[:7] == HOSTILE[:7]
     assert texts[7].startswith("a link red ")
+    assert texts[8] == "user[U+202E]gpj.exe [U+2066]isolated[U+2069] \u200bzero"
+    assert texts[10].startswith("<b>red [U+202E]gpj.exe link <b>")
+    assert re.search(r" … \d\d,\d{3} more characters$", texts[10])
     assert page.locator("#main :is(img, script, style, svg, iframe, a[href^=javascript])").count() == 0
     assert "owned" not in page.title()
 

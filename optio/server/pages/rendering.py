@@ -39,6 +39,8 @@ _SEQUENCE = re.compile(
 )
 _SIGN_OF_CONTROL = {code: chr(0x2400 + code) for code in range(0x20) if code not in b"\t\n"}
 _SIGN_OF_CONTROL |= dict.fromkeys(range(0x7F, 0xA0), "␡")
+# They reorder what stands beside them, so that a text looks like another one.
+_SIGN_OF_CONTROL |= {code: f"[U+{code:X}]" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 _GATES = {
     "passed": ("✓", "good"),
     "stopped": ("✕", "bad"),

@@ -113,7 +113,9 @@ def fit(lines: Sequence[LogLine], *, from_end: bool) -> list[LogLine]:
         size += len(line.data) if line.kind is LogKind.TOOL else min(len(line.data), _MAX_LINE_BYTES)
         rest = len(line.data) - _MAX_LINE_BYTES
         if rest > 0:
-            line = replace(line, data=line.data[:_MAX_LINE_BYTES] + f" ... [{rest:,} bytes more: download the log]".encode())
+            # The note resets the terminal: a sequence that the cut leaves open, such as a link, would reach to the note's end.
+            note = f"\x1b[0m ... [{rest:,} bytes more: download the log]"
+            line = replace(line, data=line.data[:_MAX_LINE_BYTES] + note.encode())
         if kept and size > _MAX_SHOWN_BYTES:
             break
         kept.append(line)
