@@ -447,7 +447,7 @@ class Execution:
         if pod is None or (noted is not None and noted[0] == pod and not (noted[1].done() and noted[1].exception())):
             return
         self._noted_pod = pod, self._parts.store.note_pod(self.run.lease, pod)
-        self._parts.broker.tell(Topic.RUN, self.run.id)
+        self._noted_pod[1].add_done_callback(lambda _: self._parts.broker.tell(Topic.RUN, self.run.id))
 
     def _follow(self, handle: Handle, task: CompiledTask, runtime: Runtime) -> bool:
         """Read the output until the attempt ends. Return whether its outcome was stored."""
@@ -538,7 +538,7 @@ class Execution:
         outcome = self._outcome(ended, reader, reading.stopped)
         outcome = judge_result(task, outcome, reader.file.report, meter, self._mask.text)
         outcome = self._without_session(outcome, meter)
-        if outcome.text is None and not outcome.ok:
+        if outcome.text is None:
             outcome = replace(outcome, text=text or None)
         self._repair = self._repair_of(outcome, meter, agent)
         lines += self._reason_of(outcome)

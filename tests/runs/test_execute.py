@@ -25,6 +25,7 @@ from optio.runs.execute import Execution
 from optio.runs.lines import LineSplitter
 from optio.runtimes.command import Command
 from optio.store.values import Claim
+from optio.telemetry.base import Fact, Finished, Telemetry
 from optio.wiring import Services
 from tests.executors.support import living
 from tests.runs.support import accept, claim, done, execute, execution, log_of, opened, working
@@ -139,10 +140,13 @@ def test_what_an_agent_tells_of_itself_is_kept_masked_and_with_its_machine(tmp_p
     environ = {"OPTIO_PROGRAM_CODEX": str(program), "OPTIO_SECRET_CODEX_API_KEY": key}
     head = "type: standalone\nname: Job\nagentRuntime: codex\nmodel: gpt-5\npromptTemplate: hi\nmaxRetries: 0\n"
     with opened(tmp_path, environ) as here:
-        talks = execute(here, compiled(f"{head}environment: {{secrets: [CODEX_API_KEY]}}\n"))
+        facts: list[Fact] = []
+        task = compiled(f"{head}environment: {{secrets: [CODEX_API_KEY]}}\n")
+        talks = execute(here, task, telemetry=Telemetry(facts.append))
         silent = execute(here, command_task("true"))
         told, nothing = (here.store.attempts(run.id)[0].agent for run in (talks, silent))
 
+    assert [(fact.runtime, fact.model) for fact in facts if isinstance(fact, Finished)] == [("codex", "gpt-5")]
     assert nothing == AgentIdentity(machine=socket.gethostname())
     assert told.session is not None
     assert told == replace(nothing, session=told.session)
@@ -248,10 +252,12 @@ def test_a_session_whose_first_model_call_is_refused_is_begun_anew_without_a_ret
             execution(here, run_id)()
         run, attempts = here.store.run(run_id), here.store.attempts(run_id)
         errors = log_of(here, run_id, LogKind.STDERR)
+        directories = list((here.settings.data_dir / "attempts").iterdir())
 
     found = [(each.reason, each.continues) for each in attempts]
     assert found == [("overloaded", None), ("session_refused", 1), ("ok", None)], run.message
     assert errors[-1] == b'{"id":"2","timestamp":"now","type":"info","content":""}'
+    assert directories == []
 
 
 def test_an_agent_that_only_writes_telemetry_counts_as_silent(tmp_path: Path) -> None:
@@ -548,6 +554,7 @@ def test_a_run_that_fails_its_workers_again_and_again_is_ended(services: Service
 
     assert (run.state, run.reason, adoptions) == (RunState.FAILED, "worker_crash", MAX_READ_CRASHES + 1)
     assert living(token) == []
+    assert list((services.settings.data_dir / "attempts").iterdir()) == []
 
 
 def suspect(services: Services, source: str) -> tuple[str, Execution, threading.Thread]:
@@ -564,7 +571,7 @@ def suspect(services: Services, source: str) -> tuple[str, Execution, threading.
     (adopted,) = services.store.adopt("second", timedelta(seconds=30), 5)
     parts = services.parts()
     parts.suspects.acquire()
-    second = Execution(adopted, parts, "second")
+    second = Execution(adopted, parts, "second", leased_at=3_000_000.0)
     waiting = threading.Thread(target=second)
     waiting.start()
     return run_id, second, waiting
@@ -581,6 +588,7 @@ def read_crashes(services: Services, run_id: str) -> int:
 def test_a_suspect_that_waits_for_its_turn_is_renewed_and_reads_once_the_turn_is_free(services: Services) -> None:
     run_id, second, waiting = suspect(services, "echo begun; sleep 1; echo over")
     marker = services.settings.data_dir / "attempts" / f"{run_id}-1" / "control" / "started"
+    eventually(lambda: marker.lstat().st_mtime == 3_000_000.0, what="its agent knowing the lease of the second worker")
 
     def renewed() -> bool:
         second.renewed(4_000_000.0)
@@ -593,6 +601,7 @@ def test_a_suspect_that_waits_for_its_turn_is_renewed_and_reads_once_the_turn_is
     waiting.join(20)
 
     assert waits == [b"begun"]
+    assert not second._parts.suspects.locked()
     assert log_of(services, run_id, LogKind.OUTPUT) == [b"begun", b"over"]
     assert services.store.run(run_id).state is RunState.COMPLETED
 

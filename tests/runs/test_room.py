@@ -1,5 +1,6 @@
-"""An agent that does not begin: what is said of it, and what becomes of its run where there is no room."""
+"""Attempts whose executor is scripted: an agent that does not begin, where there is no room, and what becomes of each end."""
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ from optio.errors import LaunchFailed
 from optio.executors.base import STREAMS, Executor, Exit, Launch, LaunchArrival
 from optio.model.pool import COLD
 from optio.model.room import Delay
-from optio.model.run import Lease, LogKind, RunState
+from optio.model.run import AgentPod, Lease, LogKind, Meter, RunState
 from optio.runs.execute import Execution
 from optio.telemetry.base import Claimed, Fact, Finished, GivenBack, Started, Telemetry
 from optio.wiring import Services
@@ -25,13 +26,23 @@ IMAGE = Delay(reason="image", message="the image cannot be pulled")
 
 
 class Held:
-    """A grip on an attempt whose place is not made: a delay at each look, and then its end, or an agent that `lasts`."""
+    """A grip on an attempt whose place is not made: a delay at each look, and then its end, or an agent that `lasts`. What is
+    in `output` has been printed; each wait makes one more of `parts` of it."""
 
     streams = STREAMS
 
-    def __init__(self, delays: Sequence[Delay | None], ended: Exit, *, begins: bool = False, lasts: float = 0.0) -> None:
+    def __init__(
+        self,
+        delays: Sequence[Delay | None],
+        ended: Exit,
+        *,
+        begins: bool = False,
+        lasts: float = 0.0,
+        parts: Sequence[bytes] = (),
+    ) -> None:
         self._delays, self._ended, self._begins = list(delays), ended, begins
         self._lasts, self._begun_at = lasts, 0.0
+        self._parts, self.output = list(parts), b""
         self.stopped = False
 
     def delay(self) -> Delay | None:
@@ -52,13 +63,13 @@ class Held:
         return None if self._delays or time.monotonic() < self._begun_at + self._lasts else self._ended
 
     def settled(self) -> bool:
-        return True
+        return not self._parts
 
     def read(self, stream: str, offset: int, limit: int) -> bytes:
-        return b""
+        return self.output[offset : offset + limit] if stream == "stdout" else b""
 
     def wait(self, timeout: float) -> None:
-        pass
+        self.output += self._parts.pop(0) if self._parts else b""
 
     def stop(self) -> None:
         self.stopped = True
@@ -85,12 +96,18 @@ class Place:
     def start(self, launch: Launch) -> Held:
         return self._handles.pop(0)
 
+    def find(self, run_id: str, attempt: int) -> Held:
+        return self._handles.pop(0)
+
 
 NO_ROOM = Exit(code=None, signal=None, reason="quota", message=FULL.message, temporary=True, no_room=FULL)
-DONE = Exit(code=0, signal=None, sizes={"stdout": 0, "stderr": 0})
+ENDED = Exit(code=0, signal=None)
+DONE = replace(ENDED, sizes={"stdout": 0, "stderr": 0})
 
 
-def execute(services: Services, *handles: Held, before: Any = None) -> tuple[str, list[Fact], list[str]]:
+def execute(
+    services: Services, *handles: Held, before: Any = None, extra: str = "maxRetries: 0\n"
+) -> tuple[str, list[Fact], list[str]]:
     """Attempts at one run, one for each grip; (run id, facts that were told, reasons for which something was written)."""
     facts: list[Fact] = []
     said: list[str] = []
@@ -103,7 +120,7 @@ def execute(services: Services, *handles: Held, before: Any = None) -> tuple[str
     place: Any = Place(services.executor, *handles)
     services.store.explain = counted  # type: ignore[method-assign]
     parts = replace(services.parts(), executor=place, telemetry=Telemetry(facts.append))
-    run_id = accept(services, command_task("true", extra="maxRetries: 0\n"))
+    run_id = accept(services, command_task("true", extra=extra))
     for _ in handles:
         freed: list[bool] = []
         taken = claim(services, run_id)
@@ -151,6 +168,95 @@ def test_the_log_says_why_a_launch_failed_for_a_while_and_no_secret_of_it(servic
     assert (services.store.run(run_id).state, len(said)) == (RunState.QUEUED, 1)
     assert said[0].startswith(b"attempt 1 failed (network): the proxy of user ")
     assert b"hush" not in said[0]
+
+
+@pytest.mark.parametrize(
+    ("ended", "state", "reason", "retries"),
+    [
+        ({"stopped_by": "timeout"}, RunState.FAILED, "timeout", (0, 0)),
+        ({"stopped_by": "disk_quota"}, RunState.FAILED, "disk", (0, 0)),
+        ({"stopped_by": "disk_full"}, RunState.QUEUED, "disk", (1, 0)),
+        ({"stopped_by": "orphaned"}, RunState.QUEUED, "orphaned", (0, 1)),
+        ({"stopped_by": "stop"}, RunState.QUEUED, "interrupted", (0, 1)),
+        ({"lost": True}, RunState.QUEUED, "lost", (0, 1)),
+        ({"lost": True, "by_agent": True}, RunState.QUEUED, "supervisor_killed", (1, 0)),
+        ({"reason": "network", "temporary": True}, RunState.QUEUED, "network", (0, 1)),
+        ({"reason": "image"}, RunState.FAILED, "image", (0, 0)),
+    ],
+)
+def test_each_end_that_is_not_the_agents_own_has_a_reason_and_may_be_worth_a_retry(
+    services: Services, ended: dict[str, Any], state: RunState, reason: str, retries: tuple[int, int]
+) -> None:
+    # Its program has ended well, whatever ended it.
+    run_id, _, _ = execute(services, Held([], replace(DONE, **ended), begins=True), extra="maxRetries: 1\n")
+
+    run = services.store.run(run_id)
+    assert (run.state, run.reason, (run.retries, run.infrastructure_retries)) == (state, reason, retries)
+
+
+def test_readers_are_told_of_a_pod_when_the_store_has_it(services: Services) -> None:
+    pod, told, found = AgentPod(namespace="agents", name="job-1"), threading.Event(), []
+
+    class Placed(Held):
+        def pod(self) -> Any:
+            return pod
+
+        def exit(self) -> Exit | None:
+            told.wait(5)
+            found.extend(each.pod for each in services.store.attempts(run_id))
+            return super().exit()
+
+    run_id = accept(services, command_task("true"))
+    taken = claim(services, run_id)
+    services.broker.subscribe(lambda *_: told.set(), [Topic.RUN])
+    place: Any = Place(services.executor, Placed([], DONE))
+    Execution(taken, replace(services.parts(), executor=place), "tester")()
+
+    assert found == [pod]
+
+
+def test_a_suspect_whose_output_is_on_its_way_leaves_the_turn_to_others(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("optio.runs.execute.MAX_START_PAUSE_S", 0.0)
+    turns: list[bool] = []
+
+    class Late(Held):
+        def wait(self, timeout: float) -> None:
+            turns.append(parts.suspects.locked())
+            super().wait(timeout)
+
+    run_id = accept(services, command_task("true"))
+    taken = claim(services, run_id, lease=0.0)
+    services.store.append_log(taken.run.lease, [], {"stdout": 6, "readCrashes": 1}, Meter())
+    (adopted,) = services.store.adopt("second", timedelta(seconds=30), 5)
+    place: Any = Place(services.executor, Late([], DONE, parts=[b"beg", b"un\n"]))
+    parts = replace(services.parts(), executor=place)
+    Execution(adopted, parts, "second")()
+
+    assert (services.store.run(run_id).state, turns) == (RunState.COMPLETED, [False, False])
+
+
+def test_what_was_refused_is_explained_once_however_often_the_agent_prints_it(services: Services) -> None:
+    place: Any = Place(services.executor, Held([], ENDED, begins=True, lasts=0.2, parts=[b"denied\n", b"denied\n"]))
+    place.refusal_hint = lambda line, environment: "this would allow it" if line == b"denied" else None
+    run_id = accept(services, command_task("true"))
+
+    Execution(claim(services, run_id), replace(services.parts(), executor=place), "tester")()
+
+    assert [line for line in log_of(services, run_id) if not line.startswith(b"sandbox")] == [
+        *(b"denied", b"this would allow it", b"denied")
+    ]
+
+
+def test_an_agent_that_prints_at_once_tells_once_that_there_is_room(services: Services) -> None:
+    told: list[Topic] = []
+    services.broker.subscribe(lambda topic, key: told.append(topic), [Topic.QUEUE])
+    agent = Held([], DONE, begins=True, lasts=0.2, parts=[b"one\n", b"two\n"])
+
+    execute(services, Held([], NO_ROOM), agent, before=lambda taken: told.clear())
+
+    assert told == [Topic.QUEUE]
 
 
 def test_it_runs_when_there_is_room_and_its_wait_is_told_once(services: Services) -> None:
