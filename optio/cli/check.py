@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         with _progress(root):
             checked, undone = _check_root(root, only, given, args)
         files, tasks, unfixed = files + len(checked.paths), tasks + checked.tasks, unfixed + undone
-        found += _with_display_paths(checked.diagnostics, root)
+        found += _with_display_paths(_once(checked.diagnostics), root)
         sources |= {_display_path(root, each.path): (root, each.path) for each in checked.diagnostics}
         if args.format == "junit":
             seen += [_display_path(root, path) for path in checked.paths]
@@ -117,6 +117,9 @@ def _usage_error(args: argparse.Namespace, paths: list[str]) -> str | None:
     missing = next((path for path in paths if not os.path.exists(path)), None)
     if missing is not None and not args.stdin_filename:
         return f"`{missing}` does not exist" + (_near_path(missing) if args.paths else " (give a PATH, or set OPTIO_TASKS)")
+    inner = next((found for path in paths if (found := _inner_tree(path)) is not None), None)
+    if inner is not None:
+        return f"`{os.path.dirname(inner) or '.'}` is not the task directory, it holds one: write `optio check {inner}`"
     if args.unsafe_fixes and not (args.fix or args.diff):
         return "--unsafe-fixes does nothing by itself: add --fix or --diff"
     if args.diff and args.stdin_filename:
@@ -124,6 +127,13 @@ def _usage_error(args: argparse.Namespace, paths: list[str]) -> str | None:
     if args.diff and args.format != "full":
         return f"--diff prints a patch: leave out --format {args.format}"
     return None
+
+
+def _inner_tree(path: str) -> str | None:
+    """Return the task directory in a directory that is none itself: the policy in it would be in the wrong place."""
+    inner = os.path.normpath(os.path.join(path, "tasks.d"))
+    has_policy = os.path.isfile(os.path.join(inner, "_policy.yaml")) and not os.path.exists(os.path.join(path, "_policy.yaml"))
+    return inner if has_policy else None
 
 
 def _near_path(missing: str) -> str:
@@ -223,6 +233,15 @@ def _fix_tree(root: Path, only: list[str] | None, args: argparse.Namespace) -> "
         undone = sum(done.counts[path] for path in left)
     compilation = done.compilation
     return CheckResult(tuple(tree.task_files()), len(compilation.registry.tasks), compilation.diagnostics), undone
+
+
+def _once(diagnostics: "tuple[Diagnostic, ...]") -> "tuple[Diagnostic, ...]":
+    """Leave out that each task repeats an unreadable policy, where the policy's own finding is there."""
+    from optio.compiler.layers import POLICY
+    from optio.compiler.pipeline import repeats_policy_error
+
+    is_told = any(d.path == POLICY and d.severity == "error" for d in diagnostics)
+    return tuple(d for d in diagnostics if not repeats_policy_error(d)) if is_told else diagnostics
 
 
 def _with_display_paths(diagnostics: "tuple[Diagnostic, ...]", root: Path) -> "list[Diagnostic]":

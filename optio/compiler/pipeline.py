@@ -338,6 +338,11 @@ def _with_text_checks(
     return found + [d for d in text_hygiene.check(source, document) if not d.route or d.route not in places]
 
 
+def repeats_policy_error(found: Diagnostic) -> bool:
+    """Return whether a task's file repeats that the policy is unreadable."""
+    return found.code == "OPT121" and found.path != POLICY
+
+
 def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:
     """Return True if one of the findings is an error, which keeps its task from being served."""
     return any(d.severity is Severity.ERROR for d in diagnostics)

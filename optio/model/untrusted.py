@@ -50,6 +50,15 @@ def untrusted_params(spec: TaskSpec, prompt: str) -> dict[str, str]:
     return {name: path for name, path in paths.items() if not _is_bound(properties, name)}
 
 
+def unbounded_params(spec: TaskSpec) -> dict[str, str]:
+    """Return the parameters that a webhook fills from its payload, each with its JSONPath, and that the schema bounds by no
+    list, pattern or type: a branch may be named `$(id)`."""
+    mapping = (spec.webhook.config.param_mapping or {}) if spec.webhook is not None else {}
+    properties = (spec.params_schema or {}).get("properties", {})
+    paths = {name: path for name, path in mapping.items() if isinstance(path, str) and path.startswith("$")}
+    return {name: path for name, path in paths.items() if not _is_bound(properties, name)}
+
+
 def _is_untrusted(path: str) -> bool:
     steps = [a or b for a, b in _STEP.findall(path)] if path.startswith("$") else []
     # A pushed branch was named by somebody with write access; the branch of a pull request need not be.

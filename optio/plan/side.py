@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 
 from optio.compiler.diagnostics import Diagnostic, Severity
 from optio.compiler.incremental import IncrementalCompiler
-from optio.compiler.layers import POLICY
-from optio.compiler.pipeline import TreePolicy
+from optio.compiler.pipeline import TreePolicy, repeats_policy_error
 from optio.compiler.source_tree import SourceTree
 from optio.model.policy import PolicySpec
 from optio.model.registry import Registry
@@ -35,14 +34,9 @@ def compile_side(tree: SourceTree, compiler: IncrementalCompiler | None = None) 
         broken=compilation.broken,
         broken_ids={meant: path for path, meant in compiler.unserved(compilation).items() if meant is not None},
         errors=tuple(
-            each for each in compilation.diagnostics if each.severity is Severity.ERROR and not _repeats_policy_error(each)
+            each for each in compilation.diagnostics if each.severity is Severity.ERROR and not repeats_policy_error(each)
         ),
         policy=policies.spec,
         policy_unreadable=policies.unreadable,
         texts=compiler.known(),
     )
-
-
-def _repeats_policy_error(error: Diagnostic) -> bool:
-    """Return whether a task's file repeats that the policy is unreadable."""
-    return error.code == "OPT121" and error.path != POLICY

@@ -240,6 +240,27 @@ def test_unsafe_fixes_alone_are_refused(capsys: pytest.CaptureFixture[str]) -> N
     assert "add --fix or --diff" in capsys.readouterr().err
 
 
+def test_a_directory_around_the_task_directory_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    write("shop/tasks.d/_policy.yaml", "type: policy\nrequire: [owner]\n")
+    write("shop/tasks.d/a.yaml", "owner: me\n" + GOOD.format("A"))
+
+    assert run("shop") == 2
+    told = "optio check: `shop` is not the task directory, it holds one: write `optio check shop/tasks.d`\n"
+    assert capsys.readouterr().err == told
+    assert run("shop/tasks.d") == 0
+
+
+def test_a_policy_that_cannot_be_read_is_one_finding(capsys: pytest.CaptureFixture[str]) -> None:
+    write("tasks.d/_policy.yaml", "type: policy\nallow: [\n")
+    for name in ("a", "b"):
+        write(f"tasks.d/{name}.yaml", GOOD.format(name))
+
+    assert run("--format", "concise") == 1
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["tasks.d/_policy.yaml"]
+    assert run("--format", "concise", "tasks.d/a.yaml") == 1
+    assert "cannot be read, so it allows nothing" in capsys.readouterr().out
+
+
 def test_a_path_that_does_not_exist_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("nowhere") == 2
     assert capsys.readouterr().err == "optio check: `nowhere` does not exist\n"

@@ -234,6 +234,7 @@ def test_a_directory_that_may_not_be_looked_into_is_refused_and_not_passed_over(
             raise PermissionError(13, "Permission denied")
         return look(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", refuse)
 
-    assert codes(root) == ["OPT706"]
+        assert codes(root) == ["OPT706"]

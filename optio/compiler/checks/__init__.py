@@ -116,4 +116,7 @@ def run(task: ResolvedTask, *, pedantic: bool = False) -> list[Diagnostic]:
 
         checks = (*CHECKS, more.check)
     checks = (*checks, *_for_some(task))
-    return found + [d for check in checks for d in check(task) if task.is_known(d.route)]
+    found += [d for check in checks for d in check(task) if task.is_known(d.route)]
+    # A model of another service has no price here either.
+    wrong_model = any(d.code == "OPT607" for d in found)
+    return [d for d in found if d.code != "OPT616"] if wrong_model else found

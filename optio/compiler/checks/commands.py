@@ -1,5 +1,6 @@
 """Check set-up commands and environment variables: downloads that are run unseen, plain `http://`, commands whose effect ends
-with their own shell (`cd`, `export`), commands that need root, git over SSH, and variable names that Optio sets itself."""
+with their own shell (`cd`, `export`), commands that need root, git over SSH, variable names that Optio sets itself, and values
+of `TZ` and `PATH` that cannot be meant."""
 
 import re
 from collections.abc import Iterator
@@ -61,6 +62,8 @@ _SET_BY_OPTIO = (
     *("OPTIO_SECRET_", "OPTIO_RUN_ID", "OPTIO_TASK_ID", "OPTIO_ATTEMPT", "OPTIO_DEADLINE", "OPTIO_PARAMS_FILE"),
     *("OPTIO_RESULT_", "OPTIO_BUDGET_USD", "OPTIO_MAX_TURNS"),
 )
+# A zone in the form of POSIX: `CET-1CEST,M3.5.0,M10.5.0/3`.
+_POSIX_ZONE = r"(?:[A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)[+-]?\d{1,2}(?::\d\d){0,2}(?:(?:[A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)\S*)?"
 _RESERVED = frozenset({"HOME", "TMPDIR", "LD_PRELOAD", "LD_AUDIT"})
 
 
@@ -100,6 +103,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 key=route[1] == "env",
                 hint=_other_name(name),
             )
+    yield from _zone(task, environment.env.get("TZ", ""))
+    yield from _path(task, environment.env.get("PATH", ""))
     places += [(("environment", "env", name), text) for name, text in environment.env.items()]
     for route, text in places:
         for plain in re.finditer(_PLAIN, text) if "http://" in text else ():
@@ -107,6 +112,35 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 message = f"`{plain[0]}` is not encrypted: anyone on the way can read and change it"
                 yield task.at("OPT518", message, route, hint=f"write `https{plain[0][4:]}`", span=_span(task, route, plain))
                 break
+
+
+def _zone(task: ResolvedTask, name: str) -> Iterator[Diagnostic]:
+    """Report a `TZ` that is no zone, which the C library takes for UTC, and `UTC+2`, which is two hours behind UTC."""
+    if not name or name[0] in ":/" or re.search(r"[${]", name) or name.upper() in ("UTC", "GMT", "Z"):
+        return
+    from zoneinfo import available_timezones
+
+    turned = re.fullmatch(r"(?:UTC|GMT)([+-])(\d{1,2})(?::?\d\d)?", name)
+    if turned is None and (re.fullmatch(_POSIX_ZONE, name) or name in available_timezones()):
+        return
+    from optio.compiler.checks.schedule import suggest_zone  # imported only for a file with a mistake
+
+    hint, meant = suggest_zone(name)
+    message = f"`TZ` is `{name}`, which is no time zone: programs take it for UTC"
+    if turned is not None:
+        side = "behind" if turned[1] == "+" else "ahead of"
+        message = f"`TZ` is `{name}`, which is {turned[2]} hours {side} UTC: its sign is the other way round"
+    yield task.at("OPT532", message, ("environment", "env", "TZ"), hint=hint, value=meant, safe=False)
+
+
+def _path(task: ResolvedTask, path: str) -> Iterator[Diagnostic]:
+    """Report a `PATH` without the directories of the system, in which the agent and `sh` are found."""
+    places = {place.rstrip("/") for place in path.split(":")}
+    if not path or not places.isdisjoint(("/usr/bin", "/bin")) or re.search(r"[${%;]|/nix/|/run/current-system", path):
+        return
+    whole = f"{path.strip(':')}:/usr/local/bin:/usr/bin:/bin"
+    message = "`PATH` replaces the usual one, and names neither `/usr/bin` nor `/bin`: the agent and `sh` are not found"
+    yield task.at("OPT532", message, ("environment", "env", "PATH"), hint=f"write `PATH: {whole}`", value=whole, safe=False)
 
 
 def _bash(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:

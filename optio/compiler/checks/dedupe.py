@@ -10,7 +10,7 @@ from optio.compiler.diagnostics import Diagnostic, report_first
 from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, parameter_names
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest, suggest_by_parts
-from optio.model.prompt import PLACEHOLDER
+from optio.model.prompt import PLACEHOLDER, placeholders
 from optio.model.route import Route
 from optio.model.text import format_duration, parse_duration
 from optio.model.trigger import ScheduleConfig
@@ -67,6 +67,8 @@ def _constant(task: ResolvedTask, key: str) -> Iterator[Diagnostic]:
     known = declared_parameters(task)
     if known is not None and any(_dollars(key, known)):
         return
+    if known is not None and not known.properties and not placeholders(task.prompt) and not _takes_bodies(task):
+        return  # all runs are the same
     names = sorted(parameter_names(task, known) or ()) if known is not None else []
     word = next((name for name in names if name.casefold() in map(str.casefold, re.findall(r"\w+", key))), None)
     paths = {name: source for source, name in sources_of(task).items()}
@@ -86,6 +88,12 @@ def _constant(task: ResolvedTask, key: str) -> Iterator[Diagnostic]:
         KEY,
         hint=hint,
     )
+
+
+def _takes_bodies(task: ResolvedTask) -> bool:
+    """Return True if a webhook fills parameters from its payload, or takes the payload itself for them."""
+    mapping = {} if task.spec.webhook is None else task.spec.webhook.config.param_mapping
+    return mapping is None or bool(mapping)
 
 
 def _placeholders(task: ResolvedTask, key: str, known: DeclaredParameters) -> Iterator[Diagnostic]:

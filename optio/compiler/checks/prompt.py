@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from itertools import chain
 from typing import Any
 
+from optio.compiler.conversions.known_keys import CREDENTIAL_NAME
 from optio.compiler.diagnostics import Diagnostic, report_first
 from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters
 from optio.compiler.resolved_task import ResolvedTask
@@ -133,6 +134,10 @@ def _names(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic
         return task.in_prompt("OPT204", message, *used[name].span(), hint=hint, write=f"{{{{{right}}}}}", safe=False)
 
     def undeclared(name: str) -> Diagnostic:
+        if (hint := _variable_hint(task, name)) is not None:
+            return task.in_prompt(
+                "OPT201", f"`{used[name][0]}` has no parameter and stays as it is", *used[name].span(), hint=hint
+            )
         from optio.compiler.conversions.entries import declaration_hint  # imported only for a file with a mistake
 
         meant = suggest(name, [each for each in known.properties if _is_name(each)])
@@ -153,6 +158,20 @@ def _names(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic
     yield from report_first((name for name in others if name.casefold() in by_case), otherwise_written)
     if known.complete:
         yield from report_first((name for name in others if name.casefold() not in by_case), undeclared)
+
+
+def _variable_hint(task: ResolvedTask, name: str) -> str | None:
+    """Return the hint for a placeholder that names a variable or a secret, which the agent has as `$NAME`."""
+    environment = task.spec.environment
+    meant = next((each for each in (*environment.env, *environment.secrets) if each.casefold() == name.casefold()), None)
+    if meant is not None:
+        return f"write `${meant}`, the variable of the agent"
+    if not re.search(CREDENTIAL_NAME + r"\Z", name):
+        return None
+    meant = suggest(name, environment.secrets)
+    called = name.upper()
+    cure = f"write `${called}`, and name `{called}` under `environment.secrets`: secrets never go into the prompt"
+    return f"did you mean the variable `${meant}`? If not, {cure}" if meant else cure
 
 
 def _is_name(name: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, parameter_names
+from optio.compiler.param_schema.declared import ROUTE, DeclaredParameters, declared_parameters, parameter_names
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.source import Span
 from optio.compiler.suggest import suggest
@@ -58,6 +58,9 @@ _NO_SUCH_DAYS = (
     (r"(?i)(?<!\S)L-\d", "that is the last day itself, because days before it cannot be counted"),
     (r"(?i)\dW(?!\S)", "that is the day itself, because the nearest weekday cannot be expressed"),
 )
+# Names of a parameter that is the day of the run, and dates.
+_DAY_OF_RUN = r"(?i)(?:(?:run|report|current|todays?|execution|logical)_?)?date|today|now|ds"
+_DATE = r"(?:19|20)\d\d-\d\d-\d\d(?:[T ][\d:.Z+-]+)?"
 _SECONDS = r"\s*[0-9*/,-]+(?:\s+[0-9*/,?A-Z-]+){5}\s*\Z"
 
 
@@ -193,9 +196,9 @@ def field_span(task: ResolvedTask, route: Route, expression: str, index: int) ->
 
 def _zone(task: ResolvedTask, route: Route, name: str) -> Iterator[Diagnostic]:
     if name in ABBREVIATIONS:
-        meant = ABBREVIATIONS[name]
+        hint, known = suggest_zone(name)
         message = f"`{name}` is an abbreviation and no place: it does not follow the clocks of one"
-        yield task.at("OPT306", message, route, hint=f"did you mean `{meant}`?", value=meant, safe=False)
+        yield task.at("OPT306", message, route, hint=hint, value=known, safe=False)
         return
     variant, _, plain_name = name.partition("/")
     if variant in ("right", "posix") and plain_name:
@@ -207,13 +210,15 @@ def _zone(task: ResolvedTask, route: Route, name: str) -> Iterator[Diagnostic]:
             raise ZoneInfoNotFoundError(name)
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        hint, known = _suggest_zone(name)
+        hint, known = suggest_zone(name)
         is_spelling = known is not None and known.lower() == name.lower()
         yield task.at("OPT306", f"unknown time zone `{name}`", route, hint=hint, value=known, safe=is_spelling)
 
 
-def _suggest_zone(name: str) -> tuple[str, str | None]:
+def suggest_zone(name: str) -> tuple[str, str | None]:
     """Return the hint for an unknown zone, and the zone name if the hint proposes exactly one."""
+    if name in ABBREVIATIONS:
+        return f"did you mean `{ABBREVIATIONS[name]}`?", ABBREVIATIONS[name]
     zones = available_timezones() - MACHINE_ZONES
     if offset := re.fullmatch(_OFFSET, name.removeprefix("Etc/")):
         hours, minutes = int(offset["hours"]), int(offset["minutes"] or 0)
@@ -338,6 +343,8 @@ def _instance(known: DeclaredParameters, name: str) -> str:
 
 
 def _no_payload(known: DeclaredParameters, name: str) -> str:
+    if re.fullmatch(_DAY_OF_RUN, name):
+        return f"write `{name}: today`: a schedule has no payload, and the agent knows the day"
     return f"write the value itself{_instance(known, name)}: a schedule has no payload"
 
 
@@ -365,6 +372,7 @@ def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterat
     refused = list(_refused(task, route, mapping, known, told, open_names=names is None))
     yield from refused
     at_refused = [each.route for each in refused]
+    yield from _one_day(task, route, mapping, known)
     for name, value in mapping.items():
         if not isinstance(value, str) or (*route, name) in at_refused:
             continue
@@ -374,6 +382,23 @@ def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterat
         elif (found := _filled_part(value)) is not None:
             message = f"`{name}` holds `{found}` as a text, which is not replaced"
             yield task.at("OPT311", message, (*route, name), hint=_not_filled(task, known, name))
+
+
+def _one_day(task: ResolvedTask, route: Route, mapping: dict[str, Any], known: DeclaredParameters) -> Iterator[Diagnostic]:
+    """Report a parameter named after the day of the run, for which the schedule gives one date."""
+    for name, sub in known.properties.items():
+        given = mapping.get(name, sub.get("default") if isinstance(sub, dict) else None)
+        if not isinstance(given, str) or not re.fullmatch(_DATE, given) or not re.fullmatch(_DAY_OF_RUN, name):
+            continue
+        place: Route = (*route, name) if name in mapping else (*ROUTE, "properties", name, "default")
+        is_read = task.spec.agent_runtime != "command"
+        takes_words = is_read and isinstance(sub, dict) and {"format", "pattern", "enum", "const"}.isdisjoint(sub)
+        instead = (
+            f"write `today` in the prompt in the place of `{{{{{name}}}}}`" if is_read else "let the program ask the clock"
+        )
+        hint = "write `today`, which the agent understands" if takes_words else f"delete the parameter, and {instead}"
+        message = f"`{name}` is `{given}` in each run of the schedule, which fills in no day"
+        yield task.at("OPT311", message, place, hint=hint, value="today" if takes_words else None, safe=False)
 
 
 def _filled_part(value: object) -> str | None:

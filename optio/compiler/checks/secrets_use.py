@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from optio.compiler.checks.trust import shell_texts
 from optio.compiler.checks.untrusted_input import untrusted_parameters
 from optio.compiler.conversions.known_keys import CREDENTIAL_NAME
 from optio.compiler.diagnostics import Diagnostic, report_first
@@ -14,6 +15,7 @@ from optio.compiler.suggest import suggest
 from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route
 from optio.model.trigger import WebhookTrigger
+from optio.model.untrusted import unbounded_params
 
 if TYPE_CHECKING:
     from optio.compiler.checks.shell import Variable
@@ -60,7 +62,6 @@ _HOSTS = {
     "PAGERDUTY": "api.pagerduty.com",
     "NPM": "registry.npmjs.org",
 }
-_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ash", "/bin/sh", "/bin/bash", "/usr/bin/bash"})
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -95,9 +96,14 @@ def _in_commands(task: ResolvedTask) -> Iterator[Diagnostic]:
     yield from _templates(task)
     given = declared_parameters(task)
     parameters = set(given.properties) - known if given is not None else set()
-    for route, text in _command(task):
+    unbounded = unbounded_params(task.spec)
+    for route, text in shell_texts(task.spec.command):
         yield from _expressions(task, route, text)
+        # Reported as a command from outside.
+        run = {each.source for each in shell.evaluated(text)}
         for each in shell.unset_variables(text):
+            if each.text in run and each.name in unbounded:
+                continue
             if each.name in parameters and not each.guarded:
                 yield _parameter(task, route, each, text)
             elif (unknown := _unknown(task, route, each, known)) is not None:
@@ -130,16 +136,6 @@ def _templates(task: ResolvedTask) -> Iterator[Diagnostic]:
             hint += ", or from standard input" if task.prompt.strip() == f"{{{{{name}}}}}" else ""
         message = f"`{found[0]}` is not filled in: a command has no placeholders"
         yield task.at("OPT504", message, route, hint=hint, span=task.document.find(route, found[0]))
-
-
-def _command(task: ResolvedTask) -> Iterator[tuple[Route, str]]:
-    """Yield the parts of `command` that a shell reads, with their routes."""
-    command = task.spec.command
-    if isinstance(command, str):
-        yield ("command",), command
-    elif command and command[0] in _SHELLS and "-c" in command[1:-1]:
-        index = command.index("-c") + 1
-        yield ("command", index), command[index]
 
 
 def _expressions(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
@@ -224,17 +220,21 @@ def _to_fill_in(task: ResolvedTask, name: str, text: str) -> tuple[str, str] | N
 
 def _in_prompt(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report placeholders that name a secret. `$NAME` is right: it names the variable that the agent has."""
-    if not (task.is_known(("promptTemplate",)) and task.is_known(("promptFile",))) or task.spec.agent_runtime == "command":
+    if not (task.is_known(("promptTemplate",)) and task.is_known(("promptFile",))):
         return
+    is_program = task.spec.agent_runtime == "command"
     known = declared_parameters(task)
     secrets = set(task.spec.environment.secrets).difference(known.properties if known is not None else ())
-    if "$" in task.prompt:
+    if "$" in task.prompt and not is_program:
         yield from _ungranted(task)
     for found in PLACEHOLDER.finditer(task.prompt):
         if found[1] in secrets:
             message = f"`{found[0]}` is not filled in: secrets never go into the prompt"
             hint = f"name the variable for the agent to use: `${found[1]}`"
-            yield task.in_prompt("OPT505", message, *found.span(), hint=hint, write=f"${found[1]}", safe=False)
+            if is_program:
+                hint = f"delete it: the program has the variable `{found[1]}`"
+            write = None if is_program else f"${found[1]}"
+            yield task.in_prompt("OPT505", message, *found.span(), hint=hint, write=write, safe=False)
 
 
 def _ungranted(task: ResolvedTask) -> Iterator[Diagnostic]:

@@ -11,6 +11,12 @@ _SET = r"(?a)(?:^|[\s;&|(])(?:(?:export|local|readonly|declare|for|read|typeset)
 _READ = r"(?a)\b(?:read|export|unset)\s+(?:-\w+\s+)*([A-Za-z_][\w \t]*)"
 _JOINED = re.compile(r"(&&|\|\||\|)\s*$")
 _BEGINS = re.compile(r"\s*(&&|\|\||\||;)")
+_SHELL = r"(?<![\w./-])(?:(?:/usr)?/bin/)?(?:ba|da|z|k|a)?sh"
+_EVALUATES = rf"(?:(?<![\w./-])eval|{_SHELL}[ \t]{{1,9}}(?:-\w{{1,9}}[ \t]{{1,9}}){{0,4}}-\w{{0,5}}c)[ \t]{{1,9}}(?=[\"$])"
+_PIPED_TO_SHELL = (
+    rf"OPTIO_PARAMS_FILE[^;&\n]{{0,200}}\|[ \t]{{0,9}}{_SHELL}(?:[ \t]{{1,9}}-\w{{1,9}}){{0,3}}[ \t]{{0,9}}(?=\Z|[;&\n)])"
+)
+_MAX_EVALUATED = 1000
 # Linux limits an argument to this length, so longer commands are wrong anyway.
 _MAX_COMMAND_LENGTH = 128 * 1024
 _WORD_ENDS = " \t\n;&|()"
@@ -24,6 +30,14 @@ class Variable(NamedTuple):
     name: str
     text: str
     guarded: bool
+
+
+class Evaluated(NamedTuple):
+    """A text that the command runs as a command, as it is written (`$NAME`, `$(jq ...)`), and where it stands."""
+
+    source: str
+    start: int
+    end: int
 
 
 class ShellError(NamedTuple):
@@ -46,6 +60,42 @@ def unset_variables(text: str) -> Iterator[Variable]:
         if name not in own and not is_in_ranges(single, found.start()) and not _escaped(text, found.start()):
             own.add(name)
             yield Variable(name, found[0], bool(found[3]))
+
+
+def evaluated(text: str) -> Iterator[Evaluated]:
+    """Yield what `eval`, `sh -c` and `| sh` run, where that holds a variable, the output of a command or the parameters."""
+    if len(text) > _MAX_COMMAND_LENGTH:
+        return
+    single = single_quoted_ranges(text)
+    for found in re.finditer(_EVALUATES, text):
+        if not is_in_ranges(single, found.start()):
+            for start, end in _expansions(text[found.end() : found.end() + _MAX_EVALUATED]):
+                yield Evaluated(text[found.end() + start : found.end() + end], found.start(), found.end() + end)
+    for found in re.finditer(_PIPED_TO_SHELL, text):
+        start = max(text.rfind(sign, 0, found.start()) for sign in ";&\n") + 1
+        start += len(text[start:]) - len(text[start:].lstrip())
+        yield Evaluated(text[start : found.end()], start, found.end())
+
+
+def _expansions(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where the word at the beginning of the text, perhaps in double quotes, has variables and `$(...)`."""
+    at, quote = (1, True) if text[:1] == '"' else (0, False)
+    while at < len(text) and text[at] not in ('"' if quote else " \t\n;&|"):
+        found = re.match(_VARIABLE, text[at:])
+        end = at + len(found[0]) if found else at + _end_of_bracket(text[at:])
+        if end > at:
+            yield at, end
+        at = max(end, at + (2 if text[at] == "\\" else 1))
+
+
+def _end_of_bracket(text: str) -> int:
+    """Return the end of the `$(...)` at the beginning of the text, or 0."""
+    opened = 0
+    for found in re.finditer(r"[()]", text) if text.startswith("$(") else ():
+        opened += 1 if found[0] == "(" else -1
+        if not opened:
+            return found.end()
+    return 0
 
 
 def single_quoted_ranges(text: str) -> list[tuple[int, int]]:

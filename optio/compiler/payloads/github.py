@@ -56,6 +56,8 @@ _OTHER_NAMES = {
     **dict.fromkeys(("text", "content", "description", "summary"), ("body",)), "subject": ("title",), "name": ("title",),
     "status": ("state",), **dict.fromkeys(("tag", "version"), ("tag_name",)), "label": ("labels[0]",),
 }  # fmt: skip
+# The field that an object is named by.
+_NAMES = {"repository": ".full_name", "user": ".login", "owner": ".login", "commit": ".id"}
 # The object that a delivery of an event is about, where it has another name than the event.
 _OWN_OBJECTS = {
     "issues": "issue", "pull_request_review": "review", **dict.fromkeys(
@@ -179,7 +181,8 @@ def _found_elsewhere(above: tuple[str, ...], step: str, below: tuple[str, ...], 
                 found.append(".".join(("$", *each)).replace(name[:-3], name))
             elif type_of(each)[0] is not None:
                 found.append(".".join(("$", *each)))
-    return sorted(dict.fromkeys(found), key=lambda path: path.count("."))[:2]
+    named = [path + _NAMES.get(kind_of(tuple(path[2:].split("."))), "") if not below else path for path in found]
+    return sorted(dict.fromkeys(named), key=lambda path: path.count("."))[:2]
 
 
 def steps_of(source: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Rules OPT502 to OPT531, OPT607, OPT613 and OPT713: the environment of the agent, and the limits of the policy."""
+"""Rules OPT502 to OPT532, OPT607, OPT613 and OPT713: the environment of the agent, and the limits of the policy."""
 
 from optio.compiler.rules.rule import ERROR, WARNING, Rule
 
@@ -167,6 +167,12 @@ RULES = (
         "`/bin/sh` runs a text, which in Debian is not bash. A run begins in an empty directory, without a checkout.",
         "environment:\n  setupCommands: [npm ci]\n",
         "environment:\n  setupCommands: [git clone https://github.com/acme/app.git app && cd app && npm ci]\n",
+    ),
+    Rule(
+        "OPT532", "bad-variable", WARNING, "a value of `TZ` or `PATH` that cannot be meant",
+        "Programs take a zone that they do not know for UTC. A `PATH` replaces the one of the worker or the image.",
+        "environment:\n  env: {TZ: Berlin}\n",
+        "environment:\n  env: {TZ: Europe/Berlin}\n",
     ),
     Rule(
         "OPT607", "model-runtime", WARNING, "a model that the agent's service does not offer",

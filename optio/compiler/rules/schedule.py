@@ -83,7 +83,7 @@ RULES = (
         _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {REPO_NAME: optio, COUNT: 5}'),
     ),
     Rule(
-        "OPT311", "jsonpath-on-schedule", WARNING, "a schedule's value looks like a JSONPath or a template",
+        "OPT311", "jsonpath-on-schedule", WARNING, "a schedule's value looks like a JSONPath, a template or the day of the run",
         "A schedule has no payload and fills in no placeholders, so the text itself becomes the value.",
         _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {REPO_NAME: $.repository.name}'),
         _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {REPO_NAME: optio}'),
