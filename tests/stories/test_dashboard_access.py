@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from optio.model.agent_event import ToolCall, ToolKind, ToolResult, TurnEnd
 from optio.model.namespace import ALL_TASKS
@@ -17,6 +18,8 @@ from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
 from optio.store.values import Firing, ScheduleRow, SlotVerdict
 from tests.server.api import JOB, Api
 from tests.server.test_hooks import GOOD, SECRET, post
+from tests.server.test_provider_login import CLIENT, Issuer
+from tests.server.test_provider_login import SECRET as CLIENT_SECRET
 from tests.support import ROOT, eventually
 
 AXE = (ROOT / ".tools" / "axe" / "node_modules" / "axe-core" / "axe.min.js").read_text()
@@ -63,12 +66,13 @@ expect.set_options(timeout=30_000)
 
 
 class Runs(NamedTuple):
-    """Ids of runs, by what they show."""
+    """Ids of runs, by what they show, and the address of the second server."""
 
     good: str
     failed: str
     running: str
     queued: str
+    second: str
 
 
 def said(text: str, kind: LogKind = LogKind.TEXT, **more: Any) -> LogLine:
@@ -123,7 +127,30 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 
 
 @pytest.fixture(scope="module")
-def runs(api: Api) -> Runs:
+def issuer() -> Iterator[Issuer]:
+    made = Issuer()
+    made.claims["groups"] = ["chiefs"]
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[Api]:
+    """A server that writes no task files, and where people of the issuer sign in."""
+    environ = {
+        "OPTIO_OIDC_ISSUER": issuer.url,
+        "OPTIO_OIDC_CLIENT_ID": CLIENT,
+        "OPTIO_OIDC_CLIENT_SECRET": CLIENT_SECRET,
+        "OPTIO_OIDC_ROLES": "chiefs=admin",
+    }
+    made = Api(tmp_path_factory.mktemp("second"), dev_token=None, environ=environ)
+    made.serve_task(JOB)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def runs(api: Api, second: Api) -> Runs:
     api.credentials = {"Authorization": f"Bearer {api.token('admin')}"}
     found = [run(api, reason=reason) for reason in ("ok", "exit_code", None)]
     run(api, reason="timeout")
@@ -144,7 +171,7 @@ def runs(api: Api) -> Runs:
     store.pause("job", f"the API is down {LONG}", "test")
     (api.tasks / "bad.yaml").write_text(f"name: Bad\nnothing{LONG}: 1\n")
     asyncio.run(api._load())
-    return Runs(*found, queued)
+    return Runs(*found, queued, f"http://localhost:{second.port}")
 
 
 @pytest.fixture(scope="module")
@@ -156,15 +183,26 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def page(api: Api, runs: Runs, browser: Browser) -> Iterator[Page]:
+def page(api: Api, second: Api, issuer: Issuer, runs: Runs, browser: Browser) -> Iterator[Page]:
     """A page that an admin has signed in to. The runs are there before the browser, which has a loop of its own."""
     context = browser.new_context(
         viewport={"width": 1280, "height": 800}, color_scheme="light", base_url=f"http://localhost:{api.port}"
     )
+
+    def sign_in(route: Route) -> None:
+        """Go to the issuer and back, and keep the page that leads on by itself."""
+        address = context.request.get(route.request.url, max_redirects=0).headers["location"]
+        asked = dict(parse_qsl(urlsplit(address).query))
+        reply = urlencode({"code": issuer.code(address), "state": asked["state"]})
+        answer = context.request.get(f"{asked['redirect_uri']}?{reply}")
+        route.fulfill(response=answer, body=answer.text().replace('http-equiv="refresh"', ""))
+
+    context.route("**/login/provider", sign_in)
     made = context.new_page()
-    made.goto("/login")
-    made.get_by_label("API token").fill(api.token("admin"))
-    made.get_by_role("button", name="Sign in").click()
+    for server, address in ((second, f"{runs.second}/login"), (api, "/login")):
+        made.goto(address)
+        made.get_by_label("API token").fill(server.token("admin"))
+        made.get_by_role("button", name="Sign in").click()
     yield made
     context.close()
 
@@ -199,12 +237,43 @@ def bulk_done(page: Page) -> None:
     press("Retry 1 run")(page)
 
 
-def broken_draft(page: Page) -> None:
-    editor = page.locator("#editor .cm-content")
-    editor.click()
+def type_yaml(page: Page, text: str) -> None:
+    page.locator("#editor .cm-content").click()
     page.keyboard.press("Control+End")
-    page.keyboard.type("maxTurn: 3\nmaxRetries: many\n")
+    page.keyboard.type(text)
+
+
+def broken_draft(page: Page) -> None:
+    type_yaml(page, "maxTurn: 3\nmaxRetries: many\n")
     expect(page.locator("#findings li").first).to_be_visible()
+
+
+def conflict(page: Page) -> None:
+    type_yaml(page, f"# {LONG * 3}\n")
+    page.evaluate("document.querySelector('[name=digest]').value = 'of an older file'")
+    press("Write")(page)
+    expect(page.get_by_role("alert")).to_contain_text("Somebody else changed this file")
+
+
+def commit(page: Page) -> None:
+    type_yaml(page, f"# {LONG * 3}\n")
+    press("Show what to commit")(page)
+    expect(page.locator("#commit")).to_contain_text(f"# {LONG}")
+
+
+def signed_in(page: Page) -> None:
+    expect(page.get_by_role("heading", name="Signed in")).to_be_visible()
+
+
+def signed_in_again(page: Page) -> None:
+    """A form is sent after the login has ended."""
+    name = f"optio_{urlsplit(page.url).port}"
+    (token,) = [cookie["value"] for cookie in page.context.cookies() if cookie["name"] == name]
+    page.context.clear_cookies(name=name)
+    press("Preview the prompt")(page)
+    page.get_by_label("API token").fill(token)
+    press("Sign in")(page)
+    expect(page.get_by_role("heading", name="You are signed in")).to_be_visible()
 
 
 def long_line(page: Page) -> None:
@@ -275,6 +344,10 @@ PAGES: dict[str, tuple[str, Callable[[Page], None] | None]] = {
     "pools": ("/pools", None),
     "health": ("/health", unfold),
     "login": ("/login", wrong_token),
+    "login, done": ("/tasks/job/run", signed_in_again),
+    "signed in": ("{second}/login/provider", signed_in),
+    "conflict": ("/tasks/report/edit", conflict),
+    "commit": ("{second}/tasks/job/edit", commit),
     "error": ("/runs/nothing", None),
     "error with details": ("/runs?stat=failed", None),
     "palette": ("/tasks", palette),
