@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from optio.compiler.edits.edit_yaml import CannotEdit, rewrite_file
+from optio.compiler.edits.edit_yaml import CannotEdit, plan_edits, rewrite_file
+from optio.compiler.edits.text_edits import apply_edits
 from optio.compiler.source import SourceFile
 from optio.compiler.yaml.document import parse
 from optio.compiler.yaml.emit import flow
@@ -316,9 +317,13 @@ def test_what_comes_behind_a_list_that_becomes_shorter_stands_on_a_line_of_its_o
         ("b: [q, r,  s]\n", ["q", "r"], "b: [q, r]\n"),
         ("b: [q, r,  s]\n", ["r", "s"], "b: [r,  s]\n"),
         ("b: [r]\n", ["q", "r", "s"], "b: [q, r, s]\n"),
+        ("b: [q, r]\n", ["o", "p", "q", "r"], "b: [o, p, q, r]\n"),
+        ("b:\n  - q\n  - r\n", [{"a": 1, "c": 2}, "r"], "b:\n  - a: 1\n    c: 2\n  - r\n"),
+        ("b: ['#1', r]\n", ["r"], "b: [r]\n"),
+        ("b: [q,\n    r]\n", ["r"], "b: [r]\n"),
     ],
 )  # fmt: skip
-def test_an_item_that_comes_or_goes_takes_its_own_lines_and_commas_only(text: str, items: list[str], after: str) -> None:
+def test_an_item_that_comes_or_goes_takes_its_own_lines_and_commas_only(text: str, items: list[Any], after: str) -> None:
     assert changed(text, lambda doc: doc.update(b=items)) == after
 
 
@@ -367,6 +372,52 @@ def test_what_cannot_be_edited_well_is_refused(text: str, change: Callable[[Any]
         rewrite_file("a.yaml", text.encode(), wanted)
 
     assert refused.value.line >= 1
+
+
+@pytest.mark.parametrize("items", ["\n- *x\n- c\n", " [*x, c]\n", "\n- c\n- *x\n- d\n"])
+def test_a_list_with_an_alias_is_refused_as_such(items: str) -> None:
+    with pytest.raises(CannotEdit, match="the list holds aliases") as refused:
+        changed(f"a: &x b\nc:{items}", lambda doc: doc["c"].append("e"))
+
+    assert refused.value.line == (2 if "[" in items else 3)
+
+
+def planned(text: str, change: Callable[[Any], object]) -> str:
+    """The text after the edits that a fix would propose."""
+    document, _ = parse(SourceFile("a.yaml", text.encode()))
+    assert document is not None
+    wanted = copy.deepcopy(document.value)
+    change(wanted)
+    return apply_edits(text.encode(), plan_edits(document, wanted)).decode()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _set("maxTurns")(30),
+        _set("environment", "env", "LOG")("debug"),
+        lambda doc: doc["triggers"].append({"type": "webhook"}),
+        lambda doc: doc["environment"].pop("env"),
+    ],
+)
+def test_the_edits_of_a_fix_make_of_a_file_what_a_rewrite_makes(change: Callable[[Any], object]) -> None:
+    assert planned(TASK, change) == changed(TASK, change)
+
+
+@pytest.mark.parametrize(
+    ("text", "change", "line", "why"),
+    [
+        ("a: 1\nb: 2  # two\n", lambda doc: doc.pop("b"), 2, "a comment would be lost"),
+        ("a: 1\nb: &x {c: 1}\nd: *x\n", _set("b", "c")(2), 2, "anchors"),
+    ],
+)
+def test_a_fix_that_would_harm_other_lines_is_refused_at_the_first(
+    text: str, change: Callable[[Any], object], line: int, why: str
+) -> None:
+    with pytest.raises(CannotEdit, match=why) as refused:
+        planned(text, change)
+
+    assert refused.value.line == line
 
 
 def test_a_value_that_came_by_a_merge_can_be_overridden_and_aliases_elsewhere_do_no_harm() -> None:

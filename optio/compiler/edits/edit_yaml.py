@@ -116,7 +116,7 @@ def _in_order(splices: list[_Splice], text: str) -> Iterator[_Splice]:
     done, gone = 0, False
     for splice in sorted(splices, key=lambda s: s.start):
         start, end, new = max(done, splice.start), max(done, splice.end), splice.text
-        if below := gone and start > splice.start and new.startswith("\n") and text[start - 1] == "\n":
+        if below := gone and start > splice.start and new.startswith("\n"):
             new = new[1:] + "\n"  # the line above was deleted together with its line end
         yield _Splice(start, end, new)
         done, gone = max(done, splice.end), below or not new
@@ -201,8 +201,8 @@ class _SpliceCollector:
         both = min(len(old), len(new)) - head - tail
         dashes = [] if node.flow_style else self._dashes(node, ends)
         for index in range(head, head + both):
-            column = 0 if node.flow_style else node.start_mark.column
-            slot = _ValueSlot(starts[index] if node.flow_style else dashes[index] + 1, column, bool(node.flow_style))
+            opening = starts[index] if node.flow_style else dashes[index] + 1
+            slot = _ValueSlot(opening, node.start_mark.column, bool(node.flow_style))
             self.change(slot, items[index], old[index], new[index])
         for index in range(head + both, len(old) - tail):
             if node.flow_style:
