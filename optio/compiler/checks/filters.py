@@ -47,6 +47,10 @@ _SEPARATORS = "/:"
 # Fields that hold sentences, which are more than one word.
 _PROSE = frozenset({"title", "body", "text", "message", "description", "subject", "summary", "content"})
 _NUMBER_ORDER = re.compile(r"(?P<path>@(?:\.\w+|\['_+'\]|\[-?\d+\])*)\s*(?P<sign><=?|>=?)\s*(?P<value>-?\d[\d.]*)")
+_DECIMAL_AMOUNT = (
+    r"(?P<path>@\.data\.object\.(?:amount(?:_\w+)?|total|subtotal))\s*(?:[<>]=?|[!=]=)\s*"
+    r"(?P<value>(?P<units>\d{1,9})\.(?P<parts>\d\d?))(?!\d)"
+)
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 _ROOTED = re.compile(r"\$(?=\.\w|\[['\"])")
 
@@ -74,6 +78,8 @@ def _one(task: ResolvedTask, route: Route, config: WebhookConfig, text: str) -> 
         yield from _quoted_numbers(task, route, text)
     if task.samples and _NUMBER_ORDER.search(masked_text(text)):
         yield from _ordered_texts(task, route, text)
+    if config.scheme == "stripe" and "." in text:
+        yield from _cents(task, route, text)
     if "length(" in text or "count(" in text:
         yield from _quoted_counts(task, route, text)
     if "search(" in text or "match(" in text:
@@ -114,6 +120,17 @@ def _quoted_numbers(task: ResolvedTask, route: Route, text: str) -> Iterator[Dia
         message = f"`{text[start:end]}` never holds for a number: in quotes it is compared with a text"
         better = f"{text[:start]}{meant}{text[end:]}"
         span = task.document.inside(route, start, end)
+        yield task.at("OPT426", message, route, hint=f"write `{meant}`", span=span, value=better, safe=False)
+
+
+def _cents(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
+    """Report `@.data.object.amount > 99.99`: Stripe's amounts are whole numbers, of cents in most currencies."""
+    for found in re.finditer(_DECIMAL_AMOUNT, masked_text(text)):
+        start, end = found.span("value")
+        cents = f"{int(found['units'])}{found['parts'].ljust(2, '0')}".lstrip("0") or "0"
+        meant = f"{text[found.start() : start]}{cents}"
+        message = f"`{found['path']}` is a whole number of the smallest unit: 1000 are 10 dollars"
+        better, span = f"{text[:start]}{cents}{text[end:]}", task.document.inside(route, found.start(), end)
         yield task.at("OPT426", message, route, hint=f"write `{meant}`", span=span, value=better, safe=False)
 
 

@@ -21,6 +21,10 @@ _FOREIGN_ACTIONS = {
 }  # fmt: skip
 
 
+# Accounts of apps whose login ends in `[bot]`.
+_BOTS = frozenset({"dependabot", "renovate", "github-actions", "pre-commit-ci", "mergify"})
+
+
 _FOREIGN_WORDS = {
     **dict.fromkeys(("failed", "error"), "failure"), **dict.fromkeys(("succeeded", "passed", "ok"), "success"),
     **dict.fromkeys(("opened", "reopened"), "open"), **dict.fromkeys(("running", "started"), "in_progress"),
@@ -62,6 +66,9 @@ def _same(question: Question, config: WebhookConfig) -> tuple[str, str] | None:
         return None
     if question.steps == ("action",) and isinstance(question.value, str):
         return _action(question.value, config)
+    if question.steps[-1] == "login" and question.value in _BOTS:
+        message = f"`{question.path}` of a bot ends in `[bot]`, and is never `{question.value}`"
+        return message, f"write `{question.path} {question.asked} '{question.value}[bot]'`"
     return _unlike(question) or _no_word(question)
 
 
@@ -79,6 +86,9 @@ def _no_word(question: Question) -> tuple[str, str] | None:
     message = f"`{question.path}` is one of {', '.join(sorted(words))}, never `{given}`"
     if field == "state" and given.lower() == "merged":
         return message, "write `@.pull_request.merged == true`"
+    results = WORDS_OF.get((kind, "conclusion"), frozenset())
+    if field == "status" and (result := given if given in results else _FOREIGN_WORDS.get(given.lower())) in results:
+        return message, f"write `{question.path.removesuffix('status')}conclusion {question.asked} '{result}'`"
     known = meant if meant in words else None
     return message, f"write `{question.path} {question.asked} '{known}'`" if known else "compare it with one of them"
 
@@ -128,6 +138,8 @@ def _action(action: str, config: WebhookConfig) -> tuple[str, str] | None:
     message = f"no delivery of {' or '.join(f'`{event}`' for event in events)} has the action `{action}`"
     if action == "merged" and "pull_request" in events:
         return message, "write `@.action == 'closed' && @.pull_request.merged == true`"
+    if action in WORDS_OF["review", "state"] and "pull_request_review" in events:
+        return message, f"write `@.action == 'submitted' && @.review.state == '{action}'`"
     meant = next((each for each in _FOREIGN_ACTIONS.get(action, ()) if each in known), None)
     if meant is None and action not in ACTIONS:  # an action of another event is not a misspelling
         meant = suggest(action.lower(), known)

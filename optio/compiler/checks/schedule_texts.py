@@ -16,6 +16,15 @@ from optio.model.trigger import ScheduleConfig
 _MONDAY_TO_FRIDAY = (
     r"(?i)\bmon(?:day)?s?\s*(?:-|\u2013|to|through|till|until)\s*fri|\bweekdays?\b|\b(?:working|business) days?\b"
 )
+_FORTNIGHT = r"(?i)\b(?:bi-?weekly|fortnight(?:ly)?|every (?:two|2|other|second) weeks?|every 14 days)\b"
+# How often the three last fields let a schedule fire that has one minute and one hour.
+_HOW_OFTEN = (
+    r"(?i)(?<![\w-])(hourly|daily|nightly|weekly|monthly|quarterly|yearly|annual(?:ly)?|every|each|once|per|twice|bi-?\w+ly)\b"
+)
+_NAMED_BY_FREQUENCY = (
+    r"(?i)(hourly|daily|nightly|weekly|monthly|quarterly)(?: [\w-]+)?|[\w -]+,? (hourly|daily|nightly|weekly|monthly|quarterly)"
+)
+_OFTEN = {"* * *": "daily", "* * N": "weekly", "N * *": "monthly"}
 _OTHER_DAYS = (
     r"(?i)\b(?:previous|preceding|last (?:working|business|week)|yesterday|day before"
     r"|weekends?|sat(?:urday)?s?|sun(?:day)?s?)\b"
@@ -61,13 +70,15 @@ def find_contradictions(task: ResolvedTask, route: Route, config: ScheduleConfig
     found = None
     if fields[4] in _NEAR_WEEKDAYS:
         found = _weekdays(fields, beside, f"{task.spec.name}\n{task.spec.description}\n{task.prompt}")
+    if found is None and fields[4] == "*" and ("1-5" in fields[2:4] or re.search(r"\*/1[45]\Z", fields[2])):
+        found = _days_of_month(fields, f"{about}\n{task.prompt}")
     if found is None and ("every" in words or "each" in words or "half" in words):
         found = _interval(fields, about)
     if found is None and (":" in words or "am" in words or "pm" in words or ".m" in words):
         found = _time(fields, about)
     if found is None and "day" in words:
         found = _day(fields, about, beside)
-    found = found or _month(fields, about)
+    found = found or _month(fields, about) or _frequency(fields, task.spec.name, about)
     if found is not None:
         index, value, fires = found
         better = " ".join([*fields[:index], value, *fields[index + len(value.split()) :]])
@@ -88,6 +99,19 @@ def _weekdays(fields: list[str], beside: str, texts: str) -> _Found:
     if not said and re.search(_MONDAY_TO_FRIDAY, beside) is None:
         return None
     return 4, "1-5", f"{_NEAR_WEEKDAYS[fields[4]]}, not from Monday to Friday: 0 and 7 are Sunday, 1 is Monday"
+
+
+def _days_of_month(fields: list[str], texts: str) -> _Found:
+    """Find `0 9 1-5 * *` and `0 9 * 1-5 *` beside a text on Monday to Friday, and `0 9 */14 * *` beside "biweekly"."""
+    if fields[2].startswith("*/"):
+        days = "days 1, 15 and 29" if fields[2] == "*/14" else "days 1, 16 and 31"
+        fires = f"on {days} of each month: no schedule counts weeks, and 1 and 15 are the nearest"
+        return (2, "1,15", fires) if re.search(_FORTNIGHT, texts) else None
+    if not re.search(_MONDAY_TO_FRIDAY, texts) or re.search(_OTHER_DAYS, texts) or re.search(_EACH_MONTH, texts):
+        return None
+    if fields[2] == "1-5":
+        return 2, "* * 1-5", "on days 1 to 5 of each month, not from Monday to Friday"
+    return 3, "* 1-5", "on each day from January to May, not from Monday to Friday"
 
 
 def _interval(fields: list[str], about: str) -> _Found:
@@ -146,6 +170,22 @@ def _month(fields: list[str], about: str) -> _Found:
     if re.search(_EACH_MONTH, about) is None or re.search(_EACH_DAY, about):
         return None
     return 2, f"{fields[3]} *", f"on every day of month {fields[3]}, and in no other month"
+
+
+def _frequency(fields: list[str], name: str, about: str) -> _Found:
+    """Find a name such as "Weekly report" beside `0 9 * * *`. In a longer name the word may belong to the next one, as in
+    "Monthly invoice check"."""
+    named = re.fullmatch(_NAMED_BY_FREQUENCY, name.strip())
+    if named is None or not (fields[0].isdigit() and fields[1].isdigit()) or fields[2] in ("29", "30", "31"):
+        return None  # a day that months lack is reported as such
+    word = (named[1] or named[2]).lower().replace("nightly", "daily")
+    if {each.lower().replace("nightly", "daily") for each in re.findall(_HOW_OFTEN, about)} != {word}:
+        return None
+    if word == "quarterly":
+        return (3, "*/3", "three times a year, not four times") if fields[3] == "*/4" else None
+    often = _OFTEN.get(" ".join("N" if field.isdigit() else field for field in fields[2:]))
+    better = {"hourly": "* * * *", "daily": "* * *", "weekly": "* * 1", "monthly": "1 * *"}[word]
+    return None if often in (None, word) else (1 if word == "hourly" else 2, better, f"{often}, not {word}")
 
 
 def _other_sign(task: ResolvedTask, route: Route, zone: str) -> Iterator[Diagnostic]:

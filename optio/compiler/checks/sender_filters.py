@@ -122,6 +122,23 @@ _KINDS: Mapping[str, str] = {
     "stripe": rf"(?:data\.object\.{_NUMBERS}|created)",
     "pagerduty": r"event\.data\.number",
 }
+# The field that the items of a list are named by, and that of an object.
+_ITEMS: Mapping[str, Mapping[str, str]] = {
+    "gitlab": {"labels": "title", "assignees": "username", "reviewers": "username"},
+    "gitea": {"labels": "name", "assignees": "login"},
+}
+_NAMED_OBJECTS: Mapping[str, Mapping[str, str]] = {
+    "pagerduty": {f"event.data.{name}": "summary" for name in ("priority", "service", "escalation_policy")},
+    "gitlab": {"user": "username", "project": "path_with_namespace"},
+    "gitea": {"sender": "login", "repository": "full_name", "issue.user": "login", "pull_request.user": "login"},
+}
+_SLACK_IDS = {"channel": "C024BE91L", "user": "U024BE7LH"}
+# The kind of the object in GitLab's events.
+_GITLAB_KINDS = {
+    "Push Hook": "push", "Tag Push Hook": "tag_push", "Issue Hook": "issue", "Note Hook": "note", "Job Hook": "build",
+    "Merge Request Hook": "merge_request", "Pipeline Hook": "pipeline", "Release Hook": "release",
+    "Wiki Page Hook": "wiki_page", "Deployment Hook": "deployment",
+}  # fmt: skip
 # Where a sender names the event in the body.
 _NAMED_BY = {"stripe": "type", "pagerduty": "event.event_type", "slack": "event.type"}
 # The outer `type` of what Slack sends to a URL.
@@ -134,7 +151,12 @@ def check(task: ResolvedTask, route: Route, config: WebhookConfig, questions: li
     for question in questions:
         if question.asked not in ("==", "!=") or question.path[0] != "@" or not isinstance(question.value, str):
             continue
-        found = _text(task, question, config) or _branch(question, config) or _word(question, config)
+        if config.scheme == "slack" and question.steps[-1:] in (("channel",), ("user",)) and question.value[:1] in ("#", "@"):
+            message = f"`{question.path}` is an id, and never a name such as `{question.value}`"
+            span = task.document.inside(route, question.start, question.end)
+            yield task.at("OPT426", message, route, hint=f"write the id, such as `{_SLACK_IDS[question.steps[-1]]}`", span=span)
+            continue
+        found = _text(task, question, config) or _branch(question, config) or _form(question, config) or _word(question, config)
         if found is None:
             continue
         message, meant = found
@@ -161,9 +183,34 @@ def _text(task: ResolvedTask, question: Question, config: WebhookConfig) -> tupl
     return None
 
 
+def _form(question: Question, config: WebhookConfig) -> tuple[str, str] | None:
+    """Return message and cure for a text where the sender has an object, a list, or the text in another form."""
+    path, given, asked, steps = question.path, str(question.value), question.asked, question.steps
+    no, scheme, events = "!" if asked == "!=" else "", config.scheme, config.events or []
+    field = _ITEMS.get(scheme, {}).get(steps[-1]) if steps else None
+    if field is not None:
+        return f"`{path}` is a list, and never the text `'{given}'`", f"{no}{path}[?@.{field} == '{given}']"
+    named = _NAMED_OBJECTS.get(scheme, {}).get(".".join(steps))
+    if named is not None:
+        return f"`{path}` is an object, and never the text `'{given}'`", f"{path}.{named} {asked} '{given}'"
+    if scheme == "stripe" and steps[-1:] == ("currency",) and given != given.lower():
+        return f"Stripe writes currencies in small letters, and never `{given}`", f"{path} {asked} '{given.lower()}'"
+    if scheme == "slack" and events == ["app_mention"] and path == "@.event.text" and re.fullmatch(r"[\w -]+", given):
+        return f"`{path}` holds the mention, as in `<@U024BE7LH> {given}`", f"{no}search({path}, '{given}')"
+    kinds = sorted({_GITLAB_KINDS.get(event, "") for event in events})
+    if scheme == "gitlab" and steps == ("object_kind",) and kinds and all(kinds) and given not in kinds:
+        return f"`{path}` is `{kinds[0]}` in a delivery of `{events[0]}`, and never `{given}`", f"{path} {asked} '{kinds[0]}'"
+    return None
+
+
 def _branch(question: Question, config: WebhookConfig) -> tuple[str, str] | None:
     """Return message and cure for a branch that is written as a whole ref."""
     given = str(question.value)
+    events = set(config.events or ()) if config.scheme == "github" and question.path == "@.ref" else set()
+    if events and events <= {"create", "delete"} and given.startswith(("refs/heads/", "refs/tags/")):
+        name, kind = given.split("/", 2)[2], "tag" if given.startswith("refs/tags/") else "branch"
+        both = f"@.ref {question.asked} '{name}'" + (f" && @.ref_type == '{kind}'" if question.asked == "==" else "")
+        return f"`@.ref` is the name alone in `{min(events)}`, such as `{name}`", both
     is_pipelines = config.scheme == "gitlab" and question.steps == ("object_attributes", "ref")
     if given.startswith("refs/heads/") and (is_pipelines or re.search(rf"\.{_BRANCH}\Z", question.path)):
         name = given.removeprefix("refs/heads/")

@@ -2,6 +2,7 @@
 such as `github.event.action == "opened" and ...`."""
 
 import re
+from functools import partial
 
 from optio.compiler.payloads import query_fast_path
 from optio.model.mapping import PathSyntax, compile_when
@@ -202,7 +203,7 @@ def suggest_filter(text: str, scheme: str) -> str | None:
     )
     meant = _FLAG.sub(_flagged, meant) if scheme == "github" else meant
     for form in _ON_TEXT:
-        meant = form.sub(_matched, meant)
+        meant = form.sub(partial(_matched, scheme=scheme), meant)
     meant = _OF_PATTERN.sub(_searched, meant)
     meant = _OF_TEXTS.sub(_one_of, meant)
     meant = _OF_CHOICES.sub(_one_of, meant)
@@ -235,6 +236,15 @@ def _flagged(found: re.Match[str]) -> str:
     return found[0]
 
 
+def _item_of(path: str) -> str | None:
+    """Return the field by which the items of a list of GitHub are named, or None for a path to anything else."""
+    from optio.compiler.payloads.github import type_of
+    from optio.compiler.payloads.github_fields import ITEMS
+
+    steps = tuple(path[2:].split("."))
+    return ITEMS.get(steps[-1]) if type_of(steps)[0] == "array" else None
+
+
 def _rooted(path: str) -> str:
     return path if path[0] in "@$" else "@." + _AROUND.sub("", path, count=1)
 
@@ -259,12 +269,14 @@ def _among(found: re.Match[str]) -> str:
     return found[0] if "*" in field else f"{items}[?@{field} == {text}]"
 
 
-def _matched(found: re.Match[str]) -> str:
+def _matched(found: re.Match[str], scheme: str) -> str:
     """Return the test of a text by a pattern, or of a list by a filter of its items."""
     name, path, quoted = found["name"].lower(), found["path"], found["text"]
     if name not in _PATTERNS:
         return found[0]
     rooted = _rooted(path)
+    if scheme == "github" and _PATTERNS[name] == "{}" and (item := _item_of(rooted)) is not None:
+        return f"{rooted}[?@.{item} == {quoted}]"
     if "*" in path:
         items, _, field = rooted.partition("[*]" if "[*]" in rooted else ".*")
         return f"{items}[?@{field} == {quoted}]" if _PATTERNS[name] == "{}" else found[0]
