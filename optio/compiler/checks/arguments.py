@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 
+from optio.compiler.checks.secrets_use import OF_KUBERNETES
 from optio.compiler.checks.shell import unset_variables
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.param_schema.declared import declared_parameters
@@ -83,7 +84,21 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             hint = f"{delete}, and let the program read `{param}` from the JSON file that `OPTIO_PARAMS_FILE` names"
             yield task.at("OPT526", message, ("command", index), hint=hint)
             return
-        elif re.search(r"\$\((?![\w-]*\.|[A-Z_]+\))|`[^`]+`", word):
+        elif (variable := re.search(OF_KUBERNETES, word)) is not None:
+            name = variable[1]
+            value = task.spec.environment.env.get(name)
+            message = f"`{variable[0]}` is not filled in: that is Kubernetes' way, and the program gets these characters"
+            hint = f"let the program read the variable `{name}`"
+            if value is not None and len(value) <= _MAX_SHOWN and "$" not in value:
+                better = flow([*command[:index], word.replace(variable[0], value), *command[index + 1 :]])
+                hint = f"write the value itself: `command: {better}`, or {hint}"
+            elif name in params:
+                hint = f"let the program read `{name}` from the JSON file that `OPTIO_PARAMS_FILE` names"
+            elif name not in known:
+                hint = "write the value itself"
+            yield task.at("OPT526", message, ("command", index), hint=hint)
+            return
+        elif re.search(r"\$\((?![\w-]*\.)|`[^`]+`", word):
             message = f"`{word}` is not filled in: a list runs without a shell"
         elif words[0] in _TAKE_FILES and re.fullmatch(r"[\w./-]*[*?][\w.*?/-]*", word):
             message = f"`{word}` is the name of one file for `{words[0]}`: only a shell finds the files"

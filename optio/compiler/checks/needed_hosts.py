@@ -52,7 +52,7 @@ _PORTS = {
 _ADDRESS = rf"({'|'.join(_PORTS)})://(?:[^\s/@]{{1,200}}@)?([\w.-]+)(?::(\d{{1,5}}))?(?=[/?\s]|\Z)"
 _NOT_OPENED = r"\s*(?:echo|printf|#)"
 # Repetitions are bounded: a hostile command of 128 KiB must not take long.
-_AT = r"(?:^|[;&|(\n]|\b(?:sudo|then|do|exec|time)\s)[ \t]{0,80}(?:\w{1,80}=\S{0,200}[ \t]{1,9}){0,9}"
+_AT = r"(?:^|[;&|(\n]|\b(?:sudo|then|do|exec|time)\s)[ \t]{0,80}(?:\w{1,80}=\S{0,200}[ \t]{1,9}){0,9}(?:[\w.~/-]{0,80}/)?"
 _PIP = r"(?:python3?\s{1,9}-m\s{1,9})?pip3?\s{1,9}(?:-\S{1,80}\s{1,9}){0,9}(?:install|download)"
 _PIP += r"|uv\s{1,9}(?:pip\s{1,9}(?:install|sync)|sync|add)"
 _PIP += r"|uv\s{1,9}tool\s{1,9}(?:install|run)|uvx|pipx\s{1,9}(?:install|run)"
@@ -72,6 +72,7 @@ class _PackageManager(NamedTuple):
 
 _NO_NETWORK = r"--no-index|--offline|--help|--version"
 _NPMS = rf"--registry\b|--no(?:-install)?\b|(?i:npm_config_\w+|yarn_\w*registry\w*)|{_NO_NETWORK}"
+_GOS = rf"\bGO(?:PROXY|FLAGS|PRIVATE|NOSUMDB|NOSUMCHECK|SUMDB|NOPROXY|ENV)\b|\s\./|{_NO_NETWORK}"
 _PROGRAMS = (
     _PackageManager(
         ("pip", "uv"),
@@ -82,6 +83,29 @@ _PROGRAMS = (
     ),
     _PackageManager(
         ("npm", "npx"), rf"{_AT}({_NPM})(?![\w-])([^;&|\n]*)", ("registry.npmjs.org",), ("registry.yarnpkg.com",), _NPMS
+    ),
+    _PackageManager(
+        ("cargo",),
+        rf"{_AT}(cargo\s{{1,9}}(?:install|fetch|add))(?![\w-])([^;&|\n]*)",
+        ("index.crates.io", "static.crates.io"),
+        (),
+        rf"--index\b|--registry\b|--path\b|--git\b|--frozen\b|CARGO_(?:REGISTR|SOURCE|NET|HOME)\w*|{_NO_NETWORK}",
+    ),
+    # What `go mod download` reads has its sums in the project.
+    _PackageManager(("go ",), rf"{_AT}(go\s{{1,9}}mod\s{{1,9}}download)(?![\w-])([^;&|\n]*)", ("proxy.golang.org",), (), _GOS),
+    _PackageManager(
+        ("go ",),
+        rf"{_AT}(go\s{{1,9}}(?:install|get))(?![\w-])([^;&|\n]*)",
+        ("proxy.golang.org", "sum.golang.org"),
+        (),
+        _GOS,
+    ),
+    _PackageManager(
+        ("gem ", "bundle"),
+        rf"{_AT}(gem\s{{1,9}}install|bundle\s{{1,9}}(?:install|update|add))(?![\w-])([^;&|\n]*)",
+        ("rubygems.org",),
+        (),
+        rf"--source\b|--local\b|\bBUNDLE_\w+|{_NO_NETWORK}",
     ),
     _PackageManager(
         ("yarn",),

@@ -6,6 +6,7 @@ import json
 import posixpath
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from optio.compiler.checks import shell
@@ -42,6 +43,12 @@ _KNOWN = frozenset(
     }
 )
 _KEYWORDS = frozenset({"if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "{", "}", "!", "time", "in"})
+# What writes to the result file, by `>` or `tee` alone or so that it appends.
+_WRITES = (
+    rf"(?:(?P<anew>(?<![>0-9&])>\|?(?!>)|\btee(?=[ \t]+[\"$]))|>>|\btee[ \t]+(?:-a|--append))[ \t]*\"?\$\{{?{_FILE}\}}?\"?"
+)
+# The patterns of a `case`, each at the beginning of its line.
+_CASE_PATTERN = r"(?m)^[ \t]*\(?[^\s()$`;&|]+(?:[ \t]*\|[ \t]*[^\s()$`;&|]+)*\)(?=[ \t]|$)"
 _SEPARATOR = re.compile(r"\$\(|[;&|()\n`]")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=\S*")
 _QUOTED = re.compile(r"'[^']*'|\"(?:[^\"\\$`]|\\.)*\"")
@@ -72,11 +79,28 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if _FILE not in text:
         yield from _nothing_written(task, route, text)
         return
+    yield from _begun_anew(task, route, text)
     for line in _lines(text):
         problem = _problem(task, line)
         if problem is not None:
             span = task.document.find(route, line.written)
             yield task.at("OPT617", problem[0], route, hint=problem[1], span=span)
+
+
+def _begun_anew(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
+    """Report `> "$OPTIO_RESULT_FILE"` behind a line that may stand in the file already."""
+    writes = [
+        each for each in re.finditer(_WRITES, text) if not re.search(r"^\s*#", text[text.rfind("\n", 0, each.start()) + 1 :])
+    ]
+    for before, here in pairwise(writes):
+        between = text[before.end() : here.start()]
+        # Only one of two branches is taken, and nothing follows an `exit`.
+        if here["anew"] and not re.search(r"\b(?:exit|return|exec|else|elif)\b|;;|\|\||(?m:^\s*\})", between):
+            message = "the result file is begun anew, and it may hold a line already: Optio reads it while the command runs"
+            right = "tee -a" if here["anew"].startswith("tee") else ">>"
+            span = task.document.find(route, here[0], text.count(here[0], 0, here.start()))
+            yield task.at("OPT617", message, route, hint=f"write `{right}`, which appends to it", span=span)
+            return
 
 
 def _script(task: ResolvedTask) -> tuple[Route, str] | None:
@@ -220,6 +244,8 @@ def _calls_known_programs(text: str) -> bool:
         return False
     lines = (re.sub(r"(?:^|\s)#.*", "", line) for line in re.sub(r"\\\n", " ", text).splitlines())
     bare = "\n".join(_LOOP.sub("", line) for line in (_QUOTED.sub("_", line) for line in lines)).replace('"', "")
+    if re.search(r"\besac\b", bare):
+        bare = re.sub(r"\besac\b", "", re.sub(_CASE_PATTERN, "", bare))
     words = [_program(part.split()) for part in _SEPARATOR.split(bare)]
     return any(words) and all(word is None or posixpath.basename(word) in _KNOWN for word in words)
 

@@ -41,6 +41,8 @@ _OF_WORKFLOWS = (
     r"|\$(?:\((?:params|tasks\.\w{1,50}\.results|inputs|parameters)|\{(?:var|local|module|data|each|params|inputs|parameters|secrets))"
     r"\.(?P<other>[\w.-]{1,100})[)}]"
 )
+# `$(NAME)`, which Kubernetes fills in where a container's arguments hold it. A shell would run a program of this name.
+OF_KUBERNETES = r"\$\(([A-Z][A-Z0-9_]{1,100})\)"
 # Text that a shell would expand, as the whole value or at the beginning of a path.
 _SHELLS_WORD = r"(?a)\$(?:\{[A-Z_][A-Z0-9_]*\}|[A-Z_][A-Z0-9_]*)(?:/\S*)?|\$\([^()]*\)"
 # Words in names of secrets that do not tell the purpose of the secret.
@@ -61,6 +63,22 @@ _HOSTS = {
     "SENTRY": "sentry.io",
     "PAGERDUTY": "api.pagerduty.com",
     "NPM": "registry.npmjs.org",
+}
+# Variables that systems of builds set for their jobs.
+_OF_BUILDS = {
+    "GitHub Actions": (
+        r"GITHUB_(?:OUTPUT|ENV|PATH|STATE|STEP_SUMMARY|WORKSPACE|ACTION|ACTOR|API_URL|BASE_REF|HEAD_REF|REF|REF_NAME|REF_TYPE"
+        r"|EVENT_NAME|EVENT_PATH|JOB|REPOSITORY|REPOSITORY_OWNER|RUN_ATTEMPT|RUN_ID|RUN_NUMBER|SERVER_URL|SHA|WORKFLOW)"
+        r"|RUNNER_(?:TEMP|OS|ARCH|NAME|TOOL_CACHE|WORKSPACE)"
+    ),
+    "GitLab CI": (
+        r"CI_(?:API_V4_URL|BUILDS_DIR|COMMIT_\w+|COMMITTER_\w+|CONCURRENT_ID|DEFAULT_BRANCH|ENVIRONMENT_\w+|JOB_\w+"
+        r"|MERGE_REQUEST_\w+|NODE_\w+|PAGES_\w+|PIPELINE_\w+|PROJECT_\w+|REGISTRY(?:_IMAGE|_USER)?|RUNNER_\w+|SERVER_\w+)"
+    ),
+    "CircleCI": r"CIRCLE_(?:BRANCH|BUILD_NUM|JOB|PR_NUMBER|PROJECT_\w+|REPOSITORY_URL|SHA1|TAG|WORKFLOW_\w+|WORKING_DIRECTORY)",
+    "Buildkite": r"BUILDKITE_(?:BRANCH|BUILD_\w+|COMMIT|JOB_ID|MESSAGE|PIPELINE_\w+|PULL_REQUEST|REPO|TAG)",
+    "Bitbucket Pipelines": r"BITBUCKET_(?:BRANCH|BUILD_NUMBER|CLONE_DIR|COMMIT|PR_ID|REPO_\w+|TAG|WORKSPACE)",
+    "Azure Pipelines": r"BUILD_(?:SOURCESDIRECTORY|BUILDID|SOURCEBRANCH|SOURCEVERSION|ARTIFACTSTAGINGDIRECTORY)",
 }
 
 
@@ -149,6 +167,19 @@ def _expressions(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagno
         message = f"`{found[0]}` is not valid in a shell"
         return task.at("OPT504", message, route, hint=hint, span=task.document.find(route, found[0]))
 
+    if "$(" in text:
+        quoted, known = shell.single_quoted_ranges(text), {*task.spec.environment.env, *task.spec.environment.secrets}
+        runs = (found for found in re.finditer(OF_KUBERNETES, text) if found[1] in known or found[1].startswith("OPTIO_"))
+        yield from report_first(
+            (found for found in runs if not shell.is_in_ranges(quoted, found.start())),
+            lambda found: task.at(
+                "OPT504",
+                f"`{found[0]}` runs a program of this name: the variable is `${found[1]}`",
+                route,
+                hint=f'write `"${found[1]}"`',
+                span=task.document.find(route, found[0]),
+            ),
+        )
     if "{{" in text:
         quoted = shell.single_quoted_ranges(text)
         yield from report_first(
@@ -159,6 +190,10 @@ def _expressions(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagno
 def _unknown(task: ResolvedTask, route: Route, each: "Variable", known: set[str]) -> Diagnostic | None:
     if each.name in known or each.guarded or each.name in RUNTIME_KEYS or each.name.startswith("OPTIO_"):
         return None
+    if (system := _set_by(each.name)) is not None and not re.search(CREDENTIAL_NAME, each.name):
+        message = f"`${each.name}` is set by {system}, and a run of Optio does not have it"
+        hint = _in_its_place(each.name, in_setup=route[0] == "environment")
+        return task.at("OPT504", message, route, hint=hint, span=task.document.find(route, each.text))
     meant = suggest(each.name, known)
     if meant is None and not re.search(CREDENTIAL_NAME, each.name) and not re.search(_HIDDEN_ADDRESS, each.name):
         return None  # the image may provide it
@@ -168,6 +203,30 @@ def _unknown(task: ResolvedTask, route: Route, each: "Variable", known: set[str]
     message = f"`{each.text}` is neither a secret nor a variable of this task"
     span = task.document.find(route, each.text)
     return task.at("OPT504", message, route, hint=hint, span=span)
+
+
+def _set_by(name: str) -> str | None:
+    """Return the system of builds that sets a variable of this name for its jobs, or None."""
+    return next((system for system, names in _OF_BUILDS.items() if re.fullmatch(names, name)), None)
+
+
+def _in_its_place(name: str, *, in_setup: bool) -> str:
+    """Return what a run has in the place of a variable of a system of builds."""
+    if re.search(r"_(?:OUTPUT|STEP_SUMMARY)\Z", name):
+        line = '{"type": "result", "status": "ok", "text": "..."}'
+        return "print it, which the run's log keeps" if in_setup else f"append a line such as `{line}` to `$OPTIO_RESULT_FILE`"
+    if name in ("GITHUB_ENV", "GITHUB_PATH", "BASH_ENV"):
+        return "set the variable under `environment.env`, or by `export` in this command"
+    if re.search(r"_(?:WORKSPACE|PROJECT_DIR|CLONE_DIR|WORKING_DIRECTORY|TEMP|BUILD_CHECKOUT_PATH)\Z|SOURCESDIRECTORY\Z", name):
+        return "write `.`: a command begins in the directory of its run"
+    if re.search(r"_(?:RUN|JOB|PIPELINE|BUILD)_(?:ID|NUMBER|IID|NUM)\Z|_BUILDID\Z", name):
+        return "write `$OPTIO_RUN_ID`, which names the run"
+    if in_setup:
+        return "write the value itself, or name the variable under `environment.env`"
+    return (
+        "write the value itself, or declare a parameter, map it from the payload, and read it from the file that "
+        "`OPTIO_PARAMS_FILE` names"
+    )
 
 
 def _parameter(task: ResolvedTask, route: Route, each: "Variable", text: str) -> Diagnostic:
@@ -215,6 +274,12 @@ def _to_fill_in(task: ResolvedTask, name: str, text: str) -> tuple[str, str] | N
         return own[0], f"write `PATH: {whole}`"
     if re.fullmatch(_SHELLS_WORD, text):
         return text, "write the value itself"
+    if (variable := re.search(OF_KUBERNETES, text)) is not None:
+        if variable[1] in secrets or re.search(CREDENTIAL_NAME, variable[1]):
+            return variable[0], as_secret
+        value = task.spec.environment.env.get(variable[1], "$")
+        better = "" if "$" in value else f": `{name}: {text.replace(variable[0], value)}`"
+        return variable[0], f"write the value itself{better}"
     return None
 
 
