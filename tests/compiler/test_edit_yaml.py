@@ -327,6 +327,30 @@ def test_an_item_that_comes_or_goes_takes_its_own_lines_and_commas_only(text: st
     assert changed(text, lambda doc: doc.update(b=items)) == after
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted", "after"),
+    [
+        ("b: {a: 1}\n", {"b": {"a": 1, "c": 2, "d": 3}}, "b: {a: 1, c: 2, d: 3}\n"),
+        ("a:\nb: 1\n", {"a": "x", "b": 1}, "a: x\nb: 1\n"),
+        ("a:  # why\n  b: 1\nc: 2\n", {"a": 5, "c": 2}, "a: 5  # why\nc: 2\n"),
+        ("a:\n  b: 1\nc: 2\n", {"a": {"d": 5}, "c": 2}, "a:\n  d: 5\nc: 2\n"),
+        ("a:\n  'x'\nb: 1\n", {"a": 5, "b": 1}, "a:\n  5\nb: 1\n"),
+        ("a: {b: 1}  # why\nc: 2\n", {"a": 5, "c": 2}, "a: 5  # why\nc: 2\n"),
+        ("a: {}  # why\nc: 2\n", {"a": {"d": 5}, "c": 2}, "a:  # why\n  d: 5\nc: 2\n"),
+        ("b: []  # none\nc: 1\n", {"b": ["q"], "c": 1}, "b:  # none\n  - q\nc: 1\n"),
+        ("x:\n- a: 1\n  b: 2\n", {"x": [{"b": 2}]}, "x:\n- \n  b: 2\n"),
+        ("b:\n- q\n\nc: 1\n", {"b": ["q", "y\n\n"], "c": 1}, 'b:\n- q\n- "y\\n\\n"\n\nc: 1\n'),
+        ("a: x\nb: 1\n", {"a": "y\n\n", "b": 1}, "a: |+\n  y\n\nb: 1\n"),
+        ("b:\n- - q\n  - r\n", {"b": [["r"]]}, "b:\n- - r\n"),
+        ("'<<': 1\nb: 2\n", {"b": 2}, "b: 2\n"),
+        ("a: &x 1\nc: {d: *x, e: 2}\n", {"a": 1, "c": {"d": 1}}, "a: &x 1\nc: {d: *x}\n"),
+        ("a: 1\r\nb:\r\n- c\r\n- d\r\n", {"a": 1, "b": ["d"]}, "a: 1\r\nb:\r\n- d\r\n"),
+    ],
+)
+def test_a_value_of_another_shape_leaves_what_stands_around_it(text: str, wanted: dict[str, Any], after: str) -> None:
+    assert rewrite_file("a.yaml", text.encode(), wanted).decode() == after
+
+
 def test_a_newline_that_a_file_needs_at_its_end_is_like_its_others() -> None:
     edited = rewrite_file("a.yaml", b"a: 1\r\nb: 2", {"a": 1, "b": "x\n"})
 
@@ -376,10 +400,27 @@ def test_what_cannot_be_edited_well_is_refused(text: str, change: Callable[[Any]
 
 @pytest.mark.parametrize("items", ["\n- *x\n- c\n", " [*x, c]\n", "\n- c\n- *x\n- d\n"])
 def test_a_list_with_an_alias_is_refused_as_such(items: str) -> None:
-    with pytest.raises(CannotEdit, match="the list holds aliases") as refused:
+    with pytest.raises(CannotEdit) as refused:
         changed(f"a: &x b\nc:{items}", lambda doc: doc["c"].append("e"))
 
-    assert refused.value.line == (2 if "[" in items else 3)
+    assert (str(refused.value), refused.value.line) == ("the list holds aliases", 2 if "[" in items else 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "why"),
+    [
+        ("a:\n  # why\n  b: 1\nc: 2\n", {"a": 5, "c": 2}, ("there is a comment before the value", 3)),
+        ("b:\n- - q  # one\n  - r\n", {"b": [["r"]]}, ("there is a comment behind the item", 2)),
+        ("a: 1\n", {"b": 2}, ("the edit would replace the whole file", 1)),
+    ],
+)
+def test_an_edit_that_would_lose_a_comment_or_all_is_refused_by_the_line(
+    text: str, wanted: dict[str, Any], why: tuple[str, int]
+) -> None:
+    with pytest.raises(CannotEdit) as refused:
+        rewrite_file("a.yaml", text.encode(), wanted)
+
+    assert (str(refused.value), refused.value.line) == why
 
 
 def planned(text: str, change: Callable[[Any], object]) -> str:
