@@ -130,7 +130,7 @@ def _templates(document: Document, tree: SourceTree, bases: Bases) -> Iterator[D
         try:
             path = resolve_path(last.path, name)
         except Unreadable as err:
-            yield wrong(f"`{name}` {err.message}", err.hint or "name a template", err.code)
+            yield wrong(f"`{name}` {err.message}", missing_hint(tree, last.path, name, err) or "name a template", err.code)
             return
         paths = [each.path for each in chain]
         if path in paths:
@@ -157,7 +157,7 @@ def _templates(document: Document, tree: SourceTree, bases: Bases) -> Iterator[D
 
 def missing_hint(tree: SourceTree, path: str, name: str, err: Unreadable) -> str | None:
     """Return the hint for a path that leads to no file, with the file that was probably meant."""
-    if err.hint != MISSING_HINT:
+    if err.hint != MISSING_HINT and not _is_hidden(name):
         return err.hint
     from optio.compiler.suggest_path import suggest_file  # imported only for a file with a mistake
 
@@ -170,11 +170,15 @@ def resolve_path(path: str, name: str) -> str:
 
     A path that leads out of the tree is returned unchanged, and the tree refuses to read it.
     """
-    if any(is_hidden(part) for part in name.split("/")):
+    if _is_hidden(name):
         bare = "/".join(part for part in name.split("/") if part != "." and not is_hidden(part))
         hint = f"move the file, and write `{bare}`: hidden ones, such as the data directory with its secrets, are never read"
         raise Unreadable("OPT115", "is hidden: a part of its path begins with a dot", hint if "." in bare else HIDDEN_HINT)
     return name if name.startswith(("/", "~")) else posixpath.normpath(posixpath.join(posixpath.dirname(path), name))
+
+
+def _is_hidden(name: str) -> bool:
+    return any(is_hidden(part) for part in name.split("/"))
 
 
 def check_base_keys(document: Document) -> Iterator[Diagnostic]:

@@ -51,7 +51,7 @@ _BASHS_WORDS = ("pipefail", "source", "[[")
 _OF_A_PROJECT = (
     r"\s*(?:npm (?:ci|install|i|run \w+|test)|pnpm (?:install|i)|yarn(?: install)?|bundle install|make(?: \w+)?"
     r"|poetry install|uv sync|pip3? install (?:-r [\w./-]+|\.|-e \.)|go (?:build|test|mod download)|cargo (?:build|test)"
-    r"|mvn \w+|composer install)(?=\s*(?:\Z|&&|;|\n))"
+    r"|mvn \w+|composer install|cd (?P<directory>\w[\w.-]*))(?=\s*(?:\Z|&&|;|\n))"
 )
 # Commands before it that make no files of a project.
 _MAKES_NOTHING = r"(?:echo|set|export|node|npm config|python3? --version)\b[^;&|]*"
@@ -126,7 +126,7 @@ def _zone(task: ResolvedTask, name: str) -> Iterator[Diagnostic]:
     from optio.compiler.checks.schedule import suggest_zone  # imported only for a file with a mistake
 
     hint, meant = suggest_zone(name)
-    message = f"`TZ` is `{name}`, which is no time zone: programs take it for UTC"
+    message = f"`TZ` is `{name}`, which is not a time zone: programs take it for UTC"
     if turned is not None:
         side = "behind" if turned[1] == "+" else "ahead of"
         message = f"`TZ` is `{name}`, which is {turned[2]} hours {side} UTC: its sign is the other way round"
@@ -165,8 +165,10 @@ def _nothing_there(task: ResolvedTask) -> Iterator[Diagnostic]:
         found = re.match(_OF_A_PROJECT, text)
         if found is not None:
             message = f"`{found[0]}` finds no project: a run begins in an empty directory"
-            clone = "git clone --depth 1 https://HOST/PATH.git app && cd app"
-            hint = f"clone it in the same command: `{clone} && {found[0].strip()}`"
+            name = found["directory"] or "app"
+            clone = f"git clone --depth 1 https://HOST/PATH.git {name} && cd {name}"
+            rest = "" if found["directory"] else f" && {found[0].strip()}"
+            hint = f"clone it in the same command: `{clone}{rest}`"
             yield task.at("OPT531", message, ("environment", "setupCommands", index), hint=hint)
         if found is not None or not re.fullmatch(_MAKES_NOTHING, text):
             return  # an earlier command may have made the files

@@ -34,9 +34,10 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if rule.window is not None and rule.on_duplicate == "replace":
         hint = "delete `window`, or write `onDuplicate: join`"
         yield task.at("OPT229", "`window` has no effect with `onDuplicate: replace`", WINDOW, key=True, hint=hint)
-    elif rule.window is not None and task.spec.schedule is not None:
+    constant = list(_constant(task, rule.key))
+    yield from constant
+    if rule.window is not None and rule.on_duplicate != "replace" and task.spec.schedule is not None and not constant:
         yield from _past_the_next_fire(task, rule.key, rule.window, task.spec.schedule.config)
-    yield from _constant(task, rule.key)
     known = declared_parameters(task)
     if known is not None:
         yield from _placeholders(task, rule.key, known)
@@ -44,8 +45,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def _past_the_next_fire(task: ResolvedTask, key: str, written: str, config: ScheduleConfig) -> Iterator[Diagnostic]:
     """Report a window that is still open when the schedule fires next: its parameters are constant, and so is its key."""
-    if PLACEHOLDER.search(key) is None or not task.is_known(WINDOW):
-        return  # a key without placeholders is reported as such
+    if (PLACEHOLDER.search(key) is None and re.search(r"[{}$]", key)) or not task.is_known(WINDOW):
+        return  # what was meant as a placeholder is reported as such
     from optio.compiler.checks.schedule_pedantic import shortest_gap
     from optio.scheduling.cron import CronError
 

@@ -252,7 +252,7 @@ def _other_prompt(task: ResolvedTask, route: Route, example: Example, actual: di
         return
     known = declared_parameters(task)
     if known is None or next(iter(iter_faults(known.schema, apply_defaults(known.schema, actual))), None) is not None:
-        return  # no run starts, as other checks report
+        return
     prompt = render(task.prompt, actual)
     lost = next((part for part in example.expect.parts if part not in prompt), None)
     if lost is not None and lost.strip():
@@ -268,11 +268,16 @@ def _all_params(task: ResolvedTask, route: Route, example: Example) -> Iterator[
     if example.expect.word != "accepted" or known is None:
         return
     given, schedule = example.params or {}, task.spec.schedule
-    if example.schedule is not None and schedule is not None:
+    if example.schedule is not None:
+        index = next((i for i, each in enumerate(task.spec.triggers) if isinstance(each, ScheduleTrigger)), None)
+        if schedule is None or not task.is_known(("triggers", index or 0, "config", "paramMapping")):
+            return  # the trigger or its mapping was wrong and has been reported
         given = schedule.config.param_mapping
     if example.webhook is not None and task.spec.webhook is not None:
         mapping = task.spec.webhook.config.param_mapping or {}
     actual = apply_defaults(known.schema, given)
+    if mapping is None and next(iter(iter_faults(known.schema, actual)), None) is not None:
+        return  # no run starts, as other checks report
     there = _actual(task, route, actual, mapping)
     yield from _other_prompt(task, (*route[:-1], "promptContains"), example, there)
     if expected is None:

@@ -51,6 +51,8 @@ _NEVER = frozenset({"none", "null", "never", "off", "disabled", "manual", "false
 _NO_TIMES = ("@once", "@reboot", "@none", "@never", "@manual", "@startup", "@continuous")
 # Templates that other systems fill in when a run begins.
 _FILLED = r"\$?\{\{[^{}\n]{1,100}\}\}|\{%[^%{}\n]{1,100}%\}|\$\{[^{}\n]{1,100}\}|\$\([^()\n]{1,100}\)"
+# More names than these are no help in a hint.
+_MAX_NAMED = 4
 _WORDS = ("hourly", "daily", "weekly", "monthly", "yearly")
 # Values of a hint for a parameter whose schema and tests name none.
 _STANDS_FOR_ANY = ("hello", "example-value", "acme/shop", "a", "A1", "main")
@@ -361,6 +363,8 @@ def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterat
         hint = f"did you mean `{meant}`?" if meant else _declare(task, name, mapping)
         if meant is None and paired is not None:
             hint = f"did you mean `{paired}`, which nothing else gives? else {hint}"
+        elif meant is None and 0 < len(left := sorted((names or set()) - mapping.keys())) <= _MAX_NAMED:
+            hint = f"write {' or '.join(f'`{each}`' for each in left)}, which the task has, or {hint}"
         write = meant if meant not in mapping else None
         message = f"`{name}` is not a parameter of this task"
         yield task.at("OPT310", message, (*route, name), key=True, hint=hint, write=write, safe=False)

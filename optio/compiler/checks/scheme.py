@@ -172,7 +172,10 @@ def _signature(task: ResolvedTask, route: Route, config: WebhookConfig) -> Itera
         yield task.at("OPT420", message, (*route, key), hint=hint)
     elif scheme == "hmac" and header in _BASE64 and config.signature_encoding == "hex":
         message = f"the signature of {_BASE64[header]} is base64, but hex is expected"
-        yield task.at("OPT420", message, place, hint="add `signatureEncoding: base64`")
+        written = (*route, "signatureEncoding")
+        is_there = "signatureEncoding" in value_at(task.document.value, route)
+        hint = f"{'write' if is_there else 'add'} `signatureEncoding: base64`"
+        yield task.at("OPT420", message, written if is_there else place, hint=hint)
 
 
 def _by_other_headers(config: WebhookConfig) -> tuple[str, str, str] | None:

@@ -43,8 +43,8 @@ _OF_WORKFLOWS = (
 )
 # `$(NAME)`, which Kubernetes fills in where a container's arguments hold it. A shell would run a program of this name.
 OF_KUBERNETES = r"\$\(([A-Z][A-Z0-9_]{1,100})\)"
-# Text that a shell would expand, as the whole value or at the beginning of a path.
-_SHELLS_WORD = r"(?a)\$(?:\{[A-Z_][A-Z0-9_]*\}|[A-Z_][A-Z0-9_]*)(?:/\S*)?|\$\([^()]*\)"
+# Text that a shell would expand, as the whole value or at the beginning of a path or an address.
+_SHELLS_WORD = r"(?a)(?:[a-z]+://)?\$(?:\{[A-Z_][A-Z0-9_]*\}|[A-Z_][A-Z0-9_]*)(?:[:/]\S*)?|\$\([^()]*\)"
 # Words in names of secrets that do not tell the purpose of the secret.
 _ANY_SECRET = frozenset({"token", "key", "api", "secret", "url", "webhook", "access", "id", "password", "auth", "my", "user"})
 # Variables that hold an address with a secret in it.

@@ -194,7 +194,7 @@ def _form(question: Question, config: WebhookConfig) -> tuple[str, str] | None:
     if named is not None:
         return f"`{path}` is an object, and never the text `'{given}'`", f"{path}.{named} {asked} '{given}'"
     if scheme == "stripe" and steps[-1:] == ("currency",) and given != given.lower():
-        return f"Stripe writes currencies in small letters, and never `{given}`", f"{path} {asked} '{given.lower()}'"
+        return f"`{given}` never matches: Stripe writes currencies in small letters", f"{path} {asked} '{given.lower()}'"
     if scheme == "slack" and events == ["app_mention"] and path == "@.event.text" and re.fullmatch(r"[\w -]+", given):
         return f"`{path}` holds the mention, as in `<@U024BE7LH> {given}`", f"{no}search({path}, '{given}')"
     kinds = sorted({_GITLAB_KINDS.get(event, "") for event in events})

@@ -19,6 +19,7 @@ from optio.compiler.conversions.key_table import (
     NETWORK,
     NOTIFY,
     ONE_SCHEDULE,
+    OUTPUT,
     PLACED,
     RESOURCES,
     SCHEDULE,
@@ -276,6 +277,8 @@ def _by_value(route: Route, row: KeyRow, base: Route, value: Any) -> tuple[KeyRo
         image = values.image(value.get("docker", value if "image" in value else None))
         placed = KeyRow(TASK, "", advice=PLACED)
         return KeyRow(TASK, row.names, "environment.image", partial(_made, image)) if image else placed, ()
+    if row.advice == OUTPUT and _has_form("result", value):
+        return KeyRow(TASK, row.names, "result"), ()
     if row.advice == WORDS and isinstance(value, list) and all(isinstance(each, dict) for each in value):
         value = {str(each.get("key", each.get("name"))): each.get("value") for each in value}
     if row.advice == WORDS and isinstance(value, dict) and (named := values.owner_in(value)) is not None:
@@ -314,6 +317,8 @@ def _merged(root: Any, route: Route, row: KeyRow, place: Route, text: str | None
     here = place[:-1] == route[:-1]
     if last == "when" and here and text is not None and isinstance(beside, dict) and isinstance(beside.get("when"), str):
         new = parsed(text)
+        if new in beside["when"].split(" && "):
+            return "`when` asks that already: delete this line"
         both = " && ".join(f"({each})" if "||" in each else each for each in (beside["when"], new))
         return f"write `when: {flow(both)}`, and delete this line"
     if row.ours == "paramsSchema" and isinstance(beside, dict) and isinstance(beside.get("paramsSchema"), dict) and text:
@@ -327,15 +332,19 @@ def _merged(root: Any, route: Route, row: KeyRow, place: Route, text: str | None
 
 
 def _has_form(key: str, value: Any) -> bool:
-    """Return True if triggers or declarations of parameters have Optio's own form already, under another key."""
+    """Return True if triggers, declared parameters or a declared result have Optio's own form already, under another key."""
     if key == "triggers":
         return isinstance(value, list) and bool(value) and all(isinstance(e, dict) and e.get("type") in TRIGGERS for e in value)
+    if key == "result":
+        return isinstance(value, dict) and isinstance(value.get("schema"), dict) and value.keys() <= {"schema", "required"}
     return key == "paramsSchema" and isinstance(value, dict) and isinstance(value.get("properties"), dict)
 
 
 def _more_parameters(root: Any, value: Any) -> str:
     """Return the cure for parameters in another tool's form beside a `paramsSchema` that declares some already."""
-    made = values.properties_of(value)
+    made, there = values.properties_of(value), value_at(root, ("paramsSchema", "properties"))
+    if isinstance(value, dict) and isinstance(there, dict) and value.keys() <= there.keys():
+        return "delete it: `paramsSchema` has these parameters"
     if isinstance(value, dict) and made is not None and all(isinstance(each, (str, int, float)) for each in value.values()):
         declared = value_at(root, ("paramsSchema", "properties"))
         if isinstance(declared, dict) and not set(value) & set(declared):

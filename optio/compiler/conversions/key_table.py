@@ -88,7 +88,7 @@ _NO_SERVICE = "a run ends by itself and accepts no connections: delete this line
 _KEPT = "the server decides how long runs are kept (`OPTIO_KEEP_RUNS`): delete this line"
 PLACED = "a task does not choose where its pod runs: set `OPTIO_POD_TEMPLATE` for the worker, and delete this line"
 WORDS = "a task has no labels: use `owner`, `description` and the file's directory, and delete this line"
-_OUTPUT = (
+OUTPUT = (
     "the agent's last message is the result of the run: say in the prompt what to write, or declare `result: {schema: ...}`, "
     "and delete this line"
 )
@@ -96,9 +96,14 @@ _DATES = (
     "a schedule has no first or last day: write `enabled: false` in the trigger while it must not fire, and delete this line"
 )
 _ON_FILTER = "write `when: \"@.ref == 'refs/heads/main'\"`"
+_OF_POLICY = (
+    "the policy limits what a task may spend in a day or a month: write it under `ceilings` in `_policy.yaml`, or "
+    "`startLimit: {count: 10, per: 24h}` here, and delete this line"
+)
 ONE_SCHEDULE = "a task has one schedule: write one file for each zone or time, with `extends:` for the common keys"
 
 ROWS: tuple[KeyRow, ...] = (
+    KeyRow(TASK, "monthusd dayusd monthlyusd dailyusd monthlybudget dailybudget monthlybudgetusd", advice=_OF_POLICY),
     # Switches.
     KeyRow(
         TASK,
@@ -289,7 +294,7 @@ ROWS: tuple[KeyRow, ...] = (
         TASK,
         "safeoutputs secretmasking outputs output outputformat artifacts artifact results xcompush "
         "persistresult lasttext archivelogs artifactrepositoryref saveexecutionprogress",
-        advice=_OUTPUT,
+        advice=OUTPUT,
     ),
     KeyRow(
         TASK,

@@ -65,7 +65,7 @@ def check_own_values(task: ResolvedTask, at: Route, schema: dict[str, Any], unfi
 
     def tell(each: _WrongValue) -> Diagnostic:
         message = describe_error(next(iter(each.fits.iter_errors(each.instance))))
-        hint = _cure(each.sub, each.held.value, each.held.code == "OPT207")
+        hint = _cure(each.sub, each.held.value, each.held.code == "OPT207", task.document.plain(each.held.place))
         if each.held.place[-1] == "const" and isinstance(each.held.value, list):
             hint = f"write `enum: {flow(each.held.value)}` if it is one of these"
         return task.at(each.held.code, f"{each.held.called} {message}", each.held.place, hint=hint)
@@ -131,7 +131,7 @@ def _validator(schema: dict[str, Any]) -> "Validator | None":
         return None
 
 
-def _cure(sub: dict[str, Any], value: Any, is_default: bool) -> str:
+def _cure(sub: dict[str, Any], value: Any, is_default: bool, written: str | None) -> str:
     wanted = sub.get("type")
     if is_default and value in _NOTHING:
         return "write the value for runs that give none, or delete `default` and list the parameter under `required`"
@@ -148,8 +148,7 @@ def _cure(sub: dict[str, Any], value: Any, is_default: bool) -> str:
         if meant is not None:
             return f"did you mean `{meant}`?"
     if wanted == "string" and isinstance(value, (bool, int, float)):
-        shown = str(value).lower() if isinstance(value, bool) else value
-        return f"put quotes around it: '{shown}'"
+        return f"put quotes around it: '{written or value}'"
     from optio.compiler.conversions.entries import hint_for_value  # imported only for a file with a mistake
 
     cure = hint_for_value(sub, value, left_out=value)

@@ -73,8 +73,8 @@ RULES = (
     Rule(
         "OPT509", "setup-syntax", ERROR, "a set-up command that no shell can read",
         "The command would fail in each run, after its pod was started. Each entry of the list is a complete command.",
-        'environment:\n  setupCommands: ["cd app &&", "npm ci"]\n',
-        'environment:\n  setupCommands: ["cd app && npm ci"]\n',
+        'environment:\n  setupCommands: ["cd /srv/app &&", "npm ci"]\n',
+        'environment:\n  setupCommands: ["cd /srv/app && npm ci"]\n',
     ),
     Rule(
         "OPT511", "bad-host", ERROR, "an invalid host name or network in `egress`",
