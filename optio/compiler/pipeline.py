@@ -262,8 +262,9 @@ def compile_file(
     said, compiled = (policy.facts if path == POLICY else None), None
     if task is not None:
         demands = policy.demands(task)
-        if (executor == "kubernetes" or POD in demands) and not any(each.code == "OPT004" for each in found):
-            # A pod has no login of its own, so what is advice elsewhere is a warning here.
+        needs_credential = executor == "kubernetes" or POD in demands or models.is_credential_replaced(task)
+        if needs_credential and not any(each.code == "OPT004" for each in found):
+            # A pod has no login of its own, and a list that replaces one with a credential has lost it: elsewhere it is advice.
             found = [each for each in found if each.code != "OPT525"]
             found += [replace(each, severity=Severity.WARNING) for each in models.check_credential(task)]
         said = task_facts(task, pedantic=pedantic, executor=executor, priced=policy.facts is not None, demands=demands)

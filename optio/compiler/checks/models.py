@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from optio.compiler.checks.plaintext_secrets import is_secret
 from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.layers import MergedDocument
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.model.prompt import PLACEHOLDER
@@ -186,6 +187,16 @@ def _spelled(model: str) -> str:
     if family is not None and re.search(r"^(?:sonnet|opus|haiku)-?[0-9]|[0-9]\.[0-9]|^claude-[a-z]+-latest$", name):
         return family[0]
     return re.sub(r"^(gpt|gemini)(?=[0-9])", r"\1-", name)
+
+
+def is_credential_replaced(task: ResolvedTask) -> bool:
+    """Return True if a template or defaults list an agent's credential in `secrets` that the task's own list replaces."""
+    below = task.document.replaced(("environment", "secrets")) if isinstance(task.document, MergedDocument) else None
+    if not isinstance(below, list):
+        return False
+    from optio.compiler.checks.secrets_use import RUNTIME_KEYS
+
+    return any(name in RUNTIME_KEYS and name not in task.spec.environment.secrets for name in below)
 
 
 def check_credential(task: ResolvedTask) -> Iterator[Diagnostic]:

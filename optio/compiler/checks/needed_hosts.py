@@ -121,6 +121,11 @@ _REGISTRY = (
     r"(?:^|[.-])(?:registry|npm|pypi|devpi|artifactory|nexus|mirrors?|proxy|packages|pkgs|apt|deb|jfrog|verdaccio)(?:[.-]|$)"
 )
 _MAX_SHOWN = 150
+# Services that nobody runs himself, by a word in the names of their tokens.
+_SERVICES = {
+    "SLACK": "slack.com", "STRIPE": "api.stripe.com", "LINEAR": "api.linear.app", "NOTION": "api.notion.com",
+    "PAGERDUTY": "api.pagerduty.com",
+}  # fmt: skip
 # An IPv6 address whose last group is the usual port of a service. Without brackets it is a part of the address.
 _PORT_AS_GROUP = (
     r"(?P<address>[0-9a-fA-F:]*:[0-9a-fA-F:]*):(?P<port>80|443|1883|3306|3389|5432|5672|6379|8000|8080|8443|9000|9092|9200)"
@@ -256,6 +261,8 @@ def _needed(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[str, str
     if "https://" in task.prompt and spec.agent_runtime != "command" and not any(re.fullmatch(_PROXY, name) for name in names):
         yield from _in_prompt(task.prompt, entries)
     yield from _services(environment.env, entries)
+    if not any(re.fullmatch(_PROXY, name) for name in names):
+        yield from _of_secrets(environment.secrets, [*environment.env, *(str(entry).upper() for entry in entries)], entries)
     for name, text in environment.env.items():
         whole = re.match(_URL, text) if "://" in text else None
         if whole is not None and not re.search(_IDENTIFIER, name):
@@ -299,6 +306,19 @@ def _services(variables: dict[str, str], entries: list[Entry]) -> Iterator[tuple
             continue
         if (port or usual) and not others:
             yield (f"{host.lower()}:{there.port}" if there.port != egress.HTTPS_PORT else host.lower()), f"`{name}`"
+
+
+def _of_secrets(secrets: list[str], others: list[str], entries: list[Entry]) -> Iterator[tuple[str, str]]:
+    """Yield the hosts of services whose token the agent has, unless a listed host or a variable names the service, or a network
+    may hold it."""
+    if any(isinstance(entry, Block) for entry in entries):
+        return
+    for name in secrets:
+        words = name.split("_")
+        service = next((word for word in words if word in _SERVICES), None)
+        if service is None or not {"SIGNING", "HOOK", "WEBHOOK"}.isdisjoint(words) or any(service in each for each in others):
+            continue
+        yield _SERVICES[service], f"the secret `{name}`"
 
 
 def _is_at(entry: Entry, host: str) -> bool:

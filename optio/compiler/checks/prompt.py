@@ -4,6 +4,7 @@ fill in (`{NAME}`, `%(NAME)s`, `{% if %}`) is reported where it names a paramete
 import re
 import sys
 from collections.abc import Collection, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -70,6 +71,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if "{" in task.prompt or "$" in task.prompt:
         yield from _syntax(task, known)
         yield from _names(task, known)
+    if "!`" in task.prompt and task.spec.agent_runtime == "claude-code":
+        yield from report_first(re.finditer(r"(?<!\S)!`([^`\n]{1,200})`", task.prompt), partial(_not_run, task))
     if task.prompt_path is None and task.spec.agent_runtime != "command":
         path = task.prompt.strip()
         path = re.sub(r"^(?:file://|@(?=[\w./-]+$))", "", path)
@@ -105,6 +108,12 @@ def _literal(
 ) -> Diagnostic:
     message = f"`{found[0]}` is not a placeholder and stays as it is"
     return task.in_prompt("OPT203", message, *found.span(), hint=hint, write=write, safe=safe)
+
+
+def _not_run(task: ResolvedTask, found: re.Match[str]) -> Diagnostic:
+    message = f"`!` runs nothing here, as it does in a command file of Claude Code: `{found[1]}` stays a text"
+    hint = f"ask for it in words, such as: the output of `{found[1]}`"
+    return task.in_prompt("OPT203", message, *found.span(), hint=hint, write=f"the output of `{found[1]}`", safe=False)
 
 
 def _mark(task: ResolvedTask, found: re.Match[str], name: str) -> Diagnostic:

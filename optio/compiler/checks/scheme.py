@@ -49,6 +49,8 @@ _IN_STRIPE = (
     *("payment_intent.succeeded", "payment_intent.payment_failed", "payment_intent.canceled", "payment_method.attached"),
     *("payout.paid", "payout.failed", "refund.created", "refund.updated", "setup_intent.succeeded", "account.updated"),
 )
+# Objects that people mean by a part of their name, where several have it.
+_STRIPE_OBJECTS = ("customer.subscription", "charge.dispute", "checkout.session", "payment_intent")
 # Words that people write for those at the end of Stripe's names.
 _STRIPE_WORDS = {
     **dict.fromkeys(("cancelled", "canceled", "removed", "ended"), ("canceled", "deleted")),
@@ -338,11 +340,18 @@ def _stripe_cure(event: str) -> str | None:
         near = suggest(event, folded)
         return f"did you mean `{folded[near]}`?" if near else "write it with its dots, such as `charge.refunded`"
     name, _, word = event.rpartition(".")
-    words = stripe_events.words_of().get(name, ())
+    table = stripe_events.words_of()
+    whole = sorted((each for each in table if each.endswith(f".{name}") or each.startswith(f"{name}_")), key=len)
+    if name not in table:  # an object by a part of its name: `subscription`, `payment`
+        name = next((each for each in _STRIPE_OBJECTS if each in whole), whole[0] if len(whole) == 1 else name)
+    words = table.get(name, ())
+    if f"{name}.{word}" != event and word in words:
+        return f"did you mean `{name}.{word}`?"
     if word in words or event.startswith(("v1.", "v2.")):
         return None
     wanted = (word, *_STRIPE_WORDS.get(word, ()))
-    meant = next((each for want in wanted for each in words if want in (each, *each.split("_"))), None)
+    meant = next((each for want in wanted for each in words if each in (want, f"payment_{want}")), None)
+    meant = meant or next((each for want in wanted for each in words if want in each.split("_")), None)
     if meant is not None:
         return f"did you mean `{name}.{meant}`?"
     near = suggest(event, stripe_events.names())

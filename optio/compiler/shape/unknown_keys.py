@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from optio.compiler.conversions.known_keys import fold_key, known_keys, suggest_referred_secret
 from optio.compiler.conversions.schema_words import WORDS
 from optio.compiler.suggest import rank_by_likeness, suggest
+from optio.compiler.yaml.emit import flow
 from optio.model.route import Route, show, value_at
 
 REPOSITORY_KEYS = frozenset(
@@ -51,6 +52,7 @@ _LOOKALIKES = str.maketrans(
 )  # fmt: skip
 
 
+_TYPES = ("string", "integer", "number", "boolean", "array", "object")
 _MAX_LISTED, _MAX_LIKELY = 8, 5
 # Multi-line texts, in which a line may be indented too little.
 _TEXTS = ("promptTemplate", "command", "description")
@@ -113,6 +115,10 @@ def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
         return UnknownKey(code, f"`{name}` {message}" if message else f"unknown key `{name}`", hint, into=into)
     if route[:-1] == ("result",) and key in WORDS:
         return UnknownKey("OPT101", f"unknown key `{name}`", below_schema(root))
+    if route[:-1] == ("result",) and "schema" not in root["result"] and root["result"][key] in _TYPES:
+        fields = {each: {"type": kind} for each, kind in root["result"].items() if each not in known and kind in _TYPES}
+        hint = f"write `result: {flow({'schema': {'type': 'object', 'properties': fields}})}`: a result has a JSON Schema"
+        return UnknownKey("OPT101", f"unknown key `{name}`", hint)
     if (joined := _joined(root, route, known)) is not None:
         return UnknownKey("OPT101", f"unknown key `{name}`", f"write a blank behind the colon: `{joined}`", entry=joined)
     if (text := _outdented(root, route)) is not None:
