@@ -317,6 +317,7 @@ def test_what_comes_behind_a_list_that_becomes_shorter_stands_on_a_line_of_its_o
         ("b: [q, r,  s]\n", ["q", "r"], "b: [q, r]\n"),
         ("b: [q, r,  s]\n", ["r", "s"], "b: [r,  s]\n"),
         ("b: [r]\n", ["q", "r", "s"], "b: [q, r, s]\n"),
+        ("b: [q, r]\n", ["q", "r", "s"], "b: [q, r, s]\n"),
         ("b: [q, r]\n", ["o", "p", "q", "r"], "b: [o, p, q, r]\n"),
         ("b:\n  - q\n  - r\n", [{"a": 1, "c": 2}, "r"], "b:\n  - a: 1\n    c: 2\n  - r\n"),
         ("b: ['#1', r]\n", ["r"], "b: [r]\n"),
@@ -339,9 +340,14 @@ def test_an_item_that_comes_or_goes_takes_its_own_lines_and_commas_only(text: st
         ("a: {}  # why\nc: 2\n", {"a": {"d": 5}, "c": 2}, "a:  # why\n  d: 5\nc: 2\n"),
         ("b: []  # none\nc: 1\n", {"b": ["q"], "c": 1}, "b:  # none\n  - q\nc: 1\n"),
         ("x:\n- a: 1\n  b: 2\n", {"x": [{"b": 2}]}, "x:\n- \n  b: 2\n"),
-        ("b:\n- q\n\nc: 1\n", {"b": ["q", "y\n\n"], "c": 1}, 'b:\n- q\n- "y\\n\\n"\n\nc: 1\n'),
+        ("b:\n- p\n- q\n\nc: 1\n", {"b": ["p", "q", "y\n\n"], "c": 1}, 'b:\n- p\n- q\n- "y\\n\\n"\n\nc: 1\n'),
+        ("b: {a: , c: 1}\n", {"b": {"a": 2, "c": 1}}, "b: {a: 2 , c: 1}\n"),
+        ("a:   {b: 1}\n", {"a": 5}, "a:   5\n"),
+        ("a: |\n  x\n", {"a": "z"}, "a: z\n"),
+        ("a: 1\n", {"a": 1, "b": 2}, "a: 1\nb: 2\n"),
+        ("\na: 1\nb: 2\n", {"b": 2}, "\nb: 2\n"),
         ("a: x\nb: 1\n", {"a": "y\n\n", "b": 1}, "a: |+\n  y\n\nb: 1\n"),
-        ("b:\n- - q\n  - r\n", {"b": [["r"]]}, "b:\n- - r\n"),
+        ("b:\n- - q\n  - r\n  - s\n", {"b": [["r", "s"]]}, "b:\n- - r\n  - s\n"),
         ("'<<': 1\nb: 2\n", {"b": 2}, "b: 2\n"),
         ("a: &x 1\nc: {d: *x, e: 2}\n", {"a": 1, "c": {"d": 1}}, "a: &x 1\nc: {d: *x}\n"),
         ("a: 1\r\nb:\r\n- c\r\n- d\r\n", {"a": 1, "b": ["d"]}, "a: 1\r\nb:\r\n- d\r\n"),
@@ -398,7 +404,7 @@ def test_what_cannot_be_edited_well_is_refused(text: str, change: Callable[[Any]
     assert refused.value.line >= 1
 
 
-@pytest.mark.parametrize("items", ["\n- *x\n- c\n", " [*x, c]\n", "\n- c\n- *x\n- d\n"])
+@pytest.mark.parametrize("items", ["\n- *x\n- c\n", " [*x, c]\n", "\n- c\n- *x\n- d\n", "\n- &y c\n- *y\n"])
 def test_a_list_with_an_alias_is_refused_as_such(items: str) -> None:
     with pytest.raises(CannotEdit) as refused:
         changed(f"a: &x b\nc:{items}", lambda doc: doc["c"].append("e"))
@@ -410,11 +416,14 @@ def test_a_list_with_an_alias_is_refused_as_such(items: str) -> None:
     ("text", "wanted", "why"),
     [
         ("a:\n  # why\n  b: 1\nc: 2\n", {"a": 5, "c": 2}, ("there is a comment before the value", 3)),
-        ("b:\n- - q  # one\n  - r\n", {"b": [["r"]]}, ("there is a comment behind the item", 2)),
+        ("b:\n- - q  # one\n  - r\n  - s\n", {"b": [["r", "s"]]}, ("there is a comment behind the item", 2)),
+        ("a: {b: 1, # why\n  c: 2}\n", {"a": {"c": 2}}, ("there is a comment between braces", 1)),
+        ("a: &x {b: 1}\nc: *x\n", {"a": {"b": 1}, "c": {"b": 2}}, ("`c` comes through an alias", 2)),
+        ("? a\n: 1\nb: 2\n", {"a": 3, "b": 2}, ("`a` is written without a colon on its line", 1)),
         ("a: 1\n", {"b": 2}, ("the edit would replace the whole file", 1)),
     ],
 )
-def test_an_edit_that_would_lose_a_comment_or_all_is_refused_by_the_line(
+def test_an_edit_that_would_change_more_than_its_value_is_refused_by_the_line(
     text: str, wanted: dict[str, Any], why: tuple[str, int]
 ) -> None:
     with pytest.raises(CannotEdit) as refused:

@@ -56,8 +56,8 @@ def rewrite_file(path: str, data: bytes, wanted: dict[str, Any]) -> bytes:
         raise CannotEdit(f"the file cannot be read: {found[0].message}", found[0].span.start.line)
     splices = _splices(document, wanted)
     edited = _apply_splices(data, document.text, splices)
-    if not _reads_as(path, edited, wanted) and not document.text.endswith("\n"):
-        # A block text at the end needs a final newline, which this file did not have.
+    if not _reads_as(path, edited, wanted):
+        # A block text at the end needs a final newline, which the file may not have had.
         edited += b"\r\n" if b"\r\n" in edited else b"\n"
     if not _reads_as(path, edited, wanted):
         raise _refuse_anchors(document, splices)
@@ -271,7 +271,7 @@ class _SpliceCollector:
                 raise CannotEdit("there is a comment before the value", position_at(self.text, start).line)
             self._put(slot.opening, (" " + first if first else "") + comment.rstrip(), end)
         else:
-            header = _HEADER.match(self.text, start) if scalar is not None and scalar.style in ("|", ">") else None
+            header = _HEADER.match(self.text, start)
             comment = (header[1] or "") if header else ""
             self._put(start if first else slot.opening, first + comment, end)
         self._insert_below(end, rest, slot.column)
@@ -293,7 +293,7 @@ class _SpliceCollector:
                 return end
             used = len(self.text[:end].rstrip())
             return self._line_end(max(used, node.start_mark.index))
-        if _in_braces(node) or not node.value:
+        if _in_braces(node):
             return end
         if isinstance(node, yaml.MappingNode):
             return max(self._entry_end(key, value) for key, value in node.value)
