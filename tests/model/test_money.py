@@ -46,6 +46,11 @@ def test_an_amount_is_written_with_its_cents(amount: str, text: str) -> None:
     assert dollars(Decimal(amount)) == text
 
 
+def test_parts_of_a_cent_are_rounded_up_from_a_dollar_on_unless_all_digits_are_asked_for() -> None:
+    assert dollars(Decimal("1.2341")) == "$1.24"
+    assert dollars(Decimal("1.2341"), exact=True) == "$1.2341"
+
+
 def test_what_costs_nothing_never_spends_a_budget_of_nothing() -> None:
     assert not is_spent(Decimal(0), ZERO_USD)
     assert is_spent(Decimal(0), Decimal("0.01"))
@@ -89,7 +94,9 @@ def test_without_a_budget_there_is_no_bound_but_where_nothing_starts() -> None:
     assert worst_case(spec(budgetUsd=None), fires=0, over=DAY).is_nothing
     assert worst_case(spec(enabled=False, triggers=[SCHEDULE, WEBHOOK]), fires=1, over=DAY).is_nothing
     assert worst_case(spec(triggers=[{**SCHEDULE, "enabled": False}]), fires=1, over=DAY).is_nothing
+    assert worst_case(spec(triggers=[{**WEBHOOK, "enabled": False}]), fires=0, over=DAY).is_nothing
     assert not worst_case(spec(triggers=[SCHEDULE]), fires=1, over=DAY).is_nothing
+    assert not worst_case(spec(triggers=[WEBHOOK]), fires=0, over=DAY).is_nothing
 
 
 def test_a_webhook_that_no_schedule_joins_starts_as_many_runs_a_month_as_thirty_days_let() -> None:
