@@ -1,6 +1,7 @@
 """Compare a filter with what GitHub sends: paths that no delivery has, tests for fields that every delivery has, and values or
 actions that the field never holds."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,11 +33,19 @@ _FOREIGN_WORDS = {
 }  # fmt: skip
 
 
+# Fields of issues and pull requests beside the object itself, and the actions that they come with.
+_ONLY_WITH = {
+    "label": ("labeled", "unlabeled"),
+    "assignee": ("assigned", "unassigned"),
+    "requested_reviewer": ("review_requested", "review_request_removed"),
+    "milestone": ("milestoned", "demilestoned"),
+}
 _WITH_WORDS = frozenset(field for _, field in WORDS_OF)
 
 
 def check(task: ResolvedTask, route: Route, config: WebhookConfig, questions: list[Question]) -> Iterator[Diagnostic]:
     """Report at most one finding for each question of a filter. Paths that a sample of the task has are trusted."""
+    yield from _of_another_action(task, route, config, questions)
     for question in questions:
         if not question.steps or question.path[0] != "@":
             continue
@@ -49,13 +58,35 @@ def check(task: ResolvedTask, route: Route, config: WebhookConfig, questions: li
             yield task.at("OPT426", message, route, hint=hint, span=span)
 
 
+def _of_another_action(
+    task: ResolvedTask, route: Route, config: WebhookConfig, questions: list[Question]
+) -> Iterator[Diagnostic]:
+    """Report a field that comes with certain actions alone, in a filter that asks for all of its parts and for another one."""
+    actions = [each for each in questions if each.steps == ("action",) and each.asked == "==" and each.path[0] == "@"]
+    if len(actions) != 1 or config.when is None or re.search(r"\|\||!\(", config.when):
+        return
+    for question in questions:
+        with_it = _ONLY_WITH.get(question.steps[0], ()) if question.steps and question.path[0] == "@" else ()
+        if with_it and question.asked in ("==", "there") and actions[0].value not in with_it:
+            named = " and ".join(f"`{each}`" for each in with_it)
+            message = f"`@.{question.steps[0]}` comes with the actions {named} alone, and never with `{actions[0].value}`"
+            span = task.document.inside(route, question.start, question.end)
+            yield task.at("OPT426", message, route, hint=f"write `@.action == '{with_it[0]}'`", span=span)
+
+
 def _lost(question: Question, config: WebhookConfig) -> tuple[str, str, str | None] | None:
     """Return the place, the hint and the intended path for a question about a field that no delivery has."""
     found = explain_missing_path(f"${question.path[1:]}", question.steps, config)
     # A test for absence is right if another event's deliveries have the field.
     if found is None or (question.asked == "absent" and found.meant is None):
         return None
-    return found.where, found.hint.replace("`$.", "`@."), found.meant
+    hint, item = (
+        found.hint.replace("`$.", "`@."),
+        re.search(r"write `(@[\w.]+)\[0\]\.([\w.]+)`$", found.hint.replace("`$.", "`@.")),
+    )
+    if item is not None and question.asked == "==" and isinstance(question.value, str):
+        hint = f"`{item[1]}` is a list: write `{item[1]}[?@.{item[2]} == '{question.value}']`"
+    return found.where, hint, found.meant
 
 
 def _same(question: Question, config: WebhookConfig) -> tuple[str, str] | None:

@@ -85,6 +85,9 @@ def of_webhook(word: str, value: Any, config: Any) -> str | None:
         path, prefix = _BRANCHES.get(event, "@.ref"), "" if event in _BRANCHES else "refs/heads/"
         asked = branches([each.removeprefix("refs/heads/") for each in listed], path, prefix)
         return _denied(asked) if "ignore" in word or "exclude" in word else asked
+    if word in ("only", "except") and event in ("push", "Push Hook"):
+        asked = branches(listed, "@.ref", "refs/heads/")
+        return asked if word == "only" else _denied(asked)
     if word == "tags" and event in ("push", "Push Hook", "Tag Push Hook"):
         return branches(listed, "@.ref", "refs/tags/")
     if word in ("labels", "label", "excludelabels", "ignorelabels", "labelsignore") and event in _LABELS:

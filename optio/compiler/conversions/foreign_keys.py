@@ -299,6 +299,8 @@ def _by_use(root: Any, route: Route, row: KeyRow, base: Route, value: Any) -> Ke
                 return KeyRow(row.level, row.names, "command", values.unchanged)
             if script := values.script(value):
                 return KeyRow(row.level, row.names, "command", partial(_made, script))
+    elif row.ours == "paramsSchema" and _is_of_a_program(root, route) and (variables := values.mapping_of_texts(value)):
+        return row._replace(ours="environment.env", convert=partial(_made, variables))
     elif (
         row.ours.rpartition(":")[2] == "when" and row.convert in (values.unchanged, values.condition) and isinstance(value, str)
     ):
@@ -408,6 +410,12 @@ def _in_trigger(root: Any, route: Route, row: KeyRow, kind: str, last: str) -> K
     if isinstance(config, dict):
         return KeyCure(f"write `{last}: {text}` below `triggers[{index}].config`{more}")
     return KeyCure(f"write `config: {{{last}: {text}}}` below `triggers[{index}]`{more}")
+
+
+def _is_of_a_program(root: Any, route: Route) -> bool:
+    """Return True for variables of a task that runs a program and has no prompt, which reads them from its environment."""
+    named = fold_key(str(route[-1])) in ("vars", "variables", "var")
+    return named and isinstance(root, dict) and root.get("agentRuntime") == "command" and "promptTemplate" not in root
 
 
 def _is_program(root: dict[str, Any]) -> bool:

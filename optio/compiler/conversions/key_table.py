@@ -96,6 +96,9 @@ _DATES = (
     "a schedule has no first or last day: write `enabled: false` in the trigger while it must not fire, and delete this line"
 )
 _ON_FILTER = "write `when: \"@.ref == 'refs/heads/main'\"`"
+_NO_AGENT = (
+    "a test starts no agent: write `params:` for what the run gets, or `promptContains:` for its prompt, and delete this line"
+)
 _OF_POLICY = (
     "the policy limits what a task may spend in a day or a month: write it under `ceilings` in `_policy.yaml`, or "
     "`startLimit: {count: 10, per: 24h}` here, and delete this line"
@@ -655,7 +658,8 @@ ROWS: tuple[KeyRow, ...] = (
         "onactivesec startinterval startcalendarinterval",
         "cronExpression", to.cron,
     ),
-    KeyRow(SCHEDULE, "tz zone timezoneid scheduleexpressiontimezone timezonename crontz", "timezone", to.text),
+    KeyRow(SCHEDULE, "tz zone timezoneid scheduleexpressiontimezone timezonename crontz executiontimezone scheduletimezone "
+        "crontimezone", "timezone", to.text),
     KeyRow(
         SCHEDULE,
         "params variables vars payload body data parameters inputs mapping values arguments with args input",
@@ -790,7 +794,8 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(TEST, "expected then want assert asserts expectation output should", "expect", to.unchanged),
     KeyRow(TEST, "at time cron when", "schedule", to.unchanged),
     KeyRow(TEST, "description title label id", "name", to.unchanged),
-    KeyRow(EXPECT, "status state result outcome decision code statuscode", "verdict", to.text),
+    KeyRow(EXPECT, "status state outcome decision code statuscode", "verdict", to.text),
+    KeyRow(EXPECT, "result answer response completion returns", advice=_NO_AGENT),
     KeyRow(EXPECT, "parameters inputs values param args", "params", to.unchanged),
     KeyRow(EXPECT, "contains includes prompthas promptincludes promptmatches output text", "promptContains", to.text),
     KeyRow(EXPECT, "reason message errors errorcontains", "error", to.text),

@@ -48,9 +48,11 @@ _RUNTIMES = {
 }
 # Senders and words that mean an HMAC signature.
 _UNSIGNED = "delete it, and write `unsigned: true` to accept deliveries from anyone"
-_BY_HMAC = ("sha256", "hmacsha256", "hmacsha", "signature", "shopify", "typeform", "linear", "sentry", "bitbucket", "jira")
+_BY_HMAC = ("shopify", "typeform", "linear", "sentry", "bitbucket", "jira")
+_ANY_HMAC = "write `github` or `gitea` if the sender is one, else `hmac` with `signatureHeader:`, the header of the signature"
 _SCHEMES: dict[str, str | tuple[str]] = {
     **dict.fromkeys(_BY_HMAC, ("write `hmac`, and `signatureHeader:` with the name of the header that carries the signature",)),
+    **dict.fromkeys(("sha256", "hmacsha256", "hmacsha", "signature"), (_ANY_HMAC,)),
     **dict.fromkeys(("standardwebhooks", "whsec", "openai", "anthropic", "supabase"), "standard-webhooks"),
     **dict.fromkeys(("forgejo", "gogs", "codeberg"), "gitea"),
     "svix": ("write `standard-webhooks`, which signs alike, and let the sender or a relay name the headers `webhook-...`",),

@@ -21,7 +21,9 @@ _NUL_ESCAPE = r"\\(?:0|x00|u0000|U00000000)"
 
 
 # Tags by which other systems fetch a value from elsewhere.
-_REFERS = r"!(?i:reference|include\w*|import\w*|ref|sub|getatt|join|vault|secret|env\w*|file|var)"
+_REFERS = r"!(?i:reference|include\w*|import\w*|ref|sub|getatt|join|env\w*|file|var)"
+# Values that another tool encrypts or keeps elsewhere.
+_HIDES = r"!(?i:vault|secret\w*|encrypted\S*|sops|sealed\w*)"
 _MAX_MOVED = 4
 
 
@@ -57,7 +59,10 @@ class Builder:
         if node.tag is not None:
             tag = short_tag(node.tag)
             does = "remove it" + (", and write the value itself" if re.fullmatch(_REFERS, tag) else "")
-            self._report("OPT007", f"the tag `{tag}`", node, f"{does}: nothing is executed or included", at_tag=True)
+            hint = f"{does}: nothing is executed or included"
+            if re.fullmatch(_HIDES, tag):
+                hint = "delete the entry, and add its name to `environment.secrets`: the server holds the value"
+            self._report("OPT007", f"the tag `{tag}`", node, hint, at_tag=True)
         if node.id == "scalar":
             text: str = node.value
             if node.style or (text and text[0] not in _ODD_VALUES):
