@@ -46,7 +46,32 @@ def read_policy(document: Document) -> tuple[PolicySpec | None, list[Diagnostic]
     if spec is None or not all(runtimes.is_known(name) for name in spec.allow.runtimes or ()):
         return None, [_wrong(document, misfit) for misfit in find_issues(document.value, PolicySpec)]
     found = [*_effects(document, spec), *_rules(document, spec)]
-    return (None if found else spec), found
+    return (None if found else spec), [*found, *_never_reached(document, spec)]
+
+
+def _never_reached(document: Document, spec: PolicySpec) -> Iterator[Diagnostic]:
+    """Report a limit above one of a longer time or of more tasks, which is reached first."""
+    limits: dict[Route, str | None] = {
+        ("ceilings", "budgetUsd"): spec.ceilings.budget_usd,
+        ("ceilings", "dayUsd"): spec.ceilings.day_usd,
+        ("ceilings", "monthUsd"): spec.ceilings.month_usd,
+        ("fleet", "dayUsd"): spec.fleet.day_usd,
+        ("fleet", "monthUsd"): spec.fleet.month_usd,
+    }
+    money = {route: parse_money(text) for route, text in limits.items() if text is not None}
+    for low, high in (
+        (("ceilings", "budgetUsd"), ("ceilings", "dayUsd")),
+        (("ceilings", "dayUsd"), ("ceilings", "monthUsd")),
+        (("fleet", "dayUsd"), ("fleet", "monthUsd")),
+        (("ceilings", "dayUsd"), ("fleet", "dayUsd")),
+        (("ceilings", "monthUsd"), ("fleet", "monthUsd")),
+    ):
+        if low in money and high in money and money[low] > money[high]:
+            message = f"`{show(low)}` of {limits[low]} has no effect: `{show(high)}` of {limits[high]} is reached first"
+            hint = f"write less than {limits[high]}, or more for `{show(high)}`"
+            if low[0] == high[0]:
+                hint += f'; if the two were exchanged, write `{low[-1]}: "{limits[high]}"` and `{high[-1]}: "{limits[low]}"`'
+            yield diagnostic("OPT615", message, path=document.path, span=document.span(low), route=low, hint=hint)
 
 
 def _word(misfit: ValidationIssue) -> str:

@@ -15,7 +15,7 @@ from optio.compiler.yaml.emit import flow
 from optio.model.example import Example
 from optio.model.params import apply_defaults, iter_faults
 from optio.model.prompt import placeholders, render
-from optio.model.route import Route, show, value_at
+from optio.model.route import Route, pointer, show, value_at
 from optio.model.senders import SENDERS, InHeader, sender_of
 from optio.model.trigger import ScheduleConfig, ScheduleTrigger, WebhookConfig
 
@@ -230,13 +230,24 @@ def _other_verdict(task: ResolvedTask, route: Route, example: Example) -> Iterat
     known, word = declared_parameters(task), example.expect.word
     if example.params is None or known is None or known.undeclared or word not in ("accepted", "invalid"):
         return
-    fault = next(iter(iter_faults(known.schema, apply_defaults(known.schema, example.params))), None)
+    faults = list(iter_faults(known.schema, apply_defaults(known.schema, example.params)))
+    fault = next(iter(faults), None)
+    if word == "invalid" and faults:
+        told = [f"{pointer(('params', *place))} {message}" for place, message, _ in faults]
+        whole = f"the parameters do not fit the task `{task.id}`: {'; '.join(told)}"
+        for index, part in enumerate(example.expect.reasons):
+            if part.strip() and part not in whole and "`" not in part:  # a suggestion may follow
+                where: Route = ("error",) if isinstance(example.expect.error, str) else ("error", index)
+                message = f"the reason does not contain `{part[:_MAX_SHOWN]}`"
+                hint = f"write a part of it, such as `{told[0]}`"
+                yield task.at("OPT430", message, (*route, "expect", *where), hint=hint, value=told[0], safe=False)
+        return
     if word == "accepted" and fault is not None:
         place, message, _ = fault
-        where = f"`{show(place)}`" if place else "the parameters"
+        at_fault = f"`{show(place)}`" if place else "the parameters"
         hint = "write a value that fits, or `expect: {verdict: invalid}`"
         at: Route = (*route, "params", *place) if place and place[0] in example.params else (*route, "params")
-        yield task.at("OPT430", f"no run starts: {where} {message}", at, key=at[-1] == "params", hint=hint)
+        yield task.at("OPT430", f"no run starts: {at_fault} {message}", at, key=at[-1] == "params", hint=hint)
     elif word == "invalid" and fault is None and all(part.strip() for part in example.expect.reasons):
         key = "verdict" if example.expect.verdict is not None else "error"
         message = "these parameters are valid, so a run starts"

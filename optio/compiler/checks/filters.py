@@ -52,6 +52,8 @@ _DECIMAL_AMOUNT = (
     r"(?P<value>(?P<units>\d{1,9})\.(?P<parts>\d\d?))(?!\d)"
 )
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
+# The beginning of a quoted text or pattern that is the beginning of no ref.
+_NO_REF = r"['\"]\^?(?P<ref>(?:refs/(?=(?:tag|head|branch(?:es)?)/)|ref/)(?P<kind>tags?|heads?|branch(?:es)?)/)"
 _ROOTED = re.compile(r"\$(?=\.\w|\[['\"])")
 
 
@@ -91,6 +93,8 @@ def _one(task: ResolvedTask, route: Route, config: WebhookConfig, text: str) -> 
                 yield from _form(task, route, text, found, explain)
     if "match(" in text:
         yield from _partial_match(task, route, config, text)
+    if re.search(_NO_REF, text):
+        yield from _misspelt_ref(task, route, text)
     if config.scheme in ("github", "gitea", "gitlab"):
         yield from _short_ref(task, route, config, questions)
     texts = [question.value for question in questions if isinstance(question.value, str)]
@@ -270,8 +274,9 @@ def _short_ref(task: ResolvedTask, route: Route, config: WebhookConfig, question
         name = question.value
         if question.path != "@.ref" or question.asked not in ("==", "!=") or not isinstance(name, str):
             continue
-        if not name or name.startswith("refs/") or name in sent_refs:
+        if not name or name.startswith(("refs/", "ref/")) or name in sent_refs:
             continue
+        name = name.removeprefix("origin/")
         kind = "tags" if re.match(r"v?[0-9]", name) else "heads"
         message = f"`@.ref` is the full name `refs/{kind}/{name}`, never `{name}`"
         hint = f"write `@.ref {question.asked} 'refs/{kind}/{name}'`"
@@ -279,6 +284,16 @@ def _short_ref(task: ResolvedTask, route: Route, config: WebhookConfig, question
         better = f"{whole[: question.start]}@.ref {question.asked} 'refs/{kind}/{name}'{whole[question.end :]}"
         span = task.document.inside(route, question.start, question.end)
         yield task.at("OPT426", message, route, hint=hint, span=span, value=better, safe=False)
+
+
+def _misspelt_ref(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
+    """Report `refs/tag/v1` and the like: each ref begins with `refs/heads/` or `refs/tags/`."""
+    for found in re.finditer(_NO_REF, text):
+        meant = f"refs/{'tags' if found['kind'].startswith('tag') else 'heads'}/"
+        start, end = found.span("ref")
+        message = f"no ref begins with `{found['ref']}`: {'tags' if 'tags' in meant else 'branches'} are below `{meant}`"
+        span, better = task.document.inside(route, start, end), f"{text[:start]}{meant}{text[end:]}"
+        yield task.at("OPT426", message, route, hint=f"write `{meant}`", span=span, value=better, safe=False)
 
 
 def _rooted(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:

@@ -137,7 +137,7 @@ def _one(
             yield task.at("OPT412", message, route, hint=hint)
         else:
             yield type_mismatch(task, route, wanted, source, kind)
-    elif null and "null" not in taken and source.lstrip("$") not in when:
+    elif null and "null" not in taken and source.lstrip("$") not in when and not _is_merged(steps, when):
         message = f"`{source}` may be null, and `{name}` takes {WORDS[kind]}: such a delivery is refused"
         hint = f'write `type: [{kind}, "null"]`, or leave such deliveries out: `when: "@{source[1:]} != null"`'
         yield task.at("OPT412", message, route, hint=hint)
@@ -152,6 +152,12 @@ def _one(
         message = f"`{parent}` may be null, so `{name}` is missing: such a delivery is refused"
         hint = f'give `{name}` a default, or leave such deliveries out: `when: "@{parent[1:]} != null"`'
         yield task.at("OPT412", message, route, hint=hint)
+
+
+def _is_merged(steps: tuple[str, ...], when: str) -> bool:
+    """Return True for fields that each merged pull request has, where the filter asks for merged ones."""
+    merged = {("pull_request", "merge_commit_sha"), ("pull_request", "merged_at"), ("pull_request", "merged_by")}
+    return steps in merged and re.search(r"(?<!!)@\.pull_request\.merged(?!\w)(?!\s*(?:==\s*false|!=))", when) is not None
 
 
 def _has(event: str, steps: tuple[str, ...], when: str) -> bool:

@@ -30,6 +30,7 @@ _FOREIGN_WORDS = {
     **dict.fromkeys(("failed", "error"), "failure"), **dict.fromkeys(("succeeded", "passed", "ok"), "success"),
     **dict.fromkeys(("opened", "reopened"), "open"), **dict.fromkeys(("running", "started"), "in_progress"),
     **dict.fromkeys(("done", "finished"), "completed"), "canceled": "cancelled", "bots": "Bot", "human": "User",
+    **dict.fromkeys(("maintainer", "maintain", "write", "admin"), "MEMBER"),
 }  # fmt: skip
 
 
@@ -120,6 +121,9 @@ def _no_word(question: Question) -> tuple[str, str] | None:
     results = WORDS_OF.get((kind, "conclusion"), frozenset())
     if field == "status" and (result := given if given in results else _FOREIGN_WORDS.get(given.lower())) in results:
         return message, f"write `{question.path.removesuffix('status')}conclusion {question.asked} '{result}'`"
+    if field == "author_association" and given.lower() in _FOREIGN_WORDS and question.asked == "==":
+        trusted = " || ".join(f"{question.path} == '{each}'" for each in ("OWNER", "MEMBER", "COLLABORATOR"))
+        return message, f"write `({trusted})`, who may have the right to write"
     known = meant if meant in words else None
     return message, f"write `{question.path} {question.asked} '{known}'`" if known else "compare it with one of them"
 

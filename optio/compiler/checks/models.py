@@ -36,6 +36,8 @@ _ALIASES = ("sonnet", "opus", "haiku", "default", "opusplan")
 _UNNAMED = r"(?i)claude(?:[-_ ]?v?[3-9](?:[.-][0-9])?)?(?:[-_]?latest)?"
 # A variable with such a name points the agent to another service, with its own model names.
 _ELSEWHERE = ("BASE_URL", "API_BASE", "ENDPOINT", "_USE_BEDROCK", "_USE_VERTEX", "_USE_FOUNDRY")
+# The ends of addresses to which requests are sent.
+_ENDPOINT = r"(?<=[\w:])/(?:chat/completions|completions|responses|messages|v1/messages|embeddings|models|v1beta/models)/?\Z"
 # Names that begin like a credential and are none.
 _NO_CREDENTIAL = r"ANTHROPIC_(?:KEY|TOKEN|API|APIKEY|API_TOKEN|LOG|\w*MODEL\w*)|OPENCODE_\w*(?:KEY|TOKEN)"
 # Other providers of OpenCode, whose key is `<PROVIDER>_API_KEY`.
@@ -57,6 +59,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report a model that the agent's service cannot have. Unknown names pass, and so does every name where a variable sends
     the agent to another service."""
     spec = task.spec
+    yield from _whole_endpoint(task)
     if spec.agent_runtime == "copilot" and task.is_known(("agentRuntime",)):
         yield from _service_of_copilot(task)
     if spec.model is None or PLACEHOLDER.search(spec.model):
@@ -139,6 +142,22 @@ def _provider_of(task: ResolvedTask, model: str) -> Iterator[Diagnostic]:
             better = f"{meant}/{name}"
             message = f"`opencode` knows no provider `{provider}`"
             yield task.at("OPT607", message, ("model",), hint=f"did you mean `{better}`?", value=better, safe=False)
+
+
+def _whole_endpoint(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Report an address of a model service that ends in what its clients add themselves."""
+    for name, address in task.spec.environment.env.items():
+        found = re.search(_ENDPOINT, address) if name.endswith(("BASE_URL", "API_BASE")) else None
+        tail = None if found is None else found[0].rstrip("/")
+        if tail is None and name == "ANTHROPIC_BASE_URL" and re.search(r"//[^/]+(?:/[^?#]*)?/v1/?\Z", address):
+            tail = "/v1"
+        if tail is not None and task.is_known(("environment", "env", name)):
+            better = address.rstrip("/").removesuffix(tail)
+            if name == "ANTHROPIC_BASE_URL":
+                better = better.removesuffix("/v1")
+            message = f"`{name}` ends in `{tail}`, which the agent adds itself"
+            route: Route = ("environment", "env", name)
+            yield task.at("OPT607", message, route, hint=f"write `{better}`", value=better, safe=False)
 
 
 def _service_of_copilot(task: ResolvedTask) -> Iterator[Diagnostic]:

@@ -48,6 +48,19 @@ _FILES = (".md", ".mdx", ".markdown", ".txt", ".prompt", ".j2", ".jinja", ".jinj
 SINGLE = r"(?<!\{)[$%]{0,2}\{([A-Za-z0-9_]+)\}(?!\})"
 
 
+# Settings in the front matter of other systems' prompts.
+_FRONT_MATTER = r"---[ \t]*\n((?:[^\n]*\n){1,40}?)---[ \t]*(?:\n|\Z)"
+_SETTING = (
+    r"(?m)^(model|description|name|tools|allowed-tools|argument-hint|agent|mode|temperature|engine|on|permissions|applyTo"
+    r"|max-turns|timeout-minutes|safe-outputs|globs|alwaysApply)[ \t]*:"
+)
+# `@docs/style.md`: a path with a folder and the end of a file's name. `@scope/name` is a package, and `@name` a person.
+_MENTION = (
+    r"(?<![\w@/.`:-])@((?:\.{1,2}/|~/|/)?(?:[\w.-]{1,60}/){1,8}[\w.-]{1,80}"
+    r"\.(?:md|mdc|txt|ya?ml|json|toml|py|ts|tsx|jsx|go|rs|java|rb|sh|sql|css|html|cfg|ini|csv|xml|adoc|rst))(?![\w/@-]|\.\w)"
+)
+
+
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report the findings of the prompt. Without a sound schema, nothing about placeholders is reported."""
     if not (task.is_known(("promptTemplate",)) and task.is_known(("promptFile",))):
@@ -65,6 +78,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield task.in_prompt("OPT015", "a NUL character", nul, nul + 1, hint="delete it: agents cannot handle it")
     if task.prompt_path is not None and not task.prompt.isascii():
         yield from check_invisible(task.prompt_path, task.prompt)
+    if task.spec.agent_runtime != "command":
+        yield from _text_of_others(task)
     known = declared_parameters(task)
     if known is None:
         return
@@ -86,6 +101,26 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         only = next(iter(unused))
         yield from report_first(marked, lambda found: _mark(task, found, _name(found) if found.lastindex else only))
         yield from _unused(task, known, {_name(found) if found.lastindex else only for found in marked})
+
+
+def _text_of_others(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Report front matter, and `@docs/style.md` where an agent's own terminal would read the file."""
+    front = re.match(_FRONT_MATTER, task.prompt) if task.prompt.startswith("---") else None
+    settings = [] if front is None else re.findall(_SETTING, front[1])
+    if front is not None and settings:
+        message = f"`{settings[0]}:` above the prompt is text for the agent, and sets nothing"
+        end = front[0].index("\n")
+        hint = f"delete all from `---` to `---`, and write what is meant into `{task.path}`"
+        yield task.in_prompt("OPT203", message, 0, end, hint=hint)
+    quoted = code_ranges(task.prompt) if "@" in task.prompt else []
+    mentions = re.finditer(_MENTION, task.prompt) if "@" in task.prompt else iter(())
+
+    def mention(found: re.Match[str]) -> Diagnostic:
+        message = f"`{found[0]}` stays as it is: no file takes its place"
+        hint = f"name the file for the agent to read: `{found[1]}`"
+        return task.in_prompt("OPT203", message, *found.span(), hint=hint, write=found[1], safe=False)
+
+    yield from report_first((found for found in mentions if not is_inside(quoted, found.start())), mention)
 
 
 def _marked(task: ResolvedTask, unused: set[str]) -> Iterator[re.Match[str]]:

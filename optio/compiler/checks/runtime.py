@@ -66,9 +66,14 @@ def _check_plugin(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _check_budget(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Report a budget for an agent that does not tell its cost, with a model of unknown price."""
+    """Report a budget of 0, and one for an agent that does not tell its cost, with a model of unknown price."""
     spec = task.spec
     agent = declaration_of(spec.agent_runtime)
+    if spec.budget == 0 and spec.agent_runtime != "command" and task.is_known(("budgetUsd",)):
+        message = "a budget of 0 is spent by the first call of the model, and is not one without a limit"
+        hint = 'write what one run may cost, such as `budgetUsd: "0.50"`, or delete it for no limit'
+        yield task.at("OPT616", message, ("budgetUsd",), hint=hint)
+        return
     if spec.budget is None or agent is None or agent.capabilities.tells_cost:
         return
     if not all(task.is_known((key,)) for key in ("agentRuntime", "model", "budgetUsd")):

@@ -104,7 +104,7 @@ _MEANT = {
     **dict.fromkeys(("closed", "ok"), ("resolved",)),
 }
 # Fields that are true or false wherever a sender has them, and objects whose members are texts of their author.
-_BOOLEANS = frozenset(
+BOOLEANS = frozenset(
     {
         *("draft", "work_in_progress", "wip", "confidential", "merged", "locked", "private", "archived", "fork", "livemode"),
         *("prerelease", "deleted", "created", "forced", "captured", "paid", "refunded", "disputed", "cancel_at_period_end"),
@@ -116,7 +116,7 @@ _NUMBERS = (
     r"(?:project_id|user_id|author_id|iid|number|total_commits_count|comments|additions|deletions|changed_files|amount"
     r"|amount_(?:due|paid|refunded|remaining|total|received)|total|subtotal|quantity|attempt_count)"
 )
-_KINDS: Mapping[str, str] = {
+KINDS: Mapping[str, str] = {
     "gitlab": rf"(?:object_attributes\.id|user\.id|project\.id|(?:.*\.)?{_NUMBERS})",
     "gitea": rf"(?:(?:.*\.)?(?:id|{_NUMBERS}))",
     "stripe": rf"(?:data\.object\.{_NUMBERS}|created)",
@@ -175,9 +175,9 @@ def _text(task: ResolvedTask, question: Question, config: WebhookConfig) -> tupl
         return f"`{path}` is compared with the text `{given}`, and not with `null`", f"{path} {asked} null"
     if config.scheme == "github":
         return None
-    if given.lower() in ("true", "false") and steps[-1] in _BOOLEANS:
+    if given.lower() in ("true", "false") and steps[-1] in BOOLEANS:
         return f"`{path}` is true or false, and never the text `'{given}'`", f"{path} {asked} {given.lower()}"
-    numbers = _KINDS.get(config.scheme)
+    numbers = KINDS.get(config.scheme)
     if numbers is not None and re.fullmatch(r"-?[0-9]{1,18}", given) and re.fullmatch(numbers, ".".join(steps)):
         return f"`{path}` is a number, and never the text `'{given}'`", f"{path} {asked} {int(given)}"
     return None

@@ -258,7 +258,12 @@ def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Dec
         if is_plain and is_scheme_known and not task.samples:
             steps = query_fast_path.steps(source)
             yield from _around(task, (*route, name), source, steps, config.scheme)
-            yield from _sent_elsewhere(task, (*route, name), source, steps, config)
+            elsewhere = list(_sent_elsewhere(task, (*route, name), source, steps, config))
+            yield from elsewhere
+            if known is not None and steps and not elsewhere and config.scheme in ("github", "gitea", "gitlab", "stripe"):
+                from optio.compiler.checks import payload_shapes  # few webhooks are of these senders
+
+                yield from payload_shapes.check(task, (*route, name), steps, config, known)
     if known is None:
         return
     absent = [name for name in known.missing(mapping) if name not in turned.values()]

@@ -17,6 +17,14 @@ _BOUNDS = (
     ("minProperties", "maxProperties", False),
     ("minContains", "maxContains", False),
 )
+# The least and the greatest number of characters in a text of a format, and an example. A year has four digits.
+_LENGTHS: dict[str, tuple[int, int | None, str]] = {
+    "date": (10, 10, "2026-01-31"),
+    "date-time": (20, None, "2026-01-31T09:00:00Z"),
+    "time": (9, None, "09:00:00Z"),
+    "uuid": (36, 36, "123e4567-e89b-12d3-a456-426614174000"),
+    "ipv4": (7, 15, "192.168.100.200"),
+}
 # Contradicting keywords are not used to refuse a value as well.
 WORDS = frozenset({"enum", "not", *(word for low, high, _ in _BOUNDS for word in (low, high))})
 
@@ -49,6 +57,15 @@ def _one(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Diag
             message = f"`{low}: {sub[low]}` leaves nothing below `{high}: {sub[high]}`"
             yield task.at("OPT211", message, (*route, low), hint=_swapped(sub, low, high))
             return
+    form = sub.get("format")
+    shortest, longest, example = _LENGTHS.get(str(form), (0, None, ""))
+    if shortest and sub.get("maxLength", shortest) < shortest:
+        exactly = "" if shortest == longest else "at least "
+        message = f"`{form}` has {exactly}{shortest} characters, as in `{example}`: `maxLength: {sub['maxLength']}` leaves none"
+        yield task.at("OPT211", message, (*route, "maxLength"), hint=f"delete it: `format: {form}` bounds the length")
+    elif longest and sub.get("minLength", 0) > longest:
+        message = f"`{form}` has at most {longest} characters, as in `{example}`: `minLength: {sub['minLength']}` leaves none"
+        yield task.at("OPT211", message, (*route, "minLength"), hint=f"delete it: `format: {form}` bounds the length")
     if sub.get("enum") == []:
         yield task.at(
             "OPT211", "`enum` is empty", (*route, "enum"), hint="list the values, such as `enum: [low, high]`, or delete `enum`"

@@ -144,7 +144,7 @@ RULES = (
         "triggers:\n  - type: schedule\n    config: {cronExpression: '0 5 * * *', misfire: all, maxCatchUp: 24}\n",
     ),
     Rule(
-        "OPT616", "no-price", WARNING, "a budget that nobody can enforce",
+        "OPT616", "no-price", WARNING, "a budget that nobody can enforce, or that no run can keep",
         "The agent does not tell its cost, and Optio has no price of its model. A limit of turns and time still holds.",
         'agentRuntime: codex\nmodel: our-own-model\nbudgetUsd: "2.50"\n',
         "agentRuntime: codex\nmodel: our-own-model\nmaxTurns: 20\n",
