@@ -202,8 +202,8 @@ def test_readers_are_told_of_a_pod_when_the_store_has_it(services: Services) -> 
             return pod
 
         def exit(self) -> Exit | None:
-            told.wait(5)
-            found.extend(each.pod for each in services.store.attempts(run_id))
+            if told.wait(5):
+                found.extend(each.pod for each in services.store.attempts(run_id))
             return super().exit()
 
     run_id = accept(services, command_task("true"))
