@@ -34,6 +34,16 @@ _FORMS: dict[str, list[Any]] = {
 }
 
 
+# Keys of other systems, in lower case, with what to do.
+_FOREIGN = {
+    **dict.fromkeys(
+        ("maxtokens", "max_tokens", "tokens", "tokenlimit"),
+        "no ceiling bounds tokens: `budgetUsd` and `maxTurns` do; delete it",
+    ),
+    **dict.fromkeys(
+        ("deny", "denied", "block", "blocked", "forbid"), "what `allow` does not list is refused anyway: delete it"
+    ),
+}
 _PARTS: dict[str, type[Spec]] = {"ceilings": Ceilings, "fleet": Fleet, "allow": Allow}
 
 
@@ -93,10 +103,11 @@ def _wrong(document: Document, misfit: ValidationIssue) -> Diagnostic:
     elif misfit.kind == "unknown":
         known = _keys(route[:-1])
         below = [name for name, model in _PARTS.items() if len(route) == 1 and route[0] in names_of(model)]
-        meant = None if below else suggest(str(route[-1]), known)
+        advice = _FOREIGN.get(str(route[-1]).lower())
+        meant = None if below or advice else suggest(str(route[-1]), known)
         hint = f"did you mean `{meant}`?" if meant else f"no key here means the same; allowed: {', '.join(known)}: write one"
         message, hint = f"unknown key `{name}`", hint if meant else f"{hint} of these, or delete it"
-        hint = f"write it below {' or '.join(f'`{each}:`' for each in below)}" if below else hint
+        hint = f"write it below {' or '.join(f'`{each}:`' for each in below)}" if below else advice or hint
     elif misfit.kind == "word":
         hint = _word(misfit)
     elif route and str(route[-1]).endswith("Usd"):
@@ -222,6 +233,8 @@ def _ceilings(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
                 f"no `{key}`: the policy allows at most {most}",
                 f'add `{key}: "{most}"`' if read is parse_money else f"add `{key}: {most}`",
             )
+            if task.document.plain((key,)):
+                hint = f"delete this line for what the template or the defaults say, or {hint.replace('add', 'write', 1)}"
             yield task.at("OPT613", message, (key,), key=True, hint=hint)
         elif read(asked) > read(most):
             message = f"`{key}` is {asked}, but the policy allows at most {most}"
@@ -283,6 +296,11 @@ def _refused(task: ResolvedTask, route: Route, asked: str, allowed: Sequence[str
     if below is not None:
         star = f"{below}/*" if "/" in below else f"*.{below}" if asked.endswith(f".{below}") else f"{below}*"
         hint = f"{hint}, who can write `{star}` for what is meant by `{below}`"
+    bare = asked.removesuffix(":443")
+    if bare != asked and _fits(bare, allowed):
+        return task.at(
+            "OPT519", f"the policy does not allow `{asked}`", route, hint=f"write `{bare}`, which means port 443", value=bare
+        )
     if meant is not None:
         hint = f"did you mean `{meant}`, which the task names? {hint}"
     return task.at("OPT519", f"the policy does not allow `{asked}`", route, hint=hint)

@@ -227,6 +227,8 @@ def _shell(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
         following = task.spec.environment.setup_commands[int(route[-1]) + 1 :][:1]
         if forgotten[1] == "cd" and following and len(following[0]) <= _MAX_JOINED and "\n" not in following[0]:
             hint = f"write both as one command: `{text.strip()} && {following[0]}`"
+        elif forgotten[1] in ("source", "."):
+            hint = f"put `. {text.strip().split(maxsplit=1)[1]} &&` before the command that needs it, in the same entry"
         yield task.at("OPT520", f"`{forgotten[1]}` has no effect on later commands: each has its own shell", route, hint=hint)
 
 

@@ -259,7 +259,12 @@ def _other_verdict(task: ResolvedTask, route: Route, example: Example) -> Iterat
 
 def _other_prompt(task: ResolvedTask, route: Route, example: Example, actual: dict[str, Any]) -> Iterator[Diagnostic]:
     """Report a text that the prompt of the run does not contain, if all of its parameters are known."""
-    if not example.expect.parts or not {*placeholders(task.prompt)} <= {*actual} or not task.is_known(task.prompt_route):
+    if (
+        not task.prompt
+        or not example.expect.parts
+        or not {*placeholders(task.prompt)} <= {*actual}
+        or not task.is_known(task.prompt_route)
+    ):
         return
     known = declared_parameters(task)
     if known is None or next(iter(iter_faults(known.schema, apply_defaults(known.schema, actual))), None) is not None:

@@ -26,7 +26,7 @@ _ADVICE = {
     "nullable": 'write `type: [string, "null"]`, or another type in its place',
     **dict.fromkeys(
         ("sensitive", "secret", "masked", "isSecret", "noEcho", "NoEcho"),
-        "parameters are stored and shown: name a secret under `environment.secrets`, and delete this line",
+        "parameters are stored and shown: name a secret under `environment.secrets`, and delete this key",
     ),
     **dict.fromkeys(
         ("allowEmpty", "allowBlank", "notEmpty", "nonEmpty", "notBlank", "blank"),

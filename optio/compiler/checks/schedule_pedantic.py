@@ -221,7 +221,8 @@ def _start_limit(task: ResolvedTask, route: Route, trigger: ScheduleTrigger) -> 
     if fires > starts:
         ends = "slots are left out" if config.overlap == "skip" else "runs queue up"
         message = f"the schedule fires {fires} times in 30 days, but `startLimit` allows {starts} starts: {ends}"
-        enough = f"startLimit: {{count: {-(-fires * limit.window // _MONTH)}, per: {limit.per}}}"
+        tries = 1 + task.spec.max_retries if value_at(task.document.value, ("maxRetries",)) else 1
+        enough = f"startLimit: {{count: {-(-fires * limit.window // _MONTH) * tries}, per: {limit.per}}}"
         hint = f"write `{enough}` or more, or let it fire less often"
         yield task.at("OPT324", message, ("startLimit",), key=True, hint=hint)
     elif (

@@ -208,7 +208,7 @@ def _when(task: ResolvedTask, route: Route, text: str, scheme: str) -> Iterator[
     except PathSyntax as err:
         from optio.compiler.payloads.queries import explain_query_error, suggest_event, suggest_filter
 
-        meant, event = suggest_filter(text, scheme), suggest_event(text)
+        meant, event = suggest_filter(text, scheme) or _with_escapes(text), suggest_event(text)
         shown = meant if meant is None or task.document.plain(route) is None else task.document.restyled(route, meant)
         hint = f"write `{shown}`" if meant else "a filter looks like `@.action == 'opened' && @.repository.private == false`"
         if event is not None:
@@ -218,6 +218,19 @@ def _when(task: ResolvedTask, route: Route, text: str, scheme: str) -> Iterator[
         yield task.at(
             "OPT407", f"the filter `{_short(text)}`: {explain_query_error(text, err)}", route, span=span, hint=hint, fix=written
         )
+
+
+def _with_escapes(text: str) -> str | None:
+    """Return a filter whose patterns say `\\s` and the like without a backslash, which quotes would want twice, or None."""
+    from optio.model.mapping import PathSyntax, compile_when
+
+    classes = {"s": " ", "d": "[0-9]", "w": "[A-Za-z0-9_]"}
+    better = re.sub(r"\\([sdw.()+*?$|{}-])", lambda found: classes.get(found[1], f"[{found[1]}]"), text)
+    try:
+        compile_when(better)
+    except PathSyntax:
+        return None
+    return better if better != text else None
 
 
 def _event_path(task: ResolvedTask, route: Route, source: str, scheme: str) -> Iterator[Diagnostic]:

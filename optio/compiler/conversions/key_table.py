@@ -71,7 +71,10 @@ _TOOLS = (
     "agents bring their own tools: limit what they reach with `environment.network.egress` and "
     "`environment.secrets`, and delete this line"
 )
-_RIGHTS = "a run has the rights of its secrets: list them under `environment.secrets`, and delete this line"
+_RIGHTS = (
+    "a run has the rights of its secrets (`environment.secrets`), and reaches what `environment.network.egress` lists: delete "
+    "this line"
+)
 _IMPORT = "a task takes values from one template: write `extends: templates/NAME.yaml`, with `type: template` in that file"
 _FILES = (
     "a run begins with an empty directory: fetch what it needs by a command in `environment.setupCommands`, and "
@@ -142,6 +145,12 @@ ROWS: tuple[KeyRow, ...] = (
         advice="a run cannot ask for approval: let the prompt only propose changes, and give it read-only "
                "secrets; then delete this line",
     ),
+    KeyRow(
+        TASK,
+        "interruptible autocancel cancelinprogress autocancelpreviouspipelines",
+        advice="a newer run takes the place of one that waits where both have one key: write "
+        "`dedupe: {key: \"{{NAME}}\", onDuplicate: replace}`, with parameters of the task in the key, and delete this line",
+    ),
     # Time limits.
     KeyRow(
         TASK,
@@ -150,7 +159,7 @@ ROWS: tuple[KeyRow, ...] = (
     ),
     KeyRow(
         TASK,
-        "timeoutseconds hardtimeout stoptimeout starttoclosetimeout scheduletoclosetimeout async nooutputtimeout "
+        "timeoutseconds hardtimeout stoptimeout starttoclosetimeout scheduletoclosetimeout async "
         "timeoutinseconds timeoutsecs timeoutsec activedeadlineseconds executiontimeout maxruntime "
         "maxexecutiontime deadline dagruntimeout runtimeout timelimit timelimitseconds maxduration jobtimeout "
         "duration tasktimeout maxtime deadlineseconds sessiontimeout timeouts timeoutstartsec runtimemaxsec "
@@ -159,7 +168,11 @@ ROWS: tuple[KeyRow, ...] = (
     ),
     KeyRow(TASK, "timeoutms timeoutmillis timeoutmilliseconds maxruntimems", "timeout", to.milliseconds),
     KeyRow(TASK, "timeouthours maxhours", "timeout", to.hours),
-    KeyRow(TASK, "idletimeout inactivitytimeout silencetimeout heartbeattimeout stalledtimeout", "stallTimeout", to.seconds),
+    KeyRow(
+        TASK,
+        "nooutputtimeout idletimeout inactivitytimeout silencetimeout heartbeattimeout stalledtimeout",
+        "stallTimeout", to.seconds,
+    ),
     KeyRow(TASK, "idletimeoutminutes stalltimeoutminutes", "stallTimeout", to.minutes),
     KeyRow(
         TASK,
@@ -199,7 +212,7 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(TASK, "restartpolicy restart", "maxRetries", to.retries_of_policy),
     KeyRow(
         TASK,
-        "continueonerror interruptible continueonfail allowfailure failfast failstop onerror ignoreerrors",
+        "continueonerror continueonfail allowfailure failfast failstop onerror ignoreerrors",
         advice="a failed run does not stop others: write `maxRetries: 0` for a single attempt, and delete this line",
     ),
     # Limits of runs, costs and turns.
@@ -322,7 +335,7 @@ ROWS: tuple[KeyRow, ...] = (
     ),
     KeyRow(
         TASK,
-        "needs requiredby wantedby wants dependson depends dependencies dependsonpast upstream downstream waitfor "
+        "needs requiredby wantedby wants dependson depends dependencies upstream downstream waitfor "
         "waitfordownstream requires",
         advice=_ORDER,
     ),
@@ -449,6 +462,10 @@ ROWS: tuple[KeyRow, ...] = (
         "params parameters inputs input with arguments schema inputschema parameterschema parametersschema "
         "argumentschema parameter enforceparameterschema",
         "paramsSchema", to.schema,
+    ),
+    KeyRow(
+        TASK, "responseformat structuredoutput structuredoutputs outputformat responsemimetype",
+        advice="declare what a run yields: write `result: {schema: ...}` with the JSON Schema of it, and delete this line",
     ),
     KeyRow(TASK, "outputschema resultschema responseschema returnschema outputjsonschema jsonschema", "result.schema"),
     KeyRow(TASK, "variables vars var values context userdata", "paramsSchema", to.schema),
@@ -706,6 +723,10 @@ ROWS: tuple[KeyRow, ...] = (
     ),
     KeyRow(SCHEDULE, "timezones crons", advice=ONE_SCHEDULE),
     KeyRow(SCHEDULE, "name id title description label", advice=_NO_NAME),
+    KeyRow(
+        SCHEDULE, "dependsonpast waitfordownstream",
+        advice="write `overlap: queue`, with which a run waits for the one before it, and delete this line",
+    ),
     KeyRow(SCHEDULE, "overlapping allowoverlap allowoverlapping canoverlap", "overlap", to.allowed_to_overlap),
     KeyRow(SCHEDULE, "nooverlap withoutoverlapping skipifrunning", "overlap", to.overlapping),
     KeyRow(SCHEDULE, "state status", "^enabled", to.state),
@@ -794,7 +815,7 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(TEST, "expected then want assert asserts expectation output should", "expect", to.unchanged),
     KeyRow(TEST, "at time cron when", "schedule", to.unchanged),
     KeyRow(TEST, "description title label id", "name", to.unchanged),
-    KeyRow(EXPECT, "status state outcome decision code statuscode", "verdict", to.text),
+    KeyRow(EXPECT, "status state outcome decision code statuscode", "verdict", to.verdict),
     KeyRow(EXPECT, "result answer response completion returns", advice=_NO_AGENT),
     KeyRow(EXPECT, "parameters inputs values param args", "params", to.unchanged),
     KeyRow(EXPECT, "contains includes prompthas promptincludes promptmatches output text", "promptContains", to.text),

@@ -709,6 +709,20 @@ def retries_of_policy(value: Any) -> str | None:
     return counted[1] if counted else "0" if str(value).lower() in ("never", "no", "false") else "1"
 
 
+def verdict(value: Any) -> str | None:
+    """Return the verdict on a delivery for the status of an answer, or for a word."""
+    word = str(value).lower()
+    known = {
+        **dict.fromkeys(("200", "202", "ok", "success", "started", "queued"), "accepted"),
+        **dict.fromkeys(("204", "skipped", "ignored", "dropped"), "filtered"),
+        **dict.fromkeys(("401", "403", "unauthorized", "forbidden"), "unsigned"),
+        **dict.fromkeys(("422", "rejected", "refused", "failed"), "invalid"),
+        "400": "unreadable",
+        "415": "unsupported",
+    }
+    return known.get(word) or (text(value) if word.isalpha() else None)
+
+
 def standalone(value: Any) -> str | None:
     """Return the document type of a task for any `kind` of another system."""
     return None if isinstance(value, (dict, list)) else "standalone"
