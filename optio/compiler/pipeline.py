@@ -267,7 +267,9 @@ def compile_file(
             # A pod has no login of its own, and a list that replaces one with a credential has lost it: elsewhere it is advice.
             found = [each for each in found if each.code != "OPT525"]
             found += [replace(each, severity=Severity.WARNING) for each in models.check_credential(task)]
-        said = task_facts(task, pedantic=pedantic, executor=executor, priced=policy.facts is not None, demands=demands)
+        # A policy that cannot be read may name the executor.
+        runs_on = None if policy.unreadable else executor
+        said = task_facts(task, pedantic=pedantic, executor=runs_on, priced=policy.facts is not None, demands=demands)
         compiled = emit(task, demands, policy.namespace(path), policy.allowed_secrets(task))
         if task.samples and not samples:
             task = replace(task, samples=())

@@ -464,7 +464,7 @@ ROWS: tuple[KeyRow, ...] = (
         "paramsSchema", to.schema,
     ),
     KeyRow(
-        TASK, "responseformat structuredoutput structuredoutputs outputformat responsemimetype",
+        TASK, "responseformat structuredoutput structuredoutputs responsemimetype",
         advice="declare what a run yields: write `result: {schema: ...}` with the JSON Schema of it, and delete this line",
     ),
     KeyRow(TASK, "outputschema resultschema responseschema returnschema outputjsonschema jsonschema", "result.schema"),
