@@ -23,8 +23,8 @@ RULES = (
     ),
     Rule(
         "OPT203", "placeholder-syntax", WARNING, "text that looks like a placeholder",
-        "Only `{{NAME}}` with letters, digits and underscores is replaced. Blanks, paths, conditions, `@file` and front matter "
-        "are not supported.",
+        "Only `{{NAME}}` with letters, digits and `_` is replaced. Paths, conditions, "
+        "`@file` and front matter stay as they are.",
         "promptTemplate: Report on {{REPO_NAME}}, that is {{ REPO_NAME }}\n" + _SCHEMA,
         "promptTemplate: Report on {{REPO_NAME}}\n" + _SCHEMA,
         strict=ERROR,
