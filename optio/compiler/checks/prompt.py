@@ -20,6 +20,8 @@ from optio.model.route import Route
 from optio.model.trigger import Trigger, WebhookTrigger
 
 MAX_PROMPT_BYTES = 256 * 1024
+# Where expressions of other tools read the body of a delivery.
+_OF_EVENTS = ("github.event.", "body.", "payload.", "event.", "trigger.body.")
 # `{{ NAME }}`, `{{a-b}}`, `{{a.b}}`, `${{ a.b }}`, `{{$.a.b}}`, `{{#if x}}`, and `{{NAME` or `{{NAME}` that is not closed.
 ALMOST_PLACEHOLDER = (
     r"(?:\$(?=\{\{[ \t]{0,20}[a-z]+\.))?\{\{(?![A-Za-z0-9_]+\}\})"
@@ -297,9 +299,7 @@ def _given_by(path: str, name: str, known: DeclaredParameters) -> str:
     if name in known.properties:
         return ""
     declared_as = f", add `{name}: {{type: string}}` below `paramsSchema.properties`"
-    sent = (
-        suggest_query_path(path) if path.startswith(("github.event.", "body.", "payload.", "event.", "trigger.body.")) else None
-    )
+    sent = suggest_query_path(path) if path.startswith(_OF_EVENTS) else None
     return f"{declared_as}, and map it by `{name}: {sent}`" if sent else f", and{declared_as[1:]}"
 
 
@@ -316,6 +316,9 @@ def _read_braces(text: str, known: DeclaredParameters, sources: dict[str, str]) 
     for name in (re.sub(r"\W", "", inner), inner.rpartition(".")[2]):
         if name in known.properties and name.isascii():
             return name, ""
+    same = [name for source, name in sources.items() if source.rpartition(".")[2] == inner.rpartition(".")[2]]
+    if len(same) == 1 and inner.startswith(_OF_EVENTS):
+        return same[0], ""
     named = [name for name in re.findall(r"\w+", inner) if name in known.properties]
     if len(named) == 1 and re.fullmatch(r"\{\{[\w ]+\}\}", text):
         return named[0], ""

@@ -18,6 +18,7 @@ _OF_MONTH = re.compile(
     r"\b(?:on )?(?:the )?(?P<day>[12]?\d|3[01]|first)(?:st|nd|rd|th|)(?: day)? of (?:every|each|the) month\b"
 )
 _INTERVAL = re.compile(r"(?:every|each|once an?|once per|per)? ?(\d{1,3})? ?(sec(?:ond)?|min(?:ute)?|hour|hr|h|m|s|day|d)s?")
+_TIMEDELTA = re.compile(r"(?:datetime\.)?timedelta\((minutes|hours|days)=(\d{1,3})\)")
 _ISO = re.compile(r"(?:R\d*/)?(?:[^/]*/)?P(?:(\d{1,3})D|T(\d{1,3})([HM]))", re.IGNORECASE)
 _SYSTEMD = re.compile(
     rf"(?:(?P<days>{_DAY}(?:(?:\.\.|-|,){_DAY})*) )?(?:\*-\*-(?P<day>\*|\d{{1,2}}) )?"
@@ -47,6 +48,8 @@ def cron_from_words(text: str) -> str | None:
         return f"@{said}"
     if (found := _INTERVAL.fullmatch(said)) and (found[1] or said[0] in "eop"):
         return each_nth(int(found[1] or 1), found[2][0])
+    if found := _TIMEDELTA.fullmatch(said):
+        return each_nth(int(found[2]), found[1][0])
     if found := _ISO.fullmatch(said):
         return each_nth(int(found[1] or found[2]), (found[3] or "d").lower())
     if said.startswith(("freq=", "rrule:freq=")):

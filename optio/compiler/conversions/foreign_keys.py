@@ -14,6 +14,7 @@ from optio.compiler.conversions.key_table import (
     ENVIRONMENT,
     EXAMPLES,
     EXPECT,
+    IMPORT,
     KEY,
     LIMIT,
     NETWORK,
@@ -277,6 +278,8 @@ def _by_value(route: Route, row: KeyRow, base: Route, value: Any) -> tuple[KeyRo
         image = values.image(value.get("docker", value if "image" in value else None))
         placed = KeyRow(TASK, "", advice=PLACED)
         return KeyRow(TASK, row.names, "environment.image", partial(_made, image)) if image else placed, ()
+    if row.advice == IMPORT and isinstance(value, str) and value.endswith((".yaml", ".yml")):
+        return KeyRow(TASK, row.names, "extends"), ()
     if row.advice == OUTPUT and _has_form("result", value):
         return KeyRow(TASK, row.names, "result"), ()
     if row.advice == WORDS and isinstance(value, list) and all(isinstance(each, dict) for each in value):

@@ -75,7 +75,7 @@ _RIGHTS = (
     "a run has the rights of its secrets (`environment.secrets`), and reaches what `environment.network.egress` lists: delete "
     "this line"
 )
-_IMPORT = "a task takes values from one template: write `extends: templates/NAME.yaml`, with `type: template` in that file"
+IMPORT = "a task takes values from one template: write `extends: templates/NAME.yaml`, with `type: template` in that file"
 _FILES = (
     "a run begins with an empty directory: fetch what it needs by a command in `environment.setupCommands`, and "
     "delete this line"
@@ -101,6 +101,10 @@ _DATES = (
 _ON_FILTER = "write `when: \"@.ref == 'refs/heads/main'\"`"
 _NO_AGENT = (
     "a test starts no agent: write `params:` for what the run gets, or `promptContains:` for its prompt, and delete this line"
+)
+_EACH_DELIVERY = (
+    "each delivery that passes starts a run: limit them by `startLimit: {count: 20, per: 1h}` at the top of the file, and "
+    "delete this line"
 )
 _OF_POLICY = (
     "the policy limits what a task may spend in a day or a month: write it under `ceilings` in `_policy.yaml`, or "
@@ -350,7 +354,7 @@ ROWS: tuple[KeyRow, ...] = (
         "uses imports import include includes includefrom template templateref workflowtemplateref inherits inherit "
         "base baseconfig from agentconfigref profile profiles settingsources taskdefaults plugindefaults parent "
         "taskref preset",
-        "", to.unchanged, _IMPORT,
+        "", to.unchanged, IMPORT,
     ),
     # Names, descriptions and labels.
     KeyRow(
@@ -768,6 +772,7 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(WEBHOOK, "oldsecret secretold secondarysecret", "previousSecret", to.secret),
     KeyRow(WEBHOOK, "header headername signaturename hmacheader", "signatureHeader", to.text),
     KeyRow(WEBHOOK, "idempotencyheader idheader deliveryid", "deliveryHeader", to.text),
+    KeyRow(WEBHOOK, "repeatinterval groupinterval groupwait", advice=_EACH_DELIVERY),
     KeyRow(WEBHOOK, "branch branches refs ref", advice=_ON_FILTER),
     KeyRow(WEBHOOK, "branchesignore", advice="write `when: \"@.ref != 'refs/heads/main'\"`"),
     KeyRow(WEBHOOK, "types action actions activity", "when", to.one_of_actions),
@@ -845,7 +850,7 @@ STEMS: tuple[KeyStem, ...] = (
     KeyStem(r"setup|install|bootstrap|^pre|^before|^init", KeyRow(TASK, "", "environment.setupCommands", to.commands)),
     KeyStem(r"hook|^on[a-z]{4}|^post|^after", KeyRow(TASK, "", advice=_HOOKS)),
     KeyStem(r"param|input|argument|variable", KeyRow(TASK, "", "paramsSchema", to.schema)),
-    KeyStem(r"import|includ|inherit|template", KeyRow(TASK, "", advice=_IMPORT)),
+    KeyStem(r"import|includ|inherit|template", KeyRow(TASK, "", advice=IMPORT)),
     KeyStem(r"prompt|instruction", KeyRow(TASK, "", "promptTemplate")),
     KeyStem(r"secret|token|credential|apikey|password", KeyRow(TASK, "", advice=KEY)),
     KeyStem(r"cron|schedul", KeyRow(TASK, "", "schedule:cronExpression", to.cron)),

@@ -134,6 +134,7 @@ def suggest_query_path(source: str) -> str | None:
     """Return the JSONPath for a path without its root, in template or program syntax, or with names that need brackets."""
     if len(source) > _MAX_LENGTH:
         return None
+    source = source.removeprefix("=")  # an expression of n8n
     if (last := _LAST.sub("[-1]", source)) != source:
         return last if query_fast_path.is_path(last) else None
     if _POINTER.fullmatch(source):
