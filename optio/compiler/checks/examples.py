@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from optio.compiler.checks.prompt import almost_placeholders
 from optio.compiler.checks.schedule import PLACES
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, declared_types, parameter_names
@@ -269,6 +270,8 @@ def _other_prompt(task: ResolvedTask, route: Route, example: Example, actual: di
     known = declared_parameters(task)
     if known is None or next(iter(iter_faults(known.schema, apply_defaults(known.schema, actual))), None) is not None:
         return
+    if any(almost_placeholders(task.prompt, known.properties)):
+        return  # what is meant to be filled in is reported
     prompt = render(task.prompt, actual)
     lost = next((part for part in example.expect.parts if part not in prompt), None)
     if lost is not None and lost.strip():

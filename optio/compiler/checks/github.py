@@ -76,6 +76,7 @@ def _and_when(config: WebhookConfig, test: str) -> str:
 
 def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
     events = config.events or []
+    there = set(events)
     for index, event in enumerate(events):
         if event in NAMES or foreign_sender("github", event) is not None:
             continue  # `scheme` reports another sender's event
@@ -84,6 +85,9 @@ def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator
         if action is not None:
             test = "@.pull_request.merged == true" if action == "merged" else f"@.action == '{action}'"
             what = f"write `{name}`" if name else "name the event whose action that is, such as `pull_request`"
+            if name in there:
+                what = f"delete it, because `{name}` is enough"
+            there.add(name or event)
             alone = len(events) == 1 and config.when is None
             fix = _parted(task, at, name, test) if name and alone else None
             yield task.at("OPT420", message, at, hint=f"{what}{_and_when(config, test)}", fix=fix)

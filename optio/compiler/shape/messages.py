@@ -139,6 +139,8 @@ class _Finding:
         span = document.key_span(place) if key else document.span(place)
         if key and hint is not None and code == "OPT101" and (alone := _parent_left_empty(document, place)) is not None:
             hint = hint.replace("delete it", f"delete `{alone}` with it", 1).replace("delete this line", f"delete `{alone}`", 1)
+        elif key and hint is not None and code == "OPT101" and document.span(place).end.line > span.end.line:
+            hint = hint.replace("delete this line", "delete this key with all that is below it")
         if write is not None:
             fix = Fix.write(write, span, safe=safe) if key else document.rewritten(place, write, safe=safe)
         return diagnostic(code, message, path=document.path_at(place), span=span, route=place, hint=hint, fix=fix)
