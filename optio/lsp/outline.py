@@ -194,12 +194,13 @@ class _OutlineReader:
         item = top is not None and top.is_list and not top.filled and top.column < column
         word = self.text[at:end]
         is_key = end == len(self.text) and word[:1] not in "\"'{[|>&*!" and (item or not (top and top.column < column))
-        if item and top is not None:
-            entry = self.found[-1]
+        entry = self.found[-1] if self.found else None
+        below = word[:1] in ("{", "[") and top is not None and top.column < column  # brackets below their key
+        if top is not None and entry is not None and (item or (below and entry.route == self.route())):
             end = self._value(entry.start, entry.end, at, end, top.column, again=True)
         if is_key:
             self.last = CursorContext(CursorPlace.KEY, self.route() if item else self._below(column), word, at)
-        if item or is_key:
+        if item or is_key or below:
             return end
         last = self.found[-1] if self.found else None
         if last is None or top is None or last.kind is not ValueStyle.SCALAR or top.column >= column:
