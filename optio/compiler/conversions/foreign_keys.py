@@ -339,7 +339,11 @@ def _merged(root: Any, route: Route, row: KeyRow, place: Route, text: str | None
 def _has_form(key: str, value: Any) -> bool:
     """Return True if triggers, declared parameters or a declared result have Optio's own form already, under another key."""
     if key == "triggers":
-        return isinstance(value, list) and bool(value) and all(isinstance(e, dict) and e.get("type") in TRIGGERS for e in value)
+        return (
+            isinstance(value, list)
+            and bool(value)
+            and all(isinstance(e, dict) and str(e.get("type")) in TRIGGERS for e in value)
+        )
     if key == "result":
         return isinstance(value, dict) and isinstance(value.get("schema"), dict) and value.keys() <= {"schema", "required"}
     return key == "paramsSchema" and isinstance(value, dict) and isinstance(value.get("properties"), dict)

@@ -21,8 +21,10 @@ def move_keys_into(document: Document, above: Route, keys: list[str], into: str)
     """Return the edits that move `keys` of the mapping at `above` into its key `into`, which is created if needed. Returns None
     if one of them cannot be moved."""
     # The document of a template has only the values that tasks inherit, and its other keys must stay in the file.
-    whole = None if len(document.text) > _MAX_TEXT_LENGTH else parse(SourceFile(document.path, document.text.encode()))[0]
-    if whole is None:
+    if len(document.text) > _MAX_TEXT_LENGTH:
+        return None
+    whole, wrong = parse(SourceFile(document.path, document.text.encode()))
+    if whole is None or wrong:
         return None
     document, wanted = whole, copy.deepcopy(whole.value)
     beside = value_at(wanted, above)

@@ -296,6 +296,8 @@ def _entry(document: Document | MergedDocument, route: Route, text: str) -> Fix 
     key, value = own.key_span(there), own.span(there)
     if own.plain(there) is None and not own.is_flow(there) and own.source(there)[:1] not in ("'", '"'):
         return None
+    if own.is_flow(there) and "#" in own.source(there):
+        return None  # a comment would be lost
     if (value.start.line, value.end.line) != (key.start.line, key.start.line) or value.start <= key.start:
         return None
     return Fix((Edit(Span(key.start, value.end), text),), safe=False)
