@@ -242,8 +242,9 @@ def _needed(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[str, str
         parts = [spec.command] if isinstance(spec.command, str) else spec.command
         # A list may hold a whole script, for `sh -c`.
         commands += [" ".join(parts), *(part for part in parts[1:] if " " in part)]
+    called = (each for each in _PROGRAMS if any(word in text for text in commands for word in each.words))
     # Most lists have the hosts of the programs that the commands call.
-    programs = [each for each in _PROGRAMS if commands and not all(_is_open(entries, host) for host in each.hosts)]
+    programs = [each for each in called if not all(_is_open(entries, host) for host in each.hosts)]
     for text in commands:
         for line in text.splitlines() if "://" in text else ():
             for found in re.finditer(_URL, line):
@@ -261,8 +262,7 @@ def _needed(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[str, str
     if "https://" in task.prompt and spec.agent_runtime != "command" and not any(re.fullmatch(_PROXY, name) for name in names):
         yield from _in_prompt(task.prompt, entries)
     yield from _services(environment.env, entries)
-    if not any(re.fullmatch(_PROXY, name) for name in names):
-        yield from _of_secrets(environment.secrets, [*environment.env, *(str(entry).upper() for entry in entries)], entries)
+    yield from _of_secrets(environment.secrets, list(environment.env), entries)
     for name, text in environment.env.items():
         whole = re.match(_URL, text) if "://" in text else None
         if whole is not None and not re.search(_IDENTIFIER, name):
@@ -308,17 +308,18 @@ def _services(variables: dict[str, str], entries: list[Entry]) -> Iterator[tuple
             yield (f"{host.lower()}:{there.port}" if there.port != egress.HTTPS_PORT else host.lower()), f"`{name}`"
 
 
-def _of_secrets(secrets: list[str], others: list[str], entries: list[Entry]) -> Iterator[tuple[str, str]]:
+def _of_secrets(secrets: list[str], variables: list[str], entries: list[Entry]) -> Iterator[tuple[str, str]]:
     """Yield the hosts of services whose token the agent has, unless a listed host or a variable names the service, or a network
-    may hold it."""
-    if any(isinstance(entry, Block) for entry in entries):
-        return
+    or a proxy may lead to it."""
     for name in secrets:
         words = name.split("_")
         service = next((word for word in words if word in _SERVICES), None)
-        if service is None or not {"SIGNING", "HOOK", "WEBHOOK"}.isdisjoint(words) or any(service in each for each in others):
+        if service is None or not {"SIGNING", "HOOK", "WEBHOOK"}.isdisjoint(words):
             continue
-        yield _SERVICES[service], f"the secret `{name}`"
+        is_named = any(service in each for each in (*variables, *(str(entry).upper() for entry in entries)))
+        is_led = any(isinstance(entry, Block) for entry in entries) or any(re.fullmatch(_PROXY, each) for each in variables)
+        if not is_named and not is_led:
+            yield _SERVICES[service], f"the secret `{name}`"
 
 
 def _is_at(entry: Entry, host: str) -> bool:

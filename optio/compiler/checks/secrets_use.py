@@ -114,13 +114,12 @@ def _in_commands(task: ResolvedTask) -> Iterator[Diagnostic]:
     yield from _templates(task)
     given = declared_parameters(task)
     parameters = set(given.properties) - known if given is not None else set()
-    unbounded = unbounded_params(task.spec)
     for route, text in shell_texts(task.spec.command):
         yield from _expressions(task, route, text)
         # Reported as a command from outside.
         run = {each.source for each in shell.evaluated(text)}
         for each in shell.unset_variables(text):
-            if each.text in run and each.name in unbounded:
+            if each.text in run and each.name in unbounded_params(task.spec):
                 continue
             if each.name in parameters and not each.guarded:
                 yield _parameter(task, route, each, text)

@@ -61,8 +61,9 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def _evaluated(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report a parameter that a webhook fills, and that the command runs as a command."""
-    if not task.is_known(("command",)) or not task.is_known(ROUTE) or not (unbounded := unbounded_params(task.spec)):
+    if task.spec.command is None or not task.is_known(("command",)) or not task.is_known(ROUTE):
         return
+    unbounded = unbounded_params(task.spec)
     from optio.compiler.checks import shell  # most tasks have no command
 
     for route, text in shell_texts(task.spec.command):
