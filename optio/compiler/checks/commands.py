@@ -103,8 +103,10 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 key=route[1] == "env",
                 hint=_other_name(name),
             )
-    yield from _zone(task, environment.env.get("TZ", ""))
-    yield from _path(task, environment.env.get("PATH", ""))
+    if "TZ" in environment.env:
+        yield from _zone(task, environment.env["TZ"])
+    if "PATH" in environment.env:
+        yield from _path(task, environment.env["PATH"])
     places += [(("environment", "env", name), text) for name, text in environment.env.items()]
     for route, text in places:
         for plain in re.finditer(_PLAIN, text) if "http://" in text else ():

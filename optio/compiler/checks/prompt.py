@@ -80,7 +80,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield task.in_prompt("OPT015", "a NUL character", nul, nul + 1, hint="delete it: agents cannot handle it")
     if task.prompt_path is not None and not task.prompt.isascii():
         yield from check_invisible(task.prompt_path, task.prompt)
-    if task.spec.agent_runtime != "command":
+    if task.spec.agent_runtime != "command" and ("@" in task.prompt or task.prompt.startswith("---")):
         yield from _text_of_others(task)
     known = declared_parameters(task)
     if known is None:
@@ -114,8 +114,7 @@ def _text_of_others(task: ResolvedTask) -> Iterator[Diagnostic]:
         end = front[0].index("\n")
         hint = f"delete all from `---` to `---`, and write what is meant into `{task.path}`"
         yield task.in_prompt("OPT203", message, 0, end, hint=hint)
-    quoted = code_ranges(task.prompt) if "@" in task.prompt else []
-    mentions = re.finditer(_MENTION, task.prompt) if "@" in task.prompt else iter(())
+    quoted, mentions = code_ranges(task.prompt), re.finditer(_MENTION, task.prompt)
 
     def mention(found: re.Match[str]) -> Diagnostic:
         message = f"`{found[0]}` stays as it is: no file takes its place"
