@@ -97,7 +97,6 @@ def shown(target):
 
 def wait(pipe):
     """Until whoever opens it next is gone; a megabyte waits, not an interpreter."""
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     os.dup2(os.open(pipe, os.O_RDONLY), 0)
     os.execv("/bin/cat", ["cat"])  # noqa: S606
 
@@ -119,6 +118,7 @@ def main():
     alive = path + ".alive"
     if found == "open":
         os.mkfifo(alive, 0o600)
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # from now on its end is as it should be
     # Whoever waits for the file finds all of it.
     with open(path + ".new", "w") as file:
         file.write(found + "\n")
