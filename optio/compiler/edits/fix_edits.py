@@ -33,14 +33,17 @@ def delete_key(document: Document | MergedDocument, route: Route, *, safe: bool 
 
 def delete_item(document: Document | MergedDocument, route: Route, *, safe: bool = True) -> Fix | None:
     """Return a fix that deletes a list item, with its comma or its line. Returns None for the first item, which has no comma
-    before it, and for an item of several lines."""
+    before it, for an alias, and for an item of several lines."""
     own, there = document.written(route)
     *above, index = there
     if not own.has(there) or not isinstance(index, int) or index == 0:
         return None
     span = own.span(there)
+    before = own.span((*above, index - 1)).end
+    if before > span.start:
+        return None  # an alias, whose text stands elsewhere
     if own.is_flow(tuple(above)):
-        return Fix((Edit(Span(own.span((*above, index - 1)).end, span.end), ""),), safe)
+        return Fix((Edit(Span(before, span.end), ""),), safe)
     if span.end.line != span.start.line or _line(own, span.start.line)[: span.start.column - 1].strip() != "-":
         return None
     return Fix((Edit(_whole(own, span.start.line), ""),), safe)
