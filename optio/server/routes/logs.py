@@ -105,6 +105,8 @@ class LogController(Controller):
         count_all: CountAll = True,
     ) -> LogSearchBody:
         """Find lines of a log after a cursor. ASCII letters fit in either case."""
+        if "\0" in text:
+            raise Invalid("invalid request parameters", [Problem("/q", "must not have a NUL character")])
         store = hub.services.store
         await asyncio.to_thread(store.run, run_id)
         last = await asyncio.to_thread(store.last_line, run_id)
