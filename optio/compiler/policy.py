@@ -44,6 +44,8 @@ _FOREIGN = {
         ("deny", "denied", "block", "blocked", "forbid"), "what `allow` does not list is refused anyway: delete it"
     ),
 }
+# Names of others for the most that a run may cost.
+_COSTS = frozenset({"costusd", "cost", "maxcost", "maxcostusd", "maxbudget", "budget", "usd", "maxusd", "spendusd"})
 _PARTS: dict[str, type[Spec]] = {"ceilings": Ceilings, "fleet": Fleet, "allow": Allow}
 
 
@@ -105,6 +107,8 @@ def _wrong(document: Document, misfit: ValidationIssue) -> Diagnostic:
         below = [name for name, model in _PARTS.items() if len(route) == 1 and route[0] in names_of(model)]
         advice = _FOREIGN.get(str(route[-1]).lower())
         meant = None if below or advice else suggest(str(route[-1]), known)
+        if route[0] == "ceilings" and str(route[-1]).lower().replace("_", "") in _COSTS:
+            meant = "budgetUsd"
         hint = f"did you mean `{meant}`?" if meant else f"no key here means the same; allowed: {', '.join(known)}: write one"
         message, hint = f"unknown key `{name}`", hint if meant else f"{hint} of these, or delete it"
         hint = f"write it below {' or '.join(f'`{each}:`' for each in below)}" if below else advice or hint

@@ -10,6 +10,15 @@ from optio.compiler.suggest import suggest
 from optio.model.params import apply_defaults, iter_faults
 from optio.model.route import Route, show
 
+# Names that senders use for the same.
+_ALIKE = (
+    ("name", "login", "username", "display_name", "title", "summary"),
+    ("id", "number", "iid", "key"),
+    ("url", "html_url", "web_url"),
+    ("description", "body", "text", "message"),
+)
+_TYPES: dict[type, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
+
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report a mapped path that no sample has, and a sample whose test expects acceptance but whose parameters are not
@@ -81,9 +90,20 @@ def _lost(task: ResolvedTask, route: Route, text: str, names: list[str], there: 
     last = text.rpartition(".")[2]
     same = [path for path in there if path.rpartition(".")[2] == last]
     meant = suggest(text, there) or (same[0] if len(same) == 1 else None)
+    if meant is not None and text.startswith(f"{meant}."):
+        meant = _beside(text, meant, there)
     where = f"`{names[0]}`" if len(names) == 1 else "any sample"
     hint = f"did you mean `{meant}`?" if meant else "find the right path in the sample"
     return task.at("OPT413", f"`{text}` finds nothing in {where}", route, hint=hint)
+
+
+def _beside(text: str, parent: str, there: list[str]) -> str | None:
+    """Return what an object has in the place of a member that it lacks, or the object itself if that is a text or a number."""
+    members = {path.rpartition(".")[2] for path in there if path.rpartition(".")[0] == parent}
+    last = text.rpartition(".")[2]
+    alike = next((group for group in _ALIKE if last in group), ())
+    found = next((name for name in alike if name in members), None)
+    return f"{parent}.{found}" if found is not None else None if members else parent
 
 
 def _invalid(sample: Sample, params: dict[str, Any], known: DeclaredParameters) -> Iterator[tuple[str, str]]:
@@ -92,7 +112,10 @@ def _invalid(sample: Sample, params: dict[str, Any], known: DeclaredParameters) 
         if place and (place[0] in known.undeclared or (place[0] not in params and word != "required")):
             continue  # an undeclared required name or a default, reported in the schema
         name = f"`{show(place)}`" if place else "parameters"
-        yield f"`{sample.path}` gives no valid {name}: {message}", "update the sample or the mapping"
+        hint = "update the sample or the mapping"
+        if len(place) == 1 and word == "type" and (sent := _TYPES.get(type(params.get(str(place[0]))))) is not None:
+            hint = f"write `type: {sent}` under `paramsSchema.properties.{place[0]}`, which is what the sender sends; or {hint}"
+        yield f"`{sample.path}` gives no valid {name}: {message}", hint
 
 
 def paths_of(payload: Any) -> Iterator[str]:

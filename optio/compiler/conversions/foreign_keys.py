@@ -233,8 +233,12 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
         listed = value_at(root, ("triggers",))
         if any(isinstance(each, dict) and each.get("type") == WEBHOOK for each in (listed if isinstance(listed, list) else ())):
             return _in_trigger(root, route, KeyRow(TASK, "", "webhook:when", partial(_made, made)), WEBHOOK, "when")
+    if row.convert is values.scheme and "scheme" in value_at(root, base):
+        return KeyCure("`scheme` and `secret` say how deliveries are signed: delete this line")
     if row.convert is values.scheme and re.fullmatch(_PASSWORDS, fold_key(str(value))):
         return KeyCure(_SIGNED if fold_key(str(value)) != "none" else _ANYBODY)
+    if row.names == "metadata" and isinstance(root, dict) and "name" in root:
+        row = KeyRow(TASK, "", advice=WORDS)
     row, base = _by_value(route, row, base, value)
     if not row.ours:
         return KeyCure(NOTIFY if _is_address(value) else _joined(root, base, row.advice))

@@ -49,6 +49,12 @@ _RUNTIMES = {
 # Senders and words that mean an HMAC signature.
 _UNSIGNED = "delete it, and write `unsigned: true` to accept deliveries from anyone"
 _BY_HMAC = ("shopify", "typeform", "linear", "sentry", "bitbucket", "jira")
+_WRITTEN = "write how the signature is written: `hex`, or `base64` as Shopify does"
+_ENCODINGS: dict[str, str | tuple[str]] = {
+    **dict.fromkeys(("hexdigest", "hexadecimal", "base16"), "hex"),
+    "b64": "base64",
+    **dict.fromkeys(("sha256", "hmacsha256"), (_WRITTEN,)),
+}
 _ANY_HMAC = "write `github` or `gitea` if the sender is one, else `hmac` with `signatureHeader:`, the header of the signature"
 _SCHEMES: dict[str, str | tuple[str]] = {
     **dict.fromkeys(_BY_HMAC, ("write `hmac`, and `signatureHeader:` with the name of the header that carries the signature",)),
@@ -81,7 +87,7 @@ _WORDS: dict[str, dict[str, str] | dict[str, str | tuple[str]]] = {
         **dict.fromkeys(("expired", "old", "outdated"), "stale"),
         **dict.fromkeys(("ok", "correct", "true", "right", "yes"), "valid"),
     },
-    "signatureEncoding": {**dict.fromkeys(("sha256", "hexdigest", "hexadecimal", "base16"), "hex"), "b64": "base64"},
+    "signatureEncoding": _ENCODINGS,
 }
 _CHOICES = {
     "misfire": "for missed times write `last` to run the last one, `all` for each, `skip` for none",
