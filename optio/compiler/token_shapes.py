@@ -47,7 +47,7 @@ def _found(path: str, text: str) -> tuple[Diagnostic, ...]:
         named = re.search(
             r"\b([A-Z][A-Z0-9_]{2,60})['\"]?[:=] {0,9}['\"]?(?:[a-z][a-z0-9+]{1,20})?\Z", text[: found.start()][-100:]
         )
-        gone = "delete `env`" if _is_only_variable(text, found.start(), found.end()) else "delete the line"
+        gone = "delete `env`" if _is_only_variable(text, found.start(), found.end()) else "delete the entry"
         step = f"{gone}, and add `{named[1]}`" if named else "delete it here, and add its name"
         hint = f"rotate it: it has been exposed; then {step} to `environment.secrets`"
         if "webhook" in kind:

@@ -45,6 +45,7 @@ def untrusted_params(spec: TaskSpec, prompt: str) -> dict[str, str]:
         name: path
         for name, path in mapping.items()
         if name in used and isinstance(path, str) and _is_untrusted(path) and not (own and own.fullmatch(path))
+        if not _is_pinned(path, spec.webhook.config.when)
     }
     properties = (spec.params_schema or {}).get("properties", {})
     return {name: path for name, path in paths.items() if not _is_bound(properties, name)}
@@ -64,6 +65,13 @@ def _is_untrusted(path: str) -> bool:
     # A pushed branch was named by somebody with write access; the branch of a pull request need not be.
     proposed = steps[-2:] == ["head", "ref"]
     return bool(steps) and (steps[-1] in _UNTRUSTED_NAMES or proposed or any(step in _UNTRUSTED_PARENTS for step in steps[:-1]))
+
+
+def _is_pinned(path: str, when: str | None) -> bool:
+    """Return True if the filter lets one text at the path through, and no other."""
+    if when is None or "||" in when or "!(" in when:
+        return False
+    return re.search(rf"@{re.escape(path[1:])}\s*==\s*['\"]", when) is not None
 
 
 def _is_bound(properties: object, name: str) -> bool:

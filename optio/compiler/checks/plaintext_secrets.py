@@ -32,7 +32,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         route = ("environment", "env", name)
         named = _NAMES_SECRET.search(name) or (name.endswith("TOKEN") and len(value) >= _LONG_TOKEN)
         if named and is_secret(value) and not any(match_tokens(value)):
-            gone = "delete `env`" if len(task.spec.environment.env) == 1 else "delete the line"
+            gone = "delete `env`" if len(task.spec.environment.env) == 1 else "delete the entry"
             hint = f"rotate it: it has been exposed; then {gone}, and add `{name}` to `environment.secrets`"
             yield task.at("OPT503", f"`{name}` holds a secret in plain text", route, key=True, hint=hint)
     if task.prompt_path is not None:

@@ -253,7 +253,7 @@ def _in_variables(task: ResolvedTask) -> Iterator[Diagnostic]:
 def _to_fill_in(task: ResolvedTask, name: str, text: str) -> tuple[str, str] | None:
     """Return the first part of a value that its author expects to be filled in, with the hint; a lone `$` or brace is none."""
     secrets, known = set(task.spec.environment.secrets), declared_parameters(task)
-    line = "the line" if len(task.spec.environment.env) > 1 else "`env`"
+    line = "the entry" if len(task.spec.environment.env) > 1 else "`env`"
     as_secret = f"delete {line}, and add `{name}` to `environment.secrets`"
     if name in secrets:
         as_secret = f"delete {line}: the run has the secret `{name}` anyway"
@@ -272,6 +272,8 @@ def _to_fill_in(task: ResolvedTask, name: str, text: str) -> tuple[str, str] | N
         whole = text.replace(own[0], "/usr/local/bin:/usr/bin:/bin")
         return own[0], f"write `PATH: {whole}`"
     if re.fullmatch(_SHELLS_WORD, text):
+        if re.match(r"\$\{?(?:HOME|TMPDIR)\b", text):
+            return text, f"delete {line}: each run has directories of its own, which the program asks for itself"
         return text, "write the value itself"
     if (variable := re.search(OF_KUBERNETES, text)) is not None:
         if variable[1] in secrets or re.search(CREDENTIAL_NAME, variable[1]):

@@ -18,6 +18,7 @@ from optio.compiler.conversions.key_table import (
     KEY,
     LIMIT,
     NETWORK,
+    NO_PAUSE,
     NOTIFY,
     ONE_SCHEDULE,
     OUTPUT,
@@ -237,6 +238,8 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
         return KeyCure("`scheme` and `secret` say how deliveries are signed: delete this line")
     if row.convert is values.scheme and re.fullmatch(_PASSWORDS, fold_key(str(value))):
         return KeyCure(_SIGNED if fold_key(str(value)) != "none" else _ANYBODY)
+    if row.advice == NO_PAUSE and isinstance(root, dict) and "maxRetries" in root:
+        return KeyCure("Optio waits 5 s, 10 s, 20 s and so on between tries: delete this line")
     if row.names == "metadata" and isinstance(root, dict) and "name" in root:
         row = KeyRow(TASK, "", advice=WORDS)
     row, base = _by_value(route, row, base, value)

@@ -57,7 +57,7 @@ KEY = (
     "`OPTIO_SECRET_ANTHROPIC_API_KEY` for the server"
 )
 _EACH_NAMED = "name each secret by itself: write `environment: {secrets: [NAME]}`; each one is a variable of the run"
-_NO_PAUSE = "Optio waits 5 s, 10 s, 20 s and so on between tries: write `maxRetries:` for how often, and delete this line"
+NO_PAUSE = "Optio waits 5 s, 10 s, 20 s and so on between tries: write `maxRetries:` for how often, and delete this line"
 NOTIFY = (
     "Optio sends no messages: alert on the metric `optio_runs_total`, or say in the prompt whom to inform; then "
     "delete this line"
@@ -205,19 +205,19 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(
         TASK,
         "restartsec minbackoffduration maxbackoffduration",
-        advice=_NO_PAUSE,
+        advice=NO_PAUSE,
     ),
     KeyRow(
         TASK,
         "retrydelay retryinterval retryintervalsec retrybackoff backoff retryexponentialbackoff "
         "maxretrydelay retryjitterfactor waitbetweentries restartwaitsec retrywait",
-        advice=_NO_PAUSE,
+        advice=NO_PAUSE,
     ),
     KeyRow(TASK, "restartpolicy restart", "maxRetries", to.retries_of_policy),
     KeyRow(
         TASK,
         "continueonerror continueonfail allowfailure failfast failstop onerror ignoreerrors",
-        advice="a failed run does not stop others: write `maxRetries: 0` for a single attempt, and delete this line",
+        advice="a failed run stops no others: delete this line; for a single attempt write `maxRetries: 0`",
     ),
     # Limits of runs, costs and turns.
     KeyRow(
@@ -835,7 +835,7 @@ STEMS: tuple[KeyStem, ...] = (
         KeyRow(TASK, "", "enabled", to.inverted),
     ),
     KeyStem(r"stall|idle|silen", KeyRow(TASK, "", "stallTimeout", to.seconds)),
-    KeyStem(r"retr(?:y|ies)(?:delay|interval|wait|backoff|pause)|backoff", KeyRow(TASK, "", advice=_NO_PAUSE)),
+    KeyStem(r"retr(?:y|ies)(?:delay|interval|wait|backoff|pause)|backoff", KeyRow(TASK, "", advice=NO_PAUSE)),
     KeyStem(r"retr(?:y|ies)", KeyRow(TASK, "", "maxRetries", to.retries)),
     KeyStem(r"attempt|tries$", KeyRow(TASK, "", "maxRetries", to.retries_of_attempts, "the first attempt is not a retry")),
     KeyStem(r"(?:timeout|deadline|duration|time|runtime)(?:in)?min", KeyRow(TASK, "", "timeout", to.minutes)),
