@@ -66,6 +66,8 @@ def _of_another_action(
     actions = [each for each in questions if each.steps == ("action",) and each.asked == "==" and each.path[0] == "@"]
     if len(actions) != 1 or config.when is None or re.search(r"\|\||!\(", config.when):
         return
+    if not config.events or not {"issues", "pull_request"}.issuperset(config.events):
+        return  # a `label` or a `milestone` has events of its own
     for question in questions:
         with_it = _ONLY_WITH.get(question.steps[0], ()) if question.steps and question.path[0] == "@" else ()
         if with_it and question.asked in ("==", "there") and actions[0].value not in with_it:

@@ -18,17 +18,19 @@ from optio.model.trigger import WebhookConfig
 _GITS = ("github", "gitea", "gitlab")
 _PUSHES = frozenset({"push", "Push Hook", "Tag Push Hook"})
 _MAX_SHOWN = 100
+_LISTED = ("enum", "const", "pattern")
 
 
 class _Shape(NamedTuple):
-    """A field of a sender: the schemes and the path that have it, what it is, examples of which a parameter must take one, and
-    the keywords that fit."""
+    """A field of a sender: the schemes and the path that have it, what it is, examples of which a parameter must take one, the
+    keywords that fit, and a pattern for a sign that each value has: a list or pattern with that sign may fit other values."""
 
     schemes: tuple[str, ...]
     path: str
     what: str
     examples: tuple[str, ...]
     fits: dict[str, Any]
+    sign: str = ""
 
 
 _SHAPES = (
@@ -45,6 +47,7 @@ _SHAPES = (
         "a time such as `2026-01-31T09:00:00Z`",
         ("2026-01-31T09:00:00Z", "2025-12-01T23:59:59Z"),
         {"format": "date-time", "maxLength": 20, "minLength": 20, "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+Z$"},
+        "T",
     ),
     _Shape(
         ("github", "gitea"),
@@ -52,6 +55,7 @@ _SHAPES = (
         "the owner and the name, such as `acme/app`",
         ("acme/app", "octo-org/hello", "Acme-Corp/Hello_World.js", "acme/storefront", "acme/payments"),
         {"pattern": "^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$"},
+        "/",
     ),
     _Shape(
         ("stripe",),
@@ -59,6 +63,7 @@ _SHAPES = (
         "in small letters, such as `eur`",
         ("eur", "usd", "gbp", "chf", "jpy", "sek", "cad", "aud", "nok", "dkk", "pln", "brl", "inr", "sgd", "hkd", "nzd", "mxn"),
         {"pattern": "^[a-z]{3}$", "maxLength": 3, "minLength": 3},
+        r"(?<!\\)[a-z]",
     ),
 )
 _REF = _Shape(
@@ -74,6 +79,7 @@ _REF = _Shape(
         "refs/heads/develop",
     ),
     {"pattern": "^refs/(heads|tags)/.+$"},
+    "/",
 )
 
 
@@ -101,12 +107,23 @@ def check(
     if shape is None or taken is None or "string" not in taken:
         return
     for keyword in ("enum", "const", "pattern", "maxLength", "minLength", "format"):
-        if keyword not in sub or not all(_refuses({keyword: sub[keyword]}, each) for each in _examples(shape, sub)):
+        if (
+            keyword not in sub
+            or (keyword in _LISTED and _may_fit(shape.sign, sub[keyword]))
+            or not all(_refuses({keyword: sub[keyword]}, each) for each in _examples(shape, sub))
+        ):
             continue
         message = f"`$.{path}` is {shape.what}, which `{name}` does not take: every delivery would be refused"
         place = ("paramsSchema", "properties", name, keyword)
         yield task.at("OPT412", message, place if _is_there(task, place) else route, hint=_hint(shape, sub, keyword, name))
         return
+
+
+def _may_fit(sign: str, given: Any) -> bool:
+    """Return True if a list of values or a pattern may hold the sign of the field, so that it may take values beside the
+    examples."""
+    texts = [str(each) for each in (given if isinstance(given, list) else [given])]
+    return bool(sign) and any(re.search(rf"{sign}|\.|\[\^|\\[SWDwpPx]", text) for text in texts)
 
 
 def _kind(scheme: str, steps: tuple[str, ...]) -> str | None:
