@@ -69,8 +69,8 @@ def _is_untrusted(path: str) -> bool:
 
 def _is_pinned(path: str, when: str | None) -> bool:
     """Return True if the filter lets one text at the path through, and no other."""
-    if when is None or "||" in when or "!(" in when:
-        return False
+    if when is None or re.search(r"\|\||\[\?|!\s*\(", when):
+        return False  # another branch, an item of a list, or the opposite
     return re.search(rf"@{re.escape(path[1:])}\s*==\s*['\"]", when) is not None
 
 

@@ -64,7 +64,7 @@ def _of_another_action(
 ) -> Iterator[Diagnostic]:
     """Report a field that comes with certain actions alone, in a filter that asks for all of its parts and for another one."""
     actions = [each for each in questions if each.steps == ("action",) and each.asked == "==" and each.path[0] == "@"]
-    if len(actions) != 1 or config.when is None or re.search(r"\|\||!\(", config.when):
+    if len(actions) != 1 or config.when is None or re.search(r"\|\||!\s*\(", config.when):
         return
     if not config.events or not {"issues", "pull_request"}.issuperset(config.events):
         return  # a `label` or a `milestone` has events of its own

@@ -329,7 +329,7 @@ def _merged(root: Any, route: Route, row: KeyRow, place: Route, text: str | None
     here = place[:-1] == route[:-1]
     if last == "when" and here and text is not None and isinstance(beside, dict) and isinstance(beside.get("when"), str):
         new = parsed(text)
-        if new in beside["when"].split(" && "):
+        if "||" not in beside["when"] and new in beside["when"].split(" && "):
             return "`when` asks that already: delete this line"
         both = " && ".join(f"({each})" if "||" in each else each for each in (beside["when"], new))
         return f"write `when: {flow(both)}`, and delete this line"
