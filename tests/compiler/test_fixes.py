@@ -497,3 +497,24 @@ def test_a_mapping_with_a_comment_in_it_is_not_replaced_by_its_only_value() -> N
 
     assert mended("") == {"a.yaml": b"name: A\nagentRuntime:\n  gemini\npromptTemplate: x\n"}
     assert mended("  # the pilot starts in spring") == {}
+
+
+def test_a_template_keeps_its_own_keys_where_another_moves() -> None:
+    text = "type: template\nsecrets: [TOKEN]\ndescription: What reviews share\nenvironment:\n  env: {LANG: C.UTF-8}\n"
+
+    done = fix_tree(MemoryTree({"base.yaml": text.encode()}), unsafe=True).files["base.yaml"]
+
+    assert done.decode() == text.replace("secrets: [TOKEN]\n", "") + "  secrets: [TOKEN]\n"
+
+
+def test_a_key_beside_one_that_stands_twice_is_not_moved() -> None:
+    text = HEAD + "secrets: [TOKEN]\nenvironment:\nenvironment: {env: {A: b}}\n"
+
+    assert written(text, unsafe=True) == text
+
+
+def test_an_alias_that_is_twice_in_a_list_is_left() -> None:
+    schema = "{type: object, additionalProperties: false, required: [A], properties: {A: {enum: [&q a, b, *q]}}}"
+    text = HEAD + f"paramsSchema: {schema}\n"
+
+    assert written(text, unsafe=True) == text
