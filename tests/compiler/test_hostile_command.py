@@ -56,6 +56,14 @@ FILES: dict[str, tuple[str, str | bytes]] = {
     "reference-to-a-file": ("OPT214", param("File", "{$ref: 'file:///etc/passwd'}")),
     "reference-to-itself": ("OPT214", param("Itself", "{$ref: '#/properties/A'}")),
     "dialect-of-the-net": ("OPT205", task("Dialect", SCHEMA, "  properties: {A: {}}\n", "  $schema: http://127.0.0.1:9/x\n")),
+    "eight-thousand-evaluations": (
+        "OPT415",
+        'name: Evaluations\nagentRuntime: command\ncommand: |\n  eval "$(jq -r .A "$OPTIO_PARAMS_FILE")"\n'
+        + "".join(f'  eval "$A{n}"\n' for n in range(8_000))
+        + SCHEMA
+        + "  properties: {A: {type: string}}\n"
+        + HOOK.replace("scan", "evaluations"),
+    ),
     "zone-of-a-file": (
         "OPT306",
         task("Zone", "triggers: [{type: schedule, config: {cronExpression: 0 0 1 * *, timezone: ../../../etc/passwd}}]\n"),

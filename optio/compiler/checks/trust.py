@@ -3,6 +3,7 @@ the prompt only, and parameters that a command runs by `eval` or `sh -c`."""
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from optio.compiler.checks.environment import amounts
@@ -14,6 +15,8 @@ from optio.model.route import Route, show
 from optio.model.untrusted import unbounded_params
 
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ash", "/bin/sh", "/bin/bash", "/usr/bin/bash"})
+# Each is looked for in the whole command, which a hostile author may make of thousands.
+_MAX_RUN_TEXTS = 100
 _FACT = "is not filled in: parameters are filled into the prompt only"
 
 
@@ -67,7 +70,7 @@ def _evaluated(task: ResolvedTask) -> Iterator[Diagnostic]:
     from optio.compiler.checks import shell  # most tasks have no command
 
     for route, text in shell_texts(task.spec.command):
-        for each in shell.evaluated(text):
+        for each in islice(shell.evaluated(text), _MAX_RUN_TEXTS):
             name = next((name for name in evaluated_names(each.source, text, task.prompt) if name in unbounded), None)
             if name is not None:
                 message = f"the command runs `{name}`, and `{unbounded[name]}` of the payload may hold any command"
