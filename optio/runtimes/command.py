@@ -125,7 +125,9 @@ class CommandReader:
             self._costs[model] = cost
         self._usage[model] = Usage(**{ours: n or 0 for ours, n in numbers.items()})
         unknown = next((key for key in entry if key not in _USAGE_KEYS), None)
-        return f"usage: `{unknown[:50]}` is ignored, its keys are {', '.join(_USAGE_KEYS[1:])}" if unknown is not None else None
+        if unknown is None:
+            return None
+        return f"usage: {json.dumps(unknown[:50])} is ignored, its keys are {', '.join(_USAGE_KEYS[1:])}"
 
     @property
     def meter(self) -> Meter:

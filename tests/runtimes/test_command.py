@@ -143,6 +143,15 @@ def test_a_cost_is_text_or_a_number_and_is_never_counted_for_less(cost: Any, cou
     assert reader(usage(costUsd=cost)).meter.cost == Decimal(counted)
 
 
+def test_a_key_of_usage_that_nobody_reads_is_named_on_one_line_and_the_rest_counts() -> None:
+    made = reader()
+
+    (said,) = made.line("result", json.dumps(usage(input=3, **{"\x1b[2J\nforged": 1})).encode(), NOW)
+
+    assert said.data.startswith(b'result file: usage: "\\u001b[2J\\nforged" is ignored, its keys are model, input, ')
+    assert made.meter.usage == Usage(fresh=3)
+
+
 def test_usage_without_a_cost_is_priced_where_the_model_is_known() -> None:
     known = reader(usage(model="claude-sonnet-4-5", input=1_000_000)).meter
     unknown = reader(usage(input=1_000_000)).meter
