@@ -209,7 +209,8 @@ def _egress(task: ResolvedTask, entries: list[str]) -> Iterator[Diagnostic]:
             continue
         try:
             good.append(parsed := egress.parse(entry))
-            yield from _host_bits(task, (*route, index), entry, parsed)
+            if "/" in entry:
+                yield from _host_bits(task, (*route, index), entry, parsed)
         except egress.BadEntry as err:
             if len(parts := re.split(r"[,;\s]+", entry.strip(" ,;"))) > 1:
                 whole = flow([*entries[:index], *parts, *entries[index + 1 :]])

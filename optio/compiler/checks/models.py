@@ -224,11 +224,15 @@ def check_credential(task: ResolvedTask) -> Iterator[Diagnostic]:
     environment, runtime = task.spec.environment, task.spec.agent_runtime
     named = {*environment.secrets, *environment.env}
     wanted = _wanted_credential(task, named)
-    known = all(task.is_known(route) for route in (("agentRuntime",), ("environment", "secrets"), ("environment", "env")))
-    if wanted is None or not known or _is_signed_in_elsewhere(task):
+    if wanted is None:
         return
     key, credentials = wanted
     fitting = [name for name in named if re.match(credentials, name) and not re.fullmatch(_NO_CREDENTIAL, name)]
+    if any(name in environment.secrets for name in fitting):
+        return
+    known = all(task.is_known(route) for route in (("agentRuntime",), ("environment", "secrets"), ("environment", "env")))
+    if not known or _is_signed_in_elsewhere(task):
+        return
     from optio.compiler.checks.secrets_use import (
         RUNTIME_KEYS,
         of_other_agents,
@@ -293,9 +297,8 @@ def _has_key(task: ResolvedTask, agent: str) -> bool:
 def _written_out(task: ResolvedTask, fitting: list[str], title: str) -> Iterator[Diagnostic]:
     """Report a credential that only stands under `env`, with a word in its place such as `my-key`."""
     env, secrets = task.spec.environment.env, task.spec.environment.secrets
-    if any(name in secrets or not name.endswith(("_KEY", "_TOKEN")) for name in fitting) or len(fitting) > 1:
+    if len(fitting) > 1 or not (name := fitting[0]).endswith(("_KEY", "_TOKEN")):
         return
-    name = fitting[0]
     value = env[name]
     if any(each.endswith(_ELSEWHERE) for each in env) or not re.fullmatch(r"[\w.<>-]{0,40}", value) or is_secret(value):
         return

@@ -21,6 +21,7 @@ _PROXY = r"HTTPS?_PROXY"
 # A listed host that may serve the model: the server can point all agents to it (OPTIO_ANTHROPIC_BASE_URL).
 _GATEWAY = r"(?:^|[.-])(?:ai|anthropic|bedrock[\w-]*|claude|gateway|litellm|llm|models?|proxy)[.:-]"
 # Names in a pod or in its cluster.
+_PRIVATE_ENDS = ("localhost", ".svc", ".local")
 _PRIVATE = r"(?:^|\.)localhost\Z|\.svc(?:\.cluster\.local)?\Z|\.cluster\.local\Z"
 # Hosts of the makers that serve people, and no model.
 _OF_PEOPLE = r"(?:[\w-]+\.)?claude\.(?:ai|com)|(?:www\.|console\.)?anthropic\.com|(?:www\.|platform\.)?openai\.com"
@@ -143,7 +144,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         return  # `environment` has reported it, and nobody knows which host was meant
     lacking: dict[str, str] = {}
     for index, each in enumerate(entries):
-        if isinstance(each, Host) and re.search(_PRIVATE, each.name):
+        if isinstance(each, Host) and each.name.endswith(_PRIVATE_ENDS) and re.search(_PRIVATE, each.name):
             message = f"`{each.name}` is a name of a private address, which no list opens: the proxy of pods refuses it"
             hint = "write the address or its network, such as `10.96.0.0/12:8080`, or delete it"
             yield task.at("OPT527", message, (*ROUTE, index), hint=hint)
@@ -192,7 +193,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 def _ports_as_groups(task: ResolvedTask, listed: list[str]) -> Iterator[Diagnostic]:
     """Report `2001:db8::5:5432`, which is one address, with port 443."""
     for index, text in enumerate(listed):
-        found = re.fullmatch(_PORT_AS_GROUP, text)
+        found = re.fullmatch(_PORT_AS_GROUP, text) if text.count(":") > 1 else None
         if found is None:
             continue
         meant = f"[{found['address']}]:{found['port']}"

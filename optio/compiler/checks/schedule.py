@@ -392,7 +392,9 @@ def _one_day(task: ResolvedTask, route: Route, mapping: dict[str, Any], known: D
     """Report a parameter named after the day of the run, for which the schedule gives one date."""
     for name, sub in known.properties.items():
         given = mapping.get(name, sub.get("default") if isinstance(sub, dict) else None)
-        if not isinstance(given, str) or not re.fullmatch(_DATE, given) or not re.fullmatch(_DAY_OF_RUN, name):
+        if not isinstance(given, str) or not given[:1].isdigit():
+            continue
+        if not re.fullmatch(_DATE, given) or not re.fullmatch(_DAY_OF_RUN, name):
             continue
         place: Route = (*route, name) if name in mapping else (*ROUTE, "properties", name, "default")
         is_read = task.spec.agent_runtime != "command"
