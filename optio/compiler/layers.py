@@ -29,6 +29,12 @@ _BASE_NAMES = {
 # Keys about the file itself, which others do not inherit.
 _OF_ITSELF = frozenset({"type", "apiVersion", "extends"})
 _NOT_IN_TEMPLATES = ("id", "name", "tests")
+# Keys that defaults and policies do not have.
+_OF_TASKS = frozenset({"name", "promptTemplate", "promptFile", "command", "triggers", "extends", "type"})
+# A shorter word is like too many others.
+_MIN_LIKE = 5
+# Of these nearly each task has one.
+_COMMON = frozenset({"name", "agentRuntime", "promptTemplate", "promptFile", "triggers", "type", "extends"})
 # Keys that together make a task of a file.
 _RUNS = frozenset({"name", "agentRuntime", "triggers"})
 NOT_IN_DEFAULTS = (*_NOT_IN_TEMPLATES, "extends", "triggers", "type")
@@ -52,9 +58,29 @@ def _is_template(document: Document) -> bool:
 
 def suggest_base_name(document: Document) -> str | None:
     """Return `_defaults.yaml` or `_policy.yaml` for a file with a similar name that does not look like a task, or None."""
-    if not isinstance(document.value, dict) or {"name", "agentRuntime", "extends", "type"} & set(document.value):
+    if not isinstance(document.value, dict) or not _OF_TASKS.isdisjoint(document.value):
         return None
     return _BASE_NAMES.get(posixpath.splitext(posixpath.basename(document.path))[0].lower())
+
+
+def is_of_another_program(document: Document) -> bool:
+    """Return True if no key of the file is one of a task, is like one, or has the place of one in another system."""
+    keys = document.value if isinstance(document.value, dict) else {}
+    if not keys or not _COMMON.isdisjoint(keys):
+        return False
+    # Imported only for such a file.
+    from optio.compiler.conversions.key_table import STEMS, TASK, find_row, names_at
+    from optio.compiler.conversions.known_keys import fold_key, known_keys
+    from optio.compiler.suggest import suggest
+
+    known, foreign = known_keys({}, ()), list(names_at(TASK))
+    return not any(
+        key in known
+        or find_row(TASK, fold_key(key))
+        or any(stem.pattern.search(fold_key(key)) for stem in STEMS)
+        or (len(key) >= _MIN_LIKE and (suggest(key, known) or suggest(fold_key(key), foreign)))
+        for key in map(str, keys)
+    )
 
 
 class Bases:

@@ -29,6 +29,7 @@ from optio.compiler.layers import (
     check_base_keys,
     inherited_values,
     is_base,
+    is_of_another_program,
     is_removal,
     merge_layers,
     read_layers,
@@ -299,6 +300,10 @@ def _compiled(
             None,
             [*found, diagnostic("OPT102", "`name` is missing: a file of this name is a task", path=path, hint=hint)],
         )
+    if is_of_another_program(document):
+        hint = "move the file out of the task directory, or into a directory whose name begins with a dot"
+        message = "no key of this file belongs to a task"
+        return document, None, [*found, diagnostic("OPT110", message, path=path, span=document.key_span(()), hint=hint)]
     below, missing = read_layers(document, tree, bases)
     if missing:  # findings about the rest would depend on the missing file
         return document, None, [*found, *missing]

@@ -43,6 +43,7 @@ _FOREIGN = {
     **dict.fromkeys(
         ("deny", "denied", "block", "blocked", "forbid"), "what `allow` does not list is refused anyway: delete it"
     ),
+    **dict.fromkeys(("limits", "limit", "max", "maximum", "maximums", "caps", "quota", "quotas"), "write `ceilings:`"),
 }
 # Names of others for the most that a run may cost.
 _COSTS = frozenset({"costusd", "cost", "maxcost", "maxcostusd", "maxbudget", "budget", "usd", "maxusd", "spendusd"})

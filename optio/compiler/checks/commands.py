@@ -51,7 +51,7 @@ _BASHS_WORDS = ("pipefail", "source", "[[")
 _OF_A_PROJECT = (
     r"\s*(?:npm (?:ci|install|i|run \w+|test)|pnpm (?:install|i)|yarn(?: install)?|bundle install|make(?: \w+)?"
     r"|poetry install|uv sync|pip3? install (?:-r [\w./-]+|\.|-e \.)|go (?:build|test|mod download)|cargo (?:build|test)"
-    r"|mvn \w+|composer install|cd (?P<directory>\w[\w.-]*))(?=\s*(?:\Z|&&|;|\n))"
+    r"|mvn \w+|composer install|cd (?P<directory>\w[\w.-]*))(?:[ \t]+--?\w[\w=-]{0,40}){0,9}(?=\s*(?:\Z|&&|;|\n))"
 )
 # Commands before it that make no files of a project.
 _MAKES_NOTHING = r"(?:echo|set|export|node|npm config|python3? --version)\b[^;&|]*"

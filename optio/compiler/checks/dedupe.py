@@ -57,6 +57,7 @@ def _past_the_next_fire(task: ResolvedTask, key: str, written: str, config: Sche
     if window >= gap:
         each = format_duration(gap)
         message = f"all fires of the schedule have one key, which `window: {written}` holds past the next fire, {each} later"
+        message += ": that one starts no run"
         hint = f"write less than {each}, such as `window: {format_duration(gap / 2)}`, or delete it"
         yield task.at("OPT232", message, WINDOW, hint=hint)
 

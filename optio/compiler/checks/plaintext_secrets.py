@@ -9,7 +9,9 @@ from optio.compiler.token_shapes import find_tokens, match_tokens
 
 # A token of this length is no word.
 _LONG_TOKEN = 20
-_NAMES_SECRET = re.compile(r"(?:^|_)(?:PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|SECRET_?KEY|AUTH_?TOKEN)$")
+_NAMES_SECRET = re.compile(
+    r"PASSWORD$|(?:^|_)(?:PWD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|SECRET_?KEY|AUTH_?TOKEN)$"
+)
 # What documentation and tests write in a password's place, and what names one.
 _ORDINARY = (
     r"(?i)change[-_ ]?me|example|dummy|placeholder|postgres|password|secret|test|none|null|local|your[-_ ]|todo|xxx"

@@ -417,6 +417,11 @@ def _filled_part(value: object) -> str | None:
 
 def _not_filled(task: ResolvedTask, known: DeclaredParameters, name: str) -> str:
     write = f"write the value itself{_instance(known, name)}: a schedule fills nothing in"
+    if task.spec.agent_runtime == "command" and name in known.required:
+        return (
+            f"a schedule fills nothing in: take `{name}` out of `required`, delete the line, and let the program find out what "
+            f"changes from run to run; or write one value for all runs{_instance(known, name)}"
+        )
     if task.spec.agent_runtime == "command":
         return f"{write}, so a program must find out itself what changes from run to run"
     return f"{write}, but the prompt can ask the agent for the time"

@@ -106,7 +106,9 @@ def _in_commands(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield from _expressions(task, route, text)
         for each in shell.unset_variables(text):
             if each.name in secrets - set(environment.env) and environment.setup_ahead and not each.guarded:
-                message = f"`setupAhead` runs the commands before any run, without its secrets: `{each.text}` is empty"
+                message = (
+                    f"`setupAhead` runs the commands before any run, without the secrets of the task: `{each.text}` is empty"
+                )
                 hint = "delete it, or let the agent do the steps that need the secret"
                 yield task.at("OPT504", message, ("environment", "setupAhead"), key=True, hint=hint)
             elif (unknown := _unknown(task, route, each, known)) is not None:
@@ -149,7 +151,7 @@ def _templates(task: ResolvedTask) -> Iterator[Diagnostic]:
                 ", and the command as one text, which a shell runs" if route[1:] and route[0] == "command" else ""
             )
         elif route[0] == "command" and known is not None and name in known.properties:
-            hint = f"let the program read `{name}` from the JSON file that `OPTIO_PARAMS_FILE` names"
+            hint = f"delete it here, and let the program read `{name}` from the JSON file that `OPTIO_PARAMS_FILE` names"
             hint += ", or from standard input" if task.prompt.strip() == f"{{{{{name}}}}}" else ""
         message = f"`{found[0]}` is not filled in: a command has no placeholders"
         yield task.at("OPT504", message, route, hint=hint, span=task.document.find(route, found[0]))
@@ -268,6 +270,9 @@ def _to_fill_in(task: ResolvedTask, name: str, text: str) -> tuple[str, str] | N
             return found[0], as_secret
         if found[3] and known is not None and meant in known.properties:
             return found[0], f"delete {line}, or write the value itself: parameters are filled into the prompt only"
+        value = task.spec.environment.env.get(meant, "$") if found[1] and meant != name else "$"
+        if "$" not in value:
+            return found[0], f"write the value itself: `{name}: {text.replace(found[0], value)}`"
     if name == "PATH" and (own := re.search(r"\$\{?PATH\}?", text)) is not None:
         whole = text.replace(own[0], "/usr/local/bin:/usr/bin:/bin")
         return own[0], f"write `PATH: {whole}`"

@@ -51,7 +51,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         elif name not in names:
             hint = f"write the value itself, or declare `{name}` and let the program read it from `OPTIO_PARAMS_FILE`"
         elif spec.agent_runtime == "command":
-            hint = f"let the program read `{name}` from the JSON file that `OPTIO_PARAMS_FILE` names"
+            hint = f"delete it here, and let the program read `{name}` from the JSON file that `OPTIO_PARAMS_FILE` names"
         span = task.document.find(route, f"{{{{{name}}}}}")
         yield task.at("OPT415", f"`{{{{{name}}}}}` in `{show(route)}` {_FACT}", route, span=span, hint=hint)
     for route, name in _placeholders(control, None):

@@ -10,6 +10,7 @@ from optio.compiler.conversions import values
 from optio.compiler.conversions.entries import example_of
 from optio.compiler.conversions.key_table import (
     CLOCK,
+    CONDITION,
     DEDUPE,
     ENVIRONMENT,
     EXAMPLES,
@@ -17,6 +18,7 @@ from optio.compiler.conversions.key_table import (
     IMPORT,
     KEY,
     LIMIT,
+    MOVE_UP,
     NETWORK,
     NO_PAUSE,
     NOTIFY,
@@ -29,6 +31,7 @@ from optio.compiler.conversions.key_table import (
     TASK,
     TEST,
     TRIGGER,
+    VERDICTS,
     WEBHOOK,
     WORDS,
     KeyRow,
@@ -63,7 +66,17 @@ _SIGNED = (
     "a sender proves itself by a signature, and by no password or token: write `scheme: hmac` if it can sign, or delete this "
     "line and write `unsigned: true` in the place of `secret`"
 )
+_ASKED_BY_PROGRAM = "let the program ask first, and end with exit code 0 where there is nothing to do; then delete this line"
+_ASKED_BY_AGENT = "only a webhook has a condition: say in the prompt when there is nothing to do, and delete this line"
 _ANYBODY = "delete this line, and write `unsigned: true` in the place of `secret`"
+# What an advice says of the prompt, and what of a program instead.
+_FOR_PROGRAMS = (
+    ("say in the prompt whom to inform", "let the program inform them"),
+    ("put it into the prompt", "put it into the program"),
+    ("say in the prompt what to write", "let the program print it"),
+    ("with its steps in the prompt", "with a program of its own"),
+    ("say in the prompt when there is nothing to do", "let the program end where there is nothing to do"),
+)
 _PROMPTED = (
     "a task with a prompt starts its agent, and no other program: put what comes first into `environment.setupCommands`, and "
     "delete this line"
@@ -230,9 +243,12 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
     value = value_at(root, route)
     if len(route) == 1 and row.ours not in root and _has_form(row.ours, value):
         return KeyCure(f"write `{row.ours}:`", row.ours)
-    if row.advice.startswith("a condition belongs") and (made := values.condition(value)) is not None:
+    if row.advice == CONDITION:
         listed = value_at(root, ("triggers",))
-        if any(isinstance(each, dict) and each.get("type") == WEBHOOK for each in (listed if isinstance(listed, list) else ())):
+        kinds = {each.get("type") for each in (listed if isinstance(listed, list) else ()) if isinstance(each, dict)}
+        if kinds and WEBHOOK not in kinds:
+            return KeyCure(_ASKED_BY_PROGRAM if root.get("agentRuntime") == "command" else _ASKED_BY_AGENT)
+        if WEBHOOK in kinds and (made := values.condition(value)) is not None:
             return _in_trigger(root, route, KeyRow(TASK, "", "webhook:when", partial(_made, made)), WEBHOOK, "when")
     if row.convert is values.scheme and "scheme" in value_at(root, base):
         return KeyCure("`scheme` and `secret` say how deliveries are signed: delete this line")
@@ -240,11 +256,22 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
         return KeyCure(_SIGNED if fold_key(str(value)) != "none" else _ANYBODY)
     if row.advice == NO_PAUSE and isinstance(root, dict) and "maxRetries" in root:
         return KeyCure("Optio waits 5 s, 10 s, 20 s and so on between tries: delete this line")
+    if row.convert is values.verdict and str(value) in ("200", "202") and "webhook" in value_at(root, route[:-2]):
+        return KeyCure(VERDICTS)
+    if row.ours == "maxConcurrent" and values.is_skipping(value) and "maxConcurrent" not in root:
+        count = values.concurrency(value)
+        return KeyCure(f"write `maxConcurrent: {count}`, and `overlap: skip` in the `config` of a schedule")
+    if row.advice == MOVE_UP and isinstance(value, dict) and (each := _one_by_one(root, route, value)) is not None:
+        return KeyCure(each)
     if row.names == "metadata" and isinstance(root, dict) and "name" in root:
         row = KeyRow(TASK, "", advice=WORDS)
     row, base = _by_value(route, row, base, value)
     if not row.ours:
-        return KeyCure(NOTIFY if _is_address(value) else _joined(root, base, row.advice))
+        advice = NOTIFY if _is_address(value) else _joined(root, base, row.advice)
+        if isinstance(root, dict) and root.get("agentRuntime") == "command" and "promptTemplate" not in root:
+            for ours, its in _FOR_PROGRAMS:
+                advice = advice.replace(ours, its)
+        return KeyCure(advice)
     row = _by_use(root, route, row, base, value)
     after = f": {row.advice}" if row.advice else ""
     if row.convert is values.seconds and type(value) is int and "sec" not in fold_key(str(route[-1])):
@@ -266,12 +293,37 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
     while where and not isinstance(value_at(root, where), dict):
         entry, where = f"{where[-1]}: {{{entry}}}", where[:-1]
     if where != route[:-1]:
-        return KeyCure(f"write `{entry}` {_at(route, where)}{after}")
+        return KeyCure(f"write `{entry}` {_at(route, where)}, and delete this line{after}")
     meant = entry.partition(":")[0]
     # Without a converted value the old one would be the next error below the new key.
     is_other = text is None and (isinstance(value, (dict, list)) or row.convert is not values.unchanged)
     is_free = text is not None and is_valid and meant not in value_at(root, where)
     return KeyCure(f"write `{entry}`{after}", None if is_other else meant, entry=entry if is_free else None)
+
+
+def _one_by_one(root: Any, route: Route, parts: dict[str, Any]) -> str | None:
+    """Return the hint with the entry to write for each key below one that Optio does not have, and None where one has none."""
+    others = {key: value for key, value in root.items() if key != route[-1]}
+    top, entries, without = known_keys(root, ()), [], []
+    made: dict[str, Any] = {}
+    for key, value in parts.items():
+        if key == "type" and (agent := values.runtime(value)) is not None:
+            key, value = "agentRuntime", agent
+        cure = None if key in top else explain_foreign_key({**others, **made, key: value}, (key,))
+        text = values.unchanged(value) if cure is None else None
+        if key in others or (cure is None and (key not in top or text is None)):
+            return None
+        if cure is None:
+            entries.append(f"`{key}: {text}`")
+        elif cure.entry is not None:
+            entries.append(f"`{cure.entry}`")
+            made[cure.entry.partition(":")[0]] = value
+        else:
+            without.append(f"for `{key}`: {re.sub(r'(?:[,:;] |, and |; then )delete this line', '', cure.hint)}")
+    if not entries or len(without) > 1:
+        return None
+    told = " and ".join([", ".join(entries[:-1]), entries[-1]] if len(entries) > 1 else entries)
+    return "; ".join([f"write {told} at the top of the file, and delete this line", *without])
 
 
 def _by_value(route: Route, row: KeyRow, base: Route, value: Any) -> tuple[KeyRow, Route]:
@@ -411,7 +463,7 @@ def _in_trigger(root: Any, route: Route, row: KeyRow, kind: str, last: str) -> K
             return KeyCure(f"write `{last}: {text}` in the `config` of the trigger that takes the place of `{whole}`{more}")
         form = _new_trigger(kind, last, text)
         if listed:
-            return KeyCure(f"write `- {form}` below `triggers`{more}")
+            return KeyCure(f"write `- {form}` below `triggers`, and delete this line{more}")
         entry = f"triggers: [{form}]"
         return KeyCure(
             f"write `{entry}`{more}",
@@ -422,8 +474,8 @@ def _in_trigger(root: Any, route: Route, row: KeyRow, kind: str, last: str) -> K
     if isinstance(config, dict) and last in config:
         return KeyCure(_instead(last, text, config[last], f"below `triggers[{index}].config`"))
     if isinstance(config, dict):
-        return KeyCure(f"write `{last}: {text}` below `triggers[{index}].config`{more}")
-    return KeyCure(f"write `config: {{{last}: {text}}}` below `triggers[{index}]`{more}")
+        return KeyCure(f"write `{last}: {text}` below `triggers[{index}].config`, and delete this line{more}")
+    return KeyCure(f"write `config: {{{last}: {text}}}` below `triggers[{index}]`, and delete this line{more}")
 
 
 def _is_of_a_program(root: Any, route: Route) -> bool:

@@ -65,11 +65,15 @@ NOTIFY = (
 _HOOKS = (
     "Optio runs nothing after a run: put it into the prompt, or follow the metric `optio_runs_total`; then delete this line"
 )
-_ORDER = "tasks do not wait for each other: let the agent of the first one call the webhook of the second, and delete this line"
+_ORDER = "tasks do not wait for each other: give this one a webhook, which the first one calls at its end, and delete this line"
 _JOBS = "a task is one agent with one prompt: write each job as its own file, with its steps in the prompt, and delete this"
 _TOOLS = (
     "agents bring their own tools: limit what they reach with `environment.network.egress` and "
     "`environment.secrets`, and delete this line"
+)
+_MCP = (
+    "a task brings no MCP servers: name their hosts in `environment.network.egress` and say in the prompt how to ask them, or "
+    "start `claude --mcp-config FILE` yourself with `agentRuntime: command`; then delete this line"
 )
 _RIGHTS = (
     "a run has the rights of its secrets (`environment.secrets`), and reaches what `environment.network.egress` lists: delete "
@@ -94,6 +98,15 @@ WORDS = "a task has no labels: use `owner`, `description` and the file's directo
 OUTPUT = (
     "the agent's last message is the result of the run: say in the prompt what to write, or declare `result: {schema: ...}`, "
     "and delete this line"
+)
+CONDITION = (
+    "a condition belongs to a webhook: write `when: \"@.action == 'opened'\"` in its `config`; put other conditions into the "
+    "prompt"
+)
+MOVE_UP = "move the keys below it to the top of the file"
+VERDICTS = (
+    "write `verdict: accepted` for a delivery that starts a run, or `verdict: filtered` for one that starts none: both are "
+    "answered with 202"
 )
 _DATES = (
     "a schedule has no first or last day: write `enabled: false` in the trigger while it must not fire, and delete this line"
@@ -139,8 +152,7 @@ ROWS: tuple[KeyRow, ...] = (
         "if only except unless rules condition when skipif skipifmatch skipifnomatch skipifsuccessful preconditions "
         "precondition runif "
         "conditions stopstrategy",
-        advice="a condition belongs to a webhook: write `when: \"@.action == 'opened'\"` in its `config`; put "
-               "other conditions into the prompt",
+        advice=CONDITION,
     ),
     KeyRow(
         TASK,
@@ -178,6 +190,11 @@ ROWS: tuple[KeyRow, ...] = (
         "stallTimeout", to.seconds,
     ),
     KeyRow(TASK, "idletimeoutminutes stalltimeoutminutes", "stallTimeout", to.minutes),
+    KeyRow(
+        TASK,
+        "livenessprobe readinessprobe startupprobe healthcheck",
+        "stallTimeout", to.probed, "a run is ended that prints nothing for so long",
+    ),
     KeyRow(
         TASK,
         "sla slamisscallback slos expectedduration",
@@ -299,11 +316,12 @@ ROWS: tuple[KeyRow, ...] = (
     ),
     KeyRow(
         TASK,
-        "tools mcpservers mcp allowedtools disallowedtools allowtools denytools toolsallowed agents subagents skills "
+        "tools allowedtools disallowedtools allowtools denytools toolsallowed agents subagents skills "
         "plugins enableallprojectmcpservers websearch commandsallowed extensions enabledplugins "
         "threatdetection lockdown",
         advice=_TOOLS,
     ),
+    KeyRow(TASK, "mcpservers mcp", advice=_MCP),
     KeyRow(
         TASK,
         "permissions permission accesscontrol rbac capabilities scopes security sandbox sandboxmode "
@@ -398,7 +416,7 @@ ROWS: tuple[KeyRow, ...] = (
         TASK,
         "spec defaultargs settings config configuration options tasktemplate jobtemplate workflowspec podspec "
         "defaults taskspec runconfig jobspec job workflowdefaults deployment deployments flow",
-        advice="move the keys below it to the top of the file",
+        advice=MOVE_UP,
     ),
     # Triggers.
     KeyRow(
@@ -549,7 +567,7 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(TASK, "warmpool minreplicas replicas poolsize minready prewarm warmpods", "warmPoolSize", to.whole),
     KeyRow(
         TASK,
-        "otel tracing metrics telemetry statusline livenessprobe readinessprobe healthcheck ports port "
+        "otel tracing metrics telemetry statusline ports port "
         "executionorder staticdata meta orientation defaultview tty stdin",
         advice="a task has no such key: metrics and traces are set for the server, so delete this line",
     ),
@@ -622,7 +640,8 @@ ROWS: tuple[KeyRow, ...] = (
         "permissions sandbox sandboxmode",
         advice=_RIGHTS,
     ),
-    KeyRow(ENVIRONMENT, "tools allowedtools mcpservers mcp", advice=_TOOLS),
+    KeyRow(ENVIRONMENT, "tools allowedtools", advice=_TOOLS),
+    KeyRow(ENVIRONMENT, "mcpservers mcp", advice=_MCP),
     KeyRow(ENVIRONMENT, "ports expose networkmode healthcheck restart dependson", advice=_NO_SERVICE),
     KeyRow(
         NETWORK,

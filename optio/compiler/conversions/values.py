@@ -206,6 +206,15 @@ def milliseconds(value: Any) -> str | None:
     return _duration(value, 0.001)
 
 
+def probed(value: Any) -> str | None:
+    """Return how long a service is silent until a probe of Compose or Kubernetes gives it up."""
+    if not isinstance(value, dict):
+        return None
+    every = seconds(value.get("interval", value.get("periodSeconds")))
+    tries = value.get("retries", value.get("failureThreshold", 3))
+    return None if every is None or type(tries) is not int else seconds(int(parse_duration(every).total_seconds()) * tries)
+
+
 def whole(value: Any) -> str | None:
     """Return a whole number; of a mapping, the number under a key such as `limit` or `count`."""
     if isinstance(value, dict):
@@ -238,6 +247,12 @@ def retries_of_attempts(value: Any) -> str | None:
 def concurrency(value: Any) -> str | None:
     """Return the number of concurrent runs; a group whose runs exclude each other has one."""
     return "1" if isinstance(value, (str, dict)) and whole(value) is None else whole(value)
+
+
+def is_skipping(value: Any) -> bool:
+    """Return True if a limit of concurrent runs leaves out those that come too many, as Prefect's `CANCEL_NEW` does."""
+    words = [str(each).lower() for key, each in value.items() if "strategy" in str(key)] if isinstance(value, dict) else []
+    return any(overlapping(word) == "skip" for word in words)
 
 
 def exclusive(value: dict[Any, Any]) -> str | None:
@@ -446,6 +461,8 @@ def secrets_in(value: Any) -> str | None:
 
 def secret_names(value: Any) -> str | None:
     """Return names of secrets. A text that may be a secret itself is not repeated."""
+    if isinstance(value, dict) and all(isinstance(each, str) for each in value.values()):
+        value = list(value.values())
     found = re.findall(r"[\w.-]+", names(value) or "")
     return flow(found) if found and all(re.fullmatch(r"[A-Z][A-Z0-9_]*", each) for each in found) else None
 

@@ -446,7 +446,7 @@ def _bad_type(found: _Finding, hint: str) -> Diagnostic:
     value = found.value
     if value == "policy":
         verb = "move it there" if "/" in found.document.path_at(found.route) else "rename it"
-        hint = f"a policy must be the file `{POLICY}` at the top of the tree: {verb}"
+        hint = f"a policy must be the file `{POLICY}` at the top of the task directory: {verb}"
         return found.at("OPT110", f"a document of type `{value}` is in the wrong place", hint)
     if value == "connection":
         hint = "delete the file: Optio reads tasks, templates and a policy"

@@ -108,11 +108,15 @@ def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
     below = value_at(root, (*route[:-1], "config")) if inward else None
     doubled = isinstance(below, dict) and key in below
     hint, into = ("delete it: `config` has one", None) if doubled else ("move it below `config`", "config")
+    if inward and below is None:
+        hint = "write `config:` in this trigger, and move the key below it"
     if inward:
         code, message = (
             ("OPT322", "is beside `config`, and is read only inside it") if key == "paramMapping" else ("OPT101", "")
         )
         return UnknownKey(code, f"`{name}` {message}" if message else f"unknown key `{name}`", hint, into=into)
+    if len(route) == 3 and route[0] == "tests" and key in known_keys(root, (*route[:-1], "expect")):
+        return UnknownKey("OPT101", f"unknown key `{name}`", "move it below `expect`", into="expect")
     if route[:-1] == ("result",) and key in WORDS:
         return UnknownKey("OPT101", f"unknown key `{name}`", below_schema(root))
     if route[:-1] == ("result",) and "schema" not in root["result"] and root["result"][key] in _TYPES:

@@ -62,7 +62,7 @@ class Builder:
             hint = f"{does}: nothing is executed or included"
             if re.fullmatch(_HIDES, tag):
                 hint = "delete the entry, and add its name to `environment.secrets`: the server holds the value"
-            self._report("OPT007", f"the tag `{tag}`", node, hint, at_tag=True)
+            self._report("OPT007", f"`{tag}` is a tag of YAML, and no value has one", node, hint, at_tag=True)
         if node.id == "scalar":
             text: str = node.value
             if node.style or (text and text[0] not in _ODD_VALUES):
@@ -100,7 +100,9 @@ class Builder:
                 if name in _ODD_KEYS or name[0] in _ODD_BEGINNINGS:
                     self._check_key(key, depth)
             if key.tag is not None:
-                self._report("OPT007", f"the tag `{short_tag(key.tag)}`", key, "remove it", at_tag=True)
+                self._report(
+                    "OPT007", f"`{short_tag(key.tag)}` is a tag of YAML, and no key has one", key, "remove it", at_tag=True
+                )
             if name in values:
                 self._twice(node, key)
                 continue
