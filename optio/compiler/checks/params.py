@@ -180,8 +180,8 @@ def _members(word: str, sub: dict[str, Any]) -> str | None:
     members = [each["value"] if isinstance(each, dict) and "value" in each else each for each in listed]
     if options is not None and len(shown := flow(members)) <= _MAX_MADE:
         if _suggest_type(word) == "array":
-            return f"write `type: array` and `items: {{enum: {shown}}}` for it and `{options}`"
-        return f"write `type: string` and `enum: {shown}` for it and `{options}`"
+            return f"write `type: array` and `items: {{enum: {shown}}}` in the place of `type` and `{options}`"
+        return f"write `type: string` and `enum: {shown}` in the place of `type` and `{options}`"
     found = re.fullmatch(_LISTED, word.strip()[:_MAX_TYPE])
     inner = _suggest_type(next(filter(None, found.groups()))) if found is not None else None
     return None if inner is None else f"write `type: array`, and `items: {{type: {inner}}}` beside it"

@@ -26,6 +26,7 @@ from optio.compiler.conversions.key_table import (
     OUTPUT,
     PLACED,
     RESOURCES,
+    RUNNER,
     SCHEDULE,
     STEMS,
     TASK,
@@ -85,6 +86,7 @@ _PROGRAM = KeyRow(TASK, "entrypoint", "command", values.program, "with `agentRun
 _CONFIG = ("triggers", 0, "config")
 # Declarations of parameters or triggers are shown whole: a part of one would be another task.
 MAX_SHOWN, MAX_WHOLE = 200, 600
+_MAX_SPLIT = 5
 _SECRETS = re.compile(r"(?:token|password|passwd|apikey|secret)['\"]?[:=]")
 # Keys for commands that run before the program itself.
 _RUNNERS = ("runson", "runner", "from")
@@ -263,6 +265,8 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
         return KeyCure(f"write `maxConcurrent: {count}`, and `overlap: skip` in the `config` of a schedule")
     if row.advice == MOVE_UP and isinstance(value, dict) and (each := _one_by_one(root, route, value)) is not None:
         return KeyCure(each)
+    if "matrix" in row.names.split() and (split := _for_each(root, value)) is not None:
+        return KeyCure(split)
     if row.names == "metadata" and isinstance(root, dict) and "name" in root:
         row = KeyRow(TASK, "", advice=WORDS)
     row, base = _by_value(route, row, base, value)
@@ -299,6 +303,24 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
     is_other = text is None and (isinstance(value, (dict, list)) or row.convert is not values.unchanged)
     is_free = text is not None and is_valid and meant not in value_at(root, where)
     return KeyCure(f"write `{entry}`{after}", None if is_other else meant, entry=entry if is_free else None)
+
+
+def _for_each(root: Any, value: Any) -> str | None:
+    """Return the hint for a matrix of one variable: a file for each of its values."""
+    inner = value.get("matrix", value) if isinstance(value, dict) else None
+    lists = [(name, each) for name, each in inner.items() if isinstance(each, list)] if isinstance(inner, dict) else []
+    if len(lists) != 1 or not 1 < len(lists[0][1]) <= _MAX_SPLIT or any(isinstance(each, (dict, list)) for each in lists[0][1]):
+        return None
+    (name, listed), declared = lists[0], value_at(root, ("paramsSchema", "properties"))
+    param = next(
+        (each for each in (declared if isinstance(declared, dict) else ()) if fold_key(each) == fold_key(str(name))), None
+    )
+    *most, last = (f"`{flow(each)}`" for each in listed)
+    gives = f", with `paramMapping: {{{param}: {flow(listed[0])}}}` in its schedule" if param else ""
+    return (
+        f"a task does not fan out: write one file for each of {', '.join(most)} and {last}{gives} and `extends:` for the "
+        "common keys, and delete this line"
+    )
 
 
 def _one_by_one(root: Any, route: Route, parts: dict[str, Any]) -> str | None:
@@ -341,6 +363,8 @@ def _by_value(route: Route, row: KeyRow, base: Route, value: Any) -> tuple[KeyRo
         return KeyRow(TASK, row.names, "extends"), ()
     if row.advice == OUTPUT and _has_form("result", value):
         return KeyRow(TASK, row.names, "result"), ()
+    if row.advice == OUTPUT and (made := values.result(value)) is not None:
+        return KeyRow(TASK, row.names, "result", partial(_made, made)), ()
     if row.advice == WORDS and isinstance(value, list) and all(isinstance(each, dict) for each in value):
         value = {str(each.get("key", each.get("name"))): each.get("value") for each in value}
     if row.advice == WORDS and isinstance(value, dict) and (named := values.owner_in(value)) is not None:
@@ -348,7 +372,7 @@ def _by_value(route: Route, row: KeyRow, base: Route, value: Any) -> tuple[KeyRo
     if row.advice.startswith("write `dedupe:") and isinstance(value, str) and re.search(r"\{\{\w+\}\}", value):
         return KeyRow(TASK, row.names, "dedupe", partial(_made, flow({"key": value}))), ()
     if "runson" in row.names.split() and fold_key(str(route[-1])) in _RUNNERS and not re.search(r"[/:@]", str(value)):
-        return KeyRow(row.level, "", advice=PLACED), base
+        return KeyRow(row.level, "", advice=RUNNER), base
     return row, base
 
 
@@ -370,9 +394,23 @@ def _by_use(root: Any, route: Route, row: KeyRow, base: Route, value: Any) -> Ke
 
         meant = suggest_filter(value, str(value_at(root, (*base, "scheme")) or "github"))
         return row._replace(convert=values.unchanged if meant is None else partial(_made, flow(meant)))
-    elif row.ours == "maxConcurrent" and isinstance(value, dict) and (made := values.exclusive(value)) is not None:
-        return row._replace(ours="dedupe", convert=partial(_made, made))
+    elif row.ours == "maxConcurrent" and isinstance(value, dict):
+        made = values.exclusive({**value, "group": _in_repository(root, value.get("group"))})
+        if made is not None:
+            advice = "a run that waits is replaced, and a running one goes on"
+            return row._replace(ours="dedupe", convert=partial(_made, made), advice=advice)
     return row
+
+
+def _in_repository(root: Any, group: Any) -> Any:
+    """Return a group, which holds in one repository elsewhere, with the parameter that names the repository of a delivery."""
+    listed = value_at(root, ("triggers",))
+    for trigger in listed if isinstance(listed, list) else ():
+        mapping = value_at(trigger, ("config", "paramMapping"))
+        for name, path in mapping.items() if isinstance(mapping, dict) else ():
+            if path == "$.repository.full_name" and isinstance(group, str) and f"{{{{{name}}}}}" not in group:
+                return f"{{{{{name}}}}}-{group}"
+    return group
 
 
 def _merged(root: Any, route: Route, row: KeyRow, place: Route, text: str | None) -> str | None:
@@ -389,7 +427,7 @@ def _merged(root: Any, route: Route, row: KeyRow, place: Route, text: str | None
         return _more_parameters(root, value)
     is_argument = row.ours == "command" and here and fold_key(str(route[-1])) in ("args", "argv", "arguments")
     if is_argument and (whole := _with(beside, value)):
-        return f"write `command: {whole}`, and delete this line"
+        return f"write `command: {whole}` in the place of the one that is there, and delete this line"
     if isinstance(beside, dict) and last in beside:
         return _instead(str(last), text, beside[last], "" if here else _at(route, place[:-1]))
     return None
@@ -567,7 +605,7 @@ def _shown(row: KeyRow, root: Any, route: Route) -> str | None:
         text = None if value is None else row.convert(value)
     except (ValueError, TypeError, OverflowError, RecursionError):
         return None
-    most = MAX_WHOLE if row.ours in ("triggers", "paramsSchema") else MAX_SHOWN
+    most = MAX_WHOLE if row.ours in ("triggers", "paramsSchema", "result", "result.schema") else MAX_SHOWN
     if text is None or len(text) > most or "\n" in text or _SECRETS.search(fold_key(str(value))) or any(find_tokens("", text)):
         return None
     return text

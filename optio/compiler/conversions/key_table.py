@@ -68,15 +68,20 @@ _HOOKS = (
 _ORDER = "tasks do not wait for each other: give this one a webhook, which the first one calls at its end, and delete this line"
 _JOBS = "a task is one agent with one prompt: write each job as its own file, with its steps in the prompt, and delete this"
 _TOOLS = (
-    "agents bring their own tools: limit what they reach with `environment.network.egress` and "
-    "`environment.secrets`, and delete this line"
+    "agents bring their own tools, and a task chooses none: say in the prompt what the agent may do, name only the secrets "
+    "that it needs, and delete this line"
 )
 _MCP = (
-    "a task brings no MCP servers: name their hosts in `environment.network.egress` and say in the prompt how to ask them, or "
-    "start `claude --mcp-config FILE` yourself with `agentRuntime: command`; then delete this line"
+    "a task brings no MCP servers: say in the prompt how to ask the service itself, or start `claude --mcp-config FILE` with "
+    "`agentRuntime: command`; then delete this line"
 )
 _RIGHTS = (
-    "a run has the rights of its secrets (`environment.secrets`), and reaches what `environment.network.egress` lists: delete "
+    "a run has the rights of its secrets, and no others: name tokens under `environment.secrets` that may do no more than they "
+    "must, and delete this line"
+)
+_SANDBOX = "a run writes into directories of its own, and the worker sets its sandbox (`OPTIO_SANDBOX`): delete this line"
+_POSTS = (
+    "Optio posts nothing itself: name a token under `environment.secrets`, say in the prompt what to post with it, and delete "
     "this line"
 )
 IMPORT = "a task takes values from one template: write `extends: templates/NAME.yaml`, with `type: template` in that file"
@@ -93,6 +98,7 @@ _NO_ENV_FILE = (
 )
 _NO_SERVICE = "a run ends by itself and accepts no connections: delete this line"
 _KEPT = "the server decides how long runs are kept (`OPTIO_KEEP_RUNS`): delete this line"
+RUNNER = "workers run all tasks, and a task chooses none: delete this line"
 PLACED = "a task does not choose where its pod runs: set `OPTIO_POD_TEMPLATE` for the worker, and delete this line"
 WORDS = "a task has no labels: use `owner`, `description` and the file's directory, and delete this line"
 OUTPUT = (
@@ -322,15 +328,16 @@ ROWS: tuple[KeyRow, ...] = (
         advice=_TOOLS,
     ),
     KeyRow(TASK, "mcpservers mcp", advice=_MCP),
+    KeyRow(TASK, "safeoutputs", advice=_POSTS),
     KeyRow(
         TASK,
-        "permissions permission accesscontrol rbac capabilities scopes security sandbox sandboxmode "
-        "sandboxworkspacewrite forceloginmethod callerpolicy runas",
+        "permissions permission accesscontrol rbac capabilities scopes security forceloginmethod callerpolicy runas",
         advice=_RIGHTS,
     ),
+    KeyRow(TASK, "sandbox sandboxmode sandboxworkspacewrite", advice=_SANDBOX),
     KeyRow(
         TASK,
-        "safeoutputs secretmasking outputs output outputformat artifacts artifact results xcompush "
+        "secretmasking outputs output outputformat artifacts artifact results xcompush "
         "persistresult lasttext archivelogs artifactrepositoryref saveexecutionprogress",
         advice=OUTPUT,
     ),
@@ -521,10 +528,15 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(
         TASK,
         "imagepullpolicy imagepullsecrets registryauths nodeselector affinity tolerations schedulername dnspolicy "
-        "dnsconfig hostaliases workerpool workpool workqueue workerselector workergroup queue pool nodename "
-        "runtimeclassname topologyspreadconstraints podtemplate podspecpatch podoverrides jobvariables executor "
-        "taskrunner executorconfig workqueuename poolslots",
+        "dnsconfig hostaliases nodename "
+        "runtimeclassname topologyspreadconstraints podtemplate podspecpatch podoverrides jobvariables",
         advice=PLACED,
+    ),
+    KeyRow(
+        TASK,
+        "workerpool workpool workqueue workerselector workergroup queue pool executor taskrunner executorconfig workqueuename "
+        "poolslots",
+        advice=RUNNER,
     ),
     KeyRow(TASK, "resource compute deploy", "environment.resources", to.amounts),
     KeyRow(TASK, "requests", "environment.resources.requests", to.amounts),
@@ -635,11 +647,8 @@ ROWS: tuple[KeyRow, ...] = (
     ),
     KeyRow(ENVIRONMENT, "become becomeuser becomemethod sudo user root runasgroup group", advice=_NO_RIGHTS),
     KeyRow(TASK, "become becomeuser becomemethod sudo user root username", advice=_NO_RIGHTS),
-    KeyRow(
-        ENVIRONMENT,
-        "permissions sandbox sandboxmode",
-        advice=_RIGHTS,
-    ),
+    KeyRow(ENVIRONMENT, "permissions", advice=_RIGHTS),
+    KeyRow(ENVIRONMENT, "sandbox sandboxmode", advice=_SANDBOX),
     KeyRow(ENVIRONMENT, "tools allowedtools", advice=_TOOLS),
     KeyRow(ENVIRONMENT, "mcpservers mcp", advice=_MCP),
     KeyRow(ENVIRONMENT, "ports expose networkmode healthcheck restart dependson", advice=_NO_SERVICE),
@@ -664,8 +673,7 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(
         RESOURCES,
         "gpu gpus nvidia.com/gpu ephemeralstorage storage disk",
-        advice="a task limits only `cpu` and `memory`: set other resources in the worker's pod template "
-               "(`OPTIO_POD_TEMPLATE`), and delete this line",
+        advice="a task has `cpu` and `memory`, and its pod no devices: delete this line",
     ),
     # Quotas and deduplication keys.
     KeyRow(
@@ -865,6 +873,8 @@ STEMS: tuple[KeyStem, ...] = (
     KeyStem(
         r"rate|quota|throttl", KeyRow(TASK, "", advice="write `startLimit: {count: 10, per: 24h}` for how many runs may start")
     ),
+    KeyStem(r"(?:hour|limit|max).*(?:limit|max|hour)", KeyRow(TASK, "", "startLimit", to.starts_an_hour)),
+    KeyStem(r"(?:daily|day|limit|max).*(?:limit|max|daily|day)", KeyRow(TASK, "", "startLimit", to.starts_a_day)),
     KeyStem(r"notif|alert|e?mail|slack|onfail|onsuccess|onerror", KeyRow(TASK, "", advice=NOTIFY)),
     KeyStem(r"setup|install|bootstrap|^pre|^before|^init", KeyRow(TASK, "", "environment.setupCommands", to.commands)),
     KeyStem(r"hook|^on[a-z]{4}|^post|^after", KeyRow(TASK, "", advice=_HOOKS)),

@@ -68,6 +68,7 @@ def explain_program_key(root: Any, route: Route) -> ProgramCure | None:
     also += names
     rest = f", and delete {' and '.join(also)}" if also else ""
     alone = not also and len(route) == 1
+    place = " in the place of the one that is there" if "command" in root else place
     return ProgramCure(f"write `command: {written}`{place}{rest}", f"command: {written}" if alone else None)
 
 

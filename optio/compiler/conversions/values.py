@@ -580,6 +580,16 @@ def schema(value: Any) -> str | None:
     return schema_with(value, {})
 
 
+def result(value: Any) -> str | None:
+    """Return the declaration of a result for named outputs of a job: each is a text, unless its type is given."""
+    named = list(_parameters(value)) if isinstance(value, (dict, list)) else []
+    if not named or any(not isinstance(each, (dict, str)) for _, each in named):
+        return None
+    told = [(name, {} if isinstance(each, str) else {k: v for k, v in each.items() if k != "value"}) for name, each in named]
+    made = schema_with(dict(told), {})
+    return None if made is None else f"{{schema: {made}}}"
+
+
 def schema_with(value: Any, beside: dict[str, Any]) -> str | None:
     """Return a JSON Schema for parameters in the notation of another system, with the keywords that stand beside them."""
     properties: dict[str, Any] = {}
