@@ -1,6 +1,7 @@
 """Map words of other systems to the allowed words of a key, such as `forbid` to `skip` for `overlap`. Imported only for a file
 with such a word."""
 
+import re
 from typing import Any
 
 from optio.model.route import Route
@@ -48,7 +49,18 @@ _RUNTIMES = {
 }
 # Senders and words that mean an HMAC signature.
 _UNSIGNED = "delete it, and write `unsigned: true` to accept deliveries from anyone"
-_BY_HMAC = ("shopify", "typeform", "linear", "sentry", "bitbucket", "jira")
+# Senders that sign by `hmac`: the header of the signature, where the event is named, and the header that numbers a delivery.
+_BY_HMAC = {
+    "bitbucket": ("X-Hub-Signature", "eventHeader: X-Event-Key", "X-Request-UUID"),
+    "jira": ("X-Hub-Signature", "eventPath: $.webhookEvent", "X-Atlassian-Webhook-Identifier"),
+    "linear": ("Linear-Signature", "eventHeader: Linear-Event", "Linear-Delivery"),
+    "sentry": ("Sentry-Hook-Signature", "eventHeader: Sentry-Hook-Resource", "Request-ID"),
+    "shopify": ("X-Shopify-Hmac-Sha256", "eventHeader: X-Shopify-Topic", "X-Shopify-Webhook-Id"),
+    "typeform": ("Typeform-Signature", "eventPath: $.event_type", None),
+    "woocommerce": ("X-WC-Webhook-Signature", "eventHeader: X-WC-Webhook-Topic", "X-WC-Webhook-Delivery-ID"),
+    "heroku": ("Heroku-Webhook-Hmac-SHA256", "eventPath: $.webhook_metadata.event.include", None),
+}
+_BY_BASE64 = ("shopify", "typeform", "woocommerce", "heroku")
 _WRITTEN = "write how the signature is written: `hex`, or `base64` as Shopify does"
 _ENCODINGS: dict[str, str | tuple[str]] = {
     **dict.fromkeys(("hexdigest", "hexadecimal", "base16"), "hex"),
@@ -57,7 +69,6 @@ _ENCODINGS: dict[str, str | tuple[str]] = {
 }
 _ANY_HMAC = "write `github` or `gitea` if the sender is one, else `hmac` with `signatureHeader:`, the header of the signature"
 _SCHEMES: dict[str, str | tuple[str]] = {
-    **dict.fromkeys(_BY_HMAC, ("write `hmac`, and `signatureHeader:` with the name of the header that carries the signature",)),
     **dict.fromkeys(("sha256", "hmacsha256", "hmacsha", "signature"), (_ANY_HMAC,)),
     **dict.fromkeys(("standardwebhooks", "whsec", "openai", "anthropic", "supabase"), "standard-webhooks"),
     **dict.fromkeys(("forgejo", "gogs", "codeberg"), "gitea"),
@@ -94,6 +105,23 @@ _CHOICES = {
     "overlap": "write `queue` to wait for the previous run, `skip` to skip that time",
     "onDuplicate": "write `join` to answer with the first run, `reject` to refuse, `replace` to replace a waiting run",
 }
+
+
+def suggest_hmac_keys(name: Any, config: dict[str, Any]) -> str | None:
+    """Return the hint with all keys by which `hmac` reads a known sender, without those that the webhook has already."""
+    sender = re.sub(r"[^a-z]|(?:cloud|server|software|hmac|sha)", "", str(name).lower())
+    if sender not in _BY_HMAC:
+        return None
+    header, event, delivery = _BY_HMAC[sender]
+    keys = [
+        f"signatureHeader: {header}",
+        "signatureEncoding: base64" if sender in _BY_BASE64 else "",
+        event if "events" in config and not {"eventHeader", "eventPath"} & set(config) else "",
+        f"deliveryHeader: {delivery}" if delivery is not None else "",
+    ]
+    lacking = [f"`{key}`" for key in keys if key and str(config.get(key.partition(":")[0], "")) != key.partition(": ")[2]]
+    *most, last = ["`scheme: hmac`", *lacking]
+    return f"write {', '.join(most)} and {last}" if most else f"write {last}"
 
 
 def suggest_allowed_word(route: Route, value: Any) -> str | tuple[str] | None:

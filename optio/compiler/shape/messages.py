@@ -17,7 +17,7 @@ from optio.compiler.conversions.quantities import (
     suggest_whole_number,
     unit_hint,
 )
-from optio.compiler.conversions.suggest_words import explain_choices, suggest_allowed_word
+from optio.compiler.conversions.suggest_words import explain_choices, suggest_allowed_word, suggest_hmac_keys
 from optio.compiler.diagnostics import Diagnostic, Edit, Fix, diagnostic
 from optio.compiler.layers import POLICY, MergedDocument
 from optio.compiler.param_schema.expected_type import NUMBER, SCHEMAS, expected_type, keyword_form
@@ -421,9 +421,9 @@ def _bad_word(found: _Finding) -> Diagnostic:
         if meant is not None:
             return found.at("OPT104", f"`{name}` is {_kind_of(value)}, not text", f"write `{route[-1]}: {meant}`")
     if isinstance(known := suggest_allowed_word(route, value), tuple):
-        hint = known[0]
-        if route[-1] == "scheme" and value_at(found.document.value, (*route[:-1], "signatureHeader")) is not None:
-            hint = hint.partition(", and `signatureHeader:`")[0]
+        return found.at("OPT104", f"`{name}` is `{value}`", known[0])
+    config = value_at(found.document.value, route[:-1])
+    if route[-1:] == ("scheme",) and isinstance(config, dict) and (hint := suggest_hmac_keys(value, config)) is not None:
         return found.at("OPT104", f"`{name}` is `{value}`", hint)
     named = [word for word in re.findall(r"[a-z-]+", str(value).lower()) if word in allowed]
     meant = known or (named[0] if len(set(named)) == 1 else suggest(str(value).lower(), allowed))
