@@ -208,9 +208,9 @@ def _other_sign(task: ResolvedTask, route: Route, zone: str) -> Iterator[Diagnos
     better = f"Etc/GMT{'-' if ahead else '+'}{named[2]}"
     message = f"`{zone}` is {named[2]} h {'behind' if ahead else 'ahead of'} UTC: the sign in these names is reversed"
     hint = f"write `{better}`"
-    place = None if re.search(r"(?i)\b(?:summer|daylight|dst|all year)\b", about) else _place_of_other_sign(zone, about)
-    if place is not None:
-        better, hint = place[1], f"write `{place[1]}`, or `{better}` for a clock without summer time"
+    city = None if re.search(r"(?i)\b(?:summer|daylight|dst|all year)\b", about) else _place_of_other_sign(zone, about)
+    if city is not None:
+        better, hint = city[1], f"write `{city[1]}`, or `{better}` for a clock without summer time"
     yield task.at("OPT319", message, route, hint=hint, value=better, safe=False)
 
 
