@@ -47,6 +47,11 @@ _FOREIGN = {
 }
 # Names of others for the most that a run may cost.
 _COSTS = frozenset({"costusd", "cost", "maxcost", "maxcostusd", "maxbudget", "budget", "usd", "maxusd", "spendusd"})
+_ALLOWED = {
+    **dict.fromkeys(("hosts", "host", "domains", "network", "networks", "urls", "outbound"), "egress"),
+    **dict.fromkeys(("agents", "agent", "engines", "agentruntimes", "tools"), "runtimes"),
+    **dict.fromkeys(("registries", "registry", "containers"), "images"),
+}
 _PARTS: dict[str, type[Spec]] = {"ceilings": Ceilings, "fleet": Fleet, "allow": Allow}
 
 
@@ -108,6 +113,8 @@ def _wrong(document: Document, misfit: ValidationIssue) -> Diagnostic:
         below = [name for name, model in _PARTS.items() if len(route) == 1 and route[0] in names_of(model)]
         advice = _FOREIGN.get(str(route[-1]).lower())
         meant = None if below or advice else suggest(str(route[-1]), known)
+        if route[0] == "allow":
+            meant = meant or _ALLOWED.get(str(route[-1]).lower())
         if route[0] == "ceilings" and str(route[-1]).lower().replace("_", "") in _COSTS:
             meant = "budgetUsd"
         hint = f"did you mean `{meant}`?" if meant else f"no key here means the same; allowed: {', '.join(known)}: write one"

@@ -20,7 +20,7 @@ PLACES: dict[str, Route] = {
     "task": (), "environment": ("environment",), "network": ("environment", "network"), "startLimit": ("startLimit",),
     "resources": ("environment", "resources"), "dedupe": ("dedupe",), "trigger": ("triggers", 0), "tests": ("tests", 0),
     "schedule": ("triggers", 0, "config"), "webhook": ("triggers", 0, "config"), "manual": ("triggers", 0, "config"),
-    "expect": ("tests", 0, "expect"),
+    "expect": ("tests", 0, "expect"), "result": ("result",),
 }  # fmt: skip
 ROW_IDS = [f"{row.level} {row.names.partition(' ')[0]}" for row in ROWS]
 

@@ -140,6 +140,8 @@ def _no_slot(task: ResolvedTask, route: Route, at: datetime) -> Iterator[Diagnos
             return
         message = f"`{config.cron_expression}` ({config.timezone}) does not fire then: {err}"
         value = None if err.coming is None else f"{err.coming:%Y-%m-%dT%H:%M}"
+        if at.tzinfo is None and (near := _fire_of_day(config, at.replace(tzinfo=ZoneInfo(config.timezone)))) is not None:
+            value = f"{near:%Y-%m-%dT%H:%M}"
         hint = "write a time at which it fires" + (f", such as `{value}`" if value else "")
         if at.tzinfo is not None and _fires(config.cron_expression, config.timezone, local := at.replace(tzinfo=None)):
             there = at.astimezone(ZoneInfo(config.timezone))

@@ -314,6 +314,10 @@ def _rooted(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]
         fix = task.document.rewritten(route, task.document.restyled(route, better))
     message = f"`{shown}` finds nothing: in a filter `$` is a list with the payload in it"
     hint = f"write `{right}{shown[1:]}`" + (", and quotes around the filter" if task.document.plain(route) else "")
+    if len(list(_ROOTED.finditer(masked))) > 1 and "\n" not in text:
+        from optio.compiler.yaml.emit import flow  # imported only for a file with a mistake
+
+        hint = f"write `{right}` everywhere: `when: {flow(better)}`"
     span = task.document.inside(route, found.start(), found.start() + len(shown))
     yield task.at("OPT413", message, route, hint=hint, span=span, fix=fix)
 

@@ -23,7 +23,7 @@ _BOUNDS = frozenset({"maxLength", "enum", "const", "pattern", "format", "$ref", 
 _ADVICE = {
     "optional": "delete it: a parameter that `required` does not name is optional",
     "additionalItems": "delete it, or write `items: false` beside `prefixItems` to close a list",
-    "nullable": 'write `type: [string, "null"]`, or another type in its place',
+    "nullable": 'write `type: [string, "null"]` in the place of `type`, and delete this line',
     **dict.fromkeys(
         ("sensitive", "secret", "masked", "isSecret", "noEcho", "NoEcho"),
         "parameters are stored and shown: name a secret under `environment.secrets`, and delete this key",
@@ -116,10 +116,31 @@ def _words(task: ResolvedTask, at: Route, route: Route, sub: dict[str, Any]) -> 
             message = f"`{word}` is not a keyword of JSON Schema and has no effect"
             hint = "write `properties`, with the parameters below it" if at == ROUTE else "write `properties`"
             yield task.at("OPT221", message, (*route, word), key=True, hint=hint, write="properties", safe=False)
-        elif route == at and word not in WORDS and isinstance(sub[word], dict) and {"type", "enum"} & set(sub[word]):
+        elif route == at and _declares(word, sub):
             message = f"`{word}` is not a keyword of JSON Schema and has no effect"
             hint = f"write it below `properties:` if it is a {'parameter' if at == ROUTE else 'key of the result'}"
+            if "properties" not in sub:
+                hint = _around_all(sub, "paramsSchema" if at == ROUTE else "schema")
             yield task.at("OPT221", message, (*route, word), key=True, hint=hint)
+            if "properties" not in sub:
+                return
+
+
+def _declares(word: str, sub: dict[str, Any]) -> bool:
+    """Return True if a key that is no keyword declares a parameter, or a key of the result."""
+    return word not in WORDS and isinstance(sub[word], dict) and not {"type", "enum"}.isdisjoint(sub[word])
+
+
+def _around_all(sub: dict[str, Any], above: str) -> str:
+    """Return the hint for declarations that stand in a schema without `properties`."""
+    names = [word for word in sub if _declares(word, sub)]
+    *most, last = (f"`{name}`" for name in names)
+    told = f"{', '.join(most)} and {last}" if most else last
+    wanted = [name for name in names if "default" not in sub[name]]
+    beside = [] if "required" in sub or not wanted else [f"`required: [{', '.join(wanted)}]`"]
+    beside += [] if "additionalProperties" in sub else ["`additionalProperties: false`"]
+    rest = f", and {' and '.join(beside)} beside it" if beside else ""
+    return f"write `properties:` below `{above}:` with {told} below it{rest}"
 
 
 def _of_another_type(task: ResolvedTask, route: Route, sub: dict[str, Any], kind: str) -> Iterator[Diagnostic]:

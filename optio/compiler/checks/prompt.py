@@ -199,6 +199,8 @@ def _names(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic
         yield from report_first((name for name in optional if not _always_sent(task, known, name)), unset)
     secrets = task.spec.environment.secrets  # reported by `secrets_use`
     given = parameters_of_triggers(task) if known.closed else set()  # reported as an error by the trigger's check
+    stray = task.document.value.get("paramsSchema")  # one beside `properties` is reported there
+    given = given.union(stray if isinstance(stray, dict) else ())
     others = [name for name in used if name not in known.properties and name not in secrets and name not in given]
     yield from report_first((name for name in others if name.casefold() in by_case), otherwise_written)
     if known.complete:

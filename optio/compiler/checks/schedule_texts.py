@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from optio.compiler.checks.schedule import field_span
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
-from optio.model.route import Route
+from optio.model.route import Route, value_at
 from optio.model.trigger import ScheduleConfig
 
 # All patterns are texts, which `re` compiles where one is used first: most tasks say nothing that needs them.
@@ -48,6 +48,7 @@ _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nin
 _NUMBER = rf"(?P<number>\d{{1,2}}|{'|'.join(_NUMBERS)}|fifteen|twenty|thirty)"
 _INTERVAL = rf"(?i)\b(?:every|each) (?:{_NUMBER} (?P<unit>min(?:ute)?|hour)s?|half[ -](?:an )?hour)\b|\bhalf-?hourly\b"
 _CLOCK = r"(?i)(?<![\d:.])([01]?\d|2[0-3]):([0-5]\d)(?![\d:])(?: ?([ap])\.?m\b)?|(?<![\d:.])(1[0-2]|[1-9]) ?([ap])\.?m\b"
+_LOCAL_TIME = r"(?:[\d:.]+(?: ?[ap]\.?m\.?)?),? (?:in |by )?(?P<place>[A-Z][a-z]+(?: [A-Z][a-z]+)?) time\b"
 _ZONE = r"\b(?:UTC|GMT|[A-Z]{1,4}T)\b"
 # Words for a schedule that fires once in each hour or day, of which the interval may tell something else.
 _ONCE = (
@@ -85,6 +86,8 @@ def find_contradictions(task: ResolvedTask, route: Route, config: ScheduleConfig
         message = f"`{expression}` fires {fires}"
         span = field_span(task, route, expression, index)
         yield task.at("OPT319", message, route, hint=f"write `{better}`", span=span, value=better, safe=False)
+    if " time" in words and "utc" not in words and config.timezone == "UTC":
+        yield from _unset_zone(task, (*route[:-1], "timezone"), fields, about)
     if config.timezone.startswith("Etc/GMT"):
         yield from _other_sign(task, (*route[:-1], "timezone"), config.timezone)
 
@@ -95,7 +98,8 @@ _Found = tuple[int, str, str] | None
 
 def _weekdays(fields: list[str], beside: str, texts: str) -> _Found:
     """Find weekdays counted as Quartz does beside a text on Monday to Friday that speaks of no day before and of no weekend."""
-    said = re.search(_MONDAY_TO_FRIDAY, texts) is not None and re.search(_OTHER_DAYS, texts) is None
+    others = re.sub(r"(?i)\b(?:never|not)(?: on| at)?(?: the)? weekends?", "", texts)
+    said = re.search(_MONDAY_TO_FRIDAY, texts) is not None and re.search(_OTHER_DAYS, others) is None
     if not said and re.search(_MONDAY_TO_FRIDAY, beside) is None:
         return None
     return 4, "1-5", f"{_NEAR_WEEKDAYS[fields[4]]}, not from Monday to Friday: 0 and 7 are Sunday, 1 is Monday"
@@ -212,6 +216,32 @@ def _other_sign(task: ResolvedTask, route: Route, zone: str) -> Iterator[Diagnos
     if city is not None:
         better, hint = city[1], f"write `{city[1]}`, or `{better}` for a clock without summer time"
     yield task.at("OPT319", message, route, hint=hint, value=better, safe=False)
+
+
+def _unset_zone(task: ResolvedTask, route: Route, fields: list[str], about: str) -> Iterator[Diagnostic]:
+    """Report a schedule without a zone beside "07:30 New York time"."""
+    said = re.search(_LOCAL_TIME, about)
+    if said is None or value_at(task.document.value, route) is not None or not task.is_known(route):
+        return
+    if not (fields[0].isdigit() and fields[1].isdigit()):
+        return
+    clock = re.search(_CLOCK, said[0])
+    place = None if clock is None else _zone_of(said["place"])
+    if clock is None or place is None or _hour_and_minute(clock) != (int(fields[1]), int(fields[0])):
+        return
+    message = f"without `timezone` this fires at {int(fields[1]):02}:{int(fields[0]):02} UTC, and not {said['place']} time"
+    yield task.at("OPT319", message, route[:-1], hint=f"add `timezone: {place}`")
+
+
+def _zone_of(city: str) -> str | None:
+    """Return the zone of a city, or None for a name that is none."""
+    from zoneinfo import available_timezones
+
+    from optio.compiler.checks.zone_names import zone_of_city
+
+    name = city.replace(" ", "_")
+    there = (each for each in sorted(available_timezones()) if each.endswith(f"/{name}") and not each.startswith("Etc/"))
+    return next(there, None) or zone_of_city(name)
 
 
 def _place_of_other_sign(zone: str, about: str) -> tuple[str, str] | None:

@@ -17,6 +17,7 @@ from optio.model.untrusted import unbounded_params
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ash", "/bin/sh", "/bin/bash", "/usr/bin/bash"})
 # Each is looked for in the whole command, which a hostile author may make of thousands.
 _MAX_RUN_TEXTS = 100
+_MAX_SHOWN = 200
 _FACT = "is not filled in: parameters are filled into the prompt only"
 
 
@@ -51,7 +52,9 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         elif name not in names:
             hint = f"write the value itself, or declare `{name}` and let the program read it from `OPTIO_PARAMS_FILE`"
         elif spec.agent_runtime == "command":
-            hint = f"delete it here, and let the program read `{name}` from the JSON file that `OPTIO_PARAMS_FILE` names"
+            rest = _without(spec.command, name) if route[0] == "command" else None
+            delete = "delete it here" if rest is None else f"write `command: {rest}`"
+            hint = f"{delete}, and let the program read `{name}` from the JSON file that `OPTIO_PARAMS_FILE` names"
         span = task.document.find(route, f"{{{{{name}}}}}")
         yield task.at("OPT415", f"`{{{{{name}}}}}` in `{show(route)}` {_FACT}", route, span=span, hint=hint)
     for route, name in _placeholders(control, None):
@@ -60,6 +63,18 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
         hint = f"write a fixed value{example_hint(task.document.value, route)}, or one task for each"
         yield task.at("OPT416", f"`{{{{{name}}}}}` in `{show(route)}` {_FACT}", route, span=span, hint=hint)
+
+
+def _without(command: Any, name: str) -> str | None:
+    """Return a list of arguments without the one that is a placeholder, and without the option before it."""
+    if not isinstance(command, list) or f"{{{{{name}}}}}" not in command:
+        return None
+    from optio.compiler.yaml.emit import flow  # imported only for a file with a mistake
+
+    at = command.index(f"{{{{{name}}}}}")
+    start = at - 1 if at > 1 and re.fullmatch(r"--?[A-Za-z][\w-]*", command[at - 1]) else at
+    whole = flow([*command[:start], *command[at + 1 :]])
+    return whole if len(whole) <= _MAX_SHOWN else None
 
 
 def _evaluated(task: ResolvedTask) -> Iterator[Diagnostic]:

@@ -324,7 +324,8 @@ def _source(
             yield _bad_query(task, route, source, err, scheme)
             return
         if not path.singular and known is not None and not _takes_lists(known.properties.get(name)):
-            yield task.at("OPT408", f"`{_short(source)}` gives a list", route, hint=_one_value_hint(task, name, source, scheme))
+            message = f"`{_short(source)}` gives a list, and `{name}` takes one value"
+            yield task.at("OPT408", message, route, hint=_one_value_hint(task, name, source, scheme))
 
 
 def _path_or_literal(name: str, source: Any) -> str:
@@ -398,7 +399,8 @@ def _one_value_hint(task: ResolvedTask, name: str, source: str, scheme: str) -> 
     if last is not None and scheme in ("github", "gitlab"):
         named = f"`{'$.head_commit' if scheme == 'github' else '$.commits[-1]'}{last[1]}` for the last commit"
     if name.lower().endswith("s"):
-        return f"write `type: array` under `paramsSchema.properties.{name}`, or name {named}"
+        listed = "{type: array, items: {type: string}}"
+        return f"write `{name}: {listed}` under `paramsSchema.properties`, or name {named}"
     return (
         f"write {named}, or give the parameter `type: array`"
         if "`$" in named

@@ -42,6 +42,11 @@ _PRESENT = {
     **dict.fromkeys(("exists", "isset", "isnotempty", "notempty", "isnotnull", "present"), ""),
     **dict.fromkeys(("doesnotexist", "notexists", "isempty", "empty", "isnull", "absent"), "!"),
 }
+_LITERALS = {"true": True, "false": False}
+# A comparison of Azure Pipelines, and several that are joined.
+_CALL = r"(eq|ne|gt|ge|lt|le)\(\s*([\w.-]+)\s*,\s*('[^'\\]*'|-?\d+(?:\.\d+)?|true|false)\s*\)"
+_CALLS = rf"(and|or)\(\s*({_CALL}(?:\s*,\s*{_CALL})*)\s*\)"
+_OF_CALLS = {"eq": "==", "ne": "!=", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 _MAX_DEPTH, _MAX_TESTS = 6, 12
 _ALL, _ANY = " && ", " || "
 
@@ -136,7 +141,7 @@ def _of_mapping(value: dict[Any, Any]) -> str | None:
         return _text(clause)
     if len(value) == 1 and (inner := next((folded[name] for name in _CLAUSES if isinstance(folded.get(name), dict)), None)):
         return _of_mapping(inner)
-    for names, sign in ((("all", "and", "allof", "filters", "conditions"), _ALL), (("any", "or", "anyof"), _ANY)):
+    for names, sign in ((("all", "and", "allof", "filters", "conditions", "data"), _ALL), (("any", "or", "anyof"), _ANY)):
         inner = next((folded[name] for name in names if isinstance(folded.get(name), list)), None)
         if inner is not None:
             return _joined([_of_mapping(each) if isinstance(each, dict) else _text(each) for each in inner], sign)
@@ -152,11 +157,25 @@ def _text(value: Any) -> str | None:
     from optio.model.mapping import PathSyntax, compile_when
 
     bare = value.strip()
+    if (called := _of_calls(bare)) is not None:
+        return called
     try:
         compile_when(bare)
     except PathSyntax:
         return suggest_filter(bare, "github")
     return bare if "@" in bare else suggest_filter(bare, "github")
+
+
+def _of_calls(text: str) -> str | None:
+    """Return the test for `eq(body.status, 'failed')`, alone or within one `and(...)` or `or(...)`."""
+    joined = re.fullmatch(_CALLS, text)
+    if joined is None and re.fullmatch(_CALL, text) is None:
+        return None
+    tests = [
+        f"{_step('@', re.sub('^(?:body|payload|data|event)[.]', '', path).split('.'))} {_OF_CALLS[word]} {told}"
+        for word, path, told in re.findall(_CALL, text)
+    ]
+    return _joined(tests, _ANY if joined is not None and joined[1] == "or" else _ALL)
 
 
 def _triple(value: dict[Any, Any]) -> str | None:
@@ -175,6 +194,8 @@ def _triple(value: dict[Any, Any]) -> str | None:
     if word in _SEARCHED:
         return _searched(_step("@", steps.split(".")), told, *_SEARCHED[word])
     sign = _SIGNS.get(word, "==")
+    if str(folded.get("type")).lower() in ("bool", "boolean", "number"):
+        told = [_LITERALS.get(str(each).lower(), each) for each in (told if isinstance(told, list) else [told])]
     tests = [_test(_step("@", steps.split(".")), sign, each) for each in (told if isinstance(told, list) else [told])]
     return _joined(tests, _ALL if sign == "!=" else _ANY)
 
@@ -224,6 +245,9 @@ def _matcher(path: str, value: Any) -> str | None:
     word, inner = next(((str(key).lower(), each) for key, each in value.items()), ("", None))
     if word == "exists":
         return path if inner is True else f"!{path}"
+    if word == "numeric" and isinstance(inner, list) and len(inner) % 2 == 0 and set(inner[::2]) <= {"=", ">", ">=", "<", "<="}:
+        pairs = zip(inner[::2], inner[1::2], strict=True)
+        return _joined([_test(path, "==" if sign == "=" else sign, each) for sign, each in pairs], _ALL)
     if word == "anything-but":
         return _joined([_test(path, "!=", each) for each in (inner if isinstance(inner, list) else [inner])], _ALL)
     if word in ("prefix", "suffix") and isinstance(inner, str) and re.fullmatch(r"[\w/ -]{1,100}", inner):

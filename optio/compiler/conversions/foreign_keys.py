@@ -26,11 +26,14 @@ from optio.compiler.conversions.key_table import (
     OUTPUT,
     PLACED,
     RESOURCES,
+    RESULT,
+    RIGHTS,
     RUNNER,
     SCHEDULE,
     STEMS,
     TASK,
     TEST,
+    TOOLS,
     TRIGGER,
     VERDICTS,
     WEBHOOK,
@@ -54,7 +57,7 @@ from optio.model.spec import Spec, keys_of, names_of
 _LEVELS: dict[Route, str] = {
     (): TASK, ("environment",): ENVIRONMENT, ("environment", "network"): NETWORK, ("environment", "resources"): RESOURCES,
     ("environment", "resources", "requests"): RESOURCES, ("environment", "resources", "limits"): RESOURCES,
-    ("startLimit",): LIMIT, ("dedupe",): DEDUPE,
+    ("startLimit",): LIMIT, ("dedupe",): DEDUPE, ("result",): RESULT,
 }  # fmt: skip
 _NEW_TRIGGERS = {
     "schedule": {"cronExpression": '"0 9 * * 1"'},
@@ -86,6 +89,7 @@ _PROGRAM = KeyRow(TASK, "entrypoint", "command", values.program, "with `agentRun
 _CONFIG = ("triggers", 0, "config")
 # Declarations of parameters or triggers are shown whole: a part of one would be another task.
 MAX_SHOWN, MAX_WHOLE = 200, 600
+_NAMES_OF_AGENTS = ("type", "id", "name", "engine", "runtime", "cli", "provider")
 _MAX_SPLIT = 5
 _SECRETS = re.compile(r"(?:token|password|passwd|apikey|secret)['\"]?[:=]")
 # Keys for commands that run before the program itself.
@@ -94,7 +98,7 @@ _PREPARES = re.compile(r"pre|before|init|setup|install|boot|package|require")
 # Senders whose events are called as `invoice.paid` is.
 _DOTS = ("stripe", "pagerduty", "standard-webhooks", "hmac")
 _DOTTED_EVENT = r"(?!(?:body|payload|event|data|request)\.)[a-z_]+(?:\.[a-z_]+)+"
-_SECRET_LISTS = ("secrets", "secret", "secretsinherit", "inheritsecrets", "envfrom")
+_SECRET_LISTS = ("secrets", "secret", "secretsinherit", "inheritsecrets", "envfrom", "contexts")
 _MAY_HOLD_ONE = ("key", "secret", "previoussecret")
 # Shorter words resemble too many others.
 _MIN_GUESSED = 5
@@ -196,7 +200,8 @@ def _of_all_secrets(root: Any, route: Route) -> KeyCure | None:
     """Return the cure for `secrets: inherit`: a run gets only the secrets that it names."""
     from optio.compiler.conversions.used_secrets import asks_for_all, missing_secrets_hint
 
-    return KeyCure(missing_secrets_hint(root)) if asks_for_all(value_at(root, route)) else None
+    by_name = fold_key(str(route[-1])) == "contexts"  # of CircleCI
+    return KeyCure(missing_secrets_hint(root)) if by_name or asks_for_all(value_at(root, route)) else None
 
 
 def _of_program(root: Any, route: Route) -> KeyCure | None:
@@ -260,10 +265,15 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
         return KeyCure("Optio waits 5 s, 10 s, 20 s and so on between tries: delete this line")
     if row.convert is values.verdict and str(value) in ("200", "202") and "webhook" in value_at(root, route[:-2]):
         return KeyCure(VERDICTS)
+    is_event = level_of(root, base) == TEST and fold_key(str(route[-1])).startswith("event") and isinstance(value, str)
+    if is_event and "webhook" in value_at(root, base) and (header := _event_header(root)) is not None:
+        return KeyCure(f"write `headers: {flow({header: value})}`")
     if row.ours == "maxConcurrent" and values.is_skipping(value) and "maxConcurrent" not in root:
         count = values.concurrency(value)
         return KeyCure(f"write `maxConcurrent: {count}`, and `overlap: skip` in the `config` of a schedule")
     if row.advice == MOVE_UP and isinstance(value, dict) and (each := _one_by_one(root, route, value)) is not None:
+        return KeyCure(each)
+    if row.convert is values.runtime and isinstance(value, dict) and (each := _one_by_one(root, route, value)) is not None:
         return KeyCure(each)
     if "matrix" in row.names.split() and (split := _for_each(root, value)) is not None:
         return KeyCure(split)
@@ -305,6 +315,21 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
     return KeyCure(f"write `{entry}`{after}", None if is_other else meant, entry=entry if is_free else None)
 
 
+def _event_header(root: Any) -> str | None:
+    """Return the header in which the sender of the task's webhook names the event."""
+    from optio.model.senders import SENDERS, InHeader
+
+    listed = value_at(root, ("triggers",))
+    for trigger in listed if isinstance(listed, list) else ():
+        config = value_at(trigger, ("config",))
+        if isinstance(config, dict) and isinstance(config.get("eventHeader"), str):
+            return str(config["eventHeader"])
+        sender = SENDERS.get(config.get("scheme", "")) if isinstance(config, dict) else None
+        if sender is not None:
+            return next((each.name for each in sender.event if isinstance(each, InHeader)), None)
+    return None
+
+
 def _for_each(root: Any, value: Any) -> str | None:
     """Return the hint for a matrix of one variable: a file for each of its values."""
     inner = value.get("matrix", value) if isinstance(value, dict) else None
@@ -329,7 +354,7 @@ def _one_by_one(root: Any, route: Route, parts: dict[str, Any]) -> str | None:
     top, entries, without = known_keys(root, ()), [], []
     made: dict[str, Any] = {}
     for key, value in parts.items():
-        if key == "type" and (agent := values.runtime(value)) is not None:
+        if key in _NAMES_OF_AGENTS and (agent := values.runtime(value)) is not None:
             key, value = "agentRuntime", agent
         cure = None if key in top else explain_foreign_key({**others, **made, key: value}, (key,))
         text = values.unchanged(value) if cure is None else None
@@ -361,8 +386,12 @@ def _by_value(route: Route, row: KeyRow, base: Route, value: Any) -> tuple[KeyRo
         return KeyRow(TASK, row.names, "environment.image", partial(_made, image)) if image else placed, ()
     if row.advice == IMPORT and isinstance(value, str) and value.endswith((".yaml", ".yml")):
         return KeyRow(TASK, row.names, "extends"), ()
+    if row.advice is RIGHTS and isinstance(value, dict) and not {"allow", "deny", "ask"}.isdisjoint(value):
+        return KeyRow(row.level, "", advice=TOOLS), base
     if row.advice == OUTPUT and _has_form("result", value):
         return KeyRow(TASK, row.names, "result"), ()
+    if row.advice == OUTPUT and isinstance(value, dict) and (fetched := values.clone(value)) is not None:
+        return KeyRow(TASK, row.names, "environment.setupCommands", partial(_made, fetched)), ()
     if row.advice == OUTPUT and (made := values.result(value)) is not None:
         return KeyRow(TASK, row.names, "result", partial(_made, made)), ()
     if row.advice == WORDS and isinstance(value, list) and all(isinstance(each, dict) for each in value):
@@ -393,7 +422,8 @@ def _by_use(root: Any, route: Route, row: KeyRow, base: Route, value: Any) -> Ke
         from optio.compiler.payloads.queries import suggest_filter
 
         meant = suggest_filter(value, str(value_at(root, (*base, "scheme")) or "github"))
-        return row._replace(convert=values.unchanged if meant is None else partial(_made, flow(meant)))
+        made = values.condition(value) if meant is None else flow(meant)
+        return row._replace(convert=values.unchanged if made is None else partial(_made, made))
     elif row.ours == "maxConcurrent" and isinstance(value, dict):
         made = values.exclusive({**value, "group": _in_repository(root, value.get("group"))})
         if made is not None:
@@ -466,6 +496,8 @@ def _more_parameters(root: Any, value: Any) -> str:
 
 def _is_address(value: Any) -> bool:
     """Return True if a value names people or channels to notify."""
+    if isinstance(value, dict):
+        return any(re.search(r"(?i)mail|slack|notif|pager|teams", str(key)) or _is_address(each) for key, each in value.items())
     return (
         isinstance(value, str)
         and re.fullmatch(r"[\w.+-]+@[\w-]+\.[\w.-]+|#[\w-]+|https://hooks\.slack\.com/.*", value) is not None

@@ -14,7 +14,7 @@ from optio.compiler.conversions import values as to
 
 TASK, ENVIRONMENT, NETWORK, RESOURCES, LIMIT, DEDUPE = "task", "environment", "network", "resources", "startLimit", "dedupe"
 TRIGGER, SCHEDULE, WEBHOOK, MANUAL = "trigger", "schedule", "webhook", "manual"
-TEST, EXPECT = "tests", "expect"
+TEST, EXPECT, RESULT = "tests", "expect", "result"
 
 # Keys that together say when a schedule fires; Optio uses five cron fields.
 CLOCK = (
@@ -66,8 +66,9 @@ _HOOKS = (
     "Optio runs nothing after a run: put it into the prompt, or follow the metric `optio_runs_total`; then delete this line"
 )
 _ORDER = "tasks do not wait for each other: give this one a webhook, which the first one calls at its end, and delete this line"
+_NEXT = "a task starts no other: let this one call a webhook of the next at its end, and delete this line"
 _JOBS = "a task is one agent with one prompt: write each job as its own file, with its steps in the prompt, and delete this"
-_TOOLS = (
+TOOLS = (
     "agents bring their own tools, and a task chooses none: say in the prompt what the agent may do, name only the secrets "
     "that it needs, and delete this line"
 )
@@ -75,11 +76,14 @@ _MCP = (
     "a task brings no MCP servers: say in the prompt how to ask the service itself, or start `claude --mcp-config FILE` with "
     "`agentRuntime: command`; then delete this line"
 )
-_RIGHTS = (
+RIGHTS = (
     "a run has the rights of its secrets, and no others: name tokens under `environment.secrets` that may do no more than they "
     "must, and delete this line"
 )
 _SANDBOX = "a run writes into directories of its own, and the worker sets its sandbox (`OPTIO_SANDBOX`): delete this line"
+_ACCOUNT = (
+    "a task does not choose its service account, which `OPTIO_POD_TEMPLATE` names for all pods of a worker: delete this line"
+)
 _POSTS = (
     "Optio posts nothing itself: name a token under `environment.secrets`, say in the prompt what to post with it, and delete "
     "this line"
@@ -325,14 +329,14 @@ ROWS: tuple[KeyRow, ...] = (
         "tools allowedtools disallowedtools allowtools denytools toolsallowed agents subagents skills "
         "plugins enableallprojectmcpservers websearch commandsallowed extensions enabledplugins "
         "threatdetection lockdown",
-        advice=_TOOLS,
+        advice=TOOLS,
     ),
     KeyRow(TASK, "mcpservers mcp", advice=_MCP),
     KeyRow(TASK, "safeoutputs", advice=_POSTS),
     KeyRow(
         TASK,
         "permissions permission accesscontrol rbac capabilities scopes security forceloginmethod callerpolicy runas",
-        advice=_RIGHTS,
+        advice=RIGHTS,
     ),
     KeyRow(TASK, "sandbox sandboxmode sandboxworkspacewrite", advice=_SANDBOX),
     KeyRow(
@@ -368,6 +372,7 @@ ROWS: tuple[KeyRow, ...] = (
         "waitfordownstream requires",
         advice=_ORDER,
     ),
+    KeyRow(TASK, "next then nextstep nexttask goto continuewith downstreamtask ontaskfinish", advice=_NEXT),
     KeyRow(
         TASK,
         "jobs tasks stages pipeline workflow workflows templates entrypoint dag nodes matrix strategy dags functions "
@@ -647,9 +652,11 @@ ROWS: tuple[KeyRow, ...] = (
     ),
     KeyRow(ENVIRONMENT, "become becomeuser becomemethod sudo user root runasgroup group", advice=_NO_RIGHTS),
     KeyRow(TASK, "become becomeuser becomemethod sudo user root username", advice=_NO_RIGHTS),
-    KeyRow(ENVIRONMENT, "permissions", advice=_RIGHTS),
+    KeyRow(ENVIRONMENT, "permissions", advice=RIGHTS),
+    KeyRow(ENVIRONMENT, "serviceaccount serviceaccountname", advice=_ACCOUNT),
+    KeyRow(TASK, "serviceaccount serviceaccountname", advice=_ACCOUNT),
     KeyRow(ENVIRONMENT, "sandbox sandboxmode", advice=_SANDBOX),
-    KeyRow(ENVIRONMENT, "tools allowedtools", advice=_TOOLS),
+    KeyRow(ENVIRONMENT, "tools allowedtools", advice=TOOLS),
     KeyRow(ENVIRONMENT, "mcpservers mcp", advice=_MCP),
     KeyRow(ENVIRONMENT, "ports expose networkmode healthcheck restart dependson", advice=_NO_SERVICE),
     KeyRow(
@@ -673,7 +680,7 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(
         RESOURCES,
         "gpu gpus nvidia.com/gpu ephemeralstorage storage disk",
-        advice="a task has `cpu` and `memory`, and its pod no devices: delete this line",
+        advice="a task has amounts of `cpu` and `memory` alone, and its pod no devices: delete this line",
     ),
     # Quotas and deduplication keys.
     KeyRow(
@@ -759,7 +766,7 @@ ROWS: tuple[KeyRow, ...] = (
         advice="write `overlap: queue`, with which a run waits for the one before it, and delete this line",
     ),
     KeyRow(SCHEDULE, "overlapping allowoverlap allowoverlapping canoverlap", "overlap", to.allowed_to_overlap),
-    KeyRow(SCHEDULE, "nooverlap withoutoverlapping skipifrunning", "overlap", to.overlapping),
+    KeyRow(SCHEDULE, "nooverlap withoutoverlapping skipifrunning prohibitoverlap", "overlap", to.overlapping),
     KeyRow(SCHEDULE, "state status", "^enabled", to.state),
     KeyRow(WEBHOOK, "state status", "^enabled", to.state),
     KeyRow(TRIGGER, "state status", "enabled", to.state),
@@ -841,8 +848,16 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(TRIGGER, "name id title description label slug", advice=_NO_NAME),
     KeyRow(TRIGGER, "with options settings spec properties", "config", to.unchanged),
     KeyRow(TRIGGER, "kind", "type", to.text),
+    # In the declaration of a result.
+    KeyRow(RESULT, "strict validate enforce", advice="a result is always compared with its schema: delete this line"),
+    KeyRow(RESULT, "jsonschema outputschema responseschema format", "schema", to.unchanged),
+    KeyRow(RESULT, "optional nullable", "required", to.inverted),
+    KeyRow(
+        RESULT, "name description title",
+        advice="a result has no name: write a `description` in its schema, and delete this line",
+    ),
     # In tests.
-    KeyRow(TEST, "payload body event file fixture sample", "webhook", to.unchanged),
+    KeyRow(TEST, "payload body event eventtype eventname file fixture sample", "webhook", to.unchanged),
     KeyRow(TEST, "input inputs parameters args arguments with given", "params", to.unchanged),
     KeyRow(TEST, "expected then want assert asserts expectation output should", "expect", to.unchanged),
     KeyRow(TEST, "at time cron when", "schedule", to.unchanged),
@@ -884,7 +899,7 @@ STEMS: tuple[KeyStem, ...] = (
     KeyStem(r"secret|token|credential|apikey|password", KeyRow(TASK, "", advice=KEY)),
     KeyStem(r"cron|schedul", KeyRow(TASK, "", "schedule:cronExpression", to.cron)),
     KeyStem(r"depend|needs|upstream", KeyRow(TASK, "", advice=_ORDER)),
-    KeyStem(r"permission|role|sandbox|allowed", KeyRow(TASK, "", advice=_RIGHTS)),
+    KeyStem(r"permission|role|sandbox|allowed", KeyRow(TASK, "", advice=RIGHTS)),
     KeyStem(r"limit|max|min|cap$", KeyRow(TASK, "", advice=_BOUNDS)),
     KeyStem(r"enab|activ", KeyRow(TASK, "", "enabled", to.switch)),
 )

@@ -246,7 +246,7 @@ def retries_of_attempts(value: Any) -> str | None:
 
 def concurrency(value: Any) -> str | None:
     """Return the number of concurrent runs; a group whose runs exclude each other has one."""
-    return "1" if isinstance(value, (str, dict)) and whole(value) is None else whole(value)
+    return "1" if value is True or (isinstance(value, (str, dict)) and whole(value) is None) else whole(value)
 
 
 def is_skipping(value: Any) -> bool:
@@ -757,11 +757,18 @@ def standalone(value: Any) -> str | None:
 
 def clone(value: Any) -> str | None:
     """Return the set-up command that fetches a repository."""
+    into = ""
+    if isinstance(value, dict) and isinstance(value.get("source"), str):
+        # Nomad's and Terraform's addresses
+        if not value["source"].startswith("git::"):
+            return None
+        into = str(value.get("destination", "")).rstrip("/").rpartition("/")[2]
+        value = value["source"].removeprefix("git::")
     found = _scalar(value, ("url", "repo", "repository", "name"))
     if not isinstance(found, str) or re.search(r"[\s'\"]", found):
         return None
     url = f"https://github.com/{found}" if re.fullmatch(r"[\w.-]+/[\w.-]+", found) else found
-    return flow([f"git clone {url}"])
+    return flow([f"git clone {url} {into}".strip()])
 
 
 def secret(value: Any) -> str | None:
@@ -851,7 +858,9 @@ def _parameter(given: Any) -> dict[str, Any]:
         return {"type": kind, "default": given} if kind else {"type": "string", "default": str(given)}
     members = given.get("options", given.get("values", given.get("enum")))
     kind = _TYPES.get(str(given.get("type", "string")).lower(), "string")
-    default = given.get("default", given.get("defaults", given.get("value")))
+    default = next(
+        (given[key] for key in ("default", "defaults", "defaultValue", "default_value", "value") if key in given), None
+    )
     told = {"description": given["description"]} if isinstance(given.get("description"), str) else {}
     bound: dict[str, Any] = {"enum": members} if isinstance(members, list) else {}
     bound |= _keywords(given, kind)

@@ -88,7 +88,14 @@ def _read_broken(document: Document | MergedDocument) -> tuple[DecodedTask | Non
 def _keys_below(root: Any, route: Route) -> list[str]:
     """Return the keys of a mapping that the mapping around it lacks."""
     value, around = value_at(root, route), value_at(root, route[:-1])
-    return [str(key) for key in value if key not in around] if isinstance(value, dict) else []
+    keys = [str(key) for key in value if key not in around] if isinstance(value, dict) else []
+    if not keys:
+        return []
+    from optio.compiler.conversions.key_table import TASK, find_row  # imported only for a file with a mistake
+    from optio.compiler.conversions.known_keys import fold_key
+
+    rows = (find_row(TASK, fold_key(key)) for key in keys)
+    return [*keys, *(row.ours for row in rows if row is not None and row.ours.isidentifier())]
 
 
 def _suggested_place(document: Document | MergedDocument, misfit: ValidationIssue) -> Route | None:

@@ -702,7 +702,7 @@ def _converted(found: _Finding) -> tuple[str, Fix | None] | None:
         return _action(value), None
     if wanted == TEXT and isinstance(value, (list, dict)):
         if route[:2] == ("environment", "env") and isinstance(value, dict) and not _REFERENCES.isdisjoint(value):
-            return f"delete it, and add `{route[-1]}` to `environment.secrets`", None
+            return f"delete `{route[-1]}` with all that is below it, and add it to `environment.secrets`", None
         meant = convert_to_text(route, value)
         if meant is not None and "egress" in route:
             meant = with_port(meant, value, found.document.value)

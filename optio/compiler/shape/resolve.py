@@ -56,6 +56,7 @@ def resolve(document: Document | MergedDocument, shape: DecodedTask, tree: Sourc
         spec.prompt_template is None
         and spec.agent_runtime != "command"
         and not _any_gap(gaps, "promptTemplate", "promptFile", "command")
+        and not (_any_gap(gaps, "name") and "templates" in document.path.split("/")[:-1])
         and not (spec.command is not None and _any_gap(gaps, "agentRuntime"))
     ):
         hint = "add `promptTemplate: |` and the prompt below it, or `promptFile:`"

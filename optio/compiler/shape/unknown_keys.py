@@ -32,8 +32,8 @@ RESERVED_KEYS = frozenset({"digest", "origin", "revision", "generation", "status
 _NEVER = frozenset(
     {
         *("privileged", "securityContext", "hostPath", "hostNetwork", "hostPID", "hostIPC"),
-        *("capabilities", "runAsUser", "runAsRoot", "allowPrivilegeEscalation", "serviceAccount", "serviceAccountName"),
-        *("automountServiceAccountToken", "nodeName", "docker", "dockerSocket", "cap_add", "cap_drop", "devices"),
+        *("capabilities", "runAsUser", "runAsRoot", "allowPrivilegeEscalation", "nodeName"),
+        *("automountServiceAccountToken", "docker", "dockerSocket", "cap_add", "cap_drop", "devices"),
         *("security_opt", "network_mode", "pid", "ipc", "userns_mode"),
     }
 )
@@ -84,7 +84,7 @@ def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
         hint = "no key holds values for others: write `&NAME` at the first use, or `type: template` in a file to extend"
         return UnknownKey("OPT101", f"unknown key `{name}`", hint)
     if key in _NEVER and not (key == "docker" and "image" in str(value_at(root, route))):
-        hint = "delete it: a run never has privileges, a service account or access to its node"
+        hint = "delete it: a run never has privileges, a token of the cluster or access to its node"
         return UnknownKey("OPT101", f"unknown key `{name}`", hint)
     if len(route) == 1 and key == "status" and _state(root[key]) == "false" and "enabled" not in root:
         return UnknownKey("OPT116", f"`{name}` is set by Optio", "write `enabled: false` for it")
@@ -116,7 +116,10 @@ def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
         )
         return UnknownKey(code, f"`{name}` {message}" if message else f"unknown key `{name}`", hint, into=into)
     if len(route) == 3 and route[0] == "tests" and key in known_keys(root, (*route[:-1], "expect")):
-        return UnknownKey("OPT101", f"unknown key `{name}`", "move it below `expect`", into="expect")
+        hint = "move it below `expect`"
+        if "expect" not in value_at(root, route[:-1]):
+            hint = f"write `expect: {{{key}: {flow(value_at(root, route))}}}`"
+        return UnknownKey("OPT101", f"unknown key `{name}`", hint, into="expect")
     if route[:-1] == ("result",) and key in WORDS:
         return UnknownKey("OPT101", f"unknown key `{name}`", below_schema(root))
     if route[:-1] == ("result",) and "schema" not in root["result"] and root["result"][key] in _TYPES:
