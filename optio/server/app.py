@@ -10,6 +10,8 @@ from typing import Any
 from litestar import Litestar, Request, Response
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Receive, Scope, Send
 from litestar.typing import FieldDefinition
@@ -97,7 +99,7 @@ def create_app(
 def rest() -> Litestar:
     """Return the Litestar application for all but webhooks and WebSockets. A process has one, which takes 150 ms to make:
     each request brings the hub of its server in its state."""
-    app = Litestar(
+    app = _Rest(
         route_handlers=[
             TaskController,
             OverviewController,
@@ -158,6 +160,15 @@ def rest() -> Litestar:
                 # The framework's own answer knows only the first method of a path.
                 route.route_handler_map["OPTIONS"][0].before_request = _answer_options(route.methods)
     return app
+
+
+class _Rest(Litestar):
+    """Litestar without its plugins for models of other libraries. By itself it loads pydantic wherever that is installed, which
+    takes a tenth of a start."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return [*plugins, MsgspecDIPlugin()]
 
 
 def _hub_of(request: Request[Any, Any, Any]) -> Hub:
