@@ -19,7 +19,7 @@ from optio.wiring import Services
 from tests.executors.support import living
 from tests.model_server import PLAIN_TEXT
 from tests.runs.support import accept, claim, execute, log_of, opened
-from tests.runtimes.real_agents import AGENTS, DONE, KEYS, Model, environ_of, model_server, task, task_text
+from tests.runtimes.real_agents import AGENTS, DONE, KEYS, SPARED, Model, environ_of, model_server, task, task_text
 from tests.support import compiled, eventually
 
 
@@ -58,8 +58,9 @@ def test_a_run_says_which_session_of_which_version_on_which_machine_it_was(servi
     assert told.machine == socket.gethostname()
 
 
-def test_copilot_unpacks_itself_where_nothing_is_unpacked(services: Services) -> None:
-    ended = execute(services, compiled(task_text("copilot", "stub-plain")))
+@pytest.mark.parametrize("agent", SPARED)
+def test_an_agent_whose_start_is_not_made_shorter_works(services: Services, agent: str) -> None:
+    ended = execute(services, compiled(task_text(agent, "stub-plain")))
 
     assert (ended.state, ended.text) == (RunState.COMPLETED, PLAIN_TEXT), ended.message
 
