@@ -158,7 +158,7 @@ class _SpliceCollector:
             if _is_merge(key):
                 continue
             if key.value not in new:
-                self._remove_entry(node, entries, ends, index)
+                self._remove_entry(node, entries, ends, index, behind=index < entries.index(stay[-1]))
             elif canonical(old[key.value]) != canonical(new[key.value]):
                 if value.start_mark.index < key.end_mark.index:
                     raise CannotEdit(f"`{key.value}` comes through an alias", key.start_mark.line + 1)
@@ -179,10 +179,10 @@ class _SpliceCollector:
             self._insert_below(last, lines, stay[0][0].start_mark.column)
         return True
 
-    def _remove_entry(self, node: yaml.MappingNode, entries: list[Any], ends: list[int], index: int) -> None:
+    def _remove_entry(self, node: yaml.MappingNode, entries: list[Any], ends: list[int], index: int, *, behind: bool) -> None:
         start, end = entries[index][0].start_mark.index, ends[index]
         if node.flow_style:
-            self._cut_between([key.start_mark.index for key, _ in entries], ends, index)
+            self._cut_between([key.start_mark.index for key, _ in entries], ends, index, behind=behind)
         elif self._begins_line(start):
             self._cut_lines(start, end)
         else:
@@ -206,7 +206,7 @@ class _SpliceCollector:
             self.change(slot, items[index], old[index], new[index])
         for index in range(head + both, len(old) - tail):
             if node.flow_style:
-                self._cut_between(starts, ends, index)
+                self._cut_between(starts, ends, index, behind=tail > 0)
             elif self._begins_line(dashes[index]):
                 self._cut_lines(dashes[index], ends[index])
             elif "#" in self.text[ends[index] : dashes[index + 1]]:
@@ -318,12 +318,9 @@ class _SpliceCollector:
         ended = end > 0 and self.text[end - 1] == "\n"
         self._cut(first, end if ended else min(self._line_end(end) + 1, len(self.text)))
 
-    def _cut_between(self, starts: list[int], ends: list[int], index: int) -> None:
-        """Delete one of several items between braces, with the comma that is no longer needed."""
-        if index + 1 < len(starts):
-            cut = starts[index], starts[index + 1]
-        else:
-            cut = (ends[index - 1] if index else starts[index]), ends[index]
+    def _cut_between(self, starts: list[int], ends: list[int], index: int, *, behind: bool) -> None:
+        """Delete one of several items between braces, and the comma behind it, or the one before it if nothing behind stays."""
+        cut = (starts[index], starts[index + 1]) if behind else (ends[index - 1], ends[index])
         if "#" in self.text[slice(*cut)] and "\n" in self.text[slice(*cut)]:
             raise CannotEdit("there is a comment between braces", position_at(self.text, cut[0]).line)
         self._cut(*cut)
