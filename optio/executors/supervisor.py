@@ -83,7 +83,6 @@ def main() -> None:
         _serve(connection)
     except OSError:
         pass
-    os.close(connection)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     _reap_and_kill()
     while _supervisors:

@@ -235,7 +235,7 @@ def test_programs_that_cannot_be_started_say_why(executor: Executor) -> None:
 
 
 def test_set_up_commands_run_in_order_before_the_agent_and_share_its_places(executor: Executor) -> None:
-    setup = ("echo one > f; echo hello-from-set-up", "cat f >> g; echo two >> g", "echo three >> g")
+    setup = ("cat > f; echo one >> f; echo hello-from-set-up", "cat f >> g; echo two >> g", "echo three >> g")
 
     ended = run(executor, launch("/bin/cat", "g", setup=setup, stdin=b"not for the set-up"))
 

@@ -48,11 +48,15 @@ def open_executor(tmp_path: Path) -> Iterator[ProcessExecutor]:
 DAEMON = "setsid env -i /bin/sh -c 'sleep {token} & sleep {token}' > /dev/null 2>&1 &"
 
 
-def test_a_forged_end_is_not_believed_while_the_supervisor_lives(open_executor: ProcessExecutor, tmp_path: Path) -> None:
-    forged = '{"phase": "agent", "code": 0, "signal": null, "stopped_by": null, "error": null, "sizes": {}}'
+FORGED = '{"phase": "agent", "code": 0, "signal": null, "stopped_by": null, "error": null, "sizes": {}}'
+
+
+@pytest.mark.parametrize("forgery", [f"printf '%s' '{FORGED}' > forged; mv forged exit.json", "rm exit.json"])
+def test_an_end_that_was_forged_or_removed_while_the_supervisor_lives_is_none(
+    open_executor: ProcessExecutor, tmp_path: Path, forgery: str
+) -> None:
     control = tmp_path / "attempts" / f"{RUN}-1" / "control"
-    source = f"printf '%s' '{forged}' > {control}/forged; mv {control}/forged {control}/exit.json; echo done; sleep 0.5; exit 7"
-    handle = open_executor.start(shell(source))
+    handle = open_executor.start(shell(f"cd {control}; {forgery}; echo done; sleep 0.5; exit 7"))
     eventually(lambda: b"done" in read(handle, "stdout"), what="the forgery")
     early = handle.exit()
     ended = until_ended(handle)

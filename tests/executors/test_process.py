@@ -89,6 +89,17 @@ def test_a_stream_that_cannot_be_opened_ends_its_attempt_and_leaves_nothing_open
     assert (after.stdout, descriptors()) == (b"ok\n", before)
 
 
+def test_a_supervisor_keeps_no_pipe_open(executor: ProcessExecutor, tmp_path: Path) -> None:
+    handle = executor.start(shell("echo ready; sleep 30"))
+    eventually(lambda: read(handle, "stdout"), what="the agent")
+    opened = Path(f"/proc/{supervisor_of(executor, tmp_path, f'{RUN}-1')}/fd")
+
+    eventually(lambda: not [each for each in opened.iterdir() if "pipe:" in os.readlink(each)], what="the end of the pipes")
+    handle.stop()
+    until_ended(handle)
+    handle.close(remove=True)
+
+
 def test_a_launch_of_what_has_begun_opens_nothing_that_the_agent_may_have_put_there(
     executor: ProcessExecutor, tmp_path: Path
 ) -> None:
@@ -139,6 +150,26 @@ def test_the_quota_counts_the_files_of_a_session_that_goes_on(tmp_path: Path) ->
         found.append(disk.reached())
 
     assert found == [None, "disk_quota"]
+
+
+@pytest.mark.parametrize(
+    ("floor", "free", "quota", "found"),
+    [(0, 0, 0, "disk_full"), (0, 1, 0, None), (1, 0, 0, None), (1, 2, 0, None), (1, 2, -1, "disk_quota")],
+)
+def test_an_attempt_that_reaches_the_floor_of_a_nearly_full_disk_or_exceeds_its_quota_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, floor: int, free: int, quota: int, found: str | None
+) -> None:
+    for name in ("own", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"x" * (1 << 20))
+    (tmp_path / "own" / "link").symlink_to(tmp_path / "other")
+    used = sum(path.lstat().st_blocks for path in (tmp_path / "own").iterdir())
+    full = SimpleNamespace(f_frsize=512, f_blocks=(used + floor) * 16, f_bavail=used - 1 + free)
+    monkeypatch.setattr(os, "statvfs", lambda path: full)
+    disk = _DiskQuota([str(tmp_path / "own")], used * 512 + quota)
+    disk._next = disk._next_usage = 0.0
+
+    assert disk.reached() == found
 
 
 @pytest.mark.parametrize(
