@@ -84,7 +84,6 @@ def main() -> None:
     except OSError:
         pass
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-    _reap_and_kill()
     while _supervisors:
         signal.sigwaitinfo({signal.SIGCHLD})
         _reap_and_kill()

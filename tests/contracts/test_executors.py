@@ -212,14 +212,14 @@ def test_an_environment_that_is_too_large_as_a_whole_ends_the_attempt_with_its_r
     assert ended.exit.error == "E2BIG"
 
 
-@pytest.mark.parametrize("code", [0, 1, 3, 75, 126, 127, 255])
+@pytest.mark.parametrize("code", [0, 1, 3, 75, 126, 127, 128, 193, 255])
 def test_an_exit_code_is_reported_as_it_is(executor: Executor, code: int) -> None:
     ended = run(executor, shell(f"exit {code}"))
 
     assert (ended.exit.code, ended.exit.signal, ended.exit.stopped_by, ended.exit.error) == (code, None, None, None), ended
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGPIPE])
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGPIPE])
 def test_a_program_that_dies_of_a_signal_is_not_taken_for_one_that_was_stopped(executor: Executor, number: int) -> None:
     ended = run(executor, shell(f"kill -{int(number)} $$"))
 

@@ -2,16 +2,18 @@
 
 import os
 import signal
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from optio.errors import LaunchFailed
-from optio.executors import inotify
+from optio.executors import inotify, supervisor
 from optio.executors.cgroup import limits_of
 from optio.executors.process import ProcessExecutor
 from optio.executors.procfs import start_time
@@ -100,6 +102,29 @@ def test_a_supervisor_keeps_no_pipe_open(executor: ProcessExecutor, tmp_path: Pa
     handle.close(remove=True)
 
 
+@pytest.mark.parametrize("lists", [True, False])
+def test_children_are_found_on_a_kernel_that_does_not_list_them_too(monkeypatch: pytest.MonkeyPatch, lists: bool) -> None:
+    parent = subprocess.Popen(["/bin/sh", "-c", "sleep 60 & echo $!; wait"], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    if not lists:
+        monkeypatch.setattr(supervisor, "open", open_without_children, raising=False)
+        monkeypatch.setattr(os.path, "exists", lambda path: False)
+
+    found = supervisor._children(parent.pid)
+    for each in (child, parent.pid):
+        os.kill(each, signal.SIGKILL)
+    parent.communicate()
+
+    assert found == [child]
+
+
+def open_without_children(path: str, mode: str) -> Any:
+    if path.endswith("/children"):
+        raise FileNotFoundError(path)
+    return open(path, mode)
+
+
 def test_a_launch_of_what_has_begun_opens_nothing_that_the_agent_may_have_put_there(
     executor: ProcessExecutor, tmp_path: Path
 ) -> None:
@@ -137,6 +162,9 @@ def test_a_supervisor_asks_again_when_the_first_of_its_limits_may_be_reached(
 
     assert 8.0 < conditions.left() <= 9.0
     assert conditions.reached() is None
+    conditions._disk._next = 0.0
+    assert conditions.reached() is None
+    assert conditions.left() > 0.0
 
 
 def test_the_quota_counts_the_files_of_a_session_that_goes_on(tmp_path: Path) -> None:
@@ -170,6 +198,7 @@ def test_an_attempt_that_reaches_the_floor_of_a_nearly_full_disk_or_exceeds_its_
     disk._next = disk._next_usage = 0.0
 
     assert disk.reached() == found
+    assert 0.0 < disk.left() < 1000.0  # a share of the time that it took
 
 
 @pytest.mark.parametrize(

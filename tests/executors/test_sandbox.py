@@ -146,6 +146,14 @@ def test_an_agent_reaches_nothing_of_its_operator(kind: str, user: int) -> None:
     assert {name: how for name, how in found.items() if how not in REFUSED} == {}
 
 
+def test_under_landlock_no_agent_of_root_has_a_capability_that_bypasses_it() -> None:
+    said = as_user(lambda home: attempt("landlock", home, "/bin/grep", "CapBnd", "/proc/self/status").stdout.decode(), 0)
+    bounds = int(said.split()[1], 16)
+
+    assert bounds
+    assert [each for each in landlock.closing_capabilities() if bounds >> each & 1] == []
+
+
 def test_without_a_sandbox_all_of_it_is_open_which_is_what_the_log_says() -> None:
     found = as_user(probe("none"))
     (note,) = Sandbox(SandboxOptions(kind="none")).notes(None)
