@@ -9,6 +9,8 @@ from optio.compiler.source import span_at
 
 # Many tasks share the text of a template or of defaults.
 _CACHE_SIZE = 32
+EXPOSED = "make a new one where it came from: this one has been exposed"
+"""The first half of a cure for a secret in plain text."""
 
 
 # (text in every token of the kind, kind, shape). Searching for the text first is almost free.
@@ -49,11 +51,9 @@ def _found(path: str, text: str) -> tuple[Diagnostic, ...]:
         )
         gone = "delete `env`" if _is_only_variable(text, found.start(), found.end()) else "delete the entry"
         step = f"{gone}, and add `{named[1]}`" if named else "delete it here, and add its name"
-        hint = f"rotate it: it has been exposed; then {step} to `environment.secrets`"
+        hint = f"{EXPOSED}; then {step} to `environment.secrets`"
         if "webhook" in kind:
-            hint = (
-                "rotate it: it has been exposed; then write `secret: {name: NAME}`, and set `OPTIO_SECRET_NAME` for the server"
-            )
+            hint = f"{EXPOSED}; then write `secret: {{name: NAME}}`, and set `OPTIO_SECRET_NAME` for the server"
         return diagnostic("OPT503", f"{kind} in plain text", path=path, span=span, hint=hint)
 
     return tuple(report_first(sorted(match_tokens(text), key=lambda each: each[1].start()), tell))

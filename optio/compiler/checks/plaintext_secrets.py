@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.token_shapes import find_tokens, match_tokens
+from optio.compiler.token_shapes import EXPOSED, find_tokens, match_tokens
 
 # A token of this length is no word.
 _LONG_TOKEN = 20
@@ -35,7 +35,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         named = _NAMES_SECRET.search(name) or (name.endswith("TOKEN") and len(value) >= _LONG_TOKEN)
         if named and is_secret(value) and not any(match_tokens(value)):
             gone = "delete `env`" if len(task.spec.environment.env) == 1 else "delete the entry"
-            hint = f"rotate it: it has been exposed; then {gone}, and add `{name}` to `environment.secrets`"
+            hint = f"{EXPOSED}; then {gone}, and add `{name}` to `environment.secrets`"
             yield task.at("OPT503", f"`{name}` holds a secret in plain text", route, key=True, hint=hint)
     if task.prompt_path is not None:
         yield from find_tokens(task.prompt_path, task.prompt)

@@ -30,11 +30,11 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         return
     gap = _gap(schedule)
     if gap is not None and gap >= _RARE:
-        hours = size * gap / timedelta(hours=1)
+        hours = gap / timedelta(hours=1)
         pods = "a pod waits" if size == 1 else f"{size} pods wait"
         yield task.at(
             "OPT606",
-            f"only `{schedule.config.cron_expression}` starts this task: {pods} {hours:,.0f} pod-hours for each run",
+            f"only `{schedule.config.cron_expression}` starts this task: {pods} {hours:,.0f} hours for each run",
             _ROUTE,
             hint="write 0; `optio pool plan` compares sizes",
         )

@@ -46,6 +46,8 @@ PLACES = {
 _OFFSET = r"(?i:UTC|GMT)?(?P<sign>[+-])(?P<hours>[0-9]{1,2})(?::?(?P<minutes>[0-9]{2}))?"
 # The days of the month on which the first to fourth of a weekday falls.
 _WEEKS = ("1-7", "8-14", "15-21", "22-28")
+_NTH = ("first", "second", "third", "fourth")
+_DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 # Words of other systems for a start without a time.
 _NEVER = frozenset({"none", "null", "never", "off", "disabled", "manual", "false", "once", "no"})
 _NO_TIMES = ("@once", "@reboot", "@none", "@never", "@manual", "@startup", "@continuous")
@@ -99,8 +101,13 @@ def _expression(task: ResolvedTask, route: Route, expression: str) -> Iterator[D
         hint = f"{_either(fields)}; or keep it if either may match"
         if days in _WEEKS and re.fullmatch(r"[0-7]|[A-Za-z]{3}", weekdays):
             nth = f"{' '.join([*fields[:2], '*', fields[3]])} {weekdays}#{_WEEKS.index(days) + 1}"
-            hint = f"for weekday {weekdays} number {nth[-1]} of the month write `{nth}`; or keep it if either may match"
+            first, day = _NTH[int(nth[-1]) - 1], _weekday(weekdays)
+            hint = f"for the {first} {day} of the month write `{nth}`; or keep it if either may match"
         yield task.at("OPT304", message, route, hint=hint)
+
+
+def _weekday(field: str) -> str:
+    return _DAYS[int(field) % 7] if field.isdigit() else next(day for day in _DAYS if day.startswith(field.capitalize()))
 
 
 def _either(fields: list[str]) -> str:

@@ -221,6 +221,8 @@ def _start_limit(task: ResolvedTask, route: Route, trigger: ScheduleTrigger) -> 
     if fires > starts:
         ends = "slots are left out" if config.overlap == "skip" else "runs queue up"
         message = f"the schedule fires {fires} times in 30 days, but `startLimit` allows {starts} starts: {ends}"
+        if (often := _fires_per(config.cron_expression, limit.window)) is not None:
+            message = f"the schedule fires {often} times in {limit.per}, but `startLimit` allows {limit.count}: {ends}"
         tries = 1 + task.spec.max_retries if value_at(task.document.value, ("maxRetries",)) else 1
         enough = f"startLimit: {{count: {-(-fires * limit.window // _MONTH) * tries}, per: {limit.per}}}"
         hint = f"write `{enough}` or more, or let it fire less often"
@@ -234,6 +236,17 @@ def _start_limit(task: ResolvedTask, route: Route, trigger: ScheduleTrigger) -> 
         with_retries = f"startLimit: {{count: {limit.count * (1 + task.spec.max_retries)}, per: {limit.per}}}"
         hint = f"write `{with_retries}`, or `maxRetries: 0`"
         yield task.at("OPT324", message, ("startLimit",), key=True, hint=hint)
+
+
+def _fires_per(expression: str, window: timedelta) -> int | None:
+    """Return how often the schedule fires in each window of this length, or None if not in each the same number of times."""
+    from optio.scheduling.cron import expand, minutes_of_day
+
+    times = minutes_of_day(expression)
+    gap = _DAY / len(times)
+    is_even = all(times[0] * _MINUTE + place * gap == at * _MINUTE for place, at in enumerate(times))
+    each_day = expand(expression).split()[2:] == ["*", "*", "*"]
+    return window // gap if each_day and not window % (gap if is_even else _DAY) else None
 
 
 def _rare(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:

@@ -201,7 +201,8 @@ def _other_sign(task: ResolvedTask, route: Route, zone: str) -> Iterator[Diagnos
     said = re.search(_OFFSET, about)
     if said is None and (there := _place_of_other_sign(zone, about)) is not None:
         place, better = there
-        message = f"`{zone}` is {named[2]} h {'behind' if named[1] == '+' else 'ahead of'} UTC, and {place} is not"
+        side, other = ("behind", "ahead of") if named[1] == "+" else ("ahead of", "behind")
+        message = f"`{zone}` is {named[2]} h {side} UTC, and {place} is {other} it"
         yield task.at("OPT319", message, route, hint=f"write `{better}`", value=better, safe=False)
         return
     if said is None or _as_number(said["hours"] or said["number"]) != int(named[2]):
@@ -254,11 +255,11 @@ def _place_of_other_sign(zone: str, about: str) -> tuple[str, str] | None:
     cities = {name.rpartition("/")[2]: name for name in sorted(available_timezones()) if "/" in name and "Etc/" not in name}
     offset = _WINTER.astimezone(ZoneInfo(zone)).utcoffset()
     for word in re.findall(r"\b[A-Z][a-z]+(?:[ _][A-Z][a-z]+)?", about):
-        names = (word.replace(" ", "_"), word.split(" ")[0])
-        there = next((found for name in names if (found := cities.get(name) or zone_of_city(name))), None)
-        offsets = [] if there is None else [at.astimezone(ZoneInfo(there)).utcoffset() for at in (_WINTER, _SUMMER)]
-        if there is not None and offset is not None and offset not in offsets and -offset in offsets:
-            return word, there
+        for name in (word, word.split(" ")[0]):
+            there = cities.get(name.replace(" ", "_")) or zone_of_city(name)
+            offsets = [at.astimezone(ZoneInfo(there)).utcoffset() for at in (_WINTER, _SUMMER)] if there else []
+            if there and offset is not None and offset not in offsets and -offset in offsets:
+                return name, there
     return None
 
 
