@@ -24,7 +24,7 @@ _LOCAL = (
 _FORGOTTEN = re.compile(r"(cd|export|source|\.|set|alias|unset|umask|ulimit)\s[^;&|\n]*")
 _HINTS = {
     "cd": "put it before the command that needs it: `cd DIRECTORY && COMMAND`",
-    "export": "set it under `environment.env`",
+    "export": "write the value itself under `environment.env`, and delete this command",
 }
 _MAX_JOINED = 100
 # Repetitions are bounded: a hostile command of 128 KiB must not take long.
@@ -183,22 +183,30 @@ def _other_name(name: str) -> str:
 
 def _rooted(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
     rooted = re.search(_NEEDS_ROOT, text) if any(word in text for word in _ROOTS_WORDS) else None
-    if rooted is not None:
-        message = f"`{rooted[1]}` fails: no command of a run is root"
-        only = route[-2:-1] == ("setupCommands",) and len(task.spec.environment.setup_commands) == 1
-        gone = "`setupCommands`" if only else "it here"
-        hint = f"put what it installs into the image (`environment.image`), and delete {gone}"
-        if rooted[1] == "sudo":
-            hint = "delete `sudo`, or put what needs it into the image and delete the command here"
-        yield task.at("OPT528", message, route, hint=hint, span=task.document.find(route, rooted[1]))
+    if rooted is None:
+        return
+    from optio.compiler.checks import command_cures as cures  # imported only for a file with a mistake
+
+    message = f"`{rooted[1]}` fails: no command of a run is root"
+    hint = f"{cures.leave_out(task, route, text, cures.is_install)}, and install {cures.packages(text)} {cures.WHERE}"
+    if rooted[1] == "sudo" and not cures.is_install(cures.command_at(text, rooted.start(1))):
+        hint = f"delete `sudo`; what needs root is done {cures.WHERE}"
+    span = cures.span_of_parts(task, route, text, rooted.start(1), cures.is_install)
+    yield task.at("OPT528", message, route, hint=hint, span=span)
 
 
 def _out_of_reach(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
     """Report programs of a machine's daemon, which no run reaches."""
     if any(word in text for word in _DAEMONS_WORDS) and (found := re.search(_DAEMONS, text)) is not None:
+        from optio.compiler.checks import command_cures as cures  # imported only for a file with a mistake
+
+        def is_daemon(part: str) -> bool:
+            return re.match(_DAEMONS, part) is not None
+
         message = f"`{found[1]}` fails: a run reaches no daemon of its machine"
-        hint = "delete it, and put what it builds or starts into the image (`environment.image`)"
-        yield task.at("OPT528", message, route, hint=hint, span=task.document.find(route, found[1]))
+        hint = f"{cures.leave_out(task, route, text, is_daemon)}, and put what it builds or starts {cures.WHERE}"
+        span = cures.span_of_parts(task, route, text, found.start(1), is_daemon)
+        yield task.at("OPT528", message, route, hint=hint, span=span)
 
 
 def _over_ssh(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
@@ -226,6 +234,10 @@ def _shell(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
     forgotten = _FORGOTTEN.fullmatch(text.strip())
     if forgotten is not None:
         hint = _HINTS.get(forgotten[1], "put it before the command that needs it, joined by `&&`")
+        if forgotten[1] == "export":
+            from optio.compiler.checks.command_cures import into_environment  # imported only for a file with a mistake
+
+            hint = into_environment(task, text) or hint
         following = task.spec.environment.setup_commands[int(route[-1]) + 1 :][:1]
         if forgotten[1] == "cd" and following and len(following[0]) <= _MAX_JOINED and "\n" not in following[0]:
             hint = f"write both as one command: `{text.strip()} && {following[0]}`"

@@ -26,14 +26,19 @@ def is_secret(value: str) -> bool:
     return len(value) >= _MIN_LENGTH and mixed and re.search(_ORDINARY, value) is None
 
 
+def names_secret(name: str, value: str) -> bool:
+    """Return whether a variable is named after a secret and its value looks like one."""
+    named = _NAMES_SECRET.search(name) or (name.endswith("TOKEN") and len(value) >= _LONG_TOKEN)
+    return bool(named) and is_secret(value)
+
+
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report every token in the task's files and in its prompt file. The message never repeats the value."""
     for path, text in task.document.texts:
         yield from find_tokens(path, text)
     for name, value in task.spec.environment.env.items():
         route = ("environment", "env", name)
-        named = _NAMES_SECRET.search(name) or (name.endswith("TOKEN") and len(value) >= _LONG_TOKEN)
-        if named and is_secret(value) and not any(match_tokens(value)):
+        if names_secret(name, value) and not any(match_tokens(value)):
             gone = "delete `env`" if len(task.spec.environment.env) == 1 else "delete the entry"
             hint = f"{EXPOSED}; then {gone}, and add `{name}` to `environment.secrets`"
             yield task.at("OPT503", f"`{name}` holds a secret in plain text", route, key=True, hint=hint)
