@@ -1,9 +1,8 @@
-"""The real agent CLIs, against a scripted model: their limits, what they tell of themselves, and what they leave. Their outcome
-and usage are in `test_real_matrix.py`."""
+"""The real agent CLIs, against a scripted model: their limits, and what they leave. Their outcome, their usage and what they
+tell of themselves are in `test_real_matrix.py`."""
 
 import json
 import os
-import socket
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -43,19 +42,6 @@ def services(tmp_path: Path, model: Model) -> Iterator[Services]:
 
 def run(services: Services, agent: str, scenario: str, limit: str = "", prompt: str = "hello") -> Run:
     return execute(services, task(agent, f"stub-{scenario}", f"maxRetries: 0\n{limit}", prompt))
-
-
-@pytest.mark.parametrize("agent", AGENTS)
-def test_a_run_says_which_session_of_which_version_on_which_machine_it_was(services: Services, agent: str) -> None:
-    run_id = run(services, agent, "plain").id
-    (attempt,) = services.store.attempts(run_id)
-    told = attempt.agent
-
-    # OpenCode's events tell no version and no model, and Gemini's no version.
-    assert (told.version is not None) == (agent in ("claude-code", "codex", "copilot"))
-    assert told.model == (None if agent == "opencode" else "stub-plain")
-    assert told.session
-    assert told.machine == socket.gethostname()
 
 
 @pytest.mark.parametrize("agent", SPARED)
@@ -126,15 +112,14 @@ def test_a_cancelled_run_leaves_no_process(services: Services, model: Model, age
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-@pytest.mark.parametrize("sandbox", ["landlock", "bwrap"])
-def test_it_works_in_each_sandbox(tmp_path: Path, model: Model, agent: str, sandbox: str) -> None:
-    with opened(tmp_path, {**environ_of(model.url), "OPTIO_SANDBOX": sandbox}) as services:
+def test_it_works_in_bubblewrap_too(tmp_path: Path, model: Model, agent: str) -> None:
+    with opened(tmp_path, {**environ_of(model.url), "OPTIO_SANDBOX": "bwrap"}) as services:
         ended = run(services, agent, "tool")
         tools = log_of(services, ended.id, LogKind.RESULT)
         (note, *_) = log_of(services, ended.id, LogKind.SYSTEM)
 
     assert (ended.state, ended.text, tools) == (RunState.COMPLETED, DONE, [b"hi"]), ended.message
-    assert note.startswith(b"sandbox " + sandbox.encode())
+    assert note.startswith(b"sandbox bwrap")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused")

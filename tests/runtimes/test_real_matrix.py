@@ -6,6 +6,7 @@ those that wait longest for retries first, so that they take less than four minu
 """
 
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ import pytest
 
 from optio.model import prices
 from optio.model.agent_event import ToolCall, ToolResult
-from optio.model.run import Attempt, LogLine, Run, RunState, Usage
+from optio.model.run import Attempt, LogKind, LogLine, Run, RunState, Usage
 from optio.runs.execute import Execution
 from optio.wiring import Services
 from tests.model_server import JSON_ANSWER, PLAIN_TEXT
@@ -149,7 +150,7 @@ def matrix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     order = sorted(wanted, key=lambda cell: (cell[1] not in SLOWEST, cell[0] != "opencode", cell))
     with (
         model_server() as model,
-        opened(tmp_path_factory.mktemp("matrix"), environ_of(model.url)) as services,
+        opened(tmp_path_factory.mktemp("matrix"), environ_of(model.url) | {"OPTIO_SANDBOX": "landlock"}) as services,
         opened(tmp_path_factory.mktemp("refused"), environ_of(f"http://127.0.0.1:{free_port()}")) as refused,
         ThreadPoolExecutor(SIDE_BY_SIDE) as pool,
     ):
@@ -232,6 +233,29 @@ def assert_usage(attempt: Attempt, told: Told, answers: list[dict[str, Any]], ag
 
 def words_of(log: list[LogLine]) -> str:
     return "\n".join(line.text for line in log)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("scenario", ["plain"])
+@pytest.mark.timeout(900)
+def test_a_run_says_which_session_of_which_version_on_which_machine_it_was(matrix: Matrix, agent: str, scenario: str) -> None:
+    told = matrix.ended(agent, scenario).attempt.agent
+
+    # OpenCode's events tell no version and no model, and Gemini's no version.
+    assert (told.version is not None) == (agent in ("claude-code", "codex", "copilot"))
+    assert told.model == (None if agent == "opencode" else model_of(agent, scenario))
+    assert told.session
+    assert told.machine == socket.gethostname()
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("scenario", ["tool"])
+@pytest.mark.timeout(900)
+def test_it_works_in_landlock(matrix: Matrix, agent: str, scenario: str) -> None:
+    log = matrix.ended(agent, scenario).log
+
+    assert [line.text for line in log if line.kind is LogKind.RESULT] == ["hi"]
+    assert next(line.text for line in log if line.kind is LogKind.SYSTEM).startswith("sandbox landlock")
 
 
 @pytest.mark.parametrize("agent", AGENTS)
