@@ -92,6 +92,10 @@ def _for_some(task: ResolvedTask) -> Iterator[Check]:
             from optio.compiler.checks import filters
 
             yield filters.check
+        if any("omment" in event or event == "Note Hook" for hook in hooks for event in hook.config.events or ()):
+            from optio.compiler.checks import own_comments
+
+            yield own_comments.check
         schemes = {hook.config.scheme for hook in hooks}
         if "gitlab" in schemes:
             from optio.compiler.checks import gitlab
