@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from optio.broker.base import Topic
-from optio.errors import LaunchFailed
+from optio.errors import LaunchFailed, SecretUnavailable
 from optio.executors.base import STREAMS, Executor, Exit, Launch, LaunchArrival
 from optio.model.pool import COLD
 from optio.model.room import Delay
@@ -19,7 +19,7 @@ from optio.runs.execute import Execution
 from optio.telemetry.base import Claimed, Fact, Finished, GivenBack, Started, Telemetry
 from optio.wiring import Services
 from tests.runs.support import accept, claim, log_of
-from tests.support import command_task
+from tests.support import command_task, eventually
 
 FULL = Delay(reason="quota", message="the namespace's quota is full")
 IMAGE = Delay(reason="image", message="the image cannot be pulled")
@@ -235,6 +235,118 @@ def test_a_suspect_whose_output_is_on_its_way_leaves_the_turn_to_others(
     Execution(adopted, parts, "second")()
 
     assert (services.store.run(run_id).state, turns) == (RunState.COMPLETED, [False, False])
+
+
+def test_a_suspect_begins_to_read_after_a_random_pause(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    class Left(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.append(timeout or 0.0)
+            return False
+
+    monkeypatch.setattr("optio.runs.execute.MAX_START_PAUSE_S", 1e9)
+    run_id = accept(services, command_task("true"))
+    taken = claim(services, run_id, lease=0.0)
+    services.store.append_log(taken.run.lease, [], {"readCrashes": 1}, Meter())
+    (adopted,) = services.store.adopt("second", timedelta(seconds=30), 5)
+    place: Any = Place(services.executor, Held([], DONE))
+    second = Execution(adopted, replace(services.parts(), executor=place), "second")
+    second._left = Left()
+    second()
+
+    assert [each for each in pauses if each > 100.0]
+
+
+@pytest.mark.parametrize("call", ["cancel", "leave", "look"])
+def test_an_execution_that_waits_for_output_is_woken_by_whoever_wants_something_of_it(services: Services, call: str) -> None:
+    waits, woken = threading.Event(), threading.Event()
+
+    class Waiting(Held):
+        def wait(self, timeout: float) -> None:
+            waits.set()
+            woken.wait(60)
+
+        def wake(self) -> None:
+            woken.set()
+
+    place: Any = Place(services.executor, Waiting([], DONE, begins=True, lasts=600.0))
+    run_id = accept(services, command_task("true"))
+    made = Execution(claim(services, run_id), replace(services.parts(), executor=place), "tester")
+    running = threading.Thread(target=made)
+    running.start()
+    assert waits.wait(20)
+    getattr(made, call)()
+    heard = woken.is_set()
+    woken.set()
+    made.leave()
+    running.join(20)
+
+    assert heard
+
+
+def test_an_agent_whose_output_cannot_be_masked_can_be_cancelled_and_left_to_another_worker(services: Services) -> None:
+    class Away:
+        def get(self, name: str) -> str:
+            raise SecretUnavailable("the vault is sealed")
+
+    run_id = accept(services, command_task("true", extra="environment: {secrets: [API_KEY]}\n"))
+    claim(services, run_id, lease=0.0)
+    (adopted,) = services.store.adopt("second", timedelta(seconds=30), 5)
+    agent, secrets = Held([], DONE, begins=True, parts=[b"said\n"]), Away()
+    parts: Any = replace(services.parts(), executor=Place(services.executor, agent, agent), secrets=secrets)  # type: ignore[arg-type]
+    second = Execution(adopted, parts, "second")
+    running = threading.Thread(target=second)
+    running.start()
+    services.store.cancel(run_id, "ann")
+    second.look()
+
+    eventually(lambda: agent.stopped, what="the stop")
+    second.leave()
+    running.join(20)
+
+    assert (running.is_alive(), log_of(services, run_id)) == (False, [])
+    assert services.store.adopt("third", timedelta(seconds=30), 5) == [], (
+        "its worker gives the lease back, as it does at its end"
+    )
+
+
+def test_an_execution_that_fails_leaves_its_agent_to_whoever_adopts_it(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(Held):
+        def read(self, stream: str, offset: int, limit: int) -> bytes:
+            raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr("optio.runs.execute._RETRY_PAUSE_S", 0.0)
+    broken, found = Broken([], DONE, begins=True), Held([], DONE, begins=True)
+    place: Any = Place(services.executor, broken, found)
+    run_id = accept(services, command_task("true"))
+
+    Execution(claim(services, run_id), replace(services.parts(), executor=place), "tester")()
+
+    assert (broken.removed, found.removed) == (False, False)
+    assert [each.run.id for each in services.store.adopt("second", timedelta(seconds=30), 5)] == [run_id]
+
+
+def test_an_execution_tells_nothing_of_an_end_that_another_one_stored(services: Services) -> None:
+    facts: list[Fact] = []
+
+    class Late(Held):
+        def exit(self) -> Exit | None:
+            if services.store.run(run_id).state is RunState.RUNNING:
+                (adopted,) = services.store.adopt("second", timedelta(seconds=30), 5)
+                Execution(adopted, replace(parts, telemetry=Telemetry(facts.append)), "second")()
+            return super().exit()
+
+    place: Any = Place(services.executor, Late([], DONE, begins=True), Held([], DONE, begins=True))
+    parts = replace(services.parts(), executor=place)
+    run_id = accept(services, command_task("true"))
+    first = Execution(claim(services, run_id, lease=0.0), replace(parts, telemetry=Telemetry(facts.append)), "first")
+    first()
+
+    assert first.lost
+    assert len([fact for fact in facts if isinstance(fact, Finished)]) == 1
 
 
 def test_what_was_refused_is_explained_once_however_often_the_agent_prints_it(services: Services) -> None:
