@@ -23,13 +23,19 @@ _DIRECTORIES = (
     "..",
 )
 _SUFFIXES = ("", ".json", ".yaml", ".yml", ".md", ".txt")
+# A payload is no template, and neither is a prompt.
+_KINDS = {".json": "payload", ".yaml": "template", ".yml": "template"}
 
 
 def suggest_file(tree: SourceTree, path: str, name: str) -> str | None:
     """Return the path as the file at `path` would write it: the same name in another usual directory, or with another
-    suffix."""
+    suffix of its kind. The file at `path` itself is never meant."""
+    kind, suffix = _kind(name), posixpath.splitext(name)[1]
     for each in _tries(name):
-        if each != name and _is_there(tree, posixpath.normpath(posixpath.join(posixpath.dirname(path), each))):
+        if each == name or (suffix and posixpath.splitext(each)[1] and _kind(each) != kind):
+            continue
+        there = posixpath.normpath(posixpath.join(posixpath.dirname(path), each))
+        if there != path and _is_there(tree, there):
             return each
     return None
 
@@ -50,6 +56,10 @@ def _stem(path: str) -> str:
     return slug(posixpath.splitext(posixpath.basename(path))[0])
 
 
+def _kind(name: str) -> str:
+    return _KINDS.get(posixpath.splitext(name)[1], "prompt")
+
+
 def _tries(name: str) -> Iterator[str]:
     bare, suffix = posixpath.splitext(name)
     others = [each for each in _SUFFIXES if each != suffix]
@@ -57,6 +67,9 @@ def _tries(name: str) -> Iterator[str]:
     if suffix:
         yield from (name + each for each in others if each)
     yield from (posixpath.join(each, posixpath.basename(name)) for each in _DIRECTORIES)
+    stem = posixpath.basename(bare).partition(".")[0]
+    if stem:  # the suffix, too: `templates/report.md.j2` for `prompts/report.md`
+        yield from (posixpath.join(directory, stem + each) for each in _SUFFIXES for directory in _DIRECTORIES)
 
 
 def _is_there(tree: SourceTree, path: str) -> bool:
