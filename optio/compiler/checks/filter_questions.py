@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.payloads import query_fast_path
 from optio.compiler.resolved_task import ResolvedTask
+from optio.compiler.yaml.scalars import single_quoted
 from optio.model.route import Route
 
 # What other languages call null.
@@ -98,6 +99,15 @@ def _value(literal: str) -> Any:
         return json.loads(literal)
     except ValueError:
         return None
+
+
+def with_test(when: str | None, test: str) -> str:
+    """Return the key `when` with the filter that is there and one more test, as it is written into the file."""
+    if when is None:
+        return f'when: "{test}"'
+    whole = " ".join(when.split())
+    whole = f"({whole}) && {test}" if "||" in masked_text(whole) else f"{whole} && {test}"
+    return f"when: {single_quoted(whole)}" if '"' in whole or "\\" in whole else f'when: "{whole}"'
 
 
 def unsent_diagnostic(

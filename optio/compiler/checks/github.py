@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
-from optio.compiler.checks.filter_questions import questions_of
+from optio.compiler.checks.filter_questions import questions_of, with_test
+from optio.compiler.checks.params_pedantic import OF_OTHERS
 from optio.compiler.checks.scheme import foreign_sender
 from optio.compiler.diagnostics import Diagnostic, Fix
 from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, declared_types
@@ -13,6 +14,7 @@ from optio.compiler.payloads.github import _USUAL, WORDS, explain_missing_path, 
 from optio.compiler.payloads.github_fields import ACTIONS, ACTIONS_OF, ALWAYS, EVENTS, NAMES
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
+from optio.compiler.yaml.emit import flow
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
 
@@ -33,6 +35,8 @@ _FOREIGN_EVENTS = {
 }
 # Each path may cost a search for a suggestion; real mappings are smaller.
 _MAX_PATHS = 100
+# Keywords that give values, which are of the former type.
+_VALUES = ("enum", "const", "default", "examples")
 # Fields that stand for the whole object.
 _NAMING = ("login", "full_name", "title", "name")
 
@@ -62,9 +66,36 @@ def type_mismatch(task: ResolvedTask, route: Route, wanted: str, source: str, ki
     place: Route = ("paramsSchema", "properties", name, "type")
     if last in ("number", "iid") or last.replace("_", "").lower() in name.replace("_", "").lower():
         message = f"`{name}` takes {wanted}, and `{source}` is {WORDS[kind]}: every delivery would be refused"
-        return task.at("OPT412", message, place, hint=f"write `type: {kind}`", value=kind, safe=False)
-    message = f"`{source}` is {WORDS[kind]}, and `{name}` takes {wanted}: every delivery would be refused"
-    return task.at("OPT412", message, route, hint=f"write `type: {kind}` under `paramsSchema.properties.{name}`")
+        whole = _declaration(task, name, kind)
+        hint, value = (f"write `type: {kind}`", kind) if whole is None else (f"write `{whole}`", None)
+        return task.at("OPT412", message, place, hint=hint, value=value, safe=False)
+    return task.at("OPT412", _refused(source, name, kind, wanted), route, hint=f"write {declare(task, name, kind)}")
+
+
+def _refused(source: str, name: str, kind: str, wanted: str) -> str:
+    return f"`{source}` is {WORDS[kind]}, and `{name}` takes {wanted}: every delivery would be refused"
+
+
+def declare(task: ResolvedTask, name: str, kind: str) -> str:
+    """Return what to write under `paramsSchema` for a parameter of this type, and where."""
+    whole = _declaration(task, name, kind)
+    return (
+        f"`type: {kind}` under `paramsSchema.properties.{name}`"
+        if whole is None
+        else f"`{whole}` under `paramsSchema.properties`"
+    )
+
+
+def _declaration(task: ResolvedTask, name: str, kind: str) -> str | None:
+    """Return the parameter of this type without the keywords of its former type. Returns None if it has none."""
+    known = declared_parameters(task)
+    sub = known.properties.get(name) if known is not None else None
+    if not isinstance(sub, dict) or kind not in OF_OTHERS:
+        return None
+    gone = {*OF_OTHERS[kind], *(() if kind == "string" else ("format",)), *(each for each in _VALUES if each in sub)}
+    if gone.isdisjoint(sub):
+        return None
+    return f"{name}: {flow({word: kind if word == 'type' else value for word, value in sub.items() if word not in gone})}"
 
 
 def _and_when(config: WebhookConfig, test: str) -> str:
@@ -135,7 +166,7 @@ def _one(
     if kind not in taken and not (kind == "integer" and "number" in taken):
         wanted = " or ".join(WORDS.get(each, each) for each in taken)
         if kind == "object" and (fields := fields_of(steps)):
-            message = f"`{source}` is {WORDS[kind]}, and `{name}` takes {wanted}: every delivery would be refused"
+            message = _refused(source, name, kind, wanted)
             usual = (name for name in (*_NAMING, *_USUAL, *fields) if fields.get(name, "").rstrip("?") in taken)
             hint = f"map a field of it, such as `{source}.{next(usual, next(iter(fields)))}`"
             yield task.at("OPT412", message, route, hint=hint)
@@ -143,7 +174,8 @@ def _one(
             yield type_mismatch(task, route, wanted, source, kind)
     elif null and "null" not in taken and source.lstrip("$") not in when and not _is_merged(steps, when):
         message = f"`{source}` may be null, and `{name}` takes {WORDS[kind]}: such a delivery is refused"
-        hint = f'write `type: [{kind}, "null"]`, or leave such deliveries out: `when: "@{source[1:]} != null"`'
+        hint = f'write `type: [{kind}, "null"]`, or leave such deliveries out: '
+        hint += f"`{with_test(config.when, f'@{source[1:]} != null')}`"
         yield task.at("OPT412", message, route, hint=hint)
     elif name not in known.required or known.has_default(name):
         return
@@ -154,7 +186,7 @@ def _one(
     elif above is not None and not when:
         parent = "$." + ".".join(steps[:above])
         message = f"`{parent}` may be null, so `{name}` is missing: such a delivery is refused"
-        hint = f'give `{name}` a default, or leave such deliveries out: `when: "@{parent[1:]} != null"`'
+        hint = f"give `{name}` a default, or leave such deliveries out: `{with_test(None, f'@{parent[1:]} != null')}`"
         yield task.at("OPT412", message, route, hint=hint)
 
 

@@ -44,7 +44,7 @@ _TEXTUAL = frozenset({"minLength", "maxLength", "pattern"})
 _LISTED = frozenset({"minItems", "maxItems", "uniqueItems", "items", "prefixItems", "contains"})
 _KEYED = frozenset({"minProperties", "maxProperties"})
 # The keywords without effect on values of a type.
-_OF_OTHERS = {
+OF_OTHERS = {
     "string": _NUMERIC | _LISTED | _KEYED,
     **dict.fromkeys(("integer", "number"), _TEXTUAL | _LISTED | _KEYED),
     "boolean": _NUMERIC | _TEXTUAL | _LISTED | _KEYED,
@@ -89,7 +89,7 @@ def check_keywords(task: ResolvedTask, at: Route, schema: Any) -> Iterator[Diagn
             yield from _twice(task, route, sub)
         if "format" in sub:
             yield from _format(task, route, sub)
-        if isinstance(kind := sub.get("type"), str) and not sub.keys().isdisjoint(_OF_OTHERS.get(kind, ())):
+        if isinstance(kind := sub.get("type"), str) and not sub.keys().isdisjoint(OF_OTHERS.get(kind, ())):
             yield from _of_another_type(task, route, sub, kind)
         pattern = sub.get("pattern")
         if isinstance(pattern, str) and pattern[:1] != "^" and re.fullmatch(_NO_ENDS, pattern) and "enum" not in sub:
@@ -145,7 +145,7 @@ def _around_all(sub: dict[str, Any], above: str) -> str:
 
 def _of_another_type(task: ResolvedTask, route: Route, sub: dict[str, Any], kind: str) -> Iterator[Diagnostic]:
     """Report the first keyword that restricts values of another type only, such as `maxLength` of an integer."""
-    word = next(each for each in sub if each in _OF_OTHERS[kind])
+    word = next(each for each in sub if each in OF_OTHERS[kind])
     meant = _IN_ITS_PLACE.get((kind, word))
     hint = f"write `{meant}`" if meant is not None and meant not in sub else "delete it, or correct the type"
     if kind == "string" and word in _NUMERIC:

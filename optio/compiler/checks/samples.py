@@ -63,7 +63,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             if sample.path not in said:
                 try:
                     params = sample.payload if mapping is None else from_payload(mapping, sample.payload)
-                    said[sample.path] = list(_invalid(sample, params, known))
+                    said[sample.path] = list(_invalid(task, sample, params, known))
                 except MappingFailed as err:
                     why = f"`{sample.path}` would be refused: {err}"
                     said[sample.path] = [(why, "give a smaller payload, or expect `verdict: invalid`")]
@@ -106,7 +106,9 @@ def _beside(text: str, parent: str, there: list[str]) -> str | None:
     return f"{parent}.{found}" if found is not None else None if members else parent
 
 
-def _invalid(sample: Sample, params: dict[str, Any], known: DeclaredParameters) -> Iterator[tuple[str, str]]:
+def _invalid(
+    task: ResolvedTask, sample: Sample, params: dict[str, Any], known: DeclaredParameters
+) -> Iterator[tuple[str, str]]:
     """Yield message and hint for each way in which the parameters of a sample do not fit."""
     for place, message, word in iter_faults(known.schema, apply_defaults(known.schema, params)):
         if place and (place[0] in known.undeclared or (place[0] not in params and word != "required")):
@@ -114,7 +116,9 @@ def _invalid(sample: Sample, params: dict[str, Any], known: DeclaredParameters) 
         name = f"`{show(place)}`" if place else "parameters"
         hint = "update the sample or the mapping"
         if len(place) == 1 and word == "type" and (sent := _TYPES.get(type(params.get(str(place[0]))))) is not None:
-            hint = f"write `type: {sent}` under `paramsSchema.properties.{place[0]}`, which is what the sender sends; or {hint}"
+            from optio.compiler.checks.github import declare  # imported only for a file with a mistake
+
+            hint = f"write {declare(task, str(place[0]), sent)}, which is what the sender sends; or {hint}"
         yield f"`{sample.path}` gives no valid {name}: {message}", hint
 
 
