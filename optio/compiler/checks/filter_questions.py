@@ -101,13 +101,39 @@ def _value(literal: str) -> Any:
         return None
 
 
-def with_test(when: str | None, test: str) -> str:
-    """Return the key `when` with the filter that is there and one more test, as it is written into the file."""
-    if when is None:
-        return f'when: "{test}"'
-    whole = " ".join(when.split())
-    whole = f"({whole}) && {test}" if "||" in masked_text(whole) else f"{whole} && {test}"
+def write_when(text: str) -> str:
+    """Return the key `when` with a filter, as it is written into the file."""
+    whole = " ".join(text.split())
     return f"when: {single_quoted(whole)}" if '"' in whole or "\\" in whole else f'when: "{whole}"'
+
+
+def with_test(when: str | None, test: str) -> str:
+    """Return the key `when` with the filter that is there and one more test."""
+    if when is None:
+        return write_when(test)
+    return write_when(f"({when}) && {test}" if "||" in masked_text(when) else f"{when} && {test}")
+
+
+def without_tests(when: str, gone: list[Question]) -> str | None:
+    """Return the filter without the parts between `&&` that ask nothing but these questions. Returns an empty text if none is
+    left, and None if a part asks more."""
+    masked, parts, start, depth = masked_text(when), [], 0, 0
+    for found in re.finditer(r"&&|\|\||[()\[\]]", masked):
+        depth += (found[0] in "([") - (found[0] in ")]")
+        if depth == 0 and found[0] == "||":
+            return None
+        if depth == 0 and found[0] == "&&":
+            parts.append((start, found.start()))
+            start = found.end()
+    parts.append((start, len(when)))
+    left, dropped = [], 0
+    for begin, end in parts:
+        inside = [question for question in gone if begin <= question.at < end]
+        if inside and ("||" in masked[begin:end] or len(list(PATH.finditer(masked, begin, end))) > len(inside)):
+            return None
+        dropped += len(inside)
+        left += [] if inside else [when[begin:end].strip()]
+    return " && ".join(left) if dropped == len(gone) else None
 
 
 def unsent_diagnostic(

@@ -5,10 +5,16 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from optio.compiler.checks.filter_questions import Question, is_in_samples, unsent_diagnostic
+from optio.compiler.checks.filter_questions import (
+    Question,
+    is_in_samples,
+    unsent_diagnostic,
+    without_tests,
+    write_when,
+)
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.payloads.github import WORDS, explain_missing_path, fields_of, kind_of, type_of
-from optio.compiler.payloads.github_fields import ACTIONS, ACTIONS_OF, EVENTS, ITEMS, WORDS_OF
+from optio.compiler.payloads.github_fields import ACTIONS, ACTIONS_OF, ALWAYS, EVENTS, ITEMS, WORDS_OF
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.model.route import Route
@@ -41,20 +47,30 @@ _ONLY_WITH = {
     "requested_reviewer": ("review_requested", "review_request_removed"),
     "milestone": ("milestoned", "demilestoned"),
 }
+# Cures that leave a test out.
+_DELETE, _ANY = "delete it, or accept events", "compare it with a value, or delete the test"
 _WITH_WORDS = frozenset(field for _, field in WORDS_OF)
 
 
 def check(task: ResolvedTask, route: Route, config: WebhookConfig, questions: list[Question]) -> Iterator[Diagnostic]:
     """Report at most one finding for each question of a filter. Paths that a sample of the task has are trusted."""
     yield from _of_another_action(task, route, config, questions)
-    for question in questions:
-        if not question.steps or question.path[0] != "@":
-            continue
-        found = None if is_in_samples(task, question.steps) else _lost(question, config)
-        if found is not None:
-            yield unsent_diagnostic(task, route, question, *found)
-        elif (same := _same(question, config)) is not None:
-            message, hint = same
+    asked = [question for question in questions if question.steps and question.path[0] == "@"]
+    lost = {question: found for question in asked if (found := _lost(task, question, config)) is not None}
+    same = {question: each for question in asked if question not in lost and (each := _same(question, config)) is not None}
+    for question in asked:
+        if (missing := lost.get(question)) is not None:
+            where, hint, meant = missing
+            if hint.startswith(_DELETE):
+                gone = [each for each, (_, its, _) in lost.items() if its.startswith(_DELETE)]
+                hint = _without(config.when or "", gone, asked, hint)
+            yield unsent_diagnostic(task, route, question, where, hint, meant)
+        elif question in same:
+            message, hint = same[question]
+            gone = [each for each, (_, its) in same.items() if its == _ANY]
+            if hint == _ANY and (whole := without_tests(config.when or "", gone)) is not None:
+                hint = f"write `{write_when(whole)}`" if whole else "delete `when`"
+                hint += ", or compare it with a value"
             span = task.document.inside(route, question.start, question.end)
             yield task.at("OPT426", message, route, hint=hint, span=span)
 
@@ -74,11 +90,24 @@ def _of_another_action(
             named = " and ".join(f"`{each}`" for each in with_it)
             message = f"`@.{question.steps[0]}` comes with the actions {named} alone, and never with `{actions[0].value}`"
             span = task.document.inside(route, question.start, question.end)
-            yield task.at("OPT426", message, route, hint=f"write `@.action == '{with_it[0]}'`", span=span)
+            whole = f"{config.when[: actions[0].start]}@.action == '{with_it[0]}'{config.when[actions[0].end :]}"
+            hint = f"write `{write_when(whole)}`"
+            yield task.at("OPT426", message, route, hint=hint, span=span, value=whole, safe=False)
 
 
-def _lost(question: Question, config: WebhookConfig) -> tuple[str, str, str | None] | None:
+def _without(when: str, gone: list[Question], asked: list[Question], hint: str) -> str:
+    """Return the hint that gives the filter without the tests that no delivery passes. It offers only events in whose
+    deliveries all paths of the filter find something."""
+    whole, tops = without_tests(when, gone), {question.steps[0] for question in asked} - ALWAYS
+    first = "delete this test" if whole is None else f"write `{write_when(whole)}`" if whole else "delete `when`"
+    others = [f"`{event}`" for event in re.findall(r"`(\w+)`", hint) if tops.issubset(EVENTS[event])]
+    return f"{first}, or accept events that have it: {' or '.join(others)}" if others else first
+
+
+def _lost(task: ResolvedTask, question: Question, config: WebhookConfig) -> tuple[str, str, str | None] | None:
     """Return the place, the hint and the intended path for a question about a field that no delivery has."""
+    if is_in_samples(task, question.steps):
+        return None
     found = explain_missing_path(f"${question.path[1:]}", question.steps, config)
     # A test for absence is right if another event's deliveries have the field.
     if found is None or (question.asked == "absent" and found.meant is None):
@@ -143,7 +172,7 @@ def _always(question: Question, config: WebhookConfig) -> tuple[str, str] | None
         return message, f"write `{path} {'!=' if there else '=='} null`"
     if kind == "boolean":
         return message, f"write `{path} == {'true' if there else 'false'}`"
-    return message, "compare it with a value, or delete the test"
+    return message, _ANY
 
 
 def _unlike(question: Question) -> tuple[str, str] | None:
