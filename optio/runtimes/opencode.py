@@ -42,6 +42,12 @@ _ENV = {
     "npm_config_offline": "true",
 }
 _CONFIG = ".optio-opencode.json"
+# Where OpenCode finds no library for plugins, it loads npm at each start to install one, which takes a tenth of the start.
+# `OPENCODE_PURE` leaves plugins out.
+_NO_PLUGINS = {
+    ".config/opencode/node_modules/.optio": b"",
+    ".config/opencode/package-lock.json": b'{"packages": {"": {"dependencies": {"@opencode-ai/plugin": "*"}}}}',
+}
 # An answer that is no answer, such as a page of HTML, is a step of no tokens, and OpenCode asks again for ever.
 _MAX_EMPTY_STEPS = 3
 # error name -> (reason, whether a second attempt can help)
@@ -76,7 +82,7 @@ class OpenCode:
             argv=tuple(argv),
             stdin=prompt.encode("utf-8", "replace"),
             env=_ENV,
-            files={**files, _CONFIG: json.dumps(config).encode()},
+            files={**files, **_NO_PLUGINS, _CONFIG: json.dumps(config).encode()},
             file_env={**file_env, "OPENCODE_CONFIG": _CONFIG},
         )
 

@@ -187,6 +187,14 @@ def test_an_endpoint_becomes_that_of_the_model_s_provider(model: str, provider: 
     assert "provider" not in config_of(OpenCode().invoke(task(model=model), "hi", {}, AttemptContext()))
 
 
+def test_it_finds_a_library_for_plugins_so_that_it_installs_none() -> None:
+    call = OpenCode().invoke(task(), "hi", {}, AttemptContext())
+
+    lock = json.loads(call.files[".config/opencode/package-lock.json"])
+    assert lock["packages"][""]["dependencies"] == {"@opencode-ai/plugin": "*"}
+    assert [name for name in call.files if name.startswith(".config/opencode/node_modules/")]
+
+
 def config_of(call: Invocation) -> Any:
     return json.loads(call.files[call.file_env["OPENCODE_CONFIG"]])
 
