@@ -72,6 +72,10 @@ def _for_some(task: ResolvedTask) -> Iterator[Check]:
         from optio.compiler.checks import arguments
 
         yield arguments.check
+    if task.spec.priority:
+        from optio.compiler.checks import priority
+
+        yield priority.check
     if environment.network is not None:
         from optio.compiler.checks import needed_hosts
 

@@ -65,7 +65,7 @@ _WINTER, _SUMMER = datetime(2024, 1, 15, tzinfo=UTC), datetime(2024, 7, 15, tzin
 
 def find_contradictions(task: ResolvedTask, route: Route, config: ScheduleConfig, fields: list[str]) -> Iterator[Diagnostic]:
     """Report one contradiction between the texts and the expression, and one between the texts and the zone."""
-    expression, beside = config.cron_expression, _said_beside(task, route)
+    expression, beside = config.cron_expression, comments_beside(task, route)
     about = f"{task.spec.name}\n{task.spec.description}\n{beside}"
     words = about.lower()
     found = None
@@ -197,7 +197,7 @@ def _other_sign(task: ResolvedTask, route: Route, zone: str) -> Iterator[Diagnos
     named = re.fullmatch(r"Etc/GMT([+-])(\d{1,2})", zone)
     if named is None or not task.is_known(route):
         return
-    about = f"{task.spec.name}\n{task.spec.description}\n{_said_beside(task, route)}"
+    about = f"{task.spec.name}\n{task.spec.description}\n{comments_beside(task, route)}"
     said = re.search(_OFFSET, about)
     if said is None and (there := _place_of_other_sign(zone, about)) is not None:
         place, better = there
@@ -268,8 +268,8 @@ def _as_number(word: str) -> int:
     return int(word) if word.isdigit() else more.get(word.lower()) or _NUMBERS.index(word.lower()) + 1
 
 
-def _said_beside(task: ResolvedTask, route: Route) -> str:
-    """Return the comments on the schedule's line and right above it."""
+def comments_beside(task: ResolvedTask, route: Route) -> str:
+    """Return the comments on the line of a value and right above it."""
     text = dict(task.document.texts).get(task.document.path_at(route), "")
     head = 0
     while text.startswith("#", head):

@@ -157,6 +157,12 @@ RULES = (
         strict=ERROR,
     ),
     Rule(
+        "OPT618", "reversed-priority", WARNING, "a priority that says the opposite of the task's words",
+        "The highest priority starts first. A number for `nice`, where the highest comes last, needs the other sign.",
+        "description: Tidies old exports in the background\npriority: 19\n",
+        "description: Tidies old exports in the background\npriority: -19\n",
+    ),
+    Rule(
         "OPT610", "bad-money", ERROR, "an invalid amount of money",
         "Binary fractions cannot hold most amounts, so write money as text with at most four decimals.",
         "budgetUsd: 2.50\n",
