@@ -47,6 +47,8 @@ _FOREIGN = {
 }
 # Names of others for the most that a run may cost.
 _COSTS = frozenset({"costusd", "cost", "maxcost", "maxcostusd", "maxbudget", "budget", "usd", "maxusd", "spendusd"})
+_SEVERE = ("high", "critical", "severe", "error", "errors", "major", "blocker", "fatal")
+_MILD = ("medium", "moderate", "low", "minor", "warning", "warnings", "warn", "any", "all")
 _ALLOWED = {
     **dict.fromkeys(("hosts", "host", "domains", "network", "networks", "urls", "outbound"), "egress"),
     **dict.fromkeys(("agents", "agent", "engines", "agentruntimes", "tools"), "runtimes"),
@@ -169,7 +171,8 @@ def _effects(document: Document, spec: PolicySpec) -> Iterator[Diagnostic]:
     for index, name in enumerate(spec.fail_on):
         if name not in EFFECTS:
             route, meant = ("failOn", index), suggest(name, EFFECTS)
-            hint = f"did you mean `{meant}`?" if meant else "`optio plan --kinds` lists all"
+            meant = meant or ("danger" if name.lower() in _SEVERE else "notice" if name.lower() in _MILD else None)
+            hint = f"did you mean `{meant}`?" if meant else "write `danger`, `notice` or one that `optio plan --kinds` lists"
             message = f"unknown effect `{name}`"
             yield diagnostic("OPT121", message, path=document.path, span=document.span(route), route=route, hint=hint)
 

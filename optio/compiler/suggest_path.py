@@ -29,9 +29,10 @@ _KINDS = {".json": "payload", ".yaml": "template", ".yml": "template"}
 
 def suggest_file(tree: SourceTree, path: str, name: str) -> str | None:
     """Return the path as the file at `path` would write it: the same name in another usual directory, or with another
-    suffix of its kind. The file at `path` itself is never meant."""
+    suffix of its kind, else the name of the file at `path`, which itself is never meant."""
     kind, suffix = _kind(name), posixpath.splitext(name)[1]
-    for each in _tries(name):
+    own = posixpath.splitext(posixpath.basename(path))[0]
+    for each in (*_tries(name), *(posixpath.join(directory, own + suffix) for directory in _DIRECTORIES)):
         if each == name or (suffix and posixpath.splitext(each)[1] and _kind(each) != kind):
             continue
         there = posixpath.normpath(posixpath.join(posixpath.dirname(path), each))

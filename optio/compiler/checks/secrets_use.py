@@ -264,15 +264,20 @@ def _to_fill_in(task: ResolvedTask, name: str, text: str) -> tuple[str, str] | N
         return expression[0], as_secret if is_named_so or any(expression.groups()) else "write the value itself"
     if template := re.search(_OF_WORKFLOWS, text):
         return template[0], as_secret if is_named_so else "write the value itself"
+    known_values = {each: value for each, value in task.spec.environment.env.items() if each != name and "$" not in value}
+
+    def filled(variable: re.Match[str]) -> str:
+        return known_values.get(variable[1] or variable[2] or "", variable[0])
+
     for found in re.finditer(_IN_TEXT, text):
         meant = found[1] or found[2] or found[3]
         if meant in secrets or re.search(CREDENTIAL_NAME, meant):
             return found[0], as_secret
         if found[3] and known is not None and meant in known.properties:
             return found[0], f"delete {line}, or write the value itself: parameters are filled into the prompt only"
-        value = task.spec.environment.env.get(meant, "$") if found[1] and meant != name else "$"
-        if "$" not in value:
-            return found[0], f"write the value itself: `{name}: {text.replace(found[0], value)}`"
+        if (found[1] or found[2]) in known_values:
+            whole = re.sub(_IN_TEXT, filled, text)
+            return found[0], f"write the value itself: `{name}: {whole}`"
     if name == "PATH" and (own := re.search(r"\$\{?PATH\}?", text)) is not None:
         whole = text.replace(own[0], "/usr/local/bin:/usr/bin:/bin")
         return own[0], f"write `PATH: {whole}`"

@@ -438,7 +438,8 @@ def _in_repository(root: Any, group: Any) -> Any:
     for trigger in listed if isinstance(listed, list) else ():
         mapping = value_at(trigger, ("config", "paramMapping"))
         for name, path in mapping.items() if isinstance(mapping, dict) else ():
-            if path == "$.repository.full_name" and isinstance(group, str) and f"{{{{{name}}}}}" not in group:
+            is_keyed = isinstance(group, str) and "{{" in group and f"{{{{{name}}}}}" not in group
+            if path == "$.repository.full_name" and is_keyed:
                 return f"{{{{{name}}}}}-{group}"
     return group
 

@@ -670,6 +670,8 @@ def mapping_of_values(value: Any) -> str | None:
             value = json.loads(value)
         except ValueError:
             return None
+    if isinstance(value, dict) and len(value) == 1 and isinstance(inner := next(iter(value.values())), (list, dict)):
+        value = inner  # `arguments: {parameters: [...]}`
     return named_values(value) if isinstance(value, list) else flow(value) if isinstance(value, dict) and value else None
 
 
