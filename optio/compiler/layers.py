@@ -31,10 +31,6 @@ _OF_ITSELF = frozenset({"type", "apiVersion", "extends"})
 _NOT_IN_TEMPLATES = ("id", "name", "tests")
 # Keys that defaults and policies do not have.
 _OF_TASKS = frozenset({"name", "promptTemplate", "promptFile", "command", "triggers", "extends", "type"})
-# A shorter word is like too many others.
-_MIN_LIKE = 5
-# Of these nearly each task has one.
-_COMMON = frozenset({"name", "agentRuntime", "promptTemplate", "promptFile", "triggers", "type", "extends"})
 # Keys that together make a task of a file.
 _RUNS = frozenset({"name", "agentRuntime", "triggers"})
 NOT_IN_DEFAULTS = (*_NOT_IN_TEMPLATES, "extends", "triggers", "type")
@@ -61,26 +57,6 @@ def suggest_base_name(document: Document) -> str | None:
     if not isinstance(document.value, dict) or not _OF_TASKS.isdisjoint(document.value):
         return None
     return _BASE_NAMES.get(posixpath.splitext(posixpath.basename(document.path))[0].lower())
-
-
-def is_of_another_program(document: Document) -> bool:
-    """Return True if no key of the file is one of a task, is like one, or has the place of one in another system."""
-    keys = document.value if isinstance(document.value, dict) else {}
-    if not keys or not _COMMON.isdisjoint(keys):
-        return False
-    # Imported only for such a file.
-    from optio.compiler.conversions.key_table import STEMS, TASK, find_row, names_at
-    from optio.compiler.conversions.known_keys import fold_key, known_keys
-    from optio.compiler.suggest import suggest
-
-    known, foreign = known_keys({}, ()), list(names_at(TASK))
-    return not any(
-        key in known
-        or find_row(TASK, fold_key(key))
-        or any(stem.pattern.search(fold_key(key)) for stem in STEMS)
-        or (len(key) >= _MIN_LIKE and (suggest(key, known) or suggest(fold_key(key), foreign)))
-        for key in map(str, keys)
-    )
 
 
 class Bases:
@@ -176,7 +152,10 @@ def _templates(document: Document, tree: SourceTree, bases: Bases) -> Iterator[D
             yield wrong(f"`{name}` cannot be read", "correct it first")
             return
         if not _is_template(base):
-            yield wrong(f"`{name}` is not a template", "write `type: template` into it, or name another file")
+            hint = "write `type: template` into it, or name another file"
+            if isinstance(base.value, dict) and {"name", "triggers"} <= base.value.keys():
+                hint = "it is a task: write what both share into a new file with `type: template`, and extend that in both"
+            yield wrong(f"`{name}` is not a template", hint)
             return
         yield base
         chain.append(base)

@@ -29,7 +29,6 @@ from optio.compiler.layers import (
     check_base_keys,
     inherited_values,
     is_base,
-    is_of_another_program,
     is_removal,
     merge_layers,
     read_layers,
@@ -50,6 +49,8 @@ from optio.model.registry import CompiledTask, Registry
 if TYPE_CHECKING:
     from optio.model.policy import PolicySpec
 
+# Of these nearly each task has one.
+_COMMON = frozenset({"name", "agentRuntime", "promptTemplate", "promptFile", "triggers", "type", "extends"})
 # Rules that ask for a key of `environment`, which only matters if the executor applies it.
 _ASKED_FOR = {"OPT510": "network"}
 NO_LEVELS: Mapping[str, str] = MappingProxyType({})
@@ -300,7 +301,7 @@ def _compiled(
             None,
             [*found, diagnostic("OPT102", "`name` is missing: a file of this name is a task", path=path, hint=hint)],
         )
-    if is_of_another_program(document):
+    if _is_of_another_program(document):
         hint = "move the file out of the task directory, or into a directory whose name begins with a dot"
         message = "no key of this file belongs to a task"
         return document, None, [*found, diagnostic("OPT110", message, path=path, span=document.key_span(()), hint=hint)]
@@ -321,6 +322,14 @@ def _compiled(
         known = {d.span.start.line for d in found if d.code == "OPT405"}
         found = [d for d in found if d.code != "OPT503" or d.span.start.line not in known]
     return document, task, found
+
+
+def _is_of_another_program(document: Document) -> bool:
+    if not isinstance(document.value, dict) or not document.value or not _COMMON.isdisjoint(document.value):
+        return False
+    from optio.compiler.conversions.other_files import is_of_another_program  # imported only for such a file
+
+    return is_of_another_program(map(str, document.value))
 
 
 def _base_result(source: SourceFile, document: Document, found: list[Diagnostic]) -> list[Diagnostic]:

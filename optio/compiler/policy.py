@@ -253,7 +253,8 @@ def _ceilings(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
             yield task.at("OPT613", message, (key,), key=True, hint=hint)
         elif read(asked) > read(most):
             message = f"`{key}` is {asked}, but the policy allows at most {most}"
-            yield task.at("OPT613", message, (key,), hint=f"write {most} or less, or ask the owner of `{POLICY}`")
+            shown = f'"{most}"' if read is parse_money else most
+            yield task.at("OPT613", message, (key,), hint=f"write {shown} or less, or ask the owner of `{POLICY}`")
 
 
 def _allowed(task: ResolvedTask, allow: Allow) -> Iterator[Diagnostic]:

@@ -107,7 +107,7 @@ def test_the_last_resort_says_what_to_do_too() -> None:
         (to.mapping_of_texts, [{"name": "A", "value": 1}, "B=2"], "{A: '1', B: '2'}"),
         (to.mapping_of_texts, {"API_KEY": "hunter2"}, None),
         (to.secret_names, "hunter2", None),
-        (to.commands, [{"uses": "actions/checkout@v4"}, {"run": "npm ci\nnpm test"}], "[npm ci, npm test]"),
+        (to.commands, [{"uses": "actions/checkout@v4"}, {"run": "npm ci\nnpm test"}], "['git clone --depth 1 https://github.com/OWNER/REPO.git .', npm ci, npm test]"),
         (to.image, {"repository": "python", "tag": 3.12}, "'python:3.12'"),
         (to.catch_up, False, "skip"),
         (to.overlapping, "Forbid", "skip"),

@@ -402,9 +402,9 @@ def _one_value_hint(task: ResolvedTask, name: str, source: str, scheme: str) -> 
         listed = "{type: array, items: {type: string}}"
         return f"write `{name}: {listed}` under `paramsSchema.properties`, or name {named}"
     return (
-        f"write {named}, or give the parameter `type: array`"
+        f"write {named}, or `{name}: {{type: array}}` under `paramsSchema.properties`"
         if "`$" in named
-        else f"name {named}, or give the parameter `type: array`"
+        else f"name {named}, or write `{name}: {{type: array}}` under `paramsSchema.properties`"
     )
 
 

@@ -196,11 +196,12 @@ def declaration_hint(root: Any, name: str, value: Any = None, *, default: bool =
     """Return the hint that declares a parameter, with the type of its value, and a default where nothing else provides one."""
     kinds = {bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
     form = f"{name}: {{type: {kinds.get(type(value), 'string')}{', default: hello' if default else ''}}}"
+    own = ", with your own value in the place of `hello`" if default else ""
     if not isinstance(value_at(root, ("paramsSchema",)), dict):
-        return f"add `paramsSchema: {{type: object, properties: {{{form}}}, additionalProperties: false}}`"
+        return f"add `paramsSchema: {{type: object, properties: {{{form}}}, additionalProperties: false}}`{own}"
     if not isinstance(value_at(root, ("paramsSchema", "properties")), dict):
-        return f"add `properties: {{{form}}}` below `paramsSchema`"
-    return f"add `{form}` below `paramsSchema.properties`"
+        return f"add `properties: {{{form}}}` below `paramsSchema`{own}"
+    return f"add `{form}` below `paramsSchema.properties`{own}"
 
 
 def always_set_hint(name: str, schema: Any, *, default_only: bool = False) -> str:

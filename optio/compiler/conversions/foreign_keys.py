@@ -23,6 +23,8 @@ from optio.compiler.conversions.key_table import (
     NO_PAUSE,
     NOTIFY,
     ONE_SCHEDULE,
+    OR_PROGRAM,
+    ORDER,
     OUTPUT,
     PLACED,
     RESOURCES,
@@ -53,6 +55,7 @@ from optio.compiler.yaml.document import parse
 from optio.compiler.yaml.emit import flow
 from optio.model.route import Route, show, value_at
 from optio.model.spec import Spec, keys_of, names_of
+from optio.model.text import slug
 
 _LEVELS: dict[Route, str] = {
     (): TASK, ("environment",): ENVIRONMENT, ("environment", "network"): NETWORK, ("environment", "resources"): RESOURCES,
@@ -271,6 +274,8 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
     if row.ours == "maxConcurrent" and values.is_skipping(value) and "maxConcurrent" not in root:
         count = values.concurrency(value)
         return KeyCure(f"write `maxConcurrent: {count}`, and `overlap: skip` in the `config` of a schedule")
+    if row.advice == ORDER and (called := _called_by_another(root)) is not None:
+        return KeyCure(called)
     if row.advice == MOVE_UP and isinstance(value, dict) and (each := _one_by_one(root, route, value)) is not None:
         return KeyCure(each)
     if row.convert is values.runtime and isinstance(value, dict) and (each := _one_by_one(root, route, value)) is not None:
@@ -287,7 +292,10 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
                 advice = advice.replace(ours, its)
         return KeyCure(advice)
     row = _by_use(root, route, row, base, value)
-    after = f": {row.advice}" if row.advice else ""
+    is_agent = isinstance(root, dict) and bool({"promptTemplate", "promptFile"} & root.keys())
+    if row.advice == OR_PROGRAM and is_agent:
+        row = row._replace(advice="")
+    after = f": {row.advice}" if row.advice else _unused(root, route, row)
     if row.convert is values.seconds and type(value) is int and "sec" not in fold_key(str(route[-1])):
         after += f"; or `{row.ours.rpartition('.')[2].lstrip('/^')}: {value}m`, if that counts minutes"
     kind, _, last = row.ours.rpartition(":")
@@ -328,6 +336,20 @@ def _event_header(root: Any) -> str | None:
         if sender is not None:
             return next((each.name for each in sender.event if isinstance(each, InHeader)), None)
     return None
+
+
+def _called_by_another(root: Any) -> str | None:
+    """Return the hint for a task that starts by the clock and should wait for another one, which must start it."""
+    listed, name = value_at(root, ("triggers",)), value_at(root, ("name",))
+    kinds = [each.get("type") for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    if "webhook" in kinds or "schedule" not in kinds or not isinstance(name, str) or not slug(name):
+        return None
+    path = slug(name)
+    config = f"{{path: {path}, secret: {{name: {path.replace('-', '_').upper()}_SECRET}}}}"
+    return (
+        f"tasks do not wait for each other: write `- {{type: webhook, config: {config}}}` in the place of the schedule, let "
+        "the first task call it at its end, and delete this line"
+    )
 
 
 def _for_each(root: Any, value: Any) -> str | None:
@@ -430,6 +452,18 @@ def _by_use(root: Any, route: Route, row: KeyRow, base: Route, value: Any) -> Ke
             advice = "a run that waits is replaced, and a running one goes on"
             return row._replace(ours="dedupe", convert=partial(_made, made), advice=advice)
     return row
+
+
+def _unused(root: Any, route: Route, row: KeyRow) -> str:
+    """Return what to do for parameters that are declared by the cure, and that the prompt does not use."""
+    prompt = root.get("promptTemplate") if isinstance(root, dict) else None
+    text = _shown(row, root, route) if row.ours == "paramsSchema" else None
+    document, _ = parse(SourceFile("", f"it: {text or 'null'}\n".encode()))
+    names = None if document is None else value_at(document.value, ("it", "properties"))
+    unused = (
+        [f"`{{{{{name}}}}}`" for name in names if f"{{{{{name}}}}}" not in prompt] if isinstance(prompt, str) and names else []
+    )
+    return f", and write {' and '.join(unused)} into the prompt" if 0 < len(unused) <= _MAX_SPLIT else ""
 
 
 def _in_repository(root: Any, group: Any) -> Any:

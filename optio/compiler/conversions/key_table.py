@@ -65,7 +65,7 @@ NOTIFY = (
 _HOOKS = (
     "Optio runs nothing after a run: put it into the prompt, or follow the metric `optio_runs_total`; then delete this line"
 )
-_ORDER = "tasks do not wait for each other: give this one a webhook, which the first one calls at its end, and delete this line"
+ORDER = "tasks do not wait for each other: give this one a webhook, which the first one calls at its end, and delete this line"
 _NEXT = "a task starts no other: let this one call a webhook of the next at its end, and delete this line"
 _JOBS = "a task is one agent with one prompt: write each job as its own file, with its steps in the prompt, and delete this"
 TOOLS = (
@@ -93,6 +93,10 @@ _FILES = (
     "a run begins with an empty directory: fetch what it needs by a command in `environment.setupCommands`, and "
     "delete this line"
 )
+_VOLUMES = (
+    "a task mounts nothing: the worker's pod template (`OPTIO_POD_TEMPLATE`) may have volumes for all pods, and a command in "
+    "`environment.setupCommands` fetches files; delete this line"
+)
 _IMAGE = "no command of a run is root: put system packages into the image, and delete this line"
 _NO_NAME = "a trigger has no name: write a comment, `# what it is for`, and delete this line"
 _NO_RIGHTS = "a run gets no rights on its machine: put the tools into the image, and delete this line"
@@ -102,6 +106,7 @@ _NO_ENV_FILE = (
 )
 _NO_SERVICE = "a run ends by itself and accepts no connections: delete this line"
 _KEPT = "the server decides how long runs are kept (`OPTIO_KEEP_RUNS`): delete this line"
+_POOL = "a task chooses no workers: delete this line; `namespaces` in `_policy.yaml` gives tasks to the workers of a namespace"
 RUNNER = "workers run all tasks, and a task chooses none: delete this line"
 PLACED = "a task does not choose where its pod runs: set `OPTIO_POD_TEMPLATE` for the worker, and delete this line"
 WORDS = "a task has no labels: use `owner`, `description` and the file's directory, and delete this line"
@@ -114,6 +119,7 @@ CONDITION = (
     "prompt"
 )
 MOVE_UP = "move the keys below it to the top of the file"
+OR_PROGRAM = "a task that is a program has `agentRuntime: command` and `command:`"
 VERDICTS = (
     "write `verdict: accepted` for a delivery that starts a run, or `verdict: filtered` for one that starts none: both are "
     "answered with 202"
@@ -370,7 +376,7 @@ ROWS: tuple[KeyRow, ...] = (
         TASK,
         "needs requiredby wantedby wants dependson depends dependencies upstream downstream waitfor "
         "waitfordownstream requires",
-        advice=_ORDER,
+        advice=ORDER,
     ),
     KeyRow(TASK, "next then nextstep nexttask goto continuewith downstreamtask ontaskfinish", advice=_NEXT),
     KeyRow(
@@ -514,7 +520,7 @@ ROWS: tuple[KeyRow, ...] = (
         "steps script scripts run setup setupsteps init initialize initscript beforecommands beforescript before "
         "prerun presteps prestart install prepare bootstrap build runcommands initcontainers onstartup precommands "
         "cmd setupscript packages requirements requirementsfile pipinstall npminstall runtimes",
-        "environment.setupCommands", to.commands, "a task that is a program has `agentRuntime: command` and `command:`",
+        "environment.setupCommands", to.commands, OR_PROGRAM,
     ),
     KeyRow(
         TASK,
@@ -541,7 +547,7 @@ ROWS: tuple[KeyRow, ...] = (
         TASK,
         "workerpool workpool workqueue workerselector workergroup queue pool executor taskrunner executorconfig workqueuename "
         "poolslots",
-        advice=RUNNER,
+        advice=_POOL,
     ),
     KeyRow(TASK, "resource compute deploy", "environment.resources", to.amounts),
     KeyRow(TASK, "requests", "environment.resources.requests", to.amounts),
@@ -564,8 +570,8 @@ ROWS: tuple[KeyRow, ...] = (
     ),
     KeyRow(
         TASK,
-        "workingdirectory workingdir workdir cwd dir adddir additionaldirectories storage volumes volumemounts "
-        "workspace workspaceref cache cachememory files checkout mounts persistence pull pullsteps datasets "
+        "workingdirectory workingdir workdir cwd dir adddir additionaldirectories storage "
+        "workspace workspaceref cache cachememory files checkout persistence pull pullsteps datasets "
         "repomemory templatesearchpath artifactpaths",
         advice=_FILES,
     ),
@@ -635,9 +641,11 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(ENVIRONMENT, "deploy resource compute", "resources", to.amounts),
     KeyRow(
         ENVIRONMENT,
-        "volumes volumemounts mounts workingdirectory workingdir workdir cwd dir workspace files checkout",
+        "workingdirectory workingdir workdir cwd dir workspace files checkout",
         advice=_FILES,
     ),
+    KeyRow(ENVIRONMENT, "volumes volumemounts mounts", advice=_VOLUMES),
+    KeyRow(TASK, "volumes volumemounts mounts", advice=_VOLUMES),
     KeyRow(ENVIRONMENT, "imagepullpolicy nodeselector affinity tolerations runner machine platform", advice=PLACED),
     KeyRow(
         ENVIRONMENT,
@@ -898,7 +906,7 @@ STEMS: tuple[KeyStem, ...] = (
     KeyStem(r"prompt|instruction", KeyRow(TASK, "", "promptTemplate")),
     KeyStem(r"secret|token|credential|apikey|password", KeyRow(TASK, "", advice=KEY)),
     KeyStem(r"cron|schedul", KeyRow(TASK, "", "schedule:cronExpression", to.cron)),
-    KeyStem(r"depend|needs|upstream", KeyRow(TASK, "", advice=_ORDER)),
+    KeyStem(r"depend|needs|upstream", KeyRow(TASK, "", advice=ORDER)),
     KeyStem(r"permission|role|sandbox|allowed", KeyRow(TASK, "", advice=RIGHTS)),
     KeyStem(r"limit|max|min|cap$", KeyRow(TASK, "", advice=_BOUNDS)),
     KeyStem(r"enab|activ", KeyRow(TASK, "", "enabled", to.switch)),

@@ -524,11 +524,19 @@ def named_values(value: list[Any]) -> str | None:
     return flow(pairs) if pairs and not any(re.search(CREDENTIAL_NAME, str(key)) for key in pairs) else None
 
 
+_CHECKOUT = "actions/checkout"
+
+
 def commands(value: Any) -> str | None:
     """Return a list of commands: the items, or for steps the commands that they run."""
     items = value if isinstance(value, list) else [value]
     found = [each for item in items if (each := _one_command(item)) is not None]
     lines = [line.strip() for each in found for line in str(each).split("\n") if line.strip()]
+    fetched = next((item for item in items if isinstance(item, dict) and _CHECKOUT in str(item.get("uses"))), None)
+    if fetched is not None and lines:
+        own = fetched.get("with")
+        repository = own.get("repository") if isinstance(own, dict) else None
+        lines.insert(0, f"git clone --depth 1 https://github.com/{repository or 'OWNER/REPO'}.git .")
     return flow(lines) if lines else None
 
 
