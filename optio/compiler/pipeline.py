@@ -271,6 +271,10 @@ def compile_file(
             found += [replace(each, severity=Severity.WARNING) for each in models.check_credential(task)]
         # A policy that cannot be read may name the executor.
         runs_on = None if policy.unreadable else executor
+        if runs_on is not None and found and POD not in demands:
+            from optio.compiler.checks import isolation  # imported only for a file with a mistake
+
+            found = list(isolation.complete_cures(found, task.spec.environment, runs_on))
         said = task_facts(task, pedantic=pedantic, executor=runs_on, priced=policy.facts is not None, demands=demands)
         compiled = emit(task, demands, policy.namespace(path), policy.allowed_secrets(task))
         if task.samples and not samples:
