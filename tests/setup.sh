@@ -32,6 +32,7 @@ command -v promtool >/dev/null || missing+=(prometheus)
 command -v git >/dev/null || missing+=(git)
 # The dashboard is used in a browser.
 command -v chromium >/dev/null || missing+=(chromium)
+command -v chromium-headless-shell >/dev/null || missing+=(chromium-headless-shell)
 # Completion is tried in each shell that it is for.
 command -v zsh >/dev/null || missing+=(zsh)
 command -v fish >/dev/null || missing+=(fish)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from tests.deploy.installed import KUBECTL
 from tests.executors.pods.place import CLUSTER
@@ -71,6 +72,15 @@ def optio(tmp_path_factory: pytest.TempPathFactory, scripted_model: StubModel) -
     process.post("/api/tasks/stubborn/runs")
     yield process
     process.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium without its windows, which take half of the CPU time and more. `test_sign_in.py` has the whole one."""
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path="/usr/bin/chromium-headless-shell", args=["--no-sandbox"])
+        yield found
+        found.close()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect
 
 from optio.model.agent_event import ToolCall, ToolKind, ToolResult, TurnEnd
 from optio.model.namespace import ALL_TASKS
@@ -172,14 +172,6 @@ def runs(api: Api, second: Api) -> Runs:
     (api.tasks / "bad.yaml").write_text(f"name: Bad\nnothing{LONG}: 1\n")
     asyncio.run(api._load())
     return Runs(*found, queued, f"http://localhost:{second.port}")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")

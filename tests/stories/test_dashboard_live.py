@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from optio.broker.base import Topic
 from optio.model.agent_event import ToolCall, ToolKind, ToolResult, TurnEnd
@@ -43,14 +43,6 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     made.credentials = {"Authorization": f"Bearer {made.token('admin')}"}
     yield made
     made.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 @pytest.fixture
