@@ -234,6 +234,14 @@ def _unset_zone(task: ResolvedTask, route: Route, fields: list[str], about: str)
     yield task.at("OPT319", message, route[:-1], hint=f"add `timezone: {place}`")
 
 
+def named_zone(about: str) -> str | None:
+    """Return the zone of the first city that a text names, or None."""
+    for word in re.findall(r"\b[A-Z][a-z]+(?: [A-Z][a-z]+)?", about):
+        if (there := _zone_of(word) or _zone_of(word.split(" ")[0])) is not None:
+            return there
+    return None
+
+
 def _zone_of(city: str) -> str | None:
     """Return the zone of a city, or None for a name that is none."""
     from zoneinfo import available_timezones

@@ -30,6 +30,8 @@ RUNTIME_KEYS = frozenset(
     }
 )
 _IN_TEXT = r"(?a)\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))|\{\{([A-Za-z_]\w*)\}\}"
+# Variables that a shell fills in from the machine.
+_OF_MACHINES = frozenset({"HOSTNAME", "HOST", "USER", "LOGNAME", "PWD", "UID", "RANDOM", "DATE"})
 # Expressions of GitHub Actions, which Optio does not fill in.
 _EXPRESSION = r"(?a)\$\{\{\s{0,9}(?:secrets\.(\w{1,200})|[^{}\n]{0,200}?)\s{0,9}\}\}|\{\{\s{0,9}secrets\.(\w{1,200})\s{0,9}\}\}"
 # Expressions of Airflow, Argo, Kestra, Prefect, Tekton and Terraform. Others (`{{.State}}`, `${project.version}`) belong to
@@ -275,6 +277,8 @@ def _to_fill_in(task: ResolvedTask, name: str, text: str) -> tuple[str, str] | N
             return found[0], as_secret
         if found[3] and known is not None and meant in known.properties:
             return found[0], f"delete {line}, or write the value itself: parameters are filled into the prompt only"
+        if found[1] in _OF_MACHINES and meant not in task.spec.environment.env:
+            return found[0], "write the value itself, or let the program ask for it"
         if (found[1] or found[2]) in known_values:
             whole = re.sub(_IN_TEXT, filled, text)
             return found[0], f"write the value itself: `{name}: {whole}`"

@@ -15,6 +15,7 @@ from optio.compiler.conversions.key_table import (
     ENVIRONMENT,
     EXAMPLES,
     EXPECT,
+    HOOKS,
     IMPORT,
     KEY,
     LIMIT,
@@ -286,7 +287,7 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
         row = KeyRow(TASK, "", advice=WORDS)
     row, base = _by_value(route, row, base, value)
     if not row.ours:
-        advice = NOTIFY if _is_address(value) else _joined(root, base, row.advice)
+        advice = NOTIFY if _is_address(value) and row.advice in (HOOKS, WORDS, OUTPUT) else _joined(root, base, row.advice)
         if isinstance(root, dict) and root.get("agentRuntime") == "command" and "promptTemplate" not in root:
             for ours, its in _FOR_PROGRAMS:
                 advice = advice.replace(ours, its)
@@ -633,6 +634,8 @@ def _instead(last: str, text: str | None, there: Any, where: str) -> str:
     """Return the hint for a key whose equivalent is also there, so that neither value is lost unseen."""
     if last in ("secrets", "env") and text is None and there:
         return f"add each name to `{last}`{f' {where}' if where else ''}, which is there, and delete this line"
+    if last == "promptTemplate" and isinstance(there, str) and text is not None:
+        return "write its text at the beginning of `promptTemplate`, and delete this line"
     if text is None or text == values.unchanged(there):
         return f"delete it: `{last}` already exists"
     place = f" {where}" if where else ""

@@ -62,10 +62,9 @@ NOTIFY = (
     "Optio sends no messages: alert on the metric `optio_runs_total`, or say in the prompt whom to inform; then "
     "delete this line"
 )
-_HOOKS = (
-    "Optio runs nothing after a run: put it into the prompt, or follow the metric `optio_runs_total`; then delete this line"
-)
+HOOKS = "Optio runs nothing after a run: put it into the prompt, or follow the metric `optio_runs_total`; then delete this line"
 ORDER = "tasks do not wait for each other: give this one a webhook, which the first one calls at its end, and delete this line"
+_PAST = "runs wait for each other only by `maxConcurrent: 1`: write that if you mean it, and delete this line"
 _NEXT = "a task starts no other: let this one call a webhook of the next at its end, and delete this line"
 _JOBS = "a task is one agent with one prompt: write each job as its own file, with its steps in the prompt, and delete this"
 TOOLS = (
@@ -363,7 +362,7 @@ ROWS: tuple[KeyRow, ...] = (
         "afterexecution callbacks poststeps after onsuccess oncompletion oncancellation onfinish onstart onend "
         "onsuccesscallback onretrycallback lifecycle poststop triggerrule execstartpost execstop execstoppost afterscript "
         "post always cleanup teardown",
-        advice=_HOOKS,
+        advice=HOOKS,
     ),
     KeyRow(
         TASK,
@@ -374,9 +373,13 @@ ROWS: tuple[KeyRow, ...] = (
     ),
     KeyRow(
         TASK,
-        "needs requiredby wantedby wants dependson depends dependencies upstream downstream waitfor "
-        "waitfordownstream requires",
+        "needs requiredby wantedby wants dependson depends dependencies upstream downstream waitfor requires",
         advice=ORDER,
+    ),
+    KeyRow(TASK, "dependsonpast waitfordownstream", advice=_PAST),
+    KeyRow(
+        TASK, "resume session sessionid continue continuesession conversation conversationid",
+        advice="each run is a new session, in which only a retry goes on: delete this line",
     ),
     KeyRow(TASK, "next then nextstep nexttask goto continuewith downstreamtask ontaskfinish", advice=_NEXT),
     KeyRow(
@@ -900,7 +903,7 @@ STEMS: tuple[KeyStem, ...] = (
     KeyStem(r"(?:daily|day|limit|max).*(?:limit|max|daily|day)", KeyRow(TASK, "", "startLimit", to.starts_a_day)),
     KeyStem(r"notif|alert|e?mail|slack|onfail|onsuccess|onerror", KeyRow(TASK, "", advice=NOTIFY)),
     KeyStem(r"setup|install|bootstrap|^pre|^before|^init", KeyRow(TASK, "", "environment.setupCommands", to.commands)),
-    KeyStem(r"hook|^on[a-z]{4}|^post|^after", KeyRow(TASK, "", advice=_HOOKS)),
+    KeyStem(r"hook|^on[a-z]{4}|^post|^after", KeyRow(TASK, "", advice=HOOKS)),
     KeyStem(r"param|input|argument|variable", KeyRow(TASK, "", "paramsSchema", to.schema)),
     KeyStem(r"import|includ|inherit|template", KeyRow(TASK, "", advice=IMPORT)),
     KeyStem(r"prompt|instruction", KeyRow(TASK, "", "promptTemplate")),
