@@ -190,7 +190,8 @@ def test_an_attempt_that_reaches_the_floor_of_a_nearly_full_disk_or_exceeds_its_
     for name in ("own", "other"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_bytes(b"x" * (1 << 20))
-    (tmp_path / "own" / "link").symlink_to(tmp_path / "other")
+    for number, elsewhere in enumerate((tmp_path / "other", tmp_path / "other" / "file")):
+        (tmp_path / "own" / f"link-{number}").symlink_to(elsewhere)
     used = sum(path.lstat().st_blocks for path in (tmp_path / "own").iterdir())
     full = SimpleNamespace(f_frsize=512, f_blocks=(used + floor) * 16, f_bavail=used - 1 + free)
     monkeypatch.setattr(os, "statvfs", lambda path: full)
