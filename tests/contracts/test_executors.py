@@ -688,15 +688,14 @@ while not handle.read("stdout", 0, 9):
 print("started", flush=True)
 time.sleep(60)
 """
-    worker = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, start_new_session=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    worker = subprocess.Popen([sys.executable, "-c", source], start_new_session=True, **pipes)
     assert worker.stdout is not None
     assert worker.stdout.readline() == b"started\n"
     os.killpg(worker.pid, signal.SIGINT)  # Ctrl-C at its terminal does not reach the agent
     worker.kill()
-    worker.wait()
     # Nobody who reads the worker's output waits for its agents.
-    assert worker.stdout.read() == b""
-    worker.stdout.close()
+    assert worker.communicate(timeout=20)[0] == b""
 
     found = executor.find(RUN, 1)
     assert found is not None
