@@ -221,7 +221,7 @@ def _zone(task: ResolvedTask, route: Route, name: str) -> Iterator[Diagnostic]:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         hint, known = suggest_zone(name)
         if known is None and hint.startswith("name a place"):
-            from optio.compiler.checks.schedule_texts import named_zone  # imported only for a file with a mistake
+            from optio.compiler.checks.zone_names import named_zone  # imported only for a file with a mistake
 
             place = named_zone(f"{task.spec.name}\n{task.spec.description}")
             hint = hint if place is None else f"write `{place}`{hint[hint.find(';') :] if ';' in hint else ''}"

@@ -226,31 +226,14 @@ def _unset_zone(task: ResolvedTask, route: Route, fields: list[str], about: str)
         return
     if not (fields[0].isdigit() and fields[1].isdigit()):
         return
+    from optio.compiler.checks.zone_names import find_zone  # imported only for a text with such a time
+
     clock = re.search(_CLOCK, said[0])
-    place = None if clock is None else _zone_of(said["place"])
+    place = None if clock is None else find_zone(said["place"])
     if clock is None or place is None or _hour_and_minute(clock) != (int(fields[1]), int(fields[0])):
         return
     message = f"without `timezone` this fires at {int(fields[1]):02}:{int(fields[0]):02} UTC, and not {said['place']} time"
     yield task.at("OPT319", message, route[:-1], hint=f"add `timezone: {place}`")
-
-
-def named_zone(about: str) -> str | None:
-    """Return the zone of the first city that a text names, or None."""
-    for word in re.findall(r"\b[A-Z][a-z]+(?: [A-Z][a-z]+)?", about):
-        if (there := _zone_of(word) or _zone_of(word.split(" ")[0])) is not None:
-            return there
-    return None
-
-
-def _zone_of(city: str) -> str | None:
-    """Return the zone of a city, or None for a name that is none."""
-    from zoneinfo import available_timezones
-
-    from optio.compiler.checks.zone_names import zone_of_city
-
-    name = city.replace(" ", "_")
-    there = (each for each in sorted(available_timezones()) if each.endswith(f"/{name}") and not each.startswith("Etc/"))
-    return next(there, None) or zone_of_city(name)
 
 
 def _place_of_other_sign(zone: str, about: str) -> tuple[str, str] | None:

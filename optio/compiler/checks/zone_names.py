@@ -2,6 +2,7 @@
 large cities to their zone. Imported only for a file with an unknown zone."""
 
 import re
+from zoneinfo import available_timezones
 
 _WINDOWS = {
     "dateline": "Etc/GMT+12", "hawaiian": "Pacific/Honolulu", "alaskan": "America/Anchorage",
@@ -69,3 +70,18 @@ def zone_of_city(name: str) -> str | None:
     """Return the zone of a large city that has no zone of its own name, such as `Europe/Munich` or `San Francisco`."""
     city = name.rpartition("/")[2].strip().lower().replace(" ", "_")
     return next((zone for zone, cities in _CITIES.items() if city in cities.split()), None)
+
+
+def find_zone(city: str) -> str | None:
+    """Return the zone of a city, or None for a name that is none."""
+    name = city.replace(" ", "_")
+    there = (each for each in sorted(available_timezones()) if each.endswith(f"/{name}") and not each.startswith("Etc/"))
+    return next(there, None) or zone_of_city(name)
+
+
+def named_zone(about: str) -> str | None:
+    """Return the zone of the first city that a text names, or None."""
+    for word in re.findall(r"\b[A-Z][a-z]+(?: [A-Z][a-z]+)?", about):
+        if (there := find_zone(word) or find_zone(word.split(" ")[0])) is not None:
+            return there
+    return None
