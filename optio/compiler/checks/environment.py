@@ -202,7 +202,7 @@ def _egress(task: ResolvedTask, entries: list[str]) -> Iterator[Diagnostic]:
     route: Route = ("environment", "network", "egress")
     good = []
     for index, entry in enumerate(entries):
-        if PLACEHOLDER.search(entry):
+        if "{{" in entry and PLACEHOLDER.search(entry):
             continue
         if (cure := _WORDS.get(entry.lower())) is not None:
             yield task.at("OPT511", f"`{entry}` is a word of another system, not a host", (*route, index), hint=cure)

@@ -145,9 +145,9 @@ def _without_effect(task: ResolvedTask, route: Route, config: WebhookConfig) -> 
     if config.replay_window is not None and config.scheme in _SIGNED_ID:
         message = f"`replayWindow` has no effect with `scheme: {config.scheme}`: what is signed has an id of the delivery"
         yield task.at("OPT420", message, (*route, "replayWindow"), key=True, hint="delete it")
-    is_said = value_at(task.document.value, (*route, "scheme")) is not None
     for key in (key for key, value in given.items() if value and config.scheme != "hmac"):
         message, hint = f"`{key}` has no effect with `scheme: {config.scheme}`", "delete it, or write `scheme: hmac`"
+        is_said = value_at(task.document.value, (*route, "scheme")) is not None
         if not is_said:
             hint = "write `scheme: hmac` beside it, or delete it if the sender signs as Optio does"
         yield task.at("OPT420", message, (*route, key), key=True, hint=hint)

@@ -307,7 +307,8 @@ def _in_prompt(task: ResolvedTask) -> Iterator[Diagnostic]:
     secrets = set(task.spec.environment.secrets).difference(known.properties if known is not None else ())
     if "$" in task.prompt and not is_program:
         yield from _ungranted(task)
-    for found in PLACEHOLDER.finditer(task.prompt):
+    named = any(name in task.prompt for name in secrets)
+    for found in PLACEHOLDER.finditer(task.prompt) if named else ():
         if found[1] in secrets:
             message = f"`{found[0]}` is not filled in: secrets never go into the prompt"
             hint = f"name the variable for the agent to use: `${found[1]}`"
