@@ -430,6 +430,6 @@ def _unused(task: ResolvedTask, known: DeclaredParameters, told_of: set[str]) ->
         marked = isinstance(sub, dict) and "x-optio-used-by" in sub
         if name not in used and name.casefold() not in folded and not marked and f"{{{name}}}" not in task.prompt:
             route = ("paramsSchema", "properties", name)
-            yield task.at(
-                "OPT202", f"the prompt does not use `{name}`", route, key=True, hint=f"use `{{{{{name}}}}}` or delete it"
-            )
+            mapped = ", here and in `paramMapping`" if name in parameters_of_triggers(task) else ""
+            hint = f"use `{{{{{name}}}}}` or delete it{mapped}"
+            yield task.at("OPT202", f"the prompt does not use `{name}`", route, key=True, hint=hint)

@@ -2,6 +2,7 @@
 the same mapping, or a key of another mapping. Imported only for a file with such a key."""
 
 import re
+import shlex
 from difflib import SequenceMatcher
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from optio.compiler.conversions.key_table import (
     EXPECT,
     HOOKS,
     IMPORT,
+    JOBS,
     KEY,
     LIMIT,
     MOVE_UP,
@@ -82,7 +84,8 @@ _FOR_PROGRAMS = (
     ("say in the prompt whom to inform", "let the program inform them"),
     ("put it into the prompt", "put it into the program"),
     ("say in the prompt what to write", "let the program print it"),
-    ("with its steps in the prompt", "with a program of its own"),
+    ("one agent with one prompt: write each job", "one program: let it do these steps itself, or write each job"),
+    (", with its steps in the prompt", ""),
     ("say in the prompt when there is nothing to do", "let the program end where there is nothing to do"),
 )
 _PROMPTED = (
@@ -277,6 +280,8 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
         return KeyCure(f"write `maxConcurrent: {count}`, and `overlap: skip` in the `config` of a schedule")
     if row.advice == ORDER and (called := _called_by_another(root)) is not None:
         return KeyCure(called)
+    if row.advice == JOBS and (joined := _with_steps(root, value)) is not None:
+        return KeyCure(joined)
     if row.advice == MOVE_UP and isinstance(value, dict) and (each := _one_by_one(root, route, value)) is not None:
         return KeyCure(each)
     if row.convert is values.runtime and isinstance(value, dict) and (each := _one_by_one(root, route, value)) is not None:
@@ -349,8 +354,20 @@ def _called_by_another(root: Any) -> str | None:
     config = f"{{path: {path}, secret: {{name: {path.replace('-', '_').upper()}_SECRET}}}}"
     return (
         f"tasks do not wait for each other: write `- {{type: webhook, config: {config}}}` in the place of the schedule, let "
-        "the first task call it at its end, and delete this line"
+        "the first task call it at its end, signed with this secret, and delete this line"
     )
+
+
+def _with_steps(root: Any, steps: Any) -> str | None:
+    """Return the hint for a program that other commands come before, as steps of one task."""
+    command = root.get("command") if isinstance(root, dict) and root.get("agentRuntime") == "command" else None
+    made = values.script(steps) if isinstance(steps, list) and steps else None
+    if made is None or not isinstance(command, (str, list)):
+        return None
+    whole = f"{parsed(made)} && {command if isinstance(command, str) else shlex.join(map(str, command))}"
+    if len(whole) > MAX_SHOWN or any(find_tokens("", whole)):
+        return None
+    return f"a task is one program: write `command: {flow(whole)}` in the place of the one that is there, and delete this line"
 
 
 def _for_each(root: Any, value: Any) -> str | None:
@@ -364,10 +381,10 @@ def _for_each(root: Any, value: Any) -> str | None:
         (each for each in (declared if isinstance(declared, dict) else ()) if fold_key(each) == fold_key(str(name))), None
     )
     *most, last = (f"`{flow(each)}`" for each in listed)
-    gives = f", with `paramMapping: {{{param}: {flow(listed[0])}}}` in its schedule" if param else ""
+    gives = f" and with `paramMapping: {{{param}: {flow(listed[0])}}}` in its schedule" if param else ""
     return (
-        f"a task does not fan out: write one file for each of {', '.join(most)} and {last}{gives} and `extends:` for the "
-        "common keys, and delete this line"
+        f"a task does not fan out: write one file for each of {', '.join(most)} and {last}, with a name of its own"
+        f"{gives}, and delete this line"
     )
 
 

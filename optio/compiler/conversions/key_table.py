@@ -66,7 +66,7 @@ HOOKS = "Optio runs nothing after a run: put it into the prompt, or follow the m
 ORDER = "tasks do not wait for each other: give this one a webhook, which the first one calls at its end, and delete this line"
 _PAST = "runs wait for each other only by `maxConcurrent: 1`: write that if you mean it, and delete this line"
 _NEXT = "a task starts no other: let this one call a webhook of the next at its end, and delete this line"
-_JOBS = "a task is one agent with one prompt: write each job as its own file, with its steps in the prompt, and delete this"
+JOBS = "a task is one agent with one prompt: write each job as its own file, with its steps in the prompt, and delete this line"
 TOOLS = (
     "agents bring their own tools, and a task chooses none: say in the prompt what the agent may do, name only the secrets "
     "that it needs, and delete this line"
@@ -386,7 +386,7 @@ ROWS: tuple[KeyRow, ...] = (
         TASK,
         "jobs tasks stages pipeline workflow workflows templates entrypoint dag nodes matrix strategy dags functions "
         "subtasks foreach loop repeat repeatpolicy withitems withparam",
-        advice=_JOBS,
+        advice=JOBS,
     ),
     KeyRow(
         TASK,
