@@ -215,14 +215,15 @@ def test_an_agent_that_only_repeats_a_failed_model_call_counts_as_silent(tmp_pat
     assert "The last line was: Reconnecting... waiting for network" in run.message
 
 
-# Each attempt prints what it finds of its session. The model's service is overloaded, then refuses the continued conversation.
+# Each attempt prints what it finds of its session. The model's service is overloaded, then answers the continued conversation
+# with a code, or well.
 GEMINI = r"""#!/bin/sh
 S=$HOME/.gemini/tmp/work/chats/session-1-a1b2c3d4.jsonl
 mkdir -p "${S%/*}"
 [ ! -f "$S" ] || cat "$S" >&2
 case $OPTIO_ATTEMPT in
 1) C=503 ;;
-2) C=400 ;;
+2) C=@ ;;
 esac
 echo '{"type": "init", "session_id": "session-a1b2c3d4", "model": "gemini-2.5-pro"}'
 if [ $# = 5 ]; then
@@ -238,24 +239,28 @@ exit 1
 """
 
 
-def test_a_session_whose_first_model_call_is_refused_is_begun_anew_without_a_retry(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("code", "ends"),
+    [("400", [("session_refused", 1), ("ok", None)]), ("503", [("overloaded", 1)]), ("", [("ok", 1)])],
+)
+def test_a_session_is_begun_anew_without_a_retry_if_its_first_model_call_is_refused_and_not_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, ends: list[tuple[str, int | None]]
 ) -> None:
     monkeypatch.setattr("optio.model.retry.FIRST_DELAY", timedelta(0))
     program = tmp_path / "gemini"
-    program.write_text(GEMINI)
+    program.write_text(GEMINI.replace("@", code))
     program.chmod(0o755)
     task = compiled("name: Job\nagentRuntime: gemini\npromptTemplate: hi\nmaxRetries: 1\n")
     with opened(tmp_path, {"OPTIO_PROGRAM_GEMINI": str(program)}) as here:
         run_id = accept(here, task)
-        for _ in range(3):
+        for _ in range(1 + len(ends)):
             execution(here, run_id)()
         run, attempts = here.store.run(run_id), here.store.attempts(run_id)
         errors = log_of(here, run_id, LogKind.STDERR)
         directories = list((here.settings.data_dir / "attempts").iterdir())
 
     found = [(each.reason, each.continues) for each in attempts]
-    assert found == [("overloaded", None), ("session_refused", 1), ("ok", None)], run.message
+    assert (found, run.state.terminal) == ([("overloaded", None), *ends], True), run.message
     assert errors[-1] == b'{"id":"2","timestamp":"now","type":"info","content":""}'
     assert directories == []
 
