@@ -108,7 +108,12 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         if its is not None and _has_key(task, its):
             hint = f"write `agentRuntime: {its}`, whose credential the task has, or a model of {maker} with its own credential"
         elif its is not None:
-            hint += f", or `agentRuntime: {its}`"
+            own, its_service = declaration_of(spec.agent_runtime), DECLARED[its].service
+            keys = [
+                name for name in spec.environment.secrets if own and own.service and re.match(own.service.credentials, name)
+            ]
+            swapped = f", with `{its_service.key}` in the place of `{keys[0]}` under `secrets`" if keys and its_service else ""
+            hint += f", or `agentRuntime: {its}`{swapped}"
         yield task.at("OPT607", message, ("model",), hint=hint)
     elif maker == "Anthropic" and (cloud := re.fullmatch(_CLOUD_NAME, spec.model)) is not None:
         meant = cloud[1] or cloud[2]

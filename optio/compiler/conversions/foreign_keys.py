@@ -86,6 +86,7 @@ _FOR_PROGRAMS = (
     ("say in the prompt what to write", "let the program print it"),
     ("one agent with one prompt: write each job", "one program: let it do these steps itself, or write each job"),
     (", with its steps in the prompt", ""),
+    ("the agent's last message is", "the end of what a program prints is"),
     ("say in the prompt when there is nothing to do", "let the program end where there is nothing to do"),
 )
 _PROMPTED = (
