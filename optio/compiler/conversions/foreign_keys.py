@@ -260,7 +260,7 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
         return KeyCure(f"write `{row.ours}:`", row.ours)
     if row.advice == CONDITION:
         listed = value_at(root, ("triggers",))
-        kinds = {each.get("type") for each in (listed if isinstance(listed, list) else ()) if isinstance(each, dict)}
+        kinds = {str(each.get("type")) for each in (listed if isinstance(listed, list) else ()) if isinstance(each, dict)}
         if kinds and WEBHOOK not in kinds:
             return KeyCure(_ASKED_BY_PROGRAM if root.get("agentRuntime") == "command" else _ASKED_BY_AGENT)
         if WEBHOOK in kinds and (made := values.condition(value)) is not None:
@@ -339,7 +339,8 @@ def _event_header(root: Any) -> str | None:
         config = value_at(trigger, ("config",))
         if isinstance(config, dict) and isinstance(config.get("eventHeader"), str):
             return str(config["eventHeader"])
-        sender = SENDERS.get(config.get("scheme", "")) if isinstance(config, dict) else None
+        scheme = config.get("scheme") if isinstance(config, dict) else None
+        sender = next((row for name, row in SENDERS.items() if name == scheme), None)
         if sender is not None:
             return next((each.name for each in sender.event if isinstance(each, InHeader)), None)
     return None
