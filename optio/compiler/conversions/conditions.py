@@ -245,9 +245,9 @@ def _matcher(path: str, value: Any) -> str | None:
     word, inner = next(((str(key).lower(), each) for key, each in value.items()), ("", None))
     if word == "exists":
         return path if inner is True else f"!{path}"
-    signs = inner[::2] if word == "numeric" and isinstance(inner, list) and len(inner) % 2 == 0 else []
-    if signs and all(each in ("=", ">", ">=", "<", "<=") for each in signs):
-        pairs = zip(inner[::2], inner[1::2], strict=True)
+    listed = inner if word == "numeric" and isinstance(inner, list) and len(inner) % 2 == 0 else []
+    if listed and all(each in ("=", ">", ">=", "<", "<=") for each in listed[::2]):
+        pairs = zip(listed[::2], listed[1::2], strict=True)
         return _joined([_test(path, "==" if sign == "=" else sign, each) for sign, each in pairs], _ALL)
     if word == "anything-but":
         return _joined([_test(path, "!=", each) for each in (inner if isinstance(inner, list) else [inner])], _ALL)
