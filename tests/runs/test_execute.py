@@ -314,6 +314,20 @@ def test_a_runtime_that_is_not_installed_is_refused_with_a_reason(services: Serv
     assert "`command` is not installed where this worker runs: use one of claude-code" in run.message
 
 
+@pytest.mark.parametrize(("spent", "isolation", "reason"), [("1.00", (), "budget"), ("0.99", ("image",), "not_isolated")])
+def test_an_attempt_that_may_not_begin_fails_with_its_reason(
+    services: Services, tmp_path: Path, spent: str, isolation: tuple[str, ...], reason: str
+) -> None:
+    task = replace(command_task(f"touch {tmp_path / 'ran'}", extra='budgetUsd: "1.00"\n'), isolation=isolation)
+    run_id = accept(services, task)
+
+    Execution(replace(claim(services, run_id), spent=Decimal(spent)), services.parts(), "tester")()
+
+    run = services.store.run(run_id)
+    assert (run.state, run.reason, run.attempt) == (RunState.FAILED, reason, 1)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_program_that_is_missing_is_not_tried_again(services: Services) -> None:
     run = execute(services, command_task(["/no/such/program"]))
 
