@@ -118,9 +118,12 @@ def test_an_example_that_serves_serves_until_a_signal(world: World, line: str, t
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_ends_its_help_with_one_to_three_examples(shell: Shell, command: str) -> None:
-    helped = shell(command, "--help").stdout
+def test_every_command_explains_itself_and_ends_with_one_to_three_examples(shell: Shell, command: str) -> None:
+    done = shell(command, "--help")
 
+    helped = done.stdout
+    assert done.returncode == 0
+    assert helped.startswith(f"usage: optio {command}")
     examples = helped.partition("\nexamples:\n")[2].splitlines()
     assert 1 <= len(examples) <= 3
     assert all(re.fullmatch(r"  (\w+=\S+ )?optio \S.*  # .+", line) for line in examples)

@@ -24,14 +24,6 @@ def assert_usage(done: "subprocess.CompletedProcess[str]", *words: str) -> None:
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_every_command_explains_itself(shell: Shell, command: str) -> None:
-    done = shell(command, "--help")
-
-    assert done.returncode == 0
-    assert done.stdout.startswith(f"usage: optio {command}")
-
-
-@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_command_refuses_a_flag_it_does_not_know(shell: Shell, command: str) -> None:
     assert_usage(shell(command, "--no-such-flag"), f"optio {command}")
 
