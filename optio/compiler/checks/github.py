@@ -18,6 +18,8 @@ from optio.compiler.yaml.emit import flow
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
 
+# A cure with one event to accept, which a parameter cannot do without.
+_ONE_OTHER = r"\Adelete it, or accept events that have it: `(\w+)`\Z"
 # Other systems' names for GitHub's events.
 _FOREIGN_EVENTS = {
     **dict.fromkeys(("merge_request", "mr", "pr", "pull", "pull_request_target"), "pull_request"),
@@ -108,6 +110,7 @@ def _and_when(config: WebhookConfig, test: str) -> str:
 def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
     events = config.events or []
     there = set(events)
+    split = [_split_event(event) for event in events]
     for index, event in enumerate(events):
         if event in NAMES or foreign_sender("github", event) is not None:
             continue  # `scheme` reports another sender's event
@@ -116,8 +119,15 @@ def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator
         if action is not None:
             test = "@.pull_request.merged == true" if action == "merged" else f"@.action == '{action}'"
             what = f"write `{name}`" if name else "name the event whose action that is, such as `pull_request`"
+            of_name = [its for each, its in split if name and each == name and its not in (None, "merged")]
+            if name in there and name not in events and config.when is None:
+                message = f"`{event}` is not an event of GitHub"
+                yield task.at("OPT420", message, at, hint=f"delete it: `{name}` with the filter is enough")
+                continue
             if name in there:
                 what = f"delete it, because `{name}` is enough"
+            elif len(of_name) > 1 and config.when is None and action in of_name:
+                test = " || ".join(f"@.action == '{its}'" for its in of_name)
             there.add(name or event)
             alone = len(events) == 1 and config.when is None
             fix = _parted(task, at, name, test) if name and alone else None
@@ -155,7 +165,8 @@ def _one(
 ) -> Iterator[Diagnostic]:
     if not task.samples and (gone := explain_missing_path(source, steps, config)) is not None:
         message = f"`{source}` finds nothing {gone.where}"
-        yield task.at("OPT413", message, route, hint=gone.hint, value=gone.meant, safe=False)
+        hint = re.sub(_ONE_OTHER, r"write `events: [\1]`, which has it, or delete it", gone.hint)
+        yield task.at("OPT413", message, route, hint=hint, value=gone.meant, safe=False)
         return
     kind, null, above = type_of(steps)
     sub = known.properties.get(str(route[-1]))

@@ -63,7 +63,7 @@ def check(task: ResolvedTask, route: Route, config: WebhookConfig, questions: li
             where, hint, meant = missing
             if hint.startswith(_DELETE):
                 gone = [each for each, (_, its, _) in lost.items() if its.startswith(_DELETE)]
-                hint = _without(config.when or "", gone, asked, hint)
+                hint = _without(config, gone, asked, hint)
             yield unsent_diagnostic(task, route, question, where, hint, meant)
         elif question in same:
             message, hint = same[question]
@@ -95,12 +95,16 @@ def _of_another_action(
             yield task.at("OPT426", message, route, hint=hint, span=span, value=whole, safe=False)
 
 
-def _without(when: str, gone: list[Question], asked: list[Question], hint: str) -> str:
+def _without(config: WebhookConfig, gone: list[Question], asked: list[Question], hint: str) -> str:
     """Return the hint that gives the filter without the tests that no delivery passes. It offers only events in whose
-    deliveries all paths of the filter find something."""
-    whole, tops = without_tests(when, gone), {question.steps[0] for question in asked} - ALWAYS
+    deliveries all paths of the filter and of the mapping find something."""
+    mapped = (re.match(r"\$\.(\w+)", path) for path in (config.param_mapping or {}).values() if isinstance(path, str))
+    tops = {*(question.steps[0] for question in asked), *(found[1] for found in mapped if found)} - ALWAYS
+    whole = without_tests(config.when or "", gone)
     first = "delete this test" if whole is None else f"write `{write_when(whole)}`" if whole else "delete `when`"
     others = [f"`{event}`" for event in re.findall(r"`(\w+)`", hint) if tops.issubset(EVENTS[event])]
+    if len(others) == 1:
+        return f"write `events: [{others[0].strip('`')}]`, which has it, or {first}"
     return f"{first}, or accept events that have it: {' or '.join(others)}" if others else first
 
 

@@ -426,6 +426,7 @@ def _bad_word(found: _Finding) -> Diagnostic:
     if route[-1:] == ("scheme",) and isinstance(config, dict) and (hint := suggest_hmac_keys(value, config)) is not None:
         return found.at("OPT104", f"`{name}` is `{value}`", hint)
     named = [word for word in re.findall(r"[a-z-]+", str(value).lower()) if word in allowed]
+    named = named or [word for word in re.findall(r"[a-z]+", str(value).lower()) if word in allowed]
     meant = known or (named[0] if len(set(named)) == 1 else suggest(str(value).lower(), allowed))
     hint = f"did you mean `{meant}`? " if meant else ""
     if (explained := explain_choices(route)) is not None and not meant:
