@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from optio.broker.base import Topic
-from optio.errors import LaunchFailed, SecretUnavailable
+from optio.errors import LaunchFailed, SecretUnavailable, StoreUnavailable
 from optio.executors.base import STREAMS, Executor, Exit, Launch, LaunchArrival
 from optio.model.pool import COLD
 from optio.model.room import Delay
@@ -213,6 +214,27 @@ def test_readers_are_told_of_a_pod_when_the_store_has_it(services: Services) -> 
     Execution(taken, replace(services.parts(), executor=place), "tester")()
 
     assert found == [pod]
+
+
+def test_a_pod_is_noted_once_and_again_where_the_store_was_away(services: Services) -> None:
+    pod, note_pod = AgentPod(namespace="agents", name="job-1"), services.store.note_pod
+    noted: list[AgentPod] = []
+    away: Future[None] = Future()
+    away.set_exception(StoreUnavailable("away"))
+
+    class Placed(Held):
+        def pod(self) -> Any:
+            return pod
+
+    def note(lease: Lease, pod: AgentPod) -> Future[None]:
+        noted.append(pod)
+        return away if len(noted) == 1 else note_pod(lease, pod)
+
+    services.store.note_pod = note  # type: ignore[method-assign]
+    run_id, _, _ = execute(services, Placed([], DONE, begins=True, lasts=0.2))
+
+    assert noted == [pod, pod]
+    assert [each.pod for each in services.store.attempts(run_id)] == [pod]
 
 
 def test_a_suspect_whose_output_is_on_its_way_leaves_the_turn_to_others(
