@@ -105,7 +105,7 @@ def of_webhook(word: str, value: Any, config: Any) -> str | None:
     if word in ("ignoreusers", "excludeusers", "ignoreauthors", "excludeauthors"):
         return _joined([f"@.sender.login != '{each}'" for each in listed], _ALL)
     if word in ("paths", "path_filter", "includepaths") and event == "push":
-        return _joined([f"@.commits[*].modified[?search(@, '{_glob(each)}')]" for each in listed], _ANY)
+        return _joined([f"@.commits[*]['added','modified','removed'][?search(@, '{_glob(each)}')]" for each in listed], _ANY)
     if word in ("workflows", "workflow") and event == "workflow_run":
         return branches(listed, "@.workflow_run.name")
     if word in ("ignorebots", "skipbots") and value is True:

@@ -285,12 +285,15 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
         return KeyCure(joined)
     if row.advice == MOVE_UP and isinstance(value, dict) and (each := _one_by_one(root, route, value)) is not None:
         return KeyCure(each)
-    if row.convert is values.runtime and isinstance(value, dict) and (each := _one_by_one(root, route, value)) is not None:
+    is_agent = row.convert is values.runtime and isinstance(value, dict)
+    if is_agent and (each := _one_by_one(root, route, value, _NAMES_OF_AGENTS)) is not None:
         return KeyCure(each)
     if "matrix" in row.names.split() and (split := _for_each(root, value)) is not None:
         return KeyCure(split)
     if row.names == "metadata" and isinstance(root, dict) and "name" in root:
         row = KeyRow(TASK, "", advice=WORDS)
+    elif row.names == "metadata" and isinstance(value, dict) and (each := _one_by_one(root, route, value)) is not None:
+        return KeyCure(each)
     row, base = _by_value(route, row, base, value)
     if not row.ours:
         advice = NOTIFY if _is_address(value) and row.advice in (HOOKS, WORDS, OUTPUT) else _joined(root, base, row.advice)
@@ -356,7 +359,7 @@ def _called_by_another(root: Any) -> str | None:
     config = f"{{path: {path}, secret: {{name: {path.replace('-', '_').upper()}_SECRET}}}}"
     return (
         f"tasks do not wait for each other: write `- {{type: webhook, config: {config}}}` in the place of the schedule, let "
-        "the first task call it at its end, signed with this secret, and delete this line"
+        "the first task call it at its end, signed with this secret, which it must name, too, and delete this line"
     )
 
 
@@ -390,13 +393,14 @@ def _for_each(root: Any, value: Any) -> str | None:
     )
 
 
-def _one_by_one(root: Any, route: Route, parts: dict[str, Any]) -> str | None:
-    """Return the hint with the entry to write for each key below one that Optio does not have, and None where one has none."""
+def _one_by_one(root: Any, route: Route, parts: dict[str, Any], agents: tuple[str, ...] = ("type",)) -> str | None:
+    """Return the hint with the entry to write for each key below one that Optio does not have, and None where one has none.
+    `agents` are the keys that may name the agent."""
     others = {key: value for key, value in root.items() if key != route[-1]}
     top, entries, without = known_keys(root, ()), [], []
     made: dict[str, Any] = {}
     for key, value in parts.items():
-        if key in _NAMES_OF_AGENTS and (agent := values.runtime(value)) is not None:
+        if key in agents and (agent := values.runtime(value)) is not None:
             key, value = "agentRuntime", agent
         cure = None if key in top else explain_foreign_key({**others, **made, key: value}, (key,))
         text = values.unchanged(value) if cure is None else None
@@ -507,7 +511,7 @@ def _merged(root: Any, route: Route, row: KeyRow, place: Route, text: str | None
         if "||" not in beside["when"] and new in beside["when"].split(" && "):
             return "`when` asks that already: delete this line"
         both = " && ".join(f"({each})" if "||" in each else each for each in (beside["when"], new))
-        return f"write `when: {flow(both)}`, and delete this line"
+        return f"write `when: {flow(both)}` in the place of the one that is there, and delete this line"
     if row.ours == "paramsSchema" and isinstance(beside, dict) and isinstance(beside.get("paramsSchema"), dict) and text:
         return _more_parameters(root, value)
     is_argument = row.ours == "command" and here and fold_key(str(route[-1])) in ("args", "argv", "arguments")

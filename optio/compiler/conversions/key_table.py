@@ -826,12 +826,12 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(
         WEBHOOK,
         "paths",
-        advice="a push lists its files by commit: write `when: \"@.commits[*].modified[?search(@, '^src/')]\"`",
+        advice="a push lists its files by commit: write `when: \"@.commits[*]['added','modified'][?search(@, '^src/')]\"`",
     ),
     KeyRow(
         WEBHOOK,
         "pathsignore",
-        advice="a push lists its files by commit: write `when: \"@.commits[*].modified[?!search(@, '^docs/')]\"`",
+        advice="a push lists its files by commit: write `when: \"@.commits[*]['added','modified'][?!search(@, '^docs/')]\"`",
     ),
     KeyRow(WEBHOOK, "repository repo repositories", advice="write `when: \"@.repository.full_name == 'acme/hello'\"`"),
     KeyRow(
