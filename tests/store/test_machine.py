@@ -555,9 +555,9 @@ def _settings(steps: int) -> settings:
 
 
 TestSqlite = SqliteMachine.TestCase
-TestSqlite.settings = _settings(2_500)
+TestSqlite.settings = _settings(1_500)
 TestPostgres = PostgresMachine.TestCase
-TestPostgres.settings = _settings(1_000)
+TestPostgres.settings = _settings(600)
 
 
 def main() -> None:
