@@ -280,15 +280,18 @@ def test_nobody_counts_for_ever() -> None:
 
 
 @pytest.mark.parametrize(
-    ("expression", "years"),
-    [("0 0 29 2 *", 4), ("0 0 29-31 2 *", 4), ("0 0 * 2 1#5", 28), ("0 0 * 1 1#5", 5)],
-)
-def test_a_day_that_not_every_year_has_is_a_gap_of_years(expression: str, years: int) -> None:
+    ("expression", "first", "last"),
+    [
+        ("0 0 29 2 *", 2048, 2052), ("0 0 29-31 2 *", 2048, 2052), ("0 0 * 1 1#5", 2040, 2045),
+        ("0 0 * 2 1#5", 2044, 2072), ("0 0 * 2 4#5", 2024, 2052),
+    ],
+)  # fmt: skip
+def test_a_day_that_not_every_year_has_is_a_gap_of_years_of_equal_ones_the_last(expression: str, first: int, last: int) -> None:
     gap = longest_gap(expression)
 
     assert gap is not None
     before, after = gap
-    assert after.year - before.year == years
+    assert (before.year, after.year) == (first, last)
     assert next_fire(expression, "UTC", before) == after
 
 
