@@ -88,9 +88,14 @@ class ResultFile:
         if not isinstance(entry, dict):
             return UNKNOWN_TYPE
         report = Report.of(entry)
+        if report is None and entry.get("type") == "result":
+            status = json.dumps(str(entry.get("status"))[:50])
+            return f"a result with the status {status} was ignored: it is `ok`, `error` or `no_work`"
         if report is None:
             return self._other(entry)
         self.report = report
+        if "costUsd" in entry:
+            return "the cost in a result is not counted: report it in a line of the type `usage`"
         return None
 
     def closing(self) -> list[str]:

@@ -152,6 +152,25 @@ def test_a_key_of_usage_that_nobody_reads_is_named_on_one_line_and_the_rest_coun
     assert made.meter.usage == Usage(fresh=3)
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (error(costUsd=1.5), "the cost in a result is not counted: report it in a line of the type `usage`"),
+        (
+            {"type": "result", "status": "failed"},
+            'a result with the status "failed" was ignored: it is `ok`, `error` or `no_work`',
+        ),
+    ],
+)
+def test_a_result_says_which_part_of_it_does_not_count(line: Any, said: str) -> None:
+    made = reader()
+
+    (told,) = made.line("result", json.dumps(line).encode(), NOW)
+
+    assert told.data.decode() == f"result file: {said}"
+    assert made.meter.cost is None
+
+
 def test_usage_without_a_cost_is_priced_where_the_model_is_known() -> None:
     known = reader(usage(model="claude-sonnet-4-5", input=1_000_000)).meter
     unknown = reader(usage(input=1_000_000)).meter

@@ -220,7 +220,7 @@ def is_credential_replaced(task: ResolvedTask) -> bool:
         return False
     from optio.compiler.checks.secrets_use import RUNTIME_KEYS
 
-    return any(name in RUNTIME_KEYS and name not in task.spec.environment.secrets for name in below)
+    return any(isinstance(name, str) and name in RUNTIME_KEYS and name not in task.spec.environment.secrets for name in below)
 
 
 def check_credential(task: ResolvedTask) -> Iterator[Diagnostic]:

@@ -136,6 +136,8 @@ def _problem(task: ResolvedTask, line: _Literal) -> tuple[str, str] | None:
     value = line.value
     if "type" not in value:
         message = "a line without `type` is ignored"
+        if "costUsd" in value and {"status", "text", "reason"}.isdisjoint(value):
+            return message, _write({"type": "usage", **value}, line)
         if not _KEYS.isdisjoint(value):
             return message, _write({"type": "result", **value}, line)
         before = _OUTPUT if line.written == line.plain else _escaped(_OUTPUT)
@@ -149,9 +151,20 @@ def _problem(task: ResolvedTask, line: _Literal) -> tuple[str, str] | None:
     if status not in _STATUSES:
         meant = _MEANT.get(str(status).lower()) or suggest(str(status), _STATUSES) or "ok"
         given = "no `status`" if status is None else f"the status `{status}`"
-        rest = {key: each for key, each in value.items() if key not in ("type", "status")}
+        rest = {key: each for key, each in value.items() if key not in ("type", "status", "costUsd")}
         message = f"a result with {given} is ignored: it is `ok`, `error` or `no_work`"
-        return message, _write({"type": "result", "status": meant, **rest}, line)
+        hint = _write({"type": "result", "status": meant, **rest}, line)
+        if "costUsd" in value:
+            hint += ", and the cost as a line of its own, of the type `usage`"
+        return message, hint
+    if "costUsd" in value:
+        usage = json.dumps({"type": "usage", "costUsd": value["costUsd"]})
+        hint = (
+            "write it as a line of its own, of the type `usage`"
+            if line.is_filled
+            else f"write it as a line of its own: `{usage}`"
+        )
+        return "the cost in a result is not counted, so no budget holds it", hint
     if status == "no_work" and not str(value.get("text") or "").strip():
         return "`no_work` without a `text` that says why: the attempt fails", _write({**value, "text": "nothing to do"}, line)
     return _bad_output(task, line) if status == "ok" and task.spec.result is not None else None
