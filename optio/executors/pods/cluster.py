@@ -13,8 +13,7 @@ from typing import Any
 import httpx2
 from httpx2.websockets import HTTPXWSException
 from lightkube import KubeConfig
-from lightkube.config.client_adapter import AsyncClient as HttpClient
-from lightkube.config.client_adapter import BearerTokenFileAuth, ConnectionParams, verify_cluster
+from lightkube.config.client_adapter import BearerTokenFileAuth, user_auth, verify_cluster
 from lightkube.core.exceptions import ConfigError
 
 from optio.errors import OptioError, SettingsError
@@ -75,23 +74,22 @@ class Cluster:
             raise SettingsError(f"no cluster is configured: {err}: set KUBECONFIG, or run inside a cluster") from err
         if config is None or config.user is None:
             raise SettingsError("the kubeconfig has no current context: choose one with `kubectl config use-context`")
+        user = config.user
         timeout = httpx2.Timeout(_ANSWER_S, connect=_CONNECT_S)
         # It tells of every request.
         logging.getLogger("httpx2").setLevel(logging.WARNING)
         # The environment's proxies are for the agents' traffic, not for the cluster's.
-        tls = verify_cluster(config.cluster, config.user, config.abs_file, trust_env=False)
+        tls = verify_cluster(config.cluster, user, config.abs_file, trust_env=False)
 
-        def transport() -> httpx2.AsyncHTTPTransport:
+        def client() -> httpx2.AsyncClient:
             # Each followed log has a connection of its own, and nothing waits for one; what is asked at once is bounded. Logs
             # are apart from it: a pool looks through all its connections for each request.
             limits = httpx2.Limits(max_connections=None, max_keepalive_connections=_AT_ONCE)
-            return httpx2.AsyncHTTPTransport(verify=tls, limits=limits, trust_env=False)
-
-        def client() -> httpx2.AsyncClient:
-            made = HttpClient(config, ConnectionParams(timeout=timeout, trust_env=False, transport=transport()))  # type: ignore[arg-type]
-            if config.user is not None and config.user.token_file is not None:
-                made.auth = _TokenFile(config.user.token_file)
-            return made
+            transport = httpx2.AsyncHTTPTransport(verify=tls, limits=limits, trust_env=False)
+            auth = user_auth(user) if user.token_file is None else _TokenFile(user.token_file)
+            return httpx2.AsyncClient(
+                base_url=config.cluster.server, auth=auth, timeout=timeout, transport=transport, trust_env=False
+            )
 
         self._http, self._streams, self._execs = client(), client(), client()
         self._asking, self._running = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
