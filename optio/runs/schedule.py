@@ -103,7 +103,7 @@ def _before(first: datetime | None, row: ScheduleRow | None) -> bool:
 
 def _closing(row: ScheduleRow, end: datetime) -> list[ClosedSchedule]:
     """Return the remaining slots of a schedule that ends, from its next one on, as superseded."""
-    if row.next_fire is None or row.next_fire > end:
+    if row.next_fire is None:
         return []
     try:
         due = _due_slots(*expression_of(row.fingerprint), row.next_fire, end, SUPERSEDED)

@@ -373,12 +373,12 @@ def test_a_task_that_is_off_gets_no_schedule() -> None:
     assert reconcile({"timed": off(timed())}, {}, NOON).put == []
 
 
-@pytest.mark.parametrize(("set_back", "changed"), [(True, True), (False, False)])
-def test_a_slot_from_a_time_ahead_is_brought_back_when_the_clock_was(set_back: bool, changed: bool) -> None:
+@pytest.mark.parametrize(("set_back", "changed"), [({"clock_set_back": True}, True), ({}, False)])
+def test_a_slot_from_a_time_ahead_is_brought_back_when_the_clock_was(set_back: dict[str, bool], changed: bool) -> None:
     task = timed()
     kept = {task.id: row(task, NOON + timedelta(hours=2))}
 
-    changes = reconcile({task.id: task}, kept, NOON, clock_set_back=set_back)
+    changes = reconcile({task.id: task}, kept, NOON, **set_back)
 
     assert changes.put == ([row(task, NOON + MINUTE)] if changed else [])
 
