@@ -10,9 +10,11 @@ from optio.executors.pods.manifest import PodSettings
 from tests.executors.pods import standin
 from tests.executors.support import RUN, launch
 
-NAMESPACE = os.environ.get("OPTIO_TEST_NAMESPACE", "optio-test")
 CLUSTER = os.environ.get("OPTIO_TEST_IMAGE") if os.environ.get("KUBECONFIG") else None
 """The image on a real cluster; None where there is none."""
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER") if CLUSTER else None
+NAMESPACE = "-".join(filter(None, (os.environ.get("OPTIO_TEST_NAMESPACE", "optio-test"), _WORKER)))
+"""Tests side by side have one each on a real cluster."""
 STANDIN = standin.IMAGE if standin.works() else None
 """The image on the stand-in; None where that cannot be."""
 IMAGE = CLUSTER or STANDIN
