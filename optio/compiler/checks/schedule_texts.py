@@ -262,6 +262,8 @@ def _as_number(word: str) -> int:
 def comments_beside(task: ResolvedTask, route: Route) -> str:
     """Return the comments on the line of a value and right above it."""
     text = dict(task.document.texts).get(task.document.path_at(route), "")
+    if "#" not in text:
+        return ""
     head = 0
     while text.startswith("#", head):
         head = text.find("\n", head) + 1 or len(text)

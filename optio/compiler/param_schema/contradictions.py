@@ -27,6 +27,8 @@ _LENGTHS: dict[str, tuple[int, int | None, str]] = {
 }
 # Contradicting keywords are not used to refuse a value as well.
 WORDS = frozenset({"enum", "not", *(word for low, high, _ in _BOUNDS for word in (low, high))})
+# What a contradiction has at least one of.
+_BOUNDED = frozenset({*(low for low, _, _ in _BOUNDS), "format", "enum", "not"})
 
 
 def check_contradictions(task: ResolvedTask, route: Route, schema: dict[str, Any]) -> Iterator[Diagnostic]:
@@ -52,6 +54,8 @@ def _swapped(sub: dict[str, Any], low: str, high: str) -> str:
 
 
 def _one(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
+    if _BOUNDED.isdisjoint(sub):
+        return
     for low, high, open_end in _BOUNDS:
         if low in sub and high in sub and (sub[low] > sub[high] or (open_end and sub[low] == sub[high])):
             message = f"`{low}: {sub[low]}` leaves nothing below `{high}: {sub[high]}`"

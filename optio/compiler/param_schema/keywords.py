@@ -9,6 +9,7 @@ from optio.compiler.suggest import suggest
 from optio.model.route import Route
 
 _HOLDING = {word: how for how in (BY_NAME, IN_LIST, ONE) for word in how}
+_HOLDING_WORDS = frozenset(_HOLDING)
 # Formats under other names, including letter patterns such as `yyyy-MM-dd`.
 _FOREIGN_FORMATS = {
     **dict.fromkeys(("datetime", "timestamp", "iso8601", "iso-8601", "date_time", "isodate"), "date-time"),
@@ -28,6 +29,8 @@ def subschemas(schema: Any, route: Route) -> Iterator[tuple[Route, dict[str, Any
         if not isinstance(sub, dict):
             continue
         yield at, sub
+        if _HOLDING_WORDS.isdisjoint(sub):
+            continue
         for word, inner in sub.items():
             how = _HOLDING.get(word)
             if how is None:
