@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.support import ROOT, Dev, free_port
 
+# The whole browser.
+PROGRAM = "chromium"
 TOOLS = ROOT / ".tools"
 GROUPS = {"ada": ["staff", "ops"], "grace": ["readers"], "mallory": ["staff"]}
 JOB = """\
@@ -52,14 +54,6 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     made.stop()
     provider.kill()
     provider.communicate()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 @pytest.fixture
