@@ -193,6 +193,14 @@ def test_nested_quantifiers_cost_nothing_to_compile_and_run(pattern: str) -> Non
         assert codes(SCHEMA + f"  properties: {{A: {wrong}}}\n") == {"OPT207", "OPT210"}
 
 
+def test_a_description_that_is_one_long_number_is_read_in_a_moment() -> None:
+    schedule = "{type: schedule, config: {cronExpression: '0 9 * * *'}}"
+    task = f"name: A\nagentRuntime: command\ncommand: a\ndescription: '{'1' * 50_000} time'\ntriggers: [{schedule}]\n"
+
+    with within(3):
+        assert codes(task) == set()
+
+
 @pytest.mark.parametrize(
     "command", ["pip\n" + "\n" * 60_000, "pip " + ";a=" * 20_000, "pip " + "-a " * 20_000, "https://a.b " * 5_000]
 )

@@ -48,7 +48,7 @@ _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nin
 _NUMBER = rf"(?P<number>\d{{1,2}}|{'|'.join(_NUMBERS)}|fifteen|twenty|thirty)"
 _INTERVAL = rf"(?i)\b(?:every|each) (?:{_NUMBER} (?P<unit>min(?:ute)?|hour)s?|half[ -](?:an )?hour)\b|\bhalf-?hourly\b"
 _CLOCK = r"(?i)(?<![\d:.])([01]?\d|2[0-3]):([0-5]\d)(?![\d:])(?: ?([ap])\.?m\b)?|(?<![\d:.])(1[0-2]|[1-9]) ?([ap])\.?m\b"
-_LOCAL_TIME = r"(?:[\d:.]+(?: ?[ap]\.?m\.?)?),? (?:in |by )?(?P<place>[A-Z][a-z]+(?: [A-Z][a-z]+)?) time\b"
+_LOCAL_TIME = r"(?<![\d:.])[\d:.]{1,8}(?: ?[ap]\.?m\.?)?,? (?:in |by )?(?P<place>[A-Z][a-z]+(?: [A-Z][a-z]+)?) time\b"
 _ZONE = r"\b(?:UTC|GMT|[A-Z]{1,4}T)\b"
 # Words for a schedule that fires once in each hour or day, of which the interval may tell something else.
 _ONCE = (
@@ -226,10 +226,11 @@ def _unset_zone(task: ResolvedTask, route: Route, fields: list[str], about: str)
         return
     if not (fields[0].isdigit() and fields[1].isdigit()):
         return
-    from optio.compiler.checks.zone_names import find_zone  # imported only for a text with such a time
+    # Imported only for a text with such a time.
+    from optio.compiler.checks.zone_names import find_zone, zone_of_windows_name
 
     clock = re.search(_CLOCK, said[0])
-    place = None if clock is None else find_zone(said["place"])
+    place = find_zone(said["place"]) or zone_of_windows_name(f"{said['place']} Time")
     if clock is None or place is None or _hour_and_minute(clock) != (int(fields[1]), int(fields[0])):
         return
     message = f"without `timezone` this fires at {int(fields[1]):02}:{int(fields[0]):02} UTC, and not {said['place']} time"
@@ -239,15 +240,14 @@ def _unset_zone(task: ResolvedTask, route: Route, fields: list[str], about: str)
 def _place_of_other_sign(zone: str, about: str) -> tuple[str, str] | None:
     """Return a city that the texts name, and its zone, if its clocks show in winter or summer what the zone of the opposite
     sign shows."""
-    from zoneinfo import ZoneInfo, available_timezones
+    from zoneinfo import ZoneInfo
 
-    from optio.compiler.checks.zone_names import zone_of_city
+    from optio.compiler.checks.zone_names import find_zone
 
-    cities = {name.rpartition("/")[2]: name for name in sorted(available_timezones()) if "/" in name and "Etc/" not in name}
     offset = _WINTER.astimezone(ZoneInfo(zone)).utcoffset()
     for word in re.findall(r"\b[A-Z][a-z]+(?:[ _][A-Z][a-z]+)?", about):
         for name in (word, word.split(" ")[0]):
-            there = cities.get(name.replace(" ", "_")) or zone_of_city(name)
+            there = find_zone(name)
             offsets = [at.astimezone(ZoneInfo(there)).utcoffset() for at in (_WINTER, _SUMMER)] if there else []
             if there and offset is not None and offset not in offsets and -offset in offsets:
                 return name, there

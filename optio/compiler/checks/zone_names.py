@@ -2,7 +2,8 @@
 large cities to their zone. Imported only for a file with an unknown zone."""
 
 import re
-from zoneinfo import available_timezones
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo, available_timezones
 
 _WINDOWS = {
     "dateline": "Etc/GMT+12", "hawaiian": "Pacific/Honolulu", "alaskan": "America/Anchorage",
@@ -56,6 +57,9 @@ _CITIES = {
     "Asia/Dubai": "abu_dhabi",
     "Africa/Johannesburg": "cape_town durban pretoria",
 }
+# Areas whose zones are cities; those of `US/` and `Canada/` are parts of a country, and so are some of Australia.
+_AREAS = frozenset({"Africa", "America", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific"})
+_SIDES = frozenset({"North", "South", "East", "West"})
 _TIME = re.compile(r"\s*(?:standard |daylight |summer )?time\b.*|\s*\([^()]*\)\s*", re.IGNORECASE)
 
 
@@ -73,15 +77,19 @@ def zone_of_city(name: str) -> str | None:
 
 
 def find_zone(city: str) -> str | None:
-    """Return the zone of a city, or None for a name that is none."""
+    """Return the zone of a city, or None for a name that is none, such as `West`, which is a part of Australia."""
     name = city.replace(" ", "_")
-    there = (each for each in sorted(available_timezones()) if each.endswith(f"/{name}") and not each.startswith("Etc/"))
-    return next(there, None) or zone_of_city(name)
+    zones = (each for each in sorted(available_timezones()) if each.endswith(f"/{name}") and each.partition("/")[0] in _AREAS)
+    return (None if name in _SIDES else next(zones, None)) or zone_of_city(name)
 
 
-def named_zone(about: str) -> str | None:
-    """Return the zone of the first city that a text names, or None."""
+def named_zone(about: str, hours: int) -> str | None:
+    """Return the zone of the first city in a text whose clocks are so many hours away from UTC in winter or summer, on either
+    side."""
     for word in re.findall(r"\b[A-Z][a-z]+(?: [A-Z][a-z]+)?", about):
-        if (there := find_zone(word) or find_zone(word.split(" ")[0])) is not None:
-            return there
+        for name in (word, word.split(" ")[0]):
+            there = find_zone(name)
+            offsets = [datetime(2024, month, 15, tzinfo=ZoneInfo(there)).utcoffset() for month in (1, 7)] if there else []
+            if there and any(each is not None and abs(each) == timedelta(hours=hours) for each in offsets):
+                return there
     return None

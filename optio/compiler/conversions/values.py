@@ -461,8 +461,8 @@ def secrets_in(value: Any) -> str | None:
 
 def secret_names(value: Any) -> str | None:
     """Return names of secrets. A text that may be a secret itself is not repeated."""
-    if isinstance(value, dict) and all(isinstance(each, str) for each in value.values()):
-        value = list(value.values())
+    if isinstance(value, dict) and all(re.fullmatch(r"[A-Z][A-Z0-9_]*", str(each)) for each in value.values()):
+        value = list(value.values())  # n8n's credentials: the key is a service
     found = re.findall(r"[\w.-]+", names(value) or "")
     return flow(found) if found and all(re.fullmatch(r"[A-Z][A-Z0-9_]*", each) for each in found) else None
 
@@ -536,7 +536,8 @@ def commands(value: Any) -> str | None:
     if fetched is not None and lines:
         own = fetched.get("with")
         repository = own.get("repository") if isinstance(own, dict) else None
-        lines.insert(0, f"git clone --depth 1 https://github.com/{repository or 'OWNER/REPO'}.git .")
+        named = repository if re.fullmatch(r"[\w.-]+/[\w.-]+", str(repository)) else "OWNER/REPO"
+        lines.insert(0, f"git clone --depth 1 https://github.com/{named}.git .")
     return flow(lines) if lines else None
 
 
@@ -678,8 +679,8 @@ def mapping_of_values(value: Any) -> str | None:
             value = json.loads(value)
         except ValueError:
             return None
-    if isinstance(value, dict) and len(value) == 1 and isinstance(inner := next(iter(value.values())), (list, dict)):
-        value = inner  # `arguments: {parameters: [...]}`
+    if isinstance(value, dict) and value.keys() == {"parameters"} and isinstance(value["parameters"], (list, dict)):
+        value = value["parameters"]  # Argo's `arguments`
     return named_values(value) if isinstance(value, list) else flow(value) if isinstance(value, dict) and value else None
 
 
@@ -773,6 +774,7 @@ def clone(value: Any) -> str | None:
         if not value["source"].startswith("git::"):
             return None
         into = str(value.get("destination", "")).rstrip("/").rpartition("/")[2]
+        into = into if re.fullmatch(r"[\w.-]+", into) else ""
         value = value["source"].removeprefix("git::")
     found = _scalar(value, ("url", "repo", "repository", "name"))
     if not isinstance(found, str) or re.search(r"[\s'\"]", found):
