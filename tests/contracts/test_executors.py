@@ -649,6 +649,19 @@ def test_starting_the_same_attempt_twice_starts_it_once(executor: Executor) -> N
     assert [(e.stdout, e.exit.code) for e in both] == [(b"x\ndone\n", 0)] * 2
 
 
+def test_an_attempt_that_is_started_again_after_its_end_runs_no_more_and_says_what_it_said(executor: Executor) -> None:
+    what = shell("echo x >> ~/count; cat ~/count; exit 3")
+    first = executor.start(what)
+    until_ended(first)
+
+    second = executor.start(what)
+    ended = until_ended(second)
+    for handle in (first, second):
+        handle.close(remove=True)
+
+    assert (ended.stdout, ended.exit.code) == (b"x\n", 3)
+
+
 def test_the_second_handle_of_an_attempt_can_stop_it(executor: Executor, place: Place, token: str) -> None:
     what = shell(f"echo ready; sleep {token}")
     first = executor.start(what)

@@ -174,6 +174,8 @@ class Starter:
         delays = Delays(start.handle, self._start_s)
         for tries in count():
             told = delivery is not None or await start.unless_stopped(self._near(start.handle, made, deadline, tries, delays))
+            if _has_run(self._informer.status(name)):
+                return mark, False
             async with delivery or LaunchTransfer(self._cluster, name) as way:
                 try:
                     arrived = _transfer_outcome(start.handle, *await self._answer(start, name, way))
@@ -255,8 +257,8 @@ class Starter:
         raise StartFailed("cluster", f"no pod could be made: {last}", temporary=True)
 
     async def _near(self, handle: PodHandle, made: float, deadline: float, tries: int, delays: Delays) -> bool:
-        """Wait until the container runs, as its node reports (True), or until a launch is worth a try. Raises StartFailed if it
-        will not run."""
+        """Wait until the container runs or has run its agent, as its node reports (True), or until a launch is worth a try.
+        Raises StartFailed if it will not run."""
         began, name = time.monotonic(), handle.name
         pause = max(_TRY_S, _SHARE * (began - made)) if tries else self._first_s
         when_told, untold = began + min(_TRY_S * tries, _MAX_PAUSE_S), began + pause
@@ -266,6 +268,8 @@ class Starter:
             if known["metadata"].get("uid") == handle.uid:
                 handle.take(known)
             status = known.get("status", {})
+            if _has_run(status):
+                return True
             failed = _hopeless(status) or exit_status.of_status(status)
             if failed is not None:
                 raise StartFailed(exit=failed)
@@ -320,6 +324,13 @@ def _own_pod(found: Pod, settings: PodSettings) -> Pod:
     if labels.get(pod.ROLE) != pod.ATTEMPT_ROLE:
         raise StartFailed(exit=_LOST)  # a worker of an older version has taken the name of an attempt that it gave up
     return found
+
+
+def _has_run(status: Mapping[str, object]) -> bool:
+    """Return whether the supervisor has said how an agent ended: an earlier request has brought the launch, and the log has the
+    output."""
+    ended = exit_status.of_status(status)
+    return ended is not None and bool(ended.sizes)
 
 
 def _hopeless(status: Mapping[str, object]) -> Exit | None:
