@@ -175,12 +175,12 @@ def _last_word(ended: manifest.Manifest) -> float:
     return float(container["state"]["terminated"]["message"])
 
 
-def wait(until: Callable[[], object]) -> None:
+def wait(until: Callable[[], object], pause_s: float = 0.05) -> None:
     """Looks seldom: the worker is in this process."""
     limit = time.monotonic() + 120
     while not until():
         assert time.monotonic() < limit, "it did not come true within two minutes"
-        time.sleep(0.05)
+        time.sleep(pause_s)
 
 
 class Ours:
@@ -213,7 +213,7 @@ class Ours:
         store, began = self._services.store, time.time()
         asked = [accept(self._services, self._tasks[kind]) for _ in range(count)]
         for run_id in asked:
-            wait(lambda run_id=run_id: store.run(run_id).state.terminal)  # type: ignore[misc]
+            wait(lambda run_id=run_id: store.run(run_id).state.terminal, 0.2)  # type: ignore[misc]
         first = [next((line for line in store.log(run_id) if line.kind is LogKind.OUTPUT), None) for run_id in asked]
         times = [float(line.data) for line in first if line is not None]
         assert len(times) == count, f"{count - len(times)} of {count} runs have not begun"
