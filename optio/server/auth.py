@@ -7,7 +7,7 @@ import hmac
 import logging
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
@@ -54,15 +54,15 @@ class Actor:
 class AccessControl:
     """The check of tokens and roles. Tokens are looked up in the store for each request, so a revoked one ends at once.
 
-    `dev_token` is an admin's token too, for as long as this process lives.
+    `dev_token` is an admin's token too, for as long as this process lives. `clock` tells seconds.
     """
 
-    def __init__(self, store: TokenStore, *, dev_token: str | None = None) -> None:
+    def __init__(self, store: TokenStore, *, dev_token: str | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
+        self._clock = clock
         self._dev = None if dev_token is None else token_hash(dev_token)
         self._for_browsers = "" if dev_token is None else "; in a browser, open the link that `optio dev` printed"
         self._touched: dict[str, float] = {}
-        self._touching: set[asyncio.Future[None]] = set()
 
     async def admit(self, headers: Headers, needed: Role) -> Actor:
         """Return the actor of a request. Raises Unauthorized, or Forbidden if its role is lower than `needed`."""
@@ -105,13 +105,11 @@ class AccessControl:
 
     def _touch(self, token_id: str) -> None:
         """Record the use of a token, at most once a minute, without delaying the request."""
-        now = time.monotonic()
+        now = self._clock()
         if now - self._touched.get(token_id, -_TOUCH_PERIOD_S) < _TOUCH_PERIOD_S:
             return
         self._touched[token_id] = now
-        touching = asyncio.get_running_loop().run_in_executor(None, self._note, token_id)
-        self._touching.add(touching)
-        touching.add_done_callback(self._touching.discard)
+        asyncio.get_running_loop().run_in_executor(None, self._note, token_id)
 
     def _note(self, token_id: str) -> None:
         try:
