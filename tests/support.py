@@ -74,13 +74,13 @@ def command_task(command: list[str] | str, name: str = "Job", extra: str = "") -
 
 
 def eventually(look: Callable[[], T], *, within: float = 60.0, what: str = "the condition") -> T:
-    """The first truthy result of `look`."""
-    limit = time.monotonic() + within
-    while time.monotonic() < limit:
+    """The first truthy result of `look`, which is asked the less often the longer it takes: most looks are requests."""
+    begun = time.monotonic()
+    while (waited := time.monotonic() - begun) < within:
         found = look()
         if found:
             return found
-        time.sleep(0.01)
+        time.sleep(min(0.01 + waited / 20, 0.05))
     raise AssertionError(f"{what} did not come true within {within} s")
 
 
