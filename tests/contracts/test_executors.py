@@ -20,33 +20,20 @@ from optio.errors import LaunchFailed
 from optio.executors.base import Executor, Exit, Handle
 from optio.executors.pods import manifest
 from optio.executors.pods.executor import PodExecutor
-from optio.executors.pods.manifest import PodSettings
-from optio.executors.process import ProcessExecutor
-from optio.executors.sandbox import SandboxOptions
 from optio.model.run import LogLine
 from optio.runs.output import Output
 from tests.executors.pods.place import CLUSTER, NAMESPACE, STANDIN
 from tests.executors.support import RUN, launch, living, python, read, run, shell, until_ended
-from tests.support import ROOT, eventually
+from tests.support import eventually
 
 LONGEST_ENVIRONMENT_STRING = 131_071
 
 
-# What the expression of an executor may name, here or in another process.
-NAMES: dict[str, Any] = {
-    "ProcessExecutor": ProcessExecutor,
-    "SandboxOptions": SandboxOptions,
-    "Path": Path,
-    "PodExecutor": PodExecutor,
-    "PodSettings": PodSettings,
-}
-
-
 @dataclass(frozen=True)
 class Place:
-    """Where attempts are: `code` is the expression of an executor on it, for this process or another. `inside` runs a line of
-    shell in an attempt's working directory. `pace` is how much slower than a process of this machine something starts. `adds`
-    are variables that an agent finds beside its own."""
+    """Where attempts are: `code` makes an `executor` on it, in this process or another. `inside` runs a line of shell in an
+    attempt's working directory. `pace` is how much slower than a process of this machine something starts. `adds` are
+    variables that an agent finds beside its own."""
 
     code: str
     inside: Callable[[Executor, str], None]
@@ -58,7 +45,9 @@ class Place:
         return not living(token) if self.pace == 1 else bool(eventually(lambda: not living(token), what="the end of all"))
 
     def executor(self) -> Executor:
-        made: Executor = eval(self.code, NAMES)  # noqa: S307 - our own words
+        names: dict[str, Any] = {}
+        exec(self.code, names)  # noqa: S102 - our own words
+        made: Executor = names["executor"]
         return made
 
 
@@ -66,8 +55,12 @@ def processes(path: Path, sandbox: str | None = None) -> Place:
     def inside(executor: Executor, line: str) -> None:
         subprocess.run(["/bin/sh", "-c", line], cwd=path / "attempts" / f"{RUN}-1" / "work", check=True)
 
-    options = f"sandbox=SandboxOptions(kind={sandbox!r})"
-    code = f"ProcessExecutor(Path({str(path / 'attempts')!r}), {options})"
+    code = f"""
+from pathlib import Path
+from optio.executors.process import ProcessExecutor
+from optio.executors.sandbox import SandboxOptions
+executor = ProcessExecutor(Path({str(path / "attempts")!r}), sandbox=SandboxOptions(kind={sandbox!r}))
+"""
     adds = {"none": (), "bwrap": ("IS_SANDBOX", "PWD")}.get(sandbox or "", ("IS_SANDBOX",))
     return Place(code, inside, pace=1, adds=frozenset(adds))
 
@@ -82,8 +75,12 @@ def unconfined(path: Path) -> Place:
 
 def pods(path: Path, image: str | None = CLUSTER, pace: float = 10) -> Place:
     install = f"t{uuid.uuid4().hex[:12]}"
-    small = f"cpu='50m', memory='256Mi', disk='256Mi', image={image!r}"
-    settings = f"PodSettings(namespace={NAMESPACE!r}, install={install!r}, {small})"
+    code = f"""
+from optio.executors.pods.executor import PodExecutor
+from optio.executors.pods.manifest import PodSettings
+sizes = {{"cpu": "50m", "memory": "256Mi", "disk": "256Mi"}}
+executor = PodExecutor(PodSettings(namespace={NAMESPACE!r}, install={install!r}, image={image!r}, **sizes), {{}})
+"""
 
     def inside(executor: Executor, line: str) -> None:
         assert isinstance(executor, PodExecutor)
@@ -92,14 +89,17 @@ def pods(path: Path, image: str | None = CLUSTER, pace: float = 10) -> Place:
         code, said = executor._call(lambda: executor._cluster.run(name, manifest.CONTAINER, command))
         assert code in (0, 137), said  # its last act may be what ends the pod, and us with it
 
-    return Place(f"PodExecutor({settings}, {{}})", inside, pace)
+    return Place(code, inside, pace)
 
 
 def standin(path: Path) -> Place:
     return pods(path, STANDIN, pace=3)
 
 
-PLACES = [processes, bubblewrapped, unconfined, *([pods] if CLUSTER else []), *([standin] if STANDIN else [])]
+PODS = [*([pods] if CLUSTER else []), *([standin] if STANDIN else [])]
+# An agent without a sandbox takes the way of one below Landlock, and may do more: it is tried where it may harm what is ours.
+PLACES = [processes, bubblewrapped, *PODS]
+hostile = pytest.mark.parametrize("place", [unconfined, *PODS], ids=lambda place: place.__name__, indirect=True)
 
 
 @pytest.fixture(params=PLACES, ids=lambda place: place.__name__)
@@ -132,6 +132,7 @@ def started(handle: Handle, word: bytes = b"ready") -> None:
     eventually(lambda: word in read(handle, "stdout"), what="the program's first words")
 
 
+@pytest.mark.parametrize("place", [unconfined, *PLACES], ids=lambda place: place.__name__, indirect=True)
 def test_a_program_gets_exactly_the_environment_that_is_named(
     executor: Executor, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,15 +169,13 @@ print({
 
 @pytest.mark.parametrize(
     "stdin",
-    [b"", b"a\r\nb\0c\xff\xfe", "Zoë \U0001f600 `id` $(id) {{X}} %s --flag\n".encode(), os.urandom(2 << 20)],
-    ids=["empty", "hostile", "text", "2 MiB"],
+    [b"", b"a\r\nb\0c\xff\xfe" + "Zoë \U0001f600 `id` $(id) {{X}} %s \\n --flag\n".encode(), os.urandom(2 << 20)],
+    ids=["empty", "hostile", "2 MiB"],
 )
 def test_standard_input_arrives_byte_for_byte_and_then_ends(executor: Executor, stdin: bytes) -> None:
-    source = "import sys, hashlib; d = sys.stdin.buffer.read(); print(len(d), hashlib.sha256(d).hexdigest())"
+    ended = run(executor, launch("/usr/bin/sha256sum", stdin=stdin))
 
-    ended = run(executor, python(source, stdin=stdin))
-
-    assert ended.stdout.decode().split() == [str(len(stdin)), hashlib.sha256(stdin).hexdigest()]
+    assert ended.stdout.decode().split() == [hashlib.sha256(stdin).hexdigest(), "-"]
 
 
 def test_a_program_that_ends_before_it_has_read_its_input_is_fine(executor: Executor) -> None:
@@ -188,7 +187,7 @@ def test_a_program_that_ends_before_it_has_read_its_input_is_fine(executor: Exec
 def test_the_longest_environment_string_works(executor: Executor) -> None:
     value = "x" * (LONGEST_ENVIRONMENT_STRING - len("BIG="))
 
-    ended = run(executor, python("import os; print(len(os.environ['BIG']))", env={"BIG": value}))
+    ended = run(executor, shell("echo ${#BIG}", env={"BIG": value}))
 
     assert ended.stdout.decode().strip() == str(len(value))
 
@@ -207,23 +206,29 @@ def test_what_no_kernel_takes_is_refused_by_its_name_and_without_its_value(execu
 
 
 def test_an_environment_that_is_too_large_as_a_whole_ends_the_attempt_with_its_reason(executor: Executor) -> None:
-    ended = run(executor, launch("/bin/true", env={f"V{i}": "x" * 131_000 for i in range(100)}))
+    ended = run(executor, launch("/bin/true", env={f"V{i}": "x" * 131_000 for i in range(50)}))
 
     assert ended.exit.error == "E2BIG"
 
 
-@pytest.mark.parametrize("code", [0, 1, 3, 75, 126, 127, 128, 193, 255])
+@pytest.mark.parametrize("code", [1, 126, 127, 193, 255])
 def test_an_exit_code_is_reported_as_it_is(executor: Executor, code: int) -> None:
     ended = run(executor, shell(f"exit {code}"))
 
     assert (ended.exit.code, ended.exit.signal, ended.exit.stopped_by, ended.exit.error) == (code, None, None, None), ended
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGPIPE])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
 def test_a_program_that_dies_of_a_signal_is_not_taken_for_one_that_was_stopped(executor: Executor, number: int) -> None:
     ended = run(executor, shell(f"kill -{int(number)} $$"))
 
     assert (ended.exit.code, ended.exit.signal, ended.exit.stopped_by) == (None, number, None)
+
+
+def test_an_agent_does_not_ignore_what_its_worker_and_python_ignore(executor: Executor) -> None:
+    ended = run(executor, shell('for each in HUP PIPE XFSZ; do sh -c "kill -$each \\$\\$"; echo $?; done'))
+
+    assert ended.stdout.split() == [b"129", b"141", b"153"]
 
 
 def test_programs_that_cannot_be_started_say_why(executor: Executor) -> None:
@@ -291,7 +296,7 @@ def test_the_time_limit_holds_with_no_worker_alive(executor: Executor, place: Pl
 def test_an_agent_whose_lease_nobody_renews_ends_before_others_may_repeat_its_run(
     executor: Executor, place: Place, token: str
 ) -> None:
-    source = f"trap '' TERM; echo ready; while :; do sleep 0.1; done # {token}"
+    source = f"trap '' TERM; echo ready; sleep {token}"
     leased_at = executor.clock()
     handle = executor.start(shell(source, orphan_s=10.0, leased_at=leased_at, grace_s=60.0))
     started(handle)
@@ -340,7 +345,7 @@ def test_a_launch_that_comes_when_its_lease_is_long_over_starts_nothing(executor
 
 
 def test_a_program_that_ignores_the_request_is_killed_after_the_grace(executor: Executor, place: Place, token: str) -> None:
-    handle = executor.start(shell(f"trap '' TERM; echo ready; while :; do sleep 0.2; done # {token}", grace_s=0.3))
+    handle = executor.start(shell(f"trap '' TERM; echo ready; sleep {token}", grace_s=0.3))
     started(handle)
 
     handle.stop()
@@ -370,9 +375,9 @@ CHILDREN = {
     "child with an empty environment": "env -i setsid /bin/sleep {token} &",
     "fork storm": "for i in $(seq 40); do (setsid sh -c 'for j in 1 2 3; do sleep {token} & done; wait' &) ; done",
 }
+SURVIVE_A_REQUEST = ("child that ignores SIGTERM", "fork storm")
 ENDS: dict[str, tuple[str, Callable[[Handle], None]]] = {
     "success": ("exit 0", lambda handle: None),
-    "failure": ("exit 3", lambda handle: None),
     "stop": ("sleep 60 & wait", lambda handle: handle.stop()),
     "time limit": ("sleep 60 & wait", lambda handle: None),
 }
@@ -384,7 +389,7 @@ ENDS: dict[str, tuple[str, Callable[[Handle], None]]] = {
         (child, end)
         for child in CHILDREN
         for end in ENDS
-        if end != "time limit" or child in ("daemon, forked twice", "fork storm")
+        if end == "success" or child == "daemon, forked twice" or (end == "stop" and child in SURVIVE_A_REQUEST)
     ],
 )
 def test_no_process_is_left_whatever_it_started_and_however_it_ends(
@@ -411,7 +416,7 @@ def test_children_that_fork_without_end_are_ended_too(executor: Executor, place:
 import os, sys, time
 print("ready", flush=True)
 limit = time.time() + 20
-for _ in range(30):
+for _ in range(10):
     if os.fork() == 0:
         os.setsid()
         while time.time() < limit:  # {token}: each dies at once and leaves another behind
@@ -442,11 +447,8 @@ def test_a_background_child_that_holds_the_output_does_not_keep_the_run_open(exe
     assert time.monotonic() - before < 30
 
 
-@pytest.mark.parametrize(
-    "data",
-    [b"no newline at the end", b"\xff\xfe\0 bytes \x80", b"a\rb\r\n\x1b[31mred\x1b[0m\n", "ä€😀".encode(), b"\n\n\n", b""],
-)
-def test_output_survives_byte_for_byte(executor: Executor, data: bytes) -> None:
+def test_output_survives_byte_for_byte(executor: Executor) -> None:
+    data = b"\n\n\na\rb\r\n\x1b[31mred\x1b[0m\n" + "ä€😀".encode() + b"\xff\xfe\0 bytes \x80, and no newline at the end"
     source = "import sys, os\nfor b in sys.stdin.buffer.read(): os.write(1, bytes([b])); os.write(2, bytes([b]))"
 
     ended = run(executor, python(source, stdin=data))
@@ -455,8 +457,8 @@ def test_output_survives_byte_for_byte(executor: Executor, data: bytes) -> None:
 
 
 def test_output_is_kept_when_the_program_closes_it_early_or_is_killed_in_a_line(executor: Executor) -> None:
-    closes = run(executor, python("import os; os.write(1, b'said'); os.close(1); os.close(2)", run_id="closes"))
-    killed = run(executor, python("import os; os.write(1, b'half a li'); os.kill(os.getpid(), 9)", run_id="killed"))
+    closes = run(executor, shell("printf said; exec >&- 2>&-", run_id="closes"))
+    killed = run(executor, shell("printf 'half a li'; kill -9 $$", run_id="killed"))
 
     assert (closes.stdout, closes.exit.code) == (b"said", 0)
     assert (killed.stdout, killed.exit.signal) == (b"half a li", 9)
@@ -473,6 +475,7 @@ def test_the_result_file_is_read_while_the_program_runs(executor: Executor) -> N
     assert seen == b"one\n"
 
 
+@hostile
 @pytest.mark.parametrize(
     "replacement",
     [
@@ -536,6 +539,7 @@ def test_telemetry_is_read_beside_the_session_file_and_by_whoever_finds_it(execu
     assert (seen, again, session) == (b"one\n", b"one\n", b"session\n")
 
 
+@hostile
 @pytest.mark.parametrize(
     "other",
     ["ln -s /etc/passwd telemetry", "mkfifo telemetry", "mkdir telemetry", "true"],
@@ -572,6 +576,7 @@ def test_whoever_finds_an_attempt_reads_the_session_file_that_was_read_before(ex
     assert (seen, again) == (b"true\n", b"true\n")
 
 
+@hostile
 @pytest.mark.parametrize(
     "other",
     ["ln -s /etc/passwd session-1.jsonl", "mkfifo session-1.jsonl", "mkdir session-1.jsonl", "echo x > other.jsonl"],
@@ -587,7 +592,7 @@ def test_a_session_file_that_is_something_else_is_not_read(executor: Executor, o
 
 
 class Silent:
-    """A reader for which no line of an agent's own files has a meaning."""
+    """A reader for which no line of an agent's own file has a meaning."""
 
     plain = frozenset({"stdout", "stderr", "result", "side", "telemetry"})
 
@@ -595,15 +600,10 @@ class Silent:
         return []
 
 
-@pytest.mark.parametrize("stream", ["result", "side", "telemetry"])
-def test_a_file_of_the_agents_own_that_claims_a_terabyte_is_read_to_its_limit(executor: Executor, stream: str) -> None:
-    file = {
-        "result": "$OPTIO_RESULT_FILE",
-        "side": "$HOME/.agent/1/session-1.jsonl",
-        "telemetry": f"$HOME/{TELEMETRY}",
-    }[stream]
-    source = f'mkdir -p ~/.agent/1; truncate -s 1T "{file}" || truncate -s 4G "{file}" || exit 9; echo done'
-    handle = executor.start(shell(source, side=SIDE, telemetry=TELEMETRY, files={TELEMETRY: b""}))
+@hostile
+def test_a_file_of_the_agents_own_that_claims_a_terabyte_is_read_to_its_limit(executor: Executor) -> None:
+    source = "truncate -s 1T $OPTIO_RESULT_FILE || truncate -s 4G $OPTIO_RESULT_FILE || exit 9; echo done"
+    handle = executor.start(shell(source))
     output = Output(handle, Silent(), {})  # type: ignore[arg-type]
 
     ended = until_ended_reading(handle, output)
@@ -628,13 +628,13 @@ def until_ended_reading(handle: Handle, output: Output) -> Exit:
 
 
 def test_files_are_private_below_home_and_named_by_variables_and_options(executor: Executor) -> None:
-    source = 'import os, sys; p = os.environ["WHERE"]; print(oct(os.stat(p).st_mode & 0o777), open(p).read(), p, *sys.argv[1:])'
+    source = 'echo "$(stat -c %a "$WHERE") $(cat "$WHERE") $WHERE $0 $*"'
     name = "deep/er/f.json"
 
-    ended = run(executor, python(source, files={name: b"{}"}, file_env={"WHERE": name}, file_options={"--in": name}))
+    ended = run(executor, shell(source, files={name: b"{}"}, file_env={"WHERE": name}, file_options={"--in": name}))
 
     mode, text, path, *options = ended.stdout.decode().split()
-    assert (mode, text, path.endswith("/home/deep/er/f.json")) == ("0o600", "{}", True)
+    assert (mode, text, path.endswith("/home/deep/er/f.json")) == ("600", "{}", True)
     assert options == ["--in", path]
 
 
@@ -690,12 +690,11 @@ def test_an_attempt_that_is_looked_for_before_it_began_never_begins(executor: Ex
 
 
 def test_an_attempt_is_found_again_after_its_worker_was_killed(executor: Executor, place: Place, token: str) -> None:
-    source = f"""
-import sys, time
-sys.path.insert(0, {str(ROOT)!r})
-from tests.contracts.test_executors import NAMES, shell
-executor = eval({place.code!r}, NAMES)
-handle = executor.start(shell("echo one; read line < go; echo two; exit 5 # {token}", setup=("mkfifo go",)))
+    what = shell(f"echo one; read line < go; echo two; exit 5 # {token}", setup=("mkfifo go",))
+    source = f"""{place.code}
+import time
+from optio.executors.base import Launch
+handle = executor.start({what!r})
 while not handle.read("stdout", 0, 9):
     handle.wait(1.0)
 print("started", flush=True)
@@ -762,7 +761,7 @@ def test_launches_leave_no_descriptor_and_no_zombie_behind(executor: Executor, p
     run(executor, launch("/bin/true", run_id="first"))
     before = len(os.listdir("/proc/self/fd"))
 
-    for number in range(int(200 / place.pace**2)):
+    for number in range(24 if place.pace == 1 else 12):
         assert run(executor, launch("/bin/true", run_id=f"r{number}")).exit.code == 0
 
     kept = 0 if place.pace == 1 else 8  # connections to the cluster, for the next request
