@@ -12,7 +12,7 @@ from optio.model.room import DELAY_AFTER_RUN_END, FIRST_PAUSE, SECRET_SOURCE, De
 from optio.model.run import Meter, Outcome, Run, RunState
 from optio.store.base import Store
 from optio.store.values import AgentStart, Claim, RunFilter
-from tests.store.build import LEASE, OK, Clock, at_most, claimed, end, line, new_run, queued, say, serve, task
+from tests.store.build import LEASE, OK, Clock, at_most, at_once, claimed, end, line, new_run, queued, say, serve, task
 
 FULL = Delay(reason="quota", message="the namespace's quota is full")
 NEVER = Delay(reason="unschedulable", message="no node can take the pod", patience=timedelta(minutes=5))
@@ -137,6 +137,17 @@ def test_tries_come_less_often_and_leave_one_event_however_many_they_are(store: 
     end(store, last)
     assert [event.reason for event in store.events(run_id)] == ["manual", "starting", "quota", "starting", "ok"]
     assert [attempt.number for attempt in store.attempts(run_id)] == [8]
+
+
+def test_a_try_after_an_attempt_that_failed_for_the_same_reason_has_an_event_of_its_own(store: Store, clock: Clock) -> None:
+    run_id = queued(store)
+    failed = Outcome(ok=False, reason=FULL.reason, again=True)
+    end(store, one(store), failed, decide=at_once)
+    clock.move(seconds=1)
+
+    give_back(store, one(store))
+
+    assert [event.reason for event in store.events(run_id)] == ["manual", "starting", "quota", "starting", "quota"]
 
 
 def test_the_end_of_a_run_lets_the_next_try_sooner(store: Store, clock: Clock) -> None:

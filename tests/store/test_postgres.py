@@ -25,13 +25,13 @@ from optio.store.postgres.pool import MAX_CONNECTIONS
 from optio.store.postgres.postgres_store import open_store
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction
-from optio.store.values import AgentStart, IdempotencyKey, RunFilter, ScheduleRow
+from optio.store.values import AdmissionView, AgentStart, IdempotencyKey, RunFilter, ScheduleRow
 from tests.contracts.test_store_schedules import firing
 from tests.proxy import FaultProxy
 from tests.runs.support import accept, execution, log_of
 from tests.runs.support import opened as services_on
 from tests.servers import PostgresServer
-from tests.store.build import START, claimed, delivery, end, new_run, queued, say, serve, task
+from tests.store.build import LEASE, START, claimed, delivery, end, new_run, queued, say, serve, task
 from tests.support import command_task, eventually
 
 # What a call may take beyond its patience: an attempt to connect, and a machine that is busy.
@@ -486,6 +486,20 @@ def test_a_slot_whose_schedule_somebody_holds_keeps_no_other_of_its_commit_waiti
     assert [len(each) if isinstance(each, list) else type(each) for each in results] == [1, 1, 1, StoreUnavailable, 1, 1]
     assert [row.verdict for each in tasks for row in store.slots(each.id).items] == ["fired"] * 5
     assert failures == [1]
+
+
+def test_a_run_that_is_cancelled_while_a_claim_decides_is_left_out_of_it(opened: Open) -> None:
+    worker, other = opened(), opened()
+    gone, stays = queued(worker), queued(worker)
+
+    def admit(view: AdmissionView) -> list[str]:
+        other.cancel(gone, "eve")
+        return [gone, stays]
+
+    claims = worker.claim("w", LEASE, admit)
+
+    assert [claim.run.id for claim in claims] == [stays]
+    assert other.run(gone).state is RunState.CANCELLED
 
 
 def test_a_transaction_whose_process_stands_still_lets_go_of_its_locks(opened: Open) -> None:
