@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from optio.compiler.pipeline import Compilation, compile_tree
 from optio.compiler.source_tree import MemoryTree
 from optio.model.registry import CompiledTask
+from tests import forked
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
@@ -281,14 +282,6 @@ class Dev:
 
         return eventually(look, within=within, what=f"run {run_id} to end")  # type: ignore[return-value]
 
-    def cli(self, *arguments: str, input: bytes | None = None) -> subprocess.CompletedProcess[str]:
+    def cli(self, *arguments: str, input: bytes = b"") -> subprocess.CompletedProcess[str]:
         """The command line, against this server."""
-        done = subprocess.run(
-            [sys.executable, "-m", "optio", *arguments],
-            cwd=ROOT,
-            env=self.environment(),
-            input=input,
-            capture_output=True,
-            timeout=60,
-        )
-        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+        return forked.run(arguments, ROOT, self.environment(), input)

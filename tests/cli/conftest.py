@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.support import ROOT, Dev
 
 ECHO = """\
@@ -71,11 +72,13 @@ class Shell:
     def __call__(
         self, *arguments: str, environ: Mapping[str, str] | None = None, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        environment = self.environment(environ)
+        if environment["PYTHONPATH"] == str(ROOT):
+            return forked.run(arguments, self.directory, environment, (stdin or "").encode())
+        return subprocess.run(  # with other modules than those that are imported here
             [sys.executable, "-m", "optio", *arguments],
             cwd=self.directory,
-            env=self.environment(environ),
-            input=stdin,
+            env=environment,
             capture_output=True,
             text=True,
             timeout=60,
