@@ -267,14 +267,23 @@ sys.stdin.read()
 """
 
 
-@pytest.fixture
-def killed(tmp_path: Path) -> tuple[Path, list[str]]:
-    """A database whose process was killed with 30 accepted runs in the log."""
-    path = tmp_path / "data" / "optio.db"
-    done = subprocess.run([sys.executable, "-c", KILLED, path], cwd=ROOT, capture_output=True, text=True, check=False)
+@pytest.fixture(scope="module")
+def left_behind(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A data directory whose process was killed with 30 accepted runs in the log."""
+    data = tmp_path_factory.mktemp("killed") / "data"
+    command = [sys.executable, "-c", KILLED, data / "optio.db"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     run_ids = done.stdout.split()
     assert len(run_ids) == 30, done.stderr
-    return path, run_ids
+    return data, run_ids
+
+
+@pytest.fixture
+def killed(left_behind: tuple[Path, list[str]], tmp_path: Path) -> tuple[Path, list[str]]:
+    """The database in a copy of that directory."""
+    data, run_ids = left_behind
+    shutil.copytree(data, tmp_path / "data")
+    return tmp_path / "data" / "optio.db", run_ids
 
 
 def _damage(path: Path, at: float) -> None:
@@ -290,8 +299,8 @@ def test_a_log_that_was_left_by_a_killed_process_is_taken_up(killed: tuple[Path,
         assert all(store.run(run_id) for run_id in run_ids)
 
 
-@pytest.mark.parametrize("at", [0.3, 0.5, 0.7, 0.999])
-@pytest.mark.parametrize("with_shm", [True, False])
+# Without the shared memory, damage of the last transaction alone looks as power loss leaves it.
+@pytest.mark.parametrize(("at", "with_shm"), [*((at, shm) for at in (0.3, 0.5, 0.7) for shm in (True, False)), (0.999, True)])
 def test_a_damaged_log_is_not_opened_and_loses_nothing_in_silence(
     killed: tuple[Path, list[str]], at: float, with_shm: bool
 ) -> None:
@@ -299,8 +308,6 @@ def test_a_damaged_log_is_not_opened_and_loses_nothing_in_silence(
     _damage(path, at)
     if not with_shm:
         Path(f"{path}-shm").unlink()
-        if at > 0.9:
-            return  # the last transaction alone: as power loss leaves it
     before = Path(f"{path}-wal").read_bytes()
 
     for _ in range(2):
