@@ -131,6 +131,22 @@ def test_a_claim_goes_on_to_the_last_run_that_it_has_room_for(store: Store) -> N
     assert [claim.run.id for claim in claims] == [first, second, third]
 
 
+@pytest.mark.parametrize("limit", [1, 9])
+def test_a_claim_looks_once_where_no_task_that_started_a_run_may_start_more(store: Store, limit: int) -> None:
+    ready, held = task("Ready", f"maxConcurrent: {limit}\n"), task("Held")
+    serve(store, ready, held)
+    first, _ = queued(store, ready), queued(store, held)
+    looks: list[AdmissionView] = []
+
+    def admit(view: AdmissionView) -> Sequence[str]:
+        looks.append(view)
+        return [first]
+
+    claims = store.claim("w", LEASE, admit)
+
+    assert ([claim.run.id for claim in claims], len(looks)) == ([first], 1)
+
+
 def test_limits_hold_while_many_claim_finish_and_accept(stores: Callable[[], Store]) -> None:
     tasks = [task(f"T{i}", f"maxConcurrent: {limit}\n") for i, limit in enumerate((1, 2, 5))]
     workers = [stores() for _ in range(3)]

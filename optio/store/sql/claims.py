@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -390,8 +390,8 @@ def give_back(tx: Transaction, lease: Lease, why: Delay, lines: Sequence[LogLine
         raise Conflict("the run's agent has begun: there was room for it")
     place = tx.one("SELECT place FROM runs WHERE id = :id", own)["place"]
     patient_until = shortages.note(tx, place, row, why, attempt["started_at"])
-    over = patient_until is not None and to_micros(patient_until) <= tx.now
-    if over or row["cancel_requested"] or dedupe.successor_of(tx, row) is not None:
+    waited = why.patience if patient_until is not None and to_micros(patient_until) <= tx.now else None
+    if waited is not None or row["cancel_requested"] or dedupe.successor_of(tx, row) is not None:
         _append(tx, row, lines)
         end = Finish(
             lease=lease,
@@ -399,7 +399,9 @@ def give_back(tx: Transaction, lease: Lease, why: Delay, lines: Sequence[LogLine
             meter=Meter(),
             exit_code=None,
             signal=None,
-            decide=lambda run, outcome, now: _decide(why, now, over=over),
+            decide=lambda run, outcome, now: (
+                RetryAt(now) if waited is None else GiveUp(f"waited for {format_duration(waited)}")
+            ),
         )
         return end.alone(tx)
     tx.run("DELETE FROM attempts WHERE run_id = :id AND number = :number", own)
@@ -414,10 +416,6 @@ def give_back(tx: Transaction, lease: Lease, why: Delay, lines: Sequence[LogLine
         events.change_states(tx, [move])
         _append(tx, row, lines)
     return _to_ended(move, RunState.QUEUED)
-
-
-def _decide(why: Delay, now: datetime, *, over: bool) -> RetryAt | GiveUp:
-    return GiveUp(f"waited for {format_duration(why.patience)}") if over and why.patience is not None else RetryAt(now)
 
 
 def _append(tx: Transaction, row: Row, lines: Sequence[LogLine]) -> int:
