@@ -1,4 +1,8 @@
-"""The real agent CLIs and the results that tasks declare, on a scripted model."""
+"""The real agent CLIs and the results that tasks declare, on a scripted model.
+
+Each agent mends a result that does not fit. What becomes of a result that stays wrong is decided without the agent, so two of
+them show it.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -24,7 +28,7 @@ SCHEMA = {
 # With a keyword that no agent's program takes.
 OWN = {**SCHEMA, "$comment": "as others call it", "patternProperties": {}}
 OTHER = {**OWN, "properties": {"status": {"type": "string"}, "items": {"type": "array", "items": {"type": "string"}}}}
-HOLDS = {"claude-code", "codex"}
+HOLDS = ("claude-code", "codex")
 
 
 # The model that each agent asks, and the schema that its task declares.
@@ -36,6 +40,7 @@ CASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "of another form": ("other-stub-json", OTHER),
     "no work": ("stub-tool-idle", SCHEMA),
 }
+ONLY_WHERE_HELD = ("fits", "prose", "of another form")
 SIDE_BY_SIDE = 6
 Runs = Mapping[tuple[str, str], "Future[Run]"]
 
@@ -48,7 +53,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
         opened(tmp_path_factory.mktemp("results"), environ_of(model.url)) as services,
         ThreadPoolExecutor(SIDE_BY_SIDE) as pool,
     ):
-        yield {(agent, case): pool.submit(run_to_its_end, services, asked(agent, case)) for case in CASES for agent in AGENTS}
+        cells = [(agent, case) for case in CASES for agent in (HOLDS if case in ONLY_WHERE_HELD else AGENTS)]
+        yield {cell: pool.submit(run_to_its_end, services, asked(*cell)) for cell in cells}
         pool.shutdown(cancel_futures=True)
 
 
@@ -67,8 +73,9 @@ def asked(agent: str, case: str) -> CompiledTask:
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_result_that_fits_is_the_output_of_the_run(runs: Runs, agent: str) -> None:
-    for case in ("fits", "fits, asked by the prompt"):
-        held = agent in HOLDS and case == "fits"
+    assert (schema_for_cli(asked(agent, "fits").spec) is not None) == (agent in HOLDS)
+    for case in ("fits", "fits, asked by the prompt") if agent in HOLDS else ("fits, asked by the prompt",):
+        held = case == "fits"
         assert (schema_for_cli(asked(agent, case).spec) is not None) is held
 
         run = runs[agent, case].result()
@@ -78,7 +85,7 @@ def test_a_result_that_fits_is_the_output_of_the_run(runs: Runs, agent: str) -> 
         assert run.output == ({"status": "stub", "items": []} if held else JSON_ANSWER)
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", HOLDS)
 def test_prose_is_no_result_and_the_agent_is_told_so_once_in_its_session(runs: Runs, agent: str) -> None:
     run = runs[agent, "prose"].result()
 
@@ -89,13 +96,15 @@ def test_prose_is_no_result_and_the_agent_is_told_so_once_in_its_session(runs: R
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_an_agent_that_is_told_what_is_wrong_mends_its_result(runs: Runs, agent: str) -> None:
+def test_an_agent_that_is_told_once_what_is_wrong_mends_its_result_in_its_session(runs: Runs, agent: str) -> None:
     run = runs[agent, "mended"].result()
 
-    assert (run.state, run.reason, run.output, run.attempt) == (RunState.COMPLETED, "ok", JSON_ANSWER, 2), run.message
+    assert (run.state, run.reason, run.output) == (RunState.COMPLETED, "ok", JSON_ANSWER), run.message
+    assert (run.attempt, run.retries) == (2, 0)
+    assert run.meter.usage.total == 1540 * run.attempt, "one model call each"
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", HOLDS)
 def test_a_result_of_another_form_says_where(runs: Runs, agent: str) -> None:
     run = runs[agent, "of another form"].result()
 
