@@ -360,9 +360,9 @@ def test_lines_that_are_sent_again_after_an_unknown_commit_are_kept_once(store: 
 
     first = [append("a", "b", after=0) for _ in range(2)]
     second = [append("c", after=2) for _ in range(3)]
-    append(after=3)
+    without = append(after=3)
 
-    assert (first, second) == ([2, 2], [3, 3, 3])
+    assert (first, second, without) == ([2, 2], [3, 3, 3], 3)
     assert [each.data for each in store.log(run.id)] == [b"a", b"b", b"c"]
     clock_end = store.release("w")
     (adopted,) = store.adopt("x", LEASE, 1)
