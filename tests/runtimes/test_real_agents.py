@@ -18,7 +18,7 @@ from optio.wiring import Services
 from tests.executors.support import living
 from tests.model_server import PLAIN_TEXT
 from tests.runs.support import accept, claim, execute, log_of, opened
-from tests.runtimes.real_agents import AGENTS, DONE, KEYS, SPARED, Model, environ_of, model_server, task, task_text
+from tests.runtimes.real_agents import AGENTS, DONE, KEYS, Model, environ_of, model_server, task, task_text
 from tests.support import compiled, eventually
 
 
@@ -44,26 +44,23 @@ def run(services: Services, agent: str, scenario: str, limit: str = "", prompt: 
     return execute(services, task(agent, f"stub-{scenario}", f"maxRetries: 0\n{limit}", prompt))
 
 
-@pytest.mark.parametrize("agent", SPARED)
-def test_an_agent_whose_start_is_not_made_shorter_works(services: Services, agent: str) -> None:
-    ended = execute(services, compiled(task_text(agent, "stub-plain")))
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_prompt_is_no_command_and_no_file_of_this_machine(services: Services, model: Model, agent: str) -> None:
+    """Also after a byte order mark, and of an agent whose start is not made shorter."""
+    given = "/compact $HOME @/etc/passwd é"
+    ended = execute(services, compiled(task_text(agent, "stub-plain", prompt=f" \\uFEFF\\n{given}")))
 
     assert (ended.state, ended.text) == (RunState.COMPLETED, PLAIN_TEXT), ended.message
-
-
-@pytest.mark.parametrize("agent", AGENTS)
-@pytest.mark.parametrize("blanks", ["", " \\uFEFF\\n"], ids=["first", "after a byte order mark"])
-def test_a_prompt_is_no_command_and_no_file_of_this_machine(services: Services, model: Model, agent: str, blanks: str) -> None:
-    run(services, agent, "plain", prompt=f"{blanks}/compact $HOME @/etc/passwd é")
-
     asked = json.dumps(model.requests(), ensure_ascii=False)
-    assert "/compact $HOME @/etc/passwd é" in asked
+    assert given in asked
     assert "root:x:0" not in asked
 
 
 @pytest.mark.parametrize("agent", [agent for agent in AGENTS if agent != "copilot"])
 def test_the_longest_prompt_that_optio_takes_reaches_the_model_whole(services: Services, model: Model, agent: str) -> None:
-    longest = ("The quick brown fox jumps over the lazy dog @ home. " * 30_000)[:MAX_PROMPT_LENGTH]
+    """It begins as a command does, and has the name of a file."""
+    begin = "/compact The quick brown fox reads @/etc/passwd at home. "
+    longest = (begin + "The lazy dog sleeps @ home. " * 60_000)[:MAX_PROMPT_LENGTH]
     ended = execute(services, task(agent, "stub-plain", prompt="{{TEXT}}"), {"TEXT": longest})
 
     assert (ended.state, ended.text) == (RunState.COMPLETED, PLAIN_TEXT), ended.message
@@ -72,7 +69,8 @@ def test_the_longest_prompt_that_optio_takes_reaches_the_model_whole(services: S
     assert asked["prompt_chars"] in range(MAX_PROMPT_LENGTH - 1, MAX_PROMPT_LENGTH + 100)
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+# The others are stopped by Optio, as at their budgets.
+@pytest.mark.parametrize("agent", ["claude-code", "codex", "gemini"])
 def test_a_stubborn_agent_makes_no_more_model_calls_than_its_turns(services: Services, model: Model, agent: str) -> None:
     ended = run(services, agent, "loop", "maxTurns: 3\n")
 
@@ -93,7 +91,8 @@ def test_a_budget_stops_the_run_within_one_model_call(services: Services, model:
     assert len([each for each in model.requests() if "summary" not in each["prompt"]]) <= 3
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+# An agent that stalls is stopped in the same way, which `test_real_matrix.py` has of each.
+@pytest.mark.parametrize("agent", ["claude-code", "codex"])
 def test_a_cancelled_run_leaves_no_process(services: Services, model: Model, agent: str) -> None:
     run_id = accept(services, task(agent, "stub-slow-60"))
     execution = Execution(claim(services, run_id), services.parts(), "tester")
@@ -112,14 +111,20 @@ def test_a_cancelled_run_leaves_no_process(services: Services, model: Model, age
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_it_works_in_bubblewrap_too(tmp_path: Path, model: Model, agent: str) -> None:
+def test_its_commands_in_bubblewrap_have_no_key_of_the_model_among_their_variables(
+    tmp_path: Path, model: Model, agent: str
+) -> None:
     with opened(tmp_path, {**environ_of(model.url), "OPTIO_SANDBOX": "bwrap"}) as services:
-        ended = run(services, agent, "tool")
-        tools = log_of(services, ended.id, LogKind.RESULT)
+        ended = run(services, agent, "tool-env")
+        (printed,) = log_of(services, ended.id, LogKind.RESULT)
         (note, *_) = log_of(services, ended.id, LogKind.SYSTEM)
 
-    assert (ended.state, ended.text, tools) == (RunState.COMPLETED, DONE, [b"hi"]), ended.message
+    assert (ended.state, ended.text) == (RunState.COMPLETED, DONE), ended.message
     assert note.startswith(b"sandbox bwrap")
+    assert b"HOME=" in printed
+    assert f"{KEYS[agent]}=".encode() not in printed
+    assert b"canary" not in printed
+    assert b"OTEL_" not in printed
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused")
@@ -146,15 +151,3 @@ def test_the_second_attempt_gets_what_the_first_one_left(services: Services, mon
     assert spent is not None
     assert ended.meter.cost is not None
     assert Decimal("0.0090") < ended.meter.cost <= Decimal("0.0090") + spent / 2
-
-
-@pytest.mark.parametrize("agent", AGENTS)
-def test_the_variables_of_the_agents_commands_have_no_key_of_the_model(services: Services, model: Model, agent: str) -> None:
-    ended = run(services, agent, "tool-env")
-    (printed,) = log_of(services, ended.id, LogKind.RESULT)
-
-    assert ended.state is RunState.COMPLETED
-    assert b"HOME=" in printed
-    assert f"{KEYS[agent]}=".encode() not in printed
-    assert b"canary" not in printed
-    assert b"OTEL_" not in printed
