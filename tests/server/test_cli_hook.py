@@ -1,17 +1,14 @@
 """`optio hook send`: signs as the sender of each scheme would."""
 
 import base64
-import io
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
 
-import optio.cli
+from tests.server.conftest import Command
 from tests.support import Dev
 
 TASK = """\
@@ -64,23 +61,6 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     made.stop()
 
 
-Send = Callable[..., "CompletedProcess[str]"]
-
-
-@pytest.fixture
-def send(dev: Dev, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Send:
-    """`optio hook send` in this process: the start of one takes ten times as long as what it then does."""
-    for name, value in dev.environment().items():
-        monkeypatch.setenv(name, value)
-
-    def run(*arguments: str, input: bytes = b"{}") -> "CompletedProcess[str]":
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(input)))
-        code = optio.cli.invoke(["hook", "send", *arguments])
-        return CompletedProcess(arguments, code, *capsys.readouterr())
-
-    return run
-
-
 def test_a_delivery_that_is_left_out_names_no_run(dev: Dev) -> None:
     done = dev.cli("hook", "send", "picky", "-", input=b'{"action": "closed"}')
 
@@ -91,13 +71,13 @@ def test_a_delivery_that_is_left_out_names_no_run(dev: Dev) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(HOW.keys() - {"picky", "short"}))
-def test_a_payload_is_signed_and_taken_once_by_every_scheme(send: Send, tmp_path: Path, name: str) -> None:
+def test_a_payload_is_signed_and_taken_once_by_every_scheme(dev: Dev, command: Command, tmp_path: Path, name: str) -> None:
     payload = tmp_path / "payload.json"
     payload.write_text(json.dumps(NAMED.get(name, {"a": 1})))
     numbered = [] if name in ("slack", "stripe", "pagerduty") else ["--delivery", f"d-{name}"]
 
-    first = send(name, str(payload), *numbered, "--json")
-    again = send(name, str(payload), *numbered, "--json")
+    first = command(dev, "hook", "send", name, str(payload), *numbered, "--json")
+    again = command(dev, "hook", "send", name, str(payload), *numbered, "--json")
 
     assert first.returncode == 0, first.stderr
     assert json.loads(first.stdout)["status"] == "accepted"
@@ -117,22 +97,22 @@ def test_a_payload_is_signed_and_taken_once_by_every_scheme(send: Send, tmp_path
         (["stripe", "-", "--delivery", "x"], 2, "has the delivery's id in the payload"),
     ],
 )
-def test_what_cannot_be_sent_is_told(send: Send, arguments: list[str], code: int, words: str) -> None:
-    done = send(*arguments)
+def test_what_cannot_be_sent_is_told(dev: Dev, command: Command, arguments: list[str], code: int, words: str) -> None:
+    done = command(dev, "hook", "send", *arguments, input=b"{}")
 
     assert done.returncode == code
     assert words in done.stderr
 
 
-def test_a_payload_of_scheme_optio_is_sent_with_a_time_stamp(dev: Dev, send: Send) -> None:
-    done = send("plain", "-")
+def test_a_payload_of_scheme_optio_is_sent_with_a_time_stamp(dev: Dev, command: Command) -> None:
+    done = command(dev, "hook", "send", "plain", "-", input=b"{}")
 
     (kept,) = dev.get("/api/deliveries?path=plain&limit=1").json["items"]
     assert done.returncode == 0, done.stderr
     assert abs(int(kept["headers"]["x-optio-timestamp"]) - time.time()) < 120
 
 
-def test_the_challenge_of_slack_is_shown_as_answered(send: Send) -> None:
-    done = send("slack", "-", input=b'{"type": "url_verification", "challenge": "c"}')
+def test_the_challenge_of_slack_is_shown_as_answered(dev: Dev, command: Command) -> None:
+    done = command(dev, "hook", "send", "slack", "-", input=b'{"type": "url_verification", "challenge": "c"}')
 
     assert (done.returncode, done.stdout) == (0, "200: no run, the challenge was answered\n")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.server.conftest import Command
 from tests.support import COMMAND_TASK, Answer, Dev, eventually
 
 
@@ -85,7 +86,7 @@ def trigger_or_keep(dev: Dev, run_ids: list[str]) -> int:
     return answer.status
 
 
-def test_a_start_on_a_full_disk_lets_runs_end_and_says_why_it_accepts_nothing(started: Dev) -> None:
+def test_a_start_on_a_full_disk_lets_runs_end_and_says_why_it_accepts_nothing(started: Dev, command: Command) -> None:
     slow = [accepted(started, "slow") for _ in range(2)]
     eventually(lambda: len((started.directory / "count").read_text().split()) == 2, what="both running")
     ballast = started.data / "ballast"
@@ -101,9 +102,8 @@ def test_a_start_on_a_full_disk_lets_runs_end_and_says_why_it_accepts_nothing(st
     assert started.get("/readyz").status == 503
     for run_id in slow:
         assert started.get(f"/api/workflow-runs/{run_id}").status == 200
-    doctor = started.cli("doctor")
-    assert "new runs are refused" in doctor.stdout
-    assert started.cli("prune", "--yes").returncode == 0
+    assert "new runs are refused" in command(started, "doctor").stdout
+    assert command(started, "prune", "--yes").returncode == 0
     ballast.unlink()
     assert started.until_ended(accepted(started, "quick"))["state"] == "completed"
     for run_id in slow:
@@ -141,7 +141,7 @@ def test_nothing_is_accepted_while_the_data_directory_is_gone(dev: Dev) -> None:
     assert dev.get("/readyz").status == 503
 
 
-def test_a_damaged_log_is_said_at_the_start_and_recovered_by_a_command(dev: Dev) -> None:
+def test_a_damaged_log_is_said_at_the_start_and_recovered_by_a_command(dev: Dev, command: Command) -> None:
     dev.write("quick.yaml", COMMAND_TASK.format(name="Quick", command='["true"]'))
     dev.until_served("quick")
     for _ in range(30):
@@ -152,26 +152,22 @@ def test_a_damaged_log_is_said_at_the_start_and_recovered_by_a_command(dev: Dev)
     content[len(content) // 2] ^= 0xFF
     wal.write_bytes(content)
 
-    for command in (
-        ["dev"],
-        ["db", "check"],
-        ["runs", "list"],
-        ["audit", "triggers"],
-        ["db", "backup", str(dev.directory / "b")],
+    for done in (
+        dev.cli("dev"),
+        command(dev, "db", "check"),
+        command(dev, "audit", "triggers"),
+        command(dev, "db", "backup", str(dev.directory / "b")),
     ):
-        done = dev.cli(*command)
-        if command[0] == "runs":
-            continue  # it asks the server
-        assert done.returncode == 2, (command, done.stdout, done.stderr)
+        assert done.returncode == 2, (done.args, done.stdout, done.stderr)
         assert "is damaged" in done.stdout + done.stderr
         assert "optio db recover" in done.stdout + done.stderr
         assert "Traceback" not in done.stderr
     assert wal.read_bytes() == content
 
-    done = dev.cli("db", "recover")
+    done = command(dev, "db", "recover")
     assert done.returncode in (0, 1), done.stderr
     assert "usable again" in done.stdout
     assert [os.path.getsize(each) for each in dev.data.glob("optio.db-wal.damaged-*")] == [len(content)]
-    assert dev.cli("db", "recover").returncode == 0
+    assert command(dev, "db", "recover").returncode == 0
     dev.start()
     accepted(dev, "quick")

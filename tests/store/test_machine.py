@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -535,10 +536,14 @@ class PostgresMachine(StoreMachine):
     server: PostgresServer
 
     def begin(self) -> None:
-        self.url = self.server.schema()
+        self.lent = ExitStack()
+        self.url = self.lent.enter_context(self.server.lent_schema())
 
     def open(self) -> Store:
         return postgres_store.open_store(self.url, clock=self.clock)
+
+    def end(self) -> None:
+        self.lent.close()
 
     def crash(self) -> None:
         with psycopg.connect(self.server.url, autocommit=True) as connection:
