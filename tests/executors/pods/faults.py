@@ -24,6 +24,8 @@ from urllib.parse import unquote_plus, urlsplit
 from lightkube import KubeConfig
 from lightkube.config.client_adapter import user_auth, verify_cluster
 
+from tests.executors.pods.standin import server_on
+
 _CHUNK = 1 << 16
 # Closing with this sends a reset, as a peer that died does.
 _RESET = struct.pack("ii", 1, 0)
@@ -142,7 +144,7 @@ class FaultProxy:
         config = {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "faults", "cluster": {"server": f"http://127.0.0.1:{self.port}"}}],
+            "clusters": [{"name": "faults", "cluster": server_on(self.port)}],
             "users": [{"name": "faults", "user": user}],
             "contexts": [{"name": "faults", "context": {"cluster": "faults", "user": "faults"}}],
             "current-context": "faults",

@@ -14,6 +14,7 @@ from optio.executors.pods.examine import NEEDED, examine
 from optio.executors.pods.manifest import Fence, PodSettings
 from optio.executors.pods.network import proxy_of
 from optio.model.probe_result import ProbeResult
+from tests.executors.pods.standin import server_on
 
 ALL = {(group, resource, verb) for (group, resource), verbs in NEEDED.items() for verb in verbs}
 CLOSED = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
@@ -88,7 +89,7 @@ def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Look]:
     server = Server(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     config = {
-        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
+        "clusters": [{"name": "c", "cluster": server_on(server.server_port)}],
         "users": [{"name": "u", "user": {"token": "t"}}],
         "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
         "current-context": "x",

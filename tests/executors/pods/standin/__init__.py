@@ -18,7 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tests.support import ROOT, eventually
 
@@ -31,6 +31,11 @@ def works() -> bool:
     """Whether it can be used on this machine."""
     tools = all(map(shutil.which, ("unshare", "nsenter", "setpriv", "chroot", "mount", "hostname")))
     return os.geteuid() == 0 and tools and subprocess.run([*OWN, "--mount-proc", "true"], capture_output=True).returncode == 0
+
+
+def server_on(port: int) -> dict[str, Any]:
+    """Plain HTTP on loopback, as a kubeconfig has it: a client that reads no CAs begins 25 ms of a processor sooner."""
+    return {"server": f"http://127.0.0.1:{port}", "insecure-skip-tls-verify": True}
 
 
 class StandIn:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import uvicorn
 
+from tests.executors.pods.standin import server_on
 from tests.executors.pods.standin.node import Node
 from tests.executors.pods.standin.server import Server
 from tests.executors.pods.standin.store import Store
@@ -26,7 +27,7 @@ async def serve(directory: Path) -> None:
     config = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "standin", "cluster": {"server": f"http://127.0.0.1:{listening.getsockname()[1]}"}}],
+        "clusters": [{"name": "standin", "cluster": server_on(listening.getsockname()[1])}],
         "users": [{"name": "standin", "user": {"token": "anybody"}}],
         "contexts": [{"name": "standin", "context": named}],
         "current-context": "standin",
