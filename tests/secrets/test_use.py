@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from optio.cli import invoke
 from optio.model.run import LogKind, RunState
 from optio.runs import admission
 from optio.runs.execute import Execution
@@ -231,22 +232,26 @@ def optio(tmp_path: Path, *arguments: str, **environ: str) -> "subprocess.Comple
     )
 
 
-def looked_at(tmp_path: Path, **environ: str) -> list[tuple[str, str]]:
-    done = optio(tmp_path, "doctor", "--json", **environ)
-    return [(each["status"], each["detail"]) for each in json.loads(done.stdout)["checks"] if each["name"] == "secret"]
-
-
-def test_doctor_tells_whether_the_program_gives_what_the_tasks_name(tmp_path: Path, vault: Vault) -> None:
+def test_doctor_tells_whether_the_program_gives_what_the_tasks_name(
+    tmp_path: Path, vault: Vault, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "tasks.d").mkdir()
-    environ = {**vault.environ, **SETTINGS, "OPTIO_SECRET_CACHE": "60s"}
+    monkeypatch.chdir(tmp_path)
+    for name, value in {**vault.environ, **SETTINGS, "OPTIO_SECRET_CACHE": "60s", "OPTIO_PORT": str(free_port())}.items():
+        monkeypatch.setenv(name, value)
 
-    ((status, detail),) = looked_at(tmp_path, **environ)
+    def looked_at() -> list[tuple[str, str]]:
+        assert invoke(["doctor", "--json"]) in (0, 1)
+        checks = json.loads(capsys.readouterr().out)["checks"]
+        return [(each["status"], each["detail"]) for each in checks if each["name"] == "secret"]
+
+    ((status, detail),) = looked_at()
     assert (status, detail[:60]) == ("ok", "OPTIO_SECRET_COMMAND answers: no secret is asked of it now, ")
 
     needy = COMMAND_TASK.format(name="Needy", command="[/bin/true]") + "environment: {secrets: [API_KEY, OTHER]}\n"
     (tmp_path / "tasks.d" / "needy.yaml").write_text(needy)
     vault.values["API_KEY"] = "value-of-the-vault"
-    found = looked_at(tmp_path, **environ)
+    found = looked_at()
     assert [(status, detail[:45]) for status, detail in found] == [
         ("ok", "OPTIO_SECRET_COMMAND answers: 1 of 2 values, "),
         ("warning", "OTHER has no value, but is used by needy"),
@@ -254,8 +259,8 @@ def test_doctor_tells_whether_the_program_gives_what_the_tasks_name(tmp_path: Pa
     ]
 
     vault.status = 503
-    assert looked_at(tmp_path, **environ) == [("error", SEALED)]
-    assert optio(tmp_path, "doctor", **environ).returncode == 1
+    assert looked_at() == [("error", SEALED)]
+    assert invoke(["doctor"]) == 1
 
 
 @pytest.mark.parametrize("command", ["worker", "server", "dev"])
