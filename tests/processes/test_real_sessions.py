@@ -10,19 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.runtimes.real_agents import DONE, Model, environ_of, model_server
+from tests.runtimes.real_agents import DONE, SPARED, Model, environ_of, model_server, task_text
 from tests.support import Dev, eventually
-
-TASK = """\
-type: standalone
-name: Job
-agentRuntime: claude-code
-model: stub-late-503
-promptTemplate: hello
-maxRetries: 1
-timeout: 2m
-environment: {secrets: [ANTHROPIC_API_KEY], env: {CLAUDE_CODE_MAX_RETRIES: "2"}}
-"""
 
 
 @pytest.fixture
@@ -34,7 +23,8 @@ def model() -> Iterator[Model]:
 @pytest.fixture
 def optio(tmp_path: Path, model: Model) -> Iterator[Dev]:
     dev = Dev(tmp_path, environ=environ_of(model.url) | {"OPTIO_SANDBOX": "landlock"})
-    dev.write("job.yaml", TASK)
+    env = {**SPARED["claude-code"], "CLAUDE_CODE_MAX_RETRIES": "2"}
+    dev.write("job.yaml", task_text("claude-code", "stub-late-503", "id: job\nmaxRetries: 1\n", env=env))
     dev.start()
     yield dev
     dev.stop()
@@ -72,29 +62,21 @@ def assert_nothing_was_lost_doubled_or_left(optio: Dev, model: Model, run: dict[
     eventually(lambda: not list((optio.data / "attempts").iterdir()), within=30, what="the removal of all files")
 
 
-def test_a_worker_that_dies_between_two_attempts_takes_no_session_along(optio: Dev, model: Model, run_id: str) -> None:
+def test_workers_that_die_between_two_attempts_and_within_one_take_no_session_along(
+    optio: Dev, model: Model, run_id: str
+) -> None:
     eventually(ended(optio, run_id, 1), within=60, what="the end of the first attempt")
     optio.kill()
     asked = len(model.requests())
+    optio.start()
+    eventually(lambda: len(model.requests()) > asked, within=60, what="a request of the second attempt")
+    optio.kill()
     model.heal()
     optio.start()
 
     run = optio.until_ended(run_id, within=60)
     assert [each["continues"] for each in run["attempts"]] == [None, 1]
     assert model.requests()[asked]["history"] == 1
-    assert_nothing_was_lost_doubled_or_left(optio, model, run)
-
-
-def test_an_attempt_that_goes_on_outlives_its_worker(optio: Dev, model: Model, run_id: str) -> None:
-    eventually(ended(optio, run_id, 1), within=60, what="the end of the first attempt")
-    asked = failures(model)
-    eventually(lambda: failures(model) > asked, within=60, what="a request of the second attempt")
-    optio.kill()
-    model.heal()
-    optio.start()
-
-    run = optio.until_ended(run_id, within=60)
-    assert [each["continues"] for each in run["attempts"]] == [None, 1]
     assert "found again by" in str(optio.get(f"/api/workflow-runs/{run_id}/logs").body)
     assert_nothing_was_lost_doubled_or_left(optio, model, run)
 
