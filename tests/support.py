@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from optio.compiler.pipeline import Compilation, compile_tree
 from optio.compiler.source_tree import MemoryTree
@@ -85,7 +85,16 @@ def eventually(look: Callable[[], T], *, within: float = 60.0, what: str = "the 
     raise AssertionError(f"{what} did not come true within {within} s")
 
 
-def freeze_at_rest(process: "subprocess.Popen[bytes]", database: Path) -> None:
+class Signalled(Protocol):
+    """A process that can be frozen."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def send_signal(self, sig: int) -> None: ...
+
+
+def freeze_at_rest(process: Signalled, database: Path) -> None:
     """SIGSTOP while it does not write to this SQLite: who is stopped while he does keeps all others waiting."""
     with contextlib.closing(sqlite3.connect(database, timeout=20, isolation_level=None)) as writing:
         writing.execute("BEGIN IMMEDIATE")

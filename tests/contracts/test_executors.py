@@ -211,7 +211,7 @@ def test_an_environment_that_is_too_large_as_a_whole_ends_the_attempt_with_its_r
     assert ended.exit.error == "E2BIG"
 
 
-@pytest.mark.parametrize("code", [1, 126, 127, 193, 255])
+@pytest.mark.parametrize("code", [1, 126, 127, 128, 193, 255])
 def test_an_exit_code_is_reported_as_it_is(executor: Executor, code: int) -> None:
     ended = run(executor, shell(f"exit {code}"))
 

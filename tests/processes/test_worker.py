@@ -25,6 +25,7 @@ from optio.runs.blame import MAX_READ_CRASHES
 from optio.store.sqlite import sqlite_store
 from optio.wiring import Services
 from tests.executors.support import living
+from tests.processes.forked import ForkedWorker
 from tests.runs.support import accept, claim, done, execution, log_of, opened, working
 from tests.support import ROOT, command_task, eventually, freeze_at_rest
 
@@ -48,17 +49,10 @@ def until_go(directory: Path) -> str:
 class Process:
     """A real `optio worker` on a data directory."""
 
-    def __init__(self, directory: Path, **environ: str) -> None:
+    def __init__(self, directory: Path, *, mortal: bool = False, **environ: str) -> None:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("OPTIO_")}
-        self._log = directory / "worker.log"
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "optio", "worker"],
-                cwd=ROOT,
-                env={**clean, "OPTIO_DATA_DIR": str(directory / "data"), "OPTIO_DEBUG": "1", **environ},
-                stdout=log,
-                stderr=log,
-            )
+        own = {"OPTIO_DATA_DIR": str(directory / "data"), "OPTIO_DEBUG": "1", **environ}
+        self.process = ForkedWorker({**clean, **own}, directory / "worker.log", mortal=mortal)
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
@@ -78,8 +72,8 @@ def worker(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     """Starts worker processes."""
     made: list[Process] = []
 
-    def start(**environ: str) -> Process:
-        made.append(Process(tmp_path, **environ))
+    def start(**more: Any) -> Process:
+        made.append(Process(tmp_path, **more))
         return made[-1]
 
     yield start
@@ -201,7 +195,7 @@ def test_a_line_of_a_gigabyte_and_a_flood_take_little_memory_and_keep_the_lease(
     here: Services, worker: Callable[..., Process]
 ) -> None:
     line = "import os; os.ftruncate(1, 1_000_000_000); os.write(1, b'\\nafter\\n')"
-    flood = "import os\nfor n in range(2000): os.write(1, (b'%099d\\n' % n) * 1000)"
+    flood = "import os\nfor n in range(700): os.write(1, (b'%0999d\\n' % n) * 100)"
     process = worker(OPTIO_LEASE="2s")
     runs = [accept(here, command_task(["python3", "-c", source], name=name)) for name, source in (("L", line), ("F", flood))]
 
@@ -218,29 +212,13 @@ def test_a_line_of_a_gigabyte_and_a_flood_take_little_memory_and_keep_the_lease(
     assert list((here.settings.data_dir / "attempts").iterdir()) == []
 
 
-MORTAL = f"""
-import os, sys
-sys.path.insert(0, {str(ROOT)!r})
-from optio.cli import main
-from optio.runtimes.command import CommandReader
-read = CommandReader.line
-def line(self, stream, data, at):
-    if data == b"poison":
-        os.kill(os.getpid(), 9)
-    return read(self, stream, data, at)
-CommandReader.line = line
-sys.exit(main(["worker"]))
-"""
-"""A worker that dies when it reads a certain line."""
-
-
 def agents(token: str, run_ids: list[str]) -> list[str]:
     """The last argument of each `sleep` of these runs that lives, in their order."""
     return [run_id for n, run_id in enumerate(run_ids) if living(f"{token}{n}")]
 
 
 def test_a_run_whose_worker_dies_each_time_ends_after_some_tries_and_others_go_on(
-    here: Services, tmp_path: Path, worker: Callable[..., Process]
+    here: Services, worker: Callable[..., Process]
 ) -> None:
     token = f"600.{time.time_ns()}"
     said = ("", "echo fine;", "echo poison;")
@@ -250,13 +228,10 @@ def test_a_run_whose_worker_dies_each_time_ends_after_some_tries_and_others_go_o
     ]
     poisoned = runs[2]
     deaths = 0
-    environ = {k: v for k, v in os.environ.items() if not k.startswith("OPTIO_")}
-    environ |= {"OPTIO_DATA_DIR": str(tmp_path / "data")}
     while not here.store.run(poisoned).state.terminal and deaths < 12:
-        mortal = subprocess.Popen([sys.executable, "-c", MORTAL], env=environ, stderr=subprocess.DEVNULL)
-        eventually(lambda: mortal.poll() is not None or here.store.run(poisoned).state.terminal, within=40)  # noqa: B023
+        mortal = worker(mortal=True)
+        eventually(lambda: mortal.process.poll() is not None or here.store.run(poisoned).state.terminal, within=40)  # noqa: B023
         mortal.kill()
-        mortal.wait()
         deaths += 1
     other = accept(here, command_task("echo fine", name="Other"))
     worker()
