@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -121,12 +122,13 @@ def test_one_claim_takes_all_that_may_start_however_long_the_queue(store: Store)
     assert [claim.run.seq for claim in claims if claim.run.task_id == "wide"] == oldest
 
 
-def test_a_claim_goes_on_to_the_last_run_that_it_has_room_for(store: Store) -> None:
+@pytest.mark.parametrize("limit", [{"room": lambda running: 3 - running}, {"most": 3}], ids=["room", "most"])
+def test_a_claim_goes_on_to_the_last_run_that_it_has_room_for_and_no_further(store: Store, limit: dict[str, Any]) -> None:
     wide = task("Wide", "maxConcurrent: 60\n")
     serve(store, wide)
-    first, _, second, third = (queued(store, wide, dedupe_key=key) for key in ("K", "K", None, None))
+    first, _, second, third, _ = (queued(store, wide, dedupe_key=key) for key in ("K", "K", None, None, None))
 
-    claims = store.claim("w", LEASE, at_most(3), room=lambda running: 3 - running)
+    claims = store.claim("w", LEASE, at_most(60), **limit)
 
     assert [claim.run.id for claim in claims] == [first, second, third]
 
