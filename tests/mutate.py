@@ -41,9 +41,15 @@ TESTS = {
         "tests/contracts/test_store_room.py",
         "tests/contracts/test_store_reading.py",
         "tests/contracts/test_store_totals.py",
+        "tests/contracts/test_store_admission.py",
         "tests/contracts/test_store_concurrent.py",
     ],
-    "optio/server/auth.py": ["tests/server/test_sessions.py", "tests/server/test_browser.py", "tests/server/test_auth.py"],
+    "optio/server/auth.py": [
+        "tests/server/test_sessions.py",
+        "tests/server/test_browser.py",
+        "tests/server/test_auth.py",
+        "tests/server/test_editing_pages.py",
+    ],
     "optio/server/http_guard.py": ["tests/server/test_edge.py"],
     "optio/executors/supervisor.py": [
         "tests/executors/test_process.py",

@@ -122,10 +122,18 @@ def test_one_claim_takes_all_that_may_start_however_long_the_queue(store: Store)
     assert [claim.run.seq for claim in claims if claim.run.task_id == "wide"] == oldest
 
 
-@pytest.mark.parametrize("limit", [{"room": lambda running: 3 - running}, {"most": 3}], ids=["room", "most"])
-def test_a_claim_goes_on_to_the_last_run_that_it_has_room_for_and_no_further(store: Store, limit: dict[str, Any]) -> None:
-    wide = task("Wide", "maxConcurrent: 60\n")
+@pytest.mark.parametrize(
+    ("concurrent", "limit"),
+    [(60, {"room": lambda running: 4 - running}), (60, {"most": 3}), (4, {})],
+    ids=["of the worker", "of the claim", "of the task"],
+)
+def test_a_claim_goes_on_to_the_last_run_within_a_limit_and_no_further(
+    store: Store, concurrent: int, limit: dict[str, Any]
+) -> None:
+    wide = task("Wide", f"maxConcurrent: {concurrent}\n")
     serve(store, wide)
+    queued(store, wide)
+    store.claim("w", LEASE, everything)
     first, _, second, third, _ = (queued(store, wide, dedupe_key=key) for key in ("K", "K", None, None, None))
 
     claims = store.claim("w", LEASE, at_most(60), **limit)
