@@ -531,6 +531,15 @@ def test_a_failed_attempt_that_may_be_repeated_waits_for_its_time(store: Store, 
     assert [attempt.reason for attempt in store.attempts(run.id)] == ["exit_code"]
 
 
+def test_an_end_after_its_worker_released_its_leases_is_the_work_of_a_worker_without_a_name(store: Store) -> None:
+    claim = claimed(store, "one")
+    store.release("one")
+
+    end(store, claim)
+
+    assert [event.actor for event in store.events(claim.run.id)][1:] == ["one", "worker"]
+
+
 def test_our_own_faults_are_counted_apart(store: Store) -> None:
     claim = claimed(store)
 
