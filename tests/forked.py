@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -26,40 +27,87 @@ from optio.cli import COMMANDS, main
 
 _ROOT = Path(__file__).resolve().parent.parent
 _TIMEOUT_S = 60
+# What servers and workers import when they know their settings.
+_IMPORTED_LATER = (
+    *("optio.telemetry.metrics", "optio.store.postgres.postgres_store", "optio.executors.process"),
+    *("optio.processes.worker", "optio.processes.scheduler"),
+    *("uvicorn.protocols.http.httptools_impl", "uvicorn.protocols.websockets.websockets_sansio_impl"),
+)
+
+
+class Forked(subprocess.Popen[bytes]):
+    """`python -m optio` with these files for standard input, output and errors; its pipes are the caller's affair."""
+
+    def __init__(self, arguments: Sequence[str], cwd: Path, environ: Mapping[str, str], files: Sequence[int]) -> None:
+        self.args = ["optio", *arguments]
+        self.stdin = self.stdout = self.stderr = None
+        self.returncode: int | None = None  # type: ignore[assignment]
+        self._child_created = True
+        self._looking = threading.Lock()
+        ours, theirs = os.pipe()
+        self._answer = open(ours, "rb", buffering=0)  # noqa: SIM115 - closed when it has said the exit code
+        with tempfile.TemporaryFile() as asked:
+            asked.write(json.dumps({"arguments": arguments, "cwd": str(cwd), "environ": dict(environ)}).encode())
+            asked.seek(0)
+            socket.send_fds(_parent(), [b"."], [asked.fileno(), *files, theirs])
+        os.close(theirs)
+        self.pid = int.from_bytes(self._answer.read(4), "big")
+
+    def _internal_poll(self, **_: object) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._wait(0)
+        return self.returncode
+
+    def _wait(self, timeout: float | None) -> int | None:
+        if self.returncode is None and not select.select([self._answer], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        with self._looking:
+            if self.returncode is None:
+                self.returncode = int.from_bytes(self._answer.read(4), "big", signed=True)
+                self._answer.close()
+        return self.returncode
+
+
+def is_possible(environ: Mapping[str, str]) -> bool:
+    """Whether a fork is what a new process would be: it has our modules, and nothing is loaded before them."""
+    early = {name: value for name, value in environ.items() if name.startswith(("PYTHON", "LD_"))}
+    ours = {**os.environ, "PYTHONPATH": str(_ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    return early.items() <= ours.items()
+
+
+def start(arguments: Sequence[str], cwd: Path, environ: Mapping[str, str], files: Sequence[int]) -> "subprocess.Popen[bytes]":
+    """`optio` in a process of its own: a fork where that is possible."""
+    if is_possible(environ):
+        return Forked(arguments, cwd, environ, files)
+    stdin, stdout, stderr = files
+    command = [sys.executable, "-m", "optio", *arguments]
+    return subprocess.Popen(command, cwd=cwd, env=dict(environ), stdin=stdin, stdout=stdout, stderr=stderr)
+
+
+def start_with_pipes(arguments: Sequence[str], cwd: Path, environ: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    """The same with a pipe to its input, and one from each of its outputs."""
+    (given, stdin), (stdout, out), (stderr, err) = (os.pipe() for _ in range(3))
+    process = start(arguments, cwd, environ, (given, out, err))
+    for file in (given, out, err):
+        os.close(file)
+    process.stdin, process.stdout, process.stderr = os.fdopen(stdin, "wb"), os.fdopen(stdout, "rb"), os.fdopen(stderr, "rb")
+    return process
 
 
 def run(
     arguments: Sequence[str], cwd: Path, environ: Mapping[str, str], stdin: bytes = b""
 ) -> "subprocess.CompletedProcess[str]":
-    """`optio` in a process of its own, and what it printed."""
+    """What it printed, when it has ended."""
     with contextlib.ExitStack() as stack:
-        asked, given, out, err = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(4))
-        asked.write(json.dumps({"arguments": arguments, "cwd": str(cwd), "environ": dict(environ)}).encode())
+        given, out, err = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(3))
         given.write(stdin)
-        for file in (asked, given):
-            file.seek(0)
-        code = _code([each.fileno() for each in (asked, given, out, err)])
+        given.seek(0)
+        code = start(arguments, cwd, environ, [each.fileno() for each in (given, out, err)]).wait(_TIMEOUT_S)
         printed = []
         for file in (out, err):
             file.seek(0)
             printed.append(file.read().decode())
         return subprocess.CompletedProcess(["optio", *arguments], code, *printed)
-
-
-def _code(files: list[int]) -> int:
-    """The exit code of a fork that has these files."""
-    reading, writing = os.pipe()
-    with open(reading, "rb") as answer:
-        socket.send_fds(_parent(), [b"."], [*files, writing])
-        os.close(writing)
-        said = b""
-        limit = time.monotonic() + _TIMEOUT_S
-        while select.select([answer], [], [], max(0, limit - time.monotonic()))[0]:
-            part = os.read(reading, 100)
-            if not part:
-                return int(said)
-            said += part
-    raise subprocess.TimeoutExpired("optio", _TIMEOUT_S)
 
 
 @cache
@@ -79,15 +127,17 @@ def _parent() -> socket.socket:
 
 def _serve(connection: socket.socket) -> None:
     """Fork for each request, and say how the forks end."""
-    for module, _ in COMMANDS.values():
-        import_module(f"optio.cli.{module}")
+    for module in (*(f"optio.cli.{name}" for name, _ in COMMANDS.values()), *_IMPORTED_LATER):
+        import_module(module)
     gc.freeze()
     answers: dict[int, tuple[int, int]] = {}  # by what waits for a fork: its process, and where its exit code goes
     while True:
         for ready in select.select([connection, *answers], [], [])[0]:
             if ready is not connection:
                 process, answer = answers.pop(ready)
-                os.write(answer, str(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])).encode())
+                code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+                with contextlib.suppress(BrokenPipeError):  # nobody may ask
+                    os.write(answer, code.to_bytes(4, "big", signed=True))
                 os.close(answer)
                 os.close(ready)
                 continue
@@ -97,6 +147,7 @@ def _serve(connection: socket.socket) -> None:
             process = os.fork()
             if process == 0:
                 _become(files[:4])
+            os.write(files[4], process.to_bytes(4, "big"))
             answers[os.pidfd_open(process)] = process, files[4]
             for file in files[:4]:
                 os.close(file)
@@ -113,15 +164,18 @@ def _become(files: list[int]) -> NoReturn:
     os.environ.clear()
     os.environ.update(asked["environ"])
     time.tzset()
+    code: object = 1
     try:
         main(asked["arguments"])
     except SystemExit as err:
-        # Not by the orderly end of Python, which takes longer than most commands.
-        sys.stderr.flush()
-        os._exit(err.code if isinstance(err.code, int) else 1)
+        code = err.code
     except BaseException:
         traceback.print_exc()
-    os._exit(1)
+    # The end of Python but for taking all modules apart, which takes longer than most commands.
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 1)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -209,9 +208,7 @@ class Dev:
 
     def start(self, *, ready: bool = True) -> None:
         with self.output.open("ab") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "optio", self.command], cwd=ROOT, env=self.environment(), stdout=out, stderr=out
-            )
+            self.process = forked.start([self.command], ROOT, self.environment(), (0, out.fileno(), out.fileno()))
         if ready:
             eventually(self._answers, within=60, what=f"`optio {self.command}` on {self.url}")
 

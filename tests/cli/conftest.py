@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -72,17 +71,7 @@ class Shell:
     def __call__(
         self, *arguments: str, environ: Mapping[str, str] | None = None, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        environment = self.environment(environ)
-        if environment["PYTHONPATH"] == str(ROOT):
-            return forked.run(arguments, self.directory, environment, (stdin or "").encode())
-        return subprocess.run(  # with other modules than those that are imported here
-            [sys.executable, "-m", "optio", *arguments],
-            cwd=self.directory,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        return forked.run(arguments, self.directory, self.environment(environ), (stdin or "").encode())
 
     def write(self, path: str, text: str) -> Path:
         target = self.directory / path

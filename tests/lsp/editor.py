@@ -3,14 +3,13 @@
 import contextlib
 import json
 import queue
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests import forked
 from tests.support import ROOT
 
 Message = dict[str, Any]
@@ -41,11 +40,8 @@ class Editor:
         self._answers: dict[int, Message] = {}
         self._id = 0
         self._versions: dict[str, int] = {}
-        self.process: subprocess.Popen[bytes] = subprocess.Popen(
-            [sys.executable, "-m", "optio", "lsp", "--stdio"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder,
-            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
-        )  # fmt: skip
+        environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+        self.process = forked.start_with_pipes(["lsp", "--stdio"], folder, environ)
         self.errors: list[bytes] = []
         self._readers = [threading.Thread(target=work, daemon=True) for work in (self._read, self._listen)]
         for reader in self._readers:

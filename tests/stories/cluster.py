@@ -22,6 +22,7 @@ from typing import Protocol, Self
 from optio.settings import Settings
 from optio.store.base import Store
 from optio.wiring import open_store
+from tests import forked
 from tests.servers import PostgresServer, RedisServer
 from tests.stories.clock import Clock
 from tests.support import ROOT, eventually, free_port, open_sandbox
@@ -63,16 +64,18 @@ class Process:
         self.process: subprocess.Popen[bytes] | None = None
         self.code = 0  # of its last orderly end
         self._began_at = 0
-        self._argv = [sys.executable, "-m", "optio", command]
-        if host is not None:
-            self._argv = [sys.executable, "-c", _ELSEWHERE.format(host=host, command=command)]
+        self._elsewhere = None if host is None else _ELSEWHERE.format(host=host, command=command)
 
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._began_at = log.tell()
-            self.process = subprocess.Popen(
-                self._argv, cwd=ROOT, env=dict(self.environ), stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+            if self._elsewhere is None:
+                self.process = forked.start([self.command], ROOT, self.environ, (log.fileno(),) * 3)
+            else:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-c", self._elsewhere], cwd=ROOT, env=dict(self.environ), stdin=subprocess.DEVNULL,
+                    stdout=log, stderr=log,
+                )  # fmt: skip
         # Not before: the keeper would start it too, in place of the one that has ended.
         self.wanted, self.frozen = True, False
 
@@ -261,10 +264,7 @@ class Cluster:
         for part in (self.postgres, self.redis):
             if part is not None:
                 part.start()
-        made = subprocess.run(
-            [sys.executable, "-m", "optio", "token", "create", "--role", "admin"],
-            cwd=ROOT, env=self.environment("servers"), capture_output=True, text=True, check=True,
-        )  # fmt: skip
+        made = forked.run(["token", "create", "--role", "admin"], ROOT, self.environment("servers"))
         self.token = next(word for word in made.stdout.split() if word.startswith("opt"))
         for process in self.processes:
             if process.name not in self._later:
