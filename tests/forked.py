@@ -41,13 +41,15 @@ class Forked(subprocess.Popen[bytes]):
     def __init__(self, arguments: Sequence[str], cwd: Path, environ: Mapping[str, str], files: Sequence[int]) -> None:
         self.args = ["optio", *arguments]
         self.stdin = self.stdout = self.stderr = None
-        self.returncode: int | None = None  # type: ignore[assignment]
+        self.returncode: int | None = None
         self._child_created = True
         self._looking = threading.Lock()
         ours, theirs = os.pipe()
         self._answer = open(ours, "rb", buffering=0)  # noqa: SIM115 - closed when it has said the exit code
         with tempfile.TemporaryFile() as asked:
-            asked.write(json.dumps({"arguments": arguments, "cwd": str(cwd), "environ": dict(environ)}).encode())
+            umask = Path("/proc/thread-self/status").read_text().partition("Umask:")[2].split()[0]
+            request = {"arguments": arguments, "cwd": str(cwd), "environ": dict(environ), "umask": int(umask, 8)}
+            asked.write(json.dumps(request).encode())
             asked.seek(0)
             socket.send_fds(_parent(), [b"."], [asked.fileno(), *files, theirs])
         os.close(theirs)
@@ -132,8 +134,8 @@ def _serve(connection: socket.socket) -> None:
     gc.freeze()
     answers: dict[int, tuple[int, int]] = {}  # by what waits for a fork: its process, and where its exit code goes
     while True:
-        for ready in select.select([connection, *answers], [], [])[0]:
-            if ready is not connection:
+        for ready in select.select([connection.fileno(), *answers], [], [])[0]:
+            if ready != connection.fileno():
                 process, answer = answers.pop(ready)
                 code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
                 with contextlib.suppress(BrokenPipeError):  # nobody may ask
@@ -161,6 +163,7 @@ def _become(files: list[int]) -> NoReturn:
         os.dup2(file, number)
     os.closerange(3, 1000)
     os.chdir(asked["cwd"])
+    os.umask(asked["umask"])
     os.environ.clear()
     os.environ.update(asked["environ"])
     time.tzset()
