@@ -7,7 +7,7 @@ import pytest
 
 from optio.compiler.diagnostics import Edit, Severity, apply_strict
 from optio.compiler.edits.text_edits import apply_edits
-from optio.compiler.fixes import fix_tree
+from optio.compiler.fixes import FixedTree, fix_tree
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source import Position, Span
 from optio.compiler.source_tree import MemoryTree, OverlayTree
@@ -93,6 +93,12 @@ def test_a_key_is_not_renamed_to_one_that_is_there() -> None:
     assert written(text, unsafe=True) == text
 
 
+@cache
+def mended(name: str) -> FixedTree:
+    """All fixes of the files of a case."""
+    return fix_tree(MemoryTree(FILES[name]), unsafe=True)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_fix_mends_its_finding_and_brings_no_error(family: str) -> None:
     assert {name: wrong for name in fixable(family) if (wrong := wrong_with_the_fixes_of(name))} == {}
@@ -101,7 +107,7 @@ def test_a_fix_mends_its_finding_and_brings_no_error(family: str) -> None:
 def wrong_with_the_fixes_of(name: str) -> list[str]:
     tree = MemoryTree(FILES[name])
     before = compile_tree(tree).diagnostics
-    done = fix_tree(tree, unsafe=True)
+    done = mended(name)
     again = fix_tree(MemoryTree({**FILES[name], **done.files}), unsafe=True)
     errors = [sum(d.severity is Severity.ERROR for d in each) for each in (before, done.compilation.diagnostics)]
     could_not_be_read = any(d.code in ("OPT001", "OPT005") for d in before)
@@ -126,7 +132,7 @@ def test_line_ends_and_byte_order_marks_stay(family: str, ends: str) -> None:
             continue
         tasks = {path: data for path, data in FILES[name].items() if path.endswith(".yaml")}
         rest = {path: data for path, data in FILES[name].items() if path not in tasks}
-        done = fix_tree(MemoryTree(FILES[name]), unsafe=True)
+        done = mended(name)
 
         same = fix_tree(MemoryTree({**rest, **{path: other(data) for path, data in tasks.items()}}), unsafe=True)
 

@@ -1,5 +1,6 @@
 """The wheel, installed where there is nothing else: every command works, or says which extra it lacks."""
 
+import json
 import os
 import re
 import subprocess
@@ -16,6 +17,22 @@ from tests.support import ROOT
 UV = Path(sys.executable).with_name("uv")
 # What needs a library that only the extra `server` brings.
 SERVING = {"dev", "server", "worker", "scheduler", "token"}
+# Prints the exit code of each command's help, and what it says.
+HELPS = """
+import contextlib, io, json, sys
+from optio.cli import invoke
+
+found = {}
+for name in sys.argv[1:]:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            code = invoke([name, "--help"])
+        except SystemExit as err:
+            code = err.code or 0
+    found[name] = code, said.getvalue()
+print(json.dumps(found))
+"""
 TASK = "name: A\nagentRuntime: command\ncommand: [cat]\npromptTemplate: hello\n"
 
 
@@ -42,17 +59,15 @@ def installed(wheel: Path, extra: str, directory: Path) -> Path:
 def test_each_command_works_or_names_the_extra_that_it_lacks(wheel: Path, extra: str, tmp_path: Path) -> None:
     (tmp_path / "tasks.d").mkdir()
     (tmp_path / "tasks.d" / "a.yaml").write_text(TASK)
-    optio = installed(wheel, extra, tmp_path) / "optio"
+    programs = installed(wheel, extra, tmp_path)
+    asked = [programs / "python", "-c", HELPS, *(SERVING if extra else COMMANDS)]
+    helps = json.loads(subprocess.run(asked, cwd=tmp_path, capture_output=True, timeout=120, check=True).stdout)
+    done = subprocess.run([programs / "optio", "check"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
 
-    def said(*arguments: str) -> tuple[int, str]:
-        done = subprocess.run([optio, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-        return done.returncode, done.stdout + done.stderr
-
-    helps = {name: said(name, "--help") for name in (SERVING if extra else COMMANDS)}
     refused = {name for name, (code, text) in helps.items() if code == 2 and "with its `server` extra" in text}
     assert refused == (set() if extra else SERVING)
     assert {code for name, (code, _) in helps.items() if name not in refused} == {0}
-    assert said("check") == (0, "no findings in 1 file\n")
+    assert (done.returncode, done.stdout) == (0, "no findings in 1 file\n")
 
 
 def test_it_has_the_types_the_licence_and_nothing_of_the_tests(wheel: Path) -> None:
