@@ -1,9 +1,10 @@
 """Keeping no longer than wanted: by the scheduler, by hand, by a request."""
 
+import contextlib
+import io
 import json
 import logging
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from optio.cli import main
 from optio.errors import NotFound, StoreUnavailable
 from optio.processes.retention import Retention
 from optio.settings import Settings
@@ -20,20 +22,19 @@ from optio.store.values import RetentionPolicy
 from optio.wiring import Services
 from tests.runs.support import accept, execute, opened, working
 from tests.server.api import JOB, Api
-from tests.support import ROOT, Dev, command_task, eventually
+from tests.support import Dev, command_task, eventually
 
 ECHO = command_task(["/bin/echo", "hello"])
 
 
 def prune(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """`optio prune` on the data of a test."""
-    return subprocess.run(
-        [sys.executable, "-m", "optio", "prune", "--data-dir", str(directory / "data"), *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    words = ["prune", "--data-dir", str(directory / "data"), *arguments]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        main(words)
+    assert isinstance(ended.value.code, int)
+    return subprocess.CompletedProcess(words, ended.value.code, out.getvalue(), err.getvalue())
 
 
 def gone(services: Services, run_id: str) -> bool:

@@ -13,20 +13,20 @@ from tests.executors.pods.place import CLUSTER, IMAGE, NAMESPACE
 
 Make = Callable[..., PodExecutor]
 _ANY = ("test_attempts.py", "test_faults.py", "test_warm.py", "test_watching.py")
-# Of the faults those that mostly wait, or are like others: on a real cluster only.
+# Those that mostly wait, or are like others: on a real cluster only.
 _LONG = re.compile(
     r"test_an_agent_whose_log_is_silent_from_its_start|test_a_launch_(that_breaks_off|whose_answer_is_lost|that_the_cluster_refuses)"
     r"|test_an_attempt_on_a_node_that_is_lost|test_whatever_becomes_of_the_watch.*\[(bookmarks only|silence)\]"
     r"|test_agents_go_on_while_nobody_answers|test_a_cluster_that_refuses_everything|test_a_watch_that_ends_at_once"
     r"|test_one_very_long_line|test_a_run_costs|test_a_log_that_breaks_off.*\[(cut-0|cut-30|end-0|end-3000|status-\d+)\]"
-    r"|test_what_an_agent_said_is_read_to_its_end(?!.*'cut': 3000)"
+    r"|test_what_an_agent_said_is_read_to_its_end(?!.*'cut': 3000)|test_output_that_the_kubelet_has_thrown_away"
 )
 collect_ignore = [*([] if CLUSTER else ("test_cluster.py", "test_egress.py")), *([] if IMAGE else _ANY)]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The stand-in is for every change: what takes long there is left out."""
-    long = [] if CLUSTER else [each for each in items if each.path.name == "test_faults.py" and _LONG.match(each.name)]
+    long = [] if CLUSTER else [each for each in items if each.path.name in _ANY and _LONG.match(each.name)]
     items[:] = [each for each in items if each not in long]
     config.hook.pytest_deselected(items=long)
 

@@ -787,7 +787,10 @@ def test_output_that_a_rotated_log_lacks_is_asked_for_again_while_its_pod_lives(
     make: Make, proxy: FaultProxy, api: Api, name: str, fault: dict[str, Any]
 ) -> None:
     """F46."""
-    source, size = "head -c 12000000 /dev/zero | tr '\\0' x; echo; until [ -f go ]; do sleep 0.1; done", 12_000_001
+    source, size = (
+        "head -c 6000000 /dev/zero; head -c 6000000 /dev/zero | tr '\\0' '\\377'; until [ -f go ]; do sleep 0.1; done",
+        12_000_000,
+    )
     handle = make(cpu="500m", memory="256Mi").start(shell(source, timeout_s=300.0))
     eventually(lambda: handle.spool.sizes["stdout"] == size, within=120, what="all of the output")  # type: ignore[attr-defined]
     handle.close(remove=False)
@@ -802,7 +805,7 @@ def test_output_that_a_rotated_log_lacks_is_asked_for_again_while_its_pod_lives(
     found.close(remove=True)
 
     assert broken.hits == 3
-    assert hashlib.sha256(data).digest() == hashlib.sha256(b"x" * (size - 1) + b"\n").digest()
+    assert hashlib.sha256(data).digest() == hashlib.sha256(b"\0" * 6_000_000 + b"\xff" * 6_000_000).digest()
 
 
 @pytest.mark.parametrize("end", ["", "\r"], ids=["text", "in hexadecimal"])
