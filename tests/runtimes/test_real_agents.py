@@ -44,11 +44,12 @@ def run(services: Services, agent: str, scenario: str, limit: str = "", prompt: 
     return execute(services, task(agent, f"stub-{scenario}", f"maxRetries: 0\n{limit}", prompt))
 
 
-@pytest.mark.parametrize("agent", AGENTS)
-def test_a_prompt_is_no_command_and_no_file_of_this_machine(services: Services, model: Model, agent: str) -> None:
+# Copilot does not take the longest prompt, which begins as a command does with the others.
+@pytest.mark.parametrize(("agent", "blanks"), [*((agent, " \\uFEFF\\n") for agent in AGENTS), ("copilot", "")])
+def test_a_prompt_is_no_command_and_no_file_of_this_machine(services: Services, model: Model, agent: str, blanks: str) -> None:
     """Also after a byte order mark, and of an agent whose start is not made shorter."""
     given = "/compact $HOME @/etc/passwd é"
-    ended = execute(services, compiled(task_text(agent, "stub-plain", prompt=f" \\uFEFF\\n{given}")))
+    ended = execute(services, compiled(task_text(agent, "stub-plain", prompt=blanks + given)))
 
     assert (ended.state, ended.text) == (RunState.COMPLETED, PLAIN_TEXT), ended.message
     asked = json.dumps(model.requests(), ensure_ascii=False)

@@ -99,8 +99,8 @@ OTHERWISE: Mapping[str, Mapping[str, Cell]] = {
     "opencode": {},
 }
 # For these agents each is read as another cell is, or differs by a status that a recording has. Their plain answers are in
-# `test_real_agents.py` too, and their JSON in `test_real_results.py`.
-_AS_ANOTHER = ("plain", "json", "error-400", "error-529")
+# `test_real_agents.py` too, a command that succeeds as well, and their JSON in `test_real_results.py`.
+_AS_ANOTHER = ("plain", "json", "tool", "error-400", "error-529")
 RECORDED: Mapping[str, tuple[str, ...]] = {
     "claude-code": ("error-400", "error-529"),
     "codex": (),
@@ -245,7 +245,7 @@ def words_of(log: list[LogLine]) -> str:
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-@pytest.mark.parametrize("scenario", ["tool"])
+@pytest.mark.parametrize("scenario", ["tool-fail"])
 @pytest.mark.timeout(900)
 def test_a_run_says_which_session_of_which_version_on_which_machine_it_was(matrix: Matrix, agent: str, scenario: str) -> None:
     told = matrix.ended(agent, scenario).attempt.agent
@@ -258,12 +258,12 @@ def test_a_run_says_which_session_of_which_version_on_which_machine_it_was(matri
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-@pytest.mark.parametrize("scenario", ["tool"])
+@pytest.mark.parametrize("scenario", ["tool-fail"])
 @pytest.mark.timeout(900)
 def test_it_works_in_landlock(matrix: Matrix, agent: str, scenario: str) -> None:
     log = matrix.ended(agent, scenario).log
 
-    assert [line.text for line in log if line.kind is LogKind.RESULT] == ["hi"]
+    assert "oops" in words_of([line for line in log if line.kind is LogKind.RESULT])
     assert next(line.text for line in log if line.kind is LogKind.SYSTEM).startswith("sandbox landlock")
 
 
