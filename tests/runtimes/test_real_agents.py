@@ -70,8 +70,7 @@ def test_the_longest_prompt_that_optio_takes_reaches_the_model_whole(services: S
     assert asked["prompt_chars"] in range(MAX_PROMPT_LENGTH - 1, MAX_PROMPT_LENGTH + 100)
 
 
-# The others are stopped by Optio, as at their budgets.
-@pytest.mark.parametrize("agent", ["claude-code", "codex", "gemini"])
+@pytest.mark.parametrize("agent", AGENTS)
 def test_a_stubborn_agent_makes_no_more_model_calls_than_its_turns(services: Services, model: Model, agent: str) -> None:
     ended = run(services, agent, "loop", "maxTurns: 3\n")
 
