@@ -54,7 +54,7 @@ LEFT_OUT = {
 # Where few tests take long: they begin first where several processes share all tests, so that none of them comes last.
 LONG = (
     *("stories", *REAL_AGENTS, "executors", "processes", "runs", "store"),
-    *("contracts", "tree", "deploy", "lsp", "server", "cli"),
+    *("contracts", "tree", "deploy", "lsp", "server", "cli", "check_cache", "test_docs_run.py", "test_ci.py"),
 )
 # What is killed and frozen at random, and what becomes of it however long it takes: these are marked `heavy`, and CI runs two
 # of them at a time, those that take longest first.

@@ -36,9 +36,12 @@ _IMPORTED_LATER = (
 
 
 class Forked(subprocess.Popen[bytes]):
-    """`python -m optio` with these files for standard input, output and errors; its pipes are the caller's affair."""
+    """`python -m optio` with these files for standard input, output and errors; its pipes are the caller's affair. The module
+    `first` is imported before."""
 
-    def __init__(self, arguments: Sequence[str], cwd: Path, environ: Mapping[str, str], files: Sequence[int]) -> None:
+    def __init__(
+        self, arguments: Sequence[str], cwd: Path, environ: Mapping[str, str], files: Sequence[int], first: str = ""
+    ) -> None:
         self.args = ["optio", *arguments]
         self.stdin = self.stdout = self.stderr = None
         self.returncode: int | None = None
@@ -48,7 +51,13 @@ class Forked(subprocess.Popen[bytes]):
         self._answer = open(ours, "rb", buffering=0)  # noqa: SIM115 - closed when it has said the exit code
         with tempfile.TemporaryFile() as asked:
             umask = Path("/proc/thread-self/status").read_text().partition("Umask:")[2].split()[0]
-            request = {"arguments": arguments, "cwd": str(cwd), "environ": dict(environ), "umask": int(umask, 8)}
+            request = {
+                "arguments": arguments,
+                "cwd": str(cwd),
+                "environ": dict(environ),
+                "umask": int(umask, 8),
+                "first": first,
+            }
             asked.write(json.dumps(request).encode())
             asked.seek(0)
             socket.send_fds(_parent(), [b"."], [asked.fileno(), *files, theirs])
@@ -169,6 +178,8 @@ def _become(files: list[int]) -> NoReturn:
     time.tzset()
     code: object = 1
     try:
+        if asked["first"]:
+            import_module(asked["first"])
         main(asked["arguments"])
     except SystemExit as err:
         code = err.code

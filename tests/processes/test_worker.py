@@ -24,8 +24,8 @@ from optio.processes.worker import Worker, _ClockSteadiness
 from optio.runs.blame import MAX_READ_CRASHES
 from optio.store.sqlite import sqlite_store
 from optio.wiring import Services
+from tests import forked
 from tests.executors.support import living
-from tests.processes.forked import ForkedWorker
 from tests.runs.support import accept, claim, done, execution, log_of, opened, working
 from tests.support import ROOT, command_task, eventually, freeze_at_rest
 
@@ -47,12 +47,13 @@ def until_go(directory: Path) -> str:
 
 
 class Process:
-    """A real `optio worker` on a data directory."""
+    """A real `optio worker` on a data directory. The module `first` is imported before."""
 
-    def __init__(self, directory: Path, *, mortal: bool = False, **environ: str) -> None:
+    def __init__(self, directory: Path, *, first: str = "", **environ: str) -> None:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("OPTIO_")}
         own = {"OPTIO_DATA_DIR": str(directory / "data"), "OPTIO_DEBUG": "1", **environ}
-        self.process = ForkedWorker({**clean, **own}, directory / "worker.log", mortal=mortal)
+        with (directory / "worker.log").open("ab") as log:
+            self.process = forked.Forked(["worker"], ROOT, {**clean, **own}, (log.fileno(),) * 3, first)
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
@@ -229,7 +230,7 @@ def test_a_run_whose_worker_dies_each_time_ends_after_some_tries_and_others_go_o
     poisoned = runs[2]
     deaths = 0
     while not here.store.run(poisoned).state.terminal and deaths < 12:
-        mortal = worker(mortal=True)
+        mortal = worker(first="tests.processes.mortal")
         eventually(lambda: mortal.process.poll() is not None or here.store.run(poisoned).state.terminal, within=40)  # noqa: B023
         mortal.kill()
         deaths += 1
