@@ -1,5 +1,5 @@
 # The first process of a pod that runs one attempt. It needs a POSIX shell and of the image's utilities these few:
-# cat dd grep head ln mkdir mkfifo od rm sleep tail wc. What can be done before a launch is here is done before: an agent waits for
+# cat dd grep head ln mkdir mkfifo mv od rm sleep tail wc. What can be done before a launch is here is done before: an agent waits for
 # each process that is made after it.
 #
 # What it prints is the pod's log, in frames: `MARK STREAM OFFSET LENGTH`, a newline, so many bytes of that stream, a newline.
@@ -149,7 +149,9 @@ trap orphan USR2
             kill -0 $! 2>/dev/null || break
         done
     fi
-    echo "$phase $code" >ended
+    # Takes the place of whatever the agent has put there.
+    echo "$phase $code" >ended.new
+    mv ended.new ended
     kill -USR1 1
 ) &
 (sleep "$TIMEOUT"; kill -ALRM 1) &
@@ -163,7 +165,7 @@ while [ -z "$ended" ]; do
         continue
     fi
     # What was told between this look and the nap costs one nap.
-    [ -s ended ] && break
+    [ -f ended ] && break
     naps=$((naps + 1))
     if [ $naps -lt 3 ]; then sleep $brief & elif [ $naps -lt 6 ]; then sleep $short & else sleep $long & fi
     wait $!
@@ -174,7 +176,7 @@ kill -KILL -1 2>/dev/null
 naps=0
 while pump_all; do :; done
 phase=agent code=null error=
-[ -s ended ] && read -r phase code <ended
+[ -f ended ] && read -r phase code <ended
 [ -f unstarted ] && read -r error <unstarted
 # Processes of this container that the kernel has killed for memory, by its own count: cgroup version 2 or 1.
 oom=0

@@ -62,6 +62,13 @@ def test_of_output_that_claims_any_size_a_part_is_copied(make: Make, monkeypatch
         assert 600_000 <= len(output) < 600_000 + 262_144, ended.exit
 
 
+@pytest.mark.parametrize("put", ["mkfifo", "ln -s /dev/full"])
+def test_what_an_agent_puts_in_the_place_of_its_end_does_not_hide_it(make: Make, put: str) -> None:
+    ended = run(make(), shell(f"{put} ~/../ended; echo said; exit 3", timeout_s=10.0, grace_s=1.0), within=60)
+
+    assert (ended.exit.code, ended.exit.stopped_by, ended.stdout) == (3, None, b"said\n")
+
+
 def test_a_pod_that_is_deleted_by_hand_ends_its_attempt(make: Make) -> None:
     executor = make()
     handle = executor.start(shell("trap '' TERM; echo ready; while :; do sleep 1; done", grace_s=1.0))
