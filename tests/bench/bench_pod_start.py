@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import statistics
 import sys
 import tempfile
@@ -118,6 +119,7 @@ class Bare:
 
     def cold(self, found: Found) -> None:
         """A pod made until its process runs."""
+        by_chance()
         began = time.time()
         found["bare cold: pod made -> its process"].append(self._said(*_NOW) - began)
 
@@ -127,6 +129,7 @@ class Bare:
         policy = network.policy(self._egress, NAMESPACE, self._settings.install, proxy)
         with contextlib.suppress(Refused):  # it is there already
             self._runner.run(self._cluster.create_policy(policy))
+        by_chance()
         began = time.time()
         said = self._said("python3", "-c", FORBIDDEN, proxy.host, str(proxy.canary), labels=labels)
         found["bare fenced: pod made -> its policy holds"].append(said - began)
@@ -183,6 +186,11 @@ def wait(until: Callable[[], object], pause_s: float = 0.05) -> None:
         time.sleep(pause_s)
 
 
+def by_chance() -> None:
+    """Wait for some moment of a second: a node looks at its containers once a second, and what came before was told then."""
+    time.sleep(random.random())
+
+
 class Ours:
     """A worker, and runs of it. Tasks by how they are to begin."""
 
@@ -197,6 +205,7 @@ class Ours:
         if size:
             wait(lambda: (pools := self._services.executor.pools()) and pools[0].ready >= size)
         wait(lambda: len(self._api.pods(f"{manifest.INSTALL}={self._install},{manifest.ROLE}={manifest.ATTEMPT_ROLE}")) == 0)
+        by_chance()
         accepted = time.time()
         run_id = accept(self._services, self._tasks[kind])
         wait(lambda: store.run(run_id).state.terminal)
@@ -237,6 +246,7 @@ class Deployed:
         with Api("optio-runs") as api:
             wait(lambda: len(api.pods(f"{manifest.ROLE}={manifest.ATTEMPT_ROLE}")) == 0)
             wait(lambda: len(api.pods(manifest.READY)) >= _POOL)
+        by_chance()
         accepted = time.time()
         run_id = self._optio.started(kind)
         run = self._optio.until_ended(run_id)

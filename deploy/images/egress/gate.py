@@ -4,7 +4,7 @@
     optio-gate [--api] [--patience SECONDS] ADDRESS PORT CANARY FILE
 
 The egress proxy listens on PORT, which every policy allows, and on CANARY, which none does; it is the same process. So while
-CANARY is reached there is no policy yet, and when PORT is reached and CANARY is not, three times in a row, the policy is the
+CANARY is reached there is no policy yet, and when PORT is reached three times in a row and CANARY is not, the policy is the
 reason. With --api the cluster's API must not be reached either. FILE then has the one line `open`. When
 patience is at its end it has the reason instead.
 
@@ -21,7 +21,8 @@ import sys
 import time
 
 PATIENCE = 60.0
-ROUNDS = 3
+# A look: so many tries, which begin so much apart.
+ROUNDS, APART = 3, 0.01
 # Between two looks: short while the policy is about to come, which is when an agent waits.
 PAUSE, SLOW, SOON = 0.01, 0.2, 3.0
 # How long a connection that a policy swallows is waited for: far longer than the one took that was let through beside it.
@@ -32,62 +33,62 @@ FIRST, LONGER = 0.05, 1.5
 
 
 def connected(targets, first=LONGEST):
-    """Which of these (address, port) can be reached. The first may take so long, the others what is fair beside it."""
-    sockets = {}
-    poll = select.poll()
+    """Which of these (address, port) can be reached: the first if each of some tries in short succession reached it, another if
+    any did. The first of all may take so long, the others what is fair beside it."""
+    tries, poll = {}, select.poll()
     begin = time.monotonic()
-    for target in targets:
-        found = socket.socket(socket.AF_INET6 if ":" in target[0] else socket.AF_INET, socket.SOCK_STREAM)
-        found.setblocking(False)
-        code = found.connect_ex(target)
-        if code in (0, errno.EINPROGRESS):
-            poll.register(found, select.POLLOUT)
-            sockets[found.fileno()] = (found, target)
-        else:
-            found.close()
-    reached = set()
-    until, over = begin + first, False
-    while sockets and not over:
+    rounds, until, over = 0, begin + first, False
+    answers, reached = 0, set()
+    while not over and (tries or rounds < ROUNDS):
+        now, due = time.monotonic(), begin + rounds * APART
+        if rounds < ROUNDS and now >= due:
+            rounds += 1
+            for target in targets:
+                found = socket.socket(socket.AF_INET6 if ":" in target[0] else socket.AF_INET, socket.SOCK_STREAM)
+                found.setblocking(False)
+                if found.connect_ex(target) in (0, errno.EINPROGRESS):
+                    poll.register(found, select.POLLOUT)
+                    tries[found.fileno()] = (found, target, now)
+                else:
+                    found.close()
+            due += APART
         # What is there when the time is over counts: this process may have waited for its turn meanwhile.
-        left = until - time.monotonic()
-        over = left <= 0
-        for number, _ in poll.poll(max(0.0, left * 1000)):
-            found, target = sockets.pop(number)
+        over = now >= until
+        for number, _ in poll.poll(max(0.0, (until if rounds == ROUNDS else min(until, due)) - now) * 1000):
+            found, target, begun = tries.pop(number)
             poll.unregister(number)
-            if found.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
-                reached.add(target)
+            through = found.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
             found.close()
             if target == targets[0]:
-                if target not in reached:
-                    over = True
-                    break
+                answers += through
                 now = time.monotonic()
-                until = now + min(max(SHORTEST, TIMES * (now - begin)), LONGEST)
-    for found, _ in sockets.values():
+                until = now + min(max(SHORTEST, TIMES * (now - begun)), LONGEST)
+            elif through:
+                reached.add(target)
+            over = over or through == (target != targets[0])
+    for found, _, _ in tries.values():
         found.close()
-    return reached
+    return reached | ({targets[0]} if answers == ROUNDS else set())
 
 
 def verdict(proxy, forbidden, patience=PATIENCE):
     """`open`, or why not."""
     begin = time.monotonic()
-    closed, reason, first = 0, "", FIRST
+    first = FIRST
     while True:
         reached = connected([proxy, *forbidden], first)
         wrong = [target for target in forbidden if target in reached]
         if wrong:
-            closed = 0
             reason = f"no network policy is enforced: {shown(wrong[0])} can be reached, which no policy allows"
         elif proxy not in reached:
-            closed = 0
             reason = f"the egress proxy cannot be reached at {shown(proxy)}"
             first = min(first * LONGER, LONGEST)
-        elif (closed := closed + 1) == ROUNDS:
+        else:
             return "open"
         passed = time.monotonic() - begin
         if passed > patience:
-            return reason or "the network is too slow to tell whether a policy is enforced"
-        time.sleep(PAUSE if closed or passed < SOON else SLOW)
+            return reason
+        time.sleep(PAUSE if passed < SOON else SLOW)
 
 
 def shown(target):
@@ -114,8 +115,11 @@ def main():
     host = os.environ.get("KUBERNETES_SERVICE_HOST", "")
     if api and (":" in host or host.replace(".", "").isdigit()):
         forbidden.append((host, int(os.environ.get("KUBERNETES_SERVICE_PORT", "443"))))
+    # Who waits for the file reads from this pipe, and need not look again and again; nobody may.
+    soon, alive = path + ".soon", path + ".alive"
+    os.mkfifo(soon, 0o600)
+    said = os.open(soon, os.O_RDWR)
     found = verdict((address, int(port)), forbidden, patience)
-    alive = path + ".alive"
     if found == "open":
         os.mkfifo(alive, 0o600)
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # from now on its end is as it should be
@@ -124,6 +128,7 @@ def main():
         file.write(found + "\n")
     os.chmod(path + ".new", 0o644)
     os.rename(path + ".new", path)
+    os.write(said, b"\n")
     print(found, flush=True)
     if found == "open":
         wait(alive)

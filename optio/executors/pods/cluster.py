@@ -31,6 +31,7 @@ _PAGE = 500
 _ALL, _META = "application/json", "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 _LEASES = "/apis/coordination.k8s.io/v1"
 _NETWORKING = "/apis/networking.k8s.io/v1"
+_STARTED = "reason=Started,involvedObject.fieldPath=spec.containers{agent}"
 # None: the label is there, whatever it says.
 Labels = Mapping[str, str | None]
 
@@ -212,16 +213,27 @@ class Cluster:
     ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
         """Yield (kind of change, pod) from a version on, for a while. A pod that gets these labels is added, one that loses
         them is deleted. Raises Refused 410 if the version is too old."""
-        params = {
-            "watch": "true",
-            "labelSelector": _selector(labels),
-            "resourceVersion": version,
-            "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(_WATCH_S),
-        }
-        rest = b""
+        selected = {"labelSelector": _selector(labels), "allowWatchBookmarks": "true"}
         accept = _META.format("") if meta else _ALL
-        async with aclosing(self._stream(self._path("pods"), params, _WATCH_SILENCE_S, accept)) as chunks:
+        async with aclosing(self._watch(self._path("pods"), selected, version, accept)) as changes:
+            async for change in changes:
+                yield change
+
+    async def start_events(self) -> AsyncGenerator[str, None]:
+        """Yield the names of pods whose agent's container is started from now on, for a while."""
+        path = self._path("events")
+        version = (await self.ask("GET", path, limit="1", accept=_META.format("List")))["metadata"]["resourceVersion"]
+        async with aclosing(self._watch(path, {"fieldSelector": _STARTED}, version)) as changes:
+            async for kind, event in changes:
+                if kind == "ADDED":
+                    yield event["involvedObject"]["name"]
+
+    async def _watch(
+        self, path: str, selected: Mapping[str, str], version: str, accept: str = _ALL
+    ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        params = {"watch": "true", **selected, "resourceVersion": version, "timeoutSeconds": str(_WATCH_S)}
+        rest = b""
+        async with aclosing(self._stream(path, params, _WATCH_SILENCE_S, accept)) as chunks:
             async for chunk in chunks:
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:

@@ -24,6 +24,7 @@ NEEDED: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("", "pods"): ("create", "get", "list", "watch", "patch", "delete"),
     ("", "pods/log"): ("get",),
     ("", "pods/exec"): ("create", "get"),
+    ("", "events"): ("list", "watch"),
     ("networking.k8s.io", "networkpolicies"): ("create", "list", "delete"),
     ("coordination.k8s.io", "leases"): ("create", "get", "update"),
 }

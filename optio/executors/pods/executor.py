@@ -34,6 +34,7 @@ from optio.executors.pods.network_policies import NetworkPolicies
 from optio.executors.pods.pool import Pools
 from optio.executors.pods.standby import Standby
 from optio.executors.pods.start import ORPHANED, Renewal, Start, Starter, StartFailed
+from optio.executors.pods.start_events import StartEvents
 from optio.executors.procfs import uptime
 from optio.model import isolation
 from optio.model.pool import Pool
@@ -91,9 +92,12 @@ class PodExecutor:
         self._given_up = GivenUp(self._cluster, self._settings.install, self._settings.orphan_s)
         self._pools = Pools(self._cluster, self._informer, policies, self._settings, self._me)
         standby = Standby(self._cluster, self._pools)
-        self._starter = Starter(self._cluster, self._informer, self._pools, standby, policies, self._given_up, self._start_s)
+        starts = StartEvents(self._cluster, self._informer)
+        self._starter = Starter(
+            self._cluster, self._informer, starts, self._pools, standby, policies, self._given_up, self._start_s
+        )
         self._feed = PodLogReader(self._cluster, self._informer, self._settings.gate_s)
-        forever = self._informer.run(), self._pools.keep(), self._pools.offer(), standby.keep()
+        forever = self._informer.run(), starts.run(), self._pools.keep(), self._pools.offer(), standby.keep()
         self._forever = [asyncio.create_task(work) for work in forever]
 
     def _call(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float = _PATIENCE_S) -> T:

@@ -1,7 +1,6 @@
 """The transfer of a launch into a pod: a command that is started early, and a parcel that is made when it is sent."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -25,7 +24,7 @@ class LaunchTransfer:
         self._allowed, self._launched = asyncio.Event(), asyncio.Event()
         self._said = b""
         self._kept = False
-        self.sent, self.begun = False, time.monotonic()
+        self.sent = False
         running = cluster.run(name, pod.CONTAINER, launch_script.COMMAND, self._wanted, within=None, hear=self._heard)
         self._running = asyncio.ensure_future(running)
         self._running.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may be of no use any more

@@ -23,19 +23,15 @@ from optio.executors.pods.manifest import PodSettings
 from optio.executors.pods.network_policies import NetworkPolicies
 from optio.executors.pods.pool import Pools
 from optio.executors.pods.standby import Standby
+from optio.executors.pods.start_events import StartEvents
 from optio.executors.procfs import uptime
 from optio.model.room import Delay
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 ORPHANED = Exit(code=None, signal=None, stopped_by="orphaned")
-# A container runs up to a second before its node says so. It is tried from the time on that the last ones took, at first from
-# this time on, then after pauses of a share of what has passed. Where more pods than `_MAX_TRYING` begin at once, none is: a
-# try in vain costs the cluster as much as a tenth of a pod's start, and it is the cluster that they wait for.
-_FIRST_S, _MAX_FIRST_S, _TRY_S, _SHARE, _TRIES, _MAX_TRYING = 0.3, 1.0, 0.03, 0.08, 20, 4
-# Of what the last start took, less: how much too late it was tried is never known.
-_SOONER = 0.75
-_MAX_PAUSE_S = 5.0
+# After a launch that a running container did not take, so much longer each time.
+_TRY_S, _MAX_PAUSE_S = 0.03, 5.0
 # A launch that was sent has its answer within this time, and after the end of its pod within this time.
 _ANSWER_S, _ENDED_ANSWER_S = 30.0, 1.0
 # A command with a higher exit code was ended by a signal.
@@ -132,6 +128,7 @@ class Starter:
         self,
         cluster: Cluster,
         informer: Informer,
+        events: StartEvents,
         pools: Pools,
         standby: Standby,
         policies: NetworkPolicies,
@@ -139,9 +136,7 @@ class Starter:
         start_s: float,
     ) -> None:
         self._cluster, self._informer, self._pools, self._policies = cluster, informer, pools, policies
-        self._standby, self._given_up, self._start_s = standby, given_up, start_s
-        self._beginning: set[str] = set()  # new pods whose launch is not brought yet
-        self._first_s = _FIRST_S
+        self._events, self._standby, self._given_up, self._start_s = events, standby, given_up, start_s
 
     async def start(self, start: Start) -> tuple[str, bool]:
         """Start an attempt. Return (mark of its pod, whether the pod has confirmed the launch); an unconfirmed launch may have
@@ -156,24 +151,21 @@ class Starter:
                     found = await start.unless_stopped(self._taken(start, chosen))
                     if found is not None:
                         return await self._delivered(start, found, deadline, delivery)
-        found = await start.unless_stopped(self._made(start, deadline))
-        start.handle.take(found)
-        self._informer.put(found)
-        await start.unless_stopped(self._check_wanted(start))
-        self._beginning.add(start.handle.name)
-        try:
+        with self._events.awaited(start.wanted["metadata"]["name"]):
+            found = await start.unless_stopped(self._made(start, deadline))
+            start.handle.take(found)
+            self._informer.put(found)
+            await start.unless_stopped(self._check_wanted(start))
             return await self._delivered(start, found, deadline)
-        finally:
-            self._beginning.discard(start.handle.name)
 
     async def _delivered(
         self, start: Start, found: Pod, deadline: float, delivery: LaunchTransfer | None = None
     ) -> tuple[str, bool]:
         name, mark = found["metadata"]["name"], found["metadata"]["annotations"][pod.MARK]
-        made = time.monotonic()
         delays = Delays(start.handle, self._start_s)
         for tries in count():
-            told = delivery is not None or await start.unless_stopped(self._near(start.handle, made, deadline, tries, delays))
+            if delivery is None:
+                await start.unless_stopped(self._until_started(start.handle, deadline, tries, delays))
             if _has_run(self._informer.status(name)):
                 return mark, False
             async with delivery or LaunchTransfer(self._cluster, name) as way:
@@ -181,15 +173,13 @@ class Starter:
                     arrived = _transfer_outcome(start.handle, *await self._answer(start, name, way))
                     if arrived:
                         start.handle.unhear = way.keep()
-                    if delivery is None and not told:
-                        self._first_s = min(max(_FIRST_S, _SOONER * (way.begun - made)), _MAX_FIRST_S)
                     return mark, arrived
                 except (Refused, Unreachable) as err:
                     if way.sent:
                         log.warning("the launch of %s got no answer: %s", name, err)
                         return mark, False
                     for_good = isinstance(err, Refused) and not err.temporary and err.status != 404
-                    if told and (for_good or time.monotonic() >= deadline):
+                    if for_good or time.monotonic() >= deadline:
                         raise StartFailed("launch", f"nothing can be run in the pod: {err}", temporary=True) from err
             delivery = None
         raise AssertionError("not reached")
@@ -256,12 +246,11 @@ class Starter:
                 taken, last = True, err
         raise StartFailed("cluster", f"no pod could be made: {last}", temporary=True)
 
-    async def _near(self, handle: PodHandle, made: float, deadline: float, tries: int, delays: Delays) -> bool:
-        """Wait until the container runs or has run its agent, as its node reports (True), or until a launch is worth a try.
-        Raises StartFailed if it will not run."""
+    async def _until_started(self, handle: PodHandle, deadline: float, tries: int, delays: Delays) -> None:
+        """Wait until the container runs or has run its agent; after tries in vain, a pause longer. Raises StartFailed if it
+        will not run."""
         began, name = time.monotonic(), handle.name
-        pause = max(_TRY_S, _SHARE * (began - made)) if tries else self._first_s
-        when_told, untold = began + min(_TRY_S * tries, _MAX_PAUSE_S), began + pause
+        next_try = began + min(_TRY_S * tries, _MAX_PAUSE_S)
         while True:
             moved = self._informer.moved(name)
             known = self._informer.pods.get(name) or await self._known(name)
@@ -269,26 +258,23 @@ class Starter:
                 handle.take(known)
             status = known.get("status", {})
             if _has_run(status):
-                return True
+                return
             failed = _hopeless(status) or exit_status.of_status(status)
             if failed is not None:
                 raise StartFailed(exit=failed)
-            now, told = time.monotonic(), is_agent_running(status)
-            no_room = None if told else delays.no_room(status) if now >= deadline else delays.look(status)
+            now, runs = time.monotonic(), self._events.has(name) or is_agent_running(status)
+            no_room = None if runs else delays.no_room(status) if now >= deadline else delays.look(status)
             if no_room is not None:
                 raise without_room(no_room)
-            if not told and now >= deadline:
+            if not runs and now >= deadline:
                 reason, message = exit_status.slow(status)
                 raise StartFailed(reason, message, temporary=reason != "image")
-            at = when_told if told else untold if self._tries(known, tries) else deadline
+            at = next_try if runs else deadline
             if now >= at:
-                return told
+                return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(at - now, 2.0)):
                     await moved.wait()
-
-    def _tries(self, known: Pod, tries: int) -> bool:
-        return tries < _TRIES and len(self._beginning) <= _MAX_TRYING and "nodeName" in known["spec"]
 
     async def _known(self, name: str) -> Pod:
         """Return a pod that the watch does not know: it is new, or gone."""

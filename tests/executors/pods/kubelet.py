@@ -41,6 +41,7 @@ class _Container:
     """One pod as its node has it."""
 
     name: str
+    uid: str
     mark: str
     log: bytes = b""
     taken: bool = False
@@ -192,7 +193,7 @@ class FakeKubelet:
                 found.say("s", b"gone")
         elif name not in self._pods and "deletionTimestamp" not in pod["metadata"]:
             variables = {each["name"]: each.get("value", "") for each in pod["spec"]["containers"][0].get("env", [])}
-            self._pods[name] = made = _Container(name, variables.get("OPTIO_MARK", ""))
+            self._pods[name] = made = _Container(name, pod["metadata"]["uid"], variables.get("OPTIO_MARK", ""))
             self._do(self._live(made))
         elif "deletionTimestamp" in pod["metadata"] and name in self._pods:
             self._pods[name].stopped = self._pods[name].stopped or "stop"
@@ -206,6 +207,7 @@ class FakeKubelet:
                 await self._ask("POST", self._path(pod.name, "binding"), binding)
             await asyncio.sleep(self._starts())
             pod.say("s", b"ready")
+            await self._started(pod)
             await self._status(pod, "Running", {"running": {"startedAt": _now()}}, ready=True)
             await pod.kill.wait()
             await asyncio.sleep(random.uniform(0, _RELIST_S))
@@ -227,6 +229,17 @@ class FakeKubelet:
                 await self._ask("DELETE", self._path(pod.name), {"gracePeriodSeconds": 0})
         except AssertionError:
             return  # it is gone already
+
+    async def _started(self, pod: _Container) -> None:
+        involved = {"kind": "Pod", "namespace": self.namespace, "name": pod.name, "uid": pod.uid}
+        event = {
+            "metadata": {"name": f"{pod.name}.{pod.uid[:8]}"},
+            "involvedObject": {**involved, "fieldPath": "spec.containers{agent}"},
+            "reason": "Started",
+            "type": "Normal",
+        }
+        async with self._slots:
+            await self._ask("POST", f"/api/v1/namespaces/{self.namespace}/events", event)
 
     async def _status(self, pod: _Container, phase: str, state: dict[str, Any], *, ready: bool) -> None:
         container = {

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -314,24 +315,53 @@ def test_a_proxy_that_cannot_be_reached_keeps_it_shut(silent: tuple[str, int]) -
         assert found == f"the egress proxy cannot be reached at 127.0.0.1:{unreachable[1]}"
 
 
-def test_it_waits_for_a_policy_that_comes_late_and_looks_three_times() -> None:
-    looks = []
+def test_it_waits_for_a_policy_that_comes_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[float] = []
 
-    class Late:
-        """Reaches everything until the policy is there, then for one moment again."""
+    def late(targets: list[tuple[str, int]], first: float) -> set[tuple[str, int]]:
+        looks.append(first)
+        return set(targets) if len(looks) <= 5 else {targets[0]}
 
-        def __call__(self, targets: list[tuple[str, int]], first: float) -> set[tuple[str, int]]:
-            looks.append(len(looks))
-            return set(targets) if len(looks) <= 5 or len(looks) == 8 else {targets[0]}
+    monkeypatch.setattr(gate, "connected", late)
 
-    original, gate.connected = gate.connected, Late()
-    try:
-        assert gate.verdict(("p", 1), [("c", 2)]) == "open"
-    finally:
-        gate.connected = original
+    assert gate.verdict(("p", 1), [("c", 2)]) == "open"
+    assert len(looks) == 6
 
-    # Five looks, two good ones, one bad, three good ones.
-    assert len(looks) == 11
+
+@pytest.mark.parametrize(("lost", "tries", "reached"), [(0, 1, True), (1, 2, True), (2, 3, True), (3, 3, False)])
+def test_a_look_tries_three_times_and_whoever_is_reached_once_is_reached(
+    monkeypatch: pytest.MonkeyPatch, lost: int, tries: int, reached: bool
+) -> None:
+    """A packet may be lost: that is no policy."""
+    monkeypatch.setattr(gate, "SHORTEST", 1.0)
+    with listening() as proxy, listening() as canary:
+        targets, tried = [proxy.getsockname(), canary.getsockname()], list[Any]()
+
+        class Losing(socket.socket):
+            def connect_ex(self, target: Any) -> int:
+                tried.append(target)
+                elsewhere = target == targets[1] and tried.count(target) <= lost
+                return super().connect_ex(("127.0.0.1", closed_port()) if elsewhere else target)
+
+        monkeypatch.setattr(gate.socket, "socket", Losing)
+
+        assert (targets[1] in gate.connected(targets)) is reached
+        assert tried == targets * tries
+
+
+def test_a_proxy_that_is_not_reached_each_time_is_not_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    with listening() as proxy:
+        tried: list[Any] = []
+
+        class Losing(socket.socket):
+            def connect_ex(self, target: Any) -> int:
+                tried.append(target)
+                return super().connect_ex(("127.0.0.1", closed_port()) if len(tried) == 3 else target)
+
+        monkeypatch.setattr(gate.socket, "socket", Losing)
+
+        assert gate.connected([proxy.getsockname()]) == set()
+        assert len(tried) == 3
 
 
 def test_the_verdict_is_one_line_in_a_file_that_is_there_at_once(tmp_path: Path) -> None:
@@ -354,7 +384,19 @@ def test_the_verdict_is_one_line_in_a_file_that_is_there_at_once(tmp_path: Path)
 
     assert said == "open\n"
     assert seen == ["open\n"]
-    assert sorted(os.listdir(tmp_path)) == ["verdict", "verdict.alive"]
+    assert sorted(os.listdir(tmp_path)) == ["verdict", "verdict.alive", "verdict.soon"]
+
+
+def test_who_waits_for_the_verdict_reads_from_a_pipe_until_it_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "verdict"
+    with listening() as proxy, listening() as canary:
+        words = ["127.0.0.1", str(proxy.getsockname()[1]), str(canary.getsockname()[1]), str(path)]
+        with opened_gate("--patience", "1", *words):
+            eventually((tmp_path / "verdict.soon").is_fifo, what="the pipe")
+            said = (tmp_path / "verdict.soon").read_bytes()
+            verdict = path.read_text()
+
+    assert (said, verdict.startswith("no network policy is enforced")) == (b"\n", True)
 
 
 def test_the_gate_lives_as_long_as_what_it_was_opened_for(tmp_path: Path) -> None:
@@ -400,7 +442,8 @@ def test_with_the_api_in_reach_a_closed_pod_stays_shut(tmp_path: Path) -> None:
         env = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(api.getsockname()[1])}
         words = ["--patience", "0.3", "127.0.0.1", str(proxy.getsockname()[1]), str(closed_port()), str(path)]
         for more, expected in ((["--api"], f"no network policy is enforced: 127.0.0.1:{api.getsockname()[1]}"), ([], "open")):
-            path.unlink(missing_ok=True)
+            for old in tmp_path.iterdir():
+                old.unlink()
             with opened_gate(*more, *words, env=env):
                 eventually(path.exists, what="the verdict")
             assert path.read_text().startswith(expected)

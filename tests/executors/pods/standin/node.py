@@ -18,6 +18,8 @@ from tests.executors.pods.standin.store import Object, Store, happens, now
 _NAME = "standin"
 _LOG_SIZE = 10 << 20
 _PROBE_S = 0.2
+# A container takes longer than here until it runs: who wants to know of it has begun to listen.
+_STARTS_S = 0.2
 # A kubelet looks at its containers so often: it tells of an end a while after the container's last word.
 _RELIST_S = 0.3
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -181,6 +183,7 @@ class Node:
         except RuntimeError as err:
             self._say(where, pod, waiting={"reason": "RunContainerError", "message": str(err)})
             return
+        background(self._tell_start(where, pod))
         probe = pod["spec"]["containers"][0].get("startupProbe")
         self._say(where, pod, "Running", ready=probe is None, running={"startedAt": now()})
         watching = [background(self._deadline(where, pod, container))]
@@ -213,6 +216,13 @@ class Node:
         if found["status"].get("reason") == "DeadlineExceeded":
             phase = "Failed"
         return self._store.change(where, name, {"status": {"phase": phase, "containerStatuses": [said]}})
+
+    async def _tell_start(self, where: str, pod: Object) -> None:
+        await asyncio.sleep(_STARTS_S)
+        meta = pod["metadata"]
+        involved = {"kind": "Pod", "name": meta["name"], "uid": meta["uid"], "fieldPath": "spec.containers{agent}"}
+        event = {"metadata": {"name": f"{meta['name']}.{meta['uid']}"}, "reason": "Started", "involvedObject": involved}
+        self._store.create(where.replace("/pods", "/events"), event)
 
     async def _probe(self, where: str, pod: Object, container: Container, command: list[str]) -> None:
         while not container.over.is_set():

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import reduce
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -167,10 +168,13 @@ async def _streamed(pieces: AsyncIterator[bytes], receive: Receive, send: Send) 
 
 def _selector(query: Query) -> Selector:
     wanted = [each.partition("=") for each in query.get("labelSelector", [""])[0].split(",") if each]
+    fields = [each.partition("=") for each in query.get("fieldSelector", [""])[0].split(",") if each]
 
     def chosen(found: Object) -> bool:
         labels = found["metadata"].get("labels", {})
-        return all(name in labels and (not equal or labels[name] == value) for name, equal, value in wanted)
+        return all(name in labels and (not equal or labels[name] == value) for name, equal, value in wanted) and all(
+            reduce(lambda part, key: part[key], path.split("."), found) == value for path, _, value in fields
+        )
 
     return chosen
 

@@ -1,0 +1,54 @@
+"""The starts of agents' containers, known from the cluster's events: a node reports in a pod's status up to a second later."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
+
+from optio.executors.pods.cluster import Cluster, Refused, Unreachable
+from optio.executors.pods.informer import Informer, retry_until
+
+log = logging.getLogger(__name__)
+
+
+class StartEvents:
+    """A watch of the events `Started`, open while pods begin. Events are best effort in Kubernetes: whoever waits for one looks
+    at the pod's status too."""
+
+    def __init__(self, cluster: Cluster, informer: Informer) -> None:
+        self._cluster, self._informer = cluster, informer
+        self._awaited: set[str] = set()
+        self._started: set[str] = set()
+        self._wanted = asyncio.Event()
+
+    @contextmanager
+    def awaited(self, name: str) -> Iterator[None]:
+        """Have the informer `tell` of this pod, which is made in this block, when its event comes."""
+        self._awaited.add(name)
+        self._wanted.set()
+        try:
+            yield
+        finally:
+            self._awaited.discard(name)
+            self._started.discard(name)
+
+    def has(self, name: str) -> bool:
+        """Return whether the agent's container of an awaited pod has been started."""
+        return name in self._started
+
+    async def run(self) -> None:
+        """Watch for ever, whenever pods begin. What happens between two watches is found in the pods' status."""
+        async for _ in retry_until():
+            await self._wanted.wait()
+            try:
+                async with aclosing(self._cluster.start_events()) as names:
+                    async for name in names:
+                        if name in self._awaited:
+                            self._started.add(name)
+                            self._informer.tell(name)
+            except (Refused, Unreachable) as err:
+                log.info("the watch of events broke off: %s", err)
+            except Exception:
+                log.exception("the watch of events failed")
+            if not self._awaited:
+                self._wanted.clear()
