@@ -8,8 +8,8 @@ two seconds, one of `hold` until the input says `end`. It says three lines at on
 `LINE_S` seconds or less, down to half of that.
 
 What is left out: images, containers, probes, the reads that a kubelet makes before it tells a state (one a state), events of
-kubelets, and the scheduler's bindings: the nodes have a taint so that nobody else's pods come here, so the scheduler finds no
-place for ours, says so (one condition, one event a pod) and is overruled.
+a pod's end, and the scheduler's bindings: the nodes have a taint so that nobody else's pods come here, so the scheduler finds
+no place for ours, says so (one condition, one event a pod) and is overruled.
 """
 
 import asyncio
@@ -141,7 +141,8 @@ class Container:
     """One pod as its node has it."""
 
     def __init__(self, pod: Mapping[str, Any], node: str, line_s: float) -> None:
-        self.name, self.node, self._line_s = pod["metadata"]["name"], node, line_s
+        self.name, self.uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+        self.node, self._line_s = node, line_s
         agent = pod["spec"]["containers"][0]
         self.holds = agent["image"] == "hold"
         self._mark = next(each["value"] for each in agent["env"] if each["name"] == "OPTIO_MARK")
@@ -191,7 +192,7 @@ class Fleet:
     def __init__(self, namespace: str, install: str, count: int, line_s: float) -> None:
         self._line_s = line_s
         self._pods: dict[str, Container] = {}
-        self._install, self._path = install, f"/api/v1/namespaces/{namespace}/pods"
+        self._namespace, self._install, self._path = namespace, install, f"/api/v1/namespaces/{namespace}/pods"
         self.nodes = [f"fleet-{install}-{n}" for n in range(count)]
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn = 0
@@ -298,6 +299,8 @@ class Fleet:
         await asyncio.sleep(_STARTS_S)
         pod.say("s", b"ready")
         pod.runs = True
+        for reason in ("Pulled", "Created", "Started"):
+            await self._event(pod, reason)
         await asyncio.sleep(random.uniform(0, _RELIST_S))
         await self._status(pod, "Running", {"running": {"startedAt": _now()}})
         await pod.kill.wait()
@@ -310,6 +313,22 @@ class Fleet:
         await pod.gone.wait()
         if pod.name in self._pods:
             await self._api.ask("DELETE", f"{self._path}/{pod.name}", {"gracePeriodSeconds": 0})
+
+    async def _event(self, pod: Container, reason: str) -> None:
+        """As kubelets tell of a container."""
+        involved = {"kind": "Pod", "namespace": self._namespace, "name": pod.name, "uid": pod.uid, "apiVersion": "v1"}
+        event = {
+            "metadata": {"name": f"{pod.name}.{uuid.uuid4().hex[:16]}", "namespace": self._namespace},
+            "involvedObject": {**involved, "fieldPath": "spec.containers{agent}"},
+            "reason": reason,
+            "message": f"{reason} container agent",
+            "source": {"component": "kubelet", "host": pod.node},
+            "firstTimestamp": _now()[:19] + "Z",
+            "lastTimestamp": _now()[:19] + "Z",
+            "count": 1,
+            "type": "Normal",
+        }
+        await self._api.ask("POST", f"/api/v1/namespaces/{self._namespace}/events", event)
 
     async def _status(self, pod: Container, phase: str, state: dict[str, Any]) -> None:
         """With all that a kubelet says."""
