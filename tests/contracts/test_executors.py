@@ -211,7 +211,7 @@ def test_an_environment_that_is_too_large_as_a_whole_ends_the_attempt_with_its_r
     assert ended.exit.error == "E2BIG"
 
 
-@pytest.mark.parametrize("code", [1, 126, 127, 128, 193, 255])
+@pytest.mark.parametrize("code", [127, 193, 255])
 def test_an_exit_code_is_reported_as_it_is(executor: Executor, code: int) -> None:
     ended = run(executor, shell(f"exit {code}"))
 
@@ -368,14 +368,12 @@ def test_a_program_that_heeds_the_request_has_its_grace(executor: Executor) -> N
 
 
 CHILDREN = {
-    "plain child": "sleep {token} &",
-    "child in a session of its own": "setsid sleep {token} &",
-    "daemon, forked twice": "(setsid sh -c 'sleep {token} & sleep {token} &' &)",
-    "child that ignores SIGTERM": "(trap '' TERM; exec sleep {token}) &",
-    "child with an empty environment": "env -i setsid /bin/sleep {token} &",
-    "fork storm": "for i in $(seq 40); do (setsid sh -c 'for j in 1 2 3; do sleep {token} & done; wait' &) ; done",
+    "five ways to escape": (
+        "sleep {token} & setsid sleep {token} & (setsid sh -c 'sleep {token} & sleep {token} &' &); "
+        "(trap '' TERM; exec sleep {token}) & env -i setsid /bin/sleep {token} &"
+    ),
+    "fork storm": "for i in $(seq 20); do (setsid sh -c 'for j in 1 2 3; do sleep {token} & done; wait' &) ; done",
 }
-SURVIVE_A_REQUEST = ("child that ignores SIGTERM", "fork storm")
 ENDS: dict[str, tuple[str, Callable[[Handle], None]]] = {
     "success": ("exit 0", lambda handle: None),
     "stop": ("sleep 60 & wait", lambda handle: handle.stop()),
@@ -383,23 +381,16 @@ ENDS: dict[str, tuple[str, Callable[[Handle], None]]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("child", "end"),
-    [
-        (child, end)
-        for child in CHILDREN
-        for end in ENDS
-        if end == "success" or child == "daemon, forked twice" or (end == "stop" and child in SURVIVE_A_REQUEST)
-    ],
-)
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("children", CHILDREN)
 def test_no_process_is_left_whatever_it_started_and_however_it_ends(
-    executor: Executor, place: Place, token: str, child: str, end: str
+    executor: Executor, place: Place, token: str, children: str, end: str
 ) -> None:
     last, act = ENDS[end]
-    source = f"{CHILDREN[child].format(token=token)}\necho ready; read go < go; {last}"
+    source = f"{CHILDREN[children].format(token=token)}\necho ready; read go < go; {last}"
     handle = executor.start(shell(source, setup=("mkfifo go",), timeout_s=place.pace if end == "time limit" else 60.0))
     started(handle)
-    eventually(lambda: len(living(token)) > 1, what="children")
+    eventually(lambda: len(living(token)) >= 7, what="children")
     place.inside(executor, "echo > go")
 
     act(handle)
@@ -475,25 +466,6 @@ def test_the_result_file_is_read_while_the_program_runs(executor: Executor) -> N
     assert seen == b"one\n"
 
 
-@hostile
-@pytest.mark.parametrize(
-    "replacement",
-    [
-        'ln -s /etc/passwd "$F"',
-        'mkfifo "$F"',
-        'mkdir "$F"',
-        'ln -s /dev/zero "$F"',
-        'rm -r "$(dirname "$F")"',
-        'D=$(dirname "$F"); rm -r "$D"; ln -s /etc "$D"',
-    ],
-    ids=["link", "pipe", "directory", "device", "parent removed", "parent replaced"],
-)
-def test_a_result_file_that_is_something_else_is_not_read(executor: Executor, replacement: str) -> None:
-    ended = run(executor, shell(f'F="$OPTIO_RESULT_FILE"; {replacement}; echo done'))
-
-    assert (ended.result, ended.stdout, ended.exit.code) == (b"", b"done\n", 0)
-
-
 SIDE = ".agent/*/session-*.jsonl"
 
 
@@ -539,20 +511,34 @@ def test_telemetry_is_read_beside_the_session_file_and_by_whoever_finds_it(execu
     assert (seen, again, session) == (b"one\n", b"one\n", b"session\n")
 
 
+def replaced_by(command: str) -> tuple[str, str, str]:
+    return f"{command} telemetry", f"{command} session-1.jsonl", f'{command} "$F"'
+
+
 @hostile
 @pytest.mark.parametrize(
-    "other",
-    ["ln -s /etc/passwd telemetry", "mkfifo telemetry", "mkdir telemetry", "true"],
-    ids=["link", "pipe", "directory", "removed"],
+    ("telemetry", "session", "result"),
+    [
+        replaced_by("ln -s /etc/passwd"),
+        replaced_by("mkfifo"),
+        replaced_by("mkdir"),
+        ("true", "echo x > other.jsonl", 'rm -r "$(dirname "$F")"'),
+        ("true", "true", 'D=$(dirname "$F"); rm -r "$D"; ln -s /etc "$D"'),
+    ],
+    ids=["link", "pipe", "directory", "removed", "parent replaced"],
 )
-def test_telemetry_that_is_something_else_is_not_read(executor: Executor, other: str) -> None:
-    replaced = f"cd ~/.agent && rm telemetry && {other}"
-    handle = executor.start(shell("echo done", setup=(replaced,), telemetry=TELEMETRY, files={TELEMETRY: b""}))
+def test_a_file_of_the_agents_own_that_is_something_else_is_not_read(
+    executor: Executor, telemetry: str, session: str, result: str
+) -> None:
+    setup = (f"cd ~/.agent && rm telemetry && {telemetry}",)
+    source = f'F="$OPTIO_RESULT_FILE"; mkdir ~/.agent/a; cd ~/.agent/a; {session}; {result}; echo done'
+    handle = executor.start(shell(source, setup=setup, side=SIDE, telemetry=TELEMETRY, files={TELEMETRY: b""}))
     ended = until_ended(handle)
-    found = read(handle, "telemetry")
+    found = read(handle, "telemetry"), read(handle, "side")
     handle.close(remove=True)
 
-    assert (found, ended.stdout, ended.exit.code) == (b"", b"done\n", 0)
+    assert (ended.result, *found) == (b"", b"", b"")
+    assert (ended.stdout, ended.exit.code) == (b"done\n", 0)
 
 
 def test_whoever_finds_an_attempt_reads_the_session_file_that_was_read_before(executor: Executor, place: Place) -> None:
@@ -574,21 +560,6 @@ def test_whoever_finds_an_attempt_reads_the_session_file_that_was_read_before(ex
     another.close()
 
     assert (seen, again) == (b"true\n", b"true\n")
-
-
-@hostile
-@pytest.mark.parametrize(
-    "other",
-    ["ln -s /etc/passwd session-1.jsonl", "mkfifo session-1.jsonl", "mkdir session-1.jsonl", "echo x > other.jsonl"],
-    ids=["link", "pipe", "directory", "other name"],
-)
-def test_a_session_file_that_is_something_else_is_not_read(executor: Executor, other: str) -> None:
-    handle = executor.start(shell(f"mkdir -p ~/.agent/a; cd ~/.agent/a; {other}; echo done", side=SIDE))
-    ended = until_ended(handle)
-    found = read(handle, "side")
-    handle.close(remove=True)
-
-    assert (found, ended.stdout, ended.exit.code) == (b"", b"done\n", 0)
 
 
 class Silent:
