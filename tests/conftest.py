@@ -56,21 +56,20 @@ LONG = (
     *("stories", *REAL_AGENTS, "executors", "processes", "runs", "store"),
     *("contracts", "tree", "deploy", "lsp", "server", "cli", "check_cache", "test_docs_run.py", "test_ci.py"),
 )
-# What is killed and frozen at random, and what becomes of it however long it takes: these are marked `heavy`, and CI runs two
-# of them at a time, those that take longest first.
-HEAVY = ("stories/test_ledger.py", "stories/test_crash_points.py", "stories/test_rolling.py", "stories/test_crash.py")
-# How soon others go on: these are marked `alone`, and have the machine to themselves in CI.
-ALONE = (
-    *("stories/test_backlog.py", "stories/test_disk.py", "stories/test_reload_under_load.py", "stories/test_schedulers.py"),
-    *("stories/test_takeover.py", "processes/test_worker.py"),
+# What is killed and frozen, what becomes of it, and how soon others go on: these are marked `heavy`, and CI runs few of them at
+# a time, those that take longest first.
+HEAVY = (
+    *("stories/test_takeover.py", "stories/test_ledger.py", "stories/test_disk.py", "stories/test_reload_under_load.py"),
+    *("processes/test_worker.py", "stories/test_schedulers.py", "stories/test_crash_points.py", "stories/test_rolling.py"),
+    *("stories/test_crash.py", "stories/test_backlog.py"),
 )
-# Where single tests are marked so.
-ALONE_IN_PART = ("contracts/test_executors.py", "executors/test_fighting.py")
+# Where tests are marked `alone`: while they run, others could start neither a process nor a thread.
+ALONE = ("contracts/test_executors.py", "executors/test_fighting.py")
 # The files of the parts of CI, by what it asks for.
 PARTS: dict[str, Callable[[Path], bool]] = {
-    "not heavy and not alone": lambda path: not _is_of(path, HEAVY + ALONE),
+    "not heavy and not alone": lambda path: not _is_of(path, HEAVY),
     "heavy": lambda path: _is_of(path, HEAVY),
-    "alone": lambda path: _is_of(path, ALONE + ALONE_IN_PART),
+    "alone": lambda path: _is_of(path, ALONE),
 }
 # Fixtures of the tests that are left out one by one.
 SERVERS = {"postgres_server", "redis_server", "scripted_model", "standin", "dev"}
@@ -136,8 +135,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if _is_of(item.path, HEAVY):
             item.add_marker(pytest.mark.heavy)
-        if _is_of(item.path, ALONE):
-            item.add_marker(pytest.mark.alone)
         if "pods" in item.nodeid or "standin" in item.nodeid:
             item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ALONE, ALONE_IN_PART, HEAVY, TESTS
+from tests.conftest import ALONE, HEAVY, TESTS
 from tests.support import ROOT
 
 HEAD = """
@@ -58,8 +58,8 @@ def test_what_is_marked_is_there() -> None:
         path.relative_to(TESTS).as_posix() for path in TESTS.rglob("test_*.py") if "\n@pytest.mark.alone" in path.read_text()
     }
 
-    assert [name for name in HEAVY + ALONE if not (TESTS / name).exists()] == []
-    assert alone - {"test_ci.py"} == set(ALONE_IN_PART)
+    assert [name for name in HEAVY if not (TESTS / name).exists()] == []
+    assert alone - {"test_ci.py"} == set(ALONE)
 
 
 def test_each_test_runs_in_one_of_three_parts_and_one_that_fails_and_then_passes_is_called_unsteady(ci: Path) -> None:
