@@ -32,7 +32,7 @@ NO_MODELS = ROOT / "tests" / "data" / "no-models.json"
 # Claude Code and OpenCode run on Bun, whose optimizing compiler serves programs that run for longer. Without it and without
 # garbage collection, a run of OpenCode takes 2.7 s of CPU time instead of 4.6, and 230 MB more memory.
 SPARED = {
-    "claude-code": {"BUN_JSC_useDFGJIT": "0"},
+    "claude-code": {"BUN_JSC_useDFGJIT": "0", "BUN_JSC_useGC": "0"},
     "copilot": {"COPILOT_PKG_CACHE_HOME": str(UNPACKED)},
     "opencode": {"OPENCODE_MODELS_PATH": str(NO_MODELS), "BUN_JSC_useDFGJIT": "0", "BUN_JSC_useGC": "0"},
 }
