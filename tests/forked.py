@@ -33,6 +33,29 @@ _IMPORTED_LATER = (
     *("optio.processes.worker", "optio.processes.scheduler"),
     *("uvicorn.protocols.http.httptools_impl", "uvicorn.protocols.websockets.websockets_sansio_impl"),
 )
+# `optio` for a shell: it asks for a fork by itself, hands signals on, and ends as the fork does.
+_PROGRAM = """\
+#!{python} -IS
+import json, os, signal, socket, sys
+
+answer, theirs = os.pipe()
+asked = os.memfd_create("asked")
+request = {{"arguments": sys.argv[1:], "cwd": os.getcwd(), "environ": dict(os.environ), "umask": os.umask(0), "first": ""}}
+os.write(asked, json.dumps(request).encode())
+os.lseek(asked, 0, os.SEEK_SET)
+parent = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+parent.connect({address!r})
+socket.send_fds(parent, [b"."], [asked, 0, 1, 2, theirs])
+os.close(theirs)
+process = int.from_bytes(os.read(answer, 4), "big")
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda number, _: os.kill(process, number))
+code = int.from_bytes(os.read(answer, 4), "big", signed=True)
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+os._exit(code)
+"""
 
 
 class Forked(subprocess.Popen[bytes]):
@@ -121,12 +144,26 @@ def run(
         return subprocess.CompletedProcess(["optio", *arguments], code, *printed)
 
 
+def put_program(path: Path) -> None:
+    """An executable `optio` for shells, whose environment must be one where a fork `is_possible`."""
+    _parent()
+    path.write_text(_PROGRAM.format(python=sys.executable, address=_address()))
+    path.chmod(0o755)
+
+
+def _address() -> str:
+    """Where programs ask this process's forks: no file, so nothing of it is left."""
+    return f"\0optio-forks-{os.getpid()}"
+
+
 @cache
 def _parent() -> socket.socket:
     """The connection to the process that forks, which ends with it."""
     ours, theirs = socket.socketpair()
-    process = subprocess.Popen([sys.executable, "-m", __name__, str(theirs.fileno())], cwd=_ROOT, pass_fds=[theirs.fileno()])
-    theirs.close()
+    with theirs, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as programs:
+        programs.bind(_address())
+        files = theirs.fileno(), programs.fileno()
+        process = subprocess.Popen([sys.executable, "-m", __name__, *map(str, files)], cwd=_ROOT, pass_fds=files)
 
     def end() -> None:
         ours.close()
@@ -136,15 +173,15 @@ def _parent() -> socket.socket:
     return ours
 
 
-def _serve(connection: socket.socket) -> None:
-    """Fork for each request, and say how the forks end."""
+def _serve(*askers: socket.socket) -> None:
+    """Fork for each request, and say how the forks end, until an asker's connection does."""
     for module in (*(f"optio.cli.{name}" for name, _ in COMMANDS.values()), *_IMPORTED_LATER):
         import_module(module)
     gc.freeze()
     answers: dict[int, tuple[int, int]] = {}  # by what waits for a fork: its process, and where its exit code goes
     while True:
-        for ready in select.select([connection.fileno(), *answers], [], [])[0]:
-            if ready != connection.fileno():
+        for ready in select.select([*askers, *answers], [], [])[0]:
+            if isinstance(ready, int):
                 process, answer = answers.pop(ready)
                 code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
                 with contextlib.suppress(BrokenPipeError):  # nobody may ask
@@ -152,7 +189,7 @@ def _serve(connection: socket.socket) -> None:
                 os.close(answer)
                 os.close(ready)
                 continue
-            _, files, _, _ = socket.recv_fds(connection, 1, 5)
+            _, files, _, _ = socket.recv_fds(ready, 1, 5)
             if not files:
                 return
             process = os.fork()
@@ -170,6 +207,12 @@ def _become(files: list[int]) -> NoReturn:
         asked = json.load(asking)
     for number, file in enumerate(files[1:]):
         os.dup2(file, number)
+    # The old ones know whether their files could be searched.
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        old, mode = getattr(sys, name), "w" if number else "r"
+        buffering = 1 if name == "stderr" else -1
+        new = open(number, mode, buffering, encoding=old.encoding, errors=old.errors, closefd=False)  # noqa: SIM115
+        setattr(sys, name, new)
     os.closerange(3, 1000)
     os.chdir(asked["cwd"])
     os.umask(asked["umask"])
@@ -188,9 +231,10 @@ def _become(files: list[int]) -> NoReturn:
     # The end of Python but for taking all modules apart, which takes longer than most commands.
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
+    sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code if isinstance(code, int) else 1)
 
 
 if __name__ == "__main__":
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    _serve(*(socket.socket(fileno=int(file)) for file in sys.argv[1:]))

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from tests import forked
 from tests.pages import BLOCKS, Block, is_plan, of, place
 from tests.stub_model import StubModel
 from tests.support import CLAUDE, NODE_TOOLS, ROOT, Dev, eventually
@@ -63,8 +64,8 @@ class Walk:
         self.said = ""
         program = directory / "bin" / "optio"
         program.parent.mkdir()
-        programs = {"optio": " -m optio", "python": "", "openapi-python-client": " -m openapi_python_client"}
-        for name, arguments in programs.items():
+        forked.put_program(program)
+        for name, arguments in {"python": "", "openapi-python-client": " -m openapi_python_client"}.items():
             program.with_name(name).write_text(f'#!/bin/sh\nexec {sys.executable}{arguments} "$@"\n')
             program.with_name(name).chmod(0o755)
         (directory / "node_modules").symlink_to(NODE_TOOLS)

@@ -5,7 +5,6 @@ import pty
 import re
 import select
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from optio.cli.completion import SCRIPTS
+from tests import forked
 from tests.cli.conftest import ECHO, Shell
 from tests.support import ROOT, Dev
 
@@ -25,8 +25,7 @@ class Tried:
     def __init__(self, directory: Path, environ: dict[str, str]) -> None:
         (directory / "bin").mkdir(exist_ok=True)
         program = directory / "bin" / "optio"
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m optio "$@"\n')
-        program.chmod(0o755)
+        forked.put_program(program)
         for name, script in SCRIPTS.items():
             (directory / f"optio.{name}").write_text(script)
         self.directory = directory

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 
+from tests import forked
 from tests.cli.test_plan import OPEN, TASK, commit, git
 from tests.pages import page, rows
 from tests.support import ROOT
@@ -39,15 +40,13 @@ case "$*" in *-F*) cat "$RUNNER_TEMP/comment.md" > "$BODY";; esac
 
 
 def tools(directory: Path, **programs: str) -> Path:
-    """A directory of programs for PATH."""
+    """A directory for PATH of programs, and of `optio`."""
     directory.mkdir()
     for name, text in programs.items():
         (directory / name).write_text(text)
         (directory / name).chmod(0o755)
+    forked.put_program(directory / "optio")
     return directory
-
-
-OPTIO = f'#!/bin/sh\nexec {sys.executable} -m optio "$@"\n'
 
 
 class Job:
@@ -60,7 +59,7 @@ class Job:
             (self.outside / name).write_text("")
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("OPTIO_")},
-            "PATH": f"{tools(self.outside / 'bin', gh=GH, optio=OPTIO)}:{os.environ['PATH']}",
+            "PATH": f"{tools(self.outside / 'bin', gh=GH)}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
             "RUNNER_TEMP": str(self.outside / "temp"),
             "GITHUB_ACTION_PATH": str(ROOT / "deploy" / "github"),
@@ -251,7 +250,7 @@ class GitLabJob:
     def __init__(self, directory: Path, origin: Path) -> None:
         self.directory = directory
         git("clone", "-q", "--branch", "feature", "--single-branch", str(origin), str(directory))
-        pip = tools(directory.parent / "gitlab", optio=OPTIO)
+        pip = tools(directory.parent / "gitlab")
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("OPTIO_")},
             **GITLAB["optio"]["variables"],
