@@ -4,19 +4,21 @@ tell of themselves are in `test_real_matrix.py`."""
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
 from optio.model.prompt import MAX_PROMPT_LENGTH
+from optio.model.registry import CompiledTask
 from optio.model.run import LogKind, Run, RunState
 from optio.runs.execute import Execution
 from optio.wiring import Services
 from tests.executors.support import living
-from tests.model_server import PLAIN_TEXT
 from tests.runs.support import accept, claim, execute, log_of, opened
 from tests.runtimes.real_agents import AGENTS, DONE, KEYS, Model, environ_of, model_server, task, task_text
 from tests.support import compiled, eventually
@@ -40,42 +42,89 @@ def services(tmp_path: Path, model: Model) -> Iterator[Services]:
         yield made
 
 
-def run(services: Services, agent: str, scenario: str, limit: str = "", prompt: str = "hello") -> Run:
-    return execute(services, task(agent, f"stub-{scenario}", f"maxRetries: 0\n{limit}", prompt))
+COMMAND = "/compact $HOME @/etc/passwd é"
+# It begins as a command does, and has the name of a file.
+LONGEST = ("/compact The quick brown fox reads @/etc/passwd." + " The lazy dog sleeps @ home." * 60_000)[:MAX_PROMPT_LENGTH]
 
 
-# Copilot does not take the longest prompt, which begins as a command does with the others.
-@pytest.mark.parametrize(("agent", "blanks"), [*((agent, " \\uFEFF\\n") for agent in AGENTS), ("copilot", "")])
-def test_a_prompt_is_no_command_and_no_file_of_this_machine(services: Services, model: Model, agent: str, blanks: str) -> None:
-    """Also after a byte order mark, and of an agent whose start is not made shorter."""
-    given = "/compact $HOME @/etc/passwd é"
-    ended = execute(services, compiled(task_text(agent, "stub-plain", prompt=blanks + given)))
+class Ran(NamedTuple):
+    """A run with what it asked the model, what its commands printed, and the first of Optio's notes in its log."""
 
-    assert (ended.state, ended.text) == (RunState.COMPLETED, PLAIN_TEXT), ended.message
-    asked = json.dumps(model.requests(), ensure_ascii=False)
-    assert given in asked
+    run: Run
+    requests: list[dict[str, Any]]
+    printed: list[bytes]
+    note: bytes
+
+
+RunOf = Callable[[str], Ran]
+
+
+def run_and_log(server: Model, directory: Path, one: CompiledTask, prompt: str, **environ: str) -> Ran:
+    server.reset()
+    with opened(directory, environ_of(server.url) | environ) as services:
+        ended = execute(services, one, {"TEXT": prompt})
+        printed, notes = (log_of(services, ended.id, kind) for kind in (LogKind.RESULT, LogKind.SYSTEM))
+    return Ran(ended, server.requests(), printed, notes[0])
+
+
+@pytest.fixture(scope="module")
+def stopped(server: Model, tmp_path_factory: pytest.TempPathFactory) -> RunOf:
+    """A run of each agent that makes tool calls until its turns end. Its start is not made shorter, and its prompt begins as a
+    command does, after a byte order mark."""
+
+    @cache
+    def of(agent: str) -> Ran:
+        one = compiled(task_text(agent, "stub-loop", "maxRetries: 0\nmaxTurns: 3\n", " \\uFEFF\\n{{TEXT}}"))
+        return run_and_log(server, tmp_path_factory.mktemp(agent), one, COMMAND)
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def confined(server: Model, tmp_path_factory: pytest.TempPathFactory) -> RunOf:
+    """A run of each agent in bubblewrap that has the longest prompt, and prints its variables. Copilot does not take the
+    longest prompt."""
+
+    @cache
+    def of(agent: str) -> Ran:
+        prompt = COMMAND if agent == "copilot" else LONGEST
+        one = task(agent, "stub-tool-env", prompt="{{TEXT}}")
+        return run_and_log(server, tmp_path_factory.mktemp(agent), one, prompt, OPTIO_SANDBOX="bwrap")
+
+    return of
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_prompt_is_no_command_and_no_file_of_this_machine(stopped: RunOf, agent: str) -> None:
+    asked = json.dumps(stopped(agent).requests, ensure_ascii=False)
+
+    assert COMMAND in asked
+    assert "root:x:0" not in asked
+
+
+def test_a_prompt_of_copilot_is_no_command_either_if_nothing_is_before_it(confined: RunOf) -> None:
+    asked = json.dumps(confined("copilot").requests, ensure_ascii=False)
+
+    assert COMMAND in asked
     assert "root:x:0" not in asked
 
 
 @pytest.mark.parametrize("agent", [agent for agent in AGENTS if agent != "copilot"])
-def test_the_longest_prompt_that_optio_takes_reaches_the_model_whole(services: Services, model: Model, agent: str) -> None:
-    """It begins as a command does, and has the name of a file."""
-    begin = "/compact The quick brown fox reads @/etc/passwd at home. "
-    longest = (begin + "The lazy dog sleeps @ home. " * 60_000)[:MAX_PROMPT_LENGTH]
-    ended = execute(services, task(agent, "stub-plain", prompt="{{TEXT}}"), {"TEXT": longest})
+def test_the_longest_prompt_that_optio_takes_reaches_the_model_whole(confined: RunOf, agent: str) -> None:
+    ended, requests, *_ = confined(agent)
 
-    assert (ended.state, ended.text) == (RunState.COMPLETED, PLAIN_TEXT), ended.message
-    (asked,) = model.requests()
-    assert asked["prompt"].endswith(longest.strip()[-1500:])
+    assert ended.state is RunState.COMPLETED, ended.message
+    asked, _ = requests
+    assert asked["prompt"].endswith(LONGEST.strip()[-1500:])
     assert asked["prompt_chars"] in range(MAX_PROMPT_LENGTH - 1, MAX_PROMPT_LENGTH + 100)
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_a_stubborn_agent_makes_no_more_model_calls_than_its_turns(services: Services, model: Model, agent: str) -> None:
-    ended = run(services, agent, "loop", "maxTurns: 3\n")
+def test_a_stubborn_agent_makes_no_more_model_calls_than_its_turns(stopped: RunOf, agent: str) -> None:
+    ended, requests, *_ = stopped(agent)
 
-    assert (ended.state, ended.reason, ended.meter.turns) == (RunState.FAILED, "max_turns", 3)
-    assert len(model.requests()) <= 4
+    assert (ended.state, ended.reason, ended.meter.turns) == (RunState.FAILED, "max_turns", 3), ended.message
+    assert len(requests) <= 4
 
 
 @pytest.mark.parametrize("agent", AGENTS)
@@ -111,13 +160,8 @@ def test_a_cancelled_run_leaves_no_process(services: Services, model: Model, age
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_its_commands_in_bubblewrap_have_no_key_of_the_model_among_their_variables(
-    tmp_path: Path, model: Model, agent: str
-) -> None:
-    with opened(tmp_path, {**environ_of(model.url), "OPTIO_SANDBOX": "bwrap"}) as services:
-        ended = run(services, agent, "tool-env")
-        (printed,) = log_of(services, ended.id, LogKind.RESULT)
-        (note, *_) = log_of(services, ended.id, LogKind.SYSTEM)
+def test_its_commands_in_bubblewrap_have_no_key_of_the_model_among_their_variables(confined: RunOf, agent: str) -> None:
+    ended, _, (printed,), note = confined(agent)
 
     assert (ended.state, ended.text) == (RunState.COMPLETED, DONE), ended.message
     assert note.startswith(b"sandbox bwrap")
@@ -130,7 +174,7 @@ def test_its_commands_in_bubblewrap_have_no_key_of_the_model_among_their_variabl
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused")
 def test_claude_code_as_root_without_a_sandbox_says_what_it_wants(tmp_path: Path, model: Model) -> None:
     with opened(tmp_path, {**environ_of(model.url), "OPTIO_SANDBOX": "none"}) as services:
-        ended = run(services, "claude-code", "tool")
+        ended = execute(services, task("claude-code", "stub-tool"))
 
     assert (ended.state, ended.reason) == (RunState.FAILED, "config")
     assert "OPTIO_SANDBOX" in ended.message
