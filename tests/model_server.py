@@ -70,6 +70,7 @@ SCENARIOS: dict[str, str] = {
     "json": "a JSON object (through the tool StructuredOutput where offered)",
     "costly": "as loop, but 100,000 output tokens a turn (budget limits)",
     "think": "a reasoning block, then a text answer",
+    "whole": "two requests that fail with 429, a reasoning block and a shell call as in tool-fail, then the answer of long",
     "empty": "an answer without any text",
     "truncated": "a text answer cut by the output-token limit",
     "refusal": "the model declines to answer",
@@ -84,7 +85,7 @@ _STUB = re.compile(r"(?:^|[-/_.:])stub-")
 _SCENARIO = re.compile(
     _STUB.pattern + r"("
     r"tool-fail|tool-env|tool-idle|tool-\d+|tool|plain|loop|mcp|long-\d+|long|slow-\d+(?:\.\d+)?"
-    r"|drip-\d+(?:\.\d+)?|json|mend|costly|think|empty|truncated|refusal|cut|garbage"
+    r"|drip-\d+(?:\.\d+)?|json|mend|costly|think|whole|empty|truncated|refusal|cut|garbage"
     r"|error-[45]\d\d|flaky-[45]\d\d|late-[45]\d\d)$"
 )
 
@@ -235,13 +236,13 @@ def play(scenario: str, request: Request, state: State) -> Reply | Failure | Non
     kind, _, argument = scenario.partition("-")
     if kind == "error" or (kind == "late" and request.history and not state.is_healed):
         return Failure(int(argument))
-    if kind == "flaky" and state.attempt(f"{request.protocol}:{request.model}") <= FLAKY_FAILURES:
-        return Failure(int(argument))
+    if kind in ("flaky", "whole") and state.attempt(f"{request.protocol}:{request.model}") <= FLAKY_FAILURES:
+        return Failure(int(argument or 429))
     if kind == "garbage":
         return None
     if kind in ("slow", "loop", "costly"):
         time.sleep(float(argument or 1))
-    if kind in ("tool", "loop", "costly", "mcp", "late"):
+    if kind in ("tool", "loop", "costly", "mcp", "late", "whole"):
         return _play_tool(kind, argument, request, state)
     if kind == "json" or (kind == "mend" and "does not fit" in request.prompt):
         return _play_json(request, state)
@@ -284,16 +285,20 @@ def _play_tool(kind: str, argument: str, request: Request, state: State) -> Repl
     wanted = int(argument) if argument.isdigit() and kind == "tool" else 1
     endless = kind in ("loop", "costly")
     if request.results >= wanted and not endless:
-        return Reply((TOOL_DONE_TEXT,))
+        return _play_text("long", "", request) if kind == "whole" else Reply((TOOL_DONE_TEXT,))
     number = state.serial()
     if kind == "mcp":
         call = _mcp_call(request, number)
+    elif kind == "whole":
+        call = _shell_call(request.tools, TOOL_COMMANDS["fail"], number)
     elif argument in TOOL_COMMANDS:
         call = _shell_call(request.tools, TOOL_COMMANDS[argument], number)
     else:
         call = _shell_call(request.tools, TOOL_COMMAND, number)
     if call is None:  # a side request (title, summary) that offers no such tool
         return _play_text("plain", "", request)
+    if kind == "whole":
+        return dataclasses.replace(_play_text("think", "", request), chunks=(), tool=call, stop="tool")
     usage = Usage(fresh=10_000, cached=0, output=100_000) if kind == "costly" else Usage()
     return Reply(tool=call, usage=usage, stop="tool")
 

@@ -122,6 +122,7 @@ def test_a_run_whose_workers_are_killed_tells_what_an_undisturbed_one_tells(
     assert (calm.state, calm.reason, calm.attempt) == ("completed", "ok", 1)
     calls = 4 if scenario == "tool-3" else 1
     assert len(calm.turns) == calm.meter.turns == calls
+    assert [event.ok for *_, event in calm.lines if isinstance(event, ToolResult)] == [True] * (calls - 1)
     assert calm.meter.tool_calls == calls - 1
     assert calm.meter.usage == Usage(fresh=1200 * calls, cached=300 * calls, output=40 * calls)
     assert calm.text == (DONE if scenario == "tool-3" else PLAIN_TEXT)

@@ -2,8 +2,9 @@
 usage, cost and tool calls are those of what the model served.
 
 `CELLS` says what is right of each scenario, and `OTHERWISE` where an agent differs, with the cause. `RECORDED` names the cells
-that are not run: recordings and other tests of real agents show the same. Three tool calls are in `test_real_adoption.py`, and
-failures after a tool call in `test_real_sessions.py`. All cells run side by side, those that wait longest for retries first.
+that are not run: recordings and other tests of real agents show the same. Plain answers and JSON are in `test_real_results.py`,
+three commands that succeed in `test_real_adoption.py`, and failures after one in `test_real_sessions.py`. All cells run side by
+side, those that wait longest for retries first.
 """
 
 import os
@@ -24,9 +25,9 @@ from optio.model.agent_event import ToolCall, ToolResult
 from optio.model.run import Attempt, LogKind, LogLine, Run, RunState, Usage
 from optio.runs.execute import Execution
 from optio.wiring import Services
-from tests.model_server import JSON_ANSWER, PLAIN_TEXT
+from tests.model_server import FLAKY_FAILURES, PLAIN_TEXT
 from tests.runs.support import accept, claim, opened
-from tests.runtimes.real_agents import AGENTS, DONE, KEY, Model, environ_of, model_server, task
+from tests.runtimes.real_agents import AGENTS, KEY, Model, environ_of, model_server, task
 from tests.support import free_port
 
 
@@ -50,22 +51,15 @@ class Cell:
     usage: Told = Told.ALL
 
 
-HELLO = Cell(text=PLAIN_TEXT)
-RAN = Cell(text=DONE)
+LONG = "".join(f"Line {i:05d} of the long scripted answer of the stub.\n" for i in range(400))
 CELLS: Mapping[str, Cell] = {
-    "plain": HELLO,
-    "think": HELLO,
-    "json": Cell(text=str(JSON_ANSWER).replace("'", '"')),
-    "long": Cell(text="".join(f"Line {i:05d} of the long scripted answer of the stub.\n" for i in range(400))),
-    "tool": replace(RAN, tools=(True,)),
-    "tool-fail": replace(RAN, tools=(False,)),
+    "whole": Cell(text=LONG, tools=(False,)),
     "error-400": Cell("bad_request"),
     "error-401": Cell("auth"),
     "error-404": Cell("model_not_found"),
     "error-429": Cell("rate_limit", again=True),
     "error-500": Cell("server_error", again=True),
     "error-529": Cell("overloaded", again=True),
-    "flaky-429": HELLO,
     # A provider may bill an answer that broke off, and nobody tells the agent how much.
     "cut": Cell("network", again=True, text=PLAIN_TEXT, usage=Told.UNKNOWN),
     "garbage": Cell("network", again=True),
@@ -98,16 +92,13 @@ OTHERWISE: Mapping[str, Mapping[str, Cell]] = {
     },
     "opencode": {},
 }
-# For these agents each is read as another cell is, or differs by a status that a recording has. Their plain answers are in
-# `test_real_agents.py` too, a command that succeeds as well, and their JSON in `test_real_results.py`.
-_AS_ANOTHER = ("plain", "json", "tool", "error-400", "error-529")
+# Each is read as another cell is, or differs by a status that a recording has. An error 500 after a tool call is one too.
 RECORDED: Mapping[str, tuple[str, ...]] = {
-    "claude-code": ("error-400", "error-529"),
+    "claude-code": ("error-400", "error-500", "error-529"),
     "codex": (),
-    "copilot": (*_AS_ANOTHER, "error-404", "error-429"),
-    "gemini": (*_AS_ANOTHER, "error-429"),
-    # It tells an answer in one event, however long that is.
-    "opencode": (*_AS_ANOTHER, "error-404", "error-429", "long"),
+    "copilot": ("error-400", "error-404", "error-429", "error-529"),
+    "gemini": ("error-400", "error-429", "error-500", "error-529"),
+    "opencode": ("error-400", "error-404", "error-429", "error-529"),
 }
 RUN = [(agent, scenario) for scenario in CELLS for agent in AGENTS if scenario not in RECORDED[agent]]
 # Endpoints without a model behind them, and the scenario that is played there. The cell "garbage" is one that serves a page.
@@ -115,7 +106,7 @@ LIFELESS = {"refused": "plain", "silent": "slow-900"}
 STALL = timedelta(seconds=15)
 MAX_END = STALL + timedelta(seconds=15)
 # Those that the agents repeat longest begin first.
-SLOWEST = ("error-500", "cut", "silent", "refused", "error-529", "error-429", "garbage", "flaky-429")
+SLOWEST = ("error-500", "cut", "silent", "refused", "error-529", "error-429", "garbage", "whole")
 SIDE_BY_SIDE = 6
 
 
@@ -217,9 +208,10 @@ def test_what_a_run_says_is_what_the_model_served(matrix: Matrix, agent: str, sc
     assert len({call.id for call in calls}) == attempt.meter.tool_calls == len(calls)
     if agent not in ("codex", "gemini"):  # they give calls ids of their own
         assert [call.id for call in calls] == [answer["call"] for answer in answers if answer.get("call")]
-    if scenario == "tool-fail":
+    if scenario == "whole":
+        assert sum(answer["status"] == 429 for answer in answers) == FLAKY_FAILURES
         assert any(result.exit_code == 3 for result in results) or "exit code 3" in words_of(log).lower()
-    assert ("Thinking first." in words_of(log)) == (scenario == "think")
+    assert ("Thinking first." in words_of(log)) == (scenario == "whole")
     assert KEY not in str(run) + str(attempt) + words_of(log)
     assert left == []
 
@@ -245,7 +237,7 @@ def words_of(log: list[LogLine]) -> str:
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-@pytest.mark.parametrize("scenario", ["tool-fail"])
+@pytest.mark.parametrize("scenario", ["whole"])
 @pytest.mark.timeout(900)
 def test_a_run_says_which_session_of_which_version_on_which_machine_it_was(matrix: Matrix, agent: str, scenario: str) -> None:
     told = matrix.ended(agent, scenario).attempt.agent
@@ -258,7 +250,7 @@ def test_a_run_says_which_session_of_which_version_on_which_machine_it_was(matri
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-@pytest.mark.parametrize("scenario", ["tool-fail"])
+@pytest.mark.parametrize("scenario", ["whole"])
 @pytest.mark.timeout(900)
 def test_it_works_in_landlock(matrix: Matrix, agent: str, scenario: str) -> None:
     log = matrix.ended(agent, scenario).log
