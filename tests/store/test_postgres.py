@@ -59,8 +59,8 @@ Open = Callable[..., SqlStore]
 @pytest.fixture
 def opened(server: PostgresServer) -> Iterator[Open]:
     """Opens stores on one empty schema, each with settings of its session; all are closed at the end."""
-    url = server.schema()
     with ExitStack() as stack:
+        url = stack.enter_context(server.lent_schema())
 
         def another(
             *, port: int | None = None, hosts: int = 1, patience: float = pg_url.CALL_TIMEOUT_S, **settings: str
@@ -397,6 +397,7 @@ def test_what_was_accepted_is_there_after_the_server_was_killed(opened: Open, se
             try:
                 store.accept(run).result(20)
             except StoreUnavailable:
+                time.sleep(0.02)
                 continue
             kept.append(run.id)
 
