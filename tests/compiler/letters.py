@@ -1,5 +1,6 @@
 """Follows a hint to the letter: what it says to write, to add, to delete or to rename, at the place of its finding."""
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -32,9 +33,11 @@ def says_text(hint: str | None) -> bool:
 
 
 def followed(files: Files, found: Diagnostic) -> Iterator[dict[str, bytes]]:
-    """The files after the hint, by each way to read it, the most literal first."""
-    for data in _by_fix(files, found), *_by_words(files, found):
-        if data is not None and data != files[found.path]:
+    """The files after the hint, by each way to read it, the most literal first, and each text once."""
+    seen = {None, files[found.path]}
+    for data in itertools.chain([_by_fix(files, found)], _by_words(files, found)):
+        if data not in seen:
+            seen.add(data)
             yield {**files, found.path: data}
 
 

@@ -5,12 +5,14 @@ commit it.
 """
 
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from optio.compiler import report
-from optio.compiler.pipeline import Compilation, compile_tree
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.pipeline import compile_tree
 from optio.compiler.rules import changes
 from optio.compiler.rules.codes import RULES
 from optio.compiler.source_tree import MemoryTree
@@ -22,20 +24,21 @@ INPUTS = sorted(p for p in CASES.glob("*/*") if p.suffix != ".out")
 WITHOUT_CASES = {"OPT705", "OPT706", *(rule.code for rule in changes.RULES)}
 
 
-def compiled(case: Path) -> Compilation:
+@cache
+def findings(case: Path) -> tuple[Diagnostic, ...]:
     files = [case] if case.is_file() else sorted(p for p in case.rglob("*") if p.is_file())
     base = case.parent if case.is_file() else case
     directory = case.relative_to(CASES).parts[0]
     rule = RULES[directory.partition("-")[0]]
     tree = MemoryTree({p.relative_to(base).as_posix(): p.read_bytes() for p in files})
-    return compile_tree(tree, pedantic=rule.pedantic, executor="process" if rule.by_executor else None)
+    return compile_tree(tree, pedantic=rule.pedantic, executor="process" if rule.by_executor else None).diagnostics
 
 
 @pytest.mark.parametrize("case", INPUTS, ids=lambda p: p.relative_to(CASES).as_posix())
 def test_a_case_reports_what_stands_beside_it(case: Path) -> None:
     expected = case.with_name(case.name.removesuffix(".yaml") + ".out")
 
-    found = "".join(line + "\n" for line in report.render_concise(compiled(case).diagnostics))
+    found = "".join(line + "\n" for line in report.render_concise(findings(case)))
 
     if os.environ.get("REWRITE_CASES"):
         expected.write_text(found, encoding="utf-8")
@@ -46,7 +49,7 @@ def test_a_case_reports_what_stands_beside_it(case: Path) -> None:
 def test_a_rule_has_a_case_that_fails_and_one_that_passes(code: str) -> None:
     cases = [p for p in INPUTS if p.parent.name == f"{code}-{RULES[code].name}"]
 
-    reporting = [code in {d.code for d in compiled(case).diagnostics} for case in cases]
+    reporting = [code in {d.code for d in findings(case)} for case in cases]
 
     assert True in reporting
     assert False in reporting

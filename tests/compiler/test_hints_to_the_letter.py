@@ -10,7 +10,7 @@ from optio.compiler.pipeline import compile_tree
 from optio.compiler.rules.codes import RULES
 from optio.compiler.source_tree import MemoryTree
 from tests.compiler.letters import Files, followed, says_text
-from tests.compiler.test_cases import CASES, INPUTS, compiled
+from tests.compiler.test_cases import CASES, INPUTS, findings
 
 # What a person has to do by hand, or to think of: no text could stand there.
 WITHOUT_TEXT = {
@@ -44,7 +44,7 @@ LEAST_FOLLOWED = 0.78
 def errors(case: Path) -> list[Diagnostic]:
     """Of the case's own rule; none where more are found than are shown, for then each cure brings another to light."""
     code = case.relative_to(CASES).parts[0].partition("-")[0]
-    found = compiled(case).diagnostics
+    found = findings(case)
     return [d for d in found if d.code == code and d.severity is Severity.ERROR] if not any(d.more for d in found) else []
 
 
@@ -73,7 +73,7 @@ def test_hints_that_are_followed_to_the_letter_end_their_error_and_bring_no_othe
             continue
         rule = RULES[found[0].code]
         executor = "process" if rule.by_executor else None
-        before = counted(compile_tree(MemoryTree(files), pedantic=rule.pedantic, executor=executor).diagnostics)
+        before = counted(findings(case))
         for each in found:
             name = (each.path, each.code, each.message)
             for new in followed(files, each):
