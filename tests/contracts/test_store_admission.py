@@ -545,7 +545,7 @@ def test_a_slot_whose_run_is_a_duplicate_says_so(store: Store) -> None:
     assert [(row["verdict"], row["run_id"]) for row in rows] == [("fired", started[0]), ("duplicate", started[0])]
 
 
-def test_a_thousand_duplicates_at_once_are_one_run(stores: Callable[[], Store]) -> None:
+def test_hundreds_of_duplicates_at_once_are_one_run(stores: Callable[[], Store]) -> None:
     servers = [stores(), stores()]
     serve(servers[0], keyed())
 
@@ -553,13 +553,13 @@ def test_a_thousand_duplicates_at_once_are_one_run(stores: Callable[[], Store]) 
         return servers[place % 2].accept(new_run(keyed(), dedupe_key="K"), delivery=delivery(f"d-{place}")).result(30)
 
     with ThreadPoolExecutor(32) as pool:
-        accepted = list(pool.map(ask, range(1000)))
+        accepted = list(pool.map(ask, range(300)))
 
     assert sum(each.first for each in accepted) == 1
     assert len({each.run_id for each in accepted}) == 1
     assert len(servers[0].runs(RunFilter()).items) == 1
     kept = Counter(row["verdict"] for row in sql(servers[0], "SELECT verdict FROM deliveries"))
-    assert kept == {"accepted": 1, "duplicate": 999}
+    assert kept == {"accepted": 1, "duplicate": 299}
 
 
 def test_of_many_that_replace_each_other_at_once_one_is_left(stores: Callable[[], Store]) -> None:
@@ -679,13 +679,13 @@ def _finished(store: Store, count: int) -> None:
         )
 
 
-def test_ten_thousand_runs_of_a_hundred_tasks_start_in_fair_order_and_nothing_stands_in_the_way(
+def test_three_thousand_runs_of_a_hundred_tasks_start_in_fair_order_and_nothing_stands_in_the_way(
     store: Store, clock: Clock
 ) -> None:
     slow, paused, urgent, limited = "t10", "t20", "t30", "t40"
     extras = {urgent: "priority: 10\n", limited: "startLimit: {count: 5, per: 1h}\n"}
     serve(store, *(task(f"T{n}", extras.get(f"t{n}", "")) for n in range(100)))
-    _older_runs(store, ((f"r{turn}-{n}", f"t{n}") for turn in range(100) for n in range(100)))
+    _older_runs(store, ((f"r{turn}-{n}", f"t{n}") for turn in range(30) for n in range(100)))
     store.pause(paused, "", "ann")
     chance = random.Random(7)
     order: list[tuple[str, str]] = []
@@ -694,7 +694,7 @@ def test_ten_thousand_runs_of_a_hundred_tasks_start_in_fair_order_and_nothing_st
     limited_at = []
     plain = {f"t{n}" for n in range(100)} - {slow, paused, urgent, limited}
 
-    while len(order) < 10_000:
+    while len(order) < 3_000:
         claims = store.claim("w", LEASE, at_most(100), room=lambda running: 100 - running)
         for claim in claims:
             order.append((claim.run.task_id, claim.run.id))
@@ -704,13 +704,13 @@ def test_ten_thousand_runs_of_a_hundred_tasks_start_in_fair_order_and_nothing_st
         now = Counter(running.values())
         assert now.total() <= 100
         assert max(now.values()) <= 2
-        if starts[urgent] < 100:
+        if starts[urgent] < 30:
             assert now[urgent] == 2
-        left = [starts[each] for each in plain if starts[each] < 100]
+        left = [starts[each] for each in plain if starts[each] < 30]
         if left:
             assert now.total() == 100 or len(left) < len(plain)
             assert max(now[claim.run.task_id] for claim in claims if claim.run.task_id in plain) <= 1 + min(
-                now[each] for each in plain if starts[each] < 100
+                now[each] for each in plain if starts[each] < 30
             )
             assert starts[slow] == now[slow] <= 2
             assert starts[paused] == 0
@@ -722,9 +722,9 @@ def test_ten_thousand_runs_of_a_hundred_tasks_start_in_fair_order_and_nothing_st
             del running[run]
         _end(store, ended)
 
-    assert len({run for _, run in order}) == 10_000
+    assert len({run for _, run in order}) == 3_000
     for each in range(100):
-        assert [run for task_id, run in order if task_id == f"t{each}"] == [f"r{turn}-{each}" for turn in range(100)]
+        assert [run for task_id, run in order if task_id == f"t{each}"] == [f"r{turn}-{each}" for turn in range(30)]
     assert all(later - first >= timedelta(hours=1) for first, later in zip(limited_at, limited_at[5:], strict=False))
     assert store.claim("w", LEASE, everything) == []
 

@@ -96,18 +96,18 @@ KEYS: dict[str, Callable[[str], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("kind", KEYS)
-def test_a_thousand_simultaneous_requests_with_one_key_start_one_run(stores: Stores, kind: str) -> None:
+def test_hundreds_of_simultaneous_requests_with_one_key_start_one_run(stores: Stores, kind: str) -> None:
     opened = [stores() for _ in range(4)]
     gate = threading.Barrier(8)
 
     def ask(place: int) -> list[Future[Any]]:
         gate.wait(20)
-        return [opened[place % 4].accept(new_run(), **KEYS[kind]("same")) for _ in range(125)]
+        return [opened[place % 4].accept(new_run(), **KEYS[kind]("same")) for _ in range(40)]
 
     with ThreadPoolExecutor(8) as pool:
         answers = [future.result(30) for futures in pool.map(ask, range(8)) for future in futures]
 
-    assert len(answers) == 1000
+    assert len(answers) == 320
     assert len({answer.run_id for answer in answers}) == 1
     assert sum(answer.first for answer in answers) == 1
     assert [run.id for run in opened[0].runs(RunFilter()).items] == [answers[0].run_id]

@@ -150,15 +150,14 @@ def test_a_forged_cursor_is_invalid(store: Store, cursor: str) -> None:
         store.deliveries(cursor=cursor)
 
 
-@pytest.mark.parametrize(("limit", "found"), [(-5, 1), (0, 1), (10**9, 1000), (2**70, 1000)])
-def test_a_page_is_of_a_sane_size_whatever_is_asked_for(store: Store, limit: int, found: int) -> None:
+def test_a_page_is_of_a_sane_size_whatever_is_asked_for(store: Store) -> None:
     for future in [store.accept(new_run()) for _ in range(1001)]:
         future.result(20)
 
-    page = store.runs(RunFilter(), limit=limit)
+    pages = {limit: store.runs(RunFilter(), limit=limit) for limit in (-5, 0, 10**9, 2**70)}
 
-    assert len(page.items) == found
-    assert page.next is not None
+    assert {limit: len(page.items) for limit, page in pages.items()} == {-5: 1, 0: 1, 10**9: 1000, 2**70: 1000}
+    assert None not in [page.next for page in pages.values()]
 
 
 def test_the_log_goes_on_from_any_cursor_over_all_attempts(store: Store) -> None:
