@@ -127,7 +127,9 @@ def test_line_ends_and_byte_order_marks_stay(family: str, ends: str) -> None:
     def other(data: bytes) -> bytes:
         return b"\xef\xbb\xbf" + data.replace(b"\n", ends.encode())
 
-    for name in fixable(family):
+    # A fix writes the line ends that the reader found, whichever they are: of the old ones one case of a rule is enough.
+    names = fixable(family) if ends == "\r\n" else {name.partition("/")[0]: name for name in fixable(family)}.values()
+    for name in names:
         if re.search("byte-order|bom", name):
             continue
         tasks = {path: data for path, data in FILES[name].items() if path.endswith(".yaml")}
