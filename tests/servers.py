@@ -98,6 +98,7 @@ class PostgresServer(_Server):
     def __init__(self, *, fsync: bool = False, settings: Mapping[str, str] | None = None) -> None:
         super().__init__()
         self._unused: list[str] = []  # migrated, and empty again
+        self._emptying: psycopg.Connection | None = None
         self._bin = _postgres_programs()
         self._data = self.directory / "data"
         durable = {} if fsync else {"fsync": "off", "full_page_writes": "off"}
@@ -145,8 +146,14 @@ class PostgresServer(_Server):
                 assert time.monotonic() < limit, self.log()
                 time.sleep(0.02)
 
+    def stop(self) -> None:
+        """An orderly end."""
+        self._leave()
+        super().stop()
+
     def kill(self) -> None:
         """SIGKILL to the server and all of its children: what is in its memory is gone."""
+        self._leave()
         assert self.process is not None
         self.signal(signal.SIGSTOP)  # it makes no more of them
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
@@ -173,9 +180,16 @@ class PostgresServer(_Server):
         one takes 0.2 s."""
         url = self._unused.pop() if self._unused else self.schema()
         yield url
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(self._REMOVE_ALL)
+        # One session for all: in one that has just begun this takes four times as long.
+        if self._emptying is None:
+            self._emptying = psycopg.connect(self.url, autocommit=True)
+        self._emptying.execute(f"SET search_path = {url.rpartition('%3D')[2]}; {self._REMOVE_ALL}")
         self._unused.append(url)
+
+    def _leave(self) -> None:
+        if self._emptying is not None:
+            self._emptying.close()
+            self._emptying = None
 
 
 class RedisServer(_Server):
