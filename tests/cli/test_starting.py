@@ -3,7 +3,6 @@
 import re
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -16,6 +15,7 @@ import pytest
 from optio.cli.shared import starting
 from optio.cli.shared.starting import wait_for
 from optio.errors import SettingsError, StoreMismatch, StoreUnavailable
+from tests import forked
 from tests.executors.pods.place import NAMESPACE
 from tests.executors.pods.standin import StandIn
 from tests.proxy import FaultProxy
@@ -88,14 +88,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Part]]:
 
 
 def optio(url: str, *argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "optio", *argv],
-        cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "OPTIO_DATABASE_URL": url, **environ},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return forked.run(argv, ROOT, {"PATH": "/usr/bin:/bin", "OPTIO_DATABASE_URL": url, **environ})
 
 
 @pytest.mark.parametrize("command", PARTS)
@@ -140,14 +133,14 @@ def test_a_part_that_starts_before_its_database_waits_and_says_so_and_starts_whe
 @pytest.mark.parametrize("command", PARTS)
 @pytest.mark.parametrize("fault", ["refused", "silent"])
 def test_a_part_that_waits_ends_at_once_on_sigterm(
-    server: PostgresServer, start: Callable[..., Part], command: str, fault: str
+    postgres_server: PostgresServer, start: Callable[..., Part], command: str, fault: str
 ) -> None:
-    with FaultProxy(server.port) as proxy:
+    with FaultProxy(postgres_server.port) as proxy:
         if fault == "refused":
             proxy.refuse()
         else:
             proxy.blackhole()
-        part = start(command, server.url.replace(str(server.port), str(proxy.port)))
+        part = start(command, postgres_server.url.replace(str(postgres_server.port), str(proxy.port)))
         eventually(lambda: part.waits("the database"), what="the report of the wait")
 
         began = time.monotonic()
@@ -156,12 +149,12 @@ def test_a_part_that_waits_ends_at_once_on_sigterm(
         assert time.monotonic() - began < 1.9
 
 
-@pytest.mark.parametrize("command", PARTS)
 @pytest.mark.parametrize(
-    ("wrong", "words"),
+    ("command", "wrong", "words"),
     [
-        (("/postgres", "/lacking"), 'database "lacking" does not exist'),
-        (("//optio@", "//nobody@"), 'role "nobody" does not exist'),
+        ("server", ("/postgres", "/lacking"), 'database "lacking" does not exist'),
+        ("worker", ("//optio@", "//nobody@"), 'role "nobody" does not exist'),
+        ("scheduler", ("//optio@", "//nobody@"), 'role "nobody" does not exist'),
     ],
 )
 def test_what_no_waiting_cures_ends_a_part_at_once(
