@@ -148,6 +148,12 @@ BOMBS: dict[str, tuple[str, str | bytes]] = {
         ).replace("%", "'#"),
     ),
     "twenty thousand placeholders in a key": ("OPT227", OPEN + "dedupe: {key: '" + numbered("{{X#}}", 20_000) + "'}\n"),
+    "a description of thousands of names that may be cities": (
+        "OPT306",
+        BASE
+        + f"description: {'Some Name ' * 10_000}\n"
+        + 'triggers: [{type: schedule, config: {cronExpression: "0 9 * * *", timezone: UTC+2}}]\n',
+    ),
     "urls with passwords": ("OPT503", BASE + "description: '" + "://a:b@ " * 50_000 + "'\n"),
 }
 

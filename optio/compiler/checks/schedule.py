@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.param_schema.declared import ROUTE, DeclaredParameters, declared_parameters, parameter_names
@@ -233,7 +233,13 @@ def suggest_zone(name: str) -> tuple[str, str | None]:
     """Return the hint for an unknown zone, and the zone name if the hint proposes exactly one."""
     if name in ABBREVIATIONS:
         return f"did you mean `{ABBREVIATIONS[name]}`?", ABBREVIATIONS[name]
-    zones = available_timezones() - MACHINE_ZONES
+    from optio.compiler.checks.zone_names import (  # imported only for a file with a mistake
+        known_zones,
+        zone_of_city,
+        zone_of_windows_name,
+    )
+
+    zones = known_zones() - MACHINE_ZONES
     if offset := re.fullmatch(_OFFSET, name.removeprefix("Etc/")):
         hours, minutes = int(offset["hours"]), int(offset["minutes"] or 0)
         if not (hours or minutes):
@@ -243,8 +249,6 @@ def suggest_zone(name: str) -> tuple[str, str | None]:
         known = not minutes and fixed in zones
         place = PLACES.get(f"{offset['sign']}{hours}:{minutes:02}", "Europe/Berlin")
         return f"name a place, such as `{place}`" + (f"; a zone that never changes is `{fixed}`" if known else ""), None
-    from optio.compiler.checks.zone_names import zone_of_city, zone_of_windows_name  # imported only for a file with a mistake
-
     if (called := zone_of_windows_name(name)) in zones:
         return f"write `{called}`", called
     if places := sorted(zone for zone in zones if zone.lower().startswith(f"{name.lower()}/")):
