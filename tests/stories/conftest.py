@@ -75,11 +75,10 @@ def optio(tmp_path_factory: pytest.TempPathFactory, scripted_model: StubModel) -
 
 
 @pytest.fixture(scope="module")
-def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
-    """Chromium without its windows, which take half of the CPU time and more, or the `PROGRAM` that a module names."""
-    program = getattr(request.module, "PROGRAM", "chromium-headless-shell")
+def browser() -> Iterator[Browser]:
+    """Chromium without its windows, which take half of the CPU time and more."""
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=f"/usr/bin/{program}", args=["--no-sandbox"])
+        found = playwright.chromium.launch(executable_path="/usr/bin/chromium-headless-shell", args=["--no-sandbox"])
         yield found
         found.close()
 

@@ -10,8 +10,6 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.support import ROOT, Dev, free_port
 
-# The whole browser.
-PROGRAM = "chromium"
 TOOLS = ROOT / ".tools"
 GROUPS = {"ada": ["staff", "ops"], "grace": ["readers"], "mallory": ["staff"]}
 JOB = """\
