@@ -678,6 +678,7 @@ time.sleep(60)
         found = b"found again by second" in log_of(services, run_id, LogKind.SYSTEM)
         meter = services.store.attempts(run_id)[0].meter
         seen.add((meter.turns, meter.cost))
+        time.sleep(0.001)
     services.store.cancel(run_id, "me")
     second.cancel()
     thread.join(20)
