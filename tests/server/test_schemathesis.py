@@ -53,7 +53,7 @@ def test_no_request_finds_a_fault_and_every_answer_is_documented(served: tuple[D
     done = subprocess.run(
         [
             *(Path(sys.executable).with_name("schemathesis"), "run", "openapi.json", "--url", server.url, "--no-color"),
-            *("--checks", "all", "--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--seed", "1"),
+            *("--checks", "all", "--phases", "examples,coverage,fuzzing", "--max-examples", "3", "--seed", "1"),
             "--continue-on-failure",
             # What the document takes need not be what a task, its schema and its file take, and a cursor is opaque.
             *("--exclude-checks", "positive_data_acceptance"),
