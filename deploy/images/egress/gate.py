@@ -34,15 +34,14 @@ FIRST, LONGER = 0.05, 1.5
 
 def connected(targets, first=LONGEST):
     """Which of these (address, port) can be reached: the first if each of some tries in short succession reached it, another if
-    any did. The first of all may take so long, the others what is fair beside it."""
+    any did. Each try for the first may take so long, those for the others what is fair beside it."""
     tries, poll = {}, select.poll()
     begin = time.monotonic()
-    rounds, until, over = 0, begin + first, False
-    answers, reached = 0, set()
+    rounds, answers, reached, over = 0, 0, set(), False
     while not over and (tries or rounds < ROUNDS):
         now, due = time.monotonic(), begin + rounds * APART
         if rounds < ROUNDS and now >= due:
-            rounds += 1
+            rounds, until = rounds + 1, now + first
             for target in targets:
                 found = socket.socket(socket.AF_INET6 if ":" in target[0] else socket.AF_INET, socket.SOCK_STREAM)
                 found.setblocking(False)

@@ -349,6 +349,27 @@ def test_a_look_tries_three_times_and_whoever_is_reached_once_is_reached(
         assert tried == targets * tries
 
 
+def test_a_gate_that_has_to_wait_for_its_turn_looks_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Late:
+        """Whoever waits is woken after more time than a look has for what is forbidden."""
+
+        def __init__(self) -> None:
+            self._poll = poll()
+            self.register, self.unregister = self._poll.register, self._poll.unregister
+
+        def poll(self, wait_ms: float) -> list[tuple[int, int]]:
+            found = self._poll.poll(wait_ms)
+            time.sleep(0 if found else 2 * gate.SHORTEST)
+            return found
+
+    poll = gate.select.poll
+    monkeypatch.setattr(gate.select, "poll", Late)
+    with listening() as proxy:
+        targets = [proxy.getsockname(), ("127.0.0.1", closed_port())]
+
+        assert gate.connected(targets, gate.FIRST) == {targets[0]}
+
+
 def test_a_proxy_that_is_not_reached_each_time_is_not_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     with listening() as proxy:
         tried: list[Any] = []
