@@ -178,7 +178,9 @@ class Starter:
                     if way.sent:
                         log.warning("the launch of %s got no answer: %s", name, err)
                         return mark, False
-                    for_good = isinstance(err, Refused) and not err.temporary and err.status != 404
+                    self._events.forget(name)
+                    runs = is_agent_running(self._informer.status(name))
+                    for_good = runs and isinstance(err, Refused) and not err.temporary and err.status != 404
                     if for_good or time.monotonic() >= deadline:
                         raise StartFailed("launch", f"nothing can be run in the pod: {err}", temporary=True) from err
             delivery = None

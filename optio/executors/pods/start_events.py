@@ -30,7 +30,11 @@ class StartEvents:
             yield
         finally:
             self._awaited.discard(name)
-            self._started.discard(name)
+            self.forget(name)
+
+    def forget(self, name: str) -> None:
+        """Forget an event whose container could not be used: the pod's status tells more."""
+        self._started.discard(name)
 
     def has(self, name: str) -> bool:
         """Return whether the agent's container of an awaited pod has been started."""

@@ -581,6 +581,21 @@ def test_where_events_do_not_come_the_pods_status_tells_that_an_agent_can_begin(
     eventually(lambda: broken.hits, what="the fault")
 
 
+def test_an_event_of_a_container_that_does_not_run_is_worth_one_try(make: Make, proxy: FaultProxy, name: str) -> None:
+    executor = make(start_s=4.0, node_selector={"no": "node"})
+    handle = executor.start(shell("echo ran"))
+    eventually(lambda: proxy.count(r"/events\?watch"), what="the watch of events")
+
+    involved = {"kind": "Pod", "namespace": NAMESPACE, "name": name, "fieldPath": "spec.containers{agent}"}
+    event = {"metadata": {"name": f"{name}.forged"}, "reason": "Started", "involvedObject": involved, "type": "Normal"}
+    executor._call(lambda: executor._cluster.ask("POST", executor._cluster._path("events"), event))
+    ended = until_ended(handle, within=60).exit
+    handle.close(remove=True)
+
+    assert ended.reason == "unschedulable"
+    assert proxy.count(LAUNCH) == 1
+
+
 def test_an_agent_begins_by_the_event_of_its_container_before_the_pods_status_is_told(
     make: Make, proxy: FaultProxy, name: str
 ) -> None:

@@ -86,6 +86,7 @@ def test_a_worker_is_told_of_the_pods_that_it_follows_and_of_no_others(make: Mak
     assert ended.exit.code == 0
     assert busy.labels(manifest.RUN) == {RUN}
     assert idle.told == []
+    assert (busy.proxy.count("/events") > 0, idle.proxy.count("/events")) == (True, 0)
 
 
 def test_of_a_run_that_another_worker_takes_over_that_one_is_told(make: Make) -> None:

@@ -173,7 +173,7 @@ def _selector(query: Query) -> Selector:
     def chosen(found: Object) -> bool:
         labels = found["metadata"].get("labels", {})
         return all(name in labels and (not equal or labels[name] == value) for name, equal, value in wanted) and all(
-            reduce(lambda part, key: part[key], path.split("."), found) == value for path, _, value in fields
+            reduce(lambda part, key: part.get(key, {}), path.split("."), found) == value for path, _, value in fields
         )
 
     return chosen
