@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.support import ROOT, Dev
 
@@ -121,6 +121,17 @@ def test_a_field_changes_the_text_in_the_editor_and_what_was_typed_there_stays(d
     assert "# typed here\n" in typed(page)
     expect(page.locator("#editor .cm-content")).to_contain_text("maxTurns: 7")
     expect(page.locator("#editor-state")).to_have_text("checked")
+
+
+def test_a_field_that_is_filled_before_the_editor_is_loaded_changes_the_text_too(dev: Dev, page: Page) -> None:
+    def fill_first(route: Route) -> None:
+        page.get_by_label("Most turns").fill("7")
+        route.continue_()
+
+    page.route("**/editor.js", fill_first)
+    page.goto(f"{dev.url}/tasks/echo/edit")
+
+    expect(page.locator("#text")).to_have_value(re.compile("^maxTurns: 7$", re.MULTILINE))
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,9 @@ function start() {
 }
 
 const view = start();
+// A field may have been filled before this script was there.
+const was = JSON.parse(document.getElementById("was").value);
+if ([...document.querySelectorAll("#fields [name]")].some((each) => each.value !== (was[each.name.slice(2)] ?? ""))) checkSoon();
 
 function checkSoon() {
   state.textContent = "checking";
