@@ -83,7 +83,8 @@ class Forked(subprocess.Popen[bytes]):
             }
             asked.write(json.dumps(request).encode())
             asked.seek(0)
-            socket.send_fds(_parent(), [b"."], [asked.fileno(), *files, theirs])
+            asking, _ = _parent(environ.get("LD_PRELOAD", ""))
+            socket.send_fds(asking, [b"."], [asked.fileno(), *files, theirs])
         os.close(theirs)
         self.pid = int.from_bytes(self._answer.read(4), "big")
 
@@ -104,7 +105,7 @@ class Forked(subprocess.Popen[bytes]):
 
 def is_possible(environ: Mapping[str, str]) -> bool:
     """Whether a fork is what a new process would be: it has our modules, and nothing is loaded before them."""
-    early = {name: value for name, value in environ.items() if name.startswith(("PYTHON", "LD_"))}
+    early = {name: value for name, value in environ.items() if name.startswith(("PYTHON", "LD_")) and name != "LD_PRELOAD"}
     ours = {**os.environ, "PYTHONPATH": str(_ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     return early.items() <= ours.items()
 
@@ -146,31 +147,28 @@ def run(
 
 def put_program(path: Path) -> None:
     """An executable `optio` for shells, whose environment must be one where a fork `is_possible`."""
-    _parent()
-    path.write_text(_PROGRAM.format(python=sys.executable, address=_address()))
+    path.write_text(_PROGRAM.format(python=sys.executable, address=_parent()[1]))
     path.chmod(0o755)
 
 
-def _address() -> str:
-    """Where programs ask this process's forks: no file, so nothing of it is left."""
-    return f"\0optio-forks-{os.getpid()}"
-
-
 @cache
-def _parent() -> socket.socket:
-    """The connection to the process that forks, which ends with it."""
+def _parent(library: str = "") -> tuple[socket.socket, bytes]:
+    """The connection to the process that forks, which ends with it, and the address where programs ask it: no file, so nothing
+    of it is left. The process has this library loaded before all others."""
     ours, theirs = socket.socketpair()
+    environ = {**os.environ, "LD_PRELOAD": library} if library else None
     with theirs, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as programs:
-        programs.bind(_address())
+        programs.bind("")  # to a name that the kernel chooses
+        address: bytes = programs.getsockname()
         files = theirs.fileno(), programs.fileno()
-        process = subprocess.Popen([sys.executable, "-m", __name__, *map(str, files)], cwd=_ROOT, pass_fds=files)
+        process = subprocess.Popen([sys.executable, "-m", __name__, *map(str, files)], cwd=_ROOT, pass_fds=files, env=environ)
 
     def end() -> None:
         ours.close()
         process.wait()
 
     atexit.register(end)
-    return ours
+    return ours, address
 
 
 def _serve(*askers: socket.socket) -> None:

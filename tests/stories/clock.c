@@ -1,5 +1,6 @@
 /* A wall clock that jumps, for `clock.py`: preloaded, it adds the nanoseconds that the file `STORY_CLOCK` holds. Clocks that
-   nobody sets, such as CLOCK_MONOTONIC, are left as they are. */
+   nobody sets, such as CLOCK_MONOTONIC, are left as they are. The file is opened when the clock is first asked: a fork may have
+   it in its environment, and the process that it is of not. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stddef.h>
@@ -12,7 +13,7 @@
 
 static const volatile long long *ahead;
 
-__attribute__((constructor)) static void open_clock(void) {
+static void open_clock(void) {
     const char *path = getenv("STORY_CLOCK");
     int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     void *map = file < 0 ? MAP_FAILED : mmap(NULL, sizeof(long long), PROT_READ, MAP_SHARED, file, 0);
@@ -24,7 +25,11 @@ __attribute__((constructor)) static void open_clock(void) {
 
 int clock_gettime(clockid_t id, struct timespec *at) {
     int failed = syscall(SYS_clock_gettime, id, at);
-    if (!failed && ahead && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) {
+    if (failed || (id != CLOCK_REALTIME && id != CLOCK_REALTIME_COARSE))
+        return failed;
+    if (!ahead)
+        open_clock();
+    if (ahead) {
         long long now = at->tv_sec * 1000000000LL + at->tv_nsec + *ahead;
         at->tv_sec = now / 1000000000LL;
         at->tv_nsec = now % 1000000000LL;

@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -29,8 +28,6 @@ from tests.support import ROOT, eventually, free_port, open_sandbox
 
 # All parts start at once, and a busy machine has other work to do.
 READY_S = 180.0
-# Only the name is another: no shortcut of this machine is taken then.
-_ELSEWHERE = "import socket; socket.gethostname = lambda: {host!r}\nfrom optio.cli import main\nmain([{command!r}])"
 
 
 class Part(Protocol):
@@ -64,18 +61,14 @@ class Process:
         self.process: subprocess.Popen[bytes] | None = None
         self.code = 0  # of its last orderly end
         self._began_at = 0
-        self._elsewhere = None if host is None else _ELSEWHERE.format(host=host, command=command)
+        if host is not None:
+            self.environ = {**environ, "STORY_HOST": host}
+        self._first = "" if host is None else "tests.stories.elsewhere"
 
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._began_at = log.tell()
-            if self._elsewhere is None:
-                self.process = forked.start([self.command], ROOT, self.environ, (log.fileno(),) * 3)
-            else:
-                self.process = subprocess.Popen(
-                    [sys.executable, "-c", self._elsewhere], cwd=ROOT, env=dict(self.environ), stdin=subprocess.DEVNULL,
-                    stdout=log, stderr=log,
-                )  # fmt: skip
+            self.process = forked.Forked([self.command], ROOT, self.environ, (log.fileno(),) * 3, self._first)
         # Not before: the keeper would start it too, in place of the one that has ended.
         self.wanted, self.frozen = True, False
 

@@ -4,9 +4,9 @@ The moments are hit from outside: the dying worker runs the very program, with o
 before or after it does its work. `python -m tests.stories.test_crash_points SEEDS` tries them with so many seeds.
 """
 
+import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -15,68 +15,9 @@ from pathlib import Path
 import pytest
 
 from optio.model.run import LogKind, RunState
+from tests import forked
 from tests.runs.support import accept, done, log_of, opened, working
 from tests.support import ROOT, command_task
-
-_DYING = """
-import os, signal, socket, sys
-from importlib import import_module
-host, module, owner, name, when, nth = {arguments!r}
-if host:
-    socket.gethostname = lambda: host
-owner = getattr(import_module(module), owner)
-original, calls = getattr(owner, name), 0
-
-def dying(*arguments, **named):
-    global calls
-    if when == "before":
-        calls += 1
-        if calls == nth:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return original(*arguments, **named)
-    found = original(*arguments, **named)
-    if found:  # a claim that found nothing is none
-        calls += 1
-        if calls == nth:
-            os.kill(os.getpid(), signal.SIGKILL)
-    return found
-
-setattr(owner, name, dying)
-{prelude}
-from optio.cli import main
-main(["worker"])
-"""
-
-
-# Where the dying worker is there is no room: nothing is begun, and the run is to be given back.
-_FULL = """
-import time
-from optio.executors.base import Exit
-from optio.executors.process import ProcessExecutor
-from optio.model.room import Delay
-
-class Full:
-    streams = ("stdout", "stderr")
-    def __init__(self, *_):
-        self.at = time.monotonic()
-        self.why = Delay(reason="quota", message="the quota is full")
-    def read(self, stream, offset, limit):
-        return b""
-    def settled(self):
-        return True
-    def wait(self, timeout):
-        time.sleep(0.05)
-    def delay(self):
-        return self.why
-    def exit(self):
-        full = time.monotonic() - self.at > 0.3
-        return Exit(code=None, signal=None, reason="quota", temporary=True, no_room=self.why) if full else None
-    def nothing(self, *_, **__):
-        pass
-    wake = begun = renewed = stop = close = pod = nothing
-
-ProcessExecutor.start = Full
-"""
 
 
 @dataclass(frozen=True)
@@ -119,19 +60,18 @@ def crash(directory: Path, point: Point, seed: int) -> None:
     environ = {k: v for k, v in os.environ.items() if not k.startswith("OPTIO_")}
     settings = {"OPTIO_LEASE": "1s", "OPTIO_SANDBOX_WRITE": str(marks)}
     environ |= {"OPTIO_DATA_DIR": str(directory / "data"), **settings}
-    arguments = (host, point.module, point.owner, point.method, point.when, dice.randint(1, point.most))
+    arguments = (host, point.module, point.owner, point.method, point.when, dice.randint(1, point.most), point.full)
+    environ |= {"DYING": json.dumps(arguments)}
     with opened(directory, settings) as here:
         run_id = accept(here, command_task(source, extra="maxRetries: 0\n"))
-        dying = subprocess.run(
-            [sys.executable, "-c", _DYING.format(arguments=arguments, prelude=_FULL if point.full else "")],
-            cwd=ROOT, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60,
-        )  # fmt: skip
+        with Path(os.devnull).open("r+b") as nothing:
+            code = forked.Forked(["worker"], ROOT, environ, [nothing.fileno()] * 3, "tests.stories.dying").wait(60)
         with working(here):
             run = done(here, run_id)
         said = log_of(here, run_id, LogKind.OUTPUT)
 
         told = (point.name, seed, host, run.reason, run.message)
-        assert dying.returncode == -9, told
+        assert code == -9, told
         assert run.state is RunState.COMPLETED, told
         assert marks.read_text().split() == ["start", "end"], told
         assert said == [f"line {n}".encode() for n in range(1, lines + 1)], told
