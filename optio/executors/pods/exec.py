@@ -88,9 +88,9 @@ def _only(group: BaseExceptionGroup) -> BaseException:
 
 
 def _code(status: bytes) -> int:
-    """Return the exit code in a `meta/v1` Status."""
+    """Return the exit code in a `meta/v1` Status, which may lack every field: a busy API server sent one without `status`."""
     said = json.loads(status)
-    if said["status"] == "Success":
+    if said.get("status") == "Success":
         return 0
     for cause in (said.get("details") or {}).get("causes") or ():
         if said.get("reason") == "NonZeroExitCode" and cause.get("reason") == "ExitCode":

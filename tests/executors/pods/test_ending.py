@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from optio.executors.base import Exit
+from optio.executors.pods import exec as command
 from optio.executors.pods import exit_status
 
 
@@ -146,3 +147,11 @@ def test_what_time_does_not_cure_is_not_waited_for() -> None:
     hopeless = exit_status.of_start(status("Pending", state={"waiting": {"reason": "InvalidImageName", "message": "bad"}}))
 
     assert hopeless == ("image", "the pod cannot start: InvalidImageName: bad", False)
+
+
+@pytest.mark.parametrize("word", [{"metadata": {}}, {"code": 500}, {"status": "Failure"}])
+def test_a_word_of_the_api_about_a_command_that_tells_no_exit_code_is_a_refusal(word: dict[str, Any]) -> None:
+    with pytest.raises(command.NotStarted, match="no reason was given") as refused:
+        command._code(json.dumps(word).encode())
+
+    assert refused.value.status == 500
