@@ -6,6 +6,7 @@ file takes about as long as starting Python and loading the YAML parser.
 
 import argparse
 import contextlib
+import functools
 import io
 import os
 import sys
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from optio.cli import print_error
 
 if TYPE_CHECKING:  # the command line is read before the compiler is loaded
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from optio.check_cache.check import CheckResult
@@ -82,10 +84,11 @@ def run(args: argparse.Namespace) -> int:
         with _progress(root):
             checked, undone = _check_root(root, only, given, args)
         files, tasks, unfixed = files + len(checked.paths), tasks + checked.tasks, unfixed + undone
-        found += _with_display_paths(_once(checked.diagnostics), root)
-        sources |= {_display_path(root, each.path): (root, each.path) for each in checked.diagnostics}
+        display = _displaying(root)
+        found += _with_display_paths(_once(checked.diagnostics), display)
+        sources |= {display(each.path): (root, each.path) for each in checked.diagnostics}
         if args.format == "junit":
-            seen += [_display_path(root, path) for path in checked.paths]
+            seen += map(display, checked.paths)
     if args.diff:
         return FOUND if unfixed else CLEAN
     if args.strict:
@@ -222,8 +225,8 @@ def _fix_tree(root: Path, only: list[str] | None, args: argparse.Namespace) -> "
         undone = done.count
     else:
         left = apply_fixes.write_fixes(root, done.files, done.before)
-        for path in left:
-            print_error(f"optio check: `{_display_path(root, path)}` changed during the check and was not fixed: try again")
+        for path in map(_displaying(root), left):
+            print_error(f"optio check: `{path}` changed during the check and was not fixed: try again")
         count, files = sum(done.counts[path] for path in done.files if path not in left), len(done.files) - len(left)
         if count and args.format == "full":
             print(f"fixed {count} finding{'s' * (count > 1)} in {files} file{'s' * (files > 1)}")
@@ -244,23 +247,25 @@ def _once(diagnostics: "tuple[Diagnostic, ...]") -> "tuple[Diagnostic, ...]":
     return tuple(d for d in diagnostics if not repeats_policy_error(d)) if is_told else diagnostics
 
 
-def _with_display_paths(diagnostics: "tuple[Diagnostic, ...]", root: Path) -> "list[Diagnostic]":
+def _with_display_paths(diagnostics: "tuple[Diagnostic, ...]", display: "Callable[[str], str]") -> "list[Diagnostic]":
     """Return the findings with paths relative to the working directory."""
     from dataclasses import replace
 
     found = []
     for d in diagnostics:
-        seen = {r.path: _display_path(root, r.path) for r in d.related if r.path != d.path}
+        seen = {r.path: display(r.path) for r in d.related if r.path != d.path}
         message = d.message
         for path, shown in seen.items():
             message = " ".join(shown if word == path else word for word in message.split(" "))
-        related = tuple(r._replace(path=_display_path(root, r.path)) for r in d.related)
-        found.append(replace(d, path=_display_path(root, d.path), message=message, related=related))
+        related = tuple(r._replace(path=display(r.path)) for r in d.related)
+        found.append(replace(d, path=display(d.path), message=message, related=related))
     return found
 
 
-def _display_path(root: Path, path: str) -> str:
-    return os.path.relpath(root / path) if root.absolute().is_relative_to(Path.cwd()) else os.path.join(root, path)
+def _displaying(root: Path) -> "Callable[[str], str]":
+    """Return a function that gives the path of a file of the tree as it is shown, once for each file."""
+    is_below = root.absolute().is_relative_to(Path.cwd())
+    return functools.cache(lambda path: os.path.relpath(root / path) if is_below else os.path.join(root, path))
 
 
 def _print_exchange(found: "list[Diagnostic]", files: int, tasks: int, checked: list[str], form: str) -> None:

@@ -192,7 +192,19 @@ def test_a_name_that_is_no_unicode_is_checked_by_every_process_and_kept_by_none(
 
 
 def test_what_is_found_does_not_depend_on_the_order_of_sets() -> None:
-    command = [sys.executable, "-m", "optio", "check", "--format", "json", "--verbose", "--no-cache", "tests/cases"]
+    command = [
+        sys.executable,
+        "-m",
+        "optio",
+        "check",
+        "--format",
+        "json",
+        "--verbose",
+        "--no-cache",
+        "--jobs",
+        "1",
+        "tests/cases",
+    ]
     printed = {
         subprocess.run(command, cwd=ROOT, capture_output=True, check=False, env={**os.environ, "PYTHONHASHSEED": seed}).stdout
         for seed in "12"
