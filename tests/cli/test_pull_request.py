@@ -188,7 +188,7 @@ def test_a_failed_test_fails_the_action(job: Job) -> None:
 def test_the_action_installs_the_optio_that_it_comes_with_and_libraries_by_hash(job: Job, tmp_path: Path) -> None:
     clone = tmp_path / "the action"
     for part in ("optio", "deploy"):
-        shutil.copytree(ROOT / part, clone / part, ignore=shutil.ignore_patterns("__pycache__", "site"))
+        shutil.copytree(ROOT / part, clone / part, ignore=shutil.ignore_patterns("site"))
     del job.environ["PYTHONPATH"]
     job.environ["GITHUB_ACTION_PATH"] = str(clone / "deploy" / "github")
     setup = tools(tmp_path / "setup", python=f'#!/bin/sh\nexec {sys.executable} "$@"\n')
