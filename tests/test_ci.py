@@ -37,16 +37,18 @@ def test_shared():
 
 @pytest.fixture
 def ci(tmp_path: Path) -> Path:
-    """The script in a project of its own, where one process is enough for a few tests."""
+    """The script in a project of its own."""
     (tmp_path / ".ci").mkdir()
-    script = Path(shutil.copy(ROOT / ".ci" / "tests", tmp_path / ".ci" / "tests"))
-    script.write_text(re.sub(r"-n [1-9]\d* ", "-n 1 ", script.read_text()))
+    shutil.copy(ROOT / ".ci" / "tests", tmp_path / ".ci" / "tests")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
     return tmp_path
 
 
-def run(ci: Path, *tests: str) -> subprocess.CompletedProcess[str]:
+def run(ci: Path, *tests: str, workers: int = 0) -> subprocess.CompletedProcess[str]:
+    """One worker is enough for a few tests, and none where it does not matter."""
+    script = ci / ".ci" / "tests"
+    script.write_text(re.sub(r"-n [1-9]\d* ", f"-n {workers} ", script.read_text()))
     (ci / "test_it.py").write_text(HEAD + "".join(tests))
     outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # of a worker of our own
     environ = {**outside, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin,pytest_timeout"}
@@ -64,7 +66,7 @@ def test_what_is_marked_is_there() -> None:
 
 def test_each_test_runs_in_one_of_three_parts_and_one_that_fails_and_then_passes_is_called_unsteady(ci: Path) -> None:
     heavy = "\n@pytest.mark.heavy" + SHARED.replace("shared", "heavy")
-    done = run(ci, SHARED, heavy, "\n@pytest.mark.alone", ONCE.format(1))
+    done = run(ci, SHARED, heavy, "\n@pytest.mark.alone", ONCE.format(1), workers=1)
 
     assert done.returncode == 0, done.stdout
     ran = ["shared side by side", "heavy side by side", "first_1 one by one", "first_1 one by one"]
@@ -81,9 +83,12 @@ def test_more_than_three_unsteady_tests_fail(ci: Path) -> None:
     assert "== FAILED: 4 tests, more than may be unsteady\n" in done.stdout
 
 
-@pytest.mark.parametrize("fault", ["def test_always(): assert 0", "import nothing_of_this_name", "def test_end(): os._exit(1)"])
-def test_a_fault_that_is_there_again_fails(ci: Path, fault: str) -> None:
-    done = run(ci, ONCE.format(1), f"\n{fault}\n")
+@pytest.mark.parametrize(
+    ("fault", "workers"),
+    [("def test_always(): assert 0", 0), ("import nothing_of_this_name", 0), ("def test_end(): os._exit(1)", 1)],
+)
+def test_a_fault_that_is_there_again_fails(ci: Path, fault: str, workers: int) -> None:
+    done = run(ci, ONCE.format(1), f"\n{fault}\n", workers=workers)
 
     assert done.returncode == 1
     assert "UNSTEADY" not in done.stdout
