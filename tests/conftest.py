@@ -56,12 +56,11 @@ LONG = (
     *("stories", *REAL_AGENTS, "executors", "processes", "runs", "store"),
     *("contracts", "tree", "deploy", "lsp", "server", "cli", "check_cache", "test_docs_run.py", "test_ci.py"),
 )
-# What is killed and frozen, what becomes of it, and how soon others go on: these are marked `heavy`, and CI runs few of them at
-# a time, those that take longest first.
+# Many processes that are killed and frozen, what becomes of them, and how soon others go on: these are marked `heavy`, and CI
+# runs few of them at a time, those that take longest first.
 HEAVY = (
     *("stories/test_takeover.py", "stories/test_ledger.py", "stories/test_disk.py", "stories/test_reload_under_load.py"),
-    *("processes/test_worker.py", "stories/test_schedulers.py", "stories/test_crash_points.py", "stories/test_rolling.py"),
-    *("stories/test_crash.py", "stories/test_backlog.py"),
+    *("stories/test_schedulers.py", "stories/test_rolling.py", "stories/test_crash.py"),
 )
 # Where tests are marked `alone`: while they run, others could start neither a process nor a thread.
 ALONE = ("contracts/test_executors.py", "executors/test_fighting.py")

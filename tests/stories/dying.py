@@ -5,11 +5,13 @@ import os
 import signal
 import socket
 import time
+from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
 from optio.executors.base import Exit
 from optio.executors.process import ProcessExecutor
+from optio.model import room
 from optio.model.room import Delay
 
 _host, _module, _owner, _name, _when, _nth, _full = json.loads(os.environ["DYING"])
@@ -67,6 +69,7 @@ class _Full:
 
 setattr(_class, _name, _dying)
 if _full:
+    room.FIRST_PAUSE = timedelta(seconds=0.5)  # another worker tries as soon
     ProcessExecutor.start = _Full  # type: ignore[method-assign, assignment]
 if _host:
     socket.gethostname = lambda: _host
