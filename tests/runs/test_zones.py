@@ -28,7 +28,7 @@ from tests.runs.test_schedule import changed, timed
 from tests.scheduling.test_cron import by_the_minute
 
 FROM, TO = datetime(2024, 1, 1, tzinfo=UTC), datetime(2034, 1, 1, tzinfo=UTC)
-AROUND = timedelta(hours=26)
+AROUND = timedelta(hours=15)
 EXPRESSIONS = ("30 2 * * *", "0 * * * *", "*/15 * * * *", "0 0 * * *", "15 1-3 * * *")
 # A scheduler looks when something is due; one that is late, or never sleeps longer than this, sees the same.
 TICKS = (timedelta(0), timedelta(seconds=59))

@@ -157,15 +157,15 @@ def story(directory: Path, triggers: int, kills: int, stops: int, *, sqlite: boo
 
 @pytest.mark.timeout(400)
 def test_on_many_machines_what_is_accepted_runs_once_through_kills_and_freezes_of_everything(tmp_path: Path) -> None:
-    story(tmp_path, 150, 10, 4, sqlite=False)
+    story(tmp_path, 100, 10, 4, sqlite=False)
 
 
 @pytest.mark.timeout(400)
 def test_on_one_sqlite_what_is_accepted_runs_once_through_kills_and_freezes_of_everything(tmp_path: Path) -> None:
-    story(tmp_path, 120, 8, 4, sqlite=True)
+    story(tmp_path, 80, 8, 4, sqlite=True)
 
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("sqlite", [True, False], ids=["sqlite", "postgres"])
 def test_what_is_accepted_runs_once_through_clocks_that_are_set_forward_and_back(tmp_path: Path, sqlite: bool) -> None:
-    story(tmp_path, 60, 0, 0, sqlite=sqlite, jumps=8)
+    story(tmp_path, 40, 0, 0, sqlite=sqlite, jumps=8)
