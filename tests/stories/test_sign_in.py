@@ -58,13 +58,12 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def page(server: Dev, browser: Browser) -> Iterator[Page]:
     """A page of a browser that knows nobody. What a page of ours complains of fails the test."""
     context = browser.new_context()
-    # The provider's page wants a font of another host.
-    context.route(lambda url: "googleapis" in url, lambda route: route.abort())
     made = context.new_page()
     complaints: list[str] = []
     context.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
     yield made
     context.close()
+    # The provider's page wants a font of another host.
     assert [each for each in complaints if "Failed to load resource" not in each] == []
 
 
@@ -135,7 +134,6 @@ def test_a_person_without_a_role_is_told_so_and_one_who_turns_back_too(server: D
 
 def test_without_scripts_and_with_other_roles_people_sign_in_too(server: Dev, browser: Browser) -> None:
     context = browser.new_context(java_script_enabled=False)
-    context.route(lambda url: "googleapis" in url, lambda route: route.abort())
     page = context.new_page()
     page.goto(f"{server.url}/tasks")
     sign_in(page, "grace")
