@@ -108,6 +108,7 @@ def _model_in(annotation: Any) -> type[Spec] | None:
     return None
 
 
+@lru_cache(maxsize=4096)
 def fold_key(key: str) -> str:
     """Return the key in lower case, without dashes, underscores and blanks."""
     return re.sub(r"[_\-\s]", "", key).lower()

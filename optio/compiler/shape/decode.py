@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from optio.compiler.diagnostics import Diagnostic, diagnostic
 from optio.compiler.layers import OTHER_TYPES, MergedDocument
-from optio.compiler.shape.unknown_keys import explain_unknown_key
+from optio.compiler.shape.unknown_keys import UnknownKey, explain_unknown_key
 from optio.compiler.validation import TEXT, IssueKind, ValidationIssue, find_issues
 from optio.compiler.yaml.document import Document
 from optio.compiler.yaml.scalars import yaml_1_1_reading
@@ -61,7 +61,9 @@ def _read_broken(document: Document | MergedDocument) -> tuple[DecodedTask | Non
     later = isinstance(document.value, dict) and document.value.get("type") in OTHER_TYPES
     reported = set(readings)
     # A misspelt key is one mistake, not a key too many and a key too few.
-    meant = {place for misfit in wrong[:_MAX_ERRORS] if (place := _suggested_place(document, misfit))}
+    unknown = [misfit.route for misfit in wrong[:_MAX_ERRORS] if misfit.kind == "unknown"]
+    explained = {route: explain_unknown_key(document.value, route) for route in unknown}
+    meant = {place for route, what in explained.items() if (place := _suggested_place(route, what))}
     # Nor is a key missing that stands too deep, in a mapping such as `spec:`.
     meant |= {(key,) for route in strange if len(route) == 1 for key in _keys_below(document.value, route)}
     reported |= {misfit.route for misfit in wrong if misfit.kind == "missing" and misfit.route in meant}
@@ -74,7 +76,7 @@ def _read_broken(document: Document | MergedDocument) -> tuple[DecodedTask | Non
         # A document of another type has other keys.
         if misfit.route not in reported and not (later and misfit.route != ("type",)):
             if count < _MAX_ERRORS:
-                found.append(to_diagnostic(document, misfit))
+                found.append(to_diagnostic(document, misfit, explained.get(misfit.route)))
                 codes[misfit.kind] = found[-1].code
             else:
                 more[codes[misfit.kind]] += 1
@@ -98,11 +100,8 @@ def _keys_below(root: Any, route: Route) -> list[str]:
     return [*keys, *(row.ours for row in rows if row is not None and row.ours.isidentifier())]
 
 
-def _suggested_place(document: Document | MergedDocument, misfit: ValidationIssue) -> Route | None:
+def _suggested_place(route: Route, what: UnknownKey) -> Route | None:
     """Return the route of the key that an unknown key was probably meant to be, or None."""
-    if misfit.kind != "unknown":
-        return None
-    what = explain_unknown_key(document.value, misfit.route)
     written = re.search(r"`([^`]+)`(?:( at the top of the file)| below `([^`]+)`)?", what.hint)
     if what.meant is None and written is None:
         return None
@@ -110,7 +109,7 @@ def _suggested_place(document: Document | MergedDocument, misfit: ValidationIssu
     if written and written[3]:
         steps = re.findall(r"\w+", written[3])
         return (*(int(step) if step.isdigit() else step for step in steps), word)
-    return (word,) if written and written[2] else (*misfit.route[:-1], word)
+    return (word,) if written and written[2] else (*route[:-1], word)
 
 
 def _misread(document: Document | MergedDocument, misfit: ValidationIssue) -> str | None:

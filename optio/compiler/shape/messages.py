@@ -21,7 +21,7 @@ from optio.compiler.conversions.suggest_words import explain_choices, suggest_al
 from optio.compiler.diagnostics import Diagnostic, Edit, Fix, diagnostic
 from optio.compiler.layers import POLICY, MergedDocument
 from optio.compiler.param_schema.expected_type import NUMBER, SCHEMAS, expected_type, keyword_form
-from optio.compiler.shape.unknown_keys import below_schema, explain_unknown_key
+from optio.compiler.shape.unknown_keys import UnknownKey, below_schema, explain_unknown_key
 from optio.compiler.source import Span
 from optio.compiler.suggest import suggest
 from optio.compiler.validation import LIST, MAPPING, SWITCH, TEXT, WHOLE, IssueKind, ValidationIssue
@@ -146,9 +146,11 @@ class _Finding:
         return diagnostic(code, message, path=document.path_at(place), span=span, route=place, hint=hint, fix=fix)
 
 
-def to_diagnostic(document: Document | MergedDocument, misfit: ValidationIssue) -> Diagnostic:
-    """Return the finding for one mismatch between the document and the model."""
+def to_diagnostic(document: Document | MergedDocument, misfit: ValidationIssue, explained: UnknownKey | None) -> Diagnostic:
+    """Return the finding for one mismatch between the document and the model, which is `explained` if it is an unknown key."""
     found = _Finding(document, *misfit)
+    if explained is not None:
+        return _unknown_key(found, explained)
     if found.kind in _OF_KEYS_AND_WORDS:
         return _OF_KEYS_AND_WORDS[found.kind](found)
     if found.last in _SECRETS and isinstance(found.value, str):
@@ -160,9 +162,8 @@ def to_diagnostic(document: Document | MergedDocument, misfit: ValidationIssue) 
     return _OF_VALUES[found.kind](found)
 
 
-def _unknown_key(found: _Finding) -> Diagnostic:
+def _unknown_key(found: _Finding, what: UnknownKey) -> Diagnostic:
     document, route = found.document, found.route
-    what = explain_unknown_key(document.value, route)
     write, fix = None, None
     if what.entry is not None:
         fix = _entry(document, route, what.entry)
@@ -618,7 +619,7 @@ def _for_text_or_list(found: _Finding) -> _Cure:
 
 
 _OF_KEYS_AND_WORDS: dict[IssueKind, Callable[[_Finding], Diagnostic]] = {
-    "unknown": _unknown_key, "missing": _missing_key, "variant": _bad_trigger, "word": _bad_word,
+    "missing": _missing_key, "variant": _bad_trigger, "word": _bad_word,
 }  # fmt: skip
 _OF_VALUES: dict[IssueKind, Callable[[_Finding], Diagnostic]] = {
     "type": _wrong_type, "pattern": _bad_pattern, "blank": _blank, "longest": _too_long, "least": _too_small,
