@@ -34,14 +34,18 @@ def suggest(word: str, known: Iterable[str]) -> str | None:
     if left[0] <= 0:
         return None
     near: list[tuple[float, int, str]] = []
-    matcher = SequenceMatcher(None, "", word)
+    matcher, letters = SequenceMatcher(None, "", word), frozenset(word)
     for each in islice(known, MAX_COMPARED_WORDS):
         left[0] -= 1
         if each.casefold() == folded:
             return each
-        if 2 * min(len(each), len(word)) < _MIN_RATIO * (len(each) + len(word)):
+        least = _MIN_RATIO * (len(each) + len(word)) / 2
+        if min(len(each), len(word)) < least:
             continue
         left[0] -= len(each)
+        # Most words have too few of its letters, which is seen sooner than how often each is in both.
+        if sum(map(letters.__contains__, each)) < least:
+            continue
         matcher.set_seq1(each)
         if (most := matcher.quick_ratio()) >= _MIN_RATIO:
             near.append((most, sum(map(eq, each, word)), each))
