@@ -69,6 +69,7 @@ class Forked(subprocess.Popen[bytes]):
         self.stdin = self.stdout = self.stderr = None
         self.returncode: int | None = None
         self._child_created = True
+        self._communication_started, self._input, self.text_mode = False, None, False
         self._looking = threading.Lock()
         ours, theirs = os.pipe()
         self._answer = open(ours, "rb", buffering=0)  # noqa: SIM115 - closed when it has said the exit code

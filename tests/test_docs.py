@@ -11,7 +11,7 @@ import re
 import shlex
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import ROUND_UP, Decimal
 from functools import cache
 from importlib import import_module
@@ -93,6 +93,12 @@ def test_a_template_of_pods_can_be_used(tmp_path: Path) -> None:
     assert (bool(made.labels), bool(made.spec), bool(made.mounts)) == (True, True, True)
 
 
+def sources(*words: str, below: Iterable[str] = (".",)) -> Iterator[str]:
+    """The modules that have one of these words: to parse all of them takes a second."""
+    texts = (path.read_text() for part in below for path in (ROOT / "optio" / part).rglob("*.py"))
+    return (text for text in texts if any(word in text for word in words))
+
+
 @cache
 def metrics() -> dict[str, set[str]]:
     """Every metric with its labels: counters and histograms as they are made, gauges as the source names them."""
@@ -101,8 +107,8 @@ def metrics() -> dict[str, set[str]]:
         if isinstance(each, prometheus_client.metrics.MetricWrapperBase):
             suffix = "_total" if isinstance(each, prometheus_client.Counter) else ""
             found[each._name + suffix] = set(each._labelnames)
-    for path in (ROOT / "optio").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for text in sources("Gauge("):
+        for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Gauge":
                 suffix = "_total" if any(keyword.arg == "counts" for keyword in node.keywords) else ""
                 labels = node.args[3] if len(node.args) > 3 else ast.Dict()
@@ -454,14 +460,13 @@ def test_every_variable_of_a_program_has_a_row() -> None:
 def reasons() -> set[str]:
     """Reasons as the code gives them: to outcomes, ends, delays, holds and failed launches, and from its tables."""
     found = {reason for reason, _ in (*BY_STATUS.values(), *_EXITS.values())} | HOPELESS
-    for part in ("runs", "runtimes", "executors", "model", "store"):
-        for path in (ROOT / "optio" / part).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                    name, words = node.func.id, [each.value for each in node.keywords if each.arg == "reason"]
-                    words += node.args[:1] if name in ("LaunchFailed", "Hold") else []
-                    if name in ("Outcome", "Exit", "Delay", "Hold", "GiveUp", "LaunchFailed"):
-                        found |= {str(each.value) for each in words if isinstance(each, ast.Constant) and each.value}
+    givers = ("Outcome", "Exit", "Delay", "Hold", "GiveUp", "LaunchFailed")
+    for text in sources(*(f"{name}(" for name in givers), below=("runs", "runtimes", "executors", "model", "store")):
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in givers:
+                words = [each.value for each in node.keywords if each.arg == "reason"]
+                words += node.args[:1] if node.func.id in ("LaunchFailed", "Hold") else []
+                found |= {str(each.value) for each in words if isinstance(each, ast.Constant) and each.value}
     return found
 
 

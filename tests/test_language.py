@@ -22,16 +22,22 @@ UNITS = ("_S", "_MS", "_US", "_NS", "_SHARE")
 
 
 class Module(NamedTuple):
-    """A parsed file of `optio/`, and its path for people."""
+    """A parsed file of `optio/` with all its nodes, and its path for people."""
 
     place: str
     tree: ast.Module
+    nodes: tuple[ast.AST, ...]
+
+    @classmethod
+    def of(cls, place: str, text: str) -> "Module":
+        tree = ast.parse(text)
+        return cls(place, tree, tuple(ast.walk(tree)))
 
 
 @cache
 def modules() -> tuple[Module, ...]:
     paths = sorted((ROOT / "optio").rglob("*.py"))
-    return tuple(Module(str(path.relative_to(ROOT)), ast.parse(path.read_text())) for path in paths)
+    return tuple(Module.of(str(path.relative_to(ROOT)), path.read_text()) for path in paths)
 
 
 def public(node: ast.AST, place: str) -> Iterator[tuple[str, ast.AST]]:
@@ -53,8 +59,8 @@ def headless_docstrings(read: Iterable[Module]) -> Iterator[str]:
 def messages_in_private_words(read: Iterable[Module]) -> Iterator[str]:
     for module in read:
         # Docstrings, those of attributes too: texts that are statements.
-        apart = {id(node.value) for node in ast.walk(module.tree) if isinstance(node, ast.Expr)}
-        for node in ast.walk(module.tree):
+        apart = {id(node.value) for node in module.nodes if isinstance(node, ast.Expr)}
+        for node in module.nodes:
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in apart:
                 found = PRIVATE_WORDS.search(node.value)
                 if found is not None:
@@ -64,7 +70,7 @@ def messages_in_private_words(read: Iterable[Module]) -> Iterator[str]:
 def class_names_that_stand_twice(read: Iterable[Module]) -> Iterator[str]:
     places = defaultdict(list)
     for module in read:
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, ast.ClassDef):
                 places[node.name.lstrip("_")].append(f"{module.place}:{node.lineno}")
     yield from (f"{name}: {', '.join(where)}" for name, where in places.items() if len(where) > 1)
@@ -156,8 +162,8 @@ def test_the_glossary_has_only_words_that_are_used() -> None:
 def test_a_check_finds_what_it_is_for_and_nothing_else(
     check: Callable[[Iterable[Module]], Iterator[str]], wrong: str, right: str
 ) -> None:
-    assert len(list(check([Module("optio/x.py", ast.parse(wrong))]))) == 1
-    assert list(check([Module("optio/x.py", ast.parse(right))])) == []
+    assert len(list(check([Module.of("optio/x.py", wrong)]))) == 1
+    assert list(check([Module.of("optio/x.py", right)])) == []
 
 
 def test_a_word_of_the_glossary_is_found_in_the_name_of_a_class_and_missed_where_it_is_not() -> None:

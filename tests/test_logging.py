@@ -19,6 +19,7 @@ import pytest
 
 from optio.telemetry.base import log_context
 from optio.telemetry.logs import _FIELDS, MAX_WAITING_BYTES, JsonFormatter, LogHandler, Outlet, TextFormatter
+from tests import forked
 from tests.pages import of, page, rows
 from tests.runs.support import accept, done, opened
 from tests.support import COMMAND_TASK, ROOT, Dev, command_task, eventually
@@ -200,13 +201,9 @@ def worker_with_a_log_that_nobody_reads(directory: Path) -> Iterator[tuple[subpr
             os.write(writer, b"x" * 4096)
     os.set_blocking(writer, True)
     clean = {name: text for name, text in os.environ.items() if not name.startswith("OPTIO_")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "optio", "worker"],
-        cwd=ROOT,
-        env={**clean, "OPTIO_DATA_DIR": str(directory / "data")},
-        stdout=writer,
-        stderr=writer,
-    )
+    with open(os.devnull) as nothing:
+        environ = {**clean, "OPTIO_DATA_DIR": str(directory / "data")}
+        process = forked.start(["worker"], ROOT, environ, (nothing.fileno(), writer, writer))
     os.close(writer)
     try:
         yield process, reader
@@ -297,9 +294,8 @@ def test_a_development_server_whose_terminal_is_stopped_goes_on(tmp_path: Path) 
     dev.write("job.yaml", COMMAND_TASK.format(name="Job", command='"true"'))
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
-    dev.process = subprocess.Popen(
-        [sys.executable, "-m", "optio", "dev"], cwd=ROOT, env=dev.environment(), stdout=writer, stderr=writer
-    )
+    with open(os.devnull) as nothing:
+        dev.process = forked.start(["dev"], ROOT, dev.environment(), (nothing.fileno(), writer, writer))
     os.close(writer)
     try:
         eventually(lambda: _answers(dev), within=60, what="the server")

@@ -19,6 +19,7 @@ from optio.check_cache.entries import CachedChecker, CacheEntry, pack_entries, u
 from optio.check_cache.file_stamps import FileStamps
 from optio.check_cache.options import CheckOptions, default_cache_directory
 from optio.compiler.source_tree import DirectoryTree, MemoryTree
+from tests import forked
 from tests.check_cache.trees import fill, plainly
 from tests.compiler.test_cases import CASES
 from tests.support import ROOT
@@ -205,23 +206,17 @@ def test_where_results_are_kept(environment: dict[str, str], place: str | None) 
     assert default_cache_directory(environment) == (None if place is None else Path(place))
 
 
-def command(root: Path, place: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "optio", "check", "--format", "json", str(root), *more]
-
-
 def test_commands_at_the_same_time_find_the_same(tmp_path: Path) -> None:
     root = tmp_path / "tree"
     fill(root, 150)
     environment = {**os.environ, "OPTIO_CACHE_DIR": str(tmp_path / "kept")}
-    alone = subprocess.run(command(root, tmp_path, "--no-cache"), cwd=ROOT, capture_output=True, check=False, env=environment)
+    command = ["check", "--format", "json", str(root)]
+    alone = forked.run([*command, "--no-cache"], ROOT, environment)
     for _ in range(2):
-        started = [
-            subprocess.Popen(command(root, tmp_path), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
-            for _ in range(4)
-        ]
+        started = [forked.start_with_pipes(command, ROOT, environment) for _ in range(4)]
         for process in started:
             out, err = process.communicate()
-            assert (out, err, process.returncode) == (alone.stdout, b"", alone.returncode)
+            assert (out.decode(), err, process.returncode) == (alone.stdout, b"", alone.returncode)
     assert {path.suffix for path in (tmp_path / "kept").iterdir()} == {".index"}
 
 
@@ -231,7 +226,7 @@ def test_a_limit_on_the_size_of_files_is_no_mistake(tmp_path: Path) -> None:
     environment = {**os.environ, "OPTIO_CACHE_DIR": str(tmp_path / "kept")}
 
     done = subprocess.run(
-        command(root, tmp_path),
+        [sys.executable, "-m", "optio", "check", "--format", "json", str(root)],
         cwd=ROOT,
         capture_output=True,
         check=False,

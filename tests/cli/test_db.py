@@ -5,7 +5,6 @@ import re
 import shlex
 import sqlite3
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -18,6 +17,7 @@ import pytest
 import optio.cli
 from optio.store.sql.schema import migrations
 from optio.store.sqlite.sqlite_store import migrate, open_store
+from tests import forked
 from tests.cli.conftest import Shell
 from tests.servers import PostgresServer, RedisServer
 from tests.store.build import new_run, queued, task
@@ -119,23 +119,17 @@ def test_an_old_schema_is_a_finding_with_its_cure_and_nobody_starts_on_it(shell:
     manual = {**environ, "OPTIO_MIGRATE": "manual", "OPTIO_PORT": "0"}
 
     code, found = checked(shell, **environ)
-    server = subprocess.Popen(
-        [sys.executable, "-m", "optio", "server"],
-        cwd=shell.directory,
-        env=Shell(shell.directory).environment(manual),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    server = forked.start_with_pipes(["server"], shell.directory, Shell(shell.directory).environment(manual))
     assert server.stderr is not None
-    said = server.stderr.readline()
+    said = server.stderr.readline().decode()
     server.terminate()
 
     assert (code, found["schema"][0]["status"], found["schema"][0]["hint"]) == (1, "warning", "run `optio db migrate`")
     assert f"{steps} migrations pending" in found["schema"][0]["detail"]
     assert "waits" in said
     assert "run `optio db migrate`" in said
-    assert server.wait(20) == 0
-    server.stderr.close()
+    server.communicate(timeout=20)
+    assert server.returncode == 0
     assert checked(shell, **environ)[0] == 1, "nothing was migrated"
     assert shell("db", "migrate", environ=manual).returncode == 0
     assert shell("token", "list", environ=manual).returncode == 0

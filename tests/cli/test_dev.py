@@ -5,7 +5,6 @@ import json
 import socket
 import sqlite3
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +17,7 @@ import pytest
 from optio.broker.base import Topic
 from optio.cli.shared.dev_console import RunNews
 from optio.wiring import Services
+from tests import forked
 from tests.cli.conftest import ECHO, FAILING, Shell
 from tests.runs.support import execute
 from tests.support import ROOT, Dev, command_task, eventually, free_port
@@ -227,9 +227,7 @@ def test_the_parts_run_as_processes_of_their_own(tmp_path: Path) -> None:
     server = Dev(tmp_path, command="server")
     server.write("echo.yaml", ECHO)
     token = server.cli("token", "create", "--role", "operator").stdout.strip()
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "optio", "worker"], cwd=ROOT, env=server.environment(), stderr=subprocess.PIPE
-    )
+    worker = forked.start_with_pipes(["worker"], ROOT, server.environment())
     try:
         server.start()
 

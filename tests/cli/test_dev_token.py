@@ -7,7 +7,6 @@ import signal
 import socket
 import stat
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from websockets.sync.client import connect
 from optio.cli.shared import client, dev_token
 from optio.errors import SettingsError
 from optio.settings import Settings
+from tests import forked
 from tests.cli.conftest import ECHO
 from tests.support import ROOT, Dev, as_nobody, directory_open_to_all, eventually, free_port
 
@@ -150,9 +150,7 @@ def test_the_token_stands_neither_in_the_output_nor_in_the_log_nor_in_what_a_run
 def test_on_a_terminal_the_links_carry_the_token_and_lead_to_the_same_address_with_a_cookie(tmp_path: Path) -> None:
     made = Dev(tmp_path)
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "optio", "dev"], cwd=ROOT, env=made.environment(), stdout=theirs, stderr=theirs
-    )
+    process = forked.start(["dev"], ROOT, made.environment(), (theirs, theirs, theirs))
     os.close(theirs)
     shown = b""
     try:

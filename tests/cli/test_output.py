@@ -4,8 +4,6 @@ import json
 import os
 import pty
 import struct
-import subprocess
-import sys
 import termios
 from fcntl import ioctl
 
@@ -13,6 +11,7 @@ import pytest
 import yaml
 
 from optio.cli.shared.output import Column, table
+from tests import forked
 from tests.cli.conftest import ECHO, Shell
 from tests.support import Dev
 
@@ -108,14 +107,7 @@ def on_a_terminal(shell: Shell, columns: int, *arguments: str) -> str:
     controlling, terminal = pty.openpty()
     ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environ = {k: v for k, v in shell.environment().items() if k not in ("COLUMNS", "LINES")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "optio", *arguments],
-        cwd=shell.directory,
-        env=environ,
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-    )
+    process = forked.start(arguments, shell.directory, environ, (terminal, terminal, terminal))
     os.close(terminal)
     parts = []
     while True:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.cli.conftest import FAILING
 from tests.support import ROOT, Dev, eventually
 
@@ -71,13 +72,7 @@ def test_what_the_server_refuses_is_told_in_its_words(served: Dev, arguments: li
 
 
 def test_an_interrupted_wait_leaves_the_run_going(served: Dev) -> None:
-    waiting = subprocess.Popen(
-        [sys.executable, "-m", "optio", "run", "slow", "--wait"],
-        cwd=ROOT,
-        env=served.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    waiting = forked.start_with_pipes(["run", "slow", "--wait"], ROOT, served.environment())
     assert waiting.stdout is not None
     assert waiting.stdout.readline() == b"begun\n"
 

@@ -4,13 +4,13 @@ import os
 import pty
 import struct
 import subprocess
-import sys
 import termios
 from collections.abc import Mapping
 from fcntl import ioctl
 
 import pytest
 
+from tests import forked
 from tests.cli.conftest import ECHO, Shell
 
 COLOURS = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "TERM", "PAGER", "LESS", "COLUMNS", "LINES")
@@ -25,14 +25,9 @@ def on_a_terminal(
     controlling, terminal = pty.openpty()
     ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", lines, 80, 0, 0))
     clean = {k: v for k, v in shell.environment().items() if k not in COLOURS}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "optio", *arguments],
-        cwd=shell.directory,
-        env={**clean, "TERM": "xterm", **(environ or {})},
-        stdin=terminal,
-        stdout=terminal if stdout == "terminal" else subprocess.DEVNULL,
-        stderr=terminal,
-    )
+    with open(os.devnull, "wb") as nowhere:
+        files = (terminal, terminal if stdout == "terminal" else nowhere.fileno(), terminal)
+        process = forked.start(arguments, shell.directory, {**clean, "TERM": "xterm", **(environ or {})}, files)
     os.close(terminal)
     seen = b""
     while True:

@@ -6,7 +6,6 @@ Client library and server are real. What VS Code itself would answer is a stand-
 import json
 import re
 import subprocess
-import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 
 from optio.lsp.workspace import LspOptions
 from optio.version import __version__
+from tests import forked
 from tests.support import ROOT
 
 EXTENSION = ROOT / "deploy" / "vscode"
@@ -32,8 +32,9 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def optio(tmp_path: Path) -> Path:
     """The program as an installation has it; it notes its arguments."""
+    forked.put_program(tmp_path / "installed")
     program = tmp_path / "optio"
-    program.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/arguments\nexec {sys.executable} -m optio "$@"\n')
+    program.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/arguments\nexec {tmp_path}/installed "$@"\n')
     program.chmod(0o755)
     return program
 

@@ -5,7 +5,6 @@ import hmac
 import json
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from optio.model.run import LogKind, RunState
 from optio.runs import admission
 from optio.runs.execute import Execution
 from optio.wiring import Services
+from tests import forked
 from tests.runs.support import accept, done, execution, log_of, opened, working
 from tests.secrets.vault import PROGRAM, TOKEN, Vault
 from tests.server.api import Api
@@ -222,14 +222,7 @@ def test_deliveries_that_wait_for_the_vault_ask_once_and_keep_nobody_else_waitin
 
 def optio(tmp_path: Path, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
     clean = {name: value for name, value in os.environ.items() if not name.startswith("OPTIO_")}
-    return subprocess.run(
-        [sys.executable, "-m", "optio", *arguments],
-        cwd=tmp_path,
-        env={**clean, "PYTHONPATH": str(ROOT), "OPTIO_PORT": str(free_port()), **environ},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return forked.run(arguments, tmp_path, {**clean, "PYTHONPATH": str(ROOT), "OPTIO_PORT": str(free_port()), **environ})
 
 
 def test_doctor_tells_whether_the_program_gives_what_the_tasks_name(
