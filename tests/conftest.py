@@ -51,6 +51,9 @@ LEFT_OUT = {
     "run a real agent CLI": REAL_AGENTS,
     "compile thousands of files": ("corpus", "fuzz", "compiler/test_hostile.py", "compiler/test_hostile_command.py"),
 }  # fmt: skip
+_LEFT_OUT = tuple(name for names in LEFT_OUT.values() for name in names)
+# Where tests run on every driver: of these, tests that need a server are left out one by one.
+CONTRACTS = ("contracts",)
 # Where few tests take long: they begin first where several processes share all tests, so that none of them comes last.
 LONG = (
     *("stories", *REAL_AGENTS, "executors", "processes", "runs", "store"),
@@ -66,7 +69,8 @@ HEAVY = (
 ALONE = ("contracts/test_executors.py", "executors/test_fighting.py")
 # The files of the parts of CI, by what it asks for.
 PARTS: dict[str, Callable[[Path], bool]] = {
-    "not heavy and not alone": lambda path: not _is_of(path, HEAVY),
+    "quick": lambda path: not _is_of(path, _LEFT_OUT),
+    "not quick and not heavy and not alone": lambda path: _is_of(path, _LEFT_OUT + CONTRACTS) and not _is_of(path, HEAVY),
     "heavy": lambda path: _is_of(path, HEAVY),
     "alone": lambda path: _is_of(path, ALONE),
 }
@@ -101,8 +105,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave files and directories out: what is not asked for need not be read either."""
-    left_out = tuple(name for names in LEFT_OUT.values() for name in names)
-    if _is_quick(config) and _is_of(collection_path, left_out):
+    if _is_quick(config) and _is_of(collection_path, _LEFT_OUT):
         return True
     is_in_part = PARTS.get(config.option.markexpr)
     return True if is_in_part is not None and collection_path.is_file() and not is_in_part(collection_path) else None
@@ -124,10 +127,13 @@ def pytest_collection() -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave single tests out that need a server. A connection to the cluster that is being opened when its executor closes is
-    left to the garbage collector by asyncio."""
+    """Mark tests for CI's parts, and leave single ones out that need a server. A connection to the cluster that is being opened
+    when its executor closes is left to the garbage collector by asyncio."""
+    for item in items:
+        if not _is_of(item.path, _LEFT_OUT) and not _needs_a_server(item):
+            item.add_marker(pytest.mark.quick)
     if _is_quick(config):
-        left_out = {item for item in items if _needs_a_server(item)}
+        left_out = {item for item in items if not item.get_closest_marker("quick")}
         config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
     items.sort(key=lambda item: (_place(item.path, LONG), _place(item.path, HEAVY)))
@@ -150,6 +156,8 @@ def _is_of(path: Path, names: tuple[str, ...]) -> bool:
 
 
 def _needs_a_server(item: pytest.Item) -> bool:
+    if not _is_of(item.path, CONTRACTS):
+        return False
     call = getattr(item, "callspec", None)
     drivers = {value for value in call.params.values() if isinstance(value, str)} if call is not None else set()
     return bool(SERVERS & set(getattr(item, "fixturenames", ())) or drivers & {"postgres", "redis", "pods"})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ALONE, HEAVY, TESTS
+from tests.conftest import ALONE, HEAVY, PARTS, TESTS
 from tests.support import ROOT
 
 HEAD = """
@@ -60,16 +60,17 @@ def test_what_is_marked_is_there() -> None:
         path.relative_to(TESTS).as_posix() for path in TESTS.rglob("test_*.py") if "\n@pytest.mark.alone" in path.read_text()
     }
 
+    assert [path for path in TESTS.rglob("test_*.py") if not any(has(path) for has in PARTS.values())] == []
     assert [name for name in HEAVY if not (TESTS / name).exists()] == []
     assert alone - {"test_ci.py"} == set(ALONE)
 
 
-def test_each_test_runs_in_one_of_three_parts_and_one_that_fails_and_then_passes_is_called_unsteady(ci: Path) -> None:
-    heavy = "\n@pytest.mark.heavy" + SHARED.replace("shared", "heavy")
-    done = run(ci, SHARED, heavy, "\n@pytest.mark.alone", ONCE.format(1), workers=1)
+def test_each_test_runs_in_one_part_and_one_that_fails_and_then_passes_is_called_unsteady(ci: Path) -> None:
+    quick, heavy = (f"\n@pytest.mark.{name}" + SHARED.replace("shared", name) for name in ("quick", "heavy"))
+    done = run(ci, SHARED, quick, heavy, "\n@pytest.mark.alone", ONCE.format(1), workers=1)
 
     assert done.returncode == 0, done.stdout
-    ran = ["shared side by side", "heavy side by side", "first_1 one by one", "first_1 one by one"]
+    ran = ["quick side by side", "shared side by side", "heavy side by side", "first_1 one by one", "first_1 one by one"]
     assert (ci / "ran").read_text().splitlines() == ran
     assert done.stdout.endswith(
         "== UNSTEADY: 1 tests failed, and passed the second time. Find out why, and mend them:\ntest_it.py::test_first_1\n"
