@@ -1,6 +1,7 @@
 """Clients that are generated from the API's description work with a server and a worker: those that the manual shows."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -61,43 +62,47 @@ class Reader:
         blocks = [block for block in of("sh") if block.page == PAGE and word in block.text]
         return [self.do(block.text.replace("hello", "paid")) for block in blocks][-1]
 
-    def write(self, name: str, *, change: tuple[str, str] = ("", "")) -> None:
+    def write(self, name: str) -> None:
+        """The program of the page, and beside it the one with a mistake."""
         (block,) = [
             block for language in ("python", "ts") for block in of(language) if (block.page, block.title) == (PAGE, name)
         ]
-        assert change[0] in block.text
-        (self.directory / name).write_text(block.text.replace(*change))
+        assert MISSPELT[name][0] in block.text
+        (self.directory / name).write_text(block.text)
+        (self.directory / f"misspelt_{name}").write_text(block.text.replace(*MISSPELT[name]))
 
 
-@pytest.fixture
-def reader(tmp_path: Path) -> Iterator[Reader]:
-    made = Reader(tmp_path)
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    made = Reader(tmp_path_factory.mktemp("clients"))
+    made.page("-o openapi.json")
     yield made
     made.stop()
 
 
 def test_a_python_client_starts_a_run_follows_it_and_reads_its_cost_by_typed_fields(reader: Reader) -> None:
-    reader.page("openapi.json")
-    # The generated package is read for its types, and its own style is its generator's.
-    check = "python -m mypy --strict --follow-imports silent --cache-dir .mypy follow.py"
-
+    reader.page("openapi-python-client")
     reader.write("follow.py")
-    assert "Success" in reader.do(check)
+
+    # The generated package is read for its types, and its own style is its generator's.
+    checked = reader.run(
+        "python -m mypy --strict --follow-imports silent --cache-dir /dev/null follow.py misspelt_follow.py"
+    ).stdout
+    assert re.fullmatch(
+        r'misspelt_follow\.py:.*"RunDetails" has no attribute "costs_usd".*\nFound 1 error in 1 file .*\n', checked
+    )
     assert reader.page("python follow.py") == "completed 0.0123\n"
     refused = reader.run("python follow.py nothing")
     assert (refused.returncode, refused.stderr) == (1, "urn:optio:problem:not-found: no task `nothing`\n")
-    reader.write("follow.py", change=MISSPELT["follow.py"])
-    assert '"RunDetails" has no attribute "costs_usd"' in reader.run(check).stdout
 
 
 def test_a_typescript_program_is_checked_against_the_types_of_the_description_and_follows_a_run(reader: Reader) -> None:
-    reader.page("-o openapi.json")
     reader.page("npx openapi-typescript")
-
     reader.write("follow.mts")
-    assert reader.page("npx tsc") == "completed 0.0123\n"
-    reader.write("follow.mts", change=MISSPELT["follow.mts"])
-    (check,) = [block.text.splitlines()[0] for block in of("sh") if "npx tsc" in block.text]
-    refused = reader.run(check)
-    assert refused.returncode != 0
-    assert "Property 'costsUsd' does not exist" in refused.stdout
+    (block,) = [block.text for block in of("sh") if "npx tsc" in block.text]
+    check, run = block.replace("hello", "paid").splitlines()
+
+    checked = reader.run(check.replace("follow.mts", "follow.mts misspelt_follow.mts"))
+    assert checked.returncode != 0
+    assert re.fullmatch(r"misspelt_follow\.mts.*Property 'costsUsd' does not exist.*\n", checked.stdout)
+    assert reader.do(run) == "completed 0.0123\n"
