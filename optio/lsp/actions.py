@@ -91,11 +91,11 @@ def ignore_comment_edit(page: OpenPage, found: Diagnostic, options: LspOptions) 
             return None
         path, route = user.path, ("promptFile",)
         text = DocumentLines((page.tree.read(path) or b"").decode("utf-8", "replace")).text
-    lines = text.split("\n")
+    lines, before = text.split("\n"), page.tree.alone(path, options)[1]
     for line in _comment_lines(page, found, route, text):
         edit = _comment_edit(lines, line, found.code)
         data = apply_edits(text.encode("utf-8", "surrogatepass"), [edit])
-        before, after = page.tree.alone(path, options)[1], page.tree.alone(path, options, data)[1]
+        after = page.tree.alone(path, options, data)[1]
         # A finding that needs several files does not show in one alone: then there is nothing to compare.
         gone = _count(before, found) > _count(after, found) or not _count(before, found)
         if gone and _errors(after) <= _errors(before):

@@ -98,4 +98,4 @@ def test_what_is_wrong_in_the_catalogue_can_be_asked_about(root: Path, code: str
     for path, data in example_files(RULES[code].wrong).items():
         text = data.decode("utf-8", "surrogateescape")
         page = page_of(root, text, path)
-        ask_everything(page, iter(range(0, min(len(page.text), 600) + 1, 23)))
+        ask_everything(page, iter(range(0, min(len(page.text), 600) + 1, 41)))
