@@ -322,6 +322,22 @@ def test_output_leaves_room_for_the_ends_of_runs(stored: SqlStore, disk: Path) -
     assert all(stored.run(claim.run.id).state is RunState.COMPLETED for claim in running)
 
 
+def test_however_long_the_disk_is_full_the_reserve_is_not_used_up(stored: SqlStore, disk: Path) -> None:
+    claimed(stored)
+    for _ in range(60):  # the log is larger by far than one step of the reserve, and the database has nothing of it
+        queued(stored)
+    fill(disk)
+
+    for _ in range(5):
+        stored.renew("w", LEASE)
+    before = (disk / "optio.db-reserve").stat().st_size
+    for _ in range(300):
+        stored.renew("w", LEASE)
+
+    assert before > 2 << 20
+    assert (disk / "optio.db-reserve").stat().st_size == before
+
+
 def test_a_full_disk_is_no_reason_not_to_start(disk: Path) -> None:
     path = disk / "optio.db"
     with closing(open_store(path, reserve=RESERVE)) as store:

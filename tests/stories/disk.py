@@ -188,7 +188,7 @@ def flood(directory: Path, seconds: int, megabytes: int = 64) -> Result:
     scripts = {
         # `yes` ends when a write fails: it is started again until the time is up.
         "flood": f"sleep 1; end=$(($(date +%s) + {seconds}))\n"
-        "while left=$((end - $(date +%s))); [ $left -gt 0 ]; do timeout $left yes 2>/dev/null; sleep 0.05; done\n"
+        f"while left=$((end - $(date +%s))); [ $left -gt 0 ]; do timeout $left yes {'x' * 1000} 2>/dev/null; sleep 0.05; done\n"
         f"echo over >> {over}\n",
         "small": f"echo $OPTIO_RUN_ID >> {ran}; exit 0\n",
         "before": f"sleep 1; echo $OPTIO_RUN_ID >> {ran}; exit 0\n",

@@ -299,12 +299,15 @@ class SqliteEngine:
         self._writer.close()
 
     def _reuse_wal(self) -> None:
-        """Write the log back at once, on a full disk, so that its space is used again before any other."""
-        try:
-            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        except sqlite3.Error as err:
-            if self._is_full(err):
-                self._reserve.release()
+        """Write the log back at once, on a full disk, so that its space is used again before any other. The database may have
+        to grow for it by several steps of the reserve: one at a time would each go to the next commit, until none is left."""
+        while True:
+            try:
+                self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                return
+            except sqlite3.Error as err:
+                if not self._is_full(err) or not self._reserve.release() or self._reserve.is_half_spent():
+                    return
 
     def _commit(self, batch: list[QueuedWrite]) -> None:
         if not batch:
