@@ -70,7 +70,8 @@ def stage(directory: Path, workers: tuple[Place, ...], schedulers: int = 0, **en
     made = Cluster(directory, servers=1, schedulers=schedulers, workers=workers, environ=environ, later=("worker-1",))
     token = f"takeover-{random.randrange(1 << 60)}"
     (directory / "token").write_text(token)
-    source = '"i=0; while true; do i=$((i+1)); echo line $i; sleep 0.05; done"'
+    says = "import itertools, time\\nfor n in itertools.count(1): print(f'line {n}\\\\n', end='', flush=True); time.sleep(0.05)"
+    source = f'["python3", "-c", "{says}"]'
     limits = f"maxConcurrent: 8\nmaxRetries: 0\nenvironment: {{env: {{LEDGER: {token}}}}}\n"
     made.write("endless.yaml", COMMAND_TASK.format(name="endless", command=source) + limits)
     sampler = None
