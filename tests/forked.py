@@ -105,10 +105,12 @@ class Forked(subprocess.Popen[bytes]):
 
 
 def is_possible(environ: Mapping[str, str]) -> bool:
-    """Whether a fork is what a new process would be: it has our modules, and nothing is loaded before them."""
+    """Whether a fork is what a new process would be: it has our modules, and nothing is loaded before them. Packages that
+    are installed elsewhere may be found, too."""
     early = {name: value for name, value in environ.items() if name.startswith(("PYTHON", "LD_")) and name != "LD_PRELOAD"}
-    ours = {**os.environ, "PYTHONPATH": str(_ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-    return early.items() <= ours.items()
+    *others, last = early.pop("PYTHONPATH", str(_ROOT)).split(":")
+    ours = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    return early.items() <= ours.items() and last == str(_ROOT) and all(any(Path(each).glob("*.dist-info")) for each in others)
 
 
 def start(arguments: Sequence[str], cwd: Path, environ: Mapping[str, str], files: Sequence[int]) -> "subprocess.Popen[bytes]":
@@ -217,6 +219,7 @@ def _become(files: list[int]) -> NoReturn:
     os.umask(asked["umask"])
     os.environ.clear()
     os.environ.update(asked["environ"])
+    sys.path[:0] = os.environ.get("PYTHONPATH", "").split(":")[:-1]
     time.tzset()
     code: object = 1
     try:
