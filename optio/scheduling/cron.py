@@ -57,7 +57,8 @@ def expand(expression: str) -> str:
 @lru_cache(maxsize=4096)
 def check_expression(expression: str) -> None:
     """Raise CronError for a text that is not a schedule, or that never fires, such as 30 February."""
-    next(_simulator(expression, _CYCLE))
+    if next(_simulator(expression, _CYCLE), None) is None:
+        raise CronError("never fires: no month has such a day", 2, never=True)
 
 
 def fires(expression: str, zone: str, after: datetime) -> Iterator[datetime]:

@@ -142,7 +142,7 @@ def test_the_bad_field_is_named(expression: str, field: int | None) -> None:
     assert not refused.value.never
 
 
-@pytest.mark.parametrize("expression", ["0 0 30 2 *", "0 0 31 2 *", "0 0 31 4,6,9,11 *"])
+@pytest.mark.parametrize("expression", ["0 0 30 2 *", "0 0 31 2 *", "0 0 31 4,6,9,11 *", "0 1 */10 2 5L"])
 def test_a_day_that_no_month_has_is_never(expression: str) -> None:
     with pytest.raises(CronError) as refused:
         check_expression(expression)
