@@ -39,6 +39,27 @@ _RARE_GAP = timedelta(days=400)
 _MAX_COUNTED_SPAN = timedelta(days=3653)
 
 
+class _Simulator(CronSim):
+    """CronSim, which tries each minute and hour on its way to the next fire, with a jump in their place. Its clock here has no
+    zone or is UTC, so that each hour has 60 minutes."""
+
+    def advance_minute(self) -> bool:
+        minute = self.dt.minute
+        if minute in self.minutes:
+            return False
+        later = min((each for each in self.minutes if each > minute), default=60)
+        self.dt = self.dt.replace(second=0) + timedelta(minutes=later - minute)
+        return True
+
+    def advance_hour(self) -> bool:
+        hour = self.dt.hour
+        if hour in self.hours:
+            return False
+        later = min((each for each in self.hours if each > hour), default=24)
+        self.dt = self.dt.replace(minute=0, second=0) + timedelta(hours=later - hour)
+        return True
+
+
 class CronError(ValueError):
     """A text that is not a schedule, or never fires; `field` is the index of the bad field, or None when the number of fields
     is wrong."""
@@ -227,13 +248,13 @@ def _midnight(at: datetime) -> datetime:
     return at.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _simulator(expression: str, start: datetime, *, reverse: bool = False) -> CronSim:
+def _simulator(expression: str, start: datetime, *, reverse: bool = False) -> _Simulator:
     fields = expand(expression)
     count = len(fields.split())
     if count != 5:
         raise CronError(f"has {count} fields, a schedule has 5: minute hour day-of-month month day-of-week")
     try:
-        simulator = CronSim(fields, start, reverse=reverse)
+        simulator = _Simulator(fields, start, reverse=reverse)
     except CronSimError as err:
         raise _explain_error(fields, str(err)) from err
     return simulator
