@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.message import Message
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -60,8 +61,9 @@ promptTemplate: "hello"
 """
 
 
+@cache
 def compiled(text: str, path: str = "task.yaml") -> CompiledTask:
-    """The one task of a YAML text, which must be free of errors."""
+    """The one task of a YAML text, which must be free of errors. Store tests ask for the same one thousands of times."""
     result: Compilation = compile_tree(MemoryTree({path: text}))
     assert result.ok, [d.to_json() for d in result.diagnostics]
     (task,) = result.registry.tasks.values()
