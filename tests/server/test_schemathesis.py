@@ -25,6 +25,10 @@ headers = {{ Authorization = "Bearer {token}" }}
 "path.digest" = "{digest}"
 "path.kind" = "webhook"
 "path.path" = "job"
+# The bounds of a patch's fields are those of a new task's.
+[[operations]]
+include-name = "PATCH /api/tasks/{{task_id}}"
+phases.coverage.enabled = false
 """
 
 
