@@ -88,17 +88,12 @@ def long_run(api: Api) -> Writer:
     run = api.started()
     database: Path = api.services.settings.data_dir / "optio.db"
     with contextlib.closing(sqlite3.connect(database, timeout=30)) as connection, connection:
-        rows = (
-            (
-                run.id,
-                seq,
-                "stderr" if seq % 100_000 == 0 else "output",
-                f"line {seq} of the log, at place {seq * 7919 % 100_003}",
-            )
-            for seq in range(1, MILLION + 1)
-        )
-        connection.executemany(
-            "INSERT INTO log_lines (run_id, seq, attempt, kind, at, data) VALUES (?, ?, 1, ?, 0, CAST(? AS BLOB))", rows
+        connection.execute(
+            "WITH RECURSIVE number(seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM number WHERE seq < ?)"
+            " INSERT INTO log_lines (run_id, seq, attempt, kind, at, data)"
+            " SELECT ?, seq, 1, iif(seq % 100000, 'output', 'stderr'), 0,"
+            " CAST('line ' || seq || ' of the log, at place ' || (seq * 7919 % 100003) AS BLOB) FROM number",
+            (MILLION, run.id),
         )
         connection.execute("UPDATE runs SET last_line = ? WHERE id = ?", (MILLION, run.id))
     return run
