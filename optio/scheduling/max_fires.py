@@ -5,6 +5,7 @@ Clocks that go forward bring the fires of two dates nearer to each other, and cl
 are counted.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -64,9 +65,11 @@ def _distinct_changes(fields: str, zone: str, days: int) -> tuple[ClockChange, .
     day, month, weekday = fields.split()
     has_day = None if (day, month, weekday) == ("*", "*", "*") else lru_cache(None)(cron.day_test(f"0 0 {fields}"))
     span, clocks = _DAY * days, _changes(zone)
+    moments = [each.at for each in clocks]
     found: dict[object, ClockChange] = {}
     for change in clocks:
-        near = tuple((each.at - change.at, each.after - each.before) for each in clocks if abs(each.at - change.at) <= span)
+        beside = clocks[bisect_left(moments, change.at - span) : bisect_right(moments, change.at + span)]
+        near = tuple((each.at - change.at, each.after - each.before) for each in beside)
         dates = (change.old.date() + _DAY * place for place in range(-days - 1, days + 3))
         found.setdefault((change.old.time(), near, has_day and tuple(map(has_day, dates))), change)
     return tuple(found.values())
