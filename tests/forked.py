@@ -1,7 +1,7 @@
 """The command line without its start: a process that has imported every command forks for each one that a test runs.
 
 The fork has the arguments, the directory, the environment and the files of the command; only the imports, which take most of
-the time of a short command, were there before.
+the time of a short command, and the routes of servers were there before.
 """
 
 import atexit
@@ -178,6 +178,7 @@ def _serve(*askers: socket.socket) -> None:
     """Fork for each request, and say how the forks end, until an asker's connection does."""
     for module in (*(f"optio.cli.{name}" for name, _ in COMMANDS.values()), *_IMPORTED_LATER):
         import_module(module)
+    import_module("optio.server.app").rest()
     gc.freeze()
     answers: dict[int, tuple[int, int]] = {}  # by what waits for a fork: its process, and where its exit code goes
     while True:
