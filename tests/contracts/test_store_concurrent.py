@@ -224,7 +224,7 @@ def test_a_cancel_that_meets_a_claim_stops_the_run_before_or_marks_it_after(
     worker, server = stores(), stores()
     together = race(2)
     kinds: Counter[str] = Counter()
-    for number in range(100):
+    for number in range(66):
         run_id = queued(server)
         claims, cancelled = together.swept(
             number, lambda: worker.claim("w", LEASE, everything), partial(server.cancel, run_id, "eve")
@@ -250,7 +250,7 @@ def test_a_cancel_that_meets_the_end_has_one_outcome_and_its_answer_tells_which(
     worker, server = stores(), stores()
     together = race(2)
     kinds: Counter[str] = Counter()
-    for number in range(200):
+    for number in range(110):
         claim = claimed(worker)
         run_id = claim.run.id
         outcome: Outcome = OK if number % 2 else BAD
