@@ -31,7 +31,11 @@ _TIMEOUT_S = 60
 _IMPORTED_LATER = (
     *("optio.telemetry.metrics", "optio.store.postgres.postgres_store", "optio.executors.process"),
     *("optio.processes.worker", "optio.processes.scheduler"),
-    *("uvicorn.protocols.http.httptools_impl", "uvicorn.protocols.websockets.websockets_sansio_impl"),
+    *(
+        "uvicorn.protocols.http.httptools_impl",
+        "uvicorn.protocols.websockets.websockets_sansio_impl",
+        "anyio._backends._asyncio",
+    ),
 )
 # `optio` for a shell: it asks for a fork by itself, hands signals on, and ends as the fork does.
 _PROGRAM = """\
