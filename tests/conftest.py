@@ -175,7 +175,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="session", autouse=True)
 def _temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What killed processes leave among the temporary files goes with the last test."""
-    tmp_path_factory.getbasetemp()  # stays where it is: it is kept for a while
+    base = tmp_path_factory.getbasetemp()  # stays where it is: it is kept for a while
+    PostgresServer.shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with tempfile.TemporaryDirectory(prefix="optio-tests-", ignore_cleanup_errors=True) as path:
         Path(path).chmod(0o711)  # PostgreSQL and others run as users of their own
         with pytest.MonkeyPatch.context() as patch:

@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import fcntl
 import itertools
 import os
 import shutil
@@ -84,7 +85,7 @@ class _Server(ABC):
 class PostgresServer(_Server):
     """A cluster of its own. `fsync=False` is quick and safe against all but the machine's own death."""
 
-    _empty: Path | None = None  # made once: each server begins with a copy
+    shared: Path | None = None  # where an empty one is kept, made once by the first of several test processes
     _REMOVE_ALL = """
         DO $$ DECLARE name text; BEGIN
             SET LOCAL session_replication_role = replica;
@@ -111,19 +112,20 @@ class PostgresServer(_Server):
         if os.getuid() == 0:
             self._as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
             shutil.chown(self.directory, "postgres", "postgres")
-        if PostgresServer._empty is None:
-            PostgresServer._empty = Path(tempfile.mkdtemp(prefix="optio-empty-"))
-            atexit.register(shutil.rmtree, PostgresServer._empty, ignore_errors=True)
-            if self._as_user:
-                shutil.chown(PostgresServer._empty, "postgres", "postgres")
-            options = ["-U", "optio", "-A", "trust", "-E", "UTF8", "--no-sync"]
-            self._command([str(self._bin / "initdb"), "-D", str(PostgresServer._empty), *options])
-        self._command(["cp", "-a", str(PostgresServer._empty), str(self._data)])
+        if PostgresServer.shared is None:
+            PostgresServer.shared = Path(tempfile.mkdtemp(prefix="optio-empty-"))
+            atexit.register(shutil.rmtree, PostgresServer.shared, ignore_errors=True)
+        empty = PostgresServer.shared / "postgres"
+        with empty.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not empty.exists():
+                options = ["-U", "optio", "-A", "trust", "-E", "UTF8", "--no-sync"]
+                self._command([*self._as_user, str(self._bin / "initdb"), "-D", str(self._data), *options])
+                self._data.rename(empty)
+        self._command(["cp", "-a", str(empty), str(self._data)])
 
     def _command(self, argv: list[str]) -> None:
-        done = subprocess.run(
-            [*self._as_user, *argv], capture_output=True, env={**os.environ, "LC_ALL": "C.UTF-8"}, cwd=self.directory
-        )
+        done = subprocess.run(argv, capture_output=True, env={**os.environ, "LC_ALL": "C.UTF-8"}, cwd=self.directory)
         assert done.returncode == 0, done.stderr.decode()
 
     @property
