@@ -314,7 +314,7 @@ def test_a_reader_is_woken_by_the_hint_of_a_line(api: Api, monkeypatch: pytest.M
 
 def test_two_hundred_readers_that_come_and_go_get_every_line_once(api: Api) -> None:
     writer = api.started()
-    total = 400
+    total = 200
 
     def write() -> None:
         for begin in range(1, total + 1, 8):
@@ -341,7 +341,7 @@ async def _reader(api: Api, run_id: str, dice: random.Random) -> list[str]:
     seen: list[str] = []
     after = 0
     while True:
-        most = dice.randint(1, 150)
+        most = dice.randint(1, 100)
         source = _by_socket if dice.random() < 0.5 else _by_events
         async with aclosing(source(api, run_id, after)) as found:
             async for seq, text in found:
