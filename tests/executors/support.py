@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from optio.executors.base import Executor, Exit, Handle, Launch
@@ -78,14 +77,15 @@ def run(executor: Executor, what: Launch, *, within: float = 60.0) -> Ended:
 
 def living(token: str) -> list[int]:
     """Processes that have a word in their arguments; zombies and ourselves are none."""
-    found = []
+    found, word = [], token.encode()
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) == os.getpid():
             continue
         try:
-            arguments = Path(f"/proc/{entry}/cmdline").read_bytes()
+            with open(f"/proc/{entry}/cmdline", "rb", buffering=0) as file:  # there are hundreds, and many ask again and again
+                arguments = file.readall()
         except OSError:
             continue
-        if token.encode() in arguments:
+        if word in arguments:
             found.append(int(entry))
     return found
