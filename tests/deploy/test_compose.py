@@ -23,6 +23,7 @@ import psycopg
 import pytest
 import yaml
 
+from tests import forked
 from tests.servers import PostgresServer
 from tests.support import ROOT, eventually, free_port
 
@@ -173,36 +174,25 @@ class Stack:
         theirs = SERVICES[service].get("environment", {})
         return {**clean, "PYTHONPATH": str(ROOT), **{name: self.here(text, service) for name, text in theirs.items()}}
 
-    def argv(self, service: str, command: list[str]) -> list[str]:
-        if service == "redis":
-            extra = ["--port", str(self.ports["6379"]), "--bind", "127.0.0.1", "--dir", str(self.directory)]
-            return [*(self.here(word, service) for word in command), *extra]
-        return [sys.executable, "-m", "optio", *command]
-
     def start(self, service: str) -> None:
+        command, environ = SERVICES[service]["command"], self.environment(service)
         with (self.directory / f"{service}.log").open("ab") as log:
-            self.processes[service] = subprocess.Popen(
-                self.argv(service, SERVICES[service]["command"]),
-                cwd=self.directory,
-                env=self.environment(service),
-                stdout=log,
-                stderr=log,
-            )
+            if service in OURS:
+                process = forked.start(command, self.directory, environ, (0, log.fileno(), log.fileno()))
+            else:
+                extra = ["--port", str(self.ports["6379"]), "--bind", "127.0.0.1", "--dir", str(self.directory)]
+                argv = [*(self.here(word, service) for word in command), *extra]
+                process = subprocess.Popen(argv, env=environ, stdout=log, stderr=log)
+        self.processes[service] = process
 
     def log(self, service: str) -> str:
         return (self.directory / f"{service}.log").read_text()
 
     def once(self, service: str, *command: str) -> str:
         """`docker compose run --rm SERVICE COMMAND`."""
-        done = subprocess.run(
-            self.argv(service, list(command)),
-            cwd=self.directory,
-            env=self.environment(service),
-            capture_output=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr.decode()
-        return done.stdout.decode().strip()
+        done = forked.run(command, self.directory, self.environment(service))
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
 
     def healthy(self, service: str) -> bool:
         """What the file's own health check says."""

@@ -4,12 +4,12 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from optio.settings import Settings, unknown_variables
+from tests import forked
 from tests.pages import page
 from tests.support import COMMAND_TASK, ROOT, Dev, eventually, free_port
 
@@ -41,8 +41,7 @@ def opt(tmp_path: Path) -> Path:
     home = tmp_path / "opt"
     program = home / ".venv" / "bin" / "optio"
     program.parent.mkdir(parents=True)
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m optio "$@"\n')
-    program.chmod(0o755)
+    forked.put_program(program)
     (home / "deploy").mkdir()
     (home / "deploy" / "systemd").symlink_to(UNITS)
     (home / "docs").symlink_to(ROOT / "docs")
