@@ -588,8 +588,7 @@ def test_servers_that_get_the_same_deliveries_in_unlike_order_never_deadlock(ser
 
     before = told()
     for _ in range(4):
-        url = server.schema()
-        with ExitStack() as stack:
+        with server.lent_schema() as url, ExitStack() as stack:
             stores = [stack.enter_context(closing(open_store(url + "%20-c%20deadlock_timeout%3D50ms"))) for _ in range(3)]
             serve(stores[0], task())
 

@@ -174,7 +174,7 @@ def test_under_load_the_answers_are_success_or_503_whatever_the_database_does(se
 
     def load(place: int) -> None:
         number = 0
-        while not over.wait(0.01):
+        while not over.wait(0.03):
             number += 1
             key = f"load-{place}-{number}"
             ask = served.hook if number % 2 else served.start_run
