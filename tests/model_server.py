@@ -12,7 +12,8 @@ and so does any name that ends in "-stub-tool".  Answers are deterministic: the
 same request to a fresh server always gives the same text and token counts.
 
 After POST /_stub/hold conversations wait in their middle, which is before the
-answer to a second tool result, or within a "drip", until POST /_stub/go.
+answer to a second tool result, or within the last answer of "steps", until
+POST /_stub/go. With POST /_stub/next they go on to the next such place.
 
 The same port also offers a one-tool MCP server (POST /mcp, streamable HTTP),
 and "server.py --mcp-stdio" offers it over stdin and stdout.
@@ -45,7 +46,7 @@ PLAIN_TEXT = "Hello from the stub model."
 TOOL_COMMAND = "echo hi"
 #: What Optio's prompts ask for if there is nothing to do.
 IDLE_COMMAND = """echo '{"type": "result", "status": "no_work", "text": "WHY"}' >> "$OPTIO_RESULT_FILE\""""
-TOOL_COMMANDS = {"fail": "echo oops >&2; exit 3", "env": "env", "idle": IDLE_COMMAND}
+TOOL_COMMANDS = {"fail": "echo oops >&2; exit 3", "env": f"env; {IDLE_COMMAND}"}
 TOOL_DONE_TEXT = "The command has run. Done."
 MCP_TOOL = "stub_echo"
 MCP_TEXT = "ping"
@@ -57,16 +58,14 @@ SCENARIOS: dict[str, str] = {
     "plain": "one short text answer",
     "tool": f"one shell call ({TOOL_COMMAND!r}), then a text answer",
     "tool-fail": "one shell call that exits with status 3, then a text answer",
-    "tool-env": "one shell call that prints its variables, then a text answer",
-    "tool-idle": "one shell call that reports to Optio that there was nothing to do, then a text answer",
+    "tool-env": "one shell call that prints its variables and reports to Optio that there is no work, then a text answer",
     "tool-N": "N shell calls, one a turn, then a text answer",
+    "steps": "three shell calls, one a turn, then as plain, but a tenth of a second between any two chunks",
     "loop": "a shell call on every turn, each after a second, for ever (turn limits)",
     "mcp": f"one call of the MCP tool {MCP_TOOL!r}, then a text answer",
-    "long": "one answer of 400 chunks (about 20 kB)",
+    "long": "one answer of 100 chunks (about 20 kB)",
     "long-N": "one answer of N chunks",
     "slow-S": "waits S seconds before the first byte, then as plain",
-    "drip-S": "as plain, but S seconds between any two chunks",
-    "mend": "a text, and JSON once it is told that its result does not fit",
     "json": "a JSON object (through the tool StructuredOutput where offered)",
     "costly": "as loop, but 100,000 output tokens a turn (budget limits)",
     "think": "a reasoning block, then a text answer",
@@ -78,14 +77,15 @@ SCENARIOS: dict[str, str] = {
     "garbage": "status 200 and a body that is neither JSON nor an event stream",
     "error-CODE": "every request fails with that HTTP status (400-599)",
     "flaky-CODE": "the first two such requests fail with CODE, then as plain",
-    "late-CODE": "one shell call, then every request fails with CODE, until POST /_stub/heal",
+    "late-CODE": "one shell call, then every request fails with CODE, until POST /_stub/heal; then a text, "
+    "and JSON once it is told that this does not fit",
 }
 
 _STUB = re.compile(r"(?:^|[-/_.:])stub-")
 _SCENARIO = re.compile(
     _STUB.pattern + r"("
-    r"tool-fail|tool-env|tool-idle|tool-\d+|tool|plain|loop|mcp|long-\d+|long|slow-\d+(?:\.\d+)?"
-    r"|drip-\d+(?:\.\d+)?|json|mend|costly|think|whole|empty|truncated|refusal|cut|garbage"
+    r"tool-fail|tool-env|tool-\d+|tool|plain|loop|mcp|long-\d+|long|slow-\d+(?:\.\d+)?"
+    r"|steps|json|costly|think|whole|empty|truncated|refusal|cut|garbage"
     r"|error-[45]\d\d|flaky-[45]\d\d|late-[45]\d\d)$"
 )
 
@@ -242,21 +242,21 @@ def play(scenario: str, request: Request, state: State) -> Reply | Failure | Non
         return None
     if kind in ("slow", "loop", "costly"):
         time.sleep(float(argument or 1))
-    if kind in ("tool", "loop", "costly", "mcp", "late", "whole"):
-        return _play_tool(kind, argument, request, state)
-    if kind == "json" or (kind == "mend" and "does not fit" in request.prompt):
+    if kind == "json" or (kind == "late" and "does not fit" in request.prompt):
         return _play_json(request, state)
+    if kind in ("tool", "steps", "loop", "costly", "mcp", "late", "whole"):
+        return _play_tool(kind, argument, request, state)
     return _play_text(kind, argument, request)
 
 
 def _play_text(kind: str, argument: str, request: Request) -> Reply:
     match kind:
         case "long":
-            count = int(argument or 400)
-            lines = [f"Line {i:05d} of the long scripted answer of the stub.\n" for i in range(count)]
-            return Reply(lines, usage=Usage(output=12 * count))
-        case "drip":
-            return Reply(re.findall(r"\S+\s*", PLAIN_TEXT), delay=float(argument))
+            count = int(argument or 100)
+            lines = [f"Line {i:05d} of the long scripted answer of the stub.\n" for i in range(4 * count)]
+            return Reply(["".join(lines[i : i + 4]) for i in range(0, len(lines), 4)], usage=Usage(output=48 * count))
+        case "steps":
+            return Reply(re.findall(r"\S+\s*", PLAIN_TEXT), delay=0.1)
         case "think":
             return Reply((PLAIN_TEXT,), thinking="Thinking first.", usage=Usage(output=64, reasoning=24))
         case "empty":
@@ -282,10 +282,11 @@ def _play_json(request: Request, state: State) -> Reply:
 
 
 def _play_tool(kind: str, argument: str, request: Request, state: State) -> Reply:
-    wanted = int(argument) if argument.isdigit() and kind == "tool" else 1
+    wanted = 3 if kind == "steps" else int(argument) if argument.isdigit() and kind == "tool" else 1
     endless = kind in ("loop", "costly")
     if request.results >= wanted and not endless:
-        return _play_text("long", "", request) if kind == "whole" else Reply((TOOL_DONE_TEXT,))
+        answers = {"whole": "long", "steps": "steps"}
+        return _play_text(answers[kind], "", request) if kind in answers else Reply((TOOL_DONE_TEXT,))
     number = state.serial()
     if kind == "mcp":
         call = _mcp_call(request, number)
@@ -427,8 +428,9 @@ def read_messages(body: Json) -> Request:
             searched = searched or SEARCH_TOOL in found
             count = sum(name != SEARCH_TOOL for name in found)
             results, history = results + count, history + count
-        elif texts := _texts(content):
-            results, prompt, searched = 0, texts[-1], False
+        if texts := _texts(content):
+            prompt = texts[-1]
+            results, searched = (results, searched) if found else (0, False)
     tools = [Tool(t["name"], t.get("input_schema", {})) for t in body.get("tools") or [] if "name" in t]
     named = None if searched else re.search(rf"mcp__\w+__{MCP_TOOL}", json.dumps(body.get("messages")))
     deferred = named.group() if named else ""
@@ -946,8 +948,11 @@ class Handler(BaseHTTPRequestHandler):
             self.state.is_healed = True
             self._send_json(200, {})
             return
-        if path in ("/_stub/hold", "/_stub/go"):
-            self.state.hold(path.endswith("hold"))
+        if path in ("/_stub/hold", "/_stub/next", "/_stub/go"):
+            if path != "/_stub/hold":
+                self.state.hold(False)
+            if path != "/_stub/go":
+                self.state.hold(True)
             self._send_json(200, {})
             return
         try:

@@ -11,15 +11,14 @@ import pytest
 from optio.model.agent_event import AgentEvent, ToolCall, ToolResult
 from optio.model.run import LogKind, LogLine, Meter, Usage
 from optio.wiring import Services
+from tests.executors.support import living
 from tests.model_server import PLAIN_TEXT
 from tests.processes.test_worker import Process
 from tests.runs.support import accept, log_of, opened
-from tests.runtimes.real_agents import AGENTS, DONE, Model, environ_of, model_server, task
+from tests.runtimes.real_agents import AGENTS, Model, environ_of, model_server, task
 from tests.support import eventually
 
-Cell = tuple[str, str]
-# Of the others no reader makes anything of an answer before its end.
-CELLS: list[Cell] = [(agent, "tool-3") for agent in AGENTS] + [(agent, "drip-0.1") for agent in ("claude-code", "gemini")]
+MODEL = "claude-sonnet-4-5-stub-steps"
 Lines = tuple[tuple[str, str, AgentEvent | None], ...]
 
 
@@ -37,15 +36,15 @@ class Told(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[Cell, Told], dict[Cell, Told]]:
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Told], dict[str, Told]]:
     """The runs of a worker that nobody disturbed, and those whose workers were killed."""
     with model_server() as model:
         calm, killed = (run_all(model, tmp_path_factory.mktemp("runs"), kills=kills) for kills in (False, True))
     return calm, killed
 
 
-def run_all(model: Model, directory: Path, *, kills: bool) -> dict[Cell, Told]:
-    environ = environ_of(model.url) | {"OPTIO_MAX_WORKFLOW_CONCURRENT": str(len(CELLS))}
+def run_all(model: Model, directory: Path, *, kills: bool) -> dict[str, Told]:
+    environ = environ_of(model.url) | {"OPTIO_MAX_WORKFLOW_CONCURRENT": str(len(AGENTS))}
     model.reset()
     with opened(directory, environ) as services, contextlib.ExitStack() as stack:
 
@@ -54,39 +53,36 @@ def run_all(model: Model, directory: Path, *, kills: bool) -> dict[Cell, Told]:
             stack.callback(worker.kill)
             return worker
 
-        runs = {}
-        for agent, scenario in CELLS:
-            runs[agent, scenario] = accept(services, task(agent, f"claude-sonnet-4-5-stub-{scenario}"))
+        runs = {agent: accept(services, task(agent, MODEL)) for agent in AGENTS}
         if kills:
             model.hold()
             first = start()
-            eventually(lambda: sum("held" in each for each in model.requests()) == len(CELLS), within=120, what="their middle")
+            eventually(lambda: held(model) == len(AGENTS), within=120, what="the middle of their commands")
             first.kill()
             second = start()
             eventually(lambda: all(is_adopted(services, each) for each in runs.values()), within=60, what="each adoption")
+            model.step()
+            eventually(lambda: held(model) == 2 * len(AGENTS), within=60, what="the middle of their last answers")
             # What is left of the runs goes by while the second one dies, and when nobody lives.
             model.release()
-            eventually(
-                lambda: len(last_requests(model)) > len(CELLS) - len(AGENTS), within=60, what="the first of the last answers"
-            )
             second.kill()
-            eventually(lambda: len(last_requests(model)) == len(CELLS), within=60, what="all of the last answers")
+            eventually(lambda: not living(MODEL), within=60, what="the end of all agents")
         start()
         eventually(
             lambda: all(services.store.run(each).state.terminal for each in runs.values()),
             within=180,
             what="the end of all runs",
         )
-        return {cell: told_of(services, run_id) for cell, run_id in runs.items()}
+        return {agent: told_of(services, run_id) for agent, run_id in runs.items()}
 
 
 def is_adopted(services: Services, run_id: str) -> bool:
     return any(line.startswith(b"found again") for line in log_of(services, run_id, LogKind.SYSTEM))
 
 
-def last_requests(model: Model) -> list[object]:
-    """Those whose answer ends a conversation."""
-    return [each for each in model.requests() if each.get("scenario") == "drip-0.1" or each.get("results") == 3]
+def held(model: Model) -> int:
+    """How many times a conversation has waited."""
+    return sum("held" in each for each in model.requests())
 
 
 def told_of(services: Services, run_id: str) -> Told:
@@ -111,19 +107,18 @@ def told_of(services: Services, run_id: str) -> Told:
     return Told(run.state, run.reason, run.text, run.attempt, run.meter, lines(turns=True), lines(turns=False))
 
 
-@pytest.mark.parametrize(("agent", "scenario"), CELLS)
+@pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.timeout(480)
 def test_a_run_whose_workers_are_killed_tells_what_an_undisturbed_one_tells(
-    told: tuple[dict[Cell, Told], dict[Cell, Told]], agent: str, scenario: str
+    told: tuple[dict[str, Told], dict[str, Told]], agent: str
 ) -> None:
-    calm, killed = (each[agent, scenario] for each in told)
+    calm, killed = (each[agent] for each in told)
 
-    print(agent, scenario, killed.meter, f"{len(killed.turns)} turns, {len(killed.lines)} other lines")
+    print(agent, killed.meter, f"{len(killed.turns)} turns, {len(killed.lines)} other lines")
     assert (calm.state, calm.reason, calm.attempt) == ("completed", "ok", 1)
-    calls = 4 if scenario == "tool-3" else 1
-    assert len(calm.turns) == calm.meter.turns == calls
-    assert [event.ok for *_, event in calm.lines if isinstance(event, ToolResult)] == [True] * (calls - 1)
-    assert calm.meter.tool_calls == calls - 1
-    assert calm.meter.usage == Usage(fresh=1200 * calls, cached=300 * calls, output=40 * calls)
-    assert calm.text == (DONE if scenario == "tool-3" else PLAIN_TEXT)
+    assert len(calm.turns) == calm.meter.turns == 4
+    assert [event.ok for *_, event in calm.lines if isinstance(event, ToolResult)] == [True] * 3
+    assert calm.meter.tool_calls == 3
+    assert calm.meter.usage == Usage(fresh=4800, cached=1200, output=160)
+    assert calm.text == PLAIN_TEXT
     assert killed._asdict() == calm._asdict()

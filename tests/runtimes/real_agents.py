@@ -68,8 +68,12 @@ class Model:
         urllib.request.urlopen(urllib.request.Request(f"{self.url}/_stub/requests", method="DELETE")).close()
 
     def hold(self) -> None:
-        """Make conversations wait in their middle: before the answer to a second tool result, or within a slow stream."""
+        """Make conversations wait in their middle: before the answer to a second tool result, or within a slow answer."""
         urllib.request.urlopen(f"{self.url}/_stub/hold", data=b"").close()
+
+    def step(self) -> None:
+        """Let those that wait go on to the next such place."""
+        urllib.request.urlopen(f"{self.url}/_stub/next", data=b"").close()
 
     def release(self) -> None:
         urllib.request.urlopen(f"{self.url}/_stub/go", data=b"").close()

@@ -15,12 +15,14 @@ import pytest
 
 from optio.model.prompt import MAX_PROMPT_LENGTH
 from optio.model.registry import CompiledTask
+from optio.model.result import with_instructions
 from optio.model.run import LogKind, Run, RunState
 from optio.runs.execute import Execution
 from optio.wiring import Services
 from tests.executors.support import living
+from tests.model_server import IDLE_COMMAND
 from tests.runs.support import accept, claim, execute, log_of, opened
-from tests.runtimes.real_agents import AGENTS, DONE, KEYS, Model, environ_of, model_server, task, task_text
+from tests.runtimes.real_agents import AGENTS, KEYS, SPARED, Model, environ_of, model_server, task, task_text
 from tests.support import compiled, eventually
 
 
@@ -43,8 +45,12 @@ def services(tmp_path: Path, model: Model) -> Iterator[Services]:
 
 
 COMMAND = "/compact $HOME @/etc/passwd é"
+RESULT = "maxRetries: 0\nresult: {schema: {type: array}}\n"
+RESULTING = task("codex", "stub-tool-env", RESULT)
 # It begins as a command does, and has the name of a file.
-LONGEST = ("/compact The quick brown fox reads @/etc/passwd." + " The lazy dog sleeps @ home." * 60_000)[:MAX_PROMPT_LENGTH]
+LONGEST = ("/compact The quick brown fox reads @/etc/passwd." + " The lazy dog sleeps @ home." * 60_000)[
+    : MAX_PROMPT_LENGTH - len(with_instructions("", RESULTING.spec))
+]
 
 
 class Ran(NamedTuple):
@@ -69,12 +75,13 @@ def run_and_log(server: Model, directory: Path, one: CompiledTask, prompt: str, 
 
 @pytest.fixture(scope="module")
 def stopped(server: Model, tmp_path_factory: pytest.TempPathFactory) -> RunOf:
-    """A run of each agent that makes tool calls until its turns end. Its start is not made shorter, and its prompt begins as a
-    command does, after a byte order mark."""
+    """A run of each agent that makes tool calls until its turns end. It reads what it reads by itself, and its prompt begins
+    as a command does, after a byte order mark."""
 
     @cache
     def of(agent: str) -> Ran:
-        one = compiled(task_text(agent, "stub-loop", "maxRetries: 0\nmaxTurns: 3\n", " \\uFEFF\\n{{TEXT}}"))
+        env = {name: value for name, value in SPARED.get(agent, {}).items() if name.startswith("BUN_")}
+        one = compiled(task_text(agent, "stub-loop", "maxRetries: 0\nmaxTurns: 3\n", " \\uFEFF\\n{{TEXT}}", env=env))
         return run_and_log(server, tmp_path_factory.mktemp(agent), one, COMMAND)
 
     return of
@@ -82,13 +89,13 @@ def stopped(server: Model, tmp_path_factory: pytest.TempPathFactory) -> RunOf:
 
 @pytest.fixture(scope="module")
 def confined(server: Model, tmp_path_factory: pytest.TempPathFactory) -> RunOf:
-    """A run of each agent in bubblewrap that has the longest prompt, and prints its variables. Copilot does not take the
-    longest prompt."""
+    """A run of each agent in bubblewrap that has the longest prompt and declares a result. Its command prints its variables
+    and reports that there is no work. Copilot does not take the longest prompt."""
 
     @cache
     def of(agent: str) -> Ran:
         prompt = COMMAND if agent == "copilot" else LONGEST
-        one = task(agent, "stub-tool-env", prompt="{{TEXT}}")
+        one = task(agent, "stub-tool-env", RESULT, "{{TEXT}}")
         return run_and_log(server, tmp_path_factory.mktemp(agent), one, prompt, OPTIO_SANDBOX="bwrap")
 
     return of
@@ -115,7 +122,7 @@ def test_the_longest_prompt_that_optio_takes_reaches_the_model_whole(confined: R
 
     assert ended.state is RunState.COMPLETED, ended.message
     asked, _ = requests
-    assert asked["prompt"].endswith(LONGEST.strip()[-1500:])
+    assert asked["prompt"].strip().endswith(with_instructions(LONGEST, RESULTING.spec).strip()[-1500:])
     assert asked["prompt_chars"] in range(MAX_PROMPT_LENGTH - 1, MAX_PROMPT_LENGTH + 100)
 
 
@@ -163,12 +170,21 @@ def test_a_cancelled_run_leaves_no_process(services: Services, model: Model, age
 def test_its_commands_in_bubblewrap_have_no_key_of_the_model_among_their_variables(confined: RunOf, agent: str) -> None:
     ended, _, (printed,), note = confined(agent)
 
-    assert (ended.state, ended.text) == (RunState.COMPLETED, DONE), ended.message
+    assert ended.state is RunState.COMPLETED, ended.message
     assert note.startswith(b"sandbox bwrap")
     assert b"HOME=" in printed
     assert f"{KEYS[agent]}=".encode() not in printed
     assert b"canary" not in printed
     assert b"OTEL_" not in printed
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_an_agent_reports_that_there_is_no_work_by_the_command_that_its_prompt_gives(confined: RunOf, agent: str) -> None:
+    ended, (asked, _), *_ = confined(agent)
+
+    assert IDLE_COMMAND in asked["prompt"].splitlines()
+    assert (ended.state, ended.reason, ended.text) == (RunState.COMPLETED, "no_work", "WHY"), ended.message
+    assert ended.meter.tool_calls == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused")

@@ -1,20 +1,24 @@
-"""The real agent CLIs go on in a session that broke off: what they ask the model first, and what all of it has used."""
+"""The real agent CLIs go on in a session that broke off, and mend their result in it: what they ask the model first, and what
+all of it has used."""
 
 import contextlib
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from optio.model.result import schema_for_cli
 from optio.model.run import LogKind, Run, RunState
 from optio.wiring import Services
+from tests.model_server import JSON_ANSWER
 from tests.runs.support import accept, done, log_of, opened, working
-from tests.runtimes.real_agents import AGENTS, DONE, Model, environ_of, model_server, task
+from tests.runtimes.real_agents import AGENTS, Model, environ_of, model_server, task
+from tests.runtimes.test_real_results import OWN
 from tests.support import eventually
 
-# A status after which this CLI does not try for a minute by itself.
-STATUS = {"claude-code": 500, "codex": 500, "copilot": 503, "gemini": 500, "opencode": 503}
+EXTRA = f"maxRetries: 1\nresult: {{schema: {json.dumps(OWN)}}}\n"
 
 
 @pytest.fixture
@@ -37,7 +41,9 @@ def services(tmp_path: Path, models: dict[str, Model]) -> Iterator[Services]:
 
 def interrupted_and_healed(services: Services, model: Model, agent: str) -> tuple[Run, int]:
     """A run whose first attempt breaks off after a tool call, and how many requests that attempt made."""
-    run_id = accept(services, task(agent, f"stub-late-{STATUS[agent]}", "maxRetries: 1\n", CLAUDE_CODE_MAX_RETRIES="1"))
+    interrupted = task(agent, "stub-late-500", EXTRA, CLAUDE_CODE_MAX_RETRIES="1")
+    assert schema_for_cli(interrupted.spec) is None, "its prompt alone asks for the result"
+    run_id = accept(services, interrupted)
     eventually(lambda: services.store.attempts(run_id)[:1] and services.store.attempts(run_id)[0].ended_at, within=150)
     asked = len(model.requests())
     model.heal()
@@ -45,7 +51,7 @@ def interrupted_and_healed(services: Services, model: Model, agent: str) -> tupl
 
 
 @pytest.mark.timeout(300)
-def test_a_retry_goes_on_where_the_agent_broke_off_and_all_usage_is_counted_once(
+def test_an_agent_goes_on_where_it_broke_off_mends_its_result_and_all_usage_is_counted_once(
     services: Services, models: dict[str, Model], tmp_path: Path
 ) -> None:
     with working(services), ThreadPoolExecutor(len(AGENTS)) as pool:
@@ -53,14 +59,15 @@ def test_a_retry_goes_on_where_the_agent_broke_off_and_all_usage_is_counted_once
         ended = dict(zip(AGENTS, ran, strict=True))
 
     for agent, (run, asked) in ended.items():
-        first, second = services.store.attempts(run.id)
-        assert (run.state, run.text) == (RunState.COMPLETED, DONE), (agent, run.message)
-        assert (first.reason, second.continues) == ("server_error" if STATUS[agent] == 500 else "overloaded", 1), agent
+        first, second, third = services.store.attempts(run.id)
+        assert (run.state, run.reason, run.output) == (RunState.COMPLETED, "ok", JSON_ANSWER), (agent, run.message)
+        assert (first.reason, second.continues, third.continues, run.retries) == ("server_error", 1, 2, 1), agent
         requests = models[agent].requests()
         assert requests[asked]["history"] == 1, agent
+        assert "does not fit" in requests[-1]["prompt"], agent
         told = [line.decode() for line in log_of(services, run.id, LogKind.SYSTEM)]
         assert "continues the session of attempt 1, which had made 1 tool call" in told, agent
-        assert (first.agent.session, first.agent.machine) == (second.agent.session, second.agent.machine), agent
+        assert len({(each.agent.session, each.agent.machine) for each in (first, second, third)}) == 1, agent
         usage = run.meter.usage
         answers = [each["answer"].get("usage") or {} for each in requests]
         served = tuple(sum(each.get(name, 0) for each in answers) for name in ("fresh", "cached", "output"))
