@@ -32,7 +32,7 @@ Manifest = dict[str, Any]
 
 
 def documents(path: Path) -> list[Manifest]:
-    return [each for each in yaml.safe_load_all(path.read_text()) if each]
+    return [each for each in yaml.load_all(path.read_text(), yaml.CSafeLoader) if each]
 
 
 ALL = {path: documents(path) for path in MANIFESTS}
@@ -405,7 +405,7 @@ def rendered(path: Path | str) -> Iterator[Manifest]:
     assert program is not None
     done = subprocess.run([program, "kustomize", str(path)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    yield from yaml.safe_load_all(done.stdout)
+    yield from yaml.load_all(done.stdout, yaml.CSafeLoader)
 
 
 OVERLAYS = [DEPLOY / "overlays" / "complete", DEPLOY / "overlays" / "external", ROOT / "tests" / "deploy" / "kubernetes"]
