@@ -24,7 +24,7 @@ from tests.support import Answer, Dev, eventually, freeze_at_rest
 
 MOST = 4
 # Webhooks of a path per minute.
-RATE = 20
+RATE = 16
 # A sweep comes every two seconds, a lease lasts thirty.
 SWEPT = 10.0
 TASK = """\
