@@ -151,11 +151,12 @@ def test_a_page_works_as_it_is_written(page: str, walk: Walk) -> None:
 class Forge(BaseHTTPRequestHandler):
     """A forge that takes comments of one token."""
 
+    token = "forge-token-1"
     seen: ClassVar[list[tuple[str, Any]]] = []
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        known = self.headers["Authorization"] == "Bearer forge-token-1"
+        known = self.headers["Authorization"] == f"Bearer {self.token}"
         if known:
             self.seen.append((self.path, body))
         answer = json.dumps(body if known else {"message": "the token may not write comments"}).encode()
@@ -165,7 +166,9 @@ class Forge(BaseHTTPRequestHandler):
         self.wfile.write(answer)
 
 
-def test_the_comment_of_the_page_reaches_a_forge_and_a_refused_one_fails_the_run(walk: Walk, scripted_model: StubModel) -> None:
+def test_the_comment_of_the_page_reaches_a_forge_and_a_refused_one_fails_the_run(
+    walk: Walk, scripted_model: StubModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task, payload, _ = (b for b in BLOCKS if b.page == "docs/guides/answer-on-issue.md" and b.title.startswith("tasks.d/"))
     with ThreadingHTTPServer(("127.0.0.1", 0), Forge) as forge:
         threading.Thread(target=forge.serve_forever, daemon=True).start()
@@ -190,7 +193,7 @@ def test_the_comment_of_the_page_reaches_a_forge_and_a_refused_one_fails_the_run
         walk.shell("optio hook send issue-triage tasks.d/opened.json --event issues --wait\n")
         (path, comment), cost = Forge.seen.pop(), json.loads(walk.shell("optio runs show @latest --json\n"))["costUsd"]
 
-        walk.shell(put("forge-token-2", "FORGE_TOKEN"))
+        monkeypatch.setattr(Forge, "token", "another")
         with pytest.raises(AssertionError, match="403"):
             walk.shell("optio hook replay @latest --yes --again >/dev/null\noptio runs logs @latest -f\nfalse\n")
         forge.shutdown()
