@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.runtimes.real_agents import SPARED
 from tests.stories.conftest import SECRET, started
 from tests.stub_model import TEXT, StubModel
 from tests.support import CLAUDE, SEED, Dev, eventually
@@ -21,6 +22,7 @@ maxRetries: 0
 timeout: 2m
 environment:
   secrets: [ANTHROPIC_API_KEY]
+  env: {env}
 {extra}
 """
 
@@ -30,7 +32,10 @@ def agent(optio: Dev) -> Callable[..., str]:
     """Makes a task for Claude Code; its id."""
 
     def make(name: str, scenario: str, extra: str = "") -> str:
-        optio.write(f"{name.lower()}.yaml", AGENT.format(name=name, scenario=scenario, extra=extra))
+        optio.write(
+            f"{name.lower()}.yaml",
+            AGENT.format(name=name, scenario=scenario, env=json.dumps(SPARED["claude-code"]), extra=extra),
+        )
         optio.until_served(name.lower())
         return name.lower()
 
