@@ -232,10 +232,11 @@ def test_an_accepted_webhook_is_three_statements_and_one_commit(meters: Callable
 
 def test_what_waits_together_is_one_commit(meters: Callable[[int], Meter]) -> None:
     meter = meters(0)
-    gate = threading.Event()
+    began, gate = threading.Event(), threading.Event()
 
     def many(store: SqlStore) -> None:
-        blocker = store._engine.write(lambda tx: gate.wait(20))
+        blocker = store._engine.write(lambda tx: (began.set(), gate.wait(20)))
+        began.wait(20)
         futures = [store.accept(new_run()) for _ in range(60)]
         gate.set()
         for future in [blocker, *futures]:

@@ -338,6 +338,13 @@ def test_however_long_the_disk_is_full_the_reserve_is_not_used_up(stored: SqlSto
     assert (disk / "optio.db-reserve").stat().st_size == before
 
 
+def test_the_log_is_written_back_before_the_database_lacks_half_of_the_reserve(stored: SqlStore, disk: Path) -> None:
+    for _ in range(100):
+        queued(stored)
+
+    assert (disk / "optio.db-wal").stat().st_size < (disk / "optio.db-reserve").stat().st_size / 2
+
+
 def test_a_full_disk_is_no_reason_not_to_start(disk: Path) -> None:
     path = disk / "optio.db"
     with closing(open_store(path, reserve=RESERVE)) as store:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 _MAX_SHARE = 16  # the reserve is at most 1/16 of the disk
-_STEPS = 64
+STEPS = 64
 _MIN_STEP_BYTES = 64 << 10
 _RETRY_S = 0.5
 # The pause between two looks at a disk that had space: if it fills in between, the write itself fails.
@@ -98,7 +98,7 @@ class DiskReserve:
         if held == 0:
             return False
         with suppress(OSError):
-            os.truncate(self._path, max(0, held - max(_MIN_STEP_BYTES, self.size // _STEPS)))
+            os.truncate(self._path, max(0, held - max(_MIN_STEP_BYTES, self.size // STEPS)))
             return True
         return False
 

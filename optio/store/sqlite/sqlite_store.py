@@ -28,7 +28,7 @@ from optio.store.sql.group_commit import DiskUse, QueuedWrite, WriteQueue, disk_
 from optio.store.sql.schema import Migration, SchemaState, migrations, pending
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import BulkRows, Transaction, TransactionCounts, column_names
-from optio.store.sqlite.disk_reserve import DiskReserve
+from optio.store.sqlite.disk_reserve import STEPS, DiskReserve
 from optio.store.sqlite.files import DatabaseFiles, FileState
 from optio.store.sqlite.mounts import shared_mount_type
 from optio.store.sqlite.wal import WalReport, inspect_wal
@@ -41,6 +41,8 @@ BUSY_TIMEOUT_S = 5.0
 MAX_IDLE_READERS = 8
 # A log that outgrows this is written back and truncated, by force if the usual checkpoint does not get through.
 MAX_WAL_BYTES = 16 << 20
+# The log holds a quarter of the reserve at most, in pages of 4 KiB: on a full disk the database grows for it by less than half.
+_WAL_PART = 4
 # Errors that a full disk may cause: the shared memory and a flush report no better code.
 _MAY_BE_FULL = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 _NO_ROOM_BYTES = 256 << 10
@@ -211,6 +213,8 @@ class SqliteEngine:
             connection.execute("PRAGMA foreign_keys=ON")
             connection.execute("PRAGMA temp_store=MEMORY")
             connection.execute(f"PRAGMA journal_size_limit={MAX_WAL_BYTES}")
+            if self._reserve.size:
+                connection.execute(f"PRAGMA wal_autocheckpoint={min(1000, max(64, self._reserve.size // _WAL_PART // 4096))}")
         except BaseException:
             connection.close()
             raise
@@ -301,12 +305,12 @@ class SqliteEngine:
     def _reuse_wal(self) -> None:
         """Write the log back at once, on a full disk, so that its space is used again before any other. The database may have
         to grow for it by several steps of the reserve: one at a time would each go to the next commit, until none is left."""
-        while True:
+        for _ in range(STEPS // 2):
             try:
                 self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
                 return
             except sqlite3.Error as err:
-                if not self._is_full(err) or not self._reserve.release() or self._reserve.is_half_spent():
+                if not self._is_full(err) or not self._reserve.release():
                     return
 
     def _commit(self, batch: list[QueuedWrite]) -> None:
