@@ -50,7 +50,7 @@ def run(ci: Path, *tests: str, workers: int = 0) -> subprocess.CompletedProcess[
     script = ci / ".ci" / "tests"
     script.write_text(re.sub(r"-n [1-9]\d* ", f"-n {workers} ", script.read_text()))
     (ci / "test_it.py").write_text(HEAD + "".join(tests))
-    outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # of a worker of our own
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "BESIDE"))}  # of our own
     environ = {**outside, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin,pytest_timeout"}
     return subprocess.run([ci / ".ci" / "tests", "test_it.py"], text=True, capture_output=True, env=environ)
 
