@@ -291,7 +291,7 @@ def test_the_commands_that_install_use_what_is_there() -> None:
     ]
     assert (ROOT / "requirements.lock").exists()
     assert "bash tests/setup.sh\n" in script
-    assert re.search(r"^(\w+=\S+ )?\.ci/tests\b", script, re.MULTILINE)
+    assert "\n.ci/tests " in script
 
 
 def test_no_page_installs_the_other_project_called_optio() -> None:
