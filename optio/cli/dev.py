@@ -11,7 +11,7 @@ import sys
 from optio.cli import OK
 from optio.cli.shared import dev_token, flags
 from optio.cli.shared.dev_console import RunNews, TreeNews
-from optio.cli.shared.serving import attach_health, listen, log_to_stderr, open_metrics_port, run_loop, serve
+from optio.cli.shared.serving import attach_health, listen, log_to_stderr, open_metrics_port, run_loop, serve, set_on_signal
 from optio.errors import SettingsError
 from optio.processes.retention import Retention
 from optio.processes.scheduler import Scheduler
@@ -76,6 +76,8 @@ async def _dev(services: Services, sock: socket.socket, token: str) -> None:
     url = f"http://{'[' + host + ']' if ':' in host else host}:{port}"
     print(f"optio {__version__} on {url}\n", flush=True)
     await reloader.load()
+    stop = asyncio.Event()
+    set_on_signal(stop)
     # Output redirected to a file or log collector must not contain the token.
     query, after = (f"?token={token}", "") if sys.stdout.isatty() else ("", f"\n  token {dev_token.token_file(settings)}")
     docs = f"\n  docs  {url}/docs" if is_built(settings) else ""
@@ -90,7 +92,6 @@ async def _dev(services: Services, sock: socket.socket, token: str) -> None:
     worker.start()
     scheduler.start()
     retention.start()
-    stop = asyncio.Event()
     watching = asyncio.create_task(reloader.watch(stop))
     try:
         await serve(services, live, sock, stop, reload=reloader.load, dev_token=token)

@@ -211,14 +211,7 @@ async def serve(
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     # Optio handles the signals itself, so that the caller always closes the store.
     server.capture_signals = _no_signals  # type: ignore[method-assign]
-    loop = asyncio.get_running_loop()
-
-    def end_on_signal() -> None:
-        server.force_exit = stop.is_set()
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, end_on_signal)
+    set_on_signal(stop, lambda: setattr(server, "force_exit", True))
 
     async def end() -> None:
         await stop.wait()
@@ -237,6 +230,13 @@ async def serve(
         stop.set()
         ending.cancel()
         beating.cancel()
+
+
+def set_on_signal(stop: asyncio.Event, again: Callable[[], object] = lambda: None) -> None:
+    """Set `stop` on the first SIGINT or SIGTERM from now on, and call `again` on each later one."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, lambda: again() if stop.is_set() else stop.set())
 
 
 def _is_no_cancellation(record: logging.LogRecord) -> bool:
