@@ -408,6 +408,27 @@ def test_a_page_is_for_readers_of_screens_and_nothing_of_it_is_cut_at_any_size(p
     assert not found, "\n".join(found)
 
 
+# The next time that the page is told of a change, with what the server's page has.
+REFRESHED = """() => {
+  const live = document.querySelector("script[src$='/live.js']").src;
+  return new Promise((done) => {
+    document.addEventListener("morphed", () => done(document.querySelector("#last-lines > pre").tabIndex), { once: true });
+    import(live).then(({ refreshSoon }) => refreshSoon());
+  });
+}"""
+
+
+def test_a_text_that_scrolls_stays_in_the_way_of_the_tab_key_while_the_page_is_refreshed(page: Page, runs: Runs) -> None:
+    show(page, "run, why", runs)
+    page.set_viewport_size({"width": 390, "height": 844})
+    lines = page.locator("#last-lines > pre")
+    expect(lines).to_have_attribute("tabindex", "0")
+    lines.focus()
+
+    assert page.evaluate(REFRESHED) == 0
+    expect(lines).to_be_focused()
+
+
 # Where the Tab key leads: every control in the order of the page. A group of radio buttons is one stop, and so is the editor,
 # whose tree is its own.
 STOPS = """() => {

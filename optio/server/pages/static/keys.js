@@ -141,16 +141,16 @@ if (palette) {
   }
 }
 
-// What scrolls and has nothing in it to focus is a stop of the Tab key, so that the arrow keys scroll it.
-const scrollers = new ResizeObserver((entries) => {
-  for (const { target } of entries) {
-    const isStop = (target.scrollWidth > target.clientWidth || target.scrollHeight > target.clientHeight) && !$("a, button, input, select", target);
-    if (isStop) target.tabIndex = 0; else target.removeAttribute("tabindex");
-  }
-});
+// What scrolls and has nothing in it to focus is a stop of the Tab key, so that the arrow keys scroll it. A morph takes the
+// mark away: it is set again before the browser looks, so that a text which has the focus keeps it.
+function mark(each) {
+  const isStop = (each.scrollWidth > each.clientWidth || each.scrollHeight > each.clientHeight) && !$("a, button, input, select", each);
+  if (isStop) each.tabIndex = 0; else each.removeAttribute("tabindex");
+}
+const scrollers = new ResizeObserver((entries) => entries.forEach(({ target }) => mark(target)));
 function watch() {
   scrollers.disconnect();
-  document.querySelectorAll(".scroll, pre").forEach((each) => scrollers.observe(each));
+  for (const each of document.querySelectorAll(".scroll, pre")) { mark(each); scrollers.observe(each); }
 }
 document.addEventListener("morphed", watch);
 watch();
