@@ -541,35 +541,7 @@ class Settings:
                 shown = "its content" if hidden else f"`{_CREDENTIALS.sub('//***@', text or '')}`"
                 raise SettingsError(f"{origin}: {shown} cannot be used: it must be {err}") from err
             origins[name] = origin
-        if values["orphan_timeout"] < 2 * values["lease"]:
-            raise SettingsError(
-                f"OPTIO_ORPHAN_TIMEOUT ({_text(values['orphan_timeout'])}) must be at least twice OPTIO_LEASE "
-                f"({_text(values['lease'])}): agents would end between two renewals"
-            )
-        if values["executor"] != "process":
-            given = [f"OPTIO_{name.upper()}" for name in _PROCESS_ONLY if origins[name] != "default"]
-            if given:
-                raise SettingsError(
-                    f"{', '.join(given)}: applies to OPTIO_EXECUTOR=process only, since a pod is a sandbox of its own: unset it"
-                )
-        elif values["team_namespace"] is not None:
-            raise SettingsError(
-                "OPTIO_TEAM_NAMESPACE: applies to OPTIO_EXECUTOR=kubernetes only, since processes have no namespace: unset it"
-            )
-        given = [origins[name] for name in SETTINGS if name.startswith("oidc_") and origins[name] != "default"]
-        lacking = [f"OPTIO_{name.upper()}" for name in _OIDC_REQUIRED if values[name] is None]
-        if given and lacking:
-            raise SettingsError(
-                f"{', '.join(given)}: people can sign in only if {', '.join(lacking)} is set too: set or unset all"
-            )
-        for name in ("pod_cpu", "pod_memory"):
-            request = f"{name}_request"
-            least, most = (parse_quantity(values[each]) or 0 for each in (request, name))
-            if least > most and origins[request] != "default":
-                raise SettingsError(
-                    f"{origins[request]} ({values[request]}) is more than the limit OPTIO_{name.upper()} ({values[name]}): "
-                    "lower the request, or raise the limit"
-                )
+        _refuse_conflicts(values, origins)
         made = cls(**values, origins=origins)
         for name, directory in (("data_dir", made.data_dir), ("secrets_dir", made.secrets)):
             if _is_served(made.tasks, directory):
@@ -637,6 +609,37 @@ class Settings:
             help_text = SETTINGS[field.name].help
             rows.append((f"OPTIO_{field.name.upper()}", text, self.origins[field.name], help_text))
         return rows
+
+
+def _refuse_conflicts(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
+    """Raise SettingsError for settings that do not go together."""
+    if values["orphan_timeout"] < 2 * values["lease"]:
+        raise SettingsError(
+            f"OPTIO_ORPHAN_TIMEOUT ({_text(values['orphan_timeout'])}) must be at least twice OPTIO_LEASE "
+            f"({_text(values['lease'])}): agents would end between two renewals"
+        )
+    if values["executor"] != "process":
+        given = [f"OPTIO_{name.upper()}" for name in _PROCESS_ONLY if origins[name] != "default"]
+        if given:
+            raise SettingsError(
+                f"{', '.join(given)}: applies to OPTIO_EXECUTOR=process only, since a pod is a sandbox of its own: unset it"
+            )
+    elif values["team_namespace"] is not None:
+        raise SettingsError(
+            "OPTIO_TEAM_NAMESPACE: applies to OPTIO_EXECUTOR=kubernetes only, since processes have no namespace: unset it"
+        )
+    given = [origins[name] for name in SETTINGS if name.startswith("oidc_") and origins[name] != "default"]
+    lacking = [f"OPTIO_{name.upper()}" for name in _OIDC_REQUIRED if values[name] is None]
+    if given and lacking:
+        raise SettingsError(f"{', '.join(given)}: people can sign in only if {', '.join(lacking)} is set too: set or unset all")
+    for name in ("pod_cpu", "pod_memory"):
+        request = f"{name}_request"
+        least, most = (parse_quantity(values[each]) or 0 for each in (request, name))
+        if least > most and origins[request] != "default":
+            raise SettingsError(
+                f"{origins[request]} ({values[request]}) is more than the limit OPTIO_{name.upper()} ({values[name]}): "
+                "lower the request, or raise the limit"
+            )
 
 
 def _is_served(tasks: Path, directory: Path) -> bool:

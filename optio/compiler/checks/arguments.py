@@ -4,7 +4,7 @@ have no effect there."""
 import posixpath
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from optio.compiler.checks.secrets_use import OF_KUBERNETES
 from optio.compiler.checks.shell import unset_variables
@@ -37,91 +37,26 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     command = task.spec.command
     if not isinstance(command, list) or not command:
         return
-    program = command[0].split()
-    if len(program) > 1 and len(command) == 1 and (command[0][0] not in "/." or program[1].startswith("-")):
-        hint = f"write `command: {flow(_split(command[0]))}`"
-        if _SYNTAX.search(command[0]):
-            whole = flow(command[0])
-            hint = f"write it without the brackets, as one text that a shell runs: `command: {whole}`"
-            if len(whole) > _MAX_SHOWN or "\n" in command[0]:
-                hint = "write it without the brackets, as one text that a shell runs"
-        yield task.at(
-            "OPT526", f"`{command[0]}` is one word of a list, and would be the name of the program", ("command", 0), hint=hint
-        )
-        return
-    words = [posixpath.basename(word) for word in command]
-    if (found := _program(command) or _script(command)) is not None:
+    found = _line(command) or _program(command) or _script(command) or _relative(task, command) or _script_file(command)
+    if found is None and not _runs_others(command):
+        found = _option(command) or _argument(task, command)
+    if found is not None:
         place, message, hint = found
         yield task.at("OPT526", message, ("command", place), hint=hint)
-        return
-    if not task.spec.environment.setup_commands and (relative := _relative(command)) is not None:
-        message = f"`{command[relative]}` is not in the working directory, which is empty at first"
-        hint = f"write its whole path in the image or on the machine, such as `/opt/{command[relative].removeprefix('./')}`"
-        yield task.at("OPT526", message, ("command", relative), hint=hint)
-        return
-    if len(command) == 2 and _SHELL.fullmatch(words[0]) and " " in command[1].strip() and not command[1].startswith("-"):
-        message = f"`{words[0]}` reads `{command[1]}` as the name of a script"
-        hint = f"write `command: {flow([command[0], '-c', command[1]])}`"
-        yield task.at("OPT526", message, ("command", 1), hint=hint)
-        return
-    if words[0] in _OWN or any(_SHELL.fullmatch(word) for word in words[:3]):
-        return
-    given = declared_parameters(task)
-    params = set(given.properties) if given is not None else set()
-    known = {*task.spec.environment.env, *task.spec.environment.secrets, "HOME"}
-    if (index := next((at for at, word in enumerate(command) if at and re.fullmatch(_OPTION, word)), None)) is not None:
-        message = f"`{command[index]}` is one argument of `{words[0]}`: its option and its value are two"
-        hint = f"write `command: {flow([*command[:index], *command[index].split(), *command[index + 1 :]])}`"
-        yield task.at("OPT526", message, ("command", index), hint=hint)
-        return
-    for index, word in enumerate(command[1:], start=1):
-        if _SIGN.fullmatch(word):
-            message = f"`{word}` is an argument of `{words[0]}`: a list runs without a shell"
-        elif param := next((each.name for each in unset_variables(word) if each.name in params - known), None):
-            message = f"`{word}` is not filled in: parameters are filled into the prompt only"
-            option = command[index - 1] if index > 1 and re.fullmatch(r"--?[A-Za-z][\w-]*", command[index - 1]) else None
-            delete = f"delete `{option}` and `{word}`" if option else f"delete `{word}`"
-            hint = f"{delete}, and let the program read `{param}` from the JSON file that `OPTIO_PARAMS_FILE` names"
-            yield task.at("OPT526", message, ("command", index), hint=hint)
-            return
-        elif (variable := re.search(OF_KUBERNETES, word)) is not None:
-            name = variable[1]
-            value = task.spec.environment.env.get(name)
-            message = f"`{variable[0]}` is not filled in: that is Kubernetes' way, and the program gets these characters"
-            hint = f"let the program read the variable `{name}`"
-            if value is not None and len(value) <= _MAX_SHOWN and "$" not in value:
-                better = flow([*command[:index], word.replace(variable[0], value), *command[index + 1 :]])
-                hint = f"write the value itself: `command: {better}`, or {hint}"
-            elif name in params:
-                hint = f"let the program read `{name}` from the JSON file that `OPTIO_PARAMS_FILE` names"
-            elif name not in known:
-                hint = "write the value itself"
-            yield task.at("OPT526", message, ("command", index), hint=hint)
-            return
-        elif re.search(r"\$\((?![\w-]*\.)|`[^`]+`", word):
-            message = f"`{word}` is not filled in: a list runs without a shell"
-        elif words[0] in _TAKE_FILES and re.fullmatch(r"[\w./-]*[*?][\w.*?/-]*", word):
-            message = f"`{word}` is the name of one file for `{words[0]}`: only a shell finds the files"
-        elif re.search(r"\S (?:&&|\|\|?|;) \S", word) and not word.startswith("-"):
-            message = f"`{word}` is one argument of `{words[0]}`: a list runs without a shell"
-        elif len(word) > 2 and word[0] == word[-1] and word[0] in "'\"" and word.count(word[0]) == 2:
-            message = f"the quotes of `{word}` are part of the argument: a list runs without a shell"
-            bare = flow([*command[:index], word[1:-1], *command[index + 1 :]])
-            yield task.at("OPT526", message, ("command", index), hint=f"write `command: {bare}`")
-            return
-        elif word.startswith("~/") or any(
-            each.name in known or each.name.startswith("OPTIO_") for each in unset_variables(word)
-        ):
-            message = f"`{word}` is not filled in: a list runs without a shell"
-        else:
-            continue
-        line = " ".join(_shell_word(each) for each in command)
-        short = len(line) <= _MAX_SHOWN and "\n" not in line and "{{" not in line
-        hint = (
-            f"write one text, which a shell runs: `command: {_quoted(line)}`" if short else "write one text, which a shell runs"
-        )
-        yield task.at("OPT526", message, ("command", index), hint=hint)
-        return
+
+
+def _line(command: list[str]) -> tuple[int, str, str] | None:
+    """Return place, message and hint for a whole line as the only word."""
+    line, program = command[0], command[0].split()
+    if len(command) > 1 or len(program) < 2 or (line[0] in "/." and not program[1].startswith("-")):
+        return None
+    hint = f"write `command: {flow(_split(line))}`"
+    if _SYNTAX.search(line):
+        whole = flow(line)
+        hint = "write it without the brackets, as one text that a shell runs"
+        if len(whole) <= _MAX_SHOWN and "\n" not in line:
+            hint += f": `command: {whole}`"
+    return 0, f"`{line}` is one word of a list, and would be the name of the program", hint
 
 
 def _program(command: list[str]) -> tuple[int, str, str] | None:
@@ -158,12 +93,107 @@ def _script(command: list[str]) -> tuple[int, str, str] | None:
     return 3, f"`{more[0]}` is not a part of the script, which is the one word behind `-c`", f"write `command: {better}`"
 
 
-def _relative(command: list[str]) -> int | None:
-    """Return the place of a program or script that is looked for in the working directory."""
-    if command[0].startswith(("./", "../")):
-        return 0
+def _relative(task: ResolvedTask, command: list[str]) -> tuple[int, str, str] | None:
+    """Return place, message and hint for a program or script that is looked for in the working directory."""
+    if task.spec.environment.setup_commands:
+        return None
     is_script = len(command) > 1 and re.fullmatch(_INTERPRETER, command[0]) and re.fullmatch(_SCRIPT, command[1])
-    return 1 if is_script else None
+    if not is_script and not command[0].startswith(("./", "../")):
+        return None
+    place = 0 if command[0].startswith(("./", "../")) else 1
+    hint = f"write its whole path in the image or on the machine, such as `/opt/{command[place].removeprefix('./')}`"
+    return place, f"`{command[place]}` is not in the working directory, which is empty at first", hint
+
+
+def _script_file(command: list[str]) -> tuple[int, str, str] | None:
+    """Return place, message and hint for a script behind `sh`, without `-c`."""
+    shell = posixpath.basename(command[0])
+    if len(command) != 2 or not _SHELL.fullmatch(shell) or " " not in command[1].strip() or command[1].startswith("-"):
+        return None
+    hint = f"write `command: {flow([command[0], '-c', command[1]])}`"
+    return 1, f"`{shell}` reads `{command[1]}` as the name of a script", hint
+
+
+def _runs_others(command: list[str]) -> bool:
+    """Return True for a program that reads the signs of a shell itself, or hands its arguments to one."""
+    words = [posixpath.basename(word) for word in command[:3]]
+    return words[0] in _OWN or any(_SHELL.fullmatch(word) for word in words)
+
+
+def _option(command: list[str]) -> tuple[int, str, str] | None:
+    """Return place, message and hint for a long option and its value in one argument."""
+    place = next((at for at, word in enumerate(command) if at and re.fullmatch(_OPTION, word)), None)
+    if place is None:
+        return None
+    better = flow([*command[:place], *command[place].split(), *command[place + 1 :]])
+    message = f"`{command[place]}` is one argument of `{posixpath.basename(command[0])}`: its option and its value are two"
+    return place, message, f"write `command: {better}`"
+
+
+def _argument(task: ResolvedTask, command: list[str]) -> tuple[int, str, str] | None:
+    """Return place, message and hint for the first argument that only a shell would understand."""
+    declared = declared_parameters(task)
+    params = set(declared.properties) if declared is not None else set()
+    environment = task.spec.environment
+    known = {*environment.env, *environment.secrets, "HOME"}
+    for place, word in enumerate(command[1:], start=1):
+        if param := next((each.name for each in unset_variables(word) if each.name in params - known), None):
+            message = f"`{word}` is not filled in: parameters are filled into the prompt only"
+            return place, message, _instead_of(command, place, param)
+        if (variable := re.search(OF_KUBERNETES, word)) is not None:
+            message = f"`{variable[0]}` is not filled in: that is Kubernetes' way, and the program gets these characters"
+            return place, message, _instead_of_kubernetes(command, place, variable, environment.env, params, known)
+        shells = _of_a_shell(posixpath.basename(command[0]), word)
+        if shells is None and len(word) > 2 and word[0] == word[-1] and word[0] in "'\"" and word.count(word[0]) == 2:
+            bare = flow([*command[:place], word[1:-1], *command[place + 1 :]])
+            message = f"the quotes of `{word}` are part of the argument: a list runs without a shell"
+            return place, message, f"write `command: {bare}`"
+        filled_in = word.startswith("~/") or any(
+            each.name in known or each.name.startswith("OPTIO_") for each in unset_variables(word)
+        )
+        if shells is not None or filled_in:
+            return place, shells or f"`{word}` is not filled in: a list runs without a shell", _as_text(command)
+    return None
+
+
+def _instead_of(command: list[str], place: int, param: str) -> str:
+    """Return the hint for an argument that names a parameter."""
+    option = command[place - 1] if place > 1 and re.fullmatch(r"--?[A-Za-z][\w-]*", command[place - 1]) else None
+    delete = f"delete `{option}` and `{command[place]}`" if option else f"delete `{command[place]}`"
+    return f"{delete}, and let the program read `{param}` from the JSON file that `OPTIO_PARAMS_FILE` names"
+
+
+def _instead_of_kubernetes(
+    command: list[str], place: int, variable: re.Match[str], env: Mapping[str, str], params: set[str], known: set[str]
+) -> str:
+    """Return the hint for an argument with `$(NAME)`, which Kubernetes fills in where it runs the command."""
+    name, value = variable[1], env.get(variable[1])
+    if value is not None and len(value) <= _MAX_SHOWN and "$" not in value:
+        better = flow([*command[:place], command[place].replace(variable[0], value), *command[place + 1 :]])
+        return f"write the value itself: `command: {better}`, or let the program read the variable `{name}`"
+    if name in params:
+        return f"let the program read `{name}` from the JSON file that `OPTIO_PARAMS_FILE` names"
+    return f"let the program read the variable `{name}`" if name in known else "write the value itself"
+
+
+def _of_a_shell(program: str, word: str) -> str | None:
+    """Return the message for an argument that a shell would act on, or change by more than a variable."""
+    if _SIGN.fullmatch(word):
+        return f"`{word}` is an argument of `{program}`: a list runs without a shell"
+    if re.search(r"\$\((?![\w-]*\.)|`[^`]+`", word):
+        return f"`{word}` is not filled in: a list runs without a shell"
+    if program in _TAKE_FILES and re.fullmatch(r"[\w./-]*[*?][\w.*?/-]*", word):
+        return f"`{word}` is the name of one file for `{program}`: only a shell finds the files"
+    if re.search(r"\S (?:&&|\|\|?|;) \S", word) and not word.startswith("-"):
+        return f"`{word}` is one argument of `{program}`: a list runs without a shell"
+    return None
+
+
+def _as_text(command: list[str]) -> str:
+    """Return the hint with the command as one text."""
+    line = " ".join(_shell_word(each) for each in command)
+    is_short = len(line) <= _MAX_SHOWN and "\n" not in line and "{{" not in line
+    return "write one text, which a shell runs" + (f": `command: {_quoted(line)}`" if is_short else "")
 
 
 def _shell_word(word: str) -> str:

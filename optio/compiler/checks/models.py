@@ -11,7 +11,7 @@ from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route
-from optio.model.runtimes import DECLARED, declaration_of, service_of
+from optio.model.runtimes import DECLARED, ModelService, declaration_of, service_of
 
 # The name becomes a command-line argument of the agent, and must not look like an option.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+\[\]-]{0,255}")
@@ -62,66 +62,65 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     yield from _whole_endpoint(task)
     if spec.agent_runtime == "copilot" and task.is_known(("agentRuntime",)):
         yield from _service_of_copilot(task)
-    if spec.model is None or PLACEHOLDER.search(spec.model):
+    model, runtime = spec.model, declaration_of(spec.agent_runtime)
+    if model is None or PLACEHOLDER.search(model):
         return
-    if not _NAME.fullmatch(spec.model):
-        bare = spec.model.strip(" ;,.'\"`")
-        if " " in bare and re.search("sonnet|opus|haiku", bare, re.IGNORECASE):
-            bare = _spelled(re.sub(r"\s+", "-", bare))
-        if bare != spec.model and _NAME.fullmatch(bare):
-            yield task.at(
-                "OPT105", "`model` is not a valid model name", ("model",), hint=f"write `{bare}`", value=bare, safe=False
-            )
-            return
-        hint = "write a name such as `sonnet`: letters, digits and, behind the first, `.`, `_`, `-`, `:`, `/`, `@` and `+`"
-        yield task.at("OPT105", "`model` is not a valid model name", ("model",), hint=hint)
+    if not _NAME.fullmatch(model):
+        yield _malformed(task, model)
         return
-    runtime = declaration_of(spec.agent_runtime)
     if not (task.is_known(("model",)) and task.is_known(("agentRuntime",))):
         return
-    if spec.agent_runtime == "opencode" and "/" not in spec.model:
-        message, value = f"`{spec.model}` names no provider: OpenCode takes `PROVIDER/MODEL`", _with_provider(task, spec.model)
-        hint = f"write `{value}`" if value else "write its provider before it, as in `anthropic/claude-sonnet-4-5`"
-        yield task.at("OPT607", message, ("model",), hint=hint, value=value, safe=False)
     if spec.agent_runtime == "opencode":
-        yield from _provider_of(task, spec.model)
-    if runtime is None or runtime.service is None:
-        return
-    maker, examples = runtime.service.maker, runtime.service.models
-    if spec.model in examples or (maker == "Anthropic" and spec.model.lower() in _ALIASES):
-        return
-    known = next((name for name, begins in _MAKERS if spec.model.lower().startswith(begins)), None)
+        yield from _provider_of(task, model)
     elsewhere = any(name.endswith(_ELSEWHERE) for name in (*spec.environment.env, *spec.environment.secrets))
-    if elsewhere:
+    if runtime is not None and runtime.service is not None and not elsewhere:
+        yield from _of_service(task, model, runtime.service)
+
+
+def _malformed(task: ResolvedTask, model: str) -> Diagnostic:
+    message, bare = "`model` is not a valid model name", model.strip(" ;,.'\"`")
+    if " " in bare and re.search("sonnet|opus|haiku", bare, re.IGNORECASE):
+        bare = _spelled(re.sub(r"\s+", "-", bare))
+    if bare != model and _NAME.fullmatch(bare):
+        return task.at("OPT105", message, ("model",), hint=f"write `{bare}`", value=bare, safe=False)
+    hint = "write a name such as `sonnet`: letters, digits and, behind the first, `.`, `_`, `-`, `:`, `/`, `@` and `+`"
+    return task.at("OPT105", message, ("model",), hint=hint)
+
+
+def _of_service(task: ResolvedTask, model: str, service: ModelService) -> Iterator[Diagnostic]:
+    """Report a model that the service of the agent does not offer."""
+    runtime, maker, examples = task.spec.agent_runtime, service.maker, service.models
+    if model in examples or (maker == "Anthropic" and model.lower() in _ALIASES):
         return
-    if known == maker:
-        if re.fullmatch(_UNNAMED, spec.model):
-            hint = "write `sonnet`, `opus` or `haiku`, or the whole name of a model such as `claude-sonnet-4-5`"
-            yield task.at("OPT607", f"`{spec.model}` does not name a model family of Claude", ("model",), hint=hint)
-        elif (spelled := _spelled(spec.model)) != spec.model:
-            message = f"`{spec.agent_runtime}` knows no model `{spec.model}`"
-            yield task.at("OPT607", message, ("model",), hint=f"did you mean `{spelled}`?", value=spelled, safe=False)
-    elif known is not None:
-        its = _agent_of(spec.model)
-        message = f"`{spec.model}` is a model of {known}, and `{spec.agent_runtime}` asks {maker}"
-        hint = f"write a model of {maker} such as `{examples[0]}`"
-        if its is not None and _has_key(task, its):
-            hint = f"write `agentRuntime: {its}`, whose credential the task has, or a model of {maker} with its own credential"
-        elif its is not None:
-            own, its_service = declaration_of(spec.agent_runtime), DECLARED[its].service
-            keys = [
-                name for name in spec.environment.secrets if own and own.service and re.match(own.service.credentials, name)
-            ]
-            swapped = f", with `{its_service.key}` in the place of `{keys[0]}` under `secrets`" if keys and its_service else ""
-            hint += f", or `agentRuntime: {its}`{swapped}"
-        yield task.at("OPT607", message, ("model",), hint=hint)
-    elif maker == "Anthropic" and (cloud := re.fullmatch(_CLOUD_NAME, spec.model)) is not None:
-        meant = cloud[1] or cloud[2]
-        message = f"`{spec.model}` is the name of another cloud, and `{spec.agent_runtime}` asks Anthropic"
+    known = next((name for name, begins in _MAKERS if model.lower().startswith(begins)), None)
+    meant: str | None
+    if known is not None and known != maker:
+        message = f"`{model}` is a model of {known}, and `{runtime}` asks {maker}"
+        yield task.at("OPT607", message, ("model",), hint=_other_agent(task, model, service))
+    elif known is not None and re.fullmatch(_UNNAMED, model):
+        hint = "write `sonnet`, `opus` or `haiku`, or the whole name of a model such as `claude-sonnet-4-5`"
+        yield task.at("OPT607", f"`{model}` does not name a model family of Claude", ("model",), hint=hint)
+    elif known is None and maker == "Anthropic" and (cloud := re.fullmatch(_CLOUD_NAME, model)) is not None:
+        message, meant = f"`{model}` is the name of another cloud, and `{runtime}` asks Anthropic", cloud[1] or cloud[2]
         yield task.at("OPT607", message, ("model",), hint=f"write `{meant}`", value=meant, safe=False)
-    elif (meant := _priced_like(spec.model, maker) or suggest(spec.model.lower(), examples)) is not None:
-        message = f"`{spec.agent_runtime}` knows no model `{spec.model}`"
-        yield task.at("OPT607", message, ("model",), hint=f"did you mean `{meant}`?", value=meant, safe=False)
+    else:
+        meant = _spelled(model) if known else _priced_like(model, maker) or suggest(model.lower(), examples)
+        if meant is not None and meant != model:
+            message, hint = f"`{runtime}` knows no model `{model}`", f"did you mean `{meant}`?"
+            yield task.at("OPT607", message, ("model",), hint=hint, value=meant, safe=False)
+
+
+def _other_agent(task: ResolvedTask, model: str, service: ModelService) -> str:
+    """Return the hint for a model of another maker than that of the agent's service."""
+    its, other = _agent_of(model), f"a model of {service.maker}"
+    if its is None:
+        return f"write {other} such as `{service.models[0]}`"
+    if _has_key(task, its):
+        return f"write `agentRuntime: {its}`, whose credential the task has, or {other} with its own credential"
+    keys = [name for name in task.spec.environment.secrets if re.match(service.credentials, name)]
+    asked = DECLARED[its].service
+    swapped = f", with `{asked.key}` in the place of `{keys[0]}` under `secrets`" if keys and asked else ""
+    return f"write {other} such as `{service.models[0]}`, or `agentRuntime: {its}`{swapped}"
 
 
 def _priced_like(model: str, maker: str) -> str | None:
@@ -131,9 +130,14 @@ def _priced_like(model: str, maker: str) -> str | None:
 
 
 def _provider_of(task: ResolvedTask, model: str) -> Iterator[Diagnostic]:
-    """Report OpenCode's `antropic/...`, and a model beside the provider of another maker."""
+    """Report a model for OpenCode that names no provider, one such as `antropic`, or that of another maker."""
     provider, slash, name = model.partition("/")
-    if not slash or any(each.endswith(_ELSEWHERE) for each in task.spec.environment.env):
+    if not slash:
+        message, value = f"`{model}` names no provider: OpenCode takes `PROVIDER/MODEL`", _with_provider(task, model)
+        hint = f"write `{value}`" if value else "write its provider before it, as in `anthropic/claude-sonnet-4-5`"
+        yield task.at("OPT607", message, ("model",), hint=hint, value=value, safe=False)
+        return
+    if any(each.endswith(_ELSEWHERE) for each in task.spec.environment.env):
         return
     maker = next((each for each, begins in _PROVIDERS if name.lower().startswith(begins)), None)
     if provider in ("anthropic", "openai", "google"):

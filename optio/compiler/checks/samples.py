@@ -113,13 +113,13 @@ def _invalid(
     for place, message, word in iter_faults(known.schema, apply_defaults(known.schema, params)):
         if place and (place[0] in known.undeclared or (place[0] not in params and word != "required")):
             continue  # an undeclared required name or a default, reported in the schema
-        name = f"`{show(place)}`" if place else "parameters"
+        name = f"`{show(place)}`: it" if place else "parameters: what it gives"
         hint = "update the sample or the mapping"
         if len(place) == 1 and word == "type" and (sent := _TYPES.get(type(params.get(str(place[0]))))) is not None:
             from optio.compiler.checks.github import declare  # imported only for a file with a mistake
 
             hint = f"write {declare(task, str(place[0]), sent)}, which is what the sender sends; or {hint}"
-        yield f"`{sample.path}` gives no valid {name}: {message}", hint
+        yield f"`{sample.path}` gives no valid {name} {message}", hint
 
 
 def paths_of(payload: Any) -> Iterator[str]:

@@ -294,7 +294,7 @@ def _refused(
     for place, message, word in iter_faults(known.schema, apply_defaults(known.schema, mapping)):
         if not place:
             if not told:
-                message = f"the schedule gives no valid parameters: {message}"
+                message = f"the schedule gives no valid parameters: what it gives {message}"
                 yield task.at("OPT309", message, route, key=True, hint="give values that fit `paramsSchema`")
         elif len(place) == 1 and word == "required":
             if place[0] not in told:

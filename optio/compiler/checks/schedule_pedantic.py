@@ -232,7 +232,7 @@ def _start_limit(task: ResolvedTask, route: Route, trigger: ScheduleTrigger) -> 
         and value_at(task.document.value, ("maxRetries",))
         and task.spec.max_retries
     ):
-        message = "a retry is a start, too, and `startLimit` has none over for it: it waits, or the next run does"
+        message = "a retry counts as a start, and `startLimit` leaves none for it: the retry waits, or the next run does"
         with_retries = f"startLimit: {{count: {limit.count * (1 + task.spec.max_retries)}, per: {limit.per}}}"
         hint = f"write `{with_retries}`, or `maxRetries: 0`"
         yield task.at("OPT324", message, ("startLimit",), key=True, hint=hint)

@@ -258,6 +258,34 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
     value = value_at(root, route)
     if len(route) == 1 and row.ours not in root and _has_form(row.ours, value):
         return KeyCure(f"write `{row.ours}:`", row.ours)
+    cure = _cure_in_webhook(root, route, row, base, value)
+    if cure is not None:
+        return cure
+    text = _without_entry(root, row, value) or _by_parts(root, route, row, value)
+    if text is not None:
+        return KeyCure(text)
+    if row.names == "metadata" and "name" in root:
+        row = KeyRow(TASK, "", advice=WORDS)
+    row, base = _by_value(route, row, base, value)
+    if not row.ours:
+        return KeyCure(_advice(root, row, base, value))
+    row = _by_use(root, route, row, base, value)
+    is_agent = isinstance(root, dict) and bool({"promptTemplate", "promptFile"} & root.keys())
+    if row.advice == OR_PROGRAM and is_agent:
+        row = row._replace(advice="")
+    after = f": {row.advice}" if row.advice else _unused(root, route, row)
+    if row.convert is values.seconds and type(value) is int and "sec" not in fold_key(str(route[-1])):
+        after += f"; or `{row.ours.rpartition('.')[2].lstrip('/^')}: {value}m`, if that counts minutes"
+    kind, _, last = row.ours.rpartition(":")
+    if kind:
+        return _in_trigger(root, route, row, kind, last)
+    where: Route = () if last.startswith("/") else base[:-1] if last.startswith("^") else base
+    *outer, last = last.lstrip("/^").split(".")
+    return _with_entry(root, route, row, (*where, *outer, last), after)
+
+
+def _cure_in_webhook(root: Any, route: Route, row: KeyRow, base: Route, value: Any) -> KeyCure | None:
+    """Return the cure for a condition, and for how a webhook's deliveries are signed, answered and tested."""
     if row.advice == CONDITION:
         listed = value_at(root, ("triggers",))
         kinds = {str(each.get("type")) for each in (listed if isinstance(listed, list) else ()) if isinstance(each, dict)}
@@ -269,57 +297,52 @@ def _cure(root: Any, route: Route, row: KeyRow, base: Route) -> KeyCure:
         return KeyCure("`scheme` and `secret` say how deliveries are signed: delete this line")
     if row.convert is values.scheme and re.fullmatch(_PASSWORDS, fold_key(str(value))):
         return KeyCure(_SIGNED if fold_key(str(value)) != "none" else _ANYBODY)
-    if row.advice == NO_PAUSE and isinstance(root, dict) and "maxRetries" in root:
-        return KeyCure("Optio waits 5 s, 10 s, 20 s and so on between tries: delete this line")
     if row.convert is values.verdict and str(value) in ("200", "202") and "webhook" in value_at(root, route[:-2]):
         return KeyCure(VERDICTS)
     is_event = level_of(root, base) == TEST and fold_key(str(route[-1])).startswith("event") and isinstance(value, str)
     if is_event and "webhook" in value_at(root, base) and (header := _event_header(root)) is not None:
         return KeyCure(f"write `headers: {flow({header: value})}`")
+    return None
+
+
+def _without_entry(root: Any, row: KeyRow, value: Any) -> str | None:
+    """Return the hint where the task's other keys decide: pauses, a limit of runs, an order of tasks or jobs."""
+    if row.advice == NO_PAUSE and "maxRetries" in root:
+        return "Optio waits 5 s, 10 s, 20 s and so on between tries: delete this line"
     if row.ours == "maxConcurrent" and values.is_skipping(value) and "maxConcurrent" not in root:
-        count = values.concurrency(value)
-        return KeyCure(f"write `maxConcurrent: {count}`, and `overlap: skip` in the `config` of a schedule")
-    if row.advice == ORDER and (called := _called_by_another(root)) is not None:
-        return KeyCure(called)
-    if row.advice == JOBS and (joined := _with_steps(root, value)) is not None:
-        return KeyCure(joined)
-    if row.advice == MOVE_UP and isinstance(value, dict) and (each := _one_by_one(root, route, value)) is not None:
-        return KeyCure(each)
-    is_agent = row.convert is values.runtime and isinstance(value, dict)
-    if is_agent and (each := _one_by_one(root, route, value, _NAMES_OF_AGENTS)) is not None:
-        return KeyCure(each)
-    if "matrix" in row.names.split() and (split := _for_each(root, value)) is not None:
-        return KeyCure(split)
-    if row.names == "metadata" and isinstance(root, dict) and "name" in root:
-        row = KeyRow(TASK, "", advice=WORDS)
-    elif row.names == "metadata" and isinstance(value, dict) and (each := _one_by_one(root, route, value)) is not None:
-        return KeyCure(each)
-    row, base = _by_value(route, row, base, value)
-    if not row.ours:
-        advice = NOTIFY if _is_address(value) and row.advice in (HOOKS, WORDS, OUTPUT) else _joined(root, base, row.advice)
-        if isinstance(root, dict) and root.get("agentRuntime") == "command" and "promptTemplate" not in root:
-            for ours, its in _FOR_PROGRAMS:
-                advice = advice.replace(ours, its)
-        return KeyCure(advice)
-    row = _by_use(root, route, row, base, value)
-    is_agent = isinstance(root, dict) and bool({"promptTemplate", "promptFile"} & root.keys())
-    if row.advice == OR_PROGRAM and is_agent:
-        row = row._replace(advice="")
-    after = f": {row.advice}" if row.advice else _unused(root, route, row)
-    if row.convert is values.seconds and type(value) is int and "sec" not in fold_key(str(route[-1])):
-        after += f"; or `{row.ours.rpartition('.')[2].lstrip('/^')}: {value}m`, if that counts minutes"
-    kind, _, last = row.ours.rpartition(":")
-    if kind:
-        return _in_trigger(root, route, row, kind, last)
-    where: Route = ()
-    steps = last.lstrip("/^").split(".")
-    if not last.startswith("/"):
-        where = base[:-1] if last.startswith("^") else base
-    where, last = (*where, *steps[:-1]), steps[-1]
+        return f"write `maxConcurrent: {values.concurrency(value)}`, and `overlap: skip` in the `config` of a schedule"
+    if row.advice == ORDER:
+        return _called_by_another(root)
+    return _with_steps(root, value) if row.advice == JOBS else None
+
+
+def _by_parts(root: Any, route: Route, row: KeyRow, value: Any) -> str | None:
+    """Return the hint with an entry for each part of the value, for keys that only hold others."""
+    if "matrix" in row.names.split():
+        return _for_each(root, value)
+    if not isinstance(value, dict):
+        return None
+    if row.advice == MOVE_UP or (row.names == "metadata" and "name" not in root):
+        return _one_by_one(root, route, value)
+    return _one_by_one(root, route, value, _NAMES_OF_AGENTS) if row.convert is values.runtime else None
+
+
+def _advice(root: Any, row: KeyRow, base: Route, value: Any) -> str:
+    """Return the advice of a row that has no key of Optio, in the words for an agent or a program."""
+    advice = NOTIFY if _is_address(value) and row.advice in (HOOKS, WORDS, OUTPUT) else _joined(root, base, row.advice)
+    if isinstance(root, dict) and root.get("agentRuntime") == "command" and "promptTemplate" not in root:
+        for ours, its in _FOR_PROGRAMS:
+            advice = advice.replace(ours, its)
+    return advice
+
+
+def _with_entry(root: Any, route: Route, row: KeyRow, place: Route, after: str) -> KeyCure:
+    """Return the cure that writes the key at its place, or joins the value with what is there. `after` ends the hint."""
+    value, where, last = value_at(root, route), place[:-1], str(place[-1])
     text, is_valid = _valid(model_at(root, where), last, value, _shown(row, root, route))
     if where == route[:-1] and last not in value_at(root, where) and row.convert is values.unchanged and is_valid:
         return KeyCure(f"write `{last}:`{after}", last)
-    if (merged := _merged(root, route, row, (*where, last), text)) is not None:
+    if (merged := _merged(root, route, row, place, text)) is not None:
         return KeyCure(merged)
     entry = f"{last}: {text or ('...' if row.convert is values.unchanged else EXAMPLES.get(last, '...'))}"
     while where and not isinstance(value_at(root, where), dict):

@@ -687,6 +687,28 @@ def _whole(value: Any) -> str | None:
 
 def _converted(found: _Finding) -> tuple[str, Fix | None] | None:
     """Return the hint made of the value in another form, and a fix where the value is on one line."""
+    hint = _of_another_key(found.route, found.value)
+    return _rewritten(found) if hint is None else (hint, None)
+
+
+def _of_another_key(route: Route, value: Any) -> str | None:
+    """Return the hint for a value that is none of this key, but of another one."""
+    from optio.compiler.yaml.emit import flow
+
+    if route == ("promptTemplate",) and isinstance(value, dict):
+        file = next((value[key] for key in ("file", "path", "promptFile", "ref", "from", "$ref") if key in value), None)
+        return f"write `promptFile: {flow(file)}` for it, and the path from this file on" if isinstance(file, str) else None
+    if route == ("environment", "env") and isinstance(value, list):
+        return _variables(value)
+    if route[:2] == ("environment", "setupCommands") and isinstance(value, dict) and isinstance(value.get("uses"), str):
+        return _action(value)
+    if route[:2] == ("environment", "env") and len(route) > 2 and isinstance(value, dict) and not _REFERENCES.isdisjoint(value):
+        return f"delete `{route[-1]}` with all that is below it, and add it to `environment.secrets`"
+    return None
+
+
+def _rewritten(found: _Finding) -> tuple[str, Fix | None] | None:
+    """Return the hint with the value in the form that the key has, and a fix where the value is on one line."""
     from optio.compiler.conversions.suggest_text import convert_to_mapping, convert_to_text, with_port
     from optio.compiler.conversions.values import program, triggers
     from optio.compiler.token_shapes import match_tokens
@@ -694,17 +716,7 @@ def _converted(found: _Finding) -> tuple[str, Fix | None] | None:
 
     route, value, wanted = found.route, found.value, found.wanted
     written: str | None = None
-    if route == ("promptTemplate",) and isinstance(value, dict):
-        file = next((value[key] for key in ("file", "path", "promptFile", "ref", "from", "$ref") if key in value), None)
-        if isinstance(file, str):
-            return f"write `promptFile: {flow(file)}` for it, and the path from this file on", None
-    if route == ("environment", "env") and isinstance(value, list) and (named := _variables(value)) is not None:
-        return named, None
-    if route[:2] == ("environment", "setupCommands") and isinstance(value, dict) and isinstance(value.get("uses"), str):
-        return _action(value), None
     if wanted == TEXT and isinstance(value, (list, dict)):
-        if route[:2] == ("environment", "env") and isinstance(value, dict) and not _REFERENCES.isdisjoint(value):
-            return f"delete `{route[-1]}` with all that is below it, and add it to `environment.secrets`", None
         meant = convert_to_text(route, value)
         if meant is not None and "egress" in route:
             meant = with_port(meant, value, found.document.value)

@@ -72,60 +72,12 @@ class UnknownKey(NamedTuple):
 
 def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
     """Return the code, message and cure for a key that the schema does not know at its route."""
-    key, name = str(route[-1]), show(route)
     known = known_keys(root, route[:-1])
-    folded = _folded(key)
-    if folded != key and (folded in known or suggest(folded, known)):
-        odd = next(c for c in key if ord(c) > 127)
-        meant = suggest(folded, known) or folded
-        message, hint = f"`{name}` holds the look-alike letter U+{ord(odd):04X}", f"write `{meant}` in plain letters"
-        return UnknownKey("OPT020", message, hint, meant)
-    if len(route) == 1 and re.fullmatch(r"(?:x-|\.)[\w-]+", key):
-        hint = "no key holds values for others: write `&NAME` at the first use, or `type: template` in a file to extend"
-        return UnknownKey("OPT101", f"unknown key `{name}`", hint)
-    if key in _NEVER and not (key == "docker" and "image" in str(value_at(root, route))):
-        hint = "delete it: a run never has privileges, a token of the cluster or access to its node"
-        return UnknownKey("OPT101", f"unknown key `{name}`", hint)
-    if len(route) == 1 and key == "status" and _state(root[key]) == "false" and "enabled" not in root:
-        return UnknownKey("OPT116", f"`{name}` is set by Optio", "write `enabled: false` for it")
-    if len(route) == 1 and key in RESERVED_KEYS:
-        return UnknownKey("OPT116", f"`{name}` is set by Optio", "delete it")
-    if len(route) == 1 and key == "namespace":
-        hint = "delete it: `namespaces` in `_policy.yaml` gives namespaces to the paths of task files"
-        return UnknownKey("OPT116", f"`{name}` is set by the policy", hint)
-    same = next((k for k in known if fold_key(k) == fold_key(key)), None)
-    if same:
-        return UnknownKey("OPT111", f"`{name}` is not the correct spelling", f"write `{same}`", same)
-    if route[-2:-1] in (("secret",), ("previousSecret",)) and _joined(root, route, known) is None:
-        beside = value_at(root, route[:-1])
-        hint = (
-            ("delete it: a secret is referred to by its name only")
-            if "name" in beside
-            else f"write `name: {suggest_referred_secret(beside[key]) or 'NAME'}`"
-        )
-        return UnknownKey("OPT101", f"unknown key `{name}`", hint)
-    inward = len(route) == 3 and route[0] == "triggers" and key in known_keys(root, (*route[:-1], "config"))
-    below = value_at(root, (*route[:-1], "config")) if inward else None
-    doubled = isinstance(below, dict) and key in below
-    hint, into = ("delete it: `config` has one", None) if doubled else ("move it below `config`", "config")
-    if inward and below is None:
-        hint = "write `config:` in this trigger, and move the key below it"
-    if inward:
-        code, message = (
-            ("OPT322", "is beside `config`, and is read only inside it") if key == "paramMapping" else ("OPT101", "")
-        )
-        return UnknownKey(code, f"`{name}` {message}" if message else f"unknown key `{name}`", hint, into=into)
-    if len(route) == 3 and route[0] == "tests" and key in known_keys(root, (*route[:-1], "expect")):
-        hint = "move it below `expect`"
-        if "expect" not in value_at(root, route[:-1]):
-            hint = f"write `expect: {{{key}: {flow(value_at(root, route))}}}`"
-        return UnknownKey("OPT101", f"unknown key `{name}`", hint, into="expect")
-    if route[:-1] == ("result",) and key in WORDS:
-        return UnknownKey("OPT101", f"unknown key `{name}`", below_schema(root))
-    if route[:-1] == ("result",) and "schema" not in root["result"] and root["result"][key] in _TYPES:
-        fields = {each: {"type": kind} for each, kind in root["result"].items() if each not in known and kind in _TYPES}
-        hint = f"write `result: {flow({'schema': {'type': 'object', 'properties': fields}})}`: a result has a JSON Schema"
-        return UnknownKey("OPT101", f"unknown key `{name}`", hint)
+    found = _odd_spelling(route, known) or _never_written(root, route) or _other_case(route, known)
+    found = found or _in_secret(root, route, known) or _too_far_out(root, route) or _in_result(root, route, known)
+    if found is not None:
+        return found
+    name = show(route)
     if (joined := _joined(root, route, known)) is not None:
         return UnknownKey("OPT101", f"unknown key `{name}`", f"write a blank behind the colon: `{joined}`", entry=joined)
     if (text := _outdented(root, route)) is not None:
@@ -137,11 +89,92 @@ def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
     from optio.compiler.conversions.foreign_keys import explain_foreign_key  # imported only for a file with a mistake
 
     cure = explain_foreign_key(root, route)
-    if cure is not None and len(route) == 1 and key in REPOSITORY_KEYS:
+    if cure is not None and len(route) == 1 and route[-1] in REPOSITORY_KEYS:
         return UnknownKey("OPT109", f"`{name}` belongs to a Repo Task", cure.hint)
     if cure is not None:
         return UnknownKey("OPT101", f"unknown key `{name}`", cure.hint, cure.meant, cure.into, cure.entry)
-    return UnknownKey("OPT101", f"unknown key `{name}`", _nothing(key, known))
+    return UnknownKey("OPT101", f"unknown key `{name}`", _nothing(str(route[-1]), known))
+
+
+def _odd_spelling(route: Route, known: list[str]) -> UnknownKey | None:
+    """Return the finding for a key with a letter that only looks like one of the alphabet."""
+    key = str(route[-1])
+    folded = _folded(key)
+    meant = folded if folded in known else suggest(folded, known)
+    if folded == key or meant is None:
+        return None
+    odd = next(c for c in key if ord(c) > 127)
+    message = f"`{show(route)}` holds the look-alike letter U+{ord(odd):04X}"
+    return UnknownKey("OPT020", message, f"write `{meant}` in plain letters", meant)
+
+
+def _never_written(root: Any, route: Route) -> UnknownKey | None:
+    """Return the finding for a key that no task file has, whatever its value: for anchors, privileges, or what Optio sets."""
+    key, name = str(route[-1]), show(route)
+    if key in _NEVER and not (key == "docker" and "image" in str(value_at(root, route))):
+        hint = "delete it: a run never has privileges, a token of the cluster or access to its node"
+        return UnknownKey("OPT101", f"unknown key `{name}`", hint)
+    if len(route) > 1:
+        return None
+    if re.fullmatch(r"(?:x-|\.)[\w-]+", key):
+        hint = "no key holds values for others: write `&NAME` at the first use, or `type: template` in a file to extend"
+        return UnknownKey("OPT101", f"unknown key `{name}`", hint)
+    if key in RESERVED_KEYS:
+        is_off = key == "status" and "enabled" not in root and _state(root[key]) == "false"
+        return UnknownKey("OPT116", f"`{name}` is set by Optio", "write `enabled: false` for it" if is_off else "delete it")
+    if key == "namespace":
+        hint = "delete it: `namespaces` in `_policy.yaml` gives namespaces to the paths of task files"
+        return UnknownKey("OPT116", f"`{name}` is set by the policy", hint)
+    return None
+
+
+def _other_case(route: Route, known: list[str]) -> UnknownKey | None:
+    same = next((each for each in known if fold_key(each) == fold_key(str(route[-1]))), None)
+    return UnknownKey("OPT111", f"`{show(route)}` is not the correct spelling", f"write `{same}`", same) if same else None
+
+
+def _in_secret(root: Any, route: Route, known: list[str]) -> UnknownKey | None:
+    """Return the finding for a key beside the name of a webhook's secret."""
+    if route[-2:-1] not in (("secret",), ("previousSecret",)) or _joined(root, route, known) is not None:
+        return None
+    beside = value_at(root, route[:-1])
+    hint = "delete it: a secret is referred to by its name only"
+    if "name" not in beside:
+        hint = f"write `name: {suggest_referred_secret(beside[str(route[-1])]) or 'NAME'}`"
+    return UnknownKey("OPT101", f"unknown key `{show(route)}`", hint)
+
+
+def _too_far_out(root: Any, route: Route) -> UnknownKey | None:
+    """Return the finding for a key of `config` or `expect` that stands beside it."""
+    key, name, inner = str(route[-1]), show(route), {"triggers": "config", "tests": "expect"}.get(str(route[0]))
+    if len(route) != 3 or inner is None or key not in known_keys(root, (*route[:-1], inner)):
+        return None
+    beside = value_at(root, route[:-1])
+    if inner == "expect":
+        entry = f"{{{key}: {flow(value_at(root, route))}}}"
+        hint = "move it below `expect`" if inner in beside else f"write `expect: {entry}`"
+        return UnknownKey("OPT101", f"unknown key `{name}`", hint, into=inner)
+    below = value_at(root, (*route[:-1], inner))
+    is_twice = isinstance(below, dict) and key in below
+    hint = "write `config:` in this trigger, and move the key below it" if below is None else "move it below `config`"
+    code, message = "OPT101", f"unknown key `{name}`"
+    if key == "paramMapping":
+        code, message = "OPT322", f"`{name}` is beside `config`, and is read only inside it"
+    return UnknownKey(code, message, "delete it: `config` has one" if is_twice else hint, into=None if is_twice else inner)
+
+
+def _in_result(root: Any, route: Route, known: list[str]) -> UnknownKey | None:
+    """Return the finding for a keyword of a schema, or a field's type, that stands directly below `result`."""
+    if route[:-1] != ("result",):
+        return None
+    key, result, message = str(route[-1]), root["result"], f"unknown key `{show(route)}`"
+    if key in WORDS:
+        return UnknownKey("OPT101", message, below_schema(root))
+    if "schema" in result or result[key] not in _TYPES:
+        return None
+    fields = {each: {"type": kind} for each, kind in result.items() if each not in known and kind in _TYPES}
+    hint = f"write `result: {flow({'schema': {'type': 'object', 'properties': fields}})}`: a result has a JSON Schema"
+    return UnknownKey("OPT101", message, hint)
 
 
 def below_schema(root: Any) -> str:
