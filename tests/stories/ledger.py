@@ -224,9 +224,9 @@ class Clients:
             return  # it was down: the request was never made
 
 
-def post(port: int, request: Request) -> tuple[int, Any, Mapping[str, str]]:
-    """(status, answer, headers); status 0 when there was none."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+def post(port: int, request: Request, *, within: float = 10) -> tuple[int, Any, Mapping[str, str]]:
+    """(status, answer, headers); status 0 when there was none within these seconds."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=within)
     try:
         connection.request("POST", request.path, request.body, {"Content-Type": "application/json", **request.headers})
         response = connection.getresponse()

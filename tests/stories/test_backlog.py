@@ -21,8 +21,8 @@ def test_without_workers_a_full_queue_turns_triggers_away_and_drains_in_order_af
     ) as made:
         (worker,), (port,) = made.workers, made.ports
         wanted = [trigger(made, f"key-{n}", ("short", "quick")[n % 2], hook=n % 3 == 0) for n in range(CAP + 8)]
-        answers = [post(port, request) for request in wanted]
-        again = [post(port, request) for request in wanted]
+        answers = [post(port, request, within=60) for request in wanted]
+        again = [post(port, request, within=60) for request in wanted]
 
         # Requests on their way are not seen by a count.
         room = [status for status, _, _ in answers].index(429)
@@ -30,7 +30,7 @@ def test_without_workers_a_full_queue_turns_triggers_away_and_drains_in_order_af
         worker.start()
         stuck = until_quiet(made)
         claimed = {run["id"]: run["startedAt"] for run in listed(made)}
-        eventually(lambda: post(port, wanted[-1])[0] == 202, what="room for one that was turned away")
+        eventually(lambda: post(port, wanted[-1], within=60)[0] == 202, what="room for one that was turned away")
         until_quiet(made)
 
     assert CAP <= room <= CAP + 3
