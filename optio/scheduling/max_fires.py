@@ -5,7 +5,7 @@ Clocks that go forward bring the fires of two dates nearer to each other, and cl
 are counted.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -67,10 +67,11 @@ def _distinct_changes(fields: str, zone: str, days: int) -> tuple[ClockChange, .
     span, clocks = _DAY * days, _changes(zone)
     moments = [each.at for each in clocks]
     found: dict[object, ClockChange] = {}
-    for change in clocks:
-        beside = clocks[bisect_left(moments, change.at - span) : bisect_right(moments, change.at + span)]
+    for place, change in enumerate(clocks):
+        # Days that hold an earlier change, too, are counted at that one.
+        beside = clocks[place : bisect_right(moments, change.at + span)]
         near = tuple((each.at - change.at, each.after - each.before) for each in beside)
-        dates = (change.old.date() + _DAY * place for place in range(-days - 1, days + 3))
+        dates = (change.old.date() + _DAY * by for by in range(-days - 1, days + 3))
         found.setdefault((change.old.time(), near, has_day and tuple(map(has_day, dates))), change)
     return tuple(found.values())
 
