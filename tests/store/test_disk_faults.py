@@ -338,6 +338,21 @@ def test_however_long_the_disk_is_full_the_reserve_is_not_used_up(stored: SqlSto
     assert (disk / "optio.db-reserve").stat().st_size == before
 
 
+def test_the_log_is_written_back_with_what_it_needs_at_once_though_others_take_each_step_that_is_left(
+    stored: SqlStore, disk: Path
+) -> None:
+    claimed(stored)
+    for _ in range(60):
+        queued(stored)
+    fill(disk)
+
+    for _ in range(80):
+        stored.renew("w", LEASE)
+        fill(disk)
+
+    assert (disk / "optio.db-reserve").stat().st_size > 7 << 19
+
+
 def test_the_log_is_written_back_before_the_database_lacks_half_of_the_reserve(stored: SqlStore, disk: Path) -> None:
     for _ in range(100):
         queued(stored)
