@@ -250,7 +250,8 @@ class FaultProxy:
         finally:
             self._tasks.discard(task)
             for _, each in upstream:
-                each.transport.abort()
+                with contextlib.suppress(AttributeError):  # one by TLS that is closed already, in Python 3.11
+                    each.transport.abort()
             writer.close()
 
     async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upstream: "list[_Wire]") -> None:
