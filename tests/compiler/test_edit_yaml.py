@@ -427,6 +427,7 @@ TIED = "anchors, aliases or an unusual layout tie these lines to others"
         ("a: {b: 1, # why\n  c: 2}\n", {"a": {"c": 2}}, ("there is a comment between braces", 1)),
         ("a: &x {b: 1}\nc: *x\n", {"a": {"b": 1}, "c": {"b": 2}}, ("`c` comes through an alias", 2)),
         ("? a\n: 1\nb: 2\n", {"a": 3, "b": 2}, ("`a` is written without a colon on its line", 1)),
+        ("a:\n- b\n-", {"a": ["b"]}, ("the list is written in an unusual way", 2)),
         ("a: 1\n", {"b": 2}, ("the edit would replace the whole file", 1)),
         ("\na: &x {b: 1}\nc: {<<: *x, d: 1}\n", {"a": {"b": 1}, "c": {"d": 1}}, (TIED, 1)),
     ],
