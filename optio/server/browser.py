@@ -60,8 +60,7 @@ class BrowserAccess:
             await send_answer(scope, send, *problems.raw(refusal))
             return
         rest = b"&".join(part for part in scope["query_string"].split(b"&") if not part.startswith(b"token="))
-        path = scope.get("raw_path") or scope["path"].encode()
-        location = path + (b"?" + rest if rest else b"")
+        location = scope["raw_path"] + (b"?" + rest if rest else b"")
         setting = cookie(scope, dev_token).encode()
         await send_answer(scope, send, 303, [(b"location", location), (b"set-cookie", setting), (b"content-length", b"0")], b"")
 

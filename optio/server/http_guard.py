@@ -60,7 +60,7 @@ class HttpGuard:
             return _bad_host("Host")
         if origin is not None and not _same_origin(origin, host):
             return Forbidden("requests from another site's pages are refused")
-        if _ODD.search(scope.get("raw_path") or scope["path"].encode()):
+        if _ODD.search(scope["raw_path"]):
             return NotFound("page", scope["path"][:200])
         return None
 
