@@ -213,7 +213,7 @@ def test_a_worker_that_finds_its_run_repeated_elsewhere_ends_what_it_has_left_of
         time.sleep(1.2)
         # As a worker whose settings give it up too soon would do, or one after a jump of the database's clock.
         impatient = on.cluster.store()
-        (claim,) = eventually(lambda: adopted(impatient), within=20, what="the run being given up")
+        (claim,) = eventually(lambda: adopted(impatient), what="the run being given up")
         lost = Outcome(ok=False, reason="lost")
         impatient.finish(claim.run.lease, lost, Meter(), None, None, lambda *_: GiveUp("its machine is gone"))
         impatient.close()

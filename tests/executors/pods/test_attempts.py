@@ -13,9 +13,10 @@ from optio.executors.base import MAX_STREAM_BYTES
 from optio.executors.pods import handle, launch_script, manifest, script
 from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.informer import is_agent_running
-from optio.model.run import AgentIdentity, LogKind
+from optio.model.run import AgentIdentity, Event, LogKind
 from optio.model.task import Environment
 from optio.runs.execute import Execution
+from optio.wiring import Services
 from tests.executors.pods.api import Api
 from tests.executors.pods.conftest import Make
 from tests.executors.pods.place import CLUSTER, NAMESPACE, settings, waiting_pod
@@ -167,10 +168,15 @@ def test_an_agent_that_has_ended_before_the_command_that_brought_its_launch_has_
     assert (ended.exit.code, ended.exit.reason, ended.stdout) == (3, None, b"ran\n")
 
 
+def steps(services: Services, run_id: str) -> list[Event]:
+    """The events of a run, but that its pod is slow, which depends on how busy the node is."""
+    return [event for event in services.store.events(run_id) if event.reason != "slow_start"]
+
+
 def test_a_run_has_started_when_its_agent_has_and_not_when_a_worker_took_it(tmp_path: Path, install: str) -> None:
     with opened(tmp_path, settings(tmp_path, install)) as services, working(services):
         run = done(services, accept(services, command_task("echo ran")), within=60)
-        (attempt,), events = services.store.attempts(run.id), services.store.events(run.id)
+        (attempt,), events = services.store.attempts(run.id), steps(services, run.id)
 
     assert [event.reason for event in events] == ["manual", "starting", "started", "ok"]
     assert attempt.agent_started_at is not None
@@ -205,10 +211,10 @@ def test_a_run_whose_worker_died_before_it_could_say_that_it_started_has_started
         second.start()
         executor._call(lambda: executor._cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", "echo >/optio/work/go"]))
         second.join()
-        run, events = services.store.run(run_id), services.store.events(run_id)
+        run, events = services.store.run(run_id), steps(services, run_id)
         (attempt,) = services.store.attempts(run_id)
 
-    assert (before.reason, before.started_at) == ("starting", None)
+    assert before.started_at is None
     assert [event.reason for event in events] == ["manual", "starting", "started", "ok"]
     assert (attempt.began, attempt.agent_started_at) == ("cold", run.started_at)
     assert run.started_at is not None
