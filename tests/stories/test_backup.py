@@ -77,8 +77,9 @@ class Parts:
         environ = {**database.environ, "OPTIO_LEASE": "2s", "OPTIO_MAX_WORKFLOW_CONCURRENT": "20"}
         self.server = Dev(directory, command="server", environ=environ)
         self.worker = Dev(directory, command="worker", environ=environ)
-        token = self.server.cli("token", "create", "--role", "admin").stdout.strip()
-        self.who = {"Authorization": f"Bearer {token}"}
+        made = self.server.cli("token", "create", "--role", "admin")
+        assert made.returncode == 0, made.stderr
+        self.who = {"Authorization": f"Bearer {made.stdout.strip()}"}
         # One write of less than a page, appended: whole, whoever else writes.
         script = (
             f"echo $OPTIO_RUN_ID-$OPTIO_ATTEMPT >> {self.marks}; echo begun; "
