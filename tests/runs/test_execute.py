@@ -480,6 +480,31 @@ def test_a_store_that_is_away_for_a_while_costs_no_run_and_no_line(services: Ser
     assert log_of(services, run.id, LogKind.OUTPUT) == [str(n).encode() for n in range(1, 2001)]
 
 
+class Counting:
+    """A store that counts how often lines are kept."""
+
+    def __init__(self, store: Any) -> None:
+        self._store, self.count = store, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def append_log(self, lease: Lease, lines: list[LogLine], *more: Any, **named: Any) -> int:
+        self.count += bool(lines)
+        last: int = self._store.append_log(lease, lines, *more, **named)
+        return last
+
+
+def test_lines_that_follow_each_other_are_kept_together(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("optio.runs.reading.GATHER_S", 0.2)
+    store = Counting(services.store)
+
+    run = execute(services, python_task("for n in range(400): print(n, flush=True); time.sleep(0.001)"), store=store)
+
+    assert log_of(services, run.id, LogKind.OUTPUT) == [str(n).encode() for n in range(400)]
+    assert store.count < 20
+
+
 class Full:
     """A store whose disk has no room for lines of logs, for some seconds from the first that is refused."""
 
