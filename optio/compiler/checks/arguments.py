@@ -19,7 +19,6 @@ _SIGN = re.compile(r"&&|\|\|?|;|&|[0-9]?>>?(?:&[0-9])?|<")
 _OWN = frozenset({"find", "expr", "test", "[", "jq", "awk", "xargs", "env", "ssh", "docker", "kubectl", "watch", "su", "sudo"})
 # Text that only a shell reads: in a list it would reach the program unchanged.
 _SYNTAX = re.compile(r"\$[A-Za-z_({]|[|;<>`]|&&|\s&\s*\Z|(?:^|\s)~/|(?:^|\s)\w+=\S*\s")
-# A long option with its value behind a blank. Short ones may have it in the same argument.
 # Commands of the shell itself.
 _BUILTINS = frozenset({"cd", "export", "source", ".", "set", "alias", "unset", "ulimit", "umask", "exec", "eval"})
 # Programs that take names of files, and no patterns.
@@ -28,8 +27,11 @@ _TAKE_FILES = frozenset(
 )
 _INTERPRETER = r"(?:python|node|ruby|perl|bash|sh|deno|bun|php|Rscript)[0-9.]*"
 _SCRIPT = r"(?:[\w-]+/)*[\w-]+\.(?:py|sh|js|mjs|ts|rb|pl|php|R)"
+# A long option with its value behind a blank. Short ones may have it in the same argument.
 _OPTION = r"--[A-Za-z][\w-]* [^\s$-]\S*"
 _MAX_SHOWN = 150
+# The place of a word in the list, and the message and hint for it.
+_Found = tuple[int, str, str]
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -45,7 +47,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield task.at("OPT526", message, ("command", place), hint=hint)
 
 
-def _line(command: list[str]) -> tuple[int, str, str] | None:
+def _line(command: list[str]) -> _Found | None:
     """Return place, message and hint for a whole line as the only word."""
     line, program = command[0], command[0].split()
     if len(command) > 1 or len(program) < 2 or (line[0] in "/." and not program[1].startswith("-")):
@@ -59,7 +61,7 @@ def _line(command: list[str]) -> tuple[int, str, str] | None:
     return 0, f"`{line}` is one word of a list, and would be the name of the program", hint
 
 
-def _program(command: list[str]) -> tuple[int, str, str] | None:
+def _program(command: list[str]) -> _Found | None:
     """Return place, message and hint for a first word that is no program."""
     program, whole = command[0], " ".join(_shell_word(word) for word in command)
     if program in _BUILTINS:
@@ -81,7 +83,7 @@ def _program(command: list[str]) -> tuple[int, str, str] | None:
     return None
 
 
-def _script(command: list[str]) -> tuple[int, str, str] | None:
+def _script(command: list[str]) -> _Found | None:
     """Return place, message and hint for words behind `sh -c SCRIPT`, which the script does not read."""
     if len(command) < 4 or command[1] != "-c" or not _SHELL.fullmatch(posixpath.basename(command[0])):
         return None
@@ -93,7 +95,7 @@ def _script(command: list[str]) -> tuple[int, str, str] | None:
     return 3, f"`{more[0]}` is not a part of the script, which is the one word behind `-c`", f"write `command: {better}`"
 
 
-def _relative(task: ResolvedTask, command: list[str]) -> tuple[int, str, str] | None:
+def _relative(task: ResolvedTask, command: list[str]) -> _Found | None:
     """Return place, message and hint for a program or script that is looked for in the working directory."""
     if task.spec.environment.setup_commands:
         return None
@@ -105,7 +107,7 @@ def _relative(task: ResolvedTask, command: list[str]) -> tuple[int, str, str] | 
     return place, f"`{command[place]}` is not in the working directory, which is empty at first", hint
 
 
-def _script_file(command: list[str]) -> tuple[int, str, str] | None:
+def _script_file(command: list[str]) -> _Found | None:
     """Return place, message and hint for a script behind `sh`, without `-c`."""
     shell = posixpath.basename(command[0])
     if len(command) != 2 or not _SHELL.fullmatch(shell) or " " not in command[1].strip() or command[1].startswith("-"):
@@ -120,7 +122,7 @@ def _runs_others(command: list[str]) -> bool:
     return words[0] in _OWN or any(_SHELL.fullmatch(word) for word in words)
 
 
-def _option(command: list[str]) -> tuple[int, str, str] | None:
+def _option(command: list[str]) -> _Found | None:
     """Return place, message and hint for a long option and its value in one argument."""
     place = next((at for at, word in enumerate(command) if at and re.fullmatch(_OPTION, word)), None)
     if place is None:
@@ -130,7 +132,7 @@ def _option(command: list[str]) -> tuple[int, str, str] | None:
     return place, message, f"write `command: {better}`"
 
 
-def _argument(task: ResolvedTask, command: list[str]) -> tuple[int, str, str] | None:
+def _argument(task: ResolvedTask, command: list[str]) -> _Found | None:
     """Return place, message and hint for the first argument that only a shell would understand."""
     declared = declared_parameters(task)
     params = set(declared.properties) if declared is not None else set()

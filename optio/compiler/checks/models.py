@@ -40,7 +40,7 @@ _ELSEWHERE = ("BASE_URL", "API_BASE", "ENDPOINT", "_USE_BEDROCK", "_USE_VERTEX",
 _ENDPOINT = r"(?<=[\w:])/(?:chat/completions|completions|responses|messages|v1/messages|embeddings|models|v1beta/models)/?\Z"
 # Names that begin like a credential and are none.
 _NO_CREDENTIAL = r"ANTHROPIC_(?:KEY|TOKEN|API|APIKEY|API_TOKEN|LOG|\w*MODEL\w*)|OPENCODE_\w*(?:KEY|TOKEN)"
-# Other providers of OpenCode, whose key is `<PROVIDER>_API_KEY`.
+# The most letters by which a misspelt provider may be longer or shorter.
 _MAX_SLIP = 2
 # What people write for the kinds of service that Copilot knows.
 _KINDS_OF_COPILOT = {
@@ -49,6 +49,7 @@ _KINDS_OF_COPILOT = {
     **dict.fromkeys(("openai-compatible", "openai_compatible", "gpt", "chat"), "openai"),
     **dict.fromkeys(("azure-openai", "azureopenai"), "azure"),
 }
+# Other providers of OpenCode, whose key is `<PROVIDER>_API_KEY`.
 _KEYED_PROVIDERS = frozenset({"openrouter", "groq", "mistral", "deepseek", "xai"})
 _ANY_PROVIDER = ("anthropic", "openai", "google", *sorted(_KEYED_PROVIDERS))
 # Anthropic's models as Amazon Bedrock and Google's Vertex AI name them.
