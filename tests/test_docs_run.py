@@ -126,7 +126,7 @@ class Walk:
                 stdout=out,
                 stderr=out,
             )
-        eventually(lambda: "stop  Ctrl-C" in self.heard(), within=60, what="`optio dev` to serve")
+        eventually(lambda: "Ctrl-C" in self.heard(), within=60, what="`optio dev` to serve")
 
 
 @pytest.fixture

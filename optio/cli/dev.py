@@ -79,11 +79,11 @@ async def _dev(services: Services, sock: socket.socket, token: str) -> None:
     stop = asyncio.Event()
     set_on_signal(stop)
     # Output redirected to a file or log collector must not contain the token.
-    query, after = (f"?token={token}", "") if sys.stdout.isatty() else ("", f"\n  token {dev_token.token_file(settings)}")
-    docs = f"\n  docs  {url}/docs" if is_built(settings) else ""
+    query, after = (f"?token={token}", "") if sys.stdout.isatty() else ("", f"\n  token      {dev_token.token_file(settings)}")
+    docs = f"\n  docs       {url}/docs" if is_built(settings) else ""
     print(
-        f"\n  open  {url}/{query}\n  API   {url}/api/tasks{query}\n  spec  {url}/schema{query}{docs}{after}\n"
-        "  run   optio run TASK -p NAME=VALUE --wait\n  stop  Ctrl-C\n",
+        f"\n  dashboard  {url}/{query}\n  API        {url}/api/tasks{query}\n  spec       {url}/schema{query}{docs}{after}\n"
+        "  run        optio run TASK -p NAME=VALUE --wait\n  stop       Ctrl-C\n",
         flush=True,
     )
     worker, scheduler, news = Worker(services), Scheduler(services), RunNews(services, url)

@@ -96,7 +96,7 @@ def test_what_a_task_lacks_is_told_when_it_is_loaded(tmp_path: Path) -> None:
     assert "GIVEN" not in text
 
 
-def test_runs_are_told_with_their_end_reason_and_address(dev: Dev) -> None:
+def test_a_run_is_printed_with_its_end_its_reason_and_its_page_in_the_dashboard(dev: Dev) -> None:
     dev.write("echo.yaml", ECHO)
     dev.write("failing.yaml", FAILING)
     dev.until_served("failing")
@@ -107,7 +107,10 @@ def test_runs_are_told_with_their_end_reason_and_address(dev: Dev) -> None:
     for run_id, words in ((good, "echo  completed"), (bad, "failing  failed (exit_code")):
         text = until_said(dev, words)
         (line,) = [line for line in text.splitlines() if words in line]
-        assert line.endswith(f"{dev.url}/api/workflow-runs/{run_id}")
+        assert line.endswith(f"  {dev.url}/runs/{run_id}")
+        shown = dev.get(f"/runs/{run_id}")
+        assert (shown.status, shown.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert words.split()[1] in shown.body.decode()
 
 
 def test_a_webhook_that_starts_nothing_is_told_with_the_reason(dev: Dev) -> None:

@@ -158,6 +158,7 @@ def test_on_a_terminal_the_links_carry_the_token_and_lead_to_the_same_address_wi
             shown += os.read(ours, 65536)
         links = re.findall(r"http://\S+\?token=\S+", shown.decode())
         assert len(links) == 3
+        assert re.search(r"  dashboard +http://127\.0\.0\.1:\d+/\?token=", shown.decode())
         eventually(lambda: made.data.joinpath("dev.token").exists() and _answers(made), within=60, what="the server")
         for link in links:
             done = subprocess.run(

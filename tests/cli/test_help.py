@@ -33,7 +33,7 @@ tests:
 """
 # They serve until a signal comes.
 SERVING = ("dev", "server", "worker", "scheduler")
-BEGUN = re.compile(r"stop  Ctrl-C|optio \S+ (server|worker|scheduler) on")
+BEGUN = re.compile(r"stop +Ctrl-C|optio \S+ (server|worker|scheduler) on")
 
 
 class World:

@@ -126,7 +126,7 @@ class TreeNews:
 
 
 class RunNews:
-    """Prints every run that starts, waits for another attempt, or ends. `stop` may be called from any thread."""
+    """Prints every run that starts, waits for another attempt, or ends, with its page. `stop` may be called from any thread."""
 
     def __init__(self, services: Services, url: str) -> None:
         self._services = services
@@ -188,7 +188,7 @@ class RunNews:
             self._print(run, f"{render_run.outcome(serializers.to_json(serializers.run(run))).removeprefix(f'run {run.id} ')}")
 
     def _print(self, run: Run, text: str) -> None:
-        print(f"{_time()}  {run.task_id}  {text}  {self._url}/api/workflow-runs/{run.id}", flush=True)
+        print(f"{_time()}  {run.task_id}  {text}  {self._url}/runs/{run.id}", flush=True)
 
 
 def _time() -> str:
