@@ -16,6 +16,7 @@ from decimal import ROUND_UP, Decimal
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import prometheus_client
 import pytest
@@ -53,6 +54,8 @@ PROSE = sorted(
     [*ROOT.glob("*.md"), *(page for place in ("docs", "deploy", "examples") for page in (ROOT / place).rglob("*.md"))]
 )
 MAX_README_BYTES = 6_000
+# What a new reader begins with.
+BEGINNINGS = ("index", "quickstart", "concepts", "guides/systemd", "guides/compose", "guides/cluster")
 
 
 # Blocks that compile
@@ -570,6 +573,45 @@ def test_the_readme_is_short_and_leads_to_the_pages() -> None:
     assert {"docs/index.md", "docs/quickstart.md", "docs/tasks/keys.md", "docs/operating/settings.md"} <= set(
         re.findall(r"\]\(([^)#]+)", readme)
     )
+
+
+def pages_of(nav: Any) -> set[str]:
+    """Return the pages of a part of the site's navigation: a page, or a list or mapping of such parts."""
+    parts = nav.values() if isinstance(nav, dict) else nav
+    return {nav} if isinstance(nav, str) else {name for part in parts for name in pages_of(part)}
+
+
+def test_the_index_links_every_page_of_the_navigation() -> None:
+    listed = pages_of(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
+
+    assert len(listed) > 45
+    assert listed - set(re.findall(r"\]\(([^)#]+)", page("index.md"))) == {"index.md"}
+
+
+@pytest.mark.parametrize("name", ["README.md", *(f"docs/{each}.md" for each in BEGINNINGS)])
+def test_a_page_of_beginners_leads_to_the_dashboard(name: str) -> None:
+    text = (ROOT / name).read_text()
+
+    assert "dashboard.md)" in text
+    assert name in ("docs/index.md", "docs/concepts.md") or re.search(r"`dashboard`|http://127\.0\.0\.1:8000/`", text)
+
+
+def test_every_page_of_the_dashboard_has_a_row() -> None:
+    sources = "".join(path.read_text() for path in sorted((ROOT / "optio" / "server" / "pages").glob("*.py")))
+    routes = {re.sub(r"{(\w+):str}", r"{id}", each) for each in re.findall(r"@get\(\s*\"([^\"]+)\"", sources)}
+    table = {re.sub("ID|NUMBER", "{id}", name) for row in rows(page("guides/dashboard.md")) for name in names(row[0])}
+
+    others = {"/", "/costs.csv", "/login/provider", "/static/{name:path}"}
+    assert {each for each in table if each.startswith("/")} == routes - others
+
+
+def test_no_page_of_the_dashboard_is_listed_as_not_there_yet() -> None:
+    menu = (ROOT / "optio" / "server" / "pages" / "templates" / "base.html").read_text()
+    shown = set(re.findall(r'<a href="/(\w+)"', menu)) - {"docs"}
+    items = [item for item in re.split(r"^- ", page("reference/not-yet.md"), flags=re.M) if "dashboard" in item.lower()]
+
+    assert {"tasks", "queue", "costs"} < shown
+    assert [name for name in shown for item in items if re.search(rf"\b{name}\b", item, re.I)] == []
 
 
 def test_every_story_in_the_table_is_a_test() -> None:
