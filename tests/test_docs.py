@@ -40,6 +40,7 @@ from optio.model.senders import SENDERS, InHeader
 from optio.model.spec import names_of
 from optio.model.task import Amounts, Environment, Network, Resources, TaskSpec
 from optio.model.trigger import ScheduleConfig, WebhookConfig
+from optio.runtimes import RUNTIMES
 from optio.runtimes.base import BY_STATUS
 from optio.runtimes.command import _EXITS
 from optio.server.problems import STATUSES
@@ -297,6 +298,15 @@ def test_the_commands_that_install_use_what_is_there() -> None:
     assert "\n.ci/tests " in script
 
 
+def test_a_command_that_the_page_of_alerts_names_can_be_typed_as_it_stands() -> None:
+    text = re.sub(r"^```.*?^```$", "", page("operating/alerts.md"), flags=re.M | re.S)
+    named = re.findall(r"`(optio [^`]+)`", text)
+
+    assert "optio tasks release DIGEST" in named
+    for command in named:
+        parse(shlex.split(command))
+
+
 def test_no_page_installs_the_other_project_called_optio() -> None:
     for path in PAGES:
         assert not re.search(r"pip install (-\S+ )*['\"]?optio(?!-taskrunner)\b", path.read_text()), path
@@ -344,6 +354,23 @@ def test_the_table_of_schemas_is_what_the_runtimes_declare() -> None:
     for name, runtime in DECLARED.items():
         own = "in the prompt" if runtime.program is not None else "in the file"
         assert told[name].startswith(own if runtime.capabilities.schema is None else "by its option"), name
+
+
+def test_the_agents_whose_sessions_go_on_are_those_that_the_pages_name() -> None:
+    (going_on,) = re.findall(r"^- The agent is (.*?), and", page("tasks/limits.md"), re.M)
+    (repeated,) = re.findall(r"^With (.*?), and in pods, the attempt is repeated", page("tasks/results.md"), re.M)
+
+    assert names(going_on) == {name for name, runtime in DECLARED.items() if runtime.capabilities.resume}
+    assert names(repeated) == DECLARED.keys() - names(going_on)
+
+
+def test_the_limit_of_silence_is_that_of_the_runtimes() -> None:
+    (told,) = [row[2] for row in rows(page("tasks/keys.md")) if row[0] == "`stallTimeout`"]
+    stalls = {name: RUNTIMES[name].stall for name in DECLARED}
+
+    assert stalls.pop("command") is None
+    (limit,) = {stall for stall in stalls.values() if stall is not None}
+    assert told.startswith(f"`{limit.seconds // 60}m`; none for a `command`;")
 
 
 def test_the_table_of_hosts_and_secrets_is_what_the_check_knows() -> None:

@@ -118,7 +118,7 @@ _ROWS: tuple[tuple[EffectKind, str, str, Callable[[TaskSpec], str]], ...] = (
         EffectKind.TIME_CHANGED,
         "stallTimeout",
         "silence of an attempt",
-        lambda spec: _time_text(spec.stall_span, "the server's default"),
+        lambda spec: _time_text(spec.stall_span, "the runtime's default"),
     ),
     (EffectKind.RETRIES_CHANGED, "maxRetries", "retries of a failed run", lambda spec: str(spec.max_retries)),
     (EffectKind.CONCURRENCY_CHANGED, "maxConcurrent", "runs at one time", lambda spec: str(spec.max_concurrent)),
