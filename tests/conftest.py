@@ -243,6 +243,6 @@ def standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
 @pytest.fixture(scope="session")
 def scripted_model() -> Iterator[StubModel]:
     """A model's API that answers by script: real agent CLIs run on it, without a network, a key or a bill."""
-    assert CLAUDE.exists(), "run tests/setup.sh: it installs Claude Code"
+    assert CLAUDE.exists(), f"{CLAUDE} is missing: run `bash tests/setup.sh`, which installs it"
     with StubModel() as running:
         yield running

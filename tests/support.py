@@ -28,8 +28,6 @@ from tests import forked
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
 CLAUDE = ROOT / ".tools" / "node_modules" / ".bin" / "claude"
-# What tests/setup.sh installs for generated clients and schemas.
-NODE_TOOLS = ROOT / ".tools" / "clients" / "node_modules"
 """The real Claude Code CLI, as `tests/setup.sh` installs it."""
 
 # The task as the document that this project implements creates it.
@@ -107,6 +105,14 @@ def freeze_at_rest(process: Signalled, database: Path) -> None:
 def _stands(pid: int) -> bool:
     threads = Path(f"/proc/{pid}/task").glob("*/stat")
     return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in threads)
+
+
+def tool(path: str) -> Path:
+    """Return a file or directory below `.tools`; where it is missing, the test fails with the cure. A test or a fixture calls
+    this, never a module that is imported: all tests can be collected in a new clone."""
+    found = ROOT / ".tools" / path
+    assert found.exists(), f"{found} is missing: run `bash tests/setup.sh`, which installs it"
+    return found
 
 
 def free_port() -> int:

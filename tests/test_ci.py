@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,28 @@ def run(ci: Path, *tests: str, workers: int = 0) -> subprocess.CompletedProcess[
     outside = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "BESIDE"))}  # of our own
     environ = {**outside, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin,pytest_timeout"}
     return subprocess.run([ci / ".ci" / "tests", "test_it.py"], text=True, capture_output=True, env=environ)
+
+
+def test_a_clone_without_tools_collects_every_test_and_a_test_that_needs_one_fails_with_the_cure(tmp_path: Path) -> None:
+    for path in ROOT.iterdir():
+        if path.name not in (".git", ".tools", ".venv", "tests"):
+            (tmp_path / path.name).symlink_to(path)
+    shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    users = [path for path in (tmp_path / "tests").rglob("test_*.py") if re.search(r'\btool\(|"\.tools"', path.read_text())]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+
+    def tests_of(*words: str | Path) -> subprocess.CompletedProcess[str]:
+        words = (sys.executable, "-m", "pytest", "-q", "-n", "0", *words)
+        return subprocess.run(words, cwd=tmp_path, env=environ, capture_output=True, text=True)
+
+    collected = tests_of("--collect-only", *users)
+    done = tests_of(*users, "-k", "sources_make or published_schema or package_has or cut_at_any_size[tasks]")
+
+    assert len(users) > 5
+    assert collected.returncode == 0, collected.stdout[-1000:] + collected.stderr
+    missing = re.findall(r"^E +AssertionError: \S+/\.tools/(\w+)/\S+ is missing: run `bash tests/setup\.sh`", done.stdout, re.M)
+    assert sorted(missing) == ["axe", "clients", "editor", "pages"]
+    assert re.search(r"^3 failed, \d+ deselected, 1 error in", done.stdout, re.M), done.stdout[-1000:]
 
 
 def test_what_is_marked_is_there() -> None:

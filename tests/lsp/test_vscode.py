@@ -15,10 +15,10 @@ import pytest
 from optio.lsp.workspace import LspOptions
 from optio.version import __version__
 from tests import forked
-from tests.support import ROOT
+from tests.support import ROOT, tool
 
 EXTENSION = ROOT / "deploy" / "vscode"
-MODULES = ROOT / ".tools" / "editor" / "node_modules"
+MODULES = "editor/node_modules"
 PACKAGE = json.loads((EXTENSION / "package.json").read_text())
 TASK = "name: One\nagentRuntime: claude-code\npromptTemplate: Say hello\n"
 
@@ -43,7 +43,7 @@ def hosted(folder: Path, command: Path, until: str) -> list[dict[str, Any]]:
     """What the editor shows after it opened a task file, up to a line that has this."""
     file = folder / "tasks.d" / "one.yaml"
     host = str(ROOT / "tests" / "lsp" / "vscode_host.js")
-    words = ["node", host, str(EXTENSION / "extension.js"), str(MODULES), str(folder), str(file), str(command)]
+    words = ["node", host, str(EXTENSION / "extension.js"), str(tool(MODULES)), str(folder), str(file), str(command)]
     environ = {"PATH": "/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
     shown = []
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, text=True) as node:
@@ -90,7 +90,7 @@ def test_its_settings_are_the_servers_options_and_a_folder_cannot_choose_the_pro
 
 
 def test_its_package_has_what_it_needs_and_the_versions_of_here() -> None:
-    client = json.loads((MODULES / "vscode-languageclient" / "package.json").read_text())
+    client = json.loads((tool(MODULES) / "vscode-languageclient" / "package.json").read_text())
     done = subprocess.run(["npm", "pack", "--dry-run", "--json"], cwd=EXTENSION, capture_output=True, text=True, check=True)
 
     assert {file["path"] for file in json.loads(done.stdout)[0]["files"]} == {"package.json", "extension.js"}

@@ -106,7 +106,7 @@ def endpoints_of(url: str) -> dict[str, str]:
 def environ_of(url: str) -> dict[str, str]:
     """The same, and by which each agent is found on this machine."""
     for program in (*PROGRAMS.values(), UNPACKED):
-        assert program.exists(), f"{program} is missing: run tests/setup.sh, which installs it"
+        assert program.exists(), f"{program} is missing: run `bash tests/setup.sh`, which installs it"
     programs = {f"OPTIO_PROGRAM_{agent.upper().replace('-', '_')}": str(program) for agent, program in PROGRAMS.items()}
     COMPILED.mkdir(exist_ok=True)
     paths = {"OPTIO_SANDBOX_READ": f"{UNPACKED},{NO_MODELS}", "OPTIO_SANDBOX_WRITE": str(COMPILED)}

@@ -9,9 +9,9 @@ import jsonschema_rs
 import pytest
 
 from tests.server.api import Api
-from tests.support import NODE_TOOLS
+from tests.support import tool
 
-PUBLISHED = NODE_TOOLS / "@asyncapi" / "specs" / "schemas" / "3.0.0-without-$id.json"
+PUBLISHED = "clients/node_modules/@asyncapi/specs/schemas/3.0.0-without-$id.json"
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def fits(document: dict[str, Any], channel: str, message: str, value: Any) -> bo
 
 
 def test_it_fits_the_published_schema_of_asyncapi_3(document: dict[str, Any]) -> None:
-    published = jsonschema_rs.validator_for(json.loads(PUBLISHED.read_text()))
+    published = jsonschema_rs.validator_for(json.loads(tool(PUBLISHED).read_text()))
 
     assert [str(error) for error in published.iter_errors(document)] == []
     document["channels"]["socket"]["adress"] = "misspelt"

@@ -6,17 +6,16 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.support import ROOT
+from tests.support import ROOT, tool
 
 PAGES = ROOT / "optio" / "server" / "pages"
 VENDOR = PAGES / "static" / "vendor"
-TOOLS = ROOT / ".tools" / "pages"
 
 
 def test_the_files_are_those_that_their_sources_make(tmp_path: Path) -> None:
     # Its modules are found beside the script.
     shutil.copytree(PAGES / "build", tmp_path / "build", ignore=shutil.ignore_patterns("node_modules"))
-    (tmp_path / "build" / "node_modules").symlink_to(TOOLS / "node_modules")
+    (tmp_path / "build" / "node_modules").symlink_to(tool("pages/node_modules"))
 
     subprocess.run(["node", "--preserve-symlinks", "build.mjs", tmp_path / "vendor"], cwd=tmp_path / "build", check=True)
 

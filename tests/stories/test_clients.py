@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.pages import of
-from tests.support import COMMAND_TASK, NODE_TOOLS, Dev
+from tests.support import COMMAND_TASK, Dev, tool
 
 PAGE = "docs/reference/http.md"
 REPORT = """\
@@ -39,7 +39,7 @@ class Reader:
             "OPTIO_TOKEN": token,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
-        (directory / "node_modules").symlink_to(NODE_TOOLS)
+        (directory / "node_modules").symlink_to(tool("clients/node_modules"))
         self.server.start()
         self.worker.start(ready=False)
 

@@ -20,9 +20,8 @@ from tests.server.api import JOB, Api
 from tests.server.test_hooks import GOOD, SECRET, post
 from tests.server.test_provider_login import CLIENT, Issuer
 from tests.server.test_provider_login import SECRET as CLIENT_SECRET
-from tests.support import ROOT, eventually
+from tests.support import eventually, tool
 
-AXE = (ROOT / ".tools" / "axe" / "node_modules" / "axe-core" / "axe.min.js").read_text()
 LONG = "Unbroken" + "0123456789" * 6
 REPORT = f"""\
 name: Report
@@ -110,6 +109,12 @@ def run(api: Api, *, reason: str | None, task: str = "report") -> str:
         outcome = Outcome(ok=reason == "ok", reason=reason, message="" if reason == "ok" else f"exit code 2 of {LONG}")
         store.finish(lease, outcome, meter, 2, None, lambda *_: GiveUp("the test ends it"))
     return made.id
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The script that finds what readers of screens cannot use."""
+    return tool("axe/node_modules/axe-core/axe.min.js").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -387,9 +392,11 @@ def show(page: Page, name: str, runs: Runs) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_for_readers_of_screens_and_nothing_of_it_is_cut_at_any_size(page: Page, runs: Runs, name: str) -> None:
+def test_a_page_is_for_readers_of_screens_and_nothing_of_it_is_cut_at_any_size(
+    axe: str, page: Page, runs: Runs, name: str
+) -> None:
     show(page, name, runs)
-    page.evaluate(AXE)
+    page.evaluate(axe)
     found = []
 
     for size, (width, height) in SIZES.items():

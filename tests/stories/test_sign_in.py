@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support import ROOT, Dev, free_port
+from tests.support import ROOT, Dev, free_port, tool
 
-TOOLS = ROOT / ".tools"
 GROUPS = {"ada": ["staff", "ops"], "grace": ["readers"], "mallory": ["staff"]}
 JOB = """\
 name: Job
@@ -37,8 +36,8 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             "OPTIO_OIDC_ROLES": "ops=operator,readers=viewer",
         },
     )
-    (node,) = (TOOLS / "gemini" / "node_modules").glob("node-linux-*/bin/node")
-    modules = (TOOLS / "identity" / "node_modules").resolve()
+    (node,) = tool("gemini/node_modules").glob("node-linux-*/bin/node")
+    modules = tool("identity/node_modules").resolve()
     words = [node, ROOT / "tests" / "identity_provider.mjs", modules, issuer, str(port), f"{made.url}/login/callback"]
     provider = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert provider.stdin is not None
