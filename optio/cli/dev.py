@@ -71,11 +71,14 @@ async def _dev(services: Services, sock: socket.socket, token: str) -> None:
             settings.tasks.mkdir(parents=True, exist_ok=True)
         except OSError as err:
             raise SettingsError(f"the task directory {settings.tasks} cannot be used: {err.strerror}") from err
-    reloader = Reloader(settings.tasks, live, services.broker, on_change=TreeNews(services))
+    tree_news = TreeNews(services)
+    reloader = Reloader(settings.tasks, live, services.broker, on_change=tree_news)
     host, port = sock.getsockname()[:2]
     url = f"http://{'[' + host + ']' if ':' in host else host}:{port}"
     print(f"optio {__version__} on {url}\n", flush=True)
     await reloader.load()
+    # A tree that is as it was at the last stop is no change for the reloader.
+    tree_news(live.current)
     stop = asyncio.Event()
     set_on_signal(stop)
     # Output redirected to a file or log collector must not contain the token.

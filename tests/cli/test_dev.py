@@ -65,6 +65,17 @@ def test_a_reload_tells_what_changed_and_not_the_whole_list(dev: Dev) -> None:
     assert "failing" not in said(dev)[before:]
 
 
+def test_a_restart_lists_the_tasks_though_nothing_has_changed(dev: Dev) -> None:
+    dev.write("echo.yaml", ECHO)
+    until_said(dev, "+ echo")
+    dev.stop()
+    before = len(said(dev))
+
+    dev.start()
+
+    assert said(dev)[before:].count("1 task in 1 file, generation 2\n  echo  by hand\n") == 1
+
+
 def test_a_file_that_breaks_is_told_with_its_place_and_when_it_is_mended(dev: Dev) -> None:
     dev.write("echo.yaml", ECHO)
     until_said(dev, "+ echo")
