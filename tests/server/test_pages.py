@@ -217,6 +217,8 @@ def test_a_run_is_started_by_the_form_and_cancelled_on_its_page(api: Api) -> Non
 
     assert run.params == {"REPO": "a\nb", "N": 3, "LABELS": ["x"]}
     assert "no worker is running" in queued
+    assert "Nothing yet." in queued
+    assert "This run produced no output." in text_of(browser.get(f"/runs/{run.id}"))
     assert cancelled.headers["location"] == f"/runs/{run.id}"
     assert api.services.store.run(run.id).state == "cancelled"
     assert "cancelled" in text_of(browser.get("/runs?state=cancelled"))
@@ -329,11 +331,12 @@ def test_what_is_meant_for_a_terminal_is_left_out_of_an_agent_s_text(api: Api) -
     said = "\x1b[31;1mred\x1b[0m \x1b]8;;a:b\x07link\x1b]8;;\x07 \x1b[2J\u202ebell\x07\r\n\x1bP1;2q\x1b\\next\x9b1m\tcut\x1b[3"
     run.log(said)
     outcome = Outcome(ok=False, reason="timeout", text=said)
-    api.services.store.finish(run.claim.run.lease, outcome, Meter(), 0, None, lambda *_: GiveUp("the test ends it"))
+    api.services.store.finish(run.claim.run.lease, outcome, Meter(turns=1), 0, None, lambda *_: GiveUp("the test ends it"))
     page = html(Browser(api, "viewer").get(f"/runs/{run.id}"))
 
     shown = "red link [U+202E]bell␇\nnext\tcut"
     assert page.count(shown) == 3  # the last lines, the output and the transcript
+    assert "· 1 turn ·" in page
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", page)
 
 
