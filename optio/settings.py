@@ -263,7 +263,7 @@ SETTINGS: Mapping[str, Setting] = {
     "reserve_bytes": Setting(
         str(16 << 20),
         _count,
-        "disk space held for SQLite, a sixteenth of the disk at most: with less free beside it, new runs are refused",
+        "disk space reserved for SQLite, a sixteenth of the disk at most: if less is free besides, new runs are refused",
     ),
     "redis_url": Setting(
         None, _redis, "`redis://:PASSWORD@HOST:PORT/0`, or `rediss://`: hints, live logs and rate windows of many machines"
@@ -348,7 +348,7 @@ SETTINGS: Mapping[str, Setting] = {
     "webhook_rate_per_minute": Setting(
         "60",
         _count,
-        "requests in any minute for each webhook path, of senders whose signature is valid",
+        "requests with a valid signature that each webhook path accepts in any minute",
     ),
     "max_body_bytes": Setting(str(1 << 20), _count, "largest request body"),
     "writes": Setting(
@@ -359,7 +359,7 @@ SETTINGS: Mapping[str, Setting] = {
     "credentials": Setting(
         "",
         _secret_names,
-        "names of secrets by which agents sign in whose task names none, such as `ANTHROPIC_API_KEY`",
+        "names of secrets that agents sign in with if their task names none, such as `ANTHROPIC_API_KEY`",
     ),
     "secrets_dir": Setting(None, Path, "a file for each secret; by default `secrets` in the data directory"),
     "secret_command": Setting(
@@ -382,7 +382,7 @@ SETTINGS: Mapping[str, Setting] = {
     "program_gemini": Setting(None, str, "path of the Gemini program, if it is not on PATH as `gemini`"),
     "endpoint_opencode": Setting(None, _http, "endpoint for the provider of an OpenCode task's model, such as a gateway"),
     "program_opencode": Setting(None, str, "path of the OpenCode program, if it is not on PATH as `opencode`"),
-    "prices": Setting(None, Path, "file of model prices that count before those that Optio brings"),
+    "prices": Setting(None, Path, "file of model prices, which override those that Optio brings"),
     "log_format": Setting("text", _choice("text", "json"), "format of the service's own log on standard error"),
     "metrics_port": Setting(
         "0", _port, "port of each process for `/metrics`, `/healthz` and `/readyz`, without a token; 0 disables it"
