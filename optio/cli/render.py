@@ -67,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
     sys.stdout.flush()
     sys.stdout.buffer.write(prompt.encode("utf-8", "surrogatepass"))
     sys.stdout.buffer.flush()
+    if sys.stdout.isatty() and not prompt.endswith("\n"):
+        print()
     left = [name for name in placeholders(task.prompt) if name not in made.params]
     if left:
         print_error(f"\nnot filled in: {', '.join('{{' + name + '}}' for name in left)}")
