@@ -40,6 +40,13 @@ def on_a_terminal(
     return process.wait(30), seen.decode()
 
 
+def test_a_prompt_ends_its_line_on_a_terminal_and_stays_as_it_is_in_a_pipe(shell: Shell) -> None:
+    shell.write("tasks.d/echo.yaml", ECHO)
+
+    assert on_a_terminal(shell, "render", "echo") == (0, "Hello, world!\r\n")
+    assert shell("render", "echo").stdout == "Hello, world!"
+
+
 @pytest.mark.parametrize("command", ["check", "test"])
 @pytest.mark.parametrize(
     ("environ", "coloured"),
