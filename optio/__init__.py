@@ -2,7 +2,7 @@
 
 How the packages stand to each other (import only what stands to the left; `tests/test_layers.py` proves it):
 
-    errors < { scheduling, private_files, plugins } < model
+    errors < { scheduling, private_files, process_identity, plugins } < model
            < { compiler, runtimes, store, broker, limits, executors, secrets, identity, telemetry } < { plan, runs }
            < { testing, python_api } < settings < wiring < tree < { check_cache, processes, lsp } < server < cli
 

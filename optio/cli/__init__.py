@@ -29,6 +29,7 @@ COMMANDS = {
     "run": ("run", "start a run of a task"),
     "rerun": ("rerun", "start a run that has ended again, as a new run"),
     "runs": ("runs", "list, show, follow, cancel and retry runs"),
+    "status": ("status", "show processes, queue, and what is wrong with them"),
     "tasks": ("tasks", "list tasks, pause and resume them, remove held ones"),
     "hook": ("hook", "post, list, replay and capture webhook deliveries"),
     "pool": ("pool", "show the pods kept ready for runs; plan how many"),

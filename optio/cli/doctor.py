@@ -23,12 +23,13 @@ from optio.compiler.source_tree import MAX_FILE_BYTES, DirectoryTree
 from optio.errors import LaunchFailed, NotFound, SecretUnavailable, SettingsError, StoreMismatch, StoreUnavailable
 from optio.executors.base import Executor
 from optio.model import isolation, prices, untrusted
+from optio.model.fleet import ProcessKind, find_problems
+from optio.model.namespace import is_served, unserved
 from optio.model.probe_result import ProbeResult as Check
 from optio.model.probe_result import ProbeStatus
 from optio.model.registry import CompiledTask
 from optio.model.runtimes import DECLARED, declaration_of, known_names
 from optio.plan.words import pluralize
-from optio.runs import admission
 from optio.runs.signature import unusable_secrets
 from optio.secrets.base import secret_names
 from optio.secrets.local import LocalSecrets
@@ -328,9 +329,9 @@ def _namespaces(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[C
     finally:
         store.close()
     found = sorted({task.namespace or "" for task in tasks})
-    lacking = [namespace for namespace in found if not admission.is_served(namespace, served)]
+    lacking = [namespace for namespace in found if not is_served(namespace, served)]
     for namespace in lacking:
-        fact, _, cure = admission.unserved(namespace).partition(": ")
+        fact, cure = unserved(namespace)
         ids = ", ".join(task.id for task in tasks if (task.namespace or "") == namespace)
         yield Check(name="namespace", status="error", detail=f"{fact}, and runs of {ids} wait", hint=cure)
     if not lacking:
@@ -529,6 +530,25 @@ def _server(settings: Settings) -> Iterator[Check]:
     yield Check(name="server", status="ok", detail=f"not running; {settings.host}:{settings.port} is free for `optio dev`")
 
 
+def _processes(settings: Settings) -> Iterator[Check]:
+    """Check that the processes of the installation live, if its database can be read here."""
+    store = None if settings.url is not None else _open(settings)
+    if store is None:
+        return
+    try:
+        fleet = store.fleet()
+    except (StoreUnavailable, StoreMismatch):
+        return
+    finally:
+        store.close()
+    problems = find_problems(fleet)
+    for problem in problems:
+        yield Check(name="processes", status="warning", detail=problem.detail, hint=problem.cure)
+    if not problems:
+        counts = ", ".join(pluralize(len(fleet.live(kind)), str(kind)) for kind in ProcessKind)
+        yield Check(name="processes", status="ok", detail=f"live: {counts}")
+
+
 def _free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -563,4 +583,5 @@ CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
     _identity,
     _tasks,
     _server,
+    _processes,
 )

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 from optio.executors import cgroup
 from optio.executors.base import Exit, LaunchArrival
 from optio.executors.inotify import Inotify
-from optio.executors.procfs import descendants, start_time, uptime
+from optio.executors.procfs import descendants, uptime
 from optio.model.room import Delay
+from optio.process_identity import start_time
 
 # Without inotify (no watches left) output is polled at this interval, in seconds.
 _POLL_S = 0.05

@@ -42,13 +42,14 @@ from optio.executors.attempt import (
     reserve_exit,
 )
 from optio.executors.base import Handle, Launch, WarmDemand
-from optio.executors.procfs import machine, uptime
+from optio.executors.procfs import uptime
 from optio.executors.sandbox import Sandbox, SandboxOptions
 from optio.model import isolation
 from optio.model.pool import Pool
 from optio.model.probe_result import ProbeResult
 from optio.model.runtimes import Program, declaration_of
 from optio.model.task import Environment
+from optio.process_identity import machine
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 # By its bytecode, which is written once: compiling it would leave a megabyte behind that every fork has to share.

@@ -1,5 +1,6 @@
 """Namespaces: the Kubernetes namespace that the policy gives a task's pods, and the worker that takes its runs."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -16,3 +17,18 @@ class WorkerScope:
 
 
 ALL_TASKS = WorkerScope()
+# A problem, and its cure.
+NO_WORKER = ("no worker is running", "start one with `optio worker`")
+
+
+def is_served(namespace: str, served: Collection[str] | None) -> bool:
+    """Return whether a worker takes runs of this namespace, by `Store.served_namespaces`. If no worker is known at all, one of
+    an older version may take the runs of tasks without a namespace."""
+    return served is None or namespace in served or not (namespace or served)
+
+
+def unserved(namespace: str) -> tuple[str, str]:
+    """Return what is wrong with a namespace that has no worker, and the cure."""
+    if namespace:
+        return f"no worker takes runs of the namespace `{namespace}`", f"start one with OPTIO_TEAM_NAMESPACE={namespace}"
+    return "no worker takes runs of tasks without a namespace", "start one without OPTIO_TEAM_NAMESPACE"

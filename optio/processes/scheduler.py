@@ -18,7 +18,9 @@ import uuid_utils
 
 from optio.broker.base import Topic, announce_queued
 from optio.errors import Conflict, OptioError, StoreUnavailable
+from optio.model.fleet import ProcessKind
 from optio.model.registry import CompiledTask
+from optio.process_identity import process_name
 from optio.runs import schedule
 from optio.runs.agenda import Agenda
 from optio.runs.schedule import ScheduleChanges, ScheduleStep
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 # Seconds between two steps at most: a clock that was set, or a lost notification, is noticed after this.
 _MAX_WAIT_S = 20.0
 _SET_BACK = timedelta(seconds=1)
+# A third of the time after which the store regards a silent scheduler as gone.
+_NOTED_EVERY_S = 10.0
 # Slots that are nearer than this are not planned ahead, so that planning does not delay them.
 _IN_TIME = timedelta(milliseconds=100)
 # Slots per commit: enough to make the commit cheap for each, few enough that nobody waits long for its locks.
@@ -108,6 +112,7 @@ class Scheduler:
         # After a start, nothing is known of the clock before it.
         self._stale = self._set_back = True
         self._looked = 0.0
+        self._noted_at: float | None = None
         self._last = datetime.min.replace(tzinfo=UTC)
         self._definitions: dict[str, CompiledTask] = {}
         self._tasks: dict[str, CompiledTask] = {}
@@ -131,6 +136,10 @@ class Scheduler:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(5)
+        try:
+            self._services.store.forget_process(ProcessKind.SCHEDULER, process_name())
+        except OptioError as err:
+            log.warning("this scheduler stops, which the database cannot be told: %s", err)
 
     def _hint(self, topic: Topic, key: str) -> None:
         self._stale = True
@@ -143,7 +152,8 @@ class Scheduler:
                 break
             self._services.pulses.beat("schedule", 0)
             try:
-                pause = self.step()
+                self._note()
+                pause = min(_NOTED_EVERY_S, self.step())
             except OptioError as err:
                 log.warning("the scheduler waits for the store: %s", err)
                 self._stale, pause = True, 1.0
@@ -153,6 +163,13 @@ class Scheduler:
             self._services.pulses.beat("schedule", pause)
             self._wake.wait(pause)
         self._services.pulses.end("schedule")
+
+    def _note(self) -> None:
+        """Record that this scheduler is there. Nothing waits for the commit."""
+        now = time.monotonic()
+        if self._noted_at is None or now - self._noted_at >= _NOTED_EVERY_S:
+            self._services.store.note_scheduler(process_name())
+            self._noted_at = now
 
     def step(self) -> float:
         """Fire what is due and return the seconds until the next step. Raises StoreUnavailable; slots that were not fired then

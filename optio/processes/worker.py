@@ -5,8 +5,6 @@ It polls as well, because notifications may be lost. What happens within a run i
 
 import contextlib
 import logging
-import os
-import socket
 import threading
 import time
 from collections import Counter
@@ -15,10 +13,11 @@ from datetime import datetime, timedelta
 
 from optio.broker.base import Topic
 from optio.errors import LeaseLost, NotFound, OptioError
-from optio.executors.procfs import machine, start_time
+from optio.model.fleet import ProcessKind
 from optio.model.pool import Pool
 from optio.model.run import Run, RunState
 from optio.model.session import used_directory
+from optio.process_identity import is_gone, process_name
 from optio.runs import admission
 from optio.runs.execute import Execution
 from optio.runs.warm_pool_demand import WarmPoolSync
@@ -51,10 +50,9 @@ class Worker:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._parts = services.parts()
-        self._machine = _machine()
         self._place = services.executor.place()
         self._tidying = f"tidy {self._place}"
-        self.name = f"{self._machine}:{os.getpid()}:{start_time(os.getpid())}"
+        self.name = process_name()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._untidy = threading.Event()
@@ -113,6 +111,7 @@ class Worker:
             thread.join(max(0.0, limit - time.monotonic()))
         try:
             self._services.store.release(self.name)
+            self._services.store.forget_process(ProcessKind.WORKER, self.name)
             self._services.broker.tell(Topic.QUEUE)
         except OptioError as err:
             log.warning("leases could not be given back, they will run out: %s", err)
@@ -188,7 +187,7 @@ class Worker:
         """Record that this worker is there, before it claims runs."""
         now = time.monotonic()
         if self._noted_at is None or now - self._noted_at >= _NOTED_EVERY_S:
-            self._services.store.note_worker(self.name, self._scope)
+            self._services.store.note_worker(self.name, self._scope, self._capacity)
             self._noted_at = now
 
     def _claimed(self, claim: Claim, swept: bool) -> Claimed | None:
@@ -369,9 +368,7 @@ class Worker:
     def _release_the_dead(self) -> None:
         """End the leases of workers of this machine whose process is gone, instead of waiting for them to expire."""
         for owner in self._services.store.owners():
-            name, _, began = owner.rpartition(":")
-            where, _, pid = name.rpartition(":")
-            if where == self._machine and pid.isdigit() and str(start_time(int(pid))) != began:
+            if is_gone(owner):
                 count = self._services.store.release(owner)
                 log.info("taking over %d runs of a worker that is gone", count)
 
@@ -405,11 +402,3 @@ class _ClockSteadiness:
             self._since = clock
         self._ahead = ahead
         return clock - self._since > self._needed
-
-
-def _machine() -> str:
-    """Return a name for the place where process ids mean what they mean here: not in another container of the same host name,
-    nor after a reboot."""
-    with contextlib.suppress(OSError):
-        return "/".join((socket.gethostname(), *machine()))
-    return socket.gethostname()

@@ -12,12 +12,13 @@ team.
 
 import heapq
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
 from optio.model import room
+from optio.model.namespace import NO_WORKER, is_served, unserved
 from optio.model.room import Shortage
 from optio.model.text import format_duration
 from optio.store.values import NO_LIMIT, AdmissionView, Pause, QueuedRun, Quota
@@ -91,12 +92,17 @@ def decide(view: AdmissionView, *, max_running: int) -> Admission:
     return Admission(starts=started, holds=holds)
 
 
+def explain(view: AdmissionView, *, max_running: int) -> Mapping[str, Hold]:
+    """Return the reason why each run waits, for people. Runs without one are about to be taken by a worker."""
+    decision = decide(view, max_running=max_running)
+    if view.served is not None and not view.served:
+        return {**decision.holds, **dict.fromkeys(decision.starts, Hold("no_worker", ": ".join(NO_WORKER)))}
+    return decision.holds
+
+
 def hold_of(run_id: str, view: AdmissionView, *, max_running: int) -> Hold | None:
     """Return the reason why a queued run waits, or None if a worker is about to take it."""
-    decision = decide(view, max_running=max_running)
-    if run_id in decision.starts and view.served is not None and not view.served:
-        return Hold("no_worker", "no worker is running: start one with `optio worker`")
-    return decision.holds.get(run_id)
+    return explain(view, max_running=max_running).get(run_id)
 
 
 def hold_of_new(run: QueuedRun, namespace: str, view: AdmissionView, *, max_running: int) -> Hold | None:
@@ -126,24 +132,11 @@ def _by_namespace(view: AdmissionView) -> Iterator[tuple[str, AdmissionView]]:
         )
 
 
-def is_served(namespace: str, served: Collection[str] | None) -> bool:
-    """Return whether a worker takes runs of this namespace, by `Store.served_namespaces`. If no worker is known at all, one of
-    an older version may take the runs of tasks without a namespace."""
-    return served is None or namespace in served or not (namespace or served)
-
-
 def _without_worker(namespace: str, view: AdmissionView) -> Iterator[tuple[str, Hold]]:
-    message = unserved(namespace)
+    message = ": ".join(unserved(namespace))
     for ahead, waiting in enumerate(view.waiting):
         pause = view.pauses.get(waiting.task_id)
         yield waiting.run_id, Hold("no_worker", message, ahead) if pause is None else _paused(pause, ahead)
-
-
-def unserved(namespace: str) -> str:
-    """Return a message for runs whose namespace has no worker, with the cure."""
-    if namespace:
-        return f"no worker takes runs of the namespace `{namespace}`: start one with OPTIO_TEAM_NAMESPACE={namespace}"
-    return "no worker takes runs of tasks without a namespace: start one without OPTIO_TEAM_NAMESPACE"
 
 
 class _AdmissionQueue:

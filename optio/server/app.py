@@ -89,7 +89,7 @@ def create_app(
     if services.metrics is not None:
         services.metrics.add(lambda: store_samples(services.store, live))
         services.metrics.add(lambda: registry_samples(live))
-        services.metrics.add(lambda: health_samples(services, live))
+        services.metrics.add(lambda: health_samples(services, live, hub.fleet))
     hosts = {*LOOPBACK, services.settings.host, *services.settings.allowed_hosts}
     front: ASGIApp = RequestDeadline(_Front(hub, WebhookReceiver(hub), Sockets(hub)))
     return HttpGuard(BrowserAccess(front, dev_token), hosts)
@@ -216,8 +216,10 @@ class _Front:
         hub.feed.bind(asyncio.get_running_loop())
         listeners = (hub.feed.hint, hub.changes.hint)
         unsubscribe = [hub.services.broker.subscribe(each, (Topic.RUN,)) for each in listeners]
+        following = asyncio.create_task(hub.fleet.follow())
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        following.cancel()
         for each in unsubscribe:
             each()
         await hub.refusals.close()

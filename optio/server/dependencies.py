@@ -16,6 +16,7 @@ from optio.server.listing import TaskList
 from optio.server.log_fanout import LogFanout
 from optio.server.queue_limit import QueueLimit
 from optio.server.read_models.calendar import FireCalendar, PastSlots
+from optio.server.read_models.fleet import FleetReader
 from optio.server.read_models.generations import GenerationHistory
 from optio.server.read_models.overview import Overview
 from optio.server.read_models.policy import ServedPolicy
@@ -57,6 +58,7 @@ class Hub:
     history: GenerationHistory = field(init=False)
     calendar: FireCalendar = field(init=False)
     past_slots: PastSlots = field(init=False)
+    fleet: FleetReader = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the writer of task files from the settings."""
@@ -69,6 +71,7 @@ class Hub:
         object.__setattr__(self, "totals", RecentTotals(store))
         object.__setattr__(self, "policy", ServedPolicy(settings.tasks))
         object.__setattr__(self, "overview", Overview(store, self.totals, self.policy))
+        object.__setattr__(self, "fleet", FleetReader(store))
         object.__setattr__(self, "queue", QueueOverview(store, settings.max_workflow_concurrent))
         object.__setattr__(self, "history", GenerationHistory(self.services.store))
         object.__setattr__(self, "calendar", FireCalendar(settings.max_workflow_concurrent))

@@ -8,6 +8,7 @@ import msgspec
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.model.drift import Drift
+from optio.model.fleet import FleetState, ProcessRow
 from optio.model.registry import CompiledTask
 from optio.model.removal import HeldRemoval
 from optio.model.run import Attempt, Event, LogLine, Meter, Page, Run, RunState
@@ -26,6 +27,7 @@ from optio.server.bodies.deliveries import (
 )
 from optio.server.bodies.diagnostics import DiagnosticBody
 from optio.server.bodies.failure import ReasonMeaningBody, RunDifferenceBody, RunFailureBody
+from optio.server.bodies.health import ProcessBody
 from optio.server.bodies.logs import LogLineBody
 from optio.server.bodies.registry import DriftBody, RemovalBody, ServerBody
 from optio.server.bodies.runs import (
@@ -40,7 +42,7 @@ from optio.server.bodies.runs import (
     WaitingBody,
 )
 from optio.server.bodies.tasks import DefinitionBody, PauseBody, SlotBody, SlotPageBody, TaskBody, TaskPageBody, TriggerBody
-from optio.store.values import Delivery, GenerationRow, Pause, Refusals, ServerRow, SlotRow
+from optio.store.values import Delivery, GenerationRow, Pause, Refusals, SlotRow
 from optio.tree.served import Snapshot
 
 # How many ids of held tasks, or of one kind of drift, an answer lists.
@@ -341,9 +343,44 @@ def drift(value: Drift | None) -> DriftBody | None:
     )
 
 
-def server(value: ServerRow) -> ServerBody:
+def server(value: ProcessRow) -> ServerBody:
     """Return a server, the generation that it serves, and whether its directory holds the same."""
-    return ServerBody(server=value.server, generation=value.generation, in_sync=value.in_sync, seen_at=at(value.seen_at))
+    return ServerBody(
+        server=value.name,
+        generation=value.generation or 0,
+        in_sync=value.in_sync is True,
+        seen_at=at(cast(datetime, value.seen_at)),
+    )
+
+
+def fleet(value: FleetState) -> dict[str, Any]:
+    """Return the processes of an installation and what waits for them, as fields of its health."""
+    return {
+        "at": at(value.now),
+        "processes": [process(row) for row in value.processes],
+        "queued": sum(value.queued.values()),
+        "running": sum(row.running for row in value.processes),
+    }
+
+
+def process(value: ProcessRow) -> ProcessBody:
+    """Return a part of a process by its last heartbeat."""
+    return ProcessBody(
+        kind=value.kind.value,
+        name=value.name,
+        host=value.host,
+        pid=value.pid,
+        live=value.is_live,
+        version=value.version,
+        started_at=at_if_known(value.started_at),
+        seen_at=at_if_known(value.seen_at),
+        namespace=value.namespace,
+        running=value.running,
+        capacity=value.capacity,
+        lease_until=at_if_known(value.lease_until),
+        generation=value.generation,
+        in_sync=value.in_sync,
+    )
 
 
 def diagnostic(value: Diagnostic) -> DiagnosticBody:

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
+from optio.model.fleet import FleetState, ProcessKind, ProcessRow
 from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import Pool
 from optio.model.registry import CompiledTask, Registry
@@ -45,7 +46,6 @@ from optio.store.values import (
     IdempotencyKey,
     LastEnd,
     LastRun,
-    LiveParts,
     NewDelivery,
     NewRun,
     Pause,
@@ -61,7 +61,6 @@ from optio.store.values import (
     Room,
     RunFilter,
     ScheduleRow,
-    ServerRow,
     SlotCounts,
     SlotFilter,
     Token,
@@ -123,7 +122,15 @@ class HistoryReader(GenerationReader, Protocol):
         ...
 
 
-class RegistryStore(HistoryReader, Protocol):
+class ProcessStore(Protocol):
+    """Deletes the rows of processes. Used by every process that writes one."""
+
+    def forget_process(self, kind: ProcessKind, name: str) -> None:
+        """Delete the row of a server, worker or scheduler that stops in order, so that nobody misses it."""
+        ...
+
+
+class RegistryStore(HistoryReader, ProcessStore, Protocol):
     """Stores generations, records of live servers, and held removals. Used by the served tree."""
 
     def activate(
@@ -142,11 +149,7 @@ class RegistryStore(HistoryReader, Protocol):
         s."""
         ...
 
-    def forget_server(self, server: str) -> None:
-        """Delete the record of a server that is shutting down."""
-        ...
-
-    def servers(self) -> list[ServerRow]:
+    def servers(self) -> list[ProcessRow]:
         """Return the live servers, sorted by name."""
         ...
 
@@ -242,7 +245,7 @@ class ObstacleReader(Protocol):
         ...
 
 
-class QueueStore(Clock, ObstacleReader, Protocol):
+class QueueStore(Clock, ObstacleReader, ProcessStore, Protocol):
     """Manages the queue, and which worker owns which running run. Used by workers, and by pages that show or pause queued
     runs."""
 
@@ -305,13 +308,13 @@ class QueueStore(Clock, ObstacleReader, Protocol):
         number."""
         ...
 
-    def note_worker(self, worker: str, scope: WorkerScope) -> None:
-        """Record that a worker is alive and takes runs in this scope. It counts as gone after 30 seconds without another
-        record."""
+    def note_worker(self, worker: str, scope: WorkerScope, capacity: int | None = None) -> None:
+        """Record that a worker is alive, takes runs in this scope, and so many at once. It counts as gone after 30 seconds
+        without another record, and at once on its own machine."""
         ...
 
-    def live_parts(self) -> LiveParts:
-        """Return the workers, periodic jobs and the next slot of all schedules, for people who look at the installation."""
+    def fleet(self) -> FleetState:
+        """Return the servers, workers and schedulers, live and silent, with what waits for them."""
         ...
 
     def served_namespaces(self) -> Collection[str] | None:
@@ -515,11 +518,15 @@ class ScheduleReader(Protocol):
         ...
 
 
-class ScheduleStore(Clock, ScheduleReader, Protocol):
+class ScheduleStore(Clock, ScheduleReader, ProcessStore, Protocol):
     """Stores schedules and the verdicts of their slots. Used by schedulers."""
 
     def unscheduled_generation(self) -> list[GenerationRow]:
         """Return the generations whose schedules no scheduler has adopted yet, oldest first, at most 100."""
+        ...
+
+    def note_scheduler(self, scheduler: str) -> Future[None]:
+        """Record that a scheduler is alive, in the next group commit, so that no slot waits for it."""
         ...
 
     def schedule_generation(

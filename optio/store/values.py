@@ -527,50 +527,6 @@ class Activated:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerRow:
-    """A live server: the generation that it serves (0 before the first), and whether its directory equals that generation."""
-
-    server: str
-    generation: int
-    in_sync: bool
-    seen_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerRow:
-    """A live worker, or one that is gone and still owns running runs: then `seen_at` is None. `namespace` is the one whose
-    runs it takes: empty for tasks without one, None for all. `lease_until` is when the first of its leases ends."""
-
-    worker: str
-    namespace: str | None
-    seen_at: datetime | None
-    running: int
-    lease_until: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRow:
-    """A periodic job that one process at a time does for all: the last owner, until when it holds the lease (None: nobody
-    does), and when the job last ended."""
-
-    job: str
-    owner: str
-    lease_until: datetime | None
-    ended_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveParts:
-    """The parts of an installation as the store knows them at `now`: workers, periodic jobs, and the next slot of all stored
-    schedules, which a scheduler is to fire."""
-
-    now: datetime
-    workers: Sequence[WorkerRow]
-    jobs: Sequence[JobRow]
-    next_fire: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
     """An API token, or the session of a browser, without its secret part, which the store holds as a hash only."""
 

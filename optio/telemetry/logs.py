@@ -14,11 +14,12 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from optio.telemetry.base import current_log_context
+from optio.telemetry.repeats import WINDOW_S, RepeatCounter
 
 # The most bytes that wait to be written; further lines are dropped and counted.
 MAX_WAITING_BYTES = 4 << 20
@@ -183,21 +184,41 @@ class Unblocked(io.TextIOBase):
 
 
 class LogHandler(logging.Handler):
-    """Formats records at once, on the calling thread, and leaves the writing to the outlet."""
+    """Formats records at once, on the calling thread, and leaves the writing to the outlet. Repetitions are counted instead."""
 
-    def __init__(self, formatter: logging.Formatter, outlet: Outlet) -> None:
+    def __init__(self, formatter: logging.Formatter, outlet: Outlet, window_s: float = WINDOW_S) -> None:
         super().__init__()
         self.setFormatter(formatter)
         self._outlet = outlet
         self._told = 0
+        self._window_s = window_s
+        self._repeats = RepeatCounter(window_s=window_s)
+        self._timer: threading.Timer | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a record; never raise and never wait. Lost lines are reported first, as soon as there is room again."""
         try:
             self._tell_losses()
-            self._outlet.put(self._bytes(record))
+            self._put(self._repeats.select(record))
+            self._await_counts()
         except Exception:  # arguments that do not fit the format: logging must never stop the caller
             self._outlet.lost += 1
+
+    def _await_counts(self) -> None:
+        """Write the count of a flood also when no line comes after it."""
+        if self._timer is None and self._repeats.is_counting():
+            self._timer = threading.Timer(self._window_s, self._write_counts)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _write_counts(self) -> None:
+        self._timer = None
+        self._put(self._repeats.drain())
+        self._await_counts()
+
+    def _put(self, records: Iterable[logging.LogRecord]) -> None:
+        for record in records:
+            self._outlet.put(self._bytes(record))
 
     def _bytes(self, record: logging.LogRecord) -> bytes:
         return (self.format(record) + "\n").encode("utf-8", "backslashreplace")
@@ -211,6 +232,7 @@ class LogHandler(logging.Handler):
                 self._told = lost
 
     def flush(self) -> None:
+        self._put(self._repeats.drain(all_windows=True))
         self._outlet.flush()
 
 

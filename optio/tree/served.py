@@ -20,6 +20,7 @@ from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.pipeline import Compilation
 from optio.errors import Conflict, NotFound, OptioError
 from optio.model.drift import Drift, compare
+from optio.model.fleet import ProcessKind
 from optio.model.registry import CompiledTask, Registry
 from optio.model.removal import HeldRemoval, RemovalDecision, RemovedTask, decide_removals
 from optio.model.removal_limit import DEFAULT_REMOVAL_LIMIT, RemovalLimit
@@ -252,7 +253,7 @@ class ServedRegistry:
         """Return the other servers whose directories hold this generation. A row under this server's own name is from before a
         restart."""
         rows = self._store.servers()
-        return [row.server for row in rows if row.in_sync and row.generation == generation and row.server != self._server]
+        return [row.name for row in rows if row.in_sync and row.generation == generation and row.name != self._server]
 
     def _is_alone(self, generation: int) -> bool:
         """Return whether no other live server has a directory that holds this generation."""
@@ -297,7 +298,7 @@ class ServedRegistry:
     def leave(self) -> None:
         """Remove this server's report, so that others need not wait for it."""
         if self._said is not None:
-            self._store.forget_server(self._server)
+            self._store.forget_process(ProcessKind.SERVER, self._server)
 
     def is_released(self) -> bool:
         """Return whether a task that is held here was released, perhaps through another server. Asks the store."""

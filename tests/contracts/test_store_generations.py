@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 
 from optio.errors import Conflict, NotFound
+from optio.model.fleet import ProcessKind
 from optio.model.registry import CompiledTask, Registry
 from optio.store.base import Store
-from optio.store.values import Activated, ServerRow
+from optio.store.values import Activated
 from tests.store.build import Clock, new_run, queued, task
 
 
@@ -59,7 +60,8 @@ def test_what_has_changed_alone_comes_to_the_same_as_the_whole_tree(stores: Call
 def test_the_server_that_activates_is_in_sync_with_it_from_the_same_moment(store: Store, clock: Clock) -> None:
     made = store.activate(registry(task()), None, Activated(0, None), "here")
 
-    assert store.servers() == [ServerRow(server="here", generation=made.id, in_sync=True, seen_at=clock.at)]
+    (row,) = store.servers()
+    assert (row.name, row.generation, row.in_sync, row.seen_at) == ("here", made.id, True, clock.at)
 
 
 def test_a_server_that_says_nothing_for_half_a_minute_is_gone(stores: Callable[[], Store], clock: Clock) -> None:
@@ -68,13 +70,13 @@ def test_a_server_that_says_nothing_for_half_a_minute_is_gone(stores: Callable[[
     clock.move(seconds=20)
     other.note_server("a", 2, in_sync=False)
 
-    assert [(row.server, row.generation, row.in_sync) for row in store.servers()] == [("a", 2, False), ("b", 1, True)]
+    assert [(row.name, row.generation, row.in_sync) for row in store.servers()] == [("a", 2, False), ("b", 1, True)]
     clock.move(seconds=11)
-    assert [row.server for row in store.servers()] == ["a"]
+    assert [row.name for row in store.servers()] == ["a"]
     store.note_server("c", 2, in_sync=True)
     assert store._engine.peek(lambda tx: tx.all("SELECT server FROM servers WHERE server = 'b'")) == []  # type: ignore[attr-defined]
-    store.forget_server("a")
-    store.forget_server("c")
+    store.forget_process(ProcessKind.SERVER, "a")
+    store.forget_process(ProcessKind.SERVER, "c")
     assert other.servers() == []
 
 

@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from optio.model.fleet import ProcessKind
 from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.registry import CompiledTask
 from optio.store.base import Store
-from optio.store.values import NEVER_ORPHANED, AdmissionView, ScheduleRow
+from optio.store.values import NEVER_ORPHANED, AdmissionView
 from tests.store.build import BAD, LEASE, Clock, at_most, at_once, end, everything, give_up, queued, serve, task
 
 A, B, DEFAULT = WorkerScope("runs-a"), WorkerScope("runs-b"), WorkerScope("")
@@ -162,7 +163,7 @@ def test_a_namespace_is_served_while_one_of_its_workers_says_so(stores: Callable
 
     assert both == {"", "runs-a"}
     assert store.served_namespaces() == {"runs-a"}
-    another.release("a-2")
+    another.forget_process(ProcessKind.WORKER, "a-2")
     assert store.served_namespaces() == set()
 
 
@@ -195,31 +196,3 @@ def test_a_definition_keeps_its_namespace_and_one_without_has_the_digest_that_it
     assert store.definition(ALPHA.digest).namespace == "runs-a"
     assert ALPHA.digest != replace(ALPHA, namespace=None).digest
     assert "namespace" not in PLAIN.document
-
-
-def test_live_parts_are_workers_that_say_so_or_own_runs_jobs_and_the_next_slot(store: Store, clock: Clock) -> None:
-    serve(store, PLAIN)
-    empty = store.live_parts()
-    queued(store, PLAIN)
-    store.claim("owner", LEASE, everything, scope=DEFAULT)
-    store.note_worker("a", A)
-    store.note_worker("all", ALL_TASKS)
-    store.acquire_job_lease("prune", "a", timedelta(hours=1), timedelta(minutes=1))
-    store.change_schedules([ScheduleRow(task_id="x", fingerprint="f", next_fire=store.now())], [])
-
-    parts = store.live_parts()
-
-    assert (empty.workers, empty.jobs, empty.next_fire) == ([], [], None)
-    assert [(row.worker, row.namespace, row.running, row.seen_at is None) for row in parts.workers] == [
-        ("a", "runs-a", 0, False),
-        ("all", None, 0, False),
-        ("owner", None, 1, True),
-    ]
-    assert parts.workers[2].lease_until == parts.now + LEASE
-    assert [(job.job, job.owner, job.lease_until) for job in parts.jobs] == [("prune", "a", parts.now + timedelta(minutes=1))]
-    assert parts.next_fire == parts.now
-    store.release_job_lease("prune", "a")
-    clock.move(seconds=40)
-    later = store.live_parts()
-    assert [row.worker for row in later.workers] == ["owner"]
-    assert (later.jobs[0].lease_until, later.jobs[0].ended_at) == (None, parts.now)

@@ -11,8 +11,8 @@ import pytest
 
 from optio.executors.attempt import EXIT_BYTES
 from optio.executors.process import ProcessExecutor
-from optio.executors.procfs import start_time
 from optio.executors.sandbox import SandboxOptions
+from optio.process_identity import start_time
 from tests.executors.support import RUN, living, python, read, run, shell, until_ended
 from tests.executors.test_process import server_of, supervisor_of
 from tests.support import eventually

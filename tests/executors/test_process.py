@@ -16,9 +16,9 @@ from optio.errors import LaunchFailed
 from optio.executors import inotify, supervisor
 from optio.executors.cgroup import limits_of
 from optio.executors.process import ProcessExecutor
-from optio.executors.procfs import start_time
 from optio.executors.supervisor import _Descriptors, _DiskQuota, _EndConditions
 from optio.model.task import Amounts, Environment, Resources
+from optio.process_identity import start_time
 from tests.executors.support import RUN, launch, living, python, read, run, shell, until_ended
 from tests.support import eventually
 

@@ -8,6 +8,7 @@ import pytest
 from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.source_tree import MemoryTree
 from optio.errors import StoreUnavailable
+from optio.model.fleet import ProcessKind
 from optio.model.registry import Registry
 from optio.store.sqlite.sqlite_store import open_store
 from optio.store.values import GenerationRow
@@ -298,7 +299,7 @@ def test_a_server_that_the_store_was_away_for_gives_the_others_time_to_say_that_
     two = Tree(ServedRegistry(services.store, server="two", clock=lambda: clock[0]))
     one.becomes(a=task("A"))
     two.becomes(b=task("B"))
-    services.store.forget_server("one")  # as if it had been silent for too long
+    services.store.forget_process(ProcessKind.SERVER, "one")  # as if it had been silent for too long
     clock[0] = 60.0
 
     two.live.tell()

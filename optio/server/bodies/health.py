@@ -3,22 +3,37 @@
 from typing import Literal
 
 from optio.server.bodies.base import Body, Time
-from optio.server.bodies.registry import ServerBody
 
 
-class WorkerBody(Body, frozen=True, kw_only=True):
-    """A worker."""
+class ProcessBody(Body, frozen=True, kw_only=True):
+    """A part of a process: a process of `optio dev` is a server, a worker and a scheduler."""
 
-    worker: str
-    """Its name."""
-    namespace: str | None
-    """The namespace whose runs it takes: empty for tasks without one, null for all."""
+    kind: Literal["server", "worker", "scheduler"]
+    name: str
+    """Its name. That of a server stays the same after a restart."""
+    host: str
+    """The name of its machine."""
+    pid: int | None
+    """Its process id there; null if an older version wrote the row."""
+    live: bool
+    """Whether it was heard of in the last 30 seconds. A process of the answering server's machine that is gone is not live."""
+    version: str | None
+    """Its version of Optio; null for one that is older than this field."""
+    started_at: Time | None
     seen_at: Time | None
-    """When it was heard of last; null for one that is gone and still owns running runs."""
+    """When it was heard of last; null for a worker of which only its leases are left."""
+    namespace: str | None
+    """The namespace whose runs a worker takes: empty for tasks without one, null for all."""
     running: int
-    """The number of running runs that it owns."""
+    """The number of running runs that a worker owns."""
+    capacity: int | None
+    """How many it may have at once; null for servers and schedulers."""
     lease_until: Time | None
     """When the first of its leases ends, unless it is renewed."""
+    generation: int | None
+    """The generation that a server serves."""
+    in_sync: bool | None
+    """Whether a server's directory equals that generation."""
 
 
 class JobBody(Body, frozen=True, kw_only=True):
@@ -64,8 +79,12 @@ class InstallationBody(Body, frozen=True, kw_only=True):
     """One sentence for each problem."""
     at: Time
     """When the parts were read, by the clock of the database."""
-    servers: list[ServerBody]
-    workers: list[WorkerBody]
+    processes: list[ProcessBody]
+    """Servers, workers and schedulers. One that ended without stopping stays for an hour."""
+    queued: int
+    """The number of queued runs."""
+    running: int
+    """The number of running runs."""
     schedules: ScheduleStateBody | None
     """The work of the schedulers; null while the database cannot be read."""
     jobs: list[JobBody]

@@ -22,7 +22,6 @@ _MAX_OCCUPANTS = 10
 _FRESH_S = 1.0
 _SHARE_OF_TIME = 0.2
 _STARTING = Hold("global_limit", "a worker is about to take it")
-_NO_WORKER = Hold("no_worker", "no worker is running: start one with `optio worker`")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +73,7 @@ class QueueOverview:
 
     def _decide(self, began: float) -> _QueueDecision:
         view = self._store.admission()
-        decision = admission.decide(view, max_running=self._max_running)
-        holds = dict(decision.holds)
-        if view.served is not None and not view.served:
-            holds |= dict.fromkeys(decision.starts, _NO_WORKER)
+        holds = admission.explain(view, max_running=self._max_running)
         groups = _groups(view.waiting, holds)
         now = time.monotonic()
         return _QueueDecision(view=view, holds=holds, groups=groups, until=now + max(_FRESH_S, (now - began) / _SHARE_OF_TIME))

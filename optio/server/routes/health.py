@@ -6,7 +6,7 @@ import platform
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
@@ -16,6 +16,7 @@ from optio.compiler.diagnostics import Diagnostic, Severity
 from optio.errors import OptioError
 from optio.model import isolation
 from optio.model.drift import DRIFT_GRACE_S
+from optio.model.fleet import FleetState, find_problems
 from optio.processes import health
 from optio.server import serializers
 from optio.server.auth import PUBLIC, role
@@ -28,17 +29,12 @@ from optio.server.bodies.health import (
     ScheduleStateBody,
     SettingBody,
     SettingListBody,
-    WorkerBody,
 )
 from optio.server.bodies.registry import RegistryBody
 from optio.server.dependencies import Hub
 from optio.server.loop_bridge import read_small
-from optio.store.values import GenerationRow, LiveParts, ServerRow
 from optio.tree.served import Snapshot
 from optio.version import __version__
-
-# A slot or a generation that waits for longer than this waits for a scheduler that does not run.
-_SCHEDULER_GRACE = timedelta(seconds=30)
 
 
 def tree_faults(snapshot: Snapshot) -> Iterator[str]:
@@ -52,8 +48,13 @@ def tree_faults(snapshot: Snapshot) -> Iterator[str]:
 
 
 def warnings_of(hub: Hub) -> Iterator[str]:
-    """Yield a sentence for each thing that is wrong with the tree or a service while the server works, without asking the
-    store."""
+    """Yield a sentence for each thing that is wrong with the fleet, the tree or a service while the server works, without
+    asking the store."""
+    yield from (problem.detail for problem in hub.fleet.problems)
+    yield from _own_warnings(hub)
+
+
+def _own_warnings(hub: Hub) -> Iterator[str]:
     files = _broken_files(hub.live.current.diagnostics)
     if files:
         yield f"{files} {'file has' if files == 1 else 'files have'} errors: last good definitions are served"
@@ -100,14 +101,15 @@ class HealthController(Controller):
         with looser limits."""
         found = await read_small(hub.services.store, health.ready, hub.services)
         snapshot = hub.live.current
-        found = replace(found, degraded=(*found.degraded, *tree_faults(snapshot)))
+        fleet = (f"{problem.text}: {problem.cure}" for problem in hub.fleet.problems)
+        found = replace(found, degraded=(*found.degraded, *tree_faults(snapshot), *fleet))
         if snapshot.generation is None:
             found = replace(found, problems=(*found.problems, "no generation is served yet"))
         return _answer(found)
 
     @get("/api/health", opt=role("viewer"))
     async def get_installation(self, hub: NamedDependency[Hub]) -> InstallationBody:
-        """Show the parts of the installation: servers, workers with their leases, the work of the schedulers, periodic jobs,
+        """Show the parts of the installation: its processes with their leases, the work of the schedulers, periodic jobs,
         database and broker, with everything that is wrong."""
         return await asyncio.to_thread(read_installation, hub)
 
@@ -152,35 +154,17 @@ def read_installation(hub: Hub) -> InstallationBody:
     """Return the health of the installation. A database that cannot be read is a problem of the answer, not an error."""
     services, snapshot = hub.services, hub.live.current
     found = health.ready(services)
-    servers: list[ServerRow] = []
-    parts, generation = LiveParts(now=datetime.now(UTC), workers=(), jobs=(), next_fire=None), None
-    unreadable = None
+    fleet, unreadable = FleetState(now=datetime.now(UTC), queued={}), None
     try:
-        servers, parts, generation = services.store.servers(), services.store.live_parts(), services.store.generation()
+        fleet = hub.fleet.read()
     except OptioError as err:
         unreadable = str(err)
-    schedules = None if unreadable is not None else _schedule_state(generation, parts)
-    degraded = list(warnings_of(hub))
-    if schedules is not None and schedules.overdue:
-        degraded.append("no scheduler seems to run: slots of schedules wait")
-    if unreadable is None and not any(worker.seen_at for worker in parts.workers):
-        degraded.append("no worker is running: runs wait")
     problems = [*found.problems, *([] if snapshot.generation is not None else ["no generation is served yet"])]
+    degraded = [*(problem.summary for problem in find_problems(fleet)), *_own_warnings(hub)]
     return InstallationBody(
         **replace(found, problems=tuple(problems), degraded=tuple(degraded)).to_json(),
-        at=serializers.at(parts.now),
-        servers=[serializers.server(row) for row in servers],
-        workers=[
-            WorkerBody(
-                worker=row.worker,
-                namespace=row.namespace,
-                seen_at=serializers.at_if_known(row.seen_at),
-                running=row.running,
-                lease_until=serializers.at_if_known(row.lease_until),
-            )
-            for row in parts.workers
-        ],
-        schedules=schedules,
+        **serializers.fleet(fleet),
+        schedules=None if unreadable is not None else _schedule_state(fleet),
         jobs=[
             JobBody(
                 job=row.job,
@@ -188,7 +172,7 @@ def read_installation(hub: Hub) -> InstallationBody:
                 lease_until=serializers.at_if_known(row.lease_until),
                 ended_at=serializers.at_if_known(row.ended_at),
             )
-            for row in parts.jobs
+            for row in fleet.jobs
         ],
         parts=list(_parts(hub, unreadable)),
         executor=services.settings.executor,
@@ -196,15 +180,12 @@ def read_installation(hub: Hub) -> InstallationBody:
     )
 
 
-def _schedule_state(generation: GenerationRow | None, parts: LiveParts) -> ScheduleStateBody:
-    adopted = None if generation is None else generation.scheduled_at
-    late = parts.now - _SCHEDULER_GRACE
-    unadopted = generation is not None and adopted is None and generation.activated_at < late
+def _schedule_state(fleet: FleetState) -> ScheduleStateBody:
     return ScheduleStateBody(
-        generation=None if generation is None else generation.id,
-        adopted_at=serializers.at_if_known(adopted),
-        next_fire=serializers.at_if_known(parts.next_fire),
-        overdue=unadopted or (parts.next_fire is not None and parts.next_fire < late),
+        generation=fleet.generation,
+        adopted_at=serializers.at_if_known(fleet.adopted_at),
+        next_fire=serializers.at_if_known(fleet.next_fire),
+        overdue=fleet.is_overdue,
     )
 
 

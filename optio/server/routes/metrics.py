@@ -1,6 +1,7 @@
 """The route `/metrics`: the counters of this process, and gauges of the store and the registry, read for each scrape."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -9,10 +10,12 @@ from litestar import Controller, Request, Response, get
 from litestar.di import NamedDependency
 
 from optio.errors import OptioError
+from optio.model.fleet import ProblemCode, ProcessKind
 from optio.processes.health import slower
 from optio.server.auth import role
 from optio.server.dependencies import Hub
 from optio.server.problems import HttpProblem
+from optio.server.read_models.fleet import FleetReader
 from optio.server.routes.health import tree_faults
 from optio.store.base import QueueStore
 from optio.store.values import QueueDepth
@@ -66,10 +69,21 @@ def store_samples(store: QueueStore, live: ServedRegistry) -> Iterator[Gauge]:
             )
 
 
-def health_samples(services: Services, live: ServedRegistry) -> Iterator[Gauge]:
-    """Yield a gauge of the reasons for which `/readyz` says `degraded`."""
-    reasons = [*slower(services), *tree_faults(live.current)]
+def health_samples(services: Services, live: ServedRegistry, reader: FleetReader) -> Iterator[Gauge]:
+    """Yield gauges of the fleet, and of the reasons for which `/readyz` says `degraded`."""
+    reasons = [*slower(services), *tree_faults(live.current), *reader.problems]
     yield Gauge("degraded", "reasons for which this server works slower, or with looser limits", len(reasons))
+    fleet = reader.fleet
+    if fleet is None:
+        return
+    for kind in ProcessKind:
+        found = Counter(problem.code for problem in reader.problems if problem.kind is kind)
+        silent, missing = found[ProblemCode.SILENT], found[ProblemCode.MISSING] > 0
+        yield Gauge("live", "live processes; one of `optio dev` is one of each kind", len(fleet.live(kind)), {"kind": kind})
+        yield Gauge("silent", "processes that ended without stopping, or hang", silent, {"kind": kind})
+        yield Gauge("missing", "1 while something waits for a process and none is live", missing, {"kind": kind})
+    yield Gauge("slots_late", "schedules whose slot is overdue by two minutes", fleet.late_slots)
+    yield Gauge("live_versions", "versions of the live processes", len(fleet.versions))
 
 
 def registry_samples(live: ServedRegistry) -> Iterator[Gauge]:

@@ -13,12 +13,13 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
 from optio.errors import Invalid, Problem
+from optio.model.namespace import is_served, unserved
 from optio.model.pool import COLD, WARM, Pool, parse_quantity, request_and_limit
 from optio.model.registry import CompiledTask
 from optio.model.room import Shortage
 from optio.model.run import Run, RunState
 from optio.model.task import Amounts
-from optio.runs import admission, pool_sizing
+from optio.runs import pool_sizing
 from optio.runs.pool_sizing import Demand, PoolSizeOption, StartTimes
 from optio.scheduling import cron
 from optio.server import serializers
@@ -130,12 +131,12 @@ def _unserved(hub: Hub) -> Iterator[UnservedBody]:
     for task in hub.live.current.registry.tasks.values():
         tasks.setdefault(task.namespace or "", []).append(task.id)
     for namespace in sorted({*tasks, *(each for each in waiting if waiting[each])}):
-        if not admission.is_served(namespace, served):
+        if not is_served(namespace, served):
             yield UnservedBody(
                 namespace=namespace or None,
                 tasks=tasks.get(namespace, []),
                 waiting=waiting[namespace],
-                message=admission.unserved(namespace),
+                message=": ".join(unserved(namespace)),
             )
 
 

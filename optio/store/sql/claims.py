@@ -264,7 +264,6 @@ def renew(tx: Transaction, worker: str, lease: timedelta) -> dict[str, bool]:
 
 def release(tx: Transaction, worker: str) -> int:
     """End all leases of a worker (`Store.release`)."""
-    namespaces.forget_worker(tx, worker)
     return tx.run(
         # Clear the owner instead of relying on the time, since the clock may be set back.
         "UPDATE runs SET lease_until = :now, owner = '' WHERE state = 'running' AND owner = :worker",

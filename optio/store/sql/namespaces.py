@@ -1,19 +1,16 @@
-"""Namespaces of tasks, and of the workers that take their runs.
+"""Namespaces of tasks.
 
 A task's namespace is that of the policy as it is served now, also for runs of older definitions: queued runs go where the
 operator says. A removed task keeps its last one, so that none of its runs gets into another namespace.
 """
 
 from collections.abc import Collection, Iterable
-from datetime import timedelta
 from typing import Any
 
 from optio.model.namespace import WorkerScope
 from optio.model.registry import CompiledTask
 from optio.store.sql.transaction import Transaction
 
-# A worker without a record for this long is gone; workers write one three times as often.
-_GONE_AFTER = timedelta(seconds=30)
 # A task is in a worker's scope, where `n` is its row of `namespaces`.
 IN_SCOPE = "(:any_namespace = 1 OR COALESCE(n.namespace, '') = :namespace)"
 _PUT = """
@@ -25,10 +22,6 @@ _FORGET = """
 DELETE FROM namespaces WHERE NOT EXISTS (SELECT 1 FROM tasks t WHERE t.task_id = namespaces.task_id)
     AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.task_id = namespaces.task_id)
 """
-_NOTE = (
-    "INSERT INTO workers (worker, namespace, at) VALUES (:worker, :namespace, :now) "
-    "ON CONFLICT (worker) DO UPDATE SET namespace = excluded.namespace, at = excluded.at"
-)
 
 
 def parameters(scope: WorkerScope) -> dict[str, Any]:
@@ -48,30 +41,3 @@ def put(tx: Transaction, changed: Iterable[CompiledTask], gone: Collection[str])
 def every(tx: Transaction) -> dict[str, str]:
     """Return the namespaces of all tasks that have one (`Store.namespaces`)."""
     return {row["task_id"]: row["namespace"] for row in tx.all("SELECT task_id, namespace FROM namespaces")}
-
-
-def note_worker(tx: Transaction, worker: str, scope: WorkerScope) -> None:
-    """Record that a worker is alive, with its scope (`Store.note_worker`)."""
-    tx.run(_NOTE, {"worker": worker, "namespace": scope.namespace, "now": tx.now})
-    tx.run("DELETE FROM workers WHERE NOT (at BETWEEN :gone AND :ahead)", alive_bounds(tx))
-
-
-def forget_worker(tx: Transaction, worker: str) -> None:
-    """Delete the record of a worker that is gone or shutting down."""
-    tx.run("DELETE FROM workers WHERE worker = :worker", {"worker": worker})
-
-
-def served(tx: Transaction) -> frozenset[str] | None:
-    """Return the namespaces that live workers serve (`Store.served_namespaces`)."""
-    rows = tx.all("SELECT DISTINCT namespace FROM workers WHERE at BETWEEN :gone AND :ahead", alive_bounds(tx))
-    found = {row["namespace"] for row in rows}
-    return None if None in found else frozenset(found)
-
-
-def alive_bounds(tx: Transaction) -> dict[str, int]:
-    """Return the bounds of live records; times too far ahead were written before the clock was set back."""
-    return {"gone": tx.now - _us(_GONE_AFTER), "ahead": tx.now + _us(_GONE_AFTER)}
-
-
-def _us(span: timedelta) -> int:
-    return span // timedelta(microseconds=1)

@@ -4,7 +4,7 @@ queued."""
 from collections.abc import Sequence
 
 from optio.model.namespace import WorkerScope
-from optio.store.sql import namespaces, pauses, quotas, shortages
+from optio.store.sql import namespaces, pauses, processes, quotas, shortages
 from optio.store.sql.transaction import Row, Transaction, from_micros
 from optio.store.values import NO_LIMIT, AdmissionView, QueuedRun, Quota, Room, RunningRun
 
@@ -149,7 +149,7 @@ def everything(tx: Transaction) -> AdmissionView:
         pauses=pauses.every(tx),
         shortages=shortages.every(tx),
         namespaces=namespaces.every(tx),
-        served=namespaces.served(tx),
+        served=processes.served_namespaces(tx),
         occupants=[RunningRun(run_id=row["id"], task_id=row["task_id"], dedupe_key=row["dedupe_key"]) for row in occupants],
         heads=NO_LIMIT,
     )

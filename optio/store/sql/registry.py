@@ -8,7 +8,7 @@ from typing import Any
 
 from optio.errors import Conflict, NotFound
 from optio.model.registry import CompiledTask, Registry
-from optio.store.sql import namespaces, servers
+from optio.store.sql import namespaces, processes
 from optio.store.sql.runs import put_definitions
 from optio.store.sql.transaction import Row, Transaction, dump_json, from_micros, optional_from_micros
 from optio.store.values import Activated, GenerationHead, GenerationRow
@@ -63,7 +63,7 @@ class Activate:
 
     def _noted(self, tx: Transaction, made: GenerationRow) -> GenerationRow:
         if self._server is not None:
-            servers.note(tx, self._server, made.id, in_sync=True)
+            processes.note_server(tx, self._server, made.id, in_sync=True)
         return made
 
 

@@ -25,9 +25,9 @@ from optio.store.sql import (
     idempotency,
     job_leases,
     last_runs,
-    live_parts,
     namespaces,
     pauses,
+    processes,
     queue,
     queue_depth,
     registry,
@@ -37,7 +37,6 @@ from optio.store.sql import (
     retention,
     runs,
     schedules,
-    servers,
     shortages,
     tokens,
 )
@@ -99,9 +98,8 @@ class SqlStore:
     generation_heads = _peek(registry.list_heads)
     generation_tasks = _peek(registry.tasks_of)
     count_accepted = _peek(runs.count_accepted)
-    note_server = _change(servers.note)
-    forget_server = _change(servers.forget)
-    servers = _peek(servers.list_present)
+    note_server = _change(processes.note_server)
+    servers = _peek(processes.servers)
 
     def definition(self, digest: str) -> CompiledTask:
         return self._definition(digest)
@@ -206,9 +204,11 @@ class SqlStore:
 
     renew = _change(claims.renew)
     release = _change(claims.release)
-    note_worker = _change(namespaces.note_worker)
-    live_parts = _read(live_parts.read)
-    served_namespaces = _peek(namespaces.served)
+    note_worker = _change(processes.note_worker)
+    note_scheduler = _write(processes.note_scheduler)
+    forget_process = _change(processes.forget)
+    fleet = _read(processes.read)
+    served_namespaces = _peek(processes.served_namespaces)
     namespaces = _peek(namespaces.every)
     drop = _change(claims.drop)
     owners = _peek(claims.owners)

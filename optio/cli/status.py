@@ -1,0 +1,101 @@
+"""Show the processes of the installation, its queue, and what is wrong with it.
+
+The server is asked; where none answers, the database is read instead, as far as this machine reaches it.
+"""
+
+import argparse
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from optio import wiring
+from optio.cli import FAILED, OK
+from optio.cli.shared import client, flags, output, terminal
+from optio.model.fleet import find_problems
+from optio.model.text import format_roughly
+from optio.settings import Settings
+
+_KEYS = ("status", "problems", "at", "processes", "queued", "running")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    output.add_arguments(parser)
+    flags.add_setting_flags(parser, "data_dir")
+    client.add_arguments(parser)
+    terminal.add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the processes and the problems. Returns 1 with problems, else 0."""
+    settings = flags.read_settings(args)
+    found = read_status(settings)
+    output.show(args.output, found, lambda: text(found), (each["name"] for each in found["processes"]))
+    return FAILED if found["problems"] else OK
+
+
+def read_status(settings: Settings) -> dict[str, Any]:
+    """Return the health of the installation as `GET /api/health` has it. Raises ServerRefused, SettingsError and
+    StoreUnavailable."""
+    try:
+        found = client.Client(settings).request("GET", "/api/health")
+    except client.ServerRefused as err:
+        if err.status != 0 or settings.url is not None or not is_there(settings):
+            raise
+        return _from_database(settings)
+    return {key: found[key] for key in _KEYS}
+
+
+def is_there(settings: Settings) -> bool:
+    """Return whether there is a database to read: none is made for a look."""
+    return settings.database is None or settings.database.exists()
+
+
+def _from_database(settings: Settings) -> dict[str, Any]:
+    from optio.server import serializers  # with the libraries of a server
+
+    store = wiring.open_store(settings, migrated=False)
+    try:
+        fleet = store.fleet()
+    finally:
+        store.close()
+    processes = [serializers.to_json(serializers.process(row)) for row in fleet.processes]
+    problems = [problem.summary for problem in find_problems(fleet)]
+    problems.insert(0, f"no server answers at {settings.server_url}: start one with `optio server`")
+    return {"status": "unavailable", "problems": problems, **serializers.fleet(fleet), "processes": processes}
+
+
+def text(found: dict[str, Any]) -> str:
+    """Return the processes as a table, with the queue below it and the problems at the end."""
+    columns: list[output.Column | str] = [
+        "KIND",
+        output.Column("HOST", free=True),
+        output.Column("PID", right=True),
+        output.Column("VERSION", drop=2),
+        output.Column("STARTED", drop=3),
+        "SEEN",
+        output.Column("RUNS", right=True),
+        output.Column("GENERATION", right=True, drop=1),
+    ]
+    now = datetime.fromisoformat(found["at"])
+    rows = [list(_row(each, now)) for each in found["processes"]]
+    table = output.table(columns, rows) if rows else "No process is running."
+    queue = f"{found['queued']:,} queued, {found['running']:,} running"
+    return "\n".join([table, "", queue, *([""] if found["problems"] else []), *(f"! {each}" for each in found["problems"])])
+
+
+def _row(each: dict[str, Any], now: datetime) -> Iterator[str]:
+    yield each["kind"]
+    yield each["host"]
+    yield str(each["pid"] or "")
+    yield each["version"] or "older"
+    yield _age(each["startedAt"], now)
+    yield ("" if each["live"] else "silent ") + (_age(each["seenAt"], now) or "never")
+    capacity = "" if each["capacity"] is None else f"/{each['capacity']}"
+    yield f"{each['running']}{capacity}" if each["kind"] == "worker" else ""
+    yield "" if each["generation"] is None else str(each["generation"])
+
+
+def _age(at: str | None, now: datetime) -> str:
+    if at is None:
+        return ""
+    return f"{format_roughly(max(timedelta(0), now - datetime.fromisoformat(at)))} ago"

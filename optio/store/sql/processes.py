@@ -1,0 +1,172 @@
+"""Processes: the row that each server, worker and scheduler renews every ten seconds and deletes when it stops in order, and
+what waits for them. What is wrong with them is decided by `model.fleet`.
+
+Processes of the version before know the tables `servers` and `workers` alone. So parts write these as well, and rows that only
+stand there are read from there.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from optio.model.fleet import FORGOTTEN_AFTER, LATE_AFTER, SILENT_AFTER, FleetState, JobRow, ProcessKind, ProcessRow
+from optio.model.fleet import served_namespaces as namespaces_of
+from optio.model.namespace import WorkerScope
+from optio.process_identity import is_gone, process_name
+from optio.store.sql.transaction import Row, Transaction, from_micros, optional_from_micros
+from optio.version import __version__
+
+_NOTE = """
+INSERT INTO processes (kind, name, process, version, started_at, at, namespace, capacity, generation_id, in_sync)
+VALUES (:kind, :name, :process, :version, :now, :now, :namespace, :capacity, :generation, :in_sync)
+ON CONFLICT (kind, name) DO UPDATE SET
+    started_at = CASE WHEN processes.process = excluded.process THEN processes.started_at ELSE excluded.started_at END,
+    process = excluded.process, version = excluded.version, at = excluded.at, namespace = excluded.namespace,
+    capacity = excluded.capacity, generation_id = excluded.generation_id, in_sync = excluded.in_sync
+"""
+# A heartbeat further in the future was written before the clock was set back.
+_THERE = "at BETWEEN :gone AND :ahead"
+# Tables of the version before, with their columns and parameters.
+_OLDER: dict[ProcessKind, tuple[str, str, str]] = {
+    ProcessKind.SERVER: ("servers", "server, generation_id, in_sync, at", ":name, :generation, :in_sync, :now"),
+    ProcessKind.WORKER: ("workers", "worker, namespace, at", ":name, :namespace, :now"),
+}
+_ROWS = """
+SELECT kind, name, process, version, started_at, at, namespace, capacity, generation_id, in_sync FROM processes
+UNION ALL SELECT 'server', server, server, NULL, NULL, at, NULL, NULL, generation_id, in_sync FROM servers
+WHERE at BETWEEN :gone AND :ahead
+AND NOT EXISTS (SELECT 1 FROM processes p WHERE p.kind = 'server' AND p.name = servers.server)
+UNION ALL SELECT 'worker', worker, worker, NULL, NULL, at, namespace, NULL, NULL, NULL FROM workers
+WHERE at BETWEEN :gone AND :ahead
+AND NOT EXISTS (SELECT 1 FROM processes p WHERE p.kind = 'worker' AND p.name = workers.worker)
+ORDER BY 1, 2
+"""
+_OWNERS = "SELECT owner, COUNT(*) AS running, MIN(lease_until) AS until FROM runs WHERE state = 'running' GROUP BY owner"
+_JOBS = "SELECT name, owner, until, ended_at FROM chores WHERE owner <> '' ORDER BY name"
+_QUEUED = """
+SELECT COALESCE(n.namespace, '') AS namespace, COUNT(*) AS runs FROM runs r LEFT JOIN namespaces n ON n.task_id = r.task_id
+WHERE r.state = 'queued' GROUP BY 1
+"""
+_SLOTS = "SELECT MIN(next_fire) AS at, SUM(CASE WHEN next_fire < :late THEN 1 ELSE 0 END) AS late FROM schedules"
+_GENERATION = """
+SELECT id, activated_at, (SELECT at FROM taken_up WHERE generation_id = generations.id) AS scheduled_at FROM generations
+ORDER BY id DESC LIMIT 1
+"""
+
+
+def note_server(tx: Transaction, server: str, generation: int, in_sync: bool) -> None:
+    """Record that a server is alive (`Store.note_server`)."""
+    _note(tx, ProcessKind.SERVER, server, generation=generation, in_sync=int(in_sync))
+
+
+def note_worker(tx: Transaction, worker: str, scope: WorkerScope, capacity: int | None = None) -> None:
+    """Record that a worker is alive, with its scope (`Store.note_worker`)."""
+    _note(tx, ProcessKind.WORKER, worker, namespace=scope.namespace, capacity=capacity)
+
+
+def note_scheduler(tx: Transaction, scheduler: str) -> None:
+    """Record that a scheduler is alive (`Store.note_scheduler`)."""
+    _note(tx, ProcessKind.SCHEDULER, scheduler)
+
+
+def forget(tx: Transaction, kind: ProcessKind, name: str) -> None:
+    """Delete the row of a part that stops (`Store.forget_process`)."""
+    tx.run("DELETE FROM processes WHERE kind = :kind AND name = :name", {"kind": kind.value, "name": name})
+    if kind in _OLDER:
+        table, columns, _ = _OLDER[kind]
+        tx.run(f"DELETE FROM {table} WHERE {columns.partition(',')[0]} = :name", {"name": name})  # noqa: S608
+
+
+def servers(tx: Transaction) -> list[ProcessRow]:
+    """List the live servers (`Store.servers`)."""
+    return [row for row in _rows(tx) if row.is_live and row.kind is ProcessKind.SERVER]
+
+
+def served_namespaces(tx: Transaction) -> frozenset[str] | None:
+    """Return the namespaces that live workers serve (`Store.served_namespaces`)."""
+    return namespaces_of(_rows(tx))
+
+
+def read(tx: Transaction) -> FleetState:
+    """Return all processes, and what waits for them (`Store.fleet`)."""
+    owned = {row["owner"]: row for row in tx.all(_OWNERS) if row["owner"]}
+    rows = _rows(tx, owned)
+    known = {row.name for row in rows if row.kind is ProcessKind.WORKER}
+    left = [_owner(name, owned) for name in sorted(owned.keys() - known)]
+    slots = tx.one(_SLOTS, {"late": tx.now - _us(LATE_AFTER)})
+    newest = tx.one(_GENERATION)
+    return FleetState(
+        now=from_micros(tx.now),
+        processes=[*rows, *left],
+        jobs=[_job(tx, row) for row in tx.all(_JOBS)],
+        queued={row["namespace"]: row["runs"] for row in tx.all(_QUEUED)},
+        next_fire=None if slots is None else optional_from_micros(slots["at"]),
+        late_slots=0 if slots is None else int(slots["late"] or 0),
+        generation=None if newest is None else newest["id"],
+        activated_at=None if newest is None else from_micros(newest["activated_at"]),
+        adopted_at=None if newest is None else optional_from_micros(newest["scheduled_at"]),
+    )
+
+
+def _note(tx: Transaction, kind: ProcessKind, name: str, **facts: Any) -> None:
+    unknown = {"namespace": None, "capacity": None, "generation": None, "in_sync": None}
+    values = {"name": name, "now": tx.now, **unknown, **facts}
+    tx.run(_NOTE, {"kind": kind.value, "process": process_name(), "version": __version__, **values})
+    bounds = _bounds(tx)
+    tx.run(f"DELETE FROM processes WHERE NOT ({_THERE})", {**bounds, "gone": tx.now - _us(FORGOTTEN_AFTER)})  # noqa: S608
+    if kind in _OLDER:
+        table, columns, parameters = _OLDER[kind]
+        key, *others = columns.split(", ")
+        changes = ", ".join(f"{each} = excluded.{each}" for each in others)
+        tx.run(f"INSERT INTO {table} ({columns}) VALUES ({parameters}) ON CONFLICT ({key}) DO UPDATE SET {changes}", values)  # noqa: S608
+        tx.run(f"DELETE FROM {table} WHERE NOT ({_THERE})", bounds)  # noqa: S608
+
+
+def _rows(tx: Transaction, owned: dict[str, Row] | None = None) -> list[ProcessRow]:
+    bounds = _bounds(tx)
+    found = []
+    for row in tx.all(_ROWS, bounds):
+        leases = (owned or {}).get(row["name"]) if row["kind"] == ProcessKind.WORKER else None
+        found.append(
+            ProcessRow(
+                kind=ProcessKind(row["kind"]),
+                name=row["name"],
+                process=row["process"],
+                is_live=bounds["gone"] <= row["at"] <= bounds["ahead"] and not is_gone(row["process"]),
+                version=row["version"],
+                started_at=optional_from_micros(row["started_at"]),
+                seen_at=from_micros(row["at"]),
+                namespace=row["namespace"],
+                capacity=row["capacity"],
+                running=0 if leases is None else leases["running"],
+                lease_until=None if leases is None else optional_from_micros(leases["until"]),
+                generation=row["generation_id"],
+                in_sync=None if row["in_sync"] is None else bool(row["in_sync"]),
+            )
+        )
+    return found
+
+
+def _owner(name: str, owned: dict[str, Row]) -> ProcessRow:
+    """Return a worker that is gone, of which nothing but its leases is left."""
+    row = owned[name]
+    until = optional_from_micros(row["until"])
+    return ProcessRow(
+        kind=ProcessKind.WORKER, name=name, process=name, is_live=False, running=row["running"], lease_until=until
+    )
+
+
+def _job(tx: Transaction, row: Row) -> JobRow:
+    return JobRow(
+        job=row["name"],
+        owner=row["owner"],
+        lease_until=from_micros(row["until"]) if row["until"] > tx.now else None,
+        ended_at=optional_from_micros(row["ended_at"]),
+    )
+
+
+def _bounds(tx: Transaction) -> dict[str, int]:
+    return {"gone": tx.now - _us(SILENT_AFTER), "ahead": tx.now + _us(SILENT_AFTER)}
+
+
+def _us(span: timedelta) -> int:
+    return span // timedelta(microseconds=1)
