@@ -15,7 +15,7 @@ from optio.model.fleet import find_problems
 from optio.model.text import format_roughly
 from optio.settings import Settings
 
-_KEYS = ("status", "problems", "at", "processes", "queued", "running")
+_KEYS = ("status", "problems", "fleetProblems", "at", "processes", "queued", "running")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,10 +58,12 @@ def _from_database(settings: Settings) -> dict[str, Any]:
         fleet = store.fleet()
     finally:
         store.close()
-    processes = [serializers.to_json(serializers.process(row)) for row in fleet.processes]
+    facts = serializers.fleet(fleet)
+    lists = {"processes": "processes", "fleetProblems": "fleet_problems"}
+    shown = {key: [serializers.to_json(each) for each in facts[name]] for key, name in lists.items()}
     problems = [problem.summary for problem in find_problems(fleet)]
     problems.insert(0, f"no server answers at {settings.server_url}: start one with `optio server`")
-    return {"status": "unavailable", "problems": problems, **serializers.fleet(fleet), "processes": processes}
+    return {"status": "unavailable", "problems": problems, **{key: facts[key] for key in ("at", "queued", "running")}, **shown}
 
 
 def text(found: dict[str, Any]) -> str:
