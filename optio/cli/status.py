@@ -39,15 +39,12 @@ def read_status(settings: Settings) -> dict[str, Any]:
     try:
         found = client.Client(settings).request("GET", "/api/health")
     except client.ServerRefused as err:
-        if err.status != 0 or settings.url is not None or not is_there(settings):
+        # No database is made for a look.
+        is_there = settings.database is None or settings.database.exists()
+        if err.status != 0 or settings.url is not None or not is_there:
             raise
         return _from_database(settings)
     return {key: found[key] for key in _KEYS}
-
-
-def is_there(settings: Settings) -> bool:
-    """Return whether there is a database to read: none is made for a look."""
-    return settings.database is None or settings.database.exists()
 
 
 def _from_database(settings: Settings) -> dict[str, Any]:
@@ -86,11 +83,7 @@ def text(found: dict[str, Any]) -> str:
 
 
 def _row(each: dict[str, Any], now: datetime) -> Iterator[str]:
-    yield each["kind"]
-    yield each["host"]
-    yield str(each["pid"] or "")
-    yield each["version"] or "older"
-    yield _age(each["startedAt"], now)
+    yield from (each["kind"], each["host"], str(each["pid"] or ""), each["version"] or "older", _age(each["startedAt"], now))
     yield ("" if each["live"] else "silent ") + (_age(each["seenAt"], now) or "never")
     capacity = "" if each["capacity"] is None else f"/{each['capacity']}"
     yield f"{each['running']}{capacity}" if each["kind"] == "worker" else ""
@@ -100,4 +93,5 @@ def _row(each: dict[str, Any], now: datetime) -> Iterator[str]:
 def _age(at: str | None, now: datetime) -> str:
     if at is None:
         return ""
-    return f"{format_roughly(max(timedelta(0), now - datetime.fromisoformat(at)))} ago"
+    seconds = (now - datetime.fromisoformat(at)).total_seconds()
+    return f"{format_roughly(timedelta(seconds=max(0, round(seconds))))} ago"

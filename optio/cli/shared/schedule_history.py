@@ -25,7 +25,7 @@ def print_history(args: argparse.Namespace) -> int:
         if trigger["type"] == "schedule"
     }
     ids = [args.task] if args.task is not None else sorted(zones)
-    problems = [each for each in server.request("GET", "/api/health")["fleetProblems"] if each["kind"] == "scheduler"]
+    problems = server.request("GET", "/api/health")["fleetProblems"]
     rows = {task_id: list(islice(_slots(server, task_id), args.count)) for task_id in ids}
     if rows or output.is_document(args):
         past = [{"taskId": task_id, "slots": slots} for task_id, slots in rows.items()]
@@ -33,7 +33,8 @@ def print_history(args: argparse.Namespace) -> int:
         output.show(args.output, past, said, rows)
         # Without a scheduler nothing is recorded, and silence would look like slots that were not due.
         for each in problems:
-            print_error(f"{each['text']}: {each['cure']}")
+            if each["kind"] == "scheduler" and each["code"] != "silent":
+                print_error(f"{each['text']}: {each['cure']}")
     else:
         print("no task has a schedule", file=sys.stderr)
     return OK
