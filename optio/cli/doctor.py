@@ -53,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cluster", action="store_true", help="check the cluster too: permissions, pod security, network policies"
     )
+    parser.add_argument(
+        "--upgrade", action="store_true", help="check only what this version would refuse of the database, files and secrets"
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="a line for everything that was examined")
     flags.add_setting_flags(parser, "tasks", "data_dir", "secrets_dir", "host", "port")
     client.add_arguments(parser)
@@ -62,8 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the checks. Returns 1 if one of them found an error, which would keep Optio from working, else 0."""
     settings = flags.read_settings(args)
+    if args.upgrade and args.cluster:
+        raise SettingsError("--upgrade checks no cluster: leave out --cluster")
+    looks = UPGRADE_CHECKS if args.upgrade else (*CHECKS, *([_thorough_cluster] if args.cluster else []))
     with terminal.progress("examining this installation"):
-        checks = [check for look in (*CHECKS, *([_thorough_cluster] if args.cluster else [])) for check in look(settings)]
+        checks = [check for look in looks for check in look(settings)]
     settings_rows = settings.shown()
     if output.is_document(args):
         keys = ("name", "value", "origin", "help")
@@ -244,6 +250,24 @@ def _tasks(settings: Settings) -> Iterator[Check]:
         yield from _namespaces(settings, tasks)
 
 
+def _upgrade(settings: Settings) -> Iterator[Check]:
+    """Check what a server of this version would refuse of the tasks that are served now, and of their files and secrets."""
+    tasks = {task.id: task for task in _served_tasks(settings) or ()}
+    if settings.tasks.is_dir():
+        compilation = compile_tree(DirectoryTree(settings.tasks))
+        tasks |= compilation.registry.tasks
+        for path in sorted(compilation.broken):
+            hint = f"mend it before you upgrade: `optio check {settings.tasks}` says what is wrong"
+            yield Check(name="tasks", status="error", detail=f"this version refuses {settings.tasks / path}", hint=hint)
+    elif not tasks:
+        hint = "name the directory with --tasks, or the database with OPTIO_DATABASE_URL or --data-dir"
+        detail = "there are no tasks to check, neither files nor served ones"
+        yield Check(name="tasks", status="warning", detail=detail, hint=hint)
+    if tasks:
+        yield Check(name="tasks", status="ok", detail=f"{pluralize(len(tasks), 'task')} examined")
+    yield from _secrets(settings, list(tasks.values()))
+
+
 def _plugins() -> Iterator[Check]:
     for name in plugins.names():
         if name in DECLARED:
@@ -378,8 +402,8 @@ def _secrets(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Chec
             file = shlex.quote(str(settings.secrets / name))
             command = f"mkdir -p {shlex.quote(str(settings.secrets))} && printf %s 'THE VALUE' > {file} && chmod 600 {file}"
             yield Check(name="secret", status="warning", detail=detail, hint=secrets.where(name), command=command)
-    for path, name, fault in unusable_secrets(tasks, secrets.get):
-        detail = f"{name} cannot verify the webhook {path}: {fault}"
+    for task_id, path, name, fault in unusable_secrets(tasks, secrets.get):
+        detail = f"{name} cannot verify the webhook {path} of {task_id}: {fault}"
         hint = "give it a long random value, such as of `openssl rand -hex 32`, and give the sender the same one"
         yield Check(name="secret", status="error", detail=detail, hint=hint)
     given = sum(secrets.get(name) is not None for name in users)
@@ -585,3 +609,4 @@ CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
     _server,
     _processes,
 )
+UPGRADE_CHECKS = (_environment, _database, _upgrade, _processes)

@@ -119,12 +119,12 @@ class _SecretsLog:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._known: set[tuple[str, str, str]] = set()
+        self._known: set[tuple[str, str, str, str]] = set()
 
     def log(self, snapshot: Snapshot) -> None:
         # Nothing waits here for a program: its values are examined when a delivery comes.
         get = partial(value_at_hand, self._services.secrets)
         found = set(unusable_secrets(snapshot.registry.tasks.values(), get))
-        for path, name, fault in sorted(found - self._known):
-            log.error("webhook %s: the secret %s cannot be used: %s", path, name, fault)
+        for task_id, path, name, fault in sorted(found - self._known):
+            log.error("webhook %s of %s: the secret %s cannot be used: %s", path, task_id, name, fault)
         self._known = found

@@ -15,7 +15,7 @@ from optio.model.fleet import find_problems
 from optio.model.text import format_roughly
 from optio.settings import Settings
 
-_KEYS = ("status", "problems", "at", "processes", "queued", "running")
+_KEYS = ("status", "problems", "fleetProblems", "at", "processes", "queued", "running")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,15 +39,12 @@ def read_status(settings: Settings) -> dict[str, Any]:
     try:
         found = client.Client(settings).request("GET", "/api/health")
     except client.ServerRefused as err:
-        if err.status != 0 or settings.url is not None or not is_there(settings):
+        # No database is made for a look.
+        is_there = settings.database is None or settings.database.exists()
+        if err.status != 0 or settings.url is not None or not is_there:
             raise
         return _from_database(settings)
     return {key: found[key] for key in _KEYS}
-
-
-def is_there(settings: Settings) -> bool:
-    """Return whether there is a database to read: none is made for a look."""
-    return settings.database is None or settings.database.exists()
 
 
 def _from_database(settings: Settings) -> dict[str, Any]:
@@ -58,10 +55,12 @@ def _from_database(settings: Settings) -> dict[str, Any]:
         fleet = store.fleet()
     finally:
         store.close()
-    processes = [serializers.to_json(serializers.process(row)) for row in fleet.processes]
+    facts = serializers.fleet(fleet)
+    lists = {"processes": "processes", "fleetProblems": "fleet_problems"}
+    shown = {key: [serializers.to_json(each) for each in facts[name]] for key, name in lists.items()}
     problems = [problem.summary for problem in find_problems(fleet)]
     problems.insert(0, f"no server answers at {settings.server_url}: start one with `optio server`")
-    return {"status": "unavailable", "problems": problems, **serializers.fleet(fleet), "processes": processes}
+    return {"status": "unavailable", "problems": problems, **{key: facts[key] for key in ("at", "queued", "running")}, **shown}
 
 
 def text(found: dict[str, Any]) -> str:
@@ -84,11 +83,7 @@ def text(found: dict[str, Any]) -> str:
 
 
 def _row(each: dict[str, Any], now: datetime) -> Iterator[str]:
-    yield each["kind"]
-    yield each["host"]
-    yield str(each["pid"] or "")
-    yield each["version"] or "older"
-    yield _age(each["startedAt"], now)
+    yield from (each["kind"], each["host"], str(each["pid"] or ""), each["version"] or "older", _age(each["startedAt"], now))
     yield ("" if each["live"] else "silent ") + (_age(each["seenAt"], now) or "never")
     capacity = "" if each["capacity"] is None else f"/{each['capacity']}"
     yield f"{each['running']}{capacity}" if each["kind"] == "worker" else ""
@@ -98,4 +93,5 @@ def _row(each: dict[str, Any], now: datetime) -> Iterator[str]:
 def _age(at: str | None, now: datetime) -> str:
     if at is None:
         return ""
-    return f"{format_roughly(max(timedelta(0), now - datetime.fromisoformat(at)))} ago"
+    seconds = (now - datetime.fromisoformat(at)).total_seconds()
+    return f"{format_roughly(timedelta(seconds=max(0, round(seconds))))} ago"

@@ -73,8 +73,8 @@ class ProcessRow:
     @property
     def pid(self) -> int | None:
         """Return the process id on that machine, if the name has one."""
-        parts = self.process.rsplit(":", 2)
-        return int(parts[1]) if len(parts) == 3 and parts[1].isdigit() else None
+        pid = self.process.split(":")[-2:][0]
+        return int(pid) if pid.isdigit() else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,14 +122,8 @@ class FleetState:
         """Return whether a slot or a generation waits for a scheduler, for longer than one needs."""
         return self.is_unadopted or (self.next_fire is not None and self.next_fire < self.now - SCHEDULER_GRACE)
 
-    @property
-    def scheduler_seen_at(self) -> datetime | None:
-        """Return when a scheduler was last seen, as far as the rows tell."""
-        times = [row.seen_at for row in self.processes if row.kind is ProcessKind.SCHEDULER and row.seen_at is not None]
-        return max(times, default=None)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class FleetProblem:
     """A problem of a fleet: `text` for everybody, `place` with names of machines for who may read the health, and the cure."""
 
@@ -152,14 +146,8 @@ class FleetProblem:
 
 def find_problems(fleet: FleetState) -> list[FleetProblem]:
     """Return what is wrong with a fleet, what matters most first."""
-    return [
-        *_missing_scheduler(fleet),
-        *_missing_worker(fleet),
-        *_late_slots(fleet),
-        *_silent(fleet),
-        *_generations(fleet),
-        *_versions(fleet),
-    ]
+    found = (_missing_scheduler, _missing_worker, _late_slots, _silent, _generations, _versions)
+    return [problem for find in found for problem in find(fleet)]
 
 
 def served_namespaces(processes: Sequence[ProcessRow]) -> frozenset[str] | None:
@@ -169,78 +157,51 @@ def served_namespaces(processes: Sequence[ProcessRow]) -> frozenset[str] | None:
     return None if None in found else frozenset(each for each in found if each is not None)
 
 
-def find_silent(fleet: FleetState) -> list[ProcessRow]:
-    """Return the parts that ended without stopping in order, or hang. Each part of their kind that started later has replaced
-    one of them."""
-    found: list[ProcessRow] = []
-    for kind in ProcessKind:
-        rows = [row for row in fleet.processes if row.kind is kind and row.seen_at is not None]
-        silent = sorted((row for row in rows if not row.is_live), key=lambda row: row.seen_at or fleet.now)
-        starts = sorted(row.started_at for row in rows if row.is_live and row.started_at is not None)
-        for row in silent:
-            later = next((at for at in starts if row.seen_at is not None and at >= row.seen_at), None)
-            if later is None:
-                found.append(row)
-            else:
-                starts.remove(later)
-    return found
-
-
 def _missing_scheduler(fleet: FleetState) -> Iterator[FleetProblem]:
     if fleet.live(ProcessKind.SCHEDULER) or not (fleet.is_unadopted or fleet.next_fire is not None):
         return
     # A scheduler of an older version writes no row: only what it leaves undone tells that there is none.
     if None in fleet.versions and not fleet.is_overdue:
         return
-    seen = fleet.scheduler_seen_at
+    seen = max((row.seen_at for row in fleet.processes if row.kind is ProcessKind.SCHEDULER and row.seen_at), default=None)
     since = "" if seen is None else f", the last was seen at {_time(seen)}"
     slots = "" if fleet.next_fire is None else ", so schedules do not fire"
-    yield FleetProblem(
-        code=ProblemCode.MISSING,
-        kind=ProcessKind.SCHEDULER,
-        text=f"no scheduler is running{since}{slots}",
-        cure="start one with `optio scheduler`",
-    )
+    text = f"no scheduler is running{since}{slots}"
+    yield FleetProblem(ProblemCode.MISSING, ProcessKind.SCHEDULER, text, "start one with `optio scheduler`")
 
 
 def _missing_worker(fleet: FleetState) -> Iterator[FleetProblem]:
     served = served_namespaces(fleet.processes)
-    if not fleet.live(ProcessKind.WORKER):
-        count = sum(fleet.queued.values())
+    if fleet.live(ProcessKind.WORKER):
+        missed = [(unserved(name), runs) for name, runs in sorted(fleet.queued.items()) if not is_served(name, served)]
+    else:
+        missed = [(NO_WORKER, sum(fleet.queued.values()))]
+    for (fact, cure), count in missed:
         if count:
-            yield _no_worker(NO_WORKER, count)
-        return
-    for namespace, count in sorted(fleet.queued.items()):
-        if count and not is_served(namespace, served):
-            yield _no_worker(unserved(namespace), count)
-
-
-def _no_worker(words: tuple[str, str], count: int) -> FleetProblem:
-    fact, cure = words
-    runs = "1 run waits" if count == 1 else f"{count:,} runs wait"
-    return FleetProblem(code=ProblemCode.MISSING, kind=ProcessKind.WORKER, text=f"{fact}, and {runs}", cure=cure)
+            text = f"{fact}, and {'1 run waits' if count == 1 else f'{count:,} runs wait'}"
+            yield FleetProblem(ProblemCode.MISSING, ProcessKind.WORKER, text, cure)
 
 
 def _late_slots(fleet: FleetState) -> Iterator[FleetProblem]:
     if fleet.late_slots and fleet.next_fire is not None:
         slots = "1 slot of a schedule is" if fleet.late_slots == 1 else f"slots of {fleet.late_slots:,} schedules are"
-        yield FleetProblem(
-            code=ProblemCode.LATE,
-            kind=ProcessKind.SCHEDULER,
-            text=f"{slots} late; the first was due at {_time(fleet.next_fire)}",
-            cure="start a scheduler, or read the log of the one that runs",
-        )
+        text = f"{slots} late; the first was due at {_time(fleet.next_fire)}"
+        cure = "start a scheduler, or read the log of the one that runs"
+        yield FleetProblem(ProblemCode.LATE, ProcessKind.SCHEDULER, text, cure)
 
 
 def _silent(fleet: FleetState) -> Iterator[FleetProblem]:
-    for row in find_silent(fleet):
-        yield FleetProblem(
-            code=ProblemCode.SILENT,
-            kind=row.kind,
-            text=f"a {row.kind} ended without stopping, or hangs; it was last seen at {_time(row.seen_at or fleet.now)}",
-            place=_place(row),
-            cure=f"read its log, and start `optio {row.kind}` again",
-        )
+    """Yield the parts that ended without stopping in order, or hang. Each part of their kind that started later has replaced
+    one of them."""
+    starts = {kind: sorted(row.started_at for row in fleet.live(kind) if row.started_at) for kind in ProcessKind}
+    silent = [(row.seen_at, row) for row in fleet.processes if row.seen_at is not None and not row.is_live]
+    for seen, row in sorted(silent, key=lambda each: each[0]):
+        later = next((at for at in starts[row.kind] if at >= seen), None)
+        if later is not None:
+            starts[row.kind].remove(later)
+            continue
+        text = f"a {row.kind} ended without stopping, or hangs; it was last seen at {_time(seen)}"
+        yield FleetProblem(ProblemCode.SILENT, row.kind, text, f"read its log, and start `optio {row.kind}` again", _place(row))
 
 
 def _generations(fleet: FleetState) -> Iterator[FleetProblem]:
@@ -249,20 +210,11 @@ def _generations(fleet: FleetState) -> Iterator[FleetProblem]:
         return
     for row in fleet.live(ProcessKind.SERVER):
         if row.generation is not None and row.generation < newest:
-            yield FleetProblem(
-                code=ProblemCode.GENERATIONS,
-                kind=row.kind,
-                text=f"a server serves generation {row.generation}, though {newest} is the newest since {_time(since)}",
-                place=_place(row),
-                cure="read its log",
-            )
+            text = f"a server serves generation {row.generation}, though {newest} is the newest since {_time(since)}"
+            yield FleetProblem(ProblemCode.GENERATIONS, row.kind, text, "read its log", _place(row))
     if fleet.is_unadopted and fleet.live(ProcessKind.SCHEDULER):
-        yield FleetProblem(
-            code=ProblemCode.GENERATIONS,
-            kind=ProcessKind.SCHEDULER,
-            text=f"no scheduler has taken up the schedules of generation {newest}, which is served since {_time(since)}",
-            cure="read the log of the scheduler",
-        )
+        text = f"no scheduler has taken up the schedules of generation {newest}, which is served since {_time(since)}"
+        yield FleetProblem(ProblemCode.GENERATIONS, ProcessKind.SCHEDULER, text, "read the log of the scheduler")
 
 
 def _versions(fleet: FleetState) -> Iterator[FleetProblem]:
@@ -274,13 +226,8 @@ def _versions(fleet: FleetState) -> Iterator[FleetProblem]:
     since = max(first.values(), default=None)
     if len(counts) > 1 and since is not None and fleet.now - since > VERSIONS_GRACE:
         parts = ", ".join(f"{version or 'an older one'}: {count}" for version, count in counts.most_common())
-        yield FleetProblem(
-            code=ProblemCode.VERSIONS,
-            kind=None,
-            text=f"processes of {len(counts)} versions have run side by side since {_time(since)}",
-            place=parts,
-            cure="replace those of the older version",
-        )
+        text = f"processes of {len(counts)} versions have run side by side since {_time(since)}"
+        yield FleetProblem(ProblemCode.VERSIONS, None, text, "replace those of the older version", parts)
 
 
 def _place(row: ProcessRow) -> str:

@@ -117,9 +117,9 @@ def signing_key(config: WebhookConfig, secret: str) -> SigningKey:
     return SigningKey(sender, value)
 
 
-def unusable_secrets(tasks: Iterable[CompiledTask], get: Callable[[str], str | None]) -> Iterator[tuple[str, str, str]]:
-    """Yield webhook path, secret name and fault for each secret whose value cannot verify. Secrets without a value are left
-    out."""
+def unusable_secrets(tasks: Iterable[CompiledTask], get: Callable[[str], str | None]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield task, webhook path, secret name and fault for each secret whose value cannot verify. Secrets without a value are
+    left out."""
     for task in tasks:
         config = task.spec.webhook.config if task.spec.webhook is not None else None
         for ref in (config.secret, config.previous_secret) if config is not None else ():
@@ -128,7 +128,7 @@ def unusable_secrets(tasks: Iterable[CompiledTask], get: Callable[[str], str | N
                 try:
                     signing_key(config, value)
                 except UnusableSecret as err:
-                    yield config.path, ref.name, str(err)
+                    yield task.id, config.path, ref.name, str(err)
 
 
 def sha256(body: bytes) -> str:

@@ -8,7 +8,7 @@ import msgspec
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.model.drift import Drift
-from optio.model.fleet import FleetState, ProcessRow
+from optio.model.fleet import FleetState, ProcessRow, find_problems
 from optio.model.registry import CompiledTask
 from optio.model.removal import HeldRemoval
 from optio.model.run import Attempt, Event, LogLine, Meter, Page, Run, RunState
@@ -27,7 +27,7 @@ from optio.server.bodies.deliveries import (
 )
 from optio.server.bodies.diagnostics import DiagnosticBody
 from optio.server.bodies.failure import ReasonMeaningBody, RunDifferenceBody, RunFailureBody
-from optio.server.bodies.health import ProcessBody
+from optio.server.bodies.health import FleetProblemBody, ProcessBody
 from optio.server.bodies.logs import LogLineBody
 from optio.server.bodies.registry import DriftBody, RemovalBody, ServerBody
 from optio.server.bodies.runs import (
@@ -354,9 +354,19 @@ def server(value: ProcessRow) -> ServerBody:
 
 
 def fleet(value: FleetState) -> dict[str, Any]:
-    """Return the processes of an installation and what waits for them, as fields of its health."""
+    """Return the processes of an installation, their problems and what waits for them, as fields of its health."""
     return {
         "at": at(value.now),
+        "fleet_problems": [
+            FleetProblemBody(
+                code=each.code.value,
+                kind=None if each.kind is None else each.kind.value,
+                text=each.text,
+                place=each.place,
+                cure=each.cure,
+            )
+            for each in find_problems(value)
+        ],
         "processes": [process(row) for row in value.processes],
         "queued": sum(value.queued.values()),
         "running": sum(row.running for row in value.processes),

@@ -18,7 +18,7 @@ _MAX_VARIANT_LENGTH = 500
 
 @dataclass(slots=True)
 class _Window:
-    """The lines of one template since the first of them: further occurrences of each, and those beyond `MAX_VARIANTS`."""
+    """The lines of one template since the first: the repetitions of each, and of those beyond `MAX_VARIANTS`."""
 
     began: float
     counts: dict[str, int] = field(default_factory=dict)
@@ -59,9 +59,8 @@ class RepeatCounter:
             return list(self._ended(float("inf") if all_windows else self._clock() - self._window_s))
 
     def is_counting(self) -> bool:
-        """Return whether there are counts that were not returned yet."""
-        with self._lock:
-            return any(window.others or any(window.counts.values()) for window in self._windows.values())
+        """Return whether a window is open, whose count may have to be written."""
+        return bool(self._windows)
 
     def _ended(self, until: float) -> Iterator[logging.LogRecord]:
         for key in [key for key, window in self._windows.items() if window.began <= until]:
@@ -70,11 +69,10 @@ class RepeatCounter:
     def _close(self, key: tuple[str, int, str]) -> Iterator[logging.LogRecord]:
         (name, level, template), window = key, self._windows.pop(key)
         passed = self._clock() - window.began
-        for variant, count in window.counts.items():
+        for words, count in (*window.counts.items(), (f"`{template}` with other values", window.others)):
             if count:
-                yield _note(name, level, "%s (%d more in %.0f s)", variant, count, passed)
-        if window.others:
-            yield _note(name, level, "`%s` with other values (%d more in %.0f s)", template, window.others, passed)
+                arguments = (words, count, passed)
+                yield logging.LogRecord(name, level, __file__, 0, "%s (%d more in %.0f s)", arguments, None)
 
 
 def _variant(record: logging.LogRecord) -> str:
@@ -87,7 +85,3 @@ def _variant(record: logging.LogRecord) -> str:
         place = place.tb_next
     where = "" if place is None else f" at {place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
     return f"{words}: {type(record.exc_info[1]).__name__}{where}"
-
-
-def _note(name: str, level: int, words: str, *arguments: object) -> logging.LogRecord:
-    return logging.LogRecord(name, level, __file__, 0, words, arguments, None)

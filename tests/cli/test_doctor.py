@@ -1,7 +1,9 @@
 """`optio doctor`."""
 
+import contextlib
 import json
 import socket
+import sqlite3
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +14,9 @@ import pytest
 from optio import wiring
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import MemoryTree
+from optio.model.namespace import ALL_TASKS
 from optio.settings import Settings
+from optio.store.sql.schema import migrations
 from optio.version import how_to_install
 from tests.cli.conftest import ECHO, Shell
 from tests.servers import PostgresServer
@@ -179,6 +183,58 @@ def test_the_secrets_of_tasks_that_only_the_database_has_are_looked_for(shell: S
     ]
 
 
+@pytest.fixture
+def before_upgrade(tmp_path: Path) -> Path:
+    """A data directory as the version before this one leaves it: a served task, and a schema without the newest migration."""
+    older = Dev(tmp_path / "older")
+    (older.tasks / "needy.yaml").write_text(NEEDY)
+    older.start()
+    older.stop()
+    with contextlib.closing(sqlite3.connect(older.data / "optio.db", isolation_level=None)) as connection:
+        connection.execute("DROP TABLE processes")
+        connection.execute("DELETE FROM schema_migrations WHERE version = ?", (len(migrations()),))
+    return older.data
+
+
+def test_before_an_upgrade_is_told_what_this_version_refuses_of_the_data_as_they_are(
+    shell: Shell, before_upgrade: Path
+) -> None:
+    shell.write("tasks.d/echo.yaml", ECHO.replace("agentRuntime:", "agentRuntme:"))
+    short = {"OPTIO_SECRET_A_HOOK": "1234567", "OPTIO_SECRET_A_KEY": "s", "OPTIO_DATA_DIR": str(before_upgrade)}
+
+    code, found = looked_at(shell, "--upgrade", OPTIO_NO_LONGER="1", **short)
+
+    assert code == 1
+    newest = len(migrations())
+    said = f"version {newest - 1} of {newest}: 1 migration pending; older processes may run on meanwhile"
+    assert (found["schema"][0]["detail"], found["schema"][0]["command"]) == (said, "optio db migrate")
+    (secret,) = [check for check in found["secret"] if check["status"] == "error"]
+    assert secret["detail"] == "A_HOOK cannot verify the webhook needy of needy: it has 7 bytes, and `optio` needs 8 or more"
+    assert "openssl rand -hex 32" in secret["hint"]
+    assert [check["status"] for check in found["tasks"]] == ["error", "ok"]
+    assert found["tasks"][0]["detail"] == "this version refuses tasks.d/echo.yaml"
+    assert found["settings"][0]["detail"] == "unknown setting OPTIO_NO_LONGER is ignored"
+    assert "prices" not in found
+    again, _ = looked_at(shell, "--upgrade", OPTIO_TASKS="none", **{**short, "OPTIO_SECRET_A_HOOK": "x" * 32})
+    assert again == 0
+
+
+def test_a_process_that_died_is_named_by_doctor_and_before_an_upgrade_too(shell: Shell) -> None:
+    shell.write("tasks.d/echo.yaml", ECHO)
+    store = wiring.open_store(Settings.load({"OPTIO_DATA_DIR": str(shell.directory / ".optio")}))
+    store.note_worker("w", ALL_TASKS)
+    aged = "UPDATE processes SET process = 'box/b/1:77:1', at = at - 31000000"
+    store._engine.change(lambda tx: tx.run(aged))  # type: ignore[attr-defined]
+    store.close()
+
+    found = [looked_at(shell, *arguments)[1]["processes"] for arguments in ((), ("--upgrade",))]
+
+    assert found[0] == found[1]
+    (check,) = found[0]
+    assert (check["status"], check["hint"]) == ("warning", "read its log, and start `optio worker` again")
+    assert "(host box, process 77)" in check["detail"]
+
+
 def test_who_answers_on_the_port_is_told(shell: Shell, served: Dev) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.close()
@@ -190,8 +246,6 @@ def test_who_answers_on_the_port_is_told(shell: Shell, served: Dev) -> None:
 
 
 def test_a_database_of_a_newer_version_is_an_error(shell: Shell) -> None:
-    import sqlite3
-
     (shell.directory / ".optio").mkdir()
     connection = sqlite3.connect(shell.directory / ".optio" / "optio.db")
     connection.execute("PRAGMA user_version = 9999")

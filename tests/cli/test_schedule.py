@@ -161,7 +161,7 @@ def test_what_became_of_past_times_is_told_in_the_tasks_zone() -> None:
         "  Sun 2026-01-04 08:58 to Mon 2026-01-05 08:58 CET   missed, 1,441 of them",
         "  Wed 2006-01-04 08:58 to Sat 2026-01-03 08:58 CET   missed, not counted",
     ]
-    assert schedule_history.text("gone", "Mars/Olympus", []) == "gone:\n  nothing was due yet"
+    assert schedule_history.text("gone", "Mars/Olympus", []) == "gone:\n  no slot was recorded"
 
 
 @pytest.mark.parametrize(("arguments", "said"), [(["--past", "--tasks", "."], "--tasks"), (["--url", "http://x"], "--past")])

@@ -313,8 +313,8 @@ def test_the_secrets_of_a_tree_that_verify_nothing_are_found_with_their_webhook(
     ]
 
     assert list(signature.unusable_secrets(tasks, values.get)) == [
-        ("short", "SHORT", "it has 1 byte, and `optio` needs 8 or more"),
-        ("short", "EMPTY", "it has 0 bytes, and `optio` needs 8 or more"),
+        ("short", "short", "SHORT", "it has 1 byte, and `optio` needs 8 or more"),
+        ("short", "short", "EMPTY", "it has 0 bytes, and `optio` needs 8 or more"),
     ]
 
 

@@ -101,7 +101,7 @@ class TreeNews:
                 # Nothing waits here for a program: a run is told if it gives no value.
                 if secrets.is_at_hand(name) and secrets.get(name) is None:
                     users.setdefault(f"the secret {name} has no value: {secrets.where(name)}", []).append(task.id)
-            for _, name, fault in unusable_secrets([task], partial(value_at_hand, secrets)):
+            for *_, name, fault in unusable_secrets([task], partial(value_at_hand, secrets)):
                 users.setdefault(f"the webhook secret {name} cannot be used: {fault}", []).append(task.id)
             agent = declaration_of(task.spec.agent_runtime)
             if agent is not None and agent.program is not None:

@@ -36,6 +36,8 @@ EXAMPLES = (
     ("optio runs list --since 2h --state failed", "failures of the last two hours"),
     ("optio runs logs -f @latest", "follow the newest run"),
     ("optio runs why hello@latest", "why a task's newest run waits, or how it ended"),
+    ("optio status", "processes, queue, and what is wrong"),
+    ("optio status --json", "the same for a program; the exit code is 1 with problems"),
     ("optio tasks list -o wide", "every task, with its triggers, model and file"),
     ("optio tasks show hello", "one task as it is served"),
     ('optio tasks pause hello --reason "the API is down"', "start none of its runs for now"),
@@ -61,6 +63,7 @@ EXAMPLES = (
     ("optio token create --role operator --label ci --expires 720h", "printed once"),
     ("optio token list", "all of them, without their secrets"),
     ("optio doctor", "what to fix first, and every setting with its origin"),
+    ("optio doctor --upgrade", "before an upgrade: what this version would refuse"),
     ("optio version", "the version of this installation"),
 )
 

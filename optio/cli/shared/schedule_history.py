@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from optio.cli import OK
+from optio.cli import OK, print_error
 from optio.cli.shared import client, flags, output
 from optio.errors import SettingsError
 
@@ -25,11 +25,16 @@ def print_history(args: argparse.Namespace) -> int:
         if trigger["type"] == "schedule"
     }
     ids = [args.task] if args.task is not None else sorted(zones)
+    problems = server.request("GET", "/api/health")["fleetProblems"]
     rows = {task_id: list(islice(_slots(server, task_id), args.count)) for task_id in ids}
     if rows or output.is_document(args):
         past = [{"taskId": task_id, "slots": slots} for task_id, slots in rows.items()]
         said = lambda: "\n\n".join(text(id, zones.get(id, "UTC"), slots) for id, slots in rows.items())  # noqa: E731
         output.show(args.output, past, said, rows)
+        # Without a scheduler nothing is recorded, and silence would look like slots that were not due.
+        for each in problems:
+            if each["kind"] == "scheduler" and each["code"] != "silent":
+                print_error(f"{each['text']}: {each['cure']}")
     else:
         print("no task has a schedule", file=sys.stderr)
     return OK
@@ -58,7 +63,7 @@ def text(task_id: str, zone: str, slots: list[dict[str, Any]]) -> str:
             number = "not counted" if slot["slots"] is None else f"{slot['slots']:,} of them"
             when, what = f"{first:%a %Y-%m-%d %H:%M} to {last:%a %Y-%m-%d %H:%M %Z}", f"{what}, {number}"
         lines.append(f"  {when}   {what}")
-    return "\n".join([f"{task_id}:", *(lines or ["  nothing was due yet"])])
+    return "\n".join([f"{task_id}:", *(lines or ["  no slot was recorded"])])
 
 
 def _zone(name: str) -> ZoneInfo:

@@ -36,6 +36,18 @@ class ProcessBody(Body, frozen=True, kw_only=True):
     """Whether a server's directory equals that generation."""
 
 
+class FleetProblemBody(Body, frozen=True, kw_only=True):
+    """A problem of the processes, or of what waits for them."""
+
+    code: Literal["missing", "late", "silent", "versions", "generations"]
+    kind: Literal["server", "worker", "scheduler"] | None
+    """The kind of process that it is about; null for versions."""
+    text: str
+    place: str
+    """The machine and process, if it is about one."""
+    cure: str
+
+
 class JobBody(Body, frozen=True, kw_only=True):
     """A periodic job that one process at a time does for all, such as pruning."""
 
@@ -77,6 +89,8 @@ class InstallationBody(Body, frozen=True, kw_only=True):
     status: Literal["ok", "degraded", "unavailable"]
     problems: list[str]
     """One sentence for each problem."""
+    fleet_problems: list[FleetProblemBody]
+    """Those of the problems that are about processes, in parts."""
     at: Time
     """When the parts were read, by the clock of the database."""
     processes: list[ProcessBody]

@@ -5,6 +5,7 @@ Processes of the version before know the tables `servers` and `workers` alone. S
 stand there are read from there.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -89,14 +90,11 @@ def served_namespaces(tx: Transaction) -> frozenset[str] | None:
 def read(tx: Transaction) -> FleetState:
     """Return all processes, and what waits for them (`Store.fleet`)."""
     owned = {row["owner"]: row for row in tx.all(_OWNERS) if row["owner"]}
-    rows = _rows(tx, owned)
-    known = {row.name for row in rows if row.kind is ProcessKind.WORKER}
-    left = [_owner(name, owned) for name in sorted(owned.keys() - known)]
     slots = tx.one(_SLOTS, {"late": tx.now - _us(LATE_AFTER)})
     newest = tx.one(_GENERATION)
     return FleetState(
         now=from_micros(tx.now),
-        processes=[*rows, *left],
+        processes=_rows(tx, owned),
         jobs=[_job(tx, row) for row in tx.all(_JOBS)],
         queued={row["namespace"]: row["runs"] for row in tx.all(_QUEUED)},
         next_fire=None if slots is None else optional_from_micros(slots["at"]),
@@ -121,11 +119,12 @@ def _note(tx: Transaction, kind: ProcessKind, name: str, **facts: Any) -> None:
         tx.run(f"DELETE FROM {table} WHERE NOT ({_THERE})", bounds)  # noqa: S608
 
 
-def _rows(tx: Transaction, owned: dict[str, Row] | None = None) -> list[ProcessRow]:
+def _rows(tx: Transaction, owned: Mapping[str, Row] | None = None) -> list[ProcessRow]:
     bounds = _bounds(tx)
+    leases = {} if owned is None else owned
     found = []
     for row in tx.all(_ROWS, bounds):
-        leases = (owned or {}).get(row["name"]) if row["kind"] == ProcessKind.WORKER else None
+        own = leases.get(row["name"]) if row["kind"] == ProcessKind.WORKER else None
         found.append(
             ProcessRow(
                 kind=ProcessKind(row["kind"]),
@@ -137,22 +136,21 @@ def _rows(tx: Transaction, owned: dict[str, Row] | None = None) -> list[ProcessR
                 seen_at=from_micros(row["at"]),
                 namespace=row["namespace"],
                 capacity=row["capacity"],
-                running=0 if leases is None else leases["running"],
-                lease_until=None if leases is None else optional_from_micros(leases["until"]),
                 generation=row["generation_id"],
                 in_sync=None if row["in_sync"] is None else bool(row["in_sync"]),
+                **_leases(own),
             )
         )
+    known = {row.name for row in found if row.kind is ProcessKind.WORKER}
+    # Workers that are gone, of which nothing but their leases is left.
+    for name in sorted(leases.keys() - known):
+        row = ProcessRow(kind=ProcessKind.WORKER, name=name, process=name, is_live=False, **_leases(leases[name]))
+        found.append(row)
     return found
 
 
-def _owner(name: str, owned: dict[str, Row]) -> ProcessRow:
-    """Return a worker that is gone, of which nothing but its leases is left."""
-    row = owned[name]
-    until = optional_from_micros(row["until"])
-    return ProcessRow(
-        kind=ProcessKind.WORKER, name=name, process=name, is_live=False, running=row["running"], lease_until=until
-    )
+def _leases(row: Row | None) -> dict[str, Any]:
+    return {} if row is None else {"running": row["running"], "lease_until": optional_from_micros(row["until"])}
 
 
 def _job(tx: Transaction, row: Row) -> JobRow:

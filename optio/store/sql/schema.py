@@ -71,11 +71,12 @@ def check_state(state: SchemaState) -> ProbeResult:
     detail = f"version {state.version} of {len(known)}"
     if state.oldest > len(known):
         return ProbeResult("schema", ERROR, f"{detail}: a newer Optio wrote it", "install the newer Optio")
-    left = len(pending(state, known))
+    left = pending(state, known)
     if left:
-        return ProbeResult(
-            "schema", WARNING, f"{detail}: {left} migration{'' if left == 1 else 's'} pending", "run `optio db migrate`"
-        )
+        oldest = max(each.oldest for each in left)
+        beside = "may run on meanwhile" if state.version >= oldest else "must be stopped before"
+        some = f"{len(left)} migration{'' if len(left) == 1 else 's'} pending"
+        return ProbeResult("schema", WARNING, f"{detail}: {some}; older processes {beside}", "run `optio db migrate`")
     return ProbeResult("schema", OK, f"{detail}, newer, which this version can use" if state.version > len(known) else detail)
 
 
