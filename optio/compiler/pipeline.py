@@ -122,6 +122,12 @@ class TreePolicy:
 
         return demands(task, self._spec)
 
+    def with_default(self, task: ResolvedTask) -> ResolvedTask:
+        """Return the task with the value of `budget` that the policy gives to tasks without one."""
+        if self._spec is None or self._spec.budget != "report" or task.spec.budget is not None:
+            return task
+        return replace(task, spec=task.spec.replace(budget="report"))
+
     def allowed_secrets(self, task: ResolvedTask) -> tuple[str, ...] | None:
         """Return the patterns for secrets that a run gets by itself: those of the policy, for a task that may get one."""
         if self._spec is None or self._spec.allow.secrets is None or not lacks_credential(task.spec):
@@ -319,8 +325,14 @@ def _compiled(
         return document, None, found
     task, more = resolve(whole, shape, tree)
     found += more
+    task = policy.with_default(task)
     found += checks.run(task, pedantic=pedantic)
     found += policy.judge(task, tree)
+    if any(d.code == "OPT616" for d in found):
+        # A model that is wrong has no price either.
+        line = whole.span(("model",)).start.line
+        if any(d.span.start.line == line for d in found if d.code not in ("OPT608", "OPT616")):
+            found = [d for d in found if d.code != "OPT616"]
     if any(d.code == "OPT405" for d in found):
         # A webhook's secret in plain text is reported by its own rule.
         known = {d.span.start.line for d in found if d.code == "OPT405"}

@@ -222,6 +222,9 @@ def namespace(path: str, policy: PolicySpec) -> str | None:
 def check(task: ResolvedTask, policy: PolicySpec) -> Iterator[Diagnostic]:
     """Report everything in a resolved task that the policy does not allow, each at the value concerned."""
     found = [*_ceilings(task, policy.ceilings), *spending.check(task, policy.ceilings), *_allowed(task, policy.allow)]
+    if policy.budget == "enforce" and task.spec.budget == "report":
+        hint = f"delete it, and name a model whose price is known; or ask the owner of `{POLICY}`"
+        found.append(task.at("OPT519", "the policy does not allow `budget: report`", ("budget",), hint=hint))
     told = {each.route for each in found}
     # A key with a ceiling is required anyway, so it is reported once.
     for each in (*found, *(each for each in _required(task, policy) if each.route not in told)):

@@ -42,7 +42,7 @@ def worst_case_spending(task: ResolvedTask) -> Spending | None:
     """Return the worst-case spending of a task. Returns None if part of the task is unknown, and for a program without a
     budget, which need not cost anything."""
     spec = task.spec
-    if task.gaps or (spec.budget is None and spec.agent_runtime == "command"):
+    if task.gaps or (spec.budget_limit is None and spec.agent_runtime == "command"):
         return None
     fires = _fires(spec.schedule)
     if fires is None:
@@ -97,7 +97,7 @@ def _account(task: ResolvedTask, found: Spending, place: int) -> str:
     """Return the calculation behind the amount, for the message."""
     spec, spent = task.spec, (found.day, found.month)[place]
     call = max_call_usd(spec)
-    run = f"at {dollars(spec.budget or ZERO_USD)}" + (f" and one call of the model at {dollars(call)}" if call else "")
+    run = f"at {dollars(spec.budget_limit or ZERO_USD)}" + (f" and one call of the model at {dollars(call)}" if call else "")
     if spent.limited:
         return f"{spent.runs:,} start{'s' * (spent.runs != 1)} by `startLimit` {run}"
     fires = found.fires[place]

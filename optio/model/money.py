@@ -9,11 +9,12 @@ or retry by hand; runs that waited since before, in a queue or for a paused task
 missed, which count when they were due; and the cost of broken calls that no agent reported.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import ROUND_CEILING, Decimal
 
 from optio.model import prices
+from optio.model.runtimes import DECLARED, declaration_of
 from optio.model.task import StartLimit, TaskSpec
 
 DAY, MONTH = timedelta(days=1), timedelta(days=30)
@@ -34,15 +35,55 @@ def dollars(amount: Decimal, *, exact: bool = False) -> str:
     return f"${shown.quantize(_CENT) if isinstance(exponent, int) and exponent > -2 else shown:,f}"
 
 
-def remaining_budget(spec: TaskSpec, spent: Decimal) -> Decimal | None:
-    """Return the US dollars left of a run's budget after `spent`, never below zero; None for a task without a budget."""
-    return None if spec.budget is None else max(spec.budget - spent, ZERO_USD)
+@dataclass(frozen=True, slots=True)
+class RunBudget:
+    """The budget of a run: its limit in US dollars, None for none, and what its ended attempts have spent of it. With
+    `is_enforced` nothing is spent that cannot be counted; `is_unknown` says that an attempt has spent such an amount."""
+
+    limit: Decimal | None = None
+    spent: Decimal = ZERO_USD
+    is_enforced: bool = True
+    is_unknown: bool = False
+
+    @classmethod
+    def of(cls, spec: TaskSpec, spent: Decimal = ZERO_USD) -> "RunBudget":
+        """Return the budget of a task's run whose ended attempts have `spent` so much."""
+        return cls(spec.budget_limit, spent, is_enforced=spec.budget_limit is not None and spec.budget != "report")
+
+    @property
+    def left(self) -> Decimal | None:
+        """Return the US dollars that are left, never below zero; None without a limit."""
+        return None if self.limit is None else max(self.limit - self.spent, ZERO_USD)
+
+    @property
+    def is_spent(self) -> bool:
+        """Return whether nothing is left for another attempt. Attempts that cost nothing may go on with a budget of zero."""
+        return self.limit is not None and self.spent > 0 and self.spent >= self.limit
+
+    def after(self, cost: Decimal | None, *, had_agent: bool = True) -> "RunBudget":
+        """Return the budget after an attempt of this cost, None where nobody knows it. Without an agent it is nothing."""
+        is_unknown = self.is_enforced and had_agent and cost is None
+        return replace(self, spent=self.spent + (cost or ZERO_USD), is_unknown=is_unknown)
 
 
-def is_spent(budget: Decimal | None, spent: Decimal) -> bool:
-    """Return whether nothing is left of the budget for another attempt. Attempts that cost nothing may go on with a budget of
-    zero."""
-    return budget is not None and spent > 0 and spent >= budget
+def why_unpriced(spec: TaskSpec) -> str | None:
+    """Return why nobody could know what a run costs while it runs, with the cure; None if it can be known, or if only its agent
+    can tell. Programs of your own, and agents of other packages that tell their cost, are believed until they do not."""
+    agent = declaration_of(spec.agent_runtime)
+    if not RunBudget.of(spec).is_enforced or agent is None or agent.program is None:
+        return None
+    if agent.capabilities.tells_cost and (spec.model is None or agent.name not in DECLARED):
+        return None
+    if spec.model is None:
+        return f"`budgetUsd` needs a `model` here: the price of {agent.title}'s own model is not known"
+    is_alias = agent.service is not None and spec.model.partition("[")[0] in agent.service.models
+    name = spec.model.partition("/")[2] if agent.name == "opencode" else spec.model
+    if prices.is_listed(name) or (is_alias and agent.capabilities.tells_cost):
+        return None
+    return (
+        f"no price of the model `{spec.model}` is known, so `budgetUsd` could not end a run: give its price in a file with "
+        "OPTIO_PRICES, or write `budget: report`"
+    )
 
 
 def max_call_usd(spec: TaskSpec) -> Decimal | None:
@@ -54,7 +95,7 @@ def max_call_usd(spec: TaskSpec) -> Decimal | None:
 def max_run_usd(spec: TaskSpec) -> Decimal | None:
     """Return the most that one run may cost with all its attempts: the budget and one call. None without a budget. `command`
     tasks count like agents."""
-    return None if spec.budget is None else spec.budget + (max_call_usd(spec) or ZERO_USD)
+    return None if spec.budget_limit is None else spec.budget_limit + (max_call_usd(spec) or ZERO_USD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,6 +75,9 @@ class PolicySpec(Spec, frozen=True, kw_only=True):
     namespaces: dict[Text, Namespace] = {}
     """The Kubernetes namespaces of the tasks' pods, by patterns of paths below the task directory, such as `team-a/*`. The
     first pattern that matches a task's file applies; a task without a match has no namespace."""
+    budget: Literal["enforce", "report"] | None = None
+    """How budgets hold where the cost of a run is unknown: `report` is the default of tasks without `budget`, and with
+    `enforce` no task may write `budget: report`."""
     ceilings: Ceilings = field(default_factory=Ceilings)
     """The most that a task may ask for."""
     fleet: Fleet = field(default_factory=Fleet)

@@ -44,6 +44,11 @@ _ROWS: tuple[tuple[str, str, str], ...] = (
     ("refusal truncated", "the model refused, or its answer was too long", "change the prompt"),
     ("loop denied", "the program reported that it made no progress, or may not do this", "read its log"),
     ("budget max_turns timeout stalled", "a limit of the task ended it", "raise the limit, or ask for less"),
+    (
+        "unpriced",
+        "`budgetUsd` cannot be enforced: nobody knows what the model costs, or what it has used",
+        "name a model with a price, give the price by `OPTIO_PRICES`, or write `budget: report`",
+    ),
     ("oom", "it used more memory than its limit", "raise `environment.resources`"),
     ("disk", "it wrote more than `OPTIO_ATTEMPT_DISK`", "write less, or raise it"),
     ("command_not_found not_executable", "the program is not there, or cannot be executed", "install it; look at `PATH`"),

@@ -65,6 +65,8 @@ class CompiledTask:
             spec["environment"].pop("keepFailed", None)
         if self.spec.result is None:
             spec.pop("result", None)
+        if self.spec.budget != "report":
+            spec.pop("budget", None)
         isolation = {"isolation": list(self.isolation)} if self.isolation else {}
         namespace = {} if self.namespace is None else {"namespace": self.namespace}
         allowed = {} if self.allowed_secrets is None else {"allowedSecrets": list(self.allowed_secrets)}

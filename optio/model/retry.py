@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Literal
 
-from optio.model.money import ZERO_USD, dollars, is_spent
+from optio.model.money import RunBudget, dollars
 from optio.model.run import Outcome, Run
 
 FIRST_DELAY = timedelta(seconds=5)
@@ -21,6 +20,7 @@ HOPELESS = frozenset(
 )
 
 
+_NO_BUDGET = RunBudget()
 # Whether the agent can be told once, in its session, what is wrong with its result; or has been told.
 Repair = Literal["possible", "made"]
 
@@ -48,16 +48,15 @@ def decide_retry(
     *,
     now: datetime,
     jitter: float,
-    budget: Decimal | None = None,
-    spent: Decimal = ZERO_USD,
+    budget: RunBudget = _NO_BUDGET,
     repair: Repair | None = None,
 ) -> RetryAt | GiveUp:
     """Return when a failed attempt is tried again: 5 s * 2^n, at most 10 min, plus up to a quarter of it (`jitter` in 0..1).
     The agent's own Retry-After is a floor.
 
     Infrastructure failures, which are no fault of the task, are repeated at once the first time and then with the same delays.
-    Nothing is repeated once the run's attempts, this one included, have `spent` its `budget`. A repair of the result follows at
-    once and costs no retry; after it there is no other.
+    Nothing is repeated once the run's attempts, this one included, have spent its `budget`, nor after an amount that nobody
+    knows, unless the infrastructure failed. A repair of the result follows at once and costs no retry. It is the only one.
     """
     if not outcome.again:
         return GiveUp("another try would not help")
@@ -67,10 +66,11 @@ def decide_retry(
         return GiveUp(f"lost {run.infrastructure_retries} times")
     if repair is None and not outcome.infrastructure and run.retries >= run.max_retries:
         return GiveUp("no retries left" if run.max_retries else "the task allows no retries")
-    if budget is not None and is_spent(budget, spent):
-        return GiveUp(
-            f"no retry: {dollars(spent, exact=True)} of the run's budget of {dollars(budget)} is spent", reason="budget"
-        )
+    if budget.limit is not None and budget.is_spent:
+        spent = f"{dollars(budget.spent, exact=True)} of the run's budget of {dollars(budget.limit)}"
+        return GiveUp(f"no retry: {spent} is spent", reason="budget")
+    if budget.is_unknown and not outcome.infrastructure:
+        return GiveUp("no retry: nobody knows what the attempt has cost, so what is left of `budgetUsd` is unknown")
     if repair == "possible":
         return RetryAt(now, counts=False)
     if outcome.infrastructure:

@@ -158,6 +158,9 @@ class TaskSpec(Spec, frozen=True, kw_only=True):
     budget_usd: Money | None = None
     """The most one run may cost in US dollars, as text: `"2.50"`. All its attempts share it. A model call that has begun is
     finished, so a run may cost one call more."""
+    budget: Literal["enforce", "report"] | None = None
+    """How `budgetUsd` holds where the cost of a run is unknown: `enforce` does not start or repeat such a run, `report` says so
+    in its log. By default as the policy says, and else `enforce`."""
     max_concurrent: Positive = DEFAULT_MAX_CONCURRENT
     """The most runs of this task at the same time."""
     priority: Annotated[int, Meta(ge=-100, le=100)] = 0
@@ -184,7 +187,7 @@ class TaskSpec(Spec, frozen=True, kw_only=True):
     """Offline tests of the task; `optio test` runs them."""
 
     @property
-    def budget(self) -> Decimal | None:
+    def budget_limit(self) -> Decimal | None:
         """Return `budgetUsd` as a decimal of US dollars; None for a task without a budget."""
         return None if self.budget_usd is None else text.parse_money(self.budget_usd)
 

@@ -79,7 +79,7 @@ def task_spend(task: CompiledTask | None) -> TaskSpend:
     return TaskSpend(
         worst_case(task.spec, fires=day, over=DAY),
         worst_case(task.spec, fires=month, over=MONTH),
-        counted=task.spec.budget is not None or task.spec.agent_runtime != "command",
+        counted=task.spec.budget_limit is not None or task.spec.agent_runtime != "command",
     )
 
 
@@ -100,8 +100,8 @@ def lost_budget(before: CompiledTask | None, after: CompiledTask | None) -> bool
     return (
         before is not None
         and after is not None
-        and before.spec.budget is not None
-        and after.spec.budget is None
+        and before.spec.budget_limit is not None
+        and after.spec.budget_limit is None
         and after.spec.agent_runtime == "command"
     )
 
@@ -212,7 +212,7 @@ def _spend_breakdown(task: CompiledTask | None, new: TaskSpend) -> Iterator[str]
         yield from _clock_change_text(config)
     if config is not None and (missed := max_catch_up_fires(spec, _fires(config)[1])):
         yield f"{pluralize(missed, 'time')} missed before may be caught up in them: `misfire: all`"
-    if spec.budget is None:
+    if spec.budget_limit is None:
         yield "no `budgetUsd`: the cost of a run is unbounded"
         return
     yield f"each run at most {_run_cost_text(task)}"
@@ -225,11 +225,13 @@ def _run_cost_text(task: CompiledTask) -> str:
     """Describe the budget of a run, and how far one model call may exceed it."""
     spec, call = task.spec, max_call_usd(task.spec)
     if spec.agent_runtime == "command":
-        return amount(spec.budget)
+        return amount(spec.budget_limit)
     if call is None:
         why = "no `model` is named" if spec.model is None else f"the price of `{brief(spec.model)}` is unknown"
-        return f"{amount(spec.budget)}, plus one model call, which is not counted: {why}"
-    return f"{amount(max_run_usd(spec))}: its budget of {amount(spec.budget)}, and one call of the model at {amount(call)}"
+        return f"{amount(spec.budget_limit)}, plus one model call, which is not counted: {why}"
+    return (
+        f"{amount(max_run_usd(spec))}: its budget of {amount(spec.budget_limit)}, and one call of the model at {amount(call)}"
+    )
 
 
 def _clock_change_text(config: ScheduleConfig) -> Iterator[str]:

@@ -33,6 +33,10 @@ def effects(before: PolicySpec | None, after: PolicySpec | None) -> Iterator[Eff
     if old.executor != new.executor:
         text = f"executor: {old.executor or 'any'} -> {new.executor or 'any'}"
         yield _effect(("executor",), text, new.executor is None)
+    if old.budget != new.budget:
+        rank = ("report", None, "enforce")
+        text = f"budget: {old.budget or 'as tasks say'} -> {new.budget or 'as tasks say'}"
+        yield _effect(("budget",), text, rank.index(new.budget) < rank.index(old.budget))
     yield from _list_effects(old.allow, new.allow)
     less, more = new_month_usd(before), new_month_usd(after)
     if less != more:

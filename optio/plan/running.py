@@ -32,7 +32,7 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
 
 
 def _budget_text(spec: TaskSpec) -> str:
-    return "none" if spec.budget is None else amount(spec.budget)
+    return "none" if spec.budget_limit is None else amount(spec.budget_limit)
 
 
 def _model_text(spec: TaskSpec) -> str:
@@ -107,6 +107,7 @@ _ROWS: tuple[tuple[EffectKind, str, str, Callable[[TaskSpec], str]], ...] = (
     (EffectKind.COMMAND_CHANGED, "command", "command", _command_text),
     (EffectKind.RESULT_CHANGED, "result", "result of a run", lambda spec: _result_text(spec.result)),
     (EffectKind.BUDGET_CHANGED, "budgetUsd", "budget of a run", _budget_text),
+    (EffectKind.BUDGET_CHANGED, "budget", "budget of a run of unknown cost", lambda spec: spec.budget or "enforce"),
     (EffectKind.TURNS_CHANGED, "maxTurns", "turns of an agent", _turns_text),
     (
         EffectKind.TIME_CHANGED,

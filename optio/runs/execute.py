@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import TypeVar
 
 from optio.broker.base import Broker, Topic
@@ -23,11 +22,23 @@ from optio.model import retry
 from optio.model.credential import default_credential
 from optio.model.isolation import NAMESPACE
 from optio.model.mask import Masker
-from optio.model.money import ZERO_USD, is_spent
+from optio.model.money import RunBudget, dollars, why_unpriced
 from optio.model.registry import CompiledTask
 from optio.model.result import with_instructions
 from optio.model.room import SECRET_SOURCE, Delay
-from optio.model.run import UNKNOWN_AGENT, AgentIdentity, AgentPod, Attempt, LogKind, LogLine, Meter, Outcome, Run, RunState
+from optio.model.run import (
+    UNKNOWN_AGENT,
+    AgentIdentity,
+    AgentPod,
+    Attempt,
+    CostSource,
+    LogKind,
+    LogLine,
+    Meter,
+    Outcome,
+    Run,
+    RunState,
+)
 from optio.model.runtimes import declaration_of
 from optio.model.session import REFUSED, UNFIT, Session, prompt_to_go_on, session_to_continue, used_directory, was_repaired
 from optio.model.task import Environment
@@ -113,7 +124,7 @@ class Execution:
         self._left = threading.Event()
         self._mask = _NOTHING
         self._runtime, self._model = "", ""
-        self._budget: Decimal | None = None
+        self._budget = RunBudget()
         self._born = time.monotonic()
         self._began: LaunchArrival | None = None  # when and how the agent did, until that is kept
         self._told = False
@@ -207,8 +218,8 @@ class Execution:
     def _execute(self) -> None:
         store = self._parts.store
         task = self._durably(lambda: store.definition(self.run.digest))
-        self._runtime, self._budget = task.spec.agent_runtime, task.spec.budget
-        self._model = task.spec.model or ""
+        self._runtime, self._model = task.spec.agent_runtime, task.spec.model or ""
+        self._budget = RunBudget.of(task.spec, self._claim.spent)
         try:
             runtime = self._parts.runtimes[self._runtime]
         except (KeyError, BrokenPlugin) as err:
@@ -249,11 +260,15 @@ class Execution:
         if self._cancelled:
             self._finish(Outcome(ok=False, reason="cancelled"), Meter(), None)
             return None
-        spent, budget = self._claim.spent, task.spec.budget
-        if is_spent(budget, spent):
+        budget = self._budget
+        if budget.limit is not None and budget.is_spent:
             # A retry decided by an older version, in which the budget belonged to an attempt.
-            message = f"not begun: ${spent:f} of the run's budget of ${budget} is spent"
+            message = f"not begun: {dollars(budget.spent, exact=True)} of the run's budget of {dollars(budget.limit)} is spent"
             self._finish(Outcome(ok=False, reason="budget", message=message), Meter(), None)
+            return None
+        unpriced = why_unpriced(task.spec)
+        if unpriced is not None:
+            self._finish(Outcome(ok=False, reason="unpriced", message=unpriced), Meter(), None)
             return None
         # The policy's demands hold for every worker that executes the task.
         lacking = self._parts.executor.not_applied(task.isolation)
@@ -457,7 +472,7 @@ class Execution:
         turn = Turn(self._parts.suspects)
         reading = Reading(
             handle,
-            GuardedReader(runtime, task, self._claim.spent),
+            GuardedReader(runtime, task, self._budget),
             trial,
             turn,
             offsets=without_counts(self._claim.offsets),
@@ -542,7 +557,7 @@ class Execution:
             outcome = replace(outcome, text=text or None)
         self._repair = self._repair_of(outcome, meter, agent)
         lines += self._reason_of(outcome)
-        lines += self._let_stay(task.spec.environment, outcome, meter)
+        lines += self._let_stay(task.spec.environment, outcome, meter, ended)
         self._log(reading, lines, task, outcome)
         self._finish(outcome, meter, ended, longest=longest, agent=agent)
 
@@ -625,13 +640,13 @@ class Execution:
         why = ", to mend its result" if session.reason in UNFIT else ""
         return [f"continues the session of attempt {session.last}, which had made {calls}{why}"]
 
-    def _let_stay(self, environment: Environment, outcome: Outcome, meter: Meter) -> list[LogLine]:
+    def _let_stay(self, environment: Environment, outcome: Outcome, meter: Meter, ended: Exit) -> list[LogLine]:
         """Keep what the last attempt of a failed run left, if the task has `keepFailed`; return lines for the log that say
         so."""
         span, now = environment.keep_failed_span, datetime.now(UTC)
         if span is None or outcome.ok or self._cancelled:
             return []
-        if isinstance(self._decide(self.run, outcome, now, meter, jitter=0.0), retry.RetryAt):
+        if isinstance(self._decide(self.run, outcome, now, meter, ended, jitter=0.0), retry.RetryAt):
             return []
         stay = self._parts.executor.keep(self.run.id, self.run.attempt, span.total_seconds())
         self._stays = stay is not None and stay.is_kept
@@ -773,17 +788,20 @@ class Execution:
                 meter,
                 None if ended is None else ended.code,
                 None if ended is None else ended.signal,
-                lambda run, outcome, now: self._decide(run, outcome, now, meter, jitter=random.random()),  # noqa: S311
+                lambda run, outcome, now: self._decide(run, outcome, now, meter, ended, jitter=random.random()),  # noqa: S311
                 began=self._since_began(),
                 agent=agent,
             )
         )
 
     def _decide(
-        self, run: Run, outcome: Outcome, now: datetime, meter: Meter, *, jitter: float
+        self, run: Run, outcome: Outcome, now: datetime, meter: Meter, ended: Exit | None, *, jitter: float
     ) -> retry.RetryAt | retry.GiveUp:
-        spent = self._claim.spent + (meter.cost or ZERO_USD)
-        return retry.decide_retry(run, outcome, now=now, jitter=jitter, budget=self._budget, spent=spent, repair=self._repair)
+        had_agent = ended is not None and ended.phase != "setup" and ended.error is None
+        # The agent has made up the price of a model that it does not know.
+        cost = None if meter.cost_source is CostSource.ESTIMATE else meter.cost
+        budget = self._budget.after(cost, had_agent=had_agent)
+        return retry.decide_retry(run, outcome, now=now, jitter=jitter, budget=budget, repair=self._repair)
 
     def _kept(self, end: Callable[[], Run]) -> Run:
         try:

@@ -31,7 +31,8 @@ class Output:
 
     def __init__(self, handle: Handle, reader: OutputReader, kept: Mapping[str, int]) -> None:
         self._handle, self._reader = handle, reader
-        self._lines = {stream: LineSplitter() for stream in handle.streams}
+        # Telemetry first: limits are held to what it says, also where there is more to read than fits into one call of `take`.
+        self._lines = {stream: LineSplitter() for stream in sorted(handle.streams, key=lambda each: each != "telemetry")}
         self._kept = {stream: kept[stream] for stream in self._lines if stream in kept}
         self._size = 0
         self._dropped_lines = self._dropped_bytes = 0

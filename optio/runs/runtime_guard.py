@@ -9,15 +9,15 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, TypeVar
 
 from optio.errors import LaunchFailed
+from optio.model.money import RunBudget
 from optio.model.registry import CompiledTask
 from optio.model.result_file import ResultFile
 from optio.model.run import UNKNOWN_AGENT, AgentIdentity, LogKind, LogLine, Meter, Outcome
 from optio.plugins import package_of
-from optio.runtimes.base import AttemptContext, Invocation, OutputReader, ProcessEnd, Runtime, log_line
+from optio.runtimes.base import AttemptContext, Invocation, OutputReader, ProcessEnd, Runtime, log_line, over_limits, unenforced
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -43,15 +43,15 @@ def invoke(runtime: Runtime, task: CompiledTask, prompt: str, params: Mapping[st
 class GuardedReader:
     """A runtime's reader that never raises. After its first failure the runtime's code is not called again: `stop` and
     `outcome` return the failure, the meter stays as it was, and output is logged as it is. `file` is what the result file says,
-    also for runtimes that do not read it."""
+    also for runtimes that do not read it. The limits of the task hold for every reader."""
 
-    def __init__(self, runtime: Runtime, task: CompiledTask, spent: Decimal) -> None:
-        self._runtime = runtime
+    def __init__(self, runtime: Runtime, task: CompiledTask, budget: RunBudget) -> None:
+        self._runtime, self._task, self._budget = runtime, task, budget
         self._failure: Outcome | None = None
         self._meter = Meter()
         self._identity = UNKNOWN_AGENT
         self._reader: OutputReader
-        self._reader = self._ask("reader", lambda: runtime.reader(task, spent), object, None)  # type: ignore[assignment]
+        self._reader = self._ask("reader", lambda: runtime.reader(task), object, None)  # type: ignore[assignment]
         theirs = self._ask("file", lambda: getattr(self._reader, "file", None), object, None)
         self._reads_file = isinstance(theirs, ResultFile)
         self.file: ResultFile = theirs if isinstance(theirs, ResultFile) else ResultFile()
@@ -115,7 +115,13 @@ class GuardedReader:
             return found
 
         found = self._ask("stop", stopped, object, None)
+        if found is None and not self._ask("is_over", lambda: getattr(self._reader, "is_over", False), bool, False):
+            found = over_limits(self._task, self.meter, self._budget, self._unpriced)
         return self._failure or found
+
+    @property
+    def _unpriced(self) -> str | None:
+        return self._ask("unpriced", lambda: getattr(self._reader, "unpriced", None), (str, type(None)), None)
 
     def closing(self, at: datetime) -> list[LogLine]:
         def lines() -> list[LogLine]:
@@ -125,7 +131,7 @@ class GuardedReader:
 
         none: list[LogLine] = []
         found = self._ask("closing", lines, list, none)
-        own = [] if self._reads_file else self.file.closing()
+        own = [*([] if self._reads_file else self.file.closing()), *unenforced(self._task, self.meter, self._unpriced)]
         return [*found, *(log_line(LogKind.SYSTEM, text, at) for text in own)]
 
     def outcome(self, ended: ProcessEnd) -> Outcome:

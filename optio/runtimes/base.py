@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol
 
-from optio.model.money import ZERO_USD, dollars
+from optio.model.money import ZERO_USD, RunBudget, dollars
 from optio.model.registry import CompiledTask
 from optio.model.run import LogKind, LogLine, Meter, Outcome
 from optio.model.runtimes import Declaration, Program
@@ -57,8 +57,10 @@ class AttemptContext:
 class OutputReader(Protocol):
     """A parser of one attempt's output, line by line, from its beginning.
 
-    Texts are returned whole. The caller masks secrets first and cuts afterwards, so that no half of a secret remains. A reader
-    may also have `identity` (an `AgentIdentity`, whose `machine` is left to the caller) and `is_retrying`.
+    Texts are returned whole. The caller masks secrets first and cuts afterwards, so that no half of a secret remains, and holds
+    the meter to the task's limits. A reader may also have `identity` (an `AgentIdentity`, whose `machine` is left to the
+    caller), `is_retrying`, `is_over` (the agent has told its end, so no limit stops it) and `unpriced` (a model that answered
+    and has no price).
     """
 
     @property
@@ -78,7 +80,7 @@ class OutputReader(Protocol):
 
     @property
     def meter(self) -> Meter:
-        """Return the usage and cost so far, live or final."""
+        """Return the usage and cost so far, live or final. A model call that was answered has a cost or makes it None."""
         ...
 
     @property
@@ -87,7 +89,7 @@ class OutputReader(Protocol):
         ...
 
     def stop(self) -> Outcome | None:
-        """Return an outcome if it is pointless to continue: over budget, over the turns, or without a login. Otherwise None."""
+        """Return an outcome if it is pointless to continue, for example without a login. Otherwise None."""
         ...
 
     def closing(self, at: datetime) -> list[LogLine]:
@@ -112,9 +114,9 @@ class Runtime(Protocol):
         """Return how to call the agent. `context.session` is set only if the declaration says that it can `resume`."""
         ...
 
-    def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> OutputReader:
-        """Return a fresh reader for one attempt. Earlier attempts of the run have `spent` a part of its budget. The meter of an
-        attempt that continues a session counts its own model calls alone."""
+    def reader(self, task: CompiledTask) -> OutputReader:
+        """Return a fresh reader for one attempt. The meter of an attempt that continues a session counts its own model calls
+        alone. Its cost is None where nobody knows what the calls have cost."""
         ...
 
 
@@ -135,30 +137,38 @@ def log_line(kind: LogKind, text: str, at: datetime) -> LogLine:
     return LogLine(kind=kind, data=text.encode("utf-8", "replace"), at=at)
 
 
-def over_limits(task: CompiledTask, meter: Meter, spent: Decimal) -> Outcome | None:
-    """Return an outcome if the live meter exceeds the task's limits. The budget belongs to the run, of which earlier attempts
-    have `spent` a part."""
-    budget: Decimal | None = task.spec.budget
-    if budget is not None and meter.cost is not None and spent + meter.cost > budget:
-        return Outcome(
-            ok=False, reason="budget", message=f"stopped at {dollars(spent + meter.cost, exact=True)} of {dollars(budget)}"
-        )
+def over_limits(task: CompiledTask, meter: Meter, budget: RunBudget, unpriced: str | None = None) -> Outcome | None:
+    """Return an outcome if the live meter exceeds the task's limits, or has spent what it cannot count. The budget belongs to
+    the run; `unpriced` is a model that answered, and has no price."""
+    if budget.limit is not None and meter.cost is not None and budget.spent + meter.cost > budget.limit:
+        spent = dollars(budget.spent + meter.cost, exact=True)
+        return Outcome(ok=False, reason="budget", message=f"stopped at {spent} of {dollars(budget.limit)}")
     turns = task.spec.max_turns
     if turns is not None and meter.turns is not None and meter.turns > turns:
         return Outcome(ok=False, reason="max_turns", message=f"stopped after {turns} turns")
+    # A program of your own may report a turn before what that has cost.
+    had_call = meter.turns and task.spec.agent_runtime != "command"
+    if budget.is_enforced and meter.cost is None and (had_call or meter.usage.total):
+        message = f"stopped, because `budgetUsd` could not end it: {why_unknown(unpriced)}"
+        return Outcome(ok=False, reason="unpriced", message=message)
     return None
 
 
-def unenforced(task: CompiledTask, meter: Meter, agent: str, *, is_metered: bool) -> list[str]:
-    """Return a sentence for each limit of the task that could not be enforced. Without `is_metered`, the agent's session file
-    had no usage of the model calls that it made."""
-    budget, turns = task.spec.budget, task.spec.max_turns
-    limits = [name for name, limit in (("budgetUsd", budget), ("maxTurns", turns)) if limit is not None]
-    if not is_metered:
-        return [f"{name} could not be enforced: no usage was found in the session file of {agent}" for name in limits]
-    if budget is None or meter.cost is not None:
-        return []
-    return [f"budgetUsd could not be enforced: no price is known for the model {task.spec.model or f'of {agent}'}"]
+def why_unknown(unpriced: str | None) -> str:
+    """Return why the cost of an attempt is unknown. `unpriced` is a model that answered, and has no price."""
+    if unpriced is None:
+        return "its agent told no usage of a model call"
+    return f"a model without a known price answered, `{unpriced}`" if unpriced else "a model that is not named answered"
+
+
+def unenforced(task: CompiledTask, meter: Meter, unpriced: str | None) -> list[str]:
+    """Return a sentence for each limit of the task that this meter, of an attempt that has ended, could not hold."""
+    found = []
+    if task.spec.budget_limit is not None and meter.cost is None:
+        found.append(f"budgetUsd was not enforced: {why_unknown(unpriced)}")
+    if task.spec.max_turns is not None and meter.turns is None:
+        found.append("maxTurns was not enforced: its agent told no turn")
+    return found
 
 
 def end_text(ended: ProcessEnd) -> str:

@@ -3,15 +3,15 @@ result event for the final word."""
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 from optio.model import prices
-from optio.model.money import ZERO_USD, remaining_budget
+from optio.model.money import ZERO_USD, RunBudget
 from optio.model.registry import CompiledTask
 from optio.model.result import schema_for_cli
-from optio.model.run import CostSource, LogLine, Meter, Outcome, Usage
+from optio.model.run import CostSource, Meter, Outcome, Usage
 from optio.model.runtimes import DECLARED
 from optio.runtimes.base import (
     AttemptContext,
@@ -20,7 +20,6 @@ from optio.runtimes.base import (
     common_outcome,
     guard_slash,
     hide_keys,
-    over_limits,
     reason_of_status,
 )
 from optio.runtimes.entries import Entry, notice, retry, said, thought, tool_call, tool_result, turn
@@ -75,7 +74,7 @@ class ClaudeCode:
         if spec.max_turns is not None:
             argv += ["--max-turns", str(spec.max_turns)]
         # The CLI counts what a session that it continues has cost before.
-        budget = remaining_budget(spec, context.spent) if context.session is None else spec.budget
+        budget = RunBudget.of(spec, context.spent).left if context.session is None else spec.budget_limit
         if budget:
             argv += ["--max-budget-usd", f"{budget:f}"]
         schema = schema_for_cli(spec)
@@ -93,15 +92,15 @@ class ClaudeCode:
             file_env=file_env,
         )
 
-    def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> "ClaudeReader":
-        return ClaudeReader(task, spent)
+    def reader(self, task: CompiledTask) -> "ClaudeReader":
+        return ClaudeReader(task)
 
 
 class ClaudeReader(EventReader):
     """A reader of the event stream. Each model call begins with `message_start`; its `message_delta` has the final usage."""
 
-    def __init__(self, task: CompiledTask, spent: Decimal) -> None:
-        super().__init__(task, spent)
+    def __init__(self, task: CompiledTask) -> None:
+        super().__init__(task)
         self._calls: list[tuple[str, Usage | None]] = []
         self._open: dict[str | None, int] = {}
         self._turns = 0
@@ -122,7 +121,7 @@ class ClaudeReader(EventReader):
         elif kind == "user":
             yield from _tool_results(event)
         elif kind == "result":
-            self._result = event
+            self._result, self.is_over = event, True
             if any(_usage(as_dict(entry), _CLI) is None for entry in as_dict(event.get("modelUsage")).values()):
                 yield notice(DOUBTFUL_USAGE)
         elif kind == "system":
@@ -149,7 +148,7 @@ class ClaudeReader(EventReader):
         elif event.get("type") == "message_stop" and parent in self._open:
             model, final = self._calls[self._open.pop(parent)]
             if final is not None:
-                yield turn(self._turn, model, final, prices.cost(model, final), subagent=parent is not None)
+                yield turn(self._turn, model, final, self._price(model, final), subagent=parent is not None)
 
     def _assistant(self, event: dict[str, Any]) -> Iterator[Entry]:
         if event.get("error") == "authentication_failed":
@@ -191,7 +190,7 @@ class ClaudeReader(EventReader):
         if self._result is not None and own:
             return self._final_meter(self._result, own)
         spent = [(model, used) for model, used in self._calls if used is not None]
-        costs = [prices.cost(model, used) for model, used in spent]
+        costs = [self._price(model, used) for model, used in spent]
         known = [cost for cost in costs if cost is not None]
         whole = len(known) == len(costs) and costs
         # Nothing used, nothing paid: if the API refused every call, the cost is zero. If they broke off, it is unknown.
@@ -246,7 +245,7 @@ class ClaudeReader(EventReader):
             return None
         if self._no_login:
             return Outcome(ok=False, reason="auth", message=self._refused_login())
-        return over_limits(self._task, self.meter, self._spent)
+        return None
 
     def _refused_login(self) -> str:
         service = DECLARED["claude-code"].service
@@ -255,9 +254,6 @@ class ClaudeReader(EventReader):
         if not named:
             return _NO_LOGIN
         return f"the model's API refused the credential of the run: give the secret {' or '.join(named)} a valid value"
-
-    def closing(self, at: datetime) -> list[LogLine]:
-        return []
 
     def outcome(self, ended: ProcessEnd) -> Outcome:
         early = common_outcome(ended)

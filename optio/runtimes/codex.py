@@ -4,7 +4,7 @@ file, the side stream."""
 import json
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,17 +12,15 @@ from optio.model import prices
 from optio.model.money import ZERO_USD
 from optio.model.registry import CompiledTask
 from optio.model.result import schema_for_cli
-from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
+from optio.model.run import CostSource, Meter, Outcome, Usage
 from optio.model.runtimes import DECLARED
 from optio.runtimes.base import (
+    BY_STATUS,
     AttemptContext,
     Invocation,
     ProcessEnd,
     common_outcome,
-    log_line,
-    over_limits,
     reason_of_status,
-    unenforced,
 )
 from optio.runtimes.entries import Entry, notice, retry, said, thought, tool_call, tool_result, turn
 from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader
@@ -100,16 +98,16 @@ class Codex:
             file_options={} if schema is None else {"--output-schema": _SCHEMA},
         )
 
-    def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> "CodexReader":
-        return CodexReader(task, spent)
+    def reader(self, task: CompiledTask) -> "CodexReader":
+        return CodexReader(task)
 
 
 class CodexReader(EventReader):
     """A reader of Codex's events. A prompt is one turn of Codex, whatever it takes; model calls are counted by the records of
     the session file, and without that file the usage is known only at the end of a turn that succeeded."""
 
-    def __init__(self, task: CompiledTask, spent: Decimal) -> None:
-        super().__init__(task, spent)
+    def __init__(self, task: CompiledTask) -> None:
+        super().__init__(task)
         self._model = task.spec.model or ""
         self._answer: str | None = None
         self._items: set[str] = set()
@@ -118,13 +116,14 @@ class CodexReader(EventReader):
         self._calls = 0
         self._used = Usage()
         self._before = Usage()  # of the session, before this process continued it
-        self._cost = ZERO_USD
+        self._cost: Decimal | None = ZERO_USD
         self._goes_on = False
         self._total: Usage | None = None
         self._completed = False
         self._failure: str | None = None
         self._reconnects = 0
         self._last_error = ""
+        self._is_broken_off = False  # a model call was, or may have been, which its provider may bill
 
     def _read_side(self, event: dict[str, Any]) -> Iterator[Entry]:
         """Meter a model call from the session file. What the model answered stands before its usage."""
@@ -133,6 +132,7 @@ class CodexReader(EventReader):
             self._identify(version=payload.get("cli_version"))
         elif event.get("type") == "turn_context":
             self._identify(model=payload.get("model"))
+            self._model = self.identity.model or self._model
         elif event.get("type") == "response_item":
             self._goes_on = str(payload.get("type")).endswith("_call")
         elif event.get("type") == "token_usage_record":
@@ -144,8 +144,8 @@ class CodexReader(EventReader):
                 self._before = thread.beyond(used or Usage())
             self._calls += 1
             self._used += used or Usage()
-            cost = prices.cost(self._model, used or Usage())
-            self._cost += cost or ZERO_USD
+            cost = self._price(self._model, used or Usage())
+            self._cost = None if self._cost is None or cost is None else self._cost + cost
             yield turn(self._calls, self._model, used or Usage(), cost)
 
     def _read(self, event: dict[str, Any]) -> Iterator[Entry]:
@@ -154,6 +154,7 @@ class CodexReader(EventReader):
             yield from self._item(as_dict(event.get("item")), done=kind == "item.completed")
         elif kind == "error":
             self._last_error = str(event.get("message"))
+            self._is_broken_off |= not _is_refused(self._last_error)
             self._reconnects += 1
             yield retry(self._last_error, attempt=self._reconnects)
         elif kind == "thread.started":
@@ -161,11 +162,12 @@ class CodexReader(EventReader):
         elif kind == "turn.started":
             self._began, self._turn = True, 1
         elif kind == "turn.completed":
-            self._completed, self._total = True, _usage(as_dict(event.get("usage")))
+            self._completed, self.is_over, self._total = True, True, _usage(as_dict(event.get("usage")))
             if self._total is None:
                 yield notice(DOUBTFUL_USAGE)
         elif kind == "turn.failed":
-            self._failure = str(as_dict(event.get("error")).get("message"))
+            self.is_over, self._failure = True, str(as_dict(event.get("error")).get("message"))
+            self._is_broken_off |= not _is_refused(self._failure)
 
     def _item(self, item: dict[str, Any], *, done: bool) -> Iterator[Entry]:
         kind = str(item.get("type"))
@@ -217,12 +219,13 @@ class CodexReader(EventReader):
 
     @property
     def meter(self) -> Meter:
-        """Return the usage, unknown (zero, without a cost) for a turn that failed before its session file was read."""
+        """Return the usage, unknown (zero, without a cost) until a model call has been answered or refused."""
         usage = self._used if self._total is None else self._total.beyond(self._before)
-        known = self._total is not None or self._calls > 0
-        cost = prices.cost_of_calls(self._model, usage) if known else None
-        if cost is not None and usage == self._used:
-            cost = self._cost
+        refused = self._failure is not None and not self._is_broken_off
+        cost = self._cost if self._calls or (refused and not usage.total) else None
+        if usage != self._used and usage.total:
+            cost = prices.cost_of_calls(self._model, usage)
+            self.unpriced = self._model if cost is None else self.unpriced
         return Meter(
             usage=usage,
             # Zero would be wrong: the answer came, and the session file has no call.
@@ -244,13 +247,7 @@ class CodexReader(EventReader):
         if most is not None and self._calls >= most + (not self._goes_on):
             # After a tool call it would call the model once more, and a call that has begun is paid.
             return Outcome(ok=False, reason="max_turns", message=f"stopped after {most} turns")
-        return over_limits(self._task, self.meter, self._spent)
-
-    def closing(self, at: datetime) -> list[LogLine]:
-        """Return a warning of each limit that could not be enforced, with its cause."""
-        metered = self._calls > 0 or self._total is None
-        texts = unenforced(self._task, self.meter, "Codex", is_metered=metered)
-        return [log_line(LogKind.SYSTEM, text, at) for text in texts]
+        return None
 
     def outcome(self, ended: ProcessEnd) -> Outcome:
         early = common_outcome(ended)
@@ -262,6 +259,12 @@ class CodexReader(EventReader):
         if not self._completed:
             return self._no_result(ended)
         return self._success(ended, self._answer or "")
+
+
+def _is_refused(message: str) -> bool:
+    """Return whether this tells of a model call that was refused, which costs nothing."""
+    reason, _, _ = _reason(message)
+    return reason == "server_error" or reason in {reason for reason, _ in BY_STATUS.values()}
 
 
 def _reason(message: str) -> tuple[str, bool, str]:

@@ -9,12 +9,12 @@ from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Any
 
 from optio.model import prices
-from optio.model.money import ZERO_USD, remaining_budget
+from optio.model.money import ZERO_USD, RunBudget
 from optio.model.registry import CompiledTask
 from optio.model.result_file import MAX_LINE_BYTES, UNKNOWN_TYPE, ResultFile
 from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
 from optio.model.runtimes import DECLARED
-from optio.runtimes.base import AttemptContext, Invocation, ProcessEnd, common_outcome, log_line, over_limits
+from optio.runtimes.base import AttemptContext, Invocation, ProcessEnd, common_outcome, log_line
 from optio.runtimes.json_events import money, token_count
 
 TAIL_BYTES = 64 * 1024
@@ -48,7 +48,7 @@ class Command:
         env = {}
         if task.spec.max_turns is not None:
             env["OPTIO_MAX_TURNS"] = str(task.spec.max_turns)
-        budget = remaining_budget(task.spec, context.spent)
+        budget = RunBudget.of(task.spec, context.spent).left
         if budget is not None:
             env["OPTIO_BUDGET_USD"] = f"{budget:f}"
         files, file_env = {_PARAMS: dict(params)}, {"OPTIO_PARAMS_FILE": _PARAMS}
@@ -62,22 +62,21 @@ class Command:
             file_env=file_env,
         )
 
-    def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> "CommandReader":
-        return CommandReader(task, spent)
+    def reader(self, task: CompiledTask) -> "CommandReader":
+        return CommandReader()
 
 
 class CommandReader:
     """A reader that keeps the tail of standard output, and what the result file says."""
 
-    def __init__(self, task: CompiledTask, spent: Decimal) -> None:
-        self._task = task
-        self._spent = spent
+    def __init__(self) -> None:
         self._tail: deque[bytes] = deque()
         self._tail_size = 0
         self._turns: int | None = None
         self._usage: dict[str, Usage] = {}
         self._costs: dict[str, Decimal] = {}
         self._meter: Meter | None = Meter()  # None after a line that may have changed it
+        self.unpriced: str | None = None  # a model that the file reported without a cost, and that has no price
         self.file = ResultFile(self._take)
         self._complaint = b""
 
@@ -131,33 +130,30 @@ class CommandReader:
 
     @property
     def meter(self) -> Meter:
-        """Return what the result file reported. Usage without a cost is priced by the table, if that knows the model."""
+        """Return what the result file reported. Usage without a cost is priced by the table; where that does not know a model,
+        the cost is unknown."""
         self._meter = self._meter or self._add_up()
         return self._meter
 
     def _add_up(self) -> Meter:
-        listed = {model: prices.cost_of_calls(model, used) for model, used in self._usage.items() if model not in self._costs}
-        priced = {model: cost for model, cost in listed.items() if cost is not None}
-        costs = [*self._costs.values(), *priced.values()]
+        used_models = {model: used for model, used in self._usage.items() if model not in self._costs}
+        listed = {model: prices.cost_of_calls(model, used) if used.total else ZERO_USD for model, used in used_models.items()}
+        self.unpriced = next((model for model, cost in listed.items() if cost is None), None)
+        costs = [*self._costs.values(), *(cost for cost in listed.values() if cost is not None)]
+        is_known = bool(costs) and self.unpriced is None
         return Meter(
             usage=sum(self._usage.values(), Usage()),
             turns=self._turns,
-            cost=sum(costs, Decimal(0)) if costs else None,
-            cost_source=(CostSource.PRICES if priced else CostSource.CLI) if costs else None,
+            cost=sum(costs, Decimal(0)) if is_known else None,
+            cost_source=(CostSource.PRICES if listed else CostSource.CLI) if is_known else None,
         )
 
     def stop(self) -> Outcome | None:
-        return over_limits(self._task, self.meter, self._spent)
+        return None
 
     def closing(self, at: datetime) -> list[LogLine]:
-        """Return lines that count what was ignored, and that warn of limits for which the program reported nothing."""
-        spec, meter = self._task.spec, self.meter
-        lines = self.file.closing()
-        if spec.budget is not None and meter.cost is None:
-            lines.append("budgetUsd could not be enforced: the program reported no cost to OPTIO_RESULT_FILE")
-        if spec.max_turns is not None and meter.turns is None:
-            lines.append("maxTurns could not be enforced: the program reported no turn to OPTIO_RESULT_FILE")
-        return [log_line(LogKind.SYSTEM, line, at) for line in lines]
+        """Return lines that count what was ignored."""
+        return [log_line(LogKind.SYSTEM, line, at) for line in self.file.closing()]
 
     def outcome(self, ended: ProcessEnd) -> Outcome:
         early = common_outcome(ended)

@@ -1,16 +1,16 @@
-"""The Copilot runtime: `copilot --output-format json`. Its events say whether it succeeded. The usage of each model call, and
-whether an answer was cut off or refused, are in its session file, the side stream."""
+"""The Copilot runtime: `copilot --output-format json`. Its events say whether it succeeded, and count its model calls. The
+usage of each call, and whether an answer was cut off or refused, are in its telemetry, which has a call when its turn ends. Its
+session file, which Copilot writes once a second, has what a summary of the conversation cost."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from optio.model import prices
-from optio.model.money import ZERO_USD
 from optio.model.registry import CompiledTask
-from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
+from optio.model.run import CostSource, LogLine, Meter, Outcome, Usage
 from optio.model.runtimes import DECLARED
 from optio.runtimes.base import (
     AttemptContext,
@@ -18,18 +18,18 @@ from optio.runtimes.base import (
     ProcessEnd,
     common_outcome,
     guard_slash,
-    log_line,
-    over_limits,
     reason_of_status,
-    unenforced,
 )
 from optio.runtimes.entries import Entry, notice, retry, said, thought, tool_call, tool_result, turn
 from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader
-from optio.runtimes.json_events import LastTexts, as_dict, first_line, token_count
+from optio.runtimes.json_events import LastTexts, as_dict, as_list, event_of, first_line, token_count
 
+_TELEMETRY, _TELEMETRY_PATH = ".copilot-telemetry.json", "COPILOT_OTEL_FILE_EXPORTER_PATH"
 _FLAGS = (
     *("--output-format", "json", "--allow-all", "--no-ask-user", "--no-color", "--no-auto-update", "--no-custom-instructions"),
     *("--disable-builtin-mcps", "--disable-client-telemetry", "--no-remote-export"),
+    # Kept from the agent's commands, as its keys are.
+    f"--secret-env-vars={_TELEMETRY_PATH}",
 )
 _ENDPOINT = "COPILOT_PROVIDER_BASE_URL"
 # What kinds of error Copilot itself tells apart -> (reason, whether a second attempt can help).
@@ -50,8 +50,8 @@ _TOO_LONG = ("exceeds the model's prompt budget", "rejected the prompt as too lo
 _NO_CREDIT = re.compile(r"insufficient_quota|credit balance|billing")
 # Events that a model has begun to answer, by how their names begin.
 _ANSWERS = ("assistant.message", "assistant.reasoning", "assistant.streaming", "assistant.tool_call", "tool.")
-# Model calls that answer somebody else than the task.
-_ASIDE = frozenset(f"conversation-{each}" for each in ("subagent", "sampling", "background", "compaction"))
+# So many entries wait for the telemetry of the model call before them.
+_MAX_WAITING = 200
 _SHELL_END = re.compile(r"\n?<shellId: \d+ completed with exit code -?\d+>\s*\Z")
 
 
@@ -71,28 +71,41 @@ class Copilot:
             # It asks that service alone, and nothing of GitHub's.
             env["COPILOT_OFFLINE"] = "true"
         stdin = guard_slash(prompt).encode("utf-8", "replace")
-        return Invocation(argv=(context.program, *_FLAGS, *model, *session), stdin=stdin, env=env)
+        return Invocation(
+            argv=(context.program, *_FLAGS, *model, *session),
+            stdin=stdin,
+            env=env,
+            files={_TELEMETRY: b""},
+            file_env={_TELEMETRY_PATH: _TELEMETRY},
+            telemetry=_TELEMETRY,
+        )
 
-    def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> "CopilotReader":
-        return CopilotReader(task, spent)
+    def reader(self, task: CompiledTask) -> "CopilotReader":
+        return CopilotReader(task)
 
 
 class CopilotReader(EventReader):
     """A reader of Copilot's events. What an agent below the main one says is no answer of the run, but its calls cost."""
 
-    def __init__(self, task: CompiledTask, spent: Decimal) -> None:
-        super().__init__(task, spent)
+    def __init__(self, task: CompiledTask) -> None:
+        super().__init__(task)
         self._answer = LastTexts()  # of the last turn that had any
         self._is_new_turn = False
         self._tools: set[str] = set()
         self._answered = 0  # model calls, as the events tell them
-        self._calls = 0  # model calls, as the session file records them
+        self._recorded = 0  # model calls, as the telemetry has them
+        self._due = 0  # model calls that it should have, since their turns are over
+        self._answered_agents: set[str] = set()  # whose turn is not over
+        self._is_closed = False
+        self._records: deque[Entry] = deque()  # the ends of turns that the log does not have yet
+        self._waiting: deque[Entry] = deque()  # entries behind these
+        self._ended_turns = 0  # that the log has
         self._used = Usage()
-        self._cost = Decimal(0)
-        self._unpriced = False
+        self._cost: Decimal | None = Decimal(0)
         self._goes_on = False
         self._finish: str | None = None
         self._failed_call: dict[str, Any] = {}
+        self._is_open = False  # a model call has begun
         self._is_broken_off = False  # a model call was, which its provider may bill
         self._error: dict[str, Any] | None = None
         self._interrupted = False
@@ -102,34 +115,69 @@ class CopilotReader(EventReader):
         kind, data = event.get("type"), as_dict(event.get("data"))
         if kind == "session.start":
             self._identify(version=data.get("copilotVersion"), session=data.get("sessionId"))
-        elif kind == "session.usage_record":
-            record = as_dict(data.get("usage"))
-            aside = record.get("interactionType") in _ASIDE
-            if not aside:
-                self._identify(model=record.get("model"))
-            self._calls += 1
-            self._goes_on = aside or record.get("numToolCalls") not in (None, 0)
-            if not aside:
-                self._finish = str(record.get("finishReason"))
-            yield from self._meter(record, lambda model, used, cost: turn(self._calls, model, used, cost, subagent=aside))
         elif kind == "session.compaction_complete" and "compactionTokensUsed" in data:
-            # Paid, and no turn.
-            yield from self._meter(as_dict(data["compactionTokensUsed"]), _summary)
+            # Paid, and no turn; the telemetry has nothing of it.
+            tokens = as_dict(data["compactionTokensUsed"])
+            names = ("inputTokens", "cacheReadTokens", "cacheWriteTokens", "outputTokens", "reasoningTokens")
+            model, used, cost = yield from self._meter(tokens.get("model"), [tokens.get(name) for name in names])
+            yield notice(f"the conversation was summarised: {turn(0, model, used, cost).text.partition(': ')[2]}")
 
-    def _meter(self, record: dict[str, Any], entry: Callable[[str, Usage, Decimal | None], Entry]) -> Iterator[Entry]:
+    def _read_telemetry(self, data: bytes) -> Iterator[Entry]:
+        """Meter a model call that was answered."""
+        span = event_of(data) or {}
+        told = as_dict(span.get("attributes"))
+        if told.get("gen_ai.operation.name") != "chat" or "gen_ai.response.model" not in told:
+            return
+        names = (
+            "input_tokens",
+            "cache_read.input_tokens",
+            "cache_write.input_tokens",
+            "output_tokens",
+            "reasoning.output_tokens",
+        )
+        numbers = [told.get(f"gen_ai.usage.{name}") for name in names]
+        self._recorded += 1
+        is_main = told.get("github.copilot.initiator") != "sub-agent"
+        if is_main:
+            version = as_dict(as_dict(span.get("resource")).get("attributes")).get("service.version")
+            self._identify(version=version, session=told.get("gen_ai.conversation.id"), model=told["gen_ai.response.model"])
+            self._finish = next(iter(as_list(told.get("gen_ai.response.finish_reasons"))[-1:]), None)
+        model, used, cost = yield from self._meter(told["gen_ai.response.model"], numbers)
+        self._records.append(turn(self._recorded, model, used, cost, subagent=not is_main))
+        yield from self._in_order()
+
+    def _meter(self, name: Any, numbers: Sequence[Any]) -> Generator[Entry, None, tuple[str, Usage, Decimal | None]]:
         """Meter a model call of any agent, by the price of the model that answered."""
-        used = _usage(record)
+        used = _usage(numbers)
         if used is None:
             yield notice(DOUBTFUL_USAGE)
             used = Usage()
-        model = str(record.get("model") or self._task.spec.model or "")
-        cost = prices.cost(model, used)
+        model = str(name or self._task.spec.model or "")
+        cost = self._price(model, used)
         self._used += used
-        self._cost += cost or Decimal(0)
-        self._unpriced |= cost is None
-        yield entry(model, used, cost)
+        self._cost = None if self._cost is None or cost is None else self._cost + cost
+        return model, used, cost
 
     def _read(self, event: dict[str, Any]) -> Iterator[Entry]:
+        for entry in self._entries(event):
+            self._waiting.append(entry._replace(turn=self._turn))
+        yield from self._in_order()
+
+    def _in_order(self, at_most: int = _MAX_WAITING) -> Iterator[Entry]:
+        """Yield what the log lacks, the end of each turn before what comes behind that turn. Events and telemetry are two
+        files, and either may be ahead."""
+        while True:
+            current = self._ended_turns + 1
+            head = self._waiting[0].turn or 0 if self._waiting else None
+            if head is not None and (head <= current or (not self._records and len(self._waiting) > at_most)):
+                yield self._waiting.popleft()
+            elif self._records and (head is not None or self._turn > current or self.is_over or not at_most):
+                self._ended_turns += 1
+                yield self._records.popleft()
+            else:
+                return
+
+    def _entries(self, event: dict[str, Any]) -> Iterator[Entry]:
         kind, data = event.get("type"), as_dict(event.get("data"))
         is_main = event.get("agentId") is None
         self.is_retrying &= not str(kind).startswith(_ANSWERS)
@@ -145,33 +193,44 @@ class CopilotReader(EventReader):
             if is_main:
                 self._failed_call, self.is_retrying = data, True
             self._is_broken_off |= data.get("statusCode") is None
+            self._is_open = False
             yield _failed(data)
         elif kind == "session.error":
             if is_main:
-                self._error = data
+                self._error, self.is_over = data, True
             yield notice(str(data.get("message")))
         elif kind == "session.warning":
             yield notice(str(data.get("message")))
         elif kind == "result":
             self._identify(session=event.get("sessionId"))
-            self._exit_code = code if isinstance(code := event.get("exitCode"), int) else 1
+            self._exit_code, self.is_over = code if isinstance(code := event.get("exitCode"), int) else 1, True
         else:
-            self._note(kind, data, is_main=is_main)
+            self._note(kind, data, event.get("agentId"))
 
-    def _note(self, kind: Any, data: dict[str, Any], *, is_main: bool) -> None:
+    def _note(self, kind: Any, data: dict[str, Any], agent: Any) -> None:
         """Take in an event of which the log shows nothing."""
         if kind == "user.message":
             self._began = True
         elif kind == "assistant.turn_start":
-            self._is_new_turn |= is_main
+            self._is_new_turn |= agent is None
             self._turn = self._answered + 1
+        elif kind == "model.call_start":
+            self._is_open = True
         elif kind == "model.call_finished":
-            self._answered += data.get("outcome") == "success"
+            # What was answered is told in the next event.
+            self._is_open, self._goes_on = False, False
+            if data.get("outcome") == "success":
+                self._answered += 1
+                self._answered_agents.add(str(agent))
+        elif kind == "assistant.turn_end" and str(agent) in self._answered_agents:
+            self._answered_agents.discard(str(agent))
+            self._due += 1
         elif kind == "assistant.idle":
             self._interrupted |= bool(data.get("aborted"))
 
     def _message(self, data: dict[str, Any], *, is_main: bool) -> Iterator[Entry]:
         text = data.get("content")
+        self._goes_on = not is_main or bool(data.get("toolRequests"))
         if not isinstance(text, str) or not text:
             return
         self._said.add(text)
@@ -196,32 +255,30 @@ class CopilotReader(EventReader):
 
     @property
     def meter(self) -> Meter:
-        """Return the usage. It is unknown (zero, without turns and cost) if there is no record of a call that was answered or
-        broken off."""
-        known = self._calls > 0 or not (self._answered or self._is_broken_off)
-        cost = None if self._unpriced or not known else self._cost
+        """Return the usage. A call is in the telemetry a moment after its turn is over, so one that is not there is awaited. It
+        is unknown (zero, without turns and cost) if there is none of a call that was begun."""
+        is_lost = self._due - self._recorded > 1 or (self._is_closed and self._answered > self._recorded)
+        was_asked = bool(self._answered or self._is_broken_off or self._is_open)
+        cost = None if is_lost or (was_asked and not self._recorded) else self._cost
         return Meter(
             usage=self._used,
-            turns=self._calls if known else None,
+            turns=self._answered if is_lost else self._recorded or (None if was_asked else 0),
             tool_calls=len(self._tools),
             cost=cost,
             cost_source=None if cost is None else CostSource.PRICES,
         )
 
     def stop(self) -> Outcome | None:
-        if self._exit_code is not None or self._error is not None:
-            return None
         most = self._task.spec.max_turns
-        if most is not None and self._calls >= most + (not self._goes_on):
-            # After a tool call it would call the model once more, and a call that has begun is paid.
-            return Outcome(ok=False, reason="max_turns", message=f"stopped after {most} turns")
-        return over_limits(self._task, self.meter, self._spent)
+        if self.is_over or most is None or self._answered < most + (not self._goes_on):
+            return None
+        # After a tool call it would call the model once more, and a call that has begun is paid.
+        return Outcome(ok=False, reason="max_turns", message=f"stopped after {most} turns")
 
     def closing(self, at: datetime) -> list[LogLine]:
-        """Return a warning of each limit that could not be enforced, with its cause."""
-        metered = self._calls > 0 or not (self._answered or self._is_broken_off)
-        texts = unenforced(self._task, self.meter, "Copilot", is_metered=metered)
-        return [log_line(LogKind.SYSTEM, text, at) for text in texts]
+        """Return what has waited for telemetry."""
+        self._is_closed = True
+        return [self._line(entry, at) for entry in self._in_order(at_most=0)]
 
     def outcome(self, ended: ProcessEnd) -> Outcome:
         early = common_outcome(ended)
@@ -254,11 +311,6 @@ def _failed(call: dict[str, Any]) -> Entry:
     return retry(f"model call failed: {status or ''} {call.get('errorMessage')}", status=status, attempt=attempt)
 
 
-def _summary(model: str, used: Usage, cost: Decimal | None) -> Entry:
-    """Return an entry for a summary of the conversation, which Copilot asks for so that it fits the model."""
-    return notice(f"the conversation was summarised: {turn(0, model, used, cost).text.partition(': ')[2]}")
-
-
 def _reason(error: dict[str, Any], failed_call: dict[str, Any]) -> tuple[str, bool]:
     """Return (reason, again) by the fields of Copilot's error and of the model call that failed last, never by the model's
     words."""
@@ -276,11 +328,10 @@ def _reason(error: dict[str, Any], failed_call: dict[str, Any]) -> tuple[str, bo
     return ("network" if failed_call.get("failureKind") == "transport" else "no_result"), True
 
 
-def _usage(record: dict[str, Any]) -> Usage | None:
-    """Return the usage of a call, or None if one of its numbers is not plausible. Copilot counts cached tokens as input, and
-    reasoning as output."""
-    names = ("inputTokens", "cacheReadTokens", "cacheWriteTokens", "outputTokens", "reasoningTokens")
-    numbers = [0 if record.get(name) is None else token_count(record[name]) for name in names]
+def _usage(raw: Sequence[Any]) -> Usage | None:
+    """Return the usage of a call by its numbers (read, cached, written to the cache, output, reasoning), or None if one of them
+    is not plausible. Copilot counts cached tokens as input, and reasoning as output."""
+    numbers = [0 if each is None else token_count(each) for each in raw]
     believed = [number for number in numbers if number is not None]
     if len(believed) != len(numbers) or believed[1] + believed[2] > believed[0]:
         return None

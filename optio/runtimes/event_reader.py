@@ -8,8 +8,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from optio.model import prices
 from optio.model.registry import CompiledTask
-from optio.model.run import AgentIdentity, LogKind, LogLine, Outcome
+from optio.model.run import AgentIdentity, LogKind, LogLine, Outcome, Usage
 from optio.model.runtimes import declaration_of
 from optio.runtimes.base import ProcessEnd, end_text, no_result
 from optio.runtimes.entries import Entry
@@ -25,15 +26,17 @@ _MAX_QUOTED_BYTES = 4096
 class EventReader(ABC):
     """A reader of one attempt's events. `identity` is what the agent has told of itself, `_began` says whether it has printed
     an event that only a started agent prints, and `_turn` is the number of the model call whose events are read. `is_retrying`
-    says that the last model call failed and no other has been answered since."""
+    says that the last model call failed and no other has been answered since, `is_over` that the agent has told its end, and
+    `unpriced` is a model that answered and has no price."""
 
     plain = frozenset({"stderr"})
     longest = MAX_JSON_LINE_BYTES
     is_retrying = False
+    is_over = False
+    unpriced: str | None = None
 
-    def __init__(self, task: CompiledTask, spent: Decimal) -> None:
+    def __init__(self, task: CompiledTask) -> None:
         self._task = task
-        self._spent = spent
         self.identity = AgentIdentity()
         self._said = LastTexts()
         self._began = False
@@ -89,9 +92,20 @@ class EventReader(ABC):
         }
         self.identity = replace(self.identity, **names)
 
+    def _price(self, model: str, used: Usage) -> Decimal | None:
+        """Return the cost of a model call that was answered; None where nobody knows it."""
+        if not used.total:
+            return None
+        cost = prices.cost(model, used)
+        self.unpriced = model if cost is None else self.unpriced
+        return cost
+
     @property
     def text(self) -> str | None:
         return self._said.joined
+
+    def closing(self, at: datetime) -> list[LogLine]:
+        return []
 
     def _complaint(self) -> str:
         """Return the first line of what is kept of standard error."""

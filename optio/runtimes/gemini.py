@@ -25,7 +25,6 @@ from optio.runtimes.base import (
     hide_keys,
     is_command,
     log_line,
-    over_limits,
     reason_of_status,
 )
 from optio.runtimes.entries import Entry, notice, said, thought, tool_call, tool_result, turn
@@ -157,8 +156,8 @@ class Gemini:
             setup=() if context.session is None else (_RESULTS_ONCE,),
         )
 
-    def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> "GeminiReader":
-        return GeminiReader(task, spent)
+    def reader(self, task: CompiledTask) -> "GeminiReader":
+        return GeminiReader(task)
 
 
 def _settings(task: CompiledTask) -> dict[str, Any]:
@@ -172,7 +171,7 @@ def _settings(task: CompiledTask) -> dict[str, Any]:
     }
     if task.spec.max_turns is not None:
         settings["model"] = {"maxSessionTurns": task.spec.max_turns}
-    if task.spec.budget is not None:
+    if task.spec.budget_limit is not None:
         # The model calls of a subagent are in another file, which nobody reads while they are made.
         settings["tools"] = {"exclude": ["invoke_agent"]}
     return settings
@@ -182,8 +181,8 @@ class GeminiReader(EventReader):
     """A reader of Gemini's events. Model calls are counted by the answers in the session file; the final figures are those of
     the last event, which has the calls of subagents and tools, too."""
 
-    def __init__(self, task: CompiledTask, spent: Decimal) -> None:
-        super().__init__(task, spent)
+    def __init__(self, task: CompiledTask) -> None:
+        super().__init__(task)
         self._answer: list[str] = []  # since the last tool call
         self._pending = ""  # of that, what the log does not have yet
         self._tools: dict[str, str] = {}  # the name of each, by the id of the call
@@ -213,10 +212,10 @@ class GeminiReader(EventReader):
             return
         used = _usage(tokens, "input", "cached", "output", "thoughts")
         model = str(event.get("model"))
-        cost = None if used is None else prices.cost(model, used)
         if used is None:
             yield notice(DOUBTFUL_USAGE)
             used = Usage()
+        cost = self._price(model, used)
         self._identify(model=event.get("model"))
         self._calls.add(call)
         self._used[model] = self._used.get(model, Usage()) + used
@@ -339,7 +338,7 @@ class GeminiReader(EventReader):
             yield said(text)
 
     def _end(self, event: dict[str, Any]) -> Iterator[Entry]:
-        self._status = str(event.get("status"))
+        self._status, self.is_over = str(event.get("status")), True
         error = as_dict(event.get("error"))
         self._failure = str(error.get("message") or self._failure)
         self._failure_type = str(error.get("type"))
@@ -378,19 +377,13 @@ class GeminiReader(EventReader):
         return cost
 
     def stop(self) -> Outcome | None:
-        return None if self._status is not None else over_limits(self._task, self.meter, self._spent)
+        return None
 
     def closing(self, at: datetime) -> list[LogLine]:
-        """Return the last words, and what could not be enforced or known: a budget without a price of the model, and the end of
-        the answer without telemetry."""
+        """Return the last words, and that the end of the answer is not known without telemetry."""
         lines = [self._line(entry, at) for entry in (*self._no_longer_waiting(at_most=0), *self._told())]
         if self._status == "success" and self._finish is None:
             lines.append(log_line(LogKind.SYSTEM, _UNKNOWN_FINISH, at))
-        if self._task.spec.budget is not None and self.meter.cost is None:
-            unpriced = [model for model in (self._totals or self._used) if not prices.is_listed(model)]
-            name = ", ".join(unpriced) or self._task.spec.model or "of Gemini"
-            text = f"budgetUsd could not be enforced: no price is known for the model {name}"
-            lines.append(log_line(LogKind.SYSTEM, text, at))
         return lines
 
     def outcome(self, ended: ProcessEnd) -> Outcome:

@@ -3,14 +3,12 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from optio.model import prices
-from optio.model.money import ZERO_USD
 from optio.model.registry import CompiledTask
-from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
+from optio.model.run import CostSource, Meter, Outcome, Usage
 from optio.model.runtimes import DECLARED, PROVIDERS
 from optio.runtimes.base import (
     AttemptContext,
@@ -18,8 +16,6 @@ from optio.runtimes.base import (
     ProcessEnd,
     common_outcome,
     hide_keys,
-    log_line,
-    over_limits,
     reason_of_status,
 )
 from optio.runtimes.entries import Entry, notice, said, thought, tool_call, tool_result, turn
@@ -86,8 +82,8 @@ class OpenCode:
             file_env={**file_env, "OPENCODE_CONFIG": _CONFIG},
         )
 
-    def reader(self, task: CompiledTask, spent: Decimal = ZERO_USD) -> "OpenCodeReader":
-        return OpenCodeReader(task, spent)
+    def reader(self, task: CompiledTask) -> "OpenCodeReader":
+        return OpenCodeReader(task)
 
 
 def _keys(model: str | None) -> tuple[str, ...]:
@@ -116,14 +112,13 @@ def _provider(model: str, endpoint: str) -> dict[str, Any]:
 class OpenCodeReader(EventReader):
     """A reader of OpenCode's events. Each model call is a step, and `step_finish` has its usage and cost."""
 
-    def __init__(self, task: CompiledTask, spent: Decimal) -> None:
-        super().__init__(task, spent)
+    def __init__(self, task: CompiledTask) -> None:
+        super().__init__(task)
         self._model = (task.spec.model or "").partition("/")[2]
         self._last = LastTexts()  # of the last step
         self._usage = Usage()
-        self._cost = Decimal(0)
+        self._cost: Decimal | None = Decimal(0)
         self._source = CostSource.CLI
-        self._unpriced = False
         self._steps = 0
         self._empty = 0
         self._tools = 0
@@ -179,23 +174,22 @@ class OpenCodeReader(EventReader):
         cost = money(part.get("cost"))
         if not cost:  # OpenCode knows no price of this model
             self._source = CostSource.PRICES
-            cost = prices.cost(self._model, used)
-        self._unpriced |= cost is None
-        self._cost += cost or Decimal(0)
+            cost = self._price(self._model, used)
+        self._cost = None if self._cost is None or cost is None else self._cost + cost
         yield turn(self._steps, self._model, used, cost)
 
     @property
     def meter(self) -> Meter:
-        """Return the usage. It is unknown (zero, without turns and cost) if the only model calls broke off: a provider may bill
-        them."""
-        told = self._steps > 0 or self._error is None or _reason(self._error)[0] != "network"
-        known = told and not self._unpriced
+        """Return the usage. It is unknown (zero, without turns and cost) until a model call has ended or was refused: one that
+        broke off may be billed."""
+        told = self._steps > 0 or (self._error is not None and _reason(self._error)[0] != "network")
+        cost = None if self._cost is None or not told else self._cost.normalize() + Decimal(0)
         return Meter(
             usage=self._usage,
             turns=self._steps if told else None,
             tool_calls=self._tools,
-            cost=self._cost.normalize() + Decimal(0) if known else None,
-            cost_source=self._source if known else None,
+            cost=cost,
+            cost_source=None if cost is None else self._source,
         )
 
     def stop(self) -> Outcome | None:
@@ -206,14 +200,7 @@ class OpenCodeReader(EventReader):
         if most is not None and self._steps >= most and self._finish == "tool-calls":
             # It would call the model once more, and a call that has begun is paid.
             return Outcome(ok=False, reason="max_turns", message=f"stopped after {most} turns")
-        return over_limits(self._task, self.meter, self._spent)
-
-    def closing(self, at: datetime) -> list[LogLine]:
-        """Return a warning of a budget that could not be enforced, since nobody knows the model's price."""
-        if self._task.spec.budget is None or not self._unpriced:
-            return []
-        text = f"budgetUsd could not be enforced: no price is known for the model {self._task.spec.model}"
-        return [log_line(LogKind.SYSTEM, text, at)]
+        return None
 
     def outcome(self, ended: ProcessEnd) -> Outcome:
         early = common_outcome(ended)

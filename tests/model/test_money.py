@@ -11,11 +11,11 @@ from optio.model.money import (
     MONTH,
     PROPOSED_TEXT,
     ZERO_USD,
+    RunBudget,
     dollars,
-    is_spent,
     max_call_usd,
     max_run_usd,
-    remaining_budget,
+    why_unpriced,
     worst_case,
 )
 from optio.model.task import TaskSpec
@@ -34,8 +34,9 @@ def spec(**more: Any) -> TaskSpec:
     [("0", "2.00", False), ("1.50", "0.50", False), ("2.00", "0", True), ("4.50", "0", True)],
 )
 def test_what_attempts_have_spent_is_not_left(spent: str, rest: str, is_over: bool) -> None:
-    assert remaining_budget(spec(), Decimal(spent)) == Decimal(rest)
-    assert is_spent(spec().budget, Decimal(spent)) is is_over
+    budget = RunBudget.of(spec(), Decimal(spent))
+
+    assert (budget.left, budget.is_spent) == (Decimal(rest), is_over)
 
 
 @pytest.mark.parametrize(
@@ -52,10 +53,49 @@ def test_parts_of_a_cent_are_rounded_up_from_a_dollar_on_unless_all_digits_are_a
 
 
 def test_what_costs_nothing_never_spends_a_budget_of_nothing() -> None:
-    assert not is_spent(Decimal(0), ZERO_USD)
-    assert is_spent(Decimal(0), Decimal("0.01"))
-    assert remaining_budget(spec(budgetUsd=None), Decimal(5)) is None
-    assert not is_spent(None, Decimal(5))
+    assert not RunBudget(Decimal(0)).is_spent
+    assert RunBudget(Decimal(0)).after(Decimal("0.01")).is_spent
+    assert RunBudget.of(spec(budgetUsd=None), Decimal(5)).left is None
+    assert not RunBudget.of(spec(budgetUsd=None), Decimal(5)).is_spent
+
+
+def test_a_cost_that_nobody_knows_leaves_an_unknown_rest_of_a_budget_that_is_enforced() -> None:
+    enforced, reported, none = (RunBudget.of(each) for each in (spec(), spec(budget="report"), spec(budgetUsd=None)))
+
+    assert enforced.after(None).is_unknown
+    assert not enforced.after(None, had_agent=False).is_unknown
+    assert not enforced.after(ZERO_USD).is_unknown
+    assert not reported.after(None).is_unknown
+    assert not none.after(None).is_unknown
+
+
+@pytest.mark.parametrize(
+    ("runtime", "model", "is_known"),
+    [
+        ("claude-code", None, True),
+        ("claude-code", "sonnet", True),
+        ("claude-code", "opus[1m]", True),
+        ("claude-code", "claude-haiku-4-5-20251001", True),
+        ("claude-code", "our-own", False),
+        ("codex", None, False),
+        ("codex", "gpt-5", True),
+        ("codex", "sonnet", False),
+        ("copilot", "claude-sonnet-4.5", True),
+        ("gemini", None, False),
+        ("gemini", "gemini-2.5-pro", True),
+        ("opencode", "anthropic/claude-sonnet-4-5", True),
+        ("opencode", "openai/our-own", False),
+        ("opencode", None, True),
+        ("command", None, True),
+    ],
+)
+def test_a_run_with_a_budget_needs_a_model_whose_price_is_known(runtime: str, model: str | None, is_known: bool) -> None:
+    command = "true" if runtime == "command" else None
+    asked = spec(agentRuntime=runtime, model=model, command=command)
+
+    assert (why_unpriced(asked) is None) is is_known
+    assert why_unpriced(asked.replace(budget="report")) is None
+    assert why_unpriced(asked.replace(budget_usd=None)) is None
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from optio.model.money import RunBudget
 from optio.model.retry import MAX_DELAY, MAX_INFRASTRUCTURE_RETRIES, GiveUp, RetryAt, decide_retry
 from optio.model.run import Meter, Outcome, Run, RunState
 
@@ -51,10 +52,10 @@ def test_the_agents_own_time_is_a_floor_within_reason(asked: float, seconds: flo
 
 def test_a_result_is_mended_once_at_once_without_a_retry_and_within_the_budget() -> None:
     unfit, last = replace(AGAIN, reason="result_invalid"), run(max_retries=2, retries=2)
-    budget = {"budget": Decimal(1), "spent": Decimal(1)}
+    budget = RunBudget(Decimal(1), Decimal(1))
 
     assert decide_retry(last, unfit, now=NOW, jitter=1, repair="possible") == RetryAt(NOW, counts=False)
-    assert isinstance(decide_retry(last, unfit, now=NOW, jitter=1, repair="possible", **budget), GiveUp)
+    assert isinstance(decide_retry(last, unfit, now=NOW, jitter=1, repair="possible", budget=budget), GiveUp)
     told = GiveUp("the agent was told so, and did not mend it")
     assert decide_retry(run(), unfit, now=NOW, jitter=1, repair="made") == told, "though it has retries"
 
@@ -62,17 +63,25 @@ def test_a_result_is_mended_once_at_once_without_a_retry_and_within_the_budget()
 @pytest.mark.parametrize("outcome", [AGAIN, OURS])
 def test_nothing_is_tried_again_once_the_budget_is_spent(outcome: Outcome) -> None:
     budget = Decimal("2.00")
-    rest = decide_retry(run(), outcome, now=NOW, jitter=0, budget=budget, spent=Decimal("1.99"))
-    none = decide_retry(run(), outcome, now=NOW, jitter=0, budget=budget, spent=budget)
+    rest = decide_retry(run(), outcome, now=NOW, jitter=0, budget=RunBudget(budget, Decimal("1.99")))
+    none = decide_retry(run(), outcome, now=NOW, jitter=0, budget=RunBudget(budget, budget))
 
     assert isinstance(rest, RetryAt)
     assert none == GiveUp("no retry: $2.00 of the run's budget of $2.00 is spent", reason="budget")
 
 
 def test_a_run_without_further_retries_keeps_its_own_reason() -> None:
-    spent = decide_retry(run(max_retries=0), AGAIN, now=NOW, jitter=0, budget=Decimal(1), spent=Decimal(1))
+    spent = decide_retry(run(max_retries=0), AGAIN, now=NOW, jitter=0, budget=RunBudget(Decimal(1), Decimal(1)))
 
     assert spent == GiveUp("the task allows no retries")
+
+
+def test_nothing_is_tried_again_where_nobody_knows_what_is_left_unless_the_fault_is_ours() -> None:
+    unknown = RunBudget(Decimal(2)).after(None)
+    given_up = decide_retry(run(), AGAIN, now=NOW, jitter=0, budget=unknown)
+
+    assert given_up == GiveUp("no retry: nobody knows what the attempt has cost, so what is left of `budgetUsd` is unknown")
+    assert isinstance(decide_retry(run(), OURS, now=NOW, jitter=0, budget=unknown), RetryAt)
 
 
 def test_our_own_faults_are_repeated_at_once_then_with_delays_and_not_for_ever() -> None:

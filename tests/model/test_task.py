@@ -71,7 +71,7 @@ def test_nothing_is_converted_and_nothing_unknown_is_taken(change: dict[str, Any
 def test_money_and_durations_are_exact_values() -> None:
     spec = TaskSpec.of(SEED | {"budgetUsd": "2.50", "timeout": "1h30m", "stallTimeout": "90s"})
 
-    assert spec.budget == Decimal("2.50")
+    assert spec.budget_limit == Decimal("2.50")
     assert spec.timeout_span == timedelta(minutes=90)
     assert spec.stall_span == timedelta(seconds=90)
 

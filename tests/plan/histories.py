@@ -88,7 +88,7 @@ def delivered(chance: random.Random, rate: int, begin: datetime, over: timedelta
 
 def history(chance: random.Random, task: CompiledTask, triggers: Sequence[datetime]) -> list[Spent]:
     """What becomes of these triggers. Many attempts spend what is left of their run's budget, which is the worst case."""
-    spec, budget = task.spec, task.spec.budget or ZERO_USD
+    spec, budget = task.spec, task.spec.budget_limit or ZERO_USD
     queue: list[tuple[datetime, int, datetime, int, Decimal]] = [
         (at, seq, at, 0, budget) for seq, at in enumerate(sorted(triggers))
     ]

@@ -52,6 +52,7 @@ OTHER: dict[str, Any] = {
     "priority": 1,
     "startLimit": {"count": 1, "per": "1h"},
     "dedupe": {"key": "{{A}}"},
+    "budget": "report",
     "maxRetries": 4,
     "timeout": "1h",
     "stallTimeout": "1m",

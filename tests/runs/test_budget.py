@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.model.money import dollars, is_spent, remaining_budget
+from optio.model.money import RunBudget, dollars
 from optio.model.retry import GiveUp, RetryAt, decide_retry
 from optio.model.run import LogKind, Meter, Outcome, Run, RunState
 from optio.runs.execute import Execution
+from optio.runs.runtime_guard import GuardedReader
 from optio.runtimes.base import AttemptContext
 from optio.runtimes.command import Command
 from optio.wiring import Services
@@ -45,16 +46,16 @@ def test_attempts_spend_the_budget_and_one_call_at_most(
     run = Run(**{**dict.fromkeys(Run.__dataclass_fields__), "retries": 0, "max_retries": retries, "infrastructure_retries": 0})
     spent, reason = Decimal(0), ""
     for costs, is_lost in attempts:
-        rest = remaining_budget(task.spec, spent)
+        rest = RunBudget.of(task.spec, spent).left
         assert rest is not None
         assert Command().invoke(task, "", {}, AttemptContext(spent=spent)).env["OPTIO_BUDGET_USD"] == f"{rest:f}"
         made, outcome = attempt(task, costs, spent, LOST if is_lost else FAILED)
         spent += made
-        decision = decide_retry(run, outcome, now=NOW, jitter=0, budget=task.spec.budget, spent=spent)
+        decision = decide_retry(run, outcome, now=NOW, jitter=0, budget=RunBudget.of(task.spec, spent))
         if isinstance(decision, GiveUp):
             reason = decision.reason or outcome.reason
             break
-        assert not is_spent(task.spec.budget, spent)
+        assert not RunBudget.of(task.spec, spent).is_spent
         run = again(run, outcome)
 
     dearest = max((cost for costs, _ in attempts for cost in costs), default=0)
@@ -65,7 +66,7 @@ def test_attempts_spend_the_budget_and_one_call_at_most(
 
 def attempt(task: Any, costs: Sequence[int], spent: Decimal, end: Outcome) -> tuple[Decimal, Outcome]:
     """What an attempt costs that makes these calls, and how it ends."""
-    reader, total = Command().reader(task, spent), 0
+    reader, total = GuardedReader(Command(), task, RunBudget.of(task.spec, spent)), 0
     for cost in costs:
         total += cost
         entry = {"type": "usage", "model": "m", "output": total, "costUsd": f"{total / 100:.2f}"}

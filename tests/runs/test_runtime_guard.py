@@ -36,9 +36,9 @@ class Mistaken(Command):
     def __init__(self, name: str, mistake: Callable[..., Any]) -> None:
         self._name, self._mistake = name, mistake
 
-    def reader(self, task: Any, spent: Any) -> Any:
-        mistaken = type("Mistaken", (type(super().reader(task, spent)),), {self._name: self._made()})
-        return mistaken(task, spent)
+    def reader(self, task: Any) -> Any:
+        mistaken = type("Mistaken", (type(super().reader(task)),), {self._name: self._made()})
+        return mistaken()
 
     def _made(self) -> Any:
         return property(self._mistake) if self._name in ("plain", "longest", "meter", "text", "identity") else self._mistake

@@ -1,9 +1,15 @@
 """Recordings of agent CLIs, and what a reader must make of one."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import TypeVar
 
+from optio.model.money import ZERO_USD, RunBudget
+from optio.model.registry import CompiledTask
+from optio.model.run import Outcome
+from optio.runs.runtime_guard import GuardedReader
+from optio.runtimes import RUNTIMES
 from optio.runtimes.base import OutputReader, ProcessEnd
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -27,6 +33,16 @@ def feed(reader: R, lines: list[tuple[str, bytes]]) -> R:
     for stream, line in lines:
         reader.line(stream, line, NOW)
     return reader
+
+
+def guarded(task: CompiledTask, lines: list[tuple[str, bytes]], spent: Decimal = ZERO_USD) -> GuardedReader:
+    """A reader as a run has it, which holds these lines to the limits of the task."""
+    return feed(GuardedReader(RUNTIMES[task.spec.agent_runtime], task, RunBudget.of(task.spec, spent)), lines)
+
+
+def stopped(task: CompiledTask, lines: list[tuple[str, bytes]], spent: Decimal = ZERO_USD) -> Outcome | None:
+    """How a run is stopped after these lines."""
+    return guarded(task, lines, spent).stop()
 
 
 def assert_told(reader: OutputReader, row: Row) -> None:

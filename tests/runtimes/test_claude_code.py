@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from optio.model.run import CostSource, LogKind, LogLine, Outcome, Usage
 from optio.runtimes.base import AttemptContext, ProcessEnd
 from optio.runtimes.claude_code import ClaudeCode, ClaudeReader
-from tests.runtimes.recordings import assert_told
+from tests.runtimes.recordings import assert_told, stopped
 from tests.support import compiled
 
 RECORDINGS = Path(__file__).parent / "claude_code"
@@ -225,19 +225,16 @@ def test_a_refused_credential_ends_the_run_at_its_first_sign() -> None:
 def test_limits_hold_while_it_runs(limit: str, reason: str | None) -> None:
     task = compiled(f"type: standalone\nname: Job\nagentRuntime: claude-code\npromptTemplate: hi\n{limit}")
 
-    stop = read(recorded("listed-price")[:-1], task)[0].stop()
+    stop = stopped(task, [("stdout", line) for line in recorded("listed-price")[:-1]])
 
     assert (stop.reason if stop else None) == reason
 
 
 def test_what_earlier_attempts_have_spent_counts() -> None:
     task = compiled("type: standalone\nname: Job\nagentRuntime: claude-code\npromptTemplate: hi\nbudgetUsd: '2.00'\n")
-    reader = ClaudeCode().reader(task, Decimal("1.9999"))
 
-    for line in recorded("listed-price")[:-1]:
-        reader.line("stdout", line, NOW)
+    stop = stopped(task, [("stdout", line) for line in recorded("listed-price")[:-1]], Decimal("1.9999"))
 
-    stop = reader.stop()
     assert stop is not None
     assert (stop.reason, stop.message) == ("budget", "stopped at $2.00848 of $2.00")
     context = AttemptContext(program="claude", spent=Decimal("1.9999"))

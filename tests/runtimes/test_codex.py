@@ -14,7 +14,7 @@ from optio.model.run import CostSource, LogKind, Usage
 from optio.runtimes.base import AttemptContext, ProcessEnd
 from optio.runtimes.codex import Codex, CodexReader
 from tests.runtimes import recordings
-from tests.runtimes.recordings import assert_told, feed
+from tests.runtimes.recordings import assert_told, feed, stopped
 from tests.support import compiled
 
 RECORDINGS = Path(__file__).parent / "codex"
@@ -83,17 +83,12 @@ def test_every_recording_is_in_the_table() -> None:
 
 def test_a_cost_is_by_list_price_and_without_a_price_or_a_record_unknown() -> None:
     listed, unlisted = (read(recorded("plain"), task(model=model)).meter for model in ("claude-sonnet-4-5", "our-own-model"))
-    unrecorded = read(recorded("error-500"), task(model="claude-sonnet-4-5")).meter
+    refused, broken_off = (read(recorded(name), task(model="claude-sonnet-4-5")).meter for name in ("error-500", "cut"))
 
     assert (listed.cost, listed.cost_source) == (Decimal("0.00429"), CostSource.PRICES)
     assert (unlisted.cost, unlisted.cost_source) == (None, None)
-    assert (unrecorded.cost, unrecorded.turns, unrecorded.usage) == (None, None, Usage())
-
-
-def test_a_budget_that_cannot_be_enforced_is_said() -> None:
-    (line,) = read(recorded("plain"), task('budgetUsd: "1.00"\n')).closing(NOW)
-
-    assert line.text == "budgetUsd could not be enforced: no price is known for the model our-own-model"
+    assert (refused.cost, refused.turns, refused.usage) == (0, None, Usage())
+    assert (broken_off.cost, broken_off.turns, broken_off.usage) == (None, None, Usage())
 
 
 def test_it_is_stopped_before_the_call_that_its_turns_forbid_and_not_after_its_last_answer() -> None:
@@ -111,7 +106,7 @@ def test_it_is_stopped_before_the_call_that_its_turns_forbid_and_not_after_its_l
 def test_a_budget_stops_it_while_it_runs() -> None:
     limited = task('budgetUsd: "0.01"\n', model="claude-sonnet-4-5")
 
-    assert [getattr(read(call("function_call", tokens), limited).stop(), "reason", None) for tokens in (3_000, 4_000)] == [
+    assert [getattr(stopped(limited, call("function_call", tokens)), "reason", None) for tokens in (3_000, 4_000)] == [
         None,
         "budget",
     ]

@@ -13,6 +13,7 @@ from optio.model.result_file import MAX_WARNINGS
 from optio.model.run import CostSource, Outcome, Usage
 from optio.runtimes.base import AttemptContext, ProcessEnd
 from optio.runtimes.command import Command, CommandReader
+from tests.runtimes.recordings import guarded, stopped
 from tests.support import command_task
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -112,6 +113,10 @@ def test_a_pause_is_believed_when_it_is_a_sane_number(wait: Any, seconds: float)
 
 def usage(**fields: Any) -> dict[str, Any]:
     return {"type": "usage", "model": "m", **fields}
+
+
+def line(entry: dict[str, Any]) -> tuple[str, bytes]:
+    return "result", json.dumps(entry).encode()
 
 
 def test_usage_is_cumulative_and_the_last_line_of_each_model_counts() -> None:
@@ -236,18 +241,27 @@ def test_what_went_wrong_before_the_program_is_told_apart(how: dict[str, Any], r
 def test_a_limit_that_something_was_reported_for_is_not_complained_about() -> None:
     task = command_task("true", extra='budgetUsd: "1.00"\nmaxTurns: 3\n')
 
-    silent, speaks = reader(task=task), reader(usage(costUsd="0.1"), {"type": "turn"}, task=task)
+    silent, speaks = guarded(task, []), guarded(task, [line(usage(costUsd="0.1")), line({"type": "turn"})])
 
     assert (len(silent.closing(NOW)), speaks.closing(NOW)) == (2, [])
 
 
+def test_a_program_with_a_budget_is_stopped_at_the_first_usage_that_nobody_can_price() -> None:
+    task = command_task("true", extra='budgetUsd: "1.00"\n')
+    priced, unpriced = line(usage(model="a", costUsd="0.1")), line(usage(model="our-own", input=1))
+    cases = ([priced], [priced, unpriced], [line({"type": "turn"})], [line(usage(model="gpt-5", input=9))])
+
+    assert [getattr(stopped(task, lines), "reason", None) for lines in cases] == [None, "unpriced", None, None]
+    found = stopped(task, cases[1])
+    assert found is not None
+    assert found.message.endswith("`our-own`")
+
+
 def test_what_earlier_attempts_have_spent_counts() -> None:
     task = command_task("true", extra='budgetUsd: "2.00"\n')
-    made = Command().reader(task, Decimal("1.50"))
 
     for cost, reason in (("0.5000", None), ("0.5001", "budget")):
-        made.line("result", json.dumps(usage(costUsd=cost)).encode(), NOW)
-        stop = made.stop()
+        stop = stopped(task, [line(usage(costUsd=cost))], Decimal("1.50"))
         assert (stop.reason if stop else None) == reason
     assert stop is not None
     assert stop.message == "stopped at $2.0001 of $2.00"

@@ -19,9 +19,11 @@ from optio.runtimes import RUNTIMES
 from optio.runtimes.base import AttemptContext, OutputReader, ProcessEnd
 from optio.runtimes.event_reader import EventReader
 from optio.settings import SETTINGS
+from tests.runtimes.recordings import guarded
 from tests.support import compiled
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+RECORDINGS = Path(__file__).parent
 HELLO = "Hello from the stub model."
 AGENTS = [name for name, agent in DECLARED.items() if agent.program is not None]
 FAILURES = ["error-400", "error-401", "error-403", "error-404", "error-429", "error-500", "error-529", "late-500", "cut"]
@@ -29,7 +31,7 @@ SUCCESSES = ["plain", "tool", "tool-fail", "think"]
 
 
 def recorded(agent: str, name: str) -> list[bytes]:
-    path = Path(__file__).parent / agent.replace("-", "_") / f"{name}.ndjson"
+    path = RECORDINGS / agent.replace("-", "_") / f"{name}.ndjson"
     return path.read_bytes().splitlines()
 
 
@@ -40,13 +42,19 @@ def task(agent: str, extra: str = "") -> Any:
 
 def read(agent: str, lines: list[bytes], side: Sequence[bytes] = ()) -> tuple[OutputReader, list[LogLine]]:
     reader = RUNTIMES[agent].reader(task(agent))
-    streams = {"side": side, "stdout": lines}
+    streams = {stream_of(agent): side, "stdout": lines}
     return reader, [line for name, stream in streams.items() for data in stream for line in reader.line(name, data, NOW)]
 
 
 def side_of(agent: str, name: str) -> list[bytes]:
-    """The session file of a recording, for agents that have one."""
+    """The file of a recording that has the usage, for agents that have one."""
+    if agent == "copilot":
+        return (RECORDINGS / agent / f"{name}.telemetry.json").read_bytes().splitlines()
     return [] if RUNTIMES[agent].side is None else recorded(agent, f"{name}.side")
+
+
+def stream_of(agent: str) -> str:
+    return "telemetry" if agent == "copilot" else "side"
 
 
 def outcome(agent: str, lines: list[bytes], code: int | None = 0, signal: int | None = None) -> Outcome:
@@ -129,7 +137,7 @@ def test_a_reader_tells_whether_the_agent_only_repeats_a_failed_model_call(agent
 def test_a_reader_tells_which_version_session_and_model_it_was(agent: str) -> None:
     stream, line, version = TOLD[agent]
     reader = RUNTIMES[agent].reader(task(agent))
-    for name, lines in ((stream, [line]), ("side", side_of(agent, "tool")), ("stdout", recorded(agent, "tool"))):
+    for name, lines in ((stream, [line]), (stream_of(agent), side_of(agent, "tool")), ("stdout", recorded(agent, "tool"))):
         for data in lines:
             reader.line(name, data, NOW)
 
@@ -152,19 +160,13 @@ def test_a_session_that_is_no_short_text_counts_as_not_told(agent: str, told: st
 
 
 @pytest.mark.parametrize("agent", ["codex", "copilot"])
-def test_without_its_session_file_the_limits_that_could_not_be_enforced_are_named(agent: str) -> None:
+def test_without_its_usage_the_limits_that_were_not_enforced_are_named(agent: str) -> None:
     limited = task(agent, 'maxTurns: 3\nbudgetUsd: "1.00"\n')
-    said = {}
-    for name, side in (("with", side_of(agent, "tool")), ("without", [])):
-        reader = RUNTIMES[agent].reader(limited)
-        for stream, lines in (("side", side), ("stdout", recorded(agent, "tool"))):
-            for line in lines:
-                reader.line(stream, line, NOW)
-        said[name] = [line.text for line in reader.closing(NOW) if "session file" in line.text]
+    stdout = [("stdout", line) for line in recorded(agent, "plain") if b'"turn.completed"' not in line]
 
-    assert reader.meter.turns is None
-    assert said["with"] == []
-    assert [text.partition(" ")[0] for text in said["without"]] == ["budgetUsd", "maxTurns"]
+    said = [line.text for line in guarded(limited, stdout).closing(NOW)]
+
+    assert "budgetUsd was not enforced: its agent told no usage of a model call" in said
 
 
 @pytest.mark.parametrize("agent", AGENTS)
@@ -188,7 +190,7 @@ def test_a_tool_call_is_found_again_by_its_id_in_its_result(agent: str, name: st
 @pytest.mark.parametrize("name", ["plain", "tool", "think", "late-500"])
 def test_the_ends_of_model_calls_add_up_to_what_was_used(agent: str, name: str) -> None:
     reader = RUNTIMES[agent].reader(task(agent))
-    streams = [("side", data) for data in side_of(agent, name)] + [("stdout", data) for data in recorded(agent, name)]
+    streams = [(stream_of(agent), data) for data in side_of(agent, name)] + [("stdout", data) for data in recorded(agent, name)]
     lines = [line for stream, data in streams for line in reader.line(stream, data, NOW)]
     ends = [(line.turn, line.event) for line in lines if isinstance(line.event, TurnEnd)]
 

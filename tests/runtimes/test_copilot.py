@@ -1,16 +1,17 @@
-"""What Copilot prints and keeps -> log, usage, outcome. The recordings are of version 1.0.102; of its session file only the
-records of usage, and without the lists of its skills."""
+"""What Copilot prints and keeps -> log, usage, outcome. The recordings are of version 1.0.102; of its telemetry only the model
+calls."""
 
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from optio.model.agent_event import Retry, ToolCall, TurnEnd
-from optio.model.run import CostSource, LogKind, Usage
+from optio.model.run import CostSource, LogKind, Outcome, Usage
 from optio.runtimes.base import AttemptContext, ProcessEnd
 from optio.runtimes.copilot import Copilot, CopilotReader
 from tests.runtimes import recordings
@@ -67,10 +68,34 @@ def event(kind: str, stream: str = "stdout", agent: str | None = None, **data: A
     return stream, json.dumps({"type": kind, "data": data, **below}).encode()
 
 
-def call(tools: int = 0, tokens: int = 100, model: str = PRICED, **more: Any) -> tuple[str, bytes]:
-    """What the session file has of a model call."""
-    usage = {"model": model, "inputTokens": tokens, "outputTokens": 1, "numToolCalls": tools, "finishReason": "stop", **more}
-    return event("session.usage_record", "side", usage=usage)
+def call(tokens: int = 100, model: str = PRICED, *, by: str = "agent", finish: str = "stop", **usage: int) -> tuple[str, bytes]:
+    """What the telemetry has of a model call."""
+    told = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.response.model": model,
+        "github.copilot.initiator": by,
+        "gen_ai.usage.input_tokens": tokens,
+        "gen_ai.usage.output_tokens": 1,
+        "gen_ai.response.finish_reasons": [finish],
+        **{f"gen_ai.usage.{name}.input_tokens": number for name, number in usage.items()},
+    }
+    return "telemetry", json.dumps({"type": "span", "attributes": told}).encode()
+
+
+def answer(text: str = "", *, tools: int = 0, agent: str | None = None) -> list[tuple[str, bytes]]:
+    """What the events have of a model call."""
+    return [
+        event("assistant.turn_start", agent=agent),
+        event("model.call_start", agent=agent),
+        event("model.call_finished", agent=agent, outcome="success"),
+        event("assistant.message", agent=agent, content=text, toolRequests=[{}] * tools),
+        event("assistant.turn_end", agent=agent),
+    ]
+
+
+def stopped(lines: list[tuple[str, bytes]], extra: str) -> Outcome | None:
+    """How a run with these limits is stopped after these lines."""
+    return recordings.stopped(task(extra), lines)
 
 
 def ended(code: int = 0) -> tuple[str, bytes]:
@@ -98,7 +123,10 @@ def test_usage_that_no_record_tells_is_unknown_and_that_of_no_answer_is_none() -
     unrecorded = read([line for line in recorded("plain") if line[0] == "stdout"]).meter
     refused, broken_off = read(recorded("error-400")).meter, read(recorded("cut")).meter
 
+    begun = read([event("model.call_start")]).meter
+
     assert (unrecorded.usage, unrecorded.turns, unrecorded.cost) == (Usage(), None, None)
+    assert (begun.usage, begun.turns, begun.cost) == (Usage(), None, None)
     assert (broken_off.usage, broken_off.turns, broken_off.cost) == (Usage(), None, None)
     assert (refused.usage, refused.turns, refused.cost) == (Usage(), 0, 0)
 
@@ -117,36 +145,61 @@ def test_a_summary_of_the_conversation_is_paid_and_no_turn() -> None:
 
 
 def test_what_is_written_to_a_cache_is_no_fresh_input() -> None:
-    record = call(tokens=1577, cacheReadTokens=300, cacheWriteTokens=77)
+    record = call(tokens=1577, cache_read=300, cache_write=77)
 
     assert read([record]).meter.usage == Usage(fresh=1200, cached=300, cache_write=77, output=1)
 
 
-def test_a_budget_that_cannot_be_enforced_is_said() -> None:
-    (line,) = read([call(model="gpt-6-sol")], task('budgetUsd: "1.00"\n', model="gpt-6-sol")).closing(NOW)
-
-    assert line.text == "budgetUsd could not be enforced: no price is known for the model gpt-6-sol"
-    assert read([call()], task('budgetUsd: "1.00"\n')).closing(NOW) == []
-
-
 def test_it_is_stopped_before_the_call_that_its_turns_forbid_and_not_after_its_last_answer() -> None:
-    limited = task("maxTurns: 2\n")
-    tool, answer = call(tools=1), call()
-    below = call(interactionType="conversation-subagent")
-    cases = ([tool], [tool, tool], [tool, answer], [tool, answer, answer], [tool, below], [tool, tool, ended()])
+    tool, last = answer(tools=1), answer("done")
+    below = answer(agent="below")
+    cases = (tool, [*tool, *tool], [*tool, *last], [*tool, *last, *last], [*tool, *below], [*tool, *tool, ended()])
 
-    assert [getattr(read(lines, limited).stop(), "reason", None) for lines in cases] == [
+    assert [getattr(stopped(list(lines), "maxTurns: 2\n"), "reason", None) for lines in cases] == [
         *(None, "max_turns", None, "max_turns", "max_turns", None),
     ]
 
 
-def test_a_budget_stops_it_while_it_runs() -> None:
-    limited = task('budgetUsd: "0.01"\n')
+def test_a_budget_stops_it_as_soon_as_the_telemetry_has_the_call() -> None:
+    found = [stopped([*answer(tools=1), call(tokens)], 'budgetUsd: "0.01"\n') for tokens in (3_000, 4_000)]
 
-    assert [getattr(read([call(tools=1, tokens=tokens)], limited).stop(), "reason", None) for tokens in (3_000, 4_000)] == [
-        None,
-        "budget",
-    ]
+    assert [each and each.reason for each in found] == [None, "budget"]
+
+
+def test_calls_that_the_telemetry_does_not_have_stop_a_run_with_a_budget_at_the_second_one() -> None:
+    uncounted = ("telemetry", call()[1].replace(b"gen_ai.usage", b"other"))
+    one, two = answer(tools=1), [*answer(tools=1), *answer(tools=1)]
+
+    assert stopped(one, 'budgetUsd: "9"\n') is None
+    for lines in (two, [*answer(tools=1), uncounted, *answer(tools=1)]):
+        found = stopped(lines, 'budgetUsd: "9"\n')
+        assert found is not None
+        assert (found.reason, found.again) == ("unpriced", False)
+        assert found.message.endswith("its agent told no usage of a model call")
+    assert stopped(two, 'budgetUsd: "9"\nbudget: report\n') is None
+
+
+def test_a_call_of_a_model_without_a_price_stops_a_run_with_a_budget() -> None:
+    found = stopped([*answer(tools=1), call(model="gpt-6-sol")], 'budgetUsd: "9"\n')
+
+    assert found is not None
+    assert (found.reason, found.message.endswith("a model without a known price answered, `gpt-6-sol`")) == ("unpriced", True)
+
+
+def test_the_end_of_each_turn_is_logged_once_behind_that_turn_whichever_file_is_ahead() -> None:
+    stdout, telemetry = (
+        [line for line in recorded("tool-3") if (line[0] == "stdout") is is_stdout] for is_stdout in (True, False)
+    )
+    orders = ([*stdout, *telemetry], [*telemetry, *stdout], [*stdout[:9], *telemetry, *stdout[9:]])
+
+    for order in orders:
+        reader = Copilot().reader(task())
+        lines = [line for stream, data in order for line in reader.line(stream, data, NOW)] + reader.closing(NOW)
+        turns = [line.turn for line in lines if line.kind is LogKind.TURN]
+
+        assert turns == [1, 2, 3, 4]
+        assert [line.turn for line in lines] == sorted(line.turn or 0 for line in lines)
+        assert all(later.turn != line.turn for line, later in pairwise(lines) if line.kind is LogKind.TURN)
 
 
 def test_the_answer_is_that_of_the_last_turn_and_of_no_agent_below() -> None:
@@ -171,7 +224,7 @@ def test_the_answer_is_that_of_the_last_turn_and_of_no_agent_below() -> None:
 
 
 def test_how_an_agent_below_ended_decides_nothing() -> None:
-    below = call(finishReason="content_filter", interactionType="conversation-subagent")
+    below = call(finish="content_filter", by="sub-agent")
 
     assert read([call(), below, ended()]).outcome(ProcessEnd(code=0, signal=None)).ok
 
@@ -232,6 +285,7 @@ def test_without_a_credential_it_says_how_to_sign_in() -> None:
 def test_the_log_shows_calls_answers_and_words() -> None:
     reader = Copilot().reader(task())
     failing = [line for stream, data in recorded("tool-fail") for line in reader.line(stream, data, NOW)]
+    failing += reader.closing(NOW)
 
     assert [(line.kind, line.text) for line in failing if line.kind is not LogKind.TURN] == [
         (LogKind.TOOL, 'bash {"command": "echo oops >&2; exit 3", "description": "stub"}'),
@@ -250,7 +304,10 @@ def test_a_tool_of_a_server_is_named_with_it() -> None:
 
 
 def test_a_call_of_an_agent_below_is_told_as_one() -> None:
-    (line,) = Copilot().reader(task()).line(*call(interactionType="conversation-subagent"), NOW)
+    reader = Copilot().reader(task())
+    reader.line(*call(by="sub-agent"), NOW)
+
+    (line,) = reader.closing(NOW)
 
     assert isinstance(line.event, TurnEnd)
     assert line.event.subagent

@@ -23,8 +23,8 @@ def recordings(agent: str) -> tuple[Recording, ...]:
     directory = Path(__file__).parent / agent.replace("-", "_")
 
     def recording(name: str, reason: str, code: int, usage: Usage | None) -> Recording:
-        side = directory / f"{name}.side.ndjson"
-        streams = {"side": side.read_bytes()} if side.exists() else {}
+        files = {"side": f"{name}.side.ndjson", "telemetry": f"{name}.telemetry.json"}
+        streams = {stream: (directory / file).read_bytes() for stream, file in files.items() if (directory / file).exists()}
         return Recording(name, reason, code=code, usage=usage, stdout=(directory / f"{name}.ndjson").read_bytes(), **streams)
 
     return tuple(recording(name, *expected) for name, expected in EXPECTED.items())

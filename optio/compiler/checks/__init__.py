@@ -127,7 +127,4 @@ def run(task: ResolvedTask, *, pedantic: bool = False) -> list[Diagnostic]:
     found += [d for check in checks for d in check(task) if task.is_known(d.route)]
     refused = {d.route[2] if d.route[0] == "paramsSchema" else d.route[-1] for d in found if d.code == "OPT412"}
     # A sample shows in its test what is wrong between the mapping and the parameter.
-    found = [d for d in found if d.code != "OPT424" or not any(f"gives no valid `{name}`" in d.message for name in refused)]
-    # A model of another service has no price here either.
-    wrong_model = any(d.code == "OPT607" for d in found)
-    return [d for d in found if d.code != "OPT616"] if wrong_model else found
+    return [d for d in found if d.code != "OPT424" or not any(f"gives no valid `{name}`" in d.message for name in refused)]

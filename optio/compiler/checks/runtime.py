@@ -6,7 +6,7 @@ from itertools import pairwise
 from optio import plugins
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
-from optio.model.runtimes import DECLARED, declaration_of
+from optio.model.runtimes import DECLARED
 from optio.model.task import TaskSpec
 
 
@@ -66,24 +66,23 @@ def _check_plugin(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _check_budget(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Report a budget of 0, and one for an agent that does not tell its cost, with a model of unknown price."""
+    """Report a budget of 0, and one of runs whose cost nobody could know."""
     spec = task.spec
-    agent = declaration_of(spec.agent_runtime)
-    if spec.budget == 0 and spec.agent_runtime != "command" and task.is_known(("budgetUsd",)):
+    if spec.budget_limit == 0 and spec.agent_runtime != "command" and task.is_known(("budgetUsd",)):
         message = "a budget of 0 is spent by the first call of the model, and is not one without a limit"
         hint = 'write what one run may cost, such as `budgetUsd: "0.50"`, or delete it for no limit'
         yield task.at("OPT616", message, ("budgetUsd",), hint=hint)
         return
-    if spec.budget is None or agent is None or agent.capabilities.tells_cost:
+    if spec.budget_limit is None or not all(task.is_known((key,)) for key in ("agentRuntime", "model", "budgetUsd", "budget")):
         return
-    if not all(task.is_known((key,)) for key in ("agentRuntime", "model", "budgetUsd")):
-        return
-    from optio.model import prices  # imported only for such an agent
+    from optio.model.money import why_unpriced  # imported only for a budget, with the prices
 
-    if spec.model is None or not prices.is_listed(spec.model):
-        model = "its own model" if spec.model is None else f"`{spec.model}`"
-        message = f"no price of {model} is known, and {agent.title} does not tell its cost"
-        cure = "name one with `model`" if spec.model is None else "give its price in a file with OPTIO_PRICES"
-        limit = "" if spec.max_turns is not None else ": add `maxTurns: 20`"
-        hint = f"{cure}, or let `maxTurns` and `timeout` limit a run{limit}"
+    if why_unpriced(spec) is not None:
+        if spec.model is None:
+            message, cure = "no run starts: `budgetUsd` needs a `model` whose price is known", "name one"
+        else:
+            message = f"no price of `{spec.model}` is known here: a worker that knows none starts no run with `budgetUsd`"
+            cure = "give its price in a file with OPTIO_PRICES"
+        limit = "" if spec.max_turns is not None else " with `maxTurns: 20`"
+        hint = f"{cure}, or write `budget: report`{limit} to start runs all the same"
         yield task.at("OPT616", message, ("budgetUsd",), key=True, hint=hint)

@@ -144,10 +144,11 @@ RULES = (
         "triggers:\n  - type: schedule\n    config: {cronExpression: '0 5 * * *', misfire: all, maxCatchUp: 24}\n",
     ),
     Rule(
-        "OPT616", "no-price", WARNING, "a budget that nobody can enforce, or that no run can keep",
-        "The agent does not tell its cost, and Optio has no price of its model. A limit of turns and time still holds.",
+        "OPT616", "no-price", WARNING, "a budget that nobody can enforce, so that no run starts, or that no run can keep",
+        "Optio has no price of the model here. A worker with a price list of its own (OPTIO_PRICES) may know it.",
         'agentRuntime: codex\nmodel: our-own-model\nbudgetUsd: "2.50"\n',
         "agentRuntime: codex\nmodel: our-own-model\nmaxTurns: 20\n",
+        strict=ERROR,
     ),
     Rule(
         "OPT617", "result-line", WARNING, "a command that writes no result line, or one that cannot count",

@@ -213,14 +213,14 @@ def _fires(task: CompiledTask, most: int) -> list[datetime]:
 async def _form_page(
     hub: Hub, request: Incoming, task: CompiledTask, fields: Sequence[_Field], *, status: int = 200, **values: Any
 ) -> Response[str]:
-    budget = None if task.spec.budget is None else dollars(task.spec.budget)
+    budget = None if task.spec.budget_limit is None else dollars(task.spec.budget_limit)
     most = max_run_usd(task.spec)
     known = {
         "prompt": None,
         "command": None,
         "curl": None,
         "problem": None,
-        "most": None if most is None or most == task.spec.budget else dollars(most),
+        "most": None if most is None or most == task.spec.budget_limit else dollars(most),
         "hold": await asyncio.to_thread(forecast_wait, hub, task),
         **values,
     }

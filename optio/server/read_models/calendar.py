@@ -234,8 +234,8 @@ def _take_apart(registry: Registry) -> _Schedules:
     for key, mine in tasks.items():
         free = [task for task in mine if task.spec.start_limit is None]
         usd[key] = sum((max_run_usd(task.spec) or ZERO_USD for task in free), ZERO_USD)
-        limited[key] = [task for task in mine if task.spec.start_limit is not None and task.spec.budget is not None]
-        unbounded[key] = sum(task.spec.budget is None and task.spec.agent_runtime != "command" for task in mine)
+        limited[key] = [task for task in mine if task.spec.start_limit is not None and task.spec.budget_limit is not None]
+        unbounded[key] = sum(task.spec.budget_limit is None and task.spec.agent_runtime != "command" for task in mine)
     return _Schedules(
         registry=registry,
         shapes=by_zone(shape_of(*key) for key in tasks),

@@ -91,8 +91,8 @@ def registry_samples(live: ServedRegistry) -> Iterator[Gauge]:
     may cost."""
     current = live.current
     for task_id, task in current.registry.tasks.items():
-        if task.spec.budget is not None:
-            yield Gauge("task_budget_usd", "US dollars that a run may cost", float(task.spec.budget), {"task": task_id})
+        if task.spec.budget_limit is not None:
+            yield Gauge("task_budget_usd", "US dollars that a run may cost", float(task.spec.budget_limit), {"task": task_id})
     if current.generation is not None:
         row = current.generation
         labels = {"digest": row.digest, "commit": row.commit or ""}

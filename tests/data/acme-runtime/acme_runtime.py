@@ -16,8 +16,8 @@ class Acme:
     def invoke(self, task, prompt, params, context):
         return Invocation(argv=(context.program, "--json"), stdin=prompt.encode())
 
-    def reader(self, task, spent=0):
-        return Reader(task, spent)
+    def reader(self, task):
+        return Reader(task)
 
 
 class Reader(EventReader):
