@@ -393,8 +393,14 @@ def _mode(path: Callable[[Installation], Path | str]) -> Evidence:
     return _facts(path, "st_mode")
 
 
-def _limit(who: str, kind: int) -> Evidence:
-    return effect(lambda i: resource.prlimit(os.getpid() if who == "worker" else getattr(i, who), kind))
+def _limit(who: str, name: str) -> Evidence:
+    """Return the evidence of a limit, which the kernel shows of every process, whosever it is."""
+
+    def look(i: Installation) -> str:
+        lines = Path(f"/proc/{os.getpid() if who == 'worker' else getattr(i, who)}/limits").read_text().splitlines()
+        return next(line for line in lines if line.startswith(name))
+
+    return effect(look)
 
 
 def _status(pid: int, name: str) -> str:
@@ -577,12 +583,12 @@ EVIDENCE: dict[str, Evidence] = {
     "reads a file of others in /var/tmp": canary("vartmp"),
     "reads a file of others in /dev/shm": canary("shm"),
     "writes a file of others in /dev/shm": _facts(lambda i: i.places["shm"], "st_size"),
-    **{f"limits the CPU of the {who}": _limit(who, resource.RLIMIT_CPU) for who in reaches.PEOPLE},
+    **{f"limits the CPU of the {who}": _limit(who, "Max cpu time") for who in reaches.PEOPLE},
     **{f"stops the {who}": _state(who) for who in reaches.PEOPLE[1:]},
     **{f"traces the {who}": _tracer(who) for who in reaches.PEOPLE},
-    "limits the files of the worker": _limit("worker", resource.RLIMIT_FSIZE),
-    "limits the descriptors of the worker": _limit("worker", resource.RLIMIT_NOFILE),
-    "limits the processes of the worker": _limit("worker", resource.RLIMIT_NPROC),
+    "limits the files of the worker": _limit("worker", "Max file size"),
+    "limits the descriptors of the worker": _limit("worker", "Max open files"),
+    "limits the processes of the worker": _limit("worker", "Max processes"),
     "sets the priority of the worker": _NICE,
     "sets the priority of the worker's group": _NICE,
     "sets the priority of its user": _NICE,
