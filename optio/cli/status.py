@@ -11,6 +11,7 @@ from typing import Any
 from optio import wiring
 from optio.cli import FAILED, OK
 from optio.cli.shared import client, flags, output, terminal
+from optio.errors import SettingsError
 from optio.model.fleet import find_problems
 from optio.model.text import format_roughly
 from optio.settings import Settings
@@ -44,6 +45,8 @@ def read_status(settings: Settings) -> dict[str, Any]:
         if err.status != 0 or settings.url is not None or not is_there:
             raise
         return _from_database(settings)
+    if not found.keys() >= set(_KEYS):
+        raise SettingsError(f"the server at {settings.server_url} is older than `optio status`: upgrade it")
     return {key: found[key] for key in _KEYS}
 
 

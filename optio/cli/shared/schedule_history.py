@@ -25,7 +25,7 @@ def print_history(args: argparse.Namespace) -> int:
         if trigger["type"] == "schedule"
     }
     ids = [args.task] if args.task is not None else sorted(zones)
-    problems = server.request("GET", "/api/health")["fleetProblems"]
+    problems = server.request("GET", "/api/health").get("fleetProblems", ())
     rows = {task_id: list(islice(_slots(server, task_id), args.count)) for task_id in ids}
     if rows or output.is_document(args):
         past = [{"taskId": task_id, "slots": slots} for task_id, slots in rows.items()]
