@@ -67,6 +67,7 @@ SCENARIOS: dict[str, str] = {
     "long-N": "one answer of N chunks",
     "slow-S": "waits S seconds before the first byte, then as plain",
     "json": "a JSON object (through the tool StructuredOutput where offered)",
+    "uncounted": "as loop, but at once, and no tokens are told (limits that cannot be measured)",
     "costly": "as loop, but 100,000 output tokens a turn (budget limits)",
     "think": "a reasoning block, then a text answer",
     "whole": "two requests that fail with 429, a reasoning block and a shell call as in tool-fail, then the answer of long",
@@ -85,7 +86,7 @@ _STUB = re.compile(r"(?:^|[-/_.:])stub-")
 _SCENARIO = re.compile(
     _STUB.pattern + r"("
     r"tool-fail|tool-env|tool-\d+|tool|plain|loop|mcp|long-\d+|long|slow-\d+(?:\.\d+)?"
-    r"|steps|json|costly|think|whole|empty|truncated|refusal|cut|garbage"
+    r"|steps|json|costly|uncounted|think|whole|empty|truncated|refusal|cut|garbage"
     r"|error-[45]\d\d|flaky-[45]\d\d|late-[45]\d\d)$"
 )
 
@@ -244,7 +245,7 @@ def play(scenario: str, request: Request, state: State) -> Reply | Failure | Non
         time.sleep(float(argument or 1))
     if kind == "json" or (kind == "late" and "does not fit" in request.prompt):
         return _play_json(request, state)
-    if kind in ("tool", "steps", "loop", "costly", "mcp", "late", "whole"):
+    if kind in ("tool", "steps", "loop", "costly", "uncounted", "mcp", "late", "whole"):
         return _play_tool(kind, argument, request, state)
     return _play_text(kind, argument, request)
 
@@ -283,7 +284,7 @@ def _play_json(request: Request, state: State) -> Reply:
 
 def _play_tool(kind: str, argument: str, request: Request, state: State) -> Reply:
     wanted = 3 if kind == "steps" else int(argument) if argument.isdigit() and kind == "tool" else 1
-    endless = kind in ("loop", "costly")
+    endless = kind in ("loop", "costly", "uncounted")
     if request.results >= wanted and not endless:
         answers = {"whole": "long", "steps": "steps"}
         return _play_text(answers[kind], "", request) if kind in answers else Reply((TOOL_DONE_TEXT,))
@@ -300,7 +301,8 @@ def _play_tool(kind: str, argument: str, request: Request, state: State) -> Repl
         return _play_text("plain", "", request)
     if kind == "whole":
         return dataclasses.replace(_play_text("think", "", request), chunks=(), tool=call, stop="tool")
-    usage = Usage(fresh=10_000, cached=0, output=100_000) if kind == "costly" else Usage()
+    costly, uncounted = Usage(fresh=10_000, cached=0, output=100_000), Usage(fresh=0, cached=0, output=0)
+    usage = {"costly": costly, "uncounted": uncounted}.get(kind, Usage())
     return Reply(tool=call, usage=usage, stop="tool")
 
 

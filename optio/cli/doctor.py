@@ -6,7 +6,6 @@ import platform
 import re
 import shlex
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import MAX_FILE_BYTES, DirectoryTree
 from optio.errors import LaunchFailed, NotFound, SecretUnavailable, SettingsError, StoreMismatch, StoreUnavailable
 from optio.executors.base import Executor
+from optio.executors.program_facts import told_version
 from optio.model import isolation, prices, untrusted
 from optio.model.fleet import ProcessKind, find_problems
 from optio.model.namespace import is_served, unserved
@@ -38,7 +38,6 @@ from optio.store.base import Store
 from optio.telemetry.base import are_traces_enabled
 from optio.version import __version__, how_to_install
 
-_VERSION_TIMEOUT_S = 15
 # Servers named in a hint.
 _MAX_NAMED = 3
 # The name that the program of secrets is asked for where no task names any.
@@ -450,7 +449,7 @@ def _agents(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Check
                 if needed:
                     yield Check(name=name, status="error", detail=fact, hint=cure or None)
                 continue
-            version = _version(program)
+            version = told_version(program)
             if version is None:
                 detail, hint = f"{program} does not answer to --version", "install it again"
                 yield Check(name=name, status="error" if needed else "warning", detail=detail, hint=hint)
@@ -484,16 +483,6 @@ def _cluster(settings: Settings, places: Executor) -> Check:
         return Check(name="cluster", status="error", detail=str(err))
     image = settings.kube_image or "only those that tasks name (OPTIO_KUBE_IMAGE is not set)"
     return Check(name="cluster", status="ok", detail=f"pods in the namespace {settings.pod_namespace}, image {image}")
-
-
-def _version(program: str) -> str | None:
-    try:
-        done = subprocess.run(
-            [program, "--version"], capture_output=True, timeout=_VERSION_TIMEOUT_S, stdin=subprocess.DEVNULL, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.decode("utf-8", "replace").strip().partition("\n")[0][:80]
 
 
 def _is_older(told: str, tested: str) -> bool:

@@ -118,7 +118,7 @@ def _pod_lines(attempt: dict[str, Any]) -> Iterator[str]:
 
 def _agent_lines(attempt: dict[str, Any]) -> Iterator[str]:
     """Yield what the agent told of itself, and the machine of a process; nothing where neither is known."""
-    words = {"agentVersion": "version", "model": "model", "session": "session", "machine": "on"}
+    words = {"agentVersion": "version", "model": "model", "session": "session", "machine": "on", "program": "program"}
     known = [f"{word} {render_run.safe(attempt[key])}" for key, word in words.items() if attempt.get(key)]
     if known:
         yield f"agent  {', '.join(known)}"
@@ -138,6 +138,8 @@ def _waiting_lines(waiting: dict[str, Any], since: str) -> Iterator[str]:
 
 def _details(run: dict[str, Any]) -> str:
     lines = [render_run.outcome(run), f"task     {run['taskId']} ({run['definition']})", f"trigger  {run['trigger']}"]
+    if run["generation"] is not None:
+        lines.append(f"served   generation {run['generation']}" + (f", commit {run['commit']}" if run.get("commit") else ""))
     lines += [f"param    {name} = {render_run.safe(str(value))}" for name, value in run["params"].items()]
     lines += ["events"]
     lines += [

@@ -170,6 +170,14 @@ class Handle(Protocol):
         ...
 
 
+class ProgramFacts(NamedTuple):
+    """The version that an agent's program tells, as a number with dots, and its path with the digest of its file, such as
+    `/usr/bin/codex@sha256:...`. Each is None where it cannot be known."""
+
+    version: str | None = None
+    identity: str | None = None
+
+
 class Executor(Protocol):
     """A kind of place where agents run: this machine, or a namespace of a cluster."""
 
@@ -188,6 +196,11 @@ class Executor(Protocol):
 
     def start(self, launch: Launch) -> Handle:
         """Start a launch. Raises LaunchFailed. Starting the same (run, attempt) twice starts it once."""
+        ...
+
+    def program_facts(self, runtime: str) -> ProgramFacts:
+        """Return what is known of the program by which this executor starts the agent CLI; nothing for pods, which have an
+        image."""
         ...
 
     def can_continue(self, run_id: str, attempt: int, program: str | None = None) -> bool:

@@ -41,8 +41,9 @@ from optio.executors.attempt import (
     open_pidfd,
     reserve_exit,
 )
-from optio.executors.base import Handle, Launch, WarmDemand
+from optio.executors.base import Handle, Launch, ProgramFacts, WarmDemand
 from optio.executors.procfs import uptime
+from optio.executors.program_facts import facts_of
 from optio.executors.sandbox import Sandbox, SandboxOptions
 from optio.model import isolation
 from optio.model.pool import Pool
@@ -127,6 +128,12 @@ class ProcessExecutor:
             why = f"{named} {_why_no_program(configured)}" if configured else f"`{program.name}` is not on PATH"
             raise LaunchFailed("runtime_missing", f"{why}: install it with `{program.install}`, or set {setting} to its path")
         return _native(program, found)
+
+    def program_facts(self, runtime: str) -> ProgramFacts:
+        try:
+            return facts_of(self.program(runtime))
+        except (LaunchFailed, ValueError):
+            return ProgramFacts()
 
     def start(self, launch: Launch) -> Handle:
         directory = self._directory(launch.run_id, launch.attempt)

@@ -232,12 +232,14 @@ class AgentPod:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentIdentity:
     """The agent of an attempt as its events tell it: the version of its CLI, the id of its session, and the model that answered
-    last. `machine` is the host name of its process. Each is None where it is not known."""
+    last. `machine` is the host name of its process, and `program` that one's path with the digest of its file. Each is None
+    where it is not known."""
 
     version: str | None = None
     session: str | None = None
     model: str | None = None
     machine: str | None = None
+    program: str | None = None
 
 
 UNKNOWN_AGENT = AgentIdentity()

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from optio.model.run import Attempt, Run, RunState
 
 # How an attempt ends that was interrupted. After any other failure the conversation itself may be at fault.
-INTERRUPTED = frozenset({"network", "overloaded", "rate_limit", "server_error", "lost", "stalled"})
+INTERRUPTED = frozenset({"network", "overloaded", "rate_limit", "server_error", "lost", "stalled", "signal"})
 # How an attempt ends whose agent may be told what is wrong with its result, once in a run.
 UNFIT = frozenset({"result_invalid", "result_missing"})
 # The reason of an attempt whose agent could not go on.

@@ -735,12 +735,14 @@ class Execution:
         self._finish(outcome, self.run.meter, None)
 
     def _identity(self, reader: GuardedReader, handle: Handle) -> AgentIdentity:
-        """Return what the agent told of itself, masked like all that it prints, with the machine of a process. A pod names its
-        node."""
+        """Return what the agent told of itself, masked like all that it prints, with machine and program of a process. A pod
+        names its node and its image."""
         told = reader.identity
         version, session, model = (name and self._mask.text(name) for name in (told.version, told.session, told.model))
         machine = socket.gethostname() if handle.pod() is None else None
-        return AgentIdentity(version=version, session=session, model=model, machine=machine)
+        facts = self._parts.executor.program_facts(self._runtime)
+        version = version or facts.version
+        return AgentIdentity(version=version, session=session, model=model, machine=machine, program=facts.identity)
 
     def _finish(
         self,

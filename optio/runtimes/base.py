@@ -177,10 +177,12 @@ def end_text(ended: ProcessEnd) -> str:
 
 
 def no_result(ended: ProcessEnd, said: str, *, began: bool, printed: str = "", program: Program | None = None) -> Outcome:
-    """Return the outcome of an agent that printed no terminal event: it did not begin at all, for the reason that it `said`, or
-    it broke off. `printed` is the first line of its output."""
+    """Return the outcome of an agent that printed no terminal event: it did not begin at all, for the reason that it `said`,
+    was killed, or broke off. `printed` is the first line of its output."""
     if not began and ended.code not in (0, None):
         return Outcome(ok=False, reason="config", message=said or f"exit code {ended.code} before the first event")
+    if ended.signal is not None:
+        return Outcome(ok=False, reason="signal", message=f"killed by {end_text(ended)}", again=True)
     message = f"ended with {end_text(ended)} and no result event"
     if not began and ended.code == 0:
         message = "ended with exit code 0 and no event that Optio knows"

@@ -26,6 +26,7 @@ from optio.runtimes.entries import Entry, notice, retry, said, thought, tool_cal
 from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader
 from optio.runtimes.json_events import (
     as_dict,
+    as_dicts,
     compact,
     first_line,
     token_count,
@@ -204,7 +205,7 @@ class CodexReader(EventReader):
             if is_mcp:
                 yield tool_call(item_id, str(item.get("tool")), item.get("arguments"), server=str(item.get("server")))
             else:
-                yield tool_call(item_id, kind, item.get(_TOOLS[kind]))
+                yield tool_call(item_id, kind, _input(item, kind))
         if done:
             self._open.discard(item_id)
             self._answered = True
@@ -259,6 +260,13 @@ class CodexReader(EventReader):
         if not self._completed:
             return self._no_result(ended)
         return self._success(ended, self._answer or "")
+
+
+def _input(item: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Return the input of a tool call under the names that other agents use, with the paths of the files that it changes."""
+    given = {_TOOLS[kind]: item.get(_TOOLS[kind])}
+    paths = [str(each.get("path")) for each in as_dicts(item.get("changes"))]
+    return {"path": ", ".join(paths), **given} if paths else given
 
 
 def _is_refused(message: str) -> bool:

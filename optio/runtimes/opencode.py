@@ -115,6 +115,7 @@ class OpenCodeReader(EventReader):
     def __init__(self, task: CompiledTask) -> None:
         super().__init__(task)
         self._model = (task.spec.model or "").partition("/")[2]
+        self._identify(model=task.spec.model)  # its events name none
         self._last = LastTexts()  # of the last step
         self._usage = Usage()
         self._cost: Decimal | None = Decimal(0)
@@ -165,7 +166,7 @@ class OpenCodeReader(EventReader):
         if used is None:
             yield notice(DOUBTFUL_USAGE)
             used = Usage()
-        if used == Usage():
+        if used == Usage() and self._finish not in ("stop", "tool-calls"):
             self._empty += 1
             return
         self._empty = 0

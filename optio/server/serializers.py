@@ -122,10 +122,13 @@ def started_run(value: Run, *, duplicate: bool = False) -> StartedRunBody:
     return StartedRunBody(run_id=value.id, **_members(run(value)), duplicate=duplicate or msgspec.UNSET)
 
 
-def run_details(value: Run, attempts: list[Attempt], events: list[Event], prompt: str, hold: Hold | None) -> RunDetailsBody:
+def run_details(
+    value: Run, attempts: list[Attempt], events: list[Event], prompt: str, hold: Hold | None, commit: str | None
+) -> RunDetailsBody:
     """Return a run with everything that is stored of it but its log."""
     return RunDetailsBody(
         **_members(run(value)),
+        commit=commit,
         prompt=prompt,
         output=value.text,
         result=value.output,
@@ -167,6 +170,7 @@ def _attempt(value: Attempt) -> AttemptBody:
         node=None if value.pod is None else value.pod.node,
         image=None if value.pod is None else value.pod.image,
         machine=value.agent.machine,
+        program=value.agent.program,
         agent_version=value.agent.version,
         session=value.agent.session,
         model=value.agent.model,

@@ -365,7 +365,7 @@ def test_each_attempt_of_a_run_has_a_pod_of_its_own(store: Store) -> None:
 
 
 def test_each_attempt_keeps_what_its_agent_told_and_its_machine(store: Store) -> None:
-    told = AgentIdentity(version="2.1.331", session="s-1", model="sonnet", machine="host-1")
+    told = AgentIdentity(version="2.1.331", session="s-1", model="sonnet", machine="host-1", program="/bin/claude@sha256:00")
     first = claimed(store)
     store.finish(first.run.lease, BAD, Meter(), 1, None, at_once, agent=told)
     (second,) = store.claim("w", LEASE, everything)

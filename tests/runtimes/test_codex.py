@@ -157,7 +157,7 @@ def test_the_log_shows_calls_answers_and_words() -> None:
     failing = [line for stream, data in recorded("tool-fail") for line in reader.line(stream, data, NOW)]
 
     assert [(line.kind, line.text) for line in failing if line.kind not in (LogKind.SYSTEM, LogKind.TURN)] == [
-        (LogKind.TOOL, "command_execution \"/bin/bash -lc 'echo oops >&2; exit 3'\""),
+        (LogKind.TOOL, """command_execution {"command": "/bin/bash -lc 'echo oops >&2; exit 3'"}"""),
         (LogKind.RESULT, "error: oops"),
         (LogKind.TEXT, DONE),
     ]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from optio.model.agent_event import ToolCall, ToolKind, ToolResult, TurnEnd
 from optio.model.run import LogKind, LogLine, Outcome, Usage
 from optio.model.runtimes import DECLARED
+from optio.model.session import INTERRUPTED
 from optio.runtimes import RUNTIMES
 from optio.runtimes.base import AttemptContext, OutputReader, ProcessEnd
 from optio.runtimes.event_reader import EventReader
@@ -143,7 +144,7 @@ def test_a_reader_tells_which_version_session_and_model_it_was(agent: str) -> No
 
     assert isinstance(reader, EventReader)
     assert reader.identity.version == version
-    assert reader.identity.model == {"codex": None, "opencode": None}.get(agent, "stub-tool")
+    assert reader.identity.model == {"codex": None, "opencode": "any/claude-sonnet-4-5"}.get(agent, "stub-tool")
     assert reader.identity.session
 
 
@@ -395,3 +396,11 @@ def test_no_json_whatsoever_breaks_the_reader(agent: str, values: list[tuple[str
     reader.closing(NOW)
     assert reader.meter.usage.output >= 0
     assert isinstance(reader.outcome(ProcessEnd(code=0, signal=None)).ok, bool)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_killed_agent_ended_by_a_signal_and_may_go_on(agent: str) -> None:
+    found = outcome(agent, recorded(agent, "tool")[:-1], code=None, signal=9)
+
+    assert (found.ok, found.reason, found.again) == (False, "signal", True)
+    assert found.reason in INTERRUPTED

@@ -7,6 +7,7 @@ three commands that succeed in `test_real_adoption.py`, and failures after one i
 side, those that wait longest for retries first.
 """
 
+import hashlib
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ import pytest
 from optio.model import prices
 from optio.model.agent_event import ToolCall, ToolResult
 from optio.model.run import Attempt, LogKind, LogLine, Run, RunState, Usage
+from optio.model.runtimes import DECLARED
 from optio.runs.execute import Execution
 from optio.wiring import Services
 from tests.model_server import FLAKY_FAILURES, PLAIN_TEXT
@@ -67,18 +69,19 @@ CELLS: Mapping[str, Cell] = {
     "truncated": Cell("truncated", text=PLAIN_TEXT[:10]),
     "refusal": Cell("refusal", text="I cannot help with that."),
 }
-# Codex has no usage of a failed turn but in its session file.
-NO_ANSWER = {name: replace(cell, usage=Told.UNKNOWN) for name, cell in CELLS.items() if name.startswith(("error", "garbage"))}
+NO_ANSWER = {"garbage": replace(CELLS["garbage"], usage=Told.UNKNOWN)}
 OTHERWISE: Mapping[str, Mapping[str, Cell]] = {
     "claude-code": {
-        # It is stopped at its first try, before its last event, which has the usage.
+        # It is stopped at its first try, before its last event, as Codex is.
         "error-401": replace(CELLS["error-401"], usage=Told.UNKNOWN),
         # Its figures may have a part of the last of the answers that broke off. A page is one to it.
         "cut": replace(CELLS["cut"], usage=Told.PART),
         "garbage": NO_ANSWER["garbage"],
     },
     "codex": {
-        **NO_ANSWER,
+        "error-401": replace(CELLS["error-401"], usage=Told.UNKNOWN),
+        # A page is an answer that broke off.
+        "garbage": NO_ANSWER["garbage"],
         # It asks three times, and its session file has none of the answers.
         "refusal": replace(CELLS["refusal"], usage=Told.UNKNOWN),
     },
@@ -244,8 +247,13 @@ def test_a_run_says_which_session_of_which_version_on_which_machine_it_was(matri
     told = matrix.ended(agent, scenario).attempt.agent
 
     # OpenCode's events tell no version and no model, and Gemini's no version.
-    assert (told.version is not None) == (agent in ("claude-code", "codex", "copilot"))
-    assert told.model == (None if agent == "opencode" else model_of(agent, scenario))
+    declared = DECLARED[agent].program
+    assert declared is not None
+    assert told.version == declared.tested or (agent == "claude-code" and told.version)
+    assert told.model == ("stub/" if agent == "opencode" else "") + model_of(agent, scenario)
+    assert told.program is not None
+    path, _, digest = told.program.partition("@sha256:")
+    assert digest == hashlib.sha256(Path(path).read_bytes()).hexdigest()
     assert told.session
     assert told.machine == socket.gethostname()
 

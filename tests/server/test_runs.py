@@ -1,7 +1,9 @@
 """Runs over HTTP: the URLs and bodies of the documentation, repeatable requests, lists."""
 
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -400,3 +402,25 @@ def test_the_list_of_runs_is_filtered_by_the_beginning_of_an_id_and_by_time(api:
     refused = api.get("/api/runs?since=2026-01-05T08:00:00")
     assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "/since")
     assert api.get(f"/api/runs?id={'0' * 37}").status == 422
+
+
+def test_a_run_has_the_commit_from_which_its_task_was_served(tmp_path: Path) -> None:
+    git = ("git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.com")
+    subprocess.run([*git, "init", "-q"], check=True)
+    api = Api(tmp_path)
+    try:
+        (tmp_path / "tasks.d" / "job.yaml").write_text(JOB)
+        subprocess.run([*git, "add", "tasks.d"], check=True)
+        subprocess.run([*git, "commit", "-qm", "Add a task"], check=True)
+        api.serve_task(JOB)
+        first = api.post("/api/tasks/job/runs").json["runId"]
+        api.serve_task(JOB + "maxRetries: 7\n")
+        second = api.post("/api/tasks/job/runs").json["runId"]
+        runs = [api.get(f"/api/workflow-runs/{run_id}").json for run_id in (first, second)]
+        page = api.get(f"/runs/{second}").body.decode()
+    finally:
+        api.close()
+
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert [(run["generation"], run["commit"]) for run in runs] == [(1, head), (2, f"{head}+dirty")]
+    assert f"{head[:12]}+dirty" in page

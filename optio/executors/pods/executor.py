@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from optio.errors import LaunchFailed, OptioError, StoreUnavailable
 from optio.executors import execve
-from optio.executors.base import Exit, Handle, KeptAttempt, Launch, WarmDemand
+from optio.executors.base import Exit, Handle, KeptAttempt, Launch, ProgramFacts, WarmDemand
 from optio.executors.pods import exit_status
 from optio.executors.pods import manifest as pod
 from optio.executors.pods.cluster import Cluster, Refused, Unreachable
@@ -149,6 +149,9 @@ class PodExecutor:
         execve.check_launch(launch.argv, environment(launch, pod.way_out(launch.environment, settings)))
         wanted = pod.attempt_pod(launch, settings, secrets.token_hex(8), self._me)
         return self._call(lambda: self._begin(launch, settings, wanted))
+
+    def program_facts(self, runtime: str) -> ProgramFacts:
+        return ProgramFacts()
 
     def can_continue(self, run_id: str, attempt: int, program: str | None = None) -> bool:
         """Return False: the agent's HOME goes with its pod."""

@@ -145,8 +145,10 @@ class AttemptBody(Body, frozen=True, kw_only=True):
     """The digest of its pod's image, as the node resolved it."""
     machine: str | None
     """The host name of its process, once it has ended; null for a pod, which has a node."""
+    program: str | None
+    """The agent's program and the digest of its file, once its process has ended; null for a pod, which has an image."""
     agent_version: str | None
-    """The version of the agent's CLI, as it tells it, once the attempt has ended."""
+    """The version of the agent's CLI, once the attempt has ended."""
     session: str | None
     """The id of the agent's session, as it tells it, once the attempt has ended."""
     model: str | None
@@ -212,6 +214,8 @@ class RunLinksBody(Body, frozen=True, kw_only=True):
 class RunDetailsBody(RunBody, frozen=True, kw_only=True):
     """A run with everything that is stored of it but its log."""
 
+    commit: str | None
+    """The git commit of its generation, with `+dirty` where the task files differed from it; null where none is known."""
     prompt: str
     """The prompt, with the parameters filled in."""
     output: str | None

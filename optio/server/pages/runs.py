@@ -18,6 +18,7 @@ from optio.server.auth import role
 from optio.server.dependencies import Hub
 from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
 from optio.server.read_models import transcript
+from optio.server.read_models.generations import commit_of_run
 from optio.server.run_filters import filter_of
 
 _PAGE = 50
@@ -115,6 +116,7 @@ def _read(hub: Hub, run_id: str, tab: Tab, after: int | None, before: int | None
     values: dict[str, Any] = {
         "run": run,
         "attempts": attempts,
+        "commit": commit_of_run(store, run),
         "hold": _hold(hub, run),
         "is_open": not run.state.terminal,
     }

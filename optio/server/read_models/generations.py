@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from optio.errors import NotFound
 from optio.model.registry import CompiledTask, Registry
+from optio.model.run import Run
 from optio.plan.compare import Plan, compare_sides
 from optio.plan.effect import Forecast
 from optio.plan.side import Side
@@ -26,6 +27,13 @@ _MAX_PLANS = 256
 _MAX_SCANNED = 100
 _NO_LIMIT = 2**62
 _FAR = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def commit_of_run(store: Store, run: Run) -> str | None:
+    """Return the commit of the generation that was served when the run was accepted; None where none is known."""
+    number = run.generation
+    heads = [] if number is None else store.generation_heads(number + 1, 1)
+    return next((head.commit for head in heads if head.id == number), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

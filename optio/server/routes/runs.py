@@ -23,6 +23,7 @@ from optio.server.auth import role
 from optio.server.bodies.failure import RunFailureBody
 from optio.server.bodies.runs import RerunRun, RunDetailsBody, RunPageBody, StartedRunBody, StartRun
 from optio.server.dependencies import Hub
+from optio.server.read_models.generations import commit_of_run
 from optio.server.run_filters import cost_of
 from optio.store.values import IdempotencyKey, RunFilter
 
@@ -233,7 +234,8 @@ def _details(hub: Hub, run_id: str) -> RunDetailsBody:
     if run.state is RunState.QUEUED:
         most = hub.services.settings.max_workflow_concurrent
         hold = admission.hold_of(run_id, store.admission(), max_running=most)
-    return serializers.run_details(run, store.attempts(run_id), store.events(run_id), store.prompt(run_id), hold)
+    parts = store.attempts(run_id), store.events(run_id), store.prompt(run_id), hold
+    return serializers.run_details(run, *parts, commit_of_run(store, run))
 
 
 def _failure(hub: Hub, run_id: str) -> RunFailureBody:

@@ -87,10 +87,11 @@ _ENDED_COLUMNS = (
     "turns bigint, tool_calls bigint, cost text, cost_source text, now bigint, began bigint"
 )
 _AGENTS = """
-INSERT INTO attempt_agents (run_id, number, version, session, model, machine)
-SELECT lot.id, lot.number, lot.version, lot.session, lot.model, lot.machine FROM lot WHERE TRUE ON CONFLICT DO NOTHING
+INSERT INTO attempt_agents (run_id, number, version, session, model, machine, program)
+SELECT lot.id, lot.number, lot.version, lot.session, lot.model, lot.machine, lot.program FROM lot WHERE TRUE
+ON CONFLICT DO NOTHING
 """
-_AGENTS_COLUMNS = "id text, number bigint, version text, session text, model text, machine text"
+_AGENTS_COLUMNS = "id text, number bigint, version text, session text, model text, machine text, program text"
 # The columns that the end of an attempt may set in its run.
 _CHANGING = (
     "owner", "lease_until", "cancel_requested", "usage", "turns", "tool_calls", "cost", "cost_source", "result_text",
@@ -504,7 +505,7 @@ class Finish:
         agent = self.agent
         return {
             "id": row["id"], "number": row["attempt"], "version": agent.version, "session": agent.session,
-            "model": agent.model, "machine": agent.machine,
+            "model": agent.model, "machine": agent.machine, "program": agent.program,
         }  # fmt: skip
 
     def _attempt(self, tx: Transaction, row: Row) -> dict[str, Any]:

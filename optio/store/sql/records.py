@@ -23,7 +23,7 @@ RUN_COLUMNS = (
 # A started attempt without a row in `begun` began as a process.
 ATTEMPTS = (
     "SELECT a.*, CASE WHEN a.agent_started_at IS NOT NULL THEN COALESCE(b.how, 'process') END AS how, "
-    "p.namespace AS pod_namespace, p.pod, p.node, p.image, g.version, g.session, g.model, g.machine, c.continues "
+    "p.namespace AS pod_namespace, p.pod, p.node, p.image, g.version, g.session, g.model, g.machine, g.program, c.continues "
     "FROM attempts a "
     "LEFT JOIN begun b ON b.run_id = a.run_id AND b.number = a.number "
     "LEFT JOIN attempt_pods p ON p.run_id = a.run_id AND p.number = a.number "
@@ -117,7 +117,13 @@ def to_attempt(row: Row) -> Attempt:
         text=row["result_text"],
         meter=to_meter(row),
         pod=None if row["pod"] is None else AgentPod(row["pod_namespace"], row["pod"], row["node"], row["image"]),
-        agent=AgentIdentity(version=row["version"], session=row["session"], model=row["model"], machine=row["machine"]),
+        agent=AgentIdentity(
+            version=row["version"],
+            session=row["session"],
+            model=row["model"],
+            machine=row["machine"],
+            program=row["program"],
+        ),
         continues=row["continues"],
     )
 
