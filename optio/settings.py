@@ -114,6 +114,13 @@ def _paths(text: str) -> tuple[str, ...]:
     return paths
 
 
+def _users(text: str) -> tuple[int, int]:
+    numbers = re.fullmatch(r"(\d{1,10})-(\d{1,10})", text, re.ASCII)
+    if numbers is None or not 1000 <= int(numbers[1]) < int(numbers[2]) < (1 << 32) - 2:
+        raise ValueError("`FIRST-LAST`, two numbers of users from 1000 on that nobody else has, such as 60578-61183")
+    return int(numbers[1]), int(numbers[2])
+
+
 def _ports(text: str) -> tuple[str, ...]:
     ports = _names(text)
     for port in ports:
@@ -286,8 +293,13 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "sandbox": Setting(
         None,
-        _choice("landlock", "bwrap", "none"),
-        "sandbox of agents as processes: `landlock`, `bwrap` or `none`; by default `landlock` where the kernel has it",
+        _choice("namespaces", "bwrap", "landlock", "none"),
+        "sandbox of agents as processes: `namespaces`, `bwrap`, `landlock` or `none`; by default the first that works here",
+    ),
+    "sandbox_uids": Setting(
+        "60578-61183",
+        _users,
+        "users of attempts as processes if the worker is root, `FIRST-LAST`; the first is the group of all",
     ),
     "sandbox_read": Setting("", _paths, "further paths that agents may read and execute, separated by commas"),
     "sandbox_write": Setting("", _paths, "further paths that agents may read and write, separated by commas"),
@@ -418,7 +430,10 @@ def unknown_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str | N
             yield name, _EXPECTED.get(name, near)
 
 
-_PROCESS_ONLY = ("sandbox", "sandbox_read", "sandbox_write", "sandbox_ports", "attempt_disk", "attempt_processes")
+_PROCESS_ONLY = (
+    *("sandbox", "sandbox_uids", "sandbox_read", "sandbox_write", "sandbox_ports"),
+    *("attempt_disk", "attempt_processes"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -446,6 +461,7 @@ class Settings:
     oidc_session: timedelta
     executor: str
     sandbox: str | None
+    sandbox_uids: tuple[int, int]
     sandbox_read: tuple[str, ...]
     sandbox_write: tuple[str, ...]
     sandbox_ports: tuple[str, ...] | None
@@ -664,7 +680,7 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, tuple):
-        return ",".join(value)
+        return "-".join(map(str, value)) if value and isinstance(value[0], int) else ",".join(value)
     if isinstance(value, Mapping):
         return ",".join(f"{name}={each}" for name, each in value.items())
     if isinstance(value, timedelta):

@@ -3,10 +3,11 @@ settings. Optional drivers are imported here and nowhere else."""
 
 import logging
 import os
+import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from optio.broker.base import Broker
 from optio.broker.local import LocalBroker
 from optio.errors import SettingsError, StoreFull, StoreUnavailable
 from optio.executors.base import Executor
-from optio.executors.process import ProcessExecutor
+from optio.executors.process import ProcessExecutor, choose_sandbox
 from optio.executors.sandbox import SandboxOptions
 from optio.identity.base import IdentityProvider
 from optio.limits.base import RateWindow
@@ -39,6 +40,12 @@ if TYPE_CHECKING:
     from optio.executors.pods.template import Template
 
 log = logging.getLogger(__name__)
+
+# Variables of this process that name files with credentials. Certificates of authorities are none: agents need those.
+_CREDENTIAL_FILE = re.compile(r"(?!.*CERT)\w+_FILE")
+_CREDENTIALS = frozenset(
+    {"KUBECONFIG", "GOOGLE_APPLICATION_CREDENTIALS", "PGPASSFILE", "PGSERVICEFILE", "CREDENTIALS_DIRECTORY"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,11 +100,12 @@ def data_directory(settings: Settings) -> Path:
 
 
 def _narrow_secrets(settings: Settings) -> None:
-    """Remove other users' rights from secrets in the data directory. A directory set by `OPTIO_SECRETS_DIR` may be shared on
-    purpose."""
+    """Remove other users' rights from secrets in the data directory, and from their directory. One set by `OPTIO_SECRETS_DIR`
+    may be shared on purpose."""
     if settings.secrets_dir is not None:
         return
     with suppress(OSError):
+        settings.secrets.chmod(0o700)
         wide = [str(path) for path in sorted(settings.secrets.iterdir()) if not private_files.narrow(path)]
         if wide:
             log.warning("other users may read or write %s: let their owner run `chmod 600` on them", ", ".join(wide))
@@ -203,14 +211,15 @@ def identity(settings: Settings) -> IdentityProvider | None:
     )
 
 
-def executor(settings: Settings) -> Executor:
-    """Return the executor that runs agents: as processes, or as pods."""
+def executor(settings: Settings, *, is_open: bool = False) -> Executor:
+    """Return the executor that runs agents: as processes, or as pods. Where no sandbox works, processes are confined by nothing
+    with `is_open`, and otherwise SettingsError is raised."""
     if settings.executor == "process":
         attempts = settings.data_dir / "attempts"
         return ProcessExecutor(
             attempts,
             settings.programs,
-            sandbox=_sandbox(settings),
+            sandbox=_sandbox(settings, is_open=is_open),
             disk_quota=settings.attempt_disk,
             processes=settings.attempt_processes,
         )
@@ -219,19 +228,21 @@ def executor(settings: Settings) -> Executor:
     return PodExecutor(pod_settings(settings), settings.programs, start_s=settings.pod_start.total_seconds())
 
 
-def _sandbox(settings: Settings) -> SandboxOptions:
-    """Return the sandbox of agents as processes. It hides the data directory, the secrets, the database, and files that
-    settings were read from."""
-    files = [path for name, path in os.environ.items() if name.startswith("OPTIO_") and name.endswith("_FILE")]
+def _sandbox(settings: Settings, *, is_open: bool) -> SandboxOptions:
+    """Return the sandbox of agents as processes. It hides the data directory, the secrets, the database, and files with
+    credentials that variables of this process name, for settings and for the program of `OPTIO_SECRET_COMMAND`."""
+    named = [text for name, text in os.environ.items() if name in _CREDENTIALS or _CREDENTIAL_FILE.fullmatch(name)]
+    files = [path for text in named for path in text.split(":") if path.startswith("/") or Path(path).is_file()]
     database = settings.database
     hidden = [settings.data_dir, settings.secrets, *map(Path, files)]
     hidden += [] if database is None else [Path(f"{database}{suffix}") for suffix in ("", "-wal", "-shm", "-journal")]
-    return SandboxOptions(
-        kind=settings.sandbox,
+    return replace(
+        choose_sandbox(settings.sandbox, is_open=is_open),
         read=[Path(path) for path in settings.sandbox_read],
         write=[Path(path) for path in settings.sandbox_write],
         ports=None if settings.sandbox_ports is None else [int(port) for port in settings.sandbox_ports],
         hidden=[path.absolute() for path in hidden],
+        users=settings.sandbox_uids,
     )
 
 
@@ -351,6 +362,7 @@ def build(settings: Settings, part: str = "dev") -> Services:
     data_directory(settings)
     _narrow_secrets(settings)
     opened_secrets = secrets(settings)
+    places = executor(settings, is_open=part == "dev")
     store = open_store(settings)
     telemetry, metrics = _telemetry(part)
     store.watch(lambda: telemetry.tell(PartFailed("store")))
@@ -369,7 +381,7 @@ def build(settings: Settings, part: str = "dev") -> Services:
         store=store,
         broker=broker,
         rate=rate,
-        executor=executor(settings),
+        executor=places,
         secrets=opened_secrets,
         telemetry=telemetry,
         metrics=metrics,

@@ -56,7 +56,7 @@ class Walk:
                 "OPTIO_ANTHROPIC_BASE_URL": model.url,
                 "OPTIO_PROGRAM_CLAUDE_CODE": str(CLAUDE),
                 # What a reader has who sets nothing.
-                "OPTIO_SANDBOX": "landlock",
+                "OPTIO_SANDBOX": "namespaces",
             },
         )
         self.dev.tasks.rmdir()

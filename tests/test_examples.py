@@ -59,7 +59,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory, scripted_model: StubModel)
         tmp_path_factory.mktemp("examples"),
         environ={
             "OPTIO_PROGRAM_CLAUDE_CODE": str(CLAUDE),
-            "OPTIO_SANDBOX": "landlock",  # without one the CLI does not run unattended as root
+            "OPTIO_SANDBOX": "namespaces",  # without one the CLI does not run unattended as root
             "OPTIO_ANTHROPIC_BASE_URL": scripted_model.url,
             "OPTIO_SECRET_ANTHROPIC_API_KEY": "sk-example",
             "OPTIO_SECRET_GITHUB_PUSH_SECRET": "a secret of ours",

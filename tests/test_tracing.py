@@ -200,7 +200,7 @@ def test_the_span_of_an_agent_has_the_attributes_of_the_conventions(
     settings = {
         "OPTIO_ANTHROPIC_BASE_URL": scripted_model.url,
         "OPTIO_PROGRAM_CLAUDE_CODE": str(CLAUDE),
-        "OPTIO_SANDBOX": "landlock",
+        "OPTIO_SANDBOX": "namespaces",
         "OPTIO_SECRET_ANTHROPIC_API_KEY": "sk-secret",
     }
     dev = Dev(tmp_path, environ=environment(collector.url, **settings))

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import select
-import shutil
 import signal
 import stat
 import time
@@ -19,6 +18,7 @@ from optio.executors import cgroup
 from optio.executors.base import Exit, LaunchArrival
 from optio.executors.inotify import Inotify
 from optio.executors.procfs import descendants, uptime
+from optio.executors.trees import delete_tree
 from optio.model.room import Delay
 from optio.process_identity import start_time
 
@@ -276,7 +276,7 @@ def continue_session(control: str, session: str, attempt: int, side: str | None)
             os.unlink(f"{session}/control/{name}")
     for name in ("tmp", "result"):
         # Not as an attempt, whose files are deleted by their names: links of the agent could stand on the way to them.
-        _delete_tree(Path(session, name))
+        delete_tree(f"{session}/{name}")
 
 
 def _link_session(home: str, side: str, target: str) -> str | None:
@@ -315,19 +315,7 @@ def _link_below(top: str, path: str, target: str) -> str | None:
 def delete_attempt(base: Path) -> None:
     """Delete the files of an attempt, even if the agent has taken away rights of its own directories."""
     if not _delete_bare(str(base)):
-        _delete_tree(base)
-
-
-def _delete_tree(base: Path) -> None:
-    shutil.rmtree(base, ignore_errors=True)
-    if base.exists():
-        for folder, _, _ in os.walk(base):
-            with contextlib.suppress(OSError):
-                os.chmod(folder, 0o700)  # before its content is read
-                for entry in os.scandir(folder):
-                    if entry.is_dir(follow_symlinks=False):
-                        os.chmod(entry.path, 0o700)
-        shutil.rmtree(base, ignore_errors=True)
+        delete_tree(str(base))
 
 
 def _delete_bare(base: str) -> bool:

@@ -7,10 +7,8 @@ Source: https://docs.kernel.org/userspace-api/landlock.html
 """
 
 import ctypes
-import os
 import struct
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 _SYS_CREATE_RULESET = 444
@@ -24,26 +22,6 @@ _MAKE_DEVICES = 1 << 6 | 1 << 11
 _REFER, _TRUNCATE = 1 << 13, 1 << 14
 _CONNECT_TCP = 1 << 1
 _SCOPE_ABSTRACT_UNIX_SOCKET, _SCOPE_SIGNAL = 1 << 0, 1 << 1
-
-# What root keeps: as in a container, but for making devices and changing the root. Some others open what Landlock closes:
-# CAP_PERFMON reads the environment of any process, CAP_DAC_READ_SEARCH opens files without their path.
-_KEPT_CAPABILITIES = frozenset(
-    (
-        0,
-        1,
-        3,
-        4,
-        5,
-        6,
-        7,
-        8,
-        10,
-        13,
-        29,
-        31,
-    )  # chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap, bind, raw, ...
-)
-_LAST_CAPABILITY = Path("/proc/sys/kernel/cap_last_cap")
 
 # Pairs of a path and the access to all below it.
 Rules = tuple[tuple[str, int], ...]
@@ -103,11 +81,3 @@ def _write(abi: int) -> int:
     """Return the rights for everything that one may do with files and directories."""
     every = _EXECUTE | _WRITE_FILE | _READ_FILE | _READ_DIR | _REMOVE_AND_MAKE
     return every | (_REFER if abi >= 2 else 0) | _truncate(abi)
-
-
-def closing_capabilities() -> tuple[int, ...]:
-    """Return the capabilities that root must lose, because they bypass what Landlock closes."""
-    if os.geteuid() != 0:
-        return ()
-    last = int(_LAST_CAPABILITY.read_text())
-    return tuple(each for each in range(last + 1) if each not in _KEPT_CAPABILITIES)

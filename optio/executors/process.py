@@ -22,11 +22,13 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from optio.errors import LaunchFailed, StoreUnavailable
-from optio.executors import cgroup, execve
+from optio.errors import LaunchFailed, SettingsError, StoreUnavailable
+from optio.executors import cgroup, execve, landlock
 from optio.executors.attempt import (
     OVERDUE_S,
     AttemptLimits,
@@ -44,7 +46,7 @@ from optio.executors.attempt import (
 from optio.executors.base import Handle, Launch, ProgramFacts, WarmDemand
 from optio.executors.procfs import uptime
 from optio.executors.program_facts import facts_of
-from optio.executors.sandbox import Sandbox, SandboxOptions
+from optio.executors.sandbox import KINDS, Sandbox, SandboxOptions
 from optio.model import isolation
 from optio.model.pool import Pool
 from optio.model.probe_result import ProbeResult
@@ -53,11 +55,17 @@ from optio.model.task import Environment
 from optio.process_identity import machine
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
+# What it imports, in an order in which each finds those before it.
+_PARTS = ("trees", "identity", "view")
 # By its bytecode, which is written once: compiling it would leave a megabyte behind that every fork has to share.
-_BEGIN = """
+_BEGIN = f"""
 import sys
 from importlib.machinery import SourceFileLoader
-exec(SourceFileLoader("supervisor", sys.argv.pop(1)).get_code("supervisor"))
+place = sys.argv.pop(1)
+for name in {_PARTS}:
+    module = sys.modules["optio.executors." + name] = type(sys)(name)
+    exec(SourceFileLoader(name, place + "/" + name + ".py").get_code(name), module.__dict__)
+exec(SourceFileLoader("supervisor", place + "/supervisor.py").get_code("supervisor"))
 main()
 """
 # A fork server that is silent for so long is stuck, or was stopped; a new one takes its place.
@@ -70,6 +78,7 @@ _TOMBSTONE_AGE_S = 86_400.0
 # more than this part to end in good order.
 _ORPHAN_SHARE = 0.9
 _ORPHAN_GRACE_SHARE = 0.25
+_TRIAL_TIMEOUT_S = 20.0
 _ARCH = {"x86_64": "x64", "aarch64": "arm64"}
 
 
@@ -88,8 +97,8 @@ class ProcessExecutor:
     ) -> None:
         self._root = root.absolute()
         self._programs = dict(programs or {})
-        options = sandbox or SandboxOptions()
-        self.sandbox = Sandbox(replace(options, hidden=(self._root, *options.hidden)))
+        options = choose_sandbox() if sandbox is None else sandbox
+        self.sandbox = Sandbox(replace(options, hidden=(self._root, *options.hidden), place=self._root))
         self._disk_quota = disk_quota
         self._cgroups = cgroup.Cgroups(self._root)
         self._processes = processes
@@ -167,6 +176,7 @@ class ProcessExecutor:
             "roots": [base] if session == base else [base, session],
             "control": control,
             "cwd": f"{session}/work",
+            "files": [f"{session}/home/{name}" for name in launch.files],
             "argv": list(launch.arguments(f"{session}/home")),
             "env": environment,
             "setup": list(launch.setup),
@@ -323,7 +333,7 @@ class ProcessExecutor:
 
     def _serve(self) -> "_ForkServer":
         self._cgroups.enter()  # before there is a child, which would stay behind
-        self._server = _ForkServer(self.sandbox.capabilities)
+        self._server = _ForkServer(marshal.dumps(self.sandbox.server()).hex())
         return self._server
 
     def _drop_server(self, *, kill: bool = False) -> None:
@@ -340,13 +350,13 @@ class ProcessExecutor:
 class _ForkServer:
     """A connection to a fork server (see `supervisor.py`), which is detached from this process. Methods raise OSError."""
 
-    def __init__(self, closed_capabilities: Iterable[int]) -> None:
+    def __init__(self, sandbox: str) -> None:
         self._connection, theirs = socket.socketpair()
         # Not `settimeout`, which asks the kernel before each call whether it would block.
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             self._connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", int(_FORK_TIMEOUT_S), 0))
         starter = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _BEGIN, str(_SUPERVISOR), *map(str, closed_capabilities)],
+            [sys.executable, "-I", "-S", "-c", _BEGIN, str(_SUPERVISOR.parent), sandbox],
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             start_new_session=True,
@@ -392,6 +402,61 @@ class _ForkServer:
                 with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             os.close(self._pidfd)
+
+
+def choose_sandbox(kind: str | None = None, *, is_open: bool = False) -> SandboxOptions:
+    """Return options with a sandbox that works here: the chosen one, or the first of those there are. With `is_open` nothing is
+    confined where none works. Raises SettingsError."""
+    if kind == "none":
+        return SandboxOptions()
+    problems = []
+    for each in (kind,) if kind is not None else KINDS:
+        problem = _why_not(each, os.geteuid())
+        if not problem:
+            return SandboxOptions(kind=each)
+        problems.append(f"{each}: {problem}")
+    told = "; ".join(problems)
+    if kind is not None:
+        raise SettingsError(f"OPTIO_SANDBOX={told}")
+    if is_open:
+        return SandboxOptions(why=f"no sandbox works here: {told}")
+    raise SettingsError(f"no sandbox works here ({told}): enable one, or set OPTIO_SANDBOX=none to run agents unconfined")
+
+
+@lru_cache
+def _why_not(kind: str, _user: int) -> str:
+    """Return why a sandbox does not work for this user, or nothing. An attempt tries it: what is allowed depends on the kernel,
+    its modules and the container around."""
+    if kind == "landlock" and not landlock.version():
+        return "this kernel has no Landlock (Linux 5.13), or it is switched off"
+    if kind == "bwrap" and shutil.which("bwrap") is None:
+        return "`bwrap` is not on PATH: install it (`apt install bubblewrap`)"
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)
+        executor = ProcessExecutor(Path(folder, "attempts"), sandbox=SandboxOptions(kind=kind))
+        trial = Launch(
+            run_id="trial",
+            attempt=1,
+            argv=("/bin/sh", "-c", ":"),
+            stdin=b"",
+            env={},
+            timeout_s=_TRIAL_TIMEOUT_S,
+            orphan_s=_TRIAL_TIMEOUT_S,
+            leased_at=uptime(),
+        )
+        try:
+            handle = executor.start(trial)
+            while (end := handle.exit()) is None:
+                handle.wait(1.0)
+            said = handle.read("stderr", 0, 200).decode("utf-8", "replace").strip()
+            handle.close(remove=True)
+        except LaunchFailed as err:
+            return str(err)
+        finally:
+            executor.close()
+    if end.code == 0:
+        return ""
+    return said or end.error or f"a trial ended with {end.stopped_by or end.code}"
 
 
 def _leave_tombstone(base: Path) -> None:

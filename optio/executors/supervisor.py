@@ -33,13 +33,26 @@ import struct
 import sys
 import time
 
+from optio.executors.identity import become, become_words, close_way, give, take_user
+from optio.executors.view import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWUSER,
+    READ_ONLY,
+    clone,
+    enter_view,
+    make_view,
+    start_namespaces,
+    unshare,
+)
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 24, 38
+PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 22, 38
+SECCOMP_MODE_FILTER = 2
 # System calls of Landlock: the same numbers on every architecture.
 SYS_LANDLOCK_CREATE_RULESET, SYS_LANDLOCK_ADD_RULE, SYS_LANDLOCK_RESTRICT_SELF = 444, 445, 446
 LANDLOCK_RULE_PATH_BENEATH, LANDLOCK_RULE_NET_PORT = 1, 2
@@ -62,8 +75,7 @@ _DEFAULTS = (signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ, signal.SIGHUP, signa
 
 
 def main() -> None:
-    """Serve envelopes until the socket closes, then wait for the last supervisor. The arguments are capabilities that no agent
-    may have: programs that are executed below this process lack them."""
+    """Serve envelopes until the socket closes, then wait for the last supervisor. The argument is `Sandbox.server`."""
     connection = os.dup(0)
     # A collection would touch, and so copy, every page that a fork shares with us.
     gc.disable()
@@ -74,8 +86,9 @@ def main() -> None:
         os._exit(0)  # the process that started this one has no child to wait for
     os.setsid()
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    for each in sys.argv[1:]:
-        _libc.prctl(PR_CAPBSET_DROP, int(each), 0, 0, 0)
+    _sandbox.update(marshal.loads(bytes.fromhex(sys.argv[1])))  # noqa: S302 - from our own worker
+    if _sandbox["view"] is not None:
+        start_namespaces()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, lambda *_: _end_orphans())
     try:
@@ -91,6 +104,9 @@ def main() -> None:
 
 # The supervisors that live, by pid.
 _supervisors: set[int] = set()
+_sandbox: dict[str, Any] = {"users": None, "view": None}
+# Mount namespaces, by the programs that they hold beside what all attempts see.
+_views: dict[tuple[str, ...], int] = {}
 
 
 def _serve(connection: int) -> None:
@@ -106,9 +122,9 @@ def _serve(connection: int) -> None:
         if body is None:
             return
         launch = marshal.loads(header)  # noqa: S302 - from our own worker
-        opened = _Descriptors(launch)
-        # No supervisor may end before it is known as one.
+        # No supervisor may end before it is known as one, and who makes a view is none.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+        opened = _Descriptors(launch)
         try:
             pid = os.fork()
         except OSError as err:
@@ -130,13 +146,14 @@ def _serve(connection: int) -> None:
 
 
 class _Descriptors:
-    """Descriptors that the fork server opens for an attempt: the ends of its streams, and its ruleset if it has one. `failure`
-    is the error if they could not be opened."""
+    """Descriptors that the fork server opens for an attempt: the ends of its streams, its ruleset and its view if it has them.
+    `failure` is the error if they could not be opened."""
 
     def __init__(self, launch: dict[str, Any]) -> None:
         self.out: int | None = None
         self.err: int | None = None
         self.ruleset: int | None = None
+        self.view: int | None = None
         self.failure: OSError | None = None
         if os.path.lexists(f"{launch['control']}/started"):
             return  # it was started, or given up, before: the files there may be the agent's
@@ -144,19 +161,30 @@ class _Descriptors:
             self.out = _append(f"{launch['control']}/stdout")
             self.err = _append(f"{launch['control']}/stderr")
             self.ruleset = _ruleset(launch["sandbox"])
+            if launch["plan"] is not None:
+                self.view = _view_with(tuple(launch["plan"]["programs"]))
         except OSError as failure:
             self.failure = failure.with_traceback(None)  # which would keep this object alive, and the collector is off
 
-    def streams_and_ruleset(self) -> tuple[int, int, int | None]:
-        """Return the descriptors. Raises OSError if they could not be opened."""
+    def streams(self) -> tuple[int, int]:
+        """Return the ends of the streams. Raises OSError if anything could not be opened."""
         if self.out is None or self.err is None or self.failure is not None:
             raise self.failure or OSError(errno.ENOENT, "the attempt's marker is gone")
-        return self.out, self.err, self.ruleset
+        return self.out, self.err
 
     def close(self) -> None:
         for descriptor in (self.out, self.err, self.ruleset):
             if descriptor is not None:
                 os.close(descriptor)
+
+
+def _view_with(programs: tuple[str, ...]) -> int:
+    """Return a namespace that holds these programs too. Few differ: one for each agent CLI."""
+    if programs not in _views:
+        view = _sandbox["view"]
+        binds = sorted([*view["binds"], *((path, READ_ONLY) for path in programs)])
+        _views[programs] = make_view({**view, "binds": binds})
+    return _views[programs]
 
 
 def _end_orphans() -> None:
@@ -220,6 +248,7 @@ def supervise(launch: dict[str, Any], stdin: bytes, opened: _Descriptors) -> Non
         _end_descendants()
         end.update(code=None, signal=None, stopped_by=None, error=_name_of(failure))
     _remove_groups(launch, end)
+    close_way(launch)
     # Nothing is synced: what a power cut loses is the outcome of the last instant, and the sizes show it.
     streams = (("stdout", opened.out), ("stderr", opened.err))
     end["sizes"] = {name: os.fstat(each).st_size for name, each in streams if each is not None}
@@ -268,17 +297,21 @@ def _write_last(path: str, reserved: int, data: bytes) -> None:
 def _attempt(launch: dict[str, Any], stdin: bytes, opened: _Descriptors) -> dict[str, Any]:
     """Run the set-up commands and the agent. Raises OSError if there is no room to begin."""
     limits = _EndConditions(launch)
-    out, err, ruleset = opened.streams_and_ruleset()
+    out, err = opened.streams()
+    launch["user"] = None
+    if _sandbox["users"] is not None:
+        launch["user"] = take_user(*_sandbox["users"])
+        give(launch, *_sandbox["users"])
     end: dict[str, Any] = {}
     for command in launch["setup"]:
         before = {**launch, "env": launch["setup_env"]}
-        end = _run(["/bin/sh", "-c", command], before, (_NULL, err, err), ruleset, limits)
+        end = _run(["/bin/sh", "-c", command], before, (_NULL, err, err), opened, limits)
         if end["code"] != 0 or end["stopped_by"] is not None:
             return end
     prompt = os.memfd_create("stdin")
     _write(prompt, stdin)
     os.lseek(prompt, 0, os.SEEK_SET)
-    return {**_run(launch["argv"], launch, (prompt, out, err), ruleset, limits), "phase": "agent"}
+    return {**_run(launch["argv"], launch, (prompt, out, err), opened, limits), "phase": "agent"}
 
 
 def _mark(launch: dict[str, Any]) -> bool:
@@ -374,13 +407,13 @@ def _usage(directory: str) -> int:
 
 
 def _run(
-    argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], ruleset: int | None, limits: _EndConditions
+    argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], opened: _Descriptors, limits: _EndConditions
 ) -> dict[str, Any]:
     """Run one program to its end, and everything it started with it."""
     reached = limits.reached()
     if reached is not None:
         return {"code": None, "signal": None, "error": None, "stopped_by": reached}
-    agent, error = _spawn(argv, launch, streams, ruleset)
+    agent, word, error = _spawn(argv, launch, streams, opened)
     if error is not None:
         return {"code": 127 if error == "ENOENT" else 126, "signal": None, "error": error, "stopped_by": None}
     status = None
@@ -398,8 +431,10 @@ def _run(
             stopped_by = reached or "stop"
             kill_at = time.monotonic() + launch["orphan_grace" if stopped_by == "orphaned" else "grace"]
             # Never SIGINT: two of the agent CLIs report success after it.
-            _ask_to_end(agent, launch)
+            _ask_to_end(agent, is_first=word is not None or bool(launch["wrap"]))
         status = _reap(agent)
+    if word is not None:
+        status = _status_from(word, status)
     for group in launch["groups"]:
         try:
             _write_into(f"{group}/cgroup.kill", b"1")  # ends a fork bomb at once
@@ -419,13 +454,14 @@ def _run(
     }
 
 
-def _ask_to_end(agent: int, launch: dict[str, Any]) -> None:
-    if not launch["wrap"]:
+def _ask_to_end(agent: int, *, is_first: bool) -> None:
+    """Ask an agent to end: its process group, or all below the first process of its own namespace. That one would die of it at
+    once, or hear nothing."""
+    if not is_first:
         _signal_group(agent, signal.SIGTERM)
         return
-    # bubblewrap itself would die of it at once, and take the agent with it before its grace.
     for pid in _descendants():
-        if _command(pid) != b"bwrap":
+        if pid != agent and _command(pid) != b"bwrap":
             _signal(pid, signal.SIGTERM)
 
 
@@ -438,35 +474,35 @@ def _command(pid: int) -> bytes:
 
 
 def _spawn(
-    argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], ruleset: int | None
-) -> tuple[int, str | None]:
-    """Start a program in a session of its own, with the given environment and nothing else. Return (pid, None), or (0, errno
-    name)."""
+    argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], opened: _Descriptors
+) -> tuple[int, int | None, str | None]:
+    """Start a program in a session of its own, with the given environment and nothing else. Return its pid and None, or the pid
+    of the first process above it and a descriptor that this one writes the end to; and the name of an error."""
     missing = _why_missing(argv[0], launch) if launch["wrap"] else None
     if missing is not None:
-        return 0, missing  # bubblewrap's exit code would not say so
+        return 0, None, missing  # bubblewrap's exit code would not say so
     reader, writer = os.pipe()
+    word = None if opened.view is None else os.memfd_create("status")
     supervisor = os.getpid()
-    limit = struct.pack("=QQ", launch["disk"], launch["disk"])
-    pid = os.fork()
+    pid = os.fork() if opened.view is None else clone()
     if pid == 0:
         try:
-            os.setsid()
-            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            if os.getppid() != supervisor:
-                os._exit(127)  # the supervisor died before its death could end this child
-            for number in _DEFAULTS:
-                signal.signal(number, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_SETMASK, set())
-            for target, source in enumerate(streams):
-                os.dup2(source, target)
-            os.umask(0o077)
-            os.chdir(launch["cwd"])
-            _setrlimit(RLIMIT_FSIZE, limit)
-            for group in launch["groups"]:
-                _write_into(f"{group}/cgroup.procs", b"0")
-            if ruleset is not None:
-                _confine(ruleset)
+            groups = [os.open(f"{group}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for group in launch["groups"]]
+            if opened.view is not None and word is not None:
+                _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+                os.write(writer, b"+")  # fails if the supervisor is dead
+                enter_view(opened.view, launch["plan"])
+                first = os.fork()
+                if first:
+                    _be_first(first, writer, word)
+            _become_agent(launch, streams, groups, opened)
+            if opened.view is None:
+                # Not before: a process that becomes somebody else loses it.
+                _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+                if os.getppid() != supervisor:
+                    os._exit(127)  # the supervisor died before its death could end this child
+            if launch["wrap"] and launch["user"] is not None:
+                argv = [*become_words(launch["user"]), *argv]
             argv = launch["wrap"] + argv
             execute = os.execve if "/" in argv[0] else os.execvpe
             execute(argv[0], argv, launch["env"])
@@ -477,12 +513,57 @@ def _spawn(
         finally:
             os._exit(127)
     os.close(writer)
-    error = os.read(reader, 64).decode()
+    error = b""
+    while part := os.read(reader, 64):
+        error += part
     os.close(reader)
-    if error:
+    if error.strip(b"+"):
         os.waitpid(pid, 0)
-        return 0, error
-    return pid, None
+        if word is not None:
+            os.close(word)
+        return 0, None, error.strip(b"+").decode()
+    return pid, word, None
+
+
+def _be_first(agent: int, writer: int, word: int) -> None:
+    """Be the first process of an agent's namespace: reap, and write the agent's end. Everything in it dies with this one."""
+    os.close(writer)
+    while True:
+        pid, status = os.waitpid(-1, 0)
+        if pid == agent:
+            os.write(word, b"%d" % status)
+            os._exit(0)
+
+
+def _status_from(word: int, status: int) -> int:
+    """Return how the agent ended, as its namespace's first process has written it, or else as that one itself ended."""
+    text = os.pread(word, 16, 0)
+    os.close(word)
+    return int(text) if text else status
+
+
+def _become_agent(launch: dict[str, Any], streams: tuple[int, int, int], groups: list[int], opened: _Descriptors) -> None:
+    """Give this process all that an agent has, and take away all else. Raises OSError."""
+    os.setsid()
+    for number in _DEFAULTS:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    for target, source in enumerate(streams):
+        os.dup2(source, target)
+    os.umask(_sandbox["umask"])
+    for group in groups:
+        os.write(group, b"0")
+    if opened.view is not None:
+        unshare(CLONE_NEWCGROUP)
+    user = launch["user"]
+    if user is not None and not launch["wrap"]:
+        become(user, _sandbox["users"][0])
+    elif user is None and opened.view is not None:
+        unshare(CLONE_NEWUSER)
+    os.chdir(launch["cwd"])
+    _setrlimit(RLIMIT_FSIZE, struct.pack("=QQ", launch["disk"], launch["disk"]))
+    if _sandbox["is_confined"]:
+        _confine(opened.ruleset, _sandbox["filter"])
 
 
 def _name_of(failure: OSError) -> str:
@@ -535,11 +616,18 @@ def _add(ruleset: int, kind: int, rule: bytes) -> None:
         raise OSError(ctypes.get_errno(), "landlock")
 
 
-def _confine(ruleset: int) -> None:
-    """Confine this process and everything that it starts from here on. Raises OSError."""
+def _confine(ruleset: int | None, program: bytes | None) -> None:
+    """Confine this process and everything that it starts from here on: by a Landlock ruleset, if there is one, and by a filter
+    of system calls, 8 bytes a line. Raises OSError."""
     if _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl")
-    _call(SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0)
+    if ruleset is not None:
+        _call(SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0)
+    if program is None:
+        return  # an architecture whose numbers are not known
+    lines = ctypes.create_string_buffer(program, len(program))
+    if _libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, struct.pack("@HP", len(program) // 8, ctypes.addressof(lines)), 0, 0):
+        raise OSError(ctypes.get_errno(), "seccomp")
 
 
 def _call(*arguments: Any) -> int:

@@ -23,7 +23,7 @@ from optio.executors.pods.executor import PodExecutor
 from optio.model.run import LogLine
 from optio.runs.output import Output
 from tests.executors.pods.place import CLUSTER, NAMESPACE, STANDIN
-from tests.executors.support import RUN, launch, living, python, read, run, shell, until_ended
+from tests.executors.support import RUN, launch, living, make_reached_path, python, read, run, shell, until_ended
 from tests.support import eventually
 
 LONGEST_ENVIRONMENT_STRING = 131_071
@@ -51,7 +51,7 @@ class Place:
         return made
 
 
-def processes(path: Path, sandbox: str | None = None) -> Place:
+def processes(path: Path, sandbox: str = "namespaces") -> Place:
     def inside(executor: Executor, line: str) -> None:
         subprocess.run(["/bin/sh", "-c", line], cwd=path / "attempts" / f"{RUN}-1" / "work", check=True)
 
@@ -61,12 +61,16 @@ from optio.executors.process import ProcessExecutor
 from optio.executors.sandbox import SandboxOptions
 executor = ProcessExecutor(Path({str(path / "attempts")!r}), sandbox=SandboxOptions(kind={sandbox!r}))
 """
-    adds = {"none": (), "bwrap": ("IS_SANDBOX", "PWD")}.get(sandbox or "", ("IS_SANDBOX",))
+    adds = {"none": (), "bwrap": ("IS_SANDBOX", "PWD")}.get(sandbox, ("IS_SANDBOX",))
     return Place(code, inside, pace=1, adds=frozenset(adds))
 
 
 def bubblewrapped(path: Path) -> Place:
     return processes(path, "bwrap")
+
+
+def landlocked(_path: Path) -> Place:
+    return processes(make_reached_path(), "landlock")
 
 
 def unconfined(path: Path) -> Place:
@@ -98,7 +102,7 @@ def standin(path: Path) -> Place:
 
 PODS = [*([pods] if CLUSTER else []), *([standin] if STANDIN else [])]
 # An agent without a sandbox takes the way of one below Landlock, and may do more: it is tried where it may harm what is ours.
-PLACES = [processes, bubblewrapped, *PODS]
+PLACES = [processes, bubblewrapped, landlocked, *PODS]
 hostile = pytest.mark.parametrize("place", [unconfined, *PODS], ids=lambda place: place.__name__, indirect=True)
 
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from optio.executors.base import Executor, Exit, Handle, Launch
@@ -12,6 +14,13 @@ from tests.support import eventually
 
 # The run of a test. Whoever removes an attempt kills what has its run's names, so no two processes of tests may share them.
 RUN = os.environ.setdefault("TESTS_STARTED_BY", str(os.getpid())) + os.environ.get("PYTEST_XDIST_WORKER", "run")
+
+
+def make_reached_path() -> Path:
+    """A directory for a test that the users of attempts pass: those of pytest are root's alone."""
+    path = Path(tempfile.mkdtemp(prefix="optio-test-", dir="/tmp"))
+    path.chmod(0o711)
+    return path
 
 
 def launch(*argv: str, run_id: str = RUN, attempt: int = 1, **changes: Any) -> Launch:

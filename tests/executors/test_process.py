@@ -144,10 +144,10 @@ def test_a_launch_of_what_has_begun_opens_nothing_that_the_agent_may_have_put_th
 
 def test_an_agent_whose_ruleset_cannot_be_made_is_not_started_without_one(tmp_path: Path) -> None:
     refused = {"attr": b"", "paths": [], "ports": []}
-    opened = _Descriptors({"control": str(tmp_path), "sandbox": refused})
+    opened = _Descriptors({"control": str(tmp_path), "sandbox": refused, "plan": None})
 
     with pytest.raises(OSError, match="landlock"):
-        opened.streams_and_ruleset()
+        opened.streams()
     opened.close()
 
 

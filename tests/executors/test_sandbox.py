@@ -21,17 +21,27 @@ from optio.executors import landlock, process, sandbox
 from optio.executors.process import ProcessExecutor
 from optio.executors.sandbox import Sandbox, SandboxOptions
 from optio.model.task import Environment, Network
-from tests.executors.support import Ended, launch, run, shell
+from tests.executors.support import RUN, Ended, launch, read, run, shell, until_ended
 from tests.runs.support import opened
+from tests.support import eventually
 
 PYTHON = "/usr/bin/python3"
 USER = 60_123
-CONFINED = ["landlock", "bwrap"]
+CONFINED = ["namespaces", "bwrap", "landlock"]
 
 # Each reach is a line that raises where it is refused.
 _PROBE = """
-import json, os, socket, sys
+import ctypes, errno, json, os, resource, socket, sys
 worker, supervisor, data, home, abstract = int(sys.argv[1]), os.getppid(), *sys.argv[2:5]
+segment = int(sys.argv[5])
+own_marker = f"{data}/attempts/{os.environ['OPTIO_RUN_ID']}-1/control/started"
+libc_ = ctypes.CDLL(None, use_errno=True)
+libc_.shmat.restype = ctypes.c_long
+def libc(result):
+    if result == -1:
+        raise LookupError if ctypes.get_errno() == errno.EINVAL else OSError(ctypes.get_errno(), "refused")
+def inotify(path):
+    libc(libc_.inotify_add_watch(libc_.inotify_init(), path.encode(), 0xfff))
 reaches = {
     "another secret": lambda: open(f"{data}/secrets/OTHER").read(),
     "the list of secrets": lambda: os.listdir(f"{data}/secrets"),
@@ -41,6 +51,7 @@ reaches = {
     "the database, to read": lambda: open(f"{data}/optio.db", "rb").read(),
     "the database, to write": lambda: open(f"{data}/optio.db", "ab").write(b"more"),
     "its own end": lambda: open(f"{data}/attempts/{os.environ['OPTIO_RUN_ID']}-1/control/exit.json", "r+b"),
+    "the times of its own marker": lambda: os.utime(own_marker, (1, 1), follow_symlinks=False),
     "its own marker": lambda: os.unlink(f"{data}/attempts/{os.environ['OPTIO_RUN_ID']}-1/control/started"),
     "another attempt": lambda: os.listdir(f"{data}/attempts/other-1/work"),
     "a signal to the worker": lambda: os.kill(worker, 0),
@@ -48,6 +59,14 @@ reaches = {
     "a new file in the user's home": lambda: open(f"{home}/.profile", "a"),
     "a device of its own": lambda: os.close(os.open(make_device(), os.O_RDONLY)),
     "the disk": lambda: open(disk, "rb"),
+    "the rights of a secret": lambda: os.chmod(f"{data}/secrets/OTHER", 0o644),
+    "the rights of the data directory": lambda: os.chmod(data, 0o755),
+    "the limits of the worker": lambda: resource.prlimit(worker, resource.RLIMIT_CPU, (10**6, 10**6)),
+    "the priority of the worker": lambda: os.setpriority(os.PRIO_PROCESS, worker, 5),
+    "the processors of the worker": lambda: os.sched_setaffinity(worker, os.sched_getaffinity(0)),
+    "the list of what happens to secrets": lambda: inotify(f"{data}/secrets"),
+    "the worker's shared memory": lambda: libc(libc_.shmat(segment, None, 0)),
+    "the user's keys": lambda: libc(libc_.syscall(250, 0, -4, 1)),
     "the worker's abstract socket": lambda: socket.socket(socket.AF_UNIX).connect("\\0" + abstract),
 }
 disk = next((f"/dev/{name}" for name in sorted(os.listdir("/sys/block")) if os.path.exists(f"/dev/{name}")), "/dev/mem")
@@ -59,13 +78,25 @@ for name, reach in reaches.items():
     try:
         reach()
         found[name] = "open"
-    except OSError as err:
+    except (OSError, LookupError) as err:
         found[name] = type(err).__name__
 print(json.dumps(found))
 """
+# What Landlock alone does not hold where worker and agent are one user.
+_NOT_MEDIATED = {
+    *("the rights of a secret", "the rights of the data directory", "the times of its own marker"),
+    *("the list of what happens to secrets", "the worker's shared memory"),
+}
 _WRITES = ("the database, to write", "a new file in the user's home")
 # Refused by the kernel, or not even there.
-REFUSED = {"private copy", "PermissionError", "FileNotFoundError", "ProcessLookupError", "ConnectionRefusedError"}
+REFUSED = {
+    "private copy",
+    "PermissionError",
+    "FileNotFoundError",
+    "ProcessLookupError",
+    "ConnectionRefusedError",
+    "LookupError",
+}
 
 
 def as_user(work: Callable[[Path], Any], user: int = USER) -> Any:
@@ -73,8 +104,9 @@ def as_user(work: Callable[[Path], Any], user: int = USER) -> Any:
     path = Path(tempfile.mkdtemp())
     home = path / "user"
     home.mkdir()
-    supervisor = shutil.copy(process._SUPERVISOR, path / "supervisor.py")  # a checkout may be closed to others
-    Path(supervisor).chmod(0o644)
+    for name in ("supervisor", *process._PARTS):  # a checkout may be closed to others
+        Path(shutil.copy(process._SUPERVISOR.with_name(f"{name}.py"), path)).chmod(0o644)
+    supervisor = path / "supervisor.py"
     path.chmod(0o711)
     os.chown(home, user, user)
     reader, writer = os.pipe()
@@ -85,8 +117,9 @@ def as_user(work: Callable[[Path], Any], user: int = USER) -> Any:
             os.setgid(user)
             os.setuid(user)
             ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: who was never root is
-            os.environ.update(HOME=str(home), PATH="/usr/local/bin:/usr/bin:/bin")
-            sys.executable, process._SUPERVISOR = PYTHON, Path(supervisor)
+            tempfile.tempdir = None
+            os.environ.update(TMPDIR="/tmp", HOME=str(home), PATH="/usr/local/bin:/usr/bin:/bin")
+            sys.executable, process._SUPERVISOR = PYTHON, supervisor
             answer = {"value": work(home)}
         except BaseException:
             answer = {"error": traceback.format_exc()}
@@ -112,10 +145,12 @@ def attempt(kind: str, home: Path, *argv: str, environment: Environment | None =
 
 def probe(kind: str) -> Callable[[Path], dict[str, str]]:
     def work(home: Path) -> dict[str, str]:
-        data = home / "data"
+        data, libc = home / "data", ctypes.CDLL(None)
         for name in ("secrets", "attempts/other-1/work"):
             (data / name).mkdir(parents=True)
         (data / "secrets" / "OTHER").write_text("canary")
+        for name in ("", "secrets"):
+            (data / name).chmod(0o700)
         (data / "optio.db").write_text("rows")
         (home / ".ssh").mkdir()
         (home / ".ssh" / "id_ed25519").write_text("key")
@@ -123,12 +158,16 @@ def probe(kind: str) -> Callable[[Path], dict[str, str]]:
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind("\0" + abstract)
             listening.listen()
-            arguments = (str(os.getpid()), str(data), str(home), abstract)
+            segment = libc.shmget(0, 4096, 0o1600)
+            arguments = (str(os.getpid()), str(data), str(home), abstract, str(segment))
             ended = attempt(kind, home, PYTHON, "-c", _PROBE, *arguments)
+            libc.shmctl(segment, 0, None)
         found: dict[str, str] = json.loads(ended.stdout or b"{}") or {"stderr": ended.stderr.decode()}
         if (data / "optio.db").read_text() == "rows" and not (home / ".profile").exists():
             # What bubblewrap has mounted over it took the write, and is gone.
-            found |= {name: "private copy" for name in _WRITES if kind == "bwrap"}
+            found |= {name: "private copy" for name in _WRITES if kind != "landlock"}
+        if kind in sandbox.ISOLATED and data.stat().st_mode & 0o777 == 0o700:
+            found["the rights of the data directory"] = "private copy"
         return found
 
     return work
@@ -142,16 +181,55 @@ def test_an_agent_reaches_nothing_of_its_operator(kind: str, user: int) -> None:
 
     found = as_user(probe(kind), user)
 
-    assert len(found) == 16, found
-    assert {name: how for name, how in found.items() if how not in REFUSED} == {}
+    assert len(found) == 25, found
+    assert {name for name, how in found.items() if how not in REFUSED} == (
+        _NOT_MEDIATED if (kind, user) == ("landlock", USER) else set()
+    )
 
 
-def test_under_landlock_no_agent_of_root_has_a_capability_that_bypasses_it() -> None:
-    said = as_user(lambda home: attempt("landlock", home, "/bin/grep", "CapBnd", "/proc/self/status").stdout.decode(), 0)
-    bounds = int(said.split()[1], 16)
+@pytest.mark.parametrize("kind", CONFINED)
+def test_an_attempt_of_root_is_somebody_else_without_a_capability(kind: str) -> None:
+    look = "id -u; id -g; grep -E 'Cap(Prm|Eff|Inh)' /proc/self/status; touch $HOME/x; stat -c %u $HOME/x $TMPDIR"
 
-    assert bounds
-    assert [each for each in landlock.closing_capabilities() if bounds >> each & 1] == []
+    user, group, *sets, file, folder = as_user(
+        lambda home: attempt(kind, home, "/bin/sh", "-c", look).stdout.decode().split(), 0
+    )
+
+    assert user == group == file == folder
+    assert sandbox.USERS[0] < int(user) <= sandbox.USERS[1]
+    assert set(sets[1::2]) == {"0" * 16}
+
+
+def test_two_attempts_of_two_installations_never_have_one_user(tmp_path: Path) -> None:
+    executors = [ProcessExecutor(tmp_path / name / "attempts", sandbox=SandboxOptions(kind="namespaces")) for name in "ab"]
+    handles = [each.start(shell("id -u; sleep 30", run_id=f"run{n}")) for n in range(4) for each in executors]
+
+    users = [eventually(lambda handle=handle: read(handle, "stdout")) for handle in handles]
+    for handle in handles:
+        handle.stop()
+        until_ended(handle)
+        handle.close(remove=True)
+    for each in executors:
+        each.close()
+
+    assert len(set(users)) == len(handles)
+
+
+def test_a_session_that_goes_on_belongs_to_its_new_user_and_a_hard_link_to_nobody_elses_file_does(tmp_path: Path) -> None:
+    with contextlib.closing(ProcessExecutor(tmp_path / "attempts", sandbox=SandboxOptions(kind="namespaces"))) as executor:
+        first = executor.start(shell("id -u; mkdir $HOME/d; echo one > $HOME/d/f; ln -s /etc/passwd $HOME/l"))
+        until_ended(first)
+        (tmp_path / "other").write_text("root's")
+        os.link(tmp_path / "other", tmp_path / "attempts" / f"{RUN}-1" / "home" / "hard")
+        second = executor.start(shell("cat $HOME/d/f && echo two > $HOME/d/f; stat -c %u $HOME/l", attempt=2, continues=1))
+        ended = until_ended(second)
+        for handle in (first, second):
+            handle.close(remove=True)
+
+    assert ended.stdout.splitlines()[0] == b"one", ended.stderr
+    assert sandbox.USERS[0] < int(ended.stdout.splitlines()[1])
+    assert (tmp_path / "other").stat().st_uid == 0
+    assert Path("/etc/passwd").stat().st_uid == 0
 
 
 def test_without_a_sandbox_all_of_it_is_open_which_is_what_the_log_says() -> None:
@@ -225,6 +303,7 @@ def test_two_settings_open_more_and_never_what_is_hidden(kind: str) -> None:
 def test_a_setting_may_name_a_file(kind: str, tmp_path: Path) -> None:
     (tmp_path / "in").write_text("read")
     (tmp_path / "out").touch()
+    (tmp_path / "out").chmod(0o666)
     options = SandboxOptions(kind=kind, read=[tmp_path / "in"], write=[tmp_path / "out"])
     with contextlib.closing(ProcessExecutor(tmp_path / "data", sandbox=options)) as executor:
         ended = run(executor, shell(f"cat {tmp_path}/in; echo w >> {tmp_path}/out"))
@@ -323,30 +402,52 @@ def test_a_sandbox_that_cannot_be_had_is_refused_and_not_left_out(
     kind: str, missing: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(landlock, "version", lambda: missing.get("version", 7))
-    monkeypatch.setattr(sandbox.shutil, "which", lambda name: missing.get("which"))
+    monkeypatch.setattr(process.shutil, "which", lambda name: missing.get("which"))
+    process._why_not.cache_clear()
 
-    with pytest.raises(SettingsError, match=words):
-        Sandbox(SandboxOptions(kind=kind))
+    with pytest.raises(SettingsError, match=f"OPTIO_SANDBOX={kind}: {words}"):
+        process.choose_sandbox(kind)
 
 
-def test_where_the_kernel_has_no_landlock_there_is_no_sandbox_and_doctor_warns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(landlock, "version", lambda: 0)
+@pytest.mark.parametrize("user", [USER, 0], ids=["an ordinary user", "root"])
+def test_the_default_isolates(user: int) -> None:
+    assert as_user(lambda home: process.choose_sandbox().kind, user) == "namespaces"
 
-    chosen = Sandbox(SandboxOptions())
 
-    assert chosen.kind == "none"
-    assert next(found.status for found in chosen.examine()) == "warning"
-    assert "try OPTIO_SANDBOX=bwrap" in " ".join(chosen.notes(None))
+def test_where_no_sandbox_works_only_who_asks_for_none_has_none_and_it_is_said_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_why_not", lambda kind, user: f"no {kind} here")
+
+    with pytest.raises(SettingsError, match=r"namespaces: no namespaces here; bwrap: .* or set OPTIO_SANDBOX=none"):
+        process.choose_sandbox()
+    opened = Sandbox(process.choose_sandbox(is_open=True))
+    asked = Sandbox(process.choose_sandbox("none"))
+
+    assert [opened.kind, asked.kind] == ["none", "none"]
+    assert next(found.status for found in opened.examine()) == "warning"
+    assert "no sandbox works here: namespaces: no namespaces here" in " ".join(opened.notes(None))
+    assert "OPTIO_SANDBOX=none" in " ".join(asked.notes(None))
 
 
 def test_an_older_kernel_is_told_what_it_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(landlock, "version", lambda: 2)  # Debian 12
+    monkeypatch.setattr(os, "geteuid", lambda: USER)
 
-    chosen = Sandbox(SandboxOptions())
+    chosen = Sandbox(SandboxOptions(kind="landlock"))
     notes = " ".join(chosen.notes(Environment(network=Network(egress=["example.com"]))))
 
     assert "signals to other processes (Linux 6.12 can)" in notes
+    assert "rights and times of this user's files" in notes
     assert "environment.network is not applied: this kernel cannot restrict connections (Linux 6.7 can)" in notes
+
+
+@pytest.mark.parametrize(("option", "cure"), [("write", "chgrp 60578"), ("place", "chmod o\\+x")])
+def test_what_the_users_of_attempts_do_not_reach_is_refused_with_the_cure(option: str, cure: str, tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    value: Any = [closed] if option == "write" else closed / "attempts"
+
+    with pytest.raises(SettingsError, match=cure):
+        Sandbox(SandboxOptions(kind="landlock", **{option: value}))
 
 
 def test_what_lies_beside_something_hidden_stays_readable(tmp_path: Path) -> None:

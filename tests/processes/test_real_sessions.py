@@ -22,7 +22,7 @@ def model() -> Iterator[Model]:
 
 @pytest.fixture
 def optio(tmp_path: Path, model: Model) -> Iterator[Dev]:
-    dev = Dev(tmp_path, environ=environ_of(model.url) | {"OPTIO_SANDBOX": "landlock"})
+    dev = Dev(tmp_path, environ=environ_of(model.url) | {"OPTIO_SANDBOX": "namespaces"})
     env = {**SPARED["claude-code"], "CLAUDE_CODE_MAX_RETRIES": "2"}
     dev.write("job.yaml", task_text("claude-code", "stub-late-503", "id: job\nmaxRetries: 1\n", env=env))
     dev.start()

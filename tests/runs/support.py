@@ -24,8 +24,14 @@ from tests.support import eventually
 
 @contextlib.contextmanager
 def opened(directory: Path, environ: Mapping[str, str] | None = None) -> Iterator[Services]:
-    """Services on a directory, as one more process would have them; `OPTIO_SECRET_*` in `environ` are secrets."""
-    environ = {"OPTIO_DATA_DIR": str(directory / "data"), "OPTIO_TASKS": str(directory / "tasks.d"), **(environ or {})}
+    """Services on a directory, as one more process would have them; `OPTIO_SECRET_*` in `environ` are secrets. Agents have no
+    sandbox unless it names one: they write down what they did where the test reads it."""
+    environ = {
+        "OPTIO_SANDBOX": "none",
+        "OPTIO_DATA_DIR": str(directory / "data"),
+        "OPTIO_TASKS": str(directory / "tasks.d"),
+        **(environ or {}),
+    }
     put_empty_database(directory / "data" / "optio.db")
     os.environ.update({name: value for name, value in environ.items() if name.startswith("OPTIO_SECRET_")})
     try:

@@ -899,12 +899,13 @@ def test_an_agent_that_says_nothing_has_a_log_if_it_fails_or_goes_on_and_none_if
 
 
 def test_each_log_begins_with_what_confines_the_agent_and_a_refusal_names_what_opens_more(
-    services: Services, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     (tmp_path / "notes").write_text("mine")
-    ended = execute(services, command_task(f"cat {tmp_path}/notes; cat {tmp_path}/notes; exit 3"))
-    said = log_of(services, ended.id, LogKind.SYSTEM)
+    with opened(tmp_path, {"OPTIO_SANDBOX": "namespaces"}) as services:
+        ended = execute(services, command_task(f"cat {tmp_path}/notes; cat {tmp_path}/notes; exit 3"))
+        said = log_of(services, ended.id, LogKind.SYSTEM)
 
-    assert said[0].startswith(b"sandbox landlock: reads system directories and PATH")
+    assert said[0].startswith(b"sandbox namespaces: reads system directories and PATH")
     assert [line for line in said if b"something was refused" in line] == [said[-1]]
     assert b"OPTIO_SANDBOX_READ=/path" in said[-1]

@@ -109,7 +109,12 @@ def environ_of(url: str) -> dict[str, str]:
         assert program.exists(), f"{program} is missing: run `bash tests/setup.sh`, which installs it"
     programs = {f"OPTIO_PROGRAM_{agent.upper().replace('-', '_')}": str(program) for agent, program in PROGRAMS.items()}
     COMPILED.mkdir(exist_ok=True)
-    paths = {"OPTIO_SANDBOX_READ": f"{UNPACKED},{NO_MODELS}", "OPTIO_SANDBOX_WRITE": str(COMPILED)}
+    COMPILED.chmod(0o1777)
+    paths = {
+        "OPTIO_SANDBOX": "namespaces",
+        "OPTIO_SANDBOX_READ": f"{UNPACKED},{NO_MODELS}",
+        "OPTIO_SANDBOX_WRITE": str(COMPILED),
+    }
     return {**endpoints_of(url), **programs, **paths}
 
 

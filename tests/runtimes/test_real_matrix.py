@@ -155,7 +155,7 @@ def matrix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     order = sorted(wanted, key=lambda cell: (cell[1] not in SLOWEST, cell[0] != "opencode", cell))
     with (
         model_server() as model,
-        opened(tmp_path_factory.mktemp("matrix"), environ_of(model.url) | {"OPTIO_SANDBOX": "landlock"}) as services,
+        opened(tmp_path_factory.mktemp("matrix"), environ_of(model.url) | {"OPTIO_SANDBOX": "namespaces"}) as services,
         opened(tmp_path_factory.mktemp("refused"), environ_of(f"http://127.0.0.1:{free_port()}")) as refused,
         ThreadPoolExecutor(SIDE_BY_SIDE) as pool,
     ):

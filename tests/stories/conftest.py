@@ -52,11 +52,12 @@ def optio(tmp_path_factory: pytest.TempPathFactory, scripted_model: StubModel) -
     """Serves the stories' tasks; two failing runs are started at once, so that their delays pass while others are told."""
     directory = tmp_path_factory.mktemp("stories")
     (directory / "shared").mkdir()
+    (directory / "shared").chmod(0o777)
     process = Dev(
         directory,
         environ={
             "OPTIO_PROGRAM_CLAUDE_CODE": str(CLAUDE),
-            "OPTIO_SANDBOX": "landlock",
+            "OPTIO_SANDBOX": "namespaces",
             "OPTIO_SANDBOX_WRITE": str(directory / "shared"),
             "OPTIO_ANTHROPIC_BASE_URL": scripted_model.url,
             "OPTIO_SECRET_STORY_SECRET": SECRET,

@@ -86,10 +86,11 @@ LIMITS = {job.name: job.most for job in JOBS + TICKS} | {"": GLOBAL_LIMIT}
 def cluster(directory: Path, **changes: Any) -> Cluster:
     """A cluster that serves the tasks of the load."""
     agent = directory / "agent.sh"
-    sandbox = {"OPTIO_SANDBOX": "landlock", "OPTIO_SANDBOX_READ": str(agent), "OPTIO_SANDBOX_WRITE": str(directory / "marks")}
+    sandbox = {"OPTIO_SANDBOX": "namespaces", "OPTIO_SANDBOX_READ": str(agent), "OPTIO_SANDBOX_WRITE": str(directory / "marks")}
     made = Cluster(directory, environ={**_SETTINGS, **sandbox, **changes.pop("environ", {})}, **changes)
     agent.write_text(_AGENT)
     (directory / "marks").touch()
+    (directory / "marks").chmod(0o666)
     token = uuid.uuid4().hex
     (directory / "token").write_text(token)
     for job in JOBS + TICKS:

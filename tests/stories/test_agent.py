@@ -96,7 +96,7 @@ def test_a_task_that_names_no_credential_runs_by_the_one_that_the_operator_offer
         environ={
             "OPTIO_PROGRAM_CLAUDE_CODE": str(CLAUDE),
             "OPTIO_ANTHROPIC_BASE_URL": scripted_model.url,
-            "OPTIO_SANDBOX": "landlock",
+            "OPTIO_SANDBOX": "namespaces",
             "OPTIO_CREDENTIALS": "OPENAI_API_KEY, ANTHROPIC_API_KEY",
             "OPTIO_SECRET_ANTHROPIC_API_KEY": "sk-ant-story-0123",
         },

@@ -36,7 +36,8 @@ def crash(directory: Path, runs: int, kills: int, seed: int) -> tuple[Ledger, De
     dice = random.Random(seed)
     marks = directory / "ran"
     marks.touch()
-    sandbox = {"OPTIO_SANDBOX": "landlock", "OPTIO_SANDBOX_WRITE": str(marks)}
+    marks.chmod(0o666)
+    sandbox = {"OPTIO_SANDBOX": "namespaces", "OPTIO_SANDBOX_WRITE": str(marks)}
     dev = Dev(directory, environ={"OPTIO_MAX_WORKFLOW_CONCURRENT": "8", **sandbox})
     for number in range(TASKS):
         # One write of less than a page, appended: whole, whoever else writes.

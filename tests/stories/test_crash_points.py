@@ -56,12 +56,13 @@ def crash(directory: Path, point: Point, seed: int) -> None:
     lines = dice.randint(12, 30)
     marks = directory / "marks"
     marks.touch()
+    marks.chmod(0o666)
     # A busy worker keeps many lines at once: one that is to die at one of several times is spoken to until it has.
     last = f" && grep -q died {marks}" if point.most > 1 and point.begun else ""
     speech = f"n=0; until [ $n -ge {lines} ]{last}; do n=$((n+1)); echo line $n; sleep 0.02; done"
     source = f"echo start >> {marks}; {speech}; echo $n >> {marks}"
     environ = {k: v for k, v in os.environ.items() if not k.startswith("OPTIO_")}
-    settings = {"OPTIO_LEASE": "1s", "OPTIO_SANDBOX_WRITE": str(marks)}
+    settings = {"OPTIO_LEASE": "1s", "OPTIO_SANDBOX": "namespaces", "OPTIO_SANDBOX_WRITE": str(marks)}
     environ |= {"OPTIO_DATA_DIR": str(directory / "data"), **settings}
     arguments = (host, point.module, point.owner, point.method, point.when, dice.randint(1, point.most), point.full)
     environ |= {"DYING": json.dumps(arguments)}
