@@ -75,6 +75,19 @@ def test_a_part_that_stops_in_order_leaves_no_row(store: Store) -> None:
     assert (store.servers(), store.served_namespaces()) == ([], set())
 
 
+def test_a_part_that_stops_takes_along_the_silent_one_that_it_has_replaced(store: Store, clock: Clock) -> None:
+    store.note_worker("killed", ALL_TASKS)
+    store.note_scheduler("killed").result(10)
+    clock.move(seconds=20)
+    store.note_worker("beside", ALL_TASKS)
+    store.note_worker("new", ALL_TASKS)
+    clock.move(seconds=11)
+
+    store.forget_process(ProcessKind.WORKER, "new")
+
+    assert of(store.fleet()) == [("scheduler", "killed", False), ("worker", "beside", True)]
+
+
 def test_a_process_of_this_machine_that_is_gone_is_silent_at_once(store: Store) -> None:
     store.note_worker("w", ALL_TASKS)
     sql(store, f"UPDATE processes SET process = '{ended_process()}'")

@@ -51,9 +51,8 @@ def test_workers_and_their_leases_servers_and_parts_are_told(api: Api) -> None:
     assert (scheduler["kind"], scheduler["live"], server["generation"], server["inSync"]) == ("scheduler", True, 1, True)
     assert (told["queued"], told["running"], told["problems"]) == (0, 1, [])
     assert [part["kind"] for part in told["parts"]] == ["SQLite", "in this machine", "in this machine"]
-    assert (
-        f"worker {socket.gethostname()} · {os.getpid()} {__version__} 0 s ago 0 s ago 1 of 4 team-a, first lease ends" in shown
-    )
+    place = f"{socket.gethostname()} · {os.getpid()}"
+    assert f"worker 0 s ago {place} {__version__} 0 s ago 1 of 4 team-a, first lease ends" in shown
     run.end()
 
 
@@ -114,7 +113,7 @@ def test_a_silent_process_is_told_with_its_place_to_readers_and_without_to_anyon
     assert problem.endswith(" UTC (host box, process 77): read its log, and start `optio worker` again")
     assert "box" not in api.get("/readyz").body.decode()
     assert "(host box, process 77). Health" in text_of(Reader(api, "viewer").get("/tasks"))
-    assert "worker box · 77" in text_of(Reader(api, "viewer").get("/health"))
+    assert "worker ✕ silent, 31 s ago box · 77" in text_of(Reader(api, "viewer").get("/health"))
 
 
 def test_a_broken_file_is_told_on_every_page_and_by_its_place_on_this_one(api: Api) -> None:

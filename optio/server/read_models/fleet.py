@@ -30,9 +30,11 @@ class FleetReader:
         return fleet
 
     async def follow(self) -> None:
-        """Read again and again, until it is cancelled."""
+        """Read again and again, until it is cancelled. What starts with this server has the first period to report."""
+        pause = _PERIOD_S
         while True:
+            await asyncio.sleep(pause)
             began = time.monotonic()
             with contextlib.suppress(OptioError):  # readiness tells it
                 await asyncio.to_thread(self.read)
-            await asyncio.sleep(max(_PERIOD_S, (time.monotonic() - began) / _SHARE_OF_TIME))
+            pause = max(_PERIOD_S, (time.monotonic() - began) / _SHARE_OF_TIME)

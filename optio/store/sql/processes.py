@@ -24,6 +24,12 @@ ON CONFLICT (kind, name) DO UPDATE SET
     process = excluded.process, version = excluded.version, at = excluded.at, namespace = excluded.namespace,
     capacity = excluded.capacity, generation_id = excluded.generation_id, in_sync = excluded.in_sync
 """
+# With those that it has replaced: they are not missed again when it stops.
+_FORGET = """
+DELETE FROM processes WHERE kind = :kind AND (name = :name OR (at < :gone AND at < (
+    SELECT MAX(p.started_at) FROM processes p WHERE p.kind = :kind AND p.name = :name
+)))
+"""
 # A heartbeat further in the future was written before the clock was set back.
 _THERE = "at BETWEEN :gone AND :ahead"
 # Tables of the version before, with their columns and parameters.
@@ -71,7 +77,7 @@ def note_scheduler(tx: Transaction, scheduler: str) -> None:
 
 def forget(tx: Transaction, kind: ProcessKind, name: str) -> None:
     """Delete the row of a part that stops (`Store.forget_process`)."""
-    tx.run("DELETE FROM processes WHERE kind = :kind AND name = :name", {"kind": kind.value, "name": name})
+    tx.run(_FORGET, {"kind": kind.value, "name": name, "gone": tx.now - _us(SILENT_AFTER)})
     if kind in _OLDER:
         table, columns, _ = _OLDER[kind]
         tx.run(f"DELETE FROM {table} WHERE {columns.partition(',')[0]} = :name", {"name": name})  # noqa: S608
