@@ -17,6 +17,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -81,6 +82,8 @@ class Sandbox:
         self._ports = options.ports
         self._place = str(options.place)
         self._hidden = [_real(path) for path in options.hidden]
+        if self._users is None and self.kind != "none":
+            self._hidden += _private("/etc", "/opt")
         for path in options.write:
             for hidden in self._hidden:
                 if _is_within(hidden, _real(path)) or _is_within(_real(path), hidden):
@@ -338,6 +341,18 @@ class Sandbox:
 
 def _warning(detail: str, hint: str) -> ProbeResult:
     return ProbeResult(name="sandbox", status="warning", detail=detail, hint=hint)
+
+
+def _private(*tops: str) -> Iterator[str]:
+    """Yield files, sockets and pipes that only this user may read: an agent that has this user could, too."""
+    for top in tops:
+        for folder, _, names in os.walk(top):
+            for name in names:
+                path = f"{folder}/{name}"
+                with suppress(OSError):
+                    found = os.lstat(path)
+                    if found.st_uid == os.geteuid() and not found.st_mode & stat.S_IROTH:
+                        yield path
 
 
 def _is_writable_by_group(path: Path, group: int) -> bool:
