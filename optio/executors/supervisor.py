@@ -60,8 +60,6 @@ LANDLOCK_RULE_PATH_BENEATH, LANDLOCK_RULE_NET_PORT = 1, 2
 # Execute, write, read, truncate.
 LANDLOCK_ACCESS_FILE = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14
 RLIMIT_FSIZE, RLIMIT_NPROC = 1, 6
-# Of what all processes of a user share: pending signals, bytes of POSIX message queues.
-SHARED_LIMITS = ((11, 1024), (12, 0))
 MAX_INOTIFY_INSTANCES = 48
 # A cgroup can be removed a moment after its last process was reaped; what is left is removed by the worker.
 REMOVE_GROUP_ATTEMPTS = 50
@@ -524,11 +522,11 @@ def _become_agent(launch: dict[str, Any], streams: tuple[int, int, int], groups:
         # The kernel charges the worker's user too.
         _write_into("/proc/sys/user/max_inotify_instances", b"%d" % MAX_INOTIFY_INSTANCES)
     if _sandbox["is_confined"]:
-        for limit, most in SHARED_LIMITS:
+        for limit, most in _sandbox["limits"]:
             _setrlimit(limit, struct.pack("=QQ", most, most))
     if _sandbox["users"] is not None or opened.view is not None:
         # The kernel counts the processes of its user alone. More than allowed, so that the supervisor sees it.
-        most = launch["processes"] + launch["processes"] // 4
+        most = min(launch["processes"] + launch["processes"] // 4, _sandbox["most_processes"])
         _setrlimit(RLIMIT_NPROC, struct.pack("=QQ", most, most))
     os.chdir(launch["cwd"])
     _setrlimit(RLIMIT_FSIZE, struct.pack("=QQ", launch["disk"], launch["disk"]))
