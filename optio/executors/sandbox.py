@@ -13,10 +13,12 @@ the supervisor, `optio doctor` what holds.
 
 import os
 import re
+import resource
 import shutil
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -43,6 +45,9 @@ _OF_SESSION, _OF_ATTEMPT = ("home", "work"), ("tmp", "result")
 # Flags of mounts: read-only, no set-uid programs, no devices, no programs.
 _READ, _WRITE, _DEVICE = 1 | 2 | 4, 2 | 4, 2 | 8
 _MEMORY_BYTES = 64 << 20
+# Pending signals, and bytes of POSIX message queues.
+_SHARED_LIMITS = {resource.RLIMIT_SIGPENDING: 1024, resource.RLIMIT_MSGQUEUE: 0}
+_MANY = 1 << 31
 _NOT_CONNECTED = (
     *("unable to connect", "failed to connect", "could not connect", "couldn't connect", "connection refused"),
     *("connect eacces", "connectionerror", "connecterror"),
@@ -81,6 +86,8 @@ class Sandbox:
         self._ports = options.ports
         self._place = str(options.place)
         self._hidden = [_real(path) for path in options.hidden]
+        if self._users is None and self.kind != "none":
+            self._hidden += _private("/etc", "/opt")
         for path in options.write:
             for hidden in self._hidden:
                 if _is_within(hidden, _real(path)) or _is_within(_real(path), hidden):
@@ -130,7 +137,18 @@ class Sandbox:
         view = self._view() if self.kind == "namespaces" else None
         # What one user of the pool writes where all may, the others are to read and write, too.
         umask = 0o007 if self._users and self._opened else 0o077
-        return {"is_confined": True, "users": self._users, "umask": umask, "filter": program, "view": view}
+        # Of what all processes of a user share, an agent with the worker's user gets no more than half.
+        limits = [(which, min(most, _half(which))) for which, most in _SHARED_LIMITS.items()]
+        most_processes = _MANY if self._users else _half(resource.RLIMIT_NPROC)
+        return {
+            "is_confined": True,
+            "users": self._users,
+            "umask": umask,
+            "filter": program,
+            "view": view,
+            "limits": limits,
+            "most_processes": most_processes,
+        }
 
     def _view(self) -> dict[str, Any]:
         binds = [(path, _READ) for path in self._all_read if path != "/proc" and not self._is_shared(path)]
@@ -338,6 +356,23 @@ class Sandbox:
 
 def _warning(detail: str, hint: str) -> ProbeResult:
     return ProbeResult(name="sandbox", status="warning", detail=detail, hint=hint)
+
+
+def _half(which: int) -> int:
+    limit = resource.getrlimit(which)[0]
+    return _MANY if limit == resource.RLIM_INFINITY else limit // 2
+
+
+def _private(*tops: str) -> Iterator[str]:
+    """Yield files, sockets and pipes that only this user may read: an agent that has this user could, too."""
+    for top in tops:
+        for folder, _, names in os.walk(top):
+            for name in names:
+                path = f"{folder}/{name}"
+                with suppress(OSError):
+                    found = os.lstat(path)
+                    if found.st_uid == os.geteuid() and not found.st_mode & stat.S_IROTH:
+                        yield path
 
 
 def _is_writable_by_group(path: Path, group: int) -> bool:

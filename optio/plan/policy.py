@@ -37,6 +37,8 @@ def effects(before: PolicySpec | None, after: PolicySpec | None) -> Iterator[Eff
         rank = ("report", None, "enforce")
         text = f"budget: {old.budget or 'as tasks say'} -> {new.budget or 'as tasks say'}"
         yield _effect(("budget",), text, rank.index(new.budget) < rank.index(old.budget))
+    if old.sandbox != new.sandbox:
+        yield _effect(("sandbox",), f"sandbox: {old.sandbox or 'any'} -> {new.sandbox or 'any'}", new.sandbox is None)
     yield from _list_effects(old.allow, new.allow)
     less, more = new_month_usd(before), new_month_usd(after)
     if less != more:

@@ -261,11 +261,11 @@ def test_a_run_says_which_session_of_which_version_on_which_machine_it_was(matri
 @pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.parametrize("scenario", ["whole"])
 @pytest.mark.timeout(900)
-def test_it_works_in_landlock(matrix: Matrix, agent: str, scenario: str) -> None:
+def test_it_works_in_the_sandbox(matrix: Matrix, agent: str, scenario: str) -> None:
     log = matrix.ended(agent, scenario).log
 
     assert "oops" in words_of([line for line in log if line.kind is LogKind.RESULT])
-    assert next(line.text for line in log if line.kind is LogKind.SYSTEM).startswith("sandbox landlock")
+    assert next(line.text for line in log if line.kind is LogKind.SYSTEM).startswith("sandbox namespaces")
 
 
 @pytest.mark.parametrize("agent", AGENTS)
