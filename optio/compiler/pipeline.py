@@ -332,7 +332,7 @@ def _compiled(
     if any(d.code == "OPT616" for d in found):
         # A model that is wrong has no price either.
         line = whole.span(("model",)).start.line
-        if any(d.span.start.line == line for d in found if d.code not in ("OPT608", "OPT616")):
+        if any(d.code == "OPT607" or d.span.start.line == line for d in found if d.code not in ("OPT608", "OPT616")):
             found = [d for d in found if d.code != "OPT616"]
     if any(d.code == "OPT405" for d in found):
         # A webhook's secret in plain text is reported by its own rule.
