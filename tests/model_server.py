@@ -67,7 +67,8 @@ SCENARIOS: dict[str, str] = {
     "long-N": "one answer of N chunks",
     "slow-S": "waits S seconds before the first byte, then as plain",
     "json": "a JSON object (through the tool StructuredOutput where offered)",
-    "uncounted": "as loop, but at once, and no tokens are told (limits that cannot be measured)",
+    "loop-0.S": "as loop, but each after that part of a second",
+    "uncounted": "as loop, but no tokens are told (limits that cannot be measured)",
     "costly": "as loop, but 100,000 output tokens a turn (budget limits)",
     "think": "a reasoning block, then a text answer",
     "whole": "two requests that fail with 429, a reasoning block and a shell call as in tool-fail, then the answer of long",
@@ -85,7 +86,7 @@ SCENARIOS: dict[str, str] = {
 _STUB = re.compile(r"(?:^|[-/_.:])stub-")
 _SCENARIO = re.compile(
     _STUB.pattern + r"("
-    r"tool-fail|tool-env|tool-\d+|tool|plain|loop|mcp|long-\d+|long|slow-\d+(?:\.\d+)?"
+    r"tool-fail|tool-env|tool-\d+|tool|plain|loop-0\.\d+|loop|mcp|long-\d+|long|slow-\d+(?:\.\d+)?"
     r"|steps|json|costly|uncounted|think|whole|empty|truncated|refusal|cut|garbage"
     r"|error-[45]\d\d|flaky-[45]\d\d|late-[45]\d\d)$"
 )
@@ -241,7 +242,7 @@ def play(scenario: str, request: Request, state: State) -> Reply | Failure | Non
         return Failure(int(argument or 429))
     if kind == "garbage":
         return None
-    if kind in ("slow", "loop", "costly"):
+    if kind in ("slow", "loop", "costly", "uncounted"):
         time.sleep(float(argument or 1))
     if kind == "json" or (kind == "late" and "does not fit" in request.prompt):
         return _play_json(request, state)

@@ -22,7 +22,7 @@ from optio.compiler.source_tree import MAX_FILE_BYTES, DirectoryTree
 from optio.errors import LaunchFailed, NotFound, SecretUnavailable, SettingsError, StoreMismatch, StoreUnavailable
 from optio.executors.base import Executor
 from optio.executors.program_facts import told_version
-from optio.model import isolation, prices, untrusted
+from optio.model import isolation, money, prices, untrusted
 from optio.model.fleet import ProcessKind, find_problems
 from optio.model.namespace import is_served, unserved
 from optio.model.probe_result import ProbeResult as Check
@@ -295,7 +295,11 @@ def _prices(tasks: Sequence[CompiledTask], today: date) -> Iterator[Check]:
         if price is not None and (days := (today - price.as_of).days) > _OLD_PRICE_DAYS:
             old.append(f"{model} is of {price.as_of} ({days} days ago)")
     known = prices.price_list().values()
-    if old:
+    refused = ", ".join(task.id for task in tasks if money.why_unpriced(task.spec) is not None)
+    if refused:
+        hint = "give the price of their models with OPTIO_PRICES, or write `budget: report`"
+        yield Check(name="prices", status="warning", detail=f"no run starts, since their cost is unknown: {refused}", hint=hint)
+    elif old:
         hint = "compare it with the maker's list, and give the price of today with OPTIO_PRICES"
         yield Check(name="prices", status="warning", detail=f"the price of {', '.join(old)}", hint=hint)
     else:

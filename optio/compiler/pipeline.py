@@ -123,10 +123,11 @@ class TreePolicy:
         return demands(task, self._spec)
 
     def with_default(self, task: ResolvedTask) -> ResolvedTask:
-        """Return the task with the value of `budget` that the policy gives to tasks without one."""
-        if self._spec is None or self._spec.budget != "report" or task.spec.budget is not None:
+        """Return the task with the value of `budget` that the policy gives to tasks with a `budgetUsd` and without one."""
+        spec = task.spec
+        if self._spec is None or self._spec.budget != "report" or spec.budget is not None or spec.budget_usd is None:
             return task
-        return replace(task, spec=task.spec.replace(budget="report"))
+        return replace(task, spec=spec.replace(budget="report"))
 
     def allowed_secrets(self, task: ResolvedTask) -> tuple[str, ...] | None:
         """Return the patterns for secrets that a run gets by itself: those of the policy, for a task that may get one."""
@@ -331,7 +332,7 @@ def _compiled(
     if any(d.code == "OPT616" for d in found):
         # A model that is wrong has no price either.
         line = whole.span(("model",)).start.line
-        if any(d.span.start.line == line for d in found if d.code not in ("OPT608", "OPT616")):
+        if any(d.code == "OPT607" or d.span.start.line == line for d in found if d.code not in ("OPT608", "OPT616")):
             found = [d for d in found if d.code != "OPT616"]
     if any(d.code == "OPT405" for d in found):
         # A webhook's secret in plain text is reported by its own rule.

@@ -66,8 +66,8 @@ class RunBudget:
         return replace(self, spent=self.spent + (cost or ZERO_USD), is_unknown=is_unknown)
 
 
-def why_unpriced(spec: TaskSpec) -> str | None:
-    """Return why nobody could know what a run costs while it runs, with the cure; None if it can be known, or if only its agent
+def why_unpriced(spec: TaskSpec) -> tuple[str, str] | None:
+    """Return why nobody could know what a run costs while it runs, and the cure; None if it can be known, or if only its agent
     can tell. Programs of your own, and agents of other packages that tell their cost, are believed until they do not."""
     agent = declaration_of(spec.agent_runtime)
     if not RunBudget.of(spec).is_enforced or agent is None or agent.program is None:
@@ -75,15 +75,13 @@ def why_unpriced(spec: TaskSpec) -> str | None:
     if agent.capabilities.tells_cost and (spec.model is None or agent.name not in DECLARED):
         return None
     if spec.model is None:
-        return f"`budgetUsd` needs a `model` here: the price of {agent.title}'s own model is not known"
+        return "a run with `budgetUsd` needs a `model` whose price is known", "name one, or write `budget: report`"
     is_alias = agent.service is not None and spec.model.partition("[")[0] in agent.service.models
     name = spec.model.partition("/")[2] if agent.name == "opencode" else spec.model
     if prices.is_listed(name) or (is_alias and agent.capabilities.tells_cost):
         return None
-    return (
-        f"no price of the model `{spec.model}` is known, so `budgetUsd` could not end a run: give its price in a file with "
-        "OPTIO_PRICES, or write `budget: report`"
-    )
+    problem = f"no price of `{spec.model}` is known here, so a run with `budgetUsd` does not start"
+    return problem, "give its price in a file with OPTIO_PRICES, or write `budget: report`"
 
 
 def max_call_usd(spec: TaskSpec) -> Decimal | None:

@@ -268,7 +268,7 @@ class Execution:
             return None
         unpriced = why_unpriced(task.spec)
         if unpriced is not None:
-            self._finish(Outcome(ok=False, reason="unpriced", message=unpriced), Meter(), None)
+            self._finish(Outcome(ok=False, reason="unpriced", message=": ".join(unpriced)), Meter(), None)
             return None
         # The policy's demands hold for every worker that executes the task.
         lacking = self._parts.executor.not_applied(task.isolation)

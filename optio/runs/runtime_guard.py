@@ -131,7 +131,10 @@ class GuardedReader:
 
         none: list[LogLine] = []
         found = self._ask("closing", lines, list, none)
-        own = [*([] if self._reads_file else self.file.closing()), *unenforced(self._task, self.meter, self._unpriced)]
+        own = [
+            *([] if self._reads_file else self.file.closing()),
+            *unenforced(self._task, self.meter, self._budget, self._unpriced),
+        ]
         return [*found, *(log_line(LogKind.SYSTEM, text, at) for text in own)]
 
     def outcome(self, ended: ProcessEnd) -> Outcome:

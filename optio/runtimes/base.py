@@ -161,11 +161,12 @@ def why_unknown(unpriced: str | None) -> str:
     return f"a model without a known price answered, `{unpriced}`" if unpriced else "a model that is not named answered"
 
 
-def unenforced(task: CompiledTask, meter: Meter, unpriced: str | None) -> list[str]:
+def unenforced(task: CompiledTask, meter: Meter, budget: RunBudget, unpriced: str | None) -> list[str]:
     """Return a sentence for each limit of the task that this meter, of an attempt that has ended, could not hold."""
     found = []
-    if task.spec.budget_limit is not None and meter.cost is None:
-        found.append(f"budgetUsd was not enforced: {why_unknown(unpriced)}")
+    if budget.limit is not None and meter.cost is None:
+        what = "what this attempt has cost is unknown" if budget.is_enforced else "budgetUsd was not enforced"
+        found.append(f"{what}: {why_unknown(unpriced)}")
     if task.spec.max_turns is not None and meter.turns is None:
         found.append("maxTurns was not enforced: its agent told no turn")
     return found

@@ -241,11 +241,8 @@ class ClaudeReader(EventReader):
         )
 
     def stop(self) -> Outcome | None:
-        if self._result is not None:
-            return None
-        if self._no_login:
-            return Outcome(ok=False, reason="auth", message=self._refused_login())
-        return None
+        refused = self._no_login and self._result is None
+        return Outcome(ok=False, reason="auth", message=self._refused_login()) if refused else None
 
     def _refused_login(self) -> str:
         service = DECLARED["claude-code"].service

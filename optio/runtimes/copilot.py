@@ -50,6 +50,7 @@ _TOO_LONG = ("exceeds the model's prompt budget", "rejected the prompt as too lo
 _NO_CREDIT = re.compile(r"insufficient_quota|credit balance|billing")
 # Events that a model has begun to answer, by how their names begin.
 _ANSWERS = ("assistant.message", "assistant.reasoning", "assistant.streaming", "assistant.tool_call", "tool.")
+_USAGE = ("input_tokens", "cache_read.input_tokens", "cache_write.input_tokens", "output_tokens", "reasoning.output_tokens")
 # So many entries wait for the telemetry of the model call before them.
 _MAX_WAITING = 200
 _SHELL_END = re.compile(r"\n?<shellId: \d+ completed with exit code -?\d+>\s*\Z")
@@ -128,14 +129,7 @@ class CopilotReader(EventReader):
         told = as_dict(span.get("attributes"))
         if told.get("gen_ai.operation.name") != "chat" or "gen_ai.response.model" not in told:
             return
-        names = (
-            "input_tokens",
-            "cache_read.input_tokens",
-            "cache_write.input_tokens",
-            "output_tokens",
-            "reasoning.output_tokens",
-        )
-        numbers = [told.get(f"gen_ai.usage.{name}") for name in names]
+        numbers = [told.get(f"gen_ai.usage.{name}") for name in _USAGE]
         self._recorded += 1
         is_main = told.get("github.copilot.initiator") != "sub-agent"
         if is_main:

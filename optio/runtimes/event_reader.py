@@ -104,6 +104,9 @@ class EventReader(ABC):
     def text(self) -> str | None:
         return self._said.joined
 
+    def stop(self) -> Outcome | None:
+        return None
+
     def closing(self, at: datetime) -> list[LogLine]:
         return []
 

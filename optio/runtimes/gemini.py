@@ -376,9 +376,6 @@ class GeminiReader(EventReader):
             cost = None if cost is None or added is None else cost + added
         return cost
 
-    def stop(self) -> Outcome | None:
-        return None
-
     def closing(self, at: datetime) -> list[LogLine]:
         """Return the last words, and that the end of the answer is not known without telemetry."""
         lines = [self._line(entry, at) for entry in (*self._no_longer_waiting(at_most=0), *self._told())]

@@ -105,6 +105,16 @@ def test_an_old_price_of_a_model_that_a_task_names_is_told_until_the_operator_gi
     assert old["prices"][0]["detail"].startswith("the price of gpt-5 is of 2025-12-01 (")
 
 
+def test_tasks_whose_runs_do_not_start_because_nobody_knows_their_cost_are_named(shell: Shell) -> None:
+    shell.write("tasks.d/job.yaml", 'name: Job\nagentRuntime: codex\nmodel: our-own\npromptTemplate: x\nbudgetUsd: "1.00"\n')
+
+    _, found = looked_at(shell)
+
+    assert [(check["status"], check["detail"]) for check in found["prices"]] == [
+        ("warning", "no run starts, since their cost is unknown: job")
+    ]
+
+
 def test_the_version_of_an_agent_is_asked_for(shell: Shell) -> None:
     program = shell.write("bin/agent", '#!/bin/sh\necho "9.9.9 (Agent)"\n')
     program.chmod(0o755)

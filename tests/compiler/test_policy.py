@@ -47,6 +47,7 @@ def found(policy: str, task: str = TASK, **more: str) -> list[str]:
         ),
         ("allow: {secrets: ['ACME_*']}", "environment: {secrets: [ACME_KEY, OTHER]}\n", "the policy does not allow `OTHER`"),
         ("require: [timeout]", "", "the policy requires `timeout`"),
+        ("budget: enforce", 'budgetUsd: "1.00"\nbudget: report\n', "the policy does not allow `budget: report`"),
     ],
 )
 def test_what_the_policy_does_not_allow_is_an_error(policy: str, task: str, message: str) -> None:
@@ -210,3 +211,18 @@ def test_a_pod_without_a_credential_is_a_warning_without_being_asked() -> None:
         "task.yaml:4 warning OPT525 no credential: Claude Code cannot reach its model"
     ]
     assert found("allow: {runtimes: [claude-code]}", task) == []
+
+
+def test_a_policy_gives_tasks_with_a_budget_the_way_in_which_it_holds_and_leaves_others_as_they_are() -> None:
+    limited, unpriced = (
+        TASK + 'budgetUsd: "1.00"\n',
+        'name: B\nagentRuntime: codex\nmodel: own\npromptTemplate: x\nbudgetUsd: "1.00"\n',
+    )
+    plain, reported = (compiled(policy, limited, free__yaml=TASK.replace("A", "F")) for policy in ("", "budget: report"))
+    enforced = compiled("budget: report", limited + "budget: enforce\n")
+
+    assert {task_id: task.spec.budget for task_id, task in reported.registry.tasks.items()} == {"a": "report", "f": None}
+    assert enforced.registry.tasks["a"].digest == plain.registry.tasks["a"].digest != reported.registry.tasks["a"].digest
+    assert reported.registry.tasks["f"].digest == plain.registry.tasks["f"].digest
+    assert [line for line in found("", unpriced) if "OPT616" in line]
+    assert not [line for line in found("budget: report", unpriced) if "OPT616" in line]

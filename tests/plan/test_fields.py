@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from optio.model.policy import PolicySpec
 from optio.model.registry import CompiledTask, Origin
 from optio.model.spec import Spec, names_of
 from optio.model.task import Amounts, Dedupe, Environment, Network, Resources, ResultSpec, StartLimit, TaskSpec
 from optio.model.trigger import ScheduleConfig, ScheduleTrigger, SecretRef, WebhookConfig, WebhookTrigger
+from optio.plan import policy
 from optio.plan.effect import Forecast
 from optio.plan.effects import between
 from optio.plan.words import shorten_pair
@@ -262,3 +264,15 @@ def test_of_a_long_paragraph_the_sentence_that_differs_is_shown() -> None:
     (effect,) = between(*tasks, OUTLOOK)
 
     assert [line for line in effect.diff if line[0] in "+-"] == ["-Write a report.", "+Write no report."]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "weight"),
+    [(None, "enforce", "notice"), ("enforce", None, "danger"), (None, "report", "danger"), ("report", "enforce", "notice")],
+)
+def test_a_policy_that_lets_budgets_hold_less_is_a_danger(before: str | None, after: str | None, weight: str) -> None:
+    policies = [
+        PolicySpec.of({"type": "policy"} | ({} if budget is None else {"budget": budget})) for budget in (before, after)
+    ]
+
+    assert [(effect.route, effect.weight) for effect in policy.effects(*policies)] == [(("budget",), weight)]

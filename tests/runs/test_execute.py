@@ -149,7 +149,8 @@ def test_what_an_agent_tells_of_itself_is_kept_masked_and_with_its_machine(tmp_p
     assert [(fact.runtime, fact.model) for fact in facts if isinstance(fact, Finished)] == [("codex", "gpt-5")]
     assert nothing == AgentIdentity(machine=socket.gethostname())
     assert told.session is not None
-    assert told == replace(nothing, session=told.session)
+    assert told == replace(nothing, session=told.session, program=told.program)
+    assert str(told.program).startswith(f"{program}@sha256:")
     assert told.session.startswith("s-")
     assert key not in told.session
 
@@ -301,7 +302,7 @@ def test_a_limit_that_nothing_was_reported_for_is_said_in_the_log(services: Serv
 
     said = b"\n".join(log_of(services, run.id, LogKind.SYSTEM))
     assert run.state is RunState.COMPLETED
-    assert b"budgetUsd was not enforced" in said
+    assert b"what this attempt has cost is unknown: its agent told no usage" in said
     assert b"maxTurns was not enforced" in said
 
 

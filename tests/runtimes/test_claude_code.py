@@ -1,6 +1,7 @@
 """What Claude Code prints -> log, usage, outcome. The recordings are of version 2.1.331, cut down to what is read."""
 
 import json
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
@@ -18,6 +19,7 @@ from tests.runtimes.recordings import assert_told, stopped
 from tests.support import compiled
 
 RECORDINGS = Path(__file__).parent / "claude_code"
+MODEL = re.compile(rb'"model":"claude[^"]*"')
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TASK = compiled("type: standalone\nname: Job\nagentRuntime: claude-code\nmodel: sonnet\npromptTemplate: hi\n")
 
@@ -228,6 +230,21 @@ def test_limits_hold_while_it_runs(limit: str, reason: str | None) -> None:
     stop = stopped(task, [("stdout", line) for line in recorded("listed-price")[:-1]])
 
     assert (stop.reason if stop else None) == reason
+
+
+def test_an_answer_of_another_model_without_a_price_stops_a_run_with_a_budget_after_that_call() -> None:
+    limited, reported = (
+        compiled(f"type: standalone\nname: Job\nagentRuntime: claude-code\npromptTemplate: hi\nbudgetUsd: '2.00'\n{more}")
+        for more in ("", "budget: report\n")
+    )
+    lines = [("stdout", MODEL.sub(b'"model":"of-tomorrow"', line)) for line in recorded("listed-price")[:-1]]
+
+    found = stopped(limited, lines)
+
+    assert found is not None
+    assert (found.reason, found.again) == ("unpriced", False)
+    assert found.message.endswith("a model without a known price answered, `of-tomorrow`")
+    assert stopped(reported, lines) is None
 
 
 def test_what_earlier_attempts_have_spent_counts() -> None:

@@ -162,7 +162,7 @@ def test_a_session_that_is_no_short_text_counts_as_not_told(agent: str, told: st
 
 @pytest.mark.parametrize("agent", ["codex", "copilot"])
 def test_without_its_usage_the_limits_that_were_not_enforced_are_named(agent: str) -> None:
-    limited = task(agent, 'maxTurns: 3\nbudgetUsd: "1.00"\n')
+    limited = task(agent, 'maxTurns: 3\nbudgetUsd: "1.00"\nbudget: report\n')
     stdout = [("stdout", line) for line in recorded(agent, "plain") if b'"turn.completed"' not in line]
 
     said = [line.text for line in guarded(limited, stdout).closing(NOW)]

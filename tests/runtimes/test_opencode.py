@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from optio.model.run import CostSource, LogKind
+from optio.model.run import CostSource, LogKind, Usage
 from optio.runtimes.base import AttemptContext, Invocation, ProcessEnd
 from optio.runtimes.opencode import OpenCode, OpenCodeReader
 from tests.runtimes.recordings import assert_told
@@ -83,6 +83,19 @@ def test_the_cost_of_opencode_counts_then_the_list_price_and_else_none_is_known(
     assert (unknown.cost, unknown.cost_source) == (None, None)
     assert (listed.cost, listed.cost_source) == (Decimal("0.00429"), CostSource.PRICES)
     assert (told.cost, told.cost_source) == (Decimal("0.00429"), CostSource.CLI)
+
+
+def test_the_cost_of_a_call_without_an_answer_is_unknown_and_that_of_a_refused_one_is_none() -> None:
+    silent, refused = read([]).meter, read(recorded("error-401")).meter
+
+    assert (silent.usage, silent.turns, silent.cost) == (Usage(), None, None)
+    assert (refused.usage, refused.turns, refused.cost) == (Usage(), 0, 0)
+
+
+def test_an_answer_without_usage_is_a_turn_of_unknown_cost() -> None:
+    reader = read([step("tool-calls", 0)], task(model="anthropic/claude-sonnet-4-5"))
+
+    assert (reader.meter.turns, reader.meter.cost, reader.stop()) == (1, None, None)
 
 
 def test_it_is_stopped_before_the_call_that_its_turns_forbid_and_not_after_its_last_answer() -> None:

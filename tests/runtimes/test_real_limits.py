@@ -1,4 +1,4 @@
-"""Each real agent CLI at the limits of its task, with a model that answers at once and does not come to an end: it goes at most
+"""Each real agent CLI at the limits of its task, with a model that answers soon and does not come to an end: it goes at most
 one model call beyond them, or does not start, and its transcript has each turn once."""
 
 from collections.abc import Iterator, Mapping
@@ -34,10 +34,10 @@ class Case:
 
 CASES: Mapping[str, Case] = {
     # Three turns, and one call that has begun.
-    "turns": Case("maxTurns: 3\n", "tool-20", "max_turns", 4),
+    "turns": Case("maxTurns: 3\n", "loop-0.3", "max_turns", 4),
     # The second call crosses the budget.
-    "budget": Case(f'budgetUsd: "{BUDGET_USD}"\n', "tool-20", "budget", 3),
-    "unpriced": Case('budgetUsd: "2.00"\n', "tool-20", "unpriced", 0, is_priced=False),
+    "budget": Case(f'budgetUsd: "{BUDGET_USD}"\n', "loop-0.3", "budget", 3),
+    "unpriced": Case('budgetUsd: "2.00"\n', "loop-0.3", "unpriced", 0, is_priced=False),
     "uncounted": Case('budgetUsd: "2.00"\n', "uncounted", "unpriced", 2),
     # The agents repeat an answer that broke off by themselves; Optio does not begin another attempt.
     "cut": Case('budgetUsd: "2.00"\n', "cut", "network", 99),
@@ -97,7 +97,7 @@ def test_a_limit_holds_within_one_call_or_the_run_does_not_start(
     assert turns == sorted(set(turns)), "each turn ends once, in order"
     assert shown == sorted(set(shown)), "each turn is shown once, in order"
     if name == "turns":
-        # Copilot's fourth call is answered sooner than a process can be stopped.
+        # Copilot's fourth call may be answered sooner than its process is stopped.
         assert run.meter.turns in ((3, 4) if agent == "copilot" else (3,))
     if name == "budget":
         assert run.meter.cost is not None

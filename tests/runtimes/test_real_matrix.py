@@ -93,7 +93,10 @@ OTHERWISE: Mapping[str, Mapping[str, Cell]] = {
         # A page is an answer that broke off.
         "garbage": NO_ANSWER["garbage"],
     },
-    "opencode": {},
+    "opencode": {
+        # A page is an answer that broke off.
+        "garbage": NO_ANSWER["garbage"],
+    },
 }
 # Each is read as another cell is, or differs by a status that a recording has. `test_real_sessions.py` has an error 500 after
 # a tool call of each agent.

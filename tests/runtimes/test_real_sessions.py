@@ -3,6 +3,8 @@ all of it has used."""
 
 import contextlib
 import json
+import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +17,7 @@ from optio.wiring import Services
 from tests.model_server import JSON_ANSWER
 from tests.runs.support import accept, done, log_of, opened, working
 from tests.runtimes.real_agents import AGENTS, Model, environ_of, model_server, task
+from tests.runtimes.test_real_matrix import processes_of
 from tests.runtimes.test_real_results import OWN
 from tests.support import eventually
 
@@ -73,3 +76,31 @@ def test_an_agent_goes_on_where_it_broke_off_mends_its_result_and_all_usage_is_c
         served = tuple(sum(each.get(name, 0) for each in answers) for name in ("fresh", "cached", "output"))
         assert (usage.fresh, usage.cached, usage.output) == served, agent
     assert not list((tmp_path / "data" / "attempts").iterdir()), "something was left"
+
+
+def killed_and_continued(services: Services, model: Model, agent: str) -> Run:
+    """A run whose agent is killed while it waits for its third answer, with a budget that its known cost leaves."""
+    model.hold()
+    limits = 'maxRetries: 1\nbudgetUsd: "9.00"\n'
+    run_id = accept(services, task(agent, "claude-sonnet-4-5-stub-steps", limits))
+    eventually(lambda: len(model.requests()) > 2, within=150, what=f"the third request of {agent}")
+    for pid in processes_of(run_id):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    eventually(lambda: any(each.ended_at for each in services.store.attempts(run_id)), within=60)
+    model.release()
+    return done(services, run_id, within=150)
+
+
+@pytest.mark.timeout(300)
+def test_an_agent_that_was_killed_goes_on_in_its_session(services: Services, models: dict[str, Model]) -> None:
+    with working(services), ThreadPoolExecutor(len(AGENTS)) as pool:
+        ended = dict(
+            zip(AGENTS, pool.map(lambda agent: killed_and_continued(services, models[agent], agent), AGENTS), strict=True)
+        )
+
+    for agent, run in ended.items():
+        first, second = services.store.attempts(run.id)
+        assert (first.reason, first.signal, second.continues) == ("signal", 9, 1), (agent, first.message)
+        assert run.state is RunState.COMPLETED, (agent, run.message)
+        assert first.agent.version == second.agent.version is not None, agent

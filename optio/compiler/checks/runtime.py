@@ -77,12 +77,6 @@ def _check_budget(task: ResolvedTask) -> Iterator[Diagnostic]:
         return
     from optio.model.money import why_unpriced  # imported only for a budget, with the prices
 
-    if why_unpriced(spec) is not None:
-        if spec.model is None:
-            message, cure = "no run starts: `budgetUsd` needs a `model` whose price is known", "name one"
-        else:
-            message = f"no price of `{spec.model}` is known here: a worker that knows none starts no run with `budgetUsd`"
-            cure = "give its price in a file with OPTIO_PRICES"
-        limit = "" if spec.max_turns is not None else " with `maxTurns: 20`"
-        hint = f"{cure}, or write `budget: report`{limit} to start runs all the same"
-        yield task.at("OPT616", message, ("budgetUsd",), key=True, hint=hint)
+    unpriced = why_unpriced(spec)
+    if unpriced is not None:
+        yield task.at("OPT616", unpriced[0], ("budgetUsd",), key=True, hint=unpriced[1])

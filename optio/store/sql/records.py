@@ -117,13 +117,7 @@ def to_attempt(row: Row) -> Attempt:
         text=row["result_text"],
         meter=to_meter(row),
         pod=None if row["pod"] is None else AgentPod(row["pod_namespace"], row["pod"], row["node"], row["image"]),
-        agent=AgentIdentity(
-            version=row["version"],
-            session=row["session"],
-            model=row["model"],
-            machine=row["machine"],
-            program=row["program"],
-        ),
+        agent=AgentIdentity(**{name: row[name] for name in ("version", "session", "model", "machine", "program")}),
         continues=row["continues"],
     )
 
