@@ -305,8 +305,9 @@ SETTINGS: Mapping[str, Setting] = {
     "sandbox_write": Setting("", _paths, "further paths that agents may read and write, separated by commas"),
     "sandbox_ports": Setting(None, _ports, "TCP ports that agents of tasks without `network` may connect to; by default all"),
     "attempt_disk": Setting("4Gi", _bytes, "disk space that an attempt as a process may use in total, and in one file"),
+    "attempt_files": Setting("500000", _count, "files and directories that an attempt as a process may have at once"),
     "attempt_processes": Setting(
-        None, _count, "processes, with their threads, that an attempt as a process may have at once, where there is a cgroup"
+        None, _count, "processes, with their threads, that an attempt as a process may have at once; by default 4096"
     ),
     "kube_namespace": Setting(
         "optio",
@@ -432,7 +433,7 @@ def unknown_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str | N
 
 _PROCESS_ONLY = (
     *("sandbox", "sandbox_uids", "sandbox_read", "sandbox_write", "sandbox_ports"),
-    *("attempt_disk", "attempt_processes"),
+    *("attempt_disk", "attempt_files", "attempt_processes"),
 )
 
 
@@ -466,6 +467,7 @@ class Settings:
     sandbox_write: tuple[str, ...]
     sandbox_ports: tuple[str, ...] | None
     attempt_disk: int
+    attempt_files: int
     attempt_processes: int | None
     kube_namespace: str
     team_namespace: str | None

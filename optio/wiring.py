@@ -221,6 +221,7 @@ def executor(settings: Settings, *, is_open: bool = False) -> Executor:
             settings.programs,
             sandbox=_sandbox(settings, is_open=is_open),
             disk_quota=settings.attempt_disk,
+            disk_files=settings.attempt_files,
             processes=settings.attempt_processes,
         )
     with _extra("kubernetes", "OPTIO_EXECUTOR=kubernetes"):

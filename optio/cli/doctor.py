@@ -340,18 +340,19 @@ def _namespaces(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[C
 
 def _isolation(places: Executor, tasks: Sequence[CompiledTask]) -> Iterator[Check]:
     """Check for isolation that tasks request or the policy demands, and that the executor does not apply."""
-    cure = "set OPTIO_EXECUTOR=kubernetes to run agents as pods"
-    command = "export OPTIO_EXECUTOR=kubernetes"
-    users: dict[tuple[bool, str], list[str]] = {}
+    pods = ("set OPTIO_EXECUTOR=kubernetes to run agents as pods", "export OPTIO_EXECUTOR=kubernetes")
+    sandbox = ("choose a sandbox that isolates", "export OPTIO_SANDBOX=namespaces")
+    users: dict[tuple[bool, bool, str], list[str]] = {}
     for task in tasks:
         for name in isolation.requested_isolation(task):
             for text in places.not_applied((name,)):
-                users.setdefault((name in task.isolation, text), []).append(task.id)
-    for (demanded, text), names in sorted(users.items()):
+                users.setdefault((name in task.isolation, name == isolation.ISOLATED, text), []).append(task.id)
+    for (demanded, isolates, text), names in sorted(users.items()):
         detail = f"{text}, which the policy demands: runs of" if demanded else f"{text} of"
         status: ProbeStatus = "error" if demanded else "warning"
         suffix = " are refused" if demanded else ""
         detail = f"{detail} {', '.join(names)}{suffix}"
+        cure, command = sandbox if isolates else pods
         yield Check(name="isolation", status=status, detail=detail, hint=cure, command=command)
 
 

@@ -18,7 +18,7 @@ from optio.compiler.validation import LIST, WHOLE, ValidationIssue, find_issues
 from optio.compiler.yaml.document import Document
 from optio.compiler.yaml.emit import flow
 from optio.model import runtimes
-from optio.model.isolation import POD, requested_keys
+from optio.model.isolation import ISOLATED, POD, requested_keys
 from optio.model.policy import EFFECTS, Allow, Ceilings, Fleet, PolicySpec
 from optio.model.route import Route, show
 from optio.model.spec import Spec, keys_of, names_of
@@ -206,11 +206,12 @@ def facts_of_policy(document: Document, policy: PolicySpec) -> TaskFacts | None:
 
 
 def demands(task: ResolvedTask, policy: PolicySpec) -> tuple[str, ...]:
-    """Return the keys that an executor must apply to run the task: pods if the tree requires them, and images and hosts if the
-    policy lists those."""
+    """Return what an executor must apply to run the task: pods and isolation if the tree requires them, and images and hosts
+    if the policy lists those."""
     listed = {"image": policy.allow.images, "network": policy.allow.egress}
     named = [key for key in requested_keys(task.spec.environment) if listed.get(key) is not None]
-    return (*((POD,) if policy.executor == "kubernetes" else ()), *named)
+    demanded = ((POD, policy.executor == "kubernetes"), (ISOLATED, policy.sandbox == "isolated"))
+    return (*(name for name, holds in demanded if holds), *named)
 
 
 def namespace(path: str, policy: PolicySpec) -> str | None:

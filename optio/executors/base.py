@@ -85,9 +85,10 @@ class LaunchArrival:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """The end of an attempt's process. `stopped_by` is `timeout`, `orphaned`, `disk_full`, `disk_quota` or `stop` if the
-    supervisor ended it. `lost` means that nothing is known, because the supervisor itself is gone; `by_agent` that its agent
-    may have killed it: no sandbox prevented that, and no restart of the machine or its service explains it.
+    """The end of an attempt's process. `stopped_by` is `timeout`, `orphaned`, `disk_full`, `disk_quota`, `disk_files`,
+    `processes` or `stop` if the supervisor ended it. `lost` means that nothing is known, because the supervisor itself is gone;
+    `by_agent` that its agent may have killed it: no sandbox prevented that, and no restart of the machine or its service
+    explains it.
 
     `phase` is `setup` if a set-up command failed. `sizes` are those of the streams, if known. `reason` and `message` come from
     the place where it ran, if that ended it; `temporary` says whether another attempt may succeed. With `no_room` nothing was

@@ -89,11 +89,12 @@ class Cgroups:
 
     def launch(self, base: Path, resources: Resources | None, processes: int | None) -> dict[str, Any]:
         """Make the group of an attempt, in version 1 one for each controller. Return fields for the supervisor's header:
-        `groups`, their paths, and `memory`, the limit as written with the file that counts OOM kills. Raises OSError."""
+        `groups`, their paths; `memory`, the limit as written with the file that counts OOM kills; `pids`, the file that counts
+        refused processes. Raises OSError."""
         limits = {} if self.problem else limits_of(resources, processes)
         paths = {name: self._parents[name].path / f"{self._prefix}-{base.name}" for name in limits}
         groups = list(dict.fromkeys(map(str, paths.values())))
-        memory = None
+        memory = pids = None
         if groups:
             with contextlib.suppress(FileExistsError):  # a launch that is sent twice
                 os.symlink("\n".join(groups), base / "control" / "cgroup")
@@ -105,7 +106,9 @@ class Cgroups:
                     _write(path / file, text.format(limits[name]))
             if name == "memory" and resources is not None:
                 memory = (resources.limit.memory, str(path / _OOM_FILES[version]))
-        return {"groups": groups, "memory": memory}
+            if name == "pids":
+                pids = str(path / "pids.events")
+        return {"groups": groups, "memory": memory, "pids": pids}
 
     def notes(self, resources: Resources | None, processes: int | None) -> Iterator[str]:
         """Yield lines for a run's log about the limits that its task asks for."""
@@ -117,15 +120,11 @@ class Cgroups:
         if given:
             yield f"limits: {', '.join(given)}"
 
-    def examine(self, processes: int | None) -> Iterator[ProbeResult]:
-        """Yield results for `optio doctor`. `processes` is the limit that each attempt is to have."""
+    def examine(self) -> Iterator[ProbeResult]:
+        """Yield results for `optio doctor`."""
         if not self.problem:
             versions = " and ".join(f"v{version}" for version in sorted({parent.version for parent in self._parents.values()}))
             yield ProbeResult("cgroup", "ok", f"{versions}: environment.resources of processes are applied")
-        elif processes is not None:
-            yield ProbeResult(
-                "cgroup", "warning", f"OPTIO_ATTEMPT_PROCESSES is not applied: {self.problem}", "see docs/operating/security.md"
-            )
         else:
             yield ProbeResult("cgroup", "ok", f"none: environment.resources of processes are not applied: {self.problem}")
 

@@ -54,7 +54,7 @@ from optio.model.task import Environment
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 # What it imports, in an order in which each finds those before it.
-_PARTS = ("trees", "identity", "view")
+_PARTS = ("trees", "identity", "usage", "view")
 # By its bytecode, which is written once: compiling it would leave a megabyte behind that every fork has to share.
 _BEGIN = f"""
 import sys
@@ -68,7 +68,7 @@ main()
 """
 # A fork server that is silent for so long is stuck, or was stopped; a new one takes its place.
 _FORK_TIMEOUT_S = 10.0
-DISK_QUOTA_BYTES = 4 << 30
+DISK_QUOTA_BYTES, DISK_FILES, PROCESSES = 4 << 30, 500_000, 4096
 _TOMBSTONE = "never"
 # A tombstone must outlive every worker that could still come late to start its attempt.
 _TOMBSTONE_AGE_S = 86_400.0
@@ -81,8 +81,9 @@ _ARCH = {"x86_64": "x64", "aarch64": "arm64"}
 
 
 class ProcessExecutor:
-    """The executor of local processes. `programs` maps a runtime to a configured program; an attempt may write `disk_quota`
-    bytes, and have `processes` at once if there is a cgroup. Raises SettingsError if the chosen sandbox is not available."""
+    """The executor of local processes. `programs` maps a runtime to a configured program. An attempt may write `disk_quota`
+    bytes and `disk_files` files, and have `processes` at once; if these are given, it gets a cgroup for them. Raises
+    SettingsError for a sandbox that cannot be."""
 
     def __init__(
         self,
@@ -91,6 +92,7 @@ class ProcessExecutor:
         *,
         sandbox: SandboxOptions | None = None,
         disk_quota: int = DISK_QUOTA_BYTES,
+        disk_files: int = DISK_FILES,
         processes: int | None = None,
     ) -> None:
         self._root = root.absolute()
@@ -98,6 +100,7 @@ class ProcessExecutor:
         options = choose_sandbox() if sandbox is None else sandbox
         self.sandbox = Sandbox(replace(options, hidden=(self._root, *options.hidden), place=self._root))
         self._disk_quota = disk_quota
+        self._disk_files = disk_files
         self._cgroups = cgroup.Cgroups(self._root)
         self._processes = processes
         self._lock = threading.Lock()
@@ -179,6 +182,8 @@ class ProcessExecutor:
             "orphaned": launch.orphan_s * _ORPHAN_SHARE - orphan_grace,
             "orphan_grace": orphan_grace,
             "disk": self._disk_quota,
+            "disk_files": self._disk_files,
+            "processes": self._processes or PROCESSES,
             **self.sandbox.launch(base, session, launch.argv, launch.environment, program),
             **groups,
         }
@@ -258,6 +263,7 @@ class ProcessExecutor:
         ]
 
     def not_applied(self, names: Iterable[str]) -> list[str]:
+        names = [name for name in names if not (name == isolation.ISOLATED and self.sandbox.is_isolated)]
         if self._cgroups.problem:
             return isolation.notes("process", names, {"resources": self._cgroups.problem})
         return isolation.notes("process", (name for name in names if name != "resources"))
@@ -271,7 +277,7 @@ class ProcessExecutor:
 
     def examine(self) -> Iterable[ProbeResult]:
         yield from self.sandbox.examine()
-        yield from self._cgroups.examine(self._processes)
+        yield from self._cgroups.examine()
 
     def _directory(self, run_id: str, attempt: int) -> Path:
         return self._root / f"{run_id}-{attempt}"

@@ -34,6 +34,7 @@ import sys
 import time
 
 from optio.executors.identity import become, become_words, close_way, give, take_user
+from optio.executors.usage import UsageLimits
 from optio.executors.view import (
     CLONE_NEWCGROUP,
     CLONE_NEWUSER,
@@ -58,9 +59,7 @@ SYS_LANDLOCK_CREATE_RULESET, SYS_LANDLOCK_ADD_RULE, SYS_LANDLOCK_RESTRICT_SELF =
 LANDLOCK_RULE_PATH_BENEATH, LANDLOCK_RULE_NET_PORT = 1, 2
 # Execute, write, read, truncate.
 LANDLOCK_ACCESS_FILE = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14
-RLIMIT_FSIZE = 1
-# Seconds between two checks of a running attempt's files, and the share of the time that they may take.
-DISK_EVERY_S, DISK_USAGE_EVERY_S, DISK_SHARE = 0.5, 10.0, 0.02
+RLIMIT_FSIZE, RLIMIT_NPROC = 1, 6
 # A cgroup can be removed a moment after its last process was reaped; what is left is removed by the worker.
 REMOVE_GROUP_ATTEMPTS = 50
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -328,14 +327,14 @@ def _mark(launch: dict[str, Any]) -> bool:
 
 
 class _EndConditions:
-    """The conditions that end an attempt: its deadline, an expired lease, and its use of the disk."""
+    """The conditions that end an attempt: its deadline, an expired lease, and what it uses."""
 
     def __init__(self, launch: dict[str, Any]) -> None:
         self._deadline: float = time.monotonic() + launch["timeout"]
         self._patience: float = launch["orphaned"]
         self._marker = f"{launch['control']}/started"
         self._orphan_at: float = launch["leased_at"] + self._patience
-        self._disk = _DiskQuota(launch["roots"], launch["disk"])
+        self._usage = UsageLimits(launch)
 
     def _read_marker(self) -> None:
         try:
@@ -346,7 +345,7 @@ class _EndConditions:
     def left(self) -> float:
         """Return the seconds until it is worth asking again."""
         orphaned = self._orphan_at - time.clock_gettime(time.CLOCK_BOOTTIME)
-        return max(0.0, min(self._deadline - time.monotonic(), orphaned, self._disk.left()))
+        return max(0.0, min(self._deadline - time.monotonic(), orphaned, self._usage.left()))
 
     def reached(self) -> str | None:
         """Return the limit that was reached, or None."""
@@ -356,54 +355,11 @@ class _EndConditions:
             self._read_marker()
         if time.clock_gettime(time.CLOCK_BOOTTIME) >= self._orphan_at:
             return "orphaned"
-        return self._disk.reached()
+        return self._usage.reached(_descendants()) if self._usage.left() <= 0 else None
 
-
-class _DiskQuota:
-    """The disk limits of an attempt, whose files are below `roots`: a quota in bytes, and a floor. While the disk has less free
-    space than the floor (a sixteenth of it, at most 256 MiB), attempts that fill it are ended."""
-
-    def __init__(self, roots: list[str], quota: int) -> None:
-        self._roots = roots
-        self._quota = quota
-        self._next = time.monotonic() + DISK_EVERY_S
-        self._next_usage = time.monotonic() + DISK_USAGE_EVERY_S
-
-    def left(self) -> float:
-        return self._next - time.monotonic()
-
-    def reached(self) -> str | None:
-        """Return `disk_full` or `disk_quota` if a limit is exceeded. Checks free space at intervals, and all files rarely."""
-        now = time.monotonic()
-        if now < self._next:
-            return None
-        self._next = now + DISK_EVERY_S
-        disk = os.statvfs(self._roots[0])
-        floor = min(256 << 20, disk.f_blocks * disk.f_frsize // 16)
-        nearly_full = disk.f_bavail * disk.f_frsize < floor
-        if not nearly_full and now < self._next_usage:
-            return None
-        usage = sum(map(_usage, self._roots))
-        took = time.monotonic() - now
-        self._next = max(self._next, now + took / DISK_SHARE)
-        self._next_usage = now + max(DISK_USAGE_EVERY_S, took / DISK_SHARE)
-        return "disk_quota" if usage > self._quota else "disk_full" if nearly_full and usage >= floor else None
-
-
-def _usage(directory: str) -> int:
-    """Return the bytes that a directory takes on its disk, with everything below it."""
-    total = 0
-    waiting = [directory]
-    while waiting:
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-        except OSError:
-            continue  # removed, or made inaccessible by the agent
-    return total
+    def reached_at_end(self) -> str | None:
+        """Return a limit that explains why the agent failed, or None."""
+        return self._usage.reached_at_end()
 
 
 def _run(
@@ -444,6 +400,8 @@ def _run(
     if stopped_by is None and max(os.fstat(each).st_size for each in streams[1:]) >= launch["disk"]:
         stopped_by = "disk_quota"  # the kernel has ended it, or let it write no more
     code = os.waitstatus_to_exitcode(status)
+    if stopped_by is None and code != 0:
+        stopped_by = limits.reached_at_end()
     if launch["wrap"] and 128 < code <= 128 + 64:
         code = 128 - code  # as shells do, bubblewrap says 128 + N for signal N
     return {
@@ -560,6 +518,10 @@ def _become_agent(launch: dict[str, Any], streams: tuple[int, int, int], groups:
         become(user, _sandbox["users"][0])
     elif user is None and opened.view is not None:
         unshare(CLONE_NEWUSER)
+    if _sandbox["users"] is not None or opened.view is not None:
+        # The kernel counts the processes of its user alone. More than allowed, so that the supervisor sees it.
+        most = launch["processes"] + launch["processes"] // 4
+        _setrlimit(RLIMIT_NPROC, struct.pack("=QQ", most, most))
     os.chdir(launch["cwd"])
     _setrlimit(RLIMIT_FSIZE, struct.pack("=QQ", launch["disk"], launch["disk"]))
     if _sandbox["is_confined"]:

@@ -8,12 +8,14 @@ from optio.model.task import Amounts, Environment, Resources
 
 POD = "pod"
 """What a policy demands with `executor: kubernetes`."""
+ISOLATED = "isolated"
+"""What a policy demands with `sandbox: isolated`: pods give it, and processes if their sandbox does."""
 REQUESTS, KEEP_FAILED = "resources.requests", "keepFailed"
 KEYS = ("image", "network", "resources", REQUESTS, KEEP_FAILED)
 """Keys of `environment` that say how an agent is isolated, `resources` without its requests, and what stays of its pod."""
 NAMESPACE = "namespace"
 """What a policy gives a task with `namespaces`. It demands no pods by that: a tree with teams runs on one machine, too."""
-NAMES = (POD, *KEYS, NAMESPACE)
+NAMES = (POD, ISOLATED, *KEYS, NAMESPACE)
 """All that is told apart."""
 APPLIED: Mapping[str, frozenset[str]] = {"process": frozenset(), "kubernetes": frozenset(NAMES)}
 
@@ -49,10 +51,16 @@ def not_applied(executor: str, names: Iterable[str]) -> list[str]:
     return [name for name in names if name not in APPLIED[executor]]
 
 
+def cure(names: Iterable[str]) -> str:
+    """Return what an operator sets so that these kinds of isolation are applied."""
+    return "OPTIO_SANDBOX=namespaces or bwrap" if set(names) == {ISOLATED} else "OPTIO_EXECUTOR=kubernetes"
+
+
 def notes(executor: str, names: Iterable[str], reasons: Mapping[str, str] | None = None) -> list[str]:
     """Return one sentence for each name that an executor does not apply, with the reasons that are known, for people."""
     what = {
         POD: "run agents in pods",
+        ISOLATED: "isolate agents",
         "network": "apply the hosts of environment.network",
         NAMESPACE: "apply the policy's `namespaces`",
     }

@@ -72,6 +72,9 @@ class PolicySpec(Spec, frozen=True, kw_only=True):
     """The contact for questions, and the reasons for the policy."""
     executor: Literal["kubernetes"] | None = None
     """The executor of the tree's tasks. Workers with another one refuse their runs, and `optio check` assumes this one."""
+    sandbox: Literal["isolated"] | None = None
+    """The sandbox of the tree's tasks: with `isolated`, a worker refuses runs whose agents would be processes without a file
+    system, process list and IPC of their own. Pods are isolated."""
     namespaces: dict[Text, Namespace] = {}
     """The Kubernetes namespaces of the tasks' pods, by patterns of paths below the task directory, such as `team-a/*`. The
     first pattern that matches a task's file applies; a task without a match has no namespace."""

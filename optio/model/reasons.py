@@ -45,7 +45,8 @@ _ROWS: tuple[tuple[str, str, str], ...] = (
     ("loop denied", "the program reported that it made no progress, or may not do this", "read its log"),
     ("budget max_turns timeout stalled", "a limit of the task ended it", "raise the limit, or ask for less"),
     ("oom", "it used more memory than its limit", "raise `environment.resources`"),
-    ("disk", "it wrote more than `OPTIO_ATTEMPT_DISK`", "write less, or raise it"),
+    ("disk", "it wrote more than `OPTIO_ATTEMPT_DISK`, or more files than `OPTIO_ATTEMPT_FILES`", "write less, or raise it"),
+    ("processes", "it had more processes at once than `OPTIO_ATTEMPT_PROCESSES`", "start fewer, or raise it"),
     ("command_not_found not_executable", "the program is not there, or cannot be executed", "install it; look at `PATH`"),
     ("runtime_missing", "the agent CLI is not installed on the worker", "install it, or set its path"),
     ("runtime_unavailable", "a worker of an older version does not know this agent", "upgrade the worker"),
@@ -56,7 +57,11 @@ _ROWS: tuple[tuple[str, str, str], ...] = (
     ),
     ("environment", "variables or arguments are too large or not allowed", "read the message"),
     ("sandbox", "the sandbox cannot be made", "read the message, run `optio doctor`"),
-    ("not_isolated", "the policy demands isolation that this worker does not give", "use pods"),
+    (
+        "not_isolated",
+        "the policy demands isolation that this worker does not give",
+        "use pods, or the sandbox that the message names",
+    ),
     ("worker_crash", "each worker that read the output died", "look at the output, report it"),
     ("cancelled superseded", "a person, or a newer run with its key, ended it", "nothing"),
     (

@@ -33,6 +33,8 @@ def effects(before: PolicySpec | None, after: PolicySpec | None) -> Iterator[Eff
     if old.executor != new.executor:
         text = f"executor: {old.executor or 'any'} -> {new.executor or 'any'}"
         yield _effect(("executor",), text, new.executor is None)
+    if old.sandbox != new.sandbox:
+        yield _effect(("sandbox",), f"sandbox: {old.sandbox or 'any'} -> {new.sandbox or 'any'}", new.sandbox is None)
     yield from _list_effects(old.allow, new.allow)
     less, more = new_month_usd(before), new_month_usd(after)
     if less != more:

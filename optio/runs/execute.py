@@ -21,7 +21,7 @@ from optio.errors import LaunchFailed, LeaseLost, SecretUnavailable, StoreFull, 
 from optio.executors.base import Executor, Exit, Handle, Launch, LaunchArrival
 from optio.model import retry
 from optio.model.credential import default_credential
-from optio.model.isolation import NAMESPACE
+from optio.model.isolation import NAMESPACE, cure
 from optio.model.mask import Masker
 from optio.model.money import ZERO_USD, is_spent
 from optio.model.registry import CompiledTask
@@ -258,7 +258,8 @@ class Execution:
         # The policy's demands hold for every worker that executes the task.
         lacking = self._parts.executor.not_applied(task.isolation)
         if lacking:
-            message = f"not isolated as the policy demands: {'; '.join(lacking)}: start workers with OPTIO_EXECUTOR=kubernetes"
+            names = [name for name in task.isolation if self._parts.executor.not_applied([name])]
+            message = f"not isolated as the policy demands: {'; '.join(lacking)}: start workers with {cure(names)}"
             self._finish(Outcome(ok=False, reason="not_isolated", message=message), Meter(), None)
             return None
         try:
@@ -673,6 +674,11 @@ class Execution:
             return Outcome(ok=False, reason="timeout", message="the time limit was reached")
         if ended.stopped_by == "disk_quota":
             return Outcome(ok=False, reason="disk", message="it wrote more than OPTIO_ATTEMPT_DISK allows")
+        if ended.stopped_by == "disk_files":
+            return Outcome(ok=False, reason="disk", message="it made more files than OPTIO_ATTEMPT_FILES allows")
+        if ended.stopped_by == "processes":
+            message = "it had more processes and threads at once than OPTIO_ATTEMPT_PROCESSES allows"
+            return Outcome(ok=False, reason="processes", message=message)
         if ended.stopped_by == "disk_full":
             return Outcome(ok=False, reason="disk", message="the disk was nearly full, and its own files filled it", again=True)
         if ended.stopped_by == "orphaned":

@@ -53,6 +53,23 @@ def test_runs_are_refused_by_processes_where_the_policy_demands_more(dev: Dev) -
     assert refused_before_the_agent(dev, run["id"])
 
 
+@pytest.mark.parametrize(("sandbox", "refuses"), [("namespaces", False), ("none", True)])
+def test_a_policy_can_demand_that_processes_are_isolated(tmp_path: Path, sandbox: str, *, refuses: bool) -> None:
+    dev = Dev(tmp_path, environ={"OPTIO_SANDBOX": sandbox})
+    dev.write("_policy.yaml", "type: policy\nsandbox: isolated\n")
+    dev.write("plain.yaml", ECHO.replace("Echo", "Plain"))
+    dev.start()
+    try:
+        dev.until_served("plain")
+        was_refused = refused(dev, "plain")
+        run = dev.get("/api/runs?task=plain").json["items"][0]
+    finally:
+        dev.stop()
+
+    assert was_refused == refuses
+    assert not refuses or "does not isolate agents: start workers with OPTIO_SANDBOX=namespaces or bwrap" in run["message"]
+
+
 def refused_before_the_agent(dev: Dev, run_id: str) -> bool:
     lines = dev.get(f"/api/workflow-runs/{run_id}/logs").json["items"]
     return not any(line["kind"] == "output" for line in lines)

@@ -142,9 +142,9 @@ def test_an_attempts_limits_are_written_and_its_group_is_named_in_its_directory(
         "cpu.max": "50000 100000",
         "pids.max": "7",
     }
-    assert header == {"groups": [str(group)], "memory": ("64Mi", f"{group}/memory.events")}
+    assert header == {"groups": [str(group)], "memory": ("64Mi", f"{group}/memory.events"), "pids": f"{group}/pids.events"}
     assert os.readlink(base / "control" / "cgroup") == str(group)
-    assert found.launch(base, None, None) == {"groups": [], "memory": None}
+    assert found.launch(base, None, None) == {"groups": [], "memory": None, "pids": None}
 
 
 @pytest.mark.parametrize("lacking", ["cpu", "everything", "the right to write"])
@@ -158,10 +158,9 @@ def test_without_a_usable_cgroup_it_is_said_why(tmp_path: Path, monkeypatch: pyt
     assert found.problem == {"cpu": "the cgroup of this process has no controller cpu (systemd: Delegate=yes)"}.get(
         lacking, "no cgroup is delegated to this user (systemd: Delegate=yes)"
     )
-    assert [f.status for f in found.examine(None)] == ["ok"]
-    assert [(f.status, "OPTIO_ATTEMPT_PROCESSES" in f.detail) for f in found.examine(9)] == [("warning", True)]
+    assert [f.status for f in found.examine()] == ["ok"]
     assert list(found.notes(SMALL.resources, 9)) == []
-    assert found.launch(tmp_path, SMALL.resources, 9) == {"groups": [], "memory": None}
+    assert found.launch(tmp_path, SMALL.resources, 9) == {"groups": [], "memory": None, "pids": None}
 
 
 def test_what_is_applied_is_said_as_it_is(tmp_path: Path, executor: ProcessExecutor) -> None:

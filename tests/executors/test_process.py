@@ -17,7 +17,8 @@ from optio.executors import inotify, supervisor
 from optio.executors.cgroup import limits_of
 from optio.executors.process import ProcessExecutor
 from optio.executors.procfs import start_time
-from optio.executors.supervisor import _Descriptors, _DiskQuota, _EndConditions
+from optio.executors.supervisor import _Descriptors, _EndConditions
+from optio.executors.usage import LOOK_EVERY_S, UsageLimits
 from optio.model.task import Amounts, Environment, Resources
 from tests.executors.support import RUN, launch, living, python, read, run, shell, until_ended
 from tests.support import eventually
@@ -155,14 +156,14 @@ def test_an_agent_whose_ruleset_cannot_be_made_is_not_started_without_one(tmp_pa
 def test_a_supervisor_asks_again_when_the_first_of_its_limits_may_be_reached(
     tmp_path: Path, timeout: float, orphaned: float, disk: float
 ) -> None:
-    launch = {"timeout": timeout, "orphaned": orphaned, "control": str(tmp_path), "roots": [str(tmp_path)], "disk": 1 << 20}
+    launch = {"timeout": timeout, "orphaned": orphaned, "control": str(tmp_path), **limits(tmp_path, size=1 << 20)}
 
     conditions = _EndConditions({**launch, "leased_at": time.clock_gettime(time.CLOCK_BOOTTIME)})
-    conditions._disk._next = time.monotonic() + disk  # as after a look at many files, which is not repeated soon
+    conditions._usage._next = time.monotonic() + disk
 
     assert 8.0 < conditions.left() <= 9.0
     assert conditions.reached() is None
-    conditions._disk._next = 0.0
+    conditions._usage._next = 0.0
     assert conditions.reached() is None
     assert conditions.left() > 0.0
 
@@ -173,9 +174,9 @@ def test_the_quota_counts_the_files_of_a_session_that_goes_on(tmp_path: Path) ->
         (tmp_path / name / "file").write_bytes(b"x" * (3 << 20))
     found = []
     for roots in (["second"], ["second", "first"]):
-        disk = _DiskQuota([str(tmp_path / name) for name in roots], 5 << 20)
-        disk._next = disk._next_usage = 0.0
-        found.append(disk.reached())
+        usage = UsageLimits(limits(*(tmp_path / name for name in roots), size=5 << 20))
+        usage._next = usage._counted = 0.0
+        found.append(usage.reached([]))
 
     assert found == [None, "disk_quota"]
 
@@ -193,13 +194,18 @@ def test_an_attempt_that_reaches_the_floor_of_a_nearly_full_disk_or_exceeds_its_
     for number, elsewhere in enumerate((tmp_path / "other", tmp_path / "other" / "file")):
         (tmp_path / "own" / f"link-{number}").symlink_to(elsewhere)
     used = sum(path.lstat().st_blocks for path in (tmp_path / "own").iterdir())
-    full = SimpleNamespace(f_frsize=512, f_blocks=(used + floor) * 16, f_bavail=used - 1 + free)
+    full = SimpleNamespace(f_frsize=512, f_blocks=(used + floor) * 16, f_bavail=used - 1 + free, f_files=0, f_favail=0)
     monkeypatch.setattr(os, "statvfs", lambda path: full)
-    disk = _DiskQuota([str(tmp_path / "own")], used * 512 + quota)
-    disk._next = disk._next_usage = 0.0
+    usage = UsageLimits(limits(tmp_path / "own", size=used * 512 + quota))
+    usage._next = usage._counted = 0.0
 
-    assert disk.reached() == found
-    assert 0.0 < disk.left() < 1000.0  # a share of the time that it took
+    assert usage.reached([]) == found
+    assert 0.0 < usage.left() <= LOOK_EVERY_S
+
+
+def limits(*roots: Path, size: int = 1 << 30, files: int = 100, processes: int = 100) -> dict[str, Any]:
+    """The limits of an attempt with these directories, as its supervisor gets them."""
+    return {"roots": list(map(str, roots)), "disk": size, "disk_files": files, "processes": processes, "pids": None}
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,7 @@ KINDS = {
     "into-an-hour-that-clocks-skip": "fires-changed",
     "another-zone-that-parts-in-spring": "fires-changed money-down",
     "a-policy-without-its-executor": "policy-changed",
+    "a-policy-without-its-sandbox": "policy-changed",
     "the-same-size-in-other-words": "",
     "a-header-of-the-scheme-written-out": "",
     "words-of-strangers": "mapping-changed strangers-words",
