@@ -732,10 +732,15 @@ def own_keyring(t: Targets) -> None:
     syscall("keyctl", KEYCTL_JOIN, None, 0, 0, 0)
 
 
+def mount_in_namespaces(t: Targets) -> None:
+    namespaces(NEWNS)
+    mount("tmpfs", "/dev", "tmpfs", 0)
+
+
 SURFACE: dict[str, Reach] = {
     "makes a user namespace": lambda t: namespaces(0),
     "makes a network of its own": lambda t: namespaces(NEWNET),
-    "mounts in namespaces": lambda t: (namespaces(NEWNS), mount("tmpfs", "/dev", "tmpfs", 0)),
+    "mounts in namespaces": mount_in_namespaces,
     "makes an io_uring": lambda t: syscall("io_uring_setup", 2, ctypes.create_string_buffer(248)),
     "handles faults of memory": lambda t: syscall("userfaultfd", 1),
     "measures itself": lambda t: perf(0, -1),

@@ -43,7 +43,7 @@ from tests.executors.test_sandbox import PYTHON, as_user
 from tests.support import eventually
 
 USER = 60_133
-MAX_PROCESSES = 400
+MAX_PROCESSES = 600
 KEYCTL_REVOKE, KEYCTL_SETPERM, KEYCTL_DESCRIBE, KEYCTL_UNLINK, KEYCTL_INVALIDATE = 3, 5, 6, 9, 21
 _QUEUED = signal.SIGRTMIN + 2
 _libc = ctypes.CDLL(None, use_errno=True)
