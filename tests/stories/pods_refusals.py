@@ -25,6 +25,8 @@ from tests.support import ROOT, Dev, eventually
 
 RUNS, TASKS = 60, 3
 _NAMESPACE = "optio-refusals"
+# Of the worker, whose account outlives the namespace of the runs.
+_HOME = "optio-refusals-worker"
 _RBAC = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{_NAMESPACE}"
 _HOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 _TASK = """\
@@ -57,7 +59,7 @@ def rights() -> list[dict[str, Any]]:
     binding = {
         "metadata": {"name": "optio-worker"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "optio-worker"},
-        "subjects": [{"kind": "ServiceAccount", "name": "worker", "namespace": _NAMESPACE}],
+        "subjects": [{"kind": "ServiceAccount", "name": "worker", "namespace": _HOME}],
     }
     return [{"metadata": {"name": "optio-worker"}, "rules": role["rules"]}, binding]
 
@@ -68,7 +70,6 @@ def make(api: Api) -> None:
     role, binding = rights()
     api.ask("POST", f"{_RBAC}/roles", role)
     api.ask("POST", f"{_RBAC}/rolebindings", binding)
-    api.ask("POST", "serviceaccounts", {"metadata": {"name": "worker"}})
     eventually(lambda: _is_there(api, "serviceaccounts/default"), within=30, what="the namespace")
 
 
@@ -88,7 +89,11 @@ def unmake(api: Api) -> None:
 
 def kubeconfig(api: Api, path: Path) -> Path:
     """One with the token of the worker's account."""
-    token = api.ask("POST", "serviceaccounts/worker/token", {"spec": {"expirationSeconds": 7200}})["status"]["token"]
+    home = f"/api/v1/namespaces/{_HOME}"
+    if not _is_there(api, home):
+        api.ask("POST", "/api/v1/namespaces", {"metadata": {"name": _HOME}})
+        api.ask("POST", f"{home}/serviceaccounts", {"metadata": {"name": "worker"}})
+    token = api.ask("POST", f"{home}/serviceaccounts/worker/token", {"spec": {"expirationSeconds": 7200}})["status"]["token"]
     found = yaml.safe_load(Path(os.environ["KUBECONFIG"]).read_text())
     for user in found["users"]:
         user["user"] = {"token": token}
