@@ -50,7 +50,8 @@ _CREDENTIALS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The opened drivers that a process works with, made by `build`."""
+    """The opened drivers that a process works with, made by `build`. `refusals` are the reasons (`room.PLACE_REFUSALS`) for
+    which the worker of this process starts no agents now, while runs wait."""
 
     settings: Settings
     store: Store
@@ -61,6 +62,7 @@ class Services:
     telemetry: Telemetry = SILENT
     metrics: Exposition | None = None
     pulses: Liveness = field(default_factory=Liveness)
+    refusals: set[str] = field(default_factory=set)
 
     def parts(self) -> ExecutionContext:
         """Return the services that executions need, in the form that `optio.runs` takes."""

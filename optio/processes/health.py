@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optio.errors import OptioError, StoreFull
+from optio.model.room import PLACE_REFUSALS
 from optio.telemetry.base import Gauge
 from optio.wiring import Services
 
@@ -50,6 +51,7 @@ def ready(services: Services) -> Health:
         # Anyone may ask, so details are only in the log.
         log.warning("not ready: %s", err)
         problems.append("the store cannot be used")
+    problems += [PLACE_REFUSALS[reason] for reason in sorted(services.refusals)]
     return Health(tuple(problems), tuple(slower(services)))
 
 

@@ -15,6 +15,7 @@ from optio.broker.base import Topic
 from optio.errors import LeaseLost, NotFound, OptioError
 from optio.model.fleet import ProcessKind
 from optio.model.pool import Pool
+from optio.model.room import PLACE_REFUSALS
 from optio.model.run import Run, RunState
 from optio.model.session import used_directory
 from optio.process_identity import is_gone, process_name
@@ -60,6 +61,7 @@ class Worker:
         self._scope = services.settings.scope
         self._warming = WarmPoolSync(services.store, services.executor, self._place, self._scope)
         self._noted_at: float | None = None
+        self._refusals: set[str] = set()
         self._running: dict[str, tuple[Execution, threading.Thread]] = {}
         # Runs that a CANCEL named since the last claim began. One of them may be among those that it returns.
         self._named: set[str] = set()
@@ -156,6 +158,7 @@ class Worker:
                     self._services.telemetry.tell(Adopted(claim.run))
                     self._begin(claim, asked)
                 free = self._capacity - len(self._busy)
+                self._refusals.clear()
                 asked = self._services.executor.clock()
                 for claim in store.claim(
                     self.name,
@@ -168,6 +171,8 @@ class Worker:
                     reason=self._reason,
                 ):
                     self._begin(claim, asked, self._claimed(claim, swept))
+                self._services.refusals.intersection_update(self._refusals)
+                self._services.refusals.update(self._refusals)
                 self._services.broker.ready(len(self._busy) < self._capacity)
                 due = None if self._wake.is_set() else store.next_due()
                 pause = _POLL_S if due is None else min(_POLL_S, max(0.0, due.total_seconds()) + 0.001)
@@ -202,6 +207,9 @@ class Worker:
 
     def _readings(self) -> Iterator[Gauge]:
         yield Gauge("worker_runs", "runs that this worker has", len(self._busy))
+        for reason in PLACE_REFUSALS:
+            refuses = reason in self._services.refusals
+            yield Gauge("place_refuses", "whether runs wait because no agent can start here", refuses, {"reason": reason})
         yield Gauge("worker_capacity", "runs that it may have at once", self._capacity)
         yield from _pool_readings(self._services.executor.pools() or ())
 
@@ -209,6 +217,7 @@ class Worker:
         return self._services.settings.max_workflow_concurrent - running
 
     def _admit(self, view: AdmissionView) -> list[str]:
+        self._refusals |= {each.reason for each in view.shortages} & PLACE_REFUSALS.keys()
         return admission.starts(view, max_running=self._services.settings.max_workflow_concurrent)
 
     def _begin(self, claim: Claim, leased_at: float, claimed: Claimed | None = None) -> None:

@@ -6,8 +6,8 @@ running runs, and to its oldest run. A task that is paused, at its own limit or 
 a task, no run overtakes an older one, except those that wait for a time or for a run with the same business key.
 
 A task that lacks room (see `model.room`) does not block others either: of all such tasks, one run at a time tries whether there
-is room. Each Kubernetes namespace is a queue of its own with its own total limit, so a team cannot fill the slots of another
-team.
+is room. A place that refuses all tasks holds them all, and one run tries for them. Each Kubernetes namespace is a queue of its
+own with its own total limit, so a team cannot fill the slots of another team.
 """
 
 import heapq
@@ -35,6 +35,7 @@ HoldReason = Literal[
     "start_limit",  # `startLimit` is used up
     "task_limit",  # `maxConcurrent` runs of the task are active
     "no_room",  # the cluster has no room
+    "refused",  # the cluster or the machine starts no agents for now
     "secret_source",  # its secrets cannot be read now
     "priority",  # only runs of higher priority may start
     "global_limit",  # `OPTIO_MAX_WORKFLOW_CONCURRENT` runs are active
@@ -126,7 +127,7 @@ def _by_namespace(view: AdmissionView) -> Iterator[tuple[str, AdmissionView]]:
                 view,
                 waiting=[each for each in view.waiting if of.get(each.task_id, "") == namespace],
                 running={task: count for task, count in view.running.items() if of.get(task, "") == namespace},
-                shortages=[each for each in view.shortages if of.get(each.task_id, "") == namespace],
+                shortages=[each for each in view.shortages if of.get(each.task_id, each.namespace) == namespace],
                 occupants=[each for each in view.occupants if of.get(each.task_id, "") == namespace],
             ),
         )
@@ -164,6 +165,7 @@ class _AdmissionQueue:
                 self._delayed.append(waiting)
             else:
                 self._queues.setdefault(waiting.task_id, deque()).append(waiting)
+        self._refusal = self._short.get(room.WHOLE_PLACE)
         self._trial = self._next_trial()
         # A queue as long as the view's limit may continue behind it: the view has no more runs of a task than may start.
         self._cut = {
@@ -200,6 +202,8 @@ class _AdmissionQueue:
         return self._running.get(task, 0) < waiting.max_concurrent and self._left.get(task, 1) > 0
 
     def _has_room(self, task: str) -> bool:
+        if self._refusal is not None:
+            return task == self._trial and not self._starting[room.WHOLE_PLACE]
         shortage = self._short.get(task)
         if shortage is None:
             return True
@@ -211,7 +215,17 @@ class _AdmissionQueue:
         return self._within_limits(task, queue[0]) and any(self._key(each) not in self._keys for each in queue)
 
     def _next_trial(self) -> str | None:
-        """Return the task whose turn it is to try whether there is room: the one that has waited for room the longest."""
+        """Return the task whose turn it is to try whether there is room: the one that has waited for room the longest; where
+        all are refused, the one whose turn it is anyway, if nothing else holds it."""
+        if self._refusal is not None:
+            if self._starting[room.WHOLE_PLACE] or not self._refusal.is_due(self._view.now):
+                return None
+            ready = [
+                (task in self._short, self._turn(task, queue[0]))
+                for task, queue in self._queues.items()
+                if self._could_start(task, queue)
+            ]
+            return min(ready)[1][-1] if ready else None
         short = [shortage for shortage in self._short.values() if not shortage.begun]
         now = self._view.now
         if any(each.starting or now - room.MIN_TRY_INTERVAL < each.at <= now for each in short):
@@ -227,8 +241,8 @@ class _AdmissionQueue:
         task = waiting.task_id
         self._started.append(waiting)
         self._running[task] = self._running.get(task, 0) + 1
-        if task in self._starting:
-            self._starting[task] += 1
+        for short in {room.WHOLE_PLACE, task} & self._starting.keys():
+            self._starting[short] += 1
         if task in self._left:
             self._left[task] -= 1
         if waiting.dedupe_key is not None:
@@ -284,7 +298,7 @@ class _AdmissionQueue:
             elif queue and not self._within_limits(task, queue[0]):
                 yield from self._at_its_limit(task, queue)
             elif queue and not self._has_room(task):
-                yield from self._without_room(self._short[task], queue)
+                yield from self._without_room(self._refusal or self._short[task], queue)
         yield from self._in_line(max_running)
 
     def _out_of_starts(self, task: str, queue: deque[QueuedRun]) -> Iterator[tuple[str, Hold]]:
@@ -308,11 +322,13 @@ class _AdmissionQueue:
         due = max(shortage.due, self._view.now)
         then = f"the next try is due at {_seconds(due)}"
         if self._starting[shortage.task_id]:
-            then = "a run of the task tries now"
+            then = "a run of the task tries now" if shortage.task_id else "one run tries now"
         elif shortage.is_due(self._view.now):
             then = "the next try is due now, or when that of another task has ended"
+        reason: HoldReason = "no_room" if shortage.lacks_room else "refused"
+        if shortage.reason == room.SECRET_SOURCE:
+            reason = "secret_source"
         for ahead, waiting in enumerate(queue):
-            reason: HoldReason = "secret_source" if shortage.reason == room.SECRET_SOURCE else "no_room"
             yield waiting.run_id, Hold(reason, f"{shortage.message}; {then}", ahead, None, (), None if ahead else due)
 
     def _in_line(self, max_running: int) -> Iterator[tuple[str, Hold]]:

@@ -284,11 +284,13 @@ class Execution:
                 self._durably(lambda: self._parts.store.note_continued(self.run.lease, continued))
             handle = self._parts.executor.start(launch)
         except SecretUnavailable as err:
-            self._give_back(Delay(reason=SECRET_SOURCE, message=str(err)), "its secrets can be read")
+            self._give_back(Delay(reason=SECRET_SOURCE, message=str(err)))
             return None
         except LaunchFailed as err:
-            again = err.temporary
-            self._fail(Outcome(ok=False, reason=err.reason, message=str(err), again=again, infrastructure=again))
+            if err.temporary:
+                self._give_back(Delay(reason=err.reason, message=str(err)))
+            else:
+                self._finish(Outcome(ok=False, reason=err.reason, message=str(err)), self.run.meter, None)
             return None
         return handle
 
@@ -707,10 +709,9 @@ class Execution:
             return reader.stop() or interrupted
         return reader.outcome(ProcessEnd(code=ended.code, signal=ended.signal, phase=ended.phase, error=ended.error))
 
-    def _give_back(self, delay: Delay, until: str = "there is room") -> None:
-        """Return the run to the queue because its agent cannot start for now, so that another run can use the slot. `until`
-        completes the line in its log."""
-        why = self._fit_delay(delay)
+    def _give_back(self, delay: Delay) -> None:
+        """Return the run to the queue because its agent cannot start for now, so that another run can use the slot."""
+        why, until = self._fit_delay(delay), delay.until
         words = "" if self._delay is not None else f"not begun: {why.message}; "
         line = log_line(LogKind.SYSTEM, f"{words}the run waits in the queue until {until}", datetime.now(UTC))
         run = self._durably(lambda: self._kept(lambda: self._parts.store.give_back(self.run.lease, why, [line])))

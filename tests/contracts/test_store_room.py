@@ -8,13 +8,15 @@ import pytest
 from optio.errors import LeaseLost
 from optio.model.pool import COLD, PROCESS, StartKind
 from optio.model.retry import RetryAt
-from optio.model.room import DELAY_AFTER_RUN_END, FIRST_PAUSE, SECRET_SOURCE, Delay
+from optio.model.room import DELAY_AFTER_RUN_END, FIRST_PAUSE, SECRET_SOURCE, WHOLE_PLACE, Delay
 from optio.model.run import Meter, Outcome, Run, RunState
 from optio.store.base import Store
 from optio.store.values import AgentStart, Claim, RunFilter
 from tests.store.build import LEASE, OK, Clock, at_most, at_once, claimed, end, line, new_run, queued, say, serve, task
 
 FULL = Delay(reason="quota", message="the namespace's quota is full")
+CLOSED = Delay(reason="access", message="the cluster refuses the worker's account")
+SEALED = Delay(reason=SECRET_SOURCE, message="the vault is sealed")
 NEVER = Delay(reason="unschedulable", message="no node can take the pod", patience=timedelta(minutes=5))
 PLACE = "kubernetes/uid/optio"
 
@@ -129,7 +131,7 @@ def test_tries_come_less_often_and_leave_one_event_however_many_they_are(store: 
         pauses.append((shortage.due - clock.at).total_seconds())
         clock.at = shortage.due
 
-    assert pauses == [5, 10, 20, 40, 60, 60, 60]
+    assert pauses == [5, 10, 20, 30, 30, 30, 30]
     assert [event.reason for event in store.events(run_id)] == ["manual", "starting", "quota"]
     assert [event.seq for event in store.events(run_id)] == [1, 2, 3]
     assert (len(store.log(run_id)), store.attempts(run_id), store.run(run_id).attempt) == (1, [], 7)
@@ -235,10 +237,78 @@ def test_a_run_whose_secrets_cannot_be_read_waits_without_end_and_for_no_other_r
     begin(store, ended)
     end(store, ended)
 
-    clock.move(seconds=59)
+    clock.move(seconds=29)
     assert (ended.run.id, claims(store)) == (other, [])
     clock.move(seconds=1)
     assert one(store).run.id == run_id
+
+
+@pytest.mark.parametrize("how", [PROCESS, COLD])
+def test_one_run_tries_a_place_that_refuses_all_and_every_task_follows_when_it_begins(
+    store: Store, clock: Clock, how: StartKind
+) -> None:
+    tasks = [task(f"T{n}", "maxConcurrent: 9\n") for n in range(3)]
+    serve(store, *tasks)
+    for each in tasks * 3:
+        queued(store, each)
+    for claim in claims(store, 99):
+        clock.move(seconds=0.01)
+        assert give_back(store, claim, CLOSED).state is RunState.QUEUED
+    pauses = []
+    for _ in range(7):
+        (shortage,) = store.shortages()
+        assert (shortage.task_id, claims(store)) == (WHOLE_PLACE, [])
+        pauses.append((shortage.due - shortage.at).total_seconds())
+        clock.at = shortage.due
+        trial = one(store)
+        assert (trial.tries, claims(store)) == (True, [])
+        clock.move(seconds=0.01)
+        give_back(store, trial, CLOSED)
+    clock.at = store.shortages()[0].due
+    trial = one(store)
+    queued(store, task("New"))
+    assert claims(store) == []
+
+    store.agent_started(trial.run.lease, AgentStart(timedelta(0), how, tried=True)).result(10)
+
+    assert pauses == [1, 2, 4, 8, 16, 30, 30]
+    assert (store.shortages(), len(claims(store, 99))) == ([], 9)
+    assert {run.reason for run in store.runs(RunFilter()).items} <= {"starting", "started"}
+
+
+def test_a_place_that_has_no_room_for_the_run_that_tries_refuses_the_others_no_longer(store: Store, clock: Clock) -> None:
+    serve(store, task("One"), task("Two"))
+    queued(store, task("One")), queued(store, task("Two"))
+    for claim in claims(store):
+        clock.move(seconds=0.1)
+        give_back(store, claim, CLOSED)
+    clock.move(seconds=2)
+    trial = one(store)
+    clock.move(seconds=0.1)
+    give_back(store, trial, FULL)
+
+    assert [(each.task_id, each.reason) for each in store.shortages()] == [(trial.run.task_id, "quota")]
+    assert one(store).run.task_id != trial.run.task_id
+
+
+def test_what_was_refused_to_several_tasks_for_one_reason_is_over_for_all_when_an_agent_of_one_begins(
+    store: Store, clock: Clock
+) -> None:
+    tasks = [task(name, "maxConcurrent: 9\n") for name in ("One", "Two", "Else")]
+    serve(store, *tasks)
+    for each in tasks:
+        queued(store, each), queued(store, each)
+    for claim in claims(store):
+        clock.move(seconds=0.1)
+        give_back(store, claim, NEVER if claim.run.task_id == "else" else SEALED)
+    clock.move(seconds=5)
+    trial = one(store)
+
+    begin(store, trial)
+
+    assert trial.run.task_id != "else"
+    assert [each.task_id for each in store.shortages()] == ["else"]
+    assert len(claims(store)) >= 3
 
 
 @pytest.mark.parametrize("how", [PROCESS, COLD])

@@ -14,12 +14,13 @@ from optio.broker.base import Topic
 from optio.errors import LaunchFailed, SecretUnavailable, StoreUnavailable
 from optio.executors.base import STREAMS, Executor, Exit, Launch, LaunchArrival
 from optio.model.pool import COLD
-from optio.model.room import Delay
+from optio.model.room import PLACE_REFUSALS, Delay
 from optio.model.run import AgentPod, Lease, LogKind, Meter, RunState
+from optio.processes import health
 from optio.runs.execute import Execution
 from optio.telemetry.base import Claimed, Fact, Finished, GivenBack, Started, Telemetry
 from optio.wiring import Services
-from tests.runs.support import accept, claim, log_of
+from tests.runs.support import accept, claim, log_of, working
 from tests.support import command_task, eventually
 
 FULL = Delay(reason="quota", message="the namespace's quota is full")
@@ -167,7 +168,8 @@ def test_the_log_says_why_a_launch_failed_for_a_while_and_no_secret_of_it(servic
 
     said = [line.data for line in services.store.log(run_id)]
     assert (services.store.run(run_id).state, len(said)) == (RunState.QUEUED, 1)
-    assert said[0].startswith(b"attempt 1 failed (network): the proxy of user ")
+    assert services.store.run(run_id).infrastructure_retries == 0
+    assert said[0].startswith(b"not begun: the proxy of user ")
     assert b"hush" not in said[0]
 
 
@@ -430,3 +432,28 @@ def test_a_run_without_room_whose_end_is_asked_for_is_cancelled(services: Servic
 
     assert services.store.run(run_id).state is RunState.CANCELLED
     assert isinstance(facts[-1], Finished)
+
+
+def test_a_worker_whose_machine_starts_no_agents_is_not_ready_until_it_does_and_fails_no_run(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, broken = services.executor.start, threading.Event()
+    broken.set()
+
+    def starting(launch: Launch) -> Any:
+        if broken.is_set():
+            raise LaunchFailed("supervisor", "no supervisor can be started", temporary=True)
+        return start(launch)
+
+    monkeypatch.setattr(services.executor, "start", starting)
+    task = command_task("true", extra="maxRetries: 0\nmaxConcurrent: 9\n")
+    with working(services):
+        runs = [accept(services, task) for _ in range(12)]
+        eventually(lambda: health.ready(services).status == 503, within=20, what="the worker to be unready")
+        said = health.ready(services).problems
+        broken.clear()
+        eventually(lambda: all(services.store.run(each).state.terminal for each in runs), within=60, what="the runs")
+        eventually(lambda: health.ready(services).status == 200, within=20, what="the worker to be ready")
+
+    assert said == (PLACE_REFUSALS["supervisor"],)
+    assert {(services.store.run(each).state, len(services.store.attempts(each))) for each in runs} == {(RunState.COMPLETED, 1)}

@@ -120,12 +120,8 @@ def test_a_pod_that_no_node_takes_is_told_of_and_its_slot_serves_others(tmp_path
         small = start(dev, "small")
         assert dev.until_ended(small, within=60)["state"] == "completed"
         assert state(dev, huge)["state"] in ("queued", "running")
-        ended = dev.until_ended(huge, within=120)
 
     assert said.latest < _SAID_WITHIN_S, said
-    assert (ended["state"], ended["reason"]) == ("failed", "unschedulable")
-    assert "waited for 45s" in ended["message"]
-    assert len(ended["attempts"]) == 1
 
 
 def test_an_image_that_cannot_be_pulled_is_told_of_and_ends_the_run_at_its_deadline(tmp_path: Path) -> None:

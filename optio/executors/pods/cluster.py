@@ -38,11 +38,19 @@ Labels = Mapping[str, str | None]
 
 class Refused(OptioError):
     """An error answer of the API server. `status` is the HTTP status; `wait` is how many seconds to wait before the next
-    request, if the server says so."""
+    request, if the server says so; `reason` and `details` are those of its `meta/v1` Status, as far as it has any."""
 
-    def __init__(self, status: int, message: str, wait: float | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        wait: float | None = None,
+        *,
+        reason: str = "",
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
-        self.status, self.wait = status, wait
+        self.status, self.wait, self.reason, self.details = status, wait, reason, details or {}
 
     @property
     def temporary(self) -> bool:
@@ -291,12 +299,13 @@ def _selector(labels: Labels) -> str:
 
 
 def _refusal(status: int, body: bytes, headers: Mapping[str, str]) -> Refused:
-    try:
-        message = json.loads(body)["message"]
-    except (ValueError, KeyError, TypeError):
-        message = body[:300].decode("utf-8", "replace") or f"HTTP status {status}"
-    wait = headers.get("retry-after", "")
-    return Refused(status, message, float(wait) if wait.isdigit() else None)
+    said: Any = None
+    with contextlib.suppress(ValueError):
+        said = json.loads(body)
+    if not isinstance(said, dict) or "message" not in said:  # of something before the API server
+        said = {"message": body[:300].decode("utf-8", "replace") or f"HTTP status {status}"}
+    wait = float(after) if (after := headers.get("retry-after", "")).isdigit() else None
+    return Refused(status, said["message"], wait, reason=said.get("reason") or "", details=said.get("details"))
 
 
 def _words(err: BaseException) -> str:

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from optio.errors import OptioError
 from optio.executors.pods import exit_status
+from optio.executors.pods.cluster import Refused
 from optio.executors.pods.handle import PodHandle
 from optio.model.pool import parse_quantity
 from optio.model.room import Delay
@@ -55,11 +57,35 @@ class Delays:
         words = exit_status.unscheduled(status)
         if not words:
             return None
-        return Delay(
-            reason="unschedulable",
-            message=words,
-            patience=timedelta(seconds=self._start_s) if exit_status.is_unsuitable(words) else None,
-        )
+        # Without end: a cordoned node comes back, and a larger one may be added.
+        return Delay(reason="unschedulable", message=words)
+
+
+def refusal(err: OptioError, start_s: float) -> Delay | None:
+    """Return how a run waits whose pod the cluster has not taken, by the status, the reason and the details of the answer.
+    Return None if the pod itself is at fault: its fields, its size, or a body that cannot be read.
+
+    Rights are refused before the object is read, so that answer names a kind of object and no object. Admission names the
+    object, and a webhook's refusal has no details at all. A refusal by a policy has no field.
+    """
+    if not isinstance(err, Refused):
+        return Delay(reason="cluster", message=f"{err}. Cure: look at the API server, and at the network between")
+    details, said = err.details, str(err)
+    causes = details.get("causes") or ()
+    if (err.status == 400 and err.reason == "BadRequest") or err.status == 413:
+        return None
+    if err.status == 422 and any("field" in cause for cause in causes):
+        return None
+    if err.status == 404 or any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
+        return Delay(reason="namespace", message=f"the namespace takes no pods: {said}. Cure: make it again, with its Role")
+    if err.status == 401 or (err.status == 403 and "kind" in details and "name" not in details):
+        cure = "give the worker's account its Role in the namespace (`optio doctor --cluster` names the rights that it lacks)"
+        return Delay(reason="access", message=f"the cluster refuses the worker's account: {said}. Cure: {cure}")
+    if err.status in (400, 403, 422):
+        cure = "look at the namespace's admission policies, limit ranges and service accounts"
+        delay = Delay(reason="admission", message=f"the cluster does not admit the pod: {said}. Cure: {cure}")
+        return full_quota(said, start_s) or delay
+    return Delay(reason="cluster", message=f"the cluster makes no pod: {said}. Cure: look at its API server and webhooks")
 
 
 def full_quota(said: str, start_s: float) -> Delay | None:

@@ -14,7 +14,7 @@ from optio.executors.base import Exit, Launch
 from optio.executors.pods import exit_status, launch_script
 from optio.executors.pods import manifest as pod
 from optio.executors.pods.cluster import Cluster, Refused, Unreachable
-from optio.executors.pods.delays import Delays, full_quota
+from optio.executors.pods.delays import Delays, refusal
 from optio.executors.pods.given_up import GivenUp
 from optio.executors.pods.handle import PodHandle
 from optio.executors.pods.informer import Informer, Pod, is_agent_running, retry_until
@@ -36,6 +36,8 @@ _TRY_S, _MAX_PAUSE_S = 0.03, 5.0
 _ANSWER_S, _ENDED_ANSWER_S = 30.0, 1.0
 # A command with a higher exit code was ended by a signal.
 _KILLED = 128
+# A cluster that has taken no pod for so long is tried again from the queue, by one run.
+_REFUSED_S = 10.0
 _LOST = Exit(code=None, signal=None, lost=True)
 
 
@@ -53,7 +55,10 @@ class StartFailed(Exception):
     ) -> None:
         super().__init__(message)
         empty = Exit(code=None, signal=None, stopped_by=stopped_by)
-        self.exit = exit or replace(empty, reason=reason or None, message=message, temporary=temporary)
+        found = exit or replace(empty, reason=reason or None, message=message, temporary=temporary)
+        if found.reason and found.temporary and found.no_room is None:
+            found = replace(found, no_room=Delay(reason=found.reason, message=found.message))
+        self.exit = found
 
 
 def without_room(why: Delay) -> StartFailed:
@@ -215,16 +220,24 @@ class Starter:
     async def _check_wanted(self, start: Start) -> None:
         """Raise StartFailed if another worker has given the attempt up. The pod must be claimed before that is checked (see
         `given_up`)."""
-        async for _ in retry_until(time.monotonic() + self._start_s):
-            with contextlib.suppress(Refused, Unreachable):
+        last: Refused | Unreachable | None = None
+        async for _ in retry_until(time.monotonic() + _REFUSED_S):
+            try:
                 if not await self._given_up.has(start.launch.run_id, start.launch.attempt):
                     return
                 break
+            except (Refused, Unreachable) as err:
+                last = err
+        else:
+            if last is not None and (why := refusal(last, self._start_s)) is not None:
+                raise without_room(why) from last
         raise StartFailed(exit=_LOST)
 
     async def _made(self, start: Start, deadline: float) -> Pod:
         """Return the pod, which may have been made already by a request that got no answer."""
         taken = False  # there may be a pod of this name
+        deadline = min(deadline, time.monotonic() + _REFUSED_S)
+        last: Refused | Unreachable
         async for _ in retry_until(deadline):
             try:
                 found = await self._cluster.pod(start.wanted["metadata"]["name"]) if taken else None
@@ -234,19 +247,17 @@ class Starter:
                 return await self._cluster.create(start.wanted)
             except Refused as err:
                 taken = err.status == 409
+                why = refusal(err, self._start_s)
+                if why is None:
+                    raise StartFailed("pod_refused", f"the cluster refused the pod: {err}") from err
                 if not taken and not err.temporary:
-                    full = full_quota(str(err), self._start_s)
-                    raise (
-                        StartFailed("pod_refused", f"the cluster refused the pod: {err}")
-                        if full is None
-                        else without_room(full)
-                    ) from err
+                    raise without_room(why) from err
                 if err.wait:
                     await asyncio.sleep(min(err.wait, max(0.0, deadline - time.monotonic())))
-                last: Exception = err
+                last = err
             except Unreachable as err:
                 taken, last = True, err
-        raise StartFailed("cluster", f"no pod could be made: {last}", temporary=True)
+        raise without_room(refusal(last, self._start_s) or Delay(reason="cluster", message=str(last)))
 
     async def _until_started(self, handle: PodHandle, deadline: float, tries: int, delays: Delays) -> None:
         """Wait until the container runs or has run its agent; after tries in vain, a pause longer. Raises StartFailed if it

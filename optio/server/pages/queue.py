@@ -24,6 +24,7 @@ REASONS: Mapping[str | None, tuple[str, str]] = {
     "start_limit": ("start limit", "earlier starts leave the window of startLimit"),
     "task_limit": ("task limit", "a run of the task ends (maxConcurrent)"),
     "no_room": ("no room", "the cluster has room"),
+    "refused": ("refused", "the cluster or the machine starts agents again"),
     "secret_source": ("secrets", "their secrets can be read again"),
     "priority": ("priority", "runs of higher priority have started"),
     "global_limit": ("global limit", "any run ends (OPTIO_MAX_WORKFLOW_CONCURRENT)"),

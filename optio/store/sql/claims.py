@@ -13,7 +13,7 @@ from optio.errors import Conflict, LeaseLost
 from optio.model import agent_event
 from optio.model.namespace import WorkerScope
 from optio.model.retry import GiveUp, RetryAt
-from optio.model.room import Delay
+from optio.model.room import WHOLE_PLACE, Delay
 from optio.model.run import UNKNOWN_AGENT, AgentIdentity, Lease, LogLine, Meter, Outcome, Run, RunChange, RunState, Usage
 from optio.model.text import format_duration
 from optio.store.sql import daily_totals, dedupe, events, namespaces, pools, queue, quotas, shortages
@@ -176,7 +176,7 @@ def _start(
 
 
 def _to_claimed(tx: Transaction, move: StateChange, state: RunState, short: Set[str]) -> Claim:
-    row, tries = move.row, move.row["task_id"] in short
+    row, tries = move.row, not short.isdisjoint((WHOLE_PLACE, move.row["task_id"]))
     return Claim(
         to_run(_changed(move, state), Meter()),
         row["prompt"],

@@ -1,4 +1,4 @@
-"""Shortages: the tasks that are short of room, and where. `model.room` decides how they go on.
+"""Shortages: the tasks, or whole places, that start no agents for now. `model.room` decides how they go on.
 
 The state of a try is not stored but derived: a run of the task is running and its agent has not begun. So a worker that dies in
 the middle of a try leaves nothing behind that would delay the next one.
@@ -14,10 +14,12 @@ from optio.store.sql.transaction import Row, Transaction, from_micros
 
 # A place without news for this long no longer exists.
 _FORGET_AFTER = timedelta(days=1)
+# Of a whole place only a run that was claimed since is a try: those before it found out that it is closed.
 _ALL = """
 SELECT s.*, (SELECT MIN(e.ended_at) FROM runs e WHERE e.ended_at > s.at) AS freed, (
     SELECT COUNT(*) FROM runs r JOIN attempts a ON a.run_id = r.id AND a.number = r.attempt
-    WHERE r.state = 'running' AND r.task_id = s.task_id AND a.agent_started_at IS NULL AND a.started_at > :recent
+    WHERE r.state = 'running' AND a.agent_started_at IS NULL AND a.started_at > :recent
+        AND (r.task_id = s.task_id OR (s.task_id = '' AND r.place = s.place AND a.started_at > s.at))
 ) AS starting FROM shortages s
 """
 _OF = "SELECT * FROM shortages WHERE place = :place AND task_id = :task_id"
@@ -33,13 +35,20 @@ _TRIED = (
     "UPDATE shortages SET at = :now WHERE place = :place AND reason = :reason AND ends_help = 1 AND begun = 0 AND at < :now"
 )
 _FREED = "SELECT 1 FROM runs WHERE ended_at > :at LIMIT 1"
-# Only an attempt claimed after the shortage was found proves that there is room again.
-_BEGUN = """
-UPDATE shortages SET begun = begun + 1 WHERE EXISTS (
+# Only an attempt claimed after the shortage was found proves that there is room again, or that the place is open.
+_SINCE = """
     SELECT 1 FROM lot JOIN runs r ON r.id = lot.id JOIN attempts a ON a.run_id = r.id AND a.number = lot.number
-    WHERE r.task_id = shortages.task_id AND r.place = shortages.place AND a.started_at > shortages.at
-)
+    LEFT JOIN shortages own ON own.place = r.place AND own.task_id = r.task_id
+    WHERE r.place = shortages.place AND a.started_at > shortages.at
 """
+_BEGUN = f"UPDATE shortages SET begun = begun + 1 WHERE EXISTS ({_SINCE} AND r.task_id = shortages.task_id)"  # noqa: S608
+# What was wrong for one task is over for all that it was wrong for.
+_OPEN = f"""
+DELETE FROM shortages WHERE ends_help = 0
+AND EXISTS ({_SINCE} AND (shortages.task_id IN ('', r.task_id) OR shortages.reason = own.reason))
+"""  # noqa: S608
+# A cluster that says what it lacks room for is open.
+_ANSWERS = "DELETE FROM shortages WHERE place = :place AND task_id = '' AND at < :claimed_at"
 _OVER = "DELETE FROM shortages WHERE begun >= :enough"
 # The time of the next try, for `Shortage.due`.
 DUE = f"""
@@ -78,8 +87,10 @@ def _shortage(row: Row) -> Shortage:
 
 
 def note(tx: Transaction, place: str, run: Row, why: Delay, claimed_at: int) -> datetime | None:
-    """Record that a run, claimed at this time, found no room. Return when its patience ends; None if it waits without end."""
-    key: dict[str, Any] = {"place": place, "task_id": run["task_id"]}
+    """Record that a run, claimed at this time, was refused. Return when its patience ends; None if it waits without end."""
+    key: dict[str, Any] = {
+        "place": place, "task_id": room.WHOLE_PLACE if why.reason in room.PLACE_REFUSALS else run["task_id"]
+    }  # fmt: skip
     known = tx.hold(_OF, key)
     ends_help = int(why.ends_help)
     # Runs claimed together find no room together, so only a run claimed since then counts as a further try.
@@ -91,19 +102,21 @@ def note(tx: Transaction, place: str, run: Row, why: Delay, claimed_at: int) -> 
         tries = 1
         if same and not known["begun"] and not (ends_help and tx.one(_FREED, {"at": known["at"]})):
             tries += known["tries"]
-        until = tx.now + _us(room.pause_before_try(tries))
+        until = tx.now + _us(room.pause_before_try(tries, for_room=ends_help == 1))
         if end is not None:
             until = min(until, max(end, tx.now + _us(room.FIRST_PAUSE)))
         new = {"reason": why.reason, "message": why.message, "ends_help": ends_help, "since": since}
         tx.run(_PUT, {**key, **new, "now": tx.now, "until": until, "tries": tries})
         if ends_help:
             tx.run(_TRIED, {"place": place, "reason": why.reason, "now": tx.now})
+            tx.run(_ANSWERS, {"place": place, "claimed_at": claimed_at})
         tx.run("DELETE FROM shortages WHERE until < :old", {"old": tx.now - _us(_FORGET_AFTER)})
     return None if end is None else from_micros(end)
 
 
 def note_begun(tx: Transaction, begun: Sequence[dict[str, Any]]) -> None:
-    """Record that there was room for these attempts, given as rows with `id` and `number`."""
+    """Record that the agents of these attempts began, given as rows with `id` and `number`."""
+    tx.lot(_OPEN, "id text, number bigint", begun)
     if tx.lot(_BEGUN, "id text, number bigint", begun):
         tx.run(_OVER, {"enough": room.STARTS_TO_END_SHORTAGE})
 

@@ -83,6 +83,7 @@ class Rule:
     refuse: bool = False
     status: int | None = None
     message: str = "a fault"
+    said: Mapping[str, Any] = field(default_factory=dict)  # more of the answer's Status
     headers: Mapping[str, str] = field(default_factory=dict)
     done: bool = False
     cut: int | None = None
@@ -437,7 +438,14 @@ async def _tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, li
 
 
 async def _answer(writer: asyncio.StreamWriter, rule: Rule) -> None:
-    status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": rule.message, "code": rule.status}
+    status = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "status": "Failure",
+        "message": rule.message,
+        "code": rule.status,
+        **rule.said,
+    }
     body = json.dumps(status).encode()
     headers = {"content-type": "application/json", "content-length": str(len(body)), **rule.headers}
     writer.write(_joined(f"HTTP/1.1 {rule.status} Fault", headers) + body)

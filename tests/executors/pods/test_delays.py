@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from optio.errors import OptioError
 from optio.executors.pods import delays, exit_status
-from optio.executors.pods.delays import Delays, full_quota
+from optio.executors.pods.cluster import Refused, Unreachable
+from optio.executors.pods.delays import Delays, full_quota, refusal
 from optio.executors.pods.handle import PodHandle
 from optio.model.room import Delay
 
@@ -48,22 +50,22 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "patience", "words"),
+    ("said", "words"),
     [
-        (BUSY, None, "no node has room for the pod: "),
-        (HUGE, timedelta(seconds=300), "no node can take the pod, whatever ends: "),
-        (MIXED, None, "no node has room for the pod: "),
-        ("", None, "no node has room for the pod: "),
+        (BUSY, "no node has room for the pod: "),
+        (HUGE, "no node can take the pod, whatever ends: "),
+        (MIXED, "no node has room for the pod: "),
+        ("", "no node has room for the pod: "),
     ],
 )
 @pytest.mark.usefixtures("at_once")
-def test_a_pod_without_a_node_is_given_back_with_patience_where_no_end_of_a_run_can_help(
-    handle: PodHandle, said: str, patience: timedelta | None, words: str
+def test_a_pod_without_a_node_is_given_back_and_waits_without_end_because_nodes_may_come_back(
+    handle: PodHandle, said: str, words: str
 ) -> None:
     found = Delays(handle, 300.0).look(unscheduled(said))
 
     assert found is not None
-    assert (found.reason, found.patience) == ("unschedulable", patience)
+    assert (found.reason, found.patience) == ("unschedulable", None)
     assert found.message.startswith(words + said)
     assert "environment.resources" in found.message
     assert handle.delay() == Delay(reason="unschedulable", message=found.message)
@@ -132,3 +134,36 @@ def test_a_full_quota_is_waited_for_and_one_that_is_too_small_for_the_pod_not_fo
 
 def test_another_refusal_is_no_full_quota() -> None:
     assert full_quota("pods is forbidden: failed quota: small: must specify requests.cpu for: agent", 300.0) is None
+
+
+PODS, POD = {"kind": "pods"}, {"kind": "pods", "name": "optio-1"}
+ENDING = {**POD, "causes": [{"reason": "NamespaceTerminating", "field": "metadata.namespace"}]}
+INVALID = {**POD, "causes": [{"reason": "FieldValueInvalid", "field": "spec.containers[0].image", "message": "wrong"}]}
+POLICY = {**POD, "causes": [{"message": "denied"}]}
+
+
+@pytest.mark.parametrize(
+    ("err", "reason"),
+    [
+        (Refused(401, "Unauthorized", reason="Unauthorized"), "access"),
+        (Refused(403, "may not create pods", reason="Forbidden", details=PODS), "access"),
+        (Refused(403, "the account was not found", reason="Forbidden", details=POD), "admission"),
+        (Refused(403, "exceeded quota: small, requested: pods=1", reason="Forbidden", details=POD), "quota"),
+        (Refused(403, "is being terminated", reason="Forbidden", details=ENDING), "namespace"),
+        (Refused(403, "a webhook denied the request"), "admission"),
+        (Refused(400, "a webhook denied the request"), "admission"),
+        (Refused(422, "a policy denied the request", reason="Invalid", details=POLICY), "admission"),
+        (Refused(404, "no such namespace", reason="NotFound", details={"kind": "namespaces", "name": "runs"}), "namespace"),
+        (Refused(500, "failed calling a webhook", reason="InternalError"), "cluster"),
+        (Refused(429, "too many requests", reason="TooManyRequests"), "cluster"),
+        (Unreachable("the cluster's API does not answer"), "cluster"),
+        (Refused(422, "the image is wrong", reason="Invalid", details=INVALID), None),
+        (Refused(400, "it cannot be read", reason="BadRequest"), None),
+        (Refused(413, "it is too large", reason="RequestEntityTooLarge"), None),
+    ],
+)
+def test_a_refusal_is_told_by_its_codes_and_only_a_pod_at_fault_ends_its_run(err: OptioError, reason: str | None) -> None:
+    found = refusal(err, 300.0)
+
+    assert (None if found is None else found.reason) == reason
+    assert found is None or (str(err) in found.message and "Cure: " in found.message)

@@ -221,24 +221,33 @@ def test_the_way_into_a_warm_pod_that_another_worker_has_taken_is_closed(
 
 
 @pytest.mark.parametrize(
-    ("status", "message", "reason", "temporary"),
+    ("status", "message", "said", "reason", "temporary"),
     [
-        (403, "pods is forbidden: the worker cannot create it", "pod_refused", False),
-        (422, "Pod is invalid: spec.containers[0].image", "pod_refused", False),
-        (400, 'admission webhook "policy.example" denied the request', "pod_refused", False),
-        (403, "pods is forbidden: exceeded quota: small, requested: pods=1", "quota", True),
+        (403, "the worker cannot create pods", {"reason": "Forbidden", "details": {"kind": "pods"}}, "access", True),
+        (404, "there is no such namespace", {"reason": "NotFound"}, "namespace", True),
+        (422, "Pod is invalid", {"details": {"causes": [{"field": "spec.containers[0].image"}]}}, "pod_refused", False),
+        (400, "the pod cannot be read", {"reason": "BadRequest"}, "pod_refused", False),
+        (400, 'admission webhook "policy.example" denied the request', {}, "admission", True),
+        (403, "pods is forbidden: exceeded quota: small, requested: pods=1", {}, "quota", True),
     ],
 )
-def test_a_pod_that_is_refused_for_good_ends_the_attempt_with_the_clusters_words(
-    make: Make, proxy: FaultProxy, pods: Callable[[], list[Pod]], status: int, message: str, reason: str, temporary: bool
+def test_a_pod_that_is_refused_ends_the_attempt_with_the_clusters_words_and_its_run_only_where_it_is_at_fault(
+    make: Make,
+    proxy: FaultProxy,
+    pods: Callable[[], list[Pod]],
+    status: int,
+    message: str,
+    said: dict[str, Any],
+    reason: str,
+    temporary: bool,
 ) -> None:
     """F29."""
-    proxy.rule(MAKING, status=status, message=message)
+    proxy.rule(MAKING, status=status, message=message, said=said)
 
     ended = run(make(), launch("/bin/true")).exit
 
     assert (ended.reason, ended.temporary, ended.code) == (reason, temporary, None)
-    assert (ended.no_room is not None) == (reason == "quota")
+    assert (ended.no_room is not None) == temporary
     assert message in ended.message
     assert (proxy.count(MAKING), pods()) == (1, [])
 
