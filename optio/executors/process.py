@@ -20,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -321,17 +322,20 @@ class ProcessExecutor:
 
     def _fork(self, header: bytes, stdin: bytes) -> int:
         message = struct.pack("!I", len(header)) + header + struct.pack("!Q", len(stdin))
-        with self._lock:
-            for again in (True, False):
-                try:
+        server: _ForkServer | None = None
+        for again in (True, False):
+            try:
+                with self._lock:
                     server = self._server or self._serve()
-                    answer = server.ask(message, stdin)
-                    break
-                except OSError as err:
-                    # Only before an answer, and the marker keeps a second supervisor from starting the agent again.
-                    self._drop_server(kill=True)
-                    if not again:
-                        raise LaunchFailed("supervisor", f"no supervisor can be started: {err}", temporary=True) from err
+                answer = server.ask(message, stdin)
+                break
+            except OSError as err:
+                # Only before an answer, and the marker keeps a second supervisor from starting the agent again.
+                with self._lock:
+                    if self._server is server:  # another launch may have replaced it
+                        self._drop_server(kill=True)
+                if not again:
+                    raise LaunchFailed("supervisor", f"no supervisor can be started: {err}", temporary=True) from err
         if "error" in answer:
             raise LaunchFailed("supervisor", f"no supervisor can be started: {answer['error']}", temporary=True)
         pid: int = answer["pid"]
@@ -354,7 +358,11 @@ class ProcessExecutor:
 
 
 class _ForkServer:
-    """A connection to a fork server (see `supervisor.py`), which is detached from this process. Methods raise OSError."""
+    """A connection to a fork server (see `supervisor.py`), which is detached from this process. Methods raise OSError.
+
+    Any number of threads may ask at once. The answers come in the order of the envelopes: one thread reads them, its own and
+    those before it, while others send.
+    """
 
     def __init__(self, sandbox: str) -> None:
         self._connection, theirs = socket.socketpair()
@@ -372,33 +380,61 @@ class _ForkServer:
         theirs.close()
         self._starter: subprocess.Popen[bytes] | None = starter
         self._pidfd: int | None = None
+        self._sending, self._receiving = threading.Lock(), threading.Lock()
+        self._asked: deque[list[dict[str, Any]]] = deque()  # where the answers go that are still to come
+        self._received = b""
 
     def ask(self, message: bytes, stdin: bytes) -> dict[str, Any]:
         """Send one envelope and return the answer to it."""
-        if self._starter is not None:
-            pid = self._line()["server"]
-            self._starter.wait(_FORK_TIMEOUT_S)
-            self._starter = None
-            self._pidfd = open_pidfd(pid)
+        answer: list[dict[str, Any]] = []
         try:
-            self._connection.sendall(message + stdin)
-            return self._line()
+            with self._sending:
+                if self._starter is not None:
+                    pid = self._line()["server"]
+                    self._starter.wait(_FORK_TIMEOUT_S)
+                    self._starter = None
+                    self._pidfd = open_pidfd(pid)
+                self._asked.append(answer)
+                try:
+                    self._connection.sendall(message + stdin)
+                except OSError:
+                    self._break_off()  # the next envelope must not complete this one
+                    raise
+            with self._receiving:
+                while not answer:
+                    self._receive()
         except BlockingIOError as err:
             raise TimeoutError(f"the fork server has not answered for {_FORK_TIMEOUT_S:.0f} seconds") from err
+        return answer[0]
+
+    def _break_off(self) -> None:
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+
+    def _receive(self) -> None:
+        line = self._line()
+        self._asked.popleft().append(line)
 
     def _line(self) -> dict[str, Any]:
-        data = b""
-        while not data.endswith(b"\n"):
+        while b"\n" not in self._received:
             part = self._connection.recv(4096)
             if not part:
                 raise ConnectionResetError("the fork server is gone")
-            data += part
-        answer: dict[str, Any] = json.loads(data)
+            self._received += part
+        line, _, self._received = self._received.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
         return answer
 
     def close(self, *, kill: bool) -> None:
-        """Close the connection. With `kill`, end a server that does not answer; its supervisors continue."""
-        self._connection.close()
+        """Close the connection after the answers that are to come. With `kill`, wait for none, and end a server that does not
+        answer; its supervisors continue."""
+        if kill:
+            self._break_off()  # threads that wait for it fail at once
+        with self._sending, self._receiving:
+            with contextlib.suppress(OSError):
+                while self._asked and not kill:
+                    self._receive()
+            self._connection.close()
         if self._starter is not None:
             if kill:
                 self._starter.kill()

@@ -1,5 +1,6 @@
 """Totals of tasks and days, on both databases. `tests.store.test_machine` compares them after any order of events."""
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
@@ -10,8 +11,9 @@ import pytest
 from optio.model.run import CostSource, Meter, Usage
 from optio.model.run_totals import RunTotals
 from optio.store.base import Store
-from optio.store.sql import schema
+from optio.store.sql import daily_totals, schema
 from optio.store.sql.daily_totals import KEPT_DAYS
+from optio.store.sql.transaction import Transaction
 from optio.store.values import RetentionPolicy
 from tests.store.build import BAD, LEASE, OK, Clock, at_once, claimed, end, everything, queued, serve, sql, task
 from tests.store.totals import computed, stored
@@ -100,7 +102,7 @@ def test_a_run_that_older_versions_ended_uncounted_makes_no_negative_total(store
     serve(store, task())
     claim = claimed(store)
     end(store, claim, BAD)
-    sql(store, "DELETE FROM daily_totals")
+    sql(store, "DELETE FROM daily_stripes")
     store.retry(claim.run.id, "me")
 
     assert outcomes(totals(store)) == (0, 0, 0)
@@ -144,7 +146,7 @@ def test_the_migration_counts_what_has_ended_as_its_end_would_have(store: Store,
     counted = stored(store)
     newest = next(each for each in schema.migrations() if each.version == 20)
     driver = "sqlite" if store.local else "postgres"
-    for table in ("daily_totals", "daily_durations"):
+    for table in ("daily_totals", "daily_durations", "daily_stripes"):
         sql(store, f"DELETE FROM {table}")
     for statement in list(schema.statements(newest.script, driver))[2:]:
         sql(store, statement)
@@ -163,5 +165,106 @@ def test_many_processes_count_what_ends_at_the_same_time(stores: Callable[[], St
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(lambda place: end(others[place % 3], claims[place], meter=paid("0.01")), range(len(claims))))
 
+    assert outcomes(totals(first)) == (60, 0, 0)
+    assert stored(first) == computed(first)
+
+
+def folded(store: Store) -> int:
+    """Let retention fold the stripes; return how many stay."""
+    list(store.prune(RetentionPolicy()))
+    return int(sql(store, "SELECT COUNT(*) AS n FROM daily_stripes")[0]["n"])
+
+
+def test_folding_changes_no_total_and_leaves_a_row_for_each_task_and_day(store: Store, clock: Clock) -> None:
+    serve(store, task())
+    for outcome in (OK, BAD, OK):
+        claim = claimed(store)
+        clock.move(seconds=70)
+        end(store, claim, outcome, meter=paid("0.01", fresh=3))
+    before = totals(store), store.totals_by_task(DAY), store.totals_by_day(DAY, None), store.totals_by_day(DAY, ["job"])
+
+    assert folded(store) == 0
+
+    assert (
+        totals(store),
+        store.totals_by_task(DAY),
+        store.totals_by_day(DAY, None),
+        store.totals_by_day(DAY, ["job"]),
+    ) == before
+    assert [row["completed"] for row in sql(store, "SELECT completed FROM daily_totals")] == [2]
+    store.retry(claimed_and_failed(store), "me")
+    assert outcomes(totals(store)) == (2, 1, 0)
+    assert stored(store) == computed(store)
+
+
+def claimed_and_failed(store: Store) -> str:
+    claim = claimed(store)
+    end(store, claim, BAD)
+    folded(store)
+    return claim.run.id
+
+
+def test_a_fold_that_dies_before_its_commit_has_changed_nothing(store: Store) -> None:
+    serve(store, task())
+    end(store, claimed(store))
+
+    def die(tx: Transaction) -> None:
+        daily_totals.fold(tx, 10)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store._engine.change(die)  # type: ignore[attr-defined]
+
+    assert totals(store).completed == 1
+    assert stored(store) == computed(store)
+    assert folded(store) == 0
+    assert stored(store) == computed(store)
+
+
+def test_what_a_process_of_an_older_version_counts_in_the_totals_is_added(store: Store) -> None:
+    serve(store, task())
+    end(store, claimed(store))
+    day = (DAY - date(1970, 1, 1)).days
+    for _ in range(2):
+        sql(
+            store,
+            "INSERT INTO daily_totals (task_id, day, completed) VALUES ('job', :day, 1) "
+            "ON CONFLICT (task_id, day) DO UPDATE SET completed = daily_totals.completed + 1",
+            day=day,
+        )
+        assert folded(store) == 0
+
+    assert outcomes(totals(store)) == (3, 0, 0)
+    assert outcomes(store.totals_by_day(DAY, ["job"])[DAY]["job"]) == (3, 0, 0)
+
+
+def test_readers_see_each_end_once_while_others_end_runs_and_stripes_are_folded(stores: Callable[[], Store]) -> None:
+    first = stores()
+    serve(first, task(extra="maxConcurrent: 1000\n"))
+    claims = [claimed(first) for _ in range(60)]
+    others = [first, stores(), stores()]
+    # Each run that a snapshot shows as ended is in the totals of the same snapshot.
+    ended = threading.Event()
+
+    def compare(tx: Transaction) -> tuple[int, int]:
+        count = tx.one("SELECT COUNT(*) AS n FROM runs WHERE ended_at IS NOT NULL")["n"]
+        return count, daily_totals.of_tasks(tx, ["job"], DAY).get("job", RunTotals()).completed
+
+    def watch(look: Callable[[], object]) -> list[object]:
+        seen: list[object] = []
+        while not ended.is_set():
+            seen.append(look())
+        return seen
+
+    with ThreadPoolExecutor(12) as pool:
+        folds = pool.submit(watch, lambda: folded(others[1]))
+        views = pool.submit(watch, lambda: others[2]._engine.read(compare))  # type: ignore[attr-defined]
+        try:
+            list(pool.map(lambda place: end(others[place % 3], claims[place], meter=paid("0.01")), range(len(claims))))
+        finally:
+            ended.set()
+
+    assert len(folds.result()) > 0
+    assert all(count == counted for count, counted in views.result())  # type: ignore[misc]
     assert outcomes(totals(first)) == (60, 0, 0)
     assert stored(first) == computed(first)

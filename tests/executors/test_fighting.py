@@ -5,11 +5,13 @@ import signal
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from optio.executors.attempt import EXIT_BYTES
+from optio.executors.base import Handle
 from optio.executors.process import ProcessExecutor
 from optio.executors.sandbox import SandboxOptions
 from optio.process_identity import start_time
@@ -270,6 +272,35 @@ def test_a_stopped_fork_server_is_replaced(executor: ProcessExecutor, monkeypatc
     before.stop()
     until_ended(before)
     before.close(remove=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGCONT, signal.SIGKILL], ids=["goes on", "is killed"])
+def test_launches_wait_side_by_side_and_each_begins_once_whatever_becomes_of_the_fork_server(
+    executor: ProcessExecutor, tmp_path: Path, token: str, number: signal.Signals
+) -> None:
+    run(executor, shell("true", run_id="before"))
+    server, names = server_of(executor), [f"{RUN}n{count}" for count in range(8)]
+    connection = executor._server
+    assert connection is not None
+    os.kill(server, signal.SIGSTOP)
+
+    def start(name: str) -> Handle:
+        return executor.start(shell(f"echo once; exec sleep {token}", run_id=name))
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        starts = [pool.submit(start, name) for name in names]
+        eventually(lambda: len(connection._asked) == len(names), what="all envelopes on their way")
+        os.kill(server, number)
+        handles = dict(zip(names, [each.result(LONGEST_END) for each in starts], strict=True))
+
+    for name, handle in handles.items():
+        eventually(lambda handle=handle: read(handle, "stdout"), what="the agent")
+        facts = Path(f"/proc/self/fdinfo/{handle._pidfd}").read_text()  # type: ignore[attr-defined]
+        assert f"Pid:\t{supervisor_of(executor, tmp_path, f'{name}-1')}\n" in facts
+    for handle in handles.values():
+        handle.stop()
+        assert until_ended(handle, within=LONGEST_END).stdout == b"once\n"
+        handle.close(remove=True)
 
 
 def test_a_program_that_prints_without_end_is_ended_at_its_quota(tmp_path: Path) -> None:

@@ -258,9 +258,9 @@ def test_a_claimed_run_costs_five_statements_and_a_finished_one_six(meters: Call
     assert claim[:4] == [*look, "BEGIN IMMEDIATE", *both]
     # One of them looks at what is short of room.
     assert (len(claim[4:-1]), claim[-1]) == (5, "COMMIT")
-    # The last two count it.
+    # The last statement counts it, with a row for its duration.
     assert (finish[0], len(finish[1:-1]), finish[-1]) == ("BEGIN IMMEDIATE", 6, "COMMIT")
-    assert finish[-3:-1] == ["INSERT INTO daily_totals", "INSERT INTO daily_durations"]
+    assert finish[-3:-1] == ["INSERT INTO daily_stripes"] * 2
 
 
 def test_a_worker_that_waited_for_others_and_comes_too_late_counts_nothing_under_the_lock(

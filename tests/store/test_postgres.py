@@ -4,6 +4,7 @@ import logging
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -23,9 +24,10 @@ from optio.store.postgres import postgres_store
 from optio.store.postgres import url as pg_url
 from optio.store.postgres.pool import MAX_CONNECTIONS
 from optio.store.postgres.postgres_store import open_store
+from optio.store.sql import daily_totals
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction
-from optio.store.values import AdmissionView, AgentStart, IdempotencyKey, RunFilter, ScheduleRow
+from optio.store.values import AdmissionView, AgentStart, IdempotencyKey, RetentionPolicy, RunFilter, ScheduleRow
 from tests.contracts.test_store_schedules import firing
 from tests.proxy import FaultProxy
 from tests.runs.support import accept, execution, log_of
@@ -991,3 +993,33 @@ def test_the_right_password_opens_the_store_and_appears_nowhere(guarded: str, ca
         with pytest.raises(StoreUnavailable) as caught:
             store._engine.peek(lambda tx: [tx.one("SELECT pg_terminate_backend(pg_backend_pid())") for _ in range(9)])
     assert "s3cr3t" not in caplog.text + str(caught.value)
+
+
+def test_runs_of_a_task_end_while_another_stripe_of_its_totals_is_locked(opened: Open) -> None:
+    first, other = opened(), opened()
+    serve(first, task(extra="maxConcurrent: 10\n"))
+    claims = [claimed(first) for _ in range(3)]
+    end(first, claims[0])
+    counted, released = threading.Event(), threading.Event()
+
+    def hold(tx: Transaction) -> None:
+        tx.stripe = -1  # that of no connection
+        tx.counts.totals["job", daily_totals.day_of(tx.now)] = Counter()
+        daily_totals.write(tx)
+        tx.counts.totals.clear()
+        counted.set()
+        released.wait(20)
+
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(first._engine.change, hold)
+        try:
+            assert counted.wait(20)
+            for claim in claims[1:]:
+                end(other, claim)
+            list(other.prune(RetentionPolicy()))  # folds the rows that are free
+            assert not held.done()
+        finally:
+            released.set()
+        held.result(20)
+    since = other.now().date()
+    assert other.totals(["job"], since)["job"].completed == 3

@@ -15,13 +15,20 @@ _TOKENS = {"fresh": "fresh", "cached": "cached", "cache_write": "cacheWrite", "o
 
 def stored(store: Store) -> Totals:
     found: Totals = {}
-    for row in sql(store, "SELECT * FROM daily_totals"):
-        sums = {name: int(row[name]) for name in dict(row) if name not in ("task_id", "day") and row[name]}
-        if sums:
-            found[row["task_id"], row["day"]] = sums
-    for row in sql(store, "SELECT * FROM daily_durations"):
-        found[row["task_id"], row["day"]][f"bucket {row['bucket']}"] = int(row["runs"])
-    return found
+
+    def add(row: Any, name: str, count: int) -> None:
+        day = found.setdefault((row["task_id"], row["day"]), {})
+        day[name] = day.get(name, 0) + int(count)
+
+    for table in ("daily_totals", "daily_stripes"):
+        for row in sql(store, f"SELECT * FROM {table}"):
+            for name in set(dict(row)) - {"task_id", "day", "bucket", "stripe", "runs"}:
+                add(row, name, row[name])
+    for table in ("daily_durations", "daily_stripes"):
+        for row in sql(store, f"SELECT task_id, day, bucket, runs FROM {table}"):
+            add(row, f"bucket {row['bucket']}", row["runs"])
+    sums = {key: {name: count for name, count in day.items() if count} for key, day in found.items()}
+    return {key: day for key, day in sums.items() if day}
 
 
 def computed(store: Store) -> Totals:

@@ -39,6 +39,8 @@ CALL_TIMEOUT_S = pg_url.CALL_TIMEOUT_S
 _MIGRATION_S = 3600.0
 _LOCK_TRIES = 20
 _LOCK_PAUSE_S = 1.0
+# Bounds the rows of a task and day. Servers number their processes in order, so that few connections share a stripe.
+_STRIPES = 64
 _LOCKS = {"admission": 0x6F7074696F01, "registry": 0x6F7074696F02, "schema": 0x6F7074696F03}
 
 _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now"
@@ -73,6 +75,7 @@ class _PostgresTransaction:
         self._connection = connection
         self._clock = now
         self._now: int | None = None
+        self.stripe = connection.info.backend_pid % _STRIPES
         self.counts = TransactionCounts()
 
     @property
@@ -92,6 +95,9 @@ class _PostgresTransaction:
         if lot is not None:
             sql, params = _with_bulk_rows(sql, lot), {**(params or {}), **_bulk_parameters(lot)}
         return self._found(_to_psycopg(sql) + b" FOR UPDATE", params).fetchall()
+
+    def hold_free(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Any]:
+        return self._found(_to_psycopg(sql) + b" FOR UPDATE SKIP LOCKED", params).fetchall()
 
     def all(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Any]:
         return self._found(_to_psycopg(sql), params).fetchall()

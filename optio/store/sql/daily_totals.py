@@ -2,8 +2,12 @@
 outcome and duration, ended attempts with their tokens and cost.
 
 They are counted where a run's state changes (`events`) and where an attempt ends (`claims`), and written last in the same
-transaction (`bulk`), in one order: rows that many workers change are locked briefly, and no two workers deadlock over them. A
-run that is retried by hand is taken out of its day again. Retention deletes runs, but no totals for `KEPT_DAYS`.
+transaction (`bulk`), so they are exact at every moment. A transaction adds to rows of its connection's stripe
+(`daily_stripes`): two workers that end runs of one task would otherwise wait for each other's commits. Readers sum the stripes
+and the totals; retention folds stripes into totals (`fold`). Writers lock rows in one order and `fold` waits for no writer, so
+no two deadlock.
+
+A run that is retried by hand is taken out of its day again. Retention deletes runs, but no totals for `KEPT_DAYS`.
 """
 
 from collections import Counter
@@ -14,7 +18,7 @@ from typing import Any
 
 from optio.model.run import CostSource, Meter, RunState, Usage
 from optio.model.run_totals import RunTotals, bucket_of
-from optio.store.sql.transaction import Row, Transaction, dump_json
+from optio.store.sql.transaction import BulkRows, Row, Transaction, dump_json
 
 KEPT_DAYS = 400
 DAY_US = 86_400_000_000
@@ -28,17 +32,35 @@ _SUMS = (
     "cache_write", "output",
 )  # fmt: skip
 _NAMES = ", ".join(_SUMS)
+_COUNTS = ("runs", *_SUMS)
 _WRITE = f"""
+INSERT INTO daily_stripes (task_id, day, bucket, stripe, {", ".join(_COUNTS)})
+SELECT lot.task_id, lot.day, lot.bucket, :stripe, {", ".join(f"lot.{name}" for name in _COUNTS)} FROM lot WHERE TRUE
+ON CONFLICT (task_id, day, bucket, stripe) DO UPDATE SET
+    {", ".join(f"{name} = daily_stripes.{name} + excluded.{name}" for name in _COUNTS)}
+"""  # noqa: S608 - column names are ours
+_WRITE_OF = "task_id text, day bigint, bucket bigint, " + ", ".join(f"{name} bigint" for name in _COUNTS)
+_STRIPES = "SELECT * FROM daily_stripes LIMIT :most"
+_UNSTRIPE = """
+DELETE FROM daily_stripes WHERE (task_id, day, bucket, stripe) IN (SELECT lot.task_id, lot.day, lot.bucket, lot.stripe FROM lot)
+"""
+_UNSTRIPE_OF = "task_id text, day bigint, bucket bigint, stripe bigint"
+_FOLD = f"""
 INSERT INTO daily_totals (task_id, day, {_NAMES})
 SELECT lot.task_id, lot.day, {", ".join(f"lot.{name}" for name in _SUMS)} FROM lot WHERE TRUE
 ON CONFLICT (task_id, day) DO UPDATE SET {", ".join(f"{name} = daily_totals.{name} + excluded.{name}" for name in _SUMS)}
 """  # noqa: S608 - column names are ours
-_WRITE_OF = "task_id text, day bigint, " + ", ".join(f"{name} bigint" for name in _SUMS)
-_WRITE_DURATIONS = """
+_FOLD_DURATIONS = """
 INSERT INTO daily_durations (task_id, day, bucket, runs) SELECT lot.task_id, lot.day, lot.bucket, lot.runs FROM lot WHERE TRUE
 ON CONFLICT (task_id, day, bucket) DO UPDATE SET runs = daily_durations.runs + excluded.runs
 """
-_WRITE_DURATIONS_OF = "task_id text, day bigint, bucket bigint, runs bigint"
+_ALL_SUMS = f"""(
+    SELECT task_id, day, {_NAMES} FROM daily_totals UNION ALL SELECT task_id, day, {_NAMES} FROM daily_stripes WHERE bucket = 0
+) counted"""  # noqa: S608
+_ALL_DURATIONS = """(
+    SELECT task_id, day, bucket, runs FROM daily_durations
+    UNION ALL SELECT task_id, day, bucket, runs FROM daily_stripes WHERE bucket > 0
+) counted"""
 _SUM = ", ".join(f"SUM({name}) AS {name}" for name in _SUMS)
 # The first part is a skip scan from task to task.
 _PRUNE = """DELETE FROM {table} WHERE (task_id, day) IN (
@@ -52,7 +74,7 @@ _PRUNE = """DELETE FROM {table} WHERE (task_id, day) IN (
 """
 _TABLES = ("daily_totals", "daily_durations")
 PRUNE = [_PRUNE.format(table=table) for table in _TABLES]
-PRUNABLE = " UNION ALL ".join(f"SELECT COUNT(*) AS n FROM {table} WHERE day < :before" for table in _TABLES)  # noqa: S608
+PRUNABLE = " UNION ALL ".join(f"SELECT COUNT(*) AS n FROM {table} WHERE day < :before" for table in (*_TABLES, "daily_stripes"))  # noqa: S608
 
 
 def day_of(at: int) -> int:
@@ -91,13 +113,30 @@ def _day(tx: Transaction, row: Row, at: int) -> Counter[str]:
 
 def write(tx: Transaction) -> None:
     """Write what all operations of this transaction have counted. Call it last."""
-    totals, durations = tx.counts.totals, tx.counts.durations
-    if totals:
-        rows = [{"task_id": key[0], "day": key[1], **{name: totals[key][name] for name in _SUMS}} for key in sorted(totals)]
-        tx.lot(_WRITE, _WRITE_OF, rows)
-    if durations:
-        rows = [{"task_id": key[0], "day": key[1], "bucket": key[2], "runs": durations[key]} for key in sorted(durations)]
-        tx.lot(_WRITE_DURATIONS, _WRITE_DURATIONS_OF, rows)
+    rows = {(*key, 0): sums for key, sums in tx.counts.totals.items()}
+    rows.update({key: Counter(runs=runs) for key, runs in tx.counts.durations.items()})
+    tx.bulk_run(_WRITE, BulkRows(_WRITE_OF, _rows(rows)), {"stripe": tx.stripe})
+
+
+def _rows(counts: Mapping[tuple[str, int, int], Counter[str]]) -> list[Row]:
+    return [
+        {"task_id": key[0], "day": key[1], "bucket": key[2], **{name: counts[key][name] for name in _COUNTS}}
+        for key in sorted(counts)
+    ]
+
+
+def fold(tx: Transaction, most: int) -> int:
+    """Move up to `most` stripes into the totals that older versions know; return how many there were. One that a
+    transaction counts in stays for the next call."""
+    stripes = [dict(row) for row in tx.hold_free(_STRIPES, {"most": most})]
+    counts: dict[tuple[str, int, int], Counter[str]] = {}
+    for row in stripes:
+        counts.setdefault((row["task_id"], row["day"], row["bucket"]), Counter()).update({name: row[name] for name in _COUNTS})
+    rows = _rows(counts)
+    tx.lot(_UNSTRIPE, _UNSTRIPE_OF, stripes)
+    tx.lot(_FOLD, _WRITE_OF, [row for row in rows if row["bucket"] == 0])
+    tx.lot(_FOLD_DURATIONS, _WRITE_OF, [row for row in rows if row["bucket"] > 0])
+    return len(stripes)
 
 
 def of_tasks(tx: Transaction, task_ids: Sequence[str], since: date) -> dict[str, RunTotals]:
@@ -105,17 +144,17 @@ def of_tasks(tx: Transaction, task_ids: Sequence[str], since: date) -> dict[str,
     condition, params = _among(tx, task_ids, since)
     durations: dict[str, dict[int, int]] = {}
     for row in tx.all(
-        f"SELECT task_id, bucket, SUM(runs) AS runs FROM daily_durations WHERE {condition} GROUP BY task_id, bucket",  # noqa: S608
+        f"SELECT task_id, bucket, SUM(runs) AS runs FROM {_ALL_DURATIONS} WHERE {condition} GROUP BY task_id, bucket",  # noqa: S608
         params,
     ):
         durations.setdefault(row["task_id"], {})[row["bucket"]] = int(row["runs"])
-    rows = tx.all(f"SELECT task_id, {_SUM} FROM daily_totals WHERE {condition} GROUP BY task_id", params)  # noqa: S608
+    rows = tx.all(f"SELECT task_id, {_SUM} FROM {_ALL_SUMS} WHERE {condition} GROUP BY task_id", params)  # noqa: S608
     return {row["task_id"]: _totals(row, durations.get(row["task_id"], {})) for row in rows}
 
 
 def by_task(tx: Transaction, since: date) -> dict[str, RunTotals]:
     """Return the totals of all tasks from a day on, without durations (`Store.totals_by_task`)."""
-    sql = f"SELECT task_id, {_SUM} FROM daily_totals WHERE day >= :since GROUP BY task_id"  # noqa: S608
+    sql = f"SELECT task_id, {_SUM} FROM {_ALL_SUMS} WHERE day >= :since GROUP BY task_id"  # noqa: S608
     return {row["task_id"]: _totals(row, {}) for row in tx.all(sql, {"since": _number(since)})}
 
 
@@ -124,10 +163,10 @@ def by_day(tx: Transaction, since: date, task_ids: Sequence[str] | None) -> dict
     (`Store.totals_by_day`)."""
     params: dict[str, Any] = {"since": _number(since)}
     if task_ids is None:
-        sql = f"SELECT day, '' AS task_id, {_SUM} FROM daily_totals WHERE day >= :since GROUP BY day ORDER BY day"  # noqa: S608
+        sql = f"SELECT day, '' AS task_id, {_SUM} FROM {_ALL_SUMS} WHERE day >= :since GROUP BY day ORDER BY day"  # noqa: S608
     else:
         condition, params = _among(tx, task_ids, since)
-        sql = f"SELECT day, task_id, {_NAMES} FROM daily_totals WHERE {condition} ORDER BY day"  # noqa: S608
+        sql = f"SELECT day, task_id, {_SUM} FROM {_ALL_SUMS} WHERE {condition} GROUP BY day, task_id ORDER BY day"  # noqa: S608
     days: dict[date, dict[str, RunTotals]] = {}
     for row in tx.all(sql, params):
         days.setdefault(_EPOCH + timedelta(days=row["day"]), {})[row["task_id"]] = _totals(row, {})

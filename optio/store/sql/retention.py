@@ -145,6 +145,7 @@ def prune(engine: Engine, keep: RetentionPolicy) -> Iterator[tuple[PrunedKind, i
     yield from _prune_business_keys(engine)
     yield from _repeat(engine, "keys", _GUARDS, cutoffs.guards)
     yield from _repeat(engine, "sessions", _SESSIONS, cutoffs.keys)
+    yield from _fold_totals(engine)
     for sql in daily_totals.PRUNE:
         yield from _repeat(engine, "totals", sql, cutoffs.totals)
     yield from _repeat(engine, "slots", _SLOTS, cutoffs.slots)
@@ -162,6 +163,14 @@ def _repeat(engine: Engine, kind: PrunedKind, sql: str, before: int | None) -> I
     while count == ROWS_PER_TRANSACTION:
         count = engine.change(lambda tx: tx.run(sql, {"before": before, "most": ROWS_PER_TRANSACTION}))
         yield kind, count
+
+
+def _fold_totals(engine: Engine) -> Iterator[tuple[PrunedKind, int]]:
+    """Fold the stripes of totals, which deletes nothing that is counted."""
+    count = ROWS_PER_TRANSACTION
+    while count == ROWS_PER_TRANSACTION:
+        count = engine.change(lambda tx: daily_totals.fold(tx, ROWS_PER_TRANSACTION))
+        yield "totals", 0
 
 
 def _prune_business_keys(engine: Engine) -> Iterator[tuple[PrunedKind, int]]:

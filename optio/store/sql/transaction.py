@@ -66,12 +66,12 @@ class BulkRows:
 @dataclass
 class TransactionCounts:
     """Counts of the operations of a transaction, which are written at its end: webhook requests for `request_counts`, and ended
-    runs and attempts for `daily_totals`."""
+    runs and attempts for `daily_stripes`."""
 
     repeats: Counter[str] = field(default_factory=Counter)  # by delivery: those with its id and its body
     replays: Counter[str] = field(default_factory=Counter)  # by delivery: those with its signed body under another id
     refusals: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # by path, verdict and task id
-    totals: dict[tuple[str, int], Counter[str]] = field(default_factory=dict)  # by task and day: columns of `daily_totals`
+    totals: dict[tuple[str, int], Counter[str]] = field(default_factory=dict)  # by task and day: columns of `daily_stripes`
     durations: Counter[tuple[str, int, int]] = field(default_factory=Counter)  # by task, day and bucket: completed runs
 
 
@@ -83,6 +83,8 @@ class Transaction(Protocol):
     # a pattern of LIKE in bytes, with `!` before its wildcards that stand for themselves. ASCII letters fit in either case.
     lateral: bool
     matches: str
+    # Transactions of different stripes count in different rows (`daily_totals`).
+    stripe: int
 
     @property
     def now(self) -> int:
@@ -101,6 +103,10 @@ class Transaction(Protocol):
         """Return every row and lock them, in the order of the statement: operations that lock several runs take the oldest
         first, so that no two wait for each other. With a lot, the statement finds the rows by it (`WHERE id IN (SELECT lot.id
         FROM lot)`)."""
+        ...
+
+    def hold_free(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Any]:
+        """Return the rows that no other transaction has locked, and lock them. This never waits."""
         ...
 
     def all(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Any]:

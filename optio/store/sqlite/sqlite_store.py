@@ -78,6 +78,7 @@ class _SqliteTransaction:
     """An open transaction on one connection."""
 
     lateral = False
+    stripe = 0  # there is one writer
     matches = "CAST({column} AS TEXT) LIKE CAST({pattern} AS TEXT) ESCAPE '!'"
 
     def __init__(self, connection: sqlite3.Connection, now: int) -> None:
@@ -92,7 +93,7 @@ class _SqliteTransaction:
     def all(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Any]:
         return self._execute(sql, params or ()).fetchall()
 
-    hold = one  # `BEGIN IMMEDIATE` holds every row
+    hold, hold_free = one, all  # `BEGIN IMMEDIATE` holds every row
 
     def hold_all(self, sql: str, params: Mapping[str, Any] | None = None, lot: BulkRows | None = None) -> list[Any]:
         if lot is None:
