@@ -198,7 +198,8 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def services(tmp_path: Path) -> Iterator[Services]:
     """Real services on a fresh data directory: SQLite, local broker, process executor."""
     put_empty_database(tmp_path / "data" / "optio.db")
-    made = build(Settings.load({"OPTIO_DATA_DIR": str(tmp_path / "data"), "OPTIO_TASKS": str(tmp_path / "tasks.d")}))
+    settings = {"OPTIO_DATA_DIR": str(tmp_path / "data"), "OPTIO_TASKS": str(tmp_path / "tasks.d"), "OPTIO_SANDBOX": "none"}
+    made = build(Settings.load(settings))
     yield made
     made.close()
 

@@ -138,7 +138,7 @@ def _waiting_lines(waiting: dict[str, Any], since: str) -> Iterator[str]:
 
 def _details(run: dict[str, Any]) -> str:
     lines = [render_run.outcome(run), f"task     {run['taskId']} ({run['definition']})", f"trigger  {run['trigger']}"]
-    if run["generation"] is not None:
+    if run.get("generation") is not None:
         lines.append(f"served   generation {run['generation']}" + (f", commit {run['commit']}" if run.get("commit") else ""))
     lines += [f"param    {name} = {render_run.safe(str(value))}" for name, value in run["params"].items()]
     lines += ["events"]

@@ -756,15 +756,13 @@ _OPEN_BY_ISOLATION = {
     *_OPEN_BY_NETWORK,
     *("makes a user namespace", "makes a network of its own", "mounts in namespaces"),
 }
-# Of its own user's: the kernel tells no two of them apart.
-_OPEN_BY_IDENTITY = {
-    *("reads a private file in /etc", "reads a private file in /opt", "connects to a socket in /opt"),
-    *(name for name in reaches.COUNTERS if name not in ("uses up the keys of its user",)),
-}
+# The kernel counts these by user.
+_OPEN_BY_USER = {"uses up the pipes of its user"}
+_OPEN_WITHOUT_LIMITS = {*_OPEN_BY_USER, "uses up the watches of its user", "uses up the processes of its user"}
 _OPEN_BY_LANDLOCK = {
     *_OPEN_BY_NETWORK,
-    *_OPEN_BY_IDENTITY,
-    *("reads the size of a secret", "changes the mode of a secret", "changes the mode of the token"),
+    *_OPEN_WITHOUT_LIMITS,
+    *("connects to a socket in /opt", "reads the size of a secret", "changes the mode of a secret", "changes the mode of the token"),
     *("changes the mode of the database", "changes the mode of the data directory"),
     *("changes the mode of a neighbour's directory", "changes the owner of a secret", "changes the times of the database"),
     *("extends its own lease", "changes the lease of a neighbour", "sets an attribute of a secret"),
@@ -778,9 +776,9 @@ _OPEN_BY_LANDLOCK = {
     *("sends to a socket of logs", "writes to the worker's terminal", "reads the worker's terminal"),
 }
 OPEN = {
-    ("namespaces", USER): _OPEN_BY_ISOLATION | _OPEN_BY_IDENTITY | {"writes to a FIFO in /opt"},
+    ("namespaces", USER): _OPEN_BY_ISOLATION | _OPEN_BY_USER,
     ("namespaces", 0): _OPEN_BY_ISOLATION,
-    ("bwrap", USER): _OPEN_BY_ISOLATION | _OPEN_BY_IDENTITY | {"writes to a FIFO in /opt"},
+    ("bwrap", USER): _OPEN_BY_ISOLATION | _OPEN_WITHOUT_LIMITS,
     ("bwrap", 0): _OPEN_BY_ISOLATION,
     ("landlock", USER): _OPEN_BY_LANDLOCK,
     ("landlock", 0): _OPEN_BY_NETWORK | {"reads the arguments of the worker"},

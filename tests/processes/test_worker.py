@@ -19,7 +19,7 @@ from optio.wiring import Services
 from tests import forked
 from tests.executors.support import living
 from tests.runs.support import accept, done, log_of, opened
-from tests.support import ROOT, command_task, eventually, freeze_at_rest
+from tests.support import ROOT, command_task, eventually, freeze_at_rest, open_sandbox
 
 LINES = 80
 TALKS = f"""
@@ -43,7 +43,7 @@ class Process:
 
     def __init__(self, directory: Path, *, first: str = "", **environ: str) -> None:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("OPTIO_")}
-        own = {"OPTIO_DATA_DIR": str(directory / "data"), "OPTIO_DEBUG": "1", **environ}
+        own = {"OPTIO_DATA_DIR": str(directory / "data"), "OPTIO_DEBUG": "1", **open_sandbox(environ), **environ}
         with (directory / "worker.log").open("ab") as log:
             self.process = forked.Forked(["worker"], ROOT, {**clean, **own}, (log.fileno(),) * 3, first)
 

@@ -19,7 +19,7 @@ from optio.settings import Settings
 from optio.store.values import Claim
 from optio.wiring import Services, build
 from tests.store.empty import put_empty_database
-from tests.support import eventually
+from tests.support import eventually, open_sandbox
 
 
 @contextlib.contextmanager
@@ -27,7 +27,7 @@ def opened(directory: Path, environ: Mapping[str, str] | None = None) -> Iterato
     """Services on a directory, as one more process would have them; `OPTIO_SECRET_*` in `environ` are secrets. Agents have no
     sandbox unless it names one: they write down what they did where the test reads it."""
     environ = {
-        "OPTIO_SANDBOX": "none",
+        **open_sandbox(environ or {}),
         "OPTIO_DATA_DIR": str(directory / "data"),
         "OPTIO_TASKS": str(directory / "tasks.d"),
         **(environ or {}),

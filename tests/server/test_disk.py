@@ -68,7 +68,8 @@ def test_a_program_that_fills_the_disk_holds_others_up_for_no_longer_than_that(s
     assert "the disk is full" in ready.json["problems"][0]
 
     eventually(lambda: trigger_or_keep(started, run_ids) == 202, within=30, what="a trigger being accepted again")
-    assert started.get("/readyz").status == 200
+    # A worker is ready again when an agent has begun.
+    eventually(lambda: started.get("/readyz").status == 200, within=60, what="readiness")
     ended = {run_id: started.until_ended(run_id) for run_id in run_ids}
     # A launch that the full disk refused is tried again: no agent had begun.
     assert {run["state"] for run in ended.values()} == {"completed"}

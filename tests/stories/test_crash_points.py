@@ -62,7 +62,9 @@ def crash(directory: Path, point: Point, seed: int) -> None:
     speech = f"n=0; until [ $n -ge {lines} ]{last}; do n=$((n+1)); echo line $n; sleep 0.02; done"
     source = f"echo start >> {marks}; {speech}; echo $n >> {marks}"
     environ = {k: v for k, v in os.environ.items() if not k.startswith("OPTIO_")}
-    settings = {"OPTIO_LEASE": "1s", "OPTIO_SANDBOX": "namespaces", "OPTIO_SANDBOX_WRITE": str(marks)}
+    # A sandbox is tried by an attempt, and where there is no room none can begin.
+    sandbox = "none" if point.full else "namespaces"
+    settings = {"OPTIO_LEASE": "1s", "OPTIO_SANDBOX": sandbox, "OPTIO_SANDBOX_WRITE": str(marks)}
     environ |= {"OPTIO_DATA_DIR": str(directory / "data"), **settings}
     arguments = (host, point.module, point.owner, point.method, point.when, dice.randint(1, point.most), point.full)
     environ |= {"DYING": json.dumps(arguments)}

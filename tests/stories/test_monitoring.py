@@ -48,8 +48,8 @@ def test_the_log_of_a_run_can_be_asked_for(optio: Dev) -> None:
     assert [line["text"] for line in answer["items"] if line["kind"] != "system"] == ["first", "second"]
 
 
-def test_a_failed_run_can_be_retried(optio: Dev, tmp_path: Path) -> None:
-    flag = tmp_path / "flag"
+def test_a_failed_run_can_be_retried(optio: Dev, gate: Path) -> None:
+    flag = gate
     optio.write("lucky.yaml", ONCE.format(flag=flag))
     optio.until_served("second-time-lucky")
     run_id = started(optio, "second-time-lucky")

@@ -282,7 +282,7 @@ ROWS: tuple[KeyRow, ...] = (
     ),
     KeyRow(
         TASK,
-        "budget maxcost maxcostusd budgetlimit costlimit maxbudget maxbudgetusd maxspend spendlimit maxprice "
+        "maxcost maxcostusd budgetlimit costlimit maxbudget maxbudgetusd maxspend spendlimit maxprice "
         "budgetdollars cost maxusd usdlimit maxspendusd costbudget",
         "budgetUsd", to.money,
     ),
