@@ -657,7 +657,8 @@ class Execution:
 
     def _refusal_hint(self, lines: list[LogLine], environment: Environment) -> str | None:
         hint = self._parts.executor.refusal_hint
-        return next((said for line in lines if (said := hint(line.data, environment))), None)
+        printed = (line.data for line in lines if line.kind is not LogKind.SYSTEM)
+        return next((said for data in printed if (said := hint(data, environment))), None)
 
     def _store_count(self, reading: Reading) -> None:
         if reading.trial.is_changed:

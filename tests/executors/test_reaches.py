@@ -762,7 +762,12 @@ _OPEN_WITHOUT_LIMITS = {*_OPEN_BY_USER, "uses up the watches of its user", "uses
 _OPEN_BY_LANDLOCK = {
     *_OPEN_BY_NETWORK,
     *_OPEN_WITHOUT_LIMITS,
-    *("connects to a socket in /opt", "reads the size of a secret", "changes the mode of a secret", "changes the mode of the token"),
+    *(
+        "connects to a socket in /opt",
+        "reads the size of a secret",
+        "changes the mode of a secret",
+        "changes the mode of the token",
+    ),
     *("changes the mode of the database", "changes the mode of the data directory"),
     *("changes the mode of a neighbour's directory", "changes the owner of a secret", "changes the times of the database"),
     *("extends its own lease", "changes the lease of a neighbour", "sets an attribute of a secret"),

@@ -89,7 +89,7 @@ def browser() -> Iterator[Browser]:
 def gate(optio: Dev) -> Iterator[Path]:
     """A file that runs wait for; opened at the end at the latest. Runs may write beside it."""
     path = Path(tempfile.mkdtemp(dir=optio.directory / "shared")) / "gate"
-    path.parent.chmod(0o777)  # noqa: S103 - each agent is another user
+    path.parent.chmod(0o777)
     marks = path.with_name("marks")  # all of them append to it
     marks.touch()
     marks.chmod(0o666)

@@ -44,7 +44,7 @@ def test_log_lines_arrive_over_the_websocket_while_the_run_goes_on(optio: Dev, g
         gate.touch()
         rest = [json.loads(message) for message in socket]
 
-    assert (note["kind"], note["text"].split(":")[0]) == ("system", "sandbox landlock")
+    assert (note["kind"], note["text"].split(":")[0]) == ("system", "sandbox namespaces")
     assert (first["type"], first["text"]) == ("line", "begun")
     assert during == "running"
     assert [message.get("text") for message in rest[:-1]] == ["over"]
