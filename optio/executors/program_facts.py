@@ -46,7 +46,9 @@ def told_version(program: str) -> str | None:
                 capture_output=True,
                 timeout=_VERSION_TIMEOUT_S,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "HOME": home, "TMPDIR": home},
+                cwd=home,
+                # The worker's own variables may be secrets, and no agent may have those.
+                env={"PATH": os.environ.get("PATH", os.defpath), "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8"},
                 check=True,
             )
     except (OSError, subprocess.SubprocessError):

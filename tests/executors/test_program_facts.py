@@ -3,6 +3,8 @@
 import hashlib
 from pathlib import Path
 
+import pytest
+
 from optio.executors.base import ProgramFacts
 from optio.executors.program_facts import facts_of
 
@@ -35,3 +37,14 @@ def test_a_program_that_is_not_there_or_tells_no_version_has_no_facts_of_that(tm
     assert facts_of(str(tmp_path / "none")) == ProgramFacts()
     assert facts_of(str(silent)).version is None
     assert facts_of(str(silent)).identity is not None
+
+
+def test_a_program_that_is_asked_for_its_version_sees_no_variable_of_the_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPTIO_SECRET_KEY", "7.7.7")
+    program = tmp_path / "curious"
+    program.write_text('#!/bin/sh\necho "1.2.3${OPTIO_SECRET_KEY}"\n')
+    program.chmod(0o755)
+
+    assert facts_of(str(program)).version == "1.2.3"
