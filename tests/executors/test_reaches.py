@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import resource
 import secrets
 import select
@@ -40,7 +41,7 @@ from tests.executors import reaches
 from tests.executors.support import launch, read, run, shell
 from tests.executors.test_process import server_of
 from tests.executors.test_sandbox import PYTHON, as_user
-from tests.support import eventually
+from tests.support import ROOT, eventually
 
 USER = 60_133
 MAX_PROCESSES = 600
@@ -823,6 +824,68 @@ def test_every_reach_works_where_no_sandbox_is(user: int) -> None:
 @pytest.mark.parametrize(("kind", "user"), OPEN, ids=[f"{kind}, {'a user' if user else 'root'}" for kind, user in OPEN])
 def test_a_sandbox_leaves_open_what_is_listed_and_nothing_else(kind: str, user: int) -> None:
     assert reached(spied(kind, user)) == OPEN[kind, user]
+
+
+# The rows of the page of security, and the reaches that each is about; the first that fits.
+ROWS = {
+    "reads private files of your user, such as `~/.ssh`, also in `/etc` and `/opt`": "reads a (key of the user|private file)",
+    "renews its own lease, or that of another attempt": ".* lease",
+    "watches the worker's files, or learns their sizes": "watches|reads the size",
+    "signals the worker, supervisors, other agents": "signals|stops|queues a signal",
+    "changes limits, priorities or processors of other processes": (
+        "limits the|sets (the (priority|processors|scheduler|slack)|what a dump)|makes the worker the first"
+    ),
+    "reads the kernel's keys of your user or session": ".*keys of (its user|the worker)|.*key by its number|adds a key",
+    "uses up pending signals, message queues or keys of your user": "uses up the (signals|message queues|keys)",
+    "uses up inotify instances or processes of your user": "uses up the (watches|processes)",
+    "uses up pages of pipes of your user": "uses up the pipes",
+    "uses shared memory, semaphores or queues of your user": "reads shared|posts|sends a (POSIX )?message",
+    "lists the arguments of the machine's processes": "reads the arguments",
+    "lists what its supervisor has open": "lists the descriptors",
+    "reads or writes terminals of your user": ".* the worker's terminal",
+    "reads or writes files of your user in the machine's `/tmp`, `/var/tmp` and `/dev/shm`": ".* of others in",
+    "connects to abstract sockets": ".* an abstract socket",
+    "connects to your user's sockets by a path, such as Docker's, PostgreSQL's or the user bus": (
+        "connects to (a socket|the bus|a PostgreSQL|a Docker|an agent)|sends to a socket|writes to a FIFO"
+    ),
+    "reaches TCP and UDP ports of the machine, and lists its sockets": ".* to a port of the machine|lists the sockets",
+    "makes user namespaces, with a network or mounts in them": (
+        "makes a (user namespace|network)|mounts in namespaces|writes to /opt after a new mount in"
+    ),
+    "changes rights, owners, attributes or times of your user's files": (
+        "changes the (mode|owner|times)|sets an attribute|(renames|links|removes|truncates|adds) a |appends|locks|writes a pr"
+    ),
+    "changes the kernel's settings, mounts or cgroups of the machine": (
+        "mounts over|uncovers|climbs|writes (a setting|the pattern|to /)|"
+        ".* (mount|cgroup|limit|kernel|module|swap|device|packets|set-uid)"
+    ),
+    "reads secrets, the database, other attempts, the worker's environment": "",
+}
+
+
+def is_open(cell: str, kind: str, user: int) -> bool:
+    """Return what a cell of the page says of a sandbox: `closed`, or `closed; with `bwrap` as a user open`, for example."""
+    usual, _, exception = cell.partition("; ")
+    applies = (
+        exception.endswith("open")
+        and "as a user" in exception
+        and bool(user)
+        and ("with" not in exception or kind in exception)
+    )
+    return applies or usual.startswith("open")
+
+
+@pytest.mark.parametrize(("kind", "user"), OPEN, ids=[f"{kind}, {'a user' if user else 'root'}" for kind, user in OPEN])
+def test_the_page_of_security_says_what_a_sandbox_leaves_open(kind: str, user: int) -> None:
+    column = 1 if kind in ISOLATED else 3 if user else 2
+    text = (ROOT / "docs/operating/security.md").read_text()
+    lines = text.split("| reach |")[1].split("\n\n")[0].splitlines()[2:]
+    cells = {row: rest[column - 1] for row, *rest in ([part.strip() for part in line.strip("|").split("|")] for line in lines)}
+
+    names = {next(row for row, pattern in ROWS.items() if re.match(pattern, name)): name for name in sorted(OPEN[kind, user])}
+    assert {row for row, cell in cells.items() if is_open(cell, kind, user)} == set(names), names
+    assert set(cells) == set(ROWS)
+    assert {next(row for row, pattern in ROWS.items() if re.match(pattern, name)) for name in ALL} == set(ROWS)
 
 
 @pytest.mark.parametrize("kind", ISOLATED)
