@@ -42,9 +42,9 @@ def told_version(program: str) -> str | None:
     try:
         with tempfile.TemporaryDirectory() as home:
             done = subprocess.run(
-                [program, "--version"],
+                # A program that hangs ends with all that it started, also where this process has died before.
+                ["timeout", "-s", "KILL", str(_VERSION_TIMEOUT_S), program, "--version"],
                 capture_output=True,
-                timeout=_VERSION_TIMEOUT_S,
                 stdin=subprocess.DEVNULL,
                 cwd=home,
                 # The worker's own variables may be secrets, and no agent may have those.

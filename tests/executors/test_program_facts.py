@@ -7,6 +7,7 @@ import pytest
 
 from optio.executors.base import ProgramFacts
 from optio.executors.program_facts import facts_of
+from tests.support import eventually
 
 
 def write_program(path: Path, version: str) -> str:
@@ -48,3 +49,18 @@ def test_a_program_that_is_asked_for_its_version_sees_no_variable_of_the_worker(
     program.chmod(0o755)
 
     assert facts_of(str(program)).version == "1.2.3"
+
+
+def test_a_program_that_hangs_when_asked_for_its_version_ends_with_its_children(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("optio.executors.program_facts._VERSION_TIMEOUT_S", 1)
+    program = tmp_path / "hanging"
+    program.write_text(f"#!/bin/sh\nsleep 600 &\necho $$ $! >{tmp_path}/pids\nsleep 600\n")
+    program.chmod(0o755)
+
+    assert facts_of(str(program)).version is None
+
+    pids = (tmp_path / "pids").read_text().split()
+    assert len(pids) == 2
+    eventually(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids), what="the end of both")
