@@ -187,16 +187,18 @@ class ClaudeReader(EventReader):
     @property
     def meter(self) -> Meter:
         own = self._own_usage()
-        if self._result is not None and own:
-            return self._final_meter(self._result, own)
         spent = [(model, used) for model, used in self._calls if used is not None]
+        broke_off = self._result is not None and not spent and _reason(self._result)[0] == "network"
+        # Where every call broke off, the CLI may tell the beginning of one of them.
+        if self._result is not None and own and not broke_off:
+            return self._final_meter(self._result, own)
         costs = [self._price(model, used) for model, used in spent]
         known = [cost for cost in costs if cost is not None]
         whole = len(known) == len(costs) and costs
         # Nothing used, nothing paid: if the API refused every call, the cost is zero. If they broke off, it is unknown.
         # The CLI's own figure would include what a continued session has cost before.
         reported = None
-        if self._result is not None and not spent and _reason(self._result)[0] != "network":
+        if self._result is not None and not spent and not broke_off:
             reported = ZERO_USD if own == {} else money(self._result.get("total_cost_usd"))
         return Meter(
             usage=sum((used for _, used in spent), Usage()),

@@ -100,6 +100,14 @@ def test_the_cost_of_calls_that_all_broke_off_is_unknown_and_that_of_refused_one
     assert [read(recorded(name))[0].meter.cost for name in ("garbage", "error-500")] == [None, Decimal(0)]
 
 
+def test_the_beginning_of_one_call_is_no_cost_where_every_call_broke_off() -> None:
+    *lines, last = recorded("garbage")
+    told = {"stub-garbage": {"inputTokens": 1200, "outputTokens": 3, "cacheReadInputTokens": 300, "costUSD": 0.003735}}
+    result = json.loads(last) | {"model_usage_since_last_result": told, "modelUsage": told, "total_cost_usd": 0.003735}
+
+    assert read([*lines, json.dumps(result).encode()])[0].meter.cost is None
+
+
 def test_usage_and_cost_are_known_while_it_runs() -> None:
     *lines, _ = recorded("listed-price")
 
