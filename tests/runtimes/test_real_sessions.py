@@ -84,6 +84,14 @@ def killed_and_continued(services: Services, model: Model, agent: str) -> Run:
     limits = 'maxRetries: 1\nbudgetUsd: "9.00"\n'
     run_id = accept(services, task(agent, "claude-sonnet-4-5-stub-steps", limits))
     eventually(lambda: len(model.requests()) > 2, within=150, what=f"the third request of {agent}")
+    if agent == "copilot":  # it writes its session once a second, and cannot continue one that it has not written
+        home = services.settings.data_dir / "attempts" / f"{run_id}-1" / "home"
+        eventually(
+            lambda: any(
+                "tool.execution_complete" in each.read_text() for each in home.glob(".copilot/session-state/*/events.jsonl")
+            ),
+            what="its session",
+        )
     for pid in processes_of(run_id):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -100,7 +108,9 @@ def test_an_agent_that_was_killed_goes_on_in_its_session(services: Services, mod
         )
 
     for agent, run in ended.items():
-        first, second = services.store.attempts(run.id)
+        made = services.store.attempts(run.id)
+        assert len(made) == 2, (agent, [(each.reason, each.signal, each.continues) for each in made])
+        first, second = made
         assert (first.reason, first.signal, second.continues) == ("signal", 9, 1), (agent, first.message)
         assert run.state is RunState.COMPLETED, (agent, run.message)
         assert first.agent.version == second.agent.version is not None, agent
