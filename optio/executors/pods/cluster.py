@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
@@ -31,7 +32,8 @@ _PAGE = 500
 _ALL, _META = "application/json", "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 _LEASES = "/apis/coordination.k8s.io/v1"
 _NETWORKING = "/apis/networking.k8s.io/v1"
-_STARTED = "reason=Started,involvedObject.fieldPath=spec.containers{agent}"
+_STARTED = "reason=Started,involvedObject.kind=Pod"
+_CONTAINER = re.compile(r"spec\.containers\{(.+)\}")
 # None: the label is there, whatever it says.
 Labels = Mapping[str, str | None]
 
@@ -153,6 +155,12 @@ class Cluster:
         name."""
         return await self.ask("PATCH", self._path("pods", name), changes)
 
+    async def patch_status(self, name: str, changes: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+        """Return the pod with these changes (RFC 7396) of its status; a `dry_run` changes nothing. Raises Refused 409 if the
+        pod does not have the UID, or no longer has the version, that they name."""
+        params = {"dryRun": "All"} if dry_run else {}
+        return await self.ask("PATCH", self._path("pods", name, "status"), changes, **params)
+
     async def create_policy(self, policy: Mapping[str, Any]) -> None:
         """Create a NetworkPolicy (networking.k8s.io/v1). Raises Refused 409 if there is one of this name."""
         await self.ask("POST", self._path("networkpolicies", api=_NETWORKING), policy)
@@ -227,14 +235,15 @@ class Cluster:
             async for change in changes:
                 yield change
 
-    async def start_events(self) -> AsyncGenerator[str, None]:
-        """Yield the names of pods whose agent's container is started from now on, for a while."""
+    async def start_events(self) -> AsyncGenerator[tuple[str, str], None]:
+        """Yield (pod, container) by their names for each container that is started from now on, for a while."""
         path = self._path("events")
         version = (await self.ask("GET", path, limit="1", accept=_META.format("List")))["metadata"]["resourceVersion"]
         async with aclosing(self._watch(path, {"fieldSelector": _STARTED}, version)) as changes:
             async for kind, event in changes:
-                if kind == "ADDED":
-                    yield event["involvedObject"]["name"]
+                involved = event.get("involvedObject", {})
+                if kind == "ADDED" and (found := _CONTAINER.fullmatch(involved.get("fieldPath", ""))):
+                    yield involved["name"], found[1]
 
     async def _watch(
         self, path: str, selected: Mapping[str, str], version: str, accept: str = _ALL

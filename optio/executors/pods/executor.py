@@ -23,6 +23,7 @@ from optio.executors import execve
 from optio.executors.base import Exit, Handle, KeptAttempt, Launch, ProgramFacts, WarmDemand
 from optio.executors.pods import exit_status
 from optio.executors.pods import manifest as pod
+from optio.executors.pods.address_report import AddressReports
 from optio.executors.pods.cluster import Cluster, Refused, Unreachable
 from optio.executors.pods.given_up import GivenUp
 from optio.executors.pods.handle import PodHandle
@@ -79,6 +80,7 @@ class PodExecutor:
         self._informer: Informer
         self._given_up: GivenUp
         self._pools: Pools
+        self._addresses: AddressReports
         self._starter: Starter
         self._feed: PodLogReader
         self._calls: set[concurrent.futures.Future[Any]] = set()
@@ -93,8 +95,17 @@ class PodExecutor:
         self._pools = Pools(self._cluster, self._informer, policies, self._settings, self._me)
         standby = Standby(self._cluster, self._pools)
         starts = StartEvents(self._cluster, self._informer)
+        self._addresses = AddressReports(self._cluster, self._informer, starts)
         self._starter = Starter(
-            self._cluster, self._informer, starts, self._pools, standby, policies, self._given_up, self._start_s
+            self._cluster,
+            self._informer,
+            starts,
+            self._pools,
+            standby,
+            policies,
+            self._given_up,
+            self._addresses,
+            self._start_s,
         )
         self._feed = PodLogReader(self._cluster, self._informer, self._settings.gate_s)
         forever = self._informer.run(), starts.run(), self._pools.keep(), self._pools.offer(), standby.keep()
@@ -255,6 +266,7 @@ class PodExecutor:
         await asyncio.gather(*tasks, return_exceptions=True)
         for handle in self._tasks:  # handles that were not closed
             handle.spool.close()
+        await self._addresses.close()
         await self._pools.stop()
         await self._cluster.close()
 

@@ -175,7 +175,7 @@ def _warm_spec(environment: Environment, settings: PodSettings, mark: str) -> Ma
     spec = _spec(environment, settings, variables, _GRACE_S)
     # Ready is who has done what comes before a launch; that is asked until it is so, and then no more.
     probe = {"exec": {"command": ["/bin/sh", "-c", f"[ -f {CONTROL}/ready ]"]}, "periodSeconds": 1, "failureThreshold": 900}
-    spec["containers"][0]["startupProbe"] = probe
+    next(each for each in spec["containers"] if each["name"] == CONTAINER)["startupProbe"] = probe
     return spec
 
 
@@ -259,18 +259,20 @@ def _spec(wanted: Environment | None, settings: PodSettings, variables: Mapping[
             {"name": "tmp", "emptyDir": {"sizeLimit": settings.disk}},
         ],
     }
-    closed = egress(wanted, settings)
+    closed, gate = egress(wanted, settings), None
     if closed is not None and settings.fence is not None:
         gate = network.egress_gate(closed, settings.fence.image, settings.fence.proxy, settings.pull_policy)
         container["env"].append({"name": "OPTIO_GATE", "value": network.VERDICT})
         container["volumeMounts"].append(gate.mount)
-        spec["containers"].append(gate.container)
         spec["volumes"].append(gate.volume)
     if settings.node_selector:
         spec["nodeSelector"] = dict(settings.node_selector)
     if settings.runtime_class is not None:
         spec["runtimeClassName"] = settings.runtime_class
     settings.template.apply(spec)
+    if gate is not None:
+        # A node starts containers in this order, and the gate has the pod's address to tell.
+        spec["containers"].insert(0, gate.container)
     return spec
 
 

@@ -1,12 +1,15 @@
-"""The starts of agents' containers, known from the cluster's events: a node reports in a pod's status up to a second later."""
+"""The starts of containers of agents and gates, known from the cluster's events: a node reports them in a pod's status up to a
+second later."""
 
 import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 
+from optio.executors.pods import network
 from optio.executors.pods.cluster import Cluster, Refused, Unreachable
 from optio.executors.pods.informer import Informer, retry_until
+from optio.executors.pods.manifest import CONTAINER as AGENT
 
 log = logging.getLogger(__name__)
 
@@ -19,17 +22,20 @@ class StartEvents:
         self._cluster, self._informer = cluster, informer
         self._awaited: set[str] = set()
         self._started: set[str] = set()
+        self._gates: dict[str, asyncio.Event] = {}
         self._wanted = asyncio.Event()
 
     @contextmanager
     def awaited(self, name: str) -> Iterator[None]:
         """Have the informer `tell` of this pod, which is made in this block, when its event comes."""
         self._awaited.add(name)
+        self._gates[name] = asyncio.Event()
         self._wanted.set()
         try:
             yield
         finally:
             self._awaited.discard(name)
+            self._gates.pop(name, asyncio.Event()).set()
             self.forget(name)
 
     def forget(self, name: str) -> None:
@@ -40,14 +46,21 @@ class StartEvents:
         """Return whether the agent's container of an awaited pod has been started."""
         return name in self._started
 
+    async def gate_started(self, name: str) -> None:
+        """Wait until the container of a pod's gate has been started, or the pod is no longer awaited."""
+        if (started := self._gates.get(name)) is not None:
+            await started.wait()
+
     async def run(self) -> None:
         """Watch for ever, whenever pods begin. What happens between two watches is found in the pods' status."""
         async for _ in retry_until():
             await self._wanted.wait()
             try:
                 async with aclosing(self._cluster.start_events()) as names:
-                    async for name in names:
-                        if name in self._awaited:
+                    async for name, container in names:
+                        if container == network.GATE and name in self._gates:
+                            self._gates[name].set()
+                        elif container == AGENT and name in self._awaited:
                             self._started.add(name)
                             self._informer.tell(name)
             except (Refused, Unreachable) as err:
