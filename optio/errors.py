@@ -19,7 +19,7 @@
     ├── StoreMismatch       the database was written by a newer Optio
     ├── LeaseLost           another worker has taken the run over
     ├── LaunchFailed        an agent process could not be started
-    ├── SecretUnavailable   the program that reads secrets gave no answer
+    ├── SecretUnavailable   the program or directory of secrets cannot be read now
     └── SettingsError       a setting, flag or argument cannot be used
 
 A mistake in a task file is a `Diagnostic`, never an exception.
@@ -160,8 +160,8 @@ class LaunchFailed(OptioError):
 
 
 class SecretUnavailable(OptioError):
-    """The value of a secret cannot be read now, because the program that reads it (`OPTIO_SECRET_COMMAND`) gave no answer. The
-    text holds what that program complained about, with known values masked."""
+    """The value of a secret cannot be read now: the program that reads it (`OPTIO_SECRET_COMMAND`) gave no answer, or the
+    directory of secrets is away. The text holds what the program complained about, with known values masked."""
 
 
 class SettingsError(OptioError):

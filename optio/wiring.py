@@ -51,7 +51,7 @@ _CREDENTIALS = frozenset(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """The opened drivers that a process works with, made by `build`. `refusals` are the reasons (`room.PLACE_REFUSALS`) for
-    which the worker of this process starts no agents now, while runs wait."""
+    which the worker of this process starts no agents now, while runs wait; or `room.SECRET_SOURCE`, for those of some tasks."""
 
     settings: Settings
     store: Store
@@ -123,7 +123,7 @@ def secrets(settings: Settings) -> LocalSecrets:
             cache_s=settings.secret_cache.total_seconds(),
             environ=os.environ,
         )
-    return LocalSecrets(settings.secrets, os.environ, command)
+    return LocalSecrets(settings.secrets, os.environ, command, must_exist=settings.secrets_dir is not None)
 
 
 def open_store(settings: Settings, *, migrated: bool | None = None) -> Store:

@@ -397,7 +397,7 @@ def _secrets(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Chec
     try:
         yield from _secret_command(settings, secrets, list(users))
     except SecretUnavailable as err:
-        hint = "run OPTIO_SECRET_COMMAND with the name of a secret as its last argument, and read what it prints"
+        hint = "run OPTIO_SECRET_COMMAND with the name of a secret as its last argument, or look at OPTIO_SECRETS_DIR"
         yield Check(name="secret", status="error", detail=str(err), hint=hint)
         return
     for name, ids in sorted(users.items()):
@@ -417,8 +417,10 @@ def _secrets(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Chec
 
 def _secret_command(settings: Settings, secrets: LocalSecrets, names: Sequence[str]) -> Iterator[Check]:
     """Check that the program that reads secrets gives an answer for each name that tasks use, or for a name that nobody uses.
-    Raises SecretUnavailable."""
+    Raises SecretUnavailable, also if the directory of secrets is away."""
     asked = [name for name in names if not secrets.is_at_hand(name)]
+    for name in set(names) - set(asked):
+        secrets.get(name)
     began = time.monotonic()
     found = [secrets.get(name) for name in asked or ([_UNUSED_NAME] if settings.secret_command is not None else [])]
     if found:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optio.errors import OptioError, StoreFull
-from optio.model.room import PLACE_REFUSALS
+from optio.model.room import PLACE_REFUSALS, SECRET_SOURCE
 from optio.telemetry.base import Gauge
 from optio.wiring import Services
 
@@ -51,7 +51,7 @@ def ready(services: Services) -> Health:
         # Anyone may ask, so details are only in the log.
         log.warning("not ready: %s", err)
         problems.append("the store cannot be used")
-    problems += [PLACE_REFUSALS[reason] for reason in sorted(services.refusals)]
+    problems += [PLACE_REFUSALS[reason] for reason in sorted(services.refusals & PLACE_REFUSALS.keys())]
     return Health(tuple(problems), tuple(slower(services)))
 
 
@@ -61,6 +61,8 @@ def slower(services: Services) -> Iterator[str]:
         yield "Redis is unavailable: runs are started by polling, and live logs lag"
     if services.rate.problem() is not None:
         yield "Redis is unavailable: each server counts webhook requests by itself"
+    if SECRET_SOURCE in services.refusals:
+        yield "secrets cannot be read: runs of the tasks that name them wait"
 
 
 def readings(services: Services) -> Iterator[Gauge]:

@@ -15,7 +15,7 @@ from optio.broker.base import Topic
 from optio.errors import LeaseLost, NotFound, OptioError
 from optio.model.fleet import ProcessKind
 from optio.model.pool import Pool
-from optio.model.room import PLACE_REFUSALS
+from optio.model.room import PLACE_REFUSALS, SECRET_SOURCE
 from optio.model.run import Run, RunState
 from optio.model.session import used_directory
 from optio.process_identity import is_gone, process_name
@@ -217,7 +217,7 @@ class Worker:
         return self._services.settings.max_workflow_concurrent - running
 
     def _admit(self, view: AdmissionView) -> list[str]:
-        self._refusals |= {each.reason for each in view.shortages} & PLACE_REFUSALS.keys()
+        self._refusals |= {each.reason for each in view.shortages} & {*PLACE_REFUSALS, SECRET_SOURCE}
         return admission.starts(view, max_running=self._services.settings.max_workflow_concurrent)
 
     def _begin(self, claim: Claim, leased_at: float, claimed: Claimed | None = None) -> None:

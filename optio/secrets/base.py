@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
+from optio.errors import SecretUnavailable
 from optio.model.credential import default_credential
 from optio.model.registry import CompiledTask
 
@@ -27,16 +29,26 @@ def secret_names(task: CompiledTask, credentials: Sequence[str] = ()) -> list[st
 
 
 def value_at_hand(secrets: "Secrets", name: str) -> str | None:
-    """Return the value, or None where there is none or a program would have to be asked for it."""
-    return secrets.get(name) if secrets.is_at_hand(name) else None
+    """Return the value, or None where there is none, it cannot be read, or a program would have to be asked for it."""
+    with suppress(SecretUnavailable):
+        return secrets.get(name) if secrets.is_at_hand(name) else None
+    return None
+
+
+def is_missing(secrets: "Secrets", name: str) -> bool:
+    """Return whether there is no such secret, as far as is known without waiting for a program."""
+    try:
+        return secrets.is_at_hand(name) and secrets.get(name) is None
+    except SecretUnavailable:
+        return False
 
 
 class Secrets(Protocol):
     """A source of secret values. `LocalSecrets` is the one implementation."""
 
     def get(self, name: str) -> str | None:
-        """Return the value, or None when there is none. May wait for a program; raise SecretUnavailable when that gives no
-        answer."""
+        """Return the value, or None when there is none. May wait for a program. Raises SecretUnavailable when that gives no
+        answer, or the directory of secrets is away."""
         ...
 
     def is_at_hand(self, name: str) -> bool:
@@ -48,7 +60,8 @@ class Secrets(Protocol):
         ...
 
     def stored(self, name: str) -> str | None:
-        """Return the value as `put` stored it, whatever other sources say; None when none is stored."""
+        """Return the value as `put` stored it, whatever other sources say; None when none is stored. Raises
+        SecretUnavailable."""
         ...
 
     def where(self, name: str) -> str:

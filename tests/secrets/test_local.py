@@ -1,11 +1,13 @@
 """Secrets by name: where values come from, and what is no name."""
 
+import errno
 import stat
 from pathlib import Path
 
 import pytest
 
-from optio.errors import Invalid
+from optio.errors import Invalid, SecretUnavailable
+from optio.secrets.base import is_missing, value_at_hand
 from optio.secrets.local import LocalSecrets
 from tests.support import eventually
 
@@ -87,3 +89,54 @@ def test_a_value_that_is_put_counts_at_once(tmp_path: Path) -> None:
     secrets.put("KEY", "after")
 
     assert secrets.get("KEY") == "after"
+
+
+def test_a_directory_that_was_read_and_is_away_is_no_missing_secret(tmp_path: Path) -> None:
+    directory = tmp_path / "secrets"
+    directory.mkdir()
+    (directory / "KEY").write_text("value")
+    secrets = LocalSecrets(directory, {})
+
+    before = secrets.get("OTHER"), secrets.get("KEY")
+    directory.rename(tmp_path / "away")
+    with pytest.raises(SecretUnavailable, match=r"the secret `OTHER` cannot be read: the directory .*/secrets is away"):
+        secrets.get("OTHER")
+    at_hand, missing = value_at_hand(secrets, "OTHER"), is_missing(secrets, "OTHER")
+    (tmp_path / "away").rename(directory)
+
+    assert before == (None, "value")
+    assert (at_hand, missing) == (None, False)
+    assert (secrets.get("OTHER"), is_missing(secrets, "OTHER"), secrets.get("KEY")) == (None, True, "value")
+
+
+def test_a_directory_that_never_was_is_away_only_if_it_must_exist(tmp_path: Path) -> None:
+    assert LocalSecrets(tmp_path / "none", {}).get("KEY") is None
+    assert LocalSecrets(tmp_path / "none", {"OPTIO_SECRET_KEY": "value"}, must_exist=True).get("KEY") == "value"
+    with pytest.raises(SecretUnavailable, match="is away"):
+        LocalSecrets(tmp_path / "none", {}, must_exist=True).get("KEY")
+
+
+def test_a_file_that_cannot_be_read_is_no_missing_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    secrets = LocalSecrets(tmp_path, {})
+    monkeypatch.setattr(Path, "read_text", broken)
+
+    with pytest.raises(SecretUnavailable, match="KEY: Input/output error"):
+        secrets.get("KEY")
+    assert secrets.is_at_hand("KEY")
+
+
+def test_a_directory_that_is_no_longer_mounted_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "KEY").write_text("value")
+    mounted = [True]
+    monkeypatch.setattr("os.path.ismount", lambda _: mounted[0])
+    secrets = LocalSecrets(tmp_path, {})
+
+    found = secrets.get("KEY"), secrets.get("OTHER")
+    mounted[0] = False
+
+    assert found == ("value", None)
+    with pytest.raises(SecretUnavailable, match="is no longer mounted"):
+        secrets.get("OTHER")

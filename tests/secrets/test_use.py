@@ -15,6 +15,7 @@ import pytest
 
 from optio.cli import invoke
 from optio.model.run import LogKind, RunState
+from optio.processes.health import slower
 from optio.runs import admission
 from optio.runs.execute import Execution
 from optio.wiring import Services
@@ -84,6 +85,27 @@ def test_a_run_whose_secret_the_vault_does_not_have_fails_at_once(services: Serv
 
     assert (run.state, run.reason) == (RunState.FAILED, "secret_missing")
     assert "or let" in run.message
+
+
+def test_a_run_waits_while_the_directory_of_secrets_is_away_and_fails_only_where_one_is_missing(tmp_path: Path) -> None:
+    directory = tmp_path / "values"
+    with opened(tmp_path, {"OPTIO_SECRETS_DIR": str(directory)}) as services, working(services):
+        task = command_task('echo "it is $API_KEY" | tr e E', extra=NEEDY + "maxRetries: 0\n")
+        run_ids = [accept(services, task), accept(services, task)]
+        eventually(lambda: any(services.store.run(each).reason == "secret_source" for each in run_ids))
+        waiting = next(run for each in run_ids if (run := services.store.run(each)).reason)
+        told = eventually(lambda: list(slower(services)), what="the word of it in /readyz")
+
+        directory.mkdir()
+        (directory / "API_KEY").write_text("value-of-the-file")
+        ended = [done(services, each, within=60) for each in run_ids]
+        lacking = done(services, accept(services, command_task("true", name="Other", extra=NEEDY.replace("API", "OTHER"))))
+        after = eventually(lambda: not list(slower(services)), what="its end")
+
+    assert waiting.message == f"the secret `API_KEY` cannot be read: the directory {directory} is away"
+    assert (told, after) == (["secrets cannot be read: runs of the tasks that name them wait"], True)
+    assert [(run.state, run.infrastructure_retries) for run in ended] == [(RunState.COMPLETED, 0)] * 2
+    assert (lacking.state, lacking.reason) == (RunState.FAILED, "secret_missing")
 
 
 def test_starts_of_processes_end_a_shortage_of_secrets(services: Services, vault: Vault) -> None:

@@ -16,7 +16,7 @@ from optio.model.run import Run, RunState
 from optio.model.runtimes import declaration_of
 from optio.runs.signature import unusable_secrets
 from optio.scheduling import cron
-from optio.secrets.base import secret_names, value_at_hand
+from optio.secrets.base import is_missing, secret_names, value_at_hand
 from optio.server import serializers
 from optio.tree.reload import name_some
 from optio.tree.served import Snapshot
@@ -99,7 +99,7 @@ class TreeNews:
         for task in tasks:
             for name in secret_names(task, self._services.settings.credentials):
                 # Nothing waits here for a program: a run is told if it gives no value.
-                if secrets.is_at_hand(name) and secrets.get(name) is None:
+                if is_missing(secrets, name):
                     users.setdefault(f"the secret {name} has no value: {secrets.where(name)}", []).append(task.id)
             for *_, name, fault in unusable_secrets([task], partial(value_at_hand, secrets)):
                 users.setdefault(f"the webhook secret {name} cannot be used: {fault}", []).append(task.id)

@@ -88,6 +88,13 @@ def refusal(err: OptioError, start_s: float) -> Delay | None:
     return Delay(reason="cluster", message=f"the cluster makes no pod: {said}. Cure: look at its API server and webhooks")
 
 
+def command_refusal(err: Refused) -> Delay:
+    """Return how a run waits in whose pod the worker may run no command: by its Role, its token, or an admission policy. The
+    answer to such a request has a status and no words."""
+    cure = "give the worker's account `create` and `get` of `pods/exec`, and look at what admits the connection to pods"
+    return Delay(reason="access", message=f"the cluster refuses commands in pods: {err}. Cure: {cure}")
+
+
 def full_quota(said: str, start_s: float) -> Delay | None:
     """Return a delay if the API server has refused a pod because the namespace's quota is full, else None. If the pod alone
     exceeds the quota, the delay has patience."""

@@ -15,7 +15,7 @@ from optio.executors.pods import exit_status, launch_script
 from optio.executors.pods import manifest as pod
 from optio.executors.pods.address_report import AddressReports
 from optio.executors.pods.cluster import Cluster, Refused, Unreachable
-from optio.executors.pods.delays import Delays, refusal
+from optio.executors.pods.delays import Delays, command_refusal, refusal
 from optio.executors.pods.given_up import GivenUp
 from optio.executors.pods.handle import PodHandle
 from optio.executors.pods.informer import Informer, Pod, is_agent_running, retry_until
@@ -172,6 +172,7 @@ class Starter:
     ) -> tuple[str, bool]:
         name, mark = found["metadata"]["name"], found["metadata"]["annotations"][pod.MARK]
         delays = Delays(start.handle, self._start_s)
+        unauthorized_since: float | None = None
         for tries in count():
             if delivery is None:
                 await start.unless_stopped(self._until_started(start.handle, deadline, tries, delays))
@@ -188,6 +189,12 @@ class Starter:
                         log.warning("the launch of %s got no answer: %s", name, err)
                         return mark, False
                     self._events.forget(name)
+                    if isinstance(err, Refused) and err.status == 401:
+                        unauthorized_since = unauthorized_since or time.monotonic()
+                        if time.monotonic() - unauthorized_since >= _REFUSED_S:
+                            raise without_room(command_refusal(err)) from err
+                    elif isinstance(err, Refused) and err.status == 403:
+                        raise without_room(command_refusal(err)) from err
                     runs = is_agent_running(self._informer.status(name))
                     for_good = runs and isinstance(err, Refused) and not err.temporary and err.status != 404
                     if for_good or time.monotonic() >= deadline:

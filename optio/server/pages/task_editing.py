@@ -15,6 +15,7 @@ from optio.compiler.source_tree import MAX_FILE_BYTES
 from optio.errors import Conflict, Forbidden, Invalid, NotFound, OptioError, WritesDenied
 from optio.model.registry import CompiledTask
 from optio.model.run import RunState
+from optio.secrets.base import is_missing
 from optio.server import problems
 from optio.server.auth import ROLES, role
 from optio.server.dependencies import Hub
@@ -226,7 +227,7 @@ def _lacking(hub: Hub, task: CompiledTask | None) -> list[str]:
     hook = task.spec.webhook
     names = [*task.spec.environment.secrets, *([hook.config.secret.name] if hook is not None and hook.config.secret else [])]
     secrets = hub.services.secrets
-    lacking = [name for name in dict.fromkeys(names) if secrets.is_at_hand(name) and secrets.get(name) is None]
+    lacking = [name for name in dict.fromkeys(names) if is_missing(secrets, name)]
     return [f"the secret `{name}` has no value on this server: {secrets.where(name)}" for name in lacking]
 
 

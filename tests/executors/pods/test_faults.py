@@ -689,12 +689,26 @@ def test_a_launch_that_was_not_sent_yet_is_sent_again(make: Make, proxy: FaultPr
     assert (ended.exit.code, ended.stdout) == (0, b"whole\nran\n")
 
 
-@pytest.mark.parametrize("status", [403, 500])
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_run_whose_worker_may_run_no_command_in_its_pod_waits_for_the_right(
+    make: Make, proxy: FaultProxy, pods: Callable[[], list[Pod]], monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(starting, "_REFUSED_S", 2.0)
+    proxy.rule(LAUNCH, status=status, times=None)
+
+    ended = run(make(), shell("echo ran"), within=60)
+
+    assert (ended.exit.reason, ended.exit.temporary, ended.stdout) == ("access", True, b"")
+    assert ended.exit.no_room is not None
+    assert ended.exit.no_room.message.startswith(f"the cluster refuses commands in pods: HTTP status {status}. Cure: ")
+    eventually(lambda: pods() == [], what="the end of the pod")
+
+
 def test_a_launch_that_the_cluster_refuses_ends_the_attempt(
-    make: Make, proxy: FaultProxy, pods: Callable[[], list[Pod]], status: int
+    make: Make, proxy: FaultProxy, pods: Callable[[], list[Pod]]
 ) -> None:
     """F45."""
-    proxy.rule(LAUNCH, status=status, times=None)
+    proxy.rule(LAUNCH, status=500, times=None)
 
     ended = run(make(start_s=10.0), shell("echo ran"), within=60)
 
