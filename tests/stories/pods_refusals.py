@@ -30,6 +30,8 @@ RUNS, TASKS = 60, 3
 # The Role, its binding, the account of the pods, the worker's own account, the namespace, the node, an admission webhook, a
 # policy's consent, the program that reads secrets, and the directory of secrets.
 PARTS = ("role", "binding", "account", "worker", "namespace", "node", "webhook", "policy", "vault", "secrets")
+# A value that was read is used for so long, from a file and by OPTIO_SECRET_CACHE.
+_CACHED_S = 1.5
 _NAMESPACE = "optio-refusals"
 # Of the worker, whose account outlives the namespace of the runs.
 _HOME = "optio-refusals-worker"
@@ -186,6 +188,7 @@ def away(api: Api, part: str, directory: Path) -> Iterator[None]:
     }
     begin, end = take[part]
     begin()
+    time.sleep(_CACHED_S)
     try:
         yield
     finally:
