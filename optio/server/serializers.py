@@ -86,7 +86,13 @@ def _meter(value: Meter) -> dict[str, Any]:
     return {
         "cost_usd": None if value.cost is None else f"{value.cost:f}",
         "cost_source": value.cost_source,
-        "usage": copied(UsageBody, usage),
+        "usage": UsageBody(
+            fresh=usage.fresh,
+            cached=usage.cached,
+            cache_write=usage.cache_write,
+            output=usage.output,
+            reasoning=usage.reasoning,
+        ),
         "tokens": usage.total,
         "turns": value.turns,
         "tool_calls": value.tool_calls,
@@ -96,13 +102,32 @@ def _meter(value: Meter) -> dict[str, Any]:
 def run(value: Run) -> RunBody:
     """Return a run in the form of lists."""
     duration = value.duration_s
-    return copied(
-        RunBody,
-        value,
+    # In full: a page has hundreds, and `copied` takes twice as long.
+    return RunBody(
+        id=value.id,
+        task_id=value.task_id,
+        task_name=value.task_name,
+        state=value.state,
+        reason=value.reason,
+        message=value.message,
+        trigger=value.trigger,
+        params=dict(value.params),
+        attempt=value.attempt,
+        max_retries=value.max_retries,
+        priority=value.priority,
+        dedupe_key=value.dedupe_key,
+        cancel_requested=value.cancel_requested,
+        created_at=at(value.created_at),
+        queued_at=at(value.queued_at),
         next_attempt_at=at(value.not_before) if value.state is RunState.QUEUED else None,
+        started_at=at_if_known(value.started_at),
+        ended_at=at_if_known(value.ended_at),
         duration_ms=None if duration is None else round(duration * 1000),
-        definition=value.digest,
         **_meter(value.meter),
+        slot=at_if_known(value.slot),
+        delivery_id=value.delivery_id,
+        definition=value.digest,
+        generation=value.generation,
     )
 
 
