@@ -3,6 +3,8 @@
 `python -m tests.executors.filling --disk ext4 --sandbox bwrap --user` prints a table: how the run of each way ended, whether a
 run that was triggered meanwhile was accepted (202) and completed, and how often a neighbour's writing failed. Takes root, and
 a loop device for ext4. The disk is small, and memory and processes are limited by a cgroup, so this machine is not filled.
+So small that its 8,000 inodes may be used up between two looks of the supervisor: then a run may end with `exit_code`, since its
+agent could make no file.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from textwrap import indent
@@ -287,14 +290,15 @@ def _tried(dev: Dev, task: str) -> tuple[str, float, str]:
         answer = dev.post("/api/tasks/next/runs", {"params": {}})
         accepted.append(answer.status)
         if answer.status == 202:
-            completed.append(dev.until_ended(answer.json["runId"], within=60)["state"])
+            later = dev.until_ended(answer.json["runId"], within=60)
+            completed.append(later["reason"] or later["state"])
         time.sleep(0.1)
     took = time.monotonic() - begun
     (work / "stop").touch()
     beside = dev.until_ended(neighbour, within=60)
     log = dev.get(f"/api/workflow-runs/{neighbour}/logs").body.decode()
     failures = log.partition("done ")[2].split('"')[0].split("\\")[0].strip() or "?"
-    others = f"{accepted.count(202)}/{len(accepted)} accepted, {completed.count('completed')} completed"
+    others = f"{accepted.count(202)}/{len(accepted)} accepted, then {dict(Counter(completed))}"
     return run["reason"] or run["state"], took, f"{others}, neighbour {beside['state']}, its failures {failures}"
 
 
