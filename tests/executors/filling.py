@@ -3,7 +3,7 @@
 `python -m tests.executors.filling --disk ext4 --sandbox bwrap --user` prints a table: how the run of each way ended, whether a
 run that was triggered meanwhile was accepted (202) and completed, and how often a neighbour's writing failed. Takes root, and
 a loop device for ext4. The disk is small, and memory and processes are limited by a cgroup, so this machine is not filled.
-So small that its 8,000 inodes may be used up between two looks of the supervisor: then a run may end with `exit_code`, since its
+Its 8,000 inodes may be used up between two looks of the supervisor. Then a run may end with `exit_code`, since its
 agent could make no file.
 """
 
