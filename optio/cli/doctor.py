@@ -265,6 +265,7 @@ def _upgrade(settings: Settings) -> Iterator[Check]:
     if tasks:
         yield Check(name="tasks", status="ok", detail=f"{pluralize(len(tasks), 'task')} examined")
     yield from _secrets(settings, list(tasks.values()))
+    yield from _prices(list(tasks.values()), datetime.now(UTC).date())
 
 
 def _plugins() -> Iterator[Check]:

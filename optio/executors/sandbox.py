@@ -48,6 +48,9 @@ _MEMORY_BYTES = 64 << 20
 # Pending signals, and bytes of POSIX message queues.
 _SHARED_LIMITS = {resource.RLIMIT_SIGPENDING: 1024, resource.RLIMIT_MSGQUEUE: 0}
 _MANY = 1 << 31
+# What the kernel counts by user and by user namespace (`/proc/sys/user`): the most that an agent with the worker's user needs.
+_COUNTS = {"inotify_instances": 48, "inotify_watches": 1 << 16, "fanotify_groups": 48, "fanotify_marks": 1 << 16}
+_COUNTS |= {f"{kind}_namespaces": 1024 for kind in ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")}
 _NOT_CONNECTED = (
     *("unable to connect", "failed to connect", "could not connect", "couldn't connect", "connection refused"),
     *("connect eacces", "connectionerror", "connecterror"),
@@ -148,6 +151,7 @@ class Sandbox:
             "view": view,
             "limits": limits,
             "most_processes": most_processes,
+            "counts": list(_count_limits()),
         }
 
     def _view(self) -> dict[str, Any]:
@@ -356,6 +360,13 @@ class Sandbox:
 
 def _warning(detail: str, hint: str) -> ProbeResult:
     return ProbeResult(name="sandbox", status="warning", detail=detail, hint=hint)
+
+
+def _count_limits() -> Iterator[tuple[str, int]]:
+    """Yield the names of counts with their limits: no more than half of what the kernel gives a user."""
+    for name, most in _COUNTS.items():
+        with suppress(OSError):  # not in this kernel
+            yield name, min(most, int(Path(f"/proc/sys/user/max_{name}").read_text()) // 2)
 
 
 def _half(which: int) -> int:

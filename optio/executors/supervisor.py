@@ -40,6 +40,7 @@ from optio.executors.view import (
     CLONE_NEWUSER,
     READ_ONLY,
     clone,
+    enter_user_namespace,
     enter_view,
     make_view,
     start_namespaces,
@@ -60,7 +61,6 @@ LANDLOCK_RULE_PATH_BENEATH, LANDLOCK_RULE_NET_PORT = 1, 2
 # Execute, write, read, truncate.
 LANDLOCK_ACCESS_FILE = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14
 RLIMIT_FSIZE, RLIMIT_NPROC = 1, 6
-MAX_INOTIFY_INSTANCES = 48
 # A cgroup can be removed a moment after its last process was reaped; what is left is removed by the worker.
 REMOVE_GROUP_ATTEMPTS = 50
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -442,6 +442,7 @@ def _spawn(
         return 0, None, missing  # bubblewrap's exit code would not say so
     reader, writer = os.pipe()
     word = None if opened.view is None else os.memfd_create("status")
+    bwrap = _BwrapStart() if launch["wrap"] and launch["user"] is None else None
     supervisor = os.getpid()
     pid = os.fork() if opened.view is None else clone()
     if pid == 0:
@@ -462,7 +463,8 @@ def _spawn(
                     os._exit(127)  # the supervisor died before its death could end this child
             if launch["wrap"] and launch["user"] is not None:
                 argv = [*become_words(launch["user"]), *argv]
-            argv = launch["wrap"] + argv
+            if launch["wrap"]:
+                argv = [launch["wrap"][0], *(bwrap.words() if bwrap else ()), *launch["wrap"][1:], *argv]
             execute = os.execve if "/" in argv[0] else os.execvpe
             execute(argv[0], argv, launch["env"])
         except OSError as failure:
@@ -472,16 +474,48 @@ def _spawn(
         finally:
             os._exit(127)
     os.close(writer)
-    error = b""
-    while part := os.read(reader, 64):
-        error += part
-    os.close(reader)
+    error = _read_all(reader)
+    if bwrap is not None:
+        bwrap.go_on(launch)
     if error.strip(b"+"):
         os.waitpid(pid, 0)
         if word is not None:
             os.close(word)
         return 0, None, error.strip(b"+").decode()
     return pid, word, None
+
+
+class _BwrapStart:
+    """A start by bubblewrap as a user: its first process waits before it executes the agent, until the user namespace that it
+    has made has its limits. That of a set-uid bubblewrap belongs to root, and stays without them."""
+
+    def __init__(self) -> None:
+        self._info, self._info_end = os.pipe()
+        self._block_end, self._block = os.pipe()
+
+    def words(self) -> list[str]:
+        """Return bubblewrap's arguments, and let it inherit the descriptors that they name."""
+        for descriptor in (self._info_end, self._block_end):
+            os.set_inheritable(descriptor, True)
+        return ["--info-fd", str(self._info_end), "--block-fd", str(self._block_end)]
+
+    def go_on(self, launch: dict[str, Any]) -> None:
+        """Set the limits, and let the agent start. If bubblewrap has failed, there is nothing to do."""
+        os.close(self._info_end)
+        os.close(self._block_end)
+        child = _read_all(self._info).partition(b'"child-pid":')[2].partition(b",")[0]
+        if child:
+            most = _most_processes(launch)
+            _libc.prlimit(int(child), RLIMIT_NPROC, struct.pack("=QQ", most, most), None)
+            helper = os.fork()
+            if helper == 0:
+                try:
+                    enter_user_namespace(int(child))
+                    _limit_counts()
+                finally:
+                    os._exit(0)
+            os.waitpid(helper, 0)
+        os.close(self._block)
 
 
 def _be_first(agent: int, writer: int, word: int) -> None:
@@ -519,19 +553,29 @@ def _become_agent(launch: dict[str, Any], streams: tuple[int, int, int], groups:
         become(user, _sandbox["users"][0])
     elif user is None and opened.view is not None:
         unshare(CLONE_NEWUSER)
-        # The kernel charges the worker's user too.
-        _write_into("/proc/sys/user/max_inotify_instances", b"%d" % MAX_INOTIFY_INSTANCES)
+        _limit_counts()
     if _sandbox["is_confined"]:
         for limit, most in _sandbox["limits"]:
             _setrlimit(limit, struct.pack("=QQ", most, most))
     if _sandbox["users"] is not None or opened.view is not None:
-        # The kernel counts the processes of its user alone. More than allowed, so that the supervisor sees it.
-        most = min(launch["processes"] + launch["processes"] // 4, _sandbox["most_processes"])
+        most = _most_processes(launch)
         _setrlimit(RLIMIT_NPROC, struct.pack("=QQ", most, most))
     os.chdir(launch["cwd"])
     _setrlimit(RLIMIT_FSIZE, struct.pack("=QQ", launch["disk"], launch["disk"]))
     if _sandbox["is_confined"]:
         _confine(opened.ruleset, _sandbox["filter"])
+
+
+def _most_processes(launch: dict[str, Any]) -> int:
+    """Return the kernel's limit on processes of a user or user namespace: more than allowed, so that the supervisor sees it."""
+    most: int = min(launch["processes"] + launch["processes"] // 4, _sandbox["most_processes"])
+    return most
+
+
+def _limit_counts() -> None:
+    """Limit what this user namespace takes of what the kernel charges to the worker's user too. Raises OSError."""
+    for name, most in _sandbox["counts"]:
+        _write_into(f"/proc/sys/user/max_{name}", b"%d" % most)
 
 
 def _name_of(failure: OSError) -> str:
@@ -709,6 +753,15 @@ def _write_into(path: str, data: bytes) -> None:
         os.write(descriptor, data)
     finally:
         os.close(descriptor)
+
+
+def _read_all(descriptor: int) -> bytes:
+    """Read a pipe to its end, and close it."""
+    data = b""
+    while part := os.read(descriptor, 4096):
+        data += part
+    os.close(descriptor)
+    return data
 
 
 def _append(path: str) -> int:

@@ -63,7 +63,7 @@ _AARCH64 = {
 }
 _EVERYWHERE = {"io_uring_setup": 425, "pidfd_getfd": 438, "process_madvise": 440}
 NUMBERS = {**(_AARCH64 if platform.machine() == "aarch64" else _X86_64), **_EVERYWHERE}
-NEWNS, NEWCGROUP, NEWUSER, NEWNET = 0x20000, 0x02000000, 0x10000000, 0x40000000
+NEWNS, NEWCGROUP, NEWUTS, NEWUSER, NEWNET = 0x20000, 0x02000000, 0x04000000, 0x10000000, 0x40000000
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
 KEYCTL_UPDATE, KEYCTL_LINK, KEYCTL_READ, KEYCTL_JOIN = 2, 8, 11, 1
 USER_KEYRING, SESSION_KEYRING = -4, -3
@@ -715,8 +715,53 @@ def pipes(t: Targets) -> str:
     return exhaust(make, 200) + "+" + exhaust(os.pipe, 40)
 
 
+def instances(t: Targets) -> str:
+    """Make instances in a namespace of our own, whose limit we may raise, if there is one."""
+    with contextlib.suppress(OSError):
+        namespaces(0)
+        write("/proc/sys/user/max_inotify_instances", "100000", 0)
+    return exhaust(lambda: checked(_libc.inotify_init1(0)), 1024)
+
+
+def many_namespaces(t: Targets) -> str:
+    """Hold as many as a user may have, in processes that each hold as many as they may have files."""
+
+    def make() -> int:
+        checked(_libc.unshare(NEWUTS))
+        return os.open("/proc/self/ns/uts", os.O_RDONLY)
+
+    at_most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 64
+    made = 0
+    while made < int(read("/proc/sys/user/max_uts_namespaces")):
+        reader, writer = os.pipe()
+        if os.fork() == 0:
+            checked(_libc.unshare(NEWUSER))
+            os.write(writer, exhaust(make, at_most).encode())
+            while True:
+                signal.pause()
+        os.close(writer)
+        count = int(os.read(reader, 16) or b"0")
+        made += count
+        if count < at_most:
+            break
+    return str(made)
+
+
+def files_under_way(t: Targets) -> str:
+    """Send files and receive none: nobody may send more than a process may have."""
+
+    def make() -> tuple[socket.socket, socket.socket]:
+        pair = socket.socketpair()
+        socket.send_fds(pair[0], [b"x"], [0] * 253)
+        return pair
+
+    return exhaust(make, 256)
+
+
 COUNTERS: dict[str, Reach] = {
-    "uses up the watches of its user": lambda t: exhaust(lambda: checked(_libc.inotify_init1(0)), 1024),
+    "uses up the inotify instances of its user": instances,
+    "uses up the namespaces of its user": many_namespaces,
+    "uses up the files under way of its user": files_under_way,
     "uses up the processes of its user": lambda t: exhaust(idle_process, 400),
     "uses up the signals of its user": pending_signals,
     "uses up the message queues of its user": message_queues,

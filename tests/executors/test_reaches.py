@@ -51,7 +51,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _SOURCE = Path(reaches.__file__).read_bytes()
 # What one user's processes have together, as small as an attack may fill it quickly.
 _RLIMIT_SIGPENDING = 11
-_SHARED_LIMITS = ((resource.RLIMIT_NPROC, 150), (_RLIMIT_SIGPENDING, 256))
+_SHARED_LIMITS = ((resource.RLIMIT_NPROC, 150), (_RLIMIT_SIGPENDING, 256), (resource.RLIMIT_NOFILE, 16_384))
 _EFFECT_TIMEOUT_S = 0.5
 
 _NEIGHBOUR = """
@@ -485,6 +485,23 @@ def _fork() -> None:
     os.waitpid(pid, 0)
 
 
+def _namespace() -> None:
+    """Make namespaces in a process of its own. Raises OSError if the kernel refuses them."""
+    pid = os.fork()
+    if pid == 0:
+        made = _libc.unshare(reaches.NEWUSER | reaches.NEWUTS)
+        os._exit(ctypes.get_errno() if made < 0 else 0)
+    failure = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if failure:
+        raise OSError(failure, "unshare")
+
+
+def _send_file() -> None:
+    pair = socket.socketpair()
+    with pair[0], pair[1]:
+        socket.send_fds(pair[0], [b"x"], [0])
+
+
 def _watch() -> None:
     os.close(reaches.checked(_libc.inotify_init1(0)))
 
@@ -664,7 +681,9 @@ EVIDENCE: dict[str, Evidence] = {
     "connects to a port of the machine": _RECEIVED,
     "sends to a port of the machine": _RECEIVED,
     "lists the sockets of the machine": proof(lambda i: f":{i.tcp.getsockname()[1]:04X} "),
-    "uses up the watches of its user": effect(_can(_watch)),
+    "uses up the inotify instances of its user": effect(_can(_watch)),
+    "uses up the namespaces of its user": effect(_can(_namespace)),
+    "uses up the files under way of its user": effect(_can(_send_file)),
     "uses up the processes of its user": effect(_can(_fork)),
     "uses up the signals of its user": effect(_can(_queue_signal)),
     "uses up the message queues of its user": effect(_can(_make_queue)),
@@ -758,11 +777,11 @@ _OPEN_BY_ISOLATION = {
     *("makes a user namespace", "makes a network of its own", "mounts in namespaces"),
 }
 # The kernel counts these by user.
-_OPEN_BY_USER = {"uses up the pipes of its user"}
-_OPEN_WITHOUT_LIMITS = {*_OPEN_BY_USER, "uses up the watches of its user", "uses up the processes of its user"}
+_OPEN_BY_USER = {"uses up the pipes of its user", "uses up the files under way of its user"}
 _OPEN_BY_LANDLOCK = {
     *_OPEN_BY_NETWORK,
-    *_OPEN_WITHOUT_LIMITS,
+    *_OPEN_BY_USER,
+    *("uses up the inotify instances of its user", "uses up the namespaces of its user", "uses up the processes of its user"),
     *(
         "connects to a socket in /opt",
         "reads the size of a secret",
@@ -784,7 +803,7 @@ _OPEN_BY_LANDLOCK = {
 OPEN = {
     ("namespaces", USER): _OPEN_BY_ISOLATION | _OPEN_BY_USER,
     ("namespaces", 0): _OPEN_BY_ISOLATION,
-    ("bwrap", USER): _OPEN_BY_ISOLATION | _OPEN_WITHOUT_LIMITS,
+    ("bwrap", USER): _OPEN_BY_ISOLATION | _OPEN_BY_USER,
     ("bwrap", 0): _OPEN_BY_ISOLATION,
     ("landlock", USER): _OPEN_BY_LANDLOCK,
     ("landlock", 0): _OPEN_BY_NETWORK | {"reads the arguments of the worker"},
@@ -837,8 +856,8 @@ ROWS = {
     ),
     "reads the kernel's keys of your user or session": ".*keys of (its user|the worker)|.*key by its number|adds a key",
     "uses up pending signals, message queues or keys of your user": "uses up the (signals|message queues|keys)",
-    "uses up inotify instances or processes of your user": "uses up the (watches|processes)",
-    "uses up pages of pipes of your user": "uses up the pipes",
+    "uses up inotify instances, namespaces or processes of your user": "uses up the (inotify|namespaces|processes)",
+    "uses up pages of pipes, files under way or epoll watches of your user": "uses up the (pipes|files under way)",
     "uses shared memory, semaphores or queues of your user": "reads shared|posts|sends a (POSIX )?message",
     "lists the arguments of the machine's processes": "reads the arguments",
     "lists what its supervisor has open": "lists the descriptors",

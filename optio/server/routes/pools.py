@@ -141,18 +141,11 @@ def _unserved(hub: Hub) -> Iterator[UnservedBody]:
 
 
 def _shortage(shortage: Shortage, now: datetime) -> ShortageBody:
-    return ShortageBody(
-        task_id=shortage.task_id,
-        place=shortage.place,
-        reason=shortage.reason,
-        message=shortage.message,
-        since=serializers.at(shortage.since),
-        next_try_at=serializers.at(max(shortage.due, now)),
-    )
+    return serializers.copied(ShortageBody, shortage, next_try_at=serializers.at(max(shortage.due, now)))
 
 
 def _slow(run: Run) -> SlowStartBody:
-    return SlowStartBody(run_id=run.id, task_id=run.task_id, reason=run.reason, message=run.message)
+    return serializers.copied(SlowStartBody, run, run_id=run.id)
 
 
 def _age(report: PoolReport, now: datetime) -> float:
@@ -160,16 +153,8 @@ def _age(report: PoolReport, now: datetime) -> float:
 
 
 def _item(report: PoolReport, pool: Pool, by_task: Mapping[str, list[PlacedStart]]) -> PoolBody:
-    return PoolBody(
-        pool=pool.key,
-        place=report.place,
-        tasks=list(pool.tasks),
-        size=pool.size,
-        ready=pool.ready,
-        starting=pool.starting,
-        problem=pool.problem,
-        **_starts([start for task_id in pool.tasks for start in by_task.get(task_id, ())]),
-    )
+    starts = _starts([start for task_id in pool.tasks for start in by_task.get(task_id, ())])
+    return serializers.copied(PoolBody, pool, pool=pool.key, place=report.place, **starts)
 
 
 def _unreported_item(task: CompiledTask, paused: Pause | None, by_task: Mapping[str, list[PlacedStart]]) -> PoolBody:
