@@ -8,7 +8,6 @@ from functools import lru_cache
 from itertools import islice
 
 from optio.compiler.checks.schedule import field_span
-from optio.compiler.checks.schedule_texts import find_contradictions
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
 from optio.model.route import Route, value_at
@@ -71,7 +70,6 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield from _start_limit(task, route, trigger)
         yield from _rare(task, route, expression, fields)
         yield from _lacking_days(task, route, expression, fields)
-        yield from find_contradictions(task, route, trigger.config, fields)
         yield from _odd_nights(task, route, trigger.config, fields)
 
 

@@ -124,8 +124,8 @@ RULES = (
         _schedule('cronExpression: "0 3 * * *"'),
     ),
     Rule(
-        "OPT319", "cron-other-times", WARNING, "a schedule that fires at other times than it reads",
-        "A month lacks the day, or the name, description or comment of the task says another interval, day or offset.",
+        "OPT319", "cron-other-times", WARNING, "a schedule that some of its months leave out",
+        "A month without the day is skipped without a word: `L` is the last day of each month.",
         _schedule('cronExpression: "0 9 31 3,6,9,12 *"'),
         _schedule('cronExpression: "0 9 30 3,6,9,12 *"'),
     ),
