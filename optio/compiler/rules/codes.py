@@ -38,6 +38,7 @@ RULES: dict[str, Rule] = {
     for rule in part.RULES
 }
 RETIRED: dict[str, str] = {
+    "OPT431": "constant-body",
     "OPT433": "answers-itself",
     "OPT617": "result-line",
     "OPT618": "reversed-priority",

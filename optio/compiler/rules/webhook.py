@@ -1,4 +1,4 @@
-"""Rules OPT401 to OPT427 and OPT431: webhooks."""
+"""Rules OPT401 to OPT427: webhooks."""
 
 from optio.compiler.rules.rule import ERROR, WARNING, Rule
 
@@ -148,12 +148,6 @@ RULES = (
         _webhook(_SIGNED + "\nscheme: github\nevents: [pull_request]\nwhen: \"!@.pull_request.draft\""),
         _webhook(_SIGNED + "\nscheme: github\nevents: [pull_request]\nwhen: \"@.pull_request.draft == false\""),
         strict=ERROR,
-    ),
-    Rule(
-        "OPT431", "constant-body", WARNING, "a webhook that takes nothing of its body, and drops replays",
-        "The same signed body starts one run within `replayWindow`. A sender that only calls often has no other body.",
-        "description: The till posts the same body every hour\n" + _webhook(_SIGNED + "\nparamMapping: {}\nreplayWindow: 72h"),
-        "description: The till posts the same body every hour\n" + _webhook(_SIGNED + "\nparamMapping: {}\nreplayWindow: none"),
     ),
     Rule(
         "OPT427", "no-event-source", ERROR, "`events` with `scheme: hmac`, and no place that names the event",
