@@ -46,12 +46,15 @@ from optio.compiler.yaml.document import Document, parse
 from optio.model.credential import lacks_credential
 from optio.model.isolation import POD, not_applied
 from optio.model.registry import CompiledTask, Registry
+from optio.model.route import show
 
 if TYPE_CHECKING:
     from optio.model.policy import PolicySpec
 
 # Of these nearly each task has one.
 _COMMON = frozenset({"name", "agentRuntime", "promptTemplate", "promptFile", "triggers", "type", "extends"})
+# Rules about the executor, which is one for the tree.
+_OF_EXECUTOR = frozenset({"OPT523"})
 # Rules that ask for a key of `environment`, which only matters if the executor applies it.
 _ASKED_FOR = {"OPT510": "network"}
 # A key with its value, or with one key below it and that one's value.
@@ -253,7 +256,26 @@ def check_results(
         # An error in a prompt's own file, or in a template, breaks the task that uses it.
         if has_errors(mine):
             broken.add(path)
-    return TreeResult(frozenset(broken), tuple(sort_diagnostics(found)))
+    found = sort_diagnostics(found)
+    if executor is not None and sum(each.code in _OF_EXECUTOR for each in found) > 1:
+        found = _once_for_tree(found)
+    return TreeResult(frozenset(broken), tuple(found))
+
+
+def _once_for_tree(found: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """Return the findings with one of those that say the same of the whole tree: the first, with the number of the others. An
+    error concerns its own task, and stays."""
+    folded = [each for each in found if each.code in _OF_EXECUTOR and each.severity is not Severity.ERROR]
+    keys = sorted({f"`{show(each.route)}`" for each in folded[1:]})
+    rest, files = len(folded) - 1, len({each.path for each in folded})
+    places = f"{rest} more {'place' if rest == 1 else 'places'} of {files} {'file' if files == 1 else 'files'}"
+    said = {id(each) for each in folded[1:]}
+    first = folded[0] if rest > 0 else None
+    return [
+        replace(each, message=f"{each.message}; nor, or not fully, are {places} ({', '.join(keys)})") if each is first else each
+        for each in found
+        if id(each) not in said
+    ]
 
 
 def compile_file(

@@ -250,7 +250,10 @@ def _fires_per(expression: str, window: timedelta) -> int | None:
 def _rare(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
     from optio.scheduling.cron import longest_gap
 
-    gap = longest_gap(expression)
+    # Whoever writes 29 February knows that day.
+    gap = (
+        None if fields[2] == "29" and fields[3].upper() in ("2", "02", "FEB") and fields[4] == "*" else longest_gap(expression)
+    )
     if gap is None:
         return
     before, after = gap
@@ -258,16 +261,14 @@ def _rare(task: ResolvedTask, route: Route, expression: str, fields: list[str]) 
     message = (
         f"not every year has such a day: it pauses for {years} years, for instance from {before:%Y-%m-%d} to {after:%Y-%m-%d}"
     )
-    hint = "keep it if that is intended"
-    if fields[2] == "29" and fields[4] == "*":
-        hint = f"write `{' '.join([*fields[:2], 'L', *fields[3:]])}` for the last day of the month in each year, or {hint}"
-    yield task.at("OPT315", message, route, hint=hint)
+    yield task.at("OPT315", message, route, hint="keep it if that is intended")
 
 
 def _odd_nights(task: ResolvedTask, route: Route, config: ScheduleConfig, fields: list[str]) -> Iterator[Diagnostic]:
     """Report fires that a change of the clocks skips or repeats. The rules of the zone decide, not today's date, so a file that
     was clean yesterday stays clean."""
-    if config.timezone == "UTC" or fields[1] == "*":
+    # An interval such as `*/2` fires again soon, whatever the clocks do.
+    if config.timezone == "UTC" or fields[1].startswith("*"):
         return
     from optio.scheduling.dst import dst_effects
 

@@ -102,8 +102,8 @@ RULES = (
     Rule(
         "OPT315", "far-future", WARNING, "a schedule that pauses for more than a year",
         "Mistakes in it show only when it fires, long after it was written.",
+        _schedule('cronExpression: "0 0 29,30 2 *"'),
         _schedule('cronExpression: "0 0 29 2 *"'),
-        _schedule('cronExpression: "0 0 28 2 *"'),
     ),
     Rule(
         "OPT316", "cron-dialect", INFO, "a word or sign that not every cron supports",
