@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns 2 for a rule that does not exist, else 0."""
-    from optio.compiler.rules.codes import RULES, suggest_code
+    from optio.compiler.rules.codes import RETIRED, RULES, suggest_code
     from optio.compiler.suggest import suggest
 
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -29,6 +29,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     names = [rule.name for rule in RULES.values()]
     wanted = args.code.strip()
+    old = next((code for code, name in RETIRED.items() if wanted.lower() in (code.lower(), name)), None)
+    if old is not None:
+        print(f"{old} {RETIRED[old]} (retired)\n")
+        print("No finding has this code any more. Comments and policies may still name it, without effect.")
+        return 0
     sure, near = suggest_code(wanted)
     found = RULES.get(sure or "")
     if found is None:

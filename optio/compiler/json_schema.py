@@ -16,7 +16,7 @@ from msgspec.json import schema_components
 
 from optio.compiler import json_schema_texts as words
 from optio.compiler.layers import NOT_IN_DEFAULTS
-from optio.compiler.rules.codes import RULES
+from optio.compiler.rules.codes import RETIRED, RULES
 from optio.compiler.rules.rule import Rule
 from optio.model import example, policy, task, trigger
 from optio.model.policy import EFFECTS, PolicySpec
@@ -59,7 +59,10 @@ def policy_schema() -> str:
     schema["properties"]["rules"] = {
         "type": "object",
         "description": kept["description"],
-        "properties": {code: _level(rule) for code, rule in RULES.items()},
+        "properties": {
+            **{code: _level(rule) for code, rule in RULES.items()},
+            **{code: {"$ref": "#/$defs/Level", "description": "A rule of earlier versions: no effect."} for code in RETIRED},
+        },
         "additionalProperties": False,
     }
     # The severity of an error cannot be changed.

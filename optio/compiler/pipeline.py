@@ -3,7 +3,8 @@ files together. It never raises for what a file says; every mistake is a finding
 halves that the cached check and the incremental compiler run separately."""
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -38,21 +39,28 @@ from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.shape.decode import decode_task
 from optio.compiler.shape.resolve import resolve
 from optio.compiler.source import SourceFile
-from optio.compiler.source_tree import MISSING_HINT, SourceTree, Unreadable
+from optio.compiler.source_tree import MISSING_HINT, OverlayTree, SourceTree, Unreadable
 from optio.compiler.suggest import suggestion_budget
 from optio.compiler.token_shapes import find_tokens
 from optio.compiler.yaml.document import Document, parse
 from optio.model.credential import lacks_credential
 from optio.model.isolation import POD, not_applied
 from optio.model.registry import CompiledTask, Registry
+from optio.model.route import show
 
 if TYPE_CHECKING:
     from optio.model.policy import PolicySpec
 
 # Of these nearly each task has one.
 _COMMON = frozenset({"name", "agentRuntime", "promptTemplate", "promptFile", "triggers", "type", "extends"})
+# Rules about the executor, which is one for the tree.
+_OF_EXECUTOR = frozenset({"OPT523"})
 # Rules that ask for a key of `environment`, which only matters if the executor applies it.
 _ASKED_FOR = {"OPT510": "network"}
+# A key with its value, or with one key below it and that one's value.
+_ENTRY = r"(\w+): (?:\{(\w+): (?=.*\}$))?"
+# Each proof compiles the file once more.
+_MAX_PROVED = 8
 NO_LEVELS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -248,7 +256,26 @@ def check_results(
         # An error in a prompt's own file, or in a template, breaks the task that uses it.
         if has_errors(mine):
             broken.add(path)
-    return TreeResult(frozenset(broken), tuple(sort_diagnostics(found)))
+    found = sort_diagnostics(found)
+    if executor is not None and sum(each.code in _OF_EXECUTOR for each in found) > 1:
+        found = _once_for_tree(found)
+    return TreeResult(frozenset(broken), tuple(found))
+
+
+def _once_for_tree(found: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """Return the findings with one of those that say the same of the whole tree: the first, with the number of the others. An
+    error concerns its own task, and stays."""
+    folded = [each for each in found if each.code in _OF_EXECUTOR and each.severity is not Severity.ERROR]
+    keys = sorted({f"`{show(each.route)}`" for each in folded[1:]})
+    rest, files = len(folded) - 1, len({each.path for each in folded})
+    places = f"{rest} more {'place' if rest == 1 else 'places'} of {files} {'file' if files == 1 else 'files'}"
+    said = {id(each) for each in folded[1:]}
+    first = folded[0] if rest > 0 else None
+    return [
+        replace(each, message=f"{each.message}; nor, or not fully, are {places} ({', '.join(keys)})") if each is first else each
+        for each in found
+        if id(each) not in said
+    ]
 
 
 def compile_file(
@@ -266,6 +293,8 @@ def compile_file(
     pedantic = pedantic or policy.asks_advice
     with suggestion_budget():
         document, task, found = _compiled(path, tree, bases, policy, pedantic)
+        if document is not None and any(_is_conversion(each) for each in found):
+            found = list(_proved(found, document, tree, bases, policy, pedantic))
     if document is None:
         return CompiledFile(path, fold_excess(found))
     said, compiled = (policy.facts if path == POLICY else None), None
@@ -289,6 +318,36 @@ def compile_file(
     comments, more = find_ignores(document)
     document.release_nodes()
     return CompiledFile(path, fold_excess([*found, *more]), said, comments, task, compiled, is_base(document) or path == POLICY)
+
+
+def _is_conversion(found: Diagnostic) -> bool:
+    """Return True for an unknown key whose fix writes another key with a converted value."""
+    return found.code == "OPT101" and found.fix is not None and re.match(_ENTRY, found.fix.edits[0].text) is not None
+
+
+def _proved(
+    found: list[Diagnostic], document: Document, tree: SourceTree, bases: Bases, policy: "TreePolicy", pedantic: bool
+) -> Iterator[Diagnostic]:
+    """Yield the findings. Each conversion is applied in memory and compiled first: one that leaves its finding or brings
+    another error is replaced by the name of the key, without a value."""
+    from optio.compiler.edits.text_edits import apply_edits  # imported only for a file with a mistake
+
+    path, tries = document.path, 0
+    known = {(each.code, each.message, each.route) for each in found if each.severity is Severity.ERROR}
+    for each in found:
+        if each.fix is None or not _is_conversion(each) or tries == _MAX_PROVED:
+            yield each
+            continue
+        tries += 1
+        changed = OverlayTree(tree, {path: apply_edits(tree.read(path), each.fix.edits)})
+        _, _, after = _compiled(path, changed, bases, policy, pedantic)
+        left = [(d.code, d.message, d.route) for d in after if d.severity is Severity.ERROR]
+        if (each.code, each.message, each.route) in left or not known.issuperset(left):
+            entry = re.match(_ENTRY, each.fix.edits[0].text)
+            key = ".".join(filter(None, entry.groups())) if entry is not None else "..."
+            yield replace(each, fix=None, hint=f"the nearest key is `{key}`: write it if you mean that, and delete this line")
+        else:
+            yield each
 
 
 def _compiled(

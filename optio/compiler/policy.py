@@ -178,10 +178,12 @@ def _effects(document: Document, spec: PolicySpec) -> Iterator[Diagnostic]:
 
 
 def _rules(document: Document, spec: PolicySpec) -> Iterator[Diagnostic]:
-    from optio.compiler.rules.codes import RULES, suggest_code
+    from optio.compiler.rules.codes import RETIRED, RULES, suggest_code
 
     for code, level in spec.rules.items():
         route = ("rules", code)
+        if code in RETIRED:
+            continue
         if code not in RULES:
             sure, near = suggest_code(code)
             hint = f"write `{sure}`" if sure else f"did you mean `{near}`?" if near else "`optio explain` lists all"

@@ -6,7 +6,7 @@ from pathlib import Path
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.rules import changes
-from optio.compiler.rules.codes import RULES
+from optio.compiler.rules.codes import RETIRED, RULES
 from optio.compiler.rules.rule import Rule
 from optio.compiler.source_tree import MemoryTree
 from tests.examples_of_rules import example_files
@@ -51,6 +51,19 @@ def test_codes_and_names_are_unique_and_well_formed() -> None:
         assert rule.severity in ("error", "warning", "info")
         assert rule.why.endswith(".")
         assert not rule.title.endswith(".")
+
+
+def test_no_rule_has_the_code_or_name_of_a_retired_one() -> None:
+    assert RETIRED.keys().isdisjoint(RULES)
+    assert set(RETIRED.values()).isdisjoint(rule.name for rule in RULES.values())
+
+
+def test_comments_and_policies_may_name_retired_rules() -> None:
+    task = "name: A\nagentRuntime: command\ncommand: [make]\npriority: 5 # optio: ignore[OPT618] the highest starts first\n"
+    policy = "type: policy\nrules: {OPT433: 'off', OPT617: error}\n"
+
+    assert compile_tree(MemoryTree({"a.yaml": task.encode(), "_policy.yaml": policy.encode()}), pedantic=True).ok
+    assert compile_tree(MemoryTree({"a.yaml": task.encode()})).diagnostics == ()
 
 
 def test_messages_are_one_line_without_a_full_stop() -> None:

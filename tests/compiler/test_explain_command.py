@@ -41,6 +41,15 @@ def test_a_rule_is_found_by_its_name_and_in_lower_case(capsys: pytest.CaptureFix
     assert run(explain, "opt101") == 0
 
 
+def test_a_retired_rule_is_named_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(explain, "opt433") == 0
+    assert run(explain, "reversed-priority") == 0
+
+    shown = capsys.readouterr().out
+    assert "OPT433 answers-itself (retired)" in shown
+    assert "OPT618 reversed-priority (retired)" in shown
+
+
 def test_an_unknown_code_ends_with_2_and_a_guess(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(explain, "unknown-kye") == 2
     assert "did you mean `unknown-key`?" in capsys.readouterr().err

@@ -529,3 +529,21 @@ def test_an_alias_that_is_twice_in_a_list_is_left() -> None:
     text = HEAD + f"paramsSchema: {schema}\n"
 
     assert written(text, unsafe=True) == text
+
+
+def test_a_conversion_that_brings_another_error_is_not_offered() -> None:
+    """`args` becomes a command, which only `agentRuntime: command` has."""
+    task = "name: A\nagentRuntime: claude-code\npromptTemplate: Say hello\nargs: [--fast]\n"
+
+    (found,) = compile_tree(MemoryTree({"a.yaml": task.encode()})).diagnostics
+
+    assert (found.code, found.fix) == ("OPT101", None)
+    assert found.hint == "the nearest key is `command`: write it if you mean that, and delete this line"
+
+
+def test_a_conversion_of_a_list_that_would_lose_an_item_is_not_offered() -> None:
+    task = 'name: A\nagentRuntime: claude-code\npromptTemplate: Say hello\ncron: ["0 9 * * *", "0 18 * * *"]\n'
+
+    (found,) = compile_tree(MemoryTree({"a.yaml": task.encode()})).diagnostics
+
+    assert (found.code, found.fix) == ("OPT101", None)

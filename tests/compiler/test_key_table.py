@@ -88,7 +88,7 @@ def test_the_last_resort_says_what_to_do_too() -> None:
         (to.minutes, 20, "20m"),
         (to.milliseconds, 90_000, "1m30s"),
         (to.hours, 2, "2h"),
-        (to.whole, {"type": "constant", "interval": 5, "maxAttempt": "3"}, "3"),
+        (to.whole, {"type": "constant", "interval": 5, "maxAttempt": "3"}, None),
         (to.whole, -1, None),
         (to.retries, True, "1"),
         (to.retries_of_attempts, 3, "2"),

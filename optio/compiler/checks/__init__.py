@@ -72,10 +72,6 @@ def _for_some(task: ResolvedTask) -> Iterator[Check]:
         from optio.compiler.checks import arguments
 
         yield arguments.check
-    if task.spec.priority:
-        from optio.compiler.checks import priority
-
-        yield priority.check
     if environment.network is not None:
         from optio.compiler.checks import needed_hosts
 
@@ -84,10 +80,6 @@ def _for_some(task: ResolvedTask) -> Iterator[Check]:
         from optio.compiler.checks import result
 
         yield result.check
-    if task.spec.command is not None and (task.spec.result is not None or "OPTIO_RESULT_FILE" in str(task.spec.command)):
-        from optio.compiler.checks import result_lines
-
-        yield result_lines.check
     if hooks:
         from optio.compiler.checks import scheme
 
@@ -96,10 +88,6 @@ def _for_some(task: ResolvedTask) -> Iterator[Check]:
             from optio.compiler.checks import filters
 
             yield filters.check
-        if any("omment" in event or event == "Note Hook" for hook in hooks for event in hook.config.events or ()):
-            from optio.compiler.checks import own_comments
-
-            yield own_comments.check
         schemes = {hook.config.scheme for hook in hooks}
         if "gitlab" in schemes:
             from optio.compiler.checks import gitlab

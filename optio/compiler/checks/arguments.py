@@ -186,8 +186,6 @@ def _of_a_shell(program: str, word: str) -> str | None:
         return f"`{word}` is not filled in: a list runs without a shell"
     if program in _TAKE_FILES and re.fullmatch(r"[\w./-]*[*?][\w.*?/-]*", word):
         return f"`{word}` is the name of one file for `{program}`: only a shell finds the files"
-    if re.search(r"\S (?:&&|\|\|?|;) \S", word) and not word.startswith("-"):
-        return f"`{word}` is one argument of `{program}`: a list runs without a shell"
     return None
 
 
@@ -201,8 +199,6 @@ def _as_text(command: list[str]) -> str:
 def _shell_word(word: str) -> str:
     """Return an argument as a shell reads it back, with its variables filled in."""
     if _SIGN.fullmatch(word) or word.startswith("~/") or re.fullmatch(r"[\w./-]*[*?][\w.*?/-]*", word):
-        return word
-    if re.search(r"\S (?:&&|\|\|?|;) \S", word):
         return word
     if re.fullmatch(r"[\w=./-]*(?:`[^`\"]+`|\$\([^()\"]+\))", word):
         return f'"{word}"'

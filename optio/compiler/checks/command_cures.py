@@ -56,7 +56,7 @@ def leave_out(task: ResolvedTask, route: Route, text: str, is_gone: Callable[[st
             return "delete this command"
         below = value_at(task.document.value, ("environment",))
         return f"delete `{'environment' if isinstance(below, dict) and len(below) == 1 else 'setupCommands'}`"
-    if not gone or len(text) > _MAX_LENGTH or re.search(r"[()`{}\\\"']|(?<!\|)\|(?!\|)|\b(?:then|do|case)\b", text):
+    if not gone or len(text) > _MAX_LENGTH or re.search(r"[()`{}\\\"'|]|\b(?:then|do|case)\b", text):
         return "write the command without it"
     lines = text.strip().split("\n")
     if len(lines) == 1:

@@ -166,7 +166,11 @@ def _one(
     if not task.samples and (gone := explain_missing_path(source, steps, config)) is not None:
         message = f"`{source}` finds nothing {gone.where}"
         hint = re.sub(_ONE_OTHER, r"write `events: [\1]`, which has it, or delete it", gone.hint)
-        yield task.at("OPT413", message, route, hint=hint, value=gone.meant, safe=False)
+        meant = gone.meant
+        if "array" in (declared_types(known.properties.get(str(route[-1]))) or ()):
+            # One item of the list would be refused.
+            hint, meant = _of_all_items(source, hint), None
+        yield task.at("OPT413", message, route, hint=hint, value=meant, safe=False)
         return
     kind, null, above = type_of(steps)
     sub = known.properties.get(str(route[-1]))
@@ -199,6 +203,14 @@ def _one(
         message = f"`{parent}` may be null, so `{name}` is missing: such a delivery is refused"
         hint = f"give `{name}` a default, or leave such deliveries out: `{with_test(None, f'@{parent[1:]} != null')}`"
         yield task.at("OPT412", message, route, hint=hint)
+
+
+def _of_all_items(source: str, hint: str) -> str:
+    """Return the hint for a parameter that takes a list: the path to all items in the place of one to a single item."""
+    found = re.match(r"`(\$[\w.]+)` is a list: ", hint)
+    if found is not None:
+        return f"{found[0]}write `{found[1]}[*]{source.removeprefix(found[1])}`"
+    return hint.replace("[0].", "[*].").replace("[0]`", "`")
 
 
 def _is_merged(steps: tuple[str, ...], when: str) -> bool:

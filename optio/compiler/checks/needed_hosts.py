@@ -1,6 +1,6 @@
 """Check that `environment.network.egress` covers the hosts that the task itself names: addresses in its commands and
-variables, those that its prompt asks for, the registries of its package managers, and the model service of its agent. What an
-agent or a program chooses at run time is not known here. `run` calls it only for tasks with such a list."""
+variables, the registries of its package managers, and the model service of its agent. What an agent or a program chooses at
+run time is not known here, and the prompt is not read. `run` calls it only for tasks with such a list."""
 
 import re
 from collections.abc import Iterator
@@ -29,14 +29,6 @@ _URL = (
     r"(?<![\w.@/<|(:])(?:git\+)?https://(?:[^\s/@\"'`<>]{1,200}@)?([\w.-]+|\[[0-9a-fA-F:]+\])(?::(\d+))?(?=[/?#\s\"'`;&|)]|\Z)"
 )
 _LOCAL = r"localhost|127\..*|\[::1\]|[\w-]+|.*\.(?:svc|localhost|invalid|test)(?:\..*)?|(?:www\.)?example\.(?:com|org|net)"
-# An address that the prompt asks the agent to open. What stands before it may say that it must not.
-_ASKED_FOR = (
-    r"(?i)(?P<not>(?:\bnot|n't|\bnever|\bwithout)\s{1,9}(?:\w{1,20}\s{1,9}){0,2})?"
-    r"\b(?:(?:fetch|read|open|download|visit|browse|load|crawl|get)\s{1,9}"
-    r"(?:(?:[\w-]{1,30}\s{1,9}){0,4}(?:at|from|of|on|below|under)\s{1,9})?"
-    r"|(?:post|send|upload|push)\s{1,9}(?:[\w-]{1,30}\s{1,9}){0,4}to\s{1,9})"
-    r"[<`\"'(]?(?P<url>https://[^\s<>`\"')\]]{1,500})"
-)
 # Variables whose address is a name for something, and is not opened.
 _IDENTIFIER = r"AUDIENCE|ISSUER|LINK|NAMESPACE|ORIGIN|REALM|REFERER|SCOPE|SCHEMA|HTTP_REFERER|TITLE|HOMEPAGE"
 # Variables whose host is the program's own.
@@ -260,8 +252,6 @@ def _needed(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[str, str
             ):
                 continue
             yield from ((host, f"`{' '.join(call[1].split())}`") for host in program.hosts)
-    if "https://" in task.prompt and spec.agent_runtime != "command" and not any(re.fullmatch(_PROXY, name) for name in names):
-        yield from _in_prompt(task.prompt, entries)
     yield from _services(environment.env, entries)
     yield from _of_secrets(environment.secrets, list(environment.env), entries)
     for name, text in environment.env.items():
@@ -272,18 +262,6 @@ def _needed(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[str, str
 
 def _has_own_registry(entries: list[Entry]) -> bool:
     return any(re.search(_REGISTRY, str(entry)) and str(entry) not in _PUBLIC for entry in entries)
-
-
-def _in_prompt(prompt: str, entries: list[Entry]) -> Iterator[tuple[str, str]]:
-    """Yield the hosts of the addresses that the prompt asks for, and those that it names while the list has the names below
-    them."""
-    for found in re.finditer(_ASKED_FOR, prompt):
-        url = None if found["not"] else re.match(_URL, found["url"].rstrip(".,:!?"))
-        yield from () if url is None else ((host, "the prompt") for host, _ in _host(url))
-    for entry in entries:
-        bare = entry.name[2:] if isinstance(entry, Host) and entry.name.startswith("*.") else None
-        if bare and re.search(rf"(?i)https://{re.escape(bare)}(?![\w:-]|\.\w)", prompt):
-            yield bare, "the prompt"
 
 
 def _services(variables: dict[str, str], entries: list[Entry]) -> Iterator[tuple[str, str]]:

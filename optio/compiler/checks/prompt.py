@@ -61,6 +61,9 @@ _MENTION = (
     r"(?<![\w@/.`:-])@((?:\.{1,2}/|~/|/)?(?:[\w.-]{1,60}/){1,8}[\w.-]{1,80}"
     r"\.(?:md|mdc|txt|ya?ml|json|toml|py|ts|tsx|jsx|go|rs|java|rb|sh|sql|css|html|cfg|ini|csv|xml|adoc|rst))(?![\w/@-]|\.\w)"
 )
+# A command of LaTeX, with its arguments so far, or a sign that raises or lowers what follows.
+_LATEX = r"(?:\\[A-Za-z]{1,30}\*?(?:\[[^\[\]]{0,40}\]|\{{1,2}[^{}]{0,40}\}{1,2}){0,4}|[_^])\Z"
+_MAX_LATEX = 200
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -163,7 +166,8 @@ def _names(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic
     by_case = {name.casefold(): name for name in known.properties}
     used: dict[str, re.Match[str]] = {}
     for found in PLACEHOLDER.finditer(task.prompt):
-        used.setdefault(found[1], found)
+        if found[1] in known.properties or not _is_other_syntax(task.prompt, *found.span()):
+            used.setdefault(found[1], found)
 
     def unset(name: str) -> Diagnostic:
         from optio.compiler.conversions.entries import always_set_hint  # imported only for a file with a mistake
@@ -205,6 +209,13 @@ def _names(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic
     yield from report_first((name for name in others if name.casefold() in by_case), otherwise_written)
     if known.complete:
         yield from report_first((name for name in others if name.casefold() not in by_case), undeclared)
+
+
+def _is_other_syntax(prompt: str, start: int, end: int) -> bool:
+    """Return True for `{{NAME}}` in a third pair of braces, as Mustache has it, and behind a command of LaTeX."""
+    if prompt[start - 1 : start] == "{" or prompt[end : end + 1] == "}":
+        return True
+    return re.search(_LATEX, prompt[max(0, start - _MAX_LATEX) : start]) is not None
 
 
 def _variable_hint(task: ResolvedTask, name: str) -> str | None:

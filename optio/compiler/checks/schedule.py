@@ -220,11 +220,6 @@ def _zone(task: ResolvedTask, route: Route, name: str) -> Iterator[Diagnostic]:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         hint, known = suggest_zone(name)
-        if known is None and hint.startswith("name a place"):
-            from optio.compiler.checks.zone_names import named_zone  # imported only for a file with a mistake
-
-            place = named_zone(f"{task.spec.name}\n{task.spec.description}", int(re.sub(r"\D", "", name)[:2] or 0))
-            hint = hint if place is None else f"write `{place}`{hint[hint.find(';') :] if ';' in hint else ''}"
         is_spelling = known is not None and known.lower() == name.lower()
         yield task.at("OPT306", f"unknown time zone `{name}`", route, hint=hint, value=known, safe=is_spelling)
 

@@ -8,7 +8,6 @@ from functools import lru_cache
 from itertools import islice
 
 from optio.compiler.checks.schedule import field_span
-from optio.compiler.checks.schedule_texts import find_contradictions
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
 from optio.model.route import Route, value_at
@@ -71,7 +70,6 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield from _start_limit(task, route, trigger)
         yield from _rare(task, route, expression, fields)
         yield from _lacking_days(task, route, expression, fields)
-        yield from find_contradictions(task, route, trigger.config, fields)
         yield from _odd_nights(task, route, trigger.config, fields)
 
 
@@ -252,7 +250,10 @@ def _fires_per(expression: str, window: timedelta) -> int | None:
 def _rare(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
     from optio.scheduling.cron import longest_gap
 
-    gap = longest_gap(expression)
+    # Whoever writes 29 February knows that day.
+    gap = (
+        None if fields[2] == "29" and fields[3].upper() in ("2", "02", "FEB") and fields[4] == "*" else longest_gap(expression)
+    )
     if gap is None:
         return
     before, after = gap
@@ -260,16 +261,14 @@ def _rare(task: ResolvedTask, route: Route, expression: str, fields: list[str]) 
     message = (
         f"not every year has such a day: it pauses for {years} years, for instance from {before:%Y-%m-%d} to {after:%Y-%m-%d}"
     )
-    hint = "keep it if that is intended"
-    if fields[2] == "29" and fields[4] == "*":
-        hint = f"write `{' '.join([*fields[:2], 'L', *fields[3:]])}` for the last day of the month in each year, or {hint}"
-    yield task.at("OPT315", message, route, hint=hint)
+    yield task.at("OPT315", message, route, hint="keep it if that is intended")
 
 
 def _odd_nights(task: ResolvedTask, route: Route, config: ScheduleConfig, fields: list[str]) -> Iterator[Diagnostic]:
     """Report fires that a change of the clocks skips or repeats. The rules of the zone decide, not today's date, so a file that
     was clean yesterday stays clean."""
-    if config.timezone == "UTC" or fields[1] == "*":
+    # An interval such as `*/2` fires again soon, whatever the clocks do.
+    if config.timezone == "UTC" or fields[1].startswith("*"):
         return
     from optio.scheduling.dst import dst_effects
 

@@ -10,7 +10,7 @@ from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.model.route import Route, value_at
-from optio.model.senders import RETRIED, SENDERS, InBody, InHeader, Source, sender_of
+from optio.model.senders import RETRIED, SENDERS, InBody, InHeader, Sender, Source, sender_of
 from optio.model.trigger import Scheme, WebhookConfig, WebhookTrigger
 
 # Event names that only GitHub and Gitea use.
@@ -136,10 +136,12 @@ def _without_effect(task: ResolvedTask, route: Route, config: WebhookConfig) -> 
     """Report keys that only `hmac` reads. A signature header of a known sender is reported instead, because it says more."""
     header = (config.signature_header or "").lower()
     foreign = header in _UNREAD or _OWN_HEADERS.get(header, config.scheme) != config.scheme
+    sender = SENDERS[config.scheme]
+    read = {place.name.lower() for place in sender.event if isinstance(place, InHeader)}
     given = {
-        "signatureHeader": config.secret and header and not foreign,
+        "signatureHeader": config.secret and header and not foreign and header not in _signed_in(sender),
         "signatureEncoding": config.secret and config.signature_encoding != "hex",
-        "eventHeader": config.event_header,
+        "eventHeader": config.event_header and config.event_header.lower() not in read,
         "eventPath": config.event_path,
     }
     if config.replay_window is not None and config.scheme in _SIGNED_ID:
@@ -162,8 +164,10 @@ def _signature(task: ResolvedTask, route: Route, config: WebhookConfig) -> Itera
         message = f"no scheme supports `{config.signature_header}`: {why}"
         hint = "let a relay check it and sign the delivery anew, and name the relay's header here"
         yield task.at("OPT420", message, place, hint=hint)
-    elif owner is not None and owner != scheme:
+    elif owner is not None and owner != scheme and header not in _signed_in(SENDERS[scheme]) and not _is_read(config, owner):
         message = f"`{config.signature_header}` is the header of {SENDERS[owner].name}, which `scheme: {scheme}` does not read"
+        if scheme == "hmac":
+            message = f"`scheme: hmac` cannot verify what {SENDERS[owner].name} signs in `{config.signature_header}`"
         yield task.at("OPT420", message, place, hint=f"write `scheme: {owner}`, and delete `signatureHeader`")
     elif scheme == "hmac" and header == "x-hub-signature" and any(_is_githubs(name) for name in _headers(config)):
         message = "`X-Hub-Signature` of GitHub is SHA-1, which no scheme reads: every delivery would be refused"
@@ -183,6 +187,18 @@ def _signature(task: ResolvedTask, route: Route, config: WebhookConfig) -> Itera
         is_there = "signatureEncoding" in value_at(task.document.value, route)
         hint = f"{'write' if is_there else 'add'} `signatureEncoding: base64`"
         yield task.at("OPT420", message, written if is_there else place, hint=hint)
+
+
+def _signed_in(sender: Sender) -> set[str]:
+    """Return the headers, in lower case, in which a sender signs."""
+    return {each.header.lower() for each in (sender, sender.signing) if each is not None}
+
+
+def _is_read(config: WebhookConfig, owner: Scheme) -> bool:
+    """Return True if `scheme: hmac` verifies what this sender signs: the body alone, with a prefix that it knows."""
+    sender, read = SENDERS[owner], sender_of(config)
+    is_plain = not sender.signed and sender.separator is None and sender.encoding == config.signature_encoding
+    return config.scheme == "hmac" and is_plain and set(sender.prefixes) <= set(read.prefixes)
 
 
 def _by_other_headers(config: WebhookConfig) -> tuple[str, str, str] | None:

@@ -369,14 +369,13 @@ def _three_together(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _hosts(task: ResolvedTask, secrets: list[str]) -> list[str]:
-    """Return the hosts of the model, of the services that the secrets are named after, and those that the prompt names."""
+    """Return the hosts of the model, of and of the services that the secrets are named after."""
     from optio.model.runtimes import service_of  # imported only for a file with a mistake
 
     service = service_of(task.spec.agent_runtime, task.spec.model)
     words = [word for name in secrets for word in name.split("_")]
     found = [] if service is None else [service.host]
     found += [_HOSTS[word] for word in words if word in _HOSTS]
-    found += [host.lower() for host in re.findall(r"https://([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)", task.prompt)]
     return list(dict.fromkeys(found)) or ["api.example.com"]
 
 

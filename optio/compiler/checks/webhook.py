@@ -100,19 +100,6 @@ _ROOTS = frozenset({"github", "event", "trigger", "body"})
 _SENT_BY = dict.fromkeys(("slack", "pagerduty", "standard-webhooks", "hmac"), ("event",))
 # The part of the webhook URL before the path.
 _ADDRESS = r"(?i)\A(?:https?://[^/]*)?/*(?:(?:api/+)?(?:web)?hooks?(?:-test)?/+)?"
-# Words for a sender that posts at regular times.
-_REGULAR = (
-    r"(?i)\b(?:constant|same|fixed|empty)\s+(?:\w+\s+)?(?:body|payload|json|request|post)\b"
-    r"|\b(?:every|each)\s+(?:\w+\s+)?(?:minute|hour|night|day|morning|evening|week|monday)s?\b|\b(?:hourly|nightly|daily)\b"
-)
-_DAY_S = 24 * 3600
-# By a part of such a word.
-_PERIODS = {
-    "minute": 60,
-    "hour": 3600,
-    **dict.fromkeys(("monday", "week"), 7 * _DAY_S),
-    **dict.fromkeys(("night", "day", "dai", "morning", "evening"), _DAY_S),
-}
 _PROOF_IN_URL = r"(?i)[?&#].*=|(?:token|secret|apikey|api-key|password|signature)[=:]"
 
 
@@ -127,8 +114,6 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 yield from _when(task, (*route, "when"), trigger.config.when, trigger.config.scheme)
             if trigger.config.event_path is not None:
                 yield from _event_path(task, (*route, "eventPath"), trigger.config.event_path, trigger.config.scheme)
-            if trigger.config.scheme in ("hmac", "optio") and trigger.config.replay_window != "none":
-                yield from _constant_body(task, route, trigger.config)
             if trigger.config.scheme == "slack" and not task.samples:
                 yield from _slack_form(task, route, trigger.config)
             known = declared_parameters(task)
@@ -500,29 +485,6 @@ def _of_stripe_object(steps: tuple[str, ...], events: list[str]) -> str | None:
     if meant is None and len(steps) > 1 and steps[0] in _STRIPE_IDS:
         meant = steps[0]
     return None if meant is None else f"$.data.object.{meant}"
-
-
-def _constant_body(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
-    """Report a webhook that takes nothing of its body and drops replays, if the description says that the sender posts the same
-    body, or at regular times: a body without news is the same each time."""
-    mapping = config.param_mapping
-    if mapping is None or config.secret is None or config.events or config.when is not None:
-        return
-    if any(not isinstance(source, dict) for source in mapping.values()) or any(each.webhook for each in task.spec.tests):
-        return
-    said = " ".join(found[0].lower() for found in re.finditer(_REGULAR, task.spec.description or ""))
-    if not said or config.replay_span is None:
-        return
-    period = next((seconds for unit, seconds in _PERIODS.items() if unit in said), None)
-    if config.replay_window is not None and (period is None or config.replay_span.total_seconds() < period):
-        return
-    at: Route = (*route, "replayWindow" if config.replay_window is not None else "paramMapping")
-    span = f"`replayWindow: {config.replay_window or '72h'}`"
-    message = (
-        f"nothing of the body is read: if the sender posts the same body again, it is a replay for {span}, and starts no run"
-    )
-    hint = "write `replayWindow: none`" if config.replay_window is not None else "add `replayWindow: none` beside it"
-    yield task.at("OPT431", message, at, key=config.replay_window is None, hint=f"{hint}, or a time shorter than its period")
 
 
 # Fields of a slash command, and where an event has the same.

@@ -2,9 +2,8 @@
 large cities to their zone. Imported only for a file with an unknown zone."""
 
 import re
-from datetime import datetime, timedelta
 from functools import cache
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import available_timezones
 
 _WINDOWS = {
     "dateline": "Etc/GMT+12", "hawaiian": "Pacific/Honolulu", "alaskan": "America/Anchorage",
@@ -58,9 +57,6 @@ _CITIES = {
     "Asia/Dubai": "abu_dhabi",
     "Africa/Johannesburg": "cape_town durban pretoria",
 }
-# Areas whose zones are cities; those of `US/` and `Canada/` are parts of a country, and so are some of Australia.
-_AREAS = frozenset({"Africa", "America", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific"})
-_SIDES = frozenset({"North", "South", "East", "West"})
 _TIME = re.compile(r"\s*(?:standard |daylight |summer )?time\b.*|\s*\([^()]*\)\s*", re.IGNORECASE)
 
 
@@ -68,13 +64,6 @@ _TIME = re.compile(r"\s*(?:standard |daylight |summer )?time\b.*|\s*\([^()]*\)\s
 def known_zones() -> frozenset[str]:
     """Return the names of all zones of this machine. To read them takes 5 ms."""
     return frozenset(available_timezones())
-
-
-@cache
-def _zones_by_city() -> dict[str, str]:
-    """A description may have thousands of words, and each may name a city."""
-    zones = (zone for zone in sorted(known_zones(), reverse=True) if zone.partition("/")[0] in _AREAS)
-    return {zone.rpartition("/")[2]: zone for zone in zones}
 
 
 def zone_of_windows_name(name: str) -> str | None:
@@ -88,21 +77,3 @@ def zone_of_city(name: str) -> str | None:
     """Return the zone of a large city that has no zone of its own name, such as `Europe/Munich` or `San Francisco`."""
     city = name.rpartition("/")[2].strip().lower().replace(" ", "_")
     return next((zone for zone, cities in _CITIES.items() if city in cities.split()), None)
-
-
-def find_zone(city: str) -> str | None:
-    """Return the zone of a city, or None for a name that is none, such as `West`, which is a part of Australia."""
-    name = city.replace(" ", "_")
-    return (None if name in _SIDES else _zones_by_city().get(name)) or zone_of_city(name)
-
-
-def named_zone(about: str, hours: int) -> str | None:
-    """Return the zone of the first city in a text whose clocks are so many hours away from UTC in winter or summer, on either
-    side."""
-    for word in re.findall(r"\b[A-Z][a-z]+(?: [A-Z][a-z]+)?", about):
-        for name in (word, word.split(" ")[0]):
-            there = find_zone(name)
-            offsets = [datetime(2024, month, 15, tzinfo=ZoneInfo(there)).utcoffset() for month in (1, 7)] if there else []
-            if there and any(each is not None and abs(each) == timedelta(hours=hours) for each in offsets):
-                return there
-    return None

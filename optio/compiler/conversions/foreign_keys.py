@@ -97,6 +97,10 @@ _PROGRAM = KeyRow(TASK, "entrypoint", "command", values.program, "with `agentRun
 _CONFIG = ("triggers", 0, "config")
 # Declarations of parameters or triggers are shown whole: a part of one would be another task.
 MAX_SHOWN, MAX_WHOLE = 200, 600
+_OPEN_FORMS = {
+    "startLimit": "{count: ..., per: ...}", "secret": "{name: ...}", "previousSecret": "{name: ...}", "secrets": "[NAME]",
+    **dict.fromkeys(("setupCommands", "egress", "events", "triggers", "tests"), "[...]"),
+}  # fmt: skip
 _NAMES_OF_AGENTS = ("type", "id", "name", "engine", "runtime", "cli", "provider")
 _MAX_SPLIT = 5
 _SECRETS = re.compile(r"(?:token|password|passwd|apikey|secret)['\"]?[:=]")
@@ -163,7 +167,19 @@ def explain_foreign_key(root: Any, route: Route) -> KeyCure | None:
         guessed = None
     if guessed is not None and (found := _by_table(root, route, level, guessed)) is not None:
         return found
-    return None if about is None else _cure(root, route, about, ())
+    return None if about is None else _by_part(root, route, about)
+
+
+def _by_part(root: Any, route: Route, row: KeyRow) -> KeyCure:
+    """Return the cure for a key of which only a part was recognised: it names Optio's key, and converts no value, because the
+    rest of the name may say that the value is something else."""
+    if not row.ours:
+        return _cure(root, route, row, ())
+    kind, _, place = row.ours.rpartition(":")
+    *outer, last = place.split(".")
+    where = f" in the `config` of a {kind}" if kind else f" below `{outer[0]}`" if outer else ""
+    after = f": {row.advice}" if row.advice else ""
+    return KeyCure(f"the nearest key is `{last}`{where}: write it if you mean that, and delete this line{after}")
 
 
 def level_of(root: Any, parent: Route) -> str:
@@ -199,7 +215,7 @@ def _by_table(root: Any, route: Route, level: str, folded: str) -> KeyCure | Non
         ours = there.ours if there is not None and there.ours.isidentifier() else None
         ours = str(route[-1]) if str(route[-1]) in names_of(TRIGGERS[other]) else ours
         if ours is not None and there is not None:
-            text = _shown(there, root, route) or EXAMPLES.get(ours, "...")
+            text = _shown(there, root, route) or _left_open(ours)
             return KeyCure(f"a {level} has no such key: write `- {_new_trigger(other, ours, text)}` as its own trigger")
     return None
 
@@ -344,7 +360,7 @@ def _with_entry(root: Any, route: Route, row: KeyRow, place: Route, after: str) 
         return KeyCure(f"write `{last}:`{after}", last)
     if (merged := _merged(root, route, row, place, text)) is not None:
         return KeyCure(merged)
-    entry = f"{last}: {text or ('...' if row.convert is values.unchanged else EXAMPLES.get(last, '...'))}"
+    entry = f"{last}: {text or _left_open(last)}"
     while where and not isinstance(value_at(root, where), dict):
         entry, where = f"{where[-1]}: {{{entry}}}", where[:-1]
     if where != route[:-1]:
@@ -354,6 +370,11 @@ def _with_entry(root: Any, route: Route, row: KeyRow, place: Route, after: str) 
     is_other = text is None and (isinstance(value, (dict, list)) or row.convert is not values.unchanged)
     is_free = text is not None and is_valid and meant not in value_at(root, where)
     return KeyCure(f"write `{entry}`{after}", None if is_other else meant, entry=entry if is_free else None)
+
+
+def _left_open(key: str) -> str:
+    """Return what stands for a value that was not understood. An example would be taken for its meaning."""
+    return _OPEN_FORMS.get(key, "...")
 
 
 def _event_header(root: Any) -> str | None:
@@ -598,7 +619,7 @@ def _joined(root: Any, base: Route, advice: str) -> str:
 def _in_trigger(root: Any, route: Route, row: KeyRow, kind: str, last: str) -> KeyCure:
     value = value_at(root, route)
     shown, is_valid = _valid(model_at({"triggers": [{"type": kind}]}, _CONFIG), last, value, _shown(row, root, route))
-    text, more = shown or EXAMPLES.get(last, "..."), ""
+    text, more = shown or _left_open(last), ""
     if isinstance(value, list) and len(value) > 1 and last == "cronExpression":
         more = f"; {ONE_SCHEDULE}"
     triggers = value_at(root, ("triggers",))
@@ -617,11 +638,8 @@ def _in_trigger(root: Any, route: Route, row: KeyRow, kind: str, last: str) -> K
         if listed:
             return KeyCure(f"write `- {form}` below `triggers`, and delete this line{more}")
         entry = f"triggers: [{form}]"
-        return KeyCure(
-            f"write `{entry}`{more}",
-            "triggers",
-            entry=entry if is_valid and "..." not in entry and "triggers" not in root else None,
-        )
+        is_whole = is_valid and shown is not None and not more and "..." not in entry and "triggers" not in root
+        return KeyCure(f"write `{entry}`{more}", "triggers" if is_whole else None, entry=entry if is_whole else None)
     config = value_at(root, ("triggers", index, "config"))
     if isinstance(config, dict) and last in config:
         return KeyCure(_instead(last, text, config[last], f"below `triggers[{index}].config`"))

@@ -52,6 +52,8 @@ _BOUNDS = (
     "you can limit `maxTurns`, `budgetUsd`, `timeout`, `maxRetries`, `maxConcurrent` and `startLimit`: write the "
     "one that you mean"
 )
+_NO_DELAY = "a run starts as soon as a worker is free, and has no delay: delete this line, or let a schedule start the task"
+_LIVES = "`timeout` ends a run, and `environment.keepFailed` keeps the pod of a failed one: write the one that you mean"
 KEY = (
     "a key is a secret by its name: write `environment: {secrets: [ANTHROPIC_API_KEY]}`, and set "
     "`OPTIO_SECRET_ANTHROPIC_API_KEY` for the server"
@@ -263,12 +265,13 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(TASK, "concurrencypolicy overlappolicy overlap", "schedule:overlap", to.overlapping),
     KeyRow(
         TASK,
-        "ratelimit throttle throttling maxruns maxrunsperday runlimit maxtotaltasks quota limits",
-        "startLimit", to.starts_a_day,
+        "ratelimit throttle throttling maxruns runlimit maxtotaltasks quota limits",
+        "startLimit", to.starts,
     ),
+    KeyRow(TASK, "maxrunsperday dailylimit", "startLimit", to.starts_a_day),
     KeyRow(TASK, "maxrunsperhour", "startLimit", to.starts_an_hour),
     KeyRow(TASK, "stopafter", "timeout", to.seconds),
-    KeyRow(TASK, "startlimitburst", "startLimit", to.starts_a_day),
+    KeyRow(TASK, "startlimitburst", "startLimit", to.starts),
     KeyRow(
         TASK,
         "debounce dedup deduplicate deduplication idempotencykey uniquekey memoize cachekey cachekeyfn cachepolicy "
@@ -456,10 +459,14 @@ ROWS: tuple[KeyRow, ...] = (
     KeyRow(TASK, "persistent", "schedule:misfire", to.caught_up_once),
     KeyRow(
         TASK,
-        "interval every rate frequency pollinterval period repeatevery repeatinterval delaysec delay countdown "
-        "onunitactivesec onbootsec startinterval intervalseconds",
+        "interval every rate frequency pollinterval period repeatevery repeatinterval "
+        "onunitactivesec startinterval intervalseconds",
         "schedule:cronExpression", to.cron,
     ),
+    KeyRow(TASK, "delay delaysec delayseconds countdown startdelay", advice=_NO_DELAY),
+    KeyRow(WEBHOOK, "delay delaysec delayseconds countdown startdelay", advice=_NO_DELAY),
+    KeyRow(TASK, "ttl timetolive", advice=_LIVES),
+    KeyRow(ENVIRONMENT, "ttl timetolive", advice=_LIVES),
     KeyRow(
         TASK,
         "startdate enddate startat endat runat until notbefore notafter expires expiresat validfrom validuntil "
@@ -587,7 +594,7 @@ ROWS: tuple[KeyRow, ...] = (
     ),
     KeyRow(
         TASK,
-        "keepfailed keeponfailure ttlsecondsafterfinished ttl ttlstrategy podgc keeppod",
+        "keepfailed keeponfailure ttlsecondsafterfinished ttlstrategy podgc keeppod",
         "environment.keepFailed", to.seconds, "of a run that succeeded no pod stays",
     ),
     KeyRow(TASK, "warmpool minreplicas replicas poolsize minready prewarm warmpods", "warmPoolSize", to.whole),
@@ -657,7 +664,7 @@ ROWS: tuple[KeyRow, ...] = (
     ),
     KeyRow(
         ENVIRONMENT,
-        "keeponfailure debugpod keep ttlafterfailure ttlsecondsafterfinished ttl ttlstrategy podgc "
+        "keeponfailure debugpod keep ttlafterfailure ttlsecondsafterfinished ttlstrategy podgc "
         "secondsafterfailure keeppod keepalive",
         "keepFailed", to.seconds, "of a run that succeeded no pod stays",
     ),

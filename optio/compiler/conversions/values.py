@@ -20,7 +20,6 @@ from optio.model.trigger import ManualConfig, ScheduleConfig, Scheme, WebhookCon
 EXAMPLE_CRON = '"0 9 * * 1"'
 Conversion = Callable[[Any], str | None]
 # Keys for the number in a mapping such as `retry: {type: constant, interval: PT1M, maxAttempt: 3}`.
-_COUNTS = re.compile(r"(?i)^(?:limit|max.*|.*attempts?|count|retries|value|steps|runs)$")
 _CLOCK = re.compile(r"(?:(\d{1,2}) days?, )?(\d{1,3}):([0-5]\d):([0-5]\d)")
 _TIMEDELTA = re.compile(r"(?:\w+\.)?timedelta\(((?:\s*\w+\s*=\s*\d{1,9}\s*,?)+)\)|duration\(((?:\s*\w+\s*=\s*\d{1,9}\s*,?)+)\)")
 _TYPES = {
@@ -216,10 +215,10 @@ def probed(value: Any) -> str | None:
 
 
 def whole(value: Any) -> str | None:
-    """Return a whole number; of a mapping, the number under a key such as `limit` or `count`."""
+    """Return a whole number; of a mapping, the only one that it holds."""
     if isinstance(value, dict):
-        named = [inner for key, inner in value.items() if _COUNTS.match(str(key))]
-        return next((found for each in (*named, *value.values()) if (found := whole(each)) is not None), None)
+        numbers = [found for each in value.values() if (found := whole(each)) is not None]
+        return numbers[0] if len(numbers) == 1 else None
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return whole(value[0])
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
@@ -246,7 +245,8 @@ def retries_of_attempts(value: Any) -> str | None:
 
 def concurrency(value: Any) -> str | None:
     """Return the number of concurrent runs; a group whose runs exclude each other has one."""
-    return "1" if value is True or (isinstance(value, (str, dict)) and whole(value) is None) else whole(value)
+    is_group = isinstance(value, str) or (isinstance(value, dict) and all(whole(each) is None for each in value.values()))
+    return "1" if value is True or (is_group and whole(value) is None) else whole(value)
 
 
 def is_skipping(value: Any) -> bool:
@@ -278,7 +278,17 @@ def cron(value: Any) -> str | None:
     found = _scalar(value, ("cron", "cronExpression", "schedule", "schedules", "expression", "start"))
     if isinstance(found, str) and (meant := suggest_cron(found)) is not None and meant.zone is None:
         return f'"{meant.expression}"'
-    return f'"{found}"' if isinstance(found, str) and '"' not in found and "\\" not in found else None
+    return f'"{found}"' if isinstance(found, str) and _is_cron(found) else None
+
+
+def _is_cron(text: str) -> bool:
+    from optio.scheduling.cron import CronError, check_expression
+
+    try:
+        check_expression(text)
+    except CronError:
+        return False
+    return '"' not in text and "\\" not in text
 
 
 def clock(parts: Mapping[str, Any]) -> str | None:
@@ -350,15 +360,24 @@ def _every(value: Any) -> str | None:
     return '"0 0 * * 0"' if minutes == 7 * 1_440 else None
 
 
+def starts(value: Any) -> str | None:
+    """Return a limit of starts as a `startLimit` mapping, for a mapping with one number and one duration, in any order."""
+    if not isinstance(value, dict) or len(value) != 2:
+        return None
+    counts = [each for each in value.values() if type(each) is int and each > 0]
+    spans = [lasts for each in value.values() if isinstance(each, str) and (lasts := seconds(each)) is not None]
+    return f"{{count: {counts[0]}, per: {spans[0]}}}" if len(counts) == len(spans) == 1 else None
+
+
 def starts_a_day(value: Any) -> str | None:
     """Return a limit of starts in any 24 hours, as a `startLimit` mapping."""
-    count = whole(value)
+    count = None if isinstance(value, dict) else whole(value)
     return None if count is None else f"{{count: {count}, per: 24h}}"
 
 
 def starts_an_hour(value: Any) -> str | None:
     """Return a limit of starts in any hour, as a `startLimit` mapping."""
-    count = whole(value)
+    count = None if isinstance(value, dict) else whole(value)
     return None if count is None else f"{{count: {count}, per: 1h}}"
 
 

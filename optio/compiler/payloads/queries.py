@@ -13,8 +13,9 @@ _KEPT = "\x00"
 _MEANT = (
     (r"(?i)\s+and\s+|\s*(?<!&)&(?!&)\s*", " && "),
     (r"(?i)\s+or\s+|\s*(?<!\|)\|(?!\|)\s*", " || "),
-    (r"(?i)\s+is\s+not\s+", " != "),
-    (r"(?i)\s+is\s+", " == "),
+    # Behind `is`, other words are tests of a template, such as `is defined`.
+    (r"(?i)\s+is\s+not\s+(?=true\b|false\b|null\b|none\b|nil\b|\x00|-?\d)", " != "),
+    (r"(?i)\s+is\s+(?=true\b|false\b|null\b|none\b|nil\b|\x00|-?\d)", " == "),
     (r"(?i)\bnot\s+(@(?:\.\w+)+)(?=\s*(?:$|&&|\|\||\)))", r"\1 == false"),
     (r"(?i)\bnot\s+", "!"),
     (r"@{2,}", "@"),

@@ -37,6 +37,13 @@ RULES: dict[str, Rule] = {
     )
     for rule in part.RULES
 }
+RETIRED: dict[str, str] = {
+    "OPT431": "constant-body",
+    "OPT433": "answers-itself",
+    "OPT617": "result-line",
+    "OPT618": "reversed-priority",
+}
+"""Rules of earlier versions, by code. Nothing reports them; comments and policies may still name them, without effect."""
 _LETTERS_FOR_DIGITS = str.maketrans("OIL", "011")
 
 

@@ -35,9 +35,9 @@ RULES = (
     ),
     Rule(
         "OPT006", "implicit-type", ERROR, "an unquoted text that YAML readers read differently",
-        "YAML 1.1 readers see `false`, 8, a date or a number in base 60 where YAML 1.2 readers see something else.",
-        "environment:\n  env: {COUNTRY: NO}\n",
-        "environment:\n  env: {COUNTRY: 'NO'}\n",
+        "Optio reads YAML 1.2; YAML 1.1 readers see `false`, 8 or a date. It is a warning where the YAML 1.2 value is valid.",
+        "environment:\n  env: {DECIMALS: 010}\n",
+        "environment:\n  env: {DECIMALS: '010', COUNTRY: 'NO'}\n",
     ),
     Rule(
         "OPT007", "yaml-tag", ERROR, "an explicit YAML tag",

@@ -102,8 +102,8 @@ RULES = (
     Rule(
         "OPT315", "far-future", WARNING, "a schedule that pauses for more than a year",
         "Mistakes in it show only when it fires, long after it was written.",
+        _schedule('cronExpression: "0 0 29,30 2 *"'),
         _schedule('cronExpression: "0 0 29 2 *"'),
-        _schedule('cronExpression: "0 0 28 2 *"'),
     ),
     Rule(
         "OPT316", "cron-dialect", INFO, "a word or sign that not every cron supports",
@@ -124,8 +124,8 @@ RULES = (
         _schedule('cronExpression: "0 3 * * *"'),
     ),
     Rule(
-        "OPT319", "cron-other-times", WARNING, "a schedule that fires at other times than it reads",
-        "A month lacks the day, or the name, description or comment of the task says another interval, day or offset.",
+        "OPT319", "cron-other-times", WARNING, "a schedule that some of its months leave out",
+        "A month without the day is skipped without a word: `L` is the last day of each month.",
         _schedule('cronExpression: "0 9 31 3,6,9,12 *"'),
         _schedule('cronExpression: "0 9 30 3,6,9,12 *"'),
     ),

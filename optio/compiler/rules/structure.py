@@ -151,19 +151,6 @@ RULES = (
         strict=ERROR,
     ),
     Rule(
-        "OPT617", "result-line", WARNING, "a command that writes no result line, or one that cannot count",
-        "The output of a program is a log. A result is a line of JSON in the file that `OPTIO_RESULT_FILE` names.",
-        "agentRuntime: command\ncommand: |\n  echo '{\"type\": \"result\", \"status\": \"done\"}' >> \"$OPTIO_RESULT_FILE\"\n",
-        "agentRuntime: command\ncommand: |\n  echo '{\"type\": \"result\", \"status\": \"ok\"}' >> \"$OPTIO_RESULT_FILE\"\n",
-        strict=ERROR,
-    ),
-    Rule(
-        "OPT618", "reversed-priority", WARNING, "a priority that says the opposite of the task's words",
-        "The highest priority starts first. A number for `nice`, where the highest comes last, needs the other sign.",
-        "description: Tidies old exports in the background\npriority: 19\n",
-        "description: Tidies old exports in the background\npriority: -19\n",
-    ),
-    Rule(
         "OPT610", "bad-money", ERROR, "an invalid amount of money",
         "Binary fractions cannot hold most amounts, so write money as text with at most four decimals.",
         "budgetUsd: 2.50\n",

@@ -1,4 +1,4 @@
-"""Rules OPT401 to OPT427, OPT431 and OPT433: webhooks."""
+"""Rules OPT401 to OPT427: webhooks."""
 
 from optio.compiler.rules.rule import ERROR, WARNING, Rule
 
@@ -20,11 +20,6 @@ def _mapped(mapping: str) -> str:
 
 
 _SIGNED = "secret: {name: HOOK_SECRET}"
-_ANSWERS = (
-    "promptTemplate: Answer the newest question in acme/web. Post the answer as a comment, with $GITHUB_TOKEN.\n"
-    "environment: {secrets: [ANTHROPIC_API_KEY, GITHUB_TOKEN]}\n"
-)
-_COMMENTED = _SIGNED + "\nscheme: github\nevents: [issue_comment]\nparamMapping: {}\nwhen: \"@.action == 'created'"
 _TEST = "tests:\n  - webhook: push.json\n    expect: {params: {REPO_NAME: hello}}\n# file: push.json\n"
 
 RULES = (
@@ -153,18 +148,6 @@ RULES = (
         _webhook(_SIGNED + "\nscheme: github\nevents: [pull_request]\nwhen: \"!@.pull_request.draft\""),
         _webhook(_SIGNED + "\nscheme: github\nevents: [pull_request]\nwhen: \"@.pull_request.draft == false\""),
         strict=ERROR,
-    ),
-    Rule(
-        "OPT431", "constant-body", WARNING, "a webhook that takes nothing of its body, and drops replays",
-        "The same signed body starts one run within `replayWindow`. A sender that only calls often has no other body.",
-        "description: The till posts the same body every hour\n" + _webhook(_SIGNED + "\nparamMapping: {}\nreplayWindow: 72h"),
-        "description: The till posts the same body every hour\n" + _webhook(_SIGNED + "\nparamMapping: {}\nreplayWindow: none"),
-    ),
-    Rule(
-        "OPT433", "answers-itself", WARNING, "a task whose own comments start it again",
-        "A forge sends a delivery for the task's own comment as well, so the runs and their costs never end.",
-        _ANSWERS + _webhook(_COMMENTED + '"'),
-        _ANSWERS + _webhook(_COMMENTED + " && @.sender.type != 'Bot'\""),
     ),
     Rule(
         "OPT427", "no-event-source", ERROR, "`events` with `scheme: hmac`, and no place that names the event",

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from typing import Any, NamedTuple
 
-from optio.compiler.diagnostics import Diagnostic, diagnostic
+from optio.compiler.diagnostics import Diagnostic, Severity, diagnostic
 from optio.compiler.layers import OTHER_TYPES, MergedDocument
 from optio.compiler.shape.unknown_keys import UnknownKey, explain_unknown_key
 from optio.compiler.validation import TEXT, IssueKind, ValidationIssue, find_issues
@@ -45,7 +45,7 @@ def decode_task(document: Document | MergedDocument) -> tuple[DecodedTask | None
     from optio.compiler.shape.messages import odd_scalar
 
     odd = [odd_scalar(document, route, text, str(yaml_1_1_reading(text)), None) for route, text in document.odd.items()]
-    return DecodedTask(spec, frozenset(document.odd)), odd
+    return DecodedTask(spec, frozenset(each.route for each in odd if each.severity is Severity.ERROR)), odd
 
 
 def _read_broken(document: Document | MergedDocument) -> tuple[DecodedTask | None, list[Diagnostic]]:

@@ -18,7 +18,7 @@ from optio.compiler.conversions.quantities import (
     unit_hint,
 )
 from optio.compiler.conversions.suggest_words import explain_choices, suggest_allowed_word, suggest_hmac_keys
-from optio.compiler.diagnostics import Diagnostic, Edit, Fix, diagnostic
+from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Severity, diagnostic
 from optio.compiler.layers import POLICY, MergedDocument
 from optio.compiler.param_schema.expected_type import NUMBER, SCHEMAS, expected_type, keyword_form
 from optio.compiler.shape.unknown_keys import UnknownKey, below_schema, explain_unknown_key
@@ -304,6 +304,11 @@ def _entry(document: Document | MergedDocument, route: Route, text: str) -> Fix 
     return Fix((Edit(Span(key.start, value.end), text),), safe=False)
 
 
+_READ_AS: dict[str | None, type | tuple[type, ...]] = {
+    TEXT: str, WHOLE: int, NUMBER: (int, float), SWITCH: bool, LIST: list, MAPPING: dict,
+}  # fmt: skip
+
+
 def odd_scalar(
     document: Document | MergedDocument, route: Route, text: str, reading: str, misfit: ValidationIssue | None
 ) -> Diagnostic:
@@ -341,7 +346,10 @@ def odd_scalar(
         if reading != "null"
         else f"`{text}` without quotes is not a text"
     )
-    return diagnostic("OPT006", message, path=document.path_at(route), span=span, route=route, hint=hint, fix=fix)
+    found = diagnostic("OPT006", message, path=document.path_at(route), span=span, route=route, hint=hint, fix=fix)
+    # Optio reads YAML 1.2, so a value that fits there is valid, and only other readers see another one.
+    fits = misfit is None and isinstance(value_at(document.value, route), _READ_AS.get(kind, object))
+    return replace(found, severity=Severity.WARNING) if fits and reading != "null" else found
 
 
 def _is_free(route: Route) -> bool:

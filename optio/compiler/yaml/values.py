@@ -3,9 +3,10 @@ duplicate keys, keys that are not texts, NUL characters."""
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from optio.compiler.diagnostics import Diagnostic, Related, diagnostic
+from optio.compiler.diagnostics import Diagnostic, Related, Severity, diagnostic
 from optio.compiler.source import Span, position_at
 from optio.compiler.yaml.nodes import Node, node_at, short_tag, span_of, walk
 from optio.compiler.yaml.scalars import SWITCHES, WORDS, scalar, yaml_1_1_reading
@@ -135,7 +136,8 @@ class Builder:
         if text == "on" and depth == 1:
             return  # not a key of the schema, and reported as such
         if reading:
-            self._report("OPT006", f"the key `{text}` is {reading} for other YAML readers", key, f"write `'{text}':`")
+            message = f"the key `{text}` is {reading} for other YAML readers"
+            self._report("OPT006", message, key, f"write `'{text}':`", is_valid=isinstance(scalar(text), str))
         elif not isinstance(scalar(text), str):
             self._report("OPT017", f"the key `{text}` is not a text" if text else "an empty key", key, f"write `'{text}':`")
 
@@ -187,7 +189,7 @@ class Builder:
             return "keep one"
         return f"move {' and '.join(f'`{name}`' for name in more)} below it, and delete this line"
 
-    def _report(self, code: str, message: str, node: Node, hint: str, *, at_tag: bool = False) -> None:
+    def _report(self, code: str, message: str, node: Node, hint: str, *, at_tag: bool = False, is_valid: bool = False) -> None:
         if self._is_told(code, node):
             return
         span = span_of(node, self._text)
@@ -195,7 +197,8 @@ class Builder:
             found = re.compile(r"(?:&\S+\s+)?(!\S*)").match(self._text, node.start_mark.index)
             if found:
                 span = Span(position_at(self._text, found.start(1)), position_at(self._text, found.end(1)))
-        self.found.append(diagnostic(code, message, path=self._path, span=span, hint=hint))
+        reported = diagnostic(code, message, path=self._path, span=span, hint=hint)
+        self.found.append(replace(reported, severity=Severity.WARNING) if is_valid else reported)
 
     def _odd_routes(self) -> Iterator[tuple[Route, str]]:
         wanted = {id(node) for node in self._odd}
