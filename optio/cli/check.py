@@ -19,8 +19,7 @@ if TYPE_CHECKING:  # the command line is read before the compiler is loaded
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from optio.check_cache.check import CheckResult
-    from optio.check_cache.options import CheckOptions
+    from optio.cli.shared.parallel_compile import CheckOptions, CheckResult
     from optio.compiler.diagnostics import Diagnostic
     from optio.compiler.report import Excerpt
     from optio.compiler.source_tree import DirectoryTree
@@ -54,8 +53,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=_positive_number, metavar="N", help="maximum number of processes (default: one per CPU, up to 16)"
     )
-    kept = "neither read nor write the cache of earlier checks ($OPTIO_CACHE_DIR, or ~/.cache/optio)"
-    parser.add_argument("--no-cache", action="store_true", help=kept)
 
 
 def _positive_number(text: str) -> int:
@@ -179,32 +176,27 @@ def _check_root(root: Path, only: list[str] | None, given: bytes | None, args: a
         return _fix_tree(root, only, args)
     if given is not None:
         return _check_typed(root, only, given, args), 0
-    from optio.check_cache.check import check
+    from optio.cli.shared.parallel_compile import check_in_parallel
 
-    checked = check(root, only, _check_options(args))
-    # The default directory is optional: fail silently there.
-    if checked.unkept is not None and os.environ.get("OPTIO_CACHE_DIR"):
-        print_error(f"optio check: OPTIO_CACHE_DIR: the cache cannot be written: {checked.unkept}")
-    return checked, 0
+    return check_in_parallel(root, only, _check_options(args)), 0
 
 
 def _check_typed(root: Path, only: list[str] | None, given: bytes, args: argparse.Namespace) -> "CheckResult":
     """Check the text on standard input as a file of its tree, and keep only its own findings."""
-    from optio.check_cache.check import CheckResult, check
+    from optio.cli.shared.parallel_compile import CheckResult, check_in_parallel
 
     (path,) = only or ("",)
-    whole = check(root, None, _check_options(args), typed={path: given})
+    whole = check_in_parallel(root, None, _check_options(args), typed={path: given})
     return CheckResult((path,), whole.tasks, tuple(d for d in whole.diagnostics if d.path == path))
 
 
 def _check_options(args: argparse.Namespace) -> "CheckOptions":
-    from optio.check_cache.options import CheckOptions, default_cache_directory
+    from optio.cli.shared.parallel_compile import CheckOptions
     from optio.model.isolation import APPLIED
 
-    place = None if args.no_cache else default_cache_directory(os.environ)
     executor = os.environ.get("OPTIO_EXECUTOR", "")
     executor = executor if executor in APPLIED else "process"
-    return CheckOptions(pedantic=args.strict or args.verbose, jobs=args.jobs, place=place, executor=executor)
+    return CheckOptions(pedantic=args.strict or args.verbose, jobs=args.jobs, executor=executor)
 
 
 def _tree(root: Path, only: list[str] | None) -> "DirectoryTree":
@@ -214,8 +206,8 @@ def _tree(root: Path, only: list[str] | None) -> "DirectoryTree":
 
 
 def _fix_tree(root: Path, only: list[str] | None, args: argparse.Namespace) -> "tuple[CheckResult, int]":
-    from optio.check_cache.check import CheckResult
     from optio.cli.shared import apply_fixes
+    from optio.cli.shared.parallel_compile import CheckResult
     from optio.compiler.fixes import fix_tree
 
     tree = _tree(root, only)

@@ -1,6 +1,6 @@
 """The compiler: `compile_tree` runs the stages parse, merge, shape, resolve, check and emit for each file, and then checks all
 files together. It never raises for what a file says; every mistake is a finding. `compile_file` and `check_results` are the
-halves that the cached check and the incremental compiler run separately."""
+halves that the parallel check and the incremental compiler run separately."""
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -159,7 +159,7 @@ class TreePolicy:
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """The result of one file by itself, as plain data for caches and other processes. `facts` is what other files may
+    """The result of one file by itself, as plain data for other processes. `facts` is what other files may
     contradict. Findings that `comments` silence are still in `diagnostics`, because a comment may also silence a finding across
     files."""
 
