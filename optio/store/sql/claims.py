@@ -14,8 +14,9 @@ from optio.model import agent_event
 from optio.model.namespace import WorkerScope
 from optio.model.retry import GiveUp, RetryAt
 from optio.model.room import WHOLE_PLACE, Delay
-from optio.model.run import UNKNOWN_AGENT, AgentIdentity, Lease, LogLine, Meter, Outcome, Run, RunChange, RunState, Usage
+from optio.model.run import UNKNOWN_AGENT, AgentIdentity, Lease, LogLine, Outcome, Run, RunChange, RunState
 from optio.model.text import format_duration
+from optio.model.usage import Meter, Usage
 from optio.store.sql import daily_totals, dedupe, events, namespaces, pools, queue, quotas, shortages
 from optio.store.sql.events import StateChange
 from optio.store.sql.records import ATTEMPTS, RUN_COLUMNS, meter_columns, to_attempt, to_meter, to_run
