@@ -40,6 +40,7 @@ from optio.compiler.shape.resolve import resolve
 from optio.compiler.source import SourceFile
 from optio.compiler.source_tree import MISSING_HINT, SourceTree, Unreadable
 from optio.compiler.suggest import suggestion_budget
+from optio.compiler.suggest_path import suggest_template
 from optio.compiler.token_shapes import find_tokens
 from optio.compiler.yaml.document import Document, parse
 from optio.model.credential import lacks_credential
@@ -234,8 +235,6 @@ def check_results(
         podded = {f.path for f in files if f.facts is not None and POD in f.facts.demands}
         by_file = {path: mine if path in podded else [d for d in mine if d.code not in vain] for path, mine in by_file.items()}
     if any(each.hint == MISSING_HINT for mine in by_file.values() for each in mine):
-        from optio.compiler.suggest_path import suggest_template  # imported only for a file with a mistake
-
         paths = [file.path for file in files]
         by_file = {
             path: [suggest_template(d, paths) if d.hint == MISSING_HINT and d.route == ("extends",) else d for d in mine]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from optio.compiler.conversions.entries import as_entry, example_hint, repair_text
-from optio.compiler.conversions.known_keys import TRIGGERS, known_keys, suggest_secret_name, suggest_trigger
+from optio.compiler.conversions.known_keys import CREDENTIAL_NAME, TRIGGERS, known_keys, suggest_secret_name, suggest_trigger
 from optio.compiler.conversions.quantities import (
     CURLY,
     number_in,
@@ -18,14 +18,17 @@ from optio.compiler.conversions.quantities import (
     unit_hint,
 )
 from optio.compiler.conversions.suggest_words import explain_choices, suggest_allowed_word, suggest_hmac_keys
+from optio.compiler.conversions.used_secrets import asks_for_all, secrets_hint
 from optio.compiler.diagnostics import Diagnostic, Edit, Fix, diagnostic
 from optio.compiler.layers import POLICY, MergedDocument
 from optio.compiler.param_schema.expected_type import NUMBER, SCHEMAS, expected_type, keyword_form
 from optio.compiler.shape.unknown_keys import UnknownKey, below_schema, explain_unknown_key
 from optio.compiler.source import Span
 from optio.compiler.suggest import suggest
+from optio.compiler.token_shapes import match_tokens
 from optio.compiler.validation import LIST, MAPPING, SWITCH, TEXT, WHOLE, IssueKind, ValidationIssue
 from optio.compiler.yaml.document import Document
+from optio.compiler.yaml.emit import flow
 from optio.compiler.yaml.scalars import decimal, single_quoted
 from optio.model.route import Route, show, value_at
 from optio.model.spec import portable
@@ -594,11 +597,8 @@ def _for_list(found: _Finding) -> _Cure:
     if isinstance(value, str) and re.match(r"-\w", value):
         items = [item.strip() for item in re.split(r"(?:^|\s)-(?=\w)", value) if item.strip()]
         return f"write a blank behind each `-`: `- {items[0][:_MAX_MADE]}`"
-    if route == ("environment", "secrets"):
-        from optio.compiler.conversions.used_secrets import asks_for_all, secrets_hint
-
-        if asks_for_all(value):
-            return secrets_hint(found.document.value)
+    if route == ("environment", "secrets") and asks_for_all(value):
+        return secrets_hint(found.document.value)
     alone = written if written is not None else _alone_in_list(value)
     return None if alone is None else f"write a list: [{alone}]"
 
@@ -635,7 +635,6 @@ def _alone_in_list(value: Any) -> str | None:
     """A text on one line that may be shown, as an item."""
     if not isinstance(value, str) or not value.strip() or "\n" in value or len(value) > _MAX_MADE or _holds_secrets(value):
         return None
-    from optio.compiler.yaml.emit import flow
 
     return flow([value.strip()])[1:-1]
 
@@ -693,7 +692,6 @@ def _converted(found: _Finding) -> tuple[str, Fix | None] | None:
 
 def _of_another_key(route: Route, value: Any) -> str | None:
     """Return the hint for a value that is none of this key, but of another one."""
-    from optio.compiler.yaml.emit import flow
 
     if route == ("promptTemplate",) and isinstance(value, dict):
         file = next((value[key] for key in ("file", "path", "promptFile", "ref", "from", "$ref") if key in value), None)
@@ -711,8 +709,6 @@ def _rewritten(found: _Finding) -> tuple[str, Fix | None] | None:
     """Return the hint with the value in the form that the key has, and a fix where the value is on one line."""
     from optio.compiler.conversions.suggest_text import convert_to_mapping, convert_to_text, with_port
     from optio.compiler.conversions.values import program, triggers
-    from optio.compiler.token_shapes import match_tokens
-    from optio.compiler.yaml.emit import flow
 
     route, value, wanted = found.route, found.value, found.wanted
     written: str | None = None
@@ -782,8 +778,6 @@ def _action(step: dict[Any, Any]) -> str:
 
 def _holds_secrets(value: Any) -> bool:
     """Return True if the value may be a secret, by its shape or its keys, and must not be shown."""
-    from optio.compiler.conversions.known_keys import CREDENTIAL_NAME
-    from optio.compiler.token_shapes import match_tokens
 
     text = json.dumps(value, default=str)
     return any(match_tokens(text)) or any(
