@@ -17,6 +17,7 @@ from pathlib import Path
 
 from optio.cli import print_error
 from optio.cli.shared.parallel_compile import CheckOptions, CheckResult, check_in_parallel
+from optio.cli.shared.terminal import progress, wants_colour
 from optio.compiler import report
 from optio.compiler.diagnostics import Diagnostic, apply_strict
 from optio.compiler.layers import POLICY
@@ -102,7 +103,6 @@ def run(args: argparse.Namespace) -> int:
 def _progress(root: Path) -> AbstractContextManager[object]:
     if not sys.stderr.isatty():
         return contextlib.nullcontext()
-    from optio.cli.shared.terminal import progress
 
     return progress(f"checking {os.path.join(root, '')}")
 
@@ -279,12 +279,7 @@ def _excerpts(sources: Sources, given: bytes | None) -> Excerpt:
 
 def _print_text(found: list[Diagnostic], files: int, tasks: int, paths: list[str], form: str, excerpt: Excerpt) -> None:
     shown = found[:_MAX_SHOWN]
-    if form == "full":
-        from optio.cli.shared.terminal import wants_colour
-
-        lines = report.render_full(shown, excerpt, colour=wants_colour())
-    else:
-        lines = report.render_concise(shown)
+    lines = report.render_full(shown, excerpt, colour=wants_colour()) if form == "full" else report.render_concise(shown)
     sys.stdout.writelines(line + "\n" for line in lines)
     if len(found) > len(shown):
         print(f"... and {sum(each.count for each in found[_MAX_SHOWN:]):,} more")

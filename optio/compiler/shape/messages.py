@@ -17,8 +17,21 @@ from optio.compiler.conversions.quantities import (
     suggest_whole_number,
     unit_hint,
 )
+from optio.compiler.conversions.suggest_text import convert_to_mapping, convert_to_text, with_port
 from optio.compiler.conversions.suggest_words import explain_choices, suggest_allowed_word, suggest_hmac_keys
 from optio.compiler.conversions.used_secrets import asks_for_all, secrets_hint
+from optio.compiler.conversions.values import (
+    cron,
+    github_event,
+    mapping_of_texts,
+    program,
+    retries,
+    runtime,
+    seconds,
+    text,
+    triggers,
+    whole,
+)
 from optio.compiler.diagnostics import Diagnostic, Edit, Fix, diagnostic
 from optio.compiler.layers import POLICY, MergedDocument
 from optio.compiler.param_schema.expected_type import NUMBER, SCHEMAS, expected_type, keyword_form
@@ -262,8 +275,6 @@ def _bad_duration(found: _Finding) -> Diagnostic:
         return found.at(code, f"`{name}` is not a valid duration", "write `none`", write="none", safe=False)
     meant = suggest_duration(value) if isinstance(value, str) else None
     if isinstance(value, (dict, list)) or (isinstance(value, str) and "(" in value):
-        from optio.compiler.conversions.values import seconds
-
         meant = seconds(value[0] if isinstance(value, list) and value else value)
         return found.at(
             code, f"`{name}` is not a valid duration", f"write `{show(route[-1:])}: {meant}`" if meant else _DURATION
@@ -369,7 +380,6 @@ def _bad_trigger(found: _Finding) -> Diagnostic:
     if "type" not in value:
         missing = found.at("OPT102", f"`{found.name}.type` is missing", _missing_type(found, value))
         return replace(missing, route=(*route, "type"))
-    from optio.compiler.conversions.values import github_event, triggers
 
     allowed, word, write = _ALLOWED_TRIGGERS, str(value["type"]), None
     if (event := github_event(word)) is not None:
@@ -389,7 +399,6 @@ def _bad_trigger(found: _Finding) -> Diagnostic:
 
 
 def _missing_type(found: _Finding, value: dict[str, Any]) -> str:
-    from optio.compiler.conversions.values import triggers
 
     if _is_parted(found.document, int(found.last) - 1):
         return "delete the `- ` before it, and indent it like `type` above: it belongs to that trigger"
@@ -418,8 +427,6 @@ def _type_of(trigger: dict[str, Any]) -> str:
 def _bad_word(found: _Finding) -> Diagnostic:
     route, value, allowed, name = found.route, found.value, found.wanted, found.name
     if isinstance(value, (dict, list)) and value:
-        from optio.compiler.conversions.values import runtime, text
-
         inner = runtime(value) if route == ("agentRuntime",) else text(value)
         meant = suggest(str(inner).lower(), allowed)
         if meant is not None:
@@ -531,7 +538,6 @@ def _wrong_type(found: _Finding) -> Diagnostic:
 
 
 def _for_text(found: _Finding) -> _Cure:
-    from optio.compiler.conversions.suggest_text import convert_to_text
 
     value, written = found.value, found.written
     if found.route[:2] == ("environment", "secrets") and isinstance(value, dict) and (secret := _only_name(value)) is not None:
@@ -539,11 +545,8 @@ def _for_text(found: _Finding) -> _Cure:
     if found.last == "cronExpression" and isinstance(value, list) and len(value) > 1:
         first = convert_to_text(found.route, value[:1])
         return f"write `{first}`: {_ONE_SCHEDULE}" if first else _ONE_SCHEDULE
-    if found.last == "cronExpression" and type(value) is int:
-        from optio.compiler.conversions.values import cron
-
-        if (every := cron(value)) is not None:
-            return f"write `{every}`", every
+    if found.last == "cronExpression" and type(value) is int and (every := cron(value)) is not None:
+        return f"write `{every}`", every
     if found.last == "memory" and type(value) is int and 0 < value < _MIN_MEMORY_BYTES:
         return f"write {value}{'Gi' if value < _MIN_MEBIBYTES else 'Mi'}"
     if found.last == "cpu" and type(value) is int and (value == 0 or value > _MAX_CORES):
@@ -564,11 +567,8 @@ def _for_whole(found: _Finding) -> _Cure:
     if number is not None:
         quoted = isinstance(value, str) and value.strip() not in ("", written)
         return f"{'remove the quotes:' if quoted else 'write'} {number}", str(number)
-    if found.route == ("maxRetries",) and isinstance(value, dict):
-        from optio.compiler.conversions.values import retries
-
-        if (count := retries(value)) is not None:
-            return f"write {count}: the first attempt is not a retry"
+    if found.route == ("maxRetries",) and isinstance(value, dict) and (count := retries(value)) is not None:
+        return f"write {count}: the first attempt is not a retry"
     if found.route == ("priority",) and (rank := _RANKS.get(word)) is not None:
         return f"write {rank}: the highest of -100 to 100 starts first"
     return None if (whole := _whole(value)) is None else f"write {whole}"
@@ -675,8 +675,6 @@ def _whole(value: Any) -> str | None:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, dict):
-        from optio.compiler.conversions.values import whole
-
         return whole(value)
     number = number_in(str(value)) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
     if number is None:
@@ -707,8 +705,6 @@ def _of_another_key(route: Route, value: Any) -> str | None:
 
 def _rewritten(found: _Finding) -> tuple[str, Fix | None] | None:
     """Return the hint with the value in the form that the key has, and a fix where the value is on one line."""
-    from optio.compiler.conversions.suggest_text import convert_to_mapping, convert_to_text, with_port
-    from optio.compiler.conversions.values import program, triggers
 
     route, value, wanted = found.route, found.value, found.wanted
     written: str | None = None
@@ -745,7 +741,6 @@ def _rewritten(found: _Finding) -> tuple[str, Fix | None] | None:
 
 def _variables(value: list[Any]) -> str | None:
     """Return the cure for a pod's list of variables, of which some take their value from a secret."""
-    from optio.compiler.conversions.values import mapping_of_texts
 
     taken = [each for each in value if isinstance(each, dict) and not _REFERENCES.isdisjoint(each)]
     names = [str(each.get("name")) for each in taken]
