@@ -4,7 +4,7 @@ How the packages stand to each other (import only what stands to the left; `test
 
     errors < { scheduling, private_files, process_identity, plugins } < model
            < { compiler, runtimes, store, broker, limits, executors, secrets, identity, telemetry } < { plan, runs }
-           < { testing, python_api } < settings < wiring < tree < { check_cache, processes, lsp } < server < cli
+           < { testing, python_api } < settings < wiring < tree < { processes, lsp } < server < cli
 
 `scheduling`, `model`, `compiler`, `runtimes` and `plan` are pure: no I/O but reading through a `SourceTree`, no clock, no
 randomness.

@@ -42,7 +42,7 @@ REAL_AGENTS = tuple(f"runtimes/test_real_{name}.py" for name in ("matrix", "agen
 LEFT_OUT = {
     "start processes of Optio": (
         "cli", "deploy", "executors", "processes", "server", "stories", "tree", "runs/test_execute.py", "runs/test_budget.py",
-        "runs/test_blame.py", "runs/test_room.py", "contracts/test_executors.py", "check_cache/test_process_pool.py",
+        "runs/test_blame.py", "runs/test_room.py", "contracts/test_executors.py",
         "testing/test_as_served.py",
         "testing/test_hostile.py", "test_logging.py", "lsp/test_server.py", "test_examples.py", "test_thin_slice.py",
         "test_private_files.py", "test_tracing.py", "test_metrics.py", "test_docs_run.py",
@@ -57,7 +57,7 @@ CONTRACTS = ("contracts",)
 # Where few tests take long: they begin first where several processes share all tests, so that none of them comes last.
 LONG = (
     *("stories", *REAL_AGENTS, "executors", "processes", "runs", "store"),
-    *("contracts", "tree", "deploy", "lsp", "server", "cli", "check_cache", "test_docs_run.py", "test_ci.py"),
+    *("contracts", "tree", "deploy", "lsp", "server", "cli", "test_docs_run.py", "test_ci.py"),
 )
 # Many processes that are killed and frozen, what becomes of them, and how soon others go on: these are marked `heavy`, and CI
 # runs few of them at a time, those that take longest first.

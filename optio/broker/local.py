@@ -4,7 +4,6 @@ the data directory."""
 import contextlib
 import errno
 import hashlib
-import logging
 import os
 import socket
 import tempfile
@@ -16,7 +15,6 @@ from pathlib import Path
 from optio.broker.base import Listener, Topic
 from optio.broker.listeners import Listeners
 
-log = logging.getLogger(__name__)
 _MAX_SOCKET_PATH_LENGTH = 100
 _TRIES = 100
 # More than a tick of the clock by which file systems say when a directory changed.

@@ -20,8 +20,7 @@ from optio.broker.dramatiq import StartQueue
 from optio.broker.listeners import Listeners
 
 log = logging.getLogger(__name__)
-# Bounds of the hints that wait to be sent. More STARTs than workers tell no worker anything new.
-_MAX_STARTS = 64
+# The bound of the hints that wait to be sent.
 _MAX_HINTS = 10_000
 _BATCH = 500
 # The pause between two tests whether Redis can be written, and whether it still answers.

@@ -1,7 +1,7 @@
 """`optio check`: report every mistake in the task files, with its place and its cure.
 
-Only `argparse` and the standard library are imported before the command runs, and only the compiler after that: a check of one
-file takes about as long as starting Python and loading the YAML parser.
+It imports the compiler and the standard library alone. What only a mistake, a fix or an output format needs is imported where
+it is used: a check of one clean file takes about as long as starting Python and loading the YAML parser.
 """
 
 import argparse
@@ -10,25 +10,25 @@ import functools
 import io
 import os
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from optio.cli import print_error
-
-if TYPE_CHECKING:  # the command line is read before the compiler is loaded
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
-    from optio.check_cache.check import CheckResult
-    from optio.check_cache.options import CheckOptions
-    from optio.compiler.diagnostics import Diagnostic
-    from optio.compiler.report import Excerpt
-    from optio.compiler.source_tree import DirectoryTree
+from optio.cli.shared.parallel_compile import CheckOptions, CheckResult, check_in_parallel
+from optio.cli.shared.terminal import progress, wants_colour
+from optio.compiler import report
+from optio.compiler.diagnostics import Diagnostic, apply_strict
+from optio.compiler.layers import POLICY
+from optio.compiler.pipeline import repeats_policy_error
+from optio.compiler.report import Excerpt
+from optio.compiler.source_tree import DirectoryTree, Unreadable
+from optio.model.isolation import APPLIED
 
 # Displayed path -> (directory that was checked, path in it).
 Sources = dict[str, tuple[Path, str]]
 
-SUMMARY = "report every mistake in the task files"
 FORMATS = ("full", "concise", "json", "sarif", "github", "junit")
 CLEAN, FOUND, USAGE = 0, 1, 2
 _MAX_SHOWN = 200
@@ -54,8 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=_positive_number, metavar="N", help="maximum number of processes (default: one per CPU, up to 16)"
     )
-    kept = "neither read nor write the cache of earlier checks ($OPTIO_CACHE_DIR, or ~/.cache/optio)"
-    parser.add_argument("--no-cache", action="store_true", help=kept)
 
 
 def _positive_number(text: str) -> int:
@@ -92,8 +90,6 @@ def run(args: argparse.Namespace) -> int:
     if args.diff:
         return FOUND if unfixed else CLEAN
     if args.strict:
-        from optio.compiler.diagnostics import apply_strict
-
         found = apply_strict(found)
     if not args.verbose:
         found = [each for each in found if each.severity != "info"]
@@ -104,10 +100,9 @@ def run(args: argparse.Namespace) -> int:
     return FOUND if unfixed or any(d.severity == "error" for d in found) else CLEAN
 
 
-def _progress(root: Path) -> "AbstractContextManager[object]":
+def _progress(root: Path) -> AbstractContextManager[object]:
     if not sys.stderr.isatty():
         return contextlib.nullcontext()
-    from optio.cli.shared.terminal import progress
 
     return progress(f"checking {os.path.join(root, '')}")
 
@@ -151,7 +146,7 @@ def _near_path(missing: str) -> str:
     return ""
 
 
-def _roots(paths: list[str], default: str) -> "dict[Path, list[str] | None]":
+def _roots(paths: list[str], default: str) -> dict[Path, list[str] | None]:
     """Return the directories to compile, each with the files of it that were named, or None for all.
 
     A file inside the task directory belongs to that tree, so that other files are found as the server finds them; any other
@@ -173,48 +168,37 @@ def _roots(paths: list[str], default: str) -> "dict[Path, list[str] | None]":
     return roots
 
 
-def _check_root(root: Path, only: list[str] | None, given: bytes | None, args: argparse.Namespace) -> "tuple[CheckResult, int]":
+def _check_root(root: Path, only: list[str] | None, given: bytes | None, args: argparse.Namespace) -> tuple[CheckResult, int]:
     """Check one directory. Returns the findings, and how many fixes were not applied."""
     if args.fix or args.diff:
         return _fix_tree(root, only, args)
     if given is not None:
         return _check_typed(root, only, given, args), 0
-    from optio.check_cache.check import check
 
-    checked = check(root, only, _check_options(args))
-    # The default directory is optional: fail silently there.
-    if checked.unkept is not None and os.environ.get("OPTIO_CACHE_DIR"):
-        print_error(f"optio check: OPTIO_CACHE_DIR: the cache cannot be written: {checked.unkept}")
-    return checked, 0
+    return check_in_parallel(root, only, _check_options(args)), 0
 
 
-def _check_typed(root: Path, only: list[str] | None, given: bytes, args: argparse.Namespace) -> "CheckResult":
+def _check_typed(root: Path, only: list[str] | None, given: bytes, args: argparse.Namespace) -> CheckResult:
     """Check the text on standard input as a file of its tree, and keep only its own findings."""
-    from optio.check_cache.check import CheckResult, check
 
     (path,) = only or ("",)
-    whole = check(root, None, _check_options(args), typed={path: given})
+    whole = check_in_parallel(root, None, _check_options(args), typed={path: given})
     return CheckResult((path,), whole.tasks, tuple(d for d in whole.diagnostics if d.path == path))
 
 
-def _check_options(args: argparse.Namespace) -> "CheckOptions":
-    from optio.check_cache.options import CheckOptions, default_cache_directory
-    from optio.model.isolation import APPLIED
+def _check_options(args: argparse.Namespace) -> CheckOptions:
 
-    place = None if args.no_cache else default_cache_directory(os.environ)
     executor = os.environ.get("OPTIO_EXECUTOR", "")
     executor = executor if executor in APPLIED else "process"
-    return CheckOptions(pedantic=args.strict or args.verbose, jobs=args.jobs, place=place, executor=executor)
+    return CheckOptions(pedantic=args.strict or args.verbose, jobs=args.jobs, executor=executor)
 
 
-def _tree(root: Path, only: list[str] | None) -> "DirectoryTree":
-    from optio.compiler.source_tree import DirectoryTree
+def _tree(root: Path, only: list[str] | None) -> DirectoryTree:
 
     return DirectoryTree(root, only=only)
 
 
-def _fix_tree(root: Path, only: list[str] | None, args: argparse.Namespace) -> "tuple[CheckResult, int]":
-    from optio.check_cache.check import CheckResult
+def _fix_tree(root: Path, only: list[str] | None, args: argparse.Namespace) -> tuple[CheckResult, int]:
     from optio.cli.shared import apply_fixes
     from optio.compiler.fixes import fix_tree
 
@@ -238,18 +222,15 @@ def _fix_tree(root: Path, only: list[str] | None, args: argparse.Namespace) -> "
     return CheckResult(tuple(tree.task_files()), len(compilation.registry.tasks), compilation.diagnostics), undone
 
 
-def _once(diagnostics: "tuple[Diagnostic, ...]") -> "tuple[Diagnostic, ...]":
+def _once(diagnostics: tuple[Diagnostic, ...]) -> tuple[Diagnostic, ...]:
     """Leave out that each task repeats an unreadable policy, where the policy's own finding is there."""
-    from optio.compiler.layers import POLICY
-    from optio.compiler.pipeline import repeats_policy_error
 
     is_told = any(d.path == POLICY and d.severity == "error" for d in diagnostics)
     return tuple(d for d in diagnostics if not repeats_policy_error(d)) if is_told else diagnostics
 
 
-def _with_display_paths(diagnostics: "tuple[Diagnostic, ...]", display: "Callable[[str], str]") -> "list[Diagnostic]":
+def _with_display_paths(diagnostics: tuple[Diagnostic, ...], display: Callable[[str], str]) -> list[Diagnostic]:
     """Return the findings with paths relative to the working directory."""
-    from dataclasses import replace
 
     found = []
     for d in diagnostics:
@@ -262,14 +243,14 @@ def _with_display_paths(diagnostics: "tuple[Diagnostic, ...]", display: "Callabl
     return found
 
 
-def _displaying(root: Path) -> "Callable[[str], str]":
+def _displaying(root: Path) -> Callable[[str], str]:
     """Return a function that gives the path of a file of the tree as it is shown, once for each file."""
     is_below = root.absolute().is_relative_to(Path.cwd())
     return functools.cache(lambda path: os.path.relpath(root / path) if is_below else os.path.join(root, path))
 
 
-def _print_exchange(found: "list[Diagnostic]", files: int, tasks: int, checked: list[str], form: str) -> None:
-    from optio.compiler import exchange, report
+def _print_exchange(found: list[Diagnostic], files: int, tasks: int, checked: list[str], form: str) -> None:
+    from optio.compiler import exchange
 
     if form == "json":
         print(report.render_json(found, files=files, tasks=tasks))
@@ -281,10 +262,9 @@ def _print_exchange(found: "list[Diagnostic]", files: int, tasks: int, checked: 
         sys.stdout.writelines(line + "\n" for line in exchange.github(found))
 
 
-def _excerpts(sources: Sources, given: bytes | None) -> "Excerpt":
+def _excerpts(sources: Sources, given: bytes | None) -> Excerpt:
     """Return a function that gives the text of a file for excerpts. Files that the tree may not read (pipes, files outside)
     have none."""
-    from optio.compiler.source_tree import Unreadable
 
     def text_of(path: str) -> str | None:
         root, own = sources[path]
@@ -297,16 +277,9 @@ def _excerpts(sources: Sources, given: bytes | None) -> "Excerpt":
     return text_of
 
 
-def _print_text(found: "list[Diagnostic]", files: int, tasks: int, paths: list[str], form: str, excerpt: "Excerpt") -> None:
-    from optio.compiler import report
-
+def _print_text(found: list[Diagnostic], files: int, tasks: int, paths: list[str], form: str, excerpt: Excerpt) -> None:
     shown = found[:_MAX_SHOWN]
-    if form == "full":
-        from optio.cli.shared.terminal import wants_colour
-
-        lines = report.render_full(shown, excerpt, colour=wants_colour())
-    else:
-        lines = report.render_concise(shown)
+    lines = report.render_full(shown, excerpt, colour=wants_colour()) if form == "full" else report.render_concise(shown)
     sys.stdout.writelines(line + "\n" for line in lines)
     if len(found) > len(shown):
         print(f"... and {sum(each.count for each in found[_MAX_SHOWN:]):,} more")

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from optio.check_cache.parallel_compile import compile_in_parallel
 from optio.cli import FAILED, OK, print_error
 from optio.cli.shared import flags, output
+from optio.cli.shared.parallel_compile import compile_in_parallel
 from optio.compiler.report import render_concise, render_summary
 from optio.compiler.source_tree import DirectoryTree
 from optio.errors import SettingsError

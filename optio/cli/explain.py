@@ -6,8 +6,8 @@ import sys
 
 from optio.cli import print_error
 from optio.cli.shared import terminal
-
-SUMMARY = "explain a rule, or list all of them"
+from optio.compiler.rules.codes import RETIRED, RULES, suggest_code
+from optio.compiler.suggest import suggest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,9 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns 2 for a rule that does not exist, else 0."""
-    from optio.compiler.rules.codes import RETIRED, RULES, suggest_code
-    from optio.compiler.suggest import suggest
-
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     if args.code is None:

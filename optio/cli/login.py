@@ -6,6 +6,7 @@ The token is checked against the server, and written to ~/.config/optio, where o
 import argparse
 import sys
 from dataclasses import replace
+from getpass import getpass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -58,7 +59,6 @@ def _read_token(path: str | None, url: str) -> str:
     if path is None:
         if not sys.stdin.isatty():
             raise SettingsError("there is no terminal to ask for the token: give --token-file FILE, or - for standard input")
-        from getpass import getpass
 
         try:
             text = getpass(f"Token for {url} (not shown): ")

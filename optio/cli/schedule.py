@@ -10,6 +10,8 @@ from typing import Any
 
 from optio.cli import FAILED, OK, print_error
 from optio.cli.shared import client, flags, output, render_run, terminal, tree_calendar
+from optio.cli.shared.render_calendar import text as calendar_text
+from optio.cli.shared.schedule_history import print_history
 from optio.compiler.diagnostics import Severity
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.report import render_concise
@@ -45,8 +47,6 @@ def run(args: argparse.Namespace) -> int:
     tree_calendar.check_flags(args)
     args.count = args.count or _DEFAULT_COUNT
     if args.past:
-        from optio.cli.shared.schedule_history import print_history
-
         return print_history(args)
     for name in ("url", "token", "context"):
         if getattr(args, name) is not None:
@@ -73,8 +73,6 @@ def run(args: argparse.Namespace) -> int:
     span = tree_calendar.parse_range(args, {trigger.config.timezone for _, trigger in wanted}, now) if args.calendar else None
     names = [task.id for task, _ in wanted]
     if span is not None and (wanted or output.is_document(args)):
-        from optio.cli.shared.render_calendar import text as calendar_text
-
         found = tree_calendar.build_calendar(
             [task for task, _ in wanted], span, settings.max_workflow_concurrent, compilation.diagnostics
         )

@@ -6,12 +6,10 @@ from pathlib import Path
 
 from optio.cli import print_error
 from optio.cli.shared.render_run import safe
-
-SUMMARY = "print or write the JSON Schemas of task files"
+from optio.compiler.json_schema import SCHEMAS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from optio.compiler.json_schema import SCHEMAS
 
     parser.description = "Print the JSON Schema of task files, or write all schemas for your editor."
     kinds = ", ".join(f"`{kind}`" for kind in SCHEMAS)
@@ -25,7 +23,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command. With `--check`, returns 1 if a file is missing or out of date."""
-    from optio.compiler.json_schema import SCHEMAS
 
     kinds = [args.kind] if args.kind else list(SCHEMAS)
     if args.write is not None:

@@ -1,6 +1,6 @@
 """The facts of a file that another file could contradict: id, webhook paths, schedule, spending, and what it asks of the
-executor. They are plain data, because they are passed between processes and stored in the cache of `optio check`. Checks across
-files (`checks.across`) see only these facts; a check that needs more adds a field here."""
+executor. They are plain data, because they are passed between processes. Checks across files (`checks.across`) see only these
+facts; a check that needs more adds a field here."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from optio.compiler.diagnostics import Diagnostic, Fix, diagnostic
 from optio.compiler.source import SourceFile, Span
 from optio.compiler.source_tree import HIDDEN_HINT, MISSING_HINT, SourceTree, Unreadable, is_hidden
+from optio.compiler.suggest_path import suggest_file
 from optio.compiler.yaml.document import Document, parse
 from optio.model.route import Route, value_at
 
@@ -165,7 +166,6 @@ def missing_hint(tree: SourceTree, path: str, name: str, err: Unreadable) -> str
     """Return the hint for a path that leads to no file, with the file that was probably meant."""
     if err.hint != MISSING_HINT and not _is_hidden(name):
         return err.hint
-    from optio.compiler.suggest_path import suggest_file  # imported only for a file with a mistake
 
     near = suggest_file(tree, path, name)
     return f"did you mean `{near}`?" if near else err.hint

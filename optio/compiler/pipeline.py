@@ -1,6 +1,6 @@
 """The compiler: `compile_tree` runs the stages parse, merge, shape, resolve, check and emit for each file, and then checks all
 files together. It never raises for what a file says; every mistake is a finding. `compile_file` and `check_results` are the
-halves that the cached check and the incremental compiler run separately."""
+halves that the parallel check and the incremental compiler run separately."""
 
 import contextlib
 import re
@@ -41,6 +41,7 @@ from optio.compiler.shape.resolve import resolve
 from optio.compiler.source import SourceFile
 from optio.compiler.source_tree import MISSING_HINT, OverlayTree, SourceTree, Unreadable
 from optio.compiler.suggest import suggestion_budget
+from optio.compiler.suggest_path import suggest_template
 from optio.compiler.token_shapes import find_tokens
 from optio.compiler.yaml.document import Document, parse
 from optio.model.credential import lacks_credential
@@ -167,7 +168,7 @@ class TreePolicy:
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """The result of one file by itself, as plain data for caches and other processes. `facts` is what other files may
+    """The result of one file by itself, as plain data for other processes. `facts` is what other files may
     contradict. Findings that `comments` silence are still in `diagnostics`, because a comment may also silence a finding across
     files."""
 
@@ -242,8 +243,6 @@ def check_results(
         podded = {f.path for f in files if f.facts is not None and POD in f.facts.demands}
         by_file = {path: mine if path in podded else [d for d in mine if d.code not in vain] for path, mine in by_file.items()}
     if any(each.hint == MISSING_HINT for mine in by_file.values() for each in mine):
-        from optio.compiler.suggest_path import suggest_template  # imported only for a file with a mistake
-
         paths = [file.path for file in files]
         by_file = {
             path: [suggest_template(d, paths) if d.hint == MISSING_HINT and d.route == ("extends",) else d for d in mine]

@@ -11,6 +11,7 @@ from optio.compiler.checks.namespaces import pattern_of
 from optio.compiler.conversions.quantities import number_in, suggest_amount, suggest_duration, unit_hint
 from optio.compiler.diagnostics import Diagnostic, diagnostic
 from optio.compiler.facts import SpendCap, TaskFacts, ValuePlace
+from optio.compiler.json_schema_texts import EXAMPLES
 from optio.compiler.layers import POLICY
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
@@ -147,8 +148,6 @@ def _wrong(document: Document, misfit: ValidationIssue) -> Diagnostic:
 
 def _form(misfit: ValidationIssue) -> str:
     """Return the hint for a value of a wrong type: the number that a text holds, or an example of the key."""
-    from optio.compiler.json_schema_texts import EXAMPLES
-    from optio.compiler.yaml.emit import flow  # imported only for a file with a mistake
 
     route, number = misfit.route, number_in(str(misfit.value))
     if misfit.wanted == WHOLE and number is not None and number == int(number):

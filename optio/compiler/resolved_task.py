@@ -9,6 +9,7 @@ from optio.compiler.diagnostics import Diagnostic, Fix, diagnostic
 from optio.compiler.layers import MergedDocument
 from optio.compiler.source import Span, span_at
 from optio.compiler.yaml.document import Document
+from optio.compiler.yaml.emit import flow
 from optio.model.route import Route
 from optio.model.task import TaskSpec
 
@@ -75,8 +76,6 @@ class ResolvedTask:
         if value is not None:
             fix = self.document.rewritten(route, self.document.restyled(route, value), safe=safe)
         elif write is not None:
-            from optio.compiler.yaml.emit import flow  # imported only for a file with a mistake
-
             is_value = span is None and not key
             text = flow(write) if key else write  # the author's key may need quotes
             fix = self.document.rewritten(route, write, safe=safe) if is_value else Fix.write(text, place, safe=safe)

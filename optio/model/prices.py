@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from optio.model.run import Usage
+from optio.model.usage import Usage
 
 _MILLION = Decimal(1_000_000)
 _AMOUNT = re.compile(r"\d{1,6}(\.\d{1,8})?")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from optio.model.run import CostSource, Usage
+from optio.model.usage import CostSource, Usage
 
 _SECOND_US = 1_000_000
 # From 2^20 seconds on (12 days) all buckets have one width.

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from optio.model.effect import EffectKind, EffectWeight
+from optio.model.egress import Block, Host, parse
 from optio.model.pool import parse_quantity
 from optio.model.registry import CompiledTask
 from optio.model.route import Route
@@ -109,7 +110,6 @@ def _remaining_hosts(hosts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _private_blocks(entries: Sequence[str]) -> list[str]:
-    from optio.model.egress import Block, parse  # most tasks have no list
 
     blocks = [entry for entry in map(parse, entries) if isinstance(entry, Block)]
     return sorted({str(block) for block in blocks if ipaddress.ip_network(block.network).is_private})
@@ -117,14 +117,12 @@ def _private_blocks(entries: Sequence[str]) -> list[str]:
 
 def _entries_outside(these: Sequence[str], those: Sequence[str]) -> list[str]:
     """Return the entries of `these` that no entry of `those` covers."""
-    from optio.model.egress import parse  # most tasks have no list
 
     around = [parse(each) for each in those]
     return sorted({str(entry) for entry in map(parse, these) if not any(_is_within(entry, one) for one in around)})
 
 
 def _is_within(inner: "Entry", outer: "Entry") -> bool:
-    from optio.model.egress import Block, Host
 
     if inner.port != outer.port:
         return False

@@ -16,8 +16,9 @@ from optio.model.params import iter_faults
 from optio.model.registry import CompiledTask
 from optio.model.result_file import Report
 from optio.model.route import pointer
-from optio.model.run import Meter, Outcome
+from optio.model.run import Outcome
 from optio.model.runtimes import declaration_of
+from optio.model.usage import Meter
 
 _MAX_FAULTS = 5
 _MAX_QUOTED = 80

@@ -26,22 +26,11 @@ from optio.model.money import RunBudget, dollars, why_unpriced
 from optio.model.registry import CompiledTask
 from optio.model.result import with_instructions
 from optio.model.room import SECRET_SOURCE, Delay
-from optio.model.run import (
-    UNKNOWN_AGENT,
-    AgentIdentity,
-    AgentPod,
-    Attempt,
-    CostSource,
-    LogKind,
-    LogLine,
-    Meter,
-    Outcome,
-    Run,
-    RunState,
-)
+from optio.model.run import UNKNOWN_AGENT, AgentIdentity, AgentPod, Attempt, LogKind, LogLine, Outcome, Run, RunState
 from optio.model.runtimes import declaration_of
 from optio.model.session import REFUSED, UNFIT, Session, prompt_to_go_on, session_to_continue, used_directory, was_repaired
 from optio.model.task import Environment
+from optio.model.usage import CostSource, Meter
 from optio.plugins import BrokenPlugin
 from optio.runs.blame import MAX_START_PAUSE_S, ReadTrial, Turn, without_counts
 from optio.runs.declared_result import judge_result

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from optio.executors.base import Exit, Handle
-from optio.model.run import LogLine, Meter, Outcome
+from optio.model.run import LogLine, Outcome
+from optio.model.usage import Meter
 from optio.runs.blame import ReadTrial, Turn
 from optio.runs.output import Output
 from optio.runs.runtime_guard import GuardedReader

@@ -15,7 +15,8 @@ from optio.errors import LaunchFailed
 from optio.model.money import RunBudget
 from optio.model.registry import CompiledTask
 from optio.model.result_file import ResultFile
-from optio.model.run import UNKNOWN_AGENT, AgentIdentity, LogKind, LogLine, Meter, Outcome
+from optio.model.run import UNKNOWN_AGENT, AgentIdentity, LogKind, LogLine, Outcome
+from optio.model.usage import Meter
 from optio.plugins import package_of
 from optio.runtimes.base import AttemptContext, Invocation, OutputReader, ProcessEnd, Runtime, log_line, over_limits, unenforced
 

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 from optio.model.money import ZERO_USD, RunBudget, dollars
 from optio.model.registry import CompiledTask
-from optio.model.run import LogKind, LogLine, Meter, Outcome
+from optio.model.run import LogKind, LogLine, Outcome
 from optio.model.runtimes import Declaration, Program
+from optio.model.usage import Meter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

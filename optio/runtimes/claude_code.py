@@ -11,8 +11,9 @@ from optio.model import prices
 from optio.model.money import ZERO_USD, RunBudget
 from optio.model.registry import CompiledTask
 from optio.model.result import schema_for_cli
-from optio.model.run import CostSource, Meter, Outcome, Usage
+from optio.model.run import Outcome
 from optio.model.runtimes import DECLARED
+from optio.model.usage import CostSource, Meter, Usage
 from optio.runtimes.base import (
     AttemptContext,
     Invocation,

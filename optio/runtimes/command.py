@@ -12,8 +12,9 @@ from optio.model import prices
 from optio.model.money import ZERO_USD, RunBudget
 from optio.model.registry import CompiledTask
 from optio.model.result_file import MAX_LINE_BYTES, UNKNOWN_TYPE, ResultFile
-from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
+from optio.model.run import LogKind, LogLine, Outcome
 from optio.model.runtimes import DECLARED
+from optio.model.usage import CostSource, Meter, Usage
 from optio.runtimes.base import AttemptContext, Invocation, ProcessEnd, common_outcome, log_line
 from optio.runtimes.json_events import money, token_count
 

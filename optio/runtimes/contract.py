@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 
 from optio.model.agent_event import ToolCall, ToolResult
 from optio.model.registry import CompiledTask, Origin
-from optio.model.run import LogLine, Outcome, Usage
+from optio.model.run import LogLine, Outcome
 from optio.model.task import TaskSpec
+from optio.model.usage import Usage
 from optio.runtimes.base import AttemptContext, OutputReader, ProcessEnd, Runtime
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -10,8 +10,9 @@ from decimal import Decimal
 from typing import Any
 
 from optio.model.registry import CompiledTask
-from optio.model.run import CostSource, LogLine, Meter, Outcome, Usage
+from optio.model.run import LogLine, Outcome
 from optio.model.runtimes import DECLARED
+from optio.model.usage import CostSource, Meter, Usage
 from optio.runtimes.base import (
     AttemptContext,
     Invocation,

@@ -6,7 +6,8 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from optio.model.agent_event import AgentEvent, Retry, ToolCall, ToolKind, ToolResult, TurnEnd
-from optio.model.run import LogKind, Usage
+from optio.model.run import LogKind
+from optio.model.usage import Usage
 from optio.runtimes.json_events import compact
 
 # The names of tools in lower-case letters, as the agent CLIs call them.

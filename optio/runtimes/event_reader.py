@@ -10,8 +10,9 @@ from typing import Any
 
 from optio.model import prices
 from optio.model.registry import CompiledTask
-from optio.model.run import AgentIdentity, LogKind, LogLine, Outcome, Usage
+from optio.model.run import AgentIdentity, LogKind, LogLine, Outcome
 from optio.model.runtimes import declaration_of
+from optio.model.usage import Usage
 from optio.runtimes.base import ProcessEnd, end_text, no_result
 from optio.runtimes.entries import Entry
 from optio.runtimes.json_events import MAX_JSON_LINE_BYTES, LastTexts, event_of, first_line

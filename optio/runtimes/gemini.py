@@ -14,8 +14,9 @@ from optio.model import prices
 from optio.model.agent_event import ToolResult
 from optio.model.money import ZERO_USD
 from optio.model.registry import CompiledTask
-from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
+from optio.model.run import LogKind, LogLine, Outcome
 from optio.model.runtimes import DECLARED
+from optio.model.usage import CostSource, Meter, Usage
 from optio.runtimes.base import (
     BY_STATUS,
     AttemptContext,

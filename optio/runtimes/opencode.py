@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 from optio.model.registry import CompiledTask
-from optio.model.run import CostSource, Meter, Outcome, Usage
+from optio.model.run import Outcome
 from optio.model.runtimes import DECLARED, PROVIDERS
+from optio.model.usage import CostSource, Meter, Usage
 from optio.runtimes.base import (
     AttemptContext,
     Invocation,

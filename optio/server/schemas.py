@@ -21,7 +21,7 @@ from msgspec.json import schema_components
 
 from optio import errors
 from optio.compiler.json_schema import field_texts
-from optio.model import agent_event, effect, example, pool, run, task, trigger
+from optio.model import agent_event, effect, example, pool, run, task, trigger, usage
 from optio.model.spec import portable
 from optio.runs import admission, delivery_gates, replay
 from optio.server import bodies, problems
@@ -47,7 +47,7 @@ _VOCABULARIES: dict[str, ModuleType] = {
     "HoldReason": admission,
     "RunState": run,
     "RunTrigger": run,
-    "CostSource": run,
+    "CostSource": usage,
     "LogKind": run,
     "ToolKind": agent_event,
     "StartKind": pool,

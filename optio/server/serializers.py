@@ -11,7 +11,8 @@ from optio.model.drift import Drift
 from optio.model.fleet import FleetState, ProcessRow, find_problems
 from optio.model.registry import CompiledTask
 from optio.model.removal import HeldRemoval
-from optio.model.run import Attempt, Event, LogLine, Meter, Page, Run, RunState
+from optio.model.run import Attempt, Event, LogLine, Page, Run, RunState
+from optio.model.usage import Meter
 from optio.runs.admission import Hold
 from optio.runs.delivery_gates import Gate
 from optio.runs.failure import RunFailure

@@ -17,8 +17,9 @@ from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import Pool
 from optio.model.registry import CompiledTask, Registry
 from optio.model.room import Delay, Shortage
-from optio.model.run import UNKNOWN_AGENT, AgentIdentity, AgentPod, Attempt, Event, Lease, LogLine, Meter, Outcome, Page, Run
+from optio.model.run import UNKNOWN_AGENT, AgentIdentity, AgentPod, Attempt, Event, Lease, LogLine, Outcome, Page, Run
 from optio.model.run_totals import RunTotals
+from optio.model.usage import Meter
 from optio.store.values import (
     EVERY_DELIVERY,
     EVERY_SLOT,

@@ -14,7 +14,8 @@ from typing import Literal, Protocol
 
 from optio.model import trace
 from optio.model.pool import StartKind
-from optio.model.run import Attempt, Meter, Run, RunTrigger
+from optio.model.run import Attempt, Run, RunTrigger
+from optio.model.usage import Meter
 from optio.version import how_to_install
 
 log = logging.getLogger(__name__)

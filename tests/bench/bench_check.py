@@ -12,10 +12,10 @@ imports that library too), and the smallest task (its peer imports no JSON Schem
 A thousand files, each a little different, some with a prompt in a file, a template, or a finding: beside their YAML read by
 PyYAML's C parser into nodes and no further, which is what any reader pays; yamllint, which knows nothing of tasks; and
 check-jsonschema with the schema of tasks, which knows their shape alone (from the PATH, or $CHECK_JSONSCHEMA). Ten thousand:
-new, kept, and with one that has changed, in a new process and in a running one.
+in a new process, and with one that has changed in a running one.
 
-The compiler is measured from a copy: results are kept for one compiler, and this one may be worked on. Figures are the least
-of several runs; on a busy machine compare CPU times.
+The compiler is measured from a copy, as this one may be worked on. Figures are the least of several runs; on a busy machine
+compare CPU times.
 """
 
 import argparse
@@ -160,7 +160,7 @@ class Peer(list[str]):
 
 def least(commands: Sequence[Sequence[str]], runs: int, environment: Mapping[str, str]) -> list[Took]:
     """One run of each after the other, so that a busy moment meets them all; a first round warms the disk's cache."""
-    peer = {**environment, "PWD": environment.get("PEER", ""), "OPTIO_CACHE_DIR": environment["OPTIO_CACHE_DIR"] + "-peer"}
+    peer = {**environment, "PWD": environment.get("PEER", "")}
     rounds = [
         [run(command, peer if isinstance(command, Peer) else environment) for command in commands] for _ in range(runs + 1)
     ]
@@ -224,21 +224,21 @@ def one_file(scratch: Path, table: Table, environment: Mapping[str, str]) -> Non
 
 
 def beside_others(scratch: Path, count: int, table: Table, environment: Mapping[str, str]) -> None:
-    """Files that nobody has seen before."""
+    """Many files beside what other programs make of them."""
     many = scratch / "many"
     many.mkdir()
     write_tasks(many, count)
     files = [str(path) for path in sorted(many.glob("*.yaml"))]
-    commands = [[sys.executable, "-c", PARSE, str(many)], [*CHECK, "--no-cache", str(many)]]
-    commands.append([*CHECK, "--no-cache", "--jobs", "1", str(many)])
+    commands = [[sys.executable, "-c", PARSE, str(many)], [*CHECK, str(many)]]
+    commands.append([*CHECK, "--jobs", "1", str(many)])
     peers = [Peer(commands[1])] if "PEER" in environment else []
     parsed, cold, one, *others = least([*commands, *peers], 5, environment)
     table.row(f"their YAML as nodes, {count:,} files", parsed)
     note = f"{cold.wall / parsed.wall:.1f} x nodes' time, {cold.cpu / parsed.cpu:.1f} x their CPU"
-    table.row(f"optio check, {count:,} files, new", cold, note)
-    table.row(f"optio check, {count:,} files, new, one process", one)
+    table.row(f"optio check, {count:,} files", cold, note)
+    table.row(f"optio check, {count:,} files, one process", one)
     for other in others:
-        table.row(f"the peer's optio check, {count:,} files, new", other, against(cold, other, "it"))
+        table.row(f"the peer's optio check, {count:,} files", other, against(cold, other, "it"))
     beside = Path(sys.executable).parent
     yamllint = shutil.which("yamllint", path=str(beside)) or shutil.which("yamllint")
     schema = os.environ.get("CHECK_JSONSCHEMA") or shutil.which("check-jsonschema")
@@ -256,30 +256,17 @@ def beside_others(scratch: Path, count: int, table: Table, environment: Mapping[
         table.row(f"check-jsonschema, {count:,} files", took, against(cold, took, "it"))
 
 
-def again(scratch: Path, count: int, table: Table, environment: Mapping[str, str]) -> None:
-    """Files of which one, or none, has changed."""
+def most_files(scratch: Path, count: int, table: Table, environment: Mapping[str, str]) -> None:
+    """Ten thousand files, and one that changes in a running process."""
     most = scratch / "most"
     most.mkdir()
     write_tasks(most, count)
     check = [*CHECK, str(most)]
-    new = [*check, "--no-cache"]
-    cold, *others = least([new, *([Peer(new)] if "PEER" in environment else [])], 2, environment)
-    table.row(f"optio check, {count:,} files, new", cold, f"{cold.cpu / count * 1e6:.0f} us of CPU a file")
+    cold, *others = least([check, *([Peer(check)] if "PEER" in environment else [])], 2, environment)
+    table.row(f"optio check, {count:,} files", cold, f"{cold.cpu / count * 1e6:.0f} us of CPU a file")
     for other in others:
-        table.row(f"the peer's optio check, {count:,} files, new", other, against(cold, other, "it"))
-    time.sleep(2.1)  # what has just been written is read again
-    first = run(check, environment)
-    table.row(f"optio check, {count:,} files, new, and kept", first, f"{first.cpu / cold.cpu:.2f} x without keeping")
-    same = least([check], 5, environment)[0]
-    table.row(f"optio check, {count:,} files, none changed", same, f"1/{cold.cpu / same.cpu:.0f} of the CPU of new ones")
-    changed = []
-    file = most / f"task-{count // 2:05}.yaml"
-    for number in range(5):
-        file.write_text(file.read_text().replace("maxConcurrent: 1", f"maxConcurrent: {number % 2 + 1}") + f"# {number}\n")
-        changed.append(run(check, environment))
-    one = Took(*map(min, zip(*changed, strict=True)))
-    table.row(f"optio check, {count:,} files, 1 changed", one, f"1/{cold.cpu / one.cpu:.0f} of the CPU of new ones")
-    running(most, file.name, table)
+        table.row(f"the peer's optio check, {count:,} files", other, against(cold, other, "it"))
+    running(most, f"task-{count // 2:05}.yaml", table)
 
 
 def running(root: Path, name: str, table: Table) -> None:
@@ -323,14 +310,14 @@ def main() -> None:
     print(f"{len(os.sched_getaffinity(0))} processors, load {os.getloadavg()[0]:.1f} before, Python {sys.version.split()[0]}")
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        environment = {**os.environ, "PWD": _copied(ROOT, scratch / "copy"), "OPTIO_CACHE_DIR": str(scratch / "kept")}
+        environment = {**os.environ, "PWD": _copied(ROOT, scratch / "copy")}
         environment["OPTIO_EXECUTOR"] = "kubernetes"  # which applies all that the tasks ask for: they are clean
         if args.peer is not None:
             environment["PEER"] = _copied(args.peer, scratch / "peer")
         table = Table()
         one_file(scratch, table, environment)
         beside_others(scratch, args.files, table, environment)
-        again(scratch, args.more, table, environment)
+        most_files(scratch, args.more, table, environment)
     print(f"load {os.getloadavg()[0]:.1f} after")
 
 

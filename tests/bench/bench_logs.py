@@ -115,7 +115,8 @@ def of_bare(args: argparse.Namespace, directory: Path) -> float:
 def of_optio(args: argparse.Namespace, directory: Path, *, socket: bool) -> tuple[float, float]:
     """Seconds until everyone has every line, and of the commits alone."""
     from optio.broker.base import Topic
-    from optio.model.run import LogKind, LogLine, Meter
+    from optio.model.run import LogKind, LogLine
+    from optio.model.usage import Meter
     from optio.settings import Settings
     from optio.wiring import build
     from tests.support import Dev, eventually

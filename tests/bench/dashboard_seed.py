@@ -16,7 +16,8 @@ from pathlib import Path
 from optio.model.agent_event import ToolCall, ToolKind, ToolResult, TurnEnd
 from optio.model.namespace import ALL_TASKS
 from optio.model.registry import CompiledTask, Registry
-from optio.model.run import LogKind, LogLine, Meter
+from optio.model.run import LogKind, LogLine
+from optio.model.usage import Meter
 from optio.processes.scheduler import new_id
 from optio.server.auth import token_hash
 from optio.settings import Settings

@@ -19,7 +19,7 @@ ANSWERS = '{"type": "say", "text": "Hm"}\n{"type": "done", "text": "Forty-two", 
 REFUSES = '{"type": "done", "error": "auth"}\n'
 TEST = """
 from acme_runtime import Acme
-from optio.model.run import Usage
+from optio.model.usage import Usage
 from optio.runtimes.contract import Recording, RuntimeContract
 
 class TestAcme(RuntimeContract):

@@ -13,7 +13,7 @@ import pytest
 from optio.cli import check
 from optio.compiler.fixes import FixedTree, fix_tree
 from optio.compiler.source_tree import SourceTree
-from tests.check_cache.trees import fill
+from tests.compiler.trees import fill
 
 # A finding that is ignored without a reason.
 IGNORED = (
@@ -368,10 +368,9 @@ def test_only_the_compiler_is_loaded() -> None:
         "optio.scheduling",
         "optio.plugins",
         "optio.errors",
-        "optio.check_cache.check",
-        "optio.check_cache.options",
     }
-    assert among({"optio"}, loaded) - {"optio", "optio.check_cache"} == among(ours, loaded)
+    assert among({"optio"}, loaded) - {"optio"} == among(ours, loaded)
+    assert {"optio.cli.shared.process_pool", "pickle"} & loaded == set()
 
 
 def test_a_clean_task_does_not_load_what_only_others_need() -> None:
@@ -444,33 +443,24 @@ def test_a_number_of_processes_that_is_none_is_refused(number: str, capsys: pyte
 
 
 @pytest.mark.parametrize("form", check.FORMATS)
-def test_what_is_printed_does_not_depend_on_what_was_kept(
-    form: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_what_is_printed_does_not_depend_on_the_number_of_processes(
+    form: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fill(here / "tasks.d", 120)
-    monkeypatch.setenv("OPTIO_CACHE_DIR", str(here / "kept"))
+    fill(here / "tasks.d", 220)
+    before = sorted(here.rglob("*"))
 
     def printed(*options: str) -> str:
         assert run("--format", form, "--verbose", *options) == 1
         return capsys.readouterr().out
 
-    plain = printed("--no-cache", "--jobs", "1")
-    assert not (here / "kept").exists()
-    assert printed() == printed() == printed("--jobs", "2") == plain
-    assert list((here / "kept").iterdir())
+    assert printed("--jobs", "1") == printed("--jobs", "2") == printed()
+    assert sorted(here.rglob("*")) == before
 
 
-def test_what_is_kept_is_in_the_way_of_no_fix(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    fill(here / "tasks.d", 120)
-    write("tasks.d/task.yaml", GOOD.format("A") + "maxTurn: 1\n")
-    monkeypatch.setenv("OPTIO_CACHE_DIR", str(here / "kept"))
-    run()
+def test_the_option_for_a_cache_is_unknown(here: Path) -> None:
+    write("tasks.d/a.yaml", GOOD.format("A"))
 
-    run("--fix", "--unsafe-fixes")
-    capsys.readouterr()
-    run("--format", "concise")
+    ended = process("-m", "optio", "check", "--no-cache")
 
-    assert "task.yaml:4" not in capsys.readouterr().out
-    assert "maxTurns: 1" in Path("tasks.d/task.yaml").read_text()
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("optio check: unrecognized arguments: --no-cache\n")

@@ -10,7 +10,8 @@ import pytest
 
 from optio.errors import Conflict
 from optio.model.retry import RetryAt
-from optio.model.run import Meter, Outcome, Run, RunState, Usage
+from optio.model.run import Outcome, Run, RunState
+from optio.model.usage import Meter, Usage
 from optio.store.base import Store
 from optio.store.sql import deliveries
 from optio.store.sql.bulk import run_batch

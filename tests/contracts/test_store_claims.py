@@ -14,7 +14,8 @@ import pytest
 from optio.errors import LeaseLost
 from optio.model.pool import COLD, PROCESS, WARM
 from optio.model.retry import GiveUp, RetryAt
-from optio.model.run import TRANSITIONS, AgentIdentity, AgentPod, Lease, Meter, Outcome, Run, RunState, Usage
+from optio.model.run import TRANSITIONS, AgentIdentity, AgentPod, Lease, Outcome, Run, RunState
+from optio.model.usage import Meter, Usage
 from optio.store.base import Store
 from optio.store.values import AdmissionView, AgentStart, Claim, RunFilter
 from tests.store.build import (

@@ -14,7 +14,8 @@ import pytest
 
 from optio.errors import Conflict, LeaseLost, NotFound
 from optio.model.registry import Registry
-from optio.model.run import Lease, Meter, Outcome, Run, RunState
+from optio.model.run import Lease, Outcome, Run, RunState
+from optio.model.usage import Meter
 from optio.store.base import Store
 from optio.store.values import Claim, Firing, IdempotencyKey, RunFilter, ScheduleRow, SlotVerdict
 from tests.store.build import (

@@ -7,7 +7,7 @@ import pytest
 
 from optio.errors import LeaseLost
 from optio.model.pool import COLD, PROCESS, WARM, Pool
-from optio.model.run import Meter
+from optio.model.usage import Meter
 from optio.store.base import Store
 from optio.store.values import AgentStart, Claim, ClaimedAttempt, PlacedStart, PoolReport, RetentionPolicy
 from tests.store.build import BAD, LEASE, OK, Clock, at_once, claimed, end, give_up, line, new_run, serve, task

@@ -11,7 +11,8 @@ import pytest
 
 from optio.errors import Conflict, Invalid, NotFound, StoreUnavailable
 from optio.model.agent_event import Retry, ToolCall, ToolKind, ToolResult, TurnEnd
-from optio.model.run import LogKind, Meter, RunState, Usage
+from optio.model.run import LogKind, RunState
+from optio.model.usage import Meter, Usage
 from optio.store.base import Store
 from optio.store.values import DeliveryFilter, NewRun, RunFilter
 from tests.store.build import (

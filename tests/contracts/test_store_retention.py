@@ -12,7 +12,8 @@ import pytest
 from optio.errors import Conflict, NotFound, OptioError
 from optio.model.agent_event import ToolResult
 from optio.model.registry import Registry
-from optio.model.run import Meter, RunState
+from optio.model.run import RunState
+from optio.model.usage import Meter
 from optio.store.base import Store
 from optio.store.sql import retention
 from optio.store.values import DEDUPE_MEMORY, Firing, IdempotencyKey, RetentionPolicy, RunFilter, ScheduleRow, SlotVerdict

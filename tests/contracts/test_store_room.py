@@ -9,7 +9,8 @@ from optio.errors import LeaseLost
 from optio.model.pool import COLD, PROCESS, StartKind
 from optio.model.retry import RetryAt
 from optio.model.room import DELAY_AFTER_RUN_END, FIRST_PAUSE, SECRET_SOURCE, WHOLE_PLACE, Delay
-from optio.model.run import Meter, Outcome, Run, RunState
+from optio.model.run import Outcome, Run, RunState
+from optio.model.usage import Meter
 from optio.store.base import Store
 from optio.store.values import AgentStart, Claim, RunFilter
 from tests.store.build import LEASE, OK, Clock, at_most, at_once, claimed, end, line, new_run, queued, say, serve, task

@@ -8,8 +8,8 @@ from decimal import Decimal
 
 import pytest
 
-from optio.model.run import CostSource, Meter, Usage
 from optio.model.run_totals import RunTotals
+from optio.model.usage import CostSource, Meter, Usage
 from optio.store.base import Store
 from optio.store.sql import daily_totals, schema
 from optio.store.sql.daily_totals import KEPT_DAYS

@@ -14,8 +14,8 @@ from lightkube import Client
 from lightkube.resources.core_v1 import Node
 
 from optio.model import prices
-from optio.model.run import Usage
 from optio.model.runtimes import DECLARED
+from optio.model.usage import Usage
 from tests.executors.pods.fence import EGRESS_IMAGE, INSTALLATION, KEY, Fence, fence
 from tests.runtimes.real_agents import AGENTS, DONE, Model, endpoints_of, model_server, task_text
 from tests.runtimes.real_agents import KEY as SECRET

@@ -97,7 +97,6 @@ def test_settings_exist_and_ports_differ() -> None:
     ports = set()
     for name in SERVICES:
         variables = {key: value for key, value in environment(name).items() if key.startswith("OPTIO_")}
-        variables.pop("OPTIO_CACHE_DIR", None)  # no setting: `optio check` alone reads it
         assert list(unknown_variables(variables)) == []
         ports.add(variables.get("OPTIO_METRICS_PORT"))
     assert ports == {"9464", "9465", "9466", None}
@@ -227,7 +226,6 @@ class Clones:
             "PATH": f"{opt / '.venv' / 'bin'}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
             "HOME": str(directory),
-            "OPTIO_CACHE_DIR": str(directory / "cache"),
             **{f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
         }
         (self.upstream / "tasks.d").mkdir(parents=True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from optio.model import prices
-from optio.model.run import Usage
+from optio.model.usage import Usage
 
 OWN = {"asOf": "2026-11-01", "input": "0.40", "cached": "0.04", "output": "1.60", "contextTokens": 200, "maxOutputTokens": 50}
 LONG = {"above": 100, "input": "4", "cached": "1", "output": "8"}

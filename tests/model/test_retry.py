@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from optio.model.money import RunBudget
 from optio.model.retry import MAX_DELAY, MAX_INFRASTRUCTURE_RETRIES, GiveUp, RetryAt, decide_retry
-from optio.model.run import Meter, Outcome, Run, RunState
+from optio.model.run import Outcome, Run, RunState
+from optio.model.usage import Meter
 
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 AGAIN = Outcome(ok=False, reason="exit_code", again=True)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.model.run import TRANSITIONS, LogKind, LogLine, RunChange, RunState, Usage, next_state
+from optio.model.run import TRANSITIONS, LogKind, LogLine, RunChange, RunState, next_state
+from optio.model.usage import Usage
 
 changes = st.lists(st.sampled_from(RunChange), max_size=40)
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from optio.model.run import AgentIdentity, Attempt, Meter, Run, RunState, Usage
+from optio.model.run import AgentIdentity, Attempt, Run, RunState
 from optio.model.session import INTERRUPTED, prompt_to_go_on, session_to_continue, used_directory
+from optio.model.usage import Meter, Usage
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SESSION = "0200b349-6eea-425d-a52c-f4801d1ff326"

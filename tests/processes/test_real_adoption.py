@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from optio.model.agent_event import AgentEvent, ToolCall, ToolResult
-from optio.model.run import LogKind, LogLine, Meter, Usage
+from optio.model.run import LogKind, LogLine
+from optio.model.usage import Meter, Usage
 from optio.wiring import Services
 from tests.executors.support import living
 from tests.model_server import PLAIN_TEXT

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from optio.model.money import RunBudget, dollars
 from optio.model.retry import GiveUp, RetryAt, decide_retry
-from optio.model.run import LogKind, Meter, Outcome, Run, RunState
+from optio.model.run import LogKind, Outcome, Run, RunState
+from optio.model.usage import Meter
 from optio.runs.execute import Execution
 from optio.runs.runtime_guard import GuardedReader
 from optio.runtimes.base import AttemptContext

@@ -11,8 +11,9 @@ import pytest
 from optio.model.money import RunBudget
 from optio.model.registry import CompiledTask, Origin
 from optio.model.result_file import MAX_IGNORED_LINES, Report
-from optio.model.run import LogKind, Meter, Outcome, RunState
+from optio.model.run import LogKind, Outcome, RunState
 from optio.model.task import TaskSpec
+from optio.model.usage import Meter
 from optio.runs.declared_result import judge_result
 from optio.runs.runtime_guard import GuardedReader
 from optio.runtimes import RUNTIMES

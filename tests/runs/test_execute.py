@@ -19,7 +19,8 @@ import pytest
 
 from optio.broker.base import Topic
 from optio.errors import Conflict, LeaseLost, StoreFull, StoreUnavailable
-from optio.model.run import AgentIdentity, Lease, LogKind, LogLine, Meter, RunState
+from optio.model.run import AgentIdentity, Lease, LogKind, LogLine, RunState
+from optio.model.usage import Meter
 from optio.runs.blame import MAX_READ_CRASHES
 from optio.runs.execute import Execution
 from optio.runs.lines import LineSplitter

@@ -15,7 +15,8 @@ from optio.errors import LaunchFailed, SecretUnavailable, StoreUnavailable
 from optio.executors.base import STREAMS, Executor, Exit, Launch, LaunchArrival
 from optio.model.pool import COLD
 from optio.model.room import PLACE_REFUSALS, Delay
-from optio.model.run import AgentPod, Lease, LogKind, Meter, RunState
+from optio.model.run import AgentPod, Lease, LogKind, RunState
+from optio.model.usage import Meter
 from optio.processes import health
 from optio.runs.execute import Execution
 from optio.telemetry.base import Claimed, Fact, Finished, GivenBack, Started, Telemetry

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.model.run import CostSource, LogKind, LogLine, Outcome, Usage
+from optio.model.run import LogKind, LogLine, Outcome
+from optio.model.usage import CostSource, Usage
 from optio.runtimes.base import AttemptContext, ProcessEnd
 from optio.runtimes.claude_code import ClaudeCode, ClaudeReader
 from tests.runtimes.recordings import assert_told, stopped

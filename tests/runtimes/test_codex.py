@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from optio.model.run import CostSource, LogKind, Usage
+from optio.model.run import LogKind
+from optio.model.usage import CostSource, Usage
 from optio.runtimes.base import AttemptContext, ProcessEnd
 from optio.runtimes.codex import Codex, CodexReader
 from tests.runtimes import recordings

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.model.result_file import MAX_WARNINGS
-from optio.model.run import CostSource, Outcome, Usage
+from optio.model.run import Outcome
+from optio.model.usage import CostSource, Usage
 from optio.runtimes.base import AttemptContext, ProcessEnd
 from optio.runtimes.command import Command, CommandReader
 from tests.runtimes.recordings import guarded, stopped

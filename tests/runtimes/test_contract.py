@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.model.agent_event import ToolCall, ToolKind, ToolResult, TurnEnd
-from optio.model.run import LogKind, LogLine, Outcome, Usage
+from optio.model.run import LogKind, LogLine, Outcome
 from optio.model.runtimes import DECLARED
 from optio.model.session import INTERRUPTED
+from optio.model.usage import Usage
 from optio.runtimes import RUNTIMES
 from optio.runtimes.base import AttemptContext, OutputReader, ProcessEnd
 from optio.runtimes.event_reader import EventReader

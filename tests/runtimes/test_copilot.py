@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from optio.model.agent_event import Retry, ToolCall, TurnEnd
-from optio.model.run import CostSource, LogKind, Outcome, Usage
+from optio.model.run import LogKind, Outcome
+from optio.model.usage import CostSource, Usage
 from optio.runtimes.base import AttemptContext, ProcessEnd
 from optio.runtimes.copilot import Copilot, CopilotReader
 from tests.runtimes import recordings

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from optio.model.agent_event import ToolResult
-from optio.model.run import CostSource, LogKind, Usage
+from optio.model.run import LogKind
+from optio.model.usage import CostSource, Usage
 from optio.runtimes.base import AttemptContext, ProcessEnd
 from optio.runtimes.gemini import Gemini, GeminiReader
 from tests.runtimes import recordings

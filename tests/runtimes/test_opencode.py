@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from optio.model.run import CostSource, LogKind, Usage
+from optio.model.run import LogKind
+from optio.model.usage import CostSource, Usage
 from optio.runtimes.base import AttemptContext, Invocation, ProcessEnd
 from optio.runtimes.opencode import OpenCode, OpenCodeReader
 from tests.runtimes.recordings import assert_told

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import pytest
 
-from optio.model.run import Usage
+from optio.model.usage import Usage
 from optio.runtimes import RUNTIMES
 from optio.runtimes.contract import Recording, RuntimeContract
 

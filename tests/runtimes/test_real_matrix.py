@@ -23,8 +23,9 @@ import pytest
 
 from optio.model import prices
 from optio.model.agent_event import ToolCall, ToolResult
-from optio.model.run import Attempt, LogKind, LogLine, Run, RunState, Usage
+from optio.model.run import Attempt, LogKind, LogLine, Run, RunState
 from optio.model.runtimes import DECLARED
+from optio.model.usage import Usage
 from optio.runs.execute import Execution
 from optio.wiring import Services
 from tests.model_server import FLAKY_FAILURES, PLAIN_TEXT

@@ -16,7 +16,8 @@ from websockets.sync.client import ClientConnection, connect
 from optio.broker.base import Topic
 from optio.cli.shared.serving import listen, uvicorn_config
 from optio.model.retry import GiveUp
-from optio.model.run import LogKind, LogLine, Meter, Outcome, RunState
+from optio.model.run import LogKind, LogLine, Outcome, RunState
+from optio.model.usage import Meter
 from optio.processes.scheduler import new_id
 from optio.server.app import create_app
 from optio.server.auth import token_hash

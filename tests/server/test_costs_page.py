@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from optio.model.retry import GiveUp
-from optio.model.run import CostSource, Meter, Outcome, Usage
+from optio.model.run import Outcome
+from optio.model.usage import CostSource, Meter, Usage
 from tests.server.api import JOB, Api
 
 HOSTILE = "=HYPERLINK(1)<img src=x onerror=alert(1)>"

@@ -13,7 +13,8 @@ import pytest
 
 from optio.model.agent_event import ToolCall, ToolKind, ToolResult, TurnEnd
 from optio.model.retry import GiveUp
-from optio.model.run import LogKind, LogLine, Meter, Outcome, Run
+from optio.model.run import LogKind, LogLine, Outcome, Run
+from optio.model.usage import Meter
 from optio.server.read_models.transcript import turns
 from optio.store.values import RunFilter
 from tests.server.api import Api

@@ -8,7 +8,8 @@ import pytest
 
 from optio.broker.base import Topic
 from optio.model.retry import GiveUp
-from optio.model.run import Meter, Outcome
+from optio.model.run import Outcome
+from optio.model.usage import Meter
 from optio.runs import admission
 from optio.store.values import Claim, RunFilter
 from tests.server.api import JOB, Api

@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 import pytest
 
 from optio.model.retry import GiveUp
-from optio.model.run import CostSource, Meter, Outcome
+from optio.model.run import Outcome
+from optio.model.usage import CostSource, Meter
 from tests.server.api import JOB, LEASE, Answer, Api
 
 FAIL = Outcome(ok=False, reason="timeout", message="")

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from optio.model.retry import GiveUp
-from optio.model.run import CostSource, Meter, Outcome
+from optio.model.run import Outcome
+from optio.model.usage import CostSource, Meter
 from tests.server.api import JOB, Api
 
 HOSTILE = '<img src=x onerror=alert(1)>"'

@@ -7,7 +7,8 @@ from typing import Any
 
 from optio.model.registry import CompiledTask, Registry
 from optio.model.retry import GiveUp, RetryAt
-from optio.model.run import LogKind, LogLine, Meter, Outcome, Run
+from optio.model.run import LogKind, LogLine, Outcome, Run
+from optio.model.usage import Meter
 from optio.runs import admission
 from optio.store.base import Store
 from optio.store.sql.transaction import Transaction

@@ -28,7 +28,8 @@ from optio.errors import Conflict, LeaseLost
 from optio.model.pool import COLD, PROCESS, WARM
 from optio.model.retry import GiveUp, RetryAt
 from optio.model.room import MIN_TRY_INTERVAL, Delay, Shortage
-from optio.model.run import TRANSITIONS, CostSource, Meter, Outcome, Run, RunState, Usage
+from optio.model.run import TRANSITIONS, Outcome, Run, RunState
+from optio.model.usage import CostSource, Meter, Usage
 from optio.runs import schedule
 from optio.store.base import Store
 from optio.store.postgres import postgres_store

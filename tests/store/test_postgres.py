@@ -18,7 +18,8 @@ import psycopg
 import pytest
 
 from optio.errors import CommitUnknown, Conflict, Invalid, LeaseLost, NotFound, OptioError, SettingsError, StoreUnavailable
-from optio.model.run import LogKind, Meter, Outcome, RunState
+from optio.model.run import LogKind, Outcome, RunState
+from optio.model.usage import Meter
 from optio.store.postgres import pool as pg_pool
 from optio.store.postgres import postgres_store
 from optio.store.postgres import url as pg_url

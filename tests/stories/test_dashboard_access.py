@@ -14,7 +14,8 @@ from optio.model.agent_event import ToolCall, ToolKind, ToolResult, TurnEnd
 from optio.model.namespace import ALL_TASKS
 from optio.model.pool import Pool
 from optio.model.retry import GiveUp
-from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
+from optio.model.run import LogKind, LogLine, Outcome
+from optio.model.usage import CostSource, Meter, Usage
 from optio.store.values import Firing, ScheduleRow, SlotVerdict
 from tests.server.api import JOB, Api
 from tests.server.test_hooks import GOOD, SECRET, post

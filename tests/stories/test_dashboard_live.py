@@ -15,7 +15,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from optio.broker.base import Topic
 from optio.model.agent_event import ToolCall, ToolKind, ToolResult, TurnEnd
 from optio.model.mask import Masker
-from optio.model.run import LogKind, LogLine, Meter
+from optio.model.run import LogKind, LogLine
+from optio.model.usage import Meter
 from optio.runs.output import kept
 from tests.server.api import JOB, Api, Writer
 

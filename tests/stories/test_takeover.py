@@ -21,7 +21,8 @@ import pytest
 
 from optio.errors import StoreUnavailable
 from optio.model.retry import GiveUp
-from optio.model.run import LogKind, Meter, Outcome, Run
+from optio.model.run import LogKind, Outcome, Run
+from optio.model.usage import Meter
 from optio.store.base import Store
 from optio.store.values import Claim
 from tests.stories.cluster import Cluster, Place, Process

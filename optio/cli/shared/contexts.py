@@ -12,6 +12,7 @@ URL that it was given for, and to no other.
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from optio import private_files
+from optio.compiler.suggest import suggest
 from optio.errors import SettingsError
 from optio.settings import SETTINGS, Settings
 
@@ -112,7 +114,6 @@ def _same(one: str | None, other: str) -> bool:
 def _named(found: Contexts, name: str, origin: str) -> Context:
     if name in found.by_name:
         return found.by_name[name]
-    from optio.compiler.suggest import suggest
 
     meant = suggest(name, found.by_name)
     known = ", ".join(f"`{each}`" for each in found.by_name)
@@ -250,8 +251,6 @@ def _token_command(where: str, value: Any, *, is_project: bool) -> tuple[str, ..
             f"{directory() / 'config.toml'}"
         )
     if isinstance(value, str):
-        import shlex
-
         value = shlex.split(value)
     if not isinstance(value, list) or not value or not all(isinstance(word, str) for word in value):
         raise SettingsError(f"{where}: token_command must be a command, as a text or a list of words")

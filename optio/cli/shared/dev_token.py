@@ -7,6 +7,7 @@ another user may be listening.
 
 import os
 import re
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,7 +30,6 @@ def token_file(settings: Settings) -> Path:
 @contextmanager
 def issue(settings: Settings, port: int) -> Iterator[str]:
     """Create a token for the server on `port`, and keep it in its file until the block ends; raises SettingsError."""
-    import secrets
 
     path = token_file(settings)
     token = f"optio_dev_{port}_{secrets.token_urlsafe(32)}"

@@ -10,8 +10,10 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
+from unicodedata import combining, east_asian_width
 
 from optio.cli.shared.render_run import as_json, safe
+from optio.compiler.yaml.emit import dump
 
 TABLE, WIDE, JSON, YAML, NAME = FORMATS = ("table", "wide", "json", "yaml", "name")
 _HELP = {TABLE: "table", WIDE: "wide (more columns)", JSON: "json", YAML: "yaml", NAME: "name (ids alone, one a line)"}
@@ -49,7 +51,6 @@ def document(output: str, value: Any) -> str:
     """Return a value of JSON types as JSON or YAML, without a line break at the end."""
     if output != YAML:
         return as_json(value)
-    from optio.compiler.yaml.emit import dump
 
     text = dump(value).rstrip("\n")
     return safe(text) if sys.stdout.isatty() else text
@@ -111,7 +112,6 @@ def _length(text: str) -> int:
     """Return the number of terminal cells that a text takes."""
     if text.isascii():
         return len(text)
-    from unicodedata import combining, east_asian_width
 
     return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 

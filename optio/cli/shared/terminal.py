@@ -5,7 +5,10 @@
 
 import argparse
 import os
+import shlex
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, TextIO
@@ -123,7 +126,6 @@ def run_paged(run: Callable[[argparse.Namespace], int], args: argparse.Namespace
 
 
 def _command() -> list[str]:
-    import shlex
     import shutil
 
     text = os.environ.get("PAGER")
@@ -161,8 +163,6 @@ def progress(what: str) -> Iterator[Progress]:
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield shown
         return
-    import threading
-    import time
 
     ended = threading.Event()
     began = time.monotonic()

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from optio.compiler.diagnostics import Diagnostic
 from optio.errors import SettingsError
 from optio.model.registry import CompiledTask
+from optio.plan.words import utc_time
 from optio.scheduling import cron
 from optio.scheduling.calendar import (
     CalendarRow,
@@ -178,13 +179,13 @@ def _midnight(day: date, place: ZoneInfo) -> datetime:
 def document(found: TreeCalendar) -> dict[str, Any]:
     """Return the calendar as a JSON object. A task with more than 25 fires on a day has their number without the list."""
     return {
-        "from": _iso(found.range.after),
-        "to": _iso(found.range.until),
+        "from": utc_time(found.range.after),
+        "to": utc_time(found.range.until),
         "timezone": found.range.zone,
         "days": [{"date": day.date.isoformat(), "tasks": [_row(row) for row in day.rows]} for day in found.days],
         "clockChanges": [
             {
-                "at": _iso(night.change.at),
+                "at": utc_time(night.change.at),
                 "timezone": night.zone,
                 "from": night.change.old.isoformat(),
                 "to": night.change.new.isoformat(),
@@ -195,13 +196,13 @@ def document(found: TreeCalendar) -> dict[str, Any]:
             }
             for night in found.nights
         ],
-        "absent": [{"taskId": timed.task_id, "next": following and _iso(following)} for timed, following in found.absent],
+        "absent": [{"taskId": timed.task_id, "next": following and utc_time(following)} for timed, following in found.absent],
         "surprises": [{"taskId": task_id, **each.to_json()} for task_id, each in found.surprises],
         "off": list(found.off),
         "herd": {
             "limit": found.herd.limit,
             "most": found.herd.most,
-            "crowded": [{"at": _iso(at), "starts": number} for at, number in found.herd.crowded],
+            "crowded": [{"at": utc_time(at), "starts": number} for at, number in found.herd.crowded],
             "moves": [{"taskId": each.task_id, "from": each.old, "to": each.new} for each in found.herd.moves],
             "mostThen": found.herd.then,
         },
@@ -214,15 +215,11 @@ def _row(row: CalendarRow) -> dict[str, Any]:
         "taskId": row.timed.task_id,
         "timezone": row.timed.zone,
         "count": len(row.fires),
-        "first": _iso(row.fires[0].at),
-        "last": _iso(row.fires[-1].at),
+        "first": utc_time(row.fires[0].at),
+        "last": utc_time(row.fires[-1].at),
         **({"fires": [_fire(fire) for fire in listed]} if listed else {}),
     }
 
 
 def _fire(fire: Fire) -> dict[str, str]:
-    return {"at": _iso(fire.at), "local": fire.at.isoformat(), **({"note": fire.note} if fire.note else {})}
-
-
-def _iso(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return {"at": utc_time(fire.at), "local": fire.at.isoformat(), **({"note": fire.note} if fire.note else {})}

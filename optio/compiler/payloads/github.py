@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import dropwhile
 from typing import NamedTuple
 
-from optio.compiler.payloads import query_fast_path
+from optio.compiler.payloads import github_events, query_fast_path
 from optio.compiler.payloads.github_fields import ALWAYS, EVENTS, FURTHER, KINDS, TOPS
 from optio.compiler.suggest import suggest
 from optio.model.trigger import WebhookConfig
@@ -73,7 +73,6 @@ def _fields(kind: str) -> dict[str, str]:
     """Return the fields of an object with their types, from the hand-written table and the generated one."""
     if kind in KINDS:
         return KINDS[kind]
-    from optio.compiler.payloads import github_events  # imported here: few tasks name one of these events
 
     return github_events.fields()[kind]
 
@@ -81,8 +80,6 @@ def _fields(kind: str) -> dict[str, str]:
 def _field(kind: str, step: str) -> str | None:
     found = _fields(kind).get(step)
     if found is None and not kind:
-        from optio.compiler.payloads import github_events
-
         return f"@{step}" if step in github_events.fields() else None
     return found
 
@@ -91,7 +88,6 @@ def top_fields(event: str) -> tuple[str, ...] | None:
     """Return the top-level fields of an event's delivery, or None for an unknown event."""
     if event in EVENTS:
         return (*EVENTS[event], *_SOMETIMES.get(event, ()))
-    from optio.compiler.payloads import github_events
 
     return github_events.tops().get(event)
 

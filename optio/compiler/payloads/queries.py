@@ -5,6 +5,7 @@ import re
 from functools import partial
 
 from optio.compiler.payloads import query_fast_path
+from optio.compiler.payloads.github_fields import ITEMS
 from optio.model.mapping import PathSyntax, compile_when
 
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
@@ -241,7 +242,6 @@ def _flagged(found: re.Match[str]) -> str:
 def _item_of(path: str) -> str | None:
     """Return the field by which the items of a list of GitHub are named, or None for a path to anything else."""
     from optio.compiler.payloads.github import type_of
-    from optio.compiler.payloads.github_fields import ITEMS
 
     steps = tuple(path[2:].split("."))
     return ITEMS.get(steps[-1]) if type_of(steps)[0] == "array" else None

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from typing import Any, NamedTuple
 
+from optio.compiler.conversions.known_keys import fold_key
 from optio.compiler.diagnostics import Diagnostic, Severity, diagnostic
 from optio.compiler.layers import OTHER_TYPES, MergedDocument
 from optio.compiler.shape.unknown_keys import UnknownKey, explain_unknown_key
@@ -94,7 +95,6 @@ def _keys_below(root: Any, route: Route) -> list[str]:
     if not keys:
         return []
     from optio.compiler.conversions.key_table import TASK, find_row  # imported only for a file with a mistake
-    from optio.compiler.conversions.known_keys import fold_key
 
     rows = (find_row(TASK, fold_key(key)) for key in keys)
     return [*keys, *(row.ours for row in rows if row is not None and row.ours.isidentifier())]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from optio.compiler.conversions.entries import as_entry, example_hint, repair_text
-from optio.compiler.conversions.known_keys import TRIGGERS, known_keys, suggest_secret_name, suggest_trigger
+from optio.compiler.conversions.known_keys import CREDENTIAL_NAME, TRIGGERS, known_keys, suggest_secret_name, suggest_trigger
 from optio.compiler.conversions.quantities import (
     CURLY,
     number_in,
@@ -17,15 +17,31 @@ from optio.compiler.conversions.quantities import (
     suggest_whole_number,
     unit_hint,
 )
+from optio.compiler.conversions.suggest_text import convert_to_mapping, convert_to_text, with_port
 from optio.compiler.conversions.suggest_words import explain_choices, suggest_allowed_word, suggest_hmac_keys
+from optio.compiler.conversions.used_secrets import asks_for_all, secrets_hint
+from optio.compiler.conversions.values import (
+    cron,
+    github_event,
+    mapping_of_texts,
+    program,
+    retries,
+    runtime,
+    seconds,
+    text,
+    triggers,
+    whole,
+)
 from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Severity, diagnostic
 from optio.compiler.layers import POLICY, MergedDocument
 from optio.compiler.param_schema.expected_type import NUMBER, SCHEMAS, expected_type, keyword_form
 from optio.compiler.shape.unknown_keys import UnknownKey, below_schema, explain_unknown_key
 from optio.compiler.source import Span
 from optio.compiler.suggest import suggest
+from optio.compiler.token_shapes import match_tokens
 from optio.compiler.validation import LIST, MAPPING, SWITCH, TEXT, WHOLE, IssueKind, ValidationIssue
 from optio.compiler.yaml.document import Document
+from optio.compiler.yaml.emit import flow
 from optio.compiler.yaml.scalars import decimal, single_quoted
 from optio.model.route import Route, show, value_at
 from optio.model.spec import portable
@@ -259,8 +275,6 @@ def _bad_duration(found: _Finding) -> Diagnostic:
         return found.at(code, f"`{name}` is not a valid duration", "write `none`", write="none", safe=False)
     meant = suggest_duration(value) if isinstance(value, str) else None
     if isinstance(value, (dict, list)) or (isinstance(value, str) and "(" in value):
-        from optio.compiler.conversions.values import seconds
-
         meant = seconds(value[0] if isinstance(value, list) and value else value)
         return found.at(
             code, f"`{name}` is not a valid duration", f"write `{show(route[-1:])}: {meant}`" if meant else _DURATION
@@ -374,7 +388,6 @@ def _bad_trigger(found: _Finding) -> Diagnostic:
     if "type" not in value:
         missing = found.at("OPT102", f"`{found.name}.type` is missing", _missing_type(found, value))
         return replace(missing, route=(*route, "type"))
-    from optio.compiler.conversions.values import github_event, triggers
 
     allowed, word, write = _ALLOWED_TRIGGERS, str(value["type"]), None
     if (event := github_event(word)) is not None:
@@ -394,7 +407,6 @@ def _bad_trigger(found: _Finding) -> Diagnostic:
 
 
 def _missing_type(found: _Finding, value: dict[str, Any]) -> str:
-    from optio.compiler.conversions.values import triggers
 
     if _is_parted(found.document, int(found.last) - 1):
         return "delete the `- ` before it, and indent it like `type` above: it belongs to that trigger"
@@ -423,8 +435,6 @@ def _type_of(trigger: dict[str, Any]) -> str:
 def _bad_word(found: _Finding) -> Diagnostic:
     route, value, allowed, name = found.route, found.value, found.wanted, found.name
     if isinstance(value, (dict, list)) and value:
-        from optio.compiler.conversions.values import runtime, text
-
         inner = runtime(value) if route == ("agentRuntime",) else text(value)
         meant = suggest(str(inner).lower(), allowed)
         if meant is not None:
@@ -536,7 +546,6 @@ def _wrong_type(found: _Finding) -> Diagnostic:
 
 
 def _for_text(found: _Finding) -> _Cure:
-    from optio.compiler.conversions.suggest_text import convert_to_text
 
     value, written = found.value, found.written
     if found.route[:2] == ("environment", "secrets") and isinstance(value, dict) and (secret := _only_name(value)) is not None:
@@ -544,11 +553,8 @@ def _for_text(found: _Finding) -> _Cure:
     if found.last == "cronExpression" and isinstance(value, list) and len(value) > 1:
         first = convert_to_text(found.route, value[:1])
         return f"write `{first}`: {_ONE_SCHEDULE}" if first else _ONE_SCHEDULE
-    if found.last == "cronExpression" and type(value) is int:
-        from optio.compiler.conversions.values import cron
-
-        if (every := cron(value)) is not None:
-            return f"write `{every}`", every
+    if found.last == "cronExpression" and type(value) is int and (every := cron(value)) is not None:
+        return f"write `{every}`", every
     if found.last == "memory" and type(value) is int and 0 < value < _MIN_MEMORY_BYTES:
         return f"write {value}{'Gi' if value < _MIN_MEBIBYTES else 'Mi'}"
     if found.last == "cpu" and type(value) is int and (value == 0 or value > _MAX_CORES):
@@ -569,11 +575,8 @@ def _for_whole(found: _Finding) -> _Cure:
     if number is not None:
         quoted = isinstance(value, str) and value.strip() not in ("", written)
         return f"{'remove the quotes:' if quoted else 'write'} {number}", str(number)
-    if found.route == ("maxRetries",) and isinstance(value, dict):
-        from optio.compiler.conversions.values import retries
-
-        if (count := retries(value)) is not None:
-            return f"write {count}: the first attempt is not a retry"
+    if found.route == ("maxRetries",) and isinstance(value, dict) and (count := retries(value)) is not None:
+        return f"write {count}: the first attempt is not a retry"
     if found.route == ("priority",) and (rank := _RANKS.get(word)) is not None:
         return f"write {rank}: the highest of -100 to 100 starts first"
     return None if (whole := _whole(value)) is None else f"write {whole}"
@@ -602,11 +605,8 @@ def _for_list(found: _Finding) -> _Cure:
     if isinstance(value, str) and re.match(r"-\w", value):
         items = [item.strip() for item in re.split(r"(?:^|\s)-(?=\w)", value) if item.strip()]
         return f"write a blank behind each `-`: `- {items[0][:_MAX_MADE]}`"
-    if route == ("environment", "secrets"):
-        from optio.compiler.conversions.used_secrets import asks_for_all, secrets_hint
-
-        if asks_for_all(value):
-            return secrets_hint(found.document.value)
+    if route == ("environment", "secrets") and asks_for_all(value):
+        return secrets_hint(found.document.value)
     alone = written if written is not None else _alone_in_list(value)
     return None if alone is None else f"write a list: [{alone}]"
 
@@ -643,7 +643,6 @@ def _alone_in_list(value: Any) -> str | None:
     """A text on one line that may be shown, as an item."""
     if not isinstance(value, str) or not value.strip() or "\n" in value or len(value) > _MAX_MADE or _holds_secrets(value):
         return None
-    from optio.compiler.yaml.emit import flow
 
     return flow([value.strip()])[1:-1]
 
@@ -684,8 +683,6 @@ def _whole(value: Any) -> str | None:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, dict):
-        from optio.compiler.conversions.values import whole
-
         return whole(value)
     number = number_in(str(value)) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
     if number is None:
@@ -701,7 +698,6 @@ def _converted(found: _Finding) -> tuple[str, Fix | None] | None:
 
 def _of_another_key(route: Route, value: Any) -> str | None:
     """Return the hint for a value that is none of this key, but of another one."""
-    from optio.compiler.yaml.emit import flow
 
     if route == ("promptTemplate",) and isinstance(value, dict):
         file = next((value[key] for key in ("file", "path", "promptFile", "ref", "from", "$ref") if key in value), None)
@@ -717,10 +713,6 @@ def _of_another_key(route: Route, value: Any) -> str | None:
 
 def _rewritten(found: _Finding) -> tuple[str, Fix | None] | None:
     """Return the hint with the value in the form that the key has, and a fix where the value is on one line."""
-    from optio.compiler.conversions.suggest_text import convert_to_mapping, convert_to_text, with_port
-    from optio.compiler.conversions.values import program, triggers
-    from optio.compiler.token_shapes import match_tokens
-    from optio.compiler.yaml.emit import flow
 
     route, value, wanted = found.route, found.value, found.wanted
     written: str | None = None
@@ -757,7 +749,6 @@ def _rewritten(found: _Finding) -> tuple[str, Fix | None] | None:
 
 def _variables(value: list[Any]) -> str | None:
     """Return the cure for a pod's list of variables, of which some take their value from a secret."""
-    from optio.compiler.conversions.values import mapping_of_texts
 
     taken = [each for each in value if isinstance(each, dict) and not _REFERENCES.isdisjoint(each)]
     names = [str(each.get("name")) for each in taken]
@@ -790,8 +781,6 @@ def _action(step: dict[Any, Any]) -> str:
 
 def _holds_secrets(value: Any) -> bool:
     """Return True if the value may be a secret, by its shape or its keys, and must not be shown."""
-    from optio.compiler.conversions.known_keys import CREDENTIAL_NAME
-    from optio.compiler.token_shapes import match_tokens
 
     text = json.dumps(value, default=str)
     return any(match_tokens(text)) or any(

@@ -7,9 +7,12 @@ from optio.compiler.layers import MergedDocument, missing_hint, resolve_path
 from optio.compiler.resolved_task import ResolvedTask, Sample
 from optio.compiler.shape.decode import DecodedTask
 from optio.compiler.source_tree import MISSING_HINT, SourceTree, Unreadable
+from optio.compiler.suggest_path import suggest_file
 from optio.compiler.yaml.document import Document
+from optio.compiler.yaml.emit import flow
 from optio.errors import Malformed
 from optio.model.example import Example
+from optio.model.json_body import decode
 from optio.model.route import Route
 from optio.model.text import slug
 
@@ -92,15 +95,11 @@ def _snapshot(document: Document | MergedDocument, route: Route, name: str, tree
         tree.read(resolve_path(document.path, name))
         return []
     except Unreadable as err:
-        from optio.compiler.yaml.emit import flow  # imported only for a file with a mistake
-
         is_text = len(name.split()) > 1 or "\n" in name
         message = f"`{name}` is a text, and `prompt` names a file" if is_text else f"`{name}` {err.message}"
         if is_text:
             hint = f"write `promptContains: {flow(name)}`"
         elif err.hint == MISSING_HINT:
-            from optio.compiler.suggest_path import suggest_file  # imported only for a file with a mistake
-
             near = suggest_file(tree, document.path, name)
             hint = f"did you mean `{near}`?" if near else "run `optio test --update`, which writes it"
         else:
@@ -116,9 +115,6 @@ def _sample(
 
     def at(code: str, message: str, hint: str | None) -> Diagnostic:
         return diagnostic(code, message, path=document.path, span=document.span(route), route=route, hint=hint)
-
-    # Imported here: a tree without samples does not pay for it.
-    from optio.model.json_body import decode
 
     try:
         path = resolve_path(document.path, name)

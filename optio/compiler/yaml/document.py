@@ -16,6 +16,7 @@ from yaml._yaml import CParser
 
 from optio.compiler.diagnostics import Diagnostic, Fix, diagnostic
 from optio.compiler.source import Position, SourceFile, Span, position_at, span_at
+from optio.compiler.yaml.emit import flow
 from optio.compiler.yaml.encoding import decode
 from optio.compiler.yaml.limits import DocumentTooLarge, refuse_bombs
 from optio.compiler.yaml.nodes import PROPERTIES, Node, alias_inside, child, span_of
@@ -185,7 +186,6 @@ class Document:
 
     def restyled(self, route: Route, text: str) -> str:
         """Return another text in the quoting style of the scalar at the route, or with quotes of its own if it needs them."""
-        from optio.compiler.yaml.emit import flow
 
         quote = self.source(route)[:1]
         if quote == '"' and text.isprintable():

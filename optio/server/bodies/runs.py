@@ -5,7 +5,8 @@ from typing import Any
 from msgspec import UNSET, UnsetType, field
 
 from optio.model.pool import StartKind
-from optio.model.run import CostSource, RunState, RunTrigger
+from optio.model.run import RunState, RunTrigger
+from optio.model.usage import CostSource
 from optio.runs.admission import HoldReason
 from optio.server.bodies.base import Body, Cursor, Time, Usd
 

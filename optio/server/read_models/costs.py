@@ -12,8 +12,8 @@ from decimal import Decimal
 from typing import Literal
 
 from optio.errors import Invalid, Problem
-from optio.model.run import CostSource
 from optio.model.run_totals import RunTotals
+from optio.model.usage import CostSource
 from optio.plan import money
 from optio.server.bodies.costs import CostsBody, CostSourcesBody, DayCostBody, TaskCostBody
 from optio.server.dependencies import Hub

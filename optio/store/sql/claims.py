@@ -14,12 +14,13 @@ from optio.model import agent_event
 from optio.model.namespace import WorkerScope
 from optio.model.retry import GiveUp, RetryAt
 from optio.model.room import WHOLE_PLACE, Delay
-from optio.model.run import UNKNOWN_AGENT, AgentIdentity, Lease, LogLine, Meter, Outcome, Run, RunChange, RunState, Usage
+from optio.model.run import UNKNOWN_AGENT, AgentIdentity, Lease, LogLine, Outcome, Run, RunChange, RunState
 from optio.model.text import format_duration
+from optio.model.usage import Meter, Usage
 from optio.store.sql import daily_totals, dedupe, events, namespaces, pools, queue, quotas, shortages
 from optio.store.sql.events import StateChange
 from optio.store.sql.records import ATTEMPTS, RUN_COLUMNS, meter_columns, to_attempt, to_meter, to_run
-from optio.store.sql.transaction import BulkRows, Row, Transaction, dump_json, from_micros, to_micros
+from optio.store.sql.transaction import BulkRows, Row, Transaction, dump_json, from_micros, span_in_micros, to_micros
 from optio.store.values import AdmissionView, Admit, AgentStart, Claim, Decide, Room
 
 # The reason of a run whose agent has started.
@@ -159,8 +160,8 @@ def _start(
     rows = [found[run_id] for run_id in starts if run_id in found and found[run_id]["state"] == RunState.QUEUED]
     moves = [
         StateChange(row=row, change=RunChange.CLAIM, reason=reason, actor=worker, columns={
-            "attempt": row["attempt"] + 1, "fence": row["fence"] + 1, "owner": worker, "lease_until": tx.now + _us(lease),
-            "place": place, "cancel_requested": 0,
+            "attempt": row["attempt"] + 1, "fence": row["fence"] + 1, "owner": worker,
+            "lease_until": tx.now + span_in_micros(lease), "place": place, "cancel_requested": 0,
             "started_at": row["started_at"] or (tx.now if reason == STARTED else None),
         })
         for row in rows
@@ -209,7 +210,7 @@ def _reach_parameters(tx: Transaction, place: str, scope: WorkerScope, orphaned:
     directory, _, rest = place.partition("/")
     return {
         "now": tx.now, "place": place, "directory": f"{directory}/%", "boot": f"{directory}/{rest.partition('/')[0]}/%",
-        "orphaned": tx.now - _us(orphaned), **namespaces.parameters(scope),
+        "orphaned": tx.now - span_in_micros(orphaned), **namespaces.parameters(scope),
     }  # fmt: skip
 
 
@@ -232,7 +233,7 @@ def adopt(
     for row in lost:
         # Its owner may have renewed or finished it at this moment.
         changed = tx.run(
-            _TAKE, {"worker": worker, "until": tx.now + _us(lease), "id": row["id"], "now": tx.now, "place": place}
+            _TAKE, {"worker": worker, "until": tx.now + span_in_micros(lease), "id": row["id"], "now": tx.now, "place": place}
         )
         if changed:
             taken.append(row["id"])
@@ -258,7 +259,7 @@ def renew(tx: Transaction, worker: str, lease: timedelta) -> dict[str, bool]:
     )
     tx.run(
         "UPDATE runs SET lease_until = :until WHERE state = 'running' AND owner = :worker",
-        {"until": tx.now + _us(lease), "worker": worker},
+        {"until": tx.now + span_in_micros(lease), "worker": worker},
     )
     return {row["id"]: bool(row["cancel_requested"]) for row in rows}
 
@@ -583,8 +584,4 @@ def _is_owned(row: Row | None, fence: int) -> bool:
 
 
 def _ago(tx: Transaction, began: AgentStart | None) -> int | None:
-    return None if began is None else tx.now - _us(began.ago)
-
-
-def _us(span: timedelta) -> int:
-    return span // timedelta(microseconds=1)
+    return None if began is None else tx.now - span_in_micros(began.ago)

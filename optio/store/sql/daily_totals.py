@@ -16,8 +16,9 @@ from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from optio.model.run import CostSource, Meter, RunState, Usage
+from optio.model.run import RunState
 from optio.model.run_totals import RunTotals, bucket_of
+from optio.model.usage import CostSource, Meter, Usage
 from optio.store.sql.transaction import BulkRows, Row, Transaction, dump_json
 
 KEPT_DAYS = 400

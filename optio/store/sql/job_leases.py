@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from optio.store.sql.transaction import Transaction
+from optio.store.sql.transaction import Transaction, span_in_micros
 
 # The holder may take its lease again; another owner only when it is over and the pause between two turns has passed.
 _TAKE = """
@@ -18,13 +18,13 @@ _END = "UPDATE chores SET until = 0, ended_at = :now WHERE name = :name AND owne
 def take(tx: Transaction, name: str, owner: str, every: timedelta, lease: timedelta) -> bool:
     """Take a job lease if it is free and due (`Store.acquire_job_lease`). A lease or end that lies too far in the future was
     written before the clock was set back, and does not count."""
-    times = {"until": tx.now + _us(lease), "now": tx.now, "ended": tx.now - _us(every)}
+    times = {"until": tx.now + span_in_micros(lease), "now": tx.now, "ended": tx.now - span_in_micros(every)}
     return tx.run(_TAKE, {"name": name, "owner": owner, **times}) == 1
 
 
 def hold(tx: Transaction, name: str, owner: str, lease: timedelta) -> bool:
     """Extend a job lease (`Store.renew_job_lease`)."""
-    return tx.run(_HOLD, {"name": name, "owner": owner, "until": tx.now + _us(lease), "now": tx.now}) == 1
+    return tx.run(_HOLD, {"name": name, "owner": owner, "until": tx.now + span_in_micros(lease), "now": tx.now}) == 1
 
 
 def end(tx: Transaction, name: str, owner: str) -> None:
@@ -45,7 +45,3 @@ def advance(tx: Transaction, name: str, to: int) -> None:
         "ON CONFLICT (name) DO UPDATE SET progress = excluded.progress WHERE chores.progress < excluded.progress",
         {"name": name, "to": to},
     )
-
-
-def _us(span: timedelta) -> int:
-    return span // timedelta(microseconds=1)

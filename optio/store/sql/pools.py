@@ -10,7 +10,7 @@ from typing import Any
 from optio.model.pool import PROCESS, Pool
 from optio.model.registry import CompiledTask
 from optio.model.run import AgentPod, Lease
-from optio.store.sql.transaction import Transaction, dump_json, from_micros, to_micros
+from optio.store.sql.transaction import Transaction, dump_json, from_micros, span_in_micros, to_micros
 from optio.store.values import AgentStart, ClaimedAttempt, PlacedStart, PooledTasks, PoolReport
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def note_begun(tx: Transaction, beginnings: Sequence[tuple[str, int, AgentStart 
     """Record how these attempts began, unless it is recorded. Agents as processes are not counted: pools do not concern
     them."""
     rows = [
-        {"id": run_id, "number": number, "how": began.how, "began": tx.now - _us(began.ago)}
+        {"id": run_id, "number": number, "how": began.how, "began": tx.now - span_in_micros(began.ago)}
         for run_id, number, began in beginnings
         if began is not None and began.how != PROCESS
     ]
@@ -132,7 +132,7 @@ def _took(began: int, ended: int | None) -> timedelta | None:
 
 def keep(tx: Transaction, place: str, pools: Sequence[Pool]) -> None:
     """Replace the report on a place's pools (`Store.keep_pools`)."""
-    tx.run("DELETE FROM pool_reports WHERE at < :before", {"before": tx.now - _us(_FORGET_AFTER)})
+    tx.run("DELETE FROM pool_reports WHERE at < :before", {"before": tx.now - span_in_micros(_FORGET_AFTER)})
     tx.run(
         "INSERT INTO pool_reports (place, at, pools) VALUES (:place, :now, :pools) "
         "ON CONFLICT (place) DO UPDATE SET at = excluded.at, pools = excluded.pools",
@@ -148,7 +148,3 @@ def reports(tx: Transaction) -> list[PoolReport]:
 
 def _pools(text: str) -> tuple[Pool, ...]:
     return tuple(Pool(**{**pool, "tasks": tuple(pool["tasks"])}) for pool in json.loads(text))
-
-
-def _us(span: timedelta) -> int:
-    return span // timedelta(microseconds=1)

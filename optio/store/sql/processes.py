@@ -6,14 +6,13 @@ stand there are read from there.
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 from optio.model.fleet import FORGOTTEN_AFTER, LATE_AFTER, SILENT_AFTER, FleetState, JobRow, ProcessKind, ProcessRow
 from optio.model.fleet import served_namespaces as namespaces_of
 from optio.model.namespace import WorkerScope
 from optio.process_identity import is_gone, process_name
-from optio.store.sql.transaction import Row, Transaction, from_micros, optional_from_micros
+from optio.store.sql.transaction import Row, Transaction, from_micros, optional_from_micros, span_in_micros
 from optio.version import __version__
 
 _NOTE = """
@@ -77,7 +76,7 @@ def note_scheduler(tx: Transaction, scheduler: str) -> None:
 
 def forget(tx: Transaction, kind: ProcessKind, name: str) -> None:
     """Delete the row of a part that stops (`Store.forget_process`)."""
-    tx.run(_FORGET, {"kind": kind.value, "name": name, "gone": tx.now - _us(SILENT_AFTER)})
+    tx.run(_FORGET, {"kind": kind.value, "name": name, "gone": tx.now - span_in_micros(SILENT_AFTER)})
     if kind in _OLDER:
         table, columns, _ = _OLDER[kind]
         tx.run(f"DELETE FROM {table} WHERE {columns.partition(',')[0]} = :name", {"name": name})  # noqa: S608
@@ -96,7 +95,7 @@ def served_namespaces(tx: Transaction) -> frozenset[str] | None:
 def read(tx: Transaction) -> FleetState:
     """Return all processes, and what waits for them (`Store.fleet`)."""
     owned = {row["owner"]: row for row in tx.all(_OWNERS) if row["owner"]}
-    slots = tx.one(_SLOTS, {"late": tx.now - _us(LATE_AFTER)})
+    slots = tx.one(_SLOTS, {"late": tx.now - span_in_micros(LATE_AFTER)})
     newest = tx.one(_GENERATION)
     return FleetState(
         now=from_micros(tx.now),
@@ -116,7 +115,7 @@ def _note(tx: Transaction, kind: ProcessKind, name: str, **facts: Any) -> None:
     values = {"name": name, "now": tx.now, **unknown, **facts}
     tx.run(_NOTE, {"kind": kind.value, "process": process_name(), "version": __version__, **values})
     bounds = _bounds(tx)
-    tx.run(f"DELETE FROM processes WHERE NOT ({_THERE})", {**bounds, "gone": tx.now - _us(FORGOTTEN_AFTER)})  # noqa: S608
+    tx.run(f"DELETE FROM processes WHERE NOT ({_THERE})", {**bounds, "gone": tx.now - span_in_micros(FORGOTTEN_AFTER)})  # noqa: S608
     if kind in _OLDER:
         table, columns, parameters = _OLDER[kind]
         key, *others = columns.split(", ")
@@ -169,8 +168,4 @@ def _job(tx: Transaction, row: Row) -> JobRow:
 
 
 def _bounds(tx: Transaction) -> dict[str, int]:
-    return {"gone": tx.now - _us(SILENT_AFTER), "ahead": tx.now + _us(SILENT_AFTER)}
-
-
-def _us(span: timedelta) -> int:
-    return span // timedelta(microseconds=1)
+    return {"gone": tx.now - span_in_micros(SILENT_AFTER), "ahead": tx.now + span_in_micros(SILENT_AFTER)}

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from optio.model.text import parse_duration
-from optio.store.sql.transaction import Row, Transaction, from_micros
+from optio.store.sql.transaction import Row, Transaction, from_micros, span_in_micros
 from optio.store.values import Quota
 
 # A start may be this much later than `now`, if its claim began later and got the lock first. Beyond it the clock was set back.
@@ -37,20 +37,20 @@ def quota_of_definition(tx: Transaction, task_id: str, digest: str) -> tuple[Quo
     if written is None:
         return None
     window = parse_duration(written["per"])
-    row = tx.one(_USED, {"task_id": task_id, "since": tx.now - _us(window)})
+    row = tx.one(_USED, {"task_id": task_id, "since": tx.now - span_in_micros(window)})
     return Quota(count=written["count"], window=window, used=row["used"]), row["last"] or 0
 
 
 def with_starts(tx: Transaction, task_id: str, quota: Quota) -> Quota:
     """Return the quota with the starts that count in it. A start in the future counts as just now."""
-    rows = tx.all(_STARTS, {"task_id": task_id, "since": tx.now - _us(quota.window)})
+    rows = tx.all(_STARTS, {"task_id": task_id, "since": tx.now - span_in_micros(quota.window)})
     starts = tuple((from_micros(min(row["at"], tx.now)), row["run_id"]) for row in rows)
     return Quota(count=quota.count, window=quota.window, used=len(starts), starts=starts)
 
 
 def count_start(tx: Transaction, task_id: str, run_id: str, quota: Quota) -> None:
     """Record a start, and delete those that have left the window."""
-    tx.run(_OLD, {"task_id": task_id, "old": tx.now - _us(quota.window)})
+    tx.run(_OLD, {"task_id": task_id, "old": tx.now - span_in_micros(quota.window)})
     _insert(tx, task_id, run_id, tx.now)
 
 
@@ -73,7 +73,3 @@ def _insert(tx: Transaction, task_id: str, run_id: str, at: int) -> None:
     # Two starts of one run at one instant are two starts.
     while not tx.run(_NEW, {"task_id": task_id, "run_id": run_id, "at": at}):
         at -= 1
-
-
-def _us(span: timedelta) -> int:
-    return span // timedelta(microseconds=1)

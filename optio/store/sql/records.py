@@ -9,7 +9,8 @@ from typing import Any
 
 from optio.errors import Invalid, Problem
 from optio.model import agent_event
-from optio.model.run import AgentIdentity, AgentPod, Attempt, CostSource, Event, LogKind, LogLine, Meter, Run, RunState, Usage
+from optio.model.run import AgentIdentity, AgentPod, Attempt, Event, LogKind, LogLine, Run, RunState
+from optio.model.usage import CostSource, Meter, Usage
 from optio.store.sql.transaction import Row, dump_json, from_micros, optional_from_micros, to_micros
 from optio.store.values import Delivery, DeliveryFilter, RunFilter, Token
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from optio.model import room
 from optio.model.room import Delay, Shortage
-from optio.store.sql.transaction import Row, Transaction, from_micros
+from optio.store.sql.transaction import Row, Transaction, from_micros, span_in_micros
 
 # A place without news for this long no longer exists.
 _FORGET_AFTER = timedelta(days=1)
@@ -64,14 +64,14 @@ SELECT MIN(due) FROM (
 def every(tx: Transaction, place: str | None = None) -> list[Shortage]:
     """Return the shortages of one place, or of all places, in the order in which they are due."""
     sql = f"{_ALL} ORDER BY s.place, s.task_id" if place is None else f"{_ALL} WHERE s.place = :place ORDER BY s.task_id"
-    params = {"recent": tx.now - _us(room.MAX_TRY_DURATION)}
+    params = {"recent": tx.now - span_in_micros(room.MAX_TRY_DURATION)}
     return [_shortage(row) for row in tx.all(sql, params if place is None else {**params, "place": place})]
 
 
 def _shortage(row: Row) -> Shortage:
     due = row["until"]
     if row["ends_help"] and row["freed"] is not None:
-        due = min(due, row["freed"] + _us(room.DELAY_AFTER_RUN_END))
+        due = min(due, row["freed"] + span_in_micros(room.DELAY_AFTER_RUN_END))
     return Shortage(
         task_id=row["task_id"],
         place=row["place"],
@@ -97,20 +97,20 @@ def note(tx: Transaction, place: str, run: Row, why: Delay, claimed_at: int) -> 
     news = known is None or claimed_at > known["at"]
     same = known is not None and (known["reason"], known["ends_help"]) == (why.reason, ends_help)
     since = known["since"] if same and not (news and known["begun"]) else tx.now
-    end = None if why.patience is None else max(since, run["queued_at"]) + _us(why.patience)
+    end = None if why.patience is None else max(since, run["queued_at"]) + span_in_micros(why.patience)
     if news:
         tries = 1
         if same and not known["begun"] and not (ends_help and tx.one(_FREED, {"at": known["at"]})):
             tries += known["tries"]
-        until = tx.now + _us(room.pause_before_try(tries, for_room=ends_help == 1))
+        until = tx.now + span_in_micros(room.pause_before_try(tries, for_room=ends_help == 1))
         if end is not None:
-            until = min(until, max(end, tx.now + _us(room.FIRST_PAUSE)))
+            until = min(until, max(end, tx.now + span_in_micros(room.FIRST_PAUSE)))
         new = {"reason": why.reason, "message": why.message, "ends_help": ends_help, "since": since}
         tx.run(_PUT, {**key, **new, "now": tx.now, "until": until, "tries": tries})
         if ends_help:
             tx.run(_TRIED, {"place": place, "reason": why.reason, "now": tx.now})
             tx.run(_ANSWERS, {"place": place, "claimed_at": claimed_at})
-        tx.run("DELETE FROM shortages WHERE until < :old", {"old": tx.now - _us(_FORGET_AFTER)})
+        tx.run("DELETE FROM shortages WHERE until < :old", {"old": tx.now - span_in_micros(_FORGET_AFTER)})
     return None if end is None else from_micros(end)
 
 
@@ -119,7 +119,3 @@ def note_begun(tx: Transaction, begun: Sequence[dict[str, Any]]) -> None:
     tx.lot(_OPEN, "id text, number bigint", begun)
     if tx.lot(_BEGUN, "id text, number bigint", begun):
         tx.run(_OVER, {"enough": room.STARTS_TO_END_SHORTAGE})
-
-
-def _us(span: timedelta) -> int:
-    return span // timedelta(microseconds=1)

@@ -15,7 +15,8 @@ from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import Pool
 from optio.model.registry import CompiledTask, Registry
 from optio.model.room import Delay
-from optio.model.run import UNKNOWN_AGENT, AgentIdentity, Lease, LogLine, Meter, Outcome, Page, Run
+from optio.model.run import UNKNOWN_AGENT, AgentIdentity, Lease, LogLine, Outcome, Page, Run
+from optio.model.usage import Meter
 from optio.store import values
 from optio.store.sql import (
     audit,

@@ -141,6 +141,11 @@ def to_micros(at: datetime) -> int:
     return (at - _EPOCH) // _MICROSECOND
 
 
+def span_in_micros(span: timedelta) -> int:
+    """Return the length of a time span, to be added to a time of the database."""
+    return span // _MICROSECOND
+
+
 def from_micros(at: int) -> datetime:
     """Return the UTC time of microseconds since 1970."""
     return _EPOCH + at * _MICROSECOND

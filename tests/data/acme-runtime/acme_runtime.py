@@ -1,7 +1,7 @@
 """The agent of Acme, `acme --json`: it prints an event a line, `done` at the end."""
 
-from optio.model.run import Meter, Usage
 from optio.model.runtimes import Capabilities, Declaration, Program
+from optio.model.usage import Meter, Usage
 from optio.runtimes.base import Invocation, Outcome, common_outcome
 from optio.runtimes.entries import said
 from optio.runtimes.event_reader import EventReader

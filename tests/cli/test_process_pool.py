@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from optio.check_cache.process_pool import map_in_forks
+from optio.cli.shared.process_pool import map_in_forks
 
 ITEMS = [f"{n}" for n in range(11)]
 

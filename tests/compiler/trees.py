@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from optio.check_cache.check import CheckResult
+from optio.cli.shared.parallel_compile import CheckResult
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import DirectoryTree, OverlayTree
 
@@ -47,8 +47,8 @@ def fill(root: Path, count: int) -> None:
     write(root, "t1/_defaults.yaml", "maxTurns: 3\n")
 
 
-def plainly(root: Path, *, pedantic: bool = False, typed: Mapping[str, bytes] = MappingProxyType({})) -> CheckResult:
-    """What is found without any of it."""
+def check_plainly(root: Path, *, pedantic: bool = False, typed: Mapping[str, bytes] = MappingProxyType({})) -> CheckResult:
+    """Return the result of a check by `compile_tree`, in one process."""
     tree = OverlayTree(DirectoryTree(root), typed)
     compilation = compile_tree(tree, pedantic=pedantic)
     return CheckResult(tuple(tree.task_files()), len(compilation.registry.tasks), compilation.diagnostics)
