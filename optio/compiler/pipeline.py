@@ -334,7 +334,8 @@ def _proved(
     path, tries = document.path, 0
     known = {(each.code, each.message, each.route) for each in found if each.severity is Severity.ERROR}
     for each in found:
-        if each.fix is None or not _is_conversion(each) or tries == _MAX_PROVED:
+        # The fix of a finding in a file below this one is for that file.
+        if each.fix is None or each.path != path or not _is_conversion(each) or tries == _MAX_PROVED:
             yield each
             continue
         tries += 1

@@ -278,7 +278,7 @@ def test_every_form_holds_the_errors_of_a_broken_file(repository: Path, plan: Pl
 
 
 def test_a_new_file_with_errors_is_not_said_to_have_no_effect_alone(repository: Path, plan: Plan) -> None:
-    write({"new.yaml": "no: task"})
+    write({"new.yaml": "nope: task"})
 
     code, out, err = plan()
 

@@ -13,8 +13,7 @@ from optio.compiler.tree import MemoryTree
 from optio.compiler.pipeline import compile_tree
 from optio.model.registry import Registry
 from optio.model.retry import GiveUp
-from optio.model.run import Outcome
-from optio.model.usage import Meter
+from optio.model.run import Meter, Outcome
 from optio.store.base import NewDelivery, NewRun, RunFilter
 
 TASK = 'type: standalone\nname: Beside\nagentRuntime: command\ncommand: "true"\npromptTemplate: "x"\n'

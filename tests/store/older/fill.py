@@ -14,8 +14,7 @@ from optio.compiler.tree import MemoryTree
 from optio.compiler.pipeline import compile_tree
 from optio.model.registry import Registry
 from optio.model.retry import Again, GiveUp
-from optio.model.run import LogKind, LogLine, Outcome
-from optio.model.usage import Meter
+from optio.model.run import LogKind, LogLine, Meter, Outcome
 from optio.store.base import Firing, NewDelivery, NewRun, Once, ScheduleRow, SlotVerdict
 
 TASK = """\
