@@ -180,21 +180,18 @@ def _check_root(root: Path, only: list[str] | None, given: bytes | None, args: a
 
 def _check_typed(root: Path, only: list[str] | None, given: bytes, args: argparse.Namespace) -> CheckResult:
     """Check the text on standard input as a file of its tree, and keep only its own findings."""
-
     (path,) = only or ("",)
     whole = check_in_parallel(root, None, _check_options(args), typed={path: given})
     return CheckResult((path,), whole.tasks, tuple(d for d in whole.diagnostics if d.path == path))
 
 
 def _check_options(args: argparse.Namespace) -> CheckOptions:
-
     executor = os.environ.get("OPTIO_EXECUTOR", "")
     executor = executor if executor in APPLIED else "process"
     return CheckOptions(pedantic=args.strict or args.verbose, jobs=args.jobs, executor=executor)
 
 
 def _tree(root: Path, only: list[str] | None) -> DirectoryTree:
-
     return DirectoryTree(root, only=only)
 
 
@@ -224,14 +221,12 @@ def _fix_tree(root: Path, only: list[str] | None, args: argparse.Namespace) -> t
 
 def _once(diagnostics: tuple[Diagnostic, ...]) -> tuple[Diagnostic, ...]:
     """Leave out that each task repeats an unreadable policy, where the policy's own finding is there."""
-
     is_told = any(d.path == POLICY and d.severity == "error" for d in diagnostics)
     return tuple(d for d in diagnostics if not repeats_policy_error(d)) if is_told else diagnostics
 
 
 def _with_display_paths(diagnostics: tuple[Diagnostic, ...], display: Callable[[str], str]) -> list[Diagnostic]:
     """Return the findings with paths relative to the working directory."""
-
     found = []
     for d in diagnostics:
         seen = {r.path: display(r.path) for r in d.related if r.path != d.path}

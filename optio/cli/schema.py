@@ -10,7 +10,6 @@ from optio.compiler.json_schema import SCHEMAS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-
     parser.description = "Print the JSON Schema of task files, or write all schemas for your editor."
     kinds = ", ".join(f"`{kind}`" for kind in SCHEMAS)
     parser.add_argument("kind", nargs="?", choices=SCHEMAS, metavar="KIND", help=f"what is printed: {kinds} (default: task)")
@@ -23,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command. With `--check`, returns 1 if a file is missing or out of date."""
-
     kinds = [args.kind] if args.kind else list(SCHEMAS)
     if args.write is not None:
         for kind in kinds:

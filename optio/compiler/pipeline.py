@@ -47,7 +47,7 @@ from optio.compiler.yaml.document import Document, parse
 from optio.model.credential import lacks_credential
 from optio.model.isolation import POD, not_applied
 from optio.model.registry import CompiledTask, Registry
-from optio.model.route import show
+from optio.model.route import Route, show
 
 if TYPE_CHECKING:
     from optio.model.policy import PolicySpec
@@ -60,7 +60,7 @@ _OF_EXECUTOR = frozenset({"OPT523"})
 _ASKED_FOR = {"OPT510": "network"}
 # A key with its value, or with one key below it and that one's value.
 _ENTRY = r"(\w+): (?:\{(\w+): (?=.*\}$))?"
-# Each proof compiles the file once more.
+# Each proof compiles the file once more: so many are tried by themselves.
 _MAX_PROVED = 8
 NO_LEVELS: Mapping[str, str] = MappingProxyType({})
 
@@ -327,27 +327,38 @@ def _is_conversion(found: Diagnostic) -> bool:
 def _proved(
     found: list[Diagnostic], document: Document, tree: SourceTree, bases: Bases, policy: "TreePolicy", pedantic: bool
 ) -> Iterator[Diagnostic]:
-    """Yield the findings. Each conversion is applied in memory and compiled first: one that leaves its finding or brings
-    another error is replaced by the name of the key, without a value."""
+    """Yield the findings. The conversions are applied in memory and compiled first, all together, and if that fails each by
+    itself: one that leaves its finding or brings another error, or that was not tried, is replaced by the name of the key."""
     from optio.compiler.edits.text_edits import apply_edits  # imported only for a file with a mistake
 
-    path, tries = document.path, 0
-    known = {(each.code, each.message, each.route) for each in found if each.severity is Severity.ERROR}
-    for each in found:
-        # The fix of a finding in a file below this one is for that file.
-        if each.fix is None or each.path != path or not _is_conversion(each) or tries == _MAX_PROVED:
-            yield each
-            continue
-        tries += 1
-        changed = OverlayTree(tree, {path: apply_edits(tree.read(path), each.fix.edits)})
+    path = document.path
+    errors = {_identity(each) for each in found if each.severity is Severity.ERROR}
+    # The fix of a finding in a file below this one is for that file.
+    conversions = [each for each in found if each.path == path and _is_conversion(each)]
+
+    def fails(some: Sequence[Diagnostic]) -> bool:
+        edits = [edit for each in some if each.fix is not None for edit in each.fix.edits]
+        try:
+            changed = OverlayTree(tree, {path: apply_edits(tree.read(path), edits)})
+        except ValueError:  # they overlap
+            return True
         _, _, after = _compiled(path, changed, bases, policy, pedantic)
-        left = [(d.code, d.message, d.route) for d in after if d.severity is Severity.ERROR]
-        if (each.code, each.message, each.route) in left or not known.issuperset(left):
-            entry = re.match(_ENTRY, each.fix.edits[0].text)
-            key = ".".join(filter(None, entry.groups())) if entry is not None else "..."
+        left = {_identity(each) for each in after if each.severity is Severity.ERROR}
+        return not left <= errors - {_identity(each) for each in some}
+
+    unproved = set[int]()
+    if conversions and fails(conversions):
+        unproved = {id(each) for n, each in enumerate(conversions) if n >= _MAX_PROVED or fails([each])}
+    for each in found:
+        if id(each) in unproved and each.fix is not None and (entry := re.match(_ENTRY, each.fix.edits[0].text)) is not None:
+            key = ".".join(filter(None, entry.groups()))
             yield replace(each, fix=None, hint=f"the nearest key is `{key}`: write it if you mean that, and delete this line")
         else:
             yield each
+
+
+def _identity(found: Diagnostic) -> tuple[str, str, Route]:
+    return found.code, found.message, found.route
 
 
 def _compiled(

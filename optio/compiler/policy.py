@@ -148,7 +148,6 @@ def _wrong(document: Document, misfit: ValidationIssue) -> Diagnostic:
 
 def _form(misfit: ValidationIssue) -> str:
     """Return the hint for a value of a wrong type: the number that a text holds, or an example of the key."""
-
     route, number = misfit.route, number_in(str(misfit.value))
     if misfit.wanted == WHOLE and number is not None and number == int(number):
         return f"write {int(number)}"

@@ -110,20 +110,17 @@ def _remaining_hosts(hosts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _private_blocks(entries: Sequence[str]) -> list[str]:
-
     blocks = [entry for entry in map(parse, entries) if isinstance(entry, Block)]
     return sorted({str(block) for block in blocks if ipaddress.ip_network(block.network).is_private})
 
 
 def _entries_outside(these: Sequence[str], those: Sequence[str]) -> list[str]:
     """Return the entries of `these` that no entry of `those` covers."""
-
     around = [parse(each) for each in those]
     return sorted({str(entry) for entry in map(parse, these) if not any(_is_within(entry, one) for one in around)})
 
 
 def _is_within(inner: "Entry", outer: "Entry") -> bool:
-
     if inner.port != outer.port:
         return False
     if isinstance(inner, Host) and isinstance(outer, Host):

@@ -5,6 +5,7 @@ from functools import cache
 
 import pytest
 
+from optio.compiler import pipeline
 from optio.compiler.diagnostics import Diagnostic, Edit, Severity, apply_strict
 from optio.compiler.edits.text_edits import apply_edits
 from optio.compiler.fixes import FixedTree, fix_tree
@@ -539,6 +540,26 @@ def test_a_conversion_that_brings_another_error_is_not_offered() -> None:
 
     assert (found.code, found.fix) == ("OPT101", None)
     assert found.hint == "the nearest key is `command`: write it if you mean that, and delete this line"
+
+
+def test_a_conversion_is_offered_beside_one_that_is_not_and_one_that_was_not_tried_is_only_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tree = MemoryTree({
+        "a.yaml": b"name: A\nagentRuntime: claude-code\npromptTemplate: Say hello\nargs: [--fast]\ntimeoutMinutes: 5\n"
+    })  # fmt: skip
+
+    args, timeout = compile_tree(tree).diagnostics
+
+    assert args.fix is None
+    assert timeout.fix is not None
+    assert [edit.text for edit in timeout.fix.edits] == ["timeout: 5m"]
+
+    monkeypatch.setattr(pipeline, "_MAX_PROVED", 1)
+    _, timeout = compile_tree(tree).diagnostics
+
+    assert (timeout.code, timeout.fix) == ("OPT101", None)
+    assert timeout.hint == "the nearest key is `timeout`: write it if you mean that, and delete this line"
 
 
 def test_a_conversion_of_a_list_that_would_lose_an_item_is_not_offered() -> None:

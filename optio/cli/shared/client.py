@@ -68,7 +68,6 @@ class Client:
     def events(self, path: str, *, after: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield server-sent events as (name, data). A broken connection is resumed after the last id, up to ten times in a
         row."""
-
         last, broken = str(after), 0
         while True:
             try:

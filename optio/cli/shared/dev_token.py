@@ -30,7 +30,6 @@ def token_file(settings: Settings) -> Path:
 @contextmanager
 def issue(settings: Settings, port: int) -> Iterator[str]:
     """Create a token for the server on `port`, and keep it in its file until the block ends; raises SettingsError."""
-
     path = token_file(settings)
     token = f"optio_dev_{port}_{secrets.token_urlsafe(32)}"
     try:

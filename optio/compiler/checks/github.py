@@ -10,7 +10,17 @@ from optio.compiler.checks.params_pedantic import OF_OTHERS
 from optio.compiler.checks.scheme import foreign_sender
 from optio.compiler.diagnostics import Diagnostic, Fix
 from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, declared_types
-from optio.compiler.payloads.github import _USUAL, WORDS, explain_missing_path, fields_of, steps_of, top_fields, type_of
+from optio.compiler.payloads.github import (
+    _USUAL,
+    ALL_ITEMS,
+    FIRST_ITEM,
+    WORDS,
+    explain_missing_path,
+    fields_of,
+    steps_of,
+    top_fields,
+    type_of,
+)
 from optio.compiler.payloads.github_fields import ACTIONS, ACTIONS_OF, ALWAYS, EVENTS, NAMES
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
@@ -163,14 +173,12 @@ def _parted(task: ResolvedTask, event: Route, name: str, test: str) -> Fix | Non
 def _one(
     task: ResolvedTask, route: Route, source: str, steps: tuple[str, ...], config: WebhookConfig, known: DeclaredParameters
 ) -> Iterator[Diagnostic]:
-    if not task.samples and (gone := explain_missing_path(source, steps, config)) is not None:
+    takes_list = "array" in (declared_types(known.properties.get(str(route[-1]))) or ())
+    item = ALL_ITEMS if takes_list else FIRST_ITEM
+    if not task.samples and (gone := explain_missing_path(source, steps, config, item)) is not None:
         message = f"`{source}` finds nothing {gone.where}"
         hint = re.sub(_ONE_OTHER, r"write `events: [\1]`, which has it, or delete it", gone.hint)
-        meant = gone.meant
-        if "array" in (declared_types(known.properties.get(str(route[-1]))) or ()):
-            # One item of the list would be refused.
-            hint, meant = _of_all_items(source, hint), None
-        yield task.at("OPT413", message, route, hint=hint, value=meant, safe=False)
+        yield task.at("OPT413", message, route, hint=hint, value=None if takes_list else gone.meant, safe=False)
         return
     kind, null, above = type_of(steps)
     sub = known.properties.get(str(route[-1]))
@@ -203,14 +211,6 @@ def _one(
         message = f"`{parent}` may be null, so `{name}` is missing: such a delivery is refused"
         hint = f"give `{name}` a default, or leave such deliveries out: `{with_test(None, f'@{parent[1:]} != null')}`"
         yield task.at("OPT412", message, route, hint=hint)
-
-
-def _of_all_items(source: str, hint: str) -> str:
-    """Return the hint for a parameter that takes a list: the path to all items in the place of one to a single item."""
-    found = re.match(r"`(\$[\w.]+)` is a list: ", hint)
-    if found is not None:
-        return f"{found[0]}write `{found[1]}[*]{source.removeprefix(found[1])}`"
-    return hint.replace("[0].", "[*].").replace("[0]`", "`")
 
 
 def _is_merged(steps: tuple[str, ...], when: str) -> bool:

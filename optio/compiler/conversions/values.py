@@ -19,7 +19,6 @@ from optio.model.trigger import ManualConfig, ScheduleConfig, Scheme, WebhookCon
 
 EXAMPLE_CRON = '"0 9 * * 1"'
 Conversion = Callable[[Any], str | None]
-# Keys for the number in a mapping such as `retry: {type: constant, interval: PT1M, maxAttempt: 3}`.
 _CLOCK = re.compile(r"(?:(\d{1,2}) days?, )?(\d{1,3}):([0-5]\d):([0-5]\d)")
 _TIMEDELTA = re.compile(r"(?:\w+\.)?timedelta\(((?:\s*\w+\s*=\s*\d{1,9}\s*,?)+)\)|duration\(((?:\s*\w+\s*=\s*\d{1,9}\s*,?)+)\)")
 _TYPES = {

@@ -18,6 +18,8 @@ _AROUND = frozenset({"github", "event", "body", "payload", "data", "request", "j
 _USUAL = ("number", "title", "body", "state", "name", "full_name", "login", "id", "html_url", "ref", "sha", "message", "user")
 
 
+# What stands behind a list in a path: its first item, or all.
+FIRST_ITEM, ALL_ITEMS = "[0]", "[*]"
 _MAX_SUGGESTED = 4
 
 
@@ -136,13 +138,13 @@ class MissingPath(NamedTuple):
     meant: str | None = None
 
 
-def _missing_below(steps: tuple[str, ...], tops: tuple[str, ...]) -> MissingPath | None:
+def _missing_below(steps: tuple[str, ...], tops: tuple[str, ...], item: str) -> MissingPath | None:
     """Return why a path below a known object or list ends nowhere. `tops` are the levels that each of the events has."""
     kind, where = "", "in a delivery of GitHub"
     for index, step in enumerate(steps):
         below, parent = steps[index + 1 :], ".".join(("$", *steps[:index]))
         if kind and step not in KINDS[kind] and step not in FURTHER.get(kind, (step,)):
-            if there := _found_elsewhere(steps[:index], step, below, tops):
+            if there := _found_elsewhere(steps[:index], step, below, tops, item):
                 hint = f"`{parent}` has no `{step}`: write {' or '.join(f'`{path}`' for path in there)}"
                 return MissingPath(where, hint, there[0] if len(there) == 1 else None)
             fields = [name for name in _USUAL if name in KINDS[kind]] or list(KINDS[kind])
@@ -151,8 +153,9 @@ def _missing_below(steps: tuple[str, ...], tops: tuple[str, ...]) -> MissingPath
             return MissingPath(where, hint)
         field = KINDS[kind].get(step, "").rstrip("?")
         if field == "array" and below and not re.fullmatch(r"-?\d+|length|size|count", below[0]):
-            last = ".".join(("$.head_commit", *below)) if steps[:1] == ("commits",) and kind == "" else None
-            write = f"write `{last}`, which is of the last one" if last else f"write `{parent}.{step}[0].{'.'.join(below)}`"
+            is_last = item == FIRST_ITEM and steps[:1] == ("commits",) and kind == ""
+            last = ".".join(("$.head_commit", *below)) if is_last else None
+            write = f"write `{last}`, which is of the last one" if last else f"write `{parent}.{step}{item}.{'.'.join(below)}`"
             return MissingPath(where, f"`{parent}.{step}` is a list: {write}", last)
         if not field.startswith("@"):
             if field in ("string", "integer", "boolean") and below:
@@ -162,19 +165,20 @@ def _missing_below(steps: tuple[str, ...], tops: tuple[str, ...]) -> MissingPath
     return None
 
 
-def _found_elsewhere(above: tuple[str, ...], step: str, below: tuple[str, ...], tops: tuple[str, ...]) -> list[str]:
+def _found_elsewhere(above: tuple[str, ...], step: str, below: tuple[str, ...], tops: tuple[str, ...], item: str) -> list[str]:
     """Return at most two paths of the same deliveries that end in these names or in others with this meaning: in the object
     above, beside it, at the top, or in an object below it."""
     kind, found = kind_of(above), list[str]()
     for name in (step, *_OTHER_NAMES.get(f"{kind}.{step}", ()), *_OTHER_NAMES.get(step, ())):
-        names = (*name.removesuffix("[0]").split("."), *below)
+        names = (*name.removesuffix(FIRST_ITEM).split("."), *below)
         tries = [(*above, *names)]
         tries += [names] if name in tops else []
         tries += [(*above[:index], *names) for index in range(len(above) - 1, 0, -1)]
         tries += [(*above, each, *names) for each, its in _fields(kind).items() if its == "@branch"]
         for each in tries:
-            if name.endswith("[0]") and type_of(each[: len(each) - len(below)])[0] == "array":
-                found.append(".".join(("$", *each)).replace(name[:-3], name))
+            if name.endswith(FIRST_ITEM) and type_of(each[: len(each) - len(below)])[0] == "array":
+                items = name.removesuffix(FIRST_ITEM)
+                found.append(".".join(("$", *each)).replace(items, items + item))
             elif type_of(each)[0] is not None:
                 found.append(".".join(("$", *each)))
     named = [path + _NAMES.get(kind_of(tuple(path[2:].split("."))), "") if not below else path for path in found]
@@ -192,9 +196,11 @@ def _is_alike(steps: tuple[str, ...], own: str) -> bool:
     return len(steps) > 1 and kind is not None and kind == type_of(steps)[0]
 
 
-def explain_missing_path(source: str, steps: tuple[str, ...], config: WebhookConfig) -> MissingPath | None:
+def explain_missing_path(
+    source: str, steps: tuple[str, ...], config: WebhookConfig, item: str = FIRST_ITEM
+) -> MissingPath | None:
     """Return why no delivery of the configured events has this path, or None if one has it or the path resembles nothing
-    known."""
+    known. `item` is what a cure writes behind a list: `[0]`, or `[*]` for whoever takes all items."""
     if (meant := suggest_github_path(steps)) is not None:
         wrong = next((step for step, right in zip(steps, meant[2:].split("."), strict=False) if step != right), "")
         # A field of another object is not a misspelling.
@@ -206,7 +212,7 @@ def explain_missing_path(source: str, steps: tuple[str, ...], config: WebhookCon
     tops = {top for event in events for top in top_fields(event) or ()}
     if config.events or steps[0] != "issue":
         always = tuple(top for top in tops if all(top in EVENTS.get(event, top_fields(event) or ()) for event in events))
-        if (none := _missing_below(steps, always)) is not None:
+        if (none := _missing_below(steps, always, item)) is not None:
             return none
     if steps[0] in tops or (config.events is None and (steps[0] in KINDS[""] or steps[0] in TOPS)):
         return None
@@ -224,7 +230,7 @@ def explain_missing_path(source: str, steps: tuple[str, ...], config: WebhookCon
         if steps[0] in (config.events or ()) and type_of((own, *steps[1:]))[0] is not None:
             found = [".".join(("$", own, *steps[1:]))]
         elif len(steps) == 1:
-            found = _found_elsewhere((own,), steps[0], (), tuple(tops))
+            found = _found_elsewhere((own,), steps[0], (), tuple(tops), item)
         if found:
             hint = " or ".join(f"`{path}`" for path in found)
             return MissingPath(where, f"did you mean {hint}?", found[0] if len(found) == 1 else None)

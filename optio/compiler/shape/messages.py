@@ -407,7 +407,6 @@ def _bad_trigger(found: _Finding) -> Diagnostic:
 
 
 def _missing_type(found: _Finding, value: dict[str, Any]) -> str:
-
     if _is_parted(found.document, int(found.last) - 1):
         return "delete the `- ` before it, and indent it like `type` above: it belongs to that trigger"
     made = triggers(value) if {"schedule", "cron"} & set(value) else None
@@ -546,7 +545,6 @@ def _wrong_type(found: _Finding) -> Diagnostic:
 
 
 def _for_text(found: _Finding) -> _Cure:
-
     value, written = found.value, found.written
     if found.route[:2] == ("environment", "secrets") and isinstance(value, dict) and (secret := _only_name(value)) is not None:
         return f"write `{secret}` alone: its value is set for the server"
@@ -698,7 +696,6 @@ def _converted(found: _Finding) -> tuple[str, Fix | None] | None:
 
 def _of_another_key(route: Route, value: Any) -> str | None:
     """Return the hint for a value that is none of this key, but of another one."""
-
     if route == ("promptTemplate",) and isinstance(value, dict):
         file = next((value[key] for key in ("file", "path", "promptFile", "ref", "from", "$ref") if key in value), None)
         return f"write `promptFile: {flow(file)}` for it, and the path from this file on" if isinstance(file, str) else None
@@ -713,7 +710,6 @@ def _of_another_key(route: Route, value: Any) -> str | None:
 
 def _rewritten(found: _Finding) -> tuple[str, Fix | None] | None:
     """Return the hint with the value in the form that the key has, and a fix where the value is on one line."""
-
     route, value, wanted = found.route, found.value, found.wanted
     written: str | None = None
     if wanted == TEXT and isinstance(value, (list, dict)):
@@ -749,7 +745,6 @@ def _rewritten(found: _Finding) -> tuple[str, Fix | None] | None:
 
 def _variables(value: list[Any]) -> str | None:
     """Return the cure for a pod's list of variables, of which some take their value from a secret."""
-
     taken = [each for each in value if isinstance(each, dict) and not _REFERENCES.isdisjoint(each)]
     names = [str(each.get("name")) for each in taken]
     if not taken or not all(re.fullmatch(r"[A-Z][A-Z0-9_]{0,99}", name) for name in names):
@@ -781,7 +776,6 @@ def _action(step: dict[Any, Any]) -> str:
 
 def _holds_secrets(value: Any) -> bool:
     """Return True if the value may be a secret, by its shape or its keys, and must not be shown."""
-
     text = json.dumps(value, default=str)
     return any(match_tokens(text)) or any(
         re.search(CREDENTIAL_NAME, name.upper()) for name in re.findall(r'"([^"]*)"\s*:', text)

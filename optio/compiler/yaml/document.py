@@ -186,7 +186,6 @@ class Document:
 
     def restyled(self, route: Route, text: str) -> str:
         """Return another text in the quoting style of the scalar at the route, or with quotes of its own if it needs them."""
-
         quote = self.source(route)[:1]
         if quote == '"' and text.isprintable():
             return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
