@@ -331,7 +331,8 @@ def _proved(
     itself: one that leaves its finding or brings another error, or that was not tried, is replaced by the name of the key."""
     from optio.compiler.edits.text_edits import apply_edits  # imported only for a file with a mistake
 
-    path = document.path
+    # Not read again: the file may be another one by now.
+    path, data = document.path, document.text.encode()
     errors = {_identity(each) for each in found if each.severity is Severity.ERROR}
     # The fix of a finding in a file below this one is for that file.
     conversions = [each for each in found if each.path == path and _is_conversion(each)]
@@ -339,7 +340,7 @@ def _proved(
     def fails(some: Sequence[Diagnostic]) -> bool:
         edits = [edit for each in some if each.fix is not None for edit in each.fix.edits]
         try:
-            changed = OverlayTree(tree, {path: apply_edits(tree.read(path), edits)})
+            changed = OverlayTree(tree, {path: apply_edits(data, edits)})
         except ValueError:  # they overlap
             return True
         _, _, after = _compiled(path, changed, bases, policy, pedantic)

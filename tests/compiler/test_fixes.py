@@ -562,6 +562,20 @@ def test_a_conversion_is_offered_beside_one_that_is_not_and_one_that_was_not_tri
     assert timeout.hint == "the nearest key is `timeout`: write it if you mean that, and delete this line"
 
 
+def test_a_file_that_is_cut_off_while_it_is_compiled_is_no_fault() -> None:
+    class Shrinking(MemoryTree):
+        def read(self, path: str) -> bytes:
+            data = super().read(path)
+            self._files = {path: b""}
+            return data
+
+    tree = Shrinking({"a.yaml": b"name: A\nagentRuntime: claude-code\npromptTemplate: Say hello\ntimeoutMinutes: 5\n"})
+
+    (found,) = compile_tree(tree).diagnostics
+
+    assert (found.code, found.fix is None) == ("OPT101", False)
+
+
 def test_a_conversion_of_a_list_that_would_lose_an_item_is_not_offered() -> None:
     task = 'name: A\nagentRuntime: claude-code\npromptTemplate: Say hello\ncron: ["0 9 * * *", "0 18 * * *"]\n'
 
