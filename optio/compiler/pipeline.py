@@ -256,7 +256,7 @@ def check_results(
         if has_errors(mine):
             broken.add(path)
     found = sort_diagnostics(found)
-    if executor is not None and sum(each.code in _OF_EXECUTOR for each in found) > 1:
+    if executor is not None:
         found = _once_for_tree(found)
     return TreeResult(frozenset(broken), tuple(found))
 
@@ -264,17 +264,16 @@ def check_results(
 def _once_for_tree(found: Sequence[Diagnostic]) -> list[Diagnostic]:
     """Return the findings with one of those that say the same of the whole tree: the first, with the number of the others. An
     error concerns its own task, and stays."""
-    folded = [each for each in found if each.code in _OF_EXECUTOR and each.severity is not Severity.ERROR]
-    keys = sorted({f"`{show(each.route)}`" for each in folded[1:]})
-    rest, files = len(folded) - 1, len({each.path for each in folded})
-    places = f"{rest} more {'place' if rest == 1 else 'places'} of {files} {'file' if files == 1 else 'files'}"
-    said = {id(each) for each in folded[1:]}
-    first = folded[0] if rest > 0 else None
-    return [
-        replace(each, message=f"{each.message}; nor, or not fully, are {places} ({', '.join(keys)})") if each is first else each
-        for each in found
-        if id(each) not in said
-    ]
+    first, *others = [each for each in found if each.code in _OF_EXECUTOR and each.severity is not Severity.ERROR] or (None,)
+    if first is None or not others:
+        return list(found)
+    files = len({each.path for each in others})
+    more = f"{len(others)} more {'key' if len(others) == 1 else 'keys'} in {files} {'file' if files == 1 else 'files'}"
+    more += f" {'is' if len(others) == 1 else 'are'} not applied, or not fully"
+    names = ", ".join(sorted({f"`{show(each.route)}`" for each in others}))
+    told = replace(first, message=f"{first.message}; {more} ({names})")
+    left_out = {id(each) for each in others}
+    return [told if each is first else each for each in found if id(each) not in left_out]
 
 
 def compile_file(

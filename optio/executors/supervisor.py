@@ -487,7 +487,7 @@ def _spawn(
 
 class _BwrapStart:
     """A start by bubblewrap as a user: its first process waits before it executes the agent, until the user namespace that it
-    has made has its limits. That of a set-uid bubblewrap belongs to root, and stays without them."""
+    has made has its limits."""
 
     def __init__(self) -> None:
         self._info, self._info_end = os.pipe()
