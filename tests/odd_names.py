@@ -10,17 +10,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 PRONOUNS = (
-    "each one other others mine ours theirs own whole all both some any none what which who same more most own such it this"
+    "each one other others mine ours theirs own whole all both some any none what which who same more most own such it this "
 )
 PARTICIPLES = (
-    "found known meant wanted shown named given made done kept written left began begun said seen ended asked used listed told held "
-    "gone taken changed lost refused chosen folded quoted opened moved served timed sent marked tried looked waited heard noted "
-    "caught counted parted worded sorted merged drawn cut put set_aside got born grown broken stopped started read added removed "
-    "allowed dropped wished claimed declared followed expected needed called returned reached spent"
+    "found known meant wanted shown named given made done kept written left began begun said seen ended asked used "
+    "listed told held gone taken changed lost refused chosen folded quoted opened moved served timed sent marked "
+    "tried looked waited heard noted caught counted parted worded sorted merged drawn cut put set_aside got born "
+    "grown broken stopped started read added removed allowed dropped wished claimed declared followed expected "
+    "needed called returned reached spent "
 )
 ADVERBS = (
-    "there here where then thus when why how once again ahead below above beside alone only apart together still already yet "
-    "else anew away late early twice meanwhile nearly nowhere elsewhere"
+    "there here where then thus when why how once again ahead below above beside alone only apart together still "
+    "already yet else anew away late early twice meanwhile nearly nowhere elsewhere "
 )
 ODD = frozenset(f"{PRONOUNS} {PARTICIPLES} {ADVERBS}".split())
 
